@@ -1,0 +1,133 @@
+"""Every refusal the service can give, by its stable code. Imports nothing of ours."""
+
+from typing import Any, ClassVar
+
+
+class AccountingError(Exception):
+    """A refusal with a stable ``code``; the HTTP status of a code stands in ``web/api.py`` only.
+
+    ``details`` is what a client needs to act on it, JSON-ready, with camelCase names.
+    """
+
+    code: ClassVar[str] = "INTERNAL_ERROR"
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class Invalid(AccountingError):
+    """The request is not of the contract's form."""
+
+    code = "VALIDATION_ERROR"
+
+
+class PayloadTooLarge(AccountingError):
+    """The body is larger than any request of the contract can be."""
+
+    code = "PAYLOAD_TOO_LARGE"
+
+
+class TokenExpired(AccountingError):
+    """The caller's token ran out after the gateway had let it pass."""
+
+    code = "TOKEN_EXPIRED"
+
+
+class TokenRequired(AccountingError):
+    """The request carries no identity."""
+
+    code = "TOKEN_REQUIRED"
+
+
+class TokenInvalid(AccountingError):
+    """The token is malformed, forged, or lacks a claim."""
+
+    code = "TOKEN_INVALID"
+
+
+class TokenTypeInvalid(AccountingError):
+    """The token is genuine but not an access token."""
+
+    code = "TOKEN_TYPE_INVALID"
+
+
+class ApiKeyInvalid(AccountingError):
+    """The API key does not authenticate."""
+
+    code = "API_KEY_INVALID"
+
+
+class Forbidden(AccountingError):
+    """The caller is known and may not do this."""
+
+    code = "FORBIDDEN"
+
+
+class UserNotFound(AccountingError):
+    """No user has this id or e-mail address."""
+
+    code = "USER_NOT_FOUND"
+
+
+class RouteNotFound(AccountingError):
+    """No route has this method and path."""
+
+    code = "ROUTE_NOT_FOUND"
+
+
+class InsufficientCredits(AccountingError):
+    """The wallet does not hold what was asked for; nothing was taken."""
+
+    code = "INSUFFICIENT_CREDITS"
+
+    def __init__(self, required: int, available: int, held: int, **details: Any) -> None:
+        super().__init__(
+            f"Insufficient credits: {required} required, {available} available",
+            requiredCredits=required,
+            availableCredits=available,
+            heldCredits=held,
+            shortfall=required - available,
+            **details,
+        )
+
+
+class TooManyAllocations(AccountingError):
+    """The wallet has as many live lots as it may have."""
+
+    code = "TOO_MANY_ALLOCATIONS"
+
+
+class SessionExists(AccountingError):
+    """The session id is taken by a session with other values."""
+
+    code = "SESSION_EXISTS"
+
+
+class SessionNotActive(AccountingError):
+    """There is no such session, or it is resolved already; ``details.status`` says which."""
+
+    code = "SESSION_NOT_ACTIVE"
+
+    def __init__(self, session_id: str, status: str | None = None, outcome: str | None = None) -> None:
+        known = {} if status is None else {"status": status, "outcome": outcome}
+        super().__init__("Active streaming session not found", sessionId=session_id, **known)
+
+
+class IdempotencyConflict(AccountingError):
+    """The idempotency key was used for another request."""
+
+    code = "IDEMPOTENCY_CONFLICT"
+
+
+class Contention(AccountingError):
+    """Too many writers at one wallet for the time allowed; nothing was written, ask again."""
+
+    code = "CONTENTION"
+
+
+class Unavailable(AccountingError):
+    """The database did not answer in time. The outcome of a write may be unknown: repeat it with the same key."""
+
+    code = "UNAVAILABLE"

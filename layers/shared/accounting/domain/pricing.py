@@ -1,0 +1,71 @@
+"""Prices and the one rounding rule. Imports nothing of ours.
+
+Credits are integers. A price is credits per 1,000 tokens with at most four decimals, held as integer
+ten-thousandths (``price_e4``: 3 credits = 30,000), so that no float ever touches money.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+PRICE_SCALE = 10_000
+TOKENS_PER_PRICE = 1_000
+MAX_TOKENS = 10**9
+
+DEFAULT_PRICE_E4 = 10_000
+"""Of any model without a rule: 1 credit per 1,000 tokens."""
+
+DEFAULT_PRICES_E4 = {
+    "anthropic.claude-3-sonnet-20240229-v1:0": 30_000,
+    "anthropic.claude-3-haiku-20240307-v1:0": 2_500,
+    "anthropic.claude-instant-v1": 8_000,
+    "amazon.titan-text-express-v1": 3_000,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRule:
+    """A model's price from ``effective_from`` (inclusive) to ``effective_to`` (exclusive), in epoch milliseconds."""
+
+    model_id: str
+    price_e4: int
+    effective_from: int
+    effective_to: int | None = None
+
+    def in_force(self, at: int) -> bool:
+        """Whether the rule has begun and not ended at ``at``."""
+        return self.effective_from <= at and (self.effective_to is None or at < self.effective_to)
+
+
+def price_in_force(model_id: str, rules: Iterable[PriceRule], at: int) -> int:
+    """The model's ``price_e4`` at ``at``: the newest rule in force, else the documented default."""
+    rule = max((r for r in rules if r.in_force(at)), key=lambda r: r.effective_from, default=None)
+    return rule.price_e4 if rule else DEFAULT_PRICES_E4.get(model_id, DEFAULT_PRICE_E4)
+
+
+def credits_for(tokens: int, price_e4: int) -> int:
+    """``ceil(tokens × price / 1000)``, exact: the only place where credits are rounded."""
+    return -(-tokens * price_e4 // (TOKENS_PER_PRICE * PRICE_SCALE))
+
+
+def with_buffer(credits: int) -> int:
+    """``ceil(credits × 1.2)``, exact: what a session holds for an estimate."""
+    return -(-credits * 6 // 5)
+
+
+def tokens_within(credits: int, price_e4: int) -> int:
+    """The most tokens (at most ``MAX_TOKENS``) that cost no more than ``credits``."""
+    if price_e4 == 0:
+        return MAX_TOKENS
+    return min(MAX_TOKENS, credits * TOKENS_PER_PRICE * PRICE_SCALE // price_e4)
+
+
+def affordable_tokens(available: int, price_e4: int) -> int:
+    """The largest estimate whose buffered hold fits ``available`` credits."""
+    return tokens_within(available * 5 // 6, price_e4)
+
+
+def price_of(price_e4: int) -> int | float:
+    """The price as a JSON number; exact, as four decimals of this size survive a double."""
+    whole, rest = divmod(price_e4, PRICE_SCALE)
+    return whole if rest == 0 else float(Decimal(price_e4) / PRICE_SCALE)
