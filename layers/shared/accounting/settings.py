@@ -1,0 +1,40 @@
+"""The service's settings, read from the environment once, on first use."""
+
+import os
+from dataclasses import dataclass
+from functools import cache
+
+from accounting import __version__
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Names and durations (milliseconds) that the stack's parameters decide."""
+
+    table_name: str
+    session_timeout: int
+    refund_grace: int
+    session_retention: int
+    usage_retention: int
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process. Raises KeyError when the table is not named."""
+    env = os.environ
+    return Settings(
+        table_name=env["TABLE_NAME"],
+        session_timeout=int(env.get("SESSION_TIMEOUT_MINUTES", "60")) * MINUTE,
+        refund_grace=int(env.get("REFUND_GRACE_HOURS", "24")) * HOUR,
+        session_retention=int(env.get("SESSION_RETENTION_DAYS", "90")) * DAY,
+        usage_retention=int(env.get("USAGE_RETENTION_DAYS", "400")) * DAY,
+    )
+
+
+def service_version() -> str:
+    """What is deployed: the stack's parameter, else the layer's own version."""
+    return os.environ.get("SERVICE_VERSION") or __version__

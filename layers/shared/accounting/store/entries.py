@@ -1,0 +1,57 @@
+"""The ledger: immutable entries, numbered without gaps and in time order."""
+
+from dataclasses import asdict, fields
+
+from accounting.domain.wallet import Entry
+from accounting.store import keys, table
+from accounting.store.table import Item, Write
+
+_FIELDS = tuple(field.name for field in fields(Entry) if field.name not in ("user_id", "seq"))
+
+
+def put(entry: Entry) -> Write:
+    """Add an entry.
+
+    Its number is free whenever the wallet's version is as read, so a refusal can only be a defect: it stays an error.
+    """
+    return Write(table.put(to_item(entry), condition="attribute_not_exists(pk)"))
+
+
+def page(user_id: str, *, first: int, last: int, limit: int) -> list[Entry]:
+    """Up to ``limit`` entries with ``first <= seq <= last``, newest first."""
+    if first > last:
+        return []
+    low, high = keys.entry(user_id, first), keys.entry(user_id, last)
+    items = table.query(low["pk"], low["sk"], high["sk"], limit=limit)
+    return [from_item(user_id, item) for item in items]
+
+
+def first_since(user_id: str, at: int, last: int) -> int:
+    """The number of the first entry made at or after ``at``, ``last + 1`` if there is none.
+
+    Entries are in time order by number, so that this reads about log2(``last``) of them.
+    """
+    low, high = 1, last + 1
+    while low < high:
+        middle = (low + high) // 2
+        item = table.get(keys.entry(user_id, middle))
+        if item is not None and item["at"] < at:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def to_item(entry: Entry) -> Item:
+    """The item; empty fields are left out."""
+    plain = asdict(entry)
+    return {
+        **keys.entry(entry.user_id, entry.seq),
+        "seq": entry.seq,
+        **{name: plain[name] for name in _FIELDS if plain[name] != ""},
+    }
+
+
+def from_item(user_id: str, item: Item) -> Entry:
+    """The entry of an item."""
+    return Entry(user_id=user_id, seq=item["seq"], **{name: item[name] for name in _FIELDS if name in item})

@@ -1,0 +1,69 @@
+"""Idempotency records: the answer to a request, committed in the transaction that earned it."""
+
+from dataclasses import dataclass
+
+from accounting.settings import DAY
+from accounting.store import keys, table
+from accounting.store.table import Item, Write
+
+KEPT = 7 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """A caller's key for one request to one route; ``fingerprint`` is a digest of the request's values."""
+
+    caller: str
+    route: str
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a key was used for, and the answer as JSON."""
+
+    fingerprint: str
+    answer: str
+
+
+class Repeated(Exception):
+    """The ``key`` was used before; ``record`` says for what."""
+
+    def __init__(self, key: IdempotencyKey, record: Record) -> None:
+        super().__init__(key.key)
+        self.key = key
+        self.record = record
+
+
+def put(key: IdempotencyKey, answer: str, now: int) -> Write:
+    """Remember the answer, unless the key has one that is still kept: then Repeated."""
+    key_is_new = "attribute_not_exists(pk)"
+    # TTL deletion may lag by days, so that the time is judged here.
+    key_has_run_out = "#ttl <= :now"
+    action = table.put(
+        {
+            **keys.idempotency(key.caller, key.route, key.key),
+            "fingerprint": key.fingerprint,
+            "answer": answer,
+            "ttl": (now + KEPT) // 1000,
+        },
+        condition=f"{key_is_new} OR {key_has_run_out}",
+        values={":now": now // 1000},
+        names={"#ttl": "ttl"},
+    )
+
+    def refused(old: Item | None) -> Exception:
+        return Repeated(key, _record(old)) if old else table.Conflict("the record is gone")
+
+    return Write(action, refused=refused)
+
+
+def find(key: IdempotencyKey, now: int) -> Record | None:
+    """What the key was used for, if it is still kept."""
+    item = table.get(keys.idempotency(key.caller, key.route, key.key))
+    return _record(item) if item and item["ttl"] > now // 1000 else None
+
+
+def _record(item: Item) -> Record:
+    return Record(item["fingerprint"], item["answer"])

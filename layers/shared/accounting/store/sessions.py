@@ -1,0 +1,184 @@
+"""Streaming sessions, and the lists that they are found in.
+
+The indexes hold keys only: a list reads the sessions themselves, so that it shows them as they are, and a heartbeat
+writes to no index.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import cast
+
+from accounting.domain.errors import SessionNotActive
+from accounting.domain.sessions import Session, Settled
+from accounting.domain.wallet import Slice
+from accounting.settings import settings
+from accounting.store import keys, table
+from accounting.store.moved import Moved
+from accounting.store.table import Item, Write
+
+_PLAIN = (
+    "model_id",
+    "price_e4",
+    "estimated_tokens",
+    "started_at",
+    "last_seen_at",
+    "due_at",
+    "revision",
+    "tokens",
+)
+_SETTLED = tuple(field.name for field in fields(Settled))
+
+MAX_ACTIVE_LISTED = 1000
+
+type Page = tuple[list[Session], str | None]
+"""Sessions, and the position that the next page begins before, if there is one."""
+
+
+class Taken(Exception):
+    """The id has a ``session`` already."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session.session_id)
+        self.session = session
+
+
+def get(user_id: str, session_id: str) -> Session | None:
+    """The session, strongly consistent."""
+    item = table.get(keys.session(user_id, session_id))
+    return from_item(item) if item else None
+
+
+def open_new(session: Session) -> Write:
+    """Add the session, unless its id is taken: then Taken."""
+
+    def refused(old: Item | None) -> Exception:
+        return Taken(from_item(old)) if old else table.Conflict("the session is gone")
+
+    return Write(table.put(to_item(session), condition="attribute_not_exists(pk)"), refused=refused)
+
+
+def replace(before: Session, after: Session, *, same_tokens: bool = False) -> Write:
+    """Replace an active session, if its hold is as it was read; else Moved with the newer ``session``.
+
+    A heartbeat that only told how far the stream is does not stand in the way, unless ``same_tokens`` asks for it.
+    """
+    still_active = "#status = :active"
+    same_hold = "revision = :revision"
+    values: Item = {":active": "active", ":revision": before.revision}
+    clauses = [still_active, same_hold]
+    if same_tokens:
+        clauses.append("tokens = :tokens")
+        values[":tokens"] = before.tokens
+    action = table.put(to_item(after), condition=" AND ".join(clauses), values=values, names={"#status": "status"})
+
+    def refused(old: Item | None) -> Exception:
+        return Moved(session=from_item(old)) if old else SessionNotActive(before.session_id)
+
+    return Write(action, refused=refused)
+
+
+def beat(user_id: str, session_id: str, tokens: int, now: int) -> tuple[bool, Session | None]:
+    """Note that an active session has come to ``tokens``, no less than before, and still fits its hold.
+
+    One conditional write: whether it was done, and the session as it is now.
+    """
+    still_active = "#status = :active"
+    not_backwards = "tokens <= :tokens"
+    fitting = "fitting_tokens >= :tokens"
+    clauses = (still_active, not_backwards, fitting)
+    return _touch(user_id, session_id, clauses, "tokens = :tokens, last_seen_at = :now", {":tokens": tokens}, now)
+
+
+def note(user_id: str, session_id: str, tokens: int, now: int) -> Session | None:
+    """Note that an active session has come to ``tokens``, unless it is further; the session as it is now."""
+    clauses = ("#status = :active", "tokens <= :tokens")
+    _, session = _touch(user_id, session_id, clauses, "tokens = :tokens, last_seen_at = :now", {":tokens": tokens}, now)
+    return session
+
+
+def keep_alive(user_id: str, session_id: str, now: int) -> Session | None:
+    """Note a sign of life of an active session; the session as it is now."""
+    _, session = _touch(user_id, session_id, ("#status = :active",), "last_seen_at = :now", {}, now)
+    return session
+
+
+def _touch(
+    user_id: str, session_id: str, clauses: Sequence[str], assignments: str, values: Item, now: int
+) -> tuple[bool, Session | None]:
+    done, item = table.update_one(
+        keys.session(user_id, session_id),
+        f"SET {assignments}",
+        condition=" AND ".join(clauses),
+        values={":now": now, ":active": "active", **values},
+        names={"#status": "status"},
+    )
+    return done, from_item(item) if item else None
+
+
+def active_of_user(user_id: str) -> list[Session]:
+    """The user's active sessions, newest first; of more than ``MAX_ACTIVE_LISTED`` the newest."""
+    sessions, _ = _list(keys.BY_OWNER, keys.active_of_owner(user_id), limit=MAX_ACTIVE_LISTED)
+    return [session for session in sessions if session.active]
+
+
+def active_of_all(*, before: str | None, limit: int) -> Page:
+    """A page of everybody's active sessions, the one to be looked at last first."""
+    sessions, position = _list(keys.DUE, keys.active_of_all(), before=before, limit=limit)
+    return [session for session in sessions if session.active], position
+
+
+def recent_of_user(user_id: str, *, before: str | None, limit: int) -> Page:
+    """A page of the user's sessions, active and ended, newest first."""
+    ranges = [*keys.active_of_owner(user_id), *keys.ended_of_owner(user_id)]
+    return _list(keys.BY_OWNER, ranges, before=before, limit=limit)
+
+
+def recent_of_all(*, before: str | None, limit: int) -> Page:
+    """A page of everybody's sessions, active and ended, newest first."""
+    return _list(keys.BY_KIND, keys.sessions_of_all(), before=before, limit=limit)
+
+
+def _list(index: str, ranges: Sequence[keys.Range], *, before: str | None = None, limit: int) -> Page:
+    """A page of an index; the sessions themselves are read from the table, as they are now."""
+    found, position = table.newest(index, ranges, before=before, limit=limit)
+    items = table.get_many([{"pk": key["pk"], "sk": key["sk"]} for key in found])
+    return [from_item(item) for item in items if item], position
+
+
+def to_item(session: Session) -> Item:
+    """The item, with the keys of the lists that a session in its state belongs to."""
+    user_id, session_id, started_at = session.user_id, session.session_id, session.started_at
+    item: Item = {
+        **keys.session(user_id, session_id),
+        **keys.session_of_all(user_id, session_id, started_at),
+        "user_id": user_id,
+        "session_id": session_id,
+        "status": session.status,
+        "slices": table.compact([[*part[:3], int(part.grace)] for part in session.slices]),
+        "fitting_tokens": session.fitting_tokens,
+        **{name: getattr(session, name) for name in _PLAIN},
+    }
+    if session.resolution is None:
+        item |= keys.active_session(user_id, session_id, started_at)
+        item |= keys.session_due(user_id, session_id, session.due_at)
+    else:
+        item |= keys.ended_session(user_id, session_id, started_at)
+        item |= {f"settled_{name}": getattr(session.resolution, name) for name in _SETTLED}
+        item["ttl"] = (session.resolution.at + settings().session_retention) // 1000
+    return item
+
+
+def from_item(item: Item) -> Session:
+    """The session of an item."""
+    slices = cast("list[tuple[str, int, int, int]]", json.loads(item["slices"]))
+    resolution = None
+    if item["status"] != "active":
+        resolution = Settled(**{name: item[f"settled_{name}"] for name in _SETTLED})
+    return Session(
+        user_id=item["user_id"],
+        session_id=item["session_id"],
+        slices=tuple(Slice(lot, credits, at, bool(grace)) for lot, credits, at, grace in slices),
+        resolution=resolution,
+        **{name: item[name] for name in _PLAIN},
+    )

@@ -1,0 +1,276 @@
+"""The table as a handful of calls: the only module that talks to DynamoDB. Imports settings, errors and telemetry.
+
+Every call is bounded in time. A read that fails for good raises Unavailable. A transaction is sent with a token, so
+that the client may send it again when its answer was lost without it happening twice; only a definite refusal comes
+back to the caller, as the error that the refused write carries.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from accounting.domain.errors import Unavailable
+from accounting.settings import settings
+from accounting.store import keys
+from accounting.store.keys import Key, Range
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+type Item = dict[str, Any]
+type Action = dict[str, Any]
+
+MAX_BATCH = 100
+
+THROTTLED = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "InternalServerError",
+        "ServiceUnavailable",
+        "TransactionInProgressException",
+    }
+)
+PASSING_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+
+
+class Conflict(Exception):
+    """The transaction met another one, or was throttled: nothing was written, read again and decide again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One item of a transaction, and the error that its failed condition means, given the item that stood there."""
+
+    action: Action
+    refused: Callable[[Item | None], Exception] | None = None
+
+
+@cache
+def client() -> "DynamoDBClient":
+    """The process's one client; botocore repeats what was throttled or lost, with jitter, up to three times."""
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "dynamodb",
+        config=Config(
+            connect_timeout=1,
+            read_timeout=3,
+            retries={"mode": "standard", "total_max_attempts": 4},
+            max_pool_connections=4,
+        ),
+    )
+
+
+def put(
+    item: Item,
+    *,
+    condition: str | None = None,
+    values: Item | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Action:
+    """A Put of ``item``, for ``Write``; a failed condition reports the item that stood there."""
+    return {"Put": _conditioned({"Item": pack(item)}, condition, values, names)}
+
+
+def update(
+    key: Key,
+    expression: str,
+    *,
+    values: Item,
+    condition: str | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Action:
+    """An Update of the item at ``key``, for ``Write``."""
+    update = {"Key": pack(key), "UpdateExpression": expression}
+    return {"Update": _conditioned(update, condition, values, names)}
+
+
+def delete(key: Key, *, condition: str, values: Item) -> Action:
+    """A Delete of the item at ``key``, for ``Write``."""
+    return {"Delete": _conditioned({"Key": pack(key)}, condition, values, None)}
+
+
+def get(key: Key) -> Item | None:
+    """The item, strongly consistent."""
+    answer = _call(client().get_item, TableName=settings().table_name, Key=pack(key), ConsistentRead=True)
+    return unpack(answer["Item"]) if "Item" in answer else None
+
+
+def get_many(wanted: Sequence[Key]) -> list[Item | None]:
+    """The items at ``wanted`` (all different), strongly consistent, in their order; a call reads up to 100."""
+    table = settings().table_name
+    found: dict[tuple[str, str], Item] = {}
+    left = [pack(key) for key in wanted]
+    while left:
+        batch, left = left[:MAX_BATCH], left[MAX_BATCH:]
+        answer = _call(client().batch_get_item, RequestItems={table: {"Keys": batch, "ConsistentRead": True}})
+        for item in map(unpack, answer["Responses"].get(table, [])):
+            found[item["pk"], item["sk"]] = item
+        left += answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+    return [found.get((key["pk"], key["sk"])) for key in wanted]
+
+
+def query(pk: str, low: str, high: str, *, limit: int) -> list[Item]:
+    """Up to ``limit`` items with ``low <= sk <= high``, strongly consistent, last first."""
+    return _query(("pk", "sk"), pk, low, high, limit, ConsistentRead=True)
+
+
+def newest(index: str, ranges: Sequence[Range], *, before: str | None, limit: int) -> tuple[list[Item], str | None]:
+    """A page over several ranges of an index as if they were one, last first: at most ``limit`` keys.
+
+    A position is a sort key without its range's prefix: it holds in every range alike, so that an item which moves
+    between them is neither lost nor doubled. The second value is where the next page begins, None at the end.
+    """
+    names = keys.INDEX_KEYS[index]
+    found: dict[tuple[str, str], tuple[str, Item]] = {}
+    for part in ranges:
+        low = part.prefix + keys.BEFORE_ALL_TIMES
+        high = part.prefix + (before or keys.AFTER_ALL_TIMES)
+        # One more for what stands at ``before`` itself, and one to know whether there is a next page.
+        for item in _query(names, part.pk, low, high, limit + 2, IndexName=index):
+            position = item[names[1]].removeprefix(part.prefix)
+            if position != before:
+                found[item["pk"], item["sk"]] = position, item
+    ordered = sorted(found.values(), key=itemgetter(0), reverse=True)
+    page = ordered[:limit]
+    return [item for _, item in page], page[-1][0] if len(ordered) > limit else None
+
+
+def _query(names: tuple[str, str], pk: str, low: str, high: str, limit: int, **options: Any) -> list[Item]:
+    items: list[Item] = []
+    request: dict[str, Any] = {
+        "TableName": settings().table_name,
+        "KeyConditionExpression": "#pk = :pk AND #sk BETWEEN :low AND :high",
+        "ExpressionAttributeNames": {"#pk": names[0], "#sk": names[1]},
+        "ExpressionAttributeValues": pack({":pk": pk, ":low": low, ":high": high}),
+        "ScanIndexForward": False,
+        **options,
+    }
+    while len(items) < limit:
+        answer = _call(client().query, **request, Limit=limit - len(items))
+        items += map(unpack, answer["Items"])
+        if "LastEvaluatedKey" not in answer:
+            break
+        request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+    return items
+
+
+def update_one(
+    key: Key, expression: str, *, condition: str, values: Item, names: Mapping[str, str]
+) -> tuple[bool, Item | None]:
+    """Update one item: whether the condition held, and the item after the update, or as it stood when refused."""
+    from botocore.exceptions import ClientError
+
+    try:
+        answer = _call(
+            client().update_item,
+            TableName=settings().table_name,
+            Key=pack(key),
+            UpdateExpression=expression,
+            ConditionExpression=condition,
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=pack(values),
+            ReturnValues="ALL_NEW",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+            raise
+        old: Item | None = error.response.get("Item")  # type: ignore[assignment]  # not in botocore's types
+        return False, unpack(old) if old else None
+    return True, unpack(answer["Attributes"])
+
+
+def transact(writes: Sequence[Write]) -> None:
+    """Write all or nothing.
+
+    Raises what the first write whose condition failed carries; Conflict when nothing was decided because another
+    transaction was under way or the table was throttled; Unavailable when the outcome is not known.
+    """
+    from botocore.exceptions import ClientError
+
+    try:
+        _call(
+            client().transact_write_items,
+            TransactItems=[write.action for write in writes],
+            ClientRequestToken=str(uuid4()),
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "TransactionCanceledException":
+            raise
+        raise _refusal(writes, error.response.get("CancellationReasons", [])) from error
+
+
+def _refusal(writes: Sequence[Write], reasons: Sequence[Mapping[str, Any]]) -> Exception:
+    """The error that a cancelled transaction means.
+
+    A passing reason beside a failed condition wins: the condition may only have failed because a repeat of the same
+    request is committing, and only a fresh look can tell.
+    """
+    codes = {str(reason.get("Code")) for reason in reasons}
+    if codes & PASSING_REASONS:
+        return Conflict(", ".join(sorted(codes & PASSING_REASONS)))
+    for write, reason in zip(writes, reasons, strict=True):
+        if reason.get("Code") == "ConditionalCheckFailed" and write.refused:
+            old = reason.get("Item")
+            return write.refused(unpack(old) if old else None)
+    return RuntimeError(f"transaction cancelled: {sorted(codes)}")
+
+
+def _call(operation: Callable[..., Any], **request: Any) -> Any:
+    """One call to the database; what the client could not mend in its attempts is Unavailable."""
+    from botocore.exceptions import ClientError, HTTPClientError
+
+    try:
+        return operation(**request)
+    except HTTPClientError as error:
+        raise Unavailable("The database did not answer in time") from error
+    except ClientError as error:
+        if error.response["Error"]["Code"] in THROTTLED:
+            raise Unavailable("The database is busy") from error
+        raise
+
+
+def _conditioned(action: Action, condition: str | None, values: Item | None, names: Mapping[str, str] | None) -> Action:
+    action["TableName"] = settings().table_name
+    if condition:
+        action["ConditionExpression"] = condition
+        action["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+    if values:
+        action["ExpressionAttributeValues"] = pack(values)
+    if names:
+        action["ExpressionAttributeNames"] = dict(names)
+    return action
+
+
+def pack(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Attribute values of text, integers, booleans and sets of text; an attribute that is None is left out."""
+    serialize = _codec()[0].serialize
+    return {name: serialize(value) for name, value in item.items() if value is not None}
+
+
+def unpack(item: Mapping[str, Any]) -> Item:
+    """The inverse of ``pack``; every number of the table is an integer."""
+    deserialize = _codec()[1].deserialize
+    plain = {name: deserialize(value) for name, value in item.items()}
+    return {name: int(value) if isinstance(value, Decimal) else value for name, value in plain.items()}
+
+
+@cache
+def _codec() -> tuple[Any, Any]:
+    from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+    return TypeSerializer(), TypeDeserializer()
+
+
+def compact(value: Any) -> str:
+    """JSON without blanks, for the small lists that are read and written as one."""
+    return json.dumps(value, separators=(",", ":"))
