@@ -1,0 +1,61 @@
+"""Optimistic writing: decide, write under the condition that nothing moved, decide again on what stands there now."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from accounting.domain.errors import Contention
+from accounting.domain.sessions import Session
+from accounting.domain.wallet import Decision, Wallet
+from accounting.store import entries, wallets
+from accounting.store.moved import Moved
+from accounting.store.rollups import Names
+from accounting.store.table import Conflict, Write
+from accounting.telemetry import count
+
+CONTENTION_SECONDS = 8.0
+"""How long a command tries to get through, well inside a function's limit."""
+
+_FIRST_PAUSE_SECONDS = 0.01
+_LONGEST_PAUSE_SECONDS = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a command is decided on. ``names`` are those that the day's rollup has room for, once it was asked."""
+
+    wallet: Wallet
+    session: Session | None = None
+    names: Names | None = None
+
+
+def until_committed[T](step: Callable[[State], T], state: State, reread: Callable[[], State]) -> T:
+    """Run ``step``, which decides on a state and writes one transaction, until it gets through.
+
+    A refused condition brings what stands there now, and ``step`` decides on that; after a conflict everything is read
+    again. Pauses grow with full jitter. A domain error ends it: it is an answer. Raises Contention when time is up.
+    """
+    deadline = time.monotonic() + CONTENTION_SECONDS
+    longest = _FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return step(state)
+        except Moved as moved:
+            state = replace(state, **moved.newer)
+            stale = False
+        except Conflict:
+            stale = True
+        count("ConflictsRetried")
+        pause = random.uniform(0, longest)
+        if time.monotonic() + pause > deadline:
+            raise Contention("Too many requests for this user at once, try again")
+        time.sleep(pause)
+        longest = min(2 * longest, _LONGEST_PAUSE_SECONDS)
+        if stale:
+            state = reread()
+
+
+def ledger_writes(before: Wallet, decision: Decision) -> list[Write]:
+    """The wallet as decided, and the entries that explain it."""
+    return [wallets.put(before, decision.wallet), *map(entries.put, decision.entries)]

@@ -1,0 +1,235 @@
+"""A user's credits: what is left, what it costs, and the four commands that move them."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from accounting.domain import wallet as ledger
+from accounting.domain.errors import AccountingError, IdempotencyConflict
+from accounting.domain.pricing import credits_for
+from accounting.domain.wallet import Cause, Decision, Entry, Lot, Wallet
+from accounting.operations.commit import State, ledger_writes, until_committed
+from accounting.operations.ids import new_id
+from accounting.settings import DAY
+from accounting.store import allocations, entries, idempotency, prices, users, wallets
+from accounting.store.allocations import Allocation
+from accounting.store.idempotency import IdempotencyKey, Record, Repeated
+from accounting.store.table import transact
+from accounting.telemetry import count
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who asks for a change of whose credits (``user``: id or e-mail), why, and the key that makes a repeat safe."""
+
+    actor: str
+    user: str
+    notes: str
+    expiry_days: int
+    now: int
+    key: IdempotencyKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a command did. ``credits`` is what was asked for, ``previous`` and ``available`` what can be spent.
+
+    ``allocation`` is the grant that it made, if any, and ``remaining`` what a repaid debt left of it.
+    """
+
+    user_id: str
+    credits: int
+    previous: int
+    available: int
+    debt: int
+    allocation: Allocation | None
+    remaining: int
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What a user can spend, and from which lots, soonest expiry first."""
+
+    user_id: str
+    available: int
+    held: int
+    debt: int
+    lots: tuple[Lot, ...]
+
+
+def balance(user_id: str, now: int) -> Balance:
+    """The balance of a user by id; it writes nothing, expired lots just do not count."""
+    return _balance(wallets.get(user_id), now)
+
+
+def balance_of(reference: str, now: int) -> Balance:
+    """The balance of a user by id or e-mail. Raises UserNotFound."""
+    user, item = users.resolve(reference)
+    return _balance(wallets.from_item(user.id, item), now)
+
+
+def cost(model_id: str, tokens: int, now: int) -> tuple[int, int]:
+    """What ``tokens`` of a model cost now: credits, and the model's ``price_e4``."""
+    price_e4 = prices.price_at(model_id, now)
+    return credits_for(tokens, price_e4), price_e4
+
+
+def allocate(request: Request, credits: int) -> Change:
+    """Grant a lot. Raises UserNotFound, TooManyAllocations, IdempotencyConflict, Contention."""
+
+    def decide(wallet: Wallet, cause: Cause, expires_at: int) -> Decision:
+        return ledger.grant(wallet, credits, expires_at=expires_at, cause=cause)
+
+    return _command(request, credits, decide)
+
+
+def set_available(request: Request, target: int) -> Change:
+    """Make what can be spent exactly ``target`` and debt 0.
+
+    Raises UserNotFound, TooManyAllocations, IdempotencyConflict, Contention.
+    """
+
+    def decide(wallet: Wallet, cause: Cause, expires_at: int) -> Decision:
+        return ledger.set_available(wallet, target, expires_at=expires_at, cause=cause)
+
+    return _command(request, target, decide)
+
+
+def remove(request: Request, credits: int) -> Change:
+    """Take credits away. Raises InsufficientCredits, UserNotFound, IdempotencyConflict, Contention."""
+
+    def decide(wallet: Wallet, cause: Cause, _expires_at: int) -> Decision:
+        return ledger.remove(wallet, credits, cause=cause)
+
+    return _command(request, credits, decide)
+
+
+def adjust(request: Request, adjustment: int) -> Change:
+    """Grant (positive) or take away (negative).
+
+    Raises InsufficientCredits, TooManyAllocations, UserNotFound, IdempotencyConflict, Contention.
+    """
+
+    def decide(wallet: Wallet, cause: Cause, expires_at: int) -> Decision:
+        if adjustment < 0:
+            return ledger.remove(wallet, -adjustment, cause=cause, kind="adjust")
+        return ledger.grant(wallet, adjustment, expires_at=expires_at, cause=cause, kind="adjust")
+
+    return _command(request, adjustment, decide)
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationPage:
+    """A page of grants, newest first, and what is left of each in lots; ``next_last`` begins the next page."""
+
+    total: int
+    allocations: list[tuple[Allocation, int]]
+    next_last: int | None
+
+
+def list_allocations(reference: str, *, skip: int, last: int | None, limit: int, now: int) -> AllocationPage:
+    """A page of a user's grants: after ``skip`` newer ones, or from number ``last`` down. Raises UserNotFound."""
+    user, item = users.resolve(reference)
+    wallet = wallets.from_item(user.id, item)
+    last = wallet.allocations - skip if last is None else min(last, wallet.allocations)
+    page = allocations.page(user.id, last=last, limit=limit)
+    left: dict[str, int] = {}
+    for lot in wallet.live_lots(now):
+        left[lot.id] = left.get(lot.id, 0) + lot.credits
+    next_last = page[-1].number - 1 if page else 0
+    return AllocationPage(wallet.allocations, [(grant, left.get(grant.id, 0)) for grant in page], next_last or None)
+
+
+def list_entries(
+    reference: str, *, since: int | None, until: int | None, before: int | None, limit: int
+) -> tuple[list[Entry], int | None]:
+    """A page of a user's ledger, newest first, and the number that the next page begins before.
+
+    ``since`` is inclusive, ``until`` exclusive, both epoch milliseconds. Raises UserNotFound.
+    """
+    user, item = users.resolve(reference)
+    newest = wallets.from_item(user.id, item).entry_seq
+    first = 1 if since is None else entries.first_since(user.id, since, newest)
+    last = newest if until is None else entries.first_since(user.id, until, newest) - 1
+    if before is not None:
+        last = min(last, before - 1)
+    page = entries.page(user.id, first=first, last=last, limit=limit)
+    more = bool(page) and page[-1].seq > first
+    return page, page[-1].seq if more else None
+
+
+def _balance(wallet: Wallet, now: int) -> Balance:
+    return Balance(wallet.user_id, wallet.spendable(now), wallet.held, wallet.debt, wallet.live_lots(now))
+
+
+def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, int], Decision]) -> Change:
+    """Decide on the user's wallet and write: wallet, entries, the allocation if a lot was made, the idempotency record.
+
+    The record is judged first: a repeat answers as the first time did, whatever the wallet has come to since.
+    """
+    now, key = request.now, request.key
+    user, item = users.resolve(request.user)
+    expires_at = now + request.expiry_days * DAY
+    cause = Cause(request.actor, now, request.notes, allocation_id=new_id(now))
+
+    def step(state: State) -> Change:
+        before = state.wallet
+        try:
+            decision = decide(before, cause, expires_at)
+        except AccountingError:
+            # The wallet may be what this very request, sent before, made of it.
+            if key and (record := idempotency.find(key, now)):
+                return _replay(key, record)
+            raise
+        allocation = _allocation(request, decision, expires_at)
+        change = Change(
+            user_id=user.id,
+            credits=credits,
+            previous=before.spendable(now),
+            available=decision.wallet.available,
+            debt=decision.wallet.debt,
+            allocation=allocation,
+            remaining=sum(lot.credits for lot in decision.wallet.lots if allocation and lot.id == allocation.id),
+        )
+        writes = ledger_writes(before, decision)
+        if allocation:
+            writes.append(allocations.put(allocation))
+        if key:
+            writes.insert(0, idempotency.put(key, json.dumps(asdict(change)), now))
+        try:
+            transact(writes)
+        except Repeated as repeated:
+            return _replay(repeated.key, repeated.record)
+        count("CreditsGranted", decision.wallet.granted - before.granted)
+        count("CreditsRemoved", decision.wallet.removed - before.removed)
+        return change
+
+    return until_committed(step, State(wallets.from_item(user.id, item)), lambda: State(wallets.get(user.id)))
+
+
+def _allocation(request: Request, decision: Decision, expires_at: int) -> Allocation | None:
+    """The grant that a command made, if it made one: its first entry with a lot says how much was granted."""
+    granted = next((entry for entry in decision.entries if entry.allocation_id), None)
+    if granted is None or granted.allocation_id is None:
+        return None
+    return Allocation(
+        user_id=granted.user_id,
+        number=decision.wallet.allocations,
+        id=granted.allocation_id,
+        credits=granted.credits,
+        allocated_by=request.actor,
+        allocated_at=request.now,
+        expires_at=expires_at,
+        notes=request.notes,
+    )
+
+
+def _replay(key: IdempotencyKey, record: Record) -> Change:
+    """The first answer. Raises IdempotencyConflict when the key was used for another request."""
+    if record.fingerprint != key.fingerprint:
+        raise IdempotencyConflict("The idempotency key was used for another request", key=key.key)
+    answer: dict[str, Any] = json.loads(record.answer)
+    allocation = answer.pop("allocation")
+    return Change(**answer | {"allocation": allocation and Allocation(**allocation), "replayed": True})
