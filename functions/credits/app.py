@@ -1,0 +1,451 @@
+"""Credits: balances, costs, and the commands with which supervisors move credits."""
+
+from typing import Annotated, Self
+
+from aws_lambda_powertools.event_handler.openapi.params import Query
+from pydantic import AliasChoices, Field, model_validator
+
+from accounting.domain.pricing import price_of
+from accounting.domain.wallet import Entry
+from accounting.operations import credits as operations
+from accounting.operations.credits import Balance, Change, Request
+from accounting.operations.ids import made_at
+from accounting.store.allocations import Allocation
+from accounting.times import clock, iso
+from accounting.web.api import Api, handler_of
+from accounting.web.caller import Caller
+from accounting.web.idempotency import REPLAYED_HEADER, key_of
+from accounting.web.paging import (
+    DEFAULT_LIMIT,
+    Cursor,
+    DateText,
+    Limit,
+    Page,
+    cursor_of,
+    instants,
+    number_in,
+    rows_to_skip,
+)
+from accounting.web.types import (
+    DEFAULT_EXPIRY_DAYS,
+    Adjustment,
+    Credits,
+    CreditsOrNone,
+    ExpiryDays,
+    Identifier,
+    Instant,
+    Notes,
+    RequestModel,
+    ResponseModel,
+    Tokens,
+    UserReference,
+    left_out,
+)
+
+api = Api()
+
+
+class Check(RequestModel):
+    """Whether there is enough for this."""
+
+    required_credits: Credits = Field(validation_alias=AliasChoices("requiredCredits", "credits"))
+
+
+class Calculate(RequestModel):
+    """What these tokens would cost."""
+
+    model_id: Identifier
+    tokens: Tokens
+
+
+class _Command(RequestModel):
+    user_id: UserReference = Field(validation_alias=AliasChoices("userId", "targetUserId"))
+    notes: Notes | None = None
+
+
+class Allocate(_Command):
+    """Grant credits."""
+
+    credits: Credits
+    expiry_days: ExpiryDays | None = None
+
+
+class SetCredits(_Command):
+    """Make the available credits exactly this."""
+
+    credits: CreditsOrNone
+    expiry_days: ExpiryDays | None = None
+
+
+class Remove(_Command):
+    """Take credits away."""
+
+    credits: Credits
+
+
+class Adjust(_Command):
+    """Grant (positive) or take away (negative)."""
+
+    adjustment: Adjustment
+    expiry_days: ExpiryDays | None = None
+
+    @model_validator(mode="after")
+    def _moves_something(self) -> Self:
+        if self.adjustment == 0:
+            raise ValueError("adjustment must not be 0")
+        return self
+
+
+class ActiveAllocation(ResponseModel):
+    """A lot that can be spent."""
+
+    id: str
+    credits: int
+    expires_at: Instant
+    allocated_at: Instant
+
+
+class BalanceView(ResponseModel):
+    """What a user can spend now, and from which lots, soonest expiry first."""
+
+    user_id: str
+    total_credits: int
+    held_credits: int
+    debt: int
+    active_allocations: list[ActiveAllocation]
+
+    @classmethod
+    def of(cls, balance: Balance) -> Self:
+        """The view of a balance."""
+        return cls(
+            user_id=balance.user_id,
+            total_credits=balance.available,
+            held_credits=balance.held,
+            debt=balance.debt,
+            active_allocations=[
+                ActiveAllocation(
+                    id=lot.id,
+                    credits=lot.credits,
+                    expires_at=iso(lot.expires_at),
+                    allocated_at=iso(made_at(lot.id)),
+                )
+                for lot in balance.lots
+            ],
+        )
+
+
+class CheckView(ResponseModel):
+    """Whether the balance covers what is required."""
+
+    sufficient: bool
+    credits: int
+    required_credits: int
+    message: str | None = left_out()
+
+
+class CalculateView(ResponseModel):
+    """What tokens of a model cost now."""
+
+    model_id: str
+    tokens: int
+    credits: int
+    price_per_thousand_tokens: int | float
+
+
+class AllocateView(ResponseModel):
+    """A grant as it was made; ``remainingCredits`` is what a repaid debt left of it."""
+
+    id: str
+    user_id: str
+    credits: int
+    remaining_credits: int
+    total_credits: int
+    debt: int
+    expires_at: Instant
+    message: str
+
+
+class SetView(ResponseModel):
+    """What a user can spend after it was set, and before."""
+
+    user_id: str
+    total_credits: int
+    previous_credits: int
+    debt: int
+
+
+class RemoveView(ResponseModel):
+    """What was taken away, and what is left."""
+
+    user_id: str
+    removed_credits: int
+    total_credits: int
+
+
+class AdjustView(ResponseModel):
+    """What was adjusted, and what there is now."""
+
+    user_id: str
+    adjustment: int
+    total_credits: int
+    debt: int
+
+
+class AllocationView(ResponseModel):
+    """A grant as it was made, and what is left of it to spend."""
+
+    id: str
+    total_credits: int
+    remaining_credits: int
+    allocated_by: str
+    allocated_at: Instant
+    expires_at: Instant
+    notes: str
+
+    @classmethod
+    def of(cls, allocation: Allocation, left: int) -> Self:
+        """The view of a grant."""
+        return cls(
+            id=allocation.id,
+            total_credits=allocation.credits,
+            remaining_credits=left,
+            allocated_by=allocation.allocated_by,
+            allocated_at=iso(allocation.allocated_at),
+            expires_at=iso(allocation.expires_at),
+            notes=allocation.notes,
+        )
+
+
+class AllocationsView(ResponseModel):
+    """A page of grants, newest first."""
+
+    total: int
+    page: int
+    total_pages: int
+    allocations: list[AllocationView]
+    next_cursor: str | None = left_out()
+
+
+class EntryView(ResponseModel):
+    """A ledger entry. ``credits`` changes what can be spent, ``charged`` left the user for good."""
+
+    seq: int
+    kind: str
+    credits: int
+    charged: int
+    available_after: int
+    held_after: int
+    debt_after: int
+    at: Instant
+    actor: str
+    reason: str
+    session_id: str | None = left_out()
+    allocation_id: str | None = left_out()
+    usage_id: str | None = left_out()
+
+    @classmethod
+    def of(cls, entry: Entry) -> Self:
+        """The view of an entry."""
+        return cls(
+            seq=entry.seq,
+            kind=entry.kind,
+            credits=entry.credits,
+            charged=entry.charged,
+            available_after=entry.available_after,
+            held_after=entry.held_after,
+            debt_after=entry.debt_after,
+            at=iso(entry.at),
+            actor=entry.actor,
+            reason=entry.reason,
+            session_id=entry.session_id,
+            allocation_id=entry.allocation_id,
+            usage_id=entry.usage_id,
+        )
+
+
+class LedgerView(ResponseModel):
+    """A page of the ledger, newest first."""
+
+    entries: list[EntryView]
+    next_cursor: str | None = left_out()
+
+
+@api.get("/api/credits/balance")
+def own_balance() -> BalanceView:
+    """What the caller can spend now."""
+    return BalanceView.of(operations.balance(api.caller().user_id, clock()))
+
+
+@api.get("/api/credits/balance/<user_id>")
+def balance_of(user_id: UserReference) -> BalanceView:
+    """What a user can spend now."""
+    api.caller().require_supervisor()
+    return BalanceView.of(operations.balance_of(user_id, clock()))
+
+
+@api.post("/api/credits/check")
+def check(body: Check) -> CheckView:
+    """Whether the caller's balance covers an amount; it holds nothing."""
+    balance = operations.balance(api.caller().user_id, clock())
+    sufficient = balance.available >= body.required_credits
+    return CheckView(
+        sufficient=sufficient,
+        credits=balance.available,
+        required_credits=body.required_credits,
+        message=None if sufficient else "Insufficient credits",
+    )
+
+
+@api.post("/api/credits/calculate")
+def calculate(body: Calculate) -> CalculateView:
+    """What tokens of a model cost now."""
+    credits, price_e4 = operations.cost(body.model_id, body.tokens, clock())
+    return CalculateView(
+        model_id=body.model_id,
+        tokens=body.tokens,
+        credits=credits,
+        price_per_thousand_tokens=price_of(price_e4),
+    )
+
+
+@api.post("/api/credits/allocate", status_code=201)
+def allocate(body: Allocate) -> AllocateView:
+    """Grant credits to a user."""
+    change = operations.allocate(_request("allocate", body, body.expiry_days), body.credits)
+    allocation = _told(change).allocation
+    if allocation is None:
+        raise LookupError("an allocate without its allocation")
+    return AllocateView(
+        id=allocation.id,
+        user_id=change.user_id,
+        credits=change.credits,
+        remaining_credits=change.remaining,
+        total_credits=change.available,
+        debt=change.debt,
+        expires_at=iso(allocation.expires_at),
+        message=f"Allocated {change.credits} credits",
+    )
+
+
+@api.post("/api/credits/set")
+def set_credits(body: SetCredits) -> SetView:
+    """Make what a user can spend exactly this, and their debt 0."""
+    change = _told(operations.set_available(_request("set", body, body.expiry_days), body.credits))
+    return SetView(
+        user_id=change.user_id,
+        total_credits=change.available,
+        previous_credits=change.previous,
+        debt=change.debt,
+    )
+
+
+@api.delete("/api/credits/remove")
+def remove(
+    body: Remove | None = None,
+    user_id: Annotated[str | None, Query(alias="userId")] = None,
+    credits: Annotated[int | None, Query()] = None,
+    notes: Annotated[str | None, Query()] = None,
+) -> RemoveView:
+    """Take credits away from a user; the request stands in the body, or in the query."""
+    command = body or Remove.model_validate({"userId": user_id, "credits": credits, "notes": notes})
+    change = _told(operations.remove(_request("remove", command), command.credits))
+    return RemoveView(user_id=change.user_id, removed_credits=change.credits, total_credits=change.available)
+
+
+@api.put("/api/credits/adjust")
+def adjust(body: Adjust) -> AdjustView:
+    """Grant credits to a user, or take them away."""
+    change = _told(operations.adjust(_request("adjust", body, body.expiry_days), body.adjustment))
+    return AdjustView(
+        user_id=change.user_id,
+        adjustment=change.credits,
+        total_credits=change.available,
+        debt=change.debt,
+    )
+
+
+@api.get("/api/credits/allocations")
+def own_allocations(page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> AllocationsView:
+    """The caller's grants, newest first."""
+    return _allocations(api.caller().user_id, page, limit, cursor)
+
+
+@api.get("/api/credits/allocations/<user_id>")
+def allocations_of(
+    user_id: UserReference, page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> AllocationsView:
+    """A user's grants, newest first."""
+    caller = api.caller()
+    if not caller.is_self(user_id):
+        caller.require_admin()
+    return _allocations(user_id, page, limit, cursor)
+
+
+@api.get("/api/credits/ledger")
+def own_ledger(
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    start_date: Annotated[DateText, Query(alias="startDate")] = None,
+    end_date: Annotated[DateText, Query(alias="endDate")] = None,
+) -> LedgerView:
+    """The caller's ledger, newest first."""
+    return _ledger(api.caller().user_id, limit, cursor, start_date, end_date)
+
+
+@api.get("/api/credits/ledger/<user_id>")
+def ledger_of(
+    user_id: UserReference,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    start_date: Annotated[DateText, Query(alias="startDate")] = None,
+    end_date: Annotated[DateText, Query(alias="endDate")] = None,
+) -> LedgerView:
+    """A user's ledger, newest first."""
+    api.caller().require_supervisor()
+    return _ledger(user_id, limit, cursor, start_date, end_date)
+
+
+def _request(route: str, body: _Command, expiry_days: int | None = None) -> Request:
+    """The command's request, by a caller who must supervise."""
+    caller: Caller = api.caller()
+    caller.require_supervisor()
+    return Request(
+        actor=caller.user_id,
+        user=body.user_id,
+        notes=body.notes or "",
+        expiry_days=expiry_days or DEFAULT_EXPIRY_DAYS,
+        now=clock(),
+        key=key_of(api, caller.user_id, route, body),
+    )
+
+
+def _told(change: Change) -> Change:
+    """The change, with a header if it was made before."""
+    if change.replayed:
+        api.add_header(REPLAYED_HEADER, "true")
+    return change
+
+
+def _allocations(user: str, page: int, limit: int, cursor: str | None) -> AllocationsView:
+    last = number_in(cursor)
+    skip = 0 if last is not None else rows_to_skip(page, limit)
+    found = operations.list_allocations(user, skip=skip, last=last, limit=limit, now=clock())
+    return AllocationsView(
+        total=found.total,
+        page=page,
+        total_pages=-(-found.total // limit),
+        allocations=[AllocationView.of(allocation, left) for allocation, left in found.allocations],
+        next_cursor=cursor_of(found.next_last) if found.next_last else None,
+    )
+
+
+def _ledger(user: str, limit: int, cursor: str | None, start: str | None, end: str | None) -> LedgerView:
+    since, until = instants(start, end)
+    entries, before = operations.list_entries(user, since=since, until=until, before=number_in(cursor), limit=limit)
+    return LedgerView(
+        entries=[EntryView.of(entry) for entry in entries],
+        next_cursor=cursor_of(before) if before else None,
+    )
+
+
+handler = handler_of(api)

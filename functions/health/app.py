@@ -1,0 +1,30 @@
+"""Health: is the service there? It needs no table, no token and no models."""
+
+import json
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from accounting.settings import service_version
+from accounting.times import clock, iso
+from accounting.web.headers import SECURITY_HEADERS
+
+logger = Logger()
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """Answer ``GET /health`` and ``GET /api/health``, the only routes that the gateway sends here."""
+    logger.info("request", method=event["httpMethod"], route=event.get("resource"), status=200)
+    body = {
+        "status": "ok",
+        "service": "accounting-service",
+        "version": service_version(),
+        "timestamp": iso(clock()),
+    }
+    return {
+        "statusCode": 200,
+        "headers": {"Content-Type": "application/json", **SECURITY_HEADERS},
+        "body": json.dumps(body),
+    }

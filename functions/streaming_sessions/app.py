@@ -1,0 +1,258 @@
+"""Streaming sessions: what a chat proxy calls before, during and after a stream, and the lists to watch them."""
+
+from http import HTTPStatus
+from typing import Self
+
+from accounting.domain.sessions import Session
+from accounting.operations import sessions as operations
+from accounting.settings import settings
+from accounting.store import sessions as store
+from accounting.store import users
+from accounting.times import clock, iso
+from accounting.web.api import Api, handler_of
+from accounting.web.paging import DEFAULT_LIMIT, Cursor, Limit, cursor_of, position_in
+from accounting.web.types import (
+    EstimatedTokens,
+    Identifier,
+    RequestModel,
+    ResponseModel,
+    StrictFlag,
+    Tokens,
+    UserReference,
+    left_out,
+)
+
+NEXT_CURSOR_HEADER = "X-Next-Cursor"
+
+api = Api()
+
+
+class Initialize(RequestModel):
+    """Hold credits for a stream. The client makes the id; it is the idempotency key of the session's calls."""
+
+    session_id: Identifier
+    model_id: Identifier
+    estimated_tokens: EstimatedTokens
+
+
+class Heartbeat(RequestModel):
+    """How far the stream is."""
+
+    session_id: Identifier
+    tokens_generated: Tokens
+
+
+class Finalize(RequestModel):
+    """What the stream really used."""
+
+    session_id: Identifier
+    actual_tokens: Tokens
+    success: StrictFlag = True
+
+
+class Abort(RequestModel):
+    """How far the stream came before it was given up; by default what the last heartbeat said."""
+
+    session_id: Identifier
+    tokens_generated: Tokens | None = None
+
+
+class InitializeView(ResponseModel):
+    """What is held for a session."""
+
+    session_id: str
+    allocated_credits: int
+    estimated_credits: int
+    expires_at: str
+    message: str
+    replayed: bool | None = left_out()
+
+
+class HeartbeatView(ResponseModel):
+    """The session as the heartbeat left it; ``expiresAt`` is when it is swept without a further one."""
+
+    session_id: str
+    tokens_generated: int
+    allocated_credits: int
+    expires_at: str
+
+
+class FinalizeView(ResponseModel):
+    """What a session came to. ``overrun`` exceeded the hold; ``debt`` of it the wallet could not cover."""
+
+    session_id: str
+    status: str
+    estimated_credits: int
+    actual_credits: int
+    refund: int
+    overrun: int
+    debt: int
+    replayed: bool | None = left_out()
+
+
+class AbortView(ResponseModel):
+    """What an aborted session came to."""
+
+    session_id: str
+    status: str
+    partial_credits: int
+    refund: int
+    overrun: int
+    debt: int
+    replayed: bool | None = left_out()
+
+
+class SessionView(ResponseModel):
+    """A session. ``usedCredits`` of an active one is what its last heartbeat's tokens cost."""
+
+    session_id: str
+    user_id: str
+    model_id: str
+    estimated_credits: int
+    allocated_credits: int
+    used_credits: int
+    tokens_generated: int
+    status: str
+    outcome: str | None
+    started_at: str
+    last_seen_at: str
+    completed_at: str | None
+
+    @classmethod
+    def of(cls, session: Session) -> Self:
+        """The view of a session."""
+        return cls(
+            session_id=session.session_id,
+            user_id=session.user_id,
+            model_id=session.model_id,
+            estimated_credits=session.estimated_credits,
+            allocated_credits=session.allocated_credits,
+            used_credits=session.used_credits,
+            tokens_generated=session.resolution.tokens if session.resolution else session.tokens,
+            status=session.status,
+            outcome=session.outcome,
+            started_at=iso(session.started_at),
+            last_seen_at=iso(session.last_seen_at),
+            completed_at=iso(session.resolution.at) if session.resolution else None,
+        )
+
+
+@api.post("/api/streaming-sessions/initialize", status_code=201)
+def initialize(body: Initialize) -> tuple[InitializeView, int]:
+    """Hold the buffered estimate of a stream; a repeat answers 200 as the first time did."""
+    answer = operations.initialize(
+        api.caller().user_id, body.session_id, body.model_id, body.estimated_tokens, now=clock()
+    )
+    session = answer.session
+    view = InitializeView(
+        session_id=session.session_id,
+        allocated_credits=session.initial_credits,
+        estimated_credits=session.estimated_credits,
+        expires_at=_expires_at(session),
+        message=f"Holding {session.initial_credits} credits",
+        replayed=answer.replayed or None,
+    )
+    return view, HTTPStatus.OK if answer.replayed else HTTPStatus.CREATED
+
+
+@api.post("/api/streaming-sessions/heartbeat")
+def heartbeat(body: Heartbeat) -> HeartbeatView:
+    """Note how far the stream is, and raise the hold when it no longer fits."""
+    session = operations.heartbeat(api.caller().user_id, body.session_id, body.tokens_generated, now=clock())
+    return HeartbeatView(
+        session_id=session.session_id,
+        tokens_generated=session.tokens,
+        allocated_credits=session.allocated_credits,
+        expires_at=_expires_at(session),
+    )
+
+
+@api.post("/api/streaming-sessions/finalize")
+def finalize(body: Finalize) -> FinalizeView:
+    """Charge what was really used and give the rest of the hold back."""
+    answer = operations.finalize(
+        api.caller().user_id, body.session_id, body.actual_tokens, success=body.success, now=clock()
+    )
+    session, settled = answer.session, answer.session.settled
+    return FinalizeView(
+        session_id=session.session_id,
+        status=session.status,
+        estimated_credits=session.estimated_credits,
+        actual_credits=settled.credits,
+        refund=settled.refund,
+        overrun=settled.overrun,
+        debt=settled.debt,
+        replayed=answer.replayed or None,
+    )
+
+
+@api.post("/api/streaming-sessions/abort")
+def abort(body: Abort) -> AbortView:
+    """Charge what was generated until the stream was given up, and give the rest of the hold back."""
+    answer = operations.abort(api.caller().user_id, body.session_id, body.tokens_generated, now=clock())
+    settled = answer.session.settled
+    return AbortView(
+        session_id=answer.session.session_id,
+        status="aborted",
+        partial_credits=settled.credits,
+        refund=settled.refund,
+        overrun=settled.overrun,
+        debt=settled.debt,
+        replayed=answer.replayed or None,
+    )
+
+
+@api.get("/api/streaming-sessions/active")
+def own_active() -> list[SessionView]:
+    """The caller's active sessions, newest first."""
+    return _views(store.active_of_user(api.caller().user_id))
+
+
+@api.get("/api/streaming-sessions/active/all")
+def all_active(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
+    """Everybody's active sessions; the header ``X-Next-Cursor`` leads to the next page."""
+    api.caller().require_admin()
+    return _page(store.active_of_all(before=position_in(cursor), limit=limit))
+
+
+@api.get("/api/streaming-sessions/active/<user_id>")
+def active_of(user_id: UserReference) -> list[SessionView]:
+    """A user's active sessions, newest first."""
+    caller = api.caller()
+    if not caller.is_self(user_id):
+        caller.require_supervisor()
+    user, _ = users.resolve(user_id)
+    return _views(store.active_of_user(user.id))
+
+
+@api.get("/api/streaming-sessions/recent")
+def all_recent(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
+    """Everybody's sessions, active and ended, newest first."""
+    api.caller().require_supervisor()
+    return _page(store.recent_of_all(before=position_in(cursor), limit=limit))
+
+
+@api.get("/api/streaming-sessions/recent/<user_id>")
+def recent_of(user_id: UserReference, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
+    """A user's sessions, active and ended, newest first."""
+    api.caller().require_supervisor()
+    user, _ = users.resolve(user_id)
+    return _page(store.recent_of_user(user.id, before=position_in(cursor), limit=limit))
+
+
+def _expires_at(session: Session) -> str:
+    return iso(session.last_seen_at + settings().session_timeout)
+
+
+def _views(sessions: list[Session]) -> list[SessionView]:
+    return [SessionView.of(session) for session in sessions]
+
+
+def _page(page: store.Page) -> list[SessionView]:
+    sessions, position = page
+    if position:
+        api.add_header(NEXT_CURSOR_HEADER, cursor_of(position))
+    return _views(sessions)
+
+
+handler = handler_of(api)

@@ -1,0 +1,44 @@
+"""Secrets of the stack, read from Secrets Manager through Powertools' cache; never logged."""
+
+import json
+import os
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.parameters import SecretsProvider
+
+MIN_SECRET_BYTES = 32
+MAX_AGE_SECONDS = 300
+REFRESHED_AGE_SECONDS = 10
+"""However many tokens fail, a secret is read again no sooner."""
+
+
+def jwt_secrets(*, refresh: bool) -> list[bytes]:
+    """The secrets that access tokens may be signed with: the current one, then the previous one if there is one.
+
+    ``refresh`` asks for what stands there now, for the case of a rotation a moment ago.
+    Raises ValueError when one has less than ``MIN_SECRET_BYTES``, GetParameterError when they can't be read.
+    """
+    stored = _read(os.environ["JWT_SECRET_ID"], REFRESHED_AGE_SECONDS if refresh else MAX_AGE_SECONDS)
+    secrets = [value.encode() for value in (stored["current"], stored.get("previous")) if value]
+    if not secrets or any(len(secret) < MIN_SECRET_BYTES for secret in secrets):
+        raise ValueError(f"a JWT secret has at least {MIN_SECRET_BYTES} bytes")
+    return secrets
+
+
+def _read(name: str, max_age: int) -> dict[str, Any]:
+    text = _provider(max_age).get(name, max_age=max_age)
+    stored: dict[str, Any] = json.loads(str(text))
+    return stored
+
+
+@cache
+def _provider(_max_age: int) -> "SecretsProvider":
+    """A reader with a cache of its own: the cache that answers most requests does not serve a refresh."""
+    from aws_lambda_powertools.utilities.parameters import SecretsProvider
+    from botocore.config import Config
+
+    return SecretsProvider(
+        boto_config=Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
+    )

@@ -1,0 +1,1 @@
+"""HTTP: the resolver, the caller, the field types and the one table from error codes to statuses."""

@@ -1,0 +1,152 @@
+"""The resolver that every function's routes stand on, and the one table from error codes to statuses."""
+
+import json
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response, content_types
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
+from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
+from aws_lambda_powertools.logging import correlation_paths
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from pydantic import ValidationError
+
+from accounting.domain.errors import AccountingError, Invalid, PayloadTooLarge, RouteNotFound
+from accounting.telemetry import flush, logger
+from accounting.times import clock
+from accounting.web.caller import Caller, caller_of
+from accounting.web.headers import SECURITY_HEADERS
+
+STATUSES = {
+    "VALIDATION_ERROR": HTTPStatus.BAD_REQUEST,
+    "TOKEN_REQUIRED": HTTPStatus.UNAUTHORIZED,
+    "TOKEN_EXPIRED": HTTPStatus.UNAUTHORIZED,
+    "TOKEN_INVALID": HTTPStatus.UNAUTHORIZED,
+    "TOKEN_TYPE_INVALID": HTTPStatus.UNAUTHORIZED,
+    "API_KEY_INVALID": HTTPStatus.UNAUTHORIZED,
+    "INSUFFICIENT_CREDITS": HTTPStatus.PAYMENT_REQUIRED,
+    "FORBIDDEN": HTTPStatus.FORBIDDEN,
+    "USER_NOT_FOUND": HTTPStatus.NOT_FOUND,
+    "SESSION_NOT_ACTIVE": HTTPStatus.NOT_FOUND,
+    "ROUTE_NOT_FOUND": HTTPStatus.NOT_FOUND,
+    "SESSION_EXISTS": HTTPStatus.CONFLICT,
+    "IDEMPOTENCY_CONFLICT": HTTPStatus.CONFLICT,
+    "TOO_MANY_ALLOCATIONS": HTTPStatus.CONFLICT,
+    "PAYLOAD_TOO_LARGE": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "INTERNAL_ERROR": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "CONTENTION": HTTPStatus.SERVICE_UNAVAILABLE,
+    "UNAVAILABLE": HTTPStatus.SERVICE_UNAVAILABLE,
+}
+"""The HTTP status of every error code; nowhere else is one chosen."""
+
+MAX_BODY_BYTES = 64 * 1024
+_EXTRA_HEADERS = "extra_headers"
+
+
+class Api(APIGatewayRestResolver):
+    """Powertools' resolver for the service: strict JSON in, one error shape out, one log line a request."""
+
+    def __init__(self) -> None:
+        super().__init__(enable_validation=True, json_body_deserializer=_strict_json)
+        self.use([_with_headers])
+        self.exception_handler(AccountingError)(self._refused)
+        self.exception_handler([RequestValidationError, ValidationError])(self._invalid)
+        self.exception_handler(NotFoundError)(self._unknown_route)
+        self.exception_handler(Exception)(self._failed)
+
+    def caller(self) -> Caller:
+        """Who sent the request at hand. Raises TokenRequired, TokenExpired."""
+        return caller_of(self.current_event.request_context.get("authorizer") or {}, clock())
+
+    def add_header(self, name: str, value: str) -> None:
+        """Give the answer to the request at hand a header."""
+        self.context.setdefault(_EXTRA_HEADERS, {})[name] = value
+
+    def _refused(self, error: AccountingError) -> Response[str]:
+        status = STATUSES[error.code]
+        response = self._error(status, error.code, error.message, error.details)
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            response.headers["Retry-After"] = "1"
+        if status == HTTPStatus.UNAUTHORIZED:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        return response
+
+    def _invalid(self, error: RequestValidationError | ValidationError) -> Response[str]:
+        problems = [{"field": _field_name(problem["loc"]), "problem": problem["msg"]} for problem in error.errors()]
+        first = problems[0]
+        message = f"{first['field']}: {first['problem']}" if first["field"] else str(first["problem"])
+        return self._refused(Invalid(message, errors=problems[:20]))
+
+    def _unknown_route(self, _error: NotFoundError) -> Response[str]:
+        return self._refused(RouteNotFound("No such route"))
+
+    def _failed(self, _error: Exception) -> Response[str]:
+        logger.exception("request failed")
+        return self._refused(AccountingError("Internal error"))
+
+    def _error(self, status: HTTPStatus, code: str, message: str, details: dict[str, Any]) -> Response[str]:
+        body = {
+            "message": message,
+            "code": code,
+            "details": details,
+            "requestId": self.current_event.request_context.request_id,
+        }
+        logger.append_keys(code=code)
+        return Response(
+            status_code=status,
+            content_type=content_types.APPLICATION_JSON,
+            body=json.dumps(body),
+            headers=dict(SECURITY_HEADERS),
+        )
+
+
+def handler_of(api: Api) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
+    """The Lambda handler of a function: route, log one line, write the metrics."""
+
+    @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_REST, clear_state=True)
+    def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+        started = time.perf_counter()
+        answer = api.resolve(event, context)
+        logger.info(
+            "request",
+            method=event["httpMethod"],
+            route=event.get("resource"),
+            status=answer["statusCode"],
+            duration_ms=round((time.perf_counter() - started) * 1000, 1),
+        )
+        flush()
+        return answer
+
+    return handler
+
+
+def _with_headers(app: Api, next_middleware: NextMiddleware) -> Response[Any]:
+    response: Response[Any] = next_middleware(app)
+    response.headers.update(SECURITY_HEADERS)
+    response.headers.update(app.context.get(_EXTRA_HEADERS, {}))
+    return response
+
+
+def _field_name(location: tuple[Any, ...]) -> str:
+    """The field that a validation error names: its path without the part of the request that it stands in."""
+    return ".".join(str(step) for step in location if step not in ("body", "query", "path", "header"))
+
+
+def _strict_json(text: str) -> Any:
+    """JSON as RFC 8259 has it, of a size that a request of the contract can have.
+
+    Raises Invalid for anything else: NaN, Infinity, numbers of thousands of digits, nesting without end.
+    """
+    if len(text.encode(errors="replace")) > MAX_BODY_BYTES:
+        raise PayloadTooLarge(f"A body has at most {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
+    try:
+        return json.loads(text, parse_constant=_no_such_constant)
+    except (ValueError, RecursionError) as error:
+        raise Invalid("The body is not valid JSON") from error
+
+
+def _no_such_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")

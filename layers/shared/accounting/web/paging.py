@@ -1,0 +1,88 @@
+"""Pages, opaque cursors and date ranges, as every list takes them. Imports errors and times only."""
+
+import base64
+import binascii
+import re
+from typing import Annotated
+
+from aws_lambda_powertools.event_handler.openapi.params import Query
+
+from accounting.domain.errors import Invalid
+from accounting.settings import DAY
+from accounting.times import from_iso
+
+DEFAULT_LIMIT = 20
+MAX_LIMIT = 100
+MAX_PAGED_ROWS = 10_000
+
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
+Page = Annotated[int, Query(ge=1, le=MAX_PAGED_ROWS)]
+Cursor = Annotated[str | None, Query(max_length=400)]
+DateText = Annotated[str | None, Query(max_length=40)]
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_POSITION = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z#[^\x00-\x1f]{1,240}")
+
+
+def cursor_of(position: str | int) -> str:
+    """An opaque text for the position that the next page begins before."""
+    return base64.urlsafe_b64encode(str(position).encode()).decode().rstrip("=")
+
+
+def number_in(cursor: str | None) -> int | None:
+    """The number that a cursor stands for. Raises Invalid when it is not one of ours."""
+    text = _text_in(cursor)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 12):
+        raise Invalid("cursor: not a cursor of this list")
+    return int(text)
+
+
+def position_in(cursor: str | None) -> str | None:
+    """The time and id that a cursor stands for. Raises Invalid when it is not one of ours."""
+    text = _text_in(cursor)
+    if text is not None and not _POSITION.fullmatch(text):
+        raise Invalid("cursor: not a cursor of this list")
+    return text
+
+
+def rows_to_skip(page: int, limit: int) -> int:
+    """How many rows stand before a page. Raises Invalid beyond ``MAX_PAGED_ROWS``: that is what cursors are for."""
+    skipped = (page - 1) * limit
+    if skipped + limit > MAX_PAGED_ROWS:
+        raise Invalid(f"page: pages reach {MAX_PAGED_ROWS} rows deep, beyond use the cursor")
+    return skipped
+
+
+def instants(start: str | None, end: str | None) -> tuple[int | None, int | None]:
+    """From (inclusive) and to (exclusive), in epoch milliseconds; a bare ``endDate`` date includes that day.
+
+    Raises Invalid for what is no date or timestamp, and when the end is not after the start.
+    """
+    since, until = _instant("startDate", start), _instant("endDate", end)
+    if until is not None and end is not None:
+        until += DAY if _DATE.fullmatch(end) else 1
+    if since is not None and until is not None and until <= since:
+        raise Invalid("endDate: before startDate")
+    return since, until
+
+
+def _instant(name: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        if not _DATE.match(text):
+            raise ValueError(text)
+        return from_iso(text)
+    except (ValueError, OverflowError) as error:
+        raise Invalid(f"{name}: not a date or a timestamp") from error
+
+
+def _text_in(cursor: str | None) -> str | None:
+    if cursor is None:
+        return None
+    try:
+        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError) as error:
+        raise Invalid("cursor: not a cursor of this list") from error
