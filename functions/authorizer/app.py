@@ -31,7 +31,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         logger.info("denied", code=refusal.code)
         return _policy(event, "Deny", "anonymous", {"code": refusal.code, "message": refusal.message})
     user, created = users.sync(claims.user, now)
-    logger.info("allowed", user_id=user.id, role=claims.user.role, created=created)
+    logger.info("allowed", user_id=user.id, role=claims.user.role, is_new=created)
     context = {
         "userId": user.id,
         "email": claims.user.email,

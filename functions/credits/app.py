@@ -3,7 +3,7 @@
 from typing import Annotated, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, Field
 
 from accounting.domain.pricing import price_of
 from accounting.domain.wallet import Entry
@@ -18,9 +18,10 @@ from accounting.web.idempotency import REPLAYED_HEADER, key_of
 from accounting.web.paging import (
     DEFAULT_LIMIT,
     Cursor,
-    DateText,
+    EndDate,
     Limit,
     Page,
+    StartDate,
     cursor_of,
     instants,
     number_in,
@@ -88,12 +89,6 @@ class Adjust(_Command):
 
     adjustment: Adjustment
     expiry_days: ExpiryDays | None = None
-
-    @model_validator(mode="after")
-    def _moves_something(self) -> Self:
-        if self.adjustment == 0:
-            raise ValueError("adjustment must not be 0")
-        return self
 
 
 class ActiveAllocation(ResponseModel):
@@ -385,8 +380,8 @@ def allocations_of(
 def own_ledger(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
-    start_date: Annotated[DateText, Query(alias="startDate")] = None,
-    end_date: Annotated[DateText, Query(alias="endDate")] = None,
+    start_date: StartDate = None,
+    end_date: EndDate = None,
 ) -> LedgerView:
     """The caller's ledger, newest first."""
     return _ledger(api.caller().user_id, limit, cursor, start_date, end_date)
@@ -397,8 +392,8 @@ def ledger_of(
     user_id: UserReference,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
-    start_date: Annotated[DateText, Query(alias="startDate")] = None,
-    end_date: Annotated[DateText, Query(alias="endDate")] = None,
+    start_date: StartDate = None,
+    end_date: EndDate = None,
 ) -> LedgerView:
     """A user's ledger, newest first."""
     api.caller().require_supervisor()

@@ -1,6 +1,6 @@
 """Every refusal the service can give, by its stable code. Imports nothing of ours."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class AccountingError(Exception):
@@ -18,9 +18,14 @@ class AccountingError(Exception):
 
 
 class Invalid(AccountingError):
-    """The request is not of the contract's form."""
+    """The request is not of the contract's form; ``details.errors`` names the fields."""
 
     code = "VALIDATION_ERROR"
+
+    @classmethod
+    def field(cls, field: str, problem: str) -> Self:
+        """The refusal of one field."""
+        return cls(f"{field}: {problem}", errors=[{"field": field, "problem": problem}])
 
 
 class PayloadTooLarge(AccountingError):

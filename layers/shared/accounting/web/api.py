@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -57,6 +57,12 @@ class Api(APIGatewayRestResolver):
         self.exception_handler(NotFoundError)(self._unknown_route)
         self.exception_handler(Exception)(self._failed)
 
+    def resolve(self, event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
+        """Answer the request. A body is JSON whatever its content type says: curl's default names a form."""
+        headers = {name: value for name, value in (event["headers"] or {}).items() if name.lower() != "content-type"}
+        answer: dict[str, Any] = super().resolve({**event, "headers": headers}, context)
+        return answer
+
     def caller(self) -> Caller:
         """Who sent the request at hand. Raises TokenRequired, TokenExpired."""
         return caller_of(self.current_event.request_context.get("authorizer") or {}, clock())
@@ -75,7 +81,10 @@ class Api(APIGatewayRestResolver):
         return response
 
     def _invalid(self, error: RequestValidationError | ValidationError) -> Response[str]:
-        problems = [{"field": _field_name(problem["loc"]), "problem": problem["msg"]} for problem in error.errors()]
+        problems = [
+            {"field": _field_name(problem["loc"]), "problem": problem["msg"].removeprefix("Value error, ")}
+            for problem in error.errors()
+        ]
         first = problems[0]
         message = f"{first['field']}: {first['problem']}" if first["field"] else str(first["problem"])
         return self._refused(Invalid(message, errors=problems[:20]))

@@ -21,6 +21,6 @@ def key_of(api: Api, caller: str, route: str, body: BaseModel) -> IdempotencyKey
     if key is None:
         return None
     if not _KEY.fullmatch(key):
-        raise Invalid(f"{HEADER}: 1 to 128 visible ASCII characters")
+        raise Invalid.field(HEADER, "1 to 128 visible ASCII characters")
     fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
     return IdempotencyKey(caller, route, key, fingerprint)

@@ -18,7 +18,8 @@ MAX_PAGED_ROWS = 10_000
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 Page = Annotated[int, Query(ge=1, le=MAX_PAGED_ROWS)]
 Cursor = Annotated[str | None, Query(max_length=400)]
-DateText = Annotated[str | None, Query(max_length=40)]
+StartDate = Annotated[str | None, Query(alias="startDate", max_length=40)]
+EndDate = Annotated[str | None, Query(alias="endDate", max_length=40)]
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _POSITION = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z#[^\x00-\x1f]{1,240}")
@@ -35,7 +36,7 @@ def number_in(cursor: str | None) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 12):
-        raise Invalid("cursor: not a cursor of this list")
+        raise Invalid.field("cursor", "not a cursor of this list")
     return int(text)
 
 
@@ -43,7 +44,7 @@ def position_in(cursor: str | None) -> str | None:
     """The time and id that a cursor stands for. Raises Invalid when it is not one of ours."""
     text = _text_in(cursor)
     if text is not None and not _POSITION.fullmatch(text):
-        raise Invalid("cursor: not a cursor of this list")
+        raise Invalid.field("cursor", "not a cursor of this list")
     return text
 
 
@@ -51,7 +52,7 @@ def rows_to_skip(page: int, limit: int) -> int:
     """How many rows stand before a page. Raises Invalid beyond ``MAX_PAGED_ROWS``: that is what cursors are for."""
     skipped = (page - 1) * limit
     if skipped + limit > MAX_PAGED_ROWS:
-        raise Invalid(f"page: pages reach {MAX_PAGED_ROWS} rows deep, beyond use the cursor")
+        raise Invalid.field("page", f"pages reach {MAX_PAGED_ROWS} rows deep, beyond use the cursor")
     return skipped
 
 
@@ -64,7 +65,7 @@ def instants(start: str | None, end: str | None) -> tuple[int | None, int | None
     if until is not None and end is not None:
         until += DAY if _DATE.fullmatch(end) else 1
     if since is not None and until is not None and until <= since:
-        raise Invalid("endDate: before startDate")
+        raise Invalid.field("endDate", "before startDate")
     return since, until
 
 
@@ -76,7 +77,7 @@ def _instant(name: str, text: str | None) -> int | None:
             raise ValueError(text)
         return from_iso(text)
     except (ValueError, OverflowError) as error:
-        raise Invalid(f"{name}: not a date or a timestamp") from error
+        raise Invalid.field(name, "not a date or a timestamp") from error
 
 
 def _text_in(cursor: str | None) -> str | None:
@@ -85,4 +86,4 @@ def _text_in(cursor: str | None) -> str | None:
     try:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError) as error:
-        raise Invalid("cursor: not a cursor of this list") from error
+        raise Invalid.field("cursor", "not a cursor of this list") from error

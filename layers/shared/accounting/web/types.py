@@ -24,6 +24,12 @@ def _not_an_object_member(name: str) -> str:
     return name
 
 
+def _not_zero(number: int) -> int:
+    if number == 0:
+        raise ValueError("must not be 0")
+    return number
+
+
 def _printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("must not contain control characters")
@@ -35,11 +41,11 @@ UserReference = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=254),
     AfterValidator(_printable),
-    Field(description="A user's id or e-mail address"),
 ]
+"""A user's id or e-mail address."""
 Credits = Annotated[int, Field(strict=True, ge=1, le=MAX_CREDITS)]
 CreditsOrNone = Annotated[int, Field(strict=True, ge=0, le=MAX_CREDITS)]
-Adjustment = Annotated[int, Field(strict=True, ge=-MAX_CREDITS, le=MAX_CREDITS)]
+Adjustment = Annotated[int, Field(strict=True, ge=-MAX_CREDITS, le=MAX_CREDITS), AfterValidator(_not_zero)]
 Tokens = Annotated[int, Field(strict=True, ge=0, le=MAX_TOKENS)]
 EstimatedTokens = Annotated[int, Field(strict=True, ge=1, le=MAX_TOKENS)]
 ExpiryDays = Annotated[int, Field(strict=True, ge=1, le=MAX_EXPIRY_DAYS)]
