@@ -1,6 +1,5 @@
 """Optimistic writing: decide, write under the condition that nothing moved, decide again on what stands there now."""
 
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from accounting.domain.wallet import Decision, Wallet
 from accounting.store import entries, wallets
 from accounting.store.moved import Moved
 from accounting.store.rollups import Names
-from accounting.store.table import Conflict, Write
+from accounting.store.table import Conflict, Write, jitter
 from accounting.telemetry import count
 
 CONTENTION_SECONDS = 8.0
@@ -47,7 +46,7 @@ def until_committed[T](step: Callable[[State], T], state: State, reread: Callabl
         except Conflict:
             stale = True
         count("ConflictsRetried")
-        pause = random.uniform(0, longest)
+        pause = jitter(longest)
         if time.monotonic() + pause > deadline:
             raise Contention("Too many requests for this user at once, try again")
         time.sleep(pause)

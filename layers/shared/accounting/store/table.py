@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from operator import itemgetter
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -40,6 +41,9 @@ THROTTLED = frozenset(
 PASSING_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 
 
+_random = SystemRandom()
+
+
 class Conflict(Exception):
     """The transaction met another one, or was throttled: nothing was written, read again and decide again."""
 
@@ -54,7 +58,7 @@ class Write:
 
 @cache
 def client() -> "DynamoDBClient":
-    """The process's one client; botocore repeats what was throttled or lost, with jitter, up to three times."""
+    """The process's one client; botocore repeats what was throttled or lost, with jitter, up to twice."""
     import boto3
     from botocore.config import Config
 
@@ -63,7 +67,7 @@ def client() -> "DynamoDBClient":
         config=Config(
             connect_timeout=1,
             read_timeout=3,
-            retries={"mode": "standard", "total_max_attempts": 4},
+            retries={"mode": "standard", "total_max_attempts": 3},
             max_pool_connections=4,
         ),
     )
@@ -269,6 +273,11 @@ def _codec() -> tuple[Any, Any]:
     from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
     return TypeSerializer(), TypeDeserializer()
+
+
+def jitter(longest: float) -> float:
+    """A pause in seconds, up to ``longest``. Not from a seed: SnapStart restores every process with the same one."""
+    return _random.uniform(0, longest)
 
 
 def compact(value: Any) -> str:

@@ -1,5 +1,6 @@
 """Users as their tokens describe them, and the pointers from e-mail addresses to them."""
 
+import time
 from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
@@ -8,6 +9,9 @@ from accounting.store import keys, table
 from accounting.store.table import Conflict, Item, Write
 
 DEFAULT_ROLE = "user"
+
+_TRIES = 8
+_LONGEST_PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +78,10 @@ def sync(described: User, now: int) -> tuple[User, bool]:
         try:
             table.transact(_writes(known, user))
         except (_Raced, Conflict):
+            time.sleep(table.jitter(_LONGEST_PAUSE_SECONDS))
             continue
         return user, known is None
     raise Conflict("the user kept changing")
-
-
-_TRIES = 8
 
 
 def _writes(known: User | None, user: User) -> list[Write]:
