@@ -1,0 +1,56 @@
+# The two commands to know: `make run` and `make test`. Each sets up what it needs; nothing has to be installed first
+# but Python and make.
+
+.DEFAULT_GOAL := help
+.PHONY: run stop demo test check format build deploy lock ready clean help
+
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export SAM_CLI_TELEMETRY := 0
+# Where it is set, every start of SAM, pytest or mypy would compile all of its sources again: seconds each.
+unexport PYTHONDONTWRITEBYTECODE
+# Of no use to validation, which wants one all the same; a deployment takes the region of your AWS profile.
+VALIDATE := AWS_DEFAULT_REGION=us-east-1
+
+run: ready ## Run the service on a local AWS (PORT=4566, FRESH=1: no old data, BACKGROUND=1: return when it answers)
+	@exec $(BIN)/python -m local.run
+
+stop: ## Stop what `make run BACKGROUND=1` started
+	@$(PYTHON) -m local.stop
+
+demo: ready ## Show a chat proxy's workflow against the running service
+	@$(BIN)/python -m local.demo
+
+test: ready ## Run every test: unit, integration, contract and end to end
+	$(BIN)/pytest $(ARGS)
+
+check: ready ## Check format, lint, types and the template
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/cfn-lint template.yaml
+	$(VALIDATE) $(BIN)/sam validate --lint
+
+format: ready ## Format the code and repair what the linter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+build: ready ## Build the functions and their layer for AWS
+	$(BIN)/sam build
+
+deploy: build ## Deploy to the AWS account of your credentials
+	$(BIN)/sam deploy --parameter-overrides BuildId=$$($(BIN)/python -m local.build)
+
+lock: ready ## Take the newest versions that requirements/*.in allow into the locks
+	@$(PYTHON) -m local.bootstrap lock
+
+ready: # Make the environments, or bring them up to date
+	@$(PYTHON) -m local.bootstrap
+
+clean: stop ## Remove environments, builds, caches and the local data
+	rm -rf .venv .local .aws-sam .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## List the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-8s %s\n", $$1, $$2}'

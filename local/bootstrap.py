@@ -1,0 +1,113 @@
+"""Makes the project's environments from the locks, and writes the locks: `python3 -m local.bootstrap [lock]`.
+
+It runs before anything is installed, on whatever Python 3 there is: standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from local.steps import Refused, explain, step
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = ROOT / "requirements"
+LAYER_LOCK = ROOT / "layers/shared/requirements.txt"
+PYTHON_VERSION = (ROOT / ".python-version").read_text().strip()
+
+# environment → the lock it holds
+ENVIRONMENTS = {
+    ROOT / ".venv": LOCKS / "dev.txt",
+    # of its own, because the emulator pins its own botocore and its functions see what is installed beside it
+    ROOT / ".local/ministack": LOCKS / "ministack.txt",
+}
+
+
+def main() -> int:
+    """Do what the command line asks for; return the exit status."""
+    try:
+        if sys.argv[1:] == ["lock"]:
+            write_locks()
+        else:
+            make_environments()
+    except Refused as refused:
+        return explain(refused)
+    return 0
+
+
+def make_environments() -> None:
+    """Bring each environment to exactly what its lock says; one that is there already costs nothing."""
+    for environment, lock in ENVIRONMENTS.items():
+        stamp = environment / ".locked"
+        digest = hashlib.sha256(f"{PYTHON_VERSION}\n".encode() + lock.read_bytes()).hexdigest()
+        if stamp.exists() and stamp.read_text() == digest:
+            continue
+        with step(f"Environment {environment.relative_to(ROOT)}"):
+            uv("venv", "--quiet", "--clear", "--python", PYTHON_VERSION, environment)
+            uv("pip", "sync", "--quiet", "--require-hashes", "--python", environment, lock)
+            stamp.write_text(digest)
+
+
+def write_locks() -> None:
+    """Resolve requirements/*.in to the newest versions they allow."""
+    compile_all = [
+        "pip",
+        "compile",
+        "--quiet",
+        "--upgrade",
+        "--generate-hashes",
+        "--python-version",
+        PYTHON_VERSION,
+    ]
+    compile_all += ["--no-emit-index-url", "--custom-compile-command", "make lock"]
+    with step("Locks"):
+        for name in ("dev", "ministack"):
+            uv(
+                *compile_all,
+                "--universal",
+                f"requirements/{name}.in",
+                "--output-file",
+                f"requirements/{name}.txt",
+            )
+        # The layer runs on Lambda alone, and in the versions that the tests ran with.
+        uv(*compile_all, "--python-platform", "linux", "--constraints", "requirements/dev.txt",
+           "requirements/layer.in", "--output-file", LAYER_LOCK.relative_to(ROOT))  # fmt: skip
+
+
+def uv(*arguments: str | Path) -> None:
+    """Run uv; Refused, with what it said, when it fails."""
+    # Whatever environment is active around us isn't the one that is meant.
+    environ = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    command = [find_uv(), *map(str, arguments)]
+    result = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise Refused(f"uv {' '.join(command[1:3])} failed:\n{result.stderr.strip()}")
+
+
+def find_uv() -> str:
+    """Return the uv on PATH, else one of our own."""
+    on_path = shutil.which("uv")
+    if on_path:
+        return on_path
+    home = ROOT / ".local/boot"
+    own = home / "bin/uv"
+    if not own.exists():
+        for command in (
+            [sys.executable, "-m", "venv", "--clear", str(home)],
+            [str(home / "bin/pip"), "install", "--quiet", "uv"],
+        ):
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            if result.returncode != 0:
+                raise Refused(
+                    "uv is not installed, and could not be installed here; see https://docs.astral.sh/uv"
+                    f" for how to install it\n{(result.stdout + result.stderr).strip()}"
+                )
+    return str(own)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

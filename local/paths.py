@@ -1,0 +1,23 @@
+"""Where things are. Standard library only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATE = ROOT / "template.yaml"
+LAYER = ROOT / "layers/shared"
+FUNCTIONS = ROOT / "functions"
+BIN = ROOT / ".venv/bin"
+
+# Everything that is made here and is nobody's source.
+LOCAL = ROOT / ".local"
+BUILDS = LOCAL / "builds"
+EMULATOR_PYTHON = LOCAL / "ministack/bin/python"
+
+# `make run`: its data and its secret, which stay; its claim to run, how to reach it, its emulator's scratch.
+STATE = LOCAL / "state"
+JWT_SECRET = LOCAL / "jwt-secret"
+RUNNING = LOCAL / "running"
+STACK_JSON = LOCAL / "stack.json"
+SCRATCH = LOCAL / "scratch"

@@ -1,0 +1,39 @@
+"""Shows a step while it is taken, and how long it took. Standard library only: the bootstrap uses it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@contextmanager
+def step(title: str) -> Iterator[Callable[[str], None]]:
+    """Print `title`, and its duration when the block ends; the block may call what it gets to add a note."""
+    notes: list[str] = []
+    on_terminal = sys.stdout.isatty()
+    if on_terminal:
+        print(f"  …  {title}", end="", flush=True)
+    begun = time.monotonic()
+    mark = "✗"
+    try:
+        yield notes.append
+        mark = "✓"
+    finally:
+        seconds = time.monotonic() - begun
+        line = f"  {mark}  {title} ({', '.join(notes)})" if notes else f"  {mark}  {title}"
+        print(("\r" if on_terminal else "") + line.ljust(60) + f"{seconds:7.1f} s", flush=True)
+
+
+class Refused(Exception):
+    """What was asked for can't be done; the message tells a person why, and what to do instead."""
+
+
+def explain(refused: Refused) -> int:
+    """Print why, and return the process' exit status."""
+    print(f"error: {refused}", file=sys.stderr)
+    return 1
