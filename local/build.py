@@ -1,0 +1,115 @@
+"""Builds the service with SAM for this machine, once for each state of its sources.
+
+As a program (`python -m local.build`) it prints the id of the sources as they are now.
+"""
+
+from __future__ import annotations
+
+import compileall
+import fcntl
+import hashlib
+import os
+import platform
+import py_compile
+import shutil
+import subprocess
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from local.paths import BIN, BUILDS, FUNCTIONS, LAYER, LOCAL, ROOT, TEMPLATE
+from local.steps import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BUILDS_KEPT = 3
+ARCHITECTURES = {"x86_64": "x86_64", "amd64": "x86_64", "arm64": "arm64", "aarch64": "arm64"}
+
+
+class Build(NamedTuple):
+    """A finished build: the id of the sources it was made from, and its template."""
+
+    id: str
+    template: Path
+
+
+def build() -> Build:
+    """Return the build of the sources as they are now, making it unless it is there already."""
+    BUILDS.mkdir(parents=True, exist_ok=True)
+    with _locked():
+        identity = build_id()
+        folder = BUILDS / identity
+        if not folder.exists():
+            _make(folder)
+        folder.touch()
+        _prune()
+    return Build(identity, folder / "template.yaml")
+
+
+def build_id() -> str:
+    """Return a name for the sources as they are now: the same for the same content, wherever and whenever."""
+    digest = hashlib.sha256()
+    for path in sorted(_sources()):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{path.relative_to(ROOT).as_posix()} {content}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def architecture() -> str:
+    """Return this machine's architecture by Lambda's name for it."""
+    try:
+        return ARCHITECTURES[platform.machine().lower()]
+    except KeyError as exc:
+        raise Refused(f"Lambda has no architecture {platform.machine()}") from exc
+
+
+def _sources() -> Iterator[Path]:
+    yield TEMPLATE
+    for folder in (LAYER, FUNCTIONS):
+        yield from (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def _make(folder: Path) -> None:
+    """Build into `folder`, which appears whole or not at all."""
+    unfinished = folder.with_suffix(".unfinished")
+    command: list[str | Path] = [BIN / "sam", "build", "--template-file", TEMPLATE, "--build-dir", unfinished]
+    command += ["--cached", "--cache-dir", LOCAL / "sam-cache", "--parallel"]
+    command += ["--parameter-overrides", f"Architecture={architecture()}"]
+    environ = sam_environment()
+    # SAM leaves its own .aws-sam in the current folder.
+    result = subprocess.run(command, cwd=LOCAL, env=environ, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise Refused(f"`sam build` failed:\n{(result.stdout + result.stderr).strip()}")
+    # Each worker of the local AWS unpacks its code anew, and would compile all of it anew.
+    compileall.compile_dir(unfinished, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    unfinished.rename(folder)
+
+
+def sam_environment() -> dict[str, str]:
+    """Return an environment for SAM: with the project's tools, without this machine's AWS account."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_"))}
+    return environ | {
+        "PATH": f"{BIN}{os.pathsep}{environ['PATH']}",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "SAM_CLI_TELEMETRY": "0",
+    }
+
+
+def _prune() -> None:
+    """Remove all but the builds used last."""
+    builds = sorted(BUILDS.glob("*/"), key=lambda folder: folder.stat().st_mtime, reverse=True)
+    for folder in builds[BUILDS_KEPT:]:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """Keep other builds of this folder out for the time of the block."""
+    with (BUILDS / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    print(build_id())

@@ -1,0 +1,168 @@
+"""`make demo`: what a chat proxy does with the service, and what its users see, over real HTTP.
+
+Against the service that `make run` started here. Each run is a new user's, so it can be repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import uuid
+from typing import Any
+
+import httpx
+
+from local import tokens
+from local.paths import STACK_JSON
+from local.steps import Refused, explain
+
+MODEL = "anthropic.claude-3-sonnet-20240229-v1:0"
+GRANT = 60
+ESTIMATED_TOKENS = 10_000
+STREAM_TOKENS = (1_500, 4_200, 7_900)
+USED_TOKENS = 8_400
+LARGE_STREAM_TOKENS = 50_000
+BAR_WIDTH = 32
+
+
+class Caller:
+    """Calls the service as one user, and shows each call and its status."""
+
+    def __init__(self, http: httpx.Client, sub: str, token: str) -> None:
+        self.sub = sub
+        self._http = http
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None, expect: int = 200) -> Any:
+        """Return the answer's JSON; Refused when its status isn't the expected one."""
+        answer = self._http.request(method, path, json=body, headers=self._headers)
+        sent = f"  {json.dumps(body)}" if body else ""
+        print(f"    {method} {path}{sent}\n      → {answer.status_code}", end="  ")
+        if answer.status_code != expect:
+            raise Refused(f"{method} {path} answered {answer.status_code}, not {expect}: {answer.text}")
+        return answer.json()
+
+    def get(self, path: str) -> Any:
+        return self.call("GET", path)
+
+    def post(self, path: str, body: dict[str, Any], expect: int = 200) -> Any:
+        return self.call("POST", path, body, expect)
+
+
+def main() -> int:
+    """Show it; return the exit status."""
+    try:
+        if not STACK_JSON.exists():
+            raise Refused("nothing runs here: start it with `make run`, and this in a second terminal")
+        stack = json.loads(STACK_JSON.read_text())
+        with httpx.Client(base_url=stack["baseUrl"], timeout=60, trust_env=False) as http:
+            user, admin = (_caller(http, stack["jwtSecret"], role) for role in ("user", "admin"))
+            _show(user, admin)
+    except Refused as refused:
+        return explain(refused)
+    except httpx.TransportError as error:
+        return explain(Refused(f"the service does not answer ({error}); does `make run` still run?"))
+    return 0
+
+
+def _caller(http: httpx.Client, secret: str, role: str) -> Caller:
+    sub = f"demo-{role}-{uuid.uuid4().hex[:8]}"
+    return Caller(http, sub, tokens.mint(secret, sub, role))
+
+
+def _show(user: Caller, admin: Caller) -> None:
+    _get_credits(user, admin)
+    _stream(user)
+    _too_large(user)
+    _abort(user)
+    _ledger(user)
+
+
+def _get_credits(user: Caller, admin: Caller) -> None:
+    _title("A user comes with a token, and an administrator grants credits")
+    _say_balance(user)
+    grant = {"userId": user.sub, "credits": GRANT, "expiryDays": 30, "notes": "Welcome"}
+    print(admin.post("/api/credits/allocate", grant, expect=201)["message"])
+    _say_balance(user)
+
+
+def _stream(user: Caller) -> None:
+    _title("The chat proxy estimates, reserves, streams, and settles what was really used")
+    estimate = user.post("/api/credits/calculate", {"modelId": MODEL, "tokens": ESTIMATED_TOKENS})
+    print(f"{estimate['credits']} credits for {ESTIMATED_TOKENS:,} tokens")
+    session_id = _open(user, ESTIMATED_TOKENS)
+    _say_balance(user)
+    for tokens_so_far in STREAM_TOKENS:
+        time.sleep(0.3)  # the model is writing
+        beat = {"sessionId": session_id, "tokensGenerated": tokens_so_far}
+        user.post("/api/streaming-sessions/heartbeat", beat)
+        print(_bar(tokens_so_far))
+    done = {"sessionId": session_id, "actualTokens": USED_TOKENS, "success": True}
+    settled = user.post("/api/streaming-sessions/finalize", done)
+    print(f"{settled['status']}: {settled['actualCredits']} credits used, {settled['refund']} refunded")
+    _say_balance(user)
+
+
+def _too_large(user: Caller) -> None:
+    _title("A stream that the credits do not cover is refused before it starts")
+    check = user.post("/api/credits/check", {"requiredCredits": LARGE_STREAM_TOKENS * 3 // 1000})
+    print("enough" if check["sufficient"] else f"not enough: {check['credits']} are there")
+    session = {"sessionId": _new_id(), "modelId": MODEL, "estimatedTokens": LARGE_STREAM_TOKENS}
+    refusal = user.post("/api/streaming-sessions/initialize", session, expect=402)
+    details = refusal["details"]
+    print(f"{refusal['code']}: {details['requiredCredits']} needed, {details['availableCredits']} available,")
+    print(f"             {details['affordableTokens']:,} tokens would be affordable")
+
+
+def _abort(user: Caller) -> None:
+    _title("The user presses stop: what was generated is paid, the rest comes back")
+    session_id = _open(user, ESTIMATED_TOKENS // 2)
+    stop = {"sessionId": session_id, "tokensGenerated": 900}
+    aborted = user.post("/api/streaming-sessions/abort", stop)
+    print(f"{aborted['status']}: {aborted['partialCredits']} credits used, {aborted['refund']} refunded")
+    _say_balance(user)
+
+
+def _ledger(user: Caller) -> None:
+    _title("Every change is in the ledger, and it explains the balance")
+    entries = user.get("/api/credits/ledger")["entries"]
+    print(f"{len(entries)} entries\n")
+    print(f"    {'seq':>4}  {'kind':<8} {'credits':>8} {'available':>10} {'held':>6}  session")
+    for entry in reversed(entries):
+        print(
+            f"    {entry['seq']:>4}  {entry['kind']:<8} {entry['credits']:>+8} {entry['availableAfter']:>10}"
+            f" {entry['heldAfter']:>6}  {entry.get('sessionId') or ''}"
+        )
+    print()
+
+
+def _open(user: Caller, estimated_tokens: int) -> str:
+    """Open a session, and return the id that we chose for it."""
+    session_id = _new_id()
+    session = {"sessionId": session_id, "modelId": MODEL, "estimatedTokens": estimated_tokens}
+    opened = user.post("/api/streaming-sessions/initialize", session, expect=201)
+    print(f"{opened['allocatedCredits']} credits held ({opened['estimatedCredits']} and a fifth more)")
+    return session_id
+
+
+def _say_balance(user: Caller) -> None:
+    balance = user.get("/api/credits/balance")
+    print(f"{balance['totalCredits']} credits to spend, {balance['heldCredits']} held")
+
+
+def _new_id() -> str:
+    return f"demo-{uuid.uuid4().hex[:12]}"
+
+
+def _bar(tokens_so_far: int) -> str:
+    filled = BAR_WIDTH * tokens_so_far // ESTIMATED_TOKENS
+    return f"{'█' * filled}{'░' * (BAR_WIDTH - filled)} {tokens_so_far:,} tokens"
+
+
+def _title(text: str) -> None:
+    print(f"\n{text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

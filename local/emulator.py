@@ -1,0 +1,174 @@
+"""The local AWS: one process on 127.0.0.1, started clean and stopped whole.
+
+with emulator.start() as aws:  # on a free port, keeping nothing
+    dynamodb = aws.client("dynamodb")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import httpx
+from botocore.config import Config
+
+from local.paths import EMULATOR_PYTHON, ROOT
+from local.steps import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOST = "127.0.0.1"
+REGION = "us-east-1"
+ACCESS_KEY = SECRET_KEY = "test"  # noqa: S105 - the emulator takes any
+START_SECONDS = 30
+STOP_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A running local AWS: the leader of a session of its own, which its functions' workers belong to."""
+
+    port: int
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def endpoint_url(self) -> str:
+        """Return the address at which every AWS service answers."""
+        return f"http://{HOST}:{self.port}"
+
+    def client(self, service: str, **config: Any) -> Any:
+        """Return a boto3 client of `service`; `config` is botocore's."""
+        return boto3.client(  # type: ignore[call-overload]
+            service,
+            endpoint_url=self.endpoint_url,
+            region_name=REGION,
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+            config=Config(proxies={}, **config),
+        )
+
+    def stop(self) -> None:
+        """Let it save its data and end, and end what it left."""
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_SECONDS)
+        kill_session(self.process.pid)
+        self.process.wait()
+
+
+@contextmanager
+def start(port: int = 0, state: Path | None = None, *, enforce_iam: bool = False) -> Iterator[Emulator]:
+    """Run a local AWS for the time of the block; Refused when `port` is taken (0: any free one).
+
+    It goes on from the data in the folder `state`, and leaves its data there when it stops; without one
+    nothing is kept. With `enforce_iam` a function may do what its role's policies allow, and nothing else; other
+    callers need the credentials above. It stops even when this process is killed.
+    """
+    with tempfile.TemporaryDirectory(prefix="accounting-local-", ignore_cleanup_errors=True) as scratch:
+        emulator = launch(port, Path(scratch), state, enforce_iam=enforce_iam)
+        try:
+            yield emulator
+        finally:
+            emulator.stop()
+
+
+def launch(
+    port: int, scratch: Path, state: Path | None, *, lock: int | None = None, enforce_iam: bool = False
+) -> Emulator:
+    """Start a local AWS and return it once it answers.
+
+    Its log and temporary files go to `scratch`. With `lock`, a file descriptor that it holds as long as it
+    lives, it outlives this process.
+    """
+    port = _free(port)
+    scratch.mkdir(parents=True, exist_ok=True)
+    log = scratch / "emulator.log"
+    command: list[str | Path] = [EMULATOR_PYTHON, ROOT / "local/emulator_launcher.py"]
+    if lock is None:
+        command.append("--die-with-parent")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=scratch,
+            env=_environment(port, scratch, state, enforce_iam=enforce_iam),
+            stdin=subprocess.PIPE if lock is None else subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=() if lock is None else (lock,),
+            start_new_session=True,  # so that Ctrl-C reaches us alone, and we stop it as it must be stopped
+        )
+    emulator = Emulator(port, log, process)
+    try:
+        _wait_until_ready(emulator)
+    except BaseException:
+        emulator.stop()
+        raise
+    return emulator
+
+
+def kill_session(leader: int) -> None:
+    """End the workers that outlived their emulator: those in the middle of an invocation."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def _environment(port: int, scratch: Path, state: Path | None, *, enforce_iam: bool) -> dict[str, str]:
+    """Return all that the emulator's process sees: its functions see it too, so nothing of this machine's."""
+    environ = {
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+        "BIND_HOST": HOST,
+        "GATEWAY_PORT": str(port),
+        "MINISTACK_HOST": HOST,
+        "AUTH": str(enforce_iam).lower(),
+        # listeners of services that are not used here
+        "SFTP_ENABLED": "0",
+        "IOT_MTLS_ENABLED": "0",
+    }
+    if state is not None:
+        environ |= {"PERSIST_STATE": "1", "STATE_DIR": str(state)}
+        environ |= {"S3_PERSIST": "1", "S3_DATA_DIR": str(state / "s3")}
+    return environ
+
+
+def _free(port: int) -> int:
+    """Return `port`, or any free one for 0; Refused when it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as exc:
+            raise Refused(f"port {port} of {HOST} can't be had ({exc}): choose another with PORT=…") from exc
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_ready(emulator: Emulator) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    with httpx.Client(base_url=emulator.endpoint_url, trust_env=False) as http:
+        while time.monotonic() < deadline and emulator.process.poll() is None:
+            with contextlib.suppress(httpx.TransportError):
+                if http.get("/_ministack/health").is_success:
+                    return
+            time.sleep(0.1)
+    raise Refused(f"the local AWS did not start:\n{emulator.log.read_text()[-2000:].strip()}")
+
+
+def empty(folder: Path) -> None:
+    """Remove what is in `folder`, and leave it there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)

@@ -1,0 +1,159 @@
+"""Starts the local AWS (MiniStack) with the gateway responses of REST APIs as AWS serves them.
+
+It runs in MiniStack's own environment: `<its python> local/emulator_launcher.py [--die-with-parent]`.
+
+The pinned MiniStack serves gateway responses, but (1) does not read them from the OpenAPI document that SAM
+makes of the template, and (2) fills in no `$context.authorizer.*`. On AWS both work, and the second carries
+the reason of every 401 (TOKEN_EXPIRED, ...). And (3) it unpacks the layer anew for each worker, one after the
+other, which is half of what a burst of calls waits for. What MiniStack does itself is wrapped, not replaced;
+any version but the one that this was written for is refused.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import os
+import re
+import signal
+import sys
+import tempfile
+import threading
+import zipfile
+from importlib.metadata import version
+from typing import Any
+
+from ministack import app
+from ministack.services import apigateway_v1 as gateway
+from ministack.services import lambda_svc
+
+MINISTACK_VERSION = "1.5.33"
+SIGNATURES = {
+    gateway._import_rest_api: "(spec, base_data=None)",
+    gateway._put_gateway_response: "(api_id, response_type, data)",
+    gateway._authorize_request_v1: (
+        "(api_id, stage_name, method_obj, method, request_path, resource, headers, body, query_params,"
+        " path_params, stage, owner_account_id, owner_region)"
+    ),
+    gateway._cache_authorizer_result: "(key, expires_at, policy_doc, context)",
+    gateway._header_ci: "(headers, name)",
+    gateway._gateway_error_response: "(error, request)",
+    lambda_svc._resolve_layer_zip: "(attachment: str | dict) -> bytes | None",
+}
+GATEWAY_RESPONSES = "x-amazon-apigateway-gateway-responses"
+AUTHORIZER_VARIABLE = re.compile(rb"\$context\.authorizer\.(\w+)")
+
+
+def main() -> None:
+    """Run until SIGTERM, which also saves the state."""
+    check_internals()
+    read_gateway_responses_from_openapi()
+    fill_in_authorizer_variables()
+    unpack_layers_once()
+    if "--die-with-parent" in sys.argv:
+        threading.Thread(target=die_with_parent, daemon=True).start()
+    sys.argv = ["ministack"]
+    app.main()
+
+
+def check_internals() -> None:
+    """Exit unless MiniStack is as the functions below expect it."""
+    if version("ministack") != MINISTACK_VERSION:
+        sys.exit(f"MiniStack is {version('ministack')}; {__file__} was written for {MINISTACK_VERSION}")
+    for function, expected in SIGNATURES.items():
+        if str(inspect.signature(function)) != expected:
+            sys.exit(f"MiniStack's {function.__name__} is not {expected}, which {__file__} was written for")
+
+
+def read_gateway_responses_from_openapi() -> None:
+    """Have the import of an OpenAPI document take its gateway responses too."""
+    import_rest_api = gateway._import_rest_api
+
+    def import_with_gateway_responses(spec: dict[str, Any], base_data: dict[str, Any] | None = None) -> Any:
+        api_id = import_rest_api(spec, base_data)
+        for response_type, response in spec.get(GATEWAY_RESPONSES, {}).items():
+            status, _, body = gateway._put_gateway_response(api_id, response_type, response)
+            if status >= 400:
+                raise ValueError(f"Gateway response {response_type}: {body!r}")
+        return api_id
+
+    gateway._import_rest_api = import_with_gateway_responses
+
+
+def fill_in_authorizer_variables() -> None:
+    """Have a denial remember its authorizer's context, and the rendered response use it."""
+    authorize_request = gateway._authorize_request_v1
+    signature = inspect.signature(authorize_request)
+    render = gateway._gateway_error_response
+
+    async def authorize_and_remember(*arguments: Any) -> Any:
+        error, context = await authorize_request(*arguments)
+        if error is not None and error.response_type == "ACCESS_DENIED":
+            error.authorizer_context = denied_context(signature.bind(*arguments).arguments)
+        return error, context
+
+    def render_with_authorizer(error: Any, request: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+        status, headers, body = render(error, request)
+        context = getattr(error, "authorizer_context", {})
+        return (
+            status,
+            headers,
+            AUTHORIZER_VARIABLE.sub(lambda m: context.get(m[1].decode(), "").encode(), body),
+        )
+
+    gateway._authorize_request_v1 = authorize_and_remember
+    gateway._gateway_error_response = render_with_authorizer
+
+
+def denied_context(request: dict[str, Any]) -> dict[str, str]:
+    """Return what the TOKEN authorizer said when it denied: the answer is in its cache."""
+    key = (
+        request["owner_account_id"],
+        request["owner_region"],
+        request["api_id"],
+        request["method_obj"].get("authorizerId"),
+        request["stage_name"],
+        (gateway._header_ci(request["headers"], "Authorization"),),
+    )
+    _, _, context = gateway._authorizer_cache.get(key, (None, None, {}))
+    return dict(context)
+
+
+def unpack_layers_once() -> None:
+    """Hand each worker, instead of a layer, one line that puts the layer unpacked before on its path."""
+    resolve = lambda_svc._resolve_layer_zip
+    lock = threading.Lock()
+    pointers: dict[str, bytes] = {}
+
+    def resolve_to_pointer(attachment: Any) -> bytes | None:
+        with lock:
+            if str(attachment) not in pointers:
+                layer = resolve(attachment)
+                if layer is None:
+                    return None
+                pointers[str(attachment)] = pointer_to(layer)
+            return pointers[str(attachment)]
+
+    lambda_svc._resolve_layer_zip = resolve_to_pointer
+
+
+def pointer_to(layer: bytes) -> bytes:
+    """Unpack `layer`, and return a layer that has Python import from there."""
+    folder = tempfile.mkdtemp(prefix="layer-")
+    with zipfile.ZipFile(io.BytesIO(layer)) as whole:
+        whole.extractall(folder)
+    pointer = io.BytesIO()
+    with zipfile.ZipFile(pointer, "w") as small:
+        line = f"import sys; sys.path.insert(0, {folder + '/python'!r})\n"
+        small.writestr("python/lib/python3.13/site-packages/layer.pth", line)
+    return pointer.getvalue()
+
+
+def die_with_parent() -> None:
+    """Stop as soon as whoever holds the other end of standard input is gone, however it went."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""`make run`: the whole service on a local AWS, with a demo user, until Ctrl-C.
+
+From the environment: PORT (4566), FRESH=1 (without the data of earlier starts), BACKGROUND=1 (return once
+the service answers; `make stop` stops it), JWT_ACCESS_SECRET (else one is made once and kept).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+import httpx
+from botocore.exceptions import EndpointConnectionError
+
+from local import emulator, tokens
+from local.logs import Tail
+from local.paths import JWT_SECRET, LOCAL, SCRATCH, STACK_JSON, STATE
+from local.running import Running
+from local.stack import deploy
+from local.steps import Refused, explain, step
+
+if TYPE_CHECKING:
+    from local.emulator import Emulator
+    from local.stack import Stack
+
+DEFAULT_PORT = "4566"
+LOG_POLL_SECONDS = 0.5
+JWT_SECRET_MIN_BYTES = 32
+DEMO_CREDITS = 1_000
+USER = "demo-user"
+ADMIN = "demo-admin"
+
+
+def main() -> int:
+    """Run it; return the exit status."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # they stop it as Ctrl-C does
+        signal.signal(number, _interrupt)
+    try:
+        return _run(Running())
+    except Refused as refused:
+        return explain(refused)
+    except KeyboardInterrupt:
+        return 0
+
+
+def _run(running: Running) -> int:
+    background = os.environ.get("BACKGROUND") == "1"
+    port, jwt_secret = _port(), _jwt_secret()
+    if os.environ.get("FRESH") == "1":
+        emulator.empty(STATE)
+    emulator.empty(SCRATCH)
+    with step("Local AWS"):
+        aws = emulator.launch(port, SCRATCH, STATE, lock=running.fileno() if background else None)
+    if background:
+        running.name(aws.process.pid, leads_session=True)
+    serving = False
+    try:
+        stack = deploy(aws, jwt_secret)
+        with step(f"Demo user with {DEMO_CREDITS:,} credits"):
+            _seed(stack)
+        STACK_JSON.write_text(stack.as_json() + "\n")
+        _introduce(stack)
+        serving = True
+        if background:
+            print("It runs in the background; `make stop` stops it.")
+            return 0
+        print("Ctrl-C stops it. What the functions log:\n", flush=True)
+        return _follow_logs(stack)
+    finally:
+        if not (background and serving):
+            _stop(aws)
+
+
+def _follow_logs(stack: Stack) -> int:
+    """Print what the functions log, until the local AWS ends."""
+    tail = Tail(stack)
+    while stack.aws.process.poll() is None:
+        try:
+            lines = tail.read()
+        except EndpointConnectionError:  # it's ending
+            continue
+        for line in lines:
+            print(f"{line.function:>18}  {line.message}", flush=True)
+        time.sleep(LOG_POLL_SECONDS)
+    print(f"error: the local AWS has ended; see {stack.aws.log}", file=sys.stderr)
+    return 1
+
+
+def _stop(aws: Emulator) -> None:
+    """Stop what was started, undisturbed by a second Ctrl-C."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    STACK_JSON.unlink(missing_ok=True)
+    try:
+        print("\nStopping …", flush=True)
+    finally:  # also when nobody listens any more
+        aws.stop()
+
+
+def _port() -> int:
+    port = os.environ.get("PORT") or DEFAULT_PORT
+    if not port.isascii() or not port.isdecimal():
+        raise Refused(f"PORT is a number, not {port}")
+    return int(port)
+
+
+def _jwt_secret() -> str:
+    """Return the secret that tokens are signed with: the environment's, else one of our own, made once."""
+    given = os.environ.get("JWT_ACCESS_SECRET")
+    if given:
+        if len(given.encode()) < JWT_SECRET_MIN_BYTES:
+            raise Refused(f"JWT_ACCESS_SECRET has fewer than {JWT_SECRET_MIN_BYTES} bytes")
+        return given
+    if not JWT_SECRET.exists():
+        descriptor = os.open(JWT_SECRET, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(48))
+    return JWT_SECRET.read_text()
+
+
+def _seed(stack: Stack) -> None:
+    """Make the demo user and give them credits, once however often it runs."""
+    user, admin = (_authorization(stack, *who) for who in ((USER, "user"), (ADMIN, "admin")))
+    grant = {"userId": USER, "credits": DEMO_CREDITS, "notes": "Credits to try the service with"}
+    with httpx.Client(base_url=stack.base_url, trust_env=False, timeout=30) as http:
+        # The first authenticated call makes the user known; a grant to an unknown one is refused.
+        for answer in (
+            http.get("/api/credits/balance", headers=user),
+            http.post("/api/credits/allocate", json=grant, headers=admin | {"Idempotency-Key": "demo-seed"}),
+        ):
+            if not answer.is_success:
+                request = answer.request
+                raise Refused(f"{request.method} {request.url.path}: {answer.status_code} {answer.text}")
+
+
+def _authorization(stack: Stack, sub: str, role: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {tokens.mint(stack.jwt_secret, sub, role)}"}
+
+
+def _introduce(stack: Stack) -> None:
+    """Say how to use it."""
+    user, admin = (tokens.mint(stack.jwt_secret, *who) for who in ((USER, "user"), (ADMIN, "admin")))
+    hello = '{"sessionId":"hello","modelId":"anthropic.claude-3-haiku-20240307-v1:0","estimatedTokens":4000}'
+    as_user = f"-H 'Authorization: Bearer {user}'"
+    as_json = "-H 'Content-Type: application/json'"
+    print(f"""
+The service answers at  {stack.base_url}
+How to attach a tool    {STACK_JSON.relative_to(LOCAL.parent)}
+Token of {ADMIN}     {admin}
+Token of {USER}      {user}
+
+Try it:
+
+curl -s {stack.base_url}/api/health
+
+curl -s {stack.base_url}/api/credits/balance {as_user}
+
+curl -s {stack.base_url}/api/streaming-sessions/initialize {as_user} {as_json} -d '{hello}'
+""")
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Whether `make run` runs in this folder, and who has to be told to stop. Standard library only.
+
+A lock that the kernel holds for as long as the process lives can't be left behind, and can't be mistaken
+for another process', as a bare process id can.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import time
+
+from local.paths import RUNNING, STACK_JSON
+from local.steps import Refused
+
+STOP_SECONDS = 60
+
+
+class Running:
+    """This process' claim to be the one that runs; Refused when another is."""
+
+    def __init__(self) -> None:
+        RUNNING.parent.mkdir(exist_ok=True)
+        self._file = RUNNING.open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            where = _base_url()
+            raise Refused(f"`make run` runs already{where and ' at ' + where}: stop it with `make stop`") from exc
+        self.name(os.getpid())
+
+    def name(self, pid: int, *, leads_session: bool = False) -> None:
+        """Set who is told to stop; when it leads a session, what is left of that is ended after it."""
+        self._file.truncate(0)
+        self._file.write(json.dumps({"pid": pid, "leadsSession": leads_session}))
+        self._file.flush()
+
+    def fileno(self) -> int:
+        """Return the descriptor of the claim: a process that inherits it holds it too."""
+        return self._file.fileno()
+
+
+def stop() -> bool:
+    """Stop what runs, and return when it has ended; False when nothing did."""
+    if not RUNNING.exists():
+        return False
+    with RUNNING.open() as file:
+        if _released(file.fileno()):
+            return False
+        told = json.load(file)
+        os.kill(told["pid"], signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        while not _released(file.fileno()):
+            if time.monotonic() > deadline:
+                raise Refused(f"process {told['pid']} was told to stop {STOP_SECONDS} s ago, and has not")
+            time.sleep(0.1)
+        if told["leadsSession"]:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(told["pid"], signal.SIGKILL)
+    STACK_JSON.unlink(missing_ok=True)
+    return True
+
+
+def _released(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _base_url() -> str:
+    try:
+        return str(json.loads(STACK_JSON.read_text())["baseUrl"])
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,175 @@
+"""The whole service on a local AWS: build, deployment, and what CloudFormation does not do there.
+
+with stack.start() as service:  # on a free port, keeping nothing
+    httpx.get(f"{service.base_url}/api/health")
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from botocore.exceptions import ClientError
+
+from local import emulator
+from local.build import architecture, build, sam_environment
+from local.paths import BIN, ROOT
+from local.steps import Refused, step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from local.build import Build
+    from local.emulator import Emulator
+
+STACK_NAME = "accounting-service"
+FIRST_ANSWER_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The service as it is deployed on a running local AWS."""
+
+    aws: Emulator
+    base_url: str
+    jwt_secret: str
+    internal_api_key: str
+    table_name: str
+    stack_name: str = STACK_NAME
+
+    @property
+    def endpoint_url(self) -> str:
+        """Return the address at which the AWS that it runs on answers."""
+        return self.aws.endpoint_url
+
+    def as_json(self) -> str:
+        """Return what a tool needs to attach."""
+        return json.dumps(
+            {
+                "baseUrl": self.base_url,
+                "jwtSecret": self.jwt_secret,
+                "internalApiKey": self.internal_api_key,
+                "endpointUrl": self.endpoint_url,
+                "tableName": self.table_name,
+                "stackName": self.stack_name,
+            },
+            indent=2,
+        )
+
+
+@contextmanager
+def start(port: int = 0, state: Path | None = None, jwt_secret: str | None = None) -> Iterator[Stack]:
+    """Run the service for the time of the block, on a local AWS of its own that enforces its IAM policies.
+
+    See emulator.start for `port` and `state`.
+    """
+    with emulator.start(port, state, enforce_iam=True) as aws:
+        yield deploy(aws, jwt_secret or secrets.token_urlsafe(48))
+
+
+def deploy(aws: Emulator, jwt_secret: str) -> Stack:
+    """Build the service as its sources are now, deploy it unless it is, and return it when it answers."""
+    with step("Build"):
+        built = build()
+    with step("Deployment") as note:
+        if _deployed_build(aws) == built.id:
+            note("already there")
+        else:
+            _sam_deploy(aws, built)
+    with step("Time to live and secrets"):
+        outputs = _outputs(aws)
+        _switch_on_time_to_live(aws, outputs["TableName"])
+        _put_jwt_secret(aws, outputs["JwtSecretArn"], jwt_secret)
+        internal_key = aws.client("secretsmanager").get_secret_value(SecretId=outputs["InternalApiKeySecretArn"])
+    stack = Stack(
+        aws=aws,
+        base_url=f"{aws.endpoint_url}/_aws/execute-api/{outputs['ApiId']}/{outputs['StageName']}",
+        jwt_secret=jwt_secret,
+        internal_api_key=internal_key["SecretString"],
+        table_name=outputs["TableName"],
+    )
+    with step("First answer"):
+        _wait_for_health(stack)
+    return stack
+
+
+def _sam_deploy(aws: Emulator, built: Build) -> None:
+    command: list[str | Path] = [
+        BIN / "sam",
+        "deploy",
+        "--template-file",
+        built.template,
+        "--stack-name",
+        STACK_NAME,
+    ]
+    command += ["--resolve-s3", "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
+    command += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"]
+    command += ["--parameter-overrides", f"Architecture={architecture()}", f"BuildId={built.id}"]
+    environ = sam_environment() | {
+        "AWS_ENDPOINT_URL": aws.endpoint_url,
+        "AWS_ACCESS_KEY_ID": emulator.ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": emulator.SECRET_KEY,
+        "NO_PROXY": emulator.HOST,
+    }
+    result = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise Refused(
+            f"`sam deploy` failed:\n{(result.stdout + result.stderr)[-4000:].strip()}\n"
+            "If the data of an earlier start does not fit the new template: FRESH=1 starts without it."
+        )
+
+
+def _describe(aws: Emulator) -> dict[str, Any] | None:
+    try:
+        stacks = aws.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
+    except ClientError:  # what CloudFormation answers when there is none
+        return None
+    return dict(stacks[0])
+
+
+def _deployed_build(aws: Emulator) -> str | None:
+    """Return the id of the build that is deployed and whole."""
+    stack = _describe(aws)
+    if stack is None or stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        return None
+    return next((p["ParameterValue"] for p in stack["Parameters"] if p["ParameterKey"] == "BuildId"), None)
+
+
+def _outputs(aws: Emulator) -> dict[str, str]:
+    stack = _describe(aws)
+    if stack is None:
+        raise Refused("`sam deploy` succeeded, yet there is no stack")
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+
+def _switch_on_time_to_live(aws: Emulator, table_name: str) -> None:
+    """Do what the template asks for and the emulator's CloudFormation leaves out."""
+    dynamodb = aws.client("dynamodb")
+    described = dynamodb.describe_time_to_live(TableName=table_name)["TimeToLiveDescription"]
+    if described["TimeToLiveStatus"] != "ENABLED":
+        specification = {"AttributeName": "ttl", "Enabled": True}
+        dynamodb.update_time_to_live(TableName=table_name, TimeToLiveSpecification=specification)
+
+
+def _put_jwt_secret(aws: Emulator, arn: str, jwt_secret: str) -> None:
+    value = json.dumps({"current": jwt_secret, "previous": ""})
+    aws.client("secretsmanager").put_secret_value(SecretId=arn, SecretString=value)
+
+
+def _wait_for_health(stack: Stack) -> None:
+    deadline = time.monotonic() + FIRST_ANSWER_SECONDS
+    with httpx.Client(trust_env=False, timeout=FIRST_ANSWER_SECONDS) as http:
+        while True:
+            answer = http.get(f"{stack.base_url}/api/health")
+            if answer.is_success:
+                return
+            if time.monotonic() > deadline:
+                raise Refused(f"the service does not answer: {answer.status_code} {answer.text}")
+            time.sleep(0.5)

@@ -1,0 +1,23 @@
+"""`make stop`: stops what `make run` started in this folder. Standard library only."""
+
+from __future__ import annotations
+
+import sys
+
+from local import running
+from local.steps import Refused, explain, step
+
+
+def main() -> int:
+    """Stop it; return the exit status."""
+    try:
+        with step("Stop") as note:
+            if not running.stop():
+                note("nothing ran")
+    except Refused as refused:
+        return explain(refused)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
