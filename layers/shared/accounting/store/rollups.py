@@ -32,26 +32,30 @@ def names_of(record: UsageRecord) -> Names:
 
 def add(record: UsageRecord, names: Names) -> Write:
     """Count the record under ``names``; when the day has no room for one, Moved with the ``names`` it has room for."""
-    key = keys.day_rollup(record.user_id, day(record.at))
-    counts = {"#n": "records", "#c": "credits", "#sn": f"s:{names.service}:n", "#sc": f"s:{names.service}:c"}
-    adds = ["#n :one", "#c :credits", "#sn :one", "#sc :credits", "services :services"]
-    values: Item = {
-        ":one": 1,
-        ":credits": record.credits,
-        ":services": {names.service},
-        ":service": names.service,
-        ":max": MAX_NAMES,
-    }
-    service_has_room = "attribute_not_exists(services) OR contains(services, :service) OR size(services) < :max"
-    condition = f"({service_has_room})"
-    if names.model is not None:
-        counts |= {"#mn": f"m:{names.model}:n", "#mc": f"m:{names.model}:c"}
-        adds += ["#mn :one", "#mc :credits", "models :models"]
-        values |= {":models": {names.model}, ":model": names.model}
-        model_has_room = "attribute_not_exists(models) OR contains(models, :model) OR size(models) < :max"
-        condition += f" AND ({model_has_room})"
+    counts = {"#n": "records", "#c": "credits"}
+    adds = ["#n :one", "#c :credits"]
+    values: Item = {":one": 1, ":credits": record.credits}
+    conditions = []
+    for attribute, prefix, name in (("services", "s", names.service), ("models", "m", names.model)):
+        if name is None:
+            continue
+        counts |= {f"#{prefix}n": f"{prefix}:{name}:n", f"#{prefix}c": f"{prefix}:{name}:c"}
+        adds += [f"#{prefix}n :one", f"#{prefix}c :credits", f"{attribute} :{prefix}s"]
+        values[f":{prefix}s"] = {name}
+        if name != OTHER:
+            values |= {f":{prefix}": name, ":max": MAX_NAMES}
+            known = f"contains({attribute}, :{prefix})"
+            has_room = f"attribute_not_exists({attribute}) OR size({attribute}) < :max"
+            conditions.append(f"({known} OR {has_room})")
+    expression = f"ADD {', '.join(adds)}"
     return Write(
-        table.update(key, f"ADD {', '.join(adds)}", names=counts, values=values, condition=condition),
+        table.update(
+            keys.day_rollup(record.user_id, day(record.at)),
+            expression,
+            names=counts,
+            values=values,
+            condition=" AND ".join(conditions) or None,
+        ),
         refused=lambda old: Moved(names=_fitting(names, old or {})),
     )
 
