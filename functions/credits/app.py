@@ -36,6 +36,7 @@ from accounting.web.types import (
     Identifier,
     Instant,
     Notes,
+    QueryInteger,
     RequestModel,
     ResponseModel,
     Tokens,
@@ -338,7 +339,7 @@ def set_credits(body: SetCredits) -> SetView:
 def remove(
     body: Remove | None = None,
     user_id: Annotated[str | None, Query(alias="userId")] = None,
-    credits: Annotated[int | None, Query()] = None,
+    credits: Annotated[QueryInteger | None, Query()] = None,
     notes: Annotated[str | None, Query()] = None,
 ) -> RemoveView:
     """Take credits away from a user; the request stands in the body, or in the query."""
@@ -371,7 +372,9 @@ def allocations_of(
 ) -> AllocationsView:
     """A user's grants, newest first."""
     caller = api.caller()
-    if not caller.is_self(user_id):
+    if caller.is_self(user_id):
+        user_id = caller.user_id  # the address may have moved to somebody else since the token was made
+    else:
         caller.require_admin()
     return _allocations(user_id, page, limit, cursor)
 

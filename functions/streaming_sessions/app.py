@@ -219,7 +219,9 @@ def all_active(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[Sess
 def active_of(user_id: UserReference) -> list[SessionView]:
     """A user's active sessions, newest first."""
     caller = api.caller()
-    if not caller.is_self(user_id):
+    if caller.is_self(user_id):
+        user_id = caller.user_id  # the address may have moved to somebody else since the token was made
+    else:
         caller.require_supervisor()
     user, _ = users.resolve(user_id)
     return _views(store.active_of_user(user.id))

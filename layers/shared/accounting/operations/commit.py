@@ -32,8 +32,9 @@ class State:
 def until_committed[T](step: Callable[[State], T], state: State, reread: Callable[[], State]) -> T:
     """Run ``step``, which decides on a state and writes one transaction, until it gets through.
 
-    A refused condition brings what stands there now, and ``step`` decides on that; after a conflict everything is read
-    again. Pauses grow with full jitter. A domain error ends it: it is an answer. Raises Contention when time is up.
+    A refused condition brings what stands there now, and ``step`` decides on that at once; after a conflict everything
+    is read again, after a pause that grows, with full jitter. A domain error ends it: it is an answer.
+    Raises Contention when time is up.
     """
     deadline = time.monotonic() + CONTENTION_SECONDS
     longest = _FIRST_PAUSE_SECONDS
@@ -41,17 +42,16 @@ def until_committed[T](step: Callable[[State], T], state: State, reread: Callabl
         try:
             return step(state)
         except Moved as moved:
-            state = replace(state, **moved.newer)
-            stale = False
+            # No pause: what this brought would be old after it, and who waits longest would never get through.
+            state, pause = replace(state, **moved.newer), 0.0
         except Conflict:
-            stale = True
+            pause = jitter(longest)
+            longest = min(2 * longest, _LONGEST_PAUSE_SECONDS)
         count("ConflictsRetried")
-        pause = jitter(longest)
         if time.monotonic() + pause > deadline:
             raise Contention("Too many requests for this user at once, try again")
-        time.sleep(pause)
-        longest = min(2 * longest, _LONGEST_PAUSE_SECONDS)
-        if stale:
+        if pause:
+            time.sleep(pause)
             state = reread()
 
 

@@ -163,7 +163,8 @@ def _raise_hold(user_id: str, session_id: str, tokens: int, now: int) -> Session
         more = max(cost, wanted) - session.allocated_credits
         hold = ledger.hold(state.wallet, more, cause=Cause(user_id, now, session_id=session_id))
         after = streaming.raised(session, hold, tokens, now)
-        transact([store.replace(session, after), *ledger_writes(state.wallet, hold)])
+        # The same tokens: a heartbeat further on, whose hold could not be raised, must not be undone.
+        transact([store.replace(session, after, same_tokens=True), *ledger_writes(state.wallet, hold)])
         count("CreditsHeld", more)
         return after
 

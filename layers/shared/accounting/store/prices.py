@@ -48,6 +48,8 @@ def _relevant_rules(model_id: str, now: int) -> list[PriceRule]:
         rules += page
         if len(page) < _PAGE or any(r.effective_to is None and r.effective_from <= now for r in page):
             return rules
+        if page[-1].effective_from <= 0:
+            return rules  # there is no range before the first instant
         top = keys.price(model_id, page[-1].effective_from - 1)["sk"]
 
 

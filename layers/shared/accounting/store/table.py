@@ -231,11 +231,11 @@ def _refusal(writes: Sequence[Write], reasons: Sequence[Mapping[str, Any]]) -> E
 
 def _call(operation: Callable[..., Any], **request: Any) -> Any:
     """One call to the database; what the client could not mend in its attempts is Unavailable."""
-    from botocore.exceptions import ClientError, HTTPClientError
+    from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's own
 
     try:
         return operation(**request)
-    except HTTPClientError as error:
+    except (ConnectionError, HTTPClientError) as error:
         raise Unavailable("The database did not answer in time") from error
     except ClientError as error:
         if error.response["Error"]["Code"] in THROTTLED:

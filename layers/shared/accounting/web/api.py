@@ -145,16 +145,20 @@ def _field_name(location: tuple[Any, ...]) -> str:
 
 
 def _strict_json(text: str) -> Any:
-    """JSON as RFC 8259 has it, of a size that a request of the contract can have.
+    """A JSON object as RFC 8259 has it, of a size that a request of the contract can have; ``null`` is no body.
 
     Raises Invalid for anything else: NaN, Infinity, numbers of thousands of digits, nesting without end.
     """
     if len(text.encode(errors="replace")) > MAX_BODY_BYTES:
         raise PayloadTooLarge(f"A body has at most {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
     try:
-        return json.loads(text, parse_constant=_no_such_constant)
+        body = json.loads(text, parse_constant=_no_such_constant)
     except (ValueError, RecursionError) as error:
         raise Invalid("The body is not valid JSON") from error
+    # Powertools would take an array of one object for the object.
+    if not isinstance(body, dict | None):
+        raise Invalid("The body is not a JSON object")
+    return body
 
 
 def _no_such_constant(name: str) -> Any:

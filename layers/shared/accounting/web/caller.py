@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from accounting.domain.errors import Forbidden, TokenExpired, TokenRequired
 
@@ -34,8 +35,9 @@ class Caller:
             raise Forbidden("Admin access required")
 
     def is_self(self, reference: str) -> bool:
-        """Whether an id or e-mail address means the caller, as far as the token tells."""
-        return reference == self.user_id or (bool(self.email) and reference.lower() == self.email.lower())
+        """Whether an id or e-mail address (URL-encoded or not) means the caller, as far as the token tells."""
+        addresses = (reference.lower(), unquote(reference).lower())
+        return reference == self.user_id or (bool(self.email) and self.email.lower() in addresses)
 
 
 def caller_of(authorizer: Mapping[str, Any], now: int) -> Caller:

@@ -17,7 +17,7 @@ MAX_PAGED_ROWS = 10_000
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 Page = Annotated[int, Query(ge=1, le=MAX_PAGED_ROWS)]
-Cursor = Annotated[str | None, Query(max_length=400)]
+Cursor = Annotated[str | None, Query(max_length=1000)]
 StartDate = Annotated[str | None, Query(alias="startDate", max_length=40)]
 EndDate = Annotated[str | None, Query(alias="endDate", max_length=40)]
 

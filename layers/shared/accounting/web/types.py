@@ -3,9 +3,10 @@
 Integers are strict: a boolean, a text or a fraction is not a number of credits.
 """
 
+import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
 MAX_CREDITS = 10**12
@@ -30,6 +31,13 @@ def _not_zero(number: int) -> int:
     return number
 
 
+def _digits(text: object) -> object:
+    """Pydantic reads more as an integer than digits: ``5.0``, ``1_000``, blanks around it."""
+    if isinstance(text, str) and not re.fullmatch(r"-?[0-9]+", text):
+        raise ValueError("must be an integer")
+    return text
+
+
 def _printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("must not contain control characters")
@@ -48,6 +56,8 @@ CreditsOrNone = Annotated[int, Field(strict=True, ge=0, le=MAX_CREDITS)]
 Adjustment = Annotated[int, Field(strict=True, ge=-MAX_CREDITS, le=MAX_CREDITS), AfterValidator(_not_zero)]
 Tokens = Annotated[int, Field(strict=True, ge=0, le=MAX_TOKENS)]
 EstimatedTokens = Annotated[int, Field(strict=True, ge=1, le=MAX_TOKENS)]
+QueryInteger = Annotated[int, BeforeValidator(_digits)]
+"""An integer of the query, whose limits are another type's to judge."""
 ExpiryDays = Annotated[int, Field(strict=True, ge=1, le=MAX_EXPIRY_DAYS)]
 StrictFlag = Annotated[bool, Field(strict=True)]
 Notes = Annotated[str, StringConstraints(strict=True, max_length=1000)]
