@@ -1,0 +1,104 @@
+"""Arrows point one way: functions → operations → domain and store; the domain knows nothing but itself."""
+
+import ast
+import subprocess
+import sys
+from itertools import chain
+
+import pytest
+
+from tests.reach import LAYER, ROOT, function_names, imported, module, module_names
+
+PLAIN = {"accounting", "accounting.settings", "accounting.times"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "accounting.domain": {"accounting.domain"},
+    "accounting.store": {"accounting.domain", "accounting.store", "accounting.telemetry", *PLAIN},
+    "accounting.operations": {
+        "accounting.domain",
+        "accounting.store",
+        "accounting.operations",
+        "accounting.telemetry",
+        *PLAIN,
+    },
+}
+BOTO = {"boto3", "botocore"}
+TALK_TO_AWS = {"accounting.store.table", "accounting.secrets"}
+NOT_PURE = {"os", "sys", "time", "datetime", "random", "secrets", "uuid", "ulid", "threading", "logging", "pathlib"}
+
+
+def imports_of(name: str) -> set[str]:
+    """The modules that a module imports, anywhere in it; ours in full, others by their root."""
+    found = set()
+    for _, meant in chain.from_iterable(imported(node) for node in ast.walk(module(name).tree)):
+        ours = next((known for known in (meant, meant.rpartition(".")[0]) if known in module_names()), None)
+        found.add(ours or meant.partition(".")[0])
+    return found
+
+
+def layer_of(name: str) -> str | None:
+    return next((layer for layer in MAY_IMPORT if name == layer or name.startswith(f"{layer}.")), None)
+
+
+@pytest.mark.parametrize("name", [name for name in module_names() if layer_of(name)])
+def test_a_module_imports_only_what_stands_below_it(name: str) -> None:
+    layer = layer_of(name)
+    assert layer is not None
+    ours = {found for found in imports_of(name) if found.startswith("accounting")}
+
+    assert {found for found in ours if (layer_of(found) or found) not in MAY_IMPORT[layer]} == set()
+
+
+@pytest.mark.parametrize("name", [name for name in module_names() if layer_of(name) == "accounting.domain"])
+def test_the_domain_has_no_clock_no_chance_and_no_environment(name: str) -> None:
+    others = {found for found in imports_of(name) if not found.startswith("accounting")}
+
+    assert others <= set(sys.stdlib_module_names), "third-party code in the domain"
+    assert others & NOT_PURE == set()
+
+
+def test_only_two_modules_talk_to_aws() -> None:
+    assert {name for name in module_names() if imports_of(name) & BOTO} <= TALK_TO_AWS
+    for function in function_names():
+        assert imports_of(f"functions.{function}.app") & BOTO == set()
+
+
+def test_nothing_in_the_layer_imports_a_function() -> None:
+    assert [name for name in module_names() if "functions" in imports_of(name)] == []
+
+
+def test_functions_import_no_other_function() -> None:
+    assert [name for name in function_names() if "functions" in imports_of(f"functions.{name}.app")] == []
+
+
+def test_nothing_is_looked_up_by_a_computed_name() -> None:
+    """What tests/reach.py rests on."""
+    everything = [*module_names(), *(f"functions.{function}.app" for function in function_names())]
+    found = [
+        (name, node.lineno)
+        for name in everything
+        for node in ast.walk(module(name).tree)
+        if isinstance(node, ast.Name)
+        and node.id in {"__import__", "importlib", "import_module", "eval", "exec", "globals"}
+    ]
+    stars = [name for name in everything if "*" in module(name).imports]
+
+    assert (found, stars) == ([], [])
+
+
+@pytest.mark.parametrize("function", function_names())
+def test_a_function_starts_without_an_environment_and_without_boto3(function: str) -> None:
+    """Nothing is read at import but code, and the slow client only when it is needed."""
+    code = f"""
+import sys
+sys.path[:0] = [{str(LAYER)!r}, {str(ROOT / "functions" / function)!r}]
+import app
+assert callable(app.handler)
+print(*({{"boto3", "botocore.session", "pydantic"}} & set(sys.modules)))
+"""
+    run = subprocess.run(  # a process of its own: this one has imported everything already
+        [sys.executable, "-c", code], env={"PATH": ""}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert run.returncode == 0, run.stderr
+    heavy = set(run.stdout.split())
+    assert heavy <= ({"pydantic"} if function not in ("authorizer", "health") else set())

@@ -1,0 +1,160 @@
+"""A function may do exactly what its code can do: no call is refused, and no permission is left lying about."""
+
+import ast
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+
+from accounting.store import keys
+from tests.contract.test_routes import functions
+from tests.reach import function_names, module, nodes, reach
+
+TABLE = "accounting.store.table"
+SECRETS = "accounting.secrets"
+
+type Reached = Collection[tuple[str, str]]
+type Permission = tuple[str, str]
+"""An action, and the resource that it is for: ``table``, ``index/<name>`` or a secret's logical id."""
+
+CALLS = {
+    "get_item": "dynamodb:GetItem",
+    "batch_get_item": "dynamodb:BatchGetItem",
+    "query": "dynamodb:Query",
+    "scan": "dynamodb:Scan",
+    "put_item": "dynamodb:PutItem",
+    "update_item": "dynamodb:UpdateItem",
+    "delete_item": "dynamodb:DeleteItem",
+    "batch_write_item": "dynamodb:BatchWriteItem",
+    "transact_write_items": None,  # needs what its writes need
+}
+WRITES = {
+    "Put": "dynamodb:PutItem",
+    "Update": "dynamodb:UpdateItem",
+    "Delete": "dynamodb:DeleteItem",
+    "ConditionCheck": "dynamodb:ConditionCheckItem",
+}
+
+
+def table_permissions(reached: Reached) -> set[Permission]:
+    """What the reached definitions of store/table.py ask of DynamoDB."""
+    needed: set[Permission] = set()
+    for definition in (name for where, name in reached if where == TABLE):
+        for node in nodes({(TABLE, definition)}):
+            if isinstance(node, ast.Attribute) and _is_client(node.value):
+                needed |= _of_call(node.attr, reached)
+            if isinstance(node, ast.Dict):
+                needed |= {(WRITES[key], "table") for key in _texts(node) if key in WRITES}
+    return needed
+
+
+def _of_call(method: str, reached: Reached) -> set[Permission]:
+    action = CALLS[method]
+    if action is None:
+        return set()
+    if action != "dynamodb:Query":
+        return {(action, "table")}
+    # One method asks the table and the indexes: which of them, its callers say.
+    on_table = {(action, "table")} if (TABLE, "query") in reached else set()
+    return on_table | (
+        {(action, f"index/{name}") for name in indexes(reached)} if (TABLE, "newest") in reached else set()
+    )
+
+
+def indexes(reached: Reached) -> set[str]:
+    """The indexes that the reached code names."""
+    return {getattr(keys, name) for where, name in reached if where == keys.__name__ and name in INDEX_NAMES}
+
+
+INDEX_NAMES = {name for name, value in vars(keys).items() if isinstance(value, str) and value in keys.INDEX_KEYS}
+
+
+def _is_client(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "client"
+
+
+def _texts(node: ast.Dict) -> list[str]:
+    return [key.value for key in node.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
+
+
+def environment(reached: Reached) -> set[str]:
+    """The variables without which the reached code fails: ``os.environ["X"]``, by that or another name."""
+    return {
+        str(node.slice.value)
+        for node in nodes(reached)
+        if isinstance(node, ast.Subscript)
+        and ast.unparse(node.value) in ("os.environ", "env")
+        and isinstance(node.slice, ast.Constant)
+    }
+
+
+def needed(function: str) -> set[Permission]:
+    reached = reach(function)
+    secrets = {name for name in environment(reached) if name.endswith("_SECRET_ID")}
+    return table_permissions(reached) | {
+        ("secretsmanager:GetSecretValue", _reference(functions()[function], name)) for name in secrets
+    }
+
+
+def _reference(properties: dict[str, Any], variable: str) -> str:
+    """The resource that a function finds by this variable."""
+    return _resource(properties["Environment"]["Variables"][variable])
+
+
+def granted(function: str) -> list[Permission]:
+    found = []
+    for policy in functions()[function].get("Policies", []):
+        for statement in policy["Statement"]:
+            assert statement["Effect"] == "Allow"
+            for action in _listed(statement["Action"]):
+                found += [(action, _resource(resource)) for resource in _listed(statement["Resource"])]
+    return found
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _resource(value: dict[str, str]) -> str:
+    match value:
+        case {"Fn::GetAtt": "Table.Arn"}:
+            return "table"
+        case {"Fn::Sub": text} if text.startswith("${Table.Arn}/index/"):
+            return text.removeprefix("${Table.Arn}/")
+        case {"Ref": name} | {"Fn::GetAtt": name}:
+            return name.removesuffix(".Id")
+    raise AssertionError(f"a resource that is neither the table, an index nor a secret: {value}")
+
+
+@pytest.mark.parametrize("function", function_names())
+def test_a_function_may_do_what_its_code_does_and_no_more(function: str) -> None:
+    allowed = granted(function)
+
+    assert sorted(allowed) == sorted(needed(function))
+
+
+@pytest.mark.parametrize("function", function_names())
+def test_a_function_has_the_environment_without_which_it_fails(function: str) -> None:
+    given = functions()[function].get("Environment", {}).get("Variables", {})
+
+    assert environment(reach(function)) <= set(given)
+
+
+def test_what_the_code_reaches_is_told_apart() -> None:
+    """So that the comparison above can not be one of nothing with nothing."""
+    assert ("dynamodb:UpdateItem", "table") in needed("streaming_sessions")
+    assert ("dynamodb:Query", "index/due") in needed("streaming_sessions")
+    assert ("dynamodb:Query", "table") in needed("credits")
+    assert ("dynamodb:UpdateItem", "table") not in needed("credits")
+    assert ("dynamodb:DeleteItem", "table") in needed("authorizer")
+    assert ("secretsmanager:GetSecretValue", "JwtSecret") in needed("authorizer")
+    assert needed("health") == set()
+
+
+def test_every_call_of_the_store_is_known_here() -> None:
+    called = {
+        node.attr for node in ast.walk(module(TABLE).tree) if isinstance(node, ast.Attribute) and _is_client(node.value)
+    }
+
+    assert called <= set(CALLS)
+    assert called

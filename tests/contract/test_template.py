@@ -1,0 +1,196 @@
+"""What the template promises of every function, of the table and of the gateway's own answers."""
+
+import ast
+import json
+import re
+from typing import Any
+
+import pytest
+
+from accounting.settings import Settings, settings
+from accounting.store import keys
+from accounting.web.api import STATUSES
+from tests.contract.test_routes import functions
+from tests.reach import function_names, nodes, reach
+from tests.template import resources, template
+
+GATEWAY_LIMIT_SECONDS = 29
+
+
+def properties(kind: str) -> dict[str, Any]:
+    (only,) = resources(kind).values()
+    found: dict[str, Any] = only["Properties"]
+    return found
+
+
+def effective(function: str) -> dict[str, Any]:
+    """A function's properties, with the globals that it does not overrule."""
+    found: dict[str, Any] = template()["Globals"]["Function"] | functions()[function]
+    return found
+
+
+@pytest.mark.parametrize("function", function_names())
+def test_a_function_is_built_and_bounded_as_the_design_has_it(function: str) -> None:
+    found = effective(function)
+
+    assert (found["Runtime"], found["Handler"]) == ("python3.13", "app.handler")
+    assert found["Architectures"] == [{"Ref": "Architecture"}]
+    assert found["Timeout"] < GATEWAY_LIMIT_SECONDS
+    assert found["Layers"] == [{"Ref": "SharedLayer"}]
+    assert found["Tracing"] == "Active"
+    assert found["SnapStart"] == {"ApplyOn": "PublishedVersions"}
+    assert found["AutoPublishAlias"], "SnapStart works on published versions only"
+    assert found["AutoPublishAliasAllProperties"] is True
+    assert found["Description"]
+
+
+@pytest.mark.parametrize("function", function_names())
+def test_a_functions_logs_are_its_own_and_do_not_stay_for_ever(function: str) -> None:
+    group = functions()[function]["LoggingConfig"]["LogGroup"]["Ref"]
+    logs = resources("AWS::Logs::LogGroup")[group]
+
+    assert logs["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+    assert logs["Properties"]["LogGroupName"] == {
+        "Fn::Sub": f"/aws/lambda/${{AWS::StackName}}-{function.replace('_', '-')}"
+    }
+
+
+def test_no_log_group_is_shared() -> None:
+    groups = [functions()[function]["LoggingConfig"]["LogGroup"]["Ref"] for function in function_names()]
+
+    assert len(set(groups)) == len(groups)
+
+
+SETTINGS = {
+    "table_name": "TABLE_NAME",
+    "session_timeout": "SESSION_TIMEOUT_MINUTES",
+    "refund_grace": "REFUND_GRACE_HOURS",
+    "session_retention": "SESSION_RETENTION_DAYS",
+    "usage_retention": "USAGE_RETENTION_DAYS",
+}
+
+
+def test_every_setting_is_known_here() -> None:
+    assert set(SETTINGS) == set(Settings.__slots__)
+
+
+@pytest.mark.parametrize("function", function_names())
+def test_a_function_is_given_the_settings_that_it_uses(function: str) -> None:
+    used = {
+        node.attr
+        for node in nodes(reach(function))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "settings()"
+    }
+    given = functions()[function].get("Environment", {}).get("Variables", {})
+
+    assert {SETTINGS[name] for name in used} <= set(given)
+
+
+def test_the_defaults_of_the_code_are_the_templates(monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters = template()["Parameters"]
+    monkeypatch.setenv("TABLE_NAME", "t")
+    for name in SETTINGS.values():
+        if name != "TABLE_NAME":
+            monkeypatch.delenv(name, raising=False)
+    by_default = settings.__wrapped__()
+    for name in SETTINGS.values():
+        if name != "TABLE_NAME":
+            camel = "".join(part.capitalize() for part in name.split("_"))
+            monkeypatch.setenv(name, str(parameters[camel]["Default"]))
+
+    assert settings.__wrapped__() == by_default
+
+
+def test_every_parameter_says_what_it_is_and_has_a_default() -> None:
+    for name, parameter in template()["Parameters"].items():
+        assert parameter["Description"], name
+        assert "Default" in parameter, name
+
+
+def test_the_table_can_be_restored_and_does_not_go_with_the_stack() -> None:
+    (table,) = resources("AWS::DynamoDB::Table").values()
+    found = table["Properties"]
+
+    assert found["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert found["DeletionProtectionEnabled"] == {"Ref": "TableDeletionProtection"}
+    assert found["SSESpecification"] == {"SSEEnabled": True}
+    assert found["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
+    assert found["BillingMode"] == "PAY_PER_REQUEST"
+    assert found["StreamSpecification"]["StreamViewType"] == "NEW_AND_OLD_IMAGES"
+    assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
+
+
+def test_the_indexes_are_those_that_the_store_knows() -> None:
+    found = {
+        index["IndexName"]: tuple(key["AttributeName"] for key in index["KeySchema"])
+        for index in properties("AWS::DynamoDB::Table")["GlobalSecondaryIndexes"]
+    }
+
+    assert found == keys.INDEX_KEYS
+
+
+def test_the_authorizer_is_the_default_and_is_cached_for_five_minutes() -> None:
+    auth = properties("AWS::Serverless::Api")["Auth"]
+    authorizer = auth["Authorizers"][auth["DefaultAuthorizer"]]
+
+    assert authorizer["Identity"] == {"Header": "Authorization", "ReauthorizeEvery": 300}
+    assert authorizer["FunctionArn"] == {"Ref": "AuthorizerFunction.Alias"}
+
+
+def answers() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = properties("AWS::Serverless::Api")["GatewayResponses"]
+    return found
+
+
+@pytest.mark.parametrize("kind", answers())
+def test_the_gateways_own_answers_have_the_one_error_shape(kind: str) -> None:
+    (content_type,) = answers()[kind]["ResponseTemplates"]
+    text = answers()[kind]["ResponseTemplates"][content_type]
+    # $context.error.messageString brings its own quotes.
+    body = json.loads(re.sub(r":\$context\.error\.messageString", ':"text"', text))
+
+    assert content_type == "application/json"
+    assert list(body) == ["message", "code", "details", "requestId"]
+    assert body["details"] == {}
+    assert body["requestId"] == "$context.requestId"
+    assert '"$context.error.messageString"' not in text, "quoted twice"
+
+
+@pytest.mark.parametrize("kind", answers())
+def test_a_code_of_the_gateway_has_the_status_of_the_functions(kind: str) -> None:
+    text = next(iter(answers()[kind]["ResponseTemplates"].values()))
+    (code,) = re.findall(r'"code":"([^"]+)"', text)
+
+    status = answers()[kind].get("StatusCode")
+    assert status == STATUSES.get(code, status) or (kind, status) == ("UNSUPPORTED_MEDIA_TYPE", 415)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [
+        ("UNAUTHORIZED", 401, "TOKEN_REQUIRED"),
+        ("ACCESS_DENIED", 401, "$context.authorizer.code"),
+        ("AUTHORIZER_FAILURE", 503, "UNAVAILABLE"),
+        ("MISSING_AUTHENTICATION_TOKEN", 404, "ROUTE_NOT_FOUND"),
+        ("REQUEST_TOO_LARGE", 413, "PAYLOAD_TOO_LARGE"),
+        ("THROTTLED", 429, "RATE_LIMITED"),
+        ("DEFAULT_5XX", 500, "INTERNAL_ERROR"),
+    ],
+)
+def test_the_gateway_refuses_as_the_contract_has_it(kind: str, status: int, code: str) -> None:
+    text = answers()[kind]["ResponseTemplates"]["application/json"]
+
+    assert answers()[kind]["StatusCode"] == status
+    assert f'"code":"{code}"' in text
+
+
+def test_the_defaults_stand_for_whatever_has_no_answer_of_its_own() -> None:
+    assert {"DEFAULT_4XX", "DEFAULT_5XX"} <= set(answers())
+
+
+def test_a_refusal_that_passes_says_when_to_try_again() -> None:
+    for kind, answer in answers().items():
+        if answer.get("StatusCode") in (429, 503):
+            assert answer["ResponseParameters"]["Headers"]["Retry-After"] == "'1'", kind
+        if answer.get("StatusCode") == 401:
+            assert answer["ResponseParameters"]["Headers"]["WWW-Authenticate"] == "'Bearer'", kind

@@ -1,0 +1,86 @@
+"""A table of its own for every test, on the local AWS's DynamoDB, which is exact under threads."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from accounting import settings as settings_module
+from accounting import telemetry
+from accounting.store import prices, table
+from local import emulator
+from local.emulator import Emulator
+from tests.calls import Calls
+from tests.template import create_table
+
+NOW = 1_800_000_000_000
+"""An instant to begin at, in epoch milliseconds: 2027-01-15T08:00:00Z."""
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[Emulator]:
+    """A local AWS without the service."""
+    with emulator.start() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def dynamodb(aws: Emulator) -> Any:
+    """A client of its DynamoDB for the tests' own looks at the table."""
+    return aws.client("dynamodb", max_pool_connections=64)
+
+
+@pytest.fixture(autouse=True)
+def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The template's table, empty, where the store's own client finds it."""
+    name = f"test-{uuid4()}"
+    create_table(dynamodb, name)
+    monkeypatch.setenv("TABLE_NAME", name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint_url)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    settings_module.settings.cache_clear()
+    table.client.cache_clear()
+    prices.forget()
+    yield name
+    dynamodb.delete_table(TableName=name)
+    settings_module.settings.cache_clear()
+    table.client.cache_clear()
+
+
+class Uncounted:
+    """Metrics that nobody reads: Powertools' own gather for one invocation of one thread."""
+
+    def add_metric(self, **_: Any) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let operations count without an invocation that would flush the counters."""
+    monkeypatch.setattr(telemetry, "metrics", Uncounted())
+
+
+@pytest.fixture
+def calls() -> Iterator[Calls]:
+    """Counts the database calls of the store's client, and what they consume."""
+    with Calls.of(table.client()) as counted:
+        yield counted
+
+
+@pytest.fixture
+def user() -> Callable[..., str]:
+    """Make a user known, with credits if asked for."""
+    from accounting.operations import credits
+    from accounting.store import users
+    from accounting.store.users import User
+
+    def make(user_id: str = "u1", credits_granted: int = 0, days: int = 30, now: int = NOW) -> str:
+        users.sync(User(user_id, f"{user_id}@example.com", user_id, "user"), now)
+        if credits_granted:
+            credits.allocate(credits.Request("admin", user_id, "", days, now), credits_granted)
+        return user_id
+
+    return make

@@ -1,0 +1,160 @@
+"""What each operation costs the database, against design.md §4's budgets, and that it does not grow with history."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import pytest
+
+from accounting.operations import credits, sessions
+from accounting.operations.credits import Request
+from accounting.store import prices, table, users
+from accounting.store import sessions as session_store
+from tests.calls import Calls
+from tests.integration.conftest import NOW
+from tests.together import together
+
+MakeUser = Callable[..., str]
+names = count()
+
+HISTORY = 300
+
+
+def name() -> str:
+    return f"s{next(names)}"
+
+
+def open_session() -> str:
+    session_id = name()
+    sessions.initialize("u1", session_id, "m", 1_000, now=NOW)
+    return session_id
+
+
+def request() -> Request:
+    return Request("boss", "u1", "", 30, NOW)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """An operation, what must be there before it, and what it may cost."""
+
+    operation: str
+    round_trips: int
+    write_units: int
+    run: Callable[[Any], object]
+    before: Callable[[], Any] = lambda: None
+
+
+def advanced(tokens: int) -> str:
+    session_id = open_session()
+    sessions.heartbeat("u1", session_id, tokens, now=NOW)
+    return session_id
+
+
+def finalize(session_id: str, tokens: int = 500) -> str:
+    sessions.finalize("u1", session_id, tokens, success=True, now=NOW)
+    return session_id
+
+
+def finalized() -> str:
+    return finalize(open_session())
+
+
+def aborted() -> str:
+    session_id = open_session()
+    sessions.abort("u1", session_id, None, now=NOW)
+    return session_id
+
+
+BUDGETS = [
+    Budget("balance", 1, 0, lambda _: credits.balance("u1", NOW)),
+    Budget("balance of a user", 1, 0, lambda _: credits.balance_of("u1", NOW)),
+    Budget("balance by e-mail", 2, 0, lambda _: credits.balance_of("u1@example.com", NOW)),
+    Budget("calculate, price cached", 0, 0, lambda _: credits.cost("m", 1_000, NOW)),
+    Budget("calculate, price not cached", 1, 0, lambda _: credits.cost("m", 1_000, NOW), prices.forget),
+    Budget("initialize", 2, 9, lambda _: open_session()),
+    Budget("heartbeat", 1, 1, lambda sid: sessions.heartbeat("u1", sid, 500, now=NOW), open_session),
+    Budget("late heartbeat", 2, 1, lambda sid: sessions.heartbeat("u1", sid, 1, now=NOW), lambda: advanced(100)),
+    Budget("finalize", 2, 14, finalize, open_session),
+    Budget("finalize, overrun", 2, 16, lambda sid: finalize(sid, 50_000), open_session),
+    Budget("finalize, again", 1, 0, finalize, finalized),
+    Budget("abort", 2, 14, lambda sid: sessions.abort("u1", sid, None, now=NOW), open_session),
+    Budget("abort, again", 1, 0, lambda sid: sessions.abort("u1", sid, None, now=NOW), aborted),
+    Budget("allocate", 2, 7, lambda _: credits.allocate(request(), 1)),
+    Budget("remove", 2, 4, lambda _: credits.remove(request(), 1)),
+    Budget("sync, nothing new", 1, 0, lambda known: users.sync(known, NOW), lambda: users.resolve("u1")[0]),
+    Budget("ledger", 2, 0, lambda _: credits.list_entries("u1", since=None, until=None, before=None, limit=20)),
+    Budget("allocations", 2, 0, lambda _: credits.list_allocations("u1", skip=0, last=None, limit=20, now=NOW)),
+    Budget("sessions of a user", 3, 0, lambda _: session_store.recent_of_user("u1", before=None, limit=20)),
+    Budget("sessions of all", 9, 0, lambda _: session_store.recent_of_all(before=None, limit=20)),
+    Budget("active sessions of all", 9, 0, lambda _: session_store.active_of_all(before=None, limit=20)),
+]
+
+
+@pytest.mark.parametrize("history", [0, HISTORY], ids=["new user", "long history"])
+def test_every_operation_keeps_its_budget(user: MakeUser, calls: Calls, history: int) -> None:
+    user("u1", 100_000)
+    write_history(history)
+    spent, allowed = {}, {}
+    for budget in BUDGETS:
+        credits.cost("m", 1, NOW)  # the price is cached
+        subject = budget.before()
+        calls.reset()
+        budget.run(subject)
+        spent[budget.operation] = (calls.round_trips, calls.write_units)
+        allowed[budget.operation] = (budget.round_trips, budget.write_units)
+
+    over = {
+        operation: f"{spent[operation]} spent, {allowed[operation]} allowed"
+        for operation in spent
+        if any(cost > most for cost, most in zip(spent[operation], allowed[operation], strict=True))
+    }
+    assert over == {}
+
+
+def write_history(length: int) -> None:
+    """Many ended sessions of several days, written by four hands."""
+
+    def hand(first: int) -> None:
+        for number in range(first, length, 4):
+            at = NOW - 86_400_000 + number
+            sessions.initialize("u1", f"old{number}", "m", 1_000, now=at)
+            sessions.abort("u1", f"old{number}", 200, now=at)
+
+    table.client()
+    if length:
+        assert together(*((lambda first=first: hand(first)) for first in range(4))) == [None] * 4
+
+
+def test_lists_read_no_more_than_a_page(user: MakeUser, dynamodb: Any) -> None:
+    user("u1", 100_000)
+    for number in range(30):
+        sessions.initialize("u1", f"s{number}", "m", 1_000, now=NOW + number)
+    evaluated: list[int] = []
+    events = table.client().meta.events
+    events.register(
+        "after-call.dynamodb.Query", lambda parsed, **_: evaluated.append(parsed["ScannedCount"]), unique_id="read"
+    )
+
+    session_store.recent_of_user("u1", before=None, limit=5)
+    of_user = sum(evaluated)
+    evaluated.clear()
+    session_store.recent_of_all(before=None, limit=5)
+    of_all = max(evaluated)
+    evaluated.clear()
+    credits.list_entries("u1", since=None, until=None, before=None, limit=5)
+    of_ledger = sum(evaluated)
+
+    assert of_user <= 7, "a page, the row it begins before and one to know of a next page"
+    assert of_all <= 7, "of each shard"
+    assert of_ledger <= 5
+
+
+def test_no_operation_scans(user: MakeUser, calls: Calls) -> None:
+    user("u1", 1_000)
+    session_id = open_session()
+    finalize(session_id)
+    session_store.recent_of_all(before=None, limit=20)
+
+    assert set(calls.operations) <= {"GetItem", "BatchGetItem", "Query", "TransactWriteItems", "UpdateItem"}

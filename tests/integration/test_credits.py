@@ -1,0 +1,254 @@
+"""Balances, the four commands, allocations and the ledger, as they are stored."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from accounting.domain.errors import InsufficientCredits, TooManyAllocations, UserNotFound
+from accounting.domain.wallet import Cause, grant
+from accounting.operations import credits, sessions
+from accounting.operations.credits import Request
+from accounting.operations.ids import new_id
+from accounting.settings import DAY, HOUR
+from accounting.store import table, wallets
+from tests.audit import assert_books_balance
+from tests.calls import Calls
+from tests.integration.conftest import NOW
+
+MakeUser = Callable[..., str]
+
+
+def request(days: int = 30, now: int = NOW, notes: str = "", user: str = "u1") -> Request:
+    return Request("boss", user, notes, days, now)
+
+
+def ledger(
+    since: int | None = None, until: int | None = None, before: int | None = None, limit: int = 100
+) -> list[int]:
+    entries, _ = credits.list_entries("u1", since=since, until=until, before=before, limit=limit)
+    return [entry.seq for entry in entries]
+
+
+def test_a_user_without_a_wallet_has_nothing(user: MakeUser) -> None:
+    user("u1")
+
+    balance = credits.balance("u1", NOW)
+
+    assert (balance.available, balance.held, balance.debt, balance.lots) == (0, 0, 0, ())
+
+
+def test_a_balance_ignores_what_expired_and_writes_nothing(user: MakeUser, calls: Calls) -> None:
+    user("u1", 10, days=1)
+    credits.allocate(request(days=2), 5)
+    before = wallets.get("u1")
+    calls.reset()
+
+    balance = credits.balance("u1", NOW + DAY)
+
+    assert (balance.available, [lot.credits for lot in balance.lots]) == (5, [5])
+    assert calls.write_units == 0
+    assert wallets.get("u1") == before
+
+
+def test_the_next_command_writes_the_expiry(user: MakeUser) -> None:
+    user("u1", 10, days=1)
+
+    credits.allocate(request(now=NOW + DAY), 3)
+
+    entries, _ = credits.list_entries("u1", since=None, until=None, before=None, limit=10)
+    assert [(entry.kind, entry.credits, entry.actor) for entry in entries] == [
+        ("grant", 3, "boss"),
+        ("expire", -10, "system"),
+        ("grant", 10, "admin"),
+    ]
+    assert assert_books_balance("u1").expired == 10
+
+
+def test_a_wallet_is_due_when_its_first_lot_expires(user: MakeUser) -> None:
+    user("u1", 10, days=2)
+    credits.allocate(request(days=1), 5)
+    credits.remove(request(), 5)
+
+    item = table.get({"pk": "USER#u1", "sk": "WALLET"})
+    assert item is not None
+    assert item["due_sk"] == "2027-01-17T08:00:00.000Z#u1"
+    credits.remove(request(), 10)
+    item = table.get({"pk": "USER#u1", "sk": "WALLET"})
+    assert item is not None
+    assert "due_pk" not in item
+
+
+def test_each_command_answers_with_what_it_did(user: MakeUser) -> None:
+    user("u1", 100)
+
+    allocated = credits.allocate(request(days=1, notes="gift"), 7)
+    removed = credits.remove(request(), 5)
+    adjusted = credits.adjust(request(), -2)
+    made = credits.set_available(request(), 500)
+
+    assert allocated.allocation is not None
+    assert (allocated.allocation.credits, allocated.allocation.notes, allocated.remaining) == (7, "gift", 7)
+    assert allocated.allocation.expires_at == NOW + DAY
+    assert [(change.previous, change.available) for change in (allocated, removed, adjusted, made)] == [
+        (100, 107),
+        (107, 102),
+        (102, 100),
+        (100, 500),
+    ]
+    assert made.allocation is not None
+    assert made.allocation.credits == 400
+    assert assert_books_balance("u1").allocations == 3
+
+
+def test_what_is_refused_writes_nothing(user: MakeUser) -> None:
+    user("u1", 10)
+    before = wallets.get("u1")
+
+    with pytest.raises(InsufficientCredits):
+        credits.remove(request(), 11)
+    with pytest.raises(InsufficientCredits):
+        credits.adjust(request(), -11)
+
+    assert wallets.get("u1") == before
+    assert_books_balance("u1")
+
+
+@pytest.mark.parametrize("command", [credits.allocate, credits.set_available, credits.remove, credits.adjust])
+def test_nobodys_credits_can_not_be_moved(command: Callable[[Request, int], Any]) -> None:
+    with pytest.raises(UserNotFound):
+        command(request(user="nobody"), 1)
+
+
+def test_a_wallet_takes_200_lots_and_no_more(user: MakeUser) -> None:
+    user("u1")
+    full = wallets.get("u1")
+    for number in range(200):
+        full = grant(
+            full,
+            10**12,
+            expires_at=NOW + DAY + number,
+            cause=Cause("boss", NOW, allocation_id=new_id(NOW)),
+        ).wallet
+    table.transact([wallets.put(wallets.get("u1"), full)])
+
+    with pytest.raises(TooManyAllocations):
+        credits.allocate(request(), 1)
+
+    assert credits.balance("u1", NOW).available == 200 * 10**12
+    assert credits.allocate(request(now=NOW + DAY), 1).available == 199 * 10**12 + 1
+
+
+def test_the_ledger_is_read_newest_first_page_by_page(user: MakeUser) -> None:
+    user("u1")
+    for number in range(7):
+        credits.allocate(request(now=NOW + number), 1)
+
+    pages, before = [], None
+    while True:
+        entries, before = credits.list_entries("u1", since=None, until=None, before=before, limit=3)
+        pages.append([entry.seq for entry in entries])
+        credits.allocate(request(now=NOW + HOUR), 1)  # what is new does not shift the pages
+        if before is None:
+            break
+
+    assert pages == [[7, 6, 5], [4, 3, 2], [1]]
+
+
+def test_a_full_last_page_leads_nowhere(user: MakeUser) -> None:
+    user("u1")
+    for number in range(3):
+        credits.allocate(request(now=NOW + number), 1)
+
+    entries, before = credits.list_entries("u1", since=None, until=None, before=None, limit=3)
+
+    assert (len(entries), before) == (3, None)
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "found"),
+    [
+        (None, None, [6, 5, 4, 3, 2, 1]),
+        (NOW + 20, None, [6, 5, 4, 3]),
+        (NOW + 21, None, [6, 5]),
+        (None, NOW + 20, [2, 1]),
+        (None, NOW + 21, [4, 3, 2, 1]),
+        (NOW + 10, NOW + 21, [4, 3, 2, 1]),
+        (NOW + 11, NOW + 20, []),
+        (NOW + 99, None, []),
+        (None, NOW, []),
+        (0, 10**15, [6, 5, 4, 3, 2, 1]),
+    ],
+)
+def test_the_ledger_of_a_range_of_time(since: int | None, until: int | None, found: list[int], user: MakeUser) -> None:
+    user("u1")
+    for at in (10, 10, 20, 20, 30, 30):
+        credits.allocate(request(now=NOW + at), 1)
+
+    assert ledger(since, until) == found
+
+
+def test_a_range_of_time_has_pages_too(user: MakeUser) -> None:
+    user("u1")
+    for at in range(10):
+        credits.allocate(request(now=NOW + at), 1)
+
+    first, before = credits.list_entries("u1", since=NOW + 3, until=NOW + 8, before=None, limit=3)
+    second, end = credits.list_entries("u1", since=NOW + 3, until=NOW + 8, before=before, limit=3)
+
+    assert ([entry.seq for entry in first], [entry.seq for entry in second], end) == ([8, 7, 6], [5, 4], None)
+
+
+def test_a_range_of_time_is_searched_and_not_read_through(user: MakeUser, calls: Calls) -> None:
+    user("u1")
+    for at in range(40):
+        credits.allocate(request(now=NOW + at), 1)
+    calls.reset()
+
+    assert ledger(NOW + 30, NOW + 31) == [31]
+
+    assert calls.operations.count("GetItem") <= 2 * 6
+
+
+def test_an_empty_ledger_has_one_empty_page(user: MakeUser) -> None:
+    user("u1")
+
+    assert credits.list_entries("u1", since=NOW, until=None, before=None, limit=9) == ([], None)
+
+
+def test_allocations_are_listed_newest_first_with_what_is_left(user: MakeUser) -> None:
+    user("u1")
+    for number in range(5):
+        credits.allocate(request(days=number + 1, now=NOW + number), 10)
+    credits.remove(request(), 15)
+
+    page = credits.list_allocations("u1", skip=0, last=None, limit=9, now=NOW)
+    later = credits.list_allocations("u1", skip=0, last=None, limit=9, now=NOW + 3 * DAY + 2)
+
+    assert [(made.number, left) for made, left in page.allocations] == [(5, 10), (4, 10), (3, 10), (2, 5), (1, 0)]
+    assert [left for _, left in later.allocations] == [10, 10, 0, 0, 0]
+    assert (page.total, page.next_last) == (5, None)
+
+
+def test_allocations_are_paged_by_number_and_by_cursor(user: MakeUser) -> None:
+    user("u1")
+    for number in range(5):
+        credits.allocate(request(now=NOW + number), 1)
+
+    def page(skip: int = 0, last: int | None = None) -> tuple[list[int], int | None]:
+        found = credits.list_allocations("u1", skip=skip, last=last, limit=2, now=NOW)
+        return [made.number for made, _ in found.allocations], found.next_last
+
+    assert [page(skip) for skip in (0, 2, 4, 6)] == [([5, 4], 3), ([3, 2], 1), ([1], None), ([], None)]
+    assert [page(last=last) for last in (3, 1, 99)] == [([3, 2], 1), ([1], None), ([5, 4], 3)]
+    assert page(last=0) == ([], None)
+
+
+def test_what_a_graced_lot_has_left_belongs_to_its_allocation(user: MakeUser) -> None:
+    user("u1", 10, days=1)
+    sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
+    sessions.abort("u1", "s1", 0, now=NOW + DAY + HOUR)
+
+    page = credits.list_allocations("u1", skip=0, last=None, limit=2, now=NOW + DAY + HOUR)
+
+    assert [(made.credits, left) for made, left in page.allocations] == [(10, 6)]

@@ -1,0 +1,228 @@
+"""A database that loses answers, conflicts, throttles or does not answer: nothing happens twice, nothing is made up."""
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from botocore.exceptions import ConnectionClosedError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
+
+from accounting.domain.errors import Contention, InsufficientCredits, Unavailable
+from accounting.operations import commit, credits, sessions
+from accounting.operations.credits import Request
+from accounting.store import table, users
+from accounting.store.idempotency import IdempotencyKey
+from accounting.store.users import User
+from tests.audit import assert_books_balance
+from tests.faults import Fault, Wire, answer_lost, cancelled, never_arrives, refused
+from tests.integration.conftest import NOW
+
+MakeUser = Callable[..., str]
+
+TRANSACT = "TransactWriteItems"
+ATTEMPTS = 3
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let botocore repeat without the pauses between."""
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _seconds: None))
+
+
+@pytest.fixture
+def wire(table_name: str) -> Iterator[Wire]:
+    with Wire.of(table.client()) as between:
+        yield between
+
+
+def request(key: str | None = None) -> Request:
+    return Request("boss", "u1", "", 30, NOW, IdempotencyKey("boss", "r", key, "same") if key else None)
+
+
+def open_session(tokens: int = 5_000) -> Any:
+    return sessions.initialize("u1", "s1", "m", tokens, now=NOW)
+
+
+def finalize() -> Any:
+    return sessions.finalize("u1", "s1", 2_000, success=True, now=NOW)
+
+
+def test_a_grant_whose_answer_was_lost_is_sent_again_unchanged_and_made_once(user: MakeUser, wire: Wire) -> None:
+    user("u1")
+    wire.requests.clear()
+    wire.fail(TRANSACT, answer_lost)
+
+    change = credits.allocate(request(), 50)
+
+    first, second = wire.sent(TRANSACT)
+    assert first == second
+    assert first["ClientRequestToken"]
+    assert change.available == 50
+    assert assert_books_balance("u1").available == 50
+
+
+def test_a_finalize_whose_answer_was_lost_settles_once_and_answers_as_it_did(user: MakeUser, wire: Wire) -> None:
+    user("u1", 60)
+    open_session()
+    wire.fail(TRANSACT, answer_lost, answer_lost)
+
+    answer = finalize()
+
+    assert (answer.replayed, answer.session.settled.refund) == (False, 4)
+    assert assert_books_balance("u1").charged == 2
+
+
+def test_two_commands_have_two_tokens(user: MakeUser, wire: Wire) -> None:
+    user("u1", 10)
+    credits.allocate(request(), 10)
+
+    tokens = [sent["ClientRequestToken"] for sent in wire.sent(TRANSACT)]
+    assert len(set(tokens)) == len(tokens) == 3
+
+
+def test_an_answer_lost_for_good_is_unavailable_and_the_key_tells_what_happened(user: MakeUser, wire: Wire) -> None:
+    user("u1")
+    wire.fail(TRANSACT, *[answer_lost] * ATTEMPTS)
+
+    with pytest.raises(Unavailable):
+        credits.allocate(request("k"), 50)
+    again = credits.allocate(request("k"), 50)
+
+    assert again.replayed
+    assert assert_books_balance("u1").available == 50
+
+
+def test_a_conflict_is_decided_again_on_what_stands_there_then(user: MakeUser, wire: Wire) -> None:
+    user("u1", 60)
+    wire.requests.clear()
+    wire.fail(TRANSACT, *[cancelled("None", "TransactionConflict", "None")] * 5)
+
+    open_session()
+
+    tokens = [sent["ClientRequestToken"] for sent in wire.sent(TRANSACT)]
+    assert len(set(tokens)) == 6, "each is a new decision"
+    assert len(wire.sent("GetItem")) == 6, "each on a fresh read"
+    assert assert_books_balance("u1").held == 6
+
+
+@pytest.mark.parametrize("reason", ["ThrottlingError", "ProvisionedThroughputExceeded", "TransactionConflict"])
+def test_a_passing_reason_is_tried_again(reason: str, user: MakeUser, wire: Wire) -> None:
+    user("u1")
+    wire.fail(TRANSACT, cancelled("None", "None", reason))
+
+    credits.allocate(request(), 50)
+
+    assert wire.exhausted
+    assert assert_books_balance("u1").available == 50
+
+
+def test_a_failed_condition_beside_a_conflict_is_no_answer_yet(user: MakeUser, wire: Wire) -> None:
+    user("u1", 60)
+    wire.fail(TRANSACT, cancelled("ConditionalCheckFailed", "TransactionConflict", "None"))
+
+    answer = open_session()
+
+    assert not answer.replayed
+    assert assert_books_balance("u1").held == 6
+
+
+@pytest.mark.parametrize("failure", ["ThrottlingException", "ProvisionedThroughputExceededException"])
+def test_a_throttled_call_is_repeated_by_the_client(failure: str, user: MakeUser, wire: Wire) -> None:
+    user("u1", 60)
+    wire.fail(TRANSACT, *[refused(failure)] * (ATTEMPTS - 1))
+
+    open_session()
+
+    assert wire.exhausted
+    assert assert_books_balance("u1").held == 6
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        refused("ThrottlingException"),
+        refused("ProvisionedThroughputExceededException"),
+        refused("RequestLimitExceeded"),
+        refused("TransactionInProgressException"),
+        refused("InternalServerError", 500),
+        refused("ServiceUnavailable", 503),
+        never_arrives(ReadTimeoutError),
+        never_arrives(ConnectionClosedError),
+        never_arrives(ConnectTimeoutError),
+        never_arrives(EndpointConnectionError),
+    ],
+    ids=["throttled", "provisioned", "limit", "in progress", "500", "503", "read", "closed", "connect", "endpoint"],
+)
+@pytest.mark.parametrize("operation", ["BatchGetItem", TRANSACT])
+def test_a_database_that_does_not_answer_is_unavailable(
+    operation: str, fault: Fault, user: MakeUser, wire: Wire
+) -> None:
+    user("u1", 60)
+    wire.fail(operation, *[fault] * ATTEMPTS)
+
+    with pytest.raises(Unavailable):
+        credits.allocate(request(), 50)
+
+    assert wire.exhausted
+    assert assert_books_balance("u1").available == 60
+
+
+def test_a_heartbeat_that_is_not_answered_is_unavailable(user: MakeUser, wire: Wire) -> None:
+    user("u1", 60)
+    open_session()
+    wire.fail("UpdateItem", *[never_arrives()] * ATTEMPTS)
+
+    with pytest.raises(Unavailable):
+        sessions.heartbeat("u1", "s1", 100, now=NOW)
+
+
+def test_conflicts_without_end_are_contention_and_nothing_is_written(
+    user: MakeUser, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user("u1", 60)
+    monkeypatch.setattr(commit, "CONTENTION_SECONDS", 0.2)
+    wire.fail(TRANSACT, *[cancelled("None", "TransactionConflict", "None")] * 1_000)
+
+    with pytest.raises(Contention):
+        open_session()
+
+    assert assert_books_balance("u1").held == 0
+
+
+def test_a_refusal_is_an_answer_and_is_not_asked_for_again(user: MakeUser, wire: Wire) -> None:
+    user("u1", 5)
+    wire.requests.clear()
+
+    with pytest.raises(InsufficientCredits):
+        open_session()
+
+    assert wire.sent(TRANSACT) == []
+    assert len(wire.requests) <= 3
+
+
+def test_an_unknown_reason_is_a_defect_and_no_answer(user: MakeUser, wire: Wire) -> None:
+    user("u1", 60)
+    wire.fail(TRANSACT, cancelled("None", "ValidationError", "None"))
+
+    with pytest.raises(RuntimeError, match="ValidationError"):
+        open_session()
+
+
+def test_keys_that_a_batch_left_out_are_asked_for_again(user: MakeUser, wire: Wire) -> None:
+    user("u1", 60)
+    name = wire.sent(TRANSACT)[0]["TransactItems"][0]["Put"]["TableName"]
+    keys = [{"pk": {"S": "USER#u1"}, "sk": {"S": sk}} for sk in ("PROFILE", "WALLET")]
+    nothing = {"Responses": {name: []}, "UnprocessedKeys": {name: {"Keys": keys, "ConsistentRead": True}}}
+    wire.fail("BatchGetItem", refused("", 200, **nothing))
+
+    assert credits.balance_of("u1", NOW).available == 60
+    assert wire.exhausted
+
+
+def test_a_users_first_request_survives_conflicts(wire: Wire) -> None:
+    wire.fail(TRANSACT, cancelled("TransactionConflict", "None"), cancelled("ConditionalCheckFailed", "None"))
+
+    user, created = users.sync(User("u9", "u9@example.com", "Nine", "user"), NOW)
+
+    assert (user.id, created) == ("u9", True)
+    assert users.resolve("u9@example.com")[0].id == "u9"

@@ -1,0 +1,199 @@
+"""A repeat of a request answers as the first time did, whatever has happened since."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from accounting.domain.errors import IdempotencyConflict, InsufficientCredits, SessionExists, SessionNotActive
+from accounting.operations import credits, sessions
+from accounting.operations.credits import Change, Request
+from accounting.settings import DAY
+from accounting.store.idempotency import IdempotencyKey
+from tests.audit import assert_books_balance
+from tests.integration.conftest import NOW
+
+MakeUser = Callable[..., str]
+
+
+def request(key: str = "k", fingerprint: str = "same", caller: str = "boss", now: int = NOW) -> Request:
+    return Request(caller, "u1", "note", 30, now, IdempotencyKey(caller, "r", key, fingerprint))
+
+
+COMMANDS: dict[str, Callable[[Request], Change]] = {
+    "allocate": lambda request: credits.allocate(request, 7),
+    "set more": lambda request: credits.set_available(request, 150),
+    "set less": lambda request: credits.set_available(request, 50),
+    "remove": lambda request: credits.remove(request, 100),
+    "adjust up": lambda request: credits.adjust(request, 5),
+    "adjust down": lambda request: credits.adjust(request, -100),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_first_answer_is_given_again_and_nothing_happens_twice(command: str, user: MakeUser) -> None:
+    user("u1", 100)
+    first = COMMANDS[command](request())
+    credits.set_available(Request("boss", "u1", "", 30, NOW + 1), 3)
+
+    again = COMMANDS[command](request(now=NOW + 5))
+
+    assert again == replace(first, replayed=True)
+    assert assert_books_balance("u1").available == 3
+
+
+def test_a_removal_that_emptied_the_balance_is_not_refused_when_repeated(user: MakeUser) -> None:
+    user("u1", 100)
+    credits.remove(request(), 100)
+
+    again = credits.remove(request(), 100)
+
+    assert (again.replayed, again.available, again.previous) == (True, 0, 100)
+    assert assert_books_balance("u1").removed == 100
+
+
+def test_a_refused_request_may_be_tried_again_with_its_key(user: MakeUser) -> None:
+    user("u1", 10)
+    with pytest.raises(InsufficientCredits):
+        credits.remove(request(), 100)
+    credits.allocate(Request("boss", "u1", "", 30, NOW), 90)
+
+    change = credits.remove(request(), 100)
+
+    assert not change.replayed
+    assert assert_books_balance("u1").available == 0
+
+
+@pytest.mark.parametrize("balance", [100, 1], ids=["enough", "too little"])
+def test_a_key_that_was_used_for_another_body_is_a_conflict(balance: int, user: MakeUser) -> None:
+    user("u1", 101)
+    credits.remove(request(), 101 - balance)
+
+    with pytest.raises(IdempotencyConflict):
+        credits.remove(request(fingerprint="other"), 50)
+
+    assert assert_books_balance("u1").available == balance
+
+
+def test_a_key_is_kept_for_seven_days_and_is_free_again_then(user: MakeUser) -> None:
+    user("u1")
+    credits.allocate(request(), 7)
+
+    kept = credits.allocate(request(now=NOW + 7 * DAY - 1000), 7)
+    free = credits.allocate(request(fingerprint="other", now=NOW + 7 * DAY), 9)
+
+    assert (kept.replayed, free.replayed) == (True, False)
+    assert assert_books_balance("u1").available == 16
+    with pytest.raises(IdempotencyConflict):
+        credits.allocate(request(now=NOW + 7 * DAY + 1), 7)
+
+
+def test_a_removal_is_not_answered_from_a_key_that_has_run_out(user: MakeUser) -> None:
+    user("u1", 100, days=300)
+    credits.remove(request(), 100)
+
+    with pytest.raises(InsufficientCredits):
+        credits.remove(request(now=NOW + 7 * DAY), 100)
+
+
+def test_two_callers_may_use_the_same_key(user: MakeUser) -> None:
+    user("u1")
+
+    one = credits.allocate(request(caller="one"), 7)
+    other = credits.allocate(request(caller="other", fingerprint="other"), 8)
+
+    assert not one.replayed
+    assert not other.replayed
+    assert assert_books_balance("u1").available == 15
+
+
+def test_one_key_may_be_used_for_two_routes(user: MakeUser) -> None:
+    user("u1")
+    credits.allocate(request(), 7)
+
+    removal = replace(request(), key=IdempotencyKey("boss", "remove", "k", "same"))
+
+    assert credits.remove(removal, 7).available == 0
+
+
+def test_without_a_key_every_request_counts(user: MakeUser) -> None:
+    user("u1")
+    for _ in range(2):
+        credits.allocate(Request("boss", "u1", "", 30, NOW), 7)
+
+    assert assert_books_balance("u1").available == 14
+
+
+def test_initialize_again_holds_once_even_when_nothing_is_left(user: MakeUser) -> None:
+    user("u1", 6)
+    first = sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
+
+    again = sessions.initialize("u1", "s1", "m", 5_000, now=NOW + 9)
+
+    assert (first.replayed, again.replayed) == (False, True)
+    assert again.session == first.session
+    assert assert_books_balance("u1").held == 6
+
+
+@pytest.mark.parametrize("left", [0, 100])
+@pytest.mark.parametrize(("model", "tokens"), [("m", 5_001), ("n", 5_000)])
+def test_initialize_with_other_values_is_refused(model: str, tokens: int, left: int, user: MakeUser) -> None:
+    user("u1", 6 + left)
+    sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
+
+    with pytest.raises(SessionExists):
+        sessions.initialize("u1", "s1", model, tokens, now=NOW)
+
+    assert assert_books_balance("u1").held == 6
+
+
+def test_initialize_after_the_end_answers_as_it_did(user: MakeUser) -> None:
+    user("u1", 6)
+    sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
+    sessions.finalize("u1", "s1", 5_000, success=True, now=NOW)
+
+    again = sessions.initialize("u1", "s1", "m", 5_000, now=NOW + 9)
+
+    assert (again.replayed, again.session.initial_credits) == (True, 6)
+    assert assert_books_balance("u1").held == 0
+
+
+def test_a_client_that_lost_the_answer_to_finalize_gets_it_again(user: MakeUser) -> None:
+    user("u1", 60)
+    sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
+    first = sessions.finalize("u1", "s1", 2_000, success=True, now=NOW + 1)
+
+    again = sessions.finalize("u1", "s1", 2_000, success=True, now=NOW + 99_999)
+
+    assert (again.replayed, again.session) == (True, first.session)
+    assert assert_books_balance("u1").charged == 2
+
+
+def test_another_end_of_an_ended_session_is_refused_with_its_status(user: MakeUser) -> None:
+    user("u1", 60)
+    sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
+    sessions.finalize("u1", "s1", 2_000, success=False, now=NOW)
+
+    ends: list[Callable[[], object]] = [
+        lambda: sessions.finalize("u1", "s1", 2_001, success=False, now=NOW),
+        lambda: sessions.finalize("u1", "s1", 2_000, success=True, now=NOW),
+        lambda: sessions.abort("u1", "s1", 2_000, now=NOW),
+        lambda: sessions.abort("u1", "s1", None, now=NOW),
+    ]
+    for end in ends:
+        with pytest.raises(SessionNotActive) as refused:
+            end()
+        assert refused.value.details == {"sessionId": "s1", "status": "failed", "outcome": "finalized"}
+
+    assert assert_books_balance("u1").charged == 2
+
+
+def test_abort_without_tokens_repeats_itself(user: MakeUser) -> None:
+    user("u1", 60)
+    sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
+    sessions.heartbeat("u1", "s1", 1_500, now=NOW)
+    first = sessions.abort("u1", "s1", None, now=NOW)
+
+    assert sessions.abort("u1", "s1", None, now=NOW).session == first.session
+    assert sessions.abort("u1", "s1", 1_500, now=NOW).replayed
+    assert first.session.settled.credits == 2

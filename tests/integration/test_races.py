@@ -1,0 +1,199 @@
+"""Many callers at one wallet: whatever the order, the books balance and nothing happens twice."""
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from accounting.domain.errors import InsufficientCredits, SessionNotActive
+from accounting.operations import credits, sessions
+from accounting.operations.credits import Request
+from accounting.store import keys, table, users
+from accounting.store.idempotency import IdempotencyKey
+from accounting.store.users import User
+from tests.audit import assert_books_balance
+from tests.integration.conftest import NOW
+from tests.together import times, together
+
+MODEL = "m"  # without a rule: 1 credit per 1,000 tokens
+
+MakeUser = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def _one_client(table_name: str) -> None:
+    """Make the store's client before threads race to make it."""
+    table.client()
+
+
+def initialize(session_id: str, tokens: int = 5_000) -> Any:
+    return sessions.initialize("u1", session_id, MODEL, tokens, now=NOW + 1)
+
+
+def finalize(session_id: str, tokens: int = 2_000) -> Any:
+    return sessions.finalize("u1", session_id, tokens, success=True, now=NOW + 2)
+
+
+def request(key: str | None = None, now: int = NOW + 1) -> Request:
+    return Request("boss", "u1", "", 30, now, IdempotencyKey("boss", "r", key, "same") if key else None)
+
+
+def count(prefix: str) -> int:
+    return len(table.query(keys.wallet("u1")["pk"], prefix, prefix + "~", limit=1_000))
+
+
+def kinds(answers: list[Any]) -> Counter[str]:
+    return Counter(type(answer).__name__ for answer in answers)
+
+
+def test_credits_for_ten_sessions_open_exactly_ten_of_32(user: MakeUser) -> None:
+    user("u1", 60)  # a session holds 6
+
+    answers = together(*(partial(initialize, f"s{number}") for number in range(32)))
+
+    assert kinds(answers) == {"Answer": 10, "InsufficientCredits": 22}
+    wallet = assert_books_balance("u1")
+    assert (wallet.available, wallet.held) == (0, 60)
+
+
+def test_32_removals_never_go_below_zero(user: MakeUser) -> None:
+    user("u1", 100)
+
+    answers = together(*times(32, lambda: credits.remove(request(), 7)))
+
+    assert kinds(answers) == {"Change": 14, "InsufficientCredits": 18}
+    assert assert_books_balance("u1").available == 2
+    assert {answer.available for answer in answers if not isinstance(answer, Exception)} == set(range(2, 101 - 7, 7))
+
+
+def test_16_identical_initializations_hold_once(user: MakeUser) -> None:
+    user("u1", 10)  # enough for one
+
+    answers = together(*times(16, lambda: initialize("s1")))
+
+    assert kinds(answers) == {"Answer": 16}
+    assert Counter(answer.replayed for answer in answers) == {False: 1, True: 15}
+    assert {answer.session for answer in answers} == {answers[0].session}
+    assert assert_books_balance("u1").held == 6
+
+
+def test_16_identical_finalizes_settle_once_and_answer_the_same(user: MakeUser) -> None:
+    user("u1", 60)
+    initialize("s1")
+
+    answers = together(*times(16, lambda: finalize("s1")))
+
+    assert kinds(answers) == {"Answer": 16}
+    assert len({answer.session.settled for answer in answers}) == 1
+    assert Counter(answer.replayed for answer in answers) == {False: 1, True: 15}
+    assert count("USAGE#") == 1
+    wallet = assert_books_balance("u1")
+    assert (wallet.available, wallet.held, wallet.charged) == (58, 0, 2)
+
+
+def test_finalize_against_abort_resolves_once(user: MakeUser) -> None:
+    user("u1", 1_000)
+    rounds = 20
+    for number in range(rounds):
+        initialize(f"s{number}")
+
+    charged = 0
+    for number in range(rounds):
+        session_id = f"s{number}"
+        answers = together(
+            partial(finalize, session_id, 3_000), partial(sessions.abort, "u1", session_id, 1_000, now=NOW + 2)
+        )
+        assert kinds(answers) == {"Answer": 1, "SessionNotActive": 1}
+        charged += next(answer.session.settled.credits for answer in answers if isinstance(answer, sessions.Answer))
+
+    wallet = assert_books_balance("u1")
+    assert (wallet.charged, wallet.held, count("USAGE#")) == (charged, 0, rounds)
+
+
+def test_one_idempotency_key_sent_16_times_allocates_once(user: MakeUser) -> None:
+    user("u1")
+
+    answers = together(*times(16, lambda: credits.allocate(request("k"), 50)))
+
+    assert kinds(answers) == {"Change": 16}
+    assert len({answer.allocation.id for answer in answers}) == 1
+    assert Counter(answer.replayed for answer in answers) == {False: 1, True: 15}
+    assert assert_books_balance("u1").available == 50
+
+
+def test_one_idempotency_key_removes_everything_once(user: MakeUser) -> None:
+    user("u1", 50)
+
+    answers = together(*times(16, lambda: credits.remove(request("k"), 50)))
+
+    assert kinds(answers) == {"Change": 16}
+    assert assert_books_balance("u1").available == 0
+
+
+def test_16_allocations_without_a_key_are_16(user: MakeUser) -> None:
+    user("u1")
+
+    answers = together(*times(16, lambda: credits.allocate(request(), 50)))
+
+    assert kinds(answers) == {"Change": 16}
+    assert assert_books_balance("u1").available == 800
+
+
+def test_a_new_users_first_16_requests_all_succeed() -> None:
+    described = User("new", "New@example.com", "New", "user", issued_at=NOW // 1000)
+
+    answers = together(*times(16, lambda: users.sync(described, NOW)))
+
+    assert kinds(answers) == {"tuple": 16}
+    assert Counter(created for _, created in answers) == {True: 1, False: 15}
+    assert users.resolve("new@example.com")[0].id == "new"
+
+
+def test_two_new_users_who_claim_one_address_both_get_in() -> None:
+    described = [User(f"u{number % 2}", "one@example.com", "", "user", issued_at=number % 2) for number in range(16)]
+
+    answers = together(*(partial(users.sync, one, NOW) for one in described))
+
+    assert kinds(answers) == {"tuple": 16}
+    assert users.resolve("one@example.com")[0].id == "u1", "the newest token has it"
+
+
+def test_everything_at_once_keeps_the_books(user: MakeUser) -> None:
+    user("u1", 300)
+    for number in range(8):
+        initialize(f"s{number}")
+
+    answers = together(
+        *(partial(finalize, f"s{number}", number * 1_500) for number in range(4)),
+        *(partial(sessions.abort, "u1", f"s{number}", None, now=NOW + 3) for number in range(4, 6)),
+        *(partial(sessions.heartbeat, "u1", f"s{number}", 9_000, now=NOW + 3) for number in range(4, 8)),
+        *(partial(initialize, f"n{number}") for number in range(6)),
+        *times(4, lambda: credits.allocate(request(now=NOW + 4), 11)),
+        *times(4, lambda: credits.remove(request(), 13)),
+        *times(2, lambda: credits.set_available(request(), 200)),
+        lambda: credits.adjust(request(), -5),
+    )
+
+    crashed = [
+        answer
+        for answer in answers
+        if isinstance(answer, Exception) and not isinstance(answer, InsufficientCredits | SessionNotActive)
+    ]
+    assert crashed == []
+    assert_books_balance("u1")
+
+
+def test_heartbeats_that_race_leave_the_furthest(user: MakeUser) -> None:
+    user("u1", 500)
+    initialize("s1")
+
+    answers = together(
+        *(partial(sessions.heartbeat, "u1", "s1", tokens, now=NOW + 2) for tokens in range(1_000, 33_000, 2_000))
+    )
+
+    assert kinds(answers) == {"Session": 16}
+    session = sessions.abort("u1", "s1", None, now=NOW + 3).session
+    assert session.settled.tokens == 31_000
+    assert assert_books_balance("u1").charged == 31

@@ -1,0 +1,147 @@
+"""Lists of sessions: complete, in order, and steady while sessions come and end."""
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+import pytest
+
+from accounting.domain.sessions import Session
+from accounting.operations import sessions
+from accounting.store import sessions as store
+from accounting.web.paging import cursor_of, position_in
+from tests.integration.conftest import NOW
+
+MakeUser = Callable[..., str]
+type List = Callable[[str | None], store.Page]
+
+
+@pytest.fixture(autouse=True)
+def _people(user: MakeUser) -> None:
+    user("u1", 10_000)
+    user("u2", 10_000)
+
+
+def opened(number: int, user_id: str = "u1", *, at: int | None = None) -> str:
+    session_id = f"s{number:02d}"
+    sessions.initialize(user_id, session_id, "m", 1_000, now=NOW + number if at is None else at)
+    return session_id
+
+
+def end(session_id: str, user_id: str = "u1") -> None:
+    sessions.abort(user_id, session_id, 0, now=NOW + 1_000)
+
+
+def ids(found: list[Session]) -> list[str]:
+    return [session.session_id for session in found]
+
+
+def of_user(before: str | None) -> store.Page:
+    return store.recent_of_user("u1", before=before, limit=3)
+
+
+def of_all(before: str | None) -> store.Page:
+    return store.recent_of_all(before=before, limit=3)
+
+
+def active(before: str | None) -> store.Page:
+    return store.active_of_all(before=before, limit=3)
+
+
+def pages(read: List) -> Iterator[list[str]]:
+    """Page by page, over cursors as a client holds them."""
+    cursor = None
+    while True:
+        found, position = read(position_in(cursor))
+        yield ids(found)
+        if position is None:
+            return
+        cursor = cursor_of(position)
+
+
+def test_active_sessions_are_those_that_have_not_ended_newest_first() -> None:
+    for number in range(4):
+        opened(number)
+    opened(9, "u2")
+    end("s02")
+
+    assert ids(store.active_of_user("u1")) == ["s03", "s01", "s00"]
+
+
+def test_recent_sessions_are_active_and_ended_ones() -> None:
+    for number in range(7):
+        opened(number)
+    for number in (1, 2, 6):
+        end(f"s{number:02d}")
+    opened(9, "u2")
+
+    assert list(pages(of_user)) == [["s06", "s05", "s04"], ["s03", "s02", "s01"], ["s00"]]
+
+
+@pytest.mark.parametrize(("read", "missing"), [(of_all, ""), (active, "s05")])
+def test_the_lists_of_all_have_everybodys_sessions_in_order(read: List, missing: str) -> None:
+    for number in range(20):
+        opened(number, "u1" if number % 3 else "u2")
+    end("s05")
+
+    found = list(pages(read))
+
+    assert [len(page) for page in found[:-1]] == [3] * (len(found) - 1)
+    everything = [f"s{number:02d}" for number in range(19, -1, -1)]
+    assert list(chain(*found)) == [name for name in everything if name != missing]
+
+
+@pytest.mark.parametrize("read", [of_user, of_all, active])
+def test_sessions_of_one_instant_are_neither_lost_nor_doubled(read: List) -> None:
+    names = [opened(number, at=NOW) for number in range(8)]
+
+    found = list(chain(*pages(read)))
+
+    assert sorted(found) == names
+
+
+@pytest.mark.parametrize("read", [of_user, of_all])
+def test_a_session_that_ends_between_two_pages_is_neither_lost_nor_doubled(read: List) -> None:
+    names = [opened(number) for number in range(9)]
+
+    found = []
+    for page in pages(read):
+        found += page
+        for name in (page[-1], f"s{max(0, int(page[-1][1:]) - 1):02d}"):
+            if name in ids(store.active_of_user("u1")):
+                end(name)
+
+    assert found == names[::-1]
+
+
+def test_new_sessions_do_not_shift_the_pages() -> None:
+    for number in range(6):
+        opened(number)
+
+    found = []
+    for count, page in enumerate(pages(of_all)):
+        found.append(page)
+        opened(50 + count)
+
+    assert found == [["s05", "s04", "s03"], ["s02", "s01", "s00"]]
+
+
+@pytest.mark.parametrize("read", [of_user, of_all, active])
+def test_a_full_last_page_leads_nowhere(read: List) -> None:
+    for number in range(3):
+        opened(number)
+
+    found, position = read(None)
+
+    assert (len(found), position) == (3, None)
+
+
+@pytest.mark.parametrize("read", [of_user, of_all, active])
+def test_nobodys_sessions_are_one_empty_page(read: List) -> None:
+    assert read(None) == ([], None)
+
+
+def test_a_list_shows_sessions_as_they_are_now() -> None:
+    opened(1)
+    sessions.heartbeat("u1", "s01", 700, now=NOW + 2)
+
+    assert [session.tokens for session in store.active_of_user("u1")] == [700]

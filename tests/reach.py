@@ -1,0 +1,139 @@
+"""What a function's code can reach, read from the source: every definition that a call of it could come to.
+
+A definition reaches what its body names: functions, classes (with all of their methods) and constants of the
+accounting package, directly or as attributes of its modules. That is more than what one run does and never less, as
+long as nothing is looked up by a computed name; ``test_imports`` sees to that.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYER = ROOT / "layers/shared"
+FUNCTIONS = ROOT / "functions"
+
+BODY = ""
+"""The name of a module's own body: what importing it runs."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """A source file: its definitions, its body, and what its imports call other things by."""
+
+    name: str
+    tree: ast.Module
+    definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
+    imports: dict[str, str] = field(default_factory=dict)
+
+
+@cache
+def module_names() -> list[str]:
+    """Every module of the layer."""
+    return sorted(_name(path) for path in (LAYER / "accounting").rglob("*.py"))
+
+
+def function_names() -> list[str]:
+    """Every function of the service, by its folder."""
+    return sorted(path.parent.name for path in FUNCTIONS.glob("*/app.py"))
+
+
+@cache
+def module(name: str) -> Module:
+    """The module with this dotted name, ``functions.<folder>.app`` included."""
+    base = ROOT if name.startswith("functions.") else LAYER
+    path = base.joinpath(*name.split("."))
+    source = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
+    found = Module(name, ast.parse(source.read_text()))
+    for statement in found.tree.body:
+        for defined in _defined(statement):
+            found.definitions.setdefault(defined, []).append(statement)
+    for node in ast.walk(found.tree):
+        for called, meant in imported(node):
+            found.imports[called] = meant
+    return found
+
+
+def imported(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """What an import statement binds: a name, and the dotted name of what it means."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield alias.asname or alias.name, alias.name
+    elif isinstance(node, ast.ImportFrom):
+        for alias in node.names:
+            yield alias.asname or alias.name, f"{node.module}.{alias.name}"
+
+
+@cache
+def reach(function: str) -> frozenset[tuple[str, str]]:
+    """All (module, definition) that the function in this folder can come to."""
+    app = f"functions.{function}.app"
+    open_ends = [(app, BODY), *((app, name) for name in module(app).definitions)]
+    reached: set[tuple[str, str]] = set()
+    while open_ends:
+        end = open_ends.pop()
+        if end in reached:
+            continue
+        reached.add(end)
+        open_ends += _named_in(*end)
+    return frozenset(reached)
+
+
+def nodes(reached: Collection[tuple[str, str]]) -> Iterator[ast.AST]:
+    """Every syntax node of what was reached."""
+    for name, definition in reached:
+        for statement in module(name).definitions.get(definition, []):
+            yield from ast.walk(statement)
+
+
+@cache
+def _named_in(name: str, definition: str) -> tuple[tuple[str, str], ...]:
+    return tuple(dict.fromkeys(_names(name, definition)))
+
+
+def _names(name: str, definition: str) -> Iterator[tuple[str, str]]:
+    here = module(name)
+    statements = here.definitions.get(definition, [])
+    for node in (node for statement in statements for node in ast.walk(statement)):
+        if isinstance(node, ast.Name) and node.id in here.definitions:
+            yield name, node.id
+        target = _meant(here, node)
+        if target:
+            yield from _definition(target)
+
+
+def _meant(here: Module, node: ast.AST) -> str | None:
+    """The dotted name that a name, or an attribute of a module, stands for."""
+    if isinstance(node, ast.Name):
+        return here.imports.get(node.id)
+    if isinstance(node, ast.Attribute):
+        owner = _meant(here, node.value)
+        return f"{owner}.{node.attr}" if owner else None
+    return None
+
+
+def _definition(dotted: str) -> Iterator[tuple[str, str]]:
+    owner, _, name = dotted.rpartition(".")
+    if owner in module_names() and name in module(owner).definitions:
+        yield owner, name
+
+
+def _defined(statement: ast.stmt) -> list[str]:
+    match statement:
+        case ast.FunctionDef() | ast.ClassDef() | ast.AsyncFunctionDef():
+            return [statement.name]
+        case ast.TypeAlias():
+            return [statement.name.id]
+        case ast.Assign():
+            return [target.id for target in statement.targets if isinstance(target, ast.Name)]
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            return [name]
+    return [BODY]
+
+
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(LAYER).with_suffix("").parts).removesuffix(".__init__")

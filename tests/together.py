@@ -1,0 +1,30 @@
+"""Many callers at the same moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+PATIENCE_SECONDS = 30
+
+
+def together(*calls: Callable[[], Any]) -> list[Any]:
+    """What each call answers, in order; what it raised if it raised. All begin when all are ready."""
+    ready = Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        ready.wait(PATIENCE_SECONDS)
+        try:
+            return call()
+        except Exception as error:  # a refusal is an answer too, and a crash shows in the asserts
+            return error
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def times(count: int, call: Callable[[], Any]) -> list[Callable[[], Any]]:
+    """The same call, many times."""
+    return [call] * count

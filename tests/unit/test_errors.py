@@ -1,0 +1,60 @@
+"""Codes are stable, and each has a status."""
+
+import inspect
+
+from accounting.domain import errors
+from accounting.domain.errors import AccountingError
+from accounting.web.api import STATUSES
+
+CONTRACT = {
+    "VALIDATION_ERROR": 400,
+    "TOKEN_REQUIRED": 401,
+    "TOKEN_EXPIRED": 401,
+    "TOKEN_INVALID": 401,
+    "TOKEN_TYPE_INVALID": 401,
+    "API_KEY_INVALID": 401,
+    "INSUFFICIENT_CREDITS": 402,
+    "FORBIDDEN": 403,
+    "USER_NOT_FOUND": 404,
+    "SESSION_NOT_ACTIVE": 404,
+    "ROUTE_NOT_FOUND": 404,
+    "SESSION_EXISTS": 409,
+    "IDEMPOTENCY_CONFLICT": 409,
+    "TOO_MANY_ALLOCATIONS": 409,
+    "INTERNAL_ERROR": 500,
+    "CONTENTION": 503,
+}
+"""api.md's table, as far as there are routes that can give them."""
+
+
+def refusals() -> list[type[AccountingError]]:
+    classes = [found for _, found in inspect.getmembers(errors, inspect.isclass)]
+    return [found for found in classes if issubclass(found, AccountingError)]
+
+
+def test_every_error_has_a_code_of_its_own_and_a_status() -> None:
+    codes = [error.code for error in refusals()]
+
+    assert len(set(codes)) == len(codes)
+    assert set(codes) == set(STATUSES)
+
+
+def test_statuses_are_the_contracts() -> None:
+    assert {code: int(STATUSES[code]) for code in CONTRACT} == CONTRACT
+
+
+def test_a_refusal_says_what_a_client_needs_to_act() -> None:
+    refused = errors.InsufficientCredits(10, 4, 3, affordableTokens=2)
+
+    assert refused.details == {
+        "requiredCredits": 10,
+        "availableCredits": 4,
+        "heldCredits": 3,
+        "shortfall": 6,
+        "affordableTokens": 2,
+    }
+
+
+def test_a_session_that_is_not_there_has_no_status() -> None:
+    assert errors.SessionNotActive("s1").details == {"sessionId": "s1"}
+    assert errors.SessionNotActive("s1", "failed", "swept").details["outcome"] == "swept"

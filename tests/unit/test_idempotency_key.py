@@ -1,0 +1,60 @@
+"""What makes two requests the same one."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from pydantic import BaseModel
+
+from accounting.domain.errors import Invalid
+from accounting.store.idempotency import IdempotencyKey
+from accounting.web.api import Api
+from accounting.web.idempotency import key_of
+from functions.credits.app import Allocate
+
+BODY = Allocate.model_validate({"userId": "u1", "credits": 5})
+
+
+def key(headers: dict[str, str], body: BaseModel = BODY, caller: str = "boss") -> IdempotencyKey | None:
+    api = SimpleNamespace(current_event=SimpleNamespace(headers=headers))
+    return key_of(cast("Api", api), caller, "allocate", body)
+
+
+def fingerprint(**body: Any) -> str:
+    found = key({"Idempotency-Key": "k"}, Allocate.model_validate({"userId": "u1", "credits": 5} | body))
+    assert found is not None
+    return found.fingerprint
+
+
+def test_a_request_without_the_header_has_no_key() -> None:
+    assert key({}) is None
+
+
+@pytest.mark.parametrize("text", ["k", "!", "~", "a" * 128, "2f6c-uuid", "#/?"])
+def test_a_key_is_visible_ascii(text: str) -> None:
+    found = key({"Idempotency-Key": text})
+
+    assert found is not None
+    assert (found.caller, found.route, found.key) == ("boss", "allocate", text)
+
+
+@pytest.mark.parametrize("text", ["", "a" * 129, "a b", "a\n", "ä", "\x7f", "\x00", "\t"])
+def test_anything_else_is_no_key(text: str) -> None:
+    with pytest.raises(Invalid, match="Idempotency-Key"):
+        key({"Idempotency-Key": text})
+
+
+def test_the_same_values_have_the_same_fingerprint_however_they_are_written() -> None:
+    same = fingerprint()
+
+    assert fingerprint(notes=None) == same
+    assert fingerprint(unknown=1) == same
+    body = Allocate.model_validate_json('{"credits": 5, "targetUserId": "u1"}')
+    found = key({"Idempotency-Key": "k"}, body)
+    assert found is not None
+    assert found.fingerprint == same
+
+
+@pytest.mark.parametrize("other", [{"credits": 6}, {"userId": "u2"}, {"notes": ""}, {"notes": "x"}, {"expiryDays": 30}])
+def test_other_values_have_another(other: dict[str, Any]) -> None:
+    assert fingerprint(**other) != fingerprint()

@@ -1,0 +1,104 @@
+"""What a session knows of itself, and how it ends."""
+
+from dataclasses import replace
+
+import pytest
+
+from accounting.domain import sessions, wallet
+from accounting.domain.errors import SessionNotActive
+from accounting.domain.sessions import Outcome, Session
+from accounting.domain.wallet import Cause, Hold, Settlement, Slice, Wallet
+
+NOW = 1_800_000_000_000
+SESSION = Session(
+    user_id="u1",
+    session_id="s1",
+    model_id="m",
+    price_e4=30_000,
+    estimated_tokens=1_000,
+    slices=(Slice("a", 4, NOW + 1),),
+    started_at=NOW,
+    last_seen_at=NOW,
+    due_at=NOW + 1,
+)
+
+
+def ended(session: Session, outcome: Outcome = "finalized", tokens: int = 500, *, success: bool = True) -> Session:
+    settlement = Settlement(Wallet("u1"), (), refund=2, overrun=0, debt=0)
+    return sessions.resolved(session, settlement, outcome=outcome, tokens=tokens, success=success, at=NOW + 5)
+
+
+def more(*slices: Slice) -> Hold:
+    held = wallet.grant(Wallet("u1"), 1, expires_at=NOW + 1, cause=Cause("x", NOW, allocation_id="a"))
+    return Hold(held.wallet, held.entries, slices)
+
+
+def test_an_open_session_is_worth_its_estimate_and_holds_the_buffer() -> None:
+    assert (SESSION.estimated_credits, SESSION.initial_credits, SESSION.allocated_credits) == (3, 4, 4)
+    assert (SESSION.active, SESSION.status, SESSION.outcome) == (True, "active", None)
+
+
+def test_the_hold_fits_as_many_tokens_as_it_pays() -> None:
+    assert SESSION.fitting_tokens == 1_333
+    assert SESSION.cost(1_333) == 4
+    assert SESSION.cost(1_334) == 5
+
+
+def test_an_active_session_has_used_what_its_last_heartbeat_says() -> None:
+    assert replace(SESSION, tokens=334).used_credits == 2
+
+
+def test_a_session_ends_at_the_price_that_it_began_with() -> None:
+    session = ended(SESSION)
+
+    assert (session.active, session.status, session.outcome) == (False, "completed", "finalized")
+    assert (session.settled.credits, session.settled.tokens, session.used_credits) == (2, 500, 2)
+
+
+def test_a_session_without_success_has_failed() -> None:
+    assert ended(SESSION, success=False).status == "failed"
+    assert ended(SESSION, "aborted", success=False).outcome == "aborted"
+
+
+def test_a_session_ends_once() -> None:
+    with pytest.raises(SessionNotActive) as refused:
+        ended(ended(SESSION), "aborted", success=False)
+
+    assert refused.value.details == {"sessionId": "s1", "status": "completed", "outcome": "finalized"}
+
+
+def test_an_active_session_has_not_been_settled() -> None:
+    with pytest.raises(LookupError):
+        _ = SESSION.settled
+
+
+def test_only_the_same_end_repeats_the_one_that_was() -> None:
+    session = ended(SESSION)
+
+    assert session.resolved_by("finalized", 500, True)
+    assert not session.resolved_by("finalized", 501, True)
+    assert not session.resolved_by("finalized", 500, False)
+    assert not session.resolved_by("aborted", 500, True)
+    assert not SESSION.resolved_by("finalized", 0, True)
+
+
+def test_only_the_same_values_repeat_an_initialize() -> None:
+    assert SESSION.same_request("m", 1_000)
+    assert not SESSION.same_request("m", 1_001)
+    assert not SESSION.same_request("n", 1_000)
+
+
+def test_a_raised_session_holds_both_and_counts_the_revision() -> None:
+    session = sessions.raised(SESSION, more(Slice("a", 1, NOW + 1), Slice("b", 2, NOW + 2)), 2_000, NOW + 9)
+
+    assert session.slices == (Slice("a", 5, NOW + 1), Slice("b", 2, NOW + 2))
+    assert (session.revision, session.tokens, session.last_seen_at) == (2, 2_000, NOW + 9)
+    assert session.initial_credits == 4
+
+
+def test_a_session_never_runs_backwards() -> None:
+    further = replace(SESSION, tokens=5_000, last_seen_at=NOW + 100)
+
+    session = sessions.raised(further, more(), 2_000, NOW + 9)
+
+    assert (session.tokens, session.last_seen_at) == (5_000, NOW + 100)

@@ -1,0 +1,45 @@
+"""Instants inside are milliseconds, outside ISO-8601."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accounting.times import day, from_iso, iso
+
+INSTANTS = st.integers(0, 32_503_680_000_000)  # until the year 3000
+
+
+@given(INSTANTS)
+def test_an_instant_survives_as_text(at: int) -> None:
+    assert from_iso(iso(at)) == at
+
+
+@given(INSTANTS, INSTANTS)
+def test_text_order_is_time_order(one: int, other: int) -> None:
+    assert (iso(one) < iso(other)) == (one < other)
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("1970-01-01", 0),
+        ("1970-01-02", 86_400_000),
+        ("1970-01-01T00:00:01.234Z", 1_234),
+        ("1970-01-01T00:00:01", 1_000),
+        ("1970-01-01T02:00:00+02:00", 0),
+        ("2027-01-15T08:00:00.000Z", 1_800_000_000_000),
+    ],
+)
+def test_a_timestamp_without_a_zone_is_utc(text: str, at: int) -> None:
+    assert from_iso(text) == at
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2027-02-30", "2027-13-01", "1800000000000", "2027-01-15T25:00:00Z"])
+def test_anything_else_is_no_instant(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        from_iso(text)
+
+
+def test_a_day_ends_at_midnight_utc() -> None:
+    assert (day(86_399_999), day(86_400_000)) == ("1970-01-01", "1970-01-02")
+    assert iso(86_399_999) == "1970-01-01T23:59:59.999Z"

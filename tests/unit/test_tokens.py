@@ -1,0 +1,232 @@
+"""A token is genuine or it is refused, with the reason that a client can act on."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from typing import Any
+
+import jwt
+import pytest
+
+from accounting import secrets as stored_secrets
+from accounting.domain.errors import AccountingError, TokenExpired, TokenInvalid, TokenTypeInvalid
+from accounting.store.users import User
+from accounting.tokens import verify
+
+CURRENT = b"c" * 32
+PREVIOUS = b"p" * 40
+NOW = int(time.time())
+CLAIMS: dict[str, Any] = {
+    "sub": "u1",
+    "email": "u1@example.com",
+    "username": "One",
+    "role": "supervisor",
+    "type": "access",
+    "iat": NOW,
+    "exp": NOW + 600,
+}
+
+
+def known(*, refresh: bool) -> list[bytes]:
+    return [CURRENT, PREVIOUS]
+
+
+def token(secret: bytes = CURRENT, **claims: Any) -> str:
+    payload = {name: value for name, value in (CLAIMS | claims).items() if value is not ...}
+    return raw({"alg": "HS256", "typ": "JWT"}, json.dumps(payload), secret)
+
+
+def raw(header: dict[str, Any], payload: str, secret: bytes, digest: str = "sha256") -> str:
+    """A signed token of anything, also of what no library would sign."""
+    parts = [base64.urlsafe_b64encode(text.encode()).rstrip(b"=") for text in (json.dumps(header), payload)]
+    signature = hmac.new(secret, b".".join(parts), digest).digest()
+    return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
+
+
+def refusal(text: str) -> type[AccountingError] | None:
+    try:
+        verify(text, known)
+    except AccountingError as error:
+        return type(error)
+    return None
+
+
+def test_a_genuine_token_says_who_its_user_is() -> None:
+    claims = verify(token(), known)
+
+    assert claims.user == User("u1", "u1@example.com", "One", "supervisor", issued_at=NOW)
+    assert claims.expires_at == NOW + 600
+
+
+def test_the_library_of_the_issuer_agrees() -> None:
+    assert verify(jwt.encode(CLAIMS, CURRENT, "HS256"), known).user.id == "u1"
+
+
+def test_the_previous_secret_is_accepted_and_another_is_not() -> None:
+    assert verify(token(PREVIOUS), known).user.id == "u1"
+    assert refusal(token(b"x" * 32)) is TokenInvalid
+
+
+def test_a_secret_that_was_rotated_in_a_moment_ago_is_found() -> None:
+    asked = []
+
+    def rotated(*, refresh: bool) -> list[bytes]:
+        asked.append(refresh)
+        return [b"n" * 32, CURRENT] if refresh else [CURRENT]
+
+    assert verify(token(b"n" * 32), rotated).user.id == "u1"
+    assert asked == [False, True]
+    with pytest.raises(TokenInvalid):
+        verify(token(b"z" * 32), rotated)
+
+
+def test_a_known_secret_asks_for_no_refresh() -> None:
+    def cached(*, refresh: bool) -> list[bytes]:
+        assert not refresh
+        return [CURRENT]
+
+    verify(token(), cached)
+
+
+@pytest.mark.parametrize("algorithm", ["none", "None", "nOnE", "", None])
+def test_an_unsigned_token_is_refused(algorithm: str | None) -> None:
+    unsigned = raw({"alg": algorithm, "typ": "JWT"}, json.dumps(CLAIMS), CURRENT).rpartition(".")[0] + "."
+
+    assert refusal(unsigned) is TokenInvalid
+    assert refusal(unsigned.rstrip(".")) is TokenInvalid
+
+
+@pytest.mark.parametrize(("algorithm", "digest"), [("HS512", "sha512"), ("HS384", "sha384"), ("RS256", "sha256")])
+def test_another_algorithm_is_refused_even_with_the_right_secret(algorithm: str, digest: str) -> None:
+    assert refusal(raw({"alg": algorithm, "typ": "JWT"}, json.dumps(CLAIMS), CURRENT, digest)) is TokenInvalid
+
+
+def test_a_token_that_was_changed_is_refused() -> None:
+    header, _, signature = token().split(".")
+    forged = base64.urlsafe_b64encode(json.dumps(CLAIMS | {"role": "admin"}).encode()).decode().rstrip("=")
+
+    assert refusal(f"{header}.{forged}.{signature}") is TokenInvalid
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "..", "a.b.c", "x" * 5000, token() + "x", token()[:-1], "ä.ö.ü", token() * 2]
+)
+def test_what_is_no_token_is_refused(text: str) -> None:
+    assert refusal(text) is TokenInvalid
+
+
+@pytest.mark.parametrize("payload", ["[]", "null", "1", '"text"', "{", "", '{"a":NaN}'])
+def test_a_payload_that_is_no_object_is_refused(payload: str) -> None:
+    assert refusal(raw({"alg": "HS256", "typ": "JWT"}, payload, CURRENT)) is TokenInvalid
+
+
+def test_a_token_runs_out_after_a_leeway_of_30_seconds() -> None:
+    now = int(time.time())
+
+    assert refusal(token(exp=now - 20)) is None
+    assert refusal(token(exp=now - 31)) is TokenExpired
+
+
+def test_an_expired_forgery_is_a_forgery() -> None:
+    assert refusal(token(b"x" * 32, exp=NOW - 600)) is TokenInvalid
+
+
+@pytest.mark.parametrize("exp", [..., None, "soon", "", [], {}, [NOW + 600], float("nan"), float("inf"), -float("inf")])
+def test_a_token_without_a_proper_end_is_refused(exp: Any) -> None:
+    assert refusal(token(exp=exp)) is TokenInvalid
+
+
+@pytest.mark.parametrize("exp", [0, -1, False, True, -1e300])
+def test_an_end_long_ago_is_an_end(exp: Any) -> None:
+    assert refusal(token(exp=exp)) is TokenExpired
+
+
+@pytest.mark.parametrize("sub", [..., None, "", 1, True, [], {}, "u" * 129, "u\n1", "u\x00", "\u202e"])
+def test_a_token_without_a_proper_subject_is_refused(sub: Any) -> None:
+    assert refusal(token(sub=sub)) is TokenInvalid
+
+
+def test_a_subject_has_at_most_128_characters() -> None:
+    assert verify(token(sub="u" * 128), known).user.id == "u" * 128
+
+
+@pytest.mark.parametrize("kind", [..., None, "refresh", "Access", "", ["access"], 1, {}])
+def test_only_an_access_token_will_do(kind: Any) -> None:
+    assert refusal(token(type=kind)) is TokenTypeInvalid
+
+
+@pytest.mark.parametrize("claim", ["nbf", "iat"])
+def test_a_token_from_the_future_is_refused(claim: str) -> None:
+    now = int(time.time())
+
+    assert refusal(token(CURRENT, **{claim: now + 20})) is None
+    assert refusal(token(CURRENT, **{claim: now + 60})) is TokenInvalid
+
+
+@pytest.mark.parametrize("claim", ["nbf", "iat"])
+@pytest.mark.parametrize("value", [None, "x", [], {}, float("nan"), float("inf")])
+def test_a_time_that_is_none_is_refused(claim: str, value: Any) -> None:
+    assert refusal(token(**{claim: value})) is TokenInvalid
+
+
+@pytest.mark.parametrize("role", [..., None, "root", "Admin", "ADMIN", ["admin"], {"admin": 1}, 1, True])
+def test_an_unknown_role_is_user(role: Any) -> None:
+    assert verify(token(role=role), known).user.role == "user"
+
+
+@pytest.mark.parametrize("role", ["user", "supervisor", "admin"])
+def test_a_known_role_is_kept(role: str) -> None:
+    assert verify(token(role=role), known).user.role == role
+
+
+@pytest.mark.parametrize("claims", [{"email": 1}, {"email": "a" * 255}, {"username": ["x"]}, {"username": "a\r\nb"}])
+def test_a_description_that_is_no_text_is_refused(claims: dict[str, Any]) -> None:
+    assert refusal(token(**claims)) is TokenInvalid
+
+
+def test_a_token_need_not_describe_its_user() -> None:
+    user = verify(token(email=..., username=..., role=..., iat=...), known).user
+
+    assert user == User("u1", "", "", "user", issued_at=0)
+
+
+def test_an_audience_is_not_looked_at() -> None:
+    assert verify(token(aud="someone-else"), known).user.id == "u1"
+
+
+@pytest.mark.parametrize(
+    ("stored", "secrets"),
+    [
+        ({"current": "c" * 32, "previous": ""}, ["c" * 32]),
+        ({"current": "c" * 32}, ["c" * 32]),
+        ({"current": "c" * 32, "previous": "p" * 64}, ["c" * 32, "p" * 64]),
+    ],
+)
+def test_the_current_secret_comes_first(
+    stored: dict[str, str], secrets: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JWT_SECRET_ID", "jwt")
+    monkeypatch.setattr(stored_secrets, "_read", lambda _name, _age: stored)
+
+    assert stored_secrets.jwt_secrets(refresh=False) == [secret.encode() for secret in secrets]
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [{"current": "c" * 31}, {"current": ""}, {"current": "c" * 32, "previous": "short"}, {"current": "ä" * 15}],
+)
+def test_a_short_secret_is_no_secret(stored: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWT_SECRET_ID", "jwt")
+    monkeypatch.setattr(stored_secrets, "_read", lambda _name, _age: stored)
+
+    with pytest.raises(ValueError, match="32 bytes"):
+        stored_secrets.jwt_secrets(refresh=False)
+
+
+def test_the_signature_is_hs256_as_the_standard_has_it() -> None:
+    header, payload, signature = token().split(".")
+    expected = hmac.new(CURRENT, f"{header}.{payload}".encode(), hashlib.sha256).digest()
+
+    assert base64.urlsafe_b64decode(signature + "=") == expected

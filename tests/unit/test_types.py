@@ -1,0 +1,101 @@
+"""The field types of requests refuse what is not of the contract."""
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from accounting.web import types
+
+NO_NUMBERS: list[Any] = [None, True, False, "1", "", 1.0, 1.5, float("nan"), float("inf"), 1e300, [1], {}, [], -1]
+
+RANGES: list[tuple[Any, int, int]] = [
+    (types.Credits, 1, 10**12),
+    (types.CreditsOrNone, 0, 10**12),
+    (types.Tokens, 0, 10**9),
+    (types.EstimatedTokens, 1, 10**9),
+    (types.ExpiryDays, 1, 3650),
+]
+
+
+def accepts(kind: Any, value: Any) -> bool:
+    try:
+        return bool(TypeAdapter(kind).validate_python(value) == value)
+    except ValidationError:
+        return False
+
+
+@pytest.mark.parametrize(("kind", "least", "most"), RANGES)
+def test_a_number_is_an_integer_of_its_range(kind: Any, least: int, most: int) -> None:
+    assert accepts(kind, least)
+    assert accepts(kind, most)
+    assert not accepts(kind, least - 1)
+    assert not accepts(kind, most + 1)
+    assert not accepts(kind, 10**300)
+    assert [value for value in NO_NUMBERS if accepts(kind, value)] == []
+
+
+def test_an_adjustment_goes_both_ways() -> None:
+    assert accepts(types.Adjustment, -(10**12))
+    assert accepts(types.Adjustment, 10**12)
+    assert not accepts(types.Adjustment, -(10**12) - 1)
+    assert not accepts(types.Adjustment, 10**12 + 1)
+    assert not accepts(types.Adjustment, 1.0)
+
+
+@pytest.mark.parametrize("text", ["a", "a" * 100, "anthropic.claude-3:0", "A/b@c+d_e", "0"])
+def test_an_identifier_has_these_characters(text: str) -> None:
+    assert accepts(types.Identifier, text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "a" * 101, "a b", "a#b", "a\n", "ä", "a\x00", "__proto__", "constructor", "prototype", None, 1, True, ["a"]],
+)
+def test_anything_else_is_no_identifier(value: Any) -> None:
+    assert not accepts(types.Identifier, value)
+
+
+@pytest.mark.parametrize("value", ["", "a" * 255, "a\nb", "\x00", None, 7, True, ["u"]])
+def test_what_is_no_reference_to_a_user(value: Any) -> None:
+    assert not accepts(types.UserReference, value)
+
+
+@pytest.mark.parametrize("value", ["u1", "someone@example.com", "someone%40example.com", "Jürgen", "a b"])
+def test_what_may_refer_to_a_user(value: str) -> None:
+    assert accepts(types.UserReference, value)
+
+
+def test_notes_have_at_most_a_thousand_characters() -> None:
+    assert accepts(types.Notes, "ä" * 1000)
+    assert not accepts(types.Notes, "a" * 1001)
+    assert not accepts(types.Notes, 5)
+
+
+def test_a_flag_is_a_boolean() -> None:
+    assert accepts(types.StrictFlag, False)
+    assert [value for value in (None, 0, 1, "true", "false", "") if accepts(types.StrictFlag, value)] == []
+
+
+class Model(types.RequestModel):
+    """A request of its own."""
+
+    session_id: types.Identifier
+
+
+def test_a_request_has_camel_case_names_and_ignores_what_it_does_not_know() -> None:
+    assert Model.model_validate({"sessionId": "s", "other": 1}) == Model.model_validate({"sessionId": "s"})
+    with pytest.raises(ValidationError):
+        Model.model_validate({"session_id": "s"})
+
+
+class View(types.ResponseModel):
+    """A response of its own."""
+
+    total_credits: int
+    next_cursor: str | None = types.left_out()
+
+
+def test_a_response_leaves_out_what_says_nothing() -> None:
+    assert View(total_credits=1).model_dump(by_alias=True) == {"totalCredits": 1}
+    assert View(total_credits=1, next_cursor="c").model_dump(by_alias=True) == {"totalCredits": 1, "nextCursor": "c"}

@@ -1,0 +1,346 @@
+"""The rules of the wallet, one example each."""
+
+from collections.abc import Callable
+
+import pytest
+
+from accounting.domain import wallet as ledger
+from accounting.domain.errors import InsufficientCredits, TooManyAllocations
+from accounting.domain.wallet import MAX_LOTS, Cause, Decision, Lot, Slice, Wallet, merge_slices
+from tests.audit import assert_ledger_explains, assert_sound
+
+NOW = 1_800_000_000_000
+HOUR = 3_600_000
+DAY = 24 * HOUR
+GRACE = 24 * HOUR
+
+
+def because(at: int = NOW, lot: str | None = None, session: str | None = None) -> Cause:
+    return Cause("boss", at, "why", allocation_id=lot, session_id=session)
+
+
+class Book:
+    """A wallet with its history."""
+
+    def __init__(self, *lots: tuple[str, int, int]) -> None:
+        self.wallet = Wallet("u1")
+        self.entries: list[ledger.Entry] = []
+        for name, credits, expires_at in lots:
+            self.grant(name, credits, expires_at)
+
+    def apply[D: Decision](self, decision: D) -> D:
+        self.wallet = decision.wallet
+        self.entries += decision.entries
+        assert_sound(self.wallet)
+        assert_ledger_explains(self.wallet, self.entries)
+        return decision
+
+    def grant(self, name: str, credits: int, expires_at: int = NOW + 30 * DAY, at: int = NOW) -> Decision:
+        return self.apply(ledger.grant(self.wallet, credits, expires_at=expires_at, cause=because(at, name)))
+
+    def hold(self, credits: int, at: int = NOW) -> tuple[Slice, ...]:
+        return self.apply(ledger.hold(self.wallet, credits, cause=because(at, session="s1"))).slices
+
+    def settle(self, slices: tuple[Slice, ...], used: int, at: int = NOW) -> ledger.Settlement:
+        cause = because(at, session="s1")
+        return self.apply(ledger.settle(self.wallet, slices, used, grace_milliseconds=GRACE, cause=cause))
+
+    def set(self, target: int, at: int = NOW, expires_at: int = NOW + 30 * DAY) -> Decision:
+        decision = ledger.set_available(self.wallet, target, expires_at=expires_at, cause=because(at, "set"))
+        return self.apply(decision)
+
+    @property
+    def lots(self) -> dict[str, int]:
+        return {lot.id: lot.credits for lot in self.wallet.lots}
+
+    @property
+    def kinds(self) -> list[str]:
+        return [entry.kind for entry in self.entries]
+
+
+def test_credits_burn_soonest_expiry_first_then_oldest() -> None:
+    book = Book(("b", 10, NOW + 2 * DAY), ("c", 10, NOW + DAY), ("a", 10, NOW + 2 * DAY))
+
+    book.apply(ledger.charge(book.wallet, 15, cause=because()))
+
+    assert book.lots == {"a": 5, "b": 10}
+    assert [lot.id for lot in book.wallet.lots] == ["a", "b"]
+
+
+def test_a_grant_is_a_lot_of_its_own_with_its_own_expiry() -> None:
+    book = Book(("a", 10, NOW + DAY), ("b", 5, NOW + HOUR))
+
+    assert book.wallet.lots == (Lot("b", 5, NOW + HOUR), Lot("a", 10, NOW + DAY))
+    assert (book.wallet.granted, book.wallet.allocations, book.wallet.next_expiry) == (15, 2, NOW + HOUR)
+    assert [entry.allocation_id for entry in book.entries] == ["a", "b"]
+
+
+def test_the_next_command_drops_expired_credits_before_it_spends() -> None:
+    book = Book(("old", 10, NOW + HOUR), ("new", 5, NOW + DAY))
+
+    with pytest.raises(InsufficientCredits) as refused:
+        ledger.remove(book.wallet, 6, cause=because(NOW + HOUR))
+    book.apply(ledger.remove(book.wallet, 5, cause=because(NOW + HOUR)))
+
+    assert refused.value.details == {
+        "requiredCredits": 6,
+        "availableCredits": 5,
+        "heldCredits": 0,
+        "shortfall": 1,
+    }
+    assert book.kinds[-2:] == ["expire", "remove"]
+    assert (book.wallet.expired, book.wallet.removed, book.wallet.available) == (10, 5, 0)
+
+
+def test_an_expiry_is_nobodys_doing() -> None:
+    book = Book(("old", 10, NOW + HOUR))
+
+    expiry, grant = book.grant("new", 1, at=NOW + DAY, expires_at=NOW + 9 * DAY).entries
+
+    assert (expiry.actor, expiry.reason, expiry.allocation_id) == ("system", "", None)
+    assert (grant.actor, grant.reason, grant.allocation_id) == ("boss", "why", "new")
+
+
+def test_credits_live_until_their_expiry_and_not_a_millisecond_longer() -> None:
+    book = Book(("a", 10, NOW + HOUR))
+
+    assert book.wallet.spendable(NOW + HOUR - 1) == 10
+    assert book.wallet.spendable(NOW + HOUR) == 0
+    assert ledger.expire(book.wallet, cause=because(NOW + HOUR - 1)).entries == ()
+    assert [e.credits for e in ledger.expire(book.wallet, cause=because(NOW + HOUR)).entries] == [-10]
+
+
+def test_what_a_hold_does_not_use_returns_to_its_lots() -> None:
+    book = Book(("soon", 10, NOW + DAY), ("late", 10, NOW + 2 * DAY))
+
+    slices = book.hold(15)
+    settlement = book.settle(slices, 12, at=NOW + HOUR)
+
+    assert slices == (Slice("soon", 10, NOW + DAY), Slice("late", 5, NOW + 2 * DAY))
+    assert (settlement.refund, settlement.overrun, settlement.debt) == (3, 0, 0)
+    assert book.wallet.lots == (Lot("late", 8, NOW + 2 * DAY),)
+    assert (book.wallet.held, book.wallet.charged) == (0, 12)
+
+
+def test_a_hold_can_not_be_spent_twice() -> None:
+    book = Book(("a", 10, NOW + DAY))
+    book.hold(6)
+
+    with pytest.raises(InsufficientCredits):
+        ledger.hold(book.wallet, 5, cause=because())
+
+    assert (book.wallet.available, book.wallet.held) == (4, 6)
+
+
+def test_a_hold_that_used_nothing_is_released() -> None:
+    book = Book(("a", 10, NOW + DAY))
+
+    book.settle(book.hold(4), 0)
+
+    assert book.kinds == ["grant", "hold", "release"]
+    assert book.wallet.lots == (Lot("a", 10, NOW + DAY),)
+
+
+def test_credits_that_expired_while_held_return_for_the_grace_only() -> None:
+    book = Book(("a", 10, NOW + HOUR))
+
+    book.settle(book.hold(10), 4, at=NOW + 2 * HOUR)
+
+    assert book.wallet.lots == (Lot("a", 6, NOW + 2 * HOUR + GRACE, grace=True),)
+
+
+def test_reserve_and_abort_gives_grace_once_and_only_once() -> None:
+    book = Book(("a", 10, NOW + HOUR))
+    book.settle(book.hold(10), 0, at=NOW + 2 * HOUR)
+    graced_until = NOW + 2 * HOUR + GRACE
+
+    again = book.hold(10, at=graced_until - 1)
+    settlement = book.settle(again, 0, at=graced_until)
+
+    assert settlement.refund == 10
+    assert book.kinds[-2:] == ["release", "expire"]
+    assert (book.wallet.available, book.wallet.expired) == (0, 10)
+
+
+def test_reserve_and_abort_repeated_does_not_move_an_expiry() -> None:
+    book = Book(("a", 10, NOW + HOUR))
+    book.settle(book.hold(10), 0, at=NOW + 2 * HOUR)
+
+    for hour in range(3, 12):
+        book.settle(book.hold(7, at=NOW + hour * HOUR), 0, at=NOW + hour * HOUR + 1)
+
+    assert book.wallet.lots == (Lot("a", 10, NOW + 2 * HOUR + GRACE, grace=True),)
+
+
+def test_parts_of_one_lot_that_return_one_after_another_share_the_first_ones_grace() -> None:
+    book = Book(("a", 10, NOW + HOUR))
+    first, second = book.hold(4), book.hold(6)
+
+    book.settle(first, 0, at=NOW + 2 * HOUR)
+    book.settle(second, 1, at=NOW + 20 * HOUR)
+
+    assert book.wallet.lots == (Lot("a", 9, NOW + 2 * HOUR + GRACE, grace=True),)
+
+
+def test_a_raised_hold_settles_as_one() -> None:
+    book = Book(("a", 10, NOW + DAY), ("b", 10, NOW + 2 * DAY))
+    slices = merge_slices(book.hold(4), book.hold(8))
+
+    book.settle(slices, 5)
+
+    assert slices == (Slice("a", 10, NOW + DAY), Slice("b", 2, NOW + 2 * DAY))
+    assert book.lots == {"a": 5, "b": 10}
+
+
+def test_an_overrun_is_drawn_from_the_live_lots() -> None:
+    book = Book(("a", 100, NOW + DAY))
+
+    settlement = book.settle(book.hold(4), 60)
+
+    assert (settlement.refund, settlement.overrun, settlement.debt) == (0, 56, 0)
+    assert (book.wallet.available, book.wallet.charged, book.wallet.debt) == (40, 60, 0)
+
+
+def test_an_overrun_that_the_lots_can_not_cover_becomes_debt_and_the_next_grant_repays_it() -> None:
+    book = Book(("a", 10, NOW + DAY))
+
+    settlement = book.settle(book.hold(4), 60)
+    in_debt = book.wallet
+    book.grant("b", 80)
+
+    assert (settlement.overrun, settlement.debt) == (56, 50)
+    assert (in_debt.available, in_debt.held, in_debt.debt, in_debt.charged) == (0, 0, 50, 60)
+    assert book.kinds[-2:] == ["grant", "repay"]
+    assert (book.wallet.available, book.wallet.debt) == (30, 0)
+
+
+def test_a_grant_smaller_than_the_debt_leaves_nothing_to_spend() -> None:
+    book = Book(("a", 10, NOW + DAY))
+    book.settle(book.hold(10), 40)
+
+    book.grant("b", 20)
+
+    assert (book.wallet.available, book.wallet.debt, book.wallet.lots) == (0, 10, ())
+
+
+def test_a_refund_repays_the_debt_of_another_session() -> None:
+    book = Book(("a", 20, NOW + DAY))
+    first, second = book.hold(10), book.hold(10)
+
+    book.settle(first, 15)
+    book.settle(second, 2)
+
+    assert (book.wallet.available, book.wallet.debt, book.wallet.charged) == (3, 0, 17)
+
+
+@pytest.mark.parametrize(("target", "granted", "removed"), [(25, 5, 0), (20, 0, 0), (7, 0, 13), (0, 0, 20)])
+def test_set_makes_exactly_this_available(target: int, granted: int, removed: int) -> None:
+    book = Book(("a", 12, NOW + DAY), ("b", 8, NOW + 2 * DAY))
+
+    book.set(target)
+
+    assert book.wallet.available == target
+    assert (book.wallet.granted, book.wallet.removed) == (20 + granted, removed)
+    assert book.kinds[-1] == "set"
+
+
+def test_set_leaves_held_credits_and_other_lots_alone() -> None:
+    book = Book(("a", 10, NOW + DAY), ("b", 10, NOW + 2 * DAY))
+    slices = book.hold(4)
+
+    book.set(20, expires_at=NOW + 9 * DAY)
+    book.settle(slices, 0)
+
+    assert book.wallet.lots == (
+        Lot("a", 10, NOW + DAY),
+        Lot("b", 10, NOW + 2 * DAY),
+        Lot("set", 4, NOW + 9 * DAY),
+    )
+
+
+def test_set_writes_debt_off_and_says_so() -> None:
+    book = Book(("a", 10, NOW + DAY))
+    book.settle(book.hold(10), 40)
+
+    book.set(5)
+
+    assert book.kinds[-2:] == ["write_off", "set"]
+    assert (book.wallet.available, book.wallet.debt) == (5, 0)
+    assert book.wallet.granted == 10 + 30 + 5
+
+
+def test_set_counts_without_what_expired() -> None:
+    book = Book(("a", 10, NOW + HOUR))
+
+    book.set(10, at=NOW + DAY)
+
+    assert book.kinds[-2:] == ["expire", "set"]
+    assert (book.wallet.available, book.wallet.expired, book.wallet.granted) == (10, 10, 20)
+
+
+def test_one_lot_more_than_the_limit_is_refused_until_one_is_gone() -> None:
+    book = Book()
+    for number in range(MAX_LOTS):
+        book.wallet = ledger.grant(
+            book.wallet, 1, expires_at=NOW + HOUR + number, cause=because(lot=f"{number:03d}")
+        ).wallet
+    full = book.wallet
+
+    with pytest.raises(TooManyAllocations):
+        ledger.grant(full, 1, expires_at=NOW + DAY, cause=because(lot="more"))
+    with pytest.raises(TooManyAllocations):
+        ledger.set_available(full, MAX_LOTS + 1, expires_at=NOW + DAY, cause=because(lot="more"))
+
+    assert len(full.lots) == 200
+    spent = ledger.charge(full, 1, cause=because()).wallet
+    assert len(ledger.grant(spent, 1, expires_at=NOW + DAY, cause=because(lot="more")).wallet.lots) == MAX_LOTS
+    later = ledger.grant(full, 1, expires_at=NOW + DAY, cause=because(NOW + HOUR, "more")).wallet
+    assert len(later.lots) == MAX_LOTS
+
+
+@pytest.mark.parametrize("command", [ledger.remove, ledger.charge, ledger.hold])
+def test_what_is_not_there_can_not_be_taken(command: Callable[..., Decision]) -> None:
+    book = Book(("a", 10, NOW + DAY))
+    before = book.wallet
+
+    with pytest.raises(InsufficientCredits):
+        command(before, 11, cause=because())
+
+    assert book.wallet is before
+    assert before.available == 10
+    assert command(before, 10, cause=because()).wallet.available == 0
+
+
+@pytest.mark.parametrize("kind", ["grant", "adjust"])
+def test_a_grant_is_recorded_as_what_it_was(kind: str) -> None:
+    decision = ledger.grant(Wallet("u1"), 3, expires_at=NOW + 1, cause=because(lot="a"), kind=kind)  # type: ignore[arg-type]  # parametrized
+
+    assert [(entry.kind, entry.credits) for entry in decision.entries] == [(kind, 3)]
+
+
+def test_a_settlement_says_what_came_back_and_what_was_charged() -> None:
+    book = Book(("a", 10, NOW + DAY))
+
+    book.settle(book.hold(5), 4)
+
+    settled = book.entries[-1]
+    assert (settled.kind, settled.credits, settled.charged, settled.session_id) == ("settle", 1, 4, "s1")
+    assert (settled.available_after, settled.held_after) == (6, 0)
+
+
+def test_a_clock_that_runs_behind_does_not_put_the_ledger_out_of_order() -> None:
+    book = Book(("a", 10, NOW + DAY))
+
+    decision = book.apply(ledger.charge(book.wallet, 1, cause=because(NOW - HOUR)))
+
+    assert decision.entries[0].at == NOW
+    assert decision.wallet.updated_at == NOW
+
+
+def test_every_command_counts_the_version_and_numbers_its_entries() -> None:
+    book = Book(("a", 10, NOW + HOUR))
+
+    book.grant("b", 5, at=NOW + 2 * HOUR)
+
+    assert (book.wallet.version, book.wallet.entry_seq) == (2, 3)
+    assert [entry.seq for entry in book.entries] == [1, 2, 3]

@@ -1,0 +1,215 @@
+"""Random sequences of every command on a wallet, beside a model that knows nothing but single coins."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from accounting.domain import wallet as ledger
+from accounting.domain.errors import InsufficientCredits
+from accounting.domain.wallet import Cause, Decision, Slice, Wallet, merge_slices
+from tests.audit import assert_ledger_explains, assert_sound
+
+NOW = 1_800_000_000_000
+HOUR = 3_600_000
+GRACE = 24 * HOUR
+
+CREDITS = st.integers(1, 30)
+HOURS = st.integers(1, 60)
+SKEW = st.sampled_from([0, 0, 0, 5 * HOUR])
+"""By how much the clock that stamps a command may run behind."""
+
+
+@dataclass(frozen=True)
+class Coin:
+    """One credit."""
+
+    expires_at: int
+    lot: str
+    graced: bool = False
+
+
+class Coins:
+    """The wallet as a heap of single coins: no lots, no slices, no sums that could agree with the code's own."""
+
+    def __init__(self) -> None:
+        self.free: list[Coin] = []
+        self.held: dict[str, list[Coin]] = {}
+        self.at = 0
+        self.debt = self.granted = self.charged = self.removed = self.expired = 0
+
+    def begin(self, at: int) -> None:
+        self.at = max(self.at, at)
+        self.sweep()
+
+    def sweep(self) -> None:
+        live = [coin for coin in self.free if coin.expires_at > self.at]
+        self.expired += len(self.free) - len(live)
+        self.free = live
+
+    def end(self) -> None:
+        self.sweep()
+        self.debt -= len(self.take(min(self.debt, len(self.free))))
+
+    def grant(self, lot: str, credits: int, expires_at: int) -> None:
+        self.free += [Coin(expires_at, lot)] * credits
+        self.granted += credits
+
+    def take(self, credits: int) -> list[Coin]:
+        self.free.sort(key=lambda coin: (coin.expires_at, coin.lot))
+        taken, self.free = self.free[:credits], self.free[credits:]
+        return taken
+
+    def settle(self, session: str, used: int) -> None:
+        coins = sorted(self.held.pop(session), key=lambda coin: (coin.expires_at, coin.lot))
+        paid = len(coins[:used]) + len(self.take(max(0, used - len(coins))))
+        self.charged += used
+        self.debt += used - paid
+        for coin in coins[used:]:
+            self.free.append(self.revived(coin))
+
+    def revived(self, coin: Coin) -> Coin:
+        if coin.expires_at > self.at or coin.graced:
+            return coin
+        earlier = [other.expires_at for other in self.free if other.lot == coin.lot and other.graced]
+        return replace(coin, expires_at=min(earlier, default=self.at + GRACE), graced=True)
+
+
+class Wallets(RuleBasedStateMachine):
+    """Every command, with several sessions open at once and time that jumps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOW
+        self.wallet = Wallet("u1")
+        self.entries: list[ledger.Entry] = []
+        self.sessions: dict[str, tuple[Slice, ...]] = {}
+        self.coins = Coins()
+        self.names = 0
+
+    def name(self) -> str:
+        self.names += 1
+        return f"{self.names:06d}"
+
+    def cause(self, skew: int, lot: str | None = None) -> Cause:
+        self.coins.begin(self.now - skew)
+        return Cause("boss", self.now - skew, "", allocation_id=lot)
+
+    def apply(self, decision: Decision) -> None:
+        assert decision.wallet.version == self.wallet.version + 1
+        self.wallet = decision.wallet
+        self.entries += decision.entries
+        self.coins.end()
+
+    @rule(hours=st.integers(0, 40))
+    def time_passes(self, hours: int) -> None:
+        self.now += hours * HOUR
+
+    @rule(credits=CREDITS, hours=HOURS, skew=SKEW, kind=st.sampled_from(["grant", "adjust"]))
+    def grant(self, credits: int, hours: int, skew: int, kind: str) -> None:
+        lot, expires_at = self.name(), self.now - skew + hours * HOUR
+        cause = self.cause(skew, lot)
+        self.coins.grant(lot, credits, expires_at)
+        self.apply(ledger.grant(self.wallet, credits, expires_at=expires_at, cause=cause, kind=kind))  # type: ignore[arg-type]  # sampled
+
+    @rule(credits=CREDITS, skew=SKEW, kind=st.sampled_from(["remove", "adjust"]))
+    def remove(self, credits: int, skew: int, kind: str) -> None:
+        cause, before = self.cause(skew), self.wallet
+        try:
+            decision = ledger.remove(before, credits, cause=cause, kind=kind)  # type: ignore[arg-type]  # sampled
+        except InsufficientCredits:
+            assert credits > len(self.coins.free)
+            return self.take_up_expiry(cause)
+        self.coins.removed += len(self.coins.take(credits))
+        return self.apply(decision)
+
+    @rule(credits=CREDITS, skew=SKEW)
+    def charge(self, credits: int, skew: int) -> None:
+        cause = self.cause(skew)
+        try:
+            decision = ledger.charge(self.wallet, credits, cause=cause)
+        except InsufficientCredits:
+            assert credits > len(self.coins.free)
+            return self.take_up_expiry(cause)
+        self.coins.charged += len(self.coins.take(credits))
+        return self.apply(decision)
+
+    @rule(wanted=st.integers(0, 40), hours=HOURS, skew=SKEW)
+    def set_available(self, wanted: int, hours: int, skew: int) -> None:
+        lot, expires_at = self.name(), self.now + hours * HOUR
+        cause = self.cause(skew, lot)
+        self.coins.granted += self.coins.debt
+        self.coins.debt = 0
+        missing = wanted - len(self.coins.free)
+        if missing > 0:
+            self.coins.grant(lot, missing, expires_at)
+        else:
+            self.coins.removed += len(self.coins.take(-missing))
+        self.apply(ledger.set_available(self.wallet, wanted, expires_at=expires_at, cause=cause))
+        assert (self.wallet.available, self.wallet.debt) == (wanted, 0)
+
+    @rule(credits=CREDITS, skew=SKEW, data=st.data())
+    def hold(self, credits: int, skew: int, data: st.DataObject) -> None:
+        """Open a session, or raise the hold of one that is open."""
+        cause = self.cause(skew)
+        session = data.draw(st.sampled_from([*self.sessions, self.name()]))
+        try:
+            decision = ledger.hold(self.wallet, credits, cause=cause)
+        except InsufficientCredits:
+            assert credits > len(self.coins.free)
+            return self.take_up_expiry(cause)
+        assert sum(part.credits for part in decision.slices) == credits
+        self.sessions[session] = merge_slices(self.sessions.get(session, ()), decision.slices)
+        self.coins.held.setdefault(session, []).extend(self.coins.take(credits))
+        return self.apply(decision)
+
+    @precondition(lambda self: self.sessions)
+    @rule(used=st.integers(0, 70), skew=SKEW, data=st.data())
+    def settle(self, used: int, skew: int, data: st.DataObject) -> None:
+        cause = self.cause(skew)
+        session = data.draw(st.sampled_from(sorted(self.sessions)))
+        slices = self.sessions.pop(session)
+        held = sum(part.credits for part in slices)
+        self.coins.settle(session, used)
+        decision = ledger.settle(self.wallet, slices, used, grace_milliseconds=GRACE, cause=cause)
+        assert (decision.refund, decision.overrun) == (max(0, held - used), max(0, used - held))
+        self.apply(decision)
+
+    @rule(skew=SKEW)
+    def expire(self, skew: int) -> None:
+        self.take_up_expiry(self.cause(skew))
+
+    def take_up_expiry(self, cause: Cause) -> None:
+        """Bring the wallet to where a refused command's look at the clock has brought the coins."""
+        self.apply(ledger.expire(self.wallet, cause=cause))
+
+    @invariant()
+    def is_sound(self) -> None:
+        assert_sound(self.wallet)
+        assert self.wallet.held == sum(part.credits for slices in self.sessions.values() for part in slices)
+
+    @invariant()
+    def ledger_comes_to_the_wallet(self) -> None:
+        assert_ledger_explains(self.wallet, self.entries)
+
+    @invariant()
+    def is_what_the_coins_come_to(self) -> None:
+        lots = {(lot.expires_at, lot.id, lot.grace): lot.credits for lot in self.wallet.lots}
+        assert lots == Counter((coin.expires_at, coin.lot, coin.graced) for coin in self.coins.free)
+        for name in ("debt", "granted", "charged", "removed", "expired"):
+            assert getattr(self.wallet, name) == getattr(self.coins, name), name
+        for session, slices in self.sessions.items():
+            held = {(part.expires_at, part.lot, part.grace): part.credits for part in slices}
+            assert held == Counter((coin.expires_at, coin.lot, coin.graced) for coin in self.coins.held[session])
+
+
+Wallets.TestCase.settings = settings(
+    max_examples=120,
+    stateful_step_count=40,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestWallets = Wallets.TestCase
