@@ -40,6 +40,7 @@ from accounting.web.types import (
     RequestModel,
     ResponseModel,
     Tokens,
+    UserInPath,
     UserReference,
     left_out,
 )
@@ -273,7 +274,7 @@ def own_balance() -> BalanceView:
 
 
 @api.get("/api/credits/balance/<user_id>")
-def balance_of(user_id: UserReference) -> BalanceView:
+def balance_of(user_id: UserInPath) -> BalanceView:
     """What a user can spend now."""
     api.caller().require_supervisor()
     return BalanceView.of(operations.balance_of(user_id, clock()))
@@ -368,7 +369,7 @@ def own_allocations(page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor
 
 @api.get("/api/credits/allocations/<user_id>")
 def allocations_of(
-    user_id: UserReference, page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+    user_id: UserInPath, page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> AllocationsView:
     """A user's grants, newest first."""
     caller = api.caller()
@@ -392,7 +393,7 @@ def own_ledger(
 
 @api.get("/api/credits/ledger/<user_id>")
 def ledger_of(
-    user_id: UserReference,
+    user_id: UserInPath,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
     start_date: StartDate = None,

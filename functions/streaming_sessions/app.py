@@ -18,7 +18,7 @@ from accounting.web.types import (
     ResponseModel,
     StrictFlag,
     Tokens,
-    UserReference,
+    UserInPath,
     left_out,
 )
 
@@ -216,7 +216,7 @@ def all_active(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[Sess
 
 
 @api.get("/api/streaming-sessions/active/<user_id>")
-def active_of(user_id: UserReference) -> list[SessionView]:
+def active_of(user_id: UserInPath) -> list[SessionView]:
     """A user's active sessions, newest first."""
     caller = api.caller()
     if caller.is_self(user_id):
@@ -235,7 +235,7 @@ def all_recent(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[Sess
 
 
 @api.get("/api/streaming-sessions/recent/<user_id>")
-def recent_of(user_id: UserReference, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
+def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
     """A user's sessions, active and ended, newest first."""
     api.caller().require_supervisor()
     user, _ = users.resolve(user_id)

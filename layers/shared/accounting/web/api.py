@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response, content_types
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
@@ -13,6 +14,7 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValida
 from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
 
 from accounting.domain.errors import AccountingError, Invalid, PayloadTooLarge, RouteNotFound
 from accounting.telemetry import flush, logger
@@ -58,9 +60,13 @@ class Api(APIGatewayRestResolver):
         self.exception_handler(Exception)(self._failed)
 
     def resolve(self, event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
-        """Answer the request. A body is JSON whatever its content type says: curl's default names a form."""
+        """Answer the request.
+
+        A body is JSON whatever its content type says: curl's default names a form. The path is the gateway's route
+        with its parameters quoted again, so that an id may contain what divides paths.
+        """
         headers = {name: value for name, value in (event["headers"] or {}).items() if name.lower() != "content-type"}
-        answer: dict[str, Any] = super().resolve({**event, "headers": headers}, context)
+        answer: dict[str, Any] = super().resolve({**event, "headers": headers, "path": _quoted_path(event)}, context)
         return answer
 
     def caller(self) -> Caller:
@@ -132,6 +138,14 @@ def handler_of(api: Api) -> Callable[[dict[str, Any], LambdaContext], dict[str, 
     return handler
 
 
+def _quoted_path(event: Mapping[str, Any]) -> str:
+    parameters = event.get("pathParameters") or {}
+    path: str = event["resource"] if parameters else event["path"]
+    for name, value in parameters.items():
+        path = path.replace(f"{{{name}}}", quote(value, safe=""))
+    return path
+
+
 def _with_headers(app: Api, next_middleware: NextMiddleware) -> Response[Any]:
     response: Response[Any] = next_middleware(app)
     response.headers.update(SECURITY_HEADERS)
@@ -141,7 +155,9 @@ def _with_headers(app: Api, next_middleware: NextMiddleware) -> Response[Any]:
 
 def _field_name(location: tuple[Any, ...]) -> str:
     """The field that a validation error names: its path without the part of the request that it stands in."""
-    return ".".join(str(step) for step in location if step not in ("body", "query", "path", "header"))
+    if location[:1] == ("path",):
+        return to_camel(str(location[-1]))
+    return ".".join(str(step) for step in location if step not in ("body", "query", "header"))
 
 
 def _strict_json(text: str) -> Any:

@@ -5,6 +5,7 @@ Integers are strict: a boolean, a text or a fraction is not a number of credits.
 
 import re
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
@@ -51,6 +52,7 @@ UserReference = Annotated[
     AfterValidator(_printable),
 ]
 """A user's id or e-mail address."""
+UserInPath = Annotated[UserReference, BeforeValidator(unquote)]
 Credits = Annotated[int, Field(strict=True, ge=1, le=MAX_CREDITS)]
 CreditsOrNone = Annotated[int, Field(strict=True, ge=0, le=MAX_CREDITS)]
 Adjustment = Annotated[int, Field(strict=True, ge=-MAX_CREDITS, le=MAX_CREDITS), AfterValidator(_not_zero)]
