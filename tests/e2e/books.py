@@ -1,0 +1,139 @@
+"""A user's books: what HTTP tells of them, what the table holds, and that all of it agrees."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from boto3.dynamodb.types import TypeDeserializer
+
+if TYPE_CHECKING:
+    from local.stack import Stack
+    from tests.e2e.client import Person
+
+type Item = dict[str, Any]
+
+_deserialize = TypeDeserializer().deserialize
+
+
+def items_of(service: Stack, user_id: str) -> list[Item]:
+    """Return everything that the table holds of a user, in the order of its keys."""
+    pages = (
+        service.aws.client("dynamodb")
+        .get_paginator("query")
+        .paginate(
+            TableName=service.table_name,
+            KeyConditionExpression="pk = :user",
+            ExpressionAttributeValues={":user": {"S": f"USER#{user_id}"}},
+            ConsistentRead=True,
+        )
+    )
+    return [_plain(item) for page in pages for item in page["Items"]]
+
+
+def _plain(item: Item) -> Item:
+    values = {name: _deserialize(value) for name, value in item.items()}
+    return {name: int(value) if isinstance(value, Decimal) else value for name, value in values.items()}
+
+
+def ledger_of(person: Person) -> list[dict[str, Any]]:
+    """Return a user's whole ledger over HTTP, oldest first."""
+    entries: list[dict[str, Any]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = person.ok("GET", "credits/ledger", params={"limit": 100, **cursor})
+        entries += page["entries"]
+        if "nextCursor" not in page:
+            return entries[::-1]
+        cursor = {"cursor": page["nextCursor"]}
+
+
+@dataclass(frozen=True)
+class Books:
+    """What a user's credits came to, once everything agreed."""
+
+    balance: dict[str, Any]
+    ledger: list[dict[str, Any]]
+    wallet: Item
+    items: list[Item]
+
+    def under(self, prefix: str) -> list[Item]:
+        """Return the items of one kind, by the beginning of their sort keys."""
+        return [item for item in self.items if item["sk"].startswith(prefix)]
+
+    @property
+    def usage(self) -> list[Item]:
+        return self.under("USAGE#")
+
+    @property
+    def sessions(self) -> list[Item]:
+        return self.under("SESSION#")
+
+    def kinds(self) -> list[str]:
+        """Return the kinds of the ledger's entries, oldest first."""
+        return [entry["kind"] for entry in self.ledger]
+
+
+def audited(service: Stack, person: Person) -> Books:
+    """Read a user's books and assert that ledger, balance, wallet, sessions, usage and rollups tell the same story."""
+    items = items_of(service, person.id)
+    (wallet,) = (item for item in items if item["sk"] == "WALLET")
+    books = Books(person.balance(), ledger_of(person), wallet, items)
+    _assert_conserved(books)
+    _assert_ledger_sums_up(books)
+    _assert_sessions_hold_what_is_held(books)
+    _assert_usage_is_what_was_charged(books)
+    return books
+
+
+def _assert_conserved(books: Books) -> None:
+    wallet, balance = books.wallet, books.balance
+    available = sum(credits for _, credits, _, _ in json.loads(wallet["lots"]))
+    spent = wallet["held"] + wallet["charged"] + wallet["removed"] + wallet["expired"]
+    assert wallet["granted"] == available + spent - wallet["debt"], wallet
+    assert min(available, wallet["held"], wallet["debt"]) >= 0, wallet
+    assert (balance["totalCredits"], balance["heldCredits"], balance["debt"]) == (
+        available,
+        wallet["held"],
+        wallet["debt"],
+    )
+    assert sum(lot["credits"] for lot in balance["activeAllocations"]) == available
+
+
+def _assert_ledger_sums_up(books: Books) -> None:
+    ledger, wallet, balance = books.ledger, books.wallet, books.balance
+    assert [entry["seq"] for entry in ledger] == list(range(1, wallet["entry_seq"] + 1))
+    assert len(books.under("ENTRY#")) == len(ledger)
+    running = 0
+    for entry in ledger:
+        running += entry["credits"]
+        assert entry["availableAfter"] == running, entry
+        assert running >= 0, entry
+    assert [entry["at"] for entry in ledger] == sorted(entry["at"] for entry in ledger)
+    last = ledger[-1]
+    assert (last["availableAfter"], last["heldAfter"], last["debtAfter"]) == (
+        balance["totalCredits"],
+        balance["heldCredits"],
+        balance["debt"],
+    )
+    assert sum(entry["charged"] for entry in ledger) == wallet["charged"]
+
+
+def _assert_sessions_hold_what_is_held(books: Books) -> None:
+    held = [json.loads(session["slices"]) for session in books.sessions if session["status"] == "active"]
+    assert sum(credits for slices in held for _, credits, _, _ in slices) == books.wallet["held"]
+
+
+def _assert_usage_is_what_was_charged(books: Books) -> None:
+    usage, days = books.usage, books.under("DAY#")
+    charged = sum(record["credits"] for record in usage)
+    assert charged == books.wallet["charged"]
+    assert len(usage) == sum(session["status"] != "active" for session in books.sessions)
+    assert sum(day["records"] for day in days) == len(usage)
+    assert sum(day["credits"] for day in days) == charged
+    for day in days:
+        assert sum(day[f"s:{name}:n"] for name in day["services"]) == day["records"]
+        assert sum(day[f"s:{name}:c"] for name in day["services"]) == day["credits"]
+        assert sum(day[f"m:{name}:c"] for name in day["models"]) == day["credits"]

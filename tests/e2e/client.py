@@ -1,0 +1,140 @@
+"""A caller of the service as the tests see one, and what many callers do at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+# 1 credit per 1,000 tokens, as any model without a price of its own.
+MODEL = "plain-model"
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody with a token. Paths stand below ``/api/``."""
+
+    http: httpx.Client
+    id: str
+    token: str
+
+    @property
+    def email(self) -> str:
+        return f"{self.id}@example.com"
+
+    def call(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
+        """Send ``body`` as JSON, or as it is when it is bytes; ``options`` are httpx's."""
+        headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
+        if isinstance(body, bytes):
+            options["content"] = body
+        elif body is not None:
+            options["json"] = body
+        return self.http.request(method, f"/api/{path}", headers=headers, **options)
+
+    def get(self, path: str, **params: Any) -> httpx.Response:
+        return self.call("GET", path, params=params)
+
+    def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        """Send a POST; ``headers`` by name, with _ for -."""
+        return self.call("POST", path, body, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    def ok(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
+        """Return the JSON of an answer that must be a success."""
+        answer = self.call(method, path, body, **options)
+        assert answer.is_success, described(answer)
+        return answer.json()
+
+    def balance(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.ok("GET", "credits/balance")
+        return found
+
+    def open(self, tokens: int = 1000, model: str = MODEL, session_id: str | None = None) -> str:
+        """Open a session and return its id."""
+        session_id = session_id or new_id("session")
+        body = {"sessionId": session_id, "modelId": model, "estimatedTokens": tokens}
+        self.ok("POST", "streaming-sessions/initialize", body)
+        return session_id
+
+    def finalize(self, session_id: str, tokens: int, **more: Any) -> httpx.Response:
+        return self.post("streaming-sessions/finalize", {"sessionId": session_id, "actualTokens": tokens, **more})
+
+    def abort(self, session_id: str, **more: Any) -> httpx.Response:
+        return self.post("streaming-sessions/abort", {"sessionId": session_id, **more})
+
+    def heartbeat(self, session_id: str, tokens: int) -> httpx.Response:
+        return self.post("streaming-sessions/heartbeat", {"sessionId": session_id, "tokensGenerated": tokens})
+
+
+def new_id(kind: str) -> str:
+    """Return an id that nobody has had."""
+    return f"{kind}-{uuid4().hex[:12]}"
+
+
+def references(person: Person) -> dict[str, str]:
+    """Return every way to name somebody."""
+    return {
+        "id": person.id,
+        "e-mail address": person.email,
+        "encoded e-mail address": quote(person.email, safe=""),
+        "e-mail address in capitals": person.email.upper(),
+    }
+
+
+def path_references(person: Person) -> dict[str, str]:
+    """Return every way to name somebody in a path; the twice encoded one arrives encoded, as behind some gateways."""
+    return references(person) | {"twice encoded e-mail address": quote(quote(person.email, safe=""), safe="")}
+
+
+def described(answer: httpx.Response) -> str:
+    """Say what was asked and answered, for the message of a failed assertion."""
+    request = answer.request
+    return f"{request.method} {request.url.path} -> {answer.status_code} {answer.text[:500]}"
+
+
+def assert_refused(answer: httpx.Response, status: int, code: str, message: str | None = None) -> dict[str, Any]:
+    """Assert that an answer is this refusal, in the one shape of all errors; return its details."""
+    assert answer.status_code == status, described(answer)
+    assert answer.headers["content-type"].split(";")[0] == "application/json", described(answer)
+    error = answer.json()
+    assert set(error) == {"message", "code", "details", "requestId"}, described(answer)
+    assert error["code"] == code, described(answer)
+    assert isinstance(error["message"], str), described(answer)
+    assert error["message"], described(answer)
+    assert isinstance(error["requestId"], str), described(answer)
+    assert error["requestId"], described(answer)
+    if message is not None:
+        assert error["message"] == message
+    details: dict[str, Any] = error["details"]
+    assert isinstance(details, dict)
+    return details
+
+
+def at_once(count: int, call: Callable[[int], httpx.Response]) -> list[httpx.Response]:
+    """Have ``count`` clients send ``call(number)`` at the same moment; no answer may be a fault or a give-up."""
+    start = threading.Barrier(count)
+
+    def client(number: int) -> tuple[httpx.Response, float]:
+        start.wait()
+        began = time.monotonic()
+        return call(number), time.monotonic() - began
+
+    with ThreadPoolExecutor(count) as clients:
+        answers = list(clients.map(client, range(count)))
+    faults = [f"after {seconds:.1f} s: {described(answer)}" for answer, seconds in answers if answer.is_server_error]
+    assert not faults, faults
+    return [answer for answer, _ in answers]
+
+
+def statuses(answers: list[httpx.Response]) -> dict[int, int]:
+    """Return how many answers have which status."""
+    return dict(Counter(answer.status_code for answer in answers))

@@ -1,0 +1,84 @@
+"""The whole service on a local AWS of its own, once for all end-to-end tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import httpx
+import pytest
+
+from local import stack, tokens
+from tests.e2e.client import Person, new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from local.stack import Stack
+
+# In a burst each call that finds no worker free starts one, and each start takes a second or two of processor.
+PATIENCE_SECONDS = 120
+
+
+class Mint(Protocol):
+    """Makes a token of `sub`; see local.tokens.mint for the claims."""
+
+    def __call__(self, sub: str, role: str = "user", **claims: Any) -> str: ...
+
+
+class People(Protocol):
+    """Makes somebody new, known to the service, with ``credits`` if asked for; ``claims`` as Mint's."""
+
+    def __call__(self, role: str = "user", credits: int = 0, **claims: Any) -> Person: ...
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything in this folder."""
+    for item in items:
+        if item.path.is_relative_to(__file__.rpartition("/")[0]):
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[Stack]:
+    """Deploy the service afresh, apart from any `make run`."""
+    with stack.start() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def token(service: Stack) -> Mint:
+    """Return what makes a token of anybody."""
+
+    def mint(sub: str, role: str = "user", **claims: Any) -> str:
+        return tokens.mint(service.jwt_secret, sub, role, **claims)
+
+    return mint
+
+
+@pytest.fixture(scope="session")
+def http(service: Stack) -> Iterator[httpx.Client]:
+    """Return a client of the service, fit for many threads at once."""
+    limits = httpx.Limits(max_connections=None)
+    with httpx.Client(base_url=service.base_url, timeout=PATIENCE_SECONDS, limits=limits, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def admin(http: httpx.Client, token: Mint) -> Person:
+    """Return an administrator."""
+    return Person(http, "boss", token("boss", "admin"))
+
+
+@pytest.fixture(scope="session")
+def people(http: httpx.Client, token: Mint, admin: Person) -> People:
+    """Return what makes somebody new for a test, apart from everybody else."""
+
+    def make(role: str = "user", credits: int = 0, **claims: Any) -> Person:
+        user_id = new_id(role)
+        person = Person(http, user_id, token(user_id, role, **claims))
+        person.balance()
+        if credits:
+            admin.ok("POST", "credits/allocate", {"userId": user_id, "credits": credits})
+        return person
+
+    return make

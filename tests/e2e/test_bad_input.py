@@ -1,0 +1,391 @@
+"""Bad input of any kind, in every field of every route, is a 4xx of the one error shape, and moves nothing."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.e2e.books import items_of
+from tests.e2e.client import MODEL, Person, assert_refused, described, new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from local.stack import Stack
+    from tests.e2e.conftest import People
+
+
+@dataclass(frozen=True)
+class Raw:
+    """JSON text that ``json.dumps`` can't or won't make of a value."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text[:30]
+
+
+MISSING = Raw("(missing)")
+NOT_JSON = [Raw("NaN"), Raw("Infinity"), Raw("-Infinity"), Raw("undefined"), Raw("1" * 5000), Raw("01"), Raw("'5'")]
+NOT_A_SCALAR: list[Any] = [[], ["5"], [5], {}, {"$gt": 0}, {"__proto__": {"credits": 5}}]
+NOT_A_NUMBER: list[Any] = ["5", "", "abc", "NaN", "Infinity", "__proto__", "constructor", True, False, *NOT_A_SCALAR]
+NOT_AN_INTEGER: list[Any] = [*NOT_A_NUMBER, 1.5, 0.1, -0.5, 1e300, -1e300, Raw("1e-7"), Raw("1e999"), *NOT_JSON]
+TOO_BIG: list[Any] = [10**12 + 1, 2**63, 10**40, 10**300]
+NOT_A_TEXT: list[Any] = [5, 1.5, 0, -1, True, False, *NOT_A_SCALAR, *NOT_JSON]
+NOT_PRINTABLE = ["\x00", "a\x00b", "a\nb", "\x1b[2J", "a\x7f", Raw(r'"\ud800"'), Raw(r'"a\udfff"')]
+
+POSITIVE = [MISSING, None, *NOT_AN_INTEGER, *TOO_BIG, 0, -1, -(10**300)]
+NOT_NEGATIVE = [bad for bad in POSITIVE if bad is False or bad != 0]
+NOT_ZERO = [bad for bad in POSITIVE if bad != -1]
+TOKENS = [*NOT_NEGATIVE, 10**9 + 1]
+EXPIRY_DAYS = [bad for bad in [*POSITIVE, 3651] if bad not in (MISSING, None)]
+NOTES = [*NOT_A_TEXT, "x" * 1001, Raw(r'"\ud800"')]
+FLAG = [None, 0, 1, "true", "false", "", 1.5, *NOT_A_SCALAR, *NOT_JSON]
+IDENTIFIER = [
+    *(MISSING, None, "", " ", "a b", "ä", "☺", "a\n", "a" * 101, "a" * 200, "a#b", "a?b", "__proto__", "constructor"),
+    *NOT_A_TEXT,
+    *NOT_PRINTABLE,
+]
+USER = [MISSING, None, "", "x" * 255, *NOT_A_TEXT, *NOT_PRINTABLE]
+UNKNOWN_USER = [
+    "x" * 200,
+    "__proto__",
+    "constructor",
+    "prototype",
+    "toString",
+    "5",
+    "null",
+    "../admin",
+    "ä☺",
+    "%00",
+    " ",
+]
+
+ALLOCATE = ("POST", "credits/allocate", {"userId": "{self}", "credits": 5, "expiryDays": 5, "notes": "x"})
+SET = ("POST", "credits/set", {"userId": "{self}", "credits": 5, "expiryDays": 5, "notes": "x"})
+REMOVE = ("DELETE", "credits/remove", {"userId": "{self}", "credits": 5, "notes": "x"})
+ADJUST = ("PUT", "credits/adjust", {"userId": "{self}", "adjustment": 5, "expiryDays": 5, "notes": "x"})
+CHECK = ("POST", "credits/check", {"requiredCredits": 5})
+CALCULATE = ("POST", "credits/calculate", {"modelId": MODEL, "tokens": 5})
+INITIALIZE = (
+    "POST",
+    "streaming-sessions/initialize",
+    {"sessionId": "new", "modelId": MODEL, "estimatedTokens": 5},
+)
+HEARTBEAT = ("POST", "streaming-sessions/heartbeat", {"sessionId": "{session}", "tokensGenerated": 5})
+FINALIZE = ("POST", "streaming-sessions/finalize", {"sessionId": "{session}", "actualTokens": 5, "success": True})
+ABORT = ("POST", "streaming-sessions/abort", {"sessionId": "{session}", "tokensGenerated": 5})
+
+WITH_BODIES = [ALLOCATE, SET, REMOVE, ADJUST, CHECK, CALCULATE, INITIALIZE, HEARTBEAT, FINALIZE, ABORT]
+COMMANDS = [ALLOCATE, SET, REMOVE, ADJUST]
+
+type Route = tuple[str, str, dict[str, Any]]
+
+FIELDS: list[tuple[Route, str, list[Any]]] = [
+    *((route, "userId", USER) for route in COMMANDS),
+    *((route, "notes", NOTES) for route in COMMANDS),
+    *((route, "expiryDays", EXPIRY_DAYS) for route in (ALLOCATE, SET, ADJUST)),
+    (ALLOCATE, "credits", POSITIVE),
+    (SET, "credits", NOT_NEGATIVE),
+    (REMOVE, "credits", POSITIVE),
+    (ADJUST, "adjustment", NOT_ZERO),
+    (CHECK, "requiredCredits", POSITIVE),
+    (CALCULATE, "modelId", IDENTIFIER),
+    (CALCULATE, "tokens", TOKENS),
+    (INITIALIZE, "sessionId", IDENTIFIER),
+    (INITIALIZE, "modelId", IDENTIFIER),
+    (INITIALIZE, "estimatedTokens", [*TOKENS, 0]),
+    (HEARTBEAT, "sessionId", IDENTIFIER),
+    (HEARTBEAT, "tokensGenerated", TOKENS),
+    (FINALIZE, "sessionId", IDENTIFIER),
+    (FINALIZE, "actualTokens", TOKENS),
+    (FINALIZE, "success", FLAG),
+    (ABORT, "sessionId", IDENTIFIER),
+    (ABORT, "tokensGenerated", [bad for bad in TOKENS if bad not in (MISSING, None)]),
+]
+
+NO_BODIES = [
+    *(b"", b"  \n", b"null", b"5", b'"credits"', b"true", b"[]", b"{}"),
+    *(b'{"userId": ', b'{"credits": 5,}', b"{'credits': 5}", b"{} {}", b"{} // yes", b'{"credits": NaN}'),
+    *(b'{"notes": "\xff\xfe"}', '{"credits": 5}'.encode("utf-16"), b"\x00" * 100, b"\x1f\x8b\x08\x00"),
+    *(b"[" * 30_000, b"[" * 30_000 + b"]" * 30_000, b'{"a":' * 10_000 + b"1" + b"}" * 10_000),
+    *(b"userId=somebody&credits=5", b"<credits>5</credits>"),
+]
+
+
+@pytest.fixture(scope="module")
+def person(people: People) -> Person:
+    """Return an administrator with credits and an active session, whom all the bad input is about."""
+    person = people("admin", credits=1000)
+    person.open(10_000, session_id=f"{person.id}-session")
+    return person
+
+
+@contextmanager
+def _nothing_moves(service: Stack, person: Person) -> Iterator[None]:
+    """Assert that everything the table holds of somebody is the same after the block."""
+    before = items_of(service, person.id)
+    yield
+    assert items_of(service, person.id) == before
+
+
+def _text(person: Person, body: dict[str, Any]) -> bytes:
+    """Return a body as JSON, with raw texts as they are."""
+    names = {"{self}": person.id, "{session}": f"{person.id}-session"}
+    fields = []
+    for field, value in body.items():
+        if value is MISSING:
+            continue
+        plain = names.get(value, value) if isinstance(value, str) else value
+        fields.append(f'"{field}": {plain.text if isinstance(plain, Raw) else json.dumps(plain)}')
+    return f"{{{', '.join(fields)}}}".encode()
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        json.loads(body, parse_constant=_no_such_constant)
+    except ValueError:
+        return False
+    return True
+
+
+def _no_such_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _route_id(value: Any) -> str | None:
+    return str(value[1]) if isinstance(value, tuple) else value if isinstance(value, str) else None
+
+
+@pytest.mark.parametrize(("route", "field", "values"), [pytest.param(*case, id=None) for case in FIELDS], ids=_route_id)
+def test_a_bad_value_is_refused_by_the_name_of_its_field(
+    service: Stack, person: Person, route: Route, field: str, values: list[Any]
+) -> None:
+    method, path, good = route
+    with _nothing_moves(service, person):
+        for value in values:
+            body = _text(person, {**good, field: value})
+            answer = person.call(method, path, body)
+            details = assert_refused(answer, 400, "VALIDATION_ERROR")
+            if _is_json(body):
+                named = [error["field"] for error in details["errors"]]
+                assert named == [field], (value, described(answer))
+
+
+@pytest.mark.parametrize("route", COMMANDS, ids=_route_id)
+def test_a_name_that_is_nobodys_is_not_found(service: Stack, person: Person, route: Route) -> None:
+    method, path, good = route
+    with _nothing_moves(service, person):
+        for value in UNKNOWN_USER:
+            answer = person.call(method, path, _text(person, {**good, "userId": value}))
+            assert_refused(answer, 404, "USER_NOT_FOUND", "User not found")
+
+
+@pytest.mark.parametrize("route", WITH_BODIES, ids=_route_id)
+def test_a_body_that_is_no_json_object_of_the_route_is_refused(service: Stack, person: Person, route: Route) -> None:
+    method, path, good = route
+    with _nothing_moves(service, person):
+        for body in (*NO_BODIES, b"[" + _text(person, good) + b"]"):
+            answer = person.call(method, path, body, headers={"Content-Type": "application/json"})
+            assert_refused(answer, 400, "VALIDATION_ERROR")
+        form = person.call(method, path, data={"userId": person.id, "credits": "5"})
+        assert_refused(form, 400, "VALIDATION_ERROR")
+        upload = person.call(method, path, files={"file": b"{}"})
+        assert_refused(upload, 400, "VALIDATION_ERROR")
+
+
+@pytest.mark.parametrize("route", WITH_BODIES, ids=_route_id)
+def test_a_body_of_a_megabyte_is_refused(service: Stack, person: Person, route: Route) -> None:
+    method, path, good = route
+    with _nothing_moves(service, person):
+        for body in (
+            _text(person, {**good, "padding": "x" * 1_000_000}),
+            _text(person, good) + b" " * 1_000_000,
+            b"[" * 1_000_000,
+            b"\xff" * 1_000_000,
+        ):
+            assert_refused(person.call(method, path, body), 413, "PAYLOAD_TOO_LARGE")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml", "", "x"]
+)
+def test_a_body_is_json_whatever_its_content_type_says(person: Person, content_type: str) -> None:
+    answer = person.call("POST", "credits/check", b'{"credits": 5}', headers={"Content-Type": content_type})
+
+    assert answer.status_code == 200
+
+
+QUERY: dict[str, list[str]] = {
+    "limit": [
+        *("0", "-1", "101", "abc", "", "1.5", "1e1", "NaN", "Infinity", "true", "null", "[]", "0x10", "9" * 300),
+        *("__proto__", "\x00", "１０", "5;5"),
+    ],
+    "page": ["0", "-1", "abc", "", "1.5", "1e1", "NaN", "10001", "9" * 300, "9" * 5000],
+    "cursor": [
+        *("", "garbage!", "AAAA", "%%%", "x" * 5000, "__proto__", "\x00", "ä", "MTIz" * 20, "LTE", "MS41", "4pi6"),
+        *("MjAyNi0wMS0wMVQwMDowMDowMC4wMDBaIw", "MjAyNi0wMS0wMVQwMDowMDowMC4wMDBa"),
+    ],
+    "startDate": [
+        *("", "abc", "0", "2026", "2026-13-01", "2026-02-30", "26-01-01", "2026-01-01T25:00:00Z", "x" * 300, "\x00"),
+        *("2026-01-01T00:00:00+99:00", "NaN", "__proto__", "1795224754", "2026-W01-1", "20260101"),
+    ],
+    "endDate": ["", "abc", "2026-13-01", "0000-00-00", "2026-01-01 to 2026-02-01", "９９９９-01-01"],
+}
+
+LISTS: list[tuple[str, tuple[str, ...]]] = [
+    ("credits/allocations", ("limit", "page", "cursor")),
+    ("credits/allocations/{self}", ("limit", "page", "cursor")),
+    ("credits/ledger", ("limit", "cursor", "startDate", "endDate")),
+    ("credits/ledger/{self}", ("limit", "cursor", "startDate", "endDate")),
+    ("streaming-sessions/active/all", ("limit", "cursor")),
+    ("streaming-sessions/recent", ("limit", "cursor")),
+    ("streaming-sessions/recent/{self}", ("limit", "cursor")),
+]
+
+
+@pytest.mark.parametrize(("path", "names"), LISTS)
+def test_a_bad_query_value_is_refused_by_its_name(
+    service: Stack, person: Person, path: str, names: tuple[str, ...]
+) -> None:
+    with _nothing_moves(service, person):
+        for name in names:
+            for value in QUERY[name]:
+                answer = person.get(path.replace("{self}", person.id), **{name: value})
+                details = assert_refused(answer, 400, "VALIDATION_ERROR")
+                assert [error["field"] for error in details["errors"]] == [name], described(answer)
+
+
+def test_a_cursor_of_another_list_is_refused(person: Person) -> None:
+    for _ in range(2):
+        person.ok("POST", "credits/allocate", {"userId": person.id, "credits": 1})
+        person.open()
+    number = person.ok("GET", "credits/ledger", params={"limit": 1})["nextCursor"]
+    position = person.get(f"streaming-sessions/recent/{person.id}", limit=1).headers["x-next-cursor"]
+
+    for path, names in LISTS:
+        cursor = position if "page" in names or "startDate" in names else number
+        answer = person.get(path.replace("{self}", person.id), cursor=cursor)
+        details = assert_refused(answer, 400, "VALIDATION_ERROR")
+        assert [error["field"] for error in details["errors"]] == ["cursor"]
+
+
+def test_a_cursor_far_beyond_the_list_is_an_empty_or_whole_page(person: Person) -> None:
+    for cursor in ("MA", "OTk5OTk5OTk5OTk5"):  # 0 and 999999999999
+        for path in ("credits/allocations", "credits/ledger"):
+            assert person.get(path, cursor=cursor).status_code == 200
+
+
+def test_pages_end_where_cursors_are_for(person: Person) -> None:
+    assert person.get("credits/allocations", page=100, limit=100).status_code == 200
+    answer = person.get("credits/allocations", page=101, limit=100)
+    assert "cursor" in assert_refused(answer, 400, "VALIDATION_ERROR")["errors"][0]["problem"]
+
+
+def test_a_period_that_ends_before_it_begins_is_refused(person: Person) -> None:
+    answer = person.get("credits/ledger", startDate="2026-02-02", endDate="2026-02-01")
+    assert assert_refused(answer, 400, "VALIDATION_ERROR")["errors"][0]["field"] == "endDate"
+
+
+REMOVALS: list[tuple[str, dict[str, str]]] = [
+    ("userId", {"credits": "5"}),
+    ("userId", {"userId": "", "credits": "5"}),
+    ("userId", {"userId": "a\x00b", "credits": "5"}),
+    ("userId", {"userId": "x" * 255, "credits": "5"}),
+    ("notes", {"userId": "{self}", "credits": "5", "notes": "x" * 1001}),
+    ("credits", {"userId": "{self}"}),
+    *(
+        ("credits", {"userId": "{self}", "credits": credits})
+        for credits in (
+            *(
+                "",
+                "0",
+                "-1",
+                "1.5",
+                "5.0",
+                "1e2",
+                "NaN",
+                "Infinity",
+                "abc",
+                "true",
+                "null",
+                "[]",
+                "{}",
+                "0x10",
+                "9" * 300,
+            ),
+            *("1_000", " 5", "+5", "５", "1000000000001", "__proto__"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("field", "query"), REMOVALS)
+def test_a_removal_by_query_is_as_strict_as_by_body(
+    service: Stack, person: Person, field: str, query: dict[str, str]
+) -> None:
+    params = {name: value.replace("{self}", person.id) for name, value in query.items()}
+    with _nothing_moves(service, person):
+        answer = person.call("DELETE", "credits/remove", params=params)
+        details = assert_refused(answer, 400, "VALIDATION_ERROR")
+        assert [error["field"] for error in details["errors"]] == [field], described(answer)
+
+
+BAD_KEYS: list[bytes] = [b"", b"x" * 129, b"a b", "schlüssel".encode(), "☺".encode(), b"\xff", b"a\tb", b"x" * 5000]
+
+
+@pytest.mark.parametrize("route", COMMANDS, ids=_route_id)
+def test_a_bad_idempotency_key_is_refused(service: Stack, person: Person, route: Route) -> None:
+    method, path, good = route
+    with _nothing_moves(service, person):
+        for key in BAD_KEYS:
+            answer = person.call(method, path, _text(person, good), headers={"Idempotency-Key": key})
+            details = assert_refused(answer, 400, "VALIDATION_ERROR")
+            assert [error["field"] for error in details["errors"]] == ["Idempotency-Key"], key
+
+
+@pytest.mark.parametrize("route", COMMANDS, ids=_route_id)
+def test_what_is_refused_uses_up_no_idempotency_key(service: Stack, person: Person, route: Route) -> None:
+    method, path, good = route
+    headers = {"Idempotency-Key": new_id("key")}
+    with _nothing_moves(service, person):
+        answer = person.call(method, path, _text(person, {**good, "notes": 5}), headers=headers)
+        assert_refused(answer, 400, "VALIDATION_ERROR")
+
+
+PATHS = [
+    "credits/balance",
+    "credits/allocations",
+    "credits/ledger",
+    "streaming-sessions/active",
+    "streaming-sessions/recent",
+]
+BAD_IDS = [
+    *("%00", "a%00b", "%0A", "%1B%5B2J", "%7F", "%ff", "%ED%A0%80", "%C0%AF", "%20", "%25", "%2525", "%E2%98%BA"),
+    *("@", "%40", "a%40b%40c", "prototype", "toString", "null", "[object%20Object]", "x" * 200, "x" * 3000),
+    *(quote(text, safe="") for text in ("<script>alert(1)</script>", "' OR 1=1 --", "a/b", "../../health", "{userId}")),
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_bad_id_in_a_path_is_refused(service: Stack, person: Person, path: str) -> None:
+    with _nothing_moves(service, person):
+        for bad in BAD_IDS:
+            answer = person.get(f"{path}/{bad}")
+            codes = {400: ["VALIDATION_ERROR"], 404: ["USER_NOT_FOUND", "ROUTE_NOT_FOUND"]}
+            assert answer.json()["code"] in codes.get(answer.status_code, []), described(answer)
+            assert_refused(answer, answer.status_code, answer.json()["code"])
+        for nobody in ("__proto__", "constructor", "x" * 200):
+            assert_refused(person.get(f"{path}/{nobody}"), 404, "USER_NOT_FOUND", "User not found")
+        assert_refused(person.get(f"{path}/{'x' * 255}"), 400, "VALIDATION_ERROR")
+
+
+def test_an_odd_query_changes_nothing(person: Person) -> None:
+    for query in ("?", "?&&&", "?=", "?limit", "?%00=%00", "?unknown=1&unknown=2", "?__proto__[limit]=5"):
+        answer = person.call("GET", f"credits/balance{query}")
+        assert answer.status_code == 200, described(answer)

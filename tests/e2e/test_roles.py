@@ -1,0 +1,136 @@
+"""Who may do what: every route for every role, on oneself and on somebody else, cell by cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from tests.e2e.books import items_of
+from tests.e2e.client import MODEL, Person, assert_refused, described, new_id
+
+if TYPE_CHECKING:
+    import httpx
+
+    from local.stack import Stack
+    from tests.e2e.conftest import Mint, People
+
+ROLES = ("user", "supervisor", "admin")
+ADMIN, SUPERVISOR = "Admin access required", "Supervisor access required"
+REFUSALS = {
+    "anybody": dict.fromkeys(ROLES),
+    "supervisors": {"user": SUPERVISOR, "supervisor": None, "admin": None},
+    "administrators": {"user": ADMIN, "supervisor": ADMIN, "admin": None},
+}
+"""With what message each role is refused, if it is."""
+
+
+class Route(NamedTuple):
+    """A route, what it answers, and who may call it about themselves and about somebody else."""
+
+    method: str
+    path: str
+    body: dict[str, Any] | None
+    status: int
+    oneself: str
+    others: str | None = None
+
+
+ROUTES = [
+    Route("GET", "credits/balance", None, 200, "anybody"),
+    Route("GET", "credits/balance/{user}", None, 200, "supervisors", "supervisors"),
+    Route("POST", "credits/check", {"requiredCredits": 1}, 200, "anybody"),
+    Route("POST", "credits/calculate", {"modelId": MODEL, "tokens": 1}, 200, "anybody"),
+    Route("POST", "credits/allocate", {"userId": "{user}", "credits": 1}, 201, "supervisors", "supervisors"),
+    Route("POST", "credits/set", {"userId": "{user}", "credits": 60}, 200, "supervisors", "supervisors"),
+    Route("DELETE", "credits/remove", {"userId": "{user}", "credits": 1}, 200, "supervisors", "supervisors"),
+    Route("DELETE", "credits/remove?userId={user}&credits=1", None, 200, "supervisors", "supervisors"),
+    Route("PUT", "credits/adjust", {"userId": "{user}", "adjustment": 1}, 200, "supervisors", "supervisors"),
+    Route("GET", "credits/allocations", None, 200, "anybody"),
+    Route("GET", "credits/allocations/{user}", None, 200, "anybody", "administrators"),
+    Route("GET", "credits/ledger", None, 200, "anybody"),
+    Route("GET", "credits/ledger/{user}", None, 200, "supervisors", "supervisors"),
+    Route(
+        "POST",
+        "streaming-sessions/initialize",
+        {"sessionId": "{new}", "modelId": MODEL, "estimatedTokens": 1},
+        201,
+        "anybody",
+    ),
+    Route("POST", "streaming-sessions/heartbeat", {"sessionId": "{open}", "tokensGenerated": 1}, 200, "anybody"),
+    Route("POST", "streaming-sessions/finalize", {"sessionId": "{open}", "actualTokens": 1}, 200, "anybody"),
+    Route("POST", "streaming-sessions/abort", {"sessionId": "{open}"}, 200, "anybody"),
+    Route("GET", "streaming-sessions/active", None, 200, "anybody"),
+    Route("GET", "streaming-sessions/active/{user}", None, 200, "anybody", "supervisors"),
+    Route("GET", "streaming-sessions/active/all", None, 200, "administrators"),
+    Route("GET", "streaming-sessions/recent", None, 200, "supervisors"),
+    Route("GET", "streaming-sessions/recent/{user}", None, 200, "supervisors", "supervisors"),
+]
+
+CELLS = [
+    pytest.param(route, role, about, id=f"{role}-{route.method} {route.path}-{about}")
+    for route in ROUTES
+    for role in ROLES
+    for about in ("oneself", "somebody else")
+    if about == "oneself" or route.others
+]
+
+
+@pytest.fixture(scope="module")
+def callers(people: People) -> dict[str, Person]:
+    """Return somebody of each role."""
+    return {role: people(role, credits=100) for role in ROLES}
+
+
+@pytest.fixture(scope="module")
+def somebody(people: People) -> Person:
+    """Return whom they call about."""
+    return people(credits=100)
+
+
+@pytest.mark.parametrize(("route", "role", "about"), CELLS)
+def test_a_route_serves_those_it_is_for(
+    service: Stack, callers: dict[str, Person], somebody: Person, route: Route, role: str, about: str
+) -> None:
+    caller = callers[role]
+    target = caller if about == "oneself" else somebody
+    names = {"{user}": target.id, "{new}": new_id("session")}
+    if route.body and "{open}" in route.body.values():
+        names["{open}"] = caller.open(1)
+    path = route.path.replace("{user}", target.id)
+    body = route.body and {field: names.get(value, value) for field, value in route.body.items()}
+    before = items_of(service, target.id)
+
+    answer = caller.call(route.method, path, body)
+
+    refusal = REFUSALS[route.oneself if about == "oneself" else route.others or ""][role]
+    if refusal is None:
+        assert answer.status_code == route.status, described(answer)
+    else:
+        assert assert_refused(answer, 403, "FORBIDDEN", refusal) == {}
+        assert items_of(service, target.id) == before
+
+
+@pytest.mark.parametrize("role", ["root", "Admin", "", None, 7, ["admin"], {"admin": True}])
+def test_a_role_that_is_none_is_a_users(http: httpx.Client, token: Mint, somebody: Person, role: Any) -> None:
+    user_id = new_id("stranger")
+    stranger = Person(http, user_id, token(user_id, role))
+
+    assert_refused(stranger.get(f"credits/balance/{somebody.id}"), 403, "FORBIDDEN", SUPERVISOR)
+    assert_refused(stranger.get("streaming-sessions/active/all"), 403, "FORBIDDEN", ADMIN)
+
+
+def test_a_refusal_does_not_tell_whether_a_user_exists(callers: dict[str, Person]) -> None:
+    for path in ("credits/balance", "credits/allocations", "credits/ledger", "streaming-sessions/active"):
+        assert_refused(callers["user"].get(f"{path}/nobody-at-all"), 403, "FORBIDDEN")
+
+
+def test_a_new_role_counts_from_the_token_that_has_it(
+    http: httpx.Client, token: Mint, people: People, somebody: Person
+) -> None:
+    person = people()
+    promoted = Person(http, person.id, token(person.id, "supervisor"))
+
+    assert_refused(person.get(f"credits/balance/{somebody.id}"), 403, "FORBIDDEN", SUPERVISOR)
+    assert promoted.get(f"credits/balance/{somebody.id}").status_code == 200
+    assert promoted.balance()["userId"] == person.id
