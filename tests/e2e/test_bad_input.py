@@ -377,6 +377,7 @@ def test_a_bad_id_in_a_path_is_refused(service: Stack, person: Person, path: str
     with _nothing_moves(service, person):
         for bad in BAD_IDS:
             answer = person.get(f"{path}/{bad}")
+            assert answer.is_client_error, described(answer)
             codes = {400: ["VALIDATION_ERROR"], 404: ["USER_NOT_FOUND", "ROUTE_NOT_FOUND"]}
             assert answer.json()["code"] in codes.get(answer.status_code, []), described(answer)
             assert_refused(answer, answer.status_code, answer.json()["code"])

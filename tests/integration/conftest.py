@@ -1,7 +1,7 @@
 """A table of its own for every test, on the local AWS's DynamoDB, which is exact under threads."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import pytest
@@ -52,6 +52,8 @@ def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 class Uncounted:
     """Metrics that nobody reads: Powertools' own gather for one invocation of one thread."""
+
+    metric_set: ClassVar[dict[str, Any]] = {}
 
     def add_metric(self, **_: Any) -> None:
         pass
