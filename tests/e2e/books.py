@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer
@@ -18,10 +19,16 @@ type Item = dict[str, Any]
 _deserialize = TypeDeserializer().deserialize
 
 
+@cache
+def dynamodb(service: Stack) -> Any:
+    """Return the tests' one client of the table: to make one takes longer than any of its calls."""
+    return service.aws.client("dynamodb")
+
+
 def items_of(service: Stack, user_id: str) -> list[Item]:
     """Return everything that the table holds of a user, in the order of its keys."""
     pages = (
-        service.aws.client("dynamodb")
+        dynamodb(service)
         .get_paginator("query")
         .paginate(
             TableName=service.table_name,

@@ -13,7 +13,7 @@ from accounting.settings import DAY
 from accounting.store import wallets
 from accounting.store.table import pack
 from accounting.times import clock, from_iso, iso
-from tests.e2e.books import audited, items_of
+from tests.e2e.books import audited, dynamodb, items_of
 from tests.e2e.client import Person, assert_refused, described, new_id, path_references, references
 
 if TYPE_CHECKING:
@@ -339,7 +339,7 @@ def _with_as_many_lots_as_there_may_be(service: Stack, person: Person) -> None:
     for _ in range(MAX_LOTS):
         wallet = grant(wallet, 1, expires_at=now + DAY, cause=Cause("test", now, allocation_id=new_ulid(now))).wallet
     item = pack(wallets.to_item(wallet))
-    service.aws.client("dynamodb").put_item(TableName=service.table_name, Item=item)
+    dynamodb(service).put_item(TableName=service.table_name, Item=item)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from accounting.settings import DAY
 from accounting.store import prices
 from accounting.store.table import pack
 from accounting.times import clock
-from tests.e2e.books import audited, items_of
+from tests.e2e.books import audited, dynamodb, items_of
 from tests.e2e.client import Person, assert_refused, new_id
 
 if TYPE_CHECKING:
@@ -152,12 +152,12 @@ def test_a_hold_over_two_lots_goes_back_to_both(service: Stack, people: People, 
 
 def _let_lots_expire(service: Stack, person: Person) -> None:
     """Put the end of all that somebody has, in the wallet and in the holds, into the past."""
-    dynamodb, past = service.aws.client("dynamodb"), clock() - DAY
+    past = clock() - DAY
     for item in items_of(service, person.id):
         attribute = {"WALLET": "lots", "SESSION": "slices"}.get(item["sk"].partition("#")[0])
         if attribute:
             parts = [[part, credits, past, grace] for part, credits, _, grace in json.loads(item[attribute])]
-            dynamodb.put_item(TableName=service.table_name, Item=pack({**item, attribute: json.dumps(parts)}))
+            dynamodb(service).put_item(TableName=service.table_name, Item=pack({**item, attribute: json.dumps(parts)}))
 
 
 def test_expired_credits_are_not_there_and_the_next_command_says_so(
@@ -205,7 +205,7 @@ def _price(service: Stack, price_e4: int, *, since: int = 0, until: int | None =
     """Give a model, by default a new one, a price in ten-thousandths."""
     model = model or new_id("model")
     item = pack(prices.to_item(PriceRule(model, price_e4, since, until)))
-    service.aws.client("dynamodb").put_item(TableName=service.table_name, Item=item)
+    dynamodb(service).put_item(TableName=service.table_name, Item=item)
     return model
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from accounting.domain import wallet as ledger
 from accounting.domain.errors import InsufficientCredits
@@ -16,10 +16,11 @@ NOW = 1_800_000_000_000
 HOUR = 3_600_000
 GRACE = 24 * HOUR
 
-CREDITS = st.integers(1, 30)
-HOURS = st.integers(1, 60)
-SKEW = st.sampled_from([0, 0, 0, 5 * HOUR])
-"""By how much the clock that stamps a command may run behind."""
+CREDITS = st.integers(1, 20)
+LIVES = st.sampled_from([1, 2, 3, 20, 60])
+"""How many hours a lot lives: most lots expire while sessions hold them."""
+PASSED = st.sampled_from([0, 0, 0, 2, 4, 23, 25, -5])
+"""Hours since the last command; the clock that stamps a command may also run behind."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,11 @@ class Wallets(RuleBasedStateMachine):
         self.names += 1
         return f"{self.names:06d}"
 
-    def cause(self, skew: int, lot: str | None = None) -> Cause:
-        self.coins.begin(self.now - skew)
-        return Cause("boss", self.now - skew, "", allocation_id=lot)
+    def cause(self, passed: int, lot: str | None = None) -> Cause:
+        at = self.now + passed * HOUR
+        self.now = max(self.now, at)
+        self.coins.begin(at)
+        return Cause("boss", at, "", allocation_id=lot)
 
     def apply(self, decision: Decision) -> None:
         assert decision.wallet.version == self.wallet.version + 1
@@ -103,20 +106,23 @@ class Wallets(RuleBasedStateMachine):
         self.entries += decision.entries
         self.coins.end()
 
-    @rule(hours=st.integers(0, 40))
-    def time_passes(self, hours: int) -> None:
-        self.now += hours * HOUR
+    @initialize(hours=LIVES)
+    def two_sessions_share_a_lot(self, hours: int) -> None:
+        """Begin where expiry and grace matter; chance alone seldom comes there."""
+        self.grant(12, hours, 0, "grant")
+        for session in ("first", "second"):
+            self.open_or_raise(session, 5, 0)
 
-    @rule(credits=CREDITS, hours=HOURS, skew=SKEW, kind=st.sampled_from(["grant", "adjust"]))
-    def grant(self, credits: int, hours: int, skew: int, kind: str) -> None:
-        lot, expires_at = self.name(), self.now - skew + hours * HOUR
-        cause = self.cause(skew, lot)
+    @rule(credits=CREDITS, hours=LIVES, passed=PASSED, kind=st.sampled_from(["grant", "adjust"]))
+    def grant(self, credits: int, hours: int, passed: int, kind: str) -> None:
+        lot, expires_at = self.name(), self.now + (max(0, passed) + hours) * HOUR
+        cause = self.cause(passed, lot)
         self.coins.grant(lot, credits, expires_at)
         self.apply(ledger.grant(self.wallet, credits, expires_at=expires_at, cause=cause, kind=kind))  # type: ignore[arg-type]  # sampled
 
-    @rule(credits=CREDITS, skew=SKEW, kind=st.sampled_from(["remove", "adjust"]))
-    def remove(self, credits: int, skew: int, kind: str) -> None:
-        cause, before = self.cause(skew), self.wallet
+    @rule(credits=CREDITS, passed=PASSED, kind=st.sampled_from(["remove", "adjust"]))
+    def remove(self, credits: int, passed: int, kind: str) -> None:
+        cause, before = self.cause(passed), self.wallet
         try:
             decision = ledger.remove(before, credits, cause=cause, kind=kind)  # type: ignore[arg-type]  # sampled
         except InsufficientCredits:
@@ -125,9 +131,9 @@ class Wallets(RuleBasedStateMachine):
         self.coins.removed += len(self.coins.take(credits))
         return self.apply(decision)
 
-    @rule(credits=CREDITS, skew=SKEW)
-    def charge(self, credits: int, skew: int) -> None:
-        cause = self.cause(skew)
+    @rule(credits=CREDITS, passed=PASSED)
+    def charge(self, credits: int, passed: int) -> None:
+        cause = self.cause(passed)
         try:
             decision = ledger.charge(self.wallet, credits, cause=cause)
         except InsufficientCredits:
@@ -136,10 +142,10 @@ class Wallets(RuleBasedStateMachine):
         self.coins.charged += len(self.coins.take(credits))
         return self.apply(decision)
 
-    @rule(wanted=st.integers(0, 40), hours=HOURS, skew=SKEW)
-    def set_available(self, wanted: int, hours: int, skew: int) -> None:
-        lot, expires_at = self.name(), self.now + hours * HOUR
-        cause = self.cause(skew, lot)
+    @rule(wanted=st.integers(0, 40), hours=LIVES, passed=PASSED)
+    def set_available(self, wanted: int, hours: int, passed: int) -> None:
+        lot, expires_at = self.name(), self.now + (max(0, passed) + hours) * HOUR
+        cause = self.cause(passed, lot)
         self.coins.granted += self.coins.debt
         self.coins.debt = 0
         missing = wanted - len(self.coins.free)
@@ -150,11 +156,13 @@ class Wallets(RuleBasedStateMachine):
         self.apply(ledger.set_available(self.wallet, wanted, expires_at=expires_at, cause=cause))
         assert (self.wallet.available, self.wallet.debt) == (wanted, 0)
 
-    @rule(credits=CREDITS, skew=SKEW, data=st.data())
-    def hold(self, credits: int, skew: int, data: st.DataObject) -> None:
-        """Open a session, or raise the hold of one that is open."""
-        cause = self.cause(skew)
-        session = data.draw(st.sampled_from([*self.sessions, self.name()]))
+    @rule(credits=st.integers(1, 9), passed=PASSED, data=st.data())
+    def hold(self, credits: int, passed: int, data: st.DataObject) -> None:
+        self.open_or_raise(data.draw(st.sampled_from([*self.sessions, self.name()])), credits, passed)
+
+    def open_or_raise(self, session: str, credits: int, passed: int) -> None:
+        """Hold for a new session, or more for one that is open."""
+        cause = self.cause(passed)
         try:
             decision = ledger.hold(self.wallet, credits, cause=cause)
         except InsufficientCredits:
@@ -166,9 +174,9 @@ class Wallets(RuleBasedStateMachine):
         return self.apply(decision)
 
     @precondition(lambda self: self.sessions)
-    @rule(used=st.integers(0, 70), skew=SKEW, data=st.data())
-    def settle(self, used: int, skew: int, data: st.DataObject) -> None:
-        cause = self.cause(skew)
+    @rule(used=st.sampled_from([0, 0, 1, 2, 5, 30, 70]), passed=PASSED, data=st.data())
+    def settle(self, used: int, passed: int, data: st.DataObject) -> None:
+        cause = self.cause(passed)
         session = data.draw(st.sampled_from(sorted(self.sessions)))
         slices = self.sessions.pop(session)
         held = sum(part.credits for part in slices)
@@ -177,9 +185,9 @@ class Wallets(RuleBasedStateMachine):
         assert (decision.refund, decision.overrun) == (max(0, held - used), max(0, used - held))
         self.apply(decision)
 
-    @rule(skew=SKEW)
-    def expire(self, skew: int) -> None:
-        self.take_up_expiry(self.cause(skew))
+    @rule(passed=PASSED)
+    def expire(self, passed: int) -> None:
+        self.take_up_expiry(self.cause(passed))
 
     def take_up_expiry(self, cause: Cause) -> None:
         """Bring the wallet to where a refused command's look at the clock has brought the coins."""
@@ -206,7 +214,7 @@ class Wallets(RuleBasedStateMachine):
 
 
 Wallets.TestCase.settings = settings(
-    max_examples=120,
+    max_examples=200,
     stateful_step_count=40,
     deadline=None,
     database=None,

@@ -1,0 +1,82 @@
+"""A token that runs out while the gateway still remembers it as good, and the headers of every answer."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from accounting.web.caller import CLOCK_LEEWAY_SECONDS
+from tests.e2e.client import MODEL, Person, assert_refused, described, new_id
+from tests.e2e.test_logs import written
+
+if TYPE_CHECKING:
+    import httpx
+
+    from local.stack import Stack
+    from tests.e2e.conftest import Mint, People
+
+ATTEMPTS = 5
+SECURITY_HEADERS = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "strict-transport-security": "max-age=63072000; includeSubDomains",
+}
+
+
+def _about_to_expire(http: httpx.Client, token: Mint) -> tuple[Person, int]:
+    """Return somebody whose token was let in, and the second it runs out; a slow machine may take several."""
+    for _ in range(ATTEMPTS):
+        user_id = new_id("late")
+        expires_at = int(time.time()) - CLOCK_LEEWAY_SECONDS + 2
+        person = Person(http, user_id, token(user_id, exp=expires_at))
+        if person.get("credits/balance").is_success:
+            return person, expires_at + CLOCK_LEEWAY_SECONDS
+    pytest.fail("no token was let in before it ran out")
+
+
+def test_a_token_that_runs_out_in_the_gateways_cache_is_refused(
+    service: Stack, people: People, http: httpx.Client, token: Mint
+) -> None:
+    people()  # so that neither function has to start
+    person, ends_at = _about_to_expire(http, token)
+    time.sleep(max(0.0, ends_at - time.time()) + 0.2)
+    opened = {"sessionId": "late", "modelId": MODEL, "estimatedTokens": 1}
+
+    for answer in (person.get("credits/balance"), person.post("streaming-sessions/initialize", opened)):
+        assert_refused(answer, 401, "TOKEN_EXPIRED", "The access token has expired")
+        assert answer.headers["www-authenticate"] == "Bearer"
+    lines = [line.json() for line in written(service)]
+    asked = [line for line in lines if line.get("message") == "allowed" and line.get("user_id") == person.id]
+    assert len(asked) == 1, "the gateway asked once: it was the functions that refused"
+
+
+def test_a_token_just_inside_the_leeway_is_let_in_and_just_outside_is_not(
+    people: People, http: httpx.Client, token: Mint
+) -> None:
+    people()
+    _about_to_expire(http, token)
+    gone = token(new_id("gone"), exp=int(time.time()) - CLOCK_LEEWAY_SECONDS - 1)
+
+    answer = http.get("/api/credits/balance", headers={"Authorization": f"Bearer {gone}"})
+    assert_refused(answer, 401, "TOKEN_EXPIRED")
+
+
+def test_every_answer_of_a_function_has_the_security_headers(people: People, http: httpx.Client) -> None:
+    user, admin = people(), people("admin")
+    nobodys = {"sessionId": new_id("session"), "actualTokens": 1}
+    answers: dict[int | str, httpx.Response] = {
+        200: user.get("credits/balance"),
+        201: admin.post("credits/allocate", {"userId": user.id, "credits": 1}),
+        400: user.post("credits/check", {}),
+        402: admin.call("DELETE", "credits/remove", {"userId": user.id, "credits": 99}),
+        403: user.get("credits/ledger/somebody"),
+        404: user.post("streaming-sessions/finalize", nobodys),
+        413: user.call("POST", "credits/check", b" " * 100_000),
+        "health": http.get("/api/health"),
+        "bare health": http.get("/health"),
+    }
+    for status, answer in answers.items():
+        assert answer.status_code == (status if isinstance(status, int) else 200), described(answer)
+        assert {name: answer.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS, described(answer)
