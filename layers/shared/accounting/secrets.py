@@ -3,7 +3,7 @@
 import json
 import os
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.parameters import SecretsProvider
@@ -20,17 +20,24 @@ def jwt_secrets(*, refresh: bool) -> list[bytes]:
     ``refresh`` asks for what stands there now, for the case of a rotation a moment ago.
     Raises ValueError when one has less than ``MIN_SECRET_BYTES``, GetParameterError when they can't be read.
     """
-    stored = _read(os.environ["JWT_SECRET_ID"], REFRESHED_AGE_SECONDS if refresh else MAX_AGE_SECONDS)
+    stored = json.loads(_read(os.environ["JWT_SECRET_ID"], refresh=refresh))
     secrets = [value.encode() for value in (stored["current"], stored.get("previous")) if value]
     if not secrets or any(len(secret) < MIN_SECRET_BYTES for secret in secrets):
         raise ValueError(f"a JWT secret has at least {MIN_SECRET_BYTES} bytes")
     return secrets
 
 
-def _read(name: str, max_age: int) -> dict[str, Any]:
-    text = _provider(max_age).get(name, max_age=max_age)
-    stored: dict[str, Any] = json.loads(str(text))
-    return stored
+def internal_key(*, refresh: bool) -> bytes:
+    """The key that the platform's own services send; ``refresh`` as for ``jwt_secrets``.
+
+    Raises GetParameterError when it can't be read.
+    """
+    return _read(os.environ["INTERNAL_API_KEY_ID"], refresh=refresh).encode()
+
+
+def _read(name: str, *, refresh: bool) -> str:
+    max_age = REFRESHED_AGE_SECONDS if refresh else MAX_AGE_SECONDS
+    return str(_provider(max_age).get(name, max_age=max_age))
 
 
 @cache

@@ -5,21 +5,19 @@ from dataclasses import dataclass
 from functools import cache
 
 from accounting import __version__
-
-MINUTE = 60_000
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
+from accounting.times import DAY, HOUR, MINUTE
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Names and durations (milliseconds) that the stack's parameters decide."""
+    """Names, durations (milliseconds) and defaults that the stack's parameters decide."""
 
     table_name: str
     session_timeout: int
     refund_grace: int
     session_retention: int
     usage_retention: int
+    usage_record_deducts: bool
 
 
 @cache
@@ -32,6 +30,7 @@ def settings() -> Settings:
         refund_grace=int(env.get("REFUND_GRACE_HOURS", "24")) * HOUR,
         session_retention=int(env.get("SESSION_RETENTION_DAYS", "90")) * DAY,
         usage_retention=int(env.get("USAGE_RETENTION_DAYS", "400")) * DAY,
+        usage_record_deducts=env.get("USAGE_RECORD_DEDUCTS", "false") == "true",
     )
 
 

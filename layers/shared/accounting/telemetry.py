@@ -1,6 +1,7 @@
 """Logs and metrics: one structured logger, and EMF counters that are written to the log and cost no call."""
 
 import os
+from threading import Lock
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -9,11 +10,14 @@ logger = Logger()
 # The name is also here because without one a flush would raise, after the money has moved.
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "AccountingService"))
 
+_counting = Lock()
+
 
 def count(name: str, value: int = 1) -> None:
     """Add to a counter of this invocation; a zero says nothing and is left out."""
     if value:
-        metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+        with _counting:  # Powertools' metrics are one thread's; the sweeper has several
+            metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
 
 
 def flush() -> None:

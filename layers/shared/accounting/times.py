@@ -3,6 +3,10 @@
 import time
 from datetime import UTC, datetime
 
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
 
 def clock() -> int:
     """Now, in epoch milliseconds."""
@@ -28,3 +32,13 @@ def from_iso(text: str) -> int:
 def day(at: int) -> str:
     """The UTC day of an instant, ``yyyy-mm-dd``."""
     return iso(at)[:10]
+
+
+def day_begin(at: int) -> int:
+    """The first instant of the UTC day of ``at``."""
+    return at - at % DAY
+
+
+def next_day(at: int) -> int:
+    """The first instant of the UTC day after that of ``at``."""
+    return day_begin(at) + DAY

@@ -7,8 +7,8 @@ from typing import Any
 import jwt
 
 from accounting.domain.errors import TokenExpired, TokenInvalid, TokenTypeInvalid
-from accounting.store.users import DEFAULT_ROLE, User
-from accounting.web.caller import CLOCK_LEEWAY_SECONDS, ROLES
+from accounting.store.users import DEFAULT_ROLE, ROLES, User
+from accounting.web.caller import CLOCK_LEEWAY_SECONDS
 
 MAX_SUBJECT = 128
 MAX_EMAIL = 254

@@ -34,31 +34,35 @@ class PayloadTooLarge(AccountingError):
     code = "PAYLOAD_TOO_LARGE"
 
 
-class TokenExpired(AccountingError):
+class NotAuthenticated(AccountingError):
+    """The request does not say, or not truly, who sends it."""
+
+
+class TokenExpired(NotAuthenticated):
     """The caller's token ran out after the gateway had let it pass."""
 
     code = "TOKEN_EXPIRED"
 
 
-class TokenRequired(AccountingError):
+class TokenRequired(NotAuthenticated):
     """The request carries no identity."""
 
     code = "TOKEN_REQUIRED"
 
 
-class TokenInvalid(AccountingError):
+class TokenInvalid(NotAuthenticated):
     """The token is malformed, forged, or lacks a claim."""
 
     code = "TOKEN_INVALID"
 
 
-class TokenTypeInvalid(AccountingError):
+class TokenTypeInvalid(NotAuthenticated):
     """The token is genuine but not an access token."""
 
     code = "TOKEN_TYPE_INVALID"
 
 
-class ApiKeyInvalid(AccountingError):
+class ApiKeyInvalid(NotAuthenticated):
     """The API key does not authenticate."""
 
     code = "API_KEY_INVALID"
@@ -80,6 +84,24 @@ class RouteNotFound(AccountingError):
     """No route has this method and path."""
 
     code = "ROUTE_NOT_FOUND"
+
+
+class ApiKeyNotFound(AccountingError):
+    """The caller has no API key with this id."""
+
+    code = "API_KEY_NOT_FOUND"
+
+
+class PriceNotFound(AccountingError):
+    """The model has no rule with this beginning."""
+
+    code = "PRICE_NOT_FOUND"
+
+
+class TooManyApiKeys(AccountingError):
+    """The caller has as many API keys as a user may have."""
+
+    code = "TOO_MANY_API_KEYS"
 
 
 class InsufficientCredits(AccountingError):

@@ -37,10 +37,20 @@ class PriceRule:
         return self.effective_from <= at and (self.effective_to is None or at < self.effective_to)
 
 
+def rule_in_force(rules: Iterable[PriceRule], at: int) -> PriceRule | None:
+    """The newest of a model's rules that has begun and not ended at ``at``."""
+    return max((rule for rule in rules if rule.in_force(at)), key=lambda rule: rule.effective_from, default=None)
+
+
 def price_in_force(model_id: str, rules: Iterable[PriceRule], at: int) -> int:
-    """The model's ``price_e4`` at ``at``: the newest rule in force, else the documented default."""
-    rule = max((r for r in rules if r.in_force(at)), key=lambda r: r.effective_from, default=None)
-    return rule.price_e4 if rule else DEFAULT_PRICES_E4.get(model_id, DEFAULT_PRICE_E4)
+    """The model's ``price_e4`` at ``at``: that of the rule in force, else its default."""
+    rule = rule_in_force(rules, at)
+    return rule.price_e4 if rule else default_price(model_id)
+
+
+def default_price(model_id: str) -> int:
+    """The documented ``price_e4`` of a model without a rule."""
+    return DEFAULT_PRICES_E4.get(model_id, DEFAULT_PRICE_E4)
 
 
 def credits_for(tokens: int, price_e4: int) -> int:

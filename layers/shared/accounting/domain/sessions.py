@@ -125,6 +125,11 @@ def raised(session: Session, more: Hold, tokens: int, at: int) -> Session:
     )
 
 
+def rescheduled(session: Session, due_at: int) -> Session:
+    """The session, to be looked at again at ``due_at``."""
+    return replace(session, due_at=due_at)
+
+
 def resolved(
     session: Session, settlement: Settlement, *, outcome: Outcome, tokens: int, success: bool, at: int
 ) -> Session:

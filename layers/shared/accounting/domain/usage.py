@@ -1,6 +1,6 @@
-"""What a usage record is. Imports nothing of ours."""
+"""What a usage record is, and sums of records. Imports nothing of ours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 CHAT_SERVICE_PREFIX = "chat"
@@ -23,3 +23,25 @@ class UsageRecord:
     def model_id(self) -> str | None:
         """The model that the record counts for, if it is one of a chat service."""
         return self.operation if self.service.startswith(CHAT_SERVICE_PREFIX) else None
+
+
+@dataclass(slots=True)
+class Sums:
+    """Records and credits in total, and credits by service and by model."""
+
+    records: int = 0
+    credits: int = 0
+    by_service: dict[str, int] = field(default_factory=dict)
+    by_model: dict[str, int] = field(default_factory=dict)
+
+    def add(self, service: str, model: str | None, credits: int) -> None:
+        """Count one record."""
+        self.merge(Sums(1, credits, {service: credits}, {} if model is None else {model: credits}))
+
+    def merge(self, other: "Sums") -> None:
+        """Count what another sum counts."""
+        self.records += other.records
+        self.credits += other.credits
+        for mine, others in ((self.by_service, other.by_service), (self.by_model, other.by_model)):
+            for name, credits in others.items():
+                mine[name] = mine.get(name, 0) + credits

@@ -1,13 +1,16 @@
 """Optimistic writing: decide, write under the condition that nothing moved, decide again on what stands there now."""
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
-from accounting.domain.errors import Contention
+from accounting.domain.errors import Contention, IdempotencyConflict
 from accounting.domain.sessions import Session
 from accounting.domain.wallet import Decision, Wallet
 from accounting.store import entries, wallets
+from accounting.store.idempotency import IdempotencyKey, Record
 from accounting.store.moved import Moved
 from accounting.store.rollups import Names
 from accounting.store.table import Conflict, Write, jitter
@@ -53,6 +56,23 @@ def until_committed[T](step: Callable[[State], T], state: State, reread: Callabl
         if pause:
             time.sleep(pause)
             state = reread()
+
+
+def without_conflict[T](step: Callable[[], T]) -> T:
+    """Run ``step``, which writes one transaction that depends on nothing read, until it gets through.
+
+    Raises Contention when time is up.
+    """
+    nothing = State(Wallet(""))
+    return until_committed(lambda _: step(), nothing, lambda: nothing)
+
+
+def replay(key: IdempotencyKey, record: Record) -> dict[str, Any]:
+    """The first answer to a request. Raises IdempotencyConflict when the key was used for another request."""
+    if record.fingerprint != key.fingerprint:
+        raise IdempotencyConflict("The idempotency key was used for another request", key=key.key)
+    answer: dict[str, Any] = json.loads(record.answer)
+    return answer
 
 
 def ledger_writes(before: Wallet, decision: Decision) -> list[Write]:

@@ -3,20 +3,19 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from accounting.domain import wallet as ledger
-from accounting.domain.errors import AccountingError, IdempotencyConflict
+from accounting.domain.errors import AccountingError
 from accounting.domain.pricing import credits_for
-from accounting.domain.wallet import Cause, Decision, Entry, Lot, Wallet
-from accounting.operations.commit import State, ledger_writes, until_committed
+from accounting.domain.wallet import SYSTEM, Cause, Decision, Entry, Lot, Wallet
+from accounting.operations.commit import State, ledger_writes, replay, until_committed
 from accounting.operations.ids import new_id
-from accounting.settings import DAY
 from accounting.store import allocations, entries, idempotency, prices, users, wallets
 from accounting.store.allocations import Allocation
 from accounting.store.idempotency import IdempotencyKey, Record, Repeated
 from accounting.store.table import transact
 from accounting.telemetry import count
+from accounting.times import DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +119,24 @@ def adjust(request: Request, adjustment: int) -> Change:
     return _command(request, adjustment, decide)
 
 
+def expire(wallet: Wallet, now: int) -> int:
+    """Drop a wallet's expired lots, with their entry: how many credits expired. Raises Contention.
+
+    A wallet that was due for nothing is due again when its next lot expires, if it has one.
+    """
+
+    def step(state: State) -> int:
+        decision = ledger.expire(state.wallet, cause=Cause(SYSTEM, now))
+        if not decision.entries and decision.wallet.due_at == state.wallet.due_at:
+            return 0
+        transact(ledger_writes(state.wallet, decision))
+        expired = decision.wallet.expired - state.wallet.expired
+        count("CreditsExpired", expired)
+        return expired
+
+    return until_committed(step, State(wallet), lambda: State(wallets.get(wallet.user_id)))
+
+
 @dataclass(frozen=True, slots=True)
 class AllocationPage:
     """A page of grants, newest first, and what is left of each in lots; ``next_last`` begins the next page."""
@@ -181,7 +198,7 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
         except AccountingError:
             # The wallet may be what this very request, sent before, made of it.
             if key and (record := idempotency.find(key, now)):
-                return _replay(key, record)
+                return _again(key, record)
             raise
         allocation = _allocation(request, decision, expires_at)
         change = Change(
@@ -201,7 +218,7 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
         try:
             transact(writes)
         except Repeated as repeated:
-            return _replay(repeated.key, repeated.record)
+            return _again(repeated.key, repeated.record)
         count("CreditsGranted", decision.wallet.granted - before.granted)
         count("CreditsRemoved", decision.wallet.removed - before.removed)
         return change
@@ -226,10 +243,7 @@ def _allocation(request: Request, decision: Decision, expires_at: int) -> Alloca
     )
 
 
-def _replay(key: IdempotencyKey, record: Record) -> Change:
-    """The first answer. Raises IdempotencyConflict when the key was used for another request."""
-    if record.fingerprint != key.fingerprint:
-        raise IdempotencyConflict("The idempotency key was used for another request", key=key.key)
-    answer: dict[str, Any] = json.loads(record.answer)
+def _again(key: IdempotencyKey, record: Record) -> Change:
+    answer = replay(key, record)
     allocation = answer.pop("allocation")
     return Change(**answer | {"allocation": allocation and Allocation(**allocation), "replayed": True})

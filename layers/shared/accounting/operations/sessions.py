@@ -12,7 +12,7 @@ from accounting.domain.errors import InsufficientCredits, SessionExists, Session
 from accounting.domain.pricing import affordable_tokens, credits_for, with_buffer
 from accounting.domain.sessions import Outcome, Session
 from accounting.domain.usage import UsageRecord
-from accounting.domain.wallet import Cause
+from accounting.domain.wallet import SYSTEM, Cause
 from accounting.operations.commit import State, ledger_writes, until_committed
 from accounting.operations.ids import new_id
 from accounting.settings import settings
@@ -113,9 +113,30 @@ def abort(user_id: str, session_id: str, tokens: int | None, *, now: int) -> Ans
     return _resolve(user_id, session_id, tokens, outcome="aborted", success=False, now=now)
 
 
-def _resolve(user_id: str, session_id: str, tokens: int | None, *, outcome: Outcome, success: bool, now: int) -> Answer:
-    """End a session: session, wallet, entries, usage record and the day's sums in one transaction."""
+def sweep(session: Session, *, now: int) -> Session | None:
+    """End a session whose last sign of life is too long ago: charge its last heartbeat's tokens, refund the rest.
 
+    One that is alive is looked at again when it will have timed out. Returns it as it ended, None if it did not:
+    whoever else resolves it, only one does. Raises Contention.
+    """
+    timeout = settings().session_timeout
+
+    def step(state: State) -> Session | None:
+        found = state.session
+        if found is None or not found.active:
+            return None
+        if found.last_seen_at + timeout > now:
+            again = streaming.rescheduled(found, found.last_seen_at + timeout)
+            transact([store.replace(found, again, untouched=True)])
+            return None
+        return _end(state, found, found.tokens, outcome="swept", success=False, untouched=True, actor=SYSTEM, now=now)
+
+    return until_committed(
+        step, _read(session.user_id, session.session_id), lambda: _read(session.user_id, session.session_id)
+    )
+
+
+def _resolve(user_id: str, session_id: str, tokens: int | None, *, outcome: Outcome, success: bool, now: int) -> Answer:
     def step(state: State) -> Answer:
         session = state.session
         if session is None:
@@ -123,32 +144,57 @@ def _resolve(user_id: str, session_id: str, tokens: int | None, *, outcome: Outc
         used = session.tokens if tokens is None else tokens
         if session.resolved_by(outcome, used, success):
             return Answer(session, replayed=True)
-        record_id = new_id(now)
-        settlement = ledger.settle(
-            state.wallet,
-            _active(session_id, session).slices,
-            session.cost(used),
-            grace_milliseconds=settings().refund_grace,
-            cause=Cause(user_id, now, session_id=session_id, usage_id=record_id),
+        ended = _end(
+            state,
+            _active(session_id, session),
+            used,
+            outcome=outcome,
+            success=success,
+            untouched=tokens is None,
+            actor=user_id,
+            now=now,
         )
-        ended = streaming.resolved(session, settlement, outcome=outcome, tokens=used, success=success, at=now)
-        record = _usage_record(ended, record_id)
-        transact(
-            [
-                store.replace(session, ended, same_tokens=tokens is None),
-                *ledger_writes(state.wallet, settlement),
-                usage.put(record),
-                rollups.add(record, state.names or rollups.names_of(record)),
-            ]
-        )
-        count("SessionsResolved")
-        count("CreditsSettled", record.credits)
-        count("CreditsRefunded", settlement.refund)
-        count("CreditsOverrun", settlement.overrun)
-        count("CreditsDebt", settlement.debt)
         return Answer(ended)
 
     return until_committed(step, _read(user_id, session_id), lambda: _read(user_id, session_id))
+
+
+def _end(  # noqa: PLR0913 - how a session ended has that many sides
+    state: State,
+    session: Session,
+    tokens: int,
+    *,
+    outcome: Outcome,
+    success: bool,
+    untouched: bool,
+    actor: str,
+    now: int,
+) -> Session:
+    """End an active session: session, wallet, entries, usage record and the day's sums in one transaction."""
+    record_id = new_id(now)
+    settlement = ledger.settle(
+        state.wallet,
+        session.slices,
+        session.cost(tokens),
+        grace_milliseconds=settings().refund_grace,
+        cause=Cause(actor, now, session_id=session.session_id, usage_id=record_id),
+    )
+    ended = streaming.resolved(session, settlement, outcome=outcome, tokens=tokens, success=success, at=now)
+    record = _usage_record(ended, record_id)
+    transact(
+        [
+            store.replace(session, ended, untouched=untouched),
+            *ledger_writes(state.wallet, settlement),
+            usage.put(record),
+            rollups.add(record, state.names or rollups.names_of(record)),
+        ]
+    )
+    count("SessionsResolved")
+    count("CreditsSettled", record.credits)
+    count("CreditsRefunded", settlement.refund)
+    count("CreditsOverrun", settlement.overrun)
+    count("CreditsDebt", settlement.debt)
+    return ended
 
 
 def _raise_hold(user_id: str, session_id: str, tokens: int, now: int) -> Session:
@@ -163,8 +209,8 @@ def _raise_hold(user_id: str, session_id: str, tokens: int, now: int) -> Session
         more = max(cost, wanted) - session.allocated_credits
         hold = ledger.hold(state.wallet, more, cause=Cause(user_id, now, session_id=session_id))
         after = streaming.raised(session, hold, tokens, now)
-        # The same tokens: a heartbeat further on, whose hold could not be raised, must not be undone.
-        transact([store.replace(session, after, same_tokens=True), *ledger_writes(state.wallet, hold)])
+        # Untouched: a heartbeat further on, whose hold could not be raised, must not be undone.
+        transact([store.replace(session, after, untouched=True), *ledger_writes(state.wallet, hold)])
         count("CreditsHeld", more)
         return after
 

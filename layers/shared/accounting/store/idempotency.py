@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from accounting.settings import DAY
 from accounting.store import keys, table
 from accounting.store.table import Item, Write
+from accounting.times import DAY
 
 KEPT = 7 * DAY
 

@@ -81,9 +81,44 @@ def price(model_id: str, effective_from: int) -> Key:
     return {"pk": f"PRICE#{model_id}", "sk": f"FROM#{iso(effective_from)}"}
 
 
+def price_of_all(model_id: str, effective_from: int) -> Key:
+    """Where the price list finds a rule."""
+    return {"kind_pk": "PRICES", "kind_sk": f"{iso(effective_from)}#{model_id}"}
+
+
+def api_key(key_id: str) -> Key:
+    """An API key, by the id that stands in the key itself."""
+    return {"pk": f"KEY#{key_id}", "sk": "KEY"}
+
+
+def api_key_of_owner(user_id: str, key_id: str, created_at: int) -> Key:
+    """Where the owner's API keys are found, in time order."""
+    return {"owner_pk": f"USER#{user_id}", "owner_sk": f"KEY#{iso(created_at)}#{key_id}"}
+
+
+def user_count(role: str, user_id: str) -> Key:
+    """The number of users in the part of a role's list that this user stands in."""
+    return {"pk": "COUNTS", "sk": f"USERS#{role}#{_shard(user_id)}"}
+
+
 def user_in_role(role: str, user_id: str, created_at: int) -> Key:
     """Where the lists of users find one: by role, in order of creation."""
     return {"kind_pk": f"USERS#{role}#{_shard(user_id)}", "kind_sk": f"{iso(created_at)}#{user_id}"}
+
+
+def system_day(day: str, part: int) -> Key:
+    """Everybody's sums of a day, spread over parts."""
+    return {"pk": f"SYSTEM#{day}#{part}", "sk": "SUMS"}
+
+
+def system_user(day: str, user_id: str) -> Key:
+    """One user's sums of a day, for the system's statistics."""
+    return {"pk": f"SYSTEM#{day}#{_shard(user_id)}", "sk": f"USER#{user_id}"}
+
+
+def system_user_rank(day: str, user_id: str, credits: int) -> Key:
+    """Where a day's users are found by their credits."""
+    return {"kind_pk": f"SYSTEMUSERS#{day}#{_shard(user_id)}", "kind_sk": f"{credits:018d}#{user_id}"}
 
 
 def active_session(user_id: str, session_id: str, started_at: int) -> Key:
@@ -112,9 +147,9 @@ def session_due(user_id: str, session_id: str, due_at: int) -> Key:
     }
 
 
-def wallet_due(user_id: str, expires_at: int) -> Key:
-    """When a wallet's first lot expires; only wallets with lots have it."""
-    return {"due_pk": f"DUE#WALLET#{_shard(user_id)}", "due_sk": f"{iso(expires_at)}#{user_id}"}
+def wallet_due(user_id: str, due_at: int) -> Key:
+    """When a wallet is to be looked at for expired lots."""
+    return {"due_pk": f"DUE#WALLET#{_shard(user_id)}", "due_sk": f"{iso(due_at)}#{user_id}"}
 
 
 def active_of_owner(user_id: str) -> list[Range]:
@@ -135,6 +170,52 @@ def active_of_all() -> list[Range]:
 def sessions_of_all() -> list[Range]:
     """Everybody's sessions, in ``by_kind``."""
     return [Range(f"SESSIONS#{shard}", "") for shard in range(SHARDS)]
+
+
+def api_keys_of_owner(user_id: str) -> list[Range]:
+    """A user's API keys, in ``by_owner``."""
+    return [Range(f"USER#{user_id}", "KEY#")]
+
+
+def system_user_ranks(day: str) -> list[Range]:
+    """A day's users by credits, in ``by_kind``."""
+    return [Range(f"SYSTEMUSERS#{day}#{shard}", "") for shard in range(SHARDS)]
+
+
+def ranked_user(key: Key) -> tuple[str, int]:
+    """The user and their credits that a key in a ranking names."""
+    credits, _, user_id = key["kind_sk"].partition("#")
+    return user_id, int(credits)
+
+
+def prices_of_all() -> list[Range]:
+    """Every price rule, in ``by_kind``: there are few, and only administrators write them."""
+    return [Range("PRICES", "")]
+
+
+def users_in_role(role: str) -> list[Range]:
+    """The users in a role, in ``by_kind``."""
+    return [Range(f"USERS#{role}#{shard}", "") for shard in range(SHARDS)]
+
+
+def user_counts(role: str) -> list[Key]:
+    """Every count of a role's users."""
+    return [{"pk": "COUNTS", "sk": f"USERS#{role}#{shard}"} for shard in range(SHARDS)]
+
+
+def wallets_of_all() -> list[str]:
+    """The partitions of ``due`` that hold everybody's wallets with lots."""
+    return [f"DUE#WALLET#{shard}" for shard in range(SHARDS)]
+
+
+def user_in(key: Key) -> str:
+    """Whose item a table key is of."""
+    return key["pk"].removeprefix("USER#")
+
+
+def is_usage(key: Key) -> bool:
+    """Whether a table key is a usage record's."""
+    return key["sk"].startswith("USAGE#")
 
 
 def _shard(name: str) -> int:

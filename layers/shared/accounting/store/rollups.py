@@ -7,13 +7,14 @@ can't grow an item to its limit.
 
 from dataclasses import dataclass
 
-from accounting.domain.usage import UsageRecord
+from accounting.domain.usage import Sums, UsageRecord
 from accounting.store import keys, table
 from accounting.store.moved import Moved
 from accounting.store.table import Item, Write
 from accounting.times import day
 
 MAX_NAMES = 50
+SPREAD = 4
 OTHER = "other"
 
 
@@ -30,7 +31,31 @@ def names_of(record: UsageRecord) -> Names:
     return Names(record.service, record.model_id)
 
 
-def add(record: UsageRecord, names: Names) -> Write:
+def any_spread() -> int:
+    """One of the items that a day may spread over, for writers that would otherwise meet."""
+    return table.any_below(SPREAD)
+
+
+def between(user_id: str, since: int | None, until: int | None) -> list[tuple[str, Sums]]:
+    """The sums of the whole days from ``since`` to before ``until``, both the first instant of a day."""
+    if since is not None and until is not None and since >= until:
+        return []
+    low = keys.day_rollup(user_id, day(since or 0))
+    high = f"DAY#{day(until)}" if until is not None else f"DAY#{keys.AFTER_ALL_TIMES}"
+    return [(item["day"], sums_in(item)) for item in table.query_all(low["pk"], low["sk"], high)]
+
+
+def sums_in(item: Item) -> Sums:
+    """What an item counts."""
+    return Sums(
+        item["records"],
+        item["credits"],
+        {name: item[f"s:{name}:c"] for name in item.get("services", ())},
+        {name: item[f"m:{name}:c"] for name in item.get("models", ())},
+    )
+
+
+def add(record: UsageRecord, names: Names, spread: int = 0) -> Write:
     """Count the record under ``names``; when the day has no room for one, Moved with the ``names`` it has room for."""
     counts = {"#n": "records", "#c": "credits"}
     adds = ["#n :one", "#c :credits"]
@@ -47,10 +72,11 @@ def add(record: UsageRecord, names: Names) -> Write:
             known = f"contains({attribute}, :{prefix})"
             has_room = f"attribute_not_exists({attribute}) OR size({attribute}) < :max"
             conditions.append(f"({known} OR {has_room})")
-    expression = f"ADD {', '.join(adds)}"
+    counts["#day"], values[":day"] = "day", day(record.at)
+    expression = f"ADD {', '.join(adds)} SET #day = :day"
     return Write(
         table.update(
-            keys.day_rollup(record.user_id, day(record.at)),
+            keys.day_rollup(record.user_id, day(record.at), spread),
             expression,
             names=counts,
             values=values,

@@ -5,7 +5,7 @@ writes to no index.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import cast
 
@@ -58,18 +58,20 @@ def open_new(session: Session) -> Write:
     return Write(table.put(to_item(session), condition="attribute_not_exists(pk)"), refused=refused)
 
 
-def replace(before: Session, after: Session, *, same_tokens: bool = False) -> Write:
+def replace(before: Session, after: Session, *, untouched: bool = False) -> Write:
     """Replace an active session, if its hold is as it was read; else Moved with the newer ``session``.
 
-    A heartbeat that only told how far the stream is does not stand in the way, unless ``same_tokens`` asks for it.
+    A heartbeat that only told how far the stream is does not stand in the way, unless the session must be
+    ``untouched``: then its tokens and its last sign of life must be as they were read, too.
     """
     still_active = "#status = :active"
     same_hold = "revision = :revision"
     values: Item = {":active": "active", ":revision": before.revision}
     clauses = [still_active, same_hold]
-    if same_tokens:
-        clauses.append("tokens = :tokens")
-        values[":tokens"] = before.tokens
+    if untouched:
+        no_heartbeat_since = "tokens = :tokens AND last_seen_at = :seen"
+        clauses.append(no_heartbeat_since)
+        values |= {":tokens": before.tokens, ":seen": before.last_seen_at}
     action = table.put(to_item(after), condition=" AND ".join(clauses), values=values, names={"#status": "status"})
 
     def refused(old: Item | None) -> Exception:
@@ -114,6 +116,14 @@ def _touch(
         names={"#status": "status"},
     )
     return done, from_item(item) if item else None
+
+
+def due(now: int) -> Iterator[list[Session]]:
+    """The active sessions that are to be looked at by ``now``, in batches, as they stand in the table."""
+    for part in keys.active_of_all():
+        for found in table.due(part.pk, now):
+            items = table.get_many(found)
+            yield [session for item in items if item and (session := from_item(item)).active]
 
 
 def active_of_user(user_id: str) -> list[Session]:

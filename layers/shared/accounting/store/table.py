@@ -6,10 +6,12 @@ back to the caller, as the error that the refused write carries.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
+from heapq import merge
+from itertools import batched, islice
 from operator import itemgetter
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from accounting.domain.errors import Unavailable
 from accounting.settings import settings
 from accounting.store import keys
 from accounting.store.keys import Key, Range
+from accounting.times import iso
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -27,6 +30,8 @@ type Item = dict[str, Any]
 type Action = dict[str, Any]
 
 MAX_BATCH = 100
+PAGE = 1000
+"""Items a query asks for at once when all are wanted; DynamoDB ends a page at 1 MB."""
 
 THROTTLED = frozenset(
     {
@@ -68,7 +73,7 @@ def client() -> "DynamoDBClient":
             connect_timeout=1,
             read_timeout=3,
             retries={"mode": "standard", "total_max_attempts": 3},
-            max_pool_connections=4,
+            max_pool_connections=16,
         ),
     )
 
@@ -124,47 +129,68 @@ def get_many(wanted: Sequence[Key]) -> list[Item | None]:
 
 def query(pk: str, low: str, high: str, *, limit: int) -> list[Item]:
     """Up to ``limit`` items with ``low <= sk <= high``, strongly consistent, last first."""
-    return _query(("pk", "sk"), pk, low, high, limit, ConsistentRead=True)
+    return list(islice(_query(("pk", "sk"), pk, low, high, limit, ConsistentRead=True), limit))
 
 
-def newest(index: str, ranges: Sequence[Range], *, before: str | None, limit: int) -> tuple[list[Item], str | None]:
-    """A page over several ranges of an index as if they were one, last first: at most ``limit`` keys.
+def query_all(pk: str, low: str, high: str) -> Iterator[Item]:
+    """Every item with ``low <= sk <= high``, strongly consistent, last first, read as they are asked for."""
+    return _query(("pk", "sk"), pk, low, high, PAGE, ConsistentRead=True)
+
+
+def newest(
+    index: str, ranges: Sequence[Range], *, before: str | None, limit: int, skip: int = 0
+) -> tuple[list[Item], str | None]:
+    """A page over several ranges of an index as if they were one, last first: at most ``limit`` keys after ``skip``.
 
     A position is a sort key without its range's prefix: it holds in every range alike, so that an item which moves
     between them is neither lost nor doubled. The second value is where the next page begins, None at the end.
     """
+    page_size = min(MAX_BATCH, skip + limit + 2)
+    merged = merge(*(_positions(index, part, before, page_size) for part in ranges), key=itemgetter(0), reverse=True)
+    # An item that is moving between ranges may stand in two of them for a moment.
+    distinct = {(item["pk"], item["sk"]): (position, item) for position, item in islice(merged, skip + limit + 1)}
+    page = list(distinct.values())[skip:]
+    return [item for _, item in page[:limit]], page[limit - 1][0] if len(page) > limit else None
+
+
+def _positions(index: str, part: Range, before: str | None, page_size: int) -> Iterator[tuple[str, Item]]:
+    """The keys in a range with their positions, last first, read as they are asked for."""
     names = keys.INDEX_KEYS[index]
-    found: dict[tuple[str, str], tuple[str, Item]] = {}
-    for part in ranges:
-        low = part.prefix + keys.BEFORE_ALL_TIMES
-        high = part.prefix + (before or keys.AFTER_ALL_TIMES)
-        # One more for what stands at ``before`` itself, and one to know whether there is a next page.
-        for item in _query(names, part.pk, low, high, limit + 2, IndexName=index):
-            position = item[names[1]].removeprefix(part.prefix)
-            if position != before:
-                found[item["pk"], item["sk"]] = position, item
-    ordered = sorted(found.values(), key=itemgetter(0), reverse=True)
-    page = ordered[:limit]
-    return [item for _, item in page], page[-1][0] if len(ordered) > limit else None
+    low, high = part.prefix + keys.BEFORE_ALL_TIMES, part.prefix + (before or keys.AFTER_ALL_TIMES)
+    for item in _query(names, part.pk, low, high, page_size, IndexName=index):
+        position = item[names[1]].removeprefix(part.prefix)
+        if position != before:
+            yield position, item
 
 
-def _query(names: tuple[str, str], pk: str, low: str, high: str, limit: int, **options: Any) -> list[Item]:
-    items: list[Item] = []
+def due(pk: str, now: int) -> Iterator[list[Key]]:
+    """The table keys of what is due in a partition of ``due`` by ``now``, earliest first, in batches.
+
+    It goes forward only: what is not dealt with is not met again in the same pass.
+    """
+    low, high = keys.BEFORE_ALL_TIMES, iso(now) + keys.AFTER_ALL_TIMES
+    names = keys.INDEX_KEYS[keys.DUE]
+    found = _query(names, pk, low, high, MAX_BATCH, IndexName=keys.DUE, ScanIndexForward=True)
+    for batch in batched(found, MAX_BATCH, strict=False):
+        yield [{"pk": item["pk"], "sk": item["sk"]} for item in batch]
+
+
+def _query(names: tuple[str, str], pk: str, low: str, high: str, page_size: int, **options: Any) -> Iterator[Item]:
     request: dict[str, Any] = {
         "TableName": settings().table_name,
         "KeyConditionExpression": "#pk = :pk AND #sk BETWEEN :low AND :high",
         "ExpressionAttributeNames": {"#pk": names[0], "#sk": names[1]},
         "ExpressionAttributeValues": pack({":pk": pk, ":low": low, ":high": high}),
         "ScanIndexForward": False,
+        "Limit": page_size,
         **options,
     }
-    while len(items) < limit:
-        answer = _call(client().query, **request, Limit=limit - len(items))
-        items += map(unpack, answer["Items"])
+    while True:
+        answer = _call(client().query, **request)
+        yield from map(unpack, answer["Items"])
         if "LastEvaluatedKey" not in answer:
-            break
+            return
         request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-    return items
 
 
 def update_one(
@@ -278,6 +304,11 @@ def _codec() -> tuple[Any, Any]:
 def jitter(longest: float) -> float:
     """A pause in seconds, up to ``longest``. Not from a seed: SnapStart restores every process with the same one."""
     return _random.uniform(0, longest)
+
+
+def any_below(count: int) -> int:
+    """A number from 0, below ``count``."""
+    return _random.randrange(count)
 
 
 def compact(value: Any) -> str:

@@ -1,6 +1,8 @@
 """Usage records, in time order."""
 
 import json
+from collections.abc import Iterator
+from decimal import Decimal
 
 from accounting.domain.usage import UsageRecord
 from accounting.settings import settings
@@ -11,6 +13,30 @@ from accounting.store.table import Item, Write
 def put(record: UsageRecord) -> Write:
     """Add a record; its id was made for it."""
     return Write(table.put(to_item(record), condition="attribute_not_exists(pk)"))
+
+
+def between(user_id: str, since: int, until: int) -> Iterator[UsageRecord]:
+    """Every record with ``since <= at < until``, newest first, read as they are asked for."""
+    low, high = keys.usage(user_id, since, ""), keys.usage(user_id, until, "")
+    for item in table.query_all(low["pk"], low["sk"], high["sk"]):
+        yield from_item(user_id, item)
+
+
+def newest(user_id: str, since: int | None, until: int | None, limit: int) -> list[UsageRecord]:
+    """The newest ``limit`` records with ``since <= at < until``, newest first."""
+    low = keys.usage(user_id, since or 0, "")
+    high = keys.usage(user_id, until, "")["sk"] if until else f"USAGE#{keys.AFTER_ALL_TIMES}"
+    return [from_item(user_id, item) for item in table.query(low["pk"], low["sk"], high, limit=limit)]
+
+
+def is_record(item: Item) -> bool:
+    """Whether an item of the table is a usage record."""
+    return keys.is_usage(item)
+
+
+def from_image(item: Item) -> UsageRecord:
+    """The record of an item as the table's stream has it."""
+    return from_item(keys.user_in(item), {name: int(v) if isinstance(v, Decimal) else v for name, v in item.items()})
 
 
 def to_item(record: UsageRecord) -> Item:

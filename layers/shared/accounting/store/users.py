@@ -9,6 +9,7 @@ from accounting.store import keys, table
 from accounting.store.table import Conflict, Item, Write
 
 DEFAULT_ROLE = "user"
+ROLES = ("user", "supervisor", "admin")
 
 _TRIES = 8
 _LONGEST_PAUSE_SECONDS = 0.1
@@ -59,6 +60,24 @@ def resolve(reference: str) -> tuple[User, Item | None]:
     raise UserNotFound("User not found", user=reference)
 
 
+def newest(role: str | None, *, before: str | None, skip: int, limit: int) -> tuple[list[User], str | None]:
+    """A page of the users, of all roles or one, newest first, and the position that the next page begins before."""
+    ranges = [part for each in _roles(role) for part in keys.users_in_role(each)]
+    found, position = table.newest(keys.BY_KIND, ranges, before=before, skip=skip, limit=limit)
+    items = table.get_many([{"pk": key["pk"], "sk": key["sk"]} for key in found])
+    return [_from_item(item) for item in items if item], position
+
+
+def total(role: str | None) -> int:
+    """How many users there are, of all roles or one."""
+    counts = table.get_many([key for each in _roles(role) for key in keys.user_counts(each)])
+    return sum(item["users"] for item in counts if item)
+
+
+def _roles(role: str | None) -> tuple[str, ...]:
+    return ROLES if role is None else (role,)
+
+
 def sync(described: User, now: int) -> tuple[User, bool]:
     """Find the user, or create or update them as described: the user, and whether they are new.
 
@@ -89,12 +108,24 @@ def _writes(known: User | None, user: User) -> list[Write]:
     unchanged = "updated_at = :seen" if known else "attribute_not_exists(pk)"
     seen = {":seen": known.updated_at} if known else None
     writes = [Write(table.put(_to_item(user), condition=unchanged, values=seen), refused=lambda _: _Raced())]
+    if known is None or known.role != user.role:
+        writes.append(_count(user.role, user.id, 1))
+        if known:
+            writes.append(_count(known.role, user.id, -1))
     old_address = known.email if known else ""
     if user.email and _claims(user):
         writes.append(_claim(user))
     if old_address and old_address.lower() != user.email.lower() and _owns(known, old_address):
         writes.append(_abandon(user, old_address))
     return writes
+
+
+def _count(role: str, user_id: str, change: int) -> Write:
+    return Write(
+        table.update(
+            keys.user_count(role, user_id), "ADD #users :change", values={":change": change}, names={"#users": "users"}
+        )
+    )
 
 
 def _claims(user: User) -> bool:

@@ -1,6 +1,7 @@
 """Wallets: one small item a user, replaced whole under the condition that its version is the one that was read."""
 
 import json
+from collections.abc import Iterator
 from typing import cast
 
 from accounting.domain.wallet import Lot, Wallet
@@ -26,12 +27,20 @@ def put(before: Wallet, after: Wallet) -> Write:
     )
 
 
+def due(now: int) -> Iterator[list[Wallet]]:
+    """The wallets that are to be looked at by ``now``, in batches, as they stand in the table."""
+    for pk in keys.wallets_of_all():
+        for found in table.due(pk, now):
+            items = table.get_many(found)
+            yield [from_item(keys.user_in(key), item) for key, item in zip(found, items, strict=True) if item]
+
+
 def to_item(wallet: Wallet) -> Item:
     """The item. Lots are one JSON text, ``[[id, credits, expiresAt, grace], …]``: no condition looks into them."""
-    due = {} if wallet.next_expiry is None else keys.wallet_due(wallet.user_id, wallet.next_expiry)
+    when_due = {} if wallet.due_at is None else keys.wallet_due(wallet.user_id, wallet.due_at)
     return {
         **keys.wallet(wallet.user_id),
-        **due,
+        **when_due,
         "version": wallet.version,
         "entry_seq": wallet.entry_seq,
         "allocations": wallet.allocations,
@@ -43,6 +52,7 @@ def to_item(wallet: Wallet) -> Item:
         "removed": wallet.removed,
         "expired": wallet.expired,
         "updated_at": wallet.updated_at,
+        "due_at": wallet.due_at,
     }
 
 
@@ -64,4 +74,5 @@ def from_item(user_id: str, item: Item | None) -> Wallet:
         removed=item["removed"],
         expired=item["expired"],
         updated_at=item["updated_at"],
+        due_at=item.get("due_at"),
     )

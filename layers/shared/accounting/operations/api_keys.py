@@ -1,0 +1,59 @@
+"""Making an API key: the only moment at which its secret is known."""
+
+import json
+import secrets
+from dataclasses import asdict, dataclass
+
+from accounting.domain.errors import TooManyApiKeys
+from accounting.operations.commit import replay, without_conflict
+from accounting.operations.ids import new_id
+from accounting.store import api_keys, idempotency
+from accounting.store.api_keys import MAX_PER_USER, ApiKey
+from accounting.store.idempotency import IdempotencyKey, Repeated
+from accounting.store.table import transact
+
+SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new key. ``text`` is what its holder sends; a repeat of the request does not get it again."""
+
+    key: ApiKey
+    text: str | None
+
+
+def create(
+    user_id: str,
+    name: str,
+    permissions: tuple[str, ...],
+    *,
+    expires_at: int | None,
+    now: int,
+    idempotency_key: IdempotencyKey | None,
+) -> Created:
+    """Make a key with 256 random bits of secret. Raises TooManyApiKeys, IdempotencyConflict, Contention."""
+    if len(api_keys.of_owner(user_id)) >= MAX_PER_USER:
+        if idempotency_key and (record := idempotency.find(idempotency_key, now)):
+            return _again(idempotency_key, record)
+        raise TooManyApiKeys(f"At most {MAX_PER_USER} API keys a user", limit=MAX_PER_USER)
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    key = ApiKey(new_id(now), user_id, name, permissions, api_keys.hash_of(secret), now, expires_at)
+    writes = [api_keys.put(key)]
+    if idempotency_key:
+        # All of the answer but the secret, which is nowhere but in the first answer.
+        writes.insert(0, idempotency.put(idempotency_key, json.dumps(asdict(key)), now))
+
+    def step() -> Created:
+        try:
+            transact(writes)
+        except Repeated as repeated:
+            return _again(repeated.key, repeated.record)
+        return Created(key, api_keys.text_of(key.id, secret))
+
+    return without_conflict(step)
+
+
+def _again(key: IdempotencyKey, record: idempotency.Record) -> Created:
+    known = replay(key, record)
+    return Created(ApiKey(**known | {"permissions": tuple(known["permissions"])}), None)

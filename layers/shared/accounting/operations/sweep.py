@@ -1,0 +1,64 @@
+"""The sweep: whatever is due is brought to its end, in bounded batches, until nothing is due or time is up."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from accounting.operations import credits, sessions
+from accounting.store import sessions as session_store
+from accounting.store import wallets as wallet_store
+from accounting.telemetry import count, logger
+
+WORKERS = 8
+"""Of one sweep at once; each waits for the database most of the time."""
+
+
+@dataclass
+class Swept:
+    """What a sweep did."""
+
+    sessions: int = 0
+    wallets: int = 0
+    credits_expired: int = 0
+    failures: int = 0
+    complete: bool = True
+
+
+def sweep(now: int, time_left: Callable[[], bool]) -> Swept:
+    """End stale sessions, then expire lots. ``complete`` is False when time ran out: the next sweep goes on.
+
+    One item's failure is logged and counted, and does not stop the others.
+    """
+    swept = Swept()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for session in _each(
+            pool, session_store.due(now), lambda found: sessions.sweep(found, now=now), swept, time_left
+        ):
+            swept.sessions += session is not None
+        for expired in _each(pool, wallet_store.due(now), lambda found: credits.expire(found, now), swept, time_left):
+            swept.wallets += expired > 0
+            swept.credits_expired += expired
+    count("SessionsSwept", swept.sessions)
+    count("WalletsExpired", swept.wallets)
+    count("SweepFailures", swept.failures)
+    return swept
+
+
+def _each[T, R](
+    pool: ThreadPoolExecutor,
+    batches: Iterator[Sequence[T]],
+    treat: Callable[[T], R],
+    swept: Swept,
+    time_left: Callable[[], bool],
+) -> Iterator[R]:
+    """What ``treat`` makes of every item, a batch at a time while there is time."""
+    for batch in batches:
+        if not time_left():
+            swept.complete = False
+            return
+        for treated in [pool.submit(treat, item) for item in batch]:
+            try:
+                yield treated.result()
+            except Exception:
+                logger.exception("sweep of one item failed")
+                swept.failures += 1

@@ -1,0 +1,130 @@
+"""Usage: recording a billable event, with or without taking its credits, and a user's statistics."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from accounting.domain import wallet as ledger
+from accounting.domain.errors import InsufficientCredits
+from accounting.domain.usage import Sums, UsageRecord
+from accounting.domain.wallet import Cause
+from accounting.operations.commit import State, ledger_writes, replay, until_committed
+from accounting.operations.ids import new_id
+from accounting.store import idempotency, rollups, usage, wallets
+from accounting.store.idempotency import IdempotencyKey, Repeated
+from accounting.store.table import transact
+from accounting.telemetry import count
+from accounting.times import day, day_begin, next_day
+
+RECENT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A record as it was made, and whether its credits were taken."""
+
+    record: UsageRecord
+    deducted: bool
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What is to be recorded; ``deduct`` takes its credits in the same transaction."""
+
+    user_id: str
+    service: str
+    operation: str
+    credits: int
+    metadata: dict[str, Any]
+    deduct: bool
+
+
+def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
+    """Record an event. Raises InsufficientCredits, then nothing is recorded; IdempotencyConflict, Contention."""
+    made = UsageRecord(
+        id=new_id(now),
+        user_id=event.user_id,
+        service=event.service,
+        operation=event.operation,
+        credits=event.credits,
+        at=now,
+        metadata=event.metadata,
+    )
+    deducts = event.deduct and event.credits > 0
+    # Records without a deduction do not queue at the wallet, and so not at one rollup either.
+    spread = 0 if deducts else rollups.any_spread()
+
+    def step(state: State) -> Recorded:
+        writes = [usage.put(made), rollups.add(made, state.names or rollups.names_of(made), spread)]
+        if deducts:
+            cause = Cause(event.user_id, now, usage_id=made.id)
+            try:
+                decision = ledger.charge(state.wallet, event.credits, cause=cause)
+            except InsufficientCredits:
+                # The wallet may be what this very request, sent before, made of it.
+                if key and (known := idempotency.find(key, now)):
+                    return _again(key, known)
+                raise
+            writes = [*ledger_writes(state.wallet, decision), *writes]
+        answer = Recorded(made, deducts)
+        if key:
+            writes.insert(0, idempotency.put(key, json.dumps(asdict(answer)), now))
+        try:
+            transact(writes)
+        except Repeated as repeated:
+            return _again(repeated.key, repeated.record)
+        count("UsageRecorded")
+        count("CreditsCharged", event.credits if deducts else 0)
+        return answer
+
+    def read() -> State:
+        return State(wallets.get(event.user_id) if deducts else wallets.from_item(event.user_id, None))
+
+    return until_committed(step, read(), read)
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """A user's sums over a range of time, by service, UTC day and model, and the newest records in it."""
+
+    sums: Sums
+    by_day: dict[str, int]
+    recent: list[UsageRecord]
+
+
+def statistics(user_id: str, since: int | None, until: int | None) -> Statistics:
+    """The statistics of ``since <= at < until`` (epoch milliseconds).
+
+    Whole days are read as their sums; the two days that the range cuts are counted from their records.
+    """
+    days: list[tuple[str, Sums]] = []
+    first = None if since is None else (since if since == day_begin(since) else next_day(since))
+    last = None if until is None else day_begin(until)
+    if since is not None and until is not None and first is not None and last is not None and first > last:
+        days += _counted(usage.between(user_id, since, until))
+    else:
+        days += rollups.between(user_id, first, last)
+        if since is not None and first is not None and since < first:
+            days += _counted(usage.between(user_id, since, first))
+        if until is not None and last is not None and last < until:
+            days += _counted(usage.between(user_id, last, until))
+    by_day: dict[str, int] = {}
+    total = Sums()
+    for name, sums in days:
+        total.merge(sums)
+        by_day[name] = by_day.get(name, 0) + sums.credits
+    return Statistics(total, dict(sorted(by_day.items())), usage.newest(user_id, since, until, RECENT))
+
+
+def _counted(records: Iterable[UsageRecord]) -> list[tuple[str, Sums]]:
+    counted: dict[str, Sums] = {}
+    for known in records:
+        counted.setdefault(day(known.at), Sums()).add(known.service, known.model_id, known.credits)
+    return list(counted.items())
+
+
+def _again(key: IdempotencyKey, known: idempotency.Record) -> Recorded:
+    answer = replay(key, known)
+    return Recorded(UsageRecord(**answer["record"]), answer["deducted"], replayed=True)

@@ -1,0 +1,191 @@
+"""API keys: who they speak for and what they may do. Of a key's secret only the SHA-256 is stored."""
+
+import hashlib
+import hmac
+import json
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from accounting.domain.errors import ApiKeyNotFound
+from accounting.store import keys, table
+from accounting.store.table import Item, Write
+from accounting.times import MINUTE
+
+PREFIX = "acct"
+MAX_PER_USER = 100
+CACHE_SECONDS = 30
+MAX_CACHED = 1000
+
+_cache: dict[str, tuple[float, "ApiKey | None"]] = {}
+
+type Refusal = Literal["NOT_FOUND", "DISABLED", "EXPIRED"]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as it is stored; times are epoch milliseconds. A revoked one stays so."""
+
+    id: str
+    user_id: str
+    name: str
+    permissions: tuple[str, ...]
+    secret_hash: str
+    created_at: int
+    expires_at: int | None = None
+    last_used_at: int | None = None
+    enabled: bool = True
+    revoked: bool = False
+
+    @property
+    def active(self) -> bool:
+        """Whether the owner lets it be used."""
+        return self.enabled and not self.revoked
+
+    def refusal(self, now: int) -> Refusal | None:
+        """Why the key may not be used at ``now``, if it may not."""
+        if not self.active:
+            return "DISABLED"
+        return "EXPIRED" if self.expires_at is not None and self.expires_at <= now else None
+
+
+def text_of(key_id: str, secret: str) -> str:
+    """The key as its holder sends it."""
+    return f"{PREFIX}_{key_id}_{secret}"
+
+
+def hash_of(secret: str) -> str:
+    """What is stored of a secret. It has 256 random bits: a slow hash would protect nothing more."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def put(key: ApiKey) -> Write:
+    """Add a key; its id was made for it."""
+    return Write(table.put(to_item(key), condition="attribute_not_exists(pk)"))
+
+
+def find(key_id: str) -> ApiKey | None:
+    """The key with this id."""
+    item = table.get(keys.api_key(key_id))
+    return from_item(item) if item else None
+
+
+def find_cached(key_id: str) -> ApiKey | None:
+    """As ``find``, by an answer at most ``CACHE_SECONDS`` old: that is how long a revoked key may still work."""
+    known = _cache.get(key_id)
+    if known is None or known[0] <= time.monotonic():
+        if len(_cache) >= MAX_CACHED:
+            _cache.clear()
+        known = (time.monotonic() + CACHE_SECONDS, find(key_id))
+        _cache[key_id] = known
+    return known[1]
+
+
+def verify(text: str, now: int) -> tuple[ApiKey | None, Refusal | None]:
+    """The key that a text is, and why it may not be used, if so; by an answer at most ``CACHE_SECONDS`` old."""
+    prefix, _, rest = text.partition("_")
+    key_id, _, secret = rest.partition("_")
+    if prefix != PREFIX or not (key_id.isascii() and key_id.isalnum() and len(key_id) <= 26 and secret):
+        return None, "NOT_FOUND"
+    key = find_cached(key_id)
+    if key is None or not hmac.compare_digest(key.secret_hash, hash_of(secret)):
+        return None, "NOT_FOUND"
+    return key, key.refusal(now)
+
+
+def note_use(key: ApiKey, now: int) -> None:
+    """Remember that the key was used, at most once a minute."""
+    if key.last_used_at is not None and key.last_used_at > now - MINUTE:
+        return
+    table.update_one(
+        keys.api_key(key.id),
+        "SET last_used_at = :now",
+        condition="attribute_exists(#pk) AND (attribute_not_exists(last_used_at) OR last_used_at <= :before)",
+        values={":now": now, ":before": now - MINUTE},
+        names={"#pk": "pk"},
+    )
+    forget(key.id)
+
+
+def of_owner(user_id: str) -> list[ApiKey]:
+    """The user's keys, newest first."""
+    found, _ = table.newest(keys.BY_OWNER, keys.api_keys_of_owner(user_id), before=None, limit=MAX_PER_USER)
+    items = table.get_many([{"pk": key["pk"], "sk": key["sk"]} for key in found])
+    return [from_item(item) for item in items if item]
+
+
+def change(
+    key_id: str,
+    owner: str,
+    *,
+    name: str | None = None,
+    permissions: tuple[str, ...] | None = None,
+    enabled: bool | None = None,
+    revoked: bool | None = None,
+) -> ApiKey:
+    """Change what is given of the owner's key. Raises ApiKeyNotFound, of another's key too."""
+    changes: Item = {
+        "name": name,
+        "permissions": None if permissions is None else json.dumps(permissions),
+        "enabled": enabled,
+        "revoked": revoked,
+    }
+    given = {field: value for field, value in changes.items() if value is not None}
+    done, item = table.update_one(
+        keys.api_key(key_id),
+        "SET " + ", ".join(f"#{field} = :{field}" for field in given),
+        condition="user_id = :owner",
+        values={":owner": owner, **{f":{field}": value for field, value in given.items()}},
+        names={f"#{field}": field for field in given},
+    )
+    if not done or item is None:
+        raise ApiKeyNotFound("API key not found", id=key_id)
+    forget(key_id)
+    return from_item(item)
+
+
+def delete(key_id: str, owner: str) -> None:
+    """Delete the owner's key. Raises ApiKeyNotFound, of another's key too."""
+    refused = ApiKeyNotFound("API key not found", id=key_id)
+    action = table.delete(keys.api_key(key_id), condition="user_id = :owner", values={":owner": owner})
+    table.transact([Write(action, refused=lambda _: refused)])
+    forget(key_id)
+
+
+def forget(key_id: str) -> None:
+    """Drop what this process remembers of a key."""
+    _cache.pop(key_id, None)
+
+
+def to_item(key: ApiKey) -> Item:
+    """The item; permissions are one JSON text."""
+    return {
+        **keys.api_key(key.id),
+        **keys.api_key_of_owner(key.user_id, key.id, key.created_at),
+        "id": key.id,
+        "user_id": key.user_id,
+        "name": key.name,
+        "permissions": json.dumps(key.permissions),
+        "secret_hash": key.secret_hash,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "last_used_at": key.last_used_at,
+        "enabled": key.enabled,
+        "revoked": key.revoked,
+    }
+
+
+def from_item(item: Item) -> ApiKey:
+    """The key of an item."""
+    return ApiKey(
+        id=item["id"],
+        user_id=item["user_id"],
+        name=item["name"],
+        permissions=tuple(json.loads(item["permissions"])),
+        secret_hash=item["secret_hash"],
+        created_at=item["created_at"],
+        expires_at=item.get("expires_at"),
+        last_used_at=item.get("last_used_at"),
+        enabled=item["enabled"],
+        revoked=item["revoked"],
+    )
