@@ -1,7 +1,6 @@
-"""The gateway's authorizer: who is this token's user? It finds or creates them, and answers for the whole stage.
+"""The gateway's authorizer: who sends this token or API key? It finds or creates a token's user.
 
-It denies for one reason only: the request is not authenticated. What a caller may do is the functions' business. A
-denial carries ``code`` and ``message``, which the gateway puts into its 401.
+It denies for one reason only: the request is not authenticated. What a caller may do is the functions' business.
 """
 
 from typing import Any
@@ -9,11 +8,12 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from accounting.domain.errors import AccountingError, TokenInvalid
+from accounting.domain.errors import ApiKeyInvalid, NotAuthenticated, TokenInvalid
 from accounting.secrets import jwt_secrets
-from accounting.store import users
+from accounting.store import api_keys, users
 from accounting.times import clock
-from accounting.tokens import Claims, verify
+from accounting.tokens import verify
+from accounting.web.policy import allow, deny
 
 logger = Logger()
 
@@ -24,36 +24,32 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
 
     A fault (no secret, no table) is raised: the gateway answers 503 and caches nothing.
     """
-    now = clock()
+    scheme, _, credential = event.get("authorizationToken", "").partition(" ")
     try:
-        claims = _authenticate(event.get("authorizationToken", ""))
-    except AccountingError as refusal:
+        context = _authenticated(scheme.lower(), credential.strip(), clock())
+    except NotAuthenticated as refusal:
         logger.info("denied", code=refusal.code)
-        return _policy(event, "Deny", "anonymous", {"code": refusal.code, "message": refusal.message})
-    user, created = users.sync(claims.user, now)
-    logger.info("allowed", user_id=user.id, role=claims.user.role, is_new=created)
-    context = {
-        "userId": user.id,
-        "email": claims.user.email,
-        "role": claims.user.role,
-        "exp": claims.expires_at,
-    }
-    return _policy(event, "Allow", user.id, context)
+        return deny(event, refusal)
+    logger.info("allowed", user_id=context["userId"], role=context["role"])
+    return allow(event, context["userId"], context)
 
 
-def _authenticate(authorization: str) -> Claims:
-    scheme, _, token = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise TokenInvalid("The Authorization header must be: Bearer <token>")
-    return verify(token.strip(), jwt_secrets)
-
-
-def _policy(event: dict[str, Any], effect: str, principal: str, context: dict[str, Any]) -> dict[str, Any]:
-    """A policy on every route of the stage: the gateway caches it for the token, whatever it asks for next."""
-    api, stage = event["methodArn"].split("/")[:2]
-    statement = {"Action": "execute-api:Invoke", "Effect": effect, "Resource": f"{api}/{stage}/*"}
-    return {
-        "principalId": principal,
-        "policyDocument": {"Version": "2012-10-17", "Statement": [statement]},
-        "context": context,
-    }
+def _authenticated(scheme: str, credential: str, now: int) -> dict[str, Any]:
+    """What the functions need to know of the caller. Raises NotAuthenticated."""
+    if scheme == "bearer" and credential:
+        claims = verify(credential, jwt_secrets)
+        users.sync(claims.user, now)
+        described = claims.user
+        return {
+            "userId": described.id,
+            "email": described.email,
+            "role": described.role,
+            "exp": claims.expires_at,
+        }
+    if scheme == "apikey" and credential:
+        key, refusal = api_keys.verify(credential, now)
+        if key is None or refusal:
+            raise ApiKeyInvalid("The API key is invalid")
+        api_keys.note_use(key, now)
+        return {"userId": key.user_id, "role": "user", "apiKeyId": key.id}
+    raise TokenInvalid("The Authorization header must be: Bearer <token>, or ApiKey <key>")

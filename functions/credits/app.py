@@ -270,7 +270,7 @@ class LedgerView(ResponseModel):
 @api.get("/api/credits/balance")
 def own_balance() -> BalanceView:
     """What the caller can spend now."""
-    return BalanceView.of(operations.balance(api.caller().user_id, clock()))
+    return BalanceView.of(operations.balance(api.caller("credits:read").user_id, clock()))
 
 
 @api.get("/api/credits/balance/<user_id>")
@@ -283,7 +283,7 @@ def balance_of(user_id: UserInPath) -> BalanceView:
 @api.post("/api/credits/check")
 def check(body: Check) -> CheckView:
     """Whether the caller's balance covers an amount; it holds nothing."""
-    balance = operations.balance(api.caller().user_id, clock())
+    balance = operations.balance(api.caller("credits:read").user_id, clock())
     sufficient = balance.available >= body.required_credits
     return CheckView(
         sufficient=sufficient,
@@ -296,6 +296,7 @@ def check(body: Check) -> CheckView:
 @api.post("/api/credits/calculate")
 def calculate(body: Calculate) -> CalculateView:
     """What tokens of a model cost now."""
+    api.caller("credits:read")
     credits, price_e4 = operations.cost(body.model_id, body.tokens, clock())
     return CalculateView(
         model_id=body.model_id,
@@ -364,7 +365,7 @@ def adjust(body: Adjust) -> AdjustView:
 @api.get("/api/credits/allocations")
 def own_allocations(page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> AllocationsView:
     """The caller's grants, newest first."""
-    return _allocations(api.caller().user_id, page, limit, cursor)
+    return _allocations(api.caller("credits:read").user_id, page, limit, cursor)
 
 
 @api.get("/api/credits/allocations/<user_id>")
@@ -372,7 +373,7 @@ def allocations_of(
     user_id: UserInPath, page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> AllocationsView:
     """A user's grants, newest first."""
-    caller = api.caller()
+    caller = api.caller("credits:read")
     if caller.is_self(user_id):
         user_id = caller.user_id  # the address may have moved to somebody else since the token was made
     else:
@@ -388,7 +389,7 @@ def own_ledger(
     end_date: EndDate = None,
 ) -> LedgerView:
     """The caller's ledger, newest first."""
-    return _ledger(api.caller().user_id, limit, cursor, start_date, end_date)
+    return _ledger(api.caller("credits:read").user_id, limit, cursor, start_date, end_date)
 
 
 @api.get("/api/credits/ledger/<user_id>")

@@ -8,7 +8,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from accounting.settings import service_version
 from accounting.times import clock, iso
-from accounting.web.headers import SECURITY_HEADERS
+from accounting.web.headers import headers
 
 logger = Logger()
 
@@ -25,6 +25,6 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     }
     return {
         "statusCode": 200,
-        "headers": {"Content-Type": "application/json", **SECURITY_HEADERS},
+        "headers": {"Content-Type": "application/json", **headers()},
         "body": json.dumps(body),
     }

@@ -141,7 +141,7 @@ class SessionView(ResponseModel):
 def initialize(body: Initialize) -> tuple[InitializeView, int]:
     """Hold the buffered estimate of a stream; a repeat answers 200 as the first time did."""
     answer = operations.initialize(
-        api.caller().user_id, body.session_id, body.model_id, body.estimated_tokens, now=clock()
+        api.caller("sessions:write").user_id, body.session_id, body.model_id, body.estimated_tokens, now=clock()
     )
     session = answer.session
     view = InitializeView(
@@ -158,7 +158,9 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
 @api.post("/api/streaming-sessions/heartbeat")
 def heartbeat(body: Heartbeat) -> HeartbeatView:
     """Note how far the stream is, and raise the hold when it no longer fits."""
-    session = operations.heartbeat(api.caller().user_id, body.session_id, body.tokens_generated, now=clock())
+    session = operations.heartbeat(
+        api.caller("sessions:write").user_id, body.session_id, body.tokens_generated, now=clock()
+    )
     return HeartbeatView(
         session_id=session.session_id,
         tokens_generated=session.tokens,
@@ -171,7 +173,7 @@ def heartbeat(body: Heartbeat) -> HeartbeatView:
 def finalize(body: Finalize) -> FinalizeView:
     """Charge what was really used and give the rest of the hold back."""
     answer = operations.finalize(
-        api.caller().user_id, body.session_id, body.actual_tokens, success=body.success, now=clock()
+        api.caller("sessions:write").user_id, body.session_id, body.actual_tokens, success=body.success, now=clock()
     )
     session, settled = answer.session, answer.session.settled
     return FinalizeView(
@@ -189,7 +191,7 @@ def finalize(body: Finalize) -> FinalizeView:
 @api.post("/api/streaming-sessions/abort")
 def abort(body: Abort) -> AbortView:
     """Charge what was generated until the stream was given up, and give the rest of the hold back."""
-    answer = operations.abort(api.caller().user_id, body.session_id, body.tokens_generated, now=clock())
+    answer = operations.abort(api.caller("sessions:write").user_id, body.session_id, body.tokens_generated, now=clock())
     settled = answer.session.settled
     return AbortView(
         session_id=answer.session.session_id,
@@ -205,7 +207,7 @@ def abort(body: Abort) -> AbortView:
 @api.get("/api/streaming-sessions/active")
 def own_active() -> list[SessionView]:
     """The caller's active sessions, newest first."""
-    return _views(store.active_of_user(api.caller().user_id))
+    return _views(store.active_of_user(api.caller("sessions:write").user_id))
 
 
 @api.get("/api/streaming-sessions/active/all")
@@ -218,7 +220,7 @@ def all_active(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[Sess
 @api.get("/api/streaming-sessions/active/<user_id>")
 def active_of(user_id: UserInPath) -> list[SessionView]:
     """A user's active sessions, newest first."""
-    caller = api.caller()
+    caller = api.caller("sessions:write")
     if caller.is_self(user_id):
         user_id = caller.user_id  # the address may have moved to somebody else since the token was made
     else:

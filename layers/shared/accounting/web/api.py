@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -19,8 +20,8 @@ from pydantic.alias_generators import to_camel
 from accounting.domain.errors import AccountingError, Invalid, PayloadTooLarge, RouteNotFound
 from accounting.telemetry import flush, logger
 from accounting.times import clock
-from accounting.web.caller import Caller, caller_of
-from accounting.web.headers import SECURITY_HEADERS
+from accounting.web.caller import Caller, Permission, caller_of
+from accounting.web.headers import headers
 
 STATUSES = {
     "VALIDATION_ERROR": HTTPStatus.BAD_REQUEST,
@@ -33,10 +34,13 @@ STATUSES = {
     "FORBIDDEN": HTTPStatus.FORBIDDEN,
     "USER_NOT_FOUND": HTTPStatus.NOT_FOUND,
     "SESSION_NOT_ACTIVE": HTTPStatus.NOT_FOUND,
+    "API_KEY_NOT_FOUND": HTTPStatus.NOT_FOUND,
+    "PRICE_NOT_FOUND": HTTPStatus.NOT_FOUND,
     "ROUTE_NOT_FOUND": HTTPStatus.NOT_FOUND,
     "SESSION_EXISTS": HTTPStatus.CONFLICT,
     "IDEMPOTENCY_CONFLICT": HTTPStatus.CONFLICT,
     "TOO_MANY_ALLOCATIONS": HTTPStatus.CONFLICT,
+    "TOO_MANY_API_KEYS": HTTPStatus.CONFLICT,
     "PAYLOAD_TOO_LARGE": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "INTERNAL_ERROR": HTTPStatus.INTERNAL_SERVER_ERROR,
     "CONTENTION": HTTPStatus.SERVICE_UNAVAILABLE,
@@ -65,13 +69,18 @@ class Api(APIGatewayRestResolver):
         A body is JSON whatever its content type says: curl's default names a form. The path is the gateway's route
         with its parameters quoted again, so that an id may contain what divides paths.
         """
-        headers = {name: value for name, value in (event["headers"] or {}).items() if name.lower() != "content-type"}
-        answer: dict[str, Any] = super().resolve({**event, "headers": headers, "path": _quoted_path(event)}, context)
+        sent = {name: value for name, value in (event["headers"] or {}).items() if name.lower() != "content-type"}
+        answer: dict[str, Any] = super().resolve({**event, "headers": sent, "path": _quoted_path(event)}, context)
         return answer
 
-    def caller(self) -> Caller:
-        """Who sent the request at hand. Raises TokenRequired, TokenExpired."""
-        return caller_of(self.current_event.request_context.get("authorizer") or {}, clock())
+    def caller(self, permission: Permission | None = None) -> Caller:
+        """Who sent the request at hand, with a token or with an API key that has ``permission``.
+
+        Raises TokenRequired, TokenExpired, ApiKeyInvalid, Forbidden.
+        """
+        caller = caller_of(self.current_event.request_context.get("authorizer") or {}, clock())
+        caller.require_permission(permission)
+        return caller
 
     def add_header(self, name: str, value: str) -> None:
         """Give the answer to the request at hand a header."""
@@ -114,7 +123,7 @@ class Api(APIGatewayRestResolver):
             status_code=status,
             content_type=content_types.APPLICATION_JSON,
             body=json.dumps(body),
-            headers=dict(SECURITY_HEADERS),
+            headers=dict(headers()),
         )
 
 
@@ -148,7 +157,7 @@ def _quoted_path(event: Mapping[str, Any]) -> str:
 
 def _with_headers(app: Api, next_middleware: NextMiddleware) -> Response[Any]:
     response: Response[Any] = next_middleware(app)
-    response.headers.update(SECURITY_HEADERS)
+    response.headers.update(headers())
     response.headers.update(app.context.get(_EXTRA_HEADERS, {}))
     return response
 
@@ -163,12 +172,13 @@ def _field_name(location: tuple[Any, ...]) -> str:
 def _strict_json(text: str) -> Any:
     """A JSON object as RFC 8259 has it, of a size that a request of the contract can have; ``null`` is no body.
 
-    Raises Invalid for anything else: NaN, Infinity, numbers of thousands of digits, nesting without end.
+    Fractions are read as they are written, for prices. Raises PayloadTooLarge, and Invalid for anything else: NaN,
+    Infinity, numbers of thousands of digits, nesting without end.
     """
     if len(text.encode(errors="replace")) > MAX_BODY_BYTES:
         raise PayloadTooLarge(f"A body has at most {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
     try:
-        body = json.loads(text, parse_constant=_no_such_constant)
+        body = json.loads(text, parse_constant=_no_such_constant, parse_float=Decimal)
     except (ValueError, RecursionError) as error:
         raise Invalid("The body is not valid JSON") from error
     # Powertools would take an array of one object for the object.

@@ -2,22 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
-from accounting.domain.errors import Forbidden, TokenExpired, TokenRequired
+from accounting.domain.errors import ApiKeyInvalid, Forbidden, TokenExpired, TokenRequired
+from accounting.store import api_keys
 
 CLOCK_LEEWAY_SECONDS = 30
-ROLES = ("user", "supervisor", "admin")
+
+type Permission = Literal["credits:read", "sessions:write", "usage:read", "usage:write"]
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated user with the role that their token gives."""
+    """An authenticated user with the role that their token gives; ``permissions`` are an API key's, None of a token."""
 
     user_id: str
     email: str
     role: str
+    permissions: tuple[str, ...] | None = None
 
     @property
     def supervises(self) -> bool:
@@ -34,6 +37,15 @@ class Caller:
         if self.role != "admin":
             raise Forbidden("Admin access required")
 
+    def require_permission(self, permission: Permission | None) -> None:
+        """Raise Forbidden unless the caller has a token, or an API key with this permission."""
+        if self.permissions is None:
+            return
+        if permission is None:
+            raise Forbidden("An access token is required here, not an API key")
+        if permission not in self.permissions:
+            raise Forbidden(f"The API key lacks the permission {permission}", permission=permission)
+
     def is_self(self, reference: str) -> bool:
         """Whether an id or e-mail address (URL-encoded or not) means the caller, as far as the token tells."""
         addresses = (reference.lower(), unquote(reference).lower())
@@ -43,12 +55,18 @@ class Caller:
 def caller_of(authorizer: Mapping[str, Any], now: int) -> Caller:
     """The caller of a request, from the authorizer's context (every value of it is a text) at ``now``.
 
-    The gateway caches the authorizer's answer, so that a token may have expired since. Raises TokenRequired without
-    an identity and TokenExpired.
+    The gateway caches the authorizer's answer, so that a token may have expired since, and a key been revoked.
+    Raises TokenRequired without an identity, TokenExpired and ApiKeyInvalid.
     """
-    user_id = authorizer.get("userId")
+    user_id = str(authorizer.get("userId") or "")
     if not user_id:
         raise TokenRequired("An access token is required")
+    key_id = authorizer.get("apiKeyId")
+    if key_id:
+        key = api_keys.find_cached(str(key_id))
+        if key is None or key.user_id != user_id or key.refusal(now):
+            raise ApiKeyInvalid("The API key is invalid")
+        return Caller(user_id, "", "user", key.permissions)
     if now // 1000 >= int(authorizer["exp"]) + CLOCK_LEEWAY_SECONDS:
         raise TokenExpired("The access token has expired")
-    return Caller(str(user_id), str(authorizer.get("email", "")), str(authorizer.get("role", "user")))
+    return Caller(user_id, str(authorizer.get("email", "")), str(authorizer.get("role", "user")))

@@ -1,7 +1,25 @@
-"""Headers that every answer has. Imports nothing, so that the functions without models can use it."""
+"""Headers that every answer has. Imports nothing of ours, so that the functions without models can use it."""
+
+import os
+from functools import cache
 
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
 }
+EXPOSED = "Idempotency-Replayed, Retry-After, X-Next-Cursor"
+
+
+@cache
+def headers() -> dict[str, str]:
+    """The headers of every answer, with those that let pages of the allowed origin read it, if one is allowed."""
+    origin = os.environ.get("CORS_ALLOW_ORIGIN")
+    if not origin:
+        return SECURITY_HEADERS
+    return {
+        **SECURITY_HEADERS,
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Expose-Headers": EXPOSED,
+        "Vary": "Origin",
+    }

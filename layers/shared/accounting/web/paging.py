@@ -8,8 +8,7 @@ from typing import Annotated
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from accounting.domain.errors import Invalid
-from accounting.settings import DAY
-from accounting.times import from_iso
+from accounting.times import DAY, from_iso
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100

@@ -1,17 +1,24 @@
-"""The field types of requests and responses, with the contract's limits. Imports nothing of ours.
+"""The field types of requests and responses, with the contract's limits. Imports times only.
 
 Integers are strict: a boolean, a text or a fraction is not a number of credits.
 """
 
+import json
 import re
+from decimal import Decimal
 from typing import Annotated, Any
 from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from accounting.times import from_iso
+
 MAX_CREDITS = 10**12
 MAX_TOKENS = 10**9
+MAX_PRICE = 10**6
+MAX_INSTANT = 253_402_300_800_000
+MAX_METADATA_BYTES = 4096
 MAX_EXPIRY_DAYS = 3650
 DEFAULT_EXPIRY_DAYS = 30
 
@@ -30,6 +37,31 @@ def _not_zero(number: int) -> int:
     if number == 0:
         raise ValueError("must not be 0")
     return number
+
+
+def _number_or_text(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+def _an_instant(text: str) -> str:
+    """A timestamp, of a year that keys can be ordered by."""
+    plain = unquote(text)
+    if not 0 <= from_iso(plain) < MAX_INSTANT:
+        raise ValueError("must be between 1970 and 9999")
+    return plain
+
+
+def _plain_json(value: object) -> object:
+    """The value with fractions as JSON libraries have them: only prices are read as they are written."""
+    return json.loads(json.dumps(value, default=float))
+
+
+def _small(value: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(value).encode()) > MAX_METADATA_BYTES:
+        raise ValueError(f"at most {MAX_METADATA_BYTES} bytes of JSON")
+    return value
 
 
 def _digits(text: object) -> object:
@@ -53,6 +85,9 @@ UserReference = Annotated[
 ]
 """A user's id or e-mail address."""
 UserInPath = Annotated[UserReference, BeforeValidator(unquote)]
+IdentifierInPath = Annotated[
+    str, BeforeValidator(unquote), StringConstraints(pattern=_IDENTIFIER), AfterValidator(_not_an_object_member)
+]
 Credits = Annotated[int, Field(strict=True, ge=1, le=MAX_CREDITS)]
 CreditsOrNone = Annotated[int, Field(strict=True, ge=0, le=MAX_CREDITS)]
 Adjustment = Annotated[int, Field(strict=True, ge=-MAX_CREDITS, le=MAX_CREDITS), AfterValidator(_not_zero)]
@@ -63,6 +98,31 @@ QueryInteger = Annotated[int, BeforeValidator(_digits)]
 ExpiryDays = Annotated[int, Field(strict=True, ge=1, le=MAX_EXPIRY_DAYS)]
 StrictFlag = Annotated[bool, Field(strict=True)]
 Notes = Annotated[str, StringConstraints(strict=True, max_length=1000)]
+Price = Annotated[Decimal, BeforeValidator(_number_or_text), Field(ge=0, le=MAX_PRICE, decimal_places=4)]
+Timestamp = Annotated[str, StringConstraints(strict=True, max_length=40), AfterValidator(_an_instant)]
+UserId = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128), AfterValidator(_printable)]
+EmailAddress = Annotated[
+    str, StringConstraints(strict=True, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$"), AfterValidator(_printable)
+]
+Name = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100), AfterValidator(_printable)]
+KeyText = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=256), AfterValidator(_printable)]
+Permissions = Annotated[
+    tuple[Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9._:/*-]{1,64}$")], ...],
+    Field(max_length=32),
+]
+ServiceName = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=50),
+    AfterValidator(_printable),
+    AfterValidator(_not_an_object_member),
+]
+Label = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=100),
+    AfterValidator(_printable),
+    AfterValidator(_not_an_object_member),
+]
+Metadata = Annotated[dict[str, Any], BeforeValidator(_plain_json), AfterValidator(_small)]
 Instant = Annotated[str, Field(description="ISO-8601 in UTC, with milliseconds and Z")]
 
 

@@ -1,0 +1,191 @@
+"""API keys: a user's own, for machines that act for them within a key's permissions."""
+
+from http import HTTPStatus
+from typing import Self
+
+from accounting.domain.errors import Invalid
+from accounting.operations import api_keys as operations
+from accounting.store import api_keys
+from accounting.store.api_keys import ApiKey
+from accounting.times import DAY, clock, iso
+from accounting.web.api import Api, handler_of
+from accounting.web.idempotency import REPLAYED_HEADER, key_of
+from accounting.web.types import (
+    ExpiryDays,
+    IdentifierInPath,
+    Instant,
+    KeyText,
+    Name,
+    Permissions,
+    RequestModel,
+    ResponseModel,
+    StrictFlag,
+    left_out,
+)
+
+REFUSALS = {
+    "NOT_FOUND": "The API key is unknown",
+    "DISABLED": "The API key is disabled",
+    "EXPIRED": "The API key has expired",
+}
+
+api = Api()
+
+
+class Create(RequestModel):
+    """A key; without ``expiryDays`` it does not expire."""
+
+    name: Name
+    permissions: Permissions = ()
+    expiry_days: ExpiryDays | None = None
+
+
+class Change(RequestModel):
+    """What to change of a key."""
+
+    name: Name | None = None
+    permissions: Permissions | None = None
+    is_active: StrictFlag | None = None
+
+
+class Validate(RequestModel):
+    """Whose key this is."""
+
+    key: KeyText
+
+
+class CreatedView(ResponseModel):
+    """A new key. ``key`` is shown this once; a repeat of the request answers without it."""
+
+    id: str
+    name: str
+    key: str | None = left_out()
+    permissions: tuple[str, ...]
+    expires_at: Instant | None
+    message: str
+
+
+class KeyView(ResponseModel):
+    """A key, without its secret."""
+
+    id: str
+    name: str
+    permissions: tuple[str, ...]
+    created_at: Instant
+    expires_at: Instant | None
+    last_used: Instant | None
+    is_active: bool
+
+    @classmethod
+    def of(cls, key: ApiKey) -> Self:
+        """The view of a key."""
+        return cls(
+            id=key.id,
+            name=key.name,
+            permissions=key.permissions,
+            created_at=iso(key.created_at),
+            expires_at=_instant(key.expires_at),
+            last_used=_instant(key.last_used_at),
+            is_active=key.active,
+        )
+
+
+class ChangedView(ResponseModel):
+    """A key as it is after a change."""
+
+    id: str
+    name: str
+    permissions: tuple[str, ...]
+    is_active: bool
+    message: str
+
+
+class MessageView(ResponseModel):
+    """That it is done."""
+
+    message: str
+
+
+class ValidateView(ResponseModel):
+    """Whose key it is and what it may do; of a refused one, why."""
+
+    valid: bool
+    user_id: str | None = left_out()
+    permissions: tuple[str, ...] | None = left_out()
+    code: str | None = left_out()
+    message: str | None = left_out()
+
+
+@api.post("/api/api-keys", status_code=201)
+def create(body: Create) -> CreatedView:
+    """Make a key."""
+    caller, now = api.caller(), clock()
+    created = operations.create(
+        caller.user_id,
+        body.name,
+        body.permissions,
+        expires_at=now + body.expiry_days * DAY if body.expiry_days else None,
+        now=now,
+        idempotency_key=key_of(api, caller.user_id, "api-keys", body),
+    )
+    if created.text is None:
+        api.add_header(REPLAYED_HEADER, "true")
+    return CreatedView(
+        id=created.key.id,
+        name=created.key.name,
+        key=created.text,
+        permissions=created.key.permissions,
+        expires_at=_instant(created.key.expires_at),
+        message="Keep the key: it is not shown again" if created.text else "The key was shown when it was made",
+    )
+
+
+@api.get("/api/api-keys")
+def list_keys() -> list[KeyView]:
+    """The caller's keys, newest first."""
+    return [KeyView.of(key) for key in api_keys.of_owner(api.caller().user_id)]
+
+
+@api.put("/api/api-keys/<key_id>")
+def change(key_id: IdentifierInPath, body: Change) -> ChangedView:
+    """Change a key's name or permissions, or switch it off and on."""
+    caller = api.caller()
+    if body.name is None and body.permissions is None and body.is_active is None:
+        raise Invalid("Nothing to change: name one of name, permissions, isActive")
+    key = api_keys.change(key_id, caller.user_id, name=body.name, permissions=body.permissions, enabled=body.is_active)
+    return ChangedView(
+        id=key.id, name=key.name, permissions=key.permissions, is_active=key.active, message="API key updated"
+    )
+
+
+@api.post("/api/api-keys/<key_id>/revoke")
+def revoke(key_id: IdentifierInPath) -> MessageView:
+    """End a key for good; it stays in the list."""
+    api_keys.change(key_id, api.caller().user_id, revoked=True)
+    return MessageView(message="API key revoked")
+
+
+@api.delete("/api/api-keys/<key_id>")
+def delete(key_id: IdentifierInPath) -> MessageView:
+    """Delete a key."""
+    api_keys.delete(key_id, api.caller().user_id)
+    return MessageView(message="API key deleted")
+
+
+@api.post("/api/api-keys/validate")
+def validate(body: Validate) -> tuple[ValidateView, int]:
+    """Say whose key this is. An internal route: the gateway checks its key."""
+    now = clock()
+    key, refusal = api_keys.verify(body.key, now)
+    if key is None or refusal:
+        code = refusal or "NOT_FOUND"
+        return ValidateView(valid=False, code=code, message=REFUSALS[code]), HTTPStatus.UNAUTHORIZED
+    api_keys.note_use(key, now)
+    return ValidateView(valid=True, user_id=key.user_id, permissions=key.permissions), HTTPStatus.OK
+
+
+def _instant(at: int | None) -> str | None:
+    return None if at is None else iso(at)
+
+
+handler = handler_of(api)

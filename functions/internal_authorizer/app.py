@@ -1,0 +1,26 @@
+"""The authorizer of the internal routes, which only the other services of the platform may call."""
+
+import hmac
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from accounting.domain.errors import ApiKeyInvalid
+from accounting.secrets import internal_key
+from accounting.web.policy import allow, deny
+
+logger = Logger()
+
+
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """Answer a TOKEN authorizer event of the header ``X-Internal-Api-Key`` with a policy.
+
+    A fault (no secret) is raised: the gateway answers 503 and caches nothing.
+    """
+    sent = event.get("authorizationToken", "").encode()
+    if any(hmac.compare_digest(sent, internal_key(refresh=fresh)) for fresh in (False, True)):
+        return allow(event, "internal", {})
+    logger.info("denied", code=ApiKeyInvalid.code)
+    return deny(event, ApiKeyInvalid("The internal API key is invalid"))

@@ -1,0 +1,36 @@
+"""The rollups function, on the table's stream: system-wide sums of new usage records, each counted exactly once."""
+
+from typing import Any
+
+from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBStreamEvent
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from accounting.operations import system_usage
+from accounting.store import usage
+from accounting.telemetry import count, flush, logger
+
+
+@logger.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """Count a batch; what could not be is reported, so that the stream comes again from there.
+
+    The order of batches does not matter, nor does a batch that comes twice or cut otherwise: a record carries the
+    mark that it was counted, which is written with the sums.
+    """
+    fresh = []
+    for record in DynamoDBStreamEvent(event).records:
+        change = record.dynamodb
+        if change and change.new_image and usage.is_record(change.new_image):
+            fresh.append((change.sequence_number, usage.from_image(change.new_image)))
+    failed: str | None = None
+    for chunk in system_usage.chunks(fresh):
+        try:
+            system_usage.count([record for _, record in chunk])
+        except Exception:
+            logger.exception("a chunk of records was not counted")
+            failed = chunk[0][0]
+            count("RollupFailures")
+            break
+    logger.info("counted", records=len(fresh), failed_from=failed)
+    flush()
+    return {"batchItemFailures": [{"itemIdentifier": failed}] if failed else []}

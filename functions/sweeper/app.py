@@ -1,0 +1,24 @@
+"""The sweeper, on a schedule: ends stale sessions and expires credits, until nothing is due."""
+
+from dataclasses import asdict
+from typing import Any
+
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from accounting.operations.sweep import sweep
+from accounting.telemetry import flush, logger
+from accounting.times import clock
+
+RESERVE_MILLISECONDS = 30_000
+"""A batch that was begun is finished in this time."""
+
+
+@logger.inject_lambda_context(clear_state=True)
+def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Sweep, and answer what was done; what time did not allow is the next run's."""
+    try:
+        swept = sweep(clock(), lambda: context.get_remaining_time_in_millis() > RESERVE_MILLISECONDS)
+    finally:
+        flush()
+    logger.info("swept", **asdict(swept))
+    return asdict(swept)

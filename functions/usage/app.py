@@ -1,0 +1,188 @@
+"""Usage: recording billable events, and their statistics."""
+
+from typing import Annotated, Self
+
+from aws_lambda_powertools.event_handler.openapi.params import Query
+
+from accounting.domain.usage import UsageRecord
+from accounting.operations import system_usage
+from accounting.operations import usage as operations
+from accounting.operations.usage import Event, Statistics
+from accounting.settings import settings
+from accounting.store import users
+from accounting.times import clock, iso
+from accounting.web.api import Api, handler_of
+from accounting.web.idempotency import REPLAYED_HEADER, key_of
+from accounting.web.paging import EndDate, StartDate, instants
+from accounting.web.types import (
+    CreditsOrNone,
+    Instant,
+    Label,
+    Metadata,
+    RequestModel,
+    ResponseModel,
+    ServiceName,
+    StrictFlag,
+    UserInPath,
+)
+
+DEFAULT_TOP, MAX_TOP = 100, 1000
+
+api = Api()
+
+
+class Record(RequestModel):
+    """A billable event; ``deduct`` takes its credits (default: the stack's setting)."""
+
+    service: ServiceName
+    operation: Label
+    credits: CreditsOrNone
+    metadata: Metadata | None = None
+    deduct: StrictFlag | None = None
+
+
+class RecordedView(ResponseModel):
+    """A record as it was made, and whether its credits were taken."""
+
+    id: str
+    service: str
+    operation: str
+    credits: int
+    deducted: bool
+    timestamp: Instant
+    message: str
+
+
+class RecordView(ResponseModel):
+    """A usage record."""
+
+    id: str
+    service: str
+    operation: str
+    credits: int
+    metadata: dict[str, object]
+    timestamp: Instant
+
+    @classmethod
+    def of(cls, record: UsageRecord) -> Self:
+        """The view of a record."""
+        return cls(
+            id=record.id,
+            service=record.service,
+            operation=record.operation,
+            credits=record.credits,
+            metadata=record.metadata,
+            timestamp=iso(record.at),
+        )
+
+
+class StatisticsView(ResponseModel):
+    """A user's usage in a range of time; the maps are from names to credits."""
+
+    total_records: int
+    total_credits: int
+    by_service: dict[str, int]
+    by_day: dict[str, int]
+    by_model: dict[str, int]
+    recent_activity: list[RecordView]
+
+    @classmethod
+    def of(cls, statistics: Statistics) -> Self:
+        """The view of a user's statistics."""
+        return cls(
+            total_records=statistics.sums.records,
+            total_credits=statistics.sums.credits,
+            by_service=statistics.sums.by_service,
+            by_day=statistics.by_day,
+            by_model=statistics.sums.by_model,
+            recent_activity=[RecordView.of(record) for record in statistics.recent],
+        )
+
+
+class SystemView(ResponseModel):
+    """Everybody's usage in whole UTC days; the maps are from names to credits.
+
+    ``byUser`` has the users with the most credits; ``truncated`` says that there are more. ``asOf`` is when the newest
+    record that counts was made: the sums are seconds behind.
+    """
+
+    total_records: int
+    total_credits: int
+    by_user: dict[str, int]
+    by_service: dict[str, int]
+    by_day: dict[str, int]
+    by_model: dict[str, int]
+    truncated: bool
+    as_of: Instant | None
+
+
+@api.post("/api/usage/record", status_code=201)
+def record(body: Record) -> RecordedView:
+    """Record an event of the caller's, and take its credits if asked to."""
+    caller = api.caller("usage:write")
+    recorded = operations.record(
+        Event(
+            user_id=caller.user_id,
+            service=body.service,
+            operation=body.operation,
+            credits=body.credits,
+            metadata=body.metadata or {},
+            deduct=settings().usage_record_deducts if body.deduct is None else body.deduct,
+        ),
+        now=clock(),
+        key=key_of(api, caller.user_id, "usage", body),
+    )
+    if recorded.replayed:
+        api.add_header(REPLAYED_HEADER, "true")
+    return RecordedView(
+        id=recorded.record.id,
+        service=recorded.record.service,
+        operation=recorded.record.operation,
+        credits=recorded.record.credits,
+        deducted=recorded.deducted,
+        timestamp=iso(recorded.record.at),
+        message="Usage recorded",
+    )
+
+
+@api.get("/api/usage/stats")
+def own_statistics(start_date: StartDate = None, end_date: EndDate = None) -> StatisticsView:
+    """The caller's usage."""
+    since, until = instants(start_date, end_date)
+    return StatisticsView.of(operations.statistics(api.caller("usage:read").user_id, since, until))
+
+
+@api.get("/api/usage/stats/<user_id>")
+def statistics_of(user_id: UserInPath, start_date: StartDate = None, end_date: EndDate = None) -> StatisticsView:
+    """A user's usage."""
+    caller = api.caller("usage:read")
+    if not caller.is_self(user_id):
+        caller.require_supervisor()
+    since, until = instants(start_date, end_date)
+    return StatisticsView.of(operations.statistics(users.resolve(user_id)[0].id, since, until))
+
+
+@api.get("/api/usage/system-stats")
+@api.get("/api/usage/system")
+def system_statistics(
+    start_date: StartDate = None,
+    end_date: EndDate = None,
+    top: Annotated[int, Query(ge=1, le=MAX_TOP)] = DEFAULT_TOP,
+) -> SystemView:
+    """Everybody's usage: by default of the last 30 days."""
+    api.caller().require_admin()
+    since, until = instants(start_date, end_date)
+    found = system_usage.statistics(since, until, top=top, now=clock())
+    return SystemView(
+        total_records=found.sums.records,
+        total_credits=found.sums.credits,
+        by_user=found.by_user,
+        by_service=found.sums.by_service,
+        by_day=found.by_day,
+        by_model=found.sums.by_model,
+        truncated=found.truncated,
+        as_of=None if found.as_of is None else iso(found.as_of),
+    )
+
+
+handler = handler_of(api)
