@@ -107,13 +107,16 @@ def fill_in_authorizer_variables() -> None:
 
 def denied_context(request: dict[str, Any]) -> dict[str, str]:
     """Return what the TOKEN authorizer said when it denied: the answer is in its cache."""
+    authorizer_id = request["method_obj"].get("authorizerId")
+    authorizer = gateway._authorizers_v1[request["api_id"]][authorizer_id]
+    header = authorizer["identitySource"].removeprefix("method.request.header.")
     key = (
         request["owner_account_id"],
         request["owner_region"],
         request["api_id"],
-        request["method_obj"].get("authorizerId"),
+        authorizer_id,
         request["stage_name"],
-        (gateway._header_ci(request["headers"], "Authorization"),),
+        (gateway._header_ci(request["headers"], header),),
     )
     _, _, context = gateway._authorizer_cache.get(key, (None, None, {}))
     return dict(context)
