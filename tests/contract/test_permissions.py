@@ -55,15 +55,18 @@ def _of_call(method: str, reached: Reached) -> set[Permission]:
     if action != "dynamodb:Query":
         return {(action, "table")}
     # One method asks the table and the indexes: which of them, its callers say.
-    on_table = {(action, "table")} if (TABLE, "query") in reached else set()
-    return on_table | (
-        {(action, f"index/{name}") for name in indexes(reached)} if (TABLE, "newest") in reached else set()
-    )
+    on_table = {(action, "table")} if {(TABLE, "query"), (TABLE, "query_all")} & set(reached) else set()
+    return on_table | {(action, f"index/{name}") for name in indexes(reached)}
 
 
 def indexes(reached: Reached) -> set[str]:
-    """The indexes that the reached code names."""
-    return {getattr(keys, name) for where, name in reached if where == keys.__name__ and name in INDEX_NAMES}
+    """The indexes that the reached code names, other than to say which there are."""
+    users = {(where, name) for where, name in reached if where != keys.__name__}
+    return {
+        getattr(keys, node.attr)
+        for node in nodes(users)
+        if isinstance(node, ast.Attribute) and node.attr in INDEX_NAMES and ast.unparse(node.value) == "keys"
+    }
 
 
 INDEX_NAMES = {name for name, value in vars(keys).items() if isinstance(value, str) and value in keys.INDEX_KEYS}
@@ -90,7 +93,7 @@ def environment(reached: Reached) -> set[str]:
 
 def needed(function: str) -> set[Permission]:
     reached = reach(function)
-    secrets = {name for name in environment(reached) if name.endswith("_SECRET_ID")}
+    secrets = {name for name in environment(reached) if name.endswith(("_SECRET_ID", "_KEY_ID"))}
     return table_permissions(reached) | {
         ("secretsmanager:GetSecretValue", _reference(functions()[function], name)) for name in secrets
     }

@@ -11,7 +11,14 @@ from tests.template import resources
 
 type Route = tuple[str, str]
 
-WITHOUT_A_ROUTER = {"health": {("GET", "/api/health"), ("GET", "/health")}, "authorizer": set()}
+WITHOUT_A_ROUTER: dict[str, set[Route]] = {
+    "health": {("GET", "/api/health"), ("GET", "/health")},
+    "authorizer": set(),
+    "internal_authorizer": set(),
+    "rollups": set(),
+    "sweeper": set(),
+}
+INTERNAL = {("POST", "/api/users/sync"), ("POST", "/api/api-keys/validate")}
 PUBLIC = {("GET", "/api/health"), ("GET", "/health")}
 
 CONTRACT = {
@@ -36,9 +43,27 @@ CONTRACT = {
     ("GET", "/api/streaming-sessions/active/all"),
     ("GET", "/api/streaming-sessions/recent"),
     ("GET", "/api/streaming-sessions/recent/{}"),
+    ("POST", "/api/usage/record"),
+    ("GET", "/api/usage/stats"),
+    ("GET", "/api/usage/stats/{}"),
+    ("GET", "/api/usage/system-stats"),
+    ("GET", "/api/usage/system"),
+    ("GET", "/api/users"),
+    ("GET", "/api/users/me"),
+    ("GET", "/api/users/{}"),
+    ("POST", "/api/api-keys"),
+    ("GET", "/api/api-keys"),
+    ("PUT", "/api/api-keys/{}"),
+    ("DELETE", "/api/api-keys/{}"),
+    ("POST", "/api/api-keys/{}/revoke"),
+    ("GET", "/api/pricing"),
+    ("GET", "/api/pricing/{}"),
+    ("POST", "/api/pricing"),
+    ("PUT", "/api/pricing/{}/{}"),
+    *INTERNAL,
     *PUBLIC,
 }
-"""api.md's, as far as there are functions for them."""
+"""Every route of the contract."""
 
 
 def functions() -> dict[str, dict[str, Any]]:
@@ -99,6 +124,17 @@ def test_only_health_is_open_to_everybody() -> None:
     }
 
     assert opened == PUBLIC
+
+
+def test_only_the_internal_routes_take_the_internal_key() -> None:
+    internal = {
+        (event["Method"], event["Path"])
+        for function in function_names()
+        for event in events(function)
+        if event.get("Auth", {}).get("Authorizer") == "InternalKeyAuthorizer"
+    }
+
+    assert internal == INTERNAL
 
 
 def test_every_route_is_on_the_one_api() -> None:

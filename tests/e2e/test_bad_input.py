@@ -81,7 +81,34 @@ HEARTBEAT = ("POST", "streaming-sessions/heartbeat", {"sessionId": "{session}", 
 FINALIZE = ("POST", "streaming-sessions/finalize", {"sessionId": "{session}", "actualTokens": 5, "success": True})
 ABORT = ("POST", "streaming-sessions/abort", {"sessionId": "{session}", "tokensGenerated": 5})
 
-WITH_BODIES = [ALLOCATE, SET, REMOVE, ADJUST, CHECK, CALCULATE, INITIALIZE, HEARTBEAT, FINALIZE, ABORT]
+RECORD = ("POST", "usage/record", {"service": "s", "operation": "o", "credits": 5, "metadata": {}, "deduct": True})
+CREATE_KEY = ("POST", "api-keys", {"name": "a key", "permissions": ["credits:read"], "expiryDays": 5})
+ADD_PRICE = ("POST", "pricing", {"modelId": "bad-input", "pricePerThousandTokens": 1.5, "effectiveFrom": "2026-01-01"})
+
+LABEL = [MISSING, None, "", "x" * 101, "__proto__", "constructor", *NOT_A_TEXT, *NOT_PRINTABLE]
+METADATA = [5, "{}", True, [], [{}], *NOT_JSON, {"x": "y" * 4100}]
+PERMISSIONS = [5, "credits:read", True, {}, {"0": "credits:read"}, ["credits:read"] * 33, *NOT_JSON]
+PRICE = [
+    *(MISSING, None, True, False, "", "abc", "NaN", "Infinity", "-1", -1, -0.5, 0.00001, "0.00001", 1e-5, 10**6 + 1),
+    *(10**300, 1e300, "1,5", *NOT_A_SCALAR, *NOT_JSON),
+]
+TIMESTAMP = [5, True, "", "yesterday", "2026-13-01", "1969-12-31", "2026-01-01T25:00:00Z", "x" * 41, *NOT_A_SCALAR]
+
+WITH_BODIES = [
+    ALLOCATE,
+    SET,
+    REMOVE,
+    ADJUST,
+    CHECK,
+    CALCULATE,
+    INITIALIZE,
+    HEARTBEAT,
+    FINALIZE,
+    ABORT,
+    RECORD,
+    CREATE_KEY,
+    ADD_PRICE,
+]
 COMMANDS = [ALLOCATE, SET, REMOVE, ADJUST]
 
 type Route = tuple[str, str, dict[str, Any]]
@@ -107,6 +134,18 @@ FIELDS: list[tuple[Route, str, list[Any]]] = [
     (FINALIZE, "success", FLAG),
     (ABORT, "sessionId", IDENTIFIER),
     (ABORT, "tokensGenerated", [bad for bad in TOKENS if bad not in (MISSING, None)]),
+    (RECORD, "service", [*LABEL, "x" * 51]),
+    (RECORD, "operation", LABEL),
+    (RECORD, "credits", NOT_NEGATIVE),
+    (RECORD, "metadata", METADATA),
+    (RECORD, "deduct", FLAG[1:]),
+    (CREATE_KEY, "name", [bad for bad in LABEL if bad not in ("__proto__", "constructor")]),
+    (CREATE_KEY, "permissions", PERMISSIONS),
+    (CREATE_KEY, "expiryDays", EXPIRY_DAYS),
+    (ADD_PRICE, "modelId", IDENTIFIER),
+    (ADD_PRICE, "pricePerThousandTokens", PRICE),
+    (ADD_PRICE, "effectiveFrom", TIMESTAMP),
+    (ADD_PRICE, "effectiveTo", TIMESTAMP),
 ]
 
 NO_BODIES = [

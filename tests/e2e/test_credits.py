@@ -9,10 +9,9 @@ import pytest
 
 from accounting.domain.wallet import MAX_LOTS, Cause, Wallet, grant
 from accounting.operations.ids import new_id as new_ulid
-from accounting.settings import DAY
 from accounting.store import wallets
 from accounting.store.table import pack
-from accounting.times import clock, from_iso, iso
+from accounting.times import DAY, clock, from_iso, iso
 from tests.e2e.books import audited, dynamodb, items_of
 from tests.e2e.client import Person, assert_refused, described, new_id, path_references, references
 

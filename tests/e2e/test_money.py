@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from accounting.domain.pricing import PriceRule
-from accounting.settings import DAY
 from accounting.store import prices
 from accounting.store.table import pack
-from accounting.times import clock
+from accounting.times import DAY, clock
 from tests.e2e.books import audited, dynamodb, items_of
 from tests.e2e.client import Person, assert_refused, new_id
 

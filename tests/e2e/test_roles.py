@@ -65,6 +65,25 @@ ROUTES = [
     Route("GET", "streaming-sessions/active/all", None, 200, "administrators"),
     Route("GET", "streaming-sessions/recent", None, 200, "supervisors"),
     Route("GET", "streaming-sessions/recent/{user}", None, 200, "supervisors", "supervisors"),
+    Route(
+        "POST",
+        "usage/record",
+        {"service": "images", "operation": "render", "credits": 1, "deduct": True},
+        201,
+        "anybody",
+    ),
+    Route("GET", "usage/stats", None, 200, "anybody"),
+    Route("GET", "usage/stats/{user}", None, 200, "anybody", "supervisors"),
+    Route("GET", "usage/system-stats", None, 200, "administrators"),
+    Route("GET", "usage/system", None, 200, "administrators"),
+    Route("GET", "users/me", None, 200, "anybody"),
+    Route("GET", "users/{user}", None, 200, "anybody", "administrators"),
+    Route("GET", "users", None, 200, "administrators"),
+    Route("POST", "api-keys", {"name": "a key"}, 201, "anybody"),
+    Route("GET", "api-keys", None, 200, "anybody"),
+    Route("GET", "pricing", None, 200, "anybody"),
+    Route("GET", f"pricing/{MODEL}", None, 200, "anybody"),
+    Route("POST", "pricing", {"modelId": "{new}", "pricePerThousandTokens": 1.1}, 201, "administrators"),
 ]
 
 CELLS = [

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from accounting.settings import HOUR
-from accounting.times import clock, from_iso
+from accounting.times import HOUR, clock, from_iso
 from tests.e2e.books import audited, items_of
 from tests.e2e.client import MODEL, Person, assert_refused, described, new_id, path_references
 

@@ -166,3 +166,18 @@ def test_no_operation_scans(user: MakeUser, calls: Calls) -> None:
     session_store.recent_of_all(before=None, limit=20)
 
     assert set(calls.operations) <= {"GetItem", "BatchGetItem", "Query", "TransactWriteItems", "UpdateItem"}
+
+
+def test_a_session_that_empties_the_first_lot_keeps_the_budget(user: MakeUser, calls: Calls) -> None:
+    user("u1", 6, days=1)
+    credits.allocate(credits.Request("admin", "u1", "", 30, NOW), 100)
+    prices.price_at("m", NOW)
+    calls.reset()
+
+    sessions.initialize("u1", "s", "m", 5_000, now=NOW)
+    assert (calls.round_trips, calls.write_units) == (2, 9)
+    calls.reset()
+
+    sessions.finalize("u1", "s", 2_000, success=True, now=NOW)
+    assert calls.round_trips == 2
+    assert calls.write_units <= 14

@@ -10,8 +10,8 @@ from accounting.domain.wallet import Cause, grant
 from accounting.operations import credits, sessions
 from accounting.operations.credits import Request
 from accounting.operations.ids import new_id
-from accounting.settings import DAY, HOUR
 from accounting.store import table, wallets
+from accounting.times import DAY, HOUR
 from tests.audit import assert_books_balance
 from tests.calls import Calls
 from tests.integration.conftest import NOW
@@ -65,18 +65,25 @@ def test_the_next_command_writes_the_expiry(user: MakeUser) -> None:
     assert assert_books_balance("u1").expired == 10
 
 
-def test_a_wallet_is_due_when_its_first_lot_expires(user: MakeUser) -> None:
+def test_a_wallet_is_due_no_later_than_its_first_lot_expires(user: MakeUser) -> None:
     user("u1", 10, days=2)
+    assert _due() == "2027-01-17T08:00:00.000Z#u1"
     credits.allocate(request(days=1), 5)
-    credits.remove(request(), 5)
+    assert _due() == "2027-01-16T08:00:00.000Z#u1"
 
+    credits.remove(request(), 5)
+    assert _due() == "2027-01-16T08:00:00.000Z#u1", "moving it back would cost two index writes"
+
+    assert credits.expire(wallets.get("u1"), NOW + DAY) == 0
+    assert _due() == "2027-01-17T08:00:00.000Z#u1", "the sweeper moves it, when it comes for nothing"
+    assert credits.expire(wallets.get("u1"), NOW + 2 * DAY) == 10
+    assert _due() is None
+
+
+def _due() -> str | None:
     item = table.get({"pk": "USER#u1", "sk": "WALLET"})
     assert item is not None
-    assert item["due_sk"] == "2027-01-17T08:00:00.000Z#u1"
-    credits.remove(request(), 10)
-    item = table.get({"pk": "USER#u1", "sk": "WALLET"})
-    assert item is not None
-    assert "due_pk" not in item
+    return item.get("due_sk")
 
 
 def test_each_command_answers_with_what_it_did(user: MakeUser) -> None:

@@ -11,6 +11,7 @@ import jwt
 import pytest
 
 from accounting import secrets
+from accounting.operations import system_usage
 from local.emulator import Emulator
 from tests.template import resources
 
@@ -38,8 +39,27 @@ STEPS: list[tuple[str, int, dict[str, Any]]] = [
     ("streaming_sessions/abort", 404, {"code": "SESSION_NOT_ACTIVE"}),
     ("credits/ledger", 200, {}),
     ("credits/ledger-of", 200, {}),
+    ("usage/record", 201, {"credits": 5, "deducted": True}),
+    ("usage/stats", 200, {"totalRecords": 2, "totalCredits": 17}),
+    ("usage/stats-of", 200, {"byService": {"chat-streaming": 12, "image-generation": 5}}),
+    ("usage/system-stats", 200, {"truncated": False}),
+    ("usage/system", 200, {"truncated": False}),
+    ("users/me", 200, {"userId": "demo-user"}),
+    ("users/user-of", 200, {"userId": "demo-user"}),
+    ("users/list", 200, {"total": 1}),
+    ("users/sync", 201, {"userId": "new-user", "created": True}),
+    ("api_keys/create", 201, {"name": "Nightly job"}),
+    ("api_keys/change", 404, {"code": "API_KEY_NOT_FOUND"}),
+    ("api_keys/revoke", 404, {"code": "API_KEY_NOT_FOUND"}),
+    ("api_keys/delete", 404, {"code": "API_KEY_NOT_FOUND"}),
+    ("api_keys/validate", 401, {"valid": False, "code": "NOT_FOUND"}),
+    ("pricing/add", 201, {"modelId": "sample-model", "pricePerThousandTokens": 0.0175}),
+    ("pricing/list", 200, {"defaultPrice": 1}),
+    ("pricing/price-of", 200, {"pricePerThousandTokens": 0.8}),
+    ("pricing/end", 200, {"effectiveTo": "2026-02-01T00:00:00.000Z"}),
 ]
 LISTS = {
+    "api_keys/list": 1,
     "streaming_sessions/active": 0,
     "streaming_sessions/active-of": 0,
     "streaming_sessions/active-all": 0,
@@ -51,6 +71,7 @@ CONTEXT = SimpleNamespace(
     memory_limit_in_mb=512,
     invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:sample",
     aws_request_id="sample",
+    get_remaining_time_in_millis=lambda: 900_000,
 )
 
 
@@ -81,6 +102,34 @@ def test_each_sample_is_answered_as_its_route_should(user: Callable[..., str]) -
     for name, length in LISTS.items():
         answered, body = run(name)
         assert (answered, len(body)) == (200, length), name
+
+
+def test_the_sample_schedule_and_stream_are_taken() -> None:
+    assert app("sweeper").handler(event("sweeper/schedule"), CONTEXT)["complete"] is True
+    assert app("rollups").handler(event("rollups/stream"), CONTEXT) == {"batchItemFailures": []}
+
+
+def test_what_can_not_be_counted_is_reported_to_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(_records: object) -> None:
+        raise RuntimeError("the table is away")
+
+    monkeypatch.setattr(system_usage, "count", failing)
+
+    answer = app("rollups").handler(event("rollups/stream"), CONTEXT)
+
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "111"}]}
+
+
+@pytest.mark.parametrize(("stored", "effect"), [("an-example-internal-key", "Allow"), ("another", "Deny")])
+def test_the_sample_internal_key_is_let_in_if_it_is_the_stored_one(
+    monkeypatch: pytest.MonkeyPatch, stored: str, effect: str
+) -> None:
+    monkeypatch.setattr(secrets, "_read", lambda _name, *, refresh: stored)
+    monkeypatch.setenv("INTERNAL_API_KEY_ID", "internal")
+
+    answer = app("internal_authorizer").handler(event("internal_authorizer/key"), CONTEXT)
+
+    assert answer["policyDocument"]["Statement"][0]["Effect"] == effect
 
 
 def test_the_sample_token_is_let_in(aws: Emulator, monkeypatch: pytest.MonkeyPatch, table_name: str) -> None:

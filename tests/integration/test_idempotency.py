@@ -8,8 +8,8 @@ import pytest
 from accounting.domain.errors import IdempotencyConflict, InsufficientCredits, SessionExists, SessionNotActive
 from accounting.operations import credits, sessions
 from accounting.operations.credits import Change, Request
-from accounting.settings import DAY
 from accounting.store.idempotency import IdempotencyKey
+from accounting.times import DAY
 from tests.audit import assert_books_balance
 from tests.integration.conftest import NOW
 

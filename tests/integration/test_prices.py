@@ -4,8 +4,8 @@ import pytest
 
 from accounting.domain.pricing import PriceRule
 from accounting.operations import credits
-from accounting.settings import MINUTE
 from accounting.store import prices
+from accounting.times import MINUTE
 from tests.calls import Calls
 from tests.integration.conftest import NOW
 

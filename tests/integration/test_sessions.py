@@ -12,9 +12,10 @@ from accounting.domain.sessions import Session
 from accounting.operations import credits, sessions
 from accounting.operations.credits import Request
 from accounting.operations.sessions import Answer
-from accounting.settings import DAY, HOUR, settings
+from accounting.settings import settings
 from accounting.store import keys, prices, table
 from accounting.store import sessions as store
+from accounting.times import DAY, HOUR
 from tests.audit import assert_books_balance
 from tests.integration.conftest import NOW
 

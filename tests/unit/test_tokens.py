@@ -208,7 +208,7 @@ def test_the_current_secret_comes_first(
     stored: dict[str, str], secrets: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JWT_SECRET_ID", "jwt")
-    monkeypatch.setattr(stored_secrets, "_read", lambda _name, _age: stored)
+    monkeypatch.setattr(stored_secrets, "_read", lambda _name, *, refresh: json.dumps(stored))
 
     assert stored_secrets.jwt_secrets(refresh=False) == [secret.encode() for secret in secrets]
 
@@ -219,7 +219,7 @@ def test_the_current_secret_comes_first(
 )
 def test_a_short_secret_is_no_secret(stored: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWT_SECRET_ID", "jwt")
-    monkeypatch.setattr(stored_secrets, "_read", lambda _name, _age: stored)
+    monkeypatch.setattr(stored_secrets, "_read", lambda _name, *, refresh: json.dumps(stored))
 
     with pytest.raises(ValueError, match="32 bytes"):
         stored_secrets.jwt_secrets(refresh=False)

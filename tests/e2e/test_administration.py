@@ -1,0 +1,209 @@
+"""Users, API keys, prices, usage and the stream behind the system's statistics, over HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.client import MODEL, Person, assert_refused, described, new_id
+
+if TYPE_CHECKING:
+    import httpx
+
+    from local.stack import Stack
+    from tests.e2e.conftest import People
+
+PATIENCE_SECONDS = 30
+
+
+@pytest.fixture
+def internal(service: Stack) -> dict[str, str]:
+    """Return the header of the platform's own services."""
+    return {"X-Internal-Api-Key": service.internal_api_key}
+
+
+def with_key(http: httpx.Client, method: str, path: str, key: str, body: Any = None) -> httpx.Response:
+    return http.request(method, f"/api/{path}", json=body, headers={"Authorization": f"ApiKey {key}"})
+
+
+def test_the_platform_makes_a_user_known_and_brings_them_up_to_date(
+    http: httpx.Client, admin: Person, internal: dict[str, str]
+) -> None:
+    user_id = new_id("synced")
+    body = {"userId": user_id, "email": f"{user_id}@example.com", "username": "One"}
+
+    first = http.post("/api/users/sync", json=body, headers=internal)
+    second = http.post("/api/users/sync", json={**body, "username": "Two", "role": "supervisor"}, headers=internal)
+
+    assert (first.status_code, first.json()) == (201, {**body, "role": "user", "created": True})
+    assert (second.status_code, second.json()["created"], second.json()["role"]) == (200, False, "supervisor")
+    found = admin.ok("GET", f"users/{user_id}@example.com")
+    assert (found["userId"], found["username"]) == (user_id, "Two")
+    assert admin.ok("POST", "credits/allocate", {"userId": user_id, "credits": 5})["totalCredits"] == 5
+
+
+@pytest.mark.parametrize("path", ["users/sync", "api-keys/validate"])
+def test_internal_routes_take_the_internal_key_and_nothing_else(
+    http: httpx.Client, admin: Person, service: Stack, path: str
+) -> None:
+    assert_refused(http.post(f"/api/{path}", json={}), 401, "TOKEN_REQUIRED")
+    assert_refused(admin.post(path, {}), 401, "TOKEN_REQUIRED")
+    for wrong in ("x", service.internal_api_key[:-1], service.internal_api_key + "x", "ä"):
+        sent = {b"X-Internal-Api-Key": wrong.encode()}
+        assert_refused(http.post(f"/api/{path}", json={}, headers=sent), 401, "API_KEY_INVALID")
+
+
+def test_users_are_listed_by_page_and_by_cursor_newest_first(admin: Person, people: People) -> None:
+    made = [people("supervisor").id for _ in range(5)]
+
+    by_page: list[str] = []
+    for page in (1, 2, 3):
+        found = admin.ok("GET", f"users?role=supervisor&limit=2&page={page}")
+        assert (found["page"], found["totalPages"]) == (page, -(-found["total"] // 2))
+        by_page += [user["userId"] for user in found["users"]]
+    by_cursor: list[str] = []
+    cursor = ""
+    while len(by_cursor) < 5:
+        found = admin.ok("GET", f"users?role=supervisor&limit=2{cursor}")
+        by_cursor += [user["userId"] for user in found["users"]]
+        cursor = f"&cursor={found.get('nextCursor', '')}"
+
+    assert by_page[:5] == by_cursor[:5] == made[::-1]
+    assert_refused(admin.get("users", page=101, limit=100), 400, "VALIDATION_ERROR")
+
+
+def test_a_key_speaks_for_its_owner_within_its_permissions_as_a_user(
+    http: httpx.Client, people: People, internal: dict[str, str]
+) -> None:
+    owner = people("admin", credits=50)
+    made = owner.ok("POST", "api-keys", {"name": "ci", "permissions": ["credits:read", "other:thing"], "expiryDays": 3})
+    key = made["key"]
+
+    assert with_key(http, "GET", "credits/balance", key).json()["totalCredits"] == 50
+    assert_refused(with_key(http, "POST", "usage/record", key, {}), 400, "VALIDATION_ERROR")
+    body = {"service": "s", "operation": "o", "credits": 1}
+    assert_refused(with_key(http, "POST", "usage/record", key, body), 403, "FORBIDDEN")
+    for method, path in (("GET", "users"), ("GET", "api-keys"), ("GET", "usage/system"), ("GET", "users/me")):
+        assert_refused(with_key(http, method, path, key), 403, "FORBIDDEN")
+    validated = http.post("/api/api-keys/validate", json={"key": key}, headers=internal)
+    assert validated.json() == {"valid": True, "userId": owner.id, "permissions": ["credits:read", "other:thing"]}
+    (listed,) = owner.ok("GET", "api-keys")
+    assert listed["lastUsed"] is not None
+    assert "key" not in listed
+    assert key.rpartition("_")[2] not in json.dumps(listed)
+
+
+def test_a_revoked_key_is_refused_though_the_gateway_remembers_it(http: httpx.Client, people: People) -> None:
+    owner = people(credits=5)
+    made = owner.ok("POST", "api-keys", {"name": "ci", "permissions": ["credits:read"]})
+    assert with_key(http, "GET", "credits/balance", made["key"]).status_code == 200
+    owner.ok("POST", f"api-keys/{made['id']}/revoke")
+
+    deadline = time.monotonic() + 2 * PATIENCE_SECONDS
+    while with_key(http, "GET", "credits/balance", made["key"]).status_code == 200:
+        assert time.monotonic() < deadline
+        time.sleep(1)
+
+    assert_refused(with_key(http, "GET", "credits/balance", made["key"]), 401, "API_KEY_INVALID")
+
+
+def test_wrong_keys_are_all_401(http: httpx.Client, people: People, internal: dict[str, str]) -> None:
+    owner = people()
+    made = owner.ok("POST", "api-keys", {"name": "ci", "permissions": ["credits:read"]})
+    owner.ok("PUT", f"api-keys/{made['id']}", {"isActive": False})
+
+    for wrong in (made["key"], made["key"][:-1], "acct_0_0", "nonsense", "acct__"):
+        assert_refused(with_key(http, "GET", "credits/balance", wrong), 401, "API_KEY_INVALID")
+    refused = http.post("/api/api-keys/validate", json={"key": made["key"]}, headers=internal)
+    assert (refused.status_code, refused.json()["valid"], refused.json()["code"]) == (401, False, "DISABLED")
+
+
+def test_somebody_elses_key_is_not_found(people: People) -> None:
+    owner, other = people(), people("admin")
+    key_id = owner.ok("POST", "api-keys", {"name": "mine"})["id"]
+
+    assert_refused(other.call("PUT", f"api-keys/{key_id}", {"name": "x"}), 404, "API_KEY_NOT_FOUND")
+    assert_refused(other.post(f"api-keys/{key_id}/revoke"), 404, "API_KEY_NOT_FOUND")
+    assert_refused(other.call("DELETE", f"api-keys/{key_id}"), 404, "API_KEY_NOT_FOUND")
+    assert_refused(owner.call("PUT", f"api-keys/{key_id}", {}), 400, "VALIDATION_ERROR")
+    assert owner.ok("PUT", f"api-keys/{key_id}", {"name": "other"})["name"] == "other"
+    assert owner.ok("DELETE", f"api-keys/{key_id}") == {"message": "API key deleted"}
+    assert owner.ok("GET", "api-keys") == []
+
+
+def test_the_newest_rule_that_has_begun_and_not_ended_wins(admin: Person, people: People) -> None:
+    user, model = people(), new_id("model")
+    for price, begins in ((1.1, "2026-01-01"), ("0.0175", "2026-02-01"), (9, "2999-01-01")):
+        rule = {"modelId": model, "pricePerThousandTokens": price, "effectiveFrom": begins}
+        assert admin.post("pricing", rule).status_code == 201
+
+    found = user.ok("GET", f"pricing/{model}")
+    assert found["pricePerThousandTokens"] == 0.0175
+    assert [rule["pricePerThousandTokens"] for rule in found["history"]] == [9, 0.0175, 1.1]
+    assert user.ok("POST", "credits/calculate", {"modelId": model, "tokens": 400_000})["credits"] == 7
+    ended = admin.ok("PUT", f"pricing/{model}/2026-02-01T00:00:00.000Z", {"effectiveTo": "2026-03-01"})
+    assert ended["effectiveTo"] == "2026-03-01T00:00:00.000Z"
+    assert user.ok("GET", f"pricing/{model}")["pricePerThousandTokens"] == 1.1
+    assert model in [rule["modelId"] for rule in user.ok("GET", "pricing")["models"]]
+    assert user.ok("GET", f"pricing/{MODEL}")["history"] == []
+    assert_refused(
+        admin.call("PUT", f"pricing/{model}/2026-02-02", {"effectiveTo": "2026-03-01"}), 404, "PRICE_NOT_FOUND"
+    )
+    backwards = {
+        "modelId": model,
+        "pricePerThousandTokens": 1,
+        "effectiveFrom": "2026-02-01",
+        "effectiveTo": "2026-01-01",
+    }
+    assert_refused(admin.post("pricing", backwards), 400, "VALIDATION_ERROR")
+
+
+def test_usage_is_recorded_deducted_once_and_in_the_statistics_at_once(people: People) -> None:
+    person = people(credits=10)
+    body = {"service": "images", "operation": "render", "credits": 7, "metadata": {"a": [1, 2.5]}, "deduct": True}
+    key = {"Idempotency-Key": new_id("key")}
+
+    first, again = person.post("usage/record", body, **key), person.post("usage/record", body, **key)
+    short = person.post("usage/record", body)
+
+    assert (first.status_code, again.status_code) == (201, 201), described(first)
+    assert first.json() == again.json()
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert assert_refused(short, 402, "INSUFFICIENT_CREDITS")["shortfall"] == 4
+    statistics = person.ok("GET", "usage/stats")
+    assert (statistics["totalRecords"], statistics["totalCredits"]) == (1, 7)
+    assert statistics["byService"] == {"images": 7}
+    assert statistics["recentActivity"][0]["metadata"] == {"a": [1, 2.5]}
+    assert person.balance()["totalCredits"] == 3
+
+
+def test_the_systems_statistics_follow_within_seconds(admin: Person, people: People) -> None:
+    person = people(credits=100)
+    session_id = person.open(5000)
+    assert person.finalize(session_id, 4000).is_success
+
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while person.id not in (found := admin.ok("GET", "usage/system-stats?top=1000"))["byUser"]:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
+
+    assert found["byUser"][person.id] == person.ok("GET", "usage/stats")["totalCredits"]
+    assert found["asOf"] is not None
+    assert admin.ok("GET", "usage/system?top=1")["truncated"] is (len(found["byUser"]) > 1)
+
+
+def test_the_sweeper_runs_as_it_is_scheduled(service: Stack) -> None:
+    answer = service.aws.client("lambda").invoke(FunctionName=f"{service.stack_name}-sweeper", Payload=b"{}")
+
+    assert json.loads(answer["Payload"].read()) == {
+        "sessions": 0,
+        "wallets": 0,
+        "credits_expired": 0,
+        "failures": 0,
+        "complete": True,
+    }
+    (schedule,) = service.aws.client("scheduler").list_schedules()["Schedules"]
+    assert schedule["Name"] == f"{service.stack_name}-sweeper"

@@ -1,0 +1,255 @@
+"""Who is let in: genuine access tokens only, and no longer than they say, whatever the gateway remembers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.e2e.books import items_of
+from tests.e2e.client import Person, assert_refused, described, new_id
+
+if TYPE_CHECKING:
+    import httpx
+
+    from local.stack import Stack
+    from tests.e2e.conftest import Mint, People
+
+HOUR = 3600
+LEEWAY = 30
+
+
+class Forger:
+    """Makes tokens that no honest issuer makes, of one user."""
+
+    def __init__(self, service: Stack, token: Mint) -> None:
+        self.user_id = new_id("forged")
+        self.secret = service.jwt_secret
+        self.genuine = token(self.user_id)
+        self.payload: dict[str, Any] = jwt.decode(self.genuine, options={"verify_signature": False})
+
+    def signed(self, header: dict[str, Any], payload: Any, secret: str | None, digest: str = "sha256") -> str:
+        """Put a token together by hand, with an empty signature if ``secret`` is None."""
+        signed = f"{_encoded(header)}.{_encoded(payload)}"
+        if secret is None:
+            return f"{signed}."
+        return f"{signed}.{_base64(hmac.digest(secret.encode(), signed.encode(), digest))}"
+
+    def claiming(self, **claims: Any) -> str:
+        """Sign other claims with the genuine secret; None takes one away."""
+        payload = {name: value for name, value in (self.payload | claims).items() if value is not None}
+        return self.signed({"alg": "HS256", "typ": "JWT"}, payload, self.secret)
+
+
+def _encoded(value: Any) -> str:
+    return _base64(json.dumps(value).encode())
+
+
+def _base64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+@pytest.fixture(scope="module")
+def forger(service: Stack, token: Mint) -> Forger:
+    """Return the forger, whose user nobody ever becomes."""
+    return Forger(service, token)
+
+
+def _forged(forger: Forger) -> dict[str, str]:
+    """Return tokens that the service's secret did not sign, or not as it must."""
+    header, payload, signature = forger.genuine.split(".")
+    other_payload = _encoded(forger.payload | {"role": "admin"})
+    private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    secret, claims = forger.secret, forger.payload
+    return {
+        "another secret": jwt.encode(claims, "x" * 48, "HS256"),
+        "an empty secret": forger.signed({"alg": "HS256"}, claims, ""),
+        "the secret's digest": forger.signed({"alg": "HS256"}, claims, hashlib.sha256(secret.encode()).hexdigest()),
+        "alg none": forger.signed({"alg": "none"}, claims, None),
+        "alg None": forger.signed({"alg": "None"}, claims, None),
+        "alg nOnE, signed": forger.signed({"alg": "nOnE"}, claims, secret),
+        "alg none, the genuine signature": f"{_encoded({'alg': 'none'})}.{payload}.{signature}",
+        "no alg": forger.signed({"typ": "JWT"}, claims, secret),
+        "alg null": forger.signed({"alg": None}, claims, secret),
+        "HS384": jwt.encode(claims, secret, "HS384"),
+        "HS512": jwt.encode(claims, secret, "HS512"),
+        "RS256": jwt.encode(claims, private_key, "RS256"),
+        "RS256, signed with the secret": forger.signed({"alg": "RS256"}, claims, secret),
+        "HS256, said to be RS256": f"{_encoded({'alg': 'RS256'})}.{payload}.{signature}",
+        "HS512, said to be HS256": forger.signed({"alg": "HS256"}, claims, secret, "sha512"),
+        "a key of its own": forger.signed({"alg": "HS256", "jwk": {"kty": "oct", "k": "eHg"}}, claims, "xx"),
+        "a critical header": forger.signed({"alg": "HS256", "crit": ["x"], "x": 1}, claims, secret),
+        "no signature": f"{header}.{payload}.",
+        "half a signature": f"{header}.{payload}.{signature[:20]}",
+        "another payload": f"{header}.{other_payload}.{signature}",
+        "two parts": f"{header}.{payload}",
+        "four parts": f"{forger.genuine}.{signature}",
+        "an array": forger.signed({"alg": "HS256"}, [claims], secret),
+        "a text": forger.signed({"alg": "HS256"}, "claims", secret),
+        "garbage": "garbage",
+        "dots": "...",
+        "not base64": "☺.☺.☺",
+        "long garbage": "x" * 6000,
+        "the secret": secret,
+    }
+
+
+def _dishonest(forger: Forger) -> dict[str, str]:
+    """Return tokens with the genuine signature and claims that will not do."""
+    now = int(time.time())
+    claims: list[dict[str, Any]] = [
+        *({"exp": exp} for exp in (None, "soon", True, [], {}, str(now + HOUR) + "x", float("nan"), float("inf"))),
+        *({"sub": sub} for sub in (None, "", 5, True, [], {"id": "boss"}, "x" * 129, "a\nb", "a\x00b", "\ud800")),
+        *({"email": email} for email in (5, ["a@b.c"], "x" * 255, "a\x00@b.c")),
+        *({"username": username} for username in (5, {}, "x" * 201, "\x1b[2J")),
+        *({"iat": iat} for iat in (now + HOUR, "yesterday", [], float("nan"), 10**40)),
+        *({"nbf": nbf} for nbf in (now + HOUR, "tomorrow", {})),
+    ]
+    return {json.dumps(claim): forger.claiming(**claim) for claim in claims}
+
+
+def _assert_stranger(service: Stack, forger: Forger, person: Person) -> None:
+    """Assert that no token made its user known."""
+    assert items_of(service, forger.user_id) == []
+    assert_refused(person.get(f"credits/balance/{forger.user_id}"), 404, "USER_NOT_FOUND")
+
+
+def _bearing(http: httpx.Client, token: str) -> httpx.Response:
+    return http.get("/api/credits/balance", headers={"Authorization": f"Bearer {token}".encode()})
+
+
+@pytest.mark.parametrize("family", [_forged, _dishonest])
+def test_a_token_that_is_not_genuine_is_invalid(
+    service: Stack, http: httpx.Client, forger: Forger, admin: Person, family: Any
+) -> None:
+    for name, token in family(forger).items():
+        answer = _bearing(http, token)
+        assert answer.status_code == 401, (name, described(answer))
+        assert_refused(answer, 401, "TOKEN_INVALID")
+        assert answer.headers["www-authenticate"] == "Bearer"
+    _assert_stranger(service, forger, admin)
+
+
+@pytest.mark.parametrize("kind", ["refresh", "id", "Access", "", None, 1, ["access"]])
+def test_a_genuine_token_of_another_type_is_no_access_token(
+    service: Stack, http: httpx.Client, forger: Forger, admin: Person, kind: Any
+) -> None:
+    assert_refused(_bearing(http, forger.claiming(type=kind)), 401, "TOKEN_TYPE_INVALID")
+    _assert_stranger(service, forger, admin)
+
+
+@pytest.mark.parametrize("ago", [LEEWAY + 1, HOUR, 50 * 365 * 24 * HOUR])
+def test_an_expired_token_is_refused_as_such(
+    service: Stack, http: httpx.Client, forger: Forger, admin: Person, ago: int
+) -> None:
+    answer = _bearing(http, forger.claiming(exp=int(time.time()) - ago))
+
+    assert_refused(answer, 401, "TOKEN_EXPIRED")
+    assert answer.headers["www-authenticate"] == "Bearer"
+    _assert_stranger(service, forger, admin)
+
+
+def test_a_forged_token_is_invalid_even_if_it_has_expired(http: httpx.Client, forger: Forger) -> None:
+    expired = forger.payload | {"exp": int(time.time()) - HOUR}
+
+    assert_refused(_bearing(http, jwt.encode(expired, "x" * 48, "HS256")), 401, "TOKEN_INVALID")
+
+
+def test_no_token_is_required_to_be_told_so(http: httpx.Client) -> None:
+    for method, path in (
+        ("GET", "credits/balance"),
+        ("POST", "credits/allocate"),
+        ("POST", "streaming-sessions/initialize"),
+        ("GET", "streaming-sessions/active/all"),
+    ):
+        answer = http.request(method, f"/api/{path}")
+        assert_refused(answer, 401, "TOKEN_REQUIRED")
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_what_is_no_bearer_token_is_refused(http: httpx.Client, forger: Forger) -> None:
+    genuine = forger.genuine
+    for authorization in (
+        *("Bearer", "Bearer ", "Basic dXNlcjpwYXNz", "Digest x", f"Token {genuine}", genuine, f"Bearer{genuine}"),
+        *(f"Bearer Bearer {genuine}", f"Bearer {genuine} {genuine}", f'Bearer "{genuine}"', f"Bearer {genuine},"),
+    ):
+        answer = http.get("/api/credits/balance", headers={"Authorization": authorization})
+        assert answer.status_code == 401, (authorization[:20], described(answer))
+        assert_refused(answer, 401, answer.json()["code"])
+        assert answer.json()["code"] in ("TOKEN_INVALID", "TOKEN_REQUIRED")
+
+
+def test_the_scheme_is_written_in_any_case(http: httpx.Client, token: Mint) -> None:
+    for scheme in ("bearer", "BEARER", "Bearer "):
+        user_id = new_id("user")
+        answer = http.get("/api/credits/balance", headers={"Authorization": f"{scheme} {token(user_id)}"})
+        assert answer.status_code == 200, described(answer)
+        assert answer.json()["userId"] == user_id
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"email": None, "username": None, "iat": None, "role": None},
+        {"aud": "another-service"},
+        {"iss": "anybody", "jti": "1", "custom": {"a": [1]}},
+        {"exp": int(time.time()) + 0.5 + HOUR},
+        {"exp": 10**12},
+        {"exp": int(time.time()) - LEEWAY + 15},
+    ],
+)
+def test_a_genuine_token_may_say_more_or_less(http: httpx.Client, token: Mint, claims: dict[str, Any]) -> None:
+    user_id = new_id("user")
+
+    answer = _bearing(http, token(user_id, **claims))
+
+    assert answer.status_code == 200, described(answer)
+    assert answer.json()["userId"] == user_id
+
+
+@pytest.mark.parametrize(
+    "user_id", ["x" * 128, "auth0|5f7c8ec7c33c6c004bbafe82", "josé ☺", "a#b", "a?b", '"', "__proto__x", "50%", "a%40b"]
+)
+def test_any_printable_id_of_128_characters_can_be_used_and_addressed(
+    http: httpx.Client, token: Mint, admin: Person, user_id: str
+) -> None:
+    person = Person(http, user_id, token(user_id, email=None))
+    assert person.balance()["userId"] == user_id
+
+    admin.ok("POST", "credits/allocate", {"userId": user_id, "credits": 5})
+
+    path = f"credits/balance/{quote(user_id, safe='')}"
+    assert admin.ok("GET", path)["userId"] == user_id
+
+
+def test_a_token_that_expires_while_the_gateway_remembers_it_is_refused(
+    service: Stack, people: People, http: httpx.Client, token: Mint
+) -> None:
+    known = people(credits=100)
+    # Good for three to four seconds more, the leeway included.
+    late = Person(http, known.id, token(known.id, exp=int(time.time()) - LEEWAY + 4))
+    assert late.get("credits/balance").status_code == 200
+    session = late.open()
+
+    deadline = time.monotonic() + 15
+    while (answer := late.get("credits/balance")).is_success:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+    before = items_of(service, known.id)
+    assert_refused(answer, 401, "TOKEN_EXPIRED")
+    assert answer.headers["www-authenticate"] == "Bearer"
+    # The function's own answer: the gateway's have no such header.
+    assert answer.headers["cache-control"] == "no-store"
+    for refused in (late.finalize(session, 5), late.abort(session), late.get("credits/ledger")):
+        assert_refused(refused, 401, "TOKEN_EXPIRED")
+    assert items_of(service, known.id) == before
+    assert known.finalize(session, 5).status_code == 200

@@ -1,0 +1,148 @@
+"""API keys: made once, checked against a hash, and gone when they are revoked."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from accounting.domain.errors import ApiKeyInvalid, ApiKeyNotFound, Forbidden, TooManyApiKeys
+from accounting.operations import api_keys as operations
+from accounting.operations.api_keys import Created
+from accounting.store import api_keys
+from accounting.store.idempotency import IdempotencyKey
+from accounting.times import DAY, MINUTE
+from accounting.web.caller import caller_of
+from tests.integration.conftest import NOW
+from tests.together import times, together
+
+type MakeUser = Callable[..., str]
+
+
+def create(owner: str = "u1", *, expires_at: int | None = None, key: IdempotencyKey | None = None) -> Created:
+    return operations.create(owner, "a name", ("credits:read",), expires_at=expires_at, now=NOW, idempotency_key=key)
+
+
+def text_of(created: Created) -> str:
+    assert created.text is not None
+    return created.text
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered(user: MakeUser) -> None:
+    user()
+    api_keys._cache.clear()
+
+
+def test_a_key_has_256_random_bits_and_only_their_hash_is_stored(dynamodb: Any, table_name: str) -> None:
+    text = text_of(create(key=IdempotencyKey("u1", "api-keys", "k", "body")))
+    prefix, key_id, secret = text.split("_", 2)
+
+    assert (prefix, len(secret)) == ("acct", 43), "43 characters of base64 are 256 bits"
+    stored = str(dynamodb.scan(TableName=table_name)["Items"])
+    assert key_id in stored
+    assert secret not in stored
+
+
+def test_a_key_is_accepted_and_any_other_secret_is_not() -> None:
+    text = text_of(create())
+
+    assert api_keys.verify(text, NOW)[1] is None
+    for wrong in (text[:-1], text + "x", text.replace("acct_", "acct__"), "acct_x_y", "acct", "", f"x{text}"):
+        assert api_keys.verify(wrong, NOW) == (None, "NOT_FOUND")
+
+
+def test_a_key_ends_when_it_expires_is_switched_off_or_revoked() -> None:
+    created = create(expires_at=NOW + DAY)
+    text = text_of(created)
+
+    assert api_keys.verify(text, NOW + DAY - 1)[1] is None
+    assert api_keys.verify(text, NOW + DAY)[1] == "EXPIRED"
+    api_keys.change(created.key.id, "u1", enabled=False)
+    assert api_keys.verify(text, NOW)[1] == "DISABLED"
+    api_keys.change(created.key.id, "u1", enabled=True)
+    assert api_keys.verify(text, NOW)[1] is None
+    api_keys.change(created.key.id, "u1", revoked=True)
+    api_keys.change(created.key.id, "u1", enabled=True)
+    assert api_keys.verify(text, NOW)[1] == "DISABLED", "revoked is for good"
+
+
+def test_a_functions_own_check_refuses_a_key_that_the_gateway_still_lets_pass() -> None:
+    created = create()
+    passed = {"userId": "u1", "role": "user", "apiKeyId": created.key.id}
+
+    assert caller_of(passed, NOW).permissions == ("credits:read",)
+    api_keys.change(created.key.id, "u1", revoked=True)
+    with pytest.raises(ApiKeyInvalid):
+        caller_of(passed, NOW)
+
+
+def test_what_another_process_remembers_of_a_revoked_key_is_at_most_30_seconds_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    created = create()
+    clock = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    assert api_keys.find_cached(created.key.id) is not None
+    remembered = dict(api_keys._cache)
+    api_keys.change(created.key.id, "u1", revoked=True)
+    api_keys._cache.update(remembered)  # as in a process that did not make the change
+
+    clock[0] += 29.9
+    found = api_keys.find_cached(created.key.id)
+    assert found is not None
+    assert found.active
+    clock[0] += 0.1
+    found = api_keys.find_cached(created.key.id)
+    assert found is not None
+    assert not found.active
+
+
+def test_a_key_may_do_what_its_permissions_say() -> None:
+    caller = caller_of({"userId": "u1", "role": "user", "apiKeyId": create().key.id}, NOW)
+
+    caller.require_permission("credits:read")
+    with pytest.raises(Forbidden, match="usage:write"):
+        caller.require_permission("usage:write")
+    with pytest.raises(Forbidden, match="access token"):
+        caller.require_permission(None)
+
+
+def test_another_users_key_is_not_found() -> None:
+    created = create()
+
+    with pytest.raises(ApiKeyNotFound):
+        api_keys.change(created.key.id, "u2", name="mine")
+    with pytest.raises(ApiKeyNotFound):
+        api_keys.delete(created.key.id, "u2")
+    assert [key.name for key in api_keys.of_owner("u1")] == ["a name"]
+    assert api_keys.of_owner("u2") == []
+
+
+def test_last_use_is_written_once_a_minute() -> None:
+    created = create()
+    for at in (NOW, NOW + MINUTE - 1, NOW + MINUTE):
+        key, _ = api_keys.verify(text_of(created), at)
+        assert key is not None
+        api_keys.note_use(key, at)
+        found = api_keys.find(created.key.id)
+        assert found is not None
+        assert found.last_used_at == (NOW + MINUTE if at == NOW + MINUTE else NOW)
+
+
+def test_one_idempotency_key_makes_one_key_and_tells_its_secret_once() -> None:
+    key = IdempotencyKey("u1", "api-keys", "k", "body")
+
+    answers = together(*times(8, lambda: create(key=key)))
+
+    assert len({answer.key.id for answer in answers}) == 1
+    assert sum(answer.text is not None for answer in answers) == 1
+    assert len(api_keys.of_owner("u1")) == 1
+
+
+def test_a_user_has_a_hundred_keys_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "MAX_PER_USER", 2)
+    create()
+    create()
+
+    with pytest.raises(TooManyApiKeys):
+        create()

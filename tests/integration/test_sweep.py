@@ -1,0 +1,138 @@
+"""The sweep: stale sessions and expired credits are brought to their end, once."""
+
+from collections.abc import Callable
+
+import pytest
+
+from accounting.domain.errors import AccountingError
+from accounting.domain.sessions import Session
+from accounting.operations import credits, sessions
+from accounting.operations.sweep import Swept, sweep
+from accounting.store import sessions as session_store
+from accounting.store import usage as records
+from accounting.times import DAY, MINUTE
+from tests.audit import assert_books_balance
+from tests.integration.conftest import NOW
+from tests.together import together
+
+type MakeUser = Callable[..., str]
+
+STALE = NOW + 61 * MINUTE
+
+
+def always() -> bool:
+    return True
+
+
+def opened(user_id: str, count: int, tokens: int = 10_000) -> list[str]:
+    names = [f"s{n}" for n in range(count)]
+    for name in names:
+        sessions.initialize(user_id, name, "m", tokens, now=NOW)
+    return names
+
+
+def test_a_stale_session_is_charged_its_last_heartbeat_and_refunded_the_rest(user: MakeUser) -> None:
+    user(credits_granted=100)
+    opened("u1", 1)
+    sessions.heartbeat("u1", "s0", 3000, now=NOW + 1)
+
+    assert sweep(STALE, always).sessions == 1
+
+    session = session_store.get("u1", "s0")
+    assert session is not None
+    assert (session.status, session.outcome, session.used_credits) == ("failed", "swept", 3)
+    (record,) = records.between("u1", 0, STALE + 1)
+    assert (record.service, record.credits) == ("chat-streaming-expired", 3)
+    wallet = assert_books_balance("u1")
+    assert (wallet.available, wallet.held) == (97, 0)
+
+
+def test_a_session_that_gave_a_sign_of_life_is_looked_at_again_later(user: MakeUser) -> None:
+    user(credits_granted=100)
+    opened("u1", 1)
+    sessions.heartbeat("u1", "s0", 3000, now=NOW + 50 * MINUTE)
+
+    assert sweep(STALE, always).sessions == 0
+    assert list(session_store.due(STALE)) == [], "it is not due again before it can be stale"
+    assert sweep(NOW + 109 * MINUTE, always).sessions == 0
+    assert sweep(NOW + 111 * MINUTE, always).sessions == 1
+    assert_books_balance("u1")
+
+
+def test_expired_credits_get_their_entry(user: MakeUser) -> None:
+    user(credits_granted=100, days=1)
+
+    swept = sweep(NOW + 2 * DAY, always)
+
+    assert (swept.wallets, swept.credits_expired) == (1, 100)
+    assert assert_books_balance("u1").expired == 100
+    assert sweep(NOW + 2 * DAY, always) == Swept()
+
+
+def test_two_sweeps_at_once_and_late_finalizes_resolve_each_session_once(user: MakeUser) -> None:
+    users = [user(f"u{n}", credits_granted=500) for n in range(4)]
+    for name in users:
+        opened(name, 8)
+
+    late = [
+        lambda name=name, n=n: sessions.finalize(name, f"s{n}", 2000, success=True, now=STALE)
+        for name in users
+        for n in range(4)
+    ]
+    sweeps = [lambda: sweep(STALE, always)] * 2
+    answers = together(*sweeps, *late)
+
+    finalized = [answer for answer in answers[2:] if not isinstance(answer, Exception)]
+    assert all(isinstance(answer, AccountingError) for answer in answers[2:] if isinstance(answer, Exception))
+    assert answers[0].failures + answers[1].failures == 0
+    assert answers[0].sessions + answers[1].sessions + len(finalized) == 32
+    for name in users:
+        assert assert_books_balance(name).held == 0
+        assert len(list(records.between(name, 0, STALE + 1))) == 8
+
+
+def test_what_a_sweep_had_no_time_for_the_next_one_does(user: MakeUser) -> None:
+    for n in range(12):
+        user(f"u{n}", credits_granted=50)
+        opened(f"u{n}", 2)
+    left = iter([True, False])
+
+    first = sweep(STALE, lambda: next(left, False))
+    second = sweep(STALE, always)
+
+    assert not first.complete
+    assert second.complete
+    assert 0 < first.sessions < 24
+    assert first.sessions + second.sessions == 24
+    for n in range(12):
+        assert assert_books_balance(f"u{n}").held == 0
+
+
+def test_one_sessions_failure_does_not_stop_the_others(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+    user(credits_granted=100)
+    opened("u1", 3)
+    healthy = sessions.sweep
+
+    def failing(session: Session, *, now: int) -> Session | None:
+        if session.session_id == "s1":
+            raise RuntimeError("this one")
+        return healthy(session, now=now)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sessions, "sweep", failing)
+        swept = sweep(STALE, always)
+    assert (swept.sessions, swept.failures) == (2, 1)
+    assert sweep(STALE, always).sessions == 1
+    assert assert_books_balance("u1").held == 0
+
+
+def test_a_swept_session_can_not_be_finalized(user: MakeUser) -> None:
+    user(credits_granted=100)
+    opened("u1", 1)
+    sweep(STALE, always)
+
+    with pytest.raises(AccountingError) as refused:
+        sessions.finalize("u1", "s0", 5, success=True, now=STALE + 1)
+
+    assert refused.value.details["outcome"] == "swept"
+    assert credits.balance("u1", STALE).available == 100

@@ -1,0 +1,171 @@
+"""Usage records, a user's statistics, and the system's."""
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from accounting.domain.errors import IdempotencyConflict, InsufficientCredits
+from accounting.domain.usage import UsageRecord
+from accounting.operations import system_usage, usage
+from accounting.operations.usage import Event
+from accounting.store import usage as records
+from accounting.store.idempotency import IdempotencyKey
+from accounting.times import DAY, HOUR, day
+from tests.audit import assert_books_balance
+from tests.calls import Calls
+from tests.integration.conftest import NOW
+from tests.together import times, together
+
+type MakeUser = Callable[..., str]
+
+
+def event(user_id: str, credits: int, *, deduct: bool = False, service: str = "images", operation: str = "op") -> Event:
+    return Event(user_id, service, operation, credits, {"n": 1.5}, deduct)
+
+
+def key(name: str = "k", body: str = "body") -> IdempotencyKey:
+    return IdempotencyKey("u1", "usage", name, body)
+
+
+def test_a_deduction_is_in_the_records_own_transaction(user: MakeUser, calls: Calls) -> None:
+    user(credits_granted=10)
+    calls.reset()
+
+    usage.record(event("u1", 7, deduct=True), now=NOW, key=None)
+
+    assert (calls.round_trips, calls.write_units) == (2, 8)
+    assert assert_books_balance("u1").charged == 7
+
+
+def test_without_deduction_a_record_is_one_round_trip(user: MakeUser, calls: Calls) -> None:
+    user()
+    calls.reset()
+
+    usage.record(event("u1", 7), now=NOW, key=key())
+
+    assert (calls.round_trips, calls.write_units) == (1, 6)
+    assert assert_books_balance("u1").charged == 0
+
+
+def test_a_deduction_that_is_not_there_records_nothing(user: MakeUser) -> None:
+    user(credits_granted=6)
+
+    with pytest.raises(InsufficientCredits):
+        usage.record(event("u1", 7, deduct=True), now=NOW, key=None)
+
+    assert list(records.between("u1", 0, NOW + 1)) == []
+    assert assert_books_balance("u1").charged == 0
+
+
+def test_one_key_records_and_deducts_once_even_when_that_emptied_the_balance(user: MakeUser) -> None:
+    user(credits_granted=7)
+
+    answers = together(*times(12, lambda: usage.record(event("u1", 7, deduct=True), now=NOW, key=key())))
+
+    assert len({answer.record.id for answer in answers}) == 1
+    assert sum(not answer.replayed for answer in answers) == 1
+    assert len(list(records.between("u1", 0, NOW + 1))) == 1
+    assert assert_books_balance("u1").charged == 7
+    with pytest.raises(IdempotencyConflict):
+        usage.record(event("u1", 7, deduct=True), now=NOW, key=key(body="another"))
+
+
+def test_records_at_once_are_all_counted(user: MakeUser) -> None:
+    user()
+
+    together(*(lambda n=n: usage.record(event("u1", n), now=NOW + n, key=None) for n in range(24)))
+
+    sums = usage.statistics("u1", None, None).sums
+    assert (sums.records, sums.credits) == (24, sum(range(24)))
+
+
+@pytest.fixture
+def forty_days(user: MakeUser) -> list[UsageRecord]:
+    """2,000 records of 40 days, from midday of the first."""
+    user()
+    rng = random.Random(20260115)
+    made = []
+    for _ in range(2000):
+        service = rng.choice(["chat-streaming", "chat-streaming-failed", "images", "search"])
+        wanted = event("u1", rng.randrange(50), service=service, operation=rng.choice(["m1", "m2", "m3"]))
+        made.append(usage.record(wanted, now=NOW + rng.randrange(40 * DAY), key=None).record)
+    return made
+
+
+def test_statistics_are_a_plain_recount_of_the_records(forty_days: list[UsageRecord], calls: Calls) -> None:
+    rng = random.Random(7)
+    edges = [sorted(NOW - DAY + rng.randrange(42 * DAY) for _ in range(2)) for _ in range(8)]
+    within_a_day = [NOW + 5 * DAY + HOUR, NOW + 5 * DAY + 9 * HOUR]
+    for since, until in [*edges, within_a_day, [NOW - NOW % DAY, NOW - NOW % DAY + 7 * DAY]]:
+        found = usage.statistics("u1", since, until)
+        counted = [record for record in forty_days if since <= record.at < until]
+        assert found.sums.records == len(counted)
+        assert found.sums.credits == sum(record.credits for record in counted)
+        assert found.sums.by_service == _sums(counted, lambda record: record.service)
+        assert found.sums.by_model == _sums(counted, lambda record: record.model_id)
+        assert found.by_day == _sums(counted, lambda record: day(record.at))
+        newest = sorted(counted, key=lambda record: (record.at, record.id), reverse=True)[:10]
+        assert [record.at for record in found.recent] == [record.at for record in newest]
+    calls.reset()
+    usage.statistics("u1", NOW - NOW % DAY, NOW - NOW % DAY + 41 * DAY)
+    assert calls.operations == ["Query", "Query"], "whole days are read as their sums, however many records they have"
+
+
+def _sums(counted: list[UsageRecord], name: Callable[[UsageRecord], str | None]) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for record in counted:
+        named = name(record)
+        if named is not None:
+            sums[named] = sums.get(named, 0) + record.credits
+    return sums
+
+
+def test_system_statistics_count_each_record_once_however_batches_come(user: MakeUser) -> None:
+    rng = random.Random(3)
+    made = []
+    for who in range(5):
+        user(f"u{who}")
+        for _ in range(30):
+            wanted = event(f"u{who}", rng.randrange(50), service=rng.choice(["chat-a", "b"]))
+            made.append(usage.record(wanted, now=NOW + rng.randrange(3 * DAY), key=None).record)
+    stream = made.copy()
+    for _ in range(4):  # repeated, cut otherwise, out of order
+        rng.shuffle(stream)
+        while_there = stream.copy()
+        while while_there:
+            cut = rng.randrange(1, system_usage.CHUNK + 1)
+            system_usage.count(while_there[:cut])
+            del while_there[:cut]
+
+    found = system_usage.statistics(NOW, NOW + 3 * DAY, top=10, now=NOW)
+
+    assert (found.sums.records, found.sums.credits) == (150, sum(record.credits for record in made))
+    assert found.by_user == _sums(made, lambda record: record.user_id)
+    assert found.by_day == _sums(made, lambda record: day(record.at))
+    assert found.sums.by_service == _sums(made, lambda record: record.service)
+    assert found.as_of == max(record.at for record in made)
+    assert not found.truncated
+
+
+def test_counting_the_same_records_at_once_counts_them_once(user: MakeUser) -> None:
+    user()
+    made = [usage.record(event("u1", 3), now=NOW + n, key=None).record for n in range(20)]
+
+    together(*times(6, lambda: system_usage.count(made)))
+
+    assert system_usage.statistics(NOW, NOW + 1, top=1, now=NOW).sums.records == 20
+
+
+def test_the_users_with_the_most_credits_come_first_and_it_is_said_that_there_are_more(user: MakeUser) -> None:
+    made = []
+    for who in range(6):
+        user(f"u{who}")
+        made.append(usage.record(event(f"u{who}", who), now=NOW, key=None).record)
+    system_usage.count(made)
+
+    found = system_usage.statistics(None, None, top=2, now=NOW)
+
+    assert found.by_user == {"u5": 5, "u4": 4}
+    assert found.truncated
+    assert found.sums.credits == 15
