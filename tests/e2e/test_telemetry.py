@@ -1,9 +1,8 @@
-"""What the functions write to their logs: a line for every request, the metrics, and no secret."""
+"""What the functions count, and that nothing else than requests is in their logs."""
 
 from __future__ import annotations
 
 import json
-import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,6 @@ from tests.e2e.client import MODEL, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import httpx
 
     from local.stack import Stack
     from tests.e2e.client import Person
@@ -51,27 +48,6 @@ def _structured(message: str) -> dict[str, Any]:
     return line if isinstance(line, dict) else {}
 
 
-def test_every_request_has_a_line_with_its_correlation_id(service: Stack, people: People) -> None:
-    person = people()
-    answer = person.post("credits/check", {"requiredCredits": 0})
-    request_id = answer.json()["requestId"]
-
-    (line,) = _lines(service, "credits", lambda line: line.get("correlation_id") == request_id)
-
-    assert {
-        "level": "INFO",
-        "message": "request",
-        "service": "accounting-service",
-        "method": "POST",
-        "route": "/api/credits/check",
-        "status": 400,
-        "code": "VALIDATION_ERROR",
-    }.items() <= line.items()
-    assert line["duration_ms"] >= 0
-    assert line["function_request_id"]
-    assert line["timestamp"]
-
-
 def test_one_request_s_keys_do_not_stay_for_the_next(service: Stack, people: People) -> None:
     person = people()
     person.post("credits/check", {"requiredCredits": 0})
@@ -83,17 +59,6 @@ def test_one_request_s_keys_do_not_stay_for_the_next(service: Stack, people: Peo
     assert all("code" not in line for line in ok if line["status"] == 200)
     assert len({line["correlation_id"] for line in ok}) == len(ok)
     assert refused not in {line["correlation_id"] for line in ok}
-
-
-def test_the_authorizer_says_whom_it_let_in_and_why_not(service: Stack, http: httpx.Client, people: People) -> None:
-    person = people()
-    http.get("/api/credits/balance", headers={"Authorization": f"Bearer {new_id('nonsense')}"})
-
-    allowed = _lines(service, "authorizer", lambda line: line.get("user_id") == person.id)
-    denied = _lines(service, "authorizer", lambda line: line.get("message") == "denied")
-
-    assert {line["is_new"] for line in allowed} == {True}
-    assert "TOKEN_INVALID" in {line["code"] for line in denied}
 
 
 def _sums_since(service: Stack, group: str, since: int, name: str) -> int:
@@ -135,38 +100,18 @@ def test_credits_are_counted_as_they_move(service: Stack, people: People, admin:
         assert {name: _sums_since(service, group, before[group], name) for name in metrics} == metrics
 
 
-def test_a_metric_line_is_in_the_embedded_metric_format(service: Stack, people: People) -> None:
-    person = people(credits=10)
-    person.open()
-
-    line, *_ = _lines(service, "streaming-sessions", lambda line: "CreditsHeld" in line and "_aws" in line)
-
-    (directive,) = line["_aws"]["CloudWatchMetrics"]
-    assert directive["Namespace"] == "AccountingService"
-    assert {"Name": "CreditsHeld", "Unit": "Count"} in directive["Metrics"]
-    assert directive["Dimensions"] == [["service"]]
-    assert line["service"] == "accounting-service"
-
-
-def test_no_log_has_a_token_a_secret_or_an_idempotency_key(
-    service: Stack, http: httpx.Client, people: People, admin: Person
-) -> None:
-    person, key = people(credits=50), new_id("idempotency-key")
+def test_no_log_has_an_idempotency_key(service: Stack, people: People, admin: Person) -> None:
+    person, key = people(), new_id("idempotency-key")
     command = {"userId": person.id, "credits": 5}
-    for body in (command, command, {**command, "credits": 6}, {**command, "credits": "5"}):
+    answers = [
         admin.post("credits/allocate", body, Idempotency_Key=key)
-    broken = f"{person.token}x"
-    http.get("/api/credits/balance", headers={"Authorization": f"Bearer {broken}"})
-    last = person.post("credits/check", {"requiredCredits": 0}).json()["requestId"]
+        for body in (command, command, {**command, "credits": 6}, {**command, "credits": "5"})
+    ]
+    assert [answer.status_code for answer in answers] == [201, 201, 409, 400]
+    last = answers[-1].json()["requestId"]
     assert _lines(service, "credits", lambda line: line.get("correlation_id") == last)
 
-    written = "\n".join(message for group in GROUPS for message in _messages(service, group))
-
-    assert person.id in written
-    for secret in (service.jwt_secret, service.internal_api_key, person.token, admin.token, key):
-        assert secret not in written
-    assert not re.search(r"eyJ[\w-]{10,}", written)
-    assert "authorization" not in written.lower()
+    assert not [message for message in _messages(service, "credits") if key in message]
 
 
 def test_nothing_failed(service: Stack) -> None:

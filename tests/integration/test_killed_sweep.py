@@ -1,0 +1,89 @@
+"""A sweep of many stale sessions, whose first run is killed half-way: nothing is lost, nothing is resolved twice.
+
+By default 400 sessions, to be quick; ``SWEEP_USERS=50`` makes it 5,000.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from itertools import batched
+from pathlib import Path
+from typing import Any
+
+from accounting.domain import wallet as ledger
+from accounting.domain.sessions import Session
+from accounting.domain.wallet import Cause, Entry, Wallet
+from accounting.operations.ids import new_id
+from accounting.operations.sweep import sweep
+from accounting.store import allocations, entries, sessions, table, wallets
+from accounting.store import usage as records
+from accounting.store.allocations import Allocation
+from accounting.times import DAY, MINUTE
+from tests.audit import assert_books_balance
+from tests.integration.conftest import NOW
+
+USERS, SESSIONS = int(os.environ.get("SWEEP_USERS", "4")), 100
+STALE = NOW + 61 * MINUTE
+PATIENCE_SECONDS = 60
+LAYER = Path(__file__).resolve().parents[2] / "layers/shared"
+
+
+def stale_sessions_of(user_id: str) -> list[dict[str, Any]]:
+    """Items of somebody with credits who opened sessions and was not heard of again."""
+    lot = new_id(NOW)
+    decision = ledger.grant(
+        Wallet(user_id), 1000, expires_at=NOW + 30 * DAY, cause=Cause("boss", NOW, allocation_id=lot)
+    )
+    wallet, made = decision.wallet, list[Entry](decision.entries)
+    items = [allocations.to_item(Allocation(user_id, 1, lot, 1000, "boss", NOW, NOW + 30 * DAY))]
+    for number in range(SESSIONS):
+        session_id = f"s{number}"
+        hold = ledger.hold(wallet, 6, cause=Cause(user_id, NOW, session_id=session_id))
+        wallet = hold.wallet
+        made += hold.entries
+        due_at = NOW + 60 * MINUTE
+        session = Session(user_id, session_id, "m", 10_000, 5_000, hold.slices, NOW, NOW, due_at, tokens=number * 10)
+        items.append(sessions.to_item(session))
+    return [wallets.to_item(wallet), *items, *map(entries.to_item, made)]
+
+
+def write(client: Any, table_name: str, items: list[dict[str, Any]]) -> None:
+    for batch in batched(items, 25, strict=False):
+        requests = [{"PutRequest": {"Item": table.pack(item)}} for item in batch]
+        assert not client.batch_write_item(RequestItems={table_name: requests})["UnprocessedItems"]
+
+
+def active(users: list[str]) -> int:
+    return sum(len(sessions.active_of_user(user_id)) for user_id in users)
+
+
+def test_many_stale_sessions_are_each_resolved_once_though_a_sweep_is_killed(dynamodb: Any, table_name: str) -> None:
+    users = [f"u{number}" for number in range(USERS)]
+    for user_id in users:
+        write(dynamodb, table_name, stale_sessions_of(user_id))
+    assert active(users) == USERS * SESSIONS
+
+    program = f"from accounting.operations.sweep import sweep; sweep({STALE}, lambda: True)"
+    killed = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(LAYER)})
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while active(users) > USERS * SESSIONS * 9 // 10:
+        assert time.monotonic() < deadline
+        assert killed.poll() is None
+    killed.kill()
+    killed.wait()
+    left = active(users)
+    assert 0 < left <= USERS * SESSIONS * 9 // 10
+
+    swept = sweep(STALE, lambda: True)
+
+    assert (swept.sessions, swept.failures, swept.complete) == (left, 0, True)
+    assert sweep(STALE, lambda: True).sessions == 0
+    for user_id in users:
+        wallet = assert_books_balance(user_id)
+        assert wallet.held == 0
+        used = sum(-(-number * 10 // 1000) for number in range(SESSIONS))
+        assert (wallet.charged, wallet.available) == (used, 1000 - used)
+        assert len(list(records.between(user_id, 0, STALE + 1))) == SESSIONS
