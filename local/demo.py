@@ -9,21 +9,25 @@ import json
 import sys
 import time
 import uuid
+from datetime import datetime
 from typing import Any
 
+import boto3
 import httpx
 
 from local import tokens
+from local.emulator import ACCESS_KEY, REGION, SECRET_KEY
 from local.paths import STACK_JSON
 from local.steps import Refused, explain
 
 MODEL = "anthropic.claude-3-sonnet-20240229-v1:0"
-GRANT = 60
+GRANT = 80
 ESTIMATED_TOKENS = 10_000
 STREAM_TOKENS = (1_500, 4_200, 7_900)
 USED_TOKENS = 8_400
 LARGE_STREAM_TOKENS = 50_000
 BAR_WIDTH = 32
+LONGEST_WAIT_SECONDS = 90
 
 
 class Caller:
@@ -43,6 +47,12 @@ class Caller:
             raise Refused(f"{method} {path} answered {answer.status_code}, not {expect}: {answer.text}")
         return answer.json()
 
+    def with_key(self, key: str) -> Caller:
+        """Return the same user's caller that sends an API key instead of the token."""
+        caller = Caller(self._http, self.sub, "")
+        caller._headers = {"Authorization": f"ApiKey {key}"}
+        return caller
+
     def get(self, path: str) -> Any:
         return self.call("GET", path)
 
@@ -58,7 +68,7 @@ def main() -> int:
         stack = json.loads(STACK_JSON.read_text())
         with httpx.Client(base_url=stack["baseUrl"], timeout=60, trust_env=False) as http:
             user, admin = (_caller(http, stack["jwtSecret"], role) for role in ("user", "admin"))
-            _show(user, admin)
+            _show(user, admin, stack)
     except Refused as refused:
         return explain(refused)
     except httpx.TransportError as error:
@@ -71,11 +81,15 @@ def _caller(http: httpx.Client, secret: str, role: str) -> Caller:
     return Caller(http, sub, tokens.mint(secret, sub, role))
 
 
-def _show(user: Caller, admin: Caller) -> None:
+def _show(user: Caller, admin: Caller, stack: dict[str, str]) -> None:
     _get_credits(user, admin)
     _stream(user)
     _too_large(user)
     _abort(user)
+    _price(user, admin)
+    _api_key(user)
+    _usage(user, admin)
+    _sweep(user, stack)
     _ledger(user)
 
 
@@ -121,6 +135,65 @@ def _abort(user: Caller) -> None:
     stop = {"sessionId": session_id, "tokensGenerated": 900}
     aborted = user.post("/api/streaming-sessions/abort", stop)
     print(f"{aborted['status']}: {aborted['partialCredits']} credits used, {aborted['refund']} refunded")
+    _say_balance(user)
+
+
+def _price(user: Caller, admin: Caller) -> None:
+    _title("An administrator sets a price; it holds from now on")
+    model = f"demo-model-{uuid.uuid4().hex[:8]}"
+    rule = admin.post("/api/pricing", {"modelId": model, "pricePerThousandTokens": "0.0175"}, expect=201)
+    print(f"{rule['pricePerThousandTokens']} credits per 1,000 tokens")
+    cost = user.post("/api/credits/calculate", {"modelId": model, "tokens": 400_000})
+    print(f"{cost['credits']} credits for {cost['tokens']:,} tokens")
+
+
+def _api_key(user: Caller) -> None:
+    _title("A nightly job gets an API key: it may do what the key says, until that is revoked")
+    wanted = {"name": "Nightly job", "permissions": ["credits:read"], "expiryDays": 30}
+    made = user.post("/api/api-keys", wanted, expect=201)
+    print(made["message"])
+    job = user.with_key(made["key"])
+    _say_balance(job)
+    refusal = job.call("GET", "/api/usage/stats", expect=403)
+    print(refusal["message"])
+    print(user.post(f"/api/api-keys/{made['id']}/revoke", {})["message"], "(it stops within 30 seconds)")
+
+
+def _usage(user: Caller, admin: Caller) -> None:
+    _title("What is not a stream is recorded, and paid in the same step")
+    event = {"service": "image-generation", "operation": "render", "credits": 5, "deduct": True}
+    print(user.post("/api/usage/record", event, expect=201)["message"])
+    mine = user.get("/api/usage/stats")
+    print(f"{mine['totalRecords']} records, {mine['totalCredits']} credits: {json.dumps(mine['byService'])}")
+    time.sleep(2)  # the system's statistics follow the table's stream
+    everybody = admin.get("/api/usage/system-stats?top=1000")
+    print(f"{everybody['totalRecords']} records of everybody, {everybody['byUser'].get(user.sub)} credits of this user")
+
+
+def _sweep(user: Caller, stack: dict[str, str]) -> None:
+    _title("A stream dies without a word: the sweeper charges what is known of it, and gives the rest back")
+    opened_at = time.time()
+    session_id = _open(user, ESTIMATED_TOKENS // 5)
+    beat = {"sessionId": session_id, "tokensGenerated": 700}
+    expires_at = user.post("/api/streaming-sessions/heartbeat", beat)["expiresAt"]
+    print(f"stale from {expires_at} on")
+    left = datetime.fromisoformat(expires_at).timestamp() - opened_at
+    if left > LONGEST_WAIT_SECONDS:
+        print("    (to see it swept, start the service with SESSION_TIMEOUT_MINUTES=1)")
+        user.post("/api/streaming-sessions/abort", {"sessionId": session_id})
+        print("aborted instead")
+        return
+    print(f"    … {left:.0f} seconds later, the sweeper")
+    time.sleep(left + 1)
+    client = boto3.client(
+        "lambda",
+        endpoint_url=stack["endpointUrl"],
+        region_name=REGION,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+    )
+    swept = json.loads(client.invoke(FunctionName=f"{stack['stackName']}-sweeper")["Payload"].read())
+    print(f"      → {swept['sessions']} sessions swept")
     _say_balance(user)
 
 

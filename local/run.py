@@ -1,7 +1,8 @@
 """`make run`: the whole service on a local AWS, with a demo user, until Ctrl-C.
 
 From the environment: PORT (4566), FRESH=1 (without the data of earlier starts), BACKGROUND=1 (return once
-the service answers; `make stop` stops it), JWT_ACCESS_SECRET (else one is made once and kept).
+the service answers; `make stop` stops it), JWT_ACCESS_SECRET (else one is made once and kept),
+SESSION_TIMEOUT_MINUTES (60; with 1, `make demo` shows a stale session swept).
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def main() -> int:
 
 def _run(running: Running) -> int:
     background = os.environ.get("BACKGROUND") == "1"
-    port, jwt_secret = _port(), _jwt_secret()
+    port, jwt_secret, timeout = _port(), _jwt_secret(), _session_timeout()
     if os.environ.get("FRESH") == "1":
         emulator.empty(STATE)
     emulator.empty(SCRATCH)
@@ -59,7 +60,7 @@ def _run(running: Running) -> int:
         running.name(aws.process.pid, leads_session=True)
     serving = False
     try:
-        stack = deploy(aws, jwt_secret)
+        stack = deploy(aws, jwt_secret, timeout)
         with step(f"Demo user with {DEMO_CREDITS:,} credits"):
             _seed(stack)
         STACK_JSON.write_text(stack.as_json() + "\n")
@@ -106,6 +107,13 @@ def _port() -> int:
     if not port.isascii() or not port.isdecimal():
         raise Refused(f"PORT is a number, not {port}")
     return int(port)
+
+
+def _session_timeout() -> str:
+    minutes = os.environ.get("SESSION_TIMEOUT_MINUTES") or "60"
+    if not (minutes.isascii() and minutes.isdecimal() and 1 <= int(minutes) <= 1440):
+        raise Refused(f"SESSION_TIMEOUT_MINUTES is from 1 to 1440, not {minutes}")
+    return minutes
 
 
 def _jwt_secret() -> str:

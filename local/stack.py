@@ -74,15 +74,20 @@ def start(port: int = 0, state: Path | None = None, jwt_secret: str | None = Non
         yield deploy(aws, jwt_secret or secrets.token_urlsafe(48))
 
 
-def deploy(aws: Emulator, jwt_secret: str) -> Stack:
+def deploy(aws: Emulator, jwt_secret: str, session_timeout_minutes: str = "60") -> Stack:
     """Build the service as its sources are now, deploy it unless it is, and return it when it answers."""
     with step("Build"):
         built = build()
+    parameters = {
+        "Architecture": architecture(),
+        "BuildId": built.id,
+        "SessionTimeoutMinutes": session_timeout_minutes,
+    }
     with step("Deployment") as note:
-        if _deployed_build(aws) == built.id:
+        if parameters.items() <= _deployed_parameters(aws).items():
             note("already there")
         else:
-            _sam_deploy(aws, built)
+            _sam_deploy(aws, built, parameters)
     with step("Time to live and secrets"):
         outputs = _outputs(aws)
         _switch_on_time_to_live(aws, outputs["TableName"])
@@ -100,7 +105,7 @@ def deploy(aws: Emulator, jwt_secret: str) -> Stack:
     return stack
 
 
-def _sam_deploy(aws: Emulator, built: Build) -> None:
+def _sam_deploy(aws: Emulator, built: Build, parameters: dict[str, str]) -> None:
     command: list[str | Path] = [
         BIN / "sam",
         "deploy",
@@ -111,7 +116,7 @@ def _sam_deploy(aws: Emulator, built: Build) -> None:
     ]
     command += ["--resolve-s3", "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
     command += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"]
-    command += ["--parameter-overrides", f"Architecture={architecture()}", f"BuildId={built.id}"]
+    command += ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
     environ = sam_environment() | {
         "AWS_ENDPOINT_URL": aws.endpoint_url,
         "AWS_ACCESS_KEY_ID": emulator.ACCESS_KEY,
@@ -134,12 +139,12 @@ def _describe(aws: Emulator) -> dict[str, Any] | None:
     return dict(stacks[0])
 
 
-def _deployed_build(aws: Emulator) -> str | None:
-    """Return the id of the build that is deployed and whole."""
+def _deployed_parameters(aws: Emulator) -> dict[str, str]:
+    """Return the parameters of the stack that is deployed and whole."""
     stack = _describe(aws)
     if stack is None or stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-        return None
-    return next((p["ParameterValue"] for p in stack["Parameters"] if p["ParameterKey"] == "BuildId"), None)
+        return {}
+    return {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in stack["Parameters"]}
 
 
 def _outputs(aws: Emulator) -> dict[str, str]:

@@ -38,7 +38,8 @@ def _authenticated(scheme: str, credential: str, now: int) -> dict[str, Any]:
     """What the functions need to know of the caller. Raises NotAuthenticated."""
     if scheme == "bearer" and credential:
         claims = verify(credential, jwt_secrets)
-        users.sync(claims.user, now)
+        _, is_new = users.sync(claims.user, now)
+        logger.append_keys(is_new=is_new)
         described = claims.user
         return {
             "userId": described.id,

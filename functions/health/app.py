@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from aws_lambda_powertools import Logger
+from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from accounting.settings import service_version
@@ -13,7 +14,7 @@ from accounting.web.headers import headers
 logger = Logger()
 
 
-@logger.inject_lambda_context
+@logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_REST)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Answer ``GET /health`` and ``GET /api/health``, the only routes that the gateway sends here."""
     logger.info("request", method=event["httpMethod"], route=event.get("resource"), status=200)

@@ -26,7 +26,10 @@ def dynamodb(service: Stack) -> Any:
 
 
 def items_of(service: Stack, user_id: str) -> list[Item]:
-    """Return everything that the table holds of a user, in the order of its keys."""
+    """Return everything that the table holds of a user, in the order of its keys.
+
+    But for the mark that the system's statistics leave on a usage record, some moments after it was written.
+    """
     pages = (
         dynamodb(service)
         .get_paginator("query")
@@ -42,6 +45,7 @@ def items_of(service: Stack, user_id: str) -> list[Item]:
 
 def _plain(item: Item) -> Item:
     values = {name: _deserialize(value) for name, value in item.items()}
+    values.pop("counted", None)
     return {name: int(value) if isinstance(value, Decimal) else value for name, value in values.items()}
 
 

@@ -121,6 +121,14 @@ def assert_refused(answer: httpx.Response, status: int, code: str, message: str 
 
 def at_once(count: int, call: Callable[[int], httpx.Response]) -> list[httpx.Response]:
     """Have ``count`` clients send ``call(number)`` at the same moment; no answer may be a fault or a give-up."""
+    answers = together(count, call)
+    faults = [f"after {seconds:.1f} s: {described(answer)}" for answer, seconds in answers if answer.is_server_error]
+    assert not faults, faults
+    return [answer for answer, _ in answers]
+
+
+def together(count: int, call: Callable[[int], httpx.Response]) -> list[tuple[httpx.Response, float]]:
+    """Have ``count`` clients send ``call(number)`` at the same moment; return what each got, after how many seconds."""
     start = threading.Barrier(count)
 
     def client(number: int) -> tuple[httpx.Response, float]:
@@ -129,10 +137,7 @@ def at_once(count: int, call: Callable[[int], httpx.Response]) -> list[httpx.Res
         return call(number), time.monotonic() - began
 
     with ThreadPoolExecutor(count) as clients:
-        answers = list(clients.map(client, range(count)))
-    faults = [f"after {seconds:.1f} s: {described(answer)}" for answer, seconds in answers if answer.is_server_error]
-    assert not faults, faults
-    return [answer for answer, _ in answers]
+        return list(clients.map(client, range(count)))
 
 
 def statuses(answers: list[httpx.Response]) -> dict[int, int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.books import audited, items_of
-from tests.e2e.client import MODEL, Person, assert_refused, at_once, described, new_id, statuses
+from tests.e2e.client import MODEL, Person, assert_refused, at_once, described, new_id, statuses, together
 
 if TYPE_CHECKING:
     import httpx
@@ -17,17 +17,22 @@ if TYPE_CHECKING:
 
 CLIENTS = 32
 REPEATS = 16
+WARMING_ROUNDS = 4
 
 
 @pytest.fixture(scope="module", autouse=True)
 def warm(people: People) -> None:
     """Have the emulator start as many workers as there will be clients, so that these meet in the database.
 
-    A call that finds no worker free starts one, which takes a second of processor; the others wait for none.
+    A call that finds no worker free starts one, which takes a second of processor. On a machine with other work some
+    of so many give up, and the others are there already when the next ones start.
     """
     anybody = people()
     paths = ("credits/balance", "streaming-sessions/active")
-    at_once(2 * CLIENTS, lambda number: anybody.get(paths[number % 2]))
+    for _ in range(WARMING_ROUNDS):
+        answers = together(2 * CLIENTS, lambda number: anybody.get(paths[number % 2]))
+        if all(answer.is_success for answer, _ in answers):
+            return
 
 
 def _without(answers: list[httpx.Response], name: str) -> list[dict[str, object]]:

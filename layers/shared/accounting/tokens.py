@@ -45,6 +45,8 @@ def verify(token: str, secrets: Callable[..., list[bytes]]) -> Claims:
     )
     if not user.id:
         raise TokenInvalid("The access token has no subject")
+    if user.issued_at < 0:  # PyJWT judges the other end only, and no table holds just any number
+        raise TokenInvalid("The access token's iat is invalid")
     return Claims(user, int(payload["exp"]))
 
 
