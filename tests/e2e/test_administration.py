@@ -25,6 +25,16 @@ def internal(service: Stack) -> dict[str, str]:
     return {"X-Internal-Api-Key": service.internal_api_key}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def revoked_key(http: httpx.Client, people: People) -> str:
+    """Return a key that was used and then revoked, before all else: the last test finds it refused."""
+    owner = people(credits=5)
+    made = owner.ok("POST", "api-keys", {"name": "ci", "permissions": ["credits:read"]})
+    assert with_key(http, "GET", "credits/balance", made["key"]).status_code == 200
+    owner.ok("POST", f"api-keys/{made['id']}/revoke")
+    return str(made["key"])
+
+
 def with_key(http: httpx.Client, method: str, path: str, key: str, body: Any = None) -> httpx.Response:
     return http.request(method, f"/api/{path}", json=body, headers={"Authorization": f"ApiKey {key}"})
 
@@ -94,20 +104,6 @@ def test_a_key_speaks_for_its_owner_within_its_permissions_as_a_user(
     assert listed["lastUsed"] is not None
     assert "key" not in listed
     assert key.rpartition("_")[2] not in json.dumps(listed)
-
-
-def test_a_revoked_key_is_refused_though_the_gateway_remembers_it(http: httpx.Client, people: People) -> None:
-    owner = people(credits=5)
-    made = owner.ok("POST", "api-keys", {"name": "ci", "permissions": ["credits:read"]})
-    assert with_key(http, "GET", "credits/balance", made["key"]).status_code == 200
-    owner.ok("POST", f"api-keys/{made['id']}/revoke")
-
-    deadline = time.monotonic() + 2 * PATIENCE_SECONDS
-    while with_key(http, "GET", "credits/balance", made["key"]).status_code == 200:
-        assert time.monotonic() < deadline
-        time.sleep(1)
-
-    assert_refused(with_key(http, "GET", "credits/balance", made["key"]), 401, "API_KEY_INVALID")
 
 
 def test_wrong_keys_are_all_401(http: httpx.Client, people: People, internal: dict[str, str]) -> None:
@@ -207,3 +203,12 @@ def test_the_sweeper_runs_as_it_is_scheduled(service: Stack) -> None:
     }
     (schedule,) = service.aws.client("scheduler").list_schedules()["Schedules"]
     assert schedule["Name"] == f"{service.stack_name}-sweeper"
+
+
+def test_a_revoked_key_is_refused_though_the_gateway_remembers_it(http: httpx.Client, revoked_key: str) -> None:
+    deadline = time.monotonic() + 2 * PATIENCE_SECONDS
+    while with_key(http, "GET", "credits/balance", revoked_key).status_code == 200:
+        assert time.monotonic() < deadline
+        time.sleep(1)
+
+    assert_refused(with_key(http, "GET", "credits/balance", revoked_key), 401, "API_KEY_INVALID")

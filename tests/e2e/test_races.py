@@ -10,6 +10,8 @@ from tests.e2e.books import audited, items_of
 from tests.e2e.client import MODEL, Person, assert_refused, at_once, described, new_id, statuses, together
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import httpx
 
     from local.stack import Stack
@@ -21,7 +23,7 @@ WARMING_ROUNDS = 4
 
 
 @pytest.fixture(scope="module", autouse=True)
-def warm(people: People) -> None:
+def warm(http: httpx.Client, token: Mint, people: People) -> None:
     """Have the emulator start as many workers as there will be clients, so that these meet in the database.
 
     A call that finds no worker free starts one, which takes a second of processor. On a machine with other work some
@@ -29,9 +31,17 @@ def warm(people: People) -> None:
     """
     anybody = people()
     paths = ("credits/balance", "streaming-sessions/active")
+
+    def with_a_token_of_its_own(_: int) -> httpx.Response:
+        return Person(http, anybody.id, token(anybody.id, jti=new_id("token"))).get("credits/balance")
+
+    _until_all_succeed(2 * CLIENTS, lambda number: anybody.get(paths[number % 2]))
+    _until_all_succeed(REPEATS, with_a_token_of_its_own)
+
+
+def _until_all_succeed(count: int, call: Callable[[int], httpx.Response]) -> None:
     for _ in range(WARMING_ROUNDS):
-        answers = together(2 * CLIENTS, lambda number: anybody.get(paths[number % 2]))
-        if all(answer.is_success for answer, _ in answers):
+        if all(answer.is_success for answer, _ in together(count, call)):
             return
 
 
