@@ -75,6 +75,11 @@ class Person:
         return self.post("streaming-sessions/heartbeat", {"sessionId": session_id, "tokensGenerated": tokens})
 
 
+def with_key(http: httpx.Client, method: str, path: str, key: str, body: Any = None) -> httpx.Response:
+    """Send a request with an API key instead of a token."""
+    return http.request(method, f"/api/{path}", json=body, headers={"Authorization": f"ApiKey {key}"})
+
+
 def new_id(kind: str) -> str:
     """Return an id that nobody has had."""
     return f"{kind}-{uuid4().hex[:12]}"

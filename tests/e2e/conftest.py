@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from local import stack, tokens
-from tests.e2e.client import Person, new_id
+from tests.e2e.client import Person, new_id, with_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,3 +82,13 @@ def people(http: httpx.Client, token: Mint, admin: Person) -> People:
         return person
 
     return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def revoked_key(http: httpx.Client, people: People) -> str:
+    """Return an API key that was used and then revoked before all else, so that nobody has to wait for its end."""
+    owner = people(credits=5)
+    made = owner.ok("POST", "api-keys", {"name": "ci", "permissions": ["credits:read"]})
+    assert with_key(http, "GET", "credits/balance", made["key"]).is_success
+    owner.ok("POST", f"api-keys/{made['id']}/revoke")
+    return str(made["key"])

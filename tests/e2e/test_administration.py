@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.client import MODEL, Person, assert_refused, described, new_id
+from tests.e2e.client import MODEL, Person, assert_refused, described, new_id, with_key
 
 if TYPE_CHECKING:
     import httpx
@@ -23,20 +23,6 @@ PATIENCE_SECONDS = 30
 def internal(service: Stack) -> dict[str, str]:
     """Return the header of the platform's own services."""
     return {"X-Internal-Api-Key": service.internal_api_key}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def revoked_key(http: httpx.Client, people: People) -> str:
-    """Return a key that was used and then revoked, before all else: the last test finds it refused."""
-    owner = people(credits=5)
-    made = owner.ok("POST", "api-keys", {"name": "ci", "permissions": ["credits:read"]})
-    assert with_key(http, "GET", "credits/balance", made["key"]).status_code == 200
-    owner.ok("POST", f"api-keys/{made['id']}/revoke")
-    return str(made["key"])
-
-
-def with_key(http: httpx.Client, method: str, path: str, key: str, body: Any = None) -> httpx.Response:
-    return http.request(method, f"/api/{path}", json=body, headers={"Authorization": f"ApiKey {key}"})
 
 
 def test_the_platform_makes_a_user_known_and_brings_them_up_to_date(
@@ -203,12 +189,3 @@ def test_the_sweeper_runs_as_it_is_scheduled(service: Stack) -> None:
     }
     (schedule,) = service.aws.client("scheduler").list_schedules()["Schedules"]
     assert schedule["Name"] == f"{service.stack_name}-sweeper"
-
-
-def test_a_revoked_key_is_refused_though_the_gateway_remembers_it(http: httpx.Client, revoked_key: str) -> None:
-    deadline = time.monotonic() + 2 * PATIENCE_SECONDS
-    while with_key(http, "GET", "credits/balance", revoked_key).status_code == 200:
-        assert time.monotonic() < deadline
-        time.sleep(1)
-
-    assert_refused(with_key(http, "GET", "credits/balance", revoked_key), 401, "API_KEY_INVALID")

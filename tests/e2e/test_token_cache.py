@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from accounting.web.caller import CLOCK_LEEWAY_SECONDS
-from tests.e2e.client import MODEL, Person, assert_refused, described, new_id
+from tests.e2e.client import MODEL, Person, assert_refused, described, new_id, with_key
 from tests.e2e.test_logs import written
 
 if TYPE_CHECKING:
@@ -80,3 +80,12 @@ def test_every_answer_of_a_function_has_the_security_headers(people: People, htt
     for status, answer in answers.items():
         assert answer.status_code == (status if isinstance(status, int) else 200), described(answer)
         assert {name: answer.headers.get(name) for name in SECURITY_HEADERS} == SECURITY_HEADERS, described(answer)
+
+
+def test_a_revoked_key_is_refused_though_the_gateway_remembers_it(http: httpx.Client, revoked_key: str) -> None:
+    deadline = time.monotonic() + 60
+    while with_key(http, "GET", "credits/balance", revoked_key).status_code == 200:
+        assert time.monotonic() < deadline
+        time.sleep(1)
+
+    assert_refused(with_key(http, "GET", "credits/balance", revoked_key), 401, "API_KEY_INVALID")
