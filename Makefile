@@ -37,10 +37,10 @@ format: ready ## Format the code and repair what the linter can
 	$(BIN)/ruff format .
 
 build: ready ## Build the functions and their layer for AWS
-	$(BIN)/sam build
+	$(BIN)/sam build $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 
-deploy: build ## Deploy to the AWS account of your credentials
-	$(BIN)/sam deploy --parameter-overrides BuildId=$$($(BIN)/python -m local.build)
+deploy: build ## Deploy to the AWS account of your credentials (PARAMETERS="Name=value …": the template's)
+	$(BIN)/sam deploy --parameter-overrides BuildId=$$($(BIN)/python -m local.build) $(PARAMETERS)
 
 lock: ready ## Take the newest versions that requirements/*.in allow into the locks
 	@$(PYTHON) -m local.bootstrap lock
