@@ -60,7 +60,7 @@ def _run(running: Running) -> int:
         running.name(aws.process.pid, leads_session=True)
     serving = False
     try:
-        stack = deploy(aws, jwt_secret, timeout)
+        stack = deploy(aws, jwt_secret, SessionTimeoutMinutes=timeout)
         with step(f"Demo user with {DEMO_CREDITS:,} credits"):
             _seed(stack)
         STACK_JSON.write_text(stack.as_json() + "\n")

@@ -65,24 +65,22 @@ class Stack:
 
 
 @contextmanager
-def start(port: int = 0, state: Path | None = None, jwt_secret: str | None = None) -> Iterator[Stack]:
+def start(
+    port: int = 0, state: Path | None = None, jwt_secret: str | None = None, **parameters: str
+) -> Iterator[Stack]:
     """Run the service for the time of the block, on a local AWS of its own that enforces its IAM policies.
 
-    See emulator.start for `port` and `state`.
+    See emulator.start for `port` and `state`; `parameters` are the template's.
     """
     with emulator.start(port, state, enforce_iam=True) as aws:
-        yield deploy(aws, jwt_secret or secrets.token_urlsafe(48))
+        yield deploy(aws, jwt_secret or secrets.token_urlsafe(48), **parameters)
 
 
-def deploy(aws: Emulator, jwt_secret: str, session_timeout_minutes: str = "60") -> Stack:
+def deploy(aws: Emulator, jwt_secret: str, **parameters: str) -> Stack:
     """Build the service as its sources are now, deploy it unless it is, and return it when it answers."""
     with step("Build"):
         built = build()
-    parameters = {
-        "Architecture": architecture(),
-        "BuildId": built.id,
-        "SessionTimeoutMinutes": session_timeout_minutes,
-    }
+    parameters |= {"Architecture": architecture(), "BuildId": built.id}
     with step("Deployment") as note:
         if parameters.items() <= _deployed_parameters(aws).items():
             note("already there")

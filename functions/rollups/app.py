@@ -5,6 +5,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBStreamEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from accounting.domain.usage import UsageRecord
 from accounting.operations import system_usage
 from accounting.store import usage
 from accounting.telemetry import count, flush, logger
@@ -15,15 +16,17 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Count a batch; what could not be is reported, so that the stream comes again from there.
 
     The order of batches does not matter, nor does a batch that comes twice or cut otherwise: a record carries the
-    mark that it was counted, which is written with the sums.
+    mark that it was counted, which is written with the sums. A part of the stream that an operator sends again also
+    has the changes that made those marks.
     """
-    fresh = []
+    fresh: dict[str, tuple[str | None, UsageRecord]] = {}
     for record in DynamoDBStreamEvent(event).records:
         change = record.dynamodb
         if change and change.new_image and usage.is_record(change.new_image):
-            fresh.append((change.sequence_number, usage.from_image(change.new_image)))
+            found = usage.from_image(change.new_image)
+            fresh.setdefault(found.id, (change.sequence_number, found))
     failed: str | None = None
-    for chunk in system_usage.chunks(fresh):
+    for chunk in system_usage.chunks(list(fresh.values())):
         try:
             system_usage.count([record for _, record in chunk])
         except Exception:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from tests.api import CONTRACT, INTERNAL, PUBLIC, Route
+from tests.e2e.test_roles import ROUTES
 from tests.reach import function_names
 from tests.template import resources
-
-type Route = tuple[str, str]
 
 WITHOUT_A_ROUTER: dict[str, set[Route]] = {
     "health": {("GET", "/api/health"), ("GET", "/health")},
@@ -18,52 +18,6 @@ WITHOUT_A_ROUTER: dict[str, set[Route]] = {
     "rollups": set(),
     "sweeper": set(),
 }
-INTERNAL = {("POST", "/api/users/sync"), ("POST", "/api/api-keys/validate")}
-PUBLIC = {("GET", "/api/health"), ("GET", "/health")}
-
-CONTRACT = {
-    ("GET", "/api/credits/balance"),
-    ("GET", "/api/credits/balance/{}"),
-    ("POST", "/api/credits/check"),
-    ("POST", "/api/credits/calculate"),
-    ("POST", "/api/credits/allocate"),
-    ("POST", "/api/credits/set"),
-    ("DELETE", "/api/credits/remove"),
-    ("PUT", "/api/credits/adjust"),
-    ("GET", "/api/credits/allocations"),
-    ("GET", "/api/credits/allocations/{}"),
-    ("GET", "/api/credits/ledger"),
-    ("GET", "/api/credits/ledger/{}"),
-    ("POST", "/api/streaming-sessions/initialize"),
-    ("POST", "/api/streaming-sessions/heartbeat"),
-    ("POST", "/api/streaming-sessions/finalize"),
-    ("POST", "/api/streaming-sessions/abort"),
-    ("GET", "/api/streaming-sessions/active"),
-    ("GET", "/api/streaming-sessions/active/{}"),
-    ("GET", "/api/streaming-sessions/active/all"),
-    ("GET", "/api/streaming-sessions/recent"),
-    ("GET", "/api/streaming-sessions/recent/{}"),
-    ("POST", "/api/usage/record"),
-    ("GET", "/api/usage/stats"),
-    ("GET", "/api/usage/stats/{}"),
-    ("GET", "/api/usage/system-stats"),
-    ("GET", "/api/usage/system"),
-    ("GET", "/api/users"),
-    ("GET", "/api/users/me"),
-    ("GET", "/api/users/{}"),
-    ("POST", "/api/api-keys"),
-    ("GET", "/api/api-keys"),
-    ("PUT", "/api/api-keys/{}"),
-    ("DELETE", "/api/api-keys/{}"),
-    ("POST", "/api/api-keys/{}/revoke"),
-    ("GET", "/api/pricing"),
-    ("GET", "/api/pricing/{}"),
-    ("POST", "/api/pricing"),
-    ("PUT", "/api/pricing/{}/{}"),
-    *INTERNAL,
-    *PUBLIC,
-}
-"""Every route of the contract."""
 
 
 def functions() -> dict[str, dict[str, Any]]:
@@ -102,6 +56,12 @@ def test_the_routes_are_the_contracts() -> None:
     routes = [route for function in function_names() for route in gateway_routes(function)]
 
     assert sorted(routes) == sorted(CONTRACT), "each once"
+
+
+def test_every_route_that_takes_a_token_is_in_the_table_of_roles() -> None:
+    tested = {(route.method, f"/api/{re.sub(r'{[a-z]+}', '{}', route.path.partition('?')[0])}") for route in ROUTES}
+
+    assert tested == CONTRACT.keys() - INTERNAL - PUBLIC
 
 
 @pytest.mark.parametrize("function", function_names())

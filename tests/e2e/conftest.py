@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 # In a burst each call that finds no worker free starts one, and each start takes a second or two of processor.
 PATIENCE_SECONDS = 120
+FOLDER = Path(__file__).parent
+ORIGIN = "https://app.example.com"
+"""The origin whose pages may call the service that is tested."""
+
+
+type Answers = set[tuple[str, str, int, str]]
 
 
 class Mint(Protocol):
@@ -32,16 +39,17 @@ class People(Protocol):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything in this folder."""
+    """Mark everything in this folder, and put what looks back on all of it last."""
     for item in items:
-        if item.path.is_relative_to(__file__.rpartition("/")[0]):
+        if item.path.is_relative_to(FOLDER):
             item.add_marker(pytest.mark.e2e)
+    items.sort(key=lambda item: item.path.name == "test_contract.py" and item.path.parent == FOLDER)
 
 
 @pytest.fixture(scope="session")
 def service() -> Iterator[Stack]:
     """Deploy the service afresh, apart from any `make run`."""
-    with stack.start() as running:
+    with stack.start(CorsAllowOrigin=ORIGIN) as running:
         yield running
 
 
@@ -56,10 +64,31 @@ def token(service: Stack) -> Mint:
 
 
 @pytest.fixture(scope="session")
-def http(service: Stack) -> Iterator[httpx.Client]:
+def answers() -> Answers:
+    """Return what the service has answered so far: method, path below the stage, status and code if it has one."""
+    return set()
+
+
+@pytest.fixture(scope="session")
+def http(service: Stack, answers: Answers) -> Iterator[httpx.Client]:
     """Return a client of the service, fit for many threads at once."""
-    limits = httpx.Limits(max_connections=None)
-    with httpx.Client(base_url=service.base_url, timeout=PATIENCE_SECONDS, limits=limits, trust_env=False) as client:
+    stage = httpx.URL(service.base_url).path
+
+    def note(response: httpx.Response) -> None:
+        path = response.request.url.path.removeprefix(stage)
+        code = ""
+        if response.is_error:
+            response.read()
+            code = response.json().get("code", "")
+        answers.add((response.request.method, path, response.status_code, code))
+
+    with httpx.Client(
+        base_url=service.base_url,
+        timeout=PATIENCE_SECONDS,
+        limits=httpx.Limits(max_connections=None),
+        trust_env=False,
+        event_hooks={"response": [note]},
+    ) as client:
         yield client
 
 

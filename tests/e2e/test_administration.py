@@ -103,6 +103,15 @@ def test_wrong_keys_are_all_401(http: httpx.Client, people: People, internal: di
     assert (refused.status_code, refused.json()["valid"], refused.json()["code"]) == (401, False, "DISABLED")
 
 
+def test_a_user_has_a_hundred_keys_at_most(people: People) -> None:
+    owner = people()
+    for _ in range(100):
+        owner.ok("POST", "api-keys", {"name": "one of many"})
+
+    assert_refused(owner.post("api-keys", {"name": "one too many"}), 409, "TOO_MANY_API_KEYS")
+    assert len(owner.ok("GET", "api-keys")) == 100
+
+
 def test_somebody_elses_key_is_not_found(people: People) -> None:
     owner, other = people(), people("admin")
     key_id = owner.ok("POST", "api-keys", {"name": "mine"})["id"]

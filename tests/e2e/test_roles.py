@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from local.stack import Stack
     from tests.e2e.conftest import Mint, People
 
+SINCE = "2026-01-01T00:00:00.000Z"
 ROLES = ("user", "supervisor", "admin")
 ADMIN, SUPERVISOR = "Admin access required", "Supervisor access required"
 REFUSALS = {
@@ -82,8 +83,12 @@ ROUTES = [
     Route("POST", "api-keys", {"name": "a key"}, 201, "anybody"),
     Route("GET", "api-keys", None, 200, "anybody"),
     Route("GET", "pricing", None, 200, "anybody"),
-    Route("GET", f"pricing/{MODEL}", None, 200, "anybody"),
+    Route("PUT", "api-keys/{key}", {"name": "another name"}, 200, "anybody"),
+    Route("POST", "api-keys/{key}/revoke", None, 200, "anybody"),
+    Route("DELETE", "api-keys/{key}", None, 200, "anybody"),
+    Route("GET", "pricing/{model}", None, 200, "anybody"),
     Route("POST", "pricing", {"modelId": "{new}", "pricePerThousandTokens": 1.1}, 201, "administrators"),
+    Route("PUT", "pricing/{model}/{since}", {"effectiveTo": "2026-03-01"}, 200, "administrators"),
 ]
 
 CELLS = [
@@ -107,16 +112,28 @@ def somebody(people: People) -> Person:
     return people(credits=100)
 
 
+@pytest.fixture(scope="module")
+def priced(admin: Person) -> str:
+    """Return a model with a price rule since SINCE."""
+    model = new_id("model")
+    admin.ok("POST", "pricing", {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": SINCE})
+    return model
+
+
 @pytest.mark.parametrize(("route", "role", "about"), CELLS)
 def test_a_route_serves_those_it_is_for(
-    service: Stack, callers: dict[str, Person], somebody: Person, route: Route, role: str, about: str
+    service: Stack, callers: dict[str, Person], somebody: Person, priced: str, route: Route, role: str, about: str
 ) -> None:
     caller = callers[role]
     target = caller if about == "oneself" else somebody
-    names = {"{user}": target.id, "{new}": new_id("session")}
+    names = {"{user}": target.id, "{new}": new_id("session"), "{model}": priced, "{since}": SINCE}
     if route.body and "{open}" in route.body.values():
         names["{open}"] = caller.open(1)
-    path = route.path.replace("{user}", target.id)
+    if "{key}" in route.path:
+        names["{key}"] = caller.ok("POST", "api-keys", {"name": "a key"})["id"]
+    path = route.path
+    for name, value in names.items():
+        path = path.replace(name, value)
     body = route.body and {field: names.get(value, value) for field, value in route.body.items()}
     before = items_of(service, target.id)
 

@@ -1,0 +1,50 @@
+"""A look back on all the other tests of this folder: what of the contract they exercised over HTTP."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from accounting.web.api import STATUSES
+from tests.api import CONTRACT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.e2e.conftest import Answers
+
+CODES = {(status.value, code) for code, status in STATUSES.items()} | {(429, "RATE_LIMITED")}
+ROUTES = sorted(CONTRACT, key=lambda route: route[1].count("{}"))
+"""Those with fewer parameters first, as the gateway chooses."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _after_all_others(request: pytest.FixtureRequest) -> None:
+    here = request.path.parent
+    ran = {item.path for item in request.session.items}
+    missing = {path.name for path in here.glob("test_*.py")} - {path.name for path in ran if path.parent == here}
+    if missing or request.config.option.keyword:
+        pytest.skip("it looks back on all end-to-end tests, and they did not all run")
+
+
+def test_every_route_answered_in_each_way_that_it_succeeds(answers: Answers) -> None:
+    exercised: dict[tuple[str, str], set[int]] = {route: set() for route in CONTRACT}
+    for method, path, status, _ in answers:
+        route = _route_of(method, path)
+        if route and status < 300:
+            exercised[route].add(status)
+
+    assert exercised == CONTRACT
+
+
+def test_every_code_was_answered_with_its_status(answers: Answers) -> None:
+    assert CODES - {(status, code) for _, _, status, code in answers} == set()
+
+
+def _route_of(method: str, path: str) -> tuple[str, str] | None:
+    matching: Iterable[tuple[str, str]] = (
+        route for route in ROUTES if route[0] == method and re.fullmatch(route[1].replace("{}", "[^/]+"), path)
+    )
+    return next(iter(matching), None)
