@@ -2,7 +2,7 @@
 
 From the environment: PORT (4566), FRESH=1 (without the data of earlier starts), BACKGROUND=1 (return once
 the service answers; `make stop` stops it), JWT_ACCESS_SECRET (else one is made once and kept),
-SESSION_TIMEOUT_MINUTES (60; with 1, `make demo` shows a stale session swept).
+SESSION_TIMEOUT_MINUTES (60: after how long without a sign of life a session is stale).
 """
 
 from __future__ import annotations

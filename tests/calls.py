@@ -10,9 +10,10 @@ from typing import Any
 
 @dataclass
 class Calls:
-    """The calls made, by operation name in order, and the capacity that the database reports, indexes included."""
+    """The calls made, by operation name in order, the items they read, and the write units, indexes included."""
 
     operations: list[str] = field(default_factory=list)
+    items: int = 0
     write_units: float = 0
 
     @classmethod
@@ -36,6 +37,7 @@ class Calls:
     def reset(self) -> None:
         """Forget what was counted."""
         self.operations.clear()
+        self.items = 0
         self.write_units = 0
 
     def _ask(self, params: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -43,6 +45,8 @@ class Calls:
 
     def _note(self, model: Any, parsed: dict[str, Any], **_: Any) -> None:
         self.operations.append(model.name)
+        found = [parsed.get("Items", ()), *parsed.get("Responses", {}).values()]
+        self.items += ("Item" in parsed) + sum(map(len, found))
         if model.name not in ("TransactWriteItems", "UpdateItem", "PutItem", "DeleteItem"):
             return
         consumed = parsed.get("ConsumedCapacity", [])

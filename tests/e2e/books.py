@@ -30,13 +30,18 @@ def items_of(service: Stack, user_id: str) -> list[Item]:
 
     But for the mark that the system's statistics leave on a usage record, some moments after it was written.
     """
+    return items_under(service, f"USER#{user_id}")
+
+
+def items_under(service: Stack, pk: str) -> list[Item]:
+    """Return the items of one partition."""
     pages = (
         dynamodb(service)
         .get_paginator("query")
         .paginate(
             TableName=service.table_name,
-            KeyConditionExpression="pk = :user",
-            ExpressionAttributeValues={":user": {"S": f"USER#{user_id}"}},
+            KeyConditionExpression="pk = :pk",
+            ExpressionAttributeValues={":pk": {"S": pk}},
             ConsistentRead=True,
         )
     )

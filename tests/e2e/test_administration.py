@@ -152,6 +152,19 @@ def test_the_newest_rule_that_has_begun_and_not_ended_wins(admin: Person, people
     assert_refused(admin.post("pricing", backwards), 400, "VALIDATION_ERROR")
 
 
+def test_a_model_whose_id_has_what_divides_paths_is_priced_like_any_other(admin: Person, people: People) -> None:
+    user, model = people(), f"meta/{new_id('model')}:1"
+    rule = {"modelId": model, "pricePerThousandTokens": 5, "effectiveFrom": "2026-01-01"}
+    admin.ok("POST", "pricing", rule)
+
+    assert user.ok("POST", "credits/calculate", {"modelId": model, "tokens": 1000})["credits"] == 5
+    in_path = model.replace("/", "%252F")
+    assert user.ok("GET", f"pricing/{in_path}")["modelId"] == model
+    assert user.ok("GET", f"pricing/{in_path}")["pricePerThousandTokens"] == 5
+    ended = admin.ok("PUT", f"pricing/{in_path}/2026-01-01", {"effectiveTo": "2026-02-01"})
+    assert (ended["modelId"], ended["effectiveTo"]) == (model, "2026-02-01T00:00:00.000Z")
+
+
 def test_usage_is_recorded_deducted_once_and_in_the_statistics_at_once(people: People) -> None:
     person = people(credits=10)
     body = {"service": "images", "operation": "render", "credits": 7, "metadata": {"a": [1, 2.5]}, "deduct": True}

@@ -1,5 +1,7 @@
 """Usage records, a user's statistics, and the system's."""
 
+import logging
+import os
 import random
 from collections.abc import Callable
 
@@ -95,7 +97,7 @@ def forty_days(user: MakeUser) -> list[UsageRecord]:
 
 def test_statistics_are_a_plain_recount_of_the_records(forty_days: list[UsageRecord], calls: Calls) -> None:
     rng = random.Random(7)
-    edges = [sorted(NOW - DAY + rng.randrange(42 * DAY) for _ in range(2)) for _ in range(8)]
+    edges = [sorted(NOW - DAY + rng.randrange(42 * DAY) for _ in range(2)) for _ in range(10)]
     within_a_day = [NOW + 5 * DAY + HOUR, NOW + 5 * DAY + 9 * HOUR]
     for since, until in [*edges, within_a_day, [NOW - NOW % DAY, NOW - NOW % DAY + 7 * DAY]]:
         found = usage.statistics("u1", since, until)
@@ -110,6 +112,24 @@ def test_statistics_are_a_plain_recount_of_the_records(forty_days: list[UsageRec
     calls.reset()
     usage.statistics("u1", NOW - NOW % DAY, NOW - NOW % DAY + 41 * DAY)
     assert calls.operations == ["Query", "Query"], "whole days are read as their sums, however many records they have"
+
+
+def test_statistics_of_the_same_days_read_as_much_however_many_records_they_have(user: MakeUser, calls: Calls) -> None:
+    """By default 2,000 records, or ``STATISTICS_RECORDS``; ``--log-cli-level=INFO`` shows the counts."""
+    user()
+    rng = random.Random(11)
+    begin, days, made = NOW - NOW % DAY, 10, 0
+    reads: dict[int, tuple[int, int]] = {}
+    for wanted in (1000, int(os.environ.get("STATISTICS_RECORDS", "2000"))):
+        while made < wanted:
+            usage.record(event("u1", 1, service="images"), now=begin + rng.randrange(days * DAY), key=None)
+            made += 1
+        calls.reset()
+        assert usage.statistics("u1", begin, begin + days * DAY).sums.records == wanted
+        reads[wanted] = (calls.round_trips, calls.items)
+    logging.getLogger(__name__).info("round trips and items read, by records: %s", reads)
+
+    assert len(set(reads.values())) == 1, reads
 
 
 def _sums(counted: list[UsageRecord], name: Callable[[UsageRecord], str | None]) -> dict[str, int]:

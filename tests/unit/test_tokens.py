@@ -143,7 +143,7 @@ def test_an_end_long_ago_is_an_end(exp: Any) -> None:
     assert refusal(token(exp=exp)) is TokenExpired
 
 
-@pytest.mark.parametrize("sub", [..., None, "", 1, True, [], {}, "u" * 129, "u\n1", "u\x00", "\u202e"])
+@pytest.mark.parametrize("sub", [..., None, "", 1, True, [], {}, "u" * 129, "u\n1", "u\x00", "\u202e", "__proto__"])
 def test_a_token_without_a_proper_subject_is_refused(sub: Any) -> None:
     assert refusal(token(sub=sub)) is TokenInvalid
 

@@ -7,6 +7,7 @@ from typing import Any
 import jwt
 
 from accounting.domain.errors import TokenExpired, TokenInvalid, TokenTypeInvalid
+from accounting.domain.usage import RESERVED_NAMES
 from accounting.store.users import DEFAULT_ROLE, ROLES, User
 from accounting.web.caller import CLOCK_LEEWAY_SECONDS
 
@@ -26,9 +27,9 @@ class Claims:
 def verify(token: str, secrets: Callable[..., list[bytes]]) -> Claims:
     """The claims of a genuine access token.
 
-    It must be signed with HS256 and one of the secrets, and carry ``sub`` (1 to 128 printable characters), ``exp``
-    and ``type`` = ``access``; a role that is not known is ``user``. When no secret fits they are read again, for one
-    may have been rotated in. Raises TokenExpired, TokenTypeInvalid, TokenInvalid.
+    It must be signed with HS256 and one of the secrets, and carry ``sub`` (1 to 128 printable characters, no reserved
+    name), ``exp`` and ``type`` = ``access``; a role that is not known is ``user``. When no secret fits they are read
+    again, for one may have been rotated in. Raises TokenExpired, TokenTypeInvalid, TokenInvalid.
     """
     payload = _payload(token, secrets(refresh=False)) or _payload(token, secrets(refresh=True))
     if payload is None:
@@ -43,8 +44,8 @@ def verify(token: str, secrets: Callable[..., list[bytes]]) -> Claims:
         role=role if role in ROLES else DEFAULT_ROLE,
         issued_at=int(payload.get("iat", 0)),
     )
-    if not user.id:
-        raise TokenInvalid("The access token has no subject")
+    if not user.id or user.id in RESERVED_NAMES:
+        raise TokenInvalid("The access token has no subject that can be a user's id")
     if user.issued_at < 0:  # PyJWT judges the other end only, and no table holds just any number
         raise TokenInvalid("The access token's iat is invalid")
     return Claims(user, int(payload["exp"]))

@@ -7,6 +7,10 @@ CHAT_SERVICE_PREFIX = "chat"
 """Services that begin so count into the statistics by model; their operation is the model's id."""
 
 
+RESERVED_NAMES = frozenset({"__proto__", "constructor", "prototype"})
+"""No id or service is called so: statistics have them as keys of JSON objects, which JavaScript callers index by."""
+
+
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
     """One billable event. ``at`` is in epoch milliseconds, ``metadata`` any JSON object."""

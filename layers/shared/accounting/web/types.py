@@ -1,4 +1,4 @@
-"""The field types of requests and responses, with the contract's limits. Imports times only.
+"""The field types of requests and responses, with the contract's limits. Imports the domain and times only.
 
 Integers are strict: a boolean, a text or a fraction is not a number of credits.
 """
@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from accounting.domain.usage import RESERVED_NAMES
 from accounting.times import from_iso
 
 MAX_CREDITS = 10**12
@@ -23,12 +24,10 @@ MAX_EXPIRY_DAYS = 3650
 DEFAULT_EXPIRY_DAYS = 30
 
 _IDENTIFIER = r"^[A-Za-z0-9._:/@+-]{1,100}$"
-_OBJECT_MEMBERS = frozenset({"__proto__", "constructor", "prototype"})
 
 
-def _not_an_object_member(name: str) -> str:
-    """Statistics have ids as keys of JSON objects, and JavaScript callers must be able to index by them safely."""
-    if name in _OBJECT_MEMBERS:
+def _not_reserved(name: str) -> str:
+    if name in RESERVED_NAMES:
         raise ValueError("this name is reserved")
     return name
 
@@ -71,13 +70,18 @@ def _digits(text: object) -> object:
     return text
 
 
+def _decoded(text: str) -> str:
+    """The text of a path that was encoded once or twice: gateways take ``%2F`` for what divides paths."""
+    return unquote(unquote(text))
+
+
 def _printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("must not contain control characters")
     return text
 
 
-Identifier = Annotated[str, Field(strict=True, pattern=_IDENTIFIER), AfterValidator(_not_an_object_member)]
+Identifier = Annotated[str, Field(strict=True, pattern=_IDENTIFIER), AfterValidator(_not_reserved)]
 UserReference = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=254),
@@ -86,7 +90,7 @@ UserReference = Annotated[
 """A user's id or e-mail address."""
 UserInPath = Annotated[UserReference, BeforeValidator(unquote)]
 IdentifierInPath = Annotated[
-    str, BeforeValidator(unquote), StringConstraints(pattern=_IDENTIFIER), AfterValidator(_not_an_object_member)
+    str, BeforeValidator(_decoded), StringConstraints(pattern=_IDENTIFIER), AfterValidator(_not_reserved)
 ]
 Credits = Annotated[int, Field(strict=True, ge=1, le=MAX_CREDITS)]
 CreditsOrNone = Annotated[int, Field(strict=True, ge=0, le=MAX_CREDITS)]
@@ -100,7 +104,12 @@ StrictFlag = Annotated[bool, Field(strict=True)]
 Notes = Annotated[str, StringConstraints(strict=True, max_length=1000)]
 Price = Annotated[Decimal, BeforeValidator(_number_or_text), Field(ge=0, le=MAX_PRICE, decimal_places=4)]
 Timestamp = Annotated[str, StringConstraints(strict=True, max_length=40), AfterValidator(_an_instant)]
-UserId = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128), AfterValidator(_printable)]
+UserId = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=128),
+    AfterValidator(_printable),
+    AfterValidator(_not_reserved),
+]
 EmailAddress = Annotated[
     str, StringConstraints(strict=True, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$"), AfterValidator(_printable)
 ]
@@ -114,13 +123,13 @@ ServiceName = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=50),
     AfterValidator(_printable),
-    AfterValidator(_not_an_object_member),
+    AfterValidator(_not_reserved),
 ]
 Label = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=100),
     AfterValidator(_printable),
-    AfterValidator(_not_an_object_member),
+    AfterValidator(_not_reserved),
 ]
 Metadata = Annotated[dict[str, Any], BeforeValidator(_plain_json), AfterValidator(_small)]
 Instant = Annotated[str, Field(description="ISO-8601 in UTC, with milliseconds and Z")]
