@@ -2,7 +2,7 @@
 # but Python and make.
 
 .DEFAULT_GOAL := help
-.PHONY: run stop demo test check format build deploy lock ready clean help
+.PHONY: run stop demo test check format build deploy restore lock ready clean help
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -41,6 +41,9 @@ build: ready ## Build the functions and their layer for AWS
 
 deploy: build ## Deploy to the AWS account of your credentials (PARAMETERS="Name=value …": the template's)
 	$(BIN)/sam deploy --parameter-overrides BuildId=$$($(BIN)/python -m local.build) $(PARAMETERS)
+
+restore: ready ## Give a table what another one has (FROM=, TO=; APPLY=1 writes): docs/operations.md
+	@FROM="$(FROM)" TO="$(TO)" APPLY="$(APPLY)" $(BIN)/python -m local.restore
 
 lock: ready ## Take the newest versions that requirements/*.in allow into the locks
 	@$(PYTHON) -m local.bootstrap lock

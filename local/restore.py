@@ -1,0 +1,115 @@
+"""`make restore`: gives a table what another one has, such as a copy of it as it was at a point in time.
+
+From the environment: FROM and TO, names of tables with `pk` and `sk`; APPLY=1 to write (else it only counts);
+credentials, region and endpoint as boto3 finds them. It may be stopped and repeated: what is done stays done.
+Nothing may write to TO meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from itertools import batched
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local.steps import Refused, explain, step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+type Item = dict[str, Any]
+type Key = tuple[str, str]
+
+READ_AT_ONCE = 100
+WRITE_AT_ONCE = 25
+
+
+@dataclass
+class Differences:
+    """How many items TO has otherwise than FROM, too few and too many."""
+
+    changed: int = 0
+    missing: int = 0
+    superfluous: int = 0
+
+
+def main() -> int:
+    """Do it; return the exit status."""
+    apply = os.environ.get("APPLY") == "1"
+    try:
+        source, target = _wanted("FROM"), _wanted("TO")
+        if source == target:
+            raise Refused("FROM and TO are the same table")
+        client = boto3.client("dynamodb", config=Config(retries={"mode": "standard", "total_max_attempts": 10}))
+        with step(f"{source} → {target}"):
+            found = restore(client, source, target, apply=apply)
+    except Refused as refused:
+        return explain(refused)
+    except (BotoCoreError, ClientError) as error:
+        return explain(Refused(str(error)))
+    done = "" if apply else " (nothing was written: APPLY=1 writes)"
+    print(f"changed {found.changed}, added {found.missing}, deleted {found.superfluous}{done}")
+    return 0
+
+
+def restore(client: Any, source: str, target: str, *, apply: bool) -> Differences:
+    """Make the items of `target` those of `source`, a page at a time; count only, unless `apply`."""
+    found = Differences()
+    for page in _pages(client, source):
+        there = _read(client, target, [_key(item) for item in page])
+        found.missing += sum(_key(item) not in there for item in page)
+        different = [item for item in page if there.get(_key(item)) != item]
+        found.changed += sum(_key(item) in there for item in different)
+        if apply:
+            _write(client, target, [{"PutRequest": {"Item": item}} for item in different])
+    for page in _pages(client, target, ProjectionExpression="pk, sk"):
+        there = _read(client, source, [_key(item) for item in page])
+        gone = [{"DeleteRequest": {"Key": item}} for item in page if _key(item) not in there]
+        found.superfluous += len(gone)
+        if apply:
+            _write(client, target, gone)
+    return found
+
+
+def _wanted(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise Refused(f"{name} is missing: make restore FROM=<restored table> TO=<TableName>")
+    return value
+
+
+def _pages(client: Any, table: str, **options: Any) -> Iterator[list[Item]]:
+    pages = client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True, **options)
+    for page in pages:
+        yield from map(list, batched(page["Items"], READ_AT_ONCE, strict=False))
+
+
+def _key(item: Item) -> Key:
+    return item["pk"]["S"], item["sk"]["S"]
+
+
+def _read(client: Any, table: str, keys: list[Key]) -> dict[Key, Item]:
+    """Return what the table has at `keys`."""
+    found: dict[Key, Item] = {}
+    wanted = {table: {"Keys": [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in keys], "ConsistentRead": True}}
+    while wanted:
+        answer = client.batch_get_item(RequestItems=wanted)
+        found |= {_key(item): item for item in answer["Responses"].get(table, [])}
+        wanted = answer["UnprocessedKeys"]
+    return found
+
+
+def _write(client: Any, table: str, requests: list[Item]) -> None:
+    for some in batched(requests, WRITE_AT_ONCE, strict=False):
+        wanted = {table: list(some)}
+        while wanted:
+            wanted = client.batch_write_item(RequestItems=wanted)["UnprocessedItems"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
