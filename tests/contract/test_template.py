@@ -9,6 +9,7 @@ import pytest
 
 from accounting.settings import Settings, settings
 from accounting.store import keys
+from accounting.web import headers
 from accounting.web.api import STATUSES
 from tests.contract.test_routes import functions
 from tests.reach import function_names, nodes, reach
@@ -198,3 +199,65 @@ def test_a_refusal_that_passes_says_when_to_try_again() -> None:
             assert answer["ResponseParameters"]["Headers"]["Retry-After"] == "'1'", kind
         if answer.get("StatusCode") == 401:
             assert answer["ResponseParameters"]["Headers"]["WWW-Authenticate"] == "'Bearer'", kind
+
+
+@pytest.mark.parametrize("kind", answers())
+def test_the_gateways_own_answers_have_the_headers_of_every_answer(kind: str) -> None:
+    sent = answers()[kind]["ResponseParameters"]["Headers"]
+
+    assert {name: f"'{value}'" for name, value in headers.SECURITY_HEADERS.items()}.items() <= sent.items()
+    assert sent["Access-Control-Allow-Origin"] == only_with_an_origin({"Fn::Sub": "'${CorsAllowOrigin}'"})
+    assert sent["Access-Control-Expose-Headers"] == only_with_an_origin(f"'{headers.EXPOSED}'")
+
+
+def test_preflights_name_the_allowed_origin_or_none() -> None:
+    cors = properties("AWS::Serverless::Api")["Cors"]
+
+    assert cors["AllowOrigin"] == only_with_an_origin({"Fn::Sub": "'${CorsAllowOrigin}'"})
+    assert properties("AWS::Serverless::Api")["Auth"]["AddDefaultAuthorizerToCorsPreflight"] is False
+
+
+def only_with_an_origin(value: Any) -> dict[str, Any]:
+    return {"Fn::If": ["AllowsOrigin", value, {"Ref": "AWS::NoValue"}]}
+
+
+@pytest.mark.parametrize(("limit", "taken"), [("0", True), ("10", True), ("2000", True), ("1", False), ("9", False)])
+def test_a_limit_per_address_is_none_or_one_that_waf_takes(limit: str, taken: bool) -> None:
+    pattern = template()["Parameters"]["RateLimitPerAddress"]["AllowedPattern"]
+
+    assert bool(re.search(pattern, limit)) is taken
+
+
+def test_the_web_acl_refuses_as_the_stage_does() -> None:
+    acl = properties("AWS::WAFv2::WebACL")
+    (rule,) = acl["Rules"]
+    response = rule["Action"]["Block"]["CustomResponse"]
+    sent = {each["Name"]: each["Value"] for each in response["ResponseHeaders"] if "Name" in each}
+
+    assert rule["Statement"] == {
+        "RateBasedStatement": {"AggregateKeyType": "IP", "Limit": {"Ref": "RateLimitPerAddress"}}
+    }
+    assert response["ResponseCode"] == 429
+    assert headers.SECURITY_HEADERS.items() <= sent.items()
+    assert "Retry-After" in sent
+    body = json.loads(acl["CustomResponseBodies"][response["CustomResponseBodyKey"]]["Content"])
+    assert (list(body), body["code"]) == (["message", "code", "details", "requestId"], "RATE_LIMITED")
+    for kind in ("AWS::WAFv2::WebACL", "AWS::WAFv2::WebACLAssociation"):
+        ((_, resource),) = resources(kind).items()
+        assert resource["Condition"] == "LimitsAddresses"
+
+
+def test_what_fails_without_a_caller_leaves_a_message() -> None:
+    sweeper, rollups = functions()["sweeper"], functions()["rollups"]
+    schedule = sweeper["Events"]["Schedule"]["Properties"]
+    stream = rollups["Events"]["NewUsage"]["Properties"]
+    failed_sweeps = {"Fn::GetAtt": "FailedSweeps.Arn"}
+
+    assert sweeper["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Destination"] == failed_sweeps
+    assert sweeper["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
+    assert schedule["DeadLetterConfig"] == {"Arn": failed_sweeps}
+    assert stream["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": "UncountedRecords.Arn"}
+    assert stream["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    for queue in resources("AWS::SQS::Queue").values():
+        assert queue["Properties"]["SqsManagedSseEnabled"] is True
+        assert queue["Properties"]["MessageRetentionPeriod"] == 14 * 24 * 60 * 60

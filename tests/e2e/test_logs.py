@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
-from tests.e2e.client import MODEL, assert_refused, new_id
+from tests.e2e.client import MODEL, assert_refused, new_id, with_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,18 +85,27 @@ def test_no_log_holds_a_token_or_a_secret(service: Stack, people: People, http: 
     odd = f"made-up-{new_id('token')}"
     for bad in (expired, of_another_type, forged, odd):
         assert http.get("/api/credits/balance", headers={"Authorization": f"Bearer {bad}"}).status_code == 401
+    key = person.ok("POST", "api-keys", {"name": "a key", "permissions": ["credits:read"]})["key"]
+    assert with_key(http, "GET", "credits/balance", key).is_success
+    validated = http.post(
+        "/api/api-keys/validate", json={"key": key}, headers={"X-Internal-Api-Key": service.internal_api_key}
+    )
+    assert validated.json()["valid"] is True
     basic = f"Basic {new_id('password')}"
     assert http.get("/api/credits/balance", headers={"Authorization": basic}).status_code == 401
     last = person.post("streaming-sessions/heartbeat", {"sessionId": "nobody's"})
     lines, _ = of_request(service, last)
 
     groups = {line.group.removeprefix("/aws/lambda/accounting-service-") for line in lines}
-    assert {"authorizer", "credits", "streaming-sessions"} <= groups, "what was looked through"
+    assert {"authorizer", "internal-authorizer", "api-keys", "credits", "streaming-sessions"} <= groups, (
+        "what was looked through"
+    )
     denials = [line for line in lines if line.json().get("message") == "denied"]
     assert len(denials) >= 5, "the refused tokens have left lines"
     text = "\n".join(line.message for line in lines)
     tokens = [person.token, expired, of_another_type, forged, odd]
     secrets = [*tokens, *(each.rpartition(".")[2] for each in tokens), service.jwt_secret, service.internal_api_key]
+    secrets += [key, key.rpartition("_")[2]]
     assert not [secret for secret in (*secrets, basic.removeprefix("Basic ")) if secret in text]
     assert "Bearer " not in text
     assert "eyJ" not in text, "what every JWT begins with"
