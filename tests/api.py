@@ -18,6 +18,7 @@ CONTRACT: dict[Route, set[int]] = {
     ("GET", "/api/credits/allocations/{}"): {200},
     ("GET", "/api/credits/ledger"): {200},
     ("GET", "/api/credits/ledger/{}"): {200},
+    ("GET", "/api/credits/audit/{}"): {200},
     ("POST", "/api/streaming-sessions/initialize"): {201, 200},
     ("POST", "/api/streaming-sessions/heartbeat"): {200},
     ("POST", "/api/streaming-sessions/finalize"): {200},

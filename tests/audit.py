@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict
 
+from accounting.domain.audit import Proof, Sums
 from accounting.domain.wallet import Entry, Wallet
 from accounting.store import allocations, entries, keys, sessions, table, usage, wallets
 from accounting.store.rollups import OTHER
@@ -14,72 +15,28 @@ from accounting.times import day
 EVERYTHING = 100_000
 
 
-@dataclass
-class Sums:
-    """A wallet's numbers, added up from nothing but its ledger."""
-
-    available: int = 0
-    held: int = 0
-    debt: int = 0
-    granted: int = 0
-    charged: int = 0
-    removed: int = 0
-    expired: int = 0
-    allocations: int = 0
-
-    @classmethod
-    def of(cls, wallet: Wallet) -> Sums:
-        return cls(**{name: getattr(wallet, name) for name in cls.__dataclass_fields__})
-
-    def add(self, entry: Entry) -> None:
-        """Account for one entry; what it says stands after it must be what its signed numbers come to."""
-        before = Sums(**vars(self))
-        self.available += entry.credits
-        self.debt = entry.debt_after
-        match entry.kind:
-            case "grant" | "adjust" | "set" if entry.credits > 0:
-                self.granted += entry.credits
-                self.allocations += 1
-            case "remove" | "adjust" | "set":
-                self.removed -= entry.credits
-            case "charge":
-                self.charged += entry.charged
-            case "hold":
-                self.held -= entry.credits
-            case "settle" | "release":
-                self.held += self.debt - before.debt - entry.charged - entry.credits
-                self.charged += entry.charged
-            case "expire":
-                self.expired -= entry.credits
-            case "repay":
-                assert self.debt == before.debt + entry.credits, entry
-            case "write_off":
-                assert (self.debt, entry.credits) == (0, 0), entry
-                self.granted += before.debt
-        if entry.kind not in ("settle", "repay", "write_off"):
-            assert self.debt == before.debt, f"only these change a debt: {entry}"
-        assert (self.available, self.held) == (entry.available_after, entry.held_after), entry
-        assert min(vars(self).values()) >= 0, entry
-
-
 def assert_ledger_explains(wallet: Wallet, ledger: Iterable[Entry]) -> None:
-    """The whole ledger is gapless, in time order, and comes to the wallet."""
-    sums, last_at, seq = Sums(), 0, 0
+    """The whole ledger is gapless, chained, in time order, and comes to the wallet."""
+    ledger = list(ledger)
+    proof = Proof(wallet.user_id, since=0)
+    proof.follow(ledger)
+    proof.compare(wallet)
+    assert proof.findings == []
+    times = [entry.at for entry in ledger]
+    assert [*times, wallet.updated_at] == sorted([*times, wallet.updated_at]), "out of time order"
+    debt = 0
     for entry in ledger:
-        seq += 1
-        assert entry.seq == seq
-        assert entry.at >= last_at, "out of time order"
-        sums.add(entry)
-        last_at = entry.at
-    assert seq == wallet.entry_seq
-    assert last_at <= wallet.updated_at
-    assert sums == Sums.of(wallet)
+        if entry.kind not in ("settle", "repay", "write_off"):
+            assert entry.debt_after == debt, f"only these change a debt: {entry}"
+        debt = entry.debt_after
+    lots = [entry for entry in ledger if entry.kind in ("grant", "adjust", "set") and entry.credits > 0]
+    assert len(lots) == wallet.allocations
 
 
 def assert_sound(wallet: Wallet) -> None:
     """What every wallet is at every instant."""
     assert wallet.drift() == 0
-    assert min(vars(Sums.of(wallet)).values()) >= 0
+    assert min(asdict(Sums.of(wallet)).values()) >= 0
     assert not (wallet.debt and wallet.available), "debt beside spendable credits"
     assert all(lot.credits > 0 for lot in wallet.lots)
     order = [(lot.expires_at, lot.id) for lot in wallet.lots]

@@ -1,15 +1,19 @@
 """Credits: balances, costs, and the commands with which supervisors move credits."""
 
+from dataclasses import asdict
 from typing import Annotated, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from pydantic import AliasChoices, Field
 
+from accounting.domain.audit import Problem, Proof, Sums
 from accounting.domain.pricing import price_of
-from accounting.domain.wallet import Entry
+from accounting.domain.wallet import Entry, Wallet
+from accounting.operations import audit as audits
 from accounting.operations import credits as operations
 from accounting.operations.credits import Balance, Change, Request
 from accounting.operations.ids import made_at
+from accounting.store import users
 from accounting.store.allocations import Allocation
 from accounting.times import clock, iso
 from accounting.web.api import Api, handler_of
@@ -224,7 +228,10 @@ class AllocationsView(ResponseModel):
 
 
 class EntryView(ResponseModel):
-    """A ledger entry. ``credits`` changes what can be spent, ``charged`` left the user for good."""
+    """A ledger entry. ``credits`` changes what can be spent, ``charged`` left the user for good.
+
+    ``hash`` is over the entry and its predecessor's hash: entries can't be changed, removed or added unnoticed.
+    """
 
     seq: int
     kind: str
@@ -239,6 +246,7 @@ class EntryView(ResponseModel):
     session_id: str | None = left_out()
     allocation_id: str | None = left_out()
     usage_id: str | None = left_out()
+    hash: str
 
     @classmethod
     def of(cls, entry: Entry) -> Self:
@@ -257,6 +265,7 @@ class EntryView(ResponseModel):
             session_id=entry.session_id,
             allocation_id=entry.allocation_id,
             usage_id=entry.usage_id,
+            hash=entry.hash,
         )
 
 
@@ -265,6 +274,73 @@ class LedgerView(ResponseModel):
 
     entries: list[EntryView]
     next_cursor: str | None = left_out()
+
+
+class SumsView(ResponseModel):
+    """A wallet's numbers. ``granted = available + held + charged + removed + expired - debt``."""
+
+    available: int
+    held: int
+    debt: int
+    granted: int
+    charged: int
+    removed: int
+    expired: int
+
+    @classmethod
+    def of(cls, sums: Sums) -> Self:
+        """The view of sums."""
+        return cls(**asdict(sums))
+
+
+class KindView(ResponseModel):
+    """A user's ledger entries of one kind."""
+
+    entries: int
+    credits: int
+    charged: int
+
+
+class FindingView(ResponseModel):
+    """Something that can't be if every change was made by this service, at ledger entry ``seq``."""
+
+    problem: Problem
+    seq: int
+
+
+class AuditView(ResponseModel):
+    """The proof of a user's credits.
+
+    ``drift`` is by how many credits a number of the wallet is off, 0 when ``intact``. Entries before ``firstSeq`` were
+    proved by the auditor before, and count in ``ledger`` and ``byKind``.
+    """
+
+    user_id: str
+    intact: bool
+    drift: int
+    findings: list[FindingView]
+    first_seq: int
+    last_seq: int
+    head: str
+    by_kind: dict[str, KindView]
+    ledger: SumsView
+    wallet: SumsView
+
+    @classmethod
+    def of(cls, proof: Proof, wallet: Wallet, first_seq: int) -> Self:
+        """The view of a proof."""
+        return cls(
+            user_id=proof.user_id,
+            intact=proof.intact,
+            drift=proof.drift(wallet),
+            findings=[FindingView(problem=finding.problem, seq=finding.seq) for finding in proof.findings],
+            first_seq=first_seq,
+            last_seq=proof.seq,
+            head=proof.head,
+            by_kind={kind: KindView(**asdict(sums)) for kind, sums in proof.by_kind.items()},
+            ledger=SumsView.of(proof.sums),
+            wallet=SumsView.of(Sums.of(wallet)),
+        )
 
 
 @api.get("/api/credits/balance")
@@ -403,6 +479,13 @@ def ledger_of(
     """A user's ledger, newest first."""
     api.caller().require_supervisor()
     return _ledger(user_id, limit, cursor, start_date, end_date)
+
+
+@api.get("/api/credits/audit/<user_id>")
+def audit_of(user_id: UserInPath) -> AuditView:
+    """The proof of a user's credits: their ledger, added up again and its hashes checked, beside their wallet."""
+    api.caller().require_admin()
+    return AuditView.of(*audits.audit(users.resolve(user_id)[0].id, clock()))
 
 
 def _request(route: str, body: _Command, expiry_days: int | None = None) -> Request:

@@ -17,6 +17,7 @@ WITHOUT_A_ROUTER: dict[str, set[Route]] = {
     "internal_authorizer": set(),
     "rollups": set(),
     "sweeper": set(),
+    "auditor": set(),
 }
 
 

@@ -24,7 +24,7 @@ def properties(kind: str) -> dict[str, Any]:
     return found
 
 
-NOBODY_WAITS_FOR = ("rollups", "sweeper")
+NOBODY_WAITS_FOR = ("rollups", "sweeper", "auditor")
 
 
 def effective(function: str) -> dict[str, Any]:
@@ -72,6 +72,7 @@ SETTINGS = {
     "session_retention": "SESSION_RETENTION_DAYS",
     "usage_retention": "USAGE_RETENTION_DAYS",
     "usage_record_deducts": "USAGE_RECORD_DEDUCTS",
+    "full_audit": "FULL_AUDIT_DAYS",
 }
 
 
@@ -247,17 +248,31 @@ def test_the_web_acl_refuses_as_the_stage_does() -> None:
         assert resource["Condition"] == "LimitsAddresses"
 
 
-def test_what_fails_without_a_caller_leaves_a_message() -> None:
-    sweeper, rollups = functions()["sweeper"], functions()["rollups"]
-    schedule = sweeper["Events"]["Schedule"]["Properties"]
-    stream = rollups["Events"]["NewUsage"]["Properties"]
-    failed_sweeps = {"Fn::GetAtt": "FailedSweeps.Arn"}
+@pytest.mark.parametrize("function", ["sweeper", "auditor"])
+def test_a_scheduled_run_that_fails_leaves_a_message_and_is_not_repeated(function: str) -> None:
+    found = functions()[function]
+    schedule = found["Events"]["Schedule"]["Properties"]
+    failed_runs = {"Fn::GetAtt": "FailedRuns.Arn"}
 
-    assert sweeper["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Destination"] == failed_sweeps
-    assert sweeper["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
-    assert schedule["DeadLetterConfig"] == {"Arn": failed_sweeps}
+    assert found["EventInvokeConfig"]["DestinationConfig"]["OnFailure"]["Destination"] == failed_runs
+    assert found["EventInvokeConfig"]["MaximumRetryAttempts"] == 0
+    assert schedule["DeadLetterConfig"] == {"Arn": failed_runs}
+    assert schedule["RetryPolicy"] == {"MaximumRetryAttempts": 0}
+
+
+def test_what_could_not_be_counted_leaves_a_message() -> None:
+    stream = functions()["rollups"]["Events"]["NewUsage"]["Properties"]
+
     assert stream["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": "UncountedRecords.Arn"}
     assert stream["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     for queue in resources("AWS::SQS::Queue").values():
         assert queue["Properties"]["SqsManagedSseEnabled"] is True
         assert queue["Properties"]["MessageRetentionPeriod"] == 14 * 24 * 60 * 60
+
+
+def test_a_ledger_that_drifts_wakes_somebody() -> None:
+    alarm = properties("AWS::CloudWatch::Alarm")
+
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AccountingService", "LedgerDrift")
+    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
+    assert alarm["AlarmActions"] == [{"Ref": "Alarms"}]

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.e2e.books import dynamodb
 from tests.e2e.client import MODEL, Person, assert_refused, described, new_id, with_key
 
 if TYPE_CHECKING:
@@ -227,15 +228,62 @@ def _added(maps: Iterable[dict[str, int]]) -> dict[str, int]:
     return dict(total)
 
 
-def test_the_sweeper_runs_as_it_is_scheduled(service: Stack) -> None:
-    answer = service.aws.client("lambda").invoke(FunctionName=f"{service.stack_name}-sweeper", Payload=b"{}")
+def test_what_is_scheduled_runs(service: Stack) -> None:
+    functions = service.aws.client("lambda")
+    swept, audited = (
+        json.loads(functions.invoke(FunctionName=f"{service.stack_name}-{name}:live", Payload=b"{}")["Payload"].read())
+        for name in ("sweeper", "auditor")
+    )
 
-    assert json.loads(answer["Payload"].read()) == {
-        "sessions": 0,
-        "wallets": 0,
-        "credits_expired": 0,
-        "failures": 0,
-        "complete": True,
+    assert swept == {"sessions": 0, "wallets": 0, "credits_expired": 0, "failures": 0, "complete": True}
+    assert audited["wallets"] > 0
+    assert (audited["drifting"], audited["failures"], audited["complete"]) == (0, 0, True)
+    schedules = service.aws.client("scheduler").list_schedules()["Schedules"]
+    assert {schedule["Name"] for schedule in schedules} == {
+        f"{service.stack_name}-sweeper",
+        f"{service.stack_name}-auditor",
     }
-    (schedule,) = service.aws.client("scheduler").list_schedules()["Schedules"]
-    assert schedule["Name"] == f"{service.stack_name}-sweeper"
+
+
+def test_the_proof_of_a_user_shows_what_every_kind_of_entry_came_to(admin: Person, people: People) -> None:
+    person = people(credits=100)
+    person.finalize(person.open(10_000), 4_000)
+    admin.ok("DELETE", "credits/remove", {"userId": person.id, "credits": 6})
+
+    found = admin.ok("GET", f"credits/audit/{person.email}")
+
+    numbers = {"available": 90, "held": 0, "debt": 0, "granted": 100, "charged": 4, "removed": 6, "expired": 0}
+    assert found.pop("head") == person.ok("GET", "credits/ledger")["entries"][0]["hash"]
+    assert found == {
+        "userId": person.id,
+        "intact": True,
+        "drift": 0,
+        "findings": [],
+        "firstSeq": 1,
+        "lastSeq": 4,
+        "byKind": {
+            "grant": {"entries": 1, "credits": 100, "charged": 0},
+            "hold": {"entries": 1, "credits": -12, "charged": 0},
+            "settle": {"entries": 1, "credits": 8, "charged": 4},
+            "remove": {"entries": 1, "credits": -6, "charged": 0},
+        },
+        "ledger": numbers,
+        "wallet": numbers,
+    }
+
+
+def test_a_ledger_that_somebody_changed_is_told_from_one_that_this_service_wrote(
+    service: Stack, admin: Person, people: People
+) -> None:
+    person = people(credits=100)
+    key = {"pk": {"S": f"USER#{person.id}"}, "sk": {"S": "ENTRY#000000000001"}}
+    table = {"TableName": service.table_name}
+    entry = dynamodb(service).get_item(**table, Key=key)["Item"]
+    dynamodb(service).put_item(**table, Item={**entry, "actor": {"S": "somebody else"}})
+
+    found = admin.ok("GET", f"credits/audit/{person.id}")
+
+    assert (found["intact"], found["drift"]) == (False, 0)
+    assert found["findings"] == [{"problem": "altered", "seq": 1}]
+    dynamodb(service).put_item(**table, Item=entry)
+    assert admin.ok("GET", f"credits/audit/{person.id}")["intact"] is True

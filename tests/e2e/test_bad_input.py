@@ -462,6 +462,7 @@ PATHS = [
     "credits/balance",
     "credits/allocations",
     "credits/ledger",
+    "credits/audit",
     "streaming-sessions/active",
     "streaming-sessions/recent",
     "usage/stats",

@@ -99,7 +99,7 @@ def test_a_sweep_that_fails_leaves_a_message_and_the_next_one_does_its_work(serv
     functions.put_function_event_invoke_config(
         FunctionName=name, MaximumRetryAttempts=0, DestinationConfig=invoke_config["DestinationConfig"]
     )
-    queue = queues.get_queue_url(QueueName=f"{service.stack_name}-failed-sweeps")["QueueUrl"]
+    queue = queues.get_queue_url(QueueName=f"{service.stack_name}-failed-runs")["QueueUrl"]
 
     with without_permissions(service, "sweeper"):
         functions.invoke(FunctionName=name, InvocationType="Event", Payload=b"{}")

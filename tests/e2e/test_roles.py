@@ -51,6 +51,7 @@ ROUTES = [
     Route("GET", "credits/allocations/{user}", None, 200, "anybody", "administrators"),
     Route("GET", "credits/ledger", None, 200, "anybody"),
     Route("GET", "credits/ledger/{user}", None, 200, "supervisors", "supervisors"),
+    Route("GET", "credits/audit/{user}", None, 200, "administrators", "administrators"),
     Route(
         "POST",
         "streaming-sessions/initialize",

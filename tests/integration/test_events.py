@@ -106,6 +106,7 @@ def test_each_sample_is_answered_as_its_route_should(user: Callable[..., str]) -
 
 def test_the_sample_schedule_and_stream_are_taken() -> None:
     assert app("sweeper").handler(event("sweeper/schedule"), CONTEXT)["complete"] is True
+    assert app("auditor").handler(event("auditor/schedule"), CONTEXT)["complete"] is True
     assert app("rollups").handler(event("rollups/stream"), CONTEXT) == {"batchItemFailures": []}
 
 

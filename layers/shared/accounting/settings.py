@@ -18,6 +18,7 @@ class Settings:
     session_retention: int
     usage_retention: int
     usage_record_deducts: bool
+    full_audit: int
 
 
 @cache
@@ -31,6 +32,7 @@ def settings() -> Settings:
         session_retention=int(env.get("SESSION_RETENTION_DAYS", "90")) * DAY,
         usage_retention=int(env.get("USAGE_RETENTION_DAYS", "400")) * DAY,
         usage_record_deducts=env.get("USAGE_RECORD_DEDUCTS", "false") == "true",
+        full_audit=int(env.get("FULL_AUDIT_DAYS", "7")) * DAY,
     )
 
 

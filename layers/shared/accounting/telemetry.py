@@ -16,8 +16,13 @@ _counting = Lock()
 def count(name: str, value: int = 1) -> None:
     """Add to a counter of this invocation; a zero says nothing and is left out."""
     if value:
-        with _counting:  # Powertools' metrics are one thread's; the sweeper has several
-            metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+        tell(name, value)
+
+
+def tell(name: str, value: int) -> None:
+    """Add to a counter of this invocation, a zero too: of one that must be zero, no news is none."""
+    with _counting:  # Powertools' metrics are one thread's; the sweeper has several
+        metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
 
 
 def flush() -> None:

@@ -9,8 +9,12 @@ Three rules hold after every command:
 * conservation: ``granted == available + held + charged + removed + expired - debt``;
 * an entry's ``credits`` is the change of what the user can spend, so ``available_after`` is the running sum;
 * debt is repaid before anything becomes spendable, so a wallet never has both.
+
+Entries form a chain: each has a hash over its content and its predecessor's hash, and the wallet has the newest one's.
 """
 
+import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -49,8 +53,8 @@ class Wallet:
     """A user's credits. ``lots`` are in burn order; the last four counters only ever grow.
 
     ``version`` counts commands, ``entry_seq`` ledger entries and ``allocations`` the lots that were ever granted.
-    ``due_at`` is when the sweeper looks at it: no later than the first lot expires, but perhaps sooner, because it only
-    ever moves forward there (moving it costs two writes to an index).
+    ``head`` is the newest entry's hash. ``due_at`` is when the sweeper looks at it: no later than the first lot
+    expires, but perhaps sooner, because it only ever moves forward there (moving it costs two writes to an index).
     """
 
     user_id: str
@@ -66,6 +70,7 @@ class Wallet:
     expired: int = 0
     updated_at: int = 0
     due_at: int | None = None
+    head: str = ""
 
     @property
     def available(self) -> int:
@@ -127,6 +132,19 @@ class Entry:
     session_id: str | None = None
     allocation_id: str | None = None
     usage_id: str | None = None
+    hash: str = ""
+
+    def hashed(self, predecessor: str) -> str:
+        """What ``hash`` must be: SHA-256, in hexadecimal, of the JSON array of ``predecessor`` and all other fields.
+
+        The array is in the order of the fields, without blanks, its text ASCII, an id that is missing is null.
+        ``predecessor`` is the hash of the entry before, empty for the first.
+        """
+        content = [predecessor, *(getattr(self, name) for name in _HASHED)]
+        return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
+
+
+_HASHED = tuple(name for name in Entry.__slots__ if name != "hash")
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +315,7 @@ class _Draft:
         self.charged = wallet.charged
         self.removed = wallet.removed
         self.expired = wallet.expired
+        self._head = wallet.head
         self._made_lot = False
         self._expire()
 
@@ -342,24 +361,24 @@ class _Draft:
     def record(self, kind: Kind, credits: int, *, charged: int = 0) -> None:
         """Note a change that was just made. An expiry is nobody's doing, whatever command came upon it."""
         cause = Cause(SYSTEM, self.at) if kind == "expire" else self._cause
-        self._entries.append(
-            Entry(
-                user_id=self._before.user_id,
-                seq=self._before.entry_seq + len(self._entries) + 1,
-                kind=kind,
-                credits=credits,
-                charged=charged,
-                available_after=self.available,
-                held_after=self.held,
-                debt_after=self.debt,
-                at=self.at,
-                actor=cause.actor,
-                reason=cause.reason,
-                session_id=cause.session_id,
-                allocation_id=cause.allocation_id if self._made_lot else None,
-                usage_id=cause.usage_id,
-            )
+        entry = Entry(
+            user_id=self._before.user_id,
+            seq=self._before.entry_seq + len(self._entries) + 1,
+            kind=kind,
+            credits=credits,
+            charged=charged,
+            available_after=self.available,
+            held_after=self.held,
+            debt_after=self.debt,
+            at=self.at,
+            actor=cause.actor,
+            reason=cause.reason,
+            session_id=cause.session_id,
+            allocation_id=cause.allocation_id if self._made_lot else None,
+            usage_id=cause.usage_id,
         )
+        self._head = entry.hashed(self._head)
+        self._entries.append(replace(entry, hash=self._head))
 
     def close(self) -> Decision:
         self._expire()
@@ -378,6 +397,7 @@ class _Draft:
             expired=self.expired,
             updated_at=self.at,
             due_at=self._due_at(),
+            head=self._head,
         )
         return Decision(wallet, tuple(self._entries))
 

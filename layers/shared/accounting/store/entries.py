@@ -1,11 +1,14 @@
 """The ledger: immutable entries, numbered without gaps and in time order."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, fields
 
+from accounting.domain.audit import Unreadable
 from accounting.domain.wallet import Entry
 from accounting.store import keys, table
 from accounting.store.table import Item, Write
 
+_NUMBERS = ("credits", "charged", "available_after", "held_after", "debt_after", "at")
 _FIELDS = tuple(field.name for field in fields(Entry) if field.name not in ("user_id", "seq"))
 
 
@@ -24,6 +27,22 @@ def page(user_id: str, *, first: int, last: int, limit: int) -> list[Entry]:
     low, high = keys.entry(user_id, first), keys.entry(user_id, last)
     items = table.query(low["pk"], low["sk"], high["sk"], limit=limit)
     return [from_item(user_id, item) for item in items]
+
+
+def after(user_id: str, seq: int) -> Iterator[Entry | Unreadable]:
+    """Whatever stands in the ledger after entry ``seq``, in order, as it stands there."""
+    low, end = keys.entry(user_id, seq + 1), keys.end_of_entries()
+    for item in table.query_all(low["pk"], low["sk"], end, forward=True):
+        try:
+            entry = from_item(user_id, item)
+            genuine = _stored(entry) == item and all(type(getattr(entry, name)) is int for name in _NUMBERS)
+        except (KeyError, TypeError, ValueError):
+            genuine = False
+        yield entry if genuine else Unreadable(keys.entry_seq(item), str(item.get("hash")))
+
+
+def _stored(entry: Entry) -> Item:
+    return {name: value for name, value in to_item(entry).items() if value is not None}
 
 
 def first_since(user_id: str, at: int, last: int) -> int:

@@ -56,6 +56,27 @@ def entry(user_id: str, seq: int) -> Key:
     return {"pk": f"USER#{user_id}", "sk": f"ENTRY#{seq:012d}"}
 
 
+def audit(user_id: str) -> Key:
+    """How far the user's ledger was proved."""
+    return {"pk": f"USER#{user_id}", "sk": "AUDIT"}
+
+
+def audit_position() -> Key:
+    """Where the next audit of everybody goes on."""
+    return {"pk": "AUDIT", "sk": "POSITION"}
+
+
+def entry_seq(key: Key) -> int | None:
+    """The number in a ledger entry's key; None if it has none."""
+    number = key["sk"].removeprefix("ENTRY#")
+    return int(number) if number.isascii() and number.isdigit() else None
+
+
+def end_of_entries() -> str:
+    """The sort key after all of a user's ledger entries."""
+    return f"ENTRY#{AFTER_ALL_TIMES}"
+
+
 def session(user_id: str, session_id: str) -> Key:
     """A streaming session; its id is the client's and unique per user."""
     return {"pk": f"USER#{user_id}", "sk": f"SESSION#{session_id}"}

@@ -30,6 +30,7 @@ type Item = dict[str, Any]
 type Action = dict[str, Any]
 
 MAX_BATCH = 100
+MAX_BATCH_WRITE = 25
 PAGE = 1000
 """Items a query asks for at once when all are wanted; DynamoDB ends a page at 1 MB."""
 
@@ -132,9 +133,9 @@ def query(pk: str, low: str, high: str, *, limit: int) -> list[Item]:
     return list(islice(_query(("pk", "sk"), pk, low, high, limit, ConsistentRead=True), limit))
 
 
-def query_all(pk: str, low: str, high: str) -> Iterator[Item]:
-    """Every item with ``low <= sk <= high``, strongly consistent, last first, read as they are asked for."""
-    return _query(("pk", "sk"), pk, low, high, PAGE, ConsistentRead=True)
+def query_all(pk: str, low: str, high: str, *, forward: bool = False) -> Iterator[Item]:
+    """Every item with ``low <= sk <= high``, strongly consistent, last first unless ``forward``, read as asked for."""
+    return _query(("pk", "sk"), pk, low, high, PAGE, ConsistentRead=True, ScanIndexForward=forward)
 
 
 def newest(
@@ -163,16 +164,31 @@ def _positions(index: str, part: Range, before: str | None, page_size: int) -> I
             yield position, item
 
 
-def due(pk: str, now: int) -> Iterator[list[Key]]:
-    """The table keys of what is due in a partition of ``due`` by ``now``, earliest first, in batches.
+def forward(index: str, pk: str, low: str, high: str) -> Iterator[list[Item]]:
+    """The keys in a partition of an index with ``low < sk <= high``, first to last, in batches.
 
     It goes forward only: what is not dealt with is not met again in the same pass.
     """
-    low, high = keys.BEFORE_ALL_TIMES, iso(now) + keys.AFTER_ALL_TIMES
-    names = keys.INDEX_KEYS[keys.DUE]
-    found = _query(names, pk, low, high, MAX_BATCH, IndexName=keys.DUE, ScanIndexForward=True)
-    for batch in batched(found, MAX_BATCH, strict=False):
+    names = keys.INDEX_KEYS[index]
+    found = _query(names, pk, low, high, MAX_BATCH, IndexName=index, ScanIndexForward=True)
+    for batch in batched((item for item in found if item[names[1]] != low), MAX_BATCH, strict=False):
+        yield list(batch)
+
+
+def due(pk: str, now: int) -> Iterator[list[Key]]:
+    """The table keys of what is due in a partition of ``due`` by ``now``, earliest first, in batches."""
+    for batch in forward(keys.DUE, pk, keys.BEFORE_ALL_TIMES, iso(now) + keys.AFTER_ALL_TIMES):
         yield [{"pk": item["pk"], "sk": item["sk"]} for item in batch]
+
+
+def put_many(items: Sequence[Item]) -> None:
+    """Put items, each by itself and whatever stood there: for what can be made again from the rest of the table."""
+    table = settings().table_name
+    for batch in batched(items, MAX_BATCH_WRITE, strict=False):
+        left = [{"PutRequest": {"Item": pack(item)}} for item in batch]
+        while left:
+            answer = _call(client().batch_write_item, RequestItems={table: left})
+            left = answer.get("UnprocessedItems", {}).get(table, [])
 
 
 def _query(names: tuple[str, str], pk: str, low: str, high: str, page_size: int, **options: Any) -> Iterator[Item]:

@@ -53,6 +53,7 @@ def to_item(wallet: Wallet) -> Item:
         "expired": wallet.expired,
         "updated_at": wallet.updated_at,
         "due_at": wallet.due_at,
+        "head": wallet.head,
     }
 
 
@@ -75,4 +76,5 @@ def from_item(user_id: str, item: Item | None) -> Wallet:
         expired=item["expired"],
         updated_at=item["updated_at"],
         due_at=item.get("due_at"),
+        head=item.get("head", ""),
     )

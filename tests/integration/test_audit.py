@@ -1,0 +1,210 @@
+"""The audit of what the table holds: nothing that was changed beside the service goes unnoticed.
+
+``AUDIT_WALLETS=10000`` makes the test of many wallets so large, and ``--log-cli-level=INFO`` shows its figures.
+"""
+
+import logging
+import os
+import resource
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from accounting.domain import wallet as ledger
+from accounting.domain.audit import Finding
+from accounting.domain.wallet import Cause, Wallet
+from accounting.operations import credits
+from accounting.operations.audit import Audited, audit, audit_all
+from accounting.operations.credits import Request
+from accounting.store import entries, keys, table, users, wallets
+from accounting.store.users import User
+from accounting.times import DAY, HOUR
+from tests.calls import Calls
+from tests.integration.conftest import NOW
+
+type MakeUser = Callable[..., str]
+type Tamper = Callable[..., None]
+
+
+def always() -> bool:
+    return True
+
+
+def move(user_id: str, times: int = 1) -> None:
+    for _ in range(times):
+        credits.adjust(Request("boss", user_id, "", 30, NOW), 1)
+
+
+@pytest.fixture
+def three(user: MakeUser) -> None:
+    """Users with five ledger entries each."""
+    for name in ("u1", "u2", "u3"):
+        move(user(name, credits_granted=10), 4)
+
+
+@pytest.mark.usefixtures("three")
+def test_what_the_service_wrote_is_intact() -> None:
+    assert audit_all(NOW, always) == Audited(wallets=3)
+
+
+@pytest.fixture
+def tamper(dynamodb: Any, table_name: str) -> Tamper:
+    """Change an entry of u2 behind the service's back."""
+
+    def change(how: str, number: int, **values: Any) -> None:
+        key = table.pack(keys.entry("u2", number))
+        if how == "remove":
+            dynamodb.delete_item(TableName=table_name, Key=key)
+            return
+        item = dynamodb.get_item(TableName=table_name, Key=key).get("Item", {})
+        dynamodb.put_item(TableName=table_name, Item={**item, **key, **table.pack(values)})
+
+    return change
+
+
+TAMPERINGS = [
+    pytest.param("alter", 3, {"reason": "never said"}, "altered", id="a reason"),
+    pytest.param("alter", 3, {"credits": 9}, "altered", id="credits"),
+    pytest.param("alter", 3, {"credits": "1"}, "altered", id="a type"),
+    pytest.param("alter", 3, {"more": 1}, "altered", id="an attribute more"),
+    pytest.param("alter", 5, {"actor": "u2"}, "altered", id="the last one"),
+    pytest.param("remove", 1, {}, "missing", id="the first removed"),
+    pytest.param("remove", 3, {}, "missing", id="one removed"),
+    pytest.param("remove", 5, {}, "missing", id="the last removed"),
+    pytest.param("insert", 6, {"seq": 6, "kind": "grant", "credits": 50}, "inserted", id="one inserted"),
+]
+
+
+@pytest.mark.usefixtures("three")
+@pytest.mark.parametrize(("how", "seq", "values", "problem"), TAMPERINGS)
+def test_a_tampering_is_found_at_once_by_who_asks_and_by_the_next_full_audit(
+    tamper: Tamper, how: str, seq: int, values: dict[str, Any], problem: str
+) -> None:
+    audit_all(NOW, always)
+    tamper(how, seq, **values)
+
+    proof, _, first = audit("u2", NOW)
+    assert Finding(problem, seq) in proof.findings  # type: ignore[arg-type]
+    assert first == 1
+    assert audit_all(NOW + 8 * DAY, always) == Audited(wallets=3, drifting=1)
+    assert audit_all(NOW + 9 * DAY, always).drifting == 1, "until somebody mends it"
+
+
+@pytest.mark.usefixtures("three")
+def test_a_tampering_with_what_is_new_is_found_by_the_next_audit(tamper: Tamper) -> None:
+    audit_all(NOW, always)
+    move("u2", 3)
+    tamper("alter", 7, reason="never said")
+
+    assert audit_all(NOW + HOUR, always) == Audited(wallets=3, drifting=1)
+
+
+@pytest.mark.usefixtures("three")
+def test_a_wallet_that_was_changed_is_found_by_the_next_audit(dynamodb: Any, table_name: str) -> None:
+    audit_all(NOW, always)
+    dynamodb.update_item(
+        TableName=table_name,
+        Key=table.pack(keys.wallet("u2")),
+        UpdateExpression="SET granted = granted + :five, held = held + :five",
+        ExpressionAttributeValues={":five": {"N": "5"}},
+    )
+
+    assert audit_all(NOW + HOUR, always) == Audited(wallets=3, drifting=1)
+    proof, wallet, _ = audit("u2", NOW)
+    assert proof.drift(wallet) == 5
+
+
+@pytest.mark.usefixtures("three")
+def test_a_wallet_that_can_not_be_read_is_found_and_does_not_stop_the_others(dynamodb: Any, table_name: str) -> None:
+    dynamodb.put_item(TableName=table_name, Item={**table.pack(keys.wallet("u2")), "lots": {"S": "{"}})
+
+    assert audit_all(NOW, always) == Audited(wallets=3, drifting=1)
+
+
+@pytest.mark.usefixtures("three")
+def test_an_audit_reads_what_is_new_and_after_a_week_everything(calls: Calls) -> None:
+    def entries_read(now: int) -> int:
+        calls.reset()
+        assert audit_all(now, always).drifting == 0
+        users_listed, position, wallets_and_proofs = 3, (1 if calls.operations[0] == "GetItem" else 0), 3 + 3
+        return calls.items - users_listed - wallets_and_proofs - min(position, 1)
+
+    audit_all(NOW, always)
+    move("u1", 2)
+
+    assert entries_read(NOW + HOUR) == 2
+    assert entries_read(NOW + 2 * HOUR) == 0
+    assert entries_read(NOW + 7 * DAY) == 17
+
+
+@pytest.mark.usefixtures("three")
+def test_an_audit_that_runs_out_of_time_is_gone_on_with() -> None:
+    turns = iter([True, False])
+    first = audit_all(NOW, lambda: next(turns))
+    second = audit_all(NOW, always)
+
+    assert (first.complete, second.complete) == (False, True)
+    assert first.wallets + second.wallets == 3
+    assert audit_all(NOW, always).wallets == 3, "and the next begins again"
+
+
+def test_commands_during_an_audit_are_no_finding(user: MakeUser) -> None:
+    for number in range(4):
+        user(f"u{number}", credits_granted=5)
+    busy = [threading.Thread(target=move, args=(f"u{number}", 25)) for number in range(4)]
+    for each in busy:
+        each.start()
+    audits: list[Audited] = []
+    while any(each.is_alive() for each in busy):
+        audits.append(audit_all(NOW + len(audits) * 8 * DAY * (len(audits) % 2), always))
+
+    assert len(audits) > 1
+    assert {(each.drifting, each.failures) for each in audits} == {(0, 0)}
+
+
+def test_a_long_ledger_is_proved_from_where_the_auditor_was(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accounting.operations.audit.MAX_FIRST_READ", 10)
+    move(user(credits_granted=5), 20)
+    audit_all(NOW, always)
+    move("u1", 3)
+
+    proof, wallet, first = audit("u1", NOW)
+
+    assert (proof.intact, first, proof.seq, wallet.entry_seq) == (True, 22, 24, 24)
+    assert proof.by_kind["adjust"].entries == 23
+
+
+WALLETS = int(os.environ.get("AUDIT_WALLETS", "300"))
+
+
+def test_many_wallets_are_proved_in_bounded_memory(dynamodb: Any, table_name: str) -> None:
+    items = []
+    for number in range(WALLETS):
+        items += _somebody(f"u{number:05}")
+    table.put_many(items)
+    del items
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+
+    audited = audit_all(NOW, always)
+
+    seconds, grown = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    logging.getLogger(__name__).info("%s wallets in %.1f s, %s KB more memory", WALLETS, seconds, grown)
+    assert audited == Audited(wallets=WALLETS)
+    assert grown < 50_000, "KB, whatever the number of wallets"
+
+
+def _somebody(user_id: str) -> list[table.Item]:
+    """The items of a user with three ledger entries."""
+    wallet, made = Wallet(user_id), list[ledger.Entry]()
+    for number in range(3):
+        decision = ledger.grant(
+            wallet, 5, expires_at=NOW + DAY, cause=Cause("boss", NOW, allocation_id=f"{user_id}-{number}")
+        )
+        wallet = decision.wallet
+        made += decision.entries
+    profile = users._to_item(User(user_id, "", "", "user", created_at=NOW, updated_at=NOW))
+    return [profile, wallets.to_item(wallet), *map(entries.to_item, made)]

@@ -1,0 +1,148 @@
+"""The proof of a ledger: it holds for every ledger that commands wrote, and for none that was changed since."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from accounting.domain import wallet as ledger
+from accounting.domain.audit import Finding, Proof, Unreadable
+from accounting.domain.errors import InsufficientCredits
+from accounting.domain.wallet import Cause, Decision, Entry, Slice, Wallet
+from accounting.times import DAY, HOUR
+
+NOW = 1_800_000_000_000
+
+
+def history(seed: int, commands: int = 40) -> tuple[Wallet, list[Entry]]:
+    """A wallet that random commands made, with its ledger."""
+    rng = random.Random(seed)
+    wallet, entries, held = Wallet("u1"), list[Entry](), list[tuple[Slice, ...]]()
+    now = NOW
+    for number in range(commands):
+        now += rng.randrange(6 * HOUR)
+        cause = Cause("boss", now, "why", session_id=f"s{number}", allocation_id=f"lot-{number:03}")
+        try:
+            decision = _command(rng, wallet, cause, held)
+        except InsufficientCredits:
+            continue
+        wallet = decision.wallet
+        entries += decision.entries
+    return wallet, entries
+
+
+def _command(rng: random.Random, wallet: Wallet, cause: Cause, held: list[tuple[Slice, ...]]) -> Decision:
+    credits, expires_at = rng.randrange(1, 60), cause.at + rng.randrange(1, 3 * DAY)
+    match rng.choice(["grant", "hold", "hold", "settle", "settle", "remove", "set", "charge", "adjust"]):
+        case "hold":
+            hold = ledger.hold(wallet, credits, cause=cause)
+            held.append(hold.slices)
+            return hold
+        case "settle" if held:
+            return ledger.settle(wallet, held.pop(0), rng.randrange(80), grace_milliseconds=DAY, cause=cause)
+        case "remove":
+            return ledger.remove(wallet, credits, cause=cause)
+        case "set":
+            return ledger.set_available(wallet, credits, expires_at=expires_at, cause=cause)
+        case "charge":
+            return ledger.charge(wallet, credits, cause=cause)
+        case "adjust":
+            return ledger.remove(wallet, credits, cause=cause, kind="adjust")
+    return ledger.grant(wallet, credits, expires_at=expires_at, cause=cause)
+
+
+def findings(wallet: Wallet, entries: Sequence[Entry | Unreadable]) -> list[Finding]:
+    proof = Proof("u1", since=NOW)
+    proof.follow(entries)
+    proof.compare(wallet)
+    return proof.findings
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_commands_wrote_is_proved_at_once_or_in_parts(seed: int) -> None:
+    wallet, entries = history(seed)
+    half = Proof("u1", since=NOW)
+    half.follow(entries[: len(entries) // 2])
+    assert half.intact
+    half.follow(entries[len(entries) // 2 :])
+    half.compare(wallet)
+
+    assert half.findings == findings(wallet, entries) == []
+    assert half.drift(wallet) == 0
+    assert sum(kind.entries for kind in half.by_kind.values()) == wallet.entry_seq
+
+
+def test_the_histories_have_every_kind_of_entry() -> None:
+    kinds = {entry.kind for seed in range(60) for entry in history(seed)[1]}
+
+    assert kinds == set(ledger.Kind.__args__)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", [name for name in Entry.__slots__ if name != "seq"])
+def test_an_altered_field_is_found_where_it_stands(name: str) -> None:
+    for seed in range(20):
+        wallet, entries = history(seed)
+        place = random.Random(seed).randrange(len(entries))
+        value = getattr(entries[place], name)
+        change: dict[str, Any] = {name: value + 1 if isinstance(value, int) else f"{value}x"}
+        found = findings(wallet, [*entries[:place], replace(entries[place], **change), *entries[place + 1 :]])
+
+        assert Finding("altered", place + 1) in found
+
+
+def rehashed(entries: list[Entry]) -> list[Entry]:
+    """A ledger whose hashes fit, as somebody makes it who knows how."""
+    chained, head = list[Entry](), ""
+    for entry in entries:
+        head = entry.hashed(head)
+        chained.append(replace(entry, hash=head))
+    return chained
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_removed_entry_is_found(seed: int) -> None:
+    wallet, entries = history(seed)
+    place = random.Random(seed).randrange(len(entries))
+
+    assert Finding("missing", place + 1) in findings(wallet, [*entries[:place], *entries[place + 1 :]])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_an_inserted_entry_is_found_even_if_all_after_it_is_made_to_fit(seed: int) -> None:
+    wallet, entries = history(seed)
+    place = random.Random(seed).randrange(1, len(entries))
+    forged = replace(entries[place - 1], credits=5, reason="a gift")
+    numbered = [*entries[:place], forged, *entries[place:]]
+    fitting = rehashed([replace(entry, seq=number) for number, entry in enumerate(numbered, 1)])
+
+    assert findings(wallet, fitting)
+    assert findings(wallet, [*entries[:place], forged, *entries[place:]])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda wallet: replace(wallet, granted=wallet.granted + 5, held=wallet.held + 5),
+        lambda wallet: replace(wallet, charged=wallet.charged + 1),
+        lambda wallet: replace(wallet, head="0" * 64),
+        lambda wallet: replace(wallet, head=""),
+        lambda wallet: replace(wallet, entry_seq=wallet.entry_seq - 1),
+        lambda wallet: replace(wallet, entry_seq=wallet.entry_seq + 1),
+        lambda wallet: Wallet("u1"),
+    ],
+)
+def test_a_wallet_that_is_not_what_its_ledger_comes_to_is_found(change: Callable[[Wallet], Wallet]) -> None:
+    wallet, entries = history(1)
+
+    assert findings(change(wallet), entries)
+
+
+def test_what_is_no_entry_is_found_and_what_comes_after_it_is_judged_by_itself() -> None:
+    wallet, entries = history(2)
+    mixed: list[Entry | Unreadable] = [*entries[:3], Unreadable(4, entries[3].hash), *entries[4:]]
+
+    assert findings(wallet, mixed)[0] == Finding("altered", 4)
+    assert not [found for found in findings(wallet, mixed) if found.problem == "altered"][1:]
+    assert findings(wallet, [*entries, Unreadable(None, "")]) == [Finding("inserted", wallet.entry_seq)]
