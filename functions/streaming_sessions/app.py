@@ -11,6 +11,7 @@ from accounting.store import users
 from accounting.times import clock, iso
 from accounting.web.api import Api, handler_of
 from accounting.web.paging import DEFAULT_LIMIT, Cursor, Limit, cursor_of, position_in
+from accounting.web.service_key import caller_of_service
 from accounting.web.types import (
     EstimatedTokens,
     Identifier,
@@ -141,7 +142,11 @@ class SessionView(ResponseModel):
 def initialize(body: Initialize) -> tuple[InitializeView, int]:
     """Hold the buffered estimate of a stream; a repeat answers 200 as the first time did."""
     answer = operations.initialize(
-        api.caller("sessions:write").user_id, body.session_id, body.model_id, body.estimated_tokens, now=clock()
+        caller_of_service(api, "sessions:write").user_id,
+        body.session_id,
+        body.model_id,
+        body.estimated_tokens,
+        now=clock(),
     )
     session = answer.session
     view = InitializeView(
@@ -159,7 +164,7 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
 def heartbeat(body: Heartbeat) -> HeartbeatView:
     """Note how far the stream is, and raise the hold when it no longer fits."""
     session = operations.heartbeat(
-        api.caller("sessions:write").user_id, body.session_id, body.tokens_generated, now=clock()
+        caller_of_service(api, "sessions:write").user_id, body.session_id, body.tokens_generated, now=clock()
     )
     return HeartbeatView(
         session_id=session.session_id,
@@ -173,7 +178,11 @@ def heartbeat(body: Heartbeat) -> HeartbeatView:
 def finalize(body: Finalize) -> FinalizeView:
     """Charge what was really used and give the rest of the hold back."""
     answer = operations.finalize(
-        api.caller("sessions:write").user_id, body.session_id, body.actual_tokens, success=body.success, now=clock()
+        caller_of_service(api, "sessions:write").user_id,
+        body.session_id,
+        body.actual_tokens,
+        success=body.success,
+        now=clock(),
     )
     session, settled = answer.session, answer.session.settled
     return FinalizeView(
@@ -191,7 +200,9 @@ def finalize(body: Finalize) -> FinalizeView:
 @api.post("/api/streaming-sessions/abort")
 def abort(body: Abort) -> AbortView:
     """Charge what was generated until the stream was given up, and give the rest of the hold back."""
-    answer = operations.abort(api.caller("sessions:write").user_id, body.session_id, body.tokens_generated, now=clock())
+    answer = operations.abort(
+        caller_of_service(api, "sessions:write").user_id, body.session_id, body.tokens_generated, now=clock()
+    )
     settled = answer.session.settled
     return AbortView(
         session_id=answer.session.session_id,

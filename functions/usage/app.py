@@ -14,6 +14,7 @@ from accounting.times import clock, iso
 from accounting.web.api import Api, handler_of
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
 from accounting.web.paging import EndDate, StartDate, instants
+from accounting.web.service_key import caller_of_service
 from accounting.web.types import (
     CreditsOrNone,
     Instant,
@@ -119,7 +120,7 @@ class SystemView(ResponseModel):
 @api.post("/api/usage/record", status_code=201)
 def record(body: Record) -> RecordedView:
     """Record an event of the caller's, and take its credits if asked to."""
-    caller = api.caller("usage:write")
+    caller = caller_of_service(api, "usage:write")
     recorded = operations.record(
         Event(
             user_id=caller.user_id,

@@ -73,6 +73,7 @@ SETTINGS = {
     "usage_retention": "USAGE_RETENTION_DAYS",
     "usage_record_deducts": "USAGE_RECORD_DEDUCTS",
     "full_audit": "FULL_AUDIT_DAYS",
+    "require_service_key": "REQUIRE_SERVICE_KEY",
 }
 
 

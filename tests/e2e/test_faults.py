@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,37 +11,16 @@ import pytest
 from accounting.store import keys
 from accounting.store.table import pack
 from tests.e2e.books import dynamodb, items_of
+from tests.e2e.changes import without_permissions
 from tests.e2e.client import Person, assert_refused, new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import httpx
 
     from local.stack import Stack
     from tests.e2e.conftest import Mint, People
 
 PATIENCE_SECONDS = 30
-
-
-@contextmanager
-def without_permissions(service: Stack, function: str) -> Iterator[None]:
-    """Take every permission from a function for the time of the block."""
-    iam = service.aws.client("iam")
-    name = f"{service.stack_name}-{function}"
-    configuration = service.aws.client("lambda").get_function_configuration(FunctionName=name)
-    role = configuration["Role"].rpartition("/")[2]
-    policies = {
-        policy: iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
-        for policy in iam.list_role_policies(RoleName=role)["PolicyNames"]
-    }
-    for policy in policies:
-        iam.delete_role_policy(RoleName=role, PolicyName=policy)
-    try:
-        yield
-    finally:
-        for policy, document in policies.items():
-            iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
 
 
 def test_a_ledger_that_is_not_as_it_must_be_stops_the_command_and_tells_nothing_of_itself(

@@ -1,9 +1,12 @@
 """Secrets of the stack, read from Secrets Manager through Powertools' cache; never logged."""
 
+import hmac
 import json
 import os
 from functools import cache
 from typing import TYPE_CHECKING
+
+from accounting.domain.errors import Unavailable
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.parameters import SecretsProvider
@@ -27,12 +30,18 @@ def jwt_secrets(*, refresh: bool) -> list[bytes]:
     return secrets
 
 
-def internal_key(*, refresh: bool) -> bytes:
-    """The key that the platform's own services send; ``refresh`` as for ``jwt_secrets``.
+def is_internal_key(sent: str) -> bool:
+    """Whether this is the key that the platform's own services send, compared in constant time.
 
-    Raises GetParameterError when it can't be read.
+    Raises Unavailable when the key can't be read.
     """
-    return _read(os.environ["INTERNAL_API_KEY_ID"], refresh=refresh).encode()
+    from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+
+    name = os.environ["INTERNAL_API_KEY_ID"]
+    try:
+        return any(hmac.compare_digest(sent.encode(), _read(name, refresh=fresh).encode()) for fresh in (False, True))
+    except GetParameterError as error:
+        raise Unavailable("The key could not be checked just now") from error
 
 
 def _read(name: str, *, refresh: bool) -> str:

@@ -19,6 +19,7 @@ class Settings:
     usage_retention: int
     usage_record_deducts: bool
     full_audit: int
+    require_service_key: bool
 
 
 @cache
@@ -32,6 +33,7 @@ def settings() -> Settings:
         session_retention=int(env.get("SESSION_RETENTION_DAYS", "90")) * DAY,
         usage_retention=int(env.get("USAGE_RETENTION_DAYS", "400")) * DAY,
         usage_record_deducts=env.get("USAGE_RECORD_DEDUCTS", "false") == "true",
+        require_service_key=env.get("REQUIRE_SERVICE_KEY", "false") == "true",
         full_audit=int(env.get("FULL_AUDIT_DAYS", "7")) * DAY,
     )
 

@@ -1,0 +1,73 @@
+"""``RequireServiceKey``: what reports usage must come from a service of the platform, not from the end user."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.books import items_of
+from tests.e2e.changes import with_environment
+from tests.e2e.client import MODEL, Person, assert_refused, described, new_id, with_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx
+
+    from local.stack import Stack
+    from tests.e2e.conftest import People
+
+REPORTS: list[tuple[str, dict[str, Any], int]] = [
+    ("streaming-sessions/initialize", {"sessionId": "{new}", "modelId": MODEL, "estimatedTokens": 10}, 201),
+    ("streaming-sessions/heartbeat", {"sessionId": "{open}", "tokensGenerated": 5}, 200),
+    ("streaming-sessions/finalize", {"sessionId": "{open}", "actualTokens": 0}, 200),
+    ("streaming-sessions/abort", {"sessionId": "{open}", "tokensGenerated": 0}, 200),
+    ("usage/record", {"service": "images", "operation": "render", "credits": 1}, 201),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _required(service: Stack) -> Iterator[None]:
+    with (
+        with_environment(service, "streaming-sessions", REQUIRE_SERVICE_KEY="true"),
+        with_environment(service, "usage", REQUIRE_SERVICE_KEY="true"),
+    ):
+        yield
+
+
+@pytest.mark.parametrize(("path", "body", "status"), REPORTS, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_report_needs_the_services_key_beside_the_users_token(
+    service: Stack, people: People, http: httpx.Client, path: str, body: dict[str, Any], status: int
+) -> None:
+    person = people(credits=100)
+    open_id, key = new_id("session"), service.internal_api_key
+    to_open = {"sessionId": open_id, "modelId": MODEL, "estimatedTokens": 1000}
+    assert person.post("streaming-sessions/initialize", to_open, X_Internal_Api_Key=key).status_code == 201
+    names = {"{new}": new_id("session"), "{open}": open_id}
+    sent = {field: names.get(value, value) for field, value in body.items()}
+    owned = person.ok("POST", "api-keys", {"name": "all", "permissions": ["sessions:write", "usage:write"]})["key"]
+    before = items_of(service, person.id)
+
+    for refused in (
+        person.post(path, sent),
+        *(person.post(path, sent, X_Internal_Api_Key=wrong) for wrong in ("", "x", key[:-1], f"{key}x")),
+        with_key(http, "POST", path, owned, sent),
+    ):
+        assert_refused(refused, 403, "FORBIDDEN", "The key of one of the platform's services is required")
+    assert items_of(service, person.id) == before
+    answer = person.post(path, sent, X_Internal_Api_Key=key)
+    assert answer.status_code == status, described(answer)
+
+
+def test_the_services_key_alone_is_nobody(http: httpx.Client, service: Stack) -> None:
+    headers = {"X-Internal-Api-Key": service.internal_api_key}
+
+    assert_refused(http.post("/api/usage/record", json={}, headers=headers), 401, "TOKEN_REQUIRED")
+
+
+def test_looking_needs_no_more_than_before(people: People) -> None:
+    person: Person = people(credits=5)
+
+    for path in ("streaming-sessions/active", "usage/stats", "credits/balance"):
+        assert person.get(path).status_code == 200
