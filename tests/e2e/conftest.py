@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(FOLDER):
             item.add_marker(pytest.mark.e2e)
-    last = (FOLDER / "test_faults.py", FOLDER / "test_contract.py")
+    last = [FOLDER / name for name in ("test_kills.py", "test_faults.py", "test_contract.py")]
     items.sort(key=lambda item: last.index(item.path) if item.path in last else -1)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from tests.e2e.books import items_of
-from tests.e2e.client import MODEL, Person, assert_refused, described, new_id
+from tests.e2e.client import MODEL, Person, assert_refused, described, new_id, with_key
 
 if TYPE_CHECKING:
     import httpx
@@ -92,6 +92,36 @@ ROUTES = [
     Route("PUT", "pricing/{model}/{since}", {"effectiveTo": "2026-03-01"}, 200, "administrators"),
 ]
 
+KEYS = {
+    "credits:read": [
+        "GET credits/balance",
+        "POST credits/check",
+        "POST credits/calculate",
+        "GET credits/allocations",
+        "GET credits/allocations/{user}",
+        "GET credits/ledger",
+        "GET pricing",
+        "GET pricing/{model}",
+    ],
+    "sessions:write": [
+        "POST streaming-sessions/initialize",
+        "POST streaming-sessions/heartbeat",
+        "POST streaming-sessions/finalize",
+        "POST streaming-sessions/abort",
+        "GET streaming-sessions/active",
+        "GET streaming-sessions/active/{user}",
+    ],
+    "usage:read": ["GET usage/stats", "GET usage/stats/{user}"],
+    "usage:write": ["POST usage/record"],
+}
+"""What an API key with a permission may call, about its owner; everything else is refused."""
+
+KEY_CELLS = [
+    pytest.param(route, permission, id=f"{permission}-{route.method} {route.path}")
+    for route in ROUTES
+    for permission in (*KEYS, "every one", "another service's", "none")
+]
+
 CELLS = [
     pytest.param(route, role, about, id=f"{role}-{route.method} {route.path}-{about}")
     for route in ROUTES
@@ -127,15 +157,7 @@ def test_a_route_serves_those_it_is_for(
 ) -> None:
     caller = callers[role]
     target = caller if about == "oneself" else somebody
-    names = {"{user}": target.id, "{new}": new_id("session"), "{model}": priced, "{since}": SINCE}
-    if route.body and "{open}" in route.body.values():
-        names["{open}"] = caller.open(1)
-    if "{key}" in route.path:
-        names["{key}"] = caller.ok("POST", "api-keys", {"name": "a key"})["id"]
-    path = route.path
-    for name, value in names.items():
-        path = path.replace(name, value)
-    body = route.body and {field: names.get(value, value) for field, value in route.body.items()}
+    path, body = _filled_in(route, caller, target, priced)
     before = items_of(service, target.id)
 
     answer = caller.call(route.method, path, body)
@@ -146,6 +168,58 @@ def test_a_route_serves_those_it_is_for(
     else:
         assert assert_refused(answer, 403, "FORBIDDEN", refusal) == {}
         assert items_of(service, target.id) == before
+
+
+def _filled_in(route: Route, caller: Person, target: Person, priced: str) -> tuple[str, dict[str, Any] | None]:
+    """Return a route's path and body with the names of things that are there."""
+    names = {"{user}": target.id, "{new}": new_id("session"), "{model}": priced, "{since}": SINCE}
+    if route.body and "{open}" in route.body.values():
+        names["{open}"] = caller.open(1)
+    if "{key}" in route.path:
+        names["{key}"] = caller.ok("POST", "api-keys", {"name": "a key"})["id"]
+    path = route.path
+    for name, value in names.items():
+        path = path.replace(name, value)
+    return path, route.body and {field: names.get(value, value) for field, value in route.body.items()}
+
+
+@pytest.fixture(scope="module")
+def keys(people: People) -> dict[str, tuple[Person, str]]:
+    """Return keys by what they may do, each of an administrator of its own: the owner's role must not help."""
+    permissions = {**{name: [name] for name in KEYS}, "every one": list(KEYS), "another service's": ["x:y"], "none": []}
+    owners = {name: people("admin", credits=100) for name in permissions}
+    return {
+        name: (owner, owner.ok("POST", "api-keys", {"name": name, "permissions": permissions[name]})["key"])
+        for name, owner in owners.items()
+    }
+
+
+@pytest.mark.parametrize(("route", "permission"), KEY_CELLS)
+def test_a_key_serves_for_what_it_is_permitted(
+    service: Stack, keys: dict[str, tuple[Person, str]], priced: str, route: Route, permission: str
+) -> None:
+    owner, key = keys[permission]
+    path, body = _filled_in(route, owner, owner, priced)
+    permitted = KEYS.get(permission, [name for names in KEYS.values() for name in names])
+    before = items_of(service, owner.id)
+
+    answer = with_key(owner.http, route.method, path, key, body)
+
+    if f"{route.method} {route.path}" in permitted and permission not in ("another service's", "none"):
+        assert answer.status_code == route.status, described(answer)
+    else:
+        assert_refused(answer, 403, "FORBIDDEN")
+        assert items_of(service, owner.id) == before
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["credits/allocations/{user}", "streaming-sessions/active/{user}", "usage/stats/{user}", "users/{user}"],
+)
+def test_a_key_tells_nothing_of_anybody_else(keys: dict[str, tuple[Person, str]], somebody: Person, path: str) -> None:
+    owner, key = keys["every one"]
+    for name in (somebody.id, somebody.email, "nobody-at-all"):
+        assert_refused(with_key(owner.http, "GET", path.replace("{user}", name), key), 403, "FORBIDDEN")
 
 
 @pytest.mark.parametrize("role", ["root", "Admin", "", None, 7, ["admin"], {"admin": True}])

@@ -6,6 +6,7 @@ back to the caller, as the error that the refused write carries.
 """
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -47,7 +48,11 @@ THROTTLED = frozenset(
 PASSING_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 
 
+REQUEST_SECONDS = 10.0
+"""After this, no call is begun for a request: the last one may take 12 s with its repeats, and a function has 25 s."""
+
 _random = SystemRandom()
+_time_is_up = float("inf")
 
 
 class Conflict(Exception):
@@ -72,11 +77,17 @@ def client() -> "DynamoDBClient":
         "dynamodb",
         config=Config(
             connect_timeout=1,
-            read_timeout=3,
+            read_timeout=2,
             retries={"mode": "standard", "total_max_attempts": 3},
             max_pool_connections=16,
         ),
     )
+
+
+def begin_request() -> None:
+    """Begin to bound the time that a caller waits for; without it, as for the sweeper, there is no bound."""
+    global _time_is_up  # noqa: PLW0603 - a process of Lambda's has one request at a time
+    _time_is_up = time.monotonic() + REQUEST_SECONDS
 
 
 def put(
@@ -272,9 +283,11 @@ def _refusal(writes: Sequence[Write], reasons: Sequence[Mapping[str, Any]]) -> E
 
 
 def _call(operation: Callable[..., Any], **request: Any) -> Any:
-    """One call to the database; what the client could not mend in its attempts is Unavailable."""
+    """One call to the database; what the client could not mend in its attempts, or in time, is Unavailable."""
     from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's own
 
+    if time.monotonic() > _time_is_up:
+        raise Unavailable("The database is too slow just now")
     try:
         return operation(**request)
     except (ConnectionError, HTTPClientError) as error:

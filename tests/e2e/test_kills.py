@@ -1,0 +1,198 @@
+"""The database out of reach or slow, and functions that die in the middle: nothing is lost, nothing happens twice.
+
+By default each kind of death twice; ``KILLS=40`` kills 40 times in initialize and 40 times in finalize.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from functools import partial
+from itertools import cycle, islice
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from tests.e2e.books import audited
+from tests.e2e.changes import with_environment
+from tests.e2e.client import MODEL, assert_refused, described, new_id, together
+from tests.e2e.proxy import Cut, Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from local.stack import Stack
+    from tests.e2e.conftest import People
+    from tests.e2e.proxy import Moment
+
+FUNCTION = "streaming-sessions"
+API_LIMIT_SECONDS = 29
+READ, WRITE = "GetItem", "TransactWriteItems"
+INITIALIZE: tuple[Moment, ...] = (("before", READ), ("after", READ), ("before", WRITE), ("after", WRITE))
+FINALIZE: tuple[Moment, ...] = (
+    ("before", "BatchGetItem"),
+    ("after", "BatchGetItem"),
+    ("before", WRITE),
+    ("after", WRITE),
+)
+KILLS = int(os.environ.get("KILLS", "8"))
+
+
+@pytest.fixture(scope="module")
+def proxy(service: Stack) -> Iterator[Proxy]:
+    """Stand between the function and its database."""
+    with (
+        Proxy.to(service.endpoint_url) as between,
+        with_environment(service, FUNCTION, AWS_ENDPOINT_URL_DYNAMODB=between.url),
+    ):
+        yield between
+
+
+@pytest.fixture(autouse=True)
+def _let_pass(proxy: Proxy) -> Iterator[None]:
+    yield
+    proxy.at = lambda _moment: None
+
+
+def cut(_moment: Moment) -> None:
+    """Refuse every connection."""
+    raise Cut
+
+
+def hang(_moment: Moment) -> None:
+    """Never answer in time."""
+    time.sleep(API_LIMIT_SECONDS)
+    raise Cut
+
+
+def crawl(moment: Moment) -> None:
+    """Answer, a little sooner than who asks gives up."""
+    if moment[0] == "before":
+        time.sleep(1.8)
+
+
+@pytest.mark.parametrize("broken", [cut, hang], ids=["out of reach", "silent"])
+def test_without_a_database_an_answer_comes_in_time_and_is_right_again_when_it_is_back(
+    service: Stack, people: People, proxy: Proxy, broken: Callable[[Moment], None]
+) -> None:
+    person = people(credits=1000)
+    session_id = person.open(10_000)
+    proxy.at = broken
+    opening = {"sessionId": new_id("session"), "modelId": MODEL, "estimatedTokens": 1000}
+
+    calls: list[Callable[[], httpx.Response]] = [
+        partial(person.post, "streaming-sessions/initialize", opening),
+        partial(person.heartbeat, session_id, 500),
+        partial(person.finalize, session_id, 800),
+        partial(person.get, "streaming-sessions/active"),
+    ]
+    for answer, seconds in together(len(calls), lambda number: calls[number]()):
+        assert seconds < API_LIMIT_SECONDS
+        assert_refused(answer, 503, "UNAVAILABLE")
+        assert answer.headers["retry-after"] == "1"
+
+    proxy.at = lambda _moment: None
+    assert [call().status_code for call in calls] == [201, 200, 200, 200]
+    assert audited(service, person).balance["heldCredits"] == 2
+
+
+def test_a_slow_database_is_waited_for_no_longer_than_the_gateway_waits(
+    service: Stack, people: People, proxy: Proxy
+) -> None:
+    """Each call is answered, but a list that takes many of them is given up."""
+    person = people("supervisor", credits=1000)
+    session_id = person.open(10_000)
+    proxy.at = crawl
+
+    began = time.monotonic()
+    slow = person.finalize(session_id, 800)
+    between = time.monotonic()
+    given_up = person.get("streaming-sessions/recent")
+
+    assert time.monotonic() - between < API_LIMIT_SECONDS
+    assert_refused(given_up, 503, "UNAVAILABLE")
+    assert between - began < API_LIMIT_SECONDS
+    assert slow.status_code == 200, described(slow)
+    proxy.at = lambda _moment: None
+    assert audited(service, person).wallet["charged"] == 1
+
+
+def test_a_session_is_opened_once_however_often_its_function_dies(service: Stack, people: People, proxy: Proxy) -> None:
+    person = people(credits=2 * KILLS)
+    seen: Counter[tuple[str, str]] = Counter()
+    for moment in islice(cycle(INITIALIZE), KILLS):
+        opening = {"sessionId": new_id("session"), "modelId": MODEL, "estimatedTokens": 1000}
+        initialize = partial(person.post, "streaming-sessions/initialize", opening)
+        _die_at(service, proxy, moment, initialize)
+        again = initialize()
+        assert again.status_code == (200 if moment == ("after", WRITE) else 201), described(again)
+        assert again.json()["allocatedCredits"] == 2
+        seen[moment] += 1
+
+    books = audited(service, person)
+    assert len(seen) == len(INITIALIZE)
+    assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (0, 2 * KILLS)
+    assert books.kinds() == ["grant", *["hold"] * KILLS]
+
+
+def test_a_session_is_settled_once_however_often_its_function_dies(
+    service: Stack, people: People, proxy: Proxy
+) -> None:
+    person = people(credits=2 * KILLS)
+    opened = [person.open(1000) for _ in range(KILLS)]
+    for session_id, moment in zip(opened, cycle(FINALIZE), strict=False):
+        finalize = partial(person.finalize, session_id, 900)
+        _die_at(service, proxy, moment, finalize)
+        again = finalize()
+        assert again.status_code == 200, described(again)
+        assert (again.json()["actualCredits"], again.json()["refund"]) == (1, 1)
+        assert again.json().get("replayed", False) is (moment == ("after", WRITE))
+
+    books = audited(service, person)
+    assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (KILLS, 0)
+    assert books.kinds() == ["grant", *["hold"] * KILLS, *["settle"] * KILLS]
+    assert len(books.usage) == KILLS
+
+
+def _die_at(service: Stack, proxy: Proxy, moment: Moment, call: Callable[[], httpx.Response]) -> None:
+    """Send a request, and kill its function's process at this moment of it."""
+    reached, gone = threading.Event(), threading.Event()
+
+    def stop(at: Moment) -> None:
+        if at == moment and not reached.is_set():
+            reached.set()
+            gone.wait(API_LIMIT_SECONDS)
+            raise Cut
+
+    proxy.at = stop
+    killer = threading.Thread(target=_kill_when, args=(service, reached, gone))
+    killer.start()
+    try:
+        answer = call()
+        assert reached.is_set(), "it never came to that moment"
+        assert answer.is_server_error, f"it was killed, and yet {described(answer)}"
+    finally:
+        reached.set()
+        killer.join()
+        proxy.at = lambda _moment: None
+
+
+def _kill_when(service: Stack, reached: threading.Event, gone: threading.Event) -> None:
+    reached.wait(API_LIMIT_SECONDS)
+    for pid in _workers(service):
+        os.kill(pid, signal.SIGKILL)
+    gone.set()
+
+
+def _workers(service: Stack) -> list[int]:
+    """Return the processes in which the function runs."""
+    columns = ["-o", "pid=", "-o", "ppid=", "-o", "command="]
+    listed = subprocess.run(["ps", "-axww", *columns], capture_output=True, text=True, check=True).stdout
+    found = [line.split(maxsplit=2) for line in listed.splitlines()]
+    emulator, name = str(service.aws.process.pid), f"-lambda-{service.stack_name}-{FUNCTION}-"
+    return [int(pid) for pid, parent, command in found if parent == emulator and name in command]
