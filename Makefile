@@ -2,7 +2,7 @@
 # but Python and make.
 
 .DEFAULT_GOAL := help
-.PHONY: run stop demo test check format build deploy restore lock ready clean help
+.PHONY: run stop demo test simulate check format build deploy restore lock ready clean help
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -24,6 +24,9 @@ demo: ready ## Show a chat proxy's workflow against the running service
 
 test: ready ## Run every test: unit, integration, contract and end to end
 	$(BIN)/pytest $(ARGS)
+
+simulate: ready ## Simulate workers over a failing database (SEEDS=100, FIRST=1, STEPS=400: see tests/simulation)
+	@PYTHONPATH=layers/shared $(BIN)/python -m tests.simulation
 
 check: ready ## Check format, lint, types and the template
 	$(BIN)/ruff format --check .

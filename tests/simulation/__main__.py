@@ -1,0 +1,52 @@
+"""``make simulate``: many seeds, one after another, to the first broken promise."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import Counter
+
+from tests.simulation.simulation import STEPS, Exercised, Simulation, Violation
+
+PROGRESS_SEEDS = 100
+
+
+def main() -> int:
+    """Run SEEDS seeds from FIRST with STEPS calls each, as the environment says; 1 when a promise was broken."""
+    first, seeds = int(os.environ.get("FIRST") or 1), int(os.environ.get("SEEDS") or 100)
+    steps, sabotage = int(os.environ.get("STEPS") or STEPS), os.environ.get("SABOTAGE") or None
+    exercised, began = Exercised(), time.monotonic()
+    for number, seed in enumerate(range(first, first + seeds), 1):
+        try:
+            exercised.add(Simulation(seed, steps).run(sabotage))
+        except Violation as violation:
+            say(*violation.last_calls)
+            say(f"after {number} seeds, {time.monotonic() - began:.0f} s: {violation}")
+            say(f"make simulate FIRST={seed} SEEDS=1 STEPS={steps}" + (f" SABOTAGE={sabotage}" if sabotage else ""))
+            return 1
+        if number % PROGRESS_SEEDS == 0:
+            say(f"{number} seeds, {exercised.calls} calls, {time.monotonic() - began:.0f} s")
+    say(f"{seeds} seeds held: {exercised.calls} calls in {time.monotonic() - began:.0f} s")
+    for title, counts in (
+        ("faults", exercised.faults),
+        ("answers", exercised.outcomes),
+        ("background", exercised.background),
+    ):
+        say(f"{title}:", *table(counts))
+    return 0
+
+
+def table(counts: Counter[str]) -> list[str]:
+    """Lines of a name and a count."""
+    return [f"  {count:8d}  {name}" for name, count in sorted(counts.items())]
+
+
+def say(*lines: str) -> None:
+    """Print lines, each on its own."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""What runs without being asked: sweepers, and the stream's consumers that count usage for the system's statistics."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from math import inf
+
+from accounting.domain.errors import AccountingError
+from accounting.domain.usage import UsageRecord
+from accounting.operations import system_usage
+from accounting.operations.sweep import Swept, sweep
+from tests.simulation.scheduler import Scheduler
+
+BETWEEN_SWEEPS_SECONDS = 1800
+BETWEEN_BATCHES_SECONDS = (0, 1, 60, 900)
+
+
+class Background:
+    """Sweepers and consumers, until ``calm``. ``stream`` is what the table's stream has of usage records."""
+
+    def __init__(self, scheduler: Scheduler, stream: list[UsageRecord], clock: Callable[[], int]) -> None:
+        self.calm = False
+        self.done: Counter[str] = Counter()
+        self._scheduler = scheduler
+        self._stream = stream
+        self._clock = clock
+
+    def sweeper(self) -> None:
+        """Sweep on a schedule; a second one meets the first."""
+        while not self.calm:
+            now = self._scheduler.now
+            self._scheduler.pause(BETWEEN_SWEEPS_SECONDS - now % BETWEEN_SWEEPS_SECONDS)
+            self._process("sweep", self.sweep)
+
+    def consumer(self) -> None:
+        """Deliver batches as the stream may: again, cut otherwise, out of order, and until they are counted."""
+        position, random = 0, self._scheduler.random
+        while not self.calm:
+            self._scheduler.pause(random.choice(BETWEEN_BATCHES_SECONDS))
+            begin = max(0, position - random.choice((0, 0, 0, 5)))
+            batch = self._stream[begin : begin + random.randint(1, 12)]
+            if not batch:
+                continue
+            random.shuffle(batch)
+            if self._process("count", lambda batch=batch: self._count(batch)):  # type: ignore[misc]
+                position = begin + len(batch)
+
+    def sweep(self) -> Swept:
+        """One sweep; outside the calm its time may run out before its work does."""
+        random = self._scheduler.random
+        swept = sweep(self._clock() + random.randint(-3000, 3000), lambda: self.calm or random.random() < 0.9)
+        self.done["sessions swept"] += swept.sessions
+        self.done["wallets expired"] += swept.wallets
+        return swept
+
+    def deliver_all(self) -> None:
+        """Deliver the whole stream once more."""
+        records = list(self._stream)
+        self._scheduler.random.shuffle(records)
+        for chunk in system_usage.chunks(records):
+            self._count(chunk)
+
+    def _count(self, batch: Sequence[UsageRecord]) -> None:
+        fresh = system_usage.count(batch)
+        self.done["records counted"] += fresh
+        self.done["records delivered again"] += len(batch) - fresh
+
+    def _process(self, name: str, work: Callable[[], object]) -> bool:
+        """Whether a process of its own did the work; what it could not do, or died over, the next one does."""
+
+        def body() -> bool:
+            try:
+                work()
+            except AccountingError as failure:
+                self.done[f"{name}: {failure.code}"] += 1
+                return False
+            return True
+
+        process = self._scheduler.spawn(name, body)
+        while not process.done:
+            self._scheduler.pause(inf, until=process)
+        return bool(process.result)

@@ -1,0 +1,179 @@
+"""What must hold after every write, checked on the items that were written; ``tests.audit`` has the rules of a wallet.
+
+The books follow the table item by item, so that a check costs what changed and not what there is. They read the
+table itself, past the faults.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+from accounting.domain.sessions import Session
+from accounting.domain.usage import Sums as UsageSums
+from accounting.domain.usage import UsageRecord
+from accounting.domain.wallet import Entry, Wallet
+from accounting.settings import settings
+from accounting.store import allocations, api_keys, entries, rollups, sessions, usage, wallets
+from accounting.store.table import Item
+from accounting.times import day
+from tests.audit import Sums, assert_sound
+from tests.simulation.database import Database, Key
+
+PRINCIPAL = ("grant", "set", "remove", "adjust", "charge")
+"""Kinds of the entries that a request is answered for; others come with them."""
+
+
+class UserBooks:
+    """All that is stored of one user, as it was written."""
+
+    def __init__(self, user_id: str) -> None:
+        self.wallet = Wallet(user_id)
+        self.sums = Sums()
+        self.ledger: list[Entry] = []
+        self.entries_of: defaultdict[str, list[Entry]] = defaultdict(list)
+        self.sessions: dict[str, Session] = {}
+        self.ends: Counter[str | None] = Counter()
+        self.allocations: dict[int, allocations.Allocation] = {}
+        self.records: dict[str, UsageRecord] = {}
+        self.records_of: defaultdict[str, list[UsageRecord]] = defaultdict(list)
+        self.charged: Counter[str] = Counter()
+        self.days: dict[str, UsageSums] = {}
+        self.api_keys: dict[str, str] = {}
+
+    def take(self, kind: str, item: Item) -> None:
+        """Account for an item as it stands now."""
+        user_id = self.wallet.user_id
+        match kind:
+            case "WALLET":
+                self.wallet = wallets.from_item(user_id, item)
+            case "ENTRY":
+                self._add_entry(entries.from_item(user_id, item))
+            case "ALLOC":
+                made = allocations.from_item(user_id, item)
+                assert made.number not in self.allocations, f"an allocation was replaced: {made}"
+                self.allocations[made.number] = made
+            case "SESSION":
+                self._change_session(sessions.from_item(item))
+            case "USAGE":
+                self._add_record(usage.from_item(user_id, item))
+            case "DAY":
+                self.days[item["sk"]] = rollups.sums_in(item)
+
+    def _add_entry(self, entry: Entry) -> None:
+        last = self.ledger[-1] if self.ledger else None
+        assert entry.seq == (last.seq if last else 0) + 1, f"the ledger has a gap, or an entry was replaced: {entry}"
+        assert last is None or entry.at >= last.at, f"out of time order: {entry}"
+        self.sums.add(entry)
+        self.ledger.append(entry)
+        if entry.kind in PRINCIPAL:
+            self.entries_of[entry.reason].append(entry)
+        if entry.kind in ("settle", "release"):
+            self.ends[entry.session_id] += 1
+        if entry.usage_id:
+            self.charged[entry.usage_id] += entry.charged
+
+    def _change_session(self, session: Session) -> None:
+        known = self.sessions.get(session.session_id)
+        assert known is None or known.active, f"a session changed after it had ended: {session}"
+        self.sessions[session.session_id] = session
+        if session.outcome == "swept":
+            alive_until = session.last_seen_at + settings().session_timeout
+            assert session.settled.at >= alive_until, f"a session was swept alive: {session}"
+            assert session.settled.tokens == session.tokens, f"swept for other tokens than it had come to: {session}"
+
+    def _add_record(self, record: UsageRecord) -> None:
+        if record.id in self.records:
+            assert self.records[record.id] == record, f"a usage record changed: {record}"
+            return
+        self.records[record.id] = record
+        self.records_of[str(record.metadata.get("request", record.metadata.get("sessionId")))].append(record)
+
+    def take_api_key(self, key: api_keys.ApiKey) -> None:
+        """Account for an API key as it stands now; a simulated client gives every key a name of its own."""
+        self.api_keys[key.id] = key.name
+        assert list(self.api_keys.values()).count(key.name) == 1, f"a key was made twice: {key}"
+
+    def check(self) -> None:
+        """What holds for a user at every instant."""
+        wallet = self.wallet
+        assert_sound(wallet)
+        assert self.sums == Sums.of(wallet), f"the ledger comes to {self.sums}, the wallet says {wallet}"
+        assert len(self.ledger) == wallet.entry_seq, "the wallet and the ledger differ in entries"
+        assert len(self.allocations) == wallet.allocations, "the wallet and the allocations differ in number"
+        active = [session for session in self.sessions.values() if session.active]
+        assert wallet.held == sum(session.allocated_credits for session in active), "held, but by no active session"
+        ended = Counter(session.session_id for session in self.sessions.values() if not session.active)
+        assert self.ends == ended, f"sessions {ended} ended, the ledger settles {self.ends}"
+        for session_id in ended:
+            (record,) = self.records_of[session_id]
+            assert record.credits == self.sessions[session_id].settled.credits, f"recorded otherwise: {record}"
+        for name, done in (self.entries_of | self.records_of).items():
+            assert not name or len(done) <= 1, f"done {len(done)} times: {done}"
+        assert all(self.records[name].credits == credits for name, credits in self.charged.items()), "charged otherwise"
+        self._check_days()
+
+    def _check_days(self) -> None:
+        counted: defaultdict[str, UsageSums] = defaultdict(UsageSums)
+        for sk, sums in self.days.items():
+            counted[sk.split("#")[1]].merge(sums)
+        assert counted == sums_by_day(self.records.values()), "the days differ from their records"
+
+
+class Books:
+    """Everybody's, and the system's sums of what was counted."""
+
+    def __init__(self, database: Database) -> None:
+        self.users: dict[str, UserBooks] = {}
+        self.new_records: list[UsageRecord] = []
+        self._database = database
+        self._counted: dict[str, UsageRecord] = {}
+        self._parts: dict[Key, tuple[int, int]] = {}
+        self._user_days: dict[Key, tuple[int, int]] = {}
+
+    def of(self, user_id: str) -> UserBooks:
+        return self.users.setdefault(user_id, UserBooks(user_id))
+
+    def follow(self) -> None:
+        """Take in what was written since, and check whom it touched. Raises AssertionError."""
+        touched = set()
+        for key in sorted(set(self._database.take_written())):
+            item = self._database.item(key)
+            if item is None:
+                continue
+            kind, _, owner = key[0].partition("#")
+            if kind == "USER":
+                touched.add(owner)
+                self._take_of_user(owner, key[1].split("#")[0], item)
+            elif kind == "KEY":
+                self.of(item["user_id"]).take_api_key(api_keys.from_item(item))
+            elif kind == "SYSTEM":
+                sums = self._parts if key[1] == "SUMS" else self._user_days
+                sums[key] = (item["records"], item["credits"])
+        for user_id in sorted(touched):
+            self.of(user_id).check()
+        self._check_system()
+
+    def _take_of_user(self, user_id: str, kind: str, item: Item) -> None:
+        books = self.of(user_id)
+        known = len(books.records)
+        books.take(kind, item)
+        if len(books.records) > known:
+            self.new_records.append(usage.from_item(user_id, item))
+        if kind == "USAGE" and item.get("counted"):
+            assert item["id"] not in self._counted, "a record was counted again"
+            self._counted[item["id"]] = books.records[item["id"]]
+
+    def _check_system(self) -> None:
+        counted = (len(self._counted), sum(record.credits for record in self._counted.values()))
+        for sums in (self._parts, self._user_days):
+            found = [sum(column) for column in zip(*sums.values(), strict=True)] or [0, 0]
+            assert tuple(found) == counted, "the system's sums differ from the records marked as counted"
+
+
+def sums_by_day(records: Iterable[UsageRecord]) -> dict[str, UsageSums]:
+    """A recount of records."""
+    days: defaultdict[str, UsageSums] = defaultdict(UsageSums)
+    for record in records:
+        days[day(record.at)].add(record.service, record.model_id, record.credits)
+    return days

@@ -1,0 +1,133 @@
+"""The clients: chat proxies, supervisors and users that record usage, who repeat what they are allowed to repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil, inf
+
+from botocore.exceptions import ClientError
+
+from accounting.domain.errors import AccountingError
+from tests.simulation import requests
+from tests.simulation.requests import OK, REPEATABLE, Answer, Request
+from tests.simulation.scheduler import Scheduler, Task
+
+PACES = ((0, 0, 1), (0, 5, 900), (0, 900, 3600), (0, 900, 4500, 90_000))
+"""How many seconds clients pause: within a stream, across sweeps, beyond a session's timeout, beyond a lot's end."""
+RETRY_SECONDS = (0.1, 1, 30, 900, 4500)
+APPOINTMENT_SECONDS = 900
+"""Long pauses end together, so that those who were away for long meet."""
+LARGEST_SKEW_MILLISECONDS = 3000
+ANSWERED_500 = ("TransactionConflictException",)
+"""Errors of the database that the service is known to answer as 500; any other unexpected one ends the simulation."""
+
+
+class Clients:
+    """What is asked for and answered. ``calm`` clients begin nothing new and insist on an answer."""
+
+    def __init__(self, scheduler: Scheduler, users: list[str], clock: Callable[[], int]) -> None:
+        self.calm = False
+        self.requests: list[Request] = []
+        self._scheduler = scheduler
+        self._random = scheduler.random
+        self._users = users
+        self._clock = clock
+        self._pace = self._random.choice(PACES)
+        self._skews = [self._random.randint(-LARGEST_SKEW_MILLISECONDS, LARGEST_SKEW_MILLISECONDS) for _ in range(8)]
+        self._names = 0
+
+    def live(self) -> None:
+        """One client's day: something, a pause, something else."""
+        while not self.calm:
+            what = self._random.choices((self.stream, self.supervise, self.use), (4, 3, 2))[0]
+            what(self._random.choice(self._users))
+            self._rest()
+
+    def stream(self, user_id: str) -> None:
+        """A chat proxy's stream, from its hold to its end, if it comes to one."""
+        random, session_id = self._random, self._name("s")
+        begin = requests.initialize(user_id, session_id, "m", 1000 * random.randint(1, 20))
+        if self._ask(begin).code != OK:
+            return
+        if random.random() < 0.1:  # somebody takes the id for another stream
+            self._ask(requests.initialize(user_id, session_id, "n", 1000))
+        for beat in range(random.randrange(4)):
+            self._rest()
+            tokens = 1000 * (beat + 1) * random.choice((1, 5, 10))
+            if self._ask(requests.heartbeat(user_id, session_id, tokens)).code == "SESSION_NOT_ACTIVE":
+                break
+        self._rest()
+        # No two ends of a session have the same tokens, so that the table says which one it was.
+        for number in range(random.choice((0, 1, 1, 1, 2))):
+            kind, tokens = random.choice(("finalize", "finalize", "abort")), random.randrange(3_000) * 10 + number + 1
+            ends = requests.end(user_id, session_id, kind, tokens, success=random.random() < 0.8)
+            if kind == "abort" and number == 0 and random.random() < 0.5:
+                ends = requests.end(user_id, session_id, kind, None, success=False)
+            self._ask(ends)
+
+    def supervise(self, user_id: str) -> None:
+        """A supervisor's command, sometimes with the key of another command."""
+        random, name = self._random, self._name("c")
+        kind = random.choice(("grant", "grant", "grant", "set", "remove", "adjust"))
+        amount = random.randint(1, 60) * (random.choice((-1, 1)) if kind == "adjust" else 1)
+        key = random.choice((None, name, name, f"c{random.randrange(self._names)}"))
+        self._ask(requests.command(name, kind, user_id, amount, random.choice((1, 1, 2, 30)), key))
+
+    def use(self, user_id: str) -> None:
+        """A usage record, or a new API key."""
+        random, name = self._random, self._name("u")
+        key = random.choice((None, name))
+        if random.random() < 0.15:
+            self._ask(requests.api_key(name, user_id, key))
+        else:
+            self._ask(requests.record(name, user_id, random.randrange(12), deduct=random.random() < 0.6, key=key))
+
+    def _ask(self, request: Request) -> Answer:
+        """Send a request, as often as a client does that wants an answer and may repeat it; the last answer.
+
+        Sometimes it is sent twice at once, and sometimes the client stops waiting while a worker still works on it.
+        """
+        self.requests.append(request)
+        if request.repeatable and self._random.random() < 0.1:
+            self._deliver(request)
+        while True:
+            answer, delivery = self._deliver(request)
+            patience = inf if self.calm else self._random.choice((0.05, 30, 30, 30))
+            self._scheduler.pause(patience, until=delivery)
+            if answer.code not in REPEATABLE or not request.repeatable:
+                return answer
+            if not self.calm and self._random.random() < 0.1:
+                return answer
+            self._pause(self._random.choice(RETRY_SECONDS))
+
+    def _deliver(self, request: Request) -> tuple[Answer, Task]:
+        """Give a request to a worker, whose clock is a little off."""
+        answer = Answer()
+        request.answers.append(answer)
+        skew = self._random.choice(self._skews)
+
+        def work() -> None:
+            try:
+                answer.value = request.send(self._clock() + skew)
+                answer.code = OK
+            except AccountingError as refusal:
+                answer.code = refusal.code
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in ANSWERED_500:
+                    raise
+                answer.code = "INTERNAL_ERROR"
+
+        return answer, self._scheduler.spawn(f"{request.kind} {request.name}", work)
+
+    def _rest(self) -> None:
+        self._pause(self._random.choice(self._pace))
+
+    def _pause(self, seconds: float) -> None:
+        now = self._scheduler.now
+        if seconds >= APPOINTMENT_SECONDS:
+            seconds = ceil((now + seconds) / APPOINTMENT_SECONDS) * APPOINTMENT_SECONDS - now
+        self._scheduler.pause(seconds)
+
+    def _name(self, letter: str) -> str:
+        self._names += 1
+        return f"{letter}{self._names}"

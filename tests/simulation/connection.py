@@ -1,0 +1,187 @@
+"""The store's client: every attempt at a call is a point where others go on and where the scheduler may let it fail.
+
+It repeats an attempt as the real client is configured to (``standard`` mode, three attempts, the same request and
+token), and raises what botocore raises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any
+
+from botocore.exceptions import ClientError, ConnectTimeoutError, HTTPClientError, ReadTimeoutError
+
+from accounting.store.table import THROTTLED
+from tests.simulation.database import Answer, Database, error
+from tests.simulation.scheduler import Killed, Scheduler
+
+ATTEMPTS = 3
+LONGEST_DELAY_SECONDS = 2.0
+LAST_CALLS = 60
+
+WRITES = ("TransactWriteItems", "UpdateItem")
+CANCELLED = ("TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")
+REPEATED = sorted(THROTTLED)
+"""Error codes after which botocore sends the same request again."""
+
+
+class Connection:
+    """Calls to the database that go wrong with the probability ``risk``; ``calls`` hashes what was asked and came."""
+
+    def __init__(self, scheduler: Scheduler, database: Database, risk: float) -> None:
+        self.risk = risk
+        self.steps = 0
+        self.faults: Counter[str] = Counter()
+        self.trace = hashlib.sha256()
+        self.last_calls: deque[str] = deque(maxlen=LAST_CALLS)
+        self._scheduler = scheduler
+        self._database = database
+        self._seen_indexes: dict[str, Answer] = {}
+
+    def get_item(self, **request: Any) -> Answer:
+        return self._call("GetItem", request)
+
+    def batch_get_item(self, **request: Any) -> Answer:
+        return self._call("BatchGetItem", request)
+
+    def query(self, **request: Any) -> Answer:
+        return self._call("Query", request)
+
+    def update_item(self, **request: Any) -> Answer:
+        return self._call("UpdateItem", request)
+
+    def transact_write_items(self, **request: Any) -> Answer:
+        return self._call("TransactWriteItems", request)
+
+    def _call(self, operation: str, request: dict[str, Any]) -> Answer:
+        failed: Exception | None = None
+        for attempt in range(ATTEMPTS):
+            self._scheduler.pause(self._scheduler.random.uniform(0, attempt))
+            self.steps += 1
+            fault = self._fault_of(operation, request)
+            try:
+                answer = fault(operation, request)
+            except ClientError as refused:
+                self._note(operation, request, fault, refused.response["Error"]["Code"])
+                if refused.response["Error"]["Code"] not in REPEATED:
+                    raise
+                failed = refused
+            except HTTPClientError as lost:
+                self._note(operation, request, fault, "lost")
+                failed = lost
+            except Killed:
+                self._note(operation, request, fault, "dead")
+                raise
+            else:
+                self._note(operation, request, fault, "done")
+                return answer
+        assert failed
+        raise failed
+
+    def _fault_of(self, operation: str, request: dict[str, Any]) -> Callable[[str, dict[str, Any]], Answer]:
+        """What happens to an attempt: mostly nothing."""
+        random = self._scheduler.random
+        if random.random() >= self.risk:
+            return self._database.perform
+        possible = [self.never_arrives, self.answer_lost, self.dies_before, self.throttled]
+        if operation in WRITES:
+            possible += [self.dies_after, self.arrives_late]
+            # What was carried out is answered so: only what was not can still be cancelled.
+            if not self._database.committed(request.get("ClientRequestToken")):
+                possible += [self.conflict, self.conflict]
+        elif operation == "BatchGetItem":
+            possible.append(self.partly_read)
+        elif "IndexName" in request:
+            possible += [self.stale_index] * 4
+        fault = random.choice(possible)
+        self.faults[_name(fault)] += 1
+        return fault
+
+    def never_arrives(self, _operation: str, _request: dict[str, Any]) -> Answer:
+        raise ConnectTimeoutError(endpoint_url="simulated", error="lost")
+
+    def answer_lost(self, operation: str, request: dict[str, Any]) -> Answer:
+        self._carry_out(operation, request)
+        raise ReadTimeoutError(endpoint_url="simulated")
+
+    def arrives_late(self, operation: str, request: dict[str, Any]) -> Answer:
+        """The sender has given up on the attempt by the time that it reaches the database."""
+        delay = self._scheduler.random.uniform(0, LONGEST_DELAY_SECONDS)
+
+        def arrive() -> None:
+            self._scheduler.pause(delay)
+            self._carry_out(operation, request)
+
+        self._scheduler.spawn("late", arrive)
+        raise ReadTimeoutError(endpoint_url="simulated")
+
+    def dies_before(self, _operation: str, _request: dict[str, Any]) -> Answer:
+        raise Killed
+
+    def dies_after(self, operation: str, request: dict[str, Any]) -> Answer:
+        self._carry_out(operation, request)
+        raise Killed
+
+    def conflict(self, operation: str, request: dict[str, Any]) -> Answer:
+        """Another transaction is at one of the items, or the transaction is throttled there."""
+        if operation == "UpdateItem":
+            raise error("TransactionConflictException", operation)
+        random = self._scheduler.random
+        beside = ("None", "None", "ConditionalCheckFailed")
+        reasons = [{"Code": random.choice(beside)} for _ in request["TransactItems"]]
+        reasons[random.randrange(len(reasons))] = {"Code": random.choice(CANCELLED)}
+        raise error("TransactionCanceledException", operation, CancellationReasons=reasons)
+
+    def throttled(self, operation: str, _request: dict[str, Any]) -> Answer:
+        raise error(self._scheduler.random.choice(REPEATED), operation)
+
+    def partly_read(self, operation: str, request: dict[str, Any]) -> Answer:
+        """A batch that leaves its last key for another call."""
+        ((table, wanted),) = request["RequestItems"].items()
+        first, rest = wanted["Keys"][:-1], wanted["Keys"][-1:]
+        answer = self._database.perform(operation, {"RequestItems": {table: {**wanted, "Keys": first}}})
+        return answer | {"UnprocessedKeys": {table: {**wanted, "Keys": rest}}}
+
+    def stale_index(self, operation: str, request: dict[str, Any]) -> Answer:
+        """What the index answered before, or not all that it has by now."""
+        answer = self._database.perform(operation, request)
+        wanted = f"{request['IndexName']} {request['ExpressionAttributeValues'][':pk']['S']}"
+        earlier = self._seen_indexes.get(wanted)
+        self._seen_indexes[wanted] = answer
+        if earlier and self._scheduler.random.random() < 0.5:
+            return earlier
+        return answer | {"Items": [item for item in answer["Items"] if self._scheduler.random.random() < 0.5]}
+
+    def _carry_out(self, operation: str, request: dict[str, Any]) -> None:
+        """Nobody hears of a refusal."""
+        try:
+            self._database.perform(operation, request)
+        except ClientError:
+            return
+
+    def _note(self, operation: str, request: dict[str, Any], fault: Callable[..., Answer], outcome: str) -> None:
+        task = self._scheduler.current
+        line = f"{self._scheduler.now:.3f} {task.name if task else 'end'} {operation} {_what(request)}"
+        line += f" {_name(fault)}: {outcome}" if fault != self._database.perform else f": {outcome}"
+        self.last_calls.append(line)
+        self.trace.update(line.encode())
+
+
+def _name(fault: Callable[..., Any]) -> str:
+    return fault.__name__.replace("_", " ")
+
+
+def _what(request: dict[str, Any]) -> str:
+    """Which items a call is about."""
+    if "TransactItems" in request:
+        writes = [write for action in request["TransactItems"] for write in action.values()]
+        keys = [write.get("Key") or write["Item"] for write in writes]
+    elif "RequestItems" in request:
+        keys = next(iter(request["RequestItems"].values()))["Keys"]
+    elif "Key" in request:
+        keys = [request["Key"]]
+    else:
+        return str(request["ExpressionAttributeValues"][":pk"]["S"])
+    return " ".join(f"{key['pk']['S']}/{key['sk']['S']}" for key in keys)

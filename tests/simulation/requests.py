@@ -1,0 +1,159 @@
+"""What clients ask for, and whether the table holds what they were told: the contract of answers and repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from accounting.operations import api_keys, credits, sessions, usage
+from accounting.operations.credits import Change
+from accounting.operations.usage import Event, Recorded
+from accounting.store.idempotency import IdempotencyKey
+from tests.simulation.books import UserBooks
+
+OK = "OK"
+NO_ANSWER = "NO ANSWER"
+UNKNOWN = (NO_ANSWER, "UNAVAILABLE", "INTERNAL_ERROR")
+"""After these the request may or may not have been carried out."""
+REPEATABLE = (*UNKNOWN, "CONTENTION")
+"""After these a client may ask again, with a key; CONTENTION promises that nothing was written."""
+
+SUPERVISOR = "boss"
+COMMANDS: dict[str, Callable[[credits.Request, int], Change]] = {
+    "grant": credits.allocate,
+    "set": credits.set_available,
+    "remove": credits.remove,
+    "adjust": credits.adjust,
+}
+OUTCOMES = {"finalize": "finalized", "abort": "aborted"}
+
+
+@dataclass
+class Answer:
+    """What one delivery of a request came to; ``code`` is OK, an error's, or that nothing came."""
+
+    code: str = NO_ANSWER
+    value: Any = None
+
+
+@dataclass
+class Request:
+    """A request of a client, delivered once or more.
+
+    ``send`` carries it out at a worker's time. ``effects`` says how often the table shows it done, ``agrees`` whether
+    an answer says what the table does. A heartbeat may count any number of times: it has no ``effects``.
+    """
+
+    name: str
+    kind: str
+    user_id: str
+    repeatable: bool
+    send: Callable[[int], Any]
+    effects: Callable[[UserBooks], int] | None
+    agrees: Callable[[UserBooks, Any], bool]
+    answers: list[Answer] = field(default_factory=list)
+
+    def verify(self, books: UserBooks) -> None:
+        """Done exactly once if somebody was told so, at most once if somebody was told nothing, else not at all."""
+        codes = [answer.code for answer in self.answers]
+        if self.effects:
+            done = self.effects(books)
+            least, most = int(OK in codes), int(OK in codes or bool(set(codes) & set(UNKNOWN)))
+            assert least <= done <= most, f"{self.name} ({self.kind}) was answered {codes} and done {done} times"
+        for answer in self.answers:
+            if answer.code == OK:
+                assert self.agrees(books, answer.value), f"{self.name} ({self.kind}) was answered {answer.value}"
+
+
+def command(name: str, kind: str, user_id: str, amount: int, days: int, key: str | None) -> Request:
+    """A supervisor's change of a user's credits."""
+
+    def send(now: int) -> Change:
+        sent = IdempotencyKey(SUPERVISOR, kind, key, f"{name} {amount}") if key else None
+        return COMMANDS[kind](credits.Request(SUPERVISOR, user_id, name, days, now, sent), amount)
+
+    def agrees(books: UserBooks, change: Change) -> bool:
+        (entry,) = books.entries_of[name]
+        as_told = {"grant": amount, "set": change.available - change.previous, "remove": -amount, "adjust": amount}
+        return entry.credits == as_told[kind] and change.credits == amount
+
+    return Request(name, kind, user_id, key is not None, send, lambda books: len(books.entries_of[name]), agrees)
+
+
+def record(name: str, user_id: str, amount: int, *, deduct: bool, key: str | None) -> Request:
+    """A usage record of a user's own."""
+    event = Event(user_id, "images", "draw", amount, {"request": name}, deduct)
+
+    def send(now: int) -> Recorded:
+        return usage.record(event, now=now, key=IdempotencyKey(user_id, "usage", key, name) if key else None)
+
+    def agrees(books: UserBooks, recorded: Recorded) -> bool:
+        charged = books.charged.get(recorded.record.id)
+        return books.records_of[name] == [recorded.record] and charged == (amount if recorded.deducted else None)
+
+    kind = "record and deduct" if deduct else "record"
+    return Request(name, kind, user_id, key is not None, send, lambda books: len(books.records_of[name]), agrees)
+
+
+def api_key(name: str, user_id: str, key: str | None) -> Request:
+    """An API key of a user's own."""
+
+    def send(now: int) -> api_keys.Created:
+        sent = IdempotencyKey(user_id, "api-keys", key, name) if key else None
+        return api_keys.create(user_id, name, ("credits:read",), expires_at=None, now=now, idempotency_key=sent)
+
+    def effects(books: UserBooks) -> int:
+        return list(books.api_keys.values()).count(name)
+
+    return Request(name, "api key", user_id, key is not None, send, effects, lambda _, made: made.key.name == name)
+
+
+def initialize(user_id: str, session_id: str, model_id: str, tokens: int) -> Request:
+    """The beginning of a stream."""
+
+    def send(now: int) -> sessions.Answer:
+        return sessions.initialize(user_id, session_id, model_id, tokens, now=now)
+
+    def effects(books: UserBooks) -> int:
+        session = books.sessions.get(session_id)
+        return int(session is not None and session.same_request(model_id, tokens))
+
+    def agrees(books: UserBooks, answer: sessions.Answer) -> bool:
+        session = books.sessions[session_id]
+        return (session.started_at, session.price_e4) == (answer.session.started_at, answer.session.price_e4)
+
+    return Request(f"{session_id} {tokens}", "initialize", user_id, True, send, effects, agrees)
+
+
+def heartbeat(user_id: str, session_id: str, tokens: int) -> Request:
+    """A sign of life. Once answered, no end of the session can overlook its tokens but by the client's own number."""
+
+    def send(now: int) -> Any:
+        return sessions.heartbeat(user_id, session_id, tokens, now=now)
+
+    def agrees(books: UserBooks, _answer: Any) -> bool:
+        session = books.sessions[session_id]
+        return session.outcome in OUTCOMES.values() or session.tokens >= tokens
+
+    return Request(f"{session_id} {tokens}", "heartbeat", user_id, True, send, None, agrees)
+
+
+def end(user_id: str, session_id: str, kind: str, tokens: int | None, *, success: bool) -> Request:
+    """The end of a stream: ``finalize``, or ``abort`` which may leave the tokens to the last heartbeat."""
+
+    def send(now: int) -> sessions.Answer:
+        if kind == "finalize" and tokens is not None:
+            return sessions.finalize(user_id, session_id, tokens, success=success, now=now)
+        return sessions.abort(user_id, session_id, tokens, now=now)
+
+    def effects(books: UserBooks) -> int:
+        session = books.sessions.get(session_id)
+        if session is None or session.outcome != OUTCOMES[kind]:
+            return 0
+        return int(session.settled.tokens == (session.tokens if tokens is None else tokens))
+
+    def agrees(books: UserBooks, answer: sessions.Answer) -> bool:
+        return books.sessions[session_id].resolution == answer.session.resolution
+
+    return Request(f"{session_id} {tokens}", kind, user_id, True, send, effects, agrees)

@@ -1,0 +1,164 @@
+"""The one scheduler: every task is a thread, one runs at a time, and who goes on at a pause is the seed's choice.
+
+Time is the simulation's own: it passes a little with every step, and jumps when everybody sleeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from random import Random
+from threading import Semaphore, Thread
+from typing import Any
+
+LONGEST_STEP_SECONDS = 0.02
+
+
+class Killed(BaseException):
+    """The task ends where it is, as a process does that is killed: nothing in it gets to handle that."""
+
+
+class Task:
+    """Something that runs beside others. It is ready when its sleep, or the task that it waits for, is over."""
+
+    def __init__(self, name: str, body: Callable[[], Any]) -> None:
+        self.name = name
+        self.body = body
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.done = self.died = self.doomed = False
+        self.wakes_at = 0.0
+        self.waits_for: Task | None = None
+        self.turn = Semaphore(0)
+
+
+class Scheduler:
+    """Gives the baton to one ready task after another, as its seed decides."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.now = 0.0
+        self.current: Task | None = None
+        self._tasks: list[Task] = []
+        self._baton = Semaphore(0)
+        self._failure: BaseException | None = None
+
+    def spawn(self, name: str, body: Callable[[], Any]) -> Task:
+        """Add a task; it begins when it is chosen."""
+        task = Task(name, body)
+        self._tasks.append(task)
+        Thread(target=self._run, args=(task,), daemon=True).start()
+        return task
+
+    def pause(self, seconds: float = 0.0, *, until: Task | None = None) -> None:
+        """Let others go on, for ``seconds`` at least, or until a task is done if that is sooner."""
+        task = self.current
+        if task is None:  # the simulation itself, with nobody beside it
+            self.now += seconds
+            return
+        task.wakes_at, task.waits_for = self.now + seconds, until
+        self._baton.release()
+        task.turn.acquire()
+        if task.doomed:
+            raise Killed
+
+    def fail(self, error: BaseException) -> None:
+        """Let the simulation end with this: it is no answer that anybody may get."""
+        self._failure = self._failure or error
+
+    def step(self) -> bool:
+        """Let one task go on to its next pause; False when there is none. Raises what a task failed with."""
+        if not self._tasks:
+            return False
+        if not (ready := self._ready()):
+            self.now = min(task.wakes_at for task in self._tasks)
+            assert self.now < inf, "everybody waits for somebody"
+            ready = self._ready()
+        self.now += self.random.uniform(0, LONGEST_STEP_SECONDS)
+        self._resume(self.random.choice(ready))
+        if self._failure:
+            raise self._failure
+        return True
+
+    def stop(self) -> None:
+        """End every task that is left."""
+        while self._tasks:
+            self._tasks[0].doomed = True
+            self._resume(self._tasks[0])
+
+    def _ready(self) -> list[Task]:
+        return [t for t in self._tasks if t.wakes_at <= self.now or (t.waits_for is not None and t.waits_for.done)]
+
+    def _resume(self, task: Task) -> None:
+        self.current = task
+        task.turn.release()
+        self._baton.acquire()
+        self.current = None
+
+    def _run(self, task: Task) -> None:
+        task.turn.acquire()
+        try:
+            if not task.doomed:
+                task.result = task.body()
+        except Killed:
+            task.died = True
+        except BaseException as error:  # handed to whoever runs the simulation
+            self.fail(error)
+        task.done = True
+        self._tasks.remove(task)
+        self._baton.release()
+
+
+class Pool:
+    """Stands in for ``ThreadPoolExecutor``: what is submitted runs as tasks of the scheduler."""
+
+    def __init__(self, scheduler: Scheduler, expected: type[Exception]) -> None:
+        self._scheduler = scheduler
+        self._expected = expected
+
+    def __call__(self, _workers: int) -> Pool:
+        return self
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit[T](self, function: Callable[[T], Any], item: T) -> Submitted:
+        """Run ``function(item)`` beside the caller; at once when the simulation itself asks."""
+        submitted = Submitted(self._scheduler)
+
+        def body() -> None:
+            try:
+                submitted.value = function(item)
+            except Exception as error:
+                submitted.error = error
+                if not isinstance(error, self._expected):
+                    self._scheduler.fail(error)
+
+        if self._scheduler.current is None:
+            body()
+        else:
+            submitted.task = self._scheduler.spawn(f"{self._scheduler.current.name}/item", body)
+        return submitted
+
+
+class Submitted:
+    """Stands in for a ``Future``."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self.task: Task | None = None
+        self.value: Any = None
+        self.error: Exception | None = None
+
+    def result(self) -> Any:
+        """What came of it, once it is done; a process that died took the caller with it."""
+        while self.task and not self.task.done:
+            self._scheduler.pause(inf, until=self.task)
+        if self.task and self.task.died:
+            raise Killed
+        if self.error:
+            raise self.error
+        return self.value

@@ -1,0 +1,147 @@
+"""One simulated run: a seed, users and their clients, and the checks after every step and at the end."""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+
+from accounting.domain.usage import Sums
+from accounting.operations import system_usage
+from accounting.store import sessions, users, wallets
+from accounting.store.users import User
+from accounting.times import DAY
+from tests.audit import assert_ledger_explains
+from tests.simulation.background import Background
+from tests.simulation.books import Books, sums_by_day
+from tests.simulation.clients import Clients
+from tests.simulation.connection import Connection
+from tests.simulation.database import Database
+from tests.simulation.sabotage import sabotaged
+from tests.simulation.scheduler import Scheduler
+from tests.simulation.surroundings import simulated
+
+BEGIN = 1_800_000_000_000
+STEPS = 400
+RISKS = (0.0, 0.02, 0.08, 0.2)
+"""How probable it is that a call goes wrong; each run has its own."""
+
+
+@dataclass
+class Exercised:
+    """What runs went through."""
+
+    calls: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    background: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Exercised) -> None:
+        """Count what another went through."""
+        self.calls += other.calls
+        for name in ("faults", "outcomes", "background"):
+            getattr(self, name).update(getattr(other, name))
+
+
+class Violation(Exception):
+    """A promise was broken: which, and the calls that led there."""
+
+    def __init__(self, broken: BaseException, last_calls: list[str]) -> None:
+        where = traceback.extract_tb(broken.__traceback__)[-1]
+        super().__init__(f"{type(broken).__name__}: {broken} ({where.filename}:{where.lineno})")
+        self.last_calls = last_calls
+
+
+class Simulation:
+    """A run of one seed: ``steps`` calls with faults, then as many without as it takes to end everything."""
+
+    def __init__(self, seed: int, steps: int = STEPS) -> None:
+        self.scheduler = Scheduler(seed)
+        random = self.scheduler.random
+        self.database = Database()
+        self.connection = Connection(self.scheduler, self.database, 0)
+        self.books = Books(self.database)
+        self.users = [f"u{number}" for number in range(random.randint(1, 3))]
+        self.clients = Clients(self.scheduler, self.users, self.clock)
+        self.background = Background(self.scheduler, self.books.new_records, self.clock)
+        self._steps = steps
+
+    def clock(self) -> int:
+        """The true time, in epoch milliseconds; nobody's clock shows just that."""
+        return BEGIN + int(self.scheduler.now * 1000)
+
+    def run(self, sabotage: str | None = None) -> Exercised:
+        """Run to the end. Raises Violation at the first broken promise."""
+        try:
+            with simulated(self.scheduler, self.connection), sabotaged(sabotage):
+                try:
+                    self._begin()
+                    self._trouble()
+                    self._calm()
+                    self._verify()
+                finally:
+                    self.scheduler.stop()
+        except Exception as broken:
+            raise Violation(broken, list(self.connection.last_calls)) from broken
+        answers = [(request.kind, answer.code) for request in self.clients.requests for answer in request.answers]
+        outcomes = Counter(f"{kind}: {code}" for kind, code in answers)
+        return Exercised(self.connection.steps, self.connection.faults, outcomes, self.background.done)
+
+    def _begin(self) -> None:
+        random = self.scheduler.random
+        for user_id in self.users:
+            users.sync(User(user_id, f"{user_id}@example.com", user_id, "user"), self.clock())
+        for number in range(random.randint(2, 6)):
+            self.scheduler.spawn(f"client {number}", self.clients.live)
+        for number in range(2):
+            self.scheduler.spawn(f"sweeper {number}", self.background.sweeper)
+            self.scheduler.spawn(f"consumer {number}", self.background.consumer)
+        self.connection.risk = random.choice(RISKS)
+
+    def _trouble(self) -> None:
+        while self.connection.steps < self._steps:
+            self.scheduler.step()
+            self.books.follow()
+
+    def _calm(self) -> None:
+        """Let everybody come to an end without faults, then sweep what is left once all of it is stale."""
+        self.connection.risk = 0
+        self.clients.calm = self.background.calm = True
+        while self.scheduler.step():
+            self.books.follow()
+        self.scheduler.now += DAY / 1000
+        while (swept := self.background.sweep()).sessions or swept.wallets:
+            self.books.follow()
+        self.background.deliver_all()
+        self.background.deliver_all()
+        self.books.follow()
+
+    def _verify(self) -> None:
+        now = self.clock() - 3000
+        assert not any(sessions.due(now)), "a stale session is left"
+        assert not any(wallets.due(now)), "an expired lot is left"
+        whole = Books(self.database)
+        self.database.written = self.database.keys()
+        whole.follow()
+        for user_id, books in whole.users.items():
+            assert books.wallet.held == 0, f"{user_id} holds credits without a session"
+            assert_ledger_explains(books.wallet, books.ledger)
+        for request in self.clients.requests:
+            request.verify(whole.of(request.user_id))
+        self._verify_system(whole)
+
+    def _verify_system(self, whole: Books) -> None:
+        stored = system_usage.statistics(BEGIN - DAY, self.clock() + DAY, top=10, now=self.clock())
+        total = Sums()
+        by_day: Counter[str] = Counter()
+        by_user: dict[str, int] = {}
+        for user_id in self.users:
+            own = sums_by_day(whole.of(user_id).records.values())
+            for day, sums in own.items():
+                total.merge(sums)
+                by_day[day] += sums.credits
+            if own:
+                by_user[user_id] = sum(sums.credits for sums in own.values())
+        assert stored.sums == total, "the system's sums differ from a recount"
+        assert {day: credits for day, credits in stored.by_day.items() if credits} == +by_day
+        assert stored.by_user == by_user

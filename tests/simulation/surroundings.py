@@ -1,0 +1,59 @@
+"""All that the service gets from its process, from the simulation instead: time, ids, chance, threads, the client."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+from typing import Any, ClassVar
+from unittest.mock import patch
+from uuid import UUID
+
+from ulid import ULID
+
+from accounting import settings as settings_module
+from accounting import telemetry
+from accounting.domain.errors import AccountingError
+from accounting.operations import api_keys as key_making
+from accounting.operations import commit, ids, sweep
+from accounting.store import api_keys, prices, table, users
+from tests.simulation.connection import Connection
+from tests.simulation.database import TABLE
+from tests.simulation.scheduler import Pool, Scheduler
+
+
+class Uncounted:
+    """Metrics that nobody reads."""
+
+    metric_set: ClassVar[dict[str, Any]] = {}
+
+    def add_metric(self, **_: Any) -> None:
+        pass
+
+
+@contextmanager
+def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
+    """Let the service run in the simulation for the time of the block."""
+    random = scheduler.random
+    time = SimpleNamespace(monotonic=lambda: scheduler.now, sleep=scheduler.pause)
+    made = SimpleNamespace(from_timestamp=lambda now: ULID.from_int(now << 80 | random.getrandbits(80)))
+    with ExitStack() as stack:
+        stack.enter_context(patch.dict(os.environ, {"TABLE_NAME": TABLE}))
+        settings_module.settings.cache_clear()
+        stack.callback(settings_module.settings.cache_clear)
+        prices.forget()
+        for module in (commit, users, prices, api_keys):
+            stack.enter_context(patch.object(module, "time", time))
+        for module, name, value in (
+            (table, "client", lambda: connection),
+            (table, "_random", random),
+            (table, "uuid4", lambda: UUID(int=random.getrandbits(128))),
+            (ids, "ULID", made),
+            (key_making, "secrets", SimpleNamespace(token_urlsafe=lambda size: f"{random.getrandbits(8 * size):x}")),
+            (sweep, "ThreadPoolExecutor", Pool(scheduler, AccountingError)),
+            (sweep, "logger", SimpleNamespace(exception=lambda _: None)),
+            (telemetry, "metrics", Uncounted()),
+        ):
+            stack.enter_context(patch.object(module, name, value))
+        yield
