@@ -16,7 +16,8 @@ PACES = ((0, 0, 1), (0, 5, 900), (0, 900, 3600), (0, 900, 4500, 90_000))
 """How many seconds clients pause: within a stream, across sweeps, beyond a session's timeout, beyond a lot's end."""
 RETRY_SECONDS = (0.1, 1, 30, 900, 4500)
 APPOINTMENT_SECONDS = 900
-"""Long pauses end together, so that those who were away for long meet."""
+LATENESS_SECONDS = 0.3
+"""Long pauses end together, so that those who were away for long meet each other and a sweep under way."""
 LARGEST_SKEW_MILLISECONDS = 3000
 ANSWERED_500 = ("TransactionConflictException",)
 """Errors of the database that the service is known to answer as 500; any other unexpected one ends the simulation."""
@@ -125,7 +126,8 @@ class Clients:
     def _pause(self, seconds: float) -> None:
         now = self._scheduler.now
         if seconds >= APPOINTMENT_SECONDS:
-            seconds = ceil((now + seconds) / APPOINTMENT_SECONDS) * APPOINTMENT_SECONDS - now
+            meeting = ceil((now + seconds) / APPOINTMENT_SECONDS) * APPOINTMENT_SECONDS
+            seconds = meeting - now + self._random.uniform(0, LATENESS_SECONDS)
         self._scheduler.pause(seconds)
 
     def _name(self, letter: str) -> str:

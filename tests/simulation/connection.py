@@ -28,7 +28,10 @@ REPEATED = sorted(THROTTLED)
 
 
 class Connection:
-    """Calls to the database that go wrong with the probability ``risk``; ``calls`` hashes what was asked and came."""
+    """Calls to the database that go wrong with the probability ``risk``, writes with twice that.
+
+    ``trace`` hashes all that was asked and what came of it, ``last_calls`` shows the end of that.
+    """
 
     def __init__(self, scheduler: Scheduler, database: Database, risk: float) -> None:
         self.risk = risk
@@ -83,7 +86,7 @@ class Connection:
     def _fault_of(self, operation: str, request: dict[str, Any]) -> Callable[[str, dict[str, Any]], Answer]:
         """What happens to an attempt: mostly nothing."""
         random = self._scheduler.random
-        if random.random() >= self.risk:
+        if random.random() >= self.risk * (2 if operation in WRITES else 1):
             return self._database.perform
         possible = [self.never_arrives, self.answer_lost, self.dies_before, self.throttled]
         if operation in WRITES:

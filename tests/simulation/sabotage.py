@@ -3,48 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from accounting.store import idempotency, sessions, wallets
+from accounting.store import entries, idempotency, sessions, wallets
 from accounting.store.table import Write
 
 type Change = Callable[[dict[str, Any]], None]
 
 
-def _unconditioned(put: dict[str, Any]) -> None:
+def _no_condition(put: dict[str, Any]) -> None:
     for name in ("ConditionExpression", "ExpressionAttributeValues", "ExpressionAttributeNames"):
         put.pop(name, None)
 
 
-def _whatever_its_status(put: dict[str, Any]) -> None:
+def _any_status(put: dict[str, Any]) -> None:
     put["ConditionExpression"] = put["ConditionExpression"].replace("#status = :active AND ", "")
     del put["ExpressionAttributeNames"]["#status"], put["ExpressionAttributeValues"][":active"]
 
 
-SABOTAGES: dict[str, tuple[ModuleType, str, Change]] = {
-    "wallet": (wallets, "put", _unconditioned),
-    "session": (sessions, "replace", _whatever_its_status),
-    "idempotency": (idempotency, "put", _unconditioned),
+def _any_heartbeat(put: dict[str, Any]) -> None:
+    clause = " AND tokens = :tokens AND last_seen_at = :seen"
+    put["ConditionExpression"] = put["ConditionExpression"].replace(clause, "")
+    for name in (":tokens", ":seen"):
+        put["ExpressionAttributeValues"].pop(name, None)
+
+
+SABOTAGES: dict[str, list[tuple[ModuleType, str, Change]]] = {
+    "wallet": [(wallets, "put", _no_condition)],
+    "ledger": [(wallets, "put", _no_condition), (entries, "put", _no_condition)],
+    "session": [(sessions, "replace", _any_status)],
+    "heartbeat": [(sessions, "replace", _any_heartbeat)],
+    "idempotency": [(idempotency, "put", _no_condition)],
 }
-"""By name, whose write is built without its wallet's version, its session's status, its record's absence."""
+"""By name, which builders of writes lose which condition.
+
+``wallet`` loses its version: the ledger's own condition then refuses, which the service can only answer as 500.
+``ledger`` loses that second defence too, so that only the books can tell.
+"""
 
 
 @contextmanager
 def sabotaged(name: str | None) -> Iterator[None]:
-    """Without one of the conditions for the time of the block."""
-    if name is None:
+    """Without the conditions of a sabotage for the time of the block."""
+    with ExitStack() as stack:
+        for module, function, change in SABOTAGES[name] if name else ():
+            stack.enter_context(patch.object(module, function, _weakened(getattr(module, function), change)))
         yield
-        return
-    module, function, change = SABOTAGES[name]
-    build: Callable[..., Write] = getattr(module, function)
 
+
+def _weakened(build: Callable[..., Write], change: Change) -> Callable[..., Write]:
     def weakened(*args: Any, **options: Any) -> Write:
         write = build(*args, **options)
         change(write.action["Put"])
         return write
 
-    with patch.object(module, function, weakened):
-        yield
+    return weakened

@@ -22,6 +22,9 @@ from tests.simulation.connection import Connection
 from tests.simulation.database import TABLE
 from tests.simulation.scheduler import Pool, Scheduler
 
+PATIENCE_SECONDS = (commit.CONTENTION_SECONDS, commit.CONTENTION_SECONDS, 0.1)
+"""How long a command tries; with little patience the few callers here come to CONTENTION, too."""
+
 
 class Uncounted:
     """Metrics that nobody reads."""
@@ -46,6 +49,7 @@ def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
         for module in (commit, users, prices, api_keys):
             stack.enter_context(patch.object(module, "time", time))
         for module, name, value in (
+            (commit, "CONTENTION_SECONDS", random.choice(PATIENCE_SECONDS)),
             (table, "client", lambda: connection),
             (table, "_random", random),
             (table, "uuid4", lambda: UUID(int=random.getrandbits(128))),
