@@ -10,38 +10,38 @@ from accounting.domain.errors import AccountingError
 from accounting.domain.usage import UsageRecord
 from accounting.operations import system_usage
 from accounting.operations.sweep import Swept, sweep
+from tests.simulation.clients import LATENESS_SECONDS, Clients
 from tests.simulation.scheduler import Scheduler
 
 BETWEEN_SWEEPS_SECONDS = 1800
-BETWEEN_BATCHES_SECONDS = (0, 1, 60, 900)
+BETWEEN_BATCHES_SECONDS = (1, 60, 900)
 
 
 class Background:
-    """Sweepers and consumers, until ``calm``. ``stream`` is what the table's stream has of usage records."""
+    """Sweepers and consumers, as long as ``clients`` live. ``stream`` is what the table's stream has of usage."""
 
-    def __init__(self, scheduler: Scheduler, stream: list[UsageRecord], clock: Callable[[], int]) -> None:
-        self.calm = False
+    def __init__(self, scheduler: Scheduler, clients: Clients, stream: list[UsageRecord]) -> None:
         self.done: Counter[str] = Counter()
         self._scheduler = scheduler
         self._stream = stream
-        self._clock = clock
+        self._clients = clients
 
     def sweeper(self) -> None:
         """Sweep on a schedule; a second one meets the first."""
-        while not self.calm:
-            now = self._scheduler.now
-            self._scheduler.pause(BETWEEN_SWEEPS_SECONDS - now % BETWEEN_SWEEPS_SECONDS)
+        while self._clients.living:
+            late = self._scheduler.random.uniform(0, LATENESS_SECONDS)
+            self._scheduler.pause(BETWEEN_SWEEPS_SECONDS - self._scheduler.now % BETWEEN_SWEEPS_SECONDS + late)
             self._process("sweep", self.sweep)
 
     def consumer(self) -> None:
         """Deliver batches as the stream may: again, cut otherwise, out of order, and until they are counted."""
         position, random = 0, self._scheduler.random
-        while not self.calm:
+        while self._clients.living:
             self._scheduler.pause(random.choice(BETWEEN_BATCHES_SECONDS))
+            if position == len(self._stream):
+                continue
             begin = max(0, position - random.choice((0, 0, 0, 5)))
             batch = self._stream[begin : begin + random.randint(1, 12)]
-            if not batch:
-                continue
             random.shuffle(batch)
             if self._process("count", lambda batch=batch: self._count(batch)):  # type: ignore[misc]
                 position = begin + len(batch)
@@ -49,7 +49,9 @@ class Background:
     def sweep(self) -> Swept:
         """One sweep; outside the calm its time may run out before its work does."""
         random = self._scheduler.random
-        swept = sweep(self._clock() + random.randint(-3000, 3000), lambda: self.calm or random.random() < 0.9)
+        swept = sweep(
+            self._clients.clock() + random.randint(-3000, 3000), lambda: self._clients.calm or random.random() < 0.9
+        )
         self.done["sessions swept"] += swept.sessions
         self.done["wallets expired"] += swept.wallets
         return swept

@@ -14,6 +14,7 @@ from tests.simulation.scheduler import Scheduler, Task
 
 PACES = ((0, 0, 1), (0, 5, 900), (0, 900, 3600), (0, 900, 4500, 90_000))
 """How many seconds clients pause: within a stream, across sweeps, beyond a session's timeout, beyond a lot's end."""
+STALE_SECONDS = 3600
 RETRY_SECONDS = (0.1, 1, 30, 900, 4500)
 APPOINTMENT_SECONDS = 900
 LATENESS_SECONDS = 0.3
@@ -24,25 +25,32 @@ ANSWERED_500 = ("TransactionConflictException",)
 
 
 class Clients:
-    """What is asked for and answered. ``calm`` clients begin nothing new and insist on an answer."""
+    """What ``living`` clients ask for. Once they are ``calm`` they begin nothing new and insist on an answer."""
 
     def __init__(self, scheduler: Scheduler, users: list[str], clock: Callable[[], int]) -> None:
         self.calm = False
+        self.living = 0
         self.requests: list[Request] = []
         self._scheduler = scheduler
         self._random = scheduler.random
         self._users = users
-        self._clock = clock
+        self.clock = clock
         self._pace = self._random.choice(PACES)
         self._skews = [self._random.randint(-LARGEST_SKEW_MILLISECONDS, LARGEST_SKEW_MILLISECONDS) for _ in range(8)]
         self._names = 0
 
-    def live(self) -> None:
+    def join(self) -> None:
+        """Let another client live."""
+        self.living += 1
+        self._scheduler.spawn(f"client {self.living}", self._live)
+
+    def _live(self) -> None:
         """One client's day: something, a pause, something else."""
         while not self.calm:
             what = self._random.choices((self.stream, self.supervise, self.use), (4, 3, 2))[0]
             what(self._random.choice(self._users))
             self._rest()
+        self.living -= 1
 
     def stream(self, user_id: str) -> None:
         """A chat proxy's stream, from its hold to its end, if it comes to one."""
@@ -52,8 +60,11 @@ class Clients:
             return
         if random.random() < 0.1:  # somebody takes the id for another stream
             self._ask(requests.initialize(user_id, session_id, "n", 1000))
+        stalls = random.random() < 0.3
         for beat in range(random.randrange(4)):
             self._rest()
+            if stalls and random.random() < 0.5:
+                self._pause(STALE_SECONDS)
             tokens = 1000 * (beat + 1) * random.choice((1, 5, 10))
             if self._ask(requests.heartbeat(user_id, session_id, tokens)).code == "SESSION_NOT_ACTIVE":
                 break
@@ -109,7 +120,7 @@ class Clients:
 
         def work() -> None:
             try:
-                answer.value = request.send(self._clock() + skew)
+                answer.value = request.send(self.clock() + skew)
                 answer.code = OK
             except AccountingError as refusal:
                 answer.code = refusal.code

@@ -41,6 +41,7 @@ class Connection:
         self.last_calls: deque[str] = deque(maxlen=LAST_CALLS)
         self._scheduler = scheduler
         self._database = database
+        self._under_way: set[str] = set()
         self._seen_indexes: dict[str, Answer] = {}
 
     def get_item(self, **request: Any) -> Answer:
@@ -86,6 +87,9 @@ class Connection:
     def _fault_of(self, operation: str, request: dict[str, Any]) -> Callable[[str, dict[str, Any]], Answer]:
         """What happens to an attempt: mostly nothing."""
         random = self._scheduler.random
+        if request.get("ClientRequestToken") in self._under_way:
+            self.faults["in progress"] += 1
+            return self.in_progress
         if random.random() >= self.risk * (2 if operation in WRITES else 1):
             return self._database.perform
         possible = [self.never_arrives, self.answer_lost, self.dies_before, self.throttled]
@@ -110,15 +114,21 @@ class Connection:
         raise ReadTimeoutError(endpoint_url="simulated")
 
     def arrives_late(self, operation: str, request: dict[str, Any]) -> Answer:
-        """The sender has given up on the attempt by the time that it reaches the database."""
-        delay = self._scheduler.random.uniform(0, LONGEST_DELAY_SECONDS)
+        """The database has the request and takes longer over it than the sender waits."""
+        delay, token = self._scheduler.random.uniform(0, LONGEST_DELAY_SECONDS), request.get("ClientRequestToken", "")
+        self._under_way.add(token)
 
         def arrive() -> None:
             self._scheduler.pause(delay)
+            self._under_way.discard(token)
             self._carry_out(operation, request)
 
         self._scheduler.spawn("late", arrive)
         raise ReadTimeoutError(endpoint_url="simulated")
+
+    def in_progress(self, operation: str, _request: dict[str, Any]) -> Answer:
+        """What a transaction's repeat is told while the first is under way."""
+        raise error("TransactionInProgressException", operation)
 
     def dies_before(self, _operation: str, _request: dict[str, Any]) -> Answer:
         raise Killed

@@ -63,7 +63,7 @@ class Simulation:
         self.books = Books(self.database)
         self.users = [f"u{number}" for number in range(random.randint(1, 3))]
         self.clients = Clients(self.scheduler, self.users, self.clock)
-        self.background = Background(self.scheduler, self.books.new_records, self.clock)
+        self.background = Background(self.scheduler, self.clients, self.books.new_records)
         self._steps = steps
 
     def clock(self) -> int:
@@ -91,8 +91,8 @@ class Simulation:
         random = self.scheduler.random
         for user_id in self.users:
             users.sync(User(user_id, f"{user_id}@example.com", user_id, "user"), self.clock())
-        for number in range(random.randint(2, 6)):
-            self.scheduler.spawn(f"client {number}", self.clients.live)
+        for _ in range(random.randint(2, 6)):
+            self.clients.join()
         for number in range(2):
             self.scheduler.spawn(f"sweeper {number}", self.background.sweeper)
             self.scheduler.spawn(f"consumer {number}", self.background.consumer)
@@ -106,7 +106,7 @@ class Simulation:
     def _calm(self) -> None:
         """Let everybody come to an end without faults, then sweep what is left once all of it is stale."""
         self.connection.risk = 0
-        self.clients.calm = self.background.calm = True
+        self.clients.calm = True
         while self.scheduler.step():
             self.books.follow()
         self.scheduler.now += DAY / 1000

@@ -46,6 +46,7 @@ def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
         settings_module.settings.cache_clear()
         stack.callback(settings_module.settings.cache_clear)
         prices.forget()
+        stack.callback(prices.forget)
         for module in (commit, users, prices, api_keys):
             stack.enter_context(patch.object(module, "time", time))
         for module, name, value in (
