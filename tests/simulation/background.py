@@ -13,7 +13,8 @@ from accounting.operations.sweep import Swept, sweep
 from tests.simulation.clients import LATENESS_SECONDS, Clients
 from tests.simulation.scheduler import Scheduler
 
-BETWEEN_SWEEPS_SECONDS = 1800
+SWEEP_SECONDS = 1800
+SWEEPS_LEFT_OUT = (0, 0, 1, 11)
 BETWEEN_BATCHES_SECONDS = (1, 60, 900)
 
 
@@ -29,8 +30,9 @@ class Background:
     def sweeper(self) -> None:
         """Sweep on a schedule; a second one meets the first."""
         while self._clients.living:
-            late = self._scheduler.random.uniform(0, LATENESS_SECONDS)
-            self._scheduler.pause(BETWEEN_SWEEPS_SECONDS - self._scheduler.now % BETWEEN_SWEEPS_SECONDS + late)
+            random, now = self._scheduler.random, self._scheduler.now
+            late = random.choice(SWEEPS_LEFT_OUT) * SWEEP_SECONDS + random.uniform(0, LATENESS_SECONDS)
+            self._scheduler.pause(SWEEP_SECONDS - now % SWEEP_SECONDS + late)
             self._process("sweep", self.sweep)
 
     def consumer(self) -> None:

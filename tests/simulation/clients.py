@@ -69,13 +69,19 @@ class Clients:
             if self._ask(requests.heartbeat(user_id, session_id, tokens)).code == "SESSION_NOT_ACTIVE":
                 break
         self._rest()
-        # No two ends of a session have the same tokens, so that the table says which one it was.
-        for number in range(random.choice((0, 1, 1, 1, 2))):
-            kind, tokens = random.choice(("finalize", "finalize", "abort")), random.randrange(3_000) * 10 + number + 1
-            ends = requests.end(user_id, session_id, kind, tokens, success=random.random() < 0.8)
-            if kind == "abort" and number == 0 and random.random() < 0.5:
-                ends = requests.end(user_id, session_id, kind, None, success=False)
-            self._ask(ends)
+        ends = [self._end(user_id, session_id, number) for number in range(random.choice((0, 1, 1, 2)))]
+        for one in ends[1:]:  # somebody stops what is just coming to its end
+            self._scheduler.spawn(f"client of {session_id}", lambda one=one: self._ask(one))  # type: ignore[misc]
+        for one in ends[:1]:
+            self._ask(one)
+
+    def _end(self, user_id: str, session_id: str, number: int) -> Request:
+        """No two ends of a session have the same tokens, so that the table says which one it was."""
+        random = self._random
+        kind, tokens = random.choice(("finalize", "finalize", "abort")), random.randrange(3_000) * 10 + number + 1
+        if kind == "abort" and number == 0 and random.random() < 0.5:
+            return requests.end(user_id, session_id, kind, None, success=False)
+        return requests.end(user_id, session_id, kind, tokens, success=random.random() < 0.8)
 
     def supervise(self, user_id: str) -> None:
         """A supervisor's command, sometimes with the key of another command."""

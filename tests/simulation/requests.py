@@ -36,6 +36,9 @@ class Answer:
     code: str = NO_ANSWER
     value: Any = None
 
+    def __str__(self) -> str:
+        return f"{self.code} (replayed)" if getattr(self.value, "replayed", False) else self.code
+
 
 @dataclass
 class Request:

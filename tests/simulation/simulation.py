@@ -83,8 +83,8 @@ class Simulation:
                     self.scheduler.stop()
         except Exception as broken:
             raise Violation(broken, list(self.connection.last_calls)) from broken
-        answers = [(request.kind, answer.code) for request in self.clients.requests for answer in request.answers]
-        outcomes = Counter(f"{kind}: {code}" for kind, code in answers)
+        asked = self.clients.requests
+        outcomes = Counter(f"{request.kind}: {answer}" for request in asked for answer in request.answers)
         return Exercised(self.connection.steps, self.connection.faults, outcomes, self.background.done)
 
     def _begin(self) -> None:
