@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
-from botocore.exceptions import ClientError, ConnectTimeoutError, HTTPClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, ConnectionError, ConnectTimeoutError, HTTPClientError, ReadTimeoutError  # noqa: A004 - botocore's own
 
 from accounting.store.table import THROTTLED
 from tests.simulation.database import Answer, Database, error
@@ -72,7 +72,7 @@ class Connection:
                 if refused.response["Error"]["Code"] not in REPEATED:
                     raise
                 failed = refused
-            except HTTPClientError as lost:
+            except (ConnectionError, HTTPClientError) as lost:
                 self._note(operation, request, fault, "lost")
                 failed = lost
             except Killed:
@@ -122,6 +122,7 @@ class Connection:
             self._scheduler.pause(delay)
             self._under_way.discard(token)
             self._carry_out(operation, request)
+            self._note(operation, request, self.arrives_late, "arrived")
 
         self._scheduler.spawn("late", arrive)
         raise ReadTimeoutError(endpoint_url="simulated")
