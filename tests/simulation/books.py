@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from accounting.domain.audit import Proof
 from accounting.domain.sessions import Session
 from accounting.domain.usage import Sums as UsageSums
 from accounting.domain.usage import UsageRecord
@@ -17,7 +18,7 @@ from accounting.settings import settings
 from accounting.store import allocations, api_keys, entries, rollups, sessions, usage, wallets
 from accounting.store.table import Item
 from accounting.times import day
-from tests.audit import Sums, assert_sound
+from tests.audit import assert_sound
 from tests.simulation.database import Database, Key
 
 PRINCIPAL = ("grant", "set", "remove", "adjust", "charge")
@@ -29,7 +30,7 @@ class UserBooks:
 
     def __init__(self, user_id: str) -> None:
         self.wallet = Wallet(user_id)
-        self.sums = Sums()
+        self.proof = Proof(user_id, since=0)
         self.ledger: list[Entry] = []
         self.entries_of: defaultdict[str, list[Entry]] = defaultdict(list)
         self.sessions: dict[str, Session] = {}
@@ -64,7 +65,7 @@ class UserBooks:
         last = self.ledger[-1] if self.ledger else None
         assert entry.seq == (last.seq if last else 0) + 1, f"the ledger has a gap, or an entry was replaced: {entry}"
         assert last is None or entry.at >= last.at, f"out of time order: {entry}"
-        self.sums.add(entry)
+        self.proof.follow([entry])
         self.ledger.append(entry)
         if entry.kind in PRINCIPAL:
             self.entries_of[entry.reason].append(entry)
@@ -98,8 +99,8 @@ class UserBooks:
         """What holds for a user at every instant."""
         wallet = self.wallet
         assert_sound(wallet)
-        assert self.sums == Sums.of(wallet), f"the ledger comes to {self.sums}, the wallet says {wallet}"
-        assert len(self.ledger) == wallet.entry_seq, "the wallet and the ledger differ in entries"
+        self.proof.compare(wallet)
+        assert self.proof.intact, f"the ledger does not come to {wallet}: {self.proof.findings}"
         assert len(self.allocations) == wallet.allocations, "the wallet and the allocations differ in number"
         active = [session for session in self.sessions.values() if session.active]
         assert wallet.held == sum(session.allocated_credits for session in active), "held, but by no active session"

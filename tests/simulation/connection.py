@@ -11,7 +11,13 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
-from botocore.exceptions import ClientError, ConnectionError, ConnectTimeoutError, HTTPClientError, ReadTimeoutError  # noqa: A004 - botocore's own
+from botocore.exceptions import (
+    ClientError,
+    ConnectionError,  # noqa: A004 - botocore's own
+    ConnectTimeoutError,
+    HTTPClientError,
+    ReadTimeoutError,
+)
 
 from accounting.store.table import THROTTLED
 from tests.simulation.database import Answer, Database, error
