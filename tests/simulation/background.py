@@ -1,4 +1,4 @@
-"""What runs without being asked: sweepers, and the stream's consumers that count usage for the system's statistics."""
+"""What runs without being asked: sweepers, the auditor, and the stream's consumers that count usage for everybody."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from math import inf
 from accounting.domain.errors import AccountingError
 from accounting.domain.usage import UsageRecord
 from accounting.operations import system_usage
+from accounting.operations.audit import audit_all
 from accounting.operations.sweep import Swept, sweep
 from tests.simulation.clients import LATENESS_SECONDS, Clients
 from tests.simulation.scheduler import Scheduler
 
 SWEEP_SECONDS = 1800
 SWEEPS_LEFT_OUT = (0, 0, 1, 11)
+BETWEEN_AUDITS_SECONDS = (0.2, 900, 43_200)
 BETWEEN_BATCHES_SECONDS = (1, 60, 900)
 
 
 class Background:
-    """Sweepers and consumers, as long as ``clients`` live. ``stream`` is what the table's stream has of usage."""
+    """Lives as long as ``clients`` do. ``stream`` is what the table's stream has of usage records."""
 
     def __init__(self, scheduler: Scheduler, clients: Clients, stream: list[UsageRecord]) -> None:
         self.done: Counter[str] = Counter()
@@ -34,6 +36,20 @@ class Background:
             late = random.choice(SWEEPS_LEFT_OUT) * SWEEP_SECONDS + random.uniform(0, LATENESS_SECONDS)
             self._scheduler.pause(SWEEP_SECONDS - now % SWEEP_SECONDS + late)
             self._process("sweep", self.sweep)
+
+    def auditor(self) -> None:
+        """Prove every ledger while it grows: what is found is a false alarm, for the books know better."""
+        random = self._scheduler.random
+        while self._clients.living:
+            self._scheduler.pause(random.choice(BETWEEN_AUDITS_SECONDS))
+            self._process("audit", self.audit)
+
+    def audit(self) -> None:
+        """One audit; outside the calm its time may run out before its work does."""
+        random = self._scheduler.random
+        audited = audit_all(self._clients.clock(), lambda: self._clients.calm or random.random() < 0.9)
+        assert not audited.drifting, "the audit raised a false alarm"
+        self.done["wallets audited"] += audited.wallets
 
     def consumer(self) -> None:
         """Deliver batches as the stream may: again, cut otherwise, out of order, and until they are counted."""

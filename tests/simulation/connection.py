@@ -56,6 +56,9 @@ class Connection:
     def batch_get_item(self, **request: Any) -> Answer:
         return self._call("BatchGetItem", request)
 
+    def batch_write_item(self, **request: Any) -> Answer:
+        return self._call("BatchWriteItem", request)
+
     def query(self, **request: Any) -> Answer:
         return self._call("Query", request)
 
@@ -104,6 +107,8 @@ class Connection:
             # What was carried out is answered so: only what was not can still be cancelled.
             if not self._database.committed(request.get("ClientRequestToken")):
                 possible += [self.conflict, self.conflict]
+        elif operation == "BatchWriteItem":
+            possible.append(self.dies_after)
         elif operation == "BatchGetItem":
             possible.append(self.partly_read)
         elif "IndexName" in request:
@@ -199,7 +204,8 @@ def _what(request: dict[str, Any]) -> str:
         writes = [write for action in request["TransactItems"] for write in action.values()]
         keys = [write.get("Key") or write["Item"] for write in writes]
     elif "RequestItems" in request:
-        keys = next(iter(request["RequestItems"].values()))["Keys"]
+        ((_, wanted),) = request["RequestItems"].items()
+        keys = wanted["Keys"] if "Keys" in wanted else [put["PutRequest"]["Item"] for put in wanted]
     elif "Key" in request:
         keys = [request["Key"]]
     else:

@@ -47,6 +47,10 @@ class Database:
             case "BatchGetItem":
                 wanted = request["RequestItems"][TABLE]["Keys"]
                 return {"Responses": {TABLE: [item for key in wanted if (item := self._find(key))]}}
+            case "BatchWriteItem":
+                for put in request["RequestItems"][TABLE]:
+                    self._apply("Put", put["PutRequest"])
+                return {}
             case "Query":
                 return self._query(request)
             case "UpdateItem":

@@ -125,13 +125,13 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def submit[T](self, function: Callable[[T], Any], item: T) -> Submitted:
-        """Run ``function(item)`` beside the caller; at once when the simulation itself asks."""
+    def submit(self, function: Callable[..., Any], *args: Any) -> Submitted:
+        """Run ``function`` beside the caller; at once when the simulation itself asks."""
         submitted = Submitted(self._scheduler)
 
         def body() -> None:
             try:
-                submitted.value = function(item)
+                submitted.value = function(*args)
             except Exception as error:
                 submitted.error = error
                 if not isinstance(error, self._expected):

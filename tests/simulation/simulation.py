@@ -96,6 +96,7 @@ class Simulation:
         for number in range(2):
             self.scheduler.spawn(f"sweeper {number}", self.background.sweeper)
             self.scheduler.spawn(f"consumer {number}", self.background.consumer)
+        self.scheduler.spawn("auditor", self.background.auditor)
         self.connection.risk = random.choice(RISKS)
 
     def _trouble(self) -> None:
@@ -114,6 +115,7 @@ class Simulation:
             self.books.follow()
         self.background.deliver_all()
         self.background.deliver_all()
+        self.background.audit()
         self.books.follow()
 
     def _verify(self) -> None:

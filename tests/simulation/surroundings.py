@@ -16,7 +16,7 @@ from accounting import settings as settings_module
 from accounting import telemetry
 from accounting.domain.errors import AccountingError
 from accounting.operations import api_keys as key_making
-from accounting.operations import commit, ids, sweep
+from accounting.operations import audit, commit, ids, sweep
 from accounting.store import api_keys, prices, table, users
 from tests.simulation.connection import Connection
 from tests.simulation.database import TABLE
@@ -40,6 +40,8 @@ def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
     """Let the service run in the simulation for the time of the block."""
     random = scheduler.random
     time = SimpleNamespace(monotonic=lambda: scheduler.now, sleep=scheduler.pause)
+    pool = Pool(scheduler, AccountingError)
+    unheard = SimpleNamespace(exception=lambda _: None, error=lambda _, **__: None)
     made = SimpleNamespace(from_timestamp=lambda now: ULID.from_int(now << 80 | random.getrandbits(80)))
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, {"TABLE_NAME": TABLE}))
@@ -56,8 +58,10 @@ def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
             (table, "uuid4", lambda: UUID(int=random.getrandbits(128))),
             (ids, "ULID", made),
             (key_making, "secrets", SimpleNamespace(token_urlsafe=lambda size: f"{random.getrandbits(8 * size):x}")),
-            (sweep, "ThreadPoolExecutor", Pool(scheduler, AccountingError)),
-            (sweep, "logger", SimpleNamespace(exception=lambda _: None)),
+            (sweep, "ThreadPoolExecutor", pool),
+            (sweep, "logger", unheard),
+            (audit, "ThreadPoolExecutor", pool),
+            (audit, "logger", unheard),
             (telemetry, "metrics", Uncounted()),
         ):
             stack.enter_context(patch.object(module, name, value))
