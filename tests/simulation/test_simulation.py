@@ -6,7 +6,7 @@ from tests.simulation.simulation import Simulation, Violation
 
 SEEDS = range(1, 41)
 UNTIL_CAUGHT = 30
-"""Seeds that a sabotage has to be caught in. Measured: two or three in the mean, 9 at the most in a row without."""
+"""Seeds that a sabotage has to be caught in. Measured: one to three in the mean, 7 at the most in a row without."""
 
 
 @pytest.mark.parametrize("first", SEEDS[::10])
