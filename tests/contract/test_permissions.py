@@ -59,6 +59,29 @@ def _of_call(method: str, reached: Reached) -> set[Permission]:
     return on_table | {(action, f"index/{name}") for name in indexes(reached)}
 
 
+def partitions(reached: Reached) -> set[str]:
+    """What the partition keys of the table's items begin with that the reached code names, as IAM patterns."""
+    definitions = {(where, name) for where, name in reached if where == keys.__name__}
+    return {
+        _pattern(value)
+        for node in nodes(definitions)
+        if isinstance(node, ast.Dict)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if isinstance(key, ast.Constant) and key.value == "pk"
+    }
+
+
+def _pattern(value: ast.expr) -> str:
+    """``COUNTS`` of a text, ``USER#*`` of an f-string that begins so."""
+    if isinstance(value, ast.Constant):
+        return str(value.value)
+    assert isinstance(value, ast.JoinedStr)
+    begin = value.values[0]
+    assert isinstance(begin, ast.Constant)
+    assert isinstance(begin.value, str)
+    return f"{begin.value}*"
+
+
 def indexes(reached: Reached) -> set[str]:
     """The indexes that the reached code names, other than to say which there are."""
     users = {(where, name) for where, name in reached if where != keys.__name__}
@@ -114,6 +137,19 @@ def granted(function: str) -> list[Permission]:
     return found
 
 
+def permitted_partitions(function: str) -> list[str]:
+    """The partition keys that a function's statements on the table are limited to."""
+    limits = [
+        statement["Condition"]
+        for policy in functions()[function].get("Policies", [])
+        for statement in policy["Statement"]
+        if statement["Resource"] == {"Fn::GetAtt": "Table.Arn"}
+    ]
+    return [
+        pattern for limit in limits for pattern in _listed(limit["ForAllValues:StringLike"]["dynamodb:LeadingKeys"])
+    ]
+
+
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
@@ -137,6 +173,13 @@ def test_a_function_may_do_what_its_code_does_and_no_more(function: str) -> None
 
 
 @pytest.mark.parametrize("function", function_names())
+def test_a_function_may_touch_the_partitions_that_its_code_names_and_no_others(function: str) -> None:
+    on_table = any(resource == "table" for _, resource in granted(function))
+
+    assert sorted(permitted_partitions(function)) == sorted(partitions(reach(function)) if on_table else [])
+
+
+@pytest.mark.parametrize("function", function_names())
 def test_a_function_has_the_environment_without_which_it_fails(function: str) -> None:
     given = functions()[function].get("Environment", {}).get("Variables", {})
 
@@ -152,6 +195,8 @@ def test_what_the_code_reaches_is_told_apart() -> None:
     assert ("dynamodb:DeleteItem", "table") in needed("authorizer")
     assert ("secretsmanager:GetSecretValue", "JwtSecret") in needed("authorizer")
     assert needed("health") == set()
+    assert partitions(reach("pricing")) == {"KEY#*", "PRICE#*"}
+    assert {"USER#*", "EMAIL#*", "COUNTS"} <= partitions(reach("users"))
 
 
 def test_every_call_of_the_store_is_known_here() -> None:

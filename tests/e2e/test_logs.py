@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 from uuid import UUID
 
 from tests.e2e.client import MODEL, assert_refused, new_id, with_key
@@ -202,3 +203,22 @@ def test_what_a_caller_writes_forges_no_line(service: Stack, people: People) -> 
 
     assert not [each for each in lines if mark in each.json() or each.json().get("correlation_id") == mark]
     assert not [each for each in lines if mark in each.message], "and nothing of it is logged at all"
+
+
+def test_what_a_caller_sends_makes_no_line_of_its_own(service: Stack, people: People) -> None:
+    """Nor a field: whatever is written stands inside the JSON text of the service's own line."""
+    person = people("admin", credits=5)
+    forged = f"forged-{new_id('line')}"
+    line = f'x\n{{"level": "ERROR", "message": "{forged}"}}\r\n{{"message": "{forged}"}}'
+    person.post("credits/allocate", {"userId": person.id, "credits": 1, "notes": line})
+    person.post("credits/allocate", {"userId": line, "credits": 1})
+    person.get(f"credits/balance/{quote(line, safe='')}")
+    person.get("credits/ledger", cursor=line, startDate=line)
+    person.call("GET", "credits/balance", headers={"User-Agent": f'", "message": "{forged}', "X-Forwarded-For": forged})
+    person.post("streaming-sessions/initialize", {"sessionId": line, "modelId": line, "estimatedTokens": 1})
+    last = person.post("credits/check", {})
+    lines, _ = of_request(service, last)
+
+    assert not [found for found in lines if found.json().get("message") == forged]
+    assert not [found for found in lines if found.message.lstrip().startswith(("x\n", '{"message": "forged'))]
+    assert all(found.json() for found in lines if forged in found.message), "every line that has it is the service's"
