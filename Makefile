@@ -2,7 +2,7 @@
 # but Python and make.
 
 .DEFAULT_GOAL := help
-.PHONY: run stop demo test simulate check format build deploy restore lock ready clean help
+.PHONY: run stop demo openapi test simulate check format build deploy restore lock ready clean help
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -21,6 +21,9 @@ stop: ## Stop what `make run BACKGROUND=1` started
 
 demo: ready ## Show a chat proxy's workflow against the running service
 	@$(BIN)/python -m local.demo
+
+openapi: ready ## Print the HTTP API as an OpenAPI document
+	@PYTHONPATH=layers/shared $(BIN)/python -m local.openapi
 
 test: ready ## Run every test: unit, integration, contract and end to end
 	$(BIN)/pytest $(ARGS)

@@ -3,6 +3,8 @@
 from http import HTTPStatus
 from typing import Self
 
+from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
+
 from accounting.domain.errors import Invalid
 from accounting.operations import api_keys as operations
 from accounting.store import api_keys
@@ -27,6 +29,11 @@ REFUSALS = {
     "NOT_FOUND": "The API key is unknown",
     "DISABLED": "The API key is disabled",
     "EXPIRED": "The API key has expired",
+}
+
+VALIDATED: dict[int, OpenAPIResponse] = {
+    200: {"description": "Whose key it is"},
+    401: {"description": "Why the key is refused"},
 }
 
 api = Api()
@@ -172,7 +179,7 @@ def delete(key_id: IdentifierInPath) -> MessageView:
     return MessageView(message="API key deleted")
 
 
-@api.post("/api/api-keys/validate")
+@api.post("/api/api-keys/validate", responses=VALIDATED)
 def validate(body: Validate) -> tuple[ValidateView, int]:
     """Say whose key this is. An internal route: the gateway checks its key."""
     now = clock()

@@ -40,7 +40,7 @@ from accounting.web.types import (
     Identifier,
     Instant,
     Notes,
-    QueryInteger,
+    QueryCredits,
     RequestModel,
     ResponseModel,
     Tokens,
@@ -55,7 +55,9 @@ api = Api()
 class Check(RequestModel):
     """Whether there is enough for this."""
 
-    required_credits: Credits = Field(validation_alias=AliasChoices("requiredCredits", "credits"))
+    required_credits: Credits = Field(
+        validation_alias=AliasChoices("requiredCredits", "credits"), description="Or as `credits`"
+    )
 
 
 class Calculate(RequestModel):
@@ -66,7 +68,10 @@ class Calculate(RequestModel):
 
 
 class _Command(RequestModel):
-    user_id: UserReference = Field(validation_alias=AliasChoices("userId", "targetUserId"))
+    user_id: UserReference = Field(
+        validation_alias=AliasChoices("userId", "targetUserId"),
+        description="An id or e-mail address; or as `targetUserId`",
+    )
     notes: Notes | None = None
 
 
@@ -416,9 +421,9 @@ def set_credits(body: SetCredits) -> SetView:
 @api.delete("/api/credits/remove")
 def remove(
     body: Remove | None = None,
-    user_id: Annotated[str | None, Query(alias="userId")] = None,
-    credits: Annotated[QueryInteger | None, Query()] = None,
-    notes: Annotated[str | None, Query()] = None,
+    user_id: Annotated[UserReference | None, Query(alias="userId")] = None,
+    credits: Annotated[QueryCredits | None, Query()] = None,
+    notes: Annotated[Notes | None, Query()] = None,
 ) -> RemoveView:
     """Take credits away from a user; the request stands in the body, or in the query."""
     command = body or Remove.model_validate({"userId": user_id, "credits": credits, "notes": notes})

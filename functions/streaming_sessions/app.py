@@ -3,6 +3,8 @@
 from http import HTTPStatus
 from typing import Self
 
+from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
+
 from accounting.domain.sessions import Session
 from accounting.operations import sessions as operations
 from accounting.settings import settings
@@ -15,6 +17,7 @@ from accounting.web.service_key import caller_of_service
 from accounting.web.types import (
     EstimatedTokens,
     Identifier,
+    Instant,
     RequestModel,
     ResponseModel,
     StrictFlag,
@@ -24,6 +27,17 @@ from accounting.web.types import (
 )
 
 NEXT_CURSOR_HEADER = "X-Next-Cursor"
+
+OPENED: dict[int, OpenAPIResponse] = {
+    201: {"description": "The session is open"},
+    200: {"description": "It was open already, and is as it was"},
+}
+PAGE: dict[int, OpenAPIResponse] = {
+    200: {
+        "description": "A page",
+        "headers": {NEXT_CURSOR_HEADER: {"description": "The next page's cursor", "schema": {"type": "string"}}},
+    }
+}
 
 api = Api()
 
@@ -64,7 +78,7 @@ class InitializeView(ResponseModel):
     session_id: str
     allocated_credits: int
     estimated_credits: int
-    expires_at: str
+    expires_at: Instant
     message: str
     replayed: bool | None = left_out()
 
@@ -75,7 +89,7 @@ class HeartbeatView(ResponseModel):
     session_id: str
     tokens_generated: int
     allocated_credits: int
-    expires_at: str
+    expires_at: Instant
 
 
 class FinalizeView(ResponseModel):
@@ -115,9 +129,9 @@ class SessionView(ResponseModel):
     tokens_generated: int
     status: str
     outcome: str | None
-    started_at: str
-    last_seen_at: str
-    completed_at: str | None
+    started_at: Instant
+    last_seen_at: Instant
+    completed_at: Instant | None
 
     @classmethod
     def of(cls, session: Session) -> Self:
@@ -138,7 +152,7 @@ class SessionView(ResponseModel):
         )
 
 
-@api.post("/api/streaming-sessions/initialize", status_code=201)
+@api.post("/api/streaming-sessions/initialize", status_code=201, responses=OPENED)
 def initialize(body: Initialize) -> tuple[InitializeView, int]:
     """Hold the buffered estimate of a stream; a repeat answers 200 as the first time did."""
     answer = operations.initialize(
@@ -221,7 +235,7 @@ def own_active() -> list[SessionView]:
     return _views(store.active_of_user(api.caller("sessions:write").user_id))
 
 
-@api.get("/api/streaming-sessions/active/all")
+@api.get("/api/streaming-sessions/active/all", responses=PAGE)
 def all_active(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
     """Everybody's active sessions; the header ``X-Next-Cursor`` leads to the next page."""
     api.caller().require_admin()
@@ -240,14 +254,14 @@ def active_of(user_id: UserInPath) -> list[SessionView]:
     return _views(store.active_of_user(user.id))
 
 
-@api.get("/api/streaming-sessions/recent")
+@api.get("/api/streaming-sessions/recent", responses=PAGE)
 def all_recent(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
     """Everybody's sessions, active and ended, newest first."""
     api.caller().require_supervisor()
     return _page(store.recent_of_all(before=position_in(cursor), limit=limit))
 
 
-@api.get("/api/streaming-sessions/recent/<user_id>")
+@api.get("/api/streaming-sessions/recent/<user_id>", responses=PAGE)
 def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
     """A user's sessions, active and ended, newest first."""
     api.caller().require_supervisor()

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
+from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 
 from accounting.store import users
 from accounting.store.users import User
@@ -19,6 +20,11 @@ from accounting.web.types import (
     UserInPath,
     left_out,
 )
+
+SYNCED: dict[int, OpenAPIResponse] = {
+    201: {"description": "The user is known from now on"},
+    200: {"description": "The user was known, and is up to date"},
+}
 
 api = Api()
 
@@ -77,7 +83,7 @@ class UsersView(ResponseModel):
     next_cursor: str | None = left_out()
 
 
-@api.post("/api/users/sync")
+@api.post("/api/users/sync", responses=SYNCED)
 def sync(body: Sync) -> tuple[SyncView, int]:
     """Make a user known, or bring them up to date. An internal route: the gateway checks its key."""
     now = clock()

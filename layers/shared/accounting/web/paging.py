@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
@@ -17,8 +17,9 @@ MAX_PAGED_ROWS = 10_000
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 Page = Annotated[int, Query(ge=1, le=MAX_PAGED_ROWS)]
 Cursor = Annotated[str | None, Query(max_length=1000)]
-StartDate = Annotated[str | None, Query(alias="startDate", max_length=40)]
-EndDate = Annotated[str | None, Query(alias="endDate", max_length=40)]
+_DATES: dict[str, Any] = {"anyOf": [{"type": "string", "format": form} for form in ("date", "date-time")]}
+StartDate = Annotated[str | None, Query(alias="startDate", max_length=40, json_schema_extra=_DATES)]
+EndDate = Annotated[str | None, Query(alias="endDate", max_length=40, json_schema_extra=_DATES)]
 
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _POSITION = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z#[^\x00-\x1f]{1,240}")

@@ -5,12 +5,24 @@ Integers are strict: a boolean, a text or a fraction is not a number of credits.
 
 import json
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 from urllib.parse import unquote
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from accounting.domain.usage import RESERVED_NAMES
 from accounting.times import from_iso
@@ -24,6 +36,29 @@ MAX_EXPIRY_DAYS = 3650
 DEFAULT_EXPIRY_DAYS = 30
 
 _IDENTIFIER = r"^[A-Za-z0-9._:/@+-]{1,100}$"
+
+
+@dataclass(frozen=True, slots=True)
+class _Says:
+    """Tells in a field's JSON schema what a validator of ours asks for, as far as a schema can say it."""
+
+    more: dict[str, Any]
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return handler(schema) | self.more
+
+
+_NAMED = _Says({"not": {"enum": sorted(RESERVED_NAMES)}})
+_PRINTED = _Says({"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"})
+_DATED = _Says({"anyOf": [{"format": "date"}, {"format": "date-time"}]})
+_PRICED = WithJsonSchema(
+    {
+        "anyOf": [
+            {"type": "number", "minimum": 0, "maximum": MAX_PRICE, "multipleOf": 0.0001},
+            {"type": "string", "pattern": rf"^([0-9]{{1,6}}(\.[0-9]{{1,4}})?|{MAX_PRICE})$"},
+        ]
+    }
+)
 
 
 def _not_reserved(name: str) -> str:
@@ -81,40 +116,72 @@ def _printable(text: str) -> str:
     return text
 
 
-Identifier = Annotated[str, Field(strict=True, pattern=_IDENTIFIER), AfterValidator(_not_reserved)]
+Identifier = Annotated[str, Field(strict=True, pattern=_IDENTIFIER), AfterValidator(_not_reserved), _NAMED]
 UserReference = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=254),
     AfterValidator(_printable),
+    _PRINTED,
 ]
 """A user's id or e-mail address."""
 UserInPath = Annotated[UserReference, BeforeValidator(unquote)]
 IdentifierInPath = Annotated[
-    str, BeforeValidator(_decoded), StringConstraints(pattern=_IDENTIFIER), AfterValidator(_not_reserved)
+    str,
+    StringConstraints(pattern=_IDENTIFIER),
+    BeforeValidator(_decoded),
+    AfterValidator(_not_reserved),
+    _NAMED,
 ]
 Credits = Annotated[int, Field(strict=True, ge=1, le=MAX_CREDITS)]
 CreditsOrNone = Annotated[int, Field(strict=True, ge=0, le=MAX_CREDITS)]
-Adjustment = Annotated[int, Field(strict=True, ge=-MAX_CREDITS, le=MAX_CREDITS), AfterValidator(_not_zero)]
+Adjustment = Annotated[
+    int,
+    Field(strict=True, ge=-MAX_CREDITS, le=MAX_CREDITS),
+    AfterValidator(_not_zero),
+    _Says({"not": {"const": 0}}),
+]
 Tokens = Annotated[int, Field(strict=True, ge=0, le=MAX_TOKENS)]
 EstimatedTokens = Annotated[int, Field(strict=True, ge=1, le=MAX_TOKENS)]
-QueryInteger = Annotated[int, BeforeValidator(_digits)]
-"""An integer of the query, whose limits are another type's to judge."""
+QueryCredits = Annotated[int, BeforeValidator(_digits), _Says({"minimum": 1, "maximum": MAX_CREDITS})]
+"""Credits as they stand in the query, whose limits are another type's to judge."""
 ExpiryDays = Annotated[int, Field(strict=True, ge=1, le=MAX_EXPIRY_DAYS)]
 StrictFlag = Annotated[bool, Field(strict=True)]
 Notes = Annotated[str, StringConstraints(strict=True, max_length=1000)]
-Price = Annotated[Decimal, BeforeValidator(_number_or_text), Field(ge=0, le=MAX_PRICE, decimal_places=4)]
-Timestamp = Annotated[str, StringConstraints(strict=True, max_length=40), AfterValidator(_an_instant)]
+Price = Annotated[
+    Decimal,
+    BeforeValidator(_number_or_text),
+    Field(ge=0, le=MAX_PRICE, decimal_places=4),
+    _PRICED,
+]
+Timestamp = Annotated[
+    str,
+    StringConstraints(strict=True, max_length=40),
+    AfterValidator(_an_instant),
+    _DATED,
+]
 UserId = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=128),
     AfterValidator(_printable),
     AfterValidator(_not_reserved),
+    _PRINTED,
+    _NAMED,
 ]
 EmailAddress = Annotated[
     str, StringConstraints(strict=True, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$"), AfterValidator(_printable)
 ]
-Name = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100), AfterValidator(_printable)]
-KeyText = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=256), AfterValidator(_printable)]
+Name = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=100),
+    AfterValidator(_printable),
+    _PRINTED,
+]
+KeyText = Annotated[
+    str,
+    StringConstraints(strict=True, min_length=1, max_length=256),
+    AfterValidator(_printable),
+    _PRINTED,
+]
 Permissions = Annotated[
     tuple[Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9._:/*-]{1,64}$")], ...],
     Field(max_length=32),
@@ -124,15 +191,21 @@ ServiceName = Annotated[
     StringConstraints(strict=True, min_length=1, max_length=50),
     AfterValidator(_printable),
     AfterValidator(_not_reserved),
+    _PRINTED,
+    _NAMED,
 ]
 Label = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=100),
     AfterValidator(_printable),
     AfterValidator(_not_reserved),
+    _PRINTED,
+    _NAMED,
 ]
 Metadata = Annotated[dict[str, Any], BeforeValidator(_plain_json), AfterValidator(_small)]
-Instant = Annotated[str, Field(description="ISO-8601 in UTC, with milliseconds and Z")]
+Instant = Annotated[
+    str, Field(description="ISO-8601 in UTC, with milliseconds and Z", json_schema_extra={"format": "date-time"})
+]
 
 
 def _is_none(value: object) -> bool:
@@ -141,7 +214,12 @@ def _is_none(value: object) -> bool:
 
 def left_out(description: str | None = None) -> Any:
     """The default of a response field that is only there when it says something."""
-    return Field(default=None, exclude_if=_is_none, description=description)
+    return Field(default=None, exclude_if=_is_none, description=description, json_schema_extra=_never_null)
+
+
+def _never_null(schema: dict[str, Any]) -> None:
+    kind, _null = schema.pop("anyOf")
+    schema.update(kind)
 
 
 class RequestModel(BaseModel):
