@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from accounting.domain.errors import IdempotencyConflict, InsufficientCredits
+from accounting.domain.errors import IdempotencyConflict, InsufficientCredits, Invalid
 from accounting.domain.usage import UsageRecord
 from accounting.operations import system_usage, usage
 from accounting.operations.usage import Event
@@ -16,6 +16,7 @@ from accounting.store import table
 from accounting.store import usage as records
 from accounting.store.idempotency import IdempotencyKey
 from accounting.times import DAY, HOUR, day
+from accounting.web.paging import instants
 from local.emulator import Emulator
 from tests.audit import assert_books_balance
 from tests.calls import Calls
@@ -83,6 +84,34 @@ def test_records_at_once_are_all_counted(user: MakeUser) -> None:
 
     sums = usage.statistics("u1", None, None).sums
     assert (sums.records, sums.credits) == (24, sum(range(24)))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "counted"),
+    [
+        ("0001-01-01", "9999-12-31", 1),
+        ("0300-01-01", None, 1),
+        (None, "9999-12-31T23:59:59.999Z", 1),
+        ("9999-12-31T23:59:59.999Z", None, 0),
+        ("9999-12-31", "9999-12-31", 0),
+        (None, "1969-12-31", 0),
+        ("0001-01-01", "0300-01-01", 0),
+    ],
+)
+def test_a_range_may_reach_beyond_all_times(user: MakeUser, start: str | None, end: str | None, counted: int) -> None:
+    user()
+    usage.record(event("u1", 7), now=NOW, key=None)
+
+    found = usage.statistics("u1", *instants(start, end))
+
+    assert (found.sums.records, len(found.recent)) == (counted, counted)
+
+
+def test_a_range_of_thousands_of_years_is_refused_before_its_days_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system_usage, "day", None)
+
+    with pytest.raises(Invalid, match="at most 400 days"):
+        system_usage.statistics(*instants("0001-01-01", "9999-12-31"), top=1, now=NOW)
 
 
 @pytest.fixture

@@ -113,6 +113,14 @@ def test_either_end_may_be_open() -> None:
     assert paging.instants(None, "2027-01-15") == (None, from_iso("2027-01-16"))
 
 
+def test_a_range_beyond_all_times_ends_where_keys_do() -> None:
+    last_day = from_iso("9999-12-31")
+
+    assert paging.instants("0001-01-01", "9999-12-31") == (0, last_day)
+    assert paging.instants("9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.999Z") == (last_day, last_day)
+    assert paging.instants("0300-01-01", "1969-12-31") == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("start", "end"),
     [

@@ -79,9 +79,9 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int) -> S
     """
     end = now + 1 if until is None else until
     begin = day_begin(end - 1) - (DEFAULT_DAYS - 1) * DAY if since is None else day_begin(since)
-    names = [day(at) for at in range(begin, end, DAY)]
-    if len(names) > MAX_DAYS:
+    if end - begin > MAX_DAYS * DAY:
         raise Invalid.field("startDate", f"at most {MAX_DAYS} days before endDate")
+    names = [day(at) for at in range(begin, end, DAY)]
     total = Sums()
     by_day: dict[str, int] = {}
     by_user: dict[str, int] = {}

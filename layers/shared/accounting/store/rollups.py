@@ -38,7 +38,7 @@ def any_spread() -> int:
 
 def between(user_id: str, since: int | None, until: int | None) -> list[tuple[str, Sums]]:
     """The sums of the whole days from ``since`` to before ``until``, both the first instant of a day."""
-    if since is not None and until is not None and since >= until:
+    if until is not None and (since or 0) >= until:
         return []
     low = keys.day_rollup(user_id, day(since or 0))
     high = f"DAY#{day(until)}" if until is not None else f"DAY#{keys.AFTER_ALL_TIMES}"

@@ -25,7 +25,7 @@ def between(user_id: str, since: int, until: int) -> Iterator[UsageRecord]:
 def newest(user_id: str, since: int | None, until: int | None, limit: int) -> list[UsageRecord]:
     """The newest ``limit`` records with ``since <= at < until``, newest first."""
     low = keys.usage(user_id, since or 0, "")
-    high = keys.usage(user_id, until, "")["sk"] if until else f"USAGE#{keys.AFTER_ALL_TIMES}"
+    high = keys.usage(user_id, until, "")["sk"] if until is not None else f"USAGE#{keys.AFTER_ALL_TIMES}"
     return [from_item(user_id, item) for item in table.query(low["pk"], low["sk"], high, limit=limit)]
 
 

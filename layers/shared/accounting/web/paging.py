@@ -21,6 +21,7 @@ _DATES: dict[str, Any] = {"anyOf": [{"type": "string", "format": form} for form 
 StartDate = Annotated[str | None, Query(alias="startDate", max_length=40, json_schema_extra=_DATES)]
 EndDate = Annotated[str | None, Query(alias="endDate", max_length=40, json_schema_extra=_DATES)]
 
+_LAST_DAY = from_iso("9999-12-31")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _POSITION = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z#[^\x00-\x1f]{1,240}")
 
@@ -59,6 +60,7 @@ def rows_to_skip(page: int, limit: int) -> int:
 def instants(start: str | None, end: str | None) -> tuple[int | None, int | None]:
     """From (inclusive) and to (exclusive), in epoch milliseconds; a bare ``endDate`` date includes that day.
 
+    What lies before 1970 or after the last day of 9999 is taken for that: nothing is there, and keys can order no more.
     Raises Invalid for what is no date or timestamp, and when the end is not after the start.
     """
     since, until = _instant("startDate", start), _instant("endDate", end)
@@ -66,7 +68,11 @@ def instants(start: str | None, end: str | None) -> tuple[int | None, int | None
         until += DAY if _DATE.fullmatch(end) else 1
     if since is not None and until is not None and until <= since:
         raise Invalid.field("endDate", "before startDate")
-    return since, until
+    return _within_keys(since), _within_keys(until)
+
+
+def _within_keys(at: int | None) -> int | None:
+    return None if at is None else min(max(at, 0), _LAST_DAY)
 
 
 def _instant(name: str, text: str | None) -> int | None:
