@@ -39,11 +39,11 @@ class People(Protocol):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything in this folder, and put last what breaks things, then what looks back on all of it."""
+    """Mark everything in this folder; put last what leaves much behind, what breaks things and what looks back on all."""
     for item in items:
         if item.path.is_relative_to(FOLDER):
             item.add_marker(pytest.mark.e2e)
-    last = [FOLDER / name for name in ("test_kills.py", "test_faults.py", "test_contract.py")]
+    last = [FOLDER / name for name in ("test_fuzz.py", "test_kills.py", "test_faults.py", "test_contract.py")]
     items.sort(key=lambda item: last.index(item.path) if item.path in last else -1)
 
 

@@ -1,0 +1,230 @@
+"""Whatever is sent to a route, by the rules of the OpenAPI document or against them, is answered as it says.
+
+Each route is asked with the values at the edges of every field and with some at random: by an administrator, a user, an
+API key with all permissions, and the internal routes with their key. The same requests are made in every run, about
+people of these tests; what they leave in everybody's lists no other test has to read, because these run last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis import checks
+from schemathesis.config import SchemathesisConfig
+from schemathesis.specs.openapi import checks as openapi_checks
+
+from local.openapi import document
+from tests.api import INTERNAL
+from tests.e2e.client import Person
+from tests.e2e.test_gateway import SECURITY_HEADERS
+
+if TYPE_CHECKING:
+    import httpx
+    from schemathesis import Case, CheckContext, CheckFunction, Response
+    from schemathesis.schemas import BaseSchema
+
+    from local.stack import Stack
+    from tests.e2e.conftest import Mint
+
+SINCE = "2026-01-01T00:00:00.000Z"
+A_SESSION, A_KEY, A_KEYS_TEXT = "fuzz-session", "fuzz-key", "acct_fuzz_key"
+"""What stands for something of the caller's, made when a request names it."""
+KNOWN: dict[str, list[str]] = {
+    "userId": ["fuzz-target", "fuzz-target@example.com"],
+    "sessionId": [A_SESSION],
+    "modelId": ["fuzz-model"],
+    "keyId": [A_KEY],
+    "key": [A_KEYS_TEXT],
+    "effectiveFrom": [SINCE],
+    "effectiveTo": ["2030-01-01", "9999-12-31T23:59:59.999Z"],
+    "email": ["fuzz-target@example.com"],
+}
+"""Values that the service knows, by the names of the fields that take them."""
+CURSORS = {"number": "NQ", "position": "MjAzMC0wMS0wMVQwMDowMDowMC4wMDBaI3g"}
+BEYOND_SCHEMAS = (
+    "must not contain control characters",
+    "not a cursor of this list",
+    "not after effectiveFrom",
+    "before startDate",
+    "at most 400 days",
+    "beyond use the cursor",
+    "bytes of JSON",
+    "no more than 4 decimal places",
+    "Nothing to change",
+    "must be between 1970 and 9999",
+    "Input should be a valid integer",  # 5.0 is one to a schema
+)
+"""What a request may be refused for, though it is all that the document asks for."""
+
+UNKNOWN_PARAMETER = "x-schemathesis-unknown-property"
+REMOVE = "/api/credits/remove"
+KEY_HEADER = "Idempotency-Key"
+KEY_TAIL = 8
+SESSION = requests.Session()
+SESSION.trust_env = False
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sends generated requests, and whose the things are that these are about."""
+
+    base_url: str
+    headers: dict[str, str]
+    owner: Person
+
+    def made(self, value: Any) -> Any:
+        """Return what a value stands for, new for each request: a session can be ended once."""
+        if value == A_SESSION:
+            return self.owner.open(10)
+        if value == A_KEY:
+            return self.owner.ok("POST", "api-keys", {"name": "fuzz"})["id"]
+        if value == A_KEYS_TEXT:
+            return self.owner.ok("POST", "api-keys", {"name": "fuzz"})["key"]
+        return value
+
+    def sends(self, case: Case[Any]) -> None:
+        """Send a request and assert that the answer is within the document; what is printed of a failure repeats it."""
+        if "%0A" in case.formatted_path:
+            return  # the emulator's policies match no line break in a path
+        for values in (case.path_parameters, case.body):
+            if isinstance(values, dict):
+                values |= {name: self.made(value) for name, value in values.items() if isinstance(value, str)}
+        _of_this_request(case)
+        answer = case.call(base_url=self.base_url, session=SESSION, headers=self.headers)
+        case.validate_response(answer, checks=CHECKS, headers=self.headers)
+
+
+def _of_this_request(case: Case[Any]) -> None:
+    """Let an idempotency key be of one body only, or most requests would conflict with the first."""
+    key = case.headers.get(KEY_HEADER)
+    if isinstance(key, str) and _is_by_the_rules(case):
+        digest = hashlib.sha256(repr((case.body, case.query)).encode()).hexdigest()
+        case.headers[KEY_HEADER] = key[:-KEY_TAIL] + digest[:KEY_TAIL]
+
+
+def _is_by_the_rules(case: Case[Any]) -> bool:
+    return case.meta is not None and case.meta.generation.mode.is_positive
+
+
+def _is_a_removal_by_query(case: Case[Any]) -> bool:
+    """Whether the request must have what the document calls optional: the query of a removal without a body."""
+    return case.path == REMOVE and not isinstance(case.body, dict)
+
+
+def _refuses_what_the_document_forbids(ctx: CheckContext, response: Response, case: Case[Any]) -> None:
+    # Nobody needs to be told of a parameter that no route has, nor of what the query adds to a removal's body.
+    if UNKNOWN_PARAMETER not in case.query and not (case.path == REMOVE and case.query):
+        openapi_checks.negative_data_rejection(ctx, response, case)
+
+
+def _has_the_headers_of_every_answer(_ctx: CheckContext, response: Response, _case: Case[Any]) -> None:
+    sent = {name: values[0] for name, values in response.headers.items()}
+    assert SECURITY_HEADERS.items() <= sent.items(), sent
+
+
+def _takes_what_the_document_allows(_ctx: CheckContext, response: Response, case: Case[Any]) -> None:
+    if _is_by_the_rules(case) and response.status_code == 400 and not _is_a_removal_by_query(case):
+        error = response.json()
+        problems = [each["problem"] for each in error["details"].get("errors", [])] or [error["message"]]
+        assert all(any(known in problem for known in BEYOND_SCHEMAS) for problem in problems), problems
+
+
+CHECKS: list[CheckFunction] = [
+    checks.not_a_server_error,
+    openapi_checks.status_code_conformance,
+    openapi_checks.content_type_conformance,
+    openapi_checks.response_headers_conformance,
+    openapi_checks.response_schema_conformance,
+    _refuses_what_the_document_forbids,
+    _takes_what_the_document_allows,
+    _has_the_headers_of_every_answer,
+]
+
+
+def _with_examples() -> dict[str, Any]:
+    """Return the document with KNOWN values where a request can have them, so that not all of it is unknown."""
+    made = document()
+    for path, item in made["paths"].items():
+        for operation in item.values():
+            for parameter in operation.get("parameters", []):
+                if parameter.get("name") == "cursor":
+                    ours = "number" if "ledger" in path or "allocations" in path else "position"
+                    parameter["schema"]["examples"] = [CURSORS[ours]]
+                elif parameter.get("name") in KNOWN:
+                    parameter["schema"]["examples"] = KNOWN[parameter["name"]]
+    bodies = {name: each for name, each in made["components"]["schemas"].items() if not name.endswith("View")}
+    for schema in bodies.values():
+        for name, values in KNOWN.items():
+            if name in schema.get("properties", {}):
+                schema["properties"][name]["examples"] = values
+    return made
+
+
+def _generated(examples: int, *, edges: bool) -> BaseSchema:
+    """Return the document as a source of requests: so many at random a route, and those at the edges of its fields."""
+    generation = {
+        "deterministic": True,
+        "database": "none",
+        "max-examples": examples,
+        "with-security-parameters": False,
+        "no-shrink": True,
+    }
+    phases = {"coverage": {"enabled": edges, "unexpected-methods": []}, "examples": {"enabled": False}}
+    output = {"sanitization": {"enabled": False}}  # or a failure could not be repeated; the secrets live as long as it
+    config = SchemathesisConfig.from_dict({"generation": generation, "phases": phases, "output": output})
+    return schemathesis.openapi.from_dict(_with_examples(), config=config)
+
+
+schemathesis.openapi.format("date", st.dates().map(str) | st.sampled_from(["0001-01-01", "9999-12-31"]))
+schemathesis.openapi.format(
+    "date-time", st.datetimes().map(lambda at: f"{at.isoformat()}Z") | st.just("9999-12-31T23:59:59.999Z")
+)
+INTERNAL_PATHS = [path for _, path in INTERNAL]
+everything = _generated(12, edges=True)
+little = _generated(6, edges=False)
+
+
+@pytest.fixture(scope="module")
+def callers(service: Stack, http: httpx.Client, token: Mint, admin: Person) -> dict[str, Caller]:
+    """Return who sends requests, all with credits of their own, and make what KNOWN names."""
+    people = {name: Person(http, f"fuzz-{name}", token(f"fuzz-{name}", name)) for name in ("admin", "user")}
+    people |= {name: Person(http, f"fuzz-{name}", token(f"fuzz-{name}")) for name in ("owner", "target")}
+    for person in people.values():
+        person.balance()
+        admin.ok("POST", "credits/allocate", {"userId": person.id, "credits": 10**12})
+    admin.ok("POST", "pricing", {"modelId": "fuzz-model", "pricePerThousandTokens": 2, "effectiveFrom": SINCE})
+    permissions = ["credits:read", "sessions:write", "usage:read", "usage:write"]
+    key = people["owner"].ok("POST", "api-keys", {"name": "fuzz", "permissions": permissions})["key"]
+    sent = {
+        "admin": {"Authorization": f"Bearer {people['admin'].token}"},
+        "user": {"Authorization": f"Bearer {people['user'].token}"},
+        "owner": {"Authorization": f"ApiKey {key}"},
+        "target": {"X-Internal-Api-Key": service.internal_api_key},
+    }
+    return {name: Caller(service.base_url, headers, people[name]) for name, headers in sent.items()}
+
+
+@everything.exclude(path=INTERNAL_PATHS).parametrize()
+def test_an_administrator_is_answered_as_the_document_says(case: Case[Any], callers: dict[str, Caller]) -> None:
+    callers["admin"].sends(case)
+
+
+@little.exclude(path=INTERNAL_PATHS).parametrize()
+def test_a_user_is_answered_as_the_document_says(case: Case[Any], callers: dict[str, Caller]) -> None:
+    callers["user"].sends(case)
+
+
+@little.exclude(path=INTERNAL_PATHS).parametrize()
+def test_an_api_key_is_answered_as_the_document_says(case: Case[Any], callers: dict[str, Caller]) -> None:
+    callers["owner"].sends(case)
+
+
+@everything.include(path=INTERNAL_PATHS).parametrize()
+def test_the_platform_is_answered_as_the_document_says(case: Case[Any], callers: dict[str, Caller]) -> None:
+    callers["target"].sends(case)
