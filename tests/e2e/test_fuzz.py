@@ -21,6 +21,7 @@ from schemathesis.specs.openapi import checks as openapi_checks
 
 from local.openapi import document
 from tests.api import INTERNAL
+from tests.e2e.books import balanced
 from tests.e2e.client import Person
 from tests.e2e.test_gateway import SECURITY_HEADERS
 
@@ -228,3 +229,9 @@ def test_an_api_key_is_answered_as_the_document_says(case: Case[Any], callers: d
 @everything.include(path=INTERNAL_PATHS).parametrize()
 def test_the_platform_is_answered_as_the_document_says(case: Case[Any], callers: dict[str, Caller]) -> None:
     callers["target"].sends(case)
+
+
+def test_after_all_of_it_the_books_balance(service: Stack, callers: dict[str, Caller]) -> None:
+    for caller in callers.values():
+        books = balanced(service, caller.owner)
+        assert len(books.ledger) > 1, caller.owner.id
