@@ -46,7 +46,12 @@ SECURITY: Json = {
         "name": "Authorization",
         "description": "`ApiKey acct_…`; it acts as a user, within its permissions: other routes answer 403.",
     },
-    "internalKey": {"type": "apiKey", "in": "header", "name": "X-Internal-Api-Key"},
+    "internalKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Internal-Api-Key",
+        "description": "Where the stack has RequireServiceKey, settling and recording usage need it beside a token.",
+    },
 }
 IDEMPOTENCY_KEY: Json = {
     "name": "Idempotency-Key",

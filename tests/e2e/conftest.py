@@ -39,7 +39,7 @@ class People(Protocol):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything in this folder; put last what leaves much behind, what breaks things and what looks back on all."""
+    """Mark everything here; put last what leaves much behind, what breaks things, what looks back on all, in turn."""
     for item in items:
         if item.path.is_relative_to(FOLDER):
             item.add_marker(pytest.mark.e2e)
