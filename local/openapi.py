@@ -50,7 +50,7 @@ SECURITY: Json = {
         "type": "apiKey",
         "in": "header",
         "name": "X-Internal-Api-Key",
-        "description": "Where the stack has RequireServiceKey, settling and recording usage need it beside a token.",
+        "description": "Under RequireServiceKey the sessions' calls and usage/record need it beside the token.",
     },
 }
 IDEMPOTENCY_KEY: Json = {
