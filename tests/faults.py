@@ -73,6 +73,21 @@ def never_arrives(error: Callable[..., Exception] = ReadTimeoutError) -> Fault:
     return fault
 
 
+def late() -> tuple[Fault, Fault]:
+    """The first request reaches the database only just before the second, after it was given up."""
+    held: list[AWSPreparedRequest] = []
+
+    def withheld(request: AWSPreparedRequest, _send: Send) -> AWSResponse:
+        held.append(request)
+        raise ReadTimeoutError(endpoint_url=request.url)
+
+    def overtaken(request: AWSPreparedRequest, send: Send) -> AWSResponse:
+        send(held.pop())
+        return send(request)
+
+    return withheld, overtaken
+
+
 def refused(code: str, status: int = 400, **fields: Any) -> Fault:
     """The database answers with an error."""
     body = json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": code, **fields}).encode()

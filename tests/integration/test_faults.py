@@ -14,7 +14,7 @@ from accounting.store import table, users
 from accounting.store.idempotency import IdempotencyKey
 from accounting.store.users import User
 from tests.audit import assert_books_balance
-from tests.faults import Fault, Wire, answer_lost, cancelled, never_arrives, refused
+from tests.faults import Fault, Wire, answer_lost, cancelled, late, never_arrives, refused
 from tests.integration.conftest import NOW
 
 MakeUser = Callable[..., str]
@@ -114,6 +114,46 @@ def test_a_passing_reason_is_tried_again(reason: str, user: MakeUser, wire: Wire
 
     assert wire.exhausted
     assert assert_books_balance("u1").available == 50
+
+
+def test_a_request_that_arrives_after_its_repeat_met_a_conflict_is_done_once(user: MakeUser, wire: Wire) -> None:
+    """Without an idempotency key, too: a new decision beside the late request would be a second grant."""
+    user("u1")
+    wire.requests.clear()
+    withheld, overtaken = late()
+    wire.fail(TRANSACT, withheld, cancelled("TransactionConflict", "None", "None"), overtaken)
+
+    change = credits.allocate(request(), 50)
+
+    assert wire.exhausted
+    assert len({sent["ClientRequestToken"] for sent in wire.sent(TRANSACT)}) == 1
+    assert change.available == 50
+    assert assert_books_balance("u1").available == 50
+
+
+def test_what_may_still_arrive_is_not_said_to_have_changed_nothing(user: MakeUser, wire: Wire) -> None:
+    user("u1")
+    wire.fail(TRANSACT, never_arrives(), *[cancelled("TransactionConflict", "None", "None")] * 9)
+
+    with pytest.raises(Unavailable):
+        credits.allocate(request(), 50)
+
+
+def test_a_heartbeat_waits_for_a_transaction_on_its_session(user: MakeUser, wire: Wire) -> None:
+    user("u1", 60)
+    open_session()
+    wire.fail("UpdateItem", *[refused("TransactionConflictException")] * 3)
+
+    assert sessions.heartbeat("u1", "s1", 100, now=NOW).tokens == 100
+
+
+def test_a_heartbeat_that_meets_transactions_without_end_may_be_sent_again(user: MakeUser, wire: Wire) -> None:
+    user("u1", 60)
+    open_session()
+    wire.fail("UpdateItem", *[refused("TransactionConflictException")] * 9)
+
+    with pytest.raises(Contention):
+        sessions.heartbeat("u1", "s1", 100, now=NOW)
 
 
 def test_a_failed_condition_beside_a_conflict_is_no_answer_yet(user: MakeUser, wire: Wire) -> None:

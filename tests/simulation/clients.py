@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import ceil, inf
 
-from botocore.exceptions import ClientError
-
 from accounting.domain.errors import AccountingError
 from tests.simulation import requests
 from tests.simulation.requests import OK, REPEATABLE, Answer, Request
@@ -20,8 +18,6 @@ APPOINTMENT_SECONDS = 900
 LATENESS_SECONDS = 0.3
 """Long pauses end together, so that those who were away for long meet each other and a sweep under way."""
 LARGEST_SKEW_MILLISECONDS = 3000
-ANSWERED_500 = ("TransactionConflictException",)
-"""Errors of the database that the service is known to answer as 500; any other unexpected one ends the simulation."""
 
 
 class Clients:
@@ -130,10 +126,6 @@ class Clients:
                 answer.code = OK
             except AccountingError as refusal:
                 answer.code = refusal.code
-            except ClientError as error:
-                if error.response["Error"]["Code"] not in ANSWERED_500:
-                    raise
-                answer.code = "INTERNAL_ERROR"
 
         return answer, self._scheduler.spawn(f"{request.kind} {request.name}", work)
 

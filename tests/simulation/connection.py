@@ -78,6 +78,7 @@ class Connection:
                 answer = fault(operation, request)
             except ClientError as refused:
                 self._note(operation, request, fault, refused.response["Error"]["Code"])
+                refused.response["ResponseMetadata"] = {"RetryAttempts": attempt}  # type: ignore[typeddict-item]
                 if refused.response["Error"]["Code"] not in REPEATED:
                     raise
                 failed = refused
@@ -103,7 +104,7 @@ class Connection:
             return self._database.perform
         possible = [self.never_arrives, self.answer_lost, self.dies_before, self.throttled]
         if operation in WRITES:
-            possible += [self.dies_after, self.arrives_late]
+            possible += [self.dies_after, self.arrives_late, self.delivered_late]
             # What was carried out is answered so: only what was not can still be cancelled.
             if not self._database.committed(request.get("ClientRequestToken")):
                 possible += [self.conflict, self.conflict]
@@ -126,14 +127,18 @@ class Connection:
 
     def arrives_late(self, operation: str, request: dict[str, Any]) -> Answer:
         """The database has the request and takes longer over it than the sender waits."""
-        delay, token = self._scheduler.random.uniform(0, LONGEST_DELAY_SECONDS), request.get("ClientRequestToken", "")
-        self._under_way.add(token)
+        self._under_way.add(request.get("ClientRequestToken", ""))
+        return self.delivered_late(operation, request)
+
+    def delivered_late(self, operation: str, request: dict[str, Any]) -> Answer:
+        """The request is on its way for longer than the sender waits, and perhaps than its repeats take."""
+        delay = self._scheduler.random.uniform(0, LONGEST_DELAY_SECONDS)
 
         def arrive() -> None:
             self._scheduler.pause(delay)
-            self._under_way.discard(token)
+            self._under_way.discard(request.get("ClientRequestToken", ""))
             self._carry_out(operation, request)
-            self._note(operation, request, self.arrives_late, "arrived")
+            self._note(operation, request, self.delivered_late, "arrived")
 
         self._scheduler.spawn("late", arrive)
         raise ReadTimeoutError(endpoint_url="simulated")

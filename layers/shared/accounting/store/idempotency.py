@@ -54,7 +54,7 @@ def put(key: IdempotencyKey, answer: str, now: int) -> Write:
     )
 
     def refused(old: Item | None) -> Exception:
-        return Repeated(key, _record(old)) if old else table.Conflict("the record is gone")
+        return Repeated(key, _record(old)) if old else table.Conflict()
 
     return Write(action, refused=refused)
 

@@ -53,7 +53,7 @@ def open_new(session: Session) -> Write:
     """Add the session, unless its id is taken: then Taken."""
 
     def refused(old: Item | None) -> Exception:
-        return Taken(from_item(old)) if old else table.Conflict("the session is gone")
+        return Taken(from_item(old)) if old else table.Conflict()
 
     return Write(table.put(to_item(session), condition="attribute_not_exists(pk)"), refused=refused)
 

@@ -18,7 +18,7 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from accounting.domain.errors import Unavailable
+from accounting.domain.errors import Contention, Unavailable
 from accounting.settings import settings
 from accounting.store import keys
 from accounting.store.keys import Key, Range
@@ -51,12 +51,18 @@ PASSING_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "Provisio
 REQUEST_SECONDS = 10.0
 """After this, no call is begun for a request: the last one may take 12 s with its repeats, and a function has 25 s."""
 
+CONFLICT_PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.4)
+"""The longest pauses before a write is sent again as it is."""
+
 _random = SystemRandom()
 _time_is_up = float("inf")
 
 
-class Conflict(Exception):
-    """The transaction met another one, or was throttled: nothing was written, read again and decide again."""
+class Conflict(Contention):
+    """The write met another one, or was throttled: nothing was written, read again and decide again."""
+
+    def __init__(self) -> None:
+        super().__init__("Too many requests for the same thing at once, try again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,27 +229,37 @@ def _query(names: tuple[str, str], pk: str, low: str, high: str, page_size: int,
 def update_one(
     key: Key, expression: str, *, condition: str, values: Item, names: Mapping[str, str]
 ) -> tuple[bool, Item | None]:
-    """Update one item: whether the condition held, and the item after the update, or as it stood when refused."""
+    """Update one item: whether the condition held, and the item after the update, or as it stood when refused.
+
+    Raises Conflict while transactions on the item go on.
+    """
     from botocore.exceptions import ClientError
 
-    try:
-        answer = _call(
-            client().update_item,
-            TableName=settings().table_name,
-            Key=pack(key),
-            UpdateExpression=expression,
-            ConditionExpression=condition,
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues=pack(values),
-            ReturnValues="ALL_NEW",
-            ReturnValuesOnConditionCheckFailure="ALL_OLD",
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-            raise
-        old: Item | None = error.response.get("Item")  # type: ignore[assignment]  # not in botocore's types
-        return False, unpack(old) if old else None
-    return True, unpack(answer["Attributes"])
+    for longest in CONFLICT_PAUSES_SECONDS:
+        try:
+            answer = _call(
+                client().update_item,
+                TableName=settings().table_name,
+                Key=pack(key),
+                UpdateExpression=expression,
+                ConditionExpression=condition,
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues=pack(values),
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except ClientError as error:
+            match error.response["Error"]["Code"]:
+                case "ConditionalCheckFailedException":
+                    old: Item | None = error.response.get("Item")  # type: ignore[assignment]  # not in botocore's types
+                    return False, unpack(old) if old else None
+                case "TransactionConflictException":
+                    time.sleep(jitter(longest))
+                case _:
+                    raise
+        else:
+            return True, unpack(answer["Attributes"])
+    raise Conflict
 
 
 def transact(writes: Sequence[Write]) -> None:
@@ -254,16 +270,27 @@ def transact(writes: Sequence[Write]) -> None:
     """
     from botocore.exceptions import ClientError
 
-    try:
-        _call(
-            client().transact_write_items,
-            TransactItems=[write.action for write in writes],
-            ClientRequestToken=str(uuid4()),
-        )
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "TransactionCanceledException":
-            raise
-        raise _refusal(writes, error.response.get("CancellationReasons", [])) from error
+    token, lost = str(uuid4()), False
+    for longest in CONFLICT_PAUSES_SECONDS:
+        try:
+            _call(
+                client().transact_write_items,
+                TransactItems=[write.action for write in writes],
+                ClientRequestToken=token,
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "TransactionCanceledException":
+                raise
+            refusal = _refusal(writes, error.response.get("CancellationReasons", []))
+            # What was sent before this attempt, and not answered, may still arrive: the same token keeps it from
+            # happening beside another decision.
+            lost = lost or error.response["ResponseMetadata"]["RetryAttempts"] > 0
+            if not (lost and isinstance(refusal, Conflict)):
+                raise refusal from error
+            time.sleep(jitter(longest))
+        else:
+            return
+    raise Unavailable("The database is busy, and whether it acted is unknown")
 
 
 def _refusal(writes: Sequence[Write], reasons: Sequence[Mapping[str, Any]]) -> Exception:
@@ -274,7 +301,7 @@ def _refusal(writes: Sequence[Write], reasons: Sequence[Mapping[str, Any]]) -> E
     """
     codes = {str(reason.get("Code")) for reason in reasons}
     if codes & PASSING_REASONS:
-        return Conflict(", ".join(sorted(codes & PASSING_REASONS)))
+        return Conflict()
     for write, reason in zip(writes, reasons, strict=True):
         if reason.get("Code") == "ConditionalCheckFailed" and write.refused:
             old = reason.get("Item")

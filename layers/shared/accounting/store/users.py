@@ -100,7 +100,7 @@ def sync(described: User, now: int) -> tuple[User, bool]:
             time.sleep(table.jitter(_LONGEST_PAUSE_SECONDS))
             continue
         return user, known is None
-    raise Conflict("the user kept changing")
+    raise Conflict
 
 
 def _writes(known: User | None, user: User) -> list[Write]:
