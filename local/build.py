@@ -11,6 +11,7 @@ import hashlib
 import os
 import platform
 import py_compile
+import re
 import shutil
 import subprocess
 from contextlib import contextmanager
@@ -83,7 +84,21 @@ def _make(folder: Path) -> None:
         raise Refused(f"`sam build` failed:\n{(result.stdout + result.stderr).strip()}")
     # Each worker of the local AWS unpacks its code anew, and would compile all of it anew.
     compileall.compile_dir(unfinished, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    _without_gradual_deployment(unfinished / "template.yaml")
     unfinished.rename(folder)
+
+
+def _without_gradual_deployment(template: Path) -> None:
+    """Have no gradual deployment by default: the local AWS has no CodeDeploy, and makes SAM's templates by defaults."""
+    text, found = re.subn(
+        r"^(  GradualDeployment:\n(?:    .*\n)*?    Default: ).*",
+        r"\1'false'",
+        template.read_text(),
+        flags=re.MULTILINE,
+    )
+    if found != 1:
+        raise Refused(f"{template} has no parameter GradualDeployment with a default")
+    template.write_text(text)
 
 
 def sam_environment() -> dict[str, str]:

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,7 +121,10 @@ def test_the_table_can_be_restored_and_does_not_go_with_the_stack() -> None:
 
     assert found["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     assert found["DeletionProtectionEnabled"] == {"Ref": "TableDeletionProtection"}
-    assert found["SSESpecification"] == {"SSEEnabled": True}
+    assert found["SSESpecification"]["SSEEnabled"] is True
+    assert found["SSESpecification"]["KMSMasterKeyId"] == {
+        "Fn::If": ["HasKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]
+    }
     assert found["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
     assert found["BillingMode"] == "PAY_PER_REQUEST"
     assert found["StreamSpecification"]["StreamViewType"] == "NEW_AND_OLD_IMAGES"
@@ -267,13 +271,77 @@ def test_what_could_not_be_counted_leaves_a_message() -> None:
     assert stream["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": "UncountedRecords.Arn"}
     assert stream["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     for queue in resources("AWS::SQS::Queue").values():
-        assert queue["Properties"]["SqsManagedSseEnabled"] is True
+        assert queue["Properties"]["SqsManagedSseEnabled"] == {"Fn::If": ["HasKey", {"Ref": "AWS::NoValue"}, True]}
         assert queue["Properties"]["MessageRetentionPeriod"] == 14 * 24 * 60 * 60
 
 
-def test_a_ledger_that_drifts_wakes_somebody() -> None:
-    alarm = properties("AWS::CloudWatch::Alarm")
+ALARMS = resources("AWS::CloudWatch::Alarm")
+OPERATIONS = (Path(__file__).parents[2] / "docs/operations.md").read_text()
 
-    assert (alarm["Namespace"], alarm["MetricName"]) == ("AccountingService", "LedgerDrift")
-    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
-    assert alarm["AlarmActions"] == [{"Ref": "Alarms"}]
+
+def counted() -> set[str]:
+    """Every metric that the service's code counts."""
+    sources = [*Path("layers/shared/accounting").rglob("*.py"), *Path("functions").rglob("app.py")]
+    return {name for source in sources for name in re.findall(r"(?:count|tell)\(\s*\"(\w+)\"", source.read_text())}
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_wakes_somebody_for_something_that_is_measured_and_told_what_to_do(name: str) -> None:
+    alarm = ALARMS[name]["Properties"]
+
+    assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "Alarms"}]
+    assert alarm["AlarmDescription"]
+    assert alarm["Namespace"] != "AccountingService" or alarm["MetricName"] in counted()
+    slug = alarm["AlarmName"]["Fn::Sub"].removeprefix("${AWS::StackName}-")
+    assert f"| `{slug}` |" in OPERATIONS, "what it means and what to do"
+
+
+def test_every_metric_is_explained() -> None:
+    assert {name for name in counted() if f"| `{name}` |" not in OPERATIONS} == set()
+
+
+def test_the_dashboard_shows_every_alarm_and_only_metrics_that_are_counted() -> None:
+    body = properties("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"]
+    widgets = json.loads(body)["widgets"]
+    shown = set(re.findall(r"\$\{(\w+Alarm)\.Arn\}", body))
+    ours = {
+        series[1]
+        for widget in widgets
+        for metrics in [widget["properties"].get("metrics", [])]
+        if metrics and metrics[0][0] == "AccountingService"
+        for series in metrics
+        if series[0] in ("AccountingService", ".")
+    }
+
+    assert shown == set(ALARMS)
+    assert ours <= counted()
+
+
+def test_a_new_version_is_taken_back_when_it_fails() -> None:
+    preference = template()["Globals"]["Function"]["DeploymentPreference"]
+
+    assert preference["Enabled"] == {"Ref": "GradualDeployment"}
+    assert preference["Alarms"] == [{"Ref": "ServerErrorsAlarm"}]
+    assert template()["Parameters"]["GradualDeployment"]["Default"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("kind", "attribute"),
+    [
+        ("AWS::Logs::LogGroup", "KmsKeyId"),
+        ("AWS::SQS::Queue", "KmsMasterKeyId"),
+        ("AWS::SecretsManager::Secret", "KmsKeyId"),
+        ("AWS::SNS::Topic", "KmsMasterKeyId"),
+    ],
+)
+def test_everything_at_rest_takes_the_operators_key(kind: str, attribute: str) -> None:
+    for resource in resources(kind).values():
+        assert resource["Properties"][attribute] == {
+            "Fn::If": ["HasKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]
+        }
+
+
+def test_the_money_path_can_reserve_its_executions() -> None:
+    reserving = {name for name in function_names() if "ReservedConcurrentExecutions" in functions()[name]}
+
+    assert reserving == {"authorizer", "credits", "streaming_sessions", "usage"}

@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.books import dynamodb
 from tests.e2e.client import MODEL, Person, assert_refused, described, new_id, with_key
+from tests.template import resources
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -243,6 +244,17 @@ def test_what_is_scheduled_runs(service: Stack) -> None:
         f"{service.stack_name}-sweeper",
         f"{service.stack_name}-auditor",
     }
+
+
+def test_every_alarm_and_the_dashboard_are_there(service: Stack) -> None:
+    cloudwatch = service.aws.client("cloudwatch")
+    wanted = {
+        alarm["Properties"]["AlarmName"]["Fn::Sub"].replace("${AWS::StackName}", service.stack_name)
+        for alarm in resources("AWS::CloudWatch::Alarm").values()
+    }
+
+    assert {alarm["AlarmName"] for alarm in cloudwatch.describe_alarms()["MetricAlarms"]} == wanted
+    assert [each["DashboardName"] for each in cloudwatch.list_dashboards()["DashboardEntries"]] == [service.stack_name]
 
 
 def test_the_proof_of_a_user_shows_what_every_kind_of_entry_came_to(admin: Person, people: People) -> None:
