@@ -19,8 +19,8 @@ from accounting.telemetry import count
 CONTENTION_SECONDS = 8.0
 """How long a command tries to get through, well inside a function's limit."""
 
-_FIRST_PAUSE_SECONDS = 0.01
-_LONGEST_PAUSE_SECONDS = 0.4
+FIRST_PAUSE_SECONDS = 0.01
+LONGEST_PAUSE_SECONDS = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def until_committed[T](step: Callable[[State], T], state: State, reread: Callabl
     Raises Contention when time is up.
     """
     deadline = time.monotonic() + CONTENTION_SECONDS
-    longest = _FIRST_PAUSE_SECONDS
+    longest = FIRST_PAUSE_SECONDS
     while True:
         try:
             return step(state)
@@ -49,7 +49,7 @@ def until_committed[T](step: Callable[[State], T], state: State, reread: Callabl
             state, pause = replace(state, **moved.newer), 0.0
         except Conflict:
             pause = jitter(longest)
-            longest = min(2 * longest, _LONGEST_PAUSE_SECONDS)
+            longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
         count("ConflictsRetried")
         if time.monotonic() + pause > deadline:
             count("Contention")
