@@ -1,0 +1,83 @@
+"""A typed client of the Accounting Service, sync and async; see its README."""
+
+from accounting_client.async_client import AsyncAccountingClient
+from accounting_client.async_session import AsyncStreamingSession
+from accounting_client.call import Page
+from accounting_client.client import AccountingClient
+from accounting_client.credentials import ApiKey, AsyncToken, Token
+from accounting_client.errors import (
+    AccountingError,
+    ApiKeyInvalid,
+    ApiKeyNotFound,
+    Conflict,
+    Contention,
+    Forbidden,
+    GatewayTimeout,
+    IdempotencyConflict,
+    InsufficientCredits,
+    InternalError,
+    InvalidRequest,
+    NotFound,
+    PayloadTooLarge,
+    PriceNotFound,
+    RateLimited,
+    RouteNotFound,
+    SessionExists,
+    SessionNotActive,
+    TokenExpired,
+    TokenInvalid,
+    TokenRequired,
+    TokenTypeInvalid,
+    TooManyAllocations,
+    TooManyApiKeys,
+    Unauthorized,
+    Unavailable,
+    UnexpectedAnswer,
+    Unreachable,
+    UserNotFound,
+)
+from accounting_client.retries import Retries
+from accounting_client.session import StreamingSession
+from accounting_client.version import __version__
+
+__all__ = [
+    "AccountingClient",
+    "AccountingError",
+    "ApiKey",
+    "ApiKeyInvalid",
+    "ApiKeyNotFound",
+    "AsyncAccountingClient",
+    "AsyncStreamingSession",
+    "AsyncToken",
+    "Conflict",
+    "Contention",
+    "Forbidden",
+    "GatewayTimeout",
+    "IdempotencyConflict",
+    "InsufficientCredits",
+    "InternalError",
+    "InvalidRequest",
+    "NotFound",
+    "Page",
+    "PayloadTooLarge",
+    "PriceNotFound",
+    "RateLimited",
+    "Retries",
+    "RouteNotFound",
+    "SessionExists",
+    "SessionNotActive",
+    "StreamingSession",
+    "Token",
+    "TokenExpired",
+    "TokenInvalid",
+    "TokenRequired",
+    "TokenTypeInvalid",
+    "TooManyAllocations",
+    "TooManyApiKeys",
+    "Unauthorized",
+    "Unavailable",
+    "UnexpectedAnswer",
+    "Unreachable",
+    "UserNotFound",
+    "__version__",
+]

@@ -1,0 +1,155 @@
+"""What a route is asked and how its answer is read: plain values, which the sync and the async client both send."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+from uuid import uuid4
+
+from accounting_client.reading import Misread, camel, read
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+R = TypeVar("R")
+
+
+class Access(Enum):
+    """What a call shows the service."""
+
+    PUBLIC = "nothing"
+    USER = "a token or an API key"
+    REPORT = "a token or an API key and, where the client has one, the service key"
+    INTERNAL = "the service key"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A success: its JSON and its headers, by lower-case name."""
+
+    data: Any
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Call(Generic[T_co]):
+    """A request and how to read its answer.
+
+    ``repeatable``: whether it may be sent again when the answer was lost. ``told_by``: a refusal whose JSON has this
+    field is an answer.
+    """
+
+    method: str
+    path: str
+    read: Callable[[Answer], T_co]
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    access: Access = Access.USER
+    repeatable: bool = False
+    idempotency_key: str | None = None
+    told_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """A part of a list. ``next_cursor`` leads to the next one, None after the last.
+
+    ``total`` and ``total_pages`` are of the whole list, None where the service does not count it.
+    """
+
+    items: tuple[T, ...]
+    next_cursor: str | None = None
+    total: int | None = None
+    total_pages: int | None = None
+
+
+Listing = Callable[[str | None], Call[Page[T]]]
+"""A list as an iterator fetches it: from a cursor to the call for the page that begins there."""
+
+
+def get(path: str, kind: type[T], **query: Any) -> Call[T]:
+    """The call that reads one thing."""
+    return Call("GET", path, as_(kind), query=given(**query), repeatable=True)
+
+
+def command(method: str, path: str, kind: type[T], body: Mapping[str, Any], key: str | None) -> Call[T]:
+    """The call that changes something under an idempotency key: the caller's, or one of its own."""
+    return Call(method, path, as_(kind), body=body, repeatable=True, idempotency_key=key or uuid4().hex)
+
+
+def reporting(call: Call[T]) -> Call[T]:
+    """A call by which usage is reported: it shows the service key too."""
+    return replace(call, access=Access.REPORT)
+
+
+def as_(kind: type[T]) -> Callable[[Answer], T]:
+    """Read an answer as ``kind``; its ``replayed`` may stand in a header."""
+
+    def reads(answer: Answer) -> T:
+        if answer.headers.get("idempotency-replayed") == "true":
+            return read(kind, {**answer.data, "replayed": True})
+        return read(kind, answer.data)
+
+    return reads
+
+
+def as_tuple(kind: type[T]) -> Callable[[Answer], tuple[T, ...]]:
+    """Read an answer that is an array of ``kind``."""
+
+    def reads(answer: Answer) -> tuple[T, ...]:
+        if not isinstance(answer.data, list):
+            raise Misread(f"no array of {kind.__name__}")
+        return tuple(read(kind, each) for each in answer.data)
+
+    return reads
+
+
+def as_page(kind: type[T]) -> Callable[[Answer], Page[T]]:
+    """Read an answer that is an array of ``kind``, with the next page's cursor in a header."""
+
+    def reads(answer: Answer) -> Page[T]:
+        return Page(as_tuple(kind)(answer), answer.headers.get("x-next-cursor"))
+
+    return reads
+
+
+def paged(kind: type[R], items: Callable[[R], tuple[T, ...]]) -> Callable[[Answer], Page[T]]:
+    """Read an answer that is an object of ``kind`` around its items."""
+
+    def reads(answer: Answer) -> Page[T]:
+        found: Any = read(kind, answer.data)
+        totals = getattr(found, "total", None), getattr(found, "total_pages", None)
+        return Page(items(found), found.next_cursor, *totals)
+
+    return reads
+
+
+def path(template: str, *values: str | datetime) -> str:
+    """``template`` with each ``{}`` filled. Raises ValueError for an empty value: it would name another route.
+
+    Encoded twice: gateways take ``%2F`` for what divides paths, and the service decodes what is left.
+    """
+    texts = [sent(value) for value in values]
+    if not all(texts):
+        raise ValueError(f"{template} needs every one of its ids")
+    return template.format(*(quote(quote(text, safe=""), safe="") for text in texts))
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """The fields that are not None, under their names in JSON."""
+    return {camel(name): sent(value) for name, value in fields.items() if value is not None}
+
+
+def sent(value: Any) -> Any:
+    """A value as JSON has it. Raises ValueError for a datetime without a zone: it is no instant."""
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    return format(value, "f") if isinstance(value, Decimal) else value

@@ -1,0 +1,69 @@
+"""Who the client acts for: a token, an API key, or what returns the one that is good now."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """An API key, ``acct_…``; it acts for its owner within its permissions."""
+
+    text: str = field(repr=False)
+
+
+Credential = str | ApiKey
+Token = Credential | Callable[[], Credential] | None
+"""A JWT, an `ApiKey`, or a function that returns one and is called again when the service refuses it."""
+AsyncToken = Credential | Callable[[], Credential | Awaitable[Credential]] | None
+"""As `Token`; the function may be a coroutine function."""
+
+
+def header(credential: Credential | None) -> str | None:
+    """The header ``Authorization`` for a credential."""
+    if credential is None:
+        return None
+    return f"ApiKey {credential.text}" if isinstance(credential, ApiKey) else f"Bearer {credential}"
+
+
+class Authorization:
+    """The header as it is good now, for many threads; its function is called once however many need it."""
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+        self._held = None if callable(token) else header(token)
+        self._lock = threading.Lock()
+        self.renewable = callable(token)
+
+    def get(self, refused: str | None) -> str | None:
+        """The header, and another one than the one that was ``refused`` if there is another."""
+        if not callable(self._token):
+            return self._held
+        with self._lock:
+            if self._held is None or self._held == refused:
+                self._held = header(self._token())
+            return self._held
+
+
+class AsyncAuthorization:
+    """The header as it is good now, for many tasks; its function is called once however many need it."""
+
+    def __init__(self, token: AsyncToken) -> None:
+        self._token = token
+        self._held = None if callable(token) else header(token)
+        self._lock = asyncio.Lock()
+        self.renewable = callable(token)
+
+    async def get(self, refused: str | None) -> str | None:
+        """The header, and another one than the one that was ``refused`` if there is another."""
+        if not callable(self._token):
+            return self._held
+        async with self._lock:
+            if self._held is None or self._held == refused:
+                made = self._token()
+                self._held = header(await made if inspect.isawaitable(made) else made)
+            return self._held

@@ -1,0 +1,263 @@
+"""What the service refuses, and what comes between, as exceptions. Imports nothing of ours.
+
+Catch the narrow one that you can act on, `AccountingError` for all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class AccountingError(Exception):
+    """The service did not do what it was asked.
+
+    ``code`` is stable, ``status`` the HTTP status (None where no answer came), ``details`` what helps to act on it,
+    ``request_id`` what the service's operators find the request by. ``retry_after_seconds`` is what the service asked
+    to wait, if it did.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        code: str = "",
+        status: int | None = None,
+        details: dict[str, Any] | None = None,
+        request_id: str | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message, code, status, details, request_id, retry_after_seconds)
+        self.message = message
+        self.code = code
+        self.status = status
+        self.details = details or {}
+        self.request_id = request_id
+        self.retry_after_seconds = retry_after_seconds
+
+    def __str__(self) -> str:
+        where = f", request {self.request_id}" if self.request_id else ""
+        return f"{self.message} ({self.code}{where})"
+
+
+class InvalidRequest(AccountingError):
+    """400: the request is not of the contract's form."""
+
+    @property
+    def errors(self) -> list[dict[str, str]]:
+        """The fields at fault, each with ``field`` and ``problem``."""
+        return list(self.details.get("errors", []))
+
+
+class Unauthorized(AccountingError):
+    """401: the request does not say, or not truly, who sends it."""
+
+
+class TokenRequired(Unauthorized):
+    """The client has neither a token nor an API key."""
+
+
+class TokenExpired(Unauthorized):
+    """The token ran out."""
+
+
+class TokenInvalid(Unauthorized):
+    """The token is malformed, forged, or lacks a claim."""
+
+
+class TokenTypeInvalid(Unauthorized):
+    """The token is genuine but no access token."""
+
+
+class ApiKeyInvalid(Unauthorized):
+    """The API key, or on an internal route the service key, does not authenticate."""
+
+
+class InsufficientCredits(AccountingError):
+    """402: the wallet does not hold what was asked for; nothing was taken. All numbers are credits but the last."""
+
+    @property
+    def required(self) -> int:
+        """What was needed."""
+        return int(self.details.get("requiredCredits", 0))
+
+    @property
+    def available(self) -> int:
+        """What can be spent now."""
+        return int(self.details.get("availableCredits", 0))
+
+    @property
+    def held(self) -> int:
+        """What sessions hold now."""
+        return int(self.details.get("heldCredits", 0))
+
+    @property
+    def shortfall(self) -> int:
+        """How much is missing."""
+        return int(self.details.get("shortfall", 0))
+
+    @property
+    def affordable_tokens(self) -> int | None:
+        """The largest estimate, in tokens, that a session could be opened with now; None where no session was."""
+        return self.details.get("affordableTokens")
+
+
+class Forbidden(AccountingError):
+    """403: the caller is known and may not do this; or the service key is needed (`RequireServiceKey`)."""
+
+
+class NotFound(AccountingError):
+    """404: what the request names is not there."""
+
+
+class UserNotFound(NotFound):
+    """No user has this id or e-mail address."""
+
+
+class SessionNotActive(NotFound):
+    """There is no such session, or it is resolved already."""
+
+    @property
+    def session_status(self) -> str | None:
+        """``completed`` or ``failed``; None when there is no such session."""
+        return self.details.get("status")
+
+    @property
+    def outcome(self) -> str | None:
+        """``finalized``, ``aborted`` or ``swept``; None when there is no such session."""
+        return self.details.get("outcome")
+
+
+class ApiKeyNotFound(NotFound):
+    """The caller has no API key with this id."""
+
+
+class PriceNotFound(NotFound):
+    """The model has no price rule with this beginning."""
+
+
+class RouteNotFound(NotFound):
+    """No route has this method and path: look at the base URL."""
+
+
+class Conflict(AccountingError):
+    """409: what there is already does not go with the request."""
+
+
+class SessionExists(Conflict):
+    """The session id is taken by a session with other values."""
+
+
+class IdempotencyConflict(Conflict):
+    """The idempotency key was used for another request."""
+
+
+class TooManyAllocations(Conflict):
+    """The wallet has as many live lots as it may have."""
+
+
+class TooManyApiKeys(Conflict):
+    """The caller has as many API keys as a user may have."""
+
+
+class PayloadTooLarge(AccountingError):
+    """413: the body is larger than any request of the contract can be."""
+
+
+class RateLimited(AccountingError):
+    """429: too many requests; this one was not carried out."""
+
+
+class InternalError(AccountingError):
+    """500: a fault of the service."""
+
+
+class Unavailable(AccountingError):
+    """503 and 504: no answer in time. Whether a write was carried out may be unknown."""
+
+
+class Contention(Unavailable):
+    """Too many writers at one wallet; nothing was written."""
+
+
+class GatewayTimeout(Unavailable):
+    """The gateway gave up waiting; the request may have been carried out."""
+
+
+class Unreachable(Unavailable):
+    """The network did not bring an answer; ``status`` is None. The request may have been carried out."""
+
+
+class UnexpectedAnswer(AccountingError):
+    """The answer is not of the contract's form: something else than the service, or a later version of it, spoke."""
+
+
+BY_CODE: dict[str, type[AccountingError]] = {
+    "VALIDATION_ERROR": InvalidRequest,
+    "TOKEN_REQUIRED": TokenRequired,
+    "TOKEN_EXPIRED": TokenExpired,
+    "TOKEN_INVALID": TokenInvalid,
+    "TOKEN_TYPE_INVALID": TokenTypeInvalid,
+    "API_KEY_INVALID": ApiKeyInvalid,
+    "INSUFFICIENT_CREDITS": InsufficientCredits,
+    "FORBIDDEN": Forbidden,
+    "USER_NOT_FOUND": UserNotFound,
+    "SESSION_NOT_ACTIVE": SessionNotActive,
+    "API_KEY_NOT_FOUND": ApiKeyNotFound,
+    "PRICE_NOT_FOUND": PriceNotFound,
+    "ROUTE_NOT_FOUND": RouteNotFound,
+    "SESSION_EXISTS": SessionExists,
+    "IDEMPOTENCY_CONFLICT": IdempotencyConflict,
+    "TOO_MANY_ALLOCATIONS": TooManyAllocations,
+    "TOO_MANY_API_KEYS": TooManyApiKeys,
+    "PAYLOAD_TOO_LARGE": PayloadTooLarge,
+    "RATE_LIMITED": RateLimited,
+    "INTERNAL_ERROR": InternalError,
+    "CONTENTION": Contention,
+    "UNAVAILABLE": Unavailable,
+    "TIMEOUT": GatewayTimeout,
+}
+"""The exception of every code that the service answers."""
+
+BY_STATUS: dict[int, type[AccountingError]] = {
+    400: InvalidRequest,
+    401: Unauthorized,
+    402: InsufficientCredits,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    413: PayloadTooLarge,
+    429: RateLimited,
+    500: InternalError,
+    502: Unavailable,
+    503: Unavailable,
+    504: GatewayTimeout,
+}
+"""The exception of a status whose code is none of these: something between spoke, or a later version."""
+
+
+def error_of(response: httpx.Response) -> AccountingError:
+    """The exception that an answer which is no success stands for."""
+    try:
+        body = response.json()
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        body = None
+    told: dict[str, Any] = body if isinstance(body, dict) else {}
+    code = str(told.get("code") or f"HTTP_{response.status_code}")
+    kind = BY_CODE.get(code) or BY_STATUS.get(response.status_code, UnexpectedAnswer)
+    details = told.get("details")
+    return kind(
+        str(told.get("message") or response.reason_phrase),
+        code,
+        response.status_code,
+        details if isinstance(details, dict) else {},
+        told.get("requestId"),
+        _seconds(response.headers.get("Retry-After")),
+    )
+
+
+def _seconds(text: str | None) -> float | None:
+    """The wait that Retry-After asks for; None without one, and for a date, which the service never sends."""
+    return float(text) if text is not None and text.isascii() and text.isdigit() else None

@@ -1,0 +1,163 @@
+"""One call from its first request to its answer: what to send, and whether to send it again. No input, no output.
+
+The clients do the sending and the waiting, each in its own way, and are told everything else here.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import httpx
+
+from accounting_client.call import Access, Answer, Call
+from accounting_client.errors import (
+    AccountingError,
+    Contention,
+    RateLimited,
+    TokenExpired,
+    TokenInvalid,
+    Unavailable,
+    UnexpectedAnswer,
+    Unreachable,
+    error_of,
+)
+from accounting_client.reading import Misread
+from accounting_client.retries import Retries
+from accounting_client.version import __version__
+
+T = TypeVar("T")
+
+NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+"""What happens before a request can have reached anybody."""
+OUR_FAULT = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects)
+"""What happens again however often it is tried."""
+CONNECTIONS = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
+LEAST_TIMEOUT_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all calls of a client have in common."""
+
+    base_url: str
+    service_key: str | None
+    timeout_seconds: float
+    retries: Retries
+
+
+@dataclass(frozen=True)
+class Done(Generic[T]):
+    """The call's result."""
+
+    value: T
+
+
+@dataclass(frozen=True)
+class Again:
+    """Wait, and send again."""
+
+    pause_seconds: float
+
+
+class Exchange(Generic[T]):
+    """A call under way. Ask for ``request``, send it, tell ``heard`` what came of it, until it is `Done` or raises.
+
+    ``refused`` is the authorization that the service refused and that a new one may replace.
+    """
+
+    def __init__(self, call: Call[T], settings: Settings, *, renewable: bool) -> None:
+        self._call = call
+        self._settings = settings
+        self._renewable = renewable and self.shows_token
+        self._began = time.monotonic()
+        self._attempts = 0
+        self._shown: str | None = None
+        self.refused: str | None = None
+
+    @property
+    def shows_token(self) -> bool:
+        """Whether the call takes a token or an API key."""
+        return self._call.access in (Access.USER, Access.REPORT)
+
+    def request(self, http: httpx.Client | httpx.AsyncClient, authorization: str | None) -> httpx.Request:
+        """The request to send now."""
+        call, settings = self._call, self._settings
+        headers = {"User-Agent": f"accounting-client/{__version__}"}
+        if authorization is not None and self.shows_token:
+            headers["Authorization"] = authorization
+        if settings.service_key is not None and call.access in (Access.REPORT, Access.INTERNAL):
+            headers["X-Internal-Api-Key"] = settings.service_key
+        if call.idempotency_key is not None:
+            headers["Idempotency-Key"] = call.idempotency_key
+        self._attempts += 1
+        self._shown = authorization
+        left = settings.retries.total_seconds - self._elapsed()
+        timeout = max(LEAST_TIMEOUT_SECONDS, min(settings.timeout_seconds, left))
+        return http.build_request(
+            call.method,
+            settings.base_url + call.path,
+            params=call.query or None,
+            json=call.body,
+            headers=headers,
+            timeout=timeout,
+        )
+
+    def heard(self, outcome: httpx.Response | httpx.RequestError) -> Done[T] | Again:
+        """Judge what came of the request. Raises AccountingError when it is no success and not to be sent again."""
+        if isinstance(outcome, httpx.Response) and (outcome.is_success or self._told(outcome)):
+            return Done(self._read(outcome))
+        error = error_of(outcome) if isinstance(outcome, httpx.Response) else _unreachable(outcome)
+        if isinstance(error, TokenExpired | TokenInvalid) and self._renewable:
+            self._renewable, self.refused = False, self._shown
+            self._attempts -= 1
+            return Again(0)
+        if not self._may_be_repeated(error, outcome):
+            raise error
+        asked = error.retry_after_seconds or 0
+        pause = self._settings.retries.pause(self._attempts, self._elapsed(), asked, random.random())
+        if pause is None:
+            raise error
+        return Again(pause)
+
+    def _may_be_repeated(self, error: AccountingError, outcome: httpx.Response | httpx.RequestError) -> bool:
+        """Whether a repeat may succeed, and can't do the same thing twice."""
+        if not isinstance(error, RateLimited | Unavailable) or isinstance(outcome, OUR_FAULT):
+            return False
+        nothing_done = isinstance(error, RateLimited | Contention) or isinstance(outcome, NEVER_SENT)
+        return nothing_done or self._call.repeatable
+
+    def _told(self, response: httpx.Response) -> bool:
+        return self._call.told_by is not None and self._call.told_by in _object_in(response)
+
+    def _read(self, response: httpx.Response) -> T:
+        try:
+            return self._call.read(Answer(response.json(), response.headers))
+        except (Misread, json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+            problem = f"The answer can't be read: {error}"
+            raise UnexpectedAnswer(problem, "UNEXPECTED_ANSWER", response.status_code) from error
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._began
+
+
+def _unreachable(cause: httpx.RequestError) -> Unreachable:
+    error = Unreachable(f"{type(cause).__name__}: {cause}", "UNREACHABLE")
+    error.__cause__ = cause
+    return error
+
+
+def _object_in(response: httpx.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def failed(error: AccountingError) -> bool:
+    """Whether it says nothing of the request itself, so that the same may well succeed later."""
+    return isinstance(error, RateLimited | Unavailable) or (error.status or 0) >= 500

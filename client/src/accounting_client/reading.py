@@ -1,0 +1,79 @@
+"""Reads an answer's JSON into frozen dataclasses. Fields that are not known are passed over."""
+
+from __future__ import annotations
+
+import types
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import datetime
+from decimal import Decimal
+from functools import cache
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+
+class Misread(ValueError):
+    """The JSON is not of the form that the dataclass tells."""
+
+
+def camel(name: str) -> str:
+    """``total_credits`` as JSON has it: ``totalCredits``."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def read(kind: type[T], value: object) -> T:
+    """``value``, from JSON, as ``kind``. Raises Misread."""
+    result: T = _as(kind, value, kind.__name__)
+    return result
+
+
+def _as(kind: Any, value: object, where: str) -> Any:
+    if is_dataclass(kind):
+        return _dataclass(kind, value, where)
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        (of,) = (each for each in arguments if each is not type(None))
+        return None if value is None else _as(of, value, where)
+    if origin is tuple:
+        items = _expected(list, value, where)
+        return tuple(_as(arguments[0], item, f"{where}[{number}]") for number, item in enumerate(items))
+    if origin is dict:
+        pairs = _expected(dict, value, where)
+        return {name: _as(arguments[1], item, f"{where}.{name}") for name, item in pairs.items()}
+    return _plain(kind, value, where)
+
+
+def _dataclass(kind: Any, value: object, where: str) -> Any:
+    told = _expected(dict, value, where)
+    values = {}
+    for name, (json_name, of, optional) in _fields(kind).items():
+        if json_name in told:
+            values[name] = _as(of, told[json_name], f"{where}.{json_name}")
+        elif not optional:
+            raise Misread(f"{where}.{json_name} is missing")
+    return kind(**values)
+
+
+@cache
+def _fields(kind: Any) -> dict[str, tuple[str, Any, bool]]:
+    """Of every field: its name in JSON, its type, and whether it may be left out."""
+    hints = get_type_hints(kind)
+    return {each.name: (camel(each.name), hints[each.name], each.default is not MISSING) for each in fields(kind)}
+
+
+def _plain(kind: Any, value: object, where: str) -> Any:
+    if kind is datetime:
+        try:
+            return datetime.fromisoformat(_expected(str, value, where))
+        except ValueError as error:
+            raise Misread(f"{where} is no timestamp") from error
+    if kind is Decimal:  # shortest digits: a price of four decimals is exactly what was written
+        return Decimal(str(_expected((int, float), value, where)))
+    return value if kind in (Any, object) else _expected(kind, value, where)
+
+
+def _expected(kind: Any, value: object, where: str) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise Misread(f"{where} is {type(value).__name__}")
+    return value

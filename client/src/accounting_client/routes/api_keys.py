@@ -1,0 +1,124 @@
+"""API keys: a user's own, for machines that act for them within a key's permissions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from accounting_client.call import Access, Call, as_, as_tuple, command, given, path
+
+
+@dataclass(frozen=True)
+class CreatedApiKey:
+    """A new key. ``key`` is its secret, shown this once: None when the request was a repeat."""
+
+    id: str
+    name: str
+    permissions: tuple[str, ...]
+    expires_at: datetime | None
+    message: str
+    key: str | None = None
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class ApiKeyInfo:
+    """A key, without its secret."""
+
+    id: str
+    name: str
+    permissions: tuple[str, ...]
+    created_at: datetime
+    is_active: bool
+    expires_at: datetime | None = None
+    last_used: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ChangedApiKey:
+    """A key as it is after a change."""
+
+    id: str
+    name: str
+    permissions: tuple[str, ...]
+    is_active: bool
+    message: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """That it is done."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class ApiKeyValidity:
+    """Whose key it is and what it may do; of a refused one why: ``NOT_FOUND``, ``DISABLED`` or ``EXPIRED``."""
+
+    valid: bool
+    user_id: str | None = None
+    permissions: tuple[str, ...] = ()
+    code: str | None = None
+    message: str | None = None
+
+
+def create_api_key(
+    name: str,
+    *,
+    permissions: Sequence[str] | None = None,
+    expiry_days: int | None = None,
+    idempotency_key: str | None = None,
+) -> Call[CreatedApiKey]:
+    """Make a key of the caller's; without ``expiry_days`` it does not expire.
+
+    Should its answer get lost, the repeat finds the key made and can't show the secret again: ``key`` is None. Delete
+    that key then, and make another. Raises TooManyApiKeys, IdempotencyConflict.
+    """
+    body = given(name=name, permissions=_array(permissions), expiry_days=expiry_days)
+    return command("POST", "/api/api-keys", CreatedApiKey, body, idempotency_key)
+
+
+def api_keys() -> Call[tuple[ApiKeyInfo, ...]]:
+    """The caller's keys, newest first."""
+    return Call("GET", "/api/api-keys", as_tuple(ApiKeyInfo), repeatable=True)
+
+
+def change_api_key(
+    key_id: str,
+    *,
+    name: str | None = None,
+    permissions: Sequence[str] | None = None,
+    is_active: bool | None = None,
+) -> Call[ChangedApiKey]:
+    """Change a key's name or permissions, or switch it off and on. Raises ApiKeyNotFound."""
+    body = given(name=name, permissions=_array(permissions), is_active=is_active)
+    return Call("PUT", path("/api/api-keys/{}", key_id), as_(ChangedApiKey), body=body)
+
+
+def revoke_api_key(key_id: str) -> Call[Done]:
+    """End a key for good; it stays in the list. Raises ApiKeyNotFound."""
+    return Call("POST", path("/api/api-keys/{}/revoke", key_id), as_(Done))
+
+
+def delete_api_key(key_id: str) -> Call[Done]:
+    """Delete a key. Raises ApiKeyNotFound."""
+    return Call("DELETE", path("/api/api-keys/{}", key_id), as_(Done))
+
+
+def validate_api_key(key: str) -> Call[ApiKeyValidity]:
+    """Whose key this is; that it is refused is an answer too. Internal: it takes the service key, and no token."""
+    return Call(
+        "POST",
+        "/api/api-keys/validate",
+        as_(ApiKeyValidity),
+        body=given(key=key),
+        access=Access.INTERNAL,
+        repeatable=True,
+        told_by="valid",
+    )
+
+
+def _array(permissions: Sequence[str] | None) -> list[str] | None:
+    return None if permissions is None else list(permissions)

@@ -1,0 +1,221 @@
+"""Credits: balances, costs, grants, and the commands with which supervisors move credits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from accounting_client.call import Call, Listing, Page, as_, command, get, given, paged, path
+
+
+@dataclass(frozen=True)
+class Lot:
+    """Credits of one grant that can be spent until they expire."""
+
+    id: str
+    credits: int
+    expires_at: datetime
+    allocated_at: datetime
+
+
+@dataclass(frozen=True)
+class Balance:
+    """What a user can spend now, in credits, and from which lots, soonest expiry first."""
+
+    user_id: str
+    total_credits: int
+    held_credits: int
+    debt: int
+    active_allocations: tuple[Lot, ...]
+
+
+@dataclass(frozen=True)
+class Sufficiency:
+    """Whether ``credits``, what can be spent now, cover ``required_credits``."""
+
+    sufficient: bool
+    credits: int
+    required_credits: int
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What ``tokens`` of a model cost now, in credits, rounded up once; the price is exact."""
+
+    model_id: str
+    tokens: int
+    credits: int
+    price_per_thousand_tokens: Decimal
+
+
+@dataclass(frozen=True)
+class Granted:
+    """A grant as it was made; ``remaining_credits`` is what a repaid debt left of it."""
+
+    id: str
+    user_id: str
+    credits: int
+    remaining_credits: int
+    total_credits: int
+    debt: int
+    expires_at: datetime
+    message: str
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class CreditsSet:
+    """What a user can spend after it was set, and could before."""
+
+    user_id: str
+    total_credits: int
+    previous_credits: int
+    debt: int
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class CreditsRemoved:
+    """What was taken away, and what is left."""
+
+    user_id: str
+    removed_credits: int
+    total_credits: int
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class CreditsAdjusted:
+    """What was adjusted, and what there is now."""
+
+    user_id: str
+    adjustment: int
+    total_credits: int
+    debt: int
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """A grant as it was made, and what is left of it to spend."""
+
+    id: str
+    total_credits: int
+    remaining_credits: int
+    allocated_by: str
+    allocated_at: datetime
+    expires_at: datetime
+    notes: str
+
+
+@dataclass(frozen=True)
+class _Allocations:
+    total: int
+    total_pages: int
+    allocations: tuple[Allocation, ...]
+    next_cursor: str | None = None
+
+
+def balance(user_id: str | None = None) -> Call[Balance]:
+    """What the caller, or as a supervisor another user, can spend now. An e-mail address works as an id.
+
+    Raises UserNotFound.
+    """
+    if user_id is None:
+        return get("/api/credits/balance", Balance)
+    return get(path("/api/credits/balance/{}", user_id), Balance)
+
+
+def check(required_credits: int) -> Call[Sufficiency]:
+    """Whether the caller's balance covers this many credits. It holds nothing."""
+    body = given(required_credits=required_credits)
+    return Call("POST", "/api/credits/check", as_(Sufficiency), body=body, repeatable=True)
+
+
+def calculate(model_id: str, tokens: int) -> Call[Cost]:
+    """What this many tokens of a model cost now."""
+    body = given(model_id=model_id, tokens=tokens)
+    return Call("POST", "/api/credits/calculate", as_(Cost), body=body, repeatable=True)
+
+
+def allocate(
+    user_id: str,
+    credits: int,
+    *,
+    expiry_days: int | None = None,
+    notes: str | None = None,
+    idempotency_key: str | None = None,
+) -> Call[Granted]:
+    """As a supervisor, grant a user credits, for 30 days unless ``expiry_days`` says otherwise.
+
+    The same ``idempotency_key`` again grants nothing more; without one, each call makes its own.
+    Raises UserNotFound, TooManyAllocations, IdempotencyConflict.
+    """
+    body = given(user_id=user_id, credits=credits, expiry_days=expiry_days, notes=notes)
+    return command("POST", "/api/credits/allocate", Granted, body, idempotency_key)
+
+
+def set_credits(
+    user_id: str,
+    credits: int,
+    *,
+    expiry_days: int | None = None,
+    notes: str | None = None,
+    idempotency_key: str | None = None,
+) -> Call[CreditsSet]:
+    """As a supervisor, make what a user can spend exactly this, and their debt 0.
+
+    Raises UserNotFound, TooManyAllocations, IdempotencyConflict.
+    """
+    body = given(user_id=user_id, credits=credits, expiry_days=expiry_days, notes=notes)
+    return command("POST", "/api/credits/set", CreditsSet, body, idempotency_key)
+
+
+def remove(
+    user_id: str, credits: int, *, notes: str | None = None, idempotency_key: str | None = None
+) -> Call[CreditsRemoved]:
+    """As a supervisor, take credits away from a user.
+
+    Raises InsufficientCredits (nothing is taken), UserNotFound, IdempotencyConflict.
+    """
+    body = given(user_id=user_id, credits=credits, notes=notes)
+    return command("DELETE", "/api/credits/remove", CreditsRemoved, body, idempotency_key)
+
+
+def adjust(
+    user_id: str,
+    adjustment: int,
+    *,
+    expiry_days: int | None = None,
+    notes: str | None = None,
+    idempotency_key: str | None = None,
+) -> Call[CreditsAdjusted]:
+    """As a supervisor, grant a user credits (positive) or take them away (negative).
+
+    Raises InsufficientCredits (nothing is taken), UserNotFound, TooManyAllocations, IdempotencyConflict.
+    """
+    body = given(user_id=user_id, adjustment=adjustment, expiry_days=expiry_days, notes=notes)
+    return command("PUT", "/api/credits/adjust", CreditsAdjusted, body, idempotency_key)
+
+
+def allocations_page(
+    user_id: str | None = None, *, page: int | None = None, limit: int | None = None, cursor: str | None = None
+) -> Call[Page[Allocation]]:
+    """A page of the grants of the caller or, as an administrator, of another user, newest first.
+
+    ``limit`` is 1 to 100, by default 20; ``page`` counts from 1, and ``cursor`` is a page's ``next_cursor``.
+    Raises UserNotFound.
+    """
+    where = "/api/credits/allocations" if user_id is None else path("/api/credits/allocations/{}", user_id)
+    reads = paged(_Allocations, lambda found: found.allocations)
+    return Call("GET", where, reads, query=given(page=page, limit=limit, cursor=cursor), repeatable=True)
+
+
+def allocations(user_id: str | None = None, *, page_size: int = 100) -> Listing[Allocation]:
+    """All grants of the caller or, as an administrator, of another user, newest first.
+
+    Raises UserNotFound.
+    """
+    return lambda cursor: allocations_page(user_id, limit=page_size, cursor=cursor)

@@ -1,0 +1,123 @@
+"""The ledger: every change of a user's credits, and the proof of what it comes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from accounting_client.call import Call, Listing, Page, get, given, paged, path
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A change. ``credits`` changes what can be spent, ``charged`` left the user for good.
+
+    ``hash`` is over the entry and its predecessor's hash.
+    """
+
+    seq: int
+    kind: str
+    credits: int
+    charged: int
+    available_after: int
+    held_after: int
+    debt_after: int
+    at: datetime
+    actor: str
+    reason: str
+    hash: str
+    session_id: str | None = None
+    allocation_id: str | None = None
+    usage_id: str | None = None
+
+
+@dataclass(frozen=True)
+class _Ledger:
+    entries: tuple[Entry, ...]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class Sums:
+    """A wallet's numbers, in credits. ``granted = available + held + charged + removed + expired - debt``."""
+
+    available: int
+    held: int
+    debt: int
+    granted: int
+    charged: int
+    removed: int
+    expired: int
+
+
+@dataclass(frozen=True)
+class KindSums:
+    """How many entries of one kind there are, and their sums in credits."""
+
+    entries: int
+    credits: int
+    charged: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that can't be if every change was made by the service, at ledger entry ``seq``."""
+
+    problem: str
+    seq: int
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The proof of a user's credits. ``drift`` is by how many credits a number of the wallet is off, 0 when intact."""
+
+    user_id: str
+    intact: bool
+    drift: int
+    findings: tuple[Finding, ...]
+    first_seq: int
+    last_seq: int
+    head: str
+    by_kind: dict[str, KindSums]
+    ledger: Sums
+    wallet: Sums
+
+
+def ledger_page(
+    user_id: str | None = None,
+    *,
+    limit: int | None = None,
+    cursor: str | None = None,
+    start_date: datetime | date | str | None = None,
+    end_date: datetime | date | str | None = None,
+) -> Call[Page[Entry]]:
+    """A page of the ledger of the caller or, as a supervisor, of another user, newest first.
+
+    ``limit`` is 1 to 100, by default 20; ``cursor`` is a page's ``next_cursor``. Dates are UTC, a bare ``end_date``
+    includes its day. Raises UserNotFound.
+    """
+    where = "/api/credits/ledger" if user_id is None else path("/api/credits/ledger/{}", user_id)
+    query = given(limit=limit, cursor=cursor, start_date=start_date, end_date=end_date)
+    return Call("GET", where, paged(_Ledger, lambda found: found.entries), query=query, repeatable=True)
+
+
+def ledger(
+    user_id: str | None = None,
+    *,
+    start_date: datetime | date | str | None = None,
+    end_date: datetime | date | str | None = None,
+    page_size: int = 100,
+) -> Listing[Entry]:
+    """The whole ledger, or the part between two dates, newest first; of another user as a supervisor.
+
+    Raises UserNotFound.
+    """
+    return lambda cursor: ledger_page(user_id, limit=page_size, cursor=cursor, start_date=start_date, end_date=end_date)
+
+
+def audit(user_id: str) -> Call[Audit]:
+    """As an administrator, the proof of a user's credits: the ledger added up again, beside the wallet.
+
+    Raises UserNotFound.
+    """
+    return get(path("/api/credits/audit/{}", user_id), Audit)

@@ -1,0 +1,172 @@
+"""Streaming sessions: hold before the stream, settle what was used. `sessionId` is the key of all of its calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from accounting_client.call import Call, Listing, Page, as_, as_page, as_tuple, given, path, reporting
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Initialized:
+    """What is held for a session, in credits: the estimate and a fifth more."""
+
+    session_id: str
+    allocated_credits: int
+    estimated_credits: int
+    expires_at: datetime
+    message: str
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """The session as a heartbeat left it; ``expires_at`` is when it is swept without a further one."""
+
+    session_id: str
+    tokens_generated: int
+    allocated_credits: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Finalized:
+    """What a session came to, in credits. ``overrun`` exceeded the hold; ``debt`` of it the wallet could not cover."""
+
+    session_id: str
+    status: str
+    estimated_credits: int
+    actual_credits: int
+    refund: int
+    overrun: int
+    debt: int
+    replayed: bool = False
+
+    @property
+    def charged_credits(self) -> int:
+        """What the session cost."""
+        return self.actual_credits
+
+
+@dataclass(frozen=True)
+class Aborted:
+    """What an aborted session came to, in credits; as `Finalized`."""
+
+    session_id: str
+    status: str
+    partial_credits: int
+    refund: int
+    overrun: int
+    debt: int
+    replayed: bool = False
+
+    @property
+    def charged_credits(self) -> int:
+        """What the session cost."""
+        return self.partial_credits
+
+
+@dataclass(frozen=True)
+class Session:
+    """A session as lists show it. ``used_credits`` of an active one is what its last heartbeat's tokens cost.
+
+    ``status`` is ``active``, ``completed`` or ``failed``; ``outcome`` is ``finalized``, ``aborted`` or ``swept``.
+    """
+
+    session_id: str
+    user_id: str
+    model_id: str
+    estimated_credits: int
+    allocated_credits: int
+    used_credits: int
+    tokens_generated: int
+    status: str
+    started_at: datetime
+    last_seen_at: datetime
+    outcome: str | None = None
+    completed_at: datetime | None = None
+
+
+def initialize(session_id: str, model_id: str, estimated_tokens: int) -> Call[Initialized]:
+    """Hold what the estimated tokens cost, and a fifth more, for a new session under an id of the caller's making.
+
+    The same again answers as the first time did. Raises InsufficientCredits with ``affordable_tokens``, and
+    SessionExists when the id has other values.
+    """
+    body = given(session_id=session_id, model_id=model_id, estimated_tokens=estimated_tokens)
+    return _report("initialize", Initialized, body)
+
+
+def heartbeat(session_id: str, tokens_generated: int) -> Call[Heartbeat]:
+    """Say how many tokens the stream has so far; the hold is raised when they no longer fit it.
+
+    Raises SessionNotActive, and InsufficientCredits when the hold can't be raised: stop the stream then.
+    """
+    return _report("heartbeat", Heartbeat, given(session_id=session_id, tokens_generated=tokens_generated))
+
+
+def finalize(session_id: str, actual_tokens: int, *, success: bool = True) -> Call[Finalized]:
+    """Charge the tokens really used, and give the rest of the hold back.
+
+    The same again answers as the first time did. Raises SessionNotActive when there is no such session, or it was
+    resolved otherwise.
+    """
+    body = given(session_id=session_id, actual_tokens=actual_tokens, success=success)
+    return _report("finalize", Finalized, body)
+
+
+def abort(session_id: str, tokens_generated: int | None = None) -> Call[Aborted]:
+    """Charge the tokens generated, by default what the last heartbeat said, and give the rest of the hold back.
+
+    Raises as ``finalize`` does.
+    """
+    return _report("abort", Aborted, given(session_id=session_id, tokens_generated=tokens_generated))
+
+
+def active_sessions(user_id: str | None = None) -> Call[tuple[Session, ...]]:
+    """The active sessions of the caller or, as a supervisor, of another user, newest first.
+
+    Raises UserNotFound.
+    """
+    where = "/api/streaming-sessions/active"
+    where = where if user_id is None else path(where + "/{}", user_id)
+    return Call("GET", where, as_tuple(Session), repeatable=True)
+
+
+def all_active_sessions_page(*, limit: int | None = None, cursor: str | None = None) -> Call[Page[Session]]:
+    """As an administrator, a page of everybody's active sessions, newest first; ``limit`` is 1 to 100."""
+    query = given(limit=limit, cursor=cursor)
+    return Call("GET", "/api/streaming-sessions/active/all", as_page(Session), query=query, repeatable=True)
+
+
+def all_active_sessions(*, page_size: int = 100) -> Listing[Session]:
+    """As an administrator, everybody's active sessions, newest first."""
+    return lambda cursor: all_active_sessions_page(limit=page_size, cursor=cursor)
+
+
+def recent_sessions_page(
+    user_id: str | None = None, *, limit: int | None = None, cursor: str | None = None
+) -> Call[Page[Session]]:
+    """As a supervisor, a page of the sessions of everybody or of one user, active and ended, newest first.
+
+    ``limit`` is 1 to 100, by default 20. Raises UserNotFound.
+    """
+    where = "/api/streaming-sessions/recent"
+    where = where if user_id is None else path(where + "/{}", user_id)
+    return Call("GET", where, as_page(Session), query=given(limit=limit, cursor=cursor), repeatable=True)
+
+
+def recent_sessions(user_id: str | None = None, *, page_size: int = 100) -> Listing[Session]:
+    """As a supervisor, the sessions of everybody or of one user, active and ended, newest first.
+
+    Raises UserNotFound.
+    """
+    return lambda cursor: recent_sessions_page(user_id, limit=page_size, cursor=cursor)
+
+
+def _report(step: str, kind: type[T], body: dict[str, object]) -> Call[T]:
+    return reporting(Call("POST", f"/api/streaming-sessions/{step}", as_(kind), body=body, repeatable=True))

@@ -1,0 +1,74 @@
+"""Users: as their tokens describe them, and as the platform's own sign-up announces them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from accounting_client.call import Access, Call, Listing, Page, as_, get, given, paged, path
+
+Role = Literal["user", "supervisor", "admin"]
+
+
+@dataclass(frozen=True)
+class User:
+    """A user."""
+
+    user_id: str
+    email: str
+    username: str
+    role: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class SyncedUser:
+    """A user as they are known now, and whether they are new."""
+
+    user_id: str
+    email: str
+    username: str
+    role: str
+    created: bool
+
+
+@dataclass(frozen=True)
+class _Users:
+    total: int
+    total_pages: int
+    users: tuple[User, ...]
+    next_cursor: str | None = None
+
+
+def me() -> Call[User]:
+    """The caller."""
+    return get("/api/users/me", User)
+
+
+def user(user_id: str) -> Call[User]:
+    """A user by id or e-mail address: oneself or, as an administrator, anybody. Raises UserNotFound."""
+    return get(path("/api/users/{}", user_id), User)
+
+
+def users_page(
+    *, page: int | None = None, limit: int | None = None, role: Role | None = None, cursor: str | None = None
+) -> Call[Page[User]]:
+    """As an administrator, a page of the users of all roles or one, newest first.
+
+    ``limit`` is 1 to 100, by default 20; ``page`` counts from 1, and ``cursor`` is a page's ``next_cursor``.
+    """
+    query = given(page=page, limit=limit, role=role, cursor=cursor)
+    return Call("GET", "/api/users", paged(_Users, lambda found: found.users), query=query, repeatable=True)
+
+
+def users(*, role: Role | None = None, page_size: int = 100) -> Listing[User]:
+    """As an administrator, all users of all roles or one, newest first."""
+    return lambda cursor: users_page(limit=page_size, role=role, cursor=cursor)
+
+
+def sync_user(user_id: str, email: str, username: str, role: Role = "user") -> Call[SyncedUser]:
+    """Make a user known, or bring them up to date. Internal: it takes the service key, and no token."""
+    body = given(user_id=user_id, email=email, username=username, role=role)
+    return Call("POST", "/api/users/sync", as_(SyncedUser), body=body, access=Access.INTERNAL)

@@ -1,0 +1,120 @@
+"""What the sync and the async streaming session have in common: the count, the calls, and what is said in the log."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Protocol
+from uuid import uuid4
+
+from accounting_client.call import Call
+from accounting_client.errors import AccountingError, SessionNotActive
+from accounting_client.meter import Meter
+from accounting_client.retries import Retries
+from accounting_client.routes import sessions
+from accounting_client.routes.sessions import Aborted, Finalized, Heartbeat, Initialized
+
+logger = logging.getLogger("accounting_client")
+
+GAP = 10
+"""The shortest time between two heartbeats is this part of the usual one."""
+
+
+class _Wake(Protocol):
+    def set(self) -> None: ...
+
+
+class Stream:
+    """A stream and the session that accounts it.
+
+    ``result`` is what it came to once it is settled; it stays None when settling failed for good, which the log says:
+    the sweeper ends the session then, for the tokens of its last heartbeat.
+    """
+
+    def __init__(
+        self,
+        wake: _Wake,
+        model_id: str,
+        estimated_tokens: int,
+        *,
+        session_id: str | None,
+        heartbeat_seconds: float,
+        settle_seconds: float,
+        retries: Retries,
+    ) -> None:
+        self.session_id = session_id or str(uuid4())
+        self.model_id = model_id
+        self.estimated_tokens = estimated_tokens
+        self.opened: Initialized | None = None
+        self.result: Finalized | Aborted | None = None
+        self._wake = wake
+        self._meter: Meter | None = None
+        self._heartbeat_seconds = heartbeat_seconds
+        self._gap_seconds = heartbeat_seconds / GAP
+        self._settle_seconds = settle_seconds
+        self._beat_retries = replace(retries, total_seconds=min(retries.total_seconds, heartbeat_seconds))
+        # As often as there is time for: what is not settled is held for an hour.
+        self._settle_retries = replace(retries, attempts=1000, total_seconds=settle_seconds)
+
+    @property
+    def tokens(self) -> int:
+        """The tokens counted so far."""
+        return self._meter.tokens if self._meter else 0
+
+    def add_tokens(self, tokens: int) -> None:
+        """Count tokens that were generated; never waits.
+
+        Raises what a heartbeat was refused with, after it counted them: `InsufficientCredits` when the hold could not
+        be raised. Stop the stream then. Raises ValueError for a number that no stream has.
+        """
+        self.set_tokens(self.tokens + tokens)
+
+    def set_tokens(self, tokens: int) -> None:
+        """Say how many tokens there are in all, as when the model reports it at its end. Otherwise as `add_tokens`."""
+        meter = self._running()
+        meter.count(tokens)
+        if meter.outgrown:
+            self._wake.set()
+        meter.require_no_refusal()
+
+    def _running(self) -> Meter:
+        """The meter. Raises RuntimeError outside of the block: nobody would settle the tokens."""
+        if self._meter is None or self._settled():
+            raise RuntimeError(f"session {self.session_id} is not open")
+        return self._meter
+
+    def _settled(self) -> bool:
+        raise NotImplementedError
+
+    def _initialize_call(self) -> Call[Initialized]:
+        return sessions.initialize(self.session_id, self.model_id, self.estimated_tokens)
+
+    def _heartbeat_call(self) -> Call[Heartbeat]:
+        return sessions.heartbeat(self.session_id, self.tokens)
+
+    def _finalize_call(self, success: bool) -> Call[Finalized]:
+        return sessions.finalize(self.session_id, self.tokens, success=success)
+
+    def _abort_call(self) -> Call[Aborted]:
+        return sessions.abort(self.session_id, self.tokens)
+
+    def _opened(self, opened: Initialized) -> None:
+        self.opened = opened
+        self._meter = Meter(self.estimated_tokens, opened)
+
+    def _missed(self, error: Exception) -> bool:
+        """Say that a heartbeat failed. Return whether another one is of no use."""
+        logger.warning("heartbeat of session %s failed: %s", self.session_id, error)
+        return isinstance(error, AccountingError) and self._meter is not None and self._meter.missed(error)
+
+    def _unsettled(self, error: BaseException) -> None:
+        """Say that the session could not be settled."""
+        if self._meter is None and isinstance(error, SessionNotActive):
+            return  # it was never opened, which was only not certain
+        logger.error(
+            "session %s could not be settled with %d tokens, the sweeper will end it: %s %s",
+            self.session_id,
+            self.tokens,
+            type(error).__name__,
+            error,
+        )

@@ -1,0 +1,50 @@
+"""Either client on a transport that a test plays the service with."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
+
+import httpx
+import pytest
+
+from accounting_client import AccountingClient, AsyncAccountingClient, Retries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BASE_URL = "https://accounting.example.com/v1"
+QUICK = Retries(first_seconds=0.001, longest_seconds=0.001)
+
+type Service = Callable[[httpx.Request], httpx.Response]
+
+
+class Ask(Protocol):
+    """Has a client of ``service`` do something, and returns what comes of it; a list's items as a list."""
+
+    def __call__(self, service: Service, act: Callable[[Any], Any], token: Any = "jwt", **options: Any) -> Any: ...
+
+
+@pytest.fixture(params=["sync", "async"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    """Return what asks with the one client, then with the other."""
+
+    def sync(service: Service, act: Callable[[Any], Any], token: Any = "jwt", **options: Any) -> Any:
+        options = {"retries": QUICK, **options}
+        with httpx.Client(transport=httpx.MockTransport(service)) as http:
+            result = act(AccountingClient(BASE_URL, token, http=http, **options))
+            return list(result) if hasattr(result, "__next__") else result
+
+    async def awaited(service: Service, act: Callable[[Any], Any], token: Any = "jwt", **options: Any) -> Any:
+        options = {"retries": QUICK, **options}
+        async with (
+            httpx.AsyncClient(transport=httpx.MockTransport(service)) as http,
+            AsyncAccountingClient(BASE_URL, token, http=http, **options) as client,
+        ):
+            result = act(client)
+            return [item async for item in result] if hasattr(result, "__anext__") else await result
+
+    def asynchronous(service: Service, act: Callable[[Any], Any], token: Any = "jwt", **options: Any) -> Any:
+        return asyncio.run(awaited(service, act, token, **options))
+
+    return sync if request.param == "sync" else asynchronous

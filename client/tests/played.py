@@ -1,0 +1,68 @@
+"""A service that a test plays: it answers as it is told and remembers what it was asked."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+type Said = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
+
+BALANCE = {"userId": "u", "totalCredits": 7, "heldCredits": 2, "debt": 0, "activeAllocations": []}
+GRANTED = {
+    "id": "a",
+    "userId": "u",
+    "credits": 5,
+    "remainingCredits": 5,
+    "totalCredits": 12,
+    "debt": 0,
+    "expiresAt": "2026-12-21T08:30:00.000Z",
+    "message": "Allocated 5 credits",
+}
+
+
+class Played:
+    """Says ``said`` in turn, the last of it for ever."""
+
+    def __init__(self, *said: Said) -> None:
+        self.requests: list[httpx.Request] = []
+        self._said = list(said)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        self.requests.append(request)
+        said = self._said.pop(0) if len(self._said) > 1 else self._said[0]
+        if isinstance(said, Exception):
+            raise said
+        if isinstance(said, httpx.Response):  # anew, for a response can be read once
+            return httpx.Response(said.status_code, content=said.content, headers=said.headers)
+        return said(request)
+
+    @property
+    def asked(self) -> list[tuple[str, str]]:
+        """Method and last part of the path of every request."""
+        return [(request.method, request.url.path.rpartition("/")[2]) for request in self.requests]
+
+    def headers(self, name: str) -> list[str | None]:
+        """A header of every request."""
+        return [request.headers.get(name) for request in self.requests]
+
+    @property
+    def bodies(self) -> list[Any]:
+        """The JSON of every request."""
+        return [json.loads(request.content) for request in self.requests]
+
+
+def ok(body: Any) -> httpx.Response:
+    """A success."""
+    return httpx.Response(200, json=body)
+
+
+def refusal(status: int, code: str, retry_after: str | None = None, /, **details: Any) -> httpx.Response:
+    """A refusal in the service's one shape."""
+    body = {"message": f"It is {code}", "code": code, "details": details, "requestId": "r-1"}
+    return httpx.Response(status, json=body, headers={} if retry_after is None else {"Retry-After": retry_after})

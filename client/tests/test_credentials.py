@@ -1,0 +1,181 @@
+"""What the client shows the service, and when it gets itself a new token."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from accounting_client import (
+    AccountingClient,
+    ApiKey,
+    ApiKeyInvalid,
+    AsyncAccountingClient,
+    TokenExpired,
+    Unauthorized,
+)
+from client.tests.conftest import BASE_URL
+from client.tests.played import BALANCE, GRANTED, Played, ok, refusal
+
+if TYPE_CHECKING:
+    from client.tests.conftest import Ask
+
+SYNCED = {"userId": "u", "email": "u@example.com", "username": "u", "role": "user", "created": True}
+HEARD = {"sessionId": "s", "tokensGenerated": 5, "allocatedCredits": 1, "expiresAt": "2026-12-21T08:30:00.000Z"}
+
+
+class Tokens:
+    """Returns t1, t2, … and knows how many it was asked for."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def __call__(self) -> str:
+        self.made += 1
+        return f"t{self.made}"
+
+
+def only(good: str) -> Any:
+    """The service that takes one token and finds any other expired."""
+
+    def service(request: httpx.Request) -> httpx.Response:
+        taken = request.headers["authorization"] == f"Bearer {good}"
+        return ok(BALANCE) if taken else refusal(401, "TOKEN_EXPIRED")
+
+    return service
+
+
+@pytest.mark.parametrize(
+    ("token", "header"), [("jwt", "Bearer jwt"), (ApiKey("acct_1"), "ApiKey acct_1"), (None, None)]
+)
+def test_it_shows_who_it_acts_for(ask: Ask, token: Any, header: str | None) -> None:
+    service = Played(ok(BALANCE))
+
+    ask(service, lambda client: client.balance(), token=token)
+
+    assert service.headers("authorization") == [header]
+
+
+def test_an_api_key_is_not_printed() -> None:
+    assert "acct_1" not in repr(ApiKey("acct_1"))
+
+
+@pytest.mark.parametrize("code", ["TOKEN_EXPIRED", "TOKEN_INVALID"])
+def test_a_refused_token_is_replaced_once_and_kept(ask: Ask, code: str) -> None:
+    service, tokens = Played(refusal(401, code), ok(GRANTED), ok(GRANTED)), Tokens()
+
+    ask(service, lambda client: client.allocate("u", 5), token=tokens)
+    ask(service, lambda client: client.allocate("u", 5), token=tokens)
+
+    assert service.headers("authorization") == ["Bearer t1", "Bearer t2", "Bearer t3"]
+    assert service.headers("idempotency-key")[0] == service.headers("idempotency-key")[1]
+
+
+def test_a_token_that_is_refused_again_is_an_error(ask: Ask) -> None:
+    service, tokens = Played(refusal(401, "TOKEN_EXPIRED")), Tokens()
+
+    with pytest.raises(TokenExpired):
+        ask(service, lambda client: client.balance(), token=tokens)
+    assert tokens.made == len(service.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "token"), [("TOKEN_EXPIRED", "jwt"), ("API_KEY_INVALID", Tokens()), ("TOKEN_TYPE_INVALID", Tokens())]
+)
+def test_what_no_new_token_mends_is_an_error_at_once(ask: Ask, code: str, token: Any) -> None:
+    service = Played(refusal(401, code))
+
+    with pytest.raises(Unauthorized):
+        ask(service, lambda client: client.balance(), token=token)
+    assert len(service.requests) == 1
+
+
+def test_a_function_may_return_an_api_key_and_is_called_for_no_route_that_takes_none(ask: Ask) -> None:
+    service = Played(ok(BALANCE))
+    ask(service, lambda client: client.balance(), token=lambda: ApiKey("acct_2"))
+    assert service.headers("authorization") == ["ApiKey acct_2"]
+
+    tokens = Tokens()
+    ask(Played(ok(SYNCED)), lambda client: client.sync_user("u", "u@example.com", "u"), token=tokens)
+    assert tokens.made == 0
+
+
+def test_a_coroutine_function_may_bring_the_token() -> None:
+    async def token() -> str:
+        await asyncio.sleep(0)
+        return "late"
+
+    async def run() -> None:
+        service = Played(ok(BALANCE))
+        async with httpx.AsyncClient(transport=httpx.MockTransport(service)) as http:
+            await AsyncAccountingClient(BASE_URL, token, http=http).balance()
+        assert service.headers("authorization") == ["Bearer late"]
+
+    asyncio.run(run())
+
+
+def test_many_tasks_whose_token_ran_out_get_one_new_one() -> None:
+    tokens = Tokens()
+
+    async def run() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(only("t2"))) as http:
+            client = AsyncAccountingClient(BASE_URL, tokens, http=http)
+            await asyncio.gather(*(client.balance() for _ in range(20)))
+
+    asyncio.run(run())
+    assert tokens.made == 2
+
+
+def test_many_threads_whose_token_ran_out_get_one_new_one() -> None:
+    tokens = Tokens()
+    with httpx.Client(transport=httpx.MockTransport(only("t2"))) as http:
+        client = AccountingClient(BASE_URL, tokens, http=http)
+        threads = [threading.Thread(target=client.balance) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert tokens.made == 2
+
+
+def test_the_service_key_is_shown_where_usage_is_reported_and_nowhere_else(ask: Ask) -> None:
+    service = Played(ok(HEARD), ok(BALANCE))
+
+    ask(service, lambda client: client.heartbeat("s", 5), service_key="key")
+    ask(service, lambda client: client.balance(), service_key="key")
+
+    assert service.headers("x-internal-api-key") == ["key", None]
+    assert service.headers("authorization") == ["Bearer jwt", "Bearer jwt"]
+
+
+def test_an_internal_route_is_shown_the_service_key_and_no_token(ask: Ask) -> None:
+    service = Played(ok(SYNCED))
+
+    ask(service, lambda client: client.sync_user("u", "u@example.com", "u"), service_key="key")
+
+    assert service.headers("x-internal-api-key") == ["key"]
+    assert service.headers("authorization") == [None]
+
+
+def test_that_a_key_is_refused_is_an_answer_and_that_the_service_key_is_refused_is_none(ask: Ask) -> None:
+    refused = httpx.Response(401, json={"valid": False, "code": "EXPIRED", "message": "The API key has expired"})
+
+    validity = ask(Played(refused), lambda client: client.validate_api_key("acct_1"), service_key="key")
+
+    assert (validity.valid, validity.code) == (False, "EXPIRED")
+    with pytest.raises(ApiKeyInvalid):
+        ask(Played(refusal(401, "API_KEY_INVALID")), lambda client: client.validate_api_key("acct_1"))
+
+
+def test_one_client_serves_many_users_over_the_same_connections() -> None:
+    service = Played(ok(BALANCE))
+    with httpx.Client(transport=httpx.MockTransport(service)) as http:
+        client = AccountingClient(BASE_URL, http=http)
+        with client.with_token("one") as one:
+            one.balance()
+        client.with_token("other").balance()
+
+    assert service.headers("authorization") == ["Bearer one", "Bearer other"]

@@ -1,0 +1,114 @@
+"""Lists as iterators that fetch no more than they are asked for."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from accounting_client import AccountingClient, AsyncAccountingClient
+from client.tests.conftest import BASE_URL
+from client.tests.played import Played, ok, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from client.tests.conftest import Ask
+
+AT = "2026-11-21T08:30:00.000Z"
+
+
+def user(number: int) -> dict[str, Any]:
+    return {
+        "userId": f"u{number}",
+        "email": f"u{number}@example.com",
+        "username": f"u{number}",
+        "role": "user",
+        "createdAt": AT,
+        "updatedAt": AT,
+    }
+
+
+def session(number: int) -> dict[str, Any]:
+    return {
+        "sessionId": f"s{number}",
+        "userId": "u",
+        "modelId": "m",
+        "estimatedCredits": 1,
+        "allocatedCredits": 2,
+        "usedCredits": 0,
+        "tokensGenerated": 0,
+        "status": "active",
+        "outcome": None,
+        "startedAt": AT,
+        "lastSeenAt": AT,
+        "completedAt": None,
+    }
+
+
+def users(request: httpx.Request) -> httpx.Response:
+    """Five users in pages of two; the cursor is the number of the page's first."""
+    first = int(request.url.params.get("cursor", 0))
+    more = {"nextCursor": str(first + 2)} if first + 2 < 5 else {}
+    found = [user(number) for number in range(first, min(first + 2, 5))]
+    return ok({"total": 5, "page": 1, "totalPages": 3, "users": found, **more})
+
+
+def sessions(request: httpx.Request) -> httpx.Response:
+    """Three sessions in pages of one, with the cursor in a header."""
+    first = int(request.url.params.get("cursor", 0))
+    headers = {"X-Next-Cursor": str(first + 1)} if first < 2 else {}
+    return httpx.Response(200, json=[session(first)], headers=headers)
+
+
+def test_a_list_is_gone_through_to_its_end(ask: Ask) -> None:
+    service = Played(users)
+
+    found = ask(service, lambda client: client.users(role="user", page_size=2))
+
+    assert [each.user_id for each in found] == ["u0", "u1", "u2", "u3", "u4"]
+    assert [request.url.params.get("cursor") for request in service.requests] == [None, "2", "4"]
+    assert {request.url.params["role"] for request in service.requests} == {"user"}
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda client: client.recent_sessions(),
+        lambda client: client.recent_sessions("u"),
+        lambda client: client.all_active_sessions(),
+    ],
+)
+def test_a_list_whose_cursor_is_a_header_is_gone_through_to_its_end(ask: Ask, act: Callable[[Any], Any]) -> None:
+    assert [each.session_id for each in ask(Played(sessions), act)] == ["s0", "s1", "s2"]
+
+
+def test_a_page_knows_how_many_there_are_and_where_the_next_one_begins(ask: Ask) -> None:
+    page = ask(Played(users), lambda client: client.users_page(limit=2))
+
+    assert (len(page.items), page.total, page.total_pages, page.next_cursor) == (2, 5, 3, "2")
+
+
+def test_an_error_in_the_middle_is_raised_where_it_happens() -> None:
+    service = Played(users, refusal(403, "FORBIDDEN"))
+    with httpx.Client(transport=httpx.MockTransport(service)) as http:
+        found = AccountingClient(BASE_URL, "jwt", http=http).users()
+        assert [each.user_id for each in islice(found, 2)] == ["u0", "u1"]
+        with pytest.raises(Exception, match="FORBIDDEN"):
+            next(found)
+
+
+def test_pages_that_nobody_wants_are_not_fetched() -> None:
+    service = Played(users)
+
+    async def run() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(service)) as http:
+            async for found in AsyncAccountingClient(BASE_URL, "jwt", http=http).users(page_size=2):
+                if found.user_id == "u2":
+                    break
+
+    asyncio.run(run())
+    assert len(service.requests) == 2

@@ -1,0 +1,171 @@
+"""What is sent again, what never is, and for how long."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from accounting_client import (
+    AccountingError,
+    Contention,
+    InsufficientCredits,
+    InternalError,
+    RateLimited,
+    Retries,
+    Unavailable,
+    Unreachable,
+)
+from client.tests.played import BALANCE, GRANTED, Played, ok, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from client.tests.conftest import Ask
+
+LOST = httpx.ReadError("the connection was closed")
+PASSING = [
+    refusal(429, "RATE_LIMITED", "0"),
+    refusal(503, "CONTENTION", "0"),
+    refusal(503, "UNAVAILABLE", "0"),
+    refusal(504, "TIMEOUT"),
+    httpx.Response(502, text="<html>Bad Gateway</html>"),
+    LOST,
+    httpx.ConnectError("refused"),
+    httpx.ReadTimeout("too late"),
+    httpx.RemoteProtocolError("Server disconnected without sending a response."),
+]
+DONE = {"message": "done"}
+REPEATABLE: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
+    "a look": (lambda client: client.balance(), BALANCE),
+    "a command": (lambda client: client.allocate("u", 5), GRANTED),
+    "a session's call": (
+        lambda client: client.heartbeat("s", 5),
+        {"sessionId": "s", "tokensGenerated": 5, "allocatedCredits": 1, "expiresAt": "2026-12-21T08:30:00.000Z"},
+    ),
+}
+ONCE: dict[str, Callable[[Any], Any]] = {
+    "revoke a key": lambda client: client.revoke_api_key("k"),
+    "delete a key": lambda client: client.delete_api_key("k"),
+    "add a price": lambda client: client.add_price("m", 3),
+    "change a key": lambda client: client.change_api_key("k", name="n"),
+}
+
+
+@pytest.mark.parametrize("trouble", PASSING, ids=repr)
+@pytest.mark.parametrize("kind", REPEATABLE)
+def test_what_passes_is_waited_for_where_a_repeat_is_safe(ask: Ask, trouble: Any, kind: str) -> None:
+    act, body = REPEATABLE[kind]
+    service = Played(trouble, trouble, ok(body))
+
+    ask(service, act)
+
+    assert len(service.requests) == 3
+
+
+@pytest.mark.parametrize("trouble", [LOST, refusal(503, "UNAVAILABLE"), refusal(504, "TIMEOUT")], ids=repr)
+@pytest.mark.parametrize("kind", ONCE)
+def test_what_may_have_been_done_is_not_done_again_where_a_repeat_is_not_safe(
+    ask: Ask, trouble: Any, kind: str
+) -> None:
+    service = Played(trouble)
+
+    with pytest.raises(Unavailable):
+        ask(service, ONCE[kind])
+    assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "trouble", [refusal(429, "RATE_LIMITED"), refusal(503, "CONTENTION"), httpx.ConnectTimeout("")], ids=repr
+)
+def test_what_was_not_done_for_certain_is_sent_again_whatever_it_is(ask: Ask, trouble: Any) -> None:
+    service = Played(trouble, ok(DONE))
+
+    assert ask(service, lambda client: client.delete_api_key("k")).message == "done"
+    assert len(service.requests) == 2
+
+
+def test_every_repeat_of_a_command_has_its_one_key_and_every_command_another(ask: Ask) -> None:
+    service = Played(LOST, refusal(503, "UNAVAILABLE", "0"), ok(GRANTED), LOST, ok(GRANTED))
+
+    ask(service, lambda client: client.allocate("u", 5))
+    ask(service, lambda client: client.allocate("u", 5))
+
+    first, second = service.headers("idempotency-key")[:3], service.headers("idempotency-key")[3:]
+    assert len(set(first)) == len(set(second)) == 1
+    assert first[0]
+    assert first[0] != second[0]
+
+
+def test_a_key_of_the_callers_own_is_sent_as_it_is(ask: Ask) -> None:
+    service = Played(ok(GRANTED))
+
+    ask(service, lambda client: client.allocate("u", 5, idempotency_key="order-7"))
+
+    assert service.headers("idempotency-key") == ["order-7"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (refusal(402, "INSUFFICIENT_CREDITS"), InsufficientCredits),
+        (refusal(500, "INTERNAL_ERROR"), InternalError),
+        (refusal(400, "VALIDATION_ERROR"), AccountingError),
+    ],
+    ids=repr,
+)
+def test_what_would_be_refused_again_is_not_asked_again(
+    ask: Ask, answer: httpx.Response, kind: type[Exception]
+) -> None:
+    service = Played(answer)
+
+    with pytest.raises(kind):
+        ask(service, lambda client: client.balance())
+    assert len(service.requests) == 1
+
+
+def test_after_its_attempts_it_says_what_the_last_one_came_to(ask: Ask) -> None:
+    service = Played(LOST, LOST, refusal(429, "RATE_LIMITED", "0"))
+
+    with pytest.raises(RateLimited):
+        ask(service, lambda client: client.balance(), retries=Retries(attempts=4, first_seconds=0.001))
+    assert len(service.requests) == 4
+
+
+def test_a_wait_that_does_not_fit_the_time_is_not_waited(ask: Ask) -> None:
+    service = Played(refusal(503, "CONTENTION", "3600"))
+
+    with pytest.raises(Contention) as refused:
+        ask(service, lambda client: client.balance())
+    assert refused.value.retry_after_seconds == 3600
+    assert len(service.requests) == 1
+
+
+def test_an_attempt_may_take_no_longer_than_all_of_them(ask: Ask) -> None:
+    service = Played(LOST)
+
+    with pytest.raises(Unreachable):
+        ask(service, lambda client: client.balance(), retries=Retries(attempts=1, total_seconds=2), timeout_seconds=60)
+    assert service.requests[0].extensions["timeout"]["read"] <= 2
+
+
+@pytest.mark.parametrize("attempts", range(1, 6))
+def test_a_pause_is_a_random_part_of_one_that_doubles(attempts: int) -> None:
+    retries = Retries(attempts=100, first_seconds=0.5, longest_seconds=4)
+    longest = min(4, 0.5 * 2 ** (attempts - 1))
+
+    assert [retries.pause(attempts, 0, 0, chance) for chance in (0, 0.5, 1)] == [0, longest / 2, longest]
+
+
+def test_a_wait_that_is_asked_for_comes_before_the_random_one() -> None:
+    assert Retries(first_seconds=0.5).pause(1, 0, 2, 0.5) == 2.25
+
+
+def test_the_pauses_end_with_the_attempts_and_with_the_time() -> None:
+    retries = Retries(attempts=3, total_seconds=10, first_seconds=4)
+
+    assert retries.pause(2, 0, 0, 1) == 5
+    assert retries.pause(3, 0, 0, 1) is None
+    assert retries.pause(2, 5, 0, 1) is None
+    assert Retries(attempts=10**9).pause(10**6, 0, 0, 0.5) == 2.5
