@@ -71,6 +71,8 @@ class AsyncAccountingClient:
         self._authorization = AsyncAuthorization(token)
         self._kept: set[asyncio.Task[Any]] = set()
         self._owns_http = http is None
+        self._is_twin = False
+        self.open_sessions: set[AsyncStreamingSession] = set()
         self._http = http or httpx.AsyncClient(limits=CONNECTIONS)
 
     async def __aenter__(self) -> Self:
@@ -82,7 +84,14 @@ class AsyncAccountingClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Wait for the sessions that are being settled, then close the connections, unless they are another's."""
+        """Abort the sessions that are still open, wait for those that are being settled, and close the connections.
+
+        Connections that are another's stay open.
+        """
+        if self._is_twin:
+            return
+        for session in tuple(self.open_sessions):
+            await session.abort()
         while self._kept:
             await asyncio.wait(self._kept)
         if self._owns_http:
@@ -94,10 +103,13 @@ class AsyncAccountingClient:
         return self._settings.retries
 
     def with_token(self, token: AsyncToken) -> Self:
-        """The same client for another caller, over the same connections: cheap, one for every user of a proxy."""
+        """The same client for another caller, over the same connections: cheap, one for every user of a proxy.
+
+        Closing it does nothing: the first client keeps the connections and the sessions of all.
+        """
         twin = copy(self)
         twin._authorization = AsyncAuthorization(token)
-        twin._owns_http = False
+        twin._is_twin = True
         return twin
 
     def streaming_session(

@@ -51,6 +51,7 @@ class AsyncStreamingSession(Stream):
         except (asyncio.CancelledError, Unavailable):
             self._settling = self._client.keep(self._withdraw(opening))
             raise
+        self._client.open_sessions.add(self)
         self._beating = asyncio.create_task(self._beat())
         return self
 
@@ -76,6 +77,7 @@ class AsyncStreamingSession(Stream):
         if self._settling is None:
             if self._beating is not None:
                 self._beating.cancel()
+            self._client.open_sessions.discard(self)
             self._settling = self._client.keep(self._settle(call))
         await asyncio.shield(self._settling)
 

@@ -69,6 +69,8 @@ class AccountingClient:
         self._settings = Settings(base_url.rstrip("/"), service_key, timeout_seconds, retries)
         self._authorization = Authorization(token)
         self._owns_http = http is None
+        self._is_twin = False
+        self.open_sessions: set[StreamingSession] = set()
         self._http = http or httpx.Client(limits=CONNECTIONS)
 
     def __enter__(self) -> Self:
@@ -80,7 +82,11 @@ class AccountingClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections, unless they are another's."""
+        """Abort the sessions that are still open, and close the connections, unless they are another's."""
+        if self._is_twin:
+            return
+        for session in tuple(self.open_sessions):
+            session.abort()
         if self._owns_http:
             self._http.close()
 
@@ -90,10 +96,13 @@ class AccountingClient:
         return self._settings.retries
 
     def with_token(self, token: Token) -> Self:
-        """The same client for another caller, over the same connections: cheap, one for every user of a proxy."""
+        """The same client for another caller, over the same connections: cheap, one for every user of a proxy.
+
+        Closing it does nothing: the first client keeps the connections and the sessions of all.
+        """
         twin = copy(self)
         twin._authorization = Authorization(token)
-        twin._owns_http = False
+        twin._is_twin = True
         return twin
 
     def streaming_session(

@@ -50,6 +50,7 @@ class StreamingSession(Stream):
         except Unavailable:  # carried out or not, nobody knows: release what may be held
             self._settle(self._abort_call(), NEVER)
             raise
+        self._client.open_sessions.add(self)
         self._beating.start()
         return self
 
@@ -76,6 +77,7 @@ class StreamingSession(Stream):
     def _resolve(self, call: Call[Finalized | Aborted]) -> None:
         if self._ended.is_set():
             return
+        self._client.open_sessions.discard(self)
         self._ended.set()
         self._woken.set()
         self._settle(call, self._settle_retries)

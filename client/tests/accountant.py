@@ -1,0 +1,89 @@
+"""The service's part in streaming sessions, as far as one session of one user at one price needs it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import httpx
+
+from client.tests.played import ok, refusal
+
+AT = "2026-11-21T09:30:00.000Z"
+TOKENS_A_CREDIT = 10
+
+
+class Accountant:
+    """Keeps one session. ``said`` has the steps it heard and the tokens of each; ``trouble`` by step comes first.
+
+    A trouble is an answer or an exception instead of the step, or after it when it stands in ``afterwards``.
+    """
+
+    def __init__(self, credits: int = 1000) -> None:
+        self.said: list[tuple[str, int]] = []
+        self.trouble: dict[str, list[httpx.Response | Exception]] = {}
+        self.afterwards: dict[str, list[Exception]] = {}
+        self.session_ids: set[str] = set()
+        self.outcome: tuple[str, int] | None = None
+        self._credits = credits
+        self._held = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        step, body = request.url.path.rpartition("/")[2], json.loads(request.read())
+        with self._lock:
+            self.session_ids.add(body["sessionId"])
+            self.said.append((step, next(value for value in reversed(body.values()) if type(value) is int)))
+            if self.trouble.get(step):
+                trouble = self.trouble[step].pop(0)
+                if isinstance(trouble, Exception):
+                    raise trouble
+                return httpx.Response(trouble.status_code, content=trouble.content, headers=trouble.headers)
+            answer: httpx.Response = getattr(self, f"_{step}")(body)
+            if self.afterwards.get(step):
+                raise self.afterwards[step].pop(0)
+            return answer
+
+    def steps(self, but: str = "heartbeat") -> list[str]:
+        """The steps it heard, but for those."""
+        return [step for step, _ in self.said if step != but]
+
+    def heard(self, step: str) -> list[int]:
+        """The tokens of every such step."""
+        return [tokens for said, tokens in self.said if said == step]
+
+    def _initialize(self, body: dict[str, Any]) -> httpx.Response:
+        estimate = -(-body["estimatedTokens"] // TOKENS_A_CREDIT)
+        if self._credits < estimate:
+            return refusal(402, "INSUFFICIENT_CREDITS", affordableTokens=self._credits * TOKENS_A_CREDIT)
+        self._held = -(-estimate * 12 // 10)
+        known = {"sessionId": body["sessionId"], "expiresAt": AT, "message": "Holding"}
+        return ok(known | {"allocatedCredits": self._held, "estimatedCredits": estimate})
+
+    def _heartbeat(self, body: dict[str, Any]) -> httpx.Response:
+        tokens = body["tokensGenerated"]
+        needed = -(-tokens // TOKENS_A_CREDIT)
+        if self._held == 0 or self.outcome:
+            return refusal(404, "SESSION_NOT_ACTIVE")
+        if needed > self._credits:
+            return refusal(402, "INSUFFICIENT_CREDITS", shortfall=needed - self._credits)
+        if needed > self._held:
+            self._held = min(self._credits, -(-needed * 12 // 10))
+        known = {"sessionId": body["sessionId"], "expiresAt": AT}
+        return ok(known | {"tokensGenerated": tokens, "allocatedCredits": self._held})
+
+    def _finalize(self, body: dict[str, Any]) -> httpx.Response:
+        return self._settle(("finalize", body["actualTokens"]), body, status="completed", estimatedCredits=1)
+
+    def _abort(self, body: dict[str, Any]) -> httpx.Response:
+        return self._settle(("abort", body["tokensGenerated"]), body, status="aborted")
+
+    def _settle(self, outcome: tuple[str, int], body: dict[str, Any], **more: Any) -> httpx.Response:
+        again = {"replayed": True} if self.outcome == outcome else {}
+        if self._held == 0 or (self.outcome and not again):
+            return refusal(404, "SESSION_NOT_ACTIVE")
+        self.outcome = outcome
+        used = -(-outcome[1] // TOKENS_A_CREDIT)
+        numbers = {"refund": self._held - used, "overrun": 0, "debt": 0, "actualCredits": used, "partialCredits": used}
+        return ok({"sessionId": body["sessionId"]} | numbers | more | again)

@@ -1,0 +1,208 @@
+"""Streams that are cancelled: by their client, by a time limit, by a framework; settled all the same, and once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx
+import pytest
+
+from accounting_client import AsyncAccountingClient
+from client.tests.accountant import Accountant
+from client.tests.conftest import BASE_URL, QUICK
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from accounting_client import AsyncStreamingSession
+
+
+class Slow:
+    """An accountant whose steps take a while: before they are carried out, and again before the answer is there."""
+
+    def __init__(self, accountant: Accountant, seconds: float = 0.03) -> None:
+        self._accountant = accountant
+        self._seconds = seconds
+        self.entered = asyncio.Event()
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.entered.set()
+        await asyncio.sleep(self._seconds)
+        answer = self._accountant(request)
+        await asyncio.sleep(self._seconds)
+        return answer
+
+
+def cancelling(scenario: Callable[[AsyncAccountingClient, Slow], Awaitable[None]]) -> Accountant:
+    """Play a scenario with a client, close it, and return what the service heard."""
+    accountant = Accountant(credits=100_000)
+
+    async def run() -> None:
+        slow = Slow(accountant)
+        async with (
+            httpx.AsyncClient(transport=httpx.MockTransport(slow)) as http,
+            AsyncAccountingClient(BASE_URL, "jwt", http=http, retries=QUICK) as client,
+        ):
+            await scenario(client, slow)
+
+    asyncio.run(run())
+    return accountant
+
+
+async def answer(client: AsyncAccountingClient, chunks: int = 1000) -> AsyncIterator[int]:
+    """A proxy's own generator: a chunk of ten tokens a moment."""
+    async with client.streaming_session("m", 100_000) as session:
+        for number in range(chunks):
+            session.add_tokens(10)
+            yield number
+            await asyncio.sleep(0.001)
+
+
+async def consume(client: AsyncAccountingClient, until: int, reached: asyncio.Event) -> None:
+    async for number in answer(client):
+        if number == until:
+            reached.set()
+            await asyncio.sleep(60)
+
+
+def test_a_cancelled_client_pays_for_what_was_generated() -> None:
+    async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
+        session: AsyncStreamingSession | None = None
+
+        async def stream() -> None:
+            nonlocal session
+            async with client.streaming_session("m", 100) as session:
+                session.add_tokens(30)
+                await asyncio.sleep(60)
+
+        task = asyncio.create_task(stream())
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert session
+        assert session.result, "it was settled before the task ended"
+
+    assert cancelling(scenario).said == [("initialize", 100), ("abort", 30)]
+
+
+def test_one_that_is_cancelled_again_while_it_settles_is_settled_by_the_time_the_client_is_closed() -> None:
+    async def scenario(client: AsyncAccountingClient, slow: Slow) -> None:
+        async def stream() -> None:
+            async with client.streaming_session("m", 100) as session:
+                session.add_tokens(30)
+                slow.entered.clear()
+                await asyncio.sleep(60)
+
+        task = asyncio.create_task(stream())
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await slow.entered.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    assert cancelling(scenario).said == [("initialize", 100), ("abort", 30)]
+
+
+def test_one_that_is_cancelled_while_it_opens_releases_what_it_would_have_held() -> None:
+    async def scenario(client: AsyncAccountingClient, slow: Slow) -> None:
+        async def stream() -> None:
+            async with client.streaming_session("m", 100):
+                pytest.fail("entered")
+
+        task = asyncio.create_task(stream())
+        await slow.entered.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    assert cancelling(scenario).said == [("initialize", 100), ("abort", 0)]
+
+
+def test_one_that_is_cancelled_while_it_finalizes_is_finalized() -> None:
+    async def scenario(client: AsyncAccountingClient, slow: Slow) -> None:
+        async def stream() -> None:
+            async with client.streaming_session("m", 100) as session:
+                session.add_tokens(30)
+                slow.entered.clear()
+
+        task = asyncio.create_task(stream())
+        await asyncio.sleep(0.1)
+        await slow.entered.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    assert cancelling(scenario).said == [("initialize", 100), ("finalize", 30)]
+
+
+def test_a_generator_that_is_closed_early_pays_for_what_was_generated() -> None:
+    async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
+        chunks: Any = answer(client)
+        async for number in chunks:
+            if number == 4:
+                break
+        await chunks.aclose()
+
+    assert cancelling(scenario).said == [("initialize", 100_000), ("abort", 50)]
+
+
+def test_a_generator_that_is_forgotten_pays_for_what_was_generated() -> None:
+    async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
+        async for number in answer(client):
+            if number == 4:
+                break
+        await asyncio.sleep(0.2)
+
+    assert cancelling(scenario).said == [("initialize", 100_000), ("abort", 50)]
+
+
+def test_a_time_limit_pays_for_what_was_generated() -> None:
+    async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
+        async def stream() -> None:
+            async with client.streaming_session("m", 100) as session:
+                session.add_tokens(30)
+                await asyncio.sleep(60)
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(stream(), 0.2)
+
+    assert cancelling(scenario).said == [("initialize", 100), ("abort", 30)]
+
+
+def test_a_framework_that_cancels_for_as_long_as_anything_waits_does_not_keep_it_from_settling() -> None:
+    """As Starlette does when a client disconnects: its cancel scope cancels again at every turn of the loop."""
+
+    async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
+        reached = asyncio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(consume, client, 4, reached)
+            await reached.wait()
+            group.cancel_scope.cancel()
+
+    assert cancelling(scenario).said == [("initialize", 100_000), ("abort", 50)]
+
+
+def test_a_loop_that_ends_under_it_says_what_it_left_to_the_sweeper(caplog: pytest.LogCaptureFixture) -> None:
+    accountant = Accountant()
+    client = AsyncAccountingClient(
+        BASE_URL, "jwt", http=httpx.AsyncClient(transport=httpx.MockTransport(Slow(accountant)))
+    )
+
+    async def stream() -> None:
+        async with client.streaming_session("m", 100) as session:
+            session.add_tokens(30)
+
+    async def run() -> None:
+        task = asyncio.create_task(stream())
+        while "initialize" not in accountant.steps():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.wait([task])
+
+    asyncio.run(run())
+    assert "could not be settled with 30 tokens" in caplog.text

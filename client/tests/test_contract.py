@@ -1,0 +1,142 @@
+"""The methods cover the service's contract, exactly, and say what they return."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import product
+from typing import TYPE_CHECKING, Any, assert_type
+
+import httpx
+import pytest
+
+from accounting_client import AccountingClient, AsyncAccountingClient, UnexpectedAnswer
+from accounting_client.call import path
+from accounting_client.routes.credits import Balance
+from accounting_client.routes.users import User
+from client.tests.conftest import BASE_URL, Ask
+from client.tests.played import Played, ok
+from local.openapi import IDEMPOTENT
+from tests.api import CONTRACT, INTERNAL, PUBLIC, Route
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+OWN = {"close", "aclose", "with_token", "streaming_session", "send", "keep", "retries", "open_sessions"}
+"""What a client has beside its routes."""
+ALIASES = {("GET", "/health"): ("GET", "/api/health"), ("GET", "/api/usage/system"): ("GET", "/api/usage/system-stats")}
+"""Routes that answer as another one does, so that no method needs them."""
+ROUTES = sorted(CONTRACT, key=lambda route: route[1].count("{}"))
+AT = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)
+SAMPLES: dict[str, Any] = {"effective_from": AT, "effective_to": AT, "price_per_thousand_tokens": Decimal("0.25")}
+
+
+def methods(client: object) -> dict[str, Callable[..., Any]]:
+    found = inspect.getmembers(client, callable)
+    return {name: method for name, method in found if not name.startswith("_") and name not in OWN}
+
+
+def arguments(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
+    """What a method needs, and that with everything that it may be given."""
+    parameters = inspect.signature(method).parameters.values()
+    required = {each.name for each in parameters if each.default is each.empty}
+    for names in (required, required | {each.name for each in parameters}):
+        yield {name: SAMPLES.get(name, f"a-{name}") for name in names}
+
+
+def requests() -> list[httpx.Request]:
+    """The requests of every method, with the least and with the most arguments; the answers are of no use."""
+    service = Played(ok({}))
+    with httpx.Client(transport=httpx.MockTransport(service)) as http:
+        client = AccountingClient(BASE_URL, "jwt", service_key="key", http=http)
+        for method in methods(client).values():
+            for given in arguments(method):
+                with suppress(UnexpectedAnswer):
+                    next(method(**given))
+    return service.requests
+
+
+def route_of(request: httpx.Request) -> Route:
+    asked = request.url.raw_path.decode().partition("?")[0].removeprefix("/v1")
+    matching = (
+        (method, template)
+        for method, template in ROUTES
+        if method == request.method and re.fullmatch(template.replace("{}", "[^/]+"), asked)
+    )
+    return next(matching)
+
+
+def test_the_methods_are_the_contracts_routes() -> None:
+    assert {route_of(request) for request in requests()} == CONTRACT.keys() - ALIASES.keys()
+    assert ALIASES.keys() <= CONTRACT.keys()
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    one, other = AccountingClient(BASE_URL), AsyncAccountingClient(BASE_URL)
+
+    assert {name: inspect.signature(method).parameters for name, method in methods(one).items()} == {
+        name: inspect.signature(method).parameters for name, method in methods(other).items()
+    }
+
+
+def test_every_method_says_what_it_does_and_returns() -> None:
+    for client, name in product((AccountingClient, AsyncAccountingClient), methods(AccountingClient)):
+        method = getattr(client, name)
+        assert inspect.getdoc(method), name
+        assert method.__name__ == name
+        assert "Call" not in inspect.signature(method).return_annotation, name
+
+
+def test_a_key_goes_with_what_takes_one_and_with_nothing_else() -> None:
+    keyed = {route_of(request) for request in requests() if "idempotency-key" in request.headers}
+
+    assert {(method.lower(), template) for method, template in keyed} == IDEMPOTENT
+
+
+def test_every_route_is_shown_what_it_asks_for() -> None:
+    reports = {("POST", f"/api/streaming-sessions/{step}") for step in ("initialize", "heartbeat", "finalize", "abort")}
+    for request in requests():
+        route = route_of(request)
+        assert ("authorization" in request.headers) == (route not in PUBLIC | INTERNAL), route
+        with_key = route in INTERNAL | reports | {("POST", "/api/usage/record")}
+        assert ("x-internal-api-key" in request.headers) == with_key, route
+
+
+def typed(client: AccountingClient) -> None:
+    """What mypy has to agree to: nobody calls it."""
+    assert_type(client.balance("u"), Balance)
+    assert_type(client.users(role="admin"), "Iterator[User]")
+    client.balance(7)  # type: ignore[arg-type]
+    client.allocate("u", 5, expire=3)  # type: ignore[call-arg]
+
+
+async def typed_too(client: AsyncAccountingClient) -> None:
+    """As `typed`."""
+    assert_type(await client.balance("u"), Balance)
+    async for user in client.users():
+        assert_type(user, User)
+
+
+def test_an_id_stands_in_a_path_whatever_it_is_made_of() -> None:
+    assert path("/a/{}/b", "a/b@c") == "/a/a%252Fb%2540c/b"
+    assert path("/a/{}", AT) == "/a/2026-11-21T08%253A30%253A00.000Z"
+    with pytest.raises(ValueError, match="needs every one of its ids"):
+        path("/a/{}", "")
+
+
+def test_an_instant_is_sent_in_utc_and_never_guessed(ask: Ask) -> None:
+    with pytest.raises(ValueError, match="has no time zone"):
+        ask(Played(ok({})), lambda client: client.add_price("m", 3, effective_from=AT.replace(tzinfo=None)))
+
+
+def test_a_price_is_sent_and_read_to_its_last_digit(ask: Ask) -> None:
+    rule = {"modelId": "m", "pricePerThousandTokens": 0.0001, "effectiveFrom": None, "effectiveTo": None, "new": 1}
+    service = Played(ok(rule))
+
+    found = ask(service, lambda client: client.add_price("m", Decimal("0.0001")))
+
+    assert service.bodies == [{"modelId": "m", "pricePerThousandTokens": "0.0001"}]
+    assert found.price_per_thousand_tokens == Decimal("0.0001")

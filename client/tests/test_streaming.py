@@ -1,0 +1,308 @@
+"""A streaming session, sync and async alike: what the service hears of it, and what the proxy does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import httpx
+import pytest
+
+from accounting_client import (
+    AccountingClient,
+    AsyncAccountingClient,
+    Forbidden,
+    InsufficientCredits,
+    Retries,
+    SessionNotActive,
+    Unavailable,
+)
+from client.tests.accountant import Accountant
+from client.tests.conftest import BASE_URL
+from client.tests.played import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+type Body = Callable[[Any], Iterator[float]]
+"""What happens in the block; it yields how many seconds to wait."""
+
+LOST = httpx.ReadError("the connection was closed")
+QUICK = Retries(attempts=3, first_seconds=0.001, longest_seconds=0.01)
+
+
+class Run(Protocol):
+    """Streams ``body`` in a session of ``service`` and returns the session."""
+
+    def __call__(self, service: Accountant, body: Body, estimate: int = 100, **options: Any) -> Any: ...
+
+
+@pytest.fixture(params=["sync", "async"])
+def stream(request: pytest.FixtureRequest) -> Run:
+    """Return what streams with the one client, then with the other."""
+
+    def sync(service: Accountant, body: Body, estimate: int = 100, **options: Any) -> Any:
+        with httpx.Client(transport=httpx.MockTransport(service)) as http:
+            client = AccountingClient(BASE_URL, options.pop("token", "jwt"), http=http, retries=QUICK)
+            with client.streaming_session("m", estimate, **options) as session:
+                for seconds in body(session):
+                    time.sleep(seconds)
+            return session
+
+    async def awaited(service: Accountant, body: Body, estimate: int, options: dict[str, Any]) -> Any:
+        async with (
+            httpx.AsyncClient(transport=httpx.MockTransport(service)) as http,
+            AsyncAccountingClient(BASE_URL, options.pop("token", "jwt"), http=http, retries=QUICK) as client,
+        ):
+            async with client.streaming_session("m", estimate, **options) as session:
+                for seconds in body(session):
+                    await asyncio.sleep(seconds)
+            return session
+
+    def asynchronous(service: Accountant, body: Body, estimate: int = 100, **options: Any) -> Any:
+        return asyncio.run(awaited(service, body, estimate, options))
+
+    return sync if request.param == "sync" else asynchronous
+
+
+def counting(*numbers: int, seconds: float = 0) -> Body:
+    """A stream of chunks with these numbers of tokens, ``seconds`` apart."""
+
+    def body(session: Any) -> Iterator[float]:
+        for tokens in numbers:
+            session.add_tokens(tokens)
+            yield seconds
+
+    return body
+
+
+def test_a_stream_that_ends_is_finalized_with_its_tokens(stream: Run) -> None:
+    service = Accountant()
+
+    session = stream(service, counting(30, 12))
+
+    assert service.said == [("initialize", 100), ("finalize", 42)]
+    assert (session.opened.allocated_credits, session.opened.estimated_credits) == (12, 10)
+    assert (session.result.charged_credits, session.result.refund) == (5, 7)
+    assert service.session_ids == {session.session_id}
+
+
+def test_every_session_has_an_id_of_its_own_or_the_callers(stream: Run) -> None:
+    one, other = stream(Accountant(), counting()), stream(Accountant(), counting())
+
+    assert one.session_id != other.session_id
+    assert stream(Accountant(), counting(), session_id="mine").session_id == "mine"
+
+
+def test_a_stream_that_fails_is_aborted_with_the_tokens_until_then_and_fails_still(stream: Run) -> None:
+    service = Accountant()
+
+    def fails(session: Any) -> Iterator[float]:
+        session.add_tokens(30)
+        yield 0
+        raise ConnectionResetError("the model hung up")
+
+    with pytest.raises(ConnectionResetError):
+        stream(service, fails)
+    assert service.said == [("initialize", 100), ("abort", 30)]
+
+
+def test_without_the_credits_the_block_is_not_entered(stream: Run) -> None:
+    service = Accountant(credits=4)
+
+    with pytest.raises(InsufficientCredits) as refused:
+        stream(service, lambda _: pytest.fail("entered"))
+    assert refused.value.affordable_tokens == 40
+    assert service.steps() == ["initialize"]
+
+
+def test_the_model_may_say_at_its_end_how_many_tokens_there_are(stream: Run) -> None:
+    service = Accountant()
+
+    def body(session: Any) -> Iterator[float]:
+        session.add_tokens(50)
+        yield 0
+        session.set_tokens(47)
+
+    assert stream(service, body).tokens == 47
+    assert service.outcome == ("finalize", 47)
+
+
+def test_the_service_hears_of_the_stream_at_an_interval(stream: Run) -> None:
+    service = Accountant()
+
+    stream(service, counting(1, 1, 1, 1, seconds=0.06), heartbeat_seconds=0.05)
+
+    beats = service.heard("heartbeat")
+    assert 2 <= len(beats) <= 5
+    assert beats == sorted(beats)
+
+
+def test_it_hears_at_once_when_the_tokens_no_longer_fit_the_hold(stream: Run) -> None:
+    service = Accountant()
+
+    stream(service, counting(120, 1, seconds=0.05))
+    assert service.heard("heartbeat") == [121]
+
+
+def test_tokens_that_fit_the_hold_are_not_worth_a_heartbeat(stream: Run) -> None:
+    service = Accountant()
+
+    stream(service, counting(*[12] * 10, seconds=0.005))
+    assert service.heard("heartbeat") == []
+
+
+def test_a_stream_that_grows_fast_is_heard_of_no_more_than_ten_times_as_often(stream: Run) -> None:
+    service = Accountant(credits=10**6)
+
+    began = time.monotonic()
+    stream(service, counting(*[200] * 40, seconds=0.005), heartbeat_seconds=0.5)
+    assert len(service.heard("heartbeat")) <= 1 + (time.monotonic() - began) / 0.05
+
+
+def test_a_price_that_rounding_hides_makes_no_heartbeat_of_every_chunk(stream: Run) -> None:
+    """One token is estimated at one credit, which pays for ten: the hold fits more than it seems to."""
+    service = Accountant()
+
+    stream(service, counting(*[1] * 19, seconds=0.01), estimate=1, heartbeat_seconds=0.05)
+    assert len(service.heard("heartbeat")) <= 8
+
+
+def test_a_hold_that_cannot_be_raised_stops_the_stream_at_its_next_tokens(stream: Run) -> None:
+    service = Accountant(credits=12)
+    reached = []
+
+    def body(session: Any) -> Iterator[float]:
+        for number in range(10):
+            session.add_tokens(50)
+            reached.append(number)
+            yield 0.05
+
+    with pytest.raises(InsufficientCredits) as refused:
+        stream(service, body)
+    assert refused.value.shortfall == 3
+    assert reached == [0, 1, 2]
+    assert service.said[-1] == ("abort", 200), "the tokens that came with the refusal were generated too"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"), [(refusal(404, "SESSION_NOT_ACTIVE"), SessionNotActive), (refusal(403, "FORBIDDEN"), Forbidden)]
+)
+def test_a_stream_that_nobody_accounts_any_more_is_stopped(stream: Run, answer: httpx.Response, kind: Any) -> None:
+    service = Accountant()
+    service.trouble["heartbeat"] = [answer]
+
+    with pytest.raises(kind):
+        stream(service, counting(1, 1, 1, seconds=0.1), heartbeat_seconds=0.02)
+    assert len(service.heard("heartbeat")) == 1
+
+
+@pytest.mark.parametrize("trouble", [LOST, refusal(503, "UNAVAILABLE"), refusal(500, "INTERNAL_ERROR")], ids=repr)
+def test_heartbeats_that_fail_for_a_while_do_not_stop_the_stream(
+    stream: Run, trouble: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Accountant()
+    service.trouble["heartbeat"] = [trouble] * 4
+
+    session = stream(service, counting(1, 1, 1, seconds=0.1), heartbeat_seconds=0.02)
+
+    assert session.result.status == "completed"
+    assert service.heard("heartbeat")[-1] == 3
+    assert "heartbeat of session" in caplog.text
+
+
+@pytest.mark.parametrize("moment", ["trouble", "afterwards"])
+def test_a_settlement_whose_answer_is_lost_is_asked_for_until_it_comes(stream: Run, moment: str) -> None:
+    service = Accountant()
+    getattr(service, moment)["finalize"] = [LOST] * 5
+
+    session = stream(service, counting(30))
+
+    assert service.heard("finalize") == [30] * 6
+    assert session.result.replayed == (moment == "afterwards")
+    assert service.outcome == ("finalize", 30)
+
+
+@pytest.mark.parametrize("trouble", [refusal(503, "UNAVAILABLE"), LOST, refusal(404, "SESSION_NOT_ACTIVE")], ids=repr)
+def test_a_settlement_that_fails_for_good_is_the_sweepers_and_stands_in_the_log(
+    stream: Run, trouble: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Accountant()
+    service.trouble["finalize"] = [trouble] * 10_000
+
+    began = time.monotonic()
+    session = stream(service, counting(30), settle_seconds=0.2)
+
+    assert time.monotonic() - began < 2
+    assert session.result is None
+    assert f"session {session.session_id} could not be settled with 30 tokens" in caplog.text
+
+
+def test_what_a_token_function_raises_is_no_reason_to_lose_the_streams_own_error(
+    stream: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    service, tokens = Accountant(), iter(["one"])
+    service.trouble["abort"] = [refusal(401, "TOKEN_EXPIRED")]
+
+    def fails(_: Any) -> Iterator[float]:
+        yield 0
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        stream(service, fails, token=lambda: next(tokens))
+    assert "could not be settled" in caplog.text
+
+
+def test_a_session_whose_opening_may_have_been_done_is_released(stream: Run) -> None:
+    service = Accountant()
+    service.afterwards["initialize"] = [LOST] * 3
+
+    with pytest.raises(Unavailable):
+        stream(service, counting())
+    assert service.outcome == ("abort", 0)
+
+
+def test_a_session_that_was_never_opened_is_no_alarm(stream: Run, caplog: pytest.LogCaptureFixture) -> None:
+    service = Accountant()
+    service.trouble["initialize"] = [LOST] * 3
+
+    with pytest.raises(Unavailable):
+        stream(service, counting())
+    assert service.steps() == ["initialize"] * 3 + ["abort"]
+    assert "could not be settled" not in caplog.text
+
+
+def test_tokens_are_counted_in_the_block_only_and_no_stream_has_fewer_than_none(stream: Run) -> None:
+    def body(session: Any) -> Iterator[float]:
+        with pytest.raises(ValueError, match="-1 is no number"):
+            session.add_tokens(-1)
+        yield 0
+
+    session = stream(Accountant(), body)
+    with pytest.raises(RuntimeError, match="not open"):
+        session.add_tokens(1)
+
+
+def test_settling_in_the_block_leaves_nothing_for_its_end() -> None:
+    for settle, outcome in (("finalize", "completed"), ("abort", "aborted")):
+        service = Accountant()
+        with httpx.Client(transport=httpx.MockTransport(service)) as http:
+            client = AccountingClient(BASE_URL, "jwt", http=http)
+            with client.streaming_session("m", 100) as session:
+                session.add_tokens(7)
+                getattr(session, settle)()
+            assert session.result
+            assert session.result.status == outcome
+        assert service.steps() == ["initialize", settle]
+
+
+def test_a_session_that_nobody_left_ends_with_the_client() -> None:
+    service = Accountant()
+    with httpx.Client(transport=httpx.MockTransport(service)) as http, AccountingClient(BASE_URL, http=http) as client:
+        with client.with_token("one") as one:
+            session = one.streaming_session("m", 100).__enter__()
+            session.add_tokens(7)
+        session.add_tokens(1)
+
+    assert service.said == [("initialize", 100), ("abort", 8)]
