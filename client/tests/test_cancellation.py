@@ -16,8 +16,6 @@ from client.tests.conftest import BASE_URL, QUICK
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from accounting_client import AsyncStreamingSession
-
 
 class Slow:
     """An accountant whose steps take a while: before they are carried out, and again before the answer is there."""
@@ -60,6 +58,14 @@ async def answer(client: AsyncAccountingClient, chunks: int = 1000) -> AsyncIter
             await asyncio.sleep(0.001)
 
 
+async def held(client: AsyncAccountingClient, inside: asyncio.Event) -> None:
+    """A stream that says when it is under way, and then stands still."""
+    async with client.streaming_session("m", 100) as session:
+        session.add_tokens(30)
+        inside.set()
+        await asyncio.sleep(60)
+
+
 async def consume(client: AsyncAccountingClient, until: int, reached: asyncio.Event) -> None:
     async for number in answer(client):
         if number == until:
@@ -69,20 +75,13 @@ async def consume(client: AsyncAccountingClient, until: int, reached: asyncio.Ev
 
 def test_a_cancelled_client_pays_for_what_was_generated() -> None:
     async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
-        session: AsyncStreamingSession | None = None
-
-        async def stream() -> None:
-            nonlocal session
-            async with client.streaming_session("m", 100) as session:
-                session.add_tokens(30)
-                await asyncio.sleep(60)
-
-        task = asyncio.create_task(stream())
-        await asyncio.sleep(0.1)
+        inside = asyncio.Event()
+        task = asyncio.create_task(held(client, inside))
+        await inside.wait()
+        (session,) = client.open_sessions
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert session
         assert session.result, "it was settled before the task ended"
 
     assert cancelling(scenario).said == [("initialize", 100), ("abort", 30)]
@@ -90,14 +89,10 @@ def test_a_cancelled_client_pays_for_what_was_generated() -> None:
 
 def test_one_that_is_cancelled_again_while_it_settles_is_settled_by_the_time_the_client_is_closed() -> None:
     async def scenario(client: AsyncAccountingClient, slow: Slow) -> None:
-        async def stream() -> None:
-            async with client.streaming_session("m", 100) as session:
-                session.add_tokens(30)
-                slow.entered.clear()
-                await asyncio.sleep(60)
-
-        task = asyncio.create_task(stream())
-        await asyncio.sleep(0.1)
+        inside = asyncio.Event()
+        task = asyncio.create_task(held(client, inside))
+        await inside.wait()
+        slow.entered.clear()
         task.cancel()
         await slow.entered.wait()
         task.cancel()
@@ -128,9 +123,11 @@ def test_one_that_is_cancelled_while_it_finalizes_is_finalized() -> None:
             async with client.streaming_session("m", 100) as session:
                 session.add_tokens(30)
                 slow.entered.clear()
+                inside.set()
 
+        inside = asyncio.Event()
         task = asyncio.create_task(stream())
-        await asyncio.sleep(0.1)
+        await inside.wait()
         await slow.entered.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -163,12 +160,13 @@ def test_a_generator_that_is_forgotten_pays_for_what_was_generated() -> None:
 def test_a_time_limit_pays_for_what_was_generated() -> None:
     async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
         async def stream() -> None:
-            async with client.streaming_session("m", 100) as session:
+            async with asyncio.timeout(None) as limit, client.streaming_session("m", 100) as session:
                 session.add_tokens(30)
+                limit.reschedule(asyncio.get_running_loop().time())
                 await asyncio.sleep(60)
 
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(stream(), 0.2)
+            await stream()
 
     assert cancelling(scenario).said == [("initialize", 100), ("abort", 30)]
 
@@ -192,15 +190,16 @@ def test_a_loop_that_ends_under_it_says_what_it_left_to_the_sweeper(caplog: pyte
         BASE_URL, "jwt", http=httpx.AsyncClient(transport=httpx.MockTransport(Slow(accountant)))
     )
 
-    async def stream() -> None:
+    async def stream(inside: asyncio.Event) -> None:
         async with client.streaming_session("m", 100) as session:
             session.add_tokens(30)
+            inside.set()
 
     async def run() -> None:
-        task = asyncio.create_task(stream())
-        while "initialize" not in accountant.steps():
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.05)
+        inside = asyncio.Event()
+        task = asyncio.create_task(stream(inside))
+        await inside.wait()
+        await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
 
