@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from accounting_client import AccountingClient, AsyncAccountingClient, UnexpectedAnswer
-from accounting_client.call import path
+from accounting_client.call import identifier, path
 from accounting_client.routes.credits import Balance
 from accounting_client.routes.users import User
 from client.tests.conftest import BASE_URL, Ask
@@ -121,8 +121,9 @@ async def typed_too(client: AsyncAccountingClient) -> None:
 
 
 def test_an_id_stands_in_a_path_whatever_it_is_made_of() -> None:
-    assert path("/a/{}/b", "a/b@c") == "/a/a%252Fb%2540c/b"
-    assert path("/a/{}", AT) == "/a/2026-11-21T08%253A30%253A00.000Z"
+    assert path("/a/{}/b", "a%41 b@c") == "/a/a%2541%20b%40c/b"
+    assert path("/a/{}", identifier("a/b:1")) == "/a/a%252Fb%253A1"
+    assert path("/a/{}", AT) == "/a/2026-11-21T08%3A30%3A00.000Z"
     with pytest.raises(ValueError, match="needs every one of its ids"):
         path("/a/{}", "")
 

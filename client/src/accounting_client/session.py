@@ -81,7 +81,6 @@ class StreamingSession(Stream):
         self._ended.set()
         self._woken.set()
         self._settle(call, self._settle_retries)
-        self._beating.join(self._heartbeat_seconds)
 
     def _settle(self, call: Call[Finalized | Aborted], retries: Retries) -> None:
         try:

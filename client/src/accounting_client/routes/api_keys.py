@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from accounting_client.call import Access, Call, as_, as_tuple, command, given, path
+from accounting_client.call import Access, Call, as_, as_tuple, command, given, identifier, path
 
 
 @dataclass(frozen=True)
@@ -94,17 +94,17 @@ def change_api_key(
 ) -> Call[ChangedApiKey]:
     """Change a key's name or permissions, or switch it off and on. Raises ApiKeyNotFound."""
     body = given(name=name, permissions=_array(permissions), is_active=is_active)
-    return Call("PUT", path("/api/api-keys/{}", key_id), as_(ChangedApiKey), body=body)
+    return Call("PUT", path("/api/api-keys/{}", identifier(key_id)), as_(ChangedApiKey), body=body)
 
 
 def revoke_api_key(key_id: str) -> Call[Done]:
     """End a key for good; it stays in the list. Raises ApiKeyNotFound."""
-    return Call("POST", path("/api/api-keys/{}/revoke", key_id), as_(Done))
+    return Call("POST", path("/api/api-keys/{}/revoke", identifier(key_id)), as_(Done))
 
 
 def delete_api_key(key_id: str) -> Call[Done]:
     """Delete a key. Raises ApiKeyNotFound."""
-    return Call("DELETE", path("/api/api-keys/{}", key_id), as_(Done))
+    return Call("DELETE", path("/api/api-keys/{}", identifier(key_id)), as_(Done))
 
 
 def validate_api_key(key: str) -> Call[ApiKeyValidity]:

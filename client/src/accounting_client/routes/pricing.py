@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from accounting_client.call import Call, as_, get, given, path
+from accounting_client.call import Call, as_, get, given, identifier, path
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def prices() -> Call[Prices]:
 
 def price(model_id: str) -> Call[ModelPrice]:
     """A model's price in force, and its rules."""
-    return get(path("/api/pricing/{}", model_id), ModelPrice)
+    return get(path("/api/pricing/{}", identifier(model_id)), ModelPrice)
 
 
 def add_price(
@@ -70,5 +70,5 @@ def add_price(
 
 def end_price(model_id: str, effective_from: datetime | str, effective_to: datetime | str) -> Call[PriceRule]:
     """As an administrator, let the rule that begins at ``effective_from`` end. Raises PriceNotFound."""
-    where = path("/api/pricing/{}/{}", model_id, effective_from)
+    where = path("/api/pricing/{}/{}", identifier(model_id), effective_from)
     return Call("PUT", where, as_(PriceRule), body=given(effective_to=effective_to))

@@ -1,0 +1,105 @@
+"""The network between the client and the gateway; a test cuts it."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+type Moment = Literal["before", "after"]
+"""Before a request arrives, or after it was carried out, so that its answer is lost."""
+
+FOREVER = 10**9
+PATIENCE_SECONDS = 120
+OWN = {"connection", "transfer-encoding", "content-length", "keep-alive", "host"}
+
+
+class Wire:
+    """Carries requests to ``target``. ``answered`` counts those whose answer came through, by their path's end."""
+
+    def __init__(self, target: str) -> None:
+        parts = urlsplit(target)
+        self.answered: Counter[str] = Counter()
+        self.is_cut: Callable[[str, Moment], bool] = lambda _step, _moment: False
+        self._netloc = parts.netloc
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self.url = parts._replace(netloc=f"127.0.0.1:{self._server.server_address[1]}").geturl()
+
+    @classmethod
+    @contextmanager
+    def to(cls, target: str) -> Iterator[Wire]:
+        """Run one for the time of the block."""
+        wire = cls(target)
+        thread = threading.Thread(target=wire._server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield wire
+        finally:
+            wire._server.shutdown()
+            wire._server.server_close()
+            thread.join()
+
+    def cut(self, step: str, moment: Moment, times: int) -> None:
+        """Cut so many requests whose path ends so."""
+        left, lock = Counter({(step, moment): times}), threading.Lock()
+
+        def is_cut(of: str, when: Moment) -> bool:
+            with lock:
+                left[of, when] -= 1
+                return left[of, when] >= 0
+
+        self.is_cut = is_cut
+
+    def mend(self) -> None:
+        """Cut no more."""
+        self.is_cut = lambda _step, _moment: False
+
+    def _carry(self, handler: BaseHTTPRequestHandler, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        connection = http.client.HTTPConnection(self._netloc, timeout=PATIENCE_SECONDS)
+        headers = {name: value for name, value in handler.headers.items() if name.lower() not in OWN}
+        try:
+            connection.request(handler.command, handler.path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        finally:
+            connection.close()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        wire = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                step = urlsplit(self.path).path.rpartition("/")[2]
+                self.close_connection = True
+                if wire.is_cut(step, "before"):
+                    return
+                status, headers, content = wire._carry(self, body)
+                if wire.is_cut(step, "after"):
+                    return
+                self.send_response_only(status)
+                for name, value in headers:
+                    if name.lower() not in OWN:
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.send_header("Connection", "close")
+                self.end_headers()
+                self.wfile.write(content)
+                wire.answered[step] += 1
+
+            do_GET = do_POST = do_PUT = do_DELETE = do  # noqa: N815 - as the server calls them
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        return Handler
