@@ -2,11 +2,11 @@
 
 Requests come at random (Poisson) and do what `initialize` does: read, decide, write one transaction. DynamoDB takes
 ``READ`` seconds for a strongly consistent read and ``WRITE`` for a transaction, ``LOCKED`` of it with the wallet
-locked. A transaction that meets a locked wallet is told so (`TransactionConflict`); one whose wallet has changed since it
-was read is refused with the new wallet, which the next attempt is decided on at once. Pauses and patience are the
-service's own. Times are what AWS's own region to region figures are about; put yours in to see what changes.
+locked. A transaction that meets a locked wallet is told so (`TransactionConflict`); one whose wallet has changed since
+it was read is refused with the new wallet, which the next attempt is decided on at once. Pauses and patience are the
+service's own. The times are assumptions; put yours in to see what changes.
 
-    .venv/bin/python -m bench.queueing
+    PYTHONPATH=layers/shared .venv/bin/python -m bench.queueing
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def _request(wallet: Wallet, outcome: Outcome, rng: random.Random, clock: Callab
 
 def main() -> None:
     """Print the table of docs/scale.md."""
-    print(f"read {READ * 1000:.0f} ms, transaction {WRITE * 1000:.0f} ms, of it locked {LOCKED * 1000:.0f} ms, seed {SEED}")
+    times = f"read {READ * 1000:.0f} ms, transaction {WRITE * 1000:.0f} ms, of it locked {LOCKED * 1000:.0f} ms"
+    print(f"{times}, seed {SEED}")
     print("\n| asked a second | done a second | given up | attempts a request | p50 | p99 |")
     print("|---:|---:|---:|---:|---:|---:|")
     for rate in RATES:

@@ -266,3 +266,17 @@ def test_a_users_first_request_survives_conflicts(wire: Wire) -> None:
 
     assert (user.id, created) == ("u9", True)
     assert users.resolve("u9@example.com")[0].id == "u9"
+
+
+def test_no_call_is_begun_when_a_request_has_taken_too_long(
+    user: MakeUser, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user("u1", 60)
+    monkeypatch.setattr(table, "REQUEST_SECONDS", 0.0)
+    wire.requests.clear()
+
+    with table.for_a_request(), pytest.raises(Unavailable):
+        open_session()
+
+    assert wire.requests == []
+    assert open_session().session.active, "and the next request has its own time"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from math import inf
 from types import SimpleNamespace
 from typing import Any, ClassVar
 from unittest.mock import patch
@@ -50,13 +49,12 @@ def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
         stack.callback(settings_module.settings.cache_clear)
         prices.forget()
         stack.callback(prices.forget)
-        for module in (commit, users, prices, api_keys):
+        for module in (commit, table, users, prices, api_keys):
             stack.enter_context(patch.object(module, "time", time))
         for module, name, value in (
             (commit, "CONTENTION_SECONDS", random.choice(PATIENCE_SECONDS)),
             (table, "client", lambda: connection),
             (table, "_random", random),
-            (table, "_time_is_up", inf),  # of whichever request this process had before
             (table, "uuid4", lambda: UUID(int=random.getrandbits(128))),
             (ids, "ULID", made),
             (key_making, "secrets", SimpleNamespace(token_urlsafe=lambda size: f"{random.getrandbits(8 * size):x}")),

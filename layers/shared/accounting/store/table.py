@@ -8,6 +8,7 @@ back to the caller, as the error that the refused write carries.
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -90,10 +91,15 @@ def client() -> "DynamoDBClient":
     )
 
 
-def begin_request() -> None:
-    """Begin to bound the time that a caller waits for; without it, as for the sweeper, there is no bound."""
+@contextmanager
+def for_a_request() -> Iterator[None]:
+    """Bound the time of the block, that a caller waits for; outside of one, as for the sweeper, there is no bound."""
     global _time_is_up  # noqa: PLW0603 - a process of Lambda's has one request at a time
     _time_is_up = time.monotonic() + REQUEST_SECONDS
+    try:
+        yield
+    finally:
+        _time_is_up = float("inf")
 
 
 def put(

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
 from accounting.domain.errors import AccountingError, Invalid, PayloadTooLarge, RouteNotFound
-from accounting.store.table import begin_request
+from accounting.store.table import for_a_request
 from accounting.telemetry import flush, logger
 from accounting.times import clock
 from accounting.web.caller import Caller, Permission, caller_of
@@ -134,8 +134,8 @@ def handler_of(api: Api) -> Callable[[dict[str, Any], LambdaContext], dict[str, 
     @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_REST, clear_state=True)
     def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         started = time.perf_counter()
-        begin_request()
-        answer = api.resolve(event, context)
+        with for_a_request():
+            answer = api.resolve(event, context)
         logger.info(
             "request",
             method=event["httpMethod"],
