@@ -35,7 +35,7 @@ def assert_ledger_explains(wallet: Wallet, ledger: Iterable[Entry]) -> None:
 
 def assert_sound(wallet: Wallet) -> None:
     """What every wallet is at every instant."""
-    assert wallet.drift() == 0
+    assert Sums.of(wallet).drift() == 0
     assert min(asdict(Sums.of(wallet)).values()) >= 0
     assert not (wallet.debt and wallet.available), "debt beside spendable credits"
     assert all(lot.credits > 0 for lot in wallet.lots)

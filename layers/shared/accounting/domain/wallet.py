@@ -90,10 +90,6 @@ class Wallet:
         """What can be spent at ``at``."""
         return sum(lot.credits for lot in self.live_lots(at))
 
-    def drift(self) -> int:
-        """By how much conservation is violated: 0, or a credit was made or lost."""
-        return self.granted - (self.available + self.held + self.charged + self.removed + self.expired - self.debt)
-
 
 @dataclass(frozen=True, slots=True)
 class Cause:
