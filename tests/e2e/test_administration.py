@@ -95,7 +95,7 @@ def test_a_key_speaks_for_its_owner_within_its_permissions_as_a_user(
     (listed,) = owner.ok("GET", "api-keys")
     assert listed["lastUsed"] is not None
     assert "key" not in listed
-    assert key.rpartition("_")[2] not in json.dumps(listed)
+    assert key.split("_", 2)[2] not in json.dumps(listed)
 
 
 def test_wrong_keys_are_all_401(http: httpx.Client, people: People, internal: dict[str, str]) -> None:
