@@ -1,0 +1,58 @@
+"""Run by file, in a fresh process: what importing a function takes, and its first request, as a line of JSON.
+
+The reference is what any function that talks to DynamoDB needs: `import boto3` and one client. This module imports
+next to nothing, for what it imports would not be measured.
+"""
+
+import resource
+import sys
+import time
+
+
+def clocks() -> tuple[float, float]:
+    """Return the wall clock and this process' own user time, in seconds."""
+    return time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_utime
+
+
+def main() -> None:
+    """Measure what the command line names: nothing, or a function's folder and the file of its event."""
+    begun = clocks()
+    if len(sys.argv) == 1:
+        import boto3
+
+        boto3.client("dynamodb")
+        ready = clocks()
+        asked = answered = ready
+    else:
+        sys.path.insert(0, sys.argv[1])
+        import app  # type: ignore[import-not-found]  # the function's own module, by the name that Lambda knows
+
+        ready = clocks()
+        event, context = sample(sys.argv[2])
+        asked = clocks()
+        app.handler(event, context)
+        answered = clocks()
+    import json
+
+    took = [[end - begin for begin, end in zip(*span, strict=True)] for span in ((begun, ready), (asked, answered))]
+    sys.stderr.write(json.dumps(took))
+
+
+def sample(path: str) -> tuple[object, object]:
+    """Return the event in a file, and the context of its invocation."""
+    import json
+    from types import SimpleNamespace
+
+    with open(path) as file:  # noqa: PTH123 - pathlib would be imported
+        event = json.load(file)
+    return event, SimpleNamespace(
+        function_name="bench",
+        memory_limit_in_mb=512,
+        invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:bench",
+        aws_request_id="bench",
+        get_remaining_time_in_millis=lambda: 900_000,
+    )
+
+
+if __name__ == "__main__":
+    main()

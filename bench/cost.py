@@ -1,0 +1,123 @@
+"""What a million streaming sessions cost on AWS, from the measured units and times and the listed prices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench import seed
+from bench.per_request import measure
+from bench.report import Section, number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bench.database import Database
+    from bench.functions import Figures
+    from bench.report import Report
+
+SESSIONS = 1_000_000
+SESSION = {"initialize": 1, "heartbeat": 3, "finalize": 1}
+"""The requests of a session."""
+
+# us-east-1, as AWS's price list has them in 2025/2026, before free tiers and volume discounts.
+WRITE_UNIT_USD = 0.625 / 1e6
+READ_UNIT_USD = 0.125 / 1e6
+GATEWAY_REQUEST_USD = 3.50 / 1e6
+LAMBDA_REQUEST_USD = 0.20 / 1e6
+LAMBDA_GIGABYTE_SECOND_USD = 0.0000133334
+LOG_GIGABYTE_USD = 0.50
+
+MEMORY_GIGABYTES = 0.5
+FULL_CORE_GIGABYTES = 1769 / 1024
+"""A function has a core's time in proportion to its memory; at 1,769 MB it has a whole one."""
+DATABASE_SECONDS = 0.006
+"""Assumed of AWS, not measured: what a call waits for DynamoDB, between a read's 3 ms and a transaction's 10 ms or so."""
+PLATFORM_LOG_BYTES = 260
+"""Lambda's own START, END and REPORT lines of an invocation."""
+ACCESS_LOG_BYTES = 520
+"""The gateway's access log line of a request."""
+
+ABOUT = f"""\
+{SESSIONS:,} sessions of {", ".join(f"{count} × {name}" for name, count in SESSION.items())}, in us-east-1, before free
+tiers. **Duration** is assumed: the CPU time measured here, stretched by the share of a core that a function of
+{MEMORY_GIGABYTES * 1024:.0f} MB has ({MEMORY_GIGABYTES / FULL_CORE_GIGABYTES:.2f}), and {DATABASE_SECONDS * 1000:.0f} ms
+waiting for each call to DynamoDB. Log bytes are measured, with {PLATFORM_LOG_BYTES} of Lambda's own lines an invocation and
+{ACCESS_LOG_BYTES} of the gateway's access log line a request. The authorizer counts once a session (its answers are cached
+for 5 minutes), the system's statistics once a session with one record a batch, their dearest case."""
+PRICES = """\
+Prices, sure of as listed for 2025/2026: DynamoDB on-demand writes 0.625 and reads 0.125 USD per million units; Lambda
+arm64 0.0000133334 USD per GB-second and 0.20 per million requests; API Gateway REST 3.50 per million requests;
+CloudWatch Logs 0.50 per GB taken in. Not counted: storage, backups, X-Ray's sampled traces (5.00 per million), the
+snapshots of SnapStart, alarms and metrics by the month, the schedules' own runs, data transfer, taxes."""
+HEADER = ["item", "how many", "price", "USD"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the bill: how much of what at which price."""
+
+    item: str
+    amount: float
+    unit: str
+    price: float
+
+    @property
+    def usd(self) -> float:
+        """Return what it comes to."""
+        return self.amount * self.price
+
+    def row(self) -> list[str]:
+        """Return the line as a row."""
+        price = f"{self.price * 1e6:g} per million" if self.price < 1e-6 * 1000 else f"{self.price:g}"
+        return [self.item, f"{number(self.amount)} {self.unit}", price, f"{self.usd:.2f}"]
+
+
+def run(report: Report, database: Database) -> None:
+    """Add the bill up, measuring the requests of a session unless they were."""
+    requests = {name: report.figures.get(name) or _measured(database, name) for name in SESSION}
+    lines = bill(requests)
+    total = sum(line.usd for line in lines)
+    rows = [*(line.row() for line in lines), ["**total**", "", "", f"**{total:.2f}**"]]
+    after = f"{PRICES}\n\n{_arithmetic(requests)}"
+    report.add(Section("A million sessions", ABOUT, HEADER, rows, after))
+
+
+def _measured(database: Database, name: str) -> Figures:
+    table = database.table(f"cost-{name}")
+    seed.user(f"cost-{name}")
+    return measure(table, "streaming_sessions", [name], known={}, user=f"cost-{name}", repeats=100)[name]
+
+
+def bill(requests: Mapping[str, Figures]) -> list[Line]:
+    """Return the lines of the bill for ``SESSIONS``."""
+
+    def total(of: str) -> float:
+        return SESSIONS * sum(count * getattr(requests[name], of) for name, count in SESSION.items())
+
+    asked = SESSIONS * sum(SESSION.values())
+    seconds = SESSIONS * sum(count * duration(requests[name]) for name, count in SESSION.items())
+    logged = total("log_bytes") + asked * (PLATFORM_LOG_BYTES + ACCESS_LOG_BYTES)
+    return [
+        Line("DynamoDB writes", total("write_units"), "units", WRITE_UNIT_USD),
+        Line("DynamoDB reads", total("read_units"), "units", READ_UNIT_USD),
+        Line("API Gateway requests", asked, "", GATEWAY_REQUEST_USD),
+        Line("Lambda requests", asked, "", LAMBDA_REQUEST_USD),
+        Line("Lambda duration", seconds * MEMORY_GIGABYTES, "GB-s", LAMBDA_GIGABYTE_SECOND_USD),
+        Line("CloudWatch logs", logged / 1e9, "GB", LOG_GIGABYTE_USD),
+    ]
+
+
+def duration(figures: Figures) -> float:
+    """Return what Lambda would bill of a request, in seconds, under the assumptions above."""
+    return figures.cpu * FULL_CORE_GIGABYTES / MEMORY_GIGABYTES + figures.round_trips * DATABASE_SECONDS
+
+
+def _arithmetic(requests: Mapping[str, Figures]) -> str:
+    lines = [
+        f"- {name}: {each.write_units:g} write units, {each.read_units:g} read units, {each.log_bytes} log bytes,"
+        f" {each.cpu * 1000:.2f} ms × {FULL_CORE_GIGABYTES / MEMORY_GIGABYTES:.2f} + {each.round_trips} ×"
+        f" {DATABASE_SECONDS * 1000:.0f} ms = {duration(each) * 1000:.1f} ms"
+        for name, each in requests.items()
+    ]
+    return "\n".join(lines)

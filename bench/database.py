@@ -1,0 +1,81 @@
+"""The emulator's DynamoDB in a process of its own, and the environment that a function has there."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from accounting import settings as settings_module
+from accounting import telemetry
+from accounting.store import table
+from local import emulator
+from tests.template import create_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from local.emulator import Emulator
+
+JWT_SECRET = "an-example-secret-of-at-least-32-bytes"  # noqa: S105 - the one that events/README.md names
+INTERNAL_KEY = "an-example-internal-key"
+
+
+@dataclass(frozen=True)
+class Database:
+    """A table of the template's kind on the emulator, and a folder for whatever is written meanwhile."""
+
+    aws: Emulator
+    table_name: str
+    scratch: Path
+
+    def environ(self) -> dict[str, str]:
+        """Return the whole environment of a function's process: nothing of this machine's."""
+        return {
+            "PATH": os.defpath,
+            "LANG": "C.UTF-8",
+            "PYTHONHASHSEED": "0",
+            "AWS_ENDPOINT_URL": self.aws.endpoint_url,
+            "AWS_DEFAULT_REGION": emulator.REGION,
+            "AWS_ACCESS_KEY_ID": emulator.ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": emulator.SECRET_KEY,
+            "TABLE_NAME": self.table_name,
+            "JWT_SECRET_ID": "bench-jwt",
+            "INTERNAL_API_KEY_ID": "bench-internal",
+            "LOG_LEVEL": "INFO",
+            "POWERTOOLS_SERVICE_NAME": "accounting-service",
+            "POWERTOOLS_METRICS_NAMESPACE": "AccountingService",
+        }
+
+    def table(self, name: str) -> Database:
+        """Return a new, empty table, which this process' own store talks to from now on."""
+        create_table(self.aws.client("dynamodb"), name)
+        made = Database(self.aws, name, self.scratch)
+        os.environ.update({key: value for key, value in made.environ().items() if "PATH" not in key})
+        settings_module.settings.cache_clear()
+        table.client.cache_clear()
+        return made
+
+
+class Uncounted:
+    """Metrics of this process, which nobody reads."""
+
+    metric_set: ClassVar[dict[str, Any]] = {}
+
+    def add_metric(self, **_: Any) -> None:
+        """Leave it."""
+
+
+@contextmanager
+def start(scratch: Path) -> Iterator[Database]:
+    """Run the emulator for the time of the block, with the secrets that the authorizers read."""
+    telemetry.metrics = Uncounted()  # type: ignore[assignment]  # operations count, and there is no invocation
+    with emulator.start() as aws:
+        secrets = aws.client("secretsmanager")
+        jwt = json.dumps({"current": JWT_SECRET, "previous": ""})
+        secrets.create_secret(Name="bench-jwt", SecretString=jwt)
+        secrets.create_secret(Name="bench-internal", SecretString=INTERNAL_KEY)
+        yield Database(aws, "", scratch)

@@ -1,0 +1,144 @@
+"""A function's real handler in this process, invoked as Lambda does: measured one request after another."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import count
+from math import inf
+from statistics import median, quantiles
+from types import SimpleNamespace
+from typing import Any
+
+from bench import child
+from bench.operations import Operation, Turn, named
+from bench.units import Units
+from local.paths import FUNCTIONS
+
+WARM_UP = 20
+UNIT_TURNS = 6
+LEAST = 3
+CONTEXT = SimpleNamespace(
+    function_name="bench",
+    memory_limit_in_mb=512,
+    invoked_function_arn="arn:aws:lambda:us-east-1:123456789012:function:bench",
+    aws_request_id="bench",
+    get_remaining_time_in_millis=lambda: 900_000,
+)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one request of an operation costs: times in seconds, units the most that a request took."""
+
+    repeats: int
+    wall: float
+    wall_p99: float
+    cpu: float
+    cpu_p99: float
+    round_trips: int
+    write_units: float
+    read_units: float
+    items: int
+    log_bytes: int
+
+
+class Function:
+    """A function whose module is imported as on Lambda."""
+
+    def __init__(self, name: str, *, patient: bool = False) -> None:
+        sys.path.insert(0, str(FUNCTIONS / name))
+        self._handler = importlib.import_module("app").handler
+        if patient:
+            be_patient()
+
+    def answer(self, event: dict[str, Any], status: int) -> None:
+        """Handle a request. Raises RuntimeError when it is not answered as it should be."""
+        answer = self._handler(event, CONTEXT)
+        if answer["statusCode"] != status:
+            raise RuntimeError(f"{event['resource']}: {answer['statusCode']} {answer['body']}")
+
+
+def be_patient() -> None:
+    """Wait for the emulator where DynamoDB would long have answered: it looks through all items of a partition."""
+    import boto3
+    from botocore.config import Config
+
+    from accounting.store import table
+
+    client = boto3.client("dynamodb", config=Config(read_timeout=120, max_pool_connections=64))
+    table.client = cache(lambda: client)
+    table.REQUEST_SECONDS = inf
+
+
+def measure(asked: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of each operation that is asked for, by its name."""
+    function = Function(asked["function"], patient=asked["patient"])
+    operations = [named(asked["function"], name) for name in asked["operations"]]
+    return {operation.name: asdict(_measured(function, operation, asked)) for operation in operations}
+
+
+def _measured(function: Function, operation: Operation, asked: dict[str, Any]) -> Figures:
+    turns = (_turn_of(operation, asked, number) for number in count())
+    _timed(function, operation, next(turns))  # the first one makes the client
+    spent = [_spent(function, operation, next(turns)) for _ in range(UNIT_TURNS)]
+    for _ in range(min(WARM_UP, asked["repeats"])):
+        _timed(function, operation, next(turns))
+    begun = time.monotonic()
+    times: list[tuple[float, float]] = []
+    while len(times) < asked["repeats"] and (len(times) < LEAST or time.monotonic() - begun < asked["seconds"]):
+        times.append(_timed(function, operation, next(turns)))
+    walls, cpus = zip(*times, strict=True)
+    most = [max(each) for each in zip(*spent, strict=True)]
+    return Figures(len(times), median(walls), _p99(walls), median(cpus), _p99(cpus), *most)
+
+
+def _turn_of(operation: Operation, asked: dict[str, Any], number: int) -> Turn:
+    user = asked["user"] or operation.slug
+    target = asked["user"] or f"target-{number % asked['targets']}"
+    return Turn(f"{operation.slug}-{number}", number, user, target, asked["known"])
+
+
+def _prepared(function: Function, operation: Operation, turn: Turn) -> dict[str, Any]:
+    """Make the requests that come before, forget what is to be forgotten, and return the event."""
+    for before in operation.before:
+        function.answer(before(turn).event(), 201)
+    if operation.forgets:
+        importlib.import_module(f"accounting.store.{operation.forgets}")._cache.clear()
+    return operation.request(turn).event()
+
+
+def _timed(function: Function, operation: Operation, turn: Turn) -> tuple[float, float]:
+    """Return the wall time and the CPU time of a request, in seconds."""
+    event = _prepared(function, operation, turn)
+    wall, cpu = time.perf_counter(), time.process_time()
+    function.answer(event, operation.status)
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def _spent(function: Function, operation: Operation, turn: Turn) -> tuple[int, float, float, int, int]:
+    """Return what a request cost: round trips, write and read units, items read, and bytes of logs."""
+    from accounting.store import table
+
+    event = _prepared(function, operation, turn)
+    written = _written()
+    with Units.of(table.client()) as units:
+        function.answer(event, operation.status)
+    return units.round_trips, units.write_units, units.read_units, units.items, _written() - written
+
+
+def _written() -> int:
+    sys.stdout.flush()
+    return os.fstat(sys.stdout.fileno()).st_size
+
+
+def _p99(values: Any) -> float:
+    return quantiles(values, n=100, method="inclusive")[-1] if len(values) > 1 else float(values[0])
+
+
+if __name__ == "__main__":
+    child.serve(measure)

@@ -1,0 +1,147 @@
+"""Whether an operation costs more as a user's lots, sessions and records grow in number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench import seed
+from bench.operations import BY_FUNCTION
+from bench.per_request import measure
+from bench.report import Section, Target, ms, number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.database import Database
+    from bench.functions import Figures
+    from bench.report import Report
+
+LOTS = (1, 50, 200)
+SESSIONS = (0, 1_000, 10_000)
+RECORDS = (1_000, 10_000, 100_000)
+REPEATS = 100
+CPU_TOLERANCE = 1.25
+"""CPU time differs by so much between two runs of the same thing on a busy machine."""
+
+OPERATIONS = {
+    "credits": ["balance", "check", "remove", "allocations", "ledger"],
+    "streaming_sessions": ["initialize", "heartbeat", "finalize", "abort"],
+    "usage": ["usage/record", "usage/record with deduction", "usage/stats of 30 days"],
+}
+LOTS_ABOUT = """\
+A user with so many lots (at most 200 are live). The wallet is one item: with its lots it grows, to about 10 KB. **×** is
+the CPU time beside that with one lot."""
+SESSIONS_ABOUT = f"""\
+A user with so many ended sessions in the last {seed.DAYS} days, each with two ledger entries and a usage record. The past
+is decided by the domain and written as the store makes its items. **×** is the CPU time beside that of the user without
+a past; the wall time of queries is the emulator's, which looks through all items of a partition, and is left out. The
+user without a past has nothing to list yet: for the two lists and the statistics the growth is that from 1,000 on."""
+RECORDS_ABOUT = f"""\
+`usage/stats` of {seed.DAYS} whole days with so many records in them, in four services. Records and the days' sums are
+written in batches, as the store makes their items, and what is read back is compared with a recount. Round trips, items
+and read units are the figures that count: the emulator looks through all items of a partition for any query, which
+DynamoDB does not, so that the wall time is the emulator's."""
+HEADER = ["operation", "", "round trips", "write units", "read units", "items read", "CPU ms", "×"]
+
+
+def lots(report: Report, database: Database) -> None:
+    """Measure balance, initialize and finalize by the number of lots."""
+    database = database.table("lots")
+    for count in LOTS:
+        seed.lots(f"lots-{count}", count)
+    operations = {"credits": ["balance"], "streaming_sessions": ["initialize", "finalize"]}
+    found = {count: _measured(database, operations, f"lots-{count}") for count in LOTS}
+    report.add(Section("A user's lots", LOTS_ABOUT, HEADER, _rows(found, "lots")))
+
+
+def sessions(report: Report, database: Database) -> None:
+    """Measure what a user does by the number of their earlier sessions."""
+    database = database.table("sessions")
+    for count in SESSIONS:
+        seed.past(f"past-{count}", count)
+    found = {count: _measured(database, OPERATIONS, f"past-{count}") for count in SESSIONS}
+    report.add(Section("A user's past", SESSIONS_ABOUT, HEADER, _rows(found, "sessions")))
+    some, most = found[SESSIONS[1]], found[SESSIONS[-1]]
+    units = max(_ratio(name, some, most, lambda each: each.write_units + each.read_units) for name in some)
+    round_trips = max(_ratio(name, some, most, lambda each: each.round_trips) for name in some)
+    cpu = max(_ratio(name, some, most, lambda each: each.cpu) for name in some)
+    beside = f"{SESSIONS[-1]:,} sessions beside {SESSIONS[1]:,}, the worst operation"
+    report.targets += [
+        Target.at_most(f"round trips, {beside}", 1, round_trips, " ×"),
+        Target.at_most(f"units, {beside}", 1, units, " ×"),
+        Target.at_most(f"CPU time, {beside}", CPU_TOLERANCE, cpu, " ×"),
+    ]
+
+
+def records(report: Report, database: Database) -> None:
+    """Measure the statistics of the same days by the number of records."""
+    header = ["records", "round trips", "items read", "read units", "CPU ms", "CPU p99", "emulator's wall ms", "requests"]
+    rows, name = [], OPERATIONS["usage"][-1]
+    found = []
+    for count in RECORDS:
+        table, user = database.table(f"records-{count}"), f"records-{count}"
+        made = seed.records(user, count)
+        seed.user(user, 0)
+        seed.write_records(made)
+        seed.compare(user, made)
+        figures = measure(
+            table, "usage", [name], known=seed.whole_days(), user=user, repeats=50, seconds=15, patient=True
+        )[name]
+        found.append(figures)
+        rows.append(
+            [
+                f"{count:,}",
+                str(figures.round_trips),
+                str(figures.items),
+                number(figures.read_units),
+                ms(figures.cpu),
+                ms(figures.cpu_p99),
+                ms(figures.wall),
+                str(figures.repeats),
+            ]
+        )
+    report.add(Section("Statistics by records", RECORDS_ABOUT, header, rows))
+    grown = found[-1].items / found[0].items
+    beside = f"{RECORDS[-1]:,} records beside {RECORDS[0]:,} of the same days"
+    report.targets.append(Target.at_most(f"items that the statistics read, {beside}", 1, grown, " ×"))
+
+
+def _measured(database: Database, operations: dict[str, list[str]], user: str) -> dict[str, Figures]:
+    found: dict[str, Figures] = {}
+    for function, names in operations.items():
+        found |= measure(
+            database,
+            function,
+            names,
+            known=seed.whole_days(),
+            user=user,
+            repeats=REPEATS,
+            seconds=10,
+            patient=True,
+        )
+    return found
+
+
+def _ratio(
+    name: str, first: dict[str, Figures], last: dict[str, Figures], figure: Callable[[Figures], float]
+) -> float:
+    return figure(last[name]) / (figure(first[name]) or 1)
+
+
+def _rows(found: dict[int, dict[str, Figures]], what: str) -> list[list[str]]:
+    counts = list(found)
+    return [
+        [
+            name if count == counts[0] else "",
+            f"{count:,} {what}",
+            str(figures.round_trips),
+            number(figures.write_units),
+            number(figures.read_units),
+            str(figures.items),
+            ms(figures.cpu),
+            f"{figures.cpu / found[counts[0]][name].cpu:.2f}",
+        ]
+        for name in found[counts[0]]
+        for count, each in found.items()
+        for figures in [each[name]]
+    ]

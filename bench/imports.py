@@ -1,0 +1,101 @@
+"""What a cold start takes: importing each function, beside importing boto3 and making one client."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from statistics import median
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench import seed
+from bench.report import Section, Target, ms
+from local.paths import FUNCTIONS, LAYER, ROOT
+
+if TYPE_CHECKING:
+    from bench.database import Database
+    from bench.report import Report
+
+ROUNDS = 9
+REFERENCE = "boto3 and one client"
+FIRST_REQUESTS = {
+    "credits": "credits/balance",
+    "streaming_sessions": "streaming_sessions/active",
+    "usage": "usage/stats",
+    "users": "users/me",
+    "api_keys": "api_keys/list",
+    "pricing": "pricing/list",
+    "authorizer": "authorizer/token",
+    "internal_authorizer": "internal_authorizer/key",
+    "health": "health/health",
+    "rollups": "rollups/stream",
+    "sweeper": "sweeper/schedule",
+    "auditor": "auditor/schedule",
+}
+ABOUT = f"""\
+Medians of {ROUNDS} rounds; in each, every function and the reference ({REFERENCE}) start once in a fresh process, with
+all bytecode compiled. **CPU** is user time. No function imports boto3 before it needs it: **first** is what its first
+request takes, the making of clients included, and **ready** is both. Lambda has SnapStart here: it restores what was
+imported when a version was published, and the import is not paid at a cold start."""
+HEADER = ["function", "import ms", "CPU ms", "× reference", "CPU ×", "first ms", "CPU ms", "ready CPU ms", "CPU ×"]
+LIMITS = {"credits": 1.5, "streaming_sessions": 1.5, "authorizer": 0.5, "health": 0.5}
+
+
+class Cold(NamedTuple):
+    """One cold start, in seconds."""
+
+    wall: float
+    cpu: float
+    first_wall: float
+    first_cpu: float
+
+
+def run(report: Report, database: Database) -> None:
+    """Measure every function."""
+    database = database.table("imports")
+    seed.user("demo-user", 1_000)
+    starts: dict[str, list[Cold]] = defaultdict(list)
+    for number in range(ROUNDS + 1):
+        for name in (REFERENCE, *FIRST_REQUESTS):
+            start = _start(name, database)
+            if number:  # the round before the first compiles
+                starts[name].append(start)
+    medians = {name: Cold(*map(median, zip(*found, strict=True))) for name, found in starts.items()}
+    reference = medians[REFERENCE]
+    report.add(Section("Cold starts", ABOUT, HEADER, [_row(name, cold, reference) for name, cold in medians.items()]))
+    for name, limit in LIMITS.items():
+        cold = medians[name]
+        report.targets.append(
+            Target.at_most(f"import of {name}, CPU, of the reference's", limit, cold.cpu / reference.cpu, " ×")
+        )
+        report.targets.append(
+            Target.at_most(f"import of {name}, wall, of the reference's", limit, cold.wall / reference.wall, " ×")
+        )
+
+
+def _start(name: str, database: Database) -> Cold:
+    command = [sys.executable, "-P", str(ROOT / "bench/cold.py")]
+    if name != REFERENCE:
+        command += [str(FUNCTIONS / name), str(ROOT / f"events/{FIRST_REQUESTS[name]}.json")]
+    environ = database.environ() | {"PYTHONPATH": str(LAYER)}
+    result = subprocess.run(
+        command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True
+    )
+    imported, first = json.loads(result.stderr)
+    return Cold(*imported, *first)
+
+
+def _row(name: str, cold: Cold, reference: Cold) -> list[str]:
+    ready = cold.cpu + cold.first_cpu
+    return [
+        name,
+        ms(cold.wall),
+        ms(cold.cpu),
+        f"{cold.wall / reference.wall:.2f}",
+        f"{cold.cpu / reference.cpu:.2f}",
+        ms(cold.first_wall),
+        ms(cold.first_cpu),
+        ms(ready),
+        f"{ready / reference.cpu:.2f}",
+    ]

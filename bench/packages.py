@@ -1,0 +1,42 @@
+"""How large what is deployed is: a function's code, and the layer that all share."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import TYPE_CHECKING
+
+from bench.report import Section, Target
+from local.build import build
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bench.database import Database
+    from bench.report import Report
+
+LAYER_MEGABYTES = 4
+ABOUT = """\
+What `sam build` makes, zipped as `sam deploy` does. Bytecode, which only the local AWS gets, is left out. Built for this
+machine's architecture. One megabyte is 1,000,000 bytes."""
+
+
+def run(report: Report, _database: Database) -> None:
+    """Measure the build of the sources as they are now."""
+    built = build().template.parent
+    folders = sorted(folder for folder in built.iterdir() if folder.is_dir())
+    sizes = {folder.name: _sizes(folder) for folder in folders}
+    rows = [[name, f"{zipped:,}", f"{plain:,}", f"{files:,}"] for name, (zipped, plain, files) in sizes.items()]
+    report.add(Section("Packages", ABOUT, ["package", "zipped bytes", "unzipped bytes", "files"], rows))
+    zipped = sizes["SharedLayer"][0] / 1e6
+    report.targets.append(Target.at_most("layer, zipped", LAYER_MEGABYTES, zipped, " MB"))
+
+
+def _sizes(folder: Path) -> tuple[int, int, int]:
+    """Return the size of the folder zipped, unzipped, and how many files it has."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as whole:
+        for path in files:
+            whole.write(path, path.relative_to(folder))
+    return archive.tell(), sum(path.stat().st_size for path in files), len(files)

@@ -1,0 +1,97 @@
+"""What one request of each operation costs: calls, units and time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench import child, seed
+from bench.functions import Figures
+from bench.operations import BY_FUNCTION
+from bench.report import Section, ms, number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.database import Database
+    from bench.report import Report
+
+REPEATS = 300
+MOST_SECONDS = 20
+ABOUT = """\
+Each request is handled by the function's real handler, in a process of its own beside the database's, after a warm-up.
+**CPU** is that process' own time (handler, Powertools, boto3); **wall** adds the wait for the emulator, which is not
+DynamoDB's latency. **Write units** are the emulator's ConsumedCapacity, indexes included; **read units** follow from the
+sizes of the items that the calls read, by DynamoDB's rules, because the emulator's own are flat. Units and round trips
+are the most of several requests. **Log** is what the function writes to its log, metrics included."""
+HEADER = [
+    "operation",
+    "round trips",
+    "write units",
+    "read units",
+    "CPU ms",
+    "CPU p99",
+    "wall ms",
+    "wall p99",
+    "log bytes",
+    "requests",
+]
+
+
+def measure(
+    database: Database,
+    function: str,
+    operations: Sequence[str],
+    *,
+    known: dict[str, str],
+    user: str = "",
+    repeats: int = REPEATS,
+    seconds: float = MOST_SECONDS,
+    patient: bool = False,
+) -> dict[str, Figures]:
+    """Return the figures of a function's operations, by default each as a user of its own."""
+    asked = {
+        "function": function,
+        "operations": operations,
+        "known": known,
+        "user": user,
+        "targets": REPEATS + 50,
+        "repeats": repeats,
+        "seconds": seconds,
+        "patient": patient,
+    }
+    found = child.run("bench.functions", asked, database)
+    return {name: Figures(**figures) for name, figures in found.items()}
+
+
+def run(report: Report, database: Database) -> None:
+    """Measure every operation."""
+    database = database.table("requests")
+    known = seed.whole_days()
+    for operations in BY_FUNCTION.values():
+        for operation in operations:
+            seed.user(operation.slug)
+    for target in range(REPEATS + 50):
+        seed.user(f"target-{target}", 1_000)
+    rows = []
+    seed.write_records(seed.records("usage-stats-of-30-days", 300))
+    for function, operations in BY_FUNCTION.items():
+        for operation in operations:
+            own = known | (seed.api_key(operation.slug) if "key" in operation.name.lower() else {})
+            report.figures |= measure(database, function, [operation.name], known=own)
+            rows.append(_row(operation.name, report.figures[operation.name]))
+    report.add(Section("A request of each operation", ABOUT, HEADER, rows))
+
+
+def _row(name: str, figures: Figures) -> list[str]:
+    return [
+        name,
+        str(figures.round_trips),
+        number(figures.write_units),
+        number(figures.read_units),
+        ms(figures.cpu),
+        ms(figures.cpu_p99),
+        ms(figures.wall),
+        ms(figures.wall_p99),
+        str(figures.log_bytes),
+        str(figures.repeats),
+    ]

@@ -1,0 +1,74 @@
+"""Tables of figures, as text for a terminal and for a page: Markdown serves both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.functions import Figures
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table with its title, what must be known to read it, and what follows from it."""
+
+    title: str
+    about: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    after: str = ""
+
+    def markdown(self) -> str:
+        """Return the section as Markdown, its columns aligned; all but the first hold figures."""
+        widths = [max(len(cell) for cell in column) for column in zip(self.header, *self.rows, strict=True)]
+        rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+        lines = [_line(cells, widths) for cells in (self.header, rule, *self.rows)]
+        return "\n".join([f"## {self.title}", "", self.about, "", *lines, *(["", self.after] if self.after else []), ""])
+
+
+@dataclass
+class Report:
+    """What was measured, part by part: sections to read, and figures for the parts that build on them."""
+
+    sections: list[Section] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+    figures: dict[str, Figures] = field(default_factory=dict)
+
+    def add(self, section: Section) -> None:
+        """Take a section, and show it."""
+        self.sections.append(section)
+        print(f"\n{section.markdown()}", flush=True)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A promise, what was measured, and whether it was kept."""
+
+    promise: str
+    limit: str
+    measured: str
+    kept: bool
+
+    @classmethod
+    def at_most(cls, promise: str, limit: float, measured: float, unit: str = "") -> Target:
+        """Return a target for a figure that must not exceed its limit."""
+        return cls(promise, f"≤ {limit:g}{unit}", f"{measured:.2f}{unit}", measured <= limit)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = zip(cells, widths, strict=True)
+    padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+    return f"| {' | '.join(padded)} |"
+
+
+def ms(seconds: float) -> str:
+    """Return a duration in milliseconds."""
+    return f"{seconds * 1000:.2f}"
+
+
+def number(value: float) -> str:
+    """Return a number without needless zeros."""
+    return f"{value:,.1f}".removesuffix(".0")

@@ -1,0 +1,167 @@
+"""What is there before anything is measured: users, credits, keys, and a past."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from accounting.domain import wallet as ledger
+from accounting.domain.sessions import Session, resolved
+from accounting.domain.usage import Sums, UsageRecord
+from accounting.domain.wallet import Cause, Decision, Wallet
+from accounting.operations import api_keys, credits
+from accounting.operations.ids import new_id
+from accounting.store import allocations, entries, keys, rollups, table, usage, users, wallets
+from accounting.store import sessions as session_store
+from accounting.store.allocations import Allocation
+from accounting.store.users import User
+from accounting.times import DAY, clock, day, day_begin
+from bench.operations import MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from accounting.store.table import Item
+
+GRANT = 10**9
+DAYS = 30
+SERVICES = ("chat-streaming", "chat-streaming-failed", "images", "search")
+
+
+def user(user_id: str, granted: int = GRANT) -> None:
+    """Make a user known, with one lot of credits if any."""
+    now = clock()
+    users.sync(User(user_id, f"{user_id}@example.com", user_id, "user"), now)
+    if granted:
+        credits.allocate(credits.Request("admin", user_id, "bench", 365, now), granted)
+
+
+def api_key(user_id: str) -> dict[str, str]:
+    """Make a key, used a moment ago, and return its id and its text."""
+    now = clock()
+    made = api_keys.create(user_id, "bench", ("credits:read",), expires_at=None, now=now, idempotency_key=None)
+    from accounting.store.api_keys import note_use
+
+    note_use(made.key, now + DAY)  # its use is noted once a minute, and is not what is measured
+    return {"keyId": made.key.id, "keyText": str(made.text)}
+
+
+def whole_days() -> dict[str, str]:
+    """Return the range of the last days, both ends the first instant of a day."""
+    begin, end = first_instant(), first_instant() + DAYS * DAY
+    return {"startDate": _plain(begin), "endDate": _plain(end)}
+
+
+def first_instant() -> int:
+    """Return the first instant of the days that a past is spread over; the last of them is yesterday."""
+    return day_begin(clock()) - DAYS * DAY
+
+
+def _plain(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def records(user_id: str, count: int) -> list[UsageRecord]:
+    """Return usage records, spread evenly over the days, of a few services and models."""
+    step = DAYS * DAY // count
+    return [
+        UsageRecord(
+            id=new_id(at),
+            user_id=user_id,
+            service=SERVICES[number % len(SERVICES)],
+            operation=f"model-{number % 5}",
+            credits=number % 50,
+            at=at,
+            metadata={"number": number},
+        )
+        for number in range(count)
+        for at in [first_instant() + number * step]
+    ]
+
+
+def write_records(made: Sequence[UsageRecord]) -> None:
+    """Write records as the store makes their items, and the days' sums as ``rollups.add`` would have left them.
+
+    One by one they would take minutes; what is read back is compared with a recount before anything is measured.
+    """
+    table.put_many([*map(usage.to_item, made), *_rollups(made)])
+
+
+def _rollups(made: Iterable[UsageRecord]) -> list[Item]:
+    """Return the items of the days that ``made`` falls on, spread as writers spread them."""
+    items: dict[tuple[str, str], Item] = {}
+    for number, record in enumerate(made):
+        key = keys.day_rollup(record.user_id, day(record.at), number % 4)
+        item = items.setdefault((key["pk"], key["sk"]), defaultdict(int, {**key, "day": day(record.at)}))
+        item["records"] += 1
+        item["credits"] += record.credits
+        for names, prefix, name in (("services", "s", record.service), ("models", "m", record.model_id)):
+            if name is not None:
+                item[names] = (item[names] or set()) | {name}
+                item[f"{prefix}:{name}:n"] += 1
+                item[f"{prefix}:{name}:c"] += record.credits
+    return list(items.values())
+
+
+def lots(user_id: str, count: int) -> None:
+    """Give a user lots that expire one after the other, each with its allocation and its ledger entry."""
+    user(user_id, 0)
+    now = clock()
+    wallet = Wallet(user_id)
+    items: list[Item] = []
+    for number in range(count):
+        allocation_id = new_id(now + number)
+        cause = Cause("admin", now, "bench", allocation_id=allocation_id)
+        expires_at = now + 30 * DAY + number * DAY
+        decision = ledger.grant(wallet, GRANT, expires_at=expires_at, cause=cause)
+        wallet = decision.wallet
+        grant = Allocation(user_id, number + 1, allocation_id, GRANT, "admin", now, expires_at, "bench")
+        items += [allocations.to_item(grant), *map(entries.to_item, decision.entries)]
+    table.put_many([*items, wallets.to_item(wallet)])
+
+
+def past(user_id: str, sessions: int) -> None:
+    """Give a user credits and ended sessions of the last days, with their entries, usage records and sums.
+
+    Decided by the domain and stored as the store makes the items, without the way through the operations.
+    """
+    user(user_id, 0)
+    at = first_instant()
+    cause = Cause("admin", at, "bench", allocation_id=new_id(at))
+    decision: Decision = ledger.grant(Wallet(user_id), GRANT, expires_at=at + 400 * DAY, cause=cause)
+    items = [*map(entries.to_item, decision.entries)]
+    grant = Allocation(user_id, 1, str(cause.allocation_id), GRANT, "admin", at, at + 400 * DAY, "bench")
+    items.append(allocations.to_item(grant))
+    wallet, made = decision.wallet, []
+    for number in range(sessions):
+        wallet, session, record = _session(wallet, number, first_instant() + number * DAYS * DAY // sessions, items)
+        items.append(session_store.to_item(session))
+        made.append(record)
+    table.put_many([*items, wallets.to_item(wallet)])
+    write_records(made)
+
+
+def _session(wallet: Wallet, number: int, at: int, items: list[Item]) -> tuple[Wallet, Session, UsageRecord]:
+    """Return the wallet after a session of the past, the session and its usage record; add its entries to ``items``."""
+    session_id = f"past-{number}"
+    cause = Cause(wallet.user_id, at, session_id=session_id)
+    hold = ledger.hold(wallet, 6, cause=cause)
+    session = Session(wallet.user_id, session_id, MODEL, 10_000, 5_000, hold.slices, at, at, at + 3_600_000)
+    settled = ledger.settle(hold.wallet, hold.slices, 4, grace_milliseconds=DAY, cause=cause)
+    ended = resolved(session, settled, outcome="finalized", tokens=4_000, success=True, at=at)
+    items += map(entries.to_item, [*hold.entries, *settled.entries])
+    metadata: dict[str, Any] = {"sessionId": session_id, "tokens": 4_000}
+    record = UsageRecord(new_id(at), wallet.user_id, "chat-streaming", MODEL, 4, at, metadata)
+    return settled.wallet, ended, record
+
+
+def compare(user_id: str, made: Sequence[UsageRecord]) -> None:
+    """Raise ValueError unless the days' sums, read as the service reads them, are those of the records."""
+    found, counted = Sums(), Sums()
+    for _, sums in rollups.between(user_id, None, None):
+        found.merge(sums)
+    for record in made:
+        counted.add(record.service, record.model_id, record.credits)
+    if found != counted:
+        raise ValueError(f"seeded sums {found} are not {counted}")
