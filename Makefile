@@ -2,7 +2,7 @@
 # but Python and make.
 
 .DEFAULT_GOAL := help
-.PHONY: run stop demo openapi test simulate check format build deploy restore lock ready clean help
+.PHONY: run stop demo openapi test simulate bench check format build deploy restore lock ready clean help
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -30,6 +30,9 @@ test: ready ## Run every test: unit, integration, contract and end to end
 
 simulate: ready ## Simulate workers over a failing database (SEEDS=100, FIRST=1, STEPS=400: see tests/simulation)
 	@PYTHONPATH=layers/shared $(BIN)/python -m tests.simulation
+
+bench: ready ## Measure time, calls, units, sizes and cost into bench/RESULTS.md (ONLY="imports packages": some of it)
+	@PYTHONPATH=layers/shared ONLY="$(ONLY)" $(BIN)/python -m bench
 
 check: ready ## Check format, lint, types and the template
 	$(BIN)/ruff format --check .

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import database, growth, hot_user, imports, machine, packages, per_request
+from bench import cost, database, growth, hot_user, imports, machine, packages, per_request, profiles, targets
 from bench.report import Report
 from local.paths import ROOT
 from local.steps import Refused, explain, step
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from bench.database import Database
 
+RESULTS = ROOT / "bench/RESULTS.md"
 PARTS: dict[str, Callable[[Report, Database], None]] = {
     "requests": per_request.run,
     "imports": imports.run,
@@ -29,6 +31,8 @@ PARTS: dict[str, Callable[[Report, Database], None]] = {
     "lots": growth.lots,
     "sessions": growth.sessions,
     "hot-user": hot_user.run,
+    "cost": cost.run,
+    "profile": profiles.run,
 }
 
 
@@ -37,12 +41,17 @@ def main() -> int:
     only = os.environ.get("ONLY", "").split()
     if unknown := set(only) - PARTS.keys():
         return explain(Refused(f"no part is called {', '.join(unknown)}; there are {', '.join(PARTS)}"))
-    report, load = Report(), machine.load()
+    report, begun, before = Report(), time.monotonic(), machine.load()
     with tempfile.TemporaryDirectory(prefix="accounting-bench-") as scratch, database.start(Path(scratch)) as running:
         for name, part in PARTS.items():
             if not only or name in only:
                 with step(name):
                     part(report, running)
+    about = machine.description(before, time.monotonic() - begun)
+    page = "\n".join(["# What was measured", "", *about, "", *targets.lines(report), *report.lines()])
+    print(f"\n{page}")
+    if not only:
+        RESULTS.write_text(page)
     return 0
 
 

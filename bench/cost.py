@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from accounting.operations.system_usage import count
+from accounting.store import users
+from accounting.tokens import verify
 from bench import seed
-from bench.per_request import measure
+from bench.database import JWT_SECRET
+from bench.functions import here
+from bench.per_request import MOST_SECONDS, Effort, measure
 from bench.report import Section, number
+from local.tokens import mint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,19 +38,20 @@ MEMORY_GIGABYTES = 0.5
 FULL_CORE_GIGABYTES = 1769 / 1024
 """A function has a core's time in proportion to its memory; at 1,769 MB it has a whole one."""
 DATABASE_SECONDS = 0.006
-"""Assumed of AWS, not measured: what a call waits for DynamoDB, between a read's 3 ms and a transaction's 10 ms or so."""
+"""Assumed of AWS, not measured: what a call waits for DynamoDB, between a read's 3 ms and a transaction's 10 or so."""
 PLATFORM_LOG_BYTES = 260
-"""Lambda's own START, END and REPORT lines of an invocation."""
+"""Assumed: Lambda's own START, END and REPORT lines of an invocation."""
 ACCESS_LOG_BYTES = 520
-"""The gateway's access log line of a request."""
+"""Assumed: the gateway's access log line of a request."""
 
 ABOUT = f"""\
-{SESSIONS:,} sessions of {", ".join(f"{count} × {name}" for name, count in SESSION.items())}, in us-east-1, before free
-tiers. **Duration** is assumed: the CPU time measured here, stretched by the share of a core that a function of
-{MEMORY_GIGABYTES * 1024:.0f} MB has ({MEMORY_GIGABYTES / FULL_CORE_GIGABYTES:.2f}), and {DATABASE_SECONDS * 1000:.0f} ms
-waiting for each call to DynamoDB. Log bytes are measured, with {PLATFORM_LOG_BYTES} of Lambda's own lines an invocation and
-{ACCESS_LOG_BYTES} of the gateway's access log line a request. The authorizer counts once a session (its answers are cached
-for 5 minutes), the system's statistics once a session with one record a batch, their dearest case."""
+{SESSIONS:,} sessions of {", ".join(f"{count} × {name}" for name, count in SESSION.items())}, in us-east-1, before
+free tiers. **Duration** is assumed: the CPU time measured here, stretched by the share of a core that a function of
+{MEMORY_GIGABYTES * 1024:.0f} MB has ({MEMORY_GIGABYTES / FULL_CORE_GIGABYTES:.2f}), and
+{DATABASE_SECONDS * 1000:.0f} ms waiting for each call to DynamoDB. Log bytes are measured, with {PLATFORM_LOG_BYTES} of
+Lambda's own lines an invocation and {ACCESS_LOG_BYTES} of the gateway's access log line a request. The authorizer
+counts once a session (its answers are cached for 5 minutes), the system's statistics with one record a batch,
+their dearest case: at a million sessions a month that is what there is."""
 PRICES = """\
 Prices, sure of as listed for 2025/2026: DynamoDB on-demand writes 0.625 and reads 0.125 USD per million units; Lambda
 arm64 0.0000133334 USD per GB-second and 0.20 per million requests; API Gateway REST 3.50 per million requests;
@@ -69,13 +76,14 @@ class Line:
 
     def row(self) -> list[str]:
         """Return the line as a row."""
-        price = f"{self.price * 1e6:g} per million" if self.price < 1e-6 * 1000 else f"{self.price:g}"
-        return [self.item, f"{number(self.amount)} {self.unit}", price, f"{self.usd:.2f}"]
+        price = f"{self.price:g}" if self.price > 0.01 else f"{self.price * 1e6:g} per million"
+        return [self.item, f"{number(self.amount)} {self.unit}".strip(), price, f"{self.usd:.2f}"]
 
 
 def run(report: Report, database: Database) -> None:
     """Add the bill up, measuring the requests of a session unless they were."""
     requests = {name: report.figures.get(name) or _measured(database, name) for name in SESSION}
+    requests |= _behind_the_scenes(database)
     lines = bill(requests)
     total = sum(line.usd for line in lines)
     rows = [*(line.row() for line in lines), ["**total**", "", "", f"**{total:.2f}**"]]
@@ -86,23 +94,42 @@ def run(report: Report, database: Database) -> None:
 def _measured(database: Database, name: str) -> Figures:
     table = database.table(f"cost-{name}")
     seed.user(f"cost-{name}")
-    return measure(table, "streaming_sessions", [name], known={}, user=f"cost-{name}", repeats=100)[name]
+    return measure(
+        table, "streaming_sessions", [name], known={}, user=f"cost-{name}", effort=Effort(100, MOST_SECONDS)
+    )[name]
+
+
+def _behind_the_scenes(database: Database) -> dict[str, Figures]:
+    """Measure what a session costs beside its requests: who is it, and its record in the system's statistics."""
+    database.table("cost-behind")
+    seed.user("cost")
+    user, _ = users.resolve("cost")
+    token = mint(JWT_SECRET, "cost")
+    made = seed.records("cost", 40)
+    seed.write_records(made)
+
+    def authorize() -> None:
+        verify(token, lambda **_: [JWT_SECRET.encode()])
+        users.sync(user, 0)
+
+    return {"authorizer": here(authorize, 40), "system statistics": here(lambda: count([made.pop()]), 39)}
 
 
 def bill(requests: Mapping[str, Figures]) -> list[Line]:
     """Return the lines of the bill for ``SESSIONS``."""
 
     def total(of: str) -> float:
-        return SESSIONS * sum(count * getattr(requests[name], of) for name, count in SESSION.items())
+        return SESSIONS * sum(SESSION.get(name, 1) * getattr(each, of) for name, each in requests.items())
 
     asked = SESSIONS * sum(SESSION.values())
-    seconds = SESSIONS * sum(count * duration(requests[name]) for name, count in SESSION.items())
-    logged = total("log_bytes") + asked * (PLATFORM_LOG_BYTES + ACCESS_LOG_BYTES)
+    invoked = SESSIONS * sum(SESSION.get(name, 1) for name in requests)
+    seconds = SESSIONS * sum(SESSION.get(name, 1) * duration(each) for name, each in requests.items())
+    logged = total("log_bytes") + invoked * PLATFORM_LOG_BYTES + asked * ACCESS_LOG_BYTES
     return [
         Line("DynamoDB writes", total("write_units"), "units", WRITE_UNIT_USD),
         Line("DynamoDB reads", total("read_units"), "units", READ_UNIT_USD),
         Line("API Gateway requests", asked, "", GATEWAY_REQUEST_USD),
-        Line("Lambda requests", asked, "", LAMBDA_REQUEST_USD),
+        Line("Lambda requests", invoked, "", LAMBDA_REQUEST_USD),
         Line("Lambda duration", seconds * MEMORY_GIGABYTES, "GB-s", LAMBDA_GIGABYTE_SECOND_USD),
         Line("CloudWatch logs", logged / 1e9, "GB", LOG_GIGABYTE_USD),
     ]
@@ -110,7 +137,7 @@ def bill(requests: Mapping[str, Figures]) -> list[Line]:
 
 def duration(figures: Figures) -> float:
     """Return what Lambda would bill of a request, in seconds, under the assumptions above."""
-    return figures.cpu * FULL_CORE_GIGABYTES / MEMORY_GIGABYTES + figures.round_trips * DATABASE_SECONDS
+    return figures.cpu * (FULL_CORE_GIGABYTES / MEMORY_GIGABYTES) + figures.round_trips * DATABASE_SECONDS
 
 
 def _arithmetic(requests: Mapping[str, Figures]) -> str:

@@ -12,15 +12,18 @@ from itertools import count
 from math import inf
 from statistics import median, quantiles
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import child
 from bench.operations import Operation, Turn, named
-from bench.units import Units
+from bench.units import counting
 from local.paths import FUNCTIONS
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 WARM_UP = 20
-UNIT_TURNS = 6
+UNIT_TURNS = 4
 LEAST = 3
 CONTEXT = SimpleNamespace(
     function_name="bench",
@@ -40,6 +43,7 @@ class Figures:
     wall_p99: float
     cpu: float
     cpu_p99: float
+    cpu_least: float
     round_trips: int
     write_units: float
     read_units: float
@@ -52,13 +56,13 @@ class Function:
 
     def __init__(self, name: str, *, patient: bool = False) -> None:
         sys.path.insert(0, str(FUNCTIONS / name))
-        self._handler = importlib.import_module("app").handler
+        self.handler = importlib.import_module("app").handler
         if patient:
             be_patient()
 
     def answer(self, event: dict[str, Any], status: int) -> None:
         """Handle a request. Raises RuntimeError when it is not answered as it should be."""
-        answer = self._handler(event, CONTEXT)
+        answer = self.handler(event, CONTEXT)
         if answer["statusCode"] != status:
             raise RuntimeError(f"{event['resource']}: {answer['statusCode']} {answer['body']}")
 
@@ -86,15 +90,36 @@ def _measured(function: Function, operation: Operation, asked: dict[str, Any]) -
     turns = (_turn_of(operation, asked, number) for number in count())
     _timed(function, operation, next(turns))  # the first one makes the client
     spent = [_spent(function, operation, next(turns)) for _ in range(UNIT_TURNS)]
-    for _ in range(min(WARM_UP, asked["repeats"])):
-        _timed(function, operation, next(turns))
-    begun = time.monotonic()
-    times: list[tuple[float, float]] = []
-    while len(times) < asked["repeats"] and (len(times) < LEAST or time.monotonic() - begun < asked["seconds"]):
-        times.append(_timed(function, operation, next(turns)))
+    _repeat(WARM_UP, asked["seconds"] / 4, lambda: _timed(function, operation, next(turns)))
+    times = _repeat(asked["repeats"], asked["seconds"], lambda: _timed(function, operation, next(turns)))
     walls, cpus = zip(*times, strict=True)
     most = [max(each) for each in zip(*spent, strict=True)]
-    return Figures(len(times), median(walls), _p99(walls), median(cpus), _p99(cpus), *most)
+    return Figures(len(times), median(walls), _p99(walls), median(cpus), _p99(cpus), min(cpus), *most)
+
+
+def here(once: Callable[[], object], times: int) -> Figures:
+    """Return the figures of something that this process does itself and that writes no log."""
+    from accounting.store import table
+
+    def timed() -> tuple[float, float]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        once()
+        return time.perf_counter() - wall, time.process_time() - cpu
+
+    with counting(table.client()) as units:
+        once()
+    walls, cpus = zip(*_repeat(times - 1, inf, timed), strict=True)
+    spent = (units.round_trips, units.write_units, units.read_units, units.items, 0)
+    return Figures(times - 1, median(walls), _p99(walls), median(cpus), _p99(cpus), min(cpus), *spent)
+
+
+def _repeat(times: int, seconds: float, once: Callable[[], tuple[float, float]]) -> list[tuple[float, float]]:
+    """Do something so many times, but no longer than that and at least ``LEAST`` times."""
+    begun = time.monotonic()
+    found: list[tuple[float, float]] = []
+    while len(found) < LEAST or (len(found) < times and time.monotonic() - begun < seconds):
+        found.append(once())
+    return found
 
 
 def _turn_of(operation: Operation, asked: dict[str, Any], number: int) -> Turn:
@@ -126,7 +151,7 @@ def _spent(function: Function, operation: Operation, turn: Turn) -> tuple[int, f
 
     event = _prepared(function, operation, turn)
     written = _written()
-    with Units.of(table.client()) as units:
+    with counting(table.client()) as units:
         function.answer(event, operation.status)
     return units.round_trips, units.write_units, units.read_units, units.items, _written() - written
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench import seed
-from bench.operations import BY_FUNCTION
-from bench.per_request import measure
+from bench.per_request import Effort, measure
 from bench.report import Section, Target, ms, number
 
 if TYPE_CHECKING:
@@ -20,7 +19,8 @@ LOTS = (1, 50, 200)
 SESSIONS = (0, 1_000, 10_000)
 RECORDS = (1_000, 10_000, 100_000)
 REPEATS = 100
-CPU_TOLERANCE = 1.25
+MOST_SECONDS = 4
+CPU_TOLERANCE = 1.5
 """CPU time differs by so much between two runs of the same thing on a busy machine."""
 
 OPERATIONS = {
@@ -29,12 +29,13 @@ OPERATIONS = {
     "usage": ["usage/record", "usage/record with deduction", "usage/stats of 30 days"],
 }
 LOTS_ABOUT = """\
-A user with so many lots (at most 200 are live). The wallet is one item: with its lots it grows, to about 10 KB. **×** is
-the CPU time beside that with one lot."""
+A user with so many lots (at most 200 are live). The wallet is one item: with its lots it grows, to about 10 KB.
+**×** is the least CPU time beside that with one lot."""
 SESSIONS_ABOUT = f"""\
-A user with so many ended sessions in the last {seed.DAYS} days, each with two ledger entries and a usage record. The past
-is decided by the domain and written as the store makes its items. **×** is the CPU time beside that of the user without
-a past; the wall time of queries is the emulator's, which looks through all items of a partition, and is left out. The
+A user with so many ended sessions in the last {seed.DAYS} days, each with two ledger entries and a usage record. The
+past is decided by the domain and written as the store makes its items. **×** is the least CPU time
+beside that of the user without a past; the wall time of queries is
+the emulator's, which looks through all items of a partition, and is left out. The
 user without a past has nothing to list yet: for the two lists and the statistics the growth is that from 1,000 on."""
 RECORDS_ABOUT = f"""\
 `usage/stats` of {seed.DAYS} whole days with so many records in them, in four services. Records and the days' sums are
@@ -64,18 +65,27 @@ def sessions(report: Report, database: Database) -> None:
     some, most = found[SESSIONS[1]], found[SESSIONS[-1]]
     units = max(_ratio(name, some, most, lambda each: each.write_units + each.read_units) for name in some)
     round_trips = max(_ratio(name, some, most, lambda each: each.round_trips) for name in some)
-    cpu = max(_ratio(name, some, most, lambda each: each.cpu) for name in some)
+    cpu = max(_ratio(name, some, most, lambda each: each.cpu_least) for name in some)
     beside = f"{SESSIONS[-1]:,} sessions beside {SESSIONS[1]:,}, the worst operation"
     report.targets += [
         Target.at_most(f"round trips, {beside}", 1, round_trips, " ×"),
         Target.at_most(f"units, {beside}", 1, units, " ×"),
-        Target.at_most(f"CPU time, {beside}", CPU_TOLERANCE, cpu, " ×"),
+        Target.at_most(f"least CPU time, {beside}", CPU_TOLERANCE, cpu, " ×"),
     ]
 
 
 def records(report: Report, database: Database) -> None:
     """Measure the statistics of the same days by the number of records."""
-    header = ["records", "round trips", "items read", "read units", "CPU ms", "CPU p99", "emulator's wall ms", "requests"]
+    header = [
+        "records",
+        "round trips",
+        "items read",
+        "read units",
+        "CPU ms",
+        "CPU p99",
+        "emulator's wall ms",
+        "requests",
+    ]
     rows, name = [], OPERATIONS["usage"][-1]
     found = []
     for count in RECORDS:
@@ -85,7 +95,7 @@ def records(report: Report, database: Database) -> None:
         seed.write_records(made)
         seed.compare(user, made)
         figures = measure(
-            table, "usage", [name], known=seed.whole_days(), user=user, repeats=50, seconds=15, patient=True
+            table, "usage", [name], known=seed.whole_days(), user=user, effort=Effort(50, 10, patient=True)
         )[name]
         found.append(figures)
         rows.append(
@@ -115,16 +125,12 @@ def _measured(database: Database, operations: dict[str, list[str]], user: str) -
             names,
             known=seed.whole_days(),
             user=user,
-            repeats=REPEATS,
-            seconds=10,
-            patient=True,
+            effort=Effort(REPEATS, MOST_SECONDS, patient=True),
         )
     return found
 
 
-def _ratio(
-    name: str, first: dict[str, Figures], last: dict[str, Figures], figure: Callable[[Figures], float]
-) -> float:
+def _ratio(name: str, first: dict[str, Figures], last: dict[str, Figures], figure: Callable[[Figures], float]) -> float:
     return figure(last[name]) / (figure(first[name]) or 1)
 
 
@@ -139,7 +145,7 @@ def _rows(found: dict[int, dict[str, Figures]], what: str) -> list[list[str]]:
             number(figures.read_units),
             str(figures.items),
             ms(figures.cpu),
-            f"{figures.cpu / found[counts[0]][name].cpu:.2f}",
+            f"{figures.cpu_least / found[counts[0]][name].cpu_least:.2f}",
         ]
         for name in found[counts[0]]
         for count, each in found.items()

@@ -19,9 +19,10 @@ SECONDS = 10
 ABOUT = f"""\
 The real `initialize`, called by so many threads of one process for one user, for {SECONDS} seconds. Each is one
 transaction on the same wallet, so that they can only succeed one after the other: more workers add retries, not
-sessions. A **retry** decides again, or reads again after a conflict; a **failure** is a 503 `CONTENTION` after 8 seconds.
-Afterwards the wallet's sums and its held credits are checked against the successes. The threads share one core with
-each other, and the machine with the emulator: on AWS the limit is a transaction's latency."""
+sessions. A **retry** decides again, or reads again after a conflict; a **failure** is a 503
+`CONTENTION` after 8 seconds. Afterwards the wallet's sums and its held credits are checked against the successes.
+The threads share one core with each other, and the machine with the emulator: on
+AWS the limit is a transaction's latency."""
 HEADER = ["workers", "successes", "per second", "retries", "per success", "failures", "wallet"]
 
 

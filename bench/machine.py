@@ -9,20 +9,23 @@ from importlib.metadata import version
 from pathlib import Path
 
 
-def description() -> list[str]:
-    """Return lines that say on what the figures were measured."""
+def description(load_before: str, seconds: float) -> list[str]:
+    """Return lines that say on what the figures were measured, and how busy it was when that began."""
     emulator = next(
         line.split()[0].replace("==", " ")
         for line in Path("requirements/ministack.txt").read_text().splitlines()
         if line.startswith("ministack==")
     )
+    versions = ", ".join(f"{name} {version(name)}" for name in ("boto3", "pydantic", "aws-lambda-powertools"))
+    busy = (
+        f"{load_before} before, {load()} at the end, with the benchmark itself, which took {seconds / 60:.0f} minutes"
+    )
     return [
         f"- Date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         f"- Machine: {os.cpu_count()} cores, {_cpu_model()}, {platform.system()} {platform.machine()}",
-        f"- Python {platform.python_version()}, boto3 {version('boto3')}, pydantic {version('pydantic')},"
-        f" Powertools {version('aws-lambda-powertools')}",
-        f"- Database, and the source of the write units: {emulator}, an emulator, on the same machine. Its latency"
-        " says nothing about AWS",
+        f"- Python {platform.python_version()}, {versions}",
+        f"- Database, and the source of the write units: {emulator}, an emulator on the same machine",
+        f"- Load (processes that want a core, by the minute): {busy}. Above {os.cpu_count()}, times are too long",
     ]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench import child, seed
 from bench.functions import Figures
 from bench.operations import BY_FUNCTION
-from bench.report import Section, ms, number
+from bench.report import Section, Target, ms, number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 REPEATS = 300
 MOST_SECONDS = 20
+CPU_MILLISECONDS = {"balance": 1.5, "initialize": 3.0, "finalize": 3.0}
 ABOUT = """\
 Each request is handled by the function's real handler, in a process of its own beside the database's, after a warm-up.
 **CPU** is that process' own time (handler, Powertools, boto3); **wall** adds the wait for the emulator, which is not
-DynamoDB's latency. **Write units** are the emulator's ConsumedCapacity, indexes included; **read units** follow from the
-sizes of the items that the calls read, by DynamoDB's rules, because the emulator's own are flat. Units and round trips
-are the most of several requests. **Log** is what the function writes to its log, metrics included."""
+DynamoDB's latency. **Write units** are the emulator's ConsumedCapacity, indexes included; **read units** follow from
+the sizes of the items that the calls read, by DynamoDB's rules, because the emulator's own are flat. Units and round
+trips are the most of several requests. **Log** is what the function writes to its log, metrics included."""
 HEADER = [
     "operation",
     "round trips",
@@ -37,6 +38,17 @@ HEADER = [
 ]
 
 
+class Effort(NamedTuple):
+    """How many requests, and for how long at most; whether to wait for an emulator that is slow with many items."""
+
+    repeats: int
+    seconds: float
+    patient: bool = False
+
+
+EFFORT = Effort(REPEATS, MOST_SECONDS)
+
+
 def measure(
     database: Database,
     function: str,
@@ -44,9 +56,7 @@ def measure(
     *,
     known: dict[str, str],
     user: str = "",
-    repeats: int = REPEATS,
-    seconds: float = MOST_SECONDS,
-    patient: bool = False,
+    effort: Effort = EFFORT,
 ) -> dict[str, Figures]:
     """Return the figures of a function's operations, by default each as a user of its own."""
     asked = {
@@ -55,9 +65,7 @@ def measure(
         "known": known,
         "user": user,
         "targets": REPEATS + 50,
-        "repeats": repeats,
-        "seconds": seconds,
-        "patient": patient,
+        **effort._asdict(),
     }
     found = child.run("bench.functions", asked, database)
     return {name: Figures(**figures) for name, figures in found.items()}
@@ -80,6 +88,9 @@ def run(report: Report, database: Database) -> None:
             report.figures |= measure(database, function, [operation.name], known=own)
             rows.append(_row(operation.name, report.figures[operation.name]))
     report.add(Section("A request of each operation", ABOUT, HEADER, rows))
+    for name, limit in CPU_MILLISECONDS.items():
+        promise = f"CPU time of {name}, database client included"
+        report.targets.append(Target.at_most(promise, limit, report.figures[name].cpu * 1000, " ms"))
 
 
 def _row(name: str, figures: Figures) -> list[str]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.functions import Figures
+
+
+WIDTH = 118
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,12 @@ class Section:
     rows: Sequence[Sequence[str]]
     after: str = ""
 
-    def markdown(self) -> str:
+    def lines(self) -> list[str]:
         """Return the section as Markdown, its columns aligned; all but the first hold figures."""
         widths = [max(len(cell) for cell in column) for column in zip(self.header, *self.rows, strict=True)]
         rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-        lines = [_line(cells, widths) for cells in (self.header, rule, *self.rows)]
-        return "\n".join([f"## {self.title}", "", self.about, "", *lines, *(["", self.after] if self.after else []), ""])
+        table = [_line(cells, widths) for cells in (self.header, rule, *self.rows)]
+        return [f"## {self.title}", "", *_filled(self.about), "", *table, "", *_filled(self.after), ""]
 
 
 @dataclass
@@ -38,9 +42,12 @@ class Report:
     figures: dict[str, Figures] = field(default_factory=dict)
 
     def add(self, section: Section) -> None:
-        """Take a section, and show it."""
+        """Take a section."""
         self.sections.append(section)
-        print(f"\n{section.markdown()}", flush=True)
+
+    def lines(self) -> list[str]:
+        """Return all sections as Markdown."""
+        return [line for section in self.sections for line in section.lines()]
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,16 @@ class Target:
     def at_most(cls, promise: str, limit: float, measured: float, unit: str = "") -> Target:
         """Return a target for a figure that must not exceed its limit."""
         return cls(promise, f"≤ {limit:g}{unit}", f"{measured:.2f}{unit}", measured <= limit)
+
+
+def _filled(text: str) -> list[str]:
+    """Return paragraphs, which a blank line divides, in lines of a page's width; the items of a list stay apart."""
+    lines: list[str] = []
+    for paragraph in text.split("\n\n"):
+        for item in paragraph.replace("\n- ", "\n\x00- ").split("\x00"):
+            lines += fill(" ".join(item.split()), WIDTH).splitlines()
+        lines.append("")
+    return lines[:-1]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -7,11 +7,15 @@ https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-oper
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tests.calls import Calls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 READ_UNIT_BYTES = 4096
 WRITE_UNIT_BYTES = 1024
@@ -45,6 +49,13 @@ class Units(Calls):
                 self.read_units += sum(_read_units(size, strong=request["ConsistentRead"]) for size in sizes)
 
 
+@contextmanager
+def counting(client: Any) -> Iterator[Units]:
+    """Count what ``client`` does for the time of the block."""
+    with Units.of(client) as counted:
+        yield cast("Units", counted)
+
+
 def _read_units(size: int, *, strong: bool) -> float:
     return max(1, ceil(size / READ_UNIT_BYTES)) * (1 if strong else 0.5)
 
@@ -56,14 +67,14 @@ def item_bytes(item: dict[str, Any]) -> int:
 
 def _value_bytes(value: dict[str, Any]) -> int:
     ((kind, content),) = value.items()
+    text = str(content)
     match kind:
         case "S":
-            return len(content.encode())
+            return len(text.encode())
         case "N":
-            digits = content.lstrip("-").strip("0")
-            return ceil(len(digits) / 2) + 1 + content.startswith("-")
+            return ceil(len(text.lstrip("-").strip("0")) / 2) + 1 + text.startswith("-")
         case "SS":
-            return sum(len(text.encode()) for text in content)
+            return sum(len(str(member).encode()) for member in content)
         case "BOOL" | "NULL":
             return 1
     raise ValueError(f"the service has no attributes of type {kind}")

@@ -1,0 +1,85 @@
+"""Where the CPU time of a request goes, by package: a deterministic profile, whose shares count and not its times."""
+
+from __future__ import annotations
+
+import cProfile
+import pstats
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from bench import child, seed
+from bench.report import Section
+
+if TYPE_CHECKING:
+    from bench.database import Database
+    from bench.report import Report
+
+REQUESTS = 200
+OPERATIONS = {"balance": "credits", "initialize": "streaming_sessions", "finalize": "streaming_sessions"}
+PARTS = {
+    "/botocore/": "botocore",
+    "/boto3/": "boto3 (type codec)",
+    "/urllib3/": "urllib3",
+    "/http/": "http",
+    "/email/": "email (parses headers)",
+    "/json/": "json",
+    "/logging/": "logging",
+    "/aws_lambda_powertools/event_handler/": "Powertools: routing, validation",
+    "/aws_lambda_powertools/metrics/": "Powertools: metrics",
+    "/aws_lambda_powertools/": "Powertools: logger and others",
+    "/pydantic": "pydantic",
+    "/accounting/": "the service's layer",
+    "/app.py": "the function",
+    "~": "interpreter's built-ins",
+}
+ABOUT = f"""\
+Shares of {REQUESTS} requests' time by the package whose code it was spent in, under cProfile: it makes Python calls
+dearer than they are, so that these shares say where to look and not what is to be gained. Waiting is left out."""
+
+
+def run(report: Report, database: Database) -> None:
+    """Profile the operations that have a target."""
+    database = database.table("profile")
+    found = {}
+    for name, function in OPERATIONS.items():
+        seed.user(f"profile-{name}")
+        asked = {"function": function, "operation": name, "user": f"profile-{name}"}
+        found[name] = child.run("bench.profiles", asked, database)
+    parts = sorted(
+        {part for each in found.values() for part in each}, key=lambda part: -found["initialize"].get(part, 0)
+    )
+    rows = [[part, *(f"{found[name].get(part, 0) * 100:.0f} %" for name in OPERATIONS)] for part in parts]
+    report.add(Section("Where the time goes", ABOUT, ["package", *OPERATIONS], rows))
+
+
+def measure(asked: dict[str, Any]) -> dict[str, float]:
+    """Return the share of each package in an operation's time."""
+    from bench.functions import CONTEXT, Function
+    from bench.operations import Turn, named
+
+    function, operation = Function(asked["function"]), named(asked["function"], asked["operation"])
+    turns = [Turn(f"{number}", number, asked["user"], asked["user"], {}) for number in range(REQUESTS + 20)]
+    for turn in turns:
+        for before in operation.before:
+            function.answer(before(turn).event(), 201)
+    events = [operation.request(turn).event() for turn in turns]
+    for event in events[:20]:
+        function.handler(event, CONTEXT)
+    profile = cProfile.Profile()
+    for event in events[20:]:
+        profile.runcall(function.handler, event, CONTEXT)
+    return _shares(pstats.Stats(profile))
+
+
+def _shares(stats: pstats.Stats) -> dict[str, float]:
+    seconds: dict[str, float] = defaultdict(float)
+    for (path, _, name), (_, _, own, _, _) in stats.stats.items():  # type: ignore[attr-defined]  # not in the types
+        if "method 'recv" not in name and "select.poll" not in name:
+            part = next((part for where, part in PARTS.items() if where in path), "the rest")
+            seconds[part] += own
+    total = sum(seconds.values())
+    return {part: own / total for part, own in seconds.items()}
+
+
+if __name__ == "__main__":
+    child.serve(measure)

@@ -1,0 +1,26 @@
+"""The targets, beside what was measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.report import Section
+
+if TYPE_CHECKING:
+    from bench.report import Report
+
+ABOUT = """\
+What the service is meant to keep. A figure of time is this machine's, at the load that stands above."""
+
+
+def lines(report: Report) -> list[str]:
+    """Return the targets of the parts that ran as Markdown: the missed ones are marked, and named below."""
+    if not report.targets:
+        return []
+    rows = [
+        [target.promise, target.limit, target.measured, "pass" if target.kept else "**MISSED**"]
+        for target in report.targets
+    ]
+    missed = [target.promise for target in report.targets if not target.kept]
+    after = f"Missed: {'; '.join(missed)}." if missed else "None of them is missed."
+    return Section("Targets", ABOUT, ["target", "limit", "measured", ""], rows, after).lines()
