@@ -119,7 +119,7 @@ def bill(requests: Mapping[str, Figures]) -> list[Line]:
     """Return the lines of the bill for ``SESSIONS``."""
 
     def total(of: str) -> float:
-        return SESSIONS * sum(SESSION.get(name, 1) * getattr(each, of) for name, each in requests.items())
+        return SESSIONS * sum(SESSION.get(name, 1) * float(getattr(each, of)) for name, each in requests.items())
 
     asked = SESSIONS * sum(SESSION.values())
     invoked = SESSIONS * sum(SESSION.get(name, 1) for name in requests)
