@@ -66,6 +66,7 @@ def run(report: Report, database: Database) -> None:
 def measure(asked: dict[str, Any]) -> dict[str, Any]:
     """Begin sessions with all workers until time is up."""
     from accounting import telemetry
+    from accounting.domain.audit import Sums
     from accounting.domain.errors import Contention, Unavailable
     from accounting.operations import sessions
     from accounting.store import wallets
@@ -101,7 +102,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
         "failures": failures,
         "retries": counted.sums.get("ConflictsRetried", 0),
         "seconds": seconds,
-        "right": wallet.drift() == 0 and wallet.held == 6 * successes,
+        "right": Sums.of(wallet).drift() == 0 and wallet.held == 6 * successes,
     }
 
 
