@@ -125,7 +125,7 @@ def document() -> Json:
         made = _plain(api.get_openapi_schema().model_dump_json(by_alias=True, exclude_none=True))
         own = {name: each for name, each in made["components"]["schemas"].items() if name not in POWERTOOLS_OWN}
         merge(schemas, own)
-        merge(paths, {_camel(path): _path(item, described) for path, item in made["paths"].items()})
+        merge(paths, {_camel(path): _path(item, described, own) for path, item in made["paths"].items()})
     for path, item in paths.items():
         for method, operation in item.items():
             _complete((method, path), operation)
@@ -164,17 +164,26 @@ def text() -> str:
     return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _path(item: Json, described: dict[str, str]) -> Json:
+def _path(item: Json, described: dict[str, str], schemas: Json) -> Json:
     """A path as Powertools describes it, mended where it does not know the service."""
     for operation in item.values():
         told = described[operation["operationId"]].strip()
         operation["summary"], _, operation["description"] = told.partition("\n\n")
         operation["responses"].pop("422", None)
+        for answer in operation["responses"].values():
+            if answer["description"] == "Successful Response":
+                answer["description"] = _said_of(answer["content"]["application/json"]["schema"], schemas)
         for parameter in operation.get("parameters", []):
             parameter["schema"] = _present(parameter["schema"])
             if parameter["in"] == "path":
                 parameter["name"] = to_camel(parameter["name"])
     return item
+
+
+def _said_of(schema: Json, schemas: Json) -> str:
+    """What a model says of itself, or that there is a list of it."""
+    said: str = schemas[schema.get("items", schema)["$ref"].rpartition("/")[2]]["description"]
+    return f"A list. Each: {said}" if "items" in schema else said
 
 
 def _without_a_router() -> Json:
@@ -231,8 +240,6 @@ def _add_examples(route: Operation, operation: Json) -> None:
     for status, example in _examples()["answers"].get(f"{route[0].upper()} {route[1]}", {}).items():
         answer = operation["responses"][status]
         answer["content"]["application/json"]["example"] = example
-        if answer["description"] == "Successful Response":
-            answer["description"] = "As asked for"
 
 
 def _add_refusals(responses: Json, refusals: dict[int, list[str]]) -> None:

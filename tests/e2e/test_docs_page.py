@@ -156,11 +156,11 @@ def page(service: Stack, opened: tuple[Page, Watched]) -> Iterator[Page]:
 def _authorize(page: Page, scheme: str, value: str) -> None:
     """Paste a secret into the dialog, as a person does."""
     page.locator(".btn.authorize").click()
-    form = page.locator(".auth-container", has=page.locator(f"h4:has-text('{scheme}')"))
+    form = page.locator(".auth-container form", has=page.locator("h4 code", has_text=re.compile(f"^{scheme}$")))
     form.locator("input").fill(value)
     form.locator("button[type=submit]").click()
     form.get_by_text("Logout").wait_for()
-    page.locator(".btn-done").click()
+    form.locator(".btn-done").click()
 
 
 def _execute(page: Page, operation: str) -> tuple[Locator, str, dict[str, object]]:
