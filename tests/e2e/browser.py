@@ -1,9 +1,8 @@
-"""A real browser for the tests, driven without a screen: the machine's Chromium, else one that npm can bring."""
+"""A page in a real browser, driven without a screen and watched."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -11,13 +10,14 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import sync_playwright
 
+from tests.e2e.chromium import Missing, chromium
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from playwright.sync_api import ConsoleMessage, Page, Request
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chromium-headless-shell")
 FLAGS = [
     "--no-sandbox",  # which root, as continuous integration often is, can't have
     "--disable-gpu",
@@ -30,14 +30,6 @@ FLAGS = [
     "--disable-sync",
 ]
 PATIENCE_MILLISECONDS = 60_000
-
-
-def chromium() -> str:
-    """Return the path of a Chromium: that of the variable CHROMIUM, or one on PATH. Skips the test without one."""
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if not found:
-        pytest.skip(f"no Chromium: none of {', '.join(NAMES)} is on PATH, and CHROMIUM names none")
-    return found
 
 
 class Watched:
@@ -62,11 +54,19 @@ class Watched:
 
 @contextmanager
 def fresh_page(profile: Path) -> Iterator[tuple[Page, Watched]]:
-    """Open an empty page in a browser that remembers nothing, and watch it."""
-    executable = chromium()
+    """Open an empty page in a browser that remembers nothing, and watch it. Skips the test where there is none."""
+    try:
+        found = chromium()
+    except Missing as missing:
+        pytest.skip(f"no Chromium: {missing}")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch_persistent_context(
-            profile, executable_path=executable, headless=True, args=FLAGS, viewport={"width": 1280, "height": 900}
+            profile,
+            executable_path=found.path,
+            env={**os.environ, **found.environ},
+            headless=True,
+            args=FLAGS,
+            viewport={"width": 1280, "height": 900},
         )
         browser.set_default_timeout(PATIENCE_MILLISECONDS)
         page = browser.pages[0]
