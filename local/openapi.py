@@ -224,6 +224,9 @@ def _complete(route: Operation, operation: Json) -> None:
         operation["security"] = [{"internalKey": []}]
     elif about.permission is None:
         operation["security"] = [{"token": []}]
+    elif about.service_key:
+        either: list[Json] = [{"token": []}, {"apiKey": []}]
+        operation["security"] = [*either, *({**each, "internalKey": []} for each in either)]
     _add_examples(route, operation)
     _add_refusals(operation["responses"], _by_status(codes_of(route)))
 

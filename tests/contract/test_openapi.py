@@ -195,8 +195,11 @@ def test_it_says_who_may_come_in() -> None:
     assert {route for route, each in security.items() if each == []} == PUBLIC
     assert {route for route, each in security.items() if each == [{"internalKey": []}]} == INTERNAL
     with_a_key = {(method.upper(), plain(path)) for (method, path), about in ROUTES.items() if about.permission}
+    with_service = {(method.upper(), plain(path)) for (method, path), about in ROUTES.items() if about.service_key}
     for route in security.keys() - PUBLIC - INTERNAL:
-        assert security[route] == [{"token": []}, *([{"apiKey": []}] if route in with_a_key else [])], route
+        of_users: list[dict[str, Any]] = [{"token": []}, *([{"apiKey": []}] if route in with_a_key else [])]
+        of_services = [{**each, "internalKey": []} for each in of_users] if route in with_service else []
+        assert security[route] == of_users + of_services, route
 
 
 def test_every_body_of_a_command_is_required_but_that_of_a_removal() -> None:

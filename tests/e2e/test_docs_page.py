@@ -207,6 +207,14 @@ def test_a_pasted_api_key_does_what_it_may(page: Page, people: People) -> None:
     assert (status, shown["totalCredits"]) == ("200", 12)
 
 
+def test_a_pasted_internal_key_does_what_the_platform_does(service: Stack, page: Page) -> None:
+    _authorize(page, "internalKey", service.internal_api_key)
+
+    _, status, shown = _execute(page, "postApiUsersSync")
+
+    assert (status, shown["userId"]) in (("201", "new-user"), ("200", "new-user"))
+
+
 def test_a_command_given_on_the_page_moves_credits(page: Page, admin: Person, people: People) -> None:
     person = people(credits=100)
     _authorize(page, "token", admin.token)
