@@ -22,7 +22,7 @@ stop: ## Stop what `make run BACKGROUND=1` started
 demo: ready ## Show a chat proxy's workflow against the running service
 	@$(BIN)/python -m local.demo
 
-openapi: ready ## Print the HTTP API as an OpenAPI document
+openapi: ready ## Write the HTTP API as an OpenAPI document: docs/openapi.json
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.openapi
 
 test: ready ## Run every test: unit, integration, contract and end to end

@@ -8,6 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "template.yaml"
 LAYER = ROOT / "layers/shared"
 FUNCTIONS = ROOT / "functions"
+DOCUMENT = FUNCTIONS / "docs/openapi.json"
 BIN = ROOT / ".venv/bin"
 
 # Everything that is made here and is nobody's source.

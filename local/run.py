@@ -157,6 +157,7 @@ def _introduce(stack: Stack) -> None:
     as_json = "-H 'Content-Type: application/json'"
     print(f"""
 The service answers at  {stack.base_url}
+Read and try the API    {stack.base_url}/api/docs
 How to attach a tool    {STACK_JSON.relative_to(LOCAL.parent)}
 Token of {ADMIN}     {admin}
 Token of {USER}      {user}

@@ -6,6 +6,9 @@ type Route = tuple[str, str]
 CONTRACT: dict[Route, set[int]] = {
     ("GET", "/api/health"): {200},
     ("GET", "/health"): {200},
+    ("GET", "/api/openapi.json"): {200},
+    ("GET", "/api/docs"): {200},
+    ("GET", "/api/docs/{}"): {200},
     ("GET", "/api/credits/balance"): {200},
     ("GET", "/api/credits/balance/{}"): {200},
     ("POST", "/api/credits/check"): {200},
@@ -49,6 +52,9 @@ CONTRACT: dict[Route, set[int]] = {
     ("PUT", "/api/pricing/{}/{}"): {200},
 }
 
-PUBLIC: set[Route] = {("GET", "/api/health"), ("GET", "/health")}
+HEALTH: set[Route] = {("GET", "/api/health"), ("GET", "/health")}
+DOCS: set[Route] = {("GET", "/api/openapi.json"), ("GET", "/api/docs"), ("GET", "/api/docs/{}")}
+PUBLIC = HEALTH | DOCS
+"""Those that take no token: they tell anybody the same."""
 INTERNAL: set[Route] = {("POST", "/api/users/sync"), ("POST", "/api/api-keys/validate")}
 """Those that take the internal key and no token."""

@@ -1,17 +1,22 @@
-"""The OpenAPI document says what the service is: its routes, statuses, names, errors and who may come in."""
+"""The OpenAPI document says what the service is: its routes, statuses, names, errors, examples and who may come in."""
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
 from accounting.web.api import STATUSES
-from local.openapi import document, merge
-from tests.api import CONTRACT, INTERNAL, PUBLIC, Route
+from local.openapi import document, merge, text
+from local.paths import DOCUMENT, ROOT
+from local.routes import ALWAYS, ROUTES, Who, codes_of
+from tests.api import CONTRACT, DOCS, INTERNAL, PUBLIC, Route
+from tests.e2e import test_roles as roles
 from tests.template import resources
 
 if TYPE_CHECKING:
@@ -24,7 +29,7 @@ def operations() -> Iterator[tuple[Route, dict[str, Any]]]:
     """Every operation by its route in the contract's words."""
     for path, item in made()["paths"].items():
         for method, operation in item.items():
-            yield (method.upper(), re.sub(r"{\w+}", "{}", path)), operation
+            yield (method.upper(), plain(path)), operation
 
 
 def everything(node: Any) -> Iterator[Any]:
@@ -34,8 +39,107 @@ def everything(node: Any) -> Iterator[Any]:
         yield from everything(each)
 
 
+def plain(path: str) -> str:
+    return re.sub(r"{\w+}", "{}", path)
+
+
+def resolved(node: dict[str, Any]) -> dict[str, Any]:
+    """What a reference to a component stands for, or the thing itself."""
+    if "$ref" not in node:
+        return node
+    found = made()
+    for step in node["$ref"].split("/")[1:]:
+        found = found[step]
+    return found
+
+
+def examples() -> Iterator[tuple[str, dict[str, Any], Any]]:
+    """Every example of the document: where it stands, the schema that it is of, and itself."""
+    for route, operation in operations():
+        contents = {"request": operation.get("requestBody", {}).get("content", {})}
+        contents |= {status: resolved(answer)["content"] for status, answer in operation["responses"].items()}
+        for where, content in contents.items():
+            for each in content.values():
+                named = {name: resolved(example)["value"] for name, example in each.get("examples", {}).items()}
+                for name, value in (named | ({"": each["example"]} if "example" in each else {})).items():
+                    yield f"{' '.join(route)} {where} {name}", each["schema"], value
+
+
 def test_it_is_an_openapi_document() -> None:
     validate(made())
+
+
+def test_the_committed_document_is_the_one_that_the_code_makes_and_that_is_served() -> None:
+    assert DOCUMENT.read_text(encoding="utf-8") == text(), "stale: `make openapi` writes it anew"
+    assert (ROOT / "docs/openapi.json").resolve() == DOCUMENT
+    validate(json.loads(DOCUMENT.read_text(encoding="utf-8")))
+
+
+def test_its_routes_stand_relative_to_it_under_any_stage() -> None:
+    assert [server["url"] for server in made()["servers"]] == [".."]
+    assert "/api/openapi.json" in made()["paths"]
+
+
+def test_every_route_says_what_it_is_who_may_call_it_and_what_belongs_together() -> None:
+    tags = {tag["name"] for tag in made()["tags"]}
+    for route, operation in operations():
+        assert operation["summary"].endswith("."), route
+        assert f"**Who:** {ROUTES[route[0].lower(), _path_of(route)].who}." in operation["description"], route
+        assert set(operation["tags"]) <= tags, route
+    names = [operation["operationId"] for _, operation in operations()]
+    assert len(set(names)) == len(names)
+
+
+def _path_of(route: Route) -> str:
+    (path,) = (path for path, item in made()["paths"].items() if plain(path) == route[1] and route[0].lower() in item)
+    return str(path)
+
+
+WORDS = {
+    ("anybody", None): Who.USERS,
+    ("anybody", "supervisors"): Who.SELF_OR_SUPERVISORS,
+    ("anybody", "administrators"): Who.SELF_OR_ADMINISTRATORS,
+    ("supervisors", None): Who.SUPERVISORS,
+    ("supervisors", "supervisors"): Who.SUPERVISORS,
+    ("administrators", None): Who.ADMINISTRATORS,
+    ("administrators", "administrators"): Who.ADMINISTRATORS,
+}
+"""A line of the table of roles that is tested over HTTP, in the document's words."""
+
+
+def test_it_says_of_every_route_what_is_tested_over_http_of_roles_and_of_api_keys() -> None:
+    said = {(method.upper(), plain(path)): (about.who, about.permission) for (method, path), about in ROUTES.items()}
+    permissions = {route: permission for permission, routes in roles.KEYS.items() for route in routes}
+    tested = {
+        (each.method, f"/api/{plain(each.path.partition('?')[0])}"): (
+            WORDS[each.oneself, each.others],
+            permissions.get(f"{each.method} {each.path}"),
+        )
+        for each in roles.ROUTES
+    }
+    tested |= dict.fromkeys(PUBLIC, (Who.ANYBODY, None)) | dict.fromkeys(INTERNAL, (Who.PLATFORM, None))
+
+    assert said == tested
+
+
+def test_every_example_is_what_its_schema_asks_for() -> None:
+    for where, schema, example in examples():
+        validator = OAS31Validator({**schema, "components": made()["components"]})
+        assert [error.message for error in validator.iter_errors(example)] == [], where
+
+
+def test_every_route_has_an_example_of_its_request_of_each_success_and_of_each_refusal() -> None:
+    there = {where for where, _, _ in examples()}
+    for route, operation in operations():
+        name = " ".join(route)
+        if "requestBody" in operation:
+            assert f"{name} request " in there
+        if route not in DOCS:
+            assert {f"{name} {status} " for status in operation["responses"] if status < "300"} <= there
+        refused = {where.split()[-1] for where in there if where.startswith(f"{name} ") and not where.endswith(" ")}
+        assert refused - {"refused"} == codes_of((route[0].lower(), _path_of(route))), route
+        for parameter in operation.get("parameters", []):
+            assert parameter.get("in") != "path" or parameter["example"], route
 
 
 def test_its_routes_and_successes_are_the_contracts() -> None:
@@ -61,26 +165,28 @@ def test_every_parameter_of_a_path_is_described_by_its_name() -> None:
 
 def test_every_code_stands_with_its_status_and_in_the_one_shape() -> None:
     codes = {**STATUSES, "RATE_LIMITED": 429, "TIMEOUT": 504}
-    responses = made()["components"]["responses"]
-    schemas = {name: each["content"]["application/json"]["schema"] for name, each in responses.items()}
-    for (method, path), operation in operations():
+    for route, operation in operations():
+        of_route = codes_of((route[0].lower(), _path_of(route)))
         for status, response in operation["responses"].items():
-            if "$ref" in response:
-                schema = schemas[response["$ref"].rpartition("/")[2]]
-                assert schema["$ref"] == "#/components/schemas/Error"
-                of_status = {code for code, its in codes.items() if its == int(status)}
-                assert set(schema["properties"]["code"]["enum"]) == of_status, (method, path)
+            if status < "300":
+                continue
+            schema = resolved(response)["content"]["application/json"]["schema"]
+            refusal = schema.get("anyOf", [schema])[-1]
+            assert refusal["$ref"] == "#/components/schemas/Error"
+            of_status = {code for code in of_route if codes[code] == int(status)}
+            assert set(refusal["properties"]["code"]["enum"]) == of_status, route
 
     assert set(made()["components"]["schemas"]["Error"]["properties"]["code"]["enum"]) == set(codes)
+    assert {code for route in ROUTES for code in codes_of(route)} == set(codes)
 
 
 def test_every_route_may_be_refused_and_fail() -> None:
+    codes = {**STATUSES, "RATE_LIMITED": 429, "TIMEOUT": 504}
+    always = {str(int(codes[code])) for code in ALWAYS}
     for route, operation in operations():
-        always = {"400", "413", "429", "500", "503", "504"}
-        about_the_caller = set() if route in PUBLIC else {"401", "403", "404"}
-        about_a_write = {"402", "409"} if route[0] != "GET" else set()
+        about_the_caller = set() if route in PUBLIC else {"401"} if route in INTERNAL else {"401", "403"}
         refusals = {status for status in operation["responses"] if status >= "300"}
-        assert refusals == always | about_the_caller | about_a_write, route
+        assert refusals - {"402", "404", "409"} == always | about_the_caller, route
 
 
 def test_it_says_who_may_come_in() -> None:
@@ -88,8 +194,12 @@ def test_it_says_who_may_come_in() -> None:
 
     assert {route for route, each in security.items() if each == []} == PUBLIC
     assert {route for route, each in security.items() if each == [{"internalKey": []}]} == INTERNAL
-    others = [each for route, each in security.items() if route not in PUBLIC | INTERNAL]
-    assert all(each == [{"token": []}, {"apiKey": []}] for each in others)
+    with_a_key = {(method.upper(), plain(path)) for (method, path), about in ROUTES.items() if about.permission}
+    with_service = {(method.upper(), plain(path)) for (method, path), about in ROUTES.items() if about.service_key}
+    for route in security.keys() - PUBLIC - INTERNAL:
+        of_users: list[dict[str, Any]] = [{"token": []}, *([{"apiKey": []}] if route in with_a_key else [])]
+        of_services = [{**each, "internalKey": []} for each in of_users] if route in with_service else []
+        assert security[route] == of_users + of_services, route
 
 
 def test_every_body_of_a_command_is_required_but_that_of_a_removal() -> None:

@@ -194,7 +194,7 @@ def test_what_the_code_reaches_is_told_apart() -> None:
     assert ("dynamodb:UpdateItem", "table") not in needed("credits")
     assert ("dynamodb:DeleteItem", "table") in needed("authorizer")
     assert ("secretsmanager:GetSecretValue", "JwtSecret") in needed("authorizer")
-    assert needed("health") == set()
+    assert needed("health") == needed("docs") == set()
     assert partitions(reach("pricing")) == {"KEY#*", "PRICE#*"}
     assert {"USER#*", "EMAIL#*", "COUNTS"} <= partitions(reach("users"))
 

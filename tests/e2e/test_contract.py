@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from accounting.web.api import STATUSES
+from local.routes import ROUTES as ABOUT
+from local.routes import codes_of
 from tests.api import CONTRACT
 
 if TYPE_CHECKING:
@@ -41,6 +43,13 @@ def test_every_route_answered_in_each_way_that_it_succeeds(answers: Answers) -> 
 
 def test_every_code_was_answered_with_its_status(answers: Answers) -> None:
     assert CODES - {(status, code) for _, _, status, code in answers} == set()
+
+
+def test_no_route_was_refused_with_a_code_that_the_document_does_not_name(answers: Answers) -> None:
+    named = {(method.upper(), re.sub(r"{\w+}", "{}", path)): codes_of((method, path)) for method, path in ABOUT}
+    found = {(_route_of(method, path), code) for method, path, status, code in answers if (status, code) in CODES}
+
+    assert {(route, code) for route, code in found if route and code not in named[route]} == set()
 
 
 def _route_of(method: str, path: str) -> tuple[str, str] | None:

@@ -23,6 +23,7 @@ EXAMPLE_SECRET = "an-example-secret-of-at-least-32-bytes"  # the one that events
 STEPS: list[tuple[str, int, dict[str, Any]]] = [
     ("health/health", 200, {"status": "ok"}),
     ("health/api-health", 200, {"status": "ok"}),
+    ("docs/document", 200, {"openapi": "3.1.0"}),
     ("credits/allocate", 201, {"credits": 1000, "totalCredits": 1000}),
     ("credits/balance", 200, {"totalCredits": 1000, "heldCredits": 0}),
     ("credits/balance-of", 200, {"userId": "demo-user", "totalCredits": 1000}),
@@ -102,6 +103,12 @@ def test_each_sample_is_answered_as_its_route_should(user: Callable[..., str]) -
     for name, length in LISTS.items():
         answered, body = run(name)
         assert (answered, len(body)) == (200, length), name
+
+
+@pytest.mark.parametrize(("name", "beginning"), [("page", "<!doctype html>"), ("asset", ".swagger-ui")])
+def test_the_samples_of_the_page_are_answered_with_it(name: str, beginning: str) -> None:
+    answer = app("docs").handler(event(f"docs/{name}"), CONTEXT)
+    assert (answer["statusCode"], answer["body"][: len(beginning)]) == (200, beginning)
 
 
 def test_the_sample_schedule_and_stream_are_taken() -> None:

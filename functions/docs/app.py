@@ -1,0 +1,94 @@
+"""The API's own page: its OpenAPI document, and Swagger UI to read it and try it. It needs no table and no token.
+
+Every address on the page and in the document is relative, so that they work under any stage's prefix. All that is
+served lies in this folder: ``openapi.json`` is written by ``make openapi``, ``swagger-ui/`` says where it is from.
+"""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.logging import correlation_paths
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from accounting.web.headers import headers
+
+FOLDER = Path(__file__).resolve().parent
+
+HTML = "text/html; charset=utf-8"
+CSS = "text/css; charset=utf-8"
+JAVASCRIPT = "text/javascript; charset=utf-8"
+JSON = "application/json"
+
+A_YEAR = {"Cache-Control": "public, max-age=31536000, immutable"}
+"""For what the page asks for by its version."""
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
+"""The page loads and asks nothing but this service, and nobody may frame it: tokens are pasted into it."""
+
+
+class File(NamedTuple):
+    """What is served of a file in this folder, beside the headers of every answer."""
+
+    name: str
+    content_type: str
+    headers: dict[str, str]
+
+
+DOCUMENT = File("openapi.json", JSON, {})
+PAGE = File("index.html", HTML, PAGE_HEADERS)
+ASSETS = {
+    "page.css": File("page.css", CSS, {}),
+    "page.js": File("page.js", JAVASCRIPT, {}),
+    "swagger-ui.css": File("swagger-ui/swagger-ui.css", CSS, A_YEAR),
+    "swagger-ui-bundle.js": File("swagger-ui/swagger-ui-bundle.js", JAVASCRIPT, A_YEAR),
+}
+
+logger = Logger()
+
+
+@logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_REST)
+def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    """Answer ``GET /api/openapi.json``, ``/api/docs`` and ``/api/docs/{asset}``; an asset that is none is a 404."""
+    answer = _answer(event)
+    logger.info("request", method=event["httpMethod"], route=event["resource"], status=answer["statusCode"])
+    return answer
+
+
+def _answer(event: dict[str, Any]) -> dict[str, Any]:
+    match event["resource"]:
+        case "/api/openapi.json":
+            return _file(DOCUMENT)
+        case "/api/docs" if event["requestContext"]["path"].endswith("/"):
+            # The gateway takes it for the same route, but the page's relative addresses would miss.
+            return {"statusCode": 308, "headers": {**headers(), "Location": "../docs"}, "body": ""}
+        case "/api/docs":
+            return _file(PAGE)
+    asset = ASSETS.get((event["pathParameters"] or {}).get("asset", ""))
+    return _file(asset) if asset else _no_such_route(event["requestContext"]["requestId"])
+
+
+def _file(file: File) -> dict[str, Any]:
+    return {
+        "statusCode": 200,
+        "headers": {**headers(), **file.headers, "Content-Type": file.content_type},
+        "body": _text(file.name),
+    }
+
+
+@cache
+def _text(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def _no_such_route(request_id: str) -> dict[str, Any]:
+    """The refusal of the functions with a resolver, whose models this one does without."""
+    body = {"message": "No such route", "code": "ROUTE_NOT_FOUND", "details": {}, "requestId": request_id}
+    return {"statusCode": 404, "headers": {**headers(), "Content-Type": JSON}, "body": json.dumps(body)}

@@ -1,0 +1,76 @@
+"""A page in a real browser, driven without a screen and watched."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.e2e.chromium import Missing, chromium
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import ConsoleMessage, Page, Request
+
+FLAGS = [
+    "--no-sandbox",  # which root, as continuous integration often is, can't have
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--no-proxy-server",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE_MILLISECONDS = 60_000
+
+
+class Watched:
+    """What a page did that it should not do: errors that it told of, and whom it asked."""
+
+    def __init__(self, page: Page) -> None:
+        self.errors: list[str] = []
+        self.hosts: set[str] = set()
+        page.on("console", self._told)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("requestfailed", lambda request: self.errors.append(f"{request.url}: {request.failure}"))
+        page.on("request", self._asked)
+
+    def _told(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.errors.append(f"{message.type}: {message.text}")
+
+    def _asked(self, request: Request) -> None:
+        if urlsplit(request.url).scheme not in ("data", "blob"):
+            self.hosts.add(urlsplit(request.url).netloc)
+
+
+@contextmanager
+def fresh_page(profile: Path) -> Iterator[tuple[Page, Watched]]:
+    """Open an empty page in a browser that remembers nothing, and watch it. Skips the test where there is none."""
+    try:
+        found = chromium()
+    except Missing as missing:
+        pytest.skip(f"no Chromium: {missing}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch_persistent_context(
+            profile,
+            executable_path=found.path,
+            env={**os.environ, **found.environ},
+            headless=True,
+            args=FLAGS,
+            viewport={"width": 1280, "height": 900},
+        )
+        browser.set_default_timeout(PATIENCE_MILLISECONDS)
+        page = browser.pages[0]
+        try:
+            yield page, Watched(page)
+        finally:
+            browser.close()
