@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from accounting import settings as settings_module
 from accounting import telemetry
-from accounting.store import table
+from bench.functions import be_patient
 from local import emulator
 from tests.template import create_table
 
@@ -56,7 +56,7 @@ class Database:
         made = Database(self.aws, name, self.scratch)
         os.environ.update({key: value for key, value in made.environ().items() if "PATH" not in key})
         settings_module.settings.cache_clear()
-        table.client.cache_clear()
+        be_patient()
         return made
 
 

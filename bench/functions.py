@@ -89,9 +89,9 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
 def _measured(function: Function, operation: Operation, asked: dict[str, Any]) -> Figures:
     turns = (_turn_of(operation, asked, number) for number in count())
     _timed(function, operation, next(turns))  # the first one makes the client
-    spent = [_spent(function, operation, next(turns)) for _ in range(UNIT_TURNS)]
-    _repeat(WARM_UP, asked["seconds"] / 4, lambda: _timed(function, operation, next(turns)))
-    times = _repeat(asked["repeats"], asked["seconds"], lambda: _timed(function, operation, next(turns)))
+    spent = _repeat(lambda: _spent(function, operation, next(turns)), UNIT_TURNS, asked["seconds"] / 4)
+    _repeat(lambda: _timed(function, operation, next(turns)), WARM_UP, asked["seconds"] / 4)
+    times = _repeat(lambda: _timed(function, operation, next(turns)), asked["repeats"], asked["seconds"], LEAST)
     walls, cpus = zip(*times, strict=True)
     most = [max(each) for each in zip(*spent, strict=True)]
     return Figures(len(times), median(walls), _p99(walls), median(cpus), _p99(cpus), min(cpus), *most)
@@ -108,16 +108,16 @@ def here(once: Callable[[], object], times: int) -> Figures:
 
     with counting(table.client()) as units:
         once()
-    walls, cpus = zip(*_repeat(times - 1, inf, timed), strict=True)
+    walls, cpus = zip(*_repeat(timed, times - 1, inf), strict=True)
     spent = (units.round_trips, units.write_units, units.read_units, units.items, 0)
     return Figures(times - 1, median(walls), _p99(walls), median(cpus), _p99(cpus), min(cpus), *spent)
 
 
-def _repeat(times: int, seconds: float, once: Callable[[], tuple[float, float]]) -> list[tuple[float, float]]:
-    """Do something so many times, but no longer than that and at least ``LEAST`` times."""
+def _repeat[T](once: Callable[[], T], times: int, seconds: float, least: int = 1) -> list[T]:
+    """Do something so many times, but no longer than that and at least so often."""
     begun = time.monotonic()
-    found: list[tuple[float, float]] = []
-    while len(found) < LEAST or (len(found) < times and time.monotonic() - begun < seconds):
+    found: list[T] = []
+    while len(found) < least or (len(found) < times and time.monotonic() - begun < seconds):
         found.append(once())
     return found
 
