@@ -22,6 +22,9 @@ stop: ## Stop what `make run BACKGROUND=1` started
 demo: ready ## Show a chat proxy's workflow against the running service
 	@$(BIN)/python -m local.demo
 
+example: ready ## Run the example chat proxy in front of the service that `make run` started (PORT=8000)
+	@PYTHONPATH=client/src $(BIN)/python -m examples.chat_proxy
+
 openapi: ready ## Write the HTTP API as an OpenAPI document: docs/openapi.json
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.openapi
 

@@ -1,0 +1,1 @@
+"""A chat proxy that streams from a model and accounts every answer."""

@@ -1,0 +1,78 @@
+"""The proxy: it holds credits before it streams, counts what is generated, and settles that.
+
+Whoever asks sends their own token; the proxy adds the platform's key, without which nobody may report usage where the
+service is deployed with ``RequireServiceKey``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Annotated
+
+from fastapi import FastAPI, Header, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, Field
+from starlette.background import BackgroundTask
+
+from accounting_client import AccountingError, AsyncAccountingClient
+from examples.chat_proxy import model
+
+HEARTBEAT_SECONDS = float(os.environ.get("HEARTBEAT_SECONDS", "10"))
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Keep one client for all requests; closing it settles what is still open."""
+    url, key = os.environ["ACCOUNTING_URL"], os.environ.get("ACCOUNTING_SERVICE_KEY")
+    async with AsyncAccountingClient(url, service_key=key) as accounting:
+        app.state.accounting = accounting
+        yield
+
+
+app = FastAPI(title="Chat proxy", lifespan=lifespan)
+
+
+class Question(BaseModel):
+    """What somebody asks."""
+
+    prompt: str = Field(min_length=1, max_length=10_000)
+    max_tokens: int = Field(default=200, ge=1, le=4_000)
+
+
+@app.post("/chat")
+async def chat(question: Question, request: Request, authorization: Annotated[str, Header()]) -> StreamingResponse:
+    """Stream an answer as server-sent events: ``{"text": …}``, and at the end ``{"tokens": …}``."""
+    accounting: AsyncAccountingClient = request.app.state.accounting
+    caller = accounting.with_token(authorization.removeprefix("Bearer "))
+    estimated = model.estimate(question.prompt, question.max_tokens)
+    # Entered here and not in the stream, so that who lacks credits gets a 402 and no stream.
+    accounted = AsyncExitStack()
+    session = await accounted.enter_async_context(
+        caller.streaming_session(model.NAME, estimated, heartbeat_seconds=HEARTBEAT_SECONDS)
+    )
+
+    async def answer() -> AsyncIterator[str]:
+        async with accounted:  # left by its end: settled; by an error or a caller who is gone: aborted
+            tokens = 0
+            async for chunk in model.stream(question.prompt, question.max_tokens):
+                tokens += chunk.tokens
+                session.add_tokens(chunk.tokens)
+                yield _event({"text": chunk.text})
+            yield _event({"tokens": tokens, "sessionId": session.session_id})
+
+    # Settles what was never streamed because the caller was gone before the first word.
+    return StreamingResponse(answer(), media_type="text/event-stream", background=BackgroundTask(accounted.aclose))
+
+
+@app.exception_handler(AccountingError)
+async def refused(_request: Request, error: AccountingError) -> JSONResponse:
+    """Answer as the service did: 402 with what is missing, 401 for a token that has expired."""
+    content = {"message": error.message, "code": error.code, "details": error.details}
+    return JSONResponse(content, status_code=error.status or 503)
+
+
+def _event(data: dict[str, object]) -> str:
+    return f"data: {json.dumps(data)}\n\n"

@@ -1,0 +1,193 @@
+"""The example proxy, run as its README says, in front of the service: every answer is paid for, none twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from accounting.store import keys
+from accounting.store.table import pack
+from accounting.times import DAY
+from local.paths import ROOT
+from tests.e2e.books import audited, dynamodb, items_of
+from tests.e2e.client import Person, assert_refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from local.stack import Stack
+    from tests.e2e.books import Item
+    from tests.e2e.conftest import People
+
+PATIENCE_SECONDS = 30
+PROMPT = "what is a ledger"
+PROMPT_TOKENS = len(PROMPT) // 4
+PRICE = 0.25
+"""Credits per 1,000 tokens of the proxy's model."""
+
+
+class Proxy:
+    """A running proxy."""
+
+    def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
+        self.url = url
+        self.process = process
+
+    @contextmanager
+    def ask(self, person: Person, max_tokens: int) -> Iterator[httpx.Response]:
+        """Ask for an answer, and read it as it comes."""
+        headers = {"Authorization": f"Bearer {person.token}"}
+        with (
+            httpx.Client(trust_env=False, timeout=PATIENCE_SECONDS) as http,
+            http.stream(
+                "POST", f"{self.url}/chat", json={"prompt": PROMPT, "max_tokens": max_tokens}, headers=headers
+            ) as answer,
+        ):
+            yield answer
+
+
+@contextmanager
+def proxy_of(service: Stack) -> Iterator[Proxy]:
+    """Run the proxy in a process of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environ = os.environ | {
+        "ACCOUNTING_URL": service.base_url,
+        "ACCOUNTING_SERVICE_KEY": service.internal_api_key,
+        "HEARTBEAT_SECONDS": "0.2",
+        "PYTHONPATH": str(ROOT / "client/src"),
+        "NO_PROXY": "127.0.0.1",
+    }
+    command = [sys.executable, "-m", "uvicorn", "examples.chat_proxy.app:app", "--port", str(port)]
+    process = subprocess.Popen([*command, "--log-level", "warning"], cwd=ROOT, env=environ)
+    try:
+        _wait_until_it_listens(port)
+        yield Proxy(f"http://127.0.0.1:{port}", process)
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def proxy(service: Stack) -> Iterator[Proxy]:
+    """Return a proxy for all tests that leave it alive."""
+    with proxy_of(service) as running:
+        yield running
+
+
+def test_an_answer_is_streamed_and_what_was_generated_is_paid(service: Stack, people: People, proxy: Proxy) -> None:
+    person = people(credits=100)
+    with proxy.ask(person, 20) as answer:
+        events = [json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line]
+
+    assert "".join(event.get("text", "") for event in events).split()[:4] == PROMPT.split()
+    assert events[-1]["tokens"] == 20 + PROMPT_TOKENS
+    books = audited(service, person)
+    (record,) = books.usage
+    assert (record["service"], json.loads(record["metadata"])["tokens"]) == ("chat-streaming", 20 + PROMPT_TOKENS)
+    assert books.balance["heldCredits"] == 0
+
+
+def test_who_lacks_credits_gets_no_stream_and_is_told_what_they_can_afford(people: People, proxy: Proxy) -> None:
+    with proxy.ask(people(), 2000) as answer:
+        answer.read()
+
+    assert answer.status_code == 402
+    assert answer.json()["code"] == "INSUFFICIENT_CREDITS"
+    assert answer.json()["details"]["affordableTokens"] == 0
+
+
+def test_a_bad_token_is_the_callers_to_renew(people: People, proxy: Proxy) -> None:
+    person = people()
+    with proxy.ask(Person(person.http, person.id, f"{person.token}x"), 5) as answer:
+        answer.read()
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "TOKEN_INVALID")
+
+
+def test_a_caller_who_leaves_pays_for_what_they_saw(service: Stack, people: People, proxy: Proxy) -> None:
+    person = people(credits=100)
+    with proxy.ask(person, 2000) as answer:
+        for number, _ in enumerate(answer.iter_lines()):
+            if number == 20:
+                break
+
+    (record,) = _once(lambda: _under(service, person, "USAGE#"))
+    assert record["service"] == "chat-streaming-aborted"
+    assert 5 < json.loads(record["metadata"])["tokens"] < 200
+    assert audited(service, person).balance["heldCredits"] == 0
+
+
+def test_a_proxy_that_dies_leaves_a_session_that_is_swept_for_its_last_heartbeat(
+    service: Stack, people: People
+) -> None:
+    person = people(credits=100)
+    with proxy_of(service) as doomed, doomed.ask(person, 4000) as answer:
+        lines = answer.iter_lines()
+        session = _once(lambda: [found for found in _active(service, person) if found["tokens"] > 10 and next(lines)])
+        os.kill(doomed.process.pid, signal.SIGKILL)
+        doomed.process.wait(PATIENCE_SECONDS)
+    (left,) = _active(service, person)
+    assert left["session_id"] == session[0]["session_id"]
+    assert left["tokens"] >= session[0]["tokens"] > 10
+    _let_a_day_pass(service, left)
+
+    swept = service.aws.client("lambda").invoke(FunctionName=f"{service.stack_name}-sweeper:live", Payload=b"{}")
+
+    assert json.loads(swept["Payload"].read())["sessions"] == 1
+    books = audited(service, person)
+    (record,) = books.usage
+    assert record["service"] == "chat-streaming-expired"
+    assert json.loads(record["metadata"])["tokens"] == left["tokens"]
+    assert record["credits"] == -(-left["tokens"] * PRICE // 1000)
+    assert books.balance["heldCredits"] == 0
+    assert_refused(person.finalize(left["session_id"], 5), 404, "SESSION_NOT_ACTIVE")
+
+
+def _wait_until_it_listens(port: int) -> None:
+    def listening() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    assert _once(listening)
+
+
+def _once(found: Any) -> Any:
+    """Return what is found, as soon as it is anything."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (result := found()):
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.1)
+    return result
+
+
+def _active(service: Stack, person: Person) -> list[Item]:
+    return [session for session in _under(service, person, "SESSION#") if session["status"] == "active"]
+
+
+def _under(service: Stack, person: Person, prefix: str) -> list[Item]:
+    """Return somebody's items of a kind, while everything may still go on."""
+    return [item for item in items_of(service, person.id) if item["sk"].startswith(prefix)]
+
+
+def _let_a_day_pass(service: Stack, session: Item) -> None:
+    """Have a session's last sign of life lie a day back."""
+    last_seen_at = session["last_seen_at"] - DAY
+    due = keys.session_due(session["user_id"], session["session_id"], last_seen_at)
+    dynamodb(service).update_item(
+        TableName=service.table_name,
+        Key=pack({"pk": session["pk"], "sk": session["sk"]}),
+        UpdateExpression="SET last_seen_at = :seen, due_sk = :due",
+        ExpressionAttributeValues=pack({":seen": last_seen_at, ":due": due["due_sk"]}),
+    )
