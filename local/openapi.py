@@ -54,11 +54,11 @@ Here every route can be tried. *Authorize* takes a user's access token (`token`)
 when the page is left.
 """
 SECURITY: Json = {
-    "token": {
-        "type": "http",
-        "scheme": "bearer",
-        "bearerFormat": "JWT",
-        "description": "A user's access token, HS256, signed with the stack's secret; without the word Bearer.",
+    "internalKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Internal-Api-Key",
+        "description": "The platform's own. Under RequireServiceKey sessions' calls and usage/record need it too.",
     },
     "apiKey": {
         "type": "apiKey",
@@ -66,13 +66,14 @@ SECURITY: Json = {
         "name": "Authorization",
         "description": "`ApiKey acct_…`; it acts as a user, within its permissions: other routes answer 403.",
     },
-    "internalKey": {
-        "type": "apiKey",
-        "in": "header",
-        "name": "X-Internal-Api-Key",
-        "description": "Under RequireServiceKey the sessions' calls and usage/record need it beside the token.",
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A user's access token, HS256, signed with the stack's secret; without the word Bearer.",
     },
 }
+"""The last one is where the page's dialog has its cursor."""
 TAGS = {
     "credits": "What a user can spend, what it costs, and the commands that move it.",
     "streaming-sessions": "What a chat proxy calls before, during and after a stream.",
