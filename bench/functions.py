@@ -74,7 +74,9 @@ def be_patient() -> None:
 
     from accounting.store import table
 
-    client = boto3.client("dynamodb", config=Config(read_timeout=120, max_pool_connections=64))
+    table.client.cache_clear()
+    patience = Config(read_timeout=120, max_pool_connections=64)
+    client = boto3.client("dynamodb", config=table.client().meta.config.merge(patience))
     table.client = cache(lambda: client)
     table.REQUEST_SECONDS = inf
 

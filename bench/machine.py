@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from local.build import build_id
+
 
 def description(load_before: str, seconds: float) -> list[str]:
     """Return lines that say on what the figures were measured, and how busy it was when that began."""
@@ -22,6 +24,7 @@ def description(load_before: str, seconds: float) -> list[str]:
     )
     return [
         f"- Date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        f"- Sources: build {build_id()} (`python -m local.build` prints it)",
         f"- Machine: {os.cpu_count()} cores, {_cpu_model()}, {platform.system()} {platform.machine()}",
         f"- Python {platform.python_version()}, {versions}",
         f"- Database, and the source of the write units: {emulator}, an emulator on the same machine",

@@ -20,7 +20,8 @@ MOST_SECONDS = 20
 CPU_MILLISECONDS = {"balance": 1.5, "initialize": 3.0, "finalize": 3.0}
 ABOUT = """\
 Each request is handled by the function's real handler, in a process of its own beside the database's, after a warm-up.
-**CPU** is that process' own time (handler, Powertools, boto3); **wall** adds the wait for the emulator, which is not
+**CPU** is that process' own time (handler, Powertools, boto3), the least of it what a quiet machine would take;
+**wall** adds the wait for the emulator, which is not
 DynamoDB's latency. **Write units** are the emulator's ConsumedCapacity, indexes included; **read units** follow from
 the sizes of the items that the calls read, by DynamoDB's rules, because the emulator's own are flat. Units and round
 trips are the most of several requests. **Log** is what the function writes to its log, metrics included."""
@@ -31,6 +32,7 @@ HEADER = [
     "read units",
     "CPU ms",
     "CPU p99",
+    "CPU least",
     "wall ms",
     "wall p99",
     "log bytes",
@@ -101,6 +103,7 @@ def _row(name: str, figures: Figures) -> list[str]:
         number(figures.read_units),
         ms(figures.cpu),
         ms(figures.cpu_p99),
+        ms(figures.cpu_least),
         ms(figures.wall),
         ms(figures.wall_p99),
         str(figures.log_bytes),

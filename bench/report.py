@@ -70,7 +70,7 @@ def _filled(text: str) -> list[str]:
     lines: list[str] = []
     for paragraph in text.split("\n\n"):
         for item in paragraph.replace("\n- ", "\n\x00- ").split("\x00"):
-            lines += fill(" ".join(item.split()), WIDTH).splitlines()
+            lines += fill(" ".join(item.split()), WIDTH, break_on_hyphens=False).splitlines()
         lines.append("")
     return lines[:-1]
 
