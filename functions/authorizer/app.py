@@ -11,11 +11,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from accounting.domain.errors import ApiKeyInvalid, NotAuthenticated, TokenInvalid
 from accounting.secrets import jwt_secrets
 from accounting.store import api_keys, users
+from accounting.store.table import make_for_snapshot
 from accounting.times import clock
 from accounting.tokens import verify
 from accounting.web.policy import allow, deny
 
 logger = Logger()
+make_for_snapshot()
 
 
 @logger.inject_lambda_context(clear_state=True)

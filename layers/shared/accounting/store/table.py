@@ -6,8 +6,9 @@ back to the caller, as the error that the refused write carries.
 """
 
 import json
+import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -93,6 +94,15 @@ def client() -> "DynamoDBClient":
             user_agent="accounting-service",
         ),
     )
+
+
+def make_for_snapshot() -> None:
+    """Make the client now, where it is kept for all processes to come: SnapStart restores what the import left.
+
+    Elsewhere it is made when it is needed.
+    """
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        client()
 
 
 @contextmanager
@@ -348,23 +358,41 @@ def _conditioned(action: Action, condition: str | None, values: Item | None, nam
 
 
 def pack(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Attribute values of text, integers, booleans and sets of text; an attribute that is None is left out."""
-    serialize = _codec()[0].serialize
-    return {name: serialize(value) for name, value in item.items() if value is not None}
+    """Attribute values of text, integers, booleans and sets of text; an attribute that is None is left out.
+
+    Written out here because boto3's own codec, which knows every type, takes a tenth of a request's processor time.
+    """
+    return {name: _packed(value) for name, value in item.items() if value is not None}
+
+
+def _packed(value: str | int | bool | Set[str]) -> dict[str, Any]:
+    match value:
+        case str():
+            return {"S": value}
+        case bool():
+            return {"BOOL": value}
+        case int():
+            return {"N": str(value)}
+        case _:
+            return {"SS": sorted(value)}
 
 
 def unpack(item: Mapping[str, Any]) -> Item:
-    """The inverse of ``pack``; every number of the table is an integer."""
-    deserialize = _codec()[1].deserialize
-    plain = {name: deserialize(value) for name, value in item.items()}
-    return {name: int(value) if isinstance(value, Decimal) else value for name, value in plain.items()}
+    """The inverse of ``pack``; every number of the table is an integer. What ``pack`` never makes stays as it is."""
+    return {name: _unpacked(value) for name, value in item.items()}
 
 
-@cache
-def _codec() -> tuple[Any, Any]:
-    from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
-
-    return TypeSerializer(), TypeDeserializer()
+def _unpacked(value: Mapping[str, Any]) -> Any:
+    match value:
+        case {"S": text}:
+            return text
+        case {"N": number}:
+            return int(number) if number.lstrip("-").isdecimal() else int(Decimal(number))
+        case {"BOOL": flag}:
+            return flag
+        case {"SS": texts}:
+            return set(texts)
+    return value
 
 
 def jitter(longest: float) -> float:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
 from accounting.domain.errors import AccountingError, Invalid, PayloadTooLarge, RouteNotFound
-from accounting.store.table import for_a_request
+from accounting.store.table import for_a_request, make_for_snapshot
 from accounting.telemetry import flush, logger
 from accounting.times import clock
 from accounting.web.caller import Caller, Permission, caller_of
@@ -130,6 +130,7 @@ class Api(APIGatewayRestResolver):
 
 def handler_of(api: Api) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
     """The Lambda handler of a function: route, log one line, write the metrics."""
+    make_for_snapshot()
 
     @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_REST, clear_state=True)
     def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
