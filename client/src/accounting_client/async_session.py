@@ -114,5 +114,3 @@ class AsyncStreamingSession(Stream):
                 if self._missed(error):
                     return
             await asyncio.sleep(self._gap_seconds)
-            if meter.outgrown:
-                self._woken.set()

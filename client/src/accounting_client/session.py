@@ -101,5 +101,3 @@ class StreamingSession(Stream):
                 if self._ended.is_set() or self._missed(error):
                     return
             self._ended.wait(self._gap_seconds)
-            if meter.outgrown:
-                self._woken.set()
