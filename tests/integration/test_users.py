@@ -140,3 +140,11 @@ def test_resolving_brings_the_wallet_along(user: MakeUser) -> None:
         _, item = users.resolve(reference)
         assert item is not None
         assert item["granted"] == 50
+
+
+def test_an_id_that_has_to_be_encoded_in_a_path_is_found_and_an_id_that_looks_encoded_is_itself(user: MakeUser) -> None:
+    user("a/b")
+    assert users.resolve("a%2Fb")[0].id == "a/b"
+    user("a%2Fb")
+
+    assert [users.resolve(name)[0].id for name in ("a/b", "a%2Fb", "a%252Fb")] == ["a/b", "a%2Fb", "a%2Fb"]

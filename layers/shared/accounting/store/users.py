@@ -57,6 +57,9 @@ def resolve(reference: str) -> tuple[User, Item | None]:
         profile, wallet = table.get_many([keys.profile(user_id), keys.wallet(user_id)])
         if profile:
             return _from_item(profile), wallet
+    plain = unquote(reference)
+    if plain != reference:
+        return resolve(plain)
     raise UserNotFound("User not found", user=reference)
 
 
