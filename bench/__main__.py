@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from bench.database import Database
 
 RESULTS = ROOT / "bench/RESULTS.md"
+IMPROVED = ROOT / "bench/improved.md"
+"""What no single run shows: figures of before, beside those of after."""
 PARTS: dict[str, Callable[[Report, Database], None]] = {
     "requests": per_request.run,
     "imports": imports.run,
@@ -51,7 +53,7 @@ def main() -> int:
     page = "\n".join(["# What was measured", "", *about, "", *targets.lines(report), *report.lines()])
     print(f"\n{page}")
     if not only:
-        RESULTS.write_text(page)
+        RESULTS.write_text(f"{page}\n{IMPROVED.read_text()}")
     return 0
 
 

@@ -13,6 +13,7 @@ from accounting.store.table import pack
 from tests.e2e.books import dynamodb, items_of
 from tests.e2e.changes import without_permissions
 from tests.e2e.client import Person, assert_refused, new_id
+from tests.e2e.logged import events, group_of
 
 if TYPE_CHECKING:
     import httpx
@@ -116,11 +117,9 @@ def _message(queues: Any, queue: str) -> dict[str, Any]:
 
 
 def _wait_for_the_log(service: Stack, text: str) -> None:
-    logs = service.aws.client("logs")
     deadline = time.monotonic() + PATIENCE_SECONDS
-    group = f"/aws/lambda/{service.stack_name}-rollups"
     while time.monotonic() < deadline:
-        if any(text in event["message"] for event in logs.filter_log_events(logGroupName=group)["events"]):
+        if any(text in event["message"] for event in events(service, group_of(service, "rollups"))):
             return
         time.sleep(0.2)
     pytest.fail(f"no line says {text}")

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from tests.e2e.client import MODEL, assert_refused, new_id, with_key
+from tests.e2e.logged import events, groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,17 +42,10 @@ class Line(NamedTuple):
 
 def written(service: Stack) -> list[Line]:
     """Return every line of every log group."""
-    logs = service.aws.client("logs")
-    groups = [
-        group["logGroupName"]
-        for page in logs.get_paginator("describe_log_groups").paginate()
-        for group in page["logGroups"]
-    ]
     return [
         Line(group, event["logStreamName"], event["message"])
-        for group in groups
-        for page in logs.get_paginator("filter_log_events").paginate(logGroupName=group)
-        for event in page["events"]
+        for group in groups(service)
+        for event in events(service, group)
     ]
 
 

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.client import MODEL, new_id
+from tests.e2e.logged import events, group_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,12 +22,7 @@ GROUPS = ("authorizer", "credits", "health", "streaming-sessions")
 
 def _messages(service: Stack, group: str) -> list[str]:
     """Return all that a function has written."""
-    pages = (
-        service.aws.client("logs")
-        .get_paginator("filter_log_events")
-        .paginate(logGroupName=f"/aws/lambda/{service.stack_name}-{group}")
-    )
-    return [event["message"] for page in pages for event in page["events"]]
+    return [event["message"] for event in events(service, group_of(service, group))]
 
 
 def _lines(service: Stack, group: str, wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:

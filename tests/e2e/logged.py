@@ -1,0 +1,38 @@
+"""What the functions have written to their log groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from local.stack import Stack
+
+PAGE = 10_000
+
+
+def groups(service: Stack) -> list[str]:
+    """Return the names of all log groups."""
+    pages = service.aws.client("logs").get_paginator("describe_log_groups").paginate()
+    return [group["logGroupName"] for page in pages for group in page["logGroups"]]
+
+
+def group_of(service: Stack, function: str) -> str:
+    """Return the name of a function's log group."""
+    return f"/aws/lambda/{service.stack_name}-{function}"
+
+
+def events(service: Stack, group: str) -> list[dict[str, Any]]:
+    """Return every event of a group, in order of time.
+
+    The emulator gives the first ``PAGE`` from a time on, and no token for the next page.
+    """
+    logs, found = service.aws.client("logs"), list[dict[str, Any]]()
+    since = 0
+    while True:
+        page: list[dict[str, Any]] = logs.filter_log_events(logGroupName=group, startTime=since)["events"]
+        if len(page) < PAGE:
+            return found + page
+        until = page[-1]["timestamp"]
+        assert until > since, "more than a page at one instant"
+        found += [event for event in page if event["timestamp"] < until]
+        since = until
