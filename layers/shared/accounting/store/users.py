@@ -45,8 +45,16 @@ def find(user_id: str) -> User | None:
 def resolve(reference: str) -> tuple[User, Item | None]:
     """The user that an id or an e-mail address (URL-encoded or not) means, and the item of their wallet.
 
-    An id wins over an address. Raises UserNotFound.
+    An id wins over an address, and an id that is encoded comes last. Raises UserNotFound.
     """
+    plain = unquote(reference)
+    found = _named(reference) or (_named(plain) if plain != reference else None)
+    if found is None:
+        raise UserNotFound("User not found", user=reference)
+    return found
+
+
+def _named(reference: str) -> tuple[User, Item | None] | None:
     addresses = {text.lower() for text in (reference, unquote(reference)) if "@" in text}
     wanted = [keys.profile(reference), keys.wallet(reference), *map(keys.email, addresses)]
     profile, wallet, *pointers = table.get_many(wanted)
@@ -57,10 +65,7 @@ def resolve(reference: str) -> tuple[User, Item | None]:
         profile, wallet = table.get_many([keys.profile(user_id), keys.wallet(user_id)])
         if profile:
             return _from_item(profile), wallet
-    plain = unquote(reference)
-    if plain != reference:
-        return resolve(plain)
-    raise UserNotFound("User not found", user=reference)
+    return None
 
 
 def newest(role: str | None, *, before: str | None, skip: int, limit: int) -> tuple[list[User], str | None]:
