@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Protocol
 from uuid import uuid4
@@ -24,7 +25,7 @@ class _Wake(Protocol):
     def set(self) -> None: ...
 
 
-class Stream:
+class Stream(ABC):
     """A stream and the session that accounts it.
 
     ``result`` is what it came to once it is settled; it stays None when settling failed for good, which the log says:
@@ -83,8 +84,9 @@ class Stream:
             raise RuntimeError(f"session {self.session_id} is not open")
         return self._meter
 
+    @abstractmethod
     def _settled(self) -> bool:
-        raise NotImplementedError
+        """Whether settling has begun, after which nothing is counted any more."""
 
     def _initialize_call(self) -> Call[Initialized]:
         return sessions.initialize(self.session_id, self.model_id, self.estimated_tokens)
