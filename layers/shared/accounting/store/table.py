@@ -1,4 +1,4 @@
-"""The table as a handful of calls: the only module that talks to DynamoDB. Imports settings, errors and telemetry.
+"""The table as a handful of calls: the only module that talks to DynamoDB. Imports settings, keys, times and errors.
 
 Every call is bounded in time. A read that fails for good raises Unavailable. A transaction is sent with a token, so
 that the client may send it again when its answer was lost without it happening twice; only a definite refusal comes
