@@ -54,6 +54,23 @@ def _plain(item: Item) -> Item:
     return {name: int(value) if isinstance(value, Decimal) else value for name, value in values.items()}
 
 
+def usage_in_stream(service: Stack, user_id: str) -> dict[str, str]:
+    """Return where in the table's stream somebody's first usage record is, as a dead letter tells it."""
+    streams = service.aws.client("dynamodbstreams")
+    (stream,) = streams.list_streams(TableName=service.table_name)["Streams"]
+    (shard,) = streams.describe_stream(StreamArn=stream["StreamArn"])["StreamDescription"]["Shards"]
+    place = {"StreamArn": stream["StreamArn"], "ShardId": shard["ShardId"]}
+    iterator = streams.get_shard_iterator(**place, ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
+    while iterator:
+        page = streams.get_records(ShardIterator=iterator, Limit=1000)
+        for record in page["Records"]:
+            key = record["dynamodb"]["Keys"]
+            if key["pk"]["S"] == f"USER#{user_id}" and key["sk"]["S"].startswith("USAGE#"):
+                return {**place, "SequenceNumber": record["dynamodb"]["SequenceNumber"]}
+        iterator = page.get("NextShardIterator") if page["Records"] else None
+    raise AssertionError("the record is not in the stream")
+
+
 def ledger_of(person: Person) -> list[dict[str, Any]]:
     """Return a user's whole ledger over HTTP, oldest first."""
     entries: list[dict[str, Any]] = []

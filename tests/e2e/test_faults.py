@@ -10,7 +10,7 @@ import pytest
 
 from accounting.store import keys
 from accounting.store.table import pack
-from tests.e2e.books import dynamodb, items_of
+from tests.e2e.books import dynamodb, items_of, usage_in_stream
 from tests.e2e.changes import without_permissions
 from tests.e2e.client import Person, assert_refused, new_id
 from tests.e2e.logged import events, group_of
@@ -100,7 +100,7 @@ def test_records_that_the_stream_gave_up_are_counted_once_when_they_are_sent_aga
         _wait_for_the_log(service, "a chunk of records was not counted")
     assert _counted(admin, person) == 0
 
-    position = _stream_position(service, person)
+    position = usage_in_stream(service, person.id)
     for _ in range(2):
         _send_again(service, position)
 
@@ -128,23 +128,6 @@ def _wait_for_the_log(service: Stack, text: str) -> None:
 def _counted(admin: Person, person: Person) -> int:
     by_user: dict[str, int] = admin.ok("GET", "usage/system-stats?top=1000")["byUser"]
     return by_user.get(person.id, 0)
-
-
-def _stream_position(service: Stack, person: Person) -> dict[str, str]:
-    """Return where in the stream somebody's usage record is, as a dead letter tells it."""
-    streams = service.aws.client("dynamodbstreams")
-    (stream,) = streams.list_streams(TableName=service.table_name)["Streams"]
-    (shard,) = streams.describe_stream(StreamArn=stream["StreamArn"])["StreamDescription"]["Shards"]
-    place = {"StreamArn": stream["StreamArn"], "ShardId": shard["ShardId"]}
-    iterator = streams.get_shard_iterator(**place, ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
-    while iterator:
-        page = streams.get_records(ShardIterator=iterator, Limit=1000)
-        for record in page["Records"]:
-            key = record["dynamodb"]["Keys"]
-            if key["pk"]["S"] == f"USER#{person.id}" and key["sk"]["S"].startswith("USAGE#"):
-                return {**place, "SequenceNumber": record["dynamodb"]["SequenceNumber"]}
-        iterator = page.get("NextShardIterator") if page["Records"] else None
-    pytest.fail("the record is not in the stream")
 
 
 def _send_again(service: Stack, position: dict[str, str]) -> None:

@@ -86,7 +86,7 @@ def few_admitted(service: Stack) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("few_admitted")
-def test_more_requests_than_the_stage_admits_are_told_to_come_again(http: httpx.Client, people: People) -> None:
+def test_more_requests_than_the_stage_admits_are_told_to_come_again(http: httpx.Client) -> None:
     answers = [http.get("/api/health") for _ in range(20)]
 
     refused = [answer for answer in answers if answer.status_code == 429]

@@ -51,7 +51,6 @@ def test_the_same_session_id_is_another_session_of_another_user(service: Stack, 
 def test_a_cursor_opens_nobody_elses_list(people: People, two: tuple[Person, Person]) -> None:
     owner, stranger = two
     for path, key in (("credits/ledger", "entries"), ("credits/allocations", "allocations")):
-        people()
         cursor = owner.ok("GET", path, params={"limit": 1}).get("nextCursor", "MTAw")
         mine = {str(each) for each in stranger.ok("GET", path)[key]}
         found = stranger.ok("GET", path, params={"cursor": cursor})[key]
