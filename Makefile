@@ -2,7 +2,7 @@
 # but Python and make.
 
 .DEFAULT_GOAL := help
-.PHONY: run stop demo openapi test simulate bench check format build deploy restore lock ready clean help
+.PHONY: run stop demo example openapi test simulate bench check format build deploy restore lock ready clean help
 
 PYTHON ?= python3
 BIN := .venv/bin

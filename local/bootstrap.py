@@ -41,15 +41,28 @@ def main() -> int:
 
 def make_environments() -> None:
     """Bring each environment to exactly what its lock says; one that is there already costs nothing."""
-    for environment, lock in ENVIRONMENTS.items():
-        stamp = environment / ".locked"
-        digest = hashlib.sha256(f"{PYTHON_VERSION}\n".encode() + lock.read_bytes()).hexdigest()
-        if stamp.exists() and stamp.read_text() == digest:
-            continue
+    for environment, digest in outdated().items():
         with step(f"Environment {environment.relative_to(ROOT)}"):
             uv("venv", "--quiet", "--clear", "--python", PYTHON_VERSION, environment)
-            uv("pip", "sync", "--quiet", "--require-hashes", "--python", environment, lock)
-            stamp.write_text(digest)
+            uv("pip", "sync", "--quiet", "--require-hashes", "--python", environment, ENVIRONMENTS[environment])
+            _stamp(environment).write_text(digest)
+
+
+def outdated() -> dict[Path, str]:
+    """Return the environments that are not as their locks say, each with the digest of what they must hold."""
+    digests = {
+        environment: hashlib.sha256(f"{PYTHON_VERSION}\n".encode() + lock.read_bytes()).hexdigest()
+        for environment, lock in ENVIRONMENTS.items()
+    }
+    return {
+        environment: digest
+        for environment, digest in digests.items()
+        if not _stamp(environment).exists() or _stamp(environment).read_text() != digest
+    }
+
+
+def _stamp(environment: Path) -> Path:
+    return environment / ".locked"
 
 
 def write_locks() -> None:

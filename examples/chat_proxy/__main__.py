@@ -26,11 +26,14 @@ def main() -> int:
     os.environ.setdefault("ACCOUNTING_SERVICE_KEY", stack["internalApiKey"])
     port = int(os.environ.get("PORT") or PORT)
     token = tokens.mint(stack["jwtSecret"], USER)
-    print(f"""Ask it, as {USER}:
+    print(
+        f"""Ask it, as {USER}:
 
 curl -N http://{HOST}:{port}/chat -H 'Authorization: Bearer {token}' \\
   -H 'Content-Type: application/json' -d '{{"prompt": "what is a ledger", "max_tokens": 50}}'
-""")
+""",
+        flush=True,
+    )
     uvicorn.run("examples.chat_proxy.app:app", host=HOST, port=port, log_level="warning")
     return 0
 

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from local.paths import ROOT
+from tests.commands import PAGES
 from tests.contract.test_template import counted
 from tests.template import template
 
-ROOT = Path(__file__).parents[2]
-FOLDERS = ("bench", "client", "docs", "events", "examples", "functions", "tests")
-PAGES = [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
 README = (ROOT / "README.md").read_text()
 
 

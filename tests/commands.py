@@ -1,0 +1,72 @@
+"""The commands that the documentation has people type: what the tests type, and what they are held against."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from local.paths import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FOLDERS = ("bench", "client", "docs", "events", "examples", "functions", "tests")
+PAGES = [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
+"""All pages of the documentation."""
+
+TOLD = {"CHANGELOG.md", "bench/RESULTS.md", "bench/improved.md"}
+"""Pages that tell what was done, and have nobody type anything."""
+SPOKEN_OF = {
+    "sam local",
+    "sam deploy",
+    "sam build",
+    "aws sqs delete-message",
+    "aws dynamodb update-table --warm-throughput",
+}
+"""Commands that a sentence speaks of, without the arguments that it would take to type them."""
+
+_PROGRAM = r"(?:[A-Z_]+=\S+ +)*(?:make|sam|pip|aws|curl|http|python3|\.venv/bin/python|socat|perl|docker|uv|git) +\S"
+
+
+def commands(page: Path) -> list[str]:
+    """Return the commands of a page, in its order: the lines of its plain blocks, and what stands `in a sentence`.
+
+    A plain block is one of no language. A line that goes on in the next (by a backslash or a here-document) is one
+    command with it; comments are left out.
+    """
+    if page.relative_to(ROOT).as_posix() in TOLD:
+        return []
+    found = re.finditer(r"^( *)```(\w*)\n(.*?)^ *```|`([^`\n]+)`", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [command for match in found for command in _commands_of(*match.groups())]
+
+
+def _commands_of(indent: str | None, language: str | None, block: str | None, span: str | None) -> Iterator[str]:
+    if span and re.match(_PROGRAM, span) and span not in SPOKEN_OF:
+        yield span
+    elif block and not language:
+        plain = re.sub(rf"^{indent}", "", block, flags=re.MULTILINE)
+        for command in re.finditer(r"^(?:.*<<(?P<end>\w+)\n(?:.*\n)*?(?P=end)|(?:.*\\\n)*.+)$", plain, re.MULTILINE):
+            yield re.sub(r"\s+# .*$", "", command[0])
+
+
+class Documentation:
+    """The documentation as somebody who types it has it: it gives out its commands, and remembers which."""
+
+    def __init__(self) -> None:
+        self._named = {page.relative_to(ROOT).as_posix(): commands(page) for page in PAGES}
+        self._typed: set[str] = set()
+
+    def line(self, command: str) -> str:
+        """Return a command that is to be typed. Raises AssertionError when no page has it any more."""
+        assert any(command in named for named in self._named.values()), f"no page has anybody type {command}"
+        self._typed.add(command)
+        return command
+
+    def page(self, page: str) -> list[str]:
+        """Return all commands of a page, which are to be typed."""
+        return [self.line(command) for command in self._named[page]]
+
+    def untyped(self) -> list[str]:
+        """Return the commands that nobody has asked for, each with its page."""
+        return [f"{page}: {each}" for page, named in self._named.items() for each in named if each not in self._typed]

@@ -1,0 +1,48 @@
+"""What the documentation has people type is typed here, in a copy of the project; at the end nothing may be left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.commands import Documentation
+from tests.documentation.project import Project, copy, free_port, with_environments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.documentation.project import Running
+
+FOLDER = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put last what looks back on all."""
+    items.sort(key=lambda item: item.path == FOLDER / "test_every_command.py")
+
+
+@pytest.fixture(scope="session")
+def documentation() -> Documentation:
+    """Return the documentation, which remembers what of it was typed."""
+    return Documentation()
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return a copy of the project, for all tests that leave its sources as they are."""
+    return Project(with_environments(copy(tmp_path_factory.mktemp("documentation") / "project")))
+
+
+@pytest.fixture(scope="module")
+def service(project: Project, documentation: Documentation) -> Iterator[Running]:
+    """Return the service that `make run` runs, on a port of its own, and stop it as one does."""
+    running = project.begin(documentation.line("make run"), PORT=free_port())
+    try:
+        running.until("Ctrl-C stops it")
+        yield running
+    finally:
+        running.ctrl_c()
+    assert running.said.rstrip().endswith("Stopping …")
+    assert not (project.folder / ".local/stack.json").exists()

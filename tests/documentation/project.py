@@ -1,0 +1,123 @@
+"""A copy of the project in a folder of its own, where the documentation's commands can be typed for good."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+from local.bootstrap import outdated
+from local.paths import BIN, ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOT_SOURCES = (".git", ".venv", ".local", ".aws-sam", "__pycache__", ".hypothesis", ".*_cache")
+SHARED = (".venv", ".local/ministack", ".local/builds", ".local/sam-cache", ".local/boot")
+"""What takes long to make and is the same in a copy."""
+PATIENCE_SECONDS = 180
+
+
+class Project:
+    """The copy, and a shell in it: one of somebody who has an AWS CLI and httpie, and none of our settings."""
+
+    def __init__(self, folder: Path, **environ: str) -> None:
+        self.folder = folder
+        self._environ = {
+            "PATH": os.pathsep.join([*(each for each in _path() if each != str(BIN)), str(BIN)]),
+            "HOME": os.environ.get("HOME", "/"),
+            "LANG": "C.UTF-8",
+            "NO_PROXY": "127.0.0.1",
+            **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_", "SSL_"))},
+            **environ,
+        }
+
+    def type(self, command: str, status: int = 0, **environ: str) -> str:
+        """Run a command or several lines to their end; return what they say, to standard output and error."""
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command],
+            cwd=self.folder,
+            env=self._environ | environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        assert done.returncode == status, f"{command}\n{done.stdout[-5000:]}"
+        return done.stdout
+
+    def begin(self, command: str, **environ: str) -> Running:
+        """Start a command that goes on until it is stopped."""
+        said = self.folder / f".said-{time.monotonic_ns()}"
+        with said.open("wb") as output:
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec {command}"],
+                cwd=self.folder,
+                env=self._environ | environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return Running(process, said)
+
+
+class Running:
+    """A command in a terminal of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], said: Path) -> None:
+        self._process = process
+        self._said = said
+
+    @property
+    def said(self) -> str:
+        """Return all that it has said."""
+        return self._said.read_text()
+
+    def until(self, pattern: str) -> re.Match[str]:
+        """Wait until it has said something; return where."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not (found := re.search(pattern, self.said, re.DOTALL)):
+            assert self._process.poll() is None, f"it has ended\n{self.said}"
+            assert time.monotonic() < deadline, f"it never said {pattern}\n{self.said}"
+            time.sleep(0.1)
+        return found
+
+    def ctrl_c(self) -> None:
+        """Press Ctrl-C, which all in its terminal get, and wait for its end."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGINT)
+        self._process.wait(PATIENCE_SECONDS)
+
+
+def copy(folder: Path) -> Path:
+    """Copy the sources as they are now, with nothing that was made from them."""
+    return shutil.copytree(ROOT, folder, symlinks=True, ignore=shutil.ignore_patterns(*NOT_SOURCES))
+
+
+def with_environments(folder: Path) -> Path:
+    """Give a copy the environments that are there, which its own bootstrap finds as they must be."""
+    assert not outdated(), "run `make ready` first: a copy would make these environments again, under the tests' feet"
+    for shared in SHARED:
+        (ROOT / shared).mkdir(exist_ok=True)
+        (folder / shared).parent.mkdir(exist_ok=True)
+        (folder / shared).symlink_to(ROOT / shared)
+    return folder
+
+
+def free_port() -> str:
+    """Return a port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def _path() -> list[str]:
+    return os.environ["PATH"].split(os.pathsep)

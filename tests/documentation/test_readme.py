@@ -1,0 +1,137 @@
+"""The README's commands and those of examples/, typed against the service that they start."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from tests.documentation.project import free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.commands import Documentation
+    from tests.documentation.project import Project, Running
+
+MODEL = """
+import asyncio
+import sys
+from types import SimpleNamespace
+
+
+class Model:
+    async def stream(self, model, prompt):
+        for _ in range(4):
+            yield SimpleNamespace(text="Because.", tokens=100)
+
+
+async def main():
+    async for text in answer(sys.argv[1], "Why?", int(sys.argv[2])):
+        print(text, end="")
+    await accounting.aclose()
+
+
+llm = Model()
+asyncio.run(main())
+"""
+
+
+def attached(project: Project) -> Any:
+    """Return what a tool needs to attach to the service that runs."""
+    return json.loads((project.folder / ".local/stack.json").read_text())
+
+
+def token(service: Running, user: str) -> str:
+    return service.until(rf"Token of {user} +(\S+)\n")[1]
+
+
+def balance(service: Running, project: Project, user: str = "demo-user") -> Any:
+    answer = httpx.get(
+        f"{attached(project)['baseUrl']}/api/credits/balance",
+        headers={"Authorization": f"Bearer {token(service, user)}"},
+        trust_env=False,
+    )
+    return answer.raise_for_status().json()
+
+
+def test_make_run_says_what_to_paste(service: Running, project: Project) -> None:
+    lines = re.findall(r"^curl .*$", service.said, re.MULTILINE)
+
+    health, credits, held = [json.loads(project.type(line.replace("curl", "curl -f"))) for line in lines]
+
+    assert health["status"] == "ok"
+    assert credits["totalCredits"] == 1000
+    assert held["sessionId"] == "hello"
+    assert attached(project)["baseUrl"] in service.said
+
+
+def test_make_demo_plays_a_proxys_workflow(service: Running, project: Project, documentation: Documentation) -> None:
+    said = project.type(documentation.line("make demo"))
+
+    assert "1 sessions swept" in said
+    assert "chat-streaming-expired: 3 credits for 700 tokens" in said
+
+
+def test_make_example_answers_whoever_has_credits(
+    service: Running, project: Project, documentation: Documentation
+) -> None:
+    before = balance(service, project)["totalCredits"]
+    proxy = project.begin(documentation.line("make example"), PORT=free_port())
+    try:
+        (line,) = proxy.until(r"(curl -N .*?50}')\n").groups()
+        said = project.type(f"curl -f --retry 20 --retry-connrefused --retry-delay 1 {line.removeprefix('curl ')}")
+    finally:
+        proxy.ctrl_c()
+
+    assert '"tokens": 54' in said
+    assert balance(service, project)["totalCredits"] == before - 1
+
+
+@pytest.mark.parametrize("program", ["curl", "http"])
+def test_the_lines_of_the_examples_do_what_they_are_for(
+    service: Running, project: Project, documentation: Documentation, program: str
+) -> None:
+    """Each program's lines in one shell, with a session and a grant of their own."""
+    page = documentation.page("examples/README.md")
+    (base,) = (line for line in page if line.startswith("base="))
+    lines = [line for line in page if line.startswith(f"{program} ")]
+    assert len(lines) == 8
+    before = balance(service, project)["totalCredits"]
+    script = "\n".join(
+        line.replace("s1", f"s-{program}").replace("g1", f"g-{program}") for line in [base, "set -x", *lines]
+    )
+    script = re.sub("^http ", "http --ignore-stdin --check-status ", script, flags=re.MULTILINE)
+    script = re.sub("^curl ", "curl --fail-with-body ", script, flags=re.MULTILINE)
+
+    project.type(script, USER_TOKEN=token(service, "demo-user"), ADMIN_TOKEN=token(service, "demo-admin"))
+
+    assert balance(service, project)["totalCredits"] == before - 5 + 500
+
+
+def test_the_client_installs_into_a_fresh_environment_where_the_readmes_lines_account_an_answer(
+    service: Running, project: Project, documentation: Documentation, tmp_path: Path
+) -> None:
+    project.type(f"{sys.executable} -m venv {tmp_path}/fresh")
+    path = f"{tmp_path}/fresh/bin:/usr/bin:/bin"
+    project.type(documentation.line("pip install ./client"), PATH=path)
+    (lines,) = re.findall(r"```python\n(.*?)```", (project.folder / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "proxy.py").write_text(lines + textwrap.dedent(MODEL))
+    before = balance(service, project)
+    environ = {"PATH": path, "ACCOUNTING_URL": attached(project)["baseUrl"]}
+
+    said = [
+        project.type(f"cd {tmp_path} && python -W error proxy.py {token(service, 'demo-user')} {tokens}", **environ)
+        for tokens in (400, 10**9)
+    ]
+
+    assert said[0] == "Because." * 4
+    assert re.fullmatch(r"\nYou lack \d+ credits.", said[1])
+    after = balance(service, project)
+    assert (after["totalCredits"], after["heldCredits"]) == (before["totalCredits"] - 1, before["heldCredits"])
+    assert list(tmp_path.glob("fresh/lib/*/site-packages/accounting_client/py.typed"))
