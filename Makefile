@@ -57,7 +57,7 @@ deploy: build ## Deploy to the AWS account of your credentials (PARAMETERS="Name
 restore: ready ## Give a table what another one has (FROM=, TO=; APPLY=1 writes): docs/operations.md
 	@FROM="$(FROM)" TO="$(TO)" APPLY="$(APPLY)" $(BIN)/python -m local.restore
 
-lock: ready ## Take the newest versions that requirements/*.in allow into the locks
+lock: ## Take the newest versions that requirements/*.in allow into the locks
 	@$(PYTHON) -m local.bootstrap lock
 
 ready: # Make the environments, or bring them up to date

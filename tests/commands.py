@@ -21,6 +21,7 @@ SPOKEN_OF = {
     "sam local",
     "sam deploy",
     "sam build",
+    "sam validate --lint",
     "aws sqs delete-message",
     "aws dynamodb update-table --warm-throughput",
 }

@@ -1,0 +1,80 @@
+"""The commands for those who work on the project: CONTRIBUTING.md and tests/simulation/README.md."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local.paths import ROOT
+from tests.documentation.project import Project, copy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.commands import Documentation
+
+
+def sources(folder: Path) -> dict[str, str]:
+    """Return a digest of each file that is somebody's source."""
+    made = (".venv", ".local", ".aws-sam")
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not path.name.startswith(".said-")
+        and not {"__pycache__", ".hypothesis", ".ruff_cache", *made} & set(path.relative_to(folder).parts)
+    }
+
+
+def test_make_help_names_the_targets(project: Project, documentation: Documentation) -> None:
+    targets = re.findall(r"^  make (\w+) +\S", project.type(documentation.line("make help")), re.MULTILINE)
+
+    assert {"run", "stop", "demo", "example", "test", "check", "deploy", "help"} <= set(targets)
+
+
+def test_make_test_runs_what_it_is_told(project: Project, documentation: Documentation) -> None:
+    """Without ARGS it is what runs this."""
+    documentation.line("make test")
+
+    assert re.search(r"\d+ passed", project.type(documentation.line('make test ARGS="tests/unit -k wallet"')))
+
+
+@pytest.mark.parametrize("command", ["make format", "make check", "make openapi"])
+def test_the_sources_are_as_the_project_wants_them(
+    project: Project, documentation: Documentation, command: str
+) -> None:
+    before = sources(project.folder)
+
+    project.type(documentation.line(command))
+
+    assert sources(project.folder) == before
+
+
+def test_make_lock_writes_locks_without_addresses(tmp_path: Path, documentation: Documentation) -> None:
+    """In a copy of its own, without environments: those of the other one hold to the locks that it has."""
+    fresh = Project(copy(tmp_path / "project"))
+    locks = ["requirements/dev.txt", "requirements/ministack.txt", "layers/shared/requirements.txt"]
+    for lock in locks:
+        (fresh.folder / lock).unlink()
+
+    fresh.type(documentation.line("make lock"))
+
+    for lock in locks:
+        written = (fresh.folder / lock).read_text()
+        assert "--hash=sha256:" in written
+        assert not re.search(r"https?://|index-url", written)
+        assert (ROOT / lock).read_text().splitlines()[:2] == written.splitlines()[:2]
+
+
+def test_a_simulation_runs_the_seeds_that_it_is_told(project: Project, documentation: Documentation) -> None:
+    """With a hundredth of the seeds; the sabotage is caught by the first one."""
+    for command in documentation.page("tests/simulation/README.md"):
+        if command.startswith("make simulate"):
+            sabotaged = "SABOTAGE" in command
+            typed = re.sub(r"SEEDS=1000", "SEEDS=2", command)
+            said = project.type(typed, status=2 if sabotaged else 0, SEEDS="1")
+            assert sabotaged or re.search(r"^[12] seeds held: \d+ calls", said, re.MULTILINE)
+            assert not sabotaged or "make simulate FIRST=1 SEEDS=1" in said
