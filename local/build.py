@@ -1,6 +1,7 @@
 """Builds the service with SAM for this machine, once for each state of its sources.
 
-As a program (`python -m local.build`) it prints the id of the sources as they are now.
+As a program (`python -m local.build [Name=value …]`) it prints the template's BuildId for a deployment of the sources
+as they are now with these parameters.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import compileall
 import fcntl
 import hashlib
+import json
 import os
 import platform
 import py_compile
 import re
 import shutil
 import subprocess
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,7 +24,7 @@ from local.paths import BIN, BUILDS, FUNCTIONS, LAYER, LOCAL, ROOT, TEMPLATE
 from local.steps import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 BUILDS_KEPT = 3
@@ -57,6 +60,14 @@ def build_id() -> str:
     return digest.hexdigest()[:16]
 
 
+def deployment_id(build: str, parameters: Iterable[str]) -> str:
+    """Return the template's BuildId for a build and its parameters, `Name=value`: other for anything that is other.
+
+    A function is published anew for another BuildId only, so that it must tell settings apart as well.
+    """
+    return hashlib.sha256("\n".join([build, *sorted(parameters)]).encode()).hexdigest()[:16]
+
+
 def architecture() -> str:
     """Return this machine's architecture by Lambda's name for it."""
     try:
@@ -84,21 +95,18 @@ def _make(folder: Path) -> None:
         raise Refused(f"`sam build` failed:\n{(result.stdout + result.stderr).strip()}")
     # Each worker of the local AWS unpacks its code anew, and would compile all of it anew.
     compileall.compile_dir(unfinished, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
-    _without_gradual_deployment(unfinished / "template.yaml")
     unfinished.rename(folder)
 
 
-def _without_gradual_deployment(template: Path) -> None:
-    """Have no gradual deployment by default: the local AWS has no CodeDeploy, and makes SAM's templates by defaults."""
-    text, found = re.subn(
-        r"^(  GradualDeployment:\n(?:    .*\n)*?    Default: ).*",
-        r"\1'false'",
-        template.read_text(),
-        flags=re.MULTILINE,
-    )
-    if found != 1:
-        raise Refused(f"{template} has no parameter GradualDeployment with a default")
-    template.write_text(text)
+def with_defaults(template: str, values: dict[str, str]) -> str:
+    """Return the template with other defaults of its parameters; Refused when it has no such parameter."""
+    for name, value in values.items():
+        before = re.search(rf"^  {name}:\n(?:    .*\n)*?    Default: ", template, re.MULTILINE)
+        if not before:
+            raise Refused(f"the template has no parameter {name} with a default")
+        after = template.index("\n", before.end())
+        template = template[: before.end()] + json.dumps(value) + template[after:]
+    return template
 
 
 def sam_environment() -> dict[str, str]:
@@ -127,4 +135,4 @@ def _locked() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    print(build_id())
+    print(deployment_id(build_id(), sys.argv[1:]))

@@ -12,13 +12,14 @@ import subprocess
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import httpx
 from botocore.exceptions import ClientError
 
 from local import emulator
-from local.build import architecture, build, sam_environment
+from local.build import architecture, build, deployment_id, sam_environment, with_defaults
 from local.paths import BIN, ROOT
 from local.steps import Refused, step
 
@@ -80,7 +81,8 @@ def deploy(aws: Emulator, jwt_secret: str, **parameters: str) -> Stack:
     """Build the service as its sources are now, deploy it unless it is, and return it when it answers."""
     with step("Build"):
         built = build()
-    parameters |= {"Architecture": architecture(), "BuildId": built.id}
+    parameters |= {"Architecture": architecture(), "GradualDeployment": "false"}  # the local AWS has no CodeDeploy
+    parameters["BuildId"] = deployment_id(built.id, _overrides(parameters))
     with step("Deployment") as note:
         if parameters.items() <= _deployed_parameters(aws).items():
             note("already there")
@@ -104,17 +106,18 @@ def deploy(aws: Emulator, jwt_secret: str, **parameters: str) -> Stack:
 
 
 def _sam_deploy(aws: Emulator, built: Build, parameters: dict[str, str]) -> None:
-    command: list[str | Path] = [
-        BIN / "sam",
-        "deploy",
-        "--template-file",
-        built.template,
-        "--stack-name",
-        STACK_NAME,
-    ]
+    with NamedTemporaryFile("w", dir=built.template.parent, suffix=".yaml") as template:
+        # What SAM's transform looks at, BuildId for one, the local AWS takes from the defaults.
+        template.write(with_defaults(built.template.read_text(), parameters))
+        template.flush()
+        _deploy_template(aws, template.name, parameters)
+
+
+def _deploy_template(aws: Emulator, template: str, parameters: dict[str, str]) -> None:
+    command: list[str | Path] = [BIN / "sam", "deploy", "--template-file", template, "--stack-name", STACK_NAME]
     command += ["--resolve-s3", "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
     command += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"]
-    command += ["--parameter-overrides", *(f"{name}={value}" for name, value in parameters.items())]
+    command += ["--parameter-overrides", *_overrides(parameters)]
     environ = sam_environment() | {
         "AWS_ENDPOINT_URL": aws.endpoint_url,
         "AWS_ACCESS_KEY_ID": emulator.ACCESS_KEY,
@@ -127,6 +130,10 @@ def _sam_deploy(aws: Emulator, built: Build, parameters: dict[str, str]) -> None
             f"`sam deploy` failed:\n{(result.stdout + result.stderr)[-4000:].strip()}\n"
             "If the data of an earlier start does not fit the new template: FRESH=1 starts without it."
         )
+
+
+def _overrides(parameters: dict[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in parameters.items()]
 
 
 def _describe(aws: Emulator) -> dict[str, Any] | None:

@@ -1,17 +1,21 @@
 """What the template promises of every function, of the table and of the gateway's own answers."""
 
 import ast
+import copy
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from samtranslator.translator.transform import transform
 
 from accounting.settings import Settings, settings
 from accounting.store import keys
 from accounting.web import headers
 from accounting.web.api import STATUSES
+from local.build import deployment_id
 from tests.contract.test_routes import functions
 from tests.reach import function_names, nodes, reach
 from tests.template import resources, template
@@ -45,8 +49,38 @@ def test_a_function_is_built_and_bounded_as_the_design_has_it(function: str) -> 
     assert found["Tracing"] == "Active"
     assert found["SnapStart"] == {"ApplyOn": "PublishedVersions"}
     assert found["AutoPublishAlias"], "SnapStart works on published versions only"
-    assert found["AutoPublishAliasAllProperties"] is True
     assert found["Description"]
+
+
+def versions(monkeypatch: pytest.MonkeyPatch, **parameters: str) -> set[str]:
+    """The versions that CloudFormation is told to publish, as SAM's own transform names them."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    packaged = copy.deepcopy(template())
+    for resource in packaged["Resources"].values():
+        for uri in {"CodeUri", "ContentUri"} & resource["Properties"].keys():
+            resource["Properties"][uri] = "s3://bucket/package"
+    transformed = transform(packaged, parameters, SimpleNamespace(load=dict))
+    return {name for name, found in transformed["Resources"].items() if found["Type"] == "AWS::Lambda::Version"}
+
+
+def test_each_deployment_of_something_else_publishes_every_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The alias serves nothing else: a setting or a layer that made no version would not come into force."""
+    first, again, other = (versions(monkeypatch, BuildId=build) for build in ("a" * 16, "a" * 16, "b" * 16))
+
+    assert first == again
+    assert len(first) == len(other) == len(function_names())
+    assert not first & other
+
+
+def test_other_sources_or_settings_are_another_deployment() -> None:
+    names = {
+        deployment_id(*deployed)
+        for deployed in (("s1", []), ("s2", []), ("s1", ["LogLevel=DEBUG"]), ("s1", ["LogLevel=INFO", "StageName=v1"]))
+    }
+
+    assert len(names) == 4
+    assert deployment_id("s1", ["StageName=v1", "LogLevel=INFO"]) in names
+    assert all(re.fullmatch(template()["Parameters"]["BuildId"]["AllowedPattern"], name) for name in names)
 
 
 @pytest.mark.parametrize("function", function_names())

@@ -37,10 +37,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def service(project: Project, documentation: Documentation) -> Iterator[Running]:
-    """Return the service that `make run` runs, on a port of its own, and stop it as one does."""
-    running = project.begin(documentation.line("make run"), PORT=free_port())
+    """Return the service that `make run` runs, afresh on a port of its own, and stop it as one does."""
+    earlier = project.folder / ".local/state/earlier"
+    earlier.parent.mkdir(exist_ok=True)
+    earlier.touch()
+    running = project.begin(documentation.line("make run"), PORT=free_port(), FRESH="1")
     try:
         running.until("Ctrl-C stops it")
+        assert not earlier.exists()
         yield running
     finally:
         running.ctrl_c()
