@@ -1,86 +1,117 @@
-"""docs/operations.md, typed from its first line to its last against a local AWS of its own."""
+"""docs/operations.md, typed from its first line to its last against a local AWS that begins empty."""
 
 from __future__ import annotations
 
-import os
+import json
 import re
-import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
-import pytest
 
-from local import stack, tokens
-from local.paths import BIN, ROOT
+from local import emulator, tokens
+from local.build import architecture, with_defaults
+from local.stack import STACK_NAME, Stack
+from tests.documentation.project import Project, copy, with_environments
 from tests.e2e.books import usage_in_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from local.stack import Stack
+    from local.emulator import Emulator
+    from tests.commands import Documentation
 
-BLOCKS = re.findall(r"^ *```\n(.*?)^ *```", (ROOT / "docs/operations.md").read_text(), re.DOTALL | re.MULTILINE)
+PAGE = "docs/operations.md"
 PRELUDE = """
-set -euo pipefail
 # This AWS CLI is of version 1: its payloads need no word on their format, and its SQS minds no AWS_ENDPOINT_URL.
 aws() {
   local each kept=()
   for each in "$@"; do case $each in --cli-binary-format|raw-in-base64-out) ;; *) kept+=("$each");; esac; done
   command aws --endpoint-url "$AWS_ENDPOINT_URL" "${kept[@]}"
 }
-# The local AWS was deployed to already, by SAM as `make deploy` does it, but for the bucket and the questions.
-make() { if [ "$1" = restore ]; then command make --silent -C "$ROOT" "$@"; else echo "deployed before"; fi; }
+# Who is asked says yes.
+make() { command make "$@" < <(yes); }
 # The address of the output is AWS's own.
-curl() { command curl --fail-with-body "${@//https:\\/\\/*.amazonaws.com\\/v1/$URL}"; }
+curl() {
+  local each kept=()
+  for each in "$@"; do
+    kept+=("$(sed -E "s#https://(\\w+)\\.execute-api[^/]+/#$AWS_ENDPOINT_URL/_aws/execute-api/\\1/#" <<< "$each")")
+  done
+  command curl --fail-with-body "${kept[@]}"
+}
 """
 LETTER = """{"DDBStreamBatchInfo": {"streamArn": "%s", "shardId": "%s", "startSequenceNumber": "%s"}}"""
 
 
-@pytest.fixture
-def fresh() -> Iterator[Stack]:
-    """Deploy the service apart from that of the other tests: its table is replaced, its secret changed."""
-    with stack.start() as running:
-        yield running
+def test_the_page_can_be_typed_from_its_first_line_to_its_last(tmp_path: Path, documentation: Documentation) -> None:
+    page = [command.replace("eu-central-1", "us-east-1") for command in documentation.page(PAGE)]
+    first_use = next(number for number, command in enumerate(page) if "$ADMIN" in command)
+    definitions = [command for command in page[:first_use] if re.match(r"export |output\(\)|url=", command)]
+    with emulator.start(enforce_iam=True) as aws:
+        project = Project(
+            with_environments(copy(tmp_path / "project")),
+            AWS_ENDPOINT_URL=aws.endpoint_url,
+            AWS_DEFAULT_REGION="us-east-1",  # version 1 of the AWS CLI knows no AWS_REGION
+            AWS_ACCESS_KEY_ID=emulator.ACCESS_KEY,
+            AWS_SECRET_ACCESS_KEY=emulator.SECRET_KEY,
+        )
+        # The local AWS has no CodeDeploy, and this machine's processor.
+        template = project.folder / "template.yaml"
+        here = {"GradualDeployment": "false", "Architecture": architecture()}
+        template.write_text(with_defaults(template.read_text(), here))
+
+        deployed = project.type("\n".join([PRELUDE, *page[:first_use]]))
+
+        assert '"status": "ok"' in deployed
+        service = deployed_to(aws, deployed)
+        people_come(service)
+        # The queue has no letter unless something failed: one that tells of a record that is there stands in for it.
+        (project.folder / "sent.json").write_text(LETTER % tuple(usage_in_stream(service, "boss").values()))
+        rest = [command.replace("cat letter.json", "cp sent.json letter.json") for command in page[first_use:]]
+
+        said = project.type(
+            "\n".join([PRELUDE, *definitions, *rest]),
+            ADMIN=tokens.mint(service.jwt_secret, "boss", "admin"),
+            NEW=service.jwt_secret,
+            OLD=service.jwt_secret[::-1],
+            VERSION="1",
+            PAGER="pager.example.com/alarms",
+            INSTANT="2026-11-20T09:30:00Z",
+        )
+
+        assert '"totalCredits":1000' in said
+        assert '{"batchItemFailures": []}' in said
+        assert "nothing was written: APPLY=1 writes" in said
+        assert said.count('"complete": true') == 2, "both sweeps by hand"
+        now = {each["ParameterKey"]: each["ParameterValue"] for each in stack(aws)["Parameters"]}
+        assert now["KmsKeyArn"].startswith("arn:aws:kms:")
+        assert now["AlarmEmail"] == "oncall@example.com", "what is not given again stays"
 
 
-def test_the_page_can_be_typed_from_its_first_line_to_its_last(fresh: Stack, tmp_path: Path) -> None:
-    admin = tokens.mint(fresh.jwt_secret, "boss", "admin")
-    with httpx.Client(base_url=fresh.base_url, trust_env=False, timeout=60) as http:
-        for name in ("their-sub", "boss"):
-            token = tokens.mint(fresh.jwt_secret, name)
-            assert http.get("/api/credits/balance", headers={"Authorization": f"Bearer {token}"}).is_success
-        used = {"service": "images", "operation": "render", "credits": 3}
-        assert http.post("/api/usage/record", json=used, headers={"Authorization": f"Bearer {admin}"}).is_success
-    (tmp_path / "sent.json").write_text(LETTER % tuple(usage_in_stream(fresh, "boss").values()))
-    environ = {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "HOME": str(tmp_path),
-        "ROOT": str(ROOT),
-        "URL": fresh.base_url,
-        "NO_PROXY": "127.0.0.1",
-        "AWS_ENDPOINT_URL": fresh.endpoint_url,
-        "AWS_DEFAULT_REGION": "us-east-1",  # version 1 of the AWS CLI knows no AWS_REGION
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "ADMIN": admin,
-        "NEW": fresh.jwt_secret,
-        "OLD": fresh.jwt_secret[::-1],
-        "VERSION": "1",
-        "PAGER": "pager.example.com/alarms",
-        "INSTANT": "2026-11-20T09:30:00Z",
-    }
-    script = "\n".join(re.sub(r"^ {3}", "", block, flags=re.MULTILINE) for block in BLOCKS)
-    script = script.replace("eu-central-1", "us-east-1")
-    # The queue has no letter unless something failed: one that tells of a record that is there stands in for it.
-    script = script.replace("\ncat letter.json", "\ncp sent.json letter.json")
-
-    done = subprocess.run(
-        ["bash", "-c", PRELUDE + script], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False
+def deployed_to(aws: Emulator, said: str) -> Stack:
+    """Return the service as what was typed so far tells of it."""
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in stack(aws)["Outputs"]}
+    (secret, internal_key) = re.findall(r'(\{"previous.*\})\n(\S+)\n$', said)[0]
+    return Stack(
+        aws=aws,
+        base_url=f"{aws.endpoint_url}/_aws/execute-api/{outputs['ApiId']}/{outputs['StageName']}",
+        jwt_secret=json.loads(secret)["current"],
+        internal_api_key=internal_key,
+        table_name=outputs["TableName"],
     )
 
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    assert '"totalCredits":1000' in done.stdout
-    assert '{"batchItemFailures": []}' in done.stdout
-    assert "nothing was written: APPLY=1 writes" in done.stdout
-    assert done.stdout.count('"complete": true') == 2, "both sweeps by hand"
+
+def people_come(service: Stack) -> None:
+    """Have the page's user and administrator known, and the latter report what only the platform may report."""
+    with httpx.Client(base_url=service.base_url, trust_env=False, timeout=60) as http:
+        for name, role in (("their-sub", "user"), ("boss", "admin")):
+            http.headers["Authorization"] = f"Bearer {tokens.mint(service.jwt_secret, name, role)}"
+            assert http.get("/api/credits/balance").is_success
+        used = {"service": "images", "operation": "render", "credits": 3}
+        assert http.post("/api/usage/record", json=used).status_code == 403
+        http.headers["X-Internal-Api-Key"] = service.internal_api_key
+        assert http.post("/api/usage/record", json=used).is_success
+
+
+def stack(aws: Emulator) -> Any:
+    (found,) = aws.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
+    return found
