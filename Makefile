@@ -34,7 +34,7 @@ test: ready ## Run every test: unit, integration, contract and end to end
 simulate: ready ## Simulate workers over a failing database (SEEDS=100, FIRST=1, STEPS=400: see tests/simulation)
 	@PYTHONPATH=layers/shared $(BIN)/python -m tests.simulation
 
-bench: ready ## Measure time, calls, units, sizes and cost into bench/RESULTS.md (ONLY="imports packages": some of it)
+bench: ready ## Measure time, calls, units, sizes and cost into bench/RESULTS.md (ONLY="imports packages": some; SCALE=0.01: quick)
 	@PYTHONPATH=layers/shared ONLY="$(ONLY)" $(BIN)/python -m bench
 
 check: ready ## Check format, lint, types and the template

@@ -1,4 +1,4 @@
-"""Measures what `ONLY` names, or everything; then it also writes bench/RESULTS.md.
+"""Measures what `ONLY` names, or everything; then it also writes bench/RESULTS.md, unless `SCALE` has it measure less.
 
 It exits 0 whatever the figures are: a missed target is reported, it is not an error.
 """
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from bench import cost, database, growth, hot_user, imports, machine, packages, per_request, profiles, targets
 from bench.report import Report
+from bench.scale import scale
 from local.paths import ROOT
 from local.steps import Refused, explain, step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bench.database import Database
 
@@ -36,25 +37,40 @@ PARTS: dict[str, Callable[[Report, Database], None]] = {
     "cost": cost.run,
     "profile": profiles.run,
 }
+SCALED = "**Measured at a scale of {}: the figures mean nothing, the page shows that the benchmark works.**"
 
 
 def main() -> int:
     """Run the parts that are asked for; return the exit status."""
-    only = os.environ.get("ONLY", "").split()
-    if unknown := set(only) - PARTS.keys():
-        return explain(Refused(f"no part is called {', '.join(unknown)}; there are {', '.join(PARTS)}"))
-    report, begun, before = Report(), time.monotonic(), machine.load()
-    with tempfile.TemporaryDirectory(prefix="accounting-bench-") as scratch, database.start(Path(scratch)) as running:
-        for name, part in PARTS.items():
-            if not only or name in only:
-                with step(name):
-                    part(report, running)
-    about = machine.description(before, time.monotonic() - begun)
-    page = "\n".join(["# What was measured", "", *about, "", *targets.lines(report), *report.lines()])
+    try:
+        names = _asked()
+        page = _measured(names)
+    except Refused as refused:
+        return explain(refused)
     print(f"\n{page}")
-    if not only:
+    if names == [*PARTS] and scale() == 1:
         RESULTS.write_text(f"{page}\n{IMPROVED.read_text()}")
     return 0
+
+
+def _asked() -> list[str]:
+    """Return the names of the parts that are asked for, in the order of all."""
+    only = os.environ.get("ONLY", "").split()
+    if unknown := set(only) - PARTS.keys():
+        raise Refused(f"no part is called {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    return [name for name in PARTS if not only or name in only]
+
+
+def _measured(names: Sequence[str]) -> str:
+    """Run these parts; return the page of what they measured."""
+    warning = [] if scale() == 1 else [SCALED.format(f"{scale():g}"), ""]
+    report, begun, before = Report(), time.monotonic(), machine.load()
+    with tempfile.TemporaryDirectory(prefix="accounting-bench-") as scratch, database.start(Path(scratch)) as running:
+        for name in names:
+            with step(name):
+                PARTS[name](report, running)
+    about = machine.description(before, time.monotonic() - begun)
+    return "\n".join(["# What was measured", "", *warning, *about, "", *targets.lines(report), *report.lines()])
 
 
 if __name__ == "__main__":

@@ -5,19 +5,31 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import batched
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.scale import scaled
 from local.paths import LAYER, ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bench.database import Database
 
 
-def run(module: str, request: dict[str, Any], database: Database) -> Any:
-    """Run a module of ours that calls ``serve``, and return what it answers to ``request``.
+def run(module: str, requests: Sequence[dict[str, Any]], database: Database) -> list[Any]:
+    """Return what a module of ours that calls ``serve`` answers to each request, in a process of its own for each.
+
+    At a smaller scale there are fewer processes: their start is most of what it takes.
+    """
+    shares = batched(requests, ceil(len(requests) / scaled(len(requests))), strict=False)
+    return [answer for share in shares for answer in _answers(module, share, database)]
+
+
+def _answers(module: str, requests: Sequence[dict[str, Any]], database: Database) -> Any:
+    """Return the answers of one process.
 
     Its standard output, where functions write logs and metrics, is a file as it is a pipe on Lambda.
     """
@@ -25,10 +37,10 @@ def run(module: str, request: dict[str, Any], database: Database) -> Any:
     environ = database.environ() | {"PYTHONPATH": f"{ROOT}:{LAYER}"}
     command = [sys.executable, "-m", module, str(answer)]
     with log.open("w") as output:
-        subprocess.run(command, cwd=ROOT, env=environ, input=json.dumps(request), text=True, stdout=output, check=True)
+        subprocess.run(command, cwd=ROOT, env=environ, input=json.dumps(requests), text=True, stdout=output, check=True)
     return json.loads(answer.read_text())
 
 
 def serve(measure: Callable[[dict[str, Any]], Any]) -> None:
-    """Answer the request that this process was started with."""
-    Path(sys.argv[1]).write_text(json.dumps(measure(json.load(sys.stdin))))
+    """Answer the requests that this process was started with, one after another."""
+    Path(sys.argv[1]).write_text(json.dumps([measure(request) for request in json.load(sys.stdin)]))

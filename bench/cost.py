@@ -11,8 +11,9 @@ from accounting.tokens import verify
 from bench import seed
 from bench.database import JWT_SECRET
 from bench.functions import here
-from bench.per_request import MOST_SECONDS, Effort, measure
+from bench.per_request import MOST_SECONDS, Asked, Effort, measure
 from bench.report import Section, number
+from bench.scale import scaled
 from local.tokens import mint
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from bench.report import Report
 
 SESSIONS = 1_000_000
+TIMES = 40
+"""How often what is behind a session's requests is measured."""
 SESSION = {"initialize": 1, "heartbeat": 3, "finalize": 1}
 """The requests of a session."""
 
@@ -92,11 +95,10 @@ def run(report: Report, database: Database) -> None:
 
 
 def _measured(database: Database, name: str) -> Figures:
-    table = database.table(f"cost-{name}")
-    seed.user(f"cost-{name}")
-    return measure(
-        table, "streaming_sessions", [name], known={}, user=f"cost-{name}", effort=Effort(100, MOST_SECONDS)
-    )[name]
+    table, user = database.table(f"cost-{name}"), f"cost-{name}"
+    seed.user(user)
+    (found,) = measure(table, "streaming_sessions", [Asked([name], {}, user)], Effort(100, MOST_SECONDS))
+    return found[name]
 
 
 def _behind_the_scenes(database: Database) -> dict[str, Figures]:
@@ -105,14 +107,15 @@ def _behind_the_scenes(database: Database) -> dict[str, Figures]:
     seed.user("cost")
     user, _ = users.resolve("cost")
     token = mint(JWT_SECRET, "cost")
-    made = seed.records("cost", 40)
+    times = scaled(TIMES, least=3)
+    made = seed.records("cost", times)
     seed.write_records(made)
 
     def authorize() -> None:
         verify(token, lambda **_: [JWT_SECRET.encode()])
         users.sync(user, 0)
 
-    return {"authorizer": here(authorize, 40), "system statistics": here(lambda: count([made.pop()]), 39)}
+    return {"authorizer": here(authorize, times), "system statistics": here(lambda: count([made.pop()]), times - 1)}
 
 
 def bill(requests: Mapping[str, Figures]) -> list[Line]:

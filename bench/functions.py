@@ -91,9 +91,10 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
 def _measured(function: Function, operation: Operation, asked: dict[str, Any]) -> Figures:
     turns = (_turn_of(operation, asked, number) for number in count())
     _timed(function, operation, next(turns))  # the first one makes the client
-    spent = _repeat(lambda: _spent(function, operation, next(turns)), UNIT_TURNS, asked["seconds"] / 4)
-    _repeat(lambda: _timed(function, operation, next(turns)), WARM_UP, asked["seconds"] / 4)
-    times = _repeat(lambda: _timed(function, operation, next(turns)), asked["repeats"], asked["seconds"], LEAST)
+    seconds = asked["seconds"]
+    spent = _repeat(lambda: _spent(function, operation, next(turns)), asked["unit_turns"], seconds / 4)
+    _repeat(lambda: _timed(function, operation, next(turns)), asked["warm_up"], seconds / 4)
+    times = _repeat(lambda: _timed(function, operation, next(turns)), asked["repeats"], seconds, asked["least"])
     walls, cpus = zip(*times, strict=True)
     most = [max(each) for each in zip(*spent, strict=True)]
     return Figures(len(times), median(walls), _p99(walls), median(cpus), _p99(cpus), min(cpus), *most)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench import seed
-from bench.per_request import Effort, measure
+from bench.per_request import Asked, Effort, measure
 from bench.report import Section, Target, ms, number
+from bench.scale import growing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,26 +48,26 @@ HEADER = ["operation", "", "round trips", "write units", "read units", "items re
 
 def lots(report: Report, database: Database) -> None:
     """Measure balance, initialize and finalize by the number of lots."""
-    database = database.table("lots")
-    for count in LOTS:
+    database, counts = database.table("lots"), growing(LOTS)
+    for count in counts:
         seed.lots(f"lots-{count}", count)
     operations = {"credits": ["balance"], "streaming_sessions": ["initialize", "finalize"]}
-    found = {count: _measured(database, operations, f"lots-{count}") for count in LOTS}
+    found = _measured(database, operations, {count: f"lots-{count}" for count in counts})
     report.add(Section("A user's lots", LOTS_ABOUT, HEADER, _rows(found, "lots")))
 
 
 def sessions(report: Report, database: Database) -> None:
     """Measure what a user does by the number of their earlier sessions."""
-    database = database.table("sessions")
-    for count in SESSIONS:
+    database, counts = database.table("sessions"), growing(SESSIONS)
+    for count in counts:
         seed.past(f"past-{count}", count)
-    found = {count: _measured(database, OPERATIONS, f"past-{count}") for count in SESSIONS}
+    found = _measured(database, OPERATIONS, {count: f"past-{count}" for count in counts})
     report.add(Section("A user's past", SESSIONS_ABOUT, HEADER, _rows(found, "sessions")))
-    some, most = found[SESSIONS[1]], found[SESSIONS[-1]]
+    some, most = found[counts[1]], found[counts[-1]]
     units = max(_ratio(name, some, most, lambda each: each.write_units + each.read_units) for name in some)
     round_trips = max(_ratio(name, some, most, lambda each: each.round_trips) for name in some)
     cpu = max(_ratio(name, some, most, lambda each: each.cpu_least) for name in some)
-    beside = f"{SESSIONS[-1]:,} sessions beside {SESSIONS[1]:,}, the worst operation"
+    beside = f"{counts[-1]:,} sessions beside {counts[1]:,}, the worst operation"
     report.targets += [
         Target.at_most(f"round trips, {beside}", 1, round_trips, " ×"),
         Target.at_most(f"units, {beside}", 1, units, " ×"),
@@ -87,16 +88,15 @@ def records(report: Report, database: Database) -> None:
         "requests",
     ]
     rows, name = [], OPERATIONS["usage"][-1]
-    found = []
-    for count in RECORDS:
+    found, counts = [], growing(RECORDS)
+    for count in counts:
         table, user = database.table(f"records-{count}"), f"records-{count}"
         made = seed.records(user, count)
         seed.user(user, 0)
         seed.write_records(made)
         seed.compare(user, made)
-        figures = measure(
-            table, "usage", [name], known=seed.whole_days(), user=user, effort=Effort(50, 10, patient=True)
-        )[name]
+        asked = [Asked([name], seed.whole_days(), user)]
+        (figures,) = measure(table, "usage", asked, Effort(50, 10, patient=True))[0].values()
         found.append(figures)
         rows.append(
             [
@@ -112,21 +112,20 @@ def records(report: Report, database: Database) -> None:
         )
     report.add(Section("Statistics by records", RECORDS_ABOUT, header, rows))
     grown = found[-1].items / found[0].items
-    beside = f"{RECORDS[-1]:,} records beside {RECORDS[0]:,} of the same days"
+    beside = f"{counts[-1]:,} records beside {counts[0]:,} of the same days"
     report.targets.append(Target.at_most(f"items that the statistics read, {beside}", 1, grown, " ×"))
 
 
-def _measured(database: Database, operations: dict[str, list[str]], user: str) -> dict[str, Figures]:
-    found: dict[str, Figures] = {}
+def _measured(
+    database: Database, operations: dict[str, list[str]], users: dict[int, str]
+) -> dict[int, dict[str, Figures]]:
+    """Return the figures of the operations by the number that their user has of something."""
+    found: dict[int, dict[str, Figures]] = {count: {} for count in users}
     for function, names in operations.items():
-        found |= measure(
-            database,
-            function,
-            names,
-            known=seed.whole_days(),
-            user=user,
-            effort=Effort(REPEATS, MOST_SECONDS, patient=True),
-        )
+        asked = [Asked(names, seed.whole_days(), user) for user in users.values()]
+        figures = measure(database, function, asked, Effort(REPEATS, MOST_SECONDS, patient=True))
+        for count, each in zip(users, figures, strict=True):
+            found[count] |= each
     return found
 
 

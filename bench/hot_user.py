@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench import child
 from bench.report import Section, number
+from bench.scale import scaled
 
 if TYPE_CHECKING:
     from bench.database import Database
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 WORKERS = (1, 8, 32)
 SECONDS = 10
-ABOUT = f"""\
-The real `initialize`, called by so many threads of one process for one user, for {SECONDS} seconds. Each is one
+ABOUT = """\
+The real `initialize`, called by so many threads of one process for one user, for {seconds:g} seconds. Each is one
 transaction on the same wallet, so that they can only succeed one after the other: more workers add retries, not
 sessions. A **retry** decides again, or reads again after a conflict; a **failure** is a 503
 `CONTENTION` after 8 seconds. Afterwards the wallet's sums and its held credits are checked against the successes.
@@ -43,11 +44,13 @@ def run(report: Report, database: Database) -> None:
     """Measure with each number of workers."""
     from bench import seed
 
-    database, rows = database.table("hot-user"), []
+    database, rows, seconds = database.table("hot-user"), [], scaled(SECONDS * 1000) / 1000
+    asked = []
     for workers in WORKERS:
         user = f"hot-{workers}"
         seed.user(user, 10**12)
-        found = child.run("bench.hot_user", {"user": user, "workers": workers}, database)
+        asked.append({"user": user, "workers": workers, "seconds": seconds})
+    for workers, found in zip(WORKERS, child.run("bench.hot_user", asked, database), strict=True):
         successes, retries = found["successes"], found["retries"]
         rows.append(
             [
@@ -60,7 +63,7 @@ def run(report: Report, database: Database) -> None:
                 "right" if found["right"] else "WRONG",
             ]
         )
-    report.add(Section("One hot user", ABOUT, HEADER, rows))
+    report.add(Section("One hot user", ABOUT.format(seconds=seconds), HEADER, rows))
 
 
 def measure(asked: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     def work(worker: int) -> None:
         nonlocal successes, failures
         number = 0
-        while time.monotonic() - begun < SECONDS:
+        while time.monotonic() - begun < asked["seconds"]:
             number += 1
             try:
                 sessions.initialize(user, f"s-{worker}-{number}", "bench-model", 5_000, now=clock())

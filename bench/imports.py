@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench import seed
 from bench.report import Section, Target, ms
+from bench.scale import scaled
 from local.paths import FUNCTIONS, LAYER, ROOT
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bench.report import Report
 
 ROUNDS = 9
+COMPILING_ROUNDS = 1
 REFERENCE = "boto3 and one client"
 FIRST_REQUESTS = {
     "credits": "credits/balance",
@@ -33,8 +35,8 @@ FIRST_REQUESTS = {
     "sweeper": "sweeper/schedule",
     "auditor": "auditor/schedule",
 }
-ABOUT = f"""\
-Medians of {ROUNDS} rounds; in each, every function and the reference ({REFERENCE}) start once in a fresh process, with
+ABOUT = """\
+Medians of {rounds} rounds; in each, every function and the reference ({reference}) start once in a fresh process, with
 all bytecode compiled. **CPU** is user time. No function imports boto3 before it needs it: **first** is what its first
 request takes, the making of clients included, and **ready** is both. Lambda has SnapStart here: it restores what was
 imported when a version was published, and the import is not paid at a cold start."""
@@ -53,17 +55,18 @@ class Cold(NamedTuple):
 
 def run(report: Report, database: Database) -> None:
     """Measure every function."""
-    database = database.table("imports")
+    database, rounds, compiling = database.table("imports"), scaled(ROUNDS), scaled(COMPILING_ROUNDS, least=0)
     seed.user("demo-user", 1_000)
     starts: dict[str, list[Cold]] = defaultdict(list)
-    for number in range(ROUNDS + 1):
+    for number in range(compiling + rounds):
         for name in (REFERENCE, *FIRST_REQUESTS):
             start = _start(name, database)
-            if number:  # the round before the first compiles
+            if number >= compiling:  # the round before the first compiles
                 starts[name].append(start)
     medians = {name: Cold(*map(median, zip(*found, strict=True))) for name, found in starts.items()}
     reference = medians[REFERENCE]
-    report.add(Section("Cold starts", ABOUT, HEADER, [_row(name, cold, reference) for name, cold in medians.items()]))
+    about = ABOUT.format(rounds=rounds, reference=REFERENCE)
+    report.add(Section("Cold starts", about, HEADER, [_row(name, cold, reference) for name, cold in medians.items()]))
     for name, limit in LIMITS.items():
         cold = medians[name]
         report.targets.append(

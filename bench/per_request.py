@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench import child, seed
-from bench.functions import Figures
+from bench.functions import LEAST, UNIT_TURNS, WARM_UP, Figures
 from bench.operations import BY_FUNCTION
 from bench.report import Section, Target, ms, number
+from bench.scale import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 REPEATS = 300
 MOST_SECONDS = 20
+TARGETS = REPEATS + 50
 CPU_MILLISECONDS = {"balance": 1.5, "initialize": 3.0, "finalize": 3.0}
 ABOUT = """\
 Each request is handled by the function's real handler, in a process of its own beside the database's, after a warm-up.
@@ -51,26 +53,29 @@ class Effort(NamedTuple):
 EFFORT = Effort(REPEATS, MOST_SECONDS)
 
 
+class Asked(NamedTuple):
+    """Operations, what was seeded for them, and whose they are: by default each is of a user of its own."""
+
+    operations: Sequence[str]
+    known: dict[str, str]
+    user: str = ""
+
+
 def measure(
-    database: Database,
-    function: str,
-    operations: Sequence[str],
-    *,
-    known: dict[str, str],
-    user: str = "",
-    effort: Effort = EFFORT,
-) -> dict[str, Figures]:
-    """Return the figures of a function's operations, by default each as a user of its own."""
-    asked = {
+    database: Database, function: str, asked: Sequence[Asked], effort: Effort = EFFORT
+) -> list[dict[str, Figures]]:
+    """Return the figures of a function's operations, for each that asks."""
+    common = {
         "function": function,
-        "operations": operations,
-        "known": known,
-        "user": user,
-        "targets": REPEATS + 50,
+        "targets": scaled(TARGETS),
         **effort._asdict(),
+        "unit_turns": scaled(UNIT_TURNS, least=2),  # some operations take turns of two kinds
+        "warm_up": scaled(WARM_UP),
+        "repeats": scaled(effort.repeats),
+        "least": scaled(LEAST),
     }
-    found = child.run("bench.functions", asked, database)
-    return {name: Figures(**figures) for name, figures in found.items()}
+    answers = child.run("bench.functions", [common | each._asdict() for each in asked], database)
+    return [{name: Figures(**figures) for name, figures in answer.items()} for answer in answers]
 
 
 def run(report: Report, database: Database) -> None:
@@ -80,15 +85,17 @@ def run(report: Report, database: Database) -> None:
     for operations in BY_FUNCTION.values():
         for operation in operations:
             seed.user(operation.slug)
-    for target in range(REPEATS + 50):
+    for target in range(scaled(TARGETS)):
         seed.user(f"target-{target}", 1_000)
-    rows = []
     seed.write_records(seed.records("usage-stats-of-30-days", 300))
     for function, operations in BY_FUNCTION.items():
-        for operation in operations:
-            own = known | (seed.api_key(operation.slug) if "key" in operation.name.lower() else {})
-            report.figures |= measure(database, function, [operation.name], known=own)
-            rows.append(_row(operation.name, report.figures[operation.name]))
+        asked = [
+            Asked([each.name], known | (seed.api_key(each.slug) if "key" in each.name.lower() else {}))
+            for each in operations
+        ]
+        for found in measure(database, function, asked):
+            report.figures |= found
+    rows = [_row(name, figures) for name, figures in report.figures.items()]
     report.add(Section("A request of each operation", ABOUT, HEADER, rows))
     for name, limit in CPU_MILLISECONDS.items():
         promise = f"CPU time of {name}, database client included"

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from bench import child, seed
 from bench.report import Section
+from bench.scale import scaled
 
 if TYPE_CHECKING:
     from bench.database import Database
     from bench.report import Report
 
 REQUESTS = 200
+WARM_UP = 20
 OPERATIONS = {"balance": "credits", "initialize": "streaming_sessions", "finalize": "streaming_sessions"}
 PARTS = {
     "/botocore/": "botocore",
@@ -32,24 +34,29 @@ PARTS = {
     "/app.py": "the function",
     "~": "interpreter's built-ins",
 }
-ABOUT = f"""\
-Shares of {REQUESTS} requests' time by the package whose code it was spent in, under cProfile: it makes Python calls
+ABOUT = """\
+Shares of {requests} requests' time by the package whose code it was spent in, under cProfile: it makes Python calls
 dearer than they are, so that these shares say where to look and not what is to be gained. Waiting is left out."""
 
 
 def run(report: Report, database: Database) -> None:
     """Profile the operations that have a target."""
-    database = database.table("profile")
-    found = {}
+    database, requests, found = database.table("profile"), scaled(REQUESTS), {}
     for name, function in OPERATIONS.items():
         seed.user(f"profile-{name}")
-        asked = {"function": function, "operation": name, "user": f"profile-{name}"}
-        found[name] = child.run("bench.profiles", asked, database)
+        asked = {
+            "function": function,
+            "operation": name,
+            "user": f"profile-{name}",
+            "warm_up": scaled(WARM_UP),
+            "requests": requests,
+        }
+        (found[name],) = child.run("bench.profiles", [asked], database)
     parts = sorted(
         {part for each in found.values() for part in each}, key=lambda part: -found["initialize"].get(part, 0)
     )
     rows = [[part, *(f"{found[name].get(part, 0) * 100:.0f} %" for name in OPERATIONS)] for part in parts]
-    report.add(Section("Where the time goes", ABOUT, ["package", *OPERATIONS], rows))
+    report.add(Section("Where the time goes", ABOUT.format(requests=requests), ["package", *OPERATIONS], rows))
 
 
 def measure(asked: dict[str, Any]) -> dict[str, float]:
@@ -58,15 +65,16 @@ def measure(asked: dict[str, Any]) -> dict[str, float]:
     from bench.operations import Turn, named
 
     function, operation = Function(asked["function"]), named(asked["function"], asked["operation"])
-    turns = [Turn(f"{number}", number, asked["user"], asked["user"], {}) for number in range(REQUESTS + 20)]
+    warm_up, user = asked["warm_up"], asked["user"]
+    turns = [Turn(f"{number}", number, user, user, {}) for number in range(warm_up + asked["requests"])]
     for turn in turns:
         for before in operation.before:
             function.answer(before(turn).event(), 201)
     events = [operation.request(turn).event() for turn in turns]
-    for event in events[:20]:
+    for event in events[:warm_up]:
         function.handler(event, CONTEXT)
     profile = cProfile.Profile()
-    for event in events[20:]:
+    for event in events[warm_up:]:
         profile.runcall(function.handler, event, CONTEXT)
     return _shares(pstats.Stats(profile))
 
