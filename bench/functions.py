@@ -62,9 +62,13 @@ class Function:
 
     def answer(self, event: dict[str, Any], status: int) -> None:
         """Handle a request. Raises RuntimeError when it is not answered as it should be."""
-        answer = self.handler(event, CONTEXT)
-        if answer["statusCode"] != status:
-            raise RuntimeError(f"{event['resource']}: {answer['statusCode']} {answer['body']}")
+        expect(self.handler(event, CONTEXT), event, status)
+
+
+def expect(answer: dict[str, Any], event: dict[str, Any], status: int) -> None:
+    """Raise RuntimeError unless a request was answered with this status."""
+    if answer["statusCode"] != status:
+        raise RuntimeError(f"{event['resource']}: {answer['statusCode']} {answer['body']}")
 
 
 def be_patient() -> None:

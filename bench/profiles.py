@@ -61,7 +61,7 @@ def run(report: Report, database: Database) -> None:
 
 def measure(asked: dict[str, Any]) -> dict[str, float]:
     """Return the share of each package in an operation's time."""
-    from bench.functions import CONTEXT, Function
+    from bench.functions import CONTEXT, Function, expect
     from bench.operations import Turn, named
 
     function, operation = Function(asked["function"]), named(asked["function"], asked["operation"])
@@ -72,10 +72,10 @@ def measure(asked: dict[str, Any]) -> dict[str, float]:
             function.answer(before(turn).event(), 201)
     events = [operation.request(turn).event() for turn in turns]
     for event in events[:warm_up]:
-        function.handler(event, CONTEXT)
+        function.answer(event, operation.status)
     profile = cProfile.Profile()
     for event in events[warm_up:]:
-        profile.runcall(function.handler, event, CONTEXT)
+        expect(profile.runcall(function.handler, event, CONTEXT), event, operation.status)
     return _shares(pstats.Stats(profile))
 
 
