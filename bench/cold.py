@@ -30,12 +30,19 @@ def main() -> None:
         ready = clocks()
         event, context = sample(sys.argv[2])
         asked = clocks()
-        app.handler(event, context)
+        answer = app.handler(event, context)
         answered = clocks()
+        if failed(answer):
+            sys.exit(f"the first request failed: {answer}")
     import json
 
     took = [[end - begin for begin, end in zip(*span, strict=True)] for span in ((begun, ready), (asked, answered))]
     sys.stderr.write(json.dumps(took))
+
+
+def failed(answer: dict[str, object]) -> bool:
+    """Return whether this is an error's answer, or that of a batch or a schedule that didn't get through."""
+    return answer.get("statusCode", 200) != 200 or bool(answer.get("batchItemFailures") or answer.get("failures"))
 
 
 def sample(path: str) -> tuple[object, object]:

@@ -83,8 +83,10 @@ def _start(name: str, database: Database) -> Cold:
         command += [str(FUNCTIONS / name), str(ROOT / f"events/{FIRST_REQUESTS[name]}.json")]
     environ = database.environ() | {"PYTHONPATH": str(LAYER)}
     result = subprocess.run(
-        command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True
+        command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
     )
+    if result.returncode != 0:
+        raise RuntimeError(f"{name}: {result.stderr}")
     imported, first = json.loads(result.stderr)
     return Cold(*imported, *first)
 
