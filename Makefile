@@ -29,7 +29,7 @@ openapi: ready ## Write the HTTP API as an OpenAPI document: docs/openapi.json
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.openapi
 
 test: ready ## Run every test: unit, integration, contract and end to end
-	$(BIN)/pytest --numprocesses auto --maxprocesses 2 --dist loadscope $(ARGS)
+	$(BIN)/pytest --numprocesses auto --maxprocesses 2 --dist loadgroup $(ARGS)
 
 simulate: ready ## Simulate workers over a failing database (SEEDS=100, FIRST=1, STEPS=400: see tests/simulation)
 	@PYTHONPATH=layers/shared $(BIN)/python -m tests.simulation

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put last what looks back on all."""
+    """Keep in one process what is typed, and put last what looks back on it."""
+    for item in items:
+        if item.path.is_relative_to(FOLDER):
+            item.add_marker(pytest.mark.xdist_group("documentation"))
     items.sort(key=lambda item: item.path == FOLDER / "test_every_command.py")
 
 

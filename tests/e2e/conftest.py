@@ -38,11 +38,13 @@ class People(Protocol):
     def __call__(self, role: str = "user", credits: int = 0, **claims: Any) -> Person: ...
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark everything here; put last what leaves much behind, what breaks things, what looks back on all, in turn."""
     for item in items:
         if item.path.is_relative_to(FOLDER):
             item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.xdist_group("e2e"))  # one service for all of them
     last = [FOLDER / name for name in ("test_fuzz.py", "test_kills.py", "test_faults.py", "test_contract.py")]
     items.sort(key=lambda item: last.index(item.path) if item.path in last else -1)
 
