@@ -52,24 +52,34 @@ def test_a_function_is_built_and_bounded_as_the_design_has_it(function: str) -> 
     assert found["Description"]
 
 
-def versions(monkeypatch: pytest.MonkeyPatch, **parameters: str) -> set[str]:
-    """The versions that CloudFormation is told to publish, as SAM's own transform names them."""
+def deployed(monkeypatch: pytest.MonkeyPatch, at: int, **parameters: str) -> dict[str, set[str]]:
+    """What CloudFormation is told to make, at an instant and by SAM's own transform: the names of each type."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setattr("time.time", lambda: at)
     packaged = copy.deepcopy(template())
     for resource in packaged["Resources"].values():
         for uri in {"CodeUri", "ContentUri"} & resource["Properties"].keys():
             resource["Properties"][uri] = "s3://bucket/package"
-    transformed = transform(packaged, parameters, SimpleNamespace(load=dict))
-    return {name for name, found in transformed["Resources"].items() if found["Type"] == "AWS::Lambda::Version"}
+    found = transform(packaged, parameters, SimpleNamespace(load=dict))["Resources"]
+    return {kind: {name for name, each in found.items() if each["Type"] == kind} for kind in FIXED}
 
 
-def test_each_deployment_of_something_else_publishes_every_function(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The alias serves nothing else: a setting or a layer that made no version would not come into force."""
-    first, again, other = (versions(monkeypatch, BuildId=build) for build in ("a" * 16, "a" * 16, "b" * 16))
+FIXED = ("AWS::Lambda::Version", "AWS::ApiGateway::Deployment")
+"""What is as it was when it was made: what serves requests must be made anew for whatever changes."""
 
-    assert first == again
-    assert len(first) == len(other) == len(function_names())
-    assert not first & other
+
+def test_a_changed_parameter_comes_into_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It makes another BuildId; see below. The same deployment publishes no functions again."""
+    first, again, other = (
+        deployed(monkeypatch, at, BuildId=build) for at, build in enumerate(("a" * 16, "a" * 16, "b" * 16))
+    )
+    versions, deployment = FIXED
+
+    assert first[versions] == again[versions]
+    assert len(first[versions]) == len(other[versions]) == len(function_names())
+    assert not first[versions] & other[versions]
+    assert len(first[deployment]) == len(other[deployment]) == 1
+    assert first[deployment] != other[deployment]
 
 
 def test_other_sources_or_settings_are_another_deployment() -> None:
