@@ -64,6 +64,7 @@ def test_the_page_can_be_typed_from_its_first_line_to_its_last(tmp_path: Path, d
         assert '"status": "ok"' in deployed
         service = deployed_to(aws, deployed)
         people_come(service)
+        versions_come(aws)
         # The queue has no letter unless something failed: one that tells of a record that is there stands in for it.
         (project.folder / "sent.json").write_text(LETTER % tuple(usage_in_stream(service, "boss").values()))
         rest = [command.replace("cat letter.json", "cp sent.json letter.json") for command in page[first_use:]]
@@ -73,7 +74,7 @@ def test_the_page_can_be_typed_from_its_first_line_to_its_last(tmp_path: Path, d
             ADMIN=tokens.mint(service.jwt_secret, "boss", "admin"),
             NEW=service.jwt_secret,
             OLD=service.jwt_secret[::-1],
-            VERSION="1",
+            VERSION="3",
             PAGER="pager.example.com/alarms",
             INSTANT="2026-11-20T09:30:00Z",
         )
@@ -82,6 +83,7 @@ def test_the_page_can_be_typed_from_its_first_line_to_its_last(tmp_path: Path, d
         assert '{"batchItemFailures": []}' in said
         assert "nothing was written: APPLY=1 writes" in said
         assert said.count('"complete": true') == 2, "both sweeps by hand"
+        assert versions_of_credits(aws) == ["$LATEST", "3", "4"]
         now = {each["ParameterKey"]: each["ParameterValue"] for each in stack(aws)["Parameters"]}
         assert now["KmsKeyArn"].startswith("arn:aws:kms:")
         assert now["AlarmEmail"] == "oncall@example.com", "what is not given again stays"
@@ -110,6 +112,21 @@ def people_come(service: Stack) -> None:
         assert http.post("/api/usage/record", json=used).status_code == 403
         http.headers["X-Internal-Api-Key"] = service.internal_api_key
         assert http.post("/api/usage/record", json=used).is_success
+
+
+def versions_come(aws: Emulator) -> None:
+    """Have a function deployed three more times."""
+    functions, name = aws.client("lambda"), f"{STACK_NAME}-credits"
+    for number in range(3):
+        functions.update_function_configuration(FunctionName=name, Description=f"Deployed again: {number}")
+        version = functions.publish_version(FunctionName=name)["Version"]
+        functions.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
+    assert versions_of_credits(aws) == ["$LATEST", "1", "2", "3", "4"]
+
+
+def versions_of_credits(aws: Emulator) -> list[str]:
+    versions = aws.client("lambda").list_versions_by_function(FunctionName=f"{STACK_NAME}-credits")["Versions"]
+    return [each["Version"] for each in versions]
 
 
 def stack(aws: Emulator) -> Any:
