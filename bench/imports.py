@@ -31,6 +31,7 @@ FIRST_REQUESTS = {
     "authorizer": "authorizer/token",
     "internal_authorizer": "internal_authorizer/key",
     "health": "health/health",
+    "docs": "docs/page",
     "rollups": "rollups/stream",
     "sweeper": "sweeper/schedule",
     "auditor": "auditor/schedule",
@@ -38,8 +39,8 @@ FIRST_REQUESTS = {
 ABOUT = """\
 Medians of {rounds} rounds; in each, every function and the reference ({reference}) start once in a fresh process, with
 all bytecode compiled. **CPU** is user time. No function imports boto3 before it needs it: **first** is what its first
-request takes, the making of clients included, and **ready** is both. Lambda has SnapStart here: it restores what was
-imported when a version was published, and the import is not paid at a cold start."""
+request takes, the making of clients included, and **ready** is both. Where somebody waits for it, Lambda has
+SnapStart: it restores what was imported when a version was published, and the import is not paid at a cold start."""
 HEADER = ["function", "import ms", "CPU ms", "× reference", "CPU ×", "first ms", "CPU ms", "ready CPU ms", "CPU ×"]
 LIMITS = {"credits": 1.5, "streaming_sessions": 1.5, "authorizer": 0.5, "health": 0.5}
 
