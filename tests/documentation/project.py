@@ -65,6 +65,8 @@ class Project:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # A terminal's commands mind Ctrl-C, also where these tests run in the background and do not.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
             )
         return Running(process, said)
 

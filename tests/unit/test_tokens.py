@@ -111,7 +111,9 @@ def test_a_token_that_was_changed_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", ".", "..", "a.b.c", "x" * 5000, token() + "x", token()[:-1], "ä.ö.ü", token() * 2]
+    "text",
+    ["", ".", "..", "a.b.c", "x" * 5000, "ä.ö.ü", token() + "x", token()[:-1], token() * 2],
+    ids=["nothing", "dot", "dots", "letters", "long", "umlauts", "longer token", "shorter token", "token twice"],
 )
 def test_what_is_no_token_is_refused(text: str) -> None:
     assert refusal(text) is TokenInvalid
