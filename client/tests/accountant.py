@@ -17,13 +17,13 @@ TOKENS_A_CREDIT = 10
 class Accountant:
     """Keeps one session. ``said`` has the steps it heard and the tokens of each; ``trouble`` by step comes first.
 
-    A trouble is an answer or an exception instead of the step, or after it when it stands in ``afterwards``.
+    A trouble is an answer or an exception instead of the step's, or of its answer when it stands in ``afterwards``.
     """
 
     def __init__(self, credits: int = 1000) -> None:
         self.said: list[tuple[str, int]] = []
-        self.trouble: dict[str, list[httpx.Response | Exception]] = {}
-        self.afterwards: dict[str, list[Exception]] = {}
+        self.trouble: dict[str, list[httpx.Response | BaseException]] = {}
+        self.afterwards: dict[str, list[httpx.Response | BaseException]] = {}
         self.session_ids: set[str] = set()
         self.outcome: tuple[str, int] | None = None
         self._credits = credits
@@ -36,14 +36,9 @@ class Accountant:
             self.session_ids.add(body["sessionId"])
             self.said.append((step, next(value for value in reversed(body.values()) if type(value) is int)))
             if self.trouble.get(step):
-                trouble = self.trouble[step].pop(0)
-                if isinstance(trouble, Exception):
-                    raise trouble
-                return httpx.Response(trouble.status_code, content=trouble.content, headers=trouble.headers)
+                return given(self.trouble[step].pop(0))
             answer: httpx.Response = getattr(self, f"_{step}")(body)
-            if self.afterwards.get(step):
-                raise self.afterwards[step].pop(0)
-            return answer
+            return given(self.afterwards[step].pop(0)) if self.afterwards.get(step) else answer
 
     def steps(self, but: str = "heartbeat") -> list[str]:
         """The steps it heard, but for those."""
@@ -54,12 +49,13 @@ class Accountant:
         return [tokens for said, tokens in self.said if said == step]
 
     def _initialize(self, body: dict[str, Any]) -> httpx.Response:
+        again = {"replayed": True} if self._held else {}
         estimate = -(-body["estimatedTokens"] // TOKENS_A_CREDIT)
         if self._credits < estimate:
             return refusal(402, "INSUFFICIENT_CREDITS", affordableTokens=self._credits * TOKENS_A_CREDIT)
         self._held = -(-estimate * 12 // 10)
         known = {"sessionId": body["sessionId"], "expiresAt": AT, "message": "Holding"}
-        return ok(known | {"allocatedCredits": self._held, "estimatedCredits": estimate})
+        return ok(known | {"allocatedCredits": self._held, "estimatedCredits": estimate} | again)
 
     def _heartbeat(self, body: dict[str, Any]) -> httpx.Response:
         tokens = body["tokensGenerated"]
@@ -87,3 +83,10 @@ class Accountant:
         used = -(-outcome[1] // TOKENS_A_CREDIT)
         numbers = {"refund": self._held - used, "overrun": 0, "debt": 0, "actualCredits": used, "partialCredits": used}
         return ok({"sessionId": body["sessionId"]} | numbers | more | again)
+
+
+def given(trouble: httpx.Response | BaseException) -> httpx.Response:
+    """Return the trouble anew, for a response can be read once, or raise it."""
+    if isinstance(trouble, BaseException):
+        raise trouble
+    return httpx.Response(trouble.status_code, content=trouble.content, headers=trouble.headers)

@@ -16,6 +16,7 @@ from accounting_client import (
     AsyncAccountingClient,
     TokenExpired,
     Unauthorized,
+    Unreachable,
 )
 from client.tests.conftest import BASE_URL
 from client.tests.played import BALANCE, GRANTED, Played, ok, refusal
@@ -168,6 +169,52 @@ def test_that_a_key_is_refused_is_an_answer_and_that_the_service_key_is_refused_
     assert (validity.valid, validity.code) == (False, "EXPIRED")
     with pytest.raises(ApiKeyInvalid):
         ask(Played(refusal(401, "API_KEY_INVALID")), lambda client: client.validate_api_key("acct_1"))
+
+
+UNSENDABLE = ["", "secret\n", "sec ret", "sécret", "secret\x00"]
+
+
+@pytest.mark.parametrize("text", UNSENDABLE)
+@pytest.mark.parametrize(
+    "made", [lambda text: text, ApiKey, lambda text: lambda: text], ids=["token", "key", "function"]
+)
+def test_what_no_header_carries_is_refused_without_being_shown(ask: Ask, made: Any, text: str) -> None:
+    service = Played(ok(BALANCE))
+
+    with pytest.raises(ValueError, match="is empty, or has a space") as refused:
+        ask(service, lambda client: client.balance(), token=made(text))
+    assert "cret" not in str(refused.value)
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("text", UNSENDABLE)
+def test_a_service_key_that_no_header_carries_is_refused_without_being_shown(ask: Ask, text: str) -> None:
+    with pytest.raises(ValueError, match="the service key is empty") as refused:
+        ask(Played(ok(BALANCE)), lambda client: client.balance(), service_key=text)
+    assert "cret" not in str(refused.value)
+
+
+def test_what_the_network_library_will_not_send_is_not_told(ask: Ask) -> None:
+    service = Played(httpx.LocalProtocolError("Illegal header value b'secret'"))
+
+    with pytest.raises(Unreachable) as refused:
+        ask(service, lambda client: client.balance())
+    assert "secret" not in repr(refused.value)
+    assert refused.value.__cause__ is None
+
+
+def test_a_function_that_returns_no_token_is_told_so(ask: Ask) -> None:
+    with pytest.raises(TypeError, match="a token is a str or an ApiKey, not int"):
+        ask(Played(ok(BALANCE)), lambda client: client.balance(), token=lambda: 7)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "accounting.example.com", "ftp://accounting.example.com", "https://a\n", "https://"]
+)
+@pytest.mark.parametrize("kind", [AccountingClient, AsyncAccountingClient])
+def test_an_address_of_no_service_is_refused(kind: Any, url: str) -> None:
+    with pytest.raises(ValueError, match="no address of a service"):
+        kind(url)
 
 
 def test_one_client_serves_many_users_over_the_same_connections() -> None:

@@ -98,6 +98,15 @@ def test_every_repeat_of_a_command_has_its_one_key_and_every_command_another(ask
     assert first[0] != second[0]
 
 
+@pytest.mark.parametrize("key", ["", "two words", "schlüssel", "line\n"])
+def test_a_key_that_no_header_carries_is_refused_and_none_is_made_instead(ask: Ask, key: str) -> None:
+    service = Played(ok(GRANTED))
+
+    with pytest.raises(ValueError, match="the idempotency key is empty"):
+        ask(service, lambda client: client.allocate("u", 5, idempotency_key=key))
+    assert service.requests == []
+
+
 def test_a_key_of_the_callers_own_is_sent_as_it_is(ask: Ask) -> None:
     service = Played(ok(GRANTED))
 

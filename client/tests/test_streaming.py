@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
@@ -15,9 +16,12 @@ from accounting_client import (
     AsyncAccountingClient,
     Forbidden,
     InsufficientCredits,
+    InternalError,
     Retries,
+    SessionExists,
     SessionNotActive,
     Unavailable,
+    UnexpectedAnswer,
 )
 from accounting_client.meter import Meter
 from accounting_client.routes.sessions import Heartbeat, Initialized
@@ -271,15 +275,135 @@ def test_what_a_token_function_raises_is_no_reason_to_lose_the_streams_own_error
     stream: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     service, tokens = Accountant(), iter(["one"])
-    service.trouble["abort"] = [refusal(401, "TOKEN_EXPIRED")]
+    service.trouble["abort"] = [refusal(401, "TOKEN_EXPIRED")] * 10_000
 
     def fails(_: Any) -> Iterator[float]:
         yield 0
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        stream(service, fails, token=lambda: next(tokens))
+        stream(service, fails, token=lambda: next(tokens), settle_seconds=0.1)
     assert "could not be settled" in caplog.text
+
+
+UNREADABLE = httpx.Response(200, text="<html>")
+EXPIRED = refusal(401, "TOKEN_EXPIRED")
+
+
+@pytest.mark.parametrize("trouble", [refusal(500, "INTERNAL_ERROR"), UNREADABLE, EXPIRED], ids=repr)
+def test_what_may_settle_later_is_tried_again(stream: Run, trouble: httpx.Response) -> None:
+    """Even a token that is refused twice, where a function may yet bring another one."""
+    service = Accountant()
+    service.trouble["finalize"] = [trouble] * 4
+
+    session = stream(service, counting(30), token=lambda: "jwt")
+
+    assert service.outcome == ("finalize", 30)
+    assert session.result.status == "completed"
+
+
+def test_a_token_function_that_fails_for_a_while_does_not_keep_it_from_settling(stream: Run) -> None:
+    service, failures = Accountant(), [OSError("the sign-in service is away")] * 2
+    service.trouble["finalize"] = [EXPIRED] * 2
+
+    def token() -> str:
+        if service.heard("finalize") and failures:
+            raise failures.pop()
+        return "jwt"
+
+    assert stream(service, counting(30), token=token).result.status == "completed"
+    assert failures == []
+
+
+def test_a_token_that_is_all_there_is_is_refused_once(stream: Run, caplog: pytest.LogCaptureFixture) -> None:
+    service = Accountant()
+    service.trouble["finalize"] = [EXPIRED] * 2
+
+    assert stream(service, counting(30)).result is None
+    assert service.heard("finalize") == [30]
+    assert "could not be settled with 30 tokens, the sweeper will end it" in caplog.text
+
+
+@pytest.mark.parametrize("trouble", [UNREADABLE, EXPIRED], ids=repr)
+def test_heartbeats_that_a_renewed_token_or_another_answer_may_mend_do_not_stop_the_stream(
+    stream: Run, trouble: httpx.Response
+) -> None:
+    service = Accountant()
+    service.trouble["heartbeat"] = [trouble] * 4
+    beaten = until(lambda: len(service.heard("heartbeat")) > 4)
+
+    assert stream(service, beaten, heartbeat_seconds=0.02, token=lambda: "jwt").result.status == "completed"
+
+
+@pytest.mark.parametrize("trouble", [refusal(500, "INTERNAL_ERROR"), UNREADABLE], ids=repr)
+def test_an_opening_whose_answer_says_nothing_is_released(stream: Run, trouble: httpx.Response) -> None:
+    service = Accountant()
+    service.afterwards["initialize"] = [trouble]
+
+    with pytest.raises((InternalError, UnexpectedAnswer)):
+        stream(service, lambda _: pytest.fail("entered"))
+    assert service.outcome == ("abort", 0)
+
+
+@pytest.mark.parametrize("tokens", [1.5, 2.0, Decimal(3), "4"])
+def test_only_whole_numbers_of_tokens_are_counted(stream: Run, tokens: Any) -> None:
+    service = Accountant()
+
+    with pytest.raises(TypeError):
+        stream(service, counting(30, tokens))
+    assert service.outcome == ("abort", 30)
+
+
+def test_a_session_of_somebody_else_is_not_entered(stream: Run) -> None:
+    """The service says of it what it said before, and holds nothing more."""
+    service = Accountant()
+    stream(service, counting(30), session_id="mine")
+
+    with pytest.raises(SessionExists):
+        stream(service, lambda _: pytest.fail("entered"), session_id="mine")
+    assert service.steps() == ["initialize", "finalize", "initialize"]
+
+
+@pytest.mark.parametrize("session_id", [None, "mine"])
+def test_a_session_that_the_client_itself_asked_for_twice_is_entered(stream: Run, session_id: str | None) -> None:
+    service = Accountant()
+    service.afterwards["initialize"] = [LOST]
+
+    session = stream(service, counting(30), session_id=session_id)
+
+    assert session.opened.replayed
+    assert service.outcome == ("finalize", 30)
+
+
+def test_a_session_is_entered_once() -> None:
+    service = Accountant()
+    with httpx.Client(transport=httpx.MockTransport(service)) as http:
+        session = AccountingClient(BASE_URL, "jwt", http=http).streaming_session("m", 100)
+        with session:
+            pass
+        with pytest.raises(RuntimeError, match="was entered before"), session:
+            pass
+    assert service.steps() == ["initialize", "finalize"]
+
+
+def test_ctrl_c_while_it_opens_releases_what_may_be_held() -> None:
+    service = Accountant()
+    service.afterwards["initialize"] = [KeyboardInterrupt()]
+    with httpx.Client(transport=httpx.MockTransport(service)) as http:
+        client = AccountingClient(BASE_URL, "jwt", http=http)
+        with pytest.raises(KeyboardInterrupt), client.streaming_session("m", 100):
+            pytest.fail("entered")
+    assert service.outcome == ("abort", 0)
+
+
+def test_ctrl_c_while_it_settles_stands_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    service = Accountant()
+    service.trouble["finalize"] = [KeyboardInterrupt()]
+    with httpx.Client(transport=httpx.MockTransport(service)) as http:
+        client = AccountingClient(BASE_URL, "jwt", http=http)
+        with pytest.raises(KeyboardInterrupt), client.streaming_session("m", 100) as session:
+            session.add_tokens(30)
+    assert "could not be settled with 30 tokens, the sweeper will end it: KeyboardInterrupt" in caplog.text
 
 
 def test_a_session_whose_opening_may_have_been_done_is_released(stream: Run) -> None:
@@ -303,8 +427,10 @@ def test_a_session_that_was_never_opened_is_no_alarm(stream: Run, caplog: pytest
 
 def test_tokens_are_counted_in_the_block_only_and_no_stream_has_fewer_than_none(stream: Run) -> None:
     def body(session: Any) -> Iterator[float]:
-        with pytest.raises(ValueError, match="-1 is no number"):
+        with pytest.raises(ValueError, match="-1 can't be added"):
             session.add_tokens(-1)
+        with pytest.raises(ValueError, match="-1 is no number"):
+            session.set_tokens(-1)
         yield 0
 
     session = stream(Accountant(), body)

@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from accounting_client.call import Call
-from accounting_client.errors import AccountingError, Unavailable
+from accounting_client.exchange import refused
 from accounting_client.routes.sessions import Aborted, Finalized, Initialized
-from accounting_client.stream import Stream
+from accounting_client.stream import Settling, Stream
 
 if TYPE_CHECKING:
     from accounting_client.async_client import AsyncAccountingClient
@@ -31,13 +31,13 @@ class AsyncStreamingSession(Stream):
     ) -> None:
         self._woken = asyncio.Event()
         super().__init__(
+            client,
             self._woken,
             model_id,
             estimated_tokens,
             session_id=session_id,
             heartbeat_seconds=heartbeat_seconds,
             settle_seconds=settle_seconds,
-            retries=client.retries,
         )
         self._client = client
         self._beating: asyncio.Task[None] | None = None
@@ -48,8 +48,9 @@ class AsyncStreamingSession(Stream):
         opening = self._client.keep(self._client.send(self._initialize_call()))
         try:
             self._opened(await asyncio.shield(opening))
-        except (asyncio.CancelledError, Unavailable):
-            self._settling = self._client.keep(self._withdraw(opening))
+        except BaseException as error:
+            if not refused(error):  # carried out or not, nobody knows: release what may be held
+                self._settling = self._client.keep(self._withdraw(opening))
             raise
         self._client.open_sessions.add(self)
         self._beating = asyncio.create_task(self._beat())
@@ -84,21 +85,31 @@ class AsyncStreamingSession(Stream):
     async def _settle(self, call: Call[Finalized | Aborted]) -> None:
         try:
             async with asyncio.timeout(self._settle_seconds):
-                self.result = await self._client.send(call, self._settle_retries)
+                self.result = await self._settled_by(call)
         except asyncio.CancelledError as cancelled:
             self._unsettled(cancelled)
             raise
         except Exception as error:  # the caller's token function may raise anything
             self._unsettled(error)
 
+    async def _settled_by(self, call: Call[Finalized | Aborted]) -> Finalized | Aborted:
+        settling = Settling(self._settle_retries)
+        while True:
+            try:
+                return await self._client.send(call, settling.retries)
+            except Exception as error:  # the caller's token function may raise anything
+                pause = settling.pause() if self._may_settle_later(error) else None
+                if pause is None:
+                    raise
+            await asyncio.sleep(pause)
+
     async def _withdraw(self, opening: asyncio.Task[Initialized]) -> None:
         """Release what was, or may have been, held for a block that is not entered."""
         try:
             await opening
-        except Unavailable:
-            pass  # carried out or not: nobody knows
-        except AccountingError:
-            return
+        except Exception as error:
+            if refused(error):
+                return
         await self._settle(self._abort_call())
 
     async def _beat(self) -> None:

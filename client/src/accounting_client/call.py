@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
+from accounting_client.credentials import visible
 from accounting_client.reading import Misread, camel, read
 
 T = TypeVar("T")
@@ -33,6 +34,8 @@ class Answer:
 
     data: Any
     headers: Mapping[str, str]
+    repeated: bool = False
+    """Whether the client had sent the request before."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,12 @@ def get(path: str, kind: type[T], **query: Any) -> Call[T]:
 
 
 def command(method: str, path: str, kind: type[T], body: Mapping[str, Any], key: str | None) -> Call[T]:
-    """The call that changes something under an idempotency key: the caller's, or one of its own."""
-    return Call(method, path, as_(kind), body=body, repeatable=True, idempotency_key=key or uuid4().hex)
+    """The call that changes something under an idempotency key: the caller's, or one of its own.
+
+    Raises ValueError for a key that no header can carry.
+    """
+    key = uuid4().hex if key is None else visible(key, "the idempotency key")
+    return Call(method, path, as_(kind), body=body, repeatable=True, idempotency_key=key)
 
 
 def reporting(call: Call[T]) -> Call[T]:
@@ -129,10 +136,10 @@ def paged(kind: type[R], items: Callable[[R], tuple[T, ...]]) -> Callable[[Answe
 
 
 def path(template: str, *values: str | datetime) -> str:
-    """``template`` with each ``{}`` filled. Raises ValueError for an empty value: it would name another route."""
+    """``template`` with each ``{}`` filled. Raises ValueError for a value that would name another route."""
     texts = [sent(value) for value in values]
-    if not all(texts):
-        raise ValueError(f"{template} needs every one of its ids")
+    if {"", ".", ".."} & set(texts):
+        raise ValueError(f"{template} takes no id that is empty, '.' or '..'")
     return template.format(*(quote(text, safe="") for text in texts))
 
 

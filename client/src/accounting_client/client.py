@@ -95,6 +95,11 @@ class AccountingClient:
         """How calls are repeated."""
         return self._settings.retries
 
+    @property
+    def renewable(self) -> bool:
+        """Whether there may be another token than one that was refused."""
+        return self._authorization.renewable
+
     def with_token(self, token: Token) -> Self:
         """The same client for another caller, over the same connections: cheap, one for every user of a proxy.
 

@@ -24,10 +24,21 @@ AsyncToken = Credential | Callable[[], Credential | Awaitable[Credential]] | Non
 
 
 def header(credential: Credential | None) -> str | None:
-    """The header ``Authorization`` for a credential."""
+    """The header ``Authorization`` for a credential. Raises TypeError, ValueError for what is none."""
     if credential is None:
         return None
-    return f"ApiKey {credential.text}" if isinstance(credential, ApiKey) else f"Bearer {credential}"
+    if isinstance(credential, ApiKey):
+        return f"ApiKey {visible(credential.text, 'the API key')}"
+    if not isinstance(credential, str):
+        raise TypeError(f"a token is a str or an ApiKey, not {type(credential).__name__}")
+    return f"Bearer {visible(credential, 'the token')}"
+
+
+def visible(text: str, name: str) -> str:
+    """``text``, which a header can carry. Raises ValueError, without it: it is a secret."""
+    if not (text and text.isascii() and text.isprintable() and " " not in text):
+        raise ValueError(f"{name} is empty, or has a space, a line break or a letter that is not ASCII")
+    return text
 
 
 class Authorization:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import httpx
 
 from accounting_client.call import Access, Answer, Call
+from accounting_client.credentials import visible
 from accounting_client.errors import (
     AccountingError,
     Contention,
@@ -44,9 +45,19 @@ class Settings:
     """What all calls of a client have in common."""
 
     base_url: str
-    service_key: str | None
+    service_key: str | None = field(repr=False)
     timeout_seconds: float
     retries: Retries
+
+    def __post_init__(self) -> None:
+        try:
+            url = httpx.URL(self.base_url)
+        except httpx.InvalidURL as error:
+            raise ValueError(f"no address of a service: {error}") from error
+        if url.scheme not in ("http", "https") or not url.host:
+            raise ValueError(f"no address of a service: {self.base_url}")
+        if self.service_key is not None:
+            visible(self.service_key, "the service key")
 
 
 @dataclass(frozen=True)
@@ -135,7 +146,7 @@ class Exchange(Generic[T]):
 
     def _read(self, response: httpx.Response) -> T:
         try:
-            return self._call.read(Answer(response.json(), response.headers))
+            return self._call.read(Answer(response.json(), response.headers, repeated=self._attempts > 1))
         except (Misread, json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
             problem = f"The answer can't be read: {error}"
             raise UnexpectedAnswer(problem, "UNEXPECTED_ANSWER", response.status_code) from error
@@ -145,6 +156,8 @@ class Exchange(Generic[T]):
 
 
 def _unreachable(cause: httpx.RequestError) -> Unreachable:
+    if isinstance(cause, httpx.LocalProtocolError):  # its text may be a header's, and so a secret
+        return Unreachable("The request can't be sent", "UNREACHABLE")
     error = Unreachable(f"{type(cause).__name__}: {cause}", "UNREACHABLE")
     error.__cause__ = cause
     return error
@@ -160,4 +173,9 @@ def _object_in(response: httpx.Response) -> dict[str, Any]:
 
 def failed(error: AccountingError) -> bool:
     """Whether it says nothing of the request itself, so that the same may well succeed later."""
-    return isinstance(error, RateLimited | Unavailable) or (error.status or 0) >= 500
+    return isinstance(error, RateLimited | Unavailable | UnexpectedAnswer) or (error.status or 0) >= 500
+
+
+def refused(error: BaseException) -> bool:
+    """Whether the service has refused the request, so that nothing was done."""
+    return isinstance(error, AccountingError) and not failed(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING
 
 from accounting_client.errors import AccountingError
@@ -30,10 +31,11 @@ class Meter:
         return self.refusal is None and self.tokens > self._fitting
 
     def count(self, tokens: int) -> None:
-        """Note that the stream has ``tokens`` now. Raises ValueError for a number that no stream has."""
-        if not 0 <= tokens <= MAX_TOKENS:
+        """Note that the stream has ``tokens`` now. Raises TypeError, ValueError for a number that no stream has."""
+        whole = operator.index(tokens)
+        if not 0 <= whole <= MAX_TOKENS:
             raise ValueError(f"{tokens} is no number of tokens")
-        self.tokens = tokens
+        self.tokens = whole
 
     def beaten(self, heartbeat: Heartbeat) -> None:
         """Note what a heartbeat answered.

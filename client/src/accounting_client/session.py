@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from accounting_client.call import Call
-from accounting_client.errors import Unavailable
+from accounting_client.exchange import refused
 from accounting_client.retries import NEVER, Retries
 from accounting_client.routes.sessions import Aborted, Finalized
-from accounting_client.stream import Stream
+from accounting_client.stream import Settling, Stream
 
 if TYPE_CHECKING:
     from accounting_client.client import AccountingClient
@@ -31,13 +32,13 @@ class StreamingSession(Stream):
     ) -> None:
         self._woken = threading.Event()
         super().__init__(
+            client,
             self._woken,
             model_id,
             estimated_tokens,
             session_id=session_id,
             heartbeat_seconds=heartbeat_seconds,
             settle_seconds=settle_seconds,
-            retries=client.retries,
         )
         self._client = client
         self._ended = threading.Event()
@@ -45,10 +46,12 @@ class StreamingSession(Stream):
 
     def __enter__(self) -> Self:
         """Hold the credits. Raises InsufficientCredits, SessionExists."""
+        call = self._initialize_call()
         try:
-            self._opened(self._client.send(self._initialize_call()))
-        except Unavailable:  # carried out or not, nobody knows: release what may be held
-            self._settle(self._abort_call(), NEVER)
+            self._opened(self._client.send(call))
+        except BaseException as error:
+            if not refused(error):  # carried out or not, nobody knows: release what may be held
+                self._settle(self._abort_call(), NEVER)
             raise
         self._client.open_sessions.add(self)
         self._beating.start()
@@ -83,10 +86,20 @@ class StreamingSession(Stream):
         self._settle(call, self._settle_retries)
 
     def _settle(self, call: Call[Finalized | Aborted], retries: Retries) -> None:
+        settling = Settling(retries)
         try:
-            self.result = self._client.send(call, retries)
-        except Exception as error:  # the caller's token function may raise anything
-            self._unsettled(error)
+            while self.result is None:
+                try:
+                    self.result = self._client.send(call, settling.retries)
+                except Exception as error:  # the caller's token function may raise anything
+                    pause = settling.pause() if self._may_settle_later(error) else None
+                    if pause is None:
+                        self._unsettled(error)
+                        return
+                    time.sleep(pause)
+        except BaseException as interruption:
+            self._unsettled(interruption)
+            raise
 
     def _beat(self) -> None:
         meter = self._running()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import random
+import time
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Protocol
 from uuid import uuid4
 
-from accounting_client.call import Call
-from accounting_client.errors import AccountingError, SessionNotActive
+from accounting_client.call import Answer, Call
+from accounting_client.errors import AccountingError, SessionExists, SessionNotActive, Unauthorized
+from accounting_client.exchange import failed
 from accounting_client.meter import Meter
 from accounting_client.retries import Retries
 from accounting_client.routes import sessions
@@ -25,6 +28,13 @@ class _Wake(Protocol):
     def set(self) -> None: ...
 
 
+class _Client(Protocol):
+    @property
+    def retries(self) -> Retries: ...
+    @property
+    def renewable(self) -> bool: ...
+
+
 class Stream(ABC):
     """A stream and the session that accounts it.
 
@@ -34,6 +44,7 @@ class Stream(ABC):
 
     def __init__(
         self,
+        client: _Client,
         wake: _Wake,
         model_id: str,
         estimated_tokens: int,
@@ -41,9 +52,10 @@ class Stream(ABC):
         session_id: str | None,
         heartbeat_seconds: float,
         settle_seconds: float,
-        retries: Retries,
     ) -> None:
-        self.session_id = session_id or str(uuid4())
+        self.session_id = str(uuid4()) if session_id is None else session_id
+        self._is_ours = session_id is None
+        self._renewable = client.renewable
         self.model_id = model_id
         self.estimated_tokens = estimated_tokens
         self.opened: Initialized | None = None
@@ -53,9 +65,9 @@ class Stream(ABC):
         self._heartbeat_seconds = heartbeat_seconds
         self._gap_seconds = heartbeat_seconds / GAP
         self._settle_seconds = settle_seconds
-        self._beat_retries = replace(retries, total_seconds=min(retries.total_seconds, heartbeat_seconds))
+        self._beat_retries = replace(client.retries, total_seconds=min(client.retries.total_seconds, heartbeat_seconds))
         # As often as there is time for: what is not settled is held for an hour.
-        self._settle_retries = replace(retries, attempts=1000, total_seconds=settle_seconds)
+        self._settle_retries = replace(client.retries, attempts=1000, total_seconds=settle_seconds)
 
     @property
     def tokens(self) -> int:
@@ -66,8 +78,11 @@ class Stream(ABC):
         """Count tokens that were generated; never waits.
 
         Raises what a heartbeat was refused with, after it counted them: `InsufficientCredits` when the hold could not
-        be raised. Stop the stream then. Raises ValueError for a number that no stream has.
+        be raised. Stop the stream then. Raises TypeError for what is no whole number, ValueError for one that no
+        stream has, or a negative one.
         """
+        if tokens < 0:
+            raise ValueError(f"{tokens} can't be added: set_tokens corrects the count")
         self.set_tokens(self.tokens + tokens)
 
     def set_tokens(self, tokens: int) -> None:
@@ -89,7 +104,18 @@ class Stream(ABC):
         """Whether settling has begun, after which nothing is counted any more."""
 
     def _initialize_call(self) -> Call[Initialized]:
-        return sessions.initialize(self.session_id, self.model_id, self.estimated_tokens)
+        """Raises RuntimeError for a session that was entered before, and its answer SessionExists for another's."""
+        if self._meter is not None or self._settled():
+            raise RuntimeError(f"session {self.session_id} was entered before")
+        call = sessions.initialize(self.session_id, self.model_id, self.estimated_tokens)
+
+        def read(answer: Answer) -> Initialized:
+            opened = call.read(answer)
+            if opened.replayed and not answer.repeated and not self._is_ours:
+                raise SessionExists(f"There is a session {self.session_id} already", "SESSION_EXISTS")
+            return opened
+
+        return replace(call, read=read)
 
     def _heartbeat_call(self) -> Call[Heartbeat]:
         return sessions.heartbeat(self.session_id, self.tokens)
@@ -107,16 +133,51 @@ class Stream(ABC):
     def _missed(self, error: Exception) -> bool:
         """Say that a heartbeat failed. Return whether another one is of no use."""
         logger.warning("heartbeat of session %s failed: %s", self.session_id, error)
-        return isinstance(error, AccountingError) and self._meter is not None and self._meter.missed(error)
+        if self._may_be_renewed(error) or not isinstance(error, AccountingError):
+            return False
+        return self._meter is not None and self._meter.missed(error)
+
+    def _may_settle_later(self, error: Exception) -> bool:
+        """Whether the same may settle the session, though this came of it: refused, it is refused for good."""
+        if isinstance(error, AccountingError):
+            return failed(error) or self._may_be_renewed(error)
+        return self._renewable  # what the caller's token function raised
+
+    def _may_be_renewed(self, error: Exception) -> bool:
+        return self._renewable and isinstance(error, Unauthorized)
 
     def _unsettled(self, error: BaseException) -> None:
         """Say that the session could not be settled."""
-        if self._meter is None and isinstance(error, SessionNotActive):
+        ended = isinstance(error, SessionNotActive)
+        if self._meter is None and ended:
             return  # it was never opened, which was only not certain
         logger.error(
-            "session %s could not be settled with %d tokens, the sweeper will end it: %s %s",
+            "session %s could not be settled with %d tokens, %s: %s %s",
             self.session_id,
             self.tokens,
+            "it had ended before" if ended else "the sweeper will end it",
             type(error).__name__,
             error,
         )
+
+
+class Settling:
+    """How often, and how long, a session's settling is tried."""
+
+    def __init__(self, retries: Retries) -> None:
+        self._retries = retries
+        self._began = time.monotonic()
+        self._attempts = 0
+
+    @property
+    def retries(self) -> Retries:
+        """Those of the next attempt, within the time that is left."""
+        return replace(self._retries, total_seconds=self._retries.total_seconds - self._elapsed())
+
+    def pause(self) -> float | None:
+        """How long to wait after a failed attempt; None when it was the last."""
+        self._attempts += 1
+        return self._retries.pause(self._attempts, self._elapsed(), 0, random.random())
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._began
