@@ -122,6 +122,23 @@ def test_a_cut_network_charges_nothing_twice_and_leaves_nothing_held(
 
 
 @both
+def test_a_session_that_was_begun_before_is_not_entered(
+    service: Stack, people: People, wire: Wire, stream: Any
+) -> None:
+    person, used = people(credits=100), new_id("session")
+
+    def body(session: Any) -> Iterator[None]:
+        session.add_tokens(TOKENS)
+        yield
+
+    stream(wire, person, body, session_id=used)
+    with pytest.raises(SessionExists):
+        stream(wire, person, body, session_id=used)
+
+    assert audited(service, person).balance["totalCredits"] == 95
+
+
+@both
 def test_a_settlement_that_never_arrives_stands_in_the_log_and_can_be_made_up_for(
     service: Stack, people: People, wire: Wire, stream: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
