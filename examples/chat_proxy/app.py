@@ -7,20 +7,31 @@ service is deployed with ``RequireServiceKey``.
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated
 
-from fastapi import FastAPI, Header, Request
+from fastapi import Depends, FastAPI, Header, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.background import BackgroundTask
 
-from accounting_client import AccountingError, AsyncAccountingClient
+from accounting_client import (
+    AccountingError,
+    ApiKey,
+    AsyncAccountingClient,
+    Unauthorized,
+    Unavailable,
+    UnexpectedAnswer,
+)
 from examples.chat_proxy import model
 
 HEARTBEAT_SECONDS = float(os.environ.get("HEARTBEAT_SECONDS", "10"))
+
+logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -42,11 +53,22 @@ class Question(BaseModel):
     max_tokens: int = Field(default=200, ge=1, le=4_000)
 
 
+def credential(authorization: Annotated[str, Header()] = "") -> str | ApiKey:
+    """The caller's token or API key, which another header can carry on. Raises Unauthorized for anything else."""
+    found = re.fullmatch(r"(Bearer|ApiKey) +([!-~]+)", authorization, re.IGNORECASE)
+    if found is None:
+        raise Unauthorized("Send `Authorization: Bearer <token>` or `ApiKey <key>`", "TOKEN_REQUIRED", 401)
+    scheme, text = found.groups()
+    return ApiKey(text) if scheme.lower() == "apikey" else text
+
+
 @app.post("/chat")
-async def chat(question: Question, request: Request, authorization: Annotated[str, Header()]) -> StreamingResponse:
-    """Stream an answer as server-sent events: ``{"text": …}``, and at the end ``{"tokens": …}``."""
+async def chat(
+    question: Question, request: Request, token: Annotated[str | ApiKey, Depends(credential)]
+) -> StreamingResponse:
+    """Stream an answer as server-sent events: ``{"text": …}``, at the end ``{"tokens": …}`` or ``{"error": …}``."""
     accounting: AsyncAccountingClient = request.app.state.accounting
-    caller = accounting.with_token(authorization.removeprefix("Bearer "))
+    caller = accounting.with_token(token)
     estimated = model.estimate(question.prompt, question.max_tokens)
     # Entered here and not in the stream, so that who lacks credits gets a 402 and no stream.
     accounted = AsyncExitStack()
@@ -55,13 +77,15 @@ async def chat(question: Question, request: Request, authorization: Annotated[st
     )
 
     async def answer() -> AsyncIterator[str]:
-        async with accounted:  # left by its end: settled; by an error or a caller who is gone: aborted
-            tokens = 0
-            async for chunk in model.stream(question.prompt, question.max_tokens):
-                tokens += chunk.tokens
-                session.add_tokens(chunk.tokens)
-                yield _event({"text": chunk.text})
-            yield _event({"tokens": tokens, "sessionId": session.session_id})
+        try:
+            async with accounted:  # left by its end: settled; by an error or a caller who is gone: aborted
+                async for chunk in model.stream(question.prompt, question.max_tokens):
+                    session.add_tokens(chunk.tokens)
+                    yield _event({"text": chunk.text})
+                yield _event({"tokens": session.tokens, "sessionId": session.session_id})
+        except AccountingError as error:  # the hold can't be raised any more, or somebody has ended the session
+            told = _told(error)
+            yield _event({"error": told.code, "message": told.message})
 
     # Settles what was never streamed because the caller was gone before the first word.
     return StreamingResponse(answer(), media_type="text/event-stream", background=BackgroundTask(accounted.aclose))
@@ -70,8 +94,17 @@ async def chat(question: Question, request: Request, authorization: Annotated[st
 @app.exception_handler(AccountingError)
 async def refused(_request: Request, error: AccountingError) -> JSONResponse:
     """Answer as the service did: 402 with what is missing, 401 for a token that has expired."""
-    content = {"message": error.message, "code": error.code, "details": error.details}
-    return JSONResponse(content, status_code=error.status or 503)
+    told = _told(error)
+    content = {"message": told.message, "code": told.code, "details": told.details}
+    return JSONResponse(content, status_code=told.status or 503)
+
+
+def _told(error: AccountingError) -> AccountingError:
+    """What the caller is told: the service's own refusal, and nothing of what only the network said."""
+    if error.status is not None and not isinstance(error, UnexpectedAnswer):
+        return error
+    logger.error("the accounting service gave no answer", exc_info=error)
+    return Unavailable("Accounting is not available just now", "UNAVAILABLE", 503)
 
 
 def _event(data: dict[str, object]) -> str:

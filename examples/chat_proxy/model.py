@@ -10,7 +10,7 @@ from itertools import cycle, islice
 
 NAME = "anthropic.claude-3-haiku-20240307-v1:0"
 SECONDS_A_WORD = float(os.environ.get("MODEL_SECONDS_A_WORD", "0.02"))
-CHARACTERS_A_TOKEN = 4
+CHARACTERS_A_TOKEN = BYTES_A_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class Chunk:
 
 
 def estimate(prompt: str, max_tokens: int) -> int:
-    """Return how many tokens an answer may come to, with its prompt."""
+    """Return how many tokens an answer may come to, with its prompt; too few when that is no plain English."""
     return len(prompt) // CHARACTERS_A_TOKEN + max_tokens
 
 
 async def stream(prompt: str, max_tokens: int) -> AsyncIterator[Chunk]:
     """Answer ``prompt`` with ``max_tokens`` words of it."""
-    yield Chunk("", len(prompt) // CHARACTERS_A_TOKEN)
+    yield Chunk("", len(prompt.encode()) // BYTES_A_TOKEN)
     for word in islice(cycle(prompt.split() or ["…"]), max_tokens):
         await asyncio.sleep(SECONDS_A_WORD)
         yield Chunk(f"{word} ", 1)

@@ -44,30 +44,34 @@ class Proxy:
         self.process = process
 
     @contextmanager
-    def ask(self, person: Person, max_tokens: int) -> Iterator[httpx.Response]:
-        """Ask for an answer, and read it as it comes."""
-        headers = {"Authorization": f"Bearer {person.token}"}
+    def ask(
+        self, person: Person, max_tokens: int, prompt: str = PROMPT, headers: dict[bytes, bytes] | None = None
+    ) -> Iterator[httpx.Response]:
+        """Ask for an answer, with their token unless there are other ``headers``, and read it as it comes."""
+        if headers is None:
+            headers = {b"Authorization": f"Bearer {person.token}".encode()}
+        question = {"prompt": prompt, "max_tokens": max_tokens}
         with (
             httpx.Client(trust_env=False, timeout=PATIENCE_SECONDS) as http,
-            http.stream(
-                "POST", f"{self.url}/chat", json={"prompt": PROMPT, "max_tokens": max_tokens}, headers=headers
-            ) as answer,
+            http.stream("POST", f"{self.url}/chat", json=question, headers=headers) as answer,
         ):
             yield answer
 
 
 @contextmanager
-def proxy_of(service: Stack) -> Iterator[Proxy]:
+def proxy_of(service: Stack, **environ: str) -> Iterator[Proxy]:
     """Run the proxy in a process of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environ = os.environ | {
+    environ = {
+        **os.environ,
         "ACCOUNTING_URL": service.base_url,
         "ACCOUNTING_SERVICE_KEY": service.internal_api_key,
         "HEARTBEAT_SECONDS": "0.2",
         "PYTHONPATH": str(ROOT / "client/src"),
         "NO_PROXY": "127.0.0.1",
+        **environ,
     }
     command = [sys.executable, "-m", "uvicorn", "examples.chat_proxy.app:app", "--port", str(port)]
     process = subprocess.Popen([*command, "--log-level", "warning"], cwd=ROOT, env=environ)
@@ -89,7 +93,7 @@ def proxy(service: Stack) -> Iterator[Proxy]:
 def test_an_answer_is_streamed_and_what_was_generated_is_paid(service: Stack, people: People, proxy: Proxy) -> None:
     person = people(credits=100)
     with proxy.ask(person, 20) as answer:
-        events = [json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line]
+        events = _events(answer)
 
     assert "".join(event.get("text", "") for event in events).split()[:4] == PROMPT.split()
     assert events[-1]["tokens"] == 20 + PROMPT_TOKENS
@@ -114,6 +118,78 @@ def test_a_bad_token_is_the_callers_to_renew(people: People, proxy: Proxy) -> No
         answer.read()
 
     assert (answer.status_code, answer.json()["code"]) == (401, "TOKEN_INVALID")
+
+
+def test_an_api_key_acts_for_its_owner(service: Stack, people: People, proxy: Proxy) -> None:
+    person = people(credits=100)
+    made = person.ok("POST", "api-keys", {"name": "chat", "permissions": ["sessions:write"]})
+    with proxy.ask(person, 5, headers={b"Authorization": f"apikey {made['key']}".encode()}) as answer:
+        assert _events(answer)[-1]["tokens"] == 5 + PROMPT_TOKENS
+
+    assert audited(service, person).usage[0]["credits"] == 1
+
+
+def test_the_scheme_is_read_in_capitals_too(people: People, proxy: Proxy) -> None:
+    person = people(credits=100)
+    with proxy.ask(person, 5, headers={b"Authorization": f"BEARER {person.token}".encode()}) as answer:
+        answer.read()
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "sent", ["", "Bearer", "Basic dXNlcjpwYXNz", "Bearer a b", "Bearer \u00e9", "ApiKey acct_\N{OWL}", "\u00e9"]
+)
+def test_what_is_neither_token_nor_key_is_refused_by_the_proxy(people: People, proxy: Proxy, sent: str) -> None:
+    headers = {b"Authorization": sent.encode()} if sent else {}
+    with proxy.ask(people(), 5, headers=headers) as answer:
+        answer.read()
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "TOKEN_REQUIRED")
+
+
+def test_what_the_network_says_is_for_the_log_only(
+    service: Stack, people: People, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with proxy_of(service, ACCOUNTING_URL="http://127.0.0.1:1") as cut_off, cut_off.ask(people(), 5) as answer:
+        answer.read()
+
+    refusal = {"message": "Accounting is not available just now", "code": "UNAVAILABLE", "details": {}}
+    assert (answer.status_code, answer.json()) == (503, refusal)
+    assert "ConnectError" in capfd.readouterr().err
+
+
+def test_a_stream_whose_hold_cannot_be_raised_ends_with_an_event(service: Stack, people: People, proxy: Proxy) -> None:
+    person = people(credits=2)
+    prompt = "\N{OWL}" * 10_000
+    with proxy.ask(person, 500, prompt) as answer:
+        *streamed, end = _events(answer)
+
+    assert (end["error"], bool(end["message"])) == ("INSUFFICIENT_CREDITS", True)
+    assert all("text" in event for event in streamed)
+    books = audited(service, person)
+    (record,) = books.usage
+    assert record["service"] == "chat-streaming-aborted"
+    tokens = json.loads(record["metadata"])["tokens"]
+    assert 10_000 < tokens < 10_500
+    assert tokens - 10_000 <= len(streamed)
+    assert record["credits"] == 3
+    assert (books.balance["totalCredits"], books.balance["heldCredits"], books.balance["debt"]) == (0, 0, 1)
+
+
+def test_a_stream_whose_session_somebody_ends_ends_with_an_event(service: Stack, people: People, proxy: Proxy) -> None:
+    person = people(credits=100)
+    with proxy.ask(person, 4000) as answer:
+        lines = answer.iter_lines()
+        assert "text" in next(lines)
+        (session,) = _active(service, person)
+        person.ok("POST", "streaming-sessions/abort", {"sessionId": session["session_id"], "tokensGenerated": 7})
+        *_, end = (json.loads(line.removeprefix("data: ")) for line in lines if line)
+
+    assert end["error"] == "SESSION_NOT_ACTIVE"
+    books = audited(service, person)
+    assert [json.loads(record["metadata"])["tokens"] for record in books.usage] == [7]
+    assert books.balance["heldCredits"] == 0
 
 
 def test_a_caller_who_leaves_pays_for_what_they_saw(service: Stack, people: People, proxy: Proxy) -> None:
@@ -153,6 +229,10 @@ def test_a_proxy_that_dies_leaves_a_session_that_is_swept_for_its_last_heartbeat
     assert record["credits"] == -(-left["tokens"] * PRICE // 1000)
     assert books.balance["heldCredits"] == 0
     assert_refused(person.finalize(left["session_id"], 5), 404, "SESSION_NOT_ACTIVE")
+
+
+def _events(answer: httpx.Response) -> list[dict[str, Any]]:
+    return [json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line]
 
 
 def _wait_until_it_listens(port: int) -> None:
