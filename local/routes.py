@@ -106,7 +106,8 @@ ALWAYS = (
     "UNAVAILABLE",
     "TIMEOUT",
 )
-"""What any route may be refused with."""
+"""What any route may be refused with that reads a request and has a table: all but the open ones."""
+_NOT_OF_OPEN_ROUTES = ("VALIDATION_ERROR", "CONTENTION")
 _OF_TOKENS = (
     "TOKEN_REQUIRED", "TOKEN_EXPIRED", "TOKEN_INVALID", "TOKEN_TYPE_INVALID", "API_KEY_INVALID", "FORBIDDEN",
 )  # fmt: skip
@@ -119,9 +120,10 @@ def codes_of(operation: Operation) -> set[str]:
     Where the path has a parameter, one of its values may make it no route at all: that with a bare ``/``.
     """
     about, path = ROUTES[operation], operation[1]
+    never = _NOT_OF_OPEN_ROUTES if about.who is Who.ANYBODY else ()
     of_the_caller = {Who.ANYBODY: (), Who.PLATFORM: _OF_THE_INTERNAL_KEY}.get(about.who, _OF_TOKENS)
     of_the_path = ("ROUTE_NOT_FOUND",) if "{" in path else ()
-    return {*ALWAYS, *of_the_caller, *of_the_path, *about.codes}
+    return {*ALWAYS, *of_the_caller, *of_the_path, *about.codes} - {*never}
 
 
 def in_words(operation: Operation) -> str:
