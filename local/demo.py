@@ -14,6 +14,7 @@ from typing import Any
 
 import boto3
 import httpx
+from botocore.config import Config
 
 from local import tokens
 from local.emulator import ACCESS_KEY, REGION, SECRET_KEY
@@ -211,6 +212,7 @@ def _aws(stack: dict[str, str], service: str) -> Any:
         region_name=REGION,
         aws_access_key_id=ACCESS_KEY,
         aws_secret_access_key=SECRET_KEY,
+        config=Config(proxies={}),
     )
 
 

@@ -22,8 +22,11 @@ def main() -> int:
     if not STACK_JSON.exists():
         return explain(Refused("nothing runs here: start it with `make run`, and this in a second terminal"))
     stack = json.loads(STACK_JSON.read_text())
-    os.environ.setdefault("ACCOUNTING_URL", stack["baseUrl"])
-    os.environ.setdefault("ACCOUNTING_SERVICE_KEY", stack["internalApiKey"])
+    os.environ |= {
+        "ACCOUNTING_URL": stack["baseUrl"],
+        "ACCOUNTING_SERVICE_KEY": stack["internalApiKey"],
+        "no_proxy": "*",  # all of it is on this machine
+    }
     port = int(os.environ.get("PORT") or PORT)
     token = tokens.mint(stack["jwtSecret"], USER)
     print(

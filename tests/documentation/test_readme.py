@@ -42,6 +42,14 @@ asyncio.run(main())
 """
 
 
+PROXIES = {
+    **dict.fromkeys(("HTTP_PROXY", "http_proxy"), "http://127.0.0.1:1"),
+    **dict.fromkeys(("ALL_PROXY", "all_proxy"), "socks5://127.0.0.1:1"),
+    "NO_PROXY": "",
+}
+"""An environment whose proxies nobody needs on 127.0.0.1; none of them is there."""
+
+
 def attached(project: Project) -> Any:
     """Return what a tool needs to attach to the service that runs."""
     return json.loads((project.folder / ".local/stack.json").read_text())
@@ -72,7 +80,7 @@ def test_make_run_says_what_to_paste(service: Running, project: Project) -> None
 
 
 def test_make_demo_plays_a_proxys_workflow(service: Running, project: Project, documentation: Documentation) -> None:
-    said = project.type(documentation.line("make demo"))
+    said = project.type(documentation.line("make demo"), 0, **PROXIES)
 
     assert "1 sessions swept" in said
     assert "chat-streaming-expired: 3 credits for 700 tokens" in said
@@ -82,7 +90,7 @@ def test_make_example_answers_whoever_has_credits(
     service: Running, project: Project, documentation: Documentation
 ) -> None:
     before = balance(service, project)["totalCredits"]
-    proxy = project.begin(documentation.line("make example"), PORT=free_port())
+    proxy = project.begin(documentation.line("make example"), PORT=free_port(), **PROXIES)
     try:
         (line,) = proxy.until(r"(curl -N .*?50}')\n").groups()
         said = project.type(f"curl -f --retry 20 --retry-connrefused --retry-delay 1 {line.removeprefix('curl ')}")
