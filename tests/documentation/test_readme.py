@@ -131,10 +131,14 @@ def test_the_client_installs_into_a_fresh_environment_where_the_readmes_lines_ac
     (lines,) = re.findall(r"```python\n(.*?)```", (project.folder / "README.md").read_text(), re.DOTALL)
     (tmp_path / "proxy.py").write_text(lines + textwrap.dedent(MODEL))
     before = balance(service, project)
-    environ = {"PATH": path, "ACCOUNTING_URL": attached(project)["baseUrl"]}
+    exports = re.findall(r"^export ACCOUNTING_.*$", (project.folder / "README.md").read_text(), re.MULTILINE)
+    assert len(exports) == 2
+    set_up = "\n".join(documentation.line(each) for each in exports)
 
     said = [
-        project.type(f"cd {tmp_path} && python -W error proxy.py {token(service, 'demo-user')} {tokens}", **environ)
+        project.type(
+            f"{set_up}\ncd {tmp_path}\npython -W error proxy.py {token(service, 'demo-user')} {tokens}", PATH=path
+        )
         for tokens in (400, 10**9)
     ]
 
