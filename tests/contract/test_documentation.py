@@ -7,8 +7,8 @@ import pytest
 
 from local.paths import ROOT
 from tests.commands import PAGES
-from tests.contract.test_template import counted
-from tests.template import template
+from tests.contract.test_template import NOBODY_WAITS_FOR, counted
+from tests.template import resources, template
 
 README = (ROOT / "README.md").read_text()
 
@@ -54,6 +54,30 @@ def test_the_readme_has_every_parameter() -> None:
 
 def test_the_readme_has_every_metric() -> None:
     assert {name for name in counted() if f"`{name}`" not in README} == set()
+
+
+def test_what_is_paid_without_a_request_is_what_the_template_makes() -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    bill = page[page.index("## What it costs without") : page.index("## Deploying a new version")]
+    alarms = [each["Properties"] for each in resources("AWS::CloudWatch::Alarm").values()]
+    assert all("Metrics" not in each and each["Period"] >= 60 for each in alarms)
+    snapshots = len(resources("AWS::Serverless::Function")) - len(NOBODY_WAITS_FOR)
+    secrets, dashboards = (
+        len(resources(f"AWS::{kind}")) for kind in ("SecretsManager::Secret", "CloudWatch::Dashboard")
+    )
+    month, snapshot = 30 * 86_400, 0.5 * 0.0000015046
+    lines = {
+        f"{snapshots} functions × 0.5 GB × {month:,} s × 0.0000015046": snapshots * month * snapshot,
+        f"{len(alarms)} × 0.10": len(alarms) * 0.10,
+        f"{dashboards} × 3.00": dashboards * 3.0,
+        f"{secrets} × 0.40": secrets * 0.40,
+        "**total**": 24.70,
+    }
+
+    for line, usd in lines.items():
+        assert re.search(rf"^\|.*{re.escape(line)}.*\| \**{usd:.2f}\** \|$", bill, re.MULTILINE), line
+    assert sum(lines.values()) == pytest.approx(2 * 24.70, abs=0.01)
+    assert f"(all {len(counted())} in every hour: {len(counted()) * 0.30:.2f})" in bill
 
 
 def test_the_readmes_lines_are_the_clients() -> None:
