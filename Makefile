@@ -28,7 +28,7 @@ example: ready ## Run the example chat proxy in front of the service that `make 
 openapi: ready ## Write the HTTP API as an OpenAPI document: docs/openapi.json
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.openapi
 
-test: ready ## Run every test: unit, integration, contract and end to end
+test: ready ## Run every test: unit, integration, contract, end to end, and what the documentation has people type
 	$(BIN)/pytest --numprocesses auto --maxprocesses 2 --dist loadgroup $(ARGS)
 
 simulate: ready ## Simulate workers over a failing database (SEEDS=100, FIRST=1, STEPS=400: see tests/simulation)

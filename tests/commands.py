@@ -27,7 +27,7 @@ SPOKEN_OF = {
 }
 """Commands that a sentence speaks of, without the arguments that it would take to type them."""
 
-_PROGRAM = r"(?:[A-Z_]+=\S+ +)*(?:make|sam|pip|aws|curl|http|python3|\.venv/bin/python|socat|perl|docker|uv|git) +\S"
+_PROGRAM = r"(?:[A-Z_]+=\S+ +)*(?:make|sam|pip|aws|curl|http|python3|\.venv/bin/python|perl|docker|uv|git) +\S"
 
 
 def commands(page: Path) -> list[str]:

@@ -45,12 +45,9 @@ def service(project: Project, documentation: Documentation) -> Iterator[Running]
     earlier = project.folder / ".local/state/earlier"
     earlier.parent.mkdir(exist_ok=True)
     earlier.touch()
-    running = project.begin(documentation.line("make run"), PORT=free_port(), FRESH="1")
-    try:
+    with project.begin(documentation.line("make run"), PORT=free_port(), FRESH="1") as running:
         running.until("Ctrl-C stops it")
         assert not earlier.exists()
         yield running
-    finally:
-        running.ctrl_c()
     assert running.said.rstrip().endswith("Stopping …")
     assert not (project.folder / ".local/stack.json").exists()

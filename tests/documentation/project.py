@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from local.bootstrap import outdated
 from local.paths import BIN, ROOT
@@ -55,7 +55,7 @@ class Project:
 
     def begin(self, command: str, **environ: str) -> Running:
         """Start a command that goes on until it is stopped."""
-        said = self.folder / f".said-{time.monotonic_ns()}"
+        said = self.folder / f".local/said-{time.monotonic_ns()}"
         with said.open("wb") as output:
             process = subprocess.Popen(
                 ["bash", "-c", f"exec {command}"],
@@ -92,7 +92,10 @@ class Running:
             time.sleep(0.1)
         return found
 
-    def ctrl_c(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Press Ctrl-C, which all in its terminal get, and wait for its end."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGINT)

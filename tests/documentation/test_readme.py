@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -55,14 +54,14 @@ def attached(project: Project) -> Any:
     return json.loads((project.folder / ".local/stack.json").read_text())
 
 
-def token(service: Running, user: str) -> str:
+def token(service: Running, user: str = "demo-user") -> str:
     return service.until(rf"Token of {user} +(\S+)\n")[1]
 
 
-def balance(service: Running, project: Project, user: str = "demo-user") -> Any:
+def balance(service: Running, project: Project) -> Any:
     answer = httpx.get(
         f"{attached(project)['baseUrl']}/api/credits/balance",
-        headers={"Authorization": f"Bearer {token(service, user)}"},
+        headers={"Authorization": f"Bearer {token(service)}"},
         trust_env=False,
     )
     return answer.raise_for_status().json()
@@ -90,12 +89,9 @@ def test_make_example_answers_whoever_has_credits(
     service: Running, project: Project, documentation: Documentation
 ) -> None:
     before = balance(service, project)["totalCredits"]
-    proxy = project.begin(documentation.line("make example"), PORT=free_port(), **PROXIES)
-    try:
+    with project.begin(documentation.line("make example"), PORT=free_port(), **PROXIES) as proxy:
         (line,) = proxy.until(r"(curl -N .*?50}')\n").groups()
         said = project.type(f"curl -f --retry 20 --retry-connrefused --retry-delay 1 {line.removeprefix('curl ')}")
-    finally:
-        proxy.ctrl_c()
 
     assert '"tokens": 54' in said
     assert balance(service, project)["totalCredits"] == before - 1
@@ -117,7 +113,7 @@ def test_the_lines_of_the_examples_do_what_they_are_for(
     script = re.sub("^http ", "http --ignore-stdin --check-status ", script, flags=re.MULTILINE)
     script = re.sub("^curl ", "curl --fail-with-body ", script, flags=re.MULTILINE)
 
-    project.type(script, USER_TOKEN=token(service, "demo-user"), ADMIN_TOKEN=token(service, "demo-admin"))
+    project.type(script, USER_TOKEN=token(service), ADMIN_TOKEN=token(service, "demo-admin"))
 
     assert balance(service, project)["totalCredits"] == before - 5 + 500
 
@@ -129,16 +125,14 @@ def test_the_client_installs_into_a_fresh_environment_where_the_readmes_lines_ac
     path = f"{tmp_path}/fresh/bin:/usr/bin:/bin"
     project.type(documentation.line("pip install ./client"), PATH=path)
     (lines,) = re.findall(r"```python\n(.*?)```", (project.folder / "README.md").read_text(), re.DOTALL)
-    (tmp_path / "proxy.py").write_text(lines + textwrap.dedent(MODEL))
+    (tmp_path / "proxy.py").write_text(lines + MODEL)
     before = balance(service, project)
     exports = re.findall(r"^export ACCOUNTING_.*$", (project.folder / "README.md").read_text(), re.MULTILINE)
     assert len(exports) == 2
     set_up = "\n".join(documentation.line(each) for each in exports)
 
     said = [
-        project.type(
-            f"{set_up}\ncd {tmp_path}\npython -W error proxy.py {token(service, 'demo-user')} {tokens}", PATH=path
-        )
+        project.type(f"{set_up}\ncd {tmp_path}\npython -W error proxy.py {token(service)} {tokens}", PATH=path)
         for tokens in (400, 10**9)
     ]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -72,23 +71,8 @@ def port() -> str:
 @pytest.fixture(scope="module")
 def aws(project: Project, documentation: Documentation, port: str) -> Iterator[Running]:
     """Begin `make run`; who needs it waits for it."""
-    running = project.begin(documentation.line("make run"), PORT=port)
-    yield running
-    running.ctrl_c()
-
-
-@pytest.fixture(scope="module")
-def bridge(project: Project, documentation: Documentation, port: str) -> Iterator[str]:
-    """Return a port that socat forwards, as one of Docker's bridge; without socat, that of the local AWS."""
-    (command,) = (line for line in documentation.page(PAGE) if line.startswith("socat"))
-    if shutil.which("socat"):
-        own = free_port()
-        command = command.replace("LISTEN:4566,bind=172.17.0.1", f"LISTEN:{own},bind=127.0.0.1")
-        socat = project.begin(command.replace(":4566", f":{port}"))
-        yield own
-        socat.ctrl_c()
-    else:
-        yield port
+    with project.begin(documentation.line("make run"), PORT=port) as running:
+        yield running
 
 
 @pytest.fixture
@@ -101,11 +85,12 @@ def terminal(project: Project, engine: Engine, port: str, tmp_path: Path) -> Ite
 
 
 def test_the_page_can_be_typed_from_its_first_line_to_its_last(
-    terminal: Terminal, engine: Engine, aws: Running, bridge: str, documentation: Documentation
+    terminal: Terminal, engine: Engine, aws: Running, documentation: Documentation
 ) -> None:
-    """But for `make run` and `socat`, which begin before."""
-    typed = (line for line in documentation.page(PAGE) if line != "make run" and not line.startswith("socat"))
-    path, build, health, endpoint, address, credentials, unset, balance, jwt_secret, key, api = typed
+    """But for `make run`, which begins before."""
+    typed = (line for line in documentation.page(PAGE) if line != "make run")
+    path, build, health, endpoint, address, credentials, unset, bridge, balance, jwt_secret, key, api = typed
+    bridge_port = free_port()
 
     terminal.export(path)
     terminal.type(build)
@@ -115,13 +100,22 @@ def test_the_page_can_be_typed_from_its_first_line_to_its_last(
     variables = terminal.folder / "events/sam-local-env.json"
     table = json.loads((terminal.folder / ".local/stack.json").read_text())["tableName"]
     text = variables.read_text().replace("the tableName of .local/stack.json", table)
-    variables.write_text(text.replace(":4566", f":{bridge}"))
+    variables.write_text(text.replace(":4566", f":{bridge_port}"))
     said = terminal.type(of_another(balance, "AuthorizerFunction", "events/authorizer/token.json"))
     assert "knows no host secretsmanager.us-east-1.amazonaws.com" in said, "it asks the real AWS before the next line"
 
     terminal.type(endpoint)
     for each in (address, credentials, unset):
         terminal.export(each)
+    with terminal.begin(bridge.replace("172.17.0.1 4566", f"127.0.0.1 {bridge_port}")) as carrying:
+        carrying.until(" is the local AWS")
+        over_the_bridge(terminal, engine, aws, balance, jwt_secret, key, api)
+
+
+def over_the_bridge(
+    terminal: Terminal, engine: Engine, aws: Running, balance: str, jwt_secret: str, key: str, api: str
+) -> None:
+    """Type the rest of the page: what reaches the local AWS from containers."""
     said = terminal.type(balance)
     assert "No current session found" not in said, "SAM has asked the local AWS for the account"
     (curl,) = re.findall(r"^curl .*/balance .*$", aws.said, re.MULTILINE)
@@ -132,13 +126,10 @@ def test_the_page_can_be_typed_from_its_first_line_to_its_last(
     terminal.type(jwt_secret)
     terminal.type(key)
     own_port = free_port()
-    serving = terminal.begin(f"{api} --port {own_port}")
-    try:
+    with terminal.begin(f"{api} --port {own_port}") as serving:
         assert unsuccessful(terminal, balance) == []
         serving.until("Press CTRL")
         assert_the_api_answers(terminal.folder / "events", own_port)
-    finally:
-        serving.ctrl_c()
 
 
 def answer(said: str) -> Any:
@@ -187,11 +178,3 @@ def assert_the_api_answers(events: Path, port: str) -> None:
         assert http.get("/api/credits/balance", headers={"Authorization": "Bearer another"}).status_code == 403
         assert http.post("/api/users/sync", headers=as_platform, content=user["body"]).is_success
         assert http.post("/api/users/sync", content=user["body"]).status_code == 401
-
-
-@pytest.mark.skipif(not shutil.which("socat"), reason="there is no socat (Debian: apt-get install socat)")
-def test_socat_forwards_the_port_of_the_bridge(aws: Running, bridge: str, port: str) -> None:
-    aws.until("Ctrl-C stops it")
-
-    assert httpx.get(f"http://127.0.0.1:{bridge}/_ministack/health", trust_env=False).is_success
-    assert bridge != port

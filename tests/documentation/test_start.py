@@ -46,3 +46,5 @@ def test_each_variable_does_what_the_readme_says(project: Project, documentation
     assert not (project.folder / ".local/stack.json").exists()
     with pytest.raises(httpx.ConnectError):
         httpx.get(running["baseUrl"], trust_env=False)
+    for second_terminal in ("python3 -m local.bridge 127.0.0.1 4566", "make example"):
+        assert "start it with `make run`" in project.type(f"{second_terminal} || true")

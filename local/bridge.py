@@ -1,0 +1,64 @@
+"""Lets containers reach the local AWS: `python3 -m local.bridge ADDRESS PORT`, until Ctrl-C. Standard library only.
+
+The local AWS listens on 127.0.0.1 only, where a container does not reach it. ADDRESS is one of this machine that
+containers do reach, such as that of Docker's bridge; whoever reaches it reaches the local AWS meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from urllib.parse import urlsplit
+
+from local.paths import STACK_JSON
+from local.steps import Refused, explain
+
+CHUNK_BYTES = 65_536
+
+
+def main() -> int:
+    """Carry connections to what `make run` started here; return the exit status."""
+    try:
+        address, port = sys.argv[1:]
+        asyncio.run(_serve(address, int(port)))
+    except ValueError:
+        return explain(Refused("usage: python3 -m local.bridge ADDRESS PORT"))
+    except OSError as error:
+        return explain(Refused(str(error)))
+    except Refused as refused:
+        return explain(refused)
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+async def _serve(address: str, port: int) -> None:
+    if not STACK_JSON.exists():
+        raise Refused("nothing runs here: start it with `make run`, and this in a second terminal")
+    target = urlsplit(json.loads(STACK_JSON.read_text())["endpointUrl"])
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):  # either end has gone
+            far_reader, far_writer = await asyncio.open_connection(target.hostname, target.port)
+            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        writer.close()
+
+    server = await asyncio.start_server(carry, address, port)
+    print(f"{address}:{port} is the local AWS", flush=True)
+    await asyncio.Event().wait()  # and not for its connections, which Ctrl-C ends as well
+    server.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while chunk := await reader.read(CHUNK_BYTES):
+            writer.write(chunk)
+            await writer.drain()
+    finally:
+        writer.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
