@@ -63,9 +63,11 @@ def build_id() -> str:
 def deployment_id(build: str, parameters: Iterable[str]) -> str:
     """Return the template's BuildId for a build and its parameters, `Name=value`: other for anything that is other.
 
-    A function is published anew for another BuildId only, so that it must tell settings apart as well.
+    A function is published anew for another BuildId only, so that it must tell settings apart as well. Without
+    parameters it is the build's own id.
     """
-    return hashlib.sha256("\n".join([build, *sorted(parameters)]).encode()).hexdigest()[:16]
+    given = sorted(parameters)
+    return hashlib.sha256("\n".join([build, *given]).encode()).hexdigest()[:16] if given else build
 
 
 def architecture() -> str:
