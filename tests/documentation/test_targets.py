@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 import pytest
 
 from local.paths import ROOT
-from tests.documentation.project import Project, copy
+from tests.documentation.project import NOT_SOURCES, Project, copy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,13 +20,11 @@ if TYPE_CHECKING:
 
 def sources(folder: Path) -> dict[str, str]:
     """Return a digest of each file that is somebody's source."""
-    made = (".venv", ".local", ".aws-sam")
+    files = (path for path in folder.rglob("*") if path.is_file())
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not path.name.startswith(".said-")
-        and not {"__pycache__", ".hypothesis", ".ruff_cache", *made} & set(path.relative_to(folder).parts)
+        for path in files
+        if not any(fnmatch(part, made) for part in path.relative_to(folder).parts for made in NOT_SOURCES)
     }
 
 

@@ -19,6 +19,7 @@ from accounting.store import keys
 from accounting.store.table import pack
 from accounting.times import DAY
 from local.paths import ROOT
+from tests.documentation.project import free_port
 from tests.e2e.books import audited, dynamodb, items_of
 from tests.e2e.client import Person, assert_refused
 
@@ -61,9 +62,7 @@ class Proxy:
 @contextmanager
 def proxy_of(service: Stack, **environ: str) -> Iterator[Proxy]:
     """Run the proxy in a process of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environ = {
         **os.environ,
         "ACCOUNTING_URL": service.base_url,
@@ -73,10 +72,10 @@ def proxy_of(service: Stack, **environ: str) -> Iterator[Proxy]:
         "NO_PROXY": "127.0.0.1",
         **environ,
     }
-    command = [sys.executable, "-m", "uvicorn", "examples.chat_proxy.app:app", "--port", str(port)]
+    command = [sys.executable, "-m", "uvicorn", "examples.chat_proxy.app:app", "--port", port]
     process = subprocess.Popen([*command, "--log-level", "warning"], cwd=ROOT, env=environ)
     try:
-        _wait_until_it_listens(port)
+        _wait_until_it_listens(int(port))
         yield Proxy(f"http://127.0.0.1:{port}", process)
     finally:
         process.terminate()

@@ -11,6 +11,7 @@ from accounting.web.api import STATUSES
 from local.routes import ROUTES as ABOUT
 from local.routes import codes_of
 from tests.api import CONTRACT
+from tests.lookback import skip_unless_the_whole_folder_ran
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,11 +25,7 @@ ROUTES = sorted(CONTRACT, key=lambda route: route[1].count("{}"))
 
 @pytest.fixture(scope="module", autouse=True)
 def _after_all_others(request: pytest.FixtureRequest) -> None:
-    here = request.path.parent
-    ran = {item.path for item in request.session.items}
-    missing = {path.name for path in here.glob("test_*.py")} - {path.name for path in ran if path.parent == here}
-    if missing or request.config.option.keyword:
-        pytest.skip("it looks back on all end-to-end tests, and they did not all run")
+    skip_unless_the_whole_folder_ran(request)
 
 
 def test_every_route_answered_in_each_way_that_it_succeeds(answers: Answers) -> None:
