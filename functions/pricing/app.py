@@ -1,23 +1,31 @@
 """Prices: effective-dated rules by model, over the documented defaults."""
 
-from typing import Self
+from typing import Annotated, Self
+
+from aws_lambda_powertools.event_handler.openapi.params import Query
 
 from accounting.domain.errors import Invalid
 from accounting.domain.pricing import DEFAULT_PRICE_E4, PRICE_SCALE, PriceRule, default_price, price_of
+from accounting.operations import prices as operations
 from accounting.store import prices
 from accounting.times import clock, from_iso, iso
 from accounting.web.api import Api, handler_of
+from accounting.web.idempotency import REPLAYED_HEADER, key_of
+from accounting.web.paging import Cursor, cursor_of, model_in, number_in
 from accounting.web.types import (
-    Identifier,
-    IdentifierInPath,
     Instant,
+    ModelId,
+    ModelIdInPath,
     Price,
     RequestModel,
     ResponseModel,
     Timestamp,
+    left_out,
 )
 
-HISTORY = 100
+MAX_LISTED = 1000
+MAX_HISTORY = 100
+DIGITS_OF_INSTANTS = 15
 
 api = Api()
 
@@ -25,7 +33,7 @@ api = Api()
 class AddRule(RequestModel):
     """A price from an instant on (by default now), until another (by default for good)."""
 
-    model_id: Identifier
+    model_id: ModelId
     price_per_thousand_tokens: Price
     effective_from: Timestamp | None = None
     effective_to: Timestamp | None = None
@@ -57,61 +65,90 @@ class RuleView(ResponseModel):
 
 
 class PricesView(ResponseModel):
-    """The prices in force, and the price of any other model."""
+    """A page of the prices in force, by model, and the price of any model without a rule."""
 
     default_price: int | float
     models: list[RuleView]
+    next_cursor: str | None = left_out()
 
 
 class PriceView(RuleView):
-    """A model's price in force; without a rule, its default since ever. ``history`` has the newest rules first."""
+    """A model's price in force; without a rule, its default. ``history`` is a page of its rules, newest first."""
 
     history: list[RuleView]
+    next_cursor: str | None = left_out()
+
+
+class WithdrawnView(ResponseModel):
+    """That it is done."""
+
+    message: str
 
 
 @api.get("/api/pricing")
-def list_prices() -> PricesView:
-    """The price of every model that has a rule in force, and the default of any other."""
+def list_prices(limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = MAX_LISTED, cursor: Cursor = None) -> PricesView:
+    """The price of every model that has a rule in force, by model, and the default of any other."""
     api.caller("credits:read")
-    models = [RuleView.of(rule) for rule in prices.all_in_force(clock())]
-    return PricesView(default_price=price_of(DEFAULT_PRICE_E4), models=models)
+    rules, position = prices.in_force(clock(), after=model_in(cursor), limit=limit)
+    return PricesView(
+        default_price=price_of(DEFAULT_PRICE_E4),
+        models=[RuleView.of(rule) for rule in rules],
+        next_cursor=cursor_of(position) if position else None,
+    )
 
 
 @api.get("/api/pricing/<model_id>")
-def price_in_force(model_id: IdentifierInPath) -> PriceView:
+def price_in_force(
+    model_id: ModelIdInPath, limit: Annotated[int, Query(ge=1, le=MAX_HISTORY)] = MAX_HISTORY, cursor: Cursor = None
+) -> PriceView:
     """A model's price in force, and its rules."""
     api.caller("credits:read")
     now = clock()
     rule = prices.rule_at(model_id, now)
+    history, before = prices.history(model_id, before=number_in(cursor, digits=DIGITS_OF_INSTANTS), limit=limit)
     return PriceView(
         model_id=model_id,
         price_per_thousand_tokens=price_of(rule.price_e4 if rule else default_price(model_id)),
         effective_from=iso(rule.effective_from) if rule else None,
         effective_to=iso(rule.effective_to) if rule and rule.effective_to is not None else None,
-        history=[RuleView.of(known) for known in prices.history(model_id, HISTORY)],
+        history=[RuleView.of(known) for known in history],
+        next_cursor=cursor_of(before) if before is not None else None,
     )
 
 
 @api.post("/api/pricing", status_code=201)
 def add(body: AddRule) -> RuleView:
     """Add a rule; the newest that has begun and not ended wins."""
-    api.caller().require_admin()
-    begins = clock() if body.effective_from is None else from_iso(body.effective_from)
+    caller = api.caller()
+    caller.require_admin()
+    now = clock()
+    begins = now if body.effective_from is None else from_iso(body.effective_from)
     ends = None if body.effective_to is None else from_iso(body.effective_to)
     _require_order(begins, ends)
     price_e4 = int(body.price_per_thousand_tokens * PRICE_SCALE)
-    rule = PriceRule(body.model_id, price_e4, begins, ends)
-    prices.put(rule)
-    return RuleView.of(rule)
+    added = operations.add(
+        PriceRule(body.model_id, price_e4, begins, ends), now=now, key=key_of(api, caller.user_id, "pricing", body)
+    )
+    if added.replayed:
+        api.add_header(REPLAYED_HEADER, "true")
+    return RuleView.of(added.rule)
 
 
 @api.put("/api/pricing/<model_id>/<effective_from>")
-def end(model_id: IdentifierInPath, effective_from: Timestamp, body: EndRule) -> RuleView:
-    """Let a rule end."""
+def end(model_id: ModelIdInPath, effective_from: Timestamp, body: EndRule) -> RuleView:
+    """Let a rule end. When a rule ended is history: it cannot be moved."""
     api.caller().require_admin()
     begins, ends = from_iso(effective_from), from_iso(body.effective_to)
     _require_order(begins, ends)
-    return RuleView.of(prices.end(model_id, begins, ends))
+    return RuleView.of(prices.end(model_id, begins, ends, clock()))
+
+
+@api.delete("/api/pricing/<model_id>/<effective_from>")
+def withdraw(model_id: ModelIdInPath, effective_from: Timestamp) -> WithdrawnView:
+    """Withdraw a rule that begins in two minutes or later, so that no session was priced by it."""
+    api.caller().require_admin()
+    prices.withdraw(model_id, from_iso(effective_from), clock())
+    return WithdrawnView(message="Price rule withdrawn")
 
 
 def _require_order(begins: int, ends: int | None) -> None:

@@ -149,6 +149,17 @@ def test_the_newest_rule_that_has_begun_and_not_ended_wins(admin: Person, people
     assert_refused(
         admin.call("PUT", f"pricing/{model}/2026-02-02", {"effectiveTo": "2026-03-01"}), 404, "PRICE_NOT_FOUND"
     )
+    overwriting = {"modelId": model, "pricePerThousandTokens": 2, "effectiveFrom": "2026-01-01T00:00:00Z"}
+    assert_refused(admin.post("pricing", overwriting), 409, "PRICE_EXISTS")
+    moved = admin.call("PUT", f"pricing/{model}/2026-02-01", {"effectiveTo": "2026-04-01"})
+    assert_refused(moved, 409, "PRICE_ENDED")
+    assert_refused(admin.call("DELETE", f"pricing/{model}/2026-01-01"), 409, "PRICE_BEGUN")
+    assert_refused(admin.call("DELETE", f"pricing/{model}/2026-01-02"), 404, "PRICE_NOT_FOUND")
+    admin.ok("DELETE", f"pricing/{model}/2999-01-01")
+    first = user.ok("GET", f"pricing/{model}", params={"limit": 1})
+    rest = user.ok("GET", f"pricing/{model}", params={"limit": 1, "cursor": first["nextCursor"]})
+    assert [rule["pricePerThousandTokens"] for rule in [*first["history"], *rest["history"]]] == [0.0175, 1.1]
+    assert "nextCursor" not in rest
     backwards = {
         "modelId": model,
         "pricePerThousandTokens": 1,
@@ -156,6 +167,37 @@ def test_the_newest_rule_that_has_begun_and_not_ended_wins(admin: Person, people
         "effectiveTo": "2026-01-01",
     }
     assert_refused(admin.post("pricing", backwards), 400, "VALIDATION_ERROR")
+
+
+def test_the_price_list_is_complete_over_its_pages(admin: Person, people: People) -> None:
+    user, models = people(), [new_id("model") for _ in range(5)]
+    for model in models:
+        admin.ok("POST", "pricing", {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": "2026-01-01"})
+
+    whole = user.ok("GET", "pricing")
+    listed, cursor = [], None
+    while True:
+        page = user.ok("GET", "pricing", params={"limit": 2} | ({"cursor": cursor} if cursor else {}))
+        listed += page["models"]
+        cursor = page.get("nextCursor")
+        if cursor is None:
+            break
+
+    names = [rule["modelId"] for rule in listed]
+    assert set(models) <= set(names)
+    assert names == sorted(set(names))
+    assert "nextCursor" in whole or listed == whole["models"]
+
+
+def test_a_repeated_rule_is_added_once(admin: Person) -> None:
+    rule = {"modelId": new_id("model"), "pricePerThousandTokens": 1}
+
+    first = admin.post("pricing", rule, Idempotency_Key="k")
+    again = admin.post("pricing", rule, Idempotency_Key="k")
+
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert again.headers["idempotency-replayed"] == "true"
+    assert len(admin.ok("GET", f"pricing/{rule['modelId']}")["history"]) == 1
 
 
 def test_a_model_whose_id_has_what_divides_paths_is_priced_like_any_other(admin: Person, people: People) -> None:

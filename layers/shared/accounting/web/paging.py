@@ -23,6 +23,7 @@ EndDate = Annotated[str | None, Query(alias="endDate", max_length=40, json_schem
 
 _LAST_DAY = from_iso("9999-12-31")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_MODEL = re.compile(r"[A-Za-z0-9._:/@+-]{1,256}")
 _POSITION = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z#[^\x00-\x1f]{1,240}")
 
 
@@ -31,12 +32,12 @@ def cursor_of(position: str | int) -> str:
     return base64.urlsafe_b64encode(str(position).encode()).decode().rstrip("=")
 
 
-def number_in(cursor: str | None) -> int | None:
-    """The number that a cursor stands for. Raises Invalid when it is not one of ours."""
+def number_in(cursor: str | None, *, digits: int = 12) -> int | None:
+    """The number, of at most so many digits, that a cursor stands for. Raises Invalid when it is not one of ours."""
     text = _text_in(cursor)
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 12):
+    if not (text.isascii() and text.isdigit() and len(text) <= digits):
         raise Invalid.field("cursor", "not a cursor of this list")
     return int(text)
 
@@ -45,6 +46,14 @@ def position_in(cursor: str | None) -> str | None:
     """The time and id that a cursor stands for. Raises Invalid when it is not one of ours."""
     text = _text_in(cursor)
     if text is not None and not _POSITION.fullmatch(text):
+        raise Invalid.field("cursor", "not a cursor of this list")
+    return text
+
+
+def model_in(cursor: str | None) -> str | None:
+    """The model id that a cursor stands for. Raises Invalid when it is not one of ours."""
+    text = _text_in(cursor)
+    if text is not None and not _MODEL.fullmatch(text):
         raise Invalid.field("cursor", "not a cursor of this list")
     return text
 
