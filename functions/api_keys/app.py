@@ -19,6 +19,7 @@ from accounting.web.types import (
     KeyText,
     Name,
     Permissions,
+    QuestionModel,
     RequestModel,
     ResponseModel,
     StrictFlag,
@@ -36,7 +37,7 @@ VALIDATED: dict[int, OpenAPIResponse] = {
     401: {"description": "Why the key is refused"},
 }
 
-api = Api()
+api = Api(takes_any_query={"/api/api-keys/validate"})
 
 
 class Create(RequestModel):
@@ -55,7 +56,7 @@ class Change(RequestModel):
     is_active: StrictFlag | None = None
 
 
-class Validate(RequestModel):
+class Validate(QuestionModel):
     """Whose key this is."""
 
     key: KeyText

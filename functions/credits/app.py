@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Annotated, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 
 from accounting.domain.audit import Problem, Proof, Sums
 from accounting.domain.pricing import price_of
@@ -15,7 +15,7 @@ from accounting.operations.credits import Balance, Change, Request
 from accounting.operations.ids import made_at
 from accounting.store import users
 from accounting.store.allocations import Allocation
-from accounting.times import clock, iso
+from accounting.times import clock, from_iso, iso
 from accounting.web.api import Api, handler_of
 from accounting.web.caller import Caller
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
@@ -37,33 +37,38 @@ from accounting.web.types import (
     Credits,
     CreditsOrNone,
     ExpiryDays,
-    Identifier,
     Instant,
+    ModelId,
     Notes,
     QueryCredits,
+    QuestionModel,
     RequestModel,
     ResponseModel,
+    Timestamp,
     Tokens,
     UserInPath,
     UserReference,
     left_out,
 )
 
-api = Api()
+QUERIES = {"/api/credits/remove": {"userId", "credits", "notes"}}
+"""What stands in the query of a command."""
+
+api = Api(query=QUERIES, takes_any_query={"/api/credits/check", "/api/credits/calculate"})
 
 
-class Check(RequestModel):
+class Check(QuestionModel):
     """Whether there is enough for this."""
 
-    required_credits: Credits = Field(
+    required_credits: CreditsOrNone = Field(
         validation_alias=AliasChoices("requiredCredits", "credits"), description="Or as `credits`"
     )
 
 
-class Calculate(RequestModel):
+class Calculate(QuestionModel):
     """What these tokens would cost."""
 
-    model_id: Identifier
+    model_id: ModelId
     tokens: Tokens
 
 
@@ -75,18 +80,30 @@ class _Command(RequestModel):
     notes: Notes | None = None
 
 
-class Allocate(_Command):
+class _Grant(_Command):
+    """A command that may make a lot. It lives ``expiryDays`` (default 30), or until ``expiresAt``."""
+
+    expiry_days: ExpiryDays | None = None
+    expires_at: Timestamp | None = None
+
+    @field_validator("expires_at")
+    @classmethod
+    def _has_one_expiry(cls, expires_at: str | None, info: ValidationInfo) -> str | None:
+        if expires_at is not None and info.data.get("expiry_days") is not None:
+            raise ValueError("beside expiryDays: send one of them")
+        return expires_at
+
+
+class Allocate(_Grant):
     """Grant credits."""
 
     credits: Credits
-    expiry_days: ExpiryDays | None = None
 
 
-class SetCredits(_Command):
+class SetCredits(_Grant):
     """Make the available credits exactly this."""
 
     credits: CreditsOrNone
-    expiry_days: ExpiryDays | None = None
 
 
 class Remove(_Command):
@@ -95,11 +112,10 @@ class Remove(_Command):
     credits: Credits
 
 
-class Adjust(_Command):
+class Adjust(_Grant):
     """Grant (positive) or take away (negative)."""
 
     adjustment: Adjustment
-    expiry_days: ExpiryDays | None = None
 
 
 class ActiveAllocation(ResponseModel):
@@ -390,7 +406,7 @@ def calculate(body: Calculate) -> CalculateView:
 @api.post("/api/credits/allocate", status_code=201)
 def allocate(body: Allocate) -> AllocateView:
     """Grant credits to a user."""
-    change = operations.allocate(_request("allocate", body, body.expiry_days), body.credits)
+    change = operations.allocate(_request("allocate", body), body.credits)
     allocation = _told(change).allocation
     if allocation is None:
         raise LookupError("an allocate without its allocation")
@@ -409,7 +425,7 @@ def allocate(body: Allocate) -> AllocateView:
 @api.post("/api/credits/set")
 def set_credits(body: SetCredits) -> SetView:
     """Make what a user can spend exactly this, and their debt 0."""
-    change = _told(operations.set_available(_request("set", body, body.expiry_days), body.credits))
+    change = _told(operations.set_available(_request("set", body), body.credits))
     return SetView(
         user_id=change.user_id,
         total_credits=change.available,
@@ -426,7 +442,8 @@ def remove(
     notes: Annotated[Notes | None, Query()] = None,
 ) -> RemoveView:
     """Take credits away from a user; the request stands in the body, or in the query."""
-    command = body or Remove.model_validate({"userId": user_id, "credits": credits, "notes": notes})
+    in_query = {"userId": user_id, "credits": credits, "notes": notes}
+    command = body or Remove.model_validate({name: value for name, value in in_query.items() if value is not None})
     change = _told(operations.remove(_request("remove", command), command.credits))
     return RemoveView(user_id=change.user_id, removed_credits=change.credits, total_credits=change.available)
 
@@ -434,7 +451,7 @@ def remove(
 @api.put("/api/credits/adjust")
 def adjust(body: Adjust) -> AdjustView:
     """Grant credits to a user, or take them away."""
-    change = _told(operations.adjust(_request("adjust", body, body.expiry_days), body.adjustment))
+    change = _told(operations.adjust(_request("adjust", body), body.adjustment))
     return AdjustView(
         user_id=change.user_id,
         adjustment=change.credits,
@@ -493,7 +510,7 @@ def audit_of(user_id: UserInPath) -> AuditView:
     return AuditView.of(*audits.audit(users.resolve(user_id)[0].id, clock()))
 
 
-def _request(route: str, body: _Command, expiry_days: int | None = None) -> Request:
+def _request(route: str, body: _Command) -> Request:
     """The command's request, by a caller who must supervise."""
     caller: Caller = api.caller()
     caller.require_supervisor()
@@ -501,7 +518,8 @@ def _request(route: str, body: _Command, expiry_days: int | None = None) -> Requ
         actor=caller.user_id,
         user=body.user_id,
         notes=body.notes or "",
-        expiry_days=expiry_days or DEFAULT_EXPIRY_DAYS,
+        expiry_days=(body.expiry_days if isinstance(body, _Grant) else None) or DEFAULT_EXPIRY_DAYS,
+        expires_at=from_iso(body.expires_at) if isinstance(body, _Grant) and body.expires_at else None,
         now=clock(),
         key=key_of(api, caller.user_id, route, body),
     )

@@ -3,8 +3,9 @@
 from typing import Annotated, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
+from pydantic import ValidationInfo, field_validator
 
-from accounting.domain.usage import UsageRecord
+from accounting.domain.usage import CHAT_SERVICE_PREFIX, UsageRecord
 from accounting.operations import system_usage
 from accounting.operations import usage as operations
 from accounting.operations.usage import Event, Statistics
@@ -16,10 +17,11 @@ from accounting.web.idempotency import REPLAYED_HEADER, key_of
 from accounting.web.paging import EndDate, StartDate, instants
 from accounting.web.service_key import caller_of_service
 from accounting.web.types import (
+    MAX_LABEL,
     CreditsOrNone,
     Instant,
-    Label,
     Metadata,
+    Operation,
     RequestModel,
     ResponseModel,
     ServiceName,
@@ -36,10 +38,19 @@ class Record(RequestModel):
     """A billable event; ``deduct`` takes its credits (default: the stack's setting)."""
 
     service: ServiceName
-    operation: Label
+    operation: Operation
     credits: CreditsOrNone
     metadata: Metadata | None = None
     deduct: StrictFlag | None = None
+
+    @field_validator("operation")
+    @classmethod
+    def _only_models_have_long_names(cls, operation: str, info: ValidationInfo) -> str:
+        if len(operation) > MAX_LABEL and not str(info.data.get("service")).startswith(CHAT_SERVICE_PREFIX):
+            raise ValueError(
+                f"at most {MAX_LABEL} characters, unless it is the model of a service that begins with chat"
+            )
+        return operation
 
 
 class RecordedView(ResponseModel):

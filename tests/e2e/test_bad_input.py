@@ -90,6 +90,7 @@ CREATE_KEY = ("POST", "api-keys", {"name": "a key", "permissions": ["credits:rea
 CHANGE_KEY = ("PUT", "api-keys/{key}", {"name": "new", "permissions": ["credits:read"], "isActive": False})
 VALIDATE_KEY = ("POST", "api-keys/validate", {"key": "acct_id_secret"})
 ADD_PRICE = ("POST", "pricing", {"modelId": "{model}", "pricePerThousandTokens": 1.5, "effectiveFrom": "2026-01-02"})
+FORCE_END = ("POST", "streaming-sessions/{self}/{session}/end", {"reason": "stuck"})
 END_PRICE = ("PUT", f"pricing/{{model}}/{SINCE}", {"effectiveTo": "2026-03-01"})
 SYNC = ("POST", "users/sync", {"userId": "{self}", "email": "new@example.com", "username": "New", "role": "user"})
 
@@ -97,13 +98,21 @@ EMAIL = [MISSING, None, "", "x", "@", "a@", "@b", "a b@c", "a@b@c", f"{'x' * 251
 ROLE = [None, "", "root", "Admin", " user", *NOT_A_TEXT]
 LABEL = [MISSING, None, "", "x" * 101, "__proto__", "constructor", *NOT_A_TEXT, *NOT_PRINTABLE]
 NAME = [bad for bad in LABEL if bad not in ("__proto__", "constructor")]
-METADATA = [5, "{}", True, [], [{}], *NOT_JSON, {"x": "y" * 4100}]
+LONE_SURROGATES = [Raw(r'{"x": "\ud800"}'), Raw(r'{"\udfff": 1}'), Raw(r'{"x": [{"y": "a\uDBFFb"}]}')]
+METADATA = [
+    *(5, "{}", True, [], [{}], *NOT_JSON, *LONE_SURROGATES, {"x": "y" * 4100}, {"x": "漢" * 1366}),
+    *(Raw('{"x": 1e400}'), Raw('{"x": -1e400}'), Raw('{"x": 1e-400}'), Raw('{"x": [0.1, 1e309]}')),
+    *(Raw('{"x":' + "[" * 32 + "]" * 32 + "}"), Raw('{"x":' * 500 + "1" + "}" * 500)),
+]
+MODEL_ID = [*(bad for bad in IDENTIFIER if bad not in ("a" * 101, "a" * 200)), "a" * 257]
 PERMISSIONS = [5, "credits:read", True, {}, {"0": "credits:read"}, ["credits:read"] * 33, *NOT_JSON]
 PRICE = [
     *(MISSING, None, True, False, "", "abc", "NaN", "Infinity", "-1", -1, -0.5, 0.00001, "0.00001", 1e-5, 10**6 + 1),
-    *(10**300, 1e300, "1,5", *NOT_A_SCALAR, *NOT_JSON),
+    *(10**300, 1e300, "1,5", "1_0", "1.", ".5", " 1", "1 ", "+1", "1e2", "\u0663", "1000000.0", "0x1", "1\n"),
+    *(*NOT_A_SCALAR, *NOT_JSON),
 ]
 TIMESTAMP = [5, True, "", "yesterday", "2026-13-01", "1969-12-31", "2026-01-01T25:00:00Z", "x" * 41, *NOT_A_SCALAR]
+INSTANT = [bad for bad in TIMESTAMP if bad is not None]
 
 WITH_BODIES = [
     ALLOCATE,
@@ -116,6 +125,7 @@ WITH_BODIES = [
     HEARTBEAT,
     FINALIZE,
     ABORT,
+    FORCE_END,
     RECORD,
     CREATE_KEY,
     CHANGE_KEY,
@@ -125,6 +135,9 @@ WITH_BODIES = [
     SYNC,
 ]
 COMMANDS = [ALLOCATE, SET, REMOVE, ADJUST]
+REPORTS = [HEARTBEAT, FINALIZE, ABORT]
+QUESTIONS = [CHECK, CALCULATE, VALIDATE_KEY]
+STRICT = [route for route in WITH_BODIES if route not in (*REPORTS, *QUESTIONS)]
 
 type Route = tuple[str, str, dict[str, Any]]
 
@@ -136,11 +149,11 @@ FIELDS: list[tuple[Route, str, list[Any]]] = [
     (SET, "credits", NOT_NEGATIVE),
     (REMOVE, "credits", POSITIVE),
     (ADJUST, "adjustment", NOT_ZERO),
-    (CHECK, "requiredCredits", POSITIVE),
-    (CALCULATE, "modelId", IDENTIFIER),
+    (CHECK, "requiredCredits", NOT_NEGATIVE),
+    (CALCULATE, "modelId", MODEL_ID),
     (CALCULATE, "tokens", TOKENS),
     (INITIALIZE, "sessionId", IDENTIFIER),
-    (INITIALIZE, "modelId", IDENTIFIER),
+    (INITIALIZE, "modelId", MODEL_ID),
     (INITIALIZE, "estimatedTokens", [*TOKENS, 0]),
     (HEARTBEAT, "sessionId", IDENTIFIER),
     (HEARTBEAT, "tokensGenerated", TOKENS),
@@ -149,6 +162,7 @@ FIELDS: list[tuple[Route, str, list[Any]]] = [
     (FINALIZE, "success", FLAG),
     (ABORT, "sessionId", IDENTIFIER),
     (ABORT, "tokensGenerated", [bad for bad in TOKENS if bad not in (MISSING, None)]),
+    (FORCE_END, "reason", [MISSING, None, "", "x" * 1001, *NOT_A_TEXT]),
     (RECORD, "service", [*LABEL, "x" * 51]),
     (RECORD, "operation", LABEL),
     (RECORD, "credits", NOT_NEGATIVE),
@@ -165,7 +179,7 @@ FIELDS: list[tuple[Route, str, list[Any]]] = [
     (SYNC, "email", EMAIL),
     (SYNC, "username", NAME),
     (SYNC, "role", ROLE),
-    (ADD_PRICE, "modelId", IDENTIFIER),
+    (ADD_PRICE, "modelId", MODEL_ID),
     (ADD_PRICE, "pricePerThousandTokens", PRICE),
     (ADD_PRICE, "effectiveFrom", TIMESTAMP),
     (ADD_PRICE, "effectiveTo", TIMESTAMP),
@@ -264,6 +278,50 @@ def test_a_bad_value_is_refused_by_the_name_of_its_field(
             if _is_json(body):
                 named = [error["field"] for error in details["errors"]]
                 assert named == [field], (value, described(answer))
+
+
+@pytest.mark.parametrize("route", STRICT, ids=_route_id)
+def test_a_command_refuses_what_it_does_not_know_and_names_it(service: Stack, person: Target, route: Route) -> None:
+    method, path, good = route
+    with _nothing_moves(service, person):
+        for name in ("expiryDay", "Credits", "user_id", "__proto__", "toString", "", "ä"):
+            in_body = person.call(method, path, _text(person, {**good, name: 1}))
+            in_query = person.call(method, path, _text(person, good), params={name or "x": "1"})
+            for answer, named in ((in_body, name), (in_query, name or "x")):
+                details = assert_refused(answer, 400, "VALIDATION_ERROR")
+                assert details["errors"] == [{"field": named, "problem": "unknown field"}], described(answer)
+
+
+@pytest.mark.parametrize("route", [("POST", "api-keys/{key}/revoke"), ("DELETE", "api-keys/{key}")])
+def test_a_command_without_a_body_refuses_an_unknown_query(
+    service: Stack, person: Target, route: tuple[str, str]
+) -> None:
+    with _nothing_moves(service, person):
+        answer = person.call(*route, params={"dryRun": "true"})
+        assert assert_refused(answer, 400, "VALIDATION_ERROR")["errors"][0]["field"] == "dryRun"
+
+
+@pytest.mark.parametrize("route", QUESTIONS, ids=_route_id)
+def test_a_question_may_have_more_than_it_needs(person: Target, route: Route) -> None:
+    method, path, good = route
+
+    answer = person.call(method, path, _text(person, {**good, "more": 1}), params={"more": "1"})
+
+    assert answer.json() == person.call(method, path, _text(person, good)).json()
+
+
+@pytest.mark.parametrize(("route", "field"), [(ALLOCATE, "credits"), (SET, "credits"), (ADJUST, "adjustment")])
+def test_an_expiry_is_one_instant_in_the_future(service: Stack, person: Target, route: Route, field: str) -> None:
+    method, path, _ = route
+    with _nothing_moves(service, person):
+        for bad in [*INSTANT[:-2], "2026-01-01", "2036-12-31", "9999-12-31"]:
+            body = _text(person, {"userId": person.id, field: 5, "expiresAt": bad})
+            details = assert_refused(person.call(method, path, body), 400, "VALIDATION_ERROR")
+            if _is_json(body):
+                assert [error["field"] for error in details["errors"]] == ["expiresAt"]
+        both = {"userId": person.id, field: 5, "expiresAt": "2035-01-01", "expiryDays": 5}
+        details = assert_refused(person.call(method, path, both), 400, "VALIDATION_ERROR")
+        assert [error["field"] for error in details["errors"]] == ["expiresAt"]
 
 
 @pytest.mark.parametrize("route", COMMANDS, ids=_route_id)

@@ -9,8 +9,10 @@ from pydantic import BaseModel
 from accounting.domain.errors import Invalid
 from accounting.store.idempotency import IdempotencyKey
 from accounting.web.api import Api
+from accounting.web.idempotency import fingerprint as of
 from accounting.web.idempotency import key_of
 from functions.credits.app import Allocate
+from functions.usage.app import Record
 
 BODY = Allocate.model_validate({"userId": "u1", "credits": 5})
 
@@ -48,11 +50,34 @@ def test_the_same_values_have_the_same_fingerprint_however_they_are_written() ->
     same = fingerprint()
 
     assert fingerprint(notes=None) == same
-    assert fingerprint(unknown=1) == same
     body = Allocate.model_validate_json('{"credits": 5, "targetUserId": "u1"}')
     found = key({"Idempotency-Key": "k"}, body)
     assert found is not None
     assert found.fingerprint == same
+
+
+def test_a_fingerprint_does_not_depend_on_the_order_of_names_at_any_depth() -> None:
+    def digest(text: str) -> str:
+        return of(Record.model_validate_json(text))
+
+    one = (
+        '{"service": "s", "operation": "o", "credits": 1, "metadata": {"a": 1, "b": {"c": [{"x": 1, "y": 2}], "d": 3}}}'
+    )
+    other = (
+        '{"metadata": {"b": {"d": 3, "c": [{"y": 2, "x": 1}]}, "a": 1}, "credits": 1, "operation": "o", "service": "s"}'
+    )
+
+    assert digest(one) == digest(other)
+    assert digest(one) != digest(one.replace('"x": 1', '"x": 2'))
+
+
+def test_an_optional_field_that_is_new_changes_no_fingerprint() -> None:
+    class Newer(Allocate):
+        added: str = "a default"
+
+    sent = {"userId": "u1", "credits": 5}
+
+    assert of(Newer.model_validate(sent)) == of(Allocate.model_validate(sent))
 
 
 @pytest.mark.parametrize("other", [{"credits": 6}, {"userId": "u2"}, {"notes": ""}, {"notes": "x"}, {"expiryDays": 30}])

@@ -83,10 +83,23 @@ class Model(types.RequestModel):
     session_id: types.Identifier
 
 
-def test_a_request_has_camel_case_names_and_ignores_what_it_does_not_know() -> None:
-    assert Model.model_validate({"sessionId": "s", "other": 1}) == Model.model_validate({"sessionId": "s"})
-    with pytest.raises(ValidationError):
-        Model.model_validate({"session_id": "s"})
+def test_a_command_has_camel_case_names_and_refuses_what_it_does_not_know() -> None:
+    assert Model.model_validate({"sessionId": "s"}).session_id == "s"
+    for wrong in ({"session_id": "s"}, {"sessionId": "s", "other": 1}, {"sessionId": "s", "SessionId": "s"}):
+        with pytest.raises(ValidationError):
+            Model.model_validate(wrong)
+
+
+def test_a_question_ignores_and_a_report_remembers_what_it_does_not_know() -> None:
+    class Question(types.QuestionModel):
+        session_id: str
+
+    class Report(types.ReportModel):
+        session_id: str
+
+    sent = {"sessionId": "s", "other": 1}
+    assert Question.model_validate(sent) == Question.model_validate({"sessionId": "s"})
+    assert Report.model_validate(sent).model_extra == {"other": 1}
 
 
 class View(types.ResponseModel):

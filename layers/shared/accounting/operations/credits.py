@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from accounting.domain import wallet as ledger
-from accounting.domain.errors import AccountingError
+from accounting.domain.allocations import expiry
+from accounting.domain.errors import AccountingError, UserNotFound
 from accounting.domain.pricing import credits_for
 from accounting.domain.wallet import SYSTEM, Cause, Decision, Entry, Lot, Wallet
 from accounting.operations.commit import State, ledger_writes, replay, until_committed
@@ -15,12 +16,14 @@ from accounting.store.allocations import Allocation
 from accounting.store.idempotency import IdempotencyKey, Record, Repeated
 from accounting.store.table import transact
 from accounting.telemetry import count
-from accounting.times import DAY
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Who asks for a change of whose credits (``user``: id or e-mail), why, and the key that makes a repeat safe."""
+    """Who asks for a change of whose credits (``user``: id or e-mail), why, and the key that makes a repeat safe.
+
+    A lot that the change makes lives until ``expires_at`` (epoch milliseconds), by default for ``expiry_days``.
+    """
 
     actor: str
     user: str
@@ -28,6 +31,7 @@ class Request:
     expiry_days: int
     now: int
     key: IdempotencyKey | None = None
+    expires_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,16 +191,22 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
     The record is judged first: a repeat answers as the first time did, whatever the wallet has come to since.
     """
     now, key = request.now, request.key
-    user, item = users.resolve(request.user)
-    expires_at = now + request.expiry_days * DAY
+    try:
+        user, item = users.resolve(request.user)
+    except UserNotFound:
+        # The user may have been known by this name when the request was sent first.
+        if key and (record := idempotency.find(key, now)):
+            return _again(key, record)
+        raise
     cause = Cause(request.actor, now, request.notes, allocation_id=new_id(now))
 
-    def step(state: State) -> Change:
+    def decide_and_write(state: State) -> Change:
         before = state.wallet
         try:
+            expires_at = expiry(now, request.expiry_days, request.expires_at)
             decision = decide(before, cause, expires_at)
         except AccountingError:
-            # The wallet may be what this very request, sent before, made of it.
+            # The wallet may be what this very request, sent before, made of it; and its instant may have passed.
             if key and (record := idempotency.find(key, now)):
                 return _again(key, record)
             raise
@@ -223,7 +233,9 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
         count("CreditsRemoved", decision.wallet.removed - before.removed)
         return change
 
-    return until_committed(step, State(wallets.from_item(user.id, item)), lambda: State(wallets.get(user.id)))
+    return until_committed(
+        decide_and_write, State(wallets.from_item(user.id, item)), lambda: State(wallets.get(user.id))
+    )
 
 
 def _allocation(request: Request, decision: Decision, expires_at: int) -> Allocation | None:

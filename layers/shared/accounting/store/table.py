@@ -406,5 +406,5 @@ def any_below(count: int) -> int:
 
 
 def compact(value: Any) -> str:
-    """JSON without blanks, for the small lists that are read and written as one."""
-    return json.dumps(value, separators=(",", ":"))
+    """JSON without blanks and escapes, for the small values that are read and written as one."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

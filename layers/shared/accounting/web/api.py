@@ -1,8 +1,9 @@
 """The resolver that every function's routes stand on, and the one table from error codes to statuses."""
 
 import json
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
@@ -14,7 +15,7 @@ from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 
 from accounting.domain.errors import AccountingError, Invalid, PayloadTooLarge, RouteNotFound
@@ -39,6 +40,10 @@ STATUSES = {
     "PRICE_NOT_FOUND": HTTPStatus.NOT_FOUND,
     "ROUTE_NOT_FOUND": HTTPStatus.NOT_FOUND,
     "SESSION_EXISTS": HTTPStatus.CONFLICT,
+    "SESSION_ENDED": HTTPStatus.CONFLICT,
+    "PRICE_EXISTS": HTTPStatus.CONFLICT,
+    "PRICE_BEGUN": HTTPStatus.CONFLICT,
+    "PRICE_ENDED": HTTPStatus.CONFLICT,
     "IDEMPOTENCY_CONFLICT": HTTPStatus.CONFLICT,
     "TOO_MANY_ALLOCATIONS": HTTPStatus.CONFLICT,
     "TOO_MANY_API_KEYS": HTTPStatus.CONFLICT,
@@ -50,15 +55,27 @@ STATUSES = {
 """The HTTP status of every error code; nowhere else is one chosen."""
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_NAMED = 20
+"""Fields that an answer names at most."""
+UNKNOWN_FIELD = "unknown field"
 _EXTRA_HEADERS = "extra_headers"
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class Api(APIGatewayRestResolver):
-    """Powertools' resolver for the service: strict JSON in, one error shape out, one log line a request."""
+    """Powertools' resolver for the service: strict JSON in, one error shape out, one log line a request.
 
-    def __init__(self) -> None:
+    Routes that change something refuse an unknown name in the query: it may be a misspelt one. ``query`` has the names
+    that such a route takes, by its path; a route of ``takes_any_query`` refuses none.
+    """
+
+    def __init__(
+        self, *, query: Mapping[str, Collection[str]] | None = None, takes_any_query: Collection[str] = ()
+    ) -> None:
         super().__init__(enable_validation=True, json_body_deserializer=_strict_json)
-        self.use([_with_headers])
+        self._query = query or {}
+        self._takes_any_query = takes_any_query
+        self.use([_with_headers, _without_unknown_query])
         self.exception_handler(AccountingError)(self._refused)
         self.exception_handler([RequestValidationError, ValidationError])(self._invalid)
         self.exception_handler(NotFoundError)(self._unknown_route)
@@ -83,6 +100,20 @@ class Api(APIGatewayRestResolver):
         caller.require_permission(permission)
         return caller
 
+    def require_known_query(self) -> None:
+        """Raise Invalid when a request that changes something has a name in its query that its route does not take."""
+        event = self.current_event
+        if event.http_method in ("GET", "HEAD") or event.resource in self._takes_any_query:
+            return
+        unknown = sorted(event.query_string_parameters.keys() - self._query.get(event.resource, ()))
+        if unknown:
+            raise _invalid([{"field": name, "problem": UNKNOWN_FIELD} for name in unknown])
+
+    def ignored(self, body: BaseModel) -> list[str] | None:
+        """The names of body and query that the request's route does not know; None without any."""
+        unknown = (body.model_extra or {}).keys() | self.current_event.query_string_parameters.keys()
+        return sorted(unknown)[:MAX_NAMED] or None
+
     def add_header(self, name: str, value: str) -> None:
         """Give the answer to the request at hand a header."""
         self.context.setdefault(_EXTRA_HEADERS, {})[name] = value
@@ -97,13 +128,8 @@ class Api(APIGatewayRestResolver):
         return response
 
     def _invalid(self, error: RequestValidationError | ValidationError) -> Response[str]:
-        problems = [
-            {"field": _field_name(problem["loc"]), "problem": problem["msg"].removeprefix("Value error, ")}
-            for problem in error.errors()
-        ]
-        first = problems[0]
-        message = f"{first['field']}: {first['problem']}" if first["field"] else str(first["problem"])
-        return self._refused(Invalid(message, errors=problems[:20]))
+        problems = [{"field": _field_name(problem["loc"]), "problem": _problem(problem)} for problem in error.errors()]
+        return self._refused(_invalid(problems))
 
     def _unknown_route(self, _error: NotFoundError) -> Response[str]:
         return self._refused(RouteNotFound("No such route"))
@@ -165,6 +191,25 @@ def _with_headers(app: Api, next_middleware: NextMiddleware) -> Response[Any]:
     return response
 
 
+def _without_unknown_query(app: Api, next_middleware: NextMiddleware) -> Response[Any]:
+    app.require_known_query()
+    response: Response[Any] = next_middleware(app)
+    return response
+
+
+def _invalid(problems: list[dict[str, str]]) -> Invalid:
+    """The refusal of fields; its message is about the first."""
+    first = problems[0]
+    message = f"{first['field']}: {first['problem']}" if first["field"] else first["problem"]
+    return Invalid(message, errors=problems[:MAX_NAMED])
+
+
+def _problem(problem: Mapping[str, Any]) -> str:
+    if problem["type"] == "extra_forbidden":
+        return UNKNOWN_FIELD
+    return str(problem["msg"]).removeprefix("Value error, ")
+
+
 def _field_name(location: tuple[Any, ...]) -> str:
     """The field that a validation error names: its path without the part of the request that it stands in."""
     if location[:1] == ("path",):
@@ -176,7 +221,7 @@ def _strict_json(text: str) -> Any:
     """A JSON object as RFC 8259 has it, of a size that a request of the contract can have; ``null`` is no body.
 
     Fractions are read as they are written, for prices. Raises PayloadTooLarge, and Invalid for anything else: NaN,
-    Infinity, numbers of thousands of digits, nesting without end.
+    Infinity, numbers of thousands of digits, half a surrogate pair, nesting without end.
     """
     if len(text.encode(errors="replace")) > MAX_BODY_BYTES:
         raise PayloadTooLarge(f"A body has at most {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
@@ -187,7 +232,21 @@ def _strict_json(text: str) -> Any:
     # Powertools would take an array of one object for the object.
     if not isinstance(body, dict | None):
         raise Invalid("The body is not a JSON object")
+    if body and _SURROGATE.search(text):
+        _require_unicode(body)
     return body
+
+
+def _require_unicode(body: dict[str, Any]) -> None:
+    """Raise Invalid for fields with half a surrogate pair: it has no form in UTF-8, so nobody could read it back."""
+    problems = []
+    for name, value in body.items():
+        try:
+            json.dumps({name: value}, ensure_ascii=False, default=str).encode()
+        except (UnicodeEncodeError, RecursionError):
+            problems.append({"field": ascii(name)[1:-1], "problem": "half a surrogate pair, which is no character"})
+    if problems:
+        raise _invalid(problems)
 
 
 def _no_such_constant(name: str) -> Any:

@@ -1,6 +1,7 @@
 """The ``Idempotency-Key`` header: what makes a repeat of a request safe."""
 
 import hashlib
+import json
 import re
 
 from pydantic import BaseModel
@@ -22,5 +23,10 @@ def key_of(api: Api, caller: str, route: str, body: BaseModel) -> IdempotencyKey
         return None
     if not _KEY.fullmatch(key):
         raise Invalid.field(HEADER, "1 to 128 visible ASCII characters")
-    fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
-    return IdempotencyKey(caller, route, key, fingerprint)
+    return IdempotencyKey(caller, route, key, fingerprint(body))
+
+
+def fingerprint(body: BaseModel) -> str:
+    """A digest of what was sent: the fields that were set and not null, whatever the order of names at any depth."""
+    sent = json.dumps(body.model_dump(mode="json", exclude_unset=True, exclude_none=True), sort_keys=True)
+    return hashlib.sha256(sent.encode()).hexdigest()

@@ -4,7 +4,9 @@ Integers are strict: a boolean, a text or a fraction is not a number of credits.
 """
 
 import json
+import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
@@ -24,6 +26,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from accounting.domain.allocations import MAX_EXPIRY_DAYS
 from accounting.domain.usage import RESERVED_NAMES
 from accounting.times import from_iso
 
@@ -32,10 +35,14 @@ MAX_TOKENS = 10**9
 MAX_PRICE = 10**6
 MAX_INSTANT = 253_402_300_800_000
 MAX_METADATA_BYTES = 4096
-MAX_EXPIRY_DAYS = 3650
+MAX_METADATA_DEPTH = 32
+MAX_MODEL_ID = 256
+MAX_LABEL = 100
 DEFAULT_EXPIRY_DAYS = 30
 
 _IDENTIFIER = r"^[A-Za-z0-9._:/@+-]{1,100}$"
+_MODEL_ID = rf"^[A-Za-z0-9._:/@+-]{{1,{MAX_MODEL_ID}}}$"
+_PRICE_TEXT = rf"^([0-9]{{1,6}}(\.[0-9]{{1,4}})?|{MAX_PRICE})$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,7 @@ _PRICED = WithJsonSchema(
     {
         "anyOf": [
             {"type": "number", "minimum": 0, "maximum": MAX_PRICE, "multipleOf": 0.0001},
-            {"type": "string", "pattern": rf"^([0-9]{{1,6}}(\.[0-9]{{1,4}})?|{MAX_PRICE})$"},
+            {"type": "string", "pattern": _PRICE_TEXT},
         ]
     }
 )
@@ -74,8 +81,11 @@ def _not_zero(number: int) -> int:
 
 
 def _number_or_text(value: object) -> object:
+    """A JSON number, or a text of the document's pattern: Decimal takes blanks, underscores and other digits too."""
     if isinstance(value, bool):
         raise ValueError("must be a number")
+    if isinstance(value, str) and not re.fullmatch(_PRICE_TEXT, value):
+        raise ValueError("must be digits, with at most four decimals after a point")
     return value
 
 
@@ -88,13 +98,50 @@ def _an_instant(text: str) -> str:
 
 
 def _plain_json(value: object) -> object:
-    """The value with fractions as JSON libraries have them: only prices are read as they are written."""
-    return json.loads(json.dumps(value, default=float))
+    """The value with its fractions as floats; only prices are read as they are written.
+
+    Raises ValueError for what would not come back equal: a fraction that no double is near, and nesting deeper than
+    ``MAX_METADATA_DEPTH``.
+    """
+    _require_depth(value)
+    return _with_floats(value)
+
+
+def _require_depth(value: object) -> None:
+    """Raise ValueError beyond ``MAX_METADATA_DEPTH`` levels. Not recursive: the value may be nested without end."""
+    level = [value]
+    for _ in range(MAX_METADATA_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, dict | list)]
+    if level:
+        raise ValueError(f"at most {MAX_METADATA_DEPTH} levels of nesting")
+
+
+def _inside(value: object) -> Iterable[object]:
+    match value:
+        case dict():
+            return value.values()
+        case list():
+            return value
+    return ()
+
+
+def _with_floats(value: object) -> object:
+    match value:
+        case dict():
+            return {name: _with_floats(inner) for name, inner in value.items()}
+        case list():
+            return [_with_floats(inner) for inner in value]
+        case Decimal():
+            number = float(value)
+            if math.isinf(number) or (number == 0) != (value == 0):
+                raise ValueError("a number is too large or too small to be kept")
+            return number
+    return value
 
 
 def _small(value: dict[str, Any]) -> dict[str, Any]:
-    if len(json.dumps(value).encode()) > MAX_METADATA_BYTES:
-        raise ValueError(f"at most {MAX_METADATA_BYTES} bytes of JSON")
+    if len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()) > MAX_METADATA_BYTES:
+        raise ValueError(f"at most {MAX_METADATA_BYTES} bytes of JSON in UTF-8, without blanks")
     return value
 
 
@@ -117,6 +164,7 @@ def _printable(text: str) -> str:
 
 
 Identifier = Annotated[str, Field(strict=True, pattern=_IDENTIFIER), AfterValidator(_not_reserved), _NAMED]
+ModelId = Annotated[str, Field(strict=True, pattern=_MODEL_ID), AfterValidator(_not_reserved), _NAMED]
 UserReference = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=254),
@@ -128,6 +176,13 @@ UserInPath = Annotated[UserReference, BeforeValidator(unquote)]
 IdentifierInPath = Annotated[
     str,
     StringConstraints(pattern=_IDENTIFIER),
+    BeforeValidator(_decoded),
+    AfterValidator(_not_reserved),
+    _NAMED,
+]
+ModelIdInPath = Annotated[
+    str,
+    StringConstraints(pattern=_MODEL_ID),
     BeforeValidator(_decoded),
     AfterValidator(_not_reserved),
     _NAMED,
@@ -147,6 +202,7 @@ QueryCredits = Annotated[int, BeforeValidator(_digits), _Says({"minimum": 1, "ma
 ExpiryDays = Annotated[int, Field(strict=True, ge=1, le=MAX_EXPIRY_DAYS)]
 StrictFlag = Annotated[bool, Field(strict=True)]
 Notes = Annotated[str, StringConstraints(strict=True, max_length=1000)]
+Reason = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=1000)]
 Price = Annotated[
     Decimal,
     BeforeValidator(_number_or_text),
@@ -194,14 +250,15 @@ ServiceName = Annotated[
     _PRINTED,
     _NAMED,
 ]
-Label = Annotated[
+Operation = Annotated[
     str,
-    StringConstraints(strict=True, min_length=1, max_length=100),
+    StringConstraints(strict=True, min_length=1, max_length=MAX_MODEL_ID),
     AfterValidator(_printable),
     AfterValidator(_not_reserved),
     _PRINTED,
     _NAMED,
 ]
+"""What was done: ``MAX_LABEL`` characters, or a model's id."""
 Metadata = Annotated[dict[str, Any], BeforeValidator(_plain_json), AfterValidator(_small)]
 Instant = Annotated[
     str, Field(description="ISO-8601 in UTC, with milliseconds and Z", json_schema_extra={"format": "date-time"})
@@ -223,9 +280,21 @@ def _never_null(schema: dict[str, Any]) -> None:
 
 
 class RequestModel(BaseModel):
-    """A request's JSON object: camelCase names, unknown fields ignored."""
+    """A command's JSON object: camelCase names. An unknown field is refused: it may be a misspelt one."""
+
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="forbid")
+
+
+class QuestionModel(BaseModel):
+    """The JSON object of a request that changes nothing: camelCase names, unknown fields are ignored."""
 
     model_config = ConfigDict(alias_generator=to_camel, frozen=True)
+
+
+class ReportModel(BaseModel):
+    """The JSON object that reports usage: camelCase names. Unknown fields are ignored, so that no usage is lost."""
+
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="allow")
 
 
 class ResponseModel(BaseModel):

@@ -1,0 +1,94 @@
+"""Metadata is kept as it was sent, or refused."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from accounting.domain.errors import Invalid
+from accounting.domain.usage import UsageRecord
+from accounting.store import usage
+from accounting.web import types
+from accounting.web.api import _strict_json
+
+NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def sent(text: str) -> Any:
+    """Metadata as a request's body brings it to a handler."""
+    return TypeAdapter(types.Metadata).validate_python(_strict_json(f'{{"metadata": {text}}}')["metadata"])
+
+
+def kept(metadata: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Metadata as it is read back."""
+    monkeypatch.setenv("TABLE_NAME", "t")
+    record = UsageRecord("id", "u1", "s", "o", 1, 0, metadata)
+    return json.loads(json.dumps(usage.from_item("u1", usage.to_item(record)).metadata))
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=5), st.booleans())
+def test_what_is_accepted_comes_back_equal(metadata: dict[str, Any], escaped: bool) -> None:
+    text = json.dumps(metadata, ensure_ascii=escaped)
+    try:
+        accepted = sent(text)
+    except (ValidationError, Invalid):
+        text = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"))
+        assert len(text.encode()) > types.MAX_METADATA_BYTES
+        return
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert kept(accepted, monkeypatch) == json.loads(text)
+
+
+@pytest.mark.parametrize("text", ['{"x": 1e400}', '{"x": -1e400}', '{"x": 1e-400}', '{"x": {"y": [0, 1E+999]}}'])
+def test_a_number_that_no_double_is_near_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match="too large or too small"):
+        sent(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [('{"x": 0e-999}', 0), ('{"x": 1.10}', 1.1), ('{"x": 1e308}', 1e308), ('{"x": 5e-324}', 5e-324)]
+)
+def test_a_number_that_a_double_can_be_is_accepted(text: str, number: float) -> None:
+    assert sent(text) == {"x": number}
+
+
+@pytest.mark.parametrize("half", [r"\ud800", r"\uDFFF", r"a\udbffb", r"\ud83d\ud83d"])
+@pytest.mark.parametrize("form", ['{"x": "%s"}', '{"%s": 1}', '{"x": [{"y": "%s"}]}'])
+def test_half_a_surrogate_pair_is_refused(form: str, half: str) -> None:
+    with pytest.raises(Invalid, match="metadata"):
+        sent(form % half)
+
+
+def test_a_whole_surrogate_pair_is_a_character() -> None:
+    assert sent(r'{"x": "\ud83d\ude00"}') == {"x": "😀"}
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"x":', "}")])
+def test_levels_are_bounded(opening: str, closing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nested(levels: int) -> str:
+        return '{"x":' + opening * (levels - 1) + "1" + closing * (levels - 1) + "}"
+
+    deepest = sent(nested(types.MAX_METADATA_DEPTH))
+    assert kept(deepest, monkeypatch) == deepest
+    for levels in (types.MAX_METADATA_DEPTH + 1, 255, 900):
+        with pytest.raises(ValidationError, match="levels"):
+            sent(nested(levels))
+
+
+@pytest.mark.parametrize("character", ["a", "é", "漢", "😀", '"', "\n"])
+def test_bytes_are_counted_as_they_are_sent(character: str) -> None:
+    """As UTF-8 without blanks: neither escapes nor indentation make a difference."""
+    each = len(json.dumps(character, ensure_ascii=False).encode()) - 2
+    fitting = (types.MAX_METADATA_BYTES - len('{"x":""}')) // each
+
+    assert sent(json.dumps({"x": character * fitting}, indent=8)) == {"x": character * fitting}
+    with pytest.raises(ValidationError, match="bytes"):
+        sent(json.dumps({"x": character * (fitting + 1)}))
