@@ -147,7 +147,9 @@ def _session(wallet: Wallet, number: int, at: int, items: list[Item]) -> tuple[W
     session_id = f"past-{number}"
     cause = Cause(wallet.user_id, at, session_id=session_id)
     hold = ledger.hold(wallet, 6, cause=cause)
-    session = Session(wallet.user_id, session_id, MODEL, 10_000, 5_000, hold.slices, at, at, at + 3_600_000)
+    session = Session(
+        wallet.user_id, session_id, MODEL, 10_000, 5_000, hold.slices, at, at, at + 3_600_000, 6, at + 3_600_000
+    )
     settled = ledger.settle(hold.wallet, hold.slices, 4, grace_milliseconds=DAY, cause=cause)
     ended = resolved(session, settled, outcome="finalized", tokens=4_000, success=True, at=at)
     items += map(entries.to_item, [*hold.entries, *settled.entries])

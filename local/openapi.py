@@ -36,6 +36,7 @@ IDEMPOTENT = {
     ("put", "/api/credits/adjust"),
     ("post", "/api/usage/record"),
     ("post", "/api/api-keys"),
+    ("post", "/api/pricing"),
 }
 """What takes the header ``Idempotency-Key``."""
 

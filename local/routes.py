@@ -60,7 +60,7 @@ ROUTES: dict[Operation, About] = {
     ("get", "/api/credits/ledger/{userId}"): About(Who.SUPERVISORS, codes=_ALL_IDS),
     ("get", "/api/credits/audit/{userId}"): About(Who.ADMINISTRATORS, codes=_ALL_IDS),
     ("post", "/api/streaming-sessions/initialize"): About(
-        Who.USERS, _SESSIONS, ("INSUFFICIENT_CREDITS", "SESSION_EXISTS"), service_key=True
+        Who.USERS, _SESSIONS, ("INSUFFICIENT_CREDITS", "SESSION_EXISTS", "SESSION_ENDED"), service_key=True
     ),
     ("post", "/api/streaming-sessions/heartbeat"): About(
         Who.USERS, _SESSIONS, ("INSUFFICIENT_CREDITS", "SESSION_NOT_ACTIVE"), service_key=True
@@ -69,6 +69,9 @@ ROUTES: dict[Operation, About] = {
         Who.USERS, _SESSIONS, ("SESSION_NOT_ACTIVE",), service_key=True
     ),
     ("post", "/api/streaming-sessions/abort"): About(Who.USERS, _SESSIONS, ("SESSION_NOT_ACTIVE",), service_key=True),
+    ("post", "/api/streaming-sessions/{userId}/{sessionId}/end"): About(
+        Who.SUPERVISORS, codes=("USER_NOT_FOUND", "SESSION_NOT_ACTIVE")
+    ),
     ("get", "/api/streaming-sessions/active"): About(Who.USERS, _SESSIONS),
     ("get", "/api/streaming-sessions/active/{userId}"): About(Who.SELF_OR_SUPERVISORS, _SESSIONS, _ALL_IDS),
     ("get", "/api/streaming-sessions/active/all"): About(Who.ADMINISTRATORS),
@@ -93,8 +96,13 @@ ROUTES: dict[Operation, About] = {
     ("post", "/api/api-keys/validate"): About(Who.PLATFORM),
     ("get", "/api/pricing"): About(Who.USERS, _CREDITS),
     ("get", "/api/pricing/{modelId}"): About(Who.USERS, _CREDITS),
-    ("post", "/api/pricing"): About(Who.ADMINISTRATORS),
-    ("put", "/api/pricing/{modelId}/{effectiveFrom}"): About(Who.ADMINISTRATORS, codes=("PRICE_NOT_FOUND",)),
+    ("post", "/api/pricing"): About(Who.ADMINISTRATORS, codes=("PRICE_EXISTS", "IDEMPOTENCY_CONFLICT")),
+    ("put", "/api/pricing/{modelId}/{effectiveFrom}"): About(
+        Who.ADMINISTRATORS, codes=("PRICE_NOT_FOUND", "PRICE_ENDED")
+    ),
+    ("delete", "/api/pricing/{modelId}/{effectiveFrom}"): About(
+        Who.ADMINISTRATORS, codes=("PRICE_NOT_FOUND", "PRICE_BEGUN")
+    ),
 }
 
 ALWAYS = (

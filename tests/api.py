@@ -26,6 +26,7 @@ CONTRACT: dict[Route, set[int]] = {
     ("POST", "/api/streaming-sessions/heartbeat"): {200},
     ("POST", "/api/streaming-sessions/finalize"): {200},
     ("POST", "/api/streaming-sessions/abort"): {200},
+    ("POST", "/api/streaming-sessions/{}/{}/end"): {200},
     ("GET", "/api/streaming-sessions/active"): {200},
     ("GET", "/api/streaming-sessions/active/{}"): {200},
     ("GET", "/api/streaming-sessions/active/all"): {200},
@@ -50,6 +51,7 @@ CONTRACT: dict[Route, set[int]] = {
     ("GET", "/api/pricing/{}"): {200},
     ("POST", "/api/pricing"): {201},
     ("PUT", "/api/pricing/{}/{}"): {200},
+    ("DELETE", "/api/pricing/{}/{}"): {200},
 }
 
 HEALTH: set[Route] = {("GET", "/api/health"), ("GET", "/health")}

@@ -7,6 +7,7 @@ from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 
 from accounting.domain.sessions import Session
 from accounting.operations import sessions as operations
+from accounting.operations import settling
 from accounting.settings import settings
 from accounting.store import sessions as store
 from accounting.store import users
@@ -17,7 +18,11 @@ from accounting.web.service_key import caller_of_service
 from accounting.web.types import (
     EstimatedTokens,
     Identifier,
+    IdentifierInPath,
     Instant,
+    ModelId,
+    Reason,
+    ReportModel,
     RequestModel,
     ResponseModel,
     StrictFlag,
@@ -39,25 +44,28 @@ PAGE: dict[int, OpenAPIResponse] = {
     }
 }
 
-api = Api()
+REPORTS = {f"/api/streaming-sessions/{name}" for name in ("heartbeat", "finalize", "abort")}
+"""Routes that report usage: they ignore and list what they do not know."""
+
+api = Api(takes_any_query=REPORTS)
 
 
 class Initialize(RequestModel):
     """Hold credits for a stream. The client makes the id; it is the idempotency key of the session's calls."""
 
     session_id: Identifier
-    model_id: Identifier
+    model_id: ModelId
     estimated_tokens: EstimatedTokens
 
 
-class Heartbeat(RequestModel):
+class Heartbeat(ReportModel):
     """How far the stream is."""
 
     session_id: Identifier
     tokens_generated: Tokens
 
 
-class Finalize(RequestModel):
+class Finalize(ReportModel):
     """What the stream really used."""
 
     session_id: Identifier
@@ -65,11 +73,23 @@ class Finalize(RequestModel):
     success: StrictFlag = True
 
 
-class Abort(RequestModel):
+class Abort(ReportModel):
     """How far the stream came before it was given up; by default what the last heartbeat said."""
 
     session_id: Identifier
     tokens_generated: Tokens | None = None
+
+
+class ForceEnd(RequestModel):
+    """Why a session is ended; the ledger keeps it."""
+
+    reason: Reason
+
+
+_IGNORED = left_out("Names in the request that the route does not know")
+_LATE = left_out(
+    "Of a session that the sweeper had ended: what this settled beyond the sweep's charge, negative if less"
+)
 
 
 class InitializeView(ResponseModel):
@@ -90,10 +110,11 @@ class HeartbeatView(ResponseModel):
     tokens_generated: int
     allocated_credits: int
     expires_at: Instant
+    ignored: list[str] | None = _IGNORED
 
 
 class FinalizeView(ResponseModel):
-    """What a session came to. ``overrun`` exceeded the hold; ``debt`` of it the wallet could not cover."""
+    """What a session cost. ``overrun`` exceeded the hold; ``debt`` of it the wallet could not cover."""
 
     session_id: str
     status: str
@@ -102,11 +123,13 @@ class FinalizeView(ResponseModel):
     refund: int
     overrun: int
     debt: int
+    late_credits: int | None = _LATE
+    ignored: list[str] | None = _IGNORED
     replayed: bool | None = left_out()
 
 
 class AbortView(ResponseModel):
-    """What an aborted session came to."""
+    """What an aborted session cost."""
 
     session_id: str
     status: str
@@ -114,11 +137,16 @@ class AbortView(ResponseModel):
     refund: int
     overrun: int
     debt: int
+    late_credits: int | None = _LATE
+    ignored: list[str] | None = _IGNORED
     replayed: bool | None = left_out()
 
 
 class SessionView(ResponseModel):
-    """A session. ``usedCredits`` of an active one is what its last heartbeat's tokens cost."""
+    """A session. ``usedCredits`` of an active one is what its last heartbeat's tokens cost.
+
+    ``reportedTokens`` are those of its last heartbeat, ``tokensGenerated`` those that it was settled for once it ended.
+    """
 
     session_id: str
     user_id: str
@@ -127,6 +155,8 @@ class SessionView(ResponseModel):
     allocated_credits: int
     used_credits: int
     tokens_generated: int
+    reported_tokens: int
+    late_credits: int | None = _LATE
     status: str
     outcome: str | None
     started_at: Instant
@@ -143,7 +173,9 @@ class SessionView(ResponseModel):
             estimated_credits=session.estimated_credits,
             allocated_credits=session.allocated_credits,
             used_credits=session.used_credits,
-            tokens_generated=session.resolution.tokens if session.resolution else session.tokens,
+            tokens_generated=session.tokens if session.active else session.settled.tokens,
+            reported_tokens=session.tokens,
+            late_credits=session.late_credits,
             status=session.status,
             outcome=session.outcome,
             started_at=iso(session.started_at),
@@ -167,7 +199,7 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
         session_id=session.session_id,
         allocated_credits=session.initial_credits,
         estimated_credits=session.estimated_credits,
-        expires_at=_expires_at(session),
+        expires_at=iso(session.initial_expires_at),
         message=f"Holding {session.initial_credits} credits",
         replayed=answer.replayed or None,
     )
@@ -184,14 +216,15 @@ def heartbeat(body: Heartbeat) -> HeartbeatView:
         session_id=session.session_id,
         tokens_generated=session.tokens,
         allocated_credits=session.allocated_credits,
-        expires_at=_expires_at(session),
+        expires_at=iso(session.expires_at(settings().session_timeout, settings().session_max_life)),
+        ignored=api.ignored(body),
     )
 
 
 @api.post("/api/streaming-sessions/finalize")
 def finalize(body: Finalize) -> FinalizeView:
-    """Charge what was really used and give the rest of the hold back."""
-    answer = operations.finalize(
+    """Charge what was really used and give the rest of the hold back; after a sweep, settle the difference."""
+    answer = settling.finalize(
         caller_of_service(api, "sessions:write").user_id,
         body.session_id,
         body.actual_tokens,
@@ -207,14 +240,16 @@ def finalize(body: Finalize) -> FinalizeView:
         refund=settled.refund,
         overrun=settled.overrun,
         debt=settled.debt,
+        late_credits=answer.session.late_credits,
+        ignored=api.ignored(body),
         replayed=answer.replayed or None,
     )
 
 
 @api.post("/api/streaming-sessions/abort")
 def abort(body: Abort) -> AbortView:
-    """Charge what was generated until the stream was given up, and give the rest of the hold back."""
-    answer = operations.abort(
+    """Charge what was generated until the stream was given up, as finalize does."""
+    answer = settling.abort(
         caller_of_service(api, "sessions:write").user_id, body.session_id, body.tokens_generated, now=clock()
     )
     settled = answer.session.settled
@@ -225,8 +260,20 @@ def abort(body: Abort) -> AbortView:
         refund=settled.refund,
         overrun=settled.overrun,
         debt=settled.debt,
+        late_credits=answer.session.late_credits,
+        ignored=api.ignored(body),
         replayed=answer.replayed or None,
     )
+
+
+@api.post("/api/streaming-sessions/<user_id>/<session_id>/end")
+def force_end(user_id: UserInPath, session_id: IdentifierInPath, body: ForceEnd) -> SessionView:
+    """End a user's active session as the sweeper would: charge its last heartbeat's tokens, give the rest back."""
+    caller = api.caller()
+    caller.require_supervisor()
+    user, _ = users.resolve(user_id)
+    answer = settling.force_end(user.id, session_id, actor=caller.user_id, reason=body.reason, now=clock())
+    return SessionView.of(answer.session)
 
 
 @api.get("/api/streaming-sessions/active")
@@ -267,10 +314,6 @@ def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor 
     api.caller().require_supervisor()
     user, _ = users.resolve(user_id)
     return _page(store.recent_of_user(user.id, before=position_in(cursor), limit=limit))
-
-
-def _expires_at(session: Session) -> str:
-    return iso(session.last_seen_at + settings().session_timeout)
 
 
 def _views(sessions: list[Session]) -> list[SessionView]:

@@ -113,6 +113,8 @@ def test_no_log_group_is_shared() -> None:
 SETTINGS = {
     "table_name": "TABLE_NAME",
     "session_timeout": "SESSION_TIMEOUT_MINUTES",
+    "session_max_life": "SESSION_MAX_HOURS",
+    "reduce_short_holds": "HOLD_BUFFER_WHEN_SHORT",
     "refund_grace": "REFUND_GRACE_HOURS",
     "session_retention": "SESSION_RETENTION_DAYS",
     "usage_retention": "USAGE_RETENTION_DAYS",

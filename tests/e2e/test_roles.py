@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Mint, People
 
 SINCE = "2026-01-01T00:00:00.000Z"
+LATER = "2099-01-01T00:00:00.000Z"
 ROLES = ("user", "supervisor", "admin")
 ADMIN, SUPERVISOR = "Admin access required", "Supervisor access required"
 REFUSALS = {
@@ -62,6 +63,7 @@ ROUTES = [
     Route("POST", "streaming-sessions/heartbeat", {"sessionId": "{open}", "tokensGenerated": 1}, 200, "anybody"),
     Route("POST", "streaming-sessions/finalize", {"sessionId": "{open}", "actualTokens": 1}, 200, "anybody"),
     Route("POST", "streaming-sessions/abort", {"sessionId": "{open}"}, 200, "anybody"),
+    Route("POST", "streaming-sessions/{user}/{theirs}/end", {"reason": "stuck"}, 200, "supervisors", "supervisors"),
     Route("GET", "streaming-sessions/active", None, 200, "anybody"),
     Route("GET", "streaming-sessions/active/{user}", None, 200, "anybody", "supervisors"),
     Route("GET", "streaming-sessions/active/all", None, 200, "administrators"),
@@ -90,6 +92,7 @@ ROUTES = [
     Route("GET", "pricing/{model}", None, 200, "anybody"),
     Route("POST", "pricing", {"modelId": "{new}", "pricePerThousandTokens": 1.1}, 201, "administrators"),
     Route("PUT", "pricing/{model}/{since}", {"effectiveTo": "2026-03-01"}, 200, "administrators"),
+    Route("DELETE", "pricing/{model}/{later}", None, 200, "administrators"),
 ]
 
 KEYS = {
@@ -153,11 +156,19 @@ def priced(admin: Person) -> str:
 
 @pytest.mark.parametrize(("route", "role", "about"), CELLS)
 def test_a_route_serves_those_it_is_for(
-    service: Stack, callers: dict[str, Person], somebody: Person, priced: str, route: Route, role: str, about: str
+    service: Stack,
+    *,
+    admin: Person,
+    callers: dict[str, Person],
+    somebody: Person,
+    priced: str,
+    route: Route,
+    role: str,
+    about: str,
 ) -> None:
     caller = callers[role]
     target = caller if about == "oneself" else somebody
-    path, body = _filled_in(route, caller, target, priced)
+    path, body = _filled_in(route, caller, target, priced, admin)
     before = items_of(service, target.id)
 
     answer = caller.call(route.method, path, body)
@@ -170,11 +181,19 @@ def test_a_route_serves_those_it_is_for(
         assert items_of(service, target.id) == before
 
 
-def _filled_in(route: Route, caller: Person, target: Person, priced: str) -> tuple[str, dict[str, Any] | None]:
+def _filled_in(
+    route: Route, caller: Person, target: Person, priced: str, admin: Person
+) -> tuple[str, dict[str, Any] | None]:
     """Return a route's path and body with the names of things that are there."""
     names = {"{user}": target.id, "{new}": new_id("session"), "{model}": priced, "{since}": SINCE}
     if route.body and "{open}" in route.body.values():
         names["{open}"] = caller.open(1)
+    if "{theirs}" in route.path:
+        names["{theirs}"] = target.open(1)
+    if "{later}" in route.path:
+        names["{model}"], names["{later}"] = new_id("model"), LATER
+        rule = {"modelId": names["{model}"], "pricePerThousandTokens": 1, "effectiveFrom": LATER}
+        admin.ok("POST", "pricing", rule)
     if "{key}" in route.path:
         names["{key}"] = caller.ok("POST", "api-keys", {"name": "a key"})["id"]
     path = route.path
@@ -196,10 +215,10 @@ def keys(people: People) -> dict[str, tuple[Person, str]]:
 
 @pytest.mark.parametrize(("route", "permission"), KEY_CELLS)
 def test_a_key_serves_for_what_it_is_permitted(
-    service: Stack, keys: dict[str, tuple[Person, str]], priced: str, route: Route, permission: str
+    service: Stack, admin: Person, keys: dict[str, tuple[Person, str]], priced: str, route: Route, permission: str
 ) -> None:
     owner, key = keys[permission]
-    path, body = _filled_in(route, owner, owner, priced)
+    path, body = _filled_in(route, owner, owner, priced, admin)
     permitted = KEYS.get(permission, [name for names in KEYS.values() for name in names])
     before = items_of(service, owner.id)
 

@@ -72,19 +72,16 @@ def test_initialize_again_answers_the_same_and_holds_once(service: Stack, people
     assert items_of(service, person.id) == before
 
 
-def test_initialize_again_after_the_end_still_answers_as_the_first_time(service: Stack, people: People) -> None:
+def test_initialize_again_while_it_is_active_answers_as_the_first_time(service: Stack, people: People) -> None:
     person = people(credits=100)
     request: dict[str, Any] = {"sessionId": new_id("session"), "modelId": MODEL, "estimatedTokens": 50_000}
     first = person.post("streaming-sessions/initialize", request)
     assert person.heartbeat(request["sessionId"], 70_000).is_success
-    assert person.finalize(request["sessionId"], 70_000).is_success
     before = items_of(service, person.id)
 
     again = person.post("streaming-sessions/initialize", request)
 
-    assert again.status_code == 200
-    assert again.json()["allocatedCredits"] == first.json()["allocatedCredits"] == 60
-    assert again.json()["replayed"] is True
+    assert (again.status_code, again.json()) == (200, first.json() | {"replayed": True})
     assert items_of(service, person.id) == before
 
 

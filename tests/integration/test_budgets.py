@@ -10,7 +10,7 @@ import pytest
 from accounting.domain import wallet as ledger
 from accounting.domain.sessions import Session, resolved
 from accounting.domain.wallet import Cause
-from accounting.operations import credits, sessions
+from accounting.operations import credits, sessions, settling
 from accounting.operations.credits import Request
 from accounting.store import entries, prices, table, users, wallets
 from accounting.store import sessions as session_store
@@ -56,7 +56,7 @@ def advanced(tokens: int) -> str:
 
 
 def finalize(session_id: str, tokens: int = 500) -> str:
-    sessions.finalize("u1", session_id, tokens, success=True, now=NOW)
+    settling.finalize("u1", session_id, tokens, success=True, now=NOW)
     return session_id
 
 
@@ -66,7 +66,7 @@ def finalized() -> str:
 
 def aborted() -> str:
     session_id = open_session()
-    sessions.abort("u1", session_id, None, now=NOW)
+    settling.abort("u1", session_id, None, now=NOW)
     return session_id
 
 
@@ -82,8 +82,8 @@ BUDGETS = [
     Budget("finalize", 2, 14, finalize, open_session),
     Budget("finalize, overrun", 2, 16, lambda sid: finalize(sid, 50_000), open_session),
     Budget("finalize, again", 1, 0, finalize, finalized),
-    Budget("abort", 2, 14, lambda sid: sessions.abort("u1", sid, None, now=NOW), open_session),
-    Budget("abort, again", 1, 0, lambda sid: sessions.abort("u1", sid, None, now=NOW), aborted),
+    Budget("abort", 2, 14, lambda sid: settling.abort("u1", sid, None, now=NOW), open_session),
+    Budget("abort, again", 1, 0, lambda sid: settling.abort("u1", sid, None, now=NOW), aborted),
     Budget("allocate", 2, 7, lambda _: credits.allocate(request(), 1)),
     Budget("remove", 2, 4, lambda _: credits.remove(request(), 1)),
     Budget("sync, nothing new", 1, 0, lambda known: users.sync(known, NOW), lambda: users.resolve("u1")[0]),
@@ -123,7 +123,7 @@ def write_history(length: int) -> None:
     for number in range(length):
         at, session_id = NOW + number, f"old{number}"
         hold = ledger.hold(wallet, 2, cause=Cause("u1", at, session_id=session_id))
-        session = Session("u1", session_id, "m", 10_000, 1_000, hold.slices, at, at, at)
+        session = Session("u1", session_id, "m", 10_000, 1_000, hold.slices, at, at, at, 2, at)
         cause = Cause("u1", at, session_id=session_id)
         settled = ledger.settle(hold.wallet, hold.slices, 1, grace_milliseconds=1, cause=cause)
         ended = resolved(session, settled, outcome="aborted", tokens=200, success=False, at=at)
@@ -178,6 +178,6 @@ def test_a_session_that_empties_the_first_lot_keeps_the_budget(user: MakeUser, c
     assert (calls.round_trips, calls.write_units) == (2, 9)
     calls.reset()
 
-    sessions.finalize("u1", "s", 2_000, success=True, now=NOW)
+    settling.finalize("u1", "s", 2_000, success=True, now=NOW)
     assert calls.round_trips == 2
     assert calls.write_units <= 14

@@ -7,7 +7,7 @@ import pytest
 
 from accounting.domain.errors import InsufficientCredits, TooManyAllocations, UserNotFound
 from accounting.domain.wallet import Cause, grant
-from accounting.operations import credits, sessions
+from accounting.operations import credits, sessions, settling
 from accounting.operations.credits import Request
 from accounting.operations.ids import new_id
 from accounting.store import table, wallets
@@ -254,7 +254,7 @@ def test_allocations_are_paged_by_number_and_by_cursor(user: MakeUser) -> None:
 def test_what_a_graced_lot_has_left_belongs_to_its_allocation(user: MakeUser) -> None:
     user("u1", 10, days=1)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
-    sessions.abort("u1", "s1", 0, now=NOW + DAY + HOUR)
+    settling.abort("u1", "s1", 0, now=NOW + DAY + HOUR)
 
     page = credits.list_allocations("u1", skip=0, last=None, limit=2, now=NOW + DAY + HOUR)
 

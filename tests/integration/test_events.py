@@ -38,6 +38,7 @@ STEPS: list[tuple[str, int, dict[str, Any]]] = [
     ("streaming_sessions/heartbeat", 200, {"tokensGenerated": 1200}),
     ("streaming_sessions/finalize", 200, {"status": "completed", "actualCredits": 12, "refund": 6}),
     ("streaming_sessions/abort", 404, {"code": "SESSION_NOT_ACTIVE"}),
+    ("streaming_sessions/end", 404, {"code": "SESSION_NOT_ACTIVE"}),
     ("credits/ledger", 200, {}),
     ("credits/ledger-of", 200, {}),
     ("usage/record", 201, {"credits": 5, "deducted": True}),
@@ -58,6 +59,7 @@ STEPS: list[tuple[str, int, dict[str, Any]]] = [
     ("pricing/list", 200, {"defaultPrice": 1}),
     ("pricing/price-of", 200, {"pricePerThousandTokens": 0.8}),
     ("pricing/end", 200, {"effectiveTo": "2026-02-01T00:00:00.000Z"}),
+    ("pricing/withdraw", 404, {"code": "PRICE_NOT_FOUND"}),
 ]
 LISTS = {
     "api_keys/list": 1,

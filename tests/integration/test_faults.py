@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ConnectionClosedError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
 from accounting.domain.errors import Contention, InsufficientCredits, Unavailable
-from accounting.operations import commit, credits, sessions
+from accounting.operations import commit, credits, sessions, settling
 from accounting.operations.credits import Request
 from accounting.store import table, users
 from accounting.store.idempotency import IdempotencyKey
@@ -44,7 +44,7 @@ def open_session(tokens: int = 5_000) -> Any:
 
 
 def finalize() -> Any:
-    return sessions.finalize("u1", "s1", 2_000, success=True, now=NOW)
+    return settling.finalize("u1", "s1", 2_000, success=True, now=NOW)
 
 
 def test_a_grant_whose_answer_was_lost_is_sent_again_unchanged_and_made_once(user: MakeUser, wire: Wire) -> None:

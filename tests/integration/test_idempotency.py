@@ -5,10 +5,23 @@ from dataclasses import replace
 
 import pytest
 
-from accounting.domain.errors import IdempotencyConflict, InsufficientCredits, SessionExists, SessionNotActive
-from accounting.operations import credits, sessions
+from accounting.domain.errors import (
+    IdempotencyConflict,
+    InsufficientCredits,
+    Invalid,
+    SessionEnded,
+    SessionExists,
+    SessionNotActive,
+    UserNotFound,
+)
+from accounting.domain.pricing import PriceRule
+from accounting.operations import credits, prices, sessions, settling
 from accounting.operations.credits import Change, Request
+from accounting.settings import settings
+from accounting.store import prices as price_store
+from accounting.store import users
 from accounting.store.idempotency import IdempotencyKey
+from accounting.store.users import User
 from accounting.times import DAY
 from tests.audit import assert_books_balance
 from tests.integration.conftest import NOW
@@ -147,23 +160,60 @@ def test_initialize_with_other_values_is_refused(model: str, tokens: int, left: 
     assert assert_books_balance("u1").held == 6
 
 
-def test_initialize_after_the_end_answers_as_it_did(user: MakeUser) -> None:
-    user("u1", 6)
+ENDS: dict[str, Callable[[], object]] = {
+    "finalized": lambda: settling.finalize("u1", "s1", 5_000, success=True, now=NOW),
+    "aborted": lambda: settling.abort("u1", "s1", None, now=NOW),
+    "swept": lambda: settling.force_end("u1", "s1", actor="boss", reason="stuck", now=NOW),
+}
+
+
+@pytest.mark.parametrize("left", [0, 100])
+@pytest.mark.parametrize("outcome", ENDS)
+@pytest.mark.parametrize(("model", "tokens"), [("m", 5_000), ("n", 5_000), ("m", 1)])
+def test_the_id_of_an_ended_session_opens_no_other(
+    outcome: str, model: str, tokens: int, left: int, user: MakeUser
+) -> None:
+    """Whoever is told that credits are held has credits held, whether or not the wallet could hold them again."""
+    user("u1", 6 + left)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
-    sessions.finalize("u1", "s1", 5_000, success=True, now=NOW)
+    ENDS[outcome]()
+    if not left:
+        credits.set_available(Request("boss", "u1", "", 30, NOW), 0)
+
+    with pytest.raises(SessionEnded) as refused:
+        sessions.initialize("u1", "s1", model, tokens, now=NOW + 9)
+
+    assert refused.value.details["outcome"] == outcome
+    assert assert_books_balance("u1").held == 0
+
+
+def test_initialize_is_repeated_as_it_was_answered_first(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever has changed since: the hold, the signs of life, the price, the stack's parameters."""
+    user("u1", 5)
+    with monkeypatch.context() as reducing:
+        reducing.setenv("HOLD_BUFFER_WHEN_SHORT", "reduce")
+        settings.cache_clear()
+        first = sessions.initialize("u1", "s1", "m", 5_000, now=NOW).session
+    settings.cache_clear()
+    credits.allocate(Request("boss", "u1", "", 30, NOW), 100)
+    sessions.heartbeat("u1", "s1", 50_000, now=NOW + 5)
+    prices.add(PriceRule("m", 990_000, NOW + 1), now=NOW, key=None)
+    price_store.forget()
 
     again = sessions.initialize("u1", "s1", "m", 5_000, now=NOW + 9)
 
-    assert (again.replayed, again.session.initial_credits) == (True, 6)
-    assert assert_books_balance("u1").held == 0
+    assert again.replayed
+    told = (first.initial_credits, first.estimated_credits, first.initial_expires_at)
+    assert told == (5, 5, NOW + settings().session_timeout)
+    assert (again.session.initial_credits, again.session.estimated_credits, again.session.initial_expires_at) == told
 
 
 def test_a_client_that_lost_the_answer_to_finalize_gets_it_again(user: MakeUser) -> None:
     user("u1", 60)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
-    first = sessions.finalize("u1", "s1", 2_000, success=True, now=NOW + 1)
+    first = settling.finalize("u1", "s1", 2_000, success=True, now=NOW + 1)
 
-    again = sessions.finalize("u1", "s1", 2_000, success=True, now=NOW + 99_999)
+    again = settling.finalize("u1", "s1", 2_000, success=True, now=NOW + 99_999)
 
     assert (again.replayed, again.session) == (True, first.session)
     assert assert_books_balance("u1").charged == 2
@@ -172,13 +222,13 @@ def test_a_client_that_lost_the_answer_to_finalize_gets_it_again(user: MakeUser)
 def test_another_end_of_an_ended_session_is_refused_with_its_status(user: MakeUser) -> None:
     user("u1", 60)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
-    sessions.finalize("u1", "s1", 2_000, success=False, now=NOW)
+    settling.finalize("u1", "s1", 2_000, success=False, now=NOW)
 
     ends: list[Callable[[], object]] = [
-        lambda: sessions.finalize("u1", "s1", 2_001, success=False, now=NOW),
-        lambda: sessions.finalize("u1", "s1", 2_000, success=True, now=NOW),
-        lambda: sessions.abort("u1", "s1", 2_000, now=NOW),
-        lambda: sessions.abort("u1", "s1", None, now=NOW),
+        lambda: settling.finalize("u1", "s1", 2_001, success=False, now=NOW),
+        lambda: settling.finalize("u1", "s1", 2_000, success=True, now=NOW),
+        lambda: settling.abort("u1", "s1", 2_000, now=NOW),
+        lambda: settling.abort("u1", "s1", None, now=NOW),
     ]
     for end in ends:
         with pytest.raises(SessionNotActive) as refused:
@@ -191,9 +241,40 @@ def test_another_end_of_an_ended_session_is_refused_with_its_status(user: MakeUs
 def test_abort_without_tokens_repeats_itself(user: MakeUser) -> None:
     user("u1", 60)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
+    sessions.initialize("u1", "s2", "m", 5_000, now=NOW)
     sessions.heartbeat("u1", "s1", 1_500, now=NOW)
-    first = sessions.abort("u1", "s1", None, now=NOW)
+    first = settling.abort("u1", "s1", None, now=NOW)
 
-    assert sessions.abort("u1", "s1", None, now=NOW).session == first.session
-    assert sessions.abort("u1", "s1", 1_500, now=NOW).replayed
+    assert settling.abort("u1", "s1", None, now=NOW).session == first.session
+    settling.abort("u1", "s2", 700, now=NOW)
+    assert settling.abort("u1", "s2", None, now=NOW).session.settled.tokens == 700
+    assert settling.abort("u1", "s1", 1_500, now=NOW).replayed
     assert first.session.settled.credits == 2
+
+
+def test_a_repeat_is_answered_after_the_users_address_has_gone(user: MakeUser) -> None:
+    """The address names somebody else, or nobody, by then: the first answer stands, and moves nothing again."""
+    user("u1", 10)
+    by_address = replace(request(), user="u1@example.com")
+    first = credits.allocate(by_address, 7)
+    users.sync(User("u1", "new@example.com", "u1", "user", issued_at=5), NOW)
+
+    assert credits.allocate(by_address, 7) == replace(first, replayed=True)
+    with pytest.raises(UserNotFound):
+        credits.allocate(replace(by_address, key=None), 7)
+
+    users.sync(User("u2", "u1@example.com", "u2", "user", issued_at=9), NOW)
+    assert credits.allocate(by_address, 7) == replace(first, replayed=True)
+    assert assert_books_balance("u1").available == 17
+    assert assert_books_balance("u2").available == 0
+
+
+def test_a_repeat_is_answered_after_the_instant_that_it_names(user: MakeUser) -> None:
+    user("u1")
+    until = replace(request(), expires_at=NOW + DAY)
+    first = credits.allocate(until, 7)
+    late = replace(until, now=NOW + 2 * DAY)
+
+    assert credits.allocate(late, 7) == replace(first, replayed=True)
+    with pytest.raises(Invalid, match="expiresAt"):
+        credits.allocate(replace(late, key=None), 7)

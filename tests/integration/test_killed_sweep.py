@@ -45,7 +45,9 @@ def stale_sessions_of(user_id: str) -> list[dict[str, Any]]:
         wallet = hold.wallet
         made += hold.entries
         due_at = NOW + 60 * MINUTE
-        session = Session(user_id, session_id, "m", 10_000, 5_000, hold.slices, NOW, NOW, due_at, tokens=number * 10)
+        session = Session(
+            user_id, session_id, "m", 10_000, 5_000, hold.slices, NOW, NOW, due_at, 6, due_at, tokens=number * 10
+        )
         items.append(sessions.to_item(session))
     return [wallets.to_item(wallet), *items, *map(entries.to_item, made)]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from accounting.domain.errors import InsufficientCredits, SessionNotActive
-from accounting.operations import credits, sessions
+from accounting.operations import credits, sessions, settling
 from accounting.operations.credits import Request
 from accounting.store import keys, table, users
 from accounting.store.idempotency import IdempotencyKey
@@ -33,7 +33,7 @@ def initialize(session_id: str, tokens: int = 5_000) -> Any:
 
 
 def finalize(session_id: str, tokens: int = 2_000) -> Any:
-    return sessions.finalize("u1", session_id, tokens, success=True, now=NOW + 2)
+    return settling.finalize("u1", session_id, tokens, success=True, now=NOW + 2)
 
 
 def request(key: str | None = None, now: int = NOW + 1) -> Request:
@@ -103,7 +103,7 @@ def test_finalize_against_abort_resolves_once(user: MakeUser) -> None:
     for number in range(rounds):
         session_id = f"s{number}"
         answers = together(
-            partial(finalize, session_id, 3_000), partial(sessions.abort, "u1", session_id, 1_000, now=NOW + 2)
+            partial(finalize, session_id, 3_000), partial(settling.abort, "u1", session_id, 1_000, now=NOW + 2)
         )
         assert kinds(answers) == {"Answer": 1, "SessionNotActive": 1}
         charged += next(answer.session.settled.credits for answer in answers if isinstance(answer, sessions.Answer))
@@ -167,7 +167,7 @@ def test_everything_at_once_keeps_the_books(user: MakeUser) -> None:
 
     answers = together(
         *(partial(finalize, f"s{number}", number * 1_500) for number in range(4)),
-        *(partial(sessions.abort, "u1", f"s{number}", None, now=NOW + 3) for number in range(4, 6)),
+        *(partial(settling.abort, "u1", f"s{number}", None, now=NOW + 3) for number in range(4, 6)),
         *(partial(sessions.heartbeat, "u1", f"s{number}", 9_000, now=NOW + 3) for number in range(4, 8)),
         *(partial(initialize, f"n{number}") for number in range(6)),
         *times(4, lambda: credits.allocate(request(now=NOW + 4), 11)),
@@ -194,6 +194,6 @@ def test_heartbeats_that_race_leave_the_furthest(user: MakeUser) -> None:
     )
 
     assert kinds(answers) == {"Session": 16}
-    session = sessions.abort("u1", "s1", None, now=NOW + 3).session
+    session = settling.abort("u1", "s1", None, now=NOW + 3).session
     assert session.settled.tokens == 31_000
     assert assert_books_balance("u1").charged == 31

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from accounting.operations import credits, sessions
+from accounting.operations import credits, sessions, settling
 from accounting.operations.credits import Request
 from accounting.times import DAY
 from local import restore
@@ -40,7 +40,7 @@ def test_a_table_becomes_what_it_was_and_its_books_balance(
     sessions.initialize("u1", "s1", "m", 1000, now=NOW)
     restore.restore(dynamodb, table_name, backup, apply=True)
     before = items(dynamodb, backup)
-    sessions.finalize("u1", "s1", 800, success=True, now=NOW + DAY)
+    settling.finalize("u1", "s1", 800, success=True, now=NOW + DAY)
     user("stranger", credits_granted=5)
     credits.remove(Request("admin", "u2", "", 30, NOW), 100)
     dynamodb.delete_item(TableName=table_name, Key={"pk": {"S": "USER#u3"}, "sk": {"S": "WALLET"}})

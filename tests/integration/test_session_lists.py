@@ -6,7 +6,7 @@ from itertools import chain
 import pytest
 
 from accounting.domain.sessions import Session
-from accounting.operations import sessions
+from accounting.operations import sessions, settling
 from accounting.store import sessions as store
 from accounting.web.paging import cursor_of, position_in
 from tests.integration.conftest import NOW
@@ -28,7 +28,7 @@ def opened(number: int, user_id: str = "u1", *, at: int | None = None) -> str:
 
 
 def end(session_id: str, user_id: str = "u1") -> None:
-    sessions.abort(user_id, session_id, 0, now=NOW + 1_000)
+    settling.abort(user_id, session_id, 0, now=NOW + 1_000)
 
 
 def ids(found: list[Session]) -> list[str]:

@@ -9,7 +9,8 @@ import pytest
 from accounting.domain.errors import InsufficientCredits, SessionNotActive
 from accounting.domain.pricing import PriceRule
 from accounting.domain.sessions import Session
-from accounting.operations import credits, sessions
+from accounting.operations import credits, sessions, settling
+from accounting.operations import prices as price_rules
 from accounting.operations.credits import Request
 from accounting.operations.sessions import Answer
 from accounting.settings import settings
@@ -31,7 +32,7 @@ def heartbeat(tokens: int, now: int = NOW) -> Session:
 
 
 def finalize(tokens: int, now: int = NOW, *, success: bool = True) -> Answer:
-    return sessions.finalize("u1", "s1", tokens, success=success, now=now)
+    return settling.finalize("u1", "s1", tokens, success=success, now=now)
 
 
 def usage() -> list[dict[str, Any]]:
@@ -92,7 +93,7 @@ def test_credits_that_expired_while_held_come_back_for_a_day_once(user: MakeUser
 
     finalize(0, NOW + 2 * DAY)
     initialize(session_id="s2", now=NOW + 3 * DAY - 1)
-    sessions.abort("u1", "s2", 0, now=NOW + 3 * DAY)
+    settling.abort("u1", "s2", 0, now=NOW + 3 * DAY)
 
     wallet = assert_books_balance("u1")
     assert (wallet.available, wallet.expired) == (0, 4)
@@ -116,9 +117,9 @@ def test_what_can_be_afforded_is_said(user: MakeUser) -> None:
 
 def test_a_session_settles_at_the_price_that_it_was_opened_with(user: MakeUser) -> None:
     user("u1", 1_000)
-    prices.put(PriceRule("m", 20_000, NOW - DAY))
+    price_rules.add(PriceRule("m", 20_000, NOW - DAY), now=NOW, key=None)
     initialize(10_000)
-    prices.put(PriceRule("m", 990_000, NOW + 1))
+    price_rules.add(PriceRule("m", 990_000, NOW + 1), now=NOW, key=None)
     prices.forget()
 
     assert finalize(10_000, NOW + 5).session.settled.credits == 20
@@ -130,7 +131,7 @@ def test_a_session_settles_at_the_price_that_it_was_opened_with(user: MakeUser) 
     [
         (lambda: finalize(1_500, NOW + 2_500), "chat-streaming"),
         (lambda: finalize(1_500, NOW + 2_500, success=False), "chat-streaming-failed"),
-        (lambda: sessions.abort("u1", "s1", 1_500, now=NOW + 2_500), "chat-streaming-aborted"),
+        (lambda: settling.abort("u1", "s1", 1_500, now=NOW + 2_500), "chat-streaming-aborted"),
     ],
 )
 def test_settling_writes_one_usage_record(end: Callable[[], object], service: str, user: MakeUser) -> None:
@@ -189,7 +190,7 @@ def test_a_heartbeat_that_can_not_be_paid_is_refused_and_remembered(user: MakeUs
     session = store.get("u1", "s1")
     assert session is not None
     assert (session.tokens, session.last_seen_at, session.allocated_credits) == (20_000, NOW + 7, 4)
-    assert sessions.abort("u1", "s1", None, now=NOW + 8).session.settled.credits == 20
+    assert settling.abort("u1", "s1", None, now=NOW + 8).session.settled.credits == 20
 
 
 def test_a_late_heartbeat_is_a_sign_of_life_but_no_step_back(user: MakeUser) -> None:
@@ -230,12 +231,12 @@ def test_an_abort_by_the_last_heartbeat_charges_a_heartbeat_that_came_between(
     transact = table.transact
 
     def another_first(writes: Any) -> None:
-        monkeypatch.setattr(sessions, "transact", transact)
+        monkeypatch.setattr(settling, "transact", transact)
         heartbeat(3_000, NOW + 1)
         transact(writes)
 
-    monkeypatch.setattr(sessions, "transact", another_first)
-    settled = sessions.abort("u1", "s1", None, now=NOW + 2).session.settled
+    monkeypatch.setattr(settling, "transact", another_first)
+    settled = settling.abort("u1", "s1", None, now=NOW + 2).session.settled
 
     assert (settled.tokens, settled.credits) == (3_000, 3)
     assert assert_books_balance("u1").charged == 3
@@ -246,8 +247,8 @@ def test_an_abort_by_the_last_heartbeat_charges_a_heartbeat_that_came_between(
     [
         lambda: heartbeat(1),
         lambda: finalize(1),
-        lambda: sessions.abort("u1", "s1", 1, now=NOW),
-        lambda: sessions.abort("u1", "s1", None, now=NOW),
+        lambda: settling.abort("u1", "s1", 1, now=NOW),
+        lambda: settling.abort("u1", "s1", None, now=NOW),
     ],
 )
 def test_a_session_that_is_not_there_is_not_active(call: Callable[[], object], user: MakeUser) -> None:
@@ -266,7 +267,7 @@ def test_a_session_is_its_users_own(user: MakeUser) -> None:
     initialize()
 
     with pytest.raises(SessionNotActive):
-        sessions.finalize("u2", "s1", 1, success=True, now=NOW)
+        settling.finalize("u2", "s1", 1, success=True, now=NOW)
     sessions.initialize("u2", "s1", "m", 9_000, now=NOW)
 
     assert (assert_books_balance("u1").held, assert_books_balance("u2").held) == (4, 11)
@@ -313,7 +314,7 @@ def test_a_day_knows_fifty_models_and_counts_the_others_together(user: MakeUser)
     user("u1", 1_000)
     for number in range(53):
         sessions.initialize("u1", f"s{number}", f"model-{number}", 1_000, now=NOW)
-        sessions.finalize("u1", f"s{number}", 1_000, success=True, now=NOW)
+        settling.finalize("u1", f"s{number}", 1_000, success=True, now=NOW)
 
     (day,) = table.query(keys.wallet("u1")["pk"], "DAY#", "DAY#~", limit=9)
 

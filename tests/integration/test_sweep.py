@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
-from accounting.domain.errors import AccountingError
 from accounting.domain.sessions import Session
-from accounting.operations import credits, sessions
+from accounting.operations import sessions, settling
 from accounting.operations.sweep import Swept, sweep
+from accounting.settings import settings
 from accounting.store import sessions as session_store
 from accounting.store import usage as records
-from accounting.times import DAY, MINUTE
+from accounting.times import DAY, HOUR, MINUTE
 from tests.audit import assert_books_balance
 from tests.integration.conftest import NOW
 from tests.together import together
@@ -69,26 +69,25 @@ def test_expired_credits_get_their_entry(user: MakeUser) -> None:
     assert sweep(NOW + 2 * DAY, always) == Swept()
 
 
-def test_two_sweeps_at_once_and_late_finalizes_resolve_each_session_once(user: MakeUser) -> None:
+def test_two_sweeps_at_once_and_late_finalizes_charge_each_session_once(user: MakeUser) -> None:
     users = [user(f"u{n}", credits_granted=500) for n in range(4)]
     for name in users:
         opened(name, 8)
 
     late = [
-        lambda name=name, n=n: sessions.finalize(name, f"s{n}", 2000, success=True, now=STALE)
+        lambda name=name, n=n: settling.finalize(name, f"s{n}", 2000, success=True, now=STALE)
         for name in users
         for n in range(4)
     ]
     sweeps = [lambda: sweep(STALE, always)] * 2
     answers = together(*sweeps, *late)
 
-    finalized = [answer for answer in answers[2:] if not isinstance(answer, Exception)]
-    assert all(isinstance(answer, AccountingError) for answer in answers[2:] if isinstance(answer, Exception))
+    finalized = [answer.session for answer in answers[2:]]
     assert answers[0].failures + answers[1].failures == 0
-    assert answers[0].sessions + answers[1].sessions + len(finalized) == 32
+    assert answers[0].sessions + answers[1].sessions + sum(session.late is None for session in finalized) == 32
     for name in users:
-        assert assert_books_balance(name).held == 0
-        assert len(list(records.between(name, 0, STALE + 1))) == 8
+        wallet = assert_books_balance(name)
+        assert (wallet.held, wallet.charged) == (0, 4 * 2)
 
 
 def test_what_a_sweep_had_no_time_for_the_next_one_does(user: MakeUser) -> None:
@@ -111,7 +110,7 @@ def test_what_a_sweep_had_no_time_for_the_next_one_does(user: MakeUser) -> None:
 def test_one_sessions_failure_does_not_stop_the_others(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
     user(credits_granted=100)
     opened("u1", 3)
-    healthy = sessions.sweep
+    healthy = settling.sweep
 
     def failing(session: Session, *, now: int) -> Session | None:
         if session.session_id == "s1":
@@ -119,20 +118,27 @@ def test_one_sessions_failure_does_not_stop_the_others(user: MakeUser, monkeypat
         return healthy(session, now=now)
 
     with monkeypatch.context() as patched:
-        patched.setattr(sessions, "sweep", failing)
+        patched.setattr(settling, "sweep", failing)
         swept = sweep(STALE, always)
     assert (swept.sessions, swept.failures) == (2, 1)
     assert sweep(STALE, always).sessions == 1
     assert assert_books_balance("u1").held == 0
 
 
-def test_a_swept_session_can_not_be_finalized(user: MakeUser) -> None:
+def test_a_session_has_a_longest_life_whatever_its_heartbeats_say(user: MakeUser) -> None:
+    """Within it, neither credits outlive their lot's expiry for long, nor a price its end."""
     user(credits_granted=100)
     opened("u1", 1)
-    sweep(STALE, always)
+    for hour in range(1, 24):
+        sessions.heartbeat("u1", "s0", hour, now=NOW + hour * HOUR)
+        sweep(NOW + hour * HOUR, always)
+    last = sessions.heartbeat("u1", "s0", 24, now=NOW + 24 * HOUR - 1)
 
-    with pytest.raises(AccountingError) as refused:
-        sessions.finalize("u1", "s0", 5, success=True, now=STALE + 1)
-
-    assert refused.value.details["outcome"] == "swept"
-    assert credits.balance("u1", STALE).available == 100
+    assert last.active
+    assert last.expires_at(settings().session_timeout, settings().session_max_life) == NOW + 24 * HOUR
+    assert sweep(NOW + 24 * HOUR - 1, always).sessions == 0
+    assert sweep(NOW + 24 * HOUR, always).sessions == 1
+    ended = session_store.get("u1", "s0")
+    assert ended is not None
+    assert (ended.outcome, ended.settled.tokens) == ("swept", 24)
+    assert assert_books_balance("u1").held == 0

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from accounting.domain.audit import Proof
 from accounting.domain.sessions import Session
 from accounting.domain.usage import Sums as UsageSums
 from accounting.domain.usage import UsageRecord
-from accounting.domain.wallet import Entry, Wallet
+from accounting.domain.wallet import SYSTEM, Entry, Wallet
 from accounting.settings import settings
 from accounting.store import allocations, api_keys, entries, rollups, sessions, usage, wallets
 from accounting.store.table import Item
@@ -76,12 +77,15 @@ class UserBooks:
 
     def _change_session(self, session: Session) -> None:
         known = self.sessions.get(session.session_id)
-        assert known is None or known.active, f"a session changed after it had ended: {session}"
+        settled_late = known is not None and known.awaits_late_usage and replace(session, late=None) == known
+        assert known is None or known.active or settled_late, f"a session changed after it had ended: {session}"
         self.sessions[session.session_id] = session
-        if session.outcome == "swept":
-            alive_until = session.last_seen_at + settings().session_timeout
-            assert session.settled.at >= alive_until, f"a session was swept alive: {session}"
-            assert session.settled.tokens == session.tokens, f"swept for other tokens than it had come to: {session}"
+        if session.resolution and session.outcome == "swept" and not settled_late:
+            expires_at = session.expires_at(settings().session_timeout, settings().session_max_life)
+            ends = (entry for entry in self.ledger if entry.usage_id and entry.session_id == session.session_id)
+            forced = next(ends).actor != SYSTEM
+            assert forced or session.resolution.at >= expires_at, f"a session was swept alive: {session}"
+            assert session.resolution.tokens == session.tokens, f"swept for other tokens than it reported: {session}"
 
     def _add_record(self, record: UsageRecord) -> None:
         if record.id in self.records:
@@ -104,13 +108,16 @@ class UserBooks:
         assert len(self.allocations) == wallet.allocations, "the wallet and the allocations differ in number"
         active = [session for session in self.sessions.values() if session.active]
         assert wallet.held == sum(session.allocated_credits for session in active), "held, but by no active session"
-        ended = Counter(session.session_id for session in self.sessions.values() if not session.active)
-        assert self.ends == ended, f"sessions {ended} ended, the ledger settles {self.ends}"
-        for session_id in ended:
-            (record,) = self.records_of[session_id]
-            assert record.credits == self.sessions[session_id].settled.credits, f"recorded otherwise: {record}"
+        ended = {name: session for name, session in self.sessions.items() if not session.active}
+        settlements = {name: 2 if session.late else 1 for name, session in ended.items()}
+        assert self.ends == settlements, f"sessions settle {settlements} times, the ledger {self.ends}"
+        for name, session in ended.items():
+            records = self.records_of[name]
+            assert len(records) == settlements[name], f"recorded {len(records)} times: {session}"
+            recorded = sum(record.credits for record in records), sum(record.metadata["tokens"] for record in records)
+            assert recorded == (session.settled.credits, session.settled.tokens), f"recorded otherwise: {records}"
         for name, done in (self.entries_of | self.records_of).items():
-            assert not name or len(done) <= 1, f"done {len(done)} times: {done}"
+            assert not name or name in ended or len(done) <= 1, f"done {len(done)} times: {done}"
         assert all(self.records[name].credits == credits for name, credits in self.charged.items()), "charged otherwise"
         self._check_days()
 

@@ -64,12 +64,16 @@ class Clients:
             tokens = 1000 * (beat + 1) * random.choice((1, 5, 10))
             if self._ask(requests.heartbeat(user_id, session_id, tokens)).code == "SESSION_NOT_ACTIVE":
                 break
+        if random.random() < 0.1:
+            self._ask(requests.force_end(user_id, session_id))
         self._rest()
         ends = [self._end(user_id, session_id, number) for number in range(random.choice((0, 1, 1, 2)))]
         for one in ends[1:]:  # somebody stops what is just coming to its end
             self._scheduler.spawn(f"client of {session_id}", lambda one=one: self._ask(one))  # type: ignore[misc]
         for one in ends[:1]:
             self._ask(one)
+        if random.random() < 0.1:  # somebody takes the id of a stream that may have ended for a new one
+            self._ask(begin)
 
     def _end(self, user_id: str, session_id: str, number: int) -> Request:
         """No two ends of a session have the same tokens, so that the table says which one it was."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from accounting.operations import api_keys, credits, sessions, usage
+from accounting.operations import api_keys, credits, sessions, settling, usage
 from accounting.operations.credits import Change
 from accounting.operations.usage import Event, Recorded
 from accounting.store.idempotency import IdempotencyKey
@@ -124,7 +124,9 @@ def initialize(user_id: str, session_id: str, model_id: str, tokens: int) -> Req
 
     def agrees(books: UserBooks, answer: sessions.Answer) -> bool:
         session = books.sessions[session_id]
-        return (session.started_at, session.price_e4) == (answer.session.started_at, answer.session.price_e4)
+        as_opened = (session.started_at, session.price_e4, session.initial_credits)
+        told = answer.session
+        return told.active and as_opened == (told.started_at, told.price_e4, told.initial_credits)
 
     return Request(f"{session_id} {tokens}", "initialize", user_id, True, send, effects, agrees)
 
@@ -147,16 +149,30 @@ def end(user_id: str, session_id: str, kind: str, tokens: int | None, *, success
 
     def send(now: int) -> sessions.Answer:
         if kind == "finalize" and tokens is not None:
-            return sessions.finalize(user_id, session_id, tokens, success=success, now=now)
-        return sessions.abort(user_id, session_id, tokens, now=now)
+            return settling.finalize(user_id, session_id, tokens, success=success, now=now)
+        return settling.abort(user_id, session_id, tokens, now=now)
 
     def effects(books: UserBooks) -> int:
         session = books.sessions.get(session_id)
-        if session is None or session.outcome != OUTCOMES[kind]:
+        if session is None or session.active:
             return 0
-        return int(session.settled.tokens == (session.tokens if tokens is None else tokens))
+        return int((session.settled.outcome, session.settled.tokens) == (OUTCOMES[kind], tokens))
 
     def agrees(books: UserBooks, answer: sessions.Answer) -> bool:
-        return books.sessions[session_id].resolution == answer.session.resolution
+        return books.sessions[session_id].settled == answer.session.settled
 
-    return Request(f"{session_id} {tokens}", kind, user_id, True, send, effects, agrees)
+    # An abort without tokens is also answered by another abort's end.
+    done = None if tokens is None else effects
+    return Request(f"{session_id} {tokens}", kind, user_id, True, send, done, agrees)
+
+
+def force_end(user_id: str, session_id: str) -> Request:
+    """A supervisor's end of a session; a sweep's answers it too."""
+
+    def send(now: int) -> sessions.Answer:
+        return settling.force_end(user_id, session_id, actor=SUPERVISOR, reason="stuck", now=now)
+
+    def agrees(books: UserBooks, _answer: sessions.Answer) -> bool:
+        return books.sessions[session_id].outcome == "swept"
+
+    return Request(session_id, "force end", user_id, True, send, None, agrees)

@@ -13,6 +13,7 @@ from accounting.domain.pricing import (
     PriceRule,
     affordable_tokens,
     credits_for,
+    hold_for,
     price_in_force,
     price_of,
     tokens_within,
@@ -65,12 +66,24 @@ def test_tokens_within_is_the_most_that_credits_pay(credits: int, price_e4: int)
     assert most == MAX_TOKENS or credits_for(most + 1, price_e4) > credits
 
 
-@given(CREDITS, PRICES)
-def test_affordable_tokens_is_the_largest_estimate_whose_hold_fits(available: int, price_e4: int) -> None:
-    most = affordable_tokens(available, price_e4)
+@given(CREDITS, PRICES, st.booleans())
+def test_affordable_tokens_is_the_largest_estimate_whose_hold_fits(available: int, price_e4: int, reduce: bool) -> None:
+    most = affordable_tokens(available, price_e4, reduce=reduce)
 
-    assert with_buffer(credits_for(most, price_e4)) <= available
-    assert most == MAX_TOKENS or with_buffer(credits_for(most + 1, price_e4)) > available
+    def hold(tokens: int) -> int:
+        return hold_for(credits_for(tokens, price_e4), available, reduce=reduce)
+
+    assert hold(most) <= available
+    assert most == MAX_TOKENS or hold(most + 1) > available
+
+
+@pytest.mark.parametrize(
+    ("estimate", "available", "refused", "reduced"),
+    [(10, 20, 12, 12), (10, 12, 12, 12), (10, 11, 12, 11), (10, 10, 12, 10), (10, 9, 12, 10), (0, 0, 0, 0)],
+)
+def test_a_short_buffer_is_refused_or_reduced(estimate: int, available: int, refused: int, reduced: int) -> None:
+    assert hold_for(estimate, available, reduce=False) == refused
+    assert hold_for(estimate, available, reduce=True) == reduced
 
 
 def test_a_rule_is_in_force_from_its_beginning_until_just_before_its_end() -> None:

@@ -20,6 +20,8 @@ SESSION = Session(
     started_at=NOW,
     last_seen_at=NOW,
     due_at=NOW + 1,
+    initial_credits=4,
+    initial_expires_at=NOW + 1,
 )
 
 
@@ -75,11 +77,57 @@ def test_an_active_session_has_not_been_settled() -> None:
 def test_only_the_same_end_repeats_the_one_that_was() -> None:
     session = ended(SESSION)
 
-    assert session.resolved_by("finalized", 500, True)
-    assert not session.resolved_by("finalized", 501, True)
-    assert not session.resolved_by("finalized", 500, False)
-    assert not session.resolved_by("aborted", 500, True)
-    assert not SESSION.resolved_by("finalized", 0, True)
+    assert session.settled_by("finalized", 500, True)
+    assert not session.settled_by("finalized", 501, True)
+    assert not session.settled_by("finalized", 500, False)
+    assert not session.settled_by("aborted", 500, True)
+    assert not SESSION.settled_by("finalized", 0, True)
+
+
+def test_a_repeat_without_a_number_is_answered_by_any_number() -> None:
+    session = ended(SESSION, "aborted", success=False)
+
+    assert session.settled_by("aborted", None, False)
+    assert not session.settled_by("finalized", None, False)
+
+
+def test_a_swept_session_is_settled_late_once() -> None:
+    swept = ended(replace(SESSION, tokens=334), "swept", 334, success=False)
+    assert (swept.awaits_late_usage, swept.late_credits) == (True, None)
+
+    late = ended(swept, "finalized", 1_000)
+
+    assert (late.status, late.outcome, late.used_credits, late.late_credits) == ("completed", "swept", 3, 1)
+    assert late.resolution == swept.resolution
+    assert not late.awaits_late_usage
+    for outcome in ("finalized", "aborted", "swept"):
+        with pytest.raises(SessionNotActive):
+            ended(late, outcome, success=False)
+
+
+@pytest.mark.parametrize("outcome", ["finalized", "aborted"])
+def test_a_session_that_its_caller_settled_awaits_nothing(outcome: Outcome) -> None:
+    assert not ended(SESSION, outcome).awaits_late_usage
+
+
+def test_a_swept_session_is_not_swept_again() -> None:
+    with pytest.raises(SessionNotActive):
+        ended(ended(SESSION, "swept", success=False), "swept", success=False)
+
+
+def test_settling_below_the_report_is_known() -> None:
+    reported = replace(SESSION, tokens=1_000)
+
+    assert ended(reported, tokens=400).unsettled_report == 1
+    assert ended(reported, tokens=1_000).unsettled_report == 0
+    assert ended(reported, tokens=5_000).unsettled_report == 0
+
+
+def test_a_session_expires_by_silence_or_by_age() -> None:
+    session = replace(SESSION, last_seen_at=NOW + 50)
+
+    assert session.expires_at(timeout=100, max_life=1_000) == NOW + 150
+    assert session.expires_at(timeout=100, max_life=120) == NOW + 120
 
 
 def test_only_the_same_values_repeat_an_initialize() -> None:

@@ -72,6 +72,12 @@ class Coins:
         for coin in coins[used:]:
             self.free.append(self.revived(coin))
 
+    def settle_late(self, lot: str, difference: int) -> None:
+        paid = len(self.take(max(0, difference)))
+        self.charged += difference
+        self.debt += max(0, difference) - paid
+        self.free += [Coin(self.at + GRACE, lot, graced=True)] * max(0, -difference)
+
     def revived(self, coin: Coin) -> Coin:
         if coin.expires_at > self.at or coin.graced:
             return coin
@@ -184,6 +190,18 @@ class Wallets(RuleBasedStateMachine):
         self.coins.settle(session, used)
         decision = ledger.settle(self.wallet, slices, used, grace_milliseconds=GRACE, cause=cause)
         assert (decision.refund, decision.overrun) == (max(0, held - used), max(0, used - held))
+        self.apply(decision)
+
+    @precondition(lambda self: self.wallet.charged)
+    @rule(difference=st.sampled_from([-25, -3, -1, 0, 1, 4, 25]), passed=PASSED)
+    def settle_late(self, difference: int, passed: int) -> None:
+        difference = max(difference, -self.wallet.charged)  # no more comes back than was charged
+        lot = self.name()
+        cause = replace(self.cause(passed), usage_id=lot)
+        self.coins.settle_late(lot, difference)
+        decision = ledger.settle_late(self.wallet, difference, grace_milliseconds=GRACE, cause=cause)
+        assert (decision.refund, decision.overrun) == (max(0, -difference), max(0, difference))
+        assert decision.wallet.held == self.wallet.held
         self.apply(decision)
 
     @rule(passed=PASSED)

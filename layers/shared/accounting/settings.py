@@ -14,6 +14,8 @@ class Settings:
 
     table_name: str
     session_timeout: int
+    session_max_life: int
+    reduce_short_holds: bool
     refund_grace: int
     session_retention: int
     usage_retention: int
@@ -29,6 +31,8 @@ def settings() -> Settings:
     return Settings(
         table_name=env["TABLE_NAME"],
         session_timeout=int(env.get("SESSION_TIMEOUT_MINUTES", "60")) * MINUTE,
+        session_max_life=int(env.get("SESSION_MAX_HOURS", "24")) * HOUR,
+        reduce_short_holds=env.get("HOLD_BUFFER_WHEN_SHORT", "refuse") == "reduce",
         refund_grace=int(env.get("REFUND_GRACE_HOURS", "24")) * HOUR,
         session_retention=int(env.get("SESSION_RETENTION_DAYS", "90")) * DAY,
         usage_retention=int(env.get("USAGE_RETENTION_DAYS", "400")) * DAY,

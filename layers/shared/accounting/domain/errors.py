@@ -98,6 +98,24 @@ class PriceNotFound(AccountingError):
     code = "PRICE_NOT_FOUND"
 
 
+class PriceExists(AccountingError):
+    """The model has a rule with this beginning already; history is never overwritten."""
+
+    code = "PRICE_EXISTS"
+
+
+class PriceBegun(AccountingError):
+    """The rule has begun, or begins so soon that processes may know it already: it can be ended, not withdrawn."""
+
+    code = "PRICE_BEGUN"
+
+
+class PriceEnded(AccountingError):
+    """The rule ended in the past; when it ended is history and cannot be changed."""
+
+    code = "PRICE_ENDED"
+
+
 class TooManyApiKeys(AccountingError):
     """The caller has as many API keys as a user may have."""
 
@@ -130,6 +148,20 @@ class SessionExists(AccountingError):
     """The session id is taken by a session with other values."""
 
     code = "SESSION_EXISTS"
+
+
+class SessionEnded(AccountingError):
+    """The session id belongs to a session that has ended, and opens no second stream; ``details`` say how it ended."""
+
+    code = "SESSION_ENDED"
+
+    def __init__(self, session_id: str, status: str, outcome: str | None) -> None:
+        super().__init__(
+            "This session has ended; a new stream needs a new sessionId",
+            sessionId=session_id,
+            status=status,
+            outcome=outcome,
+        )
 
 
 class SessionNotActive(AccountingError):

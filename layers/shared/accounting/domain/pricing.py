@@ -63,6 +63,15 @@ def with_buffer(credits: int) -> int:
     return -(-credits * 6 // 5)
 
 
+def hold_for(estimate: int, available: int, *, reduce: bool) -> int:
+    """Credits to hold for an estimate that costs ``estimate``: with the buffer.
+
+    With ``reduce``, where ``available`` credits cover the estimate but not the buffer, all of them.
+    """
+    wanted = with_buffer(estimate)
+    return max(estimate, min(wanted, available)) if reduce else wanted
+
+
 def tokens_within(credits: int, price_e4: int) -> int:
     """The most tokens (at most ``MAX_TOKENS``) that cost no more than ``credits``."""
     if price_e4 == 0:
@@ -70,9 +79,9 @@ def tokens_within(credits: int, price_e4: int) -> int:
     return min(MAX_TOKENS, credits * TOKENS_PER_PRICE * PRICE_SCALE // price_e4)
 
 
-def affordable_tokens(available: int, price_e4: int) -> int:
-    """The largest estimate whose buffered hold fits ``available`` credits."""
-    return tokens_within(available * 5 // 6, price_e4)
+def affordable_tokens(available: int, price_e4: int, *, reduce: bool) -> int:
+    """The largest estimate whose hold (``hold_for``) fits ``available`` credits."""
+    return tokens_within(available if reduce else available * 5 // 6, price_e4)
 
 
 def price_of(price_e4: int) -> int | float:

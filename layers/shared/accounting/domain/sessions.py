@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from accounting.domain.errors import SessionNotActive
-from accounting.domain.pricing import credits_for, tokens_within, with_buffer
+from accounting.domain.pricing import credits_for, tokens_within
 from accounting.domain.wallet import Hold, Settlement, Slice, merge_slices
 
 Status = Literal["active", "completed", "failed"]
@@ -13,7 +13,11 @@ Outcome = Literal["finalized", "aborted", "swept"]
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How a session ended. ``overrun`` is what exceeded the hold, ``debt`` what of it the wallet could not cover."""
+    """How a session was settled: what it cost for ``tokens``, and what that did to its hold and to the wallet.
+
+    ``refund`` came back, ``overrun`` exceeded what was held or charged before, ``debt`` of it the wallet could not
+    cover.
+    """
 
     outcome: Outcome
     success: bool
@@ -29,9 +33,10 @@ class Settled:
 class Session:
     """A stream and its hold. Times are epoch milliseconds; the price is the one that it began with.
 
-    ``revision`` counts the changes of the hold, not the heartbeats that fit it. ``tokens`` is how far the last
-    heartbeat said the stream is. ``due_at`` is when the sweeper looks at it again: it need not be in time with every
-    heartbeat, ``last_seen_at`` is.
+    ``initial_credits`` and ``initial_expires_at`` are what its opening answered, so that a repeat answers the same.
+    ``revision`` counts the changes of the hold, not the heartbeats that fit it. ``tokens`` is how many the last
+    heartbeat reported. ``due_at`` is when the sweeper looks at it again; heartbeats do not move it, they move
+    ``last_seen_at``. ``late`` is the settlement that arrived after the sweep had ended the session.
     """
 
     user_id: str
@@ -43,9 +48,12 @@ class Session:
     started_at: int
     last_seen_at: int
     due_at: int
+    initial_credits: int
+    initial_expires_at: int
     revision: int = 1
     tokens: int = 0
     resolution: Settled | None = None
+    late: Settled | None = None
 
     @property
     def active(self) -> bool:
@@ -57,7 +65,7 @@ class Session:
         """``active``, then ``completed`` or ``failed``."""
         if self.resolution is None:
             return "active"
-        return "completed" if self.resolution.success else "failed"
+        return "completed" if self.settled.success else "failed"
 
     @property
     def outcome(self) -> Outcome | None:
@@ -66,20 +74,26 @@ class Session:
 
     @property
     def settled(self) -> Settled:
-        """How the session ended. Raises LookupError while it is active."""
-        if self.resolution is None:
+        """The last word on what the session cost. Raises LookupError while it is active."""
+        settled = self.late or self.resolution
+        if settled is None:
             raise LookupError(f"session {self.session_id} is active")
-        return self.resolution
+        return settled
+
+    @property
+    def awaits_late_usage(self) -> bool:
+        """Whether the sweep ended the session, and nobody has settled it since."""
+        return self.outcome == "swept" and self.late is None
+
+    @property
+    def late_credits(self) -> int | None:
+        """What the late settlement charged beyond the sweep's, negative if less; None without one."""
+        return None if self.resolution is None or self.late is None else self.late.credits - self.resolution.credits
 
     @property
     def estimated_credits(self) -> int:
         """What the estimate costs."""
         return self.cost(self.estimated_tokens)
-
-    @property
-    def initial_credits(self) -> int:
-        """What was held at first: the estimate with the buffer."""
-        return with_buffer(self.estimated_credits)
 
     @property
     def allocated_credits(self) -> int:
@@ -94,7 +108,19 @@ class Session:
     @property
     def used_credits(self) -> int:
         """What was charged; of an active session, what the tokens so far would be."""
-        return self.resolution.credits if self.resolution else self.cost(self.tokens)
+        return self.cost(self.tokens) if self.active else self.settled.credits
+
+    @property
+    def unsettled_report(self) -> int:
+        """Credits by which the last heartbeat's tokens cost more than what an ended session was charged; 0 if none."""
+        return max(0, self.cost(self.tokens) - self.settled.credits)
+
+    def expires_at(self, timeout: int, max_life: int) -> int:
+        """When the sweeper may end the session: ``timeout`` after its last sign of life, ``max_life`` after its start.
+
+        Both are in milliseconds.
+        """
+        return min(self.last_seen_at + timeout, self.started_at + max_life)
 
     def cost(self, tokens: int) -> int:
         """What ``tokens`` cost in this session."""
@@ -104,14 +130,15 @@ class Session:
         """Whether an initialize with these values repeats the one that opened the session."""
         return (self.model_id, self.estimated_tokens) == (model_id, estimated_tokens)
 
-    def resolved_by(self, outcome: Outcome, tokens: int, success: bool) -> bool:
-        """Whether a finalize or abort with these values repeats the one that ended the session."""
-        ended = self.resolution
-        return ended is not None and (ended.outcome, ended.tokens, ended.success) == (
-            outcome,
-            tokens,
-            success,
-        )
+    def settled_by(self, outcome: Outcome, tokens: int | None, success: bool) -> bool:
+        """Whether a finalize or abort with these values repeats the one that settled the session.
+
+        Without ``tokens`` it repeats one with any number.
+        """
+        if self.active:
+            return False
+        known = self.settled
+        return (known.outcome, known.success) == (outcome, success) and tokens in (None, known.tokens)
 
 
 def raised(session: Session, more: Hold, tokens: int, at: int) -> Session:
@@ -133,19 +160,19 @@ def rescheduled(session: Session, due_at: int) -> Session:
 def resolved(
     session: Session, settlement: Settlement, *, outcome: Outcome, tokens: int, success: bool, at: int
 ) -> Session:
-    """The session as it ends. Raises SessionNotActive when it has ended already."""
-    if not session.active:
-        raise SessionNotActive(session.session_id, session.status, session.outcome)
-    return replace(
-        session,
-        resolution=Settled(
-            outcome=outcome,
-            success=success,
-            tokens=tokens,
-            credits=session.cost(tokens),
-            refund=settlement.refund,
-            overrun=settlement.overrun,
-            debt=settlement.debt,
-            at=at,
-        ),
+    """The session as it ends, or as late usage settles it after the sweep. Raises SessionNotActive otherwise."""
+    settled = Settled(
+        outcome=outcome,
+        success=success,
+        tokens=tokens,
+        credits=session.cost(tokens),
+        refund=settlement.refund,
+        overrun=settlement.overrun,
+        debt=settlement.debt,
+        at=at,
     )
+    if session.active:
+        return replace(session, resolution=settled)
+    if session.awaits_late_usage and outcome != "swept":
+        return replace(session, late=settled)
+    raise SessionNotActive(session.session_id, session.status, session.outcome)

@@ -50,7 +50,9 @@ class Slice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """A user's credits. ``lots`` are in burn order; the last four counters only ever grow.
+    """A user's credits. ``lots`` are in burn order.
+
+    ``granted``, ``removed`` and ``expired`` only grow; ``charged`` shrinks when a late settle returns credits.
 
     ``version`` counts commands, ``entry_seq`` ledger entries and ``allocations`` the lots that were ever granted.
     ``head`` is the newest entry's hash. ``due_at`` is when the sweeper looks at it: no later than the first lot
@@ -83,8 +85,8 @@ class Wallet:
         return self.lots[0].expires_at if self.lots else None
 
     def live_lots(self, at: int) -> tuple[Lot, ...]:
-        """The lots that can be spent at ``at``, in burn order."""
-        return tuple(lot for lot in self.lots if lot.expires_at > at)
+        """The lots that can be spent at ``at``, in burn order; a clock behind the last change counts as that one."""
+        return tuple(lot for lot in self.lots if lot.expires_at > max(at, self.updated_at))
 
     def spendable(self, at: int) -> int:
         """What can be spent at ``at``."""
@@ -253,6 +255,24 @@ def settle(wallet: Wallet, slices: Iterable[Slice], used: int, *, grace_millisec
     draft.record("settle" if used else "release", refund - drawn, charged=used)
     decision = draft.close()
     return Settlement(decision.wallet, decision.entries, refund, overrun, overrun - drawn)
+
+
+def settle_late(wallet: Wallet, difference: int, *, grace_milliseconds: int, cause: Cause) -> Settlement:
+    """Correct what an ended session was charged by ``difference`` credits; its hold is resolved already.
+
+    What is missing is drawn from the live lots, and what they cannot cover becomes debt. What was charged too much
+    returns as a lot of its own, named ``cause.usage_id``, that lives ``grace_milliseconds``. Never refused.
+    """
+    if difference >= 0:
+        return settle(wallet, (), difference, grace_milliseconds=grace_milliseconds, cause=cause)
+    if cause.usage_id is None:
+        raise ValueError("a late refund needs cause.usage_id")
+    draft = _Draft(wallet, cause)
+    draft.charged += difference
+    draft.put_back([Slice(cause.usage_id, -difference, draft.at + grace_milliseconds, True)], grace_milliseconds)
+    draft.record("settle", -difference, charged=difference)
+    decision = draft.close()
+    return Settlement(decision.wallet, decision.entries, refund=-difference, overrun=0, debt=0)
 
 
 def expire(wallet: Wallet, *, cause: Cause) -> Decision:

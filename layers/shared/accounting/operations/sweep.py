@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from accounting.operations import credits, sessions
+from accounting.operations import credits, settling
 from accounting.store import sessions as session_store
 from accounting.store import wallets as wallet_store
 from accounting.telemetry import count, logger
@@ -32,7 +32,7 @@ def sweep(now: int, time_left: Callable[[], bool]) -> Swept:
     swept = Swept()
     with ThreadPoolExecutor(WORKERS) as pool:
         for session in _each(
-            pool, session_store.due(now), lambda found: sessions.sweep(found, now=now), swept, time_left
+            pool, session_store.due(now), lambda found: settling.sweep(found, now=now), swept, time_left
         ):
             swept.sessions += session is not None
         for expired in _each(pool, wallet_store.due(now), lambda found: credits.expire(found, now), swept, time_left):

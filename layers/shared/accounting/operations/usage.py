@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from accounting.domain import wallet as ledger
-from accounting.domain.errors import InsufficientCredits
+from accounting.domain.errors import AccountingError
 from accounting.domain.usage import Sums, UsageRecord
 from accounting.domain.wallet import Cause
 from accounting.operations.commit import State, ledger_writes, replay, until_committed
@@ -62,7 +62,7 @@ def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
             cause = Cause(event.user_id, now, usage_id=made.id)
             try:
                 decision = ledger.charge(state.wallet, event.credits, cause=cause)
-            except InsufficientCredits:
+            except AccountingError:
                 # The wallet may be what this very request, sent before, made of it.
                 if key and (known := idempotency.find(key, now)):
                     return _again(key, known)

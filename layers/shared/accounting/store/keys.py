@@ -7,7 +7,7 @@ entity's keys are for stands in docs/data-model.md.
 from typing import NamedTuple
 from zlib import crc32
 
-from accounting.times import iso
+from accounting.times import from_iso, iso
 
 type Key = dict[str, str]
 
@@ -20,6 +20,10 @@ DUE = "due"
 
 INDEX_KEYS = {BY_OWNER: ("owner_pk", "owner_sk"), BY_KIND: ("kind_pk", "kind_sk"), DUE: ("due_pk", "due_sk")}
 
+_RANK_ZERO = 10**17
+"""What 0 credits are in a ranking's key, so that negative sums are in order too."""
+
+BEFORE_ALL_MODELS = "!"
 BEFORE_ALL_TIMES = "0"
 AFTER_ALL_TIMES = "~"
 
@@ -103,8 +107,19 @@ def price(model_id: str, effective_from: int) -> Key:
 
 
 def price_of_all(model_id: str, effective_from: int) -> Key:
-    """Where the price list finds a rule."""
-    return {"kind_pk": "PRICES", "kind_sk": f"{iso(effective_from)}#{model_id}"}
+    """Where the price list finds a rule: by model, then in time order. A blank sorts before all that ids have."""
+    return {"kind_pk": "PRICES", "kind_sk": f"{model_id} {iso(effective_from)}"}
+
+
+def listed_price(key: Key) -> tuple[str, int]:
+    """The model and the beginning (epoch milliseconds) of a rule in the price list."""
+    model_id, _, effective_from = key["kind_sk"].partition(" ")
+    return model_id, from_iso(effective_from)
+
+
+def after_prices_of(model_id: str) -> str:
+    """The place in the price list after all rules of a model."""
+    return f"{model_id} {AFTER_ALL_TIMES}"
 
 
 def api_key(key_id: str) -> Key:
@@ -138,8 +153,8 @@ def system_user(day: str, user_id: str) -> Key:
 
 
 def system_user_rank(day: str, user_id: str, credits: int) -> Key:
-    """Where a day's users are found by their credits."""
-    return {"kind_pk": f"SYSTEMUSERS#{day}#{_shard(user_id)}", "kind_sk": f"{credits:018d}#{user_id}"}
+    """Where a day's users are found by their credits, which late usage can make negative."""
+    return {"kind_pk": f"SYSTEMUSERS#{day}#{_shard(user_id)}", "kind_sk": f"{_RANK_ZERO + credits:018d}#{user_id}"}
 
 
 def active_session(user_id: str, session_id: str, started_at: int) -> Key:
@@ -206,7 +221,7 @@ def system_user_ranks(day: str) -> list[Range]:
 def ranked_user(key: Key) -> tuple[str, int]:
     """The user and their credits that a key in a ranking names."""
     credits, _, user_id = key["kind_sk"].partition("#")
-    return user_id, int(credits)
+    return user_id, int(credits) - _RANK_ZERO
 
 
 def prices_of_all() -> list[Range]:

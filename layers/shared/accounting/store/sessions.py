@@ -24,6 +24,8 @@ _PLAIN = (
     "started_at",
     "last_seen_at",
     "due_at",
+    "initial_credits",
+    "initial_expires_at",
     "revision",
     "tokens",
 )
@@ -76,6 +78,18 @@ def replace(before: Session, after: Session, *, untouched: bool = False) -> Writ
 
     def refused(old: Item | None) -> Exception:
         return Moved(session=from_item(old)) if old else SessionNotActive(before.session_id)
+
+    return Write(action, refused=refused)
+
+
+def settle_late(after: Session) -> Write:
+    """Keep the late settlement of a session that the sweep ended, if none is kept; else Moved with the ``session``."""
+    swept = "settled_outcome = :swept"
+    first = "attribute_not_exists(late_outcome)"
+    action = table.put(to_item(after), condition=f"{swept} AND {first}", values={":swept": "swept"})
+
+    def refused(old: Item | None) -> Exception:
+        return Moved(session=from_item(old)) if old else SessionNotActive(after.session_id)
 
     return Write(action, refused=refused)
 
@@ -174,7 +188,8 @@ def to_item(session: Session) -> Item:
         item |= keys.session_due(user_id, session_id, session.due_at)
     else:
         item |= keys.ended_session(user_id, session_id, started_at)
-        item |= {f"settled_{name}": getattr(session.resolution, name) for name in _SETTLED}
+        item |= _settled_to_item("settled", session.resolution)
+        item |= _settled_to_item("late", session.late)
         item["ttl"] = (session.resolution.at + settings().session_retention) // 1000
     return item
 
@@ -182,13 +197,21 @@ def to_item(session: Session) -> Item:
 def from_item(item: Item) -> Session:
     """The session of an item."""
     slices = cast("list[tuple[str, int, int, int]]", json.loads(item["slices"]))
-    resolution = None
-    if item["status"] != "active":
-        resolution = Settled(**{name: item[f"settled_{name}"] for name in _SETTLED})
     return Session(
         user_id=item["user_id"],
         session_id=item["session_id"],
         slices=tuple(Slice(lot, credits, at, bool(grace)) for lot, credits, at, grace in slices),
-        resolution=resolution,
+        resolution=_settled_from_item("settled", item),
+        late=_settled_from_item("late", item),
         **{name: item[name] for name in _PLAIN},
     )
+
+
+def _settled_to_item(prefix: str, settled: Settled | None) -> Item:
+    return {f"{prefix}_{name}": getattr(settled, name) for name in _SETTLED} if settled else {}
+
+
+def _settled_from_item(prefix: str, item: Item) -> Settled | None:
+    if f"{prefix}_outcome" not in item:
+        return None
+    return Settled(**{name: item[f"{prefix}_{name}"] for name in _SETTLED})

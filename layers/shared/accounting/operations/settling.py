@@ -1,0 +1,179 @@
+"""How sessions end: settled by their caller, swept, ended by a supervisor, or settled late after a sweep.
+
+``sessionId`` is the idempotency key of finalize and abort. The session is judged before the wallet, so that a repeat
+answers as the first time did.
+"""
+
+from dataclasses import dataclass
+
+from accounting.domain import sessions as streaming
+from accounting.domain import wallet as ledger
+from accounting.domain.errors import SessionNotActive
+from accounting.domain.sessions import Outcome, Session, Settled
+from accounting.domain.usage import UsageRecord
+from accounting.domain.wallet import SYSTEM, Cause, Settlement
+from accounting.operations.commit import State, ledger_writes, until_committed
+from accounting.operations.ids import new_id
+from accounting.operations.sessions import Answer, active, read
+from accounting.settings import settings
+from accounting.store import rollups, usage
+from accounting.store import sessions as store
+from accounting.store.table import transact
+from accounting.telemetry import count
+
+SERVICES: dict[tuple[Outcome, bool], str] = {
+    ("finalized", True): "chat-streaming",
+    ("finalized", False): "chat-streaming-failed",
+    ("aborted", False): "chat-streaming-aborted",
+    ("swept", False): "chat-streaming-expired",
+}
+"""The service that a settled session's usage record names, by outcome and success."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a session is to end, and who ends it. Without ``tokens``, those of its last heartbeat are charged."""
+
+    outcome: Outcome
+    success: bool
+    tokens: int | None
+    actor: str
+    reason: str = ""
+
+    @classmethod
+    def by_sweep(cls, actor: str, reason: str = "") -> "End":
+        """The end of a session that nobody settled."""
+        return cls("swept", success=False, tokens=None, actor=actor, reason=reason)
+
+
+def finalize(user_id: str, session_id: str, tokens: int, *, success: bool, now: int) -> Answer:
+    """Charge the tokens really used and give the rest of the hold back; after a sweep, settle the difference, once.
+
+    Raises SessionNotActive when there is no such session or it was settled otherwise, Contention.
+    """
+    return _settle_once(user_id, session_id, End("finalized", success, tokens, user_id), now)
+
+
+def abort(user_id: str, session_id: str, tokens: int | None, *, now: int) -> Answer:
+    """Charge the tokens generated, by default the last heartbeat's, and give the rest of the hold back.
+
+    After a sweep, and in what it raises, it is as ``finalize``.
+    """
+    return _settle_once(user_id, session_id, End("aborted", success=False, tokens=tokens, actor=user_id), now)
+
+
+def force_end(user_id: str, session_id: str, *, actor: str, reason: str, now: int) -> Answer:
+    """End an active session as the sweeper would, whatever its age; the ledger names ``actor`` and ``reason``.
+
+    Raises SessionNotActive when there is no such session or its caller settled it, Contention.
+    """
+
+    def end(state: State) -> Answer:
+        session = state.session
+        if session is not None and session.outcome == "swept":
+            return Answer(session, replayed=True)
+        return Answer(_settle(state, active(session_id, session), End.by_sweep(actor, reason), now))
+
+    return until_committed(end, read(user_id, session_id), lambda: read(user_id, session_id))
+
+
+def sweep(session: Session, *, now: int) -> Session | None:
+    """End a session that has expired: charge its last heartbeat's tokens, refund the rest.
+
+    One that is alive is looked at again when it will have expired. Returns it as it ended, None if it did not:
+    only one of those who settle it at once does. Raises Contention.
+    """
+
+    def end_or_reschedule(state: State) -> Session | None:
+        found = state.session
+        if found is None or not found.active:
+            return None
+        expires_at = found.expires_at(settings().session_timeout, settings().session_max_life)
+        if expires_at > now:
+            transact([store.replace(found, streaming.rescheduled(found, expires_at), untouched=True)])
+            return None
+        return _settle(state, found, End.by_sweep(SYSTEM), now)
+
+    user_id, session_id = session.user_id, session.session_id
+    return until_committed(end_or_reschedule, read(user_id, session_id), lambda: read(user_id, session_id))
+
+
+def _settle_once(user_id: str, session_id: str, end: End, now: int) -> Answer:
+    def settle_or_replay(state: State) -> Answer:
+        session = state.session
+        if session is None:
+            raise SessionNotActive(session_id)
+        if session.settled_by(end.outcome, end.tokens, end.success):
+            return Answer(session, replayed=True)
+        if not session.awaits_late_usage:
+            active(session_id, session)
+        return Answer(_settle(state, session, end, now))
+
+    return until_committed(settle_or_replay, read(user_id, session_id), lambda: read(user_id, session_id))
+
+
+def _settle(state: State, session: Session, end: End, now: int) -> Session:
+    """Settle an active or a swept session: session, wallet, entries, usage record and day's sums in one transaction."""
+    record_id = new_id(now)
+    tokens = session.tokens if end.tokens is None else end.tokens
+    cause = Cause(end.actor, now, end.reason, session_id=session.session_id, usage_id=record_id)
+    settlement = _settlement(state, session, tokens, cause)
+    ended = streaming.resolved(
+        session, settlement, outcome=end.outcome, tokens=tokens, success=end.success, at=cause.at
+    )
+    record = _usage_record(ended, record_id)
+    transact(
+        [
+            store.replace(session, ended, untouched=end.tokens is None) if session.active else store.settle_late(ended),
+            *ledger_writes(state.wallet, settlement),
+            usage.put(record),
+            rollups.add(record, state.names or rollups.names_of(record)),
+        ]
+    )
+    _count_settled(ended, record)
+    return ended
+
+
+def _settlement(state: State, session: Session, tokens: int, cause: Cause) -> Settlement:
+    grace = settings().refund_grace
+    if session.active:
+        return ledger.settle(state.wallet, session.slices, session.cost(tokens), grace_milliseconds=grace, cause=cause)
+    difference = session.cost(tokens) - session.settled.credits
+    return ledger.settle_late(state.wallet, difference, grace_milliseconds=grace, cause=cause)
+
+
+def _usage_record(session: Session, record_id: str) -> UsageRecord:
+    """What an ended session adds to its user's usage; late usage adds the difference to what the sweep charged."""
+    settled, swept = session.settled, session.resolution if session.late else None
+    metadata = {
+        "sessionId": session.session_id,
+        "tokens": settled.tokens - (swept.tokens if swept else 0),
+        "estimatedCredits": session.estimated_credits,
+        "duration": max(0, settled.at - session.started_at) / 1000,
+    }
+    if session.tokens:
+        metadata["reportedTokens"] = session.tokens
+    if swept:
+        metadata["late"] = True
+    return UsageRecord(
+        id=record_id,
+        user_id=session.user_id,
+        service=SERVICES[settled.outcome, settled.success],
+        operation=session.model_id,
+        credits=settled.credits - (swept.credits if swept else 0),
+        at=settled.at,
+        metadata=metadata,
+    )
+
+
+def _count_settled(session: Session, record: UsageRecord) -> None:
+    settled: Settled = session.settled
+    if session.late:
+        count("SessionsSettledLate")
+    else:
+        count("SessionsResolved")
+    count("CreditsSettled", record.credits)
+    count("CreditsRefunded", settled.refund)
+    count("CreditsOverrun", settled.overrun)
+    count("CreditsDebt", settled.debt)
+    count("CreditsReportedNotSettled", session.unsettled_report)

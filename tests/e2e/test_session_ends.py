@@ -1,0 +1,147 @@
+"""What comes after a session's end: its id opens no other, and usage that arrives late is settled once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.books import audited, items_of
+from tests.e2e.client import MODEL, assert_refused, at_once, new_id, path_references
+
+if TYPE_CHECKING:
+    from local.stack import Stack
+    from tests.e2e.client import Person
+    from tests.e2e.conftest import People
+
+INITIALIZE = "streaming-sessions/initialize"
+
+
+def force_end(by: Person, of: Person, session: str, reason: str = "stuck") -> Any:
+    return by.ok("POST", f"streaming-sessions/{of.id}/{session}/end", {"reason": reason})
+
+
+@pytest.mark.parametrize("outcome", ["finalized", "aborted", "swept"])
+def test_the_id_of_an_ended_session_opens_no_other(service: Stack, people: People, admin: Person, outcome: str) -> None:
+    person, session = people(credits=100), new_id("session")
+    request = {"sessionId": session, "modelId": MODEL, "estimatedTokens": 10_000}
+    person.open(10_000, session_id=session)
+    if outcome == "finalized":
+        person.finalize(session, 9_000)
+    elif outcome == "aborted":
+        person.abort(session)
+    else:
+        force_end(admin, person, session)
+    before = items_of(service, person.id)
+
+    for again in (request, request | {"estimatedTokens": 1}, request | {"modelId": "another-model"}):
+        details = assert_refused(person.post(INITIALIZE, again), 409, "SESSION_ENDED")
+        status = "completed" if outcome == "finalized" else "failed"
+        assert details == {"sessionId": session, "status": status, "outcome": outcome}
+
+    assert items_of(service, person.id) == before
+    assert person.balance()["heldCredits"] == 0
+
+
+def test_a_session_that_ends_while_it_is_begun_again_holds_or_is_refused(people: People) -> None:
+    """Whoever is told that credits are held has them held at that moment, or the session was settled since."""
+    person = people(credits=1_000)
+    session = person.open(10_000)
+    request = {"sessionId": session, "modelId": MODEL, "estimatedTokens": 10_000}
+
+    answers = at_once(6, lambda n: person.finalize(session, 9_000) if n == 0 else person.post(INITIALIZE, request))
+
+    assert {answer.status_code for answer in answers[1:]} <= {200, 409}
+    assert person.balance() | {"activeAllocations": []} == {
+        "userId": person.id,
+        "totalCredits": 991,
+        "heldCredits": 0,
+        "debt": 0,
+        "activeAllocations": [],
+    }
+
+
+def test_usage_that_arrives_late_is_settled_once(service: Stack, people: People, admin: Person) -> None:
+    person = people(credits=100)
+    session = person.open(50_000)
+    person.heartbeat(session, 20_000)
+    ended = force_end(admin, person, session, "no sign of life since noon")
+    assert (ended["status"], ended["outcome"], ended["usedCredits"]) == ("failed", "swept", 20)
+    assert person.balance()["totalCredits"] == 80
+
+    first = person.finalize(session, 45_000)
+    again = person.finalize(session, 45_000)
+
+    assert first.status_code == 200
+    assert {
+        "status": "completed",
+        "actualCredits": 45,
+        "lateCredits": 25,
+        "overrun": 25,
+        "refund": 0,
+        "debt": 0,
+    }.items() <= first.json().items()
+    assert again.json() == first.json() | {"replayed": True}
+    assert_refused(person.finalize(session, 46_000), 404, "SESSION_NOT_ACTIVE")
+    assert_refused(person.abort(session), 404, "SESSION_NOT_ACTIVE")
+    books = audited(service, person)
+    assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (55, 0)
+    assert [record["credits"] for record in books.usage] == [20, 25]
+    statistics = person.ok("GET", "usage/stats")
+    assert (statistics["totalCredits"], statistics["byModel"]) == (45, {MODEL: 45})
+    (shown,) = admin.ok("GET", f"streaming-sessions/recent/{person.id}")
+    assert (shown["usedCredits"], shown["lateCredits"], shown["reportedTokens"]) == (45, 25, 20_000)
+
+
+def test_late_usage_below_what_the_sweep_charged_comes_back(service: Stack, people: People, admin: Person) -> None:
+    person = people(credits=100)
+    session = person.open(50_000)
+    person.heartbeat(session, 40_000)
+    force_end(admin, person, session)
+
+    answer = person.abort(session, tokensGenerated=10_000).json()
+
+    assert (answer["partialCredits"], answer["lateCredits"], answer["refund"]) == (10, -30, 30)
+    assert audited(service, person).balance["totalCredits"] == 90
+    assert person.ok("GET", "usage/stats")["totalCredits"] == 10
+
+
+def test_a_supervisor_ends_a_session_by_any_name_of_its_user(people: People) -> None:
+    person, supervisor = people(credits=100), people("supervisor")
+    for name in path_references(person).values():
+        session = f"s/{new_id('session')}"
+        person.open(1_000, session_id=session)
+        in_path = session.replace("/", "%252F")
+        ended = supervisor.ok("POST", f"streaming-sessions/{name}/{in_path}/end", {"reason": "a test"})
+        assert (ended["sessionId"], ended["outcome"]) == (session, "swept")
+
+    entry = person.ok("GET", "credits/ledger", params={"limit": 1})["entries"][0]
+    assert (entry["actor"], entry["reason"]) == (supervisor.id, "a test")
+    assert person.balance()["heldCredits"] == 0
+
+
+def test_what_is_no_active_session_is_not_ended(service: Stack, people: People, admin: Person) -> None:
+    person, other = people(credits=100), people(credits=100)
+    session = person.open(1_000)
+    person.finalize(session, 500)
+    path = "streaming-sessions/{}/{}/end"
+    for user, named in ((person.id, session), (person.id, "nothing"), (other.id, session)):
+        assert_refused(admin.post(path.format(user, named), {"reason": "x"}), 404, "SESSION_NOT_ACTIVE")
+    assert_refused(admin.post(path.format("nobody-at-all", session), {"reason": "x"}), 404, "USER_NOT_FOUND")
+    assert [record["credits"] for record in audited(service, person).usage] == [1]
+
+
+def test_a_report_goes_on_and_says_what_it_ignored(people: People) -> None:
+    person = people(credits=100)
+    one, other = person.open(1_000), person.open(1_000)
+    more = {"tokenGenerated": 5, "usage": {"input_tokens": 5}}
+
+    beaten = person.post("streaming-sessions/heartbeat", {"sessionId": one, "tokensGenerated": 500, **more})
+    finalized = person.post("streaming-sessions/finalize?debug=1", {"sessionId": one, "actualTokens": 800, **more})
+    aborted = person.abort(other, tokensGenerated=100, **more)
+
+    assert beaten.json()["ignored"] == ["tokenGenerated", "usage"]
+    assert finalized.json()["ignored"] == ["debug", "tokenGenerated", "usage"]
+    assert aborted.json()["ignored"] == ["tokenGenerated", "usage"]
+    assert "ignored" not in person.finalize(one, 800).json()
+    assert person.balance()["totalCredits"] == 98
