@@ -1,4 +1,4 @@
-"""The proof of a user's credits: their ledger added up again, entry by entry. Imports ``wallet`` only.
+"""The proof of an account's credits: its ledger added up again, entry by entry.
 
 Nothing is taken from an entry that can be known without it: what stands after it is derived from what stood before it
 and its signed numbers, and its hash from its content and its predecessor.
@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
-from accounting.domain.wallet import Entry, Wallet
+from accounting.domain.accounts import AccountId
+from accounting.domain.ledger import Entry
+from accounting.domain.wallet import Wallet
 
 MAX_FINDINGS = 20
 
@@ -32,6 +34,13 @@ class Unreadable:
 
     seq: int | None
     hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """An entry that a newer version wrote, in a format that this one does not know."""
+
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,41 +103,48 @@ class KindSums:
 
 @dataclass(slots=True)
 class Proof:
-    """How far a user's ledger was followed, what it comes to there, and what was found on the way.
+    """How far an account's ledger was followed, its sums there, and what was found on the way.
 
     ``seq`` is the last entry's number and ``head`` its hash. ``since`` is when the ledger was begun from its first
-    entry (epoch milliseconds): what was proved since then is not read again.
+    entry (epoch milliseconds): what was proved since then is not read again. ``unread`` says that the ledger goes on in
+    a newer format: what is there is neither proved nor doubted.
     """
 
-    user_id: str
+    account_id: AccountId
     since: int
     seq: int = 0
     head: str = ""
     sums: Sums = field(default_factory=Sums)
     by_kind: dict[str, KindSums] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    unread: bool = False
 
     @property
     def intact(self) -> bool:
         """Whether nothing was found."""
         return not self.findings
 
-    def follow(self, ledger: Iterable[Entry | Unreadable]) -> None:
-        """Go on with what stands after ``seq``, in order."""
+    def follow(self, ledger: Iterable[Entry | Unreadable | Newer]) -> None:
+        """Go on with what stands after ``seq``, in order; not beyond an entry of a newer format."""
         for entry in ledger:
+            if isinstance(entry, Newer):
+                self.unread = True
+                return
             if entry.seq is None or entry.seq <= self.seq:
                 self.found("inserted", self.seq)
                 continue
             if entry.seq > self.seq + 1:
                 self.found("missing", self.seq + 1)
-            if isinstance(entry, Unreadable) or entry.hash != entry.hashed(self.head):
+            if isinstance(entry, Unreadable) or entry.hash != entry.hashed(self.head) or not entry.reason_fits:
                 self.found("altered", entry.seq)
             if isinstance(entry, Entry):
                 self._add(entry)
             self.seq, self.head = entry.seq, entry.hash
 
     def compare(self, wallet: Wallet) -> None:
-        """Note whether the wallet is what the ledger comes to."""
+        """Note whether the wallet is what the ledger comes to, as far as all of it was read."""
+        if self.unread:
+            return
         if self.seq < wallet.entry_seq:
             self.found("missing", self.seq + 1)
         if self.seq > wallet.entry_seq or wallet.head != self.head or self.drift(wallet):

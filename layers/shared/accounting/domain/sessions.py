@@ -1,11 +1,17 @@
 """A streaming session: what it holds and how it ends, exactly once. Imports ``errors``, ``pricing`` and ``wallet``."""
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
+from accounting.domain.accounts import AccountId
 from accounting.domain.errors import SessionNotActive
+from accounting.domain.lots import Lot, merged
 from accounting.domain.pricing import credits_for, tokens_within
-from accounting.domain.wallet import Hold, Settlement, Slice, merge_slices
+from accounting.domain.wallet import Hold, Settlement
+
+FORMAT = 1
+"""The format of a session that this version makes."""
 
 Status = Literal["active", "completed", "failed"]
 Outcome = Literal["finalized", "aborted", "swept"]
@@ -31,20 +37,23 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A stream and its hold. Times are epoch milliseconds; the price is the one that it began with.
+    """A stream of ``user_id`` and its hold on the credits of ``account_id``.
 
-    ``initial_credits`` and ``initial_expires_at`` are what its opening answered, so that a repeat answers the same.
-    ``revision`` counts the changes of the hold, not the heartbeats that fit it. ``tokens`` is how many the last
-    heartbeat reported. ``due_at`` is when the sweeper looks at it again; heartbeats do not move it, they move
-    ``last_seen_at``. ``late`` is the settlement that arrived after the sweep had ended the session.
+    Times are epoch milliseconds; the price is the one that it began with. ``initial_credits`` and
+    ``initial_expires_at`` are what its opening answered, so that a repeat answers the same. ``revision`` counts the
+    changes of the hold, not the heartbeats that fit it. ``tokens`` is how many the last heartbeat reported. ``due_at`` is
+    when the sweeper looks at it again; heartbeats do not move it, they move ``last_seen_at``. ``late`` is the settlement
+    that arrived after the sweep had ended the session. ``format`` and ``more`` are what a newer version wrote; this one
+    hands them on.
     """
 
     user_id: str
     session_id: str
+    account_id: AccountId
     model_id: str
     price_e4: int
     estimated_tokens: int
-    slices: tuple[Slice, ...]
+    parts: tuple[Lot, ...]
     started_at: int
     last_seen_at: int
     due_at: int
@@ -54,6 +63,8 @@ class Session:
     tokens: int = 0
     resolution: Settled | None = None
     late: Settled | None = None
+    format: int = FORMAT
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def active(self) -> bool:
@@ -98,7 +109,7 @@ class Session:
     @property
     def allocated_credits(self) -> int:
         """What is held; of an ended session, what was."""
-        return sum(part.credits for part in self.slices)
+        return sum(part.credits for part in self.parts)
 
     @property
     def fitting_tokens(self) -> int:
@@ -145,7 +156,7 @@ def raised(session: Session, more: Hold, tokens: int, at: int) -> Session:
     """The session after its hold was raised for a stream that has come to ``tokens``."""
     return replace(
         session,
-        slices=merge_slices(session.slices, more.slices),
+        parts=merged(session.parts, more.parts),
         revision=session.revision + 1,
         tokens=max(tokens, session.tokens),
         last_seen_at=max(at, session.last_seen_at),

@@ -1,4 +1,4 @@
-"""A user's credits as one aggregate, and every command on it as a pure function. Imports ``errors`` only.
+"""An account's credits as one aggregate, and every command on it as a pure function.
 
 A command takes the wallet as it was read and a ``Cause`` (who, when, why), and returns the wallet as it must become
 with the ledger entries that explain the change, or raises a domain error. Credits are integers, times are epoch
@@ -7,59 +7,39 @@ milliseconds.
 Three rules hold after every command:
 
 * conservation: ``granted == available + held + charged + removed + expired - debt``;
-* an entry's ``credits`` is the change of what the user can spend, so ``available_after`` is the running sum;
+* an entry's ``credits`` is the change of what can be spent, so ``available_after`` is the running sum;
 * debt is repaid before anything becomes spendable, so a wallet never has both.
 
 Entries form a chain: each has a hash over its content and its predecessor's hash, and the wallet has the newest one's.
 """
 
-import hashlib
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
+from accounting.domain import lots as of_lots
+from accounting.domain.accounts import AccountId
 from accounting.domain.errors import InsufficientCredits, TooManyAllocations
+from accounting.domain.ledger import SYSTEM, Cause, Entry, Kind, digest
+from accounting.domain.lots import MAX_LOTS, SECOND, Lot
 
-MAX_LOTS = 200
-SYSTEM = "system"
-"""The actor of what nobody asked for: expiry, and the end of stale sessions."""
-
-Kind = Literal[
-    "grant", "hold", "settle", "release", "charge", "remove", "set", "adjust", "expire", "repay", "write_off"
-]
-
-
-class Lot(NamedTuple):
-    """Credits that expire together. ``grace`` marks a lot that already outlived its own expiry once."""
-
-    id: str
-    credits: int
-    expires_at: int
-    grace: bool = False
-
-
-class Slice(NamedTuple):
-    """The part of a lot that a session holds; it returns to that lot, with the lot's own expiry."""
-
-    lot: str
-    credits: int
-    expires_at: int
-    grace: bool = False
+FORMAT = 1
+"""The format of a wallet that this version makes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """A user's credits. ``lots`` are in burn order.
+    """An account's credits. ``lots`` are in burn order.
 
     ``granted``, ``removed`` and ``expired`` only grow; ``charged`` shrinks when a late settle returns credits.
 
     ``version`` counts commands, ``entry_seq`` ledger entries and ``allocations`` the lots that were ever granted.
     ``head`` is the newest entry's hash. ``due_at`` is when the sweeper looks at it: no later than the first lot
     expires, but perhaps sooner, because it only ever moves forward there (moving it costs two writes to an index).
+    ``format`` and ``more`` are what a newer version wrote; this one hands them on.
     """
 
-    user_id: str
+    account_id: AccountId
     version: int = 0
     entry_seq: int = 0
     allocations: int = 0
@@ -73,6 +53,8 @@ class Wallet:
     updated_at: int = 0
     due_at: int | None = None
     head: str = ""
+    format: int = FORMAT
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def available(self) -> int:
@@ -94,58 +76,6 @@ class Wallet:
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
-    """Who asked for a change, when and why, and what it belongs to. ``actor`` is a user id or ``SYSTEM``.
-
-    ``allocation_id`` names the lot if the command makes one.
-    """
-
-    actor: str
-    at: int
-    reason: str = ""
-    session_id: str | None = None
-    allocation_id: str | None = None
-    usage_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One immutable line of the ledger. ``seq`` is gapless from 1.
-
-    ``credits`` is the signed change of what the user can spend; ``charged`` what left the user for good. A settle of
-    a hold of 5 for 4 has ``credits`` 1 (it came back) and ``charged`` 4.
-    """
-
-    user_id: str
-    seq: int
-    kind: Kind
-    credits: int
-    charged: int
-    available_after: int
-    held_after: int
-    debt_after: int
-    at: int
-    actor: str
-    reason: str = ""
-    session_id: str | None = None
-    allocation_id: str | None = None
-    usage_id: str | None = None
-    hash: str = ""
-
-    def hashed(self, predecessor: str) -> str:
-        """What ``hash`` must be: SHA-256, in hexadecimal, of the JSON array of ``predecessor`` and all other fields.
-
-        The array is in the order of the fields, without blanks, its text ASCII, an id that is missing is null.
-        ``predecessor`` is the hash of the entry before, empty for the first.
-        """
-        content = [predecessor, *(getattr(self, name) for name in _HASHED)]
-        return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
-
-
-_HASHED = tuple(name for name in Entry.__slots__ if name != "hash")
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
     """The wallet as it must become, and the entries that say why."""
 
@@ -155,9 +85,9 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Hold(Decision):
-    """Credits set aside: ``slices`` say from which lots."""
+    """Credits set aside: ``parts`` of which lots."""
 
-    slices: tuple[Slice, ...]
+    parts: tuple[Lot, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +102,9 @@ class Settlement(Decision):
 def grant(
     wallet: Wallet, credits: int, *, expires_at: int, cause: Cause, kind: Literal["grant", "adjust"] = "grant"
 ) -> Decision:
-    """Add a lot named ``cause.allocation_id``; debt is repaid from it first.
+    """Add a lot; debt is repaid from it first.
 
-    Raises TooManyAllocations when ``MAX_LOTS`` lots are live.
+    Beyond ``MAX_LOTS`` two lots are merged. Raises TooManyAllocations when no two of them can be.
     """
     draft = _Draft(wallet, cause)
     draft.add_lot(credits, expires_at)
@@ -195,9 +125,8 @@ def remove(wallet: Wallet, credits: int, *, cause: Cause, kind: Literal["remove"
 def set_available(wallet: Wallet, target: int, *, expires_at: int, cause: Cause) -> Decision:
     """Make what can be spent exactly ``target`` and debt 0; held credits are apart.
 
-    What is missing becomes a lot named ``cause.allocation_id``, what is too much is burnt soonest expiry first, and
-    debt is written off by an entry of its own. The other lots keep their expiry.
-    Raises TooManyAllocations when a lot is needed and ``MAX_LOTS`` are live.
+    What is missing becomes a lot, what is too much is burnt soonest expiry first, and debt is written off by an entry
+    of its own. The other lots keep their expiry. Raises TooManyAllocations as ``grant`` does.
     """
     draft = _Draft(wallet, cause)
     if draft.debt:
@@ -228,22 +157,22 @@ def hold(wallet: Wallet, credits: int, *, cause: Cause) -> Hold:
     """Set spendable credits aside for a session. Raises InsufficientCredits, then nothing is held."""
     draft = _Draft(wallet, cause)
     draft.require(credits)
-    slices = draft.burn(credits)
+    parts = draft.burn(credits)
     draft.held += credits
     draft.record("hold", -credits)
     decision = draft.close()
-    return Hold(decision.wallet, decision.entries, slices)
+    return Hold(decision.wallet, decision.entries, parts)
 
 
-def settle(wallet: Wallet, slices: Iterable[Slice], used: int, *, grace_milliseconds: int, cause: Cause) -> Settlement:
+def settle(wallet: Wallet, parts: Iterable[Lot], used: int, *, grace_milliseconds: int, cause: Cause) -> Settlement:
     """Charge ``used`` against a session's hold and give the rest back. Never refused: what was used is a fact.
 
-    The slices that expire soonest are charged first. What is not used returns to its lots; the part of a lot that
+    The parts that expire soonest are charged first. What is not used returns to its lots; the part of a lot that
     expired meanwhile returns as a lot that lives ``grace_milliseconds``, once. An overrun is drawn from the live lots,
     and what they can't cover becomes debt.
     """
     draft = _Draft(wallet, cause)
-    held, unused = _split(slices, used)
+    held, unused = of_lots.split(parts, used)
     overrun = max(0, used - held)
     drawn = min(overrun, draft.available)
     draft.burn(drawn)
@@ -261,15 +190,14 @@ def settle_late(wallet: Wallet, difference: int, *, grace_milliseconds: int, cau
     """Correct what an ended session was charged by ``difference`` credits; its hold is resolved already.
 
     What is missing is drawn from the live lots, and what they cannot cover becomes debt. What was charged too much
-    returns as a lot of its own, named ``cause.usage_id``, that lives ``grace_milliseconds``. Never refused.
+    returns as a lot of no allocation that lives ``grace_milliseconds``. Never refused.
     """
     if difference >= 0:
         return settle(wallet, (), difference, grace_milliseconds=grace_milliseconds, cause=cause)
-    if cause.usage_id is None:
-        raise ValueError("a late refund needs cause.usage_id")
     draft = _Draft(wallet, cause)
     draft.charged += difference
-    draft.put_back([Slice(cause.usage_id, -difference, draft.at + grace_milliseconds, True)], grace_milliseconds)
+    at = of_lots.whole_second(draft.at)
+    draft.put_back([Lot(0, -difference, at + grace_milliseconds, at, grace=True)], grace_milliseconds)
     draft.record("settle", -difference, charged=difference)
     decision = draft.close()
     return Settlement(decision.wallet, decision.entries, refund=-difference, overrun=0, debt=0)
@@ -279,37 +207,6 @@ def expire(wallet: Wallet, *, cause: Cause) -> Decision:
     """Drop the lots that expired by ``cause.at`` and be due when the next one does; without any, there is no entry."""
     decision = _Draft(wallet, cause).close()
     return replace(decision, wallet=replace(decision.wallet, due_at=decision.wallet.next_expiry))
-
-
-def merge_slices(*holds: Iterable[Slice]) -> tuple[Slice, ...]:
-    """One hold out of several, a slice per lot, in burn order."""
-    merged: dict[tuple[str, int, bool], int] = {}
-    for part in (part for parts in holds for part in parts):
-        key = (part.lot, part.expires_at, part.grace)
-        merged[key] = merged.get(key, 0) + part.credits
-    return tuple(
-        sorted((Slice(lot, credits, at, grace) for (lot, at, grace), credits in merged.items()), key=_slice_order)
-    )
-
-
-def _split(slices: Iterable[Slice], used: int) -> tuple[int, list[Slice]]:
-    """How much is held, and the parts of it that remain after the first ``used`` credits."""
-    held, unused = 0, []
-    for part in sorted(slices, key=_slice_order):
-        taken = min(part.credits, max(0, used - held))
-        held += part.credits
-        if taken < part.credits:
-            unused.append(part._replace(credits=part.credits - taken))
-    return held, unused
-
-
-def _lot_order(lot: Lot) -> tuple[int, str]:
-    """Burn order: soonest expiry first, then oldest (ids are ULIDs, which sort by age)."""
-    return lot.expires_at, lot.id
-
-
-def _slice_order(part: Slice) -> tuple[int, str]:
-    return part.expires_at, part.lot
 
 
 class _Draft:
@@ -332,7 +229,7 @@ class _Draft:
         self.removed = wallet.removed
         self.expired = wallet.expired
         self._head = wallet.head
-        self._made_lot = False
+        self._allocation_id: str | None = None
         self._expire()
 
     @property
@@ -344,41 +241,38 @@ class _Draft:
             raise InsufficientCredits(credits, self.available, self.held)
 
     def add_lot(self, credits: int, expires_at: int) -> None:
-        if len(self.lots) >= MAX_LOTS:
-            raise TooManyAllocations(f"At most {MAX_LOTS} live allocations a user", limit=MAX_LOTS)
-        if self._cause.allocation_id is None:
-            raise ValueError("a lot needs cause.allocation_id")
-        self._made_lot = True
+        if len(self.lots) >= MAX_LOTS and of_lots.nearest_pair(self.lots) is None:
+            raise TooManyAllocations(f"At most {MAX_LOTS} live allocations an account", limit=MAX_LOTS)
         self.allocations += 1
         self.granted += credits
-        self._insert(Lot(self._cause.allocation_id, credits, expires_at))
+        self._allocation_id = of_lots.allocation_id(self._before.account_id, self.allocations)
+        granted_at = self.at // SECOND * SECOND
+        of_lots.add(self.lots, Lot(self.allocations, credits, of_lots.whole_second(expires_at), granted_at))
 
-    def burn(self, credits: int) -> tuple[Slice, ...]:
+    def burn(self, credits: int) -> tuple[Lot, ...]:
         """Take ``credits``, which must be available, from the lots in burn order."""
-        slices = []
+        taken = []
         while credits:
             lot = self.lots[0]
-            taken = min(credits, lot.credits)
-            credits -= taken
-            slices.append(Slice(lot.id, taken, lot.expires_at, lot.grace))
-            if taken == lot.credits:
+            part = lot._replace(credits=min(credits, lot.credits))
+            credits -= part.credits
+            taken.append(part)
+            if part.credits == lot.credits:
                 self.lots.pop(0)
             else:
-                self.lots[0] = lot._replace(credits=lot.credits - taken)
-        return tuple(slices)
+                self.lots[0] = lot._replace(credits=lot.credits - part.credits)
+        return tuple(taken)
 
-    def put_back(self, slices: Iterable[Slice], grace_milliseconds: int) -> None:
-        for part in slices:
-            lot = Lot(part.lot, part.credits, part.expires_at, part.grace)
-            if lot.expires_at <= self.at and not lot.grace:
-                lot = self._graced(lot, grace_milliseconds)
-            self._insert(lot)
+    def put_back(self, parts: Iterable[Lot], grace_milliseconds: int) -> None:
+        for part in parts:
+            expired = part.expires_at <= self.at and not part.grace
+            of_lots.add(self.lots, self._graced(part, grace_milliseconds) if expired else part)
 
-    def record(self, kind: Kind, credits: int, *, charged: int = 0) -> None:
-        """Note a change that was just made. An expiry is nobody's doing, whatever command came upon it."""
-        cause = Cause(SYSTEM, self.at) if kind == "expire" else self._cause
+    def record(self, kind: Kind, credits: int, *, charged: int = 0, reason: str = "") -> None:
+        """Note a change that was just made. Expiries and merges are the system's, whatever command met them."""
+        cause = Cause(SYSTEM, self.at, reason) if kind in ("expire", "merge") else self._cause
         entry = Entry(
-            user_id=self._before.user_id,
+            account_id=self._before.account_id,
             seq=self._before.entry_seq + len(self._entries) + 1,
             kind=kind,
             credits=credits,
@@ -389,8 +283,10 @@ class _Draft:
             at=self.at,
             actor=cause.actor,
             reason=cause.reason,
+            salt=cause.salt,
+            reason_digest=digest(cause.reason, cause.salt),
             session_id=cause.session_id,
-            allocation_id=cause.allocation_id if self._made_lot else None,
+            allocation_id=self._allocation_id if cause is self._cause else None,
             usage_id=cause.usage_id,
         )
         self._head = entry.hashed(self._head)
@@ -399,6 +295,7 @@ class _Draft:
     def close(self) -> Decision:
         self._expire()
         self._repay()
+        self._merge()
         wallet = replace(
             self._before,
             version=self._before.version + 1,
@@ -438,14 +335,13 @@ class _Draft:
 
     def _graced(self, lot: Lot, grace_milliseconds: int) -> Lot:
         """The expired lot with its one extension; a part that got it earlier sets the end for the others."""
-        earlier = next((known.expires_at for known in self.lots if known.id == lot.id and known.grace), None)
-        return lot._replace(expires_at=earlier or self.at + grace_milliseconds, grace=True)
+        same = (known.expires_at for known in self.lots if known.number == lot.number and known.grace)
+        expires_at = next(same, None) or of_lots.whole_second(self.at) + grace_milliseconds
+        return lot._replace(expires_at=expires_at, grace=True)
 
-    def _insert(self, lot: Lot) -> None:
-        """Add to the lot of the same id and expiry, or stand in burn order."""
-        for index, known in enumerate(self.lots):
-            if (known.id, known.expires_at) == (lot.id, lot.expires_at):
-                self.lots[index] = known._replace(credits=known.credits + lot.credits)
-                return
-        self.lots.append(lot)
-        self.lots.sort(key=_lot_order)
+    def _merge(self) -> None:
+        """Keep to ``MAX_LOTS``: of the two neighbors nearest in expiry, the sooner joins the later."""
+        while len(self.lots) > MAX_LOTS and (place := of_lots.nearest_pair(self.lots)) is not None:
+            sooner, later = self.lots[place : place + 2]
+            self.lots[place : place + 2] = [later._replace(credits=sooner.credits + later.credits)]
+            self.record("merge", 0, reason=f"allocation {sooner.number} joined allocation {later.number}")

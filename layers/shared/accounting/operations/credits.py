@@ -1,18 +1,20 @@
-"""A user's credits: what is left, what it costs, and the four commands that move them."""
+"""An account's credits: what is left, what it costs, and the four commands that move them."""
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from accounting.domain import wallet as ledger
-from accounting.domain.allocations import expiry
+from accounting.domain.accounts import AccountId, personal
+from accounting.domain.allocations import Allocation, expiry
 from accounting.domain.errors import AccountingError, UserNotFound
+from accounting.domain.ledger import SYSTEM, Cause, Entry
+from accounting.domain.lots import SECOND, Lot
 from accounting.domain.pricing import credits_for
-from accounting.domain.wallet import SYSTEM, Cause, Decision, Entry, Lot, Wallet
+from accounting.domain.wallet import Decision, Wallet
 from accounting.operations.commit import State, ledger_writes, replay, until_committed
-from accounting.operations.ids import new_id
+from accounting.operations.ids import new_salt
 from accounting.store import allocations, entries, idempotency, prices, users, wallets
-from accounting.store.allocations import Allocation
 from accounting.store.idempotency import IdempotencyKey, Record, Repeated
 from accounting.store.table import transact
 from accounting.telemetry import count
@@ -20,8 +22,9 @@ from accounting.telemetry import count
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Who asks for a change of whose credits (``user``: id or e-mail), why, and the key that makes a repeat safe.
+    """Who asks for a change of whose credits, why, and the key that makes a repeat safe.
 
+    ``user`` is an id or e-mail address of whose own account is meant, unless ``account_id`` names one.
     A lot that the change makes lives until ``expires_at`` (epoch milliseconds), by default for ``expiry_days``.
     """
 
@@ -32,6 +35,7 @@ class Request:
     now: int
     key: IdempotencyKey | None = None
     expires_at: int | None = None
+    account_id: AccountId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Change:
     ``allocation`` is the grant that it made, if any, and ``remaining`` what a repaid debt left of it.
     """
 
-    user_id: str
+    account_id: AccountId
     credits: int
     previous: int
     available: int
@@ -53,24 +57,24 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What a user can spend, and from which lots, soonest expiry first."""
+    """What an account can spend, and from which lots, soonest expiry first."""
 
-    user_id: str
+    account_id: AccountId
     available: int
     held: int
     debt: int
     lots: tuple[Lot, ...]
 
 
-def balance(user_id: str, now: int) -> Balance:
-    """The balance of a user by id; it writes nothing, expired lots just do not count."""
-    return _balance(wallets.get(user_id), now)
+def balance(account_id: AccountId, now: int) -> Balance:
+    """The balance of an account; it writes nothing, expired lots just do not count."""
+    return _balance(wallets.get(account_id), now)
 
 
 def balance_of(reference: str, now: int) -> Balance:
     """The balance of a user by id or e-mail. Raises UserNotFound."""
     user, item = users.resolve(reference)
-    return _balance(wallets.from_item(user.id, item), now)
+    return _balance(wallets.from_item(personal(user.id), item), now)
 
 
 def cost(model_id: str, tokens: int, now: int) -> tuple[int, int]:
@@ -138,7 +142,7 @@ def expire(wallet: Wallet, now: int) -> int:
         count("CreditsExpired", expired)
         return expired
 
-    return until_committed(step, State(wallet), lambda: State(wallets.get(wallet.user_id)))
+    return until_committed(step, State(wallet), lambda: State(wallets.get(wallet.account_id)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +157,14 @@ class AllocationPage:
 def list_allocations(reference: str, *, skip: int, last: int | None, limit: int, now: int) -> AllocationPage:
     """A page of a user's grants: after ``skip`` newer ones, or from number ``last`` down. Raises UserNotFound."""
     user, item = users.resolve(reference)
-    wallet = wallets.from_item(user.id, item)
+    wallet = wallets.from_item(personal(user.id), item)
     last = wallet.allocations - skip if last is None else min(last, wallet.allocations)
-    page = allocations.page(user.id, last=last, limit=limit)
-    left: dict[str, int] = {}
+    page = allocations.page(wallet.account_id, last=last, limit=limit)
+    left: dict[int, int] = {}
     for lot in wallet.live_lots(now):
-        left[lot.id] = left.get(lot.id, 0) + lot.credits
+        left[lot.number] = left.get(lot.number, 0) + lot.credits
     next_last = page[-1].number - 1 if page else 0
-    return AllocationPage(wallet.allocations, [(grant, left.get(grant.id, 0)) for grant in page], next_last or None)
+    return AllocationPage(wallet.allocations, [(grant, left.get(grant.number, 0)) for grant in page], next_last or None)
 
 
 def list_entries(
@@ -171,18 +175,19 @@ def list_entries(
     ``since`` is inclusive, ``until`` exclusive, both epoch milliseconds. Raises UserNotFound.
     """
     user, item = users.resolve(reference)
-    newest = wallets.from_item(user.id, item).entry_seq
-    first = 1 if since is None else entries.first_since(user.id, since, newest)
-    last = newest if until is None else entries.first_since(user.id, until, newest) - 1
+    account_id = personal(user.id)
+    newest = wallets.from_item(account_id, item).entry_seq
+    first = 1 if since is None else entries.first_since(account_id, since, newest)
+    last = newest if until is None else entries.first_since(account_id, until, newest) - 1
     if before is not None:
         last = min(last, before - 1)
-    page = entries.page(user.id, first=first, last=last, limit=limit)
+    page = entries.page(account_id, first=first, last=last, limit=limit)
     more = bool(page) and page[-1].seq > first
     return page, page[-1].seq if more else None
 
 
 def _balance(wallet: Wallet, now: int) -> Balance:
-    return Balance(wallet.user_id, wallet.spendable(now), wallet.held, wallet.debt, wallet.live_lots(now))
+    return Balance(wallet.account_id, wallet.spendable(now), wallet.held, wallet.debt, wallet.live_lots(now))
 
 
 def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, int], Decision]) -> Change:
@@ -192,13 +197,13 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
     """
     now, key = request.now, request.key
     try:
-        user, item = users.resolve(request.user)
+        wallet = _wallet_of(request)
     except UserNotFound:
         # The user may have been known by this name when the request was sent first.
         if key and (record := idempotency.find(key, now)):
             return _again(key, record)
         raise
-    cause = Cause(request.actor, now, request.notes, allocation_id=new_id(now))
+    cause = Cause(request.actor, now, request.notes, new_salt(request.notes))
 
     def decide_and_write(state: State) -> Change:
         before = state.wallet
@@ -212,13 +217,13 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
             raise
         allocation = _allocation(request, decision, expires_at)
         change = Change(
-            user_id=user.id,
+            account_id=before.account_id,
             credits=credits,
             previous=before.spendable(now),
             available=decision.wallet.available,
             debt=decision.wallet.debt,
             allocation=allocation,
-            remaining=sum(lot.credits for lot in decision.wallet.lots if allocation and lot.id == allocation.id),
+            remaining=_left_of(allocation, decision.wallet),
         )
         writes = ledger_writes(before, decision)
         if allocation:
@@ -233,9 +238,19 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
         count("CreditsRemoved", decision.wallet.removed - before.removed)
         return change
 
-    return until_committed(
-        decide_and_write, State(wallets.from_item(user.id, item)), lambda: State(wallets.get(user.id))
-    )
+    return until_committed(decide_and_write, State(wallet), lambda: State(wallets.get(wallet.account_id)))
+
+
+def _wallet_of(request: Request) -> Wallet:
+    """The wallet that a request is about. Raises UserNotFound."""
+    if request.account_id is not None:
+        return wallets.get(request.account_id)
+    user, item = users.resolve(request.user)
+    return wallets.from_item(personal(user.id), item)
+
+
+def _left_of(allocation: Allocation | None, wallet: Wallet) -> int:
+    return sum(lot.credits for lot in wallet.lots if allocation and lot.number == allocation.number)
 
 
 def _allocation(request: Request, decision: Decision, expires_at: int) -> Allocation | None:
@@ -244,12 +259,12 @@ def _allocation(request: Request, decision: Decision, expires_at: int) -> Alloca
     if granted is None or granted.allocation_id is None:
         return None
     return Allocation(
-        user_id=granted.user_id,
+        account_id=granted.account_id,
         number=decision.wallet.allocations,
         id=granted.allocation_id,
         credits=granted.credits,
         allocated_by=request.actor,
-        allocated_at=request.now,
+        allocated_at=granted.at // SECOND * SECOND,
         expires_at=expires_at,
         notes=request.notes,
     )

@@ -1,4 +1,6 @@
-"""Identifiers that sort by the time they were made."""
+"""Identifiers that sort by the time they were made, and salts."""
+
+import secrets
 
 from ulid import ULID
 
@@ -8,6 +10,6 @@ def new_id(now: int) -> str:
     return str(ULID.from_timestamp(now))
 
 
-def made_at(identifier: str) -> int:
-    """When an id was made, in epoch milliseconds."""
-    return ULID.from_str(identifier).milliseconds
+def new_salt(text: str) -> str:
+    """Random text to digest ``text`` with; none where there is no text."""
+    return secrets.token_urlsafe(12) if text else ""

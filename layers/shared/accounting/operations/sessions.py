@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from accounting.domain import sessions as streaming
 from accounting.domain import wallet as ledger
+from accounting.domain.accounts import AccountId, personal
 from accounting.domain.errors import AccountingError, InsufficientCredits, SessionEnded, SessionExists, SessionNotActive
+from accounting.domain.ledger import Cause
 from accounting.domain.pricing import affordable_tokens, credits_for, hold_for, with_buffer
 from accounting.domain.sessions import Session
-from accounting.domain.wallet import Cause
 from accounting.operations.commit import State, ledger_writes, until_committed
 from accounting.settings import settings
 from accounting.store import keys, prices, wallets
@@ -28,13 +29,22 @@ class Answer:
     replayed: bool = False
 
 
-def initialize(user_id: str, session_id: str, model_id: str, estimated_tokens: int, *, now: int) -> Answer:
-    """Hold the buffered estimate for a new session, at the price in force.
+def initialize(
+    user_id: str,
+    session_id: str,
+    model_id: str,
+    estimated_tokens: int,
+    *,
+    now: int,
+    account_id: AccountId | None = None,
+) -> Answer:
+    """Hold the buffered estimate for a new session, at the price in force; ``account_id`` pays, by default the user's.
 
     Where the credits cover the estimate but not the buffer, ``HoldBufferWhenShort`` decides. Raises
     InsufficientCredits (with ``affordableTokens``), SessionExists when an active session with this id has other values,
     SessionEnded when the id was used before, Contention.
     """
+    account_id = account_id or personal(user_id)
     price_e4 = prices.price_at(model_id, now)
     estimate = credits_for(estimated_tokens, price_e4)
     reduce = settings().reduce_short_holds
@@ -48,17 +58,18 @@ def initialize(user_id: str, session_id: str, model_id: str, estimated_tokens: i
         except AccountingError as refusal:
             # The credits may be short because this very session holds them.
             if taken := store.get(user_id, session_id):
-                return _reopened(taken, model_id, estimated_tokens)
+                return _reopened(taken, account_id, model_id, estimated_tokens)
             if isinstance(refusal, InsufficientCredits):
                 refusal.details["affordableTokens"] = affordable_tokens(available, price_e4, reduce=reduce)
             raise
         session = Session(
             user_id=user_id,
             session_id=session_id,
+            account_id=account_id,
             model_id=model_id,
             price_e4=price_e4,
             estimated_tokens=estimated_tokens,
-            slices=hold.slices,
+            parts=hold.parts,
             started_at=now,
             last_seen_at=now,
             due_at=expires_at,
@@ -68,11 +79,11 @@ def initialize(user_id: str, session_id: str, model_id: str, estimated_tokens: i
         try:
             transact([store.open_new(session), *ledger_writes(state.wallet, hold)])
         except store.Taken as taken:
-            return _reopened(taken.session, model_id, estimated_tokens)
+            return _reopened(taken.session, account_id, model_id, estimated_tokens)
         count("CreditsHeld", wanted)
         return Answer(session)
 
-    return until_committed(hold_and_open, State(wallets.get(user_id)), lambda: State(wallets.get(user_id)))
+    return until_committed(hold_and_open, State(wallets.get(account_id)), lambda: State(wallets.get(account_id)))
 
 
 def heartbeat(user_id: str, session_id: str, tokens: int, *, now: int) -> Session:
@@ -89,14 +100,15 @@ def heartbeat(user_id: str, session_id: str, tokens: int, *, now: int) -> Sessio
         # A late heartbeat: the stream is further already, but it is a sign of life.
         return active(session_id, store.keep_alive(user_id, session_id, now))
     try:
-        return _raise_hold(user_id, session_id, tokens, now)
+        return _raise_hold(session, tokens, now)
     except InsufficientCredits:
         store.note(user_id, session_id, tokens, now)
         raise
 
 
-def _raise_hold(user_id: str, session_id: str, tokens: int, now: int) -> Session:
+def _raise_hold(known: Session, tokens: int, now: int) -> Session:
     """Hold what the tokens so far cost with the buffer or, if that is not there, just what they cost."""
+    user_id, session_id, account_id = known.user_id, known.session_id, known.account_id
 
     def hold_more(state: State) -> Session:
         session = active(session_id, state.session)
@@ -112,13 +124,23 @@ def _raise_hold(user_id: str, session_id: str, tokens: int, now: int) -> Session
         count("CreditsHeld", more)
         return after
 
-    return until_committed(hold_more, read(user_id, session_id), lambda: read(user_id, session_id))
+    return until_committed(
+        hold_more, read(user_id, session_id, account_id), lambda: read(user_id, session_id, account_id)
+    )
 
 
-def read(user_id: str, session_id: str) -> State:
-    """The user's wallet and session as they are now, in one call."""
-    wallet, session = get_many([keys.wallet(user_id), keys.session(user_id, session_id)])
-    return State(wallets.from_item(user_id, wallet), store.from_item(session) if session else None)
+def read(user_id: str, session_id: str, account_id: AccountId | None = None) -> State:
+    """A session as it is now, and the wallet of the account that pays for it.
+
+    One call where ``account_id``, by default the user's own, is that account; it is a hint, and a wrong one costs a
+    second call.
+    """
+    guessed = account_id or personal(user_id)
+    wallet, item = get_many([keys.wallet(guessed), keys.session(user_id, session_id)])
+    session = store.from_item(item) if item else None
+    if session is None or session.account_id == guessed:
+        return State(wallets.from_item(guessed, wallet), session)
+    return State(wallets.get(session.account_id), session)
 
 
 def active(session_id: str, session: Session | None) -> Session:
@@ -130,10 +152,10 @@ def active(session_id: str, session: Session | None) -> Session:
     return session
 
 
-def _reopened(session: Session, model_id: str, estimated_tokens: int) -> Answer:
+def _reopened(session: Session, account_id: AccountId, model_id: str, estimated_tokens: int) -> Answer:
     """The answer to a repeated initialize. Raises SessionEnded, SessionExists when the id has other values."""
     if not session.active:
         raise SessionEnded(session.session_id, session.status, session.outcome)
-    if session.same_request(model_id, estimated_tokens):
+    if session.account_id == account_id and session.same_request(model_id, estimated_tokens):
         return Answer(session, replayed=True)
     raise SessionExists("A session with this id and other values exists", sessionId=session.session_id)

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 
 from accounting.domain import sessions as streaming
 from accounting.domain import wallet as ledger
+from accounting.domain.accounts import AccountId
 from accounting.domain.errors import SessionNotActive
+from accounting.domain.ledger import SYSTEM, Cause
 from accounting.domain.sessions import Outcome, Session, Settled
 from accounting.domain.usage import UsageRecord
-from accounting.domain.wallet import SYSTEM, Cause, Settlement
+from accounting.domain.wallet import Settlement
 from accounting.operations.commit import State, ledger_writes, until_committed
-from accounting.operations.ids import new_id
+from accounting.operations.ids import new_id, new_salt
 from accounting.operations.sessions import Answer, active, read
 from accounting.settings import settings
-from accounting.store import rollups, usage
 from accounting.store import sessions as store
 from accounting.store.table import transact
 from accounting.telemetry import count
@@ -46,20 +47,26 @@ class End:
         return cls("swept", success=False, tokens=None, actor=actor, reason=reason)
 
 
-def finalize(user_id: str, session_id: str, tokens: int, *, success: bool, now: int) -> Answer:
+def finalize(
+    user_id: str, session_id: str, tokens: int, *, success: bool, now: int, account_id: AccountId | None = None
+) -> Answer:
     """Charge the tokens really used and give the rest of the hold back; after a sweep, settle the difference, once.
 
-    Raises SessionNotActive when there is no such session or it was settled otherwise, Contention.
+    ``account_id`` is a hint which account pays (see ``sessions.read``). Raises SessionNotActive when there is no such
+    session or it was settled otherwise, Contention.
     """
-    return _settle_once(user_id, session_id, End("finalized", success, tokens, user_id), now)
+    return _settle_once(user_id, session_id, End("finalized", success, tokens, user_id), now, account_id)
 
 
-def abort(user_id: str, session_id: str, tokens: int | None, *, now: int) -> Answer:
+def abort(
+    user_id: str, session_id: str, tokens: int | None, *, now: int, account_id: AccountId | None = None
+) -> Answer:
     """Charge the tokens generated, by default the last heartbeat's, and give the rest of the hold back.
 
     After a sweep, and in what it raises, it is as ``finalize``.
     """
-    return _settle_once(user_id, session_id, End("aborted", success=False, tokens=tokens, actor=user_id), now)
+    end = End("aborted", success=False, tokens=tokens, actor=user_id)
+    return _settle_once(user_id, session_id, end, now, account_id)
 
 
 def force_end(user_id: str, session_id: str, *, actor: str, reason: str, now: int) -> Answer:
@@ -94,11 +101,11 @@ def sweep(session: Session, *, now: int) -> Session | None:
             return None
         return _settle(state, found, End.by_sweep(SYSTEM), now)
 
-    user_id, session_id = session.user_id, session.session_id
-    return until_committed(end_or_reschedule, read(user_id, session_id), lambda: read(user_id, session_id))
+    whose = session.user_id, session.session_id, session.account_id
+    return until_committed(end_or_reschedule, read(*whose), lambda: read(*whose))
 
 
-def _settle_once(user_id: str, session_id: str, end: End, now: int) -> Answer:
+def _settle_once(user_id: str, session_id: str, end: End, now: int, account_id: AccountId | None) -> Answer:
     def settle_or_replay(state: State) -> Answer:
         session = state.session
         if session is None:
@@ -109,14 +116,15 @@ def _settle_once(user_id: str, session_id: str, end: End, now: int) -> Answer:
             active(session_id, session)
         return Answer(_settle(state, session, end, now))
 
-    return until_committed(settle_or_replay, read(user_id, session_id), lambda: read(user_id, session_id))
+    whose = user_id, session_id, account_id
+    return until_committed(settle_or_replay, read(*whose), lambda: read(*whose))
 
 
 def _settle(state: State, session: Session, end: End, now: int) -> Session:
     """Settle an active or a swept session: session, wallet, entries, usage record and day's sums in one transaction."""
     record_id = new_id(now)
     tokens = session.tokens if end.tokens is None else end.tokens
-    cause = Cause(end.actor, now, end.reason, session_id=session.session_id, usage_id=record_id)
+    cause = Cause(end.actor, now, end.reason, new_salt(end.reason), session_id=session.session_id, usage_id=record_id)
     settlement = _settlement(state, session, tokens, cause)
     ended = streaming.resolved(
         session, settlement, outcome=end.outcome, tokens=tokens, success=end.success, at=cause.at
@@ -126,8 +134,7 @@ def _settle(state: State, session: Session, end: End, now: int) -> Session:
         [
             store.replace(session, ended, untouched=end.tokens is None) if session.active else store.settle_late(ended),
             *ledger_writes(state.wallet, settlement),
-            usage.put(record),
-            rollups.add(record, state.names or rollups.names_of(record)),
+            *usage_writes(record, state),
         ]
     )
     _count_settled(ended, record)
@@ -137,7 +144,7 @@ def _settle(state: State, session: Session, end: End, now: int) -> Session:
 def _settlement(state: State, session: Session, tokens: int, cause: Cause) -> Settlement:
     grace = settings().refund_grace
     if session.active:
-        return ledger.settle(state.wallet, session.slices, session.cost(tokens), grace_milliseconds=grace, cause=cause)
+        return ledger.settle(state.wallet, session.parts, session.cost(tokens), grace_milliseconds=grace, cause=cause)
     difference = session.cost(tokens) - session.settled.credits
     return ledger.settle_late(state.wallet, difference, grace_milliseconds=grace, cause=cause)
 
@@ -157,6 +164,7 @@ def _usage_record(session: Session, record_id: str) -> UsageRecord:
         metadata["late"] = True
     return UsageRecord(
         id=record_id,
+        account_id=session.account_id,
         user_id=session.user_id,
         service=SERVICES[settled.outcome, settled.success],
         operation=session.model_id,

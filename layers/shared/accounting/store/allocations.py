@@ -1,23 +1,9 @@
 """Allocations: the grants as they were made, numbered without gaps so that any page of the list is one range."""
 
-from dataclasses import dataclass
-
+from accounting.domain.accounts import AccountId
+from accounting.domain.allocations import Allocation
 from accounting.store import keys, table
 from accounting.store.table import Item, Write
-
-
-@dataclass(frozen=True, slots=True)
-class Allocation:
-    """A grant as it was made: ``number`` counts the user's grants from 1, times are epoch milliseconds."""
-
-    user_id: str
-    number: int
-    id: str
-    credits: int
-    allocated_by: str
-    allocated_at: int
-    expires_at: int
-    notes: str = ""
 
 
 def put(allocation: Allocation) -> Write:
@@ -25,20 +11,20 @@ def put(allocation: Allocation) -> Write:
     return Write(table.put(to_item(allocation), condition="attribute_not_exists(pk)"))
 
 
-def page(user_id: str, *, last: int, limit: int) -> list[Allocation]:
+def page(account_id: AccountId, *, last: int, limit: int) -> list[Allocation]:
     """Up to ``limit`` allocations with ``number <= last``, newest first."""
     first = max(1, last - limit + 1)
     if first > last:
         return []
-    low, high = keys.allocation(user_id, first), keys.allocation(user_id, last)
+    low, high = keys.allocation(account_id, first), keys.allocation(account_id, last)
     items = table.query(low["pk"], low["sk"], high["sk"], limit=limit)
-    return [from_item(user_id, item) for item in items]
+    return [from_item(account_id, item) for item in items]
 
 
 def to_item(allocation: Allocation) -> Item:
     """The item."""
     return {
-        **keys.allocation(allocation.user_id, allocation.number),
+        **keys.allocation(allocation.account_id, allocation.number),
         "number": allocation.number,
         "id": allocation.id,
         "credits": allocation.credits,
@@ -49,10 +35,10 @@ def to_item(allocation: Allocation) -> Item:
     }
 
 
-def from_item(user_id: str, item: Item) -> Allocation:
+def from_item(account_id: AccountId, item: Item) -> Allocation:
     """The allocation of an item."""
     return Allocation(
-        user_id=user_id,
+        account_id=account_id,
         number=item["number"],
         id=item["id"],
         credits=item["credits"],

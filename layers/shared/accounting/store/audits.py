@@ -1,30 +1,30 @@
-"""How far each user's ledger was proved, and how far a run has come."""
+"""How far each account's ledger was proved, and how far a run has come."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+from accounting.domain.accounts import AccountId
 from accounting.domain.audit import KindSums, Proof, Sums
 from accounting.store import keys, table
 from accounting.store.table import Item
-from accounting.store.users import ROLES
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in the lists of users: after ``sk`` of the partition number ``part``."""
+    """A place in the lists of wallets: after ``sk`` of the partition number ``part``."""
 
     part: int = 0
-    sk: str = keys.BEFORE_ALL_TIMES
+    sk: str = keys.BEFORE_ALL_ACCOUNTS
 
 
-def users(position: Position) -> Iterator[tuple[list[str], Position]]:
-    """Every user from a position on, in batches with the position after each."""
-    parts = [part for role in ROLES for part in keys.users_in_role(role)]
+def accounts(position: Position) -> Iterator[tuple[list[AccountId], Position]]:
+    """Every account that has a wallet, from a position on, in batches with the position after each."""
+    parts = keys.wallets_of_all()
     for number in range(position.part, len(parts)):
-        after = position.sk if number == position.part else keys.BEFORE_ALL_TIMES
-        for batch in table.forward(keys.BY_KIND, parts[number].pk, after, keys.AFTER_ALL_TIMES):
-            yield [keys.user_in(key) for key in batch], Position(number, batch[-1][keys.INDEX_KEYS[keys.BY_KIND][1]])
+        after = position.sk if number == position.part else keys.BEFORE_ALL_ACCOUNTS
+        for batch in table.forward(keys.BY_KIND, parts[number], after, keys.AFTER_ALL_ACCOUNTS):
+            yield [keys.account_in(key) for key in batch], Position(number, batch[-1][keys.INDEX_KEYS[keys.BY_KIND][1]])
 
 
 def position() -> Position:
@@ -46,7 +46,7 @@ def put_many(proofs: list[Proof]) -> None:
 def to_item(proof: Proof) -> Item:
     """The item; sums are JSON texts."""
     return {
-        **keys.audit(proof.user_id),
+        **keys.audit(proof.account_id),
         "since": proof.since,
         "seq": proof.seq,
         "head": proof.head,
@@ -55,10 +55,10 @@ def to_item(proof: Proof) -> Item:
     }
 
 
-def from_item(user_id: str, item: Item) -> Proof:
+def from_item(account_id: AccountId, item: Item) -> Proof:
     """The proof of an item."""
     return Proof(
-        user_id,
+        account_id,
         since=item["since"],
         seq=item["seq"],
         head=item["head"],

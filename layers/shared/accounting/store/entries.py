@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 
-from accounting.domain.audit import Unreadable
-from accounting.domain.wallet import Entry
+from accounting.domain.accounts import AccountId
+from accounting.domain.audit import Newer, Unreadable
+from accounting.domain.ledger import FORMAT, Entry
 from accounting.store import keys, table
 from accounting.store.table import Item, Write
 
-_NUMBERS = ("credits", "charged", "available_after", "held_after", "debt_after", "at")
-_FIELDS = tuple(field.name for field in fields(Entry) if field.name not in ("user_id", "seq"))
+_NUMBERS = ("credits", "charged", "available_after", "held_after", "debt_after", "at", "format")
+_FIELDS = tuple(field.name for field in fields(Entry) if field.name not in ("account_id", "seq"))
 
 
 def put(entry: Entry) -> Write:
@@ -20,32 +21,36 @@ def put(entry: Entry) -> Write:
     return Write(table.put(to_item(entry), condition="attribute_not_exists(pk)"))
 
 
-def page(user_id: str, *, first: int, last: int, limit: int) -> list[Entry]:
+def page(account_id: AccountId, *, first: int, last: int, limit: int) -> list[Entry]:
     """Up to ``limit`` entries with ``first <= seq <= last``, newest first."""
     if first > last:
         return []
-    low, high = keys.entry(user_id, first), keys.entry(user_id, last)
+    low, high = keys.entry(account_id, first), keys.entry(account_id, last)
     items = table.query(low["pk"], low["sk"], high["sk"], limit=limit)
-    return [from_item(user_id, item) for item in items]
+    return [from_item(account_id, item) for item in items]
 
 
-def after(user_id: str, seq: int) -> Iterator[Entry | Unreadable]:
+def after(account_id: AccountId, seq: int) -> Iterator[Entry | Unreadable | Newer]:
     """Whatever stands in the ledger after entry ``seq``, in order, as it stands there."""
-    low, end = keys.entry(user_id, seq + 1), keys.end_of_entries()
+    low, end = keys.entry(account_id, seq + 1), keys.end_of_entries()
     for item in table.query_all(low["pk"], low["sk"], end, forward=True):
+        number = keys.entry_seq(item)
+        if number is not None and type(item.get("format")) is int and item["format"] > FORMAT:
+            yield Newer(number)
+            continue
         try:
-            entry = from_item(user_id, item)
+            entry = from_item(account_id, item)
             genuine = _stored(entry) == item and all(type(getattr(entry, name)) is int for name in _NUMBERS)
         except (KeyError, TypeError, ValueError):
             genuine = False
-        yield entry if genuine else Unreadable(keys.entry_seq(item), str(item.get("hash")))
+        yield entry if genuine else Unreadable(number, str(item.get("hash")))
 
 
 def _stored(entry: Entry) -> Item:
     return {name: value for name, value in to_item(entry).items() if value is not None}
 
 
-def first_since(user_id: str, at: int, last: int) -> int:
+def first_since(account_id: AccountId, at: int, last: int) -> int:
     """The number of the first entry made at or after ``at``, ``last + 1`` if there is none.
 
     Entries are in time order by number, so that this reads about log2(``last``) of them.
@@ -53,7 +58,7 @@ def first_since(user_id: str, at: int, last: int) -> int:
     low, high = 1, last + 1
     while low < high:
         middle = (low + high) // 2
-        item = table.get(keys.entry(user_id, middle))
+        item = table.get(keys.entry(account_id, middle))
         if item is not None and item["at"] < at:
             low = middle + 1
         else:
@@ -65,12 +70,12 @@ def to_item(entry: Entry) -> Item:
     """The item; empty fields are left out."""
     plain = asdict(entry)
     return {
-        **keys.entry(entry.user_id, entry.seq),
+        **keys.entry(entry.account_id, entry.seq),
         "seq": entry.seq,
         **{name: plain[name] for name in _FIELDS if plain[name] != ""},
     }
 
 
-def from_item(user_id: str, item: Item) -> Entry:
+def from_item(account_id: AccountId, item: Item) -> Entry:
     """The entry of an item."""
-    return Entry(user_id=user_id, seq=item["seq"], **{name: item[name] for name in _FIELDS if name in item})
+    return Entry(account_id=account_id, seq=item["seq"], **{name: item[name] for name in _FIELDS if name in item})

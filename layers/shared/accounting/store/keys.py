@@ -7,6 +7,7 @@ entity's keys are for stands in docs/data-model.md.
 from typing import NamedTuple
 from zlib import crc32
 
+from accounting.domain.accounts import AccountId, stored
 from accounting.times import from_iso, iso
 
 type Key = dict[str, str]
@@ -24,6 +25,8 @@ _RANK_ZERO = 10**17
 """What 0 credits are in a ranking's key, so that negative sums are in order too."""
 
 BEFORE_ALL_MODELS = "!"
+BEFORE_ALL_ACCOUNTS = " "
+AFTER_ALL_ACCOUNTS = "\U0010ffff"
 BEFORE_ALL_TIMES = "0"
 AFTER_ALL_TIMES = "~"
 
@@ -45,24 +48,29 @@ def email(address: str) -> Key:
     return {"pk": f"EMAIL#{address.lower()}", "sk": "EMAIL"}
 
 
-def wallet(user_id: str) -> Key:
-    """The user's credits."""
-    return {"pk": f"USER#{user_id}", "sk": "WALLET"}
+def wallet(account_id: AccountId) -> Key:
+    """The account's credits."""
+    return {"pk": f"ACCOUNT#{account_id}", "sk": "WALLET"}
 
 
-def allocation(user_id: str, number: int) -> Key:
-    """The user's nth grant, from 1: numbers without gaps make any page of the list one range."""
-    return {"pk": f"USER#{user_id}", "sk": f"ALLOC#{number:012d}"}
+def wallet_of_all(account_id: AccountId) -> Key:
+    """Where the auditor finds the wallet; it never changes."""
+    return {"kind_pk": f"WALLETS#{_shard(account_id)}", "kind_sk": account_id}
 
 
-def entry(user_id: str, seq: int) -> Key:
-    """The user's nth ledger entry, from 1."""
-    return {"pk": f"USER#{user_id}", "sk": f"ENTRY#{seq:012d}"}
+def allocation(account_id: AccountId, number: int) -> Key:
+    """The account's nth grant, from 1: numbers without gaps make any page of the list one range."""
+    return {"pk": f"ACCOUNT#{account_id}", "sk": f"ALLOC#{number:012d}"}
 
 
-def audit(user_id: str) -> Key:
-    """How far the user's ledger was proved."""
-    return {"pk": f"USER#{user_id}", "sk": "AUDIT"}
+def entry(account_id: AccountId, seq: int) -> Key:
+    """The account's nth ledger entry, from 1."""
+    return {"pk": f"ACCOUNT#{account_id}", "sk": f"ENTRY#{seq:012d}"}
+
+
+def audit(account_id: AccountId) -> Key:
+    """How far the account's ledger was proved."""
+    return {"pk": f"ACCOUNT#{account_id}", "sk": "AUDIT"}
 
 
 def audit_position() -> Key:
@@ -77,7 +85,7 @@ def entry_seq(key: Key) -> int | None:
 
 
 def end_of_entries() -> str:
-    """The sort key after all of a user's ledger entries."""
+    """The sort key after all of an account's ledger entries."""
     return f"ENTRY#{AFTER_ALL_TIMES}"
 
 
@@ -86,9 +94,9 @@ def session(user_id: str, session_id: str) -> Key:
     return {"pk": f"USER#{user_id}", "sk": f"SESSION#{session_id}"}
 
 
-def usage(user_id: str, at: int, record_id: str) -> Key:
-    """A usage record, in time order."""
-    return {"pk": f"USER#{user_id}", "sk": f"USAGE#{iso(at)}#{record_id}"}
+def usage(account_id: AccountId, at: int, record_id: str) -> Key:
+    """A usage record of what an account paid, in time order."""
+    return {"pk": f"ACCOUNT#{account_id}", "sk": f"USAGE#{iso(at)}#{record_id}"}
 
 
 def day_rollup(user_id: str, day: str, spread: int = 0) -> Key:
@@ -183,9 +191,9 @@ def session_due(user_id: str, session_id: str, due_at: int) -> Key:
     }
 
 
-def wallet_due(user_id: str, due_at: int) -> Key:
+def wallet_due(account_id: AccountId, due_at: int) -> Key:
     """When a wallet is to be looked at for expired lots."""
-    return {"due_pk": f"DUE#WALLET#{_shard(user_id)}", "due_sk": f"{iso(due_at)}#{user_id}"}
+    return {"due_pk": f"DUE#WALLET#{_shard(account_id)}", "due_sk": f"{iso(due_at)}#{account_id}"}
 
 
 def active_of_owner(user_id: str) -> list[Range]:
@@ -240,13 +248,23 @@ def user_counts(role: str) -> list[Key]:
 
 
 def wallets_of_all() -> list[str]:
-    """The partitions of ``due`` that hold everybody's wallets with lots."""
+    """The partitions of ``by_kind`` that have every wallet."""
+    return [f"WALLETS#{shard}" for shard in range(SHARDS)]
+
+
+def due_wallets_of_all() -> list[str]:
+    """The partitions of ``due`` that have every wallet with lots."""
     return [f"DUE#WALLET#{shard}" for shard in range(SHARDS)]
 
 
 def user_in(key: Key) -> str:
-    """Whose item a table key is of."""
+    """The user whose partition a table key is in."""
     return key["pk"].removeprefix("USER#")
+
+
+def account_in(key: Key) -> AccountId:
+    """The account whose partition a table key is in."""
+    return stored(key["pk"].removeprefix("ACCOUNT#"))
 
 
 def is_usage(key: Key) -> bool:

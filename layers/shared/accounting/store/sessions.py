@@ -4,16 +4,14 @@ The indexes hold keys only: a list reads the sessions themselves, so that it sho
 writes to no index.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from typing import cast
 
+from accounting.domain.accounts import stored
 from accounting.domain.errors import SessionNotActive
 from accounting.domain.sessions import Session, Settled
-from accounting.domain.wallet import Slice
 from accounting.settings import settings
-from accounting.store import keys, table
+from accounting.store import keys, lots, table
 from accounting.store.moved import Moved
 from accounting.store.table import Item, Write
 
@@ -28,8 +26,15 @@ _PLAIN = (
     "initial_expires_at",
     "revision",
     "tokens",
+    "format",
 )
 _SETTLED = tuple(field.name for field in fields(Settled))
+_KNOWN = {
+    *("pk", "sk", "owner_pk", "owner_sk", "kind_pk", "kind_sk", "due_pk", "due_sk", "ttl"),
+    *("user_id", "session_id", "account_id", "status", "parts", "fitting_tokens"),
+    *_PLAIN,
+    *(f"{prefix}_{name}" for prefix in ("settled", "late") for name in _SETTLED),
+}
 
 MAX_ACTIVE_LISTED = 1000
 
@@ -174,12 +179,14 @@ def to_item(session: Session) -> Item:
     """The item, with the keys of the lists that a session in its state belongs to."""
     user_id, session_id, started_at = session.user_id, session.session_id, session.started_at
     item: Item = {
+        **session.more,
         **keys.session(user_id, session_id),
         **keys.session_of_all(user_id, session_id, started_at),
         "user_id": user_id,
         "session_id": session_id,
+        "account_id": session.account_id,
         "status": session.status,
-        "slices": table.compact([[*part[:3], int(part.grace)] for part in session.slices]),
+        "parts": lots.to_text(session.parts),
         "fitting_tokens": session.fitting_tokens,
         **{name: getattr(session, name) for name in _PLAIN},
     }
@@ -196,13 +203,14 @@ def to_item(session: Session) -> Item:
 
 def from_item(item: Item) -> Session:
     """The session of an item."""
-    slices = cast("list[tuple[str, int, int, int]]", json.loads(item["slices"]))
     return Session(
         user_id=item["user_id"],
         session_id=item["session_id"],
-        slices=tuple(Slice(lot, credits, at, bool(grace)) for lot, credits, at, grace in slices),
+        account_id=stored(item["account_id"]),
+        parts=lots.from_text(item["parts"]),
         resolution=_settled_from_item("settled", item),
         late=_settled_from_item("late", item),
+        more={name: value for name, value in item.items() if name not in _KNOWN},
         **{name: item[name] for name in _PLAIN},
     )
 

@@ -1,18 +1,35 @@
-"""Wallets: one small item a user, replaced whole under the condition that its version is the one that was read."""
+"""Wallets: one small item an account, replaced whole under the condition that its version is the one that was read."""
 
-import json
 from collections.abc import Iterator
-from typing import cast
 
-from accounting.domain.wallet import Lot, Wallet
-from accounting.store import keys, table
+from accounting.domain.accounts import AccountId
+from accounting.domain.wallet import Wallet
+from accounting.store import keys, lots, table
 from accounting.store.moved import Moved
 from accounting.store.table import Item, Write
 
+_NUMBERS = (
+    "version",
+    "entry_seq",
+    "allocations",
+    "held",
+    "debt",
+    "granted",
+    "charged",
+    "removed",
+    "expired",
+    "updated_at",
+    "format",
+)
+_KNOWN = {
+    *("pk", "sk", "kind_pk", "kind_sk", "due_pk", "due_sk", "lots", "due_at", "head"),
+    *_NUMBERS,
+}
 
-def get(user_id: str) -> Wallet:
-    """The user's wallet, strongly consistent; without an item it is empty."""
-    return from_item(user_id, table.get(keys.wallet(user_id)))
+
+def get(account_id: AccountId) -> Wallet:
+    """The account's wallet, strongly consistent; without an item it is empty."""
+    return from_item(account_id, table.get(keys.wallet(account_id)))
 
 
 def put(before: Wallet, after: Wallet) -> Write:
@@ -23,58 +40,42 @@ def put(before: Wallet, after: Wallet) -> Write:
         condition, values = "attribute_not_exists(pk)", None
     return Write(
         table.put(to_item(after), condition=condition, values=values),
-        refused=lambda old: Moved(wallet=from_item(after.user_id, old)),
+        refused=lambda old: Moved(wallet=from_item(after.account_id, old)),
     )
 
 
 def due(now: int) -> Iterator[list[Wallet]]:
     """The wallets that are to be looked at by ``now``, in batches, as they stand in the table."""
-    for pk in keys.wallets_of_all():
+    for pk in keys.due_wallets_of_all():
         for found in table.due(pk, now):
             items = table.get_many(found)
-            yield [from_item(keys.user_in(key), item) for key, item in zip(found, items, strict=True) if item]
+            yield [from_item(keys.account_in(key), item) for key, item in zip(found, items, strict=True) if item]
 
 
 def to_item(wallet: Wallet) -> Item:
-    """The item. Lots are one JSON text, ``[[id, credits, expiresAt, grace], …]``: no condition looks into them."""
-    when_due = {} if wallet.due_at is None else keys.wallet_due(wallet.user_id, wallet.due_at)
+    """The item, with the attributes that a newer version gave it."""
+    when_due = {} if wallet.due_at is None else keys.wallet_due(wallet.account_id, wallet.due_at)
     return {
-        **keys.wallet(wallet.user_id),
+        **wallet.more,
+        **keys.wallet(wallet.account_id),
+        **keys.wallet_of_all(wallet.account_id),
         **when_due,
-        "version": wallet.version,
-        "entry_seq": wallet.entry_seq,
-        "allocations": wallet.allocations,
-        "lots": table.compact([[*lot[:3], int(lot.grace)] for lot in wallet.lots]),
-        "held": wallet.held,
-        "debt": wallet.debt,
-        "granted": wallet.granted,
-        "charged": wallet.charged,
-        "removed": wallet.removed,
-        "expired": wallet.expired,
-        "updated_at": wallet.updated_at,
+        **{name: getattr(wallet, name) for name in _NUMBERS},
+        "lots": lots.to_text(wallet.lots),
         "due_at": wallet.due_at,
         "head": wallet.head,
     }
 
 
-def from_item(user_id: str, item: Item | None) -> Wallet:
-    """The wallet of an item; without one, the empty wallet that every user begins with."""
+def from_item(account_id: AccountId, item: Item | None) -> Wallet:
+    """The wallet of an item; without one, the empty wallet that every account begins with."""
     if item is None:
-        return Wallet(user_id)
-    lots = cast("list[tuple[str, int, int, int]]", json.loads(item["lots"]))
+        return Wallet(account_id)
     return Wallet(
-        user_id=user_id,
-        version=item["version"],
-        entry_seq=item["entry_seq"],
-        allocations=item["allocations"],
-        lots=tuple(Lot(lot, credits, at, bool(grace)) for lot, credits, at, grace in lots),
-        held=item["held"],
-        debt=item["debt"],
-        granted=item["granted"],
-        charged=item["charged"],
-        removed=item["removed"],
-        expired=item["expired"],
-        updated_at=item["updated_at"],
+        account_id,
+        lots=lots.from_text(item["lots"]),
         due_at=item.get("due_at"),
-        head=item.get("head", ""),
+        head=item["head"],
+        more={name: value for name, value in item.items() if name not in _KNOWN},
+        **{name: item[name] for name in _NUMBERS},
     )
