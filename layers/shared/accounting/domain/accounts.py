@@ -1,8 +1,8 @@
 """Who pays: an account owns a wallet. Imports nothing of ours.
 
 Every user has a personal account, made with their first credit; an organization has one of its own. The prefix of an
-account's id tells which kind it is. A user's id is never read as an account's, whatever it looks like: ``AccountId`` is a
-type of its own, and only this module makes one.
+account's id tells which kind it is. A user's id is never read as an account's, whatever it looks like: ``AccountId`` is
+a type of its own, and only this module makes one.
 """
 
 from typing import NewType

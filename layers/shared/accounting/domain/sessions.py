@@ -41,10 +41,10 @@ class Session:
 
     Times are epoch milliseconds; the price is the one that it began with. ``initial_credits`` and
     ``initial_expires_at`` are what its opening answered, so that a repeat answers the same. ``revision`` counts the
-    changes of the hold, not the heartbeats that fit it. ``tokens`` is how many the last heartbeat reported. ``due_at`` is
-    when the sweeper looks at it again; heartbeats do not move it, they move ``last_seen_at``. ``late`` is the settlement
-    that arrived after the sweep had ended the session. ``format`` and ``more`` are what a newer version wrote; this one
-    hands them on.
+    changes of the hold, not the heartbeats that fit it. ``tokens`` is how many the last heartbeat reported. ``due_at``
+    is when the sweeper looks at it again; heartbeats do not move it, they move ``last_seen_at``. ``late`` is the
+    settlement that arrived after the sweep had ended the session. ``format`` and ``more`` are what a newer version
+    wrote; this one hands them on.
     """
 
     user_id: str

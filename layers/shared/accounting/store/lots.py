@@ -1,8 +1,8 @@
 """Lots as one short JSON text: no condition looks into them.
 
-``[[life, …], [number, credits, expiry, life, grace, more…], …]``: the first array has the different lives of the lots in
-seconds, from grant to expiry. A lot's number and expiry (in seconds) are differences to the lot before it, its life is
-its place in the first array, ``grace`` is 0 or 1 and may be missing. What follows is a newer version's, and kept.
+``[[life, …], [number, credits, expiry, life, grace, more…], …]``: the first array has the different lives of the lots
+in seconds, from grant to expiry. A lot's number and expiry (in seconds) are differences to the lot before it, its life
+is its place in the first array, ``grace`` is 0 or 1 and may be missing. What follows is a newer version's, and kept.
 """
 
 import json
