@@ -158,7 +158,9 @@ class AccountingClient:
     heartbeat = _method(routes.sessions.heartbeat)
     finalize = _method(routes.sessions.finalize)
     abort = _method(routes.sessions.abort)
-    active_sessions = _method(routes.sessions.active_sessions)
+    end_session = _method(routes.sessions.end_session)
+    active_sessions = _iterator(routes.sessions.active_sessions)
+    active_sessions_page = _method(routes.sessions.active_sessions_page)
     all_active_sessions = _iterator(routes.sessions.all_active_sessions)
     all_active_sessions_page = _method(routes.sessions.all_active_sessions_page)
     recent_sessions = _iterator(routes.sessions.recent_sessions)
@@ -173,18 +175,24 @@ class AccountingClient:
     users = _iterator(routes.users.users)
     users_page = _method(routes.users.users_page)
     sync_user = _method(routes.users.sync_user)
+    disable_user = _method(routes.users.disable_user)
+    enable_user = _method(routes.users.enable_user)
 
     create_api_key = _method(routes.api_keys.create_api_key)
-    api_keys = _method(routes.api_keys.api_keys)
+    api_keys = _iterator(routes.api_keys.api_keys)
+    api_keys_page = _method(routes.api_keys.api_keys_page)
     change_api_key = _method(routes.api_keys.change_api_key)
     revoke_api_key = _method(routes.api_keys.revoke_api_key)
     delete_api_key = _method(routes.api_keys.delete_api_key)
     validate_api_key = _method(routes.api_keys.validate_api_key)
 
-    prices = _method(routes.pricing.prices)
+    prices = _iterator(routes.pricing.prices)
+    prices_page = _method(routes.pricing.prices_page)
     price = _method(routes.pricing.price)
+    price_history = _iterator(routes.pricing.price_history)
     add_price = _method(routes.pricing.add_price)
     end_price = _method(routes.pricing.end_price)
+    withdraw_price = _method(routes.pricing.withdraw_price)
 
     def send(self, call: Call[T], retries: Retries | None = None) -> T:
         """Send what a route made, and again while that may help and can't harm. Raises AccountingError."""
