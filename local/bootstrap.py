@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from local import private
 from local.steps import Refused, explain, step
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +42,7 @@ def main() -> int:
 
 def make_environments() -> None:
     """Bring each environment to exactly what its lock says; one that is there already costs nothing."""
+    private.folder(ROOT / ".local")
     for environment, digest in outdated().items():
         with step(f"Environment {environment.relative_to(ROOT)}"):
             uv("venv", "--quiet", "--clear", "--python", PYTHON_VERSION, environment)

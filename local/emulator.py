@@ -23,6 +23,7 @@ import boto3
 import httpx
 from botocore.config import Config
 
+from local import private
 from local.paths import EMULATOR_PYTHON, ROOT
 from local.steps import Refused
 
@@ -94,12 +95,12 @@ def launch(
     lives, it outlives this process.
     """
     port = _free(port)
-    scratch.mkdir(parents=True, exist_ok=True)
+    private.folder(scratch)
     log = scratch / "emulator.log"
     command: list[str | Path] = [EMULATOR_PYTHON, ROOT / "local/emulator_launcher.py"]
     if lock is None:
         command.append("--die-with-parent")
-    with log.open("wb") as output:
+    with open(log, "wb", opener=private.opener) as output:
         process = subprocess.Popen(
             command,
             cwd=scratch,
@@ -108,6 +109,7 @@ def launch(
             stdout=output,
             stderr=subprocess.STDOUT,
             pass_fds=() if lock is None else (lock,),
+            umask=private.UMASK,
             start_new_session=True,  # so that Ctrl-C reaches us alone, and we stop it as it must be stopped
         )
     emulator = Emulator(port, log, process)
@@ -171,4 +173,4 @@ def _wait_until_ready(emulator: Emulator) -> None:
 def empty(folder: Path) -> None:
     """Remove what is in `folder`, and leave it there."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    private.folder(folder)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 import httpx
 from botocore.exceptions import EndpointConnectionError
 
-from local import emulator, tokens
+from local import emulator, private, tokens
 from local.logs import Tail
 from local.paths import JWT_SECRET, LOCAL, SCRATCH, STACK_JSON, STATE
 from local.running import Running
@@ -50,7 +50,10 @@ def main() -> int:
 
 def _run(running: Running) -> int:
     background = os.environ.get("BACKGROUND") == "1"
-    port, jwt_secret, timeout = _port(), _jwt_secret(), _session_timeout()
+    port, timeout = _port(), _session_timeout()
+    for made_before in (STATE, JWT_SECRET, STACK_JSON):
+        private.close(made_before)
+    jwt_secret = _jwt_secret()
     if os.environ.get("FRESH") == "1":
         emulator.empty(STATE)
     emulator.empty(SCRATCH)
@@ -63,7 +66,7 @@ def _run(running: Running) -> int:
         stack = deploy(aws, jwt_secret, SessionTimeoutMinutes=timeout)
         with step(f"Demo user with {DEMO_CREDITS:,} credits"):
             _seed(stack)
-        STACK_JSON.write_text(stack.as_json() + "\n")
+        private.write(STACK_JSON, stack.as_json() + "\n")
         _introduce(stack)
         serving = True
         if background:
@@ -124,9 +127,7 @@ def _jwt_secret() -> str:
             raise Refused(f"JWT_ACCESS_SECRET has fewer than {JWT_SECRET_MIN_BYTES} bytes")
         return given
     if not JWT_SECRET.exists():
-        descriptor = os.open(JWT_SECRET, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(48))
+        private.write(JWT_SECRET, secrets.token_urlsafe(48))
     return JWT_SECRET.read_text()
 
 
