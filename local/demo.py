@@ -12,12 +12,10 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
 import httpx
-from botocore.config import Config
 
 from local import tokens
-from local.emulator import ACCESS_KEY, REGION, SECRET_KEY
+from local.emulator import client_of
 from local.paths import STACK_JSON
 from local.steps import Refused, explain
 
@@ -206,14 +204,7 @@ def _let_time_pass(user: Caller, session_id: str, stack: dict[str, str]) -> None
 
 
 def _aws(stack: dict[str, str], service: str) -> Any:
-    return boto3.client(  # type: ignore[call-overload]
-        service,
-        endpoint_url=stack["endpointUrl"],
-        region_name=REGION,
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
-        config=Config(proxies={}),
-    )
+    return client_of(service, stack["endpointUrl"])
 
 
 def _ledger(user: Caller) -> None:

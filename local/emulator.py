@@ -16,14 +16,17 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import botocore.session
 import httpx
 from botocore.config import Config
 
 from local import private
+from local.account import ACCESS_KEY, REGION, SECRET_KEY
 from local.paths import EMULATOR_PYTHON, ROOT
 from local.steps import Refused
 
@@ -31,8 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HOST = "127.0.0.1"
-REGION = "us-east-1"
-ACCESS_KEY = SECRET_KEY = "test"  # noqa: S105 - the emulator takes any
 START_SECONDS = 30
 STOP_SECONDS = 30
 
@@ -52,14 +53,7 @@ class Emulator:
 
     def client(self, service: str, **config: Any) -> Any:
         """Return a boto3 client of `service`; `config` is botocore's."""
-        return boto3.client(  # type: ignore[call-overload]
-            service,
-            endpoint_url=self.endpoint_url,
-            region_name=REGION,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=SECRET_KEY,
-            config=Config(proxies={}, **config),
-        )
+        return client_of(service, self.endpoint_url, **config)
 
     def stop(self) -> None:
         """Let it save its data and end, and end what it left."""
@@ -74,9 +68,9 @@ class Emulator:
 def start(port: int = 0, state: Path | None = None, *, enforce_iam: bool = False) -> Iterator[Emulator]:
     """Run a local AWS for the time of the block; Refused when `port` is taken (0: any free one).
 
-    It goes on from the data in the folder `state`, and leaves its data there when it stops; without one
-    nothing is kept. With `enforce_iam` a function may do what its role's policies allow, and nothing else; other
-    callers need the credentials above. It stops even when this process is killed.
+    It goes on from the data in the folder `state`, and leaves its data there when it stops.
+    Without one nothing is kept. With `enforce_iam` a function may do what its role's policies allow, and nothing else;
+    other callers need the credentials of `local/account.py`. It stops even when this process is killed.
     """
     with tempfile.TemporaryDirectory(prefix="accounting-local-", ignore_cleanup_errors=True) as scratch:
         emulator = launch(port, Path(scratch), state, enforce_iam=enforce_iam)
@@ -119,6 +113,30 @@ def launch(
         emulator.stop()
         raise
     return emulator
+
+
+def client_of(service: str, endpoint_url: str, **config: Any) -> Any:
+    """Return a boto3 client of a service of the local AWS; `config` is botocore's."""
+    return _session().client(  # type: ignore[call-overload]
+        service,
+        endpoint_url=endpoint_url,
+        region_name=REGION,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        config=Config(proxies={}, **config),
+    )
+
+
+@cache
+def _session() -> boto3.Session:
+    """Return a session that heeds neither AWS variables nor the files of profiles; a broken one would stop it."""
+    core = botocore.session.Session()
+    settings = {
+        name: (in_file, None, default, conversion)
+        for name, (in_file, _variable, default, conversion) in core.session_var_map.items()
+    }
+    files = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
+    return boto3.Session(botocore_session=botocore.session.Session(session_vars=settings | files))
 
 
 def kill_session(leader: int) -> None:
