@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 START_SECONDS = 30
 STOP_SECONDS = 30
+SAVE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,12 @@ class Emulator:
         """Return a boto3 client of `service`; `config` is botocore's."""
         return client_of(service, self.endpoint_url, **config)
 
+    def save(self) -> None:
+        """Have it save its data now; by itself it does so every few seconds. Refused when it can't."""
+        answer = httpx.post(f"{self.endpoint_url}/_accounting/save", trust_env=False, timeout=SAVE_SECONDS)
+        if not answer.is_success:
+            raise Refused(f"the local AWS could not save its data; see {self.log}")
+
     def stop(self) -> None:
         """Let it save its data and end, and end what it left."""
         self.process.terminate()
@@ -68,7 +75,7 @@ class Emulator:
 def start(port: int = 0, state: Path | None = None, *, enforce_iam: bool = False) -> Iterator[Emulator]:
     """Run a local AWS for the time of the block; Refused when `port` is taken (0: any free one).
 
-    It goes on from the data in the folder `state`, and leaves its data there when it stops.
+    It goes on from the data in the folder `state`, and saves its data there every few seconds and when it stops.
     Without one nothing is kept. With `enforce_iam` a function may do what its role's policies allow, and nothing else;
     other callers need the credentials of `local/account.py`. It stops even when this process is killed.
     """

@@ -66,6 +66,7 @@ def _run(running: Running) -> int:
         stack = deploy(aws, jwt_secret, SessionTimeoutMinutes=timeout)
         with step(f"Demo user with {DEMO_CREDITS:,} credits"):
             _seed(stack)
+            aws.save()
         private.write(STACK_JSON, stack.as_json() + "\n")
         _introduce(stack)
         serving = True
