@@ -66,7 +66,8 @@ def main() -> int:
         if not STACK_JSON.exists():
             raise Refused("nothing runs here: start it with `make run`, and this in a second terminal")
         stack = json.loads(STACK_JSON.read_text())
-        with httpx.Client(base_url=stack["baseUrl"], timeout=60, trust_env=False) as http:
+        as_proxy = {"X-Internal-Api-Key": stack["internalApiKey"]}  # needed where the stack has RequireServiceKey
+        with httpx.Client(base_url=stack["baseUrl"], headers=as_proxy, timeout=60, trust_env=False) as http:
             user, admin = (_caller(http, stack["jwtSecret"], role) for role in ("user", "admin"))
             _show(user, admin, stack)
     except Refused as refused:
