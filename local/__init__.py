@@ -13,7 +13,12 @@ INTERRUPTED = 130
 """The exit status of a program that Ctrl-C ended, as shells have it."""
 
 
-def _end_without_traceback(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+def end_quietly_on_interrupt() -> None:
+    """Have Ctrl-C end this program without a traceback, wherever it finds it."""
+    sys.excepthook = _end_quietly
+
+
+def _end_quietly(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     if not issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, traceback)
         return
@@ -21,5 +26,5 @@ def _end_without_traceback(kind: type[BaseException], error: BaseException, trac
     os._exit(INTERRUPTED)  # what had to be undone was undone on the way here
 
 
-if sys.argv[:1] == ["-m"]:  # `python -m local.<program>` begins, and Ctrl-C may come before its own code is reached
-    sys.excepthook = _end_without_traceback
+if sys.argv[:1] == ["-m"]:  # `python -m local.<program>` begins, and Ctrl-C may come while that still imports
+    end_quietly_on_interrupt()

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 
+from local import end_quietly_on_interrupt
 from local.account import leave_account
 from tests.simulation.simulation import STEPS, Exercised, Simulation, Violation
 
@@ -51,4 +52,5 @@ def say(*lines: str) -> None:
 
 
 if __name__ == "__main__":
+    end_quietly_on_interrupt()
     sys.exit(main())
