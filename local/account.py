@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+HOST = "127.0.0.1"
 REGION = "us-east-1"
 ACCESS_KEY = SECRET_KEY = "test"  # noqa: S105 - the local AWS takes any
 
@@ -25,8 +26,10 @@ def without_account(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def leave_account() -> None:
-    """Take this machine's AWS account out of this process' own environment."""
+    """Take this machine's AWS account out of this process' own environment, and reach the local AWS without proxies."""
     kept = without_account(os.environ)
+    elsewhere = kept.get("no_proxy") or kept.get("NO_PROXY")
+    kept["no_proxy"] = ",".join(filter(None, [elsewhere, HOST]))
     os.environ.clear()
     os.environ.update(kept)
 

@@ -26,14 +26,13 @@ import httpx
 from botocore.config import Config
 
 from local import private
-from local.account import ACCESS_KEY, REGION, SECRET_KEY
+from local.account import ACCESS_KEY, HOST, REGION, SECRET_KEY
 from local.paths import EMULATOR_PYTHON, ROOT
 from local.steps import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HOST = "127.0.0.1"
 START_SECONDS = 30
 STOP_SECONDS = 30
 SAVE_SECONDS = 60

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from local import emulator
+from local import account, emulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -113,8 +113,7 @@ def saves(state: Path) -> list[Path]:
 
 @pytest.mark.parametrize("end", ["stopped", "killed"])
 def test_each_record_of_a_stream_reaches_its_function_once_over_a_restart(tmp_path: Path, end: str) -> None:
-    begin = {"stopped": emulator.start, "killed": killed}[end]
-    with begin(state=tmp_path) as aws:
+    with emulator.start(state=tmp_path) if end == "stopped" else killed(tmp_path) as aws:
         make_trigger(aws)
         put(aws, *(f"read-{number}" for number in range(12)))
         assert until(lambda: len(found(aws, "seen")) == 12)
@@ -193,7 +192,7 @@ def test_a_kill_while_it_saves_leaves_the_save_before_whole(tmp_path: Path) -> N
 
 def begin_to_save(aws: Emulator) -> None:
     """Ask for a save, and do not wait for the answer."""
-    with socket.create_connection((emulator.HOST, aws.port)) as connection:
+    with socket.create_connection((account.HOST, aws.port)) as connection:
         connection.sendall(b"POST /_accounting/save HTTP/1.1\r\nHost: local\r\nContent-Length: 0\r\n\r\n")
 
 
