@@ -167,8 +167,8 @@ def _environment(port: int, scratch: Path, state: Path | None, *, enforce_iam: b
         "IOT_MTLS_ENABLED": "0",
     }
     if state is not None:
-        environ |= {"PERSIST_STATE": "1", "STATE_DIR": str(state)}
-        environ |= {"S3_PERSIST": "1", "S3_DATA_DIR": str(state / "s3")}
+        # Without what deployments put into S3, which would be there at once and so without the save that knows of it.
+        environ |= {"PERSIST_STATE": "1", "STATE_DIR": str(state), "S3_PERSIST": "0"}
     return environ
 
 

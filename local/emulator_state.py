@@ -143,8 +143,9 @@ class Saves:
         for folder in self._folder.iterdir():
             if folder != newest:
                 shutil.rmtree(folder, ignore_errors=True)
-        for file in self._state.glob("*.json"):
+        for file in self._state.glob("*.json"):  # of launchers before this one
             file.unlink()
+        shutil.rmtree(self._state / "s3", ignore_errors=True)
         self._prune_blobs(self._referenced)
 
     def _remember_blobs(self, referenced: set[str]) -> None:

@@ -217,6 +217,17 @@ def test_half_a_deployment_is_not_saved(tmp_path: Path) -> None:
         assert found(aws, "things") == {}
 
 
+def test_what_no_save_has_is_not_there_in_part(tmp_path: Path) -> None:
+    """With a bucket that its stack did not know of, the next deployment could not make its own."""
+    with killed(tmp_path) as aws:
+        aws.save()
+        aws.client("s3").create_bucket(Bucket="artifacts")
+        aws.client("s3").put_object(Bucket="artifacts", Key="code", Body=b"zip")
+
+    with emulator.start(state=tmp_path) as aws:
+        assert aws.client("s3").list_buckets()["Buckets"] == []
+
+
 def test_what_it_saves_is_closed_to_others(tmp_path: Path) -> None:
     state, scratch = tmp_path / "state", tmp_path / "scratch"
     aws = emulator.launch(0, scratch, state)
