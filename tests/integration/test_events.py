@@ -113,6 +113,15 @@ def test_the_samples_of_the_page_are_answered_with_it(name: str, beginning: str)
     assert (answer["statusCode"], answer["body"][: len(beginning)]) == (200, beginning)
 
 
+@pytest.mark.parametrize("name", ["health/health", "health/api-health", "docs/document", "docs/page", "docs/asset"])
+def test_the_samples_of_head_are_answered_as_those_of_get_without_a_body(name: str) -> None:
+    handler = app(name.partition("/")[0]).handler
+    whole, head = handler(event(name), CONTEXT), handler(event(f"{name}-head"), CONTEXT)
+
+    assert whole["body"]
+    assert head == {**whole, "body": ""}
+
+
 def test_the_sample_schedule_and_stream_are_taken() -> None:
     assert app("sweeper").handler(event("sweeper/schedule"), CONTEXT)["complete"] is True
     assert app("auditor").handler(event("auditor/schedule"), CONTEXT)["complete"] is True
