@@ -95,7 +95,7 @@ def price_in_force(model_id: IdentifierInPath) -> PriceView:
 @api.post("/api/pricing", status_code=201)
 def add(body: AddRule) -> RuleView:
     """Add a rule; the newest that has begun and not ended wins."""
-    api.caller().require_admin()
+    api.admin()
     begins = clock() if body.effective_from is None else from_iso(body.effective_from)
     ends = None if body.effective_to is None else from_iso(body.effective_to)
     _require_order(begins, ends)
@@ -108,7 +108,7 @@ def add(body: AddRule) -> RuleView:
 @api.put("/api/pricing/<model_id>/<effective_from>")
 def end(model_id: IdentifierInPath, effective_from: Timestamp, body: EndRule) -> RuleView:
     """Let a rule end."""
-    api.caller().require_admin()
+    api.admin()
     begins, ends = from_iso(effective_from), from_iso(body.effective_to)
     _require_order(begins, ends)
     return RuleView.of(prices.end(model_id, begins, ends))

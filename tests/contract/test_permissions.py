@@ -195,7 +195,7 @@ def test_what_the_code_reaches_is_told_apart() -> None:
     assert ("dynamodb:DeleteItem", "table") in needed("authorizer")
     assert ("secretsmanager:GetSecretValue", "JwtSecret") in needed("authorizer")
     assert needed("health") == needed("docs") == set()
-    assert partitions(reach("pricing")) == {"KEY#*", "PRICE#*"}
+    assert partitions(reach("pricing")) == {"KEY#*", "PRICE#*", "USER#*"}
     assert {"USER#*", "EMAIL#*", "COUNTS"} <= partitions(reach("users"))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from accounting.domain import sessions as streaming
 from accounting.domain import wallet as ledger
-from accounting.domain.errors import InsufficientCredits, SessionExists, SessionNotActive
+from accounting.domain.errors import InsufficientCredits, SessionExists, SessionNotActive, UserDisabled
 from accounting.domain.pricing import affordable_tokens, credits_for, with_buffer
 from accounting.domain.sessions import Outcome, Session
 from accounting.domain.usage import UsageRecord
@@ -41,7 +41,8 @@ class Answer:
 def initialize(user_id: str, session_id: str, model_id: str, estimated_tokens: int, *, now: int) -> Answer:
     """Hold the buffered estimate for a new session, at the price in force.
 
-    Raises InsufficientCredits (with ``affordableTokens``), SessionExists when the id has other values, Contention.
+    Raises UserDisabled, InsufficientCredits (with ``affordableTokens``), SessionExists when the id has other values,
+    Contention.
     """
     price_e4 = prices.price_at(model_id, now)
     wanted = with_buffer(credits_for(estimated_tokens, price_e4))
@@ -81,7 +82,7 @@ def heartbeat(user_id: str, session_id: str, tokens: int, *, now: int) -> Sessio
     """Note how far the stream is, keep the session alive, and raise the hold when the tokens no longer fit it.
 
     The report is kept even if the hold can't be raised: the tokens were generated.
-    Raises SessionNotActive, InsufficientCredits, Contention.
+    Raises SessionNotActive, InsufficientCredits, UserDisabled, Contention.
     """
     done, session = store.beat(user_id, session_id, tokens, now)
     session = _active(session_id, session)
@@ -92,7 +93,7 @@ def heartbeat(user_id: str, session_id: str, tokens: int, *, now: int) -> Sessio
         return _active(session_id, store.keep_alive(user_id, session_id, now))
     try:
         return _raise_hold(user_id, session_id, tokens, now)
-    except InsufficientCredits:
+    except (InsufficientCredits, UserDisabled):
         store.note(user_id, session_id, tokens, now)
         raise
 

@@ -33,6 +33,7 @@ STATUSES = {
     "API_KEY_INVALID": HTTPStatus.UNAUTHORIZED,
     "INSUFFICIENT_CREDITS": HTTPStatus.PAYMENT_REQUIRED,
     "FORBIDDEN": HTTPStatus.FORBIDDEN,
+    "USER_DISABLED": HTTPStatus.FORBIDDEN,
     "USER_NOT_FOUND": HTTPStatus.NOT_FOUND,
     "SESSION_NOT_ACTIVE": HTTPStatus.NOT_FOUND,
     "API_KEY_NOT_FOUND": HTTPStatus.NOT_FOUND,
@@ -77,10 +78,28 @@ class Api(APIGatewayRestResolver):
     def caller(self, permission: Permission | None = None) -> Caller:
         """Who sent the request at hand, with a token or with an API key that has ``permission``.
 
-        Raises TokenRequired, TokenExpired, ApiKeyInvalid, Forbidden.
+        Raises TokenRequired, TokenExpired, ApiKeyInvalid, Forbidden, UserDisabled.
         """
+        caller = self.even_disabled_caller(permission)
+        caller.require_enabled()
+        return caller
+
+    def even_disabled_caller(self, permission: Permission | None = None) -> Caller:
+        """As ``caller``, where a user may be disabled, or where something else judges it: a wallet, or a role."""
         caller = caller_of(self.current_event.request_context.get("authorizer") or {}, clock())
         caller.require_permission(permission)
+        return caller
+
+    def supervisor(self) -> Caller:
+        """The supervisor or administrator who sent the request at hand. Raises as ``caller``."""
+        caller = self.even_disabled_caller()
+        caller.require_supervisor()
+        return caller
+
+    def admin(self) -> Caller:
+        """The administrator who sent the request at hand. Raises as ``caller``."""
+        caller = self.even_disabled_caller()
+        caller.require_admin()
         return caller
 
     def add_header(self, name: str, value: str) -> None:
