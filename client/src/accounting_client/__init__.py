@@ -34,6 +34,7 @@ from accounting_client.errors import (
     Unavailable,
     UnexpectedAnswer,
     Unreachable,
+    UserDisabled,
     UserNotFound,
 )
 from accounting_client.retries import Retries
@@ -78,6 +79,7 @@ __all__ = [
     "Unavailable",
     "UnexpectedAnswer",
     "Unreachable",
+    "UserDisabled",
     "UserNotFound",
     "__version__",
 ]

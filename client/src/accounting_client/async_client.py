@@ -162,6 +162,7 @@ class AsyncAccountingClient:
     finalize = _method(routes.sessions.finalize)
     abort = _method(routes.sessions.abort)
     active_sessions = _method(routes.sessions.active_sessions)
+    active_sessions_page = _method(routes.sessions.active_sessions_page)
     all_active_sessions = _iterator(routes.sessions.all_active_sessions)
     all_active_sessions_page = _method(routes.sessions.all_active_sessions_page)
     recent_sessions = _iterator(routes.sessions.recent_sessions)
@@ -175,6 +176,8 @@ class AsyncAccountingClient:
     user = _method(routes.users.user)
     users = _iterator(routes.users.users)
     users_page = _method(routes.users.users_page)
+    disable_user = _method(routes.users.disable_user)
+    enable_user = _method(routes.users.enable_user)
     sync_user = _method(routes.users.sync_user)
 
     create_api_key = _method(routes.api_keys.create_api_key)

@@ -108,6 +108,10 @@ class Forbidden(AccountingError):
     """403: the caller is known and may not do this; or the service key is needed (`RequireServiceKey`)."""
 
 
+class UserDisabled(Forbidden):
+    """An administrator has disabled the user: they may only end the sessions that they have begun."""
+
+
 class NotFound(AccountingError):
     """404: what the request names is not there."""
 
@@ -203,6 +207,7 @@ BY_CODE: dict[str, type[AccountingError]] = {
     "API_KEY_INVALID": ApiKeyInvalid,
     "INSUFFICIENT_CREDITS": InsufficientCredits,
     "FORBIDDEN": Forbidden,
+    "USER_DISABLED": UserDisabled,
     "USER_NOT_FOUND": UserNotFound,
     "SESSION_NOT_ACTIVE": SessionNotActive,
     "API_KEY_NOT_FOUND": ApiKeyNotFound,

@@ -55,7 +55,10 @@ class Done:
 
 @dataclass(frozen=True)
 class ApiKeyValidity:
-    """Whose key it is and what it may do; of a refused one why: ``NOT_FOUND``, ``DISABLED`` or ``EXPIRED``."""
+    """Whose key it is and what it may do; of a refused one why.
+
+    ``code`` is ``NOT_FOUND``, ``DISABLED``, ``EXPIRED`` or ``USER_DISABLED``.
+    """
 
     valid: bool
     user_id: str | None = None
@@ -80,9 +83,12 @@ def create_api_key(
     return command("POST", "/api/api-keys", CreatedApiKey, body, idempotency_key)
 
 
-def api_keys() -> Call[tuple[ApiKeyInfo, ...]]:
-    """The caller's keys, newest first."""
-    return Call("GET", "/api/api-keys", as_tuple(ApiKeyInfo), repeatable=True)
+def api_keys(user_id: str | None = None) -> Call[tuple[ApiKeyInfo, ...]]:
+    """The keys of the caller or, as an administrator, of another user, newest first: all of them, 100 at most.
+
+    Raises UserNotFound.
+    """
+    return Call("GET", "/api/api-keys", as_tuple(ApiKeyInfo), query=given(user_id=user_id), repeatable=True)
 
 
 def change_api_key(
@@ -98,12 +104,12 @@ def change_api_key(
 
 
 def revoke_api_key(key_id: str) -> Call[Done]:
-    """End a key for good; it stays in the list. Raises ApiKeyNotFound."""
+    """End a key for good, one's own or, as an administrator, anybody's; it stays in the list. Raises ApiKeyNotFound."""
     return Call("POST", path("/api/api-keys/{}/revoke", identifier(key_id)), as_(Done))
 
 
 def delete_api_key(key_id: str) -> Call[Done]:
-    """Delete a key. Raises ApiKeyNotFound."""
+    """Delete a key, one's own or, as an administrator, anybody's. Raises ApiKeyNotFound."""
     return Call("DELETE", path("/api/api-keys/{}", identifier(key_id)), as_(Done))
 
 

@@ -128,13 +128,22 @@ def abort(session_id: str, tokens_generated: int | None = None) -> Call[Aborted]
 
 
 def active_sessions(user_id: str | None = None) -> Call[tuple[Session, ...]]:
-    """The active sessions of the caller or, as a supervisor, of another user, newest first.
+    """The active sessions of the caller or, as a supervisor, of another user, newest first: the newest 1,000.
 
     Raises UserNotFound.
     """
-    where = "/api/streaming-sessions/active"
-    where = where if user_id is None else path(where + "/{}", user_id)
-    return Call("GET", where, as_tuple(Session), repeatable=True)
+    return Call("GET", _active(user_id), as_tuple(Session), repeatable=True)
+
+
+def active_sessions_page(
+    user_id: str | None = None, *, limit: int | None = None, cursor: str | None = None
+) -> Call[Page[Session]]:
+    """A page of what ``active_sessions`` shows, for more than 1,000; ``limit`` is 1 to 1,000, by default 1,000.
+
+    Raises UserNotFound.
+    """
+    query = given(limit=limit, cursor=cursor)
+    return Call("GET", _active(user_id), as_page(Session), query=query, repeatable=True)
 
 
 def all_active_sessions_page(*, limit: int | None = None, cursor: str | None = None) -> Call[Page[Session]]:
@@ -166,6 +175,11 @@ def recent_sessions(user_id: str | None = None, *, page_size: int = 100) -> List
     Raises UserNotFound.
     """
     return lambda cursor: recent_sessions_page(user_id, limit=page_size, cursor=cursor)
+
+
+def _active(user_id: str | None) -> str:
+    where = "/api/streaming-sessions/active"
+    return where if user_id is None else path(where + "/{}", user_id)
 
 
 def _report(step: str, kind: type[T], body: dict[str, object]) -> Call[T]:
