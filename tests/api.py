@@ -41,6 +41,8 @@ CONTRACT: dict[Route, set[int]] = {
     ("GET", "/api/users"): {200},
     ("GET", "/api/users/me"): {200},
     ("GET", "/api/users/{}"): {200},
+    ("POST", "/api/users/{}/disable"): {200},
+    ("POST", "/api/users/{}/enable"): {200},
     ("POST", "/api/api-keys"): {201},
     ("GET", "/api/api-keys"): {200},
     ("PUT", "/api/api-keys/{}"): {200},

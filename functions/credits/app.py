@@ -15,6 +15,7 @@ from accounting.operations.credits import Balance, Change, Request
 from accounting.operations.ids import made_at
 from accounting.store import users
 from accounting.store.allocations import Allocation
+from accounting.store.users import ById, Reference
 from accounting.times import clock, from_iso, iso
 from accounting.web.api import Api, handler_of
 from accounting.web.caller import Caller
@@ -31,6 +32,7 @@ from accounting.web.paging import (
     number_in,
     rows_to_skip,
 )
+from accounting.web.subject import named_by, subject_of
 from accounting.web.types import (
     DEFAULT_EXPIRY_DAYS,
     Adjustment,
@@ -367,20 +369,19 @@ class AuditView(ResponseModel):
 @api.get("/api/credits/balance")
 def own_balance() -> BalanceView:
     """What the caller can spend now."""
-    return BalanceView.of(operations.balance(api.caller("credits:read").user_id, clock()))
+    return BalanceView.of(operations.balance(api.even_disabled_caller("credits:read").user_id, clock()))
 
 
 @api.get("/api/credits/balance/<user_id>")
 def balance_of(user_id: UserInPath) -> BalanceView:
     """What a user can spend now."""
-    api.caller().require_supervisor()
-    return BalanceView.of(operations.balance_of(user_id, clock()))
+    return BalanceView.of(operations.balance_of(named_by(api.supervisor(), user_id), clock()))
 
 
 @api.post("/api/credits/check")
 def check(body: Check) -> CheckView:
     """Whether the caller's balance covers an amount; it holds nothing."""
-    balance = operations.balance(api.caller("credits:read").user_id, clock())
+    balance = operations.balance(api.even_disabled_caller("credits:read").user_id, clock())
     sufficient = balance.available >= body.required_credits
     return CheckView(
         sufficient=sufficient,
@@ -463,7 +464,7 @@ def adjust(body: Adjust) -> AdjustView:
 @api.get("/api/credits/allocations")
 def own_allocations(page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> AllocationsView:
     """The caller's grants, newest first."""
-    return _allocations(api.caller("credits:read").user_id, page, limit, cursor)
+    return _allocations(ById(api.caller("credits:read").user_id), page, limit, cursor)
 
 
 @api.get("/api/credits/allocations/<user_id>")
@@ -471,12 +472,7 @@ def allocations_of(
     user_id: UserInPath, page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> AllocationsView:
     """A user's grants, newest first."""
-    caller = api.caller("credits:read")
-    if caller.is_self(user_id):
-        user_id = caller.user_id  # the address may have moved to somebody else since the token was made
-    else:
-        caller.require_admin()
-    return _allocations(user_id, page, limit, cursor)
+    return _allocations(subject_of(api, user_id, Caller.require_admin, "credits:read"), page, limit, cursor)
 
 
 @api.get("/api/credits/ledger")
@@ -487,7 +483,7 @@ def own_ledger(
     end_date: EndDate = None,
 ) -> LedgerView:
     """The caller's ledger, newest first."""
-    return _ledger(api.caller("credits:read").user_id, limit, cursor, start_date, end_date)
+    return _ledger(ById(api.caller("credits:read").user_id), limit, cursor, start_date, end_date)
 
 
 @api.get("/api/credits/ledger/<user_id>")
@@ -499,24 +495,22 @@ def ledger_of(
     end_date: EndDate = None,
 ) -> LedgerView:
     """A user's ledger, newest first."""
-    api.caller().require_supervisor()
-    return _ledger(user_id, limit, cursor, start_date, end_date)
+    return _ledger(named_by(api.supervisor(), user_id), limit, cursor, start_date, end_date)
 
 
 @api.get("/api/credits/audit/<user_id>")
 def audit_of(user_id: UserInPath) -> AuditView:
     """The proof of a user's credits: their ledger, added up again and its hashes checked, beside their wallet."""
-    api.caller().require_admin()
-    return AuditView.of(*audits.audit(users.resolve(user_id)[0].id, clock()))
+    subject = named_by(api.admin(), user_id)
+    return AuditView.of(*audits.audit(users.resolve(subject)[0].id, clock()))
 
 
 def _request(route: str, body: _Command) -> Request:
     """The command's request, by a caller who must supervise."""
-    caller: Caller = api.caller()
-    caller.require_supervisor()
+    caller = api.supervisor()
     return Request(
         actor=caller.user_id,
-        user=body.user_id,
+        user=named_by(caller, body.user_id),
         notes=body.notes or "",
         expiry_days=(body.expiry_days if isinstance(body, _Grant) else None) or DEFAULT_EXPIRY_DAYS,
         expires_at=from_iso(body.expires_at) if isinstance(body, _Grant) and body.expires_at else None,
@@ -532,7 +526,7 @@ def _told(change: Change) -> Change:
     return change
 
 
-def _allocations(user: str, page: int, limit: int, cursor: str | None) -> AllocationsView:
+def _allocations(user: Reference, page: int, limit: int, cursor: str | None) -> AllocationsView:
     last = number_in(cursor)
     skip = 0 if last is not None else rows_to_skip(page, limit)
     found = operations.list_allocations(user, skip=skip, last=last, limit=limit, now=clock())
@@ -545,7 +539,7 @@ def _allocations(user: str, page: int, limit: int, cursor: str | None) -> Alloca
     )
 
 
-def _ledger(user: str, limit: int, cursor: str | None, start: str | None, end: str | None) -> LedgerView:
+def _ledger(user: Reference, limit: int, cursor: str | None, start: str | None, end: str | None) -> LedgerView:
     since, until = instants(start, end)
     entries, before = operations.list_entries(user, since=since, until=until, before=number_in(cursor), limit=limit)
     return LedgerView(

@@ -49,6 +49,8 @@ STEPS: list[tuple[str, int, dict[str, Any]]] = [
     ("users/me", 200, {"userId": "demo-user"}),
     ("users/user-of", 200, {"userId": "demo-user"}),
     ("users/list", 200, {"total": 1}),
+    ("users/disable", 200, {"userId": "demo-user", "disabled": True, "disabledReason": "Left the company"}),
+    ("users/enable", 200, {"userId": "demo-user", "disabled": False}),
     ("users/sync", 201, {"userId": "new-user", "created": True}),
     ("api_keys/create", 201, {"name": "Nightly job"}),
     ("api_keys/change", 404, {"code": "API_KEY_NOT_FOUND"}),

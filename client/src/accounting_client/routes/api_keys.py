@@ -48,7 +48,10 @@ class ChangedApiKey:
 
 @dataclass(frozen=True)
 class ApiKeyValidity:
-    """Whose key it is and what it may do; of a refused one why: ``NOT_FOUND``, ``DISABLED`` or ``EXPIRED``."""
+    """Whose key it is and what it may do; of a refused one why.
+
+    ``code`` is ``NOT_FOUND``, ``DISABLED``, ``EXPIRED`` or ``USER_DISABLED``.
+    """
 
     valid: bool
     user_id: str | None = None

@@ -202,5 +202,10 @@ def recent_sessions(user_id: str | None = None, *, page_size: int = 100) -> List
     return lambda cursor: recent_sessions_page(user_id, limit=page_size, cursor=cursor)
 
 
+def _active(user_id: str | None) -> str:
+    where = "/api/streaming-sessions/active"
+    return where if user_id is None else path(where + "/{}", user_id)
+
+
 def _report(step: str, kind: type[T], body: dict[str, object]) -> Call[T]:
     return reporting(Call("POST", f"/api/streaming-sessions/{step}", as_(kind), body=body, repeatable=True))

@@ -71,8 +71,11 @@ def users(*, role: Role | None = None, page_size: int = 100) -> Listing[User]:
     return lambda cursor: users_page(limit=page_size, role=role, cursor=cursor)
 
 
-def sync_user(user_id: str, email: str, username: str, role: Role = "user") -> Call[SyncedUser]:
-    """Make a user known, or bring them up to date. Internal: it takes the service key, and no token."""
+def sync_user(user_id: str, email: str, username: str, role: Role | None = None) -> Call[SyncedUser]:
+    """Make a user known, or bring them up to date; without ``role`` they keep theirs.
+
+    Internal: it takes the service key, and no token.
+    """
     body = given(user_id=user_id, email=email, username=username, role=role)
     return Call("POST", "/api/users/sync", as_(SyncedUser), body=body, access=Access.INTERNAL)
 

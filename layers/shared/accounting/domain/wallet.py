@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from accounting.domain.errors import InsufficientCredits, TooManyAllocations
+from accounting.domain.errors import InsufficientCredits, TooManyAllocations, UserDisabled
 
 MAX_LOTS = 200
 SYSTEM = "system"
@@ -57,6 +57,7 @@ class Wallet:
     ``version`` counts commands, ``entry_seq`` ledger entries and ``allocations`` the lots that were ever granted.
     ``head`` is the newest entry's hash. ``due_at`` is when the sweeper looks at it: no later than the first lot
     expires, but perhaps sooner, because it only ever moves forward there (moving it costs two writes to an index).
+    ``frozen`` is the wallet of a disabled user: nothing new is held or charged, what was held is settled.
     """
 
     user_id: str
@@ -73,6 +74,7 @@ class Wallet:
     updated_at: int = 0
     due_at: int | None = None
     head: str = ""
+    frozen: bool = False
 
     @property
     def available(self) -> int:
@@ -215,7 +217,8 @@ def set_available(wallet: Wallet, target: int, *, expires_at: int, cause: Cause)
 
 
 def charge(wallet: Wallet, credits: int, *, cause: Cause) -> Decision:
-    """Take spendable credits for a usage record. Raises InsufficientCredits, then nothing is taken."""
+    """Take spendable credits for a usage record. Raises UserDisabled, InsufficientCredits, then nothing is taken."""
+    _require_enabled(wallet)
     draft = _Draft(wallet, cause)
     draft.require(credits)
     draft.burn(credits)
@@ -225,7 +228,8 @@ def charge(wallet: Wallet, credits: int, *, cause: Cause) -> Decision:
 
 
 def hold(wallet: Wallet, credits: int, *, cause: Cause) -> Hold:
-    """Set spendable credits aside for a session. Raises InsufficientCredits, then nothing is held."""
+    """Set spendable credits aside for a session. Raises UserDisabled, InsufficientCredits, then nothing is held."""
+    _require_enabled(wallet)
     draft = _Draft(wallet, cause)
     draft.require(credits)
     slices = draft.burn(credits)
@@ -279,6 +283,16 @@ def expire(wallet: Wallet, *, cause: Cause) -> Decision:
     """Drop the lots that expired by ``cause.at`` and be due when the next one does; without any, there is no entry."""
     decision = _Draft(wallet, cause).close()
     return replace(decision, wallet=replace(decision.wallet, due_at=decision.wallet.next_expiry))
+
+
+def freeze(wallet: Wallet, *, frozen: bool) -> Wallet:
+    """The wallet of a user who was disabled, or enabled again. What was decided on the one before is decided again."""
+    return replace(wallet, frozen=frozen, version=wallet.version + 1)
+
+
+def _require_enabled(wallet: Wallet) -> None:
+    if wallet.frozen:
+        raise UserDisabled
 
 
 def merge_slices(*holds: Iterable[Slice]) -> tuple[Slice, ...]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from accounting.domain import wallet as ledger
 from accounting.domain.allocations import expiry
-from accounting.domain.errors import AccountingError, UserNotFound
+from accounting.domain.errors import AccountingError, UserDisabled, UserNotFound
 from accounting.domain.pricing import credits_for
 from accounting.domain.wallet import SYSTEM, Cause, Decision, Entry, Lot, Wallet
 from accounting.operations.commit import State, ledger_writes, replay, until_committed
@@ -15,6 +15,7 @@ from accounting.store import allocations, entries, idempotency, prices, users, w
 from accounting.store.allocations import Allocation
 from accounting.store.idempotency import IdempotencyKey, Record, Repeated
 from accounting.store.table import transact
+from accounting.store.users import Reference
 from accounting.telemetry import count
 
 
@@ -26,7 +27,7 @@ class Request:
     """
 
     actor: str
-    user: str
+    user: Reference
     notes: str
     expiry_days: int
     now: int
@@ -63,11 +64,14 @@ class Balance:
 
 
 def balance(user_id: str, now: int) -> Balance:
-    """The balance of a user by id; it writes nothing, expired lots just do not count."""
-    return _balance(wallets.get(user_id), now)
+    """A user's own balance; it writes nothing, expired lots just do not count. Raises UserDisabled."""
+    wallet = wallets.get(user_id)
+    if wallet.frozen:
+        raise UserDisabled
+    return _balance(wallet, now)
 
 
-def balance_of(reference: str, now: int) -> Balance:
+def balance_of(reference: Reference, now: int) -> Balance:
     """The balance of a user by id or e-mail. Raises UserNotFound."""
     user, item = users.resolve(reference)
     return _balance(wallets.from_item(user.id, item), now)
@@ -150,7 +154,7 @@ class AllocationPage:
     next_last: int | None
 
 
-def list_allocations(reference: str, *, skip: int, last: int | None, limit: int, now: int) -> AllocationPage:
+def list_allocations(reference: Reference, *, skip: int, last: int | None, limit: int, now: int) -> AllocationPage:
     """A page of a user's grants: after ``skip`` newer ones, or from number ``last`` down. Raises UserNotFound."""
     user, item = users.resolve(reference)
     wallet = wallets.from_item(user.id, item)
@@ -164,7 +168,7 @@ def list_allocations(reference: str, *, skip: int, last: int | None, limit: int,
 
 
 def list_entries(
-    reference: str, *, since: int | None, until: int | None, before: int | None, limit: int
+    reference: Reference, *, since: int | None, until: int | None, before: int | None, limit: int
 ) -> tuple[list[Entry], int | None]:
     """A page of a user's ledger, newest first, and the number that the next page begins before.
 

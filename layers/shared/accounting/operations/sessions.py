@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 from accounting.domain import sessions as streaming
 from accounting.domain import wallet as ledger
-from accounting.domain.errors import AccountingError, InsufficientCredits, SessionEnded, SessionExists, SessionNotActive
+from accounting.domain.errors import (
+    AccountingError,
+    InsufficientCredits,
+    SessionEnded,
+    SessionExists,
+    SessionNotActive,
+    UserDisabled,
+)
 from accounting.domain.pricing import affordable_tokens, credits_for, hold_for, with_buffer
 from accounting.domain.sessions import Session
 from accounting.domain.wallet import Cause
@@ -31,7 +38,7 @@ class Answer:
 def initialize(user_id: str, session_id: str, model_id: str, estimated_tokens: int, *, now: int) -> Answer:
     """Hold the buffered estimate for a new session, at the price in force.
 
-    Where the credits cover the estimate but not the buffer, ``HoldBufferWhenShort`` decides. Raises
+    Where the credits cover the estimate but not the buffer, ``HoldBufferWhenShort`` decides. Raises UserDisabled,
     InsufficientCredits (with ``affordableTokens``), SessionExists when an active session with this id has other values,
     SessionEnded when the id was used before, Contention.
     """
@@ -79,7 +86,7 @@ def heartbeat(user_id: str, session_id: str, tokens: int, *, now: int) -> Sessio
     """Note how far the stream is, keep the session alive, and raise the hold when the tokens no longer fit it.
 
     The report is kept even if the hold can't be raised: the tokens were generated.
-    Raises SessionNotActive, InsufficientCredits, Contention.
+    Raises SessionNotActive, InsufficientCredits, UserDisabled, Contention.
     """
     done, session = store.beat(user_id, session_id, tokens, now)
     session = active(session_id, session)
@@ -90,7 +97,7 @@ def heartbeat(user_id: str, session_id: str, tokens: int, *, now: int) -> Sessio
         return active(session_id, store.keep_alive(user_id, session_id, now))
     try:
         return _raise_hold(user_id, session_id, tokens, now)
-    except InsufficientCredits:
+    except (InsufficientCredits, UserDisabled):
         store.note(user_id, session_id, tokens, now)
         raise
 

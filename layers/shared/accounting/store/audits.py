@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from accounting.domain.audit import KindSums, Proof, Sums
+from accounting.domain.users import ROLES
 from accounting.store import keys, table
 from accounting.store.table import Item
-from accounting.store.users import ROLES
 
 
 @dataclass(frozen=True, slots=True)

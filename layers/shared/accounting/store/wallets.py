@@ -54,6 +54,7 @@ def to_item(wallet: Wallet) -> Item:
         "updated_at": wallet.updated_at,
         "due_at": wallet.due_at,
         "head": wallet.head,
+        "frozen": wallet.frozen or None,
     }
 
 
@@ -77,4 +78,5 @@ def from_item(user_id: str, item: Item | None) -> Wallet:
         updated_at=item["updated_at"],
         due_at=item.get("due_at"),
         head=item.get("head", ""),
+        frozen=item.get("frozen", False),
     )
