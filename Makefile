@@ -11,7 +11,7 @@ export SAM_CLI_TELEMETRY := 0
 # Where it is set, every start of SAM, pytest or mypy would compile all of its sources again: seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 # Of no use to validation, which wants one all the same; a deployment takes the region of your AWS profile.
-VALIDATE := AWS_DEFAULT_REGION=us-east-1
+VALIDATE := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE AWS_CONFIG_FILE=/dev/null AWS_DEFAULT_REGION=us-east-1
 
 run: ready ## Run the service on a local AWS (PORT=4566, FRESH=1: no old data, BACKGROUND=1: return when it answers)
 	@exec $(BIN)/python -m local.run

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from bench import cost, database, growth, hot_user, imports, machine, packages, per_request, profiles, targets
 from bench.report import Report
 from bench.scale import scale
+from local import end_quietly_on_interrupt
+from local.account import leave_account
 from local.paths import ROOT
 from local.steps import Refused, explain, step
 
@@ -42,6 +44,7 @@ SCALED = "**Measured at a scale of {}: the figures mean nothing, the page shows 
 
 def main() -> int:
     """Run the parts that are asked for; return the exit status."""
+    leave_account()
     try:
         names = _asked()
         page = _measured(names)
@@ -74,4 +77,5 @@ def _measured(names: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
+    end_quietly_on_interrupt()
     sys.exit(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from accounting.domain.users import Description
 from accounting.operations.system_usage import count
 from accounting.store import users
 from accounting.tokens import verify
@@ -108,6 +109,7 @@ def _behind_the_scenes(database: Database) -> dict[str, Figures]:
     database.table("cost-behind")
     seed.user("cost")
     user, _ = users.resolve("cost")
+    described = Description(user.id, user.email, user.username, user.role, user.issued_at, user.role_at)
     token = mint(JWT_SECRET, "cost")
     times = scaled(TIMES, least=3)
     made = seed.records("cost", times)
@@ -115,7 +117,7 @@ def _behind_the_scenes(database: Database) -> dict[str, Figures]:
 
     def authorize() -> None:
         verify(token, lambda **_: [JWT_SECRET.encode()])
-        users.sync(user, 0)
+        users.sync(described, 0)
 
     return {"authorizer": here(authorize, times), "system statistics": here(lambda: count([made.pop()]), times - 1)}
 

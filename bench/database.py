@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from accounting import settings as settings_module
 from accounting import telemetry
 from bench.functions import be_patient
-from local import emulator
+from local import account, emulator
 from tests.template import create_table
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ class Database:
             "LANG": "C.UTF-8",
             "PYTHONHASHSEED": "0",
             "AWS_ENDPOINT_URL": self.aws.endpoint_url,
-            "AWS_DEFAULT_REGION": emulator.REGION,
-            "AWS_ACCESS_KEY_ID": emulator.ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": emulator.SECRET_KEY,
+            "AWS_DEFAULT_REGION": account.REGION,
+            "AWS_ACCESS_KEY_ID": account.ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": account.SECRET_KEY,
             "TABLE_NAME": self.table_name,
             "JWT_SECRET_ID": "bench-jwt",
             "INTERNAL_API_KEY_ID": "bench-internal",

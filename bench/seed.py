@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from accounting.domain import wallet as ledger
 from accounting.domain.sessions import Session, resolved
 from accounting.domain.usage import Sums, UsageRecord
+from accounting.domain.users import Description
 from accounting.domain.wallet import Cause, Decision, Wallet
 from accounting.operations import api_keys, credits
 from accounting.operations.ids import new_id
 from accounting.store import allocations, entries, keys, rollups, table, usage, users, wallets
 from accounting.store import sessions as session_store
 from accounting.store.allocations import Allocation
-from accounting.store.users import User
 from accounting.times import DAY, clock, day, day_begin
 from bench.operations import MODEL
 
@@ -32,7 +32,7 @@ SERVICES = ("chat-streaming", "chat-streaming-failed", "images", "search")
 def user(user_id: str, granted: int = GRANT) -> None:
     """Make a user known, with one lot of credits if any."""
     now = clock()
-    users.sync(User(user_id, f"{user_id}@example.com", user_id, "user"), now)
+    users.sync(Description(user_id, f"{user_id}@example.com", user_id, "user"), now)
     if granted:
         credits.allocate(credits.Request("admin", user_id, "bench", 365, now), granted)
 

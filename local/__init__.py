@@ -1,1 +1,30 @@
 """The service on one machine: environments, a local AWS, build, deployment. Nothing here is deployed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+INTERRUPTED = 130
+"""The exit status of a program that Ctrl-C ended, as shells have it."""
+
+
+def end_quietly_on_interrupt() -> None:
+    """Have Ctrl-C end this program without a traceback, wherever it finds it."""
+    sys.excepthook = _end_quietly
+
+
+def _end_quietly(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+        return
+    sys.stdout.flush()
+    os._exit(INTERRUPTED)  # what had to be undone was undone on the way here
+
+
+if sys.argv[:1] == ["-m"]:  # `python -m local.<program>` begins, and Ctrl-C may come while that still imports
+    end_quietly_on_interrupt()

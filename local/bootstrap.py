@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from local import private
 from local.steps import Refused, explain, step
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,8 +42,10 @@ def main() -> int:
 
 def make_environments() -> None:
     """Bring each environment to exactly what its lock says; one that is there already costs nothing."""
+    private.folder(ROOT / ".local")
     for environment, digest in outdated().items():
         with step(f"Environment {environment.relative_to(ROOT)}"):
+            _stamp(environment).unlink(missing_ok=True)  # until it is whole again
             uv("venv", "--quiet", "--clear", "--python", PYTHON_VERSION, environment)
             uv("pip", "sync", "--quiet", "--require-hashes", "--python", environment, ENVIRONMENTS[environment])
             _stamp(environment).write_text(digest)
@@ -108,7 +111,7 @@ def find_uv() -> str:
         return on_path
     home = ROOT / ".local/boot"
     own = home / "bin/uv"
-    if not own.exists():
+    if not _stamp(home).exists():
         for command in (
             [sys.executable, "-m", "venv", "--clear", str(home)],
             [str(home / "bin/pip"), "install", "--quiet", "uv"],
@@ -119,6 +122,7 @@ def find_uv() -> str:
                     "uv is not installed, and could not be installed here; see https://docs.astral.sh/uv"
                     f" for how to install it\n{(result.stdout + result.stderr).strip()}"
                 )
+        _stamp(home).touch()
     return str(own)
 
 

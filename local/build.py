@@ -20,6 +20,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from local.account import REGION, without_account
 from local.paths import BIN, BUILDS, FUNCTIONS, LAYER, LOCAL, ROOT, TEMPLATE
 from local.steps import Refused
 
@@ -113,10 +114,9 @@ def with_defaults(template: str, values: dict[str, str]) -> str:
 
 def sam_environment() -> dict[str, str]:
     """Return an environment for SAM: with the project's tools, without this machine's AWS account."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SAM_"))}
-    return environ | {
-        "PATH": f"{BIN}{os.pathsep}{environ['PATH']}",
-        "AWS_DEFAULT_REGION": "us-east-1",
+    return without_account(os.environ) | {
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "AWS_DEFAULT_REGION": REGION,
         "SAM_CLI_TELEMETRY": "0",
     }
 

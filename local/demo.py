@@ -12,12 +12,10 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
 import httpx
-from botocore.config import Config
 
 from local import tokens
-from local.emulator import ACCESS_KEY, REGION, SECRET_KEY
+from local.emulator import client_of
 from local.paths import STACK_JSON
 from local.steps import Refused, explain
 
@@ -68,7 +66,8 @@ def main() -> int:
         if not STACK_JSON.exists():
             raise Refused("nothing runs here: start it with `make run`, and this in a second terminal")
         stack = json.loads(STACK_JSON.read_text())
-        with httpx.Client(base_url=stack["baseUrl"], timeout=60, trust_env=False) as http:
+        as_proxy = {"X-Internal-Api-Key": stack["internalApiKey"]}  # needed where the stack has RequireServiceKey
+        with httpx.Client(base_url=stack["baseUrl"], headers=as_proxy, timeout=60, trust_env=False) as http:
             user, admin = (_caller(http, stack["jwtSecret"], role) for role in ("user", "admin"))
             _show(user, admin, stack)
     except Refused as refused:
@@ -206,14 +205,7 @@ def _let_time_pass(user: Caller, session_id: str, stack: dict[str, str]) -> None
 
 
 def _aws(stack: dict[str, str], service: str) -> Any:
-    return boto3.client(  # type: ignore[call-overload]
-        service,
-        endpoint_url=stack["endpointUrl"],
-        region_name=REGION,
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
-        config=Config(proxies={}),
-    )
+    return client_of(service, stack["endpointUrl"])
 
 
 def _ledger(user: Caller) -> None:

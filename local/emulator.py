@@ -16,24 +16,26 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import botocore.session
 import httpx
 from botocore.config import Config
 
+from local import private
+from local.account import ACCESS_KEY, HOST, REGION, SECRET_KEY
 from local.paths import EMULATOR_PYTHON, ROOT
 from local.steps import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HOST = "127.0.0.1"
-REGION = "us-east-1"
-ACCESS_KEY = SECRET_KEY = "test"  # noqa: S105 - the emulator takes any
 START_SECONDS = 30
 STOP_SECONDS = 30
+SAVE_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,13 @@ class Emulator:
 
     def client(self, service: str, **config: Any) -> Any:
         """Return a boto3 client of `service`; `config` is botocore's."""
-        return boto3.client(  # type: ignore[call-overload]
-            service,
-            endpoint_url=self.endpoint_url,
-            region_name=REGION,
-            aws_access_key_id=ACCESS_KEY,
-            aws_secret_access_key=SECRET_KEY,
-            config=Config(proxies={}, **config),
-        )
+        return client_of(service, self.endpoint_url, **config)
+
+    def save(self) -> None:
+        """Have it save its data now; by itself it does so every few seconds. Refused when it can't."""
+        answer = httpx.post(f"{self.endpoint_url}/_accounting/save", trust_env=False, timeout=SAVE_SECONDS)
+        if not answer.is_success:
+            raise Refused(f"the local AWS could not save its data; see {self.log}")
 
     def stop(self) -> None:
         """Let it save its data and end, and end what it left."""
@@ -73,9 +74,9 @@ class Emulator:
 def start(port: int = 0, state: Path | None = None, *, enforce_iam: bool = False) -> Iterator[Emulator]:
     """Run a local AWS for the time of the block; Refused when `port` is taken (0: any free one).
 
-    It goes on from the data in the folder `state`, and leaves its data there when it stops; without one
-    nothing is kept. With `enforce_iam` a function may do what its role's policies allow, and nothing else; other
-    callers need the credentials above. It stops even when this process is killed.
+    It goes on from the data in the folder `state`, and saves its data there every few seconds and when it stops.
+    Without one nothing is kept. With `enforce_iam` a function may do what its role's policies allow, and nothing else;
+    other callers need the credentials of `local/account.py`. It stops even when this process is killed.
     """
     with tempfile.TemporaryDirectory(prefix="accounting-local-", ignore_cleanup_errors=True) as scratch:
         emulator = launch(port, Path(scratch), state, enforce_iam=enforce_iam)
@@ -94,12 +95,12 @@ def launch(
     lives, it outlives this process.
     """
     port = _free(port)
-    scratch.mkdir(parents=True, exist_ok=True)
+    private.folder(scratch)
     log = scratch / "emulator.log"
     command: list[str | Path] = [EMULATOR_PYTHON, ROOT / "local/emulator_launcher.py"]
     if lock is None:
         command.append("--die-with-parent")
-    with log.open("wb") as output:
+    with open(log, "wb", opener=private.opener) as output:
         process = subprocess.Popen(
             command,
             cwd=scratch,
@@ -108,6 +109,7 @@ def launch(
             stdout=output,
             stderr=subprocess.STDOUT,
             pass_fds=() if lock is None else (lock,),
+            umask=private.UMASK,
             start_new_session=True,  # so that Ctrl-C reaches us alone, and we stop it as it must be stopped
         )
     emulator = Emulator(port, log, process)
@@ -117,6 +119,30 @@ def launch(
         emulator.stop()
         raise
     return emulator
+
+
+def client_of(service: str, endpoint_url: str, **config: Any) -> Any:
+    """Return a boto3 client of a service of the local AWS; `config` is botocore's."""
+    return _session().client(  # type: ignore[call-overload]
+        service,
+        endpoint_url=endpoint_url,
+        region_name=REGION,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        config=Config(proxies={}, **config),
+    )
+
+
+@cache
+def _session() -> boto3.Session:
+    """Return a session that heeds neither AWS variables nor the files of profiles; a broken one would stop it."""
+    core = botocore.session.Session()
+    settings = {
+        name: (in_file, None, default, conversion)
+        for name, (in_file, _variable, default, conversion) in core.session_var_map.items()
+    }
+    files = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
+    return boto3.Session(botocore_session=botocore.session.Session(session_vars=settings | files))
 
 
 def kill_session(leader: int) -> None:
@@ -141,8 +167,8 @@ def _environment(port: int, scratch: Path, state: Path | None, *, enforce_iam: b
         "IOT_MTLS_ENABLED": "0",
     }
     if state is not None:
-        environ |= {"PERSIST_STATE": "1", "STATE_DIR": str(state)}
-        environ |= {"S3_PERSIST": "1", "S3_DATA_DIR": str(state / "s3")}
+        # Without what deployments put into S3, which would be there at once and so without the save that knows of it.
+        environ |= {"PERSIST_STATE": "1", "STATE_DIR": str(state), "S3_PERSIST": "0"}
     return environ
 
 
@@ -171,4 +197,4 @@ def _wait_until_ready(emulator: Emulator) -> None:
 def empty(folder: Path) -> None:
     """Remove what is in `folder`, and leave it there."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    private.folder(folder)

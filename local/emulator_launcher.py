@@ -5,8 +5,8 @@ It runs in MiniStack's own environment: `<its python> local/emulator_launcher.py
 The pinned MiniStack serves gateway responses, but (1) does not read them from the OpenAPI document that SAM
 makes of the template, and (2) fills in no `$context.authorizer.*`. On AWS both work, and the second carries
 the reason of every 401 (TOKEN_EXPIRED, ...). And (3) it unpacks the layer anew for each worker, one after the
-other, which is half of what a burst of calls waits for. What MiniStack does itself is wrapped, not replaced;
-any version but the one that this was written for is refused.
+other, which is half of what a burst of calls waits for. How it keeps its data is mended in `emulator_state.py`.
+What MiniStack does itself is wrapped, not replaced; any version but the one that this was written for is refused.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ import tempfile
 import threading
 import zipfile
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from ministack import app
 from ministack.services import apigateway_v1 as gateway
 from ministack.services import lambda_svc
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # it is started as a file, and outside of the package
+from local import emulator_state  # noqa: E402
 
 MINISTACK_VERSION = "1.5.33"
 SIGNATURES = {
@@ -39,6 +43,7 @@ SIGNATURES = {
     gateway._header_ci: "(headers, name)",
     gateway._gateway_error_response: "(error, request)",
     lambda_svc._resolve_layer_zip: "(attachment: str | dict) -> bytes | None",
+    **emulator_state.SIGNATURES,
 }
 GATEWAY_RESPONSES = "x-amazon-apigateway-gateway-responses"
 AUTHORIZER_VARIABLE = re.compile(rb"\$context\.authorizer\.(\w+)")
@@ -50,6 +55,7 @@ def main() -> None:
     read_gateway_responses_from_openapi()
     fill_in_authorizer_variables()
     unpack_layers_once()
+    emulator_state.keep()
     if "--die-with-parent" in sys.argv:
         threading.Thread(target=die_with_parent, daemon=True).start()
     sys.argv = ["ministack"]

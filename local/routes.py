@@ -87,12 +87,14 @@ ROUTES: dict[Operation, About] = {
     ("get", "/api/users/me"): About(Who.USERS),
     ("get", "/api/users/{userId}"): About(Who.SELF_OR_ADMINISTRATORS, codes=_ALL_IDS),
     ("get", "/api/users"): About(Who.ADMINISTRATORS),
+    ("post", "/api/users/{userId}/disable"): About(Who.ADMINISTRATORS, codes=_ALL_IDS),
+    ("post", "/api/users/{userId}/enable"): About(Who.ADMINISTRATORS, codes=_ALL_IDS),
     ("post", "/api/users/sync"): About(Who.PLATFORM),
     ("post", "/api/api-keys"): About(Who.USERS, codes=("IDEMPOTENCY_CONFLICT", "TOO_MANY_API_KEYS")),
-    ("get", "/api/api-keys"): About(Who.USERS),
+    ("get", "/api/api-keys"): About(Who.SELF_OR_ADMINISTRATORS, codes=_ALL_IDS),
     ("put", "/api/api-keys/{keyId}"): About(Who.USERS, codes=("API_KEY_NOT_FOUND",)),
-    ("post", "/api/api-keys/{keyId}/revoke"): About(Who.USERS, codes=("API_KEY_NOT_FOUND",)),
-    ("delete", "/api/api-keys/{keyId}"): About(Who.USERS, codes=("API_KEY_NOT_FOUND",)),
+    ("post", "/api/api-keys/{keyId}/revoke"): About(Who.SELF_OR_ADMINISTRATORS, codes=("API_KEY_NOT_FOUND",)),
+    ("delete", "/api/api-keys/{keyId}"): About(Who.SELF_OR_ADMINISTRATORS, codes=("API_KEY_NOT_FOUND",)),
     ("post", "/api/api-keys/validate"): About(Who.PLATFORM),
     ("get", "/api/pricing"): About(Who.USERS, _CREDITS),
     ("get", "/api/pricing/{modelId}"): About(Who.USERS, _CREDITS),
@@ -115,9 +117,15 @@ ALWAYS = (
     "TIMEOUT",
 )
 """What any route may be refused with that reads a request and has a table: all but the open ones."""
+_EVEN_OF_DISABLED_USERS = {
+    ("post", "/api/streaming-sessions/finalize"),
+    ("post", "/api/streaming-sessions/abort"),
+}
+"""What a disabled user may still do."""
 _NOT_OF_OPEN_ROUTES = ("VALIDATION_ERROR", "CONTENTION")
 _OF_TOKENS = (
     "TOKEN_REQUIRED", "TOKEN_EXPIRED", "TOKEN_INVALID", "TOKEN_TYPE_INVALID", "API_KEY_INVALID", "FORBIDDEN",
+    "USER_DISABLED",
 )  # fmt: skip
 _OF_THE_INTERNAL_KEY = ("TOKEN_REQUIRED", "API_KEY_INVALID")
 
@@ -128,9 +136,11 @@ def codes_of(operation: Operation) -> set[str]:
     Where the path has a parameter, one of its values may make it no route at all: that with a bare ``/``.
     """
     about, path = ROUTES[operation], operation[1]
-    never = _NOT_OF_OPEN_ROUTES if about.who is Who.ANYBODY else ()
+    never: tuple[str, ...] = _NOT_OF_OPEN_ROUTES if about.who is Who.ANYBODY else ()
     of_the_caller = {Who.ANYBODY: (), Who.PLATFORM: _OF_THE_INTERNAL_KEY}.get(about.who, _OF_TOKENS)
     of_the_path = ("ROUTE_NOT_FOUND",) if "{" in path else ()
+    if operation in _EVEN_OF_DISABLED_USERS:
+        never = ("USER_DISABLED",)
     return {*ALWAYS, *of_the_caller, *of_the_path, *about.codes} - {*never}
 
 

@@ -1,8 +1,9 @@
 """`make run`: the whole service on a local AWS, with a demo user, until Ctrl-C.
 
 From the environment: PORT (4566), FRESH=1 (without the data of earlier starts), BACKGROUND=1 (return once
-the service answers; `make stop` stops it), JWT_ACCESS_SECRET (else one is made once and kept),
-SESSION_TIMEOUT_MINUTES (60: after how long without a sign of life a session is stale).
+the service answers; `make stop` stops it), JWT_ACCESS_SECRET (else one is made once and kept), and the template's
+parameters about sessions and credits by the names that `local/parameters.py` gives them, such as
+SESSION_TIMEOUT_MINUTES.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import httpx
 from botocore.exceptions import EndpointConnectionError
 
-from local import emulator, tokens
+from local import emulator, parameters, private, tokens
 from local.logs import Tail
 from local.paths import JWT_SECRET, LOCAL, SCRATCH, STACK_JSON, STATE
 from local.running import Running
@@ -50,7 +51,10 @@ def main() -> int:
 
 def _run(running: Running) -> int:
     background = os.environ.get("BACKGROUND") == "1"
-    port, jwt_secret, timeout = _port(), _jwt_secret(), _session_timeout()
+    port, settings = _port(), parameters.from_environment(os.environ)
+    for made_before in (STATE, JWT_SECRET, STACK_JSON):
+        private.close(made_before)
+    jwt_secret = _jwt_secret()
     if os.environ.get("FRESH") == "1":
         emulator.empty(STATE)
     emulator.empty(SCRATCH)
@@ -60,11 +64,12 @@ def _run(running: Running) -> int:
         running.name(aws.process.pid, leads_session=True)
     serving = False
     try:
-        stack = deploy(aws, jwt_secret, SessionTimeoutMinutes=timeout)
+        stack = deploy(aws, jwt_secret, **settings)
         with step(f"Demo user with {DEMO_CREDITS:,} credits"):
             _seed(stack)
-        STACK_JSON.write_text(stack.as_json() + "\n")
-        _introduce(stack)
+            aws.save()
+        private.write(STACK_JSON, stack.as_json() + "\n")
+        _introduce(stack, with_key=settings["RequireServiceKey"] == "true")
         serving = True
         if background:
             print("It runs in the background; `make stop` stops it.")
@@ -109,13 +114,6 @@ def _port() -> int:
     return int(port)
 
 
-def _session_timeout() -> str:
-    minutes = os.environ.get("SESSION_TIMEOUT_MINUTES") or "60"
-    if not (minutes.isascii() and minutes.isdecimal() and 1 <= int(minutes) <= 1440):
-        raise Refused(f"SESSION_TIMEOUT_MINUTES is from 1 to 1440, not {minutes}")
-    return minutes
-
-
 def _jwt_secret() -> str:
     """Return the secret that tokens are signed with: the environment's, else one of our own, made once."""
     given = os.environ.get("JWT_ACCESS_SECRET")
@@ -124,9 +122,7 @@ def _jwt_secret() -> str:
             raise Refused(f"JWT_ACCESS_SECRET has fewer than {JWT_SECRET_MIN_BYTES} bytes")
         return given
     if not JWT_SECRET.exists():
-        descriptor = os.open(JWT_SECRET, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(48))
+        private.write(JWT_SECRET, secrets.token_urlsafe(48))
     return JWT_SECRET.read_text()
 
 
@@ -149,12 +145,13 @@ def _authorization(stack: Stack, sub: str, role: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {tokens.mint(stack.jwt_secret, sub, role)}"}
 
 
-def _introduce(stack: Stack) -> None:
-    """Say how to use it."""
+def _introduce(stack: Stack, *, with_key: bool) -> None:
+    """Say how to use it; sessions take the internal key too, where the stack requires it."""
     user, admin = (tokens.mint(stack.jwt_secret, *who) for who in ((USER, "user"), (ADMIN, "admin")))
     hello = '{"sessionId":"hello","modelId":"anthropic.claude-3-haiku-20240307-v1:0","estimatedTokens":4000}'
     as_user = f"-H 'Authorization: Bearer {user}'"
     as_json = "-H 'Content-Type: application/json'"
+    as_proxy = f"{as_user} -H 'X-Internal-Api-Key: {stack.internal_api_key}'" if with_key else as_user
     print(f"""
 The service answers at  {stack.base_url}
 Read and try the API    {stack.base_url}/api/docs
@@ -168,7 +165,7 @@ curl -s {stack.base_url}/api/health
 
 curl -s {stack.base_url}/api/credits/balance {as_user}
 
-curl -s {stack.base_url}/api/streaming-sessions/initialize {as_user} {as_json} -d '{hello}'
+curl -s {stack.base_url}/api/streaming-sessions/initialize {as_proxy} {as_json} -d '{hello}'
 """)
 
 

@@ -13,6 +13,7 @@ import os
 import signal
 import time
 
+from local import private
 from local.paths import RUNNING, STACK_JSON
 from local.steps import Refused
 
@@ -23,8 +24,8 @@ class Running:
     """This process' claim to be the one that runs; Refused when another is."""
 
     def __init__(self) -> None:
-        RUNNING.parent.mkdir(exist_ok=True)
-        self._file = RUNNING.open("a+")
+        private.folder(RUNNING.parent)
+        self._file = open(RUNNING, "a+", opener=private.opener)  # noqa: SIM115 - it is held as long as we run
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from botocore.exceptions import ClientError
 
-from local import emulator
+from local import account, emulator
 from local.build import architecture, build, deployment_id, sam_environment, with_defaults
 from local.paths import BIN, ROOT
 from local.steps import Refused, step
@@ -118,11 +118,10 @@ def _deploy_template(aws: Emulator, template: str, parameters: dict[str, str]) -
     command += ["--resolve-s3", "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
     command += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"]
     command += ["--parameter-overrides", *_overrides(parameters)]
-    environ = sam_environment() | {
+    environ = account.without_proxies(sam_environment()) | {
         "AWS_ENDPOINT_URL": aws.endpoint_url,
-        "AWS_ACCESS_KEY_ID": emulator.ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": emulator.SECRET_KEY,
-        "NO_PROXY": emulator.HOST,
+        "AWS_ACCESS_KEY_ID": account.ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": account.SECRET_KEY,
     }
     result = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     if result.returncode != 0:

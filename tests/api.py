@@ -41,6 +41,8 @@ CONTRACT: dict[Route, set[int]] = {
     ("GET", "/api/users"): {200},
     ("GET", "/api/users/me"): {200},
     ("GET", "/api/users/{}"): {200},
+    ("POST", "/api/users/{}/disable"): {200},
+    ("POST", "/api/users/{}/enable"): {200},
     ("POST", "/api/api-keys"): {201},
     ("GET", "/api/api-keys"): {200},
     ("PUT", "/api/api-keys/{}"): {200},
@@ -58,5 +60,7 @@ HEALTH: set[Route] = {("GET", "/api/health"), ("GET", "/health")}
 DOCS: set[Route] = {("GET", "/api/openapi.json"), ("GET", "/api/docs"), ("GET", "/api/docs/{}")}
 PUBLIC = HEALTH | DOCS
 """Those that take no token: they tell anybody the same."""
+HEADS: set[Route] = {("HEAD", path) for _, path in PUBLIC}
+"""What answers as the open routes do, without a body. The document leaves them out: they would only repeat it."""
 INTERNAL: set[Route] = {("POST", "/api/users/sync"), ("POST", "/api/api-keys/validate")}
 """Those that take the internal key and no token."""

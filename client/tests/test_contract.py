@@ -25,13 +25,20 @@ from tests.api import CONTRACT, DOCS, INTERNAL, PUBLIC, Route
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-OWN = {"close", "aclose", "with_token", "streaming_session", "send", "keep", "retries", "open_sessions"}
+OWN = {"close", "aclose", "with_token", "streaming_session", "send", "exchange", "carry", "keep"}
 """What a client has beside its routes."""
+ALTERNATIVES = ("expiry_days", "expires_at")
+"""Arguments of which a method takes one."""
 ALIASES = {("GET", "/health"): ("GET", "/api/health"), ("GET", "/api/usage/system"): ("GET", "/api/usage/system-stats")}
 """Routes that answer as another one does, so that no method needs them."""
 ROUTES = sorted(CONTRACT, key=lambda route: route[1].count("{}"))
 AT = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)
-SAMPLES: dict[str, Any] = {"effective_from": AT, "effective_to": AT, "price_per_thousand_tokens": Decimal("0.25")}
+SAMPLES: dict[str, Any] = {
+    "effective_from": AT,
+    "effective_to": AT,
+    "price_per_thousand_tokens": Decimal("0.25"),
+    "expires_at": AT,
+}
 
 
 def methods(client: object) -> dict[str, Callable[..., Any]]:
@@ -40,10 +47,11 @@ def methods(client: object) -> dict[str, Callable[..., Any]]:
 
 
 def arguments(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
-    """What a method needs, and that with everything that it may be given."""
+    """What a method needs, and that with everything that it may be given, but one of two alternatives at a time."""
     parameters = inspect.signature(method).parameters.values()
     required = {each.name for each in parameters if each.default is each.empty}
-    for names in (required, required | {each.name for each in parameters}):
+    every = {each.name for each in parameters}
+    for names in (required, *(every - {other} for other in ALTERNATIVES)):
         yield {name: SAMPLES.get(name, f"a-{name}") for name in names}
 
 

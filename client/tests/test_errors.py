@@ -11,10 +11,12 @@ import pytest
 from accounting.web.api import STATUSES
 from accounting_client import (
     AccountingError,
+    Conflict,
     Forbidden,
     InsufficientCredits,
     InvalidRequest,
     NotFound,
+    SessionEnded,
     SessionNotActive,
     Unauthorized,
     UnexpectedAnswer,
@@ -67,6 +69,15 @@ def test_a_session_that_is_over_comes_with_how_it_ended(ask: Ask) -> None:
     with pytest.raises(SessionNotActive) as refused:
         ask(service, lambda client: client.finalize("s", 5))
     assert (refused.value.session_status, refused.value.outcome) == ("failed", "swept")
+
+
+def test_a_session_id_that_was_used_up_comes_with_how_its_session_ended(ask: Ask) -> None:
+    service = Played(refusal(409, "SESSION_ENDED", sessionId="s", status="completed", outcome="finalized"))
+
+    with pytest.raises(SessionEnded) as refused:
+        ask(service, lambda client: client.initialize("s", "m", 5))
+    assert (refused.value.session_status, refused.value.outcome) == ("completed", "finalized")
+    assert isinstance(refused.value, Conflict)
 
 
 def test_fields_at_fault_are_named(ask: Ask) -> None:

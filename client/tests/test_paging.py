@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from accounting_client import AccountingClient, AsyncAccountingClient
+from accounting_client import AccountingClient, AsyncAccountingClient, UnexpectedAnswer
 from client.tests.conftest import BASE_URL
 from client.tests.played import Played, ok, refusal
 
@@ -80,10 +80,72 @@ def test_a_list_is_gone_through_to_its_end(ask: Ask) -> None:
         lambda client: client.recent_sessions(),
         lambda client: client.recent_sessions("u"),
         lambda client: client.all_active_sessions(),
+        lambda client: client.active_sessions(),
+        lambda client: client.active_sessions("u", page_size=1),
     ],
 )
 def test_a_list_whose_cursor_is_a_header_is_gone_through_to_its_end(ask: Ask, act: Callable[[Any], Any]) -> None:
     assert [each.session_id for each in ask(Played(sessions), act)] == ["s0", "s1", "s2"]
+
+
+def keys(request: httpx.Request) -> httpx.Response:
+    """Three API keys of whoever is asked about, in pages of two."""
+    owner, last = request.url.params["userId"], "cursor" in request.url.params
+    known: dict[str, Any] = {
+        "name": "ci",
+        "permissions": [],
+        "createdAt": AT,
+        "expiresAt": None,
+        "lastUsed": None,
+        "isActive": True,
+    }
+    found = [known | {"id": f"{owner}-{number}"} for number in ([3] if last else [1, 2])]
+    return httpx.Response(200, json=found, headers={} if last else {"X-Next-Cursor": "more"})
+
+
+def test_another_users_api_keys_are_gone_through_to_their_end(ask: Ask) -> None:
+    service = Played(keys)
+
+    assert [each.id for each in ask(service, lambda client: client.api_keys("u", page_size=2))] == ["u-1", "u-2", "u-3"]
+    assert {request.url.params["limit"] for request in service.requests} == {"2"}
+
+
+def rule(number: int) -> dict[str, Any]:
+    return {"modelId": f"m{number}", "pricePerThousandTokens": number, "effectiveFrom": AT, "effectiveTo": None}
+
+
+def prices(request: httpx.Request) -> httpx.Response:
+    """Four rules in pages of two, as the prices in force or as one model's history."""
+    first = int(request.url.params.get("cursor", 0))
+    more = {"nextCursor": str(first + 2)} if first == 0 else {}
+    found = [rule(first), rule(first + 1)]
+    return ok({"defaultPrice": 1, "models": found, **rule(0), "history": found, **more})
+
+
+@pytest.mark.parametrize("act", [lambda client: client.prices(), lambda client: client.price_history("m")])
+def test_prices_are_gone_through_to_their_end(ask: Ask, act: Callable[[Any], Any]) -> None:
+    assert [each.model_id for each in ask(Played(prices), act)] == ["m0", "m1", "m2", "m3"]
+
+
+def test_a_page_of_prices_has_the_default_and_where_the_next_one_begins(ask: Ask) -> None:
+    page = ask(Played(prices), lambda client: client.prices_page(limit=2))
+    history = ask(Played(prices), lambda client: client.price("m", limit=2))
+
+    assert (page.default_price, len(page.models), page.next_cursor) == (1, 2, "2")
+    assert (len(history.history), history.next_cursor) == (2, "2")
+
+
+@pytest.mark.parametrize("cursor", ["same", "", "x" * 100_000])
+@pytest.mark.parametrize("act", [lambda client: client.users(), lambda client: client.recent_sessions()])
+def test_a_list_whose_cursor_leads_nowhere_is_no_endless_one(ask: Ask, act: Callable[[Any], Any], cursor: str) -> None:
+    answer = {"total": 1, "totalPages": 1, "users": [], "nextCursor": cursor}
+
+    def service(request: httpx.Request) -> httpx.Response:
+        in_body = request.url.path.endswith("users")
+        return ok(answer) if in_body else httpx.Response(200, json=[], headers={"X-Next-Cursor": cursor})
+
+    with pytest.raises(UnexpectedAnswer, match="leads nowhere"):
+        ask(Played(service), act)
 
 
 def test_a_page_knows_how_many_there_are_and_where_the_next_one_begins(ask: Ask) -> None:

@@ -8,7 +8,9 @@ import httpx
 import pytest
 
 from accounting_client import (
+    AccountingClient,
     AccountingError,
+    AsyncAccountingClient,
     Contention,
     InsufficientCredits,
     InternalError,
@@ -17,6 +19,7 @@ from accounting_client import (
     Unavailable,
     Unreachable,
 )
+from client.tests.conftest import BASE_URL
 from client.tests.played import BALANCE, GRANTED, Played, ok, refusal
 
 if TYPE_CHECKING:
@@ -48,7 +51,9 @@ REPEATABLE: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
 ONCE: dict[str, Callable[[Any], Any]] = {
     "revoke a key": lambda client: client.revoke_api_key("k"),
     "delete a key": lambda client: client.delete_api_key("k"),
-    "add a price": lambda client: client.add_price("m", 3),
+    "end a price": lambda client: client.end_price("m", "2026-01-01", "2027-01-01"),
+    "withdraw a price": lambda client: client.withdraw_price("m", "2027-01-01"),
+    "end a session": lambda client: client.end_session("u", "s", "it hangs"),
     "change a key": lambda client: client.change_api_key("k", name="n"),
 }
 
@@ -178,3 +183,26 @@ def test_the_pauses_end_with_the_attempts_and_with_the_time() -> None:
     assert retries.pause(3, 0, 0, 1) is None
     assert retries.pause(2, 5, 0, 1) is None
     assert Retries(attempts=10**9).pause(10**6, 0, 0, 0.5) == 2.5
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, True, "6", None])
+def test_a_number_of_attempts_is_whole_and_there_is_one(number: Any) -> None:
+    with pytest.raises(ValueError, match="attempts is a whole number from 1"):
+        Retries(attempts=number)
+
+
+NO_SECONDS = [-0.1, float("nan"), float("inf"), 1e12, True, "30", None]
+
+
+@pytest.mark.parametrize("seconds", NO_SECONDS)
+@pytest.mark.parametrize("name", ["total_seconds", "first_seconds", "longest_seconds"])
+def test_a_pause_that_no_timer_can_wait_is_refused(name: str, seconds: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} is a number of seconds, 0 or more"):
+        Retries(**{name: seconds})
+
+
+@pytest.mark.parametrize("seconds", [0, *NO_SECONDS])
+@pytest.mark.parametrize("kind", [AccountingClient, AsyncAccountingClient])
+def test_a_timeout_that_no_timer_can_wait_is_refused(kind: Any, seconds: Any) -> None:
+    with pytest.raises(ValueError, match="timeout_seconds is a number of seconds, more than 0"):
+        kind(BASE_URL, timeout_seconds=seconds)

@@ -18,6 +18,7 @@ from accounting_client import (
     InsufficientCredits,
     InternalError,
     Retries,
+    SessionEnded,
     SessionExists,
     SessionNotActive,
     Unavailable,
@@ -373,6 +374,26 @@ def test_a_session_that_the_client_itself_asked_for_twice_is_entered(stream: Run
 
     assert session.opened.replayed
     assert service.outcome == ("finalize", 30)
+
+
+def test_a_session_that_has_ended_is_not_entered(stream: Run) -> None:
+    service = Accountant()
+    service.trouble["initialize"] = [refusal(409, "SESSION_ENDED", status="completed", outcome="finalized")]
+
+    with pytest.raises(SessionEnded) as refused:
+        stream(service, lambda _: pytest.fail("entered"), session_id="mine")
+    assert refused.value.outcome == "finalized"
+    assert service.steps() == ["initialize"]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, -0.001, float("nan"), float("inf"), 1e12, True, "10", None, Decimal(10)])
+@pytest.mark.parametrize("name", ["heartbeat_seconds", "settle_seconds"])
+def test_a_time_that_no_timer_can_wait_is_refused_before_anything_is_held(stream: Run, name: str, seconds: Any) -> None:
+    service = Accountant()
+
+    with pytest.raises(ValueError, match=f"{name} is a number of seconds, more than 0"):
+        stream(service, lambda _: pytest.fail("entered"), **{name: seconds})
+    assert service.said == []
 
 
 def test_a_session_is_entered_once() -> None:

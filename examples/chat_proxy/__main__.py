@@ -8,8 +8,8 @@ import sys
 
 import uvicorn
 
-from local import tokens
-from local.emulator import HOST
+from local import end_quietly_on_interrupt, tokens
+from local.account import HOST
 from local.paths import STACK_JSON
 from local.steps import Refused, explain
 
@@ -42,4 +42,5 @@ curl -N http://{HOST}:{port}/chat -H 'Authorization: Bearer {token}' \\
 
 
 if __name__ == "__main__":
+    end_quietly_on_interrupt()
     sys.exit(main())

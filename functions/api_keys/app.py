@@ -1,17 +1,21 @@
 """API keys: a user's own, for machines that act for them within a key's permissions."""
 
 from http import HTTPStatus
-from typing import Self
+from typing import Annotated, Self
 
+from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 
 from accounting.domain.errors import Invalid
 from accounting.operations import api_keys as operations
-from accounting.store import api_keys
+from accounting.store import api_keys, users
 from accounting.store.api_keys import ApiKey
 from accounting.times import DAY, clock, iso
 from accounting.web.api import Api, handler_of
+from accounting.web.caller import Caller
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
+from accounting.web.paging import MAX_LIMIT, NEXT_CURSOR_HEADER, PAGE, Cursor, Limit, cursor_of, position_in
+from accounting.web.subject import subject_of
 from accounting.web.types import (
     ExpiryDays,
     IdentifierInPath,
@@ -23,10 +27,12 @@ from accounting.web.types import (
     RequestModel,
     ResponseModel,
     StrictFlag,
+    UserReference,
     left_out,
 )
 
 REFUSALS = {
+    "USER_DISABLED": "The user of the API key is disabled",
     "NOT_FOUND": "The API key is unknown",
     "DISABLED": "The API key is disabled",
     "EXPIRED": "The API key has expired",
@@ -148,10 +154,21 @@ def create(body: Create) -> CreatedView:
     )
 
 
-@api.get("/api/api-keys")
-def list_keys() -> list[KeyView]:
-    """The caller's keys, newest first."""
-    return [KeyView.of(key) for key in api_keys.of_owner(api.caller().user_id)]
+@api.get("/api/api-keys", responses=PAGE)
+def list_keys(
+    user_id: Annotated[UserReference | None, Query(alias="userId", description="An id or e-mail address")] = None,
+    limit: Limit = MAX_LIMIT,
+    cursor: Cursor = None,
+) -> list[KeyView]:
+    """A user's keys, newest first, by default the caller's; the header ``X-Next-Cursor`` leads to the next page."""
+    if user_id is None:
+        owner = api.caller().user_id
+    else:
+        owner = users.resolve(subject_of(api, user_id, Caller.require_admin))[0].id
+    found, position = api_keys.of_owner(owner, before=position_in(cursor), limit=limit)
+    if position:
+        api.add_header(NEXT_CURSOR_HEADER, cursor_of(position))
+    return [KeyView.of(key) for key in found]
 
 
 @api.put("/api/api-keys/<key_id>")
@@ -169,14 +186,14 @@ def change(key_id: IdentifierInPath, body: Change) -> ChangedView:
 @api.post("/api/api-keys/<key_id>/revoke")
 def revoke(key_id: IdentifierInPath) -> MessageView:
     """End a key for good; it stays in the list."""
-    api_keys.change(key_id, api.caller().user_id, revoked=True)
+    api_keys.change(key_id, _owner_of(key_id), revoked=True)
     return MessageView(message="API key revoked")
 
 
 @api.delete("/api/api-keys/<key_id>")
 def delete(key_id: IdentifierInPath) -> MessageView:
     """Delete a key."""
-    api_keys.delete(key_id, api.caller().user_id)
+    operations.delete(key_id, _owner_of(key_id))
     return MessageView(message="API key deleted")
 
 
@@ -185,11 +202,22 @@ def validate(body: Validate) -> tuple[ValidateView, int]:
     """Say whose key this is. An internal route: the gateway checks its key."""
     now = clock()
     key, refusal = api_keys.verify(body.key, now)
-    if key is None or refusal:
-        code = refusal or "NOT_FOUND"
+    if key is None or refusal or users.is_disabled(key.user_id):
+        code = refusal or ("NOT_FOUND" if key is None else "USER_DISABLED")
         return ValidateView(valid=False, code=code, message=REFUSALS[code]), HTTPStatus.UNAUTHORIZED
     api_keys.note_use(key, now)
     return ValidateView(valid=True, user_id=key.user_id, permissions=key.permissions), HTTPStatus.OK
+
+
+def _owner_of(key_id: str) -> str:
+    """In whose name the caller ends a key: its owner's for an administrator, else their own."""
+    caller = api.even_disabled_caller()
+    key = api_keys.find(key_id) if caller.role == "admin" else None
+    if key is None or key.user_id == caller.user_id:
+        caller.require_enabled()
+        return caller.user_id
+    caller.require_admin()
+    return key.user_id
 
 
 def _instant(at: int | None) -> str | None:

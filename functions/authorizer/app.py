@@ -9,6 +9,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from accounting.domain.errors import ApiKeyInvalid, NotAuthenticated, TokenInvalid
+from accounting.domain.users import DEFAULT_ROLE
 from accounting.secrets import jwt_secrets
 from accounting.store import api_keys, users
 from accounting.store.table import make_for_snapshot
@@ -38,6 +39,8 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
 
 def _authenticated(scheme: str, credential: str, now: int) -> dict[str, Any]:
     """What the functions need to know of the caller. Raises NotAuthenticated."""
+    if scheme == "bearer" and credential.startswith(f"{api_keys.PREFIX}_"):
+        scheme = "apikey"  # where every SDK sends its key
     if scheme == "bearer" and credential:
         claims = verify(credential, jwt_secrets)
         _, is_new = users.sync(claims.user, now)
@@ -45,14 +48,15 @@ def _authenticated(scheme: str, credential: str, now: int) -> dict[str, Any]:
         described = claims.user
         return {
             "userId": described.id,
-            "email": described.email,
-            "role": described.role,
+            "email": described.email or "",
+            "role": described.role or DEFAULT_ROLE,
             "exp": claims.expires_at,
+            "iat": described.issued_at,
         }
     if scheme == "apikey" and credential:
         key, refusal = api_keys.verify(credential, now)
         if key is None or refusal:
             raise ApiKeyInvalid("The API key is invalid")
         api_keys.note_use(key, now)
-        return {"userId": key.user_id, "role": "user", "apiKeyId": key.id}
+        return {"userId": key.user_id, "role": DEFAULT_ROLE, "apiKeyId": key.id}
     raise TokenInvalid("The Authorization header must be: Bearer <token>, or ApiKey <key>")

@@ -6,15 +6,18 @@ from typing import Annotated, Self
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 
+from accounting.domain.accounts import AccountId, personal, user_of
+from accounting.domain.allocations import Allocation
 from accounting.domain.audit import Problem, Proof, Sums
+from accounting.domain.ledger import Entry
+from accounting.domain.lots import allocation_id
 from accounting.domain.pricing import price_of
-from accounting.domain.wallet import Entry, Wallet
+from accounting.domain.wallet import Wallet
 from accounting.operations import audit as audits
 from accounting.operations import credits as operations
 from accounting.operations.credits import Balance, Change, Request
-from accounting.operations.ids import made_at
 from accounting.store import users
-from accounting.store.allocations import Allocation
+from accounting.store.users import ById, Reference
 from accounting.times import clock, from_iso, iso
 from accounting.web.api import Api, handler_of
 from accounting.web.caller import Caller
@@ -31,6 +34,7 @@ from accounting.web.paging import (
     number_in,
     rows_to_skip,
 )
+from accounting.web.subject import named_by, subject_of
 from accounting.web.types import (
     DEFAULT_EXPIRY_DAYS,
     Adjustment,
@@ -140,16 +144,16 @@ class BalanceView(ResponseModel):
     def of(cls, balance: Balance) -> Self:
         """The view of a balance."""
         return cls(
-            user_id=balance.user_id,
+            user_id=_user_of(balance.account_id),
             total_credits=balance.available,
             held_credits=balance.held,
             debt=balance.debt,
             active_allocations=[
                 ActiveAllocation(
-                    id=lot.id,
+                    id=allocation_id(balance.account_id, lot.number),
                     credits=lot.credits,
                     expires_at=iso(lot.expires_at),
-                    allocated_at=iso(made_at(lot.id)),
+                    allocated_at=iso(lot.granted_at),
                 )
                 for lot in balance.lots
             ],
@@ -351,7 +355,7 @@ class AuditView(ResponseModel):
     def of(cls, proof: Proof, wallet: Wallet, first_seq: int) -> Self:
         """The view of a proof."""
         return cls(
-            user_id=proof.user_id,
+            user_id=_user_of(proof.account_id),
             intact=proof.intact,
             drift=proof.drift(wallet),
             findings=[FindingView(problem=finding.problem, seq=finding.seq) for finding in proof.findings],
@@ -367,20 +371,19 @@ class AuditView(ResponseModel):
 @api.get("/api/credits/balance")
 def own_balance() -> BalanceView:
     """What the caller can spend now."""
-    return BalanceView.of(operations.balance(api.caller("credits:read").user_id, clock()))
+    return BalanceView.of(operations.balance(api.even_disabled_caller("credits:read").account_id, clock()))
 
 
 @api.get("/api/credits/balance/<user_id>")
 def balance_of(user_id: UserInPath) -> BalanceView:
     """What a user can spend now."""
-    api.caller().require_supervisor()
-    return BalanceView.of(operations.balance_of(user_id, clock()))
+    return BalanceView.of(operations.balance_of(named_by(api.supervisor(), user_id), clock()))
 
 
 @api.post("/api/credits/check")
 def check(body: Check) -> CheckView:
     """Whether the caller's balance covers an amount; it holds nothing."""
-    balance = operations.balance(api.caller("credits:read").user_id, clock())
+    balance = operations.balance(api.even_disabled_caller("credits:read").account_id, clock())
     sufficient = balance.available >= body.required_credits
     return CheckView(
         sufficient=sufficient,
@@ -412,7 +415,7 @@ def allocate(body: Allocate) -> AllocateView:
         raise LookupError("an allocate without its allocation")
     return AllocateView(
         id=allocation.id,
-        user_id=change.user_id,
+        user_id=_user_of(change.account_id),
         credits=change.credits,
         remaining_credits=change.remaining,
         total_credits=change.available,
@@ -427,7 +430,7 @@ def set_credits(body: SetCredits) -> SetView:
     """Make what a user can spend exactly this, and their debt 0."""
     change = _told(operations.set_available(_request("set", body), body.credits))
     return SetView(
-        user_id=change.user_id,
+        user_id=_user_of(change.account_id),
         total_credits=change.available,
         previous_credits=change.previous,
         debt=change.debt,
@@ -445,7 +448,9 @@ def remove(
     in_query = {"userId": user_id, "credits": credits, "notes": notes}
     command = body or Remove.model_validate({name: value for name, value in in_query.items() if value is not None})
     change = _told(operations.remove(_request("remove", command), command.credits))
-    return RemoveView(user_id=change.user_id, removed_credits=change.credits, total_credits=change.available)
+    return RemoveView(
+        user_id=_user_of(change.account_id), removed_credits=change.credits, total_credits=change.available
+    )
 
 
 @api.put("/api/credits/adjust")
@@ -453,7 +458,7 @@ def adjust(body: Adjust) -> AdjustView:
     """Grant credits to a user, or take them away."""
     change = _told(operations.adjust(_request("adjust", body), body.adjustment))
     return AdjustView(
-        user_id=change.user_id,
+        user_id=_user_of(change.account_id),
         adjustment=change.credits,
         total_credits=change.available,
         debt=change.debt,
@@ -463,7 +468,7 @@ def adjust(body: Adjust) -> AdjustView:
 @api.get("/api/credits/allocations")
 def own_allocations(page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> AllocationsView:
     """The caller's grants, newest first."""
-    return _allocations(api.caller("credits:read").user_id, page, limit, cursor)
+    return _allocations(ById(api.caller("credits:read").user_id), page, limit, cursor)
 
 
 @api.get("/api/credits/allocations/<user_id>")
@@ -471,12 +476,7 @@ def allocations_of(
     user_id: UserInPath, page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> AllocationsView:
     """A user's grants, newest first."""
-    caller = api.caller("credits:read")
-    if caller.is_self(user_id):
-        user_id = caller.user_id  # the address may have moved to somebody else since the token was made
-    else:
-        caller.require_admin()
-    return _allocations(user_id, page, limit, cursor)
+    return _allocations(subject_of(api, user_id, Caller.require_admin, "credits:read"), page, limit, cursor)
 
 
 @api.get("/api/credits/ledger")
@@ -487,7 +487,7 @@ def own_ledger(
     end_date: EndDate = None,
 ) -> LedgerView:
     """The caller's ledger, newest first."""
-    return _ledger(api.caller("credits:read").user_id, limit, cursor, start_date, end_date)
+    return _ledger(ById(api.caller("credits:read").user_id), limit, cursor, start_date, end_date)
 
 
 @api.get("/api/credits/ledger/<user_id>")
@@ -499,30 +499,36 @@ def ledger_of(
     end_date: EndDate = None,
 ) -> LedgerView:
     """A user's ledger, newest first."""
-    api.caller().require_supervisor()
-    return _ledger(user_id, limit, cursor, start_date, end_date)
+    return _ledger(named_by(api.supervisor(), user_id), limit, cursor, start_date, end_date)
 
 
 @api.get("/api/credits/audit/<user_id>")
 def audit_of(user_id: UserInPath) -> AuditView:
     """The proof of a user's credits: their ledger, added up again and its hashes checked, beside their wallet."""
-    api.caller().require_admin()
-    return AuditView.of(*audits.audit(users.resolve(user_id)[0].id, clock()))
+    subject = named_by(api.admin(), user_id)
+    return AuditView.of(*audits.audit(personal(users.resolve(subject)[0].id), clock()))
 
 
 def _request(route: str, body: _Command) -> Request:
     """The command's request, by a caller who must supervise."""
-    caller: Caller = api.caller()
-    caller.require_supervisor()
+    caller = api.supervisor()
     return Request(
         actor=caller.user_id,
-        user=body.user_id,
+        user=named_by(caller, body.user_id),
         notes=body.notes or "",
         expiry_days=(body.expiry_days if isinstance(body, _Grant) else None) or DEFAULT_EXPIRY_DAYS,
         expires_at=from_iso(body.expires_at) if isinstance(body, _Grant) and body.expires_at else None,
         now=clock(),
         key=key_of(api, caller.user_id, route, body),
     )
+
+
+def _user_of(account_id: AccountId) -> str:
+    """The user whose account it is. Raises LookupError of an organization's."""
+    user_id = user_of(account_id)
+    if user_id is None:
+        raise LookupError(f"{account_id} is no user's own account")
+    return user_id
 
 
 def _told(change: Change) -> Change:
@@ -532,7 +538,7 @@ def _told(change: Change) -> Change:
     return change
 
 
-def _allocations(user: str, page: int, limit: int, cursor: str | None) -> AllocationsView:
+def _allocations(user: Reference, page: int, limit: int, cursor: str | None) -> AllocationsView:
     last = number_in(cursor)
     skip = 0 if last is not None else rows_to_skip(page, limit)
     found = operations.list_allocations(user, skip=skip, last=last, limit=limit, now=clock())
@@ -545,7 +551,7 @@ def _allocations(user: str, page: int, limit: int, cursor: str | None) -> Alloca
     )
 
 
-def _ledger(user: str, limit: int, cursor: str | None, start: str | None, end: str | None) -> LedgerView:
+def _ledger(user: Reference, limit: int, cursor: str | None, start: str | None, end: str | None) -> LedgerView:
     since, until = instants(start, end)
     entries, before = operations.list_entries(user, since=since, until=until, before=number_in(cursor), limit=limit)
     return LedgerView(

@@ -13,7 +13,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from accounting.web.headers import headers
+from accounting.web.answers import answer
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -56,31 +56,27 @@ logger = Logger()
 
 @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_REST)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Answer ``GET /api/openapi.json``, ``/api/docs`` and ``/api/docs/{asset}``; an asset that is none is a 404."""
-    answer = _answer(event)
-    logger.info("request", method=event["httpMethod"], route=event["resource"], status=answer["statusCode"])
-    return answer
+    """Answer ``/api/openapi.json``, ``/api/docs`` and ``/api/docs/{asset}``; an asset that does not exist is a 404."""
+    answered = _answer(event)
+    logger.info("request", method=event["httpMethod"], route=event["resource"], status=answered["statusCode"])
+    return answered
 
 
 def _answer(event: dict[str, Any]) -> dict[str, Any]:
     match event["resource"]:
         case "/api/openapi.json":
-            return _file(DOCUMENT)
+            return _file(event, DOCUMENT)
         case "/api/docs" if event["requestContext"]["path"].endswith("/"):
             # The gateway takes it for the same route, but the page's relative addresses would miss.
-            return {"statusCode": 308, "headers": {**headers(), "Location": "../docs"}, "body": ""}
+            return answer(event, 308, {"Location": "../docs"}, "")
         case "/api/docs":
-            return _file(PAGE)
+            return _file(event, PAGE)
     asset = ASSETS.get((event["pathParameters"] or {}).get("asset", ""))
-    return _file(asset) if asset else _no_such_route(event["requestContext"]["requestId"])
+    return _file(event, asset) if asset else _no_such_route(event)
 
 
-def _file(file: File) -> dict[str, Any]:
-    return {
-        "statusCode": 200,
-        "headers": {**headers(), **file.headers, "Content-Type": file.content_type},
-        "body": _text(file.name),
-    }
+def _file(event: dict[str, Any], file: File) -> dict[str, Any]:
+    return answer(event, 200, {**file.headers, "Content-Type": file.content_type}, _text(file.name))
 
 
 @cache
@@ -88,7 +84,8 @@ def _text(name: str) -> str:
     return (FOLDER / name).read_text(encoding="utf-8")
 
 
-def _no_such_route(request_id: str) -> dict[str, Any]:
+def _no_such_route(event: dict[str, Any]) -> dict[str, Any]:
     """The refusal of the functions with a resolver, whose models this one does without."""
+    request_id = event["requestContext"]["requestId"]
     body = {"message": "No such route", "code": "ROUTE_NOT_FOUND", "details": {}, "requestId": request_id}
-    return {"statusCode": 404, "headers": {**headers(), "Content-Type": JSON}, "body": json.dumps(body)}
+    return answer(event, 404, {"Content-Type": JSON}, json.dumps(body))

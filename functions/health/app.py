@@ -9,14 +9,14 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from accounting.settings import service_version
 from accounting.times import clock, iso
-from accounting.web.headers import headers
+from accounting.web.answers import answer
 
 logger = Logger()
 
 
 @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_REST)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Answer ``GET /health`` and ``GET /api/health``, the only routes that the gateway sends here."""
+    """Answer ``GET`` and ``HEAD`` of ``/health`` and ``/api/health``, the only routes that the gateway sends here."""
     logger.info("request", method=event["httpMethod"], route=event.get("resource"), status=200)
     body = {
         "status": "ok",
@@ -24,8 +24,4 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         "version": service_version(),
         "timestamp": iso(clock()),
     }
-    return {
-        "statusCode": 200,
-        "headers": {"Content-Type": "application/json", **headers()},
-        "body": json.dumps(body),
-    }
+    return answer(event, 200, {"Content-Type": "application/json"}, json.dumps(body))

@@ -119,8 +119,7 @@ def price_in_force(
 @api.post("/api/pricing", status_code=201)
 def add(body: AddRule) -> RuleView:
     """Add a rule; the newest that has begun and not ended wins."""
-    caller = api.caller()
-    caller.require_admin()
+    caller = api.admin()
     now = clock()
     begins = now if body.effective_from is None else from_iso(body.effective_from)
     ends = None if body.effective_to is None else from_iso(body.effective_to)
@@ -137,7 +136,7 @@ def add(body: AddRule) -> RuleView:
 @api.put("/api/pricing/<model_id>/<effective_from>")
 def end(model_id: ModelIdInPath, effective_from: Timestamp, body: EndRule) -> RuleView:
     """Let a rule end. When a rule ended is history: it cannot be moved."""
-    api.caller().require_admin()
+    api.admin()
     begins, ends = from_iso(effective_from), from_iso(body.effective_to)
     _require_order(begins, ends)
     return RuleView.of(prices.end(model_id, begins, ends, clock()))
@@ -146,7 +145,7 @@ def end(model_id: ModelIdInPath, effective_from: Timestamp, body: EndRule) -> Ru
 @api.delete("/api/pricing/<model_id>/<effective_from>")
 def withdraw(model_id: ModelIdInPath, effective_from: Timestamp) -> WithdrawnView:
     """Withdraw a rule that begins in two minutes or later, so that no session was priced by it."""
-    api.caller().require_admin()
+    api.admin()
     prices.withdraw(model_id, from_iso(effective_from), clock())
     return WithdrawnView(message="Price rule withdrawn")
 

@@ -1,8 +1,9 @@
 """Streaming sessions: what a chat proxy calls before, during and after a stream, and the lists to watch them."""
 
 from http import HTTPStatus
-from typing import Self
+from typing import Annotated, Self
 
+from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 
 from accounting.domain.sessions import Session
@@ -11,10 +12,13 @@ from accounting.operations import settling
 from accounting.settings import settings
 from accounting.store import sessions as store
 from accounting.store import users
+from accounting.store.sessions import MAX_ACTIVE_LISTED
 from accounting.times import clock, iso
 from accounting.web.api import Api, handler_of
-from accounting.web.paging import DEFAULT_LIMIT, Cursor, Limit, cursor_of, position_in
+from accounting.web.caller import Caller
+from accounting.web.paging import DEFAULT_LIMIT, NEXT_CURSOR_HEADER, PAGE, Cursor, Limit, cursor_of, position_in
 from accounting.web.service_key import caller_of_service
+from accounting.web.subject import named_by, subject_of
 from accounting.web.types import (
     EstimatedTokens,
     Identifier,
@@ -31,18 +35,11 @@ from accounting.web.types import (
     left_out,
 )
 
-NEXT_CURSOR_HEADER = "X-Next-Cursor"
-
 OPENED: dict[int, OpenAPIResponse] = {
     201: {"description": "The session is open"},
     200: {"description": "It was open already, and is as it was"},
 }
-PAGE: dict[int, OpenAPIResponse] = {
-    200: {
-        "description": "A page",
-        "headers": {NEXT_CURSOR_HEADER: {"description": "The next page's cursor", "schema": {"type": "string"}}},
-    }
-}
+ActiveLimit = Annotated[int, Query(ge=1, le=MAX_ACTIVE_LISTED)]
 
 REPORTS = {f"/api/streaming-sessions/{name}" for name in ("heartbeat", "finalize", "abort")}
 """Routes that report usage: they ignore and list what they do not know."""
@@ -269,50 +266,44 @@ def abort(body: Abort) -> AbortView:
 @api.post("/api/streaming-sessions/<user_id>/<session_id>/end")
 def force_end(user_id: UserInPath, session_id: IdentifierInPath, body: ForceEnd) -> SessionView:
     """End a user's active session as the sweeper would: charge its last heartbeat's tokens, give the rest back."""
-    caller = api.caller()
-    caller.require_supervisor()
-    user, _ = users.resolve(user_id)
+    caller = api.supervisor()
+    user, _ = users.resolve(named_by(caller, user_id))
     answer = settling.force_end(user.id, session_id, actor=caller.user_id, reason=body.reason, now=clock())
     return SessionView.of(answer.session)
 
 
-@api.get("/api/streaming-sessions/active")
-def own_active() -> list[SessionView]:
-    """The caller's active sessions, newest first."""
-    return _views(store.active_of_user(api.caller("sessions:write").user_id))
+@api.get("/api/streaming-sessions/active", responses=PAGE)
+def own_active(limit: ActiveLimit = MAX_ACTIVE_LISTED, cursor: Cursor = None) -> list[SessionView]:
+    """The caller's active sessions, newest first; the header ``X-Next-Cursor`` leads to the next page."""
+    user_id = api.caller("sessions:write").user_id
+    return _page(store.active_of_user(user_id, before=position_in(cursor), limit=limit))
 
 
 @api.get("/api/streaming-sessions/active/all", responses=PAGE)
 def all_active(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
     """Everybody's active sessions; the header ``X-Next-Cursor`` leads to the next page."""
-    api.caller().require_admin()
+    api.admin()
     return _page(store.active_of_all(before=position_in(cursor), limit=limit))
 
 
-@api.get("/api/streaming-sessions/active/<user_id>")
-def active_of(user_id: UserInPath) -> list[SessionView]:
-    """A user's active sessions, newest first."""
-    caller = api.caller("sessions:write")
-    if caller.is_self(user_id):
-        user_id = caller.user_id  # the address may have moved to somebody else since the token was made
-    else:
-        caller.require_supervisor()
-    user, _ = users.resolve(user_id)
-    return _views(store.active_of_user(user.id))
+@api.get("/api/streaming-sessions/active/<user_id>", responses=PAGE)
+def active_of(user_id: UserInPath, limit: ActiveLimit = MAX_ACTIVE_LISTED, cursor: Cursor = None) -> list[SessionView]:
+    """A user's active sessions, newest first; the header ``X-Next-Cursor`` leads to the next page."""
+    user, _ = users.resolve(subject_of(api, user_id, Caller.require_supervisor, "sessions:write"))
+    return _page(store.active_of_user(user.id, before=position_in(cursor), limit=limit))
 
 
 @api.get("/api/streaming-sessions/recent", responses=PAGE)
 def all_recent(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
     """Everybody's sessions, active and ended, newest first."""
-    api.caller().require_supervisor()
+    api.supervisor()
     return _page(store.recent_of_all(before=position_in(cursor), limit=limit))
 
 
 @api.get("/api/streaming-sessions/recent/<user_id>", responses=PAGE)
 def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
     """A user's sessions, active and ended, newest first."""
-    api.caller().require_supervisor()
-    user, _ = users.resolve(user_id)
+    user, _ = users.resolve(named_by(api.supervisor(), user_id))
     return _page(store.recent_of_user(user.id, before=position_in(cursor), limit=limit))
 
 
@@ -324,7 +315,7 @@ def _page(page: store.Page) -> list[SessionView]:
     sessions, position = page
     if position:
         api.add_header(NEXT_CURSOR_HEADER, cursor_of(position))
-    return _views(sessions)
+    return [SessionView.of(session) for session in sessions]
 
 
 handler = handler_of(api)

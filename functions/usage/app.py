@@ -13,9 +13,11 @@ from accounting.settings import settings
 from accounting.store import users
 from accounting.times import clock, iso
 from accounting.web.api import Api, handler_of
+from accounting.web.caller import Caller
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
 from accounting.web.paging import EndDate, StartDate, instants
 from accounting.web.service_key import caller_of_service
+from accounting.web.subject import subject_of
 from accounting.web.types import (
     MAX_LABEL,
     CreditsOrNone,
@@ -132,6 +134,9 @@ class SystemView(ResponseModel):
 def record(body: Record) -> RecordedView:
     """Record an event of the caller's, and take its credits if asked to."""
     caller = caller_of_service(api, "usage:write")
+    deduct = settings().usage_record_deducts if body.deduct is None else body.deduct
+    if not (deduct and body.credits):  # else their wallet says whether they are disabled
+        caller.require_enabled()
     recorded = operations.record(
         Event(
             user_id=caller.user_id,
@@ -139,7 +144,7 @@ def record(body: Record) -> RecordedView:
             operation=body.operation,
             credits=body.credits,
             metadata=body.metadata or {},
-            deduct=settings().usage_record_deducts if body.deduct is None else body.deduct,
+            deduct=deduct,
         ),
         now=clock(),
         key=key_of(api, caller.user_id, "usage", body),
@@ -167,11 +172,9 @@ def own_statistics(start_date: StartDate = None, end_date: EndDate = None) -> St
 @api.get("/api/usage/stats/<user_id>")
 def statistics_of(user_id: UserInPath, start_date: StartDate = None, end_date: EndDate = None) -> StatisticsView:
     """A user's usage."""
-    caller = api.caller("usage:read")
-    if not caller.is_self(user_id):
-        caller.require_supervisor()
+    subject = subject_of(api, user_id, Caller.require_supervisor, "usage:read")
     since, until = instants(start_date, end_date)
-    return StatisticsView.of(operations.statistics(users.resolve(user_id)[0].id, since, until))
+    return StatisticsView.of(operations.statistics(users.resolve(subject)[0].id, since, until))
 
 
 @api.get("/api/usage/system-stats")
@@ -182,7 +185,7 @@ def system_statistics(
     top: Annotated[int, Query(ge=1, le=MAX_TOP)] = DEFAULT_TOP,
 ) -> SystemView:
     """Everybody's usage: by default of the last 30 days."""
-    api.caller().require_admin()
+    api.admin()
     since, until = instants(start_date, end_date)
     found = system_usage.statistics(since, until, top=top, now=clock())
     return SystemView(

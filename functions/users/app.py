@@ -5,15 +5,19 @@ from typing import Annotated, Literal, Self
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 
+from accounting.domain.users import Description, User
+from accounting.operations import users as operations
 from accounting.store import users
-from accounting.store.users import User
 from accounting.times import clock, iso
 from accounting.web.api import Api, handler_of
+from accounting.web.caller import Caller
 from accounting.web.paging import DEFAULT_LIMIT, Cursor, Limit, Page, cursor_of, position_in, rows_to_skip
+from accounting.web.subject import named_by, subject_of
 from accounting.web.types import (
     EmailAddress,
     Instant,
     Name,
+    Notes,
     RequestModel,
     ResponseModel,
     UserId,
@@ -32,12 +36,18 @@ type Role = Literal["user", "supervisor", "admin"]
 
 
 class Sync(RequestModel):
-    """A user as the platform knows them."""
+    """A user as the platform knows them; without ``role`` a known user keeps theirs, and a new one is a user."""
 
     user_id: UserId
     email: EmailAddress
     username: Name
-    role: Role = "user"
+    role: Role | None = None
+
+
+class Disable(RequestModel):
+    """Why the user is disabled, for those who look at it later."""
+
+    reason: Notes | None = None
 
 
 class SyncView(ResponseModel):
@@ -51,7 +61,7 @@ class SyncView(ResponseModel):
 
 
 class UserView(ResponseModel):
-    """A user."""
+    """A user; ``disabledAt`` and ``disabledReason`` are there while they are disabled."""
 
     user_id: str
     email: str
@@ -59,6 +69,9 @@ class UserView(ResponseModel):
     role: str
     created_at: Instant
     updated_at: Instant
+    disabled: bool
+    disabled_at: Instant | None = left_out()
+    disabled_reason: str | None = left_out()
 
     @classmethod
     def of(cls, user: User) -> Self:
@@ -70,6 +83,9 @@ class UserView(ResponseModel):
             role=user.role,
             created_at=iso(user.created_at),
             updated_at=iso(user.updated_at),
+            disabled=user.disabled,
+            disabled_at=None if user.disabled_at is None else iso(user.disabled_at),
+            disabled_reason=user.disabled_reason or None,
         )
 
 
@@ -87,8 +103,9 @@ class UsersView(ResponseModel):
 def sync(body: Sync) -> tuple[SyncView, int]:
     """Make a user known, or bring them up to date. An internal route: the gateway checks its key."""
     now = clock()
-    # The platform's own word counts as a token issued at this moment.
-    described = User(body.user_id, body.email, body.username, body.role, issued_at=now // 1000)
+    described = Description.by_the_platform(
+        body.user_id, email=body.email, username=body.username, role=body.role, now=now
+    )
     user, created = users.sync(described, now)
     view = SyncView(user_id=user.id, email=user.email, username=user.username, role=user.role, created=created)
     return view, 201 if created else 200
@@ -97,7 +114,7 @@ def sync(body: Sync) -> tuple[SyncView, int]:
 @api.get("/api/users/me")
 def me() -> UserView:
     """The caller."""
-    return UserView.of(users.resolve(api.caller().user_id)[0])
+    return UserView.of(users.resolve(users.ById(api.caller().user_id))[0])
 
 
 @api.get("/api/users")
@@ -108,7 +125,7 @@ def list_users(
     cursor: Cursor = None,
 ) -> UsersView:
     """The users, newest first, of all roles or one."""
-    api.caller().require_admin()
+    api.admin()
     before = position_in(cursor)
     skip = 0 if before is not None else rows_to_skip(page, limit)
     found, position = users.newest(role, before=before, skip=skip, limit=limit)
@@ -125,10 +142,21 @@ def list_users(
 @api.get("/api/users/<user_id>")
 def user_of(user_id: UserInPath) -> UserView:
     """A user by id or e-mail address."""
-    caller = api.caller()
-    if not caller.is_self(user_id):
-        caller.require_admin()
-    return UserView.of(users.resolve(user_id)[0])
+    return UserView.of(users.resolve(subject_of(api, user_id, Caller.require_admin))[0])
+
+
+@api.post("/api/users/<user_id>/disable")
+def disable(user_id: UserInPath, body: Disable | None = None) -> UserView:
+    """Refuse what a user and their API keys ask for, but to end the sessions that they have begun."""
+    admin = api.admin()
+    reason = (body and body.reason) or ""
+    return UserView.of(operations.disable(named_by(admin, user_id), by=admin.user_id, reason=reason, now=clock()))
+
+
+@api.post("/api/users/<user_id>/enable")
+def enable(user_id: UserInPath) -> UserView:
+    """Take the requests of a disabled user again."""
+    return UserView.of(operations.enable(named_by(api.admin(), user_id), now=clock()))
 
 
 handler = handler_of(api)

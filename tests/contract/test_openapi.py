@@ -99,6 +99,7 @@ WORDS = {
     ("anybody", None): Who.USERS,
     ("anybody", "supervisors"): Who.SELF_OR_SUPERVISORS,
     ("anybody", "administrators"): Who.SELF_OR_ADMINISTRATORS,
+    ("anybody", "administrators, unseen by others"): Who.SELF_OR_ADMINISTRATORS,
     ("supervisors", None): Who.SUPERVISORS,
     ("supervisors", "supervisors"): Who.SUPERVISORS,
     ("administrators", None): Who.ADMINISTRATORS,
@@ -211,10 +212,13 @@ def test_it_says_who_may_come_in() -> None:
         assert security[route] == of_users + of_services, route
 
 
-def test_every_body_of_a_command_is_required_but_that_of_a_removal() -> None:
+def test_every_body_is_required_that_is_not_given_in_the_query_or_says_nothing_that_is_needed() -> None:
     bodies = {route: operation["requestBody"] for route, operation in operations() if "requestBody" in operation}
 
-    assert [route for route, body in bodies.items() if not body.get("required")] == [("DELETE", "/api/credits/remove")]
+    assert {route for route, body in bodies.items() if not body.get("required")} == {
+        ("DELETE", "/api/credits/remove"),
+        ("POST", "/api/users/{}/disable"),
+    }
 
 
 def test_limits_are_there_and_what_no_one_answers_is_not() -> None:

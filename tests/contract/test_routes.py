@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.api import CONTRACT, DOCS, HEALTH, INTERNAL, PUBLIC, Route
+from tests.api import CONTRACT, DOCS, HEADS, HEALTH, INTERNAL, PUBLIC, Route
 from tests.e2e.test_roles import ROUTES
 from tests.reach import function_names
 from tests.template import resources
 
 WITHOUT_A_ROUTER: dict[str, set[Route]] = {
-    "health": HEALTH,
-    "docs": DOCS,
+    "health": HEALTH | {("HEAD", path) for _, path in HEALTH},
+    "docs": DOCS | {("HEAD", path) for _, path in DOCS},
     "authorizer": set(),
     "internal_authorizer": set(),
     "rollups": set(),
@@ -57,7 +57,7 @@ def test_the_gateways_routes_are_the_handlers(function: str) -> None:
 def test_the_routes_are_the_contracts() -> None:
     routes = [route for function in function_names() for route in gateway_routes(function)]
 
-    assert sorted(routes) == sorted(CONTRACT), "each once"
+    assert sorted(routes) == sorted([*CONTRACT, *HEADS]), "each once"
 
 
 def test_every_route_that_takes_a_token_is_in_the_table_of_roles() -> None:
@@ -85,7 +85,7 @@ def test_only_health_and_the_apis_own_page_are_open_to_everybody() -> None:
         if event.get("Auth", {}).get("Authorizer") == "NONE"
     }
 
-    assert opened == PUBLIC
+    assert opened == PUBLIC | HEADS
 
 
 def test_only_the_internal_routes_take_the_internal_key() -> None:

@@ -54,14 +54,20 @@ def test_a_function_is_built_and_bounded_as_the_design_has_it(function: str) -> 
 
 def deployed(monkeypatch: pytest.MonkeyPatch, at: int, **parameters: str) -> dict[str, set[str]]:
     """What CloudFormation is told to make, at an instant and by SAM's own transform: the names of each type."""
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setattr("time.time", lambda: at)
+    found = transformed(monkeypatch, **parameters)
+    return {kind: {name for name, each in found.items() if each["Type"] == kind} for kind in FIXED}
+
+
+def transformed(monkeypatch: pytest.MonkeyPatch, **parameters: str) -> dict[str, Any]:
+    """The resources that SAM makes of the template."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     packaged = copy.deepcopy(template())
     for resource in packaged["Resources"].values():
         for uri in {"CodeUri", "ContentUri"} & resource["Properties"].keys():
             resource["Properties"][uri] = "s3://bucket/package"
-    found = transform(packaged, parameters, SimpleNamespace(load=dict))["Resources"]
-    return {kind: {name for name, each in found.items() if each["Type"] == kind} for kind in FIXED}
+    found: dict[str, Any] = transform(packaged, parameters, SimpleNamespace(load=dict))["Resources"]
+    return found
 
 
 FIXED = ("AWS::Lambda::Version", "AWS::ApiGateway::Deployment")
@@ -262,6 +268,35 @@ def test_the_gateways_own_answers_have_the_headers_of_every_answer(kind: str) ->
     assert sent["Access-Control-Expose-Headers"] == only_with_an_origin(f"'{headers.EXPOSED}'")
 
 
+def test_every_path_has_a_preflight_whose_headers_are_those_that_sam_can_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No security headers among them: docs/operations.md says so, and why."""
+    paths = transformed(monkeypatch)["Api"]["Properties"]["Body"]["paths"]
+    preflights = [path["options"]["x-amazon-apigateway-integration"]["responses"]["default"] for path in paths.values()]
+    sent = {frozenset(each["responseParameters"]) for each in preflights}
+
+    named = ("Allow-Headers", "Allow-Methods", "Allow-Origin", "Max-Age")
+    assert sent == {frozenset(f"method.response.header.Access-Control-{name}" for name in named)}
+    assert len(preflights) > 30
+    page = " ".join(OPERATIONS.split())
+    assert f"`{'`, `'.join(headers.SECURITY_HEADERS)}`" in page
+    assert "an answer to `OPTIONS` has none of them" in page
+
+
+ANSWERED_BY_ANOTHER = {"API_CONFIGURATION_ERROR": "DEFAULT_5XX"}
+KINDS = {
+    *("ACCESS_DENIED", "AUTHORIZER_CONFIGURATION_ERROR", "AUTHORIZER_FAILURE", "BAD_REQUEST_BODY"),
+    *("API_CONFIGURATION_ERROR", "BAD_REQUEST_PARAMETERS", "DEFAULT_4XX", "DEFAULT_5XX", "EXPIRED_TOKEN"),
+    *("INTEGRATION_FAILURE", "INTEGRATION_TIMEOUT", "INVALID_API_KEY", "INVALID_SIGNATURE"),
+    *("MISSING_AUTHENTICATION_TOKEN", "QUOTA_EXCEEDED", "REQUEST_TOO_LARGE", "RESOURCE_NOT_FOUND", "THROTTLED"),
+    *("UNAUTHORIZED", "UNSUPPORTED_MEDIA_TYPE", "WAF_FILTERED"),
+}
+"""Every kind of answer that API Gateway gives by itself."""
+
+
+def test_every_kind_of_answer_of_the_gateway_is_ours() -> None:
+    assert set(answers()) == KINDS - ANSWERED_BY_ANOTHER.keys()
+
+
 def test_preflights_name_the_allowed_origin_or_none() -> None:
     cors = properties("AWS::Serverless::Api")["Cors"]
 
@@ -292,6 +327,10 @@ def test_the_web_acl_refuses_as_the_stage_does() -> None:
     assert response["ResponseCode"] == 429
     assert headers.SECURITY_HEADERS.items() <= sent.items()
     assert "Retry-After" in sent
+    origin = {"Name": "Access-Control-Allow-Origin", "Value": {"Ref": "CorsAllowOrigin"}}
+    exposed = {"Name": "Access-Control-Expose-Headers", "Value": headers.EXPOSED}
+    for_pages = [each for each in response["ResponseHeaders"] if "Fn::If" in each]
+    assert for_pages == [only_with_an_origin(origin), only_with_an_origin(exposed)]
     body = json.loads(acl["CustomResponseBodies"][response["CustomResponseBodyKey"]]["Content"])
     assert (list(body), body["code"]) == (["message", "code", "details", "requestId"], "RATE_LIMITED")
     for kind in ("AWS::WAFv2::WebACL", "AWS::WAFv2::WebACLAssociation"):

@@ -45,6 +45,7 @@ class Container:
         program = [EMULATOR_PYTHON, "-I", "-X", f"pycache_prefix={opt}.pyc", Path(__file__).with_name("container.py")]
         self._command = [*map(str, program), published["HostPort"], code, str(opt), json.dumps(hosts)]
         self._process: subprocess.Popen[bytes] | None = None
+        self.removed = False
 
     def start(self) -> None:
         self._process = subprocess.Popen(
@@ -66,6 +67,7 @@ class Container:
         yield from self._process.stdout
 
     def remove(self) -> None:
+        self.removed = True
         if self._process:
             self._process.kill()
             self._process.wait()
@@ -79,6 +81,11 @@ class Engine:
         self._images: dict[str, Path] = {}
         self._folder = folder
         self._unpacking = threading.Lock()
+
+    @property
+    def left(self) -> set[str]:
+        """Return the containers that nobody has removed."""
+        return {name for name, container in self.containers.items() if not container.removed}
 
     @property
     def newest(self) -> Container:

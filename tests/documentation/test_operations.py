@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from local import emulator, tokens
+from local import account, emulator, tokens
 from local.build import architecture, with_defaults
 from local.stack import STACK_NAME, Stack
 from tests.documentation.project import Project, copy, with_environments
@@ -53,8 +53,8 @@ def test_the_page_can_be_typed_from_its_first_line_to_its_last(tmp_path: Path, d
             with_environments(copy(tmp_path / "project")),
             AWS_ENDPOINT_URL=aws.endpoint_url,
             AWS_DEFAULT_REGION="us-east-1",  # version 1 of the AWS CLI knows no AWS_REGION
-            AWS_ACCESS_KEY_ID=emulator.ACCESS_KEY,
-            AWS_SECRET_ACCESS_KEY=emulator.SECRET_KEY,
+            AWS_ACCESS_KEY_ID=account.ACCESS_KEY,
+            AWS_SECRET_ACCESS_KEY=account.SECRET_KEY,
         )
         # The local AWS has no CodeDeploy, and this machine's processor.
         template = project.folder / "template.yaml"

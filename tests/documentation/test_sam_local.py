@@ -97,6 +97,7 @@ def test_the_page_can_be_typed_from_its_first_line_to_its_last(
     assert json.loads(answer(terminal.type(health))["body"])["status"] == "ok"
 
     aws.until("Ctrl-C stops it")
+    built = terminal.folder / ".aws-sam/build/template.yaml"
     variables = terminal.folder / "events/sam-local-env.json"
     table = json.loads((terminal.folder / ".local/stack.json").read_text())["tableName"]
     text = variables.read_text().replace("the tableName of .local/stack.json", table)
@@ -105,6 +106,7 @@ def test_the_page_can_be_typed_from_its_first_line_to_its_last(
     assert "knows no host secretsmanager.us-east-1.amazonaws.com" in said, "it asks the real AWS before the next line"
 
     terminal.type(endpoint)
+    assert built.read_text().count("AWS_ENDPOINT_URL") == 1, "in Globals, for all functions"
     for each in (address, credentials, unset):
         terminal.export(each)
     with terminal.begin(bridge.replace("172.17.0.1 4566", f"127.0.0.1 {bridge_port}")) as carrying:
@@ -126,10 +128,14 @@ def over_the_bridge(
     terminal.type(jwt_secret)
     terminal.type(key)
     own_port = free_port()
+    before = set(engine.containers)
     with terminal.begin(f"{api} --port {own_port}") as serving:
-        assert unsuccessful(terminal, balance) == []
         serving.until("Press CTRL")
+        assert set(engine.containers) == before, "none is started before it is needed"
         assert_the_api_answers(terminal.folder / "events", own_port)
+    assert len(engine.containers) > len(before)
+    assert engine.left - before == set(), "Ctrl-C leaves none behind"
+    assert unsuccessful(terminal, balance) == []
 
 
 def answer(said: str) -> Any:

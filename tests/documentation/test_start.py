@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,11 +16,18 @@ from local import tokens
 from tests.documentation.project import free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from tests.commands import Documentation
     from tests.documentation.project import Project
 
 SECRET = "a-secret-of-the-sign-in-service-of-48-characters"
-VARIABLES = ("PORT=4700", "FRESH=1", "BACKGROUND=1", "JWT_ACCESS_SECRET=…", "SESSION_TIMEOUT_MINUTES=1")
+VARIABLES = (
+    *("PORT=4700", "FRESH=1", "BACKGROUND=1", "JWT_ACCESS_SECRET=…", "SESSION_TIMEOUT_MINUTES=1"),
+    "REQUIRE_SERVICE_KEY=true",
+)
+PATIENCE_SECONDS = 30
 
 
 def test_each_variable_does_what_the_readme_says(project: Project, documentation: Documentation) -> None:
@@ -27,8 +37,9 @@ def test_each_variable_does_what_the_readme_says(project: Project, documentation
     project.type("make run", PORT=free_port(), BACKGROUND="1")
     project.type(documentation.line("make stop"))
     port = free_port()
+    settings = {"SESSION_TIMEOUT_MINUTES": "1", "REQUIRE_SERVICE_KEY": "true"}
 
-    said = project.type("make run", PORT=port, BACKGROUND="1", JWT_ACCESS_SECRET=SECRET, SESSION_TIMEOUT_MINUTES="1")
+    said = project.type("make run", 0, PORT=port, BACKGROUND="1", JWT_ACCESS_SECRET=SECRET, **settings)
     try:
         assert "It runs in the background" in said
         running = json.loads((project.folder / ".local/stack.json").read_text())
@@ -37,9 +48,12 @@ def test_each_variable_does_what_the_readme_says(project: Project, documentation
         with httpx.Client(base_url=running["baseUrl"], headers=authorization, trust_env=False, timeout=60) as http:
             ledger = http.get("/api/credits/ledger").raise_for_status().json()["entries"]
             session = {"sessionId": "s", "modelId": "m", "estimatedTokens": 1000}
+            assert http.post("/api/streaming-sessions/initialize", json=session).status_code == 403
+            http.headers["X-Internal-Api-Key"] = running["internalApiKey"]
             begun = http.post("/api/streaming-sessions/initialize", json=session).raise_for_status().json()
         assert [entry["kind"] for entry in ledger if entry["reason"]] == ["grant"]
         assert datetime.fromisoformat(begun["expiresAt"]) <= datetime.now(UTC) + timedelta(minutes=1)
+        assert "1 sessions swept" in project.type("make demo"), "a chat proxy has the key"
         assert "stop it with `make stop`" in project.type("make run", status=2, PORT=port)
     finally:
         project.type("make stop")
@@ -48,3 +62,95 @@ def test_each_variable_does_what_the_readme_says(project: Project, documentation
         httpx.get(running["baseUrl"], trust_env=False)
     for second_terminal in ("python3 -m local.bridge 127.0.0.1 4566", "make example"):
         assert "start it with `make run`" in project.type(f"{second_terminal} || true")
+
+
+def test_a_value_that_a_parameter_does_not_take_is_refused_before_anything_starts(project: Project) -> None:
+    said = project.type("make run", status=2, PORT=free_port(), REQUIRE_SERVICE_KEY="yes")
+
+    assert "error: REQUIRE_SERVICE_KEY is true or false, not yes" in said
+    assert "Local AWS" not in said
+
+
+BROKEN_ACCOUNT = {
+    "AWS_PROFILE": "nope",
+    "AWS_CONFIG_FILE": "/nope/config",
+    "AWS_CA_BUNDLE": "/nope/bundle.pem",
+    "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:1",
+    "AWS_RETRY_MODE": "nope",
+    "SAM_STACK_NAME": "nope",
+    "http_proxy": "http://127.0.0.1:1",
+    "no_proxy": "example.com",
+}
+
+
+def test_a_killed_service_goes_on_from_its_last_save_and_counts_everything_once(project: Project) -> None:
+    """With an AWS account that nothing works of, and in a folder that others could read before."""
+    local = project.folder / ".local"
+    (local / "state").mkdir(exist_ok=True)
+    opened = local / "state/opened"
+    opened.write_text("of an earlier start")
+    for path in (local, local / "state", opened):
+        path.chmod(0o755)
+    start = {"PORT": free_port(), "BACKGROUND": "1", **BROKEN_ACCOUNT}
+
+    project.type("make run", 0, **start)
+    try:
+        assert readable_by_others(project.folder) == []
+        user = f"killed-{time.time_ns()}"
+        report(attached(project), user, 4)
+        assert until(lambda: counted(attached(project), user) == 12)
+        report(attached(project), user, 5)
+        save = f"{attached(project)['endpointUrl']}/_accounting/save"
+        httpx.post(save, trust_env=False, timeout=60).raise_for_status()
+        os.killpg(json.loads((local / "running").read_text())["pid"], signal.SIGKILL)
+
+        assert "already there" in project.type("make run", 0, **start)
+        report(attached(project), user, 2)
+        assert until(lambda: counted(attached(project), user) == 33), counted(attached(project), user)
+        assert "1 sessions swept" in project.type("make demo", 0, **BROKEN_ACCOUNT)
+        assert counted(attached(project), user) == 33
+    finally:
+        project.type("make stop")
+
+
+def attached(project: Project) -> dict[str, str]:
+    found: dict[str, str] = json.loads((project.folder / ".local/stack.json").read_text())
+    return found
+
+
+def as_user(stack: dict[str, str], user: str, role: str = "user") -> httpx.Client:
+    authorization = {"Authorization": f"Bearer {tokens.mint(stack['jwtSecret'], user, role)}"}
+    return httpx.Client(base_url=stack["baseUrl"], headers=authorization, trust_env=False, timeout=60)
+
+
+def report(stack: dict[str, str], user: str, records: int) -> None:
+    """Report usage of 3 credits each."""
+    with as_user(stack, user) as http:
+        for _ in range(records):
+            usage = {"service": "s", "operation": "o", "credits": 3}
+            http.post("/api/usage/record", json=usage).raise_for_status()
+
+
+def counted(stack: dict[str, str], user: str) -> int:
+    """Return the credits that the system's statistics know of somebody."""
+    with as_user(stack, "demo-admin", "admin") as http:
+        answer = http.get("/api/usage/system-stats", params={"top": 1000}).raise_for_status().json()
+    return int(answer["byUser"].get(user, 0))
+
+
+def until(wanted: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not wanted():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.5)
+    return True
+
+
+def readable_by_others(folder: Path) -> list[Path]:
+    """Return what others may read of that which has secrets, and the folder that it is in."""
+    local = folder / ".local"
+    secret = [local / name for name in ("state", "scratch")]
+    secret += [path for each in secret for path in each.rglob("*")]
+    secret += [local, local / "jwt-secret", local / "stack.json", local / "running"]
+    return [path for path in secret if not path.is_symlink() and path.stat().st_mode & 0o077]

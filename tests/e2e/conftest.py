@@ -80,7 +80,7 @@ def http(service: Stack, answers: Answers) -> Iterator[httpx.Client]:
     def note(response: httpx.Response) -> None:
         path = response.request.url.path.removeprefix(stage)
         code = ""
-        if response.is_error:
+        if response.is_error and response.request.method != "HEAD":
             response.read()
             code = response.json().get("code", "")
         answers.add((response.request.method, path, response.status_code, code))

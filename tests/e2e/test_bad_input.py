@@ -48,7 +48,7 @@ NOT_NEGATIVE = [bad for bad in POSITIVE if bad is False or bad != 0]
 NOT_ZERO = [bad for bad in POSITIVE if bad != -1]
 TOKENS = [*NOT_NEGATIVE, 10**9 + 1]
 EXPIRY_DAYS = [bad for bad in [*POSITIVE, 3651] if bad not in (MISSING, None)]
-NOTES = [*NOT_A_TEXT, "x" * 1001, Raw(r'"\ud800"')]
+NOTES = [*NOT_A_TEXT, "x" * 1001, *(bad for bad in NOT_PRINTABLE if bad != "a\nb"), "a\x85b"]
 FLAG = [None, 0, 1, "true", "false", "", 1.5, *NOT_A_SCALAR, *NOT_JSON]
 IDENTIFIER = [
     *(MISSING, None, "", " ", "a b", "ä", "☺", "a\n", "a" * 101, "a" * 200, "a#b", "a?b", "__proto__", "constructor"),
@@ -94,8 +94,10 @@ FORCE_END = ("POST", "streaming-sessions/{self}/{session}/end", {"reason": "stuc
 END_PRICE = ("PUT", f"pricing/{{model}}/{SINCE}", {"effectiveTo": "2026-03-01"})
 SYNC = ("POST", "users/sync", {"userId": "{self}", "email": "new@example.com", "username": "New", "role": "user"})
 
+DISABLE = ("POST", "users/{other}/disable", {"reason": "left"})
+
 EMAIL = [MISSING, None, "", "x", "@", "a@", "@b", "a b@c", "a@b@c", f"{'x' * 251}@b.c", *NOT_A_TEXT, *NOT_PRINTABLE]
-ROLE = [None, "", "root", "Admin", " user", *NOT_A_TEXT]
+ROLE = ["", "root", "Admin", " user", *NOT_A_TEXT]
 LABEL = [MISSING, None, "", "x" * 101, "__proto__", "constructor", *NOT_A_TEXT, *NOT_PRINTABLE]
 NAME = [bad for bad in LABEL if bad not in ("__proto__", "constructor")]
 LONE_SURROGATES = [Raw(r'{"x": "\ud800"}'), Raw(r'{"\udfff": 1}'), Raw(r'{"x": [{"y": "a\uDBFFb"}]}')]
@@ -175,7 +177,12 @@ FIELDS: list[tuple[Route, str, list[Any]]] = [
     (CHANGE_KEY, "permissions", PERMISSIONS),
     (CHANGE_KEY, "isActive", FLAG[1:]),
     (VALIDATE_KEY, "key", [MISSING, None, "", "x" * 257, *NOT_A_TEXT, *NOT_PRINTABLE]),
-    (SYNC, "userId", [MISSING, None, "", "x" * 129, "__proto__", "constructor", *NOT_A_TEXT, *NOT_PRINTABLE]),
+    (DISABLE, "reason", [bad for bad in NOTES if bad is not MISSING]),
+    (
+        SYNC,
+        "userId",
+        [MISSING, None, "", "x" * 129, "all", "me", "sync", "__proto__", "constructor", *NOT_A_TEXT, *NOT_PRINTABLE],
+    ),
     (SYNC, "email", EMAIL),
     (SYNC, "username", NAME),
     (SYNC, "role", ROLE),
@@ -221,6 +228,7 @@ def person(service: Stack, people: People) -> Target:
         "{session}": admin.open(10_000),
         "{key}": admin.ok("POST", "api-keys", {"name": "a key"})["id"],
         "{model}": model,
+        "{other}": people().id,
     }
     return Target(admin.http, admin.id, admin.token, service.internal_api_key, names)
 
@@ -392,6 +400,9 @@ LISTS: list[tuple[str, tuple[str, ...]]] = [
     ("credits/allocations/{self}", ("limit", "page", "cursor")),
     ("credits/ledger", ("limit", "cursor", "startDate", "endDate")),
     ("credits/ledger/{self}", ("limit", "cursor", "startDate", "endDate")),
+    ("api-keys", ("limit", "cursor")),
+    ("streaming-sessions/active", ("cursor",)),
+    ("streaming-sessions/active/{self}", ("cursor",)),
     ("streaming-sessions/active/all", ("limit", "cursor")),
     ("streaming-sessions/recent", ("limit", "cursor")),
     ("streaming-sessions/recent/{self}", ("limit", "cursor")),
@@ -443,6 +454,28 @@ def test_pages_end_where_cursors_are_for(person: Target) -> None:
     assert person.get("credits/allocations", page=100, limit=100).status_code == 200
     answer = person.get("credits/allocations", page=101, limit=100)
     assert "cursor" in assert_refused(answer, 400, "VALIDATION_ERROR")["errors"][0]["problem"]
+
+
+def test_a_page_of_a_users_active_sessions_has_up_to_a_thousand(person: Target) -> None:
+    for path in ("streaming-sessions/active", f"streaming-sessions/active/{person.id}"):
+        assert person.get(path, limit=1000).status_code == 200
+        for limit in ("0", "1001", "x"):
+            assert_refused(person.get(path, limit=limit), 400, "VALIDATION_ERROR")
+
+
+@pytest.mark.parametrize("text", ["a\tb", "a\r\nb", "\u3000", "\u200d", "\u2028", "\U0001fae9"])
+def test_notes_may_have_lines_and_anything_that_people_write(person: Target, text: str) -> None:
+    person.ok("POST", "credits/allocate", {"userId": person.id, "credits": 1, "notes": text})
+
+    assert person.ok("GET", "credits/allocations?limit=1")["allocations"][0]["notes"] == text
+
+
+def test_an_administrator_cannot_disable_themselves(service: Stack, person: Target) -> None:
+    with _nothing_moves(service, person):
+        for name in (person.id, person.email.upper()):
+            answer = person.post(f"users/{name}/disable", {"reason": "x"})
+            assert assert_refused(answer, 400, "VALIDATION_ERROR")["errors"][0]["field"] == "userId"
+        assert_refused(person.post("users/nobody-at-all/disable"), 404, "USER_NOT_FOUND")
 
 
 def test_a_period_that_ends_before_it_begins_is_refused(person: Target) -> None:

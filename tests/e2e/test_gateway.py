@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.api import CONTRACT, INTERNAL, PUBLIC, Route
+from tests.api import CONTRACT, HEADS, INTERNAL, PUBLIC, Route
 from tests.e2e.client import assert_refused, described
 from tests.e2e.conftest import ORIGIN
 from tests.template import template
@@ -54,6 +54,53 @@ def test_pages_of_the_allowed_origin_may_read_every_answer(http: httpx.Client, p
         assert answer.headers["access-control-allow-origin"] == ORIGIN, described(answer)
         assert answer.headers["access-control-expose-headers"] == "Idempotency-Replayed, Retry-After, X-Next-Cursor"
         assert SECURITY_HEADERS.items() <= dict(answer.headers).items()
+
+
+def test_every_kind_of_answer_has_the_security_headers(http: httpx.Client, people: People) -> None:
+    """A function's own, and the gateway's; an unknown method of a known path is an unknown route."""
+    person = people(credits=5)
+    opening = {"sessionId": "s", "modelId": "m", "estimatedTokens": 10**8}
+    kinds = {
+        "200": person.get("credits/balance"),
+        "308": http.get("/api/docs/"),
+        "400": person.post("credits/check", {}),
+        "401 of the gateway": http.get("/api/users/me"),
+        "401 of the authorizer": http.get("/api/users/me", headers={"Authorization": "Bearer x"}),
+        "402": person.post("streaming-sessions/initialize", opening),
+        "403": person.get("users"),
+        "404 of a function": http.get("/api/docs/nothing"),
+        "404 of the gateway": http.get("/api/nothing"),
+        "404 of the stage": http.get("/"),
+        "404 of another method": http.post("/api/health"),
+        "404 of another method with a token": person.call("PATCH", "credits/balance"),
+        "404 of another method without a body": http.head("/api/users/me"),
+        "413": person.post("credits/check", b"{" + b" " * 70_000 + b"}"),
+        "of no JSON type": person.call("POST", "credits/check", b"<x/>", headers={"Content-Type": "text/xml"}),
+    }
+
+    for kind, answer in kinds.items():
+        assert SECURITY_HEADERS.items() <= dict(answer.headers).items(), f"{kind}: {described(answer)} {answer.headers}"
+        assert kind.startswith(("of", str(answer.status_code))), f"{kind}: {described(answer)}"
+
+
+@pytest.mark.parametrize("route", sorted(HEADS), ids=" ".join)
+def test_head_answers_what_is_open_as_get_does_without_a_body(http: httpx.Client, route: Route) -> None:
+    path = route[1].replace("{}", "page.js")
+    whole, head = http.get(path), http.head(path)
+
+    assert (head.status_code, head.content) == (200, b"")
+    varying = {"date", "content-length", "x-amzn-requestid", "x-amz-request-id", "x-amz-id-2"}
+    kept, same = (
+        {name: value for name, value in each.headers.items() if name not in varying} for each in (whole, head)
+    )
+    assert kept == same
+    assert SECURITY_HEADERS.keys() <= same.keys()
+
+
+def test_head_of_a_file_that_does_not_exist_is_refused_without_a_body(http: httpx.Client) -> None:
+    answer = http.head("/api/docs/nothing")
+
+    assert (answer.status_code, answer.content) == (404, b"")
 
 
 def test_a_preflight_asks_for_no_token(http: httpx.Client) -> None:

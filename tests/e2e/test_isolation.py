@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 
 from tests.e2e.books import audited, items_of
-from tests.e2e.client import MODEL, Person, assert_refused, new_id
+from tests.e2e.client import MODEL, Person, assert_refused, described, new_id
 
 if TYPE_CHECKING:
     import httpx
@@ -96,3 +98,78 @@ def test_what_a_user_sends_as_their_own_id_is_not_believed(two: tuple[Person, Pe
     stranger.ok("POST", "usage/record", record)
 
     assert owner.balance() == before
+
+
+def test_who_names_themselves_by_an_address_reads_themselves_or_nothing(
+    http: httpx.Client, token: Mint, people: People
+) -> None:
+    now = int(time.time())
+    address = f"{new_id('moved')}@example.com"
+    old = people(email=address, iat=now - 100)
+    new = people(email=address, iat=now - 10)
+    new.ok("POST", "usage/record", {"service": "s", "operation": "o", "credits": 7, "metadata": {"prompt": "private"}})
+
+    for path in ("users", "usage/stats", "credits/allocations", "streaming-sessions/active"):
+        for spelled in (address, address.upper(), quote(address, safe="")):
+            answer = old.get(f"{path}/{spelled}")
+            assert answer.status_code == 200, described(answer)
+            assert "private" not in answer.text
+            assert new.id not in answer.text
+    assert old.ok("GET", f"users/{address}")["userId"] == old.id
+
+
+def test_an_email_that_is_somebodys_id_is_no_way_to_them(http: httpx.Client, token: Mint, people: People) -> None:
+    plain, address = people(), new_id("id") + "@example.com"
+    with_address = Person(http, address, token(address, email=None))
+    with_address.balance()
+    for victim in (plain, with_address):
+        victim.ok("POST", "usage/record", {"service": "private", "operation": "o", "credits": 1})
+        imposter = people(email=victim.id)
+        for path in ("users", "usage/stats", "credits/allocations", "streaming-sessions/active"):
+            answer = imposter.get(f"{path}/{victim.id}")
+            assert answer.status_code in (200, 403), described(answer)
+            assert "private" not in answer.text
+            assert answer.json() == [] or answer.json().get("userId", imposter.id) == imposter.id
+        supervisor = people("admin", email=victim.id)
+        assert supervisor.ok("POST", "credits/allocate", {"userId": plain.id, "credits": 1})["userId"] == plain.id
+
+
+def test_an_id_that_is_somebodys_address_takes_nothing_of_theirs(
+    http: httpx.Client, token: Mint, people: People, admin: Person
+) -> None:
+    owner = people()
+    imposter = Person(http, owner.email, token(owner.email, email=None))
+    imposter.balance()
+
+    assert admin.ok("POST", "credits/allocate", {"userId": owner.email, "credits": 9})["userId"] == owner.id
+    assert owner.balance()["totalCredits"] == 9
+    for path in (f"users/{owner.email}", f"usage/stats/{owner.email}"):
+        answer = imposter.get(path)
+        assert owner.id not in answer.json().values()
+    assert imposter.ok("GET", f"users/{owner.email}")["userId"] == imposter.id
+    assert imposter.ok("GET", "credits/allocations")["total"] == 0
+    assert imposter.ok("GET", "credits/ledger")["entries"] == []
+
+
+def test_an_address_that_nobody_verified_claims_nothing(people: People, admin: Person) -> None:
+    owner = people()
+    for verified in (False, "false"):
+        other = people("supervisor", email=owner.email, email_verified=verified)
+        assert other.ok("GET", f"credits/balance/{owner.email}")["userId"] == owner.id
+        assert_refused(people(email=owner.email, email_verified=verified).get(f"users/{owner.email}"), 403, "FORBIDDEN")
+
+    assert admin.ok("POST", "credits/allocate", {"userId": owner.email, "credits": 5})["userId"] == owner.id
+
+
+def test_an_address_goes_back_when_the_other_gives_it_up(
+    http: httpx.Client, token: Mint, people: People, admin: Person
+) -> None:
+    now = int(time.time())
+    owner = people(iat=now - 60)
+    taker = people(email=owner.email, iat=now - 40)
+    assert admin.ok("GET", f"users/{owner.email}")["userId"] == taker.id
+
+    Person(http, taker.id, token(taker.id, iat=now - 20)).balance()
+
+    assert admin.ok("GET", f"users/{owner.email}")["userId"] == owner.id
+    assert admin.ok("GET", f"users/{taker.email}")["userId"] == taker.id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -10,6 +11,8 @@ from tests.e2e.books import items_of
 from tests.e2e.client import MODEL, Person, assert_refused, described, new_id, with_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import httpx
 
     from local.stack import Stack
@@ -19,10 +22,12 @@ SINCE = "2026-01-01T00:00:00.000Z"
 LATER = "2099-01-01T00:00:00.000Z"
 ROLES = ("user", "supervisor", "admin")
 ADMIN, SUPERVISOR = "Admin access required", "Supervisor access required"
+UNSEEN = "API key not found"
 REFUSALS = {
     "anybody": dict.fromkeys(ROLES),
     "supervisors": {"user": SUPERVISOR, "supervisor": None, "admin": None},
     "administrators": {"user": ADMIN, "supervisor": ADMIN, "admin": None},
+    "administrators, unseen by others": {"user": UNSEEN, "supervisor": UNSEEN, "admin": None},
 }
 """With what message each role is refused, if it is."""
 
@@ -36,6 +41,14 @@ class Route(NamedTuple):
     status: int
     oneself: str
     others: str | None = None
+
+
+class Things(NamedTuple):
+    """What routes are about beside users: a model with a price, and the id of somebody to disable."""
+
+    model: str
+    other: str
+    to_come: Callable[[], str]
 
 
 ROUTES = [
@@ -83,12 +96,15 @@ ROUTES = [
     Route("GET", "users/me", None, 200, "anybody"),
     Route("GET", "users/{user}", None, 200, "anybody", "administrators"),
     Route("GET", "users", None, 200, "administrators"),
+    Route("POST", "users/{other}/disable", {"reason": "left"}, 200, "administrators"),
+    Route("POST", "users/{other}/enable", None, 200, "administrators"),
     Route("POST", "api-keys", {"name": "a key"}, 201, "anybody"),
     Route("GET", "api-keys", None, 200, "anybody"),
+    Route("GET", "api-keys?userId={user}", None, 200, "anybody", "administrators"),
     Route("GET", "pricing", None, 200, "anybody"),
     Route("PUT", "api-keys/{key}", {"name": "another name"}, 200, "anybody"),
-    Route("POST", "api-keys/{key}/revoke", None, 200, "anybody"),
-    Route("DELETE", "api-keys/{key}", None, 200, "anybody"),
+    Route("POST", "api-keys/{key}/revoke", None, 200, "anybody", "administrators, unseen by others"),
+    Route("DELETE", "api-keys/{key}", None, 200, "anybody", "administrators, unseen by others"),
     Route("GET", "pricing/{model}", None, 200, "anybody"),
     Route("POST", "pricing", {"modelId": "{new}", "pricePerThousandTokens": 1.1}, 201, "administrators"),
     Route("PUT", "pricing/{model}/{since}", {"effectiveTo": "2026-03-01"}, 200, "administrators"),
@@ -147,28 +163,27 @@ def somebody(people: People) -> Person:
 
 
 @pytest.fixture(scope="module")
-def priced(admin: Person) -> str:
-    """Return a model with a price rule since SINCE."""
+def things(admin: Person, people: People) -> Things:
+    """Return a model with a price rule since SINCE, and somebody whom nothing else is about."""
     model = new_id("model")
     admin.ok("POST", "pricing", {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": SINCE})
-    return model
+
+    def to_come() -> str:
+        """Return a model with a rule that has not begun."""
+        model = new_id("model")
+        admin.ok("POST", "pricing", {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": LATER})
+        return model
+
+    return Things(model, people().id, to_come)
 
 
 @pytest.mark.parametrize(("route", "role", "about"), CELLS)
 def test_a_route_serves_those_it_is_for(
-    service: Stack,
-    *,
-    admin: Person,
-    callers: dict[str, Person],
-    somebody: Person,
-    priced: str,
-    route: Route,
-    role: str,
-    about: str,
+    service: Stack, callers: dict[str, Person], somebody: Person, things: Things, route: Route, role: str, about: str
 ) -> None:
     caller = callers[role]
     target = caller if about == "oneself" else somebody
-    path, body = _filled_in(route, caller, target, priced, admin)
+    path, body = _filled_in(route, caller, target, things)
     before = items_of(service, target.id)
 
     answer = caller.call(route.method, path, body)
@@ -176,26 +191,26 @@ def test_a_route_serves_those_it_is_for(
     refusal = REFUSALS[route.oneself if about == "oneself" else route.others or ""][role]
     if refusal is None:
         assert answer.status_code == route.status, described(answer)
+    elif refusal == UNSEEN:
+        assert_refused(answer, 404, "API_KEY_NOT_FOUND", refusal)
+        assert items_of(service, target.id) == before
     else:
         assert assert_refused(answer, 403, "FORBIDDEN", refusal) == {}
         assert items_of(service, target.id) == before
 
 
-def _filled_in(
-    route: Route, caller: Person, target: Person, priced: str, admin: Person
-) -> tuple[str, dict[str, Any] | None]:
+def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> tuple[str, dict[str, Any] | None]:
     """Return a route's path and body with the names of things that are there."""
-    names = {"{user}": target.id, "{new}": new_id("session"), "{model}": priced, "{since}": SINCE}
+    names = {"{user}": target.id, "{new}": new_id("session"), "{model}": things.model, "{since}": SINCE}
+    names["{other}"] = things.other
     if route.body and "{open}" in route.body.values():
         names["{open}"] = caller.open(1)
     if "{theirs}" in route.path:
         names["{theirs}"] = target.open(1)
     if "{later}" in route.path:
-        names["{model}"], names["{later}"] = new_id("model"), LATER
-        rule = {"modelId": names["{model}"], "pricePerThousandTokens": 1, "effectiveFrom": LATER}
-        admin.ok("POST", "pricing", rule)
+        names |= {"{model}": things.to_come(), "{later}": LATER}
     if "{key}" in route.path:
-        names["{key}"] = caller.ok("POST", "api-keys", {"name": "a key"})["id"]
+        names["{key}"] = target.ok("POST", "api-keys", {"name": "a key"})["id"]
     path = route.path
     for name, value in names.items():
         path = path.replace(name, value)
@@ -215,10 +230,10 @@ def keys(people: People) -> dict[str, tuple[Person, str]]:
 
 @pytest.mark.parametrize(("route", "permission"), KEY_CELLS)
 def test_a_key_serves_for_what_it_is_permitted(
-    service: Stack, admin: Person, keys: dict[str, tuple[Person, str]], priced: str, route: Route, permission: str
+    service: Stack, keys: dict[str, tuple[Person, str]], things: Things, route: Route, permission: str
 ) -> None:
     owner, key = keys[permission]
-    path, body = _filled_in(route, owner, owner, priced, admin)
+    path, body = _filled_in(route, owner, owner, things)
     permitted = KEYS.get(permission, [name for names in KEYS.values() for name in names])
     before = items_of(service, owner.id)
 
@@ -264,3 +279,31 @@ def test_a_new_role_counts_from_the_token_that_has_it(
     assert_refused(person.get(f"credits/balance/{somebody.id}"), 403, "FORBIDDEN", SUPERVISOR)
     assert promoted.get(f"credits/balance/{somebody.id}").status_code == 200
     assert promoted.balance()["userId"] == person.id
+
+
+def test_a_demotion_counts_at_once_for_a_token_from_before(
+    service: Stack, http: httpx.Client, token: Mint, people: People, somebody: Person
+) -> None:
+    boss = people("admin", iat=int(time.time()) - 5)
+    for path in (f"credits/balance/{somebody.id}", "users"):
+        assert boss.get(path).status_code == 200
+    _sync(service, boss, role="user")
+
+    for path, message in ((f"credits/balance/{somebody.id}", SUPERVISOR), ("users", ADMIN), ("pricing/x", None)):
+        answer = boss.get(path)
+        assert answer.status_code == 200 if message is None else assert_refused(answer, 403, "FORBIDDEN", message) == {}
+    grant = {"userId": somebody.id, "credits": 77}
+    assert_refused(boss.post("credits/allocate", grant), 403, "FORBIDDEN", SUPERVISOR)
+    assert_refused(boss.post("pricing", {"modelId": "m", "pricePerThousandTokens": 1}), 403, "FORBIDDEN", ADMIN)
+    assert boss.balance()["userId"] == boss.id, "as a user they are let in"
+    _sync(service, boss)
+    assert_refused(boss.post("credits/allocate", grant), 403, "FORBIDDEN", SUPERVISOR)
+
+    again = Person(http, boss.id, token(boss.id, "admin", iat=int(time.time()) + 2))
+    assert again.get("users").status_code == 200, "a newer token that says so is an administrator's"
+
+
+def _sync(service: Stack, person: Person, **more: str) -> None:
+    body = {"userId": person.id, "email": person.email, "username": person.id, **more}
+    headers = {"X-Internal-Api-Key": service.internal_api_key}
+    assert person.http.post("/api/users/sync", json=body, headers=headers).is_success

@@ -107,9 +107,7 @@ def _dishonest(forger: Forger) -> dict[str, str]:
     now = int(time.time())
     values: dict[str, list[Any]] = {
         "exp": [None, "soon", [], {}, f"{now + HOUR}x", float("nan"), float("inf")],
-        "sub": [None, "", 5, True, [], {"id": "boss"}, "x" * 129, "a\nb", "a\x00b", "\ud800"],
-        "email": [5, ["a@b.c"], "x" * 255, "a\x00@b.c"],
-        "username": [5, {}, "x" * 201, "\x1b[2J"],
+        "sub": [None, "", 5, True, [], {"id": "boss"}, "x" * 129, "a\nb", "a\x00b", "\ud800", "all", "me", "sync"],
         "iat": [now + HOUR, "yesterday", [], float("nan"), 10**40, -(10**40)],
         "nbf": [now + HOUR, "tomorrow", {}],
     }
@@ -213,6 +211,77 @@ def test_a_genuine_token_may_say_more_or_less(http: httpx.Client, token: Mint, c
 
     assert answer.status_code == 200, described(answer)
     assert answer.json()["userId"] == user_id
+
+
+NULL: Any = object()
+ODD: dict[str, list[Any]] = {
+    "email": [5, ["a@b.c"], "x" * 255, "a\x00@b.c", "nobodys", NULL],
+    "username": [5, {}, "x" * 201, "\x1b[2J", "\ud800", NULL],
+    "role": [7, ["admin"], "root", NULL],
+    **{name: [NULL] for name in ("nbf", "iat", "jti", "aud", "iss")},
+}
+
+
+@pytest.mark.parametrize("claims", [{name: value} for name in ODD for value in ODD[name]])
+def test_an_odd_or_null_claim_on_the_user_is_absent_and_lets_them_in(
+    http: httpx.Client, forger: Forger, claims: dict[str, Any]
+) -> None:
+    user_id = new_id("odd")
+    said = {name: None if value is NULL else value for name, value in claims.items()}
+    payload = {**forger.payload, "sub": user_id, "email": f"{user_id}@example.com", "username": "x", **said}
+    token = forger.signed({"alg": "HS256", "typ": "JWT"}, payload, forger.secret)
+
+    answer = http.get("/api/users/me", headers={"Authorization": f"Bearer {token}"})
+
+    assert answer.status_code == 200, described(answer)
+    found = answer.json()
+    absent = {"email": "", "username": "", "role": "user"}
+    assert {name: found[name] for name in absent if name in claims} == {
+        name: value for name, value in absent.items() if name in claims
+    }
+
+
+@pytest.mark.parametrize("name", ["\u5c71\u3000\u592a", "\U0001f469\u200d\U0001f4bb", "Jean\u00a0Dupont", "\U0001fae9"])
+def test_a_name_that_people_have_is_kept_as_it_is(http: httpx.Client, token: Mint, name: str) -> None:
+    user_id = new_id("named")
+    person = Person(http, user_id, token(user_id, username=name))
+
+    assert person.ok("GET", "users/me")["username"] == name
+    made = person.ok("POST", "api-keys", {"name": name})
+    assert [key["name"] for key in person.ok("GET", "api-keys")] == [made["name"]] == [name]
+    person.ok("POST", "usage/record", {"service": name, "operation": name, "credits": 1})
+    assert person.ok("GET", "usage/stats")["byService"] == {name: 1}
+
+
+def test_a_refusal_says_what_is_wrong_with_the_token(http: httpx.Client, forger: Forger) -> None:
+    now = int(time.time())
+    for claims, said in (
+        ({"nbf": now + HOUR}, "not valid yet"),
+        ({"iat": now + HOUR}, "not valid yet"),
+        ({"sub": None}, "no subject"),
+        ({"sub": 5}, "sub"),
+        ({"sub": "all"}, "sub"),
+        ({"exp": None}, "exp"),
+        ({"exp": "soon"}, "exp"),
+        ({"nbf": "tomorrow"}, "nbf"),
+        ({"type": "refresh"}, "type"),
+    ):
+        assert said in _bearing(http, forger.claiming(**claims)).json()["message"], claims
+    for scheme in ("Basic", "Token", "Digest"):
+        message = http.get("/api/credits/balance", headers={"Authorization": f"{scheme} x"}).json()["message"]
+        assert "Bearer" in message
+        assert "ApiKey" in message
+
+
+def test_an_api_key_is_taken_as_a_bearer_too(http: httpx.Client, token: Mint) -> None:
+    user_id = new_id("user")
+    key = Person(http, user_id, token(user_id)).ok("POST", "api-keys", {"name": "sdk", "permissions": ["credits:read"]})
+
+    for scheme in ("Bearer", "bearer", "ApiKey"):
+        answer = http.get("/api/credits/balance", headers={"Authorization": f"{scheme} {key['key']}"})
+        assert answer.status_code == 200, described(answer)
+        assert answer.json()["userId"] == user_id
+    assert_refused(_bearing(http, f"{key['key']}x"), 401, "API_KEY_INVALID")
 
 
 def test_a_clock_half_a_minute_behind_is_forgiven(http: httpx.Client, token: Mint) -> None:

@@ -75,12 +75,12 @@ def calls() -> Iterator[Calls]:
 @pytest.fixture
 def user() -> Callable[..., str]:
     """Make a user known, with credits if asked for."""
+    from accounting.domain.users import Description
     from accounting.operations import credits
     from accounting.store import users
-    from accounting.store.users import User
 
     def make(user_id: str = "u1", credits_granted: int = 0, days: int = 30, now: int = NOW) -> str:
-        users.sync(User(user_id, f"{user_id}@example.com", user_id, "user"), now)
+        users.sync(Description(user_id, f"{user_id}@example.com", user_id, "user"), now)
         if credits_granted:
             credits.allocate(credits.Request("admin", user_id, "", days, now), credits_granted)
         return user_id

@@ -9,6 +9,7 @@ from accounting.domain.errors import ApiKeyInvalid, ApiKeyNotFound, Forbidden, T
 from accounting.operations import api_keys as operations
 from accounting.operations.api_keys import Created
 from accounting.store import api_keys
+from accounting.store.api_keys import ApiKey
 from accounting.store.idempotency import IdempotencyKey
 from accounting.times import DAY, MINUTE
 from accounting.web.caller import caller_of
@@ -22,6 +23,10 @@ def create(owner: str = "u1", *, expires_at: int | None = None, key: Idempotency
     return operations.create(owner, "a name", ("credits:read",), expires_at=expires_at, now=NOW, idempotency_key=key)
 
 
+def listed(owner: str = "u1") -> list[ApiKey]:
+    return api_keys.of_owner(owner, before=None, limit=100)[0]
+
+
 def text_of(created: Created) -> str:
     assert created.text is not None
     return created.text
@@ -30,7 +35,7 @@ def text_of(created: Created) -> str:
 @pytest.fixture(autouse=True)
 def nothing_remembered(user: MakeUser) -> None:
     user()
-    api_keys._cache.clear()
+    api_keys.forget()
 
 
 def test_a_key_has_256_random_bits_and_only_their_hash_is_stored(dynamodb: Any, table_name: str) -> None:
@@ -83,9 +88,9 @@ def test_what_another_process_remembers_of_a_revoked_key_is_at_most_30_seconds_o
     clock = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     assert api_keys.find_cached(created.key.id) is not None
-    remembered = dict(api_keys._cache)
+    remembered = dict(api_keys._cache._known)
     api_keys.change(created.key.id, "u1", revoked=True)
-    api_keys._cache.update(remembered)  # as in a process that did not make the change
+    api_keys._cache._known.update(remembered)  # as in a process that did not make the change
 
     clock[0] += 29.9
     found = api_keys.find_cached(created.key.id)
@@ -114,8 +119,8 @@ def test_another_users_key_is_not_found() -> None:
         api_keys.change(created.key.id, "u2", name="mine")
     with pytest.raises(ApiKeyNotFound):
         api_keys.delete(created.key.id, "u2")
-    assert [key.name for key in api_keys.of_owner("u1")] == ["a name"]
-    assert api_keys.of_owner("u2") == []
+    assert [key.name for key in listed()] == ["a name"]
+    assert listed("u2") == []
 
 
 def test_last_use_is_written_once_a_minute() -> None:
@@ -136,13 +141,82 @@ def test_one_idempotency_key_makes_one_key_and_tells_its_secret_once() -> None:
 
     assert len({answer.key.id for answer in answers}) == 1
     assert sum(answer.text is not None for answer in answers) == 1
-    assert len(api_keys.of_owner("u1")) == 1
+    assert len(listed()) == 1
 
 
 def test_a_user_has_a_hundred_keys_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operations, "MAX_PER_USER", 2)
+    monkeypatch.setattr(api_keys, "MAX_PER_USER", 2)
     create()
     create()
 
     with pytest.raises(TooManyApiKeys):
         create()
+
+
+def test_the_limit_holds_for_keys_that_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_keys, "MAX_PER_USER", 5)
+    create()
+
+    answers = together(*times(12, create))
+
+    assert sum(isinstance(answer, Created) for answer in answers) == 4
+    assert sum(isinstance(answer, TooManyApiKeys) for answer in answers) == 8
+    assert len(listed()) == 5
+
+
+def test_first_keys_that_are_made_at_once_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_keys, "MAX_PER_USER", 3)
+
+    answers = together(*times(8, create))
+
+    assert sum(isinstance(answer, Created) for answer in answers) == len(listed()) == 3
+
+
+def test_a_deleted_key_makes_room_once_and_a_revoked_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_keys, "MAX_PER_USER", 2)
+    first, second = create(), create()
+
+    api_keys.change(first.key.id, "u1", revoked=True)
+    with pytest.raises(TooManyApiKeys):
+        create()
+    answers = together(*times(4, lambda: operations.delete(second.key.id, "u1")))
+    assert sum(isinstance(answer, ApiKeyNotFound) for answer in answers) == 3
+    create()
+    with pytest.raises(TooManyApiKeys):
+        create()
+
+
+def test_keys_from_before_they_were_counted_count(
+    monkeypatch: pytest.MonkeyPatch, dynamodb: Any, table_name: str
+) -> None:
+    monkeypatch.setattr(api_keys, "MAX_PER_USER", 3)
+    first = create()
+    create()
+    dynamodb.delete_item(TableName=table_name, Key={"pk": {"S": "USER#u1"}, "sk": {"S": "KEYS"}})
+
+    operations.delete(first.key.id, "u1")
+    create()
+    create()
+    with pytest.raises(TooManyApiKeys):
+        create()
+
+
+def test_a_repeat_at_the_limit_is_answered_as_the_first_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api_keys, "MAX_PER_USER", 1)
+    key = IdempotencyKey("u1", "api-keys", "k", "body")
+    made = create(key=key)
+
+    assert create(key=key).key.id == made.key.id
+
+
+def test_the_list_pages_through_all_keys() -> None:
+    made = [create().key.id for _ in range(5)]
+    found: list[str] = []
+    position: str | None = None
+    while True:
+        page, position = api_keys.of_owner("u1", before=position, limit=2)
+        found += [key.id for key in page]
+        if position is None:
+            break
+
+    assert sorted(found) == sorted(made)

@@ -15,12 +15,12 @@ import pytest
 
 from accounting.domain import wallet as ledger
 from accounting.domain.audit import Finding
+from accounting.domain.users import User
 from accounting.domain.wallet import Cause, Wallet
 from accounting.operations import credits
 from accounting.operations.audit import Audited, audit, audit_all
 from accounting.operations.credits import Request
 from accounting.store import entries, keys, table, users, wallets
-from accounting.store.users import User
 from accounting.times import DAY, HOUR
 from tests.calls import Calls
 from tests.integration.conftest import NOW

@@ -49,6 +49,8 @@ STEPS: list[tuple[str, int, dict[str, Any]]] = [
     ("users/me", 200, {"userId": "demo-user"}),
     ("users/user-of", 200, {"userId": "demo-user"}),
     ("users/list", 200, {"total": 1}),
+    ("users/disable", 200, {"userId": "demo-user", "disabled": True, "disabledReason": "Left the company"}),
+    ("users/enable", 200, {"userId": "demo-user", "disabled": False}),
     ("users/sync", 201, {"userId": "new-user", "created": True}),
     ("api_keys/create", 201, {"name": "Nightly job"}),
     ("api_keys/change", 404, {"code": "API_KEY_NOT_FOUND"}),
@@ -111,6 +113,15 @@ def test_each_sample_is_answered_as_its_route_should(user: Callable[..., str]) -
 def test_the_samples_of_the_page_are_answered_with_it(name: str, beginning: str) -> None:
     answer = app("docs").handler(event(f"docs/{name}"), CONTEXT)
     assert (answer["statusCode"], answer["body"][: len(beginning)]) == (200, beginning)
+
+
+@pytest.mark.parametrize("name", ["health/health", "health/api-health", "docs/document", "docs/page", "docs/asset"])
+def test_the_samples_of_head_are_answered_as_those_of_get_without_a_body(name: str) -> None:
+    handler = app(name.partition("/")[0]).handler
+    whole, head = handler(event(name), CONTEXT), handler(event(f"{name}-head"), CONTEXT)
+
+    assert whole["body"]
+    assert head == {**whole, "body": ""}
 
 
 def test_the_sample_schedule_and_stream_are_taken() -> None:

@@ -8,11 +8,11 @@ import pytest
 from botocore.exceptions import ConnectionClosedError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
 from accounting.domain.errors import Contention, InsufficientCredits, Unavailable
+from accounting.domain.users import Description
 from accounting.operations import commit, credits, sessions, settling
 from accounting.operations.credits import Request
 from accounting.store import table, users
 from accounting.store.idempotency import IdempotencyKey
-from accounting.store.users import User
 from tests.audit import assert_books_balance
 from tests.faults import Fault, Wire, answer_lost, cancelled, late, never_arrives, refused
 from tests.integration.conftest import NOW
@@ -262,7 +262,7 @@ def test_keys_that_a_batch_left_out_are_asked_for_again(user: MakeUser, wire: Wi
 def test_a_users_first_request_survives_conflicts(wire: Wire) -> None:
     wire.fail(TRANSACT, cancelled("TransactionConflict", "None"), cancelled("ConditionalCheckFailed", "None"))
 
-    user, created = users.sync(User("u9", "u9@example.com", "Nine", "user"), NOW)
+    user, created = users.sync(Description("u9", "u9@example.com", "Nine", "user"), NOW)
 
     assert (user.id, created) == ("u9", True)
     assert users.resolve("u9@example.com")[0].id == "u9"

@@ -15,13 +15,13 @@ from accounting.domain.errors import (
     UserNotFound,
 )
 from accounting.domain.pricing import PriceRule
+from accounting.domain.users import Description
 from accounting.operations import credits, prices, sessions, settling
 from accounting.operations.credits import Change, Request
 from accounting.settings import settings
 from accounting.store import prices as price_store
 from accounting.store import users
 from accounting.store.idempotency import IdempotencyKey
-from accounting.store.users import User
 from accounting.times import DAY
 from tests.audit import assert_books_balance
 from tests.integration.conftest import NOW
@@ -31,6 +31,10 @@ MakeUser = Callable[..., str]
 
 def request(key: str = "k", fingerprint: str = "same", caller: str = "boss", now: int = NOW) -> Request:
     return Request(caller, "u1", "note", 30, now, IdempotencyKey(caller, "r", key, fingerprint))
+
+
+def described(user_id: str, email: str, now: int) -> Description:
+    return Description.by_the_platform(user_id, email=email, username=user_id, role="user", now=now)
 
 
 COMMANDS: dict[str, Callable[[Request], Change]] = {
@@ -257,13 +261,13 @@ def test_a_repeat_is_answered_after_the_users_address_has_gone(user: MakeUser) -
     user("u1", 10)
     by_address = replace(request(), user="u1@example.com")
     first = credits.allocate(by_address, 7)
-    users.sync(User("u1", "new@example.com", "u1", "user", issued_at=5), NOW)
+    users.sync(described("u1", "new@example.com", NOW + 1), NOW + 1)
 
     assert credits.allocate(by_address, 7) == replace(first, replayed=True)
     with pytest.raises(UserNotFound):
         credits.allocate(replace(by_address, key=None), 7)
 
-    users.sync(User("u2", "u1@example.com", "u2", "user", issued_at=9), NOW)
+    users.sync(described("u2", "u1@example.com", NOW + 2), NOW + 2)
     assert credits.allocate(by_address, 7) == replace(first, replayed=True)
     assert assert_books_balance("u1").available == 17
     assert assert_books_balance("u2").available == 0

@@ -59,7 +59,7 @@ def write(client: Any, table_name: str, items: list[dict[str, Any]]) -> None:
 
 
 def active(users: list[str]) -> int:
-    return sum(len(sessions.active_of_user(user_id)) for user_id in users)
+    return sum(len(sessions.active_of_user(user_id)[0]) for user_id in users)
 
 
 def test_many_stale_sessions_are_each_resolved_once_though_a_sweep_is_killed(dynamodb: Any, table_name: str) -> None:

@@ -1,21 +1,25 @@
 """Users as their tokens describe them, and who an address means."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from accounting.domain.errors import UserNotFound
+from accounting.domain.users import Description, User
 from accounting.operations import credits
 from accounting.store import users
-from accounting.store.users import User
+from accounting.store.users import ById
 from tests.calls import Calls
 from tests.integration.conftest import NOW
+from tests.together import together
 
 MakeUser = Callable[..., str]
 
 
 def sync(user_id: str, email: str, issued_at: int, *, name: str = "", role: str = "user") -> tuple[User, bool]:
-    return users.sync(User(user_id, email, name, role, issued_at=issued_at), NOW + issued_at)
+    said = Description(user_id, email, name, role, issued_at=issued_at, role_at=issued_at * 1000)
+    return users.sync(said, NOW + issued_at)
 
 
 def meaning(reference: str) -> str:
@@ -31,13 +35,25 @@ def test_a_user_is_created_once_and_found_again() -> None:
     assert (made.created_at, made.updated_at) == (NOW + 1, NOW + 1)
 
 
-def test_nothing_is_written_when_nothing_changed(calls: Calls) -> None:
+def test_nothing_is_written_when_nothing_new_is_said(calls: Calls) -> None:
+    sync("u1", "a@example.com", 5)
+    calls.reset()
+
+    sync("u1", "a@example.com", 5)
+    sync("u1", "other@example.com", 4, role="admin")
+
+    assert (calls.round_trips, calls.write_units) == (2, 0)
+
+
+def test_a_newer_token_that_says_the_same_is_remembered_by_one_small_write(calls: Calls) -> None:
     sync("u1", "a@example.com", 1)
     calls.reset()
 
     sync("u1", "a@example.com", 5)
+    assert (calls.operations, calls.write_units) == (["GetItem", "TransactWriteItems"], 2)
+    user, _ = sync("u1", "b@example.com", 3, role="admin")
 
-    assert (calls.round_trips, calls.write_units) == (1, 0)
+    assert (user.email, user.role) == ("a@example.com", "user"), "what was said in between is older"
 
 
 def test_a_newer_token_describes_the_user_anew() -> None:
@@ -117,12 +133,116 @@ def test_an_address_works_url_encoded_or_not(reference: str, user: MakeUser) -> 
     assert credits.balance_of(reference, NOW).user_id == "u1"
 
 
-def test_an_id_wins_over_an_address() -> None:
+def test_an_id_that_came_after_an_address_of_the_same_text_does_not_take_it() -> None:
     sync("u1", "x@example.com", 1)
     sync("x@example.com", "y@example.com", 2)
 
-    assert meaning("x@example.com") == "x@example.com"
+    assert meaning("x@example.com") == "u1"
     assert meaning("x%40example.com") == "u1"
+    assert users.resolve(ById("x@example.com"))[0].id == "x@example.com"
+
+
+def test_an_address_is_not_claimed_that_was_another_users_id_before() -> None:
+    sync("x@example.com", "y@example.com", 1)
+    sync("u1", "x@example.com", 2)
+    sync("u2", "X@Example.com ", 3)
+
+    assert meaning("x@example.com") == "x@example.com"
+    assert meaning("x%40example.com") == "x@example.com"
+    assert meaning("u1") == "u1", "who says so is let in all the same"
+
+
+def test_an_address_that_is_ones_own_id_is_claimed() -> None:
+    sync("x@example.com", "x@example.com", 1)
+
+    assert meaning("X@example.com") == "x@example.com"
+
+
+def test_an_address_that_came_before_an_id_still_moves_between_those_who_claim_it() -> None:
+    sync("u1", "x@example.com", 1)
+    sync("x@example.com", "y@example.com", 2)
+    sync("u2", "x@example.com", 3)
+
+    assert meaning("x@example.com") == "u2"
+
+
+def test_an_email_that_is_no_address_points_nowhere() -> None:
+    sync("victim", "v@example.com", 1)
+    sync("u1", "victim", 2)
+
+    assert meaning("victim") == "victim"
+
+
+def test_an_address_is_found_in_any_of_its_forms() -> None:
+    sync("u1", "j\u00fcrgen@b\u00fccher.example", 1)
+
+    for form in (
+        "ju\u0308rgen@B\u00fccher.example",
+        "j\u00fcRGEN@xn--bcher-kva.example",
+        " j\u00fcrgen@b\u00fccher.example ",
+    ):
+        assert meaning(form) == "u1", ascii(form)
+
+
+def test_a_look_alike_is_another_address() -> None:
+    sync("u1", "kate@example.com", 1)
+    sync("u2", "\u212aate@example.com", 2)
+
+    assert meaning("kate@example.com") == "u1"
+    assert meaning("\u212aate@example.com") == "u2"
+
+
+def test_an_address_goes_back_to_its_holder_when_the_other_gives_it_up() -> None:
+    sync("u1", "one@example.com", 1)
+    sync("u2", "one@example.com", 2)
+    sync("u3", "One@example.com", 3)
+
+    sync("u3", "three@example.com", 4)
+    assert meaning("one@example.com") == "u2"
+    sync("u2", "two@example.com", 5)
+    assert meaning("one@example.com") == "u1"
+    sync("u1", "else@example.com", 6)
+    with pytest.raises(UserNotFound):
+        meaning("one@example.com")
+
+
+def test_an_address_does_not_go_back_to_somebody_who_has_another_one_now() -> None:
+    sync("u1", "one@example.com", 1)
+    sync("u2", "one@example.com", 2)
+    sync("u1", "other@example.com", 3)
+    sync("u2", "two@example.com", 4)
+
+    with pytest.raises(UserNotFound):
+        meaning("one@example.com")
+
+
+def test_an_address_that_two_give_up_at_once_is_nobodys() -> None:
+    for round_ in range(8):
+        address = f"one{round_}@example.com"
+        sync("u1", address, 3 * round_ + 1)
+        sync("u2", address, 3 * round_ + 2)
+        at = 3 * round_ + 3
+        together(partial(sync, "u1", f"a{at}@example.com", at), partial(sync, "u2", f"b{at}@example.com", at))
+        with pytest.raises(UserNotFound):
+            meaning(address)
+
+
+def test_an_older_token_does_not_take_an_address_that_its_holder_has_said_again_since() -> None:
+    sync("u1", "one@example.com", 1)
+    sync("u1", "one@example.com", 9)
+    sync("u2", "one@example.com", 5)
+
+    assert meaning("one@example.com") == "u1"
+
+
+def test_what_is_not_said_stays() -> None:
+    sync("u1", "a@example.com", 1, name="Anna", role="supervisor")
+    user, _ = users.sync(Description("u1", issued_at=9), NOW + 9)
+
+    assert (user.email, user.username, user.role) == ("a@example.com", "Anna", "supervisor")
+    assert meaning("a@example.com") == "u1"
+    assert users.sync(Description("u1", username="Ann", issued_at=9), NOW + 9)[0].email == "a@example.com"
+    assert users.total("supervisor") == 1
 
 
 @pytest.mark.parametrize("reference", ["nobody", "nobody@example.com", "%40", "@", "%", "U1"])

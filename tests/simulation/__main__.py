@@ -7,6 +7,8 @@ import sys
 import time
 from collections import Counter
 
+from local import end_quietly_on_interrupt
+from local.account import leave_account
 from tests.simulation.simulation import STEPS, Exercised, Simulation, Violation
 
 PROGRESS_SEEDS = 100
@@ -14,6 +16,7 @@ PROGRESS_SEEDS = 100
 
 def main() -> int:
     """Run SEEDS seeds from FIRST with STEPS calls each, as the environment says; 1 when a promise was broken."""
+    leave_account()
     first, seeds = int(os.environ.get("FIRST") or 1), int(os.environ.get("SEEDS") or 100)
     steps, sabotage = int(os.environ.get("STEPS") or STEPS), os.environ.get("SABOTAGE") or None
     exercised, began = Exercised(), time.monotonic()
@@ -49,4 +52,5 @@ def say(*lines: str) -> None:
 
 
 if __name__ == "__main__":
+    end_quietly_on_interrupt()
     sys.exit(main())

@@ -16,7 +16,7 @@ from accounting.domain.usage import Sums as UsageSums
 from accounting.domain.usage import UsageRecord
 from accounting.domain.wallet import SYSTEM, Entry, Wallet
 from accounting.settings import settings
-from accounting.store import allocations, api_keys, entries, rollups, sessions, usage, wallets
+from accounting.store import allocations, api_keys, entries, rollups, sessions, usage, users, wallets
 from accounting.store.table import Item
 from accounting.times import day
 from tests.audit import assert_sound
@@ -42,11 +42,14 @@ class UserBooks:
         self.charged: Counter[str] = Counter()
         self.days: dict[str, UsageSums] = {}
         self.api_keys: dict[str, str] = {}
+        self.disabled = False
 
     def take(self, kind: str, item: Item) -> None:
         """Account for an item as it stands now."""
         user_id = self.wallet.user_id
         match kind:
+            case "PROFILE":
+                self.disabled = users.from_item(item).disabled
             case "WALLET":
                 self.wallet = wallets.from_item(user_id, item)
             case "ENTRY":
@@ -68,6 +71,8 @@ class UserBooks:
         assert last is None or entry.at >= last.at, f"out of time order: {entry}"
         self.proof.follow([entry])
         self.ledger.append(entry)
+        # The wallet is taken after its entries: this is the one that they were decided on.
+        assert not (self.wallet.frozen and entry.kind in ("hold", "charge")), f"of a disabled user: {entry}"
         if entry.kind in PRINCIPAL:
             self.entries_of[entry.reason].append(entry)
         if entry.kind in ("settle", "release"):
@@ -103,6 +108,7 @@ class UserBooks:
         """What holds for a user at every instant."""
         wallet = self.wallet
         assert_sound(wallet)
+        assert wallet.frozen == self.disabled, "the wallet and the profile differ on whether the user is disabled"
         self.proof.compare(wallet)
         assert self.proof.intact, f"the ledger does not come to {wallet}: {self.proof.findings}"
         assert len(self.allocations) == wallet.allocations, "the wallet and the allocations differ in number"

@@ -84,8 +84,13 @@ class Clients:
         return requests.end(user_id, session_id, kind, tokens, success=random.random() < 0.8)
 
     def supervise(self, user_id: str) -> None:
-        """A supervisor's command, sometimes with the key of another command."""
+        """A supervisor's command, sometimes with the key of another command, or the user disabled for a while."""
         random, name = self._random, self._name("c")
+        if random.random() < 0.08:
+            self._ask(requests.switch(name, user_id, off=True))
+            self._rest()
+            self._ask(requests.switch(name, user_id, off=False))
+            return
         kind = random.choice(("grant", "grant", "grant", "set", "remove", "adjust"))
         amount = random.randint(1, 60) * (random.choice((-1, 1)) if kind == "adjust" else 1)
         key = random.choice((None, name, name, f"c{random.randrange(self._names)}"))

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from accounting.operations import api_keys, credits, sessions, settling, usage
+from accounting.domain.users import User
+from accounting.operations import api_keys, credits, sessions, settling, usage, users
 from accounting.operations.credits import Change
 from accounting.operations.usage import Event, Recorded
 from accounting.store.idempotency import IdempotencyKey
@@ -110,6 +111,20 @@ def api_key(name: str, user_id: str, key: str | None) -> Request:
         return list(books.api_keys.values()).count(name)
 
     return Request(name, "api key", user_id, key is not None, send, effects, lambda _, made: made.key.name == name)
+
+
+def switch(name: str, user_id: str, *, off: bool) -> Request:
+    """An administrator's disabling of a user, or enabling again; both may be done any number of times."""
+
+    def send(now: int) -> User:
+        if off:
+            return users.disable(user_id, by=SUPERVISOR, reason=name, now=now)
+        return users.enable(user_id, now=now)
+
+    def agrees(_books: UserBooks, user: User) -> bool:
+        return user.disabled == off
+
+    return Request(name, "disable" if off else "enable", user_id, True, send, None, agrees)
 
 
 def initialize(user_id: str, session_id: str, model_id: str, tokens: int) -> Request:

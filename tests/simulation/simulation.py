@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from accounting.domain.usage import Sums
+from accounting.domain.users import Description
 from accounting.operations import system_usage
 from accounting.store import sessions, users, wallets
-from accounting.store.users import User
 from accounting.times import DAY
 from tests.audit import assert_ledger_explains
 from tests.simulation.background import Background
@@ -90,7 +90,7 @@ class Simulation:
     def _begin(self) -> None:
         random = self.scheduler.random
         for user_id in self.users:
-            users.sync(User(user_id, f"{user_id}@example.com", user_id, "user"), self.clock())
+            users.sync(Description(user_id, f"{user_id}@example.com", user_id, "user"), self.clock())
         for _ in range(random.randint(2, 6)):
             self.clients.join()
         for number in range(2):

@@ -17,7 +17,7 @@ from accounting import telemetry
 from accounting.domain.errors import AccountingError
 from accounting.operations import api_keys as key_making
 from accounting.operations import audit, commit, ids, sweep
-from accounting.store import api_keys, prices, table, users
+from accounting.store import cache, prices, table, users
 from tests.simulation.connection import Connection
 from tests.simulation.database import TABLE
 from tests.simulation.scheduler import Pool, Scheduler
@@ -49,7 +49,7 @@ def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
         stack.callback(settings_module.settings.cache_clear)
         prices.forget()
         stack.callback(prices.forget)
-        for module in (commit, table, users, prices, api_keys):
+        for module in (commit, table, users, prices, cache):
             stack.enter_context(patch.object(module, "time", time))
         for module, name, value in (
             (commit, "CONTENTION_SECONDS", random.choice(PATIENCE_SECONDS)),

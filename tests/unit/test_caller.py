@@ -1,16 +1,48 @@
-"""The caller is who the authorizer says, as long as the token lives."""
+"""The caller is who the authorizer says, in the role that the newest word gives, as long as the token lives."""
+
+from collections.abc import Callable
 
 import pytest
 
-from accounting.domain.errors import Forbidden, TokenExpired, TokenRequired
+from accounting.domain.errors import Forbidden, TokenExpired, TokenRequired, UserDisabled
+from accounting.domain.users import User
+from accounting.store import users
+from accounting.store.users import ById
 from accounting.web.caller import Caller, caller_of
+from accounting.web.subject import named_by
 
 EXP = 1_800_000_000
-CONTEXT = {"userId": "u1", "email": "Some@Example.com", "role": "supervisor", "exp": str(EXP)}
+CONTEXT = {"userId": "u1", "email": "Some@Example.com", "role": "supervisor", "exp": str(EXP), "iat": "1700000000"}
+
+type Known = Callable[..., list[str]]
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> Known:
+    """Make a user of whom the table says this, and return who is asked for from then on."""
+
+    def make(role: str = "user", role_at: int = 0, disabled_at: int | None = None) -> list[str]:
+        asked: list[str] = []
+
+        def find(user_id: str) -> User:
+            asked.append(user_id)
+            return User(user_id, "", "", role, role_at=role_at, disabled_at=disabled_at)
+
+        monkeypatch.setattr(users, "find", find)
+        users.forget()
+        return asked
+
+    return make
 
 
 def test_the_authorizers_texts_make_the_caller() -> None:
-    assert caller_of(CONTEXT, EXP * 1000) == Caller("u1", "Some@Example.com", "supervisor")
+    made = caller_of(CONTEXT, EXP * 1000)
+
+    assert made == Caller("u1", "Some@Example.com", "supervisor", issued_at=1_700_000_000)
+
+
+def test_a_context_that_does_not_say_when_the_token_was_issued_is_of_the_oldest() -> None:
+    assert caller_of({name: value for name, value in CONTEXT.items() if name != "iat"}, 0).issued_at == 0
 
 
 def test_a_token_that_ran_out_in_the_gateways_cache_is_refused_after_the_leeway() -> None:
@@ -29,15 +61,15 @@ def test_without_an_identity_there_is_no_caller(context: dict[str, str]) -> None
     ("role", "supervises", "administers"),
     [("user", False, False), ("supervisor", True, False), ("admin", True, True), ("Admin", False, False)],
 )
-def test_roles_are_a_ladder(role: str, supervises: bool, administers: bool) -> None:
-    caller = Caller("u1", "", role)
+def test_roles_are_a_ladder(known: Known, role: str, supervises: bool, administers: bool) -> None:
+    known()
+    caller = Caller("u1", "", role, issued_at=1)
 
     assert allows(caller.require_supervisor) == supervises
     assert allows(caller.require_admin) == administers
 
 
-def allows(check: object) -> bool:
-    assert callable(check)
+def allows(check: Callable[[], None]) -> bool:
     try:
         check()
     except Forbidden:
@@ -45,12 +77,89 @@ def allows(check: object) -> bool:
     return True
 
 
-def test_oneself_is_ones_id_or_address_in_any_case_and_url_encoded_or_not() -> None:
-    caller = Caller("u1", "Some@Example.com", "user")
-    names = ("u1", "some@example.COM", "some%40Example.com", "u2", "U1", "", "other@example.com")
+@pytest.mark.parametrize(
+    ("stored", "supervises", "administers"),
+    [("user", False, False), ("supervisor", True, False), ("admin", True, True)],
+)
+def test_a_newer_word_that_says_less_counts_at_once(
+    known: Known, stored: str, supervises: bool, administers: bool
+) -> None:
+    known(stored, role_at=5_001)
+    caller = Caller("u1", "", "admin", issued_at=5)
 
-    assert [name for name in names if caller.is_self(name)] == ["u1", "some@example.COM", "some%40Example.com"]
+    assert allows(caller.require_supervisor) == supervises
+    assert allows(caller.require_admin) == administers
 
 
-def test_who_has_no_address_is_not_found_by_one() -> None:
-    assert not Caller("u1", "", "user").is_self("")
+def test_a_newer_word_gives_a_token_no_more_than_it_says(known: Known) -> None:
+    known("admin", role_at=9_001)
+
+    assert not allows(Caller("u1", "", "supervisor", issued_at=5).require_admin)
+    assert not allows(Caller("u1", "", "user", issued_at=5).require_supervisor)
+
+
+def test_a_token_that_is_newer_than_the_word_counts_as_it_is(known: Known) -> None:
+    known("user", role_at=5_001)
+
+    assert allows(Caller("u1", "", "admin", issued_at=6).require_admin)
+    assert not allows(Caller("u1", "", "admin").require_admin), "without a time it is the oldest"
+
+
+def test_a_role_is_looked_up_each_time_and_a_mere_user_once_in_30_seconds(known: Known) -> None:
+    asked = known("admin")
+
+    for _ in range(3):
+        Caller("boss", "", "admin", issued_at=1).require_admin()
+    assert asked == ["boss"] * 3
+    for _ in range(3):
+        Caller("u1", "", "user", issued_at=1).require_enabled()
+    assert asked == [*["boss"] * 3, "u1"]
+
+
+def test_a_disabled_user_is_told_so_whatever_their_role(known: Known) -> None:
+    known("admin", disabled_at=1)
+    boss, user = Caller("boss", "", "admin", issued_at=1), Caller("u1", "", "user", issued_at=1)
+
+    for refused in (boss.require_admin, boss.require_supervisor, boss.require_enabled, user.require_admin):
+        with pytest.raises(UserDisabled):
+            refused()
+
+
+def test_a_change_is_seen_within_30_seconds(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    caller = Caller("u1", "", "user")
+    known()
+    caller.require_enabled()
+    remembered = dict(users._disabled._known)
+    known(disabled_at=1)
+    users._disabled._known.update(remembered)  # as in a process that did not make the change
+
+    clock[0] += 29.9
+    caller.require_enabled()
+    clock[0] += 0.1
+    with pytest.raises(UserDisabled):
+        caller.require_enabled()
+
+
+def test_oneself_is_ones_id_or_address_in_any_form_and_url_encoded_or_not() -> None:
+    caller = Caller("u1", "Some@B\u00fccher.example", "user")
+    own = ("u1", "some@B\u00fccher.example", "some%40xn--bcher-kva.EXAMPLE", " some@bu\u0308cher.example")
+    others = ("u2", "U1", "", "other@b\u00fccher.example", "\u017fome@b\u00fccher.example")
+
+    assert [name for name in (*own, *others) if caller.is_self(name)] == list(own)
+
+
+@pytest.mark.parametrize("email", ["", "victim", "@", "@victim", "victim@"])
+def test_who_has_no_address_is_not_found_by_one(email: str) -> None:
+    caller = Caller("u1", email, "user")
+
+    assert [name for name in ("", "victim", "@", "@victim", "victim@") if caller.is_self(name)] == []
+
+
+def test_who_names_themselves_is_never_looked_up_by_the_address() -> None:
+    caller = Caller("u1", "moved@example.com", "admin")
+
+    assert named_by(caller, "Moved@example.com") == ById("u1")
+    assert named_by(caller, "u1") == ById("u1")
+    assert named_by(caller, "else@example.com") == "else@example.com"

@@ -56,12 +56,14 @@ def test_anything_else_is_no_identifier(value: Any) -> None:
     assert not accepts(types.Identifier, value)
 
 
-@pytest.mark.parametrize("value", ["", "a" * 255, "a\nb", "\x00", None, 7, True, ["u"]])
+@pytest.mark.parametrize("value", ["", "a" * 255, "a\nb", "\x00", "a\x85", "\ud800", None, 7, True, ["u"]])
 def test_what_is_no_reference_to_a_user(value: Any) -> None:
     assert not accepts(types.UserReference, value)
 
 
-@pytest.mark.parametrize("value", ["u1", "someone@example.com", "someone%40example.com", "Jürgen", "a b"])
+@pytest.mark.parametrize(
+    "value", ["u1", "someone@example.com", "someone%40example.com", "Jürgen", "a b", "\u3000", "a\u200db", "\U0001fae9"]
+)
 def test_what_may_refer_to_a_user(value: str) -> None:
     assert accepts(types.UserReference, value)
 
@@ -70,6 +72,22 @@ def test_notes_have_at_most_a_thousand_characters() -> None:
     assert accepts(types.Notes, "ä" * 1000)
     assert not accepts(types.Notes, "a" * 1001)
     assert not accepts(types.Notes, 5)
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\r\nb", "a\tb", "\u2028", "\u202e", "\U0001fae9"])
+def test_notes_have_lines(text: str) -> None:
+    assert accepts(types.Notes, text)
+
+
+@pytest.mark.parametrize("text", ["\x00", "\x1b[2J", "\x0b", "\x7f", "\x85", "\ud83d"])
+def test_notes_have_no_other_control_characters(text: str) -> None:
+    assert not accepts(types.Notes, text)
+
+
+@pytest.mark.parametrize("name", ["all", "me", "sync", "__proto__"])
+def test_what_is_a_route_is_no_users_id(name: str) -> None:
+    assert not accepts(types.UserId, name)
+    assert accepts(types.UserId, name.upper())
 
 
 def test_a_flag_is_a_boolean() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from types import TracebackType
@@ -12,15 +13,20 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import httpx
 
 from accounting_client import routes
-from accounting_client.async_session import AsyncStreamingSession
-from accounting_client.call import Call, Listing
+from accounting_client.async_session import AsyncStreamingSession, TaskHold, task_of
+from accounting_client.call import Call, Listing, advancing
 from accounting_client.credentials import AsyncAuthorization, AsyncToken
-from accounting_client.exchange import CONNECTIONS, Done, Exchange, Settings
+from accounting_client.exchange import CONNECTIONS, FAULTS, Done, Exchange, Fault, Settings
+from accounting_client.hold import Terms
 from accounting_client.method import described
+from accounting_client.process import PerProcess, brought_over
 from accounting_client.retries import Retries
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+CANCELLING_SECONDS = 1.0
+"""How long closing waits for what it has cancelled."""
 
 
 def _method(route: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncAccountingClient, P], Coroutine[Any, Any, T]]:
@@ -38,7 +44,7 @@ def _iterator(route: Callable[P, Listing[T]]) -> Callable[Concatenate[AsyncAccou
     async def method(client: AsyncAccountingClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
         page_at, cursor = route(*args, **kwargs), None
         while True:
-            page = await client.send(page_at(cursor))
+            page = await client.send(advancing(page_at(cursor), cursor))
             for item in page.items:
                 yield item
             if (cursor := page.next_cursor) is None:
@@ -69,11 +75,13 @@ class AsyncAccountingClient:
         """
         self._settings = Settings(base_url.rstrip("/"), service_key, timeout_seconds, retries)
         self._authorization = AsyncAuthorization(token)
-        self._kept: set[asyncio.Task[Any]] = set()
+        self._kept = PerProcess(set[asyncio.Task[Any]])
         self._owns_http = http is None
         self._is_twin = False
-        self.open_sessions: set[AsyncStreamingSession] = set()
-        self._http = http or httpx.AsyncClient(limits=CONNECTIONS)
+        self._open_sessions = PerProcess(set[TaskHold])
+        self._http = PerProcess(
+            lambda: httpx.AsyncClient(limits=CONNECTIONS) if http is None else brought_over(http), http
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -86,16 +94,35 @@ class AsyncAccountingClient:
     async def aclose(self) -> None:
         """Abort the sessions that are still open, wait for those that are being settled, and close the connections.
 
-        Connections that are another's stay open.
+        All are settled together, within the ``total_seconds`` of the client's retries. Those that are not settled by
+        then stand in the log, and the sweeper ends them. Connections that are another's stay open.
         """
         if self._is_twin:
             return
-        for session in tuple(self.open_sessions):
-            await session.abort()
-        while self._kept:
-            await asyncio.wait(self._kept)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.retries.total_seconds):
+                await self._settle_all()
+        for hold in self.open_sessions:
+            hold.left_behind()
+        if left := self._kept.get():
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=CANCELLING_SECONDS)
         if self._owns_http:
-            await self._http.aclose()
+            await self._http.get().aclose()
+
+    async def _settle_all(self) -> None:
+        while True:
+            for hold in tuple(self.open_sessions):
+                await hold.close()
+            if not (kept := self._kept.get()):
+                return
+            await asyncio.wait(kept, return_when=asyncio.FIRST_COMPLETED)
+
+    @property
+    def open_sessions(self) -> set[TaskHold]:
+        """The sessions that this process has opened and not settled."""
+        return self._open_sessions.get()
 
     @property
     def retries(self) -> Retries:
@@ -133,14 +160,8 @@ class AsyncAccountingClient:
         no longer fit the hold. Leaving finalizes; an exception or a cancellation aborts: both charge the tokens
         counted, are repeated for up to ``settle_seconds``, and raise nothing. ``session.result`` has what it came to.
         """
-        return AsyncStreamingSession(
-            self,
-            model_id,
-            estimated_tokens,
-            session_id=session_id,
-            heartbeat_seconds=heartbeat_seconds,
-            settle_seconds=settle_seconds,
-        )
+        terms = Terms(model_id, estimated_tokens, session_id, heartbeat_seconds, settle_seconds)
+        return AsyncStreamingSession(self, terms)
 
     health = _method(routes.health.health)
 
@@ -161,7 +182,9 @@ class AsyncAccountingClient:
     heartbeat = _method(routes.sessions.heartbeat)
     finalize = _method(routes.sessions.finalize)
     abort = _method(routes.sessions.abort)
-    active_sessions = _method(routes.sessions.active_sessions)
+    end_session = _method(routes.sessions.end_session)
+    active_sessions = _iterator(routes.sessions.active_sessions)
+    active_sessions_page = _method(routes.sessions.active_sessions_page)
     all_active_sessions = _iterator(routes.sessions.all_active_sessions)
     all_active_sessions_page = _method(routes.sessions.all_active_sessions_page)
     recent_sessions = _iterator(routes.sessions.recent_sessions)
@@ -176,29 +199,44 @@ class AsyncAccountingClient:
     users = _iterator(routes.users.users)
     users_page = _method(routes.users.users_page)
     sync_user = _method(routes.users.sync_user)
+    disable_user = _method(routes.users.disable_user)
+    enable_user = _method(routes.users.enable_user)
 
     create_api_key = _method(routes.api_keys.create_api_key)
-    api_keys = _method(routes.api_keys.api_keys)
+    api_keys = _iterator(routes.api_keys.api_keys)
+    api_keys_page = _method(routes.api_keys.api_keys_page)
     change_api_key = _method(routes.api_keys.change_api_key)
     revoke_api_key = _method(routes.api_keys.revoke_api_key)
     delete_api_key = _method(routes.api_keys.delete_api_key)
     validate_api_key = _method(routes.api_keys.validate_api_key)
 
-    prices = _method(routes.pricing.prices)
+    prices = _iterator(routes.pricing.prices)
+    prices_page = _method(routes.pricing.prices_page)
     price = _method(routes.pricing.price)
+    price_history = _iterator(routes.pricing.price_history)
     add_price = _method(routes.pricing.add_price)
     end_price = _method(routes.pricing.end_price)
+    withdraw_price = _method(routes.pricing.withdraw_price)
 
     async def send(self, call: Call[T], retries: Retries | None = None) -> T:
         """Send what a route made, and again while that may help and can't harm. Raises AccountingError."""
+        return await self.carry(self.exchange(call, retries))
+
+    def exchange(self, call: Call[T], retries: Retries | None = None) -> Exchange[T]:
+        """A call to `carry`, for who has to know afterwards whether the service may have carried it out."""
         settings = self._settings if retries is None else replace(self._settings, retries=retries)
-        exchange = Exchange(call, settings, renewable=self._authorization.renewable)
+        return Exchange(call, settings, renewable=self._authorization.renewable)
+
+    async def carry(self, exchange: Exchange[T]) -> T:
+        """Do what `send` does."""
+        http = self._http.get()
         while True:
             authorization = await self._authorization.get(exchange.refused) if exchange.shows_token else None
-            outcome: httpx.Response | httpx.RequestError
+            request = exchange.request(http, authorization)
+            outcome: httpx.Response | Fault
             try:
-                outcome = await self._http.send(exchange.request(self._http, authorization))
-            except httpx.RequestError as error:
+                outcome = await http.send(request)
+            except FAULTS as error:
                 outcome = error
             judged = exchange.heard(outcome)
             if isinstance(judged, Done):
@@ -207,7 +245,7 @@ class AsyncAccountingClient:
 
     def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run ``work`` to its end, whoever waiting for it is cancelled; `aclose` waits for it."""
-        task = asyncio.ensure_future(work)
-        self._kept.add(task)
-        task.add_done_callback(self._kept.discard)
+        task, kept = task_of(work), self._kept.get()
+        kept.add(task)
+        task.add_done_callback(kept.discard)
         return task

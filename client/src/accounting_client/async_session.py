@@ -3,96 +3,108 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from accounting_client.call import Call
-from accounting_client.exchange import refused
-from accounting_client.routes.sessions import Aborted, Finalized, Initialized
-from accounting_client.stream import Settling, Stream
+from accounting_client.exchange import Exchange
+from accounting_client.hold import Hold, IsGone, Settled, Settling, Terms
+from accounting_client.routes.sessions import Initialized
+from accounting_client.stream import Stream
 
 if TYPE_CHECKING:
     from accounting_client.async_client import AsyncAccountingClient
 
+T = TypeVar("T")
+Work = Callable[[], Coroutine[Any, Any, None]]
 
-class AsyncStreamingSession(Stream):
-    """See `AsyncAccountingClient.streaming_session`."""
 
-    def __init__(
-        self,
-        client: AsyncAccountingClient,
-        model_id: str,
-        estimated_tokens: int,
-        *,
-        session_id: str | None,
-        heartbeat_seconds: float,
-        settle_seconds: float,
-    ) -> None:
-        self._woken = asyncio.Event()
-        super().__init__(
-            client,
-            self._woken,
-            model_id,
-            estimated_tokens,
-            session_id=session_id,
-            heartbeat_seconds=heartbeat_seconds,
-            settle_seconds=settle_seconds,
-        )
+def task_of(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """The task that runs ``work``. Raises what the loop does when it makes no tasks any more."""
+    try:
+        return asyncio.get_running_loop().create_task(work)
+    except BaseException:
+        work.close()
+        raise
+
+
+class TaskHold(Hold):
+    """A hold with a task for its heartbeats. Settling is a task that the client waits for, whoever is cancelled."""
+
+    def __init__(self, client: AsyncAccountingClient, terms: Terms) -> None:
+        super().__init__(client, terms)
         self._client = client
+        self._woken = asyncio.Event()
+        self._withdraw: Work | None = None
         self._beating: asyncio.Task[None] | None = None
-        self._settling: asyncio.Task[None] | None = None
+        self._settling: asyncio.Future[None] | None = None
 
-    async def __aenter__(self) -> Self:
-        """Hold the credits. Raises InsufficientCredits, SessionExists; when cancelled, what was held is released."""
-        opening = self._client.keep(self._client.send(self._initialize_call()))
-        try:
-            self._opened(await asyncio.shield(opening))
-        except BaseException as error:
-            if not refused(error):  # carried out or not, nobody knows: release what may be held
-                self._settling = self._client.keep(self._withdraw(opening))
-            raise
-        self._client.open_sessions.add(self)
-        self._beating = asyncio.create_task(self._beat())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Finalize or, after an exception, abort, unless it is settled already."""
-        await (self.finalize() if error is None else self.abort())
-
-    async def finalize(self, *, success: bool = True) -> None:
-        """Settle with the tokens counted, unless it is settled already. Leaving the block does it by itself."""
-        await self._resolve(self._finalize_call(success))
-
-    async def abort(self) -> None:
-        """Settle as aborted, unless it is settled already. Leaving the block by an exception does it by itself."""
-        await self._resolve(self._abort_call())
-
-    def _settled(self) -> bool:
+    def is_settled(self) -> bool:
         return self._settling is not None
 
-    async def _resolve(self, call: Call[Finalized | Aborted]) -> None:
-        """Settle, once. Who waits for it may be cancelled: it goes on, and closing the client waits for it."""
-        if self._settling is None:
-            if self._beating is not None:
-                self._beating.cancel()
-            self._client.open_sessions.discard(self)
-            self._settling = self._client.keep(self._settle(call))
-        await asyncio.shield(self._settling)
+    def wake(self) -> None:
+        self._woken.set()
 
-    async def _settle(self, call: Call[Finalized | Aborted]) -> None:
+    async def open(self, is_gone: IsGone) -> None:
+        """Hold the credits and begin the heartbeats. Whatever keeps it from that releases what may be held."""
+        exchange = self._client.exchange(self.initialize_call())
+        opening = self._client.keep(self._client.carry(exchange))
+        self._withdraw = partial(self._withdrawn, opening, exchange)
+        self._client.open_sessions.add(self)
         try:
-            async with asyncio.timeout(self._settle_seconds):
+            self._opened_as(await asyncio.shield(opening))
+            if self._settling is not None:
+                raise RuntimeError(f"the client was closed while session {self.session_id} opened")
+            self._beating = task_of(self._beat(is_gone))
+        except BaseException:
+            if self._nothing_is_held(opening, exchange):
+                self._client.open_sessions.discard(self)
+            else:
+                await self.close()
+            raise
+
+    async def settle(self, call: Call[Settled]) -> None:
+        """Settle, once. Who waits for it may be cancelled: it goes on, and closing the client waits for it."""
+        if self.is_another_process:
+            return
+        if self._settling is None:
+            await self._begin(partial(self._settle, call))
+        if self._settling is not None:
+            await asyncio.shield(self._settling)
+
+    async def close(self) -> None:
+        """Begin to abort it, or to release what may be held for a block that is not entered, unless it is settled."""
+        if self._settling is None:
+            aborting = partial(self._settle, self.abort_call())
+            await self._begin(aborting if self._withdraw is None or self.opened else self._withdraw)
+
+    async def _begin(self, settling: Work) -> None:
+        """Settle in a task or, where there can be none any more, here."""
+        if self._beating is not None and self._beating is not asyncio.current_task():
+            self._beating.cancel()
+        try:
+            self._settling = self._client.keep(settling())
+        except Exception:
+            self._settling = asyncio.get_running_loop().create_future()
+            self._settling.set_result(None)
+            await settling()
+
+    async def _settle(self, call: Call[Settled]) -> None:
+        try:
+            async with asyncio.timeout(self.terms.settle_seconds):
                 self.result = await self._settled_by(call)
         except asyncio.CancelledError as cancelled:
             self._unsettled(cancelled)
             raise
         except Exception as error:  # the caller's token function may raise anything
             self._unsettled(error)
+        finally:
+            self._client.open_sessions.discard(self)
 
-    async def _settled_by(self, call: Call[Finalized | Aborted]) -> Finalized | Aborted:
+    async def _settled_by(self, call: Call[Settled]) -> Settled:
         settling = Settling(self._settle_retries)
         while True:
             try:
@@ -103,25 +115,69 @@ class AsyncStreamingSession(Stream):
                     raise
             await asyncio.sleep(pause)
 
-    async def _withdraw(self, opening: asyncio.Task[Initialized]) -> None:
-        """Release what was, or may have been, held for a block that is not entered."""
+    async def _withdrawn(self, opening: asyncio.Task[Initialized], exchange: Exchange[Initialized]) -> None:
+        """Release what was, or may have been, held by an opening that may be under way still."""
         try:
             await opening
-        except Exception as error:
-            if refused(error):
+        except asyncio.CancelledError as cancelled:
+            self._unsettled(cancelled)
+            raise
+        except Exception:
+            if self._nothing_is_held(opening, exchange):
+                self._client.open_sessions.discard(self)
                 return
-        await self._settle(self._abort_call())
+        await self._settle(self.abort_call())
 
-    async def _beat(self) -> None:
-        meter = self._running()
-        while True:
+    def _nothing_is_held(self, opening: asyncio.Task[Initialized], exchange: Exchange[Initialized]) -> bool:
+        """Whether the opening is over and certainly held nothing."""
+        if not opening.done() or opening.cancelled():
+            return False
+        error = opening.exception()
+        return error is not None and not self._may_be_held(exchange, error)
+
+    async def _beat(self, is_gone: IsGone) -> None:
+        meter = self.meter
+        while meter is not None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._heartbeat_seconds):
+                async with asyncio.timeout(self.terms.heartbeat_seconds):
                     await self._woken.wait()
             self._woken.clear()
-            try:
-                meter.beaten(await self._client.send(self._heartbeat_call(), self._beat_retries))
-            except Exception as error:  # the caller's token function may raise anything
-                if self._missed(error):
-                    return
+            if is_gone():
+                self._abandoned()
+                await self.close()
+                return
+            if meter.refusal is None:
+                try:
+                    meter.beaten(await self._client.send(self.heartbeat_call(), self._beat_retries))
+                except Exception as error:  # the caller's token function may raise anything
+                    self._missed(error)
             await asyncio.sleep(self._gap_seconds)
+
+
+class AsyncStreamingSession(Stream[TaskHold]):
+    """See `AsyncAccountingClient.streaming_session`."""
+
+    def __init__(self, client: AsyncAccountingClient, terms: Terms) -> None:
+        super().__init__(TaskHold(client, terms))
+
+    async def __aenter__(self) -> Self:
+        """Hold the credits. Raises InsufficientCredits, SessionExists, SessionEnded.
+
+        When it is cancelled, what was held is released.
+        """
+        await self._hold.open(self._is_gone())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Finalize or, after an exception, abort, unless it is settled already."""
+        await (self.finalize() if error is None else self.abort())
+
+    async def finalize(self, *, success: bool = True) -> None:
+        """Settle with the tokens counted, unless it is settled already. Leaving the block does it by itself."""
+        await self._hold.settle(self._hold.finalize_call(success))
+
+    async def abort(self) -> None:
+        """Settle as aborted, unless it is settled already. Leaving the block by an exception does it by itself."""
+        await self._hold.settle(self._hold.abort_call())

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from accounting_client.credentials import visible
-from accounting_client.reading import Misread, camel, read
+from accounting_client.reading import Misread, camel, next_cursor_after, read
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -70,6 +70,13 @@ class Page(Generic[T]):
     total_pages: int | None = None
 
 
+@dataclass(frozen=True)
+class Done:
+    """That it is done."""
+
+    message: str
+
+
 Listing = Callable[[str | None], Call[Page[T]]]
 """A list as an iterator fetches it: from a cursor to the call for the page that begins there."""
 
@@ -97,7 +104,7 @@ def as_(kind: type[T]) -> Callable[[Answer], T]:
     """Read an answer as ``kind``; its ``replayed`` may stand in a header."""
 
     def reads(answer: Answer) -> T:
-        if answer.headers.get("idempotency-replayed") == "true":
+        if answer.headers.get("idempotency-replayed") == "true" and isinstance(answer.data, dict):
             return read(kind, {**answer.data, "replayed": True})
         return read(kind, answer.data)
 
@@ -133,6 +140,16 @@ def paged(kind: type[R], items: Callable[[R], tuple[T, ...]]) -> Callable[[Answe
         return Page(items(found), found.next_cursor, *totals)
 
     return reads
+
+
+def advancing(call: Call[Page[T]], cursor: str | None) -> Call[Page[T]]:
+    """The call for the page at ``cursor``, whose answer has to lead on from there: a list has an end."""
+
+    def reads(answer: Answer) -> Page[T]:
+        page = call.read(answer)
+        return replace(page, next_cursor=next_cursor_after(cursor, page.next_cursor))
+
+    return replace(call, read=reads)
 
 
 def path(template: str, *values: str | datetime) -> str:

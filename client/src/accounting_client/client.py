@@ -12,12 +12,14 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 import httpx
 
 from accounting_client import routes
-from accounting_client.call import Call, Listing
+from accounting_client.call import Call, Listing, advancing
 from accounting_client.credentials import Authorization, Token
-from accounting_client.exchange import CONNECTIONS, Done, Exchange, Settings
+from accounting_client.exchange import CONNECTIONS, FAULTS, Done, Exchange, Fault, Settings
+from accounting_client.hold import Terms
 from accounting_client.method import described
+from accounting_client.process import PerProcess, brought_over
 from accounting_client.retries import Retries
-from accounting_client.session import StreamingSession
+from accounting_client.session import StreamingSession, ThreadHold, close_all
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,7 +40,7 @@ def _iterator(route: Callable[P, Listing[T]]) -> Callable[Concatenate[Accounting
     def method(client: AccountingClient, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         page_at, cursor = route(*args, **kwargs), None
         while True:
-            page = client.send(page_at(cursor))
+            page = client.send(advancing(page_at(cursor), cursor))
             yield from page.items
             if (cursor := page.next_cursor) is None:
                 return
@@ -70,8 +72,8 @@ class AccountingClient:
         self._authorization = Authorization(token)
         self._owns_http = http is None
         self._is_twin = False
-        self.open_sessions: set[StreamingSession] = set()
-        self._http = http or httpx.Client(limits=CONNECTIONS)
+        self._open_sessions = PerProcess(set[ThreadHold])
+        self._http = PerProcess(lambda: httpx.Client(limits=CONNECTIONS) if http is None else brought_over(http), http)
 
     def __enter__(self) -> Self:
         return self
@@ -82,13 +84,21 @@ class AccountingClient:
         self.close()
 
     def close(self) -> None:
-        """Abort the sessions that are still open, and close the connections, unless they are another's."""
+        """Abort the sessions that are still open, and close the connections, unless they are another's.
+
+        All sessions are settled together, within the ``total_seconds`` of the client's retries. Those that are not
+        settled by then stand in the log, and the sweeper ends them.
+        """
         if self._is_twin:
             return
-        for session in tuple(self.open_sessions):
-            session.abort()
+        close_all(self.open_sessions, self.retries.total_seconds)
         if self._owns_http:
-            self._http.close()
+            self._http.get().close()
+
+    @property
+    def open_sessions(self) -> set[ThreadHold]:
+        """The sessions that this process has opened and not settled."""
+        return self._open_sessions.get()
 
     @property
     def retries(self) -> Retries:
@@ -126,14 +136,8 @@ class AccountingClient:
         no longer fit the hold. Leaving finalizes; an exception aborts: both charge the tokens counted, are
         repeated for up to ``settle_seconds``, and raise nothing. ``session.result`` has what it came to.
         """
-        return StreamingSession(
-            self,
-            model_id,
-            estimated_tokens,
-            session_id=session_id,
-            heartbeat_seconds=heartbeat_seconds,
-            settle_seconds=settle_seconds,
-        )
+        terms = Terms(model_id, estimated_tokens, session_id, heartbeat_seconds, settle_seconds)
+        return StreamingSession(self, terms)
 
     health = _method(routes.health.health)
 
@@ -154,7 +158,9 @@ class AccountingClient:
     heartbeat = _method(routes.sessions.heartbeat)
     finalize = _method(routes.sessions.finalize)
     abort = _method(routes.sessions.abort)
-    active_sessions = _method(routes.sessions.active_sessions)
+    end_session = _method(routes.sessions.end_session)
+    active_sessions = _iterator(routes.sessions.active_sessions)
+    active_sessions_page = _method(routes.sessions.active_sessions_page)
     all_active_sessions = _iterator(routes.sessions.all_active_sessions)
     all_active_sessions_page = _method(routes.sessions.all_active_sessions_page)
     recent_sessions = _iterator(routes.sessions.recent_sessions)
@@ -169,29 +175,44 @@ class AccountingClient:
     users = _iterator(routes.users.users)
     users_page = _method(routes.users.users_page)
     sync_user = _method(routes.users.sync_user)
+    disable_user = _method(routes.users.disable_user)
+    enable_user = _method(routes.users.enable_user)
 
     create_api_key = _method(routes.api_keys.create_api_key)
-    api_keys = _method(routes.api_keys.api_keys)
+    api_keys = _iterator(routes.api_keys.api_keys)
+    api_keys_page = _method(routes.api_keys.api_keys_page)
     change_api_key = _method(routes.api_keys.change_api_key)
     revoke_api_key = _method(routes.api_keys.revoke_api_key)
     delete_api_key = _method(routes.api_keys.delete_api_key)
     validate_api_key = _method(routes.api_keys.validate_api_key)
 
-    prices = _method(routes.pricing.prices)
+    prices = _iterator(routes.pricing.prices)
+    prices_page = _method(routes.pricing.prices_page)
     price = _method(routes.pricing.price)
+    price_history = _iterator(routes.pricing.price_history)
     add_price = _method(routes.pricing.add_price)
     end_price = _method(routes.pricing.end_price)
+    withdraw_price = _method(routes.pricing.withdraw_price)
 
     def send(self, call: Call[T], retries: Retries | None = None) -> T:
         """Send what a route made, and again while that may help and can't harm. Raises AccountingError."""
+        return self.carry(self.exchange(call, retries))
+
+    def exchange(self, call: Call[T], retries: Retries | None = None) -> Exchange[T]:
+        """A call to `carry`, for who has to know afterwards whether the service may have carried it out."""
         settings = self._settings if retries is None else replace(self._settings, retries=retries)
-        exchange = Exchange(call, settings, renewable=self._authorization.renewable)
+        return Exchange(call, settings, renewable=self._authorization.renewable)
+
+    def carry(self, exchange: Exchange[T]) -> T:
+        """Do what `send` does."""
+        http = self._http.get()
         while True:
             authorization = self._authorization.get(exchange.refused) if exchange.shows_token else None
-            outcome: httpx.Response | httpx.RequestError
+            request = exchange.request(http, authorization)
+            outcome: httpx.Response | Fault
             try:
-                outcome = self._http.send(exchange.request(self._http, authorization))
-            except httpx.RequestError as error:
+                outcome = http.send(request)
+            except FAULTS as error:
                 outcome = error
             judged = exchange.heard(outcome)
             if isinstance(judged, Done):

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from accounting_client.process import PerProcess
+
 
 @dataclass(frozen=True)
 class ApiKey:
@@ -47,14 +49,14 @@ class Authorization:
     def __init__(self, token: Token) -> None:
         self._token = token
         self._held = None if callable(token) else header(token)
-        self._lock = threading.Lock()
+        self._lock = PerProcess(threading.Lock)
         self.renewable = callable(token)
 
     def get(self, refused: str | None) -> str | None:
         """The header, and another one than the one that was ``refused`` if there is another."""
         if not callable(self._token):
             return self._held
-        with self._lock:
+        with self._lock.get():
             if self._held is None or self._held == refused:
                 self._held = header(self._token())
             return self._held
@@ -66,14 +68,14 @@ class AsyncAuthorization:
     def __init__(self, token: AsyncToken) -> None:
         self._token = token
         self._held = None if callable(token) else header(token)
-        self._lock = asyncio.Lock()
+        self._lock = PerProcess(asyncio.Lock)
         self.renewable = callable(token)
 
     async def get(self, refused: str | None) -> str | None:
         """The header, and another one than the one that was ``refused`` if there is another."""
         if not callable(self._token):
             return self._held
-        async with self._lock:
+        async with self._lock.get():
             if self._held is None or self._held == refused:
                 made = self._token()
                 self._held = header(await made if inspect.isawaitable(made) else made)

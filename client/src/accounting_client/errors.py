@@ -1,12 +1,13 @@
-"""What the service refuses, and what comes between, as exceptions. Imports nothing of ours.
+"""What the service refuses, and what comes between, as exceptions.
 
 Catch the narrow one that you can act on, `AccountingError` for all of them.
 """
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
+
+from accounting_client.reading import Misread, json_in
 
 if TYPE_CHECKING:
     import httpx
@@ -37,6 +38,16 @@ class AccountingError(Exception):
         self.request_id = request_id
         self.retry_after_seconds = retry_after_seconds
 
+    def _number(self, name: str) -> int | None:
+        """A whole number in ``details``; None when there is none."""
+        value = self.details.get(name)
+        return value if type(value) is int else None
+
+    def _text(self, name: str) -> str | None:
+        """A text in ``details``; None when there is none."""
+        value = self.details.get(name)
+        return value if isinstance(value, str) else None
+
     def __str__(self) -> str:
         where = f", request {self.request_id}" if self.request_id else ""
         return f"{self.message} ({self.code}{where})"
@@ -48,7 +59,8 @@ class InvalidRequest(AccountingError):
     @property
     def errors(self) -> list[dict[str, str]]:
         """The fields at fault, each with ``field`` and ``problem``."""
-        return list(self.details.get("errors", []))
+        errors = self.details.get("errors")
+        return [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
 
 
 class Unauthorized(AccountingError):
@@ -81,31 +93,35 @@ class InsufficientCredits(AccountingError):
     @property
     def required(self) -> int:
         """What was needed."""
-        return int(self.details.get("requiredCredits", 0))
+        return self._number("requiredCredits") or 0
 
     @property
     def available(self) -> int:
         """What can be spent now."""
-        return int(self.details.get("availableCredits", 0))
+        return self._number("availableCredits") or 0
 
     @property
     def held(self) -> int:
         """What sessions hold now."""
-        return int(self.details.get("heldCredits", 0))
+        return self._number("heldCredits") or 0
 
     @property
     def shortfall(self) -> int:
         """How much is missing."""
-        return int(self.details.get("shortfall", 0))
+        return self._number("shortfall") or 0
 
     @property
     def affordable_tokens(self) -> int | None:
         """The largest estimate, in tokens, that a session could be opened with now; None where no session was."""
-        return self.details.get("affordableTokens")
+        return self._number("affordableTokens")
 
 
 class Forbidden(AccountingError):
     """403: the caller is known and may not do this; or the service key is needed (`RequireServiceKey`)."""
+
+
+class UserDisabled(Forbidden):
+    """The user is disabled: nothing new is begun for them. Finalizing and aborting open sessions still works."""
 
 
 class NotFound(AccountingError):
@@ -122,12 +138,12 @@ class SessionNotActive(NotFound):
     @property
     def session_status(self) -> str | None:
         """``completed`` or ``failed``; None when there is no such session."""
-        return self.details.get("status")
+        return self._text("status")
 
     @property
     def outcome(self) -> str | None:
         """``finalized``, ``aborted`` or ``swept``; None when there is no such session."""
-        return self.details.get("outcome")
+        return self._text("outcome")
 
 
 class ApiKeyNotFound(NotFound):
@@ -150,6 +166,20 @@ class SessionExists(Conflict):
     """The session id is taken by a session with other values."""
 
 
+class SessionEnded(Conflict):
+    """The session id is that of a session that has ended: nothing is held, and nothing may be streamed under it."""
+
+    @property
+    def session_status(self) -> str | None:
+        """``completed`` or ``failed``."""
+        return self._text("status")
+
+    @property
+    def outcome(self) -> str | None:
+        """``finalized``, ``aborted`` or ``swept``."""
+        return self._text("outcome")
+
+
 class IdempotencyConflict(Conflict):
     """The idempotency key was used for another request."""
 
@@ -160,6 +190,18 @@ class TooManyAllocations(Conflict):
 
 class TooManyApiKeys(Conflict):
     """The caller has as many API keys as a user may have."""
+
+
+class PriceExists(Conflict):
+    """The model has a price rule with this beginning already; it stays as it is."""
+
+
+class PriceBegun(Conflict):
+    """The price rule has begun, or is about to, so that it can't be withdrawn any more."""
+
+
+class PriceEnded(Conflict):
+    """The price rule has ended; when it did is history."""
 
 
 class PayloadTooLarge(AccountingError):
@@ -194,6 +236,9 @@ class UnexpectedAnswer(AccountingError):
     """The answer is not of the contract's form: something else than the service, or a later version of it, spoke."""
 
 
+MAX_RETRY_AFTER_DIGITS = 9
+"""Nobody asks for a longer wait and means it."""
+
 BY_CODE: dict[str, type[AccountingError]] = {
     "VALIDATION_ERROR": InvalidRequest,
     "TOKEN_REQUIRED": TokenRequired,
@@ -203,15 +248,20 @@ BY_CODE: dict[str, type[AccountingError]] = {
     "API_KEY_INVALID": ApiKeyInvalid,
     "INSUFFICIENT_CREDITS": InsufficientCredits,
     "FORBIDDEN": Forbidden,
+    "USER_DISABLED": UserDisabled,
     "USER_NOT_FOUND": UserNotFound,
     "SESSION_NOT_ACTIVE": SessionNotActive,
     "API_KEY_NOT_FOUND": ApiKeyNotFound,
     "PRICE_NOT_FOUND": PriceNotFound,
     "ROUTE_NOT_FOUND": RouteNotFound,
     "SESSION_EXISTS": SessionExists,
+    "SESSION_ENDED": SessionEnded,
     "IDEMPOTENCY_CONFLICT": IdempotencyConflict,
     "TOO_MANY_ALLOCATIONS": TooManyAllocations,
     "TOO_MANY_API_KEYS": TooManyApiKeys,
+    "PRICE_EXISTS": PriceExists,
+    "PRICE_BEGUN": PriceBegun,
+    "PRICE_ENDED": PriceEnded,
     "PAYLOAD_TOO_LARGE": PayloadTooLarge,
     "RATE_LIMITED": RateLimited,
     "INTERNAL_ERROR": InternalError,
@@ -239,25 +289,32 @@ BY_STATUS: dict[int, type[AccountingError]] = {
 
 
 def error_of(response: httpx.Response) -> AccountingError:
-    """The exception that an answer which is no success stands for."""
+    """The exception that an answer which is no success stands for, whatever it consists of."""
     try:
-        body = response.json()
-    except (json.JSONDecodeError, UnicodeDecodeError):
+        body = json_in(response.content)
+    except Misread:
         body = None
     told: dict[str, Any] = body if isinstance(body, dict) else {}
-    code = str(told.get("code") or f"HTTP_{response.status_code}")
-    kind = BY_CODE.get(code) or BY_STATUS.get(response.status_code, UnexpectedAnswer)
+    code, message, request_id = (_text(told.get(name)) for name in ("code", "message", "requestId"))
+    kind = BY_STATUS.get(response.status_code, UnexpectedAnswer)
+    if response.is_error:
+        kind = BY_CODE.get(code or "", kind)
     details = told.get("details")
     return kind(
-        str(told.get("message") or response.reason_phrase),
-        code,
+        message or response.reason_phrase,
+        code or f"HTTP_{response.status_code}",
         response.status_code,
         details if isinstance(details, dict) else {},
-        told.get("requestId"),
+        request_id,
         _seconds(response.headers.get("Retry-After")),
     )
 
 
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
 def _seconds(text: str | None) -> float | None:
     """The wait that Retry-After asks for; None without one, and for a date, which the service never sends."""
-    return float(text) if text is not None and text.isascii() and text.isdigit() else None
+    is_number = text is not None and text.isascii() and text.isdigit() and len(text) <= MAX_RETRY_AFTER_DIGITS
+    return float(text) if text is not None and is_number else None

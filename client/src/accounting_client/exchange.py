@@ -5,11 +5,10 @@ The clients do the sending and the waiting, each in its own way, and are told ev
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import httpx
 
@@ -26,14 +25,25 @@ from accounting_client.errors import (
     Unreachable,
     error_of,
 )
-from accounting_client.reading import Misread
-from accounting_client.retries import Retries
+from accounting_client.reading import Misread, json_in
+from accounting_client.retries import Retries, require_seconds
 from accounting_client.version import __version__
 
 T = TypeVar("T")
 
-NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
 """What happens before a request can have reached anybody."""
+GARBLED = (httpx.DecodingError, httpx.TooManyRedirects, httpx.InvalidURL)
+"""What is raised about an answer that did come: its encoding is wrong, or it redirects to no address."""
+Fault = httpx.RequestError | httpx.InvalidURL
+FAULTS = (httpx.RequestError, httpx.InvalidURL)
+"""What sending a request raises. An address that is wrong is then the answer's, for the request has one."""
 OUR_FAULT = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects)
 """What happens again however often it is tried."""
 CONNECTIONS = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
@@ -58,6 +68,7 @@ class Settings:
             raise ValueError(f"no address of a service: {self.base_url}")
         if self.service_key is not None:
             visible(self.service_key, "the service key")
+        require_seconds("timeout_seconds", self.timeout_seconds)
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,8 @@ class Again:
 class Exchange(Generic[T]):
     """A call under way. Ask for ``request``, send it, tell ``heard`` what came of it, until it is `Done` or raises.
 
-    ``refused`` is the authorization that the service refused and that a new one may replace.
+    ``refused`` is the authorization that the service refused and that a new one may replace. ``may_be_done`` says
+    whether the service may have carried the call out, at any attempt so far.
     """
 
     def __init__(self, call: Call[T], settings: Settings, *, renewable: bool) -> None:
@@ -88,6 +100,8 @@ class Exchange(Generic[T]):
         self._attempts = 0
         self._shown: str | None = None
         self.refused: str | None = None
+        self.may_be_done = False
+        self._was_before = False
 
     @property
     def shows_token(self) -> bool:
@@ -108,17 +122,23 @@ class Exchange(Generic[T]):
         self._shown = authorization
         left = settings.retries.total_seconds - self._elapsed()
         timeout = max(LEAST_TIMEOUT_SECONDS, min(settings.timeout_seconds, left))
-        return http.build_request(
-            call.method,
-            settings.base_url + call.path,
-            params=call.query or None,
-            json=call.body,
-            headers=headers,
-            timeout=timeout,
-        )
+        try:
+            request = http.build_request(
+                call.method,
+                settings.base_url + call.path,
+                params=call.query or None,
+                json=call.body,
+                headers=headers,
+                timeout=timeout,
+            )
+        except httpx.InvalidURL as error:
+            raise ValueError(f"the request has no address: {error}") from error
+        self._was_before, self.may_be_done = self.may_be_done, True
+        return request
 
-    def heard(self, outcome: httpx.Response | httpx.RequestError) -> Done[T] | Again:
+    def heard(self, outcome: httpx.Response | Fault) -> Done[T] | Again:
         """Judge what came of the request. Raises AccountingError when it is no success and not to be sent again."""
+        self.may_be_done = self._was_before or _may_be_done(outcome)
         if isinstance(outcome, httpx.Response) and (outcome.is_success or self._told(outcome)):
             return Done(self._read(outcome))
         error = error_of(outcome) if isinstance(outcome, httpx.Response) else _unreachable(outcome)
@@ -134,48 +154,56 @@ class Exchange(Generic[T]):
             raise error
         return Again(pause)
 
-    def _may_be_repeated(self, error: AccountingError, outcome: httpx.Response | httpx.RequestError) -> bool:
+    def _may_be_repeated(self, error: AccountingError, outcome: httpx.Response | Fault) -> bool:
         """Whether a repeat may succeed, and can't do the same thing twice."""
         if not isinstance(error, RateLimited | Unavailable) or isinstance(outcome, OUR_FAULT):
             return False
-        nothing_done = isinstance(error, RateLimited | Contention) or isinstance(outcome, NEVER_SENT)
-        return nothing_done or self._call.repeatable
+        return self._call.repeatable or not _may_be_done(outcome)
 
     def _told(self, response: httpx.Response) -> bool:
-        return self._call.told_by is not None and self._call.told_by in _object_in(response)
+        """Whether a refusal is an answer of its own kind, as `Call.told_by` says."""
+        if self._call.told_by is None or not response.is_client_error:
+            return False
+        try:
+            body = json_in(response.content)
+        except Misread:
+            return False
+        return isinstance(body, dict) and self._call.told_by in body
 
     def _read(self, response: httpx.Response) -> T:
         try:
-            return self._call.read(Answer(response.json(), response.headers, repeated=self._attempts > 1))
-        except (Misread, json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
-            problem = f"The answer can't be read: {error}"
-            raise UnexpectedAnswer(problem, "UNEXPECTED_ANSWER", response.status_code) from error
+            answer = Answer(json_in(response.content), response.headers, repeated=self._attempts > 1)
+            return self._call.read(answer)
+        except Misread as error:
+            raise _unexpected(error, response.status_code) from error
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._began
 
 
-def _unreachable(cause: httpx.RequestError) -> Unreachable:
+def _may_be_done(outcome: httpx.Response | Fault) -> bool:
+    """Whether the service may have carried out a request of which this came. A refusal says that it did not."""
+    if not isinstance(outcome, httpx.Response):
+        return not isinstance(outcome, NEVER_SENT)
+    error = None if outcome.is_success else error_of(outcome)
+    return error is None or (failed(error) and not isinstance(error, RateLimited | Contention))
+
+
+def _unreachable(cause: Fault) -> AccountingError:
     if isinstance(cause, httpx.LocalProtocolError):  # its text may be a header's, and so a secret
         return Unreachable("The request can't be sent", "UNREACHABLE")
-    error = Unreachable(f"{type(cause).__name__}: {cause}", "UNREACHABLE")
+    if isinstance(cause, GARBLED):
+        error: AccountingError = _unexpected(cause, None)
+    else:
+        error = Unreachable(f"{type(cause).__name__}: {cause}", "UNREACHABLE")
     error.__cause__ = cause
     return error
 
 
-def _object_in(response: httpx.Response) -> dict[str, Any]:
-    try:
-        body = response.json()
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        return {}
-    return body if isinstance(body, dict) else {}
+def _unexpected(cause: Exception, status: int | None) -> UnexpectedAnswer:
+    return UnexpectedAnswer(f"The answer can't be read: {cause}", "UNEXPECTED_ANSWER", status)
 
 
 def failed(error: AccountingError) -> bool:
     """Whether it says nothing of the request itself, so that the same may well succeed later."""
     return isinstance(error, RateLimited | Unavailable | UnexpectedAnswer) or (error.status or 0) >= 500
-
-
-def refused(error: BaseException) -> bool:
-    """Whether the service has refused the request, so that nothing was done."""
-    return isinstance(error, AccountingError) and not failed(error)

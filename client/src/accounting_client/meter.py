@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from typing import TYPE_CHECKING
 
@@ -49,17 +50,15 @@ class Meter:
             self._fitting = heartbeat.tokens_generated * 3 // 2
         self._allocated_credits = heartbeat.allocated_credits
 
-    def missed(self, error: AccountingError) -> bool:
-        """Note that a heartbeat failed. Return whether it was refused, so that another one is of no use."""
-        if failed(error):
-            return False
-        self.refusal = error
-        return True
+    def missed(self, error: AccountingError) -> None:
+        """Note that a heartbeat failed. One that was refused makes another one useless."""
+        if not failed(error):
+            self.refusal = error
 
     def require_no_refusal(self) -> None:
-        """Raise what a heartbeat was refused with."""
+        """Raise what a heartbeat was refused with: a copy, since what is raised keeps the frames that it passed."""
         if self.refusal is not None:
-            raise self.refusal
+            raise copy.copy(self.refusal) from self.refusal
 
     def _surely_within(self, credits: int) -> int:
         """Tokens that this many credits pay for. They may pay for more: the estimate's cost was rounded up."""

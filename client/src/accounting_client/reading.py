@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import math
 import types
 from dataclasses import MISSING, fields, is_dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
+MAX_CURSOR_LENGTH = 4096
+"""A longer cursor is not the service's, and would not fit the address of the next request."""
+
 
 class Misread(ValueError):
-    """The JSON is not of the form that the dataclass tells."""
+    """The answer is not JSON, or not of the form that the dataclass tells."""
+
+
+def json_in(content: bytes) -> Any:
+    """The JSON of an answer. Raises Misread for everything else.
+
+    JSON has no NaN and no infinity, and texts are UTF-8 without half surrogate pairs: they could not be sent back.
+    """
+    try:
+        text = content.decode()
+        value = json.loads(text, parse_float=_finite, parse_constant=_refuse_constant)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise Misread(f"{type(error).__name__} in the JSON") from error
+    return value
 
 
 def camel(name: str) -> str:
@@ -26,6 +46,13 @@ def read(kind: type[T], value: object) -> T:
     """``value``, from JSON, as ``kind``. Raises Misread."""
     result: T = _as(kind, value, kind.__name__)
     return result
+
+
+def next_cursor_after(cursor: str | None, following: str | None) -> str | None:
+    """The cursor of the next page after the one at ``cursor``. Raises Misread for one that leads nowhere."""
+    if following is not None and (following in ("", cursor) or len(following) > MAX_CURSOR_LENGTH):
+        raise Misread("the next page's cursor leads nowhere")
+    return following
 
 
 def _as(kind: Any, value: object, where: str) -> Any:
@@ -64,16 +91,34 @@ def _fields(kind: Any) -> dict[str, tuple[str, Any, bool]]:
 
 def _plain(kind: Any, value: object, where: str) -> Any:
     if kind is datetime:
-        try:
-            return datetime.fromisoformat(_expected(str, value, where))
-        except ValueError as error:
-            raise Misread(f"{where} is no timestamp") from error
+        return _instant(_expected(str, value, where), where)
     if kind is Decimal:  # shortest digits: a price of four decimals is exactly what was written
         return Decimal(str(_expected((int, float), value, where)))
     return value if kind in (Any, object) else _expected(kind, value, where)
+
+
+def _instant(text: str, where: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is None:
+            raise ValueError("no time zone")
+        return at.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise Misread(f"{where} is no instant") from error
 
 
 def _expected(kind: Any, value: object, where: str) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise Misread(f"{where} is {type(value).__name__}")
     return value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number too large")
+    return number
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)

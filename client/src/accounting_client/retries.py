@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MAX_DOUBLINGS = 30
+MAX_SECONDS = 1_000_000
+"""Eleven days, which every system's timers can wait."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,13 @@ class Retries:
     first_seconds: float = 0.1
     longest_seconds: float = 5.0
 
+    def __post_init__(self) -> None:
+        attempts: object = self.attempts
+        if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
+            raise ValueError(f"attempts is a whole number from 1, not {self.attempts!r}")
+        for name in ("total_seconds", "first_seconds", "longest_seconds"):
+            require_seconds(name, getattr(self, name), zero=True)
+
     def pause(self, attempts: int, elapsed_seconds: float, asked_seconds: float, chance: float) -> float | None:
         """How long to wait after this many attempts; None when it is time to give up. ``chance`` is 0 to 1."""
         if attempts >= self.attempts:
@@ -27,6 +36,17 @@ class Retries:
         grown = self.first_seconds * 2.0 ** min(attempts - 1, MAX_DOUBLINGS)
         pause = asked_seconds + chance * min(self.longest_seconds, grown)
         return pause if elapsed_seconds + pause < self.total_seconds else None
+
+
+def require_seconds(name: str, value: object, *, zero: bool = False) -> None:
+    """Raise ValueError for what is no number of seconds that a timer can wait; 0 only where ``zero`` allows it."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        is_seconds = 0 <= value <= MAX_SECONDS and (value > 0 or zero)
+    else:
+        is_seconds = False
+    if not is_seconds:
+        least = "0 or more" if zero else "more than 0"
+        raise ValueError(f"{name} is a number of seconds, {least} and at most {MAX_SECONDS:,}, not {value!r}")
 
 
 NEVER = Retries(attempts=1)

@@ -4,88 +4,90 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from accounting_client.call import Call
-from accounting_client.exchange import refused
+from accounting_client.hold import Hold, IsGone, Settled, Settling, Terms
 from accounting_client.retries import NEVER, Retries
-from accounting_client.routes.sessions import Aborted, Finalized
-from accounting_client.stream import Settling, Stream
+from accounting_client.stream import Stream
 
 if TYPE_CHECKING:
     from accounting_client.client import AccountingClient
 
 
-class StreamingSession(Stream):
-    """See `AccountingClient.streaming_session`. Its tokens are counted by one thread."""
+class ThreadHold(Hold):
+    """A hold with a thread for its heartbeats. Any thread may settle it; the first one does."""
 
-    def __init__(
-        self,
-        client: AccountingClient,
-        model_id: str,
-        estimated_tokens: int,
-        *,
-        session_id: str | None,
-        heartbeat_seconds: float,
-        settle_seconds: float,
-    ) -> None:
-        self._woken = threading.Event()
-        super().__init__(
-            client,
-            self._woken,
-            model_id,
-            estimated_tokens,
-            session_id=session_id,
-            heartbeat_seconds=heartbeat_seconds,
-            settle_seconds=settle_seconds,
-        )
+    def __init__(self, client: AccountingClient, terms: Terms) -> None:
+        super().__init__(client, terms)
         self._client = client
+        self._woken = threading.Event()
         self._ended = threading.Event()
-        self._beating = threading.Thread(target=self._beat, name=f"heartbeats of {self.session_id}", daemon=True)
+        self._open = threading.Event()
+        self.over = threading.Event()
+        """That nothing is left to be done about it."""
+        self._claim = threading.Lock()
+        self._claimed_by: int | None = None
 
-    def __enter__(self) -> Self:
-        """Hold the credits. Raises InsufficientCredits, SessionExists."""
-        call = self._initialize_call()
-        try:
-            self._opened(self._client.send(call))
-        except BaseException as error:
-            if not refused(error):  # carried out or not, nobody knows: release what may be held
-                self._settle(self._abort_call(), NEVER)
-            raise
-        self._client.open_sessions.add(self)
-        self._beating.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Finalize or, after an exception, abort, unless it is settled already."""
-        if error is None:
-            self.finalize()
-        else:
-            self.abort()
-
-    def finalize(self, *, success: bool = True) -> None:
-        """Settle with the tokens counted, unless it is settled already. Leaving the block does it by itself."""
-        self._resolve(self._finalize_call(success))
-
-    def abort(self) -> None:
-        """Settle as aborted, unless it is settled already. Leaving the block by an exception does it by itself."""
-        self._resolve(self._abort_call())
-
-    def _settled(self) -> bool:
+    def is_settled(self) -> bool:
         return self._ended.is_set()
 
-    def _resolve(self, call: Call[Finalized | Aborted]) -> None:
-        if self._ended.is_set():
-            return
-        self._client.open_sessions.discard(self)
-        self._ended.set()
+    def wake(self) -> None:
         self._woken.set()
-        self._settle(call, self._settle_retries)
 
-    def _settle(self, call: Call[Finalized | Aborted], retries: Retries) -> None:
+    def open(self, is_gone: IsGone) -> None:
+        """Hold the credits and begin the heartbeats. Whatever keeps it from that releases what may be held."""
+        opening = self._client.exchange(self.initialize_call())
+        self.over.clear()
+        self._client.open_sessions.add(self)
+        try:
+            self._opened_as(self._client.carry(opening))
+            self._open.set()
+            if self._ended.is_set():
+                raise RuntimeError(f"the client was closed while session {self.session_id} opened")
+            name = f"heartbeats of {self.session_id}"
+            threading.Thread(target=self._beat, args=(is_gone,), name=name, daemon=True).start()
+        except BaseException as error:
+            if self._may_be_held(opening, error):
+                self.settle(self.abort_call(), self._settle_retries if self.opened else NEVER)
+            else:
+                self._finish()
+            raise
+
+    def settle(self, call: Call[Settled], retries: Retries | None = None) -> None:
+        """Settle, once, whoever asks; another thread that asks waits for it. Raises nothing that the network does."""
+        if self.is_another_process:
+            return
+        if not self._claim.acquire(blocking=False):
+            if self._claimed_by != threading.get_ident():  # a signal's handler would wait for what it interrupted
+                self.over.wait(self.terms.settle_seconds)
+            return
+        self._claimed_by = threading.get_ident()
+        try:
+            self._ended.set()
+            self._woken.set()
+            self._settle(call, self._settle_retries if retries is None else retries)
+        finally:
+            self._finish()
+
+    def close(self, seconds: float) -> None:
+        """Abort, within so many seconds, a session that its client's closing found open.
+
+        One that is just opening sees that it has ended, and releases itself.
+        """
+        self._ended.set()
+        if self._open.is_set():
+            limited = min(seconds, self.terms.settle_seconds)
+            self.settle(self.abort_call(), replace(self._settle_retries, total_seconds=max(0.0, limited)))
+
+    def _finish(self) -> None:
+        self._client.open_sessions.discard(self)
+        self.over.set()
+
+    def _settle(self, call: Call[Settled], retries: Retries) -> None:
         settling = Settling(retries)
         try:
             while self.result is None:
@@ -101,16 +103,77 @@ class StreamingSession(Stream):
             self._unsettled(interruption)
             raise
 
-    def _beat(self) -> None:
-        meter = self._running()
-        while True:
-            self._woken.wait(self._heartbeat_seconds)
+    def _beat(self, is_gone: IsGone) -> None:
+        meter = self.meter
+        while meter is not None:
+            self._woken.wait(self.terms.heartbeat_seconds)
             if self._ended.is_set():
                 return
             self._woken.clear()
-            try:
-                meter.beaten(self._client.send(self._heartbeat_call(), self._beat_retries))
-            except Exception as error:  # the caller's token function may raise anything
-                if self._ended.is_set() or self._missed(error):
-                    return
+            if is_gone():
+                self._abandoned()
+                self.settle(self.abort_call())
+                return
+            if meter.refusal is None:
+                try:
+                    meter.beaten(self._client.send(self.heartbeat_call(), self._beat_retries))
+                except Exception as error:  # the caller's token function may raise anything
+                    if self._ended.is_set():
+                        return
+                    self._missed(error)
             self._ended.wait(self._gap_seconds)
+
+
+def close_all(holds: AbstractSet[ThreadHold], seconds: float) -> None:
+    """Settle, all together and within so many seconds, what is open; the log has what is not settled by then."""
+    until, seen = time.monotonic() + seconds, set[ThreadHold]()
+    try:
+        while found := set(holds) - seen:
+            seen |= found
+            threadless = [hold for hold in found if not _closes_in_a_thread(hold, until - time.monotonic())]
+            for hold in threadless:
+                if time.monotonic() < until:
+                    hold.close(until - time.monotonic())
+            for hold in found:
+                hold.over.wait(max(0.0, until - time.monotonic()))
+    finally:
+        for hold in seen:
+            if not hold.over.is_set():
+                hold.left_behind()
+
+
+def _closes_in_a_thread(hold: ThreadHold, seconds: float) -> bool:
+    try:
+        threading.Thread(target=hold.close, args=(seconds,), daemon=True).start()
+    except RuntimeError:  # there can be no more of them
+        return False
+    return True
+
+
+class StreamingSession(Stream[ThreadHold]):
+    """See `AccountingClient.streaming_session`. Its tokens are counted by one thread."""
+
+    def __init__(self, client: AccountingClient, terms: Terms) -> None:
+        super().__init__(ThreadHold(client, terms))
+
+    def __enter__(self) -> Self:
+        """Hold the credits. Raises InsufficientCredits, SessionExists, SessionEnded."""
+        self._hold.open(self._is_gone())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Finalize or, after an exception, abort, unless it is settled already."""
+        if error is None:
+            self.finalize()
+        else:
+            self.abort()
+
+    def finalize(self, *, success: bool = True) -> None:
+        """Settle with the tokens counted, unless it is settled already. Leaving the block does it by itself."""
+        self._hold.settle(self._hold.finalize_call(success))
+
+    def abort(self) -> None:
+        """Settle as aborted, unless it is settled already. Leaving the block by an exception does it by itself."""
+        self._hold.settle(self._hold.abort_call())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from accounting_client.call import Access, Call, as_, as_tuple, command, given, identifier, path
+from accounting_client.call import Access, Call, Done, Listing, Page, as_, as_page, command, given, identifier, path
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,11 @@ class ChangedApiKey:
 
 
 @dataclass(frozen=True)
-class Done:
-    """That it is done."""
-
-    message: str
-
-
-@dataclass(frozen=True)
 class ApiKeyValidity:
-    """Whose key it is and what it may do; of a refused one why: ``NOT_FOUND``, ``DISABLED`` or ``EXPIRED``."""
+    """Whose key it is and what it may do; of a refused one why.
+
+    ``code`` is ``NOT_FOUND``, ``DISABLED``, ``EXPIRED`` or ``USER_DISABLED``.
+    """
 
     valid: bool
     user_id: str | None = None
@@ -80,9 +76,23 @@ def create_api_key(
     return command("POST", "/api/api-keys", CreatedApiKey, body, idempotency_key)
 
 
-def api_keys() -> Call[tuple[ApiKeyInfo, ...]]:
-    """The caller's keys, newest first."""
-    return Call("GET", "/api/api-keys", as_tuple(ApiKeyInfo), repeatable=True)
+def api_keys_page(
+    user_id: str | None = None, *, limit: int | None = None, cursor: str | None = None
+) -> Call[Page[ApiKeyInfo]]:
+    """A page of the API keys of the caller or, as an administrator, of another user, newest first.
+
+    ``limit`` is 1 to 100, by default 100. Raises UserNotFound.
+    """
+    query = given(user_id=user_id, limit=limit, cursor=cursor)
+    return Call("GET", "/api/api-keys", as_page(ApiKeyInfo), query=query, repeatable=True)
+
+
+def api_keys(user_id: str | None = None, *, page_size: int = 100) -> Listing[ApiKeyInfo]:
+    """The API keys of the caller or, as an administrator, of another user, newest first.
+
+    Raises UserNotFound.
+    """
+    return lambda cursor: api_keys_page(user_id, limit=page_size, cursor=cursor)
 
 
 def change_api_key(
@@ -98,12 +108,12 @@ def change_api_key(
 
 
 def revoke_api_key(key_id: str) -> Call[Done]:
-    """End a key for good; it stays in the list. Raises ApiKeyNotFound."""
+    """End a key for good, as an administrator anybody's; it stays in the list. Raises ApiKeyNotFound."""
     return Call("POST", path("/api/api-keys/{}/revoke", identifier(key_id)), as_(Done))
 
 
 def delete_api_key(key_id: str) -> Call[Done]:
-    """Delete a key. Raises ApiKeyNotFound."""
+    """Delete a key, as an administrator anybody's. Raises ApiKeyNotFound."""
     return Call("DELETE", path("/api/api-keys/{}", identifier(key_id)), as_(Done))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from accounting_client.call import Call, Listing, Page, as_, command, get, given, paged, path
 
@@ -145,15 +146,16 @@ def allocate(
     credits: int,
     *,
     expiry_days: int | None = None,
+    expires_at: datetime | str | None = None,
     notes: str | None = None,
     idempotency_key: str | None = None,
 ) -> Call[Granted]:
-    """As a supervisor, grant a user credits, for 30 days unless ``expiry_days`` says otherwise.
+    """As a supervisor, grant a user credits, for 30 days unless ``expiry_days`` or ``expires_at`` says otherwise.
 
     The same ``idempotency_key`` again grants nothing more; without one, each call makes its own.
     Raises UserNotFound, TooManyAllocations, IdempotencyConflict.
     """
-    body = given(user_id=user_id, credits=credits, expiry_days=expiry_days, notes=notes)
+    body = given(user_id=user_id, credits=credits, **_expiry(expiry_days, expires_at), notes=notes)
     return command("POST", "/api/credits/allocate", Granted, body, idempotency_key)
 
 
@@ -162,6 +164,7 @@ def set_credits(
     credits: int,
     *,
     expiry_days: int | None = None,
+    expires_at: datetime | str | None = None,
     notes: str | None = None,
     idempotency_key: str | None = None,
 ) -> Call[CreditsSet]:
@@ -169,7 +172,7 @@ def set_credits(
 
     Raises UserNotFound, TooManyAllocations, IdempotencyConflict.
     """
-    body = given(user_id=user_id, credits=credits, expiry_days=expiry_days, notes=notes)
+    body = given(user_id=user_id, credits=credits, **_expiry(expiry_days, expires_at), notes=notes)
     return command("POST", "/api/credits/set", CreditsSet, body, idempotency_key)
 
 
@@ -189,6 +192,7 @@ def adjust(
     adjustment: int,
     *,
     expiry_days: int | None = None,
+    expires_at: datetime | str | None = None,
     notes: str | None = None,
     idempotency_key: str | None = None,
 ) -> Call[CreditsAdjusted]:
@@ -196,7 +200,7 @@ def adjust(
 
     Raises InsufficientCredits (nothing is taken), UserNotFound, TooManyAllocations, IdempotencyConflict.
     """
-    body = given(user_id=user_id, adjustment=adjustment, expiry_days=expiry_days, notes=notes)
+    body = given(user_id=user_id, adjustment=adjustment, **_expiry(expiry_days, expires_at), notes=notes)
     return command("PUT", "/api/credits/adjust", CreditsAdjusted, body, idempotency_key)
 
 
@@ -219,3 +223,10 @@ def allocations(user_id: str | None = None, *, page_size: int = 100) -> Listing[
     Raises UserNotFound.
     """
     return lambda cursor: allocations_page(user_id, limit=page_size, cursor=cursor)
+
+
+def _expiry(days: int | None, at: datetime | str | None) -> dict[str, Any]:
+    """When a grant expires, said in one way. Raises ValueError for both."""
+    if days is not None and at is not None:
+        raise ValueError("give expiry_days or expires_at, not both")
+    return {"expiry_days": days, "expires_at": at}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from accounting_client.call import Call, Listing, Page, as_, as_page, as_tuple, given, path, reporting
+from accounting_client.call import Call, Listing, Page, as_, as_page, given, identifier, path, reporting
 
 T = TypeVar("T")
 
@@ -25,17 +25,25 @@ class Initialized:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """The session as a heartbeat left it; ``expires_at`` is when it is swept without a further one."""
+    """The session as a heartbeat left it; ``expires_at`` is when it is swept without a further one.
+
+    ``ignored`` are the request's fields that the service does not know.
+    """
 
     session_id: str
     tokens_generated: int
     allocated_credits: int
     expires_at: datetime
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Finalized:
-    """What a session came to, in credits. ``overrun`` exceeded the hold; ``debt`` of it the wallet could not cover."""
+    """What a session came to, in credits. ``overrun`` exceeded the hold; ``debt`` of it the wallet could not cover.
+
+    ``late_credits`` is None but for a session that the sweeper had ended: how much more than the sweep this charged,
+    negative if less. ``ignored`` are the request's fields that the service does not know.
+    """
 
     session_id: str
     status: str
@@ -44,6 +52,8 @@ class Finalized:
     refund: int
     overrun: int
     debt: int
+    late_credits: int | None = None
+    ignored: tuple[str, ...] = ()
     replayed: bool = False
 
     @property
@@ -62,6 +72,8 @@ class Aborted:
     refund: int
     overrun: int
     debt: int
+    late_credits: int | None = None
+    ignored: tuple[str, ...] = ()
     replayed: bool = False
 
     @property
@@ -75,6 +87,7 @@ class Session:
     """A session as lists show it. ``used_credits`` of an active one is what its last heartbeat's tokens cost.
 
     ``status`` is ``active``, ``completed`` or ``failed``; ``outcome`` is ``finalized``, ``aborted`` or ``swept``.
+    ``reported_tokens`` are those of its last heartbeat; ``late_credits`` is as in `Finalized`.
     """
 
     session_id: str
@@ -89,13 +102,15 @@ class Session:
     last_seen_at: datetime
     outcome: str | None = None
     completed_at: datetime | None = None
+    reported_tokens: int | None = None
+    late_credits: int | None = None
 
 
 def initialize(session_id: str, model_id: str, estimated_tokens: int) -> Call[Initialized]:
     """Hold what the estimated tokens cost, and a fifth more, for a new session under an id of the caller's making.
 
-    The same again answers as the first time did. Raises InsufficientCredits with ``affordable_tokens``, and
-    SessionExists when the id has other values.
+    The same again answers as the first time did, while the session is active. Raises InsufficientCredits with
+    ``affordable_tokens``, SessionExists when the id has other values, and SessionEnded when its session has ended.
     """
     body = given(session_id=session_id, model_id=model_id, estimated_tokens=estimated_tokens)
     return _report("initialize", Initialized, body)
@@ -127,14 +142,33 @@ def abort(session_id: str, tokens_generated: int | None = None) -> Call[Aborted]
     return _report("abort", Aborted, given(session_id=session_id, tokens_generated=tokens_generated))
 
 
-def active_sessions(user_id: str | None = None) -> Call[tuple[Session, ...]]:
+def end_session(user_id: str, session_id: str, reason: str) -> Call[Session]:
+    """As a supervisor, end a user's active session: its last heartbeat's tokens are charged, the rest is refunded.
+
+    Raises SessionNotActive, UserNotFound.
+    """
+    where = path("/api/streaming-sessions/{}/{}/end", user_id, identifier(session_id))
+    return Call("POST", where, as_(Session), body=given(reason=reason))
+
+
+def active_sessions_page(
+    user_id: str | None = None, *, limit: int | None = None, cursor: str | None = None
+) -> Call[Page[Session]]:
+    """A page of the active sessions of the caller or, as a supervisor, of another user, newest first.
+
+    ``limit`` is 1 to 1,000, by default 1,000. Raises UserNotFound.
+    """
+    where = "/api/streaming-sessions/active"
+    where = where if user_id is None else path(where + "/{}", user_id)
+    return Call("GET", where, as_page(Session), query=given(limit=limit, cursor=cursor), repeatable=True)
+
+
+def active_sessions(user_id: str | None = None, *, page_size: int = 100) -> Listing[Session]:
     """The active sessions of the caller or, as a supervisor, of another user, newest first.
 
     Raises UserNotFound.
     """
-    where = "/api/streaming-sessions/active"
-    where = where if user_id is None else path(where + "/{}", user_id)
-    return Call("GET", where, as_tuple(Session), repeatable=True)
+    return lambda cursor: active_sessions_page(user_id, limit=page_size, cursor=cursor)
 
 
 def all_active_sessions_page(*, limit: int | None = None, cursor: str | None = None) -> Call[Page[Session]]:
@@ -166,6 +200,11 @@ def recent_sessions(user_id: str | None = None, *, page_size: int = 100) -> List
     Raises UserNotFound.
     """
     return lambda cursor: recent_sessions_page(user_id, limit=page_size, cursor=cursor)
+
+
+def _active(user_id: str | None) -> str:
+    where = "/api/streaming-sessions/active"
+    return where if user_id is None else path(where + "/{}", user_id)
 
 
 def _report(step: str, kind: type[T], body: dict[str, object]) -> Call[T]:

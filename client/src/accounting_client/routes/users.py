@@ -13,7 +13,7 @@ Role = Literal["user", "supervisor", "admin"]
 
 @dataclass(frozen=True)
 class User:
-    """A user."""
+    """A user. One that is ``disabled`` gets nothing new: their requests raise UserDisabled."""
 
     user_id: str
     email: str
@@ -21,6 +21,9 @@ class User:
     role: str
     created_at: datetime
     updated_at: datetime
+    disabled: bool = False
+    disabled_at: datetime | None = None
+    disabled_reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,24 @@ def users(*, role: Role | None = None, page_size: int = 100) -> Listing[User]:
     return lambda cursor: users_page(limit=page_size, role=role, cursor=cursor)
 
 
-def sync_user(user_id: str, email: str, username: str, role: Role = "user") -> Call[SyncedUser]:
-    """Make a user known, or bring them up to date. Internal: it takes the service key, and no token."""
+def sync_user(user_id: str, email: str, username: str, role: Role | None = None) -> Call[SyncedUser]:
+    """Make a user known, or bring them up to date; without ``role`` they keep theirs.
+
+    Internal: it takes the service key, and no token.
+    """
     body = given(user_id=user_id, email=email, username=username, role=role)
     return Call("POST", "/api/users/sync", as_(SyncedUser), body=body, access=Access.INTERNAL)
+
+
+def disable_user(user_id: str, reason: str | None = None) -> Call[User]:
+    """As an administrator, refuse a user's tokens and API keys everything new, within 30 seconds; raises UserNotFound.
+
+    Finalizing and aborting their open sessions still works. Disabling them again changes nothing.
+    """
+    body = given(reason=reason)
+    return Call("POST", path("/api/users/{}/disable", user_id), as_(User), body=body, repeatable=True)
+
+
+def enable_user(user_id: str) -> Call[User]:
+    """As an administrator, take a user's requests again; raises UserNotFound. Enabling them again changes nothing."""
+    return Call("POST", path("/api/users/{}/enable", user_id), as_(User), body={}, repeatable=True)

@@ -74,6 +74,15 @@ class Forbidden(AccountingError):
     code = "FORBIDDEN"
 
 
+class UserDisabled(AccountingError):
+    """An administrator has disabled the user: they may only end what they have begun."""
+
+    code = "USER_DISABLED"
+
+    def __init__(self) -> None:
+        super().__init__("This user is disabled")
+
+
 class UserNotFound(AccountingError):
     """No user has this id or e-mail address."""
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from accounting.domain import lots as of_lots
 from accounting.domain.accounts import AccountId
-from accounting.domain.errors import InsufficientCredits, TooManyAllocations
+from accounting.domain.errors import InsufficientCredits, TooManyAllocations, UserDisabled
 from accounting.domain.ledger import SYSTEM, Cause, Entry, Kind, digest
 from accounting.domain.lots import MAX_LOTS, SECOND, Lot
 
@@ -37,6 +37,7 @@ class Wallet:
     ``head`` is the newest entry's hash. ``due_at`` is when the sweeper looks at it: no later than the first lot
     expires, but perhaps sooner, because it only ever moves forward there (moving it costs two writes to an index).
     ``format`` and ``more`` are what a newer version wrote; this one hands them on.
+    ``frozen`` is the wallet of a disabled user: nothing new is held or charged, what was held is settled.
     """
 
     account_id: AccountId
@@ -53,6 +54,7 @@ class Wallet:
     updated_at: int = 0
     due_at: int | None = None
     head: str = ""
+    frozen: bool = False
     format: int = FORMAT
     more: Mapping[str, Any] = field(default_factory=dict)
 
@@ -144,7 +146,8 @@ def set_available(wallet: Wallet, target: int, *, expires_at: int, cause: Cause)
 
 
 def charge(wallet: Wallet, credits: int, *, cause: Cause) -> Decision:
-    """Take spendable credits for a usage record. Raises InsufficientCredits, then nothing is taken."""
+    """Take spendable credits for a usage record. Raises UserDisabled, InsufficientCredits, then nothing is taken."""
+    _require_enabled(wallet)
     draft = _Draft(wallet, cause)
     draft.require(credits)
     draft.burn(credits)
@@ -154,7 +157,8 @@ def charge(wallet: Wallet, credits: int, *, cause: Cause) -> Decision:
 
 
 def hold(wallet: Wallet, credits: int, *, cause: Cause) -> Hold:
-    """Set spendable credits aside for a session. Raises InsufficientCredits, then nothing is held."""
+    """Set spendable credits aside for a session. Raises UserDisabled, InsufficientCredits, then nothing is held."""
+    _require_enabled(wallet)
     draft = _Draft(wallet, cause)
     draft.require(credits)
     parts = draft.burn(credits)
@@ -207,6 +211,16 @@ def expire(wallet: Wallet, *, cause: Cause) -> Decision:
     """Drop the lots that expired by ``cause.at`` and be due when the next one does; without any, there is no entry."""
     decision = _Draft(wallet, cause).close()
     return replace(decision, wallet=replace(decision.wallet, due_at=decision.wallet.next_expiry))
+
+
+def freeze(wallet: Wallet, *, frozen: bool) -> Wallet:
+    """The wallet of a user who was disabled, or enabled again. What was decided on the one before is decided again."""
+    return replace(wallet, frozen=frozen, version=wallet.version + 1)
+
+
+def _require_enabled(wallet: Wallet) -> None:
+    if wallet.frozen:
+        raise UserDisabled
 
 
 class _Draft:

@@ -1,4 +1,4 @@
-"""Making an API key: the only moment at which its secret is known."""
+"""Making an API key, the only moment at which its secret is known, and deleting one."""
 
 import json
 import secrets
@@ -8,7 +8,7 @@ from accounting.domain.errors import TooManyApiKeys
 from accounting.operations.commit import replay, without_conflict
 from accounting.operations.ids import new_id
 from accounting.store import api_keys, idempotency
-from accounting.store.api_keys import MAX_PER_USER, ApiKey
+from accounting.store.api_keys import ApiKey
 from accounting.store.idempotency import IdempotencyKey, Repeated
 from accounting.store.table import transact
 
@@ -33,25 +33,31 @@ def create(
     idempotency_key: IdempotencyKey | None,
 ) -> Created:
     """Make a key with 256 random bits of secret. Raises TooManyApiKeys, IdempotencyConflict, Contention."""
-    if len(api_keys.of_owner(user_id)) >= MAX_PER_USER:
-        if idempotency_key and (record := idempotency.find(idempotency_key, now)):
-            return _again(idempotency_key, record)
-        raise TooManyApiKeys(f"At most {MAX_PER_USER} API keys a user", limit=MAX_PER_USER)
     secret = secrets.token_urlsafe(SECRET_BYTES)
     key = ApiKey(new_id(now), user_id, name, permissions, api_keys.hash_of(secret), now, expires_at)
-    writes = [api_keys.put(key)]
-    if idempotency_key:
-        # All of the answer but the secret, which is nowhere but in the first answer.
-        writes.insert(0, idempotency.put(idempotency_key, json.dumps(asdict(key)), now))
 
     def step() -> Created:
         try:
+            writes = api_keys.put(key)
+            if idempotency_key:
+                # All of the answer but the secret, which is nowhere but in the first answer.
+                writes.insert(0, idempotency.put(idempotency_key, json.dumps(asdict(key)), now))
             transact(writes)
         except Repeated as repeated:
             return _again(repeated.key, repeated.record)
+        except TooManyApiKeys:
+            # The last one may be what this very request, sent before, made.
+            if idempotency_key and (record := idempotency.find(idempotency_key, now)):
+                return _again(idempotency_key, record)
+            raise
         return Created(key, api_keys.text_of(key.id, secret))
 
     return without_conflict(step)
+
+
+def delete(key_id: str, owner: str) -> None:
+    """Delete the owner's key. Raises ApiKeyNotFound, of another's key too, and Contention."""
+    without_conflict(lambda: api_keys.delete(key_id, owner))
 
 
 def _again(key: IdempotencyKey, record: idempotency.Record) -> Created:

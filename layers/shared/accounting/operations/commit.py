@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from accounting.domain.accounts import stored
 from accounting.domain.errors import Contention, IdempotencyConflict
 from accounting.domain.sessions import Session
 from accounting.domain.wallet import Decision, Wallet
@@ -64,7 +65,7 @@ def without_conflict[T](step: Callable[[], T]) -> T:
 
     Raises Contention when time is up.
     """
-    nothing = State(Wallet(""))
+    nothing = State(Wallet(stored("")))
     return until_committed(lambda _: step(), nothing, lambda: nothing)
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from accounting.domain import wallet as ledger
 from accounting.domain.accounts import AccountId, personal
 from accounting.domain.allocations import Allocation, expiry
-from accounting.domain.errors import AccountingError, UserNotFound
+from accounting.domain.errors import AccountingError, UserDisabled, UserNotFound
 from accounting.domain.ledger import SYSTEM, Cause, Entry
 from accounting.domain.lots import SECOND, Lot
 from accounting.domain.pricing import credits_for
@@ -17,6 +17,7 @@ from accounting.operations.ids import new_salt
 from accounting.store import allocations, entries, idempotency, prices, users, wallets
 from accounting.store.idempotency import IdempotencyKey, Record, Repeated
 from accounting.store.table import transact
+from accounting.store.users import Reference
 from accounting.telemetry import count
 
 
@@ -29,7 +30,7 @@ class Request:
     """
 
     actor: str
-    user: str
+    user: Reference
     notes: str
     expiry_days: int
     now: int
@@ -67,11 +68,14 @@ class Balance:
 
 
 def balance(account_id: AccountId, now: int) -> Balance:
-    """The balance of an account; it writes nothing, expired lots just do not count."""
-    return _balance(wallets.get(account_id), now)
+    """The balance of an account; it writes nothing, expired lots just do not count. Raises UserDisabled."""
+    wallet = wallets.get(account_id)
+    if wallet.frozen:
+        raise UserDisabled
+    return _balance(wallet, now)
 
 
-def balance_of(reference: str, now: int) -> Balance:
+def balance_of(reference: Reference, now: int) -> Balance:
     """The balance of a user by id or e-mail. Raises UserNotFound."""
     user, item = users.resolve(reference)
     return _balance(wallets.from_item(personal(user.id), item), now)
@@ -154,7 +158,7 @@ class AllocationPage:
     next_last: int | None
 
 
-def list_allocations(reference: str, *, skip: int, last: int | None, limit: int, now: int) -> AllocationPage:
+def list_allocations(reference: Reference, *, skip: int, last: int | None, limit: int, now: int) -> AllocationPage:
     """A page of a user's grants: after ``skip`` newer ones, or from number ``last`` down. Raises UserNotFound."""
     user, item = users.resolve(reference)
     wallet = wallets.from_item(personal(user.id), item)
@@ -168,7 +172,7 @@ def list_allocations(reference: str, *, skip: int, last: int | None, limit: int,
 
 
 def list_entries(
-    reference: str, *, since: int | None, until: int | None, before: int | None, limit: int
+    reference: Reference, *, since: int | None, until: int | None, before: int | None, limit: int
 ) -> tuple[list[Entry], int | None]:
     """A page of a user's ledger, newest first, and the number that the next page begins before.
 

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from accounting.domain import sessions as streaming
 from accounting.domain import wallet as ledger
 from accounting.domain.accounts import AccountId, personal
-from accounting.domain.errors import AccountingError, InsufficientCredits, SessionEnded, SessionExists, SessionNotActive
+from accounting.domain.errors import (
+    AccountingError,
+    InsufficientCredits,
+    SessionEnded,
+    SessionExists,
+    SessionNotActive,
+    UserDisabled,
+)
 from accounting.domain.ledger import Cause
 from accounting.domain.pricing import affordable_tokens, credits_for, hold_for, with_buffer
 from accounting.domain.sessions import Session
@@ -38,9 +45,9 @@ def initialize(
     now: int,
     account_id: AccountId | None = None,
 ) -> Answer:
-    """Hold the buffered estimate for a new session, at the price in force; ``account_id`` pays, by default the user's.
+    """Hold the buffered estimate for a new session, at the price in force, from ``account_id`` or the user's own.
 
-    Where the credits cover the estimate but not the buffer, ``HoldBufferWhenShort`` decides. Raises
+    Where the credits cover the estimate but not the buffer, ``HoldBufferWhenShort`` decides. Raises UserDisabled,
     InsufficientCredits (with ``affordableTokens``), SessionExists when an active session with this id has other values,
     SessionEnded when the id was used before, Contention.
     """
@@ -90,7 +97,7 @@ def heartbeat(user_id: str, session_id: str, tokens: int, *, now: int) -> Sessio
     """Note how far the stream is, keep the session alive, and raise the hold when the tokens no longer fit it.
 
     The report is kept even if the hold can't be raised: the tokens were generated.
-    Raises SessionNotActive, InsufficientCredits, Contention.
+    Raises SessionNotActive, InsufficientCredits, UserDisabled, Contention.
     """
     done, session = store.beat(user_id, session_id, tokens, now)
     session = active(session_id, session)
@@ -101,14 +108,14 @@ def heartbeat(user_id: str, session_id: str, tokens: int, *, now: int) -> Sessio
         return active(session_id, store.keep_alive(user_id, session_id, now))
     try:
         return _raise_hold(session, tokens, now)
-    except InsufficientCredits:
+    except (InsufficientCredits, UserDisabled):
         store.note(user_id, session_id, tokens, now)
         raise
 
 
 def _raise_hold(known: Session, tokens: int, now: int) -> Session:
     """Hold what the tokens so far cost with the buffer or, if that is not there, just what they cost."""
-    user_id, session_id, account_id = known.user_id, known.session_id, known.account_id
+    whose = user_id, session_id, _ = known.user_id, known.session_id, known.account_id
 
     def hold_more(state: State) -> Session:
         session = active(session_id, state.session)
@@ -124,9 +131,7 @@ def _raise_hold(known: Session, tokens: int, now: int) -> Session:
         count("CreditsHeld", more)
         return after
 
-    return until_committed(
-        hold_more, read(user_id, session_id, account_id), lambda: read(user_id, session_id, account_id)
-    )
+    return until_committed(hold_more, read(*whose), lambda: read(*whose))
 
 
 def read(user_id: str, session_id: str, account_id: AccountId | None = None) -> State:

@@ -42,7 +42,11 @@ class Event:
 
 
 def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
-    """Record an event. Raises InsufficientCredits, then nothing is recorded; IdempotencyConflict, Contention."""
+    """Record an event.
+
+    Raises InsufficientCredits and, with a deduction, UserDisabled, then nothing is recorded; IdempotencyConflict,
+    Contention.
+    """
     made = UsageRecord(
         id=new_id(now),
         user_id=event.user_id,

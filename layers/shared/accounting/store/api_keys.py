@@ -3,21 +3,18 @@
 import hashlib
 import hmac
 import json
-import time
 from dataclasses import dataclass
 from typing import Literal
 
-from accounting.domain.errors import ApiKeyNotFound
+from accounting.domain.errors import ApiKeyNotFound, TooManyApiKeys
 from accounting.store import keys, table
+from accounting.store.cache import Cache
 from accounting.store.table import Item, Write
 from accounting.times import MINUTE
 
 PREFIX = "acct"
 MAX_PER_USER = 100
 CACHE_SECONDS = 30
-MAX_CACHED = 1000
-
-_cache: dict[str, tuple[float, "ApiKey | None"]] = {}
 
 type Refusal = Literal["NOT_FOUND", "DISABLED", "EXPIRED"]
 
@@ -59,9 +56,33 @@ def hash_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def put(key: ApiKey) -> Write:
-    """Add a key; its id was made for it."""
-    return Write(table.put(to_item(key), condition="attribute_not_exists(pk)"))
+def put(key: ApiKey) -> list[Write]:
+    """Add a key, whose id was made for it, and count it. Refused with TooManyApiKeys when the user has the most."""
+    return [Write(table.put(to_item(key), condition="attribute_not_exists(pk)")), _count_in(key.user_id)]
+
+
+def _count_in(user_id: str) -> Write:
+    if table.get(keys.api_key_count(user_id)) is None:
+        # Keys that were made before they were counted count too.
+        known, _ = of_owner(user_id, before=None, limit=MAX_PER_USER)
+        if len(known) >= MAX_PER_USER:
+            raise _too_many()
+        first = {**keys.api_key_count(user_id), "count": len(known) + 1}
+        return Write(table.put(first, condition="attribute_not_exists(pk)"), refused=lambda _: table.Conflict())
+    return Write(
+        table.update(
+            keys.api_key_count(user_id),
+            "SET #count = #count + :one",
+            condition="#count < :most",
+            values={":one": 1, ":most": MAX_PER_USER},
+            names={"#count": "count"},
+        ),
+        refused=lambda _: _too_many(),
+    )
+
+
+def _too_many() -> TooManyApiKeys:
+    return TooManyApiKeys(f"At most {MAX_PER_USER} API keys a user", limit=MAX_PER_USER)
 
 
 def find(key_id: str) -> ApiKey | None:
@@ -72,13 +93,10 @@ def find(key_id: str) -> ApiKey | None:
 
 def find_cached(key_id: str) -> ApiKey | None:
     """As ``find``, by an answer at most ``CACHE_SECONDS`` old: that is how long a revoked key may still work."""
-    known = _cache.get(key_id)
-    if known is None or known[0] <= time.monotonic():
-        if len(_cache) >= MAX_CACHED:
-            _cache.clear()
-        known = (time.monotonic() + CACHE_SECONDS, find(key_id))
-        _cache[key_id] = known
-    return known[1]
+    return _cache.get(key_id)
+
+
+_cache = Cache(find, CACHE_SECONDS)
 
 
 def verify(text: str, now: int) -> tuple[ApiKey | None, Refusal | None]:
@@ -107,11 +125,12 @@ def note_use(key: ApiKey, now: int) -> None:
     forget(key.id)
 
 
-def of_owner(user_id: str) -> list[ApiKey]:
-    """The user's keys, newest first."""
-    found, _ = table.newest(keys.BY_OWNER, keys.api_keys_of_owner(user_id), before=None, limit=MAX_PER_USER)
+def of_owner(user_id: str, *, before: str | None, limit: int) -> tuple[list[ApiKey], str | None]:
+    """A page of the user's keys, newest first, and the position that the next page begins before."""
+    ranges = keys.api_keys_of_owner(user_id)
+    found, position = table.newest(keys.BY_OWNER, ranges, before=before, limit=limit)
     items = table.get_many([{"pk": key["pk"], "sk": key["sk"]} for key in found])
-    return [from_item(item) for item in items if item]
+    return [from_item(item) for item in items if item], position
 
 
 def change(
@@ -145,16 +164,23 @@ def change(
 
 
 def delete(key_id: str, owner: str) -> None:
-    """Delete the owner's key. Raises ApiKeyNotFound, of another's key too."""
+    """Delete the owner's key, and count it no more. Raises ApiKeyNotFound, of another's key too."""
     refused = ApiKeyNotFound("API key not found", id=key_id)
     action = table.delete(keys.api_key(key_id), condition="user_id = :owner", values={":owner": owner})
-    table.transact([Write(action, refused=lambda _: refused)])
+    writes = [Write(action, refused=lambda _: refused)]
+    if table.get(keys.api_key_count(owner)):
+        counted_out = "SET #count = #count - :one"
+        names = {"#count": "count"}
+        writes.append(
+            Write(table.update(keys.api_key_count(owner), counted_out, values={":one": 1}, names=names)),
+        )
+    table.transact(writes)
     forget(key_id)
 
 
-def forget(key_id: str) -> None:
-    """Drop what this process remembers of a key."""
-    _cache.pop(key_id, None)
+def forget(key_id: str | None = None) -> None:
+    """Drop what this process remembers of a key, or of all."""
+    _cache.forget(key_id)
 
 
 def to_item(key: ApiKey) -> Item:

@@ -44,8 +44,8 @@ def profile(user_id: str) -> Key:
 
 
 def email(address: str) -> Key:
-    """The pointer from an e-mail address, in any case, to its user."""
-    return {"pk": f"EMAIL#{address.lower()}", "sk": "EMAIL"}
+    """The pointer from an e-mail address, in the form in which addresses are compared, to its user."""
+    return {"pk": f"EMAIL#{address}", "sk": "EMAIL"}
 
 
 def wallet(account_id: AccountId) -> Key:
@@ -138,6 +138,11 @@ def api_key(key_id: str) -> Key:
 def api_key_of_owner(user_id: str, key_id: str, created_at: int) -> Key:
     """Where the owner's API keys are found, in time order."""
     return {"owner_pk": f"USER#{user_id}", "owner_sk": f"KEY#{iso(created_at)}#{key_id}"}
+
+
+def api_key_count(user_id: str) -> Key:
+    """How many API keys the user has."""
+    return {"pk": f"USER#{user_id}", "sk": "KEYS"}
 
 
 def user_count(role: str, user_id: str) -> Key:

@@ -145,10 +145,10 @@ def due(now: int) -> Iterator[list[Session]]:
             yield [session for item in items if item and (session := from_item(item)).active]
 
 
-def active_of_user(user_id: str) -> list[Session]:
-    """The user's active sessions, newest first; of more than ``MAX_ACTIVE_LISTED`` the newest."""
-    sessions, _ = _list(keys.BY_OWNER, keys.active_of_owner(user_id), limit=MAX_ACTIVE_LISTED)
-    return [session for session in sessions if session.active]
+def active_of_user(user_id: str, *, before: str | None = None, limit: int = MAX_ACTIVE_LISTED) -> Page:
+    """A page of the user's active sessions, newest first."""
+    sessions, position = _list(keys.BY_OWNER, keys.active_of_owner(user_id), before=before, limit=limit)
+    return [session for session in sessions if session.active], position
 
 
 def active_of_all(*, before: str | None, limit: int) -> Page:

@@ -145,6 +145,11 @@ def delete(key: Key, *, condition: str, values: Item) -> Action:
     return {"Delete": _conditioned({"Key": pack(key)}, condition, values, None)}
 
 
+def check(key: Key, *, condition: str, values: Item) -> Action:
+    """A check of the item at ``key`` that the transaction does not write, for ``Write``."""
+    return {"ConditionCheck": _conditioned({"Key": pack(key)}, condition, values, None)}
+
+
 def get(key: Key) -> Item | None:
     """The item, strongly consistent."""
     answer = _call(client().get_item, TableName=settings().table_name, Key=pack(key), ConsistentRead=True)

@@ -1,35 +1,34 @@
-"""Users as their tokens describe them, and the pointers from e-mail addresses to them."""
+"""Users as tokens and the platform describe them, and the pointers from e-mail addresses to them."""
 
+import json
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import unquote
 
+from accounting.domain import addresses
+from accounting.domain.accounts import personal
 from accounting.domain.errors import UserNotFound
+from accounting.domain.users import ROLES, Description, Pointer, User, claimed, is_meant_by_id
 from accounting.store import keys, table
+from accounting.store.cache import Cache
 from accounting.store.table import Conflict, Item, Write
 
-DEFAULT_ROLE = "user"
-ROLES = ("user", "supervisor", "admin")
+DISABLED_CACHE_SECONDS = 30
 
 _TRIES = 8
 _LONGEST_PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class User:
-    """A user. ``issued_at`` (epoch seconds) is that of the newest token that described them."""
+class ById:
+    """A user by their id, and never by an address of the same text."""
 
-    id: str
-    email: str
-    username: str
-    role: str
-    created_at: int = 0
-    updated_at: int = 0
-    issued_at: int = 0
+    user_id: str
 
-    def described_as(self, other: "User") -> bool:
-        """Whether both say the same of the user."""
-        return (self.email, self.username, self.role) == (other.email, other.username, other.role)
+
+type Reference = str | ById
+"""What means a user: a text that is an id or an e-mail address, or an id that is known to be one."""
 
 
 class _Raced(Exception):
@@ -37,35 +36,63 @@ class _Raced(Exception):
 
 
 def find(user_id: str) -> User | None:
-    """The user with this id."""
+    """The user with this id, strongly consistent."""
     item = table.get(keys.profile(user_id))
-    return _from_item(item) if item else None
+    return from_item(item) if item else None
 
 
-def resolve(reference: str) -> tuple[User, Item | None]:
+def is_disabled(user_id: str) -> bool:
+    """Whether the user is disabled, by an answer at most ``DISABLED_CACHE_SECONDS`` old."""
+    return _disabled.get(user_id)
+
+
+def _find_disabled(user_id: str) -> bool:
+    user = find(user_id)
+    return user is not None and user.disabled
+
+
+_disabled: Cache[bool] = Cache(_find_disabled, DISABLED_CACHE_SECONDS)
+
+
+def forget(user_id: str | None = None) -> None:
+    """Drop what this process remembers of a user, or of all."""
+    _disabled.forget(user_id)
+
+
+def resolve(reference: Reference) -> tuple[User, Item | None]:
     """The user that an id or an e-mail address (URL-encoded or not) means, and the item of their wallet.
 
-    An id wins over an address, and an id that is encoded comes last. Raises UserNotFound.
+    Where an id and an address have the same text, it means whom it meant first. What it means as it stands comes before
+    what it means decoded. Raises UserNotFound.
     """
-    plain = unquote(reference)
-    found = _named(reference) or (_named(plain) if plain != reference else None)
+    if isinstance(reference, ById):
+        found = _with_wallet(reference.user_id)
+    else:
+        found = _named(reference)
+        plain = unquote(reference)
+        if found is None and plain != reference:
+            found = _named(plain)
     if found is None:
-        raise UserNotFound("User not found", user=reference)
+        raise UserNotFound("User not found", user=reference.user_id if isinstance(reference, ById) else reference)
     return found
 
 
-def _named(reference: str) -> tuple[User, Item | None] | None:
-    addresses = {text.lower() for text in (reference, unquote(reference)) if "@" in text}
-    wanted = [keys.profile(reference), keys.wallet(reference), *map(keys.email, addresses)]
-    profile, wallet, *pointers = table.get_many(wanted)
-    if profile:
-        return _from_item(profile), wallet
-    for pointer in filter(None, pointers):
-        user_id = pointer["user_id"]
-        profile, wallet = table.get_many([keys.profile(user_id), keys.wallet(user_id)])
-        if profile:
-            return _from_item(profile), wallet
-    return None
+def _named(text: str) -> tuple[User, Item | None] | None:
+    address = addresses.canonical(text)
+    pointer_key = [] if address is None else [keys.email(address)]
+    profile, wallet, *pointers = table.get_many([keys.profile(text), keys.wallet(personal(text)), *pointer_key])
+    namesake = from_item(profile) if profile else None
+    pointer = _pointer(address, pointers[0]) if address and pointers[0] else None
+    if pointer and pointer.user_id != text and not is_meant_by_id(namesake, pointer):
+        holder = _with_wallet(pointer.user_id)
+        if holder:
+            return holder
+    return (namesake, wallet) if namesake else None
+
+
+def _with_wallet(user_id: str) -> tuple[User, Item | None] | None:
+    profile, wallet = table.get_many([keys.profile(user_id), keys.wallet(personal(user_id))])
+    return (from_item(profile), wallet) if profile else None
 
 
 def newest(role: str | None, *, before: str | None, skip: int, limit: int) -> tuple[list[User], str | None]:
@@ -73,7 +100,7 @@ def newest(role: str | None, *, before: str | None, skip: int, limit: int) -> tu
     ranges = [part for each in _roles(role) for part in keys.users_in_role(each)]
     found, position = table.newest(keys.BY_KIND, ranges, before=before, skip=skip, limit=limit)
     items = table.get_many([{"pk": key["pk"], "sk": key["sk"]} for key in found])
-    return [_from_item(item) for item in items if item], position
+    return [from_item(item) for item in items if item], position
 
 
 def total(role: str | None) -> int:
@@ -86,24 +113,19 @@ def _roles(role: str | None) -> tuple[str, ...]:
     return ROLES if role is None else (role,)
 
 
-def sync(described: User, now: int) -> tuple[User, bool]:
+def sync(described: Description, now: int) -> tuple[User, bool]:
     """Find the user, or create or update them as described: the user, and whether they are new.
 
-    Nothing is written when nothing changed, or when a newer token has described them since. First requests of one
-    user that race all succeed. Raises Conflict when the table is throttled, Unavailable when it doesn't answer.
+    Nothing is written when nothing new is said. First requests of one user that race all succeed. Raises Conflict when
+    the table is throttled, Unavailable when it doesn't answer.
     """
     for _ in range(_TRIES):
         known = find(described.id)
-        if known and (known.described_as(described) or known.issued_at > described.issued_at):
+        user = described.applied_to(known, now)
+        if known and user == known:
             return known, False
-        user = replace(
-            described,
-            created_at=known.created_at if known else now,
-            # The condition of the next change: it must differ from the last one even within a millisecond.
-            updated_at=max(now, known.updated_at + 1) if known else now,
-        )
         try:
-            table.transact(_writes(known, user))
+            table.transact(_writes(known, user, now))
         except (_Raced, Conflict):
             time.sleep(table.jitter(_LONGEST_PAUSE_SECONDS))
             continue
@@ -111,20 +133,26 @@ def sync(described: User, now: int) -> tuple[User, bool]:
     raise Conflict
 
 
-def _writes(known: User | None, user: User) -> list[Write]:
-    """The user as described, the pointer of their address, and the end of the one they had."""
+def put(known: User | None, user: User, refused: Callable[[], Exception]) -> Write:
+    """Replace the user, if nobody has since ``known`` was read."""
     unchanged = "updated_at = :seen" if known else "attribute_not_exists(pk)"
     seen = {":seen": known.updated_at} if known else None
-    writes = [Write(table.put(_to_item(user), condition=unchanged, values=seen), refused=lambda _: _Raced())]
+    return Write(table.put(_to_item(user), condition=unchanged, values=seen), refused=lambda _: refused())
+
+
+def _writes(known: User | None, user: User, now: int) -> list[Write]:
+    """The user as described, the pointer of their address, and the end of the one they had."""
+    writes = [put(known, user, _Raced)]
     if known is None or known.role != user.role:
         writes.append(_count(user.role, user.id, 1))
         if known:
             writes.append(_count(known.role, user.id, -1))
-    old_address = known.email if known else ""
-    if user.email and _claims(user):
-        writes.append(_claim(user))
-    if old_address and old_address.lower() != user.email.lower() and _owns(known, old_address):
-        writes.append(_abandon(user, old_address))
+    before = known.address if known else None
+    if user.address != before:
+        if user.address:
+            writes += _claim(user.address, user, now)
+        if before:
+            writes += _give_up(before, user)
     return writes
 
 
@@ -136,38 +164,58 @@ def _count(role: str, user_id: str, change: int) -> Write:
     )
 
 
-def _claims(user: User) -> bool:
-    """Whether the address is free, the user's own, or described by an older token than theirs."""
-    pointer = table.get(keys.email(user.email))
-    return pointer is None or pointer["user_id"] == user.id or pointer["issued_at"] <= user.issued_at
+def _claim(address: str, user: User, now: int) -> list[Write]:
+    """Point the address to the user, unless it is not theirs to claim."""
+    texts = dict.fromkeys((address, user.email.strip(), user.email))
+    item, *profiles = table.get_many([keys.email(address), *map(keys.profile, texts)])
+    pointer = _pointer(address, item) if item else None
+    holder = find(pointer.user_id) if pointer and pointer.user_id != user.id else None
+    namesakes = [from_item(profile) for profile in profiles if profile]
+    after = claimed(pointer, user, holder=holder, namesakes=namesakes, now=now)
+    return [_put_pointer(pointer, after)] if after else []
 
 
-def _owns(user: User | None, address: str) -> bool:
-    pointer = table.get(keys.email(address))
-    return user is not None and pointer is not None and pointer["user_id"] == user.id
+def _give_up(address: str, user: User) -> list[Write]:
+    """Give the address, if the user holds it, back to the last holder before who still has it, or to nobody."""
+    item = table.get(keys.email(address))
+    pointer = _pointer(address, item) if item else None
+    if pointer is None or pointer.user_id != user.id:
+        # Nor must they come to hold it at this moment, because its holder gives it back to them.
+        elsewhere = "attribute_not_exists(pk) OR user_id <> :user"
+        action = table.check(keys.email(address), condition=elsewhere, values={":user": user.id})
+        return [Write(action, refused=lambda _: _Raced())]
+    candidates = [each for each in reversed(pointer.former) if each != user.id]
+    found = [from_item(profile) for profile in table.get_many([*map(keys.profile, candidates)]) if profile]
+    heir = next((each for each in found if each.address == address), None)
+    if heir is None:
+        still_held = {":user": user.id}
+        action = table.delete(keys.email(address), condition="user_id = :user", values=still_held)
+        return [Write(action, refused=lambda _: _Raced())]
+    # The heir must not give the address up at the same moment: they would hold it for good.
+    as_seen = table.check(keys.profile(heir.id), condition="updated_at = :seen", values={":seen": heir.updated_at})
+    return [_put_pointer(pointer, pointer.back_at(heir)), Write(as_seen, refused=lambda _: _Raced())]
 
 
-def _claim(user: User) -> Write:
-    """Point the address to the user: it moves to the newest token that claims it."""
-    free = "attribute_not_exists(pk)"
-    own = "user_id = :user"
-    older = "issued_at <= :issued"
-    item = {**keys.email(user.email), "user_id": user.id, "issued_at": user.issued_at}
-    return Write(
-        table.put(
-            item,
-            condition=f"{free} OR {own} OR {older}",
-            values={":user": user.id, ":issued": user.issued_at},
-        ),
-        refused=lambda _: _Raced(),
-    )
+def _put_pointer(before: Pointer | None, after: Pointer) -> Write:
+    condition, values = "attribute_not_exists(pk)", None
+    if before:
+        condition = "user_id = :holder AND issued_at = :issued"
+        values = {":holder": before.user_id, ":issued": before.issued_at}
+    item = {
+        **keys.email(after.address),
+        "user_id": after.user_id,
+        "issued_at": after.issued_at,
+        "since": after.since,
+        "former": table.compact(after.former),
+    }
+    return Write(table.put(item, condition=condition, values=values), refused=lambda _: _Raced())
 
 
-def _abandon(user: User, address: str) -> Write:
-    return Write(
-        table.delete(keys.email(address), condition="user_id = :user", values={":user": user.id}),
-        refused=lambda _: _Raced(),
-    )
+def _pointer(address: str, item: Item) -> Pointer:
+    """The pointer of an item; one without ``since`` was held at least as long as its newest word is old."""
+    since = item.get("since", item["issued_at"] * 1000)
+    former = tuple(json.loads(item.get("former", "[]")))
+    return Pointer(address, item["user_id"], item["issued_at"], since, former)
 
 
 def _to_item(user: User) -> Item:
@@ -181,10 +229,14 @@ def _to_item(user: User) -> Item:
         "created_at": user.created_at,
         "updated_at": user.updated_at,
         "issued_at": user.issued_at,
+        "role_at": user.role_at,
+        "disabled_at": user.disabled_at,
+        "disabled_reason": user.disabled_reason or None,
     }
 
 
-def _from_item(item: Item) -> User:
+def from_item(item: Item) -> User:
+    """The user of an item; the role of an old one is of the word that described it."""
     return User(
         id=item["user_id"],
         email=item["email"],
@@ -193,4 +245,7 @@ def _from_item(item: Item) -> User:
         created_at=item["created_at"],
         updated_at=item["updated_at"],
         issued_at=item["issued_at"],
+        role_at=item.get("role_at", item["issued_at"] * 1000),
+        disabled_at=item.get("disabled_at"),
+        disabled_reason=item.get("disabled_reason", ""),
     )

@@ -8,7 +8,7 @@ from accounting.store import keys, lots, table
 from accounting.store.moved import Moved
 from accounting.store.table import Item, Write
 
-_NUMBERS = (
+_PLAIN = (
     "version",
     "entry_seq",
     "allocations",
@@ -22,8 +22,8 @@ _NUMBERS = (
     "format",
 )
 _KNOWN = {
-    *("pk", "sk", "kind_pk", "kind_sk", "due_pk", "due_sk", "lots", "due_at", "head"),
-    *_NUMBERS,
+    *("pk", "sk", "kind_pk", "kind_sk", "due_pk", "due_sk", "lots", "due_at", "head", "frozen"),
+    *_PLAIN,
 }
 
 
@@ -60,10 +60,11 @@ def to_item(wallet: Wallet) -> Item:
         **keys.wallet(wallet.account_id),
         **keys.wallet_of_all(wallet.account_id),
         **when_due,
-        **{name: getattr(wallet, name) for name in _NUMBERS},
+        **{name: getattr(wallet, name) for name in _PLAIN},
         "lots": lots.to_text(wallet.lots),
         "due_at": wallet.due_at,
         "head": wallet.head,
+        "frozen": wallet.frozen or None,
     }
 
 
@@ -76,6 +77,7 @@ def from_item(account_id: AccountId, item: Item | None) -> Wallet:
         lots=lots.from_text(item["lots"]),
         due_at=item.get("due_at"),
         head=item["head"],
+        frozen=item.get("frozen", False),
         more={name: value for name, value in item.items() if name not in _KNOWN},
-        **{name: item[name] for name in _NUMBERS},
+        **{name: item[name] for name in _PLAIN},
     )

@@ -34,6 +34,7 @@ STATUSES = {
     "API_KEY_INVALID": HTTPStatus.UNAUTHORIZED,
     "INSUFFICIENT_CREDITS": HTTPStatus.PAYMENT_REQUIRED,
     "FORBIDDEN": HTTPStatus.FORBIDDEN,
+    "USER_DISABLED": HTTPStatus.FORBIDDEN,
     "USER_NOT_FOUND": HTTPStatus.NOT_FOUND,
     "SESSION_NOT_ACTIVE": HTTPStatus.NOT_FOUND,
     "API_KEY_NOT_FOUND": HTTPStatus.NOT_FOUND,
@@ -94,8 +95,14 @@ class Api(APIGatewayRestResolver):
     def caller(self, permission: Permission | None = None) -> Caller:
         """Who sent the request at hand, with a token or with an API key that has ``permission``.
 
-        Raises TokenRequired, TokenExpired, ApiKeyInvalid, Forbidden.
+        Raises TokenRequired, TokenExpired, ApiKeyInvalid, Forbidden, UserDisabled.
         """
+        caller = self.even_disabled_caller(permission)
+        caller.require_enabled()
+        return caller
+
+    def even_disabled_caller(self, permission: Permission | None = None) -> Caller:
+        """As ``caller``, where a user may be disabled, or where something else judges it: a wallet, or a role."""
         caller = caller_of(self.current_event.request_context.get("authorizer") or {}, clock())
         caller.require_permission(permission)
         return caller
@@ -113,6 +120,18 @@ class Api(APIGatewayRestResolver):
         """The names of body and query that the request's route does not know; None without any."""
         unknown = (body.model_extra or {}).keys() | self.current_event.query_string_parameters.keys()
         return sorted(unknown)[:MAX_NAMED] or None
+
+    def supervisor(self) -> Caller:
+        """The supervisor or administrator who sent the request at hand. Raises as ``caller``."""
+        caller = self.even_disabled_caller()
+        caller.require_supervisor()
+        return caller
+
+    def admin(self) -> Caller:
+        """The administrator who sent the request at hand. Raises as ``caller``."""
+        caller = self.even_disabled_caller()
+        caller.require_admin()
+        return caller
 
     def add_header(self, name: str, value: str) -> None:
         """Give the answer to the request at hand a header."""

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from accounting.domain.errors import ApiKeyInvalid, Forbidden, TokenExpired, TokenRequired
-from accounting.store import api_keys
+from accounting.domain import addresses
+from accounting.domain.accounts import AccountId, personal
+from accounting.domain.errors import ApiKeyInvalid, Forbidden, TokenExpired, TokenRequired, UserDisabled
+from accounting.domain.users import effective_role
+from accounting.store import api_keys, users
 
 CLOCK_LEEWAY_SECONDS = 30
 
@@ -15,27 +18,49 @@ type Permission = Literal["credits:read", "sessions:write", "usage:read", "usage
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated user with the role that their token gives; ``permissions`` are an API key's, None of a token."""
+    """An authenticated user with the role that their token says; ``permissions`` are an API key's, None of a token.
+
+    ``email`` is the address that the token says to be theirs, ``issued_at`` when it said all this (epoch seconds).
+    """
 
     user_id: str
     email: str
     role: str
     permissions: tuple[str, ...] | None = None
+    issued_at: int = 0
 
     @property
-    def supervises(self) -> bool:
-        """Whether the caller is a supervisor or an administrator."""
-        return self.role in ("supervisor", "admin")
+    def account_id(self) -> AccountId:
+        """The account that pays for what the caller asks for: their own."""
+        return personal(self.user_id)
 
     def require_supervisor(self) -> None:
-        """Raise Forbidden unless the caller supervises."""
-        if not self.supervises:
+        """Raise Forbidden unless the caller is a supervisor or an administrator now, UserDisabled if disabled."""
+        if self._role_now("supervisor", "admin") not in ("supervisor", "admin"):
             raise Forbidden("Supervisor access required")
 
     def require_admin(self) -> None:
-        """Raise Forbidden unless the caller is an administrator."""
-        if self.role != "admin":
+        """Raise Forbidden unless the caller is an administrator now, UserDisabled if they are disabled."""
+        if self._role_now("admin") != "admin":
             raise Forbidden("Admin access required")
+
+    def require_enabled(self) -> None:
+        """Raise UserDisabled if the caller is disabled, by an answer at most 30 seconds old."""
+        if users.is_disabled(self.user_id):
+            raise UserDisabled
+
+    def _role_now(self, *wanted: str) -> str:
+        """The token's role, or a lesser one that a newer word says: the gateway may remember the token for minutes.
+
+        A role that is not ``wanted`` stays as it is: nothing newer gives it more.
+        """
+        if self.role not in wanted:
+            self.require_enabled()
+            return self.role
+        known = users.find(self.user_id)
+        if known is not None and known.disabled:
+            raise UserDisabled
+        return effective_role(self.role, self.issued_at * 1000, known)
 
     def require_permission(self, permission: Permission | None) -> None:
         """Raise Forbidden unless the caller has a token, or an API key with this permission."""
@@ -48,8 +73,10 @@ class Caller:
 
     def is_self(self, reference: str) -> bool:
         """Whether an id or e-mail address (URL-encoded or not) means the caller, as far as the token tells."""
-        addresses = (reference.lower(), unquote(reference).lower())
-        return reference == self.user_id or (bool(self.email) and self.email.lower() in addresses)
+        if reference == self.user_id:
+            return True
+        own = addresses.canonical(self.email)
+        return own is not None and own in (addresses.canonical(reference), addresses.canonical(unquote(reference)))
 
 
 def caller_of(authorizer: Mapping[str, Any], now: int) -> Caller:
@@ -69,4 +96,9 @@ def caller_of(authorizer: Mapping[str, Any], now: int) -> Caller:
         return Caller(user_id, "", "user", key.permissions)
     if now // 1000 >= int(authorizer["exp"]) + CLOCK_LEEWAY_SECONDS:
         raise TokenExpired("The access token has expired")
-    return Caller(user_id, str(authorizer.get("email", "")), str(authorizer.get("role", "user")))
+    return Caller(
+        user_id,
+        email=str(authorizer.get("email", "")),
+        role=str(authorizer.get("role", "user")),
+        issued_at=int(authorizer.get("iat", 0)),
+    )

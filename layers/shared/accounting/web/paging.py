@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
+from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 
 from accounting.domain.errors import Invalid
 from accounting.times import DAY, from_iso
@@ -13,6 +14,15 @@ from accounting.times import DAY, from_iso
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
 MAX_PAGED_ROWS = 10_000
+
+NEXT_CURSOR_HEADER = "X-Next-Cursor"
+"""Where a list that is answered as a bare array says how it goes on."""
+PAGE: dict[int, OpenAPIResponse] = {
+    200: {
+        "description": "A page",
+        "headers": {NEXT_CURSOR_HEADER: {"description": "The next page's cursor", "schema": {"type": "string"}}},
+    }
+}
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 Page = Annotated[int, Query(ge=1, le=MAX_PAGED_ROWS)]

@@ -10,11 +10,11 @@ HEADER = "X-Internal-Api-Key"
 
 
 def caller_of_service(api: Api, permission: Permission) -> Caller:
-    """Who the request is for, sent by a service of the platform if that is required.
+    """Who the request is for, sent by a service of the platform if that is required; they may be disabled.
 
-    Raises as ``api.caller`` does, Forbidden without the platform's internal key, and Unavailable.
+    Raises as ``api.even_disabled_caller`` does, Forbidden without the platform's internal key, and Unavailable.
     """
-    caller = api.caller(permission)
+    caller = api.even_disabled_caller(permission)
     if settings().require_service_key and not is_internal_key(api.current_event.headers.get(HEADER) or ""):
         raise Forbidden("The key of one of the platform's services is required", header=HEADER)
     return caller

@@ -27,7 +27,9 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from accounting.domain.allocations import MAX_EXPIRY_DAYS
+from accounting.domain.texts import CONTROL_CHARACTERS, CONTROL_CHARACTERS_OF_LINES, is_lines, is_plain
 from accounting.domain.usage import RESERVED_NAMES
+from accounting.domain.users import RESERVED_USER_IDS
 from accounting.times import from_iso
 
 MAX_CREDITS = 10**12
@@ -43,6 +45,7 @@ DEFAULT_EXPIRY_DAYS = 30
 _IDENTIFIER = r"^[A-Za-z0-9._:/@+-]{1,100}$"
 _MODEL_ID = rf"^[A-Za-z0-9._:/@+-]{{1,{MAX_MODEL_ID}}}$"
 _PRICE_TEXT = rf"^([0-9]{{1,6}}(\.[0-9]{{1,4}})?|{MAX_PRICE})$"
+_EMAIL = rf"^[^@\s{CONTROL_CHARACTERS}]+@[^@\s{CONTROL_CHARACTERS}]+$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,10 @@ class _Says:
 
 
 _NAMED = _Says({"not": {"enum": sorted(RESERVED_NAMES)}})
-_PRINTED = _Says({"pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"})
+_NAMED_USER = _Says({"not": {"enum": sorted(RESERVED_USER_IDS)}})
+_PLAIN = _Says({"pattern": rf"^[^{CONTROL_CHARACTERS}]*$"})
+_LINES = _Says({"pattern": rf"^[^{CONTROL_CHARACTERS_OF_LINES}]*$"})
+"""The patterns do not name surrogates, as the validators do: what JSON carries has none that a pattern could meet."""
 _DATED = _Says({"anyOf": [{"format": "date"}, {"format": "date-time"}]})
 _PRICED = WithJsonSchema(
     {
@@ -70,6 +76,12 @@ _PRICED = WithJsonSchema(
 
 def _not_reserved(name: str) -> str:
     if name in RESERVED_NAMES:
+        raise ValueError("this name is reserved")
+    return name
+
+
+def _a_users_id(name: str) -> str:
+    if name in RESERVED_USER_IDS:
         raise ValueError("this name is reserved")
     return name
 
@@ -157,9 +169,15 @@ def _decoded(text: str) -> str:
     return unquote(unquote(text))
 
 
-def _printable(text: str) -> str:
-    if not text.isprintable():
+def _plain(text: str) -> str:
+    if not is_plain(text):
         raise ValueError("must not contain control characters")
+    return text
+
+
+def _lines(text: str) -> str:
+    if not is_lines(text):
+        raise ValueError("must not contain control characters other than line breaks and tabs")
     return text
 
 
@@ -168,8 +186,8 @@ ModelId = Annotated[str, Field(strict=True, pattern=_MODEL_ID), AfterValidator(_
 UserReference = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=254),
-    AfterValidator(_printable),
-    _PRINTED,
+    AfterValidator(_plain),
+    _PLAIN,
 ]
 """A user's id or e-mail address."""
 UserInPath = Annotated[UserReference, BeforeValidator(unquote)]
@@ -201,8 +219,8 @@ QueryCredits = Annotated[int, BeforeValidator(_digits), _Says({"minimum": 1, "ma
 """Credits as they stand in the query, whose limits are another type's to judge."""
 ExpiryDays = Annotated[int, Field(strict=True, ge=1, le=MAX_EXPIRY_DAYS)]
 StrictFlag = Annotated[bool, Field(strict=True)]
-Notes = Annotated[str, StringConstraints(strict=True, max_length=1000)]
-Reason = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=1000)]
+Notes = Annotated[str, StringConstraints(strict=True, max_length=1000), AfterValidator(_lines), _LINES]
+Reason = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=1000), AfterValidator(_lines), _LINES]
 Price = Annotated[
     Decimal,
     BeforeValidator(_number_or_text),
@@ -218,25 +236,23 @@ Timestamp = Annotated[
 UserId = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=128),
-    AfterValidator(_printable),
-    AfterValidator(_not_reserved),
-    _PRINTED,
-    _NAMED,
+    AfterValidator(_plain),
+    AfterValidator(_a_users_id),
+    _PLAIN,
+    _NAMED_USER,
 ]
-EmailAddress = Annotated[
-    str, StringConstraints(strict=True, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$"), AfterValidator(_printable)
-]
+EmailAddress = Annotated[str, StringConstraints(strict=True, max_length=254, pattern=_EMAIL), AfterValidator(_plain)]
 Name = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=100),
-    AfterValidator(_printable),
-    _PRINTED,
+    AfterValidator(_plain),
+    _PLAIN,
 ]
 KeyText = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=256),
-    AfterValidator(_printable),
-    _PRINTED,
+    AfterValidator(_plain),
+    _PLAIN,
 ]
 Permissions = Annotated[
     tuple[Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9._:/*-]{1,64}$")], ...],
@@ -245,17 +261,17 @@ Permissions = Annotated[
 ServiceName = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=50),
-    AfterValidator(_printable),
+    AfterValidator(_plain),
     AfterValidator(_not_reserved),
-    _PRINTED,
+    _PLAIN,
     _NAMED,
 ]
 Operation = Annotated[
     str,
-    StringConstraints(strict=True, min_length=1, max_length=MAX_MODEL_ID),
-    AfterValidator(_printable),
+    StringConstraints(strict=True, min_length=1, max_length=100),
+    AfterValidator(_plain),
     AfterValidator(_not_reserved),
-    _PRINTED,
+    _PLAIN,
     _NAMED,
 ]
 """What was done: ``MAX_LABEL`` characters, or a model's id."""

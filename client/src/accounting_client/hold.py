@@ -1,0 +1,215 @@
+"""The credits held for one stream: what is known of them, what the service is told, and what the log is told.
+
+Neither a client nor a thread nor a task refers to the session that the stream's block has, only to this: so a session
+that nobody can leave any more is seen to be gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+from uuid import uuid4
+
+from accounting_client.call import Answer, Call
+from accounting_client.errors import (
+    AccountingError,
+    Conflict,
+    SessionEnded,
+    SessionExists,
+    SessionNotActive,
+    Unauthorized,
+)
+from accounting_client.exchange import Exchange, failed
+from accounting_client.meter import Meter
+from accounting_client.process import generation
+from accounting_client.retries import Retries, require_seconds
+from accounting_client.routes import sessions
+from accounting_client.routes.sessions import Aborted, Finalized, Heartbeat, Initialized
+
+logger = logging.getLogger("accounting_client")
+
+GAP = 10
+"""The shortest time between two heartbeats is this part of the usual one."""
+
+Settled = Finalized | Aborted
+IsGone = Callable[[], bool]
+"""Whether the session that has the stream's block is gone, so that nobody will leave the block."""
+
+
+class _Client(Protocol):
+    @property
+    def retries(self) -> Retries: ...
+    @property
+    def renewable(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a caller asks of a streaming session. Raises ValueError for times that no timer can wait."""
+
+    model_id: str
+    estimated_tokens: int
+    session_id: str | None = None
+    heartbeat_seconds: float = 10.0
+    settle_seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        require_seconds("heartbeat_seconds", self.heartbeat_seconds)
+        require_seconds("settle_seconds", self.settle_seconds)
+
+
+class Hold(ABC):
+    """What the sync and the async hold have in common. ``result`` stays None when settling failed for good."""
+
+    def __init__(self, client: _Client, terms: Terms) -> None:
+        self.terms = terms
+        self.session_id = str(uuid4()) if terms.session_id is None else terms.session_id
+        self.opened: Initialized | None = None
+        self.result: Settled | None = None
+        self.meter: Meter | None = None
+        self._renewable = client.renewable
+        self._generation = generation()
+        self._telling = threading.RLock()
+        self._is_told = False
+        self._gap_seconds = terms.heartbeat_seconds / GAP
+        self._beat_retries = replace(
+            client.retries, total_seconds=min(client.retries.total_seconds, terms.heartbeat_seconds)
+        )
+        # As often as there is time for: what is not settled is held for an hour.
+        self._settle_retries = replace(client.retries, attempts=1000, total_seconds=terms.settle_seconds)
+
+    @property
+    def tokens(self) -> int:
+        """The tokens counted so far."""
+        return self.meter.tokens if self.meter else 0
+
+    @property
+    def is_another_process(self) -> bool:
+        """Whether it was made before a fork: it is the parent's to count, to heartbeat and to settle."""
+        return self._generation != generation()
+
+    def running(self) -> Meter:
+        """The meter. Raises RuntimeError outside of the block: nobody would settle the tokens."""
+        self._require_own_process()
+        if self.meter is None or self.is_settled():
+            raise RuntimeError(f"session {self.session_id} is not open")
+        return self.meter
+
+    @abstractmethod
+    def is_settled(self) -> bool:
+        """Whether settling has begun, after which nothing is counted any more."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Have a heartbeat sent as soon as may be."""
+
+    def initialize_call(self) -> Call[Initialized]:
+        """Raises RuntimeError for a session that was entered before, and its answer SessionExists for another's."""
+        self._require_own_process()
+        if self.meter is not None or self.is_settled():
+            raise RuntimeError(f"session {self.session_id} was entered before")
+        call = sessions.initialize(self.session_id, self.terms.model_id, self.terms.estimated_tokens)
+
+        def read(answer: Answer) -> Initialized:
+            opened = call.read(answer)
+            if opened.replayed and not answer.repeated and self.terms.session_id is not None:
+                raise SessionExists(f"There is a session {self.session_id} already", "SESSION_EXISTS")
+            return opened
+
+        return replace(call, read=read)
+
+    def heartbeat_call(self) -> Call[Heartbeat]:
+        """The call that reports the tokens so far."""
+        return sessions.heartbeat(self.session_id, self.tokens)
+
+    def finalize_call(self, success: bool) -> Call[Finalized]:
+        """The call that settles a stream that has ended."""
+        return sessions.finalize(self.session_id, self.tokens, success=success)
+
+    def abort_call(self) -> Call[Aborted]:
+        """The call that settles a stream that was given up, or releases what may be held for none."""
+        return sessions.abort(self.session_id, self.tokens)
+
+    def _require_own_process(self) -> None:
+        if self.is_another_process:
+            raise RuntimeError(f"session {self.session_id} is of the process that this one was forked from")
+
+    def _opened_as(self, opened: Initialized) -> None:
+        self.opened = opened
+        self.meter = Meter(self.terms.estimated_tokens, opened)
+
+    def _may_be_held(self, opening: Exchange[Initialized], error: BaseException) -> bool:
+        """Whether credits may be held though the opening failed by ``error``.
+
+        None are when no attempt can have reached the service, or the session's id is that of another session.
+        """
+        return self.opened is not None or (opening.may_be_done and not isinstance(error, Conflict))
+
+    def _missed(self, error: Exception) -> None:
+        """Say that a heartbeat failed."""
+        logger.warning("heartbeat of session %s failed: %s", self.session_id, error)
+        if isinstance(error, AccountingError) and not self._may_be_renewed(error) and self.meter is not None:
+            self.meter.missed(error)
+
+    def _abandoned(self) -> None:
+        """Say that nobody can leave the stream's block any more."""
+        logger.warning("session %s was abandoned with %d tokens: it is aborted", self.session_id, self.tokens)
+
+    def _may_settle_later(self, error: Exception) -> bool:
+        """Whether the same may settle the session, though this came of it: refused, it is refused for good."""
+        if isinstance(error, AccountingError):
+            return failed(error) or self._may_be_renewed(error)
+        return self._renewable  # what the caller's token function raised
+
+    def _may_be_renewed(self, error: Exception) -> bool:
+        return self._renewable and isinstance(error, Unauthorized)
+
+    def _unsettled(self, error: BaseException) -> None:
+        """Say, once, that the session could not be settled."""
+        ended = isinstance(error, SessionNotActive | SessionEnded)
+        if self.meter is None and ended:
+            return  # it was never opened, which was only not certain
+        with self._telling:  # closing the client may give it up in the moment when its own time is over
+            if self._is_told:
+                return
+            self._is_told = True
+            logger.error(
+                "session %s could not be settled with %d tokens, %s: %s %s",
+                self.session_id,
+                self.tokens,
+                "it had ended before" if ended else "the sweeper will end it",
+                type(error).__name__,
+                error,
+            )
+
+    def left_behind(self) -> None:
+        """Say that the client was closed before the session was settled."""
+        self._unsettled(TimeoutError("the client's total_seconds were over before it was settled"))
+
+
+class Settling:
+    """How often, and how long, a session's settling is tried."""
+
+    def __init__(self, retries: Retries) -> None:
+        self._retries = retries
+        self._began = time.monotonic()
+        self._attempts = 0
+
+    @property
+    def retries(self) -> Retries:
+        """Those of the next attempt, within the time that is left."""
+        return replace(self._retries, total_seconds=max(0.0, self._retries.total_seconds - self._elapsed()))
+
+    def pause(self) -> float | None:
+        """How long to wait after a failed attempt; None when it was the last."""
+        self._attempts += 1
+        return self._retries.pause(self._attempts, self._elapsed(), 0, random.random())
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._began

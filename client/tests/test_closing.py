@@ -1,0 +1,272 @@
+"""Closing a client: all of its streams at once, and no longer than its retries may take."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from accounting_client import AccountingClient, AsyncAccountingClient, Retries
+from accounting_client.hold import Terms
+from accounting_client.session import ThreadHold
+from client.tests.accountant import AT
+from client.tests.conftest import BASE_URL, QUICK
+from client.tests.played import ok, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MANY = 20
+SLOW_SECONDS = 0.2
+OPENED = {"allocatedCredits": 12, "estimatedCredits": 10, "expiresAt": AT, "message": "Holding"}
+ABORTED = {"status": "aborted", "partialCredits": 0, "refund": 12, "overrun": 0, "debt": 0}
+
+
+class Service:
+    """Holds and settles many sessions, and counts who settles at a time. ``trouble`` comes instead of settling."""
+
+    def __init__(self, trouble: httpx.Response | Exception | None = None) -> None:
+        self.open: set[str] = set()
+        self.settled: Counter[str] = Counter()
+        self.most_at_once = 0
+        self._settling = 0
+        self._trouble = trouble
+        self._lock = threading.Lock()
+
+    def begin(self, request: httpx.Request) -> httpx.Response | None:
+        """Answer at once what is no settling."""
+        session_id = json.loads(request.content)["sessionId"]
+        if request.url.path.endswith("initialize"):
+            self.open.add(session_id)
+            return ok(OPENED | {"sessionId": session_id})
+        with self._lock:
+            self._settling += 1
+            self.most_at_once = max(self.most_at_once, self._settling)
+        return None
+
+    def end(self, request: httpx.Request) -> httpx.Response:
+        """Settle."""
+        session_id = json.loads(request.content)["sessionId"]
+        with self._lock:
+            self._settling -= 1
+        if isinstance(self._trouble, Exception):
+            raise self._trouble
+        if self._trouble is not None:
+            return httpx.Response(self._trouble.status_code, content=self._trouble.content)
+        self.open.discard(session_id)
+        self.settled[session_id] += 1
+        return ok(ABORTED | {"sessionId": session_id})
+
+    def sync(self, seconds: float = SLOW_SECONDS) -> httpx.Client:
+        """Connections over which settling takes so long."""
+
+        def handle(request: httpx.Request) -> httpx.Response:
+            if answer := self.begin(request):
+                return answer
+            time.sleep(seconds)
+            return self.end(request)
+
+        return httpx.Client(transport=httpx.MockTransport(handle))
+
+    def asynchronous(self, seconds: float = SLOW_SECONDS) -> httpx.AsyncClient:
+        """As `sync`."""
+
+        async def handle(request: httpx.Request) -> httpx.Response:
+            if answer := self.begin(request):
+                return answer
+            await asyncio.sleep(seconds)
+            return self.end(request)
+
+        return httpx.AsyncClient(transport=httpx.MockTransport(handle))
+
+
+def close_sync(
+    service: Service, retries: Retries, seconds: float, many: int, **options: Any
+) -> tuple[float, list[Any]]:
+    """Open sessions, close the client, and return how long that took."""
+    with service.sync(seconds) as http:
+        client = AccountingClient(BASE_URL, "jwt", http=http, retries=retries)
+        sessions = [client.streaming_session("m", 100, **options).__enter__() for _ in range(many)]
+        began = time.monotonic()
+        client.close()
+        return time.monotonic() - began, sessions
+
+
+def close_async(
+    service: Service, retries: Retries, seconds: float, many: int, **options: Any
+) -> tuple[float, list[Any]]:
+    """As `close_sync`."""
+
+    async def run() -> tuple[float, list[Any]]:
+        async with service.asynchronous(seconds) as http:
+            client = AsyncAccountingClient(BASE_URL, "jwt", http=http, retries=retries)
+            sessions = [await client.streaming_session("m", 100, **options).__aenter__() for _ in range(many)]
+            began = time.monotonic()
+            await client.aclose()
+            return time.monotonic() - began, sessions
+
+    return asyncio.run(run())
+
+
+both = pytest.mark.parametrize("close", [close_sync, close_async])
+
+
+@both
+def test_all_sessions_are_settled_at_once(close: Callable[..., Any]) -> None:
+    service = Service()
+
+    seconds, sessions = close(service, QUICK, SLOW_SECONDS, MANY)
+
+    assert service.open == set()
+    assert set(service.settled.values()) == {1}
+    assert {session.result.status for session in sessions} == {"aborted"}
+    assert service.most_at_once == MANY
+    assert seconds < SLOW_SECONDS * MANY / 4
+
+
+@both
+@pytest.mark.parametrize(
+    ("trouble", "takes"), [(refusal(503, "UNAVAILABLE"), 0), (httpx.ReadError("lost"), 0), (None, 30)], ids=repr
+)
+def test_closing_takes_no_longer_than_the_clients_retries_whatever_the_sessions_may(
+    close: Callable[..., Any], trouble: Any, takes: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    retries = Retries(total_seconds=0.5, first_seconds=0.01, longest_seconds=0.02)
+
+    seconds, sessions = close(Service(trouble), retries, takes, 5, settle_seconds=60) if not takes else hanging(close)
+
+    assert seconds < 2
+    for session in sessions:
+        told = [line for line in caplog.messages if f"session {session.session_id} could not be settled" in line]
+        assert len(told) == 1
+        assert session.result is None
+
+
+def hanging(close: Callable[..., Any]) -> tuple[float, list[Any]]:
+    """Close where settling hangs for longer than the test lasts; a thread that is left is a daemon."""
+    retries = Retries(total_seconds=0.5)
+    if close is close_async:
+        return close_async(Service(), retries, 30, 5)
+    http = Service().sync(30)  # open: the threads that hang have it
+    client = AccountingClient(BASE_URL, "jwt", http=http, retries=retries)
+    sessions = [client.streaming_session("m", 100).__enter__() for _ in range(5)]
+    began = time.monotonic()
+    client.close()
+    return time.monotonic() - began, sessions
+
+
+def test_where_no_thread_can_start_sessions_are_settled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service()
+    start = threading.Thread.start
+
+    def starts(thread: threading.Thread) -> None:
+        if not thread.name.startswith("heartbeats"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", starts)
+
+    close_sync(service, QUICK, 0, 3)
+    assert len(service.settled) == 3
+
+
+def test_a_session_that_is_just_opening_is_released_by_the_time_the_client_is_closed() -> None:
+    service, entered, raised = Service(), threading.Event(), []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("initialize"):
+            entered.set()
+            time.sleep(SLOW_SECONDS)
+            return service.begin(request) or ok({})
+        service.begin(request)
+        return service.end(request)
+
+    with httpx.Client(transport=httpx.MockTransport(handle)) as http:
+        client = AccountingClient(BASE_URL, "jwt", http=http, retries=QUICK)
+
+        def stream() -> None:
+            try:
+                with client.streaming_session("m", 100):
+                    pytest.fail("entered")
+            except RuntimeError as error:
+                raised.append(str(error))
+
+        thread = threading.Thread(target=stream)
+        thread.start()
+        entered.wait()
+        client.close()
+        assert (service.open, len(service.settled)) == (set(), 1)
+        thread.join()
+    assert "the client was closed while session" in raised[0]
+
+
+def test_a_task_that_is_just_opening_a_session_releases_it_by_the_time_the_client_is_closed() -> None:
+    service = Service()
+
+    async def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("initialize"):
+            await asyncio.sleep(SLOW_SECONDS)
+            return service.begin(request) or ok({})
+        service.begin(request)
+        return service.end(request)
+
+    async def run() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(handle)) as http:
+            client = AsyncAccountingClient(BASE_URL, "jwt", http=http, retries=QUICK)
+            opening = asyncio.create_task(client.streaming_session("m", 100).__aenter__())
+            await asyncio.sleep(SLOW_SECONDS / 2)
+            await client.aclose()
+            assert (service.open, len(service.settled)) == (set(), 1)
+            with pytest.raises(RuntimeError, match="the client was closed while session"):
+                await opening
+
+    asyncio.run(run())
+
+
+def test_who_leaves_the_block_while_the_client_settles_it_waits_for_that() -> None:
+    service = Service()
+    with service.sync() as http:
+        client = AccountingClient(BASE_URL, "jwt", http=http, retries=QUICK)
+        closing = threading.Thread(target=client.close)
+        with client.streaming_session("m", 100) as session:
+            closing.start()
+            while not service.most_at_once:
+                time.sleep(0.001)
+        assert session.result
+        closing.join()
+    assert set(service.settled.values()) == {1}
+
+
+def test_what_two_threads_find_unsettled_in_the_same_moment_is_said_once_before_either_goes_on() -> None:
+    said: list[str] = []
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            time.sleep(0.05)
+            said.append(record.getMessage())
+
+    def give_up() -> None:
+        at_once.wait()
+        hold.left_behind()
+        heard.append(len(said))
+
+    handler, heard, at_once = Slow(), list[int](), threading.Barrier(8)
+    logging.getLogger("accounting_client").addHandler(handler)
+    try:
+        with Service().sync() as http:
+            hold = ThreadHold(AccountingClient(BASE_URL, "jwt", http=http), Terms("m", 100))
+            threads = [threading.Thread(target=give_up) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        logging.getLogger("accounting_client").removeHandler(handler)
+    assert heard == [1] * 8

@@ -1,0 +1,390 @@
+"""Answers of any shape: each is a result or an AccountingError, whatever the client asked."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import gzip
+import importlib
+import json
+import pkgutil
+import socket
+import threading
+import types
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+
+import httpx
+import pytest
+
+from accounting_client import (
+    AccountingClient,
+    AccountingError,
+    AsyncAccountingClient,
+    InsufficientCredits,
+    InvalidRequest,
+    Retries,
+    SessionNotActive,
+    UnexpectedAnswer,
+    routes,
+)
+from accounting_client.reading import Misread, camel, json_in, read
+from client.tests.conftest import BASE_URL, Ask
+from client.tests.played import BALANCE, GRANTED, Played, ok, refusal
+from client.tests.test_contract import arguments, methods
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+AT = "2026-11-21T08:30:00.000Z"
+NESTED = b'{"message":' * 100_000
+BODIES: dict[str, bytes] = {
+    "nothing": b"",
+    "white space": b" \n",
+    "HTML": b"<html>Bad Gateway</html>",
+    "half an object": b'{"userId": "u", "totalCr',
+    "two objects": b"{}{}",
+    "null": b"null",
+    "a number": b"7",
+    "a text": b'"ok"',
+    "true": b"true",
+    "an empty object": b"{}",
+    "an empty array": b"[]",
+    "an array of arrays": b"[[[]]]",
+    "an array of null": b"[null]",
+    "an array of objects": b"[{}]",
+    "nested objects": NESTED,
+    "nested arrays": b"[" * 100_000,
+    "nested to the end": b"[" * 100_000 + b"]" * 100_000,
+    "NaN": b"NaN",
+    "a field that is NaN": b'{"totalCredits": NaN}',
+    "a number without end": b"9" * 10_000,
+    "a field without end": b'{"totalCredits": ' + b"9" * 10_000 + b"}",
+    "an exponent without end": b'{"defaultPrice": 1e999999, "models": []}',
+    "no UTF-8": b'{"userId": "\xff\xfe"}',
+    "UTF-16": '{"userId": "u"}'.encode("utf-16"),
+    "UTF-8 with its mark": b"\xef\xbb\xbf{}",
+    "half a surrogate pair": b'{"userId": "\\ud800"}',
+    "half a surrogate pair, raw": b'{"userId": "\xed\xa0\x80"}',
+    "a zero byte": b"\x00",
+    "bytes": bytes(range(256)),
+    "wrong types in an error": b'{"message": [], "code": {}, "details": "no", "requestId": 7}',
+    "a nested code": b'{"code": ' + b"[" * 900 + b"]" * 900 + b', "message": "no"}',
+    "a known code": b'{"message": "no", "code": "INSUFFICIENT_CREDITS", "details": [1]}',
+    "an answer of its own kind": b'{"valid": "perhaps"}',
+    "wrong pages": b'{"total": "1", "totalPages": null, "users": {}, "nextCursor": 7}',
+}
+STATUSES = [
+    101,
+    200,
+    201,
+    204,
+    206,
+    299,
+    300,
+    304,
+    400,
+    401,
+    402,
+    403,
+    404,
+    409,
+    413,
+    418,
+    429,
+    500,
+    503,
+    504,
+    599,
+    999,
+]
+HEADERS: list[dict[str, str]] = [
+    *({"Retry-After": text} for text in ("soon", "-1", "1.5", "", "9" * 400, "Wed, 21 Oct 2015 07:28:00 GMT", "²")),
+    *(
+        {"Location": text}
+        for text in ("/elsewhere", "mailto:a@b", "http://[::1", "https://x:abc/", "x" * 70_000, "\x00")
+    ),
+    {"Idempotency-Replayed": "true"},
+    {"X-Next-Cursor": "\x00\x7f"},
+    {"Content-Type": "text/html; charset=none-such"},
+    {"Set-Cookie": "=;;;=\x00"},
+]
+ONCE = Retries(attempts=1)
+
+
+def answers() -> Iterator[httpx.Response]:
+    """Every body, every status with a few bodies, every header with a success, a redirect and a refusal."""
+    for body in BODIES.values():
+        yield httpx.Response(200, content=body)
+        yield httpx.Response(400, content=body)
+    for status in STATUSES:
+        for name in ("nothing", "HTML", "an empty object", "wrong types in an error"):
+            yield httpx.Response(status, content=BODIES[name])
+    for headers in HEADERS:
+        for status in (200, 302, 401, 429):
+            raw = [(name.encode(), text.encode("latin-1")) for name, text in headers.items()]
+            yield httpx.Response(status, content=b"{}", headers=raw)
+
+
+def test_there_are_dozens_of_shapes_and_methods() -> None:
+    assert len(list(answers())) > 150
+    assert len(methods(AccountingClient)) > 40
+
+
+def test_every_method_makes_a_result_or_an_error_of_any_answer() -> None:
+    results, errors = [], []
+    for answer in answers():
+        with httpx.Client(transport=httpx.MockTransport(Played(answer))) as http:
+            client = AccountingClient(BASE_URL, "jwt", service_key="key", http=http, retries=ONCE)
+            for method in methods(client).values():
+                try:
+                    result = method(**next(arguments(method)))
+                    results.append(list(result) if hasattr(result, "__next__") else result)
+                except AccountingError as error:
+                    errors.append(error)
+
+    assert results, "an empty list is an answer, too"
+    assert len(errors) > 5000
+    assert all(str(error) and repr(error) for error in errors)
+    assert {error.retry_after_seconds for error in errors} == {None}
+
+
+def test_every_method_of_the_async_client_makes_a_result_or_an_error_of_any_answer() -> None:
+    async def ask_everything(answer: httpx.Response) -> int:
+        asked = 0
+        async with httpx.AsyncClient(transport=httpx.MockTransport(Played(answer))) as http:
+            client = AsyncAccountingClient(BASE_URL, "jwt", service_key="key", http=http, retries=ONCE)
+            for method in methods(client).values():
+                result = method(**next(arguments(method)))
+                try:
+                    if hasattr(result, "__anext__"):
+                        [_ async for _ in result]
+                    else:
+                        await result
+                except AccountingError:
+                    pass
+                asked += 1
+        return asked
+
+    async def run() -> int:
+        return sum([await ask_everything(answer) for answer in answers()])
+
+    assert asyncio.run(run()) > 5000
+
+
+def kinds() -> list[type[Any]]:
+    """Every dataclass that an answer is read into."""
+    modules = [
+        importlib.import_module(f"{routes.__name__}.{each.name}") for each in pkgutil.iter_modules(routes.__path__)
+    ]
+    return [
+        kind
+        for module in modules
+        for kind in vars(module).values()
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type) and kind.__module__ == module.__name__
+    ]
+
+
+def sample(kind: Any) -> Any:
+    """The JSON of an answer of this kind, with all of its fields."""
+    origin, of = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return sample(next(each for each in of if each is not type(None)))
+    if origin is tuple:
+        return [sample(of[0])]
+    if origin is dict:
+        return {"a": sample(of[1])}
+    if dataclasses.is_dataclass(kind):
+        return {camel(name): sample(hint) for name, hint in get_type_hints(kind).items()}
+    return {datetime: AT, Decimal: 0.25, int: 7, str: "text", bool: True}.get(kind, {"any": 1})
+
+
+def spoilt(value: Any) -> Iterator[Any]:
+    """``value`` with one thing in it, at any depth, replaced by something else."""
+    yield from (None, True, 7, -1.5, "text", "2026-99-99", "0001-01-01T00:00:00+23:59", "2026-11-21", [], [None], {})
+    if isinstance(value, dict):
+        for name in value:
+            yield {key: each for key, each in value.items() if key != name}
+            for replaced in spoilt(value[name]):
+                yield value | {name: replaced}
+    if isinstance(value, list):
+        for replaced in spoilt(value[0]):
+            yield [replaced]
+
+
+def test_a_wrong_type_at_any_depth_is_a_misread_answer_or_a_whole_one() -> None:
+    misread = 0
+    for kind in kinds():
+        assert isinstance(read(kind, sample(kind)), kind)
+        for value in spoilt(sample(kind)):
+            try:
+                found = read(kind, value)
+            except Misread:
+                misread += 1
+            else:
+                assert_typed(kind, found)
+    assert misread > 1000
+
+
+def assert_typed(kind: Any, value: Any) -> None:
+    """That everything in ``value`` is of the type that the dataclass promises."""
+    origin, of = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        if value is not None:
+            assert_typed(next(each for each in of if each is not type(None)), value)
+    elif origin is tuple:
+        assert isinstance(value, tuple)
+        for each in value:
+            assert_typed(of[0], each)
+    elif origin is dict:
+        assert isinstance(value, dict)
+        for each in value.values():
+            assert_typed(of[1], each)
+    elif dataclasses.is_dataclass(kind):
+        for name, hint in get_type_hints(kind).items():
+            assert_typed(hint, getattr(value, name))
+    elif kind is not Any:
+        assert type(value) is kind
+        assert not isinstance(value, datetime) or value.utcoffset() is not None
+
+
+@pytest.mark.parametrize(
+    "name", ["no UTF-8", "half a surrogate pair", "NaN", "a field without end", "nested to the end"]
+)
+def test_what_is_no_json_of_the_services_is_misread(name: str) -> None:
+    with pytest.raises(Misread):
+        json_in(BODIES[name])
+
+
+def test_a_whole_surrogate_pair_is_one_letter() -> None:
+    assert json_in(b'{"name": "\\ud83d\\ude00"}') == {"name": "\U0001f600"}
+
+
+DETAILS = [None, "text", -1.5, True, [], [7], {}, {"a": 1}]
+
+
+@pytest.mark.parametrize("wrong", DETAILS, ids=repr)
+def test_details_of_a_wrong_type_are_as_if_they_were_not_there(ask: Ask, wrong: Any) -> None:
+    names = ("requiredCredits", "availableCredits", "heldCredits", "shortfall", "affordableTokens")
+    with pytest.raises(InsufficientCredits) as lacking:
+        ask(
+            Played(refusal(402, "INSUFFICIENT_CREDITS", **dict.fromkeys(names, wrong))), lambda client: client.balance()
+        )
+    error = lacking.value
+    assert (error.required, error.available, error.held, error.shortfall, error.affordable_tokens) == (0, 0, 0, 0, None)
+
+    with pytest.raises(SessionNotActive) as over:
+        ask(Played(refusal(404, "SESSION_NOT_ACTIVE", status=[wrong], outcome=7)), lambda client: client.balance())
+    assert (over.value.session_status, over.value.outcome) == (None, None)
+
+    with pytest.raises(InvalidRequest) as invalid:
+        ask(Played(refusal(400, "VALIDATION_ERROR", errors=wrong)), lambda client: client.balance())
+    assert invalid.value.errors == []
+
+
+def test_only_a_refusal_is_an_answer_of_its_own_kind(ask: Ask) -> None:
+    broken = httpx.Response(503, json={"valid": False, "code": "EXPIRED", "message": "no"})
+
+    with pytest.raises(AccountingError):
+        ask(Played(broken), lambda client: client.validate_api_key("acct_1"))
+
+
+@pytest.mark.parametrize("location", ["mailto:a@b", "foo:bar", "http:\\\\x"])
+def test_a_redirect_to_no_address_is_an_unexpected_answer(ask: Ask, location: str) -> None:
+    with pytest.raises(UnexpectedAnswer):
+        ask(Played(httpx.Response(302, headers={"Location": location})), lambda client: client.balance())
+
+
+def test_a_request_whose_own_address_is_too_long_is_the_callers_fault(ask: Ask) -> None:
+    service = Played(ok(BALANCE))
+
+    with pytest.raises(ValueError, match="the request has no address"):
+        ask(service, lambda client: client.balance("u" * 70_000))
+    assert service.requests == []
+
+
+@contextmanager
+def speaking(said: bytes) -> Iterator[str]:
+    """A server that says this to every connection, whatever it is asked, and hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(said)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def http(body: bytes, *headers: bytes, status: bytes = b"200 OK") -> bytes:
+    length = b"Content-Length: %d" % len(body)
+    return b"\r\n".join([b"HTTP/1.1 " + status, length, b"Connection: close", *headers, b"", body])
+
+
+BALANCED = json.dumps(BALANCE).encode()
+GZIP = b"Content-Encoding: gzip"
+ON_THE_WIRE: dict[str, bytes] = {
+    "nothing": b"",
+    "another protocol": b"SSH-2.0-OpenSSH_9.9\r\n",
+    "bytes": bytes(range(256)),
+    "half a header": b"HTTP/1.1 200 OK\r\nContent-Le",
+    "half a body": http(BALANCED)[:-5],
+    "gzip that is none": http(BALANCED, GZIP),
+    "half a gzip": http(gzip.compress(BALANCED)[:20], GZIP),
+    "a deflate that is none": http(BALANCED, b"Content-Encoding: deflate"),
+    "a length that is none": b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n{}",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+    "a chunk that is none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n",
+    "a header that is none": b"HTTP/1.1 200 OK\r\nno header\r\n\r\n",
+    "headers without end": b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 100_000,
+    "a status that is none": http(BALANCED, status=b"abc OK"),
+    "an upgrade": http(b"", status=b"101 Switching Protocols"),
+    "no content": b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n",
+    "a redirect": http(b"", b"Location: mailto:a@b", status=b"302 Found"),
+}
+
+
+@pytest.mark.parametrize("name", ON_THE_WIRE)
+def test_what_is_no_answer_on_the_wire_is_an_error_of_the_clients(name: str) -> None:
+    with speaking(ON_THE_WIRE[name]) as url, httpx.Client(trust_env=False) as http:
+        client = AccountingClient(url, "jwt", http=http, retries=ONCE)
+        for act in (client.balance, lambda: client.allocate("u", 5), lambda: client.delete_api_key("k")):
+            with pytest.raises(AccountingError):
+                act()
+
+        async def run() -> None:
+            async with httpx.AsyncClient(trust_env=False) as http:
+                await AsyncAccountingClient(url, "jwt", http=http, retries=ONCE).balance()
+
+        with pytest.raises(AccountingError):
+            asyncio.run(run())
+
+
+def test_a_wrong_encoding_is_an_answer_that_came() -> None:
+    with (
+        speaking(ON_THE_WIRE["gzip that is none"]) as url,
+        httpx.Client(trust_env=False) as http,
+        pytest.raises(UnexpectedAnswer),
+    ):
+        AccountingClient(url, "jwt", http=http).balance()
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "1.5", "9" * 400, "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_wait_that_is_no_number_is_none_that_was_asked_for(ask: Ask, text: str) -> None:
+    service = Played(refusal(503, "CONTENTION", text), ok(GRANTED))
+
+    ask(service, lambda client: client.allocate("u", 5))
+    assert len(service.requests) == 2

@@ -1,0 +1,199 @@
+"""What becomes of a session that could not be opened: released if it may be held, and not a word if it can't be."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from accounting_client import (
+    AccountingClient,
+    AsyncAccountingClient,
+    Forbidden,
+    SessionEnded,
+    SessionExists,
+    TokenExpired,
+    Unavailable,
+)
+from accounting_client.hold import Hold
+from client.tests.accountant import Accountant
+from client.tests.conftest import BASE_URL, QUICK
+from client.tests.played import refusal
+from client.tests.test_streaming import LOST, Run, stream  # noqa: F401 - a fixture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NEVER_CONNECTED = [
+    httpx.ConnectError("[Errno 111] Connection refused"),
+    httpx.ConnectError("[Errno -2] Name or service not known"),
+    httpx.ConnectTimeout("too late"),
+    httpx.PoolTimeout("no connection was free"),
+    httpx.ProxyError("407 Proxy Authentication Required"),
+]
+
+
+def entered(_: Any) -> Any:
+    pytest.fail("entered")
+
+
+@pytest.mark.parametrize("trouble", NEVER_CONNECTED, ids=repr)
+def test_an_opening_that_was_never_connected_is_not_reported(
+    stream: Run,  # noqa: F811
+    trouble: Exception,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    service = Accountant()
+    service.trouble = {step: [trouble] * 100 for step in ("initialize", "abort")}
+
+    with pytest.raises(Unavailable):
+        stream(service, entered)
+    assert set(service.steps()) == {"initialize"}
+    assert caplog.text == ""
+
+
+def test_a_refused_connection_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """On real sockets: port 1 of this machine, where nothing listens."""
+    http = httpx.Client(trust_env=False)
+    client = AccountingClient("http://127.0.0.1:1", "jwt", http=http, retries=QUICK)
+    with client, pytest.raises(Unavailable), client.streaming_session("m", 100):
+        pytest.fail("entered")
+
+    async def run() -> None:
+        http = httpx.AsyncClient(trust_env=False)
+        async with AsyncAccountingClient("http://127.0.0.1:1", "jwt", http=http, retries=QUICK) as client:
+            with pytest.raises(Unavailable):
+                await client.streaming_session("m", 100).__aenter__()
+            assert client.open_sessions == set()
+
+    asyncio.run(run())
+    assert client.open_sessions == set()
+    assert caplog.text == ""
+
+
+def test_a_token_function_that_fails_before_anything_is_sent_leaves_nothing_to_release(
+    stream: Run,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    service = Accountant()
+
+    def token() -> str:
+        raise OSError("the sign-in service is away")
+
+    with pytest.raises(OSError, match="is away"):
+        stream(service, entered, token=token)
+    assert service.said == []
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("trouble", [refusal(401, "TOKEN_EXPIRED"), refusal(403, "USER_DISABLED")], ids=repr)
+def test_a_refusal_after_a_lost_answer_does_not_say_that_nothing_is_held(
+    stream: Run,  # noqa: F811
+    trouble: httpx.Response,
+) -> None:
+    service = Accountant()
+    service.afterwards["initialize"] = [LOST]
+
+    def answers(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("initialize") and service.heard("initialize"):
+            return httpx.Response(trouble.status_code, content=trouble.content)
+        return service(request)
+
+    with pytest.raises((TokenExpired, Forbidden)):
+        stream(answers, entered)  # type: ignore[arg-type]
+    assert service.outcome == ("abort", 0)
+
+
+@pytest.mark.parametrize(("code", "kind"), [("SESSION_EXISTS", SessionExists), ("SESSION_ENDED", SessionEnded)])
+def test_a_session_of_somebody_else_is_not_released_after_a_lost_answer(
+    stream: Run,  # noqa: F811
+    code: str,
+    kind: type[Exception],
+) -> None:
+    service = Accountant()
+    service.trouble["initialize"] = [LOST, refusal(409, code)]
+
+    with pytest.raises(kind):
+        stream(service, entered, session_id="mine")
+    assert service.steps() == ["initialize", "initialize"]
+
+
+def fail(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_thread_that_cannot_start_releases_the_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Accountant()
+    service.trouble["abort"] = [LOST] * 5
+    with httpx.Client(transport=httpx.MockTransport(service)) as http:
+        client = AccountingClient(BASE_URL, "jwt", http=http, retries=QUICK)
+        monkeypatch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError, match="can't start new thread"), client.streaming_session("m", 100):
+            pytest.fail("entered")
+    assert service.outcome == ("abort", 0)
+    assert client.open_sessions == set()
+
+
+def after_the_opening(create_task: Callable[..., Any]) -> Callable[..., Any]:
+    """A loop's ``create_task`` that makes the opening's task, and then none any more."""
+    left = iter([True])
+    return lambda *args, **kwargs: create_task(*args, **kwargs) if next(left, False) else fail()
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_task_that_cannot_be_made_releases_the_hold() -> None:
+    service = Accountant()
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        async with httpx.AsyncClient(transport=httpx.MockTransport(service)) as http:
+            client = AsyncAccountingClient(BASE_URL, "jwt", http=http, retries=QUICK)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(loop, "create_task", after_the_opening(loop.create_task))
+                with pytest.raises(RuntimeError, match="can't start"):
+                    await client.streaming_session("m", 100).__aenter__()
+            assert service.outcome == ("abort", 0)
+            assert client.open_sessions == set()
+
+    asyncio.run(run())
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_stream_that_ends_when_no_task_can_be_made_is_settled() -> None:
+    service = Accountant()
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        async with httpx.AsyncClient(transport=httpx.MockTransport(service)) as http:
+            client = AsyncAccountingClient(BASE_URL, "jwt", http=http, retries=QUICK)
+            with pytest.MonkeyPatch.context() as patch:
+                async with client.streaming_session("m", 100) as session:
+                    session.add_tokens(30)
+                    patch.setattr(loop, "create_task", fail)
+            assert session.result
+
+    asyncio.run(run())
+    assert service.outcome == ("finalize", 30)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt()], ids=repr)
+def test_whatever_fails_after_the_opening_releases_the_hold(
+    stream: Run,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+) -> None:
+    service = Accountant()
+    opened_as = Hold._opened_as
+
+    def fails(hold: Hold, opened: Any) -> None:
+        opened_as(hold, opened)
+        raise error
+
+    monkeypatch.setattr(Hold, "_opened_as", fails)
+
+    with pytest.raises(type(error)):
+        stream(service, entered)
+    assert service.outcome == ("abort", 0)

@@ -1,0 +1,26 @@
+"""Which characters a text may have that people write: all but control characters. Imports nothing of ours.
+
+Names have full-width and no-break spaces, joiners and emoji that are newer than this service. Only what Unicode calls a
+control character (Cc) is refused, and half of a surrogate pair, which is no character at all and cannot be stored.
+"""
+
+import re
+
+CONTROL_CHARACTERS = r"\u0000-\u001f\u007f-\u009f"
+CONTROL_CHARACTERS_OF_LINES = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f"
+"""All but tab, line feed and carriage return."""
+
+SURROGATES = r"\ud800-\udfff"
+
+_PLAIN = re.compile(rf"[^{CONTROL_CHARACTERS}{SURROGATES}]*")
+_LINES = re.compile(rf"[^{CONTROL_CHARACTERS_OF_LINES}{SURROGATES}]*")
+
+
+def is_plain(text: str) -> bool:
+    """Whether the text has no control character."""
+    return _PLAIN.fullmatch(text) is not None
+
+
+def is_lines(text: str) -> bool:
+    """Whether the text has no control character but line breaks and tabs."""
+    return _LINES.fullmatch(text) is not None

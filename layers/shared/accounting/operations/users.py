@@ -1,0 +1,44 @@
+"""Disabling a user, and enabling them again: their profile and their wallet say it in one transaction."""
+
+from collections.abc import Callable
+
+from accounting.domain import users as people
+from accounting.domain import wallet as ledger
+from accounting.domain.accounts import personal
+from accounting.domain.users import User
+from accounting.operations.commit import without_conflict
+from accounting.store import users, wallets
+from accounting.store.moved import Moved
+from accounting.store.table import Conflict, transact
+from accounting.store.users import Reference
+
+
+def disable(reference: Reference, *, by: str, reason: str, now: int) -> User:
+    """Refuse all that is new of a user, whose open sessions can still be ended. A repeat changes nothing.
+
+    Raises UserNotFound, Invalid when an administrator names themselves, Contention.
+    """
+    return _change(reference, lambda user: people.disabled(user, by=by, reason=reason, now=now))
+
+
+def enable(reference: Reference, *, now: int) -> User:
+    """Take a user's requests again. A repeat changes nothing. Raises UserNotFound, Contention."""
+    return _change(reference, lambda user: people.enabled(user, now=now))
+
+
+def _change(reference: Reference, decide: Callable[[User], User]) -> User:
+    def step() -> User:
+        before, item = users.resolve(reference)
+        after = decide(before)
+        if after == before:
+            return before
+        wallet = wallets.from_item(personal(before.id), item)
+        frozen = ledger.freeze(wallet, frozen=after.disabled)
+        try:
+            transact([users.put(before, after, Conflict), wallets.put(wallet, frozen)])
+        except Moved as moved:
+            raise Conflict from moved
+        users.forget(after.id)
+        return after
+
+    return without_conflict(step)

@@ -1,0 +1,15 @@
+"""Answers of the functions without a resolver; it imports no models, so that they start fast."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from accounting.web.headers import headers
+
+
+def answer(event: Mapping[str, Any], status: int, own_headers: Mapping[str, str], body: str) -> dict[str, Any]:
+    """An answer with the headers of every answer; one to ``HEAD`` is that to ``GET`` without its body."""
+    return {
+        "statusCode": status,
+        "headers": {**headers(), **own_headers},
+        "body": "" if event["httpMethod"] == "HEAD" else body,
+    }

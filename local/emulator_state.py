@@ -1,0 +1,272 @@
+"""Keeps the local AWS's data over a stop, a kill and a restart; `emulator_launcher.py` puts it in place.
+
+It runs in MiniStack's own environment. The pinned MiniStack (1) saves on SIGTERM only, (2) writes one file for each
+service, so that a kill between two files leaves a save that never was, and (3) keeps how far each trigger has read a
+table's stream, but not the stream's records: after a restart a trigger skips as many new records as it had read
+before. Here a save is a folder that appears whole or not at all, the records that a trigger has yet to read are part
+of it, and changes are saved every few seconds. Half a deployment is never saved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ministack import app
+from ministack.core import persistence
+from ministack.core.arn import ArnParseError, parse_arn
+from ministack.core.responses import AccountRegionScopedDict
+from ministack.services import cloudformation, dynamodb, lambda_svc
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+type Services = dict[str, Callable[[], Any]]
+"""The functions that return each service's state, by the name of its file."""
+type Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+SIGNATURES = {
+    app._load_persisted_state: "()",
+    app._build_persistence_save_dict: "()",
+    app.app: "(scope, receive, send)",
+    persistence.save_all: "(services: dict) -> None",
+    persistence.save_state: "(service: str, data: dict) -> None",
+    persistence.load_state: "(service: str) -> dict | None",
+    dynamodb.get_state: "()",
+    dynamodb.load_persisted_state: "(data)",
+    dynamodb.stream_start_position: "(table_name: str, *, account_id=None, region=None) -> int",
+    dynamodb.stream_end_position: "(table_name: str, *, account_id=None, region=None) -> int",
+    dynamodb.stream_live_records: "(table_name: str, *, account_id=None, region=None) -> list[dict]",
+    lambda_svc._prune_orphan_code_blobs: "(referenced: set[str]) -> None",
+    lambda_svc._dynamodb_stream_table_from_arn_spec: "(spec) -> tuple[str, str] | None",
+}
+
+SAVE_PATH = "/_accounting/save"
+"""A POST to this path saves at once; the answer comes when it is done."""
+ATTEMPTS = 5
+LEAST_PAUSE_SECONDS = 2.0
+PAUSE_TO_SAVE = 20
+"""A save stops everything else, so a pause takes at least this many times as long as the save before it."""
+STREAMS = "accounting_streams"
+"""The key of the records in the saved state of DynamoDB."""
+READS = ("Get", "Describe", "List", "Filter", "Query", "Scan", "BatchGet", "TransactGet")
+EXECUTE_API = "/_aws/execute-api/"
+
+logger = logging.getLogger("state")
+
+
+def keep() -> None:
+    """Have MiniStack keep its data as this module describes, where it keeps any."""
+    if not persistence.PERSIST_STATE:
+        return
+    persistence.logger.setLevel(logging.WARNING)  # or every save would log each of its files
+    keep_unread_records()
+    saves = Saves(Path(persistence.STATE_DIR))
+    app.save_all = saves.save
+    save_while_serving(saves)
+
+
+class Saves:
+    """The folder `saves` of the state: one folder for each save, of which the newest counts.
+
+    A save is written under another name and renamed when it is whole.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self.pause_seconds = LEAST_PAUSE_SECONDS
+        self._state, self._folder = state, state / "saves"
+        self._save_all = persistence.save_all
+        self._prune_blobs = lambda_svc._prune_orphan_code_blobs
+        self._referenced: set[str] = set()
+        # An older save may still need the code that a newer one does not.
+        lambda_svc._prune_orphan_code_blobs = self._remember_blobs
+        persistence.STATE_DIR = str(self._newest())
+
+    def save(self, services: Services) -> bool:
+        """Save all services or none; return whether it is done."""
+        if deploying():
+            logger.info("Not saved: a stack is being deployed")
+            return False
+        began = time.monotonic()
+        done = any(self._attempt(services) for _ in range(ATTEMPTS))
+        self.pause_seconds = max(LEAST_PAUSE_SECONDS, PAUSE_TO_SAVE * (time.monotonic() - began))
+        if not done:
+            logger.error("The state could not be saved; the save before it still counts")
+        return done
+
+    def _attempt(self, services: Services) -> bool:
+        """Save once. A background thread that changes what is being copied makes it fail."""
+        before = self._newest()
+        number = int(before.name) + 1 if before != self._state else 1
+        unfinished = self._folder / f"{number}.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        without_state: set[str] = set()
+
+        def noted(name: str, get_state: Callable[[], Any]) -> Callable[[], Any]:
+            def get() -> Any:
+                state = get_state()
+                if state is None:
+                    without_state.add(name)
+                return state
+
+            return get
+
+        persistence.STATE_DIR = str(unfinished)
+        try:
+            self._save_all({name: noted(name, get_state) for name, get_state in services.items()})
+        finally:
+            persistence.STATE_DIR = str(before)
+        written = {file.stem for file in unfinished.glob("*.json")}
+        if services.keys() - without_state - written:
+            shutil.rmtree(unfinished)
+            return False
+        for file in before.glob("*.json"):  # of services that nobody has asked for since the start
+            if file.stem not in written:
+                shutil.copy2(file, unfinished / file.name)
+        newest = self._folder / str(number)
+        unfinished.rename(newest)
+        persistence.STATE_DIR = str(newest)
+        self._remove_all_but(newest)
+        return True
+
+    def _newest(self) -> Path:
+        """Return the save that counts: before the first one, the state's own folder, where there were files once."""
+        numbers = [int(folder.name) for folder in self._folder.glob("*") if folder.name.isdecimal()]
+        return self._folder / str(max(numbers)) if numbers else self._state
+
+    def _remove_all_but(self, newest: Path) -> None:
+        for folder in self._folder.iterdir():
+            if folder != newest:
+                shutil.rmtree(folder, ignore_errors=True)
+        for file in self._state.glob("*.json"):  # of launchers before this one
+            file.unlink()
+        shutil.rmtree(self._state / "s3", ignore_errors=True)
+        self._prune_blobs(self._referenced)
+
+    def _remember_blobs(self, referenced: set[str]) -> None:
+        self._referenced = referenced
+
+
+def save_while_serving(saves: Saves) -> None:
+    """Save when somebody asks for it, and every few seconds while there are changes."""
+    application = app.app
+    changed = asyncio.Event()
+
+    def save() -> bool:
+        # Requests are served by this thread, so that none comes in between.
+        changed.clear()
+        done = saves.save(app._build_persistence_save_dict())
+        if not done:
+            changed.set()
+        return done
+
+    async def save_regularly() -> None:
+        while True:
+            await asyncio.sleep(saves.pause_seconds)
+            await changed.wait()
+            save()
+
+    async def serve(scope: dict[str, Any], receive: Any, send: Send) -> None:
+        if scope["type"] == "lifespan":  # it lasts as long as the server does
+            regularly = asyncio.create_task(save_regularly())
+            await application(scope, receive, send)
+            regularly.cancel()
+        elif scope["type"] == "http" and (scope["method"], scope["path"]) == ("POST", SAVE_PATH):
+            await send({"type": "http.response.start", "status": 204 if save() else 500, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await application(scope, receive, send)
+            if scope["type"] == "http" and may_change_something(scope):
+                changed.set()
+
+    app.app = serve
+
+
+def deploying() -> bool:
+    """Return whether a stack is being made or changed: with half of one, the next start could not go on."""
+    statuses = {stack["StackStatus"] for stack in cloudformation._stacks.all_values()}
+    # A stack in review has a change set and nothing else yet.
+    return any(status.endswith("_IN_PROGRESS") for status in statuses - {"REVIEW_IN_PROGRESS"})
+
+
+def may_change_something(scope: dict[str, Any]) -> bool:
+    """Return whether a request may have changed the state; a function makes its own requests."""
+    if scope["method"] in ("GET", "HEAD", "OPTIONS") or scope["path"].startswith(EXECUTE_API):
+        return False
+    target = dict(scope["headers"]).get(b"x-amz-target", b"").decode("latin-1")
+    return not target.rpartition(".")[2].startswith(READS)
+
+
+def keep_unread_records() -> None:
+    """Have DynamoDB's saved state hold the stream records that a trigger has yet to read."""
+    get_state, load, load_all = dynamodb.get_state, dynamodb.load_persisted_state, app._load_persisted_state
+
+    def get_state_with_records() -> dict[str, Any]:
+        return {**get_state(), STREAMS: unread_streams()}
+
+    def load_with_records(data: dict[str, Any]) -> None:
+        load(data)
+        restore_streams(data.get(STREAMS))
+
+    def load_all_with_positions() -> None:
+        load_all()
+        correct_positions()
+
+    dynamodb.get_state = get_state_with_records
+    dynamodb.load_persisted_state = load_with_records
+    app._load_persisted_state = load_all_with_positions
+
+
+def unread_streams() -> dict[str, Any]:
+    """Return the records from the position of the slowest trigger on, and where they begin, for each stream."""
+    streams = AccountRegionScopedDict()
+    for account, region, table in list(dynamodb._tables._data):
+        where = {"account_id": account, "region": region}
+        start, end = dynamodb.stream_start_position(table, **where), dynamodb.stream_end_position(table, **where)
+        positions = [start if position is None else position for _, position in positions_of(account, region, table)]
+        first = min(max(min(positions, default=end), start), end)
+        records = list(dynamodb.stream_live_records(table, **where)[first - start :])
+        streams.set_scoped(account, region, table, {"first": first, "records": records})
+    return {"streams": streams, "counter": dynamodb._stream_seq_counter}
+
+
+def restore_streams(saved: dict[str, Any] | None) -> None:
+    """Give each stream its unread records back, at the positions that they had."""
+    if saved is None:
+        return
+    for (account, region, table), stream in saved["streams"]._data.items():
+        dynamodb._stream_trimmed.set_scoped(account, region, table, stream["first"])
+        dynamodb._stream_records.set_scoped(account, region, table, stream["records"])
+    dynamodb._stream_seq_counter = saved["counter"]
+
+
+def correct_positions() -> None:
+    """Have no trigger skip new records: none has read further than its stream goes.
+
+    It would have where a state of an older launcher has no records, or where a record came in while it was saved.
+    """
+    for account, region, table in list(dynamodb._tables._data):
+        end = dynamodb.stream_end_position(table, account_id=account, region=region)
+        with lambda_svc._dynamodb_stream_positions_lock:
+            for mapping, position in positions_of(account, region, table):
+                if position is not None and position > end:
+                    lambda_svc._dynamodb_stream_positions.set_scoped(account, region, mapping, end)
+
+
+def positions_of(account: str, region: str, table: str) -> Iterator[tuple[str, int | None]]:
+    """Return how far each trigger of a table's stream has read; None for one that has not begun."""
+    for (owner, where, mapping), found in list(lambda_svc._esms._data.items()):
+        try:
+            source = parse_arn(found.get("EventSourceArn", ""))
+        except ArnParseError:
+            continue
+        if (owner, where, source.service) != (account, region, "dynamodb"):
+            continue
+        stream = lambda_svc._dynamodb_stream_table_from_arn_spec(source)
+        if stream is not None and stream[0] == table:
+            yield mapping, lambda_svc._dynamodb_stream_positions.get_scoped(account, region, mapping)

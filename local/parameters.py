@@ -1,0 +1,63 @@
+"""The template's parameters that `make run` takes from the environment: the group "Sessions and credits".
+
+SessionTimeoutMinutes is SESSION_TIMEOUT_MINUTES there. The template says which values a parameter takes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from local.steps import Refused
+from local.template import template
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+GROUP = "Sessions and credits"
+MOST_DIGITS = 18
+
+
+def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return every parameter of the group: the environment's value, or the template's default.
+
+    Raises Refused, with the values that it takes, when the environment has another one.
+    """
+    declared = {name: template()["Parameters"][name] for name in _names()}
+    return {name: _value_of(variable(name), about, environ) for name, about in declared.items()}
+
+
+def variable(parameter: str) -> str:
+    """Return the environment's name for a parameter."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", parameter).upper()
+
+
+def _names() -> list[str]:
+    groups = template()["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    (names,) = (group["Parameters"] for group in groups if group["Label"]["default"] == GROUP)
+    return list(names)
+
+
+def _value_of(name: str, about: dict[str, Any], environ: Mapping[str, str]) -> str:
+    value = environ.get(name) or str(about["Default"])
+    accepted, values = _accepts(about, value)
+    if not accepted:
+        raise Refused(f"{name} is {values}, not {value}")
+    return value
+
+
+def _accepts(about: dict[str, Any], value: str) -> tuple[bool, str]:
+    """Return whether a parameter takes a value, and which ones it takes."""
+    if "AllowedValues" in about:
+        allowed = [str(each) for each in about["AllowedValues"]]
+        return value in allowed, " or ".join(allowed)
+    if about["Type"] == "Number":
+        least, most = about.get("MinValue", 0), about.get("MaxValue")
+        numeric = value.isascii() and value.isdecimal() and len(value) <= MOST_DIGITS
+        within = numeric and least <= int(value) and (most is None or int(value) <= most)
+        return (
+            within,
+            f"a whole number of {least} or more" if most is None else f"a whole number from {least} to {most}",
+        )
+    pattern = about.get("AllowedPattern", ".*")
+    return bool(re.fullmatch(pattern, value)), about.get("ConstraintDescription", f"a text of the form {pattern}")

@@ -1,0 +1,107 @@
+"""Every text field of a request says in the OpenAPI document which characters it takes, and takes just those."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from accounting.web import types
+from tests.contract.test_openapi import made, operations, resolved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONTROL = [chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) == "Cc"]
+ORDINARY = [
+    *"aZ0 _-.:/@#?%\"'\\<>{}",
+    *("\u00a0", "\u3000", "\u2028", "\u2029", "\u200b", "\u200c", "\u200d", "\u202e", "\ufeff", "\u00ad"),
+    *(
+        "\u00fc",
+        "\u5c71",
+        "\u0639",
+        "\U0001f469",
+        "\U0001fae9",
+        "\U0001f3fd",
+        "\ufe0f",
+        "\ue000",
+        "\U0010ffff",
+        "\uffff",
+    ),
+]
+SURROGATES = ["\ud800", "\udbff", "\udc00", "\udfff"]
+TEXTS = ["UserReference", "UserId", "Name", "KeyText", "ServiceName", "Operation", "Notes", "Reason"]
+
+
+def accepts(kind: Any, text: str) -> bool:
+    try:
+        TypeAdapter(kind).validate_python(text)
+    except ValidationError:
+        return False
+    return True
+
+
+def says(kind: Any, text: str) -> bool:
+    """As JSON Schema has it: its ``$`` is the end, where Python's is also before a last line break."""
+    return re.fullmatch(TypeAdapter(kind).json_schema()["pattern"], text) is not None
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_text_takes_what_its_pattern_says_and_that_is_all_but_control_characters(name: str) -> None:
+    kind = getattr(types, name)
+    assert len(CONTROL) == 65
+    for char in (*CONTROL, *ORDINARY):
+        for text in (char, f"a{char}", f"{char}b", f"a{char}b"):
+            assert accepts(kind, text) == says(kind, text), ascii(text)
+            lines = name in ("Notes", "Reason") and char in "\t\n\r"
+            assert accepts(kind, text) == (char in ORDINARY or lines), ascii(text)
+
+
+@pytest.mark.parametrize("name", [*TEXTS, "EmailAddress", "Identifier"])
+def test_half_a_surrogate_pair_is_no_character_of_any_text(name: str) -> None:
+    for char in SURROGATES:
+        assert not accepts(getattr(types, name), f"a{char}@b"), ascii(char)
+
+
+def test_an_address_takes_what_its_pattern_says() -> None:
+    for char in (*CONTROL, *(each for each in ORDINARY if each not in "@\ufeff")):
+        for text in (f"a{char}b@c", f"a@b{char}c"):
+            assert accepts(types.EmailAddress, text) == says(types.EmailAddress, text), ascii(text)
+
+
+def test_every_text_of_a_body_says_which_characters_it_takes() -> None:
+    texts = dict(texts_of_bodies())
+
+    assert len(texts) > 20
+    silent = [name for name, each in texts.items() if not each.keys() & {"pattern", "enum", "format", "anyOf", "const"}]
+    assert silent == []
+
+
+def texts_of_bodies() -> Iterator[tuple[str, dict[str, Any]]]:
+    for route, operation in operations():
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            schema = resolved(content["schema"])
+            for each in (schema, *map(resolved, schema.get("anyOf", []))):
+                for name, field in each.get("properties", {}).items():
+                    for kind in (field, *field.get("anyOf", [])):
+                        if kind.get("type") == "string":
+                            yield f"{' '.join(route)} {name}", kind
+
+
+def test_the_ids_that_are_routes_are_no_users_ids() -> None:
+    """A path segment that stands where others have a user's id would make that user unreachable."""
+    paths = [path.split("/") for path in made()["paths"]]
+    fixed = {
+        other[at]
+        for path in paths
+        for at, step in enumerate(path)
+        if step == "{userId}"
+        for other in paths
+        if (other[:at], len(other)) == (path[:at], len(path)) and not other[at].startswith("{")
+    }
+
+    assert fixed == {"all", "me", "sync"}
+    assert not [name for name in fixed if accepts(types.UserId, name)]

@@ -1,0 +1,168 @@
+"""A disabled user gets nothing new, ends what they have begun, and loses nothing."""
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from accounting.domain.errors import Invalid, UserDisabled, UserNotFound
+from accounting.domain.users import Description
+from accounting.operations import credits, sessions, settling, usage
+from accounting.operations import users as operations
+from accounting.operations.credits import Request
+from accounting.operations.usage import Event
+from accounting.store import prices, users, wallets
+from accounting.store import sessions as session_store
+from tests.audit import assert_books_balance
+from tests.calls import Calls
+from tests.integration.conftest import NOW
+from tests.together import times, together
+
+MakeUser = Callable[..., str]
+
+
+def disable(user_id: str = "u1", reason: str = "left") -> None:
+    operations.disable(user_id, by="boss", reason=reason, now=NOW)
+
+
+def record(*, deduct: bool = True) -> object:
+    return usage.record(Event("u1", "s", "o", 5, {}, deduct), now=NOW, key=None)
+
+
+def initialize(session_id: str = "new") -> object:
+    return sessions.initialize("u1", session_id, "m", 1_000, now=NOW)
+
+
+@pytest.fixture
+def frozen(user: MakeUser) -> None:
+    """A user with two open sessions and credits, who is disabled."""
+    user("u1", 100)
+    initialize("a")
+    initialize("b")
+    disable()
+
+
+@pytest.mark.usefixtures("frozen")
+def test_nothing_new_is_held_charged_or_told() -> None:
+    before = wallets.get("u1")
+
+    for refused in (initialize, record, lambda: credits.balance("u1", NOW)):
+        with pytest.raises(UserDisabled):
+            refused()
+    assert wallets.get("u1") == before
+    assert users.is_disabled("u1")
+
+
+@pytest.mark.usefixtures("frozen")
+def test_open_sessions_are_settled_and_refunded() -> None:
+    sessions.heartbeat("u1", "a", 1_000, now=NOW)
+    with pytest.raises(UserDisabled):
+        sessions.heartbeat("u1", "a", 50_000, now=NOW)
+    noted = session_store.get("u1", "a")
+    assert noted is not None
+    assert noted.tokens == 50_000, "the tokens were generated, and are charged"
+
+    settling.abort("u1", "a", None, now=NOW)
+    settling.finalize("u1", "b", 0, success=True, now=NOW)
+
+    wallet = assert_books_balance("u1")
+    assert (wallet.held, wallet.charged, wallet.available, wallet.frozen) == (0, 50, 50, True)
+
+
+@pytest.mark.usefixtures("frozen")
+def test_administrators_move_a_disabled_users_credits() -> None:
+    credits.allocate(Request("boss", "u1", "", 30, NOW), 10)
+    credits.remove(Request("boss", "u1", "", 30, NOW), 5)
+    credits.set_available(Request("boss", "u1", "", 30, NOW), 42)
+
+    assert credits.balance_of("u1", NOW).available == 42
+    assert assert_books_balance("u1").frozen
+
+
+@pytest.mark.usefixtures("frozen")
+def test_an_enabled_user_is_as_before() -> None:
+    operations.enable("u1", now=NOW)
+
+    initialize("c")
+    record()
+    assert not users.is_disabled("u1")
+    assert not assert_books_balance("u1").frozen
+
+
+def test_who_has_no_wallet_yet_gets_one_that_is_frozen(user: MakeUser) -> None:
+    user("u1")
+    disable()
+
+    with pytest.raises(UserDisabled):
+        initialize()
+    credits.allocate(Request("boss", "u1", "", 30, NOW), 10)
+    with pytest.raises(UserDisabled):
+        initialize()
+    assert assert_books_balance("u1").available == 10
+
+
+def test_a_repeat_changes_nothing(user: MakeUser, calls: Calls) -> None:
+    user("u1")
+    disable(reason="first")
+    calls.reset()
+
+    disable(reason="second")
+    assert calls.write_units == 0
+    found = users.find("u1")
+    assert found is not None
+    assert found.disabled_reason == "first"
+    operations.enable("u1", now=NOW)
+    calls.reset()
+    operations.enable("u1", now=NOW)
+    assert calls.write_units == 0
+
+
+def test_nobody_disables_themselves_or_a_stranger(user: MakeUser) -> None:
+    user("boss")
+    with pytest.raises(Invalid):
+        disable("boss")
+    with pytest.raises(Invalid):
+        disable("boss@example.com")
+    with pytest.raises(UserNotFound):
+        disable("nobody")
+
+
+def test_a_hold_that_meets_the_disabling_is_before_it_or_refused(user: MakeUser) -> None:
+    user("u1", 10_000)
+    for round_ in range(6):
+        calls = [partial(initialize, f"{round_}-{number}") for number in range(6)]
+        answers = together(*calls[:3], disable, *calls[3:])
+        assert all(answer is None or isinstance(answer, UserDisabled | sessions.Answer) for answer in answers), answers
+        wallet = assert_books_balance("u1")
+        assert wallet.frozen
+        with pytest.raises(UserDisabled):
+            initialize(f"{round_}-after")
+        operations.enable("u1", now=NOW)
+
+
+def test_all_that_happens_at_once_leaves_profile_and_wallet_agreed(user: MakeUser) -> None:
+    user("u1", 10_000)
+    said = [Description("u1", username=f"n{number}", issued_at=number) for number in range(4)]
+
+    together(
+        *times(4, disable),
+        *(partial(users.sync, each, NOW) for each in said),
+        *times(4, lambda: credits.allocate(Request("boss", "u1", "", 30, NOW), 1)),
+        *times(3, lambda: operations.enable("u1", now=NOW)),
+    )
+
+    profile, wallet = users.find("u1"), assert_books_balance("u1")
+    assert profile is not None
+    assert profile.disabled == wallet.frozen
+    assert wallet.granted == 10_004
+
+
+def test_disabling_costs_holds_and_settlements_nothing(user: MakeUser, calls: Calls) -> None:
+    user("u1", 1_000)
+    disable()
+    operations.enable("u1", now=NOW)
+    prices.price_at("m", NOW)
+    calls.reset()
+
+    initialize()
+    assert (calls.round_trips, calls.write_units) == (2, 9)

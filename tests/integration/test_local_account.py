@@ -1,0 +1,92 @@
+"""Nothing of this machine's AWS account reaches what uses the local AWS, however broken it is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import botocore.session
+import pytest
+
+from local import account, emulator
+from local.build import sam_environment
+from local.paths import BIN, ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from local.emulator import Emulator
+
+SERVICES = ("dynamodb", "cloudformation", "secretsmanager", "lambda", "logs", "apigateway")
+"""Those that the programs here use."""
+
+
+@pytest.fixture
+def broken_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Have every variable and every file that botocore knows say nonsense."""
+    files = tmp_path / ".aws"
+    files.mkdir()
+    for name in ("config", "credentials"):
+        (files / name).write_text("[default\nno section ends like that")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    known = botocore.session.Session().session_var_map.values()
+    variables = {name for _, names, *_ in known for name in ([names] if isinstance(names, str) else names or [])}
+    assert {"AWS_PROFILE", "AWS_CA_BUNDLE", "AWS_RETRY_MODE", "AWS_DEFAULT_REGION"} <= variables
+    variables -= {"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"}
+    services = {f"AWS_ENDPOINT_URL_{service.upper()}" for service in SERVICES}
+    for name in variables | services | {"AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN", "AWS_WEB_IDENTITY_TOKEN_FILE"}:
+        monkeypatch.setenv(name, "nope")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(files / "config"))
+    for name in (*account.PROXIES, *(name.upper() for name in account.PROXIES)):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("SAM_STACK_NAME", "nope")
+
+
+@pytest.mark.usefixtures("broken_account")
+def test_a_client_of_the_local_aws_knows_nothing_of_it(aws: Emulator, table_name: str) -> None:
+    emulator._session.cache_clear()
+    try:
+        for service in SERVICES:
+            assert aws.client(service).meta.endpoint_url == aws.endpoint_url
+        assert table_name in aws.client("dynamodb").list_tables()["TableNames"]
+    finally:
+        emulator._session.cache_clear()
+
+
+@pytest.mark.usefixtures("broken_account")
+def test_sam_knows_nothing_of_it() -> None:
+    environ = account.without_proxies(sam_environment())
+    program = "import boto3; print(boto3.client('cloudformation', aws_access_key_id='a', aws_secret_access_key='b'))"
+
+    asked = subprocess.run(
+        [BIN / "python", "-c", program], env=environ, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert asked.returncode == 0, asked.stderr
+    of_the_account = {name for name in environ if name.startswith(("AWS_", "SAM_")) and environ[name] == "nope"}
+    assert of_the_account == set()
+    assert not {name for name in environ if name.lower().endswith("_proxy")}
+
+
+@pytest.mark.usefixtures("broken_account")
+def test_a_program_can_leave_it(aws: Emulator, table_name: str) -> None:
+    """As the benchmark, the simulation and these tests do, which use the service's own clients."""
+    program = (
+        "from local.account import leave_account; leave_account()\n"
+        "import boto3, sys\n"
+        "given = {'region_name': 'us-east-1', 'aws_access_key_id': 'test', 'aws_secret_access_key': 'test'}\n"
+        "print(boto3.client('dynamodb', endpoint_url=sys.argv[1], **given).list_tables()['TableNames'])"
+    )
+
+    command = [sys.executable, "-c", program, aws.endpoint_url]
+    left = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert table_name in left.stdout, left.stderr
+
+
+def test_these_tests_have_left_it() -> None:
+    assert os.environ["AWS_CONFIG_FILE"] == os.devnull
+    assert "AWS_PROFILE" not in os.environ

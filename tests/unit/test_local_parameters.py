@@ -1,0 +1,89 @@
+"""`make run` takes the template's parameters about sessions and credits from the environment, and no wrong value."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from local import parameters
+from local.steps import Refused
+from local.template import template
+
+
+@pytest.fixture
+def changed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return a template of one's own."""
+    own = copy.deepcopy(template())
+    monkeypatch.setattr(parameters, "template", lambda: own)
+    return own
+
+
+def test_without_an_environment_each_has_the_templates_default() -> None:
+    found = parameters.from_environment({"SESSION_TIMEOUT_MINUTES": ""})
+
+    assert {"SessionTimeoutMinutes", "RequireServiceKey", "UsageRecordDeducts", "RefundGraceHours"} <= set(found)
+    assert found == {name: str(template()["Parameters"][name]["Default"]) for name in found}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "value"),
+    [
+        ("SESSION_TIMEOUT_MINUTES", "SessionTimeoutMinutes", "1"),
+        ("REQUIRE_SERVICE_KEY", "RequireServiceKey", "true"),
+        ("USAGE_RECORD_DEDUCTS", "UsageRecordDeducts", "true"),
+        ("REFUND_GRACE_HOURS", "RefundGraceHours", "720"),
+    ],
+)
+def test_the_environment_has_a_name_for_each(name: str, parameter: str, value: str) -> None:
+    assert parameters.from_environment({name: value})[parameter] == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SESSION_TIMEOUT_MINUTES", "0", "a whole number from 1 to 1440"),
+        ("SESSION_TIMEOUT_MINUTES", "1441", "a whole number from 1 to 1440"),
+        ("SESSION_TIMEOUT_MINUTES", "1.5", "a whole number from 1 to 1440"),
+        ("SESSION_TIMEOUT_MINUTES", "-1", "a whole number from 1 to 1440"),
+        ("SESSION_TIMEOUT_MINUTES", "١", "a whole number from 1 to 1440"),
+        ("SESSION_TIMEOUT_MINUTES", "9" * 5000, "a whole number from 1 to 1440"),
+        ("REQUIRE_SERVICE_KEY", "yes", "true or false"),
+        ("REQUIRE_SERVICE_KEY", "True", "true or false"),
+    ],
+)
+def test_a_value_that_the_template_does_not_take_is_refused_with_those_that_it_takes(
+    name: str, value: str, said: str
+) -> None:
+    with pytest.raises(Refused) as refused:
+        parameters.from_environment({name: value})
+
+    assert str(refused.value) == f"{name} is {said}, not {value}"
+
+
+def test_a_new_parameter_of_the_group_needs_nothing_else(changed: dict[str, Any]) -> None:
+    made = {
+        "HoldBufferWhenNew": {"Type": "String", "Default": "refuse", "AllowedValues": ["refuse", "reduce"]},
+        "NewHours": {"Type": "Number", "Default": 24, "MinValue": 1},
+        "NewName": {
+            "Type": "String",
+            "Default": "a",
+            "AllowedPattern": "^[a-z]$",
+            "ConstraintDescription": "one letter",
+        },
+    }
+    changed["Parameters"] |= made
+    groups = changed["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    (group,) = (each for each in groups if each["Label"]["default"] == parameters.GROUP)
+    group["Parameters"] += made
+
+    given = {"HOLD_BUFFER_WHEN_NEW": "reduce", "NEW_HOURS": "48", "NEW_NAME": "b"}
+    assert set(given.values()) <= set(parameters.from_environment(given).values())
+    for name, said in (
+        ("HOLD_BUFFER_WHEN_NEW", "refuse or reduce"),
+        ("NEW_HOURS", "a whole number of 1 or more"),
+        ("NEW_NAME", "one letter"),
+    ):
+        with pytest.raises(Refused, match=f"{name} is {said}, not 0"):
+            parameters.from_environment({name: "0"})

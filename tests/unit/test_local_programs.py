@@ -1,0 +1,165 @@
+"""What the programs of `local/` have in common: how Ctrl-C ends them, what they leave, and what others may read."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local import INTERRUPTED, bootstrap, private
+from local.paths import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROGRAMS = sorted(
+    f"local.{file.stem}" for file in (ROOT / "local").glob("*.py") if '\nif __name__ == "__main__":' in file.read_text()
+)
+PROGRAMS.remove("local.emulator_launcher")  # it is not started from a terminal
+CTRL_C_WHILE_IMPORTING = """
+import sys
+
+class Finder:
+    def find_spec(name, *_):
+        if name in ("local.steps", "local.paths"):
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Finder)
+"""
+PATIENCE_SECONDS = 30
+
+
+def test_the_programs_were_found() -> None:
+    assert {"local.run", "local.stop", "local.demo", "local.bootstrap", "local.bridge", "local.build"} <= set(PROGRAMS)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_ctrl_c_ends_a_program_quietly_while_it_still_imports(tmp_path: Path, program: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(CTRL_C_WHILE_IMPORTING)
+    path = os.pathsep.join([str(tmp_path), str(ROOT / "layers/shared")])
+
+    ended = subprocess.run(
+        [sys.executable, "-m", program],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (INTERRUPTED, "", "")
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """Return a copy of what makes environments, with a uv that never ends."""
+    for name in ("local", "requirements"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".python-version").write_text(bootstrap.PYTHON_VERSION)
+    uv = tmp_path / "bin/uv"
+    uv.parent.mkdir()
+    uv.write_text('#!/bin/sh\necho $$ > "$UV_PID"\nexec sleep 60\n')
+    uv.chmod(0o755)
+    return tmp_path
+
+
+BOOTSTRAP = """
+import sys
+from pathlib import Path
+sys.argv[0] = "-m"
+import local
+from local import bootstrap
+root = Path(sys.argv[1])
+bootstrap.ROOT = root
+bootstrap.ENVIRONMENTS = {root / ".venv": bootstrap.LOCKS / "dev.txt"}
+sys.argv[1:] = []
+sys.exit(bootstrap.main())
+"""
+
+
+def test_ctrl_c_in_the_first_setup_ends_it_and_its_children_and_leaves_nothing_that_looks_made(copied: Path) -> None:
+    """Only the program itself gets the signal: a terminal would send it to its children too."""
+    environment, pid_file = copied / ".venv", copied / "uv.pid"
+    environment.mkdir()
+    (environment / ".locked").write_text("of other locks")
+    setup = subprocess.Popen(
+        [sys.executable, "-c", BOOTSTRAP, str(copied)],
+        cwd=ROOT,
+        env={**os.environ, "PATH": f"{copied}/bin:{os.environ['PATH']}", "UV_PID": str(pid_file)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (pid_file.exists() and pid_file.read_text().strip()):
+        assert time.monotonic() < deadline
+        assert setup.poll() is None, setup.communicate()[0]
+        time.sleep(0.05)
+
+    setup.send_signal(signal.SIGINT)
+    said, _ = setup.communicate(timeout=PATIENCE_SECONDS)
+
+    assert setup.returncode == INTERRUPTED
+    assert "Traceback" not in said
+    assert "✗  Environment .venv" in said
+    assert not runs(int(pid_file.read_text()))
+    assert not (environment / ".locked").exists(), "it would be taken for whole with the locks of before"
+
+
+def runs(pid: int) -> bool:
+    """Return whether a process runs; one that has ended stays a zombie where nobody asks how."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return bool(state.strip()) and not state.startswith("Z")
+
+
+def test_a_uv_that_was_half_installed_is_installed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    monkeypatch.setattr("shutil.which", lambda _name: None)
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr("subprocess.run", run)
+    half = tmp_path / ".local/boot/bin/uv"
+    half.parent.mkdir(parents=True)
+    half.touch()
+
+    assert bootstrap.find_uv() == str(half)
+    assert [command[-1] for command in commands] == [str(tmp_path / ".local/boot"), "uv"]
+    assert bootstrap.find_uv() == str(half)
+    assert len(commands) == 2, "what is whole is not installed again"
+
+
+def test_a_private_file_is_its_owners_alone_from_its_first_moment(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        private.folder(tmp_path / "a/b")
+        private.write(tmp_path / "a/b/secret", "hidden")
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "a/b").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "a/b/secret").stat().st_mode & 0o777 == 0o600
+    assert [file.name for file in (tmp_path / "a/b").iterdir()] == ["secret"]
+
+
+def test_what_was_open_before_is_closed(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    (folder / "deep").mkdir(parents=True, mode=0o755)
+    (folder / "deep/open").write_text("hidden")
+    (folder / "deep/open").chmod(0o664)
+    (folder / "elsewhere").symlink_to(tmp_path / "nowhere")
+
+    private.close(folder)
+    private.close(tmp_path / "not there")
+
+    closed = [folder, folder / "deep", folder / "deep/open"]
+    assert [path.stat().st_mode & 0o077 for path in closed] == [0, 0, 0]

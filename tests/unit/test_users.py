@@ -1,0 +1,124 @@
+"""What is said of users: newer words count, what is not said stays, and a text means whom it meant first."""
+
+from dataclasses import replace
+
+import pytest
+
+from accounting.domain import users
+from accounting.domain.errors import Invalid
+from accounting.domain.users import MAX_FORMER_HOLDERS, Description, Pointer, User, claimed, effective_role
+
+NOW = 1_800_000_000_000
+KNOWN = User("u1", "a@x.y", "Anna", "supervisor", created_at=1, updated_at=2, issued_at=5, role_at=5_000)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Description("u1", issued_at=9, role_at=9_000),
+        Description("u1", email="b@x.y", username="B", role="admin", issued_at=4, role_at=4_999),
+        Description("u1", email="a@x.y", username="Anna", role="supervisor", issued_at=5, role_at=5_000),
+    ],
+    ids=["nothing", "older", "the same again"],
+)
+def test_what_says_nothing_new_changes_nothing(said: Description) -> None:
+    assert said.applied_to(KNOWN, NOW) == KNOWN
+
+
+def test_each_word_changes_what_it_says_and_no_more() -> None:
+    email = Description("u1", email="b@x.y", issued_at=6, role_at=6_000).applied_to(KNOWN, NOW)
+    role = Description("u1", role="user", issued_at=6, role_at=6_000).applied_to(KNOWN, NOW)
+
+    assert email == replace(KNOWN, email="b@x.y", issued_at=6, updated_at=NOW)
+    assert role == replace(KNOWN, role="user", role_at=6_000, updated_at=NOW)
+
+
+def test_a_word_on_the_role_is_newer_or_older_than_the_last_word_on_the_role() -> None:
+    renamed = Description("u1", username="Ann", issued_at=9, role_at=9_000).applied_to(KNOWN, NOW)
+    demoted = Description("u1", username="A", role="user", issued_at=7, role_at=7_000).applied_to(renamed, NOW)
+
+    assert (demoted.username, demoted.role) == ("Ann", "user")
+
+
+def test_a_newer_word_that_says_the_same_is_remembered() -> None:
+    again = Description("u1", role="supervisor", issued_at=9, role_at=9_000).applied_to(KNOWN, NOW)
+    older = Description("u1", role="admin", issued_at=7, role_at=7_000).applied_to(again, NOW)
+
+    assert older.role == "supervisor"
+
+
+def test_who_is_new_and_of_whom_nothing_is_said_is_a_user() -> None:
+    made = Description("u1").applied_to(None, NOW)
+
+    assert made == User("u1", "", "", "user", created_at=NOW, updated_at=NOW)
+
+
+def test_a_disabled_user_stays_disabled_whatever_is_said_of_them() -> None:
+    known = replace(KNOWN, disabled_at=7, disabled_reason="left")
+
+    assert Description("u1", email="b@x.y", role="admin", issued_at=9, role_at=9_000).applied_to(known, NOW).disabled
+
+
+@pytest.mark.parametrize("now", [NOW, NOW + 1, NOW + 999])
+def test_a_token_of_the_second_of_a_sync_counts_as_older(now: int) -> None:
+    synced = Description.by_the_platform("u1", email="a@x.y", username="A", role="user", now=now)
+    known = synced.applied_to(KNOWN, now)
+    token_at = now // 1000 * 1000
+
+    assert effective_role("admin", token_at, known) == "user"
+    assert effective_role("admin", token_at + 1000, known) == "admin"
+
+
+@pytest.mark.parametrize(
+    ("said", "known", "acts_as"),
+    [
+        ("admin", "user", "user"),
+        ("admin", "supervisor", "supervisor"),
+        ("supervisor", "admin", "supervisor"),
+        ("user", "admin", "user"),
+        ("admin", "admin", "admin"),
+    ],
+)
+def test_the_lesser_role_counts_when_the_newer_word_is_not_the_tokens(said: str, known: str, acts_as: str) -> None:
+    user = replace(KNOWN, role=known)
+
+    assert effective_role(said, 4_999, user) == acts_as
+    assert effective_role(said, 5_000, user) == said
+    assert effective_role(said, 0, None) == said
+
+
+def test_disabling_twice_keeps_the_first_time_and_reason() -> None:
+    once = users.disabled(KNOWN, by="boss", reason="left", now=NOW)
+
+    assert (once.disabled_at, once.disabled_reason) == (NOW, "left")
+    assert users.disabled(once, by="boss", reason="other", now=NOW + 1) == once
+    assert users.enabled(KNOWN, now=NOW) == KNOWN
+    assert not users.enabled(once, now=NOW).disabled
+    with pytest.raises(Invalid):
+        users.disabled(KNOWN, by="u1", reason="", now=NOW)
+
+
+def test_an_address_remembers_its_last_holders_each_once() -> None:
+    pointer = Pointer("a@x.y", "u0", 0, since=0)
+    for number in range(1, 30):
+        pointer = pointer.held_by(f"u{number}", number)
+    pointer = pointer.held_by("u25", 30)
+
+    assert len(pointer.former) == MAX_FORMER_HOLDERS
+    assert pointer.former[-2:] == ("u28", "u29")
+    assert "u25" not in pointer.former
+    back = pointer.back_at(User("u29", "a@x.y", "", "user", issued_at=29))
+    assert (back.user_id, back.issued_at, back.since) == ("u29", 29, 0)
+    assert back.former[-1] == "u28"
+    assert "u25" not in back.former, "who gave it up does not wait for it"
+
+
+@pytest.mark.parametrize(("created_at", "is_theirs"), [(50, False), (100, False), (101, True)])
+def test_an_address_is_not_claimed_that_was_an_id_before(created_at: int, is_theirs: bool) -> None:
+    namesake = User("a@x.y", "", "", "user", created_at=created_at)
+    pointer = Pointer("a@x.y", "u2", 1, since=100)
+
+    assert claimed(None, KNOWN, holder=None, namesakes=[namesake], now=NOW) is None
+    moved = claimed(pointer, KNOWN, holder=None, namesakes=[namesake], now=NOW)
+    assert (moved is not None) == is_theirs
+    assert users.is_meant_by_id(namesake, pointer) != is_theirs
