@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from accounting.domain.audit import Proof, Sums
-from accounting.domain.wallet import Entry, Wallet
+from accounting.domain.accounts import AccountId, personal
+from accounting.domain.ledger import Entry
+from accounting.domain.wallet import Wallet
 from accounting.store import allocations, entries, keys, sessions, table, usage, wallets
 from accounting.store.rollups import OTHER
 from accounting.times import day
@@ -18,7 +20,7 @@ EVERYTHING = 100_000
 def assert_ledger_explains(wallet: Wallet, ledger: Iterable[Entry]) -> None:
     """The whole ledger is gapless, chained, in time order, and comes to the wallet."""
     ledger = list(ledger)
-    proof = Proof(wallet.user_id, since=0)
+    proof = Proof(wallet.account_id, since=0)
     proof.follow(ledger)
     proof.compare(wallet)
     assert proof.findings == []
@@ -39,7 +41,7 @@ def assert_sound(wallet: Wallet) -> None:
     assert min(asdict(Sums.of(wallet)).values()) >= 0
     assert not (wallet.debt and wallet.available), "debt beside spendable credits"
     assert all(lot.credits > 0 for lot in wallet.lots)
-    order = [(lot.expires_at, lot.id) for lot in wallet.lots]
+    order = [lot.order for lot in wallet.lots]
     assert order == sorted(set(order)), "lots are unique and in burn order"
 
 

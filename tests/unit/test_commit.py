@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from accounting.domain.accounts import personal
 from accounting.domain.errors import Contention, InsufficientCredits
 from accounting.domain.wallet import Wallet
 from accounting.operations import commit
@@ -12,7 +13,7 @@ from accounting.operations.commit import State, until_committed
 from accounting.store.moved import Moved
 from accounting.store.table import Conflict
 
-EMPTY = State(Wallet("u1"))
+EMPTY = State(Wallet(personal("u1")))
 
 
 class World:
@@ -30,7 +31,7 @@ class World:
         self.version += self.busy
 
     def read(self) -> State:
-        return State(Wallet("u1", version=self.version))
+        return State(Wallet(personal("u1"), version=self.version))
 
     def write(self, state: State) -> int:
         if state.wallet.version != self.version:
@@ -96,9 +97,9 @@ def test_what_a_refusal_does_not_bring_stays_as_it_was(world: World) -> None:
     def step(state: State) -> None:
         seen.append(state)
         if len(seen) == 1:
-            raise Moved(wallet=Wallet("u1", version=7))
+            raise Moved(wallet=Wallet(personal("u1"), version=7))
 
-    known = State(Wallet("u1"), names=None)
+    known = State(Wallet(personal("u1")), names=None)
     until_committed(step, known, world.read)
 
-    assert seen[1] == replace(known, wallet=Wallet("u1", version=7))
+    assert seen[1] == replace(known, wallet=Wallet(personal("u1"), version=7))

@@ -5,18 +5,23 @@ from dataclasses import replace
 import pytest
 
 from accounting.domain import sessions, wallet
+from accounting.domain.accounts import personal
 from accounting.domain.errors import SessionNotActive
+from accounting.domain.ledger import Cause
+from accounting.domain.lots import Lot
 from accounting.domain.sessions import Outcome, Session
-from accounting.domain.wallet import Cause, Hold, Settlement, Slice, Wallet
+from accounting.domain.wallet import Hold, Settlement, Wallet
 
 NOW = 1_800_000_000_000
+ACCOUNT = personal("u1")
 SESSION = Session(
     user_id="u1",
     session_id="s1",
+    account_id=ACCOUNT,
     model_id="m",
     price_e4=30_000,
     estimated_tokens=1_000,
-    slices=(Slice("a", 4, NOW + 1),),
+    parts=(Lot(1, 4, NOW + 1, NOW),),
     started_at=NOW,
     last_seen_at=NOW,
     due_at=NOW + 1,
@@ -26,13 +31,13 @@ SESSION = Session(
 
 
 def ended(session: Session, outcome: Outcome = "finalized", tokens: int = 500, *, success: bool = True) -> Session:
-    settlement = Settlement(Wallet("u1"), (), refund=2, overrun=0, debt=0)
+    settlement = Settlement(Wallet(ACCOUNT), (), refund=2, overrun=0, debt=0)
     return sessions.resolved(session, settlement, outcome=outcome, tokens=tokens, success=success, at=NOW + 5)
 
 
-def more(*slices: Slice) -> Hold:
-    held = wallet.grant(Wallet("u1"), 1, expires_at=NOW + 1, cause=Cause("x", NOW, allocation_id="a"))
-    return Hold(held.wallet, held.entries, slices)
+def more(*parts: Lot) -> Hold:
+    held = wallet.grant(Wallet(ACCOUNT), 1, expires_at=NOW + 1, cause=Cause("x", NOW))
+    return Hold(held.wallet, held.entries, parts)
 
 
 def test_an_open_session_is_worth_its_estimate_and_holds_the_buffer() -> None:
@@ -137,9 +142,9 @@ def test_only_the_same_values_repeat_an_initialize() -> None:
 
 
 def test_a_raised_session_holds_both_and_counts_the_revision() -> None:
-    session = sessions.raised(SESSION, more(Slice("a", 1, NOW + 1), Slice("b", 2, NOW + 2)), 2_000, NOW + 9)
+    session = sessions.raised(SESSION, more(Lot(1, 1, NOW + 1, NOW), Lot(2, 2, NOW + 2, NOW)), 2_000, NOW + 9)
 
-    assert session.slices == (Slice("a", 5, NOW + 1), Slice("b", 2, NOW + 2))
+    assert session.parts == (Lot(1, 5, NOW + 1, NOW), Lot(2, 2, NOW + 2, NOW))
     assert (session.revision, session.tokens, session.last_seen_at) == (2, 2_000, NOW + 9)
     assert session.initial_credits == 4
 

@@ -1,30 +1,39 @@
 """The rules of the wallet, one example each."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from accounting.domain import wallet as ledger
+from accounting.domain.accounts import personal
 from accounting.domain.errors import InsufficientCredits, TooManyAllocations
-from accounting.domain.wallet import MAX_LOTS, Cause, Decision, Lot, Slice, Wallet, merge_slices
+from accounting.domain.ledger import Cause, Entry
+from accounting.domain.lots import MAX_LOTS, Lot, allocation_id, merged
+from accounting.domain.wallet import Decision, Wallet
 from tests.audit import assert_ledger_explains, assert_sound
 
 NOW = 1_800_000_000_000
-HOUR = 3_600_000
+MINUTE = 60_000
+HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 GRACE = 24 * HOUR
 
 
-def because(at: int = NOW, lot: str | None = None, session: str | None = None) -> Cause:
-    return Cause("boss", at, "why", allocation_id=lot, session_id=session)
+ACCOUNT = personal("u1")
+
+
+def because(at: int = NOW, session: str | None = None) -> Cause:
+    return Cause("boss", at, "why", "salt", session_id=session)
 
 
 class Book:
-    """A wallet with its history."""
+    """A wallet with its history; its grants have names."""
 
     def __init__(self, *lots: tuple[str, int, int]) -> None:
-        self.wallet = Wallet("u1")
-        self.entries: list[ledger.Entry] = []
+        self.wallet = Wallet(ACCOUNT)
+        self.entries: list[Entry] = []
+        self.granted: dict[str, tuple[int, int]] = {}
         for name, credits, expires_at in lots:
             self.grant(name, credits, expires_at)
 
@@ -36,22 +45,30 @@ class Book:
         return decision
 
     def grant(self, name: str, credits: int, expires_at: int = NOW + 30 * DAY, at: int = NOW) -> Decision:
-        return self.apply(ledger.grant(self.wallet, credits, expires_at=expires_at, cause=because(at, name)))
+        self.granted[name] = self.wallet.allocations + 1, at
+        return self.apply(ledger.grant(self.wallet, credits, expires_at=expires_at, cause=because(at)))
 
-    def hold(self, credits: int, at: int = NOW) -> tuple[Slice, ...]:
-        return self.apply(ledger.hold(self.wallet, credits, cause=because(at, session="s1"))).slices
+    def lot(self, name: str, credits: int, expires_at: int, *, grace: bool = False) -> Lot:
+        """What of a grant expires at an instant."""
+        number, granted_at = self.granted[name]
+        return Lot(number, credits, expires_at, granted_at, grace)
 
-    def settle(self, slices: tuple[Slice, ...], used: int, at: int = NOW) -> ledger.Settlement:
+    def hold(self, credits: int, at: int = NOW) -> tuple[Lot, ...]:
+        return self.apply(ledger.hold(self.wallet, credits, cause=because(at, session="s1"))).parts
+
+    def settle(self, slices: tuple[Lot, ...], used: int, at: int = NOW) -> ledger.Settlement:
         cause = because(at, session="s1")
         return self.apply(ledger.settle(self.wallet, slices, used, grace_milliseconds=GRACE, cause=cause))
 
     def set(self, target: int, at: int = NOW, expires_at: int = NOW + 30 * DAY) -> Decision:
-        decision = ledger.set_available(self.wallet, target, expires_at=expires_at, cause=because(at, "set"))
+        self.granted["set"] = self.wallet.allocations + 1, at
+        decision = ledger.set_available(self.wallet, target, expires_at=expires_at, cause=because(at))
         return self.apply(decision)
 
     @property
     def lots(self) -> dict[str, int]:
-        return {lot.id: lot.credits for lot in self.wallet.lots}
+        names = {number: name for name, (number, _) in self.granted.items()}
+        return {names[lot.number]: lot.credits for lot in self.wallet.lots}
 
     @property
     def kinds(self) -> list[str]:
@@ -63,16 +80,15 @@ def test_credits_burn_soonest_expiry_first_then_oldest() -> None:
 
     book.apply(ledger.charge(book.wallet, 15, cause=because()))
 
-    assert book.lots == {"a": 5, "b": 10}
-    assert [lot.id for lot in book.wallet.lots] == ["a", "b"]
+    assert list(book.lots.items()) == [("b", 5), ("a", 10)]
 
 
 def test_a_grant_is_a_lot_of_its_own_with_its_own_expiry() -> None:
     book = Book(("a", 10, NOW + DAY), ("b", 5, NOW + HOUR))
 
-    assert book.wallet.lots == (Lot("b", 5, NOW + HOUR), Lot("a", 10, NOW + DAY))
+    assert book.wallet.lots == (book.lot("b", 5, NOW + HOUR), book.lot("a", 10, NOW + DAY))
     assert (book.wallet.granted, book.wallet.allocations, book.wallet.next_expiry) == (15, 2, NOW + HOUR)
-    assert [entry.allocation_id for entry in book.entries] == ["a", "b"]
+    assert [entry.allocation_id for entry in book.entries] == [allocation_id(ACCOUNT, number) for number in (1, 2)]
 
 
 def test_the_next_command_drops_expired_credits_before_it_spends() -> None:
@@ -98,7 +114,7 @@ def test_an_expiry_is_nobodys_doing() -> None:
     expiry, grant = book.grant("new", 1, at=NOW + DAY, expires_at=NOW + 9 * DAY).entries
 
     assert (expiry.actor, expiry.reason, expiry.allocation_id) == ("system", "", None)
-    assert (grant.actor, grant.reason, grant.allocation_id) == ("boss", "why", "new")
+    assert (grant.actor, grant.reason, grant.allocation_id) == ("boss", "why", allocation_id(ACCOUNT, 2))
 
 
 def test_credits_live_until_their_expiry_and_not_a_millisecond_longer() -> None:
@@ -116,9 +132,9 @@ def test_what_a_hold_does_not_use_returns_to_its_lots() -> None:
     slices = book.hold(15)
     settlement = book.settle(slices, 12, at=NOW + HOUR)
 
-    assert slices == (Slice("soon", 10, NOW + DAY), Slice("late", 5, NOW + 2 * DAY))
+    assert slices == (book.lot("soon", 10, NOW + DAY), book.lot("late", 5, NOW + 2 * DAY))
     assert (settlement.refund, settlement.overrun, settlement.debt) == (3, 0, 0)
-    assert book.wallet.lots == (Lot("late", 8, NOW + 2 * DAY),)
+    assert book.wallet.lots == (book.lot("late", 8, NOW + 2 * DAY),)
     assert (book.wallet.held, book.wallet.charged) == (0, 12)
 
 
@@ -138,7 +154,7 @@ def test_a_hold_that_used_nothing_is_released() -> None:
     book.settle(book.hold(4), 0)
 
     assert book.kinds == ["grant", "hold", "release"]
-    assert book.wallet.lots == (Lot("a", 10, NOW + DAY),)
+    assert book.wallet.lots == (book.lot("a", 10, NOW + DAY),)
 
 
 def test_credits_that_expired_while_held_return_for_the_grace_only() -> None:
@@ -146,7 +162,7 @@ def test_credits_that_expired_while_held_return_for_the_grace_only() -> None:
 
     book.settle(book.hold(10), 4, at=NOW + 2 * HOUR)
 
-    assert book.wallet.lots == (Lot("a", 6, NOW + 2 * HOUR + GRACE, grace=True),)
+    assert book.wallet.lots == (book.lot("a", 6, NOW + 2 * HOUR + GRACE, grace=True),)
 
 
 def test_reserve_and_abort_gives_grace_once_and_only_once() -> None:
@@ -169,7 +185,7 @@ def test_reserve_and_abort_repeated_does_not_move_an_expiry() -> None:
     for hour in range(3, 12):
         book.settle(book.hold(7, at=NOW + hour * HOUR), 0, at=NOW + hour * HOUR + 1)
 
-    assert book.wallet.lots == (Lot("a", 10, NOW + 2 * HOUR + GRACE, grace=True),)
+    assert book.wallet.lots == (book.lot("a", 10, NOW + 2 * HOUR + GRACE, grace=True),)
 
 
 def test_parts_of_one_lot_that_return_one_after_another_share_the_first_ones_grace() -> None:
@@ -179,16 +195,16 @@ def test_parts_of_one_lot_that_return_one_after_another_share_the_first_ones_gra
     book.settle(first, 0, at=NOW + 2 * HOUR)
     book.settle(second, 1, at=NOW + 20 * HOUR)
 
-    assert book.wallet.lots == (Lot("a", 9, NOW + 2 * HOUR + GRACE, grace=True),)
+    assert book.wallet.lots == (book.lot("a", 9, NOW + 2 * HOUR + GRACE, grace=True),)
 
 
 def test_a_raised_hold_settles_as_one() -> None:
     book = Book(("a", 10, NOW + DAY), ("b", 10, NOW + 2 * DAY))
-    slices = merge_slices(book.hold(4), book.hold(8))
+    slices = merged(book.hold(4), book.hold(8))
 
     book.settle(slices, 5)
 
-    assert slices == (Slice("a", 10, NOW + DAY), Slice("b", 2, NOW + 2 * DAY))
+    assert slices == (book.lot("a", 10, NOW + DAY), book.lot("b", 2, NOW + 2 * DAY))
     assert book.lots == {"a": 5, "b": 10}
 
 
@@ -252,9 +268,9 @@ def test_set_leaves_held_credits_and_other_lots_alone() -> None:
     book.settle(slices, 0)
 
     assert book.wallet.lots == (
-        Lot("a", 10, NOW + DAY),
-        Lot("b", 10, NOW + 2 * DAY),
-        Lot("set", 4, NOW + 9 * DAY),
+        book.lot("a", 10, NOW + DAY),
+        book.lot("b", 10, NOW + 2 * DAY),
+        book.lot("set", 4, NOW + 9 * DAY),
     )
 
 
@@ -278,24 +294,94 @@ def test_set_counts_without_what_expired() -> None:
     assert (book.wallet.available, book.wallet.expired, book.wallet.granted) == (10, 10, 20)
 
 
-def test_one_lot_more_than_the_limit_is_refused_until_one_is_gone() -> None:
-    book = Book()
+def full_wallet() -> Wallet:
+    """A wallet with as many lots as one may have, two of which are a minute apart, the others an hour."""
+    wallet = Wallet(ACCOUNT)
     for number in range(MAX_LOTS):
-        book.wallet = ledger.grant(
-            book.wallet, 1, expires_at=NOW + HOUR + number, cause=because(lot=f"{number:03d}")
-        ).wallet
-    full = book.wallet
+        expires_at = NOW + DAY + number * HOUR - (HOUR - MINUTE if number == 7 else 0)
+        wallet = ledger.grant(wallet, 1, expires_at=expires_at, cause=because()).wallet
+    return wallet
+
+
+def test_one_lot_more_than_the_limit_merges_the_two_that_expire_nearest_to_each_other() -> None:
+    full = full_wallet()
+
+    decision = ledger.grant(full, 5, expires_at=NOW + 9_000 * DAY, cause=because())
+
+    wallet = decision.wallet
+    assert_sound(wallet)
+    assert (len(wallet.lots), wallet.available) == (MAX_LOTS, MAX_LOTS + 5)
+    assert wallet.lots[6] == full.lots[7]._replace(credits=2)
+    grant, merge = decision.entries
+    assert (grant.kind, grant.credits) == ("grant", 5)
+    assert (merge.kind, merge.credits, merge.actor) == ("merge", 0, "system")
+    assert merge.reason == "allocation 7 joined allocation 8"
+    assert merge.available_after == MAX_LOTS + 5
+
+
+@pytest.mark.parametrize("command", [ledger.grant, ledger.set_available])
+def test_lots_of_different_terms_do_not_merge(command: Callable[..., Decision]) -> None:
+    full = full_wallet()
+    alternating = tuple(lot._replace(grace=bool(place % 2)) for place, lot in enumerate(full.lots))
 
     with pytest.raises(TooManyAllocations):
-        ledger.grant(full, 1, expires_at=NOW + DAY, cause=because(lot="more"))
-    with pytest.raises(TooManyAllocations):
-        ledger.set_available(full, MAX_LOTS + 1, expires_at=NOW + DAY, cause=because(lot="more"))
+        command(replace(full, lots=alternating), MAX_LOTS + 1, expires_at=NOW + 2 * DAY, cause=because())
 
-    assert len(full.lots) == 200
-    spent = ledger.charge(full, 1, cause=because()).wallet
-    assert len(ledger.grant(spent, 1, expires_at=NOW + DAY, cause=because(lot="more")).wallet.lots) == MAX_LOTS
-    later = ledger.grant(full, 1, expires_at=NOW + DAY, cause=because(NOW + HOUR, "more")).wallet
-    assert len(later.lots) == MAX_LOTS
+
+def test_a_settle_merges_and_is_never_refused() -> None:
+    held = ledger.hold(full_wallet(), 1, cause=because())
+    granted = ledger.grant(held.wallet, 1, expires_at=NOW + 9_000 * DAY, cause=because()).wallet
+    assert len(granted.lots) == MAX_LOTS
+
+    settled = ledger.settle(granted, held.parts, 0, grace_milliseconds=GRACE, cause=because())
+
+    assert (len(settled.wallet.lots), settled.refund) == (MAX_LOTS, 1)
+    assert [entry.kind for entry in settled.entries] == ["release", "merge"]
+    assert_sound(settled.wallet)
+
+
+def late(book: Book, difference: int, at: int = NOW) -> ledger.Settlement:
+    cause = Cause("u1", at, session_id="s1", usage_id="late")
+    return book.apply(ledger.settle_late(book.wallet, difference, grace_milliseconds=GRACE, cause=cause))
+
+
+def test_late_usage_is_an_entry_with_an_empty_hold() -> None:
+    book = Book(("a", 10, NOW + DAY))
+    book.settle(book.hold(5), 2)
+
+    settlement = late(book, 3)
+
+    assert (settlement.refund, settlement.overrun, settlement.debt) == (0, 3, 0)
+    entry = book.entries[-1]
+    assert (entry.kind, entry.credits, entry.charged, entry.usage_id) == ("settle", -3, 3, "late")
+    assert (book.wallet.charged, book.wallet.available) == (5, 5)
+
+
+def test_late_usage_that_is_not_covered_becomes_debt() -> None:
+    book = Book(("a", 2, NOW + DAY))
+
+    assert late(book, 5).debt == 3
+    assert (book.wallet.debt, book.wallet.available) == (3, 0)
+
+
+def test_what_was_charged_too_much_returns_as_a_lot_with_the_grace() -> None:
+    book = Book(("a", 10, NOW + DAY))
+    book.settle(book.hold(9), 9)
+
+    settlement = late(book, -4, at=NOW + 2 * DAY)
+
+    assert (settlement.refund, settlement.overrun, settlement.debt) == (4, 0, 0)
+    assert book.wallet.lots == (Lot(0, 4, NOW + 2 * DAY + GRACE, NOW + 2 * DAY, grace=True),)
+    assert book.wallet.charged == 5
+
+
+def test_late_usage_of_no_difference_says_that_it_came() -> None:
+    book = Book(("a", 10, NOW + DAY))
+
+    late(book, 0)
+
+    assert (book.entries[-1].kind, book.entries[-1].credits, book.entries[-1].charged) == ("release", 0, 0)
+    assert book.wallet.available == 10
 
 
 @pytest.mark.parametrize("command", [ledger.remove, ledger.charge, ledger.hold])
@@ -313,7 +399,7 @@ def test_what_is_not_there_can_not_be_taken(command: Callable[..., Decision]) ->
 
 @pytest.mark.parametrize("kind", ["grant", "adjust"])
 def test_a_grant_is_recorded_as_what_it_was(kind: str) -> None:
-    decision = ledger.grant(Wallet("u1"), 3, expires_at=NOW + 1, cause=because(lot="a"), kind=kind)  # type: ignore[arg-type]  # parametrized
+    decision = ledger.grant(Wallet(ACCOUNT), 3, expires_at=NOW + 1, cause=because(), kind=kind)  # type: ignore[arg-type]  # parametrized
 
     assert [(entry.kind, entry.credits) for entry in decision.entries] == [(kind, 3)]
 

@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from accounting.domain import wallet as ledger
+from accounting.domain.accounts import personal
 from accounting.domain.errors import InsufficientCredits
-from accounting.domain.wallet import Cause, Decision, Slice, Wallet, merge_slices
+from accounting.domain.ledger import Cause, Entry
+from accounting.domain.lots import Lot, merged
+from accounting.domain.wallet import Decision, Wallet
 from tests.audit import assert_ledger_explains, assert_sound
 
 NOW = 1_800_000_000_000
@@ -29,7 +32,7 @@ class Coin:
     """One credit."""
 
     expires_at: int
-    lot: str
+    lot: int
     graced: bool = False
 
 
@@ -55,7 +58,7 @@ class Coins:
         self.sweep()
         self.debt -= len(self.take(min(self.debt, len(self.free))))
 
-    def grant(self, lot: str, credits: int, expires_at: int) -> None:
+    def grant(self, lot: int, credits: int, expires_at: int) -> None:
         self.free += [Coin(expires_at, lot)] * credits
         self.granted += credits
 
@@ -72,11 +75,11 @@ class Coins:
         for coin in coins[used:]:
             self.free.append(self.revived(coin))
 
-    def settle_late(self, lot: str, difference: int) -> None:
+    def settle_late(self, difference: int) -> None:
         paid = len(self.take(max(0, difference)))
         self.charged += difference
         self.debt += max(0, difference) - paid
-        self.free += [Coin(self.at + GRACE, lot, graced=True)] * max(0, -difference)
+        self.free += [Coin(self.at + GRACE, 0, graced=True)] * max(0, -difference)
 
     def revived(self, coin: Coin) -> Coin:
         if coin.expires_at > self.at or coin.graced:
@@ -91,9 +94,9 @@ class Wallets(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = NOW
-        self.wallet = Wallet("u1")
-        self.entries: list[ledger.Entry] = []
-        self.sessions: dict[str, tuple[Slice, ...]] = {}
+        self.wallet = Wallet(personal("u1"))
+        self.entries: list[Entry] = []
+        self.sessions: dict[str, tuple[Lot, ...]] = {}
         self.coins = Coins()
         self.names = 0
 
@@ -101,11 +104,16 @@ class Wallets(RuleBasedStateMachine):
         self.names += 1
         return f"{self.names:06d}"
 
-    def cause(self, passed: int, lot: str | None = None) -> Cause:
+    @property
+    def next_lot(self) -> int:
+        """The number of the next grant."""
+        return self.wallet.allocations + 1
+
+    def cause(self, passed: int) -> Cause:
         at = self.now + passed * HOUR
         self.now = max(self.now, at)
         self.coins.begin(at)
-        return Cause("boss", at, "", allocation_id=lot)
+        return Cause("boss", at)
 
     def apply(self, decision: Decision) -> None:
         assert decision.wallet.version == self.wallet.version + 1
@@ -122,8 +130,8 @@ class Wallets(RuleBasedStateMachine):
 
     @rule(credits=CREDITS, hours=LIVES, passed=PASSED, kind=st.sampled_from(["grant", "adjust"]))
     def grant(self, credits: int, hours: int, passed: int, kind: str) -> None:
-        lot, expires_at = self.name(), self.now + (max(0, passed) + hours) * HOUR
-        cause = self.cause(passed, lot)
+        lot, expires_at = self.next_lot, self.now + (max(0, passed) + hours) * HOUR
+        cause = self.cause(passed)
         self.coins.grant(lot, credits, expires_at)
         self.apply(ledger.grant(self.wallet, credits, expires_at=expires_at, cause=cause, kind=kind))  # type: ignore[arg-type]  # sampled
 
@@ -151,8 +159,8 @@ class Wallets(RuleBasedStateMachine):
 
     @rule(wanted=st.integers(0, 40), hours=LIVES, passed=PASSED)
     def set_available(self, wanted: int, hours: int, passed: int) -> None:
-        lot, expires_at = self.name(), self.now + (max(0, passed) + hours) * HOUR
-        cause = self.cause(passed, lot)
+        lot, expires_at = self.next_lot, self.now + (max(0, passed) + hours) * HOUR
+        cause = self.cause(passed)
         self.coins.granted += self.coins.debt
         self.coins.debt = 0
         missing = wanted - len(self.coins.free)
@@ -175,8 +183,8 @@ class Wallets(RuleBasedStateMachine):
         except InsufficientCredits:
             assert credits > len(self.coins.free)
             return self.take_up_expiry(cause)
-        assert sum(part.credits for part in decision.slices) == credits
-        self.sessions[session] = merge_slices(self.sessions.get(session, ()), decision.slices)
+        assert sum(part.credits for part in decision.parts) == credits
+        self.sessions[session] = merged(self.sessions.get(session, ()), decision.parts)
         self.coins.held.setdefault(session, []).extend(self.coins.take(credits))
         return self.apply(decision)
 
@@ -196,9 +204,8 @@ class Wallets(RuleBasedStateMachine):
     @rule(difference=st.sampled_from([-25, -3, -1, 0, 1, 4, 25]), passed=PASSED)
     def settle_late(self, difference: int, passed: int) -> None:
         difference = max(difference, -self.wallet.charged)  # no more comes back than was charged
-        lot = self.name()
-        cause = replace(self.cause(passed), usage_id=lot)
-        self.coins.settle_late(lot, difference)
+        cause = self.cause(passed)
+        self.coins.settle_late(difference)
         decision = ledger.settle_late(self.wallet, difference, grace_milliseconds=GRACE, cause=cause)
         assert (decision.refund, decision.overrun) == (max(0, -difference), max(0, difference))
         assert decision.wallet.held == self.wallet.held
@@ -223,12 +230,12 @@ class Wallets(RuleBasedStateMachine):
 
     @invariant()
     def is_what_the_coins_come_to(self) -> None:
-        lots = {(lot.expires_at, lot.id, lot.grace): lot.credits for lot in self.wallet.lots}
+        lots = {(lot.expires_at, lot.number, lot.grace): lot.credits for lot in self.wallet.lots}
         assert lots == Counter((coin.expires_at, coin.lot, coin.graced) for coin in self.coins.free)
         for name in ("debt", "granted", "charged", "removed", "expired"):
             assert getattr(self.wallet, name) == getattr(self.coins, name), name
         for session, slices in self.sessions.items():
-            held = {(part.expires_at, part.lot, part.grace): part.credits for part in slices}
+            held = {(part.expires_at, part.number, part.grace): part.credits for part in slices}
             assert held == Counter((coin.expires_at, coin.lot, coin.graced) for coin in self.coins.held[session])
 
 

@@ -92,8 +92,8 @@ class Entry:
 
     @property
     def reason_fits(self) -> bool:
-        """Whether the reason is what its digest was made of, or was erased."""
-        return not self.reason or self.reason_digest == digest(self.reason, self.salt)
+        """Whether the reason is what its digest was made of, or was erased together with its salt."""
+        return self.reason_digest == digest(self.reason, self.salt) if self.reason else not self.salt
 
 
 def digest(reason: str, salt: str) -> str:

@@ -1,0 +1,124 @@
+"""Lots: what is one, how holds split and merge them, and the short text that they are stored as."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accounting.domain.accounts import personal
+from accounting.domain.lots import Lot, add, allocation_id, merged, nearest_pair, split, whole_second
+from accounting.domain.wallet import Wallet
+from accounting.store import lots as stored
+from accounting.store import wallets
+from accounting.times import DAY
+
+NOW = 1_800_000_000_000
+SECONDS = st.integers(0, 10**10).map(lambda seconds: seconds * 1000)
+LOTS = st.lists(
+    st.builds(
+        Lot,
+        st.integers(0, 10**7),
+        st.integers(1, 10**12),
+        SECONDS,
+        SECONDS,
+        st.booleans(),
+        st.lists(st.integers() | st.text() | st.lists(st.integers()), max_size=2).map(tuple),
+    ),
+    max_size=8,
+)
+
+
+@given(LOTS)
+def test_lots_are_read_as_they_were_written(lots: list[Lot]) -> None:
+    assert stored.from_text(stored.to_text(lots)) == tuple(lots)
+
+
+def test_what_a_newer_version_keeps_with_a_lot_is_handed_on() -> None:
+    text = '[[2592000],[1,10,1802592000,0,0,{"terms":"gift"},7],[1,5,86400,0]]'
+
+    lots = stored.from_text(text)
+
+    assert lots[0].more == ({"terms": "gift"}, 7)
+    assert stored.to_text(lots) == text
+
+
+def mixed_lots(count: int) -> list[Lot]:
+    """Lots as a platform grants them: gifts of a month, purchases of a year, a few with dates of their own."""
+    rng = random.Random(count)
+    lots, at = [], NOW
+    for number in range(1, count + 1):
+        at += rng.randrange(1, 3 * DAY) // 1000 * 1000
+        life = rng.choice([30 * DAY, 30 * DAY, 365 * DAY])
+        if number % 40 == 0:
+            life = rng.randrange(10**6) * 1000
+        lots.append(Lot(number, rng.choice([1, 25, 500, 10_000]), at + life, at))
+    return sorted(lots, key=lambda lot: lot.order)
+
+
+def test_a_wallet_of_two_hundred_lots_has_at_most_four_kilobytes() -> None:
+    wallet = Wallet(
+        personal("u1"),
+        version=5_000,
+        entry_seq=9_000,
+        lots=tuple(mixed_lots(200)),
+        held=500,
+        granted=10**7,
+        charged=10**6,
+        updated_at=NOW,
+        due_at=NOW,
+        head="0" * 64,
+    )
+    item = wallets.to_item(wallet)
+
+    size = sum(len(name) + len(str(value)) for name, value in item.items() if value is not None)
+
+    assert size <= 4_096, size
+
+
+def test_credits_of_one_grant_that_expire_together_are_one_lot() -> None:
+    lots = [Lot(1, 5, NOW, NOW)]
+
+    add(lots, Lot(1, 2, NOW, NOW))
+    add(lots, Lot(1, 3, NOW, NOW, grace=True))
+    add(lots, Lot(1, 4, NOW - DAY, NOW))
+
+    assert lots == [Lot(1, 4, NOW - DAY, NOW), Lot(1, 7, NOW, NOW), Lot(1, 3, NOW, NOW, grace=True)]
+
+
+def test_holds_merge_in_burn_order() -> None:
+    first, second = Lot(2, 5, NOW + DAY, NOW), Lot(1, 3, NOW + 2 * DAY, NOW)
+
+    assert merged([second], [first, second._replace(credits=4)]) == (first, second._replace(credits=7))
+
+
+def test_the_parts_that_expire_soonest_are_used_first() -> None:
+    soon, late = Lot(2, 5, NOW + DAY, NOW), Lot(1, 3, NOW + 2 * DAY, NOW)
+
+    assert split([late, soon], 0) == (8, [soon, late])
+    assert split([late, soon], 5) == (8, [late])
+    assert split([late, soon], 6) == (8, [late._replace(credits=2)])
+    assert split([late, soon], 9) == (8, [])
+
+
+def test_the_nearest_pair_is_the_first_of_equal_terms() -> None:
+    lots = [Lot(number, 1, NOW + at, NOW) for number, at in enumerate((0, 5_000, 7_000, 9_000))]
+
+    assert nearest_pair(lots) == 1
+    lots[2] = lots[2]._replace(more=("plan",))
+    assert nearest_pair(lots) == 0
+    lots[1] = lots[1]._replace(grace=True)
+    assert nearest_pair(lots) is None
+    assert nearest_pair(lots[:1]) is None
+
+
+@pytest.mark.parametrize(("at", "second"), [(0, 0), (1, 1_000), (999, 1_000), (1_000, 1_000), (1_001, 2_000)])
+def test_a_whole_second_is_never_sooner(at: int, second: int) -> None:
+    assert whole_second(at) == second
+
+
+def test_allocations_have_ids_of_their_own() -> None:
+    ids = {allocation_id(personal(user), number) for user in ("u1", "u2", "u") for number in (1, 2, 11, 21)}
+
+    assert len(ids) == 12
+    assert allocation_id(personal("u1"), 1) == allocation_id(personal("u1"), 1)
