@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import asdict
 
 from accounting.domain.audit import Proof, Sums
-from accounting.domain.accounts import AccountId, personal
 from accounting.domain.ledger import Entry
 from accounting.domain.wallet import Wallet
 from accounting.store import allocations, entries, keys, sessions, table, usage, wallets

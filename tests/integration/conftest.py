@@ -8,6 +8,7 @@ import pytest
 
 from accounting import settings as settings_module
 from accounting import telemetry
+from accounting.domain.accounts import personal
 from accounting.store import prices, table
 from local import emulator
 from local.emulator import Emulator
@@ -16,6 +17,9 @@ from tests.template import create_table
 
 NOW = 1_800_000_000_000
 """An instant to begin at, in epoch milliseconds: 2027-01-15T08:00:00Z."""
+
+ACCOUNT = personal("u1")
+"""The account of the user whom most tests are about."""
 
 
 @pytest.fixture(scope="session")

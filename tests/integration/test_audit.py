@@ -14,16 +14,18 @@ from typing import Any
 import pytest
 
 from accounting.domain import wallet as ledger
+from accounting.domain.accounts import personal
 from accounting.domain.audit import Finding
+from accounting.domain.ledger import Cause, Entry
 from accounting.domain.users import User
-from accounting.domain.wallet import Cause, Wallet
+from accounting.domain.wallet import Wallet
 from accounting.operations import credits
 from accounting.operations.audit import Audited, audit, audit_all
 from accounting.operations.credits import Request
 from accounting.store import entries, keys, table, users, wallets
 from accounting.times import DAY, HOUR
 from tests.calls import Calls
-from tests.integration.conftest import NOW
+from tests.integration.conftest import ACCOUNT, NOW
 
 type MakeUser = Callable[..., str]
 type Tamper = Callable[..., None]
@@ -55,7 +57,7 @@ def tamper(dynamodb: Any, table_name: str) -> Tamper:
     """Change an entry of u2 behind the service's back."""
 
     def change(how: str, number: int, **values: Any) -> None:
-        key = table.pack(keys.entry("u2", number))
+        key = table.pack(keys.entry(personal("u2"), number))
         if how == "remove":
             dynamodb.delete_item(TableName=table_name, Key=key)
             return
@@ -86,7 +88,7 @@ def test_a_tampering_is_found_at_once_by_who_asks_and_by_the_next_full_audit(
     audit_all(NOW, always)
     tamper(how, seq, **values)
 
-    proof, _, first = audit("u2", NOW)
+    proof, _, first = audit(personal("u2"), NOW)
     assert Finding(problem, seq) in proof.findings  # type: ignore[arg-type]
     assert first == 1
     assert audit_all(NOW + 8 * DAY, always) == Audited(wallets=3, drifting=1)
@@ -107,19 +109,23 @@ def test_a_wallet_that_was_changed_is_found_by_the_next_audit(dynamodb: Any, tab
     audit_all(NOW, always)
     dynamodb.update_item(
         TableName=table_name,
-        Key=table.pack(keys.wallet("u2")),
+        Key=table.pack(keys.wallet(personal("u2"))),
         UpdateExpression="SET granted = granted + :five, held = held + :five",
         ExpressionAttributeValues={":five": {"N": "5"}},
     )
 
     assert audit_all(NOW + HOUR, always) == Audited(wallets=3, drifting=1)
-    proof, wallet, _ = audit("u2", NOW)
+    proof, wallet, _ = audit(personal("u2"), NOW)
     assert proof.drift(wallet) == 5
 
 
 @pytest.mark.usefixtures("three")
 def test_a_wallet_that_can_not_be_read_is_found_and_does_not_stop_the_others(dynamodb: Any, table_name: str) -> None:
-    dynamodb.put_item(TableName=table_name, Item={**table.pack(keys.wallet("u2")), "lots": {"S": "{"}})
+    account = personal("u2")
+    dynamodb.put_item(
+        TableName=table_name,
+        Item={**table.pack({**keys.wallet(account), **keys.wallet_of_all(account)}), "lots": {"S": "{"}},
+    )
 
     assert audit_all(NOW, always) == Audited(wallets=3, drifting=1)
 
@@ -171,7 +177,7 @@ def test_a_long_ledger_is_proved_from_where_the_auditor_was(user: MakeUser, monk
     audit_all(NOW, always)
     move("u1", 3)
 
-    proof, wallet, first = audit("u1", NOW)
+    proof, wallet, first = audit(ACCOUNT, NOW)
 
     assert (proof.intact, first, proof.seq, wallet.entry_seq) == (True, 22, 24, 24)
     assert proof.by_kind["adjust"].entries == 23
@@ -200,11 +206,9 @@ def test_many_wallets_are_proved_in_bounded_memory(dynamodb: Any, table_name: st
 
 def _somebody(user_id: str) -> list[table.Item]:
     """The items of a user with three ledger entries."""
-    wallet, made = Wallet(user_id), list[ledger.Entry]()
-    for number in range(3):
-        decision = ledger.grant(
-            wallet, 5, expires_at=NOW + DAY, cause=Cause("boss", NOW, allocation_id=f"{user_id}-{number}")
-        )
+    wallet, made = Wallet(personal(user_id)), list[Entry]()
+    for _ in range(3):
+        decision = ledger.grant(wallet, 5, expires_at=NOW + DAY, cause=Cause("boss", NOW))
         wallet = decision.wallet
         made += decision.entries
     profile = users._to_item(User(user_id, "", "", "user", created_at=NOW, updated_at=NOW))

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from accounting.domain import wallet as ledger
+from accounting.domain.ledger import Cause
 from accounting.domain.sessions import Session, resolved
 from accounting.domain.users import Description
-from accounting.domain.wallet import Cause
 from accounting.operations import credits, sessions, settling
 from accounting.operations.credits import Request
 from accounting.store import entries, prices, table, users, wallets
 from accounting.store import sessions as session_store
 from accounting.store.table import Write
 from tests.calls import Calls
-from tests.integration.conftest import NOW
+from tests.integration.conftest import ACCOUNT, NOW
 
 MakeUser = Callable[..., str]
 names = count()
@@ -78,7 +78,7 @@ def described() -> Description:
 
 
 BUDGETS = [
-    Budget("balance", 1, 0, lambda _: credits.balance("u1", NOW)),
+    Budget("balance", 1, 0, lambda _: credits.balance(ACCOUNT, NOW)),
     Budget("balance of a user", 1, 0, lambda _: credits.balance_of("u1", NOW)),
     Budget("balance by e-mail", 2, 0, lambda _: credits.balance_of("u1@example.com", NOW)),
     Budget("calculate, price cached", 0, 0, lambda _: credits.cost("m", 1_000, NOW)),
@@ -125,14 +125,14 @@ def test_every_operation_keeps_its_budget(user: MakeUser, calls: Calls, history:
 
 def write_history(length: int) -> None:
     """Many ended sessions: decided by the domain and stored as they are, without the way through the operations."""
-    before = wallet = wallets.get("u1")
+    before = wallet = wallets.get(ACCOUNT)
     items = []
     for number in range(length):
         at, session_id = NOW + number, f"old{number}"
         hold = ledger.hold(wallet, 2, cause=Cause("u1", at, session_id=session_id))
-        session = Session("u1", session_id, "m", 10_000, 1_000, hold.slices, at, at, at, 2, at)
+        session = Session("u1", session_id, ACCOUNT, "m", 10_000, 1_000, hold.parts, at, at, at, 2, at)
         cause = Cause("u1", at, session_id=session_id)
-        settled = ledger.settle(hold.wallet, hold.slices, 1, grace_milliseconds=1, cause=cause)
+        settled = ledger.settle(hold.wallet, hold.parts, 1, grace_milliseconds=1, cause=cause)
         ended = resolved(session, settled, outcome="aborted", tokens=200, success=False, at=at)
         items += [session_store.to_item(ended), *map(entries.to_item, [*hold.entries, *settled.entries])]
         wallet = settled.wallet

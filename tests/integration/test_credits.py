@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from accounting.domain.errors import InsufficientCredits, TooManyAllocations, UserNotFound
-from accounting.domain.wallet import Cause, grant
+from accounting.domain.errors import InsufficientCredits, UserNotFound
+from accounting.domain.ledger import Cause
+from accounting.domain.wallet import grant
 from accounting.operations import credits, sessions, settling
 from accounting.operations.credits import Request
-from accounting.operations.ids import new_id
 from accounting.store import table, wallets
 from accounting.times import DAY, HOUR
 from tests.audit import assert_books_balance
 from tests.calls import Calls
-from tests.integration.conftest import NOW
+from tests.integration.conftest import ACCOUNT, NOW
 
 MakeUser = Callable[..., str]
 
@@ -33,7 +33,7 @@ def ledger(
 def test_a_user_without_a_wallet_has_nothing(user: MakeUser) -> None:
     user("u1")
 
-    balance = credits.balance("u1", NOW)
+    balance = credits.balance(ACCOUNT, NOW)
 
     assert (balance.available, balance.held, balance.debt, balance.lots) == (0, 0, 0, ())
 
@@ -41,14 +41,14 @@ def test_a_user_without_a_wallet_has_nothing(user: MakeUser) -> None:
 def test_a_balance_ignores_what_expired_and_writes_nothing(user: MakeUser, calls: Calls) -> None:
     user("u1", 10, days=1)
     credits.allocate(request(days=2), 5)
-    before = wallets.get("u1")
+    before = wallets.get(ACCOUNT)
     calls.reset()
 
-    balance = credits.balance("u1", NOW + DAY)
+    balance = credits.balance(ACCOUNT, NOW + DAY)
 
     assert (balance.available, [lot.credits for lot in balance.lots]) == (5, [5])
     assert calls.write_units == 0
-    assert wallets.get("u1") == before
+    assert wallets.get(ACCOUNT) == before
 
 
 def test_the_next_command_writes_the_expiry(user: MakeUser) -> None:
@@ -74,9 +74,9 @@ def test_a_wallet_is_due_no_later_than_its_first_lot_expires(user: MakeUser) -> 
     credits.remove(request(), 5)
     assert _due() == "2027-01-16T08:00:00.000Z#u1", "moving it back would cost two index writes"
 
-    assert credits.expire(wallets.get("u1"), NOW + DAY) == 0
+    assert credits.expire(wallets.get(ACCOUNT), NOW + DAY) == 0
     assert _due() == "2027-01-17T08:00:00.000Z#u1", "the sweeper moves it, when it comes for nothing"
-    assert credits.expire(wallets.get("u1"), NOW + 2 * DAY) == 10
+    assert credits.expire(wallets.get(ACCOUNT), NOW + 2 * DAY) == 10
     assert _due() is None
 
 
@@ -110,14 +110,14 @@ def test_each_command_answers_with_what_it_did(user: MakeUser) -> None:
 
 def test_what_is_refused_writes_nothing(user: MakeUser) -> None:
     user("u1", 10)
-    before = wallets.get("u1")
+    before = wallets.get(ACCOUNT)
 
     with pytest.raises(InsufficientCredits):
         credits.remove(request(), 11)
     with pytest.raises(InsufficientCredits):
         credits.adjust(request(), -11)
 
-    assert wallets.get("u1") == before
+    assert wallets.get(ACCOUNT) == before
     assert_books_balance("u1")
 
 
@@ -127,23 +127,37 @@ def test_nobodys_credits_can_not_be_moved(command: Callable[[Request, int], Any]
         command(request(user="nobody"), 1)
 
 
-def test_a_wallet_takes_200_lots_and_no_more(user: MakeUser) -> None:
+def test_a_wallet_takes_a_thousand_lots_and_then_merges(user: MakeUser, calls: Calls) -> None:
     user("u1")
-    full = wallets.get("u1")
+    full = wallets.get(ACCOUNT)
+    for number in range(1000):
+        cause = Cause("boss", NOW)
+        full = grant(full, 10**9, expires_at=NOW + DAY + number * 1_000, cause=cause).wallet
+    table.transact([wallets.put(wallets.get(ACCOUNT), full)])
+
+    change = credits.allocate(request(), 1)
+
+    assert change.available == 1000 * 10**9 + 1
+    balance = credits.balance(ACCOUNT, NOW)
+    assert (len(balance.lots), balance.available) == (1000, change.available)
+    entries, _ = credits.list_entries("u1", since=None, until=None, before=None, limit=2)
+    assert [entry.kind for entry in entries] == ["merge", "grant"]
+    assert entries[0].reason == "allocation 1 joined allocation 2"
+
+
+def test_a_purchase_beside_two_hundred_gifts_is_granted_and_cheap_to_spend(user: MakeUser, calls: Calls) -> None:
+    user("u1")
     for number in range(200):
-        full = grant(
-            full,
-            10**12,
-            expires_at=NOW + DAY + number,
-            cause=Cause("boss", NOW, allocation_id=new_id(NOW)),
-        ).wallet
-    table.transact([wallets.put(wallets.get("u1"), full)])
+        credits.allocate(request(now=NOW + number * 60_000), 1)
+    bought = credits.allocate(request(days=365, now=NOW + DAY), 5_000)
+    sessions.initialize("u1", "s0", "m", 1_000, now=NOW + DAY)
+    calls.reset()
 
-    with pytest.raises(TooManyAllocations):
-        credits.allocate(request(), 1)
+    sessions.initialize("u1", "s1", "m", 5_000, now=NOW + DAY)
 
-    assert credits.balance("u1", NOW).available == 200 * 10**12
-    assert credits.allocate(request(now=NOW + DAY), 1).available == 199 * 10**12 + 1
+    assert bought.available == 5_200
+    assert (calls.round_trips, calls.write_units <= 15) == (2, True), calls.write_units
+    assert_books_balance("u1")
 
 
 def test_the_ledger_is_read_newest_first_page_by_page(user: MakeUser) -> None:

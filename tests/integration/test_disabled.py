@@ -15,7 +15,7 @@ from accounting.store import prices, users, wallets
 from accounting.store import sessions as session_store
 from tests.audit import assert_books_balance
 from tests.calls import Calls
-from tests.integration.conftest import NOW
+from tests.integration.conftest import ACCOUNT, NOW
 from tests.together import times, together
 
 MakeUser = Callable[..., str]
@@ -44,12 +44,12 @@ def frozen(user: MakeUser) -> None:
 
 @pytest.mark.usefixtures("frozen")
 def test_nothing_new_is_held_charged_or_told() -> None:
-    before = wallets.get("u1")
+    before = wallets.get(ACCOUNT)
 
-    for refused in (initialize, record, lambda: credits.balance("u1", NOW)):
+    for refused in (initialize, record, lambda: credits.balance(ACCOUNT, NOW)):
         with pytest.raises(UserDisabled):
             refused()
-    assert wallets.get("u1") == before
+    assert wallets.get(ACCOUNT) == before
     assert users.is_disabled("u1")
 
 

@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from accounting.domain import wallet as ledger
+from accounting.domain.accounts import personal
+from accounting.domain.allocations import Allocation
+from accounting.domain.ledger import Cause, Entry
+from accounting.domain.lots import allocation_id
 from accounting.domain.sessions import Session
-from accounting.domain.wallet import Cause, Entry, Wallet
-from accounting.operations.ids import new_id
+from accounting.domain.wallet import Wallet
 from accounting.operations.sweep import sweep
 from accounting.store import allocations, entries, sessions, table, wallets
 from accounting.store import usage as records
-from accounting.store.allocations import Allocation
 from accounting.times import DAY, MINUTE
 from tests.audit import assert_books_balance
 from tests.integration.conftest import NOW
@@ -33,12 +35,11 @@ LAYER = Path(__file__).resolve().parents[2] / "layers/shared"
 
 def stale_sessions_of(user_id: str) -> list[dict[str, Any]]:
     """Items of somebody with credits who opened sessions and was not heard of again."""
-    lot = new_id(NOW)
-    decision = ledger.grant(
-        Wallet(user_id), 1000, expires_at=NOW + 30 * DAY, cause=Cause("boss", NOW, allocation_id=lot)
-    )
+    account = personal(user_id)
+    decision = ledger.grant(Wallet(account), 1000, expires_at=NOW + 30 * DAY, cause=Cause("boss", NOW))
     wallet, made = decision.wallet, list[Entry](decision.entries)
-    items = [allocations.to_item(Allocation(user_id, 1, lot, 1000, "boss", NOW, NOW + 30 * DAY))]
+    lot = allocation_id(account, 1)
+    items = [allocations.to_item(Allocation(account, 1, lot, 1000, "boss", NOW, NOW + 30 * DAY))]
     for number in range(SESSIONS):
         session_id = f"s{number}"
         hold = ledger.hold(wallet, 6, cause=Cause(user_id, NOW, session_id=session_id))
@@ -46,7 +47,19 @@ def stale_sessions_of(user_id: str) -> list[dict[str, Any]]:
         made += hold.entries
         due_at = NOW + 60 * MINUTE
         session = Session(
-            user_id, session_id, "m", 10_000, 5_000, hold.slices, NOW, NOW, due_at, 6, due_at, tokens=number * 10
+            user_id,
+            session_id,
+            account,
+            "m",
+            10_000,
+            5_000,
+            hold.parts,
+            NOW,
+            NOW,
+            due_at,
+            6,
+            due_at,
+            tokens=number * 10,
         )
         items.append(sessions.to_item(session))
     return [wallets.to_item(wallet), *items, *map(entries.to_item, made)]

@@ -16,7 +16,7 @@ from accounting.store import sessions as store
 from accounting.times import DAY, HOUR, MINUTE, day
 from tests.audit import assert_books_balance
 from tests.calls import Calls
-from tests.integration.conftest import NOW
+from tests.integration.conftest import ACCOUNT, NOW
 from tests.together import together
 
 type MakeUser = Callable[..., str]
@@ -39,7 +39,7 @@ def finalize(tokens: int, now: int = LATE, *, success: bool = True) -> Session:
 
 
 def records() -> list[dict[str, Any]]:
-    items = table.query(keys.wallet("u1")["pk"], "USAGE#", "USAGE#~", limit=100)
+    items = table.query(keys.wallet(ACCOUNT)["pk"], "USAGE#", "USAGE#~", limit=100)
     return [item | {"metadata": json.loads(item["metadata"])} for item in reversed(items)]
 
 
@@ -159,12 +159,12 @@ def test_a_late_refund_lives_as_long_as_the_grace_and_no_longer(user: MakeUser) 
     finalize(0)
     grace = settings().refund_grace
 
-    (lot,) = credits.balance("u1", LATE).lots
+    (lot,) = credits.balance(ACCOUNT, LATE).lots
     assert (lot.credits, lot.expires_at, lot.grace) == (9, LATE + grace, True)
 
     sessions.initialize("u1", "s2", "m", 7_000, now=LATE + grace - 1)
     settling.abort("u1", "s2", 0, now=LATE + grace + 1)
-    assert credits.balance("u1", LATE + grace + 1).available == 0
+    assert credits.balance(ACCOUNT, LATE + grace + 1).available == 0
     assert_books_balance("u1")
 
 

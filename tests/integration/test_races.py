@@ -14,7 +14,7 @@ from accounting.operations.credits import Request
 from accounting.store import keys, table, users
 from accounting.store.idempotency import IdempotencyKey
 from tests.audit import assert_books_balance
-from tests.integration.conftest import NOW
+from tests.integration.conftest import ACCOUNT, NOW
 from tests.together import times, together
 
 MODEL = "m"  # without a rule: 1 credit per 1,000 tokens
@@ -41,7 +41,7 @@ def request(key: str | None = None, now: int = NOW + 1) -> Request:
 
 
 def count(prefix: str) -> int:
-    return len(table.query(keys.wallet("u1")["pk"], prefix, prefix + "~", limit=1_000))
+    return len(table.query(keys.wallet(ACCOUNT)["pk"], prefix, prefix + "~", limit=1_000))
 
 
 def kinds(answers: list[Any]) -> Counter[str]:

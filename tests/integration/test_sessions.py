@@ -18,7 +18,7 @@ from accounting.store import keys, prices, table
 from accounting.store import sessions as store
 from accounting.times import DAY, HOUR
 from tests.audit import assert_books_balance
-from tests.integration.conftest import NOW
+from tests.integration.conftest import ACCOUNT, NOW
 
 MakeUser = Callable[..., str]
 
@@ -36,7 +36,7 @@ def finalize(tokens: int, now: int = NOW, *, success: bool = True) -> Answer:
 
 
 def usage() -> list[dict[str, Any]]:
-    return table.query(keys.wallet("u1")["pk"], "USAGE#", "USAGE#~", limit=100)
+    return table.query(keys.wallet(ACCOUNT)["pk"], "USAGE#", "USAGE#~", limit=100)
 
 
 def allocate(count: int, days: int = 30, now: int = NOW) -> credits.Change:
@@ -58,7 +58,7 @@ def test_an_overrun_that_is_not_there_is_debt_and_the_next_grant_repays_it(user:
     initialize()
 
     settled = finalize(60_000).session.settled
-    in_debt = credits.balance("u1", NOW)
+    in_debt = credits.balance(ACCOUNT, NOW)
     change = allocate(80)
 
     assert (settled.credits, settled.overrun, settled.debt) == (60, 56, 50)
@@ -82,9 +82,9 @@ def test_a_refund_keeps_the_expiry_of_its_lot(user: MakeUser) -> None:
     initialize()
     finalize(1_000, NOW + HOUR)
 
-    (lot,) = credits.balance("u1", NOW + HOUR).lots
+    (lot,) = credits.balance(ACCOUNT, NOW + HOUR).lots
     assert (lot.credits, lot.expires_at) == (999, NOW + DAY)
-    assert credits.balance("u1", NOW + DAY).available == 0
+    assert credits.balance(ACCOUNT, NOW + DAY).available == 0
 
 
 def test_credits_that_expired_while_held_come_back_for_a_day_once(user: MakeUser) -> None:
@@ -316,7 +316,7 @@ def test_a_day_knows_fifty_models_and_counts_the_others_together(user: MakeUser)
         sessions.initialize("u1", f"s{number}", f"model-{number}", 1_000, now=NOW)
         settling.finalize("u1", f"s{number}", 1_000, success=True, now=NOW)
 
-    (day,) = table.query(keys.wallet("u1")["pk"], "DAY#", "DAY#~", limit=9)
+    (day,) = table.query(keys.wallet(ACCOUNT)["pk"], "DAY#", "DAY#~", limit=9)
 
     assert (day["records"], day["credits"]) == (53, 53)
     assert (day["m:model-49:n"], day["m:other:n"], day["m:other:c"]) == (1, 3, 3)

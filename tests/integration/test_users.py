@@ -11,7 +11,7 @@ from accounting.operations import credits
 from accounting.store import users
 from accounting.store.users import ById
 from tests.calls import Calls
-from tests.integration.conftest import NOW
+from tests.integration.conftest import ACCOUNT, NOW
 from tests.together import together
 
 MakeUser = Callable[..., str]
@@ -130,7 +130,7 @@ def test_an_address_works_url_encoded_or_not(reference: str, user: MakeUser) -> 
     sync("u1", "a.b+c@example.com", 1)
 
     assert meaning(reference) == "u1"
-    assert credits.balance_of(reference, NOW).user_id == "u1"
+    assert credits.balance_of(reference, NOW).account_id == ACCOUNT
 
 
 def test_an_id_that_came_after_an_address_of_the_same_text_does_not_take_it() -> None:
