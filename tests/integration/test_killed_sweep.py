@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import batched
 from pathlib import Path
 from typing import Any
@@ -46,21 +47,8 @@ def stale_sessions_of(user_id: str) -> list[dict[str, Any]]:
         wallet = hold.wallet
         made += hold.entries
         due_at = NOW + 60 * MINUTE
-        session = Session(
-            user_id,
-            session_id,
-            account,
-            "m",
-            10_000,
-            5_000,
-            hold.parts,
-            NOW,
-            NOW,
-            due_at,
-            6,
-            due_at,
-            tokens=number * 10,
-        )
+        opened = Session(user_id, session_id, account, "m", 10_000, 5_000, hold.parts, NOW, NOW, due_at, 6, due_at)
+        session = replace(opened, tokens=number * 10)
         items.append(sessions.to_item(session))
     return [wallets.to_item(wallet), *items, *map(entries.to_item, made)]
 
