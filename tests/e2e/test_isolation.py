@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
@@ -88,14 +88,24 @@ def test_an_id_that_looks_like_somebodys_address_or_key_is_only_an_id(
     assert owner.balance()["totalCredits"] == 97
 
 
+def without_user(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name != "userId"}
+
+
 def test_what_a_user_sends_as_their_own_id_is_not_believed(two: tuple[Person, Person]) -> None:
     owner, stranger = two
     before = owner.balance()
 
     body = {"sessionId": new_id("session"), "modelId": MODEL, "estimatedTokens": 10, "userId": owner.id}
-    stranger.ok("POST", "streaming-sessions/initialize", body, headers={"X-User-Id": owner.id})
+    assert_refused(stranger.post("streaming-sessions/initialize", body), 400, "VALIDATION_ERROR")
+    stranger.ok(
+        "POST", "streaming-sessions/initialize", without_user(body), headers={"X-User-Id": owner.id, "userId": owner.id}
+    )
     record = {"service": "s", "operation": "o", "credits": 1, "deduct": True, "userId": owner.id}
-    stranger.ok("POST", "usage/record", record)
+    assert_refused(stranger.post("usage/record", record), 400, "VALIDATION_ERROR")
+    stranger.ok("POST", "usage/record", without_user(record), headers={"X-User-Id": owner.id})
+    beat = {"sessionId": body["sessionId"], "tokensGenerated": 5, "userId": owner.id}
+    assert stranger.ok("POST", "streaming-sessions/heartbeat", beat)["ignored"] == ["userId"]
 
     assert owner.balance() == before
 

@@ -112,7 +112,7 @@ def test_a_refused_request_leaves_one_line_with_the_gateways_id_its_route_and_st
     person = people()
     cases = [
         (person.get("credits/balance/somebody"), "GET", "/api/credits/balance/{userId}", 403, "FORBIDDEN"),
-        (person.post("credits/check", {"requiredCredits": 0}), "POST", "/api/credits/check", 400, "VALIDATION_ERROR"),
+        (person.post("credits/check", {"requiredCredits": -1}), "POST", "/api/credits/check", 400, "VALIDATION_ERROR"),
         (
             person.post("streaming-sessions/initialize", {"sessionId": "x", "modelId": MODEL, "estimatedTokens": 1}),
             *("POST", INITIALIZE, 402, "INSUFFICIENT_CREDITS"),
