@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from accounting.domain.usage import Sums, UsageRecord
 from accounting.domain.wallet import Cause, Decision, Wallet
 from accounting.operations import api_keys, credits
 from accounting.operations.ids import new_id
-from accounting.store import allocations, entries, keys, rollups, table, usage, users, wallets
+from accounting.store import allocations, entries, rollups, table, usage, users, wallets
 from accounting.store import sessions as session_store
 from accounting.store.allocations import Allocation
 from accounting.store.users import User
@@ -92,15 +91,11 @@ def _rollups(made: Iterable[UsageRecord]) -> list[Item]:
     """Return the items of the days that ``made`` falls on, spread as writers spread them."""
     items: dict[tuple[str, str], Item] = {}
     for number, record in enumerate(made):
-        key = keys.day_rollup(record.user_id, day(record.at), number % 4)
-        item = items.setdefault((key["pk"], key["sk"]), defaultdict(int, {**key, "day": day(record.at)}))
+        key = rollups.key_of(record, number % rollups.SPREAD)
+        named = {"day": day(record.at), "service": record.service, "model": record.model_id}
+        item = items.setdefault((key["pk"], key["sk"]), {**key, **named, "records": 0, "credits": 0})
         item["records"] += 1
         item["credits"] += record.credits
-        for names, prefix, name in (("services", "s", record.service), ("models", "m", record.model_id)):
-            if name is not None:
-                item[names] = (item[names] or set()) | {name}
-                item[f"{prefix}:{name}:n"] += 1
-                item[f"{prefix}:{name}:c"] += record.credits
     return list(items.values())
 
 

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from accounting.domain.audit import Proof, Sums
 from accounting.domain.wallet import Entry, Wallet
 from accounting.store import allocations, entries, keys, sessions, table, usage, wallets
-from accounting.store.rollups import OTHER
 from accounting.times import day
 
 EVERYTHING = 100_000
@@ -84,17 +83,13 @@ def _assert_days_are_their_records(user_id: str, ledger: list[Entry]) -> None:
     charges = [(entry.usage_id, entry.charged) for entry in charging]
     assert len(set(charges)) == len(charges)
     assert set(charges) <= {(record.id, record.credits) for record in records}, "what is charged is recorded"
-    counted: dict[str, Counter[str]] = {}
+    counted: dict[tuple[str, str, str | None], Counter[str]] = {}
     for item in _items(user_id, "DAY#"):
-        sums = {name: value for name, value in item.items() if isinstance(value, int)}
-        counted.setdefault(item["sk"].split("#")[1], Counter()).update(sums)
-    expected: dict[str, Counter[str]] = {}
+        sums = {"records": item["records"], "credits": item["credits"]}
+        assert item["sk"].split("#")[1] == item["day"]
+        counted.setdefault((item["day"], item["service"], item.get("model")), Counter()).update(sums)
+    expected: dict[tuple[str, str, str | None], Counter[str]] = {}
     for record in records:
-        known = counted[day(record.at)]
-        sums = Counter({"records": 1, "credits": record.credits})
-        for letter, name in (("s", record.service), ("m", record.model_id)):
-            if name is not None:
-                shown = name if f"{letter}:{name}:n" in known else OTHER
-                sums.update({f"{letter}:{shown}:n": 1, f"{letter}:{shown}:c": record.credits})
-        expected.setdefault(day(record.at), Counter()).update(sums)
+        sums = {"records": 1, "credits": record.credits}
+        expected.setdefault((day(record.at), record.service, record.model_id), Counter()).update(sums)
     assert counted == expected

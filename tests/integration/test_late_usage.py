@@ -214,8 +214,7 @@ def test_negative_sums_of_a_day_are_exact_in_all_statistics(user: MakeUser) -> N
     user()
     swept(9_000)
     finalize(2_000)
-    records_of = usage.between("u1", NOW, LATE + 1)
-    system_usage.count(list(records_of))
+    system_usage.count(usage.newest("u1", NOW, LATE + 1, limit=9))
 
     whole = system_usage.statistics(NOW, LATE + 1, top=10, now=LATE + 1)
     of_day = system_usage.statistics(LATE, LATE + 1, top=10, now=LATE + 1)

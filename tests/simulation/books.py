@@ -60,6 +60,7 @@ class UserBooks:
             case "USAGE":
                 self._add_record(usage.from_item(user_id, item))
             case "DAY":
+                assert item["sk"].split("#")[1] == item["day"]
                 self.days[item["sk"]] = rollups.sums_in(item)
 
     def _add_entry(self, entry: Entry) -> None:

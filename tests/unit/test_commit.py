@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from accounting.domain.errors import Contention, InsufficientCredits
+from accounting.domain.sessions import Session
 from accounting.domain.wallet import Wallet
 from accounting.operations import commit
 from accounting.operations.commit import State, until_committed
@@ -98,7 +99,7 @@ def test_what_a_refusal_does_not_bring_stays_as_it_was(world: World) -> None:
         if len(seen) == 1:
             raise Moved(wallet=Wallet("u1", version=7))
 
-    known = State(Wallet("u1"), names=None)
+    known = State(Wallet("u1"), Session("u1", "s1", "m", 10_000, 1_000, (), 0, 0, 0, 0, 0))
     until_committed(step, known, world.read)
 
     assert seen[1] == replace(known, wallet=Wallet("u1", version=7))

@@ -127,7 +127,7 @@ def _settle(state: State, session: Session, end: End, now: int) -> Session:
             store.replace(session, ended, untouched=end.tokens is None) if session.active else store.settle_late(ended),
             *ledger_writes(state.wallet, settlement),
             usage.put(record),
-            rollups.add(record, state.names or rollups.names_of(record)),
+            rollups.add(record),
         ]
     )
     _count_settled(ended, record)

@@ -7,7 +7,7 @@ from typing import Any
 
 from accounting.domain import wallet as ledger
 from accounting.domain.errors import AccountingError
-from accounting.domain.usage import Sums, UsageRecord
+from accounting.domain.usage import Countable, Sums, UsageRecord, split
 from accounting.domain.wallet import Cause
 from accounting.operations.commit import State, ledger_writes, replay, until_committed
 from accounting.operations.ids import new_id
@@ -15,7 +15,7 @@ from accounting.store import idempotency, rollups, usage, wallets
 from accounting.store.idempotency import IdempotencyKey, Repeated
 from accounting.store.table import transact
 from accounting.telemetry import count
-from accounting.times import day, day_begin, next_day
+from accounting.times import day
 
 RECENT = 10
 
@@ -57,7 +57,7 @@ def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
     spread = 0 if deducts else rollups.any_spread()
 
     def step(state: State) -> Recorded:
-        writes = [usage.put(made), rollups.add(made, state.names or rollups.names_of(made), spread)]
+        writes = [usage.put(made), rollups.add(made, spread)]
         if deducts:
             cause = Cause(event.user_id, now, usage_id=made.id)
             try:
@@ -99,17 +99,10 @@ def statistics(user_id: str, since: int | None, until: int | None) -> Statistics
 
     Whole days are read as their sums; the two days that the range cuts are counted from their records.
     """
-    days: list[tuple[str, Sums]] = []
-    first = None if since is None else (since if since == day_begin(since) else next_day(since))
-    last = None if until is None else day_begin(until)
-    if since is not None and until is not None and first is not None and last is not None and first > last:
-        days += _counted(usage.between(user_id, since, until))
-    else:
-        days += rollups.between(user_id, first, last)
-        if since is not None and first is not None and since < first:
-            days += _counted(usage.between(user_id, since, first))
-        if until is not None and last is not None and last < until:
-            days += _counted(usage.between(user_id, last, until))
+    wanted = split(since, until)
+    days = [*rollups.between(user_id, *wanted.days)] if wanted.days else []
+    for begin, end in wanted.cut:
+        days += _counted(usage.between(user_id, begin, end))
     by_day: dict[str, int] = {}
     total = Sums()
     for name, sums in days:
@@ -118,7 +111,7 @@ def statistics(user_id: str, since: int | None, until: int | None) -> Statistics
     return Statistics(total, dict(sorted(by_day.items())), usage.newest(user_id, since, until, RECENT))
 
 
-def _counted(records: Iterable[UsageRecord]) -> list[tuple[str, Sums]]:
+def _counted(records: Iterable[Countable]) -> list[tuple[str, Sums]]:
     counted: dict[str, Sums] = {}
     for known in records:
         counted.setdefault(day(known.at), Sums()).add(known.service, known.model_id, known.credits)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from accounting.domain.usage import Sums, UsageRecord
 from accounting.store import keys, table
 from accounting.store.moved import Moved
-from accounting.store.rollups import MAX_NAMES, OTHER
 from accounting.store.table import Item, Write
 
+MAX_NAMES = 50
+OTHER = "other"
 READ_USERS = 1000
 """How many of a day's users are read from each part of its ranking: with fewer, sums by user are exact."""
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from decimal import Decimal
 
-from accounting.domain.usage import UsageRecord
+from accounting.domain.usage import Countable, UsageRecord, model_of
 from accounting.settings import settings
 from accounting.store import keys, table
 from accounting.store.table import Item, Write
@@ -15,11 +15,11 @@ def put(record: UsageRecord) -> Write:
     return Write(table.put(to_item(record), condition="attribute_not_exists(pk)"))
 
 
-def between(user_id: str, since: int, until: int) -> Iterator[UsageRecord]:
-    """Every record with ``since <= at < until``, newest first, read as they are asked for."""
+def between(user_id: str, since: int, until: int) -> Iterator[Countable]:
+    """What counts of every record with ``since <= at < until``, newest first: no metadata is read."""
     low, high = keys.usage(user_id, since, ""), keys.usage(user_id, until, "")
-    for item in table.query_all(low["pk"], low["sk"], high["sk"]):
-        yield from_item(user_id, item)
+    for item in table.query_all(low["pk"], low["sk"], high["sk"], attributes=("at", "credits", "service", "operation")):
+        yield Countable(item["at"], item["credits"], item["service"], model_of(item["service"], item["operation"]))
 
 
 def newest(user_id: str, since: int | None, until: int | None, limit: int) -> list[UsageRecord]:
