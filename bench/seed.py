@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from accounting.domain import wallet as ledger
+from accounting.domain.accounts import personal
+from accounting.domain.allocations import Allocation
+from accounting.domain.ledger import Cause
+from accounting.domain.lots import allocation_id
 from accounting.domain.sessions import Session, resolved
 from accounting.domain.usage import Sums, UsageRecord
 from accounting.domain.users import Description
-from accounting.domain.wallet import Cause, Decision, Wallet
+from accounting.domain.wallet import Decision, Wallet
 from accounting.operations import api_keys, credits
 from accounting.operations.ids import new_id
-from accounting.store import allocations, entries, keys, rollups, table, usage, users, wallets
+from accounting.store import allocations, entries, rollups, table, usage, users, wallets
 from accounting.store import sessions as session_store
-from accounting.store.allocations import Allocation
 from accounting.times import DAY, clock, day, day_begin
 from bench.operations import MODEL
 
@@ -68,6 +70,7 @@ def records(user_id: str, count: int) -> list[UsageRecord]:
     return [
         UsageRecord(
             id=new_id(at),
+            account_id=personal(user_id),
             user_id=user_id,
             service=SERVICES[number % len(SERVICES)],
             operation=f"model-{number % 5}",
@@ -92,15 +95,11 @@ def _rollups(made: Iterable[UsageRecord]) -> list[Item]:
     """Return the items of the days that ``made`` falls on, spread as writers spread them."""
     items: dict[tuple[str, str], Item] = {}
     for number, record in enumerate(made):
-        key = keys.day_rollup(record.user_id, day(record.at), number % 4)
-        item = items.setdefault((key["pk"], key["sk"]), defaultdict(int, {**key, "day": day(record.at)}))
+        key = rollups.key_of(record, record.account_id, number % rollups.SPREAD)
+        named = {"day": day(record.at), "service": record.service, "model": record.model_id}
+        item = items.setdefault((key["pk"], key["sk"]), {**key, **named, "records": 0, "credits": 0})
         item["records"] += 1
         item["credits"] += record.credits
-        for names, prefix, name in (("services", "s", record.service), ("models", "m", record.model_id)):
-            if name is not None:
-                item[names] = (item[names] or set()) | {name}
-                item[f"{prefix}:{name}:n"] += 1
-                item[f"{prefix}:{name}:c"] += record.credits
     return list(items.values())
 
 
@@ -108,16 +107,14 @@ def lots(user_id: str, count: int) -> None:
     """Give a user lots that expire one after the other, each with its allocation and its ledger entry."""
     user(user_id, 0)
     now = clock()
-    wallet = Wallet(user_id)
+    wallet = Wallet(personal(user_id))
     items: list[Item] = []
     for number in range(count):
-        allocation_id = new_id(now + number)
-        cause = Cause("admin", now, "bench", allocation_id=allocation_id)
+        cause = Cause("admin", now, "bench", "salt")
         expires_at = now + 30 * DAY + number * DAY
         decision = ledger.grant(wallet, GRANT, expires_at=expires_at, cause=cause)
         wallet = decision.wallet
-        grant = Allocation(user_id, number + 1, allocation_id, GRANT, "admin", now, expires_at, "bench")
-        items += [allocations.to_item(grant), *map(entries.to_item, decision.entries)]
+        items += [allocations.to_item(_allocation(wallet, now, expires_at)), *map(entries.to_item, decision.entries)]
     table.put_many([*items, wallets.to_item(wallet)])
 
 
@@ -128,40 +125,50 @@ def past(user_id: str, sessions: int) -> None:
     """
     user(user_id, 0)
     at = first_instant()
-    cause = Cause("admin", at, "bench", allocation_id=new_id(at))
-    decision: Decision = ledger.grant(Wallet(user_id), GRANT, expires_at=at + 400 * DAY, cause=cause)
+    cause = Cause("admin", at, "bench", "salt")
+    decision: Decision = ledger.grant(Wallet(personal(user_id)), GRANT, expires_at=at + 400 * DAY, cause=cause)
     items = [*map(entries.to_item, decision.entries)]
-    grant = Allocation(user_id, 1, str(cause.allocation_id), GRANT, "admin", at, at + 400 * DAY, "bench")
-    items.append(allocations.to_item(grant))
+    items.append(allocations.to_item(_allocation(decision.wallet, at, at + 400 * DAY)))
     wallet, made = decision.wallet, []
     for number in range(sessions):
-        wallet, session, record = _session(wallet, number, first_instant() + number * DAYS * DAY // sessions, items)
+        wallet, session, record = _session(
+            user_id, wallet, number, first_instant() + number * DAYS * DAY // sessions, items
+        )
         items.append(session_store.to_item(session))
         made.append(record)
     table.put_many([*items, wallets.to_item(wallet)])
     write_records(made)
 
 
-def _session(wallet: Wallet, number: int, at: int, items: list[Item]) -> tuple[Wallet, Session, UsageRecord]:
+def _allocation(wallet: Wallet, at: int, expires_at: int) -> Allocation:
+    """Return the newest grant of a wallet."""
+    account_id, number = wallet.account_id, wallet.allocations
+    made = allocation_id(account_id, number)
+    return Allocation(account_id, number, made, GRANT, "admin", at, expires_at, "bench")
+
+
+def _session(
+    user_id: str, wallet: Wallet, number: int, at: int, items: list[Item]
+) -> tuple[Wallet, Session, UsageRecord]:
     """Return the wallet after a session of the past, the session and its usage record; add its entries to ``items``."""
     session_id = f"past-{number}"
-    cause = Cause(wallet.user_id, at, session_id=session_id)
+    account_id = wallet.account_id
+    cause = Cause(user_id, at, session_id=session_id)
     hold = ledger.hold(wallet, 6, cause=cause)
-    session = Session(
-        wallet.user_id, session_id, MODEL, 10_000, 5_000, hold.slices, at, at, at + 3_600_000, 6, at + 3_600_000
-    )
-    settled = ledger.settle(hold.wallet, hold.slices, 4, grace_milliseconds=DAY, cause=cause)
+    due_at = at + 3_600_000
+    session = Session(user_id, session_id, account_id, MODEL, 10_000, 5_000, hold.parts, at, at, due_at, 6, due_at)
+    settled = ledger.settle(hold.wallet, hold.parts, 4, grace_milliseconds=DAY, cause=cause)
     ended = resolved(session, settled, outcome="finalized", tokens=4_000, success=True, at=at)
     items += map(entries.to_item, [*hold.entries, *settled.entries])
     metadata: dict[str, Any] = {"sessionId": session_id, "tokens": 4_000}
-    record = UsageRecord(new_id(at), wallet.user_id, "chat-streaming", MODEL, 4, at, metadata)
+    record = UsageRecord(new_id(at), account_id, user_id, "chat-streaming", MODEL, 4, at, metadata)
     return settled.wallet, ended, record
 
 
 def compare(user_id: str, made: Sequence[UsageRecord]) -> None:
     """Raise ValueError unless the days' sums, read as the service reads them, are those of the records."""
     found, counted = Sums(), Sums()
-    for _, sums in rollups.between(user_id, None, None):
+    for _, sums in rollups.between(personal(user_id), None, None):
         found.merge(sums)
     for record in made:
         counted.add(record.service, record.model_id, record.credits)

@@ -73,8 +73,6 @@ def _value_bytes(value: dict[str, Any]) -> int:
             return len(text.encode())
         case "N":
             return ceil(len(text.lstrip("-").strip("0")) / 2) + 1 + text.startswith("-")
-        case "SS":
-            return sum(len(str(member).encode()) for member in content)
         case "BOOL" | "NULL":
             return 1
     raise ValueError(f"the service has no attributes of type {kind}")

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 
+from accounting.domain.accounts import AccountId, personal
 from accounting.domain.audit import Proof, Sums
 from accounting.domain.ledger import Entry
+from accounting.domain.sessions import Session
 from accounting.domain.wallet import Wallet
 from accounting.store import allocations, entries, keys, sessions, table, usage, wallets
-from accounting.store.rollups import OTHER
 from accounting.times import day
 
 EVERYTHING = 100_000
@@ -44,25 +45,29 @@ def assert_sound(wallet: Wallet) -> None:
     assert order == sorted(set(order)), "lots are unique and in burn order"
 
 
-def assert_books_balance(user_id: str) -> Wallet:
-    """Check all that is stored of a user against each other; the wallet, for what else a test wants to know of it."""
-    wallet = wallets.get(user_id)
+def assert_books_balance(user_id: str, account_id: AccountId | None = None) -> Wallet:
+    """Check all that is stored of an account against each other; the wallet, for what else a test wants to know of it.
+
+    Without ``account_id`` it is the user's own; else ``user_id`` is the only one who uses it.
+    """
+    account_id = account_id or personal(user_id)
+    wallet = wallets.get(account_id)
     assert_sound(wallet)
-    ledger = [entries.from_item(user_id, item) for item in _items(user_id, "ENTRY#")]
+    ledger = [entries.from_item(account_id, item) for item in _items(keys.wallet(account_id), "ENTRY#")]
     assert_ledger_explains(wallet, ledger)
-    _assert_holds_are_the_active_sessions(user_id, wallet, ledger)
-    _assert_allocations_are_numbered(user_id, wallet)
-    _assert_days_are_their_records(user_id, ledger)
+    found = [sessions.from_item(item) for item in _items(keys.profile(user_id), "SESSION#")]
+    _assert_holds_are_the_active_sessions([each for each in found if each.account_id == account_id], wallet, ledger)
+    _assert_allocations_are_numbered(account_id, wallet)
+    _assert_days_are_their_records(account_id, ledger)
     return wallet
 
 
-def _items(user_id: str, prefix: str) -> list[table.Item]:
-    """The user's items of a kind, first to last."""
-    return table.query(keys.wallet(user_id)["pk"], prefix, prefix + "~", limit=EVERYTHING)[::-1]
+def _items(key: keys.Key, prefix: str) -> list[table.Item]:
+    """The items of a kind in the partition of a key, first to last."""
+    return table.query(key["pk"], prefix, prefix + "~", limit=EVERYTHING)[::-1]
 
 
-def _assert_holds_are_the_active_sessions(user_id: str, wallet: Wallet, ledger: list[Entry]) -> None:
-    found = [sessions.from_item(item) for item in _items(user_id, "SESSION#")]
+def _assert_holds_are_the_active_sessions(found: list[Session], wallet: Wallet, ledger: list[Entry]) -> None:
     assert wallet.held == sum(session.allocated_credits for session in found if session.active)
     ends = Counter(entry.session_id for entry in ledger if entry.kind in ("settle", "release"))
     ended = Counter(session.session_id for session in found if not session.active)
@@ -72,30 +77,29 @@ def _assert_holds_are_the_active_sessions(user_id: str, wallet: Wallet, ledger: 
         assert session.allocated_credits == -sum(entry.credits for entry in holds)
 
 
-def _assert_allocations_are_numbered(user_id: str, wallet: Wallet) -> None:
-    found = [allocations.from_item(user_id, item) for item in _items(user_id, "ALLOC#")]
+def _assert_allocations_are_numbered(account_id: AccountId, wallet: Wallet) -> None:
+    found = [allocations.from_item(account_id, item) for item in _items(keys.wallet(account_id), "ALLOC#")]
     assert [allocation.number for allocation in found] == list(range(1, wallet.allocations + 1))
     assert len({allocation.id for allocation in found}) == len(found)
 
 
-def _assert_days_are_their_records(user_id: str, ledger: list[Entry]) -> None:
-    records = [usage.from_item(user_id, item) for item in _items(user_id, "USAGE#")]
+def _assert_days_are_their_records(account_id: AccountId, ledger: list[Entry]) -> None:
+    stored = _items(keys.wallet(account_id), "USAGE#")
+    records = [usage.from_item(account_id, item) for item in stored if "paid_by" not in item]
     # A settlement's refund may repay debt, by an entry of its own.
     charging = [entry for entry in ledger if entry.kind in ("settle", "release", "charge")]
     charges = [(entry.usage_id, entry.charged) for entry in charging]
     assert len(set(charges)) == len(charges)
     assert set(charges) <= {(record.id, record.credits) for record in records}, "what is charged is recorded"
-    counted: dict[str, Counter[str]] = {}
-    for item in _items(user_id, "DAY#"):
-        sums = {name: value for name, value in item.items() if isinstance(value, int)}
-        counted.setdefault(item["sk"].split("#")[1], Counter()).update(sums)
-    expected: dict[str, Counter[str]] = {}
+    counted: dict[tuple[str, str, str | None], Counter[str]] = {}
+    for item in _items(keys.wallet(account_id), "DAY#"):
+        if "paid_by" in item:
+            continue
+        sums = {"records": item["records"], "credits": item["credits"]}
+        assert item["sk"].split("#")[1] == item["day"]
+        counted.setdefault((item["day"], item["service"], item.get("model")), Counter()).update(sums)
+    expected: dict[tuple[str, str, str | None], Counter[str]] = {}
     for record in records:
-        known = counted[day(record.at)]
-        sums = Counter({"records": 1, "credits": record.credits})
-        for letter, name in (("s", record.service), ("m", record.model_id)):
-            if name is not None:
-                shown = name if f"{letter}:{name}:n" in known else OTHER
-                sums.update({f"{letter}:{shown}:n": 1, f"{letter}:{shown}:c": record.credits})
-        expected.setdefault(day(record.at), Counter()).update(sums)
+        sums = {"records": 1, "credits": record.credits}
+        expected.setdefault((day(record.at), record.service, record.model_id), Counter()).update(sums)
     assert counted == expected

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from accounting.domain.wallet import MAX_LOTS, Cause, Wallet, grant
-from accounting.operations.ids import new_id as new_ulid
+from accounting.domain.accounts import personal
+from accounting.domain.ledger import Cause
+from accounting.domain.lots import MAX_LOTS
+from accounting.domain.wallet import Wallet, grant
 from accounting.store import wallets
 from accounting.store.table import pack
 from accounting.times import DAY, clock, from_iso, iso
@@ -339,10 +341,12 @@ def test_more_than_there_is_can_not_be_taken(
 
 
 def _with_as_many_lots_as_there_may_be(service: Stack, person: Person) -> None:
-    wallet, now = Wallet(person.id), clock()
-    for _ in range(MAX_LOTS):
-        wallet = grant(wallet, 1, expires_at=now + DAY, cause=Cause("test", now, allocation_id=new_ulid(now))).wallet
-    item = pack(wallets.to_item(wallet))
+    """None of the lots can be merged: no two neighbors have equal terms."""
+    wallet, now = Wallet(personal(person.id)), clock()
+    for number in range(MAX_LOTS):
+        wallet = grant(wallet, 1, expires_at=now + DAY + number * 1_000, cause=Cause("test", now)).wallet
+    lots = tuple(lot._replace(grace=bool(lot.number % 2)) for lot in wallet.lots)
+    item = pack(wallets.to_item(replace(wallet, lots=lots)))
     dynamodb(service).put_item(TableName=service.table_name, Item=item)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from accounting.domain.accounts import personal
 from accounting.store import keys
 from accounting.store.table import pack
 from tests.e2e.books import dynamodb, items_of, usage_in_stream
@@ -28,7 +29,7 @@ def test_a_ledger_that_is_not_as_it_must_be_stops_the_command_and_tells_nothing_
     service: Stack, people: People, admin: Person
 ) -> None:
     person = people(credits=10)
-    item = pack({**keys.entry(person.id, 2), "seq": 2})
+    item = pack({**keys.entry(personal(person.id), 2), "seq": 2})
     dynamodb(service).put_item(TableName=service.table_name, Item=item)
     before = items_of(service, person.id)
 
@@ -45,7 +46,7 @@ def test_a_wallet_that_never_stays_as_it_was_read_is_given_up_in_time(
     person = people(credits=10)
     dynamodb(service).update_item(
         TableName=service.table_name,
-        Key=pack(keys.wallet(person.id)),
+        Key=pack(keys.wallet(personal(person.id))),
         UpdateExpression="SET version = version + :half",
         ExpressionAttributeValues={":half": {"N": "0.5"}},
     )

@@ -89,4 +89,4 @@ def test_many_stale_sessions_are_each_resolved_once_though_a_sweep_is_killed(dyn
         assert wallet.held == 0
         used = sum(-(-number * 10 // 1000) for number in range(SESSIONS))
         assert (wallet.charged, wallet.available) == (used, 1000 - used)
-        assert len(list(records.between(user_id, 0, STALE + 1))) == SESSIONS
+        assert len(list(records.between(personal(user_id), 0, STALE + 1))) == SESSIONS

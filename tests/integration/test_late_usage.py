@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from accounting.domain.accounts import personal
 from accounting.domain.errors import SessionEnded, SessionNotActive
 from accounting.domain.sessions import Session
 from accounting.operations import credits, sessions, settling, system_usage
@@ -214,8 +215,7 @@ def test_negative_sums_of_a_day_are_exact_in_all_statistics(user: MakeUser) -> N
     user()
     swept(9_000)
     finalize(2_000)
-    records_of = usage.between("u1", NOW, LATE + 1)
-    system_usage.count(list(records_of))
+    system_usage.count(usage.newest(personal("u1"), NOW, LATE + 1, limit=9))
 
     whole = system_usage.statistics(NOW, LATE + 1, top=10, now=LATE + 1)
     of_day = system_usage.statistics(LATE, LATE + 1, top=10, now=LATE + 1)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from accounting.domain.accounts import personal
 from accounting.domain.sessions import Session
 from accounting.operations import sessions, settling
 from accounting.operations.sweep import Swept, sweep
@@ -41,7 +42,7 @@ def test_a_stale_session_is_charged_its_last_heartbeat_and_refunded_the_rest(use
     session = session_store.get("u1", "s0")
     assert session is not None
     assert (session.status, session.outcome, session.used_credits) == ("failed", "swept", 3)
-    (record,) = records.between("u1", 0, STALE + 1)
+    (record,) = records.newest(personal("u1"), 0, STALE + 1, limit=9)
     assert (record.service, record.credits) == ("chat-streaming-expired", 3)
     wallet = assert_books_balance("u1")
     assert (wallet.available, wallet.held) == (97, 0)

@@ -8,6 +8,7 @@ from functools import cache
 
 import pytest
 
+from accounting.domain.accounts import personal
 from accounting.domain.errors import IdempotencyConflict, InsufficientCredits, Invalid
 from accounting.domain.usage import UsageRecord
 from accounting.operations import system_usage, usage
@@ -15,6 +16,7 @@ from accounting.operations.usage import Event
 from accounting.store import table
 from accounting.store import usage as records
 from accounting.store.idempotency import IdempotencyKey
+from accounting.store.table import Item
 from accounting.times import DAY, HOUR, day
 from accounting.web.paging import instants
 from local.emulator import Emulator
@@ -60,7 +62,7 @@ def test_a_deduction_that_is_not_there_records_nothing(user: MakeUser) -> None:
     with pytest.raises(InsufficientCredits):
         usage.record(event("u1", 7, deduct=True), now=NOW, key=None)
 
-    assert list(records.between("u1", 0, NOW + 1)) == []
+    assert list(records.between(personal("u1"), 0, NOW + 1)) == []
     assert assert_books_balance("u1").charged == 0
 
 
@@ -71,7 +73,7 @@ def test_one_key_records_and_deducts_once_even_when_that_emptied_the_balance(use
 
     assert len({answer.record.id for answer in answers}) == 1
     assert sum(not answer.replayed for answer in answers) == 1
-    assert len(list(records.between("u1", 0, NOW + 1))) == 1
+    assert len(list(records.between(personal("u1"), 0, NOW + 1))) == 1
     assert assert_books_balance("u1").charged == 7
     with pytest.raises(IdempotencyConflict):
         usage.record(event("u1", 7, deduct=True), now=NOW, key=key(body="another"))
@@ -171,6 +173,57 @@ def test_statistics_of_the_same_days_read_as_much_however_many_records_they_have
     assert len(set(reads.values())) == 1, reads
 
 
+def test_three_hundred_models_of_a_day_are_exact_for_their_user(user: MakeUser) -> None:
+    user()
+    begin, made = NOW - NOW % DAY, []
+    for number in range(600):
+        wanted = event("u1", number, service="chat", operation=f"model-{number % 300}")
+        made.append(usage.record(wanted, now=begin + number, key=None).record)
+
+    whole = usage.statistics("u1", begin, begin + DAY)
+    cut = usage.statistics("u1", begin, begin + 600)
+
+    assert len(whole.sums.by_model) == 300
+    assert whole.sums.by_model == cut.sums.by_model == _sums(made, lambda record: record.model_id)
+    assert whole.sums.by_service == cut.sums.by_service == {"chat": sum(range(600))}
+    assert_books_balance("u1")
+
+
+def test_the_sums_of_a_day_stay_small_items_however_many_names_there_are(user: MakeUser, calls: Calls) -> None:
+    user()
+    longest = "anthropic.claude-3-5-sonnet-20241022-v2:0@" + "x" * 150
+    for number in range(60):
+        usage.record(event("u1", 1, service="chat-streaming", operation=f"{longest}{number}"), now=NOW, key=None)
+    calls.reset()
+
+    usage.record(event("u1", 1, service="chat-streaming", operation=f"{longest}{60}"), now=NOW, key=None)
+
+    assert (calls.round_trips, calls.write_units) == (1, 4)
+
+
+def test_the_days_that_a_range_cuts_are_counted_without_their_metadata(
+    user: MakeUser, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user()
+    for number in range(30):
+        usage.record(event("u1", number), now=NOW + number, key=None)
+    read: list[Item] = []
+    unpack = table.unpack
+
+    def noted(item: Item) -> Item:
+        read.append(unpack(item))
+        return read[-1]
+
+    monkeypatch.setattr(table, "unpack", noted)
+    calls.reset()
+
+    found = usage.statistics("u1", NOW + 1, NOW + 29)
+
+    assert (found.sums.records, found.sums.credits) == (28, sum(range(1, 29)))
+    assert len([item for item in read if "metadata" in item]) == len(found.recent) == usage.RECENT
+    assert calls.operations == ["Query", "Query"]
+
+
 def _sums(counted: list[UsageRecord], name: Callable[[UsageRecord], str | None]) -> dict[str, int]:
     sums: dict[str, int] = {}
     for record in counted:
@@ -193,8 +246,9 @@ def test_system_statistics_count_each_record_once_however_batches_come(user: Mak
         rng.shuffle(stream)
         while_there = stream.copy()
         while while_there:
-            cut = rng.randrange(1, system_usage.CHUNK + 1)
-            system_usage.count(while_there[:cut])
+            cut = rng.randrange(1, 90)
+            for chunk in system_usage.chunks(while_there[:cut]):
+                system_usage.count(chunk)
             del while_there[:cut]
 
     found = system_usage.statistics(NOW, NOW + 3 * DAY, top=10, now=NOW)

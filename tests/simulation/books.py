@@ -7,14 +7,17 @@ table itself, past the faults.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from accounting.domain.accounts import AccountId, personal, stored
+from accounting.domain.allocations import Allocation
 from accounting.domain.audit import Proof
+from accounting.domain.ledger import SYSTEM, Entry
 from accounting.domain.sessions import Session
+from accounting.domain.usage import Countable, UsageRecord
 from accounting.domain.usage import Sums as UsageSums
-from accounting.domain.usage import UsageRecord
-from accounting.domain.wallet import SYSTEM, Entry, Wallet
+from accounting.domain.wallet import Wallet
 from accounting.settings import settings
 from accounting.store import allocations, api_keys, entries, rollups, sessions, usage, users, wallets
 from accounting.store.table import Item
@@ -26,44 +29,51 @@ PRINCIPAL = ("grant", "set", "remove", "adjust", "charge")
 """Kinds of the entries that a request is answered for; others come with them."""
 
 
-class UserBooks:
-    """All that is stored of one user, as it was written."""
+class AccountBooks:
+    """All that is stored of one account and, if it is a user's own, of them, as it was written."""
 
-    def __init__(self, user_id: str) -> None:
-        self.wallet = Wallet(user_id)
-        self.proof = Proof(user_id, since=0)
+    def __init__(self, account_id: AccountId) -> None:
+        self.wallet = Wallet(account_id)
+        self.proof = Proof(account_id, since=0)
         self.ledger: list[Entry] = []
         self.entries_of: defaultdict[str, list[Entry]] = defaultdict(list)
         self.sessions: dict[str, Session] = {}
         self.ends: Counter[str | None] = Counter()
-        self.allocations: dict[int, allocations.Allocation] = {}
+        self.allocations: dict[int, Allocation] = {}
         self.records: dict[str, UsageRecord] = {}
         self.records_of: defaultdict[str, list[UsageRecord]] = defaultdict(list)
         self.charged: Counter[str] = Counter()
         self.days: dict[str, UsageSums] = {}
+        self.pointers: dict[str, Countable] = {}
+        self.days_paid_by_others: dict[str, UsageSums] = {}
         self.api_keys: dict[str, str] = {}
         self.disabled = False
 
     def take(self, kind: str, item: Item) -> None:
         """Account for an item as it stands now."""
-        user_id = self.wallet.user_id
+        account_id = self.wallet.account_id
         match kind:
             case "PROFILE":
                 self.disabled = users.from_item(item).disabled
             case "WALLET":
-                self.wallet = wallets.from_item(user_id, item)
+                self.wallet = wallets.from_item(account_id, item)
             case "ENTRY":
-                self._add_entry(entries.from_item(user_id, item))
+                self._add_entry(entries.from_item(account_id, item))
             case "ALLOC":
-                made = allocations.from_item(user_id, item)
+                made = allocations.from_item(account_id, item)
                 assert made.number not in self.allocations, f"an allocation was replaced: {made}"
                 self.allocations[made.number] = made
             case "SESSION":
                 self._change_session(sessions.from_item(item))
+            case "USAGE" if "paid_by" in item:
+                counts = Countable(item["at"], item["credits"], item["service"], None)
+                assert self.pointers.setdefault(item["id"], counts) == counts, "a pointer changed"
             case "USAGE":
-                self._add_record(usage.from_item(user_id, item))
+                self._add_record(usage.from_item(account_id, item))
             case "DAY":
-                self.days[item["sk"]] = rollups.sums_in(item)
+                assert item["sk"].split("#")[1] == item["day"]
+                days = self.days_paid_by_others if "paid_by" in item else self.days
+                days[item["sk"]] = rollups.sums_in(item)
 
     def _add_entry(self, entry: Entry) -> None:
         last = self.ledger[-1] if self.ledger else None
@@ -105,7 +115,7 @@ class UserBooks:
         assert list(self.api_keys.values()).count(key.name) == 1, f"a key was made twice: {key}"
 
     def check(self) -> None:
-        """What holds for a user at every instant."""
+        """What holds for an account at every instant."""
         wallet = self.wallet
         assert_sound(wallet)
         assert wallet.frozen == self.disabled, "the wallet and the profile differ on whether the user is disabled"
@@ -132,51 +142,71 @@ class UserBooks:
         for sk, sums in self.days.items():
             counted[sk.split("#")[1]].merge(sums)
         assert counted == sums_by_day(self.records.values()), "the days differ from their records"
+        others = Counter[str]()
+        for sk, sums in self.days_paid_by_others.items():
+            others[sk.split("#")[1]] += sums.records
+        pointed = Counter(day(pointer.at) for pointer in self.pointers.values())
+        assert others == pointed, "the days of what others paid differ from the pointers"
 
 
 class Books:
-    """Everybody's, and the system's sums of what was counted."""
+    """All accounts', and the system's sums of what was counted."""
 
     def __init__(self, database: Database) -> None:
-        self.users: dict[str, UserBooks] = {}
+        self.accounts: dict[AccountId, AccountBooks] = {}
         self.new_records: list[UsageRecord] = []
         self._database = database
         self._counted: dict[str, UsageRecord] = {}
         self._parts: dict[Key, tuple[int, int]] = {}
         self._user_days: dict[Key, tuple[int, int]] = {}
 
-    def of(self, user_id: str) -> UserBooks:
-        return self.users.setdefault(user_id, UserBooks(user_id))
+    def of(self, account_id: AccountId) -> AccountBooks:
+        return self.accounts.setdefault(account_id, AccountBooks(account_id))
+
+    def records(self) -> Iterator[UsageRecord]:
+        for books in self.accounts.values():
+            yield from books.records.values()
 
     def follow(self) -> None:
-        """Take in what was written since, and check whom it touched. Raises AssertionError."""
+        """Take in what was written since, and check which accounts it touched. Raises AssertionError."""
         touched = set()
         for key in sorted(set(self._database.take_written())):
             item = self._database.item(key)
             if item is None:
                 continue
-            kind, _, owner = key[0].partition("#")
-            if kind == "USER":
-                touched.add(owner)
-                self._take_of_user(owner, key[1].split("#")[0], item)
-            elif kind == "KEY":
-                self.of(item["user_id"]).take_api_key(api_keys.from_item(item))
-            elif kind == "SYSTEM":
+            partition, _, owner = key[0].partition("#")
+            kind = key[1].split("#")[0]
+            if partition == "ACCOUNT":
+                touched.add(stored(owner))
+                self._take_of_account(stored(owner), kind, item)
+            elif partition == "USER":
+                account_id = stored(item["account_id"]) if kind == "SESSION" else personal(owner)
+                touched.add(account_id)
+                self.of(account_id).take(kind, item)
+            elif partition == "KEY":
+                self.of(personal(item["user_id"])).take_api_key(api_keys.from_item(item))
+            elif partition == "SYSTEM":
                 sums = self._parts if key[1] == "SUMS" else self._user_days
                 sums[key] = (item["records"], item["credits"])
-        for user_id in sorted(touched):
-            self.of(user_id).check()
+        for account_id in sorted(touched):
+            self.of(account_id).check()
         self._check_system()
 
-    def _take_of_user(self, user_id: str, kind: str, item: Item) -> None:
-        books = self.of(user_id)
+    def _take_of_account(self, account_id: AccountId, kind: str, item: Item) -> None:
+        books = self.of(account_id)
         known = len(books.records)
         books.take(kind, item)
         if len(books.records) > known:
-            self.new_records.append(usage.from_item(user_id, item))
+            self.new_records.append(usage.from_item(account_id, item))
         if kind == "USAGE" and item.get("counted"):
             assert item["id"] not in self._counted, "a record was counted again"
             self._counted[item["id"]] = books.records[item["id"]]
+
+    def check_pointers(self) -> None:
+        """What others paid for a user is what the user's own account points to."""
+        pointed = {(name, record) for name, books in self.accounts.items() for record in books.pointers}
+        paid = {(personal(record.user_id), record.id) for record in self.records() if len(record.accounts) > 1}
+        assert pointed == paid, "records that others paid for are not those that users' accounts point to"
 
     def _check_system(self) -> None:
         counted = (len(self._counted), sum(record.credits for record in self._counted.values()))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import ceil, inf
 
+from accounting.domain.accounts import AccountId, personal
 from accounting.domain.errors import AccountingError
 from tests.simulation import requests
-from tests.simulation.requests import OK, REPEATABLE, Answer, Request
+from tests.simulation.requests import OK, REPEATABLE, Answer, Request, Who
 from tests.simulation.scheduler import Scheduler, Task
 
 PACES = ((0, 0, 1), (0, 5, 900), (0, 900, 3600), (0, 900, 4500, 90_000))
@@ -23,13 +24,16 @@ LARGEST_SKEW_MILLISECONDS = 3000
 class Clients:
     """What ``living`` clients ask for. Once they are ``calm`` they begin nothing new and insist on an answer."""
 
-    def __init__(self, scheduler: Scheduler, users: list[str], clock: Callable[[], int]) -> None:
+    def __init__(
+        self, scheduler: Scheduler, users: list[str], organizations: list[AccountId], clock: Callable[[], int]
+    ) -> None:
         self.calm = False
         self.living = 0
         self.requests: list[Request] = []
         self._scheduler = scheduler
         self._random = scheduler.random
         self._users = users
+        self._organizations = organizations
         self.clock = clock
         self._pace = self._random.choice(PACES)
         self._skews = [self._random.randint(-LARGEST_SKEW_MILLISECONDS, LARGEST_SKEW_MILLISECONDS) for _ in range(8)]
@@ -44,30 +48,35 @@ class Clients:
         """One client's day: something, a pause, something else."""
         while not self.calm:
             what = self._random.choices((self.stream, self.supervise, self.use), (4, 3, 2))[0]
-            what(self._random.choice(self._users))
+            what(self._somebody())
             self._rest()
         self.living -= 1
 
-    def stream(self, user_id: str) -> None:
+    def _somebody(self) -> Who:
+        """A user, for themselves or for an organization."""
+        user_id = self._random.choice(self._users)
+        return Who(user_id, self._random.choice([personal(user_id), personal(user_id), *self._organizations]))
+
+    def stream(self, who: Who) -> None:
         """A chat proxy's stream, from its hold to its end, if it comes to one."""
         random, session_id = self._random, self._name("s")
-        begin = requests.initialize(user_id, session_id, "m", 1000 * random.randint(1, 20))
+        begin = requests.initialize(who, session_id, "m", 1000 * random.randint(1, 20))
         if self._ask(begin).code != OK:
             return
         if random.random() < 0.1:  # somebody takes the id for another stream
-            self._ask(requests.initialize(user_id, session_id, "n", 1000))
+            self._ask(requests.initialize(who, session_id, "n", 1000))
         stalls = random.random() < 0.3
         for beat in range(random.randrange(4)):
             self._rest()
             if stalls and random.random() < 0.5:
                 self._pause(STALE_SECONDS)
             tokens = 1000 * (beat + 1) * random.choice((1, 5, 10))
-            if self._ask(requests.heartbeat(user_id, session_id, tokens)).code == "SESSION_NOT_ACTIVE":
+            if self._ask(requests.heartbeat(who, session_id, tokens)).code == "SESSION_NOT_ACTIVE":
                 break
         if random.random() < 0.1:
-            self._ask(requests.force_end(user_id, session_id))
+            self._ask(requests.force_end(who, session_id))
         self._rest()
-        ends = [self._end(user_id, session_id, number) for number in range(random.choice((0, 1, 1, 2)))]
+        ends = [self._end(who, session_id, number) for number in range(random.choice((0, 1, 1, 2)))]
         for one in ends[1:]:  # somebody stops what is just coming to its end
             self._scheduler.spawn(f"client of {session_id}", lambda one=one: self._ask(one))  # type: ignore[misc]
         for one in ends[:1]:
@@ -75,35 +84,36 @@ class Clients:
         if random.random() < 0.1:  # somebody takes the id of a stream that may have ended for a new one
             self._ask(begin)
 
-    def _end(self, user_id: str, session_id: str, number: int) -> Request:
+    def _end(self, who: Who, session_id: str, number: int) -> Request:
         """No two ends of a session have the same tokens, so that the table says which one it was."""
         random = self._random
+        hint = random.choice((None, who.account_id, personal("nobody")))
         kind, tokens = random.choice(("finalize", "finalize", "abort")), random.randrange(3_000) * 10 + number + 1
         if kind == "abort" and number == 0 and random.random() < 0.5:
-            return requests.end(user_id, session_id, kind, None, success=False)
-        return requests.end(user_id, session_id, kind, tokens, success=random.random() < 0.8)
+            return requests.end(who, session_id, kind, None, success=False, hint=hint)
+        return requests.end(who, session_id, kind, tokens, success=random.random() < 0.8, hint=hint)
 
-    def supervise(self, user_id: str) -> None:
+    def supervise(self, who: Who) -> None:
         """A supervisor's command, sometimes with the key of another command, or the user disabled for a while."""
         random, name = self._random, self._name("c")
         if random.random() < 0.08:
-            self._ask(requests.switch(name, user_id, off=True))
+            self._ask(requests.switch(name, who.user_id, off=True))
             self._rest()
-            self._ask(requests.switch(name, user_id, off=False))
+            self._ask(requests.switch(name, who.user_id, off=False))
             return
         kind = random.choice(("grant", "grant", "grant", "set", "remove", "adjust"))
         amount = random.randint(1, 60) * (random.choice((-1, 1)) if kind == "adjust" else 1)
         key = random.choice((None, name, name, f"c{random.randrange(self._names)}"))
-        self._ask(requests.command(name, kind, user_id, amount, random.choice((1, 1, 2, 30)), key))
+        self._ask(requests.command(name, kind, who.account_id, amount, random.choice((1, 1, 2, 30)), key))
 
-    def use(self, user_id: str) -> None:
+    def use(self, who: Who) -> None:
         """A usage record, or a new API key."""
         random, name = self._random, self._name("u")
         key = random.choice((None, name))
         if random.random() < 0.15:
-            self._ask(requests.api_key(name, user_id, key))
+            self._ask(requests.api_key(name, who.user_id, key))
         else:
-            self._ask(requests.record(name, user_id, random.randrange(12), deduct=random.random() < 0.6, key=key))
+            self._ask(requests.record(name, who, random.randrange(12), deduct=random.random() < 0.6, key=key))
 
     def _ask(self, request: Request) -> Answer:
         """Send a request, as often as a client does that wants an answer and may repeat it; the last answer.

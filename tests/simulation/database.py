@@ -83,14 +83,16 @@ class Database:
             values[":pk"],
             "BETWEEN",
             [values[":low"], values[":high"]],
-            request["Limit"],
+            request.get("Limit"),  # type: ignore[arg-type]  # moto takes None
             request.get("ExclusiveStartKey"),  # type: ignore[arg-type]  # moto takes None
             request["ScanIndexForward"],
             None,
             index,
             hash_key_conditions=[(names["#pk"], values[":pk"])] if index else None,
         )
-        answer: Answer = {"Items": [item.to_json()["Attributes"] for item in found]}
+        shown = [names[name] for name in request.get("ProjectionExpression", "").split(", ") if name]
+        items = [item.to_json()["Attributes"] for item in found]
+        answer: Answer = {"Items": [{name: item[name] for name in shown or item} for item in items]}
         return answer | ({"LastEvaluatedKey": last} if last else {})
 
     def _update(self, request: dict[str, Any]) -> Answer:

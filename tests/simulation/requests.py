@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+from accounting.domain.accounts import AccountId, personal
 from accounting.domain.users import User
 from accounting.operations import api_keys, credits, sessions, settling, usage, users
 from accounting.operations.credits import Change
 from accounting.operations.usage import Event, Recorded
 from accounting.store.idempotency import IdempotencyKey
-from tests.simulation.books import UserBooks
+from tests.simulation.books import AccountBooks
 
 OK = "OK"
 NO_ANSWER = "NO ANSWER"
@@ -27,6 +28,15 @@ COMMANDS: dict[str, Callable[[credits.Request, int], Change]] = {
     "remove": credits.remove,
     "adjust": credits.adjust,
 }
+
+
+class Who(NamedTuple):
+    """Somebody, and the account that they use: their own, or an organization's."""
+
+    user_id: str
+    account_id: AccountId
+
+
 OUTCOMES = {"finalize": "finalized", "abort": "aborted"}
 
 
@@ -51,14 +61,14 @@ class Request:
 
     name: str
     kind: str
-    user_id: str
+    account_id: AccountId
     repeatable: bool
     send: Callable[[int], Any]
-    effects: Callable[[UserBooks], int] | None
-    agrees: Callable[[UserBooks, Any], bool]
+    effects: Callable[[AccountBooks], int] | None
+    agrees: Callable[[AccountBooks, Any], bool]
     answers: list[Answer] = field(default_factory=list)
 
-    def verify(self, books: UserBooks) -> None:
+    def verify(self, books: AccountBooks) -> None:
         """Done exactly once if somebody was told so, at most once if somebody was told nothing, else not at all."""
         codes = [answer.code for answer in self.answers]
         if self.effects:
@@ -70,34 +80,36 @@ class Request:
                 assert self.agrees(books, answer.value), f"{self.name} ({self.kind}) was answered {answer.value}"
 
 
-def command(name: str, kind: str, user_id: str, amount: int, days: int, key: str | None) -> Request:
-    """A supervisor's change of a user's credits."""
+def command(name: str, kind: str, account_id: AccountId, amount: int, days: int, key: str | None) -> Request:
+    """A supervisor's change of an account's credits."""
 
     def send(now: int) -> Change:
         sent = IdempotencyKey(SUPERVISOR, kind, key, f"{name} {amount}") if key else None
-        return COMMANDS[kind](credits.Request(SUPERVISOR, user_id, name, days, now, sent), amount)
+        request = credits.Request(SUPERVISOR, "", name, days, now, sent, account_id=account_id)
+        return COMMANDS[kind](request, amount)
 
-    def agrees(books: UserBooks, change: Change) -> bool:
+    def agrees(books: AccountBooks, change: Change) -> bool:
         (entry,) = books.entries_of[name]
         as_told = {"grant": amount, "set": change.available - change.previous, "remove": -amount, "adjust": amount}
         return entry.credits == as_told[kind] and change.credits == amount
 
-    return Request(name, kind, user_id, key is not None, send, lambda books: len(books.entries_of[name]), agrees)
+    return Request(name, kind, account_id, key is not None, send, lambda books: len(books.entries_of[name]), agrees)
 
 
-def record(name: str, user_id: str, amount: int, *, deduct: bool, key: str | None) -> Request:
+def record(name: str, who: Who, amount: int, *, deduct: bool, key: str | None) -> Request:
     """A usage record of a user's own."""
-    event = Event(user_id, "images", "draw", amount, {"request": name}, deduct)
+    user_id = who.user_id
+    event = Event(user_id, "images", "draw", amount, {"request": name}, deduct, who.account_id)
 
     def send(now: int) -> Recorded:
         return usage.record(event, now=now, key=IdempotencyKey(user_id, "usage", key, name) if key else None)
 
-    def agrees(books: UserBooks, recorded: Recorded) -> bool:
+    def agrees(books: AccountBooks, recorded: Recorded) -> bool:
         charged = books.charged.get(recorded.record.id)
         return books.records_of[name] == [recorded.record] and charged == (amount if recorded.deducted else None)
 
     kind = "record and deduct" if deduct else "record"
-    return Request(name, kind, user_id, key is not None, send, lambda books: len(books.records_of[name]), agrees)
+    return Request(name, kind, who.account_id, key is not None, send, lambda books: len(books.records_of[name]), agrees)
 
 
 def api_key(name: str, user_id: str, key: str | None) -> Request:
@@ -107,10 +119,12 @@ def api_key(name: str, user_id: str, key: str | None) -> Request:
         sent = IdempotencyKey(user_id, "api-keys", key, name) if key else None
         return api_keys.create(user_id, name, ("credits:read",), expires_at=None, now=now, idempotency_key=sent)
 
-    def effects(books: UserBooks) -> int:
+    def effects(books: AccountBooks) -> int:
         return list(books.api_keys.values()).count(name)
 
-    return Request(name, "api key", user_id, key is not None, send, effects, lambda _, made: made.key.name == name)
+    return Request(
+        name, "api key", personal(user_id), key is not None, send, effects, lambda _, made: made.key.name == name
+    )
 
 
 def switch(name: str, user_id: str, *, off: bool) -> Request:
@@ -121,73 +135,73 @@ def switch(name: str, user_id: str, *, off: bool) -> Request:
             return users.disable(user_id, by=SUPERVISOR, reason=name, now=now)
         return users.enable(user_id, now=now)
 
-    def agrees(_books: UserBooks, user: User) -> bool:
+    def agrees(_books: AccountBooks, user: User) -> bool:
         return user.disabled == off
 
-    return Request(name, "disable" if off else "enable", user_id, True, send, None, agrees)
+    return Request(name, "disable" if off else "enable", personal(user_id), True, send, None, agrees)
 
 
-def initialize(user_id: str, session_id: str, model_id: str, tokens: int) -> Request:
+def initialize(who: Who, session_id: str, model_id: str, tokens: int) -> Request:
     """The beginning of a stream."""
 
     def send(now: int) -> sessions.Answer:
-        return sessions.initialize(user_id, session_id, model_id, tokens, now=now)
+        return sessions.initialize(who.user_id, session_id, model_id, tokens, now=now, account_id=who.account_id)
 
-    def effects(books: UserBooks) -> int:
+    def effects(books: AccountBooks) -> int:
         session = books.sessions.get(session_id)
         return int(session is not None and session.same_request(model_id, tokens))
 
-    def agrees(books: UserBooks, answer: sessions.Answer) -> bool:
+    def agrees(books: AccountBooks, answer: sessions.Answer) -> bool:
         session = books.sessions[session_id]
         as_opened = (session.started_at, session.price_e4, session.initial_credits)
         told = answer.session
         return told.active and as_opened == (told.started_at, told.price_e4, told.initial_credits)
 
-    return Request(f"{session_id} {tokens}", "initialize", user_id, True, send, effects, agrees)
+    return Request(f"{session_id} {tokens}", "initialize", who.account_id, True, send, effects, agrees)
 
 
-def heartbeat(user_id: str, session_id: str, tokens: int) -> Request:
+def heartbeat(who: Who, session_id: str, tokens: int) -> Request:
     """A sign of life. Once answered, no end of the session can overlook its tokens but by the client's own number."""
 
     def send(now: int) -> Any:
-        return sessions.heartbeat(user_id, session_id, tokens, now=now)
+        return sessions.heartbeat(who.user_id, session_id, tokens, now=now)
 
-    def agrees(books: UserBooks, _answer: Any) -> bool:
+    def agrees(books: AccountBooks, _answer: Any) -> bool:
         session = books.sessions[session_id]
         return session.outcome in OUTCOMES.values() or session.tokens >= tokens
 
-    return Request(f"{session_id} {tokens}", "heartbeat", user_id, True, send, None, agrees)
+    return Request(f"{session_id} {tokens}", "heartbeat", who.account_id, True, send, None, agrees)
 
 
-def end(user_id: str, session_id: str, kind: str, tokens: int | None, *, success: bool) -> Request:
+def end(who: Who, session_id: str, kind: str, tokens: int | None, *, success: bool, hint: AccountId | None) -> Request:
     """The end of a stream: ``finalize``, or ``abort`` which may leave the tokens to the last heartbeat."""
 
     def send(now: int) -> sessions.Answer:
         if kind == "finalize" and tokens is not None:
-            return settling.finalize(user_id, session_id, tokens, success=success, now=now)
-        return settling.abort(user_id, session_id, tokens, now=now)
+            return settling.finalize(who.user_id, session_id, tokens, success=success, now=now, account_id=hint)
+        return settling.abort(who.user_id, session_id, tokens, now=now, account_id=hint)
 
-    def effects(books: UserBooks) -> int:
+    def effects(books: AccountBooks) -> int:
         session = books.sessions.get(session_id)
         if session is None or session.active:
             return 0
         return int((session.settled.outcome, session.settled.tokens) == (OUTCOMES[kind], tokens))
 
-    def agrees(books: UserBooks, answer: sessions.Answer) -> bool:
+    def agrees(books: AccountBooks, answer: sessions.Answer) -> bool:
         return books.sessions[session_id].settled == answer.session.settled
 
     # An abort without tokens is also answered by another abort's end.
     done = None if tokens is None else effects
-    return Request(f"{session_id} {tokens}", kind, user_id, True, send, done, agrees)
+    return Request(f"{session_id} {tokens}", kind, who.account_id, True, send, done, agrees)
 
 
-def force_end(user_id: str, session_id: str) -> Request:
+def force_end(who: Who, session_id: str) -> Request:
     """A supervisor's end of a session; a sweep's answers it too."""
 
     def send(now: int) -> sessions.Answer:
-        return settling.force_end(user_id, session_id, actor=SUPERVISOR, reason="stuck", now=now)
+        return settling.force_end(who.user_id, session_id, actor=SUPERVISOR, reason="stuck", now=now)
 
-    def agrees(books: UserBooks, _answer: sessions.Answer) -> bool:
+    def agrees(books: AccountBooks, _answer: sessions.Answer) -> bool:
         return books.sessions[session_id].outcome == "swept"
 
-    return Request(session_id, "force end", user_id, True, send, None, agrees)
+    return Request(session_id, "force end", who.account_id, True, send, None, agrees)

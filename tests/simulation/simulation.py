@@ -6,6 +6,7 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass, field
 
+from accounting.domain.accounts import stored
 from accounting.domain.usage import Sums
 from accounting.domain.users import Description
 from accounting.operations import system_usage
@@ -62,7 +63,8 @@ class Simulation:
         self.connection = Connection(self.scheduler, self.database, 0)
         self.books = Books(self.database)
         self.users = [f"u{number}" for number in range(random.randint(1, 3))]
-        self.clients = Clients(self.scheduler, self.users, self.clock)
+        organizations = [stored(f"org:o{number}") for number in range(random.randint(0, 2))]
+        self.clients = Clients(self.scheduler, self.users, organizations, self.clock)
         self.background = Background(self.scheduler, self.clients, self.books.new_records)
         self._steps = steps
 
@@ -125,11 +127,12 @@ class Simulation:
         whole = Books(self.database)
         self.database.written = self.database.keys()
         whole.follow()
-        for user_id, books in whole.users.items():
-            assert books.wallet.held == 0, f"{user_id} holds credits without a session"
+        for account_id, books in whole.accounts.items():
+            assert books.wallet.held == 0, f"{account_id} holds credits without a session"
             assert_ledger_explains(books.wallet, books.ledger)
         for request in self.clients.requests:
-            request.verify(whole.of(request.user_id))
+            request.verify(whole.of(request.account_id))
+        whole.check_pointers()
         self._verify_system(whole)
 
     def _verify_system(self, whole: Books) -> None:
@@ -138,7 +141,7 @@ class Simulation:
         by_day: Counter[str] = Counter()
         by_user: dict[str, int] = {}
         for user_id in self.users:
-            own = sums_by_day(whole.of(user_id).records.values())
+            own = sums_by_day(record for record in whole.records() if record.user_id == user_id)
             for day, sums in own.items():
                 total.merge(sums)
                 by_day[day] += sums.credits

@@ -7,13 +7,15 @@ import pytest
 
 from accounting.domain.accounts import personal
 from accounting.domain.errors import Contention, InsufficientCredits
+from accounting.domain.sessions import Session
 from accounting.domain.wallet import Wallet
 from accounting.operations import commit
 from accounting.operations.commit import State, until_committed
 from accounting.store.moved import Moved
 from accounting.store.table import Conflict
 
-EMPTY = State(Wallet(personal("u1")))
+ACCOUNT = personal("u1")
+EMPTY = State(Wallet(ACCOUNT))
 
 
 class World:
@@ -31,7 +33,7 @@ class World:
         self.version += self.busy
 
     def read(self) -> State:
-        return State(Wallet(personal("u1"), version=self.version))
+        return State(Wallet(ACCOUNT, version=self.version))
 
     def write(self, state: State) -> int:
         if state.wallet.version != self.version:
@@ -97,9 +99,9 @@ def test_what_a_refusal_does_not_bring_stays_as_it_was(world: World) -> None:
     def step(state: State) -> None:
         seen.append(state)
         if len(seen) == 1:
-            raise Moved(wallet=Wallet(personal("u1"), version=7))
+            raise Moved(wallet=Wallet(ACCOUNT, version=7))
 
-    known = State(Wallet(personal("u1")), names=None)
+    known = State(Wallet(ACCOUNT), Session("u1", "s1", ACCOUNT, "m", 10_000, 1_000, (), 0, 0, 0, 0, 0))
     until_committed(step, known, world.read)
 
-    assert seen[1] == replace(known, wallet=Wallet(personal("u1"), version=7))
+    assert seen[1] == replace(known, wallet=Wallet(ACCOUNT, version=7))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from accounting.domain.accounts import personal
 from accounting.domain.errors import Invalid
 from accounting.domain.usage import UsageRecord
 from accounting.store import usage
@@ -30,8 +31,8 @@ def sent(text: str) -> Any:
 def kept(metadata: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Metadata as it is read back."""
     monkeypatch.setenv("TABLE_NAME", "t")
-    record = UsageRecord("id", "u1", "s", "o", 1, 0, metadata)
-    return json.loads(json.dumps(usage.from_item("u1", usage.to_item(record)).metadata))
+    record = UsageRecord("id", personal("u1"), "u1", "s", "o", 1, 0, metadata)
+    return json.loads(json.dumps(usage.from_item(personal("u1"), usage.to_item(record)).metadata))
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=5), st.booleans())

@@ -13,7 +13,6 @@ from accounting.domain.wallet import Decision, Wallet
 from accounting.store import entries, wallets
 from accounting.store.idempotency import IdempotencyKey, Record
 from accounting.store.moved import Moved
-from accounting.store.rollups import Names
 from accounting.store.table import Conflict, Write, jitter
 from accounting.telemetry import count
 
@@ -26,11 +25,10 @@ LONGEST_PAUSE_SECONDS = 0.4
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a command is decided on. ``names`` are those that the day's rollup has room for, once it was asked."""
+    """What a command is decided on."""
 
     wallet: Wallet
     session: Session | None = None
-    names: Names | None = None
 
 
 def until_committed[T](step: Callable[[State], T], state: State, reread: Callable[[], State]) -> T:

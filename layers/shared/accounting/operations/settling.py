@@ -17,6 +17,7 @@ from accounting.domain.wallet import Settlement
 from accounting.operations.commit import State, ledger_writes, until_committed
 from accounting.operations.ids import new_id, new_salt
 from accounting.operations.sessions import Answer, active, read
+from accounting.operations.usage import usage_writes
 from accounting.settings import settings
 from accounting.store import sessions as store
 from accounting.store.table import transact
@@ -134,7 +135,7 @@ def _settle(state: State, session: Session, end: End, now: int) -> Session:
         [
             store.replace(session, ended, untouched=end.tokens is None) if session.active else store.settle_late(ended),
             *ledger_writes(state.wallet, settlement),
-            *usage_writes(record, state),
+            *usage_writes(record),
         ]
     )
     _count_settled(ended, record)

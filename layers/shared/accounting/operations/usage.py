@@ -6,16 +6,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from accounting.domain import wallet as ledger
+from accounting.domain.accounts import AccountId, personal
 from accounting.domain.errors import AccountingError
-from accounting.domain.usage import Sums, UsageRecord
-from accounting.domain.wallet import Cause
+from accounting.domain.ledger import Cause
+from accounting.domain.usage import Countable, Sums, UsageRecord, split
 from accounting.operations.commit import State, ledger_writes, replay, until_committed
 from accounting.operations.ids import new_id
 from accounting.store import idempotency, rollups, usage, wallets
 from accounting.store.idempotency import IdempotencyKey, Repeated
-from accounting.store.table import transact
+from accounting.store.table import Write, transact
 from accounting.telemetry import count
-from accounting.times import day, day_begin, next_day
+from accounting.times import day
 
 RECENT = 10
 
@@ -39,6 +40,12 @@ class Event:
     credits: int
     metadata: dict[str, Any]
     deduct: bool
+    account_id: AccountId | None = None
+
+    @property
+    def payer(self) -> AccountId:
+        """The account that pays: the user's own, unless another is named."""
+        return self.account_id or personal(self.user_id)
 
 
 def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
@@ -49,6 +56,7 @@ def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
     """
     made = UsageRecord(
         id=new_id(now),
+        account_id=event.payer,
         user_id=event.user_id,
         service=event.service,
         operation=event.operation,
@@ -61,7 +69,7 @@ def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
     spread = 0 if deducts else rollups.any_spread()
 
     def step(state: State) -> Recorded:
-        writes = [usage.put(made), rollups.add(made, state.names or rollups.names_of(made), spread)]
+        writes = usage_writes(made, spread)
         if deducts:
             cause = Cause(event.user_id, now, usage_id=made.id)
             try:
@@ -84,14 +92,21 @@ def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
         return answer
 
     def read() -> State:
-        return State(wallets.get(event.user_id) if deducts else wallets.from_item(event.user_id, None))
+        return State(wallets.get(event.payer) if deducts else wallets.from_item(event.payer, None))
 
     return until_committed(step, read(), read)
 
 
+def usage_writes(record: UsageRecord, spread: int = 0) -> list[Write]:
+    """The record, the sums that it counts in, and what leads to it from its user where another account pays."""
+    pointers = [usage.point(record) for _ in record.accounts[1:]]
+    sums = [rollups.add(record, account_id, spread) for account_id in record.accounts]
+    return [usage.put(record), *sums, *pointers]
+
+
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """A user's sums over a range of time, by service, UTC day and model, and the newest records in it."""
+    """Sums over a range of time, by service, UTC day and model, and the newest records in it."""
 
     sums: Sums
     by_day: dict[str, int]
@@ -99,30 +114,31 @@ class Statistics:
 
 
 def statistics(user_id: str, since: int | None, until: int | None) -> Statistics:
-    """The statistics of ``since <= at < until`` (epoch milliseconds).
+    """What a user used in ``since <= at < until`` (epoch milliseconds), whoever paid."""
+    return _statistics(personal(user_id), since, until, paid_only=False)
 
-    Whole days are read as their sums; the two days that the range cuts are counted from their records.
-    """
-    days: list[tuple[str, Sums]] = []
-    first = None if since is None else (since if since == day_begin(since) else next_day(since))
-    last = None if until is None else day_begin(until)
-    if since is not None and until is not None and first is not None and last is not None and first > last:
-        days += _counted(usage.between(user_id, since, until))
-    else:
-        days += rollups.between(user_id, first, last)
-        if since is not None and first is not None and since < first:
-            days += _counted(usage.between(user_id, since, first))
-        if until is not None and last is not None and last < until:
-            days += _counted(usage.between(user_id, last, until))
+
+def statistics_of_account(account_id: AccountId, since: int | None, until: int | None) -> Statistics:
+    """What an account paid for in ``since <= at < until`` (epoch milliseconds), whoever used it."""
+    return _statistics(account_id, since, until, paid_only=True)
+
+
+def _statistics(account_id: AccountId, since: int | None, until: int | None, *, paid_only: bool) -> Statistics:
+    """Whole days are read as their sums; the two days that the range cuts are counted from their records."""
+    wanted = split(since, until)
+    days = [*rollups.between(account_id, *wanted.days, paid_only=paid_only)] if wanted.days else []
+    for begin, end in wanted.cut:
+        days += _counted(usage.between(account_id, begin, end, paid_only=paid_only))
     by_day: dict[str, int] = {}
     total = Sums()
     for name, sums in days:
         total.merge(sums)
         by_day[name] = by_day.get(name, 0) + sums.credits
-    return Statistics(total, dict(sorted(by_day.items())), usage.newest(user_id, since, until, RECENT))
+    newest = usage.newest(account_id, since, until, RECENT, paid_only=paid_only)
+    return Statistics(total, dict(sorted(by_day.items())), newest)
 
 
-def _counted(records: Iterable[UsageRecord]) -> list[tuple[str, Sums]]:
+def _counted(records: Iterable[Countable]) -> list[tuple[str, Sums]]:
     counted: dict[str, Sums] = {}
     for known in records:
         counted.setdefault(day(known.at), Sums()).add(known.service, known.model_id, known.credits)

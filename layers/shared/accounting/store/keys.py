@@ -99,9 +99,9 @@ def usage(account_id: AccountId, at: int, record_id: str) -> Key:
     return {"pk": f"ACCOUNT#{account_id}", "sk": f"USAGE#{iso(at)}#{record_id}"}
 
 
-def day_rollup(user_id: str, day: str, spread: int = 0) -> Key:
-    """The sums of a user's day; writers that would meet may spread, readers add up."""
-    return {"pk": f"USER#{user_id}", "sk": f"DAY#{day}#{spread}"}
+def day_rollup(account_id: AccountId, day: str, digest: str, spread: int = 0) -> Key:
+    """A user's sums of a day for one service and model; writers that would meet may spread, readers add up."""
+    return {"pk": f"ACCOUNT#{account_id}", "sk": f"DAY#{day}#{digest}#{spread}"}
 
 
 def idempotency(caller: str, route: str, key: str) -> Key:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from accounting.domain.usage import Sums, UsageRecord
 from accounting.store import keys, table
 from accounting.store.moved import Moved
-from accounting.store.rollups import MAX_NAMES, OTHER
 from accounting.store.table import Item, Write
 
+MAX_NAMES = 50
+OTHER = "other"
 READ_USERS = 1000
 """How many of a day's users are read from each part of its ranking: with fewer, sums by user are exact."""
 
@@ -55,7 +56,7 @@ def read(
     records, days, users = list(records), list(days), list(users)
     found = table.get_many(
         [
-            *(keys.usage(record.user_id, record.at, record.id) for record in records),
+            *(keys.usage(record.account_id, record.at, record.id) for record in records),
             *(keys.system_day(each.name, each.part) for each in days),
             *(keys.system_user(each.name, each.user_id) for each in users),
         ]
@@ -74,7 +75,7 @@ def mark(record: UsageRecord) -> Write:
     """Mark a record as counted, if it is not; else Moved."""
     return Write(
         table.update(
-            keys.usage(record.user_id, record.at, record.id),
+            keys.usage(record.account_id, record.at, record.id),
             "SET counted = :yes",
             values={":yes": True},
             condition="attribute_exists(pk) AND attribute_not_exists(counted)",

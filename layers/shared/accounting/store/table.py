@@ -8,7 +8,7 @@ back to the caller, as the error that the refused write carries.
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -34,8 +34,7 @@ type Action = dict[str, Any]
 
 MAX_BATCH = 100
 MAX_BATCH_WRITE = 25
-PAGE = 1000
-"""Items a query asks for at once when all are wanted; DynamoDB ends a page at 1 MB."""
+MAX_TRANSACTED = 100
 
 THROTTLED = frozenset(
     {
@@ -175,9 +174,15 @@ def query(pk: str, low: str, high: str, *, limit: int) -> list[Item]:
     return list(islice(_query(("pk", "sk"), pk, low, high, limit, ConsistentRead=True), limit))
 
 
-def query_all(pk: str, low: str, high: str, *, forward: bool = False) -> Iterator[Item]:
-    """Every item with ``low <= sk <= high``, strongly consistent, last first unless ``forward``, read as asked for."""
-    return _query(("pk", "sk"), pk, low, high, PAGE, ConsistentRead=True, ScanIndexForward=forward)
+def query_all(pk: str, low: str, high: str, *, forward: bool = False, attributes: Sequence[str] = ()) -> Iterator[Item]:
+    """Every item with ``low <= sk <= high``, strongly consistent, last first unless ``forward``, read as asked for.
+
+    DynamoDB ends a page at 1 MB. Of ``attributes``, if there are any, only these are read.
+    """
+    options: dict[str, Any] = {"ConsistentRead": True, "ScanIndexForward": forward}
+    if attributes:
+        options["ProjectionExpression"] = ", ".join(f"#{name}" for name in attributes)
+    return _query(("pk", "sk"), pk, low, high, None, attributes, **options)
 
 
 def newest(
@@ -194,6 +199,13 @@ def newest(
     distinct = {(item["pk"], item["sk"]): (position, item) for position, item in islice(merged, skip + limit + 1)}
     page = list(distinct.values())[skip:]
     return [item for _, item in page[:limit]], page[limit - 1][0] if len(page) > limit else None
+
+
+def highest(index: str, pk: str, limit: int) -> tuple[list[Item], bool]:
+    """The last ``limit`` keys in a partition of an index, last first, and whether there are more."""
+    low, high = keys.BEFORE_ALL_TIMES, keys.AFTER_ALL_TIMES
+    found = list(islice(_query(keys.INDEX_KEYS[index], pk, low, high, limit + 1, IndexName=index), limit + 1))
+    return found[:limit], len(found) > limit
 
 
 def _positions(index: str, part: Range, before: str | None, page_size: int) -> Iterator[tuple[str, Item]]:
@@ -233,14 +245,22 @@ def put_many(items: Sequence[Item]) -> None:
             left = answer.get("UnprocessedItems", {}).get(table, [])
 
 
-def _query(names: tuple[str, str], pk: str, low: str, high: str, page_size: int, **options: Any) -> Iterator[Item]:
+def _query(
+    names: tuple[str, str],
+    pk: str,
+    low: str,
+    high: str,
+    page_size: int | None,
+    attributes: Sequence[str] = (),
+    **options: Any,
+) -> Iterator[Item]:
     request: dict[str, Any] = {
         "TableName": settings().table_name,
         "KeyConditionExpression": "#pk = :pk AND #sk BETWEEN :low AND :high",
-        "ExpressionAttributeNames": {"#pk": names[0], "#sk": names[1]},
+        "ExpressionAttributeNames": {"#pk": names[0], "#sk": names[1], **{f"#{name}": name for name in attributes}},
         "ExpressionAttributeValues": pack({":pk": pk, ":low": low, ":high": high}),
         "ScanIndexForward": False,
-        "Limit": page_size,
+        **({"Limit": page_size} if page_size else {}),
         **options,
     }
     while True:
@@ -363,14 +383,14 @@ def _conditioned(action: Action, condition: str | None, values: Item | None, nam
 
 
 def pack(item: Mapping[str, Any]) -> dict[str, Any]:
-    """Attribute values of text, integers, booleans and sets of text; an attribute that is None is left out.
+    """Attribute values of text, integers and booleans; an attribute that is None is left out.
 
     Written out here because boto3's own codec, which knows every type, takes a tenth of a request's processor time.
     """
     return {name: _packed(value) for name, value in item.items() if value is not None}
 
 
-def _packed(value: str | int | bool | Set[str]) -> dict[str, Any]:
+def _packed(value: str | int | bool) -> dict[str, Any]:
     match value:
         case str():
             return {"S": value}
@@ -378,8 +398,6 @@ def _packed(value: str | int | bool | Set[str]) -> dict[str, Any]:
             return {"BOOL": value}
         case int():
             return {"N": str(value)}
-        case _:
-            return {"SS": sorted(value)}
 
 
 def unpack(item: Mapping[str, Any]) -> Item:
@@ -395,8 +413,6 @@ def _unpacked(value: Mapping[str, Any]) -> Any:
             return int(number) if number.lstrip("-").isdecimal() else int(Decimal(number))
         case {"BOOL": flag}:
             return flag
-        case {"SS": texts}:
-            return set(texts)
     return value
 
 

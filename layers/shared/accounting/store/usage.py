@@ -1,10 +1,13 @@
-"""Usage records, in time order."""
+"""Usage records, in time order, with the account that paid; and pointers to them from the user's own account."""
 
 import json
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import islice
+from typing import Any
 
-from accounting.domain.usage import UsageRecord
+from accounting.domain.accounts import AccountId, personal, stored, user_of
+from accounting.domain.usage import Countable, UsageRecord, model_of
 from accounting.settings import settings
 from accounting.store import keys, table
 from accounting.store.table import Item, Write
@@ -15,35 +18,70 @@ def put(record: UsageRecord) -> Write:
     return Write(table.put(to_item(record), condition="attribute_not_exists(pk)"))
 
 
-def between(user_id: str, since: int, until: int) -> Iterator[UsageRecord]:
-    """Every record with ``since <= at < until``, newest first, read as they are asked for."""
-    low, high = keys.usage(user_id, since, ""), keys.usage(user_id, until, "")
-    for item in table.query_all(low["pk"], low["sk"], high["sk"]):
-        yield from_item(user_id, item)
+def point(record: UsageRecord) -> Write:
+    """Let the user's own account point to a record that another account pays for."""
+    known = to_item(record)
+    own = keys.usage(personal(record.user_id), record.at, record.id)
+    pointer = {**known, **own, "metadata": None, "user_id": None, "paid_by": record.account_id}
+    return Write(table.put(pointer, condition="attribute_not_exists(pk)"))
 
 
-def newest(user_id: str, since: int | None, until: int | None, limit: int) -> list[UsageRecord]:
-    """The newest ``limit`` records with ``since <= at < until``, newest first."""
-    low = keys.usage(user_id, since or 0, "")
-    high = keys.usage(user_id, until, "")["sk"] if until is not None else f"USAGE#{keys.AFTER_ALL_TIMES}"
-    return [from_item(user_id, item) for item in table.query(low["pk"], low["sk"], high, limit=limit)]
+def between(account_id: AccountId, since: int, until: int, *, paid_only: bool = False) -> Iterator[Countable]:
+    """What counts of every record with ``since <= at < until``, newest first: no metadata is read.
+
+    With ``paid_only`` of those that the account paid for, else of what others paid for its user, too.
+    """
+    low, high = keys.usage(account_id, since, ""), keys.usage(account_id, until, "")
+    wanted = ("at", "credits", "service", "operation", "paid_by")
+    for item in table.query_all(low["pk"], low["sk"], high["sk"], attributes=wanted):
+        if not (paid_only and "paid_by" in item):
+            yield Countable(item["at"], item["credits"], item["service"], model_of(item["service"], item["operation"]))
+
+
+def newest(
+    account_id: AccountId, since: int | None, until: int | None, limit: int, *, paid_only: bool = False
+) -> list[UsageRecord]:
+    """The newest ``limit`` records with ``since <= at < until``, newest first; ``paid_only`` as in ``between``."""
+    low = keys.usage(account_id, since or 0, "")
+    high = keys.usage(account_id, until, "")["sk"] if until is not None else f"USAGE#{keys.AFTER_ALL_TIMES}"
+    if paid_only:
+        found = table.query_all(low["pk"], low["sk"], high)
+        return [from_item(account_id, item) for item in islice((i for i in found if "paid_by" not in i), limit)]
+    items = table.query(low["pk"], low["sk"], high, limit=limit)
+    return [from_item(_payer(item), item) for item in _followed(items)]
+
+
+def _followed(items: list[Item]) -> list[Item]:
+    """The records that items are or point to; a pointer whose record is gone stands for it, without metadata."""
+    pointers = [item for item in items if "paid_by" in item]
+    if not pointers:
+        return items
+    found = table.get_many([keys.usage(stored(item["paid_by"]), item["at"], item["id"]) for item in pointers])
+    records = {item["id"]: item for item in found if item}
+    return [records.get(item["id"], item) if "paid_by" in item else item for item in items]
+
+
+def _payer(item: Item) -> AccountId:
+    return stored(item["paid_by"]) if "paid_by" in item else keys.account_in(item)
 
 
 def is_record(item: Item) -> bool:
-    """Whether an item of the table is a usage record."""
-    return keys.is_usage(item)
+    """Whether an item of the table is a usage record, and no pointer to one."""
+    return keys.is_usage(item) and "paid_by" not in item
 
 
 def from_image(item: Item) -> UsageRecord:
     """The record of an item as the table's stream has it."""
-    return from_item(keys.user_in(item), {name: int(v) if isinstance(v, Decimal) else v for name, v in item.items()})
+    plain = {name: int(value) if isinstance(value, Decimal) else value for name, value in item.items()}
+    return from_item(keys.account_in(item), plain)
 
 
 def to_item(record: UsageRecord) -> Item:
     """The item; metadata is one JSON text."""
     return {
-        **keys.usage(record.user_id, record.at, record.id),
+        **keys.usage(record.account_id, record.at, record.id),
         "id": record.id,
+        "user_id": None if user_of(record.account_id) == record.user_id else record.user_id,
         "service": record.service,
         "operation": record.operation,
         "credits": record.credits,
@@ -53,14 +91,19 @@ def to_item(record: UsageRecord) -> Item:
     }
 
 
-def from_item(user_id: str, item: Item) -> UsageRecord:
-    """The record of an item."""
+def from_item(account_id: AccountId, item: Item) -> UsageRecord:
+    """The record of an item that the account paid for. Raises LookupError when it does not say whose it is."""
+    user_id = item.get("user_id") or user_of(account_id)
+    if user_id is None:
+        raise LookupError(f"a usage record of {account_id} names no user")
+    metadata: dict[str, Any] = json.loads(item.get("metadata", "{}"))
     return UsageRecord(
         id=item["id"],
+        account_id=account_id,
         user_id=user_id,
         service=item["service"],
         operation=item["operation"],
         credits=item["credits"],
         at=item["at"],
-        metadata=json.loads(item["metadata"]),
+        metadata=metadata,
     )

@@ -1,0 +1,87 @@
+"""Usage: what a record counts for, sums, and how a range of time splits into whole days and cut days."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accounting.domain.accounts import personal
+from accounting.domain.usage import Name, Span, Sums, UsageRecord, digest, split
+from accounting.times import DAY
+
+NOON = DAY // 2
+INSTANTS = st.one_of(st.none(), st.integers(0, 20 * DAY), st.integers(0, 20).map(lambda days: days * DAY))
+
+
+def record(service: str, operation: str, credits: int = 1, at: int = 0, user_id: str = "u1") -> UsageRecord:
+    return UsageRecord("id", personal(user_id), user_id, service, operation, credits, at, {})
+
+
+def test_the_operation_of_a_chat_service_is_a_model() -> None:
+    assert record("chat-streaming", "m").names == [Name("service", "chat-streaming"), Name("model", "m")]
+    assert record("images", "draw").names == [Name("service", "images")]
+
+
+def test_digests_have_one_length_and_tell_names_apart() -> None:
+    names = [("a", "b"), ("a", "b", None), ("ab",), ("a", None), ("a",), ("\U0001f600" * 256,), (" ",), ("",)]
+
+    digests = {digest(*each) for each in names}
+
+    assert len(digests) == len(names)
+    assert {len(each) for each in digests} == {16}
+    assert not any({"#", " "} & set(each) for each in digests), "they stand in keys between # and in lists"
+
+
+def test_a_digest_stays_what_it_is() -> None:
+    """It stands in keys: with another one, sums of a day would be torn apart."""
+    assert digest("chat-streaming", "m") == "Pk6qnZZbmpF9bXcs"
+
+
+def test_sums_add_up() -> None:
+    sums = Sums()
+    sums.add("chat", "m", 3)
+    sums.add("images", None, 2)
+
+    sums.merge(Sums.of_pair("chat", "n", 4, -1))
+
+    assert sums == Sums(6, 4, {"chat": 2, "images": 2}, {"m": 3, "n": -1})
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "days", "cut"),
+    [
+        (None, None, Span(None, None), ()),
+        (DAY, 3 * DAY, Span(DAY, 3 * DAY), ()),
+        (DAY, DAY, None, ()),
+        (NOON, 3 * DAY, Span(DAY, 3 * DAY), ((NOON, DAY),)),
+        (DAY, 2 * DAY + 1, Span(DAY, 2 * DAY), ((2 * DAY, 2 * DAY + 1),)),
+        (DAY + 1, 2 * DAY - 1, None, ((DAY + 1, 2 * DAY - 1),)),
+        (NOON, DAY + NOON, None, ((NOON, DAY), (DAY, DAY + NOON))),
+        (NOON, None, Span(DAY, None), ((NOON, DAY),)),
+        (None, NOON, None, ((0, NOON),)),
+        (None, DAY, Span(None, DAY), ()),
+        (None, 0, None, ()),
+    ],
+)
+def test_a_range_is_its_whole_days_and_the_days_it_cuts(
+    since: int | None, until: int | None, days: Span | None, cut: tuple[tuple[int, int], ...]
+) -> None:
+    found = split(since, until)
+
+    assert (found.days, found.cut) == (days, cut)
+
+
+@given(INSTANTS, INSTANTS)
+def test_no_instant_is_counted_twice_or_left_out(since: int | None, until: int | None) -> None:
+    if since is not None and until is not None and since > until:
+        since, until = until, since
+
+    found = split(since, until)
+
+    edges = {0, DAY - 1, DAY, 20 * DAY, 21 * DAY, *(at for at in (since, until) if at is not None)}
+    for at in {near for edge in edges for near in (edge - 1, edge, edge + 1, edge - edge % DAY) if near >= 0}:
+        in_range = (since is None or since <= at) and (until is None or at < until)
+        spans = [*found.cut, *([found.days] if found.days else [])]
+        inside = [span for span in spans if (span[0] is None or span[0] <= at) and (span[1] is None or at < span[1])]
+        assert len(inside) == in_range
+    for end in found.days or ():
+        assert end is None or end % DAY == 0
