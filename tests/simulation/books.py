@@ -10,13 +10,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
+from accounting.domain import system_usage
 from accounting.domain.audit import Proof
 from accounting.domain.sessions import Session
 from accounting.domain.usage import Sums as UsageSums
-from accounting.domain.usage import UsageRecord
+from accounting.domain.usage import UsageRecord, digest
 from accounting.domain.wallet import SYSTEM, Entry, Wallet
 from accounting.settings import settings
-from accounting.store import allocations, api_keys, entries, rollups, sessions, usage, wallets
+from accounting.store import allocations, api_keys, entries, keys, rollups, sessions, usage, wallets
 from accounting.store.table import Item
 from accounting.times import day
 from tests.audit import assert_sound
@@ -137,8 +138,9 @@ class Books:
         self.new_records: list[UsageRecord] = []
         self._database = database
         self._counted: dict[str, UsageRecord] = {}
-        self._parts: dict[Key, tuple[int, int]] = {}
-        self._user_days: dict[Key, tuple[int, int]] = {}
+        self._parts: dict[Key, Item] = {}
+        self._user_days: dict[Key, Item] = {}
+        self._name_days: dict[Key, Item] = {}
 
     def of(self, user_id: str) -> UserBooks:
         return self.users.setdefault(user_id, UserBooks(user_id))
@@ -157,8 +159,8 @@ class Books:
             elif kind == "KEY":
                 self.of(item["user_id"]).take_api_key(api_keys.from_item(item))
             elif kind == "SYSTEM":
-                sums = self._parts if key[1] == "SUMS" else self._user_days
-                sums[key] = (item["records"], item["credits"])
+                place = key[1].partition("#")[0]
+                {"SUMS": self._parts, "USER": self._user_days}.get(place, self._name_days)[key] = item
         for user_id in sorted(touched):
             self.of(user_id).check()
         self._check_system()
@@ -176,8 +178,31 @@ class Books:
     def _check_system(self) -> None:
         counted = (len(self._counted), sum(record.credits for record in self._counted.values()))
         for sums in (self._parts, self._user_days):
-            found = [sum(column) for column in zip(*sums.values(), strict=True)] or [0, 0]
-            assert tuple(found) == counted, "the system's sums differ from the records marked as counted"
+            found = (sum(item["records"] for item in sums.values()), sum(item["credits"] for item in sums.values()))
+            assert found == counted, "the system's sums differ from the records marked as counted"
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Each name's sums and merit are a recount, given the names that each user gives merit to."""
+        expected: dict[tuple[str, str, str], list[int | None]] = {}
+        for record in self._counted.values():
+            user_key = keys.system_user(day(record.at), record.user_id)
+            user = self._user_days[user_key["pk"], user_key["sk"]]
+            for name in record.names:
+                remembered = user[f"{name.kind}s"].split()
+                assert len(set(remembered)) == len(remembered) <= system_usage.MAX_NAMES_OF_USER
+                sums = expected.setdefault((day(record.at), *name), [0, 0, None])
+                sums[0], sums[1] = (sums[0] or 0) + 1, (sums[1] or 0) + record.credits
+                if name.id.digest[:8] in remembered:
+                    sums[2] = (sums[2] or 0) + record.credits
+        found: dict[tuple[str, str, str], list[int | None]] = {}
+        for key, item in self._name_days.items():
+            of_day, kind, text = key[0].split("#")[1], key[1].partition("#")[0].lower(), item["name"]
+            merit = item.get("merit")
+            found[of_day, kind, text] = [item["records"], item["credits"], merit]
+            rank = keys.system_name_rank(of_day, kind, digest(text), merit, item["credits"])
+            assert rank.items() <= item.items(), f"a name ranks otherwise than by its merit: {item}"
+        assert found == expected, "the system's names differ from the records marked as counted"
 
 
 def sums_by_day(records: Iterable[UsageRecord]) -> dict[str, UsageSums]:
