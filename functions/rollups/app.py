@@ -19,19 +19,21 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     mark that it was counted, which is written with the sums. A part of the stream that an operator sends again also
     has the changes that made those marks.
     """
-    fresh: dict[str, tuple[str | None, UsageRecord]] = {}
+    sequence_numbers: dict[str, str | None] = {}
+    fresh: dict[str, UsageRecord] = {}
     for record in DynamoDBStreamEvent(event).records:
         change = record.dynamodb
         if change and change.new_image and usage.is_record(change.new_image):
             found = usage.from_image(change.new_image)
-            fresh.setdefault(found.id, (change.sequence_number, found))
+            sequence_numbers.setdefault(found.id, change.sequence_number)
+            fresh.setdefault(found.id, found)
     failed: str | None = None
-    for chunk in system_usage.chunks(list(fresh.values())):
+    for chunk in system_usage.chunks(fresh.values()):
         try:
-            system_usage.count([record for _, record in chunk])
+            system_usage.count(chunk)
         except Exception:
             logger.exception("a chunk of records was not counted")
-            failed = chunk[0][0]
+            failed = sequence_numbers[chunk[0].id]
             count("RollupFailures")
             break
     logger.info("counted", records=len(fresh), failed_from=failed)

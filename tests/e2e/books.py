@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,6 +9,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer
+
+from accounting.domain.accounts import personal
+from accounting.store import lots
 
 if TYPE_CHECKING:
     from local.stack import Stack
@@ -31,7 +33,7 @@ def items_of(service: Stack, user_id: str) -> list[Item]:
 
     But for the mark that the system's statistics leave on a usage record, some moments after it was written.
     """
-    return items_under(service, f"USER#{user_id}")
+    return [*items_under(service, f"ACCOUNT#{personal(user_id)}"), *items_under(service, f"USER#{user_id}")]
 
 
 def items_under(service: Stack, pk: str) -> list[Item]:
@@ -66,7 +68,7 @@ def usage_in_stream(service: Stack, user_id: str) -> dict[str, str]:
         page = streams.get_records(ShardIterator=iterator, Limit=1000)
         for record in page["Records"]:
             key = record["dynamodb"]["Keys"]
-            if key["pk"]["S"] == f"USER#{user_id}" and key["sk"]["S"].startswith("USAGE#"):
+            if key["pk"]["S"] == f"ACCOUNT#{personal(user_id)}" and key["sk"]["S"].startswith("USAGE#"):
                 return {**place, "SequenceNumber": record["dynamodb"]["SequenceNumber"]}
         iterator = page.get("NextShardIterator") if page["Records"] else None
     raise AssertionError("the record is not in the stream")
@@ -133,7 +135,7 @@ def balanced(service: Stack, person: Person) -> Books:
 
 def _assert_conserved(books: Books) -> None:
     wallet, balance = books.wallet, books.balance
-    available = sum(credits for _, credits, _, _ in json.loads(wallet["lots"]))
+    available = sum(lot.credits for lot in lots.from_text(wallet["lots"]))
     spent = wallet["held"] + wallet["charged"] + wallet["removed"] + wallet["expired"]
     assert wallet["granted"] == available + spent - wallet["debt"], wallet
     assert min(available, wallet["held"], wallet["debt"]) >= 0, wallet
@@ -165,8 +167,8 @@ def _assert_ledger_sums_up(books: Books) -> None:
 
 
 def _assert_sessions_hold_what_is_held(books: Books) -> None:
-    held = [json.loads(session["slices"]) for session in books.sessions if session["status"] == "active"]
-    assert sum(credits for slices in held for _, credits, _, _ in slices) == books.wallet["held"]
+    held = [lots.from_text(session["parts"]) for session in books.sessions if session["status"] == "active"]
+    assert sum(part.credits for parts in held for part in parts) == books.wallet["held"]
 
 
 def _assert_usage_is_what_was_charged(books: Books) -> None:

@@ -381,7 +381,7 @@ def test_a_ledger_that_somebody_changed_is_told_from_one_that_this_service_wrote
     service: Stack, admin: Person, people: People
 ) -> None:
     person = people(credits=100)
-    key = {"pk": {"S": f"USER#{person.id}"}, "sk": {"S": "ENTRY#000000000001"}}
+    key = {"pk": {"S": f"ACCOUNT#user:{person.id}"}, "sk": {"S": "ENTRY#000000000001"}}
     table = {"TableName": service.table_name}
     entry = dynamodb(service).get_item(**table, Key=key)["Item"]
     dynamodb(service).put_item(**table, Item={**entry, "actor": {"S": "somebody else"}})

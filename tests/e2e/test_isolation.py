@@ -80,7 +80,15 @@ def test_an_id_that_looks_like_somebodys_address_or_key_is_only_an_id(
     http: httpx.Client, token: Mint, two: tuple[Person, Person]
 ) -> None:
     owner, _ = two
-    for name in (owner.email, f"{owner.id}#WALLET", f"USER#{owner.id}", owner.id.upper(), f"{owner.id}%20"):
+    for name in (
+        owner.email,
+        f"{owner.id}#WALLET",
+        f"USER#{owner.id}",
+        f"ACCOUNT#user:{owner.id}",
+        f"user:{owner.id}",
+        owner.id.upper(),
+        f"{owner.id}%20",
+    ):
         imposter = Person(http, name, token(name, email=""))
         assert imposter.balance()["totalCredits"] == 0
         assert imposter.ok("GET", "credits/ledger")["entries"] == []

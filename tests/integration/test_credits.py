@@ -10,7 +10,7 @@ from accounting.domain.ledger import Cause
 from accounting.domain.wallet import grant
 from accounting.operations import credits, sessions, settling
 from accounting.operations.credits import Request
-from accounting.store import table, wallets
+from accounting.store import keys, table, wallets
 from accounting.times import DAY, HOUR
 from tests.audit import assert_books_balance
 from tests.calls import Calls
@@ -81,7 +81,7 @@ def test_a_wallet_is_due_no_later_than_its_first_lot_expires(user: MakeUser) -> 
 
 
 def _due() -> str | None:
-    item = table.get({"pk": "USER#u1", "sk": "WALLET"})
+    item = table.get(keys.wallet(ACCOUNT))
     assert item is not None
     return item.get("due_sk")
 

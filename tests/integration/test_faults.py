@@ -251,7 +251,7 @@ def test_an_unknown_reason_is_a_defect_and_no_answer(user: MakeUser, wire: Wire)
 def test_keys_that_a_batch_left_out_are_asked_for_again(user: MakeUser, wire: Wire) -> None:
     user("u1", 60)
     name = wire.sent(TRANSACT)[0]["TransactItems"][0]["Put"]["TableName"]
-    keys = [{"pk": {"S": "USER#u1"}, "sk": {"S": sk}} for sk in ("PROFILE", "WALLET")]
+    keys = [{"pk": {"S": "USER#u1"}, "sk": {"S": "PROFILE"}}, {"pk": {"S": "ACCOUNT#user:u1"}, "sk": {"S": "WALLET"}}]
     nothing = {"Responses": {name: []}, "UnprocessedKeys": {name: {"Keys": keys, "ConsistentRead": True}}}
     wire.fail("BatchGetItem", refused("", 200, **nothing))
 

@@ -43,7 +43,7 @@ def test_a_table_becomes_what_it_was_and_its_books_balance(
     settling.finalize("u1", "s1", 800, success=True, now=NOW + DAY)
     user("stranger", credits_granted=5)
     credits.remove(Request("admin", "u2", "", 30, NOW), 100)
-    dynamodb.delete_item(TableName=table_name, Key={"pk": {"S": "USER#u3"}, "sk": {"S": "WALLET"}})
+    dynamodb.delete_item(TableName=table_name, Key={"pk": {"S": "ACCOUNT#user:u3"}, "sk": {"S": "WALLET"}})
     spoiled = items(dynamodb, table_name)
 
     found = restore.restore(dynamodb, backup, table_name, apply=False)

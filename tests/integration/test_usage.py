@@ -1,19 +1,23 @@
 """Usage records, a user's statistics, and the system's."""
 
+import json
 import logging
 import os
 import random
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 
 import pytest
 
+from accounting.domain import system_usage as domain
 from accounting.domain.accounts import personal
 from accounting.domain.errors import IdempotencyConflict, InsufficientCredits, Invalid
 from accounting.domain.usage import UsageRecord
 from accounting.operations import system_usage, usage
+from accounting.operations.system_usage import SystemStatistics
 from accounting.operations.usage import Event
-from accounting.store import table
+from accounting.store import system, table
 from accounting.store import usage as records
 from accounting.store.idempotency import IdempotencyKey
 from accounting.store.table import Item
@@ -268,6 +272,138 @@ def test_counting_the_same_records_at_once_counts_them_once(user: MakeUser) -> N
     together(*times(6, lambda: system_usage.count(made)))
 
     assert system_usage.statistics(NOW, NOW + 1, top=1, now=NOW).sums.records == 20
+
+
+def test_consumers_that_count_different_records_of_the_same_names_lose_nothing(user: MakeUser) -> None:
+    for who in range(4):
+        user(f"u{who}")
+    made = [recorded(f"u{n % 4}", n, f"m{n % 3}", now=NOW + n) for n in range(60)]
+
+    together(*(lambda n=n: system_usage.count(made[n::6]) for n in range(6)))
+
+    found = system_usage.statistics(NOW, NOW + 1, top=10, now=NOW)
+    assert found.sums.records == 60
+    assert found.sums.by_model == _sums(made, lambda record: record.model_id)
+    assert found.sums.by_service == {"chat": found.sums.credits}
+    assert found.by_user == _sums(made, lambda record: record.user_id)
+
+
+def recorded(user_id: str, credits: int, model: str, *, now: int = NOW, service: str = "chat") -> UsageRecord:
+    return usage.record(event(user_id, credits, service=service, operation=model), now=now, key=None).record
+
+
+def counted(made: list[UsageRecord]) -> SystemStatistics:
+    """The system's statistics of the days from ``NOW`` on, once the records are counted."""
+    for chunk in system_usage.chunks(made):
+        system_usage.count(chunk)
+    until = max(record.at for record in made) + 1
+    return system_usage.statistics(NOW, until, top=1000, now=until)
+
+
+@pytest.mark.parametrize("credits", [0, 10**12])
+def test_a_flood_of_made_up_names_displaces_no_real_one(user: MakeUser, credits: int) -> None:
+    for who in ("flooder", *(f"u{number}" for number in range(10))):
+        user(who)
+    emoji, plain = "\U0001f600", "x" * 200
+    flood = [
+        recorded("flooder", credits, f"{number:03d}{emoji * 250}", service=f"chat{number:03d}{emoji * 36}")
+        for number in range(450)
+    ]
+    flood += [
+        recorded("flooder", credits, f"{number:03d}{plain}", service=f"chat{number:03d}") for number in range(450)
+    ]
+    real = [recorded(f"u{number % 10}", 1 + number % 3, f"real-{number % 300}") for number in range(600)]
+
+    found = counted([*flood, *real])
+
+    assert found.sums.records == 1500
+    assert found.sums.credits == 900 * credits + sum(record.credits for record in real)
+    of_real = {name: credits for name, credits in found.sums.by_model.items() if name.startswith("real-")}
+    assert of_real == _sums(real, lambda record: record.model_id)
+    assert found.sums.by_service["chat"] == sum(record.credits for record in real)
+    assert found.truncated
+    assert len(json.dumps(asdict(found))) < 200_000
+    for names in (found.sums.by_service, found.sums.by_model):
+        assert len(json.dumps(names, separators=(",", ":"))) <= domain.MAP_BYTES
+
+
+def test_the_longest_names_there_are_can_be_counted(user: MakeUser) -> None:
+    longest_id, longest_name = "\U0001f600" * 128, "\U0001f600" * 256
+    user(longest_id)
+
+    found = counted([recorded(longest_id, 7, longest_name, service="chat" + "\U0001f600" * 46)])
+
+    assert (found.sums.by_model, found.by_user) == ({longest_name: 7}, {longest_id: 7})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whoever_is_shown_is_shown_with_all_they_came_to_though_rankings_are_cut(
+    user: MakeUser, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(system, "READ_USERS", 2)
+    monkeypatch.setattr(system, "READ_NAMES", 2)
+    rng = random.Random(seed)
+    made = []
+    for who in range(40):
+        user(f"u{who}")
+    for _ in range(300):
+        at = NOW + rng.randrange(4) * DAY
+        who, model, credits = rng.randrange(40), rng.randrange(40), rng.randrange(100)
+        made.append(recorded(f"u{who}", credits, f"m{model}", now=at, service=f"chat{model % 20}"))
+
+    found = counted(made)
+
+    assert found.truncated
+    for shown, true in (
+        (found.by_user, _sums(made, lambda record: record.user_id)),
+        (found.sums.by_model, _sums(made, lambda record: record.model_id)),
+        (found.sums.by_service, _sums(made, lambda record: record.service)),
+    ):
+        assert len(shown) >= 5
+        assert shown.items() <= true.items()
+    assert len(found.by_user) < 40, "with limits this low somebody is left out"
+
+
+def test_nothing_is_truncated_where_everything_is_shown(user: MakeUser) -> None:
+    user()
+
+    found = counted([recorded("u1", number, f"m{number}", now=NOW + number % 2 * DAY) for number in range(60)])
+
+    assert not found.truncated
+    assert found.sums.by_model == {f"m{number}": number for number in range(60)}
+    assert next(iter(found.sums.by_model)) == "m59", "the most credits come first"
+
+
+def test_a_map_ends_where_its_bytes_do_and_says_so(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(domain, "MAP_BYTES", 40)
+    user()
+
+    found = counted([recorded("u1", number, f"model-{number}") for number in range(6)])
+
+    assert found.sums.by_model == {"model-5": 5, "model-4": 4, "model-3": 3}
+    assert found.sums.by_service == {"chat": 15}
+    assert found.truncated
+
+
+def test_what_a_lone_record_costs_the_systems_sums(
+    user: MakeUser, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system_usage, "any_below", lambda _: 0)
+    user()
+    spent = []
+    for number in range(2):
+        made = recorded("u1", 1 + number, "m")
+        calls.reset()
+        system_usage.count([made])
+        spent.append((calls.round_trips, calls.write_units))
+
+    assert spent == [(2, 13), (2, 16)], "of a day's first record, and of one whose user and names were there before"
+    for chunk in system_usage.chunks([recorded("u1", 1, f"anthropic.model-{number}") for number in range(60)]):
+        system_usage.count(chunk)
+    made = recorded("u1", 5, "m")
+    calls.reset()
+    system_usage.count([made])
+    assert (calls.round_trips, calls.write_units) == (2, 16), "the names that a user gives merit to take little room"
 
 
 def test_the_users_with_the_most_credits_come_first_and_it_is_said_that_there_are_more(user: MakeUser) -> None:

@@ -10,16 +10,17 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from accounting.domain import system_usage
 from accounting.domain.accounts import AccountId, personal, stored
 from accounting.domain.allocations import Allocation
 from accounting.domain.audit import Proof
 from accounting.domain.ledger import SYSTEM, Entry
 from accounting.domain.sessions import Session
-from accounting.domain.usage import Countable, UsageRecord
+from accounting.domain.usage import Countable, UsageRecord, digest
 from accounting.domain.usage import Sums as UsageSums
 from accounting.domain.wallet import Wallet
 from accounting.settings import settings
-from accounting.store import allocations, api_keys, entries, rollups, sessions, usage, users, wallets
+from accounting.store import allocations, api_keys, entries, keys, rollups, sessions, usage, users, wallets
 from accounting.store.table import Item
 from accounting.times import day
 from tests.audit import assert_sound
@@ -157,8 +158,9 @@ class Books:
         self.new_records: list[UsageRecord] = []
         self._database = database
         self._counted: dict[str, UsageRecord] = {}
-        self._parts: dict[Key, tuple[int, int]] = {}
-        self._user_days: dict[Key, tuple[int, int]] = {}
+        self._parts: dict[Key, Item] = {}
+        self._user_days: dict[Key, Item] = {}
+        self._name_days: dict[Key, Item] = {}
 
     def of(self, account_id: AccountId) -> AccountBooks:
         return self.accounts.setdefault(account_id, AccountBooks(account_id))
@@ -186,8 +188,8 @@ class Books:
             elif partition == "KEY":
                 self.of(personal(item["user_id"])).take_api_key(api_keys.from_item(item))
             elif partition == "SYSTEM":
-                sums = self._parts if key[1] == "SUMS" else self._user_days
-                sums[key] = (item["records"], item["credits"])
+                place = key[1].partition("#")[0]
+                {"SUMS": self._parts, "USER": self._user_days}.get(place, self._name_days)[key] = item
         for account_id in sorted(touched):
             self.of(account_id).check()
         self._check_system()
@@ -211,8 +213,31 @@ class Books:
     def _check_system(self) -> None:
         counted = (len(self._counted), sum(record.credits for record in self._counted.values()))
         for sums in (self._parts, self._user_days):
-            found = [sum(column) for column in zip(*sums.values(), strict=True)] or [0, 0]
-            assert tuple(found) == counted, "the system's sums differ from the records marked as counted"
+            found = (sum(item["records"] for item in sums.values()), sum(item["credits"] for item in sums.values()))
+            assert found == counted, "the system's sums differ from the records marked as counted"
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Each name's sums and merit are a recount, given the names that each user gives merit to."""
+        expected: dict[tuple[str, str, str], list[int | None]] = {}
+        for record in self._counted.values():
+            user_key = keys.system_user(day(record.at), record.user_id)
+            user = self._user_days[user_key["pk"], user_key["sk"]]
+            for name in record.names:
+                remembered = user[f"{name.kind}s"].split()
+                assert len(set(remembered)) == len(remembered) <= system_usage.MAX_NAMES_OF_USER
+                sums = expected.setdefault((day(record.at), *name), [0, 0, None])
+                sums[0], sums[1] = (sums[0] or 0) + 1, (sums[1] or 0) + record.credits
+                if name.id.digest[:8] in remembered:
+                    sums[2] = (sums[2] or 0) + record.credits
+        found: dict[tuple[str, str, str], list[int | None]] = {}
+        for key, item in self._name_days.items():
+            of_day, kind, text = key[0].split("#")[1], key[1].partition("#")[0].lower(), item["name"]
+            merit = item.get("merit")
+            found[of_day, kind, text] = [item["records"], item["credits"], merit]
+            rank = keys.system_name_rank(of_day, kind, digest(text), merit, item["credits"])
+            assert rank.items() <= item.items(), f"a name ranks otherwise than by its merit: {item}"
+        assert found == expected, "the system's names differ from the records marked as counted"
 
 
 def sums_by_day(records: Iterable[UsageRecord]) -> dict[str, UsageSums]:

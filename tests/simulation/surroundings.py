@@ -14,6 +14,7 @@ from ulid import ULID
 
 from accounting import settings as settings_module
 from accounting import telemetry
+from accounting.domain import system_usage
 from accounting.domain.errors import AccountingError
 from accounting.operations import api_keys as key_making
 from accounting.operations import audit, commit, ids, sweep
@@ -24,6 +25,10 @@ from tests.simulation.scheduler import Pool, Scheduler
 
 PATIENCE_SECONDS = (commit.CONTENTION_SECONDS, commit.CONTENTION_SECONDS, 0.1)
 """How long a command tries; with little patience the few callers here come to CONTENTION, too."""
+
+
+NAMES_OF_USER = (1, 2, system_usage.MAX_NAMES_OF_USER)
+"""To how many names a user gives merit; the few names here go beyond a low limit only."""
 
 
 class Uncounted:
@@ -53,6 +58,7 @@ def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
             stack.enter_context(patch.object(module, "time", time))
         for module, name, value in (
             (commit, "CONTENTION_SECONDS", random.choice(PATIENCE_SECONDS)),
+            (system_usage, "MAX_NAMES_OF_USER", random.choice(NAMES_OF_USER)),
             (table, "client", lambda: connection),
             (table, "_random", random),
             (table, "uuid4", lambda: UUID(int=random.getrandbits(128))),

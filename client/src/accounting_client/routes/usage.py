@@ -52,7 +52,8 @@ class Statistics:
 class SystemStatistics:
     """Everybody's usage in whole UTC days, seconds behind: ``as_of`` is when the newest record that counts was made.
 
-    ``by_user`` has the users with the most credits; ``truncated`` says that there are more.
+    ``by_user`` has the users with the most credits, ``by_service`` and ``by_model`` the names that users contributed
+    the most credits to. What is shown is exact; ``truncated`` says that something is left out.
     """
 
     total_records: int

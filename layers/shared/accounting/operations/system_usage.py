@@ -1,61 +1,40 @@
 """System-wide statistics: counting new usage records exactly once, and reading the sums."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import batched
+from itertools import batched, chain
 
+from accounting.domain import system_usage as domain
 from accounting.domain.errors import Invalid
-from accounting.domain.usage import Sums, UsageRecord
+from accounting.domain.system_usage import Ranking, Standing
+from accounting.domain.usage import NameId, Sums, UsageRecord
 from accounting.operations.commit import without_conflict
 from accounting.store import keys, system
-from accounting.store.system import Day, UserDay
-from accounting.store.table import any_below, transact
+from accounting.store.table import MAX_BATCH, MAX_TRANSACTED, any_below, transact
 from accounting.times import DAY, day, day_begin
-
-CHUNK = 45
-"""Records a transaction counts: each is a mark, at most one user and at most one day, of at most 100 items."""
 
 DEFAULT_DAYS = 30
 MAX_DAYS = 400
 
 
-def chunks[T](records: Sequence[T]) -> Iterator[Sequence[T]]:
+def chunks(records: Iterable[UsageRecord]) -> Iterator[Sequence[UsageRecord]]:
     """Runs of records that one transaction can count."""
-    return batched(records, CHUNK, strict=False)
+    return domain.batches(records, MAX_TRANSACTED)
 
 
 def count(records: Sequence[UsageRecord]) -> int:
-    """Count at most ``CHUNK`` records, the marks that they are counted and all sums in one transaction.
+    """Count one of ``chunks``: the marks that its records are counted and all sums, in one transaction.
 
     Records that are counted already add nothing. Returns how many were new. Raises Contention.
     """
     part = any_below(keys.SHARDS)
+    places = list(dict.fromkeys(chain.from_iterable(domain.places(record, part) for record in records)))
 
     def step() -> int:
-        names = sorted({day(record.at) for record in records})
-        user_days = sorted({(day(record.at), record.user_id) for record in records})
-        fresh, days, users = system.read(
-            records,
-            [Day(name, part) for name in names],
-            [UserDay(user_id, name) for name, user_id in user_days],
-        )
-        by_day = {each.name: each for each in days}
-        by_user = {(each.name, each.user_id): each for each in users}
-        touched_days, touched_users = {}, {}
-        for record in fresh:
-            name = day(record.at)
-            touched_days[name] = by_day[name]
-            touched_users[name, record.user_id] = by_user[name, record.user_id]
-            by_day[name].add(record)
-            by_user[name, record.user_id].add(record)
+        fresh, stored = system.read(records, places)
+        after = domain.counted(fresh, part, stored)
         if fresh:
-            transact(
-                [
-                    *map(system.mark, fresh),
-                    *map(system.put_day, touched_days.values()),
-                    *map(system.put_user, touched_users.values()),
-                ]
-            )
+            transact([*map(system.mark, fresh), *(system.put(place, each) for place, each in after.items())])
         return len(fresh)
 
     return without_conflict(step)
@@ -63,7 +42,10 @@ def count(records: Sequence[UsageRecord]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SystemStatistics:
-    """Everybody's sums over whole days, and the users with the most credits in them."""
+    """Everybody's sums over whole days: in total, of the users with the most credits, of the names with the most merit.
+
+    Each sum is exact. ``truncated`` says that there are users or names that are not shown.
+    """
 
     sums: Sums
     by_day: dict[str, int]
@@ -81,20 +63,56 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int) -> S
     begin = day_begin(end - 1) - (DEFAULT_DAYS - 1) * DAY if since is None else day_begin(since)
     if end - begin > MAX_DAYS * DAY:
         raise Invalid.field("startDate", f"at most {MAX_DAYS} days before endDate")
-    names = [day(at) for at in range(begin, end, DAY)]
-    total = Sums()
-    by_day: dict[str, int] = {}
-    by_user: dict[str, int] = {}
+    sums = Sums()
+    by_day: dict[int, int] = {}
     as_of: int | None = None
-    more = False
-    for each in system.sums_of(names):
-        total.merge(each.sums)
-        by_day[each.name] = by_day.get(each.name, 0) + each.sums.credits
-        as_of = max(as_of or 0, each.newest)
-    for name in by_day:
-        users, cut = system.users_of(name)
-        more = more or cut
-        for user_id, credits in users.items():
-            by_user[user_id] = by_user.get(user_id, 0) + credits
-    ranked = sorted(by_user.items(), key=lambda each: (-each[1], each[0]))
-    return SystemStatistics(total, by_day, dict(ranked[:top]), more or len(ranked) > top, as_of)
+    for of_day, part in system.parts_of(range(begin, end, DAY)):
+        sums.merge(Sums(part.records, part.credits))
+        by_day[of_day] = by_day.get(of_day, 0) + part.credits
+        as_of = max(as_of or 0, part.newest)
+    by_user, more_users = _by_user([system.users_of(each) for each in by_day], top)
+    names = [system.names_of(each) for each in by_day]
+    sums.by_service, more_services = _by_name("service", names)
+    sums.by_model, more_models = _by_name("model", names)
+    truncated = more_users or more_services or more_models
+    return SystemStatistics(sums, {day(at): credits for at, credits in by_day.items()}, by_user, truncated, as_of)
+
+
+def _by_user(days: Sequence[Ranking[str]], top: int) -> tuple[dict[str, int], bool]:
+    """The users with the most credits, and whether there are more."""
+    totals = domain.total(days)
+    shown = {user_id: totals[user_id].credits for user_id in domain.by_credits(totals)[:top]}
+    unseen = domain.unseen(shown, days)
+    for (_, user_id), credits in zip(unseen, system.users_at(unseen), strict=True):
+        shown[user_id] += credits
+    return _most_credits_first(shown), len(shown) < len(totals) or _any_cut(days)
+
+
+def _by_name(kind: str, days: Sequence[Ranking[NameId]]) -> tuple[dict[str, int], bool]:
+    """The names of a kind with the most merit, as far as they fit an answer, and whether there are more."""
+    totals = {name: standing for name, standing in domain.total(days).items() if name.kind == kind}
+    ranked = domain.by_merit(totals)
+    shown = dict(domain.fitting(_exact(ranked[: domain.MAX_SHOWN], totals, days), domain.MAP_BYTES))
+    return _most_credits_first(shown), len(shown) < len(totals) or _any_cut(days)
+
+
+def _exact(
+    ids: Sequence[NameId], totals: Mapping[NameId, Standing], days: Sequence[Ranking[NameId]]
+) -> Iterator[tuple[str, int]]:
+    """The names with these ids and their credits over all days, read as they are asked for."""
+    for group in batched(ids, MAX_BATCH, strict=False):
+        seen = [next((ranking.day, each) for ranking in days if each in ranking.found) for each in group]
+        texts = [text for text, _ in system.names_at(seen)]
+        credits = {each: totals[each].credits for each in group}
+        unseen = domain.unseen(group, days)
+        for (_, each), (_, more) in zip(unseen, system.names_at(unseen), strict=True):
+            credits[each] += more
+        yield from zip(texts, credits.values(), strict=True)
+
+
+def _any_cut[Id](days: Iterable[Ranking[Id]]) -> bool:
+    return any(ranking.cut for ranking in days)
+
+
+def _most_credits_first(credits: dict[str, int]) -> dict[str, int]:
+    return dict(sorted(credits.items(), key=lambda each: (-each[1], each[0])))

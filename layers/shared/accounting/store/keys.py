@@ -21,8 +21,11 @@ DUE = "due"
 
 INDEX_KEYS = {BY_OWNER: ("owner_pk", "owner_sk"), BY_KIND: ("kind_pk", "kind_sk"), DUE: ("due_pk", "due_sk")}
 
-_RANK_ZERO = 10**17
-"""What 0 credits are in a ranking's key, so that negative sums are in order too."""
+_RANK_ZERO = 10**23
+"""What 0 credits are in a ranking's key, so that negative sums are in order too; no sum of a day has as many digits."""
+
+_RANKED_LAST = "0" * 24
+"""The rank of a name without merit: below all that have any."""
 
 BEFORE_ALL_MODELS = "!"
 BEFORE_ALL_ACCOUNTS = " "
@@ -167,7 +170,21 @@ def system_user(day: str, user_id: str) -> Key:
 
 def system_user_rank(day: str, user_id: str, credits: int) -> Key:
     """Where a day's users are found by their credits, which late usage can make negative."""
-    return {"kind_pk": f"SYSTEMUSERS#{day}#{_shard(user_id)}", "kind_sk": f"{_RANK_ZERO + credits:018d}#{user_id}"}
+    return {"kind_pk": f"SYSTEMUSERS#{day}#{_shard(user_id)}", "kind_sk": f"{_rank(credits)}#{user_id}"}
+
+
+def system_name(day: str, kind: str, digest: str) -> Key:
+    """Everybody's sums of a day for one service or model, by the name's digest: a name may be too long for a key."""
+    return {"pk": f"SYSTEM#{day}#{_shard(digest)}", "sk": f"{kind.upper()}#{digest}"}
+
+
+def system_name_rank(day: str, kind: str, digest: str, merit: int | None, credits: int) -> Key:
+    """Where a day's names are found by their merit, with their credits."""
+    rank = _RANKED_LAST if merit is None else _rank(merit)
+    return {
+        "kind_pk": f"SYSTEMNAMES#{day}#{_shard(digest)}",
+        "kind_sk": f"{rank}#{_rank(credits)}#{kind.upper()}#{digest}",
+    }
 
 
 def active_session(user_id: str, session_id: str, started_at: int) -> Key:
@@ -226,15 +243,27 @@ def api_keys_of_owner(user_id: str) -> list[Range]:
     return [Range(f"USER#{user_id}", "KEY#")]
 
 
-def system_user_ranks(day: str) -> list[Range]:
-    """A day's users by credits, in ``by_kind``."""
-    return [Range(f"SYSTEMUSERS#{day}#{shard}", "") for shard in range(SHARDS)]
+def system_user_ranks(day: str) -> list[str]:
+    """The partitions of ``by_kind`` that hold a day's users by credits."""
+    return [f"SYSTEMUSERS#{day}#{shard}" for shard in range(SHARDS)]
+
+
+def system_name_ranks(day: str) -> list[str]:
+    """The partitions of ``by_kind`` that hold a day's services and models by merit."""
+    return [f"SYSTEMNAMES#{day}#{shard}" for shard in range(SHARDS)]
 
 
 def ranked_user(key: Key) -> tuple[str, int]:
     """The user and their credits that a key in a ranking names."""
     credits, _, user_id = key["kind_sk"].partition("#")
     return user_id, int(credits) - _RANK_ZERO
+
+
+def ranked_name(key: Key) -> tuple[str, str, int | None, int]:
+    """The kind and digest of the name that a key in a ranking stands for, its merit and its credits."""
+    rank, credits, kind, digest = key["kind_sk"].split("#")
+    merit = None if rank == _RANKED_LAST else int(rank) - _RANK_ZERO
+    return kind.lower(), digest, merit, int(credits) - _RANK_ZERO
 
 
 def prices_of_all() -> list[Range]:
@@ -275,6 +304,10 @@ def account_in(key: Key) -> AccountId:
 def is_usage(key: Key) -> bool:
     """Whether a table key is a usage record's."""
     return key["sk"].startswith("USAGE#")
+
+
+def _rank(credits: int) -> str:
+    return f"{_RANK_ZERO + credits:024d}"
 
 
 def _shard(name: str) -> int:

@@ -1,74 +1,29 @@
-"""System-wide sums: per UTC day, spread over a few items, and per user and day, ranked by credits."""
+"""System-wide sums of a day: in total, spread over a few items, by user, ranked by credits, and by name, by merit."""
 
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from accounting.domain.usage import Sums, UsageRecord
+from accounting.domain.system_usage import DayPart, NameDay, Place, Ranking, Standing, Sum, UserDay
+from accounting.domain.usage import NameId, UsageRecord
 from accounting.store import keys, table
+from accounting.store.keys import Key
 from accounting.store.moved import Moved
 from accounting.store.table import Item, Write
+from accounting.times import day
 
-MAX_NAMES = 50
-OTHER = "other"
 READ_USERS = 1000
-"""How many of a day's users are read from each part of its ranking: with fewer, sums by user are exact."""
+"""How many of a day's users are read from each part of their ranking."""
+
+READ_NAMES = 200
+"""How many of a day's services and models are read from each part of their ranking."""
 
 
-@dataclass(slots=True)
-class Day:
-    """The sums of one part of a day. ``newest`` is when the newest record in it was made."""
-
-    name: str
-    part: int
-    version: int = 0
-    newest: int = 0
-    sums: Sums = field(default_factory=Sums)
-
-    def add(self, record: UsageRecord) -> None:
-        """Count a record, under the names that there is room for."""
-        self.newest = max(self.newest, record.at)
-        service = _fit(record.service, self.sums.by_service)
-        model = None if record.model_id is None else _fit(record.model_id, self.sums.by_model)
-        self.sums.add(service, model, record.credits)
-
-
-@dataclass(slots=True)
-class UserDay:
-    """One user's sums of one day."""
-
-    user_id: str
-    name: str
-    version: int = 0
-    records: int = 0
-    credits: int = 0
-
-    def add(self, record: UsageRecord) -> None:
-        """Count a record."""
-        self.records += 1
-        self.credits += record.credits
-
-
-def read(
-    records: Iterable[UsageRecord], days: Iterable[Day], users: Iterable[UserDay]
-) -> tuple[list[UsageRecord], list[Day], list[UserDay]]:
-    """The records that were not counted yet, and the sums as they stand."""
-    records, days, users = list(records), list(days), list(users)
-    found = table.get_many(
-        [
-            *(keys.usage(record.account_id, record.at, record.id) for record in records),
-            *(keys.system_day(each.name, each.part) for each in days),
-            *(keys.system_user(each.name, each.user_id) for each in users),
-        ]
-    )
-    marks, sums = found[: len(records)], found[len(records) :]
-    fresh = [record for record, item in zip(records, marks, strict=True) if item and "counted" not in item]
-    day_items, user_items = sums[: len(days)], sums[len(days) :]
-    return (
-        fresh,
-        [_day(each.name, each.part, item) for each, item in zip(days, day_items, strict=True)],
-        [_user(each.name, each.user_id, item) for each, item in zip(users, user_items, strict=True)],
-    )
+def read(records: Sequence[UsageRecord], places: Sequence[Place]) -> tuple[list[UsageRecord], dict[Place, Sum]]:
+    """The records that were not counted yet, and the sums that stand at ``places``."""
+    marks = [keys.usage(record.account_id, record.at, record.id) for record in records]
+    found = table.get_many([*marks, *map(_key, places)])
+    fresh = [record for record, item in zip(records, found, strict=False) if item and "counted" not in item]
+    return fresh, {place: _sum(item) for place, item in zip(places, found[len(marks) :], strict=True)}
 
 
 def mark(record: UsageRecord) -> Write:
@@ -84,71 +39,92 @@ def mark(record: UsageRecord) -> Write:
     )
 
 
-def put_day(day: Day) -> Write:
-    """Replace the part of a day that was read; Moved when it has changed since."""
-    return _replace(
-        {
-            **keys.system_day(day.name, day.part),
-            "newest": day.newest,
-            "records": day.sums.records,
-            "credits": day.sums.credits,
-            "services": table.compact(day.sums.by_service),
-            "models": table.compact(day.sums.by_model),
-        },
-        day.version,
-    )
+def put(place: Place, after: Sum) -> Write:
+    """Replace the sum that was read, whose version ``after`` has; Moved when it has changed since."""
+    item = {
+        **_key(place),
+        **_details(place, after),
+        "records": after.records,
+        "credits": after.credits,
+        "version": after.version + 1,
+    }
+    condition, values = "attribute_not_exists(pk)", None
+    if after.version:
+        condition, values = "version = :seen", {":seen": after.version}
+    return Write(table.put(item, condition=condition, values=values), refused=lambda _: Moved())
 
 
-def put_user(user: UserDay) -> Write:
-    """Replace a user's day that was read; Moved when it has changed since."""
-    return _replace(
-        {
-            **keys.system_user(user.name, user.user_id),
-            **keys.system_user_rank(user.name, user.user_id, user.credits),
-            "records": user.records,
-            "credits": user.credits,
-        },
-        user.version,
-    )
+def parts_of(days: Iterable[int]) -> list[tuple[int, Sum]]:
+    """Every part of the days that has something in it, with its day."""
+    wanted = [DayPart(each, part) for each in days for part in range(keys.SHARDS)]
+    found = table.get_many(list(map(_key, wanted)))
+    return [(place.day, _sum(item)) for place, item in zip(wanted, found, strict=True) if item]
 
 
-def sums_of(names: Iterable[str]) -> list[Day]:
-    """Every part of the days that has something in it."""
-    wanted = [(name, part) for name in names for part in range(keys.SHARDS)]
-    found = table.get_many([keys.system_day(name, part) for name, part in wanted])
-    return [_day(name, part, item) for (name, part), item in zip(wanted, found, strict=True) if item]
+def users_of(of_day: int) -> Ranking[str]:
+    """A day's users with the most credits."""
+    found, cut = _ranked(keys.system_user_ranks(day(of_day)), READ_USERS)
+    return Ranking(of_day, {user: Standing(credits) for user, credits in map(keys.ranked_user, found)}, cut)
 
 
-def users_of(name: str) -> tuple[dict[str, int], bool]:
-    """The credits of a day's users, and whether there are more than were read."""
-    ranked: dict[str, int] = {}
-    more = False
-    for part in keys.system_user_ranks(name):
-        found, position = table.newest(keys.BY_KIND, [part], before=None, limit=READ_USERS)
-        more = more or position is not None
-        ranked |= dict(map(keys.ranked_user, found))
-    return ranked, more
+def names_of(of_day: int) -> Ranking[NameId]:
+    """A day's services and models with the most merit."""
+    found, cut = _ranked(keys.system_name_ranks(day(of_day)), READ_NAMES)
+    standings: dict[NameId, Standing] = {}
+    for kind, digest, merit, credits in map(keys.ranked_name, found):
+        standings[NameId("service" if kind == "service" else "model", digest)] = Standing(credits, merit)
+    return Ranking(of_day, standings, cut)
 
 
-def _replace(item: Item, version: int) -> Write:
-    condition, values = ("version = :seen", {":seen": version}) if version else ("attribute_not_exists(pk)", None)
-    return Write(
-        table.put({**item, "version": version + 1}, condition=condition, values=values), refused=lambda _: Moved()
-    )
+def users_at(wanted: Sequence[tuple[int, str]]) -> list[int]:
+    """The credits of users on days, in the order asked for."""
+    found = table.get_many([keys.system_user(day(of_day), user_id) for of_day, user_id in wanted])
+    return [_sum(item).credits for item in found]
 
 
-def _fit(name: str, known: dict[str, int]) -> str:
-    return name if name in known or len(known) < MAX_NAMES else OTHER
+def names_at(wanted: Sequence[tuple[int, NameId]]) -> list[tuple[str, int]]:
+    """The names with these ids and their credits on days, in the order asked for; ``""`` where there is none."""
+    found = table.get_many([keys.system_name(day(of_day), *name) for of_day, name in wanted])
+    return [(item["name"], item["credits"]) if item else ("", 0) for item in found]
 
 
-def _day(name: str, part: int, item: Item | None) -> Day:
+def _ranked(partitions: Iterable[str], limit: int) -> tuple[list[Item], bool]:
+    parts = [table.highest(keys.BY_KIND, pk, limit) for pk in partitions]
+    return [item for found, _ in parts for item in found], any(cut for _, cut in parts)
+
+
+def _key(place: Place) -> Key:
+    match place:
+        case DayPart(of_day, part):
+            return keys.system_day(day(of_day), part)
+        case UserDay(of_day, user_id):
+            return keys.system_user(day(of_day), user_id)
+        case NameDay(of_day, name):
+            return keys.system_name(day(of_day), *name.id)
+
+
+def _details(place: Place, after: Sum) -> dict[str, Any]:
+    """What one kind of place has beside records and credits: its rank, and what ``Sum`` says."""
+    match place:
+        case DayPart():
+            return {"newest": after.newest}
+        case UserDay(of_day, user_id):
+            rank = keys.system_user_rank(day(of_day), user_id, after.credits)
+            return {**rank, "services": " ".join(after.services), "models": " ".join(after.models)}
+        case NameDay(of_day, name):
+            rank = keys.system_name_rank(day(of_day), *name.id, after.merit, after.credits)
+            return {**rank, "name": name.text, "merit": after.merit}
+
+
+def _sum(item: Item | None) -> Sum:
     if item is None:
-        return Day(name, part)
-    sums = Sums(item["records"], item["credits"], json.loads(item["services"]), json.loads(item["models"]))
-    return Day(name, part, item["version"], item["newest"], sums)
-
-
-def _user(name: str, user_id: str, item: Item | None) -> UserDay:
-    if item is None:
-        return UserDay(user_id, name)
-    return UserDay(user_id, name, item["version"], item["records"], item["credits"])
+        return Sum()
+    return Sum(
+        item["version"],
+        item["records"],
+        item["credits"],
+        newest=item.get("newest", 0),
+        services=tuple(item.get("services", "").split()),
+        models=tuple(item.get("models", "").split()),
+        merit=item.get("merit"),
+    )
