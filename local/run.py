@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import httpx
 from botocore.exceptions import EndpointConnectionError
 
-from local import emulator, parameters, private, tokens
+from local import data_format, emulator, parameters, private, tokens
 from local.logs import Tail
 from local.paths import JWT_SECRET, LOCAL, SCRATCH, STACK_JSON, STATE
 from local.running import Running
@@ -57,6 +57,7 @@ def _run(running: Running) -> int:
     jwt_secret = _jwt_secret()
     if os.environ.get("FRESH") == "1":
         emulator.empty(STATE)
+    data_format.require(STATE)
     emulator.empty(SCRATCH)
     with step("Local AWS"):
         aws = emulator.launch(port, SCRATCH, STATE, lock=running.fileno() if background else None)

@@ -24,6 +24,7 @@ from accounting.web.types import (
     Identifier,
     IdentifierInPath,
     Instant,
+    Metadata,
     ModelId,
     Reason,
     ReportModel,
@@ -53,6 +54,7 @@ class Initialize(RequestModel):
     session_id: Identifier
     model_id: ModelId
     estimated_tokens: EstimatedTokens
+    metadata: Metadata | None = None
 
 
 class Heartbeat(ReportModel):
@@ -190,6 +192,7 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
         body.model_id,
         body.estimated_tokens,
         now=clock(),
+        metadata=body.metadata,
     )
     session = answer.session
     view = InitializeView(

@@ -67,15 +67,15 @@ def test_the_next_command_writes_the_expiry(user: MakeUser) -> None:
 
 def test_a_wallet_is_due_no_later_than_its_first_lot_expires(user: MakeUser) -> None:
     user("u1", 10, days=2)
-    assert _due() == "2027-01-17T08:00:00.000Z#u1"
+    assert _due() == "2027-01-17T08:00:00.000Z#user:u1"
     credits.allocate(request(days=1), 5)
-    assert _due() == "2027-01-16T08:00:00.000Z#u1"
+    assert _due() == "2027-01-16T08:00:00.000Z#user:u1"
 
     credits.remove(request(), 5)
-    assert _due() == "2027-01-16T08:00:00.000Z#u1", "moving it back would cost two index writes"
+    assert _due() == "2027-01-16T08:00:00.000Z#user:u1", "moving it back would cost two index writes"
 
     assert credits.expire(wallets.get(ACCOUNT), NOW + DAY) == 0
-    assert _due() == "2027-01-17T08:00:00.000Z#u1", "the sweeper moves it, when it comes for nothing"
+    assert _due() == "2027-01-17T08:00:00.000Z#user:u1", "the sweeper moves it, when it comes for nothing"
     assert credits.expire(wallets.get(ACCOUNT), NOW + 2 * DAY) == 10
     assert _due() is None
 
@@ -244,7 +244,7 @@ def test_allocations_are_listed_newest_first_with_what_is_left(user: MakeUser) -
     credits.remove(request(), 15)
 
     page = credits.list_allocations("u1", skip=0, last=None, limit=9, now=NOW)
-    later = credits.list_allocations("u1", skip=0, last=None, limit=9, now=NOW + 3 * DAY + 2)
+    later = credits.list_allocations("u1", skip=0, last=None, limit=9, now=NOW + 3 * DAY + 1_000)
 
     assert [(made.number, left) for made, left in page.allocations] == [(5, 10), (4, 10), (3, 10), (2, 5), (1, 0)]
     assert [left for _, left in later.allocations] == [10, 10, 0, 0, 0]

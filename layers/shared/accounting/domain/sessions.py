@@ -63,8 +63,9 @@ class Session:
     tokens: int = 0
     resolution: Settled | None = None
     late: Settled | None = None
+    has_metadata: bool = False
     format: int = FORMAT
-    more: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def active(self) -> bool:

@@ -13,7 +13,8 @@ Sums are exact for every name, with merit or without.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from accounting.domain.allocations import DAY
 from accounting.domain.usage import Name, NameId, UsageRecord
@@ -66,7 +67,8 @@ class Sum:
     """What stands at a place, and its ``version``.
 
     A day's part knows when its ``newest`` record was made, a user's day the ``services`` and ``models`` that the user
-    gives merit to, in short, and a name's day its ``merit``: None when nobody has given it any.
+    gives merit to, in short, and a name's day its ``merit``: None when nobody has given it any. ``more`` is what a
+    newer version wrote; this one hands it on.
     """
 
     version: int = 0
@@ -76,6 +78,7 @@ class Sum:
     services: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     merit: int | None = None
+    more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 def places(record: UsageRecord, part: int) -> list[Place]:

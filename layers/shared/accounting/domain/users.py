@@ -3,8 +3,9 @@
 Imports ``addresses``, ``errors`` and ``usage`` only.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from accounting.domain import addresses
 from accounting.domain.errors import Invalid
@@ -25,7 +26,8 @@ class User:
     """A user as they are known; times are epoch milliseconds but for ``issued_at``, in seconds.
 
     ``issued_at`` is that of the newest word on e-mail and name, ``role_at`` that of the newest word on the role.
-    ``updated_at`` changes with every write. ``disabled_at`` is None of a user who is not disabled.
+    ``updated_at`` changes with every write. ``disabled_at`` is None of a user who is not disabled. ``more`` is what a
+    newer version wrote; this one hands it on.
     """
 
     id: str
@@ -38,6 +40,7 @@ class User:
     role_at: int = 0
     disabled_at: int | None = None
     disabled_reason: str = ""
+    more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def disabled(self) -> bool:

@@ -56,7 +56,7 @@ class Wallet:
     head: str = ""
     frozen: bool = False
     format: int = FORMAT
-    more: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def available(self) -> int:

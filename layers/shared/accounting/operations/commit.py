@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from accounting.domain.accounts import stored
-from accounting.domain.errors import Contention, IdempotencyConflict
+from accounting.domain.errors import Contention, IdempotencyConflict, Unavailable
 from accounting.domain.sessions import Session
 from accounting.domain.wallet import Decision, Wallet
 from accounting.store import entries, wallets
+from accounting.store.formats import FORMAT
 from accounting.store.idempotency import IdempotencyKey, Record
 from accounting.store.moved import Moved
 from accounting.store.table import Conflict, Write, jitter
@@ -68,9 +69,14 @@ def without_conflict[T](step: Callable[[], T]) -> T:
 
 
 def replay(key: IdempotencyKey, record: Record) -> dict[str, Any]:
-    """The first answer to a request. Raises IdempotencyConflict when the key was used for another request."""
+    """The first answer to a request.
+
+    Raises IdempotencyConflict when the key was used for another request, Unavailable when a newer version answered.
+    """
     if record.fingerprint != key.fingerprint:
         raise IdempotencyConflict("The idempotency key was used for another request", key=key.key)
+    if record.format > FORMAT:
+        raise Unavailable("A newer version of the service has answered this request; ask again")
     answer: dict[str, Any] = json.loads(record.answer)
     return answer
 

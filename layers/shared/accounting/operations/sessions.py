@@ -5,6 +5,7 @@ as the first time did. How sessions end is in ``settling``.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from accounting.domain import sessions as streaming
 from accounting.domain import wallet as ledger
@@ -44,12 +45,13 @@ def initialize(
     *,
     now: int,
     account_id: AccountId | None = None,
+    metadata: dict[str, Any] | None = None,
 ) -> Answer:
     """Hold the buffered estimate for a new session, at the price in force, from ``account_id`` or the user's own.
 
     Where the credits cover the estimate but not the buffer, ``HoldBufferWhenShort`` decides. Raises UserDisabled,
     InsufficientCredits (with ``affordableTokens``), SessionExists when an active session with this id has other values,
-    SessionEnded when the id was used before, Contention.
+    SessionEnded when the id was used before, Contention. ``metadata`` is kept with the session's usage record.
     """
     account_id = account_id or personal(user_id)
     price_e4 = prices.price_at(model_id, now)
@@ -82,9 +84,11 @@ def initialize(
             due_at=expires_at,
             initial_credits=wanted,
             initial_expires_at=expires_at,
+            has_metadata=bool(metadata),
         )
+        apart = [store.put_metadata(session, metadata)] if metadata else []
         try:
-            transact([store.open_new(session), *ledger_writes(state.wallet, hold)])
+            transact([store.open_new(session), *ledger_writes(state.wallet, hold), *apart])
         except store.Taken as taken:
             return _reopened(taken.session, account_id, model_id, estimated_tokens)
         count("CreditsHeld", wanted)

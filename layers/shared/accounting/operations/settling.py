@@ -5,6 +5,7 @@ answers as the first time did.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from accounting.domain import sessions as streaming
 from accounting.domain import wallet as ledger
@@ -130,7 +131,7 @@ def _settle(state: State, session: Session, end: End, now: int) -> Session:
     ended = streaming.resolved(
         session, settlement, outcome=end.outcome, tokens=tokens, success=end.success, at=cause.at
     )
-    record = _usage_record(ended, record_id)
+    record = _usage_record(ended, record_id, store.metadata_of(session))
     transact(
         [
             store.replace(session, ended, untouched=end.tokens is None) if session.active else store.settle_late(ended),
@@ -150,10 +151,14 @@ def _settlement(state: State, session: Session, tokens: int, cause: Cause) -> Se
     return ledger.settle_late(state.wallet, difference, grace_milliseconds=grace, cause=cause)
 
 
-def _usage_record(session: Session, record_id: str) -> UsageRecord:
-    """What an ended session adds to its user's usage; late usage adds the difference to what the sweep charged."""
+def _usage_record(session: Session, record_id: str, said: dict[str, Any]) -> UsageRecord:
+    """What an ended session adds to its user's usage; late usage adds the difference to what the sweep charged.
+
+    ``said`` is the caller's metadata, beside which the service's own names win.
+    """
     settled, swept = session.settled, session.resolution if session.late else None
     metadata = {
+        **said,
         "sessionId": session.session_id,
         "tokens": settled.tokens - (swept.tokens if swept else 0),
         "estimatedCredits": session.estimated_credits,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from accounting.store import keys, table
+from accounting.store.formats import FORMAT
 from accounting.store.table import Item, Write
 from accounting.times import DAY
 
@@ -25,6 +26,7 @@ class Record:
 
     fingerprint: str
     answer: str
+    format: int = FORMAT
 
 
 class Repeated(Exception):
@@ -66,4 +68,4 @@ def find(key: IdempotencyKey, now: int) -> Record | None:
 
 
 def _record(item: Item) -> Record:
-    return Record(item["fingerprint"], item["answer"])
+    return Record(item["fingerprint"], item["answer"], item["format"])

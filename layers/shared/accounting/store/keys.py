@@ -97,6 +97,11 @@ def session(user_id: str, session_id: str) -> Key:
     return {"pk": f"USER#{user_id}", "sk": f"SESSION#{session_id}"}
 
 
+def session_metadata(user_id: str, session_id: str) -> Key:
+    """What a session's caller says of it."""
+    return {"pk": f"USER#{user_id}", "sk": f"METADATA#{session_id}"}
+
+
 def usage(account_id: AccountId, at: int, record_id: str) -> Key:
     """A usage record of what an account paid, in time order."""
     return {"pk": f"ACCOUNT#{account_id}", "sk": f"USAGE#{iso(at)}#{record_id}"}

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from accounting.domain.accounts import AccountId
 from accounting.domain.usage import Sums, UsageRecord, digest
 from accounting.store import keys, table
+from accounting.store.formats import FORMAT
 from accounting.store.table import Item, Write
 from accounting.times import day
 
@@ -54,6 +55,7 @@ def add(record: UsageRecord, account_id: AccountId, spread: int = 0) -> Write:
         "service": record.service,
         "model": record.model_id,
         "paid_by": None if record.account_id == account_id else record.account_id,
+        "format": FORMAT,
     }
     named = {name: value for name, value in said.items() if value is not None}
     sets = ", ".join(f"#{name} = :{name}" for name in named)

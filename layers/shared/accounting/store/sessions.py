@@ -4,14 +4,17 @@ The indexes hold keys only: a list reads the sessions themselves, so that it sho
 writes to no index.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from typing import Any
 
 from accounting.domain.accounts import stored
 from accounting.domain.errors import SessionNotActive
 from accounting.domain.sessions import Session, Settled
 from accounting.settings import settings
 from accounting.store import keys, lots, table
+from accounting.store.formats import unknown
 from accounting.store.moved import Moved
 from accounting.store.table import Item, Write
 
@@ -30,8 +33,7 @@ _PLAIN = (
 )
 _SETTLED = tuple(field.name for field in fields(Settled))
 _KNOWN = {
-    *("pk", "sk", "owner_pk", "owner_sk", "kind_pk", "kind_sk", "due_pk", "due_sk", "ttl"),
-    *("user_id", "session_id", "account_id", "status", "parts", "fitting_tokens"),
+    *("user_id", "session_id", "account_id", "status", "parts", "fitting_tokens", "has_metadata"),
     *_PLAIN,
     *(f"{prefix}_{name}" for prefix in ("settled", "late") for name in _SETTLED),
 }
@@ -63,6 +65,26 @@ def open_new(session: Session) -> Write:
         return Taken(from_item(old)) if old else table.Conflict()
 
     return Write(table.put(to_item(session), condition="attribute_not_exists(pk)"), refused=refused)
+
+
+def put_metadata(session: Session, metadata: dict[str, Any]) -> Write:
+    """Keep what a session's caller says of it, apart from the session, so that a heartbeat stays one unit."""
+    ttl = session.started_at + settings().session_max_life + settings().session_retention
+    item = {
+        **keys.session_metadata(session.user_id, session.session_id),
+        "metadata": table.compact(metadata),
+        "ttl": ttl // 1000,
+    }
+    return Write(table.put(item))
+
+
+def metadata_of(session: Session) -> dict[str, Any]:
+    """What a session's caller said of it."""
+    if not session.has_metadata:
+        return {}
+    item = table.get(keys.session_metadata(session.user_id, session.session_id))
+    found: dict[str, Any] = json.loads(item["metadata"]) if item else {}
+    return found
 
 
 def replace(before: Session, after: Session, *, untouched: bool = False) -> Write:
@@ -185,6 +207,7 @@ def to_item(session: Session) -> Item:
         "user_id": user_id,
         "session_id": session_id,
         "account_id": session.account_id,
+        "has_metadata": session.has_metadata or None,
         "status": session.status,
         "parts": lots.to_text(session.parts),
         "fitting_tokens": session.fitting_tokens,
@@ -207,10 +230,11 @@ def from_item(item: Item) -> Session:
         user_id=item["user_id"],
         session_id=item["session_id"],
         account_id=stored(item["account_id"]),
+        has_metadata=item.get("has_metadata", False),
         parts=lots.from_text(item["parts"]),
         resolution=_settled_from_item("settled", item),
         late=_settled_from_item("late", item),
-        more={name: value for name, value in item.items() if name not in _KNOWN},
+        more=unknown(item, _KNOWN),
         **{name: item[name] for name in _PLAIN},
     )
 

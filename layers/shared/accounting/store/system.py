@@ -6,10 +6,13 @@ from typing import Any
 from accounting.domain.system_usage import DayPart, NameDay, Place, Ranking, Standing, Sum, UserDay
 from accounting.domain.usage import NameId, UsageRecord
 from accounting.store import keys, table
+from accounting.store.formats import unknown
 from accounting.store.keys import Key
 from accounting.store.moved import Moved
 from accounting.store.table import Item, Write
 from accounting.times import day
+
+_KNOWN = {"version", "records", "credits", "newest", "services", "models", "merit", "name"}
 
 READ_USERS = 1000
 """How many of a day's users are read from each part of their ranking."""
@@ -42,6 +45,7 @@ def mark(record: UsageRecord) -> Write:
 def put(place: Place, after: Sum) -> Write:
     """Replace the sum that was read, whose version ``after`` has; Moved when it has changed since."""
     item = {
+        **after.more,
         **_key(place),
         **_details(place, after),
         "records": after.records,
@@ -127,4 +131,5 @@ def _sum(item: Item | None) -> Sum:
         services=tuple(item.get("services", "").split()),
         models=tuple(item.get("models", "").split()),
         merit=item.get("merit"),
+        more=unknown(item, _KNOWN),
     )

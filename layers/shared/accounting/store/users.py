@@ -12,6 +12,7 @@ from accounting.domain.errors import UserNotFound
 from accounting.domain.users import ROLES, Description, Pointer, User, claimed, is_meant_by_id
 from accounting.store import keys, table
 from accounting.store.cache import Cache
+from accounting.store.formats import FORMAT, unknown
 from accounting.store.table import Conflict, Item, Write
 
 DISABLED_CACHE_SECONDS = 30
@@ -159,7 +160,10 @@ def _writes(known: User | None, user: User, now: int) -> list[Write]:
 def _count(role: str, user_id: str, change: int) -> Write:
     return Write(
         table.update(
-            keys.user_count(role, user_id), "ADD #users :change", values={":change": change}, names={"#users": "users"}
+            keys.user_count(role, user_id),
+            "ADD #users :change SET #format = :format",
+            values={":change": change, ":format": FORMAT},
+            names={"#users": "users", "#format": "format"},
         )
     )
 
@@ -218,8 +222,15 @@ def _pointer(address: str, item: Item) -> Pointer:
     return Pointer(address, item["user_id"], item["issued_at"], since, former)
 
 
+_KNOWN = {
+    *("user_id", "email", "username", "role", "created_at", "updated_at", "issued_at", "role_at"),
+    *("disabled_at", "disabled_reason"),
+}
+
+
 def _to_item(user: User) -> Item:
     return {
+        **user.more,
         **keys.profile(user.id),
         **keys.user_in_role(user.role, user.id, user.created_at),
         "user_id": user.id,
@@ -248,4 +259,5 @@ def from_item(item: Item) -> User:
         role_at=item.get("role_at", item["issued_at"] * 1000),
         disabled_at=item.get("disabled_at"),
         disabled_reason=item.get("disabled_reason", ""),
+        more=unknown(item, _KNOWN),
     )

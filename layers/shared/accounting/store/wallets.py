@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from accounting.domain.accounts import AccountId
 from accounting.domain.wallet import Wallet
 from accounting.store import keys, lots, table
+from accounting.store.formats import unknown
 from accounting.store.moved import Moved
 from accounting.store.table import Item, Write
 
@@ -21,10 +22,7 @@ _PLAIN = (
     "updated_at",
     "format",
 )
-_KNOWN = {
-    *("pk", "sk", "kind_pk", "kind_sk", "due_pk", "due_sk", "lots", "due_at", "head", "frozen"),
-    *_PLAIN,
-}
+_KNOWN = {*_PLAIN, "lots", "due_at", "head", "frozen"}
 
 
 def get(account_id: AccountId) -> Wallet:
@@ -78,6 +76,6 @@ def from_item(account_id: AccountId, item: Item | None) -> Wallet:
         due_at=item.get("due_at"),
         head=item["head"],
         frozen=item.get("frozen", False),
-        more={name: value for name, value in item.items() if name not in _KNOWN},
+        more=unknown(item, _KNOWN),
         **{name: item[name] for name in _PLAIN},
     )

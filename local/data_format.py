@@ -1,0 +1,26 @@
+"""Whether the local data is in the format that the service stores now. Standard library only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from local.steps import Refused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DATA_FORMAT = "2"
+"""Raise it with every change of a stored format, until 1.0: before that, there are no readers of older ones."""
+
+
+def require(state: Path) -> None:
+    """Raise Refused when the folder has data in another format; else note which format it has from now on."""
+    note = state / "data-format"
+    has_data = state.exists() and any(state.iterdir())
+    if has_data and not (note.exists() and note.read_text() == DATA_FORMAT):
+        raise Refused(
+            "the data of an earlier `make run` is in a format that this version does not read:"
+            " start without it by `FRESH=1 make run`"
+        )
+    state.mkdir(parents=True, exist_ok=True)
+    note.write_text(DATA_FORMAT)

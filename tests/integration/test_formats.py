@@ -1,0 +1,201 @@
+"""Stored formats: what was written is read, what a newer version wrote is handed on, and no shape changes unnoticed.
+
+``tests/samples`` has an item of each kind as this version writes it. A shape that changes needs a new format, and the
+old sample stays, for as long as its format is read. ``WRITE_SAMPLES=1`` writes samples of kinds that have none.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from accounting.domain.accounts import stored
+from accounting.domain.errors import Unavailable
+from accounting.domain.pricing import PriceRule
+from accounting.operations import api_keys, credits, prices, sessions, settling, system_usage, usage
+from accounting.operations import users as people
+from accounting.operations.audit import Audited, audit, audit_all
+from accounting.operations.credits import Request
+from accounting.operations.usage import Event
+from accounting.store import keys, table, users, wallets
+from accounting.store import sessions as session_store
+from accounting.store import usage as usage_store
+from accounting.store.idempotency import IdempotencyKey
+from accounting.times import DAY
+from tests.audit import assert_books_balance
+from tests.integration.conftest import ACCOUNT, NOW
+
+type MakeUser = Callable[..., str]
+
+SAMPLES = Path(__file__).resolve().parents[1] / "samples"
+ORGANIZATION = stored("org:o1")
+
+
+def request(**more: Any) -> Request:
+    return Request("boss", "u1", "a note", 30, NOW, **more)
+
+
+def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
+    """Every item of the table, after something of each kind was written."""
+    credits.allocate(request(key=IdempotencyKey("boss", "allocate", "k", "fingerprint")), 100)
+    for name in ("s1", "s2"):
+        sessions.initialize("u1", name, "m", 1_000, now=NOW, metadata={"chat": name})
+    sessions.initialize("u1", "s3", "m", 1_000, now=NOW)
+    settling.force_end("u1", "s1", actor="boss", reason="stuck", now=NOW)
+    settling.finalize("u1", "s1", 2_000, success=True, now=NOW)
+    usage.record(Event("u1", "images", "draw", 0, {"a": 1}, False, ORGANIZATION), now=NOW, key=None)
+    prices.add(PriceRule("m", 10_000, NOW + DAY), now=NOW, key=None)
+    api_keys.create("u1", "a key", ("credits:read",), expires_at=None, now=NOW, idempotency_key=None)
+    people.disable("u1", by="boss", reason="away", now=NOW)
+    system_usage.count([*usage_store.newest(ACCOUNT, None, None, 9)])
+    audit_all(NOW, lambda: True)
+    pages = dynamodb.get_paginator("scan").paginate(TableName=table_name, ConsistentRead=True)
+    return [table.unpack(item) for page in pages for item in page["Items"]]
+
+
+def kind_of(item: dict[str, Any]) -> str:
+    """The kind of an item: what its keys begin with, and whether it points to another account's."""
+    partition, kind = item["pk"].partition("#")[0], item["sk"].partition("#")[0]
+    state = f"-{item['status']}" if kind == "SESSION" else ""
+    return f"{partition}-{kind}{state}{'-pointer' if 'paid_by' in item else ''}".lower()
+
+
+def shape_of(item: dict[str, Any]) -> dict[str, str]:
+    """The attributes of an item and their types."""
+    return {name: type(value).__name__ for name, value in sorted(item.items())}
+
+
+def test_every_kind_of_item_is_as_its_sample(user: MakeUser, dynamodb: Any, table_name: str) -> None:
+    user("u1")
+    written: dict[str, dict[str, Any]] = {}
+    for item in everything(dynamodb, table_name):
+        written.setdefault(kind_of(item), item)
+    if os.environ.get("WRITE_SAMPLES"):
+        for kind in written.keys() - {file.stem for file in SAMPLES.glob("*.json")}:
+            (SAMPLES / f"{kind}.json").write_text(json.dumps(written[kind], indent=2) + "\n")
+    samples = {file.stem: json.loads(file.read_text()) for file in SAMPLES.glob("*.json")}
+
+    assert len(written) > 15
+    assert {kind: shape_of(item) for kind, item in written.items()} == {
+        kind: shape_of(sample) for kind, sample in samples.items()
+    }, "a shape that changes needs a new format: see accounting/store/formats.py"
+    assert [kind for kind, item in written.items() if not isinstance(item.get("format"), int)] == []
+
+
+@pytest.mark.parametrize(
+    ("sample", "read_and_write"),
+    [
+        ("account-wallet", lambda item: wallets.to_item(wallets.from_item(ACCOUNT, item))),
+        ("user-session-active", lambda item: session_store.to_item(session_store.from_item(item))),
+        ("user-session-completed", lambda item: session_store.to_item(session_store.from_item(item))),
+        ("user-profile", lambda item: users._to_item(users.from_item(item))),
+    ],
+)
+def test_what_is_replaced_whole_keeps_what_a_newer_version_gave_it(
+    sample: str, read_and_write: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    item = json.loads((SAMPLES / f"{sample}.json").read_text())
+    newer = item | {"of_tomorrow": {"M": {"x": {"N": "1"}}}, "format": 2}
+
+    written = {name: value for name, value in read_and_write(newer).items() if value is not None}
+
+    assert written == newer
+
+
+def test_a_wallet_of_a_newer_version_is_used_and_handed_on(user: MakeUser, dynamodb: Any, table_name: str) -> None:
+    """During a deployment both versions write the same wallets: neither may refuse, or lose what the other says."""
+    user("u1", 100)
+    dynamodb.update_item(
+        TableName=table_name,
+        Key=table.pack(keys.wallet(ACCOUNT)),
+        UpdateExpression="SET terms = :terms, #format = :two",
+        ExpressionAttributeNames={"#format": "format"},
+        ExpressionAttributeValues={":terms": {"M": {"name": {"S": "pro"}}}, ":two": {"N": "2"}},
+    )
+
+    sessions.initialize("u1", "s1", "m", 1_000, now=NOW)
+    settling.finalize("u1", "s1", 1_000, success=True, now=NOW)
+
+    item = table.get(keys.wallet(ACCOUNT))
+    assert item is not None
+    assert (item["terms"], item["format"]) == ({"M": {"name": {"S": "pro"}}}, 2)
+    assert assert_books_balance("u1").available == 99
+
+
+def test_a_ledger_that_goes_on_in_a_newer_format_is_unread_and_not_tampered(
+    user: MakeUser, dynamodb: Any, table_name: str
+) -> None:
+    user("u1", 100)
+    user("u2", 100)
+    sessions.initialize("u1", "s1", "m", 1_000, now=NOW)
+    dynamodb.update_item(
+        TableName=table_name,
+        Key=table.pack(keys.entry(ACCOUNT, 2)),
+        UpdateExpression="SET #format = :two, budget = :b, #hash = :other",
+        ExpressionAttributeNames={"#format": "format", "#hash": "hash"},
+        ExpressionAttributeValues={":two": {"N": "2"}, ":b": {"S": "b"}, ":other": {"S": "of another kind"}},
+    )
+
+    assert audit_all(NOW, lambda: True) == Audited(wallets=2, unread=1)
+    proof, _, _ = audit(ACCOUNT, NOW)
+    assert (proof.unread, proof.intact, proof.seq) == (True, True, 1)
+
+
+def test_an_answer_of_a_newer_version_is_asked_for_again(user: MakeUser, dynamodb: Any, table_name: str) -> None:
+    user("u1")
+    keyed = request(key=IdempotencyKey("boss", "allocate", "k", "fingerprint"))
+    credits.allocate(keyed, 7)
+    dynamodb.update_item(
+        TableName=table_name,
+        Key=table.pack(keys.idempotency("boss", "allocate", "k")),
+        UpdateExpression="SET #format = :two",
+        ExpressionAttributeNames={"#format": "format"},
+        ExpressionAttributeValues={":two": {"N": "2"}},
+    )
+
+    with pytest.raises(Unavailable):
+        credits.allocate(keyed, 7)
+    assert assert_books_balance("u1").available == 7
+
+
+def test_metadata_is_apart_from_its_session(user: MakeUser, calls: Any) -> None:
+    user("u1", 100)
+    metadata = {"prompt": "x" * 4_000}
+    sessions.initialize("u1", "s1", "m", 1_000, now=NOW, metadata=metadata)
+    calls.reset()
+
+    sessions.heartbeat("u1", "s1", 500, now=NOW)
+
+    assert (calls.round_trips, calls.write_units) == (1, 1)
+    settling.finalize("u1", "s1", 500, success=True, now=NOW)
+    (record,) = usage_store.newest(ACCOUNT, None, None, 9)
+    assert record.metadata == metadata | {
+        "sessionId": "s1",
+        "tokens": 500,
+        "estimatedCredits": 1,
+        "duration": 0,
+        "reportedTokens": 500,
+    }
+
+
+def bytes_of(value: dict[str, Any]) -> int:
+    """What DynamoDB counts of a value: a number has a byte for two digits and one more."""
+    return 1 + -(-len(value["N"]) // 2) if "N" in value else len(str(next(iter(value.values()))))
+
+
+def test_a_session_has_less_than_a_kilobyte(user: MakeUser) -> None:
+    """With ids as they usually are, and a hold over five lots."""
+    user_id, session_id = str(uuid4()), str(uuid4())
+    user(user_id)
+    for number in range(5):
+        credits.allocate(Request("boss", user_id, "", 30 + number, NOW), 2_000)
+    model_id = "arn:aws:bedrock:us-east-1::inference-profile/claude-sonnet-4"
+    session = sessions.initialize(user_id, session_id, model_id, 8_000_000, now=NOW, metadata={"a": 1}).session
+
+    assert len(session.parts) == 5
+    item = table.pack(session_store.to_item(session))
+    assert sum(len(name) + bytes_of(value) for name, value in item.items()) < 1_024

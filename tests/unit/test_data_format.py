@@ -1,0 +1,33 @@
+"""Data of an earlier version is refused with what to do, and never read as if it were of this one."""
+
+from pathlib import Path
+
+import pytest
+
+from local import data_format
+from local.steps import Refused
+
+
+def test_data_without_a_format_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dynamodb.json").write_text("{}")
+
+    with pytest.raises(Refused, match="FRESH=1"):
+        data_format.require(tmp_path)
+
+
+def test_data_of_another_format_is_refused(tmp_path: Path) -> None:
+    data_format.require(tmp_path)
+    (tmp_path / "data-format").write_text("0")
+
+    with pytest.raises(Refused, match="FRESH=1"):
+        data_format.require(tmp_path)
+
+
+def test_data_of_this_format_and_no_data_are_taken(tmp_path: Path) -> None:
+    new = tmp_path / "new"
+
+    data_format.require(new)
+    (new / "dynamodb.json").write_text("{}")
+    data_format.require(new)
+
+    assert (new / "data-format").read_text() == data_format.DATA_FORMAT
