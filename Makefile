@@ -25,7 +25,7 @@ demo: ready ## Show a chat proxy's workflow against the running service
 example: ready ## Run the example chat proxy in front of the service that `make run` started (PORT=8000)
 	@PYTHONPATH=client/src $(BIN)/python -m examples.chat_proxy
 
-openapi: ready ## Write the HTTP API as an OpenAPI document: docs/openapi.json
+openapi: ready ## Write the HTTP API as an OpenAPI document: functions/docs/openapi.json
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.openapi
 
 test: ready ## Run every test: unit, integration, contract, end to end, and what the documentation has people type

@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from dataclasses import asdict, dataclass
-from functools import cache
 from itertools import count
 from math import inf
 from statistics import median, quantiles
@@ -73,16 +72,10 @@ def expect(answer: dict[str, Any], event: dict[str, Any], status: int) -> None:
 
 def be_patient() -> None:
     """Wait for the emulator where DynamoDB would long have answered: it looks through all items of a partition."""
-    import boto3
-    from botocore.config import Config
+    from accounting.store.table import connection
 
-    from accounting.store import table
-
-    table.client.cache_clear()
-    patience = Config(read_timeout=120, max_pool_connections=64)
-    client = boto3.client("dynamodb", config=table.client().meta.config.merge(patience))
-    table.client = cache(lambda: client)
-    table.REQUEST_SECONDS = inf
+    connection.client.cache_clear()
+    connection.READ_SECONDS, connection.MAX_CONNECTIONS, connection.REQUEST_SECONDS = 120, 64, inf
 
 
 def measure(asked: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pydantic.alias_generators import to_camel
 
 from accounting.web.api import STATUSES
 from functions.docs.app import ASSETS
-from local.paths import DOCUMENT, DOCUMENT_TO_READ, ROOT
+from local.paths import DOCUMENT, ROOT
 from local.routes import ALWAYS, ROUTES, Operation, Who, codes_of, in_words
 
 if TYPE_CHECKING:
@@ -336,6 +336,5 @@ def _plain(text: str) -> Json:
 
 
 if __name__ == "__main__":
-    for file in (DOCUMENT, DOCUMENT_TO_READ):
-        file.write_text(text(), encoding="utf-8")
-        print(f"Written: {file.relative_to(ROOT)}")
+    DOCUMENT.write_text(text(), encoding="utf-8")
+    print(f"Written: {DOCUMENT.relative_to(ROOT)}")

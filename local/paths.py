@@ -9,7 +9,6 @@ TEMPLATE = ROOT / "template.yaml"
 LAYER = ROOT / "layers/shared"
 FUNCTIONS = ROOT / "functions"
 DOCUMENT = FUNCTIONS / "docs/openapi.json"
-DOCUMENT_TO_READ = ROOT / "docs/openapi.json"  # the same: not every checkout has links
 BIN = ROOT / ".venv/bin"
 
 # Everything that is made here and is nobody's source.

@@ -118,8 +118,12 @@ def _meant(here: Module, node: ast.AST) -> str | None:
 
 def _definition(dotted: str) -> Iterator[tuple[str, str]]:
     owner, _, name = dotted.rpartition(".")
-    if owner in module_names() and name in module(owner).definitions:
+    if owner not in module_names():
+        return
+    if name in module(owner).definitions:
         yield owner, name
+    elif name in module(owner).imports:  # a package offers what it imports
+        yield from _definition(module(owner).imports[name])
 
 
 def _defined(statement: ast.stmt) -> list[str]:

@@ -1,7 +1,7 @@
 """The API's own page: its OpenAPI document, and Swagger UI to read it and try it. It needs no table and no token.
 
-Every address on the page and in the document is relative, so that they work under any stage's prefix. All that is
-served lies in this folder: ``openapi.json`` is written by ``make openapi``, ``swagger-ui/`` says where it is from.
+Every address on the page and in the document is relative, so that they work under any stage's prefix. The document
+(``make openapi`` writes it) and the page are files in this folder; Powertools ships Swagger UI, in the layer.
 """
 
 import json
@@ -9,13 +9,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import aws_lambda_powertools
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging import correlation_paths
+from aws_lambda_powertools.shared.version import VERSION
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from accounting.web.answers import answer
 
 FOLDER = Path(__file__).resolve().parent
+SWAGGER_UI = Path(aws_lambda_powertools.__file__).parent / "event_handler/openapi/swagger_ui"
 
 HTML = "text/html; charset=utf-8"
 CSS = "text/css; charset=utf-8"
@@ -23,7 +26,7 @@ JAVASCRIPT = "text/javascript; charset=utf-8"
 JSON = "application/json"
 
 A_YEAR = {"Cache-Control": "public, max-age=31536000, immutable"}
-"""For what the page asks for by its version."""
+"""For what the page asks for by the version of Powertools, so that an upgrade reaches browsers at once."""
 PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -35,20 +38,20 @@ PAGE_HEADERS = {
 
 
 class File(NamedTuple):
-    """What is served of a file in this folder, beside the headers of every answer."""
+    """A file that is served, and its headers beside those of every answer."""
 
-    name: str
+    path: Path
     content_type: str
     headers: dict[str, str]
 
 
-DOCUMENT = File("openapi.json", JSON, {})
-PAGE = File("index.html", HTML, PAGE_HEADERS)
+DOCUMENT = File(FOLDER / "openapi.json", JSON, {})
+PAGE = File(FOLDER / "index.html", HTML, PAGE_HEADERS)
 ASSETS = {
-    "page.css": File("page.css", CSS, {}),
-    "page.js": File("page.js", JAVASCRIPT, {}),
-    "swagger-ui.css": File("swagger-ui/swagger-ui.css", CSS, A_YEAR),
-    "swagger-ui-bundle.js": File("swagger-ui/swagger-ui-bundle.js", JAVASCRIPT, A_YEAR),
+    "page.css": File(FOLDER / "page.css", CSS, {}),
+    "page.js": File(FOLDER / "page.js", JAVASCRIPT, {}),
+    "swagger-ui.css": File(SWAGGER_UI / "swagger-ui.min.css", CSS, A_YEAR),
+    "swagger-ui-bundle.js": File(SWAGGER_UI / "swagger-ui-bundle.min.js", JAVASCRIPT, A_YEAR),
 }
 
 logger = Logger()
@@ -76,12 +79,13 @@ def _answer(event: dict[str, Any]) -> dict[str, Any]:
 
 
 def _file(event: dict[str, Any], file: File) -> dict[str, Any]:
-    return answer(event, 200, {**file.headers, "Content-Type": file.content_type}, _text(file.name))
+    return answer(event, 200, {**file.headers, "Content-Type": file.content_type}, _text(file.path))
 
 
 @cache
-def _text(name: str) -> str:
-    return (FOLDER / name).read_text(encoding="utf-8")
+def _text(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    return text.replace("{version}", VERSION) if path == PAGE.path else text
 
 
 def _no_such_route(event: dict[str, Any]) -> dict[str, Any]:

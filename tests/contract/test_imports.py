@@ -22,7 +22,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }
 BOTO = {"boto3", "botocore"}
-TALK_TO_AWS = {"accounting.store.table", "accounting.secrets"}
+TABLE = "accounting.store.table"
+TALK_TO_AWS = {f"{TABLE}.connection", f"{TABLE}.transactions", "accounting.secrets"}
 PURE_PACKAGES = {"idna"}
 """Tables and functions of a standard, without clock, chance or environment."""
 NOT_PURE = {"os", "sys", "time", "datetime", "random", "secrets", "uuid", "ulid", "threading", "logging", "pathlib"}
@@ -58,8 +59,11 @@ def test_the_domain_has_no_clock_no_chance_and_no_environment(name: str) -> None
     assert others & NOT_PURE == set()
 
 
-def test_only_two_modules_talk_to_aws() -> None:
-    assert {name for name in module_names() if imports_of(name) & BOTO} <= TALK_TO_AWS
+def test_only_the_table_and_the_secrets_talk_to_aws() -> None:
+    assert {name for name in module_names() if imports_of(name) & BOTO} == TALK_TO_AWS
+    assert [
+        name for name in module_names() if not name.startswith(TABLE) and f"{TABLE}.connection" in imports_of(name)
+    ] == []
     for function in function_names():
         assert imports_of(f"functions.{function}.app") & BOTO == set()
 

@@ -12,7 +12,7 @@ from openapi_spec_validator import validate
 
 from accounting.web.api import STATUSES
 from local.openapi import document, merge, text
-from local.paths import DOCUMENT, DOCUMENT_TO_READ
+from local.paths import DOCUMENT, ROOT
 from local.routes import ALWAYS, ROUTES, Who, codes_of
 from tests.api import CONTRACT, DOCS, INTERNAL, PUBLIC, Route
 from tests.e2e import test_roles as roles
@@ -20,7 +20,6 @@ from tests.template import resources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 made = cache(document)
 
@@ -69,10 +68,17 @@ def test_it_is_an_openapi_document() -> None:
     validate(made())
 
 
-@pytest.mark.parametrize("file", [DOCUMENT, DOCUMENT_TO_READ], ids=["served", "to read"])
-def test_the_committed_document_is_the_one_that_the_code_makes(file: Path) -> None:
-    assert file.read_text(encoding="utf-8") == text(), "stale: `make openapi` writes it anew"
-    assert not file.is_symlink(), "a checkout without links has a path where the document should be"
+def test_the_committed_document_is_the_one_that_the_code_makes() -> None:
+    assert DOCUMENT.read_text(encoding="utf-8") == text(), "stale: `make openapi` writes it anew"
+    assert not DOCUMENT.is_symlink(), "a checkout without links has a path where the document should be"
+
+
+def test_the_repository_has_the_document_once_where_sam_builds_the_function_from() -> None:
+    sources = [ROOT / folder for folder in ("client", "docs", "functions", "layers", "local")]
+    code = resources("AWS::Serverless::Function")["DocsFunction"]["Properties"]["CodeUri"]
+
+    assert [file for folder in sources for file in folder.rglob("openapi.json")] == [DOCUMENT]
+    assert DOCUMENT.parent == ROOT / code
 
 
 def test_its_routes_stand_relative_to_it_under_any_stage() -> None:

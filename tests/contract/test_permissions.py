@@ -8,9 +8,10 @@ import pytest
 
 from accounting.store import keys
 from tests.contract.test_routes import functions
-from tests.reach import function_names, module, nodes, reach
+from tests.reach import function_names, module, module_names, nodes, reach
 
-TABLE = "accounting.store.table"
+TABLE = "accounting.store.table."
+QUERIES = f"{TABLE}queries"
 SECRETS = "accounting.secrets"
 
 type Reached = Collection[tuple[str, str]]
@@ -37,14 +38,13 @@ WRITES = {
 
 
 def table_permissions(reached: Reached) -> set[Permission]:
-    """What the reached definitions of store/table.py ask of DynamoDB."""
+    """What the reached definitions of store/table ask of DynamoDB."""
     needed: set[Permission] = set()
-    for definition in (name for where, name in reached if where == TABLE):
-        for node in nodes({(TABLE, definition)}):
-            if isinstance(node, ast.Attribute) and _is_client(node.value):
-                needed |= _of_call(node.attr, reached)
-            if isinstance(node, ast.Dict):
-                needed |= {(WRITES[key], "table") for key in _texts(node) if key in WRITES}
+    for node in nodes({(where, name) for where, name in reached if where.startswith(TABLE)}):
+        if isinstance(node, ast.Attribute) and _is_client(node.value):
+            needed |= _of_call(node.attr, reached)
+        if isinstance(node, ast.Dict):
+            needed |= {(WRITES[key], "table") for key in _texts(node) if key in WRITES}
     return needed
 
 
@@ -55,7 +55,7 @@ def _of_call(method: str, reached: Reached) -> set[Permission]:
     if action != "dynamodb:Query":
         return {(action, "table")}
     # One method asks the table and the indexes: which of them, its callers say.
-    on_table = {(action, "table")} if {(TABLE, "query"), (TABLE, "query_all")} & set(reached) else set()
+    on_table = {(action, "table")} if {(QUERIES, "query"), (QUERIES, "query_all")} & set(reached) else set()
     return on_table | {(action, f"index/{name}") for name in indexes(reached)}
 
 
@@ -201,7 +201,10 @@ def test_what_the_code_reaches_is_told_apart() -> None:
 
 def test_every_call_of_the_store_is_known_here() -> None:
     called = {
-        node.attr for node in ast.walk(module(TABLE).tree) if isinstance(node, ast.Attribute) and _is_client(node.value)
+        node.attr
+        for name in module_names()
+        for node in ast.walk(module(name).tree)
+        if isinstance(node, ast.Attribute) and _is_client(node.value) and name.startswith(TABLE)
     }
 
     assert called <= set(CALLS)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from hashlib import sha256
 from html.parser import HTMLParser
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 import pytest
 
 from functions.docs.app import ASSETS
-from local.paths import DOCUMENT, FUNCTIONS
+from local.paths import DOCUMENT
 from tests.e2e.browser import fresh_page
 from tests.e2e.client import assert_refused, described
 from tests.e2e.test_gateway import SECURITY_HEADERS
@@ -100,25 +100,24 @@ def test_everything_that_the_page_names_is_relative_and_there_as_what_it_is(http
             assert answer.headers["x-content-type-options"] == "nosniff"
             kept = "public, max-age=31536000, immutable" if "?v=" in address else "no-store"
             assert answer.headers["cache-control"] == kept, address
-            assert answer.text == (FUNCTIONS / "docs" / ASSETS[name].name).read_text(encoding="utf-8")
+            assert answer.text == ASSETS[name].path.read_text(encoding="utf-8")
 
     assert asked == set(ASSETS)
 
 
-def test_swagger_ui_is_what_its_note_says_in_the_version_that_the_page_asks_for() -> None:
-    folder = FUNCTIONS / "docs/swagger-ui"
-    note = (folder / "README.md").read_text()
-    sums = dict(re.findall(r"^([0-9a-f]{64})  (\S+)$", note, flags=re.MULTILINE))
-    version = re.findall(r"\*\*(\d+\.\d+\.\d+)\*\*", note)
+def test_what_browsers_keep_for_a_year_has_an_address_with_the_version_of_the_package_that_ships_it(
+    http: httpx.Client,
+) -> None:
+    kept = [urlsplit(address) for address in _named_by(http.get("/api/docs").text).found if "?" in address]
 
-    assert {sha256((folder / name).read_bytes()).hexdigest(): name for name in sums.values()} == sums
-    assert {f"swagger-ui/{name}" for name in sums.values()} == {each.name for each in ASSETS.values() if each.headers}
-    assert set(re.findall(r"\?v=([^\"]+)", (FUNCTIONS / "docs/index.html").read_text())) == set(version)
-    assert {"LICENSE", "NOTICE", "swagger-ui-bundle.js.LICENSE.txt"} <= {file.name for file in folder.iterdir()}
+    assert {address.path.removeprefix("docs/") for address in kept} == {
+        name for name, file in ASSETS.items() if file.headers
+    }
+    assert {address.query for address in kept} == {f"v={version('aws-lambda-powertools')}"}
 
 
 def test_a_file_that_is_none_of_the_pages_is_not_there(http: httpx.Client) -> None:
-    for name in ("app.py", "index.html", "swagger-ui", "..%2Fapp.py", "%2Fetc%2Fpasswd"):
+    for name in ("app.py", "index.html", "swagger-ui.min.css", "..%2Fapp.py", "%2Fetc%2Fpasswd"):
         assert_refused(http.get(f"/api/docs/{name}"), 404, "ROUTE_NOT_FOUND")
 
 

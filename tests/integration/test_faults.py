@@ -1,6 +1,7 @@
 """A database that loses answers, conflicts, throttles or does not answer: nothing happens twice, nothing is made up."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from accounting.operations import commit, credits, sessions, settling
 from accounting.operations.credits import Request
 from accounting.store import table, users
 from accounting.store.idempotency import IdempotencyKey
+from accounting.store.table import connection
 from tests.audit import assert_books_balance
 from tests.faults import Fault, Wire, answer_lost, cancelled, late, never_arrives, refused
 from tests.integration.conftest import NOW
@@ -272,7 +274,7 @@ def test_no_call_is_begun_when_a_request_has_taken_too_long(
     user: MakeUser, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user("u1", 60)
-    monkeypatch.setattr(table, "REQUEST_SECONDS", 0.0)
+    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.0)
     wire.requests.clear()
 
     with table.for_a_request(), pytest.raises(Unavailable):
@@ -280,3 +282,24 @@ def test_no_call_is_begun_when_a_request_has_taken_too_long(
 
     assert wire.requests == []
     assert open_session().session.active, "and the next request has its own time"
+
+
+def test_the_time_of_one_request_bounds_no_other_threads_calls(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+    user("u1", 60)
+    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.0)
+
+    with table.for_a_request(), ThreadPoolExecutor(1) as another:
+        assert another.submit(open_session).result().session.active
+
+
+def test_a_bounded_block_within_another_leaves_the_outer_bound_in_force(
+    user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user("u1", 60)
+    monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.0)
+    with table.for_a_request():
+        monkeypatch.setattr(connection, "REQUEST_SECONDS", 10.0)
+        with table.for_a_request():
+            pass
+        with pytest.raises(Unavailable):
+            open_session()

@@ -19,7 +19,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from accounting.store.table import THROTTLED
+from accounting.store.table.connection import THROTTLED
 from tests.simulation.database import Answer, Database, error
 from tests.simulation.scheduler import Killed, Scheduler
 

@@ -18,7 +18,9 @@ from accounting.domain import system_usage
 from accounting.domain.errors import AccountingError
 from accounting.operations import api_keys as key_making
 from accounting.operations import audit, commit, ids, sweep
-from accounting.store import cache, prices, table, users
+from accounting.store import cache, prices, users
+from accounting.store.table import chance, queries, transactions
+from accounting.store.table import connection as store_connection
 from tests.simulation.connection import Connection
 from tests.simulation.database import TABLE
 from tests.simulation.scheduler import Pool, Scheduler
@@ -54,14 +56,15 @@ def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
         stack.callback(settings_module.settings.cache_clear)
         prices.forget()
         stack.callback(prices.forget)
-        for module in (commit, table, users, prices, cache):
+        for module in (commit, store_connection, transactions, users, prices, cache):
             stack.enter_context(patch.object(module, "time", time))
         for module, name, value in (
             (commit, "CONTENTION_SECONDS", random.choice(PATIENCE_SECONDS)),
             (system_usage, "MAX_NAMES_OF_USER", random.choice(NAMES_OF_USER)),
-            (table, "client", lambda: connection),
-            (table, "_random", random),
-            (table, "uuid4", lambda: UUID(int=random.getrandbits(128))),
+            (queries, "client", lambda: connection),
+            (transactions, "client", lambda: connection),
+            (chance, "_random", random),
+            (transactions, "uuid4", lambda: UUID(int=random.getrandbits(128))),
             (ids, "ULID", made),
             (key_making, "secrets", SimpleNamespace(token_urlsafe=lambda size: f"{random.getrandbits(8 * size):x}")),
             (sweep, "ThreadPoolExecutor", pool),

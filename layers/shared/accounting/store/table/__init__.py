@@ -1,0 +1,21 @@
+"""The table as a handful of calls: the only package that talks to DynamoDB.
+
+Every call is bounded in time. A read that fails for good raises Unavailable.
+"""
+
+from accounting.store.table.chance import any_below, jitter
+from accounting.store.table.codec import Item, compact, pack, unpack
+from accounting.store.table.connection import client, for_a_request, make_for_snapshot
+from accounting.store.table.queries import MAX_BATCH, due, forward, get, get_many, highest, newest, query, query_all
+from accounting.store.table.transactions import (
+    MAX_TRANSACTED,
+    Conflict,
+    Write,
+    check,
+    delete,
+    put,
+    put_many,
+    transact,
+    update,
+    update_one,
+)

@@ -1,0 +1,48 @@
+"""Items as Python values and as DynamoDB's attribute values. Imports nothing of ours."""
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+type Item = dict[str, Any]
+
+
+def pack(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Attribute values of text, integers and booleans, and what ``unpack`` left as it was; None is left out.
+
+    Written out here because boto3's own codec, which knows every type, takes a tenth of a request's processor time.
+    """
+    return {name: _packed(value) for name, value in item.items() if value is not None}
+
+
+def _packed(value: Any) -> Any:
+    match value:
+        case str():
+            return {"S": value}
+        case bool():
+            return {"BOOL": value}
+        case int():
+            return {"N": str(value)}
+    return value
+
+
+def unpack(item: Mapping[str, Any]) -> Item:
+    """The inverse of ``pack``; every number of the table is an integer. What ``pack`` never makes stays as it is."""
+    return {name: _unpacked(value) for name, value in item.items()}
+
+
+def _unpacked(value: Mapping[str, Any]) -> Any:
+    match value:
+        case {"S": text}:
+            return text
+        case {"N": number}:
+            return int(number) if number.lstrip("-").isdecimal() else int(Decimal(number))
+        case {"BOOL": flag}:
+            return flag
+    return value
+
+
+def compact(value: Any) -> str:
+    """JSON without blanks and escapes, for the small values that are read and written as one."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,92 @@
+"""The connection to DynamoDB: the process's client, and a call that ends in time. Imports errors."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from accounting.domain.errors import Unavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+THROTTLED = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        "InternalServerError",
+        "ServiceUnavailable",
+        "TransactionInProgressException",
+    }
+)
+
+MAX_CONNECTIONS = 16
+READ_SECONDS = 2
+REQUEST_SECONDS = 10.0
+"""After this, no call is begun for a request: the last one may take 12 s with its repeats, and a function has 25 s."""
+
+_deadline: ContextVar[float] = ContextVar("_deadline", default=float("inf"))
+"""When the request at hand has no time left, by the monotonic clock."""
+
+
+@cache
+def client() -> "DynamoDBClient":
+    """The process's one client. botocore repeats what was throttled or lost, with jitter, up to twice."""
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "dynamodb",
+        config=Config(
+            connect_timeout=1,
+            read_timeout=READ_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            max_pool_connections=MAX_CONNECTIONS,
+            # A tenth of a call's processor time each: DynamoDB itself validates, and this name need not be put together
+            # from the whole environment twice a request.
+            parameter_validation=False,
+            user_agent="accounting-service",
+        ),
+    )
+
+
+def make_for_snapshot() -> None:
+    """Make the client now, where it is kept for all processes to come: SnapStart restores what the import left.
+
+    Elsewhere it is made when it is needed.
+    """
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        client()
+
+
+@contextmanager
+def for_a_request() -> Iterator[None]:
+    """Bound the time of all calls in the block, which a caller waits for. Outside of such a block there is no bound.
+
+    The bound holds in the thread that enters the block, and in no other.
+    """
+    before = _deadline.set(time.monotonic() + REQUEST_SECONDS)
+    try:
+        yield
+    finally:
+        _deadline.reset(before)
+
+
+def call(operation: Callable[..., Any], **request: Any) -> Any:
+    """One call to the database; what the client could not mend in its attempts, or in time, is Unavailable."""
+    from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's own
+
+    if time.monotonic() > _deadline.get():
+        raise Unavailable("The database is too slow just now")
+    try:
+        return operation(**request)
+    except (ConnectionError, HTTPClientError) as error:
+        raise Unavailable("The database did not answer in time") from error
+    except ClientError as error:
+        if error.response["Error"]["Code"] in THROTTLED:
+            raise Unavailable("The database is busy") from error
+        raise

@@ -1,0 +1,128 @@
+"""Reads: items by key, and ranges of the table and of its indexes. Imports settings, keys and times."""
+
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from itertools import batched, islice
+from operator import itemgetter
+from typing import Any
+
+from accounting.settings import settings
+from accounting.store import keys
+from accounting.store.keys import Key, Range
+from accounting.store.table.codec import Item, pack, unpack
+from accounting.store.table.connection import call, client
+from accounting.times import iso
+
+MAX_BATCH = 100
+
+
+def get(key: Key) -> Item | None:
+    """The item, strongly consistent."""
+    answer = call(client().get_item, TableName=settings().table_name, Key=pack(key), ConsistentRead=True)
+    return unpack(answer["Item"]) if "Item" in answer else None
+
+
+def get_many(wanted: Sequence[Key]) -> list[Item | None]:
+    """The items at ``wanted`` (all different), strongly consistent, in their order; a call reads up to 100."""
+    table = settings().table_name
+    found: dict[tuple[str, str], Item] = {}
+    left = [pack(key) for key in wanted]
+    while left:
+        batch, left = left[:MAX_BATCH], left[MAX_BATCH:]
+        answer = call(client().batch_get_item, RequestItems={table: {"Keys": batch, "ConsistentRead": True}})
+        for item in map(unpack, answer["Responses"].get(table, [])):
+            found[item["pk"], item["sk"]] = item
+        left += answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
+    return [found.get((key["pk"], key["sk"])) for key in wanted]
+
+
+def query(pk: str, low: str, high: str, *, limit: int) -> list[Item]:
+    """Up to ``limit`` items with ``low <= sk <= high``, strongly consistent, last first."""
+    return list(islice(_query(("pk", "sk"), pk, low, high, limit, ConsistentRead=True), limit))
+
+
+def query_all(pk: str, low: str, high: str, *, forward: bool = False, attributes: Sequence[str] = ()) -> Iterator[Item]:
+    """Every item with ``low <= sk <= high``, strongly consistent, last first unless ``forward``, read as asked for.
+
+    DynamoDB ends a page at 1 MB. Of ``attributes``, if there are any, only these are read.
+    """
+    options: dict[str, Any] = {"ConsistentRead": True, "ScanIndexForward": forward}
+    if attributes:
+        options["ProjectionExpression"] = ", ".join(f"#{name}" for name in attributes)
+    return _query(("pk", "sk"), pk, low, high, None, attributes, **options)
+
+
+def newest(
+    index: str, ranges: Sequence[Range], *, before: str | None, limit: int, skip: int = 0
+) -> tuple[list[Item], str | None]:
+    """A page over several ranges of an index as if they were one, last first: at most ``limit`` keys after ``skip``.
+
+    A position is a sort key without its range's prefix: it holds in every range alike, so that an item which moves
+    between them is neither lost nor doubled. The second value is where the next page begins, None at the end.
+    """
+    page_size = min(MAX_BATCH, skip + limit + 2)
+    merged = merge(*(_positions(index, part, before, page_size) for part in ranges), key=itemgetter(0), reverse=True)
+    # An item that is moving between ranges may stand in two of them for a moment.
+    distinct = {(item["pk"], item["sk"]): (position, item) for position, item in islice(merged, skip + limit + 1)}
+    page = list(distinct.values())[skip:]
+    return [item for _, item in page[:limit]], page[limit - 1][0] if len(page) > limit else None
+
+
+def highest(index: str, pk: str, limit: int) -> tuple[list[Item], bool]:
+    """The last ``limit`` keys in a partition of an index, last first, and whether there are more."""
+    low, high = keys.BEFORE_ALL_TIMES, keys.AFTER_ALL_TIMES
+    found = list(islice(_query(keys.INDEX_KEYS[index], pk, low, high, limit + 1, IndexName=index), limit + 1))
+    return found[:limit], len(found) > limit
+
+
+def _positions(index: str, part: Range, before: str | None, page_size: int) -> Iterator[tuple[str, Item]]:
+    """The keys in a range with their positions, last first, read as they are asked for."""
+    names = keys.INDEX_KEYS[index]
+    low, high = part.prefix + keys.BEFORE_ALL_TIMES, part.prefix + (before or keys.AFTER_ALL_TIMES)
+    for item in _query(names, part.pk, low, high, page_size, IndexName=index):
+        position = item[names[1]].removeprefix(part.prefix)
+        if position != before:
+            yield position, item
+
+
+def forward(index: str, pk: str, low: str, high: str) -> Iterator[list[Item]]:
+    """The keys in a partition of an index with ``low < sk <= high``, first to last, in batches.
+
+    It goes forward only: what is not dealt with is not met again in the same pass.
+    """
+    names = keys.INDEX_KEYS[index]
+    found = _query(names, pk, low, high, MAX_BATCH, IndexName=index, ScanIndexForward=True)
+    for batch in batched((item for item in found if item[names[1]] != low), MAX_BATCH, strict=False):
+        yield list(batch)
+
+
+def due(pk: str, now: int) -> Iterator[list[Key]]:
+    """The table keys of what is due in a partition of ``due`` by ``now``, earliest first, in batches."""
+    for batch in forward(keys.DUE, pk, keys.BEFORE_ALL_TIMES, iso(now) + keys.AFTER_ALL_TIMES):
+        yield [{"pk": item["pk"], "sk": item["sk"]} for item in batch]
+
+
+def _query(
+    names: tuple[str, str],
+    pk: str,
+    low: str,
+    high: str,
+    page_size: int | None,
+    attributes: Sequence[str] = (),
+    **options: Any,
+) -> Iterator[Item]:
+    request: dict[str, Any] = {
+        "TableName": settings().table_name,
+        "KeyConditionExpression": "#pk = :pk AND #sk BETWEEN :low AND :high",
+        "ExpressionAttributeNames": {"#pk": names[0], "#sk": names[1], **{f"#{name}": name for name in attributes}},
+        "ExpressionAttributeValues": pack({":pk": pk, ":low": low, ":high": high}),
+        "ScanIndexForward": False,
+        **({"Limit": page_size} if page_size else {}),
+        **options,
+    }
+    while True:
+        answer = call(client().query, **request)
+        yield from map(unpack, answer["Items"])
+        if "LastEvaluatedKey" not in answer:
+            return
+        request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]

@@ -1,0 +1,183 @@
+"""Writes: one item, or all of a transaction's or none. Imports settings, keys and errors.
+
+A transaction is sent with a token, so that the client may send it again when its answer was lost without it happening
+twice. Only a definite refusal comes back to the caller, as the error that the refused write carries.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import batched
+from typing import Any
+from uuid import uuid4
+
+from accounting.domain.errors import Contention, Unavailable
+from accounting.settings import settings
+from accounting.store.formats import FORMAT
+from accounting.store.keys import Key
+from accounting.store.table.chance import jitter
+from accounting.store.table.codec import Item, pack, unpack
+from accounting.store.table.connection import call, client
+
+type Action = dict[str, Any]
+
+MAX_BATCH_WRITE = 25
+MAX_TRANSACTED = 100
+PASSING_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+
+CONFLICT_PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.4)
+"""The longest pauses before a write is sent again as it is."""
+
+
+class Conflict(Contention):
+    """The write met another one, or was throttled: nothing was written, read again and decide again."""
+
+    def __init__(self) -> None:
+        super().__init__("Too many requests for the same thing at once, try again")
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One item of a transaction, and the error that its failed condition means, given the item that stood there."""
+
+    action: Action
+    refused: Callable[[Item | None], Exception] | None = None
+
+
+def put(
+    item: Item,
+    *,
+    condition: str | None = None,
+    values: Item | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Action:
+    """A Put of ``item``, for ``Write``; a failed condition reports the item that stood there."""
+    return {"Put": _conditioned({"Item": pack({"format": FORMAT, **item})}, condition, values, names)}
+
+
+def update(
+    key: Key,
+    expression: str,
+    *,
+    values: Item,
+    condition: str | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Action:
+    """An Update of the item at ``key``, for ``Write``."""
+    update = {"Key": pack(key), "UpdateExpression": expression}
+    return {"Update": _conditioned(update, condition, values, names)}
+
+
+def delete(key: Key, *, condition: str, values: Item) -> Action:
+    """A Delete of the item at ``key``, for ``Write``."""
+    return {"Delete": _conditioned({"Key": pack(key)}, condition, values, None)}
+
+
+def check(key: Key, *, condition: str, values: Item) -> Action:
+    """A check of the item at ``key`` that the transaction does not write, for ``Write``."""
+    return {"ConditionCheck": _conditioned({"Key": pack(key)}, condition, values, None)}
+
+
+def put_many(items: Sequence[Item]) -> None:
+    """Put items, each by itself and whatever stood there: for what can be made again from the rest of the table."""
+    table = settings().table_name
+    for batch in batched(items, MAX_BATCH_WRITE, strict=False):
+        left = [{"PutRequest": {"Item": pack({"format": FORMAT, **item})}} for item in batch]
+        while left:
+            answer = call(client().batch_write_item, RequestItems={table: left})
+            left = answer.get("UnprocessedItems", {}).get(table, [])
+
+
+def update_one(
+    key: Key, expression: str, *, condition: str, values: Item, names: Mapping[str, str]
+) -> tuple[bool, Item | None]:
+    """Update one item: whether the condition held, and the item after the update, or as it stood when refused.
+
+    Raises Conflict while transactions on the item go on.
+    """
+    from botocore.exceptions import ClientError
+
+    for longest in CONFLICT_PAUSES_SECONDS:
+        try:
+            answer = call(
+                client().update_item,
+                TableName=settings().table_name,
+                Key=pack(key),
+                UpdateExpression=expression,
+                ConditionExpression=condition,
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues=pack(values),
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except ClientError as error:
+            match error.response["Error"]["Code"]:
+                case "ConditionalCheckFailedException":
+                    old: Item | None = error.response.get("Item")  # type: ignore[assignment]  # not in botocore's types
+                    return False, unpack(old) if old else None
+                case "TransactionConflictException":
+                    time.sleep(jitter(longest))
+                case _:
+                    raise
+        else:
+            return True, unpack(answer["Attributes"])
+    raise Conflict
+
+
+def transact(writes: Sequence[Write]) -> None:
+    """Write all or nothing.
+
+    Raises what the first write whose condition failed carries; Conflict when nothing was decided because another
+    transaction was under way or the table was throttled; Unavailable when the outcome is not known.
+    """
+    from botocore.exceptions import ClientError
+
+    token, lost = str(uuid4()), False
+    for longest in CONFLICT_PAUSES_SECONDS:
+        try:
+            call(
+                client().transact_write_items,
+                TransactItems=[write.action for write in writes],
+                ClientRequestToken=token,
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "TransactionCanceledException":
+                raise
+            refusal = _refusal(writes, error.response.get("CancellationReasons", []))
+            # What was sent before this attempt, and not answered, may still arrive: the same token keeps it from
+            # happening beside another decision.
+            lost = lost or error.response["ResponseMetadata"]["RetryAttempts"] > 0
+            if not (lost and isinstance(refusal, Conflict)):
+                raise refusal from error
+            time.sleep(jitter(longest))
+        else:
+            return
+    raise Unavailable("The database is busy, and whether it acted is unknown")
+
+
+def _refusal(writes: Sequence[Write], reasons: Sequence[Mapping[str, Any]]) -> Exception:
+    """The error that a cancelled transaction means.
+
+    A passing reason beside a failed condition wins: the condition may only have failed because a repeat of the same
+    request is committing, and only a fresh look can tell.
+    """
+    codes = {str(reason.get("Code")) for reason in reasons}
+    if codes & PASSING_REASONS:
+        return Conflict()
+    for write, reason in zip(writes, reasons, strict=True):
+        if reason.get("Code") == "ConditionalCheckFailed" and write.refused:
+            old = reason.get("Item")
+            return write.refused(unpack(old) if old else None)
+    return RuntimeError(f"transaction cancelled: {sorted(codes)}")
+
+
+def _conditioned(action: Action, condition: str | None, values: Item | None, names: Mapping[str, str] | None) -> Action:
+    action["TableName"] = settings().table_name
+    if condition:
+        action["ConditionExpression"] = condition
+        action["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+    if values:
+        action["ExpressionAttributeValues"] = pack(values)
+    if names:
+        action["ExpressionAttributeNames"] = dict(names)
+    return action
