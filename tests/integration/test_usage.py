@@ -20,7 +20,7 @@ from accounting.operations.usage import Event
 from accounting.store import system, table
 from accounting.store import usage as records
 from accounting.store.idempotency import IdempotencyKey
-from accounting.store.table import Item
+from accounting.store.table import Item, queries
 from accounting.times import DAY, HOUR, day
 from accounting.web.paging import instants
 from local.emulator import Emulator
@@ -212,13 +212,13 @@ def test_the_days_that_a_range_cuts_are_counted_without_their_metadata(
     for number in range(30):
         usage.record(event("u1", number), now=NOW + number, key=None)
     read: list[Item] = []
-    unpack = table.unpack
+    unpack = queries.unpack
 
     def noted(item: Item) -> Item:
         read.append(unpack(item))
         return read[-1]
 
-    monkeypatch.setattr(table, "unpack", noted)
+    monkeypatch.setattr(queries, "unpack", noted)
     calls.reset()
 
     found = usage.statistics("u1", NOW + 1, NOW + 29)

@@ -14,5 +14,8 @@ _OF_THE_TABLE = frozenset({"pk", "sk", "owner_pk", "owner_sk", "kind_pk", "kind_
 
 
 def unknown(item: dict[str, Any], known: Collection[str]) -> dict[str, Any]:
-    """The attributes that a newer version gave an item, beside the ``known`` ones; its format is one of them."""
-    return {name: value for name, value in item.items() if name not in known and name not in _OF_THE_TABLE}
+    """The attributes that a newer version gave an item, beside the ``known`` ones; a newer format is one of them."""
+    others = {name: value for name, value in item.items() if name not in known and name not in _OF_THE_TABLE}
+    if others.get("format") == FORMAT:
+        del others["format"]
+    return others
