@@ -212,7 +212,7 @@ def test_the_days_that_a_range_cuts_are_counted_without_their_metadata(
     for number in range(30):
         usage.record(event("u1", number), now=NOW + number, key=None)
     read: list[Item] = []
-    unpack = queries.unpack
+    unpack = table.unpack
 
     def noted(item: Item) -> Item:
         read.append(unpack(item))
