@@ -133,7 +133,7 @@ def _prepared(function: Function, operation: Operation, turn: Turn) -> dict[str,
     for before in operation.before:
         function.answer(before(turn).event(), 201)
     if operation.forgets:
-        importlib.import_module(f"accounting.store.{operation.forgets}")._cache.clear()
+        importlib.import_module(f"accounting.store.{operation.forgets}").forget()
     return operation.request(turn).event()
 
 

@@ -6,7 +6,7 @@ from accounting.domain.errors import PriceBegun, PriceEnded, PriceExists, PriceN
 from accounting.domain.pricing import PriceRule
 from accounting.operations import credits
 from accounting.operations import prices as operations
-from accounting.store import prices
+from accounting.store import cache, prices
 from accounting.store.idempotency import IdempotencyKey
 from accounting.times import DAY, MINUTE
 from tests.calls import Calls
@@ -26,7 +26,7 @@ class Clock:
 @pytest.fixture
 def process(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(prices, "time", clock)
+    monkeypatch.setattr(cache, "time", clock)
     return clock
 
 
@@ -114,14 +114,6 @@ def test_models_do_not_share_prices() -> None:
 
     assert prices.price_at("mm", NOW) == 10_000
     assert prices.price_at("m", NOW) == 5
-
-
-def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch, calls: Calls) -> None:
-    monkeypatch.setattr(prices, "MAX_CACHED_MODELS", 3)
-    for number in range(10):
-        prices.price_at(f"m{number}", NOW)
-
-    assert len(prices._cache) <= 3
 
 
 @pytest.mark.parametrize("effective_from", [NOW - DAY, NOW, NOW + DAY])

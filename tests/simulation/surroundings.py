@@ -56,7 +56,7 @@ def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
         stack.callback(settings_module.settings.cache_clear)
         prices.forget()
         stack.callback(prices.forget)
-        for module in (commit, store_connection, transactions, users, prices, cache):
+        for module in (commit, store_connection, transactions, users, cache):
             stack.enter_context(patch.object(module, "time", time))
         for module, name, value in (
             (commit, "CONTENTION_SECONDS", random.choice(PATIENCE_SECONDS)),

@@ -52,7 +52,6 @@ def until_committed[T](step: Callable[[State], T], state: State, reread: Callabl
             longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
         count("ConflictsRetried")
         if time.monotonic() + pause > deadline:
-            count("Contention")
             raise Contention("Too many requests for this user at once, try again")
         if pause:
             time.sleep(pause)

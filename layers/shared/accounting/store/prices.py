@@ -1,11 +1,11 @@
 """Price rules of a model, effective-dated; read at most once a minute by a process."""
 
-import time
 from collections.abc import Iterator
 
 from accounting.domain.errors import PriceBegun, PriceEnded, PriceExists, PriceNotFound
 from accounting.domain.pricing import PriceRule, price_in_force, rule_in_force
 from accounting.store import keys, table
+from accounting.store.cache import Cache
 from accounting.store.table import Item, Write
 from accounting.times import MINUTE, iso
 
@@ -15,21 +15,13 @@ FORESIGHT = CACHE_SECONDS * 1000 + MINUTE
 MAX_CACHED_MODELS = 500
 _PAGE = 25
 
-_cache: dict[str, tuple[float, list[PriceRule]]] = {}
-
 
 def price_at(model_id: str, now: int) -> int:
     """The model's ``price_e4`` at ``now``; a rule written less than a minute ago may not count yet.
 
     A cached answer still changes exactly when a known rule begins or ends.
     """
-    known = _cache.get(model_id)
-    if known is None or known[0] <= time.monotonic():
-        if len(_cache) >= MAX_CACHED_MODELS:
-            _cache.clear()
-        known = (time.monotonic() + CACHE_SECONDS, _relevant_rules(model_id, now))
-        _cache[model_id] = known
-    return price_in_force(model_id, known[1], now)
+    return price_in_force(model_id, _cache.get(model_id, now), now)
 
 
 def rule_at(model_id: str, now: int) -> PriceRule | None:
@@ -39,7 +31,7 @@ def rule_at(model_id: str, now: int) -> PriceRule | None:
 
 def forget() -> None:
     """Empty the cache."""
-    _cache.clear()
+    _cache.forget()
 
 
 def add(rule: PriceRule) -> Write:
@@ -145,6 +137,9 @@ def _relevant_rules(model_id: str, now: int) -> list[PriceRule]:
         if page[-1].effective_from <= 0:
             return rules  # there is no range before the first instant
         top = keys.price(model_id, page[-1].effective_from - 1)["sk"]
+
+
+_cache = Cache(_relevant_rules, CACHE_SECONDS, MAX_CACHED_MODELS)
 
 
 def to_item(rule: PriceRule) -> Item:

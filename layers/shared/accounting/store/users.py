@@ -52,7 +52,7 @@ def _find_disabled(user_id: str) -> bool:
     return user is not None and user.disabled
 
 
-_disabled: Cache[bool] = Cache(_find_disabled, DISABLED_CACHE_SECONDS)
+_disabled = Cache(_find_disabled, DISABLED_CACHE_SECONDS)
 
 
 def forget(user_id: str | None = None) -> None:

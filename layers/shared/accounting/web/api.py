@@ -18,9 +18,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 
-from accounting.domain.errors import AccountingError, Invalid, PayloadTooLarge, RouteNotFound
+from accounting.domain.errors import AccountingError, Contention, Invalid, PayloadTooLarge, RouteNotFound
 from accounting.store.table import for_a_request, make_for_snapshot
-from accounting.telemetry import flush, logger
+from accounting.telemetry import count, flush, logger
 from accounting.times import clock
 from accounting.web.caller import Caller, Permission, caller_of
 from accounting.web.headers import headers
@@ -138,6 +138,8 @@ class Api(APIGatewayRestResolver):
         self.context.setdefault(_EXTRA_HEADERS, {})[name] = value
 
     def _refused(self, error: AccountingError) -> Response[str]:
+        if isinstance(error, Contention):
+            count("Contention")
         status = STATUSES[error.code]
         response = self._error(status, error.code, error.message, error.details)
         if status == HTTPStatus.SERVICE_UNAVAILABLE:

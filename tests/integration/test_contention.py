@@ -1,0 +1,84 @@
+"""Every request that is answered 503 CONTENTION is counted once, wherever it was given up."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import pytest
+
+from accounting import telemetry
+from accounting.operations import commit
+from accounting.store import table
+from tests.faults import Fault, Wire, cancelled, refused
+from tests.integration.test_events import run
+
+MakeUser = Callable[..., str]
+
+TRANSACTION = "TransactWriteItems", cancelled("TransactionConflict")
+UPDATE = "UpdateItem", refused("TransactionConflictException")
+
+
+class Counted:
+    """The counters of one invocation."""
+
+    metric_set: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def add_metric(self, *, name: str, value: int, **_: Any) -> None:
+        self.counts[name] += value
+
+
+@pytest.fixture
+def wire(table_name: str) -> Iterator[Wire]:
+    with Wire.of(table.client()) as between:
+        yield between
+
+
+@pytest.mark.parametrize(
+    ("sample", "fault"),
+    [
+        ("credits/allocate", TRANSACTION),
+        ("streaming_sessions/initialize", TRANSACTION),
+        ("usage/record", TRANSACTION),
+        ("streaming_sessions/heartbeat", UPDATE),
+        ("api_keys/create", TRANSACTION),
+        ("pricing/add", TRANSACTION),
+        ("pricing/end", UPDATE),
+        ("pricing/withdraw", TRANSACTION),
+        ("users/sync", TRANSACTION),
+        ("users/disable", TRANSACTION),
+    ],
+)
+def test_what_is_answered_contention_is_counted_once(
+    user: MakeUser, wire: Wire, monkeypatch: pytest.MonkeyPatch, sample: str, fault: tuple[str, Fault]
+) -> None:
+    user("demo-user", 1_000)
+    user("demo-admin")
+    counted = Counted()
+    monkeypatch.setattr(telemetry, "metrics", counted)
+    monkeypatch.setattr(commit, "CONTENTION_SECONDS", 0.05)
+    operation, endless = fault
+    wire.fail(operation, *[endless] * 1_000)
+
+    status, body = run(sample)
+
+    assert (status, body["code"]) == (503, "CONTENTION")
+    assert counted.counts["Contention"] == 1
+
+
+def test_what_gets_through_after_a_conflict_is_not_counted(
+    user: MakeUser, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user("demo-user")
+    counted = Counted()
+    monkeypatch.setattr(telemetry, "metrics", counted)
+    operation, once = TRANSACTION
+    wire.fail(operation, once)
+
+    status, _ = run("credits/allocate")
+
+    assert status == 201
+    assert counted.counts["ConflictsRetried"] == 1
+    assert counted.counts["Contention"] == 0

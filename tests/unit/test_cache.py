@@ -1,0 +1,153 @@
+"""What a process remembers: for how long, how much, and what it does when threads share it."""
+
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+
+from accounting.domain.errors import Unavailable
+from accounting.store import cache
+from accounting.store.cache import Cache
+
+SECONDS = 30
+
+
+class Table:
+    """What is read, a clock set by hand, and how long a read takes."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.takes = 0.0
+        self.value = 1
+        self.reads: list[str] = []
+
+    def read(self, name: str, factor: int = 1) -> int:
+        self.reads.append(name)
+        found = self.value * factor
+        self.now += self.takes
+        return found
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> Table:
+    made = Table()
+    monkeypatch.setattr(cache, "time", SimpleNamespace(monotonic=lambda: made.now))
+    return made
+
+
+def test_an_answer_is_read_once_until_it_is_too_old(table: Table) -> None:
+    known = Cache(table.read, SECONDS)
+    known.get("a")
+    table.value = 2
+
+    table.now += 29.9
+    assert (known.get("a"), len(table.reads)) == (1, 1)
+    table.now += 0.1
+    assert (known.get("a"), len(table.reads)) == (2, 2)
+
+
+def test_an_answers_age_counts_from_before_it_was_read(table: Table) -> None:
+    known = Cache(table.read, SECONDS)
+    table.takes = 12
+    known.get("a")
+    table.value = 2
+
+    table.now += 17.9
+    assert known.get("a") == 1
+    table.now += 0.1
+    assert known.get("a") == 2
+
+
+def test_an_answer_that_took_too_long_is_given_and_not_remembered(table: Table) -> None:
+    known = Cache(table.read, SECONDS)
+    table.takes = SECONDS
+
+    assert known.get("a") == 1
+    table.value = 2
+    assert known.get("a") == 2
+
+
+def test_nothing_found_is_remembered_too(table: Table) -> None:
+    def none(name: str) -> None:
+        table.read(name)
+
+    known = Cache(none, SECONDS)
+
+    assert (known.get("a"), known.get("a"), table.reads) == (None, None, ["a"])
+
+
+def test_a_read_that_fails_is_not_remembered(table: Table) -> None:
+    def failing(name: str) -> int:
+        if not table.reads:
+            table.read(name)
+            raise Unavailable("busy")
+        return table.read(name)
+
+    known = Cache(failing, SECONDS)
+
+    with pytest.raises(Unavailable):
+        known.get("a")
+    assert known.get("a") == 1
+
+
+def test_no_more_are_remembered_than_allowed_and_the_ones_used_last_stay(table: Table) -> None:
+    known = Cache(table.read, SECONDS, most=3)
+    for name in ("a", "b", "c", "a", "d"):
+        known.get(name)
+    table.reads.clear()
+
+    for name in ("a", "c", "d"):
+        known.get(name)
+    assert table.reads == []
+    known.get("b")
+    assert table.reads == ["b"]
+
+
+def test_what_else_the_read_takes_is_passed_on(table: Table) -> None:
+    assert Cache(table.read, SECONDS).get("a", 7) == 7
+
+
+def test_one_is_forgotten_or_all_are(table: Table) -> None:
+    known = Cache(table.read, SECONDS)
+    for name in ("a", "b"):
+        known.get(name)
+    table.reads.clear()
+
+    known.forget("a")
+    known.forget("never known")
+    for name in ("a", "b"):
+        known.get(name)
+    assert table.reads == ["a"]
+    known.forget()
+    for name in ("a", "b"):
+        known.get(name)
+    assert table.reads == ["a", "a", "b"]
+
+
+def test_what_is_too_old_can_be_forgotten(table: Table) -> None:
+    known = Cache(table.read, SECONDS)
+    known.get("a")
+    table.now += SECONDS
+    table.value = 2
+
+    known.forget("a")
+
+    assert known.get("a") == 2
+
+
+def test_threads_may_share_it() -> None:
+    """With room for few and answers that are soon too old, so that every call changes what is remembered."""
+
+    def twice(name: str) -> str:
+        return name * 2
+
+    known = Cache(twice, 0.0005, most=4)
+
+    def ask(number: int) -> bool:
+        name = str(number % 9)
+        if number % 50 == 0:
+            known.forget(name)
+        return known.get(name) == name * 2
+
+    with ThreadPoolExecutor(8) as several:
+        assert all(several.map(ask, range(20_000)))
