@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import Any
 
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
+
 from accounting.store.users import Reference
 from accounting.web.caller import Caller, Permission
 from accounting.web.subject import named_user, self_or
@@ -56,11 +58,11 @@ class Access:
     service_key: Callable[[Mapping[str, str]], None] | None = None
     subject: Callable[[Caller, Arguments], Reference] = named_user
 
-    def admit(self, caller: Caller, headers: Mapping[str, str], arguments: Arguments) -> Reference:
+    def admit(self, caller: Caller, event: APIGatewayProxyEvent, arguments: Arguments) -> Reference:
         """Return whom the request is about. Raises Forbidden and UserDisabled if the caller may not send it."""
         caller.require_permission(self.permission)
         if self.service_key:
-            self.service_key(headers)
+            self.service_key(event.headers)
         if self.who in SELF_OR_OTHERS:
             return self_or(SELF_OR_OTHERS[self.who], caller, self.subject(caller, arguments))
         if self.who is Who.SUPERVISORS:

@@ -161,14 +161,14 @@ class Api:
 
         @wraps(route.handler)
         def guarded(**arguments: Any) -> Any:
-            unknown = route.unknown_query({*self.event.query_string_parameters})
+            event, context = self.event, self.resolver.context
+            unknown = route.unknown_query(event)
             if unknown:
                 raise _invalid([{"field": name, "problem": UNKNOWN_FIELD} for name in unknown])
-            self.resolver.context.update(route=route)
+            context["route"] = route
             if route.access.who not in WITHOUT_CALLER:
-                caller = caller_of(self.event.request_context.get("authorizer") or {}, clock())
-                subject = route.access.admit(caller, self.event.headers, arguments)
-                self.resolver.context.update(caller=caller, subject=subject)
+                context["caller"] = caller = caller_of(event.request_context.get("authorizer") or {}, clock())
+                context["subject"] = route.access.admit(caller, event, arguments)
             return route.handler(**arguments)
 
         return guarded

@@ -8,6 +8,7 @@ from typing import Any, Required, TypedDict
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from pydantic.alias_generators import to_camel
 
 from accounting.web.access import SELF_OR_OTHERS, Access
@@ -69,9 +70,9 @@ class Route:
         """The group of routes that it belongs to."""
         return self.rule.split("/")[2]
 
-    def unknown_query(self, names: set[str]) -> list[str]:
-        """The names in a query for which the request is refused."""
-        if not names or self.method == "GET" or self.any_query:
+    def unknown_query(self, event: APIGatewayProxyEvent) -> list[str]:
+        """The names in a request's query for which it is refused."""
+        if self.method == "GET" or self.any_query or not event.query_string_parameters:
             return []
         parameters = inspect.signature(self.handler).parameters
         known = {
@@ -80,4 +81,4 @@ class Route:
             for each in getattr(parameter.annotation, "__metadata__", ())
             if isinstance(each, Query)
         }
-        return sorted(names - known)
+        return sorted(event.query_string_parameters.keys() - known)
