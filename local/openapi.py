@@ -1,7 +1,8 @@
 """The whole HTTP API as one OpenAPI document; `make openapi` writes it.
 
-It is made of the handlers' own models and docstrings, of `local/routes.py` (who may call what, and what is refused),
-and of examples: the sample events in `events/`, and what the service answered to them, in `local/examples.json`.
+It is made from the functions' routes (their declarations, models and docstrings) and from examples: the sample events
+in `events/`, and in `local/examples.json` what the service answered to some of them. What no route says is written by
+hand in `local/openapi_texts.py`.
 """
 
 from __future__ import annotations
@@ -10,152 +11,89 @@ import json
 import re
 import tomllib
 from collections import defaultdict
-from copy import deepcopy
 from functools import cache
 from http import HTTPStatus
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from aws_lambda_powertools.event_handler.openapi.merge import OpenAPIMerge
+from aws_lambda_powertools.event_handler.openapi.models import License, Server, Tag
 from pydantic.alias_generators import to_camel
 
-from accounting.web.api import STATUSES
-from functions.docs.app import ASSETS
+from local.declarations import ALWAYS, apis, codes_of, declared, in_words
+from local.openapi_texts import (
+    CODES,
+    ERROR,
+    HEALTH,
+    HOW_TO,
+    IDEMPOTENCY_KEY,
+    JSON,
+    REQUEST_ID,
+    SECURITY,
+    TAGS,
+    without_a_router,
+)
 from local.paths import DOCUMENT, ROOT
-from local.routes import ALWAYS, ROUTES, Operation, Who, codes_of, in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-type Json = dict[str, Any]
+    from local.declarations import Operation
+    from local.openapi_texts import Json
 
-FUNCTIONS = ("credits", "streaming_sessions", "usage", "users", "api_keys", "pricing")
-IDEMPOTENT = {
-    ("post", "/api/credits/allocate"),
-    ("post", "/api/credits/set"),
-    ("delete", "/api/credits/remove"),
-    ("put", "/api/credits/adjust"),
-    ("post", "/api/usage/record"),
-    ("post", "/api/api-keys"),
-    ("post", "/api/pricing"),
-}
-"""What takes the header ``Idempotency-Key``."""
-
-CODES: dict[str, int] = {**STATUSES, "RATE_LIMITED": 429, "TIMEOUT": 504}
-"""Every code of an error with its status, those of the gateway too."""
 COME_AGAIN = {429, 503}
 
 POWERTOOLS_OWN = {"HTTPValidationError", "ValidationError", "ResponseValidationError"}
 """Errors in shapes that the service never answers."""
 
-HOW_TO = """
-Without credits nothing streams: ask what is left, **reserve** before a stream, **settle** what was used.
-
-Here every route can be tried. *Authorize* takes a user's access token (`token`), or an API key as `ApiKey acct_…`
-(`apiKey`); the platform's own services have an internal key. One of token and API key is enough, and both are forgotten
-when the page is left.
-"""
-SECURITY: Json = {
-    "internalKey": {
-        "type": "apiKey",
-        "in": "header",
-        "name": "X-Internal-Api-Key",
-        "description": "The platform's own. Under RequireServiceKey sessions' calls and usage/record need it too.",
-    },
-    "apiKey": {
-        "type": "apiKey",
-        "in": "header",
-        "name": "Authorization",
-        "description": "`ApiKey acct_…`; it acts as a user, within its permissions: other routes answer 403.",
-    },
-    "token": {
-        "type": "http",
-        "scheme": "bearer",
-        "bearerFormat": "JWT",
-        "description": "A user's access token, HS256, signed with the stack's secret; without the word Bearer.",
-    },
-}
-"""The last one is where the page's dialog has its cursor."""
-TAGS = {
-    "credits": "What a user can spend, what it costs, and the commands that move it.",
-    "streaming-sessions": "What a chat proxy calls before, during and after a stream.",
-    "usage": "Billable events, and their statistics.",
-    "users": "Who is known.",
-    "api-keys": "Keys for machines that act for a user.",
-    "pricing": "Credits for 1,000 tokens of a model.",
-    "health": "Whether it is there.",
-    "docs": "This document, and its page.",
-}
-REQUEST_ID = "6c1f3a52-0b0e-4c39-9c56-0f3b8f5d7a11"
-IDEMPOTENCY_KEY: Json = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "The same key and body again is answered as the first time, and changes nothing.",
-    "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
-}
-ERROR: Json = {
-    "type": "object",
-    "description": "Every refusal. `details` is what helps to act on it; `errors` in it names the fields at fault.",
-    "properties": {
-        "message": {"type": "string"},
-        "code": {"enum": sorted(CODES)},
-        "details": {"type": "object"},
-        "requestId": {"type": "string"},
-    },
-    "required": ["message", "code", "details", "requestId"],
-    "additionalProperties": False,
-}
-HEALTH: Json = {
-    "type": "object",
-    "description": "That the service is there.",
-    "properties": {
-        "status": {"const": "ok"},
-        "service": {"const": "accounting-service"},
-        "version": {"type": "string"},
-        "timestamp": {"type": "string", "format": "date-time"},
-    },
-    "required": ["status", "service", "version", "timestamp"],
-}
-
 
 def document() -> Json:
     """The OpenAPI 3.1 document. Raises ValueError when two functions mean different things by one name."""
-    paths: Json = {path: {"get": operation} for path, operation in _without_a_router().items()}
-    schemas: Json = {"Error": ERROR, "Health": HEALTH}
-    for function in FUNCTIONS:
-        api = import_module(f"functions.{function}.app").api
-        described = {route.operation_id: route.func.__doc__ for route in api._static_routes + api._dynamic_routes}
-        made = _plain(api.get_openapi_schema().model_dump_json(by_alias=True, exclude_none=True))
-        own = {name: each for name, each in made["components"]["schemas"].items() if name not in POWERTOOLS_OWN}
-        merge(schemas, own)
-        merge(paths, {_camel(path): _path(item, described, own) for path, item in made["paths"].items()})
-    for path, item in paths.items():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    whole = OpenAPIMerge(
+        title="Accounting Service",
+        version=project["version"],
+        description=f"{project['description']}\n{HOW_TO}",
+        license_info=License(name="MIT", identifier="MIT"),
+        servers=[Server(url="..", description="Where this document comes from: relative to its own address")],
+        security=[{"token": []}, {"apiKey": []}],
+        security_schemes=SECURITY,
+        tags=[Tag(name=name, description=text) for name, text in TAGS.items()],
+        on_conflict="error",
+    )
+    schemas: Json = {}
+    for part in _parts():
+        add_schemas(schemas, part["components"].pop("schemas"))
+        whole.add_schema(part)
+    made = whole.get_openapi_schema()
+    for path, item in made["paths"].items():
         for method, operation in item.items():
             _complete((method, path), operation)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "Accounting Service",
-            "version": project["version"],
-            "description": f"{project['description']}\n{HOW_TO}",
-            "license": {"name": "MIT", "identifier": "MIT"},
-        },
-        "servers": [{"url": "..", "description": "Where this document comes from: relative to its own address"}],
-        "security": [{"token": []}, {"apiKey": []}],
-        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
-        "paths": {path: paths[path] for path in sorted(paths)},
-        "components": {
-            "schemas": {name: schemas[name] for name in sorted(schemas)},
-            "responses": {_name(status): _refusal(status, codes) for status, codes in _by_status(ALWAYS).items()},
-            "examples": {code: {"value": _example_of(code)} for code in CODES},
-            "parameters": {"IdempotencyKey": IDEMPOTENCY_KEY},
-            "securitySchemes": SECURITY,
-        },
+    made["paths"] = dict(sorted(made["paths"].items()))
+    made["components"] = {
+        "schemas": dict(sorted(schemas.items())),
+        "responses": {_name(status): _refusal(status, codes) for status, codes in _by_status(ALWAYS).items()},
+        "examples": {code: {"value": _example_of(code)} for code in CODES},
+        "parameters": {"IdempotencyKey": IDEMPOTENCY_KEY},
+        **made["components"],
     }
+    return {name: made[name] for name in ("openapi", "info", "servers", "security", "tags", "paths", "components")}
 
 
-def merge(known: Json, more: Json) -> None:
-    """Add what is not known yet. Raises ValueError when the same name means something else."""
+def _parts() -> Iterator[Json]:
+    """The documents of the functions, which Powertools makes, and of those without a router."""
+    yield {"paths": without_a_router(), "components": {"schemas": {"Error": ERROR, "Health": HEALTH}}}
+    for api in apis().values():
+        made = _plain(
+            api.resolver.get_openapi_schema(security_schemes=SECURITY).model_dump_json(by_alias=True, exclude_none=True)
+        )
+        schemas = made["components"]["schemas"]
+        own = {name: each for name, each in schemas.items() if name not in POWERTOOLS_OWN}
+        paths = {_camel(path): _path(item, own) for path, item in made["paths"].items()}
+        yield {"paths": paths, "components": {"schemas": own}}
+
+
+def add_schemas(known: Json, more: Json) -> None:
+    """Add what is not known yet. Raises ValueError when the same name means something else: the merge would not."""
     for name, value in more.items():
         if known.setdefault(name, value) != value:
             raise ValueError(f"two functions have a {name}, and they differ")
@@ -166,15 +104,13 @@ def text() -> str:
     return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
 
 
-def _path(item: Json, described: dict[str, str], schemas: Json) -> Json:
+def _path(item: Json, schemas: Json) -> Json:
     """A path as Powertools describes it, mended where it does not know the service."""
     for operation in item.values():
-        told = described[operation["operationId"]].strip()
-        operation["summary"], _, operation["description"] = told.partition("\n\n")
         operation["responses"].pop("422", None)
         for answer in operation["responses"].values():
             if answer["description"] == "Successful Response":
-                answer["description"] = _said_of(answer["content"]["application/json"]["schema"], schemas)
+                answer["description"] = _said_of(answer["content"][JSON]["schema"], schemas)
         for parameter in operation.get("parameters", []):
             parameter["schema"] = _present(parameter["schema"])
             if parameter["in"] == "path":
@@ -188,47 +124,12 @@ def _said_of(schema: Json, schemas: Json) -> str:
     return f"A list. Each: {said}" if "items" in schema else said
 
 
-def _without_a_router() -> Json:
-    """The operations of the two functions that have no models: health, and this document with its page."""
-    health = _open("Whether the service is there.", "application/json", {"$ref": "#/components/schemas/Health"})
-    asset = _open("A file of the page: its script or its style.", "text/javascript", {"type": "string"})
-    asset["responses"]["200"]["content"]["text/css"] = {"schema": {"type": "string"}}
-    names = {"type": "string", "enum": sorted(ASSETS)}
-    asset["parameters"] = [{"name": "asset", "in": "path", "required": True, "schema": names}]
-    return {
-        "/api/health": health,
-        "/health": deepcopy(health),
-        "/api/openapi.json": _open("This document.", "application/json", {"type": "object"}),
-        "/api/docs": _open("The page that shows this document.", "text/html", {"type": "string"}),
-        "/api/docs/{asset}": asset,
-    }
-
-
-def _open(summary: str, content_type: str, schema: Json) -> Json:
-    answer = {"description": summary, "content": {content_type: {"schema": schema}}}
-    return {"summary": summary, "responses": {"200": answer}}
-
-
 def _complete(route: Operation, operation: Json) -> None:
-    """Add what a route's models do not say: its name, who may call it, examples, and what it may be refused with."""
-    method, path = route
-    about = ROUTES[route]
-    words = re.findall(r"[a-zA-Z]+", path)
-    operation["operationId"] = method + "".join(word[0].upper() + word[1:] for word in words)
-    group = path.removeprefix("/api").split("/")[1]
-    operation["tags"] = ["docs" if group == "openapi.json" else group]
-    operation["description"] = "\n\n".join(filter(None, [operation.get("description"), in_words(route)]))
-    if route in IDEMPOTENT:
+    """Add what a route's models do not say: who may call it, examples, and what it may be refused with."""
+    about = declared()[route]
+    operation["description"] = "\n\n".join(filter(None, [operation.get("description"), in_words(about.access)]))
+    if about.takes_key:
         operation.setdefault("parameters", []).append({"$ref": "#/components/parameters/IdempotencyKey"})
-    if about.who is Who.ANYBODY:
-        operation["security"] = []
-    elif about.who is Who.PLATFORM:
-        operation["security"] = [{"internalKey": []}]
-    elif about.permission is None:
-        operation["security"] = [{"token": []}]
-    elif about.service_key:
-        either: list[Json] = [{"token": []}, {"apiKey": []}]
-        operation["security"] = [*either, *({**each, "internalKey": []} for each in either)]
     _add_examples(route, operation)
     _add_refusals(operation["responses"], _by_status(codes_of(route)))
 
@@ -244,7 +145,7 @@ def _add_examples(route: Operation, operation: Json) -> None:
             content["example"] = json.loads(sample["body"])
     for status, example in _examples()["answers"].get(f"{route[0].upper()} {route[1]}", {}).items():
         answer = operation["responses"][status]
-        answer["content"]["application/json"]["example"] = example
+        answer["content"][JSON]["example"] = example
 
 
 def _add_refusals(responses: Json, refusals: dict[int, list[str]]) -> None:
@@ -254,8 +155,9 @@ def _add_refusals(responses: Json, refusals: dict[int, list[str]]) -> None:
         refusal = _refusal(status, codes)
         own = responses.get(str(status))
         if own:
-            content, refused = own["content"]["application/json"], refusal["content"]["application/json"]
-            examples = {"refused": {"value": content.pop("example")}, **refused["examples"]}
+            content, refused = own["content"][JSON], refusal["content"][JSON]
+            recorded = {"refused": {"value": content.pop("example")}} if "example" in content else {}
+            examples = {**recorded, **refused["examples"]}
             content |= {"schema": {"anyOf": [content["schema"], refused["schema"]]}, "examples": examples}
             own["description"] = f"{own['description']}; or {refusal['description']}"
         elif common.get(status) == codes:
@@ -282,7 +184,7 @@ def _refusal(status: int, codes: list[str]) -> Json:
     named = ", ".join(f"`{code}`" for code in codes)
     response: Json = {
         "description": f"{HTTPStatus(status).phrase}: {named}",
-        "content": {"application/json": {"schema": of_these, "examples": examples}},
+        "content": {JSON: {"schema": of_these, "examples": examples}},
     }
     if status in COME_AGAIN:
         response["headers"] = {"Retry-After": {"description": "In seconds", "schema": {"type": "integer"}}}

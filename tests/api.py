@@ -1,66 +1,39 @@
-"""The HTTP contract: every route, and what it answers when it does what it is asked."""
+"""The HTTP contract as the committed document has it: every route, and the statuses of its successes."""
+
+import json
+import re
+from typing import Any
+
+from local.paths import DOCUMENT
 
 type Route = tuple[str, str]
 """A method and a path, with ``{}`` for each parameter."""
 
-CONTRACT: dict[Route, set[int]] = {
-    ("GET", "/api/health"): {200},
-    ("GET", "/health"): {200},
-    ("GET", "/api/openapi.json"): {200},
-    ("GET", "/api/docs"): {200},
-    ("GET", "/api/docs/{}"): {200},
-    ("GET", "/api/credits/balance"): {200},
-    ("GET", "/api/credits/balance/{}"): {200},
-    ("POST", "/api/credits/check"): {200},
-    ("POST", "/api/credits/calculate"): {200},
-    ("POST", "/api/credits/allocate"): {201},
-    ("POST", "/api/credits/set"): {200},
-    ("DELETE", "/api/credits/remove"): {200},
-    ("PUT", "/api/credits/adjust"): {200},
-    ("GET", "/api/credits/allocations"): {200},
-    ("GET", "/api/credits/allocations/{}"): {200},
-    ("GET", "/api/credits/ledger"): {200},
-    ("GET", "/api/credits/ledger/{}"): {200},
-    ("GET", "/api/credits/audit/{}"): {200},
-    ("POST", "/api/streaming-sessions/initialize"): {201, 200},
-    ("POST", "/api/streaming-sessions/heartbeat"): {200},
-    ("POST", "/api/streaming-sessions/finalize"): {200},
-    ("POST", "/api/streaming-sessions/abort"): {200},
-    ("POST", "/api/streaming-sessions/{}/{}/end"): {200},
-    ("GET", "/api/streaming-sessions/active"): {200},
-    ("GET", "/api/streaming-sessions/active/{}"): {200},
-    ("GET", "/api/streaming-sessions/active/all"): {200},
-    ("GET", "/api/streaming-sessions/recent"): {200},
-    ("GET", "/api/streaming-sessions/recent/{}"): {200},
-    ("POST", "/api/usage/record"): {201},
-    ("GET", "/api/usage/stats"): {200},
-    ("GET", "/api/usage/stats/{}"): {200},
-    ("GET", "/api/usage/system-stats"): {200},
-    ("GET", "/api/usage/system"): {200},
-    ("POST", "/api/users/sync"): {201, 200},
-    ("GET", "/api/users"): {200},
-    ("GET", "/api/users/me"): {200},
-    ("GET", "/api/users/{}"): {200},
-    ("POST", "/api/users/{}/disable"): {200},
-    ("POST", "/api/users/{}/enable"): {200},
-    ("POST", "/api/api-keys"): {201},
-    ("GET", "/api/api-keys"): {200},
-    ("PUT", "/api/api-keys/{}"): {200},
-    ("DELETE", "/api/api-keys/{}"): {200},
-    ("POST", "/api/api-keys/{}/revoke"): {200},
-    ("POST", "/api/api-keys/validate"): {200},
-    ("GET", "/api/pricing"): {200},
-    ("GET", "/api/pricing/{}"): {200},
-    ("POST", "/api/pricing"): {201},
-    ("PUT", "/api/pricing/{}/{}"): {200},
-    ("DELETE", "/api/pricing/{}/{}"): {200},
+
+def plain(path: str) -> str:
+    """A path with ``{}`` for each parameter."""
+    return re.sub(r"{\w+}", "{}", path)
+
+
+_DOCUMENT: dict[str, Any] = json.loads(DOCUMENT.read_text(encoding="utf-8"))
+_OPERATIONS: dict[Route, dict[str, Any]] = {
+    (method.upper(), plain(path)): operation
+    for path, item in _DOCUMENT["paths"].items()
+    for method, operation in item.items()
 }
 
-HEALTH: set[Route] = {("GET", "/api/health"), ("GET", "/health")}
-DOCS: set[Route] = {("GET", "/api/openapi.json"), ("GET", "/api/docs"), ("GET", "/api/docs/{}")}
-PUBLIC = HEALTH | DOCS
+CONTRACT: dict[Route, set[int]] = {
+    route: {int(status) for status in operation["responses"] if status < "300"}
+    for route, operation in _OPERATIONS.items()
+}
+
+HEALTH: set[Route] = {route for route, operation in _OPERATIONS.items() if operation["tags"] == ["health"]}
+DOCS: set[Route] = {route for route, operation in _OPERATIONS.items() if operation["tags"] == ["docs"]}
+PUBLIC: set[Route] = {route for route, operation in _OPERATIONS.items() if operation.get("security") == []}
 """Those that take no token: they tell anybody the same."""
 HEADS: set[Route] = {("HEAD", path) for _, path in PUBLIC}
 """What answers as the open routes do, without a body. The document leaves them out: they would only repeat it."""
-INTERNAL: set[Route] = {("POST", "/api/users/sync"), ("POST", "/api/api-keys/validate")}
+INTERNAL: set[Route] = {
+    route for route, operation in _OPERATIONS.items() if operation.get("security") == [{"internalKey": []}]
+}
 """Those that take the internal key and no token."""

@@ -19,8 +19,8 @@ from accounting_client.routes.credits import Balance
 from accounting_client.routes.users import User
 from client.tests.conftest import BASE_URL, Ask
 from client.tests.played import Played, ok
-from local.openapi import IDEMPOTENT
-from tests.api import CONTRACT, DOCS, INTERNAL, PUBLIC, Route
+from local.declarations import declared
+from tests.api import CONTRACT, DOCS, INTERNAL, PUBLIC, Route, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,7 +101,8 @@ def test_every_method_says_what_it_does_and_returns() -> None:
 def test_a_key_goes_with_what_takes_one_and_with_nothing_else() -> None:
     keyed = {route_of(request) for request in requests() if "idempotency-key" in request.headers}
 
-    assert {(method.lower(), template) for method, template in keyed} == IDEMPOTENT
+    assert keyed == {(method.upper(), plain(path)) for (method, path), about in declared().items() if about.takes_key}
+    assert keyed
 
 
 def test_every_route_is_shown_what_it_asks_for() -> None:

@@ -1,7 +1,7 @@
 """API keys: a user's own, for machines that act for them within a key's permissions."""
 
 from http import HTTPStatus
-from typing import Annotated, Self
+from typing import Annotated, Self, cast
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
@@ -10,12 +10,13 @@ from accounting.domain.errors import Invalid
 from accounting.operations import api_keys as operations
 from accounting.store import api_keys, users
 from accounting.store.api_keys import ApiKey
+from accounting.store.users import ById
 from accounting.times import DAY, clock, iso
+from accounting.web.access import PLATFORM, SELF_OR_ADMINS, USERS, Access, Arguments, Who
 from accounting.web.api import Api, handler_of
 from accounting.web.caller import Caller
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
 from accounting.web.paging import MAX_LIMIT, NEXT_CURSOR_HEADER, PAGE, Cursor, Limit, cursor_of, position_in
-from accounting.web.subject import subject_of
 from accounting.web.types import (
     ExpiryDays,
     IdentifierInPath,
@@ -43,7 +44,16 @@ VALIDATED: dict[int, OpenAPIResponse] = {
     401: {"description": "Why the key is refused"},
 }
 
-api = Api(takes_any_query={"/api/api-keys/validate"})
+
+def _owner_of_key(caller: Caller, arguments: Arguments) -> ById:
+    """Whose key it is. To a caller who is no administrator, somebody else's key does not exist."""
+    key = api_keys.find(arguments["key_id"]) if caller.role == "admin" else None
+    return ById(key.user_id if key else caller.user_id)
+
+
+KEY_ENDERS = Access(Who.SELF_OR_ADMINS, subject=_owner_of_key)
+
+api = Api()
 
 
 class Create(RequestModel):
@@ -130,17 +140,17 @@ class ValidateView(ResponseModel):
     message: str | None = left_out()
 
 
-@api.post("/api/api-keys", status_code=201)
+@api.post("/api/api-keys", status_code=201, access=USERS, idempotency="api-keys", codes=("TOO_MANY_API_KEYS",))
 def create(body: Create) -> CreatedView:
     """Make a key."""
-    caller, now = api.caller(), clock()
+    now = clock()
     created = operations.create(
-        caller.user_id,
+        api.caller.user_id,
         body.name,
         body.permissions,
         expires_at=now + body.expiry_days * DAY if body.expiry_days else None,
         now=now,
-        idempotency_key=key_of(api, caller.user_id, "api-keys", body),
+        idempotency_key=key_of(api, body),
     )
     if created.text is None:
         api.add_header(REPLAYED_HEADER, "true")
@@ -154,52 +164,50 @@ def create(body: Create) -> CreatedView:
     )
 
 
-@api.get("/api/api-keys", responses=PAGE)
+@api.get("/api/api-keys", access=SELF_OR_ADMINS, responses=PAGE)
 def list_keys(
     user_id: Annotated[UserReference | None, Query(alias="userId", description="An id or e-mail address")] = None,
     limit: Limit = MAX_LIMIT,
     cursor: Cursor = None,
 ) -> list[KeyView]:
     """A user's keys, newest first, by default the caller's; the header ``X-Next-Cursor`` leads to the next page."""
-    if user_id is None:
-        owner = api.caller().user_id
-    else:
-        owner = users.resolve(subject_of(api, user_id, Caller.require_admin))[0].id
+    owner = api.caller.user_id if user_id is None else users.resolve(api.subject)[0].id
     found, position = api_keys.of_owner(owner, before=position_in(cursor), limit=limit)
     if position:
         api.add_header(NEXT_CURSOR_HEADER, cursor_of(position))
     return [KeyView.of(key) for key in found]
 
 
-@api.put("/api/api-keys/<key_id>")
+@api.put("/api/api-keys/<key_id>", access=USERS, codes=("API_KEY_NOT_FOUND",))
 def change(key_id: IdentifierInPath, body: Change) -> ChangedView:
     """Change a key's name or permissions, or switch it off and on."""
-    caller = api.caller()
     if body.name is None and body.permissions is None and body.is_active is None:
         raise Invalid("Nothing to change: name one of name, permissions, isActive")
-    key = api_keys.change(key_id, caller.user_id, name=body.name, permissions=body.permissions, enabled=body.is_active)
+    key = api_keys.change(
+        key_id, api.caller.user_id, name=body.name, permissions=body.permissions, enabled=body.is_active
+    )
     return ChangedView(
         id=key.id, name=key.name, permissions=key.permissions, is_active=key.active, message="API key updated"
     )
 
 
-@api.post("/api/api-keys/<key_id>/revoke")
+@api.post("/api/api-keys/<key_id>/revoke", access=KEY_ENDERS, codes=("API_KEY_NOT_FOUND",))
 def revoke(key_id: IdentifierInPath) -> MessageView:
     """End a key for good; it stays in the list."""
-    api_keys.change(key_id, _owner_of(key_id), revoked=True)
+    api_keys.change(key_id, _owner(), revoked=True)
     return MessageView(message="API key revoked")
 
 
-@api.delete("/api/api-keys/<key_id>")
+@api.delete("/api/api-keys/<key_id>", access=KEY_ENDERS, codes=("API_KEY_NOT_FOUND",))
 def delete(key_id: IdentifierInPath) -> MessageView:
     """Delete a key."""
-    operations.delete(key_id, _owner_of(key_id))
+    operations.delete(key_id, _owner())
     return MessageView(message="API key deleted")
 
 
-@api.post("/api/api-keys/validate", responses=VALIDATED)
+@api.post("/api/api-keys/validate", access=PLATFORM, any_query=True, responses=VALIDATED)
 def validate(body: Validate) -> tuple[ValidateView, int]:
-    """Say whose key this is. An internal route: the gateway checks its key."""
+    """Say whose key this is."""
     now = clock()
     key, refusal = api_keys.verify(body.key, now)
     if key is None or refusal or users.is_disabled(key.user_id):
@@ -209,15 +217,9 @@ def validate(body: Validate) -> tuple[ValidateView, int]:
     return ValidateView(valid=True, user_id=key.user_id, permissions=key.permissions), HTTPStatus.OK
 
 
-def _owner_of(key_id: str) -> str:
-    """In whose name the caller ends a key: its owner's for an administrator, else their own."""
-    caller = api.even_disabled_caller()
-    key = api_keys.find(key_id) if caller.role == "admin" else None
-    if key is None or key.user_id == caller.user_id:
-        caller.require_enabled()
-        return caller.user_id
-    caller.require_admin()
-    return key.user_id
+def _owner() -> str:
+    """In whose name the caller ends a key."""
+    return cast("ById", api.subject).user_id
 
 
 def _instant(at: int | None) -> str | None:

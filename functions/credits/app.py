@@ -17,10 +17,10 @@ from accounting.operations import audit as audits
 from accounting.operations import credits as operations
 from accounting.operations.credits import Balance, Change, Request
 from accounting.store import users
-from accounting.store.users import ById, Reference
+from accounting.store.users import Reference
 from accounting.times import clock, from_iso, iso
+from accounting.web.access import ADMINS, SUPERVISORS, Access, Disabled, Who
 from accounting.web.api import Api, handler_of
-from accounting.web.caller import Caller
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
 from accounting.web.paging import (
     DEFAULT_LIMIT,
@@ -34,7 +34,7 @@ from accounting.web.paging import (
     number_in,
     rows_to_skip,
 )
-from accounting.web.subject import named_by, subject_of
+from accounting.web.subject import named_by
 from accounting.web.types import (
     DEFAULT_EXPIRY_DAYS,
     Adjustment,
@@ -55,10 +55,12 @@ from accounting.web.types import (
     left_out,
 )
 
-QUERIES = {"/api/credits/remove": {"userId", "credits", "notes"}}
-"""What stands in the query of a command."""
+READERS = Access(Who.USERS, "credits:read")
+BALANCE_READERS = Access(Who.USERS, "credits:read", Disabled.WALLET_DECIDES)
+READERS_OF_ALLOCATIONS = Access(Who.SELF_OR_ADMINS, "credits:read")
+GRANT_CODES = ("USER_NOT_FOUND", "TOO_MANY_ALLOCATIONS")
 
-api = Api(query=QUERIES, takes_any_query={"/api/credits/check", "/api/credits/calculate"})
+api = Api()
 
 
 class Check(QuestionModel):
@@ -368,22 +370,22 @@ class AuditView(ResponseModel):
         )
 
 
-@api.get("/api/credits/balance")
+@api.get("/api/credits/balance", access=BALANCE_READERS)
 def own_balance() -> BalanceView:
     """What the caller can spend now."""
-    return BalanceView.of(operations.balance(api.even_disabled_caller("credits:read").account_id, clock()))
+    return BalanceView.of(operations.balance(api.caller.account_id, clock()))
 
 
-@api.get("/api/credits/balance/<user_id>")
+@api.get("/api/credits/balance/<user_id>", access=SUPERVISORS)
 def balance_of(user_id: UserInPath) -> BalanceView:
     """What a user can spend now."""
-    return BalanceView.of(operations.balance_of(named_by(api.supervisor(), user_id), clock()))
+    return BalanceView.of(operations.balance_of(api.subject, clock()))
 
 
-@api.post("/api/credits/check")
+@api.post("/api/credits/check", access=BALANCE_READERS, any_query=True)
 def check(body: Check) -> CheckView:
     """Whether the caller's balance covers an amount; it holds nothing."""
-    balance = operations.balance(api.even_disabled_caller("credits:read").account_id, clock())
+    balance = operations.balance(api.caller.account_id, clock())
     sufficient = balance.available >= body.required_credits
     return CheckView(
         sufficient=sufficient,
@@ -393,10 +395,9 @@ def check(body: Check) -> CheckView:
     )
 
 
-@api.post("/api/credits/calculate")
+@api.post("/api/credits/calculate", access=READERS, any_query=True)
 def calculate(body: Calculate) -> CalculateView:
     """What tokens of a model cost now."""
-    api.caller("credits:read")
     credits, price_e4 = operations.cost(body.model_id, body.tokens, clock())
     return CalculateView(
         model_id=body.model_id,
@@ -406,10 +407,10 @@ def calculate(body: Calculate) -> CalculateView:
     )
 
 
-@api.post("/api/credits/allocate", status_code=201)
+@api.post("/api/credits/allocate", status_code=201, access=SUPERVISORS, idempotency="allocate", codes=GRANT_CODES)
 def allocate(body: Allocate) -> AllocateView:
     """Grant credits to a user."""
-    change = operations.allocate(_request("allocate", body), body.credits)
+    change = operations.allocate(_request(body), body.credits)
     allocation = _told(change).allocation
     if allocation is None:
         raise LookupError("an allocate without its allocation")
@@ -425,10 +426,10 @@ def allocate(body: Allocate) -> AllocateView:
     )
 
 
-@api.post("/api/credits/set")
+@api.post("/api/credits/set", access=SUPERVISORS, idempotency="set", codes=GRANT_CODES)
 def set_credits(body: SetCredits) -> SetView:
     """Make what a user can spend exactly this, and their debt 0."""
-    change = _told(operations.set_available(_request("set", body), body.credits))
+    change = _told(operations.set_available(_request(body), body.credits))
     return SetView(
         user_id=_user_of(change.account_id),
         total_credits=change.available,
@@ -437,7 +438,7 @@ def set_credits(body: SetCredits) -> SetView:
     )
 
 
-@api.delete("/api/credits/remove")
+@api.delete("/api/credits/remove", access=SUPERVISORS, idempotency="remove", codes=("INSUFFICIENT_CREDITS",))
 def remove(
     body: Remove | None = None,
     user_id: Annotated[UserReference | None, Query(alias="userId")] = None,
@@ -447,16 +448,16 @@ def remove(
     """Take credits away from a user; the request stands in the body, or in the query."""
     in_query = {"userId": user_id, "credits": credits, "notes": notes}
     command = body or Remove.model_validate({name: value for name, value in in_query.items() if value is not None})
-    change = _told(operations.remove(_request("remove", command), command.credits))
+    change = _told(operations.remove(_request(command), command.credits))
     return RemoveView(
         user_id=_user_of(change.account_id), removed_credits=change.credits, total_credits=change.available
     )
 
 
-@api.put("/api/credits/adjust")
+@api.put("/api/credits/adjust", access=SUPERVISORS, idempotency="adjust", codes=(*GRANT_CODES, "INSUFFICIENT_CREDITS"))
 def adjust(body: Adjust) -> AdjustView:
     """Grant credits to a user, or take them away."""
-    change = _told(operations.adjust(_request("adjust", body), body.adjustment))
+    change = _told(operations.adjust(_request(body), body.adjustment))
     return AdjustView(
         user_id=_user_of(change.account_id),
         adjustment=change.credits,
@@ -465,21 +466,21 @@ def adjust(body: Adjust) -> AdjustView:
     )
 
 
-@api.get("/api/credits/allocations")
+@api.get("/api/credits/allocations", access=READERS)
 def own_allocations(page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> AllocationsView:
     """The caller's grants, newest first."""
-    return _allocations(ById(api.caller("credits:read").user_id), page, limit, cursor)
+    return _allocations(api.subject, page, limit, cursor)
 
 
-@api.get("/api/credits/allocations/<user_id>")
+@api.get("/api/credits/allocations/<user_id>", access=READERS_OF_ALLOCATIONS)
 def allocations_of(
     user_id: UserInPath, page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> AllocationsView:
     """A user's grants, newest first."""
-    return _allocations(subject_of(api, user_id, Caller.require_admin, "credits:read"), page, limit, cursor)
+    return _allocations(api.subject, page, limit, cursor)
 
 
-@api.get("/api/credits/ledger")
+@api.get("/api/credits/ledger", access=READERS)
 def own_ledger(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
@@ -487,10 +488,10 @@ def own_ledger(
     end_date: EndDate = None,
 ) -> LedgerView:
     """The caller's ledger, newest first."""
-    return _ledger(ById(api.caller("credits:read").user_id), limit, cursor, start_date, end_date)
+    return _ledger(api.subject, limit, cursor, start_date, end_date)
 
 
-@api.get("/api/credits/ledger/<user_id>")
+@api.get("/api/credits/ledger/<user_id>", access=SUPERVISORS)
 def ledger_of(
     user_id: UserInPath,
     limit: Limit = DEFAULT_LIMIT,
@@ -499,27 +500,25 @@ def ledger_of(
     end_date: EndDate = None,
 ) -> LedgerView:
     """A user's ledger, newest first."""
-    return _ledger(named_by(api.supervisor(), user_id), limit, cursor, start_date, end_date)
+    return _ledger(api.subject, limit, cursor, start_date, end_date)
 
 
-@api.get("/api/credits/audit/<user_id>")
+@api.get("/api/credits/audit/<user_id>", access=ADMINS)
 def audit_of(user_id: UserInPath) -> AuditView:
     """The proof of a user's credits: their ledger, added up again and its hashes checked, beside their wallet."""
-    subject = named_by(api.admin(), user_id)
-    return AuditView.of(*audits.audit(personal(users.resolve(subject)[0].id), clock()))
+    return AuditView.of(*audits.audit(personal(users.resolve(api.subject)[0].id), clock()))
 
 
-def _request(route: str, body: _Command) -> Request:
-    """The command's request, by a caller who must supervise."""
-    caller = api.supervisor()
+def _request(body: _Command) -> Request:
+    """The command's request."""
     return Request(
-        actor=caller.user_id,
-        user=named_by(caller, body.user_id),
+        actor=api.caller.user_id,
+        user=named_by(api.caller, body.user_id),
         notes=body.notes or "",
         expiry_days=(body.expiry_days if isinstance(body, _Grant) else None) or DEFAULT_EXPIRY_DAYS,
         expires_at=from_iso(body.expires_at) if isinstance(body, _Grant) and body.expires_at else None,
         now=clock(),
-        key=key_of(api, caller.user_id, route, body),
+        key=key_of(api, body),
     )
 
 

@@ -9,6 +9,7 @@ from accounting.domain.pricing import DEFAULT_PRICE_E4, PRICE_SCALE, PriceRule, 
 from accounting.operations import prices as operations
 from accounting.store import prices
 from accounting.times import clock, from_iso, iso
+from accounting.web.access import ADMINS, Access, Who
 from accounting.web.api import Api, handler_of
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
 from accounting.web.paging import Cursor, cursor_of, model_in, number_in
@@ -26,6 +27,8 @@ from accounting.web.types import (
 MAX_LISTED = 1000
 MAX_HISTORY = 100
 DIGITS_OF_INSTANTS = 15
+
+READERS = Access(Who.USERS, "credits:read")
 
 api = Api()
 
@@ -85,10 +88,9 @@ class WithdrawnView(ResponseModel):
     message: str
 
 
-@api.get("/api/pricing")
+@api.get("/api/pricing", access=READERS)
 def list_prices(limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = MAX_LISTED, cursor: Cursor = None) -> PricesView:
     """The price of every model that has a rule in force, by model, and the default of any other."""
-    api.caller("credits:read")
     rules, position = prices.in_force(clock(), after=model_in(cursor), limit=limit)
     return PricesView(
         default_price=price_of(DEFAULT_PRICE_E4),
@@ -97,12 +99,11 @@ def list_prices(limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = MAX_LISTED, 
     )
 
 
-@api.get("/api/pricing/<model_id>")
+@api.get("/api/pricing/<model_id>", access=READERS)
 def price_in_force(
     model_id: ModelIdInPath, limit: Annotated[int, Query(ge=1, le=MAX_HISTORY)] = MAX_HISTORY, cursor: Cursor = None
 ) -> PriceView:
     """A model's price in force, and its rules."""
-    api.caller("credits:read")
     now = clock()
     rule = prices.rule_at(model_id, now)
     history, before = prices.history(model_id, before=number_in(cursor, digits=DIGITS_OF_INSTANTS), limit=limit)
@@ -116,36 +117,31 @@ def price_in_force(
     )
 
 
-@api.post("/api/pricing", status_code=201)
+@api.post("/api/pricing", status_code=201, access=ADMINS, idempotency="pricing", codes=("PRICE_EXISTS",))
 def add(body: AddRule) -> RuleView:
     """Add a rule; the newest that has begun and not ended wins."""
-    caller = api.admin()
     now = clock()
     begins = now if body.effective_from is None else from_iso(body.effective_from)
     ends = None if body.effective_to is None else from_iso(body.effective_to)
     _require_order(begins, ends)
     price_e4 = int(body.price_per_thousand_tokens * PRICE_SCALE)
-    added = operations.add(
-        PriceRule(body.model_id, price_e4, begins, ends), now=now, key=key_of(api, caller.user_id, "pricing", body)
-    )
+    added = operations.add(PriceRule(body.model_id, price_e4, begins, ends), now=now, key=key_of(api, body))
     if added.replayed:
         api.add_header(REPLAYED_HEADER, "true")
     return RuleView.of(added.rule)
 
 
-@api.put("/api/pricing/<model_id>/<effective_from>")
+@api.put("/api/pricing/<model_id>/<effective_from>", access=ADMINS, codes=("PRICE_NOT_FOUND", "PRICE_ENDED"))
 def end(model_id: ModelIdInPath, effective_from: Timestamp, body: EndRule) -> RuleView:
     """Let a rule end. When a rule ended is history: it cannot be moved."""
-    api.admin()
     begins, ends = from_iso(effective_from), from_iso(body.effective_to)
     _require_order(begins, ends)
     return RuleView.of(prices.end(model_id, begins, ends, clock()))
 
 
-@api.delete("/api/pricing/<model_id>/<effective_from>")
+@api.delete("/api/pricing/<model_id>/<effective_from>", access=ADMINS, codes=("PRICE_NOT_FOUND", "PRICE_BEGUN"))
 def withdraw(model_id: ModelIdInPath, effective_from: Timestamp) -> WithdrawnView:
     """Withdraw a rule that begins in two minutes or later, so that no session was priced by it."""
-    api.admin()
     prices.withdraw(model_id, from_iso(effective_from), clock())
     return WithdrawnView(message="Price rule withdrawn")
 

@@ -14,11 +14,10 @@ from accounting.store import sessions as store
 from accounting.store import users
 from accounting.store.sessions import MAX_ACTIVE_LISTED
 from accounting.times import clock, iso
+from accounting.web.access import ADMINS, SUPERVISORS, Access, Disabled, Who
 from accounting.web.api import Api, handler_of
-from accounting.web.caller import Caller
 from accounting.web.paging import DEFAULT_LIMIT, NEXT_CURSOR_HEADER, PAGE, Cursor, Limit, cursor_of, position_in
-from accounting.web.service_key import caller_of_service
-from accounting.web.subject import named_by, subject_of
+from accounting.web.service_key import require_service_key
 from accounting.web.types import (
     EstimatedTokens,
     Identifier,
@@ -42,10 +41,12 @@ OPENED: dict[int, OpenAPIResponse] = {
 }
 ActiveLimit = Annotated[int, Query(ge=1, le=MAX_ACTIVE_LISTED)]
 
-REPORTS = {f"/api/streaming-sessions/{name}" for name in ("heartbeat", "finalize", "abort")}
-"""Routes that report usage: they ignore and list what they do not know."""
+HOLDERS = Access(Who.USERS, "sessions:write", Disabled.WALLET_DECIDES, require_service_key)
+SETTLERS = Access(Who.USERS, "sessions:write", Disabled.SERVED, require_service_key)
+WATCHERS = Access(Who.USERS, "sessions:write")
+ANYBODYS_WATCHERS = Access(Who.SELF_OR_SUPERVISORS, "sessions:write")
 
-api = Api(takes_any_query=REPORTS)
+api = Api()
 
 
 class Initialize(RequestModel):
@@ -183,11 +184,17 @@ class SessionView(ResponseModel):
         )
 
 
-@api.post("/api/streaming-sessions/initialize", status_code=201, responses=OPENED)
+@api.post(
+    "/api/streaming-sessions/initialize",
+    status_code=201,
+    access=HOLDERS,
+    codes=("INSUFFICIENT_CREDITS", "SESSION_EXISTS", "SESSION_ENDED"),
+    responses=OPENED,
+)
 def initialize(body: Initialize) -> tuple[InitializeView, int]:
     """Hold the buffered estimate of a stream; a repeat answers 200 as the first time did."""
     answer = operations.initialize(
-        caller_of_service(api, "sessions:write").user_id,
+        api.caller.user_id,
         body.session_id,
         body.model_id,
         body.estimated_tokens,
@@ -206,12 +213,15 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
     return view, HTTPStatus.OK if answer.replayed else HTTPStatus.CREATED
 
 
-@api.post("/api/streaming-sessions/heartbeat")
+@api.post(
+    "/api/streaming-sessions/heartbeat",
+    access=HOLDERS,
+    codes=("INSUFFICIENT_CREDITS", "SESSION_NOT_ACTIVE"),
+    any_query=True,
+)
 def heartbeat(body: Heartbeat) -> HeartbeatView:
     """Note how far the stream is, and raise the hold when it no longer fits."""
-    session = operations.heartbeat(
-        caller_of_service(api, "sessions:write").user_id, body.session_id, body.tokens_generated, now=clock()
-    )
+    session = operations.heartbeat(api.caller.user_id, body.session_id, body.tokens_generated, now=clock())
     return HeartbeatView(
         session_id=session.session_id,
         tokens_generated=session.tokens,
@@ -221,11 +231,11 @@ def heartbeat(body: Heartbeat) -> HeartbeatView:
     )
 
 
-@api.post("/api/streaming-sessions/finalize")
+@api.post("/api/streaming-sessions/finalize", access=SETTLERS, codes=("SESSION_NOT_ACTIVE",), any_query=True)
 def finalize(body: Finalize) -> FinalizeView:
     """Charge what was really used and give the rest of the hold back; after a sweep, settle the difference."""
     answer = settling.finalize(
-        caller_of_service(api, "sessions:write").user_id,
+        api.caller.user_id,
         body.session_id,
         body.actual_tokens,
         success=body.success,
@@ -246,12 +256,10 @@ def finalize(body: Finalize) -> FinalizeView:
     )
 
 
-@api.post("/api/streaming-sessions/abort")
+@api.post("/api/streaming-sessions/abort", access=SETTLERS, codes=("SESSION_NOT_ACTIVE",), any_query=True)
 def abort(body: Abort) -> AbortView:
     """Charge what was generated until the stream was given up, as finalize does."""
-    answer = settling.abort(
-        caller_of_service(api, "sessions:write").user_id, body.session_id, body.tokens_generated, now=clock()
-    )
+    answer = settling.abort(api.caller.user_id, body.session_id, body.tokens_generated, now=clock())
     settled = answer.session.settled
     return AbortView(
         session_id=answer.session.session_id,
@@ -266,47 +274,43 @@ def abort(body: Abort) -> AbortView:
     )
 
 
-@api.post("/api/streaming-sessions/<user_id>/<session_id>/end")
+@api.post("/api/streaming-sessions/<user_id>/<session_id>/end", access=SUPERVISORS, codes=("SESSION_NOT_ACTIVE",))
 def force_end(user_id: UserInPath, session_id: IdentifierInPath, body: ForceEnd) -> SessionView:
     """End a user's active session as the sweeper would: charge its last heartbeat's tokens, give the rest back."""
-    caller = api.supervisor()
-    user, _ = users.resolve(named_by(caller, user_id))
-    answer = settling.force_end(user.id, session_id, actor=caller.user_id, reason=body.reason, now=clock())
+    user, _ = users.resolve(api.subject)
+    answer = settling.force_end(user.id, session_id, actor=api.caller.user_id, reason=body.reason, now=clock())
     return SessionView.of(answer.session)
 
 
-@api.get("/api/streaming-sessions/active", responses=PAGE)
+@api.get("/api/streaming-sessions/active", access=WATCHERS, responses=PAGE)
 def own_active(limit: ActiveLimit = MAX_ACTIVE_LISTED, cursor: Cursor = None) -> list[SessionView]:
     """The caller's active sessions, newest first; the header ``X-Next-Cursor`` leads to the next page."""
-    user_id = api.caller("sessions:write").user_id
-    return _page(store.active_of_user(user_id, before=position_in(cursor), limit=limit))
+    return _page(store.active_of_user(api.caller.user_id, before=position_in(cursor), limit=limit))
 
 
-@api.get("/api/streaming-sessions/active/all", responses=PAGE)
+@api.get("/api/streaming-sessions/active/all", access=ADMINS, responses=PAGE)
 def all_active(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
     """Everybody's active sessions; the header ``X-Next-Cursor`` leads to the next page."""
-    api.admin()
     return _page(store.active_of_all(before=position_in(cursor), limit=limit))
 
 
-@api.get("/api/streaming-sessions/active/<user_id>", responses=PAGE)
+@api.get("/api/streaming-sessions/active/<user_id>", access=ANYBODYS_WATCHERS, responses=PAGE)
 def active_of(user_id: UserInPath, limit: ActiveLimit = MAX_ACTIVE_LISTED, cursor: Cursor = None) -> list[SessionView]:
     """A user's active sessions, newest first; the header ``X-Next-Cursor`` leads to the next page."""
-    user, _ = users.resolve(subject_of(api, user_id, Caller.require_supervisor, "sessions:write"))
+    user, _ = users.resolve(api.subject)
     return _page(store.active_of_user(user.id, before=position_in(cursor), limit=limit))
 
 
-@api.get("/api/streaming-sessions/recent", responses=PAGE)
+@api.get("/api/streaming-sessions/recent", access=SUPERVISORS, responses=PAGE)
 def all_recent(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
     """Everybody's sessions, active and ended, newest first."""
-    api.supervisor()
     return _page(store.recent_of_all(before=position_in(cursor), limit=limit))
 
 
-@api.get("/api/streaming-sessions/recent/<user_id>", responses=PAGE)
+@api.get("/api/streaming-sessions/recent/<user_id>", access=SUPERVISORS, responses=PAGE)
 def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
     """A user's sessions, active and ended, newest first."""
-    user, _ = users.resolve(named_by(api.supervisor(), user_id))
+    user, _ = users.resolve(api.subject)
     return _page(store.recent_of_user(user.id, before=position_in(cursor), limit=limit))
 
 

@@ -12,12 +12,11 @@ from accounting.operations.usage import Event, Statistics
 from accounting.settings import settings
 from accounting.store import users
 from accounting.times import clock, iso
+from accounting.web.access import ADMINS, Access, Disabled, Who
 from accounting.web.api import Api, handler_of
-from accounting.web.caller import Caller
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
 from accounting.web.paging import EndDate, StartDate, instants
-from accounting.web.service_key import caller_of_service
-from accounting.web.subject import subject_of
+from accounting.web.service_key import require_service_key
 from accounting.web.types import (
     MAX_LABEL,
     CreditsOrNone,
@@ -32,6 +31,8 @@ from accounting.web.types import (
 )
 
 DEFAULT_TOP, MAX_TOP = 100, 1000
+
+REPORTERS = Access(Who.USERS, "usage:write", Disabled.WALLET_DECIDES, require_service_key)
 
 api = Api()
 
@@ -131,16 +132,15 @@ class SystemView(ResponseModel):
     as_of: Instant | None
 
 
-@api.post("/api/usage/record", status_code=201)
+@api.post("/api/usage/record", status_code=201, access=REPORTERS, idempotency="usage", codes=("INSUFFICIENT_CREDITS",))
 def record(body: Record) -> RecordedView:
     """Record an event of the caller's, and take its credits if asked to."""
-    caller = caller_of_service(api, "usage:write")
     deduct = settings().usage_record_deducts if body.deduct is None else body.deduct
-    if not (deduct and body.credits):  # else their wallet says whether they are disabled
-        caller.require_enabled()
+    if not (deduct and body.credits):  # no wallet is read that would say so
+        api.caller.require_enabled()
     recorded = operations.record(
         Event(
-            user_id=caller.user_id,
+            user_id=api.caller.user_id,
             service=body.service,
             operation=body.operation,
             credits=body.credits,
@@ -148,7 +148,7 @@ def record(body: Record) -> RecordedView:
             deduct=deduct,
         ),
         now=clock(),
-        key=key_of(api, caller.user_id, "usage", body),
+        key=key_of(api, body),
     )
     if recorded.replayed:
         api.add_header(REPLAYED_HEADER, "true")
@@ -163,30 +163,28 @@ def record(body: Record) -> RecordedView:
     )
 
 
-@api.get("/api/usage/stats")
+@api.get("/api/usage/stats", access=Access(Who.USERS, "usage:read"))
 def own_statistics(start_date: StartDate = None, end_date: EndDate = None) -> StatisticsView:
     """The caller's usage."""
     since, until = instants(start_date, end_date)
-    return StatisticsView.of(operations.statistics(api.caller("usage:read").user_id, since, until))
+    return StatisticsView.of(operations.statistics(api.caller.user_id, since, until))
 
 
-@api.get("/api/usage/stats/<user_id>")
+@api.get("/api/usage/stats/<user_id>", access=Access(Who.SELF_OR_SUPERVISORS, "usage:read"))
 def statistics_of(user_id: UserInPath, start_date: StartDate = None, end_date: EndDate = None) -> StatisticsView:
     """A user's usage."""
-    subject = subject_of(api, user_id, Caller.require_supervisor, "usage:read")
     since, until = instants(start_date, end_date)
-    return StatisticsView.of(operations.statistics(users.resolve(subject)[0].id, since, until))
+    return StatisticsView.of(operations.statistics(users.resolve(api.subject)[0].id, since, until))
 
 
-@api.get("/api/usage/system-stats")
-@api.get("/api/usage/system")
+@api.get("/api/usage/system-stats", access=ADMINS)
+@api.get("/api/usage/system", access=ADMINS)
 def system_statistics(
     start_date: StartDate = None,
     end_date: EndDate = None,
     top: Annotated[int, Query(ge=1, le=MAX_TOP)] = DEFAULT_TOP,
 ) -> SystemView:
     """Everybody's usage: by default of the last 30 days."""
-    api.admin()
     since, until = instants(start_date, end_date)
     found = system_usage.statistics(since, until, top=top, now=clock())
     return SystemView(

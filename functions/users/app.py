@@ -9,10 +9,9 @@ from accounting.domain.users import Description, User
 from accounting.operations import users as operations
 from accounting.store import users
 from accounting.times import clock, iso
+from accounting.web.access import ADMINS, PLATFORM, SELF_OR_ADMINS, USERS
 from accounting.web.api import Api, handler_of
-from accounting.web.caller import Caller
 from accounting.web.paging import DEFAULT_LIMIT, Cursor, Limit, Page, cursor_of, position_in, rows_to_skip
-from accounting.web.subject import named_by, subject_of
 from accounting.web.types import (
     EmailAddress,
     Instant,
@@ -99,9 +98,9 @@ class UsersView(ResponseModel):
     next_cursor: str | None = left_out()
 
 
-@api.post("/api/users/sync", responses=SYNCED)
+@api.post("/api/users/sync", access=PLATFORM, responses=SYNCED)
 def sync(body: Sync) -> tuple[SyncView, int]:
-    """Make a user known, or bring them up to date. An internal route: the gateway checks its key."""
+    """Make a user known, or bring them up to date."""
     now = clock()
     described = Description.by_the_platform(
         body.user_id, email=body.email, username=body.username, role=body.role, now=now
@@ -111,13 +110,13 @@ def sync(body: Sync) -> tuple[SyncView, int]:
     return view, 201 if created else 200
 
 
-@api.get("/api/users/me")
+@api.get("/api/users/me", access=USERS)
 def me() -> UserView:
     """The caller."""
-    return UserView.of(users.resolve(users.ById(api.caller().user_id))[0])
+    return UserView.of(users.resolve(api.subject)[0])
 
 
-@api.get("/api/users")
+@api.get("/api/users", access=ADMINS)
 def list_users(
     page: Page = 1,
     limit: Limit = DEFAULT_LIMIT,
@@ -125,7 +124,6 @@ def list_users(
     cursor: Cursor = None,
 ) -> UsersView:
     """The users, newest first, of all roles or one."""
-    api.admin()
     before = position_in(cursor)
     skip = 0 if before is not None else rows_to_skip(page, limit)
     found, position = users.newest(role, before=before, skip=skip, limit=limit)
@@ -139,24 +137,23 @@ def list_users(
     )
 
 
-@api.get("/api/users/<user_id>")
+@api.get("/api/users/<user_id>", access=SELF_OR_ADMINS)
 def user_of(user_id: UserInPath) -> UserView:
     """A user by id or e-mail address."""
-    return UserView.of(users.resolve(subject_of(api, user_id, Caller.require_admin))[0])
+    return UserView.of(users.resolve(api.subject)[0])
 
 
-@api.post("/api/users/<user_id>/disable")
+@api.post("/api/users/<user_id>/disable", access=ADMINS)
 def disable(user_id: UserInPath, body: Disable | None = None) -> UserView:
     """Refuse what a user and their API keys ask for, but to end the sessions that they have begun."""
-    admin = api.admin()
     reason = (body and body.reason) or ""
-    return UserView.of(operations.disable(named_by(admin, user_id), by=admin.user_id, reason=reason, now=clock()))
+    return UserView.of(operations.disable(api.subject, by=api.caller.user_id, reason=reason, now=clock()))
 
 
-@api.post("/api/users/<user_id>/enable")
+@api.post("/api/users/<user_id>/enable", access=ADMINS)
 def enable(user_id: UserInPath) -> UserView:
     """Take the requests of a disabled user again."""
-    return UserView.of(operations.enable(named_by(api.admin(), user_id), now=clock()))
+    return UserView.of(operations.enable(api.subject, now=clock()))
 
 
 handler = handler_of(api)

@@ -1,12 +1,12 @@
 """The gateway sends a function exactly the routes that it answers."""
 
 import re
-from importlib import import_module
 from typing import Any
 
 import pytest
 
-from tests.api import CONTRACT, DOCS, HEADS, HEALTH, INTERNAL, PUBLIC, Route
+from local.declarations import apis
+from tests.api import CONTRACT, DOCS, HEADS, HEALTH, INTERNAL, PUBLIC, Route, plain
 from tests.e2e.test_roles import ROUTES
 from tests.reach import function_names
 from tests.template import resources
@@ -34,15 +34,18 @@ def events(function: str) -> list[dict[str, Any]]:
 
 
 def gateway_routes(function: str) -> set[Route]:
-    return {(event["Method"].upper(), re.sub(r"{\w+}", "{}", event["Path"])) for event in events(function)}
+    return {(event["Method"].upper(), plain(event["Path"])) for event in events(function)}
 
 
 def handler_routes(function: str) -> set[Route]:
     if function in WITHOUT_A_ROUTER:
         return WITHOUT_A_ROUTER[function]
-    api = import_module(f"functions.{function}.app").api
-    routes = [*api._static_routes, *api._dynamic_routes]
-    return {(method, re.sub(r"<\w+>", "{}", route.path)) for route in routes for method in [route.method]}
+    return {(route.method, plain(route.path)) for route in apis()[function].routes}
+
+
+def test_every_function_with_a_router_declares_its_routes() -> None:
+    assert apis().keys() == set(function_names()) - WITHOUT_A_ROUTER.keys()
+    assert all(api.routes for api in apis().values())
 
 
 def test_every_folder_is_a_function_and_every_function_a_folder() -> None:
@@ -66,37 +69,34 @@ def test_every_route_that_takes_a_token_is_in_the_table_of_roles() -> None:
     assert tested == CONTRACT.keys() - INTERNAL - PUBLIC
 
 
-@pytest.mark.parametrize("function", function_names())
+@pytest.mark.parametrize("function", sorted(apis()))
 def test_path_parameters_have_the_handlers_names(function: str) -> None:
-    if function in WITHOUT_A_ROUTER:
-        return
-    api = import_module(f"functions.{function}.app").api
-    taken = {snake for route in api._dynamic_routes for snake in re.findall(r"<(\w+)>", route.path)}
-    given = {name for event in events(function) for name in re.findall(r"{(\w+)}", event["Path"])}
-
-    assert {re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name) for name in given} == taken
+    assert {event["Path"] for event in events(function)} == {route.path for route in apis()[function].routes}
 
 
 def test_only_health_and_the_apis_own_page_are_open_to_everybody() -> None:
     opened = {
-        (event["Method"], re.sub(r"{\w+}", "{}", event["Path"]))
+        (event["Method"], plain(event["Path"]))
         for function in function_names()
         for event in events(function)
         if event.get("Auth", {}).get("Authorizer") == "NONE"
     }
 
     assert opened == PUBLIC | HEADS
+    paths = {"/api/health", "/health", "/api/docs", "/api/docs/{}", "/api/openapi.json"}
+    assert {("GET", path) for path in paths} == PUBLIC
 
 
 def test_only_the_internal_routes_take_the_internal_key() -> None:
     internal = {
-        (event["Method"], event["Path"])
+        (event["Method"], plain(event["Path"]))
         for function in function_names()
         for event in events(function)
         if event.get("Auth", {}).get("Authorizer") == "InternalKeyAuthorizer"
     }
 
     assert internal == INTERNAL
+    assert internal
 
 
 def test_every_route_is_on_the_one_api() -> None:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from accounting.web.api import STATUSES
-from local.routes import ROUTES as ABOUT
-from local.routes import codes_of
-from tests.api import CONTRACT
+from local.declarations import codes_of, declared
+from tests.api import CONTRACT, plain
 from tests.lookback import skip_unless_the_whole_folder_ran
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def test_every_code_was_answered_with_its_status(answers: Answers) -> None:
 
 
 def test_no_route_was_refused_with_a_code_that_the_document_does_not_name(answers: Answers) -> None:
-    named = {(method.upper(), re.sub(r"{\w+}", "{}", path)): codes_of((method, path)) for method, path in ABOUT}
+    named = {(method.upper(), plain(path)): codes_of((method, path)) for method, path in declared()}
     found = {(_route_of(method, path), code) for method, path, status, code in answers if (status, code) in CODES}
 
     assert {(route, code) for route, code in found if route and code not in named[route]} == set()

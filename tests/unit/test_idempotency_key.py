@@ -18,8 +18,15 @@ BODY = Allocate.model_validate({"userId": "u1", "credits": 5})
 
 
 def key(headers: dict[str, str], body: BaseModel = BODY, caller: str = "boss") -> IdempotencyKey | None:
-    api = SimpleNamespace(current_event=SimpleNamespace(headers=headers))
-    return key_of(cast("Api", api), caller, "allocate", body)
+    return key_of(cast("Api", at_hand(headers, "allocate", caller)), body)
+
+
+def at_hand(headers: dict[str, str], idempotency: str, caller: str = "boss") -> SimpleNamespace:
+    return SimpleNamespace(
+        event=SimpleNamespace(headers=headers),
+        route=SimpleNamespace(rule="/api/credits/allocate", idempotency=idempotency),
+        caller=SimpleNamespace(user_id=caller),
+    )
 
 
 def fingerprint(**body: Any) -> str:
@@ -44,6 +51,12 @@ def test_a_key_is_visible_ascii(text: str) -> None:
 def test_anything_else_is_no_key(text: str) -> None:
     with pytest.raises(Invalid, match="Idempotency-Key"):
         key({"Idempotency-Key": text})
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
+def test_a_route_that_declares_no_idempotency_has_no_keys(headers: dict[str, str]) -> None:
+    with pytest.raises(LookupError, match="/api/credits/allocate declares no idempotency"):
+        key_of(cast("Api", at_hand(headers, "")), BODY)
 
 
 def test_the_same_values_have_the_same_fingerprint_however_they_are_written() -> None:

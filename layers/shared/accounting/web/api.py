@@ -3,10 +3,11 @@
 import json
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import wraps
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import quote
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response, content_types
@@ -14,16 +15,20 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from aws_lambda_powertools.logging import correlation_paths
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 
 from accounting.domain.errors import AccountingError, Contention, Invalid, PayloadTooLarge, RouteNotFound
 from accounting.store.table import for_a_request, make_for_snapshot
+from accounting.store.users import Reference
 from accounting.telemetry import count, flush, logger
 from accounting.times import clock
-from accounting.web.caller import Caller, Permission, caller_of
+from accounting.web.access import WITHOUT_CALLER
+from accounting.web.caller import Caller, caller_of
 from accounting.web.headers import headers
+from accounting.web.route import Declared, Route
 
 STATUSES = {
     "VALIDATION_ERROR": HTTPStatus.BAD_REQUEST,
@@ -63,24 +68,32 @@ _EXTRA_HEADERS = "extra_headers"
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-class Api(APIGatewayRestResolver):
-    """Powertools' resolver for the service: strict JSON in, one error shape out, one log line a request.
+class Api:
+    """The routes of a function: strict JSON in, one error shape out, one log line a request.
 
-    Routes that change something refuse an unknown name in the query: it may be a misspelt one. ``query`` has the names
-    that such a route takes, by its path; a route of ``takes_any_query`` refuses none.
+    A route is registered with what its decorator declares, and its handler runs only if that lets the request pass.
     """
 
-    def __init__(
-        self, *, query: Mapping[str, Collection[str]] | None = None, takes_any_query: Collection[str] = ()
-    ) -> None:
-        super().__init__(enable_validation=True, json_body_deserializer=_strict_json)
-        self._query = query or {}
-        self._takes_any_query = takes_any_query
-        self.use([_with_headers, _without_unknown_query])
-        self.exception_handler(AccountingError)(self._refused)
-        self.exception_handler([RequestValidationError, ValidationError])(self._invalid)
-        self.exception_handler(NotFoundError)(self._unknown_route)
-        self.exception_handler(Exception)(self._failed)
+    def __init__(self) -> None:
+        self.routes: list[Route] = []
+        self.resolver = APIGatewayRestResolver(enable_validation=True, json_body_deserializer=_strict_json)
+        self.resolver.use([_with_headers])
+        self.resolver.exception_handler(AccountingError)(self._refused)
+        self.resolver.exception_handler([RequestValidationError, ValidationError])(self._invalid)
+        self.resolver.exception_handler(NotFoundError)(self._unknown_route)
+        self.resolver.exception_handler(Exception)(self._failed)
+
+    def get[F: Callable[..., Any]](self, rule: str, **declared: Unpack[Declared]) -> Callable[[F], F]:
+        return self._register("GET", rule, declared)
+
+    def post[F: Callable[..., Any]](self, rule: str, **declared: Unpack[Declared]) -> Callable[[F], F]:
+        return self._register("POST", rule, declared)
+
+    def put[F: Callable[..., Any]](self, rule: str, **declared: Unpack[Declared]) -> Callable[[F], F]:
+        return self._register("PUT", rule, declared)
+
+    def delete[F: Callable[..., Any]](self, rule: str, **declared: Unpack[Declared]) -> Callable[[F], F]:
+        return self._register("DELETE", rule, declared)
 
     def resolve(self, event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Answer the request.
@@ -89,53 +102,76 @@ class Api(APIGatewayRestResolver):
         with its parameters quoted again, so that an id may contain what divides paths.
         """
         sent = {name: value for name, value in (event["headers"] or {}).items() if name.lower() != "content-type"}
-        answer: dict[str, Any] = super().resolve({**event, "headers": sent, "path": _quoted_path(event)}, context)
-        return answer
+        return self.resolver.resolve({**event, "headers": sent, "path": _quoted_path(event)}, context)
 
-    def caller(self, permission: Permission | None = None) -> Caller:
-        """Who sent the request at hand, with a token or with an API key that has ``permission``.
+    @property
+    def event(self) -> APIGatewayProxyEvent:
+        """The request at hand."""
+        return self.resolver.current_event
 
-        Raises TokenRequired, TokenExpired, ApiKeyInvalid, Forbidden, UserDisabled.
-        """
-        caller = self.even_disabled_caller(permission)
-        caller.require_enabled()
+    @property
+    def route(self) -> Route:
+        """The route of the request at hand."""
+        route: Route = self.resolver.context["route"]
+        return route
+
+    @property
+    def caller(self) -> Caller:
+        """Who sent the request at hand."""
+        caller: Caller = self.resolver.context["caller"]
         return caller
 
-    def even_disabled_caller(self, permission: Permission | None = None) -> Caller:
-        """As ``caller``, where a user may be disabled, or where something else judges it: a wallet, or a role."""
-        caller = caller_of(self.current_event.request_context.get("authorizer") or {}, clock())
-        caller.require_permission(permission)
-        return caller
-
-    def require_known_query(self) -> None:
-        """Raise Invalid when a request that changes something has a name in its query that its route does not take."""
-        event = self.current_event
-        if event.http_method in ("GET", "HEAD") or event.resource in self._takes_any_query:
-            return
-        unknown = sorted(event.query_string_parameters.keys() - self._query.get(event.resource, ()))
-        if unknown:
-            raise _invalid([{"field": name, "problem": UNKNOWN_FIELD} for name in unknown])
+    @property
+    def subject(self) -> Reference:
+        """Whom the request at hand is about: the user whom it names, else the caller."""
+        subject: Reference = self.resolver.context["subject"]
+        return subject
 
     def ignored(self, body: BaseModel) -> list[str] | None:
         """The names of body and query that the request's route does not know; None without any."""
-        unknown = (body.model_extra or {}).keys() | self.current_event.query_string_parameters.keys()
+        unknown = (body.model_extra or {}).keys() | self.event.query_string_parameters.keys()
         return sorted(unknown)[:MAX_NAMED] or None
-
-    def supervisor(self) -> Caller:
-        """The supervisor or administrator who sent the request at hand. Raises as ``caller``."""
-        caller = self.even_disabled_caller()
-        caller.require_supervisor()
-        return caller
-
-    def admin(self) -> Caller:
-        """The administrator who sent the request at hand. Raises as ``caller``."""
-        caller = self.even_disabled_caller()
-        caller.require_admin()
-        return caller
 
     def add_header(self, name: str, value: str) -> None:
         """Give the answer to the request at hand a header."""
-        self.context.setdefault(_EXTRA_HEADERS, {})[name] = value
+        self.resolver.context.setdefault(_EXTRA_HEADERS, {})[name] = value
+
+    def _register[F: Callable[..., Any]](self, method: str, rule: str, declared: Declared) -> Callable[[F], F]:
+        def register(handler: F) -> F:
+            route = Route(method, rule, handler, **declared)
+            summary, _, description = (handler.__doc__ or "").strip().partition("\n\n")
+            self.resolver.route(
+                rule,
+                method,
+                summary=summary,
+                description=description,
+                responses=route.responses,
+                tags=[route.tag],
+                operation_id=route.operation_id,
+                security=route.access.security,
+                status_code=route.status_code,
+            )(self._guarded(route))
+            self.routes.append(route)
+            return handler
+
+        return register
+
+    def _guarded(self, route: Route) -> Callable[..., Any]:
+        """The route's handler, which runs only for requests that the route's declaration lets pass."""
+
+        @wraps(route.handler)
+        def guarded(**arguments: Any) -> Any:
+            event, context = self.event, self.resolver.context
+            unknown = route.unknown_query(event)
+            if unknown:
+                raise _invalid([{"field": name, "problem": UNKNOWN_FIELD} for name in unknown])
+            context["route"] = route
+            if route.access.who not in WITHOUT_CALLER:
+                context["caller"] = caller = caller_of(event.request_context.get("authorizer") or {}, clock())
+                context["subject"] = route.access.admit(caller, event, arguments)
+            return route.handler(**arguments)
+
+        return guarded
 
     def _refused(self, error: AccountingError) -> Response[str]:
         if isinstance(error, Contention):
@@ -164,7 +200,7 @@ class Api(APIGatewayRestResolver):
             "message": message,
             "code": code,
             "details": details,
-            "requestId": self.current_event.request_context.request_id,
+            "requestId": self.event.request_context.request_id,
         }
         logger.append_keys(code=code)
         return Response(
@@ -205,16 +241,10 @@ def _quoted_path(event: Mapping[str, Any]) -> str:
     return path
 
 
-def _with_headers(app: Api, next_middleware: NextMiddleware) -> Response[Any]:
+def _with_headers(app: APIGatewayRestResolver, next_middleware: NextMiddleware) -> Response[Any]:
     response: Response[Any] = next_middleware(app)
     response.headers.update(headers())
     response.headers.update(app.context.get(_EXTRA_HEADERS, {}))
-    return response
-
-
-def _without_unknown_query(app: Api, next_middleware: NextMiddleware) -> Response[Any]:
-    app.require_known_query()
-    response: Response[Any] = next_middleware(app)
     return response
 
 

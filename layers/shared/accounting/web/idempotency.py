@@ -16,14 +16,19 @@ REPLAYED_HEADER = "Idempotency-Replayed"
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 
-def key_of(api: Api, caller: str, route: str, body: BaseModel) -> IdempotencyKey | None:
-    """The key of the request at hand, bound to its caller, route and values, if it has one. Raises Invalid."""
-    key = api.current_event.headers.get(HEADER)
+def key_of(api: Api, body: BaseModel) -> IdempotencyKey | None:
+    """The key of the request at hand, bound to its caller, route and values, if it has one.
+
+    Raises Invalid, and LookupError where the route does not declare that it takes one.
+    """
+    if not api.route.idempotency:
+        raise LookupError(f"{api.route.rule} declares no idempotency")
+    key = api.event.headers.get(HEADER)
     if key is None:
         return None
     if not _KEY.fullmatch(key):
         raise Invalid.field(HEADER, "1 to 128 visible ASCII characters")
-    return IdempotencyKey(caller, route, key, fingerprint(body))
+    return IdempotencyKey(api.caller.user_id, api.route.idempotency, key, fingerprint(body))
 
 
 def fingerprint(body: BaseModel) -> str:

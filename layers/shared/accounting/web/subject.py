@@ -1,34 +1,12 @@
 """Whose data a request is about: the one answer for every route that names a user."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import unquote
 
 from accounting.domain.errors import Forbidden
 from accounting.store.users import ById, Reference
-from accounting.web.api import Api
-from accounting.web.caller import Caller, Permission
-
-type Others = Callable[[Caller], None]
-"""Raises Forbidden unless a caller may do this with somebody else's data."""
-
-
-def subject_of(api: Api, reference: str, others: Others, permission: Permission | None = None) -> Reference:
-    """Whom the request at hand is about, of a route for users about themselves and for ``others`` about anybody.
-
-    Raises as ``Api.caller`` does, and what ``others`` raises.
-    """
-    caller = api.even_disabled_caller(permission)
-    subject = named_by(caller, reference)
-    if isinstance(subject, ById):
-        caller.require_enabled()
-        return subject
-    try:
-        others(caller)
-    except Forbidden:
-        if unquote(reference) != caller.user_id:
-            raise
-        return ById(caller.user_id)
-    return subject
+from accounting.web.caller import Caller
 
 
 def named_by(caller: Caller, reference: str) -> Reference:
@@ -38,3 +16,26 @@ def named_by(caller: Caller, reference: str) -> Reference:
     has moved to somebody else, or is somebody else's id, makes it no way to the other's data.
     """
     return ById(caller.user_id) if caller.is_self(reference) else reference
+
+
+def named_user(caller: Caller, arguments: Mapping[str, Any]) -> Reference:
+    """The user whom a handler's argument ``user_id`` names; without one, the caller."""
+    reference = arguments.get("user_id")
+    return ById(caller.user_id) if reference is None else named_by(caller, reference)
+
+
+def self_or(others: Callable[[Caller], None], caller: Caller, subject: Reference) -> Reference:
+    """The subject of a request, if it is the caller or if the caller passes the check ``others``.
+
+    Raises UserDisabled, and what ``others`` raises.
+    """
+    if subject == ById(caller.user_id):
+        caller.require_enabled()
+        return subject
+    try:
+        others(caller)
+    except Forbidden:
+        if isinstance(subject, ById) or unquote(subject) != caller.user_id:
+            raise
+        return ById(caller.user_id)
+    return subject

@@ -1,0 +1,84 @@
+"""A route as its decorator declares it: everything that the handler's models do not say."""
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Required, TypedDict
+
+from aws_lambda_powertools.event_handler.openapi.params import Query
+from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
+from pydantic.alias_generators import to_camel
+
+from accounting.web.access import SELF_OR_OTHERS, Access
+from accounting.web.subject import named_user
+
+
+class Declared(TypedDict, total=False):
+    """What a decorator takes: see ``Route``."""
+
+    access: Required[Access]
+    codes: tuple[str, ...]
+    idempotency: str
+    any_query: bool
+    status_code: int
+    responses: dict[int, OpenAPIResponse]
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route: who may call it, and how it refuses.
+
+    ``codes`` are the refusals of its own. A route that takes ``Idempotency-Key`` names the scope of its keys in
+    ``idempotency``. A route that changes something refuses unknown names in the query, unless it takes ``any_query``.
+    """
+
+    method: str
+    rule: str
+    handler: Callable[..., Any]
+    access: Access
+    codes: tuple[str, ...] = ()
+    idempotency: str = ""
+    any_query: bool = False
+    status_code: int = 200
+    responses: dict[int, OpenAPIResponse] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse access by self where no argument names a user: everybody would be themselves."""
+        if self.access.who in SELF_OR_OTHERS and self.access.subject is named_user and not self.names_user:
+            raise TypeError(f"{self.method} {self.rule}: {self.handler.__name__} has no argument user_id")
+
+    @property
+    def names_user(self) -> bool:
+        """Whether a parameter names the user whom the request is about."""
+        return "user_id" in self.handler.__annotations__
+
+    @property
+    def path(self) -> str:
+        """The path as the gateway and the document have it: ``/api/users/{userId}``."""
+        return re.sub(r"<(\w+)>", lambda name: f"{{{to_camel(name[1])}}}", self.rule)
+
+    @property
+    def operation_id(self) -> str:
+        """The route's name in the document: ``getApiUsersUserId``."""
+        words = re.findall(r"[a-zA-Z]+", self.path)
+        return self.method.lower() + "".join(word[0].upper() + word[1:] for word in words)
+
+    @property
+    def tag(self) -> str:
+        """The group of routes that it belongs to."""
+        return self.rule.split("/")[2]
+
+    def unknown_query(self, event: APIGatewayProxyEvent) -> list[str]:
+        """The names in a request's query for which it is refused."""
+        if self.method == "GET" or self.any_query or not event.query_string_parameters:
+            return []
+        parameters = inspect.signature(self.handler).parameters
+        known = {
+            each.alias or name
+            for name, parameter in parameters.items()
+            for each in getattr(parameter.annotation, "__metadata__", ())
+            if isinstance(each, Query)
+        }
+        return sorted(event.query_string_parameters.keys() - known)

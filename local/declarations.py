@@ -1,0 +1,93 @@
+"""What every route declares on its decorator, and the refusals and words that follow from it."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+from accounting.web.access import WITHOUT_CALLER, Access, Disabled, Who
+from local.openapi_texts import without_a_router
+from local.paths import FUNCTIONS
+
+if TYPE_CHECKING:
+    from accounting.web.api import Api
+    from accounting.web.route import Route
+
+type Operation = tuple[str, str]
+"""A method in small letters and a path, as the document has them."""
+
+ALWAYS = (
+    "VALIDATION_ERROR",
+    "PAYLOAD_TOO_LARGE",
+    "RATE_LIMITED",
+    "INTERNAL_ERROR",
+    "CONTENTION",
+    "UNAVAILABLE",
+    "TIMEOUT",
+)
+"""What any route may be refused with that reads a request and has a table: all but the open ones."""
+_NOT_OF_OPEN_ROUTES = ("VALIDATION_ERROR", "CONTENTION")
+_OF_TOKENS = (
+    "TOKEN_REQUIRED", "TOKEN_EXPIRED", "TOKEN_INVALID", "TOKEN_TYPE_INVALID", "API_KEY_INVALID", "FORBIDDEN",
+    "USER_DISABLED",
+)  # fmt: skip
+_OF_THE_CALLER = {Who.ANYBODY: (), Who.PLATFORM: ("TOKEN_REQUIRED", "API_KEY_INVALID")}
+
+
+class About(NamedTuple):
+    """What a route declares beside its models."""
+
+    access: Access
+    codes: tuple[str, ...] = ()
+    takes_key: bool = False
+
+
+@cache
+def apis() -> dict[str, Api]:
+    """The functions that have a router, by the names of their folders."""
+    names = sorted(path.parent.name for path in FUNCTIONS.glob("*/app.py"))
+    found = {name: getattr(import_module(f"functions.{name}.app"), "api", None) for name in names}
+    return {name: api for name, api in found.items() if api is not None}
+
+
+@cache
+def declared() -> dict[Operation, About]:
+    """What every route declares."""
+    routes = [route for api in apis().values() for route in api.routes]
+    return {
+        **{("get", path): About(Access(Who.ANYBODY)) for path in without_a_router()},
+        **{(route.method.lower(), route.path): _about(route) for route in routes},
+    }
+
+
+def _about(route: Route) -> About:
+    """A route's declaration, with the refusals that follow from it."""
+    implied = [("USER_NOT_FOUND", route.names_user), ("IDEMPOTENCY_CONFLICT", bool(route.idempotency))]
+    codes = (*route.codes, *(code for code, applies in implied if applies))
+    return About(route.access, codes, takes_key=bool(route.idempotency))
+
+
+def codes_of(operation: Operation) -> set[str]:
+    """Every code that a route may be refused with.
+
+    Where the path has a parameter, one of its values may make it no route at all: that with a bare ``/``.
+    """
+    access, codes, _ = declared()[operation]
+    never: tuple[str, ...] = _NOT_OF_OPEN_ROUTES if access.who is Who.ANYBODY else ()
+    if access.disabled is Disabled.SERVED:
+        never = ("USER_DISABLED",)
+    of_the_path = ("ROUTE_NOT_FOUND",) if "{" in operation[1] else ()
+    return {*ALWAYS, *_OF_THE_CALLER.get(access.who, _OF_TOKENS), *of_the_path, *codes} - {*never}
+
+
+def in_words(access: Access) -> str:
+    """Who may call a route, and with which API key; a paragraph of Markdown."""
+    said = f"**Who:** {access.who}."
+    if access.permission:
+        said += f" An API key needs the permission `{access.permission}`, and tells of its owner only."
+    elif access.who not in WITHOUT_CALLER:
+        said += " It takes a token, not an API key."
+    if access.service_key:
+        said += " Where the stack has `RequireServiceKey`, it needs `X-Internal-Api-Key` too."
+    return said

@@ -1,0 +1,107 @@
+"""What no route says of the API: the introduction, keys, errors, and the two functions that do without a router."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from accounting.web.api import STATUSES
+from functions.docs.app import ASSETS
+
+type Json = dict[str, Any]
+
+CODES: dict[str, int] = {**STATUSES, "RATE_LIMITED": 429, "TIMEOUT": 504}
+"""Every code of an error with its status, those of the gateway too."""
+
+HOW_TO = """
+Without credits nothing streams: ask what is left, **reserve** before a stream, **settle** what was used.
+
+Here every route can be tried. *Authorize* takes a user's access token (`token`), or an API key as `ApiKey acct_…`
+(`apiKey`); the platform's own services have an internal key. One of token and API key is enough, and both are forgotten
+when the page is left.
+"""
+SECURITY: Json = {
+    "internalKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Internal-Api-Key",
+        "description": "The platform's own. Under RequireServiceKey sessions' calls and usage/record need it too.",
+    },
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "`ApiKey acct_…`; it acts as a user, within its permissions: other routes answer 403.",
+    },
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A user's access token, HS256, signed with the stack's secret; without the word Bearer.",
+    },
+}
+"""The last one is where the page's dialog has its cursor."""
+TAGS = {
+    "credits": "What a user can spend, what it costs, and the commands that move it.",
+    "streaming-sessions": "What a chat proxy calls before, during and after a stream.",
+    "usage": "Billable events, and their statistics.",
+    "users": "Who is known.",
+    "api-keys": "Keys for machines that act for a user.",
+    "pricing": "Credits for 1,000 tokens of a model.",
+    "health": "Whether it is there.",
+    "docs": "This document, and its page.",
+}
+JSON = "application/json"
+TEXT = {"type": "string"}
+REQUEST_ID = "6c1f3a52-0b0e-4c39-9c56-0f3b8f5d7a11"
+IDEMPOTENCY_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same key and body again is answered as the first time, and changes nothing.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
+}
+ERROR: Json = {
+    "type": "object",
+    "description": "Every refusal. `details` is what helps to act on it; `errors` in it names the fields at fault.",
+    "properties": {
+        "message": {"type": "string"},
+        "code": {"enum": sorted(CODES)},
+        "details": {"type": "object"},
+        "requestId": {"type": "string"},
+    },
+    "required": ["message", "code", "details", "requestId"],
+    "additionalProperties": False,
+}
+HEALTH: Json = {
+    "type": "object",
+    "description": "That the service is there.",
+    "properties": {
+        "status": {"const": "ok"},
+        "service": {"const": "accounting-service"},
+        "version": {"type": "string"},
+        "timestamp": {"type": "string", "format": "date-time"},
+    },
+    "required": ["status", "service", "version", "timestamp"],
+}
+
+
+def without_a_router() -> Json:
+    """The paths of the two functions that have no models: health, and this document with its page."""
+    health = _open("getApiHealth", "Whether the service is there.", JSON, {"$ref": "#/components/schemas/Health"})
+    asset = _open("getApiDocsAsset", "A file of the page: its script or its style.", "text/javascript", TEXT)
+    asset["responses"]["200"]["content"]["text/css"] = {"schema": TEXT}
+    names = {"type": "string", "enum": sorted(ASSETS)}
+    asset["parameters"] = [{"name": "asset", "in": "path", "required": True, "schema": names}]
+    operations = {
+        "/api/health": health | {"tags": ["health"]},
+        "/health": deepcopy(health) | {"tags": ["health"], "operationId": "getHealth"},
+        "/api/openapi.json": _open("getApiOpenapiJson", "This document.", JSON, {"type": "object"}),
+        "/api/docs": _open("getApiDocs", "The page that shows this document.", "text/html", TEXT),
+        "/api/docs/{asset}": asset,
+    }
+    return {path: {"get": {"security": [], "tags": ["docs"], **each}} for path, each in operations.items()}
+
+
+def _open(name: str, summary: str, content_type: str, schema: Json) -> Json:
+    answer = {"description": summary, "content": {content_type: {"schema": schema}}}
+    return {"operationId": name, "summary": summary, "responses": {"200": answer}}
