@@ -72,7 +72,17 @@ def imported(node: ast.AST) -> Iterator[tuple[str, str]]:
 def reach(function: str) -> frozenset[tuple[str, str]]:
     """All (module, definition) that the function in this folder can come to."""
     app = f"functions.{function}.app"
-    open_ends = [(app, BODY), *((app, name) for name in module(app).definitions)]
+    return _reach_from((app, BODY), *((app, name) for name in module(app).definitions))
+
+
+@cache
+def reach_of_handler(function: str, handler: str) -> frozenset[tuple[str, str]]:
+    """All (module, definition) that this handler of the function can come to."""
+    return _reach_from((f"functions.{function}.app", handler))
+
+
+def _reach_from(*starts: tuple[str, str]) -> frozenset[tuple[str, str]]:
+    open_ends = list(starts)
     reached: set[tuple[str, str]] = set()
     while open_ends:
         end = open_ends.pop()

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from accounting.web.idempotency import key_of
 from local.declarations import apis
 from tests.api import CONTRACT, DOCS, HEADS, HEALTH, INTERNAL, PUBLIC, Route, plain
 from tests.e2e.test_roles import ROUTES
-from tests.reach import function_names
+from tests.reach import function_names, reach_of_handler
 from tests.template import resources
 
 WITHOUT_A_ROUTER: dict[str, set[Route]] = {
@@ -97,6 +98,17 @@ def test_only_the_internal_routes_take_the_internal_key() -> None:
 
     assert internal == INTERNAL
     assert internal
+
+
+def test_every_route_that_declares_idempotency_reads_the_key() -> None:
+    """A route that does not declare it can read none: ``key_of`` refuses."""
+    declaring = {
+        (name, route.handler.__name__) for name, api in apis().items() for route in api.routes if route.idempotency
+    }
+    reader = (key_of.__module__, key_of.__name__)
+
+    assert declaring
+    assert {each for each in declaring if reader not in reach_of_handler(*each)} == set()
 
 
 def test_every_route_is_on_the_one_api() -> None:
