@@ -380,18 +380,6 @@ def balance_of(user_id: UserInPath) -> BalanceView:
     return BalanceView.of(operations.balance_of(api.subject, clock()))
 
 
-class DebtView(ResponseModel):
-    """What a user owes."""
-
-    debt: int
-
-
-@api.get("/api/credits/debt", access=BALANCE_READERS)
-def own_debt() -> DebtView:
-    """What the caller owes."""
-    return DebtView(debt=operations.balance(api.caller.user_id, clock()).debt)
-
-
 @api.post("/api/credits/check", access=BALANCE_READERS, any_query=True)
 def check(body: Check) -> CheckView:
     """Whether the caller's balance covers an amount; it holds nothing."""

@@ -54,7 +54,6 @@ class Things(NamedTuple):
 ROUTES = [
     Route("GET", "credits/balance", None, 200, "anybody"),
     Route("GET", "credits/balance/{user}", None, 200, "supervisors", "supervisors"),
-    Route("GET", "credits/debt", None, 200, "anybody"),
     Route("POST", "credits/check", {"requiredCredits": 1}, 200, "anybody"),
     Route("POST", "credits/calculate", {"modelId": MODEL, "tokens": 1}, 200, "anybody"),
     Route("POST", "credits/allocate", {"userId": "{user}", "credits": 1}, 201, "supervisors", "supervisors"),
@@ -115,7 +114,6 @@ ROUTES = [
 KEYS = {
     "credits:read": [
         "GET credits/balance",
-        "GET credits/debt",
         "POST credits/check",
         "POST credits/calculate",
         "GET credits/allocations",
