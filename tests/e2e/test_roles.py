@@ -265,6 +265,15 @@ def test_a_role_that_is_none_is_a_users(http: httpx.Client, token: Mint, somebod
     assert_refused(stranger.get("streaming-sessions/active/all"), 403, "FORBIDDEN", ADMIN)
 
 
+def test_who_may_not_call_a_route_is_told_so_whatever_else_is_wrong_with_the_request(
+    callers: dict[str, Person],
+) -> None:
+    user = callers["user"]
+
+    assert_refused(user.call("DELETE", "credits/remove?credits=1"), 403, "FORBIDDEN", SUPERVISOR)
+    assert_refused(user.get("usage/stats/nobody-at-all?startDate=2026-02-01&endDate=2026-01-01"), 403, "FORBIDDEN")
+
+
 def test_a_refusal_does_not_tell_whether_a_user_exists(callers: dict[str, Person]) -> None:
     for path in ("credits/balance", "credits/allocations", "credits/ledger", "streaming-sessions/active"):
         assert_refused(callers["user"].get(f"{path}/nobody-at-all"), 403, "FORBIDDEN")
