@@ -56,7 +56,7 @@ from accounting.web.types import (
 )
 
 READERS = Access(Who.USERS, "credits:read")
-BALANCE_READERS = Access(Who.USERS, "credits:read", Disabled.WALLET_DECIDES)
+BALANCE_READERS = Access(Who.USERS, "credits:read", Disabled.OPERATION_DECIDES)
 READERS_OF_ALLOCATIONS = Access(Who.SELF_OR_ADMINS, "credits:read")
 GRANT_CODES = ("USER_NOT_FOUND", "TOO_MANY_ALLOCATIONS")
 

@@ -4,8 +4,7 @@ from typing import Annotated, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
-from accounting.domain.errors import Invalid
-from accounting.domain.pricing import DEFAULT_PRICE_E4, PRICE_SCALE, PriceRule, default_price, price_of
+from accounting.domain.pricing import DEFAULT_PRICE_E4, PRICE_SCALE, PriceRule, default_price, price_of, require_order
 from accounting.operations import prices as operations
 from accounting.store import prices
 from accounting.times import clock, from_iso, iso
@@ -123,7 +122,6 @@ def add(body: AddRule) -> RuleView:
     now = clock()
     begins = now if body.effective_from is None else from_iso(body.effective_from)
     ends = None if body.effective_to is None else from_iso(body.effective_to)
-    _require_order(begins, ends)
     price_e4 = int(body.price_per_thousand_tokens * PRICE_SCALE)
     added = operations.add(PriceRule(body.model_id, price_e4, begins, ends), now=now, key=key_of(api, body))
     if added.replayed:
@@ -135,7 +133,7 @@ def add(body: AddRule) -> RuleView:
 def end(model_id: ModelIdInPath, effective_from: Timestamp, body: EndRule) -> RuleView:
     """Let a rule end. When a rule ended is history: it cannot be moved."""
     begins, ends = from_iso(effective_from), from_iso(body.effective_to)
-    _require_order(begins, ends)
+    require_order(begins, ends)
     return RuleView.of(prices.end(model_id, begins, ends, clock()))
 
 
@@ -144,11 +142,6 @@ def withdraw(model_id: ModelIdInPath, effective_from: Timestamp) -> WithdrawnVie
     """Withdraw a rule that begins in two minutes or later, so that no session was priced by it."""
     prices.withdraw(model_id, from_iso(effective_from), clock())
     return WithdrawnView(message="Price rule withdrawn")
-
-
-def _require_order(begins: int, ends: int | None) -> None:
-    if ends is not None and ends <= begins:
-        raise Invalid.field("effectiveTo", "not after effectiveFrom")
 
 
 handler = handler_of(api)

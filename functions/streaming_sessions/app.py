@@ -41,7 +41,7 @@ OPENED: dict[int, OpenAPIResponse] = {
 }
 ActiveLimit = Annotated[int, Query(ge=1, le=MAX_ACTIVE_LISTED)]
 
-HOLDERS = Access(Who.USERS, "sessions:write", Disabled.WALLET_DECIDES, require_service_key)
+HOLDERS = Access(Who.USERS, "sessions:write", Disabled.OPERATION_DECIDES, require_service_key)
 SETTLERS = Access(Who.USERS, "sessions:write", Disabled.SERVED, require_service_key)
 WATCHERS = Access(Who.USERS, "sessions:write")
 ANYBODYS_WATCHERS = Access(Who.SELF_OR_SUPERVISORS, "sessions:write")

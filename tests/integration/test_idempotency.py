@@ -12,12 +12,15 @@ from accounting.domain.errors import (
     SessionEnded,
     SessionExists,
     SessionNotActive,
+    UserDisabled,
     UserNotFound,
 )
 from accounting.domain.pricing import PriceRule
 from accounting.domain.users import Description
-from accounting.operations import credits, prices, sessions, settling
+from accounting.operations import credits, prices, sessions, settling, usage
 from accounting.operations.credits import Change, Request
+from accounting.operations.usage import Event
+from accounting.operations.users import disable
 from accounting.settings import settings
 from accounting.store import prices as price_store
 from accounting.store import users
@@ -282,3 +285,16 @@ def test_a_repeat_is_answered_after_the_instant_that_it_names(user: MakeUser) ->
     assert credits.allocate(late, 7) == replace(first, replayed=True)
     with pytest.raises(Invalid, match="expiresAt"):
         credits.allocate(replace(late, key=None), 7)
+
+
+@pytest.mark.parametrize("deduct", [True, False])
+def test_a_repeated_record_is_answered_after_its_user_was_disabled(deduct: bool, user: MakeUser) -> None:
+    user("u1", 10)
+    event = Event("u1", "s", "o", 5, {}, deduct)
+    key = IdempotencyKey("u1", "usage", "k", "fingerprint")
+    first = usage.record(event, now=NOW, key=key)
+    disable("u1", by="boss", reason="left", now=NOW)
+
+    assert usage.record(event, now=NOW, key=key) == replace(first, replayed=True)
+    with pytest.raises(UserDisabled):
+        usage.record(event, now=NOW, key=replace(key, key="other"))

@@ -1,8 +1,10 @@
 """Prices: from the rules, cached for a minute, right at every boundary."""
 
+from dataclasses import replace
+
 import pytest
 
-from accounting.domain.errors import PriceBegun, PriceEnded, PriceExists, PriceNotFound
+from accounting.domain.errors import Invalid, PriceBegun, PriceEnded, PriceExists, PriceNotFound
 from accounting.domain.pricing import PriceRule
 from accounting.operations import credits
 from accounting.operations import prices as operations
@@ -139,6 +141,17 @@ def test_a_repeated_addition_is_answered_as_the_first_time() -> None:
 
     assert (first.replayed, again.replayed, again.rule) == (False, True, rule)
     assert prices.history("m", before=None, limit=9)[0] == [rule]
+
+
+def test_a_repeated_addition_is_answered_after_the_rule_has_ended() -> None:
+    key = IdempotencyKey("boss", "pricing", "k", "fingerprint")
+    first = operations.add(PriceRule("m", 10_000, NOW, NOW + 5), now=NOW, key=key)
+    ended = PriceRule("m", 10_000, NOW + 9, NOW + 5)
+
+    assert operations.add(ended, now=NOW + 9, key=key) == replace(first, replayed=True)
+    for other in (None, replace(key, key="other")):
+        with pytest.raises(Invalid, match="effectiveTo"):
+            operations.add(ended, now=NOW + 9, key=other)
 
 
 def test_when_a_rule_ended_is_history() -> None:

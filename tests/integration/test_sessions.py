@@ -190,6 +190,10 @@ def test_a_heartbeat_that_can_not_be_paid_is_refused_and_remembered(user: MakeUs
     session = store.get("u1", "s1")
     assert session is not None
     assert (session.tokens, session.last_seen_at, session.allocated_credits) == (20_000, NOW + 7, 4)
+    for unpaid in (20_000, 15_000):
+        with pytest.raises(InsufficientCredits):
+            heartbeat(unpaid, NOW + 8)
+    assert heartbeat(1_000, NOW + 8).tokens == 20_000, "what fits is a sign of life"
     assert settling.abort("u1", "s1", None, now=NOW + 8).session.settled.credits == 20
 
 

@@ -161,7 +161,7 @@ def test_a_disabled_user_is_refused_unless_the_route_says_otherwise(disabled: se
     for about in ("me", "else"):
         for role in sorted(EVERYBODY):
             assert Answered(Access(who)).ask(token(role), about) == (403, "USER_DISABLED")
-    for otherwise in (Disabled.SERVED, Disabled.WALLET_DECIDES):
+    for otherwise in (Disabled.SERVED, Disabled.OPERATION_DECIDES):
         assert Answered(Access(Who.USERS, disabled=otherwise)).ask(token("user")) == (200, None)
 
 

@@ -1,4 +1,4 @@
-"""Prices and the one rounding rule. Imports nothing of ours.
+"""Prices and the one rounding rule. Imports the errors.
 
 Credits are integers. A price is credits per 1,000 tokens with at most four decimals, held as integer
 ten-thousandths (``price_e4``: 3 credits = 30,000), so that no float ever touches money.
@@ -7,6 +7,8 @@ ten-thousandths (``price_e4``: 3 credits = 30,000), so that no float ever touche
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+
+from accounting.domain.errors import Invalid
 
 PRICE_SCALE = 10_000
 TOKENS_PER_PRICE = 1_000
@@ -35,6 +37,12 @@ class PriceRule:
     def in_force(self, at: int) -> bool:
         """Whether the rule has begun and not ended at ``at``."""
         return self.effective_from <= at and (self.effective_to is None or at < self.effective_to)
+
+
+def require_order(effective_from: int, effective_to: int | None) -> None:
+    """Raise Invalid if a rule would end before it begins, or as it begins."""
+    if effective_to is not None and effective_to <= effective_from:
+        raise Invalid.field("effectiveTo", "not after effectiveFrom")
 
 
 def rule_in_force(rules: Iterable[PriceRule], at: int) -> PriceRule | None:

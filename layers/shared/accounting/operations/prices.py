@@ -3,7 +3,8 @@
 import json
 from dataclasses import asdict, dataclass
 
-from accounting.domain.pricing import PriceRule
+from accounting.domain.errors import Invalid
+from accounting.domain.pricing import PriceRule, require_order
 from accounting.operations.commit import replay, without_conflict
 from accounting.store import idempotency, prices
 from accounting.store.idempotency import IdempotencyKey, Repeated
@@ -19,7 +20,14 @@ class Added:
 
 
 def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
-    """Add a rule. Raises PriceExists, IdempotencyConflict, Contention."""
+    """Add a rule. Raises PriceExists, Invalid when it ends before it begins, IdempotencyConflict, Contention."""
+    try:
+        require_order(rule.effective_from, rule.effective_to)
+    except Invalid:
+        # The default beginning is the moment of the request: when this one was sent first, its end was to come.
+        if key and (known := idempotency.find(key, now)):
+            return _again(key, known)
+        raise
     writes = [prices.add(rule)]
     if key:
         writes.insert(0, idempotency.put(key, json.dumps(asdict(rule)), now))
@@ -28,7 +36,11 @@ def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
         try:
             transact(writes)
         except Repeated as repeated:
-            return Added(PriceRule(**replay(repeated.key, repeated.record)), replayed=True)
+            return _again(repeated.key, repeated.record)
         return Added(rule)
 
     return without_conflict(write)
+
+
+def _again(key: IdempotencyKey, known: idempotency.Record) -> Added:
+    return Added(PriceRule(**replay(key, known)), replayed=True)

@@ -107,8 +107,9 @@ def heartbeat(user_id: str, session_id: str, tokens: int, *, now: int) -> Sessio
     session = active(session_id, session)
     if done:
         return session
-    if tokens <= session.tokens:
-        # A late heartbeat: the stream is further already, but it is a sign of life.
+    if tokens <= min(session.tokens, session.fitting_tokens):
+        # A late heartbeat: the stream is further already, but it is a sign of life. What does not fit the hold is
+        # refused again, although it was noted when it was refused first: nothing pays for it.
         return active(session_id, store.keep_alive(user_id, session_id, now))
     try:
         return _raise_hold(session, tokens, now)

@@ -7,12 +7,12 @@ from typing import Any
 
 from accounting.domain import wallet as ledger
 from accounting.domain.accounts import AccountId, personal
-from accounting.domain.errors import AccountingError
+from accounting.domain.errors import AccountingError, UserDisabled
 from accounting.domain.ledger import Cause
 from accounting.domain.usage import Countable, Sums, UsageRecord, split
 from accounting.operations.commit import State, ledger_writes, replay, until_committed
 from accounting.operations.ids import new_id
-from accounting.store import idempotency, rollups, usage, wallets
+from accounting.store import idempotency, rollups, usage, users, wallets
 from accounting.store.idempotency import IdempotencyKey, Repeated
 from accounting.store.table import Write, transact
 from accounting.telemetry import count
@@ -51,8 +51,8 @@ class Event:
 def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
     """Record an event.
 
-    Raises InsufficientCredits and, with a deduction, UserDisabled, then nothing is recorded; IdempotencyConflict,
-    Contention.
+    Raises InsufficientCredits and UserDisabled, then nothing is recorded; IdempotencyConflict, Contention. With a
+    deduction the wallet says whether the user is disabled, else an answer at most 30 seconds old.
     """
     made = UsageRecord(
         id=new_id(now),
@@ -65,6 +65,11 @@ def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
         metadata=event.metadata,
     )
     deducts = event.deduct and event.credits > 0
+    if not deducts and users.is_disabled(event.user_id):
+        # The user may have been disabled since this very request was sent first.
+        if key and (known := idempotency.find(key, now)):
+            return _again(key, known)
+        raise UserDisabled
     # Records without a deduction do not queue at the wallet, and so not at one rollup either.
     spread = 0 if deducts else rollups.any_spread()
 

@@ -39,8 +39,8 @@ class Disabled(Enum):
     """What a route does for a disabled user."""
 
     REFUSED = auto()
-    WALLET_DECIDES = auto()
-    """The operation reads the wallet anyway, which says whether its user is disabled."""
+    OPERATION_DECIDES = auto()
+    """The operation refuses them itself: it reads the wallet, which says so, or answers a repeat first."""
     SERVED = auto()
 
 

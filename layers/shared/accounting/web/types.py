@@ -268,7 +268,7 @@ ServiceName = Annotated[
 ]
 Operation = Annotated[
     str,
-    StringConstraints(strict=True, min_length=1, max_length=100),
+    StringConstraints(strict=True, min_length=1, max_length=MAX_MODEL_ID),
     AfterValidator(_plain),
     AfterValidator(_not_reserved),
     _PLAIN,

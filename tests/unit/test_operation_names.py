@@ -1,0 +1,21 @@
+"""How long the name of an operation may be: as long as a model's id, if it is one."""
+
+import pytest
+from pydantic import ValidationError
+
+from functions.usage.app import Record
+
+
+def record(service: str, length: int) -> Record:
+    return Record.model_validate({"service": service, "operation": "m" * length, "credits": 1})
+
+
+@pytest.mark.parametrize(("service", "length"), [("images", 100), ("chat", 101), ("chat", 256), ("chat_proxy", 256)])
+def test_names_that_are_recorded(service: str, length: int) -> None:
+    assert record(service, length).operation == "m" * length
+
+
+@pytest.mark.parametrize(("service", "length"), [("images", 101), ("chat", 257)])
+def test_names_that_are_refused(service: str, length: int) -> None:
+    with pytest.raises(ValidationError, match="operation"):
+        record(service, length)
