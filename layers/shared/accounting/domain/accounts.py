@@ -26,3 +26,11 @@ def stored(text: str) -> AccountId:
 def user_of(account_id: AccountId) -> str | None:
     """The user whose own account this is; None of an organization's."""
     return account_id.removeprefix(PERSONAL) if account_id.startswith(PERSONAL) else None
+
+
+def owner_of(account_id: AccountId) -> str:
+    """The user whose own account this is. Raises LookupError of an organization's."""
+    user_id = user_of(account_id)
+    if user_id is None:
+        raise LookupError(f"{account_id} is no user's own account")
+    return user_id

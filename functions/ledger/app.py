@@ -1,0 +1,254 @@
+"""The ledger: what was granted, what every entry did to a balance, and the proof that it adds up."""
+
+from dataclasses import asdict
+from typing import Self
+
+from accounting.domain.accounts import owner_of, personal
+from accounting.domain.allocations import Allocation
+from accounting.domain.audit import Problem, Proof, Sums
+from accounting.domain.ledger import Entry
+from accounting.domain.wallet import Wallet
+from accounting.operations import audit as audits
+from accounting.operations import credits as operations
+from accounting.store import users
+from accounting.store.users import Reference
+from accounting.times import clock, iso
+from accounting.web.access import ADMINS, SUPERVISORS, Access, Who
+from accounting.web.api import Api, handler_of
+from accounting.web.paging import (
+    DEFAULT_LIMIT,
+    Cursor,
+    EndDate,
+    Limit,
+    Page,
+    StartDate,
+    cursor_of,
+    instants,
+    number_in,
+    rows_to_skip,
+)
+from accounting.web.types import Instant, ResponseModel, UserInPath, left_out
+
+READERS = Access(Who.USERS, "credits:read")
+READERS_OF_ALLOCATIONS = Access(Who.SELF_OR_ADMINS, "credits:read")
+
+api = Api()
+
+
+class AllocationView(ResponseModel):
+    """A grant as it was made, and what is left of it to spend."""
+
+    id: str
+    total_credits: int
+    remaining_credits: int
+    allocated_by: str
+    allocated_at: Instant
+    expires_at: Instant
+    notes: str
+
+    @classmethod
+    def of(cls, allocation: Allocation, left: int) -> Self:
+        """The view of a grant."""
+        return cls(
+            id=allocation.id,
+            total_credits=allocation.credits,
+            remaining_credits=left,
+            allocated_by=allocation.allocated_by,
+            allocated_at=iso(allocation.allocated_at),
+            expires_at=iso(allocation.expires_at),
+            notes=allocation.notes,
+        )
+
+
+class AllocationsView(ResponseModel):
+    """A page of grants, newest first."""
+
+    total: int
+    page: int
+    total_pages: int
+    allocations: list[AllocationView]
+    next_cursor: str | None = left_out()
+
+
+class EntryView(ResponseModel):
+    """A ledger entry. ``credits`` changes what can be spent, ``charged`` left the user for good.
+
+    ``hash`` is over the entry and its predecessor's hash: entries can't be changed, removed or added unnoticed.
+    """
+
+    seq: int
+    kind: str
+    credits: int
+    charged: int
+    available_after: int
+    held_after: int
+    debt_after: int
+    at: Instant
+    actor: str
+    reason: str
+    session_id: str | None = left_out()
+    allocation_id: str | None = left_out()
+    usage_id: str | None = left_out()
+    hash: str
+
+    @classmethod
+    def of(cls, entry: Entry) -> Self:
+        """The view of an entry."""
+        return cls(
+            seq=entry.seq,
+            kind=entry.kind,
+            credits=entry.credits,
+            charged=entry.charged,
+            available_after=entry.available_after,
+            held_after=entry.held_after,
+            debt_after=entry.debt_after,
+            at=iso(entry.at),
+            actor=entry.actor,
+            reason=entry.reason,
+            session_id=entry.session_id,
+            allocation_id=entry.allocation_id,
+            usage_id=entry.usage_id,
+            hash=entry.hash,
+        )
+
+
+class LedgerView(ResponseModel):
+    """A page of the ledger, newest first."""
+
+    entries: list[EntryView]
+    next_cursor: str | None = left_out()
+
+
+class SumsView(ResponseModel):
+    """A wallet's numbers. ``granted = available + held + charged + removed + expired - debt``."""
+
+    available: int
+    held: int
+    debt: int
+    granted: int
+    charged: int
+    removed: int
+    expired: int
+
+    @classmethod
+    def of(cls, sums: Sums) -> Self:
+        """The view of sums."""
+        return cls(**asdict(sums))
+
+
+class KindView(ResponseModel):
+    """A user's ledger entries of one kind."""
+
+    entries: int
+    credits: int
+    charged: int
+
+
+class FindingView(ResponseModel):
+    """Something that can't be if every change was made by this service, at ledger entry ``seq``."""
+
+    problem: Problem
+    seq: int
+
+
+class AuditView(ResponseModel):
+    """The proof of a user's credits.
+
+    ``drift`` is by how many credits a number of the wallet is off, 0 when ``intact``. Entries before ``firstSeq`` were
+    proved by the auditor before, and count in ``ledger`` and ``byKind``.
+    """
+
+    user_id: str
+    intact: bool
+    drift: int
+    findings: list[FindingView]
+    first_seq: int
+    last_seq: int
+    head: str
+    by_kind: dict[str, KindView]
+    ledger: SumsView
+    wallet: SumsView
+
+    @classmethod
+    def of(cls, proof: Proof, wallet: Wallet, first_seq: int) -> Self:
+        """The view of a proof."""
+        return cls(
+            user_id=owner_of(proof.account_id),
+            intact=proof.intact,
+            drift=proof.drift(wallet),
+            findings=[FindingView(problem=finding.problem, seq=finding.seq) for finding in proof.findings],
+            first_seq=first_seq,
+            last_seq=proof.seq,
+            head=proof.head,
+            by_kind={kind: KindView(**asdict(sums)) for kind, sums in proof.by_kind.items()},
+            ledger=SumsView.of(proof.sums),
+            wallet=SumsView.of(Sums.of(wallet)),
+        )
+
+
+@api.get("/api/credits/allocations", access=READERS)
+def own_allocations(page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> AllocationsView:
+    """The caller's grants, newest first."""
+    return _allocations(api.subject, page, limit, cursor)
+
+
+@api.get("/api/credits/allocations/<user_id>", access=READERS_OF_ALLOCATIONS)
+def allocations_of(
+    user_id: UserInPath, page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> AllocationsView:
+    """A user's grants, newest first."""
+    return _allocations(api.subject, page, limit, cursor)
+
+
+@api.get("/api/credits/ledger", access=READERS)
+def own_ledger(
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    start_date: StartDate = None,
+    end_date: EndDate = None,
+) -> LedgerView:
+    """The caller's ledger, newest first."""
+    return _ledger(api.subject, limit, cursor, start_date, end_date)
+
+
+@api.get("/api/credits/ledger/<user_id>", access=SUPERVISORS)
+def ledger_of(
+    user_id: UserInPath,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+    start_date: StartDate = None,
+    end_date: EndDate = None,
+) -> LedgerView:
+    """A user's ledger, newest first."""
+    return _ledger(api.subject, limit, cursor, start_date, end_date)
+
+
+@api.get("/api/credits/audit/<user_id>", access=ADMINS)
+def audit_of(user_id: UserInPath) -> AuditView:
+    """The proof of a user's credits: their ledger, added up again and its hashes checked, beside their wallet."""
+    return AuditView.of(*audits.audit(personal(users.resolve(api.subject)[0].id), clock()))
+
+
+def _allocations(user: Reference, page: int, limit: int, cursor: str | None) -> AllocationsView:
+    last = number_in(cursor)
+    skip = 0 if last is not None else rows_to_skip(page, limit)
+    found = operations.list_allocations(user, skip=skip, last=last, limit=limit, now=clock())
+    return AllocationsView(
+        total=found.total,
+        page=page,
+        total_pages=-(-found.total // limit),
+        allocations=[AllocationView.of(allocation, left) for allocation, left in found.allocations],
+        next_cursor=cursor_of(found.next_last) if found.next_last else None,
+    )
+
+
+def _ledger(user: Reference, limit: int, cursor: str | None, start: str | None, end: str | None) -> LedgerView:
+    since, until = instants(start, end)
+    entries, before = operations.list_entries(user, since=since, until=until, before=number_in(cursor), limit=limit)
+    return LedgerView(
+        entries=[EntryView.of(entry) for entry in entries],
+        next_cursor=cursor_of(before) if before else None,
+    )
+
+
+handler = handler_of(api)
