@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from accounting.domain.lots import SECOND
 from accounting.domain.pricing import PriceRule
-from accounting.store import prices
+from accounting.store import lots, prices
 from accounting.store.table import pack
 from accounting.times import DAY, clock
 from tests.e2e.books import audited, dynamodb, items_of
@@ -151,12 +151,12 @@ def test_a_hold_over_two_lots_goes_back_to_both(service: Stack, people: People, 
 
 def _let_lots_expire(service: Stack, person: Person) -> None:
     """Put the end of all that somebody has, in the wallet and in the holds, into the past."""
-    past = clock() - DAY
+    past = (clock() - DAY) // SECOND * SECOND
     for item in items_of(service, person.id):
-        attribute = {"WALLET": "lots", "SESSION": "slices"}.get(item["sk"].partition("#")[0])
+        attribute = {"WALLET": "lots", "SESSION": "parts"}.get(item["sk"].partition("#")[0])
         if attribute:
-            parts = [[part, credits, past, grace] for part, credits, _, grace in json.loads(item[attribute])]
-            dynamodb(service).put_item(TableName=service.table_name, Item=pack({**item, attribute: json.dumps(parts)}))
+            expired = lots.to_text(lot._replace(expires_at=past) for lot in lots.from_text(item[attribute]))
+            dynamodb(service).put_item(TableName=service.table_name, Item=pack({**item, attribute: expired}))
 
 
 def test_expired_credits_are_not_there_and_the_next_command_says_so(
@@ -192,7 +192,7 @@ def test_credits_that_expired_while_they_were_held_come_back_for_a_day_only(serv
 
     (lot,) = person.balance()["activeAllocations"]
     books = audited(service, person)
-    left = json.loads(books.wallet["lots"])[0][2] - clock()
+    left = lots.from_text(books.wallet["lots"])[0].expires_at - clock()
     assert lot["credits"] == 50
     assert DAY - 120_000 < left <= DAY
 
