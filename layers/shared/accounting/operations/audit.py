@@ -9,9 +9,8 @@ from accounting.domain.audit import Newer, Proof, Unreadable
 from accounting.domain.ledger import Entry
 from accounting.domain.wallet import Wallet
 from accounting.settings import settings
-from accounting.store import audits, entries, keys, wallets
-from accounting.store.audits import Position
-from accounting.store.table import Item, get_many
+from accounting.store import audits, entries, wallets
+from accounting.store.audits import Account, Position
 from accounting.telemetry import count, logger, tell
 
 WORKERS = 8
@@ -36,11 +35,17 @@ class Audited:
 
 
 def audit(account_id: AccountId, now: int) -> tuple[Proof, Wallet, int]:
-    """The proof of one account, its wallet, and the number of the first entry that was read for it."""
-    wallet, known = _read(*_items([account_id])[0])
-    begun = known if known and wallet.entry_seq > MAX_FIRST_READ else Proof(account_id, since=now)
+    """The proof of one account, its wallet, and the number of the first entry that was read for it.
+
+    Raises ValueError where a wallet stands that this service never wrote.
+    """
+    (account,) = audits.read([account_id])
+    if account.wallet is None:
+        raise ValueError(f"the wallet of {account_id} can't be read")
+    known = account.proved if account.wallet.entry_seq > MAX_FIRST_READ else None
+    begun = known or Proof(account_id, since=now)
     first = begun.seq + 1
-    return *_proved(begun, wallet), first
+    return *_proved(begun, account.wallet), first
 
 
 def audit_all(now: int, time_left: Callable[[], bool]) -> Audited:
@@ -67,7 +72,7 @@ def audit_all(now: int, time_left: Callable[[], bool]) -> Audited:
 
 
 def _audit_batch(pool: ThreadPoolExecutor, account_ids: list[AccountId], now: int, audited: Audited) -> None:
-    tasks = [pool.submit(_go_on, *items, now) for items in _items(account_ids)]
+    tasks = [pool.submit(_go_on, account, now) for account in audits.read(account_ids)]
     proofs = []
     for task in tasks:
         try:
@@ -87,18 +92,17 @@ def _audit_batch(pool: ThreadPoolExecutor, account_ids: list[AccountId], now: in
     audits.put_many(proofs)
 
 
-def _go_on(account_id: AccountId, wallet_item: Item | None, proof_item: Item | None, now: int) -> tuple[Proof, bool]:
+def _go_on(account: Account, now: int) -> tuple[Proof, bool]:
     """The proof, and whether it says more than the one of before."""
-    try:
-        wallet, known = _read(account_id, wallet_item, proof_item)
-    except (KeyError, TypeError, ValueError):  # nothing that this service wrote
-        unreadable = Proof(account_id, since=now)
+    if account.wallet is None:
+        unreadable = Proof(account.id, since=now)
         unreadable.found("wallet", 0)
         return unreadable, False
+    known = account.proved
     if known is None or now - known.since >= settings().full_audit:
-        return _proved(Proof(wallet.account_id, since=now), wallet)[0], True
+        return _proved(Proof(account.id, since=now), account.wallet)[0], True
     before = known.seq
-    proof, _ = _proved(known, wallet)
+    proof, _ = _proved(known, account.wallet)
     return proof, proof.seq > before
 
 
@@ -122,13 +126,3 @@ def _proved(proof: Proof, wallet: Wallet) -> tuple[Proof, Wallet]:
     if beyond and wallets.get(wallet.account_id).entry_seq < beyond[0]:
         proof.found("inserted", beyond[0])
     return proof, wallet
-
-
-def _items(account_ids: list[AccountId]) -> list[tuple[AccountId, Item | None, Item | None]]:
-    """Accounts, the items of their wallets, and those of how far each was proved."""
-    found = get_many([key for account_id in account_ids for key in (keys.wallet(account_id), keys.audit(account_id))])
-    return list(zip(account_ids, found[::2], found[1::2], strict=True))
-
-
-def _read(account_id: AccountId, wallet: Item | None, proof: Item | None) -> tuple[Wallet, Proof | None]:
-    return wallets.from_item(account_id, wallet), audits.from_item(account_id, proof) if proof else None

@@ -23,9 +23,9 @@ from accounting.domain.pricing import affordable_tokens, credits_for, hold_for, 
 from accounting.domain.sessions import Session
 from accounting.operations.commit import State, ledger_writes, until_committed
 from accounting.settings import settings
-from accounting.store import keys, prices, wallets
+from accounting.store import prices, wallets
 from accounting.store import sessions as store
-from accounting.store.table import get_many, transact
+from accounting.store.table import transact
 from accounting.telemetry import count
 
 
@@ -145,12 +145,10 @@ def read(user_id: str, session_id: str, account_id: AccountId | None = None) -> 
     One call where ``account_id``, by default the user's own, is that account; it is a hint, and a wrong one costs a
     second call.
     """
-    guessed = account_id or personal(user_id)
-    wallet, item = get_many([keys.wallet(guessed), keys.session(user_id, session_id)])
-    session = store.from_item(item) if item else None
-    if session is None or session.account_id == guessed:
-        return State(wallets.from_item(guessed, wallet), session)
-    return State(wallets.get(session.account_id), session)
+    session, wallet = store.with_wallet(user_id, session_id, account_id or personal(user_id))
+    if session and session.account_id != wallet.account_id:
+        wallet = wallets.get(session.account_id)
+    return State(wallet, session)
 
 
 def active(session_id: str, session: Session | None) -> Session:

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 
 from accounting.domain.accounts import AccountId
 from accounting.domain.audit import KindSums, Proof, Sums
-from accounting.store import keys, table
+from accounting.domain.wallet import Wallet
+from accounting.store import keys, table, wallets
 from accounting.store.table import Item
 
 
@@ -16,6 +17,32 @@ class Position:
 
     part: int = 0
     sk: str = keys.BEFORE_ALL_ACCOUNTS
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What there is to prove of an account: its wallet, and how far its ledger was proved before.
+
+    ``wallet`` is None where something stands that this service never wrote.
+    """
+
+    id: AccountId
+    wallet: Wallet | None
+    proved: Proof | None = None
+
+
+def read(account_ids: list[AccountId]) -> list[Account]:
+    """The accounts as they stand, strongly consistent, in one call."""
+    found = table.get_many([key for each in account_ids for key in (keys.wallet(each), keys.audit(each))])
+    return list(map(_account, account_ids, found[::2], found[1::2]))
+
+
+def _account(account_id: AccountId, wallet: Item | None, proof: Item | None) -> Account:
+    try:
+        proved = from_item(account_id, proof) if proof else None
+        return Account(account_id, wallets.from_item(account_id, wallet), proved)
+    except (LookupError, TypeError, ValueError):
+        return Account(account_id, None)
 
 
 def accounts(position: Position) -> Iterator[tuple[list[AccountId], Position]]:

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
-from accounting.domain.accounts import stored
+from accounting.domain.accounts import AccountId, stored
 from accounting.domain.errors import SessionNotActive
 from accounting.domain.sessions import Session, Settled
+from accounting.domain.wallet import Wallet
 from accounting.settings import settings
-from accounting.store import keys, lots, table
+from accounting.store import keys, lots, table, wallets
 from accounting.store.formats import unknown
 from accounting.store.moved import Moved
 from accounting.store.table import Item, Write
@@ -56,6 +57,12 @@ def get(user_id: str, session_id: str) -> Session | None:
     """The session, strongly consistent."""
     item = table.get(keys.session(user_id, session_id))
     return from_item(item) if item else None
+
+
+def with_wallet(user_id: str, session_id: str, account_id: AccountId) -> tuple[Session | None, Wallet]:
+    """The session and the wallet of ``account_id``, strongly consistent, in one call."""
+    item, wallet = table.get_many([keys.session(user_id, session_id), keys.wallet(account_id)])
+    return from_item(item) if item else None, wallets.from_item(account_id, wallet)
 
 
 def open_new(session: Session) -> Write:
