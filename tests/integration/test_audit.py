@@ -120,9 +120,12 @@ def test_a_wallet_that_was_changed_is_found_by_the_next_audit(dynamodb: Any, tab
 
 
 @pytest.mark.usefixtures("three")
-def test_a_wallet_that_can_not_be_read_is_found_and_does_not_stop_the_others(dynamodb: Any, table_name: str) -> None:
+@pytest.mark.parametrize("lots", ["{", "[]", "[[],[1,5,1800000000,0]]", 7])
+def test_a_wallet_that_can_not_be_read_is_found_and_does_not_stop_the_others(
+    lots: object, dynamodb: Any, table_name: str
+) -> None:
     account = personal("u2")
-    item = {**keys.wallet(account), **keys.wallet_of_all(account), "lots": "{"}
+    item = {**wallets.to_item(wallets.get(account)), "lots": lots}
     dynamodb.put_item(TableName=table_name, Item=table.pack(item))
 
     assert audit_all(NOW, always) == Audited(wallets=3, drifting=1)
