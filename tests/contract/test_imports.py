@@ -24,8 +24,6 @@ MAY_IMPORT: dict[str, set[str]] = {
 BOTO = {"boto3", "botocore"}
 TABLE = "accounting.store.table"
 TALK_TO_AWS = {f"{TABLE}.connection", f"{TABLE}.transactions", "accounting.secrets"}
-PURE_PACKAGES = {"idna"}
-"""Tables and functions of a standard, without clock, chance or environment."""
 NOT_PURE = {"os", "sys", "time", "datetime", "random", "secrets", "uuid", "ulid", "threading", "logging", "pathlib"}
 
 
@@ -55,7 +53,7 @@ def test_a_module_imports_only_what_stands_below_it(name: str) -> None:
 def test_the_domain_has_no_clock_no_chance_and_no_environment(name: str) -> None:
     others = {found for found in imports_of(name) if not found.startswith("accounting")}
 
-    assert others <= {*sys.stdlib_module_names, *PURE_PACKAGES}, "third-party code in the domain"
+    assert others <= {*sys.stdlib_module_names}, "third-party code in the domain"
     assert others & NOT_PURE == set()
 
 

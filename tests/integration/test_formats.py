@@ -1,7 +1,8 @@
 """Stored formats: what was written is read, what a newer version wrote is handed on, and no shape changes unnoticed.
 
 ``tests/samples`` has an item of each kind as this version writes it. A shape that changes needs a new format, and the
-old sample stays, for as long as its format is read. ``WRITE_SAMPLES=1`` writes samples of kinds that have none.
+old sample stays, for as long as its format is read. The old sample of an item that only gained attributes is in
+``tests/samples/earlier``. ``WRITE_SAMPLES=1`` writes samples of kinds that have none.
 """
 
 import json
@@ -16,6 +17,7 @@ import pytest
 from accounting.domain.accounts import stored
 from accounting.domain.errors import Unavailable
 from accounting.domain.pricing import PriceRule
+from accounting.domain.users import Description
 from accounting.operations import api_keys, credits, prices, sessions, settling, system_usage, usage
 from accounting.operations import users as people
 from accounting.operations.audit import Audited, audit, audit_all
@@ -104,6 +106,23 @@ def test_what_is_replaced_whole_keeps_what_a_newer_version_gave_it(
     written = {name: value for name, value in read_and_write(newer).items() if value is not None}
 
     assert written == newer
+
+
+def test_an_earlier_profile_is_read_and_one_that_its_version_wrote_over_a_later_one() -> None:
+    """An earlier version knows one time for e-mail and name, and hands the two times of this one on as they are."""
+    item = json.loads((SAMPLES / "earlier" / "user-profile.json").read_text()) | {"issued_at": 7}
+
+    for said in (item, item | {"email_at": 5, "username_at": 6}):
+        user = users.from_item(said)
+        assert (user.email_at, user.username_at, user.ahead) == (7, 7, 0)
+        assert (user.email, user.role_at, dict(user.more)) == ("u1@example.com", 0, {})
+
+
+def test_a_time_that_a_token_was_ahead_to_is_kept(user: MakeUser) -> None:
+    said = users.sync(Description("u1", role="admin", issued_at=NOW // 1000 + 25), NOW)[0]
+
+    assert said.ahead == NOW // 1000 + 25
+    assert users.find("u1") == said
 
 
 def test_a_wallet_of_a_newer_version_is_used_and_handed_on(user: MakeUser, dynamodb: Any, table_name: str) -> None:

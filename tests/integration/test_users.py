@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 
 from accounting.domain.errors import UserNotFound
 from accounting.domain.users import Description, User
 from accounting.operations import credits
-from accounting.store import users
+from accounting.operations import users as operations
+from accounting.store import keys, table, users
 from accounting.store.users import ById
 from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
@@ -50,7 +52,7 @@ def test_a_newer_token_that_says_the_same_is_remembered_by_one_small_write(calls
     calls.reset()
 
     sync("u1", "a@example.com", 5)
-    assert (calls.operations, calls.write_units) == (["GetItem", "TransactWriteItems"], 2)
+    assert (calls.operations, calls.write_units) == (["BatchGetItem", "TransactWriteItems"], 2)
     user, _ = sync("u1", "b@example.com", 3, role="admin")
 
     assert (user.email, user.role) == ("a@example.com", "user"), "what was said in between is older"
@@ -214,6 +216,96 @@ def test_an_address_does_not_go_back_to_somebody_who_has_another_one_now() -> No
 
     with pytest.raises(UserNotFound):
         meaning("one@example.com")
+
+
+@pytest.mark.parametrize("spelled", ["one@example.com", "ONE@Example.com"])
+def test_the_first_holder_takes_an_address_back_by_a_newer_word(spelled: str) -> None:
+    sync("u1", "one@example.com", 1)
+    sync("u2", "one@example.com", 2)
+    sync("u1", spelled, 3)
+
+    assert meaning("one@example.com") == "u1"
+    sync("u2", "one@example.com", 2)
+    assert meaning("one@example.com") == "u1"
+
+
+def test_a_sync_takes_an_address_back() -> None:
+    sync("u1", "one@example.com", 1)
+    sync("u2", "one@example.com", 2)
+    users.sync(Description.by_the_platform("u1", email="one@example.com", username="", role=None, now=NOW), NOW)
+
+    assert meaning("one@example.com") == "u1"
+
+
+def test_an_address_goes_to_an_older_claim_when_the_newer_one_is_given_up(calls: Calls) -> None:
+    sync("u2", "one@example.com", 5)
+    sync("u1", "one@example.com", 1)
+    assert meaning("one@example.com") == "u2"
+    calls.reset()
+    sync("u1", "one@example.com", 1)
+    assert (calls.round_trips, calls.write_units) == (1, 0)
+
+    sync("u2", "two@example.com", 6)
+    assert meaning("one@example.com") == "u1"
+
+
+def test_an_address_that_is_given_up_goes_to_the_newest_claim_and_not_to_the_last_holder() -> None:
+    sync("u3", "one@example.com", 9)
+    sync("u2", "one@example.com", 5)
+    sync("u1", "one@example.com", 2)
+
+    sync("u3", "three@example.com", 10)
+    assert meaning("one@example.com") == "u2"
+
+
+def test_who_signs_in_anew_gets_their_address_if_nobody_holds_it(dynamodb: Any, table_name: str) -> None:
+    sync("u1", "one@example.com", 1)
+    dynamodb.delete_item(TableName=table_name, Key=table.pack(keys.email("one@example.com")))
+    users.sync(Description("u1", username="Ann", issued_at=2), NOW)
+    with pytest.raises(UserNotFound):
+        meaning("one@example.com")
+
+    sync("u1", "one@example.com", 3)
+    assert meaning("one@example.com") == "u1"
+
+
+def test_an_address_is_not_lost_however_many_take_it_over_and_give_it_up() -> None:
+    sync("u1", "one@example.com", 1)
+    sync("other", "one@example.com", 2)
+    for number in range(12):
+        sync(f"sock{number}", "one@example.com", 3 + number)
+    for number in range(12):
+        sync(f"sock{number}", f"{number}@example.com", 20 + number)
+
+    assert meaning("one@example.com") == "u1"
+    sync("other", "one@example.com", 90)
+    assert meaning("one@example.com") == "other"
+
+
+def test_a_disabled_user_takes_no_address_over() -> None:
+    sync("u1", "one@example.com", 1)
+    sync("u2", "two@example.com", 1)
+    operations.disable("u2", by="boss", reason="", now=NOW)
+
+    sync("u2", "one@example.com", 2)
+    assert meaning("one@example.com") == "u1"
+    sync("u2", "free@example.com", 3)
+    with pytest.raises(UserNotFound):
+        meaning("free@example.com")
+    operations.enable("u2", now=NOW)
+    sync("u2", "free@example.com", 4)
+    assert meaning("free@example.com") == "u2"
+
+
+def test_the_newest_of_words_at_once_has_the_address_in_the_end() -> None:
+    for round_ in range(6):
+        address = f"one{round_}@example.com"
+        sync("u1", address, 100 * round_ + 1)
+        together(
+            partial(sync, "u1", address, 100 * round_ + 60),
+            *(partial(sync, f"x{round_}-{number}", address, 100 * round_ + 20 + number) for number in range(3)),
+        )
+        assert meaning(address) == "u1", round_
 
 
 def test_an_address_that_two_give_up_at_once_is_nobodys() -> None:

@@ -3,6 +3,7 @@
 import sys
 from unicodedata import normalize
 
+import idna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,10 +20,15 @@ from accounting.domain.addresses import canonical
         ("ju\u0308rgen@corp.example", "j\u00fcrgen@corp.example"),
         ("a@B\u00fccher.Example", "a@xn--bcher-kva.example"),
         ("a@XN--BCHER-KVA.example", "a@xn--bcher-kva.example"),
-        ("a@\uff23orp.example", "a@corp.example"),
         ("a@corp\u3002example", "a@corp.example"),
         ("a@b@c.d", "a@b@c.d"),
         ("a b@c", "a b@c"),
+        ("a@corp.example.", "a@corp.example"),
+        ("a@B\u00fccher.example\u3002", "a@xn--bcher-kva.example"),
+        ("a@i\u2764.example", "a@xn--i-7iq.example"),
+        ("a@B\u00dcCHER.My_Host.example", "a@xn--bcher-kva.my_host.example"),
+        ("a@fa\u00df.example", "a@xn--fa-hia.example"),
+        ("a@FA\u1e9e.example", "a@xn--fa-hia.example"),
     ],
 )
 def test_spellings_of_one_address_have_one_form(spelled: str, form: str) -> None:
@@ -43,6 +49,50 @@ def test_a_look_alike_is_another_address(name: str, look_alike: str) -> None:
     assert canonical(f"{look_alike}@corp.example") not in (None, canonical(f"{name}@corp.example"))
 
 
+@pytest.mark.parametrize(
+    "look_alike",
+    [
+        "cor\u212a1s.example",
+        "\u2102ork1s.example",
+        "\uff23ork1s.example",
+        "cork\u00b9s.example",
+        "cork1\u017f.example",
+        *(f"co{invisible}rk1s.example" for invisible in "\u200b\u200c\u200d\u00ad\u2060\ufe0f\u180e"),
+        *(f"cork1s.example{invisible}" for invisible in "\u200b\u00ad\u2060\ufe0f"),
+        "\u0441ork1s.example",
+        "cork1s.example..",
+        "cork1s..example",
+        "xn--cork1s-.example",
+    ],
+)
+def test_a_domain_that_only_looks_like_another_is_another(look_alike: str) -> None:
+    assert canonical(f"a@{look_alike}") != "a@cork1s.example"
+
+
+def test_no_character_of_a_domain_becomes_ascii_and_none_vanishes() -> None:
+    dots = {"\u3002", "\uff0e", "\uff61"}
+    for char in map(chr, range(128, sys.maxunicode + 1)):
+        if not "\ud800" <= char <= "\udfff" and char not in dots:
+            form = canonical(f"a@b{char}c.d")
+            assert form is not None, ascii(char)
+            assert form.startswith("a@xn--"), ascii(char)
+    assert {canonical(f"a@b{dot}c.d") for dot in dots} == {"a@b.c.d"}
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "b\u00fccher",
+        "fa\u00df",
+        "\u4f8b\u3048",
+        "\u03b2\u03cc\u03bb\u03bf\u03c2",
+        "\u043f\u0440\u0438\u043c\u0435\u0440",
+    ],
+)
+def test_a_valid_domain_is_as_idna_2008_writes_it(label: str) -> None:
+    assert canonical(f"a@{label}.example") == f"a@{idna.encode(label).decode()}.example"
+
+
 def test_only_three_characters_would_become_ascii_by_composition_and_none_does() -> None:
     become = [
         char
@@ -55,7 +105,7 @@ def test_only_three_characters_would_become_ascii_by_composition_and_none_does()
         assert canonical(f"{char}@a.b") == f"{char}@a.b"
 
 
-@pytest.mark.parametrize("text", [None, "", " ", "u1", "@", "a@", "@b", " @b", "a@ "])
+@pytest.mark.parametrize("text", [None, "", " ", "u1", "@", "a@", "@b", " @b", "a@ ", "a@.", "a@\u3002"])
 def test_what_is_no_address_has_no_form(text: str | None) -> None:
     assert canonical(text) is None
 
@@ -63,7 +113,7 @@ def test_what_is_no_address_has_no_form(text: str | None) -> None:
 @pytest.mark.parametrize(
     "domain", ["-\u00fc-", "\u00fc" * 100, "\u00fc..b", "\u200d\u00fc", "xn--\u00fc", "\u2603\U0001fae9"]
 )
-def test_a_domain_that_idna_refuses_is_compared_by_its_letters(domain: str) -> None:
+def test_a_domain_that_idna_refuses_has_a_form_too(domain: str) -> None:
     assert canonical(f"A@{domain}.X") == canonical(f"a@{domain}.x") is not None
 
 

@@ -21,12 +21,12 @@ type Known = Callable[..., list[str]]
 def known(monkeypatch: pytest.MonkeyPatch) -> Known:
     """Make a user of whom the table says this, and return who is asked for from then on."""
 
-    def make(role: str = "user", role_at: int = 0, disabled_at: int | None = None) -> list[str]:
+    def make(role: str = "user", role_at: int = 0, disabled_at: int | None = None, email: str = "") -> list[str]:
         asked: list[str] = []
 
         def find(user_id: str) -> User:
             asked.append(user_id)
-            return User(user_id, "", "", role, role_at=role_at, disabled_at=disabled_at)
+            return User(user_id, email, "", role, role_at=role_at, disabled_at=disabled_at)
 
         monkeypatch.setattr(users, "find", find)
         users.forget()
@@ -151,10 +151,32 @@ def test_oneself_is_ones_id_or_address_in_any_form_and_url_encoded_or_not() -> N
 
 
 @pytest.mark.parametrize("email", ["", "victim", "@", "@victim", "victim@"])
-def test_who_has_no_address_is_not_found_by_one(email: str) -> None:
+def test_who_has_no_address_is_not_found_by_one(known: Known, email: str) -> None:
+    known(email=email)
     caller = Caller("u1", email, "user")
 
     assert [name for name in ("", "victim", "@", "@victim", "victim@") if caller.is_self(name)] == []
+
+
+@pytest.mark.parametrize("caller", [Caller("u1", "", "user"), Caller("u1", "", "user", ("usage:read",))])
+def test_oneself_is_ones_stored_address_where_the_credential_says_none(known: Known, caller: Caller) -> None:
+    asked = known(email="Own@B\u00fccher.example")
+
+    assert caller.is_self("u1")
+    assert not caller.is_self("u2")
+    assert asked == [], "an id costs no round trip"
+    assert caller.is_self("own%40xn--bcher-kva.example")
+    assert not caller.is_self("other@example.com")
+    assert asked == ["u1", "u1"]
+
+
+def test_a_token_that_says_an_address_is_not_looked_up(known: Known) -> None:
+    asked = known(email="stored@example.com")
+    caller = Caller("u1", "token@example.com", "user")
+
+    assert caller.is_self("token@example.com")
+    assert not caller.is_self("stored@example.com")
+    assert asked == []
 
 
 def test_who_names_themselves_is_never_looked_up_by_the_address() -> None:

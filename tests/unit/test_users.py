@@ -6,10 +6,10 @@ import pytest
 
 from accounting.domain import users
 from accounting.domain.errors import Invalid
-from accounting.domain.users import MAX_FORMER_HOLDERS, Description, Pointer, User, claimed, effective_role
+from accounting.domain.users import MAX_FORMER_HOLDERS, Description, Pointer, User, claimed, effective_role, heir
 
 NOW = 1_800_000_000_000
-KNOWN = User("u1", "a@x.y", "Anna", "supervisor", created_at=1, updated_at=2, issued_at=5, role_at=5_000)
+KNOWN = User("u1", "a@x.y", "Anna", "supervisor", created_at=1, updated_at=2, email_at=5, username_at=5, role_at=5_000)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_each_word_changes_what_it_says_and_no_more() -> None:
     email = Description("u1", email="b@x.y", issued_at=6, role_at=6_000).applied_to(KNOWN, NOW)
     role = Description("u1", role="user", issued_at=6, role_at=6_000).applied_to(KNOWN, NOW)
 
-    assert email == replace(KNOWN, email="b@x.y", issued_at=6, updated_at=NOW)
+    assert email == replace(KNOWN, email="b@x.y", email_at=6, updated_at=NOW)
     assert role == replace(KNOWN, role="user", role_at=6_000, updated_at=NOW)
 
 
@@ -45,6 +45,79 @@ def test_a_newer_word_that_says_the_same_is_remembered() -> None:
     older = Description("u1", role="admin", issued_at=7, role_at=7_000).applied_to(again, NOW)
 
     assert older.role == "supervisor"
+
+
+def test_the_newest_word_on_the_email_counts_whatever_was_said_of_the_name_since() -> None:
+    renamed = Description("u1", username="Ann", issued_at=90).applied_to(KNOWN, NOW)
+    moved = Description("u1", email="b@x.y", username="A", issued_at=50).applied_to(renamed, NOW)
+
+    assert (moved.email, moved.username) == ("b@x.y", "Ann")
+    assert (moved.email_at, moved.username_at, moved.issued_at) == (50, 90, 90)
+
+
+def of_a_token(second: int, **said: str) -> Description:
+    return Description("u1", issued_at=second, role_at=second * 1000, **said)
+
+
+def of_a_sync(now: int, role: str | None, email: str = "sync@x.y") -> Description:
+    return Description.by_the_platform("u1", email=email, username="S", role=role, now=now)
+
+
+SECOND = NOW // 1000
+
+
+def test_a_sync_does_not_lose_to_a_token_whose_time_is_ahead() -> None:
+    ahead = of_a_token(SECOND + 25, role="admin", email="t@x.y", username="T")
+    heard = ahead.applied_to(KNOWN, NOW)
+    synced = of_a_sync(NOW + 200, "user").applied_to(heard, NOW + 200)
+
+    assert (heard.role, heard.email, heard.role_at) == ("admin", "t@x.y", NOW)
+    assert (synced.role, synced.email, synced.username) == ("user", "sync@x.y", "S")
+    for later in (NOW + 300, NOW + 5_000, NOW + 25_000, NOW + 60_000):
+        again = ahead.applied_to(synced, later)
+        assert again == synced, "neither before its time comes nor after"
+        assert effective_role("admin", (SECOND + 25) * 1000, again) == "user"
+    after = of_a_token(SECOND + 26, role="admin").applied_to(synced, NOW + 26_000)
+    assert effective_role("admin", (SECOND + 26) * 1000, after) == after.role == "admin"
+
+
+def test_a_token_that_is_ahead_is_recorded_once() -> None:
+    ahead = of_a_token(SECOND + 25, role="admin", email="t@x.y", username="T")
+    heard = ahead.applied_to(KNOWN, NOW)
+
+    assert ahead.applied_to(heard, NOW + 3_000) == heard
+    assert effective_role("admin", (SECOND + 25) * 1000, heard) == "admin"
+
+
+def test_a_token_demotes_one_that_was_ahead_of_it() -> None:
+    heard = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
+    demoted = of_a_token(SECOND + 10, role="user").applied_to(heard, NOW + 10_000)
+
+    assert demoted.role == "user"
+    again = of_a_token(SECOND + 25, role="admin").applied_to(demoted, NOW + 30_000)
+    assert effective_role("admin", (SECOND + 25) * 1000, again) == "user"
+
+
+def test_a_token_that_is_ahead_and_first_heard_after_a_sync_is_newer() -> None:
+    synced = of_a_sync(NOW, "user").applied_to(KNOWN, NOW)
+    heard = of_a_token(SECOND + 25, role="admin").applied_to(synced, NOW + 2_000)
+
+    assert heard.role == "admin"
+    assert heard.role_at == NOW + 2_000, "no later than it was heard"
+
+
+@pytest.mark.parametrize("now", [NOW, NOW + 25_000])
+def test_a_sync_counts_in_the_very_second_that_a_token_was_ahead_to(now: int) -> None:
+    heard = of_a_token(SECOND + 25, role="admin", email="t@x.y").applied_to(KNOWN, NOW)
+    synced = of_a_sync(now, "user").applied_to(heard, now)
+
+    assert (synced.role, synced.email) == ("user", "sync@x.y")
+
+
+def test_a_sync_counts_against_a_future_word_that_is_stored_already() -> None:
+    synced = of_a_sync(NOW, "user").applied_to(replace(KNOWN, role="admin", role_at=NOW + 25_000), NOW)
+
+    assert synced.role == "user"
 
 
 def test_who_is_new_and_of_whom_nothing_is_said_is_a_user() -> None:
@@ -105,9 +178,10 @@ def test_an_address_remembers_its_last_holders_each_once() -> None:
     pointer = pointer.held_by("u25", 30)
 
     assert len(pointer.former) == MAX_FORMER_HOLDERS
+    assert pointer.former[0] == "u0", "the first holder is not pushed out by those who take it in turns"
     assert pointer.former[-2:] == ("u28", "u29")
     assert "u25" not in pointer.former
-    back = pointer.back_at(User("u29", "a@x.y", "", "user", issued_at=29))
+    back = pointer.back_at(User("u29", "a@x.y", "", "user", email_at=29))
     assert (back.user_id, back.issued_at, back.since) == ("u29", 29, 0)
     assert back.former[-1] == "u28"
     assert "u25" not in back.former, "who gave it up does not wait for it"
@@ -122,3 +196,26 @@ def test_an_address_is_not_claimed_that_was_an_id_before(created_at: int, is_the
     moved = claimed(pointer, KNOWN, holder=None, namesakes=[namesake], now=NOW)
     assert (moved is not None) == is_theirs
     assert users.is_meant_by_id(namesake, pointer) != is_theirs
+
+
+def test_an_older_claim_waits_for_the_address_and_a_disabled_users_does_not() -> None:
+    holder = User("u2", "a@x.y", "", "user", email_at=9)
+    pointer = Pointer("a@x.y", "u2", 9, since=0)
+
+    waiting = claimed(pointer, KNOWN, holder=holder, namesakes=[], now=NOW)
+    assert waiting == replace(pointer, former=("u1",))
+    assert claimed(waiting, KNOWN, holder=holder, namesakes=[], now=NOW) is None
+    for word in (5, 10):
+        user = replace(KNOWN, email_at=word, disabled_at=1)
+        assert claimed(pointer, user, holder=holder, namesakes=[], now=NOW) is None
+    assert claimed(None, replace(KNOWN, disabled_at=1), holder=None, namesakes=[], now=NOW) is None
+
+
+def test_the_newest_claim_gets_an_address_that_is_given_up() -> None:
+    older, newer = (User(f"u{at}", "A@x.y", "", "user", email_at=at) for at in (1, 2))
+    elsewhere = User("u3", "b@x.y", "", "user", email_at=3)
+    disabled = User("u4", "a@x.y", "", "user", email_at=4, disabled_at=1)
+
+    assert heir("a@x.y", [elsewhere, newer, older, disabled]) == newer
+    assert heir("a@x.y", [elsewhere, disabled]) == disabled
+    assert heir("a@x.y", [elsewhere]) is None

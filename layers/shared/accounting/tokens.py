@@ -47,7 +47,7 @@ def verify(token: str, secrets: Callable[..., list[bytes]]) -> Claims:
     """
     payload = _payload(token, secrets(refresh=False)) or _payload(token, secrets(refresh=True))
     if payload is None:
-        raise TokenInvalid("The access token is invalid")
+        raise TokenInvalid("The signature of the access token is wrong")
     claims = {name: value for name, value in payload.items() if value is not None}
     expires_at = _lifetime(claims)
     if claims.get("type") != "access":
@@ -73,8 +73,10 @@ def _payload(token: str, secrets: list[bytes]) -> dict[str, Any] | None:
             payload: dict[str, Any] = jwt.decode(token, secret, algorithms=["HS256"], options=_SIGNATURE_ONLY)
         except jwt.InvalidSignatureError:
             continue
+        except jwt.InvalidAlgorithmError as error:
+            raise TokenInvalid("The access token is not signed with HS256") from error
         except (jwt.PyJWTError, ValueError, OverflowError) as error:
-            raise TokenInvalid("The access token is invalid") from error
+            raise TokenInvalid("The access token is not a JWT") from error
         return payload
     return None
 
@@ -95,11 +97,14 @@ def _lifetime(claims: dict[str, Any]) -> int:
 
 
 def _time(claims: dict[str, Any], name: str) -> int | None:
-    """A claim in epoch seconds, as PyJWT reads one; None if it is absent. Raises TokenInvalid when it is not a time."""
-    if name not in claims:
+    """A claim in epoch seconds; None if it is absent. Raises TokenInvalid when it is not a number."""
+    value = claims.get(name)
+    if value is None:
         return None
     try:
-        return int(claims[name])
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError
+        return int(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise TokenInvalid(f"The claim {name} of the access token is not a time") from error
 
@@ -121,10 +126,11 @@ def _subject(claims: dict[str, Any]) -> str:
 
 
 def _email(claims: dict[str, Any]) -> str | None:
-    """The user's address; None if the token names none that is one, or says that nobody has verified it."""
+    """The user's address; None if the token names none that is one, or does not say that it is verified."""
     email = _text(claims, "email", MAX_EMAIL)
-    unverified = str(claims.get("email_verified")).lower() == "false"
-    return None if unverified or addresses.canonical(email) is None else email
+    verified = claims.get("email_verified", True)
+    is_verified = verified is True or (isinstance(verified, str) and verified.lower() == "true")
+    return email if is_verified and addresses.canonical(email) is not None else None
 
 
 def _role(claims: dict[str, Any]) -> str | None:

@@ -1,7 +1,9 @@
 """E-mail addresses in the one form in which they are compared and stored as keys. Imports nothing of ours.
 
-The form is trimmed, in NFC, with ASCII letters in lower case, and its domain is in IDNA form. No other letter changes:
-``str.lower`` would turn the Kelvin sign into a ``k``, and so one address into somebody else's.
+The form is trimmed, in NFC, with ASCII letters in lower case. The domain has no dot at its end, all letters in lower
+case, and every label that is not ASCII in punycode, as IDNA2008 writes it. No character is mapped to one that looks
+like it, and none is dropped: ``str.lower`` and UTS 46 turn the Kelvin sign into a ``k``, and so one address into
+somebody else's.
 """
 
 import re
@@ -10,17 +12,20 @@ from unicodedata import normalize
 _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 _BECOMES_ASCII = re.compile("([\u212a\u037e\u1fef])")
 """The only characters that NFC turns into ASCII ones: the Kelvin sign, the Greek question mark and the Greek varia."""
+_OTHER_DOTS = str.maketrans("\u3002\uff0e\uff61", "...")
+"""The dots that IDNA takes for a full stop between labels."""
+_LAST_DOT = re.compile(r"(?<=[^.\s])\.\Z")
 
 
 def canonical(text: str | None) -> str | None:
-    """The address in the form in which two spellings of it are equal; None if the text is no address.
-
-    A domain that IDNA refuses is compared by its letters: it still belongs to somebody.
-    """
+    """The address in the form in which two spellings of it are equal; None if the text is no address."""
     name, at, domain = _composed((text or "").strip()).rpartition("@")
-    if not (name and at and domain):
+    if not domain.isascii():
+        domain = _composed("".join(map(_lower, domain))).translate(_OTHER_DOTS)
+        domain = ".".join(map(_encoded, domain.split(".")))
+    if not (name and at and domain.strip(".")):
         return None
-    return f"{name}@{domain if domain.isascii() else _idna(domain)}"
+    return f"{name}@{_LAST_DOT.sub('', domain)}"
 
 
 def _composed(text: str) -> str:
@@ -28,10 +33,11 @@ def _composed(text: str) -> str:
     return "".join(parts).translate(_ASCII_LOWER)
 
 
-def _idna(domain: str) -> str:
-    import idna  # here, because few domains need it and every function would load its tables
+def _lower(char: str) -> str:
+    """The character in lower case, unless that is another length or an ASCII letter."""
+    lower = char.lower()
+    return lower if len(lower) == 1 and not lower.isascii() else char
 
-    try:
-        return idna.encode(domain, uts46=True).decode().translate(_ASCII_LOWER)
-    except (idna.IDNAError, UnicodeError):
-        return domain
+
+def _encoded(label: str) -> str:
+    return label if label.isascii() else f"xn--{label.encode('punycode').decode()}"

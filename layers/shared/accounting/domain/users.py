@@ -19,15 +19,17 @@ RESERVED_USER_IDS = RESERVED_NAMES | {"all", "me", "sync"}
 """No user has such an id: routes have these words where others have a user's id."""
 
 MAX_FORMER_HOLDERS = 10
+"""How many users an address remembers beside its holder: the first to claim it, and the last ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user as they are known; times are epoch milliseconds but for ``issued_at``, in seconds.
+    """A user as they are known; times are epoch milliseconds unless said otherwise.
 
-    ``issued_at`` is that of the newest word on e-mail and name, ``role_at`` that of the newest word on the role.
-    ``updated_at`` changes with every write. ``disabled_at`` is None of a user who is not disabled. ``more`` is what a
-    newer version wrote; this one hands it on.
+    ``email_at`` and ``username_at`` (seconds) and ``role_at`` say when the newest word on each was said. ``ahead``
+    (seconds) is the latest ``iat`` of a token that was heard before that time, 0 without one. ``updated_at`` changes
+    with every write. ``disabled_at`` is None of a user who is not disabled. ``more`` is what a newer version wrote;
+    this one hands it on.
     """
 
     id: str
@@ -36,8 +38,10 @@ class User:
     role: str
     created_at: int = 0
     updated_at: int = 0
-    issued_at: int = 0
+    email_at: int = 0
+    username_at: int = 0
     role_at: int = 0
+    ahead: int = 0
     disabled_at: int | None = None
     disabled_reason: str = ""
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -46,6 +50,15 @@ class User:
     def disabled(self) -> bool:
         """Whether an administrator has disabled the user."""
         return self.disabled_at is not None
+
+    @property
+    def issued_at(self) -> int:
+        """When the newest word on e-mail or name was said, in epoch seconds."""
+        return max(self.email_at, self.username_at)
+
+    def is_no_newer_than_ahead(self, said_at: int) -> bool:
+        """Whether a token of this time (milliseconds) may be older than it says, as one was that was heard ahead."""
+        return bool(self.ahead) and said_at <= self.ahead * 1000
 
     @property
     def address(self) -> str | None:
@@ -81,27 +94,61 @@ class Description:
         """The user as this describes them; ``known`` itself if it says nothing new.
 
         An older word never undoes a newer one, so a newer word is remembered even if it says the same. Among words of
-        the same time the last to be heard counts.
+        the same time the last to be heard counts. A word counts from when it was heard at the latest: the clock of a
+        token's issuer may be ahead.
         """
         user = known or User(self.id, "", "", DEFAULT_ROLE, created_at=now)
-        if self.issued_at >= user.issued_at and (self.email, self.username) != (None, None):
-            email = user.email if self.email is None else self.email
-            username = user.username if self.username is None else self.username
-            user = replace(user, email=email, username=username, issued_at=self.issued_at)
-        if self.role is not None and self.role_at >= user.role_at:
-            user = replace(user, role=self.role, role_at=self.role_at)
+        second = now // 1000
+        at = min(self.issued_at, second)
+        heard_before = not self._is_sync and bool(user.ahead) and self.issued_at == user.ahead
+        if self.email is not None and at >= user.email_at and not heard_before:
+            user = replace(user, email=self.email, email_at=at)
+        if self.username is not None and at >= user.username_at and not heard_before:
+            user = replace(user, username=self.username, username_at=at)
+        if self.role is not None and self._decides_role(self.role, user, second):
+            user = replace(user, role=self.role, role_at=self._role_at(second))
+        if self.issued_at > max(second, user.ahead):
+            user = replace(user, ahead=self.issued_at)
         if user == known:
             return user
         # The condition of the next change: it must differ from the last one even within a millisecond.
         return replace(user, updated_at=max(now, known.updated_at + 1) if known else now)
 
+    @property
+    def _is_sync(self) -> bool:
+        return _is_of_a_sync(self.role_at)
+
+    def _role_at(self, second: int) -> int:
+        return self.role_at if self._is_sync else min(self.role_at, second * 1000)
+
+    def _decides_role(self, role: str, user: User, second: int) -> bool:
+        """Whether this word on the role is newer than the last one.
+
+        A token whose ``iat`` is no later than ``ahead`` may have been heard before the last word. It raises nobody, and
+        changes nothing that a sync said.
+        """
+        last_is_of_a_sync = _is_of_a_sync(user.role_at)
+        # A token's word that is in the future was stored before words were dated to when they are heard.
+        last_at = min(user.role_at, second * 1000) if self._is_sync and not last_is_of_a_sync else user.role_at
+        if self._role_at(second) < last_at:
+            return False
+        if self._is_sync or not user.is_no_newer_than_ahead(self.role_at):
+            return True
+        return not last_is_of_a_sync and ROLES.index(role) < ROLES.index(user.role)
+
+
+def _is_of_a_sync(role_at: int) -> bool:
+    """Whether a word on the role is a sync's: those of tokens are in the first millisecond of a second."""
+    return role_at % 1000 != 0
+
 
 def effective_role(said: str, said_at: int, known: User | None) -> str:
     """The role in which a token acts that says ``said`` since ``said_at`` (epoch milliseconds).
 
-    A newer word that says less counts at once; one that says more needs a token that says so too.
+    A newer word that says less counts at once; one that says more needs a token that says so too. A token that was
+    heard before its own time, and any that is not newer than it, may be older than the newest word.
     """
-    if known is None or known.role_at <= said_at:
+    if known is None or (said_at >= known.role_at and not known.is_no_newer_than_ahead(said_at)):
         return said
     return min(said, known.role, key=ROLES.index)
 
@@ -139,35 +186,54 @@ class Pointer:
     def held_by(self, user_id: str, issued_at: int) -> "Pointer":
         """The pointer once another user, or the same by a newer word, has claimed the address."""
         former = [each for each in (*self.former, self.user_id) if each != user_id]
-        return replace(self, user_id=user_id, issued_at=issued_at, former=tuple(former[-MAX_FORMER_HOLDERS:]))
+        return replace(self, user_id=user_id, issued_at=issued_at, former=_bounded(former))
+
+    def awaited_by(self, user_id: str) -> "Pointer":
+        """The pointer once it knows a user who claims the address by an older word than its holder's."""
+        return self if user_id in self.former else replace(self, former=_bounded([*self.former, user_id]))
 
     def back_at(self, user: User) -> "Pointer":
-        """The pointer once it has gone back to a former holder."""
+        """The pointer once its holder has given the address up to a user who claims it, too."""
         former = tuple(each for each in self.former if each not in (user.id, self.user_id))
-        return replace(self, user_id=user.id, issued_at=user.issued_at, former=former)
+        return replace(self, user_id=user.id, issued_at=user.email_at, former=former)
+
+
+def _bounded(former: list[str]) -> tuple[str, ...]:
+    """The first and the last of those who claimed an address: whoever takes it over in turns forgets no first one."""
+    return tuple(former if len(former) <= MAX_FORMER_HOLDERS else [former[0], *former[1 - MAX_FORMER_HOLDERS :]])
 
 
 def claimed(
     pointer: Pointer | None, user: User, *, holder: User | None, namesakes: Iterable[User], now: int
 ) -> Pointer | None:
-    """The pointer of the user's address once they hold it; None if it is not theirs to claim.
+    """The pointer of the user's address once they have claimed it; None if it stays as it is.
 
-    The newest word that claims an address gets it: ``holder``, whom the pointer means now, may have had one since. But
-    the first to hold a text keeps it: an address is not claimed that was another user's id (``namesakes``) before.
+    The newest word that claims an address gets it: ``holder``, whom the pointer means now, may have had one since. An
+    older word waits until the holder gives the address up. But the first to hold a text keeps it: an address is not
+    claimed that was another user's id (``namesakes``) before. A disabled user claims nothing.
     """
     address = user.address
-    if address is None:
+    if address is None or user.disabled:
         return None
     if any(other.id != user.id and (pointer is None or pointer.since >= other.created_at) for other in namesakes):
         return None
     if pointer is None:
-        return Pointer(address, user.id, user.issued_at, since=now)
+        return Pointer(address, user.id, user.email_at, since=now)
+    if pointer.user_id == user.id:
+        return pointer.held_by(user.id, user.email_at)
     claimed_at = pointer.issued_at
     if holder is not None and holder.address == address:
-        claimed_at = max(claimed_at, holder.issued_at)
-    if pointer.user_id != user.id and claimed_at > user.issued_at:
-        return None
-    return pointer.held_by(user.id, user.issued_at)
+        claimed_at = max(claimed_at, holder.email_at)
+    if claimed_at > user.email_at:
+        awaited = pointer.awaited_by(user.id)
+        return None if awaited == pointer else awaited
+    return pointer.held_by(user.id, user.email_at)
+
+
+def heir(address: str, candidates: Iterable[User]) -> User | None:
+    """Who gets an address that its holder gives up: the newest word that claims it, of a disabled user the last."""
+    claimants = [each for each in candidates if each.address == address]
+    return max(claimants, key=lambda each: (not each.disabled, each.email_at), default=None)
 
 
 def is_meant_by_id(namesake: User | None, pointer: Pointer | None) -> bool:

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from accounting.domain import addresses
 from accounting.domain.accounts import personal
 from accounting.domain.errors import UserNotFound
-from accounting.domain.users import ROLES, Description, Pointer, User, claimed, is_meant_by_id
+from accounting.domain.users import ROLES, Description, Pointer, User, claimed, heir, is_meant_by_id
 from accounting.store import keys, table
 from accounting.store.cache import Cache
 from accounting.store.formats import FORMAT, unknown
@@ -121,17 +121,26 @@ def sync(described: Description, now: int) -> tuple[User, bool]:
     the table is throttled, Unavailable when it doesn't answer.
     """
     for _ in range(_TRIES):
-        known = find(described.id)
+        known, pointer = _known(described)
         user = described.applied_to(known, now)
         if known and user == known:
             return known, False
         try:
-            table.transact(_writes(known, user, now))
+            table.transact(_writes(known, user, pointer, now))
         except (_Raced, Conflict):
             time.sleep(table.jitter(_LONGEST_PAUSE_SECONDS))
             continue
         return user, known is None
     raise Conflict
+
+
+def _known(described: Description) -> tuple[User | None, Pointer | None]:
+    """The user as they are known, and who holds the address that is said to be theirs."""
+    address = addresses.canonical(described.email)
+    pointer_key = [] if address is None else [keys.email(address)]
+    profile, *pointers = table.get_many([keys.profile(described.id), *pointer_key])
+    pointer = _pointer(address, pointers[0]) if address and pointers[0] else None
+    return (from_item(profile) if profile else None), pointer
 
 
 def put(known: User | None, user: User, refused: Callable[[], Exception]) -> Write:
@@ -141,7 +150,7 @@ def put(known: User | None, user: User, refused: Callable[[], Exception]) -> Wri
     return Write(table.put(_to_item(user), condition=unchanged, values=seen), refused=lambda _: refused())
 
 
-def _writes(known: User | None, user: User, now: int) -> list[Write]:
+def _writes(known: User | None, user: User, pointer: Pointer | None, now: int) -> list[Write]:
     """The user as described, the pointer of their address, and the end of the one they had."""
     writes = [put(known, user, _Raced)]
     if known is None or known.role != user.role:
@@ -149,11 +158,12 @@ def _writes(known: User | None, user: User, now: int) -> list[Write]:
         if known:
             writes.append(_count(known.role, user.id, -1))
     before = known.address if known else None
-    if user.address != before:
-        if user.address:
-            writes += _claim(user.address, user, now)
-        if before:
-            writes += _give_up(before, user)
+    said_anew = known is None or (known.email, known.email_at) != (user.email, user.email_at)
+    holds_it = pointer is not None and pointer.user_id == user.id and before == user.address
+    if user.address and said_anew and not holds_it:
+        writes += _claim(user.address, user, pointer, now)
+    if before and user.address != before:
+        writes += _give_up(before, user)
     return writes
 
 
@@ -168,19 +178,37 @@ def _count(role: str, user_id: str, change: int) -> Write:
     )
 
 
-def _claim(address: str, user: User, now: int) -> list[Write]:
-    """Point the address to the user, unless it is not theirs to claim."""
+def _claim(address: str, user: User, pointer: Pointer | None, now: int) -> list[Write]:
+    """Point the address to the user, or let them wait for it, unless it is not theirs to claim."""
     texts = dict.fromkeys((address, user.email.strip(), user.email))
-    item, *profiles = table.get_many([keys.email(address), *map(keys.profile, texts)])
-    pointer = _pointer(address, item) if item else None
-    holder = find(pointer.user_id) if pointer and pointer.user_id != user.id else None
-    namesakes = [from_item(profile) for profile in profiles if profile]
+    holder_id = pointer.user_id if pointer and pointer.user_id != user.id else None
+    ids = [*dict.fromkeys((*texts, *([holder_id] if holder_id else [])))]
+    found = {each.id: each for each in map(from_item, filter(None, table.get_many([*map(keys.profile, ids)])))}
+    holder = found.get(holder_id) if holder_id else None
+    namesakes = [found[text] for text in texts if text in found]
     after = claimed(pointer, user, holder=holder, namesakes=namesakes, now=now)
-    return [_put_pointer(pointer, after)] if after else []
+    if after is None:
+        return []
+    writes = [_put_pointer(pointer, after)]
+    if after.user_id == user.id and holder and holder.address == address:
+        writes.append(_moved_on(holder, now))
+    return writes
+
+
+def _moved_on(holder: User, now: int) -> Write:
+    """Change the profile of a holder whose address is taken over, unless they have said something since.
+
+    A word of theirs at the same moment, which counts on their holding the address, is then decided again.
+    """
+    values = {":seen": holder.updated_at, ":now": max(now, holder.updated_at + 1)}
+    changed = table.update(
+        keys.profile(holder.id), "SET updated_at = :now", condition="updated_at = :seen", values=values
+    )
+    return Write(changed, refused=lambda _: _Raced())
 
 
 def _give_up(address: str, user: User) -> list[Write]:
-    """Give the address, if the user holds it, back to the last holder before who still has it, or to nobody."""
+    """Give the address, if the user holds it, to the newest word of those who claim it, too, or to nobody."""
     item = table.get(keys.email(address))
     pointer = _pointer(address, item) if item else None
     if pointer is None or pointer.user_id != user.id:
@@ -188,23 +216,20 @@ def _give_up(address: str, user: User) -> list[Write]:
         elsewhere = "attribute_not_exists(pk) OR user_id <> :user"
         action = table.check(keys.email(address), condition=elsewhere, values={":user": user.id})
         return [Write(action, refused=lambda _: _Raced())]
-    candidates = [each for each in reversed(pointer.former) if each != user.id]
+    candidates = [each for each in pointer.former if each != user.id]
     found = [from_item(profile) for profile in table.get_many([*map(keys.profile, candidates)]) if profile]
-    heir = next((each for each in found if each.address == address), None)
-    if heir is None:
-        still_held = {":user": user.id}
-        action = table.delete(keys.email(address), condition="user_id = :user", values=still_held)
-        return [Write(action, refused=lambda _: _Raced())]
-    # The heir must not give the address up at the same moment: they would hold it for good.
-    as_seen = table.check(keys.profile(heir.id), condition="updated_at = :seen", values={":seen": heir.updated_at})
-    return [_put_pointer(pointer, pointer.back_at(heir)), Write(as_seen, refused=lambda _: _Raced())]
+    next_holder = heir(address, found)
+    if next_holder is None:
+        condition, values = _as_seen(pointer)
+        return [Write(table.delete(keys.email(address), condition=condition, values=values), lambda _: _Raced())]
+    # They must not give the address up at the same moment: they would hold it for good.
+    unchanged = {":seen": next_holder.updated_at}
+    check = table.check(keys.profile(next_holder.id), condition="updated_at = :seen", values=unchanged)
+    return [_put_pointer(pointer, pointer.back_at(next_holder)), Write(check, refused=lambda _: _Raced())]
 
 
 def _put_pointer(before: Pointer | None, after: Pointer) -> Write:
-    condition, values = "attribute_not_exists(pk)", None
-    if before:
-        condition = "user_id = :holder AND issued_at = :issued"
-        values = {":holder": before.user_id, ":issued": before.issued_at}
+    condition, values = _as_seen(before) if before else ("attribute_not_exists(pk)", None)
     item = {
         **keys.email(after.address),
         "user_id": after.user_id,
@@ -215,6 +240,13 @@ def _put_pointer(before: Pointer | None, after: Pointer) -> Write:
     return Write(table.put(item, condition=condition, values=values), refused=lambda _: _Raced())
 
 
+def _as_seen(pointer: Pointer) -> tuple[str, Item]:
+    """The condition that neither the holder of an address nor those who wait for it have changed."""
+    condition = "user_id = :holder AND issued_at = :issued AND (attribute_not_exists(former) OR former = :former)"
+    former = table.compact(pointer.former)
+    return condition, {":holder": pointer.user_id, ":issued": pointer.issued_at, ":former": former}
+
+
 def _pointer(address: str, item: Item) -> Pointer:
     """The pointer of an item; one without ``since`` was held at least as long as its newest word is old."""
     since = item.get("since", item["issued_at"] * 1000)
@@ -223,7 +255,8 @@ def _pointer(address: str, item: Item) -> Pointer:
 
 
 _KNOWN = {
-    *("user_id", "email", "username", "role", "created_at", "updated_at", "issued_at", "role_at"),
+    *("user_id", "email", "username", "role", "created_at", "updated_at"),
+    *("issued_at", "email_at", "username_at", "role_at", "ahead"),
     *("disabled_at", "disabled_reason"),
 }
 
@@ -240,14 +273,25 @@ def _to_item(user: User) -> Item:
         "created_at": user.created_at,
         "updated_at": user.updated_at,
         "issued_at": user.issued_at,
+        "email_at": user.email_at,
+        "username_at": user.username_at,
         "role_at": user.role_at,
+        "ahead": user.ahead or None,
         "disabled_at": user.disabled_at,
         "disabled_reason": user.disabled_reason or None,
     }
 
 
 def from_item(item: Item) -> User:
-    """The user of an item; the role of an old one is of the word that described it."""
+    """The user of an item; the role of an old one is of the word that described it.
+
+    An item whose ``issued_at`` is that of none of its words was written by a version that knew one time for both.
+    """
+    issued_at: int = item["issued_at"]
+    email_at: int = item.get("email_at", issued_at)
+    username_at: int = item.get("username_at", issued_at)
+    if issued_at > max(email_at, username_at):
+        email_at = username_at = issued_at
     return User(
         id=item["user_id"],
         email=item["email"],
@@ -255,8 +299,10 @@ def from_item(item: Item) -> User:
         role=item["role"],
         created_at=item["created_at"],
         updated_at=item["updated_at"],
-        issued_at=item["issued_at"],
-        role_at=item.get("role_at", item["issued_at"] * 1000),
+        email_at=email_at,
+        username_at=username_at,
+        role_at=item.get("role_at", issued_at * 1000),
+        ahead=item.get("ahead", 0),
         disabled_at=item.get("disabled_at"),
         disabled_reason=item.get("disabled_reason", ""),
         more=unknown(item, _KNOWN),

@@ -20,7 +20,8 @@ type Permission = Literal["credits:read", "sessions:write", "usage:read", "usage
 class Caller:
     """An authenticated user with the role that their token says; ``permissions`` are an API key's, None of a token.
 
-    ``email`` is the address that the token says to be theirs, ``issued_at`` when it said all this (epoch seconds).
+    ``email`` is the address that the token says to be theirs, empty without one. ``issued_at`` is when it said all this
+    (epoch seconds).
     """
 
     user_id: str
@@ -72,11 +73,21 @@ class Caller:
             raise Forbidden(f"The API key lacks the permission {permission}", permission=permission)
 
     def is_self(self, reference: str) -> bool:
-        """Whether an id or e-mail address (URL-encoded or not) means the caller, as far as the token tells."""
+        """Whether an id or e-mail address (URL-encoded or not) means the caller.
+
+        Their address is the token's. Of an API key, and of a token that says none, it is the one in their profile,
+        which is read only if the reference is an address.
+        """
         if reference == self.user_id:
             return True
+        named = {addresses.canonical(reference), addresses.canonical(unquote(reference))} - {None}
+        if not named:
+            return False
         own = addresses.canonical(self.email)
-        return own is not None and own in (addresses.canonical(reference), addresses.canonical(unquote(reference)))
+        if own is None:
+            known = users.find(self.user_id)
+            own = known.address if known else None
+        return own in named
 
 
 def caller_of(authorizer: Mapping[str, Any], now: int) -> Caller:

@@ -12,8 +12,8 @@ from accounting.web.caller import Caller
 def named_by(caller: Caller, reference: str) -> Reference:
     """Whom a caller means by an id or an e-mail address.
 
-    Callers who name themselves, by their id or by the address that their token says, are themselves: that the address
-    has moved to somebody else, or is somebody else's id, makes it no way to the other's data.
+    Callers who name themselves, by their id or by their address, are themselves: that the address has moved to somebody
+    else, or is somebody else's id, makes it no way to the other's data.
     """
     return ById(caller.user_id) if caller.is_self(reference) else reference
 
