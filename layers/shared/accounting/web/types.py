@@ -145,7 +145,7 @@ def _with_floats(value: object) -> object:
             return [_with_floats(inner) for inner in value]
         case Decimal():
             number = float(value)
-            if math.isinf(number) or (number == 0) != (value == 0):
+            if not math.isfinite(number) or (number == 0) != (value == 0):
                 raise ValueError("a number is too large or too small to be kept")
             return number
     return value
