@@ -1,7 +1,7 @@
 """The gateway sends a function exactly the routes that it answers."""
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -114,3 +114,16 @@ def test_every_route_that_declares_idempotency_reads_the_key() -> None:
 def test_every_route_is_on_the_one_api() -> None:
     for function in function_names():
         assert all(event["RestApiId"] == {"Ref": "Api"} for event in events(function))
+
+
+def test_every_optional_field_of_a_body_may_be_null() -> None:
+    bodies = {route.body for api in apis().values() for route in api.routes if route.body}
+    optional = [
+        (body.__name__, name, type(None) in get_args(field.annotation))
+        for body in bodies
+        for name, field in body.model_fields.items()
+        if not field.is_required()
+    ]
+
+    assert len(optional) > 10
+    assert [found for found in optional if not found[2]] == []

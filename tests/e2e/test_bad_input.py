@@ -161,7 +161,7 @@ FIELDS: list[tuple[Route, str, list[Any]]] = [
     (HEARTBEAT, "tokensGenerated", TOKENS),
     (FINALIZE, "sessionId", IDENTIFIER),
     (FINALIZE, "actualTokens", TOKENS),
-    (FINALIZE, "success", FLAG),
+    (FINALIZE, "success", FLAG[1:]),
     (ABORT, "sessionId", IDENTIFIER),
     (ABORT, "tokensGenerated", [bad for bad in TOKENS if bad not in (MISSING, None)]),
     (FORCE_END, "reason", [MISSING, None, "", "x" * 1001, *NOT_A_TEXT]),

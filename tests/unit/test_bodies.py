@@ -9,7 +9,17 @@ import pytest
 from accounting.store import users
 from accounting.web.access import USERS
 from accounting.web.api import Api
-from accounting.web.types import Credits, Metadata, ModelId, Price, QuestionModel, RequestModel
+from accounting.web.types import (
+    Credits,
+    Identifier,
+    Metadata,
+    ModelId,
+    Price,
+    QuestionModel,
+    ReportModel,
+    RequestModel,
+    Tokens,
+)
 
 HUGE_EXPONENTS = [
     "1e9999999999999999999",
@@ -35,6 +45,13 @@ class Question(QuestionModel):
     credits: Credits = 1
 
 
+class Report(ReportModel):
+    """A report of usage."""
+
+    session_id: Identifier
+    tokens: Tokens
+
+
 class Answered:
     """A function with a route of each kind, and the bodies that their handlers got."""
 
@@ -52,6 +69,12 @@ class Answered:
             """Ask a thing."""
             self.got.append(body)
             return {}
+
+        @self.api.post("/api/things/report", access=USERS, any_query=True)
+        def report(body: Report) -> dict[str, Any]:
+            """Report a thing."""
+            self.got.append(body)
+            return {"tokens": body.tokens, "ignored": self.api.ignored(body)}
 
     def ask(self, route: str, body: str | None, *, method: str = "POST", **more: Any) -> tuple[int, dict[str, Any]]:
         event: dict[str, Any] = {
@@ -101,3 +124,56 @@ def test_a_question_ignores_a_number_with_a_huge_exponent_in_a_field_it_does_not
 ) -> None:
     assert function.fields("question", f'{{"credits": {number}}}') == ["credits"]
     assert function.ask("question", f'{{"zz": {number}}}') == (200, {})
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *(f'"zz": {number}' for number in (*HUGE_EXPONENTS, "1e400", "9" * 5000, "NaN", "Infinity", "-Infinity")),
+        *('"zz": "\\ud83d"', '"zz": ["\\udc00", {"\\ud83d": 1}]', '"zz": "a\tb\nc"', '"zz": "\\u0000"', '"zz": null'),
+        *('"zz": 1, "zz": 2', '"zz": {"a": 1, "a": 2}'),
+        *(f'"zz": {"[" * depth}{"]" * depth}' for depth in (500, 20_000)),
+        f'"zz": {'{"[": ["}", ' * 3000}1{"]}" * 3000}',
+    ],
+    ids=lambda field: field[:20],
+)
+def test_no_field_that_a_report_does_not_know_loses_its_usage(function: Answered, field: str) -> None:
+    for body in (f'{{"sessionId": "s", "tokens": 5, {field}}}', f'{{{field}, "sessionId": "s", "tokens": 5}}'):
+        assert function.ask("report", body) == (200, {"tokens": 5, "ignored": ["zz"]})
+
+
+def test_a_name_with_half_a_surrogate_pair_is_escaped_among_the_ignored(function: Answered) -> None:
+    answer = function.ask("report", '{"sessionId": "s", "tokens": 5, "a\\ud83d": 1, "\\ud83d\\ude00": 2}')
+
+    assert answer == (200, {"tokens": 5, "ignored": ["a\\ud83d", "😀"]})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [*HUGE_EXPONENTS, "NaN", "Infinity", "9" * 5000, '"\\ud83d"', "[" * 20_000 + "]" * 20_000, "null", "1.5"],
+    ids=lambda value: value[:20],
+)
+@pytest.mark.parametrize("field", ["sessionId", "tokens"])
+def test_a_report_still_refuses_what_a_field_of_its_own_cannot_be(function: Answered, field: str, value: str) -> None:
+    body = {"sessionId": '"s"', "tokens": "5", field: value}
+
+    text = ", ".join(f'"{name}": {own}' for name, own in body.items())
+
+    assert function.fields("report", f"{{{text}}}") == [field]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "null", "[]", "5", "{", '{"sessionId": "s", "tokens": 5', "[" * 30_000, "[" * 30_000 + "]" * 30_000, "{]"],
+    ids=lambda body: body[:40],
+)
+def test_a_report_is_an_object(function: Answered, body: str) -> None:
+    status, answer = function.ask("report", body)
+
+    assert (status, answer["code"]) == (400, "VALIDATION_ERROR")
+
+
+@pytest.mark.parametrize("route", ["command", "question"])
+@pytest.mark.parametrize("value", ['"\\ud83d"', "NaN", "9" * 5000, '"a\tb"'], ids=lambda value: value[:10])
+def test_only_reports_are_read_so_leniently(function: Answered, route: str, value: str) -> None:
+    function.fields(route, f'{{"zz": {value}}}')

@@ -24,11 +24,12 @@ from accounting.store.users import Reference
 from accounting.telemetry import count, flush, logger
 from accounting.times import clock
 from accounting.web.access import WITHOUT_CALLER
-from accounting.web.bodies import strict_json
+from accounting.web.bodies import lenient_json, strict_json
 from accounting.web.caller import Caller, caller_of
 from accounting.web.headers import headers
 from accounting.web.problems import MAX_NAMED, UNKNOWN_FIELD, invalid, unknown
 from accounting.web.route import Declared, Route
+from accounting.web.types import ReportModel
 
 STATUSES = {
     "VALIDATION_ERROR": HTTPStatus.BAD_REQUEST,
@@ -71,7 +72,8 @@ class Api:
 
     def __init__(self) -> None:
         self.routes: list[Route] = []
-        self.resolver = APIGatewayRestResolver(enable_validation=True, json_body_deserializer=strict_json)
+        self._reports: set[Callable[..., Any]] = set()
+        self.resolver = APIGatewayRestResolver(enable_validation=True, json_body_deserializer=self._read_body)
         self.resolver.use([_with_headers])
         self.resolver.exception_handler(AccountingError)(self._refused)
         self.resolver.exception_handler([RequestValidationError, ValidationError])(self._invalid)
@@ -135,6 +137,9 @@ class Api:
         def register(handler: F) -> F:
             route = Route(method, rule, handler, **declared)
             summary, _, description = (handler.__doc__ or "").strip().partition("\n\n")
+            guarded = self._guarded(route)
+            if route.body and issubclass(route.body, ReportModel):
+                self._reports.add(guarded)
             self.resolver.route(
                 rule,
                 method,
@@ -145,11 +150,16 @@ class Api:
                 operation_id=route.operation_id,
                 security=route.access.security,
                 status_code=route.status_code,
-            )(self._guarded(route))
+            )(guarded)
             self.routes.append(route)
             return handler
 
         return register
+
+    def _read_body(self, text: str) -> Any:
+        """The body of the request at hand, as its route's kind has it read."""
+        of_a_report = self.resolver.context["_route"].func in self._reports
+        return lenient_json(text) if of_a_report else strict_json(text)
 
     def _guarded(self, route: Route) -> Callable[..., Any]:
         """The route's handler, which runs only for requests that the route's declaration lets pass."""

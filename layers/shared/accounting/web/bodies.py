@@ -10,6 +10,7 @@ from accounting.web.problems import invalid
 
 MAX_BODY_BYTES = 64 * 1024
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_TEXT_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
 def strict_json(text: str) -> Any:
@@ -27,6 +28,57 @@ def strict_json(text: str) -> Any:
     if body and _SURROGATE.search(text):
         _require_unicode(body)
     return body
+
+
+def lenient_json(text: str) -> Any:
+    """A report's JSON object: whatever stands in a field that the route does not know, the known ones can be read.
+
+    Such a field may hold NaN, a number of any length, half a surrogate pair, line breaks in a text, or nesting without
+    end. A name with half a surrogate pair is escaped, so that the answer can name it; of a name that is there twice,
+    the last value counts. Raises PayloadTooLarge, and Invalid for what is not an object.
+    """
+    _require_size(text)
+    try:
+        try:
+            body = _loosely(text)
+        except RecursionError:
+            body = _loosely(_without_nesting(text))
+    except (ValueError, RecursionError) as error:
+        raise Invalid("The body is not valid JSON") from error
+    _require_object(body)
+    return body and {_readable(name): value for name, value in body.items()}
+
+
+def _loosely(text: str) -> Any:
+    return json.loads(text, strict=False, parse_int=_integer, parse_float=_number, parse_constant=Decimal)
+
+
+def _without_nesting(text: str) -> str:
+    """The text of an object with ``[]`` for each of its values that is an object or a list."""
+    kept, depth, begin = list[str](), 0, 0
+    for piece in _TEXT_OR_BRACKET.finditer(text):
+        if piece[0] in ("[", "{"):
+            depth += 1
+            if depth == 2:
+                kept.append(text[begin : piece.start()] + "[]")
+        elif piece[0] in ("]", "}"):
+            depth -= 1
+            if depth == 1:
+                begin = piece.end()
+    return "".join(kept) + text[begin:]
+
+
+def _readable(name: str) -> str:
+    """The name with each half of a surrogate pair escaped: nothing that is sent can hold one."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _integer(text: str) -> int | Decimal:
+    """An integer; NaN if Python refuses it for its thousands of digits."""
+    try:
+        return int(text)
+    except ValueError:
+        return Decimal("NaN")
 
 
 def _require_size(text: str) -> None:
@@ -58,7 +110,7 @@ def _require_unicode(body: dict[str, Any]) -> None:
         try:
             json.dumps({name: value}, ensure_ascii=False, default=str).encode()
         except (UnicodeEncodeError, RecursionError):
-            problems.append({"field": ascii(name)[1:-1], "problem": "half a surrogate pair, which is no character"})
+            problems.append({"field": _readable(name), "problem": "half a surrogate pair, which is no character"})
     if problems:
         raise invalid(problems)
 

@@ -4,11 +4,12 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Required, TypedDict
+from typing import Any, Required, TypedDict, get_args
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
+from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
 from accounting.web.access import SELF_OR_OTHERS, Access
@@ -53,6 +54,15 @@ class Route:
     def names_user(self) -> bool:
         """Whether a parameter names the user whom the request is about."""
         return "user_id" in self.handler.__annotations__
+
+    @property
+    def body(self) -> type[BaseModel] | None:
+        """The model of its body, if it takes one."""
+        for name, annotation in self.handler.__annotations__.items():
+            for kind in (annotation, *get_args(annotation)):
+                if name != "return" and isinstance(kind, type) and issubclass(kind, BaseModel):
+                    return kind
+        return None
 
     @property
     def path(self) -> str:
