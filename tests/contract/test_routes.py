@@ -127,3 +127,20 @@ def test_every_optional_field_of_a_body_may_be_null() -> None:
 
     assert len(optional) > 10
     assert [found for found in optional if not found[2]] == []
+
+
+def test_what_changes_something_without_a_body_is_known_as_such() -> None:
+    """Such a route refuses a body with anything in it; one whose model was overlooked would refuse its own requests."""
+    without_a_body = {
+        (route.method, route.path)
+        for api in apis().values()
+        for route in api.routes
+        if route.method != "GET" and route.body is None
+    }
+
+    assert without_a_body == {
+        ("POST", "/api/users/{userId}/enable"),
+        ("POST", "/api/api-keys/{keyId}/revoke"),
+        ("DELETE", "/api/api-keys/{keyId}"),
+        ("DELETE", "/api/pricing/{modelId}/{effectiveFrom}"),
+    }

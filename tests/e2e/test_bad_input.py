@@ -292,7 +292,7 @@ def test_a_bad_value_is_refused_by_the_name_of_its_field(
 def test_a_command_refuses_what_it_does_not_know_and_names_it(service: Stack, person: Target, route: Route) -> None:
     method, path, good = route
     with _nothing_moves(service, person):
-        for name in ("expiryDay", "Credits", "user_id", "__proto__", "toString", "", "ä"):
+        for name in ("expiryDay", "Credits", "user_id", "__proto__", "toString", "", "ä", "body", "query", "header"):
             in_body = person.call(method, path, _text(person, {**good, name: 1}))
             in_query = person.call(method, path, _text(person, good), params={name or "x": "1"})
             for answer, named in ((in_body, name), (in_query, name or "x")):
@@ -300,13 +300,17 @@ def test_a_command_refuses_what_it_does_not_know_and_names_it(service: Stack, pe
                 assert details["errors"] == [{"field": named, "problem": "unknown field"}], described(answer)
 
 
-@pytest.mark.parametrize("route", [("POST", "api-keys/{key}/revoke"), ("DELETE", "api-keys/{key}")])
-def test_a_command_without_a_body_refuses_an_unknown_query(
-    service: Stack, person: Target, route: tuple[str, str]
-) -> None:
+@pytest.mark.parametrize(
+    "route",
+    [
+        *(("POST", "api-keys/{key}/revoke"), ("DELETE", "api-keys/{key}"), ("POST", "users/{other}/enable")),
+        ("DELETE", f"pricing/{{model}}/{SINCE}"),
+    ],
+)
+def test_a_command_without_a_body_refuses_unknown_names(service: Stack, person: Target, route: tuple[str, str]) -> None:
     with _nothing_moves(service, person):
-        answer = person.call(*route, params={"dryRun": "true"})
-        assert assert_refused(answer, 400, "VALIDATION_ERROR")["errors"][0]["field"] == "dryRun"
+        for answer in (person.call(*route, params={"dryRun": "true"}), person.call(*route, {"dryRun": True})):
+            assert assert_refused(answer, 400, "VALIDATION_ERROR")["errors"][0]["field"] == "dryRun"
 
 
 @pytest.mark.parametrize("route", QUESTIONS, ids=_route_id)

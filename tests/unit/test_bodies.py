@@ -39,6 +39,12 @@ class Command(RequestModel):
     metadata: Metadata | None = None
 
 
+class Nested(RequestModel):
+    """A command with a list."""
+
+    body: list[str]
+
+
 class Question(QuestionModel):
     """A question."""
 
@@ -75,6 +81,17 @@ class Answered:
             """Report a thing."""
             self.got.append(body)
             return {"tokens": body.tokens, "ignored": self.api.ignored(body)}
+
+        @self.api.delete("/api/things/no-body", access=USERS)
+        def no_body() -> dict[str, str]:
+            """Do a thing that needs no body."""
+            self.got.append(None)
+            return {}
+
+        @self.api.get("/api/things/read", access=USERS)
+        def read() -> dict[str, str]:
+            """Read a thing."""
+            return {}
 
     def ask(self, route: str, body: str | None, *, method: str = "POST", **more: Any) -> tuple[int, dict[str, Any]]:
         event: dict[str, Any] = {
@@ -177,3 +194,30 @@ def test_a_report_is_an_object(function: Answered, body: str) -> None:
 @pytest.mark.parametrize("value", ['"\\ud83d"', "NaN", "9" * 5000, '"a\tb"'], ids=lambda value: value[:10])
 def test_only_reports_are_read_so_leniently(function: Answered, route: str, value: str) -> None:
     function.fields(route, f'{{"zz": {value}}}')
+
+
+@pytest.mark.parametrize("name", ["body", "query", "header", "path", "", "user_id", "a.b"])
+def test_a_command_names_any_field_that_it_does_not_know(function: Answered, name: str) -> None:
+    assert function.fields("command", json.dumps({name: 1})) == [name]
+
+
+def test_a_field_inside_another_is_named_by_its_path(function: Answered) -> None:
+    @function.api.post("/api/things/nested", access=USERS)
+    def nested(body: Nested) -> dict[str, str]:
+        """Do a thing."""
+        return {}
+
+    assert function.fields("nested", '{"body": ["x", 1]}') == ["body.1"]
+
+
+def test_a_command_without_a_body_refuses_what_stands_in_one(function: Answered) -> None:
+    assert function.fields("no-body", '{"zz": 1, "body": 2}', method="DELETE") == ["body", "zz"]
+    for body in ("[]", "5", "zz", "{", '{"zz": NaN}'):
+        assert function.fields("no-body", body, method="DELETE") == []
+    assert function.got == []
+    for empty in (None, "", "null", "{}"):
+        assert function.ask("no-body", empty, method="DELETE") == (200, {})
+
+
+def test_a_question_without_a_body_ignores_one(function: Answered) -> None:
+    assert function.ask("read", "zz", method="GET") == (200, {})

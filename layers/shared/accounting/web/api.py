@@ -167,7 +167,7 @@ class Api:
         @wraps(route.handler)
         def guarded(**arguments: Any) -> Any:
             event, context = self.event, self.resolver.context
-            names = route.unknown_query(event)
+            names = route.unknown_query(event) or route.unknown_body(event)
             if names:
                 raise unknown(names)
             context["route"] = route
@@ -190,7 +190,9 @@ class Api:
         return response
 
     def _invalid(self, error: RequestValidationError | ValidationError) -> Response[str]:
-        problems = [{"field": _field_name(problem["loc"]), "problem": _problem(problem)} for problem in error.errors()]
+        found = error.errors()
+        whole = isinstance(error, RequestValidationError)  # its locations begin with the part of the request
+        problems = [{"field": _field_name(each["loc"], whole=whole), "problem": _problem(each)} for each in found]
         return self._refused(invalid(problems))
 
     def _unknown_route(self, _error: NotFoundError) -> Response[str]:
@@ -259,8 +261,9 @@ def _problem(problem: Mapping[str, Any]) -> str:
     return str(problem["msg"]).removeprefix("Value error, ")
 
 
-def _field_name(location: tuple[Any, ...]) -> str:
-    """The field that a validation error names: its path without the part of the request that it stands in."""
-    if location[:1] == ("path",):
-        return to_camel(str(location[-1]))
-    return ".".join(str(step) for step in location if step not in ("body", "query", "header"))
+def _field_name(location: tuple[Any, ...], *, whole: bool) -> str:
+    """The field that a validation error names: of a whole request, its path without the part that it stands in."""
+    if not whole:
+        return ".".join(map(str, location))
+    part, *steps = location
+    return to_camel(str(steps[-1])) if part == "path" else ".".join(map(str, steps))

@@ -32,7 +32,8 @@ class Route:
     """A route: who may call it, and how it refuses.
 
     ``codes`` are the refusals of its own. A route that takes ``Idempotency-Key`` names the scope of its keys in
-    ``idempotency``. A route that changes something refuses unknown names in the query, unless it takes ``any_query``.
+    ``idempotency``. A route that changes something refuses unknown names in the query, unless it takes ``any_query``,
+    and in the body if its handler takes none.
     """
 
     method: str
@@ -79,6 +80,12 @@ class Route:
     def tag(self) -> str:
         """The group of routes that it belongs to."""
         return self.rule.split("/")[2]
+
+    def unknown_body(self, event: APIGatewayProxyEvent) -> list[str]:
+        """The fields in a request's body for which it is refused, where the route takes no body. Raises Invalid."""
+        if self.method == "GET" or self.body:
+            return []
+        return sorted(event.json_body or {})
 
     def unknown_query(self, event: APIGatewayProxyEvent) -> list[str]:
         """The names in a request's query for which it is refused."""
