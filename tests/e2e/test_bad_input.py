@@ -38,7 +38,18 @@ MISSING = Raw("(missing)")
 NOT_JSON = [Raw("NaN"), Raw("Infinity"), Raw("-Infinity"), Raw("undefined"), Raw("1" * 5000), Raw("01"), Raw("'5'")]
 NOT_A_SCALAR: list[Any] = [[], ["5"], [5], {}, {"$gt": 0}, {"__proto__": {"credits": 5}}]
 NOT_A_NUMBER: list[Any] = ["5", "", "abc", "NaN", "Infinity", "__proto__", "constructor", True, False, *NOT_A_SCALAR]
-NOT_AN_INTEGER: list[Any] = [*NOT_A_NUMBER, 1.5, 0.1, -0.5, 1e300, -1e300, Raw("1e-7"), Raw("1e999"), *NOT_JSON]
+NOT_AN_INTEGER: list[Any] = [
+    *NOT_A_NUMBER,
+    1.5,
+    0.1,
+    -0.5,
+    1e300,
+    -1e300,
+    Raw("1e-7"),
+    Raw("1e999"),
+    Raw(f"1e{'9' * 19}"),
+    *NOT_JSON,
+]
 TOO_BIG: list[Any] = [10**12 + 1, 2**63, 10**40, 10**300]
 NOT_A_TEXT: list[Any] = [5, 1.5, 0, -1, True, False, *NOT_A_SCALAR, *NOT_JSON]
 NOT_PRINTABLE = ["\x00", "a\x00b", "a\nb", "\x1b[2J", "a\x7f", Raw(r'"\ud800"'), Raw(r'"a\udfff"')]
@@ -104,6 +115,7 @@ LONE_SURROGATES = [Raw(r'{"x": "\ud800"}'), Raw(r'{"\udfff": 1}'), Raw(r'{"x": [
 METADATA = [
     *(5, "{}", True, [], [{}], *NOT_JSON, *LONE_SURROGATES, {"x": "y" * 4100}, {"x": "漢" * 1366}),
     *(Raw('{"x": 1e400}'), Raw('{"x": -1e400}'), Raw('{"x": 1e-400}'), Raw('{"x": [0.1, 1e309]}')),
+    *(Raw(f'{{"x": 1e-{"9" * 19}}}'), Raw('{"x": 9007199254740993.0}'), Raw('{"x": 1.00000000000000000001}')),
     *(Raw('{"x":' + "[" * 32 + "]" * 32 + "}"), Raw('{"x":' * 500 + "1" + "}" * 500)),
 ]
 MODEL_ID = [*(bad for bad in IDENTIFIER if bad not in ("a" * 101, "a" * 200)), "a" * 257]

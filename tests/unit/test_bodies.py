@@ -1,6 +1,7 @@
 """What a request's body brings to a handler, and what it is refused for."""
 
 import json
+from base64 import b64encode
 from types import SimpleNamespace
 from typing import Any
 
@@ -221,3 +222,46 @@ def test_a_command_without_a_body_refuses_what_stands_in_one(function: Answered)
 
 def test_a_question_without_a_body_ignores_one(function: Answered) -> None:
     assert function.ask("read", "zz", method="GET") == (200, {})
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        ('{"credits": 1, "credits": 9}', ["credits"]),
+        ('{"credits": 1, "credits": 1}', ["credits"]),
+        ('{"zz": 1, "a": 2, "zz": 3, "a": 4}', ["zz", "a"]),
+        ('{"metadata": {"x": [{"y": 1, "y": 2}]}}', ["y"]),
+        ('{"\\u0061": 1, "a": 2}', ["a"]),
+        ('{"\\ud83d": 1, "\\ud83d": 2}', ["\\ud83d"]),
+    ],
+)
+def test_a_command_has_each_name_once(function: Answered, body: str, names: list[str]) -> None:
+    assert function.fields("command", body) == names
+    assert function.got == []
+
+
+def test_of_a_name_that_a_report_has_twice_the_last_value_counts(function: Answered) -> None:
+    answer = function.ask("report", '{"sessionId": "s", "tokens": 5, "tokens": 7}')
+
+    assert answer == (200, {"tokens": 7, "ignored": None})
+
+
+BASE64 = {"isBase64Encoded": True}
+
+
+def in_base64(body: bytes) -> str:
+    return b64encode(body).decode()
+
+
+def test_a_body_in_base64_is_read(function: Answered) -> None:
+    assert function.ask("command", in_base64('{"metadata": {"x": "ä😀"}}'.encode()), **BASE64) == (200, {})
+    assert function.got[0].metadata == {"x": "ä😀"}
+    assert function.ask("command", in_base64(b""), **BASE64) == function.ask("command", "")
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"\xed\xa0\x80", b"\xc0\x80", "ä".encode("latin-1")])
+def test_bytes_that_are_not_utf_8_are_refused_and_lose_no_usage(function: Answered, text: bytes) -> None:
+    for body in (b'{"metadata": {"x": "%b"}}', b'{"%b": 1}', b"%b"):
+        assert function.fields("command", in_base64(body % text), **BASE64) == []
+    status, answer = function.ask("report", in_base64(b'{"sessionId": "s", "tokens": 5, "zz": "%b"}' % text), **BASE64)
+    assert (status, answer) == (200, {"tokens": 5, "ignored": ["zz"]})

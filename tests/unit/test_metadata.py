@@ -65,6 +65,23 @@ def test_a_number_that_no_double_is_near_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "number",
+    [
+        *("9007199254740993.0", "1.00000000000000000001", "123456789.123456789123456789"),
+        "0.1000000000000000055511151231257827021181583404541015625",
+    ],
+)
+def test_a_number_with_more_digits_than_are_kept_is_refused(number: str) -> None:
+    with pytest.raises(ValidationError, match="digits"):
+        sent(f'{{"x": {number}}}')
+
+
+@pytest.mark.parametrize("number", ["9007199254740993", "12345678901234567890123456789", "-1", "1" * 1000])
+def test_an_integer_is_kept_whatever_its_size(number: str) -> None:
+    assert sent(f'{{"x": {number}}}') == {"x": int(number)}
+
+
+@pytest.mark.parametrize(
     ("text", "number"), [('{"x": 0e-999}', 0), ('{"x": 1.10}', 1.1), ('{"x": 1e308}', 1e308), ('{"x": 5e-324}', 5e-324)]
 )
 def test_a_number_that_a_double_can_be_is_accepted(text: str, number: float) -> None:

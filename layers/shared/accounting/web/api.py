@@ -24,7 +24,7 @@ from accounting.store.users import Reference
 from accounting.telemetry import count, flush, logger
 from accounting.times import clock
 from accounting.web.access import WITHOUT_CALLER
-from accounting.web.bodies import lenient_json, strict_json
+from accounting.web.bodies import lenient_json, strict_json, text_of
 from accounting.web.caller import Caller, caller_of
 from accounting.web.headers import headers
 from accounting.web.problems import MAX_NAMED, UNKNOWN_FIELD, invalid, unknown
@@ -99,7 +99,8 @@ class Api:
         with its parameters quoted again, so that an id may contain what divides paths.
         """
         sent = {name: value for name, value in (event["headers"] or {}).items() if name.lower() != "content-type"}
-        return self.resolver.resolve({**event, "headers": sent, "path": _quoted_path(event)}, context)
+        plain = {"headers": sent, "path": _quoted_path(event), "body": text_of(event), "isBase64Encoded": False}
+        return self.resolver.resolve({**event, **plain}, context)
 
     @property
     def event(self) -> APIGatewayProxyEvent:

@@ -2,6 +2,9 @@
 
 import json
 import re
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -13,15 +16,25 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _TEXT_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
+def text_of(event: Mapping[str, Any]) -> str | None:
+    """The body as a text; of bytes that are not UTF-8, each is half a surrogate pair, as nothing in UTF-8 can be."""
+    body: str | None = event.get("body")
+    return b64decode(body).decode(errors="surrogateescape") if body and event.get("isBase64Encoded") else body
+
+
 def strict_json(text: str) -> Any:
     """A JSON object as RFC 8259 has it, of a size that a request of the contract can have; ``null`` is no body.
 
-    Raises PayloadTooLarge, and Invalid for anything else: NaN, Infinity, integers of thousands of digits, half a
-    surrogate pair, nesting without end.
+    Raises PayloadTooLarge, and Invalid for anything else: NaN, Infinity, integers of thousands of digits, a name that
+    is twice in one object, half a surrogate pair, bytes that are not UTF-8, nesting without end.
     """
     _require_size(text)
+    if not text.isascii():
+        _require_utf8(text)
     try:
-        body = json.loads(text, parse_constant=_no_such_constant, parse_float=_number)
+        body = json.loads(
+            text, parse_constant=_no_such_constant, parse_float=_number, object_pairs_hook=_without_duplicates
+        )
     except (ValueError, RecursionError) as error:
         raise Invalid("The body is not valid JSON") from error
     _require_object(body)
@@ -84,6 +97,23 @@ def _integer(text: str) -> int | Decimal:
 def _require_size(text: str) -> None:
     if len(text.encode(errors="replace")) > MAX_BODY_BYTES:
         raise PayloadTooLarge(f"A body has at most {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
+
+
+def _require_utf8(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Invalid("The body is not UTF-8") from error
+
+
+def _without_duplicates(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object. Raises Invalid if it has a name twice: one of the values would be lost."""
+    found = dict(fields)
+    if len(found) < len(fields):
+        names = Counter(name for name, _ in fields)
+        twice = [_readable(name) for name, times in names.items() if times > 1]
+        raise invalid([{"field": name, "problem": "is there twice"} for name in twice])
+    return found
 
 
 def _require_object(body: object) -> None:

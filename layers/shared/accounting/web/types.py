@@ -112,8 +112,8 @@ def _an_instant(text: str) -> str:
 def _plain_json(value: object) -> object:
     """The value with its fractions as floats; only prices are read as they are written.
 
-    Raises ValueError for what would not come back equal: a fraction that no double is near, and nesting deeper than
-    ``MAX_METADATA_DEPTH``.
+    Raises ValueError for what would not come back equal: a fraction with more digits than a double keeps, and nesting
+    deeper than ``MAX_METADATA_DEPTH``.
     """
     _require_depth(value)
     return _with_floats(value)
@@ -147,6 +147,8 @@ def _with_floats(value: object) -> object:
             number = float(value)
             if not math.isfinite(number) or (number == 0) != (value == 0):
                 raise ValueError("a number is too large or too small to be kept")
+            if Decimal(repr(number)) != value:
+                raise ValueError("a number has more digits than can be kept; send it as a text")
             return number
     return value
 
