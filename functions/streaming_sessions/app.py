@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
+from pydantic import Field
 
 from accounting.domain.sessions import Session
 from accounting.operations import sessions as operations
@@ -20,6 +21,7 @@ from accounting.web.paging import DEFAULT_LIMIT, NEXT_CURSOR_HEADER, PAGE, Curso
 from accounting.web.problems import MAX_NAMED
 from accounting.web.service_key import require_service_key
 from accounting.web.types import (
+    ONLY_DIGITS,
     EstimatedTokens,
     Identifier,
     IdentifierInPath,
@@ -40,7 +42,7 @@ OPENED: dict[int, OpenAPIResponse] = {
     201: {"description": "The session is open"},
     200: {"description": "It was open already, and is as it was"},
 }
-ActiveLimit = Annotated[int, Query(ge=1, le=MAX_ACTIVE_LISTED)]
+ActiveLimit = Annotated[Annotated[int, Field(ge=1, le=MAX_ACTIVE_LISTED), ONLY_DIGITS], Query()]
 
 HOLDERS = Access(Who.USERS, "sessions:write", Disabled.WALLET_DECIDES, require_service_key)
 SETTLERS = Access(Who.USERS, "sessions:write", Disabled.SERVED, require_service_key)

@@ -1,9 +1,11 @@
 """The gateway sends a function exactly the routes that it answers."""
 
+import inspect
 import re
 from typing import Any, get_args
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from accounting.web.idempotency import key_of
 from local.declarations import apis
@@ -144,3 +146,25 @@ def test_what_changes_something_without_a_body_is_known_as_such() -> None:
         ("DELETE", "/api/api-keys/{keyId}"),
         ("DELETE", "/api/pricing/{modelId}/{effectiveFrom}"),
     }
+
+
+def test_a_number_in_the_query_is_digits_on_every_route() -> None:
+    numbers = {
+        (route.path, name): TypeAdapter(parameter.annotation)
+        for api in apis().values()
+        for route in api.routes
+        for name, parameter in inspect.signature(route.handler).parameters.items()
+        if has_int(parameter.annotation)
+    }
+
+    assert len(numbers) > 15
+    for where, number in numbers.items():
+        assert number.validate_python("5") == 5, where
+        for text in ("1_0", "+5", " 5", "5 ", "5.0", "5e0", "٥", ""):
+            with pytest.raises(ValidationError):
+                number.validate_python(text)
+
+
+def has_int(annotation: Any) -> bool:
+    """Whether a type is an integer or made of one."""
+    return annotation is int or any(has_int(part) for part in get_args(annotation))

@@ -10,6 +10,7 @@ import pytest
 from accounting.store import users
 from accounting.web.access import USERS
 from accounting.web.api import Api
+from accounting.web.paging import DEFAULT_LIMIT, Limit
 from accounting.web.types import (
     Credits,
     Identifier,
@@ -90,9 +91,9 @@ class Answered:
             return {}
 
         @self.api.get("/api/things/read", access=USERS)
-        def read() -> dict[str, str]:
+        def read(limit: Limit = DEFAULT_LIMIT) -> dict[str, int]:
             """Read a thing."""
-            return {}
+            return {"limit": limit}
 
     def ask(self, route: str, body: str | None, *, method: str = "POST", **more: Any) -> tuple[int, dict[str, Any]]:
         event: dict[str, Any] = {
@@ -221,7 +222,16 @@ def test_a_command_without_a_body_refuses_what_stands_in_one(function: Answered)
 
 
 def test_a_question_without_a_body_ignores_one(function: Answered) -> None:
-    assert function.ask("read", "zz", method="GET") == (200, {})
+    assert function.ask("read", "zz", method="GET") == (200, {"limit": 20})
+
+
+@pytest.mark.parametrize("limit", ["0", "101", "1_0", "+5", " 5", "5.0", "٥", "", "9" * 5000])
+def test_a_limit_in_the_query_is_digits_within_its_bounds(function: Answered, limit: str) -> None:
+    def query(text: str) -> dict[str, Any]:
+        return {"queryStringParameters": {"limit": text}, "multiValueQueryStringParameters": {"limit": [text]}}
+
+    assert function.fields("read", None, method="GET", **query(limit)) == ["limit"]
+    assert function.ask("read", None, method="GET", **query("5")) == (200, {"limit": 5})
 
 
 @pytest.mark.parametrize(
@@ -246,7 +256,7 @@ def test_of_a_name_that_a_report_has_twice_the_last_value_counts(function: Answe
     assert answer == (200, {"tokens": 7, "ignored": None})
 
 
-BASE64 = {"isBase64Encoded": True}
+BASE64: dict[str, Any] = {"isBase64Encoded": True}
 
 
 def in_base64(body: bytes) -> str:
