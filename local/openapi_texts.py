@@ -6,6 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 from accounting.web.api import STATUSES
+from accounting.web.problems import MAX_NAMED
 from functions.docs.app import ASSETS
 
 type Json = dict[str, Any]
@@ -62,7 +63,10 @@ IDEMPOTENCY_KEY: Json = {
 }
 ERROR: Json = {
     "type": "object",
-    "description": "Every refusal. `details` is what helps to act on it; `errors` in it names the fields at fault.",
+    "description": (
+        "Every refusal. `details` is what helps to act on it; `errors` in it names the fields at fault, at most "
+        f"{MAX_NAMED} of them."
+    ),
     "properties": {
         "message": {"type": "string"},
         "code": {"enum": sorted(CODES)},

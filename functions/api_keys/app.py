@@ -60,7 +60,7 @@ class Create(RequestModel):
     """A key; without ``expiryDays`` it does not expire."""
 
     name: Name
-    permissions: Permissions = ()
+    permissions: Permissions | None = None
     expiry_days: ExpiryDays | None = None
 
 
@@ -147,7 +147,7 @@ def create(body: Create) -> CreatedView:
     created = operations.create(
         api.caller.user_id,
         body.name,
-        body.permissions,
+        body.permissions or (),
         expires_at=now + body.expiry_days * DAY if body.expiry_days else None,
         now=now,
         idempotency_key=key_of(api, body),

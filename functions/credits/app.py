@@ -6,6 +6,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 
 from accounting.domain.accounts import owner_of
+from accounting.domain.errors import Invalid
 from accounting.domain.lots import allocation_id
 from accounting.domain.pricing import price_of
 from accounting.operations import credits as operations
@@ -274,9 +275,12 @@ def remove(
     credits: Annotated[QueryCredits | None, Query()] = None,
     notes: Annotated[Notes | None, Query()] = None,
 ) -> RemoveView:
-    """Take credits away from a user; the request stands in the body, or in the query."""
-    in_query = {"userId": user_id, "credits": credits, "notes": notes}
-    command = body or Remove.model_validate({name: value for name, value in in_query.items() if value is not None})
+    """Take credits away from a user; the request stands in the body or in the query, not in both."""
+    fields = {"userId": user_id, "credits": credits, "notes": notes}
+    in_query = {name: value for name, value in fields.items() if value is not None}
+    if body and in_query:
+        raise Invalid.field(next(iter(in_query)), "in the query beside a body: send the request in one of them")
+    command = body or Remove.model_validate(in_query)
     change = _told(operations.remove(_request(command), command.credits))
     return RemoveView(
         user_id=owner_of(change.account_id), removed_credits=change.credits, total_credits=change.available

@@ -3,6 +3,7 @@
 from typing import Annotated, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
+from pydantic import Field
 
 from accounting.domain.pricing import DEFAULT_PRICE_E4, PRICE_SCALE, PriceRule, default_price, price_of, require_order
 from accounting.operations import prices as operations
@@ -13,6 +14,7 @@ from accounting.web.api import Api, handler_of
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
 from accounting.web.paging import Cursor, cursor_of, model_in, number_in
 from accounting.web.types import (
+    ONLY_DIGITS,
     Instant,
     ModelId,
     ModelIdInPath,
@@ -20,12 +22,15 @@ from accounting.web.types import (
     RequestModel,
     ResponseModel,
     Timestamp,
+    TimestampInPath,
     left_out,
 )
 
 MAX_LISTED = 1000
 MAX_HISTORY = 100
 DIGITS_OF_INSTANTS = 15
+ListLimit = Annotated[Annotated[int, Field(ge=1, le=MAX_LISTED), ONLY_DIGITS], Query()]
+HistoryLimit = Annotated[Annotated[int, Field(ge=1, le=MAX_HISTORY), ONLY_DIGITS], Query()]
 
 READERS = Access(Who.USERS, "credits:read")
 
@@ -88,7 +93,7 @@ class WithdrawnView(ResponseModel):
 
 
 @api.get("/api/pricing", access=READERS)
-def list_prices(limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = MAX_LISTED, cursor: Cursor = None) -> PricesView:
+def list_prices(limit: ListLimit = MAX_LISTED, cursor: Cursor = None) -> PricesView:
     """The price of every model that has a rule in force, by model, and the default of any other."""
     rules, position = prices.in_force(clock(), after=model_in(cursor), limit=limit)
     return PricesView(
@@ -100,7 +105,9 @@ def list_prices(limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = MAX_LISTED, 
 
 @api.get("/api/pricing/<model_id>", access=READERS)
 def price_in_force(
-    model_id: ModelIdInPath, limit: Annotated[int, Query(ge=1, le=MAX_HISTORY)] = MAX_HISTORY, cursor: Cursor = None
+    model_id: ModelIdInPath,
+    limit: HistoryLimit = MAX_HISTORY,
+    cursor: Cursor = None,
 ) -> PriceView:
     """A model's price in force, and its rules."""
     now = clock()
@@ -130,7 +137,7 @@ def add(body: AddRule) -> RuleView:
 
 
 @api.put("/api/pricing/<model_id>/<effective_from>", access=ADMINS, codes=("PRICE_NOT_FOUND", "PRICE_ENDED"))
-def end(model_id: ModelIdInPath, effective_from: Timestamp, body: EndRule) -> RuleView:
+def end(model_id: ModelIdInPath, effective_from: TimestampInPath, body: EndRule) -> RuleView:
     """Let a rule end. When a rule ended is history: it cannot be moved."""
     begins, ends = from_iso(effective_from), from_iso(body.effective_to)
     require_order(begins, ends)
@@ -138,7 +145,7 @@ def end(model_id: ModelIdInPath, effective_from: Timestamp, body: EndRule) -> Ru
 
 
 @api.delete("/api/pricing/<model_id>/<effective_from>", access=ADMINS, codes=("PRICE_NOT_FOUND", "PRICE_BEGUN"))
-def withdraw(model_id: ModelIdInPath, effective_from: Timestamp) -> WithdrawnView:
+def withdraw(model_id: ModelIdInPath, effective_from: TimestampInPath) -> WithdrawnView:
     """Withdraw a rule that begins in two minutes or later, so that no session was priced by it."""
     prices.withdraw(model_id, from_iso(effective_from), clock())
     return WithdrawnView(message="Price rule withdrawn")

@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
+from pydantic import Field
 
 from accounting.domain.sessions import Session
 from accounting.operations import sessions as operations
@@ -17,8 +18,10 @@ from accounting.times import clock, iso
 from accounting.web.access import ADMINS, SUPERVISORS, Access, Disabled, Who
 from accounting.web.api import Api, handler_of
 from accounting.web.paging import DEFAULT_LIMIT, NEXT_CURSOR_HEADER, PAGE, Cursor, Limit, cursor_of, position_in
+from accounting.web.problems import MAX_NAMED
 from accounting.web.service_key import require_service_key
 from accounting.web.types import (
+    ONLY_DIGITS,
     EstimatedTokens,
     Identifier,
     IdentifierInPath,
@@ -39,7 +42,7 @@ OPENED: dict[int, OpenAPIResponse] = {
     201: {"description": "The session is open"},
     200: {"description": "It was open already, and is as it was"},
 }
-ActiveLimit = Annotated[int, Query(ge=1, le=MAX_ACTIVE_LISTED)]
+ActiveLimit = Annotated[Annotated[int, Field(ge=1, le=MAX_ACTIVE_LISTED), ONLY_DIGITS], Query()]
 
 HOLDERS = Access(Who.USERS, "sessions:write", Disabled.OPERATION_DECIDES, require_service_key)
 SETTLERS = Access(Who.USERS, "sessions:write", Disabled.SERVED, require_service_key)
@@ -70,7 +73,7 @@ class Finalize(ReportModel):
 
     session_id: Identifier
     actual_tokens: Tokens
-    success: StrictFlag = True
+    success: StrictFlag | None = True
 
 
 class Abort(ReportModel):
@@ -86,7 +89,7 @@ class ForceEnd(RequestModel):
     reason: Reason
 
 
-_IGNORED = left_out("Names in the request that the route does not know")
+_IGNORED = left_out(f"Names in the request that the route does not know, in order: at most {MAX_NAMED} of them")
 _LATE = left_out(
     "Of a session that the sweeper had ended: what this settled beyond the sweep's charge, negative if less"
 )
@@ -238,7 +241,7 @@ def finalize(body: Finalize) -> FinalizeView:
         api.caller.user_id,
         body.session_id,
         body.actual_tokens,
-        success=body.success,
+        success=body.success is not False,
         now=clock(),
     )
     session, settled = answer.session, answer.session.settled

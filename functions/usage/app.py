@@ -3,7 +3,7 @@
 from typing import Annotated, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
-from pydantic import ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from accounting.domain.usage import CHAT_SERVICE_PREFIX, UsageRecord
 from accounting.operations import system_usage
@@ -19,6 +19,7 @@ from accounting.web.paging import EndDate, StartDate, instants
 from accounting.web.service_key import require_service_key
 from accounting.web.types import (
     MAX_LABEL,
+    ONLY_DIGITS,
     CreditsOrNone,
     Instant,
     Metadata,
@@ -180,7 +181,7 @@ def statistics_of(user_id: UserInPath, start_date: StartDate = None, end_date: E
 def system_statistics(
     start_date: StartDate = None,
     end_date: EndDate = None,
-    top: Annotated[int, Query(ge=1, le=MAX_TOP)] = DEFAULT_TOP,
+    top: Annotated[Annotated[int, Field(ge=1, le=MAX_TOP), ONLY_DIGITS], Query()] = DEFAULT_TOP,
 ) -> SystemView:
     """Everybody's usage: by default of the last 30 days."""
     since, until = instants(start_date, end_date)

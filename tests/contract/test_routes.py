@@ -1,9 +1,11 @@
 """The gateway sends a function exactly the routes that it answers."""
 
+import inspect
 import re
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from accounting.web.idempotency import key_of
 from local.declarations import apis
@@ -114,3 +116,55 @@ def test_every_route_that_declares_idempotency_reads_the_key() -> None:
 def test_every_route_is_on_the_one_api() -> None:
     for function in function_names():
         assert all(event["RestApiId"] == {"Ref": "Api"} for event in events(function))
+
+
+def test_every_optional_field_of_a_body_may_be_null() -> None:
+    bodies = {route.body for api in apis().values() for route in api.routes if route.body}
+    optional = [
+        (body.__name__, name, type(None) in get_args(field.annotation))
+        for body in bodies
+        for name, field in body.model_fields.items()
+        if not field.is_required()
+    ]
+
+    assert len(optional) > 10
+    assert [found for found in optional if not found[2]] == []
+
+
+def test_what_changes_something_without_a_body_is_known_as_such() -> None:
+    """Such a route refuses a body with anything in it; one whose model was overlooked would refuse its own requests."""
+    without_a_body = {
+        (route.method, route.path)
+        for api in apis().values()
+        for route in api.routes
+        if route.method != "GET" and route.body is None
+    }
+
+    assert without_a_body == {
+        ("POST", "/api/users/{userId}/enable"),
+        ("POST", "/api/api-keys/{keyId}/revoke"),
+        ("DELETE", "/api/api-keys/{keyId}"),
+        ("DELETE", "/api/pricing/{modelId}/{effectiveFrom}"),
+    }
+
+
+def test_a_number_in_the_query_is_digits_on_every_route() -> None:
+    numbers = {
+        (route.path, name): TypeAdapter(parameter.annotation)
+        for api in apis().values()
+        for route in api.routes
+        for name, parameter in inspect.signature(route.handler).parameters.items()
+        if has_int(parameter.annotation)
+    }
+
+    assert len(numbers) > 15
+    for where, number in numbers.items():
+        assert number.validate_python("5") == 5, where
+        for text in ("1_0", "+5", " 5", "5 ", "5.0", "5e0", "٥", ""):
+            with pytest.raises(ValidationError):
+                number.validate_python(text)
+
+
+def has_int(annotation: Any) -> bool:
+    """Whether a type is an integer or made of one."""
+    return annotation is int or any(has_int(part) for part in get_args(annotation))

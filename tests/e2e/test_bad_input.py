@@ -38,7 +38,18 @@ MISSING = Raw("(missing)")
 NOT_JSON = [Raw("NaN"), Raw("Infinity"), Raw("-Infinity"), Raw("undefined"), Raw("1" * 5000), Raw("01"), Raw("'5'")]
 NOT_A_SCALAR: list[Any] = [[], ["5"], [5], {}, {"$gt": 0}, {"__proto__": {"credits": 5}}]
 NOT_A_NUMBER: list[Any] = ["5", "", "abc", "NaN", "Infinity", "__proto__", "constructor", True, False, *NOT_A_SCALAR]
-NOT_AN_INTEGER: list[Any] = [*NOT_A_NUMBER, 1.5, 0.1, -0.5, 1e300, -1e300, Raw("1e-7"), Raw("1e999"), *NOT_JSON]
+NOT_AN_INTEGER: list[Any] = [
+    *NOT_A_NUMBER,
+    1.5,
+    0.1,
+    -0.5,
+    1e300,
+    -1e300,
+    Raw("1e-7"),
+    Raw("1e999"),
+    Raw(f"1e{'9' * 19}"),
+    *NOT_JSON,
+]
 TOO_BIG: list[Any] = [10**12 + 1, 2**63, 10**40, 10**300]
 NOT_A_TEXT: list[Any] = [5, 1.5, 0, -1, True, False, *NOT_A_SCALAR, *NOT_JSON]
 NOT_PRINTABLE = ["\x00", "a\x00b", "a\nb", "\x1b[2J", "a\x7f", Raw(r'"\ud800"'), Raw(r'"a\udfff"')]
@@ -104,6 +115,7 @@ LONE_SURROGATES = [Raw(r'{"x": "\ud800"}'), Raw(r'{"\udfff": 1}'), Raw(r'{"x": [
 METADATA = [
     *(5, "{}", True, [], [{}], *NOT_JSON, *LONE_SURROGATES, {"x": "y" * 4100}, {"x": "漢" * 1366}),
     *(Raw('{"x": 1e400}'), Raw('{"x": -1e400}'), Raw('{"x": 1e-400}'), Raw('{"x": [0.1, 1e309]}')),
+    *(Raw(f'{{"x": 1e-{"9" * 19}}}'), Raw('{"x": 9007199254740993.0}'), Raw('{"x": 1.00000000000000000001}')),
     *(Raw('{"x":' + "[" * 32 + "]" * 32 + "}"), Raw('{"x":' * 500 + "1" + "}" * 500)),
 ]
 MODEL_ID = [*(bad for bad in IDENTIFIER if bad not in ("a" * 101, "a" * 200)), "a" * 257]
@@ -113,7 +125,10 @@ PRICE = [
     *(10**300, 1e300, "1,5", "1_0", "1.", ".5", " 1", "1 ", "+1", "1e2", "\u0663", "1000000.0", "0x1", "1\n"),
     *(*NOT_A_SCALAR, *NOT_JSON),
 ]
-TIMESTAMP = [5, True, "", "yesterday", "2026-13-01", "1969-12-31", "2026-01-01T25:00:00Z", "x" * 41, *NOT_A_SCALAR]
+TIMESTAMP = [
+    *("20271231", "2027-W10-1", "2027%2D12%2D31", "2027-12-31T00:00:00,5Z", "2027-12-31T00:00Z"),
+    *(5, True, "", "yesterday", "2026-13-01", "1969-12-31", "2026-01-01T25:00:00Z", "x" * 41, *NOT_A_SCALAR),
+]
 INSTANT = [bad for bad in TIMESTAMP if bad is not None]
 
 WITH_BODIES = [
@@ -161,7 +176,7 @@ FIELDS: list[tuple[Route, str, list[Any]]] = [
     (HEARTBEAT, "tokensGenerated", TOKENS),
     (FINALIZE, "sessionId", IDENTIFIER),
     (FINALIZE, "actualTokens", TOKENS),
-    (FINALIZE, "success", FLAG),
+    (FINALIZE, "success", FLAG[1:]),
     (ABORT, "sessionId", IDENTIFIER),
     (ABORT, "tokensGenerated", [bad for bad in TOKENS if bad not in (MISSING, None)]),
     (FORCE_END, "reason", [MISSING, None, "", "x" * 1001, *NOT_A_TEXT]),
@@ -292,7 +307,7 @@ def test_a_bad_value_is_refused_by_the_name_of_its_field(
 def test_a_command_refuses_what_it_does_not_know_and_names_it(service: Stack, person: Target, route: Route) -> None:
     method, path, good = route
     with _nothing_moves(service, person):
-        for name in ("expiryDay", "Credits", "user_id", "__proto__", "toString", "", "ä"):
+        for name in ("expiryDay", "Credits", "user_id", "__proto__", "toString", "", "ä", "body", "query", "header"):
             in_body = person.call(method, path, _text(person, {**good, name: 1}))
             in_query = person.call(method, path, _text(person, good), params={name or "x": "1"})
             for answer, named in ((in_body, name), (in_query, name or "x")):
@@ -300,13 +315,17 @@ def test_a_command_refuses_what_it_does_not_know_and_names_it(service: Stack, pe
                 assert details["errors"] == [{"field": named, "problem": "unknown field"}], described(answer)
 
 
-@pytest.mark.parametrize("route", [("POST", "api-keys/{key}/revoke"), ("DELETE", "api-keys/{key}")])
-def test_a_command_without_a_body_refuses_an_unknown_query(
-    service: Stack, person: Target, route: tuple[str, str]
-) -> None:
+@pytest.mark.parametrize(
+    "route",
+    [
+        *(("POST", "api-keys/{key}/revoke"), ("DELETE", "api-keys/{key}"), ("POST", "users/{other}/enable")),
+        ("DELETE", f"pricing/{{model}}/{SINCE}"),
+    ],
+)
+def test_a_command_without_a_body_refuses_unknown_names(service: Stack, person: Target, route: tuple[str, str]) -> None:
     with _nothing_moves(service, person):
-        answer = person.call(*route, params={"dryRun": "true"})
-        assert assert_refused(answer, 400, "VALIDATION_ERROR")["errors"][0]["field"] == "dryRun"
+        for answer in (person.call(*route, params={"dryRun": "true"}), person.call(*route, {"dryRun": True})):
+            assert assert_refused(answer, 400, "VALIDATION_ERROR")["errors"][0]["field"] == "dryRun"
 
 
 @pytest.mark.parametrize("route", QUESTIONS, ids=_route_id)
@@ -379,9 +398,9 @@ def test_a_body_is_json_whatever_its_content_type_says(person: Target, content_t
 QUERY: dict[str, list[str]] = {
     "limit": [
         *("0", "-1", "101", "abc", "", "1.5", "1e1", "NaN", "Infinity", "true", "null", "[]", "0x10", "9" * 300),
-        *("__proto__", "\x00", "１０", "5;5"),
+        *("__proto__", "\x00", "１０", "5;5", "1_0", "+5", " 5", "5 ", "5.0"),
     ],
-    "page": ["0", "-1", "abc", "", "1.5", "1e1", "NaN", "10001", "9" * 300, "9" * 5000],
+    "page": ["1_0", "+5", " 5", "5.0", "0", "-1", "abc", "", "1.5", "1e1", "NaN", "10001", "9" * 300, "9" * 5000],
     "cursor": [
         *("", "garbage!", "AAAA", "%%%", "x" * 5000, "__proto__", "\x00", "ä", "MTIz" * 20, "LTE", "MS41", "4pi6"),
         *("MjAyNi0wMS0wMVQwMDowMDowMC4wMDBaIw", "MjAyNi0wMS0wMVQwMDowMDowMC4wMDBa"),
@@ -389,8 +408,9 @@ QUERY: dict[str, list[str]] = {
     "startDate": [
         *("", "abc", "0", "2026", "2026-13-01", "2026-02-30", "26-01-01", "2026-01-01T25:00:00Z", "x" * 300, "\x00"),
         *("2026-01-01T00:00:00+99:00", "NaN", "__proto__", "1795224754", "2026-W01-1", "20260101"),
+        *("2026-01-01T00:00:00,5Z", "2026-01-01T00:00Z", "2026-01-01 00:00:00Z", "2026%2D01%2D01"),
     ],
-    "top": ["0", "-1", "1001", "abc", "", "1.5", "NaN", "true", "9" * 300],
+    "top": ["1_0", "+5", " 5", "5.0", "0", "-1", "1001", "abc", "", "1.5", "NaN", "true", "9" * 300],
     "role": ["", "root", "Admin", "__proto__", "\x00"],
     "endDate": ["", "abc", "2026-13-01", "0000-00-00", "2026-01-01 to 2026-02-01", "９９９９-01-01"],
 }

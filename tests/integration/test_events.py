@@ -124,6 +124,19 @@ def test_the_samples_of_head_are_answered_as_those_of_get_without_a_body(name: s
     assert head == {**whole, "body": ""}
 
 
+def test_a_removal_stands_in_the_body_or_in_the_query_and_not_in_both(user: Callable[..., str]) -> None:
+    user("demo-user", credits_granted=50)
+    sample = event("credits/remove")
+    for query in ({"userId": "demo-user", "credits": "5"}, {"notes": "x"}):
+        both = {**sample, "queryStringParameters": query}
+        both["multiValueQueryStringParameters"] = {name: [value] for name, value in query.items()}
+        answer = app("credits").handler(both, CONTEXT)
+
+        assert answer["statusCode"] == 400
+        assert json.loads(answer["body"])["details"]["errors"][0]["field"] == next(iter(query))
+    assert run("credits/balance-of")[1]["totalCredits"] == 50
+
+
 def test_the_sample_schedule_and_stream_are_taken() -> None:
     assert app("sweeper").handler(event("sweeper/schedule"), CONTEXT)["complete"] is True
     assert app("auditor").handler(event("auditor/schedule"), CONTEXT)["complete"] is True

@@ -13,7 +13,7 @@ from accounting.domain.errors import Invalid
 from accounting.domain.usage import UsageRecord
 from accounting.store import usage
 from accounting.web import types
-from accounting.web.api import _strict_json
+from accounting.web.bodies import strict_json
 
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
@@ -25,7 +25,7 @@ JSON = st.recursive(
 
 def sent(text: str) -> Any:
     """Metadata as a request's body brings it to a handler."""
-    return TypeAdapter(types.Metadata).validate_python(_strict_json(f'{{"metadata": {text}}}')["metadata"])
+    return TypeAdapter(types.Metadata).validate_python(strict_json(f'{{"metadata": {text}}}')["metadata"])
 
 
 def kept(metadata: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -48,10 +48,37 @@ def test_what_is_accepted_comes_back_equal(metadata: dict[str, Any], escaped: bo
         assert kept(accepted, monkeypatch) == json.loads(text)
 
 
-@pytest.mark.parametrize("text", ['{"x": 1e400}', '{"x": -1e400}', '{"x": 1e-400}', '{"x": {"y": [0, 1E+999]}}'])
+HUGE_EXPONENT = "9" * 19
+"""Decimal takes no exponent of so many digits."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('{"x": 1e400}', '{"x": -1e400}', '{"x": 1e-400}', '{"x": {"y": [0, 1E+999]}}'),
+        *(f'{{"x": 1e{HUGE_EXPONENT}}}', f'{{"x": [-1e-{HUGE_EXPONENT}]}}'),
+    ],
+)
 def test_a_number_that_no_double_is_near_is_refused(text: str) -> None:
     with pytest.raises(ValidationError, match="too large or too small"):
         sent(text)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        *("9007199254740993.0", "1.00000000000000000001", "123456789.123456789123456789"),
+        "0.1000000000000000055511151231257827021181583404541015625",
+    ],
+)
+def test_a_number_with_more_digits_than_are_kept_is_refused(number: str) -> None:
+    with pytest.raises(ValidationError, match="digits"):
+        sent(f'{{"x": {number}}}')
+
+
+@pytest.mark.parametrize("number", ["9007199254740993", "12345678901234567890123456789", "-1", "1" * 1000])
+def test_an_integer_is_kept_whatever_its_size(number: str) -> None:
+    assert sent(f'{{"x": {number}}}') == {"x": int(number)}
 
 
 @pytest.mark.parametrize(

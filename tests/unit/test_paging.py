@@ -89,7 +89,7 @@ def test_pages_reach_ten_thousand_rows_deep() -> None:
             paging.rows_to_skip(page, limit)
 
 
-@pytest.mark.parametrize("limit", [0, -1, 101, "x", 1.5])
+@pytest.mark.parametrize("limit", [0, -1, 101, "0", "101", "x", 1.5, "1.5", "5.0", "1_0", "+5", " 5", "٥"])
 def test_a_limit_is_between_1_and_100(limit: object) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(paging.Limit).validate_python(limit)

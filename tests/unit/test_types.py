@@ -130,3 +130,21 @@ class View(types.ResponseModel):
 def test_a_response_leaves_out_what_says_nothing() -> None:
     assert View(total_credits=1).model_dump(by_alias=True) == {"totalCredits": 1}
     assert View(total_credits=1, next_cursor="c").model_dump(by_alias=True) == {"totalCredits": 1, "nextCursor": "c"}
+
+
+@pytest.mark.parametrize("text", ["2027-01-15", "2027-01-15T08:00:00Z", "2027-01-15t08:00:00.5z"])
+def test_a_timestamp_is_a_date_or_a_date_time(text: str) -> None:
+    assert accepts(types.Timestamp, text)
+    assert accepts(types.TimestampInPath, text)
+
+
+@pytest.mark.parametrize("text", ["20271231", "2027-W10-1", "2027-12-31T00:00:00,5Z", "1969-12-31", "x" * 41, 5, None])
+def test_what_is_no_timestamp(text: Any) -> None:
+    assert not accepts(types.Timestamp, text)
+
+
+def test_only_in_a_path_is_a_timestamp_encoded() -> None:
+    in_path: Any = types.TimestampInPath
+
+    assert not accepts(types.Timestamp, "2027%2D12%2D31")
+    assert TypeAdapter(in_path).validate_python("2027-12-31T00%3A00%3A00Z") == "2027-12-31T00:00:00Z"

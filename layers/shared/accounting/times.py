@@ -1,11 +1,18 @@
 """Instants: epoch milliseconds inside, ISO-8601 in UTC with milliseconds and ``Z`` outside."""
 
+import re
 import time
 from datetime import UTC, datetime
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})?)?"
+)
+"""A date or a date-time; the offset may be left out."""
 
 
 def clock() -> int:
@@ -19,11 +26,13 @@ def iso(at: int) -> str:
 
 
 def from_iso(text: str) -> int:
-    """Epoch milliseconds of a timestamp or a date (its first instant); without a zone it is UTC.
+    """Epoch milliseconds of an RFC 3339 date (its first instant) or date-time; without an offset it is UTC.
 
     Raises ValueError for anything else.
     """
-    parsed = datetime.fromisoformat(text)
+    if not _RFC_3339.fullmatch(text):
+        raise ValueError("must be a date or a date-time as in RFC 3339")
+    parsed = datetime.fromisoformat(text.upper())
     if parsed.tzinfo is None:
         parsed = parsed.replace(tzinfo=UTC)
     return round(parsed.timestamp() * 1000)

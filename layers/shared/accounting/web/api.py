@@ -1,10 +1,8 @@
 """The resolver that every function's routes stand on, and the one table from error codes to statuses."""
 
 import json
-import re
 import time
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from functools import wraps
 from http import HTTPStatus
 from typing import Any, Unpack
@@ -20,15 +18,18 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 
-from accounting.domain.errors import AccountingError, Contention, Invalid, PayloadTooLarge, RouteNotFound
+from accounting.domain.errors import AccountingError, Contention, RouteNotFound
 from accounting.store.table import for_a_request, make_for_snapshot
 from accounting.store.users import Reference
 from accounting.telemetry import count, flush, logger
 from accounting.times import clock
 from accounting.web.access import WITHOUT_CALLER
+from accounting.web.bodies import lenient_json, strict_json, text_of
 from accounting.web.caller import Caller, caller_of
 from accounting.web.headers import headers
+from accounting.web.problems import MAX_NAMED, UNKNOWN_FIELD, invalid, unknown
 from accounting.web.route import Declared, Route
+from accounting.web.types import ReportModel
 
 STATUSES = {
     "VALIDATION_ERROR": HTTPStatus.BAD_REQUEST,
@@ -60,12 +61,7 @@ STATUSES = {
 }
 """The HTTP status of every error code; nowhere else is one chosen."""
 
-MAX_BODY_BYTES = 64 * 1024
-MAX_NAMED = 20
-"""Fields that an answer names at most."""
-UNKNOWN_FIELD = "unknown field"
 _EXTRA_HEADERS = "extra_headers"
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class Api:
@@ -76,7 +72,8 @@ class Api:
 
     def __init__(self) -> None:
         self.routes: list[Route] = []
-        self.resolver = APIGatewayRestResolver(enable_validation=True, json_body_deserializer=_strict_json)
+        self._reports: set[Callable[..., Any]] = set()
+        self.resolver = APIGatewayRestResolver(enable_validation=True, json_body_deserializer=self._read_body)
         self.resolver.use([_with_headers])
         self.resolver.exception_handler(AccountingError)(self._refused)
         self.resolver.exception_handler([RequestValidationError, ValidationError])(self._invalid)
@@ -102,7 +99,8 @@ class Api:
         with its parameters quoted again, so that an id may contain what divides paths.
         """
         sent = {name: value for name, value in (event["headers"] or {}).items() if name.lower() != "content-type"}
-        return self.resolver.resolve({**event, "headers": sent, "path": _quoted_path(event)}, context)
+        plain = {"headers": sent, "path": _quoted_path(event), "body": text_of(event), "isBase64Encoded": False}
+        return self.resolver.resolve({**event, **plain}, context)
 
     @property
     def event(self) -> APIGatewayProxyEvent:
@@ -129,8 +127,8 @@ class Api:
 
     def ignored(self, body: BaseModel) -> list[str] | None:
         """The names of body and query that the request's route does not know; None without any."""
-        unknown = (body.model_extra or {}).keys() | self.event.query_string_parameters.keys()
-        return sorted(unknown)[:MAX_NAMED] or None
+        names = (body.model_extra or {}).keys() | self.event.query_string_parameters.keys()
+        return sorted(names)[:MAX_NAMED] or None
 
     def add_header(self, name: str, value: str) -> None:
         """Give the answer to the request at hand a header."""
@@ -140,6 +138,9 @@ class Api:
         def register(handler: F) -> F:
             route = Route(method, rule, handler, **declared)
             summary, _, description = (handler.__doc__ or "").strip().partition("\n\n")
+            guarded = self._guarded(route)
+            if route.body and issubclass(route.body, ReportModel):
+                self._reports.add(guarded)
             self.resolver.route(
                 rule,
                 method,
@@ -150,11 +151,16 @@ class Api:
                 operation_id=route.operation_id,
                 security=route.access.security,
                 status_code=route.status_code,
-            )(self._guarded(route))
+            )(guarded)
             self.routes.append(route)
             return handler
 
         return register
+
+    def _read_body(self, text: str) -> Any:
+        """The body of the request at hand, as its route's kind has it read."""
+        of_a_report = self.resolver.context["_route"].func in self._reports
+        return lenient_json(text) if of_a_report else strict_json(text)
 
     def _guarded(self, route: Route) -> Callable[..., Any]:
         """The route's handler, which runs only for requests that the route's declaration lets pass."""
@@ -162,9 +168,9 @@ class Api:
         @wraps(route.handler)
         def guarded(**arguments: Any) -> Any:
             event, context = self.event, self.resolver.context
-            unknown = route.unknown_query(event)
-            if unknown:
-                raise _invalid([{"field": name, "problem": UNKNOWN_FIELD} for name in unknown])
+            names = route.unknown_query(event) or route.unknown_body(event)
+            if names:
+                raise unknown(names)
             context["route"] = route
             if route.access.who not in WITHOUT_CALLER:
                 context["caller"] = caller = caller_of(event.request_context.get("authorizer") or {}, clock())
@@ -185,8 +191,10 @@ class Api:
         return response
 
     def _invalid(self, error: RequestValidationError | ValidationError) -> Response[str]:
-        problems = [{"field": _field_name(problem["loc"]), "problem": _problem(problem)} for problem in error.errors()]
-        return self._refused(_invalid(problems))
+        found = error.errors()
+        whole = isinstance(error, RequestValidationError)  # its locations begin with the part of the request
+        problems = [{"field": _field_name(each["loc"], whole=whole), "problem": _problem(each)} for each in found]
+        return self._refused(invalid(problems))
 
     def _unknown_route(self, _error: NotFoundError) -> Response[str]:
         return self._refused(RouteNotFound("No such route"))
@@ -248,57 +256,15 @@ def _with_headers(app: APIGatewayRestResolver, next_middleware: NextMiddleware) 
     return response
 
 
-def _invalid(problems: list[dict[str, str]]) -> Invalid:
-    """The refusal of fields; its message is about the first."""
-    first = problems[0]
-    message = f"{first['field']}: {first['problem']}" if first["field"] else first["problem"]
-    return Invalid(message, errors=problems[:MAX_NAMED])
-
-
 def _problem(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         return UNKNOWN_FIELD
     return str(problem["msg"]).removeprefix("Value error, ")
 
 
-def _field_name(location: tuple[Any, ...]) -> str:
-    """The field that a validation error names: its path without the part of the request that it stands in."""
-    if location[:1] == ("path",):
-        return to_camel(str(location[-1]))
-    return ".".join(str(step) for step in location if step not in ("body", "query", "header"))
-
-
-def _strict_json(text: str) -> Any:
-    """A JSON object as RFC 8259 has it, of a size that a request of the contract can have; ``null`` is no body.
-
-    Fractions are read as they are written, for prices. Raises PayloadTooLarge, and Invalid for anything else: NaN,
-    Infinity, numbers of thousands of digits, half a surrogate pair, nesting without end.
-    """
-    if len(text.encode(errors="replace")) > MAX_BODY_BYTES:
-        raise PayloadTooLarge(f"A body has at most {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
-    try:
-        body = json.loads(text, parse_constant=_no_such_constant, parse_float=Decimal)
-    except (ValueError, RecursionError) as error:
-        raise Invalid("The body is not valid JSON") from error
-    # Powertools would take an array of one object for the object.
-    if not isinstance(body, dict | None):
-        raise Invalid("The body is not a JSON object")
-    if body and _SURROGATE.search(text):
-        _require_unicode(body)
-    return body
-
-
-def _require_unicode(body: dict[str, Any]) -> None:
-    """Raise Invalid for fields with half a surrogate pair: it has no form in UTF-8, so nobody could read it back."""
-    problems = []
-    for name, value in body.items():
-        try:
-            json.dumps({name: value}, ensure_ascii=False, default=str).encode()
-        except (UnicodeEncodeError, RecursionError):
-            problems.append({"field": ascii(name)[1:-1], "problem": "half a surrogate pair, which is no character"})
-    if problems:
-        raise _invalid(problems)
-
-
-def _no_such_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+def _field_name(location: tuple[Any, ...], *, whole: bool) -> str:
+    """The field that a validation error names: of a whole request, its path without the part that it stands in."""
+    if not whole:
+        return ".".join(map(str, location))
+    part, *steps = location
+    return to_camel(str(steps[-1])) if part == "path" else ".".join(map(str, steps))

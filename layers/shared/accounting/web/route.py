@@ -4,11 +4,12 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Required, TypedDict
+from typing import Any, Required, TypedDict, get_args
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
+from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
 from accounting.web.access import SELF_OR_OTHERS, Access
@@ -31,7 +32,8 @@ class Route:
     """A route: who may call it, and how it refuses.
 
     ``codes`` are the refusals of its own. A route that takes ``Idempotency-Key`` names the scope of its keys in
-    ``idempotency``. A route that changes something refuses unknown names in the query, unless it takes ``any_query``.
+    ``idempotency``. A route that changes something refuses unknown names in the query, unless it takes ``any_query``,
+    and in the body if its handler takes none.
     """
 
     method: str
@@ -55,6 +57,15 @@ class Route:
         return "user_id" in self.handler.__annotations__
 
     @property
+    def body(self) -> type[BaseModel] | None:
+        """The model of its body, if it takes one."""
+        for name, annotation in self.handler.__annotations__.items():
+            for kind in (annotation, *get_args(annotation)):
+                if name != "return" and isinstance(kind, type) and issubclass(kind, BaseModel):
+                    return kind
+        return None
+
+    @property
     def path(self) -> str:
         """The path as the gateway and the document have it: ``/api/users/{userId}``."""
         return re.sub(r"<(\w+)>", lambda name: f"{{{to_camel(name[1])}}}", self.rule)
@@ -69,6 +80,12 @@ class Route:
     def tag(self) -> str:
         """The group of routes that it belongs to."""
         return self.rule.split("/")[2]
+
+    def unknown_body(self, event: APIGatewayProxyEvent) -> list[str]:
+        """The fields in a request's body for which it is refused, where the route takes no body. Raises Invalid."""
+        if self.method == "GET" or self.body:
+            return []
+        return sorted(event.json_body or {})
 
     def unknown_query(self, event: APIGatewayProxyEvent) -> list[str]:
         """The names in a request's query for which it is refused."""

@@ -103,17 +103,16 @@ def _number_or_text(value: object) -> object:
 
 def _an_instant(text: str) -> str:
     """A timestamp, of a year that keys can be ordered by."""
-    plain = unquote(text)
-    if not 0 <= from_iso(plain) < MAX_INSTANT:
+    if not 0 <= from_iso(text) < MAX_INSTANT:
         raise ValueError("must be between 1970 and 9999")
-    return plain
+    return text
 
 
 def _plain_json(value: object) -> object:
     """The value with its fractions as floats; only prices are read as they are written.
 
-    Raises ValueError for what would not come back equal: a fraction that no double is near, and nesting deeper than
-    ``MAX_METADATA_DEPTH``.
+    Raises ValueError for what would not come back equal: a fraction with more digits than a double keeps, and nesting
+    deeper than ``MAX_METADATA_DEPTH``.
     """
     _require_depth(value)
     return _with_floats(value)
@@ -145,8 +144,10 @@ def _with_floats(value: object) -> object:
             return [_with_floats(inner) for inner in value]
         case Decimal():
             number = float(value)
-            if math.isinf(number) or (number == 0) != (value == 0):
+            if not math.isfinite(number) or (number == 0) != (value == 0):
                 raise ValueError("a number is too large or too small to be kept")
+            if Decimal(repr(number)) != value:
+                raise ValueError("a number has more digits than can be kept; send it as a text")
             return number
     return value
 
@@ -158,7 +159,7 @@ def _small(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _digits(text: object) -> object:
-    """Pydantic reads more as an integer than digits: ``5.0``, ``1_000``, blanks around it."""
+    """Pydantic reads more as an integer than digits: ``5.0``, ``+5``, ``1_000``, blanks around it."""
     if isinstance(text, str) and not re.fullmatch(r"-?[0-9]+", text):
         raise ValueError("must be an integer")
     return text
@@ -215,7 +216,9 @@ Adjustment = Annotated[
 ]
 Tokens = Annotated[int, Field(strict=True, ge=0, le=MAX_TOKENS)]
 EstimatedTokens = Annotated[int, Field(strict=True, ge=1, le=MAX_TOKENS)]
-QueryCredits = Annotated[int, BeforeValidator(_digits), _Says({"minimum": 1, "maximum": MAX_CREDITS})]
+ONLY_DIGITS = BeforeValidator(_digits)
+"""Of every integer in the query. It stands behind the limits, or the document would not show them."""
+QueryCredits = Annotated[int, ONLY_DIGITS, _Says({"minimum": 1, "maximum": MAX_CREDITS})]
 """Credits as they stand in the query, whose limits are another type's to judge."""
 ExpiryDays = Annotated[int, Field(strict=True, ge=1, le=MAX_EXPIRY_DAYS)]
 StrictFlag = Annotated[bool, Field(strict=True)]
@@ -233,6 +236,7 @@ Timestamp = Annotated[
     AfterValidator(_an_instant),
     _DATED,
 ]
+TimestampInPath = Annotated[Timestamp, BeforeValidator(unquote)]
 UserId = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=128),

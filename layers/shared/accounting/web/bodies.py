@@ -1,0 +1,149 @@
+"""A request's body as JSON. Imports errors only."""
+
+import json
+import re
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from accounting.domain.errors import Invalid, PayloadTooLarge
+from accounting.web.problems import invalid
+
+MAX_BODY_BYTES = 64 * 1024
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_TEXT_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
+def text_of(event: Mapping[str, Any]) -> str | None:
+    """The body as a text; of bytes that are not UTF-8, each is half a surrogate pair, as nothing in UTF-8 can be."""
+    body: str | None = event.get("body")
+    return b64decode(body).decode(errors="surrogateescape") if body and event.get("isBase64Encoded") else body
+
+
+def strict_json(text: str) -> Any:
+    """A JSON object as RFC 8259 has it, of a size that a request of the contract can have; ``null`` is no body.
+
+    Raises PayloadTooLarge, and Invalid for anything else: NaN, Infinity, integers of thousands of digits, a name that
+    is twice in one object, half a surrogate pair, bytes that are not UTF-8, nesting without end.
+    """
+    _require_size(text)
+    if not text.isascii():
+        _require_utf8(text)
+    try:
+        body = json.loads(
+            text, parse_constant=_no_such_constant, parse_float=_number, object_pairs_hook=_without_duplicates
+        )
+    except (ValueError, RecursionError) as error:
+        raise Invalid("The body is not valid JSON") from error
+    _require_object(body)
+    if body and _SURROGATE.search(text):
+        _require_unicode(body)
+    return body
+
+
+def lenient_json(text: str) -> Any:
+    """A report's JSON object: whatever stands in a field that the route does not know, the known ones can be read.
+
+    Such a field may hold NaN, a number of any length, half a surrogate pair, line breaks in a text, or nesting without
+    end. A name with half a surrogate pair is escaped, so that the answer can name it; of a name that is there twice,
+    the last value counts. Raises PayloadTooLarge, and Invalid for what is not an object.
+    """
+    _require_size(text)
+    try:
+        try:
+            body = _loosely(text)
+        except RecursionError:
+            body = _loosely(_without_nesting(text))
+    except (ValueError, RecursionError) as error:
+        raise Invalid("The body is not valid JSON") from error
+    _require_object(body)
+    return body and {_readable(name): value for name, value in body.items()}
+
+
+def _loosely(text: str) -> Any:
+    return json.loads(text, strict=False, parse_int=_integer, parse_float=_number, parse_constant=Decimal)
+
+
+def _without_nesting(text: str) -> str:
+    """The text of an object with ``[]`` for each of its values that is an object or a list."""
+    kept, depth, begin = list[str](), 0, 0
+    for piece in _TEXT_OR_BRACKET.finditer(text):
+        if piece[0] in ("[", "{"):
+            depth += 1
+            if depth == 2:
+                kept.append(text[begin : piece.start()] + "[]")
+        elif piece[0] in ("]", "}"):
+            depth -= 1
+            if depth == 1:
+                begin = piece.end()
+    return "".join(kept) + text[begin:]
+
+
+def _readable(name: str) -> str:
+    """The name with each half of a surrogate pair escaped: nothing that is sent can hold one."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _integer(text: str) -> int | Decimal:
+    """An integer; NaN if Python refuses it for its thousands of digits."""
+    try:
+        return int(text)
+    except ValueError:
+        return Decimal("NaN")
+
+
+def _require_size(text: str) -> None:
+    if len(text.encode(errors="replace")) > MAX_BODY_BYTES:
+        raise PayloadTooLarge(f"A body has at most {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
+
+
+def _require_utf8(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Invalid("The body is not UTF-8") from error
+
+
+def _without_duplicates(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object. Raises Invalid if it has a name twice: one of the values would be lost."""
+    found = dict(fields)
+    if len(found) < len(fields):
+        names = Counter(name for name, _ in fields)
+        twice = [_readable(name) for name, times in names.items() if times > 1]
+        raise invalid([{"field": name, "problem": "is there twice"} for name in twice])
+    return found
+
+
+def _require_object(body: object) -> None:
+    """Raise Invalid for an array: Powertools would take one with one object for the object."""
+    if not isinstance(body, dict | None):
+        raise Invalid("The body is not a JSON object")
+
+
+def _number(text: str) -> Decimal:
+    """A number with a fraction or an exponent as it is written, for prices; NaN if its exponent has too many digits.
+
+    No field takes NaN, so that the refusal names the field.
+    """
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return Decimal("NaN")
+
+
+def _require_unicode(body: dict[str, Any]) -> None:
+    """Raise Invalid for fields with half a surrogate pair: it has no form in UTF-8, so nobody could read it back."""
+    problems = []
+    for name, value in body.items():
+        try:
+            json.dumps({name: value}, ensure_ascii=False, default=str).encode()
+        except (UnicodeEncodeError, RecursionError):
+            problems.append({"field": _readable(name), "problem": "half a surrogate pair, which is no character"})
+    if problems:
+        raise invalid(problems)
+
+
+def _no_such_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")

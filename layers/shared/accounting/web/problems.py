@@ -1,0 +1,19 @@
+"""The refusal of a request for its fields. Imports errors only."""
+
+from accounting.domain.errors import Invalid
+
+MAX_NAMED = 20
+"""Fields that an answer names at most."""
+UNKNOWN_FIELD = "unknown field"
+
+
+def invalid(problems: list[dict[str, str]]) -> Invalid:
+    """The refusal of fields; its message is about the first."""
+    first = problems[0]
+    message = f"{first['field']}: {first['problem']}" if first["field"] else first["problem"]
+    return Invalid(message, errors=problems[:MAX_NAMED])
+
+
+def unknown(names: list[str]) -> Invalid:
+    """The refusal of names that a route does not know."""
+    return invalid([{"field": name, "problem": UNKNOWN_FIELD} for name in names])

@@ -1,0 +1,277 @@
+"""What a request's body brings to a handler, and what it is refused for."""
+
+import json
+from base64 import b64encode
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from accounting.store import users
+from accounting.web.access import USERS
+from accounting.web.api import Api
+from accounting.web.paging import DEFAULT_LIMIT, Limit
+from accounting.web.types import (
+    Credits,
+    Identifier,
+    Metadata,
+    ModelId,
+    Price,
+    QuestionModel,
+    ReportModel,
+    RequestModel,
+    Tokens,
+)
+
+HUGE_EXPONENTS = [
+    "1e9999999999999999999",
+    "-1e9999999999999999999",
+    "1e-9999999999999999999",
+    "1.5E+99999999999999999999",
+]
+"""Decimal takes none of them."""
+
+
+class Command(RequestModel):
+    """A command with a field of each type that reads a number."""
+
+    credits: Credits | None = None
+    model_id: ModelId | None = None
+    price: Price | None = None
+    metadata: Metadata | None = None
+
+
+class Nested(RequestModel):
+    """A command with a list."""
+
+    body: list[str]
+
+
+class Question(QuestionModel):
+    """A question."""
+
+    credits: Credits = 1
+
+
+class Report(ReportModel):
+    """A report of usage."""
+
+    session_id: Identifier
+    tokens: Tokens
+
+
+class Answered:
+    """A function with a route of each kind, and the bodies that their handlers got."""
+
+    def __init__(self) -> None:
+        self.api, self.got = Api(), list[Any]()
+
+        @self.api.post("/api/things/command", access=USERS)
+        def command(body: Command) -> dict[str, str]:
+            """Do a thing."""
+            self.got.append(body)
+            return {}
+
+        @self.api.post("/api/things/question", access=USERS)
+        def question(body: Question) -> dict[str, str]:
+            """Ask a thing."""
+            self.got.append(body)
+            return {}
+
+        @self.api.post("/api/things/report", access=USERS, any_query=True)
+        def report(body: Report) -> dict[str, Any]:
+            """Report a thing."""
+            self.got.append(body)
+            return {"tokens": body.tokens, "ignored": self.api.ignored(body)}
+
+        @self.api.delete("/api/things/no-body", access=USERS)
+        def no_body() -> dict[str, str]:
+            """Do a thing that needs no body."""
+            self.got.append(None)
+            return {}
+
+        @self.api.get("/api/things/read", access=USERS)
+        def read(limit: Limit = DEFAULT_LIMIT) -> dict[str, int]:
+            """Read a thing."""
+            return {"limit": limit}
+
+    def ask(self, route: str, body: str | None, *, method: str = "POST", **more: Any) -> tuple[int, dict[str, Any]]:
+        event: dict[str, Any] = {
+            "httpMethod": method,
+            "resource": f"/api/things/{route}",
+            "path": f"/api/things/{route}",
+            "pathParameters": None,
+            "queryStringParameters": None,
+            "multiValueQueryStringParameters": None,
+            "headers": {"Content-Type": "application/json"},
+            "body": body,
+            "isBase64Encoded": False,
+            "requestContext": {"requestId": "r", "authorizer": {"userId": "me", "exp": "4000000000"}},
+        }
+        answer = self.api.resolve({**event, **more}, SimpleNamespace())  # type: ignore[arg-type]
+        return answer["statusCode"], json.loads(answer["body"])
+
+    def fields(self, route: str, body: str | None, **more: Any) -> list[str]:
+        """The fields for which a request is refused."""
+        status, answer = self.ask(route, body, **more)
+        assert (status, answer["code"]) == (400, "VALIDATION_ERROR"), answer
+        return [error["field"] for error in answer["details"].get("errors", [])]
+
+
+@pytest.fixture
+def function(monkeypatch: pytest.MonkeyPatch) -> Answered:
+    monkeypatch.setattr(users, "is_disabled", lambda _: False)
+    return Answered()
+
+
+@pytest.mark.parametrize("number", HUGE_EXPONENTS)
+@pytest.mark.parametrize("field", ["credits", "modelId", "price", "zz"])
+def test_a_command_refuses_a_number_with_a_huge_exponent_and_names_the_field(
+    function: Answered, field: str, number: str
+) -> None:
+    assert function.fields("command", f'{{"{field}": {number}}}') == [field]
+
+
+@pytest.mark.parametrize("number", HUGE_EXPONENTS)
+def test_metadata_refuses_a_number_with_a_huge_exponent(function: Answered, number: str) -> None:
+    assert function.fields("command", f'{{"metadata": {{"x": [{number}]}}}}') == ["metadata"]
+
+
+@pytest.mark.parametrize("number", HUGE_EXPONENTS)
+def test_a_question_ignores_a_number_with_a_huge_exponent_in_a_field_it_does_not_know(
+    function: Answered, number: str
+) -> None:
+    assert function.fields("question", f'{{"credits": {number}}}') == ["credits"]
+    assert function.ask("question", f'{{"zz": {number}}}') == (200, {})
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *(f'"zz": {number}' for number in (*HUGE_EXPONENTS, "1e400", "9" * 5000, "NaN", "Infinity", "-Infinity")),
+        *('"zz": "\\ud83d"', '"zz": ["\\udc00", {"\\ud83d": 1}]', '"zz": "a\tb\nc"', '"zz": "\\u0000"', '"zz": null'),
+        *('"zz": 1, "zz": 2', '"zz": {"a": 1, "a": 2}'),
+        *(f'"zz": {"[" * depth}{"]" * depth}' for depth in (500, 20_000)),
+        f'"zz": {'{"[": ["}", ' * 3000}1{"]}" * 3000}',
+    ],
+    ids=lambda field: field[:20],
+)
+def test_no_field_that_a_report_does_not_know_loses_its_usage(function: Answered, field: str) -> None:
+    for body in (f'{{"sessionId": "s", "tokens": 5, {field}}}', f'{{{field}, "sessionId": "s", "tokens": 5}}'):
+        assert function.ask("report", body) == (200, {"tokens": 5, "ignored": ["zz"]})
+
+
+def test_a_name_with_half_a_surrogate_pair_is_escaped_among_the_ignored(function: Answered) -> None:
+    answer = function.ask("report", '{"sessionId": "s", "tokens": 5, "a\\ud83d": 1, "\\ud83d\\ude00": 2}')
+
+    assert answer == (200, {"tokens": 5, "ignored": ["a\\ud83d", "😀"]})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [*HUGE_EXPONENTS, "NaN", "Infinity", "9" * 5000, '"\\ud83d"', "[" * 20_000 + "]" * 20_000, "null", "1.5"],
+    ids=lambda value: value[:20],
+)
+@pytest.mark.parametrize("field", ["sessionId", "tokens"])
+def test_a_report_still_refuses_what_a_field_of_its_own_cannot_be(function: Answered, field: str, value: str) -> None:
+    body = {"sessionId": '"s"', "tokens": "5", field: value}
+
+    text = ", ".join(f'"{name}": {own}' for name, own in body.items())
+
+    assert function.fields("report", f"{{{text}}}") == [field]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "null", "[]", "5", "{", '{"sessionId": "s", "tokens": 5', "[" * 30_000, "[" * 30_000 + "]" * 30_000, "{]"],
+    ids=lambda body: body[:40],
+)
+def test_a_report_is_an_object(function: Answered, body: str) -> None:
+    status, answer = function.ask("report", body)
+
+    assert (status, answer["code"]) == (400, "VALIDATION_ERROR")
+
+
+@pytest.mark.parametrize("route", ["command", "question"])
+@pytest.mark.parametrize("value", ['"\\ud83d"', "NaN", "9" * 5000, '"a\tb"'], ids=lambda value: value[:10])
+def test_only_reports_are_read_so_leniently(function: Answered, route: str, value: str) -> None:
+    function.fields(route, f'{{"zz": {value}}}')
+
+
+@pytest.mark.parametrize("name", ["body", "query", "header", "path", "", "user_id", "a.b"])
+def test_a_command_names_any_field_that_it_does_not_know(function: Answered, name: str) -> None:
+    assert function.fields("command", json.dumps({name: 1})) == [name]
+
+
+def test_a_field_inside_another_is_named_by_its_path(function: Answered) -> None:
+    @function.api.post("/api/things/nested", access=USERS)
+    def nested(body: Nested) -> dict[str, str]:
+        """Do a thing."""
+        return {}
+
+    assert function.fields("nested", '{"body": ["x", 1]}') == ["body.1"]
+
+
+def test_a_command_without_a_body_refuses_what_stands_in_one(function: Answered) -> None:
+    assert function.fields("no-body", '{"zz": 1, "body": 2}', method="DELETE") == ["body", "zz"]
+    for body in ("[]", "5", "zz", "{", '{"zz": NaN}'):
+        assert function.fields("no-body", body, method="DELETE") == []
+    assert function.got == []
+    for empty in (None, "", "null", "{}"):
+        assert function.ask("no-body", empty, method="DELETE") == (200, {})
+
+
+def test_a_question_without_a_body_ignores_one(function: Answered) -> None:
+    assert function.ask("read", "zz", method="GET") == (200, {"limit": 20})
+
+
+@pytest.mark.parametrize("limit", ["0", "101", "1_0", "+5", " 5", "5.0", "٥", "", "9" * 5000])
+def test_a_limit_in_the_query_is_digits_within_its_bounds(function: Answered, limit: str) -> None:
+    def query(text: str) -> dict[str, Any]:
+        return {"queryStringParameters": {"limit": text}, "multiValueQueryStringParameters": {"limit": [text]}}
+
+    assert function.fields("read", None, method="GET", **query(limit)) == ["limit"]
+    assert function.ask("read", None, method="GET", **query("5")) == (200, {"limit": 5})
+
+
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        ('{"credits": 1, "credits": 9}', ["credits"]),
+        ('{"credits": 1, "credits": 1}', ["credits"]),
+        ('{"zz": 1, "a": 2, "zz": 3, "a": 4}', ["zz", "a"]),
+        ('{"metadata": {"x": [{"y": 1, "y": 2}]}}', ["y"]),
+        ('{"\\u0061": 1, "a": 2}', ["a"]),
+        ('{"\\ud83d": 1, "\\ud83d": 2}', ["\\ud83d"]),
+    ],
+)
+def test_a_command_has_each_name_once(function: Answered, body: str, names: list[str]) -> None:
+    assert function.fields("command", body) == names
+    assert function.got == []
+
+
+def test_of_a_name_that_a_report_has_twice_the_last_value_counts(function: Answered) -> None:
+    answer = function.ask("report", '{"sessionId": "s", "tokens": 5, "tokens": 7}')
+
+    assert answer == (200, {"tokens": 7, "ignored": None})
+
+
+BASE64: dict[str, Any] = {"isBase64Encoded": True}
+
+
+def in_base64(body: bytes) -> str:
+    return b64encode(body).decode()
+
+
+def test_a_body_in_base64_is_read(function: Answered) -> None:
+    assert function.ask("command", in_base64('{"metadata": {"x": "ä😀"}}'.encode()), **BASE64) == (200, {})
+    assert function.got[0].metadata == {"x": "ä😀"}
+    assert function.ask("command", in_base64(b""), **BASE64) == function.ask("command", "")
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"\xed\xa0\x80", b"\xc0\x80", "ä".encode("latin-1")])
+def test_bytes_that_are_not_utf_8_are_refused_and_lose_no_usage(function: Answered, text: bytes) -> None:
+    for body in (b'{"metadata": {"x": "%b"}}', b'{"%b": 1}', b"%b"):
+        assert function.fields("command", in_base64(body % text), **BASE64) == []
+    status, answer = function.ask("report", in_base64(b'{"sessionId": "s", "tokens": 5, "zz": "%b"}' % text), **BASE64)
+    assert (status, answer) == (200, {"tokens": 5, "ignored": ["zz"]})
