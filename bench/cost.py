@@ -109,7 +109,7 @@ def _behind_the_scenes(database: Database) -> dict[str, Figures]:
     """Measure what a session costs beside its requests: who is it, and its record in the system's statistics."""
     database.table("cost-behind")
     seed.user("cost")
-    user, _ = users.resolve("cost")
+    user = users.resolve("cost").user
     described = Description(user.id, user.email, user.username, user.role, user.issued_at, user.role_at)
     token = mint(JWT_SECRET, "cost")
     times = scaled(TIMES, least=3)

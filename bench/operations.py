@@ -126,8 +126,10 @@ CREDITS = [
     Operation("set", _supervise("set", lambda turn: {"credits": 900 + 200 * (turn.number % 2)})),
     Operation("remove", _supervise("remove", lambda _: {"credits": 1})),
     Operation("adjust", _supervise("adjust", lambda turn: {"adjustment": -1 if turn.number % 2 else 1})),
-    Operation("allocations", lambda turn: Request("credits/allocations", turn.user)),
-    Operation("ledger", lambda turn: Request("credits/ledger", turn.user)),
+]
+LEDGER = [
+    Operation("allocations", lambda turn: Request("ledger/allocations", turn.user)),
+    Operation("ledger", lambda turn: Request("ledger/ledger", turn.user)),
 ]
 SESSIONS = [
     Operation("initialize", INITIALIZE, status=201),
@@ -154,6 +156,7 @@ KEYS = [
 
 BY_FUNCTION: dict[str, list[Operation]] = {
     "credits": CREDITS,
+    "ledger": LEDGER,
     "streaming_sessions": SESSIONS,
     "usage": USAGE,
     "users": USERS,

@@ -171,7 +171,7 @@ def list_keys(
     cursor: Cursor = None,
 ) -> list[KeyView]:
     """A user's keys, newest first, by default the caller's; the header ``X-Next-Cursor`` leads to the next page."""
-    owner = api.caller.user_id if user_id is None else users.resolve(api.subject)[0].id
+    owner = api.caller.user_id if user_id is None else users.resolve(api.subject).user.id
     found, position = api_keys.of_owner(owner, before=position_in(cursor), limit=limit)
     if position:
         api.add_header(NEXT_CURSOR_HEADER, cursor_of(position))

@@ -226,7 +226,7 @@ def ledger_of(
 @api.get("/api/credits/audit/<user_id>", access=ADMINS)
 def audit_of(user_id: UserInPath) -> AuditView:
     """The proof of a user's credits: their ledger, added up again and its hashes checked, beside their wallet."""
-    return AuditView.of(*audits.audit(personal(users.resolve(api.subject)[0].id), clock()))
+    return AuditView.of(*audits.audit(personal(users.resolve(api.subject).user.id), clock()))
 
 
 def _allocations(user: Reference, page: int, limit: int, cursor: str | None) -> AllocationsView:

@@ -280,7 +280,7 @@ def abort(body: Abort) -> AbortView:
 @api.post("/api/streaming-sessions/<user_id>/<session_id>/end", access=SUPERVISORS, codes=("SESSION_NOT_ACTIVE",))
 def force_end(user_id: UserInPath, session_id: IdentifierInPath, body: ForceEnd) -> SessionView:
     """End a user's active session as the sweeper would: charge its last heartbeat's tokens, give the rest back."""
-    user, _ = users.resolve(api.subject)
+    user = users.resolve(api.subject).user
     answer = settling.force_end(user.id, session_id, actor=api.caller.user_id, reason=body.reason, now=clock())
     return SessionView.of(answer.session)
 
@@ -300,7 +300,7 @@ def all_active(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[Sess
 @api.get("/api/streaming-sessions/active/<user_id>", access=ANYBODYS_WATCHERS, responses=PAGE)
 def active_of(user_id: UserInPath, limit: ActiveLimit = MAX_ACTIVE_LISTED, cursor: Cursor = None) -> list[SessionView]:
     """A user's active sessions, newest first; the header ``X-Next-Cursor`` leads to the next page."""
-    user, _ = users.resolve(api.subject)
+    user = users.resolve(api.subject).user
     return _page(store.active_of_user(user.id, before=position_in(cursor), limit=limit))
 
 
@@ -313,7 +313,7 @@ def all_recent(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[Sess
 @api.get("/api/streaming-sessions/recent/<user_id>", access=SUPERVISORS, responses=PAGE)
 def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
     """A user's sessions, active and ended, newest first."""
-    user, _ = users.resolve(api.subject)
+    user = users.resolve(api.subject).user
     return _page(store.recent_of_user(user.id, before=position_in(cursor), limit=limit))
 
 

@@ -173,7 +173,7 @@ def own_statistics(start_date: StartDate = None, end_date: EndDate = None) -> St
 def statistics_of(user_id: UserInPath, start_date: StartDate = None, end_date: EndDate = None) -> StatisticsView:
     """A user's usage."""
     since, until = instants(start_date, end_date)
-    return StatisticsView.of(operations.statistics(users.resolve(api.subject)[0].id, since, until))
+    return StatisticsView.of(operations.statistics(users.resolve(api.subject).user.id, since, until))
 
 
 @api.get("/api/usage/system-stats", access=ADMINS)

@@ -113,7 +113,7 @@ def sync(body: Sync) -> tuple[SyncView, int]:
 @api.get("/api/users/me", access=USERS)
 def me() -> UserView:
     """The caller."""
-    return UserView.of(users.resolve(api.subject)[0])
+    return UserView.of(users.resolve(api.subject).user)
 
 
 @api.get("/api/users", access=ADMINS)
@@ -140,7 +140,7 @@ def list_users(
 @api.get("/api/users/<user_id>", access=SELF_OR_ADMINS)
 def user_of(user_id: UserInPath) -> UserView:
     """A user by id or e-mail address."""
-    return UserView.of(users.resolve(api.subject)[0])
+    return UserView.of(users.resolve(api.subject).user)
 
 
 @api.post("/api/users/<user_id>/disable", access=ADMINS)

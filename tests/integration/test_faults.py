@@ -267,7 +267,7 @@ def test_a_users_first_request_survives_conflicts(wire: Wire) -> None:
     user, created = users.sync(Description("u9", "u9@example.com", "Nine", "user"), NOW)
 
     assert (user.id, created) == ("u9", True)
-    assert users.resolve("u9@example.com")[0].id == "u9"
+    assert users.resolve("u9@example.com").user.id == "u9"
 
 
 def test_no_call_is_begun_when_a_request_has_taken_too_long(

@@ -148,7 +148,7 @@ def test_a_new_users_first_16_requests_all_succeed() -> None:
 
     assert kinds(answers) == {"tuple": 16}
     assert Counter(created for _, created in answers) == {True: 1, False: 15}
-    assert users.resolve("new@example.com")[0].id == "new"
+    assert users.resolve("new@example.com").user.id == "new"
 
 
 def test_two_new_users_who_claim_one_address_both_get_in() -> None:
@@ -157,7 +157,7 @@ def test_two_new_users_who_claim_one_address_both_get_in() -> None:
     answers = together(*(partial(users.sync, one, NOW) for one in described * 8))
 
     assert kinds(answers) == {"tuple": 16}
-    assert users.resolve("one@example.com")[0].id == "u1", "the newest token has it"
+    assert users.resolve("one@example.com").user.id == "u1", "the newest token has it"
 
 
 def test_everything_at_once_keeps_the_books(user: MakeUser) -> None:

@@ -25,7 +25,7 @@ def sync(user_id: str, email: str, issued_at: int, *, name: str = "", role: str 
 
 
 def meaning(reference: str) -> str:
-    return users.resolve(reference)[0].id
+    return users.resolve(reference).user.id
 
 
 def test_a_user_is_created_once_and_found_again() -> None:
@@ -141,7 +141,7 @@ def test_an_id_that_came_after_an_address_of_the_same_text_does_not_take_it() ->
 
     assert meaning("x@example.com") == "u1"
     assert meaning("x%40example.com") == "u1"
-    assert users.resolve(ById("x@example.com"))[0].id == "x@example.com"
+    assert users.resolve(ById("x@example.com")).user.id == "x@example.com"
 
 
 def test_an_address_is_not_claimed_that_was_another_users_id_before() -> None:
@@ -349,14 +349,12 @@ def test_resolving_brings_the_wallet_along(user: MakeUser) -> None:
     user("u1", 50)
 
     for reference in ("u1", "u1@example.com"):
-        _, item = users.resolve(reference)
-        assert item is not None
-        assert item["granted"] == 50
+        assert users.resolve(reference).wallet.granted == 50
 
 
 def test_an_id_that_has_to_be_encoded_in_a_path_is_found_and_an_id_that_looks_encoded_is_itself(user: MakeUser) -> None:
     user("a/b")
-    assert users.resolve("a%2Fb")[0].id == "a/b"
+    assert users.resolve("a%2Fb").user.id == "a/b"
     user("a%2Fb")
 
-    assert [users.resolve(name)[0].id for name in ("a/b", "a%2Fb", "a%252Fb")] == ["a/b", "a%2Fb", "a%2Fb"]
+    assert [users.resolve(name).user.id for name in ("a/b", "a%2Fb", "a%252Fb")] == ["a/b", "a%2Fb", "a%2Fb"]

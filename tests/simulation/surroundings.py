@@ -54,8 +54,9 @@ def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
         stack.enter_context(patch.dict(os.environ, {"TABLE_NAME": TABLE}))
         settings_module.settings.cache_clear()
         stack.callback(settings_module.settings.cache_clear)
-        prices.forget()
-        stack.callback(prices.forget)
+        for remembered in (prices, users):
+            remembered.forget()
+            stack.callback(remembered.forget)
         for module in (commit, store_connection, transactions, users, cache):
             stack.enter_context(patch.object(module, "time", time))
         for module, name, value in (

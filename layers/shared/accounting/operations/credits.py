@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from accounting.domain import wallet as ledger
-from accounting.domain.accounts import AccountId, personal
+from accounting.domain.accounts import AccountId
 from accounting.domain.allocations import Allocation, expiry
 from accounting.domain.errors import AccountingError, UserDisabled, UserNotFound
 from accounting.domain.ledger import SYSTEM, Cause, Entry
@@ -77,8 +77,7 @@ def balance(account_id: AccountId, now: int) -> Balance:
 
 def balance_of(reference: Reference, now: int) -> Balance:
     """The balance of a user by id or e-mail. Raises UserNotFound."""
-    user, item = users.resolve(reference)
-    return _balance(wallets.from_item(personal(user.id), item), now)
+    return _balance(users.resolve(reference).wallet, now)
 
 
 def cost(model_id: str, tokens: int, now: int) -> tuple[int, int]:
@@ -160,8 +159,7 @@ class AllocationPage:
 
 def list_allocations(reference: Reference, *, skip: int, last: int | None, limit: int, now: int) -> AllocationPage:
     """A page of a user's grants: after ``skip`` newer ones, or from number ``last`` down. Raises UserNotFound."""
-    user, item = users.resolve(reference)
-    wallet = wallets.from_item(personal(user.id), item)
+    wallet = users.resolve(reference).wallet
     last = wallet.allocations - skip if last is None else min(last, wallet.allocations)
     page = allocations.page(wallet.account_id, last=last, limit=limit)
     left: dict[int, int] = {}
@@ -178,9 +176,8 @@ def list_entries(
 
     ``since`` is inclusive, ``until`` exclusive, both epoch milliseconds. Raises UserNotFound.
     """
-    user, item = users.resolve(reference)
-    account_id = personal(user.id)
-    newest = wallets.from_item(account_id, item).entry_seq
+    wallet = users.resolve(reference).wallet
+    account_id, newest = wallet.account_id, wallet.entry_seq
     first = 1 if since is None else entries.first_since(account_id, since, newest)
     last = newest if until is None else entries.first_since(account_id, until, newest) - 1
     if before is not None:
@@ -249,8 +246,7 @@ def _wallet_of(request: Request) -> Wallet:
     """The wallet that a request is about. Raises UserNotFound."""
     if request.account_id is not None:
         return wallets.get(request.account_id)
-    user, item = users.resolve(request.user)
-    return wallets.from_item(personal(user.id), item)
+    return users.resolve(request.user).wallet
 
 
 def _left_of(allocation: Allocation | None, wallet: Wallet) -> int:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from accounting.domain import users as people
 from accounting.domain import wallet as ledger
-from accounting.domain.accounts import personal
 from accounting.domain.users import User
 from accounting.operations.commit import without_conflict
 from accounting.store import users, wallets
@@ -28,11 +27,11 @@ def enable(reference: Reference, *, now: int) -> User:
 
 def _change(reference: Reference, decide: Callable[[User], User]) -> User:
     def step() -> User:
-        before, item = users.resolve(reference)
+        found = users.resolve(reference)
+        before, wallet = found.user, found.wallet
         after = decide(before)
         if after == before:
             return before
-        wallet = wallets.from_item(personal(before.id), item)
         frozen = ledger.freeze(wallet, frozen=after.disabled)
         try:
             transact([users.put(before, after, Conflict), wallets.put(wallet, frozen)])

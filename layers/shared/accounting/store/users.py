@@ -10,7 +10,8 @@ from accounting.domain import addresses
 from accounting.domain.accounts import personal
 from accounting.domain.errors import UserNotFound
 from accounting.domain.users import ROLES, Description, Pointer, User, claimed, heir, is_meant_by_id
-from accounting.store import keys, table
+from accounting.domain.wallet import Wallet
+from accounting.store import keys, table, wallets
 from accounting.store.cache import Cache
 from accounting.store.formats import FORMAT, unknown
 from accounting.store.table import Conflict, Item, Write
@@ -30,6 +31,19 @@ class ById:
 
 type Reference = str | ById
 """What means a user: a text that is an id or an e-mail address, or an id that is known to be one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A user, and the wallet of their own account as it stood when they were read."""
+
+    user: User
+    _wallet: Item | None
+
+    @property
+    def wallet(self) -> Wallet:
+        """The wallet; whom it does not concern, it does not hinder when it can't be read."""
+        return wallets.from_item(personal(self.user.id), self._wallet)
 
 
 class _Raced(Exception):
@@ -60,8 +74,8 @@ def forget(user_id: str | None = None) -> None:
     _disabled.forget(user_id)
 
 
-def resolve(reference: Reference) -> tuple[User, Item | None]:
-    """The user that an id or an e-mail address (URL-encoded or not) means, and the item of their wallet.
+def resolve(reference: Reference) -> Found:
+    """The user that an id or an e-mail address (URL-encoded or not) means, and their wallet.
 
     Where an id and an address have the same text, it means whom it meant first. What it means as it stands comes before
     what it means decoded. Raises UserNotFound.
@@ -78,7 +92,7 @@ def resolve(reference: Reference) -> tuple[User, Item | None]:
     return found
 
 
-def _named(text: str) -> tuple[User, Item | None] | None:
+def _named(text: str) -> Found | None:
     address = addresses.canonical(text)
     pointer_key = [] if address is None else [keys.email(address)]
     profile, wallet, *pointers = table.get_many([keys.profile(text), keys.wallet(personal(text)), *pointer_key])
@@ -88,12 +102,12 @@ def _named(text: str) -> tuple[User, Item | None] | None:
         holder = _with_wallet(pointer.user_id)
         if holder:
             return holder
-    return (namesake, wallet) if namesake else None
+    return Found(namesake, wallet) if namesake else None
 
 
-def _with_wallet(user_id: str) -> tuple[User, Item | None] | None:
+def _with_wallet(user_id: str) -> Found | None:
     profile, wallet = table.get_many([keys.profile(user_id), keys.wallet(personal(user_id))])
-    return (from_item(profile), wallet) if profile else None
+    return Found(from_item(profile), wallet) if profile else None
 
 
 def newest(role: str | None, *, before: str | None, skip: int, limit: int) -> tuple[list[User], str | None]:
