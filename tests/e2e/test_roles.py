@@ -256,6 +256,19 @@ def test_a_key_tells_nothing_of_anybody_else(keys: dict[str, tuple[Person, str]]
         assert_refused(with_key(owner.http, "GET", path.replace("{user}", name), key), 403, "FORBIDDEN")
 
 
+def test_a_key_and_a_token_without_an_address_know_their_owner_by_the_address_in_the_profile(
+    http: httpx.Client, token: Mint, keys: dict[str, tuple[Person, str]], people: People
+) -> None:
+    owner, key = keys["every one"]
+    for path in ("credits/allocations", "streaming-sessions/active", "usage/stats"):
+        for name in (owner.id, owner.email, owner.email.upper()):
+            answer = with_key(http, "GET", f"{path}/{name}", key)
+            assert answer.status_code == 200, described(answer)
+    known = people()
+    sparse = Person(http, known.id, token(known.id, email=None))
+    assert sparse.ok("GET", f"users/{known.email}")["userId"] == known.id
+
+
 @pytest.mark.parametrize("role", ["root", "Admin", "", None, 7, ["admin"], {"admin": True}])
 def test_a_role_that_is_none_is_a_users(http: httpx.Client, token: Mint, somebody: Person, role: Any) -> None:
     user_id = new_id("stranger")
@@ -290,10 +303,12 @@ def test_a_new_role_counts_from_the_token_that_has_it(
     assert promoted.balance()["userId"] == person.id
 
 
+@pytest.mark.parametrize("ahead", [-5, 25], ids=["issued before", "issued by a clock that is ahead"])
 def test_a_demotion_counts_at_once_for_a_token_from_before(
-    service: Stack, http: httpx.Client, token: Mint, people: People, somebody: Person
+    service: Stack, http: httpx.Client, token: Mint, people: People, somebody: Person, ahead: int
 ) -> None:
-    boss = people("admin", iat=int(time.time()) - 5)
+    began = int(time.time())
+    boss = people("admin", iat=began + ahead)
     for path in (f"credits/balance/{somebody.id}", "users"):
         assert boss.get(path).status_code == 200
     _sync(service, boss, role="user")
@@ -308,7 +323,7 @@ def test_a_demotion_counts_at_once_for_a_token_from_before(
     _sync(service, boss)
     assert_refused(boss.post("credits/allocate", grant), 403, "FORBIDDEN", SUPERVISOR)
 
-    again = Person(http, boss.id, token(boss.id, "admin", iat=int(time.time()) + 2))
+    again = Person(http, boss.id, token(boss.id, "admin", iat=max(began + ahead, int(time.time())) + 2))
     assert again.get("users").status_code == 200, "a newer token that says so is an administrator's"
 
 

@@ -292,8 +292,12 @@ def test_a_disabled_user_takes_no_address_over() -> None:
     sync("u2", "free@example.com", 3)
     with pytest.raises(UserNotFound):
         meaning("free@example.com")
+    assert meaning("two@example.com") == "u2"
+    sync("u2", "two@example.com", 9)
+    sync("u1", "two@example.com", 5)
+    assert meaning("two@example.com") == "u1", "the words of a disabled holder do not count"
     operations.enable("u2", now=NOW)
-    sync("u2", "free@example.com", 4)
+    sync("u2", "free@example.com", 10)
     assert meaning("free@example.com") == "u2"
 
 

@@ -95,13 +95,15 @@ class Description:
 
         An older word never undoes a newer one, so a newer word is remembered even if it says the same. Among words of
         the same time the last to be heard counts. A word counts from when it was heard at the latest: the clock of a
-        token's issuer may be ahead.
+        token's issuer may be ahead. A disabled user's token says nothing of their e-mail, which would make them hold
+        its address more firmly.
         """
         user = known or User(self.id, "", "", DEFAULT_ROLE, created_at=now)
         second = now // 1000
         at = min(self.issued_at, second)
         heard_before = not self._is_sync and bool(user.ahead) and self.issued_at == user.ahead
-        if self.email is not None and at >= user.email_at and not heard_before:
+        frozen = user.disabled and not self._is_sync
+        if self.email is not None and at >= user.email_at and not (heard_before or frozen):
             user = replace(user, email=self.email, email_at=at)
         if self.username is not None and at >= user.username_at and not heard_before:
             user = replace(user, username=self.username, username_at=at)
@@ -119,7 +121,8 @@ class Description:
         return _is_of_a_sync(self.role_at)
 
     def _role_at(self, second: int) -> int:
-        return self.role_at if self._is_sync else min(self.role_at, second * 1000)
+        """When the word on the role counts; of a token that is ahead, once the second in which it is heard is over."""
+        return self.role_at if self._is_sync else min(self.role_at, (second + 1) * 1000)
 
     def _decides_role(self, role: str, user: User, second: int) -> bool:
         """Whether this word on the role is newer than the last one.
@@ -128,7 +131,7 @@ class Description:
         changes nothing that a sync said.
         """
         last_is_of_a_sync = _is_of_a_sync(user.role_at)
-        # A token's word that is in the future was stored before words were dated to when they are heard.
+        # A token that was ahead counts from the next second on. A sync that is heard before that is newer.
         last_at = min(user.role_at, second * 1000) if self._is_sync and not last_is_of_a_sync else user.role_at
         if self._role_at(second) < last_at:
             return False
