@@ -22,6 +22,8 @@ from ministack.core.arn import ArnParseError, parse_arn
 from ministack.core.responses import AccountRegionScopedDict
 from ministack.services import cloudformation, dynamodb, lambda_svc
 
+from local.saving import pause_after
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
@@ -48,9 +50,6 @@ SIGNATURES = {
 SAVE_PATH = "/_accounting/save"
 """A POST to this path saves at once; the answer comes when it is done."""
 ATTEMPTS = 5
-LEAST_PAUSE_SECONDS = 2.0
-PAUSE_TO_SAVE = 20
-"""A save stops everything else, so a pause takes at least this many times as long as the save before it."""
 STREAMS = "accounting_streams"
 """The key of the records in the saved state of DynamoDB."""
 READS = ("Get", "Describe", "List", "Filter", "Query", "Scan", "BatchGet", "TransactGet")
@@ -77,7 +76,7 @@ class Saves:
     """
 
     def __init__(self, state: Path) -> None:
-        self.pause_seconds = LEAST_PAUSE_SECONDS
+        self.pause_seconds = pause_after(0)
         self._state, self._folder = state, state / "saves"
         self._save_all = persistence.save_all
         self._prune_blobs = lambda_svc._prune_orphan_code_blobs
@@ -93,7 +92,7 @@ class Saves:
             return False
         began = time.monotonic()
         done = any(self._attempt(services) for _ in range(ATTEMPTS))
-        self.pause_seconds = max(LEAST_PAUSE_SECONDS, PAUSE_TO_SAVE * (time.monotonic() - began))
+        self.pause_seconds = pause_after(time.monotonic() - began)
         if not done:
             logger.error("The state could not be saved; the save before it still counts")
         return done

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=timezone(timedelta(hours=1)))
 SENT: list[tuple[Callable[[Any], Any], dict[str, Any], str, str, Any]] = [
-    (lambda client: client.disable_user("a/b"), user(1), "POST", "users/a%2Fb/disable", {}),
+    (lambda client: client.disable_user("a/b"), user(1), "POST", "users/a%252Fb/disable", {}),
     (lambda client: client.disable_user("u", "spam"), user(1), "POST", "users/u/disable", {"reason": "spam"}),
     (lambda client: client.enable_user("u"), user(1), "POST", "users/u/enable", {}),
     (

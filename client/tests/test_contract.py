@@ -134,6 +134,7 @@ async def typed_too(client: AsyncAccountingClient) -> None:
 def test_an_id_stands_in_a_path_whatever_it_is_made_of() -> None:
     assert path("/a/{}/b", "a%41 b@c") == "/a/a%2541%20b%40c/b"
     assert path("/a/{}", identifier("a/b:1")) == "/a/a%252Fb%253A1"
+    assert path("/a/{}", "a/b%41") == "/a/a%252Fb%252541", "a user's id with a slash, too"
     assert path("/a/{}", AT) == "/a/2026-11-21T08%3A30%3A00.000Z"
     for other_route in ("", ".", ".."):
         with pytest.raises(ValueError, match="takes no id that is empty"):

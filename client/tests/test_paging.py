@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import islice
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -146,6 +146,30 @@ def test_a_list_whose_cursor_leads_nowhere_is_no_endless_one(ask: Ask, act: Call
 
     with pytest.raises(UnexpectedAnswer, match="leads nowhere"):
         ask(Played(service), act)
+
+
+@pytest.mark.parametrize("act", [lambda client: client.users(), lambda client: client.recent_sessions()])
+@pytest.mark.parametrize("lap", [["a", "b"], ["a", "b", "c", "d", "b"]])
+def test_a_list_whose_cursors_go_round_is_no_endless_one(ask: Ask, act: Callable[[Any], Any], lap: list[str]) -> None:
+    cursors = cycle(lap)
+
+    def service(request: httpx.Request) -> httpx.Response:
+        cursor = next(cursors)
+        if request.url.path.endswith("users"):
+            return ok({"total": 1, "totalPages": 1, "users": [], "nextCursor": cursor})
+        return httpx.Response(200, json=[], headers={"X-Next-Cursor": cursor})
+
+    played = Played(service)
+    with pytest.raises(UnexpectedAnswer, match="leads nowhere"):
+        ask(played, act)
+    assert len(played.requests) <= len(lap) + 1
+
+
+def test_a_list_may_be_gone_through_twice(ask: Ask) -> None:
+    service = Played(users)
+
+    for _ in range(2):
+        assert len(ask(service, lambda client: client.users(page_size=2))) == 5
 
 
 def test_a_page_knows_how_many_there_are_and_where_the_next_one_begins(ask: Ask) -> None:

@@ -121,7 +121,8 @@ def test_the_samples_of_head_are_answered_as_those_of_get_without_a_body(name: s
     whole, head = handler(event(name), CONTEXT), handler(event(f"{name}-head"), CONTEXT)
 
     assert whole["body"]
-    assert head == {**whole, "body": ""}
+    length = {"Content-Length": str(len(whole["body"].encode()))}
+    assert head == {**whole, "headers": {**whole["headers"], **length}, "body": ""}
 
 
 def test_a_removal_stands_in_the_body_or_in_the_query_and_not_in_both(user: Callable[..., str]) -> None:

@@ -42,9 +42,9 @@ def _iterator(route: Callable[P, Listing[T]]) -> Callable[Concatenate[AsyncAccou
     """The method that goes through a list, page by page, as far as it is asked to."""
 
     async def method(client: AsyncAccountingClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
-        page_at, cursor = route(*args, **kwargs), None
+        page_at, cursor, seen = route(*args, **kwargs), None, set[str | None]()
         while True:
-            page = await client.send(advancing(page_at(cursor), cursor))
+            page = await client.send(advancing(page_at, cursor, seen))
             for item in page.items:
                 yield item
             if (cursor := page.next_cursor) is None:

@@ -142,12 +142,17 @@ def paged(kind: type[R], items: Callable[[R], tuple[T, ...]]) -> Callable[[Answe
     return reads
 
 
-def advancing(call: Call[Page[T]], cursor: str | None) -> Call[Page[T]]:
-    """The call for the page at ``cursor``, whose answer has to lead on from there: a list has an end."""
+def advancing(page_at: Listing[T], cursor: str | None, seen: set[str | None]) -> Call[Page[T]]:
+    """The call for the page at ``cursor``, which is added to those ``seen``.
+
+    Its answer may not lead back to a page that was seen: a list has an end.
+    """
+    call = page_at(cursor)
+    seen.add(cursor)
 
     def reads(answer: Answer) -> Page[T]:
         page = call.read(answer)
-        return replace(page, next_cursor=next_cursor_after(cursor, page.next_cursor))
+        return replace(page, next_cursor=next_cursor_after(seen, page.next_cursor))
 
     return replace(call, read=reads)
 
@@ -157,11 +162,11 @@ def path(template: str, *values: str | datetime) -> str:
     texts = [sent(value) for value in values]
     if {"", ".", ".."} & set(texts):
         raise ValueError(f"{template} takes no id that is empty, '.' or '..'")
-    return template.format(*(quote(text, safe="") for text in texts))
+    return template.format(*(quote(identifier(text) if "/" in text else text, safe="") for text in texts))
 
 
 def identifier(text: str) -> str:
-    """A model's or a key's id for a path: encoded once more, since gateways take ``%2F`` for what divides paths."""
+    """An id for a path: encoded once more, since gateways take ``%2F`` for what divides paths."""
     return quote(text, safe="")
 
 

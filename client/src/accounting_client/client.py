@@ -38,9 +38,9 @@ def _iterator(route: Callable[P, Listing[T]]) -> Callable[Concatenate[Accounting
     """The method that goes through a list, page by page, as far as it is asked to."""
 
     def method(client: AccountingClient, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        page_at, cursor = route(*args, **kwargs), None
+        page_at, cursor, seen = route(*args, **kwargs), None, set[str | None]()
         while True:
-            page = client.send(advancing(page_at(cursor), cursor))
+            page = client.send(advancing(page_at, cursor, seen))
             yield from page.items
             if (cursor := page.next_cursor) is None:
                 return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import types
+from collections.abc import Container
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -48,9 +49,9 @@ def read(kind: type[T], value: object) -> T:
     return result
 
 
-def next_cursor_after(cursor: str | None, following: str | None) -> str | None:
-    """The cursor of the next page after the one at ``cursor``. Raises Misread for one that leads nowhere."""
-    if following is not None and (following in ("", cursor) or len(following) > MAX_CURSOR_LENGTH):
+def next_cursor_after(seen: Container[str | None], following: str | None) -> str | None:
+    """The cursor of a list's next page after those at ``seen``. Raises Misread for one that leads nowhere."""
+    if following is not None and (following == "" or following in seen or len(following) > MAX_CURSOR_LENGTH):
         raise Misread("the next page's cursor leads nowhere")
     return following
 

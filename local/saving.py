@@ -1,0 +1,17 @@
+"""How often the local AWS saves its data. Standard library only: MiniStack's own environment imports it too."""
+
+from __future__ import annotations
+
+LEAST_PAUSE_SECONDS = 2.0
+MOST_PAUSE_SECONDS = 5.0
+PAUSE_TO_SAVE = 20
+
+
+def pause_after(save_seconds: float) -> float:
+    """Return how long to wait after a save that took so long, since a save stops everything else.
+
+    The pause is 20 times as long as the save, but at most 5 seconds, so that a kill loses no more than that; only a
+    save that itself takes longer is followed by a pause of its length.
+    """
+    most = max(MOST_PAUSE_SECONDS, save_seconds)
+    return min(max(LEAST_PAUSE_SECONDS, PAUSE_TO_SAVE * save_seconds), most)
