@@ -58,6 +58,8 @@ BEYOND_SCHEMAS = (
     "bytes of JSON",
     "levels of nesting",
     "too large or too small to be kept",
+    "more digits than can be kept",
+    "in the query beside a body",
     "unless it is the model",
     "beside expiryDays",
     "must be in the future",

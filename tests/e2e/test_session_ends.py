@@ -145,3 +145,23 @@ def test_a_report_goes_on_and_says_what_it_ignored(people: People) -> None:
     assert aborted.json()["ignored"] == ["tokenGenerated", "usage"]
     assert "ignored" not in person.finalize(one, 800).json()
     assert person.balance()["totalCredits"] == 98
+
+
+@pytest.mark.parametrize(
+    "field",
+    ['"\\ud83d": 1', '"zz": "\\ud83d"', f'"zz": 1e{"9" * 19}', '"zz": NaN', f'"zz": {"[" * 20_000}{"]" * 20_000}'],
+    ids=lambda field: field[:16],
+)
+def test_no_unknown_field_loses_the_usage_of_a_report(people: People, field: str) -> None:
+    person = people(credits=1000)
+    session, other = person.open(1000), person.open(1000)
+    reports = [
+        ("heartbeat", f'"sessionId": "{session}", "tokensGenerated": 10'),
+        ("finalize", f'"sessionId": "{session}", "actualTokens": 1000, "success": null'),
+        ("abort", f'"sessionId": "{other}", "tokensGenerated": 10'),
+    ]
+
+    for name, known in reports:
+        answer = person.call("POST", f"streaming-sessions/{name}", f"{{{known}, {field}}}".encode())
+        assert (answer.status_code, len(answer.json()["ignored"])) == (200, 1), answer.text
+        answer.content.decode()
