@@ -119,7 +119,7 @@ class SystemView(ResponseModel):
     """Everybody's usage in whole UTC days; the maps are from names to credits.
 
     ``byUser`` has the users with the most credits, ``byService`` and ``byModel`` the names that users contributed the
-    most credits to, as far as they fit. What is shown is exact; ``truncated`` says that something is left out. ``asOf``
+    most credits to, as far as they fit. The numbers are exact; ``truncated`` says that names are left out. ``asOf``
     is when the newest record that counts was made: the sums are seconds behind.
     """
 

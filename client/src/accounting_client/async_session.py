@@ -32,7 +32,7 @@ def task_of(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 
 class TaskHold(Hold):
-    """A hold with a task for its heartbeats. Settling is a task that the client waits for, whoever is cancelled."""
+    """A hold with a task for its heartbeats. The client waits for settling even if its caller is cancelled."""
 
     def __init__(self, client: AsyncAccountingClient, terms: Terms) -> None:
         super().__init__(client, terms)

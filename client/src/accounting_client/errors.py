@@ -39,12 +39,12 @@ class AccountingError(Exception):
         self.retry_after_seconds = retry_after_seconds
 
     def _number(self, name: str) -> int | None:
-        """A whole number in ``details``; None when there is none."""
+        """A whole number in ``details``, or None."""
         value = self.details.get(name)
         return value if type(value) is int else None
 
     def _text(self, name: str) -> str | None:
-        """A text in ``details``; None when there is none."""
+        """A text in ``details``, or None."""
         value = self.details.get(name)
         return value if isinstance(value, str) else None
 
@@ -289,7 +289,7 @@ BY_STATUS: dict[int, type[AccountingError]] = {
 
 
 def error_of(response: httpx.Response) -> AccountingError:
-    """The exception that an answer which is no success stands for, whatever it consists of."""
+    """The exception for an answer that is no success. Any content is taken: what makes no sense is UnexpectedAnswer."""
     try:
         body = json_in(response.content)
     except Misread:

@@ -81,7 +81,7 @@ class Hold(ABC):
         self._beat_retries = replace(
             client.retries, total_seconds=min(client.retries.total_seconds, terms.heartbeat_seconds)
         )
-        # As often as there is time for: what is not settled is held for an hour.
+        # Try as long as there is time: an unsettled session holds its credits for an hour.
         self._settle_retries = replace(client.retries, attempts=1000, total_seconds=terms.settle_seconds)
 
     @property

@@ -53,7 +53,7 @@ class SystemStatistics:
     """Everybody's usage in whole UTC days, seconds behind: ``as_of`` is when the newest record that counts was made.
 
     ``by_user`` has the users with the most credits, ``by_service`` and ``by_model`` the names that users contributed
-    the most credits to. What is shown is exact; ``truncated`` says that something is left out.
+    the most credits to. The numbers are exact; ``truncated`` says that names are left out.
     """
 
     total_records: int
