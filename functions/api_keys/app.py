@@ -21,8 +21,8 @@ from accounting.web.types import (
     ExpiryDays,
     IdentifierInPath,
     Instant,
+    KeyName,
     KeyText,
-    Name,
     Permissions,
     QuestionModel,
     RequestModel,
@@ -59,7 +59,7 @@ api = Api()
 class Create(RequestModel):
     """A key; without ``expiryDays`` it does not expire."""
 
-    name: Name
+    name: KeyName
     permissions: Permissions | None = None
     expiry_days: ExpiryDays | None = None
 
@@ -67,7 +67,7 @@ class Create(RequestModel):
 class Change(RequestModel):
     """What to change of a key."""
 
-    name: Name | None = None
+    name: KeyName | None = None
     permissions: Permissions | None = None
     is_active: StrictFlag | None = None
 

@@ -50,9 +50,9 @@ class Record(RequestModel):
     @field_validator("operation")
     @classmethod
     def _only_models_have_long_names(cls, operation: str, info: ValidationInfo) -> str:
-        if len(operation) > MAX_LABEL and not str(info.data.get("service")).startswith(CHAT_SERVICE_PREFIX):
+        if len(operation.encode()) > MAX_LABEL and not str(info.data.get("service")).startswith(CHAT_SERVICE_PREFIX):
             raise ValueError(
-                f"at most {MAX_LABEL} characters, unless it is the model of a service that begins with chat"
+                f"at most {MAX_LABEL} bytes of UTF-8, unless it is the model of a service that begins with chat"
             )
         return operation
 

@@ -56,6 +56,7 @@ BEYOND_SCHEMAS = (
     "at most 400 days",
     "beyond use the cursor",
     "bytes of JSON",
+    "bytes of UTF-8",
     "levels of nesting",
     "too large or too small to be kept",
     "more digits than can be kept",

@@ -19,3 +19,14 @@ def test_names_that_are_recorded(service: str, length: int) -> None:
 def test_names_that_are_refused(service: str, length: int) -> None:
     with pytest.raises(ValidationError, match="operation"):
         record(service, length)
+
+
+@pytest.mark.parametrize(
+    ("service", "operation"), [("漢" * 16, "漢" * 33), ("chat" + "é" * 23, "漢" * 85), ("é" * 25, "é" * 50)]
+)
+def test_names_count_in_bytes_of_utf_8(service: str, operation: str) -> None:
+    Record.model_validate({"service": service, "operation": operation, "credits": 1})
+
+    for longer in ((service + "漢", operation), (service, operation + "漢")):
+        with pytest.raises(ValidationError, match="bytes of UTF-8"):
+            Record.model_validate({"service": longer[0], "operation": longer[1], "credits": 1})

@@ -40,6 +40,7 @@ MAX_METADATA_BYTES = 4096
 MAX_METADATA_DEPTH = 32
 MAX_MODEL_ID = 256
 MAX_LABEL = 100
+MAX_SERVICE = 50
 DEFAULT_EXPIRY_DAYS = 30
 
 _IDENTIFIER = r"^[A-Za-z0-9._:/@+-]{1,100}$"
@@ -176,6 +177,17 @@ def _plain(text: str) -> str:
     return text
 
 
+def _within(most: int) -> AfterValidator:
+    """Refuse a name of more bytes: names stand in keys and maps whose size DynamoDB counts in bytes."""
+
+    def check(name: str) -> str:
+        if len(name.encode()) > most:
+            raise ValueError(f"at most {most} bytes of UTF-8")
+        return name
+
+    return AfterValidator(check)
+
+
 def _lines(text: str) -> str:
     if not is_lines(text):
         raise ValueError("must not contain control characters other than line breaks and tabs")
@@ -252,6 +264,8 @@ Name = Annotated[
     AfterValidator(_plain),
     _PLAIN,
 ]
+"""What people are called: its length is in characters, whatever their script."""
+KeyName = Annotated[Name, _within(MAX_LABEL)]
 KeyText = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=256),
@@ -264,8 +278,9 @@ Permissions = Annotated[
 ]
 ServiceName = Annotated[
     str,
-    StringConstraints(strict=True, min_length=1, max_length=50),
+    StringConstraints(strict=True, min_length=1, max_length=MAX_SERVICE),
     AfterValidator(_plain),
+    _within(MAX_SERVICE),
     AfterValidator(_not_reserved),
     _PLAIN,
     _NAMED,
@@ -274,11 +289,12 @@ Operation = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=MAX_MODEL_ID),
     AfterValidator(_plain),
+    _within(MAX_MODEL_ID),
     AfterValidator(_not_reserved),
     _PLAIN,
     _NAMED,
 ]
-"""What was done: ``MAX_LABEL`` characters, or a model's id."""
+"""What was done: ``MAX_LABEL`` bytes, or a model's id."""
 Metadata = Annotated[dict[str, Any], BeforeValidator(_plain_json), AfterValidator(_small)]
 Instant = Annotated[
     str, Field(description="ISO-8601 in UTC, with milliseconds and Z", json_schema_extra={"format": "date-time"})
