@@ -69,6 +69,7 @@ def run(report: Report, database: Database) -> None:
 def measure(asked: dict[str, Any]) -> dict[str, Any]:
     """Begin sessions with all workers until time is up."""
     from accounting import telemetry
+    from accounting.domain.accounts import personal
     from accounting.domain.audit import Sums
     from accounting.domain.errors import Contention, Unavailable
     from accounting.operations import sessions
@@ -99,7 +100,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     with ThreadPoolExecutor(asked["workers"]) as pool:
         list(pool.map(work, range(asked["workers"])))
     seconds = time.monotonic() - begun
-    wallet = wallets.get(user)
+    wallet = wallets.get(personal(user))
     return {
         "successes": successes,
         "failures": failures,
