@@ -342,15 +342,15 @@ ON_THE_WIRE: dict[str, bytes] = {
     "bytes": bytes(range(256)),
     "half a header": b"HTTP/1.1 200 OK\r\nContent-Le",
     "half a body": http(BALANCED)[:-5],
-    "gzip that is none": http(BALANCED, GZIP),
+    "a body that is not gzip": http(BALANCED, GZIP),
     "half a gzip": http(gzip.compress(BALANCED)[:20], GZIP),
-    "a deflate that is none": http(BALANCED, b"Content-Encoding: deflate"),
-    "a length that is none": b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n{}",
+    "a body that is not deflate": http(BALANCED, b"Content-Encoding: deflate"),
+    "a length that is not a number": b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n{}",
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-    "a chunk that is none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n",
-    "a header that is none": b"HTTP/1.1 200 OK\r\nno header\r\n\r\n",
+    "a chunk size that is not a number": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n",
+    "a header without a colon": b"HTTP/1.1 200 OK\r\nno header\r\n\r\n",
     "headers without end": b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 100_000,
-    "a status that is none": http(BALANCED, status=b"abc OK"),
+    "a status that is not a number": http(BALANCED, status=b"abc OK"),
     "an upgrade": http(b"", status=b"101 Switching Protocols"),
     "no content": b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n",
     "a redirect": http(b"", b"Location: mailto:a@b", status=b"302 Found"),
@@ -375,7 +375,7 @@ def test_what_is_no_answer_on_the_wire_is_an_error_of_the_clients(name: str) -> 
 
 def test_a_wrong_encoding_is_an_answer_that_came() -> None:
     with (
-        speaking(ON_THE_WIRE["gzip that is none"]) as url,
+        speaking(ON_THE_WIRE["a body that is not gzip"]) as url,
         httpx.Client(trust_env=False) as http,
         pytest.raises(UnexpectedAnswer),
     ):

@@ -244,7 +244,7 @@ class AsyncAccountingClient:
             await asyncio.sleep(judged.pause_seconds)
 
     def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run ``work`` to its end, whoever waiting for it is cancelled; `aclose` waits for it."""
+        """Run ``work`` to its end even if those who wait for it are cancelled; `aclose` waits for it."""
         task, kept = task_of(work), self._kept.get()
         kept.add(task)
         task.add_done_callback(kept.discard)

@@ -58,7 +58,7 @@ class ThreadHold(Hold):
             raise
 
     def settle(self, call: Call[Settled], retries: Retries | None = None) -> None:
-        """Settle, once, whoever asks; another thread that asks waits for it. Raises nothing that the network does."""
+        """Settle once. A second thread that asks meanwhile waits. Raises no error of the network."""
         if self.is_another_process:
             return
         if not self._claim.acquire(blocking=False):

@@ -202,7 +202,7 @@ class Pointer:
 
 
 def _bounded(former: list[str]) -> tuple[str, ...]:
-    """The first and the last of those who claimed an address: whoever takes it over in turns forgets no first one."""
+    """The first and the last of those who claimed an address: taking it over in turns does not push out the first."""
     return tuple(former if len(former) <= MAX_FORMER_HOLDERS else [former[0], *former[1 - MAX_FORMER_HOLDERS :]])
 
 

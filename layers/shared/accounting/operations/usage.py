@@ -119,12 +119,12 @@ class Statistics:
 
 
 def statistics(user_id: str, since: int | None, until: int | None) -> Statistics:
-    """What a user used in ``since <= at < until`` (epoch milliseconds), whoever paid."""
+    """What a user used in ``since <= at < until`` (epoch milliseconds), paid by any account."""
     return _statistics(personal(user_id), since, until, paid_only=False)
 
 
 def statistics_of_account(account_id: AccountId, since: int | None, until: int | None) -> Statistics:
-    """What an account paid for in ``since <= at < until`` (epoch milliseconds), whoever used it."""
+    """What an account paid for in ``since <= at < until`` (epoch milliseconds), used by anybody."""
     return _statistics(account_id, since, until, paid_only=True)
 
 

@@ -42,7 +42,7 @@ class Found:
 
     @property
     def wallet(self) -> Wallet:
-        """The wallet; whom it does not concern, it does not hinder when it can't be read."""
+        """The wallet. It is decoded only here, so that a broken one does not hinder what needs the user alone."""
         return wallets.from_item(personal(self.user.id), self._wallet)
 
 
