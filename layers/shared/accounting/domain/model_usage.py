@@ -1,0 +1,97 @@
+"""What a call of a model used, in its canonical form: counts in which parts are parts of their whole.
+
+``input`` counts every input token, ``output`` every output token. The other token counts are disjoint parts of one of
+them. ``requests`` and ``web_searches`` are counted beside the tokens. Imports the errors.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, Self
+
+from accounting.domain.errors import Invalid
+
+MAX_COUNT = 10**9
+"""The most tokens, requests or searches that one usage can have."""
+
+
+class Usage(NamedTuple):
+    """Counts of one call of a model, or sums and differences of them. See ``checked`` for what a call's may be."""
+
+    input: int = 0
+    output: int = 0
+    cached_input: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    input_audio: int = 0
+    reasoning: int = 0
+    output_audio: int = 0
+    requests: int = 1
+    web_searches: int = 0
+
+    def plus(self, other: "Usage") -> "Usage":
+        """The sum, count by count."""
+        return Usage(*map(int.__add__, self, other))
+
+    def minus(self, other: "Usage") -> "Usage":
+        """The difference, count by count; counts may be negative."""
+        return Usage(*map(int.__sub__, self, other))
+
+    @property
+    def inputs(self) -> "Usage":
+        """The usage before any output: what is known when a stream starts."""
+        return self._replace(output=0, reasoning=0, output_audio=0)
+
+    def with_output(self, tokens: int) -> "Usage":
+        """The usage with ``tokens`` of output in all; parts of the output are kept as far as they fit."""
+        reasoning = min(self.reasoning, tokens)
+        return self._replace(
+            output=tokens, reasoning=reasoning, output_audio=min(self.output_audio, tokens - reasoning)
+        )
+
+    def to_text(self) -> str:
+        """The counts in their order, divided by commas."""
+        return ",".join(map(str, self))
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """The usage of a text that ``to_text`` made."""
+        return cls(*map(int, text.split(",")))
+
+
+NO_USAGE = Usage(requests=0)
+
+NAMES: Mapping[str, str] = {
+    "inputTokens": "input",
+    "cachedInputTokens": "cached_input",
+    "cacheWriteTokens": "cache_write",
+    "cacheWrite1hTokens": "cache_write_1h",
+    "inputAudioTokens": "input_audio",
+    "outputTokens": "output",
+    "reasoningTokens": "reasoning",
+    "outputAudioTokens": "output_audio",
+    "requests": "requests",
+    "webSearches": "web_searches",
+}
+"""The counts' names in JSON, in the order of the documentation."""
+
+INPUT_PARTS = ("cached_input", "cache_write", "cache_write_1h", "input_audio")
+OUTPUT_PARTS = ("reasoning", "output_audio")
+
+
+def checked(usage: Usage, field: str = "usage") -> Usage:
+    """The usage, if a call can have it.
+
+    Raises Invalid, naming ``field``, for a count below 0 or above ``MAX_COUNT``, and for parts that together exceed
+    their whole.
+    """
+    for name, attribute in NAMES.items():
+        if not 0 <= getattr(usage, attribute) <= MAX_COUNT:
+            raise Invalid.field(f"{field}.{name}", f"must be between 0 and {MAX_COUNT}")
+    _require_parts(usage, usage.input, INPUT_PARTS, f"{field}.inputTokens")
+    _require_parts(usage, usage.output, OUTPUT_PARTS, f"{field}.outputTokens")
+    return usage
+
+
+def _require_parts(usage: Usage, whole: int, parts: Iterable[str], field: str) -> None:
+    total = sum(getattr(usage, part) for part in parts)
+    if total > whole:
+        raise Invalid.field(field, f"must be at least {total}, the sum of its parts")
