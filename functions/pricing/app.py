@@ -5,7 +5,8 @@ from typing import Annotated, Self
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from pydantic import Field
 
-from accounting.domain.pricing import DEFAULT_PRICE_E4, PRICE_SCALE, PriceRule, default_price, price_of, require_order
+from accounting.domain.pricing import DEFAULT_CARD, RATE_OF_PRICE, PriceRule, default_card, price_of, require_order
+from accounting.domain.rates import RateCard
 from accounting.operations import prices as operations
 from accounting.store import prices
 from accounting.times import clock, from_iso, iso
@@ -65,7 +66,7 @@ class RuleView(ResponseModel):
         """The view of a rule."""
         return cls(
             model_id=rule.model_id,
-            price_per_thousand_tokens=price_of(rule.price_e4),
+            price_per_thousand_tokens=price_of(rule.card.number_rate),
             effective_from=iso(rule.effective_from),
             effective_to=None if rule.effective_to is None else iso(rule.effective_to),
         )
@@ -97,7 +98,7 @@ def list_prices(limit: ListLimit = MAX_LISTED, cursor: Cursor = None) -> PricesV
     """The price of every model that has a rule in force, by model, and the default of any other."""
     rules, position = prices.in_force(clock(), after=model_in(cursor), limit=limit)
     return PricesView(
-        default_price=price_of(DEFAULT_PRICE_E4),
+        default_price=price_of(DEFAULT_CARD.number_rate),
         models=[RuleView.of(rule) for rule in rules],
         next_cursor=cursor_of(position) if position else None,
     )
@@ -115,7 +116,7 @@ def price_in_force(
     history, before = prices.history(model_id, before=number_in(cursor, digits=DIGITS_OF_INSTANTS), limit=limit)
     return PriceView(
         model_id=model_id,
-        price_per_thousand_tokens=price_of(rule.price_e4 if rule else default_price(model_id)),
+        price_per_thousand_tokens=price_of((rule.card if rule else default_card(model_id)).number_rate),
         effective_from=iso(rule.effective_from) if rule else None,
         effective_to=iso(rule.effective_to) if rule and rule.effective_to is not None else None,
         history=[RuleView.of(known) for known in history],
@@ -129,8 +130,8 @@ def add(body: AddRule) -> RuleView:
     now = clock()
     begins = now if body.effective_from is None else from_iso(body.effective_from)
     ends = None if body.effective_to is None else from_iso(body.effective_to)
-    price_e4 = int(body.price_per_thousand_tokens * PRICE_SCALE)
-    added = operations.add(PriceRule(body.model_id, price_e4, begins, ends), now=now, key=key_of(api, body))
+    card = RateCard.flat(int(body.price_per_thousand_tokens * RATE_OF_PRICE))
+    added = operations.add(PriceRule(body.model_id, card, begins, ends), now=now, key=key_of(api, body))
     if added.replayed:
         api.add_header(REPLAYED_HEADER, "true")
     return RuleView.of(added.rule)

@@ -7,7 +7,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from pydantic import Field
 
-from accounting.domain.sessions import Session
+from accounting.domain.sessions import Report, Session
 from accounting.operations import sessions as operations
 from accounting.operations import settling
 from accounting.settings import settings
@@ -224,7 +224,7 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
 )
 def heartbeat(body: Heartbeat) -> HeartbeatView:
     """Note how far the stream is, and raise the hold when it no longer fits."""
-    session = operations.heartbeat(api.caller.user_id, body.session_id, body.tokens_generated, now=clock())
+    session = operations.heartbeat(api.caller.user_id, body.session_id, Report(body.tokens_generated), now=clock())
     return HeartbeatView(
         session_id=session.session_id,
         tokens_generated=session.tokens,
@@ -240,7 +240,7 @@ def finalize(body: Finalize) -> FinalizeView:
     answer = settling.finalize(
         api.caller.user_id,
         body.session_id,
-        body.actual_tokens,
+        Report(body.actual_tokens),
         success=body.success is not False,
         now=clock(),
     )
@@ -262,7 +262,8 @@ def finalize(body: Finalize) -> FinalizeView:
 @api.post("/api/streaming-sessions/abort", access=SETTLERS, codes=("SESSION_NOT_ACTIVE",), any_query=True)
 def abort(body: Abort) -> AbortView:
     """Charge what was generated until the stream was given up, as finalize does."""
-    answer = settling.abort(api.caller.user_id, body.session_id, body.tokens_generated, now=clock())
+    report = Report.of(body.tokens_generated, None)
+    answer = settling.abort(api.caller.user_id, body.session_id, report, now=clock())
     settled = answer.session.settled
     return AbortView(
         session_id=answer.session.session_id,

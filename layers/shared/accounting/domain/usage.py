@@ -1,4 +1,4 @@
-"""What a usage record is, sums of records, and how a range of time splits into days. Imports nothing but ``DAY``."""
+"""What a usage record is, sums of records, and how a range of time splits into days. Imports ``model_usage``."""
 
 import json
 from base64 import urlsafe_b64encode
@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from accounting.domain.accounts import AccountId, personal
 from accounting.domain.allocations import DAY
+from accounting.domain.model_usage import Usage
 
 CHAT_SERVICE_PREFIX = "chat"
 """Services that begin so count into the statistics by model; their operation is the model's id."""
@@ -50,11 +51,19 @@ class Countable(NamedTuple):
     model_id: str | None
 
 
+class ProviderUsage(NamedTuple):
+    """A provider's own usage object, and its format; ``raw`` is None when it was too large to be kept."""
+
+    format: str
+    raw: dict[str, Any] | None
+
+
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
     """One billable event of ``user_id``, that ``account_id`` pays for.
 
-    ``at`` is in epoch milliseconds, ``metadata`` any JSON object.
+    ``at`` is in epoch milliseconds, ``metadata`` any JSON object. ``usage`` is what a model used by class, where that
+    is known, ``provider_usage`` how its provider said it.
     """
 
     id: str
@@ -65,6 +74,8 @@ class UsageRecord:
     credits: int
     at: int
     metadata: dict[str, Any]
+    usage: Usage | None = None
+    provider_usage: ProviderUsage | None = None
 
     @property
     def model_id(self) -> str | None:

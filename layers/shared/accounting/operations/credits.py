@@ -10,7 +10,6 @@ from accounting.domain.allocations import Allocation, expiry
 from accounting.domain.errors import AccountingError, UserDisabled, UserNotFound
 from accounting.domain.ledger import SYSTEM, Cause, Entry
 from accounting.domain.lots import SECOND, Lot
-from accounting.domain.pricing import credits_for
 from accounting.domain.wallet import Decision, Wallet
 from accounting.operations.commit import State, ledger_writes, replay, until_committed
 from accounting.operations.ids import new_salt
@@ -81,9 +80,9 @@ def balance_of(reference: Reference, now: int) -> Balance:
 
 
 def cost(model_id: str, tokens: int, now: int) -> tuple[int, int]:
-    """What ``tokens`` of a model cost now: credits, and the model's ``price_e4``."""
-    price_e4 = prices.price_at(model_id, now)
-    return credits_for(tokens, price_e4), price_e4
+    """What ``tokens`` of a model cost now: credits, and the rate that they are priced at."""
+    card = prices.card_at(model_id, now)
+    return card.cost_of_number(tokens), card.number_rate
 
 
 def allocate(request: Request, credits: int) -> Change:

@@ -1,7 +1,7 @@
 """Adding a price rule, once however often it is asked for."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from accounting.domain.errors import Invalid
 from accounting.domain.pricing import PriceRule, require_order
@@ -30,7 +30,7 @@ def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
         raise
     writes = [prices.add(rule)]
     if key:
-        writes.insert(0, idempotency.put(key, json.dumps(asdict(rule)), now))
+        writes.insert(0, idempotency.put(key, json.dumps(prices.to_item(rule)), now))
 
     def write() -> Added:
         try:
@@ -43,4 +43,4 @@ def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
 
 
 def _again(key: IdempotencyKey, known: idempotency.Record) -> Added:
-    return Added(PriceRule(**replay(key, known)), replayed=True)
+    return Added(prices.from_item(replay(key, known)), replayed=True)

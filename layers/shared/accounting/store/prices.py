@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 from accounting.domain.errors import PriceBegun, PriceEnded, PriceExists, PriceNotFound
-from accounting.domain.pricing import PriceRule, price_in_force, rule_in_force
+from accounting.domain.pricing import PriceRule, card_in_force, rule_in_force
+from accounting.domain.rates import RateCard
+from accounting.settings import settings
 from accounting.store import keys, table
 from accounting.store.cache import Cache
 from accounting.store.table import Item, Write
@@ -16,12 +18,27 @@ MAX_CACHED_MODELS = 500
 _PAGE = 25
 
 
-def price_at(model_id: str, now: int) -> int:
-    """The model's ``price_e4`` at ``now``; a rule written less than a minute ago may not count yet.
+def card_at(model_id: str, now: int, variant: str | None = None) -> RateCard:
+    """The rates of the model at ``now``; a rule written less than a minute ago may not count yet.
 
-    A cached answer still changes exactly when a known rule begins or ends.
+    A cached answer still changes exactly when a known rule begins or ends. Raises Invalid for a variant that the
+    model's price lacks, ModelUnknown where ``UnknownModels`` refuses a model without a price.
     """
-    return price_in_force(model_id, _cache.get(model_id, now), now)
+    return _card(model_id, _cache.get(model_id, now), now, variant)
+
+
+def card_since(model_id: str, at: int, variant: str | None) -> RateCard:
+    """The rates of the model at an earlier moment, read anew; a variant that its price lacks costs what the model does.
+
+    Raises ModelUnknown as ``card_at``.
+    """
+    rules = _relevant_rules(model_id, at)
+    rule = rule_in_force(rules, at)
+    return _card(model_id, rules, at, variant if rule and variant in rule.variants else None)
+
+
+def _card(model_id: str, rules: list[PriceRule], at: int, variant: str | None) -> RateCard:
+    return card_in_force(model_id, rules, at, variant, refuse_unknown=settings().refuse_unknown_models)
 
 
 def rule_at(model_id: str, now: int) -> PriceRule | None:
@@ -148,7 +165,7 @@ def to_item(rule: PriceRule) -> Item:
         **keys.price(rule.model_id, rule.effective_from),
         **keys.price_of_all(rule.model_id, rule.effective_from),
         "model_id": rule.model_id,
-        "price_e4": rule.price_e4,
+        "rates": rule.card.to_text(),
         "effective_from": rule.effective_from,
         "effective_to": rule.effective_to,
     }
@@ -156,4 +173,5 @@ def to_item(rule: PriceRule) -> Item:
 
 def from_item(item: Item) -> PriceRule:
     """The rule of an item."""
-    return PriceRule(item["model_id"], item["price_e4"], item["effective_from"], item.get("effective_to"))
+    card = RateCard.from_text(item["rates"])
+    return PriceRule(item["model_id"], card, item["effective_from"], item.get("effective_to"))

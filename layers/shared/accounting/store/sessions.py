@@ -11,7 +11,9 @@ from typing import Any
 
 from accounting.domain.accounts import AccountId, stored
 from accounting.domain.errors import SessionNotActive
-from accounting.domain.sessions import Session, Settled
+from accounting.domain.model_usage import Usage
+from accounting.domain.rates import RateCard
+from accounting.domain.sessions import Report, Session, Settled
 from accounting.domain.wallet import Wallet
 from accounting.settings import settings
 from accounting.store import keys, lots, table, wallets
@@ -21,22 +23,23 @@ from accounting.store.table import Item, Write
 
 _PLAIN = (
     "model_id",
-    "price_e4",
     "estimated_tokens",
     "started_at",
     "last_seen_at",
     "due_at",
     "initial_credits",
     "initial_expires_at",
+    "fitting_tokens",
     "revision",
     "tokens",
     "format",
 )
-_SETTLED = tuple(field.name for field in fields(Settled))
+_SETTLED = tuple(field.name for field in fields(Settled) if field.name not in ("usage", "model_id"))
 _KNOWN = {
-    *("user_id", "session_id", "account_id", "status", "parts", "fitting_tokens", "has_metadata"),
+    *("user_id", "session_id", "account_id", "status", "parts", "rates", "inputs", "output_parts", "has_metadata"),
+    *("estimated_usage", "variant"),
     *_PLAIN,
-    *(f"{prefix}_{name}" for prefix in ("settled", "late") for name in _SETTLED),
+    *(f"{prefix}_{name}" for prefix in ("settled", "late") for name in (*_SETTLED, "usage", "model_id")),
 }
 
 MAX_ACTIVE_LISTED = 1000
@@ -128,16 +131,23 @@ def settle_late(after: Session) -> Write:
     return Write(action, refused=refused)
 
 
-def beat(user_id: str, session_id: str, tokens: int, now: int) -> tuple[bool, Session | None]:
-    """Note that an active session has come to ``tokens``, no less than before, and still fits its hold.
+def beat(user_id: str, session_id: str, report: Report, now: int) -> tuple[bool, Session | None]:
+    """Note what a heartbeat reports of an active session: no less than before, with the known inputs, and it fits.
 
     One conditional write: whether it was done, and the session as it is now.
     """
     still_active = "#status = :active"
     not_backwards = "tokens <= :tokens"
     fitting = "fitting_tokens >= :tokens"
-    clauses = (still_active, not_backwards, fitting)
-    return _touch(user_id, session_id, clauses, "tokens = :tokens, last_seen_at = :now", {":tokens": tokens}, now)
+    clauses = [still_active, not_backwards, fitting]
+    assignments = "tokens = :tokens, last_seen_at = :now"
+    values: Item = {":tokens": report.tokens}
+    if report.usage:
+        same_inputs = "inputs = :inputs"
+        clauses.append(same_inputs)
+        assignments += ", output_parts = :parts"
+        values |= {":inputs": report.usage.inputs.to_text(), ":parts": _output_parts(report.usage)}
+    return _touch(user_id, session_id, clauses, assignments, values, now)
 
 
 def note(user_id: str, session_id: str, tokens: int, now: int) -> Session | None:
@@ -217,7 +227,11 @@ def to_item(session: Session) -> Item:
         "has_metadata": session.has_metadata or None,
         "status": session.status,
         "parts": lots.to_text(session.parts),
-        "fitting_tokens": session.fitting_tokens,
+        "rates": session.card.to_text(),
+        "variant": session.variant,
+        "estimated_usage": session.estimated_usage and session.estimated_usage.to_text(),
+        "inputs": session.usage and session.usage.inputs.to_text(),
+        "output_parts": session.usage and _output_parts(session.usage),
         **{name: getattr(session, name) for name in _PLAIN},
     }
     if session.resolution is None:
@@ -239,6 +253,10 @@ def from_item(item: Item) -> Session:
         account_id=stored(item["account_id"]),
         has_metadata=item.get("has_metadata", False),
         parts=lots.from_text(item["parts"]),
+        card=RateCard.from_text(item["rates"]),
+        variant=item.get("variant"),
+        estimated_usage=_usage(item, "estimated_usage"),
+        usage=_known_usage(item),
         resolution=_settled_from_item("settled", item),
         late=_settled_from_item("late", item),
         more=unknown(item, _KNOWN),
@@ -247,10 +265,37 @@ def from_item(item: Item) -> Session:
 
 
 def _settled_to_item(prefix: str, settled: Settled | None) -> Item:
-    return {f"{prefix}_{name}": getattr(settled, name) for name in _SETTLED} if settled else {}
+    if settled is None:
+        return {}
+    return {
+        **{f"{prefix}_{name}": getattr(settled, name) for name in _SETTLED},
+        f"{prefix}_usage": settled.usage and settled.usage.to_text(),
+        f"{prefix}_model_id": settled.model_id,
+    }
 
 
 def _settled_from_item(prefix: str, item: Item) -> Settled | None:
     if f"{prefix}_outcome" not in item:
         return None
-    return Settled(**{name: item[f"{prefix}_{name}"] for name in _SETTLED})
+    return Settled(
+        **{name: item[f"{prefix}_{name}"] for name in _SETTLED},
+        usage=_usage(item, f"{prefix}_usage"),
+        model_id=item.get(f"{prefix}_model_id"),
+    )
+
+
+def _usage(item: Item, name: str) -> Usage | None:
+    return Usage.from_text(item[name]) if name in item else None
+
+
+def _output_parts(usage: Usage) -> str:
+    return f"{usage.reasoning},{usage.output_audio}"
+
+
+def _known_usage(item: Item) -> Usage | None:
+    """Inputs and parts of the output; the output itself is the session's ``tokens``."""
+    inputs = _usage(item, "inputs")
+    if inputs is None:
+        return None
+    reasoning, audio = map(int, item["output_parts"].split(","))
+    return inputs._replace(output=item["tokens"], reasoning=reasoning, output_audio=audio)

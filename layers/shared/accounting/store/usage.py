@@ -7,7 +7,8 @@ from itertools import islice
 from typing import Any
 
 from accounting.domain.accounts import AccountId, personal, stored, user_of
-from accounting.domain.usage import Countable, UsageRecord, model_of
+from accounting.domain.model_usage import Usage
+from accounting.domain.usage import Countable, ProviderUsage, UsageRecord, model_of
 from accounting.settings import settings
 from accounting.store import keys, table
 from accounting.store.table import Item, Write
@@ -22,7 +23,7 @@ def point(record: UsageRecord) -> Write:
     """Let the user's own account point to a record that another account pays for."""
     known = to_item(record)
     own = keys.usage(personal(record.user_id), record.at, record.id)
-    pointer = {**known, **own, "metadata": None, "user_id": None, "paid_by": record.account_id}
+    pointer = {**known, **own, "metadata": None, "provider_usage": None, "user_id": None, "paid_by": record.account_id}
     return Write(table.put(pointer, condition="attribute_not_exists(pk)"))
 
 
@@ -87,6 +88,8 @@ def to_item(record: UsageRecord) -> Item:
         "credits": record.credits,
         "at": record.at,
         "metadata": table.compact(record.metadata),
+        "usage": record.usage and record.usage.to_text(),
+        "provider_usage": record.provider_usage and table.compact(record.provider_usage),
         "ttl": (record.at + settings().usage_retention) // 1000,
     }
 
@@ -106,4 +109,6 @@ def from_item(account_id: AccountId, item: Item) -> UsageRecord:
         credits=item["credits"],
         at=item["at"],
         metadata=metadata,
+        usage=Usage.from_text(item["usage"]) if "usage" in item else None,
+        provider_usage=ProviderUsage(*json.loads(item["provider_usage"])) if "provider_usage" in item else None,
     )
