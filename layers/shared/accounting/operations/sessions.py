@@ -21,7 +21,7 @@ from accounting.domain.errors import (
 from accounting.domain.ledger import Cause
 from accounting.domain.pricing import affordable_tokens, credits_for, hold_for, with_buffer
 from accounting.domain.sessions import Session
-from accounting.operations.commit import State, ledger_writes, until_committed
+from accounting.operations.commit import Snapshot, ledger_writes, retry_until_committed
 from accounting.settings import settings
 from accounting.store import prices, wallets
 from accounting.store import sessions as store
@@ -59,11 +59,11 @@ def initialize(
     reduce = settings().reduce_short_holds
     expires_at = now + min(settings().session_timeout, settings().session_max_life)
 
-    def hold_and_open(state: State) -> Answer:
-        available = state.wallet.spendable(now)
+    def hold_and_open(snapshot: Snapshot) -> Answer:
+        available = snapshot.wallet.spendable(now)
         wanted = hold_for(estimate, available, reduce=reduce)
         try:
-            hold = ledger.hold(state.wallet, wanted, cause=Cause(user_id, now, session_id=session_id))
+            hold = ledger.hold(snapshot.wallet, wanted, cause=Cause(user_id, now, session_id=session_id))
         except AccountingError as refusal:
             # The credits may be short because this very session holds them.
             if taken := store.get(user_id, session_id):
@@ -88,13 +88,13 @@ def initialize(
         )
         apart = [store.put_metadata(session, metadata)] if metadata else []
         try:
-            transact([store.open_new(session), *ledger_writes(state.wallet, hold), *apart])
-        except store.Taken as taken:
+            transact([store.open_new(session), *ledger_writes(snapshot.wallet, hold), *apart])
+        except store.SessionTaken as taken:
             return _reopened(taken.session, account_id, model_id, estimated_tokens)
         count("CreditsHeld", wanted)
         return Answer(session)
 
-    return until_committed(hold_and_open, State(wallets.get(account_id)), lambda: State(wallets.get(account_id)))
+    return retry_until_committed(hold_and_open, read=lambda: Snapshot(wallets.get(account_id)))
 
 
 def heartbeat(user_id: str, session_id: str, tokens: int, *, now: int) -> Session:
@@ -120,26 +120,26 @@ def heartbeat(user_id: str, session_id: str, tokens: int, *, now: int) -> Sessio
 
 def _raise_hold(known: Session, tokens: int, now: int) -> Session:
     """Hold what the tokens so far cost with the buffer or, if that is not there, just what they cost."""
-    whose = user_id, session_id, _ = known.user_id, known.session_id, known.account_id
+    user_id, session_id = known.user_id, known.session_id
 
-    def hold_more(state: State) -> Session:
-        session = active(session_id, state.session)
+    def hold_more(snapshot: Snapshot) -> Session:
+        session = active(session_id, snapshot.session)
         if tokens <= session.fitting_tokens:
             return active(session_id, store.note(user_id, session_id, tokens, now))
         cost = session.cost(tokens)
-        wanted = min(with_buffer(cost), session.allocated_credits + state.wallet.spendable(now))
+        wanted = min(with_buffer(cost), session.allocated_credits + snapshot.wallet.spendable(now))
         more = max(cost, wanted) - session.allocated_credits
-        hold = ledger.hold(state.wallet, more, cause=Cause(user_id, now, session_id=session_id))
+        hold = ledger.hold(snapshot.wallet, more, cause=Cause(user_id, now, session_id=session_id))
         after = streaming.raised(session, hold, tokens, now)
         # Untouched: a heartbeat further on, whose hold could not be raised, must not be undone.
-        transact([store.replace(session, after, untouched=True), *ledger_writes(state.wallet, hold)])
+        transact([store.replace(session, after, untouched=True), *ledger_writes(snapshot.wallet, hold)])
         count("CreditsHeld", more)
         return after
 
-    return until_committed(hold_more, read(*whose), lambda: read(*whose))
+    return retry_until_committed(hold_more, read=lambda: read_with_wallet(user_id, session_id, known.account_id))
 
 
-def read(user_id: str, session_id: str, account_id: AccountId | None = None) -> State:
+def read_with_wallet(user_id: str, session_id: str, account_id: AccountId | None = None) -> Snapshot:
     """A session as it is now, and the wallet of the account that pays for it.
 
     One call where ``account_id``, by default the user's own, is that account; it is a hint, and a wrong one costs a
@@ -148,7 +148,7 @@ def read(user_id: str, session_id: str, account_id: AccountId | None = None) -> 
     session, wallet = store.with_wallet(user_id, session_id, account_id or personal(user_id))
     if session and session.account_id != wallet.account_id:
         wallet = wallets.get(session.account_id)
-    return State(wallet, session)
+    return Snapshot(wallet, session)
 
 
 def active(session_id: str, session: Session | None) -> Session:

@@ -14,10 +14,10 @@ from accounting.domain.errors import SessionNotActive
 from accounting.domain.ledger import SYSTEM, Cause
 from accounting.domain.sessions import Outcome, Session, Settled
 from accounting.domain.usage import UsageRecord
-from accounting.domain.wallet import Settlement
-from accounting.operations.commit import State, ledger_writes, until_committed
+from accounting.domain.wallet import Settlement, Wallet
+from accounting.operations.commit import Snapshot, ledger_writes, retry_until_committed
 from accounting.operations.ids import new_id, new_salt
-from accounting.operations.sessions import Answer, active, read
+from accounting.operations.sessions import Answer, active, read_with_wallet
 from accounting.operations.usage import usage_writes
 from accounting.settings import settings
 from accounting.store import sessions as store
@@ -54,8 +54,8 @@ def finalize(
 ) -> Answer:
     """Charge the tokens really used and give the rest of the hold back; after a sweep, settle the difference, once.
 
-    ``account_id`` is a hint which account pays (see ``sessions.read``). Raises SessionNotActive when there is no such
-    session or it was settled otherwise, Contention.
+    ``account_id`` is a hint which account pays (see ``sessions.read_with_wallet``). Raises SessionNotActive when there
+    is no such session or it was settled otherwise, Contention.
     """
     return _settle_once(user_id, session_id, End("finalized", success, tokens, user_id), now, account_id)
 
@@ -77,13 +77,13 @@ def force_end(user_id: str, session_id: str, *, actor: str, reason: str, now: in
     Raises SessionNotActive when there is no such session or its caller settled it, Contention.
     """
 
-    def end(state: State) -> Answer:
-        session = state.session
+    def end(snapshot: Snapshot) -> Answer:
+        session = snapshot.session
         if session is not None and session.outcome == "swept":
             return Answer(session, replayed=True)
-        return Answer(_settle(state, active(session_id, session), End.by_sweep(actor, reason), now))
+        return Answer(_settle(snapshot, active(session_id, session), End.by_sweep(actor, reason), now))
 
-    return until_committed(end, read(user_id, session_id), lambda: read(user_id, session_id))
+    return retry_until_committed(end, read=lambda: read_with_wallet(user_id, session_id))
 
 
 def sweep(session: Session, *, now: int) -> Session | None:
@@ -93,41 +93,40 @@ def sweep(session: Session, *, now: int) -> Session | None:
     only one of those who settle it at once does. Raises Contention.
     """
 
-    def end_or_reschedule(state: State) -> Session | None:
-        found = state.session
+    def end_or_reschedule(snapshot: Snapshot) -> Session | None:
+        found = snapshot.session
         if found is None or not found.active:
             return None
         expires_at = found.expires_at(settings().session_timeout, settings().session_max_life)
         if expires_at > now:
             transact([store.replace(found, streaming.rescheduled(found, expires_at), untouched=True)])
             return None
-        return _settle(state, found, End.by_sweep(SYSTEM), now)
+        return _settle(snapshot, found, End.by_sweep(SYSTEM), now)
 
     whose = session.user_id, session.session_id, session.account_id
-    return until_committed(end_or_reschedule, read(*whose), lambda: read(*whose))
+    return retry_until_committed(end_or_reschedule, read=lambda: read_with_wallet(*whose))
 
 
 def _settle_once(user_id: str, session_id: str, end: End, now: int, account_id: AccountId | None) -> Answer:
-    def settle_or_replay(state: State) -> Answer:
-        session = state.session
+    def settle_or_replay(snapshot: Snapshot) -> Answer:
+        session = snapshot.session
         if session is None:
             raise SessionNotActive(session_id)
         if session.settled_by(end.outcome, end.tokens, end.success):
             return Answer(session, replayed=True)
         if not session.awaits_late_usage:
             active(session_id, session)
-        return Answer(_settle(state, session, end, now))
+        return Answer(_settle(snapshot, session, end, now))
 
-    whose = user_id, session_id, account_id
-    return until_committed(settle_or_replay, read(*whose), lambda: read(*whose))
+    return retry_until_committed(settle_or_replay, read=lambda: read_with_wallet(user_id, session_id, account_id))
 
 
-def _settle(state: State, session: Session, end: End, now: int) -> Session:
+def _settle(snapshot: Snapshot, session: Session, end: End, now: int) -> Session:
     """Settle an active or a swept session: session, wallet, entries, usage record and day's sums in one transaction."""
     record_id = new_id(now)
     tokens = session.tokens if end.tokens is None else end.tokens
     cause = Cause(end.actor, now, end.reason, new_salt(end.reason), session_id=session.session_id, usage_id=record_id)
-    settlement = _settlement(state, session, tokens, cause)
+    settlement = _settlement(snapshot.wallet, session, tokens, cause)
     ended = streaming.resolved(
         session, settlement, outcome=end.outcome, tokens=tokens, success=end.success, at=cause.at
     )
@@ -135,7 +134,7 @@ def _settle(state: State, session: Session, end: End, now: int) -> Session:
     transact(
         [
             store.replace(session, ended, untouched=end.tokens is None) if session.active else store.settle_late(ended),
-            *ledger_writes(state.wallet, settlement),
+            *ledger_writes(snapshot.wallet, settlement),
             *usage_writes(record),
         ]
     )
@@ -143,12 +142,12 @@ def _settle(state: State, session: Session, end: End, now: int) -> Session:
     return ended
 
 
-def _settlement(state: State, session: Session, tokens: int, cause: Cause) -> Settlement:
+def _settlement(wallet: Wallet, session: Session, tokens: int, cause: Cause) -> Settlement:
     grace = settings().refund_grace
     if session.active:
-        return ledger.settle(state.wallet, session.parts, session.cost(tokens), grace_milliseconds=grace, cause=cause)
+        return ledger.settle(wallet, session.parts, session.cost(tokens), grace_milliseconds=grace, cause=cause)
     difference = session.cost(tokens) - session.settled.credits
-    return ledger.settle_late(state.wallet, difference, grace_milliseconds=grace, cause=cause)
+    return ledger.settle_late(wallet, difference, grace_milliseconds=grace, cause=cause)
 
 
 def _usage_record(session: Session, record_id: str, said: dict[str, Any]) -> UsageRecord:
