@@ -10,7 +10,8 @@ from accounting.domain.accounts import personal
 from accounting.domain.allocations import Allocation
 from accounting.domain.ledger import Cause
 from accounting.domain.lots import allocation_id
-from accounting.domain.sessions import Session, resolved
+from accounting.domain.pricing import DEFAULT_CARD
+from accounting.domain.sessions import Report, Session, resolved
 from accounting.domain.usage import Sums, UsageRecord
 from accounting.domain.users import Description
 from accounting.domain.wallet import Decision, Wallet
@@ -156,9 +157,11 @@ def _session(
     cause = Cause(user_id, at, session_id=session_id)
     hold = ledger.hold(wallet, 6, cause=cause)
     due_at = at + 3_600_000
-    session = Session(user_id, session_id, account_id, MODEL, 10_000, 5_000, hold.parts, at, at, due_at, 6, due_at)
+    session = Session(
+        user_id, session_id, account_id, MODEL, DEFAULT_CARD, 5_000, hold.parts, at, at, due_at, 6, due_at
+    )
     settled = ledger.settle(hold.wallet, hold.parts, 4, grace_milliseconds=DAY, cause=cause)
-    ended = resolved(session, settled, outcome="finalized", tokens=4_000, success=True, at=at)
+    ended = resolved(session, settled, Report(4_000), outcome="finalized", success=True, at=at)
     items += map(entries.to_item, [*hold.entries, *settled.entries])
     metadata: dict[str, Any] = {"sessionId": session_id, "tokens": 4_000}
     record = UsageRecord(new_id(at), account_id, user_id, "chat-streaming", MODEL, 4, at, metadata)

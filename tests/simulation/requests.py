@@ -153,9 +153,9 @@ def initialize(who: Who, session_id: str, model_id: str, tokens: int) -> Request
 
     def agrees(books: AccountBooks, answer: sessions.Answer) -> bool:
         session = books.sessions[session_id]
-        as_opened = (session.started_at, session.price_e4, session.initial_credits)
+        as_opened = (session.started_at, session.card, session.initial_credits)
         told = answer.session
-        return told.active and as_opened == (told.started_at, told.price_e4, told.initial_credits)
+        return told.active and as_opened == (told.started_at, told.card, told.initial_credits)
 
     return Request(f"{session_id} {tokens}", "initialize", who.account_id, True, send, effects, agrees)
 

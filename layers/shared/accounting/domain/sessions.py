@@ -208,7 +208,11 @@ class Session:
         return Report(self.tokens, self.reported_usage)
 
     def same_request(
-        self, model_id: str, estimated_tokens: int, estimated_usage: Usage | None, variant: str | None
+        self,
+        model_id: str,
+        estimated_tokens: int,
+        estimated_usage: Usage | None = None,
+        variant: str | None = None,
     ) -> bool:
         """Whether an initialize with these values repeats the one that opened the session."""
         opened = self.model_id, self.estimated_tokens, self.estimated_usage, self.variant

@@ -5,7 +5,7 @@ import secrets
 from dataclasses import asdict, dataclass
 
 from accounting.domain.errors import TooManyApiKeys
-from accounting.operations.commit import replay, without_conflict
+from accounting.operations.commit import replay, retry_conflicts
 from accounting.operations.ids import new_id
 from accounting.store import api_keys, idempotency
 from accounting.store.api_keys import ApiKey
@@ -36,7 +36,7 @@ def create(
     secret = secrets.token_urlsafe(SECRET_BYTES)
     key = ApiKey(new_id(now), user_id, name, permissions, api_keys.hash_of(secret), now, expires_at)
 
-    def step() -> Created:
+    def write() -> Created:
         try:
             writes = api_keys.put(key)
             if idempotency_key:
@@ -52,12 +52,12 @@ def create(
             raise
         return Created(key, api_keys.text_of(key.id, secret))
 
-    return without_conflict(step)
+    return retry_conflicts(write)
 
 
 def delete(key_id: str, owner: str) -> None:
     """Delete the owner's key. Raises ApiKeyNotFound, of another's key too, and Contention."""
-    without_conflict(lambda: api_keys.delete(key_id, owner))
+    retry_conflicts(lambda: api_keys.delete(key_id, owner))
 
 
 def _again(key: IdempotencyKey, record: idempotency.Record) -> Created:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from accounting.domain.errors import Invalid
 from accounting.domain.pricing import PriceRule, require_order
-from accounting.operations.commit import replay, without_conflict
+from accounting.operations.commit import replay, retry_conflicts
 from accounting.store import idempotency, prices
 from accounting.store.idempotency import IdempotencyKey, Repeated
 from accounting.store.table import transact
@@ -39,7 +39,7 @@ def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
             return _again(repeated.key, repeated.record)
         return Added(rule)
 
-    return without_conflict(write)
+    return retry_conflicts(write)
 
 
 def _again(key: IdempotencyKey, known: idempotency.Record) -> Added:

@@ -24,7 +24,7 @@ from accounting.domain.ledger import Cause
 from accounting.domain.model_usage import Usage
 from accounting.domain.pricing import affordable, hold_for, with_buffer
 from accounting.domain.sessions import Report, Session, opened
-from accounting.operations.commit import State, ledger_writes, until_committed
+from accounting.operations.commit import Snapshot, ledger_writes, retry_until_committed
 from accounting.settings import settings
 from accounting.store import prices, wallets
 from accounting.store import sessions as store
@@ -56,9 +56,9 @@ def initialize(  # noqa: PLR0913 what a session is opened with
 
     With ``estimated_usage``, whose output ``estimated_tokens`` then is, the session is priced by class. Where the
     credits cover the estimate but not the buffer, ``HoldBufferWhenShort`` decides. ``metadata`` is kept with the
-    session's usage record. Raises UserDisabled, Invalid for a variant that the price lacks, ModelUnknown, InsufficientCredits (with
-    ``affordableTokens`` or ``affordableOutputTokens``), SessionExists when an active session with this id has other
-    values, SessionEnded when the id was used before, Contention.
+    session's usage record. Raises UserDisabled, Invalid for a variant that the price lacks, ModelUnknown,
+    InsufficientCredits (with ``affordableTokens`` or ``affordableOutputTokens``), SessionExists when an active session
+    with this id has other values, SessionEnded when the id was used before, Contention.
     """
     account_id = account_id or personal(user_id)
     asked = model_id, estimated_tokens, estimated_usage, variant
@@ -90,11 +90,11 @@ def initialize(  # noqa: PLR0913 what a session is opened with
         has_metadata=bool(metadata),
     )
 
-    def hold_and_open(state: State) -> Answer:
-        available = state.wallet.spendable(now)
+    def hold_and_open(snapshot: Snapshot) -> Answer:
+        available = snapshot.wallet.spendable(now)
         wanted = hold_for(unfunded.estimated_credits, available, percent=percent, reduce=reduce)
         try:
-            hold = ledger.hold(state.wallet, wanted, cause=Cause(user_id, now, session_id=session_id))
+            hold = ledger.hold(snapshot.wallet, wanted, cause=Cause(user_id, now, session_id=session_id))
         except AccountingError as refusal:
             # The credits may be short because this very session holds them.
             if taken := store.get(user_id, session_id):
@@ -105,13 +105,13 @@ def initialize(  # noqa: PLR0913 what a session is opened with
         session = opened(unfunded, hold)
         apart = [store.put_metadata(session, metadata)] if metadata else []
         try:
-            transact([store.open_new(session), *ledger_writes(state.wallet, hold), *apart])
-        except store.Taken as taken:
+            transact([store.open_new(session), *ledger_writes(snapshot.wallet, hold), *apart])
+        except store.SessionTaken as taken:
             return _reopened(taken.session, account_id, asked)
         count("CreditsHeld", wanted)
         return Answer(session)
 
-    return until_committed(hold_and_open, State(wallets.get(account_id)), lambda: State(wallets.get(account_id)))
+    return retry_until_committed(hold_and_open, read=lambda: Snapshot(wallets.get(account_id)))
 
 
 def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int) -> Session:
@@ -134,10 +134,10 @@ def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int) ->
 
 def _raise_hold(known: Session, report: Report, now: int) -> Session:
     """Hold what was reported so far costs with the buffer or, if that is not there, just what it costs."""
-    whose = user_id, session_id, _ = known.user_id, known.session_id, known.account_id
+    user_id, session_id = known.user_id, known.session_id
 
-    def hold_more(state: State) -> Session:
-        found = active(session_id, state.session)
+    def hold_more(snapshot: Snapshot) -> Session:
+        found = active(session_id, snapshot.session)
         if not found.brings_inputs(report) and report.tokens <= found.fitting_tokens:
             return active(session_id, store.note(user_id, session_id, report.tokens, now))
         session = streaming.reported(found, report, now)
@@ -147,22 +147,22 @@ def _raise_hold(known: Session, report: Report, now: int) -> Session:
             return session
         cost = session.reported_credits
         wanted = with_buffer(cost, settings().hold_buffer_percent)
-        wanted = min(wanted, session.allocated_credits + state.wallet.spendable(now))
+        wanted = min(wanted, session.allocated_credits + snapshot.wallet.spendable(now))
         more = max(cost, wanted) - session.allocated_credits
         try:
-            hold = ledger.hold(state.wallet, more, cause=Cause(user_id, now, session_id=session_id))
+            hold = ledger.hold(snapshot.wallet, more, cause=Cause(user_id, now, session_id=session_id))
         except (InsufficientCredits, UserDisabled):
             transact([store.replace(found, session, untouched=True)])
             raise
         after = streaming.raised(session, hold)
-        transact([store.replace(found, after, untouched=True), *ledger_writes(state.wallet, hold)])
+        transact([store.replace(found, after, untouched=True), *ledger_writes(snapshot.wallet, hold)])
         count("CreditsHeld", more)
         return after
 
-    return until_committed(hold_more, read(*whose), lambda: read(*whose))
+    return retry_until_committed(hold_more, read=lambda: read_with_wallet(user_id, session_id, known.account_id))
 
 
-def read(user_id: str, session_id: str, account_id: AccountId | None = None) -> State:
+def read_with_wallet(user_id: str, session_id: str, account_id: AccountId | None = None) -> Snapshot:
     """A session as it is now, and the wallet of the account that pays for it.
 
     One call where ``account_id``, by default the user's own, is that account; it is a hint, and a wrong one costs a
@@ -171,7 +171,7 @@ def read(user_id: str, session_id: str, account_id: AccountId | None = None) -> 
     session, wallet = store.with_wallet(user_id, session_id, account_id or personal(user_id))
     if session and session.account_id != wallet.account_id:
         wallet = wallets.get(session.account_id)
-    return State(wallet, session)
+    return Snapshot(wallet, session)
 
 
 def active(session_id: str, session: Session | None) -> Session:

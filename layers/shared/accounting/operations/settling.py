@@ -16,10 +16,10 @@ from accounting.domain.ledger import SYSTEM, Cause
 from accounting.domain.model_usage import NO_USAGE
 from accounting.domain.sessions import Outcome, Report, Session, Settled
 from accounting.domain.usage import ProviderUsage, UsageRecord
-from accounting.domain.wallet import Settlement
-from accounting.operations.commit import State, ledger_writes, until_committed
+from accounting.domain.wallet import Settlement, Wallet
+from accounting.operations.commit import Snapshot, ledger_writes, retry_until_committed
 from accounting.operations.ids import new_id, new_salt
-from accounting.operations.sessions import Answer, active, read
+from accounting.operations.sessions import Answer, active, read_with_wallet
 from accounting.operations.usage import usage_writes
 from accounting.settings import settings
 from accounting.store import prices
@@ -77,8 +77,8 @@ def finalize(
 ) -> Answer:
     """Charge what was really used and give the rest of the hold back; after a sweep, settle the difference, once.
 
-    ``account_id`` is a hint which account pays (see ``sessions.read``). Raises SessionNotActive when there is no such
-    session or it was settled otherwise, ModelUnknown, Contention.
+    ``account_id`` is a hint which account pays (see ``sessions.read_with_wallet``). Raises SessionNotActive when there
+    is no such session or it was settled otherwise, ModelUnknown, Contention.
     """
     end = End("finalized", success, Report.of_number(used), user_id, particulars=particulars)
     return _settle_once(user_id, session_id, end, now, account_id)
@@ -108,13 +108,13 @@ def force_end(user_id: str, session_id: str, *, actor: str, reason: str, now: in
     Raises SessionNotActive when there is no such session or its caller settled it, Contention.
     """
 
-    def end(state: State) -> Answer:
-        session = state.session
+    def end(snapshot: Snapshot) -> Answer:
+        session = snapshot.session
         if session is not None and session.outcome == "swept":
             return Answer(session, replayed=True)
-        return Answer(_settle(state, active(session_id, session), End.by_sweep(actor, reason), now))
+        return Answer(_settle(snapshot, active(session_id, session), End.by_sweep(actor, reason), now))
 
-    return until_committed(end, read(user_id, session_id), lambda: read(user_id, session_id))
+    return retry_until_committed(end, read=lambda: read_with_wallet(user_id, session_id))
 
 
 def sweep(session: Session, *, now: int) -> Session | None:
@@ -124,48 +124,47 @@ def sweep(session: Session, *, now: int) -> Session | None:
     only one of those who settle it at once does. Raises Contention.
     """
 
-    def end_or_reschedule(state: State) -> Session | None:
-        found = state.session
+    def end_or_reschedule(snapshot: Snapshot) -> Session | None:
+        found = snapshot.session
         if found is None or not found.active:
             return None
         expires_at = found.expires_at(settings().session_timeout, settings().session_max_life)
         if expires_at > now:
             transact([store.replace(found, streaming.rescheduled(found, expires_at), untouched=True)])
             return None
-        return _settle(state, found, End.by_sweep(SYSTEM), now)
+        return _settle(snapshot, found, End.by_sweep(SYSTEM), now)
 
     whose = session.user_id, session.session_id, session.account_id
-    return until_committed(end_or_reschedule, read(*whose), lambda: read(*whose))
+    return retry_until_committed(end_or_reschedule, read=lambda: read_with_wallet(*whose))
 
 
 def _settle_once(user_id: str, session_id: str, end: End, now: int, account_id: AccountId | None) -> Answer:
-    def settle_or_replay(state: State) -> Answer:
-        session = state.session
+    def settle_or_replay(snapshot: Snapshot) -> Answer:
+        session = snapshot.session
         if session is None:
             raise SessionNotActive(session_id)
         if session.settled_by(end.outcome, end.report and _of_model(session, end), end.success):
             return Answer(session, replayed=True)
         if not session.awaits_late_usage:
             active(session_id, session)
-        return Answer(_settle(state, session, end, now))
+        return Answer(_settle(snapshot, session, end, now))
 
-    whose = user_id, session_id, account_id
-    return until_committed(settle_or_replay, read(*whose), lambda: read(*whose))
+    return retry_until_committed(settle_or_replay, read=lambda: read_with_wallet(user_id, session_id, account_id))
 
 
-def _settle(state: State, session: Session, end: End, now: int) -> Session:
+def _settle(snapshot: Snapshot, session: Session, end: End, now: int) -> Session:
     """Settle an active or a swept session: session, wallet, entries, usage record and day's sums in one transaction."""
     record_id = new_id(now)
     report = _priced(session, end)
     cause = Cause(end.actor, now, end.reason, new_salt(end.reason), session_id=session.session_id, usage_id=record_id)
-    settlement = _settlement(state, session, session.cost(report), cause)
+    settlement = _settlement(snapshot.wallet, session, session.cost(report), cause)
     ended = streaming.resolved(session, settlement, report, outcome=end.outcome, success=end.success, at=cause.at)
     record = _usage_record(ended, record_id, {**store.metadata_of(session), **end.particulars.metadata})
     record = replace(record, provider_usage=end.particulars.provider_usage)
     transact(
         [
             store.replace(session, ended, untouched=end.report is None) if session.active else store.settle_late(ended),
-            *ledger_writes(state.wallet, settlement),
+            *ledger_writes(snapshot.wallet, settlement),
             *usage_writes(record),
         ]
     )
@@ -190,12 +189,12 @@ def _priced(session: Session, end: End) -> Report:
     return replace(report, card=prices.card_since(report.model_id, session.started_at, session.variant))
 
 
-def _settlement(state: State, session: Session, cost: int, cause: Cause) -> Settlement:
+def _settlement(wallet: Wallet, session: Session, cost: int, cause: Cause) -> Settlement:
     grace = settings().refund_grace
     if session.active:
-        return ledger.settle(state.wallet, session.parts, cost, grace_milliseconds=grace, cause=cause)
+        return ledger.settle(wallet, session.parts, cost, grace_milliseconds=grace, cause=cause)
     difference = cost - session.settled.credits
-    return ledger.settle_late(state.wallet, difference, grace_milliseconds=grace, cause=cause)
+    return ledger.settle_late(wallet, difference, grace_milliseconds=grace, cause=cause)
 
 
 def _usage_record(session: Session, record_id: str, said: dict[str, Any]) -> UsageRecord:

@@ -8,7 +8,7 @@ from accounting.domain import system_usage as domain
 from accounting.domain.errors import Invalid
 from accounting.domain.system_usage import Ranking, Standing
 from accounting.domain.usage import NameId, Sums, UsageRecord
-from accounting.operations.commit import without_conflict
+from accounting.operations.commit import retry_conflicts
 from accounting.store import keys, system
 from accounting.store.table import MAX_BATCH, MAX_TRANSACTED, any_below, transact
 from accounting.times import DAY, day, day_begin
@@ -30,14 +30,14 @@ def count(records: Sequence[UsageRecord]) -> int:
     part = any_below(keys.SHARDS)
     places = list(dict.fromkeys(chain.from_iterable(domain.places(record, part) for record in records)))
 
-    def step() -> int:
+    def count_new() -> int:
         fresh, stored = system.read(records, places)
         after = domain.counted(fresh, part, stored)
         if fresh:
             transact([*map(system.mark, fresh), *(system.put(place, each) for place, each in after.items())])
         return len(fresh)
 
-    return without_conflict(step)
+    return retry_conflicts(count_new)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from accounting.domain.accounts import AccountId, personal
 from accounting.domain.errors import AccountingError, UserDisabled
 from accounting.domain.ledger import Cause
 from accounting.domain.usage import Countable, Sums, UsageRecord, split
-from accounting.operations.commit import State, ledger_writes, replay, until_committed
+from accounting.operations.commit import Snapshot, ledger_writes, replay, retry_until_committed
 from accounting.operations.ids import new_id
 from accounting.store import idempotency, rollups, usage, users, wallets
 from accounting.store.idempotency import IdempotencyKey, Repeated
@@ -73,18 +73,18 @@ def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
     # Records without a deduction do not queue at the wallet, and so not at one rollup either.
     spread = 0 if deducts else rollups.any_spread()
 
-    def step(state: State) -> Recorded:
+    def charge_and_record(snapshot: Snapshot) -> Recorded:
         writes = usage_writes(made, spread)
         if deducts:
             cause = Cause(event.user_id, now, usage_id=made.id)
             try:
-                decision = ledger.charge(state.wallet, event.credits, cause=cause)
+                decision = ledger.charge(snapshot.wallet, event.credits, cause=cause)
             except AccountingError:
                 # The wallet may be what this very request, sent before, made of it.
                 if key and (known := idempotency.find(key, now)):
                     return _again(key, known)
                 raise
-            writes = [*ledger_writes(state.wallet, decision), *writes]
+            writes = [*ledger_writes(snapshot.wallet, decision), *writes]
         answer = Recorded(made, deducts)
         if key:
             writes.insert(0, idempotency.put(key, json.dumps(asdict(answer)), now))
@@ -96,10 +96,10 @@ def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
         count("CreditsCharged", event.credits if deducts else 0)
         return answer
 
-    def read() -> State:
-        return State(wallets.get(event.payer) if deducts else wallets.from_item(event.payer, None))
+    def read() -> Snapshot:
+        return Snapshot(wallets.get(event.payer) if deducts else wallets.from_item(event.payer, None))
 
-    return until_committed(step, read(), read)
+    return retry_until_committed(charge_and_record, read=read)
 
 
 def usage_writes(record: UsageRecord, spread: int = 0) -> list[Write]:

@@ -18,7 +18,7 @@ from accounting.domain.wallet import Wallet
 from accounting.settings import settings
 from accounting.store import keys, lots, table, wallets
 from accounting.store.formats import unknown
-from accounting.store.moved import Moved
+from accounting.store.stale import StaleRead
 from accounting.store.table import Item, Write
 
 _PLAIN = (
@@ -48,7 +48,7 @@ type Page = tuple[list[Session], str | None]
 """Sessions, and the position that the next page begins before, if there is one."""
 
 
-class Taken(Exception):
+class SessionTaken(Exception):
     """The id has a ``session`` already."""
 
     def __init__(self, session: Session) -> None:
@@ -69,10 +69,10 @@ def with_wallet(user_id: str, session_id: str, account_id: AccountId) -> tuple[S
 
 
 def open_new(session: Session) -> Write:
-    """Add the session, unless its id is taken: then Taken."""
+    """Add the session, unless its id is taken: then SessionTaken."""
 
     def refused(old: Item | None) -> Exception:
-        return Taken(from_item(old)) if old else table.Conflict()
+        return SessionTaken(from_item(old)) if old else table.Conflict()
 
     return Write(table.put(to_item(session), condition="attribute_not_exists(pk)"), refused=refused)
 
@@ -98,7 +98,7 @@ def metadata_of(session: Session) -> dict[str, Any]:
 
 
 def replace(before: Session, after: Session, *, untouched: bool = False) -> Write:
-    """Replace an active session, if its hold is as it was read; else Moved with the newer ``session``.
+    """Replace an active session, if its hold is as it was read; else StaleRead with the newer ``session``.
 
     A heartbeat that only told how far the stream is does not stand in the way, unless the session must be
     ``untouched``: then its tokens and its last sign of life must be as they were read, too.
@@ -114,19 +114,19 @@ def replace(before: Session, after: Session, *, untouched: bool = False) -> Writ
     action = table.put(to_item(after), condition=" AND ".join(clauses), values=values, names={"#status": "status"})
 
     def refused(old: Item | None) -> Exception:
-        return Moved(session=from_item(old)) if old else SessionNotActive(before.session_id)
+        return StaleRead(session=from_item(old)) if old else SessionNotActive(before.session_id)
 
     return Write(action, refused=refused)
 
 
 def settle_late(after: Session) -> Write:
-    """Keep the late settlement of a session that the sweep ended, if none is kept; else Moved with the ``session``."""
+    """Keep the late settlement of a swept session, if none is kept; else StaleRead with the ``session``."""
     swept = "settled_outcome = :swept"
     first = "attribute_not_exists(late_outcome)"
     action = table.put(to_item(after), condition=f"{swept} AND {first}", values={":swept": "swept"})
 
     def refused(old: Item | None) -> Exception:
-        return Moved(session=from_item(old)) if old else SessionNotActive(after.session_id)
+        return StaleRead(session=from_item(old)) if old else SessionNotActive(after.session_id)
 
     return Write(action, refused=refused)
 
@@ -285,7 +285,7 @@ def _settled_from_item(prefix: str, item: Item) -> Settled | None:
 
 
 def _usage(item: Item, name: str) -> Usage | None:
-    return Usage.from_text(item[name]) if name in item else None
+    return Usage.from_text(item[name]) if item.get(name) else None
 
 
 def _output_parts(usage: Usage) -> str:

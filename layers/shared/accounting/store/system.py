@@ -8,7 +8,7 @@ from accounting.domain.usage import NameId, UsageRecord
 from accounting.store import keys, table
 from accounting.store.formats import unknown
 from accounting.store.keys import Key
-from accounting.store.moved import Moved
+from accounting.store.stale import StaleRead
 from accounting.store.table import Item, Write
 from accounting.times import day
 
@@ -30,7 +30,7 @@ def read(records: Sequence[UsageRecord], places: Sequence[Place]) -> tuple[list[
 
 
 def mark(record: UsageRecord) -> Write:
-    """Mark a record as counted, if it is not; else Moved."""
+    """Mark a record as counted, if it is not; else StaleRead."""
     return Write(
         table.update(
             keys.usage(record.account_id, record.at, record.id),
@@ -38,12 +38,12 @@ def mark(record: UsageRecord) -> Write:
             values={":yes": True},
             condition="attribute_exists(pk) AND attribute_not_exists(counted)",
         ),
-        refused=lambda _: Moved(),
+        refused=lambda _: StaleRead(),
     )
 
 
 def put(place: Place, after: Sum) -> Write:
-    """Replace the sum that was read, whose version ``after`` has; Moved when it has changed since."""
+    """Replace the sum that was read, whose version ``after`` has; StaleRead when it has changed since."""
     item = {
         **after.more,
         **_key(place),
@@ -55,7 +55,7 @@ def put(place: Place, after: Sum) -> Write:
     condition, values = "attribute_not_exists(pk)", None
     if after.version:
         condition, values = "version = :seen", {":seen": after.version}
-    return Write(table.put(item, condition=condition, values=values), refused=lambda _: Moved())
+    return Write(table.put(item, condition=condition, values=values), refused=lambda _: StaleRead())
 
 
 def parts_of(days: Iterable[int]) -> list[tuple[int, Sum]]:

@@ -109,6 +109,6 @@ def from_item(account_id: AccountId, item: Item) -> UsageRecord:
         credits=item["credits"],
         at=item["at"],
         metadata=metadata,
-        usage=Usage.from_text(item["usage"]) if "usage" in item else None,
-        provider_usage=ProviderUsage(*json.loads(item["provider_usage"])) if "provider_usage" in item else None,
+        usage=Usage.from_text(item["usage"]) if item.get("usage") else None,
+        provider_usage=ProviderUsage(*json.loads(item["provider_usage"])) if item.get("provider_usage") else None,
     )
