@@ -14,6 +14,7 @@ from functools import reduce
 from accounting.domain import system_usage
 from accounting.domain.accounts import AccountId, personal, stored
 from accounting.domain.allocations import Allocation
+from accounting.domain.api_keys import ApiKey
 from accounting.domain.audit import Proof
 from accounting.domain.ledger import SYSTEM, Entry
 from accounting.domain.model_usage import Usage
@@ -112,7 +113,7 @@ class AccountBooks:
         self.records[record.id] = record
         self.records_of[str(record.metadata.get("request", record.metadata.get("sessionId")))].append(record)
 
-    def take_api_key(self, key: api_keys.ApiKey) -> None:
+    def take_api_key(self, key: ApiKey) -> None:
         """Account for an API key as it stands now; a simulated client gives every key a name of its own."""
         self.api_keys[key.id] = key.name
         assert list(self.api_keys.values()).count(key.name) == 1, f"a key was made twice: {key}"
