@@ -13,14 +13,17 @@ and for random objects. These differences are deliberate:
 - genai-prices does not read the canonical and OpenTelemetry's format.
 """
 
+import re
+
 import pytest
 from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounting.domain.model_usage import Usage, checked
+from accounting.domain.model_usage import NAMES, Usage, checked
 from accounting.domain.usage_formats import FORMATS, read
-from tests.provider_usage import SAMPLES, Sent, sent_calls
+from local.paths import ROOT
+from tests.provider_usage import REQUIRED, SAMPLES, Sent, sent_calls
 
 ROWS = [
     pytest.param(usage_format, sent, usage, id=f"{usage_format}: {shape}")
@@ -121,3 +124,13 @@ def test_genai_prices_reads_the_same_whatever_the_call_used(usage_format: str, d
 
     assert theirs(usage_format, sent) == read(usage_format, sent)
     assert call.usage.output == read(usage_format, sent).output
+
+
+def test_the_page_has_every_format_with_what_it_requires() -> None:
+    page = (ROOT / "docs/usage-formats.md").read_text()
+    rows = {row.split("`")[1]: row for row in re.findall(r"^\| `[a-z-]+`.*", page, re.MULTILINE)}
+
+    assert rows.keys() == {name for name in FORMATS if name != "canonical"}
+    for name, row in rows.items():
+        assert set(re.findall(r"`(.*?)`", row.split("|")[2])) == REQUIRED[name]
+    assert {name for name in NAMES if f"`{name}`" not in page} == set()
