@@ -122,7 +122,7 @@ class Description:
 
     def _role_at(self, second: int) -> int:
         """When the word on the role counts; of a token that is ahead, once the second in which it is heard is over."""
-        return self.role_at if self._is_sync else min(self.role_at, (second + 1) * 1000)
+        return min(self.role_at, (second + 1) * 1000)
 
     def _decides_role(self, role: str, user: User, second: int) -> bool:
         """Whether this word on the role is newer than the last one.
