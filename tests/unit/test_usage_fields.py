@@ -78,6 +78,12 @@ def test_a_number_that_is_no_count_is_refused_however_it_is_written(count: str) 
         usage_in(body)
 
 
+def test_a_refusal_can_name_what_utf8_cannot_hold() -> None:
+    with pytest.raises(Invalid, match=r"^usage\.\\ud800: unknown field$") as refused:
+        usage_in(report('{"usage": {"inputTokens": 1, "outputTokens": 1, "\\ud800": 1}}'))
+    assert refused.value.message.isascii()
+
+
 @pytest.mark.parametrize("value", [None, 5, "{}", [], [{}], True])
 def test_only_an_object_is_a_usage(value: Any) -> None:
     assert refused(UsageObject, value)

@@ -153,7 +153,8 @@ def read(usage_format: str, raw: Mapping[str, object], field: str = "usage") -> 
 def _canonical(raw: Mapping[str, object], field: str) -> Usage:
     for name in raw:
         if name not in NAMES:
-            raise Invalid.field(f"{field}.{name}", "unknown field")
+            readable = name.encode(errors="backslashreplace").decode()  # a report's may hold half a surrogate pair
+            raise Invalid.field(f"{field}.{readable}", "unknown field")
     _require(("inputTokens", "outputTokens"), raw, field, CANONICAL)
     counts = {NAMES[name]: _count(value, f"{field}.{name}") for name, value in raw.items() if value is not None}
     return checked(Usage(**counts), field)
