@@ -28,6 +28,7 @@ from accounting.operations.credits import Request
 from accounting.operations.settling import Particulars
 from accounting.operations.usage import Event
 from accounting.store import keys, table, users, wallets
+from accounting.store import prices as price_items
 from accounting.store import sessions as session_store
 from accounting.store import usage as usage_store
 from accounting.store.idempotency import IdempotencyKey
@@ -60,7 +61,8 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
     settling.force_end("u1", "s1", actor="boss", reason="stuck", now=NOW)
     settling.finalize("u1", "s1", 2_000, success=True, now=NOW)
     usage.record(Event("u1", "images", "draw", 0, {"a": 1}, False, ORGANIZATION), now=NOW, key=None)
-    prices.add(PriceRule("m", per_thousand(10_000), NOW + DAY), now=NOW, key=None)
+    full = PriceRule("m", per_thousand(9), NOW + DAY, NOW + 2 * DAY, {"v": per_thousand(1)}, ("alias",), 9, "list", "1")
+    prices.add(full, now=NOW, key=None)
     api_keys.create("u1", "a key", ("credits:read",), expires_at=None, now=NOW, idempotency_key=None)
     people.disable("u1", by="boss", reason="away", now=NOW)
     system_usage.count([*usage_store.newest(ACCOUNT, None, None, 9)])
@@ -74,7 +76,8 @@ def kind_of(item: dict[str, Any]) -> str:
     partition, kind = item["pk"].partition("#")[0], item["sk"].partition("#")[0]
     state = f"-{item['status']}" if kind == "SESSION" else ""
     classes = "-by-class" if ("rates" in item and "inputs" in item) or (kind == "USAGE" and "usage" in item) else ""
-    return f"{partition}-{kind}{state}{classes}{'-pointer' if 'paid_by' in item else ''}".lower()
+    alias = "-alias" if "alias_of" in item else ""
+    return f"{partition}-{kind}{alias}{state}{classes}{'-pointer' if 'paid_by' in item else ''}".lower()
 
 
 def shape_of(item: dict[str, Any]) -> dict[str, str]:
@@ -129,6 +132,12 @@ def test_an_earlier_profile_is_read_and_one_that_its_version_wrote_over_a_later_
         user = users.from_item(said)
         assert (user.email_at, user.username_at, user.ahead) == (7, 7, 0)
         assert (user.email, user.role_at, dict(user.more)) == ("u1@example.com", 0, {})
+
+
+def test_an_earlier_price_is_read() -> None:
+    item = json.loads((SAMPLES / "earlier" / "price-from.json").read_text())
+
+    assert price_items.from_item(item) == PriceRule("m", per_thousand(10_000), NOW + DAY)
 
 
 def test_a_time_that_a_token_was_ahead_to_is_kept(user: MakeUser) -> None:

@@ -82,6 +82,11 @@ class RateCard:
         """This card over the rates of ``base``. The tiers are its own only."""
         return RateCard(self.rates.over(base.rates), self.tiers)
 
+    def named(self) -> Iterator[Rates]:
+        """The rates of the base and of every tier."""
+        yield self.rates
+        yield from (tier.rates for tier in self.tiers)
+
     def tier_of(self, input_tokens: int) -> Tier | None:
         """The tier that a request with so many input tokens is in, if any."""
         return next((tier for tier in reversed(self.tiers) if input_tokens > tier.above_input), None)
