@@ -4,7 +4,7 @@
 them. ``requests`` and ``web_searches`` are counted beside the tokens. Imports the errors.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple, Self
 
 from accounting.domain.errors import Invalid
@@ -90,21 +90,23 @@ INPUT_PARTS = ("cached_input", "cache_write", "cache_write_1h", "input_audio")
 OUTPUT_PARTS = ("reasoning", "output_audio")
 
 
-def checked(usage: Usage, field: str = "usage") -> Usage:
+def checked(usage: Usage, field: str = "usage", names: Mapping[str, str] = NAMES) -> Usage:
     """The usage, if a call can have it.
 
-    Raises Invalid, naming ``field``, for a count below 0 or above ``MAX_COUNT``, and for parts that together exceed
-    their whole.
+    Raises Invalid, naming ``field`` and the count by its name among ``names``, for a count below 0 or above
+    ``MAX_COUNT``, and for parts that together exceed their whole.
     """
-    for name, attribute in NAMES.items():
+    called = {attribute: f"{field}.{name}" for name, attribute in names.items()}
+    for attribute, name in called.items():
         if not 0 <= getattr(usage, attribute) <= MAX_COUNT:
-            raise Invalid.field(f"{field}.{name}", f"must be between 0 and {MAX_COUNT}")
-    _require_parts(usage, usage.input, INPUT_PARTS, f"{field}.inputTokens")
-    _require_parts(usage, usage.output, OUTPUT_PARTS, f"{field}.outputTokens")
+            raise Invalid.field(name, f"must be between 0 and {MAX_COUNT}")
+    for whole, parts in (("input", INPUT_PARTS), ("output", OUTPUT_PARTS)):
+        total = sum(getattr(usage, part) for part in parts)
+        if total > getattr(usage, whole):
+            raise too_small(called[whole], total)
     return usage
 
 
-def _require_parts(usage: Usage, whole: int, parts: Iterable[str], field: str) -> None:
-    total = sum(getattr(usage, part) for part in parts)
-    if total > whole:
-        raise Invalid.field(field, f"must be at least {total}, the sum of its parts")
+def too_small(name: str, parts: int) -> Invalid:
+    """The refusal of a whole that is less than its parts."""
+    return Invalid.field(name, f"must be at least {parts}, the sum of its parts")

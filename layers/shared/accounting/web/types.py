@@ -115,11 +115,11 @@ def _plain_json(value: object) -> object:
     Raises ValueError for what would not come back equal: a fraction with more digits than a double keeps, and nesting
     deeper than ``MAX_METADATA_DEPTH``.
     """
-    _require_depth(value)
+    require_depth(value)
     return _with_floats(value)
 
 
-def _require_depth(value: object) -> None:
+def require_depth(value: object) -> None:
     """Raise ValueError beyond ``MAX_METADATA_DEPTH`` levels. Not recursive: the value may be nested without end."""
     level = [value]
     for _ in range(MAX_METADATA_DEPTH):
