@@ -28,6 +28,10 @@ example: ready ## Run the example chat proxy in front of the service that `make 
 openapi: ready ## Write the HTTP API as an OpenAPI document: functions/docs/openapi.json
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.openapi
 
+.PHONY: reference
+reference: ready ## Write docs/reference from the code, after a change of a route, an error, a parameter or a metric
+	@PYTHONPATH=layers/shared $(BIN)/python -m local.reference
+
 test: ready ## Run every test: unit, integration, contract, end to end, and what the documentation has people type
 	$(BIN)/pytest --numprocesses auto --maxprocesses 2 --dist loadgroup $(ARGS)
 

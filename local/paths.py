@@ -9,6 +9,7 @@ TEMPLATE = ROOT / "template.yaml"
 LAYER = ROOT / "layers/shared"
 FUNCTIONS = ROOT / "functions"
 DOCUMENT = FUNCTIONS / "docs/openapi.json"
+REFERENCE = ROOT / "docs/reference"
 BIN = ROOT / ".venv/bin"
 
 # Everything that is made here and is nobody's source.

@@ -8,13 +8,19 @@ import pytest
 from local.paths import ROOT
 from tests.commands import PAGES
 from tests.contract.test_template import NOBODY_WAITS_FOR, counted
-from tests.template import resources, template
+from tests.template import resources
 
 README = (ROOT / "README.md").read_text()
 
 
 def without_code(text: str) -> str:
     return re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what a link may name of a page: its headings, as GitHub spells them."""
+    headings = re.findall(r"^#+ (.*)", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_pages_were_found() -> None:
@@ -31,6 +37,21 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_heading_names_one(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s:]*)#([^)\s]+)\)", without_code(page.read_text()))
+
+    assert [link for link in links if link[1] not in anchors((page.parent / link[0]) if link[0] else page)] == []
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_says_first_what_it_is_for(page: Path) -> None:
+    (title, said, *_) = re.sub(r"<!--.*?-->\n\n", "", page.read_text()).split("\n\n")
+
+    assert title.startswith("# ")
+    assert re.match(r"[A-Z*].*[.:]", said, re.DOTALL), said
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_make_target_that_is_named_exists(page: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     code = " \n".join(re.findall(r"```.*?```|`[^`]*`", page.read_text(), re.DOTALL))
@@ -39,21 +60,14 @@ def test_every_make_target_that_is_named_exists(page: Path) -> None:
     assert named <= targets
 
 
+def test_the_readme_is_short() -> None:
+    assert len(re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE).split()) <= 1200
+
+
 def test_the_two_commands_are_the_first_in_the_readme() -> None:
     (first, *_) = re.findall(r"```\n(.*?)```", README, re.DOTALL)
 
     assert [line.split("#")[0].strip() for line in first.splitlines()] == ["make run", "make test"]
-
-
-def test_the_readme_has_every_parameter() -> None:
-    section = README[README.index("### Parameters") : README.index("## With sam local")]
-    named = set(re.findall(r"`([A-Z][A-Za-z]+)`", section)) - counted() - {"AccountingService"}
-
-    assert set(template()["Parameters"]) <= named
-
-
-def test_the_readme_has_every_metric() -> None:
-    assert {name for name in counted() if f"`{name}`" not in README} == set()
 
 
 def test_what_is_paid_without_a_request_is_what_the_template_makes() -> None:
@@ -80,8 +94,8 @@ def test_what_is_paid_without_a_request_is_what_the_template_makes() -> None:
     assert f"(all {len(counted())} in every hour: {len(counted()) * 0.30:.2f})" in bill
 
 
-def test_the_readmes_lines_are_the_clients() -> None:
+def test_the_lines_that_account_a_stream_are_the_clients() -> None:
     """Which tests/e2e/test_client.py runs against the service."""
-    (lines,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/account-a-stream.md").read_text(), re.DOTALL)
 
     assert lines == re.findall(r"```python\n(.*?)```", (ROOT / "client/README.md").read_text(), re.DOTALL)[0]

@@ -1,4 +1,4 @@
-"""The README's commands and those of examples/, typed against the service that they start."""
+"""The commands of README.md, docs/account-a-stream.md and examples/, typed against the service that they start."""
 
 from __future__ import annotations
 
@@ -39,6 +39,27 @@ async def main():
 llm = Model()
 asyncio.run(main())
 """
+SYNC = """
+import os
+import sys
+from types import SimpleNamespace
+
+from accounting_client import AccountingClient
+
+MODEL = "anthropic.claude-3-haiku-20240307-v1:0"
+url, key = os.environ["ACCOUNTING_URL"], os.environ["ACCOUNTING_SERVICE_KEY"]
+accounting = AccountingClient(url, sys.argv[1], service_key=key)
+
+
+class llm:
+    @staticmethod
+    def stream(prompt):
+        for word in ("Air ", "scatters blue light ", "more than ", "red.\\n"):
+            yield SimpleNamespace(text=word, tokens=1_000)
+
+
+"""
+"""What the README's lines take as given: a client, a model, and its client, whose answers have 4,000 tokens."""
 
 
 PROXIES = {
@@ -118,26 +139,32 @@ def test_the_lines_of_the_examples_do_what_they_are_for(
     assert balance(service, project)["totalCredits"] == before - 5 + 500
 
 
-def test_the_client_installs_into_a_fresh_environment_where_the_readmes_lines_account_an_answer(
+def test_the_client_installs_into_a_fresh_environment_where_the_pages_lines_account_an_answer(
     service: Running, project: Project, documentation: Documentation, tmp_path: Path
 ) -> None:
     project.type(f"{sys.executable} -m venv {tmp_path}/fresh")
     path = f"{tmp_path}/fresh/bin:/usr/bin:/bin"
     project.type(documentation.line("pip install ./client"), PATH=path)
-    (lines,) = re.findall(r"```python\n(.*?)```", (project.folder / "README.md").read_text(), re.DOTALL)
-    (tmp_path / "proxy.py").write_text(lines + MODEL)
-    before = balance(service, project)
-    exports = re.findall(r"^export ACCOUNTING_.*$", (project.folder / "README.md").read_text(), re.MULTILINE)
+    page, readme = (project.folder / "docs/account-a-stream.md").read_text(), (project.folder / "README.md").read_text()
+    (tmp_path / "proxy.py").write_text(lines_of(page) + MODEL)
+    (tmp_path / "readme.py").write_text(f"{SYNC}{lines_of(readme)}accounting.close()\n")
+    exports = re.findall(r"^export ACCOUNTING_.*$", page, re.MULTILINE)
     assert len(exports) == 2
-    set_up = "\n".join(documentation.line(each) for each in exports)
+    set_up = "\n".join([*(documentation.line(each) for each in exports), f"cd {tmp_path}"])
+    before = balance(service, project)
 
-    said = [
-        project.type(f"{set_up}\ncd {tmp_path}\npython -W error proxy.py {token(service)} {tokens}", PATH=path)
-        for tokens in (400, 10**9)
-    ]
+    def run(program: str) -> str:
+        return project.type(f"{set_up}\npython -W error {program}", PATH=path)
 
-    assert said[0] == "Because." * 4
-    assert re.fullmatch(r"\nYou lack \d+ credits.", said[1])
+    assert run(f"proxy.py {token(service)} 400") == "Because." * 4
+    assert re.fullmatch(r"\nYou lack \d+ credits.", run(f"proxy.py {token(service)} {10**9}"))
+    assert run(f"readme.py {token(service)}") == lines_of(readme, "text")
     after = balance(service, project)
-    assert (after["totalCredits"], after["heldCredits"]) == (before["totalCredits"] - 1, before["heldCredits"])
+    assert (after["totalCredits"], after["heldCredits"]) == (before["totalCredits"] - 2, before["heldCredits"])
     assert list(tmp_path.glob("fresh/lib/*/site-packages/accounting_client/py.typed"))
+
+
+def lines_of(page: str, language: str = "python") -> str:
+    """Return a page's one block of a language."""
+    (lines,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+    return str(lines)

@@ -30,7 +30,7 @@ VARIABLES = (
 PATIENCE_SECONDS = 30
 
 
-def test_each_variable_does_what_the_readme_says(project: Project, documentation: Documentation) -> None:
+def test_each_variable_does_what_getting_started_says(project: Project, documentation: Documentation) -> None:
     """Set at a second start, which has to bring what is deployed and kept up to date; all but `FRESH` at once."""
     for each in VARIABLES:
         documentation.line(f"{each} make run")

@@ -41,7 +41,7 @@ def test_make_test_runs_what_it_is_told(project: Project, documentation: Documen
     assert re.search(r"\d+ passed", project.type(documentation.line('make test ARGS="tests/unit -k pricing"')))
 
 
-@pytest.mark.parametrize("command", ["make format", "make check", "make openapi"])
+@pytest.mark.parametrize("command", ["make format", "make check", "make openapi", "make reference"])
 def test_the_sources_are_as_the_project_wants_them(
     project: Project, documentation: Documentation, command: str
 ) -> None:

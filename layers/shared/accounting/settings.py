@@ -7,6 +7,8 @@ from functools import cache
 from accounting import __version__
 from accounting.times import DAY, HOUR, MINUTE
 
+DEFAULT_HOLD_BUFFER_PERCENT = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -35,7 +37,7 @@ def settings() -> Settings:
         table_name=env["TABLE_NAME"],
         session_timeout=int(env.get("SESSION_TIMEOUT_MINUTES", "60")) * MINUTE,
         session_max_life=int(env.get("SESSION_MAX_HOURS", "24")) * HOUR,
-        hold_buffer_percent=int(env.get("HOLD_BUFFER_PERCENT", "20")),
+        hold_buffer_percent=int(env.get("HOLD_BUFFER_PERCENT", DEFAULT_HOLD_BUFFER_PERCENT)),
         sweep_charges_estimate=env.get("SWEEP_CHARGES", "reported") == "estimate",
         refuse_unknown_models=env.get("UNKNOWN_MODELS", "default") == "refuse",
         reduce_short_holds=env.get("HOLD_BUFFER_WHEN_SHORT", "refuse") == "reduce",

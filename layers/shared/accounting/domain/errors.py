@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Self
 
 
 class AccountingError(Exception):
-    """A refusal with a stable ``code``; the HTTP status of a code stands in ``web/api.py`` only.
+    """A refusal with a stable ``code``; only ``web/api.py`` knows the HTTP status of a code.
 
     ``details`` is what a client needs to act on it, JSON-ready, with camelCase names.
     """
@@ -18,7 +18,7 @@ class AccountingError(Exception):
 
 
 class Invalid(AccountingError):
-    """The request is not of the contract's form; ``details.errors`` names the fields."""
+    """The request is malformed; ``details.errors`` names each field and its problem."""
 
     code = "VALIDATION_ERROR"
 
@@ -35,53 +35,53 @@ class ModelUnknown(AccountingError):
 
 
 class PayloadTooLarge(AccountingError):
-    """The body is larger than any request of the contract can be."""
+    """The body has more bytes than ``details.limit``."""
 
     code = "PAYLOAD_TOO_LARGE"
 
 
 class NotAuthenticated(AccountingError):
-    """The request does not say, or not truly, who sends it."""
+    """The request does not prove who sends it."""
 
 
 class TokenExpired(NotAuthenticated):
-    """The caller's token ran out after the gateway had let it pass."""
+    """The token has expired: send a fresh one."""
 
     code = "TOKEN_EXPIRED"
 
 
 class TokenRequired(NotAuthenticated):
-    """The request carries no identity."""
+    """The request has no token and no key."""
 
     code = "TOKEN_REQUIRED"
 
 
 class TokenInvalid(NotAuthenticated):
-    """The token is malformed, forged, or lacks a claim."""
+    """The token is malformed, has a wrong signature, or lacks a claim; ``message`` says which."""
 
     code = "TOKEN_INVALID"
 
 
 class TokenTypeInvalid(NotAuthenticated):
-    """The token is genuine but not an access token."""
+    """The token is valid, but it is no access token: its ``type`` is not ``access``."""
 
     code = "TOKEN_TYPE_INVALID"
 
 
 class ApiKeyInvalid(NotAuthenticated):
-    """The API key does not authenticate."""
+    """The API key is unknown, revoked, expired or switched off; or the internal key is wrong."""
 
     code = "API_KEY_INVALID"
 
 
 class Forbidden(AccountingError):
-    """The caller is known and may not do this."""
+    """The caller's role or key does not permit this."""
 
     code = "FORBIDDEN"
 
 
 class UserDisabled(AccountingError):
-    """An administrator has disabled the user: they may only end what they have begun."""
+    """An administrator has disabled the user, who may only end sessions that are open."""
 
     code = "USER_DISABLED"
 
@@ -102,43 +102,43 @@ class RouteNotFound(AccountingError):
 
 
 class ApiKeyNotFound(AccountingError):
-    """The caller has no API key with this id."""
+    """There is no API key with this id, or it is another user's."""
 
     code = "API_KEY_NOT_FOUND"
 
 
 class PriceNotFound(AccountingError):
-    """The model has no rule with this beginning."""
+    """The model has no price rule that begins at this time."""
 
     code = "PRICE_NOT_FOUND"
 
 
 class PriceExists(AccountingError):
-    """The model has a rule with this beginning already; history is never overwritten."""
+    """The model already has a price rule that begins at this time; history is never overwritten."""
 
     code = "PRICE_EXISTS"
 
 
 class PriceBegun(AccountingError):
-    """The rule has begun, or begins so soon that processes may know it already: it can be ended, not withdrawn."""
+    """The price rule has begun, or begins within two minutes: end it instead of withdrawing it."""
 
     code = "PRICE_BEGUN"
 
 
 class PriceEnded(AccountingError):
-    """The rule ended in the past; when it ended is history and cannot be changed."""
+    """The price rule has already ended; its end cannot be changed."""
 
     code = "PRICE_ENDED"
 
 
 class TooManyApiKeys(AccountingError):
-    """The caller has as many API keys as a user may have."""
+    """The user has as many API keys as they may have; revoked ones count until they are deleted."""
 
     code = "TOO_MANY_API_KEYS"
 
 
 class InsufficientCredits(AccountingError):
-    """The wallet does not hold what was asked for; nothing was taken."""
+    """The wallet has too few credits; nothing was taken. For a session, ``affordableTokens`` would fit."""
 
     code = "INSUFFICIENT_CREDITS"
 
@@ -154,19 +154,19 @@ class InsufficientCredits(AccountingError):
 
 
 class TooManyAllocations(AccountingError):
-    """The wallet has as many live lots as it may have."""
+    """The wallet has as many live lots as it may have, and no two of them can be merged."""
 
     code = "TOO_MANY_ALLOCATIONS"
 
 
 class SessionExists(AccountingError):
-    """The session id is taken by a session with other values."""
+    """An active session has this id and other values."""
 
     code = "SESSION_EXISTS"
 
 
 class SessionEnded(AccountingError):
-    """The session id belongs to a session that has ended, and opens no second stream; ``details`` say how it ended."""
+    """The session with this id has ended; ``details`` say how. A new stream needs a new id."""
 
     code = "SESSION_ENDED"
 
@@ -180,7 +180,7 @@ class SessionEnded(AccountingError):
 
 
 class SessionNotActive(AccountingError):
-    """There is no such session, or it is resolved already; ``details.status`` says which."""
+    """No active session has this id; if one has ended, ``details.status`` says how."""
 
     code = "SESSION_NOT_ACTIVE"
 
@@ -190,18 +190,18 @@ class SessionNotActive(AccountingError):
 
 
 class IdempotencyConflict(AccountingError):
-    """The idempotency key was used for another request."""
+    """The idempotency key was used before, for a different request."""
 
     code = "IDEMPOTENCY_CONFLICT"
 
 
 class Contention(AccountingError):
-    """Too many writers at one wallet for the time allowed; nothing was written, ask again."""
+    """Too many commands changed the wallet at once. Nothing was written: send the request again."""
 
     code = "CONTENTION"
 
 
 class Unavailable(AccountingError):
-    """The database did not answer in time. The outcome of a write may be unknown: repeat it with the same key."""
+    """The database did not answer in time. A write may have happened: send it again with the same key."""
 
     code = "UNAVAILABLE"

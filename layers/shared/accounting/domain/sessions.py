@@ -173,9 +173,14 @@ class Session:
         return self.usage.with_output(self.tokens) if self.heard_from else NO_USAGE
 
     @property
+    def last_report(self) -> Report:
+        """What the heartbeats reported."""
+        return Report(self.tokens, self.reported_usage)
+
+    @property
     def reported_credits(self) -> int:
         """What the heartbeats reported costs."""
-        return self.cost(Report(self.tokens, self.reported_usage))
+        return self.cost(self.last_report)
 
     @property
     def used_credits(self) -> int:
@@ -210,7 +215,7 @@ class Session:
         if charge_estimate and not self.heard_from:
             estimate = self.estimated_usage
             return Report(self.estimated_tokens) if estimate is None else Report(estimate.output, estimate)
-        return Report(self.tokens, self.reported_usage)
+        return self.last_report
 
     def same_request(
         self,

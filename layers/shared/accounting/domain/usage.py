@@ -113,6 +113,10 @@ class UsageRecord:
         own = personal(self.user_id)
         return [own] if self.account_id == own else [self.account_id, own]
 
+    def payer_beside(self, account_id: AccountId) -> AccountId | None:
+        """The account that pays, where it is another one than ``account_id``."""
+        return None if self.account_id == account_id else self.account_id
+
     @property
     def names(self) -> list[Name]:
         """The service, and the model if there is one."""

@@ -206,6 +206,14 @@ def _bounded(former: list[str]) -> tuple[str, ...]:
     return tuple(former if len(former) <= MAX_FORMER_HOLDERS else [former[0], *former[1 - MAX_FORMER_HOLDERS :]])
 
 
+def must_claim(known: User | None, user: User, pointer: Pointer | None) -> bool:
+    """Whether a user, ``known`` so before, claims their address: it was said anew, and they do not hold it already."""
+    if user.address is None or (known and (known.email, known.email_at) == (user.email, user.email_at)):
+        return False
+    holds_it = pointer is not None and pointer.user_id == user.id
+    return not (holds_it and known is not None and known.address == user.address)
+
+
 def claimed(
     pointer: Pointer | None, user: User, *, holder: User | None, namesakes: Iterable[User], now: int
 ) -> Pointer | None:

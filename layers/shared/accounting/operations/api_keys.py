@@ -4,11 +4,11 @@ import json
 import secrets
 from dataclasses import asdict, dataclass
 
+from accounting.domain.api_keys import ApiKey, hash_of, text_of
 from accounting.domain.errors import TooManyApiKeys
 from accounting.operations.commit import replay, retry_conflicts
 from accounting.operations.ids import new_id
 from accounting.store import api_keys, idempotency
-from accounting.store.api_keys import ApiKey
 from accounting.store.idempotency import IdempotencyKey, Repeated
 from accounting.store.table import transact
 
@@ -34,7 +34,7 @@ def create(
 ) -> Created:
     """Make a key with 256 random bits of secret. Raises TooManyApiKeys, IdempotencyConflict, Contention."""
     secret = secrets.token_urlsafe(SECRET_BYTES)
-    key = ApiKey(new_id(now), user_id, name, permissions, api_keys.hash_of(secret), now, expires_at)
+    key = ApiKey(new_id(now), user_id, name, permissions, hash_of(secret), now, expires_at)
 
     def write() -> Created:
         try:
@@ -50,7 +50,7 @@ def create(
             if idempotency_key and (record := idempotency.find(idempotency_key, now)):
                 return _again(idempotency_key, record)
             raise
-        return Created(key, api_keys.text_of(key.id, secret))
+        return Created(key, text_of(key.id, secret))
 
     return retry_conflicts(write)
 

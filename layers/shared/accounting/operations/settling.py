@@ -112,7 +112,7 @@ def force_end(user_id: str, session_id: str, *, actor: str, reason: str, now: in
         session = snapshot.session
         if session is not None and session.outcome == "swept":
             return Answer(session, replayed=True)
-        return Answer(_settle(snapshot, active(session_id, session), End.by_sweep(actor, reason), now))
+        return Answer(_settle_as_swept(snapshot, active(session_id, session), End.by_sweep(actor, reason), now))
 
     return retry_until_committed(end, read=lambda: read_with_wallet(user_id, session_id))
 
@@ -132,7 +132,7 @@ def sweep(session: Session, *, now: int) -> Session | None:
         if expires_at > now:
             transact([store.replace(found, streaming.rescheduled(found, expires_at), untouched=True)])
             return None
-        return _settle(snapshot, found, End.by_sweep(SYSTEM), now)
+        return _settle_as_swept(snapshot, found, End.by_sweep(SYSTEM), now)
 
     whose = session.user_id, session.session_id, session.account_id
     return retry_until_committed(end_or_reschedule, read=lambda: read_with_wallet(*whose))
@@ -143,19 +143,28 @@ def _settle_once(user_id: str, session_id: str, end: End, now: int, account_id: 
         session = snapshot.session
         if session is None:
             raise SessionNotActive(session_id)
-        if session.settled_by(end.outcome, end.report and _of_model(session, end), end.success):
+        served = None if end.particulars.model_id == session.model_id else end.particulars.model_id
+        if session.settled_by(end.outcome, end.report and replace(end.report, model_id=served), end.success):
             return Answer(session, replayed=True)
         if not session.awaits_late_usage:
             active(session_id, session)
-        return Answer(_settle(snapshot, session, end, now))
+        report = session.completed(end.report or session.last_report)
+        if served:
+            card = prices.card_since(served, session.started_at, session.variant)
+            report = replace(report, model_id=served, card=card)
+        return Answer(_settle(snapshot, session, report, end, now))
 
     return retry_until_committed(settle_or_replay, read=lambda: read_with_wallet(user_id, session_id, account_id))
 
 
-def _settle(snapshot: Snapshot, session: Session, end: End, now: int) -> Session:
+def _settle_as_swept(snapshot: Snapshot, session: Session, end: End, now: int) -> Session:
+    report = session.swept_report(charge_estimate=settings().sweep_charges_estimate)
+    return _settle(snapshot, session, report, end, now)
+
+
+def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now: int) -> Session:
     """Settle an active or a swept session: session, wallet, entries, usage record and day's sums in one transaction."""
     record_id = new_id(now)
-    report = _priced(session, end)
     cause = Cause(end.actor, now, end.reason, new_salt(end.reason), session_id=session.session_id, usage_id=record_id)
     settlement = _settlement(snapshot.wallet, session, session.cost(report), cause)
     ended = streaming.resolved(session, settlement, report, outcome=end.outcome, success=end.success, at=cause.at)
@@ -170,23 +179,6 @@ def _settle(snapshot: Snapshot, session: Session, end: End, now: int) -> Session
     )
     _count_settled(ended, record)
     return ended
-
-
-def _of_model(session: Session, end: End) -> Report:
-    """What the end reports, of the model that served."""
-    report = end.report or session.swept_report(
-        charge_estimate=end.outcome == "swept" and settings().sweep_charges_estimate
-    )
-    served = end.particulars.model_id
-    return replace(session.completed(report), model_id=None if served == session.model_id else served)
-
-
-def _priced(session: Session, end: End) -> Report:
-    """What the end charges, with the rates of the model that served, as they were when the session began."""
-    report = _of_model(session, end)
-    if report.model_id is None:
-        return report
-    return replace(report, card=prices.card_since(report.model_id, session.started_at, session.variant))
 
 
 def _settlement(wallet: Wallet, session: Session, cost: int, cause: Cause) -> Settlement:

@@ -46,8 +46,9 @@ def sums_in(item: Item) -> Sums:
 
 def key_of(record: UsageRecord, account_id: AccountId, spread: int = 0) -> keys.Key:
     """Where the record counts for one of its accounts."""
-    payer = [] if record.account_id == account_id else [record.account_id]
-    return keys.day_rollup(account_id, day(record.at), digest(record.service, record.model_id, *payer), spread)
+    payer = record.payer_beside(account_id)
+    names = (record.service, record.model_id) if payer is None else (record.service, record.model_id, payer)
+    return keys.day_rollup(account_id, day(record.at), digest(*names), spread)
 
 
 def add(record: UsageRecord, account_id: AccountId, spread: int = 0) -> Write:
@@ -56,7 +57,7 @@ def add(record: UsageRecord, account_id: AccountId, spread: int = 0) -> Write:
         "day": day(record.at),
         "service": record.service,
         "model": record.model_id,
-        "paid_by": None if record.account_id == account_id else record.account_id,
+        "paid_by": record.payer_beside(account_id),
         "format": FORMAT,
     }
     named = {name: value for name, value in said.items() if value is not None}

@@ -58,9 +58,18 @@ _COUNT = {"type": "integer", "minimum": 0, "maximum": MAX_COUNT}
 
 UsageObject = Annotated[dict[str, Any], AfterValidator(_bounded), WithJsonSchema(_schema())]
 """A usage in the canonical form, or as its provider sent it."""
+CanonicalUsage = Annotated[
+    dict[str, Any], AfterValidator(_bounded), WithJsonSchema(_schema() | {"additionalProperties": False})
+]
+"""A usage in the canonical form."""
 UsageFormat = Literal["canonical", "openai", "openai-responses", "anthropic", "bedrock", "gemini", "otel"]
 Variant = Annotated[str, Field(strict=True, pattern=r"^[a-z0-9_-]{1,32}$")]
 """The name of a price variant of a model, as ``batch`` or ``priority``."""
+
+
+def shown(usage: Usage | None) -> UsageView | None:
+    """The view of a usage, if there is one."""
+    return None if usage is None else UsageView.of(usage)
 
 
 class HasUsage(Protocol):

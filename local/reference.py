@@ -1,0 +1,172 @@
+"""The reference pages, docs/reference/*.md; `make reference` writes them.
+
+They are made from the OpenAPI document, the routes' declarations, the errors, and `template.yaml`. What the code does
+not say is written by hand in `local/reference_texts.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from accounting.domain import errors
+from accounting.domain.errors import AccountingError
+from local import parameters
+from local.declarations import declared
+from local.openapi import document
+from local.openapi_texts import CODES
+from local.paths import REFERENCE, ROOT
+from local.reference_texts import ERRORS, GATEWAY_ERRORS, METRICS, METRICS_PAGE, PARAMETERS, ROUTES
+from local.template import template
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from local.openapi_texts import Json
+
+MADE = "<!-- Made from the code by `make reference`: change the code, not this page. -->"
+
+
+def pages() -> dict[str, str]:
+    """Return the text of every page by its file name."""
+    made = {
+        "routes.md": [ROUTES, *_routes()],
+        "errors.md": [ERRORS, _errors()],
+        "parameters.md": [PARAMETERS, *_parameters()],
+        "metrics.md": [METRICS_PAGE, _table(("Metric", "Counts", "Look closer when"), _metrics())],
+    }
+    return {name: "\n\n".join([MADE, *(part.strip() for part in parts)]) + "\n" for name, parts in made.items()}
+
+
+def _routes() -> Iterator[str]:
+    """Yield the routes by tag, and what only some of them take."""
+    whole = document()
+    header = ("Route", "What it does", "Who may call it", "Request", "Answer")
+    for tag in whole["tags"]:
+        rows = [
+            (f"`{method.upper()} {path}`", _line(operation["summary"]), *_about((method, path), operation, whole))
+            for path, item in whole["paths"].items()
+            for method, operation in item.items()
+            if tag["name"] in operation["tags"]
+        ]
+        yield f"## {tag['name']}\n\n{tag['description']}\n\n{_table(header, rows)}"
+    routes = declared()
+    permissions = sorted({about.access.permission for about in routes.values() if about.access.permission})
+    allowed = [
+        (f"`{each}`", _names(key for key, about in routes.items() if about.access.permission == each))
+        for each in permissions
+    ]
+    yield f"## Permissions of API keys\n\n{_table(('Permission', 'Routes'), allowed)}"
+    yield "## Routes that take `Idempotency-Key`\n\n" + _names(key for key, about in routes.items() if about.takes_key)
+    yield "## Routes that need the internal key under `RequireServiceKey`\n\n" + _names(
+        key for key, about in routes.items() if about.access.service_key
+    )
+
+
+def _about(route: tuple[str, str], operation: Json, whole: Json) -> tuple[str, str, str]:
+    """Return who may call a route, the names in its request, and those in its answers."""
+    sent = {each["name"]: each["required"] for each in operation.get("parameters", []) if each.get("in") == "query"}
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        sent |= _fields(content["schema"], whole)
+    answers: dict[str, list[str]] = {}
+    for status, answer in operation["responses"].items():
+        if status.startswith("2"):
+            answers.setdefault(_answer(answer, whole), []).append(status)
+    received = "<br>".join(f"{' or '.join(statuses)} {names}".strip() for names, statuses in answers.items())
+    return str(declared()[route].access.who), _named(sent), received
+
+
+def _answer(answer: Json, whole: Json) -> str:
+    """Return the names in an answer, or in each item of one that is a list."""
+    schema = next(iter(answer["content"].values()))["schema"]
+    items = schema.get("items")
+    return f"a list, each with {_named(_fields(items, whole))}" if items else _named(_fields(schema, whole))
+
+
+def _fields(schema: Json, whole: Json) -> dict[str, bool]:
+    """Return the names of a schema's fields in order, each with whether it is always there."""
+    if "anyOf" in schema:
+        return _fields(schema["anyOf"][0], whole)
+    if "$ref" in schema:
+        return _fields(whole["components"]["schemas"][schema["$ref"].rpartition("/")[2]], whole)
+    return {name: name in schema.get("required", []) for name in schema.get("properties", {})}
+
+
+def _named(fields: dict[str, bool]) -> str:
+    return ", ".join(f"`{name}`" if always else f"`{name}?`" for name, always in fields.items())
+
+
+def _names(routes: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(f"`{method.upper()} {path}`" for method, path in routes)
+
+
+def _errors() -> str:
+    """Return every code with its status, its meaning and its details, in the order of the contract."""
+    meanings = {each.code: each.__doc__ or "" for each in _subclasses(AccountingError)} | GATEWAY_ERRORS
+    rows = [
+        (str(int(status)), f"`{code}`", _line(meanings[code]), ", ".join(f"`{name}`" for name in _details(code)))
+        for code, status in sorted(CODES.items(), key=lambda each: each[1])
+    ]
+    return _table(("Status", "Code", "Meaning", "`details`"), rows)
+
+
+def _subclasses(parent: type[AccountingError]) -> Iterator[type[AccountingError]]:
+    for child in parent.__subclasses__():
+        if child.__module__ == errors.__name__ and "code" in vars(child):
+            yield child
+        yield from _subclasses(child)
+
+
+def _details(code: str) -> list[str]:
+    """Return the names in the details of a code's example."""
+    return list(document()["components"]["examples"][code]["value"]["details"])
+
+
+def _parameters() -> Iterator[str]:
+    """Yield the template's parameters by group."""
+    declared_in_template = template()["Parameters"]
+    local = parameters.from_environment({})
+    for group in template()["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]:
+        rows = [
+            (
+                f"`{name}`",
+                f"`{declared_in_template[name]['Default']}`" if declared_in_template[name]["Default"] != "" else "",
+                _accepts(declared_in_template[name]),
+                f"{_line(declared_in_template[name]['Description'])}.",
+            )
+            for name in group["Parameters"]
+        ]
+        settable = [f"`{parameters.variable(name)}`" for name in group["Parameters"] if name in local]
+        said = f"\n\n`make run` takes these from the environment: {', '.join(settable)}." if settable else ""
+        yield f"## {group['Label']['default']}\n\n{_table(('Parameter', 'Default', 'Takes', 'What it is'), rows)}{said}"
+
+
+def _accepts(parameter: Json) -> str:
+    """Return the values that a parameter takes, as the template says it."""
+    if "AllowedValues" in parameter:
+        return ", ".join(f"`{value}`" for value in parameter["AllowedValues"])
+    if parameter["Type"] == "Number":
+        least, most = parameter.get("MinValue", 0), parameter.get("MaxValue")
+        return f"{least} or more" if most is None else f"{least} to {most}"
+    return str(parameter.get("ConstraintDescription", "text"))
+
+
+def _metrics() -> Iterator[tuple[str, str, str]]:
+    for name, (counts, look) in METRICS.items():
+        yield f"`{name}`", counts, look
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+
+
+def _line(text: Any) -> str:
+    """Return a text in one line, with Markdown's marks for code."""
+    return " ".join(str(text).replace("``", "`").split())
+
+
+if __name__ == "__main__":
+    REFERENCE.mkdir(exist_ok=True)
+    for file_name, text in pages().items():
+        (REFERENCE / file_name).write_text(text, encoding="utf-8")
+        print(f"Written: {(REFERENCE / file_name).relative_to(ROOT)}")

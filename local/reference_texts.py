@@ -1,0 +1,110 @@
+"""What the code does not say for docs/reference: the pages' introductions, the gateway's errors, the metrics."""
+
+from __future__ import annotations
+
+ROUTES = """
+# Routes
+
+Every route: what it does, who may call it, the names in its request and its answer. `?` marks a name that may be
+absent. [Requests](requests.md) has the rules that all routes share, and [errors.md](errors.md) the refusals.
+
+The [OpenAPI document](../../functions/docs/openapi.json) has the type, the limits and an example of each. The service
+answers it at `GET /api/openapi.json`, and shows it at `GET /api/docs` as a page from which you can send every route.
+"""
+ERRORS = """
+# Errors
+
+Every error code: its status, what it means, and the names in `details` that help a program to act on it.
+
+Each refusal has one shape: `{"message": "…", "code": "…", "details": {…}, "requestId": "…"}`. A program should decide
+by `code`; `message` is for people and may change. A 429 and a 503 carry `Retry-After`, in seconds. After a 429, 503 or
+504, or without any answer, send the same request again with the same `sessionId` or `Idempotency-Key`: it acts at most
+once.
+"""
+GATEWAY_ERRORS = {
+    "INTERNAL_ERROR": "A defect. Nothing is half done; the service's log has the cause under the answer's `requestId`.",
+    "RATE_LIMITED": "The stage or the caller's address sends too many requests; nothing was done.",
+    "TIMEOUT": "The gateway got no answer within 29 seconds. Whether the request was carried out is unknown.",
+}
+"""What the codes mean that no class of an error has."""
+PARAMETERS = """
+# Parameters
+
+Every parameter of `template.yaml`: its default, the values that it takes, and what it does.
+
+On AWS: `make deploy PARAMETERS="RequireServiceKey=true AlarmEmail=oncall@example.com"`.
+"""
+METRICS_PAGE = """
+# Metrics
+
+Every metric that the service writes: what it counts, and when to look closer.
+
+The functions write counters to the CloudWatch namespace `AccountingService`. Sum them over a period. The
+alarms that watch them are in [operations.md](../operations.md#the-alarms).
+"""
+TRAFFIC = "It falls to 0 while there is traffic."
+METRICS = {
+    "CreditsGranted": (
+        "Credits given by allocate, set and adjust, and debt written off by set.",
+        "It does not match what was sold.",
+    ),
+    "CreditsRemoved": ("Credits taken away by remove, set and adjust.", "It does not match what was taken back."),
+    "CreditsHeld": (
+        "Credits set aside for sessions.",
+        "It is far above `CreditsSettled`: estimates are too high, and users are refused too early.",
+    ),
+    "CreditsSettled": ("Credits charged for sessions.", TRAFFIC),
+    "CreditsRefunded": ("Held credits that were given back.", ""),
+    "CreditsOverrun": (
+        "Credits used beyond a hold.",
+        "It grows: estimates are too low, or heartbeats are not sent.",
+    ),
+    "CreditsDebt": (
+        "The part of the overrun that users had no credits for, and now owe.",
+        "It stays above 0.",
+    ),
+    "CreditsCharged": ("Credits deducted with usage records.", TRAFFIC),
+    "CreditsExpired": ("Credits that expired unused, counted when the service next changes the wallet.", ""),
+    "SessionsResolved": ("Sessions that ended, in any way.", ""),
+    "SessionsSettledLate": (
+        "Sessions whose usage arrived after the sweeper or a supervisor had ended them.",
+        "It exceeds a few percent of `SessionsSwept`: streams run for `SessionTimeoutMinutes` without one heartbeat.",
+    ),
+    "CreditsReportedNotSettled": (
+        "Credits by which sessions were settled below what their heartbeats had reported.",
+        "It grows: clients report too much in mid-stream, or settle less than they used (see `RequireServiceKey`).",
+    ),
+    "SessionsSwept": (
+        "Sessions that the sweeper ended.",
+        "It exceeds a few percent of `SessionsResolved`: a proxy dies, or forgets to finalize.",
+    ),
+    "WalletsExpired": ("Wallets from which the sweeper removed expired lots.", ""),
+    "SweepFailures": (
+        "Sessions and wallets that the sweeper could not finish. The log has the reason.",
+        "It is above 0 in two runs in a row: those credits stay held until the cause is fixed.",
+    ),
+    "UsageRecorded": ("Records written by `usage/record`.", TRAFFIC),
+    "RollupFailures": (
+        "Batches of usage records that could not be counted. They are delivered again.",
+        "It is above 0 for minutes: the system's statistics do not advance. Users' own statistics do.",
+    ),
+    "WalletsAudited": ("Wallets that the auditor checked.", "It stops growing: the auditor does not run."),
+    "LedgerDrift": ("Wallets in which the auditor found a problem.", "It is not 0."),
+    "LedgersUnread": (
+        "Wallets whose ledger has entries in the format of a newer version of this service.",
+        "It is above 0 for a day: a deployment was only half rolled back, or an old auditor still runs.",
+    ),
+    "AuditFailures": (
+        "Wallets that the auditor could not read. The log has the reason.",
+        "It is above 0 in two runs in a row.",
+    ),
+    "Contention": (
+        "Requests answered 503 `CONTENTION`, most of them after 8 seconds of attempts.",
+        "It stays above 0.",
+    ),
+    "ConflictsRetried": (
+        "Commands that were decided again because another command of the same user came first.",
+        "It grows faster than traffic: one user does a lot at once, and `CONTENTION` comes next.",
+    ),
+}
+"""What each metric counts, and when to look closer."""
