@@ -19,7 +19,7 @@ from accounting.domain.errors import Unavailable
 from accounting.domain.model_usage import Usage
 from accounting.domain.pricing import PriceRule
 from accounting.domain.sessions import Report
-from accounting.domain.usage import ProviderUsage
+from accounting.domain.usage import ModelCall, ProviderUsage
 from accounting.domain.users import Description
 from accounting.operations import api_keys, credits, prices, sessions, settling, system_usage, usage
 from accounting.operations import users as people
@@ -58,6 +58,8 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
         sessions.initialize("u1", name, "m", 300, now=NOW, estimated_usage=by_class)
     served = Particulars("other", {}, ProviderUsage("openai", {"prompt_tokens": 900}))
     settling.finalize("u1", "s4", Report.of(None, by_class) or 0, success=True, now=NOW, particulars=served)
+    priced = ModelCall("priced", by_class, None, served.provider_usage)
+    usage.record(Event("u1", "images", "describe", priced, {}, False), now=NOW, key=None)
     settling.force_end("u1", "s1", actor="boss", reason="stuck", now=NOW)
     settling.finalize("u1", "s1", 2_000, success=True, now=NOW)
     usage.record(Event("u1", "images", "draw", 0, {"a": 1}, False, ORGANIZATION), now=NOW, key=None)
@@ -72,12 +74,13 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
 
 
 def kind_of(item: dict[str, Any]) -> str:
-    """The kind of an item: what its keys begin with, and whether it points to another account's."""
+    """The kind of an item: what its keys begin with, what it knows of usage, whether it points to another account's."""
     partition, kind = item["pk"].partition("#")[0], item["sk"].partition("#")[0]
     state = f"-{item['status']}" if kind == "SESSION" else ""
-    classes = "-by-class" if ("rates" in item and "inputs" in item) or (kind == "USAGE" and "usage" in item) else ""
-    alias = "-alias" if "alias_of" in item else ""
-    return f"{partition}-{kind}{alias}{state}{classes}{'-pointer' if 'paid_by' in item else ''}".lower()
+    by_class = ("rates" in item and "inputs" in item) or (kind == "USAGE" and "usage" in item) or "input" in item
+    known = f"{'-alias' if 'alias_of' in item else ''}{'-by-class' if by_class else ''}"
+    known += f"{'-by-number' if 'unclassified' in item else ''}{'-priced' if 'priced_as' in item else ''}"
+    return f"{partition}-{kind}{state}{known}{'-pointer' if 'paid_by' in item else ''}".lower()
 
 
 def shape_of(item: dict[str, Any]) -> dict[str, str]:
