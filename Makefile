@@ -2,7 +2,7 @@
 # but Python and make.
 
 .DEFAULT_GOAL := help
-.PHONY: run stop demo example openapi test simulate bench check format build deploy restore lock ready clean help
+.PHONY: run stop demo example openapi reference test test-tools simulate bench check format build deploy restore lock ready clean help
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -28,12 +28,14 @@ example: ready ## Run the example chat proxy in front of the service that `make 
 openapi: ready ## Write the HTTP API as an OpenAPI document: functions/docs/openapi.json
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.openapi
 
-.PHONY: reference
 reference: ready ## Write docs/reference from the code, after a change of a route, an error, a parameter or a metric
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.reference
 
-test: ready ## Run every test: unit, integration, contract, end to end, and what the documentation has people type
-	$(BIN)/pytest --numprocesses auto --maxprocesses 2 --dist loadgroup $(ARGS)
+test: ready ## Run the service's tests: unit, contract, integration, simulation, end to end, client (ARGS="tests/unit": some)
+	$(BIN)/pytest --numprocesses 3 --dist loadgroup $(ARGS)
+
+test-tools: ready ## Run the tests of the tools: documented commands, benchmarks, local AWS, the API's page in a browser
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/documentation tests/browser tests/local $(ARGS)
 
 simulate: ready ## Simulate workers over a failing database (SEEDS=100, FIRST=1, STEPS=400: see tests/simulation)
 	@PYTHONPATH=layers/shared $(BIN)/python -m tests.simulation
@@ -72,4 +74,4 @@ clean: stop ## Remove environments, builds, caches and the local data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## List the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'

@@ -10,7 +10,8 @@ from accounting.domain.accounts import personal
 from accounting.domain.allocations import Allocation
 from accounting.domain.ledger import Cause
 from accounting.domain.lots import allocation_id
-from accounting.domain.sessions import Session, resolved
+from accounting.domain.pricing import DEFAULT_CARD
+from accounting.domain.sessions import Report, Session, resolved
 from accounting.domain.usage import Sums, UsageRecord
 from accounting.domain.users import Description
 from accounting.domain.wallet import Decision, Wallet
@@ -94,12 +95,12 @@ def write_records(made: Sequence[UsageRecord]) -> None:
 def _rollups(made: Iterable[UsageRecord]) -> list[Item]:
     """Return the items of the days that ``made`` falls on, spread as writers spread them."""
     items: dict[tuple[str, str], Item] = {}
-    for number, record in enumerate(made):
-        key = rollups.key_of(record, record.account_id, number % rollups.SPREAD)
+    for place, record in enumerate(made):
+        key = rollups.key_of(record, record.account_id, place % rollups.SPREAD)
         named = {"day": day(record.at), "service": record.service, "model": record.model_id}
-        item = items.setdefault((key["pk"], key["sk"]), {**key, **named, "records": 0, "credits": 0})
-        item["records"] += 1
-        item["credits"] += record.credits
+        item = items.setdefault((key["pk"], key["sk"]), {**key, **named})
+        for name, number in {"records": 1, "credits": record.credits, **record.counts}.items():
+            item[name] = item.get(name, 0) + number
     return list(items.values())
 
 
@@ -156,12 +157,14 @@ def _session(
     cause = Cause(user_id, at, session_id=session_id)
     hold = ledger.hold(wallet, 6, cause=cause)
     due_at = at + 3_600_000
-    session = Session(user_id, session_id, account_id, MODEL, 10_000, 5_000, hold.parts, at, at, due_at, 6, due_at)
+    session = Session(
+        user_id, session_id, account_id, MODEL, DEFAULT_CARD, 5_000, hold.parts, at, at, due_at, 6, due_at
+    )
     settled = ledger.settle(hold.wallet, hold.parts, 4, grace_milliseconds=DAY, cause=cause)
-    ended = resolved(session, settled, outcome="finalized", tokens=4_000, success=True, at=at)
+    ended = resolved(session, settled, Report(4_000), outcome="finalized", success=True, at=at)
     items += map(entries.to_item, [*hold.entries, *settled.entries])
     metadata: dict[str, Any] = {"sessionId": session_id, "tokens": 4_000}
-    record = UsageRecord(new_id(at), account_id, user_id, "chat-streaming", MODEL, 4, at, metadata)
+    record = UsageRecord(new_id(at), account_id, user_id, "chat-streaming", MODEL, 4, at, metadata, unclassified=4_000)
     return settled.wallet, ended, record
 
 
@@ -171,6 +174,6 @@ def compare(user_id: str, made: Sequence[UsageRecord]) -> None:
     for _, sums in rollups.between(personal(user_id), None, None):
         found.merge(sums)
     for record in made:
-        counted.add(record.service, record.model_id, record.credits)
+        counted.add(record)
     if found != counted:
         raise ValueError(f"seeded sums {found} are not {counted}")

@@ -6,10 +6,10 @@ from typing import Annotated, Self, cast
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 
+from accounting.domain.api_keys import ApiKey
 from accounting.domain.errors import Invalid
 from accounting.operations import api_keys as operations
 from accounting.store import api_keys, users
-from accounting.store.api_keys import ApiKey
 from accounting.store.users import ById
 from accounting.times import DAY, clock, iso
 from accounting.web.access import PLATFORM, SELF_OR_ADMINS, USERS, Access, Arguments, Who

@@ -8,6 +8,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from accounting.domain.api_keys import PREFIX
 from accounting.domain.errors import ApiKeyInvalid, NotAuthenticated, TokenInvalid
 from accounting.domain.users import DEFAULT_ROLE
 from accounting.secrets import jwt_secrets
@@ -39,7 +40,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
 
 def _authenticated(scheme: str, credential: str, now: int) -> dict[str, Any]:
     """What the functions need to know of the caller. Raises NotAuthenticated."""
-    if scheme == "bearer" and credential.startswith(f"{api_keys.PREFIX}_"):
+    if scheme == "bearer" and credential.startswith(f"{PREFIX}_"):
         scheme = "apikey"  # where every SDK sends its key
     if scheme == "bearer" and credential:
         claims = verify(credential, jwt_secrets)

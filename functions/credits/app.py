@@ -228,12 +228,12 @@ def check(body: Check) -> CheckView:
 @api.post("/api/credits/calculate", access=READERS, any_query=True)
 def calculate(body: Calculate) -> CalculateView:
     """What tokens of a model cost now."""
-    credits, price_e4 = operations.cost(body.model_id, body.tokens, clock())
+    credits, rate = operations.cost(body.model_id, body.tokens, clock())
     return CalculateView(
         model_id=body.model_id,
         tokens=body.tokens,
         credits=credits,
-        price_per_thousand_tokens=price_of(price_e4),
+        price_per_thousand_tokens=price_of(rate),
     )
 
 

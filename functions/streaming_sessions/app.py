@@ -7,9 +7,13 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from pydantic import Field
 
-from accounting.domain.sessions import Session
+from accounting.domain.errors import Invalid
+from accounting.domain.sessions import Report, Session
+from accounting.domain.usage import ProviderUsage
+from accounting.domain.usage_formats import CANONICAL, read
 from accounting.operations import sessions as operations
 from accounting.operations import settling
+from accounting.operations.settling import Particulars
 from accounting.settings import settings
 from accounting.store import sessions as store
 from accounting.store import users
@@ -37,6 +41,7 @@ from accounting.web.types import (
     UserInPath,
     left_out,
 )
+from accounting.web.usage import CanonicalUsage, UsageFormat, UsageObject, UsageView, Variant, kept, shown, usage_in
 
 OPENED: dict[int, OpenAPIResponse] = {
     201: {"description": "The session is open"},
@@ -45,6 +50,7 @@ OPENED: dict[int, OpenAPIResponse] = {
 ActiveLimit = Annotated[Annotated[int, Field(ge=1, le=MAX_ACTIVE_LISTED), ONLY_DIGITS], Query()]
 
 HOLDERS = Access(Who.USERS, "sessions:write", Disabled.OPERATION_DECIDES, require_service_key)
+SETTLING_CODES = ("MODEL_UNKNOWN", "SESSION_NOT_ACTIVE")
 SETTLERS = Access(Who.USERS, "sessions:write", Disabled.SERVED, require_service_key)
 WATCHERS = Access(Who.USERS, "sessions:write")
 ANYBODYS_WATCHERS = Access(Who.SELF_OR_SUPERVISORS, "sessions:write")
@@ -53,26 +59,40 @@ api = Api()
 
 
 class Initialize(RequestModel):
-    """Hold credits for a stream. The client makes the id; it is the idempotency key of the session's calls."""
+    """Hold credits for a stream. The client makes the id; it is the idempotency key of the session's calls.
+
+    The estimate is ``estimatedTokens``, a bare number, or ``estimatedUsage``, the most that the request can use.
+    """
 
     session_id: Identifier
     model_id: ModelId
-    estimated_tokens: EstimatedTokens
+    estimated_tokens: EstimatedTokens | None = None
+    estimated_usage: CanonicalUsage | None = None
+    variant: Variant | None = None
     metadata: Metadata | None = None
 
 
 class Heartbeat(ReportModel):
-    """How far the stream is."""
+    """How far the stream is: ``tokensGenerated``, or ``usage`` so far, or both, of which the larger output counts.
+
+    In a session that has a usage, ``tokensGenerated`` counts output tokens.
+    """
 
     session_id: Identifier
-    tokens_generated: Tokens
+    tokens_generated: Tokens | None = None
+    usage: UsageObject | None = None
+    usage_format: UsageFormat | None = None
 
 
 class Finalize(ReportModel):
-    """What the stream really used."""
+    """What the stream really used: ``usage``, or ``actualTokens``. ``modelId`` is the model that really served."""
 
     session_id: Identifier
-    actual_tokens: Tokens
+    actual_tokens: Tokens | None = None
+    usage: UsageObject | None = None
+    usage_format: UsageFormat | None = None
+    model_id: ModelId | None = None
+    metadata: Metadata | None = None
     success: StrictFlag | None = True
 
 
@@ -81,6 +101,10 @@ class Abort(ReportModel):
 
     session_id: Identifier
     tokens_generated: Tokens | None = None
+    usage: UsageObject | None = None
+    usage_format: UsageFormat | None = None
+    model_id: ModelId | None = None
+    metadata: Metadata | None = None
 
 
 class ForceEnd(RequestModel):
@@ -93,6 +117,9 @@ _IGNORED = left_out(f"Names in the request that the route does not know, in orde
 _LATE = left_out(
     "Of a session that the sweeper had ended: what this settled beyond the sweep's charge, negative if less"
 )
+
+
+_USAGE = left_out("What was used by class; left out where only a number of tokens is known")
 
 
 class InitializeView(ResponseModel):
@@ -126,6 +153,7 @@ class FinalizeView(ResponseModel):
     refund: int
     overrun: int
     debt: int
+    usage: UsageView | None = _USAGE
     late_credits: int | None = _LATE
     ignored: list[str] | None = _IGNORED
     replayed: bool | None = left_out()
@@ -140,6 +168,7 @@ class AbortView(ResponseModel):
     refund: int
     overrun: int
     debt: int
+    usage: UsageView | None = _USAGE
     late_credits: int | None = _LATE
     ignored: list[str] | None = _IGNORED
     replayed: bool | None = left_out()
@@ -148,7 +177,8 @@ class AbortView(ResponseModel):
 class SessionView(ResponseModel):
     """A session. ``usedCredits`` of an active one is what its last heartbeat's tokens cost.
 
-    ``reportedTokens`` are those of its last heartbeat, ``tokensGenerated`` those that it was settled for once it ended.
+    ``reportedTokens`` are those of its last heartbeat, ``tokensGenerated`` those that it was settled for once it ended;
+    ``usage`` likewise. ``servedModelId`` is the model that its caller named at the end, if another than ``modelId``.
     """
 
     session_id: str
@@ -159,6 +189,10 @@ class SessionView(ResponseModel):
     used_credits: int
     tokens_generated: int
     reported_tokens: int
+    estimated_usage: UsageView | None = left_out("The estimate by class, where there is one")
+    usage: UsageView | None = _USAGE
+    variant: str | None = left_out("The price variant that it was begun with")
+    served_model_id: str | None = left_out()
     late_credits: int | None = _LATE
     status: str
     outcome: str | None
@@ -178,6 +212,10 @@ class SessionView(ResponseModel):
             used_credits=session.used_credits,
             tokens_generated=session.tokens if session.active else session.settled.tokens,
             reported_tokens=session.tokens,
+            estimated_usage=shown(session.estimated_usage),
+            usage=shown(session.reported_usage if session.active else session.settled.usage),
+            variant=session.variant,
+            served_model_id=None if session.active else session.settled.model_id,
             late_credits=session.late_credits,
             status=session.status,
             outcome=session.outcome,
@@ -191,18 +229,23 @@ class SessionView(ResponseModel):
     "/api/streaming-sessions/initialize",
     status_code=201,
     access=HOLDERS,
-    codes=("INSUFFICIENT_CREDITS", "SESSION_EXISTS", "SESSION_ENDED"),
+    codes=("MODEL_UNKNOWN", "INSUFFICIENT_CREDITS", "SESSION_EXISTS", "SESSION_ENDED"),
     responses=OPENED,
 )
 def initialize(body: Initialize) -> tuple[InitializeView, int]:
     """Hold the buffered estimate of a stream; a repeat answers 200 as the first time did."""
+    usage = None if body.estimated_usage is None else read(CANONICAL, body.estimated_usage, "estimatedUsage")
+    if (usage is None) == (body.estimated_tokens is None):
+        raise Invalid.field("estimatedTokens", "either this or estimatedUsage is required")
     answer = operations.initialize(
         api.caller.user_id,
         body.session_id,
         body.model_id,
-        body.estimated_tokens,
+        body.estimated_tokens or (usage.output if usage else 0),
         now=clock(),
         metadata=body.metadata,
+        estimated_usage=usage,
+        variant=body.variant,
     )
     session = answer.session
     view = InitializeView(
@@ -224,7 +267,10 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
 )
 def heartbeat(body: Heartbeat) -> HeartbeatView:
     """Note how far the stream is, and raise the hold when it no longer fits."""
-    session = operations.heartbeat(api.caller.user_id, body.session_id, body.tokens_generated, now=clock())
+    report, _ = _report(body, body.tokens_generated)
+    if report is None:
+        raise Invalid.field("tokensGenerated", "either this or usage is required")
+    session = operations.heartbeat(api.caller.user_id, body.session_id, report, now=clock())
     return HeartbeatView(
         session_id=session.session_id,
         tokens_generated=session.tokens,
@@ -234,15 +280,19 @@ def heartbeat(body: Heartbeat) -> HeartbeatView:
     )
 
 
-@api.post("/api/streaming-sessions/finalize", access=SETTLERS, codes=("SESSION_NOT_ACTIVE",), any_query=True)
+@api.post("/api/streaming-sessions/finalize", access=SETTLERS, codes=SETTLING_CODES, any_query=True)
 def finalize(body: Finalize) -> FinalizeView:
     """Charge what was really used and give the rest of the hold back; after a sweep, settle the difference."""
+    report, particulars = _report(body, body.actual_tokens)
+    if report is None:
+        raise Invalid.field("actualTokens", "either this or usage is required")
     answer = settling.finalize(
         api.caller.user_id,
         body.session_id,
-        body.actual_tokens,
+        report,
         success=body.success is not False,
         now=clock(),
+        particulars=particulars,
     )
     session, settled = answer.session, answer.session.settled
     return FinalizeView(
@@ -253,16 +303,18 @@ def finalize(body: Finalize) -> FinalizeView:
         refund=settled.refund,
         overrun=settled.overrun,
         debt=settled.debt,
+        usage=shown(settled.usage),
         late_credits=answer.session.late_credits,
         ignored=api.ignored(body),
         replayed=answer.replayed or None,
     )
 
 
-@api.post("/api/streaming-sessions/abort", access=SETTLERS, codes=("SESSION_NOT_ACTIVE",), any_query=True)
+@api.post("/api/streaming-sessions/abort", access=SETTLERS, codes=SETTLING_CODES, any_query=True)
 def abort(body: Abort) -> AbortView:
     """Charge what was generated until the stream was given up, as finalize does."""
-    answer = settling.abort(api.caller.user_id, body.session_id, body.tokens_generated, now=clock())
+    report, particulars = _report(body, body.tokens_generated)
+    answer = settling.abort(api.caller.user_id, body.session_id, report, now=clock(), particulars=particulars)
     settled = answer.session.settled
     return AbortView(
         session_id=answer.session.session_id,
@@ -271,6 +323,7 @@ def abort(body: Abort) -> AbortView:
         refund=settled.refund,
         overrun=settled.overrun,
         debt=settled.debt,
+        usage=shown(settled.usage),
         late_credits=answer.session.late_credits,
         ignored=api.ignored(body),
         replayed=answer.replayed or None,
@@ -317,8 +370,16 @@ def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor 
     return _page(store.recent_of_user(user.id, before=position_in(cursor), limit=limit))
 
 
-def _views(sessions: list[Session]) -> list[SessionView]:
-    return [SessionView.of(session) for session in sessions]
+def _report(body: Heartbeat | Finalize | Abort, tokens: int | None) -> tuple[Report | None, Particulars]:
+    """What a body reports, and what it says beside that. Raises Invalid for a usage that its format does not have."""
+    said = usage_in(body)
+    usage, raw = said or (None, None)
+    if usage and tokens is not None and not isinstance(body, Heartbeat):
+        raise Invalid.field("usage", "instead of a number of tokens, not beside it")
+    provider_usage = None if raw is None else ProviderUsage(body.usage_format or CANONICAL, kept(raw))
+    if isinstance(body, Heartbeat):
+        return Report.of(tokens, usage), Particulars()
+    return Report.of(tokens, usage), Particulars(body.model_id, body.metadata or {}, provider_usage)
 
 
 def _page(page: store.Page) -> list[SessionView]:

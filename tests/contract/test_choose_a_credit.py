@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from accounting.domain.pricing import (
-    DEFAULT_PRICE_E4,
-    DEFAULT_PRICES_E4,
-    PRICE_SCALE,
-    credits_for,
-    price_of,
-    with_buffer,
-)
-from accounting.web.types import MAX_CREDITS, MAX_PRICE
+from accounting.domain.pricing import DEFAULT_CARD, DEFAULT_CARDS, RATE_OF_PRICE, price_of, with_buffer
+from accounting.domain.rates import AMOUNT_SCALE, RateCard
+from accounting.settings import DEFAULT_HOLD_BUFFER_PERCENT
+from accounting.web.prices import MAX_PRICE
+from accounting.web.types import MAX_CREDITS
 from local.paths import ROOT
 
 PAGE = (ROOT / "docs/choose-a-credit.md").read_text()
@@ -27,29 +23,29 @@ def row(*cells: str) -> str:
 def test_a_call_costs_what_the_table_says() -> None:
     """For a model at 1 USD for a million tokens, so that 1,000 tokens cost a thousandth of a dollar's credits."""
     for for_a_dollar in CREDITS_FOR_A_DOLLAR:
-        price_e4 = for_a_dollar * PRICE_SCALE // 1000
+        rate = for_a_dollar * RATE_OF_PRICE // 1000
         cells = []
         for tokens in TOKENS:
-            charged, exact = credits_for(tokens, price_e4), tokens * price_e4 / 1000 / PRICE_SCALE
+            charged, exact = RateCard.flat(rate).cost_of_number(tokens), tokens * rate / AMOUNT_SCALE
             cells.append(f"{charged:,} ({100 * (charged - exact) / charged:.1f} %)")
-        assert row(f"{for_a_dollar:,}", f"{price_of(price_e4):,}", *cells) in PAGE
+        assert row(f"{for_a_dollar:,}", f"{price_of(rate):,}", *cells) in PAGE
 
 
 def test_sessions_are_rounded_one_by_one() -> None:
-    apart, together = 20 * credits_for(137, PRICE_SCALE), credits_for(20 * 137, PRICE_SCALE)
+    apart, together = 20 * DEFAULT_CARD.cost_of_number(137), DEFAULT_CARD.cost_of_number(20 * 137)
 
     assert f"cost {apart} credits as twenty sessions, and {together} as one session of 2,740 tokens" in TEXT
 
 
 def test_a_hold_is_what_the_table_says() -> None:
     assert row("estimate", *(f"{each:,}" for each in ESTIMATES)) in PAGE
-    assert row("hold", *(f"{with_buffer(each):,}" for each in ESTIMATES)) in PAGE
+    assert row("hold", *(f"{with_buffer(each, DEFAULT_HOLD_BUFFER_PERCENT):,}" for each in ESTIMATES)) in PAGE
 
 
 def test_the_prices_without_a_rule_are_the_codes() -> None:
-    for model, price_e4 in DEFAULT_PRICES_E4.items():
-        assert row(f"`{model}`", f"{price_of(price_e4)}") in PAGE
-    assert row("any other", f"{price_of(DEFAULT_PRICE_E4)}") in PAGE
+    for model, card in DEFAULT_CARDS.items():
+        assert row(f"`{model}`", f"{price_of(card.number_rate)}") in PAGE
+    assert row("any other", f"{price_of(DEFAULT_CARD.number_rate)}") in PAGE
 
 
 def test_the_limits_are_the_codes() -> None:

@@ -29,16 +29,19 @@ def sources(folder: Path) -> dict[str, str]:
 
 
 def test_make_help_names_the_targets(project: Project, documentation: Documentation) -> None:
-    targets = re.findall(r"^  make (\w+) +\S", project.type(documentation.line("make help")), re.MULTILINE)
+    targets = re.findall(r"^  make ([\w-]+) +\S", project.type(documentation.line("make help")), re.MULTILINE)
 
-    assert {"run", "stop", "demo", "example", "test", "check", "deploy", "help"} <= set(targets)
+    assert {"run", "stop", "demo", "example", "test", "test-tools", "check", "deploy", "help"} <= set(targets)
 
 
 def test_make_test_runs_what_it_is_told(project: Project, documentation: Documentation) -> None:
-    """Without ARGS it is what runs this."""
-    documentation.line("make test")
+    """Without ARGS they are what `.ci/run` runs, and the second of them runs this."""
+    assert (ROOT / ".ci/run").read_text().endswith("\nmake test\nexec make test-tools\n")
+    for command in ("make test", "make test-tools"):
+        documentation.line(command)
 
     assert re.search(r"\d+ passed", project.type(documentation.line('make test ARGS="tests/unit -k pricing"')))
+    assert re.search(r"\d+ passed", project.type('make test-tools ARGS="-k private"'))
 
 
 @pytest.mark.parametrize("command", ["make format", "make check", "make openapi", "make reference"])

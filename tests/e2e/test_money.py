@@ -14,6 +14,7 @@ from accounting.store.table import pack
 from accounting.times import DAY, clock
 from tests.e2e.books import audited, dynamodb, items_of
 from tests.e2e.client import Person, assert_refused, new_id
+from tests.prices import per_thousand
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,7 +204,7 @@ def test_credits_that_expired_while_they_were_held_come_back_for_a_day_only(serv
 def _price(service: Stack, price_e4: int, *, since: int = 0, until: int | None = None, model: str = "") -> str:
     """Give a model, by default a new one, a price in ten-thousandths."""
     model = model or new_id("model")
-    item = pack(prices.to_item(PriceRule(model, price_e4, since, until)))
+    item = pack(prices.to_item(PriceRule(model, per_thousand(price_e4), since, until)))
     dynamodb(service).put_item(TableName=service.table_name, Item=item)
     return model
 

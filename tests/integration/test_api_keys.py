@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from accounting.domain.api_keys import ApiKey
 from accounting.domain.errors import ApiKeyInvalid, ApiKeyNotFound, Forbidden, TooManyApiKeys
 from accounting.operations import api_keys as operations
 from accounting.operations.api_keys import Created
 from accounting.store import api_keys
-from accounting.store.api_keys import ApiKey
 from accounting.store.idempotency import IdempotencyKey
 from accounting.times import DAY, MINUTE
 from accounting.web.caller import caller_of

@@ -1,7 +1,7 @@
 """What each operation costs the database, against design.md §4's budgets, and that it does not grow with history."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import batched, count
 from typing import Any
 
@@ -9,7 +9,8 @@ import pytest
 
 from accounting.domain import wallet as ledger
 from accounting.domain.ledger import Cause
-from accounting.domain.sessions import Session, resolved
+from accounting.domain.pricing import DEFAULT_CARD
+from accounting.domain.sessions import Report, Session, resolved
 from accounting.domain.users import Description
 from accounting.operations import credits, sessions, settling
 from accounting.operations.credits import Request
@@ -18,6 +19,7 @@ from accounting.store import sessions as session_store
 from accounting.store.table import Write
 from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
+from tests.lots import different_lots
 
 MakeUser = Callable[..., str]
 names = count()
@@ -130,10 +132,10 @@ def write_history(length: int) -> None:
     for number in range(length):
         at, session_id = NOW + number, f"old{number}"
         hold = ledger.hold(wallet, 2, cause=Cause("u1", at, session_id=session_id))
-        session = Session("u1", session_id, ACCOUNT, "m", 10_000, 1_000, hold.parts, at, at, at, 2, at)
+        session = Session("u1", session_id, ACCOUNT, "m", DEFAULT_CARD, 1_000, hold.parts, at, at, at, 2, at)
         cause = Cause("u1", at, session_id=session_id)
         settled = ledger.settle(hold.wallet, hold.parts, 1, grace_milliseconds=1, cause=cause)
-        ended = resolved(session, settled, outcome="aborted", tokens=200, success=False, at=at)
+        ended = resolved(session, settled, Report(200), outcome="aborted", success=False, at=at)
         items += [session_store.to_item(ended), *map(entries.to_item, [*hold.entries, *settled.entries])]
         wallet = settled.wallet
     for batch in batched(items, 100, strict=False):
@@ -175,10 +177,22 @@ def test_no_operation_scans(user: MakeUser, calls: Calls) -> None:
     assert set(calls.operations) <= {"GetItem", "BatchGetItem", "Query", "TransactWriteItems", "UpdateItem"}
 
 
+def test_a_hold_on_a_wallet_of_two_hundred_different_lots_has_at_most_fifteen_units(
+    user: MakeUser, calls: Calls
+) -> None:
+    user("u1", 1)
+    table.put_many([wallets.to_item(replace(wallets.get(ACCOUNT), lots=tuple(different_lots(200)), allocations=200))])
+    calls.reset()
+
+    open_session()
+
+    assert calls.write_units <= 15
+
+
 def test_a_session_that_empties_the_first_lot_keeps_the_budget(user: MakeUser, calls: Calls) -> None:
     user("u1", 6, days=1)
     credits.allocate(credits.Request("admin", "u1", "", 30, NOW), 100)
-    prices.price_at("m", NOW)
+    prices.card_at("m", NOW)
     calls.reset()
 
     sessions.initialize("u1", "s", "m", 5_000, now=NOW)

@@ -162,7 +162,7 @@ def test_disabling_costs_holds_and_settlements_nothing(user: MakeUser, calls: Ca
     user("u1", 1_000)
     disable()
     operations.enable("u1", now=NOW)
-    prices.price_at("m", NOW)
+    prices.card_at("m", NOW)
     calls.reset()
 
     initialize()

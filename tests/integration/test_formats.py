@@ -16,20 +16,26 @@ import pytest
 
 from accounting.domain.accounts import stored
 from accounting.domain.errors import Unavailable
+from accounting.domain.model_usage import Usage
 from accounting.domain.pricing import PriceRule
+from accounting.domain.sessions import Report
+from accounting.domain.usage import ModelCall, ProviderUsage
 from accounting.domain.users import Description
 from accounting.operations import api_keys, credits, prices, sessions, settling, system_usage, usage
 from accounting.operations import users as people
 from accounting.operations.audit import Audited, audit, audit_all
 from accounting.operations.credits import Request
+from accounting.operations.settling import Particulars
 from accounting.operations.usage import Event
 from accounting.store import keys, table, users, wallets
+from accounting.store import prices as price_items
 from accounting.store import sessions as session_store
 from accounting.store import usage as usage_store
 from accounting.store.idempotency import IdempotencyKey
 from accounting.times import DAY
 from tests.audit import assert_books_balance
 from tests.integration.conftest import ACCOUNT, NOW
+from tests.prices import per_thousand
 
 type MakeUser = Callable[..., str]
 
@@ -47,10 +53,18 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
     for name in ("s1", "s2"):
         sessions.initialize("u1", name, "m", 1_000, now=NOW, metadata={"chat": name})
     sessions.initialize("u1", "s3", "m", 1_000, now=NOW)
+    by_class = Usage(900, 300, cached_input=100)
+    for name in ("s4", "s5"):
+        sessions.initialize("u1", name, "m", 300, now=NOW, estimated_usage=by_class)
+    served = Particulars("other", {}, ProviderUsage("openai", {"prompt_tokens": 900}))
+    settling.finalize("u1", "s4", Report.of(None, by_class) or 0, success=True, now=NOW, particulars=served)
+    priced = ModelCall("priced", by_class, None, served.provider_usage)
+    usage.record(Event("u1", "images", "describe", priced, {}, False), now=NOW, key=None)
     settling.force_end("u1", "s1", actor="boss", reason="stuck", now=NOW)
     settling.finalize("u1", "s1", 2_000, success=True, now=NOW)
     usage.record(Event("u1", "images", "draw", 0, {"a": 1}, False, ORGANIZATION), now=NOW, key=None)
-    prices.add(PriceRule("m", 10_000, NOW + DAY), now=NOW, key=None)
+    full = PriceRule("m", per_thousand(9), NOW + DAY, NOW + 2 * DAY, {"v": per_thousand(1)}, ("alias",), 9, "list", "1")
+    prices.add(full, now=NOW, key=None)
     api_keys.create("u1", "a key", ("credits:read",), expires_at=None, now=NOW, idempotency_key=None)
     people.disable("u1", by="boss", reason="away", now=NOW)
     system_usage.count([*usage_store.newest(ACCOUNT, None, None, 9)])
@@ -60,10 +74,13 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
 
 
 def kind_of(item: dict[str, Any]) -> str:
-    """The kind of an item: what its keys begin with, and whether it points to another account's."""
+    """The kind of an item: what its keys begin with, what it knows of usage, whether it points to another account's."""
     partition, kind = item["pk"].partition("#")[0], item["sk"].partition("#")[0]
     state = f"-{item['status']}" if kind == "SESSION" else ""
-    return f"{partition}-{kind}{state}{'-pointer' if 'paid_by' in item else ''}".lower()
+    by_class = ("rates" in item and "inputs" in item) or (kind == "USAGE" and "usage" in item) or "input" in item
+    known = f"{'-alias' if 'alias_of' in item else ''}{'-by-class' if by_class else ''}"
+    known += f"{'-by-number' if 'unclassified' in item else ''}{'-priced' if 'priced_as' in item else ''}"
+    return f"{partition}-{kind}{state}{known}{'-pointer' if 'paid_by' in item else ''}".lower()
 
 
 def shape_of(item: dict[str, Any]) -> dict[str, str]:
@@ -93,6 +110,8 @@ def test_every_kind_of_item_is_as_its_sample(user: MakeUser, dynamodb: Any, tabl
     [
         ("account-wallet", lambda item: wallets.to_item(wallets.from_item(ACCOUNT, item))),
         ("user-session-active", lambda item: session_store.to_item(session_store.from_item(item))),
+        ("user-session-active-by-class", lambda item: session_store.to_item(session_store.from_item(item))),
+        ("user-session-completed-by-class", lambda item: session_store.to_item(session_store.from_item(item))),
         ("user-session-completed", lambda item: session_store.to_item(session_store.from_item(item))),
         ("user-profile", lambda item: users._to_item(users.from_item(item))),
     ],
@@ -116,6 +135,12 @@ def test_an_earlier_profile_is_read_and_one_that_its_version_wrote_over_a_later_
         user = users.from_item(said)
         assert (user.email_at, user.username_at, user.ahead) == (7, 7, 0)
         assert (user.email, user.role_at, dict(user.more)) == ("u1@example.com", 0, {})
+
+
+def test_an_earlier_price_is_read() -> None:
+    item = json.loads((SAMPLES / "earlier" / "price-from.json").read_text())
+
+    assert price_items.from_item(item) == PriceRule("m", per_thousand(10_000), NOW + DAY)
 
 
 def test_a_time_that_a_token_was_ahead_to_is_kept(user: MakeUser) -> None:

@@ -28,6 +28,7 @@ from accounting.store.idempotency import IdempotencyKey
 from accounting.times import DAY
 from tests.audit import assert_books_balance
 from tests.integration.conftest import NOW
+from tests.prices import per_thousand
 
 MakeUser = Callable[..., str]
 
@@ -204,7 +205,7 @@ def test_initialize_is_repeated_as_it_was_answered_first(user: MakeUser, monkeyp
     settings.cache_clear()
     credits.allocate(Request("boss", "u1", "", 30, NOW), 100)
     sessions.heartbeat("u1", "s1", 50_000, now=NOW + 5)
-    prices.add(PriceRule("m", 990_000, NOW + 1), now=NOW, key=None)
+    prices.add(PriceRule("m", per_thousand(990_000), NOW + 1), now=NOW, key=None)
     price_store.forget()
 
     again = sessions.initialize("u1", "s1", "m", 5_000, now=NOW + 9)

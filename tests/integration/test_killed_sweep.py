@@ -19,6 +19,7 @@ from accounting.domain.accounts import personal
 from accounting.domain.allocations import Allocation
 from accounting.domain.ledger import Cause, Entry
 from accounting.domain.lots import allocation_id
+from accounting.domain.pricing import DEFAULT_CARD
 from accounting.domain.sessions import Session
 from accounting.domain.wallet import Wallet
 from accounting.operations.sweep import sweep
@@ -47,7 +48,9 @@ def stale_sessions_of(user_id: str) -> list[dict[str, Any]]:
         wallet = hold.wallet
         made += hold.entries
         due_at = NOW + 60 * MINUTE
-        opened = Session(user_id, session_id, account, "m", 10_000, 5_000, hold.parts, NOW, NOW, due_at, 6, due_at)
+        opened = Session(
+            user_id, session_id, account, "m", DEFAULT_CARD, 5_000, hold.parts, NOW, NOW, due_at, 6, due_at
+        )
         session = replace(opened, tokens=number * 10)
         items.append(sessions.to_item(session))
     return [wallets.to_item(wallet), *items, *map(entries.to_item, made)]

@@ -19,6 +19,7 @@ from accounting.store import sessions as store
 from accounting.times import DAY, HOUR
 from tests.audit import assert_books_balance
 from tests.integration.conftest import ACCOUNT, NOW
+from tests.prices import per_thousand
 
 MakeUser = Callable[..., str]
 
@@ -117,9 +118,9 @@ def test_what_can_be_afforded_is_said(user: MakeUser) -> None:
 
 def test_a_session_settles_at_the_price_that_it_was_opened_with(user: MakeUser) -> None:
     user("u1", 1_000)
-    price_rules.add(PriceRule("m", 20_000, NOW - DAY), now=NOW, key=None)
+    price_rules.add(PriceRule("m", per_thousand(20_000), NOW - DAY), now=NOW, key=None)
     initialize(10_000)
-    price_rules.add(PriceRule("m", 990_000, NOW + 1), now=NOW, key=None)
+    price_rules.add(PriceRule("m", per_thousand(990_000), NOW + 1), now=NOW, key=None)
     prices.forget()
 
     assert finalize(10_000, NOW + 5).session.settled.credits == 20

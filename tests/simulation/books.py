@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import reduce
 
 from accounting.domain import system_usage
 from accounting.domain.accounts import AccountId, personal, stored
 from accounting.domain.allocations import Allocation
+from accounting.domain.api_keys import ApiKey
 from accounting.domain.audit import Proof
 from accounting.domain.ledger import SYSTEM, Entry
+from accounting.domain.model_usage import Usage
 from accounting.domain.sessions import Session
 from accounting.domain.usage import Countable, UsageRecord, digest
 from accounting.domain.usage import Sums as UsageSums
@@ -67,7 +70,7 @@ class AccountBooks:
             case "SESSION":
                 self._change_session(sessions.from_item(item))
             case "USAGE" if "paid_by" in item:
-                counts = Countable(item["at"], item["credits"], item["service"], None)
+                counts = usage.countable(item)
                 assert self.pointers.setdefault(item["id"], counts) == counts, "a pointer changed"
             case "USAGE":
                 self._add_record(usage.from_item(account_id, item))
@@ -110,7 +113,7 @@ class AccountBooks:
         self.records[record.id] = record
         self.records_of[str(record.metadata.get("request", record.metadata.get("sessionId")))].append(record)
 
-    def take_api_key(self, key: api_keys.ApiKey) -> None:
+    def take_api_key(self, key: ApiKey) -> None:
         """Account for an API key as it stands now; a simulated client gives every key a name of its own."""
         self.api_keys[key.id] = key.name
         assert list(self.api_keys.values()).count(key.name) == 1, f"a key was made twice: {key}"
@@ -125,6 +128,9 @@ class AccountBooks:
         assert len(self.allocations) == wallet.allocations, "the wallet and the allocations differ in number"
         active = [session for session in self.sessions.values() if session.active]
         assert wallet.held == sum(session.allocated_credits for session in active), "held, but by no active session"
+        for session in active:
+            fits = session.tokens <= session.fitting_tokens
+            assert not fits or session.reported_credits <= session.allocated_credits, f"said to fit its hold: {session}"
         ended = {name: session for name, session in self.sessions.items() if not session.active}
         settlements = {name: 2 if session.late else 1 for name, session in ended.items()}
         assert self.ends == settlements, f"sessions settle {settlements} times, the ledger {self.ends}"
@@ -133,6 +139,9 @@ class AccountBooks:
             assert len(records) == settlements[name], f"recorded {len(records)} times: {session}"
             recorded = sum(record.credits for record in records), sum(record.metadata["tokens"] for record in records)
             assert recorded == (session.settled.credits, session.settled.tokens), f"recorded otherwise: {records}"
+            by_class = [record.usage for record in records if record.usage]
+            total = reduce(Usage.plus, by_class) if by_class else None
+            assert total == session.settled.usage, f"recorded other classes: {records}"
         for name, done in (self.entries_of | self.records_of).items():
             assert not name or name in ended or len(done) <= 1, f"done {len(done)} times: {done}"
         assert all(self.records[name].credits == credits for name, credits in self.charged.items()), "charged otherwise"
@@ -244,5 +253,5 @@ def sums_by_day(records: Iterable[UsageRecord]) -> dict[str, UsageSums]:
     """A recount of records."""
     days: defaultdict[str, UsageSums] = defaultdict(UsageSums)
     for record in records:
-        days[day(record.at)].add(record.service, record.model_id, record.credits)
+        days[day(record.at)].add(record)
     return days

@@ -7,6 +7,7 @@ from math import ceil, inf
 
 from accounting.domain.accounts import AccountId, personal
 from accounting.domain.errors import AccountingError
+from accounting.domain.model_usage import Usage
 from tests.simulation import requests
 from tests.simulation.requests import OK, REPEATABLE, Answer, Request, Who
 from tests.simulation.scheduler import Scheduler, Task
@@ -60,7 +61,8 @@ class Clients:
     def stream(self, who: Who) -> None:
         """A chat proxy's stream, from its hold to its end, if it comes to one."""
         random, session_id = self._random, self._name("s")
-        begin = requests.initialize(who, session_id, "m", 1000 * random.randint(1, 20))
+        inputs = random.choice((0, 0, 1, 5)) * 1000
+        begin = requests.initialize(who, session_id, "m", self._usage(inputs, 1000 * random.randint(1, 20)))
         if self._ask(begin).code != OK:
             return
         if random.random() < 0.1:  # somebody takes the id for another stream
@@ -70,13 +72,13 @@ class Clients:
             self._rest()
             if stalls and random.random() < 0.5:
                 self._pause(STALE_SECONDS)
-            tokens = 1000 * (beat + 1) * random.choice((1, 5, 10))
-            if self._ask(requests.heartbeat(who, session_id, tokens)).code == "SESSION_NOT_ACTIVE":
+            said = self._usage(inputs * random.choice((1, 1, 2)), 1000 * (beat + 1) * random.choice((1, 5, 10)))
+            if self._ask(requests.heartbeat(who, session_id, said)).code == "SESSION_NOT_ACTIVE":
                 break
         if random.random() < 0.1:
             self._ask(requests.force_end(who, session_id))
         self._rest()
-        ends = [self._end(who, session_id, number) for number in range(random.choice((0, 1, 1, 2)))]
+        ends = [self._end(who, session_id, number, inputs) for number in range(random.choice((0, 1, 1, 2)))]
         for one in ends[1:]:  # somebody stops what is just coming to its end
             self._scheduler.spawn(f"client of {session_id}", lambda one=one: self._ask(one))  # type: ignore[misc]
         for one in ends[:1]:
@@ -84,14 +86,22 @@ class Clients:
         if random.random() < 0.1:  # somebody takes the id of a stream that may have ended for a new one
             self._ask(begin)
 
-    def _end(self, who: Who, session_id: str, number: int) -> Request:
+    def _usage(self, inputs: int, output: int) -> int | Usage:
+        """A usage by class or, for a stream of numbers, the number."""
+        if not inputs:
+            return output
+        cached, reasoning = self._random.choice((0, inputs // 2)), self._random.choice((0, output // 4))
+        return Usage(inputs, output, cached_input=cached, reasoning=reasoning)
+
+    def _end(self, who: Who, session_id: str, number: int, inputs: int) -> Request:
         """No two ends of a session have the same tokens, so that the table says which one it was."""
         random = self._random
         hint = random.choice((None, who.account_id, personal("nobody")))
         kind, tokens = random.choice(("finalize", "finalize", "abort")), random.randrange(3_000) * 10 + number + 1
         if kind == "abort" and number == 0 and random.random() < 0.5:
             return requests.end(who, session_id, kind, None, success=False, hint=hint)
-        return requests.end(who, session_id, kind, tokens, success=random.random() < 0.8, hint=hint)
+        used = tokens if random.random() < 0.2 else self._usage(inputs, tokens)
+        return requests.end(who, session_id, kind, used, success=random.random() < 0.8, hint=hint)
 
     def supervise(self, who: Who) -> None:
         """A supervisor's command, sometimes with the key of another command, or the user disabled for a while."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from accounting.domain.accounts import AccountId, personal
+from accounting.domain.model_usage import Usage
+from accounting.domain.sessions import Outcome, Report
 from accounting.domain.users import User
 from accounting.operations import api_keys, credits, sessions, settling, usage, users
 from accounting.operations.credits import Change
@@ -37,7 +39,7 @@ class Who(NamedTuple):
     account_id: AccountId
 
 
-OUTCOMES = {"finalize": "finalized", "abort": "aborted"}
+OUTCOMES: dict[str, Outcome] = {"finalize": "finalized", "abort": "aborted"}
 
 
 @dataclass
@@ -141,58 +143,70 @@ def switch(name: str, user_id: str, *, off: bool) -> Request:
     return Request(name, "disable" if off else "enable", personal(user_id), True, send, None, agrees)
 
 
-def initialize(who: Who, session_id: str, model_id: str, tokens: int) -> Request:
-    """The beginning of a stream."""
+def initialize(who: Who, session_id: str, model_id: str, estimate: int | Usage) -> Request:
+    """The beginning of a stream, for a number of tokens or a usage by class."""
+    tokens, by_class = (estimate.output, estimate) if isinstance(estimate, Usage) else (estimate, None)
+    payer = who.account_id
 
     def send(now: int) -> sessions.Answer:
-        return sessions.initialize(who.user_id, session_id, model_id, tokens, now=now, account_id=who.account_id)
+        return sessions.initialize(
+            who.user_id, session_id, model_id, tokens, now=now, account_id=payer, estimated_usage=by_class
+        )
 
     def effects(books: AccountBooks) -> int:
         session = books.sessions.get(session_id)
-        return int(session is not None and session.same_request(model_id, tokens))
+        return int(session is not None and session.same_request(model_id, tokens, by_class))
 
     def agrees(books: AccountBooks, answer: sessions.Answer) -> bool:
         session = books.sessions[session_id]
-        as_opened = (session.started_at, session.price_e4, session.initial_credits)
+        as_opened = (session.started_at, session.card, session.initial_credits)
         told = answer.session
-        return told.active and as_opened == (told.started_at, told.price_e4, told.initial_credits)
+        return told.active and as_opened == (told.started_at, told.card, told.initial_credits)
 
-    return Request(f"{session_id} {tokens}", "initialize", who.account_id, True, send, effects, agrees)
+    return Request(f"{session_id} {estimate}", "initialize", who.account_id, True, send, effects, agrees)
 
 
-def heartbeat(who: Who, session_id: str, tokens: int) -> Request:
+def heartbeat(who: Who, session_id: str, used: int | Usage) -> Request:
     """A sign of life. Once answered, no end of the session can overlook its tokens but by the client's own number."""
+    report = _report(used)
 
     def send(now: int) -> Any:
-        return sessions.heartbeat(who.user_id, session_id, tokens, now=now)
+        return sessions.heartbeat(who.user_id, session_id, report, now=now)
 
     def agrees(books: AccountBooks, _answer: Any) -> bool:
         session = books.sessions[session_id]
-        return session.outcome in OUTCOMES.values() or session.tokens >= tokens
+        return session.outcome in OUTCOMES.values() or session.tokens >= report.tokens
 
-    return Request(f"{session_id} {tokens}", "heartbeat", who.account_id, True, send, None, agrees)
+    return Request(f"{session_id} {used}", "heartbeat", who.account_id, True, send, None, agrees)
 
 
-def end(who: Who, session_id: str, kind: str, tokens: int | None, *, success: bool, hint: AccountId | None) -> Request:
+def end(
+    who: Who, session_id: str, kind: str, used: int | Usage | None, *, success: bool, hint: AccountId | None
+) -> Request:
     """The end of a stream: ``finalize``, or ``abort`` which may leave the tokens to the last heartbeat."""
+    report = None if used is None else _report(used)
 
     def send(now: int) -> sessions.Answer:
-        if kind == "finalize" and tokens is not None:
-            return settling.finalize(who.user_id, session_id, tokens, success=success, now=now, account_id=hint)
-        return settling.abort(who.user_id, session_id, tokens, now=now, account_id=hint)
+        if kind == "finalize" and report is not None:
+            return settling.finalize(who.user_id, session_id, report, success=success, now=now, account_id=hint)
+        return settling.abort(who.user_id, session_id, report, now=now, account_id=hint)
 
     def effects(books: AccountBooks) -> int:
         session = books.sessions.get(session_id)
         if session is None or session.active:
             return 0
-        return int((session.settled.outcome, session.settled.tokens) == (OUTCOMES[kind], tokens))
+        return int(session.settled_by(OUTCOMES[kind], report, session.settled.success))
 
     def agrees(books: AccountBooks, answer: sessions.Answer) -> bool:
         return books.sessions[session_id].settled == answer.session.settled
 
     # An abort without tokens is also answered by another abort's end.
-    done = None if tokens is None else effects
-    return Request(f"{session_id} {tokens}", kind, who.account_id, True, send, done, agrees)
+    done = None if report is None else effects
+    return Request(f"{session_id} {used}", kind, who.account_id, True, send, done, agrees)
+
+
+def _report(used: int | Usage) -> Report:
+    return Report(used) if isinstance(used, int) else Report(used.output, used)
 
 
 def force_end(who: Who, session_id: str) -> Request:

@@ -7,9 +7,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from accounting.domain.accounts import stored
+from accounting.domain.pricing import PriceRule
+from accounting.domain.rates import RATE_SCALE, RateCard, Rates, Tier
 from accounting.domain.usage import Sums
 from accounting.domain.users import Description
-from accounting.operations import system_usage
+from accounting.operations import prices, system_usage
 from accounting.store import sessions, users, wallets
 from accounting.times import DAY
 from tests.audit import assert_ledger_explains
@@ -24,6 +26,12 @@ from tests.simulation.surroundings import simulated
 
 BEGIN = 1_800_000_000_000
 STEPS = 400
+THOUSAND = 1_000 * RATE_SCALE
+CARD = RateCard(
+    Rates(THOUSAND, THOUSAND, cached_input=THOUSAND // 10, reasoning=2 * THOUSAND),
+    (Tier(8_000, Rates(input=2 * THOUSAND)),),
+)
+"""What the streams' model costs: a credit for a thousand tokens, some classes less or more."""
 RISKS = (0.0, 0.02, 0.08, 0.2)
 """How probable it is that a call goes wrong; each run has its own."""
 
@@ -93,6 +101,7 @@ class Simulation:
         random = self.scheduler.random
         for user_id in self.users:
             users.sync(Description(user_id, f"{user_id}@example.com", user_id, "user"), self.clock())
+        prices.add(PriceRule("m", CARD, 0), now=self.clock(), key=None)
         for _ in range(random.randint(2, 6)):
             self.clients.join()
         for number in range(2):

@@ -10,12 +10,13 @@ from accounting.domain.errors import Contention, InsufficientCredits
 from accounting.domain.sessions import Session
 from accounting.domain.wallet import Wallet
 from accounting.operations import commit
-from accounting.operations.commit import State, until_committed
-from accounting.store.moved import Moved
+from accounting.operations.commit import Snapshot, retry_until_committed
+from accounting.store.stale import StaleRead
 from accounting.store.table import Conflict
+from tests.prices import per_thousand
 
 ACCOUNT = personal("u1")
-EMPTY = State(Wallet(ACCOUNT))
+EMPTY = Snapshot(Wallet(ACCOUNT))
 
 
 class World:
@@ -32,12 +33,12 @@ class World:
         self.now += seconds
         self.version += self.busy
 
-    def read(self) -> State:
-        return State(Wallet(ACCOUNT, version=self.version))
+    def read(self) -> Snapshot:
+        return Snapshot(Wallet(ACCOUNT, version=self.version))
 
-    def write(self, state: State) -> int:
-        if state.wallet.version != self.version:
-            raise Moved(wallet=self.read().wallet)
+    def write(self, snapshot: Snapshot) -> int:
+        if snapshot.wallet.version != self.version:
+            raise StaleRead(wallet=self.read().wallet)
         return self.version
 
 
@@ -46,62 +47,62 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return World(monkeypatch)
 
 
-def test_who_lost_decides_at_once_on_what_stands_there_and_is_not_starved(world: World) -> None:
-    assert until_committed(world.write, EMPTY, world.read) == 1
+def test_after_a_stale_read_the_next_attempt_follows_at_once_so_nobody_is_starved(world: World) -> None:
+    assert retry_until_committed(world.write, read=world.read, first=EMPTY) == 1
 
 
-def test_after_a_conflict_it_is_read_again(world: World) -> None:
+def test_after_a_conflict_everything_is_read_again(world: World) -> None:
     conflicts = iter([Conflict(), Conflict()])
 
-    def step(state: State) -> int:
+    def attempt(snapshot: Snapshot) -> int:
         for conflict in conflicts:
             raise conflict
-        return world.write(state)
+        return world.write(snapshot)
 
-    assert until_committed(step, world.read(), world.read) == 3
+    assert retry_until_committed(attempt, read=world.read) == 3
 
 
 def test_a_domain_error_is_an_answer(world: World) -> None:
-    steps = itertools.count()
+    attempts = itertools.count()
 
-    def step(_state: State) -> None:
-        next(steps)
+    def attempt(_snapshot: Snapshot) -> None:
+        next(attempts)
         raise InsufficientCredits(1, 0, 0)
 
     with pytest.raises(InsufficientCredits):
-        until_committed(step, EMPTY, world.read)
-    assert next(steps) == 1
+        retry_until_committed(attempt, read=world.read, first=EMPTY)
+    assert next(attempts) == 1
 
 
 def test_conflicts_without_end_are_contention_when_time_is_up(world: World) -> None:
-    def step(_state: State) -> None:
+    def attempt(_snapshot: Snapshot) -> None:
         raise Conflict
 
     with pytest.raises(Contention):
-        until_committed(step, EMPTY, world.read)
+        retry_until_committed(attempt, read=world.read, first=EMPTY)
 
     assert commit.CONTENTION_SECONDS - 1 < world.now <= commit.CONTENTION_SECONDS
     assert commit.CONTENTION_SECONDS < 15, "well inside a function's limit"
 
 
-def test_losing_without_end_is_contention_when_time_is_up(world: World) -> None:
-    def step(state: State) -> None:
+def test_stale_reads_without_end_are_contention_when_time_is_up(world: World) -> None:
+    def attempt(snapshot: Snapshot) -> None:
         world.now += 0.1
-        raise Moved(wallet=replace(state.wallet, version=state.wallet.version + 1))
+        raise StaleRead(wallet=replace(snapshot.wallet, version=snapshot.wallet.version + 1))
 
     with pytest.raises(Contention):
-        until_committed(step, EMPTY, world.read)
+        retry_until_committed(attempt, read=world.read, first=EMPTY)
 
 
-def test_what_a_refusal_does_not_bring_stays_as_it_was(world: World) -> None:
-    seen: list[State] = []
+def test_what_a_stale_read_does_not_bring_stays_as_it_was(world: World) -> None:
+    seen: list[Snapshot] = []
 
-    def step(state: State) -> None:
-        seen.append(state)
+    def attempt(snapshot: Snapshot) -> None:
+        seen.append(snapshot)
         if len(seen) == 1:
-            raise Moved(wallet=Wallet(ACCOUNT, version=7))
+            raise StaleRead(wallet=Wallet(ACCOUNT, version=7))
 
-    known = State(Wallet(ACCOUNT), Session("u1", "s1", ACCOUNT, "m", 10_000, 1_000, (), 0, 0, 0, 0, 0))
-    until_committed(step, known, world.read)
+    known = Snapshot(Wallet(ACCOUNT), Session("u1", "s1", ACCOUNT, "m", per_thousand(10_000), 1_000, (), 0, 0, 0, 0, 0))
+    retry_until_committed(attempt, read=world.read, first=known)
 
     assert seen[1] == replace(known, wallet=Wallet(ACCOUNT, version=7))

@@ -7,26 +7,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accounting.domain.errors import Invalid, ModelUnknown
+from accounting.domain.model_usage import MAX_COUNT
 from accounting.domain.pricing import (
-    DEFAULT_PRICES_E4,
-    MAX_TOKENS,
+    DEFAULT_CARDS,
+    RATE_OF_PRICE,
     PriceRule,
-    affordable_tokens,
-    credits_for,
+    affordable,
+    card_in_force,
     hold_for,
-    price_in_force,
     price_of,
-    tokens_within,
     with_buffer,
 )
+from accounting.domain.rates import RateCard, Rates
+from tests.prices import per_thousand, price_e4
 
-TOKENS = st.integers(0, MAX_TOKENS)
-PRICES = st.one_of(st.integers(0, 100_000), st.integers(0, 10**12))
+TOKENS = st.integers(0, MAX_COUNT)
+PRICES = st.one_of(st.integers(0, 100_000), st.integers(0, 10**10))
 CREDITS = st.integers(0, 10**12)
 
 
 @pytest.mark.parametrize(
-    ("tokens", "price_e4", "credits"),
+    ("tokens", "price", "credits"),
     [
         (110_000, 11_000, 121),  # 1.1 × 110 is 121.00000000000001 in floats
         (400_000, 175, 7),
@@ -38,43 +40,54 @@ CREDITS = st.integers(0, 10**12)
         (5, 0, 0),
     ],
 )
-def test_what_tokens_cost_is_exact(tokens: int, price_e4: int, credits: int) -> None:
-    assert credits_for(tokens, price_e4) == credits
+def test_what_tokens_cost_is_exact(tokens: int, price: int, credits: int) -> None:
+    assert per_thousand(price).cost_of_number(tokens) == credits
 
 
 @given(TOKENS, PRICES)
-def test_credits_are_the_price_rounded_up_once(tokens: int, price_e4: int) -> None:
-    assert credits_for(tokens, price_e4) == ceil(Fraction(tokens, 1000) * Fraction(price_e4, 10_000))
+def test_credits_are_the_price_rounded_up_once(tokens: int, price: int) -> None:
+    exact = ceil(Fraction(tokens, 1000) * Fraction(price, 10_000))
+
+    assert per_thousand(price).cost_of_number(tokens) == exact
 
 
 @given(CREDITS)
 def test_the_buffer_is_a_fifth_rounded_up_once(credits: int) -> None:
-    assert with_buffer(credits) == ceil(credits * Fraction(12, 10))
+    assert with_buffer(credits, 20) == ceil(credits * Fraction(12, 10))
 
 
 @pytest.mark.parametrize(("credits", "held"), [(0, 0), (1, 2), (4, 5), (5, 6), (10, 12), (10**12, 12 * 10**11)])
 def test_a_session_holds_its_estimate_and_a_fifth(credits: int, held: int) -> None:
-    assert with_buffer(credits) == held
+    assert with_buffer(credits, 20) == held
+
+
+@given(CREDITS, st.integers(0, 400))
+def test_the_buffer_is_the_percentage_rounded_up_once(credits: int, percent: int) -> None:
+    assert with_buffer(credits, percent) == ceil(credits * Fraction(100 + percent, 100))
 
 
 @given(CREDITS, PRICES)
-def test_tokens_within_is_the_most_that_credits_pay(credits: int, price_e4: int) -> None:
-    most = tokens_within(credits, price_e4)
+def test_the_number_within_is_the_most_that_credits_pay(credits: int, price: int) -> None:
+    card = per_thousand(price)
+    most = card.number_within(credits)
 
-    assert 0 <= most <= MAX_TOKENS
-    assert credits_for(most, price_e4) <= credits
-    assert most == MAX_TOKENS or credits_for(most + 1, price_e4) > credits
+    assert 0 <= most <= MAX_COUNT
+    assert card.cost_of_number(most) <= credits
+    assert most == MAX_COUNT or card.cost_of_number(most + 1) > credits
 
 
-@given(CREDITS, PRICES, st.booleans())
-def test_affordable_tokens_is_the_largest_estimate_whose_hold_fits(available: int, price_e4: int, reduce: bool) -> None:
-    most = affordable_tokens(available, price_e4, reduce=reduce)
+@given(CREDITS, PRICES, st.integers(0, 400), st.booleans())
+def test_the_affordable_number_is_the_largest_whose_hold_fits(
+    available: int, price: int, percent: int, reduce: bool
+) -> None:
+    card = per_thousand(price)
+    most = card.number_within(affordable(available, percent=percent, reduce=reduce))
 
     def hold(tokens: int) -> int:
-        return hold_for(credits_for(tokens, price_e4), available, reduce=reduce)
+        return hold_for(card.cost_of_number(tokens), available, percent=percent, reduce=reduce)
 
     assert hold(most) <= available
-    assert most == MAX_TOKENS or hold(most + 1) > available
+    assert most == MAX_COUNT or hold(most + 1) > available
 
 
 @pytest.mark.parametrize(
@@ -82,26 +95,29 @@ def test_affordable_tokens_is_the_largest_estimate_whose_hold_fits(available: in
     [(10, 20, 12, 12), (10, 12, 12, 12), (10, 11, 12, 11), (10, 10, 12, 10), (10, 9, 12, 10), (0, 0, 0, 0)],
 )
 def test_a_short_buffer_is_refused_or_reduced(estimate: int, available: int, refused: int, reduced: int) -> None:
-    assert hold_for(estimate, available, reduce=False) == refused
-    assert hold_for(estimate, available, reduce=True) == reduced
+    assert hold_for(estimate, available, percent=20, reduce=False) == refused
+    assert hold_for(estimate, available, percent=20, reduce=True) == reduced
 
 
 def test_a_rule_is_in_force_from_its_beginning_until_just_before_its_end() -> None:
-    rules = [PriceRule("m", 50_000, effective_from=100, effective_to=200)]
+    rules = [PriceRule("m", per_thousand(50_000), effective_from=100, effective_to=200)]
 
-    prices = [price_in_force("m", rules, at) for at in (99, 100, 199, 200)]
+    prices = [price_e4(card_in_force("m", rules, at)) for at in (99, 100, 199, 200)]
 
     assert prices == [10_000, 50_000, 50_000, 10_000]
 
 
 def test_the_newest_rule_that_has_begun_and_not_ended_wins() -> None:
-    rules = [PriceRule("m", 1, 0), PriceRule("m", 3, 300), PriceRule("m", 2, 100, 200)]
+    rules = [
+        PriceRule("m", per_thousand(price), begins, ends)
+        for price, begins, ends in [(1, 0, None), (3, 300, None), (2, 100, 200)]
+    ]
 
-    assert [price_in_force("m", rules, at) for at in (50, 150, 250, 299, 300)] == [1, 2, 1, 1, 3]
+    assert [price_e4(card_in_force("m", rules, at)) for at in (50, 150, 250, 299, 300)] == [1, 2, 1, 1, 3]
 
 
 @pytest.mark.parametrize(
-    ("model", "price_e4"),
+    ("model", "price"),
     [
         ("anthropic.claude-3-sonnet-20240229-v1:0", 30_000),
         ("anthropic.claude-3-haiku-20240307-v1:0", 2_500),
@@ -110,19 +126,37 @@ def test_the_newest_rule_that_has_begun_and_not_ended_wins() -> None:
         ("something-else", 10_000),
     ],
 )
-def test_models_without_a_rule_have_the_documented_price(model: str, price_e4: int) -> None:
-    assert price_in_force(model, [], 0) == price_e4
+def test_models_without_a_rule_have_the_documented_price(model: str, price: int) -> None:
+    assert card_in_force(model, [], 0) == per_thousand(price)
 
 
 def test_no_further_model_has_a_default_of_its_own() -> None:
-    assert len(DEFAULT_PRICES_E4) == 4
+    assert len(DEFAULT_CARDS) == 4
 
 
-@given(st.integers(0, 10**10))
-def test_a_price_survives_as_a_json_number(price_e4: int) -> None:
-    assert Fraction(str(price_of(price_e4))) == Fraction(price_e4, 10_000)
+def test_a_model_without_a_price_is_refused_where_the_stack_says_so() -> None:
+    with pytest.raises(ModelUnknown):
+        card_in_force("something-else", [], 0, refuse_unknown=True)
+    assert card_in_force("anthropic.claude-instant-v1", [], 0, refuse_unknown=True) == per_thousand(8_000)
+    assert card_in_force("m", [PriceRule("m", per_thousand(1), 0)], 0, refuse_unknown=True) == per_thousand(1)
 
 
-def test_a_whole_price_is_a_whole_number() -> None:
-    assert (price_of(30_000), price_of(2_500)) == (3, 0.25)
-    assert isinstance(price_of(30_000), int)
+def test_a_variant_replaces_what_it_names_and_a_missing_one_is_refused() -> None:
+    batch = RateCard(Rates(output=7))
+    rules = [PriceRule("m", RateCard(Rates(10, 20, cached_input=1)), 0, variants={"batch": batch})]
+
+    assert card_in_force("m", rules, 0, "batch").rates == Rates(10, 7, cached_input=1)
+    with pytest.raises(Invalid, match="variant"):
+        card_in_force("m", rules, 0, "priority")
+    with pytest.raises(Invalid, match="variant"):
+        card_in_force("another", [], 0, "batch")
+
+
+@given(st.integers(0, 10**15))
+def test_a_price_survives_as_a_json_number(rate: int) -> None:
+    assert Fraction(str(price_of(rate))) == Fraction(rate, RATE_OF_PRICE)
+
+
+def test_a_whole_price_is_an_integer_in_json() -> None:
+    assert (price_of(3 * RATE_OF_PRICE), price_of(RATE_OF_PRICE // 4)) == (3, 0.25)
+    assert isinstance(price_of(3 * RATE_OF_PRICE), int)

@@ -9,8 +9,9 @@ from accounting.domain.accounts import personal
 from accounting.domain.errors import SessionNotActive
 from accounting.domain.ledger import Cause
 from accounting.domain.lots import Lot
-from accounting.domain.sessions import Outcome, Session
+from accounting.domain.sessions import Outcome, Report, Session
 from accounting.domain.wallet import Hold, Settlement, Wallet
+from tests.prices import per_thousand
 
 NOW = 1_800_000_000_000
 ACCOUNT = personal("u1")
@@ -19,7 +20,7 @@ SESSION = Session(
     session_id="s1",
     account_id=ACCOUNT,
     model_id="m",
-    price_e4=30_000,
+    card=per_thousand(30_000),
     estimated_tokens=1_000,
     parts=(Lot(1, 4, NOW + 1, NOW),),
     started_at=NOW,
@@ -32,7 +33,7 @@ SESSION = Session(
 
 def ended(session: Session, outcome: Outcome = "finalized", tokens: int = 500, *, success: bool = True) -> Session:
     settlement = Settlement(Wallet(ACCOUNT), (), refund=2, overrun=0, debt=0)
-    return sessions.resolved(session, settlement, outcome=outcome, tokens=tokens, success=success, at=NOW + 5)
+    return sessions.resolved(session, settlement, Report(tokens), outcome=outcome, success=success, at=NOW + 5)
 
 
 def more(*parts: Lot) -> Hold:
@@ -46,9 +47,9 @@ def test_an_open_session_is_worth_its_estimate_and_holds_the_buffer() -> None:
 
 
 def test_the_hold_fits_as_many_tokens_as_it_pays() -> None:
-    assert SESSION.fitting_tokens == 1_333
-    assert SESSION.cost(1_333) == 4
-    assert SESSION.cost(1_334) == 5
+    assert sessions.fitting(SESSION).fitting_tokens == 1_333
+    assert SESSION.cost(Report(1_333)) == 4
+    assert SESSION.cost(Report(1_334)) == 5
 
 
 def test_an_active_session_has_used_what_its_last_heartbeat_says() -> None:
@@ -82,11 +83,11 @@ def test_an_active_session_has_not_been_settled() -> None:
 def test_only_the_same_end_repeats_the_one_that_was() -> None:
     session = ended(SESSION)
 
-    assert session.settled_by("finalized", 500, True)
-    assert not session.settled_by("finalized", 501, True)
-    assert not session.settled_by("finalized", 500, False)
-    assert not session.settled_by("aborted", 500, True)
-    assert not SESSION.settled_by("finalized", 0, True)
+    assert session.settled_by("finalized", Report(500), True)
+    assert not session.settled_by("finalized", Report(501), True)
+    assert not session.settled_by("finalized", Report(500), False)
+    assert not session.settled_by("aborted", Report(500), True)
+    assert not SESSION.settled_by("finalized", Report(0), True)
 
 
 def test_a_repeat_without_a_number_is_answered_by_any_number() -> None:
@@ -142,7 +143,8 @@ def test_only_the_same_values_repeat_an_initialize() -> None:
 
 
 def test_a_raised_session_holds_both_and_counts_the_revision() -> None:
-    session = sessions.raised(SESSION, more(Lot(1, 1, NOW + 1, NOW), Lot(2, 2, NOW + 2, NOW)), 2_000, NOW + 9)
+    reported = sessions.reported(SESSION, Report(2_000), NOW + 9)
+    session = sessions.raised(reported, more(Lot(1, 1, NOW + 1, NOW), Lot(2, 2, NOW + 2, NOW)))
 
     assert session.parts == (Lot(1, 5, NOW + 1, NOW), Lot(2, 2, NOW + 2, NOW))
     assert (session.revision, session.tokens, session.last_seen_at) == (2, 2_000, NOW + 9)
@@ -152,6 +154,6 @@ def test_a_raised_session_holds_both_and_counts_the_revision() -> None:
 def test_a_session_never_runs_backwards() -> None:
     further = replace(SESSION, tokens=5_000, last_seen_at=NOW + 100)
 
-    session = sessions.raised(further, more(), 2_000, NOW + 9)
+    session = sessions.reported(further, Report(2_000), NOW + 9)
 
     assert (session.tokens, session.last_seen_at) == (5_000, NOW + 100)

@@ -7,6 +7,8 @@ from functools import cache
 from accounting import __version__
 from accounting.times import DAY, HOUR, MINUTE
 
+DEFAULT_HOLD_BUFFER_PERCENT = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -15,7 +17,10 @@ class Settings:
     table_name: str
     session_timeout: int
     session_max_life: int
+    hold_buffer_percent: int
     reduce_short_holds: bool
+    sweep_charges_estimate: bool
+    refuse_unknown_models: bool
     refund_grace: int
     session_retention: int
     usage_retention: int
@@ -32,6 +37,9 @@ def settings() -> Settings:
         table_name=env["TABLE_NAME"],
         session_timeout=int(env.get("SESSION_TIMEOUT_MINUTES", "60")) * MINUTE,
         session_max_life=int(env.get("SESSION_MAX_HOURS", "24")) * HOUR,
+        hold_buffer_percent=int(env.get("HOLD_BUFFER_PERCENT", DEFAULT_HOLD_BUFFER_PERCENT)),
+        sweep_charges_estimate=env.get("SWEEP_CHARGES", "reported") == "estimate",
+        refuse_unknown_models=env.get("UNKNOWN_MODELS", "default") == "refuse",
         reduce_short_holds=env.get("HOLD_BUFFER_WHEN_SHORT", "refuse") == "reduce",
         refund_grace=int(env.get("REFUND_GRACE_HOURS", "24")) * HOUR,
         session_retention=int(env.get("SESSION_RETENTION_DAYS", "90")) * DAY,

@@ -28,6 +28,12 @@ class Invalid(AccountingError):
         return cls(f"{field}: {problem}", errors=[{"field": field, "problem": problem}])
 
 
+class ModelUnknown(AccountingError):
+    """The model has no price rule and no default, and ``UnknownModels`` is ``refuse``."""
+
+    code = "MODEL_UNKNOWN"
+
+
 class PayloadTooLarge(AccountingError):
     """The body has more bytes than ``details.limit``."""
 

@@ -1,42 +1,65 @@
-"""Prices and the one rounding rule. Imports the errors.
+"""Price rules of models, and what is held for an estimate. Imports ``rates`` and the errors."""
 
-Credits are integers. A price is credits per 1,000 tokens with at most four decimals, held as integer
-ten-thousandths (``price_e4``: 3 credits = 30,000), so that no float ever touches money.
-"""
-
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 
-from accounting.domain.errors import Invalid
+from accounting.domain.errors import Invalid, ModelUnknown
+from accounting.domain.rates import RATE_SCALE, RateCard
 
-PRICE_SCALE = 10_000
-TOKENS_PER_PRICE = 1_000
-MAX_TOKENS = 10**9
+RATE_OF_PRICE = 1000 * RATE_SCALE
+"""The rate of one credit for 1,000 tokens, which is how the short form of a price counts."""
 
-DEFAULT_PRICE_E4 = 10_000
-"""Of any model without a rule: 1 credit per 1,000 tokens."""
+DEFAULT_CARD = RateCard.flat(RATE_OF_PRICE)
+"""Of any model without a rule: 1 credit for 1,000 tokens."""
 
-DEFAULT_PRICES_E4 = {
-    "anthropic.claude-3-sonnet-20240229-v1:0": 30_000,
-    "anthropic.claude-3-haiku-20240307-v1:0": 2_500,
-    "anthropic.claude-instant-v1": 8_000,
-    "amazon.titan-text-express-v1": 3_000,
+DEFAULT_CARDS = {
+    "anthropic.claude-3-sonnet-20240229-v1:0": RateCard.flat(3 * RATE_OF_PRICE),
+    "anthropic.claude-3-haiku-20240307-v1:0": RateCard.flat(RATE_OF_PRICE // 4),
+    "anthropic.claude-instant-v1": RateCard.flat(RATE_OF_PRICE * 8 // 10),
+    "amazon.titan-text-express-v1": RateCard.flat(RATE_OF_PRICE * 3 // 10),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class PriceRule:
-    """A model's price from ``effective_from`` (inclusive) to ``effective_to`` (exclusive), in epoch milliseconds."""
+    """A model's price from ``effective_from`` (inclusive) to ``effective_to`` (exclusive), in epoch milliseconds.
+
+    ``variants`` are cards by name (``batch``, ``priority``), over the rates of ``card``. ``aliases`` are other ids of
+    the model. ``max_output_tokens`` is for callers that set no limit. ``source`` and ``source_version`` say where the
+    rule comes from.
+    """
 
     model_id: str
-    price_e4: int
+    card: RateCard
     effective_from: int
     effective_to: int | None = None
+    variants: Mapping[str, RateCard] = field(default_factory=dict, hash=False)
+    aliases: tuple[str, ...] = ()
+    max_output_tokens: int | None = None
+    source: str | None = None
+    source_version: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The rule's identity: its model and its beginning."""
+        return f"{self.model_id}@{self.effective_from}"
 
     def in_force(self, at: int) -> bool:
         """Whether the rule has begun and not ended at ``at``."""
         return self.effective_from <= at and (self.effective_to is None or at < self.effective_to)
+
+    def has_ended(self, at: int) -> bool:
+        """Whether the rule has ended at ``at``."""
+        return self.effective_to is not None and self.effective_to <= at
+
+    def card_of(self, variant: str | None) -> RateCard:
+        """The card of a variant, or the rule's own without one. Raises Invalid for a variant that the rule lacks."""
+        if variant is None:
+            return self.card
+        if variant not in self.variants:
+            raise Invalid.field("variant", "the model's price has no such variant")
+        return self.variants[variant].over(self.card)
 
 
 def require_order(effective_from: int, effective_to: int | None) -> None:
@@ -50,49 +73,49 @@ def rule_in_force(rules: Iterable[PriceRule], at: int) -> PriceRule | None:
     return max((rule for rule in rules if rule.in_force(at)), key=lambda rule: rule.effective_from, default=None)
 
 
-def price_in_force(model_id: str, rules: Iterable[PriceRule], at: int) -> int:
-    """The model's ``price_e4`` at ``at``: that of the rule in force, else its default."""
+def card_in_force(
+    model_id: str, rules: Iterable[PriceRule], at: int, variant: str | None = None, *, refuse_unknown: bool = False
+) -> RateCard:
+    """The card that prices a request of the model at ``at``: that of the rule in force, else its default.
+
+    Raises Invalid for a variant that the price lacks, ModelUnknown with ``refuse_unknown`` when neither is there.
+    """
     rule = rule_in_force(rules, at)
-    return rule.price_e4 if rule else default_price(model_id)
+    if rule is None and refuse_unknown and model_id not in DEFAULT_CARDS:
+        raise ModelUnknown("The model has no price", modelId=model_id)
+    return (rule or PriceRule(model_id, default_card(model_id), 0)).card_of(variant)
 
 
-def default_price(model_id: str) -> int:
-    """The documented ``price_e4`` of a model without a rule."""
-    return DEFAULT_PRICES_E4.get(model_id, DEFAULT_PRICE_E4)
+def default_card(model_id: str) -> RateCard:
+    """The documented rates of a model without a rule."""
+    return DEFAULT_CARDS.get(model_id, DEFAULT_CARD)
 
 
-def credits_for(tokens: int, price_e4: int) -> int:
-    """``ceil(tokens × price / 1000)``, exact: the only place where credits are rounded."""
-    return -(-tokens * price_e4 // (TOKENS_PER_PRICE * PRICE_SCALE))
+def with_buffer(credits: int, percent: int) -> int:
+    """``ceil(credits × (100 + percent) / 100)``, exact: what a session holds for an estimate."""
+    return -(-credits * (100 + percent) // 100)
 
 
-def with_buffer(credits: int) -> int:
-    """``ceil(credits × 1.2)``, exact: what a session holds for an estimate."""
-    return -(-credits * 6 // 5)
+def without_buffer(credits: int, percent: int) -> int:
+    """The most that an estimate may cost for its hold (``with_buffer``) to fit ``credits``."""
+    return credits * 100 // (100 + percent)
 
 
-def hold_for(estimate: int, available: int, *, reduce: bool) -> int:
+def hold_for(estimate: int, available: int, *, percent: int, reduce: bool) -> int:
     """Credits to hold for an estimate that costs ``estimate``: with the buffer.
 
     With ``reduce``, where ``available`` credits cover the estimate but not the buffer, all of them.
     """
-    wanted = with_buffer(estimate)
+    wanted = with_buffer(estimate, percent)
     return max(estimate, min(wanted, available)) if reduce else wanted
 
 
-def tokens_within(credits: int, price_e4: int) -> int:
-    """The most tokens (at most ``MAX_TOKENS``) that cost no more than ``credits``."""
-    if price_e4 == 0:
-        return MAX_TOKENS
-    return min(MAX_TOKENS, credits * TOKENS_PER_PRICE * PRICE_SCALE // price_e4)
+def affordable(available: int, *, percent: int, reduce: bool) -> int:
+    """The most that an estimate may cost for its hold (``hold_for``) to fit ``available`` credits."""
+    return available if reduce else without_buffer(available, percent)
 
 
-def affordable_tokens(available: int, price_e4: int, *, reduce: bool) -> int:
-    """The largest estimate whose hold (``hold_for``) fits ``available`` credits."""
-    return tokens_within(available if reduce else available * 5 // 6, price_e4)
-
-
-def price_of(price_e4: int) -> int | float:
-    """The price as a JSON number; exact, as four decimals of this size survive a double."""
-    whole, rest = divmod(price_e4, PRICE_SCALE)
-    return whole if rest == 0 else float(Decimal(price_e4) / PRICE_SCALE)
+def price_of(rate: int) -> int | float:
+    """A rate as credits for 1,000 tokens; exact, as nine decimals of this size survive a double."""
+    whole, rest = divmod(rate, RATE_OF_PRICE)
+    return whole if rest == 0 else float(Decimal(rate) / RATE_OF_PRICE)

@@ -1,4 +1,9 @@
-"""A streaming session: what it holds and how it ends, exactly once. Imports ``errors``, ``pricing`` and ``wallet``."""
+"""A streaming session: what it holds and how it ends, exactly once.
+
+A session is priced in one of two ways. Begun with ``estimated_tokens``, it counts **numbers** of tokens, at one rate.
+Begun with ``estimated_usage``, or once a heartbeat brought a usage, it counts **output** beside known inputs, by class.
+Imports ``errors``, ``rates`` and ``wallet``.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -7,7 +12,8 @@ from typing import Any, Literal
 from accounting.domain.accounts import AccountId
 from accounting.domain.errors import SessionNotActive
 from accounting.domain.lots import Lot, merged
-from accounting.domain.pricing import credits_for, tokens_within
+from accounting.domain.model_usage import NO_USAGE, Usage
+from accounting.domain.rates import RateCard
 from accounting.domain.wallet import Hold, Settlement
 
 FORMAT = 1
@@ -18,9 +24,36 @@ Outcome = Literal["finalized", "aborted", "swept"]
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """What a caller says that a session used so far: ``tokens``, and the usage where there is one.
+
+    ``model_id`` is the model that really served, where it is not the session's, and ``card`` its rates.
+    """
+
+    tokens: int
+    usage: Usage | None = None
+    model_id: str | None = None
+    card: RateCard | None = None
+
+    @classmethod
+    def of_number(cls, used: "Report | int") -> "Report":
+        """The report itself, or that of a bare number of tokens."""
+        return cls(used) if isinstance(used, int) else used
+
+    @classmethod
+    def of(cls, tokens: int | None, usage: Usage | None) -> "Report | None":
+        """A report of a number, of a usage, or of both: then the larger output counts. None without either."""
+        if usage is None:
+            return None if tokens is None else cls(tokens)
+        output = max(usage.output, tokens or 0)
+        return cls(output, usage.with_output(output))
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """How a session was settled: what it cost for ``tokens``, and what that did to its hold and to the wallet.
 
+    ``usage`` is what it used by class, where that is known, ``model_id`` the model that served, if not the session's.
     ``refund`` came back, ``overrun`` exceeded what was held or charged before, ``debt`` of it the wallet could not
     cover.
     """
@@ -33,25 +66,34 @@ class Settled:
     overrun: int
     debt: int
     at: int
+    usage: Usage | None = None
+    model_id: str | None = None
+
+    @property
+    def unclassified(self) -> int:
+        """Tokens of which only the number is known."""
+        return self.tokens if self.usage is None else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """A stream of ``user_id`` and its hold on the credits of ``account_id``.
 
-    Times are epoch milliseconds; the price is the one that it began with. ``initial_credits`` and
+    Times are epoch milliseconds; ``card`` has the rates that it began with. ``initial_credits`` and
     ``initial_expires_at`` are what its opening answered, so that a repeat answers the same. ``revision`` counts the
-    changes of the hold, not the heartbeats that fit it. ``tokens`` is how many the last heartbeat reported. ``due_at``
-    is when the sweeper looks at it again; heartbeats do not move it, they move ``last_seen_at``. ``late`` is the
-    settlement that arrived after the sweep had ended the session. ``format`` and ``more`` are what a newer version
-    wrote; this one hands them on.
+    changes of the hold and of the inputs, not the heartbeats that fit. ``tokens`` is what the last heartbeat reported:
+    output where ``usage`` is known, else the number of all tokens. ``usage`` has the newest word on everything but the
+    output: the estimate's inputs at first. ``fitting_tokens`` is up to how many tokens a heartbeat may report before
+    the hold must be raised. ``due_at`` is when the sweeper looks at it again; heartbeats do not move it, they move
+    ``last_seen_at``. ``late`` is the settlement that arrived after the sweep had ended the session. ``format`` and
+    ``more`` are what a newer version wrote; this one hands them on.
     """
 
     user_id: str
     session_id: str
     account_id: AccountId
     model_id: str
-    price_e4: int
+    card: RateCard
     estimated_tokens: int
     parts: tuple[Lot, ...]
     started_at: int
@@ -59,6 +101,10 @@ class Session:
     due_at: int
     initial_credits: int
     initial_expires_at: int
+    estimated_usage: Usage | None = None
+    variant: str | None = None
+    usage: Usage | None = None
+    fitting_tokens: int = 0
     revision: int = 1
     tokens: int = 0
     resolution: Settled | None = None
@@ -105,7 +151,9 @@ class Session:
     @property
     def estimated_credits(self) -> int:
         """What the estimate costs."""
-        return self.cost(self.estimated_tokens)
+        if self.estimated_usage is None:
+            return self.card.cost_of_number(self.estimated_tokens)
+        return self.card.cost(self.estimated_usage)
 
     @property
     def allocated_credits(self) -> int:
@@ -113,19 +161,36 @@ class Session:
         return sum(part.credits for part in self.parts)
 
     @property
-    def fitting_tokens(self) -> int:
-        """The most tokens that the hold covers."""
-        return tokens_within(self.allocated_credits, self.price_e4)
+    def heard_from(self) -> bool:
+        """Whether a heartbeat arrived."""
+        return self.tokens > 0 or self.last_seen_at > self.started_at
+
+    @property
+    def reported_usage(self) -> Usage | None:
+        """What the heartbeats reported by class: nothing without one; None where only numbers are known."""
+        if self.usage is None:
+            return None
+        return self.usage.with_output(self.tokens) if self.heard_from else NO_USAGE
+
+    @property
+    def last_report(self) -> Report:
+        """What the heartbeats reported."""
+        return Report(self.tokens, self.reported_usage)
+
+    @property
+    def reported_credits(self) -> int:
+        """What the heartbeats reported costs."""
+        return self.cost(self.last_report)
 
     @property
     def used_credits(self) -> int:
-        """What was charged; of an active session, what the tokens so far would be."""
-        return self.cost(self.tokens) if self.active else self.settled.credits
+        """What was charged; of an active session, what was reported so far would cost."""
+        return self.reported_credits if self.active else self.settled.credits
 
     @property
     def unsettled_report(self) -> int:
         """Credits by which the last heartbeat's tokens cost more than what an ended session was charged; 0 if none."""
-        return max(0, self.cost(self.tokens) - self.settled.credits)
+        return max(0, self.reported_credits - self.settled.credits)
 
     def expires_at(self, timeout: int, max_life: int) -> int:
         """When the sweeper may end the session: ``timeout`` after its last sign of life, ``max_life`` after its start.
@@ -134,34 +199,99 @@ class Session:
         """
         return min(self.last_seen_at + timeout, self.started_at + max_life)
 
-    def cost(self, tokens: int) -> int:
-        """What ``tokens`` cost in this session."""
-        return credits_for(tokens, self.price_e4)
+    def completed(self, report: Report) -> Report:
+        """The report with its usage by class, where the session knows it: a number then counts output."""
+        if report.usage is not None or self.usage is None:
+            return report
+        return replace(report, usage=self.usage.with_output(report.tokens))
 
-    def same_request(self, model_id: str, estimated_tokens: int) -> bool:
+    def cost(self, report: Report) -> int:
+        """What a complete report costs in this session, at the rates of the model that served."""
+        card = report.card or self.card
+        return card.cost_of_number(report.tokens) if report.usage is None else card.cost(report.usage)
+
+    def swept_report(self, *, charge_estimate: bool) -> Report:
+        """What the sweeper charges: the last heartbeat's; without one nothing, or the estimate."""
+        if charge_estimate and not self.heard_from:
+            estimate = self.estimated_usage
+            return Report(self.estimated_tokens) if estimate is None else Report(estimate.output, estimate)
+        return self.last_report
+
+    def same_request(
+        self,
+        model_id: str,
+        estimated_tokens: int,
+        estimated_usage: Usage | None = None,
+        variant: str | None = None,
+    ) -> bool:
         """Whether an initialize with these values repeats the one that opened the session."""
-        return (self.model_id, self.estimated_tokens) == (model_id, estimated_tokens)
+        opened = self.model_id, self.estimated_tokens, self.estimated_usage, self.variant
+        return opened == (model_id, estimated_tokens, estimated_usage, variant)
 
-    def settled_by(self, outcome: Outcome, tokens: int | None, success: bool) -> bool:
+    def settled_by(self, outcome: Outcome, report: Report | None, success: bool) -> bool:
         """Whether a finalize or abort with these values repeats the one that settled the session.
 
-        Without ``tokens`` it repeats one with any number.
+        Without a report it repeats one with any.
         """
         if self.active:
             return False
         known = self.settled
-        return (known.outcome, known.success) == (outcome, success) and tokens in (None, known.tokens)
+        if (known.outcome, known.success) != (outcome, success):
+            return False
+        if report is None:
+            return True
+        said = self.completed(report)
+        return (known.tokens, known.usage, known.model_id) == (said.tokens, said.usage, said.model_id)
+
+    def affordable(self, credits: int) -> dict[str, int]:
+        """The largest estimate that costs no more than ``credits``, as a refusal's details."""
+        if self.estimated_usage is None:
+            return {"affordableTokens": self.card.number_within(credits)}
+        return {"affordableOutputTokens": max(0, self.card.output_within(credits, self.estimated_usage))}
+
+    def takes(self, report: Report) -> bool:
+        """Whether a heartbeat's usage replaces the known one: not if it is behind the output that is known already."""
+        if report.usage is None:
+            return False
+        estimated = self.estimated_usage and self.estimated_usage.inputs
+        return self.usage is None or self.usage.inputs == estimated or report.tokens >= self.tokens
+
+    def brings_inputs(self, report: Report) -> bool:
+        """Whether a heartbeat's usage has other inputs than are known, so that the session is priced anew."""
+        known = self.usage and self.usage.inputs
+        return self.takes(report) and report.usage is not None and report.usage.inputs != known
 
 
-def raised(session: Session, more: Hold, tokens: int, at: int) -> Session:
-    """The session after its hold was raised for a stream that has come to ``tokens``."""
-    return replace(
+def opened(session: Session, hold: Hold) -> Session:
+    """A new session with its first hold."""
+    return fitting(replace(session, parts=hold.parts, initial_credits=sum(part.credits for part in hold.parts)))
+
+
+def fitting(session: Session) -> Session:
+    """The session with ``fitting_tokens`` anew, for its hold, its usage and its tokens."""
+    held = session.allocated_credits
+    if session.usage is None:
+        return replace(session, fitting_tokens=session.card.number_within(held))
+    usage = session.usage.with_output(session.tokens)
+    return replace(session, fitting_tokens=session.card.fitting_output(held, usage))
+
+
+def reported(session: Session, report: Report, at: int) -> Session:
+    """The session after a heartbeat that does not just fit; its hold is as it was."""
+    counts_output_now = session.usage is None and report.usage is not None
+    after = replace(
         session,
-        parts=merged(session.parts, more.parts),
+        usage=report.usage if session.takes(report) else session.usage,
+        tokens=report.tokens if counts_output_now else max(report.tokens, session.tokens),
         revision=session.revision + 1,
-        tokens=max(tokens, session.tokens),
         last_seen_at=max(at, session.last_seen_at),
     )
+    return fitting(after)
+
+
+def raised(session: Session, more: Hold) -> Session:
+    """The session after its hold was raised."""
+    return fitting(replace(session, parts=merged(session.parts, more.parts)))
 
 
 def rescheduled(session: Session, due_at: int) -> Session:
@@ -170,18 +300,20 @@ def rescheduled(session: Session, due_at: int) -> Session:
 
 
 def resolved(
-    session: Session, settlement: Settlement, *, outcome: Outcome, tokens: int, success: bool, at: int
+    session: Session, settlement: Settlement, report: Report, *, outcome: Outcome, success: bool, at: int
 ) -> Session:
     """The session as it ends, or as late usage settles it after the sweep. Raises SessionNotActive otherwise."""
     settled = Settled(
         outcome=outcome,
         success=success,
-        tokens=tokens,
-        credits=session.cost(tokens),
+        tokens=report.tokens,
+        credits=session.cost(report),
         refund=settlement.refund,
         overrun=settlement.overrun,
         debt=settlement.debt,
         at=at,
+        usage=report.usage,
+        model_id=report.model_id,
     )
     if session.active:
         return replace(session, resolution=settled)

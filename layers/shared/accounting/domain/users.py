@@ -122,7 +122,7 @@ class Description:
 
     def _role_at(self, second: int) -> int:
         """When the word on the role counts; of a token that is ahead, once the second in which it is heard is over."""
-        return self.role_at if self._is_sync else min(self.role_at, (second + 1) * 1000)
+        return min(self.role_at, (second + 1) * 1000)
 
     def _decides_role(self, role: str, user: User, second: int) -> bool:
         """Whether this word on the role is newer than the last one.
@@ -204,6 +204,14 @@ class Pointer:
 def _bounded(former: list[str]) -> tuple[str, ...]:
     """The first and the last of those who claimed an address: taking it over in turns does not push out the first."""
     return tuple(former if len(former) <= MAX_FORMER_HOLDERS else [former[0], *former[1 - MAX_FORMER_HOLDERS :]])
+
+
+def must_claim(known: User | None, user: User, pointer: Pointer | None) -> bool:
+    """Whether a user, ``known`` so before, claims their address: it was said anew, and they do not hold it already."""
+    if user.address is None or (known and (known.email, known.email_at) == (user.email, user.email_at)):
+        return False
+    holds_it = pointer is not None and pointer.user_id == user.id
+    return not (holds_it and known is not None and known.address == user.address)
 
 
 def claimed(

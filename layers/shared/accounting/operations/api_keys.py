@@ -4,11 +4,11 @@ import json
 import secrets
 from dataclasses import asdict, dataclass
 
+from accounting.domain.api_keys import ApiKey, hash_of, text_of
 from accounting.domain.errors import TooManyApiKeys
-from accounting.operations.commit import replay, without_conflict
+from accounting.operations.commit import replay, retry_conflicts
 from accounting.operations.ids import new_id
 from accounting.store import api_keys, idempotency
-from accounting.store.api_keys import ApiKey
 from accounting.store.idempotency import IdempotencyKey, Repeated
 from accounting.store.table import transact
 
@@ -34,9 +34,9 @@ def create(
 ) -> Created:
     """Make a key with 256 random bits of secret. Raises TooManyApiKeys, IdempotencyConflict, Contention."""
     secret = secrets.token_urlsafe(SECRET_BYTES)
-    key = ApiKey(new_id(now), user_id, name, permissions, api_keys.hash_of(secret), now, expires_at)
+    key = ApiKey(new_id(now), user_id, name, permissions, hash_of(secret), now, expires_at)
 
-    def step() -> Created:
+    def write() -> Created:
         try:
             writes = api_keys.put(key)
             if idempotency_key:
@@ -50,14 +50,14 @@ def create(
             if idempotency_key and (record := idempotency.find(idempotency_key, now)):
                 return _again(idempotency_key, record)
             raise
-        return Created(key, api_keys.text_of(key.id, secret))
+        return Created(key, text_of(key.id, secret))
 
-    return without_conflict(step)
+    return retry_conflicts(write)
 
 
 def delete(key_id: str, owner: str) -> None:
     """Delete the owner's key. Raises ApiKeyNotFound, of another's key too, and Contention."""
-    without_conflict(lambda: api_keys.delete(key_id, owner))
+    retry_conflicts(lambda: api_keys.delete(key_id, owner))
 
 
 def _again(key: IdempotencyKey, record: idempotency.Record) -> Created:

@@ -1,4 +1,4 @@
-"""Optimistic writing: decide, write under the condition that nothing moved, decide again on what stands there now."""
+"""Optimistic writing: read, decide, and write on condition that nothing has changed since; else decide again."""
 
 import json
 import time
@@ -13,7 +13,7 @@ from accounting.domain.wallet import Decision, Wallet
 from accounting.store import entries, wallets
 from accounting.store.formats import FORMAT
 from accounting.store.idempotency import IdempotencyKey, Record
-from accounting.store.moved import Moved
+from accounting.store.stale import StaleRead
 from accounting.store.table import Conflict, Write, jitter
 from accounting.telemetry import count
 
@@ -25,28 +25,32 @@ LONGEST_PAUSE_SECONDS = 0.4
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """What a command is decided on."""
+class Snapshot:
+    """What a command read, and decides on."""
 
     wallet: Wallet
     session: Session | None = None
 
 
-def until_committed[T](step: Callable[[State], T], state: State, reread: Callable[[], State]) -> T:
-    """Run ``step``, which decides on a state and writes one transaction, until it gets through.
+def retry_until_committed[T](
+    attempt: Callable[[Snapshot], T], *, read: Callable[[], Snapshot], first: Snapshot | None = None
+) -> T:
+    """Run ``attempt``, which decides on a snapshot and writes one transaction, until the transaction commits.
 
-    A refused condition brings what stands there now, and ``step`` decides on that at once; after a conflict everything
-    is read again, after a pause that grows, with full jitter. A domain error ends it: it is an answer.
+    The first attempt decides on ``first`` if the caller has read it already, else on what ``read`` returns. After
+    StaleRead the next attempt follows at once, on what the refused write found. After Conflict there is a pause that
+    grows, with full jitter, and everything is read again. A domain error is an answer and is raised.
     Raises Contention when time is up.
     """
+    snapshot = first or read()
     deadline = time.monotonic() + CONTENTION_SECONDS
     longest = FIRST_PAUSE_SECONDS
     while True:
         try:
-            return step(state)
-        except Moved as moved:
-            # No pause: what this brought would be old after it, and who waits longest would never get through.
-            state, pause = replace(state, **moved.newer), 0.0
+            return attempt(snapshot)
+        except StaleRead as stale:
+            # A pause would make this snapshot stale too, and a busy wallet would starve whoever waits longest.
+            snapshot, pause = replace(snapshot, **stale.current), 0.0
         except Conflict:
             pause = jitter(longest)
             longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
@@ -55,16 +59,16 @@ def until_committed[T](step: Callable[[State], T], state: State, reread: Callabl
             raise Contention("Too many requests for this user at once, try again")
         if pause:
             time.sleep(pause)
-            state = reread()
+            snapshot = read()
 
 
-def without_conflict[T](step: Callable[[], T]) -> T:
-    """Run ``step``, which writes one transaction that depends on nothing read, until it gets through.
+def retry_conflicts[T](attempt: Callable[[], T]) -> T:
+    """Run ``attempt``, which reads for itself what it needs and writes one transaction, until the transaction commits.
 
     Raises Contention when time is up.
     """
-    nothing = State(Wallet(stored("")))
-    return until_committed(lambda _: step(), nothing, lambda: nothing)
+    nothing = Snapshot(Wallet(stored("")))
+    return retry_until_committed(lambda _: attempt(), read=lambda: nothing)
 
 
 def replay(key: IdempotencyKey, record: Record) -> dict[str, Any]:

@@ -10,9 +10,8 @@ from accounting.domain.allocations import Allocation, expiry
 from accounting.domain.errors import AccountingError, UserDisabled, UserNotFound
 from accounting.domain.ledger import SYSTEM, Cause, Entry
 from accounting.domain.lots import SECOND, Lot
-from accounting.domain.pricing import credits_for
 from accounting.domain.wallet import Decision, Wallet
-from accounting.operations.commit import State, ledger_writes, replay, until_committed
+from accounting.operations.commit import Snapshot, ledger_writes, replay, retry_until_committed
 from accounting.operations.ids import new_salt
 from accounting.store import allocations, entries, idempotency, prices, users, wallets
 from accounting.store.idempotency import IdempotencyKey, Record, Repeated
@@ -81,9 +80,9 @@ def balance_of(reference: Reference, now: int) -> Balance:
 
 
 def cost(model_id: str, tokens: int, now: int) -> tuple[int, int]:
-    """What ``tokens`` of a model cost now: credits, and the model's ``price_e4``."""
-    price_e4 = prices.price_at(model_id, now)
-    return credits_for(tokens, price_e4), price_e4
+    """What ``tokens`` of a model cost now: credits, and the rate that they are priced at."""
+    card = prices.card_at(model_id, now)
+    return card.cost_of_number(tokens), card.number_rate
 
 
 def allocate(request: Request, credits: int) -> Change:
@@ -136,16 +135,18 @@ def expire(wallet: Wallet, now: int) -> int:
     A wallet that was due for nothing is due again when its next lot expires, if it has one.
     """
 
-    def step(state: State) -> int:
-        decision = ledger.expire(state.wallet, cause=Cause(SYSTEM, now))
-        if not decision.entries and decision.wallet.due_at == state.wallet.due_at:
+    def drop_expired(snapshot: Snapshot) -> int:
+        decision = ledger.expire(snapshot.wallet, cause=Cause(SYSTEM, now))
+        if not decision.entries and decision.wallet.due_at == snapshot.wallet.due_at:
             return 0
-        transact(ledger_writes(state.wallet, decision))
-        expired = decision.wallet.expired - state.wallet.expired
+        transact(ledger_writes(snapshot.wallet, decision))
+        expired = decision.wallet.expired - snapshot.wallet.expired
         count("CreditsExpired", expired)
         return expired
 
-    return until_committed(step, State(wallet), lambda: State(wallets.get(wallet.account_id)))
+    return retry_until_committed(
+        drop_expired, read=lambda: Snapshot(wallets.get(wallet.account_id)), first=Snapshot(wallet)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +207,8 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
         raise
     cause = Cause(request.actor, now, request.notes, new_salt(request.notes))
 
-    def decide_and_write(state: State) -> Change:
-        before = state.wallet
+    def decide_and_write(snapshot: Snapshot) -> Change:
+        before = snapshot.wallet
         try:
             expires_at = expiry(now, request.expiry_days, request.expires_at)
             decision = decide(before, cause, expires_at)
@@ -239,7 +240,9 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
         count("CreditsRemoved", decision.wallet.removed - before.removed)
         return change
 
-    return until_committed(decide_and_write, State(wallet), lambda: State(wallets.get(wallet.account_id)))
+    return retry_until_committed(
+        decide_and_write, read=lambda: Snapshot(wallets.get(wallet.account_id)), first=Snapshot(wallet)
+    )
 
 
 def _wallet_of(request: Request) -> Wallet:

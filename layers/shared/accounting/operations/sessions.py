@@ -13,15 +13,18 @@ from accounting.domain.accounts import AccountId, personal
 from accounting.domain.errors import (
     AccountingError,
     InsufficientCredits,
+    Invalid,
+    ModelUnknown,
     SessionEnded,
     SessionExists,
     SessionNotActive,
     UserDisabled,
 )
 from accounting.domain.ledger import Cause
-from accounting.domain.pricing import affordable_tokens, credits_for, hold_for, with_buffer
-from accounting.domain.sessions import Session
-from accounting.operations.commit import State, ledger_writes, until_committed
+from accounting.domain.model_usage import Usage
+from accounting.domain.pricing import affordable, hold_for, with_buffer
+from accounting.domain.sessions import Report, Session, opened
+from accounting.operations.commit import Snapshot, ledger_writes, retry_until_committed
 from accounting.settings import settings
 from accounting.store import prices, wallets
 from accounting.store import sessions as store
@@ -37,7 +40,7 @@ class Answer:
     replayed: bool = False
 
 
-def initialize(
+def initialize(  # noqa: PLR0913 what a session is opened with
     user_id: str,
     session_id: str,
     model_id: str,
@@ -46,100 +49,120 @@ def initialize(
     now: int,
     account_id: AccountId | None = None,
     metadata: dict[str, Any] | None = None,
+    estimated_usage: Usage | None = None,
+    variant: str | None = None,
 ) -> Answer:
     """Hold the buffered estimate for a new session, at the price in force, from ``account_id`` or the user's own.
 
-    Where the credits cover the estimate but not the buffer, ``HoldBufferWhenShort`` decides. Raises UserDisabled,
-    InsufficientCredits (with ``affordableTokens``), SessionExists when an active session with this id has other values,
-    SessionEnded when the id was used before, Contention. ``metadata`` is kept with the session's usage record.
+    With ``estimated_usage``, whose output ``estimated_tokens`` then is, the session is priced by class. Where the
+    credits cover the estimate but not the buffer, ``HoldBufferWhenShort`` decides. ``metadata`` is kept with the
+    session's usage record. Raises UserDisabled, Invalid for a variant that the price lacks, ModelUnknown,
+    InsufficientCredits (with ``affordableTokens`` or ``affordableOutputTokens``), SessionExists when an active session
+    with this id has other values, SessionEnded when the id was used before, Contention.
     """
     account_id = account_id or personal(user_id)
-    price_e4 = prices.price_at(model_id, now)
-    estimate = credits_for(estimated_tokens, price_e4)
-    reduce = settings().reduce_short_holds
+    asked = model_id, estimated_tokens, estimated_usage, variant
+    try:
+        card = prices.card_at(model_id, now, variant)
+    except (Invalid, ModelUnknown):
+        # A repeat answers as the first time did, whatever became of the price.
+        if taken := store.get(user_id, session_id):
+            return _reopened(taken, account_id, asked)
+        raise
+    reduce, percent = settings().reduce_short_holds, settings().hold_buffer_percent
     expires_at = now + min(settings().session_timeout, settings().session_max_life)
+    unfunded = Session(
+        user_id=user_id,
+        session_id=session_id,
+        account_id=account_id,
+        model_id=model_id,
+        card=card,
+        variant=variant,
+        estimated_tokens=estimated_tokens,
+        estimated_usage=estimated_usage,
+        usage=estimated_usage and estimated_usage.inputs,
+        parts=(),
+        started_at=now,
+        last_seen_at=now,
+        due_at=expires_at,
+        initial_credits=0,
+        initial_expires_at=expires_at,
+        has_metadata=bool(metadata),
+    )
 
-    def hold_and_open(state: State) -> Answer:
-        available = state.wallet.spendable(now)
-        wanted = hold_for(estimate, available, reduce=reduce)
+    def hold_and_open(snapshot: Snapshot) -> Answer:
+        available = snapshot.wallet.spendable(now)
+        wanted = hold_for(unfunded.estimated_credits, available, percent=percent, reduce=reduce)
         try:
-            hold = ledger.hold(state.wallet, wanted, cause=Cause(user_id, now, session_id=session_id))
+            hold = ledger.hold(snapshot.wallet, wanted, cause=Cause(user_id, now, session_id=session_id))
         except AccountingError as refusal:
             # The credits may be short because this very session holds them.
             if taken := store.get(user_id, session_id):
-                return _reopened(taken, account_id, model_id, estimated_tokens)
+                return _reopened(taken, account_id, asked)
             if isinstance(refusal, InsufficientCredits):
-                refusal.details["affordableTokens"] = affordable_tokens(available, price_e4, reduce=reduce)
+                refusal.details |= unfunded.affordable(affordable(available, percent=percent, reduce=reduce))
             raise
-        session = Session(
-            user_id=user_id,
-            session_id=session_id,
-            account_id=account_id,
-            model_id=model_id,
-            price_e4=price_e4,
-            estimated_tokens=estimated_tokens,
-            parts=hold.parts,
-            started_at=now,
-            last_seen_at=now,
-            due_at=expires_at,
-            initial_credits=wanted,
-            initial_expires_at=expires_at,
-            has_metadata=bool(metadata),
-        )
+        session = opened(unfunded, hold)
         apart = [store.put_metadata(session, metadata)] if metadata else []
         try:
-            transact([store.open_new(session), *ledger_writes(state.wallet, hold), *apart])
-        except store.Taken as taken:
-            return _reopened(taken.session, account_id, model_id, estimated_tokens)
+            transact([store.open_new(session), *ledger_writes(snapshot.wallet, hold), *apart])
+        except store.SessionTaken as taken:
+            return _reopened(taken.session, account_id, asked)
         count("CreditsHeld", wanted)
         return Answer(session)
 
-    return until_committed(hold_and_open, State(wallets.get(account_id)), lambda: State(wallets.get(account_id)))
+    return retry_until_committed(hold_and_open, read=lambda: Snapshot(wallets.get(account_id)))
 
 
-def heartbeat(user_id: str, session_id: str, tokens: int, *, now: int) -> Session:
+def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int) -> Session:
     """Note how far the stream is, keep the session alive, and raise the hold when the tokens no longer fit it.
 
     The report is kept even if the hold can't be raised: the tokens were generated.
     Raises SessionNotActive, InsufficientCredits, UserDisabled, Contention.
     """
-    done, session = store.beat(user_id, session_id, tokens, now)
+    report = Report.of_number(used)
+    done, session = store.beat(user_id, session_id, report, now)
     session = active(session_id, session)
     if done:
         return session
-    if tokens <= min(session.tokens, session.fitting_tokens):
+    if not session.brings_inputs(report) and report.tokens <= min(session.tokens, session.fitting_tokens):
         # A late heartbeat: the stream is further already, but it is a sign of life. What does not fit the hold is
         # refused again, although it was noted when it was refused first: nothing pays for it.
         return active(session_id, store.keep_alive(user_id, session_id, now))
-    try:
-        return _raise_hold(session, tokens, now)
-    except (InsufficientCredits, UserDisabled):
-        store.note(user_id, session_id, tokens, now)
-        raise
+    return _raise_hold(session, report, now)
 
 
-def _raise_hold(known: Session, tokens: int, now: int) -> Session:
-    """Hold what the tokens so far cost with the buffer or, if that is not there, just what they cost."""
-    whose = user_id, session_id, _ = known.user_id, known.session_id, known.account_id
+def _raise_hold(known: Session, report: Report, now: int) -> Session:
+    """Hold what was reported so far costs with the buffer or, if that is not there, just what it costs."""
+    user_id, session_id = known.user_id, known.session_id
 
-    def hold_more(state: State) -> Session:
-        session = active(session_id, state.session)
-        if tokens <= session.fitting_tokens:
-            return active(session_id, store.note(user_id, session_id, tokens, now))
-        cost = session.cost(tokens)
-        wanted = min(with_buffer(cost), session.allocated_credits + state.wallet.spendable(now))
-        more = max(cost, wanted) - session.allocated_credits
-        hold = ledger.hold(state.wallet, more, cause=Cause(user_id, now, session_id=session_id))
-        after = streaming.raised(session, hold, tokens, now)
+    def hold_more(snapshot: Snapshot) -> Session:
+        found = active(session_id, snapshot.session)
+        if not found.brings_inputs(report) and report.tokens <= found.fitting_tokens:
+            return active(session_id, store.note(user_id, session_id, report.tokens, now))
+        session = streaming.reported(found, report, now)
         # Untouched: a heartbeat further on, whose hold could not be raised, must not be undone.
-        transact([store.replace(session, after, untouched=True), *ledger_writes(state.wallet, hold)])
+        if session.tokens <= session.fitting_tokens:
+            transact([store.replace(found, session, untouched=True)])
+            return session
+        cost = session.reported_credits
+        wanted = with_buffer(cost, settings().hold_buffer_percent)
+        wanted = min(wanted, session.allocated_credits + snapshot.wallet.spendable(now))
+        more = max(cost, wanted) - session.allocated_credits
+        try:
+            hold = ledger.hold(snapshot.wallet, more, cause=Cause(user_id, now, session_id=session_id))
+        except (InsufficientCredits, UserDisabled):
+            transact([store.replace(found, session, untouched=True)])
+            raise
+        after = streaming.raised(session, hold)
+        transact([store.replace(found, after, untouched=True), *ledger_writes(snapshot.wallet, hold)])
         count("CreditsHeld", more)
         return after
 
-    return until_committed(hold_more, read(*whose), lambda: read(*whose))
+    return retry_until_committed(hold_more, read=lambda: read_with_wallet(user_id, session_id, known.account_id))
 
 
-def read(user_id: str, session_id: str, account_id: AccountId | None = None) -> State:
+def read_with_wallet(user_id: str, session_id: str, account_id: AccountId | None = None) -> Snapshot:
     """A session as it is now, and the wallet of the account that pays for it.
 
     One call where ``account_id``, by default the user's own, is that account; it is a hint, and a wrong one costs a
@@ -148,7 +171,7 @@ def read(user_id: str, session_id: str, account_id: AccountId | None = None) -> 
     session, wallet = store.with_wallet(user_id, session_id, account_id or personal(user_id))
     if session and session.account_id != wallet.account_id:
         wallet = wallets.get(session.account_id)
-    return State(wallet, session)
+    return Snapshot(wallet, session)
 
 
 def active(session_id: str, session: Session | None) -> Session:
@@ -160,10 +183,10 @@ def active(session_id: str, session: Session | None) -> Session:
     return session
 
 
-def _reopened(session: Session, account_id: AccountId, model_id: str, estimated_tokens: int) -> Answer:
+def _reopened(session: Session, account_id: AccountId, asked: tuple[str, int, Usage | None, str | None]) -> Answer:
     """The answer to a repeated initialize. Raises SessionEnded, SessionExists when the id has other values."""
     if not session.active:
         raise SessionEnded(session.session_id, session.status, session.outcome)
-    if session.account_id == account_id and session.same_request(model_id, estimated_tokens):
+    if session.account_id == account_id and session.same_request(*asked):
         return Answer(session, replayed=True)
     raise SessionExists("A session with this id and other values exists", sessionId=session.session_id)

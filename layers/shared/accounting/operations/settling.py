@@ -4,7 +4,8 @@
 answers as the first time did.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from accounting.domain import sessions as streaming
@@ -12,14 +13,16 @@ from accounting.domain import wallet as ledger
 from accounting.domain.accounts import AccountId
 from accounting.domain.errors import SessionNotActive
 from accounting.domain.ledger import SYSTEM, Cause
-from accounting.domain.sessions import Outcome, Session, Settled
-from accounting.domain.usage import UsageRecord
-from accounting.domain.wallet import Settlement
-from accounting.operations.commit import State, ledger_writes, until_committed
+from accounting.domain.model_usage import NO_USAGE
+from accounting.domain.sessions import Outcome, Report, Session, Settled
+from accounting.domain.usage import ProviderUsage, UsageRecord
+from accounting.domain.wallet import Settlement, Wallet
+from accounting.operations.commit import Snapshot, ledger_writes, retry_until_committed
 from accounting.operations.ids import new_id, new_salt
-from accounting.operations.sessions import Answer, active, read
+from accounting.operations.sessions import Answer, active, read_with_wallet
 from accounting.operations.usage import usage_writes
 from accounting.settings import settings
+from accounting.store import prices
 from accounting.store import sessions as store
 from accounting.store.table import transact
 from accounting.telemetry import count
@@ -34,40 +37,68 @@ SERVICES: dict[tuple[Outcome, bool], str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Particulars:
+    """What a caller says of a session's end beside its usage; the usage record keeps it.
+
+    ``model_id`` is the model that really served, if it is another than the session's.
+    """
+
+    model_id: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    provider_usage: ProviderUsage | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class End:
-    """How a session is to end, and who ends it. Without ``tokens``, those of its last heartbeat are charged."""
+    """How a session is to end, and who ends it. Without a ``report``, the last heartbeat's is charged."""
 
     outcome: Outcome
     success: bool
-    tokens: int | None
+    report: Report | None
     actor: str
     reason: str = ""
+    particulars: Particulars = Particulars()
 
     @classmethod
     def by_sweep(cls, actor: str, reason: str = "") -> "End":
         """The end of a session that nobody settled."""
-        return cls("swept", success=False, tokens=None, actor=actor, reason=reason)
+        return cls("swept", success=False, report=None, actor=actor, reason=reason)
 
 
 def finalize(
-    user_id: str, session_id: str, tokens: int, *, success: bool, now: int, account_id: AccountId | None = None
+    user_id: str,
+    session_id: str,
+    used: Report | int,
+    *,
+    success: bool,
+    now: int,
+    account_id: AccountId | None = None,
+    particulars: Particulars = Particulars(),
 ) -> Answer:
-    """Charge the tokens really used and give the rest of the hold back; after a sweep, settle the difference, once.
+    """Charge what was really used and give the rest of the hold back; after a sweep, settle the difference, once.
 
-    ``account_id`` is a hint which account pays (see ``sessions.read``). Raises SessionNotActive when there is no such
-    session or it was settled otherwise, Contention.
+    ``account_id`` is a hint which account pays (see ``sessions.read_with_wallet``). Raises SessionNotActive when there
+    is no such session or it was settled otherwise, ModelUnknown, Contention.
     """
-    return _settle_once(user_id, session_id, End("finalized", success, tokens, user_id), now, account_id)
+    end = End("finalized", success, Report.of_number(used), user_id, particulars=particulars)
+    return _settle_once(user_id, session_id, end, now, account_id)
 
 
 def abort(
-    user_id: str, session_id: str, tokens: int | None, *, now: int, account_id: AccountId | None = None
+    user_id: str,
+    session_id: str,
+    used: Report | int | None,
+    *,
+    now: int,
+    account_id: AccountId | None = None,
+    particulars: Particulars = Particulars(),
 ) -> Answer:
-    """Charge the tokens generated, by default the last heartbeat's, and give the rest of the hold back.
+    """Charge what was generated, by default what the last heartbeat said, and give the rest of the hold back.
 
     After a sweep, and in what it raises, it is as ``finalize``.
     """
-    end = End("aborted", success=False, tokens=tokens, actor=user_id)
+    report = None if used is None else Report.of_number(used)
+    end = End("aborted", success=False, report=report, actor=user_id, particulars=particulars)
     return _settle_once(user_id, session_id, end, now, account_id)
 
 
@@ -77,13 +108,13 @@ def force_end(user_id: str, session_id: str, *, actor: str, reason: str, now: in
     Raises SessionNotActive when there is no such session or its caller settled it, Contention.
     """
 
-    def end(state: State) -> Answer:
-        session = state.session
+    def end(snapshot: Snapshot) -> Answer:
+        session = snapshot.session
         if session is not None and session.outcome == "swept":
             return Answer(session, replayed=True)
-        return Answer(_settle(state, active(session_id, session), End.by_sweep(actor, reason), now))
+        return Answer(_settle_as_swept(snapshot, active(session_id, session), End.by_sweep(actor, reason), now))
 
-    return until_committed(end, read(user_id, session_id), lambda: read(user_id, session_id))
+    return retry_until_committed(end, read=lambda: read_with_wallet(user_id, session_id))
 
 
 def sweep(session: Session, *, now: int) -> Session | None:
@@ -93,49 +124,56 @@ def sweep(session: Session, *, now: int) -> Session | None:
     only one of those who settle it at once does. Raises Contention.
     """
 
-    def end_or_reschedule(state: State) -> Session | None:
-        found = state.session
+    def end_or_reschedule(snapshot: Snapshot) -> Session | None:
+        found = snapshot.session
         if found is None or not found.active:
             return None
         expires_at = found.expires_at(settings().session_timeout, settings().session_max_life)
         if expires_at > now:
             transact([store.replace(found, streaming.rescheduled(found, expires_at), untouched=True)])
             return None
-        return _settle(state, found, End.by_sweep(SYSTEM), now)
+        return _settle_as_swept(snapshot, found, End.by_sweep(SYSTEM), now)
 
     whose = session.user_id, session.session_id, session.account_id
-    return until_committed(end_or_reschedule, read(*whose), lambda: read(*whose))
+    return retry_until_committed(end_or_reschedule, read=lambda: read_with_wallet(*whose))
 
 
 def _settle_once(user_id: str, session_id: str, end: End, now: int, account_id: AccountId | None) -> Answer:
-    def settle_or_replay(state: State) -> Answer:
-        session = state.session
+    def settle_or_replay(snapshot: Snapshot) -> Answer:
+        session = snapshot.session
         if session is None:
             raise SessionNotActive(session_id)
-        if session.settled_by(end.outcome, end.tokens, end.success):
+        served = None if end.particulars.model_id == session.model_id else end.particulars.model_id
+        if session.settled_by(end.outcome, end.report and replace(end.report, model_id=served), end.success):
             return Answer(session, replayed=True)
         if not session.awaits_late_usage:
             active(session_id, session)
-        return Answer(_settle(state, session, end, now))
+        report = session.completed(end.report or session.last_report)
+        if served:
+            card = prices.card_since(served, session.started_at, session.variant)
+            report = replace(report, model_id=served, card=card)
+        return Answer(_settle(snapshot, session, report, end, now))
 
-    whose = user_id, session_id, account_id
-    return until_committed(settle_or_replay, read(*whose), lambda: read(*whose))
+    return retry_until_committed(settle_or_replay, read=lambda: read_with_wallet(user_id, session_id, account_id))
 
 
-def _settle(state: State, session: Session, end: End, now: int) -> Session:
+def _settle_as_swept(snapshot: Snapshot, session: Session, end: End, now: int) -> Session:
+    report = session.swept_report(charge_estimate=settings().sweep_charges_estimate)
+    return _settle(snapshot, session, report, end, now)
+
+
+def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now: int) -> Session:
     """Settle an active or a swept session: session, wallet, entries, usage record and day's sums in one transaction."""
     record_id = new_id(now)
-    tokens = session.tokens if end.tokens is None else end.tokens
     cause = Cause(end.actor, now, end.reason, new_salt(end.reason), session_id=session.session_id, usage_id=record_id)
-    settlement = _settlement(state, session, tokens, cause)
-    ended = streaming.resolved(
-        session, settlement, outcome=end.outcome, tokens=tokens, success=end.success, at=cause.at
-    )
-    record = _usage_record(ended, record_id, store.metadata_of(session))
+    settlement = _settlement(snapshot.wallet, session, session.cost(report), cause)
+    ended = streaming.resolved(session, settlement, report, outcome=end.outcome, success=end.success, at=cause.at)
+    record = _usage_record(ended, record_id, {**store.metadata_of(session), **end.particulars.metadata})
+    record = replace(record, provider_usage=end.particulars.provider_usage)
     transact(
         [
-            store.replace(session, ended, untouched=end.tokens is None) if session.active else store.settle_late(ended),
-            *ledger_writes(state.wallet, settlement),
+            store.replace(session, ended, untouched=end.report is None) if session.active else store.settle_late(ended),
+            *ledger_writes(snapshot.wallet, settlement),
             *usage_writes(record),
         ]
     )
@@ -143,12 +181,12 @@ def _settle(state: State, session: Session, end: End, now: int) -> Session:
     return ended
 
 
-def _settlement(state: State, session: Session, tokens: int, cause: Cause) -> Settlement:
+def _settlement(wallet: Wallet, session: Session, cost: int, cause: Cause) -> Settlement:
     grace = settings().refund_grace
     if session.active:
-        return ledger.settle(state.wallet, session.parts, session.cost(tokens), grace_milliseconds=grace, cause=cause)
-    difference = session.cost(tokens) - session.settled.credits
-    return ledger.settle_late(state.wallet, difference, grace_milliseconds=grace, cause=cause)
+        return ledger.settle(wallet, session.parts, cost, grace_milliseconds=grace, cause=cause)
+    difference = cost - session.settled.credits
+    return ledger.settle_late(wallet, difference, grace_milliseconds=grace, cause=cause)
 
 
 def _usage_record(session: Session, record_id: str, said: dict[str, Any]) -> UsageRecord:
@@ -173,10 +211,13 @@ def _usage_record(session: Session, record_id: str, said: dict[str, Any]) -> Usa
         account_id=session.account_id,
         user_id=session.user_id,
         service=SERVICES[settled.outcome, settled.success],
-        operation=session.model_id,
+        operation=settled.model_id or session.model_id,
         credits=settled.credits - (swept.credits if swept else 0),
         at=settled.at,
         metadata=metadata,
+        usage=settled.usage and settled.usage.minus((swept and swept.usage) or NO_USAGE),
+        unclassified=settled.unclassified - (swept.unclassified if swept else 0),
+        variant=session.variant,
     )
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from accounting.domain import users as people
 from accounting.domain import wallet as ledger
 from accounting.domain.users import User
-from accounting.operations.commit import without_conflict
+from accounting.operations.commit import retry_conflicts
 from accounting.store import users, wallets
-from accounting.store.moved import Moved
+from accounting.store.stale import StaleRead
 from accounting.store.table import Conflict, transact
 from accounting.store.users import Reference
 
@@ -26,7 +26,7 @@ def enable(reference: Reference, *, now: int) -> User:
 
 
 def _change(reference: Reference, decide: Callable[[User], User]) -> User:
-    def step() -> User:
+    def change_both() -> User:
         found = users.resolve(reference)
         before, wallet = found.user, found.wallet
         after = decide(before)
@@ -35,9 +35,9 @@ def _change(reference: Reference, decide: Callable[[User], User]) -> User:
         frozen = ledger.freeze(wallet, frozen=after.disabled)
         try:
             transact([users.put(before, after, Conflict), wallets.put(wallet, frozen)])
-        except Moved as moved:
-            raise Conflict from moved
+        except StaleRead as stale:
+            raise Conflict from stale
         users.forget(after.id)
         return after
 
-    return without_conflict(step)
+    return retry_conflicts(change_both)

@@ -1,59 +1,15 @@
-"""API keys: who they speak for and what they may do. Of a key's secret only the SHA-256 is stored."""
+"""API keys in the table, how many a user has, and what a process remembers of them for a short time."""
 
-import hashlib
-import hmac
 import json
-from dataclasses import dataclass
-from typing import Literal
 
-from accounting.domain.errors import ApiKeyNotFound, TooManyApiKeys
+from accounting.domain.api_keys import MAX_PER_USER, ApiKey, Refusal, parsed, too_many
+from accounting.domain.errors import ApiKeyNotFound
 from accounting.store import keys, table
 from accounting.store.cache import Cache
 from accounting.store.table import Item, Write
 from accounting.times import MINUTE
 
-PREFIX = "acct"
-MAX_PER_USER = 100
 CACHE_SECONDS = 30
-
-type Refusal = Literal["NOT_FOUND", "DISABLED", "EXPIRED"]
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """A key as it is stored; times are epoch milliseconds. A revoked one stays so."""
-
-    id: str
-    user_id: str
-    name: str
-    permissions: tuple[str, ...]
-    secret_hash: str
-    created_at: int
-    expires_at: int | None = None
-    last_used_at: int | None = None
-    enabled: bool = True
-    revoked: bool = False
-
-    @property
-    def active(self) -> bool:
-        """Whether the owner lets it be used."""
-        return self.enabled and not self.revoked
-
-    def refusal(self, now: int) -> Refusal | None:
-        """Why the key may not be used at ``now``, if it may not."""
-        if not self.active:
-            return "DISABLED"
-        return "EXPIRED" if self.expires_at is not None and self.expires_at <= now else None
-
-
-def text_of(key_id: str, secret: str) -> str:
-    """The key as its holder sends it."""
-    return f"{PREFIX}_{key_id}_{secret}"
-
-
-def hash_of(secret: str) -> str:
-    """What is stored of a secret. It has 256 random bits: a slow hash would protect nothing more."""
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def put(key: ApiKey) -> list[Write]:
@@ -66,7 +22,7 @@ def _count_in(user_id: str) -> Write:
         # Keys that were made before they were counted count too.
         known, _ = of_owner(user_id, before=None, limit=MAX_PER_USER)
         if len(known) >= MAX_PER_USER:
-            raise _too_many()
+            raise too_many()
         first = {**keys.api_key_count(user_id), "count": len(known) + 1}
         return Write(table.put(first, condition="attribute_not_exists(pk)"), refused=lambda _: table.Conflict())
     return Write(
@@ -77,12 +33,8 @@ def _count_in(user_id: str) -> Write:
             values={":one": 1, ":most": MAX_PER_USER},
             names={"#count": "count"},
         ),
-        refused=lambda _: _too_many(),
+        refused=lambda _: too_many(),
     )
-
-
-def _too_many() -> TooManyApiKeys:
-    return TooManyApiKeys(f"At most {MAX_PER_USER} API keys a user", limit=MAX_PER_USER)
 
 
 def find(key_id: str) -> ApiKey | None:
@@ -101,12 +53,9 @@ _cache = Cache(find, CACHE_SECONDS)
 
 def verify(text: str, now: int) -> tuple[ApiKey | None, Refusal | None]:
     """The key that a text is, and why it may not be used, if so; by an answer at most ``CACHE_SECONDS`` old."""
-    prefix, _, rest = text.partition("_")
-    key_id, _, secret = rest.partition("_")
-    if prefix != PREFIX or not (key_id.isascii() and key_id.isalnum() and len(key_id) <= 26 and secret):
-        return None, "NOT_FOUND"
-    key = find_cached(key_id)
-    if key is None or not hmac.compare_digest(key.secret_hash, hash_of(secret)):
+    key_id, secret = parsed(text) or ("", "")
+    key = find_cached(key_id) if key_id else None
+    if key is None or not key.has_secret(secret):
         return None, "NOT_FOUND"
     return key, key.refusal(now)
 

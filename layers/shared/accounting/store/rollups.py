@@ -9,6 +9,7 @@ condition and reads nothing, and no item grows with the number of names.
 from collections.abc import Iterator
 
 from accounting.domain.accounts import AccountId
+from accounting.domain.model_usage import COUNTS
 from accounting.domain.usage import Sums, UsageRecord, digest
 from accounting.store import keys, table
 from accounting.store.formats import FORMAT
@@ -39,13 +40,15 @@ def between(
 
 def sums_in(item: Item) -> Sums:
     """What an item counts."""
-    return Sums.of_pair(item["service"], item.get("model"), item["records"], item["credits"])
+    counts = {name: item[name] for name in COUNTS if name in item}
+    return Sums.of_pair(item["service"], item.get("model"), item["records"], item["credits"], counts)
 
 
 def key_of(record: UsageRecord, account_id: AccountId, spread: int = 0) -> keys.Key:
     """Where the record counts for one of its accounts."""
-    payer = [] if record.account_id == account_id else [record.account_id]
-    return keys.day_rollup(account_id, day(record.at), digest(record.service, record.model_id, *payer), spread)
+    payer = record.payer_beside(account_id)
+    names = (record.service, record.model_id) if payer is None else (record.service, record.model_id, payer)
+    return keys.day_rollup(account_id, day(record.at), digest(*names), spread)
 
 
 def add(record: UsageRecord, account_id: AccountId, spread: int = 0) -> Write:
@@ -54,16 +57,18 @@ def add(record: UsageRecord, account_id: AccountId, spread: int = 0) -> Write:
         "day": day(record.at),
         "service": record.service,
         "model": record.model_id,
-        "paid_by": None if record.account_id == account_id else record.account_id,
+        "paid_by": record.payer_beside(account_id),
         "format": FORMAT,
     }
     named = {name: value for name, value in said.items() if value is not None}
+    added = {"records": 1, "credits": record.credits, **record.counts}
+    adds = ", ".join(f"#{name} :{name}" for name in added)
     sets = ", ".join(f"#{name} = :{name}" for name in named)
     return Write(
         table.update(
             key_of(record, account_id, spread),
-            f"ADD #records :one, #credits :credits SET {sets}",
-            names={f"#{name}": name for name in ("records", "credits", *named)},
-            values={":one": 1, ":credits": record.credits, **{f":{name}": value for name, value in named.items()}},
+            f"ADD {adds} SET {sets}",
+            names={f"#{name}": name for name in (*added, *named)},
+            values={f":{name}": value for name, value in (added | named).items()},
         )
     )

@@ -11,32 +11,35 @@ from typing import Any
 
 from accounting.domain.accounts import AccountId, stored
 from accounting.domain.errors import SessionNotActive
-from accounting.domain.sessions import Session, Settled
+from accounting.domain.model_usage import Usage
+from accounting.domain.rates import RateCard
+from accounting.domain.sessions import Report, Session, Settled
 from accounting.domain.wallet import Wallet
 from accounting.settings import settings
 from accounting.store import keys, lots, table, wallets
 from accounting.store.formats import unknown
-from accounting.store.moved import Moved
+from accounting.store.stale import StaleRead
 from accounting.store.table import Item, Write
 
 _PLAIN = (
     "model_id",
-    "price_e4",
     "estimated_tokens",
     "started_at",
     "last_seen_at",
     "due_at",
     "initial_credits",
     "initial_expires_at",
+    "fitting_tokens",
     "revision",
     "tokens",
     "format",
 )
-_SETTLED = tuple(field.name for field in fields(Settled))
+_SETTLED = tuple(field.name for field in fields(Settled) if field.name not in ("usage", "model_id"))
 _KNOWN = {
-    *("user_id", "session_id", "account_id", "status", "parts", "fitting_tokens", "has_metadata"),
+    *("user_id", "session_id", "account_id", "status", "parts", "rates", "inputs", "output_parts", "has_metadata"),
+    *("estimated_usage", "variant"),
     *_PLAIN,
-    *(f"{prefix}_{name}" for prefix in ("settled", "late") for name in _SETTLED),
+    *(f"{prefix}_{name}" for prefix in ("settled", "late") for name in (*_SETTLED, "usage", "model_id")),
 }
 
 MAX_ACTIVE_LISTED = 1000
@@ -45,7 +48,7 @@ type Page = tuple[list[Session], str | None]
 """Sessions, and the position that the next page begins before, if there is one."""
 
 
-class Taken(Exception):
+class SessionTaken(Exception):
     """The id has a ``session`` already."""
 
     def __init__(self, session: Session) -> None:
@@ -66,10 +69,10 @@ def with_wallet(user_id: str, session_id: str, account_id: AccountId) -> tuple[S
 
 
 def open_new(session: Session) -> Write:
-    """Add the session, unless its id is taken: then Taken."""
+    """Add the session, unless its id is taken: then SessionTaken."""
 
     def refused(old: Item | None) -> Exception:
-        return Taken(from_item(old)) if old else table.Conflict()
+        return SessionTaken(from_item(old)) if old else table.Conflict()
 
     return Write(table.put(to_item(session), condition="attribute_not_exists(pk)"), refused=refused)
 
@@ -95,7 +98,7 @@ def metadata_of(session: Session) -> dict[str, Any]:
 
 
 def replace(before: Session, after: Session, *, untouched: bool = False) -> Write:
-    """Replace an active session, if its hold is as it was read; else Moved with the newer ``session``.
+    """Replace an active session, if its hold is as it was read; else StaleRead with the newer ``session``.
 
     A heartbeat that only told how far the stream is does not stand in the way, unless the session must be
     ``untouched``: then its tokens and its last sign of life must be as they were read, too.
@@ -111,33 +114,40 @@ def replace(before: Session, after: Session, *, untouched: bool = False) -> Writ
     action = table.put(to_item(after), condition=" AND ".join(clauses), values=values, names={"#status": "status"})
 
     def refused(old: Item | None) -> Exception:
-        return Moved(session=from_item(old)) if old else SessionNotActive(before.session_id)
+        return StaleRead(session=from_item(old)) if old else SessionNotActive(before.session_id)
 
     return Write(action, refused=refused)
 
 
 def settle_late(after: Session) -> Write:
-    """Keep the late settlement of a session that the sweep ended, if none is kept; else Moved with the ``session``."""
+    """Keep the late settlement of a swept session, if none is kept; else StaleRead with the ``session``."""
     swept = "settled_outcome = :swept"
     first = "attribute_not_exists(late_outcome)"
     action = table.put(to_item(after), condition=f"{swept} AND {first}", values={":swept": "swept"})
 
     def refused(old: Item | None) -> Exception:
-        return Moved(session=from_item(old)) if old else SessionNotActive(after.session_id)
+        return StaleRead(session=from_item(old)) if old else SessionNotActive(after.session_id)
 
     return Write(action, refused=refused)
 
 
-def beat(user_id: str, session_id: str, tokens: int, now: int) -> tuple[bool, Session | None]:
-    """Note that an active session has come to ``tokens``, no less than before, and still fits its hold.
+def beat(user_id: str, session_id: str, report: Report, now: int) -> tuple[bool, Session | None]:
+    """Note what a heartbeat reports of an active session: no less than before, with the known inputs, and it fits.
 
     One conditional write: whether it was done, and the session as it is now.
     """
     still_active = "#status = :active"
     not_backwards = "tokens <= :tokens"
     fitting = "fitting_tokens >= :tokens"
-    clauses = (still_active, not_backwards, fitting)
-    return _touch(user_id, session_id, clauses, "tokens = :tokens, last_seen_at = :now", {":tokens": tokens}, now)
+    clauses = [still_active, not_backwards, fitting]
+    assignments = "tokens = :tokens, last_seen_at = :now"
+    values: Item = {":tokens": report.tokens}
+    if report.usage:
+        same_inputs = "inputs = :inputs"
+        clauses.append(same_inputs)
+        assignments += ", output_parts = :parts"
+        values |= {":inputs": report.usage.inputs.to_text(), ":parts": _output_parts(report.usage)}
+    return _touch(user_id, session_id, clauses, assignments, values, now)
 
 
 def note(user_id: str, session_id: str, tokens: int, now: int) -> Session | None:
@@ -217,7 +227,11 @@ def to_item(session: Session) -> Item:
         "has_metadata": session.has_metadata or None,
         "status": session.status,
         "parts": lots.to_text(session.parts),
-        "fitting_tokens": session.fitting_tokens,
+        "rates": session.card.to_text(),
+        "variant": session.variant,
+        "estimated_usage": session.estimated_usage and session.estimated_usage.to_text(),
+        "inputs": session.usage and session.usage.inputs.to_text(),
+        "output_parts": session.usage and _output_parts(session.usage),
         **{name: getattr(session, name) for name in _PLAIN},
     }
     if session.resolution is None:
@@ -239,6 +253,10 @@ def from_item(item: Item) -> Session:
         account_id=stored(item["account_id"]),
         has_metadata=item.get("has_metadata", False),
         parts=lots.from_text(item["parts"]),
+        card=RateCard.from_text(item["rates"]),
+        variant=item.get("variant"),
+        estimated_usage=_usage(item, "estimated_usage"),
+        usage=_known_usage(item),
         resolution=_settled_from_item("settled", item),
         late=_settled_from_item("late", item),
         more=unknown(item, _KNOWN),
@@ -247,10 +265,37 @@ def from_item(item: Item) -> Session:
 
 
 def _settled_to_item(prefix: str, settled: Settled | None) -> Item:
-    return {f"{prefix}_{name}": getattr(settled, name) for name in _SETTLED} if settled else {}
+    if settled is None:
+        return {}
+    return {
+        **{f"{prefix}_{name}": getattr(settled, name) for name in _SETTLED},
+        f"{prefix}_usage": settled.usage and settled.usage.to_text(),
+        f"{prefix}_model_id": settled.model_id,
+    }
 
 
 def _settled_from_item(prefix: str, item: Item) -> Settled | None:
     if f"{prefix}_outcome" not in item:
         return None
-    return Settled(**{name: item[f"{prefix}_{name}"] for name in _SETTLED})
+    return Settled(
+        **{name: item[f"{prefix}_{name}"] for name in _SETTLED},
+        usage=_usage(item, f"{prefix}_usage"),
+        model_id=item.get(f"{prefix}_model_id"),
+    )
+
+
+def _usage(item: Item, name: str) -> Usage | None:
+    return Usage.from_text(item[name]) if item.get(name) else None
+
+
+def _output_parts(usage: Usage) -> str:
+    return f"{usage.reasoning},{usage.output_audio}"
+
+
+def _known_usage(item: Item) -> Usage | None:
+    """Inputs and parts of the output; the output itself is the session's ``tokens``."""
+    inputs = _usage(item, "inputs")
+    if inputs is None:
+        return None
+    reasoning, audio = map(int, item["output_parts"].split(","))
+    return inputs._replace(output=item["tokens"], reasoning=reasoning, output_audio=audio)

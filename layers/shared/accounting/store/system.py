@@ -1,18 +1,19 @@
 """System-wide sums of a day: in total, spread over a few items, by user, ranked by credits, and by name, by merit."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from accounting.domain.model_usage import COUNTS
 from accounting.domain.system_usage import DayPart, NameDay, Place, Ranking, Standing, Sum, UserDay
 from accounting.domain.usage import NameId, UsageRecord
 from accounting.store import keys, table
 from accounting.store.formats import unknown
 from accounting.store.keys import Key
-from accounting.store.moved import Moved
+from accounting.store.stale import StaleRead
 from accounting.store.table import Item, Write
 from accounting.times import day
 
-_KNOWN = {"version", "records", "credits", "newest", "services", "models", "merit", "name"}
+_KNOWN = {"version", "records", "credits", "newest", "services", "models", "merit", "name", *COUNTS}
 
 READ_USERS = 1000
 """How many of a day's users are read from each part of their ranking."""
@@ -30,7 +31,7 @@ def read(records: Sequence[UsageRecord], places: Sequence[Place]) -> tuple[list[
 
 
 def mark(record: UsageRecord) -> Write:
-    """Mark a record as counted, if it is not; else Moved."""
+    """Mark a record as counted, if it is not; else StaleRead."""
     return Write(
         table.update(
             keys.usage(record.account_id, record.at, record.id),
@@ -38,16 +39,17 @@ def mark(record: UsageRecord) -> Write:
             values={":yes": True},
             condition="attribute_exists(pk) AND attribute_not_exists(counted)",
         ),
-        refused=lambda _: Moved(),
+        refused=lambda _: StaleRead(),
     )
 
 
 def put(place: Place, after: Sum) -> Write:
-    """Replace the sum that was read, whose version ``after`` has; Moved when it has changed since."""
+    """Replace the sum that was read, whose version ``after`` has; StaleRead when it has changed since."""
     item = {
         **after.more,
         **_key(place),
         **_details(place, after),
+        **after.counts,
         "records": after.records,
         "credits": after.credits,
         "version": after.version + 1,
@@ -55,7 +57,7 @@ def put(place: Place, after: Sum) -> Write:
     condition, values = "attribute_not_exists(pk)", None
     if after.version:
         condition, values = "version = :seen", {":seen": after.version}
-    return Write(table.put(item, condition=condition, values=values), refused=lambda _: Moved())
+    return Write(table.put(item, condition=condition, values=values), refused=lambda _: StaleRead())
 
 
 def parts_of(days: Iterable[int]) -> list[tuple[int, Sum]]:
@@ -90,6 +92,12 @@ def names_at(wanted: Sequence[tuple[int, NameId]]) -> list[tuple[str, int]]:
     """The names with these ids and their credits on days, in the order asked for; ``""`` where there is none."""
     found = table.get_many([keys.system_name(day(of_day), *name) for of_day, name in wanted])
     return [(item["name"], item["credits"]) if item else ("", 0) for item in found]
+
+
+def counts_at(wanted: Sequence[tuple[int, NameId]]) -> list[Mapping[str, int]]:
+    """What models used on days, in the order asked for."""
+    found = table.get_many([keys.system_name(day(of_day), *name) for of_day, name in wanted])
+    return [_sum(item).counts for item in found]
 
 
 def _ranked(partitions: Iterable[str], limit: int) -> tuple[list[Item], bool]:
@@ -131,5 +139,6 @@ def _sum(item: Item | None) -> Sum:
         services=tuple(item.get("services", "").split()),
         models=tuple(item.get("models", "").split()),
         merit=item.get("merit"),
+        counts={name: item[name] for name in COUNTS if name in item},
         more=unknown(item, _KNOWN),
     )

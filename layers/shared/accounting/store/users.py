@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from accounting.domain import addresses
 from accounting.domain.accounts import personal
 from accounting.domain.errors import UserNotFound
-from accounting.domain.users import ROLES, Description, Pointer, User, claimed, heir, is_meant_by_id
+from accounting.domain.users import ROLES, Description, Pointer, User, claimed, heir, is_meant_by_id, must_claim
 from accounting.domain.wallet import Wallet
 from accounting.store import keys, table, wallets
 from accounting.store.cache import Cache
@@ -172,9 +172,7 @@ def _writes(known: User | None, user: User, pointer: Pointer | None, now: int) -
         if known:
             writes.append(_count(known.role, user.id, -1))
     before = known.address if known else None
-    said_anew = known is None or (known.email, known.email_at) != (user.email, user.email_at)
-    holds_it = pointer is not None and pointer.user_id == user.id and before == user.address
-    if user.address and said_anew and not holds_it:
+    if user.address and must_claim(known, user, pointer):
         writes += _claim(user.address, user, pointer, now)
     if before and user.address != before:
         writes += _give_up(before, user)

@@ -6,7 +6,7 @@ from accounting.domain.accounts import AccountId
 from accounting.domain.wallet import Wallet
 from accounting.store import keys, lots, table
 from accounting.store.formats import unknown
-from accounting.store.moved import Moved
+from accounting.store.stale import StaleRead
 from accounting.store.table import Item, Write
 
 _PLAIN = (
@@ -31,14 +31,14 @@ def get(account_id: AccountId) -> Wallet:
 
 
 def put(before: Wallet, after: Wallet) -> Write:
-    """Replace the wallet, if nobody has since ``before`` was read; else Moved with the newer ``wallet``."""
+    """Replace the wallet, if nobody has since ``before`` was read; else StaleRead with the newer ``wallet``."""
     if before.version:
         condition, values = "version = :seen", {":seen": before.version}
     else:
         condition, values = "attribute_not_exists(pk)", None
     return Write(
         table.put(to_item(after), condition=condition, values=values),
-        refused=lambda old: Moved(wallet=from_item(after.account_id, old)),
+        refused=lambda old: StaleRead(wallet=from_item(after.account_id, old)),
     )
 
 

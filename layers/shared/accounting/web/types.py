@@ -20,7 +20,6 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     StringConstraints,
-    WithJsonSchema,
 )
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
@@ -34,7 +33,6 @@ from accounting.times import from_iso
 
 MAX_CREDITS = 10**12
 MAX_TOKENS = 10**9
-MAX_PRICE = 10**6
 MAX_INSTANT = 253_402_300_800_000
 MAX_METADATA_BYTES = 4096
 MAX_METADATA_DEPTH = 32
@@ -45,7 +43,6 @@ DEFAULT_EXPIRY_DAYS = 30
 
 _IDENTIFIER = r"^[A-Za-z0-9._:/@+-]{1,100}$"
 _MODEL_ID = rf"^[A-Za-z0-9._:/@+-]{{1,{MAX_MODEL_ID}}}$"
-_PRICE_TEXT = rf"^([0-9]{{1,6}}(\.[0-9]{{1,4}})?|{MAX_PRICE})$"
 _EMAIL = rf"^[^@\s{CONTROL_CHARACTERS}]+@[^@\s{CONTROL_CHARACTERS}]+$"
 
 
@@ -65,14 +62,6 @@ _PLAIN = _Says({"pattern": rf"^[^{CONTROL_CHARACTERS}]*$"})
 _LINES = _Says({"pattern": rf"^[^{CONTROL_CHARACTERS_OF_LINES}]*$"})
 """The patterns do not name surrogates, as the validators do: what JSON carries has none that a pattern could meet."""
 _DATED = _Says({"anyOf": [{"format": "date"}, {"format": "date-time"}]})
-_PRICED = WithJsonSchema(
-    {
-        "anyOf": [
-            {"type": "number", "minimum": 0, "maximum": MAX_PRICE, "multipleOf": 0.0001},
-            {"type": "string", "pattern": _PRICE_TEXT},
-        ]
-    }
-)
 
 
 def _not_reserved(name: str) -> str:
@@ -93,15 +82,6 @@ def _not_zero(number: int) -> int:
     return number
 
 
-def _number_or_text(value: object) -> object:
-    """A JSON number, or a text of the document's pattern: Decimal takes blanks, underscores and other digits too."""
-    if isinstance(value, bool):
-        raise ValueError("must be a number")
-    if isinstance(value, str) and not re.fullmatch(_PRICE_TEXT, value):
-        raise ValueError("must be digits, with at most four decimals after a point")
-    return value
-
-
 def _an_instant(text: str) -> str:
     """A timestamp, of a year that keys can be ordered by."""
     if not 0 <= from_iso(text) < MAX_INSTANT:
@@ -115,11 +95,11 @@ def _plain_json(value: object) -> object:
     Raises ValueError for what would not come back equal: a fraction with more digits than a double keeps, and nesting
     deeper than ``MAX_METADATA_DEPTH``.
     """
-    _require_depth(value)
+    require_depth(value)
     return _with_floats(value)
 
 
-def _require_depth(value: object) -> None:
+def require_depth(value: object) -> None:
     """Raise ValueError beyond ``MAX_METADATA_DEPTH`` levels. Not recursive: the value may be nested without end."""
     level = [value]
     for _ in range(MAX_METADATA_DEPTH):
@@ -236,12 +216,6 @@ ExpiryDays = Annotated[int, Field(strict=True, ge=1, le=MAX_EXPIRY_DAYS)]
 StrictFlag = Annotated[bool, Field(strict=True)]
 Notes = Annotated[str, StringConstraints(strict=True, max_length=1000), AfterValidator(_lines), _LINES]
 Reason = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=1000), AfterValidator(_lines), _LINES]
-Price = Annotated[
-    Decimal,
-    BeforeValidator(_number_or_text),
-    Field(ge=0, le=MAX_PRICE, decimal_places=4),
-    _PRICED,
-]
 Timestamp = Annotated[
     str,
     StringConstraints(strict=True, max_length=40),

@@ -1,0 +1,112 @@
+"""What a call of a model used, in its canonical form: counts in which parts are parts of their whole.
+
+``input`` counts every input token, ``output`` every output token. The other token counts are disjoint parts of one of
+them. ``requests`` and ``web_searches`` are counted beside the tokens. Imports the errors.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Self
+
+from accounting.domain.errors import Invalid
+
+MAX_COUNT = 10**9
+"""The most tokens, requests or searches that one usage can have."""
+
+
+class Usage(NamedTuple):
+    """Counts of one call of a model, or sums and differences of them. See ``checked`` for what a call's may be."""
+
+    input: int = 0
+    output: int = 0
+    cached_input: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    input_audio: int = 0
+    reasoning: int = 0
+    output_audio: int = 0
+    requests: int = 1
+    web_searches: int = 0
+
+    def plus(self, other: "Usage") -> "Usage":
+        """The sum, count by count."""
+        return Usage(*map(int.__add__, self, other))
+
+    def minus(self, other: "Usage") -> "Usage":
+        """The difference, count by count; counts may be negative."""
+        return Usage(*map(int.__sub__, self, other))
+
+    @property
+    def inputs(self) -> "Usage":
+        """The usage before any output: what is known when a stream starts."""
+        return self._replace(output=0, reasoning=0, output_audio=0)
+
+    def with_output(self, tokens: int) -> "Usage":
+        """The usage with ``tokens`` of output in all; parts of the output are kept as far as they fit."""
+        reasoning = min(self.reasoning, tokens)
+        return self._replace(
+            output=tokens, reasoning=reasoning, output_audio=min(self.output_audio, tokens - reasoning)
+        )
+
+    def to_text(self) -> str:
+        """The counts in their order, divided by commas."""
+        return ",".join(map(str, self))
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """The usage of a text that ``to_text`` made."""
+        return cls(*map(int, text.split(",")))
+
+
+NO_USAGE = Usage(requests=0)
+
+UNCLASSIFIED = "unclassified"
+"""What sums call tokens of which only the number is known."""
+
+COUNTS = (*Usage._fields, UNCLASSIFIED)
+"""The names of all that sums of usage count."""
+
+
+def counts_in(usage: Usage | None, unclassified: int = 0) -> dict[str, int]:
+    """The counts that are not 0, by name: those of the usage, and the tokens of which only the number is known."""
+    counts = {**(usage or NO_USAGE)._asdict(), UNCLASSIFIED: unclassified}
+    return {name: count for name, count in counts.items() if count}
+
+
+NAMES: Mapping[str, str] = {
+    "inputTokens": "input",
+    "cachedInputTokens": "cached_input",
+    "cacheWriteTokens": "cache_write",
+    "cacheWrite1hTokens": "cache_write_1h",
+    "inputAudioTokens": "input_audio",
+    "outputTokens": "output",
+    "reasoningTokens": "reasoning",
+    "outputAudioTokens": "output_audio",
+    "requests": "requests",
+    "webSearches": "web_searches",
+}
+"""The counts' names in JSON, in the order of the documentation."""
+
+INPUT_PARTS = ("cached_input", "cache_write", "cache_write_1h", "input_audio")
+OUTPUT_PARTS = ("reasoning", "output_audio")
+
+
+def checked(usage: Usage, field: str = "usage", names: Mapping[str, str] = NAMES) -> Usage:
+    """The usage, if a call can have it.
+
+    Raises Invalid, naming ``field`` and the count by its name among ``names``, for a count below 0 or above
+    ``MAX_COUNT``, and for parts that together exceed their whole.
+    """
+    called = {attribute: f"{field}.{name}" for name, attribute in names.items()}
+    for attribute, name in called.items():
+        if not 0 <= getattr(usage, attribute) <= MAX_COUNT:
+            raise Invalid.field(name, f"must be between 0 and {MAX_COUNT}")
+    for whole, parts in (("input", INPUT_PARTS), ("output", OUTPUT_PARTS)):
+        total = sum(getattr(usage, part) for part in parts)
+        if total > getattr(usage, whole):
+            raise too_small(called[whole], total)
+    return usage
+
+
+def too_small(name: str, parts: int) -> Invalid:
+    """The refusal of a whole that is less than its parts."""
+    return Invalid.field(name, f"must be at least {parts}, the sum of its parts")

@@ -1,0 +1,188 @@
+"""What a model's usage costs, exactly: rates by class, context tiers, and the one place where credits are rounded.
+
+A rate is an integer in millionths of a credit, for a million tokens, or for a thousand requests or web searches: no
+float ever touches money. Imports ``model_usage``.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+from accounting.domain.model_usage import MAX_COUNT, Usage
+
+RATE_SCALE = 10**6
+"""A rate of one credit for a million tokens."""
+
+AMOUNT_SCALE = 10**12
+"""One credit in the unit of exact amounts: the cost of one token at the rate 1."""
+
+_THOUSANDS = 1000
+"""Requests and searches are priced for a thousand, tokens for a million."""
+
+
+class Rates(NamedTuple):
+    """Rates by class. None: the class costs what its whole costs; requests and web searches cost nothing."""
+
+    input: int | None = None
+    output: int | None = None
+    cached_input: int | None = None
+    cache_write: int | None = None
+    cache_write_1h: int | None = None
+    input_audio: int | None = None
+    reasoning: int | None = None
+    output_audio: int | None = None
+    request: int | None = None
+    web_search: int | None = None
+
+    def over(self, base: "Rates") -> "Rates":
+        """These rates, and those of ``base`` for every class that these do not name."""
+        return Rates(*(theirs if mine is None else mine for mine, theirs in zip(self, base, strict=True)))
+
+
+class Tier(NamedTuple):
+    """Rates of a request with more than ``above_input`` input tokens, for all of it; they replace what they name."""
+
+    above_input: int
+    rates: Rates
+
+
+class Line(NamedTuple):
+    """One class of a usage: how many, at which rate, and the exact amount."""
+
+    name: str
+    units: int
+    rate: int
+    amount: int
+
+
+WHOLES: Mapping[str, str] = {
+    "cached_input": "input",
+    "cache_write": "input",
+    "cache_write_1h": "input",
+    "input_audio": "input",
+    "reasoning": "output",
+    "output_audio": "output",
+}
+"""The parts of a usage, and the count that each is a part of."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateCard:
+    """The rates that price a request: the base's, and those of the context tiers, in rising order."""
+
+    rates: Rates
+    tiers: tuple[Tier, ...] = ()
+
+    @classmethod
+    def flat(cls, rate: int) -> Self:
+        """One rate for input and output."""
+        return cls(Rates(rate, rate))
+
+    def over(self, base: "RateCard") -> "RateCard":
+        """This card over the rates of ``base``. The tiers are its own only."""
+        return RateCard(self.rates.over(base.rates), self.tiers)
+
+    def named(self) -> Iterator[Rates]:
+        """The rates of the base and of every tier."""
+        yield self.rates
+        yield from (tier.rates for tier in self.tiers)
+
+    def tier_of(self, input_tokens: int) -> Tier | None:
+        """The tier that a request with so many input tokens is in, if any."""
+        return next((tier for tier in reversed(self.tiers) if input_tokens > tier.above_input), None)
+
+    def rates_of(self, input_tokens: int) -> Rates:
+        """The rates of a request with so many input tokens: a tier counts for the whole request."""
+        tier = self.tier_of(input_tokens)
+        return tier.rates.over(self.rates) if tier else self.rates
+
+    def lines(self, usage: Usage) -> Iterator[Line]:
+        """What each class of the usage costs, classes without any left out."""
+        rates = self.rates_of(usage.input)
+        counts = usage._asdict()
+        for part, whole in WHOLES.items():
+            counts[whole] -= counts[part]
+        for name, count in counts.items():
+            if count:
+                rate = _rate(rates, name)
+                unit = _THOUSANDS if name in _RATE_NAMES else 1
+                yield Line(name, count, rate, count * rate * unit)
+
+    def amount(self, usage: Usage) -> int:
+        """What the usage costs, exactly: ``AMOUNT_SCALE`` is one credit."""
+        return sum(line.amount for line in self.lines(usage))
+
+    def cost(self, usage: Usage) -> int:
+        """What the usage costs in credits, rounded up once."""
+        return rounded_up(self.amount(usage))
+
+    @property
+    def number_rate(self) -> int:
+        """The rate of tokens that are only a number: the dearer of input and output."""
+        return max(self.rates.input or 0, self.rates.output or 0)
+
+    def cost_of_number(self, tokens: int) -> int:
+        """What tokens cost in credits when nothing but their number is known."""
+        return rounded_up(tokens * self.number_rate)
+
+    def number_within(self, credits: int) -> int:
+        """The most tokens (at most ``MAX_COUNT``), known only by number, that cost no more than ``credits``."""
+        return _within(credits * AMOUNT_SCALE, self.number_rate)
+
+    def output_within(self, credits: int, usage: Usage) -> int:
+        """The most output tokens, none of them a dearer part, with the usage's inputs for ``credits``; -1 if none."""
+        left = credits * AMOUNT_SCALE - self.amount(usage.inputs)
+        return -1 if left < 0 else _within(left, _rate(self.rates_of(usage.input), "output"))
+
+    def fitting_output(self, credits: int, usage: Usage) -> int:
+        """Up to how many output tokens the usage can grow for ``credits``, of whatever class they are.
+
+        It is below the usage's own output where that costs more already, and -1 where the inputs alone do.
+        """
+        rates = self.rates_of(usage.input)
+        dearest = max(_rate(rates, name) for name in ("output", "reasoning", "output_audio"))
+        left = credits * AMOUNT_SCALE - self.amount(usage)
+        if left >= 0:
+            return min(MAX_COUNT, usage.output + _within(left, dearest))
+        left = credits * AMOUNT_SCALE - self.amount(usage.inputs)
+        return -1 if left < 0 else min(usage.output - 1, _within(left, dearest))
+
+    def to_text(self) -> str:
+        """The card as a short text: the rates in their order, then each tier after a semicolon."""
+        tiers = (f"{tier.above_input}:{_to_text(tier.rates)}" for tier in self.tiers)
+        return ";".join([_to_text(self.rates), *tiers])
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """The card of a text that ``to_text`` made."""
+        base, *tiers = text.split(";")
+        found = (tier.split(":") for tier in tiers)
+        return cls(_from_text(base), tuple(Tier(int(above), _from_text(rates)) for above, rates in found))
+
+
+def rounded_up(amount: int) -> int:
+    """An exact amount in credits: the only place where credits are rounded."""
+    return -(-amount // AMOUNT_SCALE)
+
+
+_RATE_NAMES = {"requests": "request", "web_searches": "web_search"}
+
+
+def _rate(rates: Rates, name: str) -> int:
+    """The rate of a class of usage."""
+    named: int | None = getattr(rates, _RATE_NAMES.get(name, name))
+    if named is None and name in WHOLES:
+        named = getattr(rates, WHOLES[name])
+    return named or 0
+
+
+def _within(amount: int, rate: int) -> int:
+    return MAX_COUNT if rate == 0 else min(MAX_COUNT, amount // rate)
+
+
+def _to_text(rates: Rates) -> str:
+    return ",".join("" if rate is None else str(rate) for rate in rates).rstrip(",")
+
+
+def _from_text(text: str) -> Rates:
+    return Rates(*(int(rate) if rate else None for rate in text.split(",")))

@@ -1,0 +1,112 @@
+"""The usage of a model's call in requests and responses. Imports the field types and the domain.
+
+A request has it as ``usage``, in the canonical form or, with ``usageFormat``, as its provider sent it.
+"""
+
+import json
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Protocol, Self
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+
+from accounting.domain.model_usage import MAX_COUNT, NAMES, Usage
+from accounting.domain.usage_formats import CANONICAL, read
+from accounting.web.types import ResponseModel, left_out, require_depth
+
+MAX_USAGE_BYTES = 16 * 1024
+MAX_KEPT_BYTES = 2048
+
+
+class UsageView(ResponseModel):
+    """The usage of a model's call. The other token counts are parts of ``inputTokens`` or of ``outputTokens``."""
+
+    input_tokens: int = Field(description="All input tokens")
+    cached_input_tokens: int | None = left_out("The part of the input that was read from a cache")
+    cache_write_tokens: int | None = left_out("The part of the input that was written to a cache")
+    cache_write_1h_tokens: Annotated[int | None, Field(alias="cacheWrite1hTokens")] = left_out(
+        "The part of the input that was written to a cache for an hour, not counted in `cacheWriteTokens`"
+    )
+    input_audio_tokens: int | None = left_out("The part of the input that is audio, and not from a cache")
+    output_tokens: int = Field(description="All output tokens")
+    reasoning_tokens: int | None = left_out("The part of the output that is reasoning")
+    output_audio_tokens: int | None = left_out("The part of the output that is audio")
+    requests: int | None = left_out("How many requests it took; 1 by default")
+    web_searches: int | None = left_out("How many web searches the provider made")
+
+    @classmethod
+    def of(cls, usage: Usage) -> Self:
+        """The view of a usage; what is 0 is left out, except for all input and all output."""
+        shown = {name: getattr(usage, attribute) or None for name, attribute in NAMES.items()}
+        return cls.model_validate(shown | {"inputTokens": usage.input, "outputTokens": usage.output})
+
+
+def _bounded(usage: dict[str, Any]) -> dict[str, Any]:
+    require_depth(usage)
+    if len(_compact(usage).encode(errors="surrogatepass")) > MAX_USAGE_BYTES:
+        raise ValueError(f"at most {MAX_USAGE_BYTES} bytes of JSON in UTF-8, without blanks")
+    return usage
+
+
+def _schema() -> dict[str, Any]:
+    """The canonical counts, described; a provider's object has others."""
+    counts = UsageView.model_json_schema()["properties"]
+    described = {name: {"description": each["description"], **_COUNT} for name, each in counts.items()}
+    return {"type": "object", "properties": described, "additionalProperties": True}
+
+
+_COUNT = {"type": "integer", "minimum": 0, "maximum": MAX_COUNT}
+
+UsageObject = Annotated[dict[str, Any], AfterValidator(_bounded), WithJsonSchema(_schema())]
+"""A usage in the canonical form, or as its provider sent it."""
+CanonicalUsage = Annotated[
+    dict[str, Any], AfterValidator(_bounded), WithJsonSchema(_schema() | {"additionalProperties": False})
+]
+"""A usage in the canonical form."""
+UsageFormat = Literal["canonical", "openai", "openai-responses", "anthropic", "bedrock", "gemini", "otel"]
+Variant = Annotated[str, Field(strict=True, pattern=r"^[a-z0-9_-]{1,32}$")]
+"""The name of a price variant of a model, as ``batch`` or ``priority``."""
+
+
+def shown(usage: Usage | None) -> UsageView | None:
+    """The view of a usage, if there is one."""
+    return None if usage is None else UsageView.of(usage)
+
+
+class HasUsage(Protocol):
+    """The body of a request that may have a usage."""
+
+    @property
+    def usage(self) -> dict[str, Any] | None: ...
+    @property
+    def usage_format(self) -> UsageFormat | None: ...
+
+
+def usage_in(body: HasUsage) -> tuple[Usage, dict[str, Any] | None] | None:
+    """The usage of a body, and the provider's object if it came as one; None without any.
+
+    Raises Invalid for a usage that its format does not have.
+    """
+    if body.usage is None:
+        return None
+    usage_format = body.usage_format or CANONICAL
+    return read(usage_format, body.usage), None if usage_format == CANONICAL else body.usage
+
+
+def kept(raw: dict[str, Any]) -> dict[str, Any] | None:
+    """The provider's object as a record keeps it; None if it is too large, or if nothing in UTF-8 can hold it."""
+    text = _compact(raw)
+    try:
+        small = len(text.encode()) <= MAX_KEPT_BYTES
+    except UnicodeEncodeError:
+        return None
+    return json.loads(text) if small else None
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_fraction)
+
+
+def _fraction(number: Decimal) -> float | str:
+    """A fraction as a double, or as a text if a double is not the same."""
+    double = float(number)
+    return double if Decimal(repr(double)) == number else str(number)

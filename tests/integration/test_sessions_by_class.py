@@ -1,0 +1,301 @@
+"""Sessions with a usage by class, as they are stored: holds, heartbeats, settlements, sweeps and what they cost."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from accounting import settings as settings_module
+from accounting.domain.errors import InsufficientCredits, Invalid, ModelUnknown, SessionExists, SessionNotActive
+from accounting.domain.model_usage import NO_USAGE, Usage
+from accounting.domain.pricing import PriceRule
+from accounting.domain.rates import RATE_SCALE, RateCard, Rates, Tier
+from accounting.domain.sessions import Report, Session
+from accounting.domain.usage import ProviderUsage, UsageRecord
+from accounting.operations import prices as price_rules
+from accounting.operations import sessions, settling
+from accounting.operations.sessions import Answer
+from accounting.operations.settling import Particulars
+from accounting.store import prices, usage
+from accounting.store import sessions as store
+from accounting.times import DAY, HOUR
+from tests.audit import assert_books_balance
+from tests.calls import Calls
+from tests.integration.conftest import ACCOUNT, NOW
+
+MakeUser = Callable[..., str]
+
+THOUSAND = 1_000 * RATE_SCALE
+"""The rate of one credit for a thousand tokens."""
+
+CARD = RateCard(Rates(THOUSAND, 4 * THOUSAND, cached_input=THOUSAND // 10), (Tier(50_000, Rates(input=2 * THOUSAND)),))
+ESTIMATE = Usage(10_000, 2_000)
+
+
+@pytest.fixture(autouse=True)
+def priced(user: MakeUser) -> None:
+    """A user with 100 credits, and a model with a price by class, a tier and a variant."""
+    user("u1", 100)
+    batch = {"batch": RateCard(Rates(THOUSAND // 2, 2 * THOUSAND))}
+    price_rules.add(PriceRule("m", CARD, NOW - DAY, variants=batch), now=NOW, key=None)
+
+
+@pytest.fixture
+def set_parameter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    def change(name: str, value: str) -> None:
+        monkeypatch.setenv(name, value)
+        settings_module.settings.cache_clear()
+
+    yield change
+    settings_module.settings.cache_clear()
+
+
+def initialize(estimate: Usage = ESTIMATE, *, session_id: str = "s1", model: str = "m", variant: str = "") -> Answer:
+    return sessions.initialize(
+        "u1", session_id, model, estimate.output, now=NOW, estimated_usage=estimate, variant=variant or None
+    )
+
+
+def heartbeat(tokens: int | None, said: Usage | None = None, now: int = NOW + 1) -> Session:
+    return sessions.heartbeat("u1", "s1", Report.of(tokens, said) or 0, now=now)
+
+
+def finalize(said: Usage | int, now: int = NOW + 2, **particulars: object) -> Session:
+    report = Report(said) if isinstance(said, int) else Report.of(None, said) or 0
+    more = Particulars(**particulars)  # type: ignore[arg-type]
+    return settling.finalize("u1", "s1", report, success=True, now=now, particulars=more).session
+
+
+def session() -> Session:
+    found = store.get("u1", "s1")
+    assert found
+    return found
+
+
+def records() -> list[UsageRecord]:
+    return usage.newest(ACCOUNT, None, None, 10)
+
+
+def sweep(now: int = NOW + 2 * HOUR) -> Session:
+    ended = settling.sweep(session(), now=now)
+    assert ended
+    return ended
+
+
+def test_the_estimate_is_held_with_its_buffer_and_settled_exactly() -> None:
+    assert initialize().session.initial_credits == 22  # ceil(18 × 1.2)
+
+    ended = finalize(Usage(9_000, 500, cached_input=8_000))
+
+    assert (ended.settled.credits, ended.settled.refund) == (4, 18)  # 1 + 0.8 + 2, rounded up once
+    assert records()[0].usage == Usage(9_000, 500, cached_input=8_000)
+    assert assert_books_balance("u1").available == 96
+
+
+@pytest.mark.parametrize(("percent", "held"), [("0", 18), ("20", 22), ("400", 90)])
+def test_the_buffer_is_a_parameter(percent: str, held: int, set_parameter: Callable[[str, str], None]) -> None:
+    set_parameter("HOLD_BUFFER_PERCENT", percent)
+
+    assert initialize().session.initial_credits == held
+
+
+def test_a_refusal_names_the_output_that_would_fit() -> None:
+    with pytest.raises(InsufficientCredits) as refused:
+        initialize(Usage(10_000, 50_000))
+
+    affordable = refused.value.details["affordableOutputTokens"]
+    assert "affordableTokens" not in refused.value.details
+    assert initialize(Usage(10_000, affordable)).session.initial_credits <= 100
+    with pytest.raises(InsufficientCredits):
+        initialize(Usage(10_000, affordable + 250), session_id="s2")
+
+
+def test_a_heartbeat_that_fits_is_one_write_also_with_an_unchanged_usage(calls: Calls) -> None:
+    initialize()
+    heartbeat(10, Usage(10_000, 10))
+    calls.reset()
+
+    heartbeat(20)
+    assert (calls.round_trips, calls.write_units) == (1, 1)
+    heartbeat(None, Usage(10_000, 30, reasoning=5))
+    assert (calls.round_trips, calls.write_units) == (2, 2)
+    assert session().reported_usage == Usage(10_000, 30, reasoning=5)
+
+
+def test_a_changed_usage_is_priced_anew_and_raises_the_hold() -> None:
+    initialize()
+
+    after = heartbeat(None, Usage(40_000, 100))
+
+    assert after.allocated_credits == 50  # 40.4 is 41, and a fifth is 49.2
+    assert assert_books_balance("u1").held == after.allocated_credits
+
+
+def test_a_usage_that_crosses_a_tier_raises_the_hold_for_all_of_it() -> None:
+    initialize()
+
+    with pytest.raises(InsufficientCredits):
+        heartbeat(None, Usage(50_001, 100))
+    after = session()
+
+    assert after.reported_credits == 101
+    assert (after.allocated_credits, after.fitting_tokens) == (22, -1)
+    with pytest.raises(InsufficientCredits):
+        heartbeat(None, Usage(50_001, 100))
+    assert finalize(Usage(50_001, 100)).settled.debt == 1
+
+
+def test_a_smaller_input_than_estimated_leaves_more_room_for_output() -> None:
+    initialize()
+    fits = session().fitting_tokens
+
+    after = heartbeat(None, Usage(2_000, 1))
+
+    assert after.allocated_credits == 22
+    assert after.fitting_tokens == fits + 2_000
+
+
+def test_numbers_of_tokens_count_output_beside_the_estimated_inputs() -> None:
+    initialize()
+    heartbeat(1_000)
+
+    assert session().used_credits == 14
+    assert finalize(1_500).settled.credits == 16
+    assert records()[0].usage == Usage(10_000, 1_500)
+
+
+def test_a_session_begun_with_a_number_may_end_with_a_usage() -> None:
+    sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
+
+    ended = finalize(Usage(1_000, 100))
+
+    assert ended.settled.credits == 2
+    assert ended.used_credits == records()[0].credits == 2
+
+
+def test_a_finalize_is_repeated_only_by_the_same_usage() -> None:
+    initialize()
+    finalize(Usage(1_000, 100))
+    again = settling.finalize("u1", "s1", Report.of(None, Usage(1_000, 100)) or 0, success=True, now=NOW + 9)
+
+    assert again.replayed
+    assert len(records()) == 1
+    for other in (Report(100), Report.of(None, Usage(1_001, 100)) or 0):
+        with pytest.raises(SessionNotActive):
+            settling.finalize("u1", "s1", other, success=True, now=NOW + 9)
+
+
+def test_the_model_that_served_is_priced_as_it_was_when_the_session_began() -> None:
+    price_rules.add(PriceRule("other", RateCard.flat(10 * THOUSAND), NOW - DAY), now=NOW, key=None)
+    initialize()
+    price_rules.add(PriceRule("other", RateCard.flat(99 * THOUSAND), NOW + 1), now=NOW + 1, key=None)
+
+    ended = finalize(Usage(1_000, 100), now=NOW + HOUR, model_id="other")
+
+    assert ended.settled.credits == 11
+    assert (records()[0].operation, ended.model_id) == ("other", "m")
+
+
+def test_what_the_caller_says_at_the_end_is_kept_with_the_record() -> None:
+    sessions.initialize("u1", "s1", "m", 2_000, now=NOW, metadata={"chat": 1, "turn": 1})
+    raw = ProviderUsage("openai", {"prompt_tokens": 9, "completion_tokens": 1})
+
+    finalize(Usage(9, 1), metadata={"turn": 2}, provider_usage=raw)
+
+    record = records()[0]
+    assert (record.metadata["chat"], record.metadata["turn"], record.provider_usage) == (1, 2, raw)
+
+
+def test_a_sweep_without_a_heartbeat_charges_nothing() -> None:
+    initialize()
+
+    assert sweep().settled.credits == 0
+    assert records()[0].usage == NO_USAGE
+    assert assert_books_balance("u1").available == 100
+
+
+def test_a_sweep_without_a_heartbeat_charges_the_estimate_where_the_stack_says_so(
+    set_parameter: Callable[[str, str], None],
+) -> None:
+    set_parameter("SWEEP_CHARGES", "estimate")
+    initialize()
+
+    assert sweep().settled.credits == 18
+    assert records()[0].usage == ESTIMATE
+
+
+def test_a_sweep_charges_the_inputs_and_the_heartbeats_output(set_parameter: Callable[[str, str], None]) -> None:
+    set_parameter("SWEEP_CHARGES", "estimate")
+    initialize()
+    heartbeat(500)
+
+    assert sweep().settled.credits == 12
+    assert records()[0].usage == Usage(10_000, 500)
+
+
+@pytest.mark.parametrize(("said", "late"), [(Usage(10_000, 1_500), 4), (Usage(1_000, 100), -10)])
+def test_usage_that_arrives_after_the_sweep_settles_the_difference(said: Usage, late: int) -> None:
+    initialize()
+    heartbeat(500)
+    sweep()
+
+    ended = finalize(said, now=NOW + 3 * HOUR)
+
+    assert ended.late_credits == late
+    newest, swept = records()
+    assert (newest.credits, newest.usage) == (late, said.minus(Usage(10_000, 500)))
+    assert swept.usage is not None
+    assert newest.usage is not None
+    assert swept.usage.plus(newest.usage) == said
+    assert assert_books_balance("u1").available == 100 - 12 - late
+
+
+def test_a_variant_is_priced_and_one_that_the_price_lacks_is_refused() -> None:
+    assert initialize(variant="batch").session.initial_credits == 11
+    with pytest.raises(Invalid, match="variant"):
+        initialize(session_id="s2", variant="priority")
+    assert store.get("u1", "s2") is None
+
+
+def test_a_variant_that_the_serving_model_lacks_costs_what_the_model_does() -> None:
+    price_rules.add(PriceRule("other", RateCard.flat(THOUSAND), NOW - DAY), now=NOW, key=None)
+    initialize(variant="batch")
+
+    assert finalize(Usage(1_000, 1_000), model_id="other").settled.credits == 2
+
+
+def test_a_repeat_is_answered_though_the_variant_is_gone(set_parameter: Callable[[str, str], None]) -> None:
+    first = initialize(variant="batch")
+    price_rules.add(PriceRule("m", CARD, NOW), now=NOW, key=None)
+    prices.forget()
+
+    again = initialize(variant="batch")
+
+    assert again.replayed
+    assert again.session.initial_credits == first.session.initial_credits
+    with pytest.raises(SessionExists):
+        initialize(Usage(1, 1), variant="batch")
+
+
+def test_a_model_without_a_price_is_refused_where_the_stack_says_so(set_parameter: Callable[[str, str], None]) -> None:
+    set_parameter("UNKNOWN_MODELS", "refuse")
+
+    with pytest.raises(ModelUnknown):
+        initialize(model="unheard-of")
+    initialize()
+    with pytest.raises(ModelUnknown):
+        finalize(Usage(1, 1), model_id="unheard-of")
+    assert session().active
+    assert finalize(Usage(1_000, 0)).settled.credits == 1
+
+
+def test_a_session_by_class_costs_as_many_trips_and_units(calls: Calls) -> None:
+    prices.card_at("m", NOW)
+    calls.reset()
+    initialize()
+    assert (calls.round_trips, calls.write_units) == (2, 9)
+    calls.reset()
+
+    finalize(Usage(9_000, 500), provider_usage=ProviderUsage("openai", {"prompt_tokens": 9_000}))
+
+    assert calls.round_trips == 2
+    assert calls.write_units <= 14

@@ -1,0 +1,85 @@
+"""The canonical form of a call's usage: arithmetic, its text, and what a call can have."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accounting.domain.errors import Invalid
+from accounting.domain.model_usage import INPUT_PARTS, MAX_COUNT, NAMES, NO_USAGE, OUTPUT_PARTS, Usage, checked
+
+COUNTS = st.integers(0, MAX_COUNT)
+USAGES = st.builds(Usage, *(COUNTS for _ in Usage._fields))
+FULL = Usage(100, 50, 40, 20, 15, 25, 30, 20, 2, 1)
+
+
+def test_every_count_has_a_name_in_json_and_every_token_count_is_a_whole_or_a_part() -> None:
+    assert sorted(NAMES.values()) == sorted(Usage._fields)
+    assert {"input", "output", *INPUT_PARTS, *OUTPUT_PARTS} == {*Usage._fields} - {"requests", "web_searches"}
+
+
+@given(USAGES, USAGES)
+def test_sums_and_differences_are_taken_count_by_count(one: Usage, other: Usage) -> None:
+    assert tuple(one.plus(other)) == tuple(a + b for a, b in zip(one, other, strict=True))
+    assert one.plus(other).minus(other) == one
+    assert one.plus(NO_USAGE) == one
+    assert one.minus(one) == NO_USAGE
+
+
+@given(USAGES)
+def test_a_usage_comes_back_from_its_text(usage: Usage) -> None:
+    assert Usage.from_text(usage.to_text()) == usage
+    negative = NO_USAGE.minus(usage)
+    assert Usage.from_text(negative.to_text()) == negative
+
+
+def test_a_text_of_another_form_is_no_usage() -> None:
+    for text in ("", "1,2,x", ",".join(["1"] * (len(Usage._fields) + 1))):
+        with pytest.raises((ValueError, TypeError)):
+            Usage.from_text(text)
+
+
+def test_the_inputs_are_the_usage_before_any_output() -> None:
+    assert FULL.inputs == FULL._replace(output=0, reasoning=0, output_audio=0)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "reasoning", "audio"), [(60, 30, 20), (50, 30, 20), (45, 30, 15), (30, 30, 0), (10, 10, 0), (0, 0, 0)]
+)
+def test_another_output_keeps_the_parts_that_fit(tokens: int, reasoning: int, audio: int) -> None:
+    assert FULL.with_output(tokens) == FULL._replace(output=tokens, reasoning=reasoning, output_audio=audio)
+
+
+@given(USAGES.filter(lambda usage: usage.reasoning + usage.output_audio <= usage.output), COUNTS)
+def test_the_parts_of_another_output_never_exceed_it(usage: Usage, tokens: int) -> None:
+    checked(usage._replace(**dict.fromkeys(INPUT_PARTS, 0)).with_output(tokens))
+
+
+def problem(usage: Usage) -> tuple[str, str]:
+    with pytest.raises(Invalid) as refused:
+        checked(usage, "estimatedUsage")
+    (only,) = refused.value.details["errors"]
+    return only["field"], only["problem"]
+
+
+def test_parts_may_be_as_large_as_their_whole() -> None:
+    for usage in (FULL, Usage(), NO_USAGE, Usage(MAX_COUNT, MAX_COUNT, MAX_COUNT, reasoning=MAX_COUNT)):
+        assert checked(usage) is usage
+
+
+@pytest.mark.parametrize("part", INPUT_PARTS)
+def test_parts_of_the_input_may_not_exceed_it(part: str) -> None:
+    larger = FULL._replace(**{part: getattr(FULL, part) + 1})
+    assert problem(larger) == ("estimatedUsage.inputTokens", "must be at least 101, the sum of its parts")
+
+
+@pytest.mark.parametrize("part", OUTPUT_PARTS)
+def test_parts_of_the_output_may_not_exceed_it(part: str) -> None:
+    larger = FULL._replace(**{part: getattr(FULL, part) + 1})
+    assert problem(larger) == ("estimatedUsage.outputTokens", "must be at least 51, the sum of its parts")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("count", [-1, MAX_COUNT + 1])
+def test_a_count_is_refused_outside_its_range(name: str, count: int) -> None:
+    outside = FULL._replace(**{NAMES[name]: count})
+    assert problem(outside) == (f"estimatedUsage.{name}", "must be between 0 and 1000000000")

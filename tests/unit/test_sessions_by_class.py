@@ -1,0 +1,153 @@
+"""Sessions that count output beside known inputs: what heartbeats change, what fits, and what an end charges."""
+
+from dataclasses import replace
+
+import pytest
+
+from accounting.domain import sessions
+from accounting.domain.accounts import personal
+from accounting.domain.lots import Lot
+from accounting.domain.model_usage import NO_USAGE, Usage
+from accounting.domain.rates import RATE_SCALE, RateCard, Rates, Tier
+from accounting.domain.sessions import Report, Session
+
+NOW = 1_800_000_000_000
+THOUSAND = 1_000 * RATE_SCALE
+"""The rate of one credit for a thousand tokens."""
+
+CARD = RateCard(
+    Rates(THOUSAND, 4 * THOUSAND, cached_input=THOUSAND // 10, reasoning=5 * THOUSAND),
+    (Tier(100_000, Rates(input=2 * THOUSAND)),),
+)
+ESTIMATE = Usage(10_000, 2_000)
+
+
+def session(held: int = 18, usage: Usage = ESTIMATE) -> Session:
+    return sessions.fitting(
+        Session(
+            user_id="u1",
+            session_id="s1",
+            account_id=personal("u1"),
+            model_id="m",
+            card=CARD,
+            estimated_tokens=usage.output,
+            estimated_usage=usage,
+            usage=usage.inputs,
+            parts=(Lot(1, held, NOW + 1, NOW),),
+            started_at=NOW,
+            last_seen_at=NOW,
+            due_at=NOW + 1,
+            initial_credits=held,
+            initial_expires_at=NOW + 1,
+        )
+    )
+
+
+def beat(known: Session, report: Report) -> Session:
+    return sessions.reported(known, report, NOW + 9)
+
+
+def test_the_estimate_is_priced_by_class() -> None:
+    assert session().estimated_credits == 18
+    assert session(usage=Usage(100_001, 0)).estimated_credits == 201
+
+
+def test_what_fits_counts_the_inputs_and_the_dearest_output() -> None:
+    assert session(held=18).fitting_tokens == 8_000 // 5
+    assert session(held=10).fitting_tokens == 0
+    assert session(held=9).fitting_tokens == -1
+
+
+def test_a_heartbeat_with_the_known_inputs_brings_nothing_new() -> None:
+    assert not session().brings_inputs(Report(100))
+    assert not session().brings_inputs(Report(100, Usage(10_000, 100, reasoning=50)))
+
+
+def test_other_inputs_are_priced_anew() -> None:
+    after = beat(session(), Report(100, Usage(10_000, 100, cached_input=10_000)))
+
+    assert session().brings_inputs(Report(100, Usage(10_000, 100, cached_input=10_000)))
+    assert (after.reported_credits, after.tokens, after.revision) == (2, 100, 2)
+    assert after.fitting_tokens == 100 + (18_000 - 1_000 - 400) // 5
+
+
+def test_a_late_usage_replaces_no_newer_one() -> None:
+    newer = beat(session(), Report(900, Usage(12_000, 900)))
+
+    assert not newer.takes(Report(300, Usage(11_000, 300)))
+    assert beat(newer, Report(300, Usage(11_000, 300))).usage == newer.usage
+    assert beat(newer, Report(300, Usage(11_000, 300))).tokens == 900
+
+
+def test_the_first_usage_replaces_the_estimate_even_if_it_is_late() -> None:
+    ahead = replace(session(), tokens=900)
+
+    after = beat(ahead, Report(1, Usage(8_000, 1)))
+
+    assert (after.reported_usage, after.tokens) == (Usage(8_000, 900), 900)
+
+
+def test_a_session_of_numbers_counts_output_from_its_first_usage_on() -> None:
+    numbers = replace(session(), estimated_usage=None, usage=None, tokens=700)
+
+    after = beat(numbers, Report(50, Usage(600, 50)))
+
+    assert (after.reported_usage, after.tokens) == (Usage(600, 50), 50)
+    assert after.completed(Report(70)).usage == Usage(600, 70)
+    assert numbers.completed(Report(70)) == Report(70)
+
+
+def test_what_was_reported_is_nothing_without_a_heartbeat() -> None:
+    assert (session().reported_usage, session().reported_credits) == (NO_USAGE, 0)
+    heard = replace(session(), last_seen_at=NOW + 1)
+    assert (heard.reported_usage, heard.reported_credits) == (Usage(10_000, 0), 10)
+
+
+@pytest.mark.parametrize(("estimate", "credits"), [(False, 0), (True, 18)])
+def test_a_sweep_without_a_heartbeat_charges_nothing_or_the_estimate(estimate: bool, credits: int) -> None:
+    report = session().swept_report(charge_estimate=estimate)
+
+    assert session().cost(report) == credits
+
+
+@pytest.mark.parametrize("estimate", [False, True])
+def test_a_sweep_after_a_heartbeat_charges_the_inputs_and_the_reported_output(estimate: bool) -> None:
+    heard = beat(session(), Report(500))
+
+    assert heard.cost(heard.swept_report(charge_estimate=estimate)) == 12
+
+
+def test_an_end_by_number_counts_output() -> None:
+    assert session().cost(session().completed(Report(1_000))) == 14
+
+
+def test_a_usage_with_less_output_keeps_as_much_of_its_parts_as_fits() -> None:
+    usage = Usage(10, 100, reasoning=60, output_audio=30)
+
+    assert usage.with_output(70) == Usage(10, 70, reasoning=60, output_audio=10)
+    assert usage.with_output(20) == Usage(10, 20, reasoning=20)
+
+
+def test_a_report_of_number_and_usage_counts_the_larger_output() -> None:
+    assert Report.of(500, Usage(10, 1)) == Report(500, Usage(10, 500))
+    assert Report.of(1, Usage(10, 500)) == Report(500, Usage(10, 500))
+    assert Report.of(None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("known", "details"),
+    [
+        (18, {"affordableOutputTokens": 2_000}),
+        (11, {"affordableOutputTokens": 250}),
+        (9, {"affordableOutputTokens": 0}),
+    ],
+)
+def test_a_refusal_names_the_output_that_the_credits_pay(known: int, details: dict[str, int]) -> None:
+    assert session().affordable(known) == details
+
+
+def test_only_the_same_estimate_repeats_an_initialize() -> None:
+    assert session().same_request("m", 2_000, ESTIMATE)
+    assert not session().same_request("m", 2_000)
+    assert not session().same_request("m", 2_000, ESTIMATE, "batch")
+    assert not session().same_request("m", 2_000, Usage(10_001, 2_000))

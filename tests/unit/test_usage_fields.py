@@ -1,0 +1,178 @@
+"""The usage of a model's call in requests and responses."""
+
+import json
+from decimal import Decimal
+from typing import Any, get_args
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from accounting.domain.errors import Invalid
+from accounting.domain.model_usage import MAX_COUNT, NAMES, Usage
+from accounting.domain.usage_formats import FORMATS
+from accounting.web.bodies import lenient_json
+from accounting.web.types import ReportModel, RequestModel
+from accounting.web.usage import UsageFormat, UsageObject, UsageView, Variant, kept, usage_in
+from tests.provider_usage import SAMPLES
+
+
+class Report(ReportModel):
+    """A body as finalize has it."""
+
+    usage: UsageObject | None = None
+    usage_format: UsageFormat | None = None
+
+
+class Command(RequestModel):
+    """A body as a record has it."""
+
+    usage: UsageObject
+    usage_format: UsageFormat | None = None
+
+
+def report(text: str) -> Report:
+    return Report.model_validate(lenient_json(text))
+
+
+def refused(kind: Any, value: Any) -> bool:
+    try:
+        TypeAdapter(kind).validate_python(value)
+    except ValidationError:
+        return True
+    return False
+
+
+def test_the_formats_are_those_that_can_be_read() -> None:
+    assert get_args(UsageFormat) == FORMATS
+
+
+def test_a_body_has_a_usage_in_the_canonical_form_or_as_its_provider_sent_it() -> None:
+    tried = 0
+    for usage_format, samples in SAMPLES.items():
+        for sent, usage in samples.values():
+            raw = None if usage_format == "canonical" else sent
+            for model in (Report, Command):
+                body = model.model_validate({"usage": sent, "usageFormat": usage_format})
+                assert usage_in(body) == (usage, raw)
+                tried += 1
+    assert tried > 100
+
+
+def test_a_usage_is_canonical_without_a_format() -> None:
+    for more in ({}, {"usageFormat": None}):
+        body = Command.model_validate({"usage": {"inputTokens": 5, "outputTokens": 2}, **more})
+        assert usage_in(body) == (Usage(5, 2), None)
+
+
+def test_a_body_may_have_no_usage() -> None:
+    assert usage_in(Report()) is None
+    assert usage_in(report('{"usage": null, "usageFormat": "openai"}')) is None
+
+
+@pytest.mark.parametrize(
+    "count", ["1.0", "1e2", "1.5", "NaN", "Infinity", "-1", '"1"', "true", "[]", "{}", "9" * 5000, "1000000001"]
+)
+def test_a_number_that_is_no_count_is_refused_however_it_is_written(count: str) -> None:
+    body = report(f'{{"usage": {{"prompt_tokens": {count}, "completion_tokens": 1}}, "usageFormat": "openai"}}')
+    with pytest.raises(Invalid, match=r"^usage\.prompt_tokens: must be an integer between 0 and 1000000000$"):
+        usage_in(body)
+
+
+def test_a_refusal_can_name_what_utf8_cannot_hold() -> None:
+    with pytest.raises(Invalid, match=r"^usage\.\\ud800: unknown field$") as refused:
+        usage_in(report('{"usage": {"inputTokens": 1, "outputTokens": 1, "\\ud800": 1}}'))
+    assert refused.value.message.isascii()
+
+
+@pytest.mark.parametrize("value", [None, 5, "{}", [], [{}], True])
+def test_only_an_object_is_a_usage(value: Any) -> None:
+    assert refused(UsageObject, value)
+
+
+def test_a_usage_has_at_most_16_kib_of_json() -> None:
+    assert not refused(UsageObject, {"x": "ä" * 8188})  # with the name and the quotes 16,384 bytes
+    assert refused(UsageObject, {"x": "ä" * 8188 + "a"})
+    assert refused(UsageObject, {"x": "\ud800" * 8188})
+
+
+def test_a_usage_is_nested_to_32_levels() -> None:
+    def nested(levels: int) -> dict[str, Any]:
+        usage: dict[str, Any] = {}
+        for _ in range(levels - 1):
+            usage = {"x": usage}
+        return usage
+
+    assert not refused(UsageObject, nested(32))
+    assert refused(UsageObject, nested(33))
+    assert refused(UsageObject, nested(5000))
+
+
+def test_a_report_nested_without_end_has_no_usage_that_can_be_read() -> None:
+    with pytest.raises(ValidationError):
+        report('{"usage": ' + '{"x":' * 10_000 + "1" + "}" * 10_000 + "}")
+
+
+def test_an_unknown_format_is_refused() -> None:
+    assert refused(UsageFormat, "langchain")
+    assert refused(UsageFormat, "OpenAI")
+
+
+@pytest.mark.parametrize("name", ["batch", "priority", "eu-west_1", "a", "0" * 32])
+def test_the_name_of_a_variant(name: str) -> None:
+    assert not refused(Variant, name)
+
+
+@pytest.mark.parametrize("name", ["", "Batch", "a b", "a" * 33, "ü", "a\n", "a.b", None, 1])
+def test_what_names_no_variant(name: Any) -> None:
+    assert refused(Variant, name)
+
+
+def view(usage: Usage) -> dict[str, Any]:
+    return UsageView.of(usage).model_dump(mode="json", by_alias=True)
+
+
+def test_a_view_has_every_count_by_its_name() -> None:
+    usage = Usage(*range(101, 101 + len(Usage._fields)))
+    assert view(usage) == {name: getattr(usage, attribute) for name, attribute in NAMES.items()}
+    assert list(view(usage)) == list(NAMES)
+
+
+def test_a_view_leaves_out_what_is_0_except_for_all_input_and_output() -> None:
+    assert view(Usage(requests=0)) == {"inputTokens": 0, "outputTokens": 0}
+    assert view(Usage(7, 0, 3)) == {"inputTokens": 7, "cachedInputTokens": 3, "outputTokens": 0, "requests": 1}
+
+
+def test_the_document_describes_the_canonical_counts_and_allows_a_providers_object() -> None:
+    schema = TypeAdapter(UsageObject).json_schema()
+    assert (schema["type"], schema["additionalProperties"]) == ("object", True)
+    assert list(schema["properties"]) == list(NAMES)
+    for each in schema["properties"].values():
+        assert each["description"]
+        assert (each["type"], each["minimum"], each["maximum"]) == ("integer", 0, MAX_COUNT)
+
+
+def test_a_providers_object_is_kept_as_it_came() -> None:
+    sent = {"prompt_tokens": 5, "cost": Decimal("0.00014"), "id": "ä", "none": None, "flag": True, "list": [1, {}]}
+    assert kept(sent) == {**sent, "cost": 0.00014}
+
+
+def test_a_fraction_that_no_double_holds_is_kept_as_a_text() -> None:
+    for fraction in ("0.12345678901234567890123", "1E+400", "1E-400", "NaN"):
+        found = kept({"cost": Decimal(fraction)})
+        assert found == {"cost": fraction}
+        json.dumps(found, allow_nan=False)
+
+
+def test_a_large_object_is_not_kept() -> None:
+    assert kept({"x": "ä" * 1020}) == {"x": "ä" * 1020}  # with the name and the quotes 2,048 bytes
+    assert kept({"x": "ä" * 1020 + "a"}) is None
+
+
+def test_an_object_that_utf8_cannot_hold_is_not_kept() -> None:
+    body = report('{"usage": {"prompt_tokens": 1, "completion_tokens": 2, "x": "\\ud800"}, "usageFormat": "openai"}')
+    found = usage_in(body)
+    assert found is not None
+    usage, raw = found
+    assert usage == Usage(1, 2)
+    assert raw is not None
+    assert kept(raw) is None

@@ -1,0 +1,136 @@
+"""What each provider's usage object means. What is refused is in ``test_usage_refusals.py``.
+
+What it means is compared with genai-prices, an independent reading of the same objects, for every shape of the tables
+and for random objects. These differences are deliberate:
+
+- Audio from the cache counts as cached only, because it has the cache's price. genai-prices counts it as audio too; the
+  comparison subtracts it. It does not read how much of OpenAI's cached tokens is audio.
+- Cache writes that are reported by age only, without their sum, are part of the input. genai-prices leaves them out.
+- A compaction of Anthropic's is billed beside the top-level counts. genai-prices leaves it out.
+- Gemini's live API calls its output ``responseTokenCount``. genai-prices leaves it out.
+- xAI has OpenAI's format, but counts reasoning beside the completion. Here the total tells; genai-prices must be told
+  the provider.
+- genai-prices does not read the canonical and OpenTelemetry's format.
+"""
+
+import re
+
+import pytest
+from genai_prices.data_snapshot import get_snapshot
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accounting.domain.model_usage import NAMES, Usage, checked
+from accounting.domain.usage_formats import FORMATS, read
+from local.paths import ROOT
+from tests.provider_usage import REQUIRED, SAMPLES, Sent, sent_calls
+
+ROWS = [
+    pytest.param(usage_format, sent, usage, id=f"{usage_format}: {shape}")
+    for usage_format, samples in SAMPLES.items()
+    for shape, (sent, usage) in samples.items()
+]
+TOTALS = {
+    "openai": "total_tokens",
+    "openai-responses": "total_tokens",
+    "bedrock": "totalTokens",
+    "gemini": "totalTokenCount",
+}
+
+
+def test_there_are_at_least_eight_shapes_of_every_format() -> None:
+    assert sorted(SAMPLES) == sorted(FORMATS)
+    assert [name for name, samples in SAMPLES.items() if len(samples) < 8] == []
+
+
+@pytest.mark.parametrize(("usage_format", "sent", "usage"), ROWS)
+def test_an_object_means_what_was_worked_out_by_hand(usage_format: str, sent: Sent, usage: Usage) -> None:
+    assert read(usage_format, sent) == usage
+    assert checked(usage) == usage
+
+
+@pytest.mark.parametrize("usage_format", FORMATS)
+@given(data=st.data())
+def test_no_token_is_lost_whatever_the_call_used(usage_format: str, data: st.DataObject) -> None:
+    sent, call = data.draw(sent_calls(usage_format))
+
+    usage = read(usage_format, sent)
+
+    assert usage == call.usage
+    if usage_format in TOTALS:
+        assert usage.input + usage.output == (sent.get(TOTALS[usage_format]) or 0)
+
+
+EXTRACTORS = {
+    "openai": ("openai", "chat", "usage"),
+    "openai-responses": ("openai", "responses", "usage"),
+    "anthropic": ("anthropic", "default", "usage"),
+    "bedrock": ("aws", "default", "usage"),
+    "gemini": ("google", "default", "usageMetadata"),
+}
+DIFFERENT = {
+    ("openai", "reasoning beside the completion, as xAI counts it"),
+    ("openai", "cached audio, split"),
+    ("anthropic", "cache writes by age only"),
+    ("anthropic", "a compaction, which the top-level counts leave out"),
+    ("bedrock", "cache writes by age only"),
+    ("gemini", "the live API"),
+}
+"""The shapes that genai-prices reads otherwise; the docstring says why."""
+
+
+def theirs(usage_format: str, sent: Sent, provider: str | None = None) -> Usage:
+    """The canonical form of what genai-prices reads."""
+    known, flavor, root = EXTRACTORS[usage_format]
+    response = {root: sent, "model": "m", "modelVersion": "m"}
+    _, found = get_snapshot().find_provider(None, provider or known, None).extract_usage(response, api_flavor=flavor)
+
+    def count(name: str) -> int:
+        return int(found.reported_value(name))
+
+    cached, written = count("cache_read_tokens"), count("cache_write_tokens")
+    room = count("input_tokens") - cached - written
+    return Usage(
+        input=count("input_tokens"),
+        output=count("output_tokens"),
+        cached_input=cached,
+        cache_write=written - count("cache_write_1h_tokens"),
+        cache_write_1h=count("cache_write_1h_tokens"),
+        input_audio=min(count("input_audio_tokens") - count("cache_audio_read_tokens"), room),
+        reasoning=count("output_reasoning_tokens"),
+        output_audio=count("output_audio_tokens"),
+        web_searches=count("web_searches"),
+    )
+
+
+@pytest.mark.parametrize("usage_format", EXTRACTORS)
+def test_genai_prices_reads_the_same_but_for_the_differences_that_are_listed(usage_format: str) -> None:
+    samples = SAMPLES[usage_format]
+    differing = {shape for shape, (sent, usage) in samples.items() if theirs(usage_format, sent) != usage}
+    assert differing == {shape for known, shape in DIFFERENT if known == usage_format}
+
+
+def test_genai_prices_reads_xais_reasoning_the_same() -> None:
+    sent, usage = SAMPLES["openai"]["reasoning beside the completion, as xAI counts it"]
+    assert theirs("openai", sent, "x-ai") == usage
+
+
+@pytest.mark.parametrize("usage_format", EXTRACTORS)
+@given(data=st.data())
+def test_genai_prices_reads_the_same_whatever_the_call_used(usage_format: str, data: st.DataObject) -> None:
+    sent, call = data.draw(sent_calls(usage_format))
+    if usage_format == "openai":  # how much of the cached tokens is audio is not read there
+        sent["prompt_tokens_details"].pop("cached_tokens_details")
+
+    assert theirs(usage_format, sent) == read(usage_format, sent)
+    assert call.usage.output == read(usage_format, sent).output
+
+
+def test_the_page_has_every_format_with_what_it_requires() -> None:
+    page = (ROOT / "docs/usage-formats.md").read_text()
+    rows = {row.split("`")[1]: row for row in re.findall(r"^\| `[a-z-]+`.*", page, re.MULTILINE)}
+
+    assert rows.keys() == {name for name in FORMATS if name != "canonical"}
+    for name, row in rows.items():
+        assert set(re.findall(r"`(.*?)`", row.split("|")[2])) == REQUIRED[name]
+    assert {name for name in NAMES if f"`{name}`" not in page} == set()
