@@ -137,6 +137,12 @@ def test_a_sync_that_is_heard_after_a_newer_one_of_its_second_does_not_undo_its_
     assert of_a_sync(NOW + 500, "admin").applied_to(newer, NOW + 600).role == "admin", "of equal times the last heard"
 
 
+def test_a_sync_that_is_heard_after_a_newer_token_does_not_undo_its_role() -> None:
+    heard = of_a_token(SECOND, role="admin").applied_to(KNOWN, NOW)
+
+    assert of_a_sync(NOW - 500, "user").applied_to(heard, NOW + 2_000).role == "admin"
+
+
 def test_a_token_of_the_second_of_a_sync_does_not_change_the_role() -> None:
     synced = of_a_sync(NOW + 200, "supervisor").applied_to(KNOWN, NOW + 200)
 
