@@ -76,7 +76,7 @@ def aborted() -> str:
 def described() -> Description:
     """What the newest word on the user said."""
     user = users.resolve("u1").user
-    return Description(user.id, user.email, user.username, user.role, user.issued_at, user.role_at)
+    return Description(user.id, user.email, user.username, user.role, user.email_at, user.role_at)
 
 
 BUDGETS = [
