@@ -1,4 +1,4 @@
-"""The stack fits into its account: beside other stacks."""
+"""The stack fits into its account: beside other stacks, and within a permissions boundary."""
 
 import json
 from typing import Any
@@ -89,3 +89,11 @@ def unfolded(metrics: list[list[Any]]) -> list[list[Any]]:
     for series in metrics[1:]:
         found.append([found[-1][place] if part == "." else part for place, part in enumerate(series)])
     return found
+
+
+def test_every_role_has_the_permissions_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
+    roles = of_type(transformed(monkeypatch), "AWS::IAM::Role")
+    boundary = {"Fn::If": ["HasPermissionsBoundary", {"Ref": "PermissionsBoundaryArn"}, {"Ref": "AWS::NoValue"}]}
+
+    assert {"ApiGatewayLogsRole", "GradualDeploymentRole", "SweeperFunctionScheduleRole"} < roles.keys()
+    assert {name for name, role in roles.items() if role.get("PermissionsBoundary") != boundary} == set()
