@@ -1,4 +1,4 @@
-"""The stack fits into its account: beside other stacks, and within a permissions boundary."""
+"""The stack fits into its account: beside other stacks, within a permissions boundary, and in a VPC."""
 
 import json
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 
 from tests.contract.test_routes import functions
 from tests.contract.test_template import properties, transformed
+from tests.reach import function_names
 from tests.template import resources, template
 
 NAMES = {
@@ -16,6 +17,7 @@ NAMES = {
     "AWS::CodeDeploy::Application": "ApplicationName",
     "AWS::CodeDeploy::DeploymentGroup": "DeploymentGroupName",
     "AWS::DynamoDB::Table": "TableName",
+    "AWS::IAM::ManagedPolicy": "ManagedPolicyName",
     "AWS::IAM::Role": "RoleName",
     "AWS::Lambda::Function": "FunctionName",
     "AWS::Lambda::LayerVersion": "LayerName",
@@ -97,3 +99,27 @@ def test_every_role_has_the_permissions_boundary(monkeypatch: pytest.MonkeyPatch
 
     assert {"ApiGatewayLogsRole", "GradualDeploymentRole", "SweeperFunctionScheduleRole"} < roles.keys()
     assert {name for name, role in roles.items() if role.get("PermissionsBoundary") != boundary} == set()
+
+
+@pytest.mark.parametrize("function", function_names())
+def test_a_function_runs_in_the_vpc_that_is_given(function: str) -> None:
+    given = {"SubnetIds": {"Ref": "VpcSubnetIds"}, "SecurityGroupIds": {"Ref": "VpcSecurityGroupIds"}}
+
+    assert functions()[function]["VpcConfig"] == {"Fn::If": ["RunsInVpc", given, {"Ref": "AWS::NoValue"}]}
+
+
+def test_the_code_of_a_function_cannot_change_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = transformed(monkeypatch)
+    attaching = {
+        name
+        for name, role in of_type(made, "AWS::IAM::Role").items()
+        if any("AWSLambdaVPCAccessExecutionRole" in str(policy) for policy in role.get("ManagedPolicyArns", []))
+    }
+    (policy,) = of_type(made, "AWS::IAM::ManagedPolicy").values()
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    function = statement["Condition"]["ArnLike"]["lambda:SourceFunctionArn"]["Fn::Sub"]
+
+    assert len(attaching) == len(function_names())
+    assert {role["Ref"] for role in policy["Roles"]} == attaching
+    assert (statement["Effect"], statement["Action"], statement["Resource"]) == ("Deny", "ec2:*", "*")
+    assert function.endswith(":function:${AWS::StackName}-*")
