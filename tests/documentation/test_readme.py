@@ -100,6 +100,7 @@ def test_make_run_says_what_to_paste(service: Running, project: Project) -> None
 def test_make_token_prints_a_token_or_why_there_is_none(
     service: Running, project: Project, documentation: Documentation
 ) -> None:
+    documentation.line("make token USER=demo-user")
     alice = project.type(documentation.line("make token USER=alice ROLE=admin")).strip()
     users = httpx.get(
         f"{attached(project)['baseUrl']}/api/users", headers={"Authorization": f"Bearer {alice}"}, trust_env=False
