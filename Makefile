@@ -2,7 +2,7 @@
 # but Python and make.
 
 .DEFAULT_GOAL := help
-.PHONY: run stop demo example openapi reference test test-tools simulate mutate bench check format build deploy restore lock ready clean help
+.PHONY: run stop demo token example openapi reference test test-tools simulate mutate bench check format build deploy restore lock ready clean help
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -21,6 +21,10 @@ stop: ## Stop what `make run BACKGROUND=1` started
 
 demo: ready ## Show a chat proxy's workflow against the running service
 	@$(BIN)/python -m local.demo
+
+# The environment's USER is whoever is logged in; only the one that is typed counts.
+token: ready ## Print a token for the running service (USER=alice ROLE=admin; without ROLE, a user's)
+	@exec env $(if $(filter command,$(origin USER)),,-u USER) $(BIN)/python -m local.tokens
 
 example: ready ## Run the example chat proxy in front of the service that `make run` started (PORT=8000)
 	@PYTHONPATH=client/src $(BIN)/python -m examples.chat_proxy
