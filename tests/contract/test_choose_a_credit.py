@@ -5,7 +5,7 @@ from __future__ import annotations
 from accounting.domain.pricing import DEFAULT_CARD, DEFAULT_CARDS, RATE_OF_PRICE, price_of, with_buffer
 from accounting.domain.rates import AMOUNT_SCALE, RateCard
 from accounting.settings import DEFAULT_HOLD_BUFFER_PERCENT
-from accounting.web.prices import MAX_PRICE
+from accounting.web.prices import MAX_PRICE, MAX_RATE, RATE_DECIMALS
 from accounting.web.types import MAX_CREDITS
 from local.paths import ROOT
 
@@ -49,6 +49,7 @@ def test_the_prices_without_a_rule_are_the_codes() -> None:
 
 
 def test_the_limits_are_the_codes() -> None:
-    assert (MAX_CREDITS, MAX_PRICE) == (10**12, 10**6)
+    assert (MAX_CREDITS, MAX_PRICE, MAX_RATE, RATE_DECIMALS) == (10**12, 10**6, 10**9, 6)
     assert "at most 10¹² credits" in TEXT
     assert "at most 10⁶ credits per 1,000 tokens" in TEXT
+    assert "at most 10⁹ credits per million tokens, with at most six decimals" in TEXT
