@@ -2,7 +2,7 @@
 # but Python and make.
 
 .DEFAULT_GOAL := help
-.PHONY: run stop demo example openapi reference test test-tools simulate bench check format build deploy restore lock ready clean help
+.PHONY: run stop demo token example openapi reference test test-tools simulate mutate bench check format build deploy restore lock ready clean help
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -22,6 +22,10 @@ stop: ## Stop what `make run BACKGROUND=1` started
 demo: ready ## Show a chat proxy's workflow against the running service
 	@$(BIN)/python -m local.demo
 
+# The environment's USER is whoever is logged in; only the one that is typed counts.
+token: ready ## Print a token for the running service (USER=alice ROLE=admin; without ROLE, a user's)
+	@exec env $(if $(filter command,$(origin USER)),,-u USER) $(BIN)/python -m local.tokens
+
 example: ready ## Run the example chat proxy in front of the service that `make run` started (PORT=8000)
 	@PYTHONPATH=client/src $(BIN)/python -m examples.chat_proxy
 
@@ -39,6 +43,9 @@ test-tools: ready ## Run the tests of the tools: documented commands, benchmarks
 
 simulate: ready ## Simulate workers over a failing database (SEEDS=100, FIRST=1, STEPS=400: see tests/simulation)
 	@PYTHONPATH=layers/shared $(BIN)/python -m tests.simulation
+
+mutate: ready ## Show small changes of the domain that no unit test notices (ONLY="users lots": some modules)
+	@ONLY="$(ONLY)" $(BIN)/python -m local.mutate
 
 bench: ready ## Measure time, calls, units, sizes and cost into bench/RESULTS.md (ONLY="imports packages": some; SCALE=0.01: quick)
 	@PYTHONPATH=layers/shared ONLY="$(ONLY)" $(BIN)/python -m bench

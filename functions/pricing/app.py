@@ -1,11 +1,13 @@
 """Prices: effective-dated rules by model, over the documented defaults."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from pydantic import Field
 
+from accounting.domain.price_lists import Difference
 from accounting.domain.pricing import DEFAULT_CARD, PriceRule, default_card, price_of
+from accounting.operations import price_lists
 from accounting.operations import prices as operations
 from accounting.store import prices
 from accounting.times import clock, from_iso, iso
@@ -13,12 +15,13 @@ from accounting.web.access import ADMINS, Access, Who
 from accounting.web.api import Api, handler_of
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
 from accounting.web.paging import Cursor, cursor_of, model_in, number_in
-from accounting.web.prices import RuleBody, RuleView, shown
+from accounting.web.prices import ListedRules, RuleBody, RuleView, rules_in, shown
 from accounting.web.types import (
     ONLY_DIGITS,
     ModelIdInPath,
     RequestModel,
     ResponseModel,
+    StrictFlag,
     Timestamp,
     TimestampInPath,
     left_out,
@@ -57,6 +60,51 @@ class PriceView(RuleView):
 
     history: list[RuleView]
     next_cursor: str | None = left_out()
+
+
+class ImportRules(RequestModel):
+    """A list of rules; with ``dryRun`` nothing is written, and the answer is what would be."""
+
+    rules: ListedRules
+    dry_run: StrictFlag | None = None
+
+
+class ChangeView(ResponseModel):
+    """A model's rule in a list, and the rule that it takes the place of."""
+
+    model_id: str
+    before: RuleView
+    after: RuleView
+
+
+class ProblemView(ResponseModel):
+    """What is wrong with one field of a rule of the list."""
+
+    index: int
+    field: str
+    problem: str
+
+
+class ImportView(ResponseModel):
+    """How a list differs from the rules that were there. With any problem, the answer is 400 and has them all."""
+
+    added: list[RuleView]
+    changed: list[ChangeView]
+    unchanged: list[str] = Field(description="Models whose rule in the list is as it is already")
+    problems: list[ProblemView]
+
+    @classmethod
+    def of(cls, found: Difference) -> Self:
+        """The view of a difference."""
+        return cls(
+            added=[RuleView.of(rule) for rule in found.added],
+            changed=[
+                ChangeView(model_id=after.model_id, before=RuleView.of(before), after=RuleView.of(after))
+                for before, after in found.changed
+            ],
+            unchanged=found.unchanged,
+            problems=[],
+        )
 
 
 class WithdrawnView(ResponseModel):
@@ -109,6 +157,25 @@ def add(body: RuleBody) -> RuleView:
     if added.replayed:
         api.add_header(REPLAYED_HEADER, "true")
     return RuleView.of(added.rule)
+
+
+@api.post("/api/pricing/import", access=ADMINS, idempotency="import")
+def import_list(body: ImportRules) -> ImportView:
+    """Import a list of rules: all of it, or nothing.
+
+    A rule that is as the one in force at its beginning, but for that beginning and the version of its source, is left
+    out; so a list can be imported again without effect. The others are added, and no rule is overwritten. Rules and
+    aliases are 99 at most. With any problem nothing is written, and ``details.problems`` of the 400 names the index,
+    the field and the problem of each.
+    """
+    now = clock()
+    key = key_of(api, body)
+    imported = price_lists.repeated(key, now) or price_lists.import_rules(
+        *rules_in(body.rules, now), dry_run=body.dry_run or False, now=now, key=key
+    )
+    if imported.replayed:
+        api.add_header(REPLAYED_HEADER, "true")
+    return ImportView.of(imported.difference)
 
 
 @api.put("/api/pricing/<model_id>/<effective_from>", access=ADMINS, codes=("PRICE_NOT_FOUND", "PRICE_ENDED"))

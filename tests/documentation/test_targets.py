@@ -58,7 +58,8 @@ def test_the_sources_are_as_the_project_wants_them(
 def test_make_lock_writes_locks_without_addresses(tmp_path: Path, documentation: Documentation) -> None:
     """In a copy of its own, without environments: those of the other one hold to the locks that it has."""
     fresh = Project(copy(tmp_path / "project"))
-    locks = ["requirements/dev.txt", "requirements/ministack.txt", "layers/shared/requirements.txt"]
+    names = ("requirements/dev.txt", "requirements/ministack.txt", "requirements/mutation.txt")
+    locks = [*names, "layers/shared/requirements.txt"]
     for lock in locks:
         (fresh.folder / lock).unlink()
 
@@ -69,6 +70,14 @@ def test_make_lock_writes_locks_without_addresses(tmp_path: Path, documentation:
         assert "--hash=sha256:" in written
         assert not re.search(r"https?://|index-url", written)
         assert (ROOT / lock).read_text().splitlines()[:2] == written.splitlines()[:2]
+
+
+def test_mutants_of_a_module_are_killed(project: Project, documentation: Documentation) -> None:
+    """Of the smallest module: each mutant takes a moment."""
+    typed = documentation.line('make mutate ONLY="lots users"').replace("lots users", "texts")
+
+    assert re.search(r"^texts +4 +4  100%$", project.type(typed), re.MULTILINE)
+    assert "no module is called lot;" in project.type("make mutate", status=2, ONLY="lot")
 
 
 def test_a_simulation_runs_the_seeds_that_it_is_told(project: Project, documentation: Documentation) -> None:

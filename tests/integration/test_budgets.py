@@ -76,15 +76,15 @@ def aborted() -> str:
 def described() -> Description:
     """What the newest word on the user said."""
     user = users.resolve("u1").user
-    return Description(user.id, user.email, user.username, user.role, user.issued_at, user.role_at)
+    return Description(user.id, user.email, user.username, user.role, user.email_at, user.role_at)
 
 
 BUDGETS = [
     Budget("balance", 1, 0, lambda _: credits.balance(ACCOUNT, NOW)),
     Budget("balance of a user", 1, 0, lambda _: credits.balance_of("u1", NOW)),
     Budget("balance by e-mail", 2, 0, lambda _: credits.balance_of("u1@example.com", NOW)),
-    Budget("calculate, price cached", 0, 0, lambda _: credits.cost("m", 1_000, NOW)),
-    Budget("calculate, price not cached", 1, 0, lambda _: credits.cost("m", 1_000, NOW), prices.forget),
+    Budget("calculate, price cached", 0, 0, lambda _: prices.card_at("m", NOW)),
+    Budget("calculate, price not cached", 1, 0, lambda _: prices.card_at("m", NOW), prices.forget),
     Budget("initialize", 2, 9, lambda _: open_session()),
     Budget("heartbeat", 1, 1, lambda sid: sessions.heartbeat("u1", sid, 500, now=NOW), open_session),
     Budget("late heartbeat", 2, 1, lambda sid: sessions.heartbeat("u1", sid, 1, now=NOW), lambda: advanced(100)),
@@ -110,7 +110,7 @@ def test_every_operation_keeps_its_budget(user: MakeUser, calls: Calls, history:
     write_history(history)
     spent, allowed = {}, {}
     for budget in BUDGETS:
-        credits.cost("m", 1, NOW)  # the price is cached
+        prices.card_at("m", NOW)  # the price is cached
         subject = budget.before()
         calls.reset()
         budget.run(subject)

@@ -1,8 +1,7 @@
 """Stored formats: what was written is read, what a newer version wrote is handed on, and no shape changes unnoticed.
 
 ``tests/samples`` has an item of each kind as this version writes it. A shape that changes needs a new format, and the
-old sample stays, for as long as its format is read. The old sample of an item that only gained attributes is in
-``tests/samples/earlier``. ``WRITE_SAMPLES=1`` writes samples of kinds that have none.
+old sample stays, for as long as its format is read. ``WRITE_SAMPLES=1`` writes samples of kinds that have none.
 """
 
 import json
@@ -28,7 +27,6 @@ from accounting.operations.credits import Request
 from accounting.operations.settling import Particulars
 from accounting.operations.usage import Event
 from accounting.store import keys, table, users, wallets
-from accounting.store import prices as price_items
 from accounting.store import sessions as session_store
 from accounting.store import usage as usage_store
 from accounting.store.idempotency import IdempotencyKey
@@ -125,22 +123,6 @@ def test_what_is_replaced_whole_keeps_what_a_newer_version_gave_it(
     written = {name: value for name, value in read_and_write(newer).items() if value is not None}
 
     assert written == newer
-
-
-def test_an_earlier_profile_is_read_and_one_that_its_version_wrote_over_a_later_one() -> None:
-    """An earlier version knows one time for e-mail and name, and hands the two times of this one on as they are."""
-    item = json.loads((SAMPLES / "earlier" / "user-profile.json").read_text()) | {"issued_at": 7}
-
-    for said in (item, item | {"email_at": 5, "username_at": 6}):
-        user = users.from_item(said)
-        assert (user.email_at, user.username_at, user.ahead) == (7, 7, 0)
-        assert (user.email, user.role_at, dict(user.more)) == ("u1@example.com", 0, {})
-
-
-def test_an_earlier_price_is_read() -> None:
-    item = json.loads((SAMPLES / "earlier" / "price-from.json").read_text())
-
-    assert price_items.from_item(item) == PriceRule("m", per_thousand(10_000), NOW + DAY)
 
 
 def test_a_time_that_a_token_was_ahead_to_is_kept(user: MakeUser) -> None:

@@ -5,9 +5,8 @@ from dataclasses import replace
 import pytest
 
 from accounting.domain.errors import Invalid, PriceBegun, PriceEnded, PriceExists, PriceNotFound
-from accounting.domain.pricing import RATE_OF_PRICE, PriceRule
+from accounting.domain.pricing import PriceRule
 from accounting.domain.rates import RATE_SCALE, RateCard, Rates, Tier
-from accounting.operations import credits
 from accounting.operations import prices as operations
 from accounting.store import cache, keys, prices, table
 from accounting.store.idempotency import IdempotencyKey
@@ -51,17 +50,21 @@ def price(at: int = NOW) -> int:
     return price_e4(prices.card_at("m", at))
 
 
+def cost(model_id: str, tokens: int) -> int:
+    return prices.card_at(model_id, NOW).cost_of_number(tokens)
+
+
 def test_a_model_without_rules_has_the_documented_price() -> None:
-    assert credits.cost("m", 1_500, NOW) == (2, RATE_OF_PRICE)
-    assert credits.cost("amazon.titan-text-express-v1", 1_000_000, NOW) == (300, RATE_OF_PRICE * 3 // 10)
+    assert cost("m", 1_500) == 2
+    assert cost("amazon.titan-text-express-v1", 1_000_000) == 300
 
 
 def test_exact_prices() -> None:
     put(PriceRule("m", per_thousand(11_000), NOW))
     put(PriceRule("n", per_thousand(175), NOW))
 
-    assert credits.cost("m", 110_000, NOW)[0] == 121
-    assert credits.cost("n", 400_000, NOW)[0] == 7
+    assert cost("m", 110_000) == 121
+    assert cost("n", 400_000) == 7
 
 
 def test_a_price_is_read_once_a_minute(process: Clock, calls: Calls) -> None:

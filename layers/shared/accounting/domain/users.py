@@ -51,11 +51,6 @@ class User:
         """Whether an administrator has disabled the user."""
         return self.disabled_at is not None
 
-    @property
-    def issued_at(self) -> int:
-        """When the newest word on e-mail or name was said, in epoch seconds."""
-        return max(self.email_at, self.username_at)
-
     def is_no_newer_than_ahead(self, said_at: int) -> bool:
         """Whether a token of this time (milliseconds) may be older than it says, as one was that was heard ahead."""
         return bool(self.ahead) and said_at <= self.ahead * 1000

@@ -14,19 +14,23 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from accounting.domain.errors import Invalid
+from accounting.domain.price_lists import MAX_LISTED, Problem
 from accounting.domain.pricing import RATE_OF_PRICE, PriceRule, price_of
 from accounting.domain.rates import RATE_SCALE, RateCard, Rates, Tier
 from accounting.times import from_iso, iso
-from accounting.web.types import Instant, ModelId, RequestModel, ResponseModel, Timestamp, Tokens, left_out
+from accounting.web.problems import text_of_error
+from accounting.web.types import MAX_PRICE, Instant, ModelId, RequestModel, ResponseModel, Timestamp, Tokens, left_out
+from accounting.web.usage import Variant
 
-MAX_PRICE = 10**6
 MAX_RATE = 1000 * MAX_PRICE
 RATE_DECIMALS = 6
 MAX_TIERS = 4
@@ -91,6 +95,10 @@ class SomeRates(RequestModel):
         return Rates(**{name: None if rate is None else int(rate * RATE_SCALE) for name, rate in named.items()})
 
 
+CLASS_NAMES = {name: field.alias or name for name, field in SomeRates.model_fields.items()}
+"""What the classes of the domain's rates are called in JSON."""
+
+
 class BaseRates(SomeRates):
     """Rates of a model. A class without one costs what its whole costs; requests and searches without one are free."""
 
@@ -149,7 +157,6 @@ class CardBody(RequestModel):
         return _card(self.rates, self.tiers)
 
 
-Variant = Annotated[str, Field(strict=True, pattern=r"^[a-z0-9_-]{1,32}$")]
 Variants = Annotated[dict[Variant, Annotated[CardBody, _OrRatesAlone()]], Field(max_length=MAX_VARIANTS)]
 Aliases = Annotated[list[ModelId], Field(max_length=MAX_ALIASES)]
 Source = Annotated[str, Field(strict=True, pattern="^[ -~]{1,64}$")]
@@ -217,6 +224,53 @@ class RuleBody(RequestModel):
             return _card(self.rates, self.tiers)
         rate = int((self.price_per_thousand_tokens or 0) * RATE_OF_PRICE)
         return RateCard(Rates(rate, rate), _tiers(self.tiers))
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """What is wrong with the fields of a listed rule: the field and the problem of each."""
+
+    problems: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _OrMisfit:
+    """A rule of a list, or what is wrong with it: the refusal of the list names the problems of all its rules."""
+
+    @staticmethod
+    def checked(value: object, handler: ValidatorFunctionWrapHandler) -> RuleBody | Misfit:
+        """The rule that a value means, or what is wrong with it."""
+        try:
+            rule: RuleBody = handler(value)
+        except ValidationError as invalid:
+            return Misfit([(".".join(map(str, each["loc"])), text_of_error(each)) for each in invalid.errors()])
+        return rule
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(self.checked, handler.generate_schema(RuleBody))
+
+
+ListedRules = Annotated[list[Annotated[RuleBody | Misfit, _OrMisfit()]], Field(min_length=1, max_length=MAX_LISTED)]
+
+
+def rules_in(listed: list[RuleBody | Misfit], now: int) -> tuple[dict[int, PriceRule], list[Problem]]:
+    """The rules of a list by their index, and what is wrong with the fields of the others.
+
+    Raises Invalid for too many rules and aliases.
+    """
+    rules: dict[int, PriceRule] = {}
+    problems: list[Problem] = []
+    for index, each in enumerate(listed):
+        if isinstance(each, Misfit):
+            problems += (Problem(index, field, problem) for field, problem in each.problems)
+            continue
+        try:
+            rules[index] = each.rule(now)
+        except Invalid as invalid:
+            problems.append(Problem(index, **invalid.details["errors"][0]))
+    if sum(1 + len(rule.aliases) for rule in rules.values()) > MAX_LISTED:
+        raise Invalid.field("rules", f"at most {MAX_LISTED} rules and aliases")
+    return rules, problems
 
 
 def _card(rates: SomeRates, tiers: list[TierBody] | None) -> RateCard:
