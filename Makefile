@@ -64,8 +64,9 @@ format: ready ## Format the code and repair what the linter can
 build: ready ## Build the functions and their layer for AWS
 	$(BIN)/sam build $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 
-deploy: build ## Deploy to the AWS account of your credentials (PARAMETERS="Name=value …": the template's)
-	$(BIN)/sam deploy --parameter-overrides BuildId=$$($(BIN)/python -m local.build $(PARAMETERS)) $(PARAMETERS)
+deploy: build ## Deploy to the AWS account of your credentials (PARAMETERS="Name=value …", STACK=name, TAGS="key=value …")
+	$(BIN)/sam deploy $(if $(STACK),--stack-name $(STACK)) $(if $(TAGS),--tags $(TAGS)) \
+	  --parameter-overrides BuildId=$$($(BIN)/python -m local.build $(PARAMETERS)) $(PARAMETERS)
 
 restore: ready ## Give a table what another one has (FROM=, TO=; APPLY=1 writes): docs/operations.md
 	@FROM="$(FROM)" TO="$(TO)" APPLY="$(APPLY)" $(BIN)/python -m local.restore
