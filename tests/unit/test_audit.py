@@ -9,7 +9,7 @@ import pytest
 
 from accounting.domain import wallet as ledger
 from accounting.domain.accounts import personal
-from accounting.domain.audit import MAX_FINDINGS, Finding, Newer, Proof, Unreadable
+from accounting.domain.audit import MAX_FINDINGS, Finding, Newer, Proof, Sums, Unreadable
 from accounting.domain.errors import InsufficientCredits
 from accounting.domain.ledger import Cause, Entry, Kind, digest
 from accounting.domain.lots import Lot
@@ -142,6 +142,53 @@ def test_a_wallet_that_is_not_what_its_ledger_comes_to_is_found(change: Callable
     wallet, entries = history(1)
 
     assert findings(change(wallet), entries)
+
+
+BEFORE = Sums(available=10, held=6, granted=16)
+
+
+@pytest.mark.parametrize(
+    ("kind", "credits", "charged", "after"),
+    [
+        ("grant", 5, 0, replace(BEFORE, available=15, granted=21)),
+        ("adjust", 5, 0, replace(BEFORE, available=15, granted=21)),
+        ("set", 5, 0, replace(BEFORE, available=15, granted=21)),
+        ("remove", -4, 0, replace(BEFORE, available=6, removed=4)),
+        ("adjust", -4, 0, replace(BEFORE, available=6, removed=4)),
+        ("set", -4, 0, replace(BEFORE, available=6, removed=4)),
+        ("set", 0, 0, BEFORE),
+        ("hold", -4, 0, replace(BEFORE, available=6, held=10)),
+        ("charge", -4, 4, replace(BEFORE, available=6, charged=4)),
+        ("settle", 1, 5, replace(BEFORE, available=11, held=0, charged=5)),
+        ("release", 6, 0, replace(BEFORE, available=16, held=0)),
+        ("expire", -4, 0, replace(BEFORE, available=6, expired=4)),
+        ("merge", 0, 0, BEFORE),
+    ],
+)
+def test_each_kind_of_entry_adds_to_the_sums_what_it_means(kind: Kind, credits: int, charged: int, after: Sums) -> None:
+    entry = Entry(ACCOUNT, 1, kind, credits, charged, after.available, after.held, 0, NOW, "boss")
+
+    assert BEFORE.after(entry) == after
+    assert after.explains(entry)
+    assert after.drift() == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "credits", "charged", "after"),
+    [
+        ("repay", Sums(available=10, charged=6, granted=12, debt=4), -4, 0, Sums(available=6, charged=6, granted=12)),
+        ("write_off", Sums(charged=4, debt=4), 0, 0, Sums(charged=4, granted=4)),
+        ("settle", BEFORE, -10, 20, Sums(charged=20, granted=16, debt=4)),
+    ],
+)
+def test_entries_of_a_debt_add_to_the_sums_what_they_mean(
+    kind: Kind, before: Sums, credits: int, charged: int, after: Sums
+) -> None:
+    entry = Entry(ACCOUNT, 1, kind, credits, charged, after.available, after.held, after.debt, NOW, "boss")
+
+    assert before.after(entry) == after
+    assert after.explains(entry)
+    assert before.drift() == after.drift() == 0
 
 
 def test_what_is_no_entry_is_found_and_what_comes_after_it_is_judged_by_itself() -> None:
