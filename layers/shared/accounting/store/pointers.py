@@ -33,7 +33,7 @@ def _moved_on(holder: User, now: int) -> Write:
 
     A word of theirs at the same moment, which counts on their holding the address, is then decided again.
     """
-    values = {":seen": holder.updated_at, ":now": max(now, holder.updated_at + 1)}
+    values = {":seen": holder.updated_at, ":now": holder.touched(now).updated_at}
     changed = table.update(
         keys.profile(holder.id), "SET updated_at = :now", condition="updated_at = :seen", values=values
     )
