@@ -144,6 +144,38 @@ def test_a_wallet_that_is_not_what_its_ledger_comes_to_is_found(change: Callable
     assert findings(change(wallet), entries)
 
 
+def test_an_entry_that_is_there_twice_is_inserted_and_the_rest_is_still_followed() -> None:
+    wallet, entries = history(2)
+
+    assert findings(wallet, [*entries[:3], entries[2], *entries[3:]]) == [Finding("inserted", 3)]
+
+
+def test_a_ledger_that_ends_too_soon_lacks_its_next_entry() -> None:
+    wallet, entries = history(2)
+    last = wallet.entry_seq
+
+    assert findings(wallet, entries[:-1]) == [Finding("missing", last), Finding("wallet", last)]
+    assert findings(wallet, entries[:-2]) == [Finding("missing", last - 1), Finding("wallet", last)]
+    assert findings(replace(wallet, entry_seq=last - 1), entries) == [Finding("wallet", last - 1)]
+
+
+def test_an_entry_that_does_not_follow_from_the_one_before_is_found_though_its_hash_fits() -> None:
+    wallet, entries = history(2)
+    last = wallet.entry_seq
+    forged = rehashed([*entries[:-1], replace(entries[-1], available_after=entries[-1].available_after + 1)])
+
+    found = findings(replace(wallet, head=forged[-1].hash), forged)
+
+    assert found == [Finding("sums", last), Finding("wallet", last)]
+
+
+@pytest.mark.parametrize(("available", "stated"), [(5, 6), (-1, -1)])
+def test_sums_explain_no_other_numbers_and_none_below_zero(available: int, stated: int) -> None:
+    entry = Entry(ACCOUNT, 1, "merge", 0, 0, stated, 0, 0, NOW, "boss")
+
+    assert not Sums(available=available).explains(entry)
+
+
 BEFORE = Sums(available=10, held=6, granted=16)
 
 
