@@ -124,11 +124,11 @@ def _priced(event: Event, now: int) -> UsageRecord:
     )
 
 
-def usage_writes(record: UsageRecord, spread: int = 0) -> list[Write]:
+def usage_writes(made: UsageRecord, spread: int = 0) -> list[Write]:
     """The record, the sums that it counts in, and what leads to it from its user where another account pays."""
-    pointers = [usage.point(record) for _ in record.accounts[1:]]
-    sums = [rollups.add(record, account_id, spread) for account_id in record.accounts]
-    return [usage.put(record), *sums, *pointers]
+    pointers = [usage.point(made) for _ in made.accounts[1:]]
+    sums = [rollups.add(made, account_id, spread) for account_id in made.accounts]
+    return [usage.put(made), *sums, *pointers]
 
 
 @dataclass(frozen=True, slots=True)
