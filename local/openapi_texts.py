@@ -48,7 +48,7 @@ TAGS = {
     "usage": "Billable events, and their statistics.",
     "users": "Who is known.",
     "api-keys": "Keys for machines that act for a user.",
-    "pricing": "Credits for 1,000 tokens of a model.",
+    "pricing": "What a model's tokens cost, by class, context tier and variant.",
     "health": "Whether it is there.",
     "docs": "This document, and its page.",
 }

@@ -9,12 +9,15 @@ from accounting.domain.accounts import owner_of
 from accounting.domain.errors import Invalid
 from accounting.domain.lots import allocation_id
 from accounting.domain.pricing import price_of
+from accounting.domain.rates import AMOUNT_SCALE, RATE_NAMES, RATE_SCALE, Line
 from accounting.operations import credits as operations
 from accounting.operations.credits import Balance, Change, Request
+from accounting.store import prices
 from accounting.times import clock, from_iso, iso
 from accounting.web.access import SUPERVISORS, Access, Disabled, Who
 from accounting.web.api import Api, handler_of
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
+from accounting.web.prices import CLASS_NAMES, decimal_text
 from accounting.web.subject import named_by
 from accounting.web.types import (
     DEFAULT_EXPIRY_DAYS,
@@ -35,6 +38,7 @@ from accounting.web.types import (
     UserReference,
     left_out,
 )
+from accounting.web.usage import UsageFormat, UsageObject, UsageView, Variant, usage_in
 
 READERS = Access(Who.USERS, "credits:read")
 BALANCE_READERS = Access(Who.USERS, "credits:read", Disabled.OPERATION_DECIDES)
@@ -53,10 +57,13 @@ class Check(QuestionModel):
 
 
 class Calculate(QuestionModel):
-    """What these tokens would cost."""
+    """What a usage would cost or, where no more is known, this many tokens."""
 
     model_id: ModelId
-    tokens: Tokens
+    tokens: Tokens | None = None
+    usage: UsageObject | None = None
+    usage_format: UsageFormat | None = None
+    variant: Variant | None = None
 
 
 class _Command(RequestModel):
@@ -152,13 +159,39 @@ class CheckView(ResponseModel):
     message: str | None = left_out()
 
 
+class LineView(ResponseModel):
+    """What one class of a usage costs, before it is rounded."""
+
+    name: str = Field(alias="class", description="As the class is called in `rates` of a price rule")
+    tokens: int = Field(description="How many; requests or web searches in the classes `request` and `webSearch`")
+    credits_per_million: str = Field(description="Exact; for a million requests or web searches in their classes")
+    credits: str = Field(description="Exact")
+
+    @classmethod
+    def of(cls, line: Line) -> Self:
+        """The view of a line."""
+        return cls(
+            name=CLASS_NAMES[RATE_NAMES.get(line.name, line.name)],
+            tokens=line.units,
+            credits_per_million=decimal_text(line.amount // line.units, RATE_SCALE),
+            credits=decimal_text(line.amount, AMOUNT_SCALE),
+        )
+
+
 class CalculateView(ResponseModel):
-    """What tokens of a model cost now."""
+    """What a usage of a model costs now: the sum of ``lines``, rounded up once.
+
+    ``ruleId`` is null where the default price counts, ``tier`` the threshold of the tier that the request is in.
+    """
 
     model_id: str
     tokens: int
     credits: int
     price_per_thousand_tokens: int | float
+    rule_id: str | None
+    usage: UsageView | None = left_out()
+    lines: list[LineView] | None = left_out()
+    tier: int | None = left_out()
 
 
 class AllocateView(ResponseModel):
@@ -225,15 +258,29 @@ def check(body: Check) -> CheckView:
     )
 
 
-@api.post("/api/credits/calculate", access=READERS, any_query=True)
+@api.post("/api/credits/calculate", access=READERS, any_query=True, codes=("MODEL_UNKNOWN",))
 def calculate(body: Calculate) -> CalculateView:
-    """What tokens of a model cost now."""
-    credits, rate = operations.cost(body.model_id, body.tokens, clock())
+    """What a usage of a model costs now, explained class by class.
+
+    The usage is canonical, or as its provider sent it with ``usageFormat``. Without one, ``tokens`` cost the dearer of
+    the rates of input and output.
+    """
+    rule, card = prices.price_at(body.model_id, clock(), body.variant)
+    found = usage_in(body)
+    if (found is None) == (body.tokens is None):
+        raise Invalid.field("tokens", "send either this or usage")
+    usage = found[0] if found else None
+    tier = card.tier_of(usage.input) if usage else None
+    tokens = body.tokens or 0
     return CalculateView(
         model_id=body.model_id,
-        tokens=body.tokens,
-        credits=credits,
-        price_per_thousand_tokens=price_of(rate),
+        tokens=usage.input + usage.output if usage else tokens,
+        credits=card.cost(usage) if usage else card.cost_of_number(tokens),
+        price_per_thousand_tokens=price_of(card.number_rate),
+        rule_id=rule.id if rule else None,
+        usage=UsageView.of(usage) if usage else None,
+        lines=[LineView.of(line) for line in card.lines(usage)] if usage else None,
+        tier=tier.above_input if tier else None,
     )
 
 
@@ -258,7 +305,7 @@ def allocate(body: Allocate) -> AllocateView:
 
 @api.post("/api/credits/set", access=SUPERVISORS, idempotency="set", codes=GRANT_CODES)
 def set_credits(body: SetCredits) -> SetView:
-    """Make what a user can spend exactly this, and their debt 0."""
+    """Set what a user can spend to exactly this amount, and their debt to 0."""
     change = _told(operations.set_available(_request(body), body.credits))
     return SetView(
         user_id=owner_of(change.account_id),
@@ -275,7 +322,7 @@ def remove(
     credits: Annotated[QueryCredits | None, Query()] = None,
     notes: Annotated[Notes | None, Query()] = None,
 ) -> RemoveView:
-    """Take credits away from a user; the request stands in the body or in the query, not in both."""
+    """Take credits away from a user. The fields are either all in the body or all in the query."""
     fields = {"userId": user_id, "credits": credits, "notes": notes}
     in_query = {name: value for name, value in fields.items() if value is not None}
     if body and in_query:

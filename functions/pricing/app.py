@@ -5,8 +5,9 @@ from typing import Annotated, Self
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from pydantic import Field
 
-from accounting.domain.pricing import DEFAULT_CARD, RATE_OF_PRICE, PriceRule, default_card, price_of, require_order
-from accounting.domain.rates import RateCard
+from accounting.domain.price_lists import Difference
+from accounting.domain.pricing import DEFAULT_CARD, PriceRule, default_card, price_of
+from accounting.operations import price_lists
 from accounting.operations import prices as operations
 from accounting.store import prices
 from accounting.times import clock, from_iso, iso
@@ -14,14 +15,13 @@ from accounting.web.access import ADMINS, Access, Who
 from accounting.web.api import Api, handler_of
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
 from accounting.web.paging import Cursor, cursor_of, model_in, number_in
+from accounting.web.prices import ListedRules, RuleBody, RuleView, rules_in, shown
 from accounting.web.types import (
     ONLY_DIGITS,
-    Instant,
-    ModelId,
     ModelIdInPath,
-    Price,
     RequestModel,
     ResponseModel,
+    StrictFlag,
     Timestamp,
     TimestampInPath,
     left_out,
@@ -38,38 +38,10 @@ READERS = Access(Who.USERS, "credits:read")
 api = Api()
 
 
-class AddRule(RequestModel):
-    """A price from an instant on (by default now), until another (by default for good)."""
-
-    model_id: ModelId
-    price_per_thousand_tokens: Price
-    effective_from: Timestamp | None = None
-    effective_to: Timestamp | None = None
-
-
 class EndRule(RequestModel):
     """When a rule ends."""
 
     effective_to: Timestamp
-
-
-class RuleView(ResponseModel):
-    """A price rule: credits per 1,000 tokens, from an instant (inclusive) to another (exclusive)."""
-
-    model_id: str
-    price_per_thousand_tokens: int | float
-    effective_from: Instant | None
-    effective_to: Instant | None
-
-    @classmethod
-    def of(cls, rule: PriceRule) -> Self:
-        """The view of a rule."""
-        return cls(
-            model_id=rule.model_id,
-            price_per_thousand_tokens=price_of(rule.card.number_rate),
-            effective_from=iso(rule.effective_from),
-            effective_to=None if rule.effective_to is None else iso(rule.effective_to),
-        )
 
 
 class PricesView(ResponseModel):
@@ -81,10 +53,58 @@ class PricesView(ResponseModel):
 
 
 class PriceView(RuleView):
-    """A model's price in force; without a rule, its default. ``history`` is a page of its rules, newest first."""
+    """A model's price in force; without a rule, its default. An alias has the price of its model.
+
+    ``history`` is a page of its rules, newest first.
+    """
 
     history: list[RuleView]
     next_cursor: str | None = left_out()
+
+
+class ImportRules(RequestModel):
+    """A list of rules; with ``dryRun`` nothing is written, and the answer is what would be."""
+
+    rules: ListedRules
+    dry_run: StrictFlag | None = None
+
+
+class ChangeView(ResponseModel):
+    """A model's rule in a list, and the rule that it takes the place of."""
+
+    model_id: str
+    before: RuleView
+    after: RuleView
+
+
+class ProblemView(ResponseModel):
+    """What is wrong with one field of a rule of the list."""
+
+    index: int
+    field: str
+    problem: str
+
+
+class ImportView(ResponseModel):
+    """How a list differs from the rules that were there. With any problem, the answer is 400 and has them all."""
+
+    added: list[RuleView]
+    changed: list[ChangeView]
+    unchanged: list[str] = Field(description="Models whose rule in the list is as it is already")
+    problems: list[ProblemView]
+
+    @classmethod
+    def of(cls, found: Difference) -> Self:
+        """The view of a difference."""
+        return cls(
+            added=[RuleView.of(rule) for rule in found.added],
+            changed=[
+                ChangeView(model_id=after.model_id, before=RuleView.of(before), after=RuleView.of(after))
+                for before, after in found.changed
+            ],
+            unchanged=found.unchanged,
+            problems=[],
+        )
 
 
 class WithdrawnView(ResponseModel):
@@ -110,45 +130,65 @@ def price_in_force(
     limit: HistoryLimit = MAX_HISTORY,
     cursor: Cursor = None,
 ) -> PriceView:
-    """A model's price in force, and its rules."""
+    """A model's price in force, and its rules.
+
+    An alias is answered with the rules of its model.
+    """
     now = clock()
     rule = prices.rule_at(model_id, now)
     history, before = prices.history(model_id, before=number_in(cursor, digits=DIGITS_OF_INSTANTS), limit=limit)
     return PriceView(
-        model_id=model_id,
-        price_per_thousand_tokens=price_of((rule.card if rule else default_card(model_id)).number_rate),
+        **shown(rule or PriceRule(model_id, default_card(model_id), 0)),
         effective_from=iso(rule.effective_from) if rule else None,
-        effective_to=iso(rule.effective_to) if rule and rule.effective_to is not None else None,
         history=[RuleView.of(known) for known in history],
         next_cursor=cursor_of(before) if before is not None else None,
     )
 
 
 @api.post("/api/pricing", status_code=201, access=ADMINS, idempotency="pricing", codes=("PRICE_EXISTS",))
-def add(body: AddRule) -> RuleView:
-    """Add a rule; the newest that has begun and not ended wins."""
+def add(body: RuleBody) -> RuleView:
+    """Add a rule; the newest that has begun and not ended wins.
+
+    Rates have at most six decimals, as a number or a text. A tier's rates count for the whole request, and replace the
+    classes that they name; so do a variant's. An alias is another id of the model, with the same price.
+    """
     now = clock()
-    begins = now if body.effective_from is None else from_iso(body.effective_from)
-    ends = None if body.effective_to is None else from_iso(body.effective_to)
-    card = RateCard.flat(int(body.price_per_thousand_tokens * RATE_OF_PRICE))
-    added = operations.add(PriceRule(body.model_id, card, begins, ends), now=now, key=key_of(api, body))
+    added = operations.add(body.rule(now), now=now, key=key_of(api, body))
     if added.replayed:
         api.add_header(REPLAYED_HEADER, "true")
     return RuleView.of(added.rule)
+
+
+@api.post("/api/pricing/import", access=ADMINS, idempotency="import")
+def import_list(body: ImportRules) -> ImportView:
+    """Import a list of rules: all of it, or nothing.
+
+    A rule that is as the one in force at its beginning, but for that beginning and the version of its source, is left
+    out; so a list can be imported again without effect. The others are added, and no rule is overwritten. Rules and
+    aliases are 99 at most. With any problem nothing is written, and ``details.problems`` of the 400 names the index,
+    the field and the problem of each.
+    """
+    now = clock()
+    key = key_of(api, body)
+    imported = price_lists.repeated(key, now) or price_lists.import_rules(
+        *rules_in(body.rules, now), dry_run=body.dry_run or False, now=now, key=key
+    )
+    if imported.replayed:
+        api.add_header(REPLAYED_HEADER, "true")
+    return ImportView.of(imported.difference)
 
 
 @api.put("/api/pricing/<model_id>/<effective_from>", access=ADMINS, codes=("PRICE_NOT_FOUND", "PRICE_ENDED"))
 def end(model_id: ModelIdInPath, effective_from: TimestampInPath, body: EndRule) -> RuleView:
     """Let a rule end. When a rule ended is history: it cannot be moved."""
     begins, ends = from_iso(effective_from), from_iso(body.effective_to)
-    require_order(begins, ends)
-    return RuleView.of(prices.end(model_id, begins, ends, clock()))
+    return RuleView.of(operations.end(model_id, begins, ends, clock()))
 
 
 @api.delete("/api/pricing/<model_id>/<effective_from>", access=ADMINS, codes=("PRICE_NOT_FOUND", "PRICE_BEGUN"))
 def withdraw(model_id: ModelIdInPath, effective_from: TimestampInPath) -> WithdrawnView:
     """Withdraw a rule that begins in two minutes or later, so that no session was priced by it."""
-    prices.withdraw(model_id, from_iso(effective_from), clock())
+    operations.withdraw(model_id, from_iso(effective_from), clock())
     return WithdrawnView(message="Price rule withdrawn")
 
 

@@ -107,6 +107,13 @@ ROUTES = [
     Route("DELETE", "api-keys/{key}", None, 200, "anybody", "administrators, unseen by others"),
     Route("GET", "pricing/{model}", None, 200, "anybody"),
     Route("POST", "pricing", {"modelId": "{new}", "pricePerThousandTokens": 1.1}, 201, "administrators"),
+    Route(
+        "POST",
+        "pricing/import",
+        {"rules": [{"modelId": "{new}", "rates": {"input": 1, "output": "2.5"}}], "dryRun": True},
+        200,
+        "administrators",
+    ),
     Route("PUT", "pricing/{model}/{since}", {"effectiveTo": "2026-03-01"}, 200, "administrators"),
     Route("DELETE", "pricing/{model}/{later}", None, 200, "administrators"),
 ]

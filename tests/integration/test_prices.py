@@ -5,12 +5,21 @@ from dataclasses import replace
 import pytest
 
 from accounting.domain.errors import Invalid, PriceBegun, PriceEnded, PriceExists, PriceNotFound
-from accounting.domain.pricing import RATE_OF_PRICE, PriceRule
-from accounting.operations import credits
+from accounting.domain.pricing import PriceRule
+from accounting.domain.rates import RATE_SCALE, RateCard, Rates, Tier
 from accounting.operations import prices as operations
-from accounting.store import cache, prices
+from accounting.store import cache, keys, prices, table
 from accounting.store.idempotency import IdempotencyKey
 from accounting.times import DAY, MINUTE
+from accounting.web.prices import (
+    MAX_ALIASES,
+    MAX_ALIASES_LENGTH,
+    MAX_RATE,
+    MAX_RATES,
+    MAX_TIERS,
+    MAX_VARIANTS,
+)
+from accounting.web.types import MAX_MODEL_ID, MAX_TOKENS
 from tests.calls import Calls
 from tests.integration.conftest import NOW
 from tests.prices import per_thousand, price_e4
@@ -41,17 +50,21 @@ def price(at: int = NOW) -> int:
     return price_e4(prices.card_at("m", at))
 
 
+def cost(model_id: str, tokens: int) -> int:
+    return prices.card_at(model_id, NOW).cost_of_number(tokens)
+
+
 def test_a_model_without_rules_has_the_documented_price() -> None:
-    assert credits.cost("m", 1_500, NOW) == (2, RATE_OF_PRICE)
-    assert credits.cost("amazon.titan-text-express-v1", 1_000_000, NOW) == (300, RATE_OF_PRICE * 3 // 10)
+    assert cost("m", 1_500) == 2
+    assert cost("amazon.titan-text-express-v1", 1_000_000) == 300
 
 
 def test_exact_prices() -> None:
     put(PriceRule("m", per_thousand(11_000), NOW))
     put(PriceRule("n", per_thousand(175), NOW))
 
-    assert credits.cost("m", 110_000, NOW)[0] == 121
-    assert credits.cost("n", 400_000, NOW)[0] == 7
+    assert cost("m", 110_000) == 121
+    assert cost("n", 400_000) == 7
 
 
 def test_a_price_is_read_once_a_minute(process: Clock, calls: Calls) -> None:
@@ -157,12 +170,12 @@ def test_a_repeated_addition_is_answered_after_the_rule_has_ended() -> None:
 
 def test_when_a_rule_ended_is_history() -> None:
     put(PriceRule("m", per_thousand(10_000), NOW - 3 * DAY))
-    prices.end("m", NOW - 3 * DAY, NOW - DAY, NOW)
+    operations.end("m", NOW - 3 * DAY, NOW - DAY, NOW)
 
-    assert prices.end("m", NOW - 3 * DAY, NOW - DAY, NOW).effective_to == NOW - DAY
+    assert operations.end("m", NOW - 3 * DAY, NOW - DAY, NOW).effective_to == NOW - DAY
     for other in (NOW - 2 * DAY, NOW + DAY):
         with pytest.raises(PriceEnded):
-            prices.end("m", NOW - 3 * DAY, other, NOW)
+            operations.end("m", NOW - 3 * DAY, other, NOW)
     assert prices.history("m", before=None, limit=9)[0] == [
         PriceRule("m", per_thousand(10_000), NOW - 3 * DAY, NOW - DAY)
     ]
@@ -171,7 +184,7 @@ def test_when_a_rule_ended_is_history() -> None:
 def test_an_end_that_has_not_come_can_be_moved() -> None:
     put(PriceRule("m", per_thousand(10_000), NOW - DAY, NOW + DAY))
 
-    assert prices.end("m", NOW - DAY, NOW + 2 * DAY, NOW).effective_to == NOW + 2 * DAY
+    assert operations.end("m", NOW - DAY, NOW + 2 * DAY, NOW).effective_to == NOW + 2 * DAY
 
 
 def test_a_rule_is_withdrawn_until_two_minutes_before_it_begins() -> None:
@@ -179,21 +192,21 @@ def test_a_rule_is_withdrawn_until_two_minutes_before_it_begins() -> None:
     put(PriceRule("n", per_thousand(10_000), NOW + 2 * MINUTE - 1))
     put(PriceRule("o", per_thousand(10_000), NOW - DAY, NOW - 1))
 
-    prices.withdraw("m", NOW + 2 * MINUTE, NOW)
+    operations.withdraw("m", NOW + 2 * MINUTE, NOW)
 
     assert prices.history("m", before=None, limit=9)[0] == []
     for model, begins in (("n", NOW + 2 * MINUTE - 1), ("o", NOW - DAY)):
         with pytest.raises(PriceBegun):
-            prices.withdraw(model, begins, NOW)
+            operations.withdraw(model, begins, NOW)
         assert len(prices.history(model, before=None, limit=9)[0]) == 1
     with pytest.raises(PriceNotFound):
-        prices.withdraw("m", NOW + 2 * MINUTE, NOW)
+        operations.withdraw("m", NOW + 2 * MINUTE, NOW)
 
 
 def test_no_process_remembers_a_withdrawn_rule_when_it_would_have_begun(process: Clock) -> None:
     put(PriceRule("m", per_thousand(50_000), NOW + 2 * MINUTE))
     price()
-    prices.withdraw("m", NOW + 2 * MINUTE, NOW)
+    operations.withdraw("m", NOW + 2 * MINUTE, NOW)
 
     process.seconds += 120
 
@@ -238,3 +251,127 @@ def test_a_history_pages() -> None:
 
     assert [rule.effective_from for rule in [*first, *second, *third]] == [4, 3, 2, 1, 0]
     assert end is None
+
+
+EVERYTHING = PriceRule(
+    "m",
+    RateCard(Rates(3_000_000, 15_000_000, cached_input=300_000), (Tier(200_000, Rates(6_000_000, 22_500_000)),)),
+    NOW - DAY,
+    variants={"batch": RateCard(Rates(1_500_000, 7_500_000))},
+    aliases=("m-latest", "vendor/m"),
+    max_output_tokens=64_000,
+    source="a list",
+    source_version="2026-11",
+)
+
+
+def largest(number: int = 0) -> PriceRule:
+    """The largest rule that a request can ask for: every text, number and list at its limit."""
+    rate, longest = MAX_RATE * RATE_SCALE, f"{number:04d}" + "m" * (MAX_MODEL_ID - 4)
+    sparse = Rates(web_search=rate)
+    card = RateCard(sparse, tuple(Tier(MAX_TOKENS - each, sparse) for each in reversed(range(MAX_TIERS))))
+    full = Rates(*[rate] * len(Rates._fields))
+    aliases = [f"{number:04d}{each:02d}" + "a" * (MAX_ALIASES_LENGTH // MAX_ALIASES - 6) for each in range(MAX_ALIASES)]
+    variants = {f"{each}" + "v" * 31: card for each in range(MAX_VARIANTS)}
+    named = sum(rate is not None for each in variants.values() for rates in each.named() for rate in rates)
+    left = MAX_RATES - named - len(full)
+    variants["0" + "v" * 31] = RateCard(Rates(*[rate] * min(left + 1, len(full))), card.tiers)
+    return PriceRule(longest, RateCard(full), NOW, NOW + DAY, variants, tuple(aliases), MAX_TOKENS, "s" * 64, "v" * 64)
+
+
+def test_everything_of_a_rule_is_kept() -> None:
+    put(EVERYTHING)
+
+    assert prices.rule_at("m", NOW) == EVERYTHING
+    assert prices.rule_at("m", NOW).variants == EVERYTHING.variants  # type: ignore[union-attr]
+    assert prices.card_at("m", NOW, "batch") == EVERYTHING.card_of("batch")
+
+
+def test_the_largest_rule_is_one_unit_to_read() -> None:
+    rule = largest()
+    put(rule)
+
+    item = table.get(keys.price(rule.aliases[0], NOW))
+
+    assert item is not None
+    assert prices.from_item(item) == rule
+    assert sum(len(name) + len(str(value)) for name, value in item.items()) < 3_700
+
+
+def test_an_alias_has_the_price_of_its_model_for_one_read(calls: Calls) -> None:
+    put(EVERYTHING)
+    calls.reset()
+
+    assert prices.price_at("m-latest", NOW, "batch") == (EVERYTHING, EVERYTHING.card_of("batch"))
+    assert (calls.round_trips, calls.items) == (1, 1)
+    assert prices.history("vendor/m", before=None, limit=9)[0] == [EVERYTHING]
+
+
+def test_the_list_of_prices_has_a_rule_with_aliases_once() -> None:
+    put(EVERYTHING)
+
+    assert prices.in_force(NOW, after=None, limit=9) == ([EVERYTHING], None)
+
+
+def test_a_rule_ends_and_is_withdrawn_with_its_aliases() -> None:
+    put(EVERYTHING)
+    put(replace(EVERYTHING, effective_from=NOW + DAY))
+
+    operations.end("vendor/m", EVERYTHING.effective_from, NOW + 5, NOW)
+    operations.withdraw("m-latest", NOW + DAY, NOW)
+
+    for name in ("m", *EVERYTHING.aliases):
+        assert prices.history(name, before=None, limit=9)[0] == [replace(EVERYTHING, effective_to=NOW + 5)]
+
+
+@pytest.mark.parametrize(
+    ("model", "aliases", "taken", "owner"),
+    [
+        ("m", (), "m", "m"),
+        ("m-latest", (), "m-latest", "m"),
+        ("n", ("m",), "m", "m"),
+        ("n", ("free", "vendor/m"), "vendor/m", "m"),
+    ],
+)
+def test_an_id_has_one_rule_at_a_beginning(model: str, aliases: tuple[str, ...], taken: str, owner: str) -> None:
+    put(EVERYTHING)
+
+    with pytest.raises(PriceExists) as refused:
+        put(PriceRule(model, per_thousand(1), EVERYTHING.effective_from, aliases=aliases))
+
+    assert (refused.value.details["taken"], refused.value.details["modelId"]) == (taken, owner)
+    assert prices.history("n", before=None, limit=9)[0] == []
+    assert prices.history("free", before=None, limit=9)[0] == []
+
+
+def test_an_alias_moves_to_another_model_with_a_newer_rule() -> None:
+    put(EVERYTHING)
+    put(PriceRule("m2", per_thousand(5), NOW, aliases=("m-latest",)))
+
+    assert price_e4(prices.card_at("m-latest", NOW)) == 5
+    assert prices.card_at("m", NOW) == EVERYTHING.card
+
+
+def test_a_rule_that_changes_while_it_is_ended_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its reading and its writing somebody else gives the rule an end, in which the first sees an old end."""
+    put(PriceRule("m", per_thousand(1), NOW - DAY))
+    read = prices.find
+
+    def slow(model_id: str, effective_from: int) -> PriceRule:
+        rule = read(model_id, effective_from)
+        monkeypatch.setattr(prices, "find", read)
+        operations.end("m", NOW - DAY, NOW - 5, NOW)
+        return rule
+
+    monkeypatch.setattr(prices, "find", slow)
+    with pytest.raises(PriceEnded):
+        operations.end("m", NOW - DAY, NOW + DAY, NOW)
+
+    assert prices.history("m", before=None, limit=9)[0][0].effective_to == NOW - 5
+
+
+def test_a_repeat_is_answered_with_everything() -> None:
+    key = IdempotencyKey("boss", "pricing", "k", "fingerprint")
+    first = operations.add(EVERYTHING, now=NOW, key=key)
+
+    assert operations.add(EVERYTHING, now=NOW, key=key) == replace(first, replayed=True)

@@ -11,12 +11,12 @@ from accounting.store import users
 from accounting.web.access import USERS
 from accounting.web.api import Api
 from accounting.web.paging import DEFAULT_LIMIT, Limit
+from accounting.web.prices import Price
 from accounting.web.types import (
     Credits,
     Identifier,
     Metadata,
     ModelId,
-    Price,
     QuestionModel,
     ReportModel,
     RequestModel,

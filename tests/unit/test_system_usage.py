@@ -194,11 +194,11 @@ A, B, C = (NameId("model", text) for text in "abc")
 
 def test_standings_of_several_days_add_up() -> None:
     days = [
-        Ranking(0, {A: Standing(5, 3), B: Standing(1)}, cut=False),
+        Ranking(0, {A: Standing(5, 3), B: Standing(1), C: Standing(1, 3)}, cut=False),
         Ranking(DAY, {A: Standing(2, -1), B: Standing(4, 4), C: Standing(9)}, cut=False),
     ]
 
-    assert total(days) == {A: Standing(7, 2), B: Standing(5, 4), C: Standing(9, None)}
+    assert total(days) == {A: Standing(7, 2), B: Standing(5, 4), C: Standing(10, 3)}
 
 
 def test_what_a_cut_day_does_not_show_has_to_be_read() -> None:
@@ -215,6 +215,7 @@ def test_names_rank_by_merit_and_those_without_any_come_last() -> None:
     totals = {A: Standing(10**15), B: Standing(1, 0), C: Standing(3, -2), NameId("service", "d"): Standing(2, 2)}
 
     assert by_merit(totals) == [NameId("service", "d"), B, C, A]
+    assert by_merit({A: Standing(9, 0), B: Standing(9, 1)}) == [B, A]
 
 
 def test_users_rank_by_credits() -> None:

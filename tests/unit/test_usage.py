@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounting.domain.accounts import personal
+from accounting.domain.accounts import personal, stored
 from accounting.domain.model_usage import Usage
 from accounting.domain.usage import Name, Span, Sums, UsageRecord, digest, split
 from accounting.times import DAY
@@ -23,6 +23,15 @@ def record(service: str, operation: str, credits: int = 1, at: int = 0, user_id:
 def test_the_operation_of_a_chat_service_is_a_model() -> None:
     assert record("chat-streaming", "m").names == [Name("service", "chat-streaming"), Name("model", "m")]
     assert record("images", "draw").names == [Name("service", "images")]
+
+
+def test_a_record_counts_for_the_account_that_pays_and_for_its_users_own() -> None:
+    own, other = personal("u1"), stored("org:o1")
+    paid_by_other = replace(record("images", "draw"), account_id=other)
+
+    assert record("images", "draw").accounts == [own]
+    assert paid_by_other.accounts == [other, own]
+    assert (paid_by_other.payer_beside(own), paid_by_other.payer_beside(other)) == (other, None)
 
 
 def test_digests_have_one_length_and_tell_names_apart() -> None:

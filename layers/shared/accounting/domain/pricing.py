@@ -49,6 +49,10 @@ class PriceRule:
         """Whether the rule has begun and not ended at ``at``."""
         return self.effective_from <= at and (self.effective_to is None or at < self.effective_to)
 
+    def has_ended(self, at: int) -> bool:
+        """Whether the rule has ended at ``at``."""
+        return self.effective_to is not None and self.effective_to <= at
+
     def card_of(self, variant: str | None) -> RateCard:
         """The card of a variant, or the rule's own without one. Raises Invalid for a variant that the rule lacks."""
         if variant is None:

@@ -82,6 +82,11 @@ class RateCard:
         """This card over the rates of ``base``. The tiers are its own only."""
         return RateCard(self.rates.over(base.rates), self.tiers)
 
+    def named(self) -> Iterator[Rates]:
+        """The rates of the base and of every tier."""
+        yield self.rates
+        yield from (tier.rates for tier in self.tiers)
+
     def tier_of(self, input_tokens: int) -> Tier | None:
         """The tier that a request with so many input tokens is in, if any."""
         return next((tier for tier in reversed(self.tiers) if input_tokens > tier.above_input), None)
@@ -100,7 +105,7 @@ class RateCard:
         for name, count in counts.items():
             if count:
                 rate = _rate(rates, name)
-                unit = _THOUSANDS if name in _RATE_NAMES else 1
+                unit = _THOUSANDS if name in RATE_NAMES else 1
                 yield Line(name, count, rate, count * rate * unit)
 
     def amount(self, usage: Usage) -> int:
@@ -160,12 +165,13 @@ def rounded_up(amount: int) -> int:
     return -(-amount // AMOUNT_SCALE)
 
 
-_RATE_NAMES = {"requests": "request", "web_searches": "web_search"}
+RATE_NAMES = {"requests": "request", "web_searches": "web_search"}
+"""What the rates of counts are called, where it is not as the counts."""
 
 
 def _rate(rates: Rates, name: str) -> int:
     """The rate of a class of usage."""
-    named: int | None = getattr(rates, _RATE_NAMES.get(name, name))
+    named: int | None = getattr(rates, RATE_NAMES.get(name, name))
     if named is None and name in WHOLES:
         named = getattr(rates, WHOLES[name])
     return named or 0

@@ -13,7 +13,7 @@ from accounting.domain.lots import SECOND, Lot
 from accounting.domain.wallet import Decision, Wallet
 from accounting.operations.commit import Snapshot, ledger_writes, replay, retry_until_committed
 from accounting.operations.ids import new_salt
-from accounting.store import allocations, entries, idempotency, prices, users, wallets
+from accounting.store import allocations, entries, idempotency, users, wallets
 from accounting.store.idempotency import IdempotencyKey, Record, Repeated
 from accounting.store.table import transact
 from accounting.store.users import Reference
@@ -77,12 +77,6 @@ def balance(account_id: AccountId, now: int) -> Balance:
 def balance_of(reference: Reference, now: int) -> Balance:
     """The balance of a user by id or e-mail. Raises UserNotFound."""
     return _balance(users.resolve(reference).wallet, now)
-
-
-def cost(model_id: str, tokens: int, now: int) -> tuple[int, int]:
-    """What ``tokens`` of a model cost now: credits, and the rate that they are priced at."""
-    card = prices.card_at(model_id, now)
-    return card.cost_of_number(tokens), card.number_rate
 
 
 def allocate(request: Request, credits: int) -> Change:

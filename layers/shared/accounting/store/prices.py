@@ -1,8 +1,9 @@
 """Price rules of a model, effective-dated; read at most once a minute by a process."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 
-from accounting.domain.errors import PriceBegun, PriceEnded, PriceExists, PriceNotFound
+from accounting.domain.errors import PriceExists, PriceNotFound
 from accounting.domain.pricing import PriceRule, card_in_force, rule_in_force
 from accounting.domain.rates import RateCard
 from accounting.settings import settings
@@ -24,7 +25,13 @@ def card_at(model_id: str, now: int, variant: str | None = None) -> RateCard:
     A cached answer still changes exactly when a known rule begins or ends. Raises Invalid for a variant that the
     model's price lacks, ModelUnknown where ``UnknownModels`` refuses a model without a price.
     """
-    return _card(model_id, _cache.get(model_id, now), now, variant)
+    return price_at(model_id, now, variant)[1]
+
+
+def price_at(model_id: str, now: int, variant: str | None = None) -> tuple[PriceRule | None, RateCard]:
+    """The model's rule at ``now``, None if its default counts, and its rates. Raises as ``card_at``."""
+    rules = _cache.get(model_id, now)
+    return rule_in_force(rules, now), _card(model_id, rules, now, variant)
 
 
 def card_since(model_id: str, at: int, variant: str | None) -> RateCard:
@@ -51,42 +58,77 @@ def forget() -> None:
     _cache.forget()
 
 
-def add(rule: PriceRule) -> Write:
-    """Add a rule, unless the model has one with this beginning: then PriceExists."""
-    refusal = PriceExists(
-        "The model has a price rule with this beginning", modelId=rule.model_id, effectiveFrom=iso(rule.effective_from)
-    )
-    return Write(table.put(to_item(rule), condition="attribute_not_exists(pk)"), refused=lambda _: refusal)
+def add(rule: PriceRule) -> list[Write]:
+    """Add a rule and its aliases, unless one of their ids has a rule with this beginning: then PriceExists."""
+    return [
+        Write(table.put(item, condition="attribute_not_exists(pk)"), refused=_exists(model_id, rule))
+        for model_id, item in zip(_ids(rule), _items(rule), strict=True)
+    ]
 
 
-def end(model_id: str, effective_from: int, effective_to: int, now: int) -> PriceRule:
-    """Let a rule end, unless it has ended otherwise by ``now``. Raises PriceNotFound, PriceEnded."""
-    not_ended = "attribute_not_exists(effective_to) OR effective_to > :now"
-    the_same = "effective_to = :to"
-    done, item = table.update_one(
-        keys.price(model_id, effective_from),
-        "SET effective_to = :to",
-        condition=f"attribute_exists(#pk) AND ({not_ended} OR {the_same})",
-        values={":to": effective_to, ":now": now},
-        names={"#pk": "pk"},
-    )
+def find(model_id: str, effective_from: int) -> PriceRule:
+    """The rule of a model, or of one of its aliases, with this beginning. Raises PriceNotFound."""
+    item = table.get(keys.price(model_id, effective_from))
     if item is None:
-        raise _not_found(model_id)
-    if not done:
-        raise PriceEnded("The price rule has ended already", modelId=model_id, effectiveTo=iso(item["effective_to"]))
+        raise PriceNotFound("The model has no price rule with this beginning", modelId=model_id)
     return from_item(item)
 
 
-def withdraw(model_id: str, effective_from: int, now: int) -> None:
-    """Remove a rule that no process can know yet. Raises PriceNotFound, PriceBegun."""
-    soonest = now + FORESIGHT
-    begun = PriceBegun(
-        "The price rule has begun, or begins too soon to be withdrawn", modelId=model_id, soonest=iso(soonest)
-    )
-    action = table.delete(
-        keys.price(model_id, effective_from), condition="effective_from >= :soonest", values={":soonest": soonest}
-    )
-    table.transact([Write(action, refused=lambda old: begun if old else _not_found(model_id))])
+def found_at(places: Sequence[tuple[str, int]]) -> list[PriceRule | None]:
+    """The rules at these ids and beginnings, all different, in their order."""
+    items = table.get_many([keys.price(model_id, effective_from) for model_id, effective_from in places])
+    return [from_item(item) if item else None for item in items]
+
+
+def end(rule: PriceRule, effective_to: int) -> list[Write]:
+    """Let a rule end, if it is still as it was read: else Conflict."""
+    condition, values = _as_it_was_read(rule)
+    return [
+        Write(
+            table.update(key, "SET effective_to = :to", condition=condition, values={":to": effective_to, **values}),
+            refused=lambda _: table.Conflict(),
+        )
+        for key in _places(rule)
+    ]
+
+
+def withdraw(rule: PriceRule) -> list[Write]:
+    """Remove a rule, if it is still as it was read: else Conflict."""
+    condition, values = _as_it_was_read(rule)
+    return [
+        Write(table.delete(key, condition=condition, values=values), refused=lambda _: table.Conflict())
+        for key in _places(rule)
+    ]
+
+
+def _as_it_was_read(rule: PriceRule) -> tuple[str, Item]:
+    """The condition that a rule is there, unchanged: its end and its aliases are all that could differ."""
+    item = to_item(rule)
+    clauses, values = ["model_id = :model_id"], {":model_id": rule.model_id}
+    for name in ("effective_to", "aliases"):
+        if item[name] is None:
+            clauses.append(f"attribute_not_exists({name})")
+        else:
+            clauses.append(f"{name} = :{name}")
+            values[f":{name}"] = item[name]
+    return " AND ".join(clauses), values
+
+
+def _exists(model_id: str, rule: PriceRule) -> Callable[[Item | None], PriceExists]:
+    """The refusal of a rule for one of its ids."""
+
+    def refused(old: Item | None) -> PriceExists:
+        owner = old["model_id"] if old else model_id
+        return PriceExists(
+            f"{model_id} has a price rule with this beginning"
+            if owner == model_id
+            else f"{model_id} is an alias in a price rule of {owner} with this beginning",
+            modelId=owner,
+            taken=model_id,
+            effectiveFrom=iso(rule.effective_from),
+        )
+
+    return refused
 
 
 def history(model_id: str, *, before: int | None, limit: int) -> tuple[list[PriceRule], int | None]:
@@ -137,10 +179,6 @@ def _newest_in_force(begun: dict[str, list[int]], now: int) -> dict[str, PriceRu
     return found
 
 
-def _not_found(model_id: str) -> PriceNotFound:
-    return PriceNotFound("The model has no price rule with this beginning", modelId=model_id)
-
-
 def _relevant_rules(model_id: str, now: int) -> list[PriceRule]:
     """The rules that can be in force while the answer is cached, newest first: back to the first without an end."""
     low, high = keys.price(model_id, 0), keys.price(model_id, now + FORESIGHT)
@@ -159,19 +197,49 @@ def _relevant_rules(model_id: str, now: int) -> list[PriceRule]:
 _cache = Cache(_relevant_rules, CACHE_SECONDS, MAX_CACHED_MODELS)
 
 
+def _ids(rule: PriceRule) -> list[str]:
+    return [rule.model_id, *rule.aliases]
+
+
+def _places(rule: PriceRule) -> list[keys.Key]:
+    return [keys.price(model_id, rule.effective_from) for model_id in _ids(rule)]
+
+
+def _items(rule: PriceRule) -> list[Item]:
+    """The item of a rule, and for each alias a copy of it in the alias's own partition, so that one query finds it."""
+    item = to_item(rule)
+    copied = {name: value for name, value in item.items() if name not in keys.INDEX_KEYS[keys.BY_KIND]}
+    return [item, *({**copied, **place, "alias_of": rule.model_id} for place in _places(rule)[1:])]
+
+
 def to_item(rule: PriceRule) -> Item:
     """The item."""
+    variants = {name: card.to_text() for name, card in rule.variants.items()}
     return {
         **keys.price(rule.model_id, rule.effective_from),
         **keys.price_of_all(rule.model_id, rule.effective_from),
         "model_id": rule.model_id,
         "rates": rule.card.to_text(),
+        "variants": table.compact(variants) if variants else None,
+        "aliases": " ".join(rule.aliases) or None,
+        "max_output_tokens": rule.max_output_tokens,
+        "source": rule.source,
+        "source_version": rule.source_version,
         "effective_from": rule.effective_from,
         "effective_to": rule.effective_to,
     }
 
 
 def from_item(item: Item) -> PriceRule:
-    """The rule of an item."""
-    card = RateCard.from_text(item["rates"])
-    return PriceRule(item["model_id"], card, item["effective_from"], item.get("effective_to"))
+    """The rule of an item, an alias's included."""
+    return PriceRule(
+        item["model_id"],
+        RateCard.from_text(item["rates"]),
+        item["effective_from"],
+        item.get("effective_to"),
+        {name: RateCard.from_text(text) for name, text in json.loads(item.get("variants") or "{}").items()},
+        tuple((item.get("aliases") or "").split()),
+        item.get("max_output_tokens"),
+        item.get("source"),
+        item.get("source_version"),
+    )

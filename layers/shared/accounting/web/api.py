@@ -27,7 +27,7 @@ from accounting.web.access import WITHOUT_CALLER
 from accounting.web.bodies import lenient_json, strict_json, text_of
 from accounting.web.caller import Caller, caller_of
 from accounting.web.headers import headers
-from accounting.web.problems import MAX_NAMED, UNKNOWN_FIELD, invalid, unknown
+from accounting.web.problems import MAX_NAMED, invalid, text_of_error, unknown
 from accounting.web.route import Declared, Route
 from accounting.web.types import ReportModel
 
@@ -194,7 +194,7 @@ class Api:
     def _invalid(self, error: RequestValidationError | ValidationError) -> Response[str]:
         found = error.errors()
         whole = isinstance(error, RequestValidationError)  # its locations begin with the part of the request
-        problems = [{"field": _field_name(each["loc"], whole=whole), "problem": _problem(each)} for each in found]
+        problems = [{"field": _field_name(each["loc"], whole=whole), "problem": text_of_error(each)} for each in found]
         return self._refused(invalid(problems))
 
     def _unknown_route(self, _error: NotFoundError) -> Response[str]:
@@ -255,12 +255,6 @@ def _with_headers(app: APIGatewayRestResolver, next_middleware: NextMiddleware) 
     response.headers.update(headers())
     response.headers.update(app.context.get(_EXTRA_HEADERS, {}))
     return response
-
-
-def _problem(problem: Mapping[str, Any]) -> str:
-    if problem["type"] == "extra_forbidden":
-        return UNKNOWN_FIELD
-    return str(problem["msg"]).removeprefix("Value error, ")
 
 
 def _field_name(location: tuple[Any, ...], *, whole: bool) -> str:

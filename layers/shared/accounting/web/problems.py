@@ -1,10 +1,18 @@
 """The refusal of a request for its fields. Imports errors only."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from accounting.domain.errors import Invalid
 
 MAX_NAMED = 20
 """Fields that an answer names at most."""
 UNKNOWN_FIELD = "unknown field"
+
+
+def text_of_error(error: Mapping[str, Any]) -> str:
+    """What a validation error says."""
+    return UNKNOWN_FIELD if error["type"] == "extra_forbidden" else str(error["msg"]).removeprefix("Value error, ")
 
 
 def invalid(problems: list[dict[str, str]]) -> Invalid:

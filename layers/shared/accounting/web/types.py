@@ -20,7 +20,6 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     StringConstraints,
-    WithJsonSchema,
 )
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
@@ -45,7 +44,6 @@ DEFAULT_EXPIRY_DAYS = 30
 
 _IDENTIFIER = r"^[A-Za-z0-9._:/@+-]{1,100}$"
 _MODEL_ID = rf"^[A-Za-z0-9._:/@+-]{{1,{MAX_MODEL_ID}}}$"
-_PRICE_TEXT = rf"^([0-9]{{1,6}}(\.[0-9]{{1,4}})?|{MAX_PRICE})$"
 _EMAIL = rf"^[^@\s{CONTROL_CHARACTERS}]+@[^@\s{CONTROL_CHARACTERS}]+$"
 
 
@@ -65,14 +63,6 @@ _PLAIN = _Says({"pattern": rf"^[^{CONTROL_CHARACTERS}]*$"})
 _LINES = _Says({"pattern": rf"^[^{CONTROL_CHARACTERS_OF_LINES}]*$"})
 """The patterns do not name surrogates, as the validators do: what JSON carries has none that a pattern could meet."""
 _DATED = _Says({"anyOf": [{"format": "date"}, {"format": "date-time"}]})
-_PRICED = WithJsonSchema(
-    {
-        "anyOf": [
-            {"type": "number", "minimum": 0, "maximum": MAX_PRICE, "multipleOf": 0.0001},
-            {"type": "string", "pattern": _PRICE_TEXT},
-        ]
-    }
-)
 
 
 def _not_reserved(name: str) -> str:
@@ -91,15 +81,6 @@ def _not_zero(number: int) -> int:
     if number == 0:
         raise ValueError("must not be 0")
     return number
-
-
-def _number_or_text(value: object) -> object:
-    """A JSON number, or a text of the document's pattern: Decimal takes blanks, underscores and other digits too."""
-    if isinstance(value, bool):
-        raise ValueError("must be a number")
-    if isinstance(value, str) and not re.fullmatch(_PRICE_TEXT, value):
-        raise ValueError("must be digits, with at most four decimals after a point")
-    return value
 
 
 def _an_instant(text: str) -> str:
@@ -236,12 +217,6 @@ ExpiryDays = Annotated[int, Field(strict=True, ge=1, le=MAX_EXPIRY_DAYS)]
 StrictFlag = Annotated[bool, Field(strict=True)]
 Notes = Annotated[str, StringConstraints(strict=True, max_length=1000), AfterValidator(_lines), _LINES]
 Reason = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=1000), AfterValidator(_lines), _LINES]
-Price = Annotated[
-    Decimal,
-    BeforeValidator(_number_or_text),
-    Field(ge=0, le=MAX_PRICE, decimal_places=4),
-    _PRICED,
-]
 Timestamp = Annotated[
     str,
     StringConstraints(strict=True, max_length=40),

@@ -1,0 +1,114 @@
+"""Lists of price rules: how a list differs from the rules that are there, and what keeps it from being imported.
+
+Imports the price rules and the errors.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
+
+from accounting.domain.errors import Invalid
+from accounting.domain.pricing import PriceRule, require_order
+
+MAX_LISTED = 99
+"""Rules and aliases of a list: one transaction has them all, and the record of the request."""
+_MAX_NAMED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with one field of one rule of a list."""
+
+    index: int
+    field: str
+    problem: str
+
+
+class Change(NamedTuple):
+    """A model's rule in a list, and the one that it takes the place of."""
+
+    before: PriceRule
+    after: PriceRule
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How a list differs from the rules that are there."""
+
+    added: list[PriceRule]
+    changed: list[Change]
+    unchanged: list[str]
+
+    @property
+    def rules(self) -> list[PriceRule]:
+        """The rules to write."""
+        return [*self.added, *(change.after for change in self.changed)]
+
+
+def difference(rules: Sequence[PriceRule], before: Sequence[PriceRule | None]) -> Difference:
+    """How rules differ from what would be in force at their beginnings without them, in the same order."""
+    found = Difference([], [], [])
+    for rule, old in zip(rules, before, strict=True):
+        if old is None:
+            found.added.append(rule)
+        elif _same(old, rule):
+            found.unchanged.append(rule.model_id)
+        else:
+            found.changed.append(Change(old, rule))
+    return found
+
+
+def _same(old: PriceRule, rule: PriceRule) -> bool:
+    """Whether two rules are equal in all but their beginnings, the version of their source, and the aliases' order."""
+    aliases = rule.aliases if set(old.aliases) == set(rule.aliases) else old.aliases
+    return rule == replace(old, effective_from=rule.effective_from, source_version=rule.source_version, aliases=aliases)
+
+
+def problems_within(rules: Mapping[int, PriceRule]) -> Iterator[Problem]:
+    """What is wrong with rules, by their index, whatever rules there are: their ends, and ids that are there twice."""
+    owners: dict[tuple[str, int], str] = {}
+    models: set[str] = set()
+    for index, rule in rules.items():
+        try:
+            require_order(rule.effective_from, rule.effective_to)
+        except Invalid as invalid:
+            yield Problem(index, **invalid.details["errors"][0])
+        if rule.model_id in models:
+            yield Problem(index, "modelId", "is there twice")
+            continue
+        models.add(rule.model_id)
+        for field, place in places(rule):
+            owner = owners.setdefault(place, rule.model_id)
+            if owner != rule.model_id:
+                yield Problem(index, field, f"is an id of {owner}, in this list")
+
+
+def problems_beside(
+    rules: Mapping[int, PriceRule], found: Mapping[tuple[str, int], PriceRule | None]
+) -> Iterator[Problem]:
+    """What is wrong with rules, by their index, beside the rules ``found`` at their ids and beginnings."""
+    for index, rule in rules.items():
+        for field, place in places(rule):
+            old = found[place]
+            if old and old.model_id == rule.model_id:
+                yield Problem(index, "effectiveFrom", "the model has another rule with this beginning")
+                break
+            if old:
+                yield Problem(index, field, f"is an id of {old.model_id}, in a rule with this beginning")
+
+
+def places(rule: PriceRule) -> Iterator[tuple[str, tuple[str, int]]]:
+    """The fields that name the rule's ids, with the ids and the rule's beginning."""
+    yield "modelId", (rule.model_id, rule.effective_from)
+    for number, alias in enumerate(rule.aliases):
+        yield f"aliases.{number}", (alias, rule.effective_from)
+
+
+def refusal(problems: Sequence[Problem]) -> Invalid:
+    """The refusal of a list, with everything that is wrong with it."""
+    errors = [{"field": f"rules.{each.index}.{each.field}", "problem": each.problem} for each in problems]
+    return Invalid(
+        f"{errors[0]['field']}: {errors[0]['problem']}",
+        errors=errors[:_MAX_NAMED],
+        problems=[asdict(problem) for problem in problems],
+    )

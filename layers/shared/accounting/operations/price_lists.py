@@ -1,0 +1,104 @@
+"""Importing a list of price rules: all of it or nothing, once however often it is asked for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from accounting.domain.errors import PriceExists
+from accounting.domain.price_lists import (
+    Change,
+    Difference,
+    Problem,
+    difference,
+    places,
+    problems_beside,
+    problems_within,
+    refusal,
+)
+from accounting.domain.pricing import PriceRule
+from accounting.operations.commit import replay, retry_conflicts
+from accounting.store import idempotency, prices
+from accounting.store.idempotency import IdempotencyKey, Repeated
+from accounting.store.table import Conflict, Item, compact, transact
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """How a list differed from the rules that were there; ``replayed`` when the request had been made before."""
+
+    difference: Difference
+    replayed: bool = False
+
+
+def repeated(key: IdempotencyKey | None, now: int) -> Imported | None:
+    """The answer to a request that was made before, if it was. Raises IdempotencyConflict."""
+    known = idempotency.find(key, now) if key else None
+    return _again(key, known) if key and known else None
+
+
+def import_rules(
+    rules: Mapping[int, PriceRule],
+    problems: Sequence[Problem],
+    *,
+    dry_run: bool,
+    now: int,
+    key: IdempotencyKey | None,
+) -> Imported:
+    """Write those rules of a list, by their index, that change a price, or with ``dry_run`` only say which.
+
+    Raises Invalid with everything that is wrong with the list, ``problems`` first (nothing is written then),
+    IdempotencyConflict, Contention.
+    """
+
+    def attempt() -> Imported:
+        found = _difference(rules, problems)
+        if dry_run:
+            return Imported(found)
+        writes = [write for rule in found.rules for write in prices.add(rule)]
+        if key:
+            writes.insert(0, idempotency.put(key, _to_text(found), now))
+        try:
+            if writes:
+                transact(writes)
+        except Repeated as repeated:
+            return _again(repeated.key, repeated.record)
+        except PriceExists as exists:
+            raise Conflict from exists  # somebody was first: look again
+        return Imported(found)
+
+    return retry_conflicts(attempt)
+
+
+def _difference(rules: Mapping[int, PriceRule], problems: Sequence[Problem]) -> Difference:
+    """How the list differs from what is there now. Raises Invalid with everything that is wrong with it."""
+    before = [prices.rule_at(rule.model_id, rule.effective_from) for rule in rules.values()]
+    found = difference(list(rules.values()), before)
+    new = {index: rule for index, rule in rules.items() if rule.model_id not in found.unchanged}
+    wanted = list(dict.fromkeys(place for rule in new.values() for _, place in places(rule)))
+    there = dict(zip(wanted, prices.found_at(wanted), strict=True)) if wanted else {}
+    wrong = [*problems, *problems_within(rules), *problems_beside(new, there)]
+    if wrong:
+        raise refusal(sorted(wrong, key=lambda problem: problem.index))
+    return found
+
+
+def _again(key: IdempotencyKey, known: idempotency.Record) -> Imported:
+    answer = replay(key, known)
+    added = [prices.from_item(item) for item in answer["added"]]
+    changed = [Change(prices.from_item(before), prices.from_item(after)) for before, after in answer["changed"]]
+    return Imported(Difference(added, changed, answer["unchanged"]), replayed=True)
+
+
+def _to_text(found: Difference) -> str:
+    return compact(
+        {
+            "added": [_attributes(rule) for rule in found.added],
+            "changed": [[_attributes(rule) for rule in change] for change in found.changed],
+            "unchanged": found.unchanged,
+        }
+    )
+
+
+def _attributes(rule: PriceRule) -> Item:
+    """A rule's item without its keys and empty attributes: a record has to hold many."""
+    keys = ("pk", "sk", "kind_pk", "kind_sk")
+    return {name: value for name, value in prices.to_item(rule).items() if value is not None and name not in keys}

@@ -1,0 +1,370 @@
+"""Rates and price rules in requests and responses. Imports the field types, the domain and times.
+
+Rates are credits for a million tokens, or for a thousand requests or web searches.
+"""
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import pairwise
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from accounting.domain.errors import Invalid
+from accounting.domain.price_lists import MAX_LISTED, Problem
+from accounting.domain.pricing import RATE_OF_PRICE, PriceRule, price_of
+from accounting.domain.rates import RATE_SCALE, RateCard, Rates, Tier
+from accounting.times import from_iso, iso
+from accounting.web.problems import text_of_error
+from accounting.web.types import MAX_PRICE, Instant, ModelId, RequestModel, ResponseModel, Timestamp, Tokens, left_out
+from accounting.web.usage import Variant
+
+MAX_RATE = 1000 * MAX_PRICE
+RATE_DECIMALS = 6
+MAX_TIERS = 4
+MAX_VARIANTS = 8
+MAX_RATES = 64
+"""Rates of a rule in all, so that its item stays small: every request reads it."""
+MAX_ALIASES = 20
+MAX_ALIASES_LENGTH = 800
+
+
+@dataclass(frozen=True, slots=True)
+class _Amount:
+    """A number from 0 to ``most``, or a text of digits, of at most so many decimals."""
+
+    most: int
+    decimals: int
+
+    @property
+    def pattern(self) -> str:
+        """Decimal itself takes blanks, underscores and other digits too."""
+        return rf"^([0-9]{{1,{len(str(self.most)) - 1}}}(\.[0-9]{{1,{self.decimals}}})?|{self.most})$"
+
+    def number_or_text(self, value: object) -> object:
+        """The value, if it can be read. Raises ValueError."""
+        if isinstance(value, bool):
+            raise ValueError("must be a number")
+        if isinstance(value, str) and not re.fullmatch(self.pattern, value):
+            raise ValueError(f"must be digits, with at most {self.decimals} decimals after a point")
+        return value
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        number = core_schema.decimal_schema(ge=Decimal(0), le=Decimal(self.most), decimal_places=self.decimals)
+        return core_schema.no_info_before_validator_function(self.number_or_text, number)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        step = float(Decimal(1).scaleb(-self.decimals))
+        number = {"type": "number", "minimum": 0, "maximum": self.most, "multipleOf": step}
+        return {"anyOf": [number, {"type": "string", "pattern": self.pattern}]}
+
+
+Price = Annotated[Decimal, _Amount(MAX_PRICE, 4)]
+Rate = Annotated[Decimal, _Amount(MAX_RATE, RATE_DECIMALS)]
+
+
+class SomeRates(RequestModel):
+    """Rates of the classes that they name."""
+
+    input: Rate | None = None
+    output: Rate | None = None
+    cached_input: Rate | None = None
+    cache_write: Rate | None = None
+    cache_write_1h: Annotated[Rate | None, Field(alias="cacheWrite1h")] = None
+    reasoning: Rate | None = None
+    input_audio: Rate | None = None
+    output_audio: Rate | None = None
+    request: Rate | None = None
+    web_search: Rate | None = None
+
+    def rates(self) -> Rates:
+        """The rates, exact."""
+        named = {name: getattr(self, name) for name in Rates._fields}
+        return Rates(**{name: None if rate is None else int(rate * RATE_SCALE) for name, rate in named.items()})
+
+
+CLASS_NAMES = {name: field.alias or name for name, field in SomeRates.model_fields.items()}
+"""What the classes of the domain's rates are called in JSON."""
+
+
+class BaseRates(SomeRates):
+    """Rates of a model. A class without one costs what its whole costs; requests and searches without one are free."""
+
+    input: Rate
+    output: Rate
+
+
+class TierBody(RequestModel):
+    """Rates of a request with more input tokens than this, for all of it; they replace those that they name."""
+
+    above_input_tokens: Annotated[Tokens, Field(ge=1)]
+    rates: SomeRates
+
+    @field_validator("rates")
+    @classmethod
+    def _names_one(cls, rates: SomeRates) -> SomeRates:
+        if not any(rate is not None for rate in rates.rates()):
+            raise ValueError("must name at least one class")
+        return rates
+
+
+def _rising(tiers: list[TierBody]) -> list[TierBody]:
+    above = [tier.above_input_tokens for tier in tiers]
+    if any(this >= following for this, following in pairwise(above)):
+        raise ValueError("aboveInputTokens must rise from tier to tier")
+    return tiers
+
+
+Tiers = Annotated[list[TierBody], Field(min_length=1, max_length=MAX_TIERS), AfterValidator(_rising)]
+
+
+@dataclass(frozen=True, slots=True)
+class _OrRatesAlone:
+    """A card, also written short: as its rates alone."""
+
+    @staticmethod
+    def written_out(value: object) -> object:
+        """The card that a value means."""
+        return {"rates": value} if isinstance(value, dict) and not value.keys() & CardBody.model_fields else value
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.written_out, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [handler(schema), handler(SomeRates.__pydantic_core_schema__)]}
+
+
+class CardBody(RequestModel):
+    """Rates of a variant. Classes that they do not name cost what they do without it; tiers are its own only."""
+
+    rates: SomeRates
+    tiers: Tiers | None = None
+
+    def card(self) -> RateCard:
+        """The rates, exact."""
+        return _card(self.rates, self.tiers)
+
+
+Variants = Annotated[dict[Variant, Annotated[CardBody, _OrRatesAlone()]], Field(max_length=MAX_VARIANTS)]
+Aliases = Annotated[list[ModelId], Field(max_length=MAX_ALIASES)]
+Source = Annotated[str, Field(strict=True, pattern="^[ -~]{1,64}$")]
+MaxOutputTokens = Annotated[Tokens, Field(ge=1)]
+
+
+class RuleBody(RequestModel):
+    """A price from an instant on (by default now), until another (by default for good).
+
+    It is ``rates`` or, in short, ``pricePerThousandTokens``: one rate for input and output.
+    """
+
+    model_id: ModelId
+    rates: BaseRates | None = None
+    price_per_thousand_tokens: Price | None = None
+    tiers: Tiers | None = None
+    variants: Variants | None = None
+    aliases: Aliases | None = None
+    max_output_tokens: MaxOutputTokens | None = None
+    source: Source | None = None
+    source_version: Source | None = None
+    effective_from: Timestamp | None = None
+    effective_to: Timestamp | None = None
+
+    @field_validator("variants")
+    @classmethod
+    def _are_few(cls, variants: dict[str, CardBody] | None, info: ValidationInfo) -> dict[str, CardBody] | None:
+        base = info.data.get("rates")
+        cards = [variant.card() for variant in (variants or {}).values()]
+        if base:
+            cards.append(_card(base, info.data.get("tiers")))
+        rates = [rate for card in cards for named in card.named() for rate in named if rate is not None]
+        if len(rates) > MAX_RATES:
+            raise ValueError(f"at most {MAX_RATES} rates in rates, tiers and variants together")
+        return variants
+
+    @field_validator("aliases")
+    @classmethod
+    def _are_others(cls, aliases: list[str] | None, info: ValidationInfo) -> list[str] | None:
+        names = [*(aliases or ()), info.data.get("model_id")]
+        if len(set(names)) < len(names):
+            raise ValueError("must differ from each other and from modelId")
+        if sum(map(len, aliases or ())) > MAX_ALIASES_LENGTH:
+            raise ValueError(f"at most {MAX_ALIASES_LENGTH} characters together")
+        return aliases
+
+    def rule(self, now: int) -> PriceRule:
+        """The rule that it asks for at ``now``. Raises Invalid unless it has one kind of price."""
+        return PriceRule(
+            self.model_id,
+            self._card(),
+            now if self.effective_from is None else from_iso(self.effective_from),
+            None if self.effective_to is None else from_iso(self.effective_to),
+            {name: variant.card() for name, variant in (self.variants or {}).items()},
+            tuple(self.aliases or ()),
+            self.max_output_tokens,
+            self.source,
+            self.source_version,
+        )
+
+    def _card(self) -> RateCard:
+        if (self.rates is None) == (self.price_per_thousand_tokens is None):
+            raise Invalid.field("pricePerThousandTokens", "send either this or rates")
+        if self.rates is not None:
+            return _card(self.rates, self.tiers)
+        rate = int((self.price_per_thousand_tokens or 0) * RATE_OF_PRICE)
+        return RateCard(Rates(rate, rate), _tiers(self.tiers))
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """What is wrong with the fields of a listed rule: the field and the problem of each."""
+
+    problems: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _OrMisfit:
+    """A rule of a list, or what is wrong with it: the refusal of the list names the problems of all its rules."""
+
+    @staticmethod
+    def checked(value: object, handler: ValidatorFunctionWrapHandler) -> RuleBody | Misfit:
+        """The rule that a value means, or what is wrong with it."""
+        try:
+            rule: RuleBody = handler(value)
+        except ValidationError as invalid:
+            return Misfit([(".".join(map(str, each["loc"])), text_of_error(each)) for each in invalid.errors()])
+        return rule
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(self.checked, handler.generate_schema(RuleBody))
+
+
+ListedRules = Annotated[list[Annotated[RuleBody | Misfit, _OrMisfit()]], Field(min_length=1, max_length=MAX_LISTED)]
+
+
+def rules_in(listed: list[RuleBody | Misfit], now: int) -> tuple[dict[int, PriceRule], list[Problem]]:
+    """The rules of a list by their index, and what is wrong with the fields of the others.
+
+    Raises Invalid for too many rules and aliases.
+    """
+    rules: dict[int, PriceRule] = {}
+    problems: list[Problem] = []
+    for index, each in enumerate(listed):
+        if isinstance(each, Misfit):
+            problems += (Problem(index, field, problem) for field, problem in each.problems)
+            continue
+        try:
+            rules[index] = each.rule(now)
+        except Invalid as invalid:
+            problems.append(Problem(index, **invalid.details["errors"][0]))
+    if sum(1 + len(rule.aliases) for rule in rules.values()) > MAX_LISTED:
+        raise Invalid.field("rules", f"at most {MAX_LISTED} rules and aliases")
+    return rules, problems
+
+
+def _card(rates: SomeRates, tiers: list[TierBody] | None) -> RateCard:
+    return RateCard(rates.rates(), _tiers(tiers))
+
+
+def _tiers(tiers: list[TierBody] | None) -> tuple[Tier, ...]:
+    return tuple(Tier(tier.above_input_tokens, tier.rates.rates()) for tier in tiers or ())
+
+
+class RatesView(ResponseModel):
+    """Rates by class, each as an exact decimal: credits for a million tokens, or a thousand requests or searches."""
+
+    input: str | None = left_out()
+    output: str | None = left_out()
+    cached_input: str | None = left_out()
+    cache_write: str | None = left_out()
+    cache_write_1h: Annotated[str | None, Field(alias="cacheWrite1h")] = left_out()
+    reasoning: str | None = left_out()
+    input_audio: str | None = left_out()
+    output_audio: str | None = left_out()
+    request: str | None = left_out()
+    web_search: str | None = left_out()
+
+    @classmethod
+    def of(cls, rates: Rates) -> Self:
+        """The view of rates."""
+        return cls(
+            **{name: None if rate is None else decimal_text(rate, RATE_SCALE) for name, rate in rates._asdict().items()}
+        )
+
+
+class TierView(ResponseModel):
+    """Rates of a request with more input tokens than this, for all of it; they replace those that they name."""
+
+    above_input_tokens: int
+    rates: RatesView
+
+
+class CardView(ResponseModel):
+    """The rates of a variant, over those of the model."""
+
+    rates: RatesView
+    tiers: list[TierView] | None = left_out()
+
+    @classmethod
+    def of(cls, card: RateCard) -> Self:
+        """The view of a card."""
+        return cls(rates=RatesView.of(card.rates), tiers=_tier_views(card))
+
+
+class RuleView(ResponseModel):
+    """A price rule: credits by class of tokens, from an instant (inclusive) to another (exclusive)."""
+
+    model_id: str
+    price_per_thousand_tokens: int | float = Field(description="The dearer of input and output, for 1,000 tokens")
+    rates: RatesView
+    tiers: list[TierView] | None = left_out()
+    variants: dict[str, CardView] | None = left_out()
+    aliases: list[str] | None = left_out()
+    max_output_tokens: int | None = left_out()
+    source: str | None = left_out()
+    source_version: str | None = left_out()
+    effective_from: Instant | None
+    effective_to: Instant | None
+
+    @classmethod
+    def of(cls, rule: PriceRule) -> Self:
+        """The view of a rule."""
+        return cls(**shown(rule), effective_from=iso(rule.effective_from))
+
+
+def shown(rule: PriceRule) -> dict[str, Any]:
+    """The fields of a rule's view, but for its beginning: a default has none."""
+    return {
+        "model_id": rule.model_id,
+        "price_per_thousand_tokens": price_of(rule.card.number_rate),
+        "rates": RatesView.of(rule.card.rates),
+        "tiers": _tier_views(rule.card),
+        "variants": {name: CardView.of(card) for name, card in rule.variants.items()} or None,
+        "aliases": list(rule.aliases) or None,
+        "max_output_tokens": rule.max_output_tokens,
+        "source": rule.source,
+        "source_version": rule.source_version,
+        "effective_to": None if rule.effective_to is None else iso(rule.effective_to),
+    }
+
+
+def _tier_views(card: RateCard) -> list[TierView] | None:
+    tiers = [TierView(above_input_tokens=tier.above_input, rates=RatesView.of(tier.rates)) for tier in card.tiers]
+    return tiers or None
+
+
+def decimal_text(number: int, scale: int) -> str:
+    """``number / scale``, exact, without trailing zeros; ``scale`` is a power of ten."""
+    whole, part = divmod(number, scale)
+    return f"{whole}.{part:0{len(str(scale)) - 1}}".rstrip("0").rstrip(".")

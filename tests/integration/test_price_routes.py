@@ -1,0 +1,289 @@
+"""The routes that price a usage and import lists of prices, asked as the gateway asks their functions."""
+
+import json
+from fractions import Fraction
+from math import ceil
+from typing import Any
+
+import pytest
+
+from accounting.operations import prices
+from accounting.store import keys, table
+from accounting.store import prices as store
+from accounting.times import DAY, iso
+from functions.credits import app as credits_app
+from functions.pricing import app as pricing_app
+from tests.calls import Calls
+from tests.integration.conftest import NOW
+from tests.integration.test_events import CONTEXT, event
+from tests.integration.test_prices import largest
+
+BEGINNING = "2026-01-01T00:00:00.000Z"
+RULE: dict[str, Any] = {
+    "modelId": "m",
+    "rates": {"input": "2500", "output": "10000", "cachedInput": "1250", "webSearch": "10000"},
+    "tiers": [{"aboveInputTokens": 200_000, "rates": {"input": "5000", "output": "15000"}}],
+    "variants": {"batch": {"rates": {"input": "1250", "output": "5000"}}},
+    "aliases": ["m-latest"],
+    "effectiveFrom": BEGINNING,
+}
+SHOWN = {**RULE, "pricePerThousandTokens": 10, "effectiveTo": None}
+
+
+def ask(app: Any, method: str, path: str, body: Any = None, key: str | None = None, **more: str) -> Any:
+    """The answer's body; its status is in ``status``, whether it was replayed in ``replayed``."""
+    resource = path.replace(more.get("modelId", "{}"), "{modelId}") if "modelId" in more else path
+    sample = event("pricing/add")
+    headers = {**sample["headers"], **({"Idempotency-Key": key} if key else {})}
+    sample |= {"resource": resource, "path": path, "httpMethod": method, "headers": headers}
+    sample |= {"multiValueHeaders": {name: [value] for name, value in headers.items()}}
+    sample |= {"pathParameters": more or None, "body": json.dumps(body) if body is not None else None}
+    answer = app.handler(sample, CONTEXT)
+    replayed = {**answer.get("headers", {}), **answer.get("multiValueHeaders", {})}.get("Idempotency-Replayed")
+    return {"status": answer["statusCode"], "replayed": bool(replayed), **json.loads(answer["body"])}
+
+
+def add(rule: dict[str, Any], **more: Any) -> Any:
+    return ask(pricing_app, "POST", "/api/pricing", rule, **more)
+
+
+def calculate(**body: Any) -> Any:
+    return ask(credits_app, "POST", "/api/credits/calculate", {"modelId": "m", **body})
+
+
+def import_list(*rules: Any, key: str | None = None, **more: Any) -> Any:
+    return ask(pricing_app, "POST", "/api/pricing/import", {"rules": rules, **more}, key)
+
+
+def price_of(model: str) -> Any:
+    return ask(pricing_app, "GET", f"/api/pricing/{model}", modelId=model)
+
+
+def history(model: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = price_of(model)["history"]
+    return found
+
+
+def test_every_answer_shows_all_of_a_rule() -> None:
+    added = add(RULE, key="k")
+    again = add(RULE, key="k")
+    listed = ask(pricing_app, "GET", "/api/pricing")["models"]
+
+    assert added == {"status": 201, "replayed": False, **SHOWN}
+    assert again == {"status": 201, "replayed": True, **SHOWN}
+    assert listed == [SHOWN]
+    for model in ("m", "m-latest"):
+        assert price_of(model) == {"status": 200, "replayed": False, **SHOWN, "history": [SHOWN]}
+    ended = ask(pricing_app, "PUT", f"/api/pricing/m/{BEGINNING}", {"effectiveTo": iso(NOW + DAY)})
+    assert {**ended, "effectiveTo": None} == {"status": 200, "replayed": False, **SHOWN}
+
+
+@pytest.mark.parametrize(
+    ("usage", "usage_format"),
+    [
+        ({"inputTokens": 3000, "cachedInputTokens": 1000, "outputTokens": 501, "webSearches": 2}, "canonical"),
+        (
+            {
+                "input_tokens": 2000,
+                "cache_read_input_tokens": 1000,
+                "output_tokens": 501,
+                "server_tool_use": {"web_search_requests": 2},
+            },
+            "anthropic",
+        ),
+    ],
+)
+def test_a_usage_is_priced_and_explained(usage: dict[str, Any], usage_format: str) -> None:
+    add(RULE)
+
+    answer = calculate(usage=usage, usageFormat=usage_format)
+
+    assert answer["lines"] == [
+        {"class": "input", "tokens": 2000, "creditsPerMillion": "2500", "credits": "5"},
+        {"class": "output", "tokens": 501, "creditsPerMillion": "10000", "credits": "5.01"},
+        {"class": "cachedInput", "tokens": 1000, "creditsPerMillion": "1250", "credits": "1.25"},
+        {"class": "request", "tokens": 1, "creditsPerMillion": "0", "credits": "0"},
+        {"class": "webSearch", "tokens": 2, "creditsPerMillion": "10000000", "credits": "20"},
+    ]
+    assert answer["credits"] == 32 == ceil(sum(Fraction(line["credits"]) for line in answer["lines"]))
+    assert (answer["tokens"], answer["pricePerThousandTokens"]) == (3501, 10)
+    assert answer["ruleId"] == f"m@{1767225600000}"
+    assert "tier" not in answer
+    assert answer["usage"] == {
+        "inputTokens": 3000,
+        "cachedInputTokens": 1000,
+        "outputTokens": 501,
+        "requests": 1,
+        "webSearches": 2,
+    }
+
+
+def test_a_tier_and_a_variant_are_said() -> None:
+    add(RULE)
+    long = {"inputTokens": 200_001, "outputTokens": 0}
+
+    in_tier, batch = calculate(usage=long), calculate(usage=long, variant="batch")
+
+    assert (in_tier["tier"], in_tier["credits"]) == (200_000, 1001)
+    assert ("tier" in batch, batch["credits"]) == (False, 251)
+    assert calculate(usage=long, variant="flex")["status"] == 400
+
+
+def test_a_number_of_tokens_is_priced_as_ever() -> None:
+    add({"modelId": "m", "pricePerThousandTokens": "1.1", "effectiveFrom": BEGINNING})
+
+    answer = calculate(tokens=110_000)
+
+    assert (answer["credits"], answer["tokens"], answer["pricePerThousandTokens"]) == (121, 110_000, 1.1)
+    assert "lines" not in answer
+    assert calculate(modelId="unknown", tokens=1500)["ruleId"] is None
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "tokens"),
+        ({"tokens": 1, "usage": {"inputTokens": 1, "outputTokens": 1}}, "tokens"),
+        ({"usage": {"inputTokens": 1, "outputTokens": 1, "cachedInputTokens": 2}}, "usage.inputTokens"),
+        ({"usage": {"inputTokens": 1, "outputTokens": 1}, "usageFormat": "openai"}, "usage.prompt_tokens"),
+        ({"tokens": 1, "variant": "Batch"}, "variant"),
+    ],
+)
+def test_what_cannot_be_priced_is_named(body: dict[str, Any], field: str) -> None:
+    answer = calculate(**body)
+
+    assert (answer["status"], answer["details"]["errors"][0]["field"]) == (400, field)
+
+
+def test_an_import_shows_its_difference_and_can_be_repeated() -> None:
+    add(RULE)
+    dearer = {**RULE, "rates": {**RULE["rates"], "output": "20000"}, "effectiveFrom": "2026-02-01T00:00:00.000Z"}
+    new = {"modelId": "n", "rates": {"input": "1", "output": "2"}, "sourceVersion": "1", "effectiveFrom": BEGINNING}
+    same = {"modelId": "o", "pricePerThousandTokens": 1, "effectiveFrom": BEGINNING}
+    add(same)
+
+    shown = import_list(dearer, new, same, dryRun=True)
+    assert [len(history(model)) for model in "mno"] == [1, 0, 1]
+    done = import_list(dearer, new, same)
+    again = import_list(dearer, {**new, "sourceVersion": "2"}, same)
+
+    assert done == shown
+    assert [rule["modelId"] for rule in done["added"]] == ["n"]
+    assert [(each["modelId"], each["before"], each["after"]) for each in done["changed"]] == [
+        ("m", SHOWN, {**SHOWN, **dearer, "pricePerThousandTokens": 20})
+    ]
+    assert (done["unchanged"], done["problems"]) == (["o"], [])
+    assert (again["added"], again["changed"], again["unchanged"]) == ([], [], ["m", "n", "o"])
+    assert [len(history(model)) for model in "mno"] == [2, 1, 1]
+
+
+def test_the_answer_to_a_repeated_import_is_the_first_one() -> None:
+    rule = {**RULE, "effectiveTo": iso(NOW + DAY)}
+    first = import_list(rule, key="k")
+    add({**RULE, "aliases": [], "effectiveFrom": "2026-03-01T00:00:00.000Z"})
+
+    again = import_list(rule, key="k")
+
+    assert again == {**first, "replayed": True}
+    assert len(history("m")) == 2
+    assert import_list({**rule, "source": "another"}, key="k")["code"] == "IDEMPOTENCY_CONFLICT"
+
+
+def test_every_problem_of_a_list_is_named_and_nothing_is_written() -> None:
+    add(RULE)
+    good = {"modelId": "n", "rates": {"input": "1", "output": "2"}, "effectiveFrom": BEGINNING}
+    wrong = {"modelId": "o", "rates": {"input": "x", "otuput": 1}, "aliases": ["o"]}
+    backwards = {**good, "modelId": "p", "effectiveTo": "2025-01-01"}
+
+    answer = import_list(good, wrong, good, backwards, {**good, "modelId": "q", "aliases": ["n"]}, 5, {"modelId": "r"})
+
+    assert (answer["status"], answer["code"]) == (400, "VALIDATION_ERROR")
+    assert {(each["index"], each["field"]) for each in answer["details"]["problems"]} == {
+        (1, "rates.input"),
+        (1, "rates.output"),
+        (1, "rates.otuput"),
+        (1, "aliases"),
+        (2, "modelId"),
+        (3, "effectiveTo"),
+        (4, "aliases.0"),
+        (5, ""),
+        (6, "pricePerThousandTokens"),
+    }
+    assert history("n") == []
+
+
+def test_a_list_is_refused_for_the_rules_that_are_there() -> None:
+    add(RULE)
+    good = {"modelId": "n", "rates": {"input": "1", "output": "2"}, "effectiveFrom": BEGINNING}
+    taken = [{**good, "modelId": "m"}, {**good, "aliases": ["x", "m-latest"]}, {**good, "modelId": "m-latest"}]
+
+    answer = import_list(*taken, {**good, "modelId": "o"})
+
+    assert {(each["index"], each["field"]) for each in answer["details"]["problems"]} == {
+        (0, "effectiveFrom"),
+        (1, "aliases.1"),
+        (2, "modelId"),
+    }
+    assert history("o") == []
+
+
+def test_99_rules_and_aliases_are_one_transaction(calls: Calls) -> None:
+    rules = [{"modelId": f"m{each}", "rates": {"input": each, "output": each}} for each in range(79)]
+    rules[5]["aliases"] = [f"alias-{each}" for each in range(20)]
+
+    calls.reset()
+    done = import_list(*rules, key="k")
+
+    assert (done["status"], len(done["added"])) == (200, 79)
+    assert calls.operations.count("TransactWriteItems") == 1
+    assert history("alias-19")[0]["modelId"] == "m5"
+    more = import_list(*rules, {"modelId": "one-more", "rates": {"input": 1, "output": 1}})
+    assert (more["status"], more["details"]["errors"][0]["field"]) == (400, "rules")
+
+
+def test_what_an_import_costs(calls: Calls) -> None:
+    """A query a rule, one look at what is taken, one transaction: 2 units an item, 1 for its place in the list."""
+    rules = [{**RULE, "effectiveFrom": BEGINNING}, {**RULE, "modelId": "n", "aliases": []}]
+
+    calls.reset()
+    import_list(*rules)
+
+    assert calls.operations == ["GetItem", "Query", "Query", "BatchGetItem", "TransactWriteItems"]  # first, the caller
+    assert calls.write_units == 3 * 2 + 2
+    calls.reset()
+    import_list(*rules)
+    assert calls.operations == ["GetItem", "Query", "Query"]
+
+
+def test_a_rule_that_appears_during_an_import_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else adds the same rule between the reading and the writing: then the list's is unchanged."""
+    read = store.found_at
+
+    def slow(places: Any) -> Any:
+        found = read(places)
+        monkeypatch.setattr(store, "found_at", read)
+        add(RULE)
+        return found
+
+    monkeypatch.setattr(store, "found_at", slow)
+    answer = import_list(RULE, {**RULE, "modelId": "n", "aliases": []})
+
+    assert (answer["unchanged"], [rule["modelId"] for rule in answer["added"]]) == (["m"], ["n"])
+
+
+def test_the_answer_to_the_largest_import_is_kept() -> None:
+    """99 rules that are as large as rules can be, each replaced by another: the answer's record has to fit an item."""
+    before = [largest(each) for each in range(99)]
+    for rule in before:
+        prices.add(rule, now=NOW, key=None)
+    rules = [
+        {"modelId": rule.model_id, "pricePerThousandTokens": "0.1234", "effectiveFrom": iso(NOW + 1)} for rule in before
+    ]
+
+    done = import_list(*rules, key="k")
+
+    assert (done["status"], len(done["changed"])) == (200, 99)
+    assert import_list(*rules, key="k") == {**done, "replayed": True}
+    record = table.get(keys.idempotency("demo-admin", "import", "k"))
+    assert record is not None
+    assert 200_000 < len(record["answer"].encode()) < 390_000  # of the 400 KB that an item can have
