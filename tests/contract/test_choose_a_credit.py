@@ -5,8 +5,8 @@ from __future__ import annotations
 from accounting.domain.pricing import DEFAULT_CARD, DEFAULT_CARDS, RATE_OF_PRICE, price_of, with_buffer
 from accounting.domain.rates import AMOUNT_SCALE, RateCard
 from accounting.settings import DEFAULT_HOLD_BUFFER_PERCENT
-from accounting.web.prices import MAX_PRICE, MAX_RATE, RATE_DECIMALS
-from accounting.web.types import MAX_CREDITS
+from accounting.web.prices import MAX_RATE, RATE_DECIMALS
+from accounting.web.types import MAX_CREDITS, MAX_PRICE
 from local.paths import ROOT
 
 PAGE = (ROOT / "docs/choose-a-credit.md").read_text()
