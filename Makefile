@@ -2,7 +2,7 @@
 # but Python and make.
 
 .DEFAULT_GOAL := help
-.PHONY: run stop demo example openapi test simulate bench check format build deploy restore lock ready clean help
+.PHONY: run stop demo token example openapi reference test test-tools simulate mutate bench check format build deploy restore lock ready clean help
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -22,6 +22,10 @@ stop: ## Stop what `make run BACKGROUND=1` started
 demo: ready ## Show a chat proxy's workflow against the running service
 	@$(BIN)/python -m local.demo
 
+# The environment's USER is whoever is logged in; only the one that is typed counts.
+token: ready ## Print a token for the running service (USER=alice ROLE=admin; without ROLE, a user's)
+	@exec env $(if $(filter command,$(origin USER)),,-u USER) $(BIN)/python -m local.tokens
+
 example: ready ## Run the example chat proxy in front of the service that `make run` started (PORT=8000)
 	@PYTHONPATH=client/src $(BIN)/python -m examples.chat_proxy
 
@@ -32,15 +36,20 @@ prices: ready ## Compare price rules with genai-prices (CREDITS_PER_USD=1000, MA
 openapi: ready ## Write the HTTP API as an OpenAPI document: functions/docs/openapi.json
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.openapi
 
-.PHONY: reference
 reference: ready ## Write docs/reference from the code, after a change of a route, an error, a parameter or a metric
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.reference
 
-test: ready ## Run every test: unit, integration, contract, end to end, and what the documentation has people type
-	$(BIN)/pytest --numprocesses auto --maxprocesses 2 --dist loadgroup $(ARGS)
+test: ready ## Run the service's tests: unit, contract, integration, simulation, end to end, client (ARGS="tests/unit": some)
+	$(BIN)/pytest --numprocesses 3 --dist loadgroup $(ARGS)
+
+test-tools: ready ## Run the tests of the tools: documented commands, benchmarks, local AWS, the API's page in a browser
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/documentation tests/browser tests/local $(ARGS)
 
 simulate: ready ## Simulate workers over a failing database (SEEDS=100, FIRST=1, STEPS=400: see tests/simulation)
 	@PYTHONPATH=layers/shared $(BIN)/python -m tests.simulation
+
+mutate: ready ## Show small changes of the domain that no unit test notices (ONLY="users lots": some modules)
+	@ONLY="$(ONLY)" $(BIN)/python -m local.mutate
 
 bench: ready ## Measure time, calls, units, sizes and cost into bench/RESULTS.md (ONLY="imports packages": some; SCALE=0.01: quick)
 	@PYTHONPATH=layers/shared ONLY="$(ONLY)" $(BIN)/python -m bench
@@ -76,4 +85,4 @@ clean: stop ## Remove environments, builds, caches and the local data
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## List the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'

@@ -110,7 +110,7 @@ def _behind_the_scenes(database: Database) -> dict[str, Figures]:
     database.table("cost-behind")
     seed.user("cost")
     user = users.resolve("cost").user
-    described = Description(user.id, user.email, user.username, user.role, user.issued_at, user.role_at)
+    described = Description(user.id, user.email, user.username, user.role, user.email_at, user.role_at)
     token = mint(JWT_SECRET, "cost")
     times = scaled(TIMES, least=3)
     made = [

@@ -32,7 +32,7 @@ OPERATIONS = {
 }
 LOTS_ABOUT = """\
 A user with so many lots (at most 1,000 are live), each with a different life, which makes their stored form longest:
-1,000 of them have 31 KB. With three different lives it is 17 KB. The wallet is one item and grows with its lots.
+1,000 of them have 15 KB. The wallet is one item and grows with its lots.
 **×** is the least CPU time beside that with one lot."""
 SESSIONS_ABOUT = f"""\
 A user with so many ended sessions in the last {seed.DAYS} days, each with two ledger entries and a usage record. The

@@ -95,12 +95,12 @@ def write_records(made: Sequence[UsageRecord]) -> None:
 def _rollups(made: Iterable[UsageRecord]) -> list[Item]:
     """Return the items of the days that ``made`` falls on, spread as writers spread them."""
     items: dict[tuple[str, str], Item] = {}
-    for number, record in enumerate(made):
-        key = rollups.key_of(record, record.account_id, number % rollups.SPREAD)
+    for place, record in enumerate(made):
+        key = rollups.key_of(record, record.account_id, place % rollups.SPREAD)
         named = {"day": day(record.at), "service": record.service, "model": record.model_id}
-        item = items.setdefault((key["pk"], key["sk"]), {**key, **named, "records": 0, "credits": 0})
-        item["records"] += 1
-        item["credits"] += record.credits
+        item = items.setdefault((key["pk"], key["sk"]), {**key, **named})
+        for name, number in {"records": 1, "credits": record.credits, **record.counts}.items():
+            item[name] = item.get(name, 0) + number
     return list(items.values())
 
 
@@ -164,7 +164,7 @@ def _session(
     ended = resolved(session, settled, Report(4_000), outcome="finalized", success=True, at=at)
     items += map(entries.to_item, [*hold.entries, *settled.entries])
     metadata: dict[str, Any] = {"sessionId": session_id, "tokens": 4_000}
-    record = UsageRecord(new_id(at), account_id, user_id, "chat-streaming", MODEL, 4, at, metadata)
+    record = UsageRecord(new_id(at), account_id, user_id, "chat-streaming", MODEL, 4, at, metadata, unclassified=4_000)
     return settled.wallet, ended, record
 
 
@@ -174,6 +174,6 @@ def compare(user_id: str, made: Sequence[UsageRecord]) -> None:
     for _, sums in rollups.between(personal(user_id), None, None):
         found.merge(sums)
     for record in made:
-        counted.add(record.service, record.model_id, record.credits)
+        counted.add(record)
     if found != counted:
         raise ValueError(f"seeded sums {found} are not {counted}")

@@ -40,22 +40,23 @@ def main() -> int:
     return 0
 
 
-def make_environments() -> None:
+def make_environments(wanted: dict[Path, Path] | None = None) -> None:
     """Bring each environment to exactly what its lock says; one that is there already costs nothing."""
     private.folder(ROOT / ".local")
-    for environment, digest in outdated().items():
+    wanted = ENVIRONMENTS if wanted is None else wanted
+    for environment, digest in outdated(wanted).items():
         with step(f"Environment {environment.relative_to(ROOT)}"):
             _stamp(environment).unlink(missing_ok=True)  # until it is whole again
             uv("venv", "--quiet", "--clear", "--python", PYTHON_VERSION, environment)
-            uv("pip", "sync", "--quiet", "--require-hashes", "--python", environment, ENVIRONMENTS[environment])
+            uv("pip", "sync", "--quiet", "--require-hashes", "--python", environment, wanted[environment])
             _stamp(environment).write_text(digest)
 
 
-def outdated() -> dict[Path, str]:
+def outdated(wanted: dict[Path, Path]) -> dict[Path, str]:
     """Return the environments that are not as their locks say, each with the digest of what they must hold."""
     digests = {
         environment: hashlib.sha256(f"{PYTHON_VERSION}\n".encode() + lock.read_bytes()).hexdigest()
-        for environment, lock in ENVIRONMENTS.items()
+        for environment, lock in wanted.items()
     }
     return {
         environment: digest
@@ -81,7 +82,7 @@ def write_locks() -> None:
     ]
     compile_all += ["--no-emit-index-url", "--custom-compile-command", "make lock"]
     with step("Locks"):
-        for name in ("dev", "ministack"):
+        for name in ("dev", "ministack", "mutation"):
             uv(
                 *compile_all,
                 "--universal",

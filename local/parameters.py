@@ -1,4 +1,4 @@
-"""The template's parameters that `make run` takes from the environment: the group "Sessions and credits".
+"""The template's parameters that `make run` takes from the environment: all but those that it decides itself.
 
 SessionTimeoutMinutes is SESSION_TIMEOUT_MINUTES there. The template says which values a parameter takes.
 """
@@ -14,28 +14,23 @@ from local.template import template
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-GROUP = "Sessions and credits"
+DECIDED_HERE = {"Architecture", "BuildId", "GradualDeployment"}
+"""Those that `local/stack.py` sets: this machine's, a hash of the sources, and what the local AWS does not have."""
 MOST_DIGITS = 18
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return every parameter of the group: the environment's value, or the template's default.
+    """Return every parameter: the environment's value, or the template's default.
 
     Raises Refused, with the values that it takes, when the environment has another one.
     """
-    declared = {name: template()["Parameters"][name] for name in _names()}
+    declared = {name: about for name, about in template()["Parameters"].items() if name not in DECIDED_HERE}
     return {name: _value_of(variable(name), about, environ) for name, about in declared.items()}
 
 
 def variable(parameter: str) -> str:
     """Return the environment's name for a parameter."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", parameter).upper()
-
-
-def _names() -> list[str]:
-    groups = template()["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
-    (names,) = (group["Parameters"] for group in groups if group["Label"]["default"] == GROUP)
-    return list(names)
 
 
 def _value_of(name: str, about: dict[str, Any], environ: Mapping[str, str]) -> str:

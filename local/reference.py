@@ -6,6 +6,7 @@ not say is written by hand in `local/reference_texts.py`.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from accounting.domain import errors
@@ -85,7 +86,8 @@ def _answer(answer: Json, whole: Json) -> str:
 def _fields(schema: Json, whole: Json) -> dict[str, bool]:
     """Return the names of a schema's fields in order, each with whether it is always there."""
     if "anyOf" in schema:
-        return _fields(schema["anyOf"][0], whole)
+        kinds = [_fields(kind, whole) for kind in schema["anyOf"] if kind != {"type": "null"}]
+        return {name: all(kind.get(name) for kind in kinds) for name in dict.fromkeys(chain(*kinds))}
     if "$ref" in schema:
         return _fields(whole["components"]["schemas"][schema["$ref"].rpartition("/")[2]], whole)
     return {name: name in schema.get("required", []) for name in schema.get("properties", {})}

@@ -2,8 +2,7 @@
 
 From the environment: PORT (4566), FRESH=1 (without the data of earlier starts), BACKGROUND=1 (return once
 the service answers; `make stop` stops it), JWT_ACCESS_SECRET (else one is made once and kept), and the template's
-parameters about sessions and credits by the names that `local/parameters.py` gives them, such as
-SESSION_TIMEOUT_MINUTES.
+parameters by the names that `local/parameters.py` gives them, such as SESSION_TIMEOUT_MINUTES.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ def _run(running: Running) -> int:
             _seed(stack)
             aws.save()
         private.write(STACK_JSON, stack.as_json() + "\n")
-        _introduce(stack, with_key=settings["RequireServiceKey"] == "true")
+        print(introduction(stack))
         serving = True
         if background:
             print("It runs in the background; `make stop` stops it.")
@@ -146,28 +145,18 @@ def _authorization(stack: Stack, sub: str, role: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {tokens.mint(stack.jwt_secret, sub, role)}"}
 
 
-def _introduce(stack: Stack, *, with_key: bool) -> None:
-    """Say how to use it; sessions take the internal key too, where the stack requires it."""
-    user, admin = (tokens.mint(stack.jwt_secret, *who) for who in ((USER, "user"), (ADMIN, "admin")))
-    hello = '{"sessionId":"hello","modelId":"anthropic.claude-3-haiku-20240307-v1:0","estimatedTokens":4000}'
-    as_user = f"-H 'Authorization: Bearer {user}'"
-    as_json = "-H 'Content-Type: application/json'"
-    as_proxy = f"{as_user} -H 'X-Internal-Api-Key: {stack.internal_api_key}'" if with_key else as_user
-    print(f"""
+def introduction(stack: Stack) -> str:
+    """Return what a newcomer needs next."""
+    return f"""
 The service answers at  {stack.base_url}
 Read and try the API    {stack.base_url}/api/docs
+Tokens to paste there   make token USER={USER}; make token USER={ADMIN} ROLE=admin
 How to attach a tool    {STACK_JSON.relative_to(LOCAL.parent)}
-Token of {ADMIN}     {admin}
-Token of {USER}      {user}
 
-Try it:
+In a second terminal, in this folder: a first request, and a chat proxy's whole workflow
 
-curl -s {stack.base_url}/api/health
-
-curl -s {stack.base_url}/api/credits/balance {as_user}
-
-curl -s {stack.base_url}/api/streaming-sessions/initialize {as_proxy} {as_json} -d '{hello}'
-""")
+curl -s {stack.base_url}/api/credits/balance -H "Authorization: Bearer $(make token USER={USER})"
+make demo"""
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -132,7 +132,7 @@ def _deploy_template(aws: Emulator, template: str, parameters: dict[str, str]) -
 
 
 def _overrides(parameters: dict[str, str]) -> list[str]:
-    return [f"{name}={value}" for name, value in parameters.items()]
+    return [f'{name}="{value}"' for name, value in parameters.items()]  # SAM reads an empty value in quotes only
 
 
 def _describe(aws: Emulator) -> dict[str, Any] | None:

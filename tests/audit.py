@@ -9,6 +9,7 @@ from dataclasses import asdict
 from accounting.domain.accounts import AccountId, personal
 from accounting.domain.audit import Proof, Sums
 from accounting.domain.ledger import Entry
+from accounting.domain.model_usage import COUNTS
 from accounting.domain.sessions import Session
 from accounting.domain.wallet import Wallet
 from accounting.store import allocations, entries, keys, sessions, table, usage, wallets
@@ -96,10 +97,11 @@ def _assert_days_are_their_records(account_id: AccountId, ledger: list[Entry]) -
         if "paid_by" in item:
             continue
         sums = {"records": item["records"], "credits": item["credits"]}
+        sums |= {name: item[name] for name in COUNTS if name in item}
         assert item["sk"].split("#")[1] == item["day"]
         counted.setdefault((item["day"], item["service"], item.get("model")), Counter()).update(sums)
     expected: dict[tuple[str, str, str | None], Counter[str]] = {}
     for record in records:
-        sums = {"records": 1, "credits": record.credits}
+        sums = {"records": 1, "credits": record.credits, **record.counts}
         expected.setdefault((day(record.at), record.service, record.model_id), Counter()).update(sums)
     assert counted == expected

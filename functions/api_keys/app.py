@@ -142,7 +142,7 @@ class ValidateView(ResponseModel):
 
 @api.post("/api/api-keys", status_code=201, access=USERS, idempotency="api-keys", codes=("TOO_MANY_API_KEYS",))
 def create(body: Create) -> CreatedView:
-    """Make a key."""
+    """Create an API key."""
     now = clock()
     created = operations.create(
         api.caller.user_id,
@@ -170,7 +170,7 @@ def list_keys(
     limit: Limit = MAX_LIMIT,
     cursor: Cursor = None,
 ) -> list[KeyView]:
-    """A user's keys, newest first, by default the caller's; the header ``X-Next-Cursor`` leads to the next page."""
+    """A user's API keys, by default the caller's, newest first. The header ``X-Next-Cursor`` leads to the next page."""
     owner = api.caller.user_id if user_id is None else users.resolve(api.subject).user.id
     found, position = api_keys.of_owner(owner, before=position_in(cursor), limit=limit)
     if position:
@@ -180,7 +180,7 @@ def list_keys(
 
 @api.put("/api/api-keys/<key_id>", access=USERS, codes=("API_KEY_NOT_FOUND",))
 def change(key_id: IdentifierInPath, body: Change) -> ChangedView:
-    """Change a key's name or permissions, or switch it off and on."""
+    """Change an API key's name or permissions, or switch it off and on."""
     if body.name is None and body.permissions is None and body.is_active is None:
         raise Invalid("Nothing to change: name one of name, permissions, isActive")
     key = api_keys.change(
@@ -193,21 +193,21 @@ def change(key_id: IdentifierInPath, body: Change) -> ChangedView:
 
 @api.post("/api/api-keys/<key_id>/revoke", access=KEY_ENDERS, codes=("API_KEY_NOT_FOUND",))
 def revoke(key_id: IdentifierInPath) -> MessageView:
-    """End a key for good; it stays in the list."""
+    """Revoke an API key for good. It stays in the list."""
     api_keys.change(key_id, _owner(), revoked=True)
     return MessageView(message="API key revoked")
 
 
 @api.delete("/api/api-keys/<key_id>", access=KEY_ENDERS, codes=("API_KEY_NOT_FOUND",))
 def delete(key_id: IdentifierInPath) -> MessageView:
-    """Delete a key."""
+    """Delete an API key."""
     operations.delete(key_id, _owner())
     return MessageView(message="API key deleted")
 
 
 @api.post("/api/api-keys/validate", access=PLATFORM, any_query=True, responses=VALIDATED)
 def validate(body: Validate) -> tuple[ValidateView, int]:
-    """Say whose key this is."""
+    """Check an API key: whose it is, and what it permits."""
     now = clock()
     key, refusal = api_keys.verify(body.key, now)
     if key is None or refusal or users.is_disabled(key.user_id):

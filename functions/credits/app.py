@@ -305,7 +305,7 @@ def allocate(body: Allocate) -> AllocateView:
 
 @api.post("/api/credits/set", access=SUPERVISORS, idempotency="set", codes=GRANT_CODES)
 def set_credits(body: SetCredits) -> SetView:
-    """Make what a user can spend exactly this, and their debt 0."""
+    """Set what a user can spend to exactly this amount, and their debt to 0."""
     change = _told(operations.set_available(_request(body), body.credits))
     return SetView(
         user_id=owner_of(change.account_id),
@@ -322,7 +322,7 @@ def remove(
     credits: Annotated[QueryCredits | None, Query()] = None,
     notes: Annotated[Notes | None, Query()] = None,
 ) -> RemoveView:
-    """Take credits away from a user; the request stands in the body or in the query, not in both."""
+    """Take credits away from a user. The fields are either all in the body or all in the query."""
     fields = {"userId": user_id, "credits": credits, "notes": notes}
     in_query = {name: value for name, value in fields.items() if value is not None}
     if body and in_query:

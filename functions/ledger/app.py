@@ -225,7 +225,7 @@ def ledger_of(
 
 @api.get("/api/credits/audit/<user_id>", access=ADMINS)
 def audit_of(user_id: UserInPath) -> AuditView:
-    """The proof of a user's credits: their ledger, added up again and its hashes checked, beside their wallet."""
+    """The proof of a user's credits: the sums and hashes of their ledger, compared with their wallet."""
     return AuditView.of(*audits.audit(personal(users.resolve(api.subject).user.id), clock()))
 
 

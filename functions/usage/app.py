@@ -142,7 +142,7 @@ def record(body: Record) -> RecordedView:
             user_id=api.caller.user_id,
             service=body.service,
             operation=body.operation,
-            credits=body.credits,
+            cost=body.credits,
             metadata=body.metadata or {},
             deduct=deduct,
         ),

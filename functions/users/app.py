@@ -100,7 +100,7 @@ class UsersView(ResponseModel):
 
 @api.post("/api/users/sync", access=PLATFORM, responses=SYNCED)
 def sync(body: Sync) -> tuple[SyncView, int]:
-    """Make a user known, or bring them up to date."""
+    """Create a user, or update them."""
     now = clock()
     described = Description.by_the_platform(
         body.user_id, email=body.email, username=body.username, role=body.role, now=now
@@ -145,14 +145,14 @@ def user_of(user_id: UserInPath) -> UserView:
 
 @api.post("/api/users/<user_id>/disable", access=ADMINS)
 def disable(user_id: UserInPath, body: Disable | None = None) -> UserView:
-    """Refuse what a user and their API keys ask for, but to end the sessions that they have begun."""
+    """Disable a user: refuse the requests of the user and their API keys, except to end open sessions."""
     reason = (body and body.reason) or ""
     return UserView.of(operations.disable(api.subject, by=api.caller.user_id, reason=reason, now=clock()))
 
 
 @api.post("/api/users/<user_id>/enable", access=ADMINS)
 def enable(user_id: UserInPath) -> UserView:
-    """Take the requests of a disabled user again."""
+    """Enable a disabled user again."""
     return UserView.of(operations.enable(api.subject, now=clock()))
 
 

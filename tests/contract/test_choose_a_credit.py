@@ -5,10 +5,12 @@ from __future__ import annotations
 from accounting.domain.pricing import DEFAULT_CARD, DEFAULT_CARDS, RATE_OF_PRICE, price_of, with_buffer
 from accounting.domain.rates import AMOUNT_SCALE, RateCard
 from accounting.settings import DEFAULT_HOLD_BUFFER_PERCENT
+from accounting.web.prices import MAX_RATE, RATE_DECIMALS
 from accounting.web.types import MAX_CREDITS, MAX_PRICE
 from local.paths import ROOT
 
 PAGE = (ROOT / "docs/choose-a-credit.md").read_text()
+TEXT = " ".join(PAGE.split())
 CREDITS_FOR_A_DOLLAR = (1_000, 10_000, 100_000, 1_000_000)
 TOKENS = (137, 823, 1_730, 10_451)
 ESTIMATES = (1, 2, 5, 10, 100, 1_000)
@@ -32,7 +34,7 @@ def test_a_call_costs_what_the_table_says() -> None:
 def test_sessions_are_rounded_one_by_one() -> None:
     apart, together = 20 * DEFAULT_CARD.cost_of_number(137), DEFAULT_CARD.cost_of_number(20 * 137)
 
-    assert f"cost {apart} credits as twenty sessions,\nand {together} as one session of 2,740 tokens" in PAGE
+    assert f"cost {apart} credits as twenty sessions, and {together} as one session of 2,740 tokens" in TEXT
 
 
 def test_a_hold_is_what_the_table_says() -> None:
@@ -47,6 +49,7 @@ def test_the_prices_without_a_rule_are_the_codes() -> None:
 
 
 def test_the_limits_are_the_codes() -> None:
-    assert (MAX_CREDITS, MAX_PRICE) == (10**12, 10**6)
-    assert "at most 10¹² credits" in PAGE
-    assert "at most 10⁶ credits per 1,000 tokens" in PAGE
+    assert (MAX_CREDITS, MAX_PRICE, MAX_RATE, RATE_DECIMALS) == (10**12, 10**6, 10**9, 6)
+    assert "at most 10¹² credits" in TEXT
+    assert "at most 10⁶ credits per 1,000 tokens" in TEXT
+    assert "at most 10⁹ credits per million tokens, with at most six decimals" in TEXT

@@ -53,9 +53,9 @@ def test_a_page_says_first_what_it_is_for(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_make_target_that_is_named_exists(page: Path) -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     code = " \n".join(re.findall(r"```.*?```|`[^`]*`", page.read_text(), re.DOTALL))
-    named = set(re.findall(r"(?:^|[`\s])make ([a-z]+)\b", code))
+    named = set(re.findall(r"(?:^|[`\s])make ([a-z-]+)\b", code))
 
     assert named <= targets
 

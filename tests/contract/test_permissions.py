@@ -181,7 +181,7 @@ def test_a_function_may_touch_the_partitions_that_its_code_names_and_no_others(f
 
 @pytest.mark.parametrize("function", function_names())
 def test_a_function_has_the_environment_without_which_it_fails(function: str) -> None:
-    given = functions()[function].get("Environment", {}).get("Variables", {})
+    given = functions()[function]["Environment"]["Variables"]
 
     assert environment(reach(function)) <= set(given)
 

@@ -12,7 +12,7 @@ from local.declarations import apis
 from tests.api import CONTRACT, DOCS, HEADS, HEALTH, INTERNAL, PUBLIC, Route, plain
 from tests.e2e.test_roles import ROUTES
 from tests.reach import function_names, reach_of_handler
-from tests.template import resources
+from tests.template import resources, template
 
 WITHOUT_A_ROUTER: dict[str, set[Route]] = {
     "health": HEALTH | {("HEAD", path) for _, path in HEALTH},
@@ -26,9 +26,19 @@ WITHOUT_A_ROUTER: dict[str, set[Route]] = {
 
 
 def functions() -> dict[str, dict[str, Any]]:
-    """The template's functions, by the folder of their code."""
-    found = resources("AWS::Serverless::Function").values()
-    return {re.sub(r"^functions/|/$", "", each["Properties"]["CodeUri"]): each["Properties"] for each in found}
+    """The properties of the template's functions with those of Globals, by the folder of their code."""
+    shared = template()["Globals"]["Function"]
+    return {
+        re.sub(r"^functions/|/$", "", own["CodeUri"]): shared
+        | own
+        | {"Environment": {"Variables": variables(shared, own)}}
+        for own in (each["Properties"] for each in resources("AWS::Serverless::Function").values())
+    }
+
+
+def variables(*layers: dict[str, Any]) -> dict[str, Any]:
+    """The environment that properties add up to, the last ones first."""
+    return {name: value for each in layers for name, value in each.get("Environment", {}).get("Variables", {}).items()}
 
 
 def events(function: str) -> list[dict[str, Any]]:

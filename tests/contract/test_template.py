@@ -32,15 +32,9 @@ def properties(kind: str) -> dict[str, Any]:
 NOBODY_WAITS_FOR = ("rollups", "sweeper", "auditor")
 
 
-def effective(function: str) -> dict[str, Any]:
-    """A function's properties, with the globals that it does not overrule."""
-    found: dict[str, Any] = template()["Globals"]["Function"] | functions()[function]
-    return found
-
-
 @pytest.mark.parametrize("function", function_names())
 def test_a_function_is_built_and_bounded_as_the_design_has_it(function: str) -> None:
-    found = effective(function)
+    found = functions()[function]
 
     assert (found["Runtime"], found["Handler"]) == ("python3.13", "app.handler")
     assert found["Architectures"] == [{"Ref": "Architecture"}]
@@ -144,7 +138,7 @@ def test_a_function_is_given_the_settings_that_it_uses(function: str) -> None:
         for node in nodes(reach(function))
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "settings()"
     }
-    given = functions()[function].get("Environment", {}).get("Variables", {})
+    given = functions()[function]["Environment"]["Variables"]
 
     assert {SETTINGS[name] for name in used} <= set(given)
 

@@ -11,14 +11,14 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Self
 
-from local.bootstrap import outdated
+from local.bootstrap import ENVIRONMENTS, outdated
 from local.paths import BIN, ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NOT_SOURCES = (".git", ".venv", ".local", ".aws-sam", "__pycache__", ".hypothesis", ".*_cache")
-SHARED = (".venv", ".local/ministack", ".local/builds", ".local/sam-cache", ".local/boot")
+SHARED = (".venv", ".local/ministack", ".local/builds", ".local/sam-cache", ".local/boot", ".local/mutation")
 """What takes long to make and is the same in a copy."""
 PATIENCE_SECONDS = 180
 
@@ -109,7 +109,9 @@ def copy(folder: Path) -> Path:
 
 def with_environments(folder: Path) -> Path:
     """Give a copy the environments that are there, which its own bootstrap finds as they must be."""
-    assert not outdated(), "run `make ready` first: a copy would make these environments again, under the tests' feet"
+    assert not outdated(ENVIRONMENTS), (
+        "run `make ready` first: a copy would make these environments again, under the tests' feet"
+    )
     for shared in SHARED:
         (ROOT / shared).mkdir(exist_ok=True)
         (folder / shared).parent.mkdir(exist_ok=True)

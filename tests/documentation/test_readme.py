@@ -75,28 +75,40 @@ def attached(project: Project) -> Any:
     return json.loads((project.folder / ".local/stack.json").read_text())
 
 
-def token(service: Running, user: str = "demo-user") -> str:
-    return service.until(rf"Token of {user} +(\S+)\n")[1]
+def token(project: Project) -> str:
+    return project.type("make token USER=demo-user").strip()
 
 
-def balance(service: Running, project: Project) -> Any:
+def balance(project: Project) -> Any:
     answer = httpx.get(
         f"{attached(project)['baseUrl']}/api/credits/balance",
-        headers={"Authorization": f"Bearer {token(service)}"},
+        headers={"Authorization": f"Bearer {token(project)}"},
         trust_env=False,
     )
     return answer.raise_for_status().json()
 
 
 def test_make_run_says_what_to_paste(service: Running, project: Project) -> None:
-    lines = re.findall(r"^curl .*$", service.said, re.MULTILINE)
+    (line,) = re.findall(r"^curl .*$", service.said, re.MULTILINE)
 
-    health, credits, held = [json.loads(project.type(line.replace("curl", "curl -f"))) for line in lines]
+    credits = json.loads(project.type(line.replace("curl", "curl -f")))
 
-    assert health["status"] == "ok"
     assert credits["totalCredits"] == 1000
-    assert held["sessionId"] == "hello"
     assert attached(project)["baseUrl"] in service.said
+
+
+def test_make_token_prints_a_token_or_why_there_is_none(
+    service: Running, project: Project, documentation: Documentation
+) -> None:
+    documentation.line("make token USER=demo-user")
+    alice = project.type(documentation.line("make token USER=alice ROLE=admin")).strip()
+    users = httpx.get(
+        f"{attached(project)['baseUrl']}/api/users", headers={"Authorization": f"Bearer {alice}"}, trust_env=False
+    )
+
+    assert "alice" in [user["userId"] for user in users.raise_for_status().json()["users"]]
+    assert "ROLE is user, supervisor or admin, not boss" in project.type("make token USER=alice ROLE=boss", status=2)
+    assert "say whose token it is" in project.type("make token", status=2, USER="root")
 
 
 def test_make_demo_plays_a_proxys_workflow(service: Running, project: Project, documentation: Documentation) -> None:
@@ -109,13 +121,13 @@ def test_make_demo_plays_a_proxys_workflow(service: Running, project: Project, d
 def test_make_example_answers_whoever_has_credits(
     service: Running, project: Project, documentation: Documentation
 ) -> None:
-    before = balance(service, project)["totalCredits"]
+    before = balance(project)["totalCredits"]
     with project.begin(documentation.line("make example"), PORT=free_port(), **PROXIES) as proxy:
         (line,) = proxy.until(r"(curl -N .*?50}')\n").groups()
         said = project.type(f"curl -f --retry 20 --retry-connrefused --retry-delay 1 {line.removeprefix('curl ')}")
 
     assert '"tokens": 54' in said
-    assert balance(service, project)["totalCredits"] == before - 1
+    assert balance(project)["totalCredits"] == before - 1
 
 
 @pytest.mark.parametrize("program", ["curl", "http"])
@@ -124,19 +136,20 @@ def test_the_lines_of_the_examples_do_what_they_are_for(
 ) -> None:
     """Each program's lines in one shell, with a session and a grant of their own."""
     page = documentation.page("examples/README.md")
-    (base,) = (line for line in page if line.startswith("base="))
+    set_up = [line for line in page if line.startswith(("base=", "USER_TOKEN=", "ADMIN_TOKEN="))]
+    assert len(set_up) == 3
     lines = [line for line in page if line.startswith(f"{program} ")]
     assert len(lines) == 8
-    before = balance(service, project)["totalCredits"]
+    before = balance(project)["totalCredits"]
     script = "\n".join(
-        line.replace("s1", f"s-{program}").replace("g1", f"g-{program}") for line in [base, "set -x", *lines]
+        line.replace("s1", f"s-{program}").replace("g1", f"g-{program}") for line in [*set_up, "set -x", *lines]
     )
     script = re.sub("^http ", "http --ignore-stdin --check-status ", script, flags=re.MULTILINE)
     script = re.sub("^curl ", "curl --fail-with-body ", script, flags=re.MULTILINE)
 
-    project.type(script, USER_TOKEN=token(service), ADMIN_TOKEN=token(service, "demo-admin"))
+    project.type(script)
 
-    assert balance(service, project)["totalCredits"] == before - 5 + 500
+    assert balance(project)["totalCredits"] == before - 5 + 500
 
 
 def test_the_client_installs_into_a_fresh_environment_where_the_pages_lines_account_an_answer(
@@ -151,15 +164,15 @@ def test_the_client_installs_into_a_fresh_environment_where_the_pages_lines_acco
     exports = re.findall(r"^export ACCOUNTING_.*$", page, re.MULTILINE)
     assert len(exports) == 2
     set_up = "\n".join([*(documentation.line(each) for each in exports), f"cd {tmp_path}"])
-    before = balance(service, project)
+    before = balance(project)
 
     def run(program: str) -> str:
         return project.type(f"{set_up}\npython -W error {program}", PATH=path)
 
-    assert run(f"proxy.py {token(service)} 400") == "Because." * 4
-    assert re.fullmatch(r"\nYou lack \d+ credits.", run(f"proxy.py {token(service)} {10**9}"))
-    assert run(f"readme.py {token(service)}") == lines_of(readme, "text")
-    after = balance(service, project)
+    assert run(f"proxy.py {token(project)} 400") == "Because." * 4
+    assert re.fullmatch(r"\nYou lack \d+ credits.", run(f"proxy.py {token(project)} {10**9}"))
+    assert run(f"readme.py {token(project)}") == lines_of(readme, "text")
+    after = balance(project)
     assert (after["totalCredits"], after["heldCredits"]) == (before["totalCredits"] - 2, before["heldCredits"])
     assert list(tmp_path.glob("fresh/lib/*/site-packages/accounting_client/py.typed"))
 

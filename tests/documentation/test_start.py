@@ -60,7 +60,7 @@ def test_each_variable_does_what_getting_started_says(project: Project, document
     assert not (project.folder / ".local/stack.json").exists()
     with pytest.raises(httpx.ConnectError):
         httpx.get(running["baseUrl"], trust_env=False)
-    for second_terminal in ("python3 -m local.bridge 127.0.0.1 4566", "make example"):
+    for second_terminal in ("python3 -m local.bridge 127.0.0.1 4566", "make example", "make token USER=alice"):
         assert "start it with `make run`" in project.type(f"{second_terminal} || true")
 
 

@@ -29,16 +29,19 @@ def sources(folder: Path) -> dict[str, str]:
 
 
 def test_make_help_names_the_targets(project: Project, documentation: Documentation) -> None:
-    targets = re.findall(r"^  make (\w+) +\S", project.type(documentation.line("make help")), re.MULTILINE)
+    targets = re.findall(r"^  make ([\w-]+) +\S", project.type(documentation.line("make help")), re.MULTILINE)
 
-    assert {"run", "stop", "demo", "example", "test", "check", "deploy", "help"} <= set(targets)
+    assert {"run", "stop", "demo", "example", "test", "test-tools", "check", "deploy", "help"} <= set(targets)
 
 
 def test_make_test_runs_what_it_is_told(project: Project, documentation: Documentation) -> None:
-    """Without ARGS it is what runs this."""
-    documentation.line("make test")
+    """Without ARGS they are what `.ci/run` runs, and the second of them runs this."""
+    assert (ROOT / ".ci/run").read_text().endswith("\nmake test\nexec make test-tools\n")
+    for command in ("make test", "make test-tools"):
+        documentation.line(command)
 
     assert re.search(r"\d+ passed", project.type(documentation.line('make test ARGS="tests/unit -k pricing"')))
+    assert re.search(r"\d+ passed", project.type('make test-tools ARGS="-k private"'))
 
 
 @pytest.mark.parametrize("command", ["make format", "make check", "make openapi", "make reference"])
@@ -55,7 +58,8 @@ def test_the_sources_are_as_the_project_wants_them(
 def test_make_lock_writes_locks_without_addresses(tmp_path: Path, documentation: Documentation) -> None:
     """In a copy of its own, without environments: those of the other one hold to the locks that it has."""
     fresh = Project(copy(tmp_path / "project"))
-    locks = ["requirements/dev.txt", "requirements/ministack.txt", "layers/shared/requirements.txt"]
+    names = ("requirements/dev.txt", "requirements/ministack.txt", "requirements/mutation.txt")
+    locks = [*names, "layers/shared/requirements.txt"]
     for lock in locks:
         (fresh.folder / lock).unlink()
 
@@ -66,6 +70,14 @@ def test_make_lock_writes_locks_without_addresses(tmp_path: Path, documentation:
         assert "--hash=sha256:" in written
         assert not re.search(r"https?://|index-url", written)
         assert (ROOT / lock).read_text().splitlines()[:2] == written.splitlines()[:2]
+
+
+def test_mutants_of_a_module_are_killed(project: Project, documentation: Documentation) -> None:
+    """Of the smallest module: each mutant takes a moment."""
+    typed = documentation.line('make mutate ONLY="lots users"').replace("lots users", "texts")
+
+    assert re.search(r"^texts +4 +4  100%$", project.type(typed), re.MULTILINE)
+    assert "no module is called lot;" in project.type("make mutate", status=2, ONLY="lot")
 
 
 def test_a_simulation_runs_the_seeds_that_it_is_told(project: Project, documentation: Documentation) -> None:

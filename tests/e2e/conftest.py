@@ -40,18 +40,18 @@ class People(Protocol):
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything here; put last what leaves much behind, what breaks things, what looks back on all, in turn."""
+    """Mark everything here; put last what leaves much behind, and then what looks back on all."""
     for item in items:
         if item.path.is_relative_to(FOLDER):
             item.add_marker(pytest.mark.e2e)
             item.add_marker(pytest.mark.xdist_group("e2e"))  # one service for all of them
-    last = [FOLDER / name for name in ("test_fuzz.py", "test_kills.py", "test_faults.py", "test_contract.py")]
+    last = [FOLDER / name for name in ("test_fuzz.py", "test_contract.py")]
     items.sort(key=lambda item: last.index(item.path) if item.path in last else -1)
 
 
 @pytest.fixture(scope="session")
 def service() -> Iterator[Stack]:
-    """Deploy the service afresh, apart from any `make run`."""
+    """Deploy the service afresh, apart from any `make run`; each folder that uses this has one of its own."""
     with stack.start(CorsAllowOrigin=ORIGIN) as running:
         yield running
 

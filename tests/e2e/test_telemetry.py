@@ -96,6 +96,18 @@ def test_credits_are_counted_as_they_move(service: Stack, people: People, admin:
         assert {name: _sums_since(service, group, before[group], name) for name in metrics} == metrics
 
 
+def test_every_metric_is_of_the_stack_that_counts_it(service: Stack, people: People, admin: Person) -> None:
+    admin.ok("POST", "credits/allocate", {"userId": people().id, "credits": 101})
+
+    counted = _lines(service, "credits", lambda line: "_aws" in line)
+
+    assert counted
+    for line in counted:
+        ((dimensions,),) = [described["Dimensions"] for described in line["_aws"]["CloudWatchMetrics"]]
+        assert set(dimensions) == {"service", "stack"}
+        assert line["stack"] == service.stack_name
+
+
 def test_no_log_has_an_idempotency_key(service: Stack, people: People, admin: Person) -> None:
     person, key = people(), new_id("idempotency-key")
     command = {"userId": person.id, "credits": 5}

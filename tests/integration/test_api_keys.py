@@ -186,21 +186,6 @@ def test_a_deleted_key_makes_room_once_and_a_revoked_one_does_not(monkeypatch: p
         create()
 
 
-def test_keys_from_before_they_were_counted_count(
-    monkeypatch: pytest.MonkeyPatch, dynamodb: Any, table_name: str
-) -> None:
-    monkeypatch.setattr(api_keys, "MAX_PER_USER", 3)
-    first = create()
-    create()
-    dynamodb.delete_item(TableName=table_name, Key={"pk": {"S": "USER#u1"}, "sk": {"S": "KEYS"}})
-
-    operations.delete(first.key.id, "u1")
-    create()
-    create()
-    with pytest.raises(TooManyApiKeys):
-        create()
-
-
 def test_a_repeat_at_the_limit_is_answered_as_the_first_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_keys, "MAX_PER_USER", 1)
     key = IdempotencyKey("u1", "api-keys", "k", "body")

@@ -1,7 +1,7 @@
 """What each operation costs the database, against design.md §4's budgets, and that it does not grow with history."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import batched, count
 from typing import Any
 
@@ -19,6 +19,7 @@ from accounting.store import sessions as session_store
 from accounting.store.table import Write
 from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
+from tests.lots import different_lots
 
 MakeUser = Callable[..., str]
 names = count()
@@ -75,7 +76,7 @@ def aborted() -> str:
 def described() -> Description:
     """What the newest word on the user said."""
     user = users.resolve("u1").user
-    return Description(user.id, user.email, user.username, user.role, user.issued_at, user.role_at)
+    return Description(user.id, user.email, user.username, user.role, user.email_at, user.role_at)
 
 
 BUDGETS = [
@@ -174,6 +175,18 @@ def test_no_operation_scans(user: MakeUser, calls: Calls) -> None:
     session_store.recent_of_all(before=None, limit=20)
 
     assert set(calls.operations) <= {"GetItem", "BatchGetItem", "Query", "TransactWriteItems", "UpdateItem"}
+
+
+def test_a_hold_on_a_wallet_of_two_hundred_different_lots_has_at_most_fifteen_units(
+    user: MakeUser, calls: Calls
+) -> None:
+    user("u1", 1)
+    table.put_many([wallets.to_item(replace(wallets.get(ACCOUNT), lots=tuple(different_lots(200)), allocations=200))])
+    calls.reset()
+
+    open_session()
+
+    assert calls.write_units <= 15
 
 
 def test_a_session_that_empties_the_first_lot_keeps_the_budget(user: MakeUser, calls: Calls) -> None:

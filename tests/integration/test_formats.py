@@ -1,8 +1,7 @@
 """Stored formats: what was written is read, what a newer version wrote is handed on, and no shape changes unnoticed.
 
 ``tests/samples`` has an item of each kind as this version writes it. A shape that changes needs a new format, and the
-old sample stays, for as long as its format is read. The old sample of an item that only gained attributes is in
-``tests/samples/earlier``. ``WRITE_SAMPLES=1`` writes samples of kinds that have none.
+old sample stays, for as long as its format is read. ``WRITE_SAMPLES=1`` writes samples of kinds that have none.
 """
 
 import json
@@ -19,7 +18,7 @@ from accounting.domain.errors import Unavailable
 from accounting.domain.model_usage import Usage
 from accounting.domain.pricing import PriceRule
 from accounting.domain.sessions import Report
-from accounting.domain.usage import ProviderUsage
+from accounting.domain.usage import ModelCall, ProviderUsage
 from accounting.domain.users import Description
 from accounting.operations import api_keys, credits, prices, sessions, settling, system_usage, usage
 from accounting.operations import users as people
@@ -28,7 +27,6 @@ from accounting.operations.credits import Request
 from accounting.operations.settling import Particulars
 from accounting.operations.usage import Event
 from accounting.store import keys, table, users, wallets
-from accounting.store import prices as price_items
 from accounting.store import sessions as session_store
 from accounting.store import usage as usage_store
 from accounting.store.idempotency import IdempotencyKey
@@ -58,6 +56,8 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
         sessions.initialize("u1", name, "m", 300, now=NOW, estimated_usage=by_class)
     served = Particulars("other", {}, ProviderUsage("openai", {"prompt_tokens": 900}))
     settling.finalize("u1", "s4", Report.of(None, by_class) or 0, success=True, now=NOW, particulars=served)
+    priced = ModelCall("priced", by_class, None, served.provider_usage)
+    usage.record(Event("u1", "images", "describe", priced, {}, False), now=NOW, key=None)
     settling.force_end("u1", "s1", actor="boss", reason="stuck", now=NOW)
     settling.finalize("u1", "s1", 2_000, success=True, now=NOW)
     usage.record(Event("u1", "images", "draw", 0, {"a": 1}, False, ORGANIZATION), now=NOW, key=None)
@@ -72,12 +72,13 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
 
 
 def kind_of(item: dict[str, Any]) -> str:
-    """The kind of an item: what its keys begin with, and whether it points to another account's."""
+    """The kind of an item: what its keys begin with, what it knows of usage, whether it points to another account's."""
     partition, kind = item["pk"].partition("#")[0], item["sk"].partition("#")[0]
     state = f"-{item['status']}" if kind == "SESSION" else ""
-    classes = "-by-class" if ("rates" in item and "inputs" in item) or (kind == "USAGE" and "usage" in item) else ""
-    alias = "-alias" if "alias_of" in item else ""
-    return f"{partition}-{kind}{alias}{state}{classes}{'-pointer' if 'paid_by' in item else ''}".lower()
+    by_class = ("rates" in item and "inputs" in item) or (kind == "USAGE" and "usage" in item) or "input" in item
+    known = f"{'-alias' if 'alias_of' in item else ''}{'-by-class' if by_class else ''}"
+    known += f"{'-by-number' if 'unclassified' in item else ''}{'-priced' if 'priced_as' in item else ''}"
+    return f"{partition}-{kind}{state}{known}{'-pointer' if 'paid_by' in item else ''}".lower()
 
 
 def shape_of(item: dict[str, Any]) -> dict[str, str]:
@@ -122,22 +123,6 @@ def test_what_is_replaced_whole_keeps_what_a_newer_version_gave_it(
     written = {name: value for name, value in read_and_write(newer).items() if value is not None}
 
     assert written == newer
-
-
-def test_an_earlier_profile_is_read_and_one_that_its_version_wrote_over_a_later_one() -> None:
-    """An earlier version knows one time for e-mail and name, and hands the two times of this one on as they are."""
-    item = json.loads((SAMPLES / "earlier" / "user-profile.json").read_text()) | {"issued_at": 7}
-
-    for said in (item, item | {"email_at": 5, "username_at": 6}):
-        user = users.from_item(said)
-        assert (user.email_at, user.username_at, user.ahead) == (7, 7, 0)
-        assert (user.email, user.role_at, dict(user.more)) == ("u1@example.com", 0, {})
-
-
-def test_an_earlier_price_is_read() -> None:
-    item = json.loads((SAMPLES / "earlier" / "price-from.json").read_text())
-
-    assert price_items.from_item(item) == PriceRule("m", per_thousand(10_000), NOW + DAY)
 
 
 def test_a_time_that_a_token_was_ahead_to_is_kept(user: MakeUser) -> None:

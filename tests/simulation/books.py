@@ -70,7 +70,7 @@ class AccountBooks:
             case "SESSION":
                 self._change_session(sessions.from_item(item))
             case "USAGE" if "paid_by" in item:
-                counts = Countable(item["at"], item["credits"], item["service"], None)
+                counts = usage.countable(item)
                 assert self.pointers.setdefault(item["id"], counts) == counts, "a pointer changed"
             case "USAGE":
                 self._add_record(usage.from_item(account_id, item))
@@ -253,5 +253,5 @@ def sums_by_day(records: Iterable[UsageRecord]) -> dict[str, UsageSums]:
     """A recount of records."""
     days: defaultdict[str, UsageSums] = defaultdict(UsageSums)
     for record in records:
-        days[day(record.at)].add(record.service, record.model_id, record.credits)
+        days[day(record.at)].add(record)
     return days

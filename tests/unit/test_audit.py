@@ -9,7 +9,7 @@ import pytest
 
 from accounting.domain import wallet as ledger
 from accounting.domain.accounts import personal
-from accounting.domain.audit import Finding, Newer, Proof, Unreadable
+from accounting.domain.audit import MAX_FINDINGS, Finding, Newer, Proof, Unreadable
 from accounting.domain.errors import InsufficientCredits
 from accounting.domain.ledger import Cause, Entry, Kind, digest
 from accounting.domain.lots import Lot
@@ -151,6 +151,15 @@ def test_what_is_no_entry_is_found_and_what_comes_after_it_is_judged_by_itself()
     assert findings(wallet, mixed)[0] == Finding("altered", 4)
     assert not [found for found in findings(wallet, mixed) if found.problem == "altered"][1:]
     assert findings(wallet, [*entries, Unreadable(None, "")]) == [Finding("inserted", wallet.entry_seq)]
+
+
+def test_a_proof_notes_its_first_findings_and_no_more_than_fit_an_answer() -> None:
+    proof = Proof(ACCOUNT, since=0)
+
+    for seq in range(MAX_FINDINGS + 1):
+        proof.found("altered", seq)
+
+    assert [found.seq for found in proof.findings] == [*range(MAX_FINDINGS)]
 
 
 def test_a_reason_can_be_erased_and_the_chain_is_still_proved() -> None:

@@ -57,6 +57,29 @@ def test_a_refusal_says_what_a_client_needs_to_act() -> None:
     }
 
 
+def test_a_refused_field_is_named_with_its_problem() -> None:
+    refused = errors.Invalid.field("credits", "must be positive")
+
+    assert (refused.message, str(refused)) == ("credits: must be positive", "credits: must be positive")
+    assert refused.details == {"errors": [{"field": "credits", "problem": "must be positive"}]}
+
+
+def test_a_refusal_says_in_words_what_happened() -> None:
+    ended = errors.SessionEnded("s1", "failed", "swept")
+
+    assert ended.message == "This session has ended; a new stream needs a new sessionId"
+    assert errors.SessionNotActive("s1").message == "Active streaming session not found"
+    assert errors.UserDisabled().message == "This user is disabled"
+    assert errors.InsufficientCredits(10, 4, 3).message == "Insufficient credits: 10 required, 4 available"
+
+
+def test_a_session_that_has_ended_says_how() -> None:
+    refused = errors.SessionEnded("s1", "failed", "swept")
+
+    assert refused.details == {"sessionId": "s1", "status": "failed", "outcome": "swept"}
+
+
 def test_a_session_that_is_not_there_has_no_status() -> None:
     assert errors.SessionNotActive("s1").details == {"sessionId": "s1"}
-    assert errors.SessionNotActive("s1", "failed", "swept").details["outcome"] == "swept"
+    refused = errors.SessionNotActive("s1", "failed", "swept")
+    assert refused.details == {"sessionId": "s1", "status": "failed", "outcome": "swept"}

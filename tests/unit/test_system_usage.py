@@ -2,12 +2,14 @@
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
 import pytest
 
 from accounting.domain.accounts import personal
+from accounting.domain.model_usage import Usage
 from accounting.domain.system_usage import (
     MAX_NAME_BYTES,
     MAX_NAMES_OF_USER,
@@ -82,6 +84,19 @@ def test_sums_go_on_from_what_is_stored_and_only_what_changes_is_written() -> No
     assert (after[day].version, after[day].records, after[day].credits, after[day].newest) == (4, 11, 93, 60)
     assert (after[service].records, after[service].credits, after[service].merit) == (4, 23, 13)
     assert after[of_m].merit == 3
+
+
+def test_usage_is_counted_for_the_day_and_the_model() -> None:
+    used = Usage(100, 20, cached_input=60)
+    stored = count([replace(record("m"), usage=used), replace(record("m"), unclassified=7), record("n")])
+
+    after = count([replace(record("m"), usage=Usage(-100, 5, requests=0)), replace(record("n"), usage=used)], stored)
+
+    of_m = {"input": 0, "output": 25, "cached_input": 60, "requests": 1, "unclassified": 7}
+    of_n = {"input": 100, "output": 20, "cached_input": 60, "requests": 1}
+    assert (after[model("m")].counts, after[model("n")].counts) == (of_m, of_n)
+    assert after[DayPart(0, 3)].counts == {name: of_m[name] + of_n.get(name, 0) for name in of_m}
+    assert {tuple(after[each].counts) for each in after if each not in (model("m"), model("n"), DayPart(0, 3))} == {()}
 
 
 def test_a_late_record_does_not_make_the_newest_older() -> None:
@@ -179,11 +194,11 @@ A, B, C = (NameId("model", text) for text in "abc")
 
 def test_standings_of_several_days_add_up() -> None:
     days = [
-        Ranking(0, {A: Standing(5, 3), B: Standing(1)}, cut=False),
+        Ranking(0, {A: Standing(5, 3), B: Standing(1), C: Standing(1, 3)}, cut=False),
         Ranking(DAY, {A: Standing(2, -1), B: Standing(4, 4), C: Standing(9)}, cut=False),
     ]
 
-    assert total(days) == {A: Standing(7, 2), B: Standing(5, 4), C: Standing(9, None)}
+    assert total(days) == {A: Standing(7, 2), B: Standing(5, 4), C: Standing(10, 3)}
 
 
 def test_what_a_cut_day_does_not_show_has_to_be_read() -> None:
@@ -200,6 +215,7 @@ def test_names_rank_by_merit_and_those_without_any_come_last() -> None:
     totals = {A: Standing(10**15), B: Standing(1, 0), C: Standing(3, -2), NameId("service", "d"): Standing(2, 2)}
 
     assert by_merit(totals) == [NameId("service", "d"), B, C, A]
+    assert by_merit({A: Standing(9, 0), B: Standing(9, 1)}) == [B, A]
 
 
 def test_users_rank_by_credits() -> None:

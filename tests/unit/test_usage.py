@@ -1,10 +1,14 @@
 """Usage: what a record counts for, sums, and how a range of time splits into whole days and cut days."""
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounting.domain.accounts import personal
+from accounting.domain.accounts import personal, stored
+from accounting.domain.model_usage import Usage
 from accounting.domain.usage import Name, Span, Sums, UsageRecord, digest, split
 from accounting.times import DAY
 
@@ -19,6 +23,15 @@ def record(service: str, operation: str, credits: int = 1, at: int = 0, user_id:
 def test_the_operation_of_a_chat_service_is_a_model() -> None:
     assert record("chat-streaming", "m").names == [Name("service", "chat-streaming"), Name("model", "m")]
     assert record("images", "draw").names == [Name("service", "images")]
+
+
+def test_a_record_counts_for_the_account_that_pays_and_for_its_users_own() -> None:
+    own, other = personal("u1"), stored("org:o1")
+    paid_by_other = replace(record("images", "draw"), account_id=other)
+
+    assert record("images", "draw").accounts == [own]
+    assert paid_by_other.accounts == [other, own]
+    assert (paid_by_other.payer_beside(own), paid_by_other.payer_beside(other)) == (other, None)
 
 
 def test_digests_have_one_length_and_tell_names_apart() -> None:
@@ -38,12 +51,32 @@ def test_a_digest_stays_what_it_is() -> None:
 
 def test_sums_add_up() -> None:
     sums = Sums()
-    sums.add("chat", "m", 3)
-    sums.add("images", None, 2)
+    sums.add(record("chat", "m", 3))
+    sums.add(record("images", "draw", 2))
 
     sums.merge(Sums.of_pair("chat", "n", 4, -1))
 
     assert sums == Sums(6, 4, {"chat": 2, "images": 2}, {"m": 3, "n": -1})
+
+
+def test_sums_count_usage_by_class_in_total_and_by_model() -> None:
+    sums = Sums()
+    sums.add(replace(record("chat", "m"), usage=Usage(100, 20, cached_input=60, requests=2)))
+    sums.add(replace(record("chat", "m"), usage=Usage(-40, 5, requests=0)))
+    sums.add(replace(record("images", "draw"), usage=Usage(7, 1), priced_as="n"))
+    sums.add(replace(record("chat", "n"), unclassified=500))
+    sums.add(record("chat", "nothing"))
+
+    of_m = {"input": 60, "output": 25, "cached_input": 60, "requests": 2}
+    of_n = {"input": 7, "output": 1, "requests": 1, "unclassified": 500}
+    assert sums.counts_by_model == {"m": of_m, "n": of_n}
+    assert sums.counts == dict(Counter(of_m) + Counter(of_n))
+
+
+def test_a_priced_record_counts_for_the_model_that_priced_it() -> None:
+    priced = replace(record("images", "draw"), usage=Usage(7, 1), priced_as="n")
+
+    assert priced.names == [Name("service", "images"), Name("model", "n")]
 
 
 @pytest.mark.parametrize(

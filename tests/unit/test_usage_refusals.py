@@ -7,9 +7,11 @@ from itertools import permutations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from accounting.domain.errors import Invalid
-from accounting.domain.model_usage import MAX_COUNT
+from accounting.domain.model_usage import MAX_COUNT, checked
 from accounting.domain.usage_formats import FORMATS, read
 from tests.provider_usage import REQUIRED, SAMPLES, Sent
 
@@ -269,3 +271,34 @@ def test_an_object_of_another_form_is_refused(usage_format: str, more: Sent, fie
 def test_the_refusal_names_the_field_that_the_object_came_in() -> None:
     with pytest.raises(Invalid, match=r"^estimatedUsage\.inputTokens: is required"):
         read("canonical", {}, "estimatedUsage")
+
+
+def names_in(value: Any) -> set[str]:
+    match value:
+        case dict():
+            return set(value).union(*map(names_in, value.values()))
+        case list():
+            return set().union(*map(names_in, value))
+    return set()
+
+
+NAMES_SENT = sorted(names_in([sent for samples in SAMPLES.values() for sent, _ in samples.values()]))
+LABELS = st.sampled_from(["AUDIO", "TEXT", "1h", "5m", "compaction"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 30) | st.decimals(0, 30, places=1) | LABELS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES_SENT), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize("usage_format", FORMATS)
+@given(data=st.data())
+def test_any_object_is_a_usage_that_a_call_can_have_or_is_refused(usage_format: str, data: st.DataObject) -> None:
+    required = data.draw(st.fixed_dictionaries({name: st.integers(0, 30) for name in REQUIRED[usage_format]}))
+    more = data.draw(st.dictionaries(st.sampled_from(NAMES_SENT), VALUES, max_size=5))
+    try:
+        usage = read(usage_format, {**more, **required})
+    except Invalid:
+        return
+    assert checked(usage) == usage
+    assert all(type(count) is int for count in usage)

@@ -52,7 +52,7 @@ def test_the_newest_word_on_the_email_counts_whatever_was_said_of_the_name_since
     moved = Description("u1", email="b@x.y", username="A", issued_at=50).applied_to(renamed, NOW)
 
     assert (moved.email, moved.username) == ("b@x.y", "Ann")
-    assert (moved.email_at, moved.username_at, moved.issued_at) == (50, 90, 90)
+    assert (moved.email_at, moved.username_at) == (50, 90)
 
 
 def of_a_token(second: int, **said: str) -> Description:
@@ -123,6 +123,64 @@ def test_a_sync_counts_against_a_future_word_that_is_stored_already() -> None:
     assert synced.role == "user"
 
 
+@pytest.mark.parametrize(("now", "role_at"), [(NOW, NOW + 1), (NOW + 1, NOW + 1), (NOW + 500, NOW + 500)])
+def test_a_sync_never_speaks_of_the_role_in_the_first_millisecond_of_a_second(now: int, role_at: int) -> None:
+    said = Description.by_the_platform("u1", email="a@x.y", username="A", role="user", now=now)
+
+    assert said == Description("u1", "a@x.y", "A", "user", issued_at=SECOND, role_at=role_at)
+
+
+def test_a_sync_that_is_heard_after_a_newer_one_of_its_second_does_not_undo_its_role() -> None:
+    newer = of_a_sync(NOW + 500, "user").applied_to(KNOWN, NOW + 500)
+
+    assert of_a_sync(NOW + 300, "admin").applied_to(newer, NOW + 600).role == "user"
+    assert of_a_sync(NOW + 500, "admin").applied_to(newer, NOW + 600).role == "admin", "of equal times the last heard"
+
+
+def test_a_sync_that_is_heard_after_a_newer_token_does_not_undo_its_role() -> None:
+    heard = of_a_token(SECOND, role="admin").applied_to(KNOWN, NOW)
+
+    assert of_a_sync(NOW - 500, "user").applied_to(heard, NOW + 2_000).role == "admin"
+
+
+def test_a_token_of_the_second_of_a_sync_does_not_change_the_role() -> None:
+    synced = of_a_sync(NOW + 200, "supervisor").applied_to(KNOWN, NOW + 200)
+
+    for role in ("user", "admin"):
+        assert of_a_token(SECOND, role=role).applied_to(synced, NOW + 300).role == "supervisor"
+
+
+def test_a_token_of_the_second_in_which_one_ahead_was_heard_does_not_change_the_role() -> None:
+    heard = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
+
+    assert of_a_token(SECOND, role="user").applied_to(heard, NOW).role == "admin"
+
+
+def test_a_token_that_may_be_older_than_a_sync_does_not_lower_its_role() -> None:
+    heard = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
+    synced = of_a_sync(NOW + 200, "supervisor").applied_to(heard, NOW + 200)
+
+    assert of_a_token(SECOND + 10, role="user").applied_to(synced, NOW + 10_000).role == "supervisor"
+
+
+def test_of_two_tokens_of_the_same_second_the_last_to_be_heard_decides_the_role() -> None:
+    assert of_a_token(5, role="user").applied_to(KNOWN, NOW).role == "user"
+
+
+def test_a_token_of_the_second_in_which_it_is_heard_is_not_ahead() -> None:
+    assert of_a_token(SECOND, username="A").applied_to(KNOWN, NOW).ahead == 0
+    assert of_a_token(SECOND + 1, username="A").applied_to(KNOWN, NOW).ahead == SECOND + 1
+
+
+@pytest.mark.parametrize("now", [2, 3, NOW])
+def test_every_change_has_an_updated_at_of_its_own_even_within_a_millisecond(now: int) -> None:
+    changed = of_a_token(9, username="A").applied_to(KNOWN, now)
+    disabled = users.disabled(KNOWN, by="boss", reason="left", now=now)
+
+    assert changed.updated_at == disabled.updated_at == max(3, now)
+    assert users.enabled(disabled, now=now).updated_at == max(4, now + 1)
+
+
 def test_who_is_new_and_of_whom_nothing_is_said_is_a_user() -> None:
     made = Description("u1").applied_to(None, NOW)
 
@@ -175,9 +233,14 @@ def test_disabling_twice_keeps_the_first_time_and_reason() -> None:
     assert (once.disabled_at, once.disabled_reason) == (NOW, "left")
     assert users.disabled(once, by="boss", reason="other", now=NOW + 1) == once
     assert users.enabled(KNOWN, now=NOW) == KNOWN
-    assert not users.enabled(once, now=NOW).disabled
-    with pytest.raises(Invalid):
+    assert users.enabled(once, now=NOW) == replace(KNOWN, updated_at=NOW + 1)
+
+
+def test_an_administrator_cannot_disable_themselves() -> None:
+    with pytest.raises(Invalid) as refused:
         users.disabled(KNOWN, by="u1", reason="", now=NOW)
+
+    assert str(refused.value) == "userId: an administrator cannot disable themselves"
 
 
 def test_an_address_remembers_its_last_holders_each_once() -> None:
@@ -186,7 +249,7 @@ def test_an_address_remembers_its_last_holders_each_once() -> None:
         pointer = pointer.held_by(f"u{number}", number)
     pointer = pointer.held_by("u25", 30)
 
-    assert len(pointer.former) == MAX_FORMER_HOLDERS
+    assert (pointer.user_id, pointer.issued_at, len(pointer.former)) == ("u25", 30, MAX_FORMER_HOLDERS)
     assert pointer.former[0] == "u0", "the first holder is not pushed out by those who take it in turns"
     assert pointer.former[-2:] == ("u28", "u29")
     assert "u25" not in pointer.former
@@ -194,6 +257,57 @@ def test_an_address_remembers_its_last_holders_each_once() -> None:
     assert (back.user_id, back.issued_at, back.since) == ("u29", 29, 0)
     assert back.former[-1] == "u28"
     assert "u25" not in back.former, "who gave it up does not wait for it"
+
+
+def test_the_first_to_claim_an_address_holds_it_from_then_on() -> None:
+    assert claimed(None, KNOWN, holder=None, namesakes=[], now=NOW) == Pointer("a@x.y", "u1", 5, since=NOW)
+    assert claimed(None, KNOWN, holder=None, namesakes=[KNOWN], now=NOW) is not None, (
+        "their own id takes it from nobody"
+    )
+
+
+def test_a_holder_who_says_their_address_again_holds_it_by_the_newer_word() -> None:
+    pointer = Pointer("a@x.y", "u1", 4, since=0, former=("u2",))
+
+    assert claimed(pointer, KNOWN, holder=KNOWN, namesakes=[], now=NOW) == replace(pointer, issued_at=5)
+
+
+@pytest.mark.parametrize(
+    ("email", "email_at", "holds"),
+    [("a@x.y", 4, "u1"), ("a@x.y", 5, "u1"), ("a@x.y", 6, "u2"), ("b@x.y", 6, "u1")],
+)
+def test_the_newest_word_on_an_address_gets_it(email: str, email_at: int, holds: str) -> None:
+    """Of equal words the last to be heard; a holder who has another address now has no word on this one."""
+    holder = User("u2", email, "", "user", email_at=email_at)
+
+    after = claimed(Pointer("a@x.y", "u2", 3, since=0), KNOWN, holder=holder, namesakes=[], now=NOW)
+
+    assert after == Pointer("a@x.y", holds, 5 if holds == "u1" else 3, 0, ("u2",) if holds == "u1" else ("u1",))
+
+
+HELD = Pointer("a@x.y", "u1", 5, since=0)
+
+
+@pytest.mark.parametrize(
+    ("known", "pointer", "must"),
+    [
+        (None, None, True),
+        (None, HELD, True),
+        (KNOWN, None, False),
+        (replace(KNOWN, email_at=4), HELD, False),
+        (replace(KNOWN, email_at=4), None, True),
+        (replace(KNOWN, email_at=4), replace(HELD, user_id="u2"), True),
+        (replace(KNOWN, email="b@x.y"), HELD, True),
+    ],
+)
+def test_an_address_is_claimed_when_it_is_said_anew_and_is_not_theirs_already(
+    known: User | None, pointer: Pointer | None, must: bool
+) -> None:
+    assert users.must_claim(known, KNOWN, pointer) is must
+
+
+def test_a_user_without_an_address_claims_none() -> None:
+    assert not users.must_claim(None, replace(KNOWN, email=""), None)
 
 
 @pytest.mark.parametrize(("created_at", "is_theirs"), [(50, False), (100, False), (101, True)])

@@ -7,7 +7,7 @@ import pytest
 
 from accounting.domain import wallet as ledger
 from accounting.domain.accounts import personal
-from accounting.domain.errors import InsufficientCredits, TooManyAllocations
+from accounting.domain.errors import InsufficientCredits, TooManyAllocations, UserDisabled
 from accounting.domain.ledger import Cause, Entry
 from accounting.domain.lots import MAX_LOTS, Lot, allocation_id, merged
 from accounting.domain.wallet import Decision, Wallet
@@ -124,6 +124,29 @@ def test_credits_live_until_their_expiry_and_not_a_millisecond_longer() -> None:
     assert book.wallet.spendable(NOW + HOUR) == 0
     assert ledger.expire(book.wallet, cause=because(NOW + HOUR - 1)).entries == ()
     assert [e.credits for e in ledger.expire(book.wallet, cause=because(NOW + HOUR)).entries] == [-10]
+
+
+def test_a_wallet_is_due_again_when_its_next_lot_expires() -> None:
+    book = Book(("soon", 10, NOW + HOUR), ("late", 10, NOW + 2 * HOUR))
+
+    assert book.wallet.due_at == NOW + HOUR
+    assert ledger.expire(book.wallet, cause=because(NOW + HOUR)).wallet.due_at == NOW + 2 * HOUR
+    assert ledger.expire(book.wallet, cause=because(NOW + 2 * HOUR)).wallet.due_at is None
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_what_was_decided_on_a_wallet_before_it_was_frozen_does_not_fit_it_afterwards(frozen: bool) -> None:
+    wallet = Wallet(ACCOUNT, version=4, frozen=not frozen)
+
+    assert ledger.freeze(wallet, frozen=frozen) == Wallet(ACCOUNT, version=5, frozen=frozen)
+
+
+def test_a_frozen_wallet_takes_no_holds_and_no_charges() -> None:
+    frozen = Wallet(ACCOUNT, frozen=True)
+
+    for command in (ledger.hold, ledger.charge):
+        with pytest.raises(UserDisabled):
+            command(frozen, 0, cause=because())
 
 
 def test_what_a_hold_does_not_use_returns_to_its_lots() -> None:

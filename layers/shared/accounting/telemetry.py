@@ -9,6 +9,8 @@ from aws_lambda_powertools.metrics import MetricUnit
 logger = Logger()
 # The name is also here because without one a flush would raise, after the money has moved.
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "AccountingService"))
+# Stacks of one account share the namespace. Without this dimension one stack's metrics could silence another's alarms.
+metrics.set_default_dimensions(stack=os.environ.get("STACK_NAME", "none"))
 
 _counting = Lock()
 

@@ -7,7 +7,7 @@ milliseconds in whole seconds.
 import hashlib
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from accounting.domain.accounts import AccountId
 
@@ -27,7 +27,7 @@ class Lot(NamedTuple):
     expires_at: int
     granted_at: int
     grace: bool = False
-    more: tuple[Any, ...] = ()
+    more: tuple[str, ...] = ()
 
     @property
     def order(self) -> tuple[int, int]:

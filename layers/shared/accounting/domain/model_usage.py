@@ -59,6 +59,19 @@ class Usage(NamedTuple):
 
 NO_USAGE = Usage(requests=0)
 
+UNCLASSIFIED = "unclassified"
+"""What sums call tokens of which only the number is known."""
+
+COUNTS = (*Usage._fields, UNCLASSIFIED)
+"""The names of all that sums of usage count."""
+
+
+def counts_in(usage: Usage | None, unclassified: int = 0) -> dict[str, int]:
+    """The counts that are not 0, by name: those of the usage, and the tokens of which only the number is known."""
+    counts = {**(usage or NO_USAGE)._asdict(), UNCLASSIFIED: unclassified}
+    return {name: count for name, count in counts.items() if count}
+
+
 NAMES: Mapping[str, str] = {
     "inputTokens": "input",
     "cachedInputTokens": "cached_input",

@@ -69,6 +69,11 @@ class Settled:
     usage: Usage | None = None
     model_id: str | None = None
 
+    @property
+    def unclassified(self) -> int:
+        """Tokens of which only the number is known."""
+        return self.tokens if self.usage is None else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Session:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from accounting.domain.allocations import DAY
-from accounting.domain.usage import Name, NameId, UsageRecord
+from accounting.domain.usage import NO_COUNTS, Name, NameId, UsageRecord, add_each
 
 MAX_NAMES_OF_USER = 50
 """To how many services, and to how many models, a user gives merit on one day."""
@@ -27,6 +27,12 @@ MAX_NAME_BYTES = 300
 
 MAP_BYTES = 60_000
 """How much JSON the names of one map may take in an answer."""
+
+MAX_MODELS_COUNTED = 100
+"""Of how many models an answer says what they used by class: those with the most credits."""
+
+COUNTS_BYTES = 40_000
+"""How much JSON that may take in an answer."""
 
 MAX_SHOWN = 1000
 """How many names of one map an answer has at most."""
@@ -67,8 +73,8 @@ class Sum:
     """What stands at a place, and its ``version``.
 
     A day's part knows when its ``newest`` record was made, a user's day the ``services`` and ``models`` that the user
-    gives merit to, in short, and a name's day its ``merit``: None when nobody has given it any. ``more`` is what a
-    newer version wrote; this one hands it on.
+    gives merit to, in short, and a name's day its ``merit``: None when nobody has given it any. A day's part and a
+    model's day have the ``counts`` of usage. ``more`` is what a newer version wrote; this one hands it on.
     """
 
     version: int = 0
@@ -78,6 +84,7 @@ class Sum:
     services: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     merit: int | None = None
+    counts: Mapping[str, int] = field(default=NO_COUNTS, hash=False)
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
@@ -109,18 +116,21 @@ def counted(records: Iterable[UsageRecord], part: int, stored: Mapping[Place, Su
         day, user, *names = places(record, part)
         user_sum, merited = _known_to_user(after.get(user) or stored[user], record)
         after[user] = _plus(user_sum, record)
-        day_sum = _plus(after.get(day) or stored[day], record)
+        day_sum = _plus(after.get(day) or stored[day], record, record.counts)
         after[day] = replace(day_sum, newest=max(day_sum.newest, record.at))
         for place, name in zip(names, record.names, strict=True):
-            name_sum = _plus(after.get(place) or stored[place], record)
+            counts = record.counts if name.kind == "model" else NO_COUNTS
+            name_sum = _plus(after.get(place) or stored[place], record, counts)
             if name in merited:
                 name_sum = replace(name_sum, merit=(name_sum.merit or 0) + record.credits)
             after[place] = name_sum
     return after
 
 
-def _plus(known: Sum, record: UsageRecord) -> Sum:
-    return replace(known, records=known.records + 1, credits=known.credits + record.credits)
+def _plus(known: Sum, record: UsageRecord, counts: Mapping[str, int] = NO_COUNTS) -> Sum:
+    total = dict(known.counts)
+    add_each(total, counts)
+    return replace(known, records=known.records + 1, credits=known.credits + record.credits, counts=total)
 
 
 def _known_to_user(user: Sum, record: UsageRecord) -> tuple[Sum, set[Name]]:
@@ -190,11 +200,11 @@ def by_merit(totals: Mapping[NameId, Standing]) -> list[NameId]:
     return sorted(totals, key=place)
 
 
-def fitting(names: Iterable[tuple[str, int]], most_bytes: int) -> Iterator[tuple[str, int]]:
-    """The first names and credits that together take no more than ``most_bytes`` as a JSON object."""
+def fitting[Value](names: Iterable[tuple[str, Value]], most_bytes: int) -> Iterator[tuple[str, Value]]:
+    """The first names and their values that together take no more than ``most_bytes`` as a JSON object."""
     taken = len("{}") - len(",")
-    for name, credits in names:
-        taken += len(json.dumps({name: credits}, separators=(",", ":"))) - len("{}") + len(",")
+    for name, value in names:
+        taken += len(json.dumps({name: value}, separators=(",", ":"))) - len("{}") + len(",")
         if taken > most_bytes:
             return
-        yield name, credits
+        yield name, value

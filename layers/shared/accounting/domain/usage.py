@@ -2,13 +2,15 @@
 
 import json
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from accounting.domain.accounts import AccountId, personal
 from accounting.domain.allocations import DAY
-from accounting.domain.model_usage import Usage
+from accounting.domain.model_usage import Usage, counts_in
 
 CHAT_SERVICE_PREFIX = "chat"
 """Services that begin so count into the statistics by model; their operation is the model's id."""
@@ -42,13 +44,17 @@ class Name(NamedTuple):
         return NameId(self.kind, digest(self.text))
 
 
+NO_COUNTS: Mapping[str, int] = MappingProxyType({})
+
+
 class Countable(NamedTuple):
-    """What statistics need to know of a usage record."""
+    """What statistics need to know of a usage record; ``counts`` as in ``model_usage.counts_in``."""
 
     at: int
     credits: int
     service: str
     model_id: str | None
+    counts: Mapping[str, int] = NO_COUNTS
 
 
 class ProviderUsage(NamedTuple):
@@ -58,12 +64,23 @@ class ProviderUsage(NamedTuple):
     raw: dict[str, Any] | None
 
 
+class ModelCall(NamedTuple):
+    """A call of a model that the service prices: what it used, and the variant of the price, such as ``batch``."""
+
+    model_id: str
+    usage: Usage
+    variant: str | None = None
+    provider_usage: ProviderUsage | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
     """One billable event of ``user_id``, that ``account_id`` pays for.
 
     ``at`` is in epoch milliseconds, ``metadata`` any JSON object. ``usage`` is what a model used by class, where that
-    is known, ``provider_usage`` how its provider said it.
+    is known, ``provider_usage`` how its provider said it, and ``unclassified`` tokens of which only the number is
+    known. ``priced_as`` is the model that the service priced a record by, where its caller named one beside the
+    operation, and ``variant`` the variant of the price.
     """
 
     id: str
@@ -76,11 +93,19 @@ class UsageRecord:
     metadata: dict[str, Any]
     usage: Usage | None = None
     provider_usage: ProviderUsage | None = None
+    unclassified: int = 0
+    priced_as: str | None = None
+    variant: str | None = None
 
     @property
     def model_id(self) -> str | None:
-        """The model that the record counts for, if it is one of a chat service."""
-        return model_of(self.service, self.operation)
+        """The model that the record counts for: the one that priced it, else the operation of a chat service."""
+        return self.priced_as or model_of(self.service, self.operation)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What the record adds to sums of usage."""
+        return counts_in(self.usage, self.unclassified)
 
     @property
     def accounts(self) -> list[AccountId]:
@@ -106,29 +131,46 @@ def model_of(service: str, operation: str) -> str | None:
 
 @dataclass(slots=True)
 class Sums:
-    """Records and credits in total, and credits by service and by model."""
+    """Records, credits and counts of usage in total, credits by service, credits and counts by model."""
 
     records: int = 0
     credits: int = 0
     by_service: dict[str, int] = field(default_factory=dict)
     by_model: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    counts_by_model: dict[str, dict[str, int]] = field(default_factory=dict)
 
-    def add(self, service: str, model: str | None, credits: int) -> None:
+    def add(self, record: UsageRecord | Countable) -> None:
         """Count one record."""
-        self.merge(Sums.of_pair(service, model, 1, credits))
+        self.merge(Sums.of_pair(record.service, record.model_id, 1, record.credits, record.counts))
 
     @classmethod
-    def of_pair(cls, service: str, model: str | None, records: int, credits: int) -> "Sums":
+    def of_pair(
+        cls, service: str, model: str | None, records: int, credits: int, counts: Mapping[str, int] = NO_COUNTS
+    ) -> "Sums":
         """The sums of records that all have the same service and model."""
-        return cls(records, credits, {service: credits}, {} if model is None else {model: credits})
+        sums = cls(records, credits, {service: credits}, counts=dict(counts))
+        if model is not None:
+            sums.by_model[model] = credits
+            if counts:
+                sums.counts_by_model[model] = dict(counts)
+        return sums
 
     def merge(self, other: "Sums") -> None:
         """Count what another sum counts."""
         self.records += other.records
         self.credits += other.credits
-        for mine, others in ((self.by_service, other.by_service), (self.by_model, other.by_model)):
-            for name, credits in others.items():
-                mine[name] = mine.get(name, 0) + credits
+        add_each(self.by_service, other.by_service)
+        add_each(self.by_model, other.by_model)
+        add_each(self.counts, other.counts)
+        for model, counts in other.counts_by_model.items():
+            add_each(self.counts_by_model.setdefault(model, {}), counts)
+
+
+def add_each(mine: dict[str, int], others: Mapping[str, int]) -> None:
+    """Add each number to the one of the same name."""
+    for name, number in others.items():
+        mine[name] = mine.get(name, 0) + number
 
 
 class Span(NamedTuple):

@@ -51,11 +51,6 @@ class User:
         """Whether an administrator has disabled the user."""
         return self.disabled_at is not None
 
-    @property
-    def issued_at(self) -> int:
-        """When the newest word on e-mail or name was said, in epoch seconds."""
-        return max(self.email_at, self.username_at)
-
     def is_no_newer_than_ahead(self, said_at: int) -> bool:
         """Whether a token of this time (milliseconds) may be older than it says, as one was that was heard ahead."""
         return bool(self.ahead) and said_at <= self.ahead * 1000
@@ -122,7 +117,7 @@ class Description:
 
     def _role_at(self, second: int) -> int:
         """When the word on the role counts; of a token that is ahead, once the second in which it is heard is over."""
-        return self.role_at if self._is_sync else min(self.role_at, (second + 1) * 1000)
+        return min(self.role_at, (second + 1) * 1000)
 
     def _decides_role(self, role: str, user: User, second: int) -> bool:
         """Whether this word on the role is newer than the last one.

@@ -216,6 +216,8 @@ def _usage_record(session: Session, record_id: str, said: dict[str, Any]) -> Usa
         at=settled.at,
         metadata=metadata,
         usage=settled.usage and settled.usage.minus((swept and swept.usage) or NO_USAGE),
+        unclassified=settled.unclassified - (swept.unclassified if swept else 0),
+        variant=session.variant,
     )
 
 

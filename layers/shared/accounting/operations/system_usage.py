@@ -7,7 +7,7 @@ from itertools import batched, chain
 from accounting.domain import system_usage as domain
 from accounting.domain.errors import Invalid
 from accounting.domain.system_usage import Ranking, Standing
-from accounting.domain.usage import NameId, Sums, UsageRecord
+from accounting.domain.usage import Name, NameId, Sums, UsageRecord, add_each
 from accounting.operations.commit import retry_conflicts
 from accounting.store import keys, system
 from accounting.store.table import MAX_BATCH, MAX_TRANSACTED, any_below, transact
@@ -44,7 +44,8 @@ def count(records: Sequence[UsageRecord]) -> int:
 class SystemStatistics:
     """Everybody's sums over whole days: in total, of the users with the most credits, of the names with the most merit.
 
-    Each sum is exact. ``truncated`` says that there are users or names that are not shown.
+    Usage by class is that of the models with the most credits among those. Each sum is exact. ``truncated`` says that
+    there are users or names that are not shown, or usage of shown models.
     """
 
     sums: Sums
@@ -65,16 +66,21 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int) -> S
         raise Invalid.field("startDate", f"at most {MAX_DAYS} days before endDate")
     sums = Sums()
     by_day: dict[int, int] = {}
+    with_counts: set[int] = set()
     as_of: int | None = None
     for of_day, part in system.parts_of(range(begin, end, DAY)):
-        sums.merge(Sums(part.records, part.credits))
+        sums.merge(Sums(part.records, part.credits, counts=dict(part.counts)))
+        if part.counts:
+            with_counts.add(of_day)
         by_day[of_day] = by_day.get(of_day, 0) + part.credits
         as_of = max(as_of or 0, part.newest)
     by_user, more_users = _by_user([system.users_of(each) for each in by_day], top)
     names = [system.names_of(each) for each in by_day]
     sums.by_service, more_services = _by_name("service", names)
     sums.by_model, more_models = _by_name("model", names)
-    truncated = more_users or more_services or more_models
+    counted_days = [each for each in names if each.day in with_counts]
+    sums.counts_by_model, more_counts = _counts_by_model(sums.by_model, counted_days)
+    truncated = more_users or more_services or more_models or more_counts
     return SystemStatistics(sums, {day(at): credits for at, credits in by_day.items()}, by_user, truncated, as_of)
 
 
@@ -94,6 +100,22 @@ def _by_name(kind: str, days: Sequence[Ranking[NameId]]) -> tuple[dict[str, int]
     ranked = domain.by_merit(totals)
     shown = dict(domain.fitting(_exact(ranked[: domain.MAX_SHOWN], totals, days), domain.MAP_BYTES))
     return _most_credits_first(shown), len(shown) < len(totals) or _any_cut(days)
+
+
+def _counts_by_model(models: Iterable[str], days: Sequence[Ranking[NameId]]) -> tuple[dict[str, dict[str, int]], bool]:
+    """What the first models used by class on days, as far as it fits an answer, and whether there is more."""
+    if not days:
+        return {}, False
+    names = [Name("model", model) for model in models]
+    counted = names[: domain.MAX_MODELS_COUNTED]
+    wanted = [(each.day, name) for name in counted for each in days if each.cut or name.id in each.found]
+    found = system.counts_at([(of_day, name.id) for of_day, name in wanted])
+    totals: dict[str, dict[str, int]] = {}
+    for (_, name), counts in zip(wanted, found, strict=True):
+        if counts:
+            add_each(totals.setdefault(name.text, {}), counts)
+    shown = dict(domain.fitting(totals.items(), domain.COUNTS_BYTES))
+    return shown, len(shown) < len(totals) or len(counted) < len(names)
 
 
 def _exact(

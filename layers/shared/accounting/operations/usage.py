@@ -2,17 +2,18 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from accounting.domain import wallet as ledger
 from accounting.domain.accounts import AccountId, personal
-from accounting.domain.errors import AccountingError, UserDisabled
+from accounting.domain.errors import InsufficientCredits, Invalid, ModelUnknown, UserDisabled
 from accounting.domain.ledger import Cause
-from accounting.domain.usage import Countable, Sums, UsageRecord, split
+from accounting.domain.model_usage import Usage
+from accounting.domain.usage import Countable, ModelCall, Sums, UsageRecord, split
 from accounting.operations.commit import Snapshot, ledger_writes, replay, retry_until_committed
 from accounting.operations.ids import new_id
-from accounting.store import idempotency, rollups, usage, users, wallets
+from accounting.store import idempotency, prices, rollups, usage, users, wallets
 from accounting.store.idempotency import IdempotencyKey, Repeated
 from accounting.store.table import Write, transact
 from accounting.telemetry import count
@@ -32,12 +33,15 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What is to be recorded; ``deduct`` takes its credits in the same transaction."""
+    """What is to be recorded; ``deduct`` takes its credits in the same transaction.
+
+    It costs ``credits``, or what the model's price says that a call costs.
+    """
 
     user_id: str
     service: str
     operation: str
-    credits: int
+    cost: int | ModelCall
     metadata: dict[str, Any]
     deduct: bool
     account_id: AccountId | None = None
@@ -51,24 +55,23 @@ class Event:
 def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
     """Record an event.
 
-    Raises InsufficientCredits and UserDisabled, then nothing is recorded; IdempotencyConflict, Contention. With a
-    deduction the wallet says whether the user is disabled, else an answer at most 30 seconds old.
+    Raises InsufficientCredits, UserDisabled, and Invalid or ModelUnknown where its model has no such price: then
+    nothing is recorded. Raises IdempotencyConflict, Contention. With a deduction the wallet says whether the user is
+    disabled, else an answer at most 30 seconds old.
     """
-    made = UsageRecord(
-        id=new_id(now),
-        account_id=event.payer,
-        user_id=event.user_id,
-        service=event.service,
-        operation=event.operation,
-        credits=event.credits,
-        at=now,
-        metadata=event.metadata,
-    )
-    deducts = event.deduct and event.credits > 0
-    if not deducts and users.is_disabled(event.user_id):
-        # The user may have been disabled since this very request was sent first.
+    try:
+        return _record(event, now, key)
+    except (InsufficientCredits, UserDisabled, Invalid, ModelUnknown):
+        # The balance, the user or the price may be another since this very request was sent first.
         if key and (known := idempotency.find(key, now)):
             return _again(key, known)
+        raise
+
+
+def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
+    made = _priced(event, now)
+    deducts = event.deduct and made.credits > 0
+    if not deducts and users.is_disabled(event.user_id):
         raise UserDisabled
     # Records without a deduction do not queue at the wallet, and so not at one rollup either.
     spread = 0 if deducts else rollups.any_spread()
@@ -77,24 +80,18 @@ def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
         writes = usage_writes(made, spread)
         if deducts:
             cause = Cause(event.user_id, now, usage_id=made.id)
-            try:
-                decision = ledger.charge(snapshot.wallet, event.credits, cause=cause)
-            except AccountingError:
-                # The wallet may be what this very request, sent before, made of it.
-                if key and (known := idempotency.find(key, now)):
-                    return _again(key, known)
-                raise
+            decision = ledger.charge(snapshot.wallet, made.credits, cause=cause)
             writes = [*ledger_writes(snapshot.wallet, decision), *writes]
-        answer = Recorded(made, deducts)
         if key:
-            writes.insert(0, idempotency.put(key, json.dumps(asdict(answer)), now))
+            answer = asdict(Recorded(replace(made, provider_usage=None), deducts))
+            writes.insert(0, idempotency.put(key, json.dumps(answer), now))
         try:
             transact(writes)
         except Repeated as repeated:
             return _again(repeated.key, repeated.record)
         count("UsageRecorded")
-        count("CreditsCharged", event.credits if deducts else 0)
-        return answer
+        count("CreditsCharged", made.credits if deducts else 0)
+        return Recorded(made, deducts)
 
     def read() -> Snapshot:
         return Snapshot(wallets.get(event.payer) if deducts else wallets.from_item(event.payer, None))
@@ -102,11 +99,36 @@ def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
     return retry_until_committed(charge_and_record, read=read)
 
 
-def usage_writes(record: UsageRecord, spread: int = 0) -> list[Write]:
+def _priced(event: Event, now: int) -> UsageRecord:
+    """The event as it is recorded."""
+    made = UsageRecord(
+        id=new_id(now),
+        account_id=event.payer,
+        user_id=event.user_id,
+        service=event.service,
+        operation=event.operation,
+        credits=0,
+        at=now,
+        metadata=event.metadata,
+    )
+    if isinstance(event.cost, int):
+        return replace(made, credits=event.cost)
+    model_id, used, variant, provider_usage = event.cost
+    return replace(
+        made,
+        credits=prices.card_at(model_id, now, variant).cost(used),
+        usage=used,
+        provider_usage=provider_usage,
+        priced_as=None if model_id == made.model_id else model_id,
+        variant=variant,
+    )
+
+
+def usage_writes(made: UsageRecord, spread: int = 0) -> list[Write]:
     """The record, the sums that it counts in, and what leads to it from its user where another account pays."""
-    pointers = [usage.point(record) for _ in record.accounts[1:]]
-    sums = [rollups.add(record, account_id, spread) for account_id in record.accounts]
-    return [usage.put(record), *sums, *pointers]
+    pointers = [usage.point(made) for _ in made.accounts[1:]]
+    sums = [rollups.add(made, account_id, spread) for account_id in made.accounts]
+    return [usage.put(made), *sums, *pointers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +168,12 @@ def _statistics(account_id: AccountId, since: int | None, until: int | None, *, 
 def _counted(records: Iterable[Countable]) -> list[tuple[str, Sums]]:
     counted: dict[str, Sums] = {}
     for known in records:
-        counted.setdefault(day(known.at), Sums()).add(known.service, known.model_id, known.credits)
+        counted.setdefault(day(known.at), Sums()).add(known)
     return list(counted.items())
 
 
 def _again(key: IdempotencyKey, known: idempotency.Record) -> Recorded:
     answer = replay(key, known)
-    return Recorded(UsageRecord(**answer["record"]), answer["deducted"], replayed=True)
+    record = answer["record"]
+    used = record["usage"] and Usage(*record["usage"])
+    return Recorded(UsageRecord(**record | {"usage": used}), answer["deducted"], replayed=True)

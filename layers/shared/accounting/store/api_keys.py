@@ -6,6 +6,7 @@ from accounting.domain.api_keys import MAX_PER_USER, ApiKey, Refusal, parsed, to
 from accounting.domain.errors import ApiKeyNotFound
 from accounting.store import keys, table
 from accounting.store.cache import Cache
+from accounting.store.formats import FORMAT
 from accounting.store.table import Item, Write
 from accounting.times import MINUTE
 
@@ -18,20 +19,13 @@ def put(key: ApiKey) -> list[Write]:
 
 
 def _count_in(user_id: str) -> Write:
-    if table.get(keys.api_key_count(user_id)) is None:
-        # Keys that were made before they were counted count too.
-        known, _ = of_owner(user_id, before=None, limit=MAX_PER_USER)
-        if len(known) >= MAX_PER_USER:
-            raise too_many()
-        first = {**keys.api_key_count(user_id), "count": len(known) + 1}
-        return Write(table.put(first, condition="attribute_not_exists(pk)"), refused=lambda _: table.Conflict())
     return Write(
         table.update(
             keys.api_key_count(user_id),
-            "SET #count = #count + :one",
-            condition="#count < :most",
-            values={":one": 1, ":most": MAX_PER_USER},
-            names={"#count": "count"},
+            "ADD #count :one SET #format = :format",
+            condition="attribute_not_exists(#count) OR #count < :most",
+            values={":one": 1, ":most": MAX_PER_USER, ":format": FORMAT},
+            names={"#count": "count", "#format": "format"},
         ),
         refused=lambda _: too_many(),
     )
@@ -115,15 +109,11 @@ def change(
 def delete(key_id: str, owner: str) -> None:
     """Delete the owner's key, and count it no more. Raises ApiKeyNotFound, of another's key too."""
     refused = ApiKeyNotFound("API key not found", id=key_id)
-    action = table.delete(keys.api_key(key_id), condition="user_id = :owner", values={":owner": owner})
-    writes = [Write(action, refused=lambda _: refused)]
-    if table.get(keys.api_key_count(owner)):
-        counted_out = "SET #count = #count - :one"
-        names = {"#count": "count"}
-        writes.append(
-            Write(table.update(keys.api_key_count(owner), counted_out, values={":one": 1}, names=names)),
-        )
-    table.transact(writes)
+    gone = table.delete(keys.api_key(key_id), condition="user_id = :owner", values={":owner": owner})
+    one_less = table.update(
+        keys.api_key_count(owner), "ADD #count :one_less", values={":one_less": -1}, names={"#count": "count"}
+    )
+    table.transact([Write(gone, refused=lambda _: refused), Write(one_less)])
     forget(key_id)
 
 

@@ -41,7 +41,7 @@ def _account(account_id: AccountId, wallet: Item | None, proof: Item | None) -> 
     try:
         proved = from_item(account_id, proof) if proof else None
         return Account(account_id, wallets.from_item(account_id, wallet), proved)
-    except (LookupError, TypeError, ValueError):
+    except (AttributeError, LookupError, TypeError, ValueError):
         return Account(account_id, None)
 
 

@@ -1,41 +1,59 @@
-"""Lots as one short JSON text: no condition looks into them.
+"""Lots as one short text: no condition looks into them.
 
-``[[life, …], [number, credits, expiry, life, grace, more…], …]``: the first array has the different lives of the lots
-in seconds, from grant to expiry. A lot's number and expiry (in seconds) are differences to the lot before it, its life
-is its place in the first array, ``grace`` is 0 or 1 and may be missing. What follows is a newer version's, and kept.
+``granted,credits,life,number,grace,more…;…`` has a row for each lot, in the order of their numbers, with integers in
+base 36. ``granted`` (seconds) and ``number`` are differences to the row before, ``life`` is the seconds from grant to
+expiry, ``grace`` is 0 or 1. A row may end after ``life``: then ``number`` is 1 and ``grace`` is 0. What follows these
+is a newer version's, and kept.
 """
 
-import json
 from collections.abc import Iterable
-from typing import Any
+from operator import itemgetter
+from string import ascii_lowercase, digits
 
 from accounting.domain.lots import SECOND, Lot
-from accounting.store.table import compact
+
+_PAIRS = [high + low for high in digits + ascii_lowercase for low in digits + ascii_lowercase]
+_SHORT = [pair.lstrip("0") or "0" for pair in _PAIRS]
+
+_by_number = itemgetter(Lot._fields.index("number"))
+_in_burn_order = itemgetter(Lot._fields.index("expires_at"), Lot._fields.index("number"))
 
 
 def to_text(lots: Iterable[Lot]) -> str:
     """The text of lots."""
-    lives: dict[int, int] = {}
-    rows: list[list[Any]] = []
-    number = expiry = 0
-    for lot in lots:
-        expires_at, granted_at = lot.expires_at // SECOND, lot.granted_at // SECOND
-        life = lives.setdefault(expires_at - granted_at, len(lives))
-        row = [lot.number - number, lot.credits, expires_at - expiry, life]
-        if lot.grace or lot.more:
-            row += [int(lot.grace), *lot.more]
+    rows = []
+    last_number = last_granted = 0
+    for number, credits, expires_at, granted_at, grace, more in sorted(lots, key=_by_number):
+        granted, step = granted_at // SECOND, number - last_number
+        row = f"{_base_36(granted - last_granted)},{_base_36(credits)},{_base_36(expires_at // SECOND - granted)}"
+        if step != 1 or grace or more:
+            row = ",".join([row, _base_36(step), str(int(grace)), *more])
         rows.append(row)
-        number, expiry = lot.number, expires_at
-    return compact([list(lives), *rows])
+        last_number, last_granted = number, granted
+    return ";".join(rows)
 
 
 def from_text(text: str) -> tuple[Lot, ...]:
-    """The lots of a text. Raises ValueError, TypeError or IndexError for any other text."""
-    lives, *rows = json.loads(text)
+    """The lots of a text, in burn order. Raises ValueError or AttributeError for anything else."""
     lots = []
-    number = expiry = 0
-    for number_step, credits, expiry_step, life, *others in rows:
-        number, expiry = number + number_step, expiry + expiry_step
-        grace, *more = others or (0,)
-        lots.append(Lot(number, credits, expiry * SECOND, (expiry - lives[life]) * SECOND, bool(grace), tuple(more)))
-    return tuple(lots)
+    number = granted_at = 0
+    for row in text.split(";") if text else ():
+        granted, credits, life, *others = row.split(",")
+        granted_at += int(granted, 36) * SECOND
+        expires_at = granted_at + int(life, 36) * SECOND
+        if others:
+            step, grace, *more = others
+            number += int(step, 36)
+            lots.append(Lot(number, int(credits, 36), expires_at, granted_at, grace == "1", tuple(more)))
+        else:
+            number += 1
+            lots.append(Lot(number, int(credits, 36), expires_at, granted_at))
+    return tuple(sorted(lots, key=_in_burn_order))
+
+
+def _base_36(value: int) -> str:
+    if 0 <= value < len(_SHORT):
+        return _SHORT[value]
+    if value < 0:
+        return f"-{_base_36(-value)}"
+    return _base_36(value // len(_PAIRS)) + _PAIRS[value % len(_PAIRS)]

@@ -9,6 +9,7 @@ condition and reads nothing, and no item grows with the number of names.
 from collections.abc import Iterator
 
 from accounting.domain.accounts import AccountId
+from accounting.domain.model_usage import COUNTS
 from accounting.domain.usage import Sums, UsageRecord, digest
 from accounting.store import keys, table
 from accounting.store.formats import FORMAT
@@ -39,7 +40,8 @@ def between(
 
 def sums_in(item: Item) -> Sums:
     """What an item counts."""
-    return Sums.of_pair(item["service"], item.get("model"), item["records"], item["credits"])
+    counts = {name: item[name] for name in COUNTS if name in item}
+    return Sums.of_pair(item["service"], item.get("model"), item["records"], item["credits"], counts)
 
 
 def key_of(record: UsageRecord, account_id: AccountId, spread: int = 0) -> keys.Key:
@@ -59,12 +61,14 @@ def add(record: UsageRecord, account_id: AccountId, spread: int = 0) -> Write:
         "format": FORMAT,
     }
     named = {name: value for name, value in said.items() if value is not None}
+    added = {"records": 1, "credits": record.credits, **record.counts}
+    adds = ", ".join(f"#{name} :{name}" for name in added)
     sets = ", ".join(f"#{name} = :{name}" for name in named)
     return Write(
         table.update(
             key_of(record, account_id, spread),
-            f"ADD #records :one, #credits :credits SET {sets}",
-            names={f"#{name}": name for name in ("records", "credits", *named)},
-            values={":one": 1, ":credits": record.credits, **{f":{name}": value for name, value in named.items()}},
+            f"ADD {adds} SET {sets}",
+            names={f"#{name}": name for name in (*added, *named)},
+            values={f":{name}": value for name, value in (added | named).items()},
         )
     )

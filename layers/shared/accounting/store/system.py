@@ -1,8 +1,9 @@
 """System-wide sums of a day: in total, spread over a few items, by user, ranked by credits, and by name, by merit."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from accounting.domain.model_usage import COUNTS
 from accounting.domain.system_usage import DayPart, NameDay, Place, Ranking, Standing, Sum, UserDay
 from accounting.domain.usage import NameId, UsageRecord
 from accounting.store import keys, table
@@ -12,7 +13,7 @@ from accounting.store.stale import StaleRead
 from accounting.store.table import Item, Write
 from accounting.times import day
 
-_KNOWN = {"version", "records", "credits", "newest", "services", "models", "merit", "name"}
+_KNOWN = {"version", "records", "credits", "newest", "services", "models", "merit", "name", *COUNTS}
 
 READ_USERS = 1000
 """How many of a day's users are read from each part of their ranking."""
@@ -48,6 +49,7 @@ def put(place: Place, after: Sum) -> Write:
         **after.more,
         **_key(place),
         **_details(place, after),
+        **after.counts,
         "records": after.records,
         "credits": after.credits,
         "version": after.version + 1,
@@ -92,6 +94,12 @@ def names_at(wanted: Sequence[tuple[int, NameId]]) -> list[tuple[str, int]]:
     return [(item["name"], item["credits"]) if item else ("", 0) for item in found]
 
 
+def counts_at(wanted: Sequence[tuple[int, NameId]]) -> list[Mapping[str, int]]:
+    """What models used on days, in the order asked for."""
+    found = table.get_many([keys.system_name(day(of_day), *name) for of_day, name in wanted])
+    return [_sum(item).counts for item in found]
+
+
 def _ranked(partitions: Iterable[str], limit: int) -> tuple[list[Item], bool]:
     parts = [table.highest(keys.BY_KIND, pk, limit) for pk in partitions]
     return [item for found, _ in parts for item in found], any(cut for _, cut in parts)
@@ -131,5 +139,6 @@ def _sum(item: Item | None) -> Sum:
         services=tuple(item.get("services", "").split()),
         models=tuple(item.get("models", "").split()),
         merit=item.get("merit"),
+        counts={name: item[name] for name in COUNTS if name in item},
         more=unknown(item, _KNOWN),
     )

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from accounting.domain.accounts import AccountId, personal, stored, user_of
-from accounting.domain.model_usage import Usage
+from accounting.domain.model_usage import Usage, counts_in
 from accounting.domain.usage import Countable, ProviderUsage, UsageRecord, model_of
 from accounting.settings import settings
 from accounting.store import keys, table
@@ -33,10 +33,17 @@ def between(account_id: AccountId, since: int, until: int, *, paid_only: bool = 
     With ``paid_only`` of those that the account paid for, else of what others paid for its user, too.
     """
     low, high = keys.usage(account_id, since, ""), keys.usage(account_id, until, "")
-    wanted = ("at", "credits", "service", "operation", "paid_by")
+    wanted = ("at", "credits", "service", "operation", "paid_by", "usage", "unclassified", "priced_as")
     for item in table.query_all(low["pk"], low["sk"], high["sk"], attributes=wanted):
         if not (paid_only and "paid_by" in item):
-            yield Countable(item["at"], item["credits"], item["service"], model_of(item["service"], item["operation"]))
+            yield countable(item)
+
+
+def countable(item: Item) -> Countable:
+    """What counts of a record, or of a pointer to one."""
+    model_id = item.get("priced_as") or model_of(item["service"], item["operation"])
+    counts = counts_in(_usage_in(item), item.get("unclassified", 0))
+    return Countable(item["at"], item["credits"], item["service"], model_id, counts)
 
 
 def newest(
@@ -90,6 +97,9 @@ def to_item(record: UsageRecord) -> Item:
         "metadata": table.compact(record.metadata),
         "usage": record.usage and record.usage.to_text(),
         "provider_usage": record.provider_usage and table.compact(record.provider_usage),
+        "unclassified": record.unclassified or None,
+        "priced_as": record.priced_as,
+        "variant": record.variant,
         "ttl": (record.at + settings().usage_retention) // 1000,
     }
 
@@ -109,6 +119,13 @@ def from_item(account_id: AccountId, item: Item) -> UsageRecord:
         credits=item["credits"],
         at=item["at"],
         metadata=metadata,
-        usage=Usage.from_text(item["usage"]) if item.get("usage") else None,
+        usage=_usage_in(item),
         provider_usage=ProviderUsage(*json.loads(item["provider_usage"])) if item.get("provider_usage") else None,
+        unclassified=item.get("unclassified", 0),
+        priced_as=item.get("priced_as"),
+        variant=item.get("variant"),
     )
+
+
+def _usage_in(item: Item) -> Usage | None:
+    return Usage.from_text(item["usage"]) if item.get("usage") else None

@@ -254,21 +254,20 @@ def _put_pointer(before: Pointer | None, after: Pointer) -> Write:
 
 def _as_seen(pointer: Pointer) -> tuple[str, Item]:
     """The condition that neither the holder of an address nor those who wait for it have changed."""
-    condition = "user_id = :holder AND issued_at = :issued AND (attribute_not_exists(former) OR former = :former)"
+    condition = "user_id = :holder AND issued_at = :issued AND former = :former"
     former = table.compact(pointer.former)
     return condition, {":holder": pointer.user_id, ":issued": pointer.issued_at, ":former": former}
 
 
 def _pointer(address: str, item: Item) -> Pointer:
-    """The pointer of an item; one without ``since`` was held at least as long as its newest word is old."""
-    since = item.get("since", item["issued_at"] * 1000)
-    former = tuple(json.loads(item.get("former", "[]")))
-    return Pointer(address, item["user_id"], item["issued_at"], since, former)
+    """The pointer of an item."""
+    former = tuple(json.loads(item["former"]))
+    return Pointer(address, item["user_id"], item["issued_at"], item["since"], former)
 
 
 _KNOWN = {
     *("user_id", "email", "username", "role", "created_at", "updated_at"),
-    *("issued_at", "email_at", "username_at", "role_at", "ahead"),
+    *("email_at", "username_at", "role_at", "ahead"),
     *("disabled_at", "disabled_reason"),
 }
 
@@ -284,7 +283,6 @@ def _to_item(user: User) -> Item:
         "role": user.role,
         "created_at": user.created_at,
         "updated_at": user.updated_at,
-        "issued_at": user.issued_at,
         "email_at": user.email_at,
         "username_at": user.username_at,
         "role_at": user.role_at,
@@ -295,15 +293,7 @@ def _to_item(user: User) -> Item:
 
 
 def from_item(item: Item) -> User:
-    """The user of an item; the role of an old one is of the word that described it.
-
-    An item whose ``issued_at`` is that of none of its words was written by a version that knew one time for both.
-    """
-    issued_at: int = item["issued_at"]
-    email_at: int = item.get("email_at", issued_at)
-    username_at: int = item.get("username_at", issued_at)
-    if issued_at > max(email_at, username_at):
-        email_at = username_at = issued_at
+    """The user of an item."""
     return User(
         id=item["user_id"],
         email=item["email"],
@@ -311,9 +301,9 @@ def from_item(item: Item) -> User:
         role=item["role"],
         created_at=item["created_at"],
         updated_at=item["updated_at"],
-        email_at=email_at,
-        username_at=username_at,
-        role_at=item.get("role_at", issued_at * 1000),
+        email_at=item["email_at"],
+        username_at=item["username_at"],
+        role_at=item["role_at"],
         ahead=item.get("ahead", 0),
         disabled_at=item.get("disabled_at"),
         disabled_reason=item.get("disabled_reason", ""),

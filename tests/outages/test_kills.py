@@ -21,14 +21,14 @@ import pytest
 from tests.e2e.books import audited
 from tests.e2e.changes import with_environment
 from tests.e2e.client import MODEL, assert_refused, described, new_id, together
-from tests.e2e.proxy import Cut, Proxy
+from tests.outages.proxy import Cut, Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from local.stack import Stack
     from tests.e2e.conftest import People
-    from tests.e2e.proxy import Moment
+    from tests.outages.proxy import Moment
 
 FUNCTION = "streaming-sessions"
 API_LIMIT_SECONDS = 29

@@ -1,0 +1,96 @@
+"""`make mutate`: changes the domain in one small way after the other, and shows the changes that no unit test notices.
+
+`ONLY="users lots"` names some of its modules. What is changed and which tests run is in `tests/mutation.toml`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter, defaultdict
+
+from local import bootstrap, end_quietly_on_interrupt
+from local.paths import LAYER, LOCAL, ROOT
+from local.steps import Refused, explain, step
+
+ENVIRONMENT = LOCAL / "mutation"
+LOCK = ROOT / "requirements/mutation.txt"
+WORK = LOCAL / "mutants"
+DOMAIN = LAYER / "accounting/domain"
+KILLED = {"killed", "timeout"}
+
+
+def main() -> int:
+    """Try the mutants of the modules that are asked for; return the exit status."""
+    try:
+        modules = _asked()
+        bootstrap.make_environments({ENVIRONMENT: LOCK})
+        _prepare()
+        with step("Mutants"):
+            _mutmut("run", "--max-children", "1", *(f"accounting.domain.{module}.*" for module in modules))
+        _report(modules)
+    except Refused as refused:
+        return explain(refused)
+    return 0
+
+
+def _asked() -> list[str]:
+    """Return the names of the modules that are asked for, by default of all."""
+    known = sorted(file.stem for file in DOMAIN.glob("[!_]*.py"))
+    only = os.environ.get("ONLY", "").split()
+    if unknown := set(only) - {*known}:
+        raise Refused(f"no module is called {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    return only or known
+
+
+def _prepare() -> None:
+    """Lay out what mutmut copies: it finds the modules of the layer in a folder called src only."""
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir()
+    for name, target in {"src": LAYER, "tests": ROOT / "tests", "local": ROOT / "local"}.items():
+        (WORK / name).symlink_to(target)
+    (WORK / "pyproject.toml").symlink_to(ROOT / "tests/mutation.toml")
+
+
+def _mutmut(*arguments: str) -> str:
+    """Run mutmut beside the packages that the tests need; return what it said."""
+    packages = next(ENVIRONMENT.glob("lib/python*/site-packages"))
+    result = subprocess.run(
+        [sys.executable, "-m", "mutmut", *arguments],
+        cwd=WORK,
+        env={**os.environ, "PYTHONPATH": str(packages)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode != 0:
+        raise Refused(f"mutmut {arguments[0]} failed:\n{(result.stdout + result.stderr)[-2_000:]}")
+    return result.stdout
+
+
+def _report(modules: list[str]) -> None:
+    """Print how many mutants each module has and how many were killed, then each survivor."""
+    outcomes: dict[str, Counter[str]] = defaultdict(Counter)
+    survivors = []
+    for line in _mutmut("results", "--all", "true").splitlines():
+        mutant, _, outcome = line.strip().partition(": ")
+        module = mutant.removeprefix("accounting.domain.").partition(".")[0]
+        if module in modules:
+            outcomes[module][outcome] += 1
+            if outcome not in KILLED:
+                survivors.append(mutant)
+    for mutant in survivors:
+        changed = [line for line in _mutmut("show", mutant).splitlines() if line.startswith(("# ", "-  ", "+  "))]
+        print("\n".join(changed))
+    print(f"\n{'module':16} mutants  killed")
+    for module in modules:
+        mutants, killed = outcomes[module].total(), sum(outcomes[module][each] for each in KILLED)
+        share = f"{killed / mutants:4.0%}" if mutants else ""
+        print(f"{module:16} {mutants:7} {killed:7}  {share}")
+
+
+if __name__ == "__main__":
+    end_quietly_on_interrupt()
+    sys.exit(main())

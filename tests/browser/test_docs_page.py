@@ -1,0 +1,118 @@
+"""The API's own page in a real browser: what it shows, and calls that are made and answered."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from local.paths import DOCUMENT
+from tests.browser.browser import fresh_page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Locator, Page
+
+    from local.stack import Stack
+    from tests.browser.browser import Watched
+    from tests.e2e.client import Person
+    from tests.e2e.conftest import People
+
+
+@pytest.fixture(scope="module")
+def opened(service: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, Watched]]:
+    """Return the page in a browser, and what it did."""
+    with fresh_page(tmp_path_factory.mktemp("profile")) as (page, watched):
+        page.goto(f"{service.base_url}/api/docs")
+        page.locator(".opblock").first.wait_for()
+        yield page, watched
+
+
+@pytest.fixture
+def page(service: Stack, opened: tuple[Page, Watched]) -> Iterator[Page]:
+    """Return the page, as it is when it is opened; afterwards it has told no error and asked nobody else."""
+    page, watched = opened
+    page.goto("about:blank")
+    page.goto(f"{service.base_url}/api/docs")
+    page.locator(".opblock").first.wait_for()
+    yield page
+    assert watched.errors == []
+    assert watched.hosts == {urlsplit(service.base_url).netloc}
+
+
+def _authorize(page: Page, scheme: str, value: str) -> None:
+    """Paste a secret into the dialog, as a person does."""
+    page.locator(".btn.authorize").click()
+    form = page.locator(".auth-container form", has=page.locator("h4 code", has_text=re.compile(f"^{scheme}$")))
+    form.locator("input").fill(value)
+    form.locator("button[type=submit]").click()
+    form.get_by_text("Logout").wait_for()
+    form.locator(".btn-done").click()
+
+
+def _execute(page: Page, operation: str) -> tuple[Locator, str, dict[str, object]]:
+    """Open an operation and send it as the page fills it in; return its block, and what it shows as the answer."""
+    block = page.locator(f"[id$='-{operation}']")
+    block.locator(".opblock-summary").click()
+    block.locator("button.execute").click()
+    live = block.locator(".live-responses-table tbody .response")
+    live.wait_for()
+    status = live.locator(".response-col_status").inner_text().split()[0]
+    shown = json.loads(live.locator(".highlight-code code").first.inner_text())
+    return block, status, shown
+
+
+def test_the_page_shows_every_route_of_the_document_with_who_may_call_it(page: Page) -> None:
+    paths = json.loads(DOCUMENT.read_text(encoding="utf-8"))["paths"]
+    block = page.locator("[id$='-getApiCreditsBalance']")
+    block.locator(".opblock-summary").click()
+
+    assert page.locator(".opblock").count() == sum(len(item) for item in paths.values())
+    assert "Who: every user, about themselves." in block.inner_text()
+    assert "INSUFFICIENT_CREDITS" not in block.inner_text()
+
+
+def test_a_pasted_token_shows_its_owners_balance(page: Page, people: People) -> None:
+    person = people(credits=4711)
+    _authorize(page, "token", person.token)
+
+    block, status, shown = _execute(page, "getApiCreditsBalance")
+
+    assert (status, shown["userId"], shown["totalCredits"]) == ("200", person.id, 4711)
+    assert shown == person.balance()
+    assert "/api/credits/balance" in block.locator(".request-url").inner_text()
+
+
+def test_a_pasted_api_key_does_what_it_may(page: Page, people: People) -> None:
+    owner = people(credits=12)
+    key = owner.ok("POST", "api-keys", {"name": "page", "permissions": ["credits:read"]})["key"]
+    _authorize(page, "apiKey", f"ApiKey {key}")
+
+    _, status, shown = _execute(page, "postApiCreditsCalculate")
+    assert (status, shown["tokens"], shown["credits"]) == ("200", 4000, 1), "the document's example, sent as it stands"
+    _, status, shown = _execute(page, "getApiCreditsBalance")
+    assert (status, shown["totalCredits"]) == ("200", 12)
+
+
+def test_a_pasted_internal_key_does_what_the_platform_does(service: Stack, page: Page) -> None:
+    _authorize(page, "internalKey", service.internal_api_key)
+
+    _, status, shown = _execute(page, "postApiUsersSync")
+
+    assert (status, shown["userId"]) in (("201", "new-user"), ("200", "new-user"))
+
+
+def test_a_command_given_on_the_page_moves_credits(page: Page, admin: Person, people: People) -> None:
+    person = people(credits=100)
+    _authorize(page, "token", admin.token)
+    block = page.locator("[id$='-postApiCreditsAllocate']")
+    block.locator(".opblock-summary").click()
+    block.locator("textarea.body-param__text").fill(json.dumps({"userId": person.id, "credits": 23}))
+    block.locator("button.execute").click()
+    block.locator(".live-responses-table tbody .response").wait_for()
+
+    assert person.balance()["totalCredits"] == 123

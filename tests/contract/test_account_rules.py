@@ -1,0 +1,125 @@
+"""The stack fits into its account: beside other stacks, within a permissions boundary, and in a VPC."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.contract.test_routes import functions
+from tests.contract.test_template import properties, transformed
+from tests.reach import function_names
+from tests.template import resources, template
+
+NAMES = {
+    "AWS::ApiGateway::RestApi": "Name",
+    "AWS::CloudWatch::Alarm": "AlarmName",
+    "AWS::CloudWatch::Dashboard": "DashboardName",
+    "AWS::CodeDeploy::Application": "ApplicationName",
+    "AWS::CodeDeploy::DeploymentGroup": "DeploymentGroupName",
+    "AWS::DynamoDB::Table": "TableName",
+    "AWS::IAM::ManagedPolicy": "ManagedPolicyName",
+    "AWS::IAM::Role": "RoleName",
+    "AWS::Lambda::Function": "FunctionName",
+    "AWS::Lambda::LayerVersion": "LayerName",
+    "AWS::Logs::LogGroup": "LogGroupName",
+    "AWS::SNS::Topic": "TopicName",
+    "AWS::SQS::Queue": "QueueName",
+    "AWS::Scheduler::Schedule": "Name",
+    "AWS::SecretsManager::Secret": "Name",
+    "AWS::WAFv2::WebACL": "Name",
+}
+"""The property with the name that a resource has in its account; without it CloudFormation makes up a unique one."""
+WITHOUT_A_NAME = {
+    *("AWS::ApiGateway::Account", "AWS::ApiGateway::Deployment", "AWS::ApiGateway::Stage", "AWS::Lambda::Alias"),
+    *("AWS::Lambda::EventInvokeConfig", "AWS::Lambda::EventSourceMapping", "AWS::Lambda::Permission"),
+    *("AWS::Lambda::Version", "AWS::WAFv2::WebACLAssociation"),
+}
+"""Types that have no name in the account, or one within another resource."""
+
+
+def of_type(made: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
+    """The properties of the resources of a type, by logical id."""
+    return {name: each["Properties"] for name, each in made.items() if each["Type"] == kind}
+
+
+def test_two_stacks_of_one_account_share_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = transformed(monkeypatch)
+    names = {
+        logical_id: each["Properties"].get(NAMES[each["Type"]])
+        for logical_id, each in made.items()
+        if each["Type"] in NAMES
+    }
+    given = {logical_id: name for logical_id, name in names.items() if name is not None}
+
+    assert {each["Type"] for each in made.values()} == NAMES.keys() | WITHOUT_A_NAME
+    assert {"CreditsFunction", "SweeperFunctionSchedule", "LedgerDriftAlarm", "AuditorLogs"} <= given.keys()
+    assert {logical_id for logical_id, name in given.items() if "AWS::StackName" not in json.dumps(name)} == set()
+    assert {name for name, output in template()["Outputs"].items() if "Export" in output} == set()
+
+
+def test_every_function_counts_for_its_stack() -> None:
+    assert functions()
+    for found in functions().values():
+        assert found["Environment"]["Variables"]["STACK_NAME"] == {"Ref": "AWS::StackName"}
+
+
+def test_an_alarm_on_our_metrics_counts_only_its_own_stack() -> None:
+    alarms = [each["Properties"] for each in resources("AWS::CloudWatch::Alarm").values()]
+    ours = [each for each in alarms if each["Namespace"] == "AccountingService"]
+
+    assert {"LedgerDrift", "WalletsAudited", "SweepFailures"} <= {each["MetricName"] for each in ours}
+    for alarm in ours:
+        assert alarm["Dimensions"] == [
+            {"Name": "service", "Value": "accounting-service"},
+            {"Name": "stack", "Value": {"Ref": "AWS::StackName"}},
+        ], alarm["MetricName"]
+
+
+def test_the_dashboard_shows_only_metrics_of_its_own_stack() -> None:
+    widgets = json.loads(properties("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"])["widgets"]
+    metrics = [found for widget in widgets if (found := widget["properties"].get("metrics"))]
+    ours = [each for found in metrics if found[0][0] == "AccountingService" for each in unfolded(found)]
+    dimensions = [each[2:6] for each in ours if each[0] == "AccountingService"]
+
+    assert len(dimensions) > 10
+    assert all(each == ["service", "accounting-service", "stack", "${AWS::StackName}"] for each in dimensions)
+
+
+def unfolded(metrics: list[list[Any]]) -> list[list[Any]]:
+    """A widget's series, with the values that "." stands for: the value at the same place in the series before."""
+    found = [metrics[0]]
+    for series in metrics[1:]:
+        found.append([found[-1][place] if part == "." else part for place, part in enumerate(series)])
+    return found
+
+
+def test_every_role_has_the_permissions_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
+    roles = of_type(transformed(monkeypatch), "AWS::IAM::Role")
+    boundary = {"Fn::If": ["HasPermissionsBoundary", {"Ref": "PermissionsBoundaryArn"}, {"Ref": "AWS::NoValue"}]}
+
+    assert {"ApiGatewayLogsRole", "GradualDeploymentRole", "SweeperFunctionScheduleRole"} < roles.keys()
+    assert {name for name, role in roles.items() if role.get("PermissionsBoundary") != boundary} == set()
+
+
+@pytest.mark.parametrize("function", function_names())
+def test_a_function_runs_in_the_vpc_that_is_given(function: str) -> None:
+    given = {"SubnetIds": {"Ref": "VpcSubnetIds"}, "SecurityGroupIds": {"Ref": "VpcSecurityGroupIds"}}
+
+    assert functions()[function]["VpcConfig"] == {"Fn::If": ["RunsInVpc", given, {"Ref": "AWS::NoValue"}]}
+
+
+def test_the_code_of_a_function_cannot_change_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = transformed(monkeypatch)
+    attaching = {
+        name
+        for name, role in of_type(made, "AWS::IAM::Role").items()
+        if any("AWSLambdaVPCAccessExecutionRole" in str(policy) for policy in role.get("ManagedPolicyArns", []))
+    }
+    (policy,) = of_type(made, "AWS::IAM::ManagedPolicy").values()
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    function = statement["Condition"]["ArnLike"]["lambda:SourceFunctionArn"]["Fn::Sub"]
+
+    assert len(attaching) == len(function_names())
+    assert {role["Ref"] for role in policy["Roles"]} == attaching
+    assert (statement["Effect"], statement["Action"], statement["Resource"]) == ("Deny", "ec2:*", "*")
+    assert function.endswith(":function:${AWS::StackName}-*")

@@ -1,0 +1,26 @@
+"""A look back on the other tests of this folder: what only a failure is answered with, they met."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.test_contract import ONLY_OF_FAILURES, undocumented
+from tests.lookback import skip_unless_the_whole_folder_ran
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Answers
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _after_all_others(request: pytest.FixtureRequest) -> None:
+    skip_unless_the_whole_folder_ran(request)
+
+
+def test_every_code_of_a_failure_was_answered_with_its_status(answers: Answers) -> None:
+    assert ONLY_OF_FAILURES - {(status, code) for _, _, status, code in answers} == set()
+
+
+def test_no_route_was_refused_with_a_code_that_the_document_does_not_name(answers: Answers) -> None:
+    assert undocumented(answers) == set()

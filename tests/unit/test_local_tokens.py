@@ -1,0 +1,90 @@
+"""`make token` prints a token that the running service accepts, or says why there is none."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import jwt
+import pytest
+
+from accounting.domain import users
+from local import run, tokens
+from local.stack import Stack
+from local.steps import Refused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECRET = "a-secret-of-the-sign-in-service-of-48-characters"
+
+
+@pytest.fixture
+def running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[httpx.Response]:
+    """Have a service run that answers from this list, by default that all is well; it is asked with the token."""
+    answers: list[httpx.Response] = [httpx.Response(200)]
+    stack_json = tmp_path / "stack.json"
+    stack_json.write_text(json.dumps({"baseUrl": "http://127.0.0.1:1/v1", "jwtSecret": SECRET}))
+    monkeypatch.setattr(tokens, "STACK_JSON", stack_json)
+
+    def get(url: str, headers: dict[str, str], **_: Any) -> httpx.Response:
+        assert url == "http://127.0.0.1:1/v1/api/credits/balance"
+        assert jwt.decode(headers["Authorization"].removeprefix("Bearer "), SECRET, ["HS256"])["type"] == "access"
+        return answers.pop()
+
+    monkeypatch.setattr(httpx, "get", get)
+    return answers
+
+
+def test_a_token_is_of_its_user_in_their_role(
+    running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("USER", "alice")
+    monkeypatch.setenv("ROLE", "admin")
+
+    assert tokens.main() == 0
+
+    claims = jwt.decode(capsys.readouterr().out.strip(), SECRET, ["HS256"])
+    assert (claims["sub"], claims["role"]) == ("alice", "admin")
+
+
+def test_without_a_role_it_is_a_users(running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert jwt.decode(tokens.accepted("alice", "user"), SECRET, ["HS256"])["role"] == "user"
+
+
+def test_the_roles_are_those_of_the_service() -> None:
+    assert tokens.ROLES == users.ROLES
+
+
+def test_what_is_missing_or_wrong_is_said(running: list[httpx.Response]) -> None:
+    with pytest.raises(Refused, match="say whose token it is: `make token USER=alice`"):
+        tokens.accepted("", "user")
+    with pytest.raises(Refused, match="ROLE is user, supervisor or admin, not boss"):
+        tokens.accepted("alice", "boss")
+    running[:] = [httpx.Response(401, text='{"code": "TOKEN_INVALID"}')]
+    with pytest.raises(Refused, match="does not accept a token of all: 401"):
+        tokens.accepted("all", "user")
+
+
+def test_it_says_so_when_nothing_runs(
+    running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def get(*_: Any, **__: Any) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    monkeypatch.setattr(httpx, "get", get)
+    with pytest.raises(Refused, match="does not answer"):
+        tokens.accepted("alice", "user")
+    monkeypatch.setattr(tokens, "STACK_JSON", tmp_path / "none")
+    with pytest.raises(Refused, match="nothing runs here: start it with `make run`"):
+        tokens.accepted("alice", "user")
+
+
+def test_make_run_says_what_a_newcomer_needs_in_at_most_ten_lines() -> None:
+    stack = Stack(aws=None, base_url="http://127.0.0.1:1/v1", jwt_secret=SECRET, internal_api_key="k", table_name="t")  # type: ignore[arg-type]
+
+    said = [*run.introduction(stack).splitlines(), "Ctrl-C stops it."]
+
+    assert len([line for line in said if line]) <= 10
+    assert SECRET not in "\n".join(said)
