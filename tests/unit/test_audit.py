@@ -288,6 +288,10 @@ def test_what_a_newer_version_wrote_is_neither_proved_nor_doubted() -> None:
     assert (proof.unread, proof.seq, proof.findings) == (True, 3, [])
 
 
+def test_no_reason_has_no_digest() -> None:
+    assert digest("", "") == digest("", "salt") == ""
+
+
 def test_an_entry_of_the_first_format_has_this_hash() -> None:
     """A format that was written is never changed: ledgers that are stored must stay provable."""
     entry = Entry(
