@@ -2,7 +2,7 @@
 # but Python and make.
 
 .DEFAULT_GOAL := help
-.PHONY: run stop demo token example openapi reference test test-tools simulate mutate bench check format build deploy restore lock ready clean help
+.PHONY: run stop demo token example openapi reference test test-tools simulate mutate bench check format build deploy restore rerate lock ready clean help
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -68,8 +68,12 @@ format: ready ## Format the code and repair what the linter can
 build: ready ## Build the functions and their layer for AWS
 	$(BIN)/sam build $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 
-deploy: build ## Deploy to the AWS account of your credentials (PARAMETERS="Name=value …": the template's)
-	$(BIN)/sam deploy --parameter-overrides BuildId=$$($(BIN)/python -m local.build $(PARAMETERS)) $(PARAMETERS)
+deploy: build ## Deploy to the AWS account of your credentials (PARAMETERS="Name=value …", STACK=name, TAGS="key=value …")
+	$(BIN)/sam deploy $(if $(STACK),--stack-name $(STACK)) $(if $(TAGS),--tags $(TAGS)) \
+	  --parameter-overrides BuildId=$$($(BIN)/python -m local.build $(PARAMETERS)) $(PARAMETERS)
+
+rerate: ready ## Price the usage of the past with the prices as they are now, and change nothing (SINCE=2026-11-01 UNTIL=, MODEL=, TABLE=)
+	@PYTHONPATH=layers/shared SINCE="$(SINCE)" UNTIL="$(UNTIL)" MODEL="$(MODEL)" TABLE="$(TABLE)" $(BIN)/python -m local.rerate
 
 restore: ready ## Give a table what another one has (FROM=, TO=; APPLY=1 writes): docs/operations.md
 	@FROM="$(FROM)" TO="$(TO)" APPLY="$(APPLY)" $(BIN)/python -m local.restore

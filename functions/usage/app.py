@@ -1,11 +1,14 @@
 """Usage: recording billable events, and their statistics."""
 
+from collections.abc import Mapping
 from typing import Annotated, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from pydantic import Field, ValidationInfo, field_validator
 
-from accounting.domain.usage import CHAT_SERVICE_PREFIX, UsageRecord
+from accounting.domain.errors import Invalid
+from accounting.domain.usage import CHAT_SERVICE_PREFIX, ModelCall, ProviderUsage, UsageRecord
+from accounting.domain.usage_formats import CANONICAL
 from accounting.operations import system_usage
 from accounting.operations import usage as operations
 from accounting.operations.usage import Event, Statistics
@@ -23,13 +26,16 @@ from accounting.web.types import (
     CreditsOrNone,
     Instant,
     Metadata,
+    ModelId,
     Operation,
     RequestModel,
     ResponseModel,
     ServiceName,
     StrictFlag,
     UserInPath,
+    left_out,
 )
+from accounting.web.usage import UsageFormat, UsageObject, UsageView, Variant, kept, usage_in
 
 DEFAULT_TOP, MAX_TOP = 100, 1000
 
@@ -39,11 +45,18 @@ api = Api()
 
 
 class Record(RequestModel):
-    """A billable event; ``deduct`` takes its credits (default: the stack's setting)."""
+    """A billable event, which costs ``credits``, or what ``usage`` of the model costs.
+
+    ``deduct`` takes the credits (default: the stack's setting).
+    """
 
     service: ServiceName
     operation: Operation
-    credits: CreditsOrNone
+    credits: CreditsOrNone | None = None
+    model_id: ModelId | None = None
+    usage: UsageObject | None = None
+    usage_format: UsageFormat | None = None
+    variant: Variant | None = None
     metadata: Metadata | None = None
     deduct: StrictFlag | None = None
 
@@ -56,6 +69,28 @@ class Record(RequestModel):
             )
         return operation
 
+    def cost(self) -> int | ModelCall:
+        """What the event costs. Raises Invalid unless it has either credits, or a model and what was used of it."""
+        found = usage_in(self)
+        if found is None:
+            if self.credits is None:
+                raise Invalid.field("credits", "send either this or usage")
+            for name, value in (
+                ("modelId", self.model_id),
+                ("usageFormat", self.usage_format),
+                ("variant", self.variant),
+            ):
+                if value is not None:
+                    raise Invalid.field(name, "only with usage")
+            return self.credits
+        if self.credits is not None:
+            raise Invalid.field("credits", "send either this or usage")
+        if self.model_id is None:
+            raise Invalid.field("modelId", "required with usage")
+        usage, raw = found
+        provider_usage = None if raw is None else ProviderUsage(self.usage_format or CANONICAL, kept(raw))
+        return ModelCall(self.model_id, usage, self.variant, provider_usage)
+
 
 class RecordedView(ResponseModel):
     """A record as it was made, and whether its credits were taken."""
@@ -64,6 +99,7 @@ class RecordedView(ResponseModel):
     service: str
     operation: str
     credits: int
+    usage: UsageView | None = left_out("What was used, where it was sent")
     deducted: bool
     timestamp: Instant
     message: str
@@ -76,30 +112,72 @@ class RecordView(ResponseModel):
     service: str
     operation: str
     credits: int
+    model_id: str | None = left_out("The model that the record counts for, if any")
+    variant: str | None = left_out("The variant of the model's price")
+    usage: UsageView | None = left_out(
+        "What was used by class, where that is known; negative parts correct a record before"
+    )
+    usage_format: str | None = left_out("The format of the provider's usage object, if one was sent")
+    provider_usage: dict[str, object] | None = left_out("The provider's usage object as it was sent")
+    provider_usage_dropped: bool | None = left_out("True if that object was larger than 2 KB, and so is not kept")
     metadata: dict[str, object]
     timestamp: Instant
 
     @classmethod
     def of(cls, record: UsageRecord) -> Self:
         """The view of a record."""
+        said = record.provider_usage
         return cls(
             id=record.id,
             service=record.service,
             operation=record.operation,
             credits=record.credits,
+            model_id=record.model_id,
+            variant=record.variant,
+            usage=record.usage and UsageView.of(record.usage),
+            usage_format=said and said.format,
+            provider_usage=said and said.raw,
+            provider_usage_dropped=True if said and said.raw is None else None,
             metadata=record.metadata,
             timestamp=iso(record.at),
         )
 
 
+class CountsView(ResponseModel):
+    """Usage by class, without the counts that are 0.
+
+    ``input`` and ``output`` are all tokens of which the class is known. The counts between them are parts of the input,
+    ``reasoning`` and ``outputAudio`` parts of the output.
+    """
+
+    input: int | None = left_out()
+    cached_input: int | None = left_out()
+    cache_write: int | None = left_out()
+    cache_write_1h: Annotated[int | None, Field(alias="cacheWrite1h")] = left_out()
+    input_audio: int | None = left_out()
+    output: int | None = left_out()
+    reasoning: int | None = left_out()
+    output_audio: int | None = left_out()
+    requests: int | None = left_out("How many requests to models, of sessions and records that were priced by class")
+    web_searches: int | None = left_out()
+    unclassified: int | None = left_out("Tokens of sessions that reported only a number")
+
+    @classmethod
+    def of(cls, counts: Mapping[str, int]) -> Self:
+        """The view of counts."""
+        return cls.model_validate({name: count or None for name, count in counts.items()})
+
+
 class StatisticsView(ResponseModel):
-    """A user's usage in a range of time; the maps are from names to credits."""
+    """A user's usage in a range of time; the maps named ``by…`` are from names to credits."""
 
     total_records: int
     total_credits: int
     by_service: dict[str, int]
     by_day: dict[str, int]
     by_model: dict[str, int]
+    tokens: CountsView
+    tokens_by_model: dict[str, CountsView]
     recent_activity: list[RecordView]
 
     @classmethod
@@ -111,16 +189,19 @@ class StatisticsView(ResponseModel):
             by_service=statistics.sums.by_service,
             by_day=statistics.by_day,
             by_model=statistics.sums.by_model,
+            tokens=CountsView.of(statistics.sums.counts),
+            tokens_by_model=_by_model(statistics.sums.counts_by_model),
             recent_activity=[RecordView.of(record) for record in statistics.recent],
         )
 
 
 class SystemView(ResponseModel):
-    """Everybody's usage in whole UTC days; the maps are from names to credits.
+    """Everybody's usage in whole UTC days; the maps named ``by…`` are from names to credits.
 
     ``byUser`` has the users with the most credits, ``byService`` and ``byModel`` the names that users contributed the
-    most credits to, as far as they fit. The numbers are exact; ``truncated`` says that names are left out. ``asOf``
-    is when the newest record that counts was made: the sums are seconds behind.
+    most credits to, as far as they fit, and ``tokensByModel`` at most 100 of those models, with the most credits. The
+    numbers are exact; ``truncated`` says that names are left out. ``asOf`` is when the newest record that counts was
+    made: the sums are seconds behind.
     """
 
     total_records: int
@@ -129,20 +210,36 @@ class SystemView(ResponseModel):
     by_service: dict[str, int]
     by_day: dict[str, int]
     by_model: dict[str, int]
+    tokens: CountsView
+    tokens_by_model: dict[str, CountsView]
     truncated: bool
     as_of: Instant | None
 
 
-@api.post("/api/usage/record", status_code=201, access=REPORTERS, idempotency="usage", codes=("INSUFFICIENT_CREDITS",))
+def _by_model(counts: Mapping[str, Mapping[str, int]]) -> dict[str, CountsView]:
+    return {model_id: CountsView.of(each) for model_id, each in counts.items()}
+
+
+@api.post(
+    "/api/usage/record",
+    status_code=201,
+    access=REPORTERS,
+    idempotency="usage",
+    codes=("INSUFFICIENT_CREDITS", "MODEL_UNKNOWN"),
+)
 def record(body: Record) -> RecordedView:
-    """Record an event of the caller's, and take its credits if asked to."""
+    """Record an event of the caller's, and take its credits if asked to.
+
+    The event has its ``credits``, or ``modelId`` and ``usage``, which the service prices. The usage is canonical, or as
+    its provider sent it with ``usageFormat``.
+    """
     deduct = settings().usage_record_deducts if body.deduct is None else body.deduct
     recorded = operations.record(
         Event(
             user_id=api.caller.user_id,
             service=body.service,
             operation=body.operation,
-            cost=body.credits,
+            cost=body.cost(),
             metadata=body.metadata or {},
             deduct=deduct,
         ),
@@ -156,6 +253,7 @@ def record(body: Record) -> RecordedView:
         service=recorded.record.service,
         operation=recorded.record.operation,
         credits=recorded.record.credits,
+        usage=recorded.record.usage and UsageView.of(recorded.record.usage),
         deducted=recorded.deducted,
         timestamp=iso(recorded.record.at),
         message="Usage recorded",
@@ -193,6 +291,8 @@ def system_statistics(
         by_service=found.sums.by_service,
         by_day=found.by_day,
         by_model=found.sums.by_model,
+        tokens=CountsView.of(found.sums.counts),
+        tokens_by_model=_by_model(found.sums.counts_by_model),
         truncated=found.truncated,
         as_of=None if found.as_of is None else iso(found.as_of),
     )

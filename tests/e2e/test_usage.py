@@ -37,3 +37,38 @@ def test_three_hundred_models_of_a_day_are_exact_for_their_user(admin: Person, p
     shown = {model: credits for model, credits in found["byModel"].items() if model in wanted}
     assert len(shown) >= 50
     assert shown.items() <= wanted.items()
+
+
+def test_a_providers_usage_is_priced_kept_and_counted(admin: Person, people: People) -> None:
+    person = people(credits=100)
+    model = f"model-of-{person.id}"
+    sent = {"input_tokens": 1_000, "output_tokens": 500, "cache_read_input_tokens": 2_000, "from": "tomorrow"}
+    known = {"service": "assistant", "operation": "answer", "modelId": model, "deduct": True}
+    usage = {"inputTokens": 3_000, "cachedInputTokens": 2_000, "outputTokens": 500, "requests": 1}
+
+    first = person.post(
+        "usage/record", known | {"usage": sent, "usageFormat": "anthropic"}, Idempotency_Key="one"
+    ).json()
+    again = person.post(
+        "usage/record", known | {"usage": sent, "usageFormat": "anthropic"}, Idempotency_Key="one"
+    ).json()
+    refused = person.post("usage/record", known | {"usage": sent, "usageFormat": "openai"})
+    large = person.ok("POST", "usage/record", known | {"usage": sent | {"x": "x" * 2_048}, "usageFormat": "anthropic"})
+
+    assert (first["credits"], first["usage"], first["deducted"]) == (4, usage, True)
+    assert again == first
+    assert refused.status_code == 400
+    assert refused.json()["details"]["errors"][0]["field"] == "usage.prompt_tokens"
+    assert large["credits"] == 4
+    found = person.ok("GET", "usage/stats")
+    assert found["tokens"] == {"input": 6_000, "cachedInput": 4_000, "output": 1_000, "requests": 2}
+    assert found["tokensByModel"] == {model: found["tokens"]}
+    assert found["byModel"] == {model: 8}
+    newest, oldest = found["recentActivity"]
+    assert (oldest["usage"], oldest["usageFormat"], oldest["providerUsage"]) == (usage, "anthropic", sent)
+    assert newest["providerUsageDropped"]
+    assert "providerUsage" not in newest
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while model not in (counted := admin.ok("GET", "usage/system-stats?top=1000")["tokensByModel"]):
+        assert time.monotonic() < deadline, counted
+        time.sleep(0.5)

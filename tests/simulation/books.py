@@ -23,7 +23,7 @@ from accounting.domain.usage import Countable, UsageRecord, digest
 from accounting.domain.usage import Sums as UsageSums
 from accounting.domain.wallet import Wallet
 from accounting.settings import settings
-from accounting.store import allocations, api_keys, entries, keys, rollups, sessions, usage, users, wallets
+from accounting.store import allocations, api_keys, entries, keys, profiles, rollups, sessions, usage, wallets
 from accounting.store.table import Item
 from accounting.times import day
 from tests.audit import assert_sound
@@ -58,7 +58,7 @@ class AccountBooks:
         account_id = self.wallet.account_id
         match kind:
             case "PROFILE":
-                self.disabled = users.from_item(item).disabled
+                self.disabled = profiles.from_item(item).disabled
             case "WALLET":
                 self.wallet = wallets.from_item(account_id, item)
             case "ENTRY":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -11,8 +11,41 @@ from accounting_client.call import Call, command, get, given, path, reporting
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What a call of a model used. The other token counts are parts of ``input_tokens`` or of ``output_tokens``."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    input_audio_tokens: int = 0
+    reasoning_tokens: int = 0
+    output_audio_tokens: int = 0
+    requests: int = 0
+    web_searches: int = 0
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Sums of usage by class; ``unclassified`` are tokens of sessions that reported only a number."""
+
+    input: int = 0
+    cached_input: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+    input_audio: int = 0
+    output: int = 0
+    reasoning: int = 0
+    output_audio: int = 0
+    requests: int = 0
+    web_searches: int = 0
+    unclassified: int = 0
+
+
+@dataclass(frozen=True)
 class Recorded:
-    """A record as it was made, and whether its credits were taken."""
+    """A record as it was made, and whether its credits were taken; ``usage`` where the service priced it."""
 
     id: str
     service: str
@@ -21,12 +54,17 @@ class Recorded:
     deducted: bool
     timestamp: datetime
     message: str
+    usage: Usage | None = None
     replayed: bool = False
 
 
 @dataclass(frozen=True)
 class UsageRecord:
-    """A usage record."""
+    """A usage record.
+
+    ``usage`` is what was used by class, where that is known, ``provider_usage`` how the provider said it, unless it was
+    too large to be kept (``provider_usage_dropped``).
+    """
 
     id: str
     service: str
@@ -34,11 +72,17 @@ class UsageRecord:
     credits: int
     metadata: dict[str, Any]
     timestamp: datetime
+    model_id: str | None = None
+    variant: str | None = None
+    usage: Usage | None = None
+    usage_format: str | None = None
+    provider_usage: dict[str, Any] | None = None
+    provider_usage_dropped: bool = False
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """A user's usage in a range of time; the maps are from names (or days, ``yyyy-mm-dd``) to credits."""
+    """A user's usage in a range of time; the maps ``by_…`` are from names (or days, ``yyyy-mm-dd``) to credits."""
 
     total_records: int
     total_credits: int
@@ -46,6 +90,8 @@ class Statistics:
     by_day: dict[str, int]
     by_model: dict[str, int]
     recent_activity: tuple[UsageRecord, ...]
+    tokens: Tokens = Tokens()
+    tokens_by_model: dict[str, Tokens] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,7 +99,8 @@ class SystemStatistics:
     """Everybody's usage in whole UTC days, seconds behind: ``as_of`` is when the newest record that counts was made.
 
     ``by_user`` has the users with the most credits, ``by_service`` and ``by_model`` the names that users contributed
-    the most credits to. The numbers are exact; ``truncated`` says that names are left out.
+    the most credits to, ``tokens_by_model`` at most 100 of those models. The numbers are exact; ``truncated`` says that
+    names are left out.
     """
 
     total_records: int
@@ -64,23 +111,41 @@ class SystemStatistics:
     by_model: dict[str, int]
     truncated: bool
     as_of: datetime | None = None
+    tokens: Tokens = Tokens()
+    tokens_by_model: dict[str, Tokens] = field(default_factory=dict)
 
 
-def record_usage(
+def record_usage(  # noqa: PLR0913 - the fields of the request, by keyword
     service: str,
     operation: str,
-    credits: int,
+    credits: int | None = None,
     *,
+    model_id: str | None = None,
+    usage: Mapping[str, Any] | None = None,
+    usage_format: str | None = None,
+    variant: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     deduct: bool | None = None,
     idempotency_key: str | None = None,
 ) -> Call[Recorded]:
     """Record an event of the caller's; ``deduct`` says whether its credits are taken (default: the stack's setting).
 
-    The same ``idempotency_key`` again records nothing more; without one, each call makes its own.
+    It costs ``credits``, or what the service's price of ``model_id`` says that ``usage`` costs: canonical, or the
+    provider's own object with its ``usage_format``, such as ``openai`` or ``anthropic``. The same ``idempotency_key``
+    again records nothing more; without one, each call makes its own.
     Raises InsufficientCredits (nothing is recorded), IdempotencyConflict.
     """
-    body = given(service=service, operation=operation, credits=credits, metadata=metadata, deduct=deduct)
+    body = given(
+        service=service,
+        operation=operation,
+        credits=credits,
+        model_id=model_id,
+        usage=usage,
+        usage_format=usage_format,
+        variant=variant,
+        metadata=metadata,
+        deduct=deduct,
+    )
     return reporting(command("POST", "/api/usage/record", Recorded, body, idempotency_key))
 
 

@@ -1,0 +1,206 @@
+"""`make rerate`: what the usage that records keep would cost at the prices as they are now. It changes nothing.
+
+From the environment: SINCE and UNTIL, dates or instants in UTC (by default until now); MODEL, one model's id; TABLE,
+the name of a table, with credentials and region as boto3 finds them, by default that of the service that `make run`
+started.
+
+It scans nothing. For each day it reads who used anything from the index of the system's statistics, and then these
+users' records of the day. So it knows records some seconds after they were made, and for as long as they are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from accounting.domain.accounts import personal
+from accounting.domain.errors import AccountingError
+from accounting.operations.settling import SERVICES
+from accounting.store import keys, prices, table, usage
+from accounting.times import DAY, clock, day, day_begin
+from accounting.web.paging import instants
+from local import account
+from local.paths import STACK_JSON
+from local.steps import Refused, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from accounting.domain.rates import RateCard
+    from accounting.domain.usage import UsageRecord
+
+    type CardOf = Callable[[str, str | None], RateCard]
+    """The price of a model and a variant; it raises AccountingError where there is none."""
+
+MOST_OF_A_DAY = 1_000_000
+"""How many records of one user on one day are read."""
+
+
+@dataclass
+class Cost:
+    """Records, what they cost, and what they would cost now."""
+
+    records: int = 0
+    credits: int = 0
+    now: int = 0
+
+    @property
+    def difference(self) -> int:
+        """Return what they would cost more."""
+        return self.now - self.credits
+
+    def add(self, other: Cost) -> None:
+        """Count others."""
+        self.records += other.records
+        self.credits += other.credits
+        self.now += other.now
+
+
+@dataclass
+class Report:
+    """Costs by model and day. `unknown` has how many records were left out, by the reason."""
+
+    costs: defaultdict[tuple[str, str], Cost] = field(default_factory=lambda: defaultdict(Cost))
+    unknown: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def lines(self) -> Iterator[str]:
+        """Return what to print: a line for each model and day whose cost would change, and the sum of all."""
+        total = Cost()
+        rows: list[tuple[str, ...]] = [("model", "day", "records", "credits", "now", "difference")]
+        for (model_id, of_day), cost in sorted(self.costs.items()):
+            total.add(cost)
+            if cost.difference:
+                rows.append(_row(model_id, of_day, cost))
+        rows.append(_row("total", "", total))
+        width = max(len(name) for name, *_ in rows)
+        for name, of_day, *numbers in rows:
+            yield f"{name:<{width}}  {of_day:<10}" + "".join(f"{number:>16}" for number in numbers)
+        yield from (f"left out: {number} {reason}" for reason, number in sorted(self.unknown.items()))
+
+
+def _row(name: str, of_day: str, cost: Cost) -> tuple[str, ...]:
+    return name, of_day, str(cost.records), str(cost.credits), str(cost.now), f"{cost.difference:+}"
+
+
+def main() -> int:
+    """Do it; return the exit status."""
+    try:
+        since, until = _range()
+        _attach(os.environ.get("TABLE"))
+        records = _records(since, until, os.environ.get("MODEL") or None)
+        now = clock()
+        report = rerate(records, lambda model_id, variant: prices.card_at(model_id, now, variant))
+    except Refused as refused:
+        return explain(refused)
+    except (BotoCoreError, ClientError, AccountingError) as error:
+        return explain(Refused(str(error)))
+    print("\n".join(report.lines()))
+    return 0
+
+
+def rerate(records: Iterable[UsageRecord], card_of: CardOf) -> Report:
+    """Price each record, and each session that was settled once more after a sweep as a whole, on its first day."""
+    report = Report()
+    swept: dict[tuple[str, str], UsageRecord] = {}
+    late: dict[tuple[str, str], UsageRecord] = {}
+    for record in records:
+        session = record.user_id, str(record.metadata.get("sessionId"))
+        if record.service not in SERVICES.values():
+            _price(report, record, card_of)
+        elif record.metadata.get("late") is True:
+            late[session] = record
+        elif record.service == SERVICES["swept", False]:
+            swept[session] = record
+        else:
+            _price(report, record, card_of)
+    for session, correction in late.items():
+        first = swept.pop(session, None)
+        if first is None:
+            report.unknown["that correct a session from before"] += 1
+        else:
+            _price(report, _whole(first, correction), card_of, records=2)
+    for record in swept.values():
+        _price(report, record, card_of)
+    return report
+
+
+def _whole(first: UsageRecord, correction: UsageRecord) -> UsageRecord:
+    """Return what a session used in all, of the model that its last word names, on the day of its first."""
+    used = correction.usage
+    if first.usage is not None:
+        used = first.usage if used is None else first.usage.plus(used)
+    return replace(
+        correction,
+        at=first.at,
+        credits=first.credits + correction.credits,
+        usage=used,
+        unclassified=first.unclassified + correction.unclassified,
+    )
+
+
+def _price(report: Report, record: UsageRecord, card_of: CardOf, records: int = 1) -> None:
+    model_id = record.model_id
+    if model_id is None or record.usage is None or record.unclassified:
+        report.unknown["without usage by class"] += records
+        return
+    try:
+        now = card_of(model_id, record.variant).cost(record.usage)
+    except AccountingError:
+        report.unknown["without a price now"] += records
+        return
+    report.costs[model_id, day(record.at)].add(Cost(records, record.credits, now))
+
+
+def _range() -> tuple[int, int]:
+    since, until = instants(os.environ.get("SINCE") or None, os.environ.get("UNTIL") or None)
+    if since is None:
+        raise Refused("SINCE is missing: make rerate SINCE=2026-11-01")
+    return since, clock() if until is None else until
+
+
+def _attach(table_name: str | None) -> None:
+    """Have the store read a table: by default that of the service which `make run` started, with its credentials."""
+    if table_name:
+        os.environ["TABLE_NAME"] = table_name
+        return
+    try:
+        stack = json.loads(STACK_JSON.read_text())
+    except FileNotFoundError as exc:
+        raise Refused("nothing runs here: `make run` starts the service, TABLE names another table") from exc
+    account.leave_account()
+    os.environ |= {
+        "TABLE_NAME": stack["tableName"],
+        "AWS_ENDPOINT_URL": stack["endpointUrl"],
+        "AWS_DEFAULT_REGION": account.REGION,
+        "AWS_ACCESS_KEY_ID": account.ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": account.SECRET_KEY,
+    }
+
+
+def _records(since: int, until: int, model_id: str | None) -> Iterator[UsageRecord]:
+    """Return everybody's records, also those that another account paid, user by user."""
+    for begin in range(day_begin(since), until, DAY):
+        low, high = max(since, begin), min(until, begin + DAY)
+        for user_id in _users(begin):
+            for record in usage.newest(personal(user_id), low, high, MOST_OF_A_DAY):
+                if model_id in (None, record.model_id):
+                    yield record
+
+
+def _users(of_day: int) -> set[str]:
+    """Return everybody who used something on a day."""
+    found = set()
+    for pk in keys.system_user_ranks(day(of_day)):
+        for batch in table.forward(keys.BY_KIND, pk, keys.BEFORE_ALL_TIMES, keys.AFTER_ALL_TIMES):
+            found |= {keys.ranked_user(item)[0] for item in batch}
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

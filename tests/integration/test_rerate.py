@@ -1,0 +1,161 @@
+"""What the usage of the past would cost now: `make rerate`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from accounting.domain.accounts import personal, stored
+from accounting.domain.errors import ModelUnknown
+from accounting.domain.model_usage import Usage
+from accounting.domain.pricing import PriceRule
+from accounting.domain.rates import RATE_SCALE, RateCard
+from accounting.domain.sessions import Report
+from accounting.domain.usage import ModelCall, UsageRecord
+from accounting.operations import prices as price_commands
+from accounting.operations import sessions, settling, system_usage, usage
+from accounting.operations.sweep import sweep
+from accounting.operations.usage import Event
+from accounting.store import prices
+from accounting.times import DAY, MINUTE, day
+from local import rerate
+from local.rerate import Cost
+from tests.integration.conftest import NOW
+
+type MakeUser = Callable[..., str]
+
+ORGANIZATION = stored("org:o1")
+THOUSAND = Usage(1_000, 1_000)
+
+
+def record(used: Usage | None, credits: int, *, service: str = "images", at: int = NOW, **more: Any) -> UsageRecord:
+    known = {"operation": "m", "metadata": {}, "priced_as": "m"} | more
+    return UsageRecord("id", personal("u1"), "u1", service=service, credits=credits, at=at, usage=used, **known)
+
+
+def card_of(model_id: str, variant: str | None) -> RateCard:
+    """2 credits for a thousand tokens, 1 in the variant ``batch``, and no price of ``gone``."""
+    if model_id == "gone":
+        raise ModelUnknown("The model has no price", modelId=model_id)
+    return RateCard.flat((1000 if variant == "batch" else 2000) * RATE_SCALE)
+
+
+def test_records_are_priced_by_model_and_day() -> None:
+    made = [
+        record(THOUSAND, 3),
+        record(THOUSAND, 4, at=NOW + 1),
+        record(THOUSAND, 1, at=NOW + DAY, variant="batch"),
+        record(THOUSAND, 9, operation="x", priced_as="n"),
+    ]
+
+    report = rerate.rerate(made, card_of)
+
+    first, second = day(NOW), day(NOW + DAY)
+    assert report.costs == {("m", first): Cost(2, 7, 8), ("m", second): Cost(1, 1, 2), ("n", first): Cost(1, 9, 4)}
+    assert report.unknown == {}
+    assert list(report.lines()) == [
+        "model  day                records         credits             now      difference",
+        f"m      {first}               2               7               8              +1",
+        f"m      {second}               1               1               2              +1",
+        f"n      {first}               1               9               4              -5",
+        "total                           4              17              14              -3",
+    ]
+
+
+def test_what_would_cost_the_same_has_no_line() -> None:
+    _, total = rerate.rerate([record(THOUSAND, 4)], card_of).lines()
+
+    assert total.split() == ["total", "1", "4", "4", "+0"]
+
+
+def test_what_has_no_usage_by_class_or_no_price_is_left_out_and_counted() -> None:
+    made = [
+        record(None, 5, priced_as=None),
+        record(None, 5, service="chat-streaming", unclassified=700),
+        record(THOUSAND, 5, priced_as="gone"),
+    ]
+
+    report = rerate.rerate(made, card_of)
+
+    assert report.costs == {}
+    assert report.unknown == {"without usage by class": 2, "without a price now": 1}
+    assert "left out: 2 without usage by class" in list(report.lines())
+
+
+def test_a_session_that_was_corrected_late_is_priced_as_a_whole() -> None:
+    """The difference of two usages does not cost the difference of their prices: credits are rounded up once."""
+    swept = record(Usage(1_500, 100), 4, service="chat-streaming-expired", metadata={"sessionId": "s"})
+    late = record(
+        Usage(0, -90, requests=0),
+        -1,
+        service="chat-streaming",
+        metadata={"sessionId": "s", "late": True},
+        at=NOW + 3 * DAY,
+    )
+    of_a_number = record(None, 2, service="chat-streaming-expired", metadata={"sessionId": "n"}, unclassified=900)
+    by_class = record(
+        THOUSAND, 2, service="chat-streaming", metadata={"sessionId": "n", "late": True}, unclassified=-900
+    )
+    alone = record(THOUSAND, 7, service="chat-streaming", metadata={"sessionId": "before", "late": True})
+
+    report = rerate.rerate([late, swept, of_a_number, by_class, alone], card_of)
+
+    assert report.costs == {("m", day(NOW)): Cost(4, 3 + 4, 4 + 4)}
+    assert report.unknown == {"that correct a session from before": 1}
+
+
+def test_a_sweep_that_nobody_corrected_is_priced_as_it_is() -> None:
+    swept = record(THOUSAND, 5, service="chat-streaming-expired", metadata={"sessionId": "s"})
+
+    assert rerate.rerate([swept], card_of).costs == {("m", day(NOW)): Cost(1, 5, 4)}
+
+
+def test_it_reads_everybodys_records_and_writes_nothing(
+    user: MakeUser,
+    dynamodb: Any,
+    table_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for who in ("u1", "u2"):
+        user(who, 1_000)
+    used = ModelCall("m", THOUSAND)
+    made = [
+        usage.record(Event("u1", "images", "draw", used, {}, True), now=NOW, key=None).record,
+        usage.record(Event("u2", "chat", "m", used, {}, False, ORGANIZATION), now=NOW + DAY, key=None).record,
+        usage.record(Event("u2", "images", "draw", 5, {}, False), now=NOW, key=None).record,
+        usage.record(Event("u2", "chat", "other", ModelCall("other", THOUSAND), {}, False), now=NOW, key=None).record,
+        usage.record(Event("u1", "chat", "m", used, {}, False), now=NOW - DAY, key=None).record,
+    ]
+    sessions.initialize("u1", "s", "m", 1_000, now=NOW, estimated_usage=THOUSAND)
+    sessions.heartbeat("u1", "s", 500, now=NOW)
+    sweep(NOW + 61 * MINUTE, lambda: True)
+    report = Report.of(None, Usage(1_000, 900))
+    assert report is not None
+    settling.finalize("u1", "s", report, success=True, now=NOW + DAY)
+    made += usage.statistics("u1", NOW, NOW + 2 * DAY).recent
+    for chunk in system_usage.chunks({each.id: each for each in made}.values()):
+        system_usage.count(chunk)
+    price_commands.add(PriceRule("m", RateCard.flat(3000 * RATE_SCALE), NOW), now=NOW, key=None)
+    prices.forget()
+    before = dynamodb.scan(TableName=table_name)["Items"]
+    for name, value in (("TABLE", table_name), ("SINCE", day(NOW)), ("UNTIL", day(NOW + DAY)), ("MODEL", "m")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rerate, "clock", lambda: NOW + 2 * DAY)
+
+    assert rerate.main() == 0
+
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [
+        ["m", day(NOW), "3", "4", "12", "+8"],
+        ["m", day(NOW + DAY), "1", "2", "6", "+4"],
+        ["total", "4", "6", "18", "+12"],
+    ]
+    assert dynamodb.scan(TableName=table_name)["Items"] == before
+
+
+def test_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("SINCE", "UNTIL", "MODEL", "TABLE"):
+        monkeypatch.delenv(name, raising=False)
+
+    assert rerate.main() == 1
+    assert "SINCE is missing" in capsys.readouterr().err

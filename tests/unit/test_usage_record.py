@@ -1,0 +1,81 @@
+"""A usage record's request and answers: credits, or what a model used."""
+
+from typing import Any
+
+import pytest
+
+from accounting.domain.accounts import personal
+from accounting.domain.errors import Invalid
+from accounting.domain.model_usage import COUNTS, NAMES, Usage
+from accounting.domain.usage import ModelCall, ProviderUsage, UsageRecord
+from accounting.web.usage import MAX_KEPT_BYTES
+from functions.usage.app import CountsView, Record, RecordView
+
+CANONICAL = {"inputTokens": 100, "outputTokens": 20, "cachedInputTokens": 60}
+OPENAI = {"prompt_tokens": 100, "completion_tokens": 20, "prompt_tokens_details": {"cached_tokens": 60}}
+USED = Usage(100, 20, cached_input=60)
+
+
+def cost(**more: Any) -> int | ModelCall:
+    return Record.model_validate({"service": "images", "operation": "draw", **more}).cost()
+
+
+def test_a_record_costs_its_credits_or_what_the_model_used() -> None:
+    assert cost(credits=5) == 5
+    assert cost(credits=0, usage=None, modelId=None) == 0
+    assert cost(modelId="m", usage=CANONICAL) == ModelCall("m", USED)
+    as_sent = ModelCall("m", USED, "batch", ProviderUsage("openai", OPENAI))
+    assert cost(modelId="m", usage=OPENAI, usageFormat="openai", variant="batch") == as_sent
+
+
+def test_a_providers_object_too_large_to_be_kept_is_marked_and_priced() -> None:
+    large = {**OPENAI, "more": "x" * MAX_KEPT_BYTES}
+
+    assert cost(modelId="m", usage=large, usageFormat="openai") == ModelCall(
+        "m", USED, None, ProviderUsage("openai", None)
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({}, "credits"),
+        ({"credits": 5, "modelId": "m", "usage": CANONICAL}, "credits"),
+        ({"usage": CANONICAL}, "modelId"),
+        ({"modelId": "m"}, "credits"),
+        ({"credits": 5, "modelId": "m"}, "modelId"),
+        ({"credits": 5, "usageFormat": "openai"}, "usageFormat"),
+        ({"credits": 5, "variant": "batch"}, "variant"),
+        ({"modelId": "m", "usage": OPENAI}, "usage.prompt_tokens"),
+        ({"modelId": "m", "usage": CANONICAL, "usageFormat": "openai"}, "usage.prompt_tokens"),
+    ],
+)
+def test_what_is_refused_is_named(more: dict[str, Any], field: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        cost(**more)
+
+    assert refused.value.details["errors"][0]["field"] == field
+
+
+def shown(**more: Any) -> dict[str, Any]:
+    record = UsageRecord("id", personal("u1"), "u1", "images", "draw", 5, 0, {}, **more)
+    return RecordView.of(record).model_dump(by_alias=True)
+
+
+def test_a_record_shows_what_is_known_of_its_usage_and_nothing_else() -> None:
+    plain = shown()
+    priced = shown(usage=USED, priced_as="m", variant="batch", provider_usage=ProviderUsage("openai", OPENAI))
+    dropped = shown(usage=USED, priced_as="m", provider_usage=ProviderUsage("openai", None))
+
+    assert plain.keys() == {"id", "service", "operation", "credits", "metadata", "timestamp"}
+    known = {"modelId": "m", "usage": {**CANONICAL, "requests": 1}, "usageFormat": "openai"}
+    assert priced == plain | known | {"variant": "batch", "providerUsage": OPENAI}
+    assert dropped == plain | known | {"providerUsageDropped": True}
+
+
+def test_counts_are_shown_by_their_names_without_those_that_are_0() -> None:
+    everything = CountsView.of(dict.fromkeys(COUNTS, 3)).model_dump(by_alias=True)
+
+    assert everything.keys() == {name.removesuffix("Tokens") for name in NAMES} | {"unclassified"}
+    assert CountsView.of({"input": 5, "output": 0}).model_dump(by_alias=True) == {"input": 5}
+    assert CountsView.of({}).model_dump(by_alias=True) == {}
