@@ -30,8 +30,8 @@ example: ready ## Run the example chat proxy in front of the service that `make 
 	@PYTHONPATH=client/src $(BIN)/python -m examples.chat_proxy
 
 .PHONY: prices
-prices: ready ## Compare price rules with genai-prices (CREDITS_PER_USD=1000, MARKUP=1.2, MODELS="openai": which; APPLY=1: import them)
-	@CREDITS_PER_USD="$(CREDITS_PER_USD)" MARKUP="$(MARKUP)" MODELS="$(MODELS)" APPLY="$(APPLY)" $(BIN)/python -m local.prices
+prices: ready ## Compare price rules with genai-prices (CREDITS_PER_USD=1000, MARKUP=1.2, MODELS=openai; APPLY=1: import them)
+	@$(BIN)/python -m local.prices
 
 openapi: ready ## Write the HTTP API as an OpenAPI document: functions/docs/openapi.json
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.openapi

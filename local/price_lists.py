@@ -90,7 +90,8 @@ class Markup:
 
 def matches(pattern: str, provider: str, model: str) -> bool:
     """Return whether a pattern names a provider, a model, or both: `openai`, `gpt-*`, `aws/*nova*`."""
-    return any(fnmatchcase(name, pattern) for name in (provider, model, f"{provider}/{model}"))
+    names = (f"{provider}/{model}",) if "/" in pattern else (provider, model)
+    return any(fnmatchcase(name, pattern) for name in names)
 
 
 def rule_of(model: ModelInfo, at: datetime, credits_per_usd: Decimal) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from local.price_lists import Markup, NoRule, changes_after, left_out, matches, 
 from local.steps import Refused, explain
 
 SOURCE = "genai-prices"
-DEFAULT_MODELS = "openai anthropic google aws"
+DEFAULT_MODELS = "openai anthropic google/gemini* aws"
 MAX_LISTED = 99
 """Rules and aliases that one request imports."""
 MAX_LIST_BYTES = 60_000
@@ -178,10 +178,10 @@ def _compare(http: httpx.Client, found: List, options: Options) -> None:
     shown = [_import(http, batch, dry_run=True) for batch in batches]
     for answer in shown:
         print("\n".join(lines_of(answer)), end="\n" if answer["added"] or answer["changed"] else "")
-    for model, why in found.without.items():
-        print(f"! {model} has no rule: {why}")
-    for model, names in found.notes.items():
-        print(f"! {model} is priced without {names}")
+    for why, models in _by_value(found.without):
+        print(f"! No rule, {why}: {models}")
+    for names, models in _by_value(found.notes):
+        print(f"! Priced without {names}: {models}")
     counts = {name: sum(len(answer[name]) for answer in shown) for name in ("added", "changed", "unchanged")}
     print(f"{SOURCE} {version(SOURCE)}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     if not options.apply:
@@ -190,6 +190,12 @@ def _compare(http: httpx.Client, found: List, options: Options) -> None:
     for batch in batches:
         _import(http, batch, dry_run=False)
     print("Imported. New prices count within a minute.")
+
+
+def _by_value(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Return every value, with the names that have it."""
+    for value in dict.fromkeys(texts.values()):
+        yield value, ", ".join(name for name, each in texts.items() if each == value)
 
 
 def _import(http: httpx.Client, rules: list[Rule], *, dry_run: bool) -> Any:

@@ -244,4 +244,5 @@ def test_a_pattern_names_a_provider_or_a_model() -> None:
     assert matches("openai", "openai", "gpt-5")
     assert matches("gpt-*", "openai", "gpt-5")
     assert matches("aws/*nova*", "aws", "amazon.nova-pro-v1:0")
+    assert not matches("openai/*", "openrouter", "openai/gpt-5")
     assert not matches("aws/*nova*", "openai", "amazon.nova-pro-v1:0")

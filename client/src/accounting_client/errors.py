@@ -63,6 +63,10 @@ class InvalidRequest(AccountingError):
         return [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
 
 
+class ModelUnknown(InvalidRequest):
+    """The model has no price, and the service refuses such models."""
+
+
 class Unauthorized(AccountingError):
     """401: the request does not say, or not truly, who sends it."""
 
@@ -241,6 +245,7 @@ MAX_RETRY_AFTER_DIGITS = 9
 
 BY_CODE: dict[str, type[AccountingError]] = {
     "VALIDATION_ERROR": InvalidRequest,
+    "MODEL_UNKNOWN": ModelUnknown,
     "TOKEN_REQUIRED": TokenRequired,
     "TOKEN_EXPIRED": TokenExpired,
     "TOKEN_INVALID": TokenInvalid,
