@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench import child
 from bench.operations import Operation, Turn, named
-from bench.units import counting
+from bench.units import Units
 from local.paths import FUNCTIONS
+from tests.calls import the_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,10 +73,10 @@ def expect(answer: dict[str, Any], event: dict[str, Any], status: int) -> None:
 
 def be_patient() -> None:
     """Wait for the emulator where DynamoDB would long have answered: it looks through all items of a partition."""
-    from accounting.store.table import connection
+    from accounting.store.table import connection, wire
 
     connection.client.cache_clear()
-    connection.READ_SECONDS, connection.MAX_CONNECTIONS, connection.REQUEST_SECONDS = 120, 64, inf
+    wire.READ_SECONDS, wire.KEPT_CONNECTIONS, connection.REQUEST_SECONDS = 120, 64, inf
 
 
 def measure(asked: dict[str, Any]) -> dict[str, Any]:
@@ -99,14 +100,13 @@ def _measured(function: Function, operation: Operation, asked: dict[str, Any]) -
 
 def here(once: Callable[[], object], times: int) -> Figures:
     """Return the figures of something that this process does itself and that writes no log."""
-    from accounting.store import table
 
     def timed() -> tuple[float, float]:
         wall, cpu = time.perf_counter(), time.process_time()
         once()
         return time.perf_counter() - wall, time.process_time() - cpu
 
-    with counting(table.client()) as units:
+    with Units.of(the_wire()) as units:
         once()
     walls, cpus = zip(*_repeat(timed, times - 1, inf), strict=True)
     spent = (units.round_trips, units.write_units, units.read_units, units.items, 0)
@@ -147,11 +147,9 @@ def _timed(function: Function, operation: Operation, turn: Turn) -> tuple[float,
 
 def _spent(function: Function, operation: Operation, turn: Turn) -> tuple[int, float, float, int, int]:
     """Return what a request cost: round trips, write and read units, items read, and bytes of logs."""
-    from accounting.store import table
-
     event = _prepared(function, operation, turn)
     written = _written()
-    with counting(table.client()) as units:
+    with Units.of(the_wire()) as units:
         function.answer(event, operation.status)
     return units.round_trips, units.write_units, units.read_units, units.items, _written() - written
 
