@@ -19,7 +19,7 @@ from accounting.store.table import connection
 from accounting.store.table import wire as wire_module
 from tests.audit import assert_books_balance
 from tests.calls import the_wire
-from tests.faults import Fault, Faults, answer_lost, cancelled, late, never_arrives, refused
+from tests.faults import Fault, Faults, answer_lost, answers, cancelled, late, never_arrives, refused
 from tests.integration.conftest import NOW
 
 MakeUser = Callable[..., str]
@@ -195,8 +195,25 @@ def test_a_throttled_call_is_repeated_by_the_client(failure: str, user: MakeUser
         never_arrives(ConnectionClosedError),
         never_arrives(ConnectTimeoutError),
         never_arrives(EndpointConnectionError),
+        answers(b"<html>Service Unavailable</html>", 503),
+        answers(b'{"Responses": {'),
+        answers(b"{}", checksum="1"),
     ],
-    ids=["throttled", "provisioned", "limit", "in progress", "500", "503", "read", "closed", "connect", "endpoint"],
+    ids=[
+        "throttled",
+        "provisioned",
+        "limit",
+        "progress",
+        "500",
+        "503",
+        "read",
+        "closed",
+        "connect",
+        "endpoint",
+        "page",
+        "cut",
+        "checksum",
+    ],
 )
 @pytest.mark.parametrize("operation", ["BatchGetItem", TRANSACT])
 def test_a_database_that_does_not_answer_is_unavailable(
