@@ -73,10 +73,10 @@ def expect(answer: dict[str, Any], event: dict[str, Any], status: int) -> None:
 
 def be_patient() -> None:
     """Wait for the emulator where DynamoDB would long have answered: it looks through all items of a partition."""
-    from accounting.store.table import connection, wire
+    from accounting.store.table import connection, exchange
 
     connection.client.cache_clear()
-    wire.READ_SECONDS, wire.KEPT_CONNECTIONS, connection.REQUEST_SECONDS = 120, 64, inf
+    exchange.READ_SECONDS, exchange.KEPT_CONNECTIONS, connection.REQUEST_SECONDS = 120, 64, inf
 
 
 def measure(asked: dict[str, Any]) -> dict[str, Any]:
@@ -88,11 +88,11 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _measured(function: Function, operation: Operation, asked: dict[str, Any]) -> Figures:
     turns = (_turn_of(operation, asked, number) for number in count())
-    _timed(function, operation, next(turns))  # the first one makes the client
+    timed(function, operation, next(turns))  # the first one makes the client
     seconds = asked["seconds"]
     spent = _repeat(lambda: _spent(function, operation, next(turns)), asked["unit_turns"], seconds / 4)
-    _repeat(lambda: _timed(function, operation, next(turns)), asked["warm_up"], seconds / 4)
-    times = _repeat(lambda: _timed(function, operation, next(turns)), asked["repeats"], seconds, asked["least"])
+    _repeat(lambda: timed(function, operation, next(turns)), asked["warm_up"], seconds / 4)
+    times = _repeat(lambda: timed(function, operation, next(turns)), asked["repeats"], seconds, asked["least"])
     walls, cpus = zip(*times, strict=True)
     most = [max(each) for each in zip(*spent, strict=True)]
     return Figures(len(times), median(walls), _p99(walls), median(cpus), _p99(cpus), min(cpus), *most)
@@ -137,7 +137,7 @@ def _prepared(function: Function, operation: Operation, turn: Turn) -> dict[str,
     return operation.request(turn).event()
 
 
-def _timed(function: Function, operation: Operation, turn: Turn) -> tuple[float, float]:
+def timed(function: Function, operation: Operation, turn: Turn) -> tuple[float, float]:
     """Return the wall time and the CPU time of a request, in seconds."""
     event = _prepared(function, operation, turn)
     wall, cpu = time.perf_counter(), time.process_time()

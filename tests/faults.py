@@ -10,7 +10,8 @@ from unittest.mock import patch
 
 from botocore.exceptions import ReadTimeoutError
 
-from accounting.store.table.wire import Reply, Wire
+from accounting.store.table.exchange import Reply
+from accounting.store.table.wire import Wire
 
 type Send = Callable[[str, bytes], Reply]
 type Fault = Callable[[str, bytes, Send], Reply]

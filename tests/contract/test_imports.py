@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 BOTO = {"boto3", "botocore"}
 TABLE = "accounting.store.table"
 TALK_TO_AWS = {
-    *(f"{TABLE}.{name}" for name in ("connection", "surroundings", "transactions", "wire")),
+    *(f"{TABLE}.{name}" for name in ("connection", "exchange", "surroundings", "transactions", "wire")),
     "accounting.secrets",
 }
 NOT_PURE = {"os", "sys", "time", "datetime", "random", "secrets", "uuid", "ulid", "threading", "logging", "pathlib"}

@@ -19,7 +19,7 @@ from accounting.operations.usage import Event
 from accounting.store import system, table
 from accounting.store import usage as records
 from accounting.store.idempotency import IdempotencyKey
-from accounting.store.table import Item, queries, wire
+from accounting.store.table import Item, exchange, queries
 from accounting.times import DAY, HOUR, day
 from accounting.web.paging import instants
 from tests.audit import assert_books_balance
@@ -159,7 +159,7 @@ def test_statistics_of_the_same_days_read_as_much_however_many_records_they_have
     The emulator looks through all records of a user for any query, so that it needs a client with patience.
     """
     user()
-    monkeypatch.setattr(wire, "READ_SECONDS", 120)
+    monkeypatch.setattr(exchange, "READ_SECONDS", 120)
     rng = random.Random(11)
     begin, days, made = NOW - NOW % DAY, 10, 0
     reads: dict[int, tuple[int, int]] = {}

@@ -14,8 +14,9 @@ from typing import Any
 import orjson
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
+from accounting.store.table.exchange import Reply
 from accounting.store.table.surroundings import Credentials, Place
-from accounting.store.table.wire import Reply, Wire
+from accounting.store.table.wire import Wire
 from tests.simulation.database import Answer, Database, error
 from tests.simulation.scheduler import Killed, Scheduler
 

@@ -29,8 +29,9 @@ from botocore.exceptions import (
 from botocore.retries.standard import RetryContext, StandardRetryConditions, ThrottledRetryableChecker
 
 from accounting.store.table import connection, wire
+from accounting.store.table.exchange import Reply
 from accounting.store.table.surroundings import Credentials, Place, place_of_environment
-from accounting.store.table.wire import Reply, Wire
+from accounting.store.table.wire import Wire
 
 OPERATIONS = ["GetItem", "BatchGetItem", "Query", "UpdateItem", "BatchWriteItem", "TransactWriteItems"]
 HOSTS = [

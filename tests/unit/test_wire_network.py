@@ -24,7 +24,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from accounting.store.table import connection, wire
+from accounting.store.table import connection, exchange, wire
 from accounting.store.table.surroundings import Credentials, Place
 from accounting.store.table.wire import Wire
 from tests.peer import Deed, Peer, answer, certificate, half_an_answer, in_chunks, send
@@ -38,7 +38,7 @@ READ_SECONDS = 0.5
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less than the service does, and not at all before a repeat."""
-    monkeypatch.setattr(wire, "READ_SECONDS", READ_SECONDS)
+    monkeypatch.setattr(exchange, "READ_SECONDS", READ_SECONDS)
     monkeypatch.setattr(wire, "jitter", lambda _longest: 0)
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _seconds: None))
     for name, value in (("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret")):
@@ -183,7 +183,7 @@ def _whole(said: Any) -> bytes:
 
 def test_threads_share_a_wire(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each gets the answer to its own request, and no more connections are kept than may be."""
-    monkeypatch.setattr(wire, "KEPT_CONNECTIONS", 3)
+    monkeypatch.setattr(exchange, "KEPT_CONNECTIONS", 3)
 
     def echo(connection: Any) -> bool:
         mine = next(request for request in reversed(peer.requests))
@@ -203,7 +203,7 @@ def test_threads_share_a_wire(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> No
     with ThreadPoolExecutor(12) as many:
         found = list(many.map(lambda _: outcome(ours), range(600)))
     assert found == [ITEM] * 600
-    assert len(ours._idle) <= 3
+    assert len(ours._exchange._idle) <= 3
 
 
 def test_nobody_at_the_address_is_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +216,7 @@ def test_nobody_at_the_address_is_the_same_error(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_address_that_does_not_take_the_connection_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(exchange, "CONNECT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
         host = deaf.getsockname()
         waiting = [socket.socket() for _ in range(4)]

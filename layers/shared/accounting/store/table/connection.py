@@ -1,6 +1,6 @@
 """The connection to DynamoDB: the process's client, and a call that ends in time.
 
-Imports errors, surroundings and wire.
+Imports errors, surroundings, exchange and wire.
 """
 
 import os
@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from accounting.domain.errors import Unavailable
-from accounting.store.table import surroundings, wire
+from accounting.store.table import exchange, surroundings, wire
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -50,10 +50,10 @@ def sdk_client(session: "Session") -> "DynamoDBClient":
     return session.create_client(  # type: ignore[return-value]  # untyped in botocore
         "dynamodb",
         config=Config(
-            connect_timeout=wire.CONNECT_SECONDS,
-            read_timeout=wire.READ_SECONDS,
+            connect_timeout=exchange.CONNECT_SECONDS,
+            read_timeout=exchange.READ_SECONDS,
             retries={"mode": "standard", "total_max_attempts": wire.ATTEMPTS},
-            max_pool_connections=wire.KEPT_CONNECTIONS,
+            max_pool_connections=exchange.KEPT_CONNECTIONS,
             # A tenth of a call's processor time each: DynamoDB itself validates, and this name need not be put together
             # from the whole environment twice a request.
             parameter_validation=False,

@@ -5,64 +5,39 @@ knows six operations. It has the client's methods for them: the same arguments, 
 ResponseMetadata, and the same exceptions. It is stricter in one respect: an answer that can't be read (cut short, not
 JSON, or with a wrong checksum) counts as lost. boto3 takes the first two for an answer without an item.
 
-It uses http.client because a GetItem takes 0.12 ms of processor time with it, 0.23 with urllib3, and 0.87 with
-botocore's session on top of that. A wire may be used by many threads. Imports chance and surroundings.
+A wire may be used by many threads. Imports chance, surroundings and exchange.
 """
 
 import hmac
-import select
-import ssl
 import time
 from collections.abc import Mapping
-from functools import lru_cache, partial
+from functools import lru_cache
 from hashlib import sha256
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import TYPE_CHECKING, Any, NamedTuple
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from zlib import crc32
 
 import orjson
 
 from accounting.store.table.chance import jitter
+from accounting.store.table.exchange import Exchange, Reply, lost
 from accounting.store.table.surroundings import Place
 
 if TYPE_CHECKING:
     from botocore.retries.quota import RetryQuota
 
-CONNECT_SECONDS = 1
-READ_SECONDS = 2
-KEPT_CONNECTIONS = 16  # more are opened when they are needed, and closed after
 ATTEMPTS = 3
 REPEATED_STATUSES = {500, 502, 503, 504}
-REPEATED_CODES = {
-    "BandwidthLimitExceeded",
-    "EC2ThrottledException",
-    "LimitExceededException",
-    "PriorRequestNotComplete",
-    "ProvisionedThroughputExceededException",
-    "ReplicatedWriteConflictException",
-    "RequestLimitExceeded",
-    "RequestThrottled",
-    "RequestThrottledException",
-    "RequestTimeout",
-    "RequestTimeoutException",
-    "SlowDown",
-    "ThrottledException",
-    "Throttling",
-    "ThrottlingException",
-    "TooManyRequestsException",
-    "TransactionInProgressException",
-}
+_CODES = """
+BandwidthLimitExceeded EC2ThrottledException LimitExceededException PriorRequestNotComplete
+ProvisionedThroughputExceededException ReplicatedWriteConflictException RequestLimitExceeded RequestThrottled
+RequestThrottledException RequestTimeout RequestTimeoutException SlowDown ThrottledException Throttling
+ThrottlingException TooManyRequestsException TransactionInProgressException
+"""
+REPEATED_CODES = frozenset(_CODES.split())
 """What botocore's ``standard`` mode repeats; a test compares them."""
 REPEAT_COST, TIMEOUT_COST = 5, 10  # of a quota of 500, so that not everything is repeated when everything fails
-
-
-class Reply(NamedTuple):
-    """What came back for one attempt."""
-
-    status: int
-    checksum: str | None
-    content: bytes
 
 
 class Wire:
@@ -71,7 +46,7 @@ class Wire:
     def __init__(self, place: Place) -> None:
         self.place = place
         self._host = _host(place.url)
-        self._idle: list[HTTPConnection] = []
+        self._exchange = Exchange(place)
         self._quota: RetryQuota | None = None
 
     def get_item(self, **request: Any) -> Any:
@@ -110,23 +85,9 @@ class Wire:
                 return answer
 
     def attempt(self, operation: str, body: bytes) -> Reply:
-        """Send a request once. Raises a ConnectionError or an HTTPClientError of botocore's when there is no reply."""
+        """Sign a request and send it once. Raises a ConnectionError of botocore's when there is no reply."""
         headers = self.signed(operation, body, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
-        connection = self._connection()
-        try:
-            connection.request("POST", "/", body, headers)
-            with connection.getresponse() as response:
-                reply = Reply(response.status, response.headers.get("x-amz-crc32"), response.read())
-        except BaseException as error:
-            connection.close()
-            if isinstance(error, (OSError, HTTPException)):
-                raise _lost(error, self.place.url, connected=True) from error
-            raise
-        if connection.sock and len(self._idle) < KEPT_CONNECTIONS:
-            self._idle.append(connection)
-        else:
-            connection.close()
-        return reply
+        return self._exchange.reply_to(headers, body)
 
     def signed(self, operation: str, body: bytes, now: str) -> dict[str, str]:
         """The headers of a request with its signature, version 4; ``now`` is like 20270115T080000Z."""
@@ -148,32 +109,6 @@ class Wire:
         )
         headers["user-agent"] = "accounting-service"
         return headers
-
-    def _connection(self) -> HTTPConnection:
-        """A connection that is open: an idle one, or a new one. What can be read from an idle one is its end."""
-        while True:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                return self._connected()
-            waiting = select.poll()
-            waiting.register(connection.sock, select.POLLIN)
-            if not waiting.poll(0):
-                return connection
-            connection.close()
-
-    def _connected(self) -> HTTPConnection:
-        parts, tls = urlsplit(self.place.url), self.place.tls
-        host, port = parts.hostname or "", parts.port or (443 if tls else 80)
-        kind = partial(HTTPSConnection, context=tls) if tls else HTTPConnection
-        connection = kind(host, port, timeout=CONNECT_SECONDS)
-        try:
-            connection.connect()
-        except OSError as error:
-            connection.close()
-            raise _lost(error, self.place.url, connected=False) from error
-        connection.sock.settimeout(READ_SECONDS)
-        return connection
 
     def _cost_of_a_repeat(self, error: Exception, repeats: int) -> int:
         """What was taken from the quota to repeat a request after this error, 0 when it may not be repeated."""
@@ -204,7 +139,7 @@ def _answer(operation: str, reply: Reply, url: str) -> dict[str, Any]:
     if reply.status != 200 and whole:
         raise _refusal(operation, reply.status, found if isinstance(found, dict) else {})
     if not isinstance(found, dict) or not whole:
-        raise _lost(HTTPException("an answer that can't be read"), url, connected=True)
+        raise lost(HTTPException("an answer that can't be read"), url, connected=True)
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -217,21 +152,6 @@ def _refusal(operation: str, status: int, found: dict[str, Any]) -> Exception:
     said = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
     response: Any = found | said
     return ClientError(response, operation)
-
-
-def _lost(error: Exception, url: str, *, connected: bool) -> Exception:
-    """What botocore calls an error of the network."""
-    from botocore import exceptions
-
-    kind: Any
-    if isinstance(error, TimeoutError):
-        kind = exceptions.ReadTimeoutError if connected else exceptions.ConnectTimeoutError
-    elif isinstance(error, ssl.SSLError):
-        kind = exceptions.SSLError
-    else:
-        kind = exceptions.ConnectionClosedError if connected else exceptions.EndpointConnectionError
-    named: Exception = kind(endpoint_url=url, error=error)
-    return named
 
 
 def _host(url: str) -> str:
