@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,9 +24,11 @@ from accounting.operations.usage import Event
 from accounting.store import table
 from accounting.store.table import connection, queries, transactions
 from accounting.store.table.wire import Wire
+from local.emulator import Emulator
 from tests.calls import the_wire
 from tests.integration.conftest import NOW
 from tests.integration.test_events import CONTEXT, LISTS, STEPS, app, event, run
+from tests.reach import LAYER, ROOT
 from tests.template import create_table
 
 type MakeUser = Callable[..., str]
@@ -228,3 +232,34 @@ def test_threads_that_share_the_wire_lose_no_update(table_name: str) -> None:
         for done in [pool.submit(wire.update_item, TableName=table_name, Key=KEY, **add) for _ in range(300)]:
             done.result()
     assert wire.get_item(TableName=table_name, Key=KEY, ConsistentRead=True)["Item"]["n"] == {"N": "300"}
+
+
+def test_a_first_request_takes_no_botocore_but_its_errors(table_name: str, aws: Emulator) -> None:
+    """Where the environment says everything, as on Lambda without SnapStart."""
+    code = f"""
+import json, sys
+from types import SimpleNamespace
+sys.path[:0] = [{str(LAYER)!r}, {str(ROOT / "functions/credits")!r}]
+import app
+event = json.load(open({str(ROOT / "events/credits/balance.json")!r}))
+context = SimpleNamespace(function_name="f", memory_limit_in_mb=1, invoked_function_arn="a", aws_request_id="r")
+answer = app.handler(event, context)
+print(answer["statusCode"], *{{"boto3", "botocore.session", "botocore.client", "urllib3"}} & set(sys.modules))
+"""
+    environ = {
+        "PATH": "",
+        "TABLE_NAME": table_name,
+        "AWS_ENDPOINT_URL": aws.endpoint_url,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_LAMBDA_FUNCTION_NAME": "credits",
+        "POWERTOOLS_SERVICE_NAME": "s",
+        "POWERTOOLS_METRICS_NAMESPACE": "n",
+    }
+    run_alone = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert run_alone.returncode == 0, run_alone.stderr
+    assert run_alone.stdout.splitlines()[-1] == "200"

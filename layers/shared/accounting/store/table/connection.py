@@ -1,6 +1,6 @@
-"""The connection to DynamoDB: the process's client, and a call that ends in time.
+"""The connection to DynamoDB: the process's client, and a call that ends in time. Imports errors.
 
-Imports errors, surroundings, exchange and wire.
+Imports surroundings, exchange and wire when they are needed: they take a tenth of a cold start.
 """
 
 import os
@@ -12,11 +12,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from accounting.domain.errors import Unavailable
-from accounting.store.table import exchange, surroundings, wire
 
 if TYPE_CHECKING:
     from botocore.session import Session
     from mypy_boto3_dynamodb import DynamoDBClient
+
+    from accounting.store.table.wire import Wire
 
 REQUEST_SECONDS = 10.0
 """After this, no call is begun for a request: the last one may take 12 s with its repeats, and a function has 25 s."""
@@ -26,11 +27,14 @@ _deadline: ContextVar[float] = ContextVar("_deadline", default=float("inf"))
 
 
 @cache
-def client() -> "wire.Wire | DynamoDBClient":
+def client() -> "Wire | DynamoDBClient":
     """The process's one client: a wire, or boto3's client where only that knows the way, such as through a proxy.
 
     Either repeats what was throttled or lost, with jitter, up to twice.
     """
+    from accounting.store.table import surroundings
+    from accounting.store.table.wire import Wire
+
     place = surroundings.place_of_environment(os.environ)
     if place is None:
         from botocore.session import get_session
@@ -40,12 +44,14 @@ def client() -> "wire.Wire | DynamoDBClient":
         place = surroundings.place_of_client(sdk, session)
         if place is None:
             return sdk
-    return wire.Wire(place)
+    return Wire(place)
 
 
 def sdk_client(session: "Session") -> "DynamoDBClient":
     """boto3's client, set up to wait and to repeat as the wire does."""
     from botocore.config import Config
+
+    from accounting.store.table import exchange, wire
 
     return session.create_client(  # type: ignore[return-value]  # untyped in botocore
         "dynamodb",
@@ -88,6 +94,8 @@ def call(operation: Callable[..., Any], **request: Any) -> Any:
     """One call to the database; what the client could not mend in its attempts, or in time, is Unavailable."""
     from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's own
 
+    from accounting.store.table.wire import REPEATED_CODES, REPEATED_STATUSES
+
     if time.monotonic() > _deadline.get():
         raise Unavailable("The database is too slow just now")
     try:
@@ -96,6 +104,6 @@ def call(operation: Callable[..., Any], **request: Any) -> Any:
         raise Unavailable("The database did not answer in time") from error
     except ClientError as error:
         code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
-        if code in wire.REPEATED_CODES or status in wire.REPEATED_STATUSES:
+        if code in REPEATED_CODES or status in REPEATED_STATUSES:
             raise Unavailable("The database is busy") from error
         raise
