@@ -151,6 +151,8 @@ def certificate(folder: Path, *names: str) -> tuple[ssl.SSLContext, Path]:
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName(meant), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
     trusted, private = folder / "trusted.crt", folder / "private.key"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import string
 from collections.abc import Iterator
@@ -204,7 +205,8 @@ def test_many_failures_use_up_the_quota_and_successes_fill_it() -> None:
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """An environment without files, with only what Lambda sets."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "no_proxy"):
+    files = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "REQUESTS_CA_BUNDLE")
+    for name in {*files, *(name for name in os.environ if name.lower().endswith("_proxy"))}:
         monkeypatch.delenv(name, raising=False)
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)

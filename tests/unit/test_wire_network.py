@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from accounting.store.table import connection, exchange, wire
+from accounting.store.table import connection, exchange, surroundings, wire
 from accounting.store.table.surroundings import Credentials, Place
 from accounting.store.table.wire import Wire
 from tests.peer import Deed, Peer, answer, certificate, half_an_answer, in_chunks, send
@@ -41,6 +42,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "READ_SECONDS", READ_SECONDS)
     monkeypatch.setattr(wire, "jitter", lambda _longest: 0)
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _seconds: None))
+    for name in {"REQUESTS_CA_BUNDLE", *(name for name in os.environ if name.lower().endswith("_proxy"))}:
+        monkeypatch.delenv(name, raising=False)
     for name, value in (("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret")):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
@@ -254,6 +257,21 @@ def test_a_certificate_that_is_trusted_by_a_bundle(monkeypatch: pytest.MonkeyPat
                 assert isinstance(connected, Wire)
                 assert outcome(connected) == outcome(connected) == ITEM
                 assert outcome(connection.sdk_client(botocore.session.get_session())) == ITEM
+
+
+def test_a_certificate_that_the_system_trusts_needs_no_botocore(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    context, trusted = certificate(tmp_path, "127.0.0.1")
+    monkeypatch.setattr(surroundings, "place_of_client", None)
+    with Peer.listening(tls=context) as peer:
+        peer.does(answer(ITEM))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", peer.url)
+        assert outcome(connection.client.__wrapped__()) is SSLError
+
+        monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+
+        assert outcome(connection.client.__wrapped__()) == ITEM
 
 
 def test_a_certificate_for_another_name_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

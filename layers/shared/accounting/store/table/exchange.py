@@ -1,8 +1,8 @@
 """One request and its reply over HTTP, on connections that are kept. Imports surroundings.
 
-It uses http.client, because with it a GetItem takes 0.16 ms of processor time and with urllib3 0.23. Half of what is
-left is http.client's reading of a reply's head. A head as DynamoDB sends it is therefore read here, which brings the
-0.16 to 0.06; any other head is left to http.client.
+It uses http.client. A GetItem takes 0.14 ms of processor time that way, 0.23 with urllib3 and 0.72 with boto3's client,
+all measured in turns. Most of the 0.14 is http.client's reading of a reply's head. The head that DynamoDB sends is
+therefore read here, which leaves 0.05 ms; any other head is read by http.client.
 """
 
 import re

@@ -1,9 +1,9 @@
-"""Where DynamoDB is, and who asks there: as botocore finds it, without importing it where the environment says all.
+"""Where DynamoDB is, and with which credentials to ask there. Imports nothing of ours.
 
-Importing botocore and making a client takes longer than all the rest of a cold start. On Lambda, the environment of a
-process that SnapStart did not restore holds credentials that stay, a region, and nothing else that botocore heeds.
-Whatever else there is, such as a profile, a container's credentials, a proxy or a certificate bundle, is left to
-botocore. Imports nothing of ours.
+botocore finds both, but importing it and making a client takes as long as importing a function. On Lambda without
+SnapStart the environment holds credentials that do not change, a region, and nothing else that botocore would use. Such
+an environment is read here. Anything else, such as a profile, a container's credentials, a proxy or a bundle of
+certificates, is left to botocore.
 """
 
 import os
@@ -27,9 +27,9 @@ READ_HERE = {
     "AWS_ENDPOINT_URL",
 }
 LEFT_TO_BOTOCORE = re.compile(r"AWS_(?!LAMBDA_|XRAY_|EXECUTION_ENV$|REGION$)|(HTTPS?|ALL)_PROXY$|REQUESTS_CA_BUNDLE$")
-"""Variables that botocore heeds; what Lambda itself sets beside the credentials and the region means nothing to it."""
+"""Variables that botocore may use: all of AWS_ but those that Lambda sets for other purposes."""
 COMMERCIAL_REGION = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-\w+-\d+")
-"""A region whose addresses end in ``amazonaws.com``; those of the others botocore knows."""
+"""A region whose addresses end in ``amazonaws.com``; botocore knows the addresses of other regions."""
 
 
 class Credentials(NamedTuple):
@@ -41,9 +41,9 @@ class Credentials(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where DynamoDB is, and who asks there. ``tls`` is what an https address is trusted by.
+    """An address of DynamoDB's, its region, and how to be trusted there; ``tls`` is None for http.
 
-    ``credentials`` is asked before every attempt, for they may change at any time.
+    ``credentials`` is called before every attempt, because they may change at any time.
     """
 
     url: str
@@ -53,7 +53,7 @@ class Place(NamedTuple):
 
 
 def place_of_environment(environ: Mapping[str, str]) -> Place | None:
-    """What a few variables say; None when there is more that botocore would heed, or less than it takes."""
+    """The place that the environment names; None when botocore must be asked."""
     others = environ.keys() - READ_HERE - FILES.keys()
     if any(LEFT_TO_BOTOCORE.match(name.upper()) for name in others):
         return None
@@ -74,9 +74,9 @@ def place_of_environment(environ: Mapping[str, str]) -> Place | None:
 
 
 def place_of_client(client: "DynamoDBClient", session: "Session") -> Place | None:
-    """What a client of botocore's session found; None for what a wire does not do.
+    """The place that botocore found for ``client``; None when only that client can reach it.
 
-    That is to go through a proxy, to a path, or to an account's own address where nothing else is allowed.
+    That is the case behind a proxy, for an address with a path, and where only an account's own address is allowed.
     """
     from botocore.httpsession import create_urllib3_context, get_cert_path
     from botocore.utils import get_environ_proxies

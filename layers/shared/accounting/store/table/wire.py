@@ -1,9 +1,9 @@
 """The wire to DynamoDB: signed JSON over connections that are kept, repeated as boto3's client repeats it.
 
-Four fifths of the processor time of a call through boto3 go into what suits every service and every option. ``Wire``
-knows six operations. It has the client's methods for them: the same arguments, the same answers without
-ResponseMetadata, and the same exceptions. It is stricter in one respect: an answer that can't be read (cut short, not
-JSON, or with a wrong checksum) counts as lost. boto3 takes the first two for an answer without an item.
+boto3's client serves every service and every option, which takes most of a request's processor time. ``Wire`` knows six
+operations. It has the client's methods for them, with the same arguments, the same exceptions, and the same answers but
+for their ResponseMetadata. It is stricter in one respect: an answer that cannot be read counts as lost. boto3 returns
+an answer without an item when its JSON is cut short, and the last of three answers even when its checksum is wrong.
 
 A wire may be used by many threads. Imports chance, surroundings and exchange.
 """
