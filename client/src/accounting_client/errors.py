@@ -63,6 +63,10 @@ class InvalidRequest(AccountingError):
         return [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
 
 
+class ModelUnknown(InvalidRequest):
+    """The model has no price, and the service prices only models that have one (`UnknownModels`)."""
+
+
 class Unauthorized(AccountingError):
     """401: the request does not say, or not truly, who sends it."""
 
@@ -88,7 +92,7 @@ class ApiKeyInvalid(Unauthorized):
 
 
 class InsufficientCredits(AccountingError):
-    """402: the wallet does not hold what was asked for; nothing was taken. All numbers are credits but the last."""
+    """402: the wallet does not hold what was asked for; nothing was taken."""
 
     @property
     def required(self) -> int:
@@ -112,8 +116,13 @@ class InsufficientCredits(AccountingError):
 
     @property
     def affordable_tokens(self) -> int | None:
-        """The largest estimate, in tokens, that a session could be opened with now; None where no session was."""
+        """The largest `estimated_tokens` that a session could be opened with now; None where no session was."""
         return self._number("affordableTokens")
+
+    @property
+    def affordable_output_tokens(self) -> int | None:
+        """As `affordable_tokens` for a session with an `estimated_usage`: the most output beside its inputs."""
+        return self._number("affordableOutputTokens")
 
 
 class Forbidden(AccountingError):
@@ -241,6 +250,7 @@ MAX_RETRY_AFTER_DIGITS = 9
 
 BY_CODE: dict[str, type[AccountingError]] = {
     "VALIDATION_ERROR": InvalidRequest,
+    "MODEL_UNKNOWN": ModelUnknown,
     "TOKEN_REQUIRED": TokenRequired,
     "TOKEN_EXPIRED": TokenExpired,
     "TOKEN_INVALID": TokenInvalid,
