@@ -221,6 +221,16 @@ def test_parts_of_one_lot_that_return_one_after_another_share_the_first_ones_gra
     assert book.wallet.lots == (book.lot("a", 9, NOW + 2 * HOUR + GRACE, grace=True),)
 
 
+def test_lots_that_return_one_after_another_have_a_grace_of_their_own() -> None:
+    book = Book(("first", 10, NOW + HOUR), ("second", 10, NOW + HOUR))
+    holds = [book.hold(10), book.hold(10)]
+
+    for hold, at in zip(holds, (NOW + 2 * HOUR, NOW + 3 * HOUR), strict=True):
+        book.settle(hold, 0, at=at)
+
+    assert [lot.expires_at for lot in book.wallet.lots] == [NOW + 2 * HOUR + GRACE, NOW + 3 * HOUR + GRACE]
+
+
 def test_a_raised_hold_settles_as_one() -> None:
     book = Book(("a", 10, NOW + DAY), ("b", 10, NOW + 2 * DAY))
     slices = merged(book.hold(4), book.hold(8))
@@ -396,6 +406,7 @@ def test_what_was_charged_too_much_returns_as_a_lot_with_the_grace() -> None:
     assert (settlement.refund, settlement.overrun, settlement.debt) == (4, 0, 0)
     assert book.wallet.lots == (Lot(0, 4, NOW + 2 * DAY + GRACE, NOW + 2 * DAY, grace=True),)
     assert book.wallet.charged == 5
+    assert book.kinds[-1] == "settle"
 
 
 def test_late_usage_of_no_difference_says_that_it_came() -> None:
