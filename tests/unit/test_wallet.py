@@ -221,6 +221,21 @@ def test_parts_of_one_lot_that_return_one_after_another_share_the_first_ones_gra
     assert book.wallet.lots == (book.lot("a", 9, NOW + 2 * HOUR + GRACE, grace=True),)
 
 
+def test_credits_that_return_at_the_instant_of_their_expiry_have_expired() -> None:
+    book = Book(("a", 10, NOW + HOUR))
+
+    book.settle(book.hold(10), 0, at=NOW + HOUR)
+
+    assert book.wallet.lots == (book.lot("a", 10, NOW + HOUR + GRACE, grace=True),)
+
+
+def test_only_entries_of_grants_name_an_allocation() -> None:
+    book = Book(("a", 10, NOW + HOUR))
+    book.hold(4)
+
+    assert [entry.allocation_id for entry in book.entries] == [allocation_id(ACCOUNT, 1), None]
+
+
 def test_lots_that_return_one_after_another_have_a_grace_of_their_own() -> None:
     book = Book(("first", 10, NOW + HOUR), ("second", 10, NOW + HOUR))
     holds = [book.hold(10), book.hold(10)]
