@@ -229,6 +229,12 @@ def test_credits_that_return_at_the_instant_of_their_expiry_have_expired() -> No
     assert book.wallet.lots == (book.lot("a", 10, NOW + HOUR + GRACE, grace=True),)
 
 
+def test_a_lot_is_granted_and_expires_at_whole_seconds() -> None:
+    wallet = ledger.grant(Wallet(ACCOUNT), 1, expires_at=NOW + HOUR + 1, cause=because(NOW + 999)).wallet
+
+    assert wallet.lots == (Lot(1, 1, NOW + HOUR + 1_000, NOW),)
+
+
 def test_only_entries_of_grants_name_an_allocation() -> None:
     book = Book(("a", 10, NOW + HOUR))
     book.hold(4)
@@ -372,8 +378,10 @@ def test_lots_of_different_terms_do_not_merge(command: Callable[..., Decision]) 
     full = full_wallet()
     alternating = tuple(lot._replace(grace=bool(place % 2)) for place, lot in enumerate(full.lots))
 
-    with pytest.raises(TooManyAllocations):
+    with pytest.raises(TooManyAllocations) as refused:
         command(replace(full, lots=alternating), MAX_LOTS + 1, expires_at=NOW + 2 * DAY, cause=because())
+    assert str(refused.value) == "At most 1000 live allocations an account"
+    assert refused.value.details == {"limit": 1000}
 
 
 def test_a_settle_merges_and_is_never_refused() -> None:
