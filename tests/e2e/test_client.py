@@ -30,7 +30,7 @@ from accounting_client import (
 from client.tests.wire import FOREVER, Moment, Wire
 from local.paths import ROOT
 from tests.e2e.books import audited, balanced
-from tests.e2e.client import MODEL, Person, new_id
+from tests.e2e.client import MODEL, PLAIN, Person, new_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -61,14 +61,14 @@ def _mended(wire: Wire) -> Iterator[None]:
 
 
 def client_of(wire: Wire, person: Person, retries: Retries = PATIENT, **options: Any) -> AccountingClient:
-    http = httpx.Client(trust_env=False)
+    http = httpx.Client(trust_env=False, verify=PLAIN)
     return AccountingClient(
         wire.url, person.token, http=http, retries=retries, timeout_seconds=PATIENCE_SECONDS, **options
     )
 
 
 def async_client_of(wire: Wire, person: Person, retries: Retries = PATIENT) -> AsyncAccountingClient:
-    http = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=None))
+    http = httpx.AsyncClient(trust_env=False, verify=PLAIN, limits=httpx.Limits(max_connections=None))
     return AsyncAccountingClient(wire.url, person.token, http=http, retries=retries, timeout_seconds=PATIENCE_SECONDS)
 
 
@@ -368,29 +368,32 @@ def test_the_readmes_lines_account_a_streamed_answer(
     exec(compile(lines[1], "README.md", "exec"), module)
 
     async def run() -> list[str]:
-        answers = [[text async for text in module["answer"](person.token, "Why?", tokens)] for tokens in (100, 10**6)]
+        estimates = [{"inputTokens": 4, "outputTokens": output} for output in (100, 10**6)]
+        answers = [[text async for text in module["answer"](person.token, "Why?", each)] for each in estimates]
         await module["accounting"].aclose()
         return ["".join(texts) for texts in answers]
 
     said, refused = asyncio.run(run())
 
     assert said == "Because." * 4
-    assert refused == "\nYou lack 299 credits."
+    assert refused == "\nYou lack 301 credits."
     books = audited(service, person)
     assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (1, 0)
     assert books.usage[0]["credits"] == 1
+    assert books.usage[0]["usage"] == "4,400,0,0,0,0,0,0,1,0"
 
 
 @dataclass(frozen=True)
 class Chunk:
     text: str
-    tokens: int
+    usage: dict[str, int] | None = None
 
 
 class Model:
-    """Four chunks of a hundred tokens."""
+    """Four chunks, and at the end the usage."""
 
     async def stream(self, model: str, prompt: str) -> AsyncIterator[Chunk]:
         for _ in range(4):
             await asyncio.sleep(0.01)
-            yield Chunk("Because.", 100)
+            yield Chunk("Because.")
+        yield Chunk("", {"prompt_tokens": 4, "completion_tokens": 400})

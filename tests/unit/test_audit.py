@@ -9,7 +9,7 @@ import pytest
 
 from accounting.domain import wallet as ledger
 from accounting.domain.accounts import personal
-from accounting.domain.audit import MAX_FINDINGS, Finding, Newer, Proof, Sums, Unreadable
+from accounting.domain.audit import MAX_FINDINGS, Finding, KindSums, Newer, Proof, Sums, Unreadable
 from accounting.domain.errors import InsufficientCredits
 from accounting.domain.ledger import Cause, Entry, Kind, digest
 from accounting.domain.lots import Lot
@@ -162,11 +162,24 @@ def test_a_ledger_that_ends_too_soon_lacks_its_next_entry() -> None:
 def test_an_entry_that_does_not_follow_from_the_one_before_is_found_though_its_hash_fits() -> None:
     wallet, entries = history(2)
     last = wallet.entry_seq
-    forged = rehashed([*entries[:-1], replace(entries[-1], available_after=entries[-1].available_after + 1)])
+    for place in (10, last):
+        given = [replace(entry, available_after=entry.available_after + 1) for entry in entries[place - 1 :]]
+        forged = rehashed([*entries[: place - 1], *given])
+        found = findings(replace(wallet, head=forged[-1].hash), forged)
+        assert found == [Finding("sums", place), Finding("wallet", last)], "what comes after is judged by itself"
 
-    found = findings(replace(wallet, head=forged[-1].hash), forged)
 
-    assert found == [Finding("sums", last), Finding("wallet", last)]
+def test_a_proof_adds_up_the_entries_of_each_kind() -> None:
+    _, entries = history(2)
+    proof = Proof(ACCOUNT, since=NOW)
+
+    proof.follow(entries)
+
+    assert len(proof.by_kind) > 5
+    for kind, sums in proof.by_kind.items():
+        of_kind = [entry for entry in entries if entry.kind == kind]
+        credits, charged = (sum(getattr(entry, name) for entry in of_kind) for name in ("credits", "charged"))
+        assert sums == KindSums(len(of_kind), credits, charged)
 
 
 @pytest.mark.parametrize(("available", "stated"), [(5, 6), (-1, -1)])
@@ -273,6 +286,10 @@ def test_what_a_newer_version_wrote_is_neither_proved_nor_doubted() -> None:
     proof.compare(wallet)
 
     assert (proof.unread, proof.seq, proof.findings) == (True, 3, [])
+
+
+def test_no_reason_has_no_digest() -> None:
+    assert digest("", "") == digest("", "salt") == ""
 
 
 def test_an_entry_of_the_first_format_has_this_hash() -> None:
