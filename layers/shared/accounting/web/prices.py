@@ -157,7 +157,10 @@ class CardBody(RequestModel):
         return _card(self.rates, self.tiers)
 
 
-Variants = Annotated[dict[Variant, Annotated[CardBody, _OrRatesAlone()]], Field(max_length=MAX_VARIANTS)]
+Variants = Annotated[
+    dict[Variant, Annotated[CardBody, _OrRatesAlone()]],
+    Field(max_length=MAX_VARIANTS, json_schema_extra={"additionalProperties": False}),
+]
 Aliases = Annotated[list[ModelId], Field(max_length=MAX_ALIASES)]
 Source = Annotated[str, Field(strict=True, pattern="^[ -~]{1,64}$")]
 MaxOutputTokens = Annotated[Tokens, Field(ge=1)]
