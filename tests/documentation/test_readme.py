@@ -27,11 +27,13 @@ from types import SimpleNamespace
 class Model:
     async def stream(self, model, prompt):
         for _ in range(4):
-            yield SimpleNamespace(text="Because.", tokens=100)
+            yield SimpleNamespace(text="Because.", usage=None)
+        yield SimpleNamespace(text="", usage={"prompt_tokens": 4, "completion_tokens": 400})
 
 
 async def main():
-    async for text in answer(sys.argv[1], "Why?", int(sys.argv[2])):
+    estimate = {"inputTokens": 4, "outputTokens": int(sys.argv[2])}
+    async for text in answer(sys.argv[1], "Why?", estimate):
         print(text, end="")
     await accounting.aclose()
 
