@@ -29,6 +29,10 @@ token: ready ## Print a token for the running service (USER=alice ROLE=admin; wi
 example: ready ## Run the example chat proxy in front of the service that `make run` started (PORT=8000)
 	@PYTHONPATH=client/src $(BIN)/python -m examples.chat_proxy
 
+.PHONY: prices
+prices: ready ## Compare price rules with genai-prices (CREDITS_PER_USD=1000, MARKUP=1.2, MODELS=openai; APPLY=1: import them)
+	@$(BIN)/python -m local.prices
+
 openapi: ready ## Write the HTTP API as an OpenAPI document: functions/docs/openapi.json
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.openapi
 
@@ -64,8 +68,9 @@ format: ready ## Format the code and repair what the linter can
 build: ready ## Build the functions and their layer for AWS
 	$(BIN)/sam build $(if $(PARAMETERS),--parameter-overrides $(PARAMETERS))
 
-deploy: build ## Deploy to the AWS account of your credentials (PARAMETERS="Name=value …": the template's)
-	$(BIN)/sam deploy --parameter-overrides BuildId=$$($(BIN)/python -m local.build $(PARAMETERS)) $(PARAMETERS)
+deploy: build ## Deploy to the AWS account of your credentials (PARAMETERS="Name=value …", STACK=name, TAGS="key=value …")
+	$(BIN)/sam deploy $(if $(STACK),--stack-name $(STACK)) $(if $(TAGS),--tags $(TAGS)) \
+	  --parameter-overrides BuildId=$$($(BIN)/python -m local.build $(PARAMETERS)) $(PARAMETERS)
 
 rerate: ready ## Price the usage of the past with the prices as they are now, and change nothing (SINCE=2026-11-01 UNTIL=, MODEL=, TABLE=)
 	@PYTHONPATH=layers/shared SINCE="$(SINCE)" UNTIL="$(UNTIL)" MODEL="$(MODEL)" TABLE="$(TABLE)" $(BIN)/python -m local.rerate

@@ -54,7 +54,7 @@ def document() -> Json:
         version=project["version"],
         description=f"{project['description']}\n{HOW_TO}",
         license_info=License(name="MIT", identifier="MIT"),
-        servers=[Server(url="..", description="Where this document comes from: relative to its own address")],
+        servers=[Server(url="..", description="The service that this page comes from")],
         security=[{"token": []}, {"apiKey": []}],
         security_schemes=SECURITY,
         tags=[Tag(name=name, description=text) for name, text in TAGS.items()],
@@ -68,7 +68,7 @@ def document() -> Json:
     for path, item in made["paths"].items():
         for method, operation in item.items():
             _complete((method, path), operation)
-    made["paths"] = dict(sorted(made["paths"].items()))
+    made["paths"] = dict(sorted(made["paths"].items(), key=_place))
     made["components"] = {
         "schemas": dict(sorted(schemas.items())),
         "responses": {_name(status): _refusal(status, codes) for status, codes in _by_status(ALWAYS).items()},
@@ -77,6 +77,13 @@ def document() -> Json:
         **made["components"],
     }
     return {name: made[name] for name in ("openapi", "info", "servers", "security", "tags", "paths", "components")}
+
+
+def _place(path_and_item: tuple[str, Json]) -> tuple[int, int]:
+    """The place of a path: that of its group, and within the group the order in which the code declares routes."""
+    path, item = path_and_item
+    declared_paths = list(dict.fromkeys(each for _, each in declared()))
+    return min(list(TAGS).index(tag) for each in item.values() for tag in each["tags"]), declared_paths.index(path)
 
 
 def _parts() -> Iterator[Json]:

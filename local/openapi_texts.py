@@ -15,11 +15,16 @@ CODES: dict[str, int] = {**STATUSES, "RATE_LIMITED": 429, "TIMEOUT": 504}
 """Every code of an error with its status, those of the gateway too."""
 
 HOW_TO = """
-Without credits nothing streams: ask what is left, **reserve** before a stream, **settle** what was used.
+**To try a route on this page,** paste a token first: press *Authorize*, paste it under `token`, press *Authorize* below
+it and then *Close*. Open a route and press *Execute*.
 
-Here every route can be tried. *Authorize* takes a user's access token (`token`), or an API key as `ApiKey acct_…`
-(`apiKey`); the platform's own services have an internal key. One of token and API key is enough, and both are forgotten
-when the page is left.
+- Where the service runs locally, `make token USER=demo-user` prints a token. `make token USER=demo-admin ROLE=admin`
+  prints an administrator's. Elsewhere your sign-in issues them.
+- Instead of a token, `apiKey` takes an API key as `ApiKey acct_…`. The routes for the platform's own services take
+  their key under `internalKey`.
+- The page forgets all of them when it is left or reloaded.
+
+Routes are in the order in which a chat proxy needs them: **reserve** credits before a stream, **settle** what was used.
 """
 SECURITY: Json = {
     "internalKey": {

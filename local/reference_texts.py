@@ -39,8 +39,9 @@ METRICS_PAGE = """
 
 Every metric that the service writes: what it counts, and when to look closer.
 
-The functions write counters to the CloudWatch namespace `AccountingService`. Sum them over a period. The
-alarms that watch them are in [operations.md](../operations.md#the-alarms).
+The functions write counters to the CloudWatch namespace `AccountingService`, with the dimensions `service` and `stack`
+(the name of the stack). Sum them over a period. [Operations](../operations.md#the-alarms) has the alarms that watch
+them.
 """
 TRAFFIC = "It falls to 0 while there is traffic."
 METRICS = {

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from accounting_client import PriceTier, PriceVariant, Rates
+from accounting_client.routes.credits import CostLine
 from client.tests.played import GRANTED, Played, ok
 from client.tests.test_paging import AT, rule, session, user
 
@@ -125,3 +128,71 @@ def test_a_price_is_added_once_however_often_it_is_sent(ask: Ask) -> None:
     ask(service, lambda client: client.add_price("m1", 1, idempotency_key="prices-7"))
 
     assert service.headers("idempotency-key") == ["prices-7"]
+
+
+RATES = {"input": "3", "output": "15", "cacheWrite1h": "6.000001"}
+FULL: dict[str, Any] = {
+    "modelId": "m",
+    "pricePerThousandTokens": 0.015,
+    "rates": RATES,
+    "tiers": [{"aboveInputTokens": 200_000, "rates": {"input": "6"}}],
+    "variants": {"batch": {"rates": {"input": "1.5"}, "tiers": []}},
+    "aliases": ["m-latest"],
+    "maxOutputTokens": 64_000,
+    "source": "a list",
+    "sourceVersion": "1",
+    "effectiveFrom": AT,
+    "effectiveTo": None,
+}
+
+
+def test_a_price_by_class_is_sent_and_read_exactly(ask: Ask) -> None:
+    service = Played(ok(FULL))
+    sent: dict[str, Any] = {
+        "rates": Rates(Decimal(3), Decimal(15), cache_write_1h=Decimal("6.000001")),
+        "tiers": [PriceTier(200_000, Rates(input=Decimal(6)))],
+        "variants": {"batch": PriceVariant(Rates(input=Decimal("1.5")))},
+        "aliases": ["m-latest"],
+        "max_output_tokens": 64_000,
+        "source": "a list",
+        "source_version": "1",
+    }
+
+    found = ask(service, lambda client: client.add_price("m", **sent))
+
+    shown = {name: value for name, value in FULL.items() if not name.startswith(("effective", "price"))}
+    assert service.bodies == [shown]
+    assert (found.rates, list(found.tiers), found.variants) == (sent["rates"], sent["tiers"], sent["variants"])
+    assert (found.aliases, found.max_output_tokens, found.source) == (("m-latest",), 64_000, "a list")
+
+
+def test_a_list_of_prices_shows_what_changes(ask: Ask) -> None:
+    answer = {
+        "added": [FULL],
+        "changed": [{"modelId": "m", "before": FULL, "after": FULL | {"rates": {"input": "4", "output": "15"}}}],
+        "unchanged": ["n"],
+        "problems": [],
+    }
+    service = Played(ok(answer))
+    rule = {"modelId": "m", "rates": {"input": Decimal(4), "output": "15"}}
+
+    found = ask(service, lambda client: client.import_prices([rule], dry_run=True, idempotency_key="list-1"))
+
+    assert service.bodies == [{"rules": [{"modelId": "m", "rates": {"input": "4", "output": "15"}}], "dryRun": True}]
+    (change,) = found.changed
+    assert (change.before.rates.input, change.after.rates.input) == (Decimal(3), Decimal(4))
+    assert (len(found.added), found.unchanged) == (1, ("n",))
+
+
+def test_a_calculation_is_explained(ask: Ask) -> None:
+    line = {"class": "cachedInput", "tokens": 20_000, "creditsPerMillion": "0.3", "credits": "0.006"}
+    answer = {"modelId": "m", "tokens": 1, "credits": 1, "pricePerThousandTokens": 1, "ruleId": "m@1", "lines": [line]}
+    answer |= {"usage": {"inputTokens": 20_000, "outputTokens": 0}, "tier": 9}
+    service = Played(ok(answer))
+    usage = {"prompt_tokens": 20_000, "completion_tokens": 0}
+
+    found = ask(service, lambda client: client.calculate("m", usage=usage, usage_format="openai", variant="batch"))
+
+    assert service.bodies == [{"modelId": "m", "usage": usage, "usageFormat": "openai", "variant": "batch"}]
+    assert found.lines == (CostLine("cachedInput", 20_000, Decimal("0.3"), Decimal("0.006")),)
+    assert (found.rule_id, found.tier) == ("m@1", 9)

@@ -245,19 +245,6 @@ def balance_of(user_id: UserInPath) -> BalanceView:
     return BalanceView.of(operations.balance_of(api.subject, clock()))
 
 
-@api.post("/api/credits/check", access=BALANCE_READERS, any_query=True)
-def check(body: Check) -> CheckView:
-    """Whether the caller's balance covers an amount; it holds nothing."""
-    balance = operations.balance(api.caller.account_id, clock())
-    sufficient = balance.available >= body.required_credits
-    return CheckView(
-        sufficient=sufficient,
-        credits=balance.available,
-        required_credits=body.required_credits,
-        message=None if sufficient else "Insufficient credits",
-    )
-
-
 @api.post("/api/credits/calculate", access=READERS, any_query=True, codes=("MODEL_UNKNOWN",))
 def calculate(body: Calculate) -> CalculateView:
     """What a usage of a model costs now, explained class by class.
@@ -281,6 +268,19 @@ def calculate(body: Calculate) -> CalculateView:
         usage=UsageView.of(usage) if usage else None,
         lines=[LineView.of(line) for line in card.lines(usage)] if usage else None,
         tier=tier.above_input if tier else None,
+    )
+
+
+@api.post("/api/credits/check", access=BALANCE_READERS, any_query=True)
+def check(body: Check) -> CheckView:
+    """Whether the caller's balance covers an amount; it holds nothing."""
+    balance = operations.balance(api.caller.account_id, clock())
+    sufficient = balance.available >= body.required_credits
+    return CheckView(
+        sufficient=sufficient,
+        credits=balance.available,
+        required_credits=body.required_credits,
+        message=None if sufficient else "Insufficient credits",
     )
 
 

@@ -76,6 +76,47 @@ def test_the_page_shows_every_route_of_the_document_with_who_may_call_it(page: P
     assert "INSUFFICIENT_CREDITS" not in block.inner_text()
 
 
+def test_routes_are_in_the_order_of_use(page: Page) -> None:
+    shown = [
+        each.removeprefix("operations-") for each in page.locator(".opblock").evaluate_all("all => all.map(e => e.id)")
+    ]
+
+    assert shown[:4] == [
+        "credits-getApiCreditsBalance",
+        "credits-getApiCreditsBalanceUserId",
+        "credits-postApiCreditsCalculate",
+        "credits-postApiCreditsCheck",
+    ]
+    sessions = [each.rpartition("Sessions")[2] for each in shown if each.startswith("streaming")]
+    assert sessions[:4] == ["Initialize", "Heartbeat", "Finalize", "Abort"]
+
+
+def test_the_page_says_first_how_to_paste_a_token_and_has_the_cursor_there(page: Page) -> None:
+    assert "paste a token first" in page.locator(".info .description").inner_text()
+    assert "The service that this page comes from" in page.locator(".servers").inner_text()
+
+    page.locator(".btn.authorize").click()
+    schemes = page.locator(".auth-container h4 code")
+    tops = {each.inner_text(): each.bounding_box() for each in schemes.all()}
+
+    assert min(tops, key=lambda name: (tops[name] or {"y": 0.0})["y"]) == "token"
+    assert page.evaluate("document.activeElement.closest('form').querySelector('h4 code').innerText") == "token"
+
+
+def test_samples_of_errors_are_folded_and_those_of_successes_are_not(page: Page) -> None:
+    block = page.locator("[id$='-postApiStreamingSessionsInitialize']")
+    block.locator(".opblock-summary").click()
+    created, short = (block.locator(f"tr.response[data-code='{code}']") for code in (201, 402))
+    created.get_by_text('"sessionId"').first.wait_for()
+
+    assert not created.locator("details").count()
+    assert not short.locator(".highlight-code").is_visible()
+    assert not short.locator(".response-controls").is_visible()
+    short.get_by_text("Samples").click()
+    short.locator(".highlight-code").wait_for()
+    assert "INSUFFICIENT_CREDITS" in short.locator(".highlight-code").inner_text()
+
+
 def test_a_pasted_token_shows_its_owners_balance(page: Page, people: People) -> None:
     person = people(credits=4711)
     _authorize(page, "token", person.token)

@@ -62,6 +62,14 @@ def examples() -> Iterator[tuple[str, dict[str, Any], Any]]:
                     yield f"{' '.join(route)} {where} {name}", each["schema"], value
 
 
+def test_routes_are_in_the_order_of_use() -> None:
+    paths = list(made()["paths"])
+    sessions = [path.rpartition("/")[2] for path in paths if path.startswith("/api/streaming-sessions/")]
+
+    assert paths[0] == "/api/credits/balance"
+    assert sessions[:4] == ["initialize", "heartbeat", "finalize", "abort"]
+
+
 def test_it_is_an_openapi_document() -> None:
     validate(made())
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NOT_SOURCES = (".git", ".venv", ".local", ".aws-sam", "__pycache__", ".hypothesis", ".*_cache")
 SHARED = (".venv", ".local/ministack", ".local/builds", ".local/sam-cache", ".local/boot", ".local/mutation")
 """What takes long to make and is the same in a copy."""
-PATIENCE_SECONDS = 180
+PATIENCE_SECONDS = 600
 
 
 class Project:

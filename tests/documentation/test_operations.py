@@ -69,7 +69,9 @@ def test_the_page_can_be_typed_from_its_first_line_to_its_last(tmp_path: Path, d
         versions_come(aws)
         # The queue has no letter unless something failed: one that tells of a record that is there stands in for it.
         (project.folder / "sent.json").write_text(LETTER % tuple(usage_in_stream(service, "boss").values()))
+        (second_stack,) = [command for command in page if " STACK=" in command]
         rest = [command.replace("cat letter.json", "cp sent.json letter.json") for command in page[first_use:]]
+        rest.remove(second_stack)
         rest.insert(1 + next(number for number, command in enumerate(rest) if command.startswith("functions=")), SOME)
 
         said = project.type(
@@ -91,6 +93,28 @@ def test_the_page_can_be_typed_from_its_first_line_to_its_last(tmp_path: Path, d
         assert now["KmsKeyArn"].startswith("arn:aws:kms:")
         assert now["AlarmEmail"] == "oncall@example.com", "what is not given again stays"
 
+        project.type("\n".join([PRELUDE, second_stack]))
+
+        is_there_beside(aws, "accounting-staging", {"team": "billing", "stage": "staging"})
+
+
+def is_there_beside(aws: Emulator, name: str, tags: dict[str, str]) -> None:
+    """Assert that a second stack has what the first one has, under its own name, and answers."""
+    second = stack(aws, name)
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in second["Outputs"]}
+    assert {each["Key"]: each["Value"] for each in second["Tags"]} == tags
+    assert httpx.get(gateway(aws, outputs) + "/api/health", trust_env=False, timeout=60).is_success
+    for kind, listed, named in (
+        ("lambda", "list_functions", "FunctionName"),
+        ("scheduler", "list_schedules", "Name"),
+        ("cloudwatch", "describe_alarms", "AlarmName"),
+    ):
+        pages = aws.client(kind).get_paginator(listed).paginate()
+        names = {each[named] for page in pages for found in page.values() if isinstance(found, list) for each in found}
+        first = {each.removeprefix(STACK_NAME) for each in names if each.startswith(STACK_NAME)}
+        assert first, kind
+        assert first == {each.removeprefix(name) for each in names if each.startswith(name)}, kind
+
 
 def deployed_to(aws: Emulator, said: str) -> Stack:
     """Return the service as what was typed so far tells of it."""
@@ -98,11 +122,16 @@ def deployed_to(aws: Emulator, said: str) -> Stack:
     (secret, internal_key) = re.findall(r'(\{"previous.*\})\n(\S+)\n$', said)[0]
     return Stack(
         aws=aws,
-        base_url=f"{aws.endpoint_url}/_aws/execute-api/{outputs['ApiId']}/{outputs['StageName']}",
+        base_url=gateway(aws, outputs),
         jwt_secret=json.loads(secret)["current"],
         internal_api_key=internal_key,
         table_name=outputs["TableName"],
     )
+
+
+def gateway(aws: Emulator, outputs: dict[str, str]) -> str:
+    """Return the address at which the local AWS serves a stack's API."""
+    return f"{aws.endpoint_url}/_aws/execute-api/{outputs['ApiId']}/{outputs['StageName']}"
 
 
 def people_come(service: Stack) -> None:
@@ -132,6 +161,6 @@ def versions_of_credits(aws: Emulator) -> list[str]:
     return [each["Version"] for each in versions]
 
 
-def stack(aws: Emulator) -> Any:
-    (found,) = aws.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
+def stack(aws: Emulator, name: str = STACK_NAME) -> Any:
+    (found,) = aws.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
     return found

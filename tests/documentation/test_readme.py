@@ -120,6 +120,21 @@ def test_make_demo_plays_a_proxys_workflow(service: Running, project: Project, d
     assert "chat-streaming-expired: 3 credits for 700 tokens" in said
 
 
+def test_make_prices_shows_a_difference_and_imports_it_if_told(
+    service: Running, project: Project, documentation: Documentation
+) -> None:
+    compare = documentation.line(
+        'make prices CREDITS_PER_USD=100000 MARKUP="1.2 anthropic=1.3" MODELS="openai/gpt-5* anthropic"'
+    )
+
+    shown, imported, again = (project.type(line) for line in (compare, f"{compare} APPLY=1", compare))
+
+    assert "Nothing was changed. APPLY=1 imports this." in shown
+    assert re.search(r": [1-9]\d+ added, 0 changed, 0 unchanged\nImported", imported)
+    assert re.search(r": 0 added, 0 changed, [1-9]\d+ unchanged\nNothing was changed", again)
+    assert "give CREDITS_PER_USD" in project.type("make prices", status=2)
+
+
 def test_make_example_answers_whoever_has_credits(
     service: Running, project: Project, documentation: Documentation
 ) -> None:

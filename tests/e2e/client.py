@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # 1 credit per 1,000 tokens, as any model without a price of its own.
 MODEL = "plain-model"
+PLAIN = False
+"""For ``verify`` of a client that speaks HTTP only: loading certificates takes longer than several requests."""
 
 
 @dataclass(frozen=True)

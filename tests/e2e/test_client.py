@@ -30,7 +30,7 @@ from accounting_client import (
 from client.tests.wire import FOREVER, Moment, Wire
 from local.paths import ROOT
 from tests.e2e.books import audited, balanced
-from tests.e2e.client import MODEL, Person, new_id
+from tests.e2e.client import MODEL, PLAIN, Person, new_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -61,14 +61,14 @@ def _mended(wire: Wire) -> Iterator[None]:
 
 
 def client_of(wire: Wire, person: Person, retries: Retries = PATIENT, **options: Any) -> AccountingClient:
-    http = httpx.Client(trust_env=False)
+    http = httpx.Client(trust_env=False, verify=PLAIN)
     return AccountingClient(
         wire.url, person.token, http=http, retries=retries, timeout_seconds=PATIENCE_SECONDS, **options
     )
 
 
 def async_client_of(wire: Wire, person: Person, retries: Retries = PATIENT) -> AsyncAccountingClient:
-    http = httpx.AsyncClient(trust_env=False, limits=httpx.Limits(max_connections=None))
+    http = httpx.AsyncClient(trust_env=False, verify=PLAIN, limits=httpx.Limits(max_connections=None))
     return AsyncAccountingClient(wire.url, person.token, http=http, retries=retries, timeout_seconds=PATIENCE_SECONDS)
 
 

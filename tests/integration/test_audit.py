@@ -22,7 +22,7 @@ from accounting.domain.wallet import Wallet
 from accounting.operations import credits
 from accounting.operations.audit import Audited, audit, audit_all
 from accounting.operations.credits import Request
-from accounting.store import entries, keys, table, users, wallets
+from accounting.store import entries, keys, profiles, table, wallets
 from accounting.times import DAY, HOUR
 from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
@@ -212,5 +212,5 @@ def _somebody(user_id: str) -> list[table.Item]:
         decision = ledger.grant(wallet, 5, expires_at=NOW + DAY, cause=Cause("boss", NOW))
         wallet = decision.wallet
         made += decision.entries
-    profile = users._to_item(User(user_id, "", "", "user", created_at=NOW, updated_at=NOW))
+    profile = profiles.to_item(User(user_id, "", "", "user", created_at=NOW, updated_at=NOW))
     return [profile, wallets.to_item(wallet), *map(entries.to_item, made)]

@@ -8,8 +8,8 @@ import pytest
 
 from accounting import telemetry
 from accounting.operations import commit
-from accounting.store import table
-from tests.faults import Fault, Wire, cancelled, refused
+from tests.calls import the_wire
+from tests.faults import Fault, Faults, cancelled, refused
 from tests.integration.test_events import run
 
 MakeUser = Callable[..., str]
@@ -31,8 +31,8 @@ class Counted:
 
 
 @pytest.fixture
-def wire(table_name: str) -> Iterator[Wire]:
-    with Wire.of(table.client()) as between:
+def wire(table_name: str) -> Iterator[Faults]:
+    with Faults.of(the_wire()) as between:
         yield between
 
 
@@ -52,7 +52,7 @@ def wire(table_name: str) -> Iterator[Wire]:
     ],
 )
 def test_what_is_answered_contention_is_counted_once(
-    user: MakeUser, wire: Wire, monkeypatch: pytest.MonkeyPatch, sample: str, fault: tuple[str, Fault]
+    user: MakeUser, wire: Faults, monkeypatch: pytest.MonkeyPatch, sample: str, fault: tuple[str, Fault]
 ) -> None:
     user("demo-user", 1_000)
     user("demo-admin")
@@ -69,7 +69,7 @@ def test_what_is_answered_contention_is_counted_once(
 
 
 def test_what_gets_through_after_a_conflict_is_not_counted(
-    user: MakeUser, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    user: MakeUser, wire: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user("demo-user")
     counted = Counted()

@@ -13,6 +13,7 @@ import pytest
 from accounting import secrets
 from accounting.operations import system_usage
 from local.emulator import Emulator
+from tests.contract.test_routes import functions
 from tests.template import resources
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -203,11 +204,7 @@ def test_every_route_has_a_sample_and_every_sample_a_route() -> None:
 
 def test_sam_local_sets_only_variables_that_it_passes_on() -> None:
     """SAM drops a variable that the template does not declare, but for the one that the page has the reader declare."""
-    declared = {
-        name
-        for function in resources("AWS::Serverless::Function").values()
-        for name in function["Properties"].get("Environment", {}).get("Variables", {})
-    }
+    declared = {name for function in functions().values() for name in function["Environment"]["Variables"]}
     settings = json.loads((EVENTS / "sam-local-env.json").read_text())["Parameters"]
     assert settings.keys() - declared == {"AWS_ENDPOINT_URL"}
     assert "AWS_ENDPOINT_URL" in (EVENTS / "README.md").read_text()

@@ -26,7 +26,7 @@ from accounting.operations.audit import Audited, audit, audit_all
 from accounting.operations.credits import Request
 from accounting.operations.settling import Particulars
 from accounting.operations.usage import Event
-from accounting.store import keys, table, users, wallets
+from accounting.store import keys, profiles, table, users, wallets
 from accounting.store import sessions as session_store
 from accounting.store import usage as usage_store
 from accounting.store.idempotency import IdempotencyKey
@@ -111,7 +111,7 @@ def test_every_kind_of_item_is_as_its_sample(user: MakeUser, dynamodb: Any, tabl
         ("user-session-active-by-class", lambda item: session_store.to_item(session_store.from_item(item))),
         ("user-session-completed-by-class", lambda item: session_store.to_item(session_store.from_item(item))),
         ("user-session-completed", lambda item: session_store.to_item(session_store.from_item(item))),
-        ("user-profile", lambda item: users._to_item(users.from_item(item))),
+        ("user-profile", lambda item: profiles.to_item(profiles.from_item(item))),
     ],
 )
 def test_what_is_replaced_whole_keeps_what_a_newer_version_gave_it(

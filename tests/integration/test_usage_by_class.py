@@ -80,6 +80,19 @@ def test_a_record_costs_what_its_models_price_says(user: MakeUser) -> None:
     assert found.recent == [made.record]
 
 
+def test_a_record_is_priced_by_its_variant_and_keeps_it(user: MakeUser) -> None:
+    user()
+    batch = RateCard(Rates(output=RATE_SCALE))
+    rule = PriceRule("m", CARD, NOW - DAY, variants={"batch": batch}, aliases=("also-m",))
+    price_commands.add(rule, now=NOW, key=None)
+
+    made = usage.record(event(ModelCall("also-m", USED, "batch")), now=NOW, key=None).record
+
+    assert made.credits == 2, "400,000 at 3 credits a million, 600,000 at 0.3, 200,000 of output at 1"
+    assert usage.statistics("u1", None, None).recent == [made]
+    assert (made.variant, made.model_id) == ("batch", "also-m")
+
+
 def test_a_call_that_costs_nothing_takes_nothing(user: MakeUser) -> None:
     user()
 

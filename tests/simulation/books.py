@@ -17,13 +17,13 @@ from accounting.domain.allocations import Allocation
 from accounting.domain.api_keys import ApiKey
 from accounting.domain.audit import Proof
 from accounting.domain.ledger import SYSTEM, Entry
-from accounting.domain.model_usage import Usage
+from accounting.domain.model_usage import COUNTS, Usage
 from accounting.domain.sessions import Session
 from accounting.domain.usage import Countable, UsageRecord, digest
 from accounting.domain.usage import Sums as UsageSums
 from accounting.domain.wallet import Wallet
 from accounting.settings import settings
-from accounting.store import allocations, api_keys, entries, keys, rollups, sessions, usage, users, wallets
+from accounting.store import allocations, api_keys, entries, keys, profiles, rollups, sessions, usage, wallets
 from accounting.store.table import Item
 from accounting.times import day
 from tests.audit import assert_sound
@@ -58,7 +58,7 @@ class AccountBooks:
         account_id = self.wallet.account_id
         match kind:
             case "PROFILE":
-                self.disabled = users.from_item(item).disabled
+                self.disabled = profiles.from_item(item).disabled
             case "WALLET":
                 self.wallet = wallets.from_item(account_id, item)
             case "ENTRY":
@@ -225,6 +225,22 @@ class Books:
             found = (sum(item["records"] for item in sums.values()), sum(item["credits"] for item in sums.values()))
             assert found == counted, "the system's sums differ from the records marked as counted"
         self._check_names()
+        self._check_counts()
+
+    def _check_counts(self) -> None:
+        """Usage by class, in total and of each model's days, is a recount of the records."""
+        total: Counter[str] = Counter()
+        by_model: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+        for record in self._counted.values():
+            total.update(record.counts)
+            by_model[day(record.at), str(record.model_id)].update(record.counts)
+        found: Counter[str] = Counter()
+        for item in self._parts.values():
+            found.update(_counts_in(item))
+        assert found == total, "the system's usage by class differs from the records marked as counted"
+        for key, item in self._name_days.items():
+            expected = by_model[key[0].split("#")[1], item["name"]] if key[1].startswith("MODEL#") else Counter()
+            assert _counts_in(item) == expected, f"usage by class differs from the records: {item}"
 
     def _check_names(self) -> None:
         """Each name's sums and merit are a recount, given the names that each user gives merit to."""
@@ -247,6 +263,10 @@ class Books:
             rank = keys.system_name_rank(of_day, kind, digest(text), merit, item["credits"])
             assert rank.items() <= item.items(), f"a name ranks otherwise than by its merit: {item}"
         assert found == expected, "the system's names differ from the records marked as counted"
+
+
+def _counts_in(item: Item) -> Counter[str]:
+    return Counter({name: item[name] for name in COUNTS if name in item})
 
 
 def sums_by_day(records: Iterable[UsageRecord]) -> dict[str, UsageSums]:

@@ -8,6 +8,7 @@ from math import ceil, inf
 from accounting.domain.accounts import AccountId, personal
 from accounting.domain.errors import AccountingError
 from accounting.domain.model_usage import Usage
+from accounting.domain.usage import ModelCall
 from tests.simulation import requests
 from tests.simulation.requests import OK, REPEATABLE, Answer, Request, Who
 from tests.simulation.scheduler import Scheduler, Task
@@ -123,7 +124,14 @@ class Clients:
         if random.random() < 0.15:
             self._ask(requests.api_key(name, who.user_id, key))
         else:
-            self._ask(requests.record(name, who, random.randrange(12), deduct=random.random() < 0.6, key=key))
+            self._ask(requests.record(name, who, self._cost(), deduct=random.random() < 0.6, key=key))
+
+    def _cost(self) -> int | ModelCall:
+        """Credits, or what was used of a model."""
+        random = self._random
+        if random.random() < 0.5:
+            return random.randrange(12)
+        return ModelCall(random.choice("mn"), Usage(random.randrange(5_000), random.randrange(3_000), cache_write=1))
 
     def _ask(self, request: Request) -> Answer:
         """Send a request, as often as a client does that wants an answer and may repeat it; the last answer.

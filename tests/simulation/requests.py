@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from accounting.domain.accounts import AccountId, personal
 from accounting.domain.model_usage import Usage
+from accounting.domain.pricing import DEFAULT_CARD
 from accounting.domain.sessions import Outcome, Report
+from accounting.domain.usage import ModelCall
 from accounting.domain.users import User
 from accounting.operations import api_keys, credits, sessions, settling, usage, users
 from accounting.operations.credits import Change
@@ -98,17 +100,19 @@ def command(name: str, kind: str, account_id: AccountId, amount: int, days: int,
     return Request(name, kind, account_id, key is not None, send, lambda books: len(books.entries_of[name]), agrees)
 
 
-def record(name: str, who: Who, amount: int, *, deduct: bool, key: str | None) -> Request:
-    """A usage record of a user's own."""
+def record(name: str, who: Who, cost: int | ModelCall, *, deduct: bool, key: str | None) -> Request:
+    """A usage record of a user's own, with its credits or with what was used of a model."""
     user_id = who.user_id
-    event = Event(user_id, "images", "draw", amount, {"request": name}, deduct, who.account_id)
+    event = Event(user_id, "images", "draw", cost, {"request": name}, deduct, who.account_id)
+    amount = cost if isinstance(cost, int) else DEFAULT_CARD.cost(cost.usage)
 
     def send(now: int) -> Recorded:
         return usage.record(event, now=now, key=IdempotencyKey(user_id, "usage", key, name) if key else None)
 
     def agrees(books: AccountBooks, recorded: Recorded) -> bool:
         charged = books.charged.get(recorded.record.id)
-        return books.records_of[name] == [recorded.record] and charged == (amount if recorded.deducted else None)
+        as_told = recorded.record.credits == amount and charged == (amount if recorded.deducted else None)
+        return books.records_of[name] == [recorded.record] and as_told
 
     kind = "record and deduct" if deduct else "record"
     return Request(name, kind, who.account_id, key is not None, send, lambda books: len(books.records_of[name]), agrees)

@@ -23,6 +23,7 @@ from accounting.domain.addresses import canonical
         ("a@XN--BCHER-KVA.example", "a@xn--bcher-kva.example"),
         ("a@corp\u3002example", "a@corp.example"),
         ("a@b@c.d", "a@b@c.d"),
+        ("a@B@B\u00fccher.Example", "a@b@xn--bcher-kva.example"),
         ("a b@c", "a b@c"),
         ("a@corp.example.", "a@corp.example"),
         ("a@B\u00fccher.example\u3002", "a@xn--bcher-kva.example"),

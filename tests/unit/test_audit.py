@@ -9,7 +9,7 @@ import pytest
 
 from accounting.domain import wallet as ledger
 from accounting.domain.accounts import personal
-from accounting.domain.audit import MAX_FINDINGS, Finding, Newer, Proof, Unreadable
+from accounting.domain.audit import MAX_FINDINGS, Finding, KindSums, Newer, Proof, Sums, Unreadable
 from accounting.domain.errors import InsufficientCredits
 from accounting.domain.ledger import Cause, Entry, Kind, digest
 from accounting.domain.lots import Lot
@@ -144,6 +144,98 @@ def test_a_wallet_that_is_not_what_its_ledger_comes_to_is_found(change: Callable
     assert findings(change(wallet), entries)
 
 
+def test_an_entry_that_is_there_twice_is_inserted_and_the_rest_is_still_followed() -> None:
+    wallet, entries = history(2)
+
+    assert findings(wallet, [*entries[:3], entries[2], *entries[3:]]) == [Finding("inserted", 3)]
+
+
+def test_a_ledger_that_ends_too_soon_lacks_its_next_entry() -> None:
+    wallet, entries = history(2)
+    last = wallet.entry_seq
+
+    assert findings(wallet, entries[:-1]) == [Finding("missing", last), Finding("wallet", last)]
+    assert findings(wallet, entries[:-2]) == [Finding("missing", last - 1), Finding("wallet", last)]
+    assert findings(replace(wallet, entry_seq=last - 1), entries) == [Finding("wallet", last - 1)]
+
+
+def test_an_entry_that_does_not_follow_from_the_one_before_is_found_though_its_hash_fits() -> None:
+    wallet, entries = history(2)
+    last = wallet.entry_seq
+    for place in (10, last):
+        given = [replace(entry, available_after=entry.available_after + 1) for entry in entries[place - 1 :]]
+        forged = rehashed([*entries[: place - 1], *given])
+        found = findings(replace(wallet, head=forged[-1].hash), forged)
+        assert found == [Finding("sums", place), Finding("wallet", last)], "what comes after is judged by itself"
+
+
+def test_a_proof_adds_up_the_entries_of_each_kind() -> None:
+    _, entries = history(2)
+    proof = Proof(ACCOUNT, since=NOW)
+
+    proof.follow(entries)
+
+    assert len(proof.by_kind) > 5
+    for kind, sums in proof.by_kind.items():
+        of_kind = [entry for entry in entries if entry.kind == kind]
+        credits, charged = (sum(getattr(entry, name) for entry in of_kind) for name in ("credits", "charged"))
+        assert sums == KindSums(len(of_kind), credits, charged)
+
+
+@pytest.mark.parametrize(("available", "stated"), [(5, 6), (-1, -1)])
+def test_sums_explain_no_other_numbers_and_none_below_zero(available: int, stated: int) -> None:
+    entry = Entry(ACCOUNT, 1, "merge", 0, 0, stated, 0, 0, NOW, "boss")
+
+    assert not Sums(available=available).explains(entry)
+
+
+BEFORE = Sums(available=10, held=6, granted=16)
+
+
+@pytest.mark.parametrize(
+    ("kind", "credits", "charged", "after"),
+    [
+        ("grant", 5, 0, replace(BEFORE, available=15, granted=21)),
+        ("adjust", 5, 0, replace(BEFORE, available=15, granted=21)),
+        ("set", 5, 0, replace(BEFORE, available=15, granted=21)),
+        ("remove", -4, 0, replace(BEFORE, available=6, removed=4)),
+        ("adjust", -4, 0, replace(BEFORE, available=6, removed=4)),
+        ("set", -4, 0, replace(BEFORE, available=6, removed=4)),
+        ("set", 0, 0, BEFORE),
+        ("hold", -4, 0, replace(BEFORE, available=6, held=10)),
+        ("charge", -4, 4, replace(BEFORE, available=6, charged=4)),
+        ("settle", 1, 5, replace(BEFORE, available=11, held=0, charged=5)),
+        ("release", 6, 0, replace(BEFORE, available=16, held=0)),
+        ("expire", -4, 0, replace(BEFORE, available=6, expired=4)),
+        ("merge", 0, 0, BEFORE),
+    ],
+)
+def test_each_kind_of_entry_adds_to_the_sums_what_it_means(kind: Kind, credits: int, charged: int, after: Sums) -> None:
+    entry = Entry(ACCOUNT, 1, kind, credits, charged, after.available, after.held, 0, NOW, "boss")
+
+    assert BEFORE.after(entry) == after
+    assert after.explains(entry)
+    assert after.drift() == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "credits", "charged", "after"),
+    [
+        ("repay", Sums(available=10, charged=6, granted=12, debt=4), -4, 0, Sums(available=6, charged=6, granted=12)),
+        ("write_off", Sums(charged=4, debt=4), 0, 0, Sums(charged=4, granted=4)),
+        ("settle", BEFORE, -10, 20, Sums(charged=20, granted=16, debt=4)),
+    ],
+)
+def test_entries_of_a_debt_add_to_the_sums_what_they_mean(
+    kind: Kind, before: Sums, credits: int, charged: int, after: Sums
+) -> None:
+    entry = Entry(ACCOUNT, 1, kind, credits, charged, after.available, after.held, after.debt, NOW, "boss")
+
+    assert before.after(entry) == after
+    assert after.explains(entry)
+    assert before.drift() == after.drift() == 0
+
+
 def test_what_is_no_entry_is_found_and_what_comes_after_it_is_judged_by_itself() -> None:
     wallet, entries = history(2)
     mixed: list[Entry | Unreadable] = [*entries[:3], Unreadable(4, entries[3].hash), *entries[4:]]
@@ -194,6 +286,10 @@ def test_what_a_newer_version_wrote_is_neither_proved_nor_doubted() -> None:
     proof.compare(wallet)
 
     assert (proof.unread, proof.seq, proof.findings) == (True, 3, [])
+
+
+def test_no_reason_has_no_digest() -> None:
+    assert digest("", "") == digest("", "salt") == ""
 
 
 def test_an_entry_of_the_first_format_has_this_hash() -> None:

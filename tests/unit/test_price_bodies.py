@@ -86,7 +86,6 @@ def test_a_variant_can_have_tiers_and_no_rates_of_its_own() -> None:
         ({"rates": {"input": "1e3", "output": 1}}, "rates.input"),
         ({"rates": {"input": MAX_RATE + 1, "output": 1}}, "rates.input"),
         ({"rates": {"input": "NaN", "output": 1}}, "rates.input"),
-        ({"tiers": []}, "tiers"),
         ({"tiers": [{"aboveInputTokens": 5, "rates": {}}]}, "tiers.0.rates"),
         ({"tiers": [{"aboveInputTokens": 0, "rates": {"input": 1}}]}, "tiers.0.aboveInputTokens"),
         ({"tiers": [{"aboveInputTokens": 5, "rates": {"input": 1}}] * 2}, "tiers"),

@@ -43,6 +43,7 @@ from accounting_client.errors import (
     UserNotFound,
 )
 from accounting_client.retries import Retries
+from accounting_client.routes.pricing import PriceTier, PriceVariant, Rates
 from accounting_client.session import StreamingSession
 from accounting_client.version import __version__
 
@@ -71,7 +72,10 @@ __all__ = [
     "PriceEnded",
     "PriceExists",
     "PriceNotFound",
+    "PriceTier",
+    "PriceVariant",
     "RateLimited",
+    "Rates",
     "Retries",
     "RouteNotFound",
     "SessionEnded",

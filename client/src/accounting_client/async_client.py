@@ -233,6 +233,7 @@ class AsyncAccountingClient:
     price = _method(routes.pricing.price)
     price_history = _iterator(routes.pricing.price_history)
     add_price = _method(routes.pricing.add_price)
+    import_prices = _method(routes.pricing.import_prices)
     end_price = _method(routes.pricing.end_price)
     withdraw_price = _method(routes.pricing.withdraw_price)
 

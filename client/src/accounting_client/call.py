@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -183,4 +183,10 @@ def sent(value: Any) -> Any:
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, date):
         return value.isoformat()
+    if is_dataclass(value):
+        return given(**vars(value))
+    if isinstance(value, Mapping):
+        return {name: sent(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [sent(inner) for inner in value]
     return format(value, "f") if isinstance(value, Decimal) else value

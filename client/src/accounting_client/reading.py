@@ -8,7 +8,7 @@ import types
 from collections.abc import Container
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -87,15 +87,29 @@ def _dataclass(kind: Any, value: object, where: str) -> Any:
 def _fields(kind: Any) -> dict[str, tuple[str, Any, bool]]:
     """Of every field: its name in JSON, its type, and whether it may be left out."""
     hints = get_type_hints(kind)
-    return {each.name: (camel(each.name), hints[each.name], each.default is not MISSING) for each in fields(kind)}
+    return {
+        each.name: (
+            camel(each.name),
+            hints[each.name],
+            each.default is not MISSING or each.default_factory is not MISSING,
+        )
+        for each in fields(kind)
+    }
 
 
 def _plain(kind: Any, value: object, where: str) -> Any:
     if kind is datetime:
         return _instant(_expected(str, value, where), where)
     if kind is Decimal:  # shortest digits: a price of four decimals is exactly what was written
-        return Decimal(str(_expected((int, float), value, where)))
+        return _decimal(str(_expected((int, float, str), value, where)), where)
     return value if kind in (Any, object) else _expected(kind, value, where)
+
+
+def _decimal(text: str, where: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:
+        raise Misread(f"{where} is no number") from error
 
 
 def _instant(text: str, where: str) -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -42,13 +43,30 @@ class Sufficiency:
 
 
 @dataclass(frozen=True)
+class CostLine:
+    """What one class of a usage costs, exactly; ``tokens`` counts requests or web searches in their classes."""
+
+    class_: str
+    tokens: int
+    credits_per_million: Decimal
+    credits: Decimal
+
+
+@dataclass(frozen=True)
 class Cost:
-    """What ``tokens`` of a model cost now, in credits, rounded up once; the price is exact."""
+    """What a usage of a model costs now: the sum of its lines, rounded up once.
+
+    ``rule_id`` is None where the default price counts; ``tier`` is the threshold of the tier that the request is in.
+    """
 
     model_id: str
     tokens: int
     credits: int
     price_per_thousand_tokens: Decimal
+    rule_id: str | None = None
+    usage: dict[str, int] | None = None
+    lines: tuple[CostLine, ...] = ()
+    tier: int | None = None
 
 
 @dataclass(frozen=True)
@@ -135,9 +153,19 @@ def check(required_credits: int) -> Call[Sufficiency]:
     return Call("POST", "/api/credits/check", as_(Sufficiency), body=body, repeatable=True)
 
 
-def calculate(model_id: str, tokens: int) -> Call[Cost]:
-    """What this many tokens of a model cost now."""
-    body = given(model_id=model_id, tokens=tokens)
+def calculate(
+    model_id: str,
+    tokens: int | None = None,
+    *,
+    usage: Mapping[str, Any] | None = None,
+    usage_format: str | None = None,
+    variant: str | None = None,
+) -> Call[Cost]:
+    """What a usage of a model costs now: canonical or, with ``usage_format``, as its provider sent it; or a number.
+
+    Raises ModelUnknown where the service refuses models without a price.
+    """
+    body = given(model_id=model_id, tokens=tokens, usage=usage, usage_format=usage_format, variant=variant)
     return Call("POST", "/api/credits/calculate", as_(Cost), body=body, repeatable=True)
 
 

@@ -1,36 +1,97 @@
-"""Prices: credits per 1,000 tokens, by model and time."""
+"""Prices: credits by class of tokens, by model and time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from accounting_client.call import Answer, Call, Done, Listing, Page, as_, command, get, given, identifier, paged, path
 
 
 @dataclass(frozen=True)
+class Rates:
+    """Credits for a million tokens, by class, or for a thousand requests or web searches.
+
+    A class without a rate costs what its whole costs, ``input`` or ``output``; requests and web searches cost nothing.
+    """
+
+    input: Decimal | None = None
+    output: Decimal | None = None
+    cached_input: Decimal | None = None
+    cache_write: Decimal | None = None
+    cache_write_1h: Decimal | None = None
+    reasoning: Decimal | None = None
+    input_audio: Decimal | None = None
+    output_audio: Decimal | None = None
+    request: Decimal | None = None
+    web_search: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class PriceTier:
+    """Rates of a request with more input tokens than this, for all of it; they replace those that they name."""
+
+    above_input_tokens: int
+    rates: Rates
+
+
+@dataclass(frozen=True)
+class PriceVariant:
+    """Rates of a variant such as ``batch``, over those of the model; its tiers are its own."""
+
+    rates: Rates
+    tiers: tuple[PriceTier, ...] = ()
+
+
+@dataclass(frozen=True)
 class PriceRule:
-    """Credits per 1,000 tokens, exact, from an instant (inclusive) to another (exclusive), None for good."""
+    """A price, exact, from an instant (inclusive) to another (exclusive), None for good.
+
+    ``price_per_thousand_tokens`` is the dearer of input and output, ``aliases`` are other ids of the model.
+    """
 
     model_id: str
     price_per_thousand_tokens: Decimal
     effective_from: datetime | None = None
     effective_to: datetime | None = None
+    rates: Rates = Rates()
+    tiers: tuple[PriceTier, ...] = ()
+    variants: dict[str, PriceVariant] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    max_output_tokens: int | None = None
+    source: str | None = None
+    source_version: str | None = None
     replayed: bool = False
 
 
-@dataclass(frozen=True)
-class ModelPrice:
+@dataclass(frozen=True, kw_only=True)
+class ModelPrice(PriceRule):
     """A model's price in force. ``history`` is a page of its rules, newest first; ``next_cursor`` leads to the next."""
 
-    model_id: str
-    price_per_thousand_tokens: Decimal
-    effective_from: datetime | None
-    effective_to: datetime | None
     history: tuple[PriceRule, ...]
     next_cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class PriceChange:
+    """A model's rule in a list, and the rule that it takes the place of."""
+
+    model_id: str
+    before: PriceRule
+    after: PriceRule
+
+
+@dataclass(frozen=True)
+class PriceImport:
+    """How a list of price rules differs from those that were there. ``unchanged`` are ids of models."""
+
+    added: tuple[PriceRule, ...]
+    changed: tuple[PriceChange, ...]
+    unchanged: tuple[str, ...]
+    replayed: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,26 +124,52 @@ def price_history(model_id: str, *, page_size: int = 100) -> Listing[PriceRule]:
     return _rules(where, paged(ModelPrice, lambda found: found.history), page_size)
 
 
-def add_price(
+def add_price(  # noqa: PLR0913 - they are the route's, each by its name
     model_id: str,
-    price_per_thousand_tokens: Decimal | int | str,
+    price_per_thousand_tokens: Decimal | int | str | None = None,
     *,
+    rates: Rates | None = None,
+    tiers: Sequence[PriceTier] | None = None,
+    variants: Mapping[str, PriceVariant] | None = None,
+    aliases: Sequence[str] | None = None,
+    max_output_tokens: int | None = None,
+    source: str | None = None,
+    source_version: str | None = None,
     effective_from: datetime | str | None = None,
     effective_to: datetime | str | None = None,
     idempotency_key: str | None = None,
 ) -> Call[PriceRule]:
-    """As an administrator, set a price of at most four decimals, from now on and for good unless told otherwise.
+    """As an administrator, set a price, from now on and for good unless told otherwise.
 
+    It is ``rates``, of at most six decimals, or one price for 1,000 tokens of input or output, of at most four.
     The same ``idempotency_key`` again adds nothing more; without one, each call makes its own.
     Raises PriceExists, IdempotencyConflict.
     """
     body = given(
         model_id=model_id,
         price_per_thousand_tokens=price_per_thousand_tokens,
+        rates=rates,
+        tiers=tiers,
+        variants=variants,
+        aliases=aliases,
+        max_output_tokens=max_output_tokens,
+        source=source,
+        source_version=source_version,
         effective_from=effective_from,
         effective_to=effective_to,
     )
     return command("POST", "/api/pricing", PriceRule, body, idempotency_key)
+
+
+def import_prices(
+    rules: Sequence[Mapping[str, Any]], *, dry_run: bool | None = None, idempotency_key: str | None = None
+) -> Call[PriceImport]:
+    """As an administrator, import a list of price rules, each as ``POST /api/pricing`` takes one: all of them or none.
+
+    Rules that change no price are left out. With ``dry_run`` nothing is written. Rules and aliases are 99 at most.
+    Raises InvalidRequest, whose ``details["problems"]`` say all that is wrong with the list; IdempotencyConflict.
+    """
+    return command("POST", "/api/pricing/import", PriceImport, given(rules=rules, dry_run=dry_run), idempotency_key)
 
 
 def end_price(model_id: str, effective_from: datetime | str, effective_to: datetime | str) -> Call[PriceRule]:

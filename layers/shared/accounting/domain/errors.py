@@ -63,7 +63,7 @@ class TokenInvalid(NotAuthenticated):
 
 
 class TokenTypeInvalid(NotAuthenticated):
-    """The token is valid, but it is no access token: its ``type`` is not ``access``."""
+    """The token is valid, but it is not an access token: its ``type`` is not ``access``."""
 
     code = "TOKEN_TYPE_INVALID"
 
@@ -138,7 +138,10 @@ class TooManyApiKeys(AccountingError):
 
 
 class InsufficientCredits(AccountingError):
-    """The wallet has too few credits; nothing was taken. For a session, ``affordableTokens`` would fit."""
+    """The wallet has too few credits; nothing was taken.
+
+    For a session, ``affordableTokens`` or ``affordableOutputTokens`` is the largest estimate that fits.
+    """
 
     code = "INSUFFICIENT_CREDITS"
 

@@ -106,7 +106,7 @@ def places(rule: PriceRule) -> Iterator[tuple[str, tuple[str, int]]]:
 
 def refusal(problems: Sequence[Problem]) -> Invalid:
     """The refusal of a list, with everything that is wrong with it."""
-    errors = [{"field": f"rules.{each.index}.{each.field}", "problem": each.problem} for each in problems]
+    errors = [{"field": f"rules.{each.index}.{each.field}".rstrip("."), "problem": each.problem} for each in problems]
     return Invalid(
         f"{errors[0]['field']}: {errors[0]['problem']}",
         errors=errors[:_MAX_NAMED],

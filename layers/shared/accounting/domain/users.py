@@ -51,6 +51,10 @@ class User:
         """Whether an administrator has disabled the user."""
         return self.disabled_at is not None
 
+    def touched(self, now: int) -> "User":
+        """The user with a later ``updated_at``, also within a millisecond: the next change depends on it."""
+        return replace(self, updated_at=max(now, self.updated_at + 1))
+
     def is_no_newer_than_ahead(self, said_at: int) -> bool:
         """Whether a token of this time (milliseconds) may be older than it says, as one was that was heard ahead."""
         return bool(self.ahead) and said_at <= self.ahead * 1000
@@ -106,10 +110,7 @@ class Description:
             user = replace(user, role=self.role, role_at=self._role_at(second))
         if self.issued_at > max(second, user.ahead):
             user = replace(user, ahead=self.issued_at)
-        if user == known:
-            return user
-        # The condition of the next change: it must differ from the last one even within a millisecond.
-        return replace(user, updated_at=max(now, known.updated_at + 1) if known else now)
+        return user if user == known else user.touched(now)
 
     @property
     def _is_sync(self) -> bool:
@@ -157,14 +158,14 @@ def disabled(user: User, *, by: str, reason: str, now: int) -> User:
         raise Invalid.field("userId", "an administrator cannot disable themselves")
     if user.disabled:
         return user
-    return replace(user, disabled_at=now, disabled_reason=reason, updated_at=max(now, user.updated_at + 1))
+    return replace(user, disabled_at=now, disabled_reason=reason).touched(now)
 
 
 def enabled(user: User, *, now: int) -> User:
     """The user, enabled again."""
     if not user.disabled:
         return user
-    return replace(user, disabled_at=None, disabled_reason="", updated_at=max(now, user.updated_at + 1))
+    return replace(user, disabled_at=None, disabled_reason="").touched(now)
 
 
 @dataclass(frozen=True, slots=True)

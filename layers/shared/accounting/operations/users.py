@@ -6,7 +6,7 @@ from accounting.domain import users as people
 from accounting.domain import wallet as ledger
 from accounting.domain.users import User
 from accounting.operations.commit import retry_conflicts
-from accounting.store import users, wallets
+from accounting.store import profiles, users, wallets
 from accounting.store.stale import StaleRead
 from accounting.store.table import Conflict, transact
 from accounting.store.users import Reference
@@ -34,7 +34,7 @@ def _change(reference: Reference, decide: Callable[[User], User]) -> User:
             return before
         frozen = ledger.freeze(wallet, frozen=after.disabled)
         try:
-            transact([users.put(before, after, Conflict), wallets.put(wallet, frozen)])
+            transact([profiles.put(before, after, Conflict), wallets.put(wallet, frozen)])
         except StaleRead as stale:
             raise Conflict from stale
         users.forget(after.id)

@@ -127,7 +127,7 @@ def _rising(tiers: list[TierBody]) -> list[TierBody]:
     return tiers
 
 
-Tiers = Annotated[list[TierBody], Field(min_length=1, max_length=MAX_TIERS), AfterValidator(_rising)]
+Tiers = Annotated[list[TierBody], Field(max_length=MAX_TIERS), AfterValidator(_rising)]
 
 
 @dataclass(frozen=True, slots=True)

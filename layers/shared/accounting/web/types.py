@@ -65,16 +65,16 @@ _LINES = _Says({"pattern": rf"^[^{CONTROL_CHARACTERS_OF_LINES}]*$"})
 _DATED = _Says({"anyOf": [{"format": "date"}, {"format": "date-time"}]})
 
 
-def _not_reserved(name: str) -> str:
-    if name in RESERVED_NAMES:
-        raise ValueError("this name is reserved")
-    return name
+def _none_of(reserved: frozenset[str]) -> AfterValidator:
+    def check(name: str) -> str:
+        if name in reserved:
+            raise ValueError("this name is reserved")
+        return name
+
+    return AfterValidator(check)
 
 
-def _a_users_id(name: str) -> str:
-    if name in RESERVED_USER_IDS:
-        raise ValueError("this name is reserved")
-    return name
+_NOT_RESERVED = _none_of(RESERVED_NAMES)
 
 
 def _not_zero(number: int) -> int:
@@ -175,8 +175,8 @@ def _lines(text: str) -> str:
     return text
 
 
-Identifier = Annotated[str, Field(strict=True, pattern=_IDENTIFIER), AfterValidator(_not_reserved), _NAMED]
-ModelId = Annotated[str, Field(strict=True, pattern=_MODEL_ID), AfterValidator(_not_reserved), _NAMED]
+Identifier = Annotated[str, StringConstraints(strict=True, pattern=_IDENTIFIER), _NOT_RESERVED, _NAMED]
+ModelId = Annotated[str, StringConstraints(strict=True, pattern=_MODEL_ID), _NOT_RESERVED, _NAMED]
 UserReference = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=254),
@@ -185,20 +185,8 @@ UserReference = Annotated[
 ]
 """A user's id or e-mail address."""
 UserInPath = Annotated[UserReference, BeforeValidator(unquote)]
-IdentifierInPath = Annotated[
-    str,
-    StringConstraints(pattern=_IDENTIFIER),
-    BeforeValidator(_decoded),
-    AfterValidator(_not_reserved),
-    _NAMED,
-]
-ModelIdInPath = Annotated[
-    str,
-    StringConstraints(pattern=_MODEL_ID),
-    BeforeValidator(_decoded),
-    AfterValidator(_not_reserved),
-    _NAMED,
-]
+IdentifierInPath = Annotated[Identifier, BeforeValidator(_decoded)]
+ModelIdInPath = Annotated[ModelId, BeforeValidator(_decoded)]
 Credits = Annotated[int, Field(strict=True, ge=1, le=MAX_CREDITS)]
 CreditsOrNone = Annotated[int, Field(strict=True, ge=0, le=MAX_CREDITS)]
 Adjustment = Annotated[
@@ -228,7 +216,7 @@ UserId = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=128),
     AfterValidator(_plain),
-    AfterValidator(_a_users_id),
+    _none_of(RESERVED_USER_IDS),
     _PLAIN,
     _NAMED_USER,
 ]
@@ -256,7 +244,7 @@ ServiceName = Annotated[
     StringConstraints(strict=True, min_length=1, max_length=MAX_SERVICE),
     AfterValidator(_plain),
     _within(MAX_SERVICE),
-    AfterValidator(_not_reserved),
+    _NOT_RESERVED,
     _PLAIN,
     _NAMED,
 ]
@@ -265,7 +253,7 @@ Operation = Annotated[
     StringConstraints(strict=True, min_length=1, max_length=MAX_MODEL_ID),
     AfterValidator(_plain),
     _within(MAX_MODEL_ID),
-    AfterValidator(_not_reserved),
+    _NOT_RESERVED,
     _PLAIN,
     _NAMED,
 ]

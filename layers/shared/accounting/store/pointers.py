@@ -1,0 +1,86 @@
+"""Pointers from e-mail addresses to the users who hold them."""
+
+import json
+
+from accounting.domain.users import Pointer, User, claimed, heir
+from accounting.store import keys, profiles, table
+from accounting.store.table import Item, Write
+
+
+class Raced(Exception):
+    """Somebody else wrote the user or the address meanwhile."""
+
+
+def claim(address: str, user: User, pointer: Pointer | None, now: int) -> list[Write]:
+    """Point the address to the user, or let them wait for it, unless it is not theirs to claim."""
+    texts = dict.fromkeys((address, user.email.strip(), user.email))
+    holder_id = pointer.user_id if pointer and pointer.user_id != user.id else None
+    ids = [*dict.fromkeys((*texts, *([holder_id] if holder_id else [])))]
+    found = {each.id: each for each in map(profiles.from_item, filter(None, table.get_many([*map(keys.profile, ids)])))}
+    holder = found.get(holder_id) if holder_id else None
+    namesakes = [found[text] for text in texts if text in found]
+    after = claimed(pointer, user, holder=holder, namesakes=namesakes, now=now)
+    if after is None:
+        return []
+    writes = [_put_pointer(pointer, after)]
+    if after.user_id == user.id and holder and holder.address == address:
+        writes.append(_moved_on(holder, now))
+    return writes
+
+
+def _moved_on(holder: User, now: int) -> Write:
+    """Change the profile of a holder whose address is taken over, unless they have said something since.
+
+    A word of theirs at the same moment, which counts on their holding the address, is then decided again.
+    """
+    values = {":seen": holder.updated_at, ":now": holder.touched(now).updated_at}
+    changed = table.update(
+        keys.profile(holder.id), "SET updated_at = :now", condition="updated_at = :seen", values=values
+    )
+    return Write(changed, refused=lambda _: Raced())
+
+
+def give_up(address: str, user: User) -> list[Write]:
+    """Give the address, if the user holds it, to the newest word of those who claim it, too, or to nobody."""
+    item = table.get(keys.email(address))
+    pointer = from_item(address, item) if item else None
+    if pointer is None or pointer.user_id != user.id:
+        # Nor must they come to hold it at this moment, because its holder gives it back to them.
+        elsewhere = "attribute_not_exists(pk) OR user_id <> :user"
+        action = table.check(keys.email(address), condition=elsewhere, values={":user": user.id})
+        return [Write(action, refused=lambda _: Raced())]
+    candidates = [each for each in pointer.former if each != user.id]
+    found = [profiles.from_item(profile) for profile in table.get_many([*map(keys.profile, candidates)]) if profile]
+    next_holder = heir(address, found)
+    if next_holder is None:
+        condition, values = _as_seen(pointer)
+        return [Write(table.delete(keys.email(address), condition=condition, values=values), lambda _: Raced())]
+    # They must not give the address up at the same moment: they would hold it for good.
+    unchanged = {":seen": next_holder.updated_at}
+    check = table.check(keys.profile(next_holder.id), condition="updated_at = :seen", values=unchanged)
+    return [_put_pointer(pointer, pointer.back_at(next_holder)), Write(check, refused=lambda _: Raced())]
+
+
+def _put_pointer(before: Pointer | None, after: Pointer) -> Write:
+    condition, values = _as_seen(before) if before else ("attribute_not_exists(pk)", None)
+    item = {
+        **keys.email(after.address),
+        "user_id": after.user_id,
+        "issued_at": after.issued_at,
+        "since": after.since,
+        "former": table.compact(after.former),
+    }
+    return Write(table.put(item, condition=condition, values=values), refused=lambda _: Raced())
+
+
+def _as_seen(pointer: Pointer) -> tuple[str, Item]:
+    """The condition that neither the holder of an address nor those who wait for it have changed."""
+    condition = "user_id = :holder AND issued_at = :issued AND former = :former"
+    former = table.compact(pointer.former)
+    return condition, {":holder": pointer.user_id, ":issued": pointer.issued_at, ":former": former}
+
+
+def from_item(address: str, item: Item) -> Pointer:
+    """The pointer of an item."""
+    former = tuple(json.loads(item["former"]))
+    return Pointer(address, item["user_id"], item["issued_at"], item["since"], former)

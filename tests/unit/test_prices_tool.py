@@ -1,0 +1,156 @@
+"""`make prices`: which rules it makes of which models, in which requests, and what it shows of the answers."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+from genai_prices.types import (
+    ClauseEquals,
+    ClauseOr,
+    ConditionalPrice,
+    ModelInfo,
+    ModelPrice,
+    Provider,
+    StartDateConstraint,
+)
+
+from local import prices
+from local.price_lists import Markup
+from local.prices import List, Options, lines_of, price_list, requests_for
+from local.steps import Refused
+
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+
+
+def model(name: str, usd: str = "1", *aliases: str, later: str | None = None) -> ModelInfo:
+    flat = ModelPrice(input_mtok=Decimal(usd), output_mtok=Decimal(usd))
+    dated = [ConditionalPrice(prices=flat)]
+    if later:
+        new = ModelPrice(input_mtok=Decimal(later), output_mtok=Decimal(later))
+        dated.append(ConditionalPrice(constraint=StartDateConstraint(date(2027, 1, 1)), prices=new))
+    return ModelInfo(name, ClauseOr([ClauseEquals(each) for each in (name, *aliases)]), prices=dated)
+
+
+def options(models: str = "*", markup: str = "", **more: Any) -> Options:
+    return Options(Decimal(1000), Markup.read(markup), tuple(models.split()), **{"apply": False, **more})
+
+
+def known(**models: list[ModelInfo]) -> list[Provider]:
+    return [Provider(name, name, "", models=each) for name, each in models.items()]
+
+
+def inputs(found: List) -> dict[tuple[str, str], str]:
+    return {(rule["modelId"], rule.get("effectiveFrom", "")): rule["rates"]["input"] for rule in found.rules}
+
+
+def test_prices_become_credits_with_the_markup_of_their_model() -> None:
+    providers = known(openai=[model("a"), model("b", "0.5")], anthropic=[model("c")], other=[model("d")])
+
+    found = price_list(providers, options("openai anthropic", "1.2 anthropic=1.5 b=2"), NOW)
+
+    assert inputs(found) == {("a", ""): "1200", ("b", ""): "1000", ("c", ""): "1500"}
+    assert {rule["source"] for rule in found.rules} == {"genai-prices"}
+    assert all(rule["sourceVersion"] for rule in found.rules)
+
+
+def test_a_price_to_come_is_a_rule_of_its_own_after_all_of_now() -> None:
+    found = price_list(known(openai=[model("a", "1", "alias", later="2"), model("b")]), options(), NOW)
+
+    assert inputs(found) == {("a", ""): "1000", ("b", ""): "1000", ("a", "2027-01-01T00:00:00Z"): "2000"}
+    assert [rule.get("aliases") for rule in found.rules] == [["alias"], [], ["alias"]]
+    assert [len(batch) for batch in requests_for(found.rules)] == [2, 1]
+
+
+def test_an_id_means_one_model() -> None:
+    found = price_list(known(openai=[model("a", "1", "x", "b"), model("b", "1", "x", "y")]), options(), NOW)
+
+    assert [rule["aliases"] for rule in found.rules] == [["x"], ["y"]]
+    with pytest.raises(Refused, match="openai and azure both have a"):
+        price_list(known(openai=[model("a")], azure=[model("a")]), options(), NOW)
+    with pytest.raises(Refused, match="no model matches"):
+        price_list(known(openai=[model("a")]), options("nothing"), NOW)
+
+
+def test_models_without_a_rule_are_named() -> None:
+    found = price_list(
+        known(openai=[ModelInfo("w", ClauseEquals("w"), prices=ModelPrice(audio_hours=Decimal(1)))]), options(), NOW
+    )
+
+    assert (found.rules, found.without) == ([], {"openai/w": "it has no price of tokens"})
+
+
+def test_a_request_imports_99_rules_and_aliases_at_most() -> None:
+    rules: list[dict[str, Any]] = [{"modelId": f"m{each}", "aliases": [f"a{each}"]} for each in range(120)]
+    large: list[dict[str, Any]] = [{"modelId": f"n{each}", "source": "x" * 20_000} for each in range(5)]
+
+    assert [len(batch) for batch in requests_for(rules)] == [49, 49, 22]
+    assert [len(batch) for batch in requests_for(large)] == [2, 2, 1]
+
+
+def test_a_change_shows_each_rate_that_differs() -> None:
+    before = {
+        "modelId": "m",
+        "effectiveFrom": "2026-01-01",
+        "effectiveTo": None,
+        "rates": {"input": "3", "output": "15"},
+        "tiers": [{"aboveInputTokens": 9, "rates": {"input": "6"}}],
+        "variants": {"batch": {"rates": {"input": "1"}}},
+    }
+    after = {**before, "rates": {"input": "3", "output": "16", "cachedInput": "0.3"}, "variants": {}, "tiers": []}
+
+    added = {**before, "modelId": "n", "variants": {}, "tiers": []}
+    lines = list(lines_of({"added": [added], "changed": [{"before": before, "after": after}]}))
+
+    assert lines == [
+        "+ n from 2026-01-01",
+        "    input: 3",
+        "    output: 15",
+        "~ m from 2026-01-01",
+        "    output: 15 -> 16",
+        "    above 9: input: 6 -> none",
+        "    variants batch input: 1 -> none",
+        "    cachedInput: none -> 0.3",
+    ]
+
+
+@pytest.mark.parametrize("apply", [False, True])
+def test_nothing_is_imported_unless_asked_for(apply: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[bool] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content)["dryRun"])
+        return httpx.Response(200, json={"added": [], "changed": [], "unchanged": ["a"], "problems": []})
+
+    with httpx.Client(base_url="http://service", transport=httpx.MockTransport(answer)) as http:
+        prices._compare(http, List([{"modelId": "a"}], {}, {}), options(apply=apply))
+
+    assert asked == ([True, False] if apply else [True])
+    assert "0 added, 0 changed, 1 unchanged" in capsys.readouterr().out
+
+
+def test_a_refused_list_is_explained_and_nothing_is_imported() -> None:
+    asked: list[bool] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content)["dryRun"])
+        problem = {"index": 1, "field": "rates.input", "problem": "is wrong"}
+        return httpx.Response(400, json={"details": {"problems": [problem]}})
+
+    with (
+        httpx.Client(base_url="http://service", transport=httpx.MockTransport(answer)) as http,
+        pytest.raises(Refused, match=r"b rates\.input: is wrong"),
+    ):
+        prices._compare(http, List([{"modelId": "a"}, {"modelId": "b"}], {}, {}), options(apply=True))
+
+    assert asked == [True]
+
+
+@pytest.mark.parametrize("environ", [{}, {"CREDITS_PER_USD": "0"}, {"CREDITS_PER_USD": "1000", "MARKUP": "x"}])
+def test_a_wrong_option_is_explained(environ: dict[str, str]) -> None:
+    with pytest.raises(Refused, match="CREDITS_PER_USD"):
+        Options.read(environ)
