@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from accounting.web.caller import CLOCK_LEEWAY_SECONDS
-from tests.e2e.client import MODEL, Person, as_service, assert_refused, described, new_id, new_service
+from local.paths import ROOT
+from tests.e2e.client import MODEL, Person, as_service, assert_refused, described, new_id
+from tests.e2e.test_client import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import httpx
 
+    from local.stack import Stack
     from tests.e2e.conftest import Mint, People
 
+PAGE = ROOT / "docs/services.md"
 WITHIN_SECONDS = 30 + 10
 """How long a process may act on what it remembers, and for what the machine takes."""
 
@@ -143,8 +149,36 @@ def test_what_is_taken_from_a_service_counts_although_the_gateway_remembers_it(
     assert made["id"] not in [each["id"] for each in admin.ok("GET", "service-credentials")["services"]]
 
 
-def test_a_preflight_allows_the_header(http: httpx.Client, admin: Person) -> None:
-    assert new_service(admin, "read").startswith("svc_")
-    answer = http.options("/api/credits/balance", headers={"Access-Control-Request-Method": "GET"})
+def test_the_programs_of_the_page_run(
+    service: Stack, admin: Person, people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    person, poor = people(credits=10), people()
+    monkeypatch.setenv("ACCOUNTING_URL", service.base_url)
+    monkeypatch.setenv("ACCOUNTING_ADMIN_TOKEN", admin.token)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    make, proxy, job, rotate = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    module: dict[str, Any] = {"llm": Model()}
 
-    assert "X-On-Behalf-Of" in answer.headers["access-control-allow-headers"]
+    exec(compile(make, PAGE.name, "exec"), module)
+    monkeypatch.setenv("ACCOUNTING_SERVICE", capsys.readouterr().out.split()[1])
+    exec(compile(proxy, PAGE.name, "exec"), module)
+    assert asyncio.run(said(module, person.id)) == "Because." * 4
+    module["admin"].change_service_credential(module["made"].id, rights=["usage"])
+    exec(compile(job, PAGE.name, "exec"), module)
+    for _ in range(2):
+        assert module["charge"]({person.id: 3, poor.id: 3}, "2027-01-15") == [poor.id]
+    exec(compile(rotate, PAGE.name, "exec"), module)
+    assert capsys.readouterr().out.startswith("svc_")
+
+    assert person.balance()["totalCredits"] == 10 - 1 - 3
+    records = person.ok("GET", "usage/stats")["recentActivity"]
+    assert [each["credits"] for each in records] == [3, 1]
+    assert {each["actor"] for each in records} == {f"service:{module['made'].id}"}
+
+
+async def said(module: dict[str, Any], user_id: str) -> str:
+    """Return what the page's chat proxy answers."""
+    estimate = {"inputTokens": 4, "outputTokens": 100}
+    answer = "".join([text async for text in module["answer"](user_id, "Why?", estimate)])
+    await module["accounting"].aclose()
+    return answer

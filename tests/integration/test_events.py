@@ -60,6 +60,7 @@ STEPS: list[tuple[str, int, dict[str, Any]]] = [
     ("api_keys/delete", 404, {"code": "API_KEY_NOT_FOUND"}),
     ("api_keys/validate", 401, {"valid": False, "code": "NOT_FOUND"}),
     ("service_credentials/create", 201, {"name": "Chat proxy", "rights": ["sessions", "read", "users:sync"]}),
+    ("service_credentials/list", 200, {}),
     ("service_credentials/change", 404, {"code": "SERVICE_CREDENTIAL_NOT_FOUND"}),
     ("service_credentials/rotate", 404, {"code": "SERVICE_CREDENTIAL_NOT_FOUND"}),
     ("service_credentials/delete", 404, {"code": "SERVICE_CREDENTIAL_NOT_FOUND"}),
