@@ -32,8 +32,7 @@ class Model:
 
 
 async def main():
-    estimate = {"inputTokens": 4, "outputTokens": int(sys.argv[2])}
-    async for text in answer(sys.argv[1], "Why?", estimate):
+    async for text in answer(sys.argv[1], "Why?", {"inputTokens": 4, "outputTokens": int(sys.argv[2])}):
         print(text, end="")
     await accounting.aclose()
 

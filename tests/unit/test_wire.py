@@ -190,7 +190,12 @@ def test_many_failures_use_up_the_quota_and_successes_fill_it() -> None:
     for _ in range(100):
         with pytest.raises(ClientError):
             down.get_item()
-    assert down.attempts == 100 + 500 // wire.REPEAT_COST
+    assert down.attempts == 100 + 500 // 5
+    silent = Scripted(ReadTimeoutError(endpoint_url=GONE))
+    for _ in range(100):
+        with pytest.raises(ReadTimeoutError):
+            silent.get_item()
+    assert silent.attempts == 100 + 500 // 10
 
     down.script = (Reply(200, None, b"{}"),)
     for _ in range(10):

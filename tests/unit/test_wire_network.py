@@ -123,7 +123,16 @@ def test_both_come_to_the_same(
         assert len({request.partition(b"\r\n\r\n")[2] for request in peer.requests}) == 1, "the same each time"
 
 
-@pytest.mark.parametrize("deed", [half_an_answer(), answer(b"<html>welcome</html>"), answer(b"")])
+@pytest.mark.parametrize(
+    "deed",
+    [
+        half_an_answer(),
+        send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"),
+        send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nX-A: 1\r\nTransfer-Encoding: identity\r\n\r\n{}"),
+        answer(b"<html>welcome</html>"),
+        answer(b""),
+    ],
+)
 def test_what_boto3_takes_for_an_answer_without_an_item_is_lost(
     peer: Peer, monkeypatch: pytest.MonkeyPatch, deed: Deed
 ) -> None:
