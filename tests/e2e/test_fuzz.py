@@ -69,7 +69,7 @@ BEYOND_SCHEMAS = (
     "no more than 6 decimal places",
     "must rise from tier to tier",
     "must name at least one class",
-    "send either this or",
+    "either this or",
     "must differ from each other and from modelId",
     "characters together",
     "rates in rates, tiers and variants together",
