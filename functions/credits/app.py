@@ -19,7 +19,8 @@ from accounting.web.access import SUPERVISORS, Access, Arguments, Disabled, Who
 from accounting.web.api import Api, handler_of
 from accounting.web.caller import Caller
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
-from accounting.web.prices import CLASS_NAMES, decimal_text
+from accounting.web.price_views import decimal_text
+from accounting.web.prices import CLASS_NAMES
 from accounting.web.subject import named_by
 from accounting.web.types import (
     DEFAULT_EXPIRY_DAYS,
