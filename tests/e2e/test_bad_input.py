@@ -153,7 +153,6 @@ WITH_BODIES = [
     VALIDATE_KEY,
     CREATE_SERVICE,
     CHANGE_SERVICE,
-    ROTATE_SERVICE,
     ADD_PRICE,
     END_PRICE,
     SYNC,
@@ -161,7 +160,7 @@ WITH_BODIES = [
 COMMANDS = [ALLOCATE, SET, REMOVE, ADJUST]
 REPORTS = [HEARTBEAT, FINALIZE, ABORT]
 QUESTIONS = [CHECK, CALCULATE, VALIDATE_KEY]
-STRICT = [route for route in WITH_BODIES if route not in (*REPORTS, *QUESTIONS)]
+STRICT = [*(route for route in WITH_BODIES if route not in (*REPORTS, *QUESTIONS)), ROTATE_SERVICE]
 
 type Route = tuple[str, str, dict[str, Any]]
 

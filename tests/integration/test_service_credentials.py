@@ -24,9 +24,11 @@ from accounting.store import allocations, cache, entries, service_credentials, u
 from accounting.store import usage as usage_store
 from accounting.store.idempotency import IdempotencyKey
 from accounting.times import DAY
+from accounting.web import service_key
 from accounting.web.access import Access, Who
 from accounting.web.caller import Caller, caller_of
 from tests.audit import assert_books_balance
+from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
 from tests.integration.test_events import CONTEXT, app, event
 
@@ -328,8 +330,27 @@ def test_a_service_grants_to_its_user_and_the_grant_names_it(user: MakeUser) -> 
 @pytest.mark.parametrize("required", [False, True])
 def test_a_service_needs_no_internal_key(user: MakeUser, monkeypatch: pytest.MonkeyPatch, required: bool) -> None:
     monkeypatch.setenv("REQUIRE_SERVICE_KEY", str(required).lower())
+    monkeypatch.setattr(service_key, "is_internal_key", lambda _sent: False)
     user("u1", credits_granted=1_000)
+    own = {"userId": "u1", "role": "user", "exp": "4070908800"}
 
+    assert call("usage/record", own, "u1")["statusCode"] == (403 if required else 201)
     assert call("streaming_sessions/initialize", authorized(create("sessions")), "u1")["statusCode"] == 201
     assert call("usage/record", authorized(create("usage")), "u1")["statusCode"] == 201
     assert call("usage/record", authorized(create("sessions")), "u1")["statusCode"] == 403
+
+
+def test_what_a_process_remembers_makes_a_service_as_cheap_as_the_user(user: MakeUser, calls: Calls) -> None:
+    user("u1", credits_granted=1_000)
+    own, service = {"userId": "u1", "role": "user", "exp": "4070908800"}, authorized(create("sessions"))
+    call("streaming_sessions/initialize", own, "u1")
+
+    def asked(context: dict[str, Any]) -> list[str]:
+        calls.reset()
+        assert call("streaming_sessions/heartbeat", context, "u1")["statusCode"] == 200
+        return list(calls.operations)
+
+    of_the_user, first, second = asked(own), asked(service), asked(service)
+
+    assert first == ["GetItem", "GetItem", *of_the_user]
+    assert second == of_the_user
