@@ -158,7 +158,7 @@ def introduce(user_id: str, now: int) -> None:
     Raises Invalid for the address of another user: it would become the new user's id.
     """
     if _named(user_id):
-        raise Invalid.field("X-On-Behalf-Of", "this is a user's e-mail address; send their id")
+        raise Invalid("The id of a new user is another user's e-mail address")
     user = Description(user_id).applied_to(None, now)
     # A transaction that lost the race finds the user made by the other one.
     with suppress(Raced):
