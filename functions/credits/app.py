@@ -182,14 +182,15 @@ class LineView(ResponseModel):
 class CalculateView(ResponseModel):
     """What a usage of a model costs now: the sum of ``lines``, rounded up once.
 
-    ``ruleId`` is null where the default price counts, ``tier`` the threshold of the tier that the request is in.
+    ``ruleId`` names the price rule of a usage, and is left out for the default price. ``tier`` is the threshold of the
+    context tier that the usage is in.
     """
 
     model_id: str
     tokens: int
     credits: int
     price_per_thousand_tokens: int | float
-    rule_id: str | None
+    rule_id: str | None = left_out()
     usage: UsageView | None = left_out()
     lines: list[LineView] | None = left_out()
     tier: int | None = left_out()
@@ -265,7 +266,7 @@ def calculate(body: Calculate) -> CalculateView:
         tokens=usage.input + usage.output if usage else tokens,
         credits=card.cost(usage) if usage else card.cost_of_number(tokens),
         price_per_thousand_tokens=price_of(card.number_rate),
-        rule_id=rule.id if rule else None,
+        rule_id=rule.id if rule and usage else None,
         usage=UsageView.of(usage) if usage else None,
         lines=[LineView.of(line) for line in card.lines(usage)] if usage else None,
         tier=tier.above_input if tier else None,

@@ -70,6 +70,8 @@ BEYOND_SCHEMAS = (
     "must rise from tier to tier",
     "must name at least one class",
     "either this or",
+    "instead of a number of tokens",
+    "only with usage",
     "must differ from each other and from modelId",
     "characters together",
     "rates in rates, tiers and variants together",
@@ -79,6 +81,7 @@ BEYOND_SCHEMAS = (
     "another rule with this beginning",
     "no such variant",
     "usage.",  # what an object has depends on its format
+    "estimatedUsage.",  # no part may be larger than its whole
     "Nothing to change",
     "must be between 1970 and 9999",
     "Input should be a valid integer",  # 5.0 is one to a schema
