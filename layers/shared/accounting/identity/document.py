@@ -25,8 +25,8 @@ type Role = Literal["user", "supervisor", "admin"]
 def _key_address(url: str) -> str:
     """Raises ValueError unless keys can be had there without anybody between, or on this very machine."""
     parts = urlsplit(url)
-    if not parts.hostname or parts.username is not None or parts.fragment:
-        raise ValueError("must be the address of a key set, without a user name and a fragment")
+    if not parts.hostname or parts.port == 0 or parts.username is not None or parts.fragment:
+        raise ValueError("must be an address, without a user name and a fragment")
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
         raise ValueError("must begin with https://")
     if not (url.isascii() and url.isprintable()) or " " in url:
