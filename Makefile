@@ -28,7 +28,7 @@ token: ready ## Print a token for the running service (USER=alice ROLE=admin; wi
 
 .PHONY: check-token
 check-token: ready ## Show what a token says and which issuer's it is, or why it is refused (TOKEN=…, ISSUERS=file.json)
-	@PYTHONPATH=layers/shared POWERTOOLS_LOG_LEVEL=CRITICAL TOKEN="$(TOKEN)" $(BIN)/python -m local.check_token
+	@PYTHONPATH=layers/shared POWERTOOLS_LOG_LEVEL=CRITICAL $(BIN)/python -m local.check_token
 
 example: ready ## Run the example chat proxy in front of the service that `make run` started (PORT=8000)
 	@PYTHONPATH=client/src $(BIN)/python -m examples.chat_proxy

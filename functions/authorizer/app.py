@@ -9,14 +9,14 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from accounting.domain.api_keys import PREFIX
-from accounting.domain.errors import ApiKeyInvalid, NotAuthenticated, TokenInvalid
+from accounting.domain.errors import ApiKeyInvalid, NotAuthenticated, TokenInvalid, Unavailable
 from accounting.domain.users import DEFAULT_ROLE
 from accounting.secrets import has_issuers, issuers_document, jwt_secrets
 from accounting.store import api_keys, users
 from accounting.store.table import make_for_snapshot
 from accounting.times import clock
 from accounting.tokens import Claims, verify
-from accounting.web.policy import allow, deny
+from accounting.web.policy import allow, deny, undecided
 
 if has_issuers():  # without issuers nobody waits for its imports, and with them a snapshot has them
     from accounting.identity import tokens as any_issuer
@@ -29,7 +29,8 @@ make_for_snapshot()
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Answer a TOKEN authorizer event with a policy.
 
-    A fault (no secret, no table, no keys of an issuer) is raised: the gateway answers 503 and caches nothing.
+    There is none if the caller cannot be judged now (no table, no keys of an issuer). Other faults (no secret) are
+    raised. Either way the gateway answers 503 and caches nothing.
     """
     scheme, _, credential = event.get("authorizationToken", "").partition(" ")
     try:
@@ -37,6 +38,9 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     except NotAuthenticated as refusal:
         logger.info("denied", code=refusal.code)
         return deny(event, refusal)
+    except Unavailable as fault:
+        logger.error("undecided", reason=fault.message)
+        return undecided()
     logger.info("allowed", user_id=context["userId"], role=context["role"])
     return allow(event, context["userId"], context)
 

@@ -61,7 +61,7 @@ def test_the_same_subject_of_two_issuers_is_two_users(http: httpx.Client, token:
     user = new_id("user")
     texts = [EC.sign(claims_of(ONE, user)), EC.sign(claims_of(TWO, user)), token(user)]
 
-    found = [bearer(http, text).json()["id"] for text in texts]
+    found = [bearer(http, text).json()["userId"] for text in texts]
 
     assert found == [f"one-{user}", f"two-{user}", user]
 
