@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import jwt
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from jwt.algorithms import get_default_algorithms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 AUDIENCE = "accounting"
 
@@ -81,6 +88,22 @@ def issuer(name: str, server: KeyServer, **more: Any) -> dict[str, Any]:
     }
 
 
+def write_certificate(name: str, certificate: Path, private: Path) -> None:
+    """Write a certificate of a server with this name, signed by itself, and its private key."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    made = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate.write_bytes(made.public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
 def encoded(value: Any) -> str:
     """A part of a token made by hand."""
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
@@ -93,6 +116,7 @@ class KeyServer:
     address: str
     answers: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    redirects: dict[str, str] = field(default_factory=dict)
     silent: threading.Event = field(default_factory=threading.Event)
 
     def url(self, path: str) -> str:
@@ -100,8 +124,11 @@ class KeyServer:
 
 
 @contextmanager
-def key_server() -> Iterator[KeyServer]:
-    """Run one on a free port for the time of the block. While it is silent, it accepts connections and says nothing."""
+def key_server(certificate: tuple[Path, Path] | None = None) -> Iterator[KeyServer]:
+    """Run one on a free port for the time of the block, over TLS with a certificate and its private key.
+
+    While it is silent, it accepts connections and says nothing.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -109,8 +136,10 @@ def key_server() -> Iterator[KeyServer]:
             if server.silent.is_set():
                 time.sleep(5)
                 return
-            body = server.answers.get(self.path)
-            self.send_response(404 if body is None else 200)
+            body, elsewhere = server.answers.get(self.path), server.redirects.get(self.path)
+            self.send_response(302 if elsewhere else 404 if body is None else 200)
+            if elsewhere:
+                self.send_header("Location", elsewhere)
             self.end_headers()
             with suppress(ConnectionError):  # whoever asked has read enough
                 self.wfile.write(body or b"")
@@ -120,7 +149,11 @@ def key_server() -> Iterator[KeyServer]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
         listening.daemon_threads = True
-        server = KeyServer(f"http://127.0.0.1:{listening.server_port}")
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            listening.socket = context.wrap_socket(listening.socket, server_side=True, do_handshake_on_connect=False)
+        server = KeyServer(f"{'https' if certificate else 'http'}://127.0.0.1:{listening.server_port}")
         thread = threading.Thread(target=listening.serve_forever, daemon=True)
         thread.start()
         try:

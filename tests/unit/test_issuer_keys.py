@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from accounting.domain.errors import TokenInvalid, Unavailable
 from accounting.identity import keys
 from accounting.identity.keys import FetchFailed, SigningKeys, fetch_within_seconds, parse
-from tests.providers import KeyServer, key_server, key_set, make_key
+from tests.providers import KeyServer, key_server, key_set, make_key, write_certificate
 
 ONE, TWO = make_key("ES256", "one"), make_key("EdDSA", "two")
 
@@ -181,6 +182,27 @@ def test_a_silent_server_is_given_up_after_two_seconds(server: KeyServer) -> Non
 
     assert "no answer" in said or "timed out" in said
     assert keys.FETCH_SECONDS - 0.1 <= seconds < keys.FETCH_SECONDS + 1
+
+
+def test_a_server_must_prove_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    certificate, private = tmp_path / "certificate.pem", tmp_path / "private.pem"
+    write_certificate("localhost", certificate, private)
+    with key_server((certificate, private)) as server:
+        server.answers["/keys"] = key_set(ONE)
+        address = server.url("/keys").replace("127.0.0.1", "localhost")
+        assert "CERTIFICATE_VERIFY_FAILED" in failure_of(address)[0]
+
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert set(parse(fetch_within_seconds(address))) == {"one"}
+        assert "CERTIFICATE_VERIFY_FAILED" in failure_of(server.url("/keys"))[0], "it is not the name's"
+
+
+def test_a_redirect_is_not_followed(server: KeyServer) -> None:
+    server.answers["/keys"] = key_set(ONE)
+    server.redirects["/moved"] = server.url("/keys")
+
+    assert failure_of(server.url("/moved"))[0] == "FetchFailed: status 302"
+    assert server.asked == ["/moved"]
 
 
 def test_an_error_of_the_server_and_a_closed_port_are_failures(server: KeyServer) -> None:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from accounting.domain.errors import AccountingError, TokenExpired, TokenInvalid, TokenTypeInvalid, Unavailable
 from accounting.domain.users import Description
+from accounting.identity import tokens as any_issuer
 from accounting.identity.document import InvalidDocument
 from accounting.identity.keys import FetchFailed, SigningKeys
 from accounting.identity.tokens import at, verify
@@ -270,7 +271,9 @@ def test_a_subject_that_is_no_id_is_refused(subject: Any) -> None:
     assert "sub" in refused[1]
 
 
-def test_a_bad_document_refuses_every_token_that_names_an_issuer_and_no_other() -> None:
+def test_a_bad_document_refuses_every_token_that_names_an_issuer_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged = list[str]()
+    monkeypatch.setattr(any_issuer.logger, "error", lambda message, reason: logged.append(f"{message}: {reason}"))
     own = jwt.encode({"sub": "u1", "type": "access", "exp": NOW + 600}, SECRET, "HS256")
     named = jwt.encode({"iss": ISSUER, "sub": "u1", "type": "access", "exp": NOW + 600}, SECRET, "HS256")
 
@@ -278,6 +281,9 @@ def test_a_bad_document_refuses_every_token_that_names_an_issuer_and_no_other() 
         with pytest.raises(InvalidDocument):
             claims(token, document=[*DOCUMENT, {"issuer": "x"}])
     assert claims(own, document="nonsense").user.id == "u1"
+    assert len(logged) == 2
+    assert "the document of the issuers is invalid" in logged[0]
+    assert "2.jwksUrl: Field required" in logged[0]
 
 
 def test_a_provider_out_of_reach_is_a_fault_and_no_refusal() -> None:
