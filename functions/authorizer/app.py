@@ -38,8 +38,8 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     except NotAuthenticated as refusal:
         logger.info("denied", code=refusal.code)
         return deny(event, refusal)
-    except Unavailable as fault:
-        logger.error("undecided", reason=fault.message)
+    except Unavailable:
+        logger.exception("undecided")
         return undecided()
     logger.info("allowed", user_id=context["userId"], role=context["role"])
     return allow(event, context["userId"], context)

@@ -23,7 +23,7 @@ type Role = Literal["user", "supervisor", "admin"]
 
 
 def _key_address(url: str) -> str:
-    """Raises ValueError unless keys can be had there without anybody between, or on this very machine."""
+    """The address itself. Raises ValueError unless it uses TLS or is on this machine."""
     parts = urlsplit(url)
     if not parts.hostname or parts.port == 0 or parts.username is not None or parts.fragment:
         raise ValueError("must be an address, without a user name and a fragment")
@@ -41,8 +41,8 @@ class _Part(BaseModel):
 class ClaimNames(_Part):
     """Which claims say what, by dotted path (``realm_access.roles``).
 
-    ``email_verified`` is the claim that says so of the address, or true if the issuer verifies every address. It must
-    be given with ``email``: an address that nobody verified would give one user the mail of another.
+    ``email_verified`` names the claim that says whether the address is verified, or is true if the issuer verifies
+    every address. ``email`` requires it: a user who claims an address receives the grants that name it.
     """
 
     user_id: Path = "sub"
@@ -60,7 +60,7 @@ class ClaimNames(_Part):
 
 
 class Issuer(_Part):
-    """An identity provider. Of ``audience`` the claim ``audience_claim`` of a token must name one."""
+    """An identity provider. The claim ``audience_claim`` of its tokens must name one of ``audience``."""
 
     issuer: Text
     jwks_url: Annotated[Text, AfterValidator(_key_address)]

@@ -22,11 +22,11 @@ from accounting.domain.errors import TokenInvalid, Unavailable
 
 FRESH_SECONDS = 600
 USABLE_SECONDS = 12 * 3600
-"""For so long keys count if the issuer does not answer. A key that it takes back counts no longer than FRESH_SECONDS
-if it answers."""
+"""How long keys count if the issuer does not answer."""
 RETRY_SECONDS = 60
+"""How long to wait after a fetch that failed, and between fetches for unknown key ids."""
 FIRST_RETRY_SECONDS = 10
-"""As long as there are no keys at all."""
+"""The same, while no key is known at all."""
 FETCH_SECONDS = 2
 MAX_BYTES = 1_000_000
 MAX_KEYS = 100
@@ -37,7 +37,7 @@ logger = Logger()
 
 
 class FetchFailed(Exception):
-    """The issuer's keys could not be had; the message says why."""
+    """The issuer's keys could not be fetched; the message says why."""
 
 
 class SigningKeys:
@@ -64,7 +64,7 @@ class SigningKeys:
                 self._sought_at = now
                 self._refresh(now)
             if self._keys is None or now - self._fetched_at >= USABLE_SECONDS:
-                raise Unavailable(f"The keys of the token's issuer cannot be had just now: {self._failure}")
+                raise Unavailable(f"The keys of the token's issuer cannot be fetched just now: {self._failure}")
             if key_id in self._keys:
                 return self._keys[key_id]
             if self._failure:
@@ -88,7 +88,7 @@ class SigningKeys:
 
 @cache
 def keys_at(address: str) -> SigningKeys:
-    """The keys at an address of the document, which this process keeps."""
+    """The keys at an address, which this process keeps and all tokens share."""
     return SigningKeys(address)
 
 

@@ -32,7 +32,7 @@ def verify(
     """The claims of a genuine access token of any issuer.
 
     Raises TokenExpired, TokenTypeInvalid, TokenInvalid; InvalidDocument, which is a fault of the operator's; and
-    Unavailable if the issuer's keys cannot be had.
+    Unavailable if the issuer's keys cannot be fetched.
     """
     header, said = _unverified(token)
     issuer = _issuer(said.get("iss"), document)
