@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import cost, database, growth, hot_user, imports, machine, packages, per_request, profiles, targets
+from bench import cost, database, growth, hot_user, imports, machine, packages, per_request, profiles, targets, wire
 from bench.report import Report
 from bench.scale import scale
 from local import end_quietly_on_interrupt
@@ -30,6 +30,7 @@ IMPROVED = ROOT / "bench/improved.md"
 """What no single run shows: figures of before, beside those of after."""
 PARTS: dict[str, Callable[[Report, Database], None]] = {
     "requests": per_request.run,
+    "wire": wire.run,
     "imports": imports.run,
     "packages": packages.run,
     "records": growth.records,

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench import child
 from bench.operations import Operation, Turn, named
-from bench.units import counting
+from bench.units import Units
 from local.paths import FUNCTIONS
+from tests.calls import the_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,10 +73,10 @@ def expect(answer: dict[str, Any], event: dict[str, Any], status: int) -> None:
 
 def be_patient() -> None:
     """Wait for the emulator where DynamoDB would long have answered: it looks through all items of a partition."""
-    from accounting.store.table import connection
+    from accounting.store.table import connection, exchange
 
     connection.client.cache_clear()
-    connection.READ_SECONDS, connection.MAX_CONNECTIONS, connection.REQUEST_SECONDS = 120, 64, inf
+    exchange.READ_SECONDS, exchange.KEPT_CONNECTIONS, connection.REQUEST_SECONDS = 120, 64, inf
 
 
 def measure(asked: dict[str, Any]) -> dict[str, Any]:
@@ -87,11 +88,11 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _measured(function: Function, operation: Operation, asked: dict[str, Any]) -> Figures:
     turns = (_turn_of(operation, asked, number) for number in count())
-    _timed(function, operation, next(turns))  # the first one makes the client
+    timed(function, operation, next(turns))  # the first one makes the client
     seconds = asked["seconds"]
     spent = _repeat(lambda: _spent(function, operation, next(turns)), asked["unit_turns"], seconds / 4)
-    _repeat(lambda: _timed(function, operation, next(turns)), asked["warm_up"], seconds / 4)
-    times = _repeat(lambda: _timed(function, operation, next(turns)), asked["repeats"], seconds, asked["least"])
+    _repeat(lambda: timed(function, operation, next(turns)), asked["warm_up"], seconds / 4)
+    times = _repeat(lambda: timed(function, operation, next(turns)), asked["repeats"], seconds, asked["least"])
     walls, cpus = zip(*times, strict=True)
     most = [max(each) for each in zip(*spent, strict=True)]
     return Figures(len(times), median(walls), _p99(walls), median(cpus), _p99(cpus), min(cpus), *most)
@@ -99,14 +100,13 @@ def _measured(function: Function, operation: Operation, asked: dict[str, Any]) -
 
 def here(once: Callable[[], object], times: int) -> Figures:
     """Return the figures of something that this process does itself and that writes no log."""
-    from accounting.store import table
 
     def timed() -> tuple[float, float]:
         wall, cpu = time.perf_counter(), time.process_time()
         once()
         return time.perf_counter() - wall, time.process_time() - cpu
 
-    with counting(table.client()) as units:
+    with Units.of(the_wire()) as units:
         once()
     walls, cpus = zip(*_repeat(timed, times - 1, inf), strict=True)
     spent = (units.round_trips, units.write_units, units.read_units, units.items, 0)
@@ -137,7 +137,7 @@ def _prepared(function: Function, operation: Operation, turn: Turn) -> dict[str,
     return operation.request(turn).event()
 
 
-def _timed(function: Function, operation: Operation, turn: Turn) -> tuple[float, float]:
+def timed(function: Function, operation: Operation, turn: Turn) -> tuple[float, float]:
     """Return the wall time and the CPU time of a request, in seconds."""
     event = _prepared(function, operation, turn)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -147,11 +147,9 @@ def _timed(function: Function, operation: Operation, turn: Turn) -> tuple[float,
 
 def _spent(function: Function, operation: Operation, turn: Turn) -> tuple[int, float, float, int, int]:
     """Return what a request cost: round trips, write and read units, items read, and bytes of logs."""
-    from accounting.store import table
-
     event = _prepared(function, operation, turn)
     written = _written()
-    with counting(table.client()) as units:
+    with Units.of(the_wire()) as units:
         function.answer(event, operation.status)
     return units.round_trips, units.write_units, units.read_units, units.items, _written() - written
 

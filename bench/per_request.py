@@ -22,8 +22,8 @@ TARGETS = REPEATS + 50
 CPU_MILLISECONDS = {"balance": 1.5, "initialize": 3.0, "finalize": 3.0}
 ABOUT = """\
 Each request is handled by the function's real handler, in a process of its own beside the database's, after a warm-up.
-**CPU** is that process' own time (handler, Powertools, boto3), the least of it what a quiet machine would take;
-**wall** adds the wait for the emulator, which is not
+**CPU** is that process' own time (handler, Powertools, the wire to DynamoDB), the least of it what a quiet machine
+would take; **wall** adds the wait for the emulator, which is not
 DynamoDB's latency. **Write units** are the emulator's ConsumedCapacity, indexes included; **read units** follow from
 the sizes of the items that the calls read, by DynamoDB's rules, because the emulator's own are flat. Units and round
 trips are the most of several requests. **Log** is what the function writes to its log, metrics included."""

@@ -19,7 +19,7 @@ from accounting.operations import api_keys, credits
 from accounting.operations.ids import new_id
 from accounting.store import allocations, entries, rollups, table, usage, users, wallets
 from accounting.store import sessions as session_store
-from accounting.times import DAY, clock, day, day_begin
+from accounting.times import DAY, clock, day_begin
 from bench.operations import MODEL
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _rollups(made: Iterable[UsageRecord]) -> list[Item]:
     items: dict[tuple[str, str], Item] = {}
     for place, record in enumerate(made):
         key = rollups.key_of(record, record.account_id, place % rollups.SPREAD)
-        named = {"day": day(record.at), "service": record.service, "model": record.model_id}
+        named = {"service": record.service, "model": record.model_id}
         item = items.setdefault((key["pk"], key["sk"]), {**key, **named})
         for name, number in {"records": 1, "credits": record.credits, **record.counts}.items():
             item[name] = item.get(name, 0) + number

@@ -7,15 +7,11 @@ https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-oper
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from tests.calls import Calls
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 READ_UNIT_BYTES = 4096
 WRITE_UNIT_BYTES = 1024
@@ -27,33 +23,21 @@ class Units(Calls):
 
     read_units: float = 0
 
-    def _ask(self, params: dict[str, Any], **_: Any) -> dict[str, Any]:
-        asked: dict[str, Any] = super()._ask(params)
-        self._asked = asked
-        return asked
-
-    def _note(self, model: Any, parsed: dict[str, Any], **_: Any) -> None:
-        super()._note(model, parsed)
-        if "Error" in parsed:
-            if model.name == "UpdateItem":
-                self.write_units += ceil(max(1, item_bytes(parsed.get("Item", {}))) / WRITE_UNIT_BYTES)
-        elif model.name == "GetItem":
-            self.read_units += _read_units(item_bytes(parsed.get("Item", {})), strong=self._asked["ConsistentRead"])
-        elif model.name == "Query":
-            size = sum(map(item_bytes, parsed["Items"]))
-            self.read_units += _read_units(size, strong=self._asked.get("ConsistentRead", False))
-        elif model.name == "BatchGetItem":
-            for table, request in self._asked["RequestItems"].items():
-                sizes = [item_bytes(item) for item in parsed["Responses"].get(table, [])]
+    def _note(self, operation: str, asked: dict[str, Any], answer: dict[str, Any]) -> None:
+        super()._note(operation, asked, answer)
+        if "Error" in answer:
+            if operation == "UpdateItem":
+                self.write_units += ceil(max(1, item_bytes(answer.get("Item", {}))) / WRITE_UNIT_BYTES)
+        elif operation == "GetItem":
+            self.read_units += _read_units(item_bytes(answer.get("Item", {})), strong=asked["ConsistentRead"])
+        elif operation == "Query":
+            size = sum(map(item_bytes, answer["Items"]))
+            self.read_units += _read_units(size, strong=asked.get("ConsistentRead", False))
+        elif operation == "BatchGetItem":
+            for table, request in asked["RequestItems"].items():
+                sizes = [item_bytes(item) for item in answer["Responses"].get(table, [])]
                 sizes += [0] * (len(request["Keys"]) - len(sizes))  # an item that is not there costs the least unit
                 self.read_units += sum(_read_units(size, strong=request["ConsistentRead"]) for size in sizes)
-
-
-@contextmanager
-def counting(client: Any) -> Iterator[Units]:
-    """Count what ``client`` does for the time of the block."""
-    with Units.of(client) as counted:
-        yield cast("Units", counted)
 
 
 def _read_units(size: int, *, strong: bool) -> float:

@@ -9,7 +9,7 @@ from local.steps import Refused
 if TYPE_CHECKING:
     from pathlib import Path
 
-DATA_FORMAT = "3"
+DATA_FORMAT = "4"
 """Raise it with every change of a stored format, until 1.0: before that, there are no readers of older ones."""
 
 

@@ -98,8 +98,7 @@ def _assert_days_are_their_records(account_id: AccountId, ledger: list[Entry]) -
             continue
         sums = {"records": item["records"], "credits": item["credits"]}
         sums |= {name: item[name] for name in COUNTS if name in item}
-        assert item["sk"].split("#")[1] == item["day"]
-        counted.setdefault((item["day"], item["service"], item.get("model")), Counter()).update(sums)
+        counted.setdefault((keys.day_in(item), item["service"], item.get("model")), Counter()).update(sums)
     expected: dict[tuple[str, str, str | None], Counter[str]] = {}
     for record in records:
         sums = {"records": 1, "credits": record.credits, **record.counts}

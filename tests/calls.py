@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self, cast
+from unittest.mock import patch
+
+from botocore.exceptions import ClientError
+
+from accounting.store import table
+from accounting.store.table.wire import Wire
+
+
+def the_wire() -> Wire:
+    """The wire that the store talks over."""
+    client = table.client()
+    assert isinstance(client, Wire)
+    return client
 
 
 @dataclass
@@ -18,17 +31,22 @@ class Calls:
 
     @classmethod
     @contextmanager
-    def of(cls, client: Any) -> Iterator[Calls]:
-        """Count what ``client`` does for the time of the block."""
-        counted = cls()
-        events = client.meta.events
-        events.register("provide-client-params.dynamodb", counted._ask, unique_id="calls-ask")
-        events.register("after-call.dynamodb", counted._note, unique_id="calls-note")
-        try:
+    def of(cls, wire: Wire) -> Iterator[Self]:
+        """Count what goes over ``wire`` for the time of the block."""
+        counted, call = cls(), wire.call
+
+        def counting(operation: str, request: dict[str, Any]) -> dict[str, Any]:
+            asked = {**request, "ReturnConsumedCapacity": "INDEXES"}
+            try:
+                answer = call(operation, asked)
+            except ClientError as error:
+                counted._note(operation, asked, cast("dict[str, Any]", error.response))
+                raise
+            counted._note(operation, asked, answer)
+            return answer
+
+        with patch.object(wire, "call", counting):
             yield counted
-        finally:
-            events.unregister("provide-client-params.dynamodb", unique_id="calls-ask")
-            events.unregister("after-call.dynamodb", unique_id="calls-note")
 
     @property
     def round_trips(self) -> int:
@@ -40,15 +58,12 @@ class Calls:
         self.items = 0
         self.write_units = 0
 
-    def _ask(self, params: dict[str, Any], **_: Any) -> dict[str, Any]:
-        return {**params, "ReturnConsumedCapacity": "INDEXES"}
-
-    def _note(self, model: Any, parsed: dict[str, Any], **_: Any) -> None:
-        self.operations.append(model.name)
-        found = [parsed.get("Items", ()), *parsed.get("Responses", {}).values()]
-        self.items += ("Item" in parsed) + sum(map(len, found))
-        if model.name not in ("TransactWriteItems", "UpdateItem", "PutItem", "DeleteItem"):
+    def _note(self, operation: str, _asked: dict[str, Any], answer: dict[str, Any]) -> None:
+        self.operations.append(operation)
+        found = [answer.get("Items", ()), *answer.get("Responses", {}).values()]
+        self.items += ("Item" in answer) + sum(map(len, found))
+        if operation not in ("TransactWriteItems", "UpdateItem"):
             return
-        consumed = parsed.get("ConsumedCapacity", [])
+        consumed = answer.get("ConsumedCapacity", [])
         for part in consumed if isinstance(consumed, list) else [consumed]:
             self.write_units += part["CapacityUnits"]

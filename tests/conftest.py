@@ -1,10 +1,14 @@
-"""For all tests: no AWS account of this machine's, neither its credentials nor a profile that there is not."""
+"""For all tests: no AWS account of this machine's, and no test that fails because the machine is slow."""
 
 from __future__ import annotations
+
+from hypothesis import settings
 
 from local.account import leave_account
 
 
 def pytest_configure() -> None:
-    """Do it before a test is imported."""
+    """Do it before a test is imported: hypothesis has a deadline of 200 ms for each example by default."""
     leave_account()
+    settings.register_profile("patient", deadline=None)
+    settings.load_profile("patient")

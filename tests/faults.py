@@ -1,22 +1,26 @@
-"""A database that misbehaves on demand: what no emulator produces is put on the wire of the store's own client."""
+"""A database that misbehaves on demand: what no emulator produces happens to the attempts of the store's own wire."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
-from typing import Any, cast
+from typing import Any
+from unittest.mock import patch
 
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
 from botocore.exceptions import ReadTimeoutError
 
-type Send = Callable[[AWSPreparedRequest], AWSResponse]
-type Fault = Callable[[AWSPreparedRequest, Send], AWSResponse]
+from accounting.store.table.exchange import Reply
+from accounting.store.table.wire import Wire
+
+type Send = Callable[[str, bytes], Reply]
+type Fault = Callable[[str, bytes, Send], Reply]
+
+ADDRESS = "https://dynamodb.example.com"
 
 
-class Wire:
-    """What goes over the wire to DynamoDB; queued faults happen to the next requests of their operation."""
+class Faults:
+    """What goes over a wire to DynamoDB; queued faults happen to the next attempts of their operation."""
 
     def __init__(self, send: Send) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
@@ -25,27 +29,22 @@ class Wire:
 
     @classmethod
     @contextmanager
-    def of(cls, client: Any) -> Iterator[Wire]:
-        """Stand between ``client`` and the network for the time of the block."""
-        session = client._endpoint.http_session
-        wire = cls(session.send)
-        session.send = wire
-        try:
-            yield wire
-        finally:
-            del session.send
+    def of(cls, wire: Wire) -> Iterator[Faults]:
+        """Stand between ``wire`` and the network for the time of the block."""
+        faults = cls(wire.attempt)
+        with patch.object(wire, "attempt", faults):
+            yield faults
 
-    def __call__(self, request: AWSPreparedRequest) -> AWSResponse:
-        operation = cast("bytes", request.headers["X-Amz-Target"]).decode().rpartition(".")[2]
-        self.requests.append((operation, json.loads(cast("bytes", request.body))))
+    def __call__(self, operation: str, body: bytes) -> Reply:
+        self.requests.append((operation, json.loads(body)))
         for index, (meant, fault) in enumerate(self._faults):
             if meant == operation:
                 del self._faults[index]
-                return fault(request, self._send)
-        return self._send(request)
+                return fault(operation, body, self._send)
+        return self._send(operation, body)
 
     def fail(self, operation: str, *faults: Fault) -> None:
-        """Let these happen to the next requests of ``operation``, one each."""
+        """Let these happen to the next attempts at ``operation``, one each."""
         self._faults += [(operation, fault) for fault in faults]
 
     def sent(self, operation: str) -> list[dict[str, Any]]:
@@ -58,32 +57,32 @@ class Wire:
         return not self._faults
 
 
-def answer_lost(request: AWSPreparedRequest, send: Send) -> AWSResponse:
+def answer_lost(operation: str, body: bytes, send: Send) -> Reply:
     """The request is carried out, and nobody hears of it."""
-    send(request)
-    raise ReadTimeoutError(endpoint_url=request.url)
+    send(operation, body)
+    raise ReadTimeoutError(endpoint_url=ADDRESS)
 
 
 def never_arrives(error: Callable[..., Exception] = ReadTimeoutError) -> Fault:
-    """The request is lost on its way; botocore raises ``error``."""
+    """The request is lost on its way; the wire raises ``error``."""
 
-    def fault(request: AWSPreparedRequest, _send: Send) -> AWSResponse:
-        raise error(endpoint_url=request.url, error="lost")
+    def fault(_operation: str, _body: bytes, _send: Send) -> Reply:
+        raise error(endpoint_url=ADDRESS, error="lost")
 
     return fault
 
 
 def late() -> tuple[Fault, Fault]:
     """The first request reaches the database only just before the second, after it was given up."""
-    held: list[AWSPreparedRequest] = []
+    held: list[tuple[str, bytes]] = []
 
-    def withheld(request: AWSPreparedRequest, _send: Send) -> AWSResponse:
-        held.append(request)
-        raise ReadTimeoutError(endpoint_url=request.url)
+    def withheld(operation: str, body: bytes, _send: Send) -> Reply:
+        held.append((operation, body))
+        raise ReadTimeoutError(endpoint_url=ADDRESS)
 
-    def overtaken(request: AWSPreparedRequest, send: Send) -> AWSResponse:
-        send(held.pop())
-        return send(request)
+    def overtaken(operation: str, body: bytes, send: Send) -> Reply:
+        send(*held.pop())
+        return send(operation, body)
 
     return withheld, overtaken
 
@@ -91,9 +90,14 @@ def late() -> tuple[Fault, Fault]:
 def refused(code: str, status: int = 400, **fields: Any) -> Fault:
     """The database answers with an error."""
     body = json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": code, **fields}).encode()
+    return answers(body, status)
 
-    def fault(request: AWSPreparedRequest, _send: Send) -> AWSResponse:
-        return _Answer(request.url, status, body)
+
+def answers(content: bytes, status: int = 200, checksum: str | None = None) -> Fault:
+    """This is what comes back, whatever was asked."""
+
+    def fault(_operation: str, _body: bytes, _send: Send) -> Reply:
+        return Reply(status, checksum, content)
 
     return fault
 
@@ -101,13 +105,3 @@ def refused(code: str, status: int = 400, **fields: Any) -> Fault:
 def cancelled(*codes: str) -> Fault:
     """A transaction is cancelled, for these reasons by item."""
     return refused("TransactionCanceledException", CancellationReasons=[{"Code": code} for code in codes])
-
-
-class _Answer(AWSResponse):
-    def __init__(self, url: str, status: int, body: bytes) -> None:
-        super().__init__(url, status, cast("Any", HeadersDict()), BytesIO(body))
-        self._body = body
-
-    @property
-    def content(self) -> bytes:
-        return self._body

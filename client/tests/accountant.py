@@ -17,11 +17,14 @@ TOKENS_A_CREDIT = 10
 class Accountant:
     """Keeps one session. ``said`` has the steps it heard and the tokens of each; ``trouble`` by step comes first.
 
+    ``bodies`` has the requests. Of a usage, it reads OpenAI's and Anthropic's names of the output; the input is free.
+
     A trouble is an answer or an exception instead of the step's, or of its answer when it stands in ``afterwards``.
     """
 
     def __init__(self, credits: int = 1000) -> None:
         self.said: list[tuple[str, int]] = []
+        self.bodies: list[tuple[str, dict[str, Any]]] = []
         self.trouble: dict[str, list[httpx.Response | BaseException]] = {}
         self.afterwards: dict[str, list[httpx.Response | BaseException]] = {}
         self.session_ids: set[str] = set()
@@ -34,7 +37,8 @@ class Accountant:
         step, body = request.url.path.rpartition("/")[2], json.loads(request.read())
         with self._lock:
             self.session_ids.add(body["sessionId"])
-            self.said.append((step, next(value for value in reversed(body.values()) if type(value) is int)))
+            self.said.append((step, tokens_in(body)))
+            self.bodies.append((step, body))
             if self.trouble.get(step):
                 return given(self.trouble[step].pop(0))
             answer: httpx.Response = getattr(self, f"_{step}")(body)
@@ -48,9 +52,17 @@ class Accountant:
         """The tokens of every such step."""
         return [tokens for said, tokens in self.said if said == step]
 
+    def told(self, step: str) -> list[dict[str, Any]]:
+        """What every such step said beside the session's id."""
+        return [
+            {name: value for name, value in body.items() if name != "sessionId"}
+            for said, body in self.bodies
+            if said == step
+        ]
+
     def _initialize(self, body: dict[str, Any]) -> httpx.Response:
         again = {"replayed": True} if self._held else {}
-        estimate = -(-body["estimatedTokens"] // TOKENS_A_CREDIT)
+        estimate = -(-tokens_in(body) // TOKENS_A_CREDIT)
         if self._credits < estimate:
             return refusal(402, "INSUFFICIENT_CREDITS", affordableTokens=self._credits * TOKENS_A_CREDIT)
         self._held = -(-estimate * 12 // 10)
@@ -58,7 +70,7 @@ class Accountant:
         return ok(known | {"allocatedCredits": self._held, "estimatedCredits": estimate} | again)
 
     def _heartbeat(self, body: dict[str, Any]) -> httpx.Response:
-        tokens = body["tokensGenerated"]
+        tokens = tokens_in(body)
         needed = -(-tokens // TOKENS_A_CREDIT)
         if self._held == 0 or self.outcome:
             return refusal(404, "SESSION_NOT_ACTIVE")
@@ -70,10 +82,10 @@ class Accountant:
         return ok(known | {"tokensGenerated": tokens, "allocatedCredits": self._held})
 
     def _finalize(self, body: dict[str, Any]) -> httpx.Response:
-        return self._settle(("finalize", body["actualTokens"]), body, status="completed", estimatedCredits=1)
+        return self._settle(("finalize", tokens_in(body)), body, status="completed", estimatedCredits=1)
 
     def _abort(self, body: dict[str, Any]) -> httpx.Response:
-        return self._settle(("abort", body["tokensGenerated"]), body, status="aborted")
+        return self._settle(("abort", tokens_in(body)), body, status="aborted")
 
     def _settle(self, outcome: tuple[str, int], body: dict[str, Any], **more: Any) -> httpx.Response:
         again = {"replayed": True} if self.outcome == outcome else {}
@@ -83,6 +95,14 @@ class Accountant:
         used = -(-outcome[1] // TOKENS_A_CREDIT)
         numbers = {"refund": self._held - used, "overrun": 0, "debt": 0, "actualCredits": used, "partialCredits": used}
         return ok({"sessionId": body["sessionId"]} | numbers | more | again)
+
+
+def tokens_in(body: dict[str, Any]) -> int:
+    """The tokens that a request says: of its numbers and its usage, the most."""
+    usage = body.get("usage") or body.get("estimatedUsage") or {}
+    counts = {**body, **usage}
+    names = ("estimatedTokens", "tokensGenerated", "actualTokens", "outputTokens", "output_tokens", "completion_tokens")
+    return max(int(counts[name]) for name in names if name in counts)
 
 
 def given(trouble: httpx.Response | BaseException) -> httpx.Response:

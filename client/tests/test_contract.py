@@ -40,6 +40,7 @@ SAMPLES: dict[str, Any] = {
     "effective_to": AT,
     "price_per_thousand_tokens": Decimal("0.25"),
     "expires_at": AT,
+    "usage": {"inputTokens": 5, "outputTokens": 7},
 }
 
 

@@ -198,7 +198,7 @@ def test_a_price_that_rounding_hides_makes_no_heartbeat_of_every_chunk() -> None
         meter.count(tokens)
         if meter.outgrown:
             beats += 1
-            meter.beaten(Heartbeat("s", tokens, 2, at))
+            meter.beaten(Heartbeat("s", tokens, 2, at), meter.report())
     assert 10 <= beats <= 20
 
 

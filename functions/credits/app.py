@@ -17,7 +17,8 @@ from accounting.times import clock, from_iso, iso
 from accounting.web.access import SUPERVISORS, Access, Disabled, Who
 from accounting.web.api import Api, handler_of
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
-from accounting.web.prices import CLASS_NAMES, decimal_text
+from accounting.web.price_views import decimal_text
+from accounting.web.prices import CLASS_NAMES
 from accounting.web.subject import named_by
 from accounting.web.types import (
     DEFAULT_EXPIRY_DAYS,

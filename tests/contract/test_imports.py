@@ -23,7 +23,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 BOTO = {"boto3", "botocore"}
 TABLE = "accounting.store.table"
-TALK_TO_AWS = {f"{TABLE}.connection", f"{TABLE}.transactions", "accounting.secrets"}
+TALK_TO_AWS = {
+    *(f"{TABLE}.{name}" for name in ("connection", "exchange", "surroundings", "transactions", "wire")),
+    "accounting.secrets",
+}
 NOT_PURE = {"os", "sys", "time", "datetime", "random", "secrets", "uuid", "ulid", "threading", "logging", "pathlib"}
 
 
@@ -60,7 +63,9 @@ def test_the_domain_has_no_clock_no_chance_and_no_environment(name: str) -> None
 def test_only_the_table_and_the_secrets_talk_to_aws() -> None:
     assert {name for name in module_names() if imports_of(name) & BOTO} == TALK_TO_AWS
     assert [
-        name for name in module_names() if not name.startswith(TABLE) and f"{TABLE}.connection" in imports_of(name)
+        name
+        for name in module_names()
+        if not name.startswith(TABLE) and imports_of(name) & {f"{TABLE}.connection", f"{TABLE}.wire"}
     ] == []
     for function in function_names():
         assert imports_of(f"functions.{function}.app") & BOTO == set()

@@ -27,11 +27,12 @@ from types import SimpleNamespace
 class Model:
     async def stream(self, model, prompt):
         for _ in range(4):
-            yield SimpleNamespace(text="Because.", tokens=100)
+            yield SimpleNamespace(text="Because.", usage=None)
+        yield SimpleNamespace(text="", usage={"prompt_tokens": 4, "completion_tokens": 400})
 
 
 async def main():
-    async for text in answer(sys.argv[1], "Why?", int(sys.argv[2])):
+    async for text in answer(sys.argv[1], "Why?", {"inputTokens": 4, "outputTokens": int(sys.argv[2])}):
         print(text, end="")
     await accounting.aclose()
 
@@ -141,7 +142,7 @@ def test_make_example_answers_whoever_has_credits(
         (line,) = proxy.until(r"(curl -N .*?50}')\n").groups()
         said = project.type(f"curl -f --retry 20 --retry-connrefused --retry-delay 1 {line.removeprefix('curl ')}")
 
-    assert '"tokens": 54' in said
+    assert '"output_tokens": 50' in said
     assert balance(project)["totalCredits"] == before - 1
 
 

@@ -181,7 +181,7 @@ def _assert_usage_is_what_was_charged(books: Books) -> None:
     assert sum(day["credits"] for day in days) == charged
     counted: Counter[tuple[str, str, str]] = Counter()
     for day in days:
-        counted[day["day"], day["service"], day["model"]] += day["credits"]
+        counted[day["sk"].split("#")[1], day["service"], day["model"]] += day["credits"]
     recorded: Counter[tuple[str, str, str]] = Counter()
     for record in usage:
         recorded[record["sk"].split("#")[1][:10], record["service"], record["operation"]] += record["credits"]

@@ -368,29 +368,32 @@ def test_the_readmes_lines_account_a_streamed_answer(
     exec(compile(lines[1], "README.md", "exec"), module)
 
     async def run() -> list[str]:
-        answers = [[text async for text in module["answer"](person.token, "Why?", tokens)] for tokens in (100, 10**6)]
+        estimates = [{"inputTokens": 4, "outputTokens": output} for output in (100, 10**6)]
+        answers = [[text async for text in module["answer"](person.token, "Why?", each)] for each in estimates]
         await module["accounting"].aclose()
         return ["".join(texts) for texts in answers]
 
     said, refused = asyncio.run(run())
 
     assert said == "Because." * 4
-    assert refused == "\nYou lack 299 credits."
+    assert refused == "\nYou lack 301 credits."
     books = audited(service, person)
     assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (1, 0)
     assert books.usage[0]["credits"] == 1
+    assert books.usage[0]["usage"] == "4,400,0,0,0,0,0,0,1,0"
 
 
 @dataclass(frozen=True)
 class Chunk:
     text: str
-    tokens: int
+    usage: dict[str, int] | None = None
 
 
 class Model:
-    """Four chunks of a hundred tokens."""
+    """Four chunks, and at the end the usage."""
 
     async def stream(self, model: str, prompt: str) -> AsyncIterator[Chunk]:
         for _ in range(4):
             await asyncio.sleep(0.01)
-            yield Chunk("Because.", 100)
+            yield Chunk("Because.")
+        yield Chunk("", {"prompt_tokens": 4, "completion_tokens": 400})

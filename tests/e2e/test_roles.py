@@ -110,7 +110,7 @@ ROUTES = [
     Route(
         "POST",
         "pricing/import",
-        {"rules": [{"modelId": "{new}", "rates": {"input": 1, "output": "2.5"}}], "dryRun": True},
+        {"rules": [{"modelId": "listed", "rates": {"input": 1, "output": "2.5"}}], "dryRun": True},
         200,
         "administrators",
     ),
@@ -221,7 +221,10 @@ def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> 
     path = route.path
     for name, value in names.items():
         path = path.replace(name, value)
-    return path, route.body and {field: names.get(value, value) for field, value in route.body.items()}
+    body = route.body and {
+        field: names.get(value, value) if isinstance(value, str) else value for field, value in route.body.items()
+    }
+    return path, body
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from accounting.domain.accounts import personal
 from accounting.store import prices, table
 from local import emulator
 from local.emulator import Emulator
-from tests.calls import Calls
+from tests.calls import Calls, the_wire
 from tests.template import create_table
 
 NOW = 1_800_000_000_000
@@ -72,7 +72,7 @@ def no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def calls() -> Iterator[Calls]:
     """Counts the database calls of the store's client, and what they consume."""
-    with Calls.of(table.client()) as counted:
+    with Calls.of(the_wire()) as counted:
         yield counted
 
 

@@ -17,6 +17,7 @@ from accounting.operations.credits import Request
 from accounting.store import entries, prices, table, users, wallets
 from accounting.store import sessions as session_store
 from accounting.store.table import Write
+from accounting.store.table.wire import Wire
 from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
 from tests.lots import different_lots
@@ -144,15 +145,19 @@ def write_history(length: int) -> None:
         table.transact([wallets.put(before, wallet)])
 
 
-def test_lists_read_no_more_than_a_page(user: MakeUser, dynamodb: Any) -> None:
+def test_lists_read_no_more_than_a_page(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
     user("u1", 100_000)
     for number in range(30):
         sessions.initialize("u1", f"s{number}", "m", 1_000, now=NOW + number)
     evaluated: list[int] = []
-    events = table.client().meta.events
-    events.register(
-        "after-call.dynamodb.Query", lambda parsed, **_: evaluated.append(parsed["ScannedCount"]), unique_id="read"
-    )
+    query = Wire.query
+
+    def noting(wire: Wire, **request: Any) -> Any:
+        answer = query(wire, **request)
+        evaluated.append(answer["ScannedCount"])
+        return answer
+
+    monkeypatch.setattr(Wire, "query", noting)
 
     session_store.recent_of_user("u1", before=None, limit=5)
     of_user = sum(evaluated)

@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 import pytest
 
 from accounting import telemetry
-from accounting.operations import commit
-from accounting.store import table
-from tests.faults import Fault, Wire, cancelled, refused
+from accounting.domain.pricing import DEFAULT_CARD, PriceRule
+from accounting.operations import commit, prices
+from accounting.times import from_iso
+from tests.calls import the_wire
+from tests.faults import Fault, Faults, cancelled, refused
 from tests.integration.test_events import run
 
 MakeUser = Callable[..., str]
@@ -31,8 +33,8 @@ class Counted:
 
 
 @pytest.fixture
-def wire(table_name: str) -> Iterator[Wire]:
-    with Wire.of(table.client()) as between:
+def wire(table_name: str) -> Iterator[Faults]:
+    with Faults.of(the_wire()) as between:
         yield between
 
 
@@ -45,17 +47,19 @@ def wire(table_name: str) -> Iterator[Wire]:
         ("streaming_sessions/heartbeat", UPDATE),
         ("api_keys/create", TRANSACTION),
         ("pricing/add", TRANSACTION),
-        ("pricing/end", UPDATE),
+        ("pricing/end", TRANSACTION),
         ("pricing/withdraw", TRANSACTION),
         ("users/sync", TRANSACTION),
         ("users/disable", TRANSACTION),
     ],
 )
 def test_what_is_answered_contention_is_counted_once(
-    user: MakeUser, wire: Wire, monkeypatch: pytest.MonkeyPatch, sample: str, fault: tuple[str, Fault]
+    user: MakeUser, wire: Faults, monkeypatch: pytest.MonkeyPatch, sample: str, fault: tuple[str, Fault]
 ) -> None:
     user("demo-user", 1_000)
     user("demo-admin")
+    for begins in ("2026-01-01T00:00:00.000Z", "2099-01-01T00:00:00.000Z"):
+        prices.add(PriceRule("sample-model", DEFAULT_CARD, from_iso(begins)), now=from_iso(begins), key=None)
     counted = Counted()
     monkeypatch.setattr(telemetry, "metrics", counted)
     monkeypatch.setattr(commit, "CONTENTION_SECONDS", 0.05)
@@ -69,7 +73,7 @@ def test_what_is_answered_contention_is_counted_once(
 
 
 def test_what_gets_through_after_a_conflict_is_not_counted(
-    user: MakeUser, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    user: MakeUser, wire: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user("demo-user")
     counted = Counted()

@@ -1,5 +1,6 @@
 """A database that loses answers, conflicts, throttles or does not answer: nothing happens twice, nothing is made up."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -15,8 +16,10 @@ from accounting.operations.credits import Request
 from accounting.store import table, users
 from accounting.store.idempotency import IdempotencyKey
 from accounting.store.table import connection
+from accounting.store.table import wire as wire_module
 from tests.audit import assert_books_balance
-from tests.faults import Fault, Wire, answer_lost, cancelled, late, never_arrives, refused
+from tests.calls import the_wire
+from tests.faults import Fault, Faults, answer_lost, answers, cancelled, late, never_arrives, refused
 from tests.integration.conftest import NOW
 
 MakeUser = Callable[..., str]
@@ -27,13 +30,13 @@ ATTEMPTS = 3
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let botocore repeat without the pauses between."""
-    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _seconds: None))
+    """Let the wire repeat without the pauses between."""
+    monkeypatch.setattr(wire_module, "time", SimpleNamespace(**vars(time) | {"sleep": lambda _seconds: None}))
 
 
 @pytest.fixture
-def wire(table_name: str) -> Iterator[Wire]:
-    with Wire.of(table.client()) as between:
+def wire(table_name: str) -> Iterator[Faults]:
+    with Faults.of(the_wire()) as between:
         yield between
 
 
@@ -49,7 +52,7 @@ def finalize() -> Any:
     return settling.finalize("u1", "s1", 2_000, success=True, now=NOW)
 
 
-def test_a_grant_whose_answer_was_lost_is_sent_again_unchanged_and_made_once(user: MakeUser, wire: Wire) -> None:
+def test_a_grant_whose_answer_was_lost_is_sent_again_unchanged_and_made_once(user: MakeUser, wire: Faults) -> None:
     user("u1")
     wire.requests.clear()
     wire.fail(TRANSACT, answer_lost)
@@ -63,7 +66,7 @@ def test_a_grant_whose_answer_was_lost_is_sent_again_unchanged_and_made_once(use
     assert assert_books_balance("u1").available == 50
 
 
-def test_a_finalize_whose_answer_was_lost_settles_once_and_answers_as_it_did(user: MakeUser, wire: Wire) -> None:
+def test_a_finalize_whose_answer_was_lost_settles_once_and_answers_as_it_did(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     open_session()
     wire.fail(TRANSACT, answer_lost, answer_lost)
@@ -74,7 +77,7 @@ def test_a_finalize_whose_answer_was_lost_settles_once_and_answers_as_it_did(use
     assert assert_books_balance("u1").charged == 2
 
 
-def test_two_commands_have_two_tokens(user: MakeUser, wire: Wire) -> None:
+def test_two_commands_have_two_tokens(user: MakeUser, wire: Faults) -> None:
     user("u1", 10)
     credits.allocate(request(), 10)
 
@@ -82,7 +85,7 @@ def test_two_commands_have_two_tokens(user: MakeUser, wire: Wire) -> None:
     assert len(set(tokens)) == len(tokens) == 3
 
 
-def test_an_answer_lost_for_good_is_unavailable_and_the_key_tells_what_happened(user: MakeUser, wire: Wire) -> None:
+def test_an_answer_lost_for_good_is_unavailable_and_the_key_tells_what_happened(user: MakeUser, wire: Faults) -> None:
     user("u1")
     wire.fail(TRANSACT, *[answer_lost] * ATTEMPTS)
 
@@ -94,7 +97,7 @@ def test_an_answer_lost_for_good_is_unavailable_and_the_key_tells_what_happened(
     assert assert_books_balance("u1").available == 50
 
 
-def test_a_conflict_is_decided_again_on_what_stands_there_then(user: MakeUser, wire: Wire) -> None:
+def test_a_conflict_is_decided_again_on_what_stands_there_then(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     wire.requests.clear()
     wire.fail(TRANSACT, *[cancelled("None", "TransactionConflict", "None")] * 5)
@@ -108,7 +111,7 @@ def test_a_conflict_is_decided_again_on_what_stands_there_then(user: MakeUser, w
 
 
 @pytest.mark.parametrize("reason", ["ThrottlingError", "ProvisionedThroughputExceeded", "TransactionConflict"])
-def test_a_passing_reason_is_tried_again(reason: str, user: MakeUser, wire: Wire) -> None:
+def test_a_passing_reason_is_tried_again(reason: str, user: MakeUser, wire: Faults) -> None:
     user("u1")
     wire.fail(TRANSACT, cancelled("None", "None", reason))
 
@@ -118,7 +121,7 @@ def test_a_passing_reason_is_tried_again(reason: str, user: MakeUser, wire: Wire
     assert assert_books_balance("u1").available == 50
 
 
-def test_a_request_that_arrives_after_its_repeat_met_a_conflict_is_done_once(user: MakeUser, wire: Wire) -> None:
+def test_a_request_that_arrives_after_its_repeat_met_a_conflict_is_done_once(user: MakeUser, wire: Faults) -> None:
     """Without an idempotency key, too: a new decision beside the late request would be a second grant."""
     user("u1")
     wire.requests.clear()
@@ -133,7 +136,7 @@ def test_a_request_that_arrives_after_its_repeat_met_a_conflict_is_done_once(use
     assert assert_books_balance("u1").available == 50
 
 
-def test_what_may_still_arrive_is_not_said_to_have_changed_nothing(user: MakeUser, wire: Wire) -> None:
+def test_what_may_still_arrive_is_not_said_to_have_changed_nothing(user: MakeUser, wire: Faults) -> None:
     user("u1")
     wire.fail(TRANSACT, never_arrives(), *[cancelled("TransactionConflict", "None", "None")] * 9)
 
@@ -141,7 +144,7 @@ def test_what_may_still_arrive_is_not_said_to_have_changed_nothing(user: MakeUse
         credits.allocate(request(), 50)
 
 
-def test_a_heartbeat_waits_for_a_transaction_on_its_session(user: MakeUser, wire: Wire) -> None:
+def test_a_heartbeat_waits_for_a_transaction_on_its_session(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     open_session()
     wire.fail("UpdateItem", *[refused("TransactionConflictException")] * 3)
@@ -149,7 +152,7 @@ def test_a_heartbeat_waits_for_a_transaction_on_its_session(user: MakeUser, wire
     assert sessions.heartbeat("u1", "s1", 100, now=NOW).tokens == 100
 
 
-def test_a_heartbeat_that_meets_transactions_without_end_may_be_sent_again(user: MakeUser, wire: Wire) -> None:
+def test_a_heartbeat_that_meets_transactions_without_end_may_be_sent_again(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     open_session()
     wire.fail("UpdateItem", *[refused("TransactionConflictException")] * 9)
@@ -158,7 +161,7 @@ def test_a_heartbeat_that_meets_transactions_without_end_may_be_sent_again(user:
         sessions.heartbeat("u1", "s1", 100, now=NOW)
 
 
-def test_a_failed_condition_beside_a_conflict_is_no_answer_yet(user: MakeUser, wire: Wire) -> None:
+def test_a_failed_condition_beside_a_conflict_is_no_answer_yet(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     wire.fail(TRANSACT, cancelled("ConditionalCheckFailed", "TransactionConflict", "None"))
 
@@ -169,7 +172,7 @@ def test_a_failed_condition_beside_a_conflict_is_no_answer_yet(user: MakeUser, w
 
 
 @pytest.mark.parametrize("failure", ["ThrottlingException", "ProvisionedThroughputExceededException"])
-def test_a_throttled_call_is_repeated_by_the_client(failure: str, user: MakeUser, wire: Wire) -> None:
+def test_a_throttled_call_is_repeated_by_the_client(failure: str, user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     wire.fail(TRANSACT, *[refused(failure)] * (ATTEMPTS - 1))
 
@@ -192,12 +195,29 @@ def test_a_throttled_call_is_repeated_by_the_client(failure: str, user: MakeUser
         never_arrives(ConnectionClosedError),
         never_arrives(ConnectTimeoutError),
         never_arrives(EndpointConnectionError),
+        answers(b"<html>Service Unavailable</html>", 503),
+        answers(b'{"Responses": {'),
+        answers(b"{}", checksum="1"),
     ],
-    ids=["throttled", "provisioned", "limit", "in progress", "500", "503", "read", "closed", "connect", "endpoint"],
+    ids=[
+        "throttled",
+        "provisioned",
+        "limit",
+        "progress",
+        "500",
+        "503",
+        "read",
+        "closed",
+        "connect",
+        "endpoint",
+        "page",
+        "cut",
+        "checksum",
+    ],
 )
 @pytest.mark.parametrize("operation", ["BatchGetItem", TRANSACT])
 def test_a_database_that_does_not_answer_is_unavailable(
-    operation: str, fault: Fault, user: MakeUser, wire: Wire
+    operation: str, fault: Fault, user: MakeUser, wire: Faults
 ) -> None:
     user("u1", 60)
     wire.fail(operation, *[fault] * ATTEMPTS)
@@ -209,7 +229,7 @@ def test_a_database_that_does_not_answer_is_unavailable(
     assert assert_books_balance("u1").available == 60
 
 
-def test_a_heartbeat_that_is_not_answered_is_unavailable(user: MakeUser, wire: Wire) -> None:
+def test_a_heartbeat_that_is_not_answered_is_unavailable(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     open_session()
     wire.fail("UpdateItem", *[never_arrives()] * ATTEMPTS)
@@ -219,7 +239,7 @@ def test_a_heartbeat_that_is_not_answered_is_unavailable(user: MakeUser, wire: W
 
 
 def test_conflicts_without_end_are_contention_and_nothing_is_written(
-    user: MakeUser, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    user: MakeUser, wire: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user("u1", 60)
     monkeypatch.setattr(commit, "CONTENTION_SECONDS", 0.2)
@@ -231,7 +251,7 @@ def test_conflicts_without_end_are_contention_and_nothing_is_written(
     assert assert_books_balance("u1").held == 0
 
 
-def test_a_refusal_is_an_answer_and_is_not_asked_for_again(user: MakeUser, wire: Wire) -> None:
+def test_a_refusal_is_an_answer_and_is_not_asked_for_again(user: MakeUser, wire: Faults) -> None:
     user("u1", 5)
     wire.requests.clear()
 
@@ -242,7 +262,7 @@ def test_a_refusal_is_an_answer_and_is_not_asked_for_again(user: MakeUser, wire:
     assert len(wire.requests) <= 3
 
 
-def test_an_unknown_reason_is_a_defect_and_no_answer(user: MakeUser, wire: Wire) -> None:
+def test_an_unknown_reason_is_a_defect_and_no_answer(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     wire.fail(TRANSACT, cancelled("None", "ValidationError", "None"))
 
@@ -250,7 +270,7 @@ def test_an_unknown_reason_is_a_defect_and_no_answer(user: MakeUser, wire: Wire)
         open_session()
 
 
-def test_keys_that_a_batch_left_out_are_asked_for_again(user: MakeUser, wire: Wire) -> None:
+def test_keys_that_a_batch_left_out_are_asked_for_again(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     name = wire.sent(TRANSACT)[0]["TransactItems"][0]["Put"]["TableName"]
     keys = [{"pk": {"S": "USER#u1"}, "sk": {"S": "PROFILE"}}, {"pk": {"S": "ACCOUNT#user:u1"}, "sk": {"S": "WALLET"}}]
@@ -261,7 +281,7 @@ def test_keys_that_a_batch_left_out_are_asked_for_again(user: MakeUser, wire: Wi
     assert wire.exhausted
 
 
-def test_a_users_first_request_survives_conflicts(wire: Wire) -> None:
+def test_a_users_first_request_survives_conflicts(wire: Faults) -> None:
     wire.fail(TRANSACT, cancelled("TransactionConflict", "None"), cancelled("ConditionalCheckFailed", "None"))
 
     user, created = users.sync(Description("u9", "u9@example.com", "Nine", "user"), NOW)
@@ -271,7 +291,7 @@ def test_a_users_first_request_survives_conflicts(wire: Wire) -> None:
 
 
 def test_no_call_is_begun_when_a_request_has_taken_too_long(
-    user: MakeUser, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    user: MakeUser, wire: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user("u1", 60)
     monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.0)

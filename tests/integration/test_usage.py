@@ -6,7 +6,6 @@ import os
 import random
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import cache
 from itertools import batched
 from typing import Any
 
@@ -23,12 +22,11 @@ from accounting.operations.usage import Event
 from accounting.store import system, table
 from accounting.store import usage as records
 from accounting.store.idempotency import IdempotencyKey
-from accounting.store.table import Item, queries
+from accounting.store.table import Item, exchange, queries
 from accounting.times import DAY, HOUR, day
 from accounting.web.paging import instants
-from local.emulator import Emulator
 from tests.audit import assert_books_balance
-from tests.calls import Calls
+from tests.calls import Calls, the_wire
 from tests.integration.conftest import NOW
 from tests.together import times, together
 
@@ -157,15 +155,14 @@ def test_statistics_are_a_plain_recount_of_the_records(forty_days: list[UsageRec
 
 
 def test_statistics_of_the_same_days_read_as_much_however_many_records_they_have(
-    user: MakeUser, aws: Emulator, monkeypatch: pytest.MonkeyPatch
+    user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By default 400 records, or ``STATISTICS_RECORDS``; ``--log-cli-level=INFO`` shows the counts.
 
     The emulator looks through all records of a user for any query, so that it needs a client with patience.
     """
     user()
-    patient = aws.client("dynamodb", read_timeout=120)
-    monkeypatch.setattr(table, "client", cache(lambda: patient))
+    monkeypatch.setattr(exchange, "READ_SECONDS", 120)
     rng = random.Random(11)
     begin, days, made = NOW - NOW % DAY, 10, 0
     most = int(os.environ.get("STATISTICS_RECORDS", "400"))
@@ -174,7 +171,7 @@ def test_statistics_of_the_same_days_read_as_much_however_many_records_they_have
         while made < wanted:
             usage.record(event("u1", 1, service="images"), now=begin + rng.randrange(days * DAY), key=None)
             made += 1
-        with Calls.of(patient) as calls:
+        with Calls.of(the_wire()) as calls:
             assert usage.statistics("u1", begin, begin + days * DAY).sums.records == wanted
         reads[wanted] = (calls.round_trips, calls.items)
     logging.getLogger(__name__).info("round trips and items read, by records: %s", reads)

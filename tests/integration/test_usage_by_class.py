@@ -167,7 +167,7 @@ def test_a_record_without_usage_adds_no_bytes_to_the_sums(user: MakeUser) -> Non
     update = rollups.add(made, ACCOUNT).action["Update"]
 
     assert update["UpdateExpression"] == (
-        "ADD #records :records, #credits :credits SET #day = :day, #service = :service, #format = :format"
+        "ADD #records :records, #credits :credits SET #service = :service, #format = :format"
     )
 
 

@@ -75,7 +75,6 @@ class AccountBooks:
             case "USAGE":
                 self._add_record(usage.from_item(account_id, item))
             case "DAY":
-                assert item["sk"].split("#")[1] == item["day"]
                 days = self.days_paid_by_others if "paid_by" in item else self.days
                 days[item["sk"]] = rollups.sums_in(item)
 

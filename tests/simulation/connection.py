@@ -1,7 +1,7 @@
-"""The store's client: every attempt at a call is a point where others go on and where the scheduler may let it fail.
+"""The store's wire over a network that fails: at every attempt others go on, and the scheduler may let it fail.
 
-It repeats an attempt as the real client is configured to (``standard`` mode, three attempts, the same request and
-token), and raises what botocore raises.
+The wire itself is the real one: it writes the request, reads the reply, repeats it and raises. Only the attempt, which
+would sign and send, is played here.
 """
 
 from __future__ import annotations
@@ -11,35 +11,39 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
-from botocore.exceptions import (
-    ClientError,
-    ConnectionError,  # noqa: A004 - botocore's own
-    ConnectTimeoutError,
-    HTTPClientError,
-    ReadTimeoutError,
-)
+import orjson
+from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
-from accounting.store.table.connection import THROTTLED
+from accounting.store.table.exchange import Reply
+from accounting.store.table.surroundings import Credentials, Place
+from accounting.store.table.wire import Wire
 from tests.simulation.database import Answer, Database, error
 from tests.simulation.scheduler import Killed, Scheduler
 
-ATTEMPTS = 3
 LONGEST_DELAY_SECONDS = 2.0
 LAST_CALLS = 60
 
 WRITES = ("TransactWriteItems", "UpdateItem")
 CANCELLED = ("TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")
-REPEATED = sorted(THROTTLED)
-"""Error codes after which botocore sends the same request again."""
+THROTTLED = {
+    "InternalServerError": 500,
+    "ProvisionedThroughputExceededException": 400,
+    "RequestLimitExceeded": 400,
+    "ServiceUnavailable": 503,
+    "ThrottlingException": 400,
+    "TransactionInProgressException": 400,
+}
+"""Errors after which the same request is sent again, with their statuses."""
 
 
-class Connection:
+class Connection(Wire):
     """Calls to the database that go wrong with the probability ``risk``, writes with twice that.
 
     ``trace`` hashes all that was asked and what came of it, ``last_calls`` shows the end of that.
     """
 
     def __init__(self, scheduler: Scheduler, database: Database, risk: float) -> None:
+        super().__init__(Place("https://simulated", "simulated", None, lambda: Credentials("", "", None)))
         self.risk = risk
         self.steps = 0
         self.faults: Counter[str] = Counter()
@@ -50,49 +54,26 @@ class Connection:
         self._under_way: set[str] = set()
         self._seen_indexes: dict[str, Answer] = {}
 
-    def get_item(self, **request: Any) -> Answer:
-        return self._call("GetItem", request)
-
-    def batch_get_item(self, **request: Any) -> Answer:
-        return self._call("BatchGetItem", request)
-
-    def batch_write_item(self, **request: Any) -> Answer:
-        return self._call("BatchWriteItem", request)
-
-    def query(self, **request: Any) -> Answer:
-        return self._call("Query", request)
-
-    def update_item(self, **request: Any) -> Answer:
-        return self._call("UpdateItem", request)
-
-    def transact_write_items(self, **request: Any) -> Answer:
-        return self._call("TransactWriteItems", request)
-
-    def _call(self, operation: str, request: dict[str, Any]) -> Answer:
-        failed: Exception | None = None
-        for attempt in range(ATTEMPTS):
-            self._scheduler.pause(self._scheduler.random.uniform(0, attempt))
-            self.steps += 1
-            fault = self._fault_of(operation, request)
-            try:
-                answer = fault(operation, request)
-            except ClientError as refused:
-                self._note(operation, request, fault, refused.response["Error"]["Code"])
-                refused.response["ResponseMetadata"] = {"RetryAttempts": attempt}  # type: ignore[typeddict-item]
-                if refused.response["Error"]["Code"] not in REPEATED:
-                    raise
-                failed = refused
-            except (ConnectionError, HTTPClientError) as lost:
-                self._note(operation, request, fault, "lost")
-                failed = lost
-            except Killed:
-                self._note(operation, request, fault, "dead")
-                raise
-            else:
-                self._note(operation, request, fault, "done")
-                return answer
-        assert failed
-        raise failed
+    def attempt(self, operation: str, body: bytes) -> Reply:
+        """What the network and the database make of one attempt."""
+        self._scheduler.pause(0)
+        self.steps += 1
+        request = orjson.loads(body)
+        fault = self._fault_of(operation, request)
+        try:
+            answer = fault(operation, request)
+        except ClientError as refused:
+            code = refused.response["Error"]["Code"]
+            self._note(operation, request, fault, code)
+            return Reply(THROTTLED.get(code, 400), None, orjson.dumps({**refused.response, "__type": code}))
+        except (ConnectTimeoutError, ReadTimeoutError):
+            self._note(operation, request, fault, "lost")
+            raise
+        except Killed:
+            self._note(operation, request, fault, "dead")
+            raise
+        self._note(operation, request, fault, "done")
+        return Reply(200, None, orjson.dumps(answer))
 
     def _fault_of(self, operation: str, request: dict[str, Any]) -> Callable[[str, dict[str, Any]], Answer]:
         """What happens to an attempt: mostly nothing."""
@@ -165,7 +146,7 @@ class Connection:
         raise error("TransactionCanceledException", operation, CancellationReasons=reasons)
 
     def throttled(self, operation: str, _request: dict[str, Any]) -> Answer:
-        raise error(self._scheduler.random.choice(REPEATED), operation)
+        raise error(self._scheduler.random.choice(list(THROTTLED)), operation)
 
     def partly_read(self, operation: str, request: dict[str, Any]) -> Answer:
         """A batch that leaves its last key for another call."""

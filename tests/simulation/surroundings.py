@@ -19,7 +19,7 @@ from accounting.domain.errors import AccountingError
 from accounting.operations import api_keys as key_making
 from accounting.operations import audit, commit, ids, sweep
 from accounting.store import cache, prices, users
-from accounting.store.table import chance, queries, transactions
+from accounting.store.table import chance, queries, transactions, wire
 from accounting.store.table import connection as store_connection
 from tests.simulation.connection import Connection
 from tests.simulation.database import TABLE
@@ -57,7 +57,7 @@ def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
         for remembered in (prices, users):
             remembered.forget()
             stack.callback(remembered.forget)
-        for module in (commit, store_connection, transactions, users, cache):
+        for module in (commit, store_connection, transactions, wire, users, cache):
             stack.enter_context(patch.object(module, "time", time))
         for module, name, value in (
             (commit, "CONTENTION_SECONDS", random.choice(PATIENCE_SECONDS)),

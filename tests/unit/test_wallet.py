@@ -221,6 +221,37 @@ def test_parts_of_one_lot_that_return_one_after_another_share_the_first_ones_gra
     assert book.wallet.lots == (book.lot("a", 9, NOW + 2 * HOUR + GRACE, grace=True),)
 
 
+def test_credits_that_return_at_the_instant_of_their_expiry_have_expired() -> None:
+    book = Book(("a", 10, NOW + HOUR))
+
+    book.settle(book.hold(10), 0, at=NOW + HOUR)
+
+    assert book.wallet.lots == (book.lot("a", 10, NOW + HOUR + GRACE, grace=True),)
+
+
+def test_a_lot_is_granted_and_expires_at_whole_seconds() -> None:
+    wallet = ledger.grant(Wallet(ACCOUNT), 1, expires_at=NOW + HOUR + 1, cause=because(NOW + 999)).wallet
+
+    assert wallet.lots == (Lot(1, 1, NOW + HOUR + 1_000, NOW),)
+
+
+def test_only_entries_of_grants_name_an_allocation() -> None:
+    book = Book(("a", 10, NOW + HOUR))
+    book.hold(4)
+
+    assert [entry.allocation_id for entry in book.entries] == [allocation_id(ACCOUNT, 1), None]
+
+
+def test_lots_that_return_one_after_another_have_a_grace_of_their_own() -> None:
+    book = Book(("first", 10, NOW + HOUR), ("second", 10, NOW + HOUR))
+    holds = [book.hold(10), book.hold(10)]
+
+    for hold, at in zip(holds, (NOW + 2 * HOUR, NOW + 3 * HOUR), strict=True):
+        book.settle(hold, 0, at=at)
+
+    assert [lot.expires_at for lot in book.wallet.lots] == [NOW + 2 * HOUR + GRACE, NOW + 3 * HOUR + GRACE]
+
+
 def test_a_raised_hold_settles_as_one() -> None:
     book = Book(("a", 10, NOW + DAY), ("b", 10, NOW + 2 * DAY))
     slices = merged(book.hold(4), book.hold(8))
@@ -347,8 +378,10 @@ def test_lots_of_different_terms_do_not_merge(command: Callable[..., Decision]) 
     full = full_wallet()
     alternating = tuple(lot._replace(grace=bool(place % 2)) for place, lot in enumerate(full.lots))
 
-    with pytest.raises(TooManyAllocations):
+    with pytest.raises(TooManyAllocations) as refused:
         command(replace(full, lots=alternating), MAX_LOTS + 1, expires_at=NOW + 2 * DAY, cause=because())
+    assert str(refused.value) == "At most 1000 live allocations an account"
+    assert refused.value.details == {"limit": 1000}
 
 
 def test_a_settle_merges_and_is_never_refused() -> None:
@@ -396,6 +429,7 @@ def test_what_was_charged_too_much_returns_as_a_lot_with_the_grace() -> None:
     assert (settlement.refund, settlement.overrun, settlement.debt) == (4, 0, 0)
     assert book.wallet.lots == (Lot(0, 4, NOW + 2 * DAY + GRACE, NOW + 2 * DAY, grace=True),)
     assert book.wallet.charged == 5
+    assert book.kinds[-1] == "settle"
 
 
 def test_late_usage_of_no_difference_says_that_it_came() -> None:

@@ -242,7 +242,6 @@ class Wallets(RuleBasedStateMachine):
 Wallets.TestCase.settings = settings(
     max_examples=200,
     stateful_step_count=40,
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

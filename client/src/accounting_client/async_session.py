@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from accounting_client.call import Call
 from accounting_client.exchange import Exchange
-from accounting_client.hold import Hold, IsGone, Settled, Settling, Terms
+from accounting_client.hold import Hold, IsGone, Terms
 from accounting_client.routes.sessions import Initialized
+from accounting_client.settling import Ending, Settled, Settling
 from accounting_client.stream import Stream
 
 if TYPE_CHECKING:
@@ -66,19 +66,19 @@ class TaskHold(Hold):
                 await self.close()
             raise
 
-    async def settle(self, call: Call[Settled]) -> None:
+    async def settle(self, ending: Ending) -> None:
         """Settle, once. Who waits for it may be cancelled: it goes on, and closing the client waits for it."""
         if self.is_another_process:
             return
         if self._settling is None:
-            await self._begin(partial(self._settle, call))
+            await self._begin(partial(self._settle, ending))
         if self._settling is not None:
             await asyncio.shield(self._settling)
 
     async def close(self) -> None:
         """Begin to abort it, or to release what may be held for a block that is not entered, unless it is settled."""
         if self._settling is None:
-            aborting = partial(self._settle, self.abort_call())
+            aborting = partial(self._settle, self.aborted())
             await self._begin(aborting if self._withdraw is None or self.opened else self._withdraw)
 
     async def _begin(self, settling: Work) -> None:
@@ -92,10 +92,10 @@ class TaskHold(Hold):
             self._settling.set_result(None)
             await settling()
 
-    async def _settle(self, call: Call[Settled]) -> None:
+    async def _settle(self, ending: Ending) -> None:
         try:
             async with asyncio.timeout(self.terms.settle_seconds):
-                self.result = await self._settled_by(call)
+                self.result = await self._settled_by(ending)
         except asyncio.CancelledError as cancelled:
             self._unsettled(cancelled)
             raise
@@ -104,13 +104,13 @@ class TaskHold(Hold):
         finally:
             self._client.open_sessions.discard(self)
 
-    async def _settled_by(self, call: Call[Settled]) -> Settled:
-        settling = Settling(self._settle_retries)
+    async def _settled_by(self, ending: Ending) -> Settled:
+        settling = Settling(ending, self._settle_retries)
         while True:
             try:
-                return await self._client.send(call, settling.retries)
+                return await self._client.send(settling.call, settling.retries)
             except Exception as error:  # the caller's token function may raise anything
-                pause = settling.pause() if self._may_settle_later(error) else None
+                pause = self._pause_after(error, settling)
                 if pause is None:
                     raise
             await asyncio.sleep(pause)
@@ -126,7 +126,7 @@ class TaskHold(Hold):
             if self._nothing_is_held(opening, exchange):
                 self._client.open_sessions.discard(self)
                 return
-        await self._settle(self.abort_call())
+        await self._settle(self.aborted())
 
     def _nothing_is_held(self, opening: asyncio.Task[Initialized], exchange: Exchange[Initialized]) -> bool:
         """Whether the opening is over and certainly held nothing."""
@@ -147,10 +147,11 @@ class TaskHold(Hold):
                 await self.close()
                 return
             if meter.refusal is None:
+                report = meter.report()
                 try:
-                    meter.beaten(await self._client.send(self.heartbeat_call(), self._beat_retries))
+                    meter.beaten(await self._client.send(self.heartbeat_call(report), self._beat_retries), report)
                 except Exception as error:  # the caller's token function may raise anything
-                    self._missed(error)
+                    self._missed(error, report)
             await asyncio.sleep(self._gap_seconds)
 
 
@@ -174,10 +175,17 @@ class AsyncStreamingSession(Stream[TaskHold]):
         """Finalize or, after an exception, abort, unless it is settled already."""
         await (self.finalize() if error is None else self.abort())
 
-    async def finalize(self, *, success: bool = True) -> None:
-        """Settle with the tokens counted, unless it is settled already. Leaving the block does it by itself."""
-        await self._hold.settle(self._hold.finalize_call(success))
+    async def finalize(
+        self, *, success: bool = True, model_id: str | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> None:
+        """Settle what the stream used, unless it is settled already. Leaving the block does it by itself.
 
-    async def abort(self) -> None:
+        ``model_id`` is the model that served, as for `served_by`; ``metadata`` is added, as by `add_metadata`.
+        """
+        self._say(model_id, metadata)
+        await self._hold.settle(self._hold.finalized(success))
+
+    async def abort(self, *, model_id: str | None = None, metadata: Mapping[str, Any] | None = None) -> None:
         """Settle as aborted, unless it is settled already. Leaving the block by an exception does it by itself."""
-        await self._hold.settle(self._hold.abort_call())
+        self._say(model_id, metadata)
+        await self._hold.settle(self._hold.aborted())

@@ -64,7 +64,7 @@ class InvalidRequest(AccountingError):
 
 
 class ModelUnknown(InvalidRequest):
-    """The model has no price, and the service refuses such models."""
+    """The model has no price, and the service prices only models that have one (`UnknownModels`)."""
 
 
 class Unauthorized(AccountingError):
@@ -92,7 +92,7 @@ class ApiKeyInvalid(Unauthorized):
 
 
 class InsufficientCredits(AccountingError):
-    """402: the wallet does not hold what was asked for; nothing was taken. All numbers are credits but the last."""
+    """402: the wallet does not hold what was asked for; nothing was taken."""
 
     @property
     def required(self) -> int:
@@ -116,8 +116,13 @@ class InsufficientCredits(AccountingError):
 
     @property
     def affordable_tokens(self) -> int | None:
-        """The largest estimate, in tokens, that a session could be opened with now; None where no session was."""
+        """The largest `estimated_tokens` that a session could be opened with now; None where no session was."""
         return self._number("affordableTokens")
+
+    @property
+    def affordable_output_tokens(self) -> int | None:
+        """As `affordable_tokens` for a session with an `estimated_usage`: the most output beside its inputs."""
+        return self._number("affordableOutputTokens")
 
 
 class Forbidden(AccountingError):

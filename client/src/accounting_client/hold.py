@@ -7,37 +7,37 @@ that nobody can leave any more is seen to be gone.
 from __future__ import annotations
 
 import logging
-import random
 import threading
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 from accounting_client.call import Answer, Call
 from accounting_client.errors import (
     AccountingError,
     Conflict,
+    InvalidRequest,
     SessionEnded,
     SessionExists,
     SessionNotActive,
     Unauthorized,
 )
 from accounting_client.exchange import Exchange, failed
-from accounting_client.meter import Meter
+from accounting_client.meter import Meter, Progress
 from accounting_client.process import generation
 from accounting_client.retries import Retries, require_seconds
 from accounting_client.routes import sessions
-from accounting_client.routes.sessions import Aborted, Finalized, Heartbeat, Initialized
+from accounting_client.routes.sessions import Heartbeat, Initialized
+from accounting_client.settling import Ending, Settled, Settling
+from accounting_client.usage_objects import input_of, output_of
 
 logger = logging.getLogger("accounting_client")
 
 GAP = 10
 """The shortest time between two heartbeats is this part of the usual one."""
 
-Settled = Finalized | Aborted
 IsGone = Callable[[], bool]
 """Whether the session that has the stream's block is gone, so that nobody will leave the block."""
 
@@ -51,15 +51,23 @@ class _Client(Protocol):
 
 @dataclass(frozen=True)
 class Terms:
-    """What a caller asks of a streaming session. Raises ValueError for times that no timer can wait."""
+    """What a caller asks of a streaming session.
+
+    Raises ValueError for times that no timer can wait, and unless there is one estimate.
+    """
 
     model_id: str
-    estimated_tokens: int
+    estimated_tokens: int | None = None
     session_id: str | None = None
     heartbeat_seconds: float = 10.0
     settle_seconds: float = 30.0
+    estimated_usage: Mapping[str, Any] | None = None
+    variant: str | None = None
+    metadata: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        if (self.estimated_tokens is None) == (self.estimated_usage is None):
+            raise ValueError("a streaming session takes either estimated_tokens or estimated_usage")
         require_seconds("heartbeat_seconds", self.heartbeat_seconds)
         require_seconds("settle_seconds", self.settle_seconds)
 
@@ -73,6 +81,8 @@ class Hold(ABC):
         self.opened: Initialized | None = None
         self.result: Settled | None = None
         self.meter: Meter | None = None
+        self.served_model: str | None = None
+        self.metadata: Mapping[str, Any] = {}
         self._renewable = client.renewable
         self._generation = generation()
         self._telling = threading.RLock()
@@ -85,9 +95,9 @@ class Hold(ABC):
         self._settle_retries = replace(client.retries, attempts=1000, total_seconds=terms.settle_seconds)
 
     @property
-    def tokens(self) -> int:
-        """The tokens counted so far."""
-        return self.meter.tokens if self.meter else 0
+    def progress(self) -> Progress:
+        """How far the stream is."""
+        return self.meter.progress if self.meter else Progress()
 
     @property
     def is_another_process(self) -> bool:
@@ -114,7 +124,15 @@ class Hold(ABC):
         self._require_own_process()
         if self.meter is not None or self.is_settled():
             raise RuntimeError(f"session {self.session_id} was entered before")
-        call = sessions.initialize(self.session_id, self.terms.model_id, self.terms.estimated_tokens)
+        terms = self.terms
+        call = sessions.initialize(
+            self.session_id,
+            terms.model_id,
+            terms.estimated_tokens,
+            estimated_usage=terms.estimated_usage,
+            variant=terms.variant,
+            metadata=terms.metadata,
+        )
 
         def read(answer: Answer) -> Initialized:
             opened = call.read(answer)
@@ -124,17 +142,19 @@ class Hold(ABC):
 
         return replace(call, read=read)
 
-    def heartbeat_call(self) -> Call[Heartbeat]:
-        """The call that reports the tokens so far."""
-        return sessions.heartbeat(self.session_id, self.tokens)
+    def heartbeat_call(self, report: Progress) -> Call[Heartbeat]:
+        """The call that reports how far the stream is."""
+        usage = report.whole_usage
+        usage_format = None if usage is None else report.usage_format
+        return sessions.heartbeat(self.session_id, report.tokens, usage=usage, usage_format=usage_format)
 
-    def finalize_call(self, success: bool) -> Call[Finalized]:
-        """The call that settles a stream that has ended."""
-        return sessions.finalize(self.session_id, self.tokens, success=success)
+    def finalized(self, success: bool) -> Ending:
+        """How a stream that has ended is settled."""
+        return Ending(self.session_id, success, self.progress, self.served_model, self.metadata or None)
 
-    def abort_call(self) -> Call[Aborted]:
-        """The call that settles a stream that was given up, or releases what may be held for none."""
-        return sessions.abort(self.session_id, self.tokens)
+    def aborted(self) -> Ending:
+        """How a stream that was given up is settled, or what may be held for none is released."""
+        return Ending(self.session_id, None, self.progress, self.served_model, self.metadata or None)
 
     def _require_own_process(self) -> None:
         if self.is_another_process:
@@ -142,7 +162,10 @@ class Hold(ABC):
 
     def _opened_as(self, opened: Initialized) -> None:
         self.opened = opened
-        self.meter = Meter(self.terms.estimated_tokens, opened)
+        if (usage := self.terms.estimated_usage) is None:
+            self.meter = Meter(self.terms.estimated_tokens or 0, opened)
+        else:
+            self.meter = Meter(output_of(usage, "canonical"), opened, input_of(usage, "canonical"))
 
     def _may_be_held(self, opening: Exchange[Initialized], error: BaseException) -> bool:
         """Whether credits may be held though the opening failed by ``error``.
@@ -151,15 +174,26 @@ class Hold(ABC):
         """
         return self.opened is not None or (opening.may_be_done and not isinstance(error, Conflict))
 
-    def _missed(self, error: Exception) -> None:
-        """Say that a heartbeat failed."""
+    def _missed(self, error: Exception, report: Progress) -> None:
+        """Say that a heartbeat failed. One whose usage was rejected is followed by one without it."""
         logger.warning("heartbeat of session %s failed: %s", self.session_id, error)
-        if isinstance(error, AccountingError) and not self._may_be_renewed(error) and self.meter is not None:
+        if not isinstance(error, AccountingError) or self._may_be_renewed(error) or self.meter is None:
+            return
+        if isinstance(error, InvalidRequest) and report.usage is not None:
+            self.meter.rejected(report)
+            self.wake()
+        else:
             self.meter.missed(error)
 
     def _abandoned(self) -> None:
         """Say that nobody can leave the stream's block any more."""
-        logger.warning("session %s was abandoned with %d tokens: it is aborted", self.session_id, self.tokens)
+        logger.warning("session %s was abandoned with %d tokens: it is aborted", self.session_id, self.progress.tokens)
+
+    def _pause_after(self, error: Exception, settling: Settling) -> float | None:
+        """How long to wait until settling is tried again, after this came of it; None to give up."""
+        if settling.corrected(error):
+            return 0
+        return settling.pause() if self._may_settle_later(error) else None
 
     def _may_settle_later(self, error: Exception) -> bool:
         """Whether the same may settle the session, though this came of it: refused, it is refused for good."""
@@ -182,7 +216,7 @@ class Hold(ABC):
             logger.error(
                 "session %s could not be settled with %d tokens, %s: %s %s",
                 self.session_id,
-                self.tokens,
+                self.progress.tokens,
                 "it had ended before" if ended else "the sweeper will end it",
                 type(error).__name__,
                 error,
@@ -191,25 +225,3 @@ class Hold(ABC):
     def left_behind(self) -> None:
         """Say that the client was closed before the session was settled."""
         self._unsettled(TimeoutError("the client's total_seconds were over before it was settled"))
-
-
-class Settling:
-    """How often, and how long, a session's settling is tried."""
-
-    def __init__(self, retries: Retries) -> None:
-        self._retries = retries
-        self._began = time.monotonic()
-        self._attempts = 0
-
-    @property
-    def retries(self) -> Retries:
-        """Those of the next attempt, within the time that is left."""
-        return replace(self._retries, total_seconds=max(0.0, self._retries.total_seconds - self._elapsed()))
-
-    def pause(self) -> float | None:
-        """How long to wait after a failed attempt; None when it was the last."""
-        self._attempts += 1
-        return self._retries.pause(self._attempts, self._elapsed(), 0, random.random())
-
-    def _elapsed(self) -> float:
-        return time.monotonic() - self._began

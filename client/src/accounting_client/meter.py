@@ -4,51 +4,117 @@ from __future__ import annotations
 
 import copy
 import operator
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from accounting_client.errors import AccountingError
 from accounting_client.exchange import failed
+from accounting_client.usage_objects import MAX_TOKENS, UsageFormat, input_of, output_of, put_together, with_more_output
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from accounting_client.routes.sessions import Heartbeat, Initialized
 
-MAX_TOKENS = 10**9
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stream is: ``tokens``, which are output tokens once there is a ``usage`` of its provider's.
+
+    ``beyond`` of them were counted after the provider's newest usage. ``counted`` is what to settle for if the service
+    does not take the usage: the tokens that were counted, or the usage's output if that is more.
+    """
+
+    tokens: int = 0
+    counted: int = 0
+    usage: Mapping[str, Any] | None = None
+    usage_format: UsageFormat = "canonical"
+    beyond: int = 0
+
+    @property
+    def input(self) -> int:
+        """The input tokens of the usage; 0 without one."""
+        return 0 if self.usage is None else input_of(self.usage, self.usage_format)
+
+    @property
+    def whole_usage(self) -> dict[str, Any] | None:
+        """The usage with the tokens that were counted beyond it."""
+        return None if self.usage is None else with_more_output(self.usage, self.usage_format, self.beyond)
+
+    def at(self, tokens: int) -> Progress:
+        """The stream at so many tokens, but at no fewer than its provider says."""
+        if self.usage is None:
+            return Progress(tokens, tokens)
+        beyond = max(0, tokens - (self.tokens - self.beyond))
+        more = beyond - self.beyond
+        return replace(self, tokens=self.tokens + more, counted=self.counted + more, beyond=beyond)
+
+    def with_usage(self, usage: Mapping[str, Any], usage_format: UsageFormat) -> Progress:
+        """The stream as its provider's newest usage has it, whatever was counted."""
+        known = self.usage if usage_format == self.usage_format else None
+        together = put_together(known, usage)
+        output = output_of(together, usage_format)
+        return Progress(output, max(self.counted, output), together, usage_format)
 
 
 class Meter:
-    """Counts a stream's tokens. ``refusal`` is what a heartbeat was refused with: the stream must stop."""
+    """Counts a stream's tokens. ``refusal`` is what a heartbeat was refused with: the stream must stop.
 
-    def __init__(self, estimated_tokens: int, opened: Initialized) -> None:
-        self.tokens = 0
+    The hold was made for ``estimated_tokens``. With ``estimated_inputs`` they are output beside so many input tokens.
+    """
+
+    def __init__(self, estimated_tokens: int, opened: Initialized, estimated_inputs: int = 0) -> None:
+        self.progress = Progress()
         self.refusal: AccountingError | None = None
         self._estimated_tokens = estimated_tokens
-        self._estimated_credits = opened.estimated_credits
+        self._estimated_inputs = estimated_inputs
+        self._opened = opened
         self._allocated_credits = opened.allocated_credits
         self._fitting = self._surely_within(opened.allocated_credits)
+        self._rejected: Mapping[str, Any] | None = None
 
     @property
     def outgrown(self) -> bool:
         """Whether the tokens may no longer fit the hold, so that a heartbeat should raise it."""
-        return self.refusal is None and self.tokens > self._fitting
+        return self.refusal is None and self._weight(self.progress, self.progress.tokens) > self._fitting
 
     def count(self, tokens: int) -> None:
         """Note that the stream has ``tokens`` now. Raises TypeError, ValueError for a number that no stream has."""
         whole = operator.index(tokens)
         if not 0 <= whole <= MAX_TOKENS:
             raise ValueError(f"{tokens} is no number of tokens")
-        self.tokens = whole
+        self.progress = self.progress.at(whole)
 
-    def beaten(self, heartbeat: Heartbeat) -> None:
-        """Note what a heartbeat answered.
+    def use(self, usage: Mapping[str, Any], usage_format: UsageFormat) -> None:
+        """Note what the stream's provider says that it used so far."""
+        self.progress = self.progress.with_usage(usage, usage_format)
+
+    def report(self) -> Progress:
+        """What the next heartbeat says: no usage that the service rejected before."""
+        progress = self.progress
+        if progress.usage is None or progress.usage is not self._rejected:
+            return progress
+        return Progress(progress.counted, progress.counted)
+
+    def rejected(self, report: Progress) -> None:
+        """Note that the service does not take the report's usage."""
+        self._rejected = report.usage
+
+    def beaten(self, heartbeat: Heartbeat, report: Progress) -> None:
+        """Note what a heartbeat answered to a report.
 
         One that did not raise the hold shows that its tokens fit, by a price that rounding had hidden; it does not
-        show how many more would, so the next one is due half as many later.
+        show how many more would, so the next one is due half as many later. What a usage costs is not known from the
+        estimate: once the hold is raised for one, its buffer is what pays for more.
         """
-        if heartbeat.allocated_credits > self._allocated_credits:
-            self._fitting = self._surely_within(heartbeat.allocated_credits)
-        elif heartbeat.tokens_generated > self._fitting:
-            self._fitting = heartbeat.tokens_generated * 3 // 2
-        self._allocated_credits = heartbeat.allocated_credits
+        tokens, allocated = heartbeat.tokens_generated, heartbeat.allocated_credits
+        weight = self._weight(report, tokens)
+        if allocated > self._allocated_credits:
+            has_usage = report.usage is not None
+            self._fitting = weight + self._buffer(allocated) if has_usage else self._surely_within(allocated)
+        elif weight > self._fitting:
+            self._fitting = weight + max(tokens // 2, self._buffer(allocated))
+        self._allocated_credits = allocated
 
     def missed(self, error: AccountingError) -> None:
         """Note that a heartbeat failed. One that was refused makes another one useless."""
@@ -60,8 +126,21 @@ class Meter:
         if self.refusal is not None:
             raise copy.copy(self.refusal) from self.refusal
 
+    def _weight(self, progress: Progress, tokens: int) -> int:
+        """Tokens, and the input tokens that the estimate did not have."""
+        return tokens + max(0, progress.input - self._estimated_inputs)
+
+    def _buffer(self, allocated: int) -> int:
+        """Tokens that surely fit the buffer of a hold, if it is as large a part of it as when the session opened."""
+        opened = self._opened
+        return self._surely_within(allocated - allocated * opened.estimated_credits // (opened.allocated_credits or 1))
+
     def _surely_within(self, credits: int) -> int:
-        """Tokens that this many credits pay for. They may pay for more: the estimate's cost was rounded up."""
-        if self._estimated_credits == 0:
+        """Tokens that this many credits pay for. They may pay for more: the estimate's cost was rounded up.
+
+        An estimate by class costs no less for its output alone, so that this is true of output, too, as long as the
+        hold covers the estimate.
+        """
+        if self._opened.estimated_credits == 0:
             return MAX_TOKENS
-        return credits * self._estimated_tokens // self._estimated_credits
+        return credits * self._estimated_tokens // self._opened.estimated_credits

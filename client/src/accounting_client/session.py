@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from accounting_client.call import Call
-from accounting_client.hold import Hold, IsGone, Settled, Settling, Terms
+from accounting_client.hold import Hold, IsGone, Terms
 from accounting_client.retries import NEVER, Retries
+from accounting_client.settling import Ending, Settling
 from accounting_client.stream import Stream
 
 if TYPE_CHECKING:
@@ -52,12 +53,12 @@ class ThreadHold(Hold):
             threading.Thread(target=self._beat, args=(is_gone,), name=name, daemon=True).start()
         except BaseException as error:
             if self._may_be_held(opening, error):
-                self.settle(self.abort_call(), self._settle_retries if self.opened else NEVER)
+                self.settle(self.aborted(), self._settle_retries if self.opened else NEVER)
             else:
                 self._finish()
             raise
 
-    def settle(self, call: Call[Settled], retries: Retries | None = None) -> None:
+    def settle(self, ending: Ending, retries: Retries | None = None) -> None:
         """Settle once. A second thread that asks meanwhile waits. Raises no error of the network."""
         if self.is_another_process:
             return
@@ -69,7 +70,7 @@ class ThreadHold(Hold):
         try:
             self._ended.set()
             self._woken.set()
-            self._settle(call, self._settle_retries if retries is None else retries)
+            self._settle(Settling(ending, self._settle_retries if retries is None else retries))
         finally:
             self._finish()
 
@@ -81,20 +82,19 @@ class ThreadHold(Hold):
         self._ended.set()
         if self._open.is_set():
             limited = min(seconds, self.terms.settle_seconds)
-            self.settle(self.abort_call(), replace(self._settle_retries, total_seconds=max(0.0, limited)))
+            self.settle(self.aborted(), replace(self._settle_retries, total_seconds=max(0.0, limited)))
 
     def _finish(self) -> None:
         self._client.open_sessions.discard(self)
         self.over.set()
 
-    def _settle(self, call: Call[Settled], retries: Retries) -> None:
-        settling = Settling(retries)
+    def _settle(self, settling: Settling) -> None:
         try:
             while self.result is None:
                 try:
-                    self.result = self._client.send(call, settling.retries)
+                    self.result = self._client.send(settling.call, settling.retries)
                 except Exception as error:  # the caller's token function may raise anything
-                    pause = settling.pause() if self._may_settle_later(error) else None
+                    pause = self._pause_after(error, settling)
                     if pause is None:
                         self._unsettled(error)
                         return
@@ -112,15 +112,16 @@ class ThreadHold(Hold):
             self._woken.clear()
             if is_gone():
                 self._abandoned()
-                self.settle(self.abort_call())
+                self.settle(self.aborted())
                 return
             if meter.refusal is None:
+                report = meter.report()
                 try:
-                    meter.beaten(self._client.send(self.heartbeat_call(), self._beat_retries))
+                    meter.beaten(self._client.send(self.heartbeat_call(report), self._beat_retries), report)
                 except Exception as error:  # the caller's token function may raise anything
                     if self._ended.is_set():
                         return
-                    self._missed(error)
+                    self._missed(error, report)
             self._ended.wait(self._gap_seconds)
 
 
@@ -170,10 +171,17 @@ class StreamingSession(Stream[ThreadHold]):
         else:
             self.abort()
 
-    def finalize(self, *, success: bool = True) -> None:
-        """Settle with the tokens counted, unless it is settled already. Leaving the block does it by itself."""
-        self._hold.settle(self._hold.finalize_call(success))
+    def finalize(
+        self, *, success: bool = True, model_id: str | None = None, metadata: Mapping[str, Any] | None = None
+    ) -> None:
+        """Settle what the stream used, unless it is settled already. Leaving the block does it by itself.
 
-    def abort(self) -> None:
+        ``model_id`` is the model that served, as for `served_by`; ``metadata`` is added, as by `add_metadata`.
+        """
+        self._say(model_id, metadata)
+        self._hold.settle(self._hold.finalized(success))
+
+    def abort(self, *, model_id: str | None = None, metadata: Mapping[str, Any] | None = None) -> None:
         """Settle as aborted, unless it is settled already. Leaving the block by an exception does it by itself."""
-        self._hold.settle(self._hold.abort_call())
+        self._say(model_id, metadata)
+        self._hold.settle(self._hold.aborted())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from typing import Generic, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
 
 from accounting_client.hold import Hold, IsGone
+from accounting_client.meter import Meter
 from accounting_client.routes.sessions import Aborted, Finalized, Initialized
+from accounting_client.usage_objects import UsageFormat, in_json, require_format
 
 H = TypeVar("H", bound=Hold)
 
@@ -28,9 +31,14 @@ class Stream(Generic[H]):
         return self._hold.terms.model_id
 
     @property
-    def estimated_tokens(self) -> int:
-        """The tokens that the hold was made for."""
+    def estimated_tokens(self) -> int | None:
+        """The tokens that the hold was made for; None where it was made for `estimated_usage`."""
         return self._hold.terms.estimated_tokens
+
+    @property
+    def estimated_usage(self) -> Mapping[str, Any] | None:
+        """The usage that the hold was made for; None where it was made for `estimated_tokens`."""
+        return self._hold.terms.estimated_usage
 
     @property
     def opened(self) -> Initialized | None:
@@ -47,11 +55,18 @@ class Stream(Generic[H]):
 
     @property
     def tokens(self) -> int:
-        """The tokens counted so far."""
-        return self._hold.tokens
+        """The tokens so far: those counted or, once there is a usage, the output tokens."""
+        return self._hold.progress.tokens
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """The provider's usage so far, raised by the output tokens that were counted after it; None without one."""
+        return self._hold.progress.whole_usage
 
     def add_tokens(self, tokens: int) -> None:
         """Count tokens that were generated; never waits.
+
+        In a session with ``estimated_usage``, and after `set_usage`, they are output tokens.
 
         Raises what a heartbeat was refused with, after it counted them: `InsufficientCredits` when the hold could not
         be raised. Stop the stream then. Raises TypeError for what is no whole number, ValueError for one that no
@@ -63,8 +78,43 @@ class Stream(Generic[H]):
 
     def set_tokens(self, tokens: int) -> None:
         """Say how many tokens there are in all, as when the model reports it at its end. Otherwise as `add_tokens`."""
+        self._note(lambda meter: meter.count(tokens))
+
+    def set_usage(self, usage: object, usage_format: UsageFormat) -> None:
+        """Hand over what the provider says that the stream used so far, as it came; never waits.
+
+        ``usage`` is a mapping or an object of the provider's SDK. It replaces what was counted, and is what the session
+        is settled for; tokens that are added after it count as output beyond it. It is cumulative: a later one of the
+        same format replaces the fields that it has, as Anthropic's ``message_delta`` does those of its
+        ``message_start``.
+
+        Raises what a heartbeat was refused with, as `add_tokens` does, TypeError for what is no object, and ValueError
+        for an unknown format, or values that JSON does not have.
+        """
+        require_format(usage_format)
+        fields = in_json(usage, "the usage")
+        self._note(lambda meter: meter.use(fields, usage_format))
+
+    def served_by(self, model_id: str) -> None:
+        """Say which model really serves the stream, if it is another: its price counts."""
+        self._hold.served_model = model_id
+
+    def add_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Add to what the usage record will say beside the service's own; a later value of a name replaces it.
+
+        Raises TypeError, ValueError for what JSON does not have.
+        """
+        self._hold.metadata = {**self._hold.metadata, **in_json(metadata, "the metadata")}
+
+    def _say(self, model_id: str | None, metadata: Mapping[str, Any] | None) -> None:
+        if model_id is not None:
+            self.served_by(model_id)
+        if metadata is not None:
+            self.add_metadata(metadata)
+
+    def _note(self, noted: Callable[[Meter], None]) -> None:
         meter = self._hold.running()
-        meter.count(tokens)
+        noted(meter)
         if meter.outgrown:
             self._hold.wake()
         meter.require_no_refusal()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from accounting_client.call import Call, Listing, Page, as_, as_page, given, identifier, path, reporting
+from accounting_client.routes.usage import Usage
+from accounting_client.usage_objects import UsageFormat, in_json
 
 T = TypeVar("T")
 
@@ -41,6 +44,7 @@ class Heartbeat:
 class Finalized:
     """What a session came to, in credits. ``overrun`` exceeded the hold; ``debt`` of it the wallet could not cover.
 
+    ``usage`` is what was used by class, None where only a number of tokens is known.
     ``late_credits`` is None but for a session that the sweeper had ended: how much more than the sweep this charged,
     negative if less. ``ignored`` are the request's fields that the service does not know.
     """
@@ -52,6 +56,7 @@ class Finalized:
     refund: int
     overrun: int
     debt: int
+    usage: Usage | None = None
     late_credits: int | None = None
     ignored: tuple[str, ...] = ()
     replayed: bool = False
@@ -72,6 +77,7 @@ class Aborted:
     refund: int
     overrun: int
     debt: int
+    usage: Usage | None = None
     late_credits: int | None = None
     ignored: tuple[str, ...] = ()
     replayed: bool = False
@@ -87,7 +93,9 @@ class Session:
     """A session as lists show it. ``used_credits`` of an active one is what its last heartbeat's tokens cost.
 
     ``status`` is ``active``, ``completed`` or ``failed``; ``outcome`` is ``finalized``, ``aborted`` or ``swept``.
-    ``reported_tokens`` are those of its last heartbeat; ``late_credits`` is as in `Finalized`.
+    ``reported_tokens`` are those of its last heartbeat. ``estimated_usage`` and ``usage`` are None where only a number
+    of tokens is known; ``served_model_id`` is the model that its caller named at the end, if another. ``late_credits``
+    is as in `Finalized`.
     """
 
     session_id: str
@@ -103,43 +111,97 @@ class Session:
     outcome: str | None = None
     completed_at: datetime | None = None
     reported_tokens: int | None = None
+    estimated_usage: Usage | None = None
+    usage: Usage | None = None
+    variant: str | None = None
+    served_model_id: str | None = None
     late_credits: int | None = None
 
 
-def initialize(session_id: str, model_id: str, estimated_tokens: int) -> Call[Initialized]:
-    """Hold what the estimated tokens cost, and a fifth more, for a new session under an id of the caller's making.
+def initialize(
+    session_id: str,
+    model_id: str,
+    estimated_tokens: int | None = None,
+    *,
+    estimated_usage: Mapping[str, Any] | None = None,
+    variant: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Call[Initialized]:
+    """Hold what the estimate costs, and a fifth more, for a new session under an id of the caller's making.
+
+    The estimate is ``estimated_tokens``, a number of all tokens, or ``estimated_usage``, the most that the request can
+    use by class, in canonical form. ``variant`` is that of the model's price.
 
     The same again answers as the first time did, while the session is active. Raises InsufficientCredits with
-    ``affordable_tokens``, SessionExists when the id has other values, and SessionEnded when its session has ended.
+    ``affordable_tokens`` or ``affordable_output_tokens``, ModelUnknown, SessionExists when the id has other values, and
+    SessionEnded when its session has ended.
     """
-    body = given(session_id=session_id, model_id=model_id, estimated_tokens=estimated_tokens)
+    body = given(
+        session_id=session_id,
+        model_id=model_id,
+        estimated_tokens=estimated_tokens,
+        estimated_usage=estimated_usage,
+        variant=variant,
+        metadata=metadata,
+    )
     return _report("initialize", Initialized, body)
 
 
-def heartbeat(session_id: str, tokens_generated: int) -> Call[Heartbeat]:
-    """Say how many tokens the stream has so far; the hold is raised when they no longer fit it.
+def heartbeat(
+    session_id: str,
+    tokens_generated: int | None = None,
+    *,
+    usage: object = None,
+    usage_format: UsageFormat | None = None,
+) -> Call[Heartbeat]:
+    """Say how far the stream is; the hold is raised when that no longer fits it.
+
+    ``usage`` is what the provider says so far, as it came, and ``usage_format`` its format. Beside it, and in a session
+    with an estimated usage, ``tokens_generated`` counts output tokens; the larger output counts.
 
     Raises SessionNotActive, and InsufficientCredits when the hold can't be raised: stop the stream then.
     """
-    return _report("heartbeat", Heartbeat, given(session_id=session_id, tokens_generated=tokens_generated))
+    used = _used(usage, usage_format)
+    return _report("heartbeat", Heartbeat, given(session_id=session_id, tokens_generated=tokens_generated, **used))
 
 
-def finalize(session_id: str, actual_tokens: int, *, success: bool = True) -> Call[Finalized]:
-    """Charge the tokens really used, and give the rest of the hold back.
+def finalize(
+    session_id: str,
+    actual_tokens: int | None = None,
+    *,
+    usage: object = None,
+    usage_format: UsageFormat | None = None,
+    model_id: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    success: bool = True,
+) -> Call[Finalized]:
+    """Charge what was really used, and give the rest of the hold back.
+
+    That is ``actual_tokens`` or the provider's ``usage``, as it came, in its ``usage_format``. ``model_id`` is the
+    model that really served, if it is another; ``metadata`` is kept with the usage.
 
     The same again answers as the first time did. Raises SessionNotActive when there is no such session, or it was
-    resolved otherwise.
+    resolved otherwise, and ModelUnknown.
     """
-    body = given(session_id=session_id, actual_tokens=actual_tokens, success=success)
-    return _report("finalize", Finalized, body)
+    said = {**_used(usage, usage_format), "model_id": model_id, "metadata": metadata, "success": success}
+    return _report("finalize", Finalized, given(session_id=session_id, actual_tokens=actual_tokens, **said))
 
 
-def abort(session_id: str, tokens_generated: int | None = None) -> Call[Aborted]:
-    """Charge the tokens generated, by default what the last heartbeat said, and give the rest of the hold back.
+def abort(
+    session_id: str,
+    tokens_generated: int | None = None,
+    *,
+    usage: object = None,
+    usage_format: UsageFormat | None = None,
+    model_id: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Call[Aborted]:
+    """Charge what was generated, by default what the last heartbeat said, and give the rest of the hold back.
 
-    Raises as ``finalize`` does.
+    Takes and raises what ``finalize`` does.
     """
-    return _report("abort", Aborted, given(session_id=session_id, tokens_generated=tokens_generated))
+    said = {**_used(usage, usage_format), "model_id": model_id, "metadata": metadata}
+    return _report("abort", Aborted, given(session_id=session_id, tokens_generated=tokens_generated, **said))
 
 
 def end_session(user_id: str, session_id: str, reason: str) -> Call[Session]:
@@ -205,6 +267,10 @@ def recent_sessions(user_id: str | None = None, *, page_size: int = 100) -> List
 def _active(user_id: str | None) -> str:
     where = "/api/streaming-sessions/active"
     return where if user_id is None else path(where + "/{}", user_id)
+
+
+def _used(usage: object, usage_format: UsageFormat | None) -> dict[str, Any]:
+    return {"usage": None if usage is None else in_json(usage, "the usage"), "usage_format": usage_format}
 
 
 def _report(step: str, kind: type[T], body: dict[str, object]) -> Call[T]:

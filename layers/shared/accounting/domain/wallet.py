@@ -201,7 +201,7 @@ def settle_late(wallet: Wallet, difference: int, *, grace_milliseconds: int, cau
     draft = _Draft(wallet, cause)
     draft.charged += difference
     at = of_lots.whole_second(draft.at)
-    draft.put_back([Lot(0, -difference, at + grace_milliseconds, at, grace=True)], grace_milliseconds)
+    of_lots.add(draft.lots, Lot(0, -difference, at + grace_milliseconds, at, grace=True))
     draft.record("settle", -difference, charged=difference)
     decision = draft.close()
     return Settlement(decision.wallet, decision.entries, refund=-difference, overrun=0, debt=0)

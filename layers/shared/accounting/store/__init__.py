@@ -1,1 +1,1 @@
-"""The table: the only package that knows keys, attributes and boto3."""
+"""The table: the only package that knows keys, attributes and DynamoDB."""

@@ -112,6 +112,11 @@ def day_rollup(account_id: AccountId, day: str, digest: str, spread: int = 0) ->
     return {"pk": f"ACCOUNT#{account_id}", "sk": f"DAY#{day}#{digest}#{spread}"}
 
 
+def day_in(key: Key) -> str:
+    """The day that the key of an account's sums names."""
+    return key["sk"].split("#")[1]
+
+
 def idempotency(caller: str, route: str, key: str) -> Key:
     """The answer to a request with an idempotency key; keys are the caller's own, per route."""
     return {"pk": f"USER#{caller}", "sk": f"IDEM#{route}#{key}"}

@@ -35,7 +35,7 @@ def between(
     high = f"DAY#{keys.AFTER_ALL_TIMES if until is None else day(until)}"
     for item in table.query_all(pk, f"DAY#{day(since or 0)}", high):
         if not (paid_only and "paid_by" in item):
-            yield item["day"], sums_in(item)
+            yield keys.day_in(item), sums_in(item)
 
 
 def sums_in(item: Item) -> Sums:
@@ -54,7 +54,6 @@ def key_of(record: UsageRecord, account_id: AccountId, spread: int = 0) -> keys.
 def add(record: UsageRecord, account_id: AccountId, spread: int = 0) -> Write:
     """Count the record for one of its accounts; it has no condition, and so is never refused."""
     said: Item = {
-        "day": day(record.at),
         "service": record.service,
         "model": record.model_id,
         "paid_by": record.payer_beside(account_id),

@@ -1,4 +1,7 @@
-"""The connection to DynamoDB: the process's client, and a call that ends in time. Imports errors."""
+"""The connection to DynamoDB: the process's client, and a call that ends in time. Imports errors.
+
+Imports surroundings, exchange and wire when they are needed: they take a tenth of a cold start.
+"""
 
 import os
 import time
@@ -11,21 +14,11 @@ from typing import TYPE_CHECKING, Any
 from accounting.domain.errors import Unavailable
 
 if TYPE_CHECKING:
+    from botocore.session import Session
     from mypy_boto3_dynamodb import DynamoDBClient
 
-THROTTLED = frozenset(
-    {
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "ThrottlingException",
-        "InternalServerError",
-        "ServiceUnavailable",
-        "TransactionInProgressException",
-    }
-)
+    from accounting.store.table.wire import Wire
 
-MAX_CONNECTIONS = 16
-READ_SECONDS = 2
 REQUEST_SECONDS = 10.0
 """After this, no call is begun for a request: the last one may take 12 s with its repeats, and a function has 25 s."""
 
@@ -34,18 +27,39 @@ _deadline: ContextVar[float] = ContextVar("_deadline", default=float("inf"))
 
 
 @cache
-def client() -> "DynamoDBClient":
-    """The process's one client. botocore repeats what was throttled or lost, with jitter, up to twice."""
-    import boto3
+def client() -> "Wire | DynamoDBClient":
+    """The process's one client: a wire, or boto3's client where only that knows the way, such as through a proxy.
+
+    Either repeats what was throttled or lost, with jitter, up to twice.
+    """
+    from accounting.store.table import surroundings
+    from accounting.store.table.wire import Wire
+
+    place = surroundings.place_of_environment(os.environ)
+    if place is None:
+        from botocore.session import get_session
+
+        session = get_session()
+        sdk = sdk_client(session)
+        place = surroundings.place_of_client(sdk, session)
+        if place is None:
+            return sdk
+    return Wire(place)
+
+
+def sdk_client(session: "Session") -> "DynamoDBClient":
+    """boto3's client, set up to wait and to repeat as the wire does."""
     from botocore.config import Config
 
-    return boto3.client(
+    from accounting.store.table import exchange, wire
+
+    return session.create_client(  # type: ignore[return-value]  # untyped in botocore
         "dynamodb",
         config=Config(
-            connect_timeout=1,
-            read_timeout=READ_SECONDS,
-            retries={"mode": "standard", "total_max_attempts": 3},
-            max_pool_connections=MAX_CONNECTIONS,
+            connect_timeout=exchange.CONNECT_SECONDS,
+            read_timeout=exchange.READ_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": wire.ATTEMPTS},
+            max_pool_connections=exchange.KEPT_CONNECTIONS,
             # A tenth of a call's processor time each: DynamoDB itself validates, and this name need not be put together
             # from the whole environment twice a request.
             parameter_validation=False,
@@ -80,6 +94,8 @@ def call(operation: Callable[..., Any], **request: Any) -> Any:
     """One call to the database; what the client could not mend in its attempts, or in time, is Unavailable."""
     from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's own
 
+    from accounting.store.table.wire import REPEATED_CODES, REPEATED_STATUSES
+
     if time.monotonic() > _deadline.get():
         raise Unavailable("The database is too slow just now")
     try:
@@ -87,6 +103,7 @@ def call(operation: Callable[..., Any], **request: Any) -> Any:
     except (ConnectionError, HTTPClientError) as error:
         raise Unavailable("The database did not answer in time") from error
     except ClientError as error:
-        if error.response["Error"]["Code"] in THROTTLED:
+        code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if code in REPEATED_CODES or status in REPEATED_STATUSES:
             raise Unavailable("The database is busy") from error
         raise

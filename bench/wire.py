@@ -1,0 +1,76 @@
+"""What a request takes with the wire to DynamoDB, beside the same request with boto3's client: turn by turn."""
+
+from __future__ import annotations
+
+from itertools import count
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from bench import child, seed
+from bench.report import Section, Target, ms
+from bench.scale import scaled
+
+if TYPE_CHECKING:
+    from bench.database import Database
+    from bench.report import Report
+
+REPEATS = 300
+WARM_UP = 20
+LIMITS = {
+    "balance": ("credits", 0.45),
+    "initialize": ("streaming_sessions", 0.45),
+    "finalize": ("streaming_sessions", 0.45),
+    "usage/record": ("usage", 0.45),
+    "usage/stats of 30 days": ("usage", 0.4),
+}
+ABOUT = """\
+The function's real handler, with the wire and with boto3's client in turns, in one process: whatever else the machine
+does hits both. Medians of CPU time, the least of it beside them, of {repeats} requests each."""
+HEADER = ["operation", "boto3 ms", "least", "wire ms", "least", "× boto3", "least ×"]
+
+
+def run(report: Report, database: Database) -> None:
+    """Measure the operations that have a limit."""
+    database, repeats = database.table("wire"), scaled(REPEATS)
+    known = seed.whole_days()
+    for name in LIMITS:
+        seed.user(f"wire-{name}")
+    seed.write_records(seed.records("wire-usage/stats of 30 days", 300))
+    rows = []
+    for name, (function, limit) in LIMITS.items():
+        asked = {"function": function, "operation": name, "user": f"wire-{name}", "known": known, "repeats": repeats}
+        ((boto3, wire),) = child.run("bench.wire", [asked], database)
+        share, least = median(wire) / median(boto3), min(wire) / min(boto3)
+        row = [name, ms(median(boto3)), ms(min(boto3)), ms(median(wire)), ms(min(wire)), f"{share:.2f}", f"{least:.2f}"]
+        rows.append(row)
+        report.targets.append(
+            Target.at_most(f"CPU time of {name} with the wire, of that with boto3", limit, share, " ×")
+        )
+    report.add(Section("The wire beside boto3", ABOUT.format(repeats=repeats), HEADER, rows))
+
+
+def measure(asked: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """Return the CPU seconds of each request with boto3's client, and of each with the wire."""
+    from botocore.session import get_session
+
+    from accounting.store.table import connection, queries, transactions
+    from bench.functions import Function, timed
+    from bench.operations import Turn, named
+
+    function, operation = Function(asked["function"], patient=True), named(asked["function"], asked["operation"])
+    clients = connection.sdk_client(get_session()), connection.client()
+    numbers = count()
+
+    def cpu(client: Any) -> float:
+        for module in (queries, transactions):
+            vars(module)["client"] = lambda: client
+        number = next(numbers)
+        return timed(function, operation, Turn(f"{number}", number, asked["user"], asked["user"], asked["known"]))[1]
+
+    turns = [[cpu(client) for client in clients] for _ in range(scaled(WARM_UP) + asked["repeats"])]
+    boto3, wire = zip(*turns[scaled(WARM_UP) :], strict=True)
+    return [*boto3], [*wire]
+
+
+if __name__ == "__main__":
+    child.serve(measure)

@@ -1,0 +1,114 @@
+"""Providers' usage objects: as JSON, put together from what a stream reports, and raised by tokens counted beyond them.
+
+The service says what their counts mean. This only knows where each format counts input and output.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, get_args
+
+UsageFormat = Literal["canonical", "openai", "openai-responses", "anthropic", "bedrock", "gemini", "otel"]
+
+MAX_TOKENS = 10**9
+
+
+class _Names(NamedTuple):
+    """Where a format counts: the sum of ``inputs`` is the input, that of ``outputs`` the output."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    total: str | None = None
+
+
+_FORMATS: dict[UsageFormat, _Names] = {
+    "canonical": _Names(("inputTokens",), ("outputTokens",)),
+    "openai": _Names(("prompt_tokens",), ("completion_tokens",), "total_tokens"),
+    "openai-responses": _Names(("input_tokens",), ("output_tokens",), "total_tokens"),
+    "anthropic": _Names(("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"), ("output_tokens",)),
+    "bedrock": _Names(
+        ("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"), ("outputTokens",), "totalTokens"
+    ),
+    "gemini": _Names(
+        ("promptTokenCount", "toolUsePromptTokenCount"),
+        ("candidatesTokenCount", "responseTokenCount", "thoughtsTokenCount"),
+        "totalTokenCount",
+    ),
+    "otel": _Names(("gen_ai.usage.input_tokens",), ("gen_ai.usage.output_tokens",)),
+}
+
+
+def require_format(usage_format: str) -> None:
+    """Raise ValueError for a format that the service does not read."""
+    if usage_format not in _FORMATS:
+        raise ValueError(f"usage_format is one of {', '.join(get_args(UsageFormat))}, not {usage_format!r}")
+
+
+def in_json(value: object, name: str) -> dict[str, Any]:
+    """A mapping, or an object of a provider's SDK, as JSON has it.
+
+    Raises TypeError for what has no fields, ValueError for fields that JSON does not have, such as NaN.
+    """
+    try:
+        text = json.dumps(_fields_of(value), ensure_ascii=False, allow_nan=False, default=_fields_of)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} can't be sent as JSON: {error}") from error
+    fields: dict[str, Any] = json.loads(text)
+    return fields
+
+
+def put_together(known: Mapping[str, Any] | None, newer: Mapping[str, Any]) -> dict[str, Any]:
+    """A usage after a newer report of the same stream: counts are cumulative, and what it leaves out stays known."""
+    if known is None:
+        return dict(newer)
+    return {**known, **{name: value for name, value in newer.items() if value is not None}}
+
+
+def input_of(usage: Mapping[str, Any], usage_format: UsageFormat) -> int:
+    """The input tokens of a usage, as far as they can be read."""
+    return _sum(usage, _FORMATS[usage_format].inputs)
+
+
+def output_of(usage: Mapping[str, Any], usage_format: UsageFormat) -> int:
+    """The output tokens of a usage, as far as they can be read."""
+    return _sum(usage, _FORMATS[usage_format].outputs)
+
+
+def with_more_output(usage: Mapping[str, Any], usage_format: UsageFormat, tokens: int) -> dict[str, Any]:
+    """The usage with so many more output tokens, and with a total that counts them."""
+    names = _FORMATS[usage_format]
+    raised = dict(usage)
+    if tokens:
+        raised[names.outputs[0]] = _count(usage, names.outputs[0]) + tokens
+        if names.total is not None and names.total in usage:
+            raised[names.total] = _count(usage, names.total) + tokens
+    return raised
+
+
+def _sum(usage: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    return min(MAX_TOKENS, sum(_count(usage, name) for name in names))
+
+
+def _count(usage: Mapping[str, Any], name: str) -> int:
+    count = usage.get(name)
+    return count if type(count) is int and 0 <= count <= MAX_TOKENS else 0
+
+
+def _fields_of(value: object) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    ways: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("model_dump", {"mode": "json", "by_alias": True}),  # pydantic, which most SDKs are made with
+        ("to_dict", {}),
+        ("dict", {}),
+    )
+    for method, options in ways:
+        if callable(dump := getattr(value, method, None)):
+            fields: dict[str, Any] = dump(**options)
+            return fields
+    if isinstance(value, type) or not hasattr(value, "__dict__"):
+        raise TypeError(f"{type(value).__name__} has no fields")
+    return {name: each for name, each in vars(value).items() if not name.startswith("_")}

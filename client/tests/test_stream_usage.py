@@ -1,0 +1,431 @@
+"""Streams that hand over their provider's usage, sync and async alike: what the service hears, and what is settled."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from accounting_client import InsufficientCredits, InvalidRequest, ModelUnknown
+from accounting_client.meter import Meter, Progress
+from accounting_client.routes.sessions import Heartbeat, Initialized
+from accounting_client.routes.usage import Usage
+from client.tests.accountant import Accountant
+from client.tests.conftest import Ask
+from client.tests.played import Played, ok, refusal
+from client.tests.test_closing import ABORTED, OPENED
+from client.tests.test_streaming import Run, counting, stream, until  # noqa: F401 - a fixture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from client.tests.test_streaming import Body
+
+ESTIMATE = {"inputTokens": 500, "outputTokens": 100}
+STARTED = {"input_tokens": 10, "cache_read_input_tokens": 490, "output_tokens": 1}
+OPENAI = {"prompt_tokens": 500, "completion_tokens": 42, "total_tokens": 542}
+
+
+def rejected(*fields: str) -> Any:
+    return refusal(400, "VALIDATION_ERROR", errors=[{"field": field, "problem": "is wrong"} for field in fields])
+
+
+@pytest.fixture
+def accounted(stream: Run) -> Run:  # noqa: F811
+    """Return what streams in a session with an estimated usage."""
+    return lambda service, body, estimate=None, **options: stream(
+        service, body, estimate, estimated_usage=ESTIMATE, **options
+    )
+
+
+def using(usage: Any, usage_format: Any = "openai", *, then: int = 0) -> Body:
+    """A stream that reports a usage, and so many tokens more."""
+
+    def body(session: Any) -> Iterator[float]:
+        session.set_usage(usage, usage_format)
+        session.add_tokens(then)
+        yield 0
+
+    return body
+
+
+def test_a_stream_is_settled_for_its_providers_usage_as_it_came(accounted: Run) -> None:
+    service = Accountant()
+
+    session = accounted(service, using(OPENAI), variant="batch", metadata={"chat": 7})
+
+    assert service.told("initialize") == [
+        {"modelId": "m", "estimatedUsage": ESTIMATE, "variant": "batch", "metadata": {"chat": 7}}
+    ]
+    assert service.told("finalize") == [{"usage": OPENAI, "usageFormat": "openai", "success": True}]
+    assert (session.tokens, session.usage, session.estimated_usage) == (42, OPENAI, ESTIMATE)
+
+
+def test_a_usage_replaces_what_was_counted(accounted: Run) -> None:
+    def body(session: Any) -> Iterator[float]:
+        session.add_tokens(50)
+        yield 0
+        session.set_usage(OPENAI, "openai")
+        assert session.tokens == 42
+
+    service = Accountant()
+    accounted(service, body)
+    assert service.outcome == ("finalize", 42)
+
+
+def test_cumulative_usage_is_assigned_over_what_was_reported_before(accounted: Run) -> None:
+    def body(session: Any) -> Iterator[float]:
+        session.set_usage(STARTED, "anthropic")
+        for _ in range(30):
+            session.add_tokens(1)
+        assert session.tokens == 31
+        session.set_usage({"input_tokens": None, "output_tokens": 25}, "anthropic")
+        assert session.tokens == 25
+        yield 0
+
+    service = Accountant()
+    accounted(service, body)
+    assert service.told("finalize")[0]["usage"] == STARTED | {"output_tokens": 25}
+
+
+def test_a_stream_that_is_cut_after_its_first_usage_is_settled_with_the_output_counted(accounted: Run) -> None:
+    def body(session: Any) -> Iterator[float]:
+        yield from using(STARTED, "anthropic", then=30)(session)
+        raise ConnectionResetError("the model hung up")
+
+    service = Accountant()
+    with pytest.raises(ConnectionResetError):
+        accounted(service, body)
+    assert service.told("abort") == [{"usage": STARTED | {"output_tokens": 31}, "usageFormat": "anthropic"}]
+
+
+def test_a_stream_that_is_cut_before_any_usage_is_settled_by_number(accounted: Run) -> None:
+    service = Accountant()
+
+    accounted(service, counting(30, 12))
+
+    assert service.told("finalize") == [{"actualTokens": 42, "success": True}]
+
+
+def test_tokens_can_be_set_beyond_a_usage_but_not_below_it(accounted: Run) -> None:
+    def body(session: Any) -> Iterator[float]:
+        session.set_usage(OPENAI, "openai")
+        session.set_tokens(50)
+        assert session.usage == OPENAI | {"completion_tokens": 50, "total_tokens": 550}
+        session.set_tokens(7)
+        assert (session.tokens, session.usage) == (42, OPENAI)
+        yield 0
+
+    accounted(Accountant(), body)
+
+
+def test_a_usage_of_another_format_is_another_request(accounted: Run) -> None:
+    def body(session: Any) -> Iterator[float]:
+        session.set_usage(STARTED, "anthropic")
+        session.set_usage(OPENAI, "openai")
+        yield 0
+
+    service = Accountant()
+    accounted(service, body)
+    assert service.told("finalize")[0]["usage"] == OPENAI
+
+
+def test_a_session_with_a_number_takes_a_usage_too(stream: Run) -> None:  # noqa: F811
+    service = Accountant()
+
+    stream(service, using(OPENAI), 1000)
+
+    assert service.told("finalize")[0]["usage"] == OPENAI
+
+
+@pytest.mark.parametrize("estimates", [{}, {"estimated_usage": ESTIMATE}])
+def test_a_session_has_exactly_one_estimate(stream: Run, estimates: dict[str, Any]) -> None:  # noqa: F811
+    service = Accountant()
+    with pytest.raises(ValueError, match="either estimated_tokens or estimated_usage"):
+        stream(service, counting(), 100 if estimates else None, **estimates)  # type: ignore[arg-type]
+    assert service.said == []
+
+
+@pytest.mark.parametrize(
+    ("usage", "usage_format", "kind"),
+    [(None, "openai", TypeError), ({"a": float("nan")}, "openai", ValueError), ({}, "cohere", ValueError)],
+)
+def test_what_can_not_be_handed_over_aborts_with_what_was_counted(
+    accounted: Run, usage: Any, usage_format: str, kind: type[Exception]
+) -> None:
+    def body(session: Any) -> Iterator[float]:
+        session.add_tokens(30)
+        yield from using(usage, usage_format)(session)
+
+    service = Accountant()
+    with pytest.raises(kind):
+        accounted(service, body)
+    assert service.outcome == ("abort", 30)
+
+
+def test_heartbeats_have_the_usage_and_the_tokens(accounted: Run) -> None:
+    service = Accountant()
+
+    def body(session: Any) -> Iterator[float]:
+        session.set_usage(STARTED, "anthropic")
+        yield from until(lambda: len(service.heard("heartbeat")) == 2)(session)
+
+    accounted(service, body, heartbeat_seconds=0.05)
+
+    for beat in service.told("heartbeat"):
+        tokens = beat["tokensGenerated"]
+        assert tokens > 1
+        usage = STARTED | {"output_tokens": tokens}
+        assert beat == {"tokensGenerated": tokens, "usage": usage, "usageFormat": "anthropic"}
+
+
+def test_a_usage_with_more_input_than_estimated_is_reported_at_once(accounted: Run) -> None:
+    service = Accountant()
+
+    def body(session: Any) -> Iterator[float]:
+        session.set_usage(OPENAI | {"prompt_tokens": 5_000}, "openai")
+        for _ in range(500):
+            if service.heard("heartbeat"):
+                return
+            yield 0.01
+
+    accounted(service, body, heartbeat_seconds=60)
+    assert service.told("heartbeat")[0]["usage"]["prompt_tokens"] == 5_000
+
+
+def test_a_hold_that_cannot_be_raised_stops_the_stream_at_its_next_usage(accounted: Run) -> None:
+    service = Accountant(credits=12)
+
+    def body(session: Any) -> Iterator[float]:
+        for output in range(100, 600):
+            session.set_usage(OPENAI | {"completion_tokens": output}, "openai")
+            yield 0.01
+
+    with pytest.raises(InsufficientCredits):
+        accounted(service, body)
+    assert len(service.heard("heartbeat")) == 1
+
+
+def test_a_rejected_usage_is_settled_by_the_tokens_counted(accounted: Run, caplog: pytest.LogCaptureFixture) -> None:
+    service = Accountant()
+    service.trouble["finalize"] = [rejected("usage.total_tokens")]
+
+    def body(session: Any) -> Iterator[float]:
+        session.add_metadata({"chat": 7})
+        session.add_tokens(50)
+        yield from using(OPENAI, then=3)(session)
+
+    session = accounted(service, body)
+
+    assert service.told("finalize")[1] == {
+        "actualTokens": 53,
+        "metadata": {"chat": 7, "estimated": True},
+        "success": True,
+    }
+    assert session.result.status == "completed"
+    assert f"session {session.session_id} is settled with the 53 tokens counted" in caplog.text
+    assert "usage.total_tokens" in caplog.text
+
+
+def test_a_rejected_usage_without_a_count_is_settled_by_its_output(accounted: Run) -> None:
+    service = Accountant()
+    service.trouble["finalize"] = [rejected("usage")]
+
+    accounted(service, using(OPENAI))
+
+    assert service.outcome == ("finalize", 42)
+
+
+def test_a_rejected_usage_does_not_stop_heartbeats_or_the_stream(accounted: Run) -> None:
+    service = Accountant()
+    service.trouble["heartbeat"] = [rejected("usage")]
+
+    def body(session: Any) -> Iterator[float]:
+        session.set_usage(OPENAI, "openai")
+        yield from until(lambda: len(service.heard("heartbeat")) == 2)(session)
+        session.set_usage(STARTED, "anthropic")
+        yield from until(lambda: len(service.heard("heartbeat")) == 3)(session)
+
+    accounted(service, body, heartbeat_seconds=0.05)
+
+    first, without, corrected = service.told("heartbeat")[:3]
+    assert first["usageFormat"] == "openai"
+    assert without.keys() == {"tokensGenerated"}
+    assert without["tokensGenerated"] > 42
+    assert corrected["usageFormat"] == "anthropic"
+
+
+def test_a_heartbeat_whose_usage_was_rejected_is_made_up_for_at_once(accounted: Run) -> None:
+    service = Accountant()
+    service.trouble["heartbeat"] = [rejected("usage")]
+
+    def body(session: Any) -> Iterator[float]:
+        session.set_usage(OPENAI | {"prompt_tokens": 5_000}, "openai")
+        for _ in range(500):
+            if len(service.heard("heartbeat")) == 2:
+                return
+            yield 0.01
+        pytest.fail("it waited for the interval")
+
+    accounted(service, body, heartbeat_seconds=10)
+    assert service.told("heartbeat")[1] == {"tokensGenerated": 42}
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [rejected("actualTokens"), rejected("metadata", "usage.total_tokens"), refusal(400, "HTTP_400")],
+    ids=["of a service without usage", "with the metadata", "of a firewall"],
+)
+def test_a_usage_that_is_not_taken_for_any_reason_is_settled_by_number(accounted: Run, trouble: Any) -> None:
+    service = Accountant()
+    service.trouble["finalize"] = [trouble]
+
+    accounted(service, using(OPENAI))
+
+    assert service.told("finalize")[1:] == [{"actualTokens": 42, "metadata": {"estimated": True}, "success": True}]
+
+
+@pytest.mark.parametrize("settle", ["finalize", "abort"])
+def test_the_end_says_which_model_served_and_what_else_to_keep(ask: Ask, settle: str) -> None:
+    ended = ABORTED | {"sessionId": "s", "actualCredits": 0, "estimatedCredits": 0}
+    service = Played(ok(OPENED | {"sessionId": "s"}), ok(ended))
+
+    def act(client: Any) -> Any:
+        session = client.streaming_session("m", 100)
+        end = {"model_id": "fallback", "metadata": {"chat": 8}}
+        if hasattr(client, "aclose"):
+
+            async def run() -> None:
+                async with session:
+                    session.add_metadata({"chat": 7, "tries": 2})
+                    await getattr(session, settle)(**end)
+
+            return run()
+        with session:
+            session.add_metadata({"chat": 7, "tries": 2})
+            getattr(session, settle)(**end)
+        return None
+
+    ask(service, act)
+
+    assert service.asked[1:] == [("POST", settle)]
+    assert service.bodies[1]["modelId"] == "fallback"
+    assert service.bodies[1]["metadata"] == {"chat": 8, "tries": 2}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "left"),
+    [
+        (refusal(400, "MODEL_UNKNOWN", modelId="fallback"), {"metadata": {"chat": 7}}),
+        (rejected("modelId"), {"metadata": {"chat": 7}}),
+        (rejected("metadata.chat"), {"modelId": "fallback"}),
+        (rejected("metadata", "modelId"), {}),
+    ],
+    ids=["unknown model", "wrong model", "metadata", "both"],
+)
+def test_what_the_service_rejects_beside_the_usage_is_left_out(
+    accounted: Run, trouble: Any, left: dict[str, Any]
+) -> None:
+    service = Accountant()
+    service.trouble["finalize"] = [trouble]
+
+    def body(session: Any) -> Iterator[float]:
+        session.served_by("fallback")
+        session.add_metadata({"chat": 7})
+        yield from using(OPENAI)(session)
+
+    accounted(service, body)
+
+    assert service.told("finalize")[1] == {"usage": OPENAI, "usageFormat": "openai", "success": True} | left
+
+
+def test_a_settlement_that_is_rejected_without_a_usage_is_refused_once(
+    accounted: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Accountant()
+    service.trouble["finalize"] = [rejected("sessionId")] * 10
+
+    assert accounted(service, counting(30)).result is None
+    assert service.heard("finalize") == [30]
+    assert "could not be settled with 30 tokens" in caplog.text
+
+
+def test_a_refused_estimate_comes_with_the_output_that_is_affordable(ask: Ask) -> None:
+    service = Played(refusal(402, "INSUFFICIENT_CREDITS", affordableOutputTokens=3_000))
+
+    with pytest.raises(InsufficientCredits) as refused:
+        ask(service, lambda client: client.initialize("s", "m", estimated_usage=ESTIMATE))
+    assert (refused.value.affordable_output_tokens, refused.value.affordable_tokens) == (3_000, None)
+    assert service.bodies == [{"sessionId": "s", "modelId": "m", "estimatedUsage": ESTIMATE}]
+
+
+def test_a_model_without_a_price_is_an_invalid_request(ask: Ask) -> None:
+    with pytest.raises(ModelUnknown) as refused:
+        ask(Played(refusal(400, "MODEL_UNKNOWN", modelId="m")), lambda client: client.initialize("s", "m", 5))
+    assert isinstance(refused.value, InvalidRequest)
+
+
+def test_answers_have_the_usage_by_class(ask: Ask) -> None:
+    used = {"inputTokens": 500, "cachedInputTokens": 490, "outputTokens": 31, "requests": 1}
+    service = Played(ok(ABORTED | {"sessionId": "s", "usage": used}))
+
+    aborted = ask(service, lambda client: client.abort("s", usage=STARTED, usage_format="anthropic"))
+
+    assert aborted.usage == Usage(500, 31, cached_input_tokens=490, requests=1)
+    assert service.bodies == [{"sessionId": "s", "usage": STARTED, "usageFormat": "anthropic"}]
+
+
+def held(meter: Meter, credits: int, progress: Progress | None = None) -> None:
+    """Have a heartbeat answer that so many credits are held."""
+    report = progress or meter.report()
+    meter.beaten(Heartbeat("s", report.tokens, credits, AT), report)
+
+
+AT = datetime.now(UTC)
+
+
+def fits(meter: Meter) -> int:
+    """The most output tokens that need no heartbeat, to a hundred."""
+    while not meter.outgrown:
+        meter.count(meter.progress.tokens + 100)
+    return meter.progress.tokens - 100
+
+
+@pytest.mark.parametrize("input_credits", [0, 5, 50, 500])
+def test_output_within_the_hold_of_an_estimate_by_class_never_costs_more_than_is_held(input_credits: int) -> None:
+    """An output token costs a hundredth of a credit: whatever the input costs, the client hears of no rate."""
+    estimated = input_credits + 100
+    meter = Meter(10_000, Initialized("s", estimated * 12 // 10, estimated, AT, ""), estimated_inputs=1_000)
+    allocated = estimated * 12 // 10
+
+    for _ in range(5):
+        generated = fits(meter)
+        assert generated >= 10_000
+        assert input_credits + generated / 100 <= allocated
+        cost = input_credits + (generated + 100) / 100
+        allocated = max(allocated, -int(-cost * 12 // 10))
+        held(meter, allocated)
+
+
+def test_a_usage_that_costs_more_than_the_estimate_is_heard_of_again_before_its_buffer_is_used_up() -> None:
+    """A tier that begins in mid-stream makes the whole request twice as dear: 190,000 tokens were 600 credits."""
+    meter = Meter(4_000, Initialized("s", 720, 600, AT, ""), estimated_inputs=190_000)
+    meter.use({"prompt_tokens": 210_000, "completion_tokens": 1_000}, "openai")
+    weighs_more = meter.outgrown
+
+    held(meter, 1_560)
+
+    assert weighs_more
+    assert 1_000 < fits(meter) < 4_000
+
+
+def test_a_usage_that_is_cheaper_than_it_weighs_makes_no_heartbeat_of_every_chunk() -> None:
+    """Its input was estimated too small, but costs next to nothing."""
+    meter, beats = Meter(1_000, Initialized("s", 120, 100, AT, ""), estimated_inputs=10), 0
+    for output in range(0, 1_000, 2):
+        meter.use({"prompt_tokens": 5_000, "completion_tokens": output}, "openai")
+        if meter.outgrown:
+            beats += 1
+            held(meter, 120)
+    assert 5 <= beats <= 10

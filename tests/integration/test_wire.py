@@ -1,0 +1,265 @@
+"""Every call of the store, made twice: over the wire to one table, and with boto3's client to its twin."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+from uuid import uuid4
+
+import botocore.session
+import pytest
+from botocore.exceptions import ClientError
+
+from accounting.domain.errors import AccountingError
+from accounting.operations import credits, sessions, settling, system_usage, usage
+from accounting.operations import sweep as sweeping
+from accounting.operations.usage import Event
+from accounting.store import table
+from accounting.store.table import connection, queries, transactions
+from accounting.store.table.wire import Wire
+from local.emulator import Emulator
+from tests.calls import the_wire
+from tests.integration.conftest import NOW
+from tests.integration.test_events import CONTEXT, LISTS, STEPS, app, event, run
+from tests.reach import LAYER, ROOT
+from tests.template import create_table
+
+type MakeUser = Callable[..., str]
+
+CALLS_OF_THE_STORE = {
+    name
+    for module in (queries, transactions)
+    for name, function in vars(module).items()
+    if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_")
+} - {"put", "update", "delete", "check"}  # these build a transaction's parts
+
+
+class Twins:
+    """What goes over the wire goes to boto3's client, too, for a second table; what came back is compared."""
+
+    def __init__(self, wire: Wire, names: tuple[str, str]) -> None:
+        self.calls: Counter[str] = Counter()
+        self.operations: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+        self._ours, self._theirs = wire.call, connection.sdk_client(botocore.session.get_session())
+        self._names = names
+
+    def __call__(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        self.operations[operation] += 1
+        asked = {**request, "ReturnConsumedCapacity": "INDEXES"}
+        method = re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
+        asked_of_twin = self._to_the_twin(asked)
+        if "ClientRequestToken" in asked:  # tokens are an account's, not a table's
+            asked_of_twin["ClientRequestToken"] = asked["ClientRequestToken"][::-1]
+        theirs = _outcome(lambda: getattr(self._theirs, method)(**asked_of_twin))
+        ours = _outcome(lambda: self._ours(operation, asked))
+        assert self._to_the_twin(ours.said) == theirs.said
+        if isinstance(ours, _Refused):
+            assert isinstance(theirs, _Refused)
+            self.refusals[ours.error.response["Error"]["Code"]] += 1
+            raise ours.error
+        return ours.said
+
+    def counting(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function of the table, counted."""
+
+        def counted(*arguments: Any, **named: Any) -> Any:
+            self.calls[function.__name__] += 1
+            return function(*arguments, **named)
+
+        return counted
+
+    def _to_the_twin(self, said: dict[str, Any]) -> dict[str, Any]:
+        return cast("dict[str, Any]", json.loads(json.dumps(said).replace(*self._names)))
+
+
+class _Answered:
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self.said = {name: value for name, value in answer.items() if name != "ResponseMetadata"}
+
+
+class _Refused:
+    def __init__(self, error: ClientError) -> None:
+        self.error = error
+        response = cast("dict[str, Any]", error.response)
+        about = response["ResponseMetadata"]
+        self.said = {name: response.get(name) for name in ("Error", "CancellationReasons", "Item")}
+        self.said |= {"status": about["HTTPStatusCode"], "repeats": about["RetryAttempts"], "operation": str(error)}
+
+
+def _outcome(call: Callable[[], dict[str, Any]]) -> _Answered | _Refused:
+    try:
+        return _Answered(call())
+    except ClientError as error:
+        return _Refused(error)
+
+
+@pytest.fixture
+def twins(table_name: str, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Twins]:
+    twin = f"twin-{uuid4()}"
+    create_table(dynamodb, twin)
+    wire = the_wire()
+    made = Twins(wire, (table_name, twin))
+    monkeypatch.setattr(wire, "call", made)
+    for name in CALLS_OF_THE_STORE:
+        monkeypatch.setattr(table, name, made.counting(getattr(table, name)))
+    yield made
+    items = [
+        sorted(json.dumps(item, sort_keys=True) for item in dynamodb.scan(TableName=name)["Items"])
+        for name in (table_name, twin)
+    ]
+    dynamodb.delete_table(TableName=twin)
+    assert items[0] == items[1]
+
+
+def refused(call: Callable[[], object]) -> None:
+    with pytest.raises(AccountingError):
+        call()
+
+
+def test_every_call_of_the_store_is_answered_alike(
+    user: MakeUser, twins: Twins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The samples of all routes, the schedules and the stream, commands that are refused, and a sweep."""
+    user("demo-user")
+    for name, status, _ in STEPS:
+        assert run(name)[0] == status
+    for name in LISTS:
+        assert run(name)[0] == 200
+    app("sweeper").handler(event("sweeper/schedule"), CONTEXT)
+    app("auditor").handler(event("auditor/schedule"), CONTEXT)
+    app("rollups").handler(event("rollups/stream"), CONTEXT)
+    user("u1", 60)
+    made = usage.record(Event("u1", "images", "render", 5, {}, deduct=False), now=NOW, key=None).record
+    assert system_usage.count([made]) == 1
+    assert system_usage.statistics(NOW, NOW + 1, top=10, now=NOW).sums.records == 1
+    sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
+    refused(lambda: sessions.initialize("u1", "s2", "m", 500_000, now=NOW))
+    settling.finalize("u1", "s1", 2_000, success=True, now=NOW)
+    refused(lambda: sessions.heartbeat("u1", "s1", 100, now=NOW))
+    sessions.initialize("u1", "s3", "m", 5_000, now=NOW)
+    assert sweeping.sweep(NOW + 10**8, lambda: True).sessions == 1
+    monkeypatch.setattr(queries, "MAX_BATCH", 1)
+    credits.list_entries("u1", since=None, until=None, before=None, limit=3)
+    assert list(table.due("none", NOW)) == []
+
+    assert set(twins.calls) == CALLS_OF_THE_STORE
+    assert twins.operations.keys() == {
+        "BatchGetItem", "BatchWriteItem", "GetItem", "Query", "TransactWriteItems", "UpdateItem"
+    }  # fmt: skip
+    assert twins.refusals.keys() >= {"ConditionalCheckFailedException"}
+    assert sum(twins.operations.values()) > 100
+
+
+ITEM = {"pk": {"S": "a"}, "sk": {"S": 'é \n"\\\u2028𝄞'}, "n": {"N": "-12"}, "yes": {"BOOL": True}}
+KEY = {"pk": ITEM["pk"], "sk": ITEM["sk"]}
+ABSENT = {"ConditionExpression": "attribute_not_exists(pk)", "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+
+
+def test_every_refusal_is_the_same(twins: Twins, table_name: str) -> None:
+    wire: Any = the_wire()
+
+    def transact(*actions: dict[str, Any], token: str = "") -> None:
+        items = [{kind: {"TableName": table_name, **action}} for each in actions for kind, action in each.items()]
+        wire.transact_write_items(TransactItems=items, ClientRequestToken=token or str(uuid4()))
+
+    def is_refused(code: str, call: Callable[..., Any], *arguments: Any, **named: Any) -> ClientError:
+        with pytest.raises(ClientError) as raised:
+            call(*arguments, **named)
+        assert raised.value.response["Error"]["Code"] == code
+        return raised.value
+
+    transact({"Put": {"Item": ITEM}}, token="the first one")
+    transact({"Put": {"Item": ITEM}}, token="the first one")
+    is_refused("IdempotentParameterMismatchException", transact, {"Put": {"Item": KEY}}, token="the first one")
+    other = {"pk": {"S": "other"}, "sk": {"S": "b"}}
+    cancelled: Any = is_refused(
+        "TransactionCanceledException",
+        transact,
+        {"Put": {"Item": other}},
+        {"Put": {"Item": ITEM, **ABSENT}},
+        {"Delete": {"Key": {**KEY, "sk": {"S": "none"}}, "ConditionExpression": "attribute_exists(pk)"}},
+    )
+    reasons = cancelled.response["CancellationReasons"]
+    assert [reason["Code"] for reason in reasons] == ["None", "ConditionalCheckFailed", "ConditionalCheckFailed"]
+    assert reasons[1]["Item"] == ITEM
+    update = {"TableName": table_name, "Key": KEY, "UpdateExpression": "SET n = n + :one"}
+    values = {"ExpressionAttributeValues": {":one": {"N": "1"}}}
+    old: Any = is_refused("ConditionalCheckFailedException", wire.update_item, **update, **values, **ABSENT)
+    assert old.response["Item"] == ITEM
+    assert wire.update_item(**update, **values, ReturnValues="ALL_NEW")["Attributes"]["n"] == {"N": "-11"}
+    is_refused("ValidationException", wire.update_item, **update)
+    is_refused("ValidationException", transact, {"Put": {"Item": other}}, {"Put": {"Item": other}})
+    is_refused("ResourceNotFoundException", wire.get_item, TableName="none", Key=KEY)
+    is_refused("ValidationException", wire.query, TableName="none", KeyConditionExpression="pk = :pk")
+    assert twins.refusals.total() == 7
+
+
+def test_pages_and_empty_answers_are_the_same(twins: Twins, table_name: str) -> None:
+    wire: Any = the_wire()
+    stored = [{"pk": {"S": "a"}, "sk": {"S": f"{number:02}"}, "x": {"S": "é" * 99}} for number in range(20)]
+    puts = [{"PutRequest": {"Item": item}} for item in stored]
+    wire.batch_write_item(RequestItems={table_name: puts})
+    query = {
+        "TableName": table_name,
+        "KeyConditionExpression": "pk = :pk",
+        "ExpressionAttributeValues": {":pk": {"S": "a"}},
+        "Limit": 8,
+    }
+    pages = [answer := wire.query(**query)]
+    while "LastEvaluatedKey" in answer:
+        pages.append(answer := wire.query(**query, ExclusiveStartKey=answer["LastEvaluatedKey"]))
+    assert [len(page["Items"]) for page in pages] == [8, 8, 4]
+    assert wire.get_item(TableName=table_name, Key=KEY).keys() == {"ConsumedCapacity"}
+    assert wire.query(**query | {"ExpressionAttributeValues": {":pk": {"S": "none"}}})["Items"] == []
+    wanted = [{"pk": item["pk"], "sk": item["sk"]} for item in stored] + [KEY]
+    found = wire.batch_get_item(RequestItems={table_name: {"Keys": wanted, "ConsistentRead": True}})
+    assert len(found["Responses"][table_name]) == 20
+    assert twins.operations.total() == 7
+
+
+def test_threads_that_share_the_wire_lose_no_update(table_name: str) -> None:
+    wire = the_wire()
+    add = {"UpdateExpression": "ADD n :one", "ExpressionAttributeValues": {":one": {"N": "1"}}}
+    with ThreadPoolExecutor(16) as pool:
+        for done in [pool.submit(wire.update_item, TableName=table_name, Key=KEY, **add) for _ in range(300)]:
+            done.result()
+    assert wire.get_item(TableName=table_name, Key=KEY, ConsistentRead=True)["Item"]["n"] == {"N": "300"}
+
+
+def test_a_first_request_takes_no_botocore_but_its_errors(table_name: str, aws: Emulator) -> None:
+    """Where the environment says everything, as on Lambda without SnapStart."""
+    code = f"""
+import json, sys
+from types import SimpleNamespace
+sys.path[:0] = [{str(LAYER)!r}, {str(ROOT / "functions/credits")!r}]
+import app
+event = json.load(open({str(ROOT / "events/credits/balance.json")!r}))
+context = SimpleNamespace(function_name="f", memory_limit_in_mb=1, invoked_function_arn="a", aws_request_id="r")
+answer = app.handler(event, context)
+print(answer["statusCode"], *{{"boto3", "botocore.session", "botocore.client", "urllib3"}} & set(sys.modules))
+"""
+    environ = {
+        "PATH": "",
+        "TABLE_NAME": table_name,
+        "AWS_ENDPOINT_URL": aws.endpoint_url,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_LAMBDA_FUNCTION_NAME": "credits",
+        "POWERTOOLS_SERVICE_NAME": "s",
+        "POWERTOOLS_METRICS_NAMESPACE": "n",
+    }
+    run_alone = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert run_alone.returncode == 0, run_alone.stderr
+    assert run_alone.stdout.splitlines()[-1] == "200"

@@ -1,0 +1,165 @@
+"""The other end of a wire: a server on 127.0.0.1 that does with each request what a test says."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+type Deed = Callable[[socket.socket], bool]
+"""What is done when a request has come; whether the connection goes on after it."""
+
+HANGING_SECONDS = 1.5
+
+
+class Peer:
+    """Does what ``deeds`` say, one a request, the last of them again and again; without any it answers ``{}``."""
+
+    def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
+        self.deeds: list[Deed] = [answer()]
+        self.requests: list[bytes] = []
+        self.connections = 0
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listening = socket.create_server((host, 0), family=family)
+        self._tls = tls
+        self.port: int = self._listening.getsockname()[1]
+        at = f"[{host}]" if ":" in host else host
+        self.url = f"{'https' if tls else 'http'}://{at}:{self.port}"
+
+    @classmethod
+    @contextmanager
+    def listening(cls, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
+        """Run one for the time of the block."""
+        peer = cls(host, tls)
+        Thread(target=peer._accept, daemon=True).start()
+        try:
+            yield peer
+        finally:
+            peer._listening.shutdown(socket.SHUT_RDWR)  # or the thread that waits in accept() would keep it open
+            peer._listening.close()
+
+    def does(self, *deeds: Deed) -> None:
+        """Do these from now on, and forget what came before."""
+        self.deeds = [*deeds]
+        self.requests.clear()
+        self.connections = 0
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listening.accept()
+                self.connections += 1
+                Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            spoken = self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
+            while request := _request(spoken):
+                deed = self.deeds[min(len(self.requests), len(self.deeds) - 1)]
+                self.requests.append(request)
+                if not deed(spoken):
+                    return
+
+
+def _request(connection: socket.socket) -> bytes:
+    """A whole request; nothing at the end of the connection."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        if not (more := connection.recv(65536)):
+            return b""
+        received += more
+    head, _, body = received.partition(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    length = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def _head(status: int, length: int, *more: str) -> bytes:
+    return "\r\n".join([f"HTTP/1.1 {status} Said", f"Content-Length: {length}", *more, "", ""]).encode()
+
+
+def answer(said: object = None, status: int = 200, *headers: str) -> Deed:
+    """Answer with a JSON text."""
+    content = said if isinstance(said, bytes) else json.dumps(said or {}).encode()
+
+    def deed(connection: socket.socket) -> bool:
+        connection.sendall(_head(status, len(content), *headers) + content)
+        return "Connection: close" not in headers
+
+    return deed
+
+
+def send(raw: bytes, *, hang: bool = False, reset: bool = False) -> Deed:
+    """Send these bytes, then end the connection: at once, after a while, or with a reset."""
+
+    def deed(connection: socket.socket) -> bool:
+        connection.sendall(raw)
+        if hang:
+            time.sleep(HANGING_SECONDS)
+        if reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+        return False
+
+    return deed
+
+
+def half_an_answer(*, hang: bool = False, reset: bool = False) -> Deed:
+    """Begin an answer with an item."""
+    content = json.dumps({"Item": {"pk": {"S": "a"}, "sk": {"S": "b"}}}).encode()
+    return send(_head(200, len(content)) + content[:20], hang=hang, reset=reset)
+
+
+def in_chunks(*parts: bytes) -> Deed:
+    """Answer in chunks."""
+    body = b"".join(f"{len(part):x}\r\n".encode() + part + b"\r\n" for part in [*parts, b""])
+
+    def deed(connection: socket.socket) -> bool:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
+        return True
+
+    return deed
+
+
+def certificate(folder: Path, *names: str) -> tuple[ssl.SSLContext, Path]:
+    """A server's context with a certificate of its own for these names or addresses, and the file to trust it by."""
+    from datetime import UTC, datetime, timedelta
+    from ipaddress import ip_address
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    meant = [x509.IPAddress(ip_address(name)) if name[0].isdigit() else x509.DNSName(name) for name in names]
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(meant), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    trusted, private = folder / "trusted.crt", folder / "private.key"
+    trusted.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(trusted, private)
+    return context, trusted
