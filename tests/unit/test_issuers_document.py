@@ -93,6 +93,14 @@ def test_what_is_not_a_list_of_issuers_is_refused(text: str) -> None:
         parse(text)
 
 
+def test_a_name_that_is_there_twice_is_refused() -> None:
+    text = json.dumps([WHOLE])
+    assert parse(text)
+
+    with pytest.raises(InvalidDocument, match="twice"):
+        parse(text.replace('"algorithms"', '"algorithms": ["ES256"], "algorithms"'))
+
+
 def test_a_refusal_says_where_and_repeats_no_value() -> None:
     with pytest.raises(InvalidDocument) as refused:
         issuers({"audience": {"shh": "secret"}, "algorithms": ["secret"]})

@@ -1,5 +1,6 @@
 """The document of the issuers: whose tokens are accepted, with which keys, and which claims mean what."""
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import permutations
@@ -95,6 +96,7 @@ def parse(text: str) -> Mapping[str, Issuer]:
         found = _DOCUMENT.validate_json(text)
     except ValidationError as error:
         raise InvalidDocument("; ".join(map(_said, error.errors(include_url=False)))) from None
+    json.loads(text, object_pairs_hook=_require_names_once)
     issuers = {each.issuer: each for each in found}
     if len(issuers) < len(found):
         raise InvalidDocument("two issuers have the same name")
@@ -104,6 +106,12 @@ def parse(text: str) -> Mapping[str, Issuer]:
 
 def _said(error: Any) -> str:
     return f"{'.'.join(map(str, error['loc'])) or 'the document'}: {error['msg']}"
+
+
+def _require_names_once(members: list[tuple[str, Any]]) -> None:
+    """Raise InvalidDocument if an object has a name twice: the last value would count, and the others be lost."""
+    if len(dict(members)) < len(members):
+        raise InvalidDocument("an object has the same name twice")
 
 
 def _require_users_apart(prefixes: list[str]) -> None:
