@@ -9,14 +9,17 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from accounting.domain.api_keys import PREFIX
-from accounting.domain.errors import ApiKeyInvalid, NotAuthenticated, TokenInvalid
+from accounting.domain.errors import ApiKeyInvalid, NotAuthenticated, TokenInvalid, Unavailable
 from accounting.domain.users import DEFAULT_ROLE
-from accounting.secrets import jwt_secrets
+from accounting.secrets import has_issuers, issuers_document, jwt_secrets
 from accounting.store import api_keys, users
 from accounting.store.table import make_for_snapshot
 from accounting.times import clock
-from accounting.tokens import verify
-from accounting.web.policy import allow, deny
+from accounting.tokens import Claims, verify
+from accounting.web.policy import allow, deny, undecided
+
+if has_issuers():  # without issuers nobody waits for its imports, and with them a snapshot has them
+    from accounting.identity import tokens as any_issuer
 
 logger = Logger()
 make_for_snapshot()
@@ -26,7 +29,8 @@ make_for_snapshot()
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Answer a TOKEN authorizer event with a policy.
 
-    A fault (no secret, no table) is raised: the gateway answers 503 and caches nothing.
+    There is none if the caller cannot be judged now (no table, no keys of an issuer). Other faults (no secret) are
+    raised. Either way the gateway answers 503 and caches nothing.
     """
     scheme, _, credential = event.get("authorizationToken", "").partition(" ")
     try:
@@ -34,6 +38,9 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     except NotAuthenticated as refusal:
         logger.info("denied", code=refusal.code)
         return deny(event, refusal)
+    except Unavailable:
+        logger.exception("undecided")
+        return undecided()
     logger.info("allowed", user_id=context["userId"], role=context["role"])
     return allow(event, context["userId"], context)
 
@@ -43,9 +50,9 @@ def _authenticated(scheme: str, credential: str, now: int) -> dict[str, Any]:
     if scheme == "bearer" and credential.startswith(f"{PREFIX}_"):
         scheme = "apikey"  # where every SDK sends its key
     if scheme == "bearer" and credential:
-        claims = verify(credential, jwt_secrets)
+        claims = _verified(credential)
         _, is_new = users.sync(claims.user, now)
-        logger.append_keys(is_new=is_new)
+        logger.append_keys(is_new=is_new, issuer=claims.issuer)
         described = claims.user
         return {
             "userId": described.id,
@@ -61,3 +68,10 @@ def _authenticated(scheme: str, credential: str, now: int) -> dict[str, Any]:
         api_keys.note_use(key, now)
         return {"userId": key.user_id, "role": DEFAULT_ROLE, "apiKeyId": key.id}
     raise TokenInvalid("The Authorization header must be: Bearer <token>, or ApiKey <key>")
+
+
+def _verified(token: str) -> Claims:
+    """What a genuine token says, of the platform's own issuer or of one that is configured. Raises NotAuthenticated."""
+    if not has_issuers():
+        return verify(token, jwt_secrets)
+    return any_issuer.verify(token, jwt_secrets, issuers_document)
