@@ -33,6 +33,18 @@ SECURITY: Json = {
         "name": "X-Internal-Api-Key",
         "description": "The platform's own. Under RequireServiceKey sessions' calls and usage/record need it too.",
     },
+    "onBehalfOf": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-On-Behalf-Of",
+        "description": "The id of the user whom a service acts for, percent-encoded; needed beside `service`.",
+    },
+    "service": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "`Service svc_…`; it acts for the user in `X-On-Behalf-Of` as a user, within its rights.",
+    },
     "apiKey": {
         "type": "apiKey",
         "in": "header",
@@ -53,6 +65,7 @@ TAGS = {
     "usage": "Billable events, and their statistics.",
     "users": "Who is known.",
     "api-keys": "Keys for machines that act for a user.",
+    "service-credentials": "With what services act for users, within rights.",
     "pricing": "What a model's tokens cost, by class, context tier and variant.",
     "health": "Whether it is there.",
     "docs": "This document, and its page.",

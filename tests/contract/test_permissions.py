@@ -193,12 +193,12 @@ def test_what_the_code_reaches_is_told_apart() -> None:
     assert ("dynamodb:UpdateItem", "table") in needed("streaming_sessions")
     assert ("dynamodb:Query", "index/due") in needed("streaming_sessions")
     assert ("dynamodb:Query", "table") in needed("credits")
-    assert ("dynamodb:UpdateItem", "table") not in needed("credits")
+    assert ("dynamodb:UpdateItem", "table") not in needed("ledger")
     assert ("dynamodb:DeleteItem", "table") in needed("authorizer")
     assert ("secretsmanager:GetSecretValue", "JwtSecret") in needed("authorizer")
     assert ("secretsmanager:GetSecretValue", "IssuersSecretArn") in needed("authorizer")
     assert needed("health") == needed("docs") == set()
-    assert partitions(reach("pricing")) == {"KEY#*", "PRICE#*", "USER#*"}
+    assert partitions(reach("pricing")) == {"KEY#*", "PRICE#*", "SERVICE#*", "USER#*"}
     assert {"USER#*", "EMAIL#*", "COUNTS"} <= partitions(reach("users"))
 
 

@@ -80,7 +80,8 @@ class UsageRecord:
     ``at`` is in epoch milliseconds, ``metadata`` any JSON object. ``usage`` is what a model used by class, where that
     is known, ``provider_usage`` how its provider said it, and ``unclassified`` tokens of which only the number is
     known. ``priced_as`` is the model that the service priced a record by, where its caller named one beside the
-    operation, and ``variant`` the variant of the price.
+    operation, and ``variant`` the variant of the price. ``actor`` is the service that acted for the user, None if the
+    user did.
     """
 
     id: str
@@ -96,6 +97,7 @@ class UsageRecord:
     unclassified: int = 0
     priced_as: str | None = None
     variant: str | None = None
+    actor: str | None = None
 
     @property
     def model_id(self) -> str | None:

@@ -18,6 +18,8 @@ DEFAULT_ROLE = ROLES[0]
 RESERVED_USER_IDS = RESERVED_NAMES | {"all", "me", "sync"}
 """No user has such an id: routes have these words where others have a user's id."""
 
+MAX_USER_ID = 128
+
 MAX_FORMER_HOLDERS = 10
 """How many users an address remembers beside its holder: the first to claim it, and the last ones."""
 

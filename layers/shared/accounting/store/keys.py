@@ -158,6 +158,21 @@ def api_key_count(user_id: str) -> Key:
     return {"pk": f"USER#{user_id}", "sk": "KEYS"}
 
 
+def service_credential(credential_id: str) -> Key:
+    """A service credential, by the id that stands in the credential itself."""
+    return {"pk": f"SERVICE#{credential_id}", "sk": "CREDENTIAL"}
+
+
+def service_credential_of_all(credential_id: str, created_at: int) -> Key:
+    """Where the list of service credentials finds one, in time order."""
+    return {"kind_pk": "SERVICES", "kind_sk": f"{iso(created_at)}#{credential_id}"}
+
+
+def service_credential_count() -> Key:
+    """How many service credentials there are."""
+    return {"pk": "COUNTS", "sk": "SERVICES"}
+
+
 def user_count(role: str, user_id: str) -> Key:
     """The number of users in the part of a role's list that this user stands in."""
     return {"pk": "COUNTS", "sk": f"USERS#{role}#{_shard(user_id)}"}
@@ -279,6 +294,11 @@ def ranked_name(key: Key) -> tuple[str, str, int | None, int]:
 def prices_of_all() -> list[Range]:
     """Every price rule, in ``by_kind``: there are few, and only administrators write them."""
     return [Range("PRICES", "")]
+
+
+def service_credentials_of_all() -> list[Range]:
+    """Every service credential, in ``by_kind``: there are few, and only administrators write them."""
+    return [Range("SERVICES", "")]
 
 
 def users_in_role(role: str) -> list[Range]:

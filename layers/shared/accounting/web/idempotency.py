@@ -19,6 +19,8 @@ _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 def key_of(api: Api, body: BaseModel) -> IdempotencyKey | None:
     """The key of the request at hand, bound to its caller, route and values, if it has one.
 
+    The keys of a service are its own for each user whom it acts for.
+
     Raises Invalid, and LookupError where the route does not declare that it takes one.
     """
     if not api.route.idempotency:
@@ -28,7 +30,10 @@ def key_of(api: Api, body: BaseModel) -> IdempotencyKey | None:
         return None
     if not _KEY.fullmatch(key):
         raise Invalid.field(HEADER, "1 to 128 visible ASCII characters")
-    return IdempotencyKey(api.caller.user_id, api.route.idempotency, key, fingerprint(body))
+    scope, service = api.route.idempotency, api.caller.service
+    if service:
+        scope += f"@{service.id}"
+    return IdempotencyKey(api.caller.user_id, scope, key, fingerprint(body))
 
 
 def fingerprint(body: BaseModel) -> str:
