@@ -51,7 +51,7 @@ CURSORS = {"number": "NQ", "position": "MjAzMC0wMS0wMVQwMDowMDowMC4wMDBaI3g"}
 BEYOND_SCHEMAS = (
     "must not contain control characters",
     "not a cursor of this list",
-    "not after effectiveFrom",
+    "must be after effectiveFrom",
     "before startDate",
     "at most 400 days",
     "beyond use the cursor",
@@ -74,9 +74,9 @@ BEYOND_SCHEMAS = (
     "characters together",
     "rates in rates, tiers and variants together",
     "rules and aliases",
-    "is there twice",
-    "is an id of",
-    "another rule with this beginning",
+    "occurs twice",
+    "is already an id of",
+    "already has a rule that begins at this time",
     "no such variant",
     "usage.",  # what an object has depends on its format
     "Nothing to change",

@@ -112,7 +112,7 @@ def _without_duplicates(fields: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(fields):
         names = Counter(name for name, _ in fields)
         twice = [_readable(name) for name, times in names.items() if times > 1]
-        raise invalid([{"field": name, "problem": "is there twice"} for name in twice])
+        raise invalid([{"field": name, "problem": "occurs twice"} for name in twice])
     return found
 
 
