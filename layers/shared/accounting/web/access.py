@@ -12,12 +12,12 @@ from accounting.web.caller import Caller, Permission
 from accounting.web.subject import named_user, self_or
 
 type Arguments = Mapping[str, Any]
-"""What a handler is called with: the validated parameters and body, by the handler's names."""
+"""A handler's arguments by name: the validated parameters and the body."""
 type Security = list[dict[str, list[str]]]
 
 
 class Who(StrEnum):
-    """Who may call a route, in the document's words."""
+    """Who may call a route, in the words of the API document."""
 
     ANYBODY = "anybody, without a token"
     USERS = "every user, about themselves"
@@ -40,7 +40,7 @@ class Disabled(Enum):
 
     REFUSED = auto()
     OPERATION_DECIDES = auto()
-    """The operation refuses them itself: it reads the wallet, which says so, or answers a repeat first."""
+    """The operation refuses them: it reads the wallet anyway, which says who is disabled, and it answers repeats."""
     SERVED = auto()
 
 
@@ -48,8 +48,8 @@ class Disabled(Enum):
 class Access:
     """Who may call a route.
 
-    ``permission`` is what an API key needs; without it the route takes only tokens. ``service_key`` checks the headers
-    for the platform's key. ``subject`` finds the user whom a request is about.
+    ``permission`` is what an API key needs; if it is None, the route takes only tokens. ``service_key`` checks the
+    headers for the platform's key. ``subject`` finds the user that a request is about.
     """
 
     who: Who
@@ -59,7 +59,7 @@ class Access:
     subject: Callable[[Caller, Arguments], Reference] = named_user
 
     def admit(self, caller: Caller, event: APIGatewayProxyEvent, arguments: Arguments) -> Reference:
-        """Return whom the request is about. Raises Forbidden and UserDisabled if the caller may not send it."""
+        """Return the user that the request is about. Raises Forbidden or UserDisabled if the caller may not send it."""
         caller.require_permission(self.permission)
         if self.service_key:
             self.service_key(event.headers)
@@ -89,4 +89,4 @@ SUPERVISORS = Access(Who.SUPERVISORS)
 ADMINS = Access(Who.ADMINS)
 SELF_OR_ADMINS = Access(Who.SELF_OR_ADMINS)
 PLATFORM = Access(Who.PLATFORM)
-"""Without an API key. PLATFORM is enforced by the gateway: the template names the authorizer of the internal key."""
+"""Access without API keys. The gateway enforces PLATFORM: the template names the authorizer for the internal key."""

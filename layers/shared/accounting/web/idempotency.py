@@ -1,4 +1,4 @@
-"""The ``Idempotency-Key`` header: what makes a repeat of a request safe."""
+"""The ``Idempotency-Key`` header, which makes it safe to repeat a request."""
 
 import hashlib
 import json
@@ -17,9 +17,9 @@ _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def key_of(api: Api, body: BaseModel) -> IdempotencyKey | None:
-    """The key of the request at hand, bound to its caller, route and values, if it has one.
+    """The key of the current request, bound to its caller, route and values; None if it has no key.
 
-    Raises Invalid, and LookupError where the route does not declare that it takes one.
+    Raises Invalid for a malformed key, and LookupError if the route does not declare ``idempotency``.
     """
     if not api.route.idempotency:
         raise LookupError(f"{api.route.rule} declares no idempotency")
@@ -27,11 +27,11 @@ def key_of(api: Api, body: BaseModel) -> IdempotencyKey | None:
     if key is None:
         return None
     if not _KEY.fullmatch(key):
-        raise Invalid.field(HEADER, "1 to 128 visible ASCII characters")
+        raise Invalid.field(HEADER, "must be 1 to 128 visible ASCII characters")
     return IdempotencyKey(api.caller.user_id, api.route.idempotency, key, fingerprint(body))
 
 
 def fingerprint(body: BaseModel) -> str:
-    """A digest of what was sent: the fields that were set and not null, whatever the order of names at any depth."""
+    """A digest of the fields that were sent and are not null. The order of names does not matter, at any depth."""
     sent = json.dumps(body.model_dump(mode="json", exclude_unset=True, exclude_none=True), sort_keys=True)
     return hashlib.sha256(sent.encode()).hexdigest()
