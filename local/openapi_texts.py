@@ -1,4 +1,4 @@
-"""What no route says of the API: the introduction, keys, errors, and the two functions that do without a router."""
+"""The parts of the API document that no route declares: introduction, keys, errors, and the routes without a router."""
 
 from __future__ import annotations
 
@@ -12,26 +12,30 @@ from functions.docs.app import ASSETS
 type Json = dict[str, Any]
 
 CODES: dict[str, int] = {**STATUSES, "RATE_LIMITED": 429, "TIMEOUT": 504}
-"""Every code of an error with its status, those of the gateway too."""
+"""Every error code with its status, including the gateway's own codes."""
 
 HOW_TO = """
 **To try a route on this page,** paste a token first: press *Authorize*, paste it under `token`, press *Authorize* below
 it and then *Close*. Open a route and press *Execute*.
 
-- Where the service runs locally, `make token USER=demo-user` prints a token. `make token USER=demo-admin ROLE=admin`
-  prints an administrator's. Elsewhere your sign-in issues them.
-- Instead of a token, `apiKey` takes an API key as `ApiKey acct_…`. The routes for the platform's own services take
-  their key under `internalKey`.
-- The page forgets all of them when it is left or reloaded.
+- If the service runs locally, `make token USER=demo-user` prints a token, and `make token USER=demo-admin ROLE=admin`
+  prints an administrator's token. Elsewhere, your sign-in issues tokens.
+- Instead of a token, you can paste an API key under `apiKey`, as `ApiKey acct_…`. The routes for the platform's own
+  services need their key, under `internalKey`.
+- The page forgets tokens and keys when you leave or reload it.
 
-Routes are in the order in which a chat proxy needs them: **reserve** credits before a stream, **settle** what was used.
+The routes are in the order in which a chat proxy needs them: **reserve** credits before a stream, then **settle** what
+the stream used.
 """
 SECURITY: Json = {
     "internalKey": {
         "type": "apiKey",
         "in": "header",
         "name": "X-Internal-Api-Key",
-        "description": "The platform's own. Under RequireServiceKey sessions' calls and usage/record need it too.",
+        "description": (
+            "The key of the platform's own services. With RequireServiceKey, usage/record and the calls of streaming "
+            "sessions need it too."
+        ),
     },
     "onBehalfOf": {
         "type": "apiKey",
@@ -49,16 +53,16 @@ SECURITY: Json = {
         "type": "apiKey",
         "in": "header",
         "name": "Authorization",
-        "description": "`ApiKey acct_…`; it acts as a user, within its permissions: other routes answer 403.",
+        "description": "`ApiKey acct_…`. It acts as its user, within its permissions; other routes answer 403.",
     },
     "token": {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "JWT",
-        "description": "A user's access token, HS256, signed with the stack's secret; without the word Bearer.",
+        "description": "A user's access token: HS256, signed with the stack's secret. Leave out the word Bearer.",
     },
 }
-"""The last one is where the page's dialog has its cursor."""
+"""The page's dialog puts the cursor into the last one."""
 TAGS = {
     "credits": "What a user can spend, what it costs, and the commands that move it.",
     "streaming-sessions": "What a chat proxy calls before, during and after a stream.",
@@ -76,14 +80,14 @@ REQUEST_ID = "6c1f3a52-0b0e-4c39-9c56-0f3b8f5d7a11"
 IDEMPOTENCY_KEY: Json = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "The same key and body again is answered as the first time, and changes nothing.",
+    "description": "A repeat with the same key and body gets the first answer again, and changes nothing.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
 }
 ERROR: Json = {
     "type": "object",
     "description": (
-        "Every refusal. `details` is what helps to act on it; `errors` in it names the fields at fault, at most "
-        f"{MAX_NAMED} of them."
+        "The body of every refusal. `details` has what a client needs to react. Its `errors` lists the invalid "
+        f"fields, at most {MAX_NAMED} of them."
     ),
     "properties": {
         "message": {"type": "string"},
@@ -96,7 +100,7 @@ ERROR: Json = {
 }
 HEALTH: Json = {
     "type": "object",
-    "description": "That the service is there.",
+    "description": "The service is running.",
     "properties": {
         "status": {"const": "ok"},
         "service": {"const": "accounting-service"},
@@ -108,9 +112,9 @@ HEALTH: Json = {
 
 
 def without_a_router() -> Json:
-    """The paths of the two functions that have no models: health, and this document with its page."""
-    health = _open("getApiHealth", "Whether the service is there.", JSON, {"$ref": "#/components/schemas/Health"})
-    asset = _open("getApiDocsAsset", "A file of the page: its script or its style.", "text/javascript", TEXT)
+    """The paths of the two functions that have no router: health, and this document with its page."""
+    health = _open("getApiHealth", "Check that the service is running.", JSON, {"$ref": "#/components/schemas/Health"})
+    asset = _open("getApiDocsAsset", "A script or a style sheet of the page.", "text/javascript", TEXT)
     asset["responses"]["200"]["content"]["text/css"] = {"schema": TEXT}
     names = {"type": "string", "enum": sorted(ASSETS)}
     asset["parameters"] = [{"name": "asset", "in": "path", "required": True, "schema": names}]

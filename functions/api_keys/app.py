@@ -1,4 +1,4 @@
-"""API keys: a user's own, for machines that act for them within a key's permissions."""
+"""API keys: a user's keys for programs that act for the user, within a key's permissions."""
 
 from http import HTTPStatus
 from typing import Annotated, Self, cast
@@ -40,13 +40,13 @@ REFUSALS = {
 }
 
 VALIDATED: dict[int, OpenAPIResponse] = {
-    200: {"description": "Whose key it is"},
-    401: {"description": "Why the key is refused"},
+    200: {"description": "The key is valid: its user and its permissions"},
+    401: {"description": "The key is refused: the reason"},
 }
 
 
 def _owner_of_key(caller: Caller, arguments: Arguments) -> ById:
-    """Whose key it is. To a caller who is no administrator, somebody else's key does not exist."""
+    """The key's owner. For a caller who is not an administrator, other users' keys do not exist."""
     key = api_keys.find(arguments["key_id"]) if caller.role == "admin" else None
     return ById(key.user_id if key else caller.user_id)
 
@@ -57,7 +57,7 @@ api = Api()
 
 
 class Create(RequestModel):
-    """A key; without ``expiryDays`` it does not expire."""
+    """A key to create. Without ``expiryDays`` it does not expire."""
 
     name: KeyName
     permissions: Permissions | None = None
@@ -65,7 +65,7 @@ class Create(RequestModel):
 
 
 class Change(RequestModel):
-    """What to change of a key."""
+    """What to change about a key."""
 
     name: KeyName | None = None
     permissions: Permissions | None = None
@@ -73,13 +73,13 @@ class Change(RequestModel):
 
 
 class Validate(QuestionModel):
-    """Whose key this is."""
+    """The key to check."""
 
     key: KeyText
 
 
 class CreatedView(ResponseModel):
-    """A new key. ``key`` is shown this once; a repeat of the request answers without it."""
+    """A new key. ``key`` is shown only once; a repeat of the request gets an answer without it."""
 
     id: str
     name: str
@@ -102,7 +102,7 @@ class KeyView(ResponseModel):
 
     @classmethod
     def of(cls, key: ApiKey) -> Self:
-        """The view of a key."""
+        """Build the response from a key."""
         return cls(
             id=key.id,
             name=key.name,
@@ -115,7 +115,7 @@ class KeyView(ResponseModel):
 
 
 class ChangedView(ResponseModel):
-    """A key as it is after a change."""
+    """The key after the change."""
 
     id: str
     name: str
@@ -125,13 +125,13 @@ class ChangedView(ResponseModel):
 
 
 class MessageView(ResponseModel):
-    """That it is done."""
+    """A confirmation."""
 
     message: str
 
 
 class ValidateView(ResponseModel):
-    """Whose key it is and what it may do; of a refused one, why."""
+    """A valid key's user and permissions, or why a key is refused."""
 
     valid: bool
     user_id: str | None = left_out()
@@ -160,7 +160,7 @@ def create(body: Create) -> CreatedView:
         key=created.text,
         permissions=created.key.permissions,
         expires_at=_instant(created.key.expires_at),
-        message="Keep the key: it is not shown again" if created.text else "The key was shown when it was made",
+        message="Keep the key: it is not shown again" if created.text else "The key was shown when it was created",
     )
 
 
@@ -170,7 +170,10 @@ def list_keys(
     limit: Limit = MAX_LIMIT,
     cursor: Cursor = None,
 ) -> list[KeyView]:
-    """A user's API keys, by default the caller's, newest first. The header ``X-Next-Cursor`` leads to the next page."""
+    """List a user's API keys, newest first, by default the caller's.
+
+    The header ``X-Next-Cursor`` has the next page's cursor.
+    """
     owner = api.caller.user_id if user_id is None else users.resolve(api.subject).user.id
     found, position = api_keys.of_owner(owner, before=position_in(cursor), limit=limit)
     if position:
@@ -180,9 +183,9 @@ def list_keys(
 
 @api.put("/api/api-keys/<key_id>", access=USERS, codes=("API_KEY_NOT_FOUND",))
 def change(key_id: IdentifierInPath, body: Change) -> ChangedView:
-    """Change an API key's name or permissions, or switch it off and on."""
+    """Change an API key's name or permissions, or switch the key off or on."""
     if body.name is None and body.permissions is None and body.is_active is None:
-        raise Invalid("Nothing to change: name one of name, permissions, isActive")
+        raise Invalid("Nothing to change: send name, permissions or isActive")
     key = api_keys.change(
         key_id, api.caller.user_id, name=body.name, permissions=body.permissions, enabled=body.is_active
     )
@@ -193,7 +196,7 @@ def change(key_id: IdentifierInPath, body: Change) -> ChangedView:
 
 @api.post("/api/api-keys/<key_id>/revoke", access=KEY_ENDERS, codes=("API_KEY_NOT_FOUND",))
 def revoke(key_id: IdentifierInPath) -> MessageView:
-    """Revoke an API key for good. It stays in the list."""
+    """Revoke an API key permanently. It stays in the list."""
     api_keys.change(key_id, _owner(), revoked=True)
     return MessageView(message="API key revoked")
 
@@ -207,7 +210,7 @@ def delete(key_id: IdentifierInPath) -> MessageView:
 
 @api.post("/api/api-keys/validate", access=PLATFORM, any_query=True, responses=VALIDATED)
 def validate(body: Validate) -> tuple[ValidateView, int]:
-    """Check an API key: whose it is, and what it permits."""
+    """Check an API key: which user it acts for, and what it permits."""
     now = clock()
     key, refusal = api_keys.verify(body.key, now)
     if key is None or refusal or users.is_disabled(key.user_id):
@@ -218,7 +221,7 @@ def validate(body: Validate) -> tuple[ValidateView, int]:
 
 
 def _owner() -> str:
-    """In whose name the caller ends a key."""
+    """The id of the user whose key the caller ends."""
     return cast("ById", api.subject).user_id
 
 

@@ -10,12 +10,12 @@ from accounting.telemetry import flush, logger
 from accounting.times import clock
 
 RESERVE_MILLISECONDS = 60_000
-"""A batch that was begun is finished in this time, with all the entries of its wallets."""
+"""Enough time to finish a batch that has begun, with all the entries of its wallets."""
 
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(_event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Audit, and answer what was done; what time did not allow is the next run's."""
+    """Audit until time is up, and return what was done. The next run continues from there."""
     try:
         audited = audit_all(clock(), lambda: context.get_remaining_time_in_millis() > RESERVE_MILLISECONDS)
     finally:

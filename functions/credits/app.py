@@ -1,4 +1,4 @@
-"""Credits: balances, costs, and the commands with which supervisors move credits. What came of them: ``ledger``."""
+"""Credits: balances, costs, and the commands of supervisors. The function ``ledger`` shows their results."""
 
 from typing import Annotated, Self
 
@@ -60,15 +60,15 @@ api = Api()
 
 
 class Check(QuestionModel):
-    """Whether there is enough for this."""
+    """How many credits are required."""
 
     required_credits: CreditsOrNone = Field(
-        validation_alias=AliasChoices("requiredCredits", "credits"), description="Or as `credits`"
+        validation_alias=AliasChoices("requiredCredits", "credits"), description="Can also be sent as `credits`"
     )
 
 
 class Calculate(QuestionModel):
-    """What a usage would cost or, where no more is known, this many tokens."""
+    """The usage to price or, if it is not known, a number of tokens."""
 
     model_id: ModelId
     tokens: Tokens | None = None
@@ -80,13 +80,13 @@ class Calculate(QuestionModel):
 class _Command(RequestModel):
     user_id: UserReference = Field(
         validation_alias=AliasChoices("userId", "targetUserId"),
-        description="An id or e-mail address; or as `targetUserId`",
+        description="An id or e-mail address; can also be sent as `targetUserId`",
     )
     notes: Notes | None = None
 
 
 class _Grant(_Command):
-    """A command that may make a lot. It lives ``expiryDays`` (default 30), or until ``expiresAt``."""
+    """A command that may grant credits. They expire after ``expiryDays`` (default 30), or at ``expiresAt``."""
 
     expiry_days: ExpiryDays | None = None
     expires_at: Timestamp | None = None
@@ -95,36 +95,42 @@ class _Grant(_Command):
     @classmethod
     def _has_one_expiry(cls, expires_at: str | None, info: ValidationInfo) -> str | None:
         if expires_at is not None and info.data.get("expiry_days") is not None:
-            raise ValueError("beside expiryDays: send one of them")
+            raise ValueError("send either this or expiryDays")
         return expires_at
 
 
 class Allocate(_Grant):
-    """Grant credits."""
+    """Credits to grant. They expire after ``expiryDays`` (default 30), or at ``expiresAt``."""
 
     credits: Credits
 
 
 class SetCredits(_Grant):
-    """Make the available credits exactly this."""
+    """The exact number of credits to make available.
+
+    Credits that this adds expire after ``expiryDays`` (default 30), or at ``expiresAt``.
+    """
 
     credits: CreditsOrNone
 
 
 class Remove(_Command):
-    """Take credits away."""
+    """Credits to take away."""
 
     credits: Credits
 
 
 class Adjust(_Grant):
-    """Grant (positive) or take away (negative)."""
+    """Credits to grant (positive) or to take away (negative).
+
+    Granted credits expire after ``expiryDays`` (default 30), or at ``expiresAt``.
+    """
 
     adjustment: Adjustment
 
 
 class ActiveAllocation(ResponseModel):
-    """A lot that can be spent."""
+    """What is left of one grant."""
 
     id: str
     credits: int
@@ -143,7 +149,7 @@ class BalanceView(ResponseModel):
 
     @classmethod
     def of(cls, balance: Balance) -> Self:
-        """The view of a balance."""
+        """Build the response from a balance."""
         return cls(
             user_id=owner_of(balance.account_id),
             total_credits=balance.available,
@@ -162,7 +168,7 @@ class BalanceView(ResponseModel):
 
 
 class CheckView(ResponseModel):
-    """Whether the balance covers what is required."""
+    """Whether the balance covers the required credits."""
 
     sufficient: bool
     credits: int
@@ -171,16 +177,18 @@ class CheckView(ResponseModel):
 
 
 class LineView(ResponseModel):
-    """What one class of a usage costs, before it is rounded."""
+    """The cost of one class of a usage, before rounding."""
 
-    name: str = Field(alias="class", description="As the class is called in `rates` of a price rule")
-    tokens: int = Field(description="How many; requests or web searches in the classes `request` and `webSearch`")
-    credits_per_million: str = Field(description="Exact; for a million requests or web searches in their classes")
+    name: str = Field(alias="class", description="The name of the class in `rates` of a price rule")
+    tokens: int = Field(
+        description="How many tokens; in the classes `request` and `webSearch`, how many requests or searches"
+    )
+    credits_per_million: str = Field(description="Exact; for a million of what `tokens` counts")
     credits: str = Field(description="Exact")
 
     @classmethod
     def of(cls, line: Line) -> Self:
-        """The view of a line."""
+        """Build the response from a line."""
         return cls(
             name=CLASS_NAMES[RATE_NAMES.get(line.name, line.name)],
             tokens=line.units,
@@ -190,23 +198,24 @@ class LineView(ResponseModel):
 
 
 class CalculateView(ResponseModel):
-    """What a usage of a model costs now: the sum of ``lines``, rounded up once.
+    """The cost of a usage of a model now: the sum of ``lines``, rounded up once.
 
-    ``ruleId`` is null where the default price counts, ``tier`` the threshold of the tier that the request is in.
+    ``ruleId`` names the price rule of a usage, and is left out for the default price. ``tier`` is the threshold of the
+    context tier that the usage is in.
     """
 
     model_id: str
     tokens: int
     credits: int
     price_per_thousand_tokens: int | float
-    rule_id: str | None
+    rule_id: str | None = left_out()
     usage: UsageView | None = left_out()
     lines: list[LineView] | None = left_out()
     tier: int | None = left_out()
 
 
 class AllocateView(ResponseModel):
-    """A grant as it was made; ``remainingCredits`` is what a repaid debt left of it."""
+    """A grant as it was made. ``remainingCredits`` is what is left of it after it repaid a debt."""
 
     id: str
     user_id: str
@@ -219,7 +228,7 @@ class AllocateView(ResponseModel):
 
 
 class SetView(ResponseModel):
-    """What a user can spend after it was set, and before."""
+    """What the user could spend before, and can spend now."""
 
     user_id: str
     total_credits: int
@@ -228,7 +237,7 @@ class SetView(ResponseModel):
 
 
 class RemoveView(ResponseModel):
-    """What was taken away, and what is left."""
+    """What was taken away, and what the user can still spend."""
 
     user_id: str
     removed_credits: int
@@ -236,7 +245,7 @@ class RemoveView(ResponseModel):
 
 
 class AdjustView(ResponseModel):
-    """What was adjusted, and what there is now."""
+    """What was granted or taken away, and what the user can spend now."""
 
     user_id: str
     adjustment: int
@@ -246,22 +255,22 @@ class AdjustView(ResponseModel):
 
 @api.get("/api/credits/balance", access=BALANCE_READERS)
 def own_balance() -> BalanceView:
-    """What the caller can spend now."""
+    """Show what the caller can spend now."""
     return BalanceView.of(operations.balance(api.caller.account_id, clock()))
 
 
 @api.get("/api/credits/balance/<user_id>", access=SUPERVISORS)
 def balance_of(user_id: UserInPath) -> BalanceView:
-    """What a user can spend now."""
+    """Show what a user can spend now."""
     return BalanceView.of(operations.balance_of(api.subject, clock()))
 
 
 @api.post("/api/credits/calculate", access=READERS, any_query=True, codes=("MODEL_UNKNOWN",))
 def calculate(body: Calculate) -> CalculateView:
-    """What a usage of a model costs now, explained class by class.
+    """Calculate what a usage of a model costs now, class by class.
 
-    The usage is canonical, or as its provider sent it with ``usageFormat``. Without one, ``tokens`` cost the dearer of
-    the rates of input and output.
+    The usage has the canonical form or, with ``usageFormat``, the form in which the provider sent it. Without a usage,
+    ``tokens`` are priced at the higher of the input and output rates.
     """
     rule, card = prices.price_at(body.model_id, clock(), body.variant)
     found = usage_in(body)
@@ -275,7 +284,7 @@ def calculate(body: Calculate) -> CalculateView:
         tokens=usage.input + usage.output if usage else tokens,
         credits=card.cost(usage) if usage else card.cost_of_number(tokens),
         price_per_thousand_tokens=price_of(card.number_rate),
-        rule_id=rule.id if rule else None,
+        rule_id=rule.id if rule and usage else None,
         usage=UsageView.of(usage) if usage else None,
         lines=[LineView.of(line) for line in card.lines(usage)] if usage else None,
         tier=tier.above_input if tier else None,
@@ -284,7 +293,7 @@ def calculate(body: Calculate) -> CalculateView:
 
 @api.post("/api/credits/check", access=BALANCE_READERS, any_query=True)
 def check(body: Check) -> CheckView:
-    """Whether the caller's balance covers an amount; it holds nothing."""
+    """Check whether the caller's balance covers an amount. This holds no credits."""
     balance = operations.balance(api.caller.account_id, clock())
     sufficient = balance.available >= body.required_credits
     return CheckView(
@@ -316,7 +325,7 @@ def allocate(body: Allocate) -> AllocateView:
 
 @api.post("/api/credits/set", access=SUPERVISORS, idempotency="set", codes=GRANT_CODES)
 def set_credits(body: SetCredits) -> SetView:
-    """Set what a user can spend to exactly this amount, and their debt to 0."""
+    """Set what a user can spend to an exact amount, and the user's debt to 0."""
     change = _told(operations.set_available(_request(body), body.credits))
     return SetView(
         user_id=owner_of(change.account_id),
@@ -333,11 +342,11 @@ def remove(
     credits: Annotated[QueryCredits | None, Query()] = None,
     notes: Annotated[Notes | None, Query()] = None,
 ) -> RemoveView:
-    """Take credits away from a user. The fields are either all in the body or all in the query."""
+    """Take credits away from a user. Send all fields in the body, or all fields in the query."""
     fields = {"userId": user_id, "credits": credits, "notes": notes}
     in_query = {name: value for name, value in fields.items() if value is not None}
     if body and in_query:
-        raise Invalid.field(next(iter(in_query)), "in the query beside a body: send the request in one of them")
+        raise Invalid.field(next(iter(in_query)), "send all fields in the body or all in the query")
     command = body or Remove.model_validate(in_query)
     change = _told(operations.remove(_request(command), command.credits))
     return RemoveView(
@@ -371,7 +380,7 @@ def _request(body: _Command, user: Reference | None = None) -> Request:
 
 
 def _told(change: Change) -> Change:
-    """The change, with a header if it was made before."""
+    """The change; if it is a replay, the answer gets a header that says so."""
     if change.replayed:
         api.add_header(REPLAYED_HEADER, "true")
     return change

@@ -1,7 +1,7 @@
-"""The API's own page: its OpenAPI document, and Swagger UI to read it and try it. It needs no table and no token.
+"""The OpenAPI document, and the Swagger UI page to read it and try it. This function needs no table and no token.
 
-Every address on the page and in the document is relative, so that they work under any stage's prefix. The document
-(``make openapi`` writes it) and the page are files in this folder; Powertools ships Swagger UI, in the layer.
+Every address on the page and in the document is relative, so that they work under any stage's prefix. The page and the
+document, which ``make openapi`` writes, are files in this folder. Swagger UI comes with Powertools, in the layer.
 """
 
 import json
@@ -26,7 +26,7 @@ JAVASCRIPT = "text/javascript; charset=utf-8"
 JSON = "application/json"
 
 A_YEAR = {"Cache-Control": "public, max-age=31536000, immutable"}
-"""For what the page asks for by the version of Powertools, so that an upgrade reaches browsers at once."""
+"""For files whose address on the page has the version of Powertools, so that browsers reload them after an upgrade."""
 PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -34,11 +34,11 @@ PAGE_HEADERS = {
     ),
     "Referrer-Policy": "no-referrer",
 }
-"""The page loads and asks nothing but this service, and nobody may frame it: tokens are pasted into it."""
+"""People paste tokens into the page. So it loads from and calls only this service, and no site may frame it."""
 
 
 class File(NamedTuple):
-    """A file that is served, and its headers beside those of every answer."""
+    """A file to serve, and its headers besides those of every answer."""
 
     path: Path
     content_type: str
@@ -70,7 +70,7 @@ def _answer(event: dict[str, Any]) -> dict[str, Any]:
         case "/api/openapi.json":
             return _file(event, DOCUMENT)
         case "/api/docs" if event["requestContext"]["path"].endswith("/"):
-            # The gateway takes it for the same route, but the page's relative addresses would miss.
+            # The gateway treats it as the same route, but the page's relative addresses would not work.
             return answer(event, 308, {"Location": "../docs"}, "")
         case "/api/docs":
             return _file(event, PAGE)
@@ -89,7 +89,7 @@ def _text(path: Path) -> str:
 
 
 def _no_such_route(event: dict[str, Any]) -> dict[str, Any]:
-    """The refusal of the functions with a resolver, whose models this one does without."""
+    """The same refusal as from the functions with a resolver, without importing their models."""
     request_id = event["requestContext"]["requestId"]
     body = {"message": "No such route", "code": "ROUTE_NOT_FOUND", "details": {}, "requestId": request_id}
     return answer(event, 404, {"Content-Type": JSON}, json.dumps(body))

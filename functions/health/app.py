@@ -1,4 +1,4 @@
-"""Health: is the service there? It needs no table, no token and no models."""
+"""Health: shows that the service is running. It needs no table, no token and no models."""
 
 import json
 from typing import Any

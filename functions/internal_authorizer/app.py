@@ -14,9 +14,9 @@ logger = Logger()
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Answer a TOKEN authorizer event of the header ``X-Internal-Api-Key`` with a policy.
+    """Answer a TOKEN authorizer event for the header ``X-Internal-Api-Key`` with a policy.
 
-    A fault (no secret) is raised: the gateway answers 503 and caches nothing.
+    If the secret cannot be read, this raises; the gateway then answers 503 and caches nothing.
     """
     if is_internal_key(event.get("authorizationToken", "")):
         return allow(event, "internal", {})

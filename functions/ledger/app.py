@@ -1,4 +1,4 @@
-"""The ledger: what was granted, what every entry did to a balance, and the proof that it adds up."""
+"""The ledger: grants, the entries that explain a balance, and the proof that they add up."""
 
 from dataclasses import asdict
 from typing import Self
@@ -36,7 +36,7 @@ api = Api()
 
 
 class AllocationView(ResponseModel):
-    """A grant as it was made, and what is left of it to spend."""
+    """A grant as it was made, and how much of it can still be spent."""
 
     id: str
     total_credits: int
@@ -48,7 +48,7 @@ class AllocationView(ResponseModel):
 
     @classmethod
     def of(cls, allocation: Allocation, left: int) -> Self:
-        """The view of a grant."""
+        """Build the response from a grant."""
         return cls(
             id=allocation.id,
             total_credits=allocation.credits,
@@ -71,9 +71,9 @@ class AllocationsView(ResponseModel):
 
 
 class EntryView(ResponseModel):
-    """A ledger entry. ``credits`` changes what can be spent, ``charged`` left the user for good.
+    """A ledger entry. ``credits`` is the change of what can be spent; ``charged`` is what was charged for good.
 
-    ``hash`` is over the entry and its predecessor's hash: entries can't be changed, removed or added unnoticed.
+    ``hash`` covers the entry and the previous entry's hash, so nobody can change, remove or add an entry unnoticed.
     """
 
     seq: int
@@ -93,7 +93,7 @@ class EntryView(ResponseModel):
 
     @classmethod
     def of(cls, entry: Entry) -> Self:
-        """The view of an entry."""
+        """Build the response from an entry."""
         return cls(
             seq=entry.seq,
             kind=entry.kind,
@@ -132,12 +132,12 @@ class SumsView(ResponseModel):
 
     @classmethod
     def of(cls, sums: Sums) -> Self:
-        """The view of sums."""
+        """Build the response from sums."""
         return cls(**asdict(sums))
 
 
 class KindView(ResponseModel):
-    """A user's ledger entries of one kind."""
+    """How many ledger entries of one kind a user has, and their sums."""
 
     entries: int
     credits: int
@@ -145,7 +145,7 @@ class KindView(ResponseModel):
 
 
 class FindingView(ResponseModel):
-    """Something that can't be if every change was made by this service, at ledger entry ``seq``."""
+    """An inconsistency at ledger entry ``seq`` that this service's own writes cannot cause."""
 
     problem: Problem
     seq: int
@@ -154,8 +154,8 @@ class FindingView(ResponseModel):
 class AuditView(ResponseModel):
     """The proof of a user's credits.
 
-    ``drift`` is by how many credits a number of the wallet is off, 0 when ``intact``. Entries before ``firstSeq`` were
-    proved by the auditor before, and count in ``ledger`` and ``byKind``.
+    ``drift`` is the largest error of a number in the wallet, in credits; it is 0 if ``intact``. The auditor proved the
+    entries before ``firstSeq`` earlier; ``ledger`` and ``byKind`` include them.
     """
 
     user_id: str
@@ -171,7 +171,7 @@ class AuditView(ResponseModel):
 
     @classmethod
     def of(cls, proof: Proof, wallet: Wallet, first_seq: int) -> Self:
-        """The view of a proof."""
+        """Build the response from a proof."""
         return cls(
             user_id=owner_of(proof.account_id),
             intact=proof.intact,
@@ -188,7 +188,7 @@ class AuditView(ResponseModel):
 
 @api.get("/api/credits/allocations", access=READERS)
 def own_allocations(page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> AllocationsView:
-    """The caller's grants, newest first."""
+    """List the caller's grants, newest first."""
     return _allocations(api.subject, page, limit, cursor)
 
 
@@ -196,7 +196,7 @@ def own_allocations(page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor
 def allocations_of(
     user_id: UserInPath, page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> AllocationsView:
-    """A user's grants, newest first."""
+    """List a user's grants, newest first."""
     return _allocations(api.subject, page, limit, cursor)
 
 
@@ -207,7 +207,7 @@ def own_ledger(
     start_date: StartDate = None,
     end_date: EndDate = None,
 ) -> LedgerView:
-    """The caller's ledger, newest first."""
+    """List the caller's ledger entries, newest first."""
     return _ledger(api.subject, limit, cursor, start_date, end_date)
 
 
@@ -219,13 +219,13 @@ def ledger_of(
     start_date: StartDate = None,
     end_date: EndDate = None,
 ) -> LedgerView:
-    """A user's ledger, newest first."""
+    """List a user's ledger entries, newest first."""
     return _ledger(api.subject, limit, cursor, start_date, end_date)
 
 
 @api.get("/api/credits/audit/<user_id>", access=ADMINS)
 def audit_of(user_id: UserInPath) -> AuditView:
-    """The proof of a user's credits: the sums and hashes of their ledger, compared with their wallet."""
+    """Prove a user's credits: compare the sums and hashes of the ledger with the wallet."""
     return AuditView.of(*audits.audit(personal(users.resolve(api.subject).user.id), clock()))
 
 

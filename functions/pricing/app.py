@@ -1,4 +1,4 @@
-"""Prices: effective-dated rules by model, over the documented defaults."""
+"""Prices: rules for each model with a beginning and an end; models without a rule have default prices."""
 
 from typing import Annotated, Self
 
@@ -40,13 +40,13 @@ api = Api()
 
 
 class EndRule(RequestModel):
-    """When a rule ends."""
+    """The time at which a rule ends."""
 
     effective_to: Timestamp
 
 
 class PricesView(ResponseModel):
-    """A page of the prices in force, by model, and the price of any model without a rule."""
+    """A page of the prices in force, sorted by model, and the default price of all other models."""
 
     default_price: int | float
     models: list[RuleView]
@@ -54,9 +54,9 @@ class PricesView(ResponseModel):
 
 
 class PriceView(RuleView):
-    """A model's price in force; without a rule, its default. An alias has the price of its model.
+    """A model's price in force, or its default price if no rule is in force. An alias has the price of its model.
 
-    ``history`` is a page of its rules, newest first.
+    ``history`` is a page of the model's rules, newest first.
     """
 
     history: list[RuleView]
@@ -64,14 +64,14 @@ class PriceView(RuleView):
 
 
 class ImportRules(RequestModel):
-    """A list of rules; with ``dryRun`` nothing is written, and the answer is what would be."""
+    """A list of rules. With ``dryRun``, nothing is written, and the answer says what would change."""
 
     rules: ListedRules
     dry_run: StrictFlag | None = None
 
 
 class ChangeView(ResponseModel):
-    """A model's rule in a list, and the rule that it takes the place of."""
+    """A model's rule in the list, and the rule that it replaces."""
 
     model_id: str
     before: RuleView
@@ -79,7 +79,7 @@ class ChangeView(ResponseModel):
 
 
 class ProblemView(ResponseModel):
-    """What is wrong with one field of a rule of the list."""
+    """A problem with one field of a rule in the list."""
 
     index: int
     field: str
@@ -87,16 +87,16 @@ class ProblemView(ResponseModel):
 
 
 class ImportView(ResponseModel):
-    """How a list differs from the rules that were there. With any problem, the answer is 400 and has them all."""
+    """How a list differs from the stored rules. If there are problems, the answer is 400 and lists all of them."""
 
     added: list[RuleView]
     changed: list[ChangeView]
-    unchanged: list[str] = Field(description="Models whose rule in the list is as it is already")
+    unchanged: list[str] = Field(description="Models whose rule in the list changes nothing")
     problems: list[ProblemView]
 
     @classmethod
     def of(cls, found: Difference) -> Self:
-        """The view of a difference."""
+        """Build the response from a difference."""
         return cls(
             added=[RuleView.of(rule) for rule in found.added],
             changed=[
@@ -109,14 +109,14 @@ class ImportView(ResponseModel):
 
 
 class WithdrawnView(ResponseModel):
-    """That it is done."""
+    """A confirmation."""
 
     message: str
 
 
 @api.get("/api/pricing", access=READERS)
 def list_prices(limit: ListLimit = MAX_LISTED, cursor: Cursor = None) -> PricesView:
-    """The price of every model that has a rule in force, by model, and the default of any other."""
+    """List the prices of all models that have a rule in force, and the default price of all others."""
     rules, position = prices.in_force(clock(), after=model_in(cursor), limit=limit)
     return PricesView(
         default_price=price_of(DEFAULT_CARD.number_rate),
@@ -131,9 +131,9 @@ def price_in_force(
     limit: HistoryLimit = MAX_HISTORY,
     cursor: Cursor = None,
 ) -> PriceView:
-    """A model's price in force, and its rules.
+    """Show a model's price in force, and its rules.
 
-    An alias is answered with the rules of its model.
+    For an alias, these are the rules of its model.
     """
     now = clock()
     rule = prices.rule_at(model_id, now)
@@ -148,10 +148,11 @@ def price_in_force(
 
 @api.post("/api/pricing", status_code=201, access=ADMINS, idempotency="pricing", codes=("PRICE_EXISTS",))
 def add(body: RuleBody) -> RuleView:
-    """Add a rule; the newest that has begun and not ended wins.
+    """Add a price rule. Of the rules that have begun and not ended, the newest applies.
 
-    Rates have at most six decimals, as a number or a text. A tier's rates count for the whole request, and replace the
-    classes that they name; so do a variant's. An alias is another id of the model, with the same price.
+    Rates have at most six decimals, as a number or a string. A tier's rates apply to the whole request. They replace
+    the rates of the classes that they name, and so do the rates of a variant. An alias is another id of the model, with
+    the same price.
     """
     now = clock()
     added = operations.add(body.rule(now), now=now, key=key_of(api, body))
@@ -162,12 +163,12 @@ def add(body: RuleBody) -> RuleView:
 
 @api.post("/api/pricing/import", access=ADMINS, idempotency="import")
 def import_list(body: ImportRules) -> ImportView:
-    """Import a list of rules: all of it, or nothing.
+    """Import a list of price rules: all of them, or none.
 
-    A rule that is as the one in force at its beginning, but for that beginning and the version of its source, is left
-    out; so a list can be imported again without effect. The others are added, and no rule is overwritten. Rules and
-    aliases are 99 at most. With any problem nothing is written, and ``details.problems`` of the 400 names the index,
-    the field and the problem of each.
+    A rule is left out if it equals the rule in force when it begins, except for the beginning and the version of the
+    source. So a second import of the same list changes nothing. The other rules are added; no rule is overwritten. A
+    list has at most 99 rules and aliases. If there are problems, nothing is written, and ``details.problems`` of the
+    400 has the index, the field and the problem of each.
     """
     now = clock()
     key = key_of(api, body)
@@ -181,14 +182,14 @@ def import_list(body: ImportRules) -> ImportView:
 
 @api.put("/api/pricing/<model_id>/<effective_from>", access=ADMINS, codes=("PRICE_NOT_FOUND", "PRICE_ENDED"))
 def end(model_id: ModelIdInPath, effective_from: TimestampInPath, body: EndRule) -> RuleView:
-    """Let a rule end. When a rule ended is history: it cannot be moved."""
+    """Set the end of a price rule. The end of a rule that has ended already cannot change."""
     begins, ends = from_iso(effective_from), from_iso(body.effective_to)
     return RuleView.of(operations.end(model_id, begins, ends, clock()))
 
 
 @api.delete("/api/pricing/<model_id>/<effective_from>", access=ADMINS, codes=("PRICE_NOT_FOUND", "PRICE_BEGUN"))
 def withdraw(model_id: ModelIdInPath, effective_from: TimestampInPath) -> WithdrawnView:
-    """Withdraw a rule that begins in two minutes or later, so that no session was priced by it."""
+    """Withdraw a price rule that begins in two minutes or later: no session can have been priced by it."""
     operations.withdraw(model_id, from_iso(effective_from), clock())
     return WithdrawnView(message="Price rule withdrawn")
 

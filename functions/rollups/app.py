@@ -1,4 +1,4 @@
-"""The rollups function, on the table's stream: system-wide sums of new usage records, each counted exactly once."""
+"""The rollups function, on the table's stream: adds new usage records to the system-wide sums, each exactly once."""
 
 from typing import Any
 
@@ -13,11 +13,10 @@ from accounting.telemetry import count, flush, logger
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Count a batch; what could not be is reported, so that the stream comes again from there.
+    """Count a batch. If a record could not be counted, the stream repeats the batch from there.
 
-    The order of batches does not matter, nor does a batch that comes twice or cut otherwise: a record carries the
-    mark that it was counted, which is written with the sums. A part of the stream that an operator sends again also
-    has the changes that made those marks.
+    The transaction that changes the sums also marks its records as counted. So batches may arrive in any order, twice,
+    or split differently. If an operator sends a part of the stream again, it also has the changes that set those marks.
     """
     sequence_numbers: dict[str, str | None] = {}
     fresh: dict[str, UsageRecord] = {}

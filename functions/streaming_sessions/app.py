@@ -1,4 +1,4 @@
-"""Streaming sessions: what a chat proxy calls before, during and after a stream, and the lists to watch them."""
+"""Streaming sessions: the calls of a chat proxy before, during and after a stream, and lists of sessions."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -44,7 +44,7 @@ from accounting.web.usage import kept, shown, usage_in
 
 OPENED: dict[int, OpenAPIResponse] = {
     201: {"description": "The session is open"},
-    200: {"description": "It was open already, and is as it was"},
+    200: {"description": "The session was open already, and has not changed"},
 }
 ActiveLimit = Annotated[Annotated[int, Field(ge=1, le=MAX_ACTIVE_LISTED), ONLY_DIGITS], Query()]
 
@@ -68,7 +68,10 @@ api = Api()
     responses=OPENED,
 )
 def initialize(body: Initialize) -> tuple[InitializeView, int]:
-    """Hold the buffered estimate of a stream; a repeat answers 200 as the first time did."""
+    """Open a session: hold credits for the estimate of a stream, plus a buffer.
+
+    The client chooses ``sessionId``. A repeat with the same values answers 200 with the first answer.
+    """
     usage = None if body.estimated_usage is None else read(CANONICAL, body.estimated_usage, "estimatedUsage")
     if (usage is None) == (body.estimated_tokens is None):
         raise Invalid.field("estimatedTokens", "either this or estimatedUsage is required")
@@ -102,7 +105,7 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
     any_query=True,
 )
 def heartbeat(body: Heartbeat) -> HeartbeatView:
-    """Note how far the stream is, and raise the hold when it no longer fits."""
+    """Report the usage of a stream so far, and raise the hold if the usage exceeds it."""
     report, _ = _said_in(body, body.tokens_generated)
     if report is None:
         raise Invalid.field("tokensGenerated", "either this or usage is required")
@@ -118,7 +121,10 @@ def heartbeat(body: Heartbeat) -> HeartbeatView:
 
 @api.post("/api/streaming-sessions/finalize", access=SETTLERS, codes=SETTLING_CODES, any_query=True)
 def finalize(body: Finalize) -> FinalizeView:
-    """Charge what was really used and give the rest of the hold back; after a sweep, settle the difference."""
+    """Settle a session: charge what the stream really used, and give the rest of the hold back.
+
+    If the sweeper has already ended the session, this charges or refunds the difference.
+    """
     report, particulars = _said_in(body, body.actual_tokens)
     if report is None:
         raise Invalid.field("actualTokens", "either this or usage is required")
@@ -149,7 +155,10 @@ def finalize(body: Finalize) -> FinalizeView:
 
 @api.post("/api/streaming-sessions/abort", access=SETTLERS, codes=SETTLING_CODES, any_query=True)
 def abort(body: Abort) -> AbortView:
-    """Charge what was generated until the stream was given up, as finalize does."""
+    """Settle a session whose stream was stopped early: charge what it used until then.
+
+    Without a usage in the body, this charges what the last heartbeat reported.
+    """
     report, particulars = _said_in(body, body.tokens_generated)
     answer = settling.abort(
         api.caller.user_id, body.session_id, report, now=clock(), actor=api.caller.actor, particulars=particulars
@@ -171,7 +180,7 @@ def abort(body: Abort) -> AbortView:
 
 @api.post("/api/streaming-sessions/<user_id>/<session_id>/end", access=SUPERVISORS, codes=("SESSION_NOT_ACTIVE",))
 def force_end(user_id: UserInPath, session_id: IdentifierInPath, body: ForceEnd) -> SessionView:
-    """End a user's active session as the sweeper would: charge its last heartbeat's tokens, give the rest back."""
+    """End a user's active session as the sweeper would: charge what its last heartbeat reported, refund the rest."""
     user = users.resolve(api.subject).user
     answer = settling.force_end(user.id, session_id, actor=api.caller.user_id, reason=body.reason, now=clock())
     return SessionView.of(answer.session)
@@ -179,42 +188,42 @@ def force_end(user_id: UserInPath, session_id: IdentifierInPath, body: ForceEnd)
 
 @api.get("/api/streaming-sessions/active", access=WATCHERS, responses=PAGE)
 def own_active(limit: ActiveLimit = MAX_ACTIVE_LISTED, cursor: Cursor = None) -> list[SessionView]:
-    """The caller's active sessions, newest first; the header ``X-Next-Cursor`` leads to the next page."""
+    """List the caller's active sessions, newest first. The header ``X-Next-Cursor`` has the next page's cursor."""
     return _page(store.active_of_user(api.caller.user_id, before=position_in(cursor), limit=limit))
 
 
 @api.get("/api/streaming-sessions/active/all", access=ADMINS, responses=PAGE)
 def all_active(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
-    """Everybody's active sessions; the header ``X-Next-Cursor`` leads to the next page."""
+    """List the active sessions of all users. The header ``X-Next-Cursor`` has the next page's cursor."""
     return _page(store.active_of_all(before=position_in(cursor), limit=limit))
 
 
 @api.get("/api/streaming-sessions/active/<user_id>", access=ANYBODYS_WATCHERS, responses=PAGE)
 def active_of(user_id: UserInPath, limit: ActiveLimit = MAX_ACTIVE_LISTED, cursor: Cursor = None) -> list[SessionView]:
-    """A user's active sessions, newest first; the header ``X-Next-Cursor`` leads to the next page."""
+    """List a user's active sessions, newest first. The header ``X-Next-Cursor`` has the next page's cursor."""
     user = users.resolve(api.subject).user
     return _page(store.active_of_user(user.id, before=position_in(cursor), limit=limit))
 
 
 @api.get("/api/streaming-sessions/recent", access=SUPERVISORS, responses=PAGE)
 def all_recent(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
-    """Everybody's sessions, active and ended, newest first."""
+    """List the sessions of all users, active and ended, newest first."""
     return _page(store.recent_of_all(before=position_in(cursor), limit=limit))
 
 
 @api.get("/api/streaming-sessions/recent/<user_id>", access=SUPERVISORS, responses=PAGE)
 def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
-    """A user's sessions, active and ended, newest first."""
+    """List a user's sessions, active and ended, newest first."""
     user = users.resolve(api.subject).user
     return _page(store.recent_of_user(user.id, before=position_in(cursor), limit=limit))
 
 
 def _said_in(body: Heartbeat | Finalize | Abort, tokens: int | None) -> tuple[Report | None, Particulars]:
-    """What a body reports, and what it says beside that. Raises Invalid for a usage that its format does not have."""
+    """The usage that a body reports, and its other values. Raises Invalid if the usage does not fit its format."""
     said = usage_in(body)
     usage, raw = said or (None, None)
     if usage and tokens is not None and not isinstance(body, Heartbeat):
-        raise Invalid.field("usage", "instead of a number of tokens, not beside it")
+        raise Invalid.field("usage", "send either this or a number of tokens")
     provider_usage = None if raw is None else ProviderUsage(body.usage_format or CANONICAL, kept(raw))
     if isinstance(body, Heartbeat):
         return Report.of(tokens, usage), Particulars()

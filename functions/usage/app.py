@@ -1,4 +1,4 @@
-"""Usage: recording billable events, and their statistics."""
+"""Usage: record billable events, and read their statistics."""
 
 from collections.abc import Mapping
 from typing import Annotated, Self
@@ -45,9 +45,9 @@ api = Api()
 
 
 class Record(RequestModel):
-    """A billable event, which costs ``credits``, or what ``usage`` of the model costs.
+    """A billable event. It costs ``credits``, or what ``usage`` of the model costs.
 
-    ``deduct`` takes the credits (default: the stack's setting).
+    With ``deduct``, the credits are taken from the balance; the default is the stack's parameter UsageRecordDeducts.
     """
 
     service: ServiceName
@@ -70,7 +70,7 @@ class Record(RequestModel):
         return operation
 
     def cost(self) -> int | ModelCall:
-        """What the event costs. Raises Invalid unless it has either credits, or a model and what was used of it."""
+        """What the event costs. Raises Invalid unless it has either credits, or a model and its usage."""
         found = usage_in(self)
         if found is None:
             if self.credits is None:
@@ -81,12 +81,12 @@ class Record(RequestModel):
                 ("variant", self.variant),
             ):
                 if value is not None:
-                    raise Invalid.field(name, "only with usage")
+                    raise Invalid.field(name, "send this only with usage")
             return self.credits
         if self.credits is not None:
             raise Invalid.field("credits", "send either this or usage")
         if self.model_id is None:
-            raise Invalid.field("modelId", "required with usage")
+            raise Invalid.field("modelId", "is required with usage")
         usage, raw = found
         provider_usage = None if raw is None else ProviderUsage(self.usage_format or CANONICAL, kept(raw))
         return ModelCall(self.model_id, usage, self.variant, provider_usage)
@@ -99,7 +99,7 @@ class RecordedView(ResponseModel):
     service: str
     operation: str
     credits: int
-    usage: UsageView | None = left_out("What was used, where it was sent")
+    usage: UsageView | None = left_out("The usage, if the request had one")
     deducted: bool
     timestamp: Instant
     message: str
@@ -114,19 +114,17 @@ class RecordView(ResponseModel):
     credits: int
     model_id: str | None = left_out("The model that the record counts for, if any")
     variant: str | None = left_out("The variant of the model's price")
-    usage: UsageView | None = left_out(
-        "What was used by class, where that is known; negative parts correct a record before"
-    )
+    usage: UsageView | None = left_out("The usage by class, if it is known; negative counts correct an earlier record")
     usage_format: str | None = left_out("The format of the provider's usage object, if one was sent")
     provider_usage: dict[str, object] | None = left_out("The provider's usage object as it was sent")
-    provider_usage_dropped: bool | None = left_out("True if that object was larger than 2 KB, and so is not kept")
+    provider_usage_dropped: bool | None = left_out("True if that object was larger than 2 KB and therefore not kept")
     metadata: dict[str, object]
     actor: str | None = left_out("The service that acted for the user, as `service:` and its credential's id")
     timestamp: Instant
 
     @classmethod
     def of(cls, record: UsageRecord) -> Self:
-        """The view of a record."""
+        """Build the response from a record."""
         said = record.provider_usage
         return cls(
             id=record.id,
@@ -148,8 +146,8 @@ class RecordView(ResponseModel):
 class CountsView(ResponseModel):
     """Usage by class, without the counts that are 0.
 
-    ``input`` and ``output`` are all tokens of which the class is known. The counts between them are parts of the input,
-    ``reasoning`` and ``outputAudio`` parts of the output.
+    ``input`` and ``output`` count all tokens whose class is known. The counts between them are parts of the input.
+    ``reasoning`` and ``outputAudio`` are parts of the output.
     """
 
     input: int | None = left_out()
@@ -160,18 +158,18 @@ class CountsView(ResponseModel):
     output: int | None = left_out()
     reasoning: int | None = left_out()
     output_audio: int | None = left_out()
-    requests: int | None = left_out("How many requests to models, of sessions and records that were priced by class")
+    requests: int | None = left_out("How many requests to models, in sessions and records that were priced by class")
     web_searches: int | None = left_out()
     unclassified: int | None = left_out("Tokens of sessions that reported only a number")
 
     @classmethod
     def of(cls, counts: Mapping[str, int]) -> Self:
-        """The view of counts."""
+        """Build the response from counts."""
         return cls.model_validate({name: count or None for name, count in counts.items()})
 
 
 class StatisticsView(ResponseModel):
-    """A user's usage in a range of time; the maps named ``by…`` are from names to credits."""
+    """A user's usage in a range of time. The ``by…`` objects have credits by name."""
 
     total_records: int
     total_credits: int
@@ -184,7 +182,7 @@ class StatisticsView(ResponseModel):
 
     @classmethod
     def of(cls, statistics: Statistics) -> Self:
-        """The view of a user's statistics."""
+        """Build the response from a user's statistics."""
         return cls(
             total_records=statistics.sums.records,
             total_credits=statistics.sums.credits,
@@ -198,12 +196,12 @@ class StatisticsView(ResponseModel):
 
 
 class SystemView(ResponseModel):
-    """Everybody's usage in whole UTC days; the maps named ``by…`` are from names to credits.
+    """The usage of all users in whole UTC days. The ``by…`` objects have credits by name.
 
-    ``byUser`` has the users with the most credits, ``byService`` and ``byModel`` the names that users contributed the
-    most credits to, as far as they fit, and ``tokensByModel`` at most 100 of those models, with the most credits. The
-    numbers are exact; ``truncated`` says that names are left out. ``asOf`` is when the newest record that counts was
-    made: the sums are seconds behind.
+    ``byUser`` has the users with the most credits. ``byService`` and ``byModel`` have as many names as fit, first those
+    to which users contributed the most credits. ``tokensByModel`` has at most 100 of those models, those with the most
+    credits. All numbers are exact; ``truncated`` means that names are left out. The sums are a few seconds behind:
+    ``asOf`` is when the newest counted record was made.
     """
 
     total_records: int
@@ -230,10 +228,10 @@ def _by_model(counts: Mapping[str, Mapping[str, int]]) -> dict[str, CountsView]:
     codes=("INSUFFICIENT_CREDITS", "MODEL_UNKNOWN"),
 )
 def record(body: Record) -> RecordedView:
-    """Record an event of the caller's, and take its credits if asked to.
+    """Record a billable event of the caller, and take its credits if ``deduct`` says so.
 
-    The event has its ``credits``, or ``modelId`` and ``usage``, which the service prices. The usage is canonical, or as
-    its provider sent it with ``usageFormat``.
+    The event has either ``credits``, or ``modelId`` and ``usage``, which the service prices. The usage has the
+    canonical form or, with ``usageFormat``, the form in which the provider sent it.
     """
     deduct = settings().usage_record_deducts if body.deduct is None else body.deduct
     recorded = operations.record(
@@ -265,14 +263,14 @@ def record(body: Record) -> RecordedView:
 
 @api.get("/api/usage/stats", access=Access(Who.USERS, "usage:read"))
 def own_statistics(start_date: StartDate = None, end_date: EndDate = None) -> StatisticsView:
-    """The caller's usage."""
+    """Show the caller's usage statistics."""
     since, until = instants(start_date, end_date)
     return StatisticsView.of(operations.statistics(api.caller.user_id, since, until))
 
 
 @api.get("/api/usage/stats/<user_id>", access=Access(Who.SELF_OR_SUPERVISORS, "usage:read"))
 def statistics_of(user_id: UserInPath, start_date: StartDate = None, end_date: EndDate = None) -> StatisticsView:
-    """A user's usage."""
+    """Show a user's usage statistics."""
     since, until = instants(start_date, end_date)
     return StatisticsView.of(operations.statistics(users.resolve(api.subject).user.id, since, until))
 
@@ -284,7 +282,7 @@ def system_statistics(
     end_date: EndDate = None,
     top: Annotated[Annotated[int, Field(ge=1, le=MAX_TOP), ONLY_DIGITS], Query()] = DEFAULT_TOP,
 ) -> SystemView:
-    """Everybody's usage: by default of the last 30 days."""
+    """Show the usage statistics of all users, by default for the last 30 days."""
     since, until = instants(start_date, end_date)
     found = system_usage.statistics(since, until, top=top, now=clock())
     return SystemView(

@@ -25,8 +25,8 @@ from accounting.web.types import (
 )
 
 SYNCED: dict[int, OpenAPIResponse] = {
-    201: {"description": "The user is known from now on"},
-    200: {"description": "The user was known, and is up to date"},
+    201: {"description": "The user was created"},
+    200: {"description": "The user existed, and is up to date"},
 }
 
 api = Api()
@@ -35,7 +35,7 @@ type Role = Literal["user", "supervisor", "admin"]
 
 
 class Sync(RequestModel):
-    """A user as the platform knows them; without ``role`` a known user keeps theirs, and a new one is a user."""
+    """A user as the platform knows them. Without ``role``, a known user keeps theirs, and a new one gets ``user``."""
 
     user_id: UserId
     email: EmailAddress
@@ -44,13 +44,13 @@ class Sync(RequestModel):
 
 
 class Disable(RequestModel):
-    """Why the user is disabled, for those who look at it later."""
+    """Why the user is disabled; shown with the user."""
 
     reason: Notes | None = None
 
 
 class SyncView(ResponseModel):
-    """The user as they are known now, and whether they are new."""
+    """The user as stored now, and whether this request created them."""
 
     user_id: str
     email: str
@@ -60,7 +60,7 @@ class SyncView(ResponseModel):
 
 
 class UserView(ResponseModel):
-    """A user; ``disabledAt`` and ``disabledReason`` are there while they are disabled."""
+    """A user. ``disabledAt`` and ``disabledReason`` are present while the user is disabled."""
 
     user_id: str
     email: str
@@ -74,7 +74,7 @@ class UserView(ResponseModel):
 
     @classmethod
     def of(cls, user: User) -> Self:
-        """The view of a user."""
+        """Build the response from a user."""
         return cls(
             user_id=user.id,
             email=user.email,
@@ -100,7 +100,7 @@ class UsersView(ResponseModel):
 
 @api.post("/api/users/sync", access=PLATFORM, responses=SYNCED)
 def sync(body: Sync) -> tuple[SyncView, int]:
-    """Create a user, or update them."""
+    """Create or update a user."""
     now = clock()
     described = Description.by_the_platform(
         body.user_id, email=body.email, username=body.username, role=body.role, now=now
@@ -112,7 +112,7 @@ def sync(body: Sync) -> tuple[SyncView, int]:
 
 @api.get("/api/users/me", access=USERS)
 def me() -> UserView:
-    """The caller."""
+    """Show the caller's user."""
     return UserView.of(users.resolve(api.subject).user)
 
 
@@ -123,7 +123,7 @@ def list_users(
     role: Annotated[Role | None, Query()] = None,
     cursor: Cursor = None,
 ) -> UsersView:
-    """The users, newest first, of all roles or one."""
+    """List the users of all roles or of one, newest first."""
     before = position_in(cursor)
     skip = 0 if before is not None else rows_to_skip(page, limit)
     found, position = users.newest(role, before=before, skip=skip, limit=limit)
@@ -139,7 +139,7 @@ def list_users(
 
 @api.get("/api/users/<user_id>", access=SELF_OR_ADMINS)
 def user_of(user_id: UserInPath) -> UserView:
-    """A user by id or e-mail address."""
+    """Show a user, by id or e-mail address."""
     return UserView.of(users.resolve(api.subject).user)
 
 

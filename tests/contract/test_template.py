@@ -233,6 +233,7 @@ def test_a_code_of_the_gateway_has_the_status_of_the_functions(kind: str) -> Non
         ("UNAUTHORIZED", 401, "TOKEN_REQUIRED"),
         ("ACCESS_DENIED", 401, "$context.authorizer.code"),
         ("AUTHORIZER_FAILURE", 503, "UNAVAILABLE"),
+        ("AUTHORIZER_CONFIGURATION_ERROR", 503, "UNAVAILABLE"),
         ("MISSING_AUTHENTICATION_TOKEN", 404, "ROUTE_NOT_FOUND"),
         ("REQUEST_TOO_LARGE", 413, "PAYLOAD_TOO_LARGE"),
         ("THROTTLED", 429, "RATE_LIMITED"),

@@ -17,5 +17,5 @@ def test_an_organizations_account_is_no_users() -> None:
     organization = stored("org:o1")
 
     assert user_of(organization) is None
-    with pytest.raises(LookupError, match=r"^org:o1 is no user's own account$"):
+    with pytest.raises(LookupError, match=r"^org:o1 is not a user's personal account$"):
         owner_of(organization)

@@ -29,7 +29,7 @@ def test_credits_live_ten_years_at_most() -> None:
     [
         (NOW, "must be in the future"),
         (NOW - 1, "must be in the future"),
-        (NOW + MAX_EXPIRY_DAYS * DAY + 1, "at most 3650 days from now"),
+        (NOW + MAX_EXPIRY_DAYS * DAY + 1, "must be at most 3650 days from now"),
     ],
 )
 def test_an_instant_that_has_passed_or_is_too_far_away_is_refused(at: int, problem: str) -> None:

@@ -57,5 +57,5 @@ def test_a_new_key_is_active_and_a_revoked_one_stays_refused_when_it_is_enabled_
 
 
 def test_the_refusal_of_one_key_too_many_says_the_limit() -> None:
-    assert str(too_many()) == "At most 100 API keys a user"
+    assert str(too_many()) == "A user may have at most 100 API keys"
     assert too_many().details == {"limit": 100}

@@ -380,7 +380,7 @@ def test_lots_of_different_terms_do_not_merge(command: Callable[..., Decision]) 
 
     with pytest.raises(TooManyAllocations) as refused:
         command(replace(full, lots=alternating), MAX_LOTS + 1, expires_at=NOW + 2 * DAY, cause=because())
-    assert str(refused.value) == "At most 1000 live allocations an account"
+    assert str(refused.value) == "An account may have at most 1000 live allocations"
     assert refused.value.details == {"limit": 1000}
 
 

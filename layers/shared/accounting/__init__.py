@@ -1,6 +1,6 @@
-"""The credit-accounting layer: what every function of the service shares.
+"""The credit-accounting layer, shared by all functions of the service.
 
-Arrows point one way: ``web`` → ``operations`` → ``domain`` (pure) and ``store`` (the only one to talk to DynamoDB).
+Imports point one way: ``web`` → ``operations`` → ``domain`` (pure) and ``store``, the only package that calls DynamoDB.
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Secrets of the stack, read from Secrets Manager through Powertools' cache; never logged."""
+"""The stack's secrets, read from Secrets Manager through Powertools' cache. They are never logged."""
 
 import hmac
 import json
@@ -14,26 +14,36 @@ if TYPE_CHECKING:
 MIN_SECRET_BYTES = 32
 MAX_AGE_SECONDS = 300
 REFRESHED_AGE_SECONDS = 10
-"""However many tokens fail, a secret is read again no sooner."""
+"""The shortest time between two reads of a secret, even if many tokens fail."""
 
 
 def jwt_secrets(*, refresh: bool) -> list[bytes]:
     """The secrets that access tokens may be signed with: the current one, then the previous one if there is one.
 
-    ``refresh`` asks for what stands there now, for the case of a rotation a moment ago.
-    Raises ValueError when one has less than ``MIN_SECRET_BYTES``, GetParameterError when they can't be read.
+    ``refresh`` reads them again, in case they were just rotated, but at most every ``REFRESHED_AGE_SECONDS``.
+    Raises ValueError if one has less than ``MIN_SECRET_BYTES``, GetParameterError if they can't be read.
     """
     stored = json.loads(_read(os.environ["JWT_SECRET_ID"], refresh=refresh))
     secrets = [value.encode() for value in (stored["current"], stored.get("previous")) if value]
     if not secrets or any(len(secret) < MIN_SECRET_BYTES for secret in secrets):
-        raise ValueError(f"a JWT secret has at least {MIN_SECRET_BYTES} bytes")
+        raise ValueError(f"a JWT secret must have at least {MIN_SECRET_BYTES} bytes")
     return secrets
+
+
+def has_issuers() -> bool:
+    """Whether the stack names a document of issuers, so that tokens may be of others than the platform's own."""
+    return bool(os.environ.get("ISSUERS_SECRET_ID"))
+
+
+def issuers_document() -> str:
+    """The document of the issuers (docs/identity.md). Raises GetParameterError when it can't be read."""
+    return _read(os.environ["ISSUERS_SECRET_ID"], refresh=False)
 
 
 def is_internal_key(sent: str) -> bool:
     """Whether this is the key that the platform's own services send, compared in constant time.
 
-    Raises Unavailable when the key can't be read.
+    Raises Unavailable if the key can't be read.
     """
     from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 
@@ -51,7 +61,7 @@ def _read(name: str, *, refresh: bool) -> str:
 
 @cache
 def _provider(_max_age: int) -> "SecretsProvider":
-    """A reader with a cache of its own: the cache that answers most requests does not serve a refresh."""
+    """A reader with its own cache for each maximum age, so that a refresh does not get the older cached answer."""
     from aws_lambda_powertools.utilities.parameters import SecretsProvider
     from botocore.config import Config
 

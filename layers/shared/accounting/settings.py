@@ -12,7 +12,7 @@ DEFAULT_HOLD_BUFFER_PERCENT = 20
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Names, durations (milliseconds) and defaults that the stack's parameters decide."""
+    """The settings that the stack's parameters decide. Durations are in milliseconds."""
 
     table_name: str
     session_timeout: int
@@ -31,7 +31,7 @@ class Settings:
 
 @cache
 def settings() -> Settings:
-    """The settings of this process. Raises KeyError when the table is not named."""
+    """The settings of this process. Raises KeyError if ``TABLE_NAME`` is not set."""
     env = os.environ
     return Settings(
         table_name=env["TABLE_NAME"],
@@ -51,5 +51,5 @@ def settings() -> Settings:
 
 
 def service_version() -> str:
-    """What is deployed: the stack's parameter, else the layer's own version."""
+    """The deployed version: the stack's parameter, else the layer's own version."""
     return os.environ.get("SERVICE_VERSION") or __version__

@@ -1,4 +1,4 @@
-"""Logs and metrics: one structured logger, and EMF counters that are written to the log and cost no call."""
+"""Logs and metrics: one structured logger, and EMF counters, which are written to the log and need no call."""
 
 import os
 from threading import Lock
@@ -7,7 +7,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 logger = Logger()
-# The name is also here because without one a flush would raise, after the money has moved.
+# The default matters: without a namespace a flush would raise, after credits have moved.
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "AccountingService"))
 # Stacks of one account share the namespace. Without this dimension one stack's metrics could silence another's alarms.
 metrics.set_default_dimensions(stack=os.environ.get("STACK_NAME", "none"))
@@ -16,14 +16,14 @@ _counting = Lock()
 
 
 def count(name: str, value: int = 1) -> None:
-    """Add to a counter of this invocation; a zero says nothing and is left out."""
+    """Add to a counter of this invocation. Zero is left out."""
     if value:
         tell(name, value)
 
 
 def tell(name: str, value: int) -> None:
-    """Add to a counter of this invocation, a zero too: of one that must be zero, no news is none."""
-    with _counting:  # Powertools' metrics are one thread's; the sweeper has several
+    """Add to a counter of this invocation, even zero: an alarm must be able to tell zero from missing data."""
+    with _counting:  # Powertools' metrics are not thread-safe; the sweeper has several threads
         metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
 
 

@@ -21,17 +21,17 @@ def clock() -> int:
 
 
 def iso(at: int) -> str:
-    """``2026-11-21T08:30:00.000Z``; the width is fixed, so that text order is time order."""
+    """An instant as ``2026-11-21T08:30:00.000Z``. The width is fixed, so that text order is time order."""
     return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{at % 1000:03d}Z"
 
 
 def from_iso(text: str) -> int:
-    """Epoch milliseconds of an RFC 3339 date (its first instant) or date-time; without an offset it is UTC.
+    """The epoch milliseconds of an RFC 3339 date-time, or of the first instant of a date. The default offset is UTC.
 
-    Raises ValueError for anything else.
+    Raises ValueError for any other text.
     """
     if not _RFC_3339.fullmatch(text):
-        raise ValueError("must be a date or a date-time as in RFC 3339")
+        raise ValueError("must be a date or a date-time in the form of RFC 3339")
     parsed = datetime.fromisoformat(text.upper())
     if parsed.tzinfo is None:
         parsed = parsed.replace(tzinfo=UTC)

@@ -18,7 +18,7 @@ _LAST_DOT = re.compile(r"(?<=[^.\s])\.\Z")
 
 
 def canonical(text: str | None) -> str | None:
-    """The address in the form in which two spellings of it are equal; None if the text is no address."""
+    """The one form that all spellings of an address share, or None if the text is not an address."""
     name, at, domain = _composed((text or "").strip()).rpartition("@")
     if not domain.isascii():
         domain = _composed("".join(map(_lower, domain))).translate(_OTHER_DOTS)
@@ -34,7 +34,7 @@ def _composed(text: str) -> str:
 
 
 def _lower(char: str) -> str:
-    """The character in lower case, unless that is another length or an ASCII letter."""
+    """The character in lower case, or unchanged if its lower case has another length or is ASCII."""
     lower = char.lower()
     return lower if len(lower) == 1 and not lower.isascii() else char
 

@@ -12,7 +12,7 @@ MAX_EXPIRY_DAYS = 3650
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """A grant as it was made: ``number`` counts the account's grants from 1, times are epoch milliseconds."""
+    """A grant as it was made. ``number`` counts the account's grants from 1; times are epoch milliseconds."""
 
     account_id: AccountId
     number: int
@@ -25,15 +25,15 @@ class Allocation:
 
 
 def expiry(now: int, days: int, at: int | None) -> int:
-    """When a lot granted ``now`` expires: ``at`` that instant, by default after ``days``; epoch milliseconds.
+    """When a lot granted at ``now`` expires: at ``at`` if it is given, else after ``days``; epoch milliseconds.
 
-    Credits expire at whole seconds, the first from then on. Raises Invalid unless ``at`` is later than now, by at most
-    ``MAX_EXPIRY_DAYS``.
+    The result is rounded up to a whole second. Raises Invalid if ``at`` is not in the future, or is more than
+    ``MAX_EXPIRY_DAYS`` away.
     """
     if at is None:
         return whole_second(now + days * DAY)
     if at <= now:
         raise Invalid.field("expiresAt", "must be in the future")
     if at > now + MAX_EXPIRY_DAYS * DAY:
-        raise Invalid.field("expiresAt", f"at most {MAX_EXPIRY_DAYS} days from now")
+        raise Invalid.field("expiresAt", f"must be at most {MAX_EXPIRY_DAYS} days from now")
     return whole_second(at)

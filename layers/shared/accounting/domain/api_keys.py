@@ -1,4 +1,4 @@
-"""API keys: who they speak for, what they may do, and why one is refused. Only the SHA-256 of a secret is stored."""
+"""API keys: which user a key acts for, what it may do, and why it is refused. Only a secret's SHA-256 is stored."""
 
 import hashlib
 import hmac
@@ -16,7 +16,7 @@ type Refusal = Literal["NOT_FOUND", "DISABLED", "EXPIRED"]
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it is stored; times are epoch milliseconds. A revoked one stays so."""
+    """A key as it is stored; times are epoch milliseconds. A revoked key stays revoked."""
 
     id: str
     user_id: str
@@ -31,15 +31,15 @@ class ApiKey:
 
     @property
     def active(self) -> bool:
-        """Whether the owner lets it be used."""
+        """Whether the key is neither disabled nor revoked."""
         return self.enabled and not self.revoked
 
     def has_secret(self, secret: str) -> bool:
-        """Whether this is the key's secret; the time that it takes tells nothing of it."""
+        """Whether this is the key's secret, compared in constant time."""
         return hmac.compare_digest(self.secret_hash, hash_of(secret))
 
     def refusal(self, now: int) -> Refusal | None:
-        """Why the key may not be used at ``now``, if it may not."""
+        """Why the key may not be used at ``now``, or None if it may."""
         if not self.active:
             return "DISABLED"
         return "EXPIRED" if self.expires_at is not None and self.expires_at <= now else None
@@ -59,10 +59,13 @@ def parsed(text: str, prefix: str = PREFIX) -> tuple[str, str] | None:
 
 
 def hash_of(secret: str) -> str:
-    """What is stored of a secret. It has 256 random bits: a slow hash would protect nothing more."""
+    """The SHA-256 that is stored in place of a secret.
+
+    A secret has 256 random bits, so a slow hash would add no protection.
+    """
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def too_many() -> TooManyApiKeys:
-    """The refusal of one key more than a user may have."""
-    return TooManyApiKeys(f"At most {MAX_PER_USER} API keys a user", limit=MAX_PER_USER)
+    """The refusal of a new key for a user who already has ``MAX_PER_USER``."""
+    return TooManyApiKeys(f"A user may have at most {MAX_PER_USER} API keys", limit=MAX_PER_USER)

@@ -1,7 +1,7 @@
-"""The proof of an account's credits: its ledger added up again, entry by entry.
+"""The proof of an account's credits: its ledger is added up again, entry by entry.
 
-Nothing is taken from an entry that can be known without it: what stands after it is derived from what stood before it
-and its signed numbers, and its hash from its content and its predecessor.
+The proof does not trust the results that an entry states. It computes the balances after an entry from the balances
+before it and the entry's signed numbers, and its hash from its content and the previous entry's hash.
 """
 
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ from accounting.domain.wallet import Wallet
 MAX_FINDINGS = 20
 
 Problem = Literal["altered", "missing", "inserted", "sums", "wallet"]
-"""``altered``: its content, or its predecessor's hash, is not what its hash was made of. ``missing``: its number is.
-``inserted``: it stands where none can. ``sums``: it does not follow from the one before. ``wallet``: the wallet is not
-what the ledger comes to."""
+"""``altered``: the entry's hash does not match its content and the previous hash. ``missing``: no entry has the number.
+``inserted``: an entry is where none can be. ``sums``: the balances that the entry states do not follow from the entry
+before it. ``wallet``: the wallet does not match the sums of its ledger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that can't be if every change was made by this service; ``seq`` is the entry's number."""
+    """An inconsistency that this service's own writes cannot cause; ``seq`` is the entry's number."""
 
     problem: Problem
     seq: int
@@ -30,7 +30,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """What stands in a ledger and is no entry that this service wrote: ``seq`` is the number of its place, if any."""
+    """An item in a ledger that is not an entry of this service; ``seq`` is the number in its key, if it has one."""
 
     seq: int | None
     hash: str
@@ -38,14 +38,14 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Newer:
-    """An entry that a newer version wrote, in a format that this one does not know."""
+    """An entry that a newer version wrote, in a format that this version does not know."""
 
     seq: int
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """A wallet's numbers, as they follow from entries alone."""
+    """A wallet's numbers, computed from its entries alone."""
 
     available: int = 0
     held: int = 0
@@ -57,11 +57,11 @@ class Sums:
 
     @classmethod
     def of(cls, wallet: Wallet) -> Self:
-        """What the wallet says."""
+        """The numbers that the wallet states."""
         return cls(**{name: getattr(wallet, name) for name in cls.__slots__})
 
     def after(self, entry: Entry) -> "Sums":
-        """What these come to with one entry more."""
+        """The sums after one more entry."""
         sums = replace(self, available=self.available + entry.credits, charged=self.charged + entry.charged)
         match entry.kind:
             case "grant" | "adjust" | "set" if entry.credits > 0:
@@ -82,19 +82,19 @@ class Sums:
         return sums
 
     def explains(self, entry: Entry) -> bool:
-        """Whether these are what the entry says stands after it, and nothing is negative."""
+        """Whether these are the balances that the entry states, and no number is negative."""
         stated = (entry.available_after, entry.held_after, entry.debt_after)
         numbers = [getattr(self, name) for name in self.__slots__]
         return (self.available, self.held, self.debt) == stated and min(numbers) >= 0
 
     def drift(self) -> int:
-        """By how much conservation is violated: 0, or a credit was made or lost."""
+        """By how many credits conservation is violated; 0 if none appeared or vanished."""
         return self.granted - (self.available + self.held + self.charged + self.removed + self.expired - self.debt)
 
 
 @dataclass(slots=True)
 class KindSums:
-    """The entries of one kind."""
+    """How many entries one kind has, and the sums of their credits."""
 
     entries: int = 0
     credits: int = 0
@@ -103,11 +103,11 @@ class KindSums:
 
 @dataclass(slots=True)
 class Proof:
-    """How far an account's ledger was followed, its sums there, and what was found on the way.
+    """How far an account's ledger was read, its sums up to there, and the problems found.
 
-    ``seq`` is the last entry's number and ``head`` its hash. ``since`` is when the ledger was begun from its first
-    entry (epoch milliseconds): what was proved since then is not read again. ``unread`` says that the ledger goes on in
-    a newer format: what is there is neither proved nor doubted.
+    ``seq`` is the number of the last entry read, and ``head`` its hash. ``since`` (epoch milliseconds) is when the
+    proof started at the first entry; entries proved since then are not read again. ``unread`` means that the ledger
+    continues in a newer format: this version does not judge those entries.
     """
 
     account_id: AccountId
@@ -121,11 +121,11 @@ class Proof:
 
     @property
     def intact(self) -> bool:
-        """Whether nothing was found."""
+        """Whether no problem was found."""
         return not self.findings
 
     def follow(self, ledger: Iterable[Entry | Unreadable | Newer]) -> None:
-        """Go on with what stands after ``seq``, in order; not beyond an entry of a newer format."""
+        """Check the entries after ``seq``, in order, up to the first one in a newer format."""
         for entry in ledger:
             if isinstance(entry, Newer):
                 self.unread = True
@@ -142,7 +142,7 @@ class Proof:
             self.seq, self.head = entry.seq, entry.hash
 
     def compare(self, wallet: Wallet) -> None:
-        """Note whether the wallet is what the ledger comes to, as far as all of it was read."""
+        """Record a finding if the wallet does not match the ledger. Skipped if part of the ledger is ``unread``."""
         if self.unread:
             return
         if self.seq < wallet.entry_seq:
@@ -151,7 +151,7 @@ class Proof:
             self.found("wallet", wallet.entry_seq)
 
     def drift(self, wallet: Wallet) -> int:
-        """By how many credits a number of the wallet is off: from what the ledger comes to, or from conservation."""
+        """The largest error in credits: of a number in the wallet against the ledger's sums, or of conservation."""
         stated = Sums.of(wallet)
         differences: list[int] = [getattr(stated, name) - getattr(self.sums, name) for name in Sums.__slots__]
         return max(map(abs, [*differences, stated.drift(), self.sums.drift()]))
@@ -161,13 +161,13 @@ class Proof:
         if not self.sums.explains(entry):
             self.found("sums", entry.seq)
             stated = {"available": entry.available_after, "held": entry.held_after, "debt": entry.debt_after}
-            self.sums = replace(self.sums, **stated)  # so that what comes after is judged by itself
+            self.sums = replace(self.sums, **stated)  # so that later entries are not blamed for this one
         kind = self.by_kind.setdefault(entry.kind, KindSums())
         kind.entries += 1
         kind.credits += entry.credits
         kind.charged += entry.charged
 
     def found(self, problem: Problem, seq: int) -> None:
-        """Note a finding, up to ``MAX_FINDINGS``."""
+        """Record a finding, up to ``MAX_FINDINGS``."""
         if len(self.findings) < MAX_FINDINGS:
             self.findings.append(Finding(problem, seq))

@@ -93,7 +93,7 @@ class RightMissing(AccountingError):
 
 
 class UserDisabled(AccountingError):
-    """An administrator has disabled the user, who may only end sessions that are open."""
+    """An administrator has disabled the user. The user can only end sessions that are open."""
 
     code = "USER_DISABLED"
 
@@ -114,7 +114,7 @@ class RouteNotFound(AccountingError):
 
 
 class ApiKeyNotFound(AccountingError):
-    """There is no API key with this id, or it is another user's."""
+    """No API key has this id, or it belongs to another user."""
 
     code = "API_KEY_NOT_FOUND"
 
@@ -150,7 +150,7 @@ class PriceEnded(AccountingError):
 
 
 class TooManyApiKeys(AccountingError):
-    """The user has as many API keys as they may have; revoked ones count until they are deleted."""
+    """The user has the maximum number of API keys; revoked ones count until they are deleted."""
 
     code = "TOO_MANY_API_KEYS"
 
@@ -181,19 +181,19 @@ class InsufficientCredits(AccountingError):
 
 
 class TooManyAllocations(AccountingError):
-    """The wallet has as many live lots as it may have, and no two of them can be merged."""
+    """The wallet has the maximum number of live lots, and no two of them can be merged."""
 
     code = "TOO_MANY_ALLOCATIONS"
 
 
 class SessionExists(AccountingError):
-    """An active session has this id and other values."""
+    """An active session with this id has different values."""
 
     code = "SESSION_EXISTS"
 
 
 class SessionEnded(AccountingError):
-    """The session with this id has ended; ``details`` say how. A new stream needs a new id."""
+    """The session with this id has ended; ``details`` says how. A new stream needs a new id."""
 
     code = "SESSION_ENDED"
 
@@ -223,12 +223,12 @@ class IdempotencyConflict(AccountingError):
 
 
 class Contention(AccountingError):
-    """Too many commands changed the wallet at once. Nothing was written: send the request again."""
+    """Too many requests changed the same data at once. Nothing was written: send the request again."""
 
     code = "CONTENTION"
 
 
 class Unavailable(AccountingError):
-    """The database did not answer in time. A write may have happened: send it again with the same key."""
+    """The database did not answer in time. A write may have happened: send the request again with the same key."""
 
     code = "UNAVAILABLE"

@@ -8,14 +8,14 @@ from typing import Literal
 from accounting.domain.accounts import AccountId
 
 SYSTEM = "system"
-"""The actor of what nobody asked for: expiry, and the end of stale sessions."""
+"""The actor of changes that no caller asked for: expired and merged lots, and the end of stale sessions."""
 
 Kind = Literal[
     "grant", "hold", "settle", "release", "charge", "remove", "set", "adjust", "expire", "repay", "write_off", "merge"
 ]
 
 FORMAT = 1
-"""The newest format of an entry, which is what this version writes."""
+"""The newest entry format, in which this version writes."""
 
 _HASHED: dict[int, tuple[str, ...]] = {
     1: (
@@ -35,14 +35,14 @@ _HASHED: dict[int, tuple[str, ...]] = {
         "usage_id",
     )
 }
-"""The fields that an entry's hash covers, by its format. A format that was written is never changed."""
+"""The fields that an entry's hash covers, by format. A format never changes once entries were written in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
     """Who asked for a change, when and why, and what it belongs to. ``actor`` is a user id, a service or ``SYSTEM``.
 
-    ``salt`` is random text: nobody can guess an erased ``reason`` from its digest.
+    ``salt`` is random text, so that nobody can guess an erased ``reason`` from its digest.
     """
 
     actor: str
@@ -55,11 +55,11 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of an account's ledger. ``seq`` is gapless from 1.
+    """One line of an account's ledger. ``seq`` counts from 1 without gaps.
 
-    ``credits`` is the signed change of what can be spent; ``charged`` what left the account for good. A settle of
-    a hold of 5 for 4 has ``credits`` 1 (it came back) and ``charged`` 4. The hash covers ``reason_digest`` in place of
-    ``reason``, so that personal text can be erased while the chain stays provable.
+    ``credits`` is the signed change of what can be spent; ``charged`` is what left the account for good. If a hold of 5
+    is settled for 4, ``credits`` is 1 (the refund) and ``charged`` is 4. The hash covers ``reason_digest`` instead of
+    ``reason``, so that personal text can be erased and the chain can still be proved.
     """
 
     account_id: AccountId
@@ -84,18 +84,18 @@ class Entry:
     def hashed(self, predecessor: str) -> str:
         """What ``hash`` must be: SHA-256, in hexadecimal, of a JSON array.
 
-        The array has ``format``, ``predecessor`` (the hash of the entry before, empty for the first) and the fields
-        that the format names, in their order, without blanks, its text ASCII; an id that is missing is null.
+        The array has ``format``, ``predecessor`` (the previous entry's hash, empty for the first entry) and the fields
+        that the format lists, in that order. It has no blanks and only ASCII characters; a missing id is null.
         """
         content = [self.format, predecessor, *(getattr(self, name) for name in _HASHED[self.format])]
         return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
     @property
     def reason_fits(self) -> bool:
-        """Whether the reason is what its digest was made of, or was erased together with its salt."""
+        """Whether the reason matches its digest, or was erased together with its salt."""
         return self.reason_digest == digest(self.reason, self.salt) if self.reason else not self.salt
 
 
 def digest(reason: str, salt: str) -> str:
-    """The salted digest of a text, empty of an empty one."""
+    """The salted SHA-256 of a text in hexadecimal; empty for an empty text."""
     return hashlib.sha256((salt + reason).encode()).hexdigest() if reason else ""

@@ -1,7 +1,7 @@
 """Credits that expire together. Imports nothing of ours.
 
-A lot is a grant's, or what is left of it; the part of a lot that a session holds has the same form. Times are epoch
-milliseconds in whole seconds.
+A lot is what is left of a grant. The part of a lot that a session holds has the same form. Times are epoch milliseconds
+in whole seconds.
 """
 
 import hashlib
@@ -16,10 +16,10 @@ SECOND = 1000
 
 
 class Lot(NamedTuple):
-    """``number`` is the allocation's that the credits came with, 0 of credits that no allocation brought.
+    """``number`` is the number of the allocation that granted the credits, or 0 if none did.
 
-    ``grace`` marks credits that already outlived their own expiry once. ``more`` is what a newer version keeps with a
-    lot; this one hands it on.
+    ``grace`` marks credits that were already kept beyond their expiry once. ``more`` is what a newer version stored
+    with the lot; this version keeps it unchanged.
     """
 
     number: int
@@ -35,12 +35,12 @@ class Lot(NamedTuple):
         return self.expires_at, self.number
 
     def is_of(self, other: "Lot") -> bool:
-        """Whether both are credits of one grant that expire together."""
+        """Whether both lots come from one grant and expire together."""
         return (self[:1], self[2:]) == (other[:1], other[2:])
 
 
 def whole_second(at: int) -> int:
-    """The first whole second from ``at`` on."""
+    """``at``, rounded up to a whole second."""
     return -(-at // SECOND) * SECOND
 
 
@@ -50,7 +50,7 @@ def allocation_id(account_id: AccountId, number: int) -> str:
 
 
 def add(lots: list[Lot], lot: Lot) -> None:
-    """Add credits to the lot that they are of, or as a lot of their own in burn order."""
+    """Add credits to the lot that they belong to, or as a new lot, in burn order."""
     for index, known in enumerate(lots):
         if known.is_of(lot):
             lots[index] = known._replace(credits=known.credits + lot.credits)
@@ -60,7 +60,7 @@ def add(lots: list[Lot], lot: Lot) -> None:
 
 
 def merged(*holds: Iterable[Lot]) -> tuple[Lot, ...]:
-    """One hold out of several, in burn order."""
+    """The parts of several holds as one hold, in burn order."""
     lots: list[Lot] = []
     for part in (part for parts in holds for part in parts):
         add(lots, part)
@@ -68,7 +68,7 @@ def merged(*holds: Iterable[Lot]) -> tuple[Lot, ...]:
 
 
 def split(parts: Iterable[Lot], used: int) -> tuple[int, list[Lot]]:
-    """How much is held, and the parts of it that remain after the first ``used`` credits."""
+    """How many credits the parts hold, and the parts that remain once ``used`` credits are taken in burn order."""
     held, unused = 0, []
     for part in sorted(parts, key=lambda each: each.order):
         taken = min(part.credits, max(0, used - held))
@@ -79,7 +79,10 @@ def split(parts: Iterable[Lot], used: int) -> tuple[int, list[Lot]]:
 
 
 def nearest_pair(lots: list[Lot]) -> int | None:
-    """The place of the first of the two neighbors of equal terms that expire nearest to each other."""
+    """The index of the first of two neighbors that expire closest together, or None if no two can be merged.
+
+    Lots can be merged if their ``grace`` and ``more`` are equal.
+    """
     pairs = [
         (later.expires_at - sooner.expires_at, place)
         for place, (sooner, later) in enumerate(pairwise(lots))

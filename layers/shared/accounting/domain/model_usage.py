@@ -1,7 +1,7 @@
-"""What a call of a model used, in its canonical form: counts in which parts are parts of their whole.
+"""The canonical form of what a model call used: counts in which every whole includes its parts.
 
-``input`` counts every input token, ``output`` every output token. The other token counts are disjoint parts of one of
-them. ``requests`` and ``web_searches`` are counted beside the tokens. Imports the errors.
+``input`` counts every input token, ``output`` every output token. The other token counts are parts of one of the two
+and do not overlap. ``requests`` and ``web_searches`` are not tokens. Imports the errors.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ MAX_COUNT = 10**9
 
 
 class Usage(NamedTuple):
-    """Counts of one call of a model, or sums and differences of them. See ``checked`` for what a call's may be."""
+    """Counts of one model call, or sums and differences of them. ``checked`` says which counts a call may have."""
 
     input: int = 0
     output: int = 0
@@ -41,33 +41,33 @@ class Usage(NamedTuple):
         return self._replace(output=0, reasoning=0, output_audio=0)
 
     def with_output(self, tokens: int) -> "Usage":
-        """The usage with ``tokens`` of output in all; parts of the output are kept as far as they fit."""
+        """The usage with ``tokens`` output tokens in total; parts of the output are cut to fit."""
         reasoning = min(self.reasoning, tokens)
         return self._replace(
             output=tokens, reasoning=reasoning, output_audio=min(self.output_audio, tokens - reasoning)
         )
 
     def to_text(self) -> str:
-        """The counts in their order, divided by commas."""
+        """The counts in the order of the fields, separated by commas."""
         return ",".join(map(str, self))
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """The usage of a text that ``to_text`` made."""
+        """The usage in a text that ``to_text`` made."""
         return cls(*map(int, text.split(",")))
 
 
 NO_USAGE = Usage(requests=0)
 
 UNCLASSIFIED = "unclassified"
-"""What sums call tokens of which only the number is known."""
+"""The name in sums for tokens that were reported only as a number."""
 
 COUNTS = (*Usage._fields, UNCLASSIFIED)
-"""The names of all that sums of usage count."""
+"""The names of everything that sums of usage count."""
 
 
 def counts_in(usage: Usage | None, unclassified: int = 0) -> dict[str, int]:
-    """The counts that are not 0, by name: those of the usage, and the tokens of which only the number is known."""
+    """The counts that are not 0, by name: those of the usage, and the unclassified tokens."""
     counts = {**(usage or NO_USAGE)._asdict(), UNCLASSIFIED: unclassified}
     return {name: count for name, count in counts.items() if count}
 
@@ -91,10 +91,10 @@ OUTPUT_PARTS = ("reasoning", "output_audio")
 
 
 def checked(usage: Usage, field: str = "usage", names: Mapping[str, str] = NAMES) -> Usage:
-    """The usage, if a call can have it.
+    """The usage itself, if a call can have these counts.
 
-    Raises Invalid, naming ``field`` and the count by its name among ``names``, for a count below 0 or above
-    ``MAX_COUNT``, and for parts that together exceed their whole.
+    Raises Invalid if a count is below 0 or above ``MAX_COUNT``, or if parts together exceed their whole. The message
+    names ``field`` and the count by its key in ``names``.
     """
     called = {attribute: f"{field}.{name}" for name, attribute in names.items()}
     for attribute, name in called.items():
@@ -108,5 +108,5 @@ def checked(usage: Usage, field: str = "usage", names: Mapping[str, str] = NAMES
 
 
 def too_small(name: str, parts: int) -> Invalid:
-    """The refusal of a whole that is less than its parts."""
+    """The refusal of a whole that is less than the sum of its parts."""
     return Invalid.field(name, f"must be at least {parts}, the sum of its parts")

@@ -1,4 +1,4 @@
-"""Lists of price rules: how a list differs from the rules that are there, and what keeps it from being imported.
+"""Lists of price rules: how a list differs from the stored rules, and the problems that prevent its import.
 
 Imports the price rules and the errors.
 """
@@ -11,7 +11,7 @@ from accounting.domain.errors import Invalid
 from accounting.domain.pricing import PriceRule, require_order
 
 MAX_LISTED = 99
-"""Rules and aliases of a list: one transaction has them all, and the record of the request."""
+"""The most rules and aliases in a list. One transaction writes all of them and the idempotency record."""
 _MAX_NAMED = 20
 
 
@@ -25,7 +25,7 @@ class Problem:
 
 
 class Change(NamedTuple):
-    """A model's rule in a list, and the one that it takes the place of."""
+    """A model's rule in a list, and the rule that it replaces."""
 
     before: PriceRule
     after: PriceRule
@@ -33,7 +33,7 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How a list differs from the rules that are there."""
+    """How a list differs from the stored rules."""
 
     added: list[PriceRule]
     changed: list[Change]
@@ -46,7 +46,7 @@ class Difference:
 
 
 def difference(rules: Sequence[PriceRule], before: Sequence[PriceRule | None]) -> Difference:
-    """How rules differ from what would be in force at their beginnings without them, in the same order."""
+    """How ``rules`` differ from ``before``: for each rule, in the same order, the one in force when it begins."""
     found = Difference([], [], [])
     for rule, old in zip(rules, before, strict=True):
         if old is None:
@@ -59,13 +59,16 @@ def difference(rules: Sequence[PriceRule], before: Sequence[PriceRule | None]) -
 
 
 def _same(old: PriceRule, rule: PriceRule) -> bool:
-    """Whether two rules are equal in all but their beginnings, the version of their source, and the aliases' order."""
+    """Whether two rules are equal except for their beginnings, source versions, and the order of aliases."""
     aliases = rule.aliases if set(old.aliases) == set(rule.aliases) else old.aliases
     return rule == replace(old, effective_from=rule.effective_from, source_version=rule.source_version, aliases=aliases)
 
 
 def problems_within(rules: Mapping[int, PriceRule]) -> Iterator[Problem]:
-    """What is wrong with rules, by their index, whatever rules there are: their ends, and ids that are there twice."""
+    """The problems of a list in itself: rules that end before they begin, and ids that occur twice.
+
+    ``rules`` are by their index in the list.
+    """
     owners: dict[tuple[str, int], str] = {}
     models: set[str] = set()
     for index, rule in rules.items():
@@ -74,38 +77,41 @@ def problems_within(rules: Mapping[int, PriceRule]) -> Iterator[Problem]:
         except Invalid as invalid:
             yield Problem(index, **invalid.details["errors"][0])
         if rule.model_id in models:
-            yield Problem(index, "modelId", "is there twice")
+            yield Problem(index, "modelId", "occurs twice in this list")
             continue
         models.add(rule.model_id)
         for field, place in places(rule):
             owner = owners.setdefault(place, rule.model_id)
             if owner != rule.model_id:
-                yield Problem(index, field, f"is an id of {owner}, in this list")
+                yield Problem(index, field, f"is already an id of {owner} in this list")
 
 
 def problems_beside(
     rules: Mapping[int, PriceRule], found: Mapping[tuple[str, int], PriceRule | None]
 ) -> Iterator[Problem]:
-    """What is wrong with rules, by their index, beside the rules ``found`` at their ids and beginnings."""
+    """The problems of a list beside the stored rules: ids that a stored rule with the same beginning already has.
+
+    ``rules`` are by their index in the list, ``found`` by ``places``.
+    """
     for index, rule in rules.items():
         for field, place in places(rule):
             old = found[place]
             if old and old.model_id == rule.model_id:
-                yield Problem(index, "effectiveFrom", "the model has another rule with this beginning")
+                yield Problem(index, "effectiveFrom", "the model already has a rule that begins at this time")
                 break
             if old:
-                yield Problem(index, field, f"is an id of {old.model_id}, in a rule with this beginning")
+                yield Problem(index, field, f"is already an id of {old.model_id}, in a rule that begins at this time")
 
 
 def places(rule: PriceRule) -> Iterator[tuple[str, tuple[str, int]]]:
-    """The fields that name the rule's ids, with the ids and the rule's beginning."""
+    """Each field that holds an id of the rule, with that id and the rule's beginning."""
     yield "modelId", (rule.model_id, rule.effective_from)
     for number, alias in enumerate(rule.aliases):
         yield f"aliases.{number}", (alias, rule.effective_from)
 
 
 def refusal(problems: Sequence[Problem]) -> Invalid:
-    """The refusal of a list, with everything that is wrong with it."""
+    """The refusal of a list, with all its problems."""
     errors = [{"field": f"rules.{each.index}.{each.field}".rstrip("."), "problem": each.problem} for each in problems]
     return Invalid(
         f"{errors[0]['field']}: {errors[0]['problem']}",

@@ -8,10 +8,10 @@ from accounting.domain.errors import Invalid, ModelUnknown
 from accounting.domain.rates import RATE_SCALE, RateCard
 
 RATE_OF_PRICE = 1000 * RATE_SCALE
-"""The rate of one credit for 1,000 tokens, which is how the short form of a price counts."""
+"""The rate of one credit for 1,000 tokens: the unit in which the short form of a price is written."""
 
 DEFAULT_CARD = RateCard.flat(RATE_OF_PRICE)
-"""Of any model without a rule: 1 credit for 1,000 tokens."""
+"""The rates of a model that has no rule and is not in ``DEFAULT_CARDS``: 1 credit for 1,000 tokens."""
 
 DEFAULT_CARDS = {
     "anthropic.claude-3-sonnet-20240229-v1:0": RateCard.flat(3 * RATE_OF_PRICE),
@@ -25,9 +25,9 @@ DEFAULT_CARDS = {
 class PriceRule:
     """A model's price from ``effective_from`` (inclusive) to ``effective_to`` (exclusive), in epoch milliseconds.
 
-    ``variants`` are cards by name (``batch``, ``priority``), over the rates of ``card``. ``aliases`` are other ids of
-    the model. ``max_output_tokens`` is for callers that set no limit. ``source`` and ``source_version`` say where the
-    rule comes from.
+    ``variants`` are cards by name (``batch``, ``priority``); rates that they leave out come from ``card``. ``aliases``
+    are other ids of the model. ``max_output_tokens`` is for callers that set no limit. ``source`` and
+    ``source_version`` say where the rule comes from.
     """
 
     model_id: str
@@ -54,7 +54,7 @@ class PriceRule:
         return self.effective_to is not None and self.effective_to <= at
 
     def card_of(self, variant: str | None) -> RateCard:
-        """The card of a variant, or the rule's own without one. Raises Invalid for a variant that the rule lacks."""
+        """The card of a variant, or the rule's own card for None. Raises Invalid if the rule has no such variant."""
         if variant is None:
             return self.card
         if variant not in self.variants:
@@ -63,9 +63,9 @@ class PriceRule:
 
 
 def require_order(effective_from: int, effective_to: int | None) -> None:
-    """Raise Invalid if a rule would end before it begins, or as it begins."""
+    """Raise Invalid unless a rule ends after it begins, or never."""
     if effective_to is not None and effective_to <= effective_from:
-        raise Invalid.field("effectiveTo", "not after effectiveFrom")
+        raise Invalid.field("effectiveTo", "must be after effectiveFrom")
 
 
 def rule_in_force(rules: Iterable[PriceRule], at: int) -> PriceRule | None:
@@ -76,9 +76,10 @@ def rule_in_force(rules: Iterable[PriceRule], at: int) -> PriceRule | None:
 def card_in_force(
     model_id: str, rules: Iterable[PriceRule], at: int, variant: str | None = None, *, refuse_unknown: bool = False
 ) -> RateCard:
-    """The card that prices a request of the model at ``at``: that of the rule in force, else its default.
+    """The card that prices a request of the model at ``at``: the card of the rule in force, else the model's default.
 
-    Raises Invalid for a variant that the price lacks, ModelUnknown with ``refuse_unknown`` when neither is there.
+    Raises Invalid if the price has no such variant. With ``refuse_unknown``, raises ModelUnknown if the model has no
+    rule in force and is not in ``DEFAULT_CARDS``.
     """
     rule = rule_in_force(rules, at)
     if rule is None and refuse_unknown and model_id not in DEFAULT_CARDS:
@@ -87,7 +88,7 @@ def card_in_force(
 
 
 def default_card(model_id: str) -> RateCard:
-    """The documented rates of a model without a rule."""
+    """The rates of a model that has no rule."""
     return DEFAULT_CARDS.get(model_id, DEFAULT_CARD)
 
 
@@ -102,9 +103,9 @@ def without_buffer(credits: int, percent: int) -> int:
 
 
 def hold_for(estimate: int, available: int, *, percent: int, reduce: bool) -> int:
-    """Credits to hold for an estimate that costs ``estimate``: with the buffer.
+    """Credits to hold for an estimate that costs ``estimate`` credits, with the buffer.
 
-    With ``reduce``, where ``available`` credits cover the estimate but not the buffer, all of them.
+    With ``reduce``, if ``available`` covers the estimate but not the buffer, all of ``available``.
     """
     wanted = with_buffer(estimate, percent)
     return max(estimate, min(wanted, available)) if reduce else wanted
@@ -116,6 +117,6 @@ def affordable(available: int, *, percent: int, reduce: bool) -> int:
 
 
 def price_of(rate: int) -> int | float:
-    """A rate as credits for 1,000 tokens; exact, as nine decimals of this size survive a double."""
+    """A rate as credits for 1,000 tokens. The result is exact: a double can hold nine decimals of this size."""
     whole, rest = divmod(rate, RATE_OF_PRICE)
     return whole if rest == 0 else float(Decimal(rate) / RATE_OF_PRICE)

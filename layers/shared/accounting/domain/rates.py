@@ -1,6 +1,6 @@
 """What a model's usage costs, exactly: rates by class, context tiers, and the one place where credits are rounded.
 
-A rate is an integer in millionths of a credit, for a million tokens, or for a thousand requests or web searches: no
+A rate is an integer in millionths of a credit, for a million tokens, or for a thousand requests or web searches. No
 float ever touches money. Imports ``model_usage``.
 """
 
@@ -21,7 +21,7 @@ _THOUSANDS = 1000
 
 
 class Rates(NamedTuple):
-    """Rates by class. None: the class costs what its whole costs; requests and web searches cost nothing."""
+    """Rates by class. A class whose rate is None costs what its whole costs; requests and web searches cost nothing."""
 
     input: int | None = None
     output: int | None = None
@@ -35,12 +35,15 @@ class Rates(NamedTuple):
     web_search: int | None = None
 
     def over(self, base: "Rates") -> "Rates":
-        """These rates, and those of ``base`` for every class that these do not name."""
+        """These rates, and those of ``base`` for every class whose rate is None here."""
         return Rates(*(theirs if mine is None else mine for mine, theirs in zip(self, base, strict=True)))
 
 
 class Tier(NamedTuple):
-    """Rates of a request with more than ``above_input`` input tokens, for all of it; they replace what they name."""
+    """Rates for the whole of a request that has more than ``above_input`` input tokens.
+
+    A rate that is None here stays that of the card.
+    """
 
     above_input: int
     rates: Rates
@@ -68,7 +71,7 @@ WHOLES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class RateCard:
-    """The rates that price a request: the base's, and those of the context tiers, in rising order."""
+    """The rates that price a request: the base rates, and the context tiers in rising order."""
 
     rates: Rates
     tiers: tuple[Tier, ...] = ()
@@ -79,7 +82,7 @@ class RateCard:
         return cls(Rates(rate, rate))
 
     def over(self, base: "RateCard") -> "RateCard":
-        """This card over the rates of ``base``. The tiers are its own only."""
+        """This card, with the rates of ``base`` where its own are None. It does not take over the tiers of ``base``."""
         return RateCard(self.rates.over(base.rates), self.tiers)
 
     def named(self) -> Iterator[Rates]:
@@ -97,7 +100,7 @@ class RateCard:
         return tier.rates.over(self.rates) if tier else self.rates
 
     def lines(self, usage: Usage) -> Iterator[Line]:
-        """What each class of the usage costs, classes without any left out."""
+        """What each class of the usage costs, without the classes whose count is 0."""
         rates = self.rates_of(usage.input)
         counts = usage._asdict()
         for part, whole in WHOLES.items():
@@ -118,11 +121,11 @@ class RateCard:
 
     @property
     def number_rate(self) -> int:
-        """The rate of tokens that are only a number: the dearer of input and output."""
+        """The rate of tokens known only by number: the higher of the input and output rates."""
         return max(self.rates.input or 0, self.rates.output or 0)
 
     def cost_of_number(self, tokens: int) -> int:
-        """What tokens cost in credits when nothing but their number is known."""
+        """What tokens cost in credits if only their number is known."""
         return rounded_up(tokens * self.number_rate)
 
     def number_within(self, credits: int) -> int:
@@ -130,14 +133,17 @@ class RateCard:
         return _within(credits * AMOUNT_SCALE, self.number_rate)
 
     def output_within(self, credits: int, usage: Usage) -> int:
-        """The most output tokens, none of them a dearer part, with the usage's inputs for ``credits``; -1 if none."""
+        """The most output tokens at the plain output rate that ``credits`` buy after the usage's inputs.
+
+        -1 if the inputs alone cost more.
+        """
         left = credits * AMOUNT_SCALE - self.amount(usage.inputs)
         return -1 if left < 0 else _within(left, _rate(self.rates_of(usage.input), "output"))
 
     def fitting_output(self, credits: int, usage: Usage) -> int:
-        """Up to how many output tokens the usage can grow for ``credits``, of whatever class they are.
+        """The number of output tokens that the usage can reach for ``credits``, even at the highest output rate.
 
-        It is below the usage's own output where that costs more already, and -1 where the inputs alone do.
+        It is below the usage's own output if the usage already costs more, and -1 if the inputs alone do.
         """
         rates = self.rates_of(usage.input)
         dearest = max(_rate(rates, name) for name in ("output", "reasoning", "output_audio"))
@@ -148,25 +154,25 @@ class RateCard:
         return -1 if left < 0 else min(usage.output - 1, _within(left, dearest))
 
     def to_text(self) -> str:
-        """The card as a short text: the rates in their order, then each tier after a semicolon."""
+        """The card as a short text: the rates in the order of their fields, then each tier after a semicolon."""
         tiers = (f"{tier.above_input}:{_to_text(tier.rates)}" for tier in self.tiers)
         return ";".join([_to_text(self.rates), *tiers])
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """The card of a text that ``to_text`` made."""
+        """The card in a text that ``to_text`` made."""
         base, *tiers = text.split(";")
         found = (tier.split(":") for tier in tiers)
         return cls(_from_text(base), tuple(Tier(int(above), _from_text(rates)) for above, rates in found))
 
 
 def rounded_up(amount: int) -> int:
-    """An exact amount in credits: the only place where credits are rounded."""
+    """An exact amount in whole credits, rounded up. Credits are rounded nowhere else."""
     return -(-amount // AMOUNT_SCALE)
 
 
 RATE_NAMES = {"requests": "request", "web_searches": "web_search"}
-"""What the rates of counts are called, where it is not as the counts."""
+"""The names of rates that differ from the names of their counts."""
 
 
 def _rate(rates: Rates, name: str) -> int:

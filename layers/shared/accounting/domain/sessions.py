@@ -1,7 +1,8 @@
-"""A streaming session: what it holds and how it ends, exactly once.
+"""A streaming session: what it holds, and how it ends exactly once.
 
-A session is priced in one of two ways. Begun with ``estimated_tokens``, it counts **numbers** of tokens, at one rate.
-Begun with ``estimated_usage``, or once a heartbeat brought a usage, it counts **output** beside known inputs, by class.
+A session is priced in one of two ways. If it began with ``estimated_tokens``, it counts a **number** of tokens, at one
+rate. If it began with ``estimated_usage``, or a heartbeat has reported a usage, it counts **output** tokens beside the
+known inputs, priced by class.
 Imports ``errors``, ``rates`` and ``wallet``.
 """
 
@@ -17,7 +18,7 @@ from accounting.domain.rates import RateCard
 from accounting.domain.wallet import Hold, Settlement
 
 FORMAT = 1
-"""The format of a session that this version makes."""
+"""The format in which this version writes a session."""
 
 Status = Literal["active", "completed", "failed"]
 Outcome = Literal["finalized", "aborted", "swept"]
@@ -25,9 +26,9 @@ Outcome = Literal["finalized", "aborted", "swept"]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a caller says that a session used so far: ``tokens``, and the usage where there is one.
+    """What a caller reports that a session has used so far: ``tokens``, and the usage if it is known.
 
-    ``model_id`` is the model that really served, where it is not the session's, and ``card`` its rates.
+    ``model_id`` is the model that really served, if it is not the session's; ``card`` has its rates.
     """
 
     tokens: int
@@ -37,12 +38,12 @@ class Report:
 
     @classmethod
     def of_number(cls, used: "Report | int") -> "Report":
-        """The report itself, or that of a bare number of tokens."""
+        """The report itself, or a report of this number of tokens."""
         return cls(used) if isinstance(used, int) else used
 
     @classmethod
     def of(cls, tokens: int | None, usage: Usage | None) -> "Report | None":
-        """A report of a number, of a usage, or of both: then the larger output counts. None without either."""
+        """A report of a number, a usage, or both: the larger output then counts. None if both are None."""
         if usage is None:
             return None if tokens is None else cls(tokens)
         output = max(usage.output, tokens or 0)
@@ -51,11 +52,11 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How a session was settled: what it cost for ``tokens``, and what that did to its hold and to the wallet.
+    """How a session was settled: what its ``tokens`` cost, and how that changed its hold and the wallet.
 
-    ``usage`` is what it used by class, where that is known, ``model_id`` the model that served, if not the session's.
-    ``refund`` came back, ``overrun`` exceeded what was held or charged before, ``debt`` of it the wallet could not
-    cover.
+    ``usage`` is what it used by class, if that is known. ``model_id`` is the model that served, if it is not the
+    session's. ``refund`` is what came back. ``overrun`` is what exceeded the hold, or the earlier charge if the usage
+    was late. ``debt`` is the part of the overrun that the wallet could not cover.
     """
 
     outcome: Outcome
@@ -71,7 +72,7 @@ class Settled:
 
     @property
     def unclassified(self) -> int:
-        """Tokens of which only the number is known."""
+        """Tokens that are known only by number."""
         return self.tokens if self.usage is None else 0
 
 
@@ -79,14 +80,14 @@ class Settled:
 class Session:
     """A stream of ``user_id`` and its hold on the credits of ``account_id``.
 
-    Times are epoch milliseconds; ``card`` has the rates that it began with. ``initial_credits`` and
-    ``initial_expires_at`` are what its opening answered, so that a repeat answers the same. ``revision`` counts the
-    changes of the hold and of the inputs, not the heartbeats that fit. ``tokens`` is what the last heartbeat reported:
-    output where ``usage`` is known, else the number of all tokens. ``usage`` has the newest word on everything but the
-    output: the estimate's inputs at first. ``fitting_tokens`` is up to how many tokens a heartbeat may report before
-    the hold must be raised. ``due_at`` is when the sweeper looks at it again; heartbeats do not move it, they move
-    ``last_seen_at``. ``late`` is the settlement that arrived after the sweep had ended the session. ``format`` and
-    ``more`` are what a newer version wrote; this one hands them on.
+    Times are epoch milliseconds; ``card`` has the rates with which the session began. ``initial_credits`` and
+    ``initial_expires_at`` are what initialize answered, so that a repeat answers the same. ``revision`` counts the
+    changes of the hold and of the inputs, not the heartbeats that fit the hold. ``tokens`` is what the heartbeats
+    reported: output tokens if ``usage`` is known, else the number of all tokens. ``usage`` has the newest values of
+    everything but the output; at first they are the estimate's. ``fitting_tokens`` is the most tokens that a heartbeat
+    may report before the hold must be raised. ``due_at`` is when the sweeper next looks at the session; a heartbeat
+    moves ``last_seen_at`` instead. ``late`` is the settlement that arrived after the sweep had ended the session. A
+    newer version may have written ``format`` and ``more``; this version keeps them unchanged.
     """
 
     user_id: str
@@ -127,12 +128,12 @@ class Session:
 
     @property
     def outcome(self) -> Outcome | None:
-        """How the session ended."""
+        """How the session ended; None while it is active."""
         return self.resolution.outcome if self.resolution else None
 
     @property
     def settled(self) -> Settled:
-        """The last word on what the session cost. Raises LookupError while it is active."""
+        """The latest settlement: the late one, if there is one. Raises LookupError while the session is active."""
         settled = self.late or self.resolution
         if settled is None:
             raise LookupError(f"session {self.session_id} is active")
@@ -140,12 +141,12 @@ class Session:
 
     @property
     def awaits_late_usage(self) -> bool:
-        """Whether the sweep ended the session, and nobody has settled it since."""
+        """Whether the sweep ended the session, and its caller has not settled it since."""
         return self.outcome == "swept" and self.late is None
 
     @property
     def late_credits(self) -> int | None:
-        """What the late settlement charged beyond the sweep's, negative if less; None without one."""
+        """Credits charged by the late settlement beyond the sweep's charge, negative if less; None without one."""
         return None if self.resolution is None or self.late is None else self.late.credits - self.resolution.credits
 
     @property
@@ -157,61 +158,61 @@ class Session:
 
     @property
     def allocated_credits(self) -> int:
-        """What is held; of an ended session, what was."""
+        """The credits that the session holds, or held before it ended."""
         return sum(part.credits for part in self.parts)
 
     @property
     def heard_from(self) -> bool:
-        """Whether a heartbeat arrived."""
+        """Whether any heartbeat has arrived."""
         return self.tokens > 0 or self.last_seen_at > self.started_at
 
     @property
     def reported_usage(self) -> Usage | None:
-        """What the heartbeats reported by class: nothing without one; None where only numbers are known."""
+        """What the heartbeats reported by class: no usage before the first one, None if only numbers are known."""
         if self.usage is None:
             return None
         return self.usage.with_output(self.tokens) if self.heard_from else NO_USAGE
 
     @property
     def last_report(self) -> Report:
-        """What the heartbeats reported."""
+        """The heartbeats' newest values, as one report."""
         return Report(self.tokens, self.reported_usage)
 
     @property
     def reported_credits(self) -> int:
-        """What the heartbeats reported costs."""
+        """The cost of what the heartbeats reported, in credits."""
         return self.cost(self.last_report)
 
     @property
     def used_credits(self) -> int:
-        """What was charged; of an active session, what was reported so far would cost."""
+        """What the session was charged or, while it is active, what its reports so far would cost."""
         return self.reported_credits if self.active else self.settled.credits
 
     @property
     def unsettled_report(self) -> int:
-        """Credits by which the last heartbeat's tokens cost more than what an ended session was charged; 0 if none."""
+        """By how many credits the heartbeats' reports cost more than the ended session was charged; 0 if they don't."""
         return max(0, self.reported_credits - self.settled.credits)
 
     def expires_at(self, timeout: int, max_life: int) -> int:
-        """When the sweeper may end the session: ``timeout`` after its last sign of life, ``max_life`` after its start.
+        """When the sweeper may end the session: the earlier of the two limits.
 
-        Both are in milliseconds.
+        They are ``timeout`` after its last sign of life and ``max_life`` after its start, both in milliseconds.
         """
         return min(self.last_seen_at + timeout, self.started_at + max_life)
 
     def completed(self, report: Report) -> Report:
-        """The report with its usage by class, where the session knows it: a number then counts output."""
+        """The report with its usage by class, if the session has one: a bare number then means output tokens."""
         if report.usage is not None or self.usage is None:
             return report
         return replace(report, usage=self.usage.with_output(report.tokens))
 
     def cost(self, report: Report) -> int:
-        """What a complete report costs in this session, at the rates of the model that served."""
+        """What a report from ``completed`` costs in credits, at the rates of the model that served."""
         card = report.card or self.card
         return card.cost_of_number(report.tokens) if report.usage is None else card.cost(report.usage)
 
     def swept_report(self, *, charge_estimate: bool) -> Report:
-        """What the sweeper charges: the last heartbeat's; without one nothing, or the estimate."""
+        """What the sweeper charges: the heartbeats' report; without a heartbeat nothing, or the estimate."""
         if charge_estimate and not self.heard_from:
             estimate = self.estimated_usage
             return Report(self.estimated_tokens) if estimate is None else Report(estimate.output, estimate)
@@ -231,7 +232,7 @@ class Session:
     def settled_by(self, outcome: Outcome, report: Report | None, success: bool) -> bool:
         """Whether a finalize or abort with these values repeats the one that settled the session.
 
-        Without a report it repeats one with any.
+        A call without a report repeats a call with any report.
         """
         if self.active:
             return False
@@ -244,20 +245,23 @@ class Session:
         return (known.tokens, known.usage, known.model_id) == (said.tokens, said.usage, said.model_id)
 
     def affordable(self, credits: int) -> dict[str, int]:
-        """The largest estimate that costs no more than ``credits``, as a refusal's details."""
+        """The largest estimate that costs at most ``credits``, in the form of a refusal's details."""
         if self.estimated_usage is None:
             return {"affordableTokens": self.card.number_within(credits)}
         return {"affordableOutputTokens": max(0, self.card.output_within(credits, self.estimated_usage))}
 
     def takes(self, report: Report) -> bool:
-        """Whether a heartbeat's usage replaces the known one: not if it is behind the output that is known already."""
+        """Whether a heartbeat's usage replaces the known one.
+
+        A usage with less output than is known is older; it replaces only an estimate.
+        """
         if report.usage is None:
             return False
         estimated = self.estimated_usage and self.estimated_usage.inputs
         return self.usage is None or self.usage.inputs == estimated or report.tokens >= self.tokens
 
     def brings_inputs(self, report: Report) -> bool:
-        """Whether a heartbeat's usage has other inputs than are known, so that the session is priced anew."""
+        """Whether a heartbeat's usage changes the known inputs, so that the session must be priced again."""
         known = self.usage and self.usage.inputs
         return self.takes(report) and report.usage is not None and report.usage.inputs != known
 
@@ -268,7 +272,7 @@ def opened(session: Session, hold: Hold) -> Session:
 
 
 def fitting(session: Session) -> Session:
-    """The session with ``fitting_tokens`` anew, for its hold, its usage and its tokens."""
+    """The session with ``fitting_tokens`` computed again, from its hold, its usage and its tokens."""
     held = session.allocated_credits
     if session.usage is None:
         return replace(session, fitting_tokens=session.card.number_within(held))
@@ -277,7 +281,7 @@ def fitting(session: Session) -> Session:
 
 
 def reported(session: Session, report: Report, at: int) -> Session:
-    """The session after a heartbeat that does not just fit; its hold is as it was."""
+    """The session after a heartbeat that changes its inputs or exceeds its hold. The hold stays as it was."""
     counts_output_now = session.usage is None and report.usage is not None
     after = replace(
         session,
@@ -290,19 +294,19 @@ def reported(session: Session, report: Report, at: int) -> Session:
 
 
 def raised(session: Session, more: Hold) -> Session:
-    """The session after its hold was raised."""
+    """The session after its hold was raised by ``more``."""
     return fitting(replace(session, parts=merged(session.parts, more.parts)))
 
 
 def rescheduled(session: Session, due_at: int) -> Session:
-    """The session, to be looked at again at ``due_at``."""
+    """The session with a new ``due_at``, when the sweeper looks at it again."""
     return replace(session, due_at=due_at)
 
 
 def resolved(
     session: Session, settlement: Settlement, report: Report, *, outcome: Outcome, success: bool, at: int
 ) -> Session:
-    """The session as it ends, or as late usage settles it after the sweep. Raises SessionNotActive otherwise."""
+    """The session after it ended, or after late usage corrected a sweep. Raises SessionNotActive if neither can be."""
     settled = Settled(
         outcome=outcome,
         success=success,

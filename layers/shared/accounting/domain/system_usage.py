@@ -1,14 +1,14 @@
-"""The system's sums of a day: what a batch of records adds to which of them, and which names and users are shown.
+"""System-wide sums for each day: which sums a batch of records changes, and which names and users an answer shows.
 
-Names come from callers, who may make up as many as they like, with any number of credits. Two rules keep them from
-pushing others out of an answer:
+Callers choose the names of services and models. They can invent any number of names, with any number of credits. Two
+rules prevent them from pushing other names out of an answer:
 
-- A name ranks by its **merit**: the credits that users contributed who had it among their first names of that day.
-  One user gives merit to ``MAX_NAMES_OF_USER`` services and as many models, and so takes at most that many places.
-- The names shown fit ``MAP_BYTES`` of JSON. Names longer than ``MAX_NAME_BYTES`` have no merit, so that one user's
-  places leave room for others.
+- A name ranks by its **merit**: the credits from users who had it among the first names that they used that day. One
+  user gives merit to ``MAX_NAMES_OF_USER`` services and as many models, and so fills at most that many places.
+- The names shown fit in ``MAP_BYTES`` of JSON. Names longer than ``MAX_NAME_BYTES`` have no merit, so the names of one
+  user leave room for others.
 
-Sums are exact for every name, with merit or without.
+The sums of a name are exact, whether it has merit or not.
 """
 
 import json
@@ -20,30 +20,30 @@ from accounting.domain.allocations import DAY
 from accounting.domain.usage import NO_COUNTS, Name, NameId, UsageRecord, add_each
 
 MAX_NAMES_OF_USER = 50
-"""To how many services, and to how many models, a user gives merit on one day."""
+"""The most services, and the most models, to which one user gives merit on one day."""
 
 MAX_NAME_BYTES = 300
-"""The longest name that has merit, as JSON: every model id that prices may have fits."""
+"""The longest name that can have merit, as JSON. Every model id that a price rule can have fits."""
 
 MAP_BYTES = 60_000
-"""How much JSON the names of one map may take in an answer."""
+"""The most JSON that the names of one map may take in an answer."""
 
 MAX_MODELS_COUNTED = 100
-"""Of how many models an answer says what they used by class: those with the most credits."""
+"""For how many models an answer includes usage by class: those with the most credits."""
 
 COUNTS_BYTES = 40_000
-"""How much JSON that may take in an answer."""
+"""The most JSON that usage by class may take in an answer."""
 
 MAX_SHOWN = 1000
-"""How many names of one map an answer has at most."""
+"""The most names of one map in an answer."""
 
 _REMEMBERED = 8
-"""How many characters of a name's digest a user's sums remember it by: 48 bits, to tell apart 50 names."""
+"""How many characters of a name's digest a user's sums keep: 48 bits are enough to tell 50 names apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class DayPart:
-    """One of the parts that everybody's sums of a day are spread over. ``day`` is the first instant of a UTC day."""
+    """One of the parts into which a day's sums over all users are split. ``day`` is the first instant of a UTC day."""
 
     day: int
     part: int
@@ -51,7 +51,7 @@ class DayPart:
 
 @dataclass(frozen=True, slots=True)
 class UserDay:
-    """One user's sums of a day."""
+    """The place of one user's sums of a day."""
 
     day: int
     user_id: str
@@ -59,7 +59,7 @@ class UserDay:
 
 @dataclass(frozen=True, slots=True)
 class NameDay:
-    """Everybody's sums of a day for one service or model."""
+    """The place of a day's sums over all users for one service or model."""
 
     day: int
     name: Name
@@ -70,11 +70,12 @@ type Place = DayPart | UserDay | NameDay
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """What stands at a place, and its ``version``.
+    """The sums stored at one place. ``version`` counts their changes.
 
-    A day's part knows when its ``newest`` record was made, a user's day the ``services`` and ``models`` that the user
-    gives merit to, in short, and a name's day its ``merit``: None when nobody has given it any. A day's part and a
-    model's day have the ``counts`` of usage. ``more`` is what a newer version wrote; this one hands it on.
+    Some fields belong to some places only. A day's part has ``newest``, when its newest record was made. A user's day
+    has short digests of the ``services`` and ``models`` to which the user gives merit. A name's day has its ``merit``,
+    None if nobody has given it any. A day's part and a model's day have ``counts`` of usage. ``more`` is what a newer
+    version wrote; this version keeps it unchanged.
     """
 
     version: int = 0
@@ -89,13 +90,13 @@ class Sum:
 
 
 def places(record: UsageRecord, part: int) -> list[Place]:
-    """Where a record counts."""
+    """The places whose sums include a record."""
     day = record.at - record.at % DAY
     return [DayPart(day, part), UserDay(day, record.user_id), *(NameDay(day, name) for name in record.names)]
 
 
 def batches(records: Iterable[UsageRecord], most: int) -> Iterator[list[UsageRecord]]:
-    """Runs of records for each of which no more than ``most`` items are written: a mark a record, and the sums."""
+    """Batches of records that each need at most ``most`` written items: one mark for each record, and the sums."""
     batch: list[UsageRecord] = []
     touched: set[Place] = set()
     for record in records:
@@ -110,7 +111,7 @@ def batches(records: Iterable[UsageRecord], most: int) -> Iterator[list[UsageRec
 
 
 def counted(records: Iterable[UsageRecord], part: int, stored: Mapping[Place, Sum]) -> dict[Place, Sum]:
-    """The sums that change when records are counted, as they are afterwards, given those that are stored."""
+    """The sums that change when records are counted, with their new values. ``stored`` has the old values."""
     after: dict[Place, Sum] = {}
     for record in records:
         day, user, *names = places(record, part)
@@ -134,7 +135,7 @@ def _plus(known: Sum, record: UsageRecord, counts: Mapping[str, int] = NO_COUNTS
 
 
 def _known_to_user(user: Sum, record: UsageRecord) -> tuple[Sum, set[Name]]:
-    """The user's sums with the record's names remembered as far as there is room, and which names are."""
+    """The user's sums, remembering the record's names as far as there is room, and the names that are remembered."""
     merited = set()
     for name in record.names:
         remembered = user.services if name.kind == "service" else user.models
@@ -150,20 +151,20 @@ def _known_to_user(user: Sum, record: UsageRecord) -> tuple[Sum, set[Name]]:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a user or a name comes to. Users rank by credits, names by merit; those without any come last."""
+    """The sums by which users and names rank: users by credits, names by merit. Names without merit come last."""
 
     credits: int
     merit: int | None = None
 
     def plus(self, other: "Standing") -> "Standing":
-        """Both together."""
+        """The sum of the two."""
         merit = other.merit if self.merit is None else self.merit + (other.merit or 0)
         return Standing(self.credits + other.credits, merit)
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking[Id]:
-    """The first of a day, by what they come to; ``cut`` when there are more."""
+    """The top users or names of one day; ``cut`` if there are more."""
 
     day: int
     found: Mapping[Id, Standing]
@@ -171,7 +172,7 @@ class Ranking[Id]:
 
 
 def total[Id](rankings: Iterable[Ranking[Id]]) -> dict[Id, Standing]:
-    """What each one found comes to over all days. Whoever a cut day lacks may come to more: see ``unseen``."""
+    """The total of each id over all days. If a cut day lacks an id, its total may be too low: see ``unseen``."""
     totals: dict[Id, Standing] = {}
     for ranking in rankings:
         for name, standing in ranking.found.items():
@@ -180,7 +181,7 @@ def total[Id](rankings: Iterable[Ranking[Id]]) -> dict[Id, Standing]:
 
 
 def unseen[Id](ids: Iterable[Id], rankings: Sequence[Ranking[Id]]) -> list[tuple[int, Id]]:
-    """The days on which something of ``ids`` may be that their ranking did not show, because it was cut."""
+    """Each id with each day that may have sums of it which the day's ranking does not show because it is cut."""
     cut = [ranking for ranking in rankings if ranking.cut]
     return [(ranking.day, each) for each in ids for ranking in cut if each not in ranking.found]
 
@@ -191,7 +192,7 @@ def by_credits(totals: Mapping[str, Standing]) -> list[str]:
 
 
 def by_merit(totals: Mapping[NameId, Standing]) -> list[NameId]:
-    """Names, the most merit first; at the end those without any."""
+    """Names, the most merit first; names without merit come last."""
 
     def place(each: NameId) -> tuple[bool, int, NameId]:
         merit = totals[each].merit
@@ -201,7 +202,7 @@ def by_merit(totals: Mapping[NameId, Standing]) -> list[NameId]:
 
 
 def fitting[Value](names: Iterable[tuple[str, Value]], most_bytes: int) -> Iterator[tuple[str, Value]]:
-    """The first names and their values that together take no more than ``most_bytes`` as a JSON object."""
+    """The first names with their values, as many as fit in ``most_bytes`` as one JSON object."""
     taken = len("{}") - len(",")
     for name, value in names:
         taken += len(json.dumps({name: value}, separators=(",", ":"))) - len("{}") + len(",")

@@ -1,7 +1,7 @@
-"""Which characters a text may have that people write: all but control characters. Imports nothing of ours.
+"""Which characters a text written by people may have: all but control characters. Imports nothing of ours.
 
-Names have full-width and no-break spaces, joiners and emoji that are newer than this service. Only what Unicode calls a
-control character (Cc) is refused, and half of a surrogate pair, which is no character at all and cannot be stored.
+People use full-width and no-break spaces, joiners, and emoji that are newer than this service. Only two things are
+refused: what Unicode calls a control character (Cc), and half of a surrogate pair, which cannot be stored.
 """
 
 import re

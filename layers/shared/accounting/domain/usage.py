@@ -13,15 +13,16 @@ from accounting.domain.allocations import DAY
 from accounting.domain.model_usage import Usage, counts_in
 
 CHAT_SERVICE_PREFIX = "chat"
-"""Services that begin so count into the statistics by model; their operation is the model's id."""
+"""A service whose name begins like this counts in the statistics by model; its operation is the model's id."""
 
 
 RESERVED_NAMES = frozenset({"__proto__", "constructor", "prototype"})
-"""No id or service is called so: statistics have them as keys of JSON objects, which JavaScript callers index by."""
+"""Forbidden as ids and service names. Names are keys of JSON objects in statistics, and JavaScript treats these as
+special."""
 
 
 def digest(*names: str | None) -> str:
-    """16 characters that stand for names in a key, which names of any length would not fit: 96 bits of SHA-256."""
+    """16 characters that represent names in a key, because a name can be too long for one: 96 bits of SHA-256."""
     return urlsafe_b64encode(sha256(json.dumps(names).encode()).digest()[:12]).decode()
 
 
@@ -48,7 +49,7 @@ NO_COUNTS: Mapping[str, int] = MappingProxyType({})
 
 
 class Countable(NamedTuple):
-    """What statistics need to know of a usage record; ``counts`` as in ``model_usage.counts_in``."""
+    """The part of a usage record that statistics need; ``counts`` as in ``model_usage.counts_in``."""
 
     at: int
     credits: int
@@ -58,7 +59,7 @@ class Countable(NamedTuple):
 
 
 class ProviderUsage(NamedTuple):
-    """A provider's own usage object, and its format; ``raw`` is None when it was too large to be kept."""
+    """A provider's own usage object, and its format; ``raw`` is None if the object was too large to keep."""
 
     format: str
     raw: dict[str, Any] | None
@@ -75,7 +76,7 @@ class ModelCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
-    """One billable event of ``user_id``, that ``account_id`` pays for.
+    """One billable event of ``user_id``, paid by ``account_id``.
 
     ``at`` is in epoch milliseconds, ``metadata`` any JSON object. ``usage`` is what a model used by class, where that
     is known, ``provider_usage`` how its provider said it, and ``unclassified`` tokens of which only the number is
@@ -101,7 +102,7 @@ class UsageRecord:
 
     @property
     def model_id(self) -> str | None:
-        """The model that the record counts for: the one that priced it, else the operation of a chat service."""
+        """The model that the record counts for: the one whose price was used, else the operation of a chat service."""
         return self.priced_as or model_of(self.service, self.operation)
 
     @property
@@ -111,12 +112,12 @@ class UsageRecord:
 
     @property
     def accounts(self) -> list[AccountId]:
-        """The account that pays, then the user's own where that is another: both have the record in their sums."""
+        """The account that pays, then the user's own if it is another one. The sums of both include the record."""
         own = personal(self.user_id)
         return [own] if self.account_id == own else [self.account_id, own]
 
     def payer_beside(self, account_id: AccountId) -> AccountId | None:
-        """The account that pays, where it is another one than ``account_id``."""
+        """The account that pays, or None if it is ``account_id``."""
         return None if self.account_id == account_id else self.account_id
 
     @property
@@ -159,7 +160,7 @@ class Sums:
         return sums
 
     def merge(self, other: "Sums") -> None:
-        """Count what another sum counts."""
+        """Add the numbers of other sums to these."""
         self.records += other.records
         self.credits += other.credits
         add_each(self.by_service, other.by_service)
@@ -176,7 +177,7 @@ def add_each(mine: dict[str, int], others: Mapping[str, int]) -> None:
 
 
 class Span(NamedTuple):
-    """The instants ``since <= at < until``; None is without an end on that side."""
+    """The instants ``since <= at < until``; None means no limit on that side."""
 
     since: int | None
     until: int | None
@@ -184,14 +185,14 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A range of time as the whole UTC days in it, if there are any, and the parts of days that it cuts off."""
+    """A range of time, split into the whole UTC days in it, if there are any, and the partial days at its ends."""
 
     days: Span | None
     cut: tuple[tuple[int, int], ...]
 
 
 def split(since: int | None, until: int | None) -> Split:
-    """The whole days and the cut days of ``since <= at < until``; together they are the range, without an overlap."""
+    """The whole days and the partial days of ``since <= at < until``; together they cover it without overlap."""
     first = None if since is None else -(-since // DAY) * DAY
     last = None if until is None else until // DAY * DAY
     if since is not None and until is not None and first is not None and last is not None and first > last:

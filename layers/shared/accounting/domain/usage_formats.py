@@ -1,8 +1,8 @@
-"""The providers' usage objects, each read into the canonical form. Imports the canonical form and the errors.
+"""The usage objects of providers, each read into the canonical form. Imports the canonical form and the errors.
 
-The canonical format is strict: every name must be known. A provider's object may have any further names, and its
-optional parts may be absent or null. What tells the formats apart is required in one and refused in the others, so
-that an object of another format than its caller says is refused instead of billed wrongly.
+The canonical format is strict: every name must be known. A provider's object may have other names too, and its optional
+parts may be absent or null. The names that distinguish two formats are required in one and refused in the other. So if
+a caller states the wrong format, the object is refused instead of billed wrongly.
 """
 
 from collections import defaultdict
@@ -16,9 +16,9 @@ from accounting.domain.model_usage import MAX_COUNT, NAMES, Usage, checked, too_
 class _Format(NamedTuple):
     """Where the counts of a provider are, and what they mean.
 
-    A count is the sum of what is found at its paths. ``list[name=value].path`` means every entry of the list with this
-    value. Beside the names of ``Usage`` there are: ``written``, everything written to the cache (without it, the writes
-    by age are all there is); ``cached_audio``, the part of ``input_audio`` that came from the cache; and ``total``.
+    A count is the sum of the values at its paths. ``list[name=value].path`` means every entry of the list with this
+    value. Some counts are not fields of ``Usage``: ``written`` is everything written to the cache (without it, the sum
+    of the writes by age); ``cached_audio`` is the part of ``input_audio`` that came from the cache; and ``total``.
     """
 
     requires: tuple[str, ...]
@@ -117,7 +117,7 @@ _PROVIDERS = {
             "output": ("gen_ai.usage.output_tokens",),
             "cached_input": ("gen_ai.usage.cache_read.input_tokens",),
             "written": ("gen_ai.usage.cache_write.input_tokens",),
-            "cache_write": ("gen_ai.usage.cache_creation.input_tokens",),  # the older name of the same
+            "cache_write": ("gen_ai.usage.cache_creation.input_tokens",),  # the older name of cache_write
             "input_audio": ("gen_ai.usage.audio.input_tokens",),
             "cached_audio": ("gen_ai.usage.audio.cache_read.input_tokens",),
             "reasoning": ("gen_ai.usage.reasoning.output_tokens",),
@@ -126,17 +126,17 @@ _PROVIDERS = {
     ),
 }
 _INPUTS = [form.requires[0] for form in _PROVIDERS.values()]
-"""What each format calls the input. No object has two of these names."""
+"""The name of the input in each format. No object has two of these names."""
 
 CANONICAL = "canonical"
 FORMATS = (CANONICAL, *_PROVIDERS)
 
 
 def read(usage_format: str, raw: Mapping[str, object], field: str = "usage") -> Usage:
-    """The usage that an object of this format means.
+    """The usage that an object in this format describes.
 
-    Raises Invalid, naming the field as the caller sent it, for an unknown format, a name that is missing or of another
-    format, a count that is no integer between 0 and ``MAX_COUNT``, and parts that exceed their whole.
+    Raises Invalid, with the field as the caller sent it, for an unknown format, a missing name, a name of another
+    format, a count that is not an integer between 0 and ``MAX_COUNT``, and parts that exceed their whole.
     """
     if usage_format not in FORMATS:
         raise Invalid.field("usageFormat", f"must be one of {', '.join(FORMATS)}")
@@ -153,7 +153,7 @@ def read(usage_format: str, raw: Mapping[str, object], field: str = "usage") -> 
 def _canonical(raw: Mapping[str, object], field: str) -> Usage:
     for name in raw:
         if name not in NAMES:
-            readable = name.encode(errors="backslashreplace").decode()  # a report's may hold half a surrogate pair
+            readable = name.encode(errors="backslashreplace").decode()  # it may have half a surrogate pair
             raise Invalid.field(f"{field}.{readable}", "unknown field")
     _require(("inputTokens", "outputTokens"), raw, field, CANONICAL)
     counts = {NAMES[name]: _count(value, f"{field}.{name}") for name, value in raw.items() if value is not None}
@@ -173,15 +173,15 @@ def _provided(form: _Format, raw: Mapping[str, object], field: str) -> Usage:
 
     if form.input_excludes_cache:
         sums["input"] += sums["cached_input"] + written
-    # xAI has OpenAI's format, but counts reasoning beside the completion. The total tells.
+    # xAI uses OpenAI's format, but does not include reasoning in the completion. The total shows which one it is.
     if "total" in found and sums["total"] == sums["input"] + sums["output"] + sums["reasoning"]:
         sums["output"] += sums["reasoning"]
 
     for whole, part in (("input", "input_audio"), ("input_audio", "cached_audio")):
         if sums[part] > sums[whole]:
             raise too_small(called[whole], sums[part])
-    # Providers count all audio, from the cache or not, and not all say how much of it was. Where they don't, as much
-    # counts as new as the rest of the input has room for.
+    # Providers count all audio, cached or not, and some don't say how much of it was cached. If they don't, audio
+    # counts as new, up to the number of input tokens that were neither cached nor written to the cache.
     room = max(0, sums["input"] - sums["cached_input"] - written)
     sums["input_audio"] = min(sums["input_audio"] - sums["cached_audio"], room)
 
@@ -196,7 +196,7 @@ def _require(names: Iterable[str], raw: Mapping[str, object], field: str, usage_
 
 
 def _counts(raw: Mapping[str, object], paths: Iterable[str], field: str) -> Iterator[int]:
-    """The counts that are there, of those that the paths name."""
+    """The counts at these paths, as far as there are any."""
     for path in paths:
         entries, _, condition = path.partition("[")
         if condition:
@@ -222,7 +222,7 @@ def _entries(raw: Mapping[str, object], name: str, field: str) -> list[Mapping[s
 
 
 def _at(raw: Mapping[str, object], path: str, field: str) -> object:
-    """What is at a path, whose steps may also be written as one name with dots; None if nothing is."""
+    """The value at a path, or None. A name with dots in the object may be several steps of the path."""
     if path in raw:
         return raw[path]
     step, _, rest = path.partition(".")

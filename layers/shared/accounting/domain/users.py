@@ -1,4 +1,4 @@
-"""Users: what tokens and the platform's sync say of them, which word counts, and which user a text means.
+"""Users: what tokens and the platform's sync say about them, which statement counts, and which user a text names.
 
 Imports ``addresses``, ``errors`` and ``usage`` only.
 """
@@ -12,16 +12,16 @@ from accounting.domain.errors import Invalid
 from accounting.domain.usage import RESERVED_NAMES
 
 ROLES = ("user", "supervisor", "admin")
-"""From the one that may least to the one that may most."""
+"""In rising order of rights."""
 DEFAULT_ROLE = ROLES[0]
 
 RESERVED_USER_IDS = RESERVED_NAMES | {"all", "me", "sync"}
-"""No user has such an id: routes have these words where others have a user's id."""
+"""Forbidden as user ids: some routes have these words in the place of a user's id."""
 
 MAX_USER_ID = 128
 
 MAX_FORMER_HOLDERS = 10
-"""How many users an address remembers beside its holder: the first to claim it, and the last ones."""
+"""How many users an address remembers besides its holder: the first to claim it, and the most recent ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class User:
         return self.disabled_at is not None
 
     def touched(self, now: int) -> "User":
-        """The user with a later ``updated_at``, also within a millisecond: the next change depends on it."""
+        """The user with a later ``updated_at``, even within one millisecond: the next write is conditional on it."""
         return replace(self, updated_at=max(now, self.updated_at + 1))
 
     def is_no_newer_than_ahead(self, said_at: int) -> bool:
@@ -69,9 +69,9 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a token or a sync says of a user. What is None it does not say, and changes nothing.
+    """What a token or a sync says about a user. A field that is None says nothing and changes nothing.
 
-    ``issued_at`` (epoch seconds) is when it was said, ``role_at`` (epoch milliseconds) when it was said of the role.
+    ``issued_at`` (epoch seconds) is when it was said, ``role_at`` (epoch milliseconds) when the role was said.
     """
 
     id: str
@@ -155,7 +155,7 @@ def effective_role(said: str, said_at: int, known: User | None) -> str:
 
 
 def disabled(user: User, *, by: str, reason: str, now: int) -> User:
-    """The user, disabled since ``now`` or since they were before. Raises Invalid when they would disable themselves."""
+    """The user, disabled from ``now`` on or since an earlier time. Raises Invalid if ``by`` is the user."""
     if user.id == by:
         raise Invalid.field("userId", "an administrator cannot disable themselves")
     if user.disabled:
@@ -164,7 +164,7 @@ def disabled(user: User, *, by: str, reason: str, now: int) -> User:
 
 
 def enabled(user: User, *, now: int) -> User:
-    """The user, enabled again."""
+    """The user, no longer disabled."""
     if not user.disabled:
         return user
     return replace(user, disabled_at=None, disabled_reason="").touched(now)
@@ -174,8 +174,8 @@ def enabled(user: User, *, now: int) -> User:
 class Pointer:
     """Who holds an e-mail address. ``issued_at`` (seconds) is that of the word that claimed it.
 
-    ``since`` (milliseconds) is when the address was first held, by whomever: it decides between an address and an id
-    of the same text. ``former`` are earlier holders, the newest last.
+    ``since`` (milliseconds) is when the address was first held by any user: it decides if a text is an address of one
+    user and the id of another. ``former`` are earlier holders, the newest last.
     """
 
     address: str
@@ -240,13 +240,13 @@ def claimed(
 
 
 def heir(address: str, candidates: Iterable[User]) -> User | None:
-    """Who gets an address that its holder gives up: the newest word that claims it, of a disabled user the last."""
+    """The user who gets an address that its holder gives up: the newest to claim it; disabled users come last."""
     claimants = [each for each in candidates if each.address == address]
     return max(claimants, key=lambda each: (not each.disabled, each.email_at), default=None)
 
 
 def is_meant_by_id(namesake: User | None, pointer: Pointer | None) -> bool:
-    """Whether a text means the user whose id it is, and not the holder of the address that it is, too.
+    """Whether a text that is a user's id means that user, even if it is also an address of another user.
 
     The first to hold a text keeps it; at the same instant the id wins.
     """

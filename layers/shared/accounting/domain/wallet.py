@@ -10,7 +10,7 @@ Three rules hold after every command:
 * an entry's ``credits`` is the change of what can be spent, so ``available_after`` is the running sum;
 * debt is repaid before anything becomes spendable, so a wallet never has both.
 
-Entries form a chain: each has a hash over its content and its predecessor's hash, and the wallet has the newest one's.
+Entries form a chain: each has a hash over its content and the previous entry's hash. The wallet has the newest hash.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ from accounting.domain.ledger import SYSTEM, Cause, Entry, Kind, digest
 from accounting.domain.lots import MAX_LOTS, SECOND, Lot
 
 FORMAT = 1
-"""The format of a wallet that this version makes."""
+"""The format in which this version writes a wallet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class Wallet:
     ``granted``, ``removed`` and ``expired`` only grow; ``charged`` shrinks when a late settle returns credits.
 
     ``version`` counts commands, ``entry_seq`` ledger entries and ``allocations`` the lots that were ever granted.
-    ``head`` is the newest entry's hash. ``due_at`` is when the sweeper looks at it: no later than the first lot
-    expires, but perhaps sooner, because it only ever moves forward there (moving it costs two writes to an index).
-    ``format`` and ``more`` are what a newer version wrote; this one hands them on.
-    ``frozen`` is the wallet of a disabled user: nothing new is held or charged, what was held is settled.
+    ``head`` is the newest entry's hash. ``due_at`` is when the sweeper next looks at the wallet: when the first lot
+    expires, or sooner. Only the sweeper moves it to a later time, because a move costs two writes to an index.
+    A newer version may have written ``format`` and ``more``; this version keeps them unchanged.
+    ``frozen`` is true if the user is disabled: nothing new is held or charged, but holds are settled.
     """
 
     account_id: AccountId
@@ -60,7 +60,7 @@ class Wallet:
 
     @property
     def available(self) -> int:
-        """Credits in lots, those that expired since the last command included."""
+        """Credits in lots, including lots that expired since the last command."""
         return sum(lot.credits for lot in self.lots)
 
     @property
@@ -69,17 +69,17 @@ class Wallet:
         return self.lots[0].expires_at if self.lots else None
 
     def live_lots(self, at: int) -> tuple[Lot, ...]:
-        """The lots that can be spent at ``at``, in burn order; a clock behind the last change counts as that one."""
+        """The lots that can be spent at ``at``, or at the last change if that was later, in burn order."""
         return tuple(lot for lot in self.lots if lot.expires_at > max(at, self.updated_at))
 
     def spendable(self, at: int) -> int:
-        """What can be spent at ``at``."""
+        """How many credits can be spent at ``at``."""
         return sum(lot.credits for lot in self.live_lots(at))
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The wallet as it must become, and the entries that say why."""
+    """The wallet as it must become, and the entries that explain the change."""
 
     wallet: Wallet
     entries: tuple[Entry, ...]
@@ -87,14 +87,17 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Hold(Decision):
-    """Credits set aside: ``parts`` of which lots."""
+    """Credits set aside; ``parts`` are the parts of lots that they come from."""
 
     parts: tuple[Lot, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement(Decision):
-    """A hold resolved. ``refund`` came back, ``overrun`` exceeded the hold, ``debt`` of it could not be covered."""
+    """A settled hold, in credits.
+
+    ``refund`` came back, ``overrun`` exceeded the hold, and ``debt`` is the part of ``overrun`` that no lot covered.
+    """
 
     refund: int
     overrun: int
@@ -104,9 +107,9 @@ class Settlement(Decision):
 def grant(
     wallet: Wallet, credits: int, *, expires_at: int, cause: Cause, kind: Literal["grant", "adjust"] = "grant"
 ) -> Decision:
-    """Add a lot; debt is repaid from it first.
+    """Add a lot; it first repays debt.
 
-    Beyond ``MAX_LOTS`` two lots are merged. Raises TooManyAllocations when no two of them can be.
+    Beyond ``MAX_LOTS``, two lots are merged. Raises TooManyAllocations if no two can be.
     """
     draft = _Draft(wallet, cause)
     draft.add_lot(credits, expires_at)
@@ -115,7 +118,7 @@ def grant(
 
 
 def remove(wallet: Wallet, credits: int, *, cause: Cause, kind: Literal["remove", "adjust"] = "remove") -> Decision:
-    """Take spendable credits away, soonest expiry first. Raises InsufficientCredits, then nothing is taken."""
+    """Take spendable credits away, soonest expiry first. Raises InsufficientCredits; nothing is taken then."""
     draft = _Draft(wallet, cause)
     draft.require(credits)
     draft.burn(credits)
@@ -125,10 +128,10 @@ def remove(wallet: Wallet, credits: int, *, cause: Cause, kind: Literal["remove"
 
 
 def set_available(wallet: Wallet, target: int, *, expires_at: int, cause: Cause) -> Decision:
-    """Make what can be spent exactly ``target`` and debt 0; held credits are apart.
+    """Make the spendable credits exactly ``target``, and the debt 0. Held credits do not change.
 
-    What is missing becomes a lot, what is too much is burnt soonest expiry first, and debt is written off by an entry
-    of its own. The other lots keep their expiry. Raises TooManyAllocations as ``grant`` does.
+    Missing credits become a new lot. Excess credits are taken away, soonest expiry first. A separate entry writes off
+    the debt. The other lots keep their expiry. Raises TooManyAllocations as ``grant`` does.
     """
     draft = _Draft(wallet, cause)
     if draft.debt:
@@ -146,7 +149,7 @@ def set_available(wallet: Wallet, target: int, *, expires_at: int, cause: Cause)
 
 
 def charge(wallet: Wallet, credits: int, *, cause: Cause) -> Decision:
-    """Take spendable credits for a usage record. Raises UserDisabled, InsufficientCredits, then nothing is taken."""
+    """Take spendable credits for a usage record. Raises UserDisabled, InsufficientCredits; nothing is taken then."""
     _require_enabled(wallet)
     draft = _Draft(wallet, cause)
     draft.require(credits)
@@ -157,7 +160,7 @@ def charge(wallet: Wallet, credits: int, *, cause: Cause) -> Decision:
 
 
 def hold(wallet: Wallet, credits: int, *, cause: Cause) -> Hold:
-    """Set spendable credits aside for a session. Raises UserDisabled, InsufficientCredits, then nothing is held."""
+    """Set spendable credits aside for a session. Raises UserDisabled, InsufficientCredits; nothing is held then."""
     _require_enabled(wallet)
     draft = _Draft(wallet, cause)
     draft.require(credits)
@@ -169,11 +172,11 @@ def hold(wallet: Wallet, credits: int, *, cause: Cause) -> Hold:
 
 
 def settle(wallet: Wallet, parts: Iterable[Lot], used: int, *, grace_milliseconds: int, cause: Cause) -> Settlement:
-    """Charge ``used`` against a session's hold and give the rest back. Never refused: what was used is a fact.
+    """Charge ``used`` credits against a session's hold and give the rest back. Never refused: the usage has happened.
 
-    The parts that expire soonest are charged first. What is not used returns to its lots; the part of a lot that
-    expired meanwhile returns as a lot that lives ``grace_milliseconds``, once. An overrun is drawn from the live lots,
-    and what they can't cover becomes debt.
+    The parts that expire soonest are charged first. Unused credits return to their lots. If a lot expired while it was
+    held, its part returns as a lot that stays valid for ``grace_milliseconds``, once. An overrun is drawn from the live
+    lots; what they cannot cover becomes debt.
     """
     draft = _Draft(wallet, cause)
     held, unused = of_lots.split(parts, used)
@@ -191,10 +194,10 @@ def settle(wallet: Wallet, parts: Iterable[Lot], used: int, *, grace_millisecond
 
 
 def settle_late(wallet: Wallet, difference: int, *, grace_milliseconds: int, cause: Cause) -> Settlement:
-    """Correct what an ended session was charged by ``difference`` credits; its hold is resolved already.
+    """Change what an ended session was charged by ``difference`` credits. Its hold is settled already. Never refused.
 
-    What is missing is drawn from the live lots, and what they cannot cover becomes debt. What was charged too much
-    returns as a lot of no allocation that lives ``grace_milliseconds``. Never refused.
+    Missing credits are drawn from the live lots; what they cannot cover becomes debt. Credits that were overcharged
+    return as a lot without an allocation, which is valid for ``grace_milliseconds``.
     """
     if difference >= 0:
         return settle(wallet, (), difference, grace_milliseconds=grace_milliseconds, cause=cause)
@@ -208,13 +211,16 @@ def settle_late(wallet: Wallet, difference: int, *, grace_milliseconds: int, cau
 
 
 def expire(wallet: Wallet, *, cause: Cause) -> Decision:
-    """Drop the lots that expired by ``cause.at`` and be due when the next one does; without any, there is no entry."""
+    """Drop the lots that expired by ``cause.at``, and make the wallet due at its next expiry.
+
+    If no lot has expired, there is no entry.
+    """
     decision = _Draft(wallet, cause).close()
     return replace(decision, wallet=replace(decision.wallet, due_at=decision.wallet.next_expiry))
 
 
 def freeze(wallet: Wallet, *, frozen: bool) -> Wallet:
-    """The wallet of a user who was disabled, or enabled again. What was decided on the one before is decided again."""
+    """The wallet after its user was disabled or enabled. Its new ``version`` makes concurrent commands decide again."""
     return replace(wallet, frozen=frozen, version=wallet.version + 1)
 
 
@@ -224,9 +230,10 @@ def _require_enabled(wallet: Wallet) -> None:
 
 
 class _Draft:
-    """A wallet under change. Opening it drops expired lots; closing it does so again, repays debt and counts up.
+    """A wallet while a command changes it.
 
-    ``at`` never runs behind the wallet's last change, so that the ledger is in time order by sequence.
+    Opening it drops expired lots. Closing it drops them again, repays debt, merges lots and returns the new version.
+    ``at`` is never before the wallet's last change, so that the order of entries is also their order in time.
     """
 
     def __init__(self, wallet: Wallet, cause: Cause) -> None:
@@ -256,7 +263,7 @@ class _Draft:
 
     def add_lot(self, credits: int, expires_at: int) -> None:
         if len(self.lots) >= MAX_LOTS and of_lots.nearest_pair(self.lots) is None:
-            raise TooManyAllocations(f"At most {MAX_LOTS} live allocations an account", limit=MAX_LOTS)
+            raise TooManyAllocations(f"An account may have at most {MAX_LOTS} live allocations", limit=MAX_LOTS)
         self.allocations += 1
         self.granted += credits
         self._allocation_id = of_lots.allocation_id(self._before.account_id, self.allocations)
@@ -283,7 +290,7 @@ class _Draft:
             of_lots.add(self.lots, self._graced(part, grace_milliseconds) if expired else part)
 
     def record(self, kind: Kind, credits: int, *, charged: int = 0, reason: str = "") -> None:
-        """Note a change that was just made. Expiries and merges are the system's, whatever command met them."""
+        """Add the entry for a change just made. The actor of an expiry or a merge is the system, in every command."""
         cause = Cause(SYSTEM, self.at, reason) if kind in ("expire", "merge") else self._cause
         entry = Entry(
             account_id=self._before.account_id,
@@ -329,7 +336,7 @@ class _Draft:
         return Decision(wallet, tuple(self._entries))
 
     def _due_at(self) -> int | None:
-        """Sooner when a lot now expires sooner, else as it was."""
+        """The old ``due_at``, or the first expiry if that is sooner."""
         times = [at for at in (self._before.due_at, self.lots[0].expires_at if self.lots else None) if at is not None]
         return min(times, default=None)
 
@@ -348,13 +355,13 @@ class _Draft:
             self.record("repay", -paid)
 
     def _graced(self, lot: Lot, grace_milliseconds: int) -> Lot:
-        """The expired lot with its one extension; a part that got it earlier sets the end for the others."""
+        """The expired lot with its one extension, which ends with that of an earlier part if there is one."""
         same = (known.expires_at for known in self.lots if known.number == lot.number and known.grace)
         expires_at = next(same, None) or of_lots.whole_second(self.at) + grace_milliseconds
         return lot._replace(expires_at=expires_at, grace=True)
 
     def _merge(self) -> None:
-        """Keep to ``MAX_LOTS``: of the two neighbors nearest in expiry, the sooner joins the later."""
+        """Keep to ``MAX_LOTS``: of the two neighbors that expire closest together, the sooner joins the later."""
         while len(self.lots) > MAX_LOTS and (place := of_lots.nearest_pair(self.lots)) is not None:
             sooner, later = self.lots[place : place + 2]
             self.lots[place : place + 2] = [later._replace(credits=sooner.credits + later.credits)]

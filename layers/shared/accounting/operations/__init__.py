@@ -1,1 +1,1 @@
-"""What a caller can ask for: load, decide with the domain, write one transaction with the store."""
+"""What a caller can ask for. Each operation loads, decides with the domain, and writes one transaction."""

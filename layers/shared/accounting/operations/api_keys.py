@@ -1,4 +1,4 @@
-"""Making an API key, the only moment at which its secret is known, and deleting one."""
+"""Creating and deleting API keys. A key's secret is known only when it is created."""
 
 import json
 import secrets
@@ -17,7 +17,7 @@ SECRET_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A new key. ``text`` is what its holder sends; a repeat of the request does not get it again."""
+    """A new key. ``text`` is what its holder sends; it is None if the request is a repeat."""
 
     key: ApiKey
     text: str | None
@@ -32,7 +32,7 @@ def create(
     now: int,
     idempotency_key: IdempotencyKey | None,
 ) -> Created:
-    """Make a key with 256 random bits of secret. Raises TooManyApiKeys, IdempotencyConflict, Contention."""
+    """Create a key whose secret has 256 random bits. Raises TooManyApiKeys, IdempotencyConflict, Contention."""
     secret = secrets.token_urlsafe(SECRET_BYTES)
     key = ApiKey(new_id(now), user_id, name, permissions, hash_of(secret), now, expires_at)
 
@@ -40,13 +40,13 @@ def create(
         try:
             writes = api_keys.put(key)
             if idempotency_key:
-                # All of the answer but the secret, which is nowhere but in the first answer.
+                # The answer without the secret, which only the first answer has.
                 writes.insert(0, idempotency.put(idempotency_key, json.dumps(asdict(key)), now))
             transact(writes)
         except Repeated as repeated:
             return _again(repeated.key, repeated.record)
         except TooManyApiKeys:
-            # The last one may be what this very request, sent before, made.
+            # An earlier attempt of this request may have created the last key.
             if idempotency_key and (record := idempotency.find(idempotency_key, now)):
                 return _again(idempotency_key, record)
             raise
@@ -56,7 +56,7 @@ def create(
 
 
 def delete(key_id: str, owner: str) -> None:
-    """Delete the owner's key. Raises ApiKeyNotFound, of another's key too, and Contention."""
+    """Delete the owner's key. Raises ApiKeyNotFound, also if the key is another user's, and Contention."""
     retry_conflicts(lambda: api_keys.delete(key_id, owner))
 
 

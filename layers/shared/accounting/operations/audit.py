@@ -1,4 +1,4 @@
-"""The audit: every wallet is what its ledger comes to, and every ledger is what was written."""
+"""The audit: checks that every wallet matches its ledger, and that nobody has changed a ledger."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,17 +14,17 @@ from accounting.store.audits import Account, Position
 from accounting.telemetry import count, logger, tell
 
 WORKERS = 8
-"""Of one audit at once; each waits for the database most of the time."""
+"""Threads of one audit. Each waits for the database most of the time."""
 
 MAX_FIRST_READ = 10_000
-"""Entries that the proof of one account reads for a caller who waits; of a longer ledger, those that are new."""
+"""The longest ledger that is read from its first entry while a caller waits. Of a longer one, only new entries are."""
 
 
 @dataclass
 class Audited:
     """What an audit of all accounts did.
 
-    ``drifting`` counts those of which something was found, ``unread`` those whose ledgers go on in a newer format.
+    ``drifting`` counts wallets with a finding, ``unread`` those whose ledgers continue in a newer format.
     """
 
     wallets: int = 0
@@ -35,9 +35,9 @@ class Audited:
 
 
 def audit(account_id: AccountId, now: int) -> tuple[Proof, Wallet, int]:
-    """The proof of one account, its wallet, and the number of the first entry that was read for it.
+    """The proof of one account, its wallet, and the number of the first entry that was read.
 
-    Raises ValueError where a wallet stands that this service never wrote.
+    Raises ValueError if this service cannot have written the wallet.
     """
     (account,) = audits.read([account_id])
     if account.wallet is None:
@@ -49,10 +49,10 @@ def audit(account_id: AccountId, now: int) -> tuple[Proof, Wallet, int]:
 
 
 def audit_all(now: int, time_left: Callable[[], bool]) -> Audited:
-    """Prove every wallet, from where the last run ended: what is new since a wallet's last proof, or all of it.
+    """Prove every wallet, starting where the last run stopped. By default, read only the entries since the last proof.
 
-    All of it is read when the last time is ``settings().full_audit`` ago. ``complete`` is False when time ran out: the
-    next audit goes on. One account's failure is logged and counted, and does not stop the others.
+    The whole ledger is read if that last happened ``settings().full_audit`` ago. If time runs out, ``complete`` is
+    False, and the next audit continues. The failure of one account is logged and counted; it does not stop the others.
     """
     audited = Audited()
     reached = audits.position()
@@ -93,7 +93,7 @@ def _audit_batch(pool: ThreadPoolExecutor, account_ids: list[AccountId], now: in
 
 
 def _go_on(account: Account, now: int) -> tuple[Proof, bool]:
-    """The proof, and whether it says more than the one of before."""
+    """The account's proof, and whether it covers more than the stored one."""
     if account.wallet is None:
         unreadable = Proof(account.id, since=now)
         unreadable.found("wallet", 0)
@@ -107,7 +107,7 @@ def _go_on(account: Account, now: int) -> tuple[Proof, bool]:
 
 
 def _proved(proof: Proof, wallet: Wallet) -> tuple[Proof, Wallet]:
-    """The proof, gone on to the wallet as it was read, or to a newer one when another audit was further."""
+    """The proof, continued up to the wallet as it was read, or to a newer wallet if another audit got further."""
     if proof.seq > wallet.entry_seq:
         wallet = wallets.get(wallet.account_id)
     beyond: list[int] = []
@@ -122,7 +122,7 @@ def _proved(proof: Proof, wallet: Wallet) -> tuple[Proof, Wallet]:
     if proof.seq != wallet.entry_seq or proof.seq == 0:
         proof.follow(ledger())
     proof.compare(wallet)
-    # A command since then has made it, unless the wallet still knows nothing of it.
+    # Normally a later command has written this entry. If even a newer wallet does not count it, it was inserted.
     if beyond and wallets.get(wallet.account_id).entry_seq < beyond[0]:
         proof.found("inserted", beyond[0])
     return proof, wallet

@@ -1,4 +1,4 @@
-"""Optimistic writing: read, decide, and write on condition that nothing has changed since; else decide again."""
+"""Optimistic writes: read, decide, and write if nothing has changed since; otherwise decide again."""
 
 import json
 import time
@@ -18,7 +18,7 @@ from accounting.store.table import Conflict, Write, jitter
 from accounting.telemetry import count
 
 CONTENTION_SECONDS = 8.0
-"""How long a command tries to get through, well inside a function's limit."""
+"""How long a command retries; well below a function's timeout."""
 
 FIRST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 0.4
@@ -26,7 +26,7 @@ LONGEST_PAUSE_SECONDS = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a command read, and decides on."""
+    """What a command has read and bases its decision on."""
 
     wallet: Wallet
     session: Session | None = None
@@ -35,12 +35,12 @@ class Snapshot:
 def retry_until_committed[T](
     attempt: Callable[[Snapshot], T], *, read: Callable[[], Snapshot], first: Snapshot | None = None
 ) -> T:
-    """Run ``attempt``, which decides on a snapshot and writes one transaction, until the transaction commits.
+    """Call ``attempt``, which decides on a snapshot and writes one transaction, until the transaction commits.
 
-    The first attempt decides on ``first`` if the caller has read it already, else on what ``read`` returns. After
-    StaleRead the next attempt follows at once, on what the refused write found. After Conflict there is a pause that
-    grows, with full jitter, and everything is read again. A domain error is an answer and is raised.
-    Raises Contention when time is up.
+    The first attempt gets ``first`` if the caller has read it already, else what ``read`` returns. After StaleRead, the
+    next attempt follows at once, with the newer items that the refused write found. After Conflict, there is a growing
+    pause with full jitter, and everything is read again. A domain error is a result: it is raised. Raises Contention
+    when time is up.
     """
     snapshot = first or read()
     deadline = time.monotonic() + CONTENTION_SECONDS
@@ -49,7 +49,7 @@ def retry_until_committed[T](
         try:
             return attempt(snapshot)
         except StaleRead as stale:
-            # A pause would make this snapshot stale too, and a busy wallet would starve whoever waits longest.
+            # A pause would make this snapshot stale too, and on a busy wallet the longest waiting command would starve.
             snapshot, pause = replace(snapshot, **stale.current), 0.0
         except Conflict:
             pause = jitter(longest)
@@ -63,7 +63,7 @@ def retry_until_committed[T](
 
 
 def retry_conflicts[T](attempt: Callable[[], T]) -> T:
-    """Run ``attempt``, which reads for itself what it needs and writes one transaction, until the transaction commits.
+    """Call ``attempt``, which reads what it needs and writes one transaction, until the transaction commits.
 
     Raises Contention when time is up.
     """
@@ -72,9 +72,9 @@ def retry_conflicts[T](attempt: Callable[[], T]) -> T:
 
 
 def replay(key: IdempotencyKey, record: Record) -> dict[str, Any]:
-    """The first answer to a request.
+    """The first answer to a repeated request.
 
-    Raises IdempotencyConflict when the key was used for another request, Unavailable when a newer version answered.
+    Raises IdempotencyConflict if the key was used for another request, Unavailable if a newer version answered it.
     """
     if record.fingerprint != key.fingerprint:
         raise IdempotencyConflict("The idempotency key was used for another request", key=key.key)
@@ -85,5 +85,5 @@ def replay(key: IdempotencyKey, record: Record) -> dict[str, Any]:
 
 
 def ledger_writes(before: Wallet, decision: Decision) -> list[Write]:
-    """The wallet as decided, and the entries that explain it."""
+    """The writes for a decision: the wallet, and the entries that explain the change."""
     return [wallets.put(before, decision.wallet), *map(entries.put, decision.entries)]

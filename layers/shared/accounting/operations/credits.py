@@ -1,4 +1,4 @@
-"""An account's credits: what is left, what it costs, and the four commands that move them."""
+"""An account's credits: its balance, its grants and its ledger, the four commands of supervisors, and expiry."""
 
 import json
 from collections.abc import Callable
@@ -22,10 +22,11 @@ from accounting.telemetry import count
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Who asks for a change of whose credits, why, and the key that makes a repeat safe.
+    """A request to change credits: who asks (``actor``), whose credits, why, and the key that makes a repeat safe.
 
-    ``user`` is an id or e-mail address of whose own account is meant, unless ``account_id`` names one.
-    A lot that the change makes lives until ``expires_at`` (epoch milliseconds), by default for ``expiry_days``.
+    ``user`` is the id or e-mail address of the user whose personal account changes, unless ``account_id`` names an
+    account. A lot that the change creates expires at ``expires_at`` (epoch milliseconds), by default after
+    ``expiry_days``.
     """
 
     actor: str
@@ -40,9 +41,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a command did. ``credits`` is what was asked for, ``previous`` and ``available`` what can be spent.
+    """What a command did.
 
-    ``allocation`` is the grant that it made, if any, and ``remaining`` what a repaid debt left of it.
+    ``credits`` is what the request asked for. ``previous`` and ``available`` are what can be spent before and after it.
+    ``allocation`` is the grant that it made, if any; ``remaining`` is what is left of that grant after it repaid debt.
     """
 
     account_id: AccountId
@@ -67,7 +69,7 @@ class Balance:
 
 
 def balance(account_id: AccountId, now: int) -> Balance:
-    """The balance of an account; it writes nothing, expired lots just do not count. Raises UserDisabled."""
+    """The balance of an account. Expired lots do not count, but nothing is written. Raises UserDisabled."""
     wallet = wallets.get(account_id)
     if wallet.frozen:
         raise UserDisabled
@@ -75,7 +77,7 @@ def balance(account_id: AccountId, now: int) -> Balance:
 
 
 def balance_of(reference: Reference, now: int) -> Balance:
-    """The balance of a user by id or e-mail. Raises UserNotFound."""
+    """The balance of a user, by id or e-mail address. Raises UserNotFound."""
     return _balance(users.resolve(reference).wallet, now)
 
 
@@ -124,9 +126,9 @@ def adjust(request: Request, adjustment: int) -> Change:
 
 
 def expire(wallet: Wallet, now: int) -> int:
-    """Drop a wallet's expired lots, with their entry: how many credits expired. Raises Contention.
+    """Drop a wallet's expired lots, and return how many credits expired. Raises Contention.
 
-    A wallet that was due for nothing is due again when its next lot expires, if it has one.
+    In any case, the wallet is then due at its next expiry, if it has lots.
     """
 
     def drop_expired(snapshot: Snapshot) -> int:
@@ -145,7 +147,7 @@ def expire(wallet: Wallet, now: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class AllocationPage:
-    """A page of grants, newest first, and what is left of each in lots; ``next_last`` begins the next page."""
+    """A page of grants, newest first, each with what is left of it. The next page begins at number ``next_last``."""
 
     total: int
     allocations: list[tuple[Allocation, int]]
@@ -153,7 +155,7 @@ class AllocationPage:
 
 
 def list_allocations(reference: Reference, *, skip: int, last: int | None, limit: int, now: int) -> AllocationPage:
-    """A page of a user's grants: after ``skip`` newer ones, or from number ``last`` down. Raises UserNotFound."""
+    """A page of a user's grants: from number ``last`` down, or after the ``skip`` newest. Raises UserNotFound."""
     wallet = users.resolve(reference).wallet
     last = wallet.allocations - skip if last is None else min(last, wallet.allocations)
     page = allocations.page(wallet.account_id, last=last, limit=limit)
@@ -167,7 +169,7 @@ def list_allocations(reference: Reference, *, skip: int, last: int | None, limit
 def list_entries(
     reference: Reference, *, since: int | None, until: int | None, before: int | None, limit: int
 ) -> tuple[list[Entry], int | None]:
-    """A page of a user's ledger, newest first, and the number that the next page begins before.
+    """A page of a user's ledger, newest first, and ``before`` for the next page, None on the last page.
 
     ``since`` is inclusive, ``until`` exclusive, both epoch milliseconds. Raises UserNotFound.
     """
@@ -187,15 +189,15 @@ def _balance(wallet: Wallet, now: int) -> Balance:
 
 
 def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, int], Decision]) -> Change:
-    """Decide on the user's wallet and write: wallet, entries, the allocation if a lot was made, the idempotency record.
+    """Decide on the wallet, and write it with its entries, the allocation if there is one, and the idempotency record.
 
-    The record is judged first: a repeat answers as the first time did, whatever the wallet has come to since.
+    The condition on the record is checked first: a repeat gets the first answer, even if the wallet has changed since.
     """
     now, key = request.now, request.key
     try:
         wallet = _wallet_of(request)
     except UserNotFound:
-        # The user may have been known by this name when the request was sent first.
+        # The reference may have named a user when the request was first sent.
         if key and (record := idempotency.find(key, now)):
             return _again(key, record)
         raise
@@ -207,7 +209,7 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
             expires_at = expiry(now, request.expiry_days, request.expires_at)
             decision = decide(before, cause, expires_at)
         except AccountingError:
-            # The wallet may be what this very request, sent before, made of it; and its instant may have passed.
+            # An earlier attempt of this request may have changed the wallet, or its expiry may have passed since.
             if key and (record := idempotency.find(key, now)):
                 return _again(key, record)
             raise
@@ -251,7 +253,7 @@ def _left_of(allocation: Allocation | None, wallet: Wallet) -> int:
 
 
 def _allocation(request: Request, decision: Decision, expires_at: int) -> Allocation | None:
-    """The grant that a command made, if it made one: its first entry with a lot says how much was granted."""
+    """The grant that a command made, if any. The first entry with an allocation says how much was granted."""
     granted = next((entry for entry in decision.entries if entry.allocation_id), None)
     if granted is None or granted.allocation_id is None:
         return None

@@ -1,4 +1,4 @@
-"""Identifiers that sort by the time they were made, and salts."""
+"""Identifiers that sort by time of creation, and salts."""
 
 import secrets
 
@@ -11,5 +11,5 @@ def new_id(now: int) -> str:
 
 
 def new_salt(text: str) -> str:
-    """Random text to digest ``text`` with; none where there is no text."""
+    """A random salt for the digest of ``text``; empty if the text is empty."""
     return secrets.token_urlsafe(12) if text else ""

@@ -1,4 +1,4 @@
-"""Importing a list of price rules: all of it or nothing, once however often it is asked for."""
+"""Importing a list of price rules: all of them or none, and only once if the request is repeated."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ from accounting.store.table import Conflict, Item, compact, transact
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """How a list differed from the rules that were there; ``replayed`` when the request had been made before."""
+    """How a list differed from the stored rules; ``replayed`` if the request is a repeat."""
 
     difference: Difference
     replayed: bool = False
 
 
 def repeated(key: IdempotencyKey | None, now: int) -> Imported | None:
-    """The answer to a request that was made before, if it was. Raises IdempotencyConflict."""
+    """The first answer, if the request is a repeat, else None. Raises IdempotencyConflict."""
     known = idempotency.find(key, now) if key else None
     return _again(key, known) if key and known else None
 
@@ -43,10 +43,10 @@ def import_rules(
     now: int,
     key: IdempotencyKey | None,
 ) -> Imported:
-    """Write those rules of a list, by their index, that change a price, or with ``dry_run`` only say which.
+    """Write the rules of a list that change a price; with ``dry_run``, only say which ones. ``rules`` are by index.
 
-    Raises Invalid with everything that is wrong with the list, ``problems`` first (nothing is written then),
-    IdempotencyConflict, Contention.
+    Raises Invalid with all problems of the list, those in ``problems`` included; nothing is written then. Also raises
+    IdempotencyConflict and Contention.
     """
 
     def attempt() -> Imported:
@@ -62,14 +62,14 @@ def import_rules(
         except Repeated as repeated:
             return _again(repeated.key, repeated.record)
         except PriceExists as exists:
-            raise Conflict from exists  # somebody was first: look again
+            raise Conflict from exists  # another writer came first: read and decide again
         return Imported(found)
 
     return retry_conflicts(attempt)
 
 
 def _difference(rules: Mapping[int, PriceRule], problems: Sequence[Problem]) -> Difference:
-    """How the list differs from what is there now. Raises Invalid with everything that is wrong with it."""
+    """How the list differs from the stored rules. Raises Invalid with all problems of the list."""
     before = [prices.rule_at(rule.model_id, rule.effective_from) for rule in rules.values()]
     found = difference(list(rules.values()), before)
     new = {index: rule for index, rule in rules.items() if rule.model_id not in found.unchanged}
@@ -99,6 +99,6 @@ def _to_text(found: Difference) -> str:
 
 
 def _attributes(rule: PriceRule) -> Item:
-    """A rule's item without its keys and empty attributes: a record has to hold many."""
+    """A rule's item without its keys and empty attributes, because one record holds many rules."""
     keys = ("pk", "sk", "kind_pk", "kind_sk")
     return {name: value for name, value in prices.to_item(rule).items() if value is not None and name not in keys}

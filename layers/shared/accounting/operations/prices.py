@@ -1,4 +1,4 @@
-"""Price rules: added once however often it is asked for, ended, and withdrawn, each together with its aliases."""
+"""Price rules: add (once, even if the request is repeated), end and withdraw, each together with its aliases."""
 
 import json
 from dataclasses import dataclass, replace
@@ -14,18 +14,18 @@ from accounting.times import iso
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A rule as it was added; ``replayed`` when the request had been made before."""
+    """A rule as it was added; ``replayed`` if the request is a repeat."""
 
     rule: PriceRule
     replayed: bool = False
 
 
 def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
-    """Add a rule. Raises PriceExists, Invalid when it ends before it begins, IdempotencyConflict, Contention."""
+    """Add a rule. Raises PriceExists, Invalid unless it ends after it begins, IdempotencyConflict, Contention."""
     try:
         require_order(rule.effective_from, rule.effective_to)
     except Invalid:
-        # The default beginning is the moment of the request: when this one was sent first, its end was to come.
+        # By default a rule begins when it is sent. When this request was first sent, its end may have been later.
         if key and (known := idempotency.find(key, now)):
             return _again(key, known)
         raise
@@ -44,9 +44,9 @@ def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
 
 
 def end(model_id: str, effective_from: int, effective_to: int, now: int) -> PriceRule:
-    """Let a rule end, unless it has ended otherwise by ``now``; an alias is as good as the model's id.
+    """Set a rule's end, unless it has already ended at another time by ``now``. ``model_id`` may be an alias.
 
-    Raises Invalid when it would end before it begins, PriceNotFound, PriceEnded, Contention.
+    Raises Invalid unless it ends after it begins, PriceNotFound, PriceEnded, Contention.
     """
     require_order(effective_from, effective_to)
 
@@ -65,7 +65,7 @@ def end(model_id: str, effective_from: int, effective_to: int, now: int) -> Pric
 
 
 def withdraw(model_id: str, effective_from: int, now: int) -> None:
-    """Remove a rule that no process can know yet. Raises PriceNotFound, PriceBegun, Contention."""
+    """Remove a rule that begins so late that no process can know it. Raises PriceNotFound, PriceBegun, Contention."""
     soonest = now + prices.FORESIGHT
 
     def attempt() -> None:

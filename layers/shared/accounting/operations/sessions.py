@@ -1,7 +1,7 @@
-"""Streaming sessions while they run: hold before the stream, and raise the hold as it goes on.
+"""Streaming sessions while they run: hold credits before the stream, and raise the hold while it runs.
 
-``sessionId`` is the idempotency key of initialize. The session is judged before the wallet, so that a repeat answers
-as the first time did. How sessions end is in ``settling``.
+``sessionId`` is the idempotency key of initialize. The session is checked before the wallet, so that a repeat gets the
+first answer. ``settling`` ends sessions.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ from accounting.telemetry import count
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A session as a call left it; ``replayed`` when the call had been made before."""
+    """A session after a call; ``replayed`` if the call is a repeat."""
 
     session: Session
     replayed: bool = False
@@ -53,7 +53,7 @@ def initialize(  # noqa: PLR0913 what a session is opened with
     estimated_usage: Usage | None = None,
     variant: str | None = None,
 ) -> Answer:
-    """Hold the buffered estimate for a new session, at the price in force, from ``account_id`` or the user's own.
+    """Open a session: hold its estimate plus the buffer, at the price in force.
 
     ``actor`` acts for the user, by default they themselves. With ``estimated_usage``, whose output ``estimated_tokens``
     then is, the session is priced by class. Where the credits cover the estimate but not the buffer,
@@ -67,7 +67,7 @@ def initialize(  # noqa: PLR0913 what a session is opened with
     try:
         card = prices.card_at(model_id, now, variant)
     except (Invalid, ModelUnknown):
-        # A repeat answers as the first time did, whatever became of the price.
+        # A repeat gets the first answer, even if the price has changed since.
         if taken := store.get(user_id, session_id):
             return _reopened(taken, account_id, asked)
         raise
@@ -98,7 +98,7 @@ def initialize(  # noqa: PLR0913 what a session is opened with
         try:
             hold = ledger.hold(snapshot.wallet, wanted, cause=Cause(actor or user_id, now, session_id=session_id))
         except AccountingError as refusal:
-            # The credits may be short because this very session holds them.
+            # An earlier attempt of this request may hold the missing credits.
             if taken := store.get(user_id, session_id):
                 return _reopened(taken, account_id, asked)
             if isinstance(refusal, InsufficientCredits):
@@ -129,8 +129,8 @@ def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, ac
     if done:
         return session
     if not session.brings_inputs(report) and report.tokens <= min(session.tokens, session.fitting_tokens):
-        # A late heartbeat: the stream is further already, but it is a sign of life. What does not fit the hold is
-        # refused again, although it was noted when it was refused first: nothing pays for it.
+        # A late heartbeat: a later report is stored already, but this is a sign of life. A report that exceeds the hold
+        # does not come here. It was stored when it was refused, but it is refused again: no hold covers it.
         return active(session_id, store.keep_alive(user_id, session_id, now))
     return _raise_hold(session, report, actor or user_id, now)
 
@@ -144,7 +144,7 @@ def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session
         if not found.brings_inputs(report) and report.tokens <= found.fitting_tokens:
             return active(session_id, store.note(user_id, session_id, report.tokens, now))
         session = streaming.reported(found, report, now)
-        # Untouched: a heartbeat further on, whose hold could not be raised, must not be undone.
+        # ``untouched``, so that this does not undo a later heartbeat that was stored although its hold was refused.
         if session.tokens <= session.fitting_tokens:
             transact([store.replace(found, session, untouched=True)])
             return session
@@ -168,8 +168,7 @@ def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session
 def read_with_wallet(user_id: str, session_id: str, account_id: AccountId | None = None) -> Snapshot:
     """A session as it is now, and the wallet of the account that pays for it.
 
-    One call where ``account_id``, by default the user's own, is that account; it is a hint, and a wrong one costs a
-    second call.
+    ``account_id`` is a guess at that account, by default the user's own. A wrong guess costs a second call.
     """
     session, wallet = store.with_wallet(user_id, session_id, account_id or personal(user_id))
     if session and session.account_id != wallet.account_id:
@@ -187,9 +186,9 @@ def active(session_id: str, session: Session | None) -> Session:
 
 
 def _reopened(session: Session, account_id: AccountId, asked: tuple[str, int, Usage | None, str | None]) -> Answer:
-    """The answer to a repeated initialize. Raises SessionEnded, SessionExists when the id has other values."""
+    """The answer to a repeated initialize. Raises SessionEnded, and SessionExists if the values differ."""
     if not session.active:
         raise SessionEnded(session.session_id, session.status, session.outcome)
     if session.account_id == account_id and session.same_request(*asked):
         return Answer(session, replayed=True)
-    raise SessionExists("A session with this id and other values exists", sessionId=session.session_id)
+    raise SessionExists("A session with this id has different values", sessionId=session.session_id)

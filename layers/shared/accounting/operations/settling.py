@@ -1,7 +1,7 @@
 """How sessions end: settled by their caller, swept, ended by a supervisor, or settled late after a sweep.
 
-``sessionId`` is the idempotency key of finalize and abort. The session is judged before the wallet, so that a repeat
-answers as the first time did.
+``sessionId`` is the idempotency key of finalize and abort. The session is checked before the wallet, so that a repeat
+gets the first answer.
 """
 
 from collections.abc import Mapping
@@ -34,14 +34,14 @@ SERVICES: dict[tuple[Outcome, bool], str] = {
     ("aborted", False): "chat-streaming-aborted",
     ("swept", False): "chat-streaming-expired",
 }
-"""The service that a settled session's usage record names, by outcome and success."""
+"""The service name in a settled session's usage record, by outcome and success."""
 
 
 @dataclass(frozen=True, slots=True)
 class Particulars:
-    """What a caller says of a session's end beside its usage; the usage record keeps it.
+    """What a caller says at a session's end besides its usage; it is stored in the usage record.
 
-    ``model_id`` is the model that really served, if it is another than the session's.
+    ``model_id`` is the model that really served, if it is not the session's.
     """
 
     model_id: str | None = None
@@ -51,7 +51,7 @@ class Particulars:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a session is to end, and who ends it. Without a ``report``, the last heartbeat's is charged."""
+    """How a session shall end, and who ends it. Without a ``report``, the last heartbeat's report is charged."""
 
     outcome: Outcome
     success: bool
@@ -97,9 +97,9 @@ def abort(
     actor: str | None = None,
     particulars: Particulars = Particulars(),
 ) -> Answer:
-    """Charge what was generated, by default what the last heartbeat said, and give the rest of the hold back.
+    """Charge what was generated, by default what the last heartbeat reported, and give the rest of the hold back.
 
-    After a sweep, and in what it raises, it is as ``finalize``.
+    It treats a swept session as ``finalize`` does, and raises the same errors.
     """
     report = None if used is None else Report.of_number(used)
     end = End("aborted", success=False, report=report, actor=actor or user_id, particulars=particulars)
@@ -107,9 +107,9 @@ def abort(
 
 
 def force_end(user_id: str, session_id: str, *, actor: str, reason: str, now: int) -> Answer:
-    """End an active session as the sweeper would, whatever its age; the ledger names ``actor`` and ``reason``.
+    """End an active session as the sweeper would, regardless of its age. The ledger gets ``actor`` and ``reason``.
 
-    Raises SessionNotActive when there is no such session or its caller settled it, Contention.
+    Raises SessionNotActive if there is no such session or its caller has settled it, Contention.
     """
 
     def end(snapshot: Snapshot) -> Answer:
@@ -122,10 +122,10 @@ def force_end(user_id: str, session_id: str, *, actor: str, reason: str, now: in
 
 
 def sweep(session: Session, *, now: int) -> Session | None:
-    """End a session that has expired: charge its last heartbeat's tokens, refund the rest.
+    """End a session that has expired: charge its last heartbeat's report, and refund the rest.
 
-    One that is alive is looked at again when it will have expired. Returns it as it ended, None if it did not:
-    only one of those who settle it at once does. Raises Contention.
+    If it has not expired, the sweeper looks at it again when it can have. Returns the ended session, or None if this
+    call did not end it. If several calls settle it at once, only one succeeds. Raises Contention.
     """
 
     def end_or_reschedule(snapshot: Snapshot) -> Session | None:
@@ -167,7 +167,7 @@ def _settle_as_swept(snapshot: Snapshot, session: Session, end: End, now: int) -
 
 
 def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now: int) -> Session:
-    """Settle an active or a swept session: session, wallet, entries, usage record and day's sums in one transaction."""
+    """Settle an active or swept session: write it, wallet, entries, usage record and day's sums in one transaction."""
     record_id = new_id(now)
     cause = Cause(end.actor, now, end.reason, new_salt(end.reason), session_id=session.session_id, usage_id=record_id)
     settlement = _settlement(snapshot.wallet, session, session.cost(report), cause)
@@ -195,9 +195,9 @@ def _settlement(wallet: Wallet, session: Session, cost: int, cause: Cause) -> Se
 
 
 def _usage_record(session: Session, record_id: str, said: dict[str, Any]) -> UsageRecord:
-    """What an ended session adds to its user's usage; late usage adds the difference to what the sweep charged.
+    """The usage record of an ended session. After late usage, it has the difference from what the sweep charged.
 
-    ``said`` is the caller's metadata, beside which the service's own names win.
+    ``said`` is the caller's metadata; the service's own names replace equal ones.
     """
     settled, swept = session.settled, session.resolution if session.late else None
     metadata = {

@@ -1,4 +1,4 @@
-"""The sweep: whatever is due is brought to its end, in bounded batches, until nothing is due or time is up."""
+"""The sweep: ends everything that is due, in bounded batches, until nothing is due or time is up."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +10,12 @@ from accounting.store import wallets as wallet_store
 from accounting.telemetry import count, logger
 
 WORKERS = 8
-"""Of one sweep at once; each waits for the database most of the time."""
+"""Threads of one sweep. Each waits for the database most of the time."""
 
 
 @dataclass
 class Swept:
-    """What a sweep did."""
+    """What a sweep did, in numbers; ``complete`` is False if time ran out."""
 
     sessions: int = 0
     wallets: int = 0
@@ -25,9 +25,9 @@ class Swept:
 
 
 def sweep(now: int, time_left: Callable[[], bool]) -> Swept:
-    """End stale sessions, then expire lots. ``complete`` is False when time ran out: the next sweep goes on.
+    """End stale sessions, then expire lots. If time runs out, ``complete`` is False and the next sweep continues.
 
-    One item's failure is logged and counted, and does not stop the others.
+    The failure of one item is logged and counted, and does not stop the others.
     """
     swept = Swept()
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -51,7 +51,7 @@ def _each[T, R](
     swept: Swept,
     time_left: Callable[[], bool],
 ) -> Iterator[R]:
-    """What ``treat`` makes of every item, a batch at a time while there is time."""
+    """Call ``treat`` with every item, batch by batch while there is time, and yield the results."""
     for batch in batches:
         if not time_left():
             swept.complete = False

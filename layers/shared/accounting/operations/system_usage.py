@@ -18,14 +18,14 @@ MAX_DAYS = 400
 
 
 def chunks(records: Iterable[UsageRecord]) -> Iterator[Sequence[UsageRecord]]:
-    """Runs of records that one transaction can count."""
+    """Batches of records, each small enough for one transaction to count."""
     return domain.batches(records, MAX_TRANSACTED)
 
 
 def count(records: Sequence[UsageRecord]) -> int:
-    """Count one of ``chunks``: the marks that its records are counted and all sums, in one transaction.
+    """Count one of ``chunks``: mark its records as counted and change all sums, in one transaction.
 
-    Records that are counted already add nothing. Returns how many were new. Raises Contention.
+    Records that were counted before are skipped. Returns how many were new. Raises Contention.
     """
     part = any_below(keys.SHARDS)
     places = list(dict.fromkeys(chain.from_iterable(domain.places(record, part) for record in records)))
@@ -42,10 +42,10 @@ def count(records: Sequence[UsageRecord]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SystemStatistics:
-    """Everybody's sums over whole days: in total, of the users with the most credits, of the names with the most merit.
+    """Sums over whole days: in total, for the users with the most credits, and for the names with the most merit.
 
-    Usage by class is that of the models with the most credits among those. Each sum is exact. ``truncated`` says that
-    there are users or names that are not shown, or usage of shown models.
+    Usage by class is shown for the models with the most credits among those names. Each sum is exact. ``truncated``
+    means that some users or names are not shown, or the usage of some shown models.
     """
 
     sums: Sums
@@ -95,7 +95,7 @@ def _by_user(days: Sequence[Ranking[str]], top: int) -> tuple[dict[str, int], bo
 
 
 def _by_name(kind: str, days: Sequence[Ranking[NameId]]) -> tuple[dict[str, int], bool]:
-    """The names of a kind with the most merit, as far as they fit an answer, and whether there are more."""
+    """The names of a kind with the most merit, as many as fit in an answer, and whether there are more."""
     totals = {name: standing for name, standing in domain.total(days).items() if name.kind == kind}
     ranked = domain.by_merit(totals)
     shown = dict(domain.fitting(_exact(ranked[: domain.MAX_SHOWN], totals, days), domain.MAP_BYTES))
@@ -103,7 +103,7 @@ def _by_name(kind: str, days: Sequence[Ranking[NameId]]) -> tuple[dict[str, int]
 
 
 def _counts_by_model(models: Iterable[str], days: Sequence[Ranking[NameId]]) -> tuple[dict[str, dict[str, int]], bool]:
-    """What the first models used by class on days, as far as it fits an answer, and whether there is more."""
+    """The usage by class of the first models over ``days``, as much as fits in an answer, and whether there is more."""
     if not days:
         return {}, False
     names = [Name("model", model) for model in models]
@@ -121,7 +121,7 @@ def _counts_by_model(models: Iterable[str], days: Sequence[Ranking[NameId]]) -> 
 def _exact(
     ids: Sequence[NameId], totals: Mapping[NameId, Standing], days: Sequence[Ranking[NameId]]
 ) -> Iterator[tuple[str, int]]:
-    """The names with these ids and their credits over all days, read as they are asked for."""
+    """The names with these ids and their credits over all days, read lazily in batches."""
     for group in batched(ids, MAX_BATCH, strict=False):
         seen = [next((ranking.day, each) for ranking in days if each in ranking.found) for each in group]
         texts = [text for text, _ in system.names_at(seen)]

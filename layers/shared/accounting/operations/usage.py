@@ -1,4 +1,4 @@
-"""Usage: recording a billable event, with or without taking its credits, and a user's statistics."""
+"""Usage: record a billable event, with or without taking its credits, and read a user's statistics."""
 
 import json
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ RECENT = 10
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A record as it was made, and whether its credits were taken."""
+    """A record, whether its credits were taken, and whether the request is a repeat."""
 
     record: UsageRecord
     deducted: bool
@@ -34,7 +34,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What is to be recorded; ``deduct`` takes its credits in the same transaction.
+    """A billable event to record. With ``deduct``, the same transaction takes its credits.
 
     It costs ``credits``, or what the model's price says that a call costs. ``actor`` acts for the user, by default they
     themselves.
@@ -51,21 +51,21 @@ class Event:
 
     @property
     def payer(self) -> AccountId:
-        """The account that pays: the user's own, unless another is named."""
+        """The account that pays: ``account_id``, by default the user's personal account."""
         return self.account_id or personal(self.user_id)
 
 
 def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
     """Record an event.
 
-    Raises InsufficientCredits, UserDisabled, and Invalid or ModelUnknown where its model has no such price: then
-    nothing is recorded. Raises IdempotencyConflict, Contention. With a deduction the wallet says whether the user is
-    disabled, else an answer at most 30 seconds old.
+    Raises InsufficientCredits, UserDisabled, Invalid if the price has no such variant, ModelUnknown,
+    IdempotencyConflict, Contention; nothing is recorded then. With a deduction, the wallet says whether the user is
+    disabled; without one, an answer that is at most 30 seconds old.
     """
     try:
         return _record(event, now, key)
     except (InsufficientCredits, UserDisabled, Invalid, ModelUnknown):
-        # The balance, the user or the price may be another since this very request was sent first.
+        # The balance, the user or the price may have changed since this request was first sent.
         if key and (known := idempotency.find(key, now)):
             return _again(key, known)
         raise
@@ -76,7 +76,7 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
     deducts = event.deduct and made.credits > 0
     if not deducts and users.is_disabled(event.user_id):
         raise UserDisabled
-    # Records without a deduction do not queue at the wallet, and so not at one rollup either.
+    # Records without a deduction do not wait for the wallet, so they should not wait for one rollup item either.
     spread = 0 if deducts else rollups.any_spread()
 
     def charge_and_record(snapshot: Snapshot) -> Recorded:
@@ -103,7 +103,7 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
 
 
 def _priced(event: Event, now: int) -> UsageRecord:
-    """The event as it is recorded."""
+    """The usage record of the event, priced. Raises Invalid, ModelUnknown."""
     made = UsageRecord(
         id=new_id(now),
         account_id=event.payer,
@@ -129,7 +129,7 @@ def _priced(event: Event, now: int) -> UsageRecord:
 
 
 def usage_writes(made: UsageRecord, spread: int = 0) -> list[Write]:
-    """The record, the sums that it counts in, and what leads to it from its user where another account pays."""
+    """The writes of a record: the record, its sums and, if another account pays, the pointer from the user's own."""
     pointers = [usage.point(made) for _ in made.accounts[1:]]
     sums = [rollups.add(made, account_id, spread) for account_id in made.accounts]
     return [usage.put(made), *sums, *pointers]
@@ -145,17 +145,17 @@ class Statistics:
 
 
 def statistics(user_id: str, since: int | None, until: int | None) -> Statistics:
-    """What a user used in ``since <= at < until`` (epoch milliseconds), paid by any account."""
+    """What a user used in ``since <= at < until`` (epoch milliseconds), whichever account paid."""
     return _statistics(personal(user_id), since, until, paid_only=False)
 
 
 def statistics_of_account(account_id: AccountId, since: int | None, until: int | None) -> Statistics:
-    """What an account paid for in ``since <= at < until`` (epoch milliseconds), used by anybody."""
+    """What an account paid for in ``since <= at < until`` (epoch milliseconds), whoever used it."""
     return _statistics(account_id, since, until, paid_only=True)
 
 
 def _statistics(account_id: AccountId, since: int | None, until: int | None, *, paid_only: bool) -> Statistics:
-    """Whole days are read as their sums; the two days that the range cuts are counted from their records."""
+    """Read whole days from their sums. Count the partial days at both ends of the range from their records."""
     wanted = split(since, until)
     days = [*rollups.between(account_id, *wanted.days, paid_only=paid_only)] if wanted.days else []
     for begin, end in wanted.cut:

@@ -1,1 +1,1 @@
-"""The table: the only package that knows keys, attributes and DynamoDB."""
+"""The table. Only this package knows keys, attributes and DynamoDB."""

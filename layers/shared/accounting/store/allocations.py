@@ -1,4 +1,4 @@
-"""Allocations: the grants as they were made, numbered without gaps so that any page of the list is one range."""
+"""Allocations: grants as they were made. They are numbered without gaps, so that any page of the list is one range."""
 
 from accounting.domain.accounts import AccountId
 from accounting.domain.allocations import Allocation
@@ -7,7 +7,7 @@ from accounting.store.table import Item, Write
 
 
 def put(allocation: Allocation) -> Write:
-    """Add an allocation; its number is free whenever the wallet's version is as read."""
+    """Add an allocation. Its number is always free if the wallet's version has not changed since it was read."""
     return Write(table.put(to_item(allocation), condition="attribute_not_exists(pk)"))
 
 
@@ -22,7 +22,7 @@ def page(account_id: AccountId, *, last: int, limit: int) -> list[Allocation]:
 
 
 def to_item(allocation: Allocation) -> Item:
-    """The item."""
+    """Convert an allocation to an item."""
     return {
         **keys.allocation(allocation.account_id, allocation.number),
         "number": allocation.number,
@@ -36,7 +36,7 @@ def to_item(allocation: Allocation) -> Item:
 
 
 def from_item(account_id: AccountId, item: Item) -> Allocation:
-    """The allocation of an item."""
+    """Convert an item to an allocation."""
     return Allocation(
         account_id=account_id,
         number=item["number"],

@@ -1,4 +1,4 @@
-"""API keys in the table, how many a user has, and what a process remembers of them for a short time."""
+"""API keys in the table, how many each user has, and a short-lived cache of keys in the process."""
 
 import json
 
@@ -19,13 +19,13 @@ def put(key: ApiKey) -> list[Write]:
 
 
 def find(key_id: str) -> ApiKey | None:
-    """The key with this id."""
+    """The key with this id, or None."""
     item = table.get(keys.api_key(key_id))
     return from_item(item) if item else None
 
 
 def find_cached(key_id: str) -> ApiKey | None:
-    """As ``find``, by an answer at most ``CACHE_SECONDS`` old: that is how long a revoked key may still work."""
+    """Like ``find``, but up to ``CACHE_SECONDS`` old. A revoked key may still work for that long."""
     return _cache.get(key_id)
 
 
@@ -33,7 +33,7 @@ _cache = Cache(find, CACHE_SECONDS)
 
 
 def verify(text: str, now: int) -> tuple[ApiKey | None, Refusal | None]:
-    """The key that a text is, and why it may not be used, if so; by an answer at most ``CACHE_SECONDS`` old."""
+    """The key that a holder sent as ``text``, and why it is refused, if it is. Up to ``CACHE_SECONDS`` old."""
     key_id, secret = parsed(text) or ("", "")
     key = find_cached(key_id) if key_id else None
     if key is None or not key.has_secret(secret):
@@ -42,7 +42,7 @@ def verify(text: str, now: int) -> tuple[ApiKey | None, Refusal | None]:
 
 
 def note_use(key: ApiKey, now: int) -> None:
-    """Remember that the key was used, at most once a minute."""
+    """Store that the key was used, at most once a minute."""
     if key.last_used_at is not None and key.last_used_at > now - MINUTE:
         return
     table.update_one(
@@ -56,7 +56,7 @@ def note_use(key: ApiKey, now: int) -> None:
 
 
 def of_owner(user_id: str, *, before: str | None, limit: int) -> tuple[list[ApiKey], str | None]:
-    """A page of the user's keys, newest first, and the position that the next page begins before."""
+    """A page of the user's keys, newest first, and ``before`` for the next page, None on the last page."""
     ranges = keys.api_keys_of_owner(user_id)
     found, position = table.newest(keys.BY_OWNER, ranges, before=before, limit=limit)
     items = table.get_many([{"pk": key["pk"], "sk": key["sk"]} for key in found])
@@ -72,7 +72,7 @@ def change(
     enabled: bool | None = None,
     revoked: bool | None = None,
 ) -> ApiKey:
-    """Change what is given of the owner's key. Raises ApiKeyNotFound, of another's key too."""
+    """Change the given attributes of the owner's key. Raises ApiKeyNotFound, also if the key is another user's."""
     changes: Item = {
         "name": name,
         "permissions": None if permissions is None else json.dumps(permissions),
@@ -94,7 +94,7 @@ def change(
 
 
 def delete(key_id: str, owner: str) -> None:
-    """Delete the owner's key, and count it no more. Raises ApiKeyNotFound, of another's key too."""
+    """Delete the owner's key and lower the count. Raises ApiKeyNotFound, also if the key is another user's."""
     refused = ApiKeyNotFound("API key not found", id=key_id)
     gone = table.delete(keys.api_key(key_id), condition="user_id = :owner", values={":owner": owner})
     table.transact([Write(gone, refused=lambda _: refused), counts.one_less(keys.api_key_count(owner))])
@@ -102,12 +102,12 @@ def delete(key_id: str, owner: str) -> None:
 
 
 def forget(key_id: str | None = None) -> None:
-    """Drop what this process remembers of a key, or of all."""
+    """Drop a key, or all keys, from this process's cache."""
     _cache.forget(key_id)
 
 
 def to_item(key: ApiKey) -> Item:
-    """The item; permissions are one JSON text."""
+    """Convert a key to an item; permissions become one JSON text."""
     return {
         **keys.api_key(key.id),
         **keys.api_key_of_owner(key.user_id, key.id, key.created_at),
@@ -125,7 +125,7 @@ def to_item(key: ApiKey) -> Item:
 
 
 def from_item(item: Item) -> ApiKey:
-    """The key of an item."""
+    """Convert an item to a key."""
     return ApiKey(
         id=item["id"],
         user_id=item["user_id"],

@@ -1,4 +1,4 @@
-"""How far each account's ledger was proved, and how far a run has come."""
+"""The auditor's state: how far each account's ledger is proved, and where the current run is."""
 
 import json
 from collections.abc import Iterator
@@ -21,9 +21,9 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What there is to prove of an account: its wallet, and how far its ledger was proved before.
+    """An account to audit: its wallet, and how far its ledger was proved before.
 
-    ``wallet`` is None where something stands that this service never wrote.
+    ``wallet`` is None if this service cannot have written the stored items.
     """
 
     id: AccountId
@@ -32,7 +32,7 @@ class Account:
 
 
 def read(account_ids: list[AccountId]) -> list[Account]:
-    """The accounts as they stand, strongly consistent, in one call."""
+    """The accounts as they are now, strongly consistent, in one call."""
     found = table.get_many([key for each in account_ids for key in (keys.wallet(each), keys.audit(each))])
     return list(map(_account, account_ids, found[::2], found[1::2]))
 
@@ -46,7 +46,7 @@ def _account(account_id: AccountId, wallet: Item | None, proof: Item | None) -> 
 
 
 def accounts(position: Position) -> Iterator[tuple[list[AccountId], Position]]:
-    """Every account that has a wallet, from a position on, in batches with the position after each."""
+    """Every account with a wallet after ``position``, in batches, each with the position after it."""
     parts = keys.wallets_of_all()
     for number in range(position.part, len(parts)):
         after = position.sk if number == position.part else keys.BEFORE_ALL_ACCOUNTS
@@ -55,23 +55,23 @@ def accounts(position: Position) -> Iterator[tuple[list[AccountId], Position]]:
 
 
 def position() -> Position:
-    """Where the last run ended before it was through; the beginning if it was."""
+    """Where the last run stopped, or the beginning if it finished."""
     item = table.get(keys.audit_position())
     return Position(item["part"], item["after"]) if item else Position()
 
 
 def put_position(reached: Position) -> None:
-    """Note where the next run goes on."""
+    """Store where the next run continues."""
     table.put_many([{**keys.audit_position(), "part": reached.part, "after": reached.sk}])
 
 
 def put_many(proofs: list[Proof]) -> None:
-    """Remember proofs in which nothing was found."""
+    """Store proofs without findings."""
     table.put_many([to_item(proof) for proof in proofs])
 
 
 def to_item(proof: Proof) -> Item:
-    """The item; sums are JSON texts."""
+    """Convert a proof to an item; sums become JSON texts."""
     return {
         **keys.audit(proof.account_id),
         "since": proof.since,
@@ -83,7 +83,7 @@ def to_item(proof: Proof) -> Item:
 
 
 def from_item(account_id: AccountId, item: Item) -> Proof:
-    """The proof of an item."""
+    """Convert an item to a proof."""
     return Proof(
         account_id,
         since=item["since"],

@@ -1,4 +1,4 @@
-"""What a process remembers for some seconds of what it read. Imports nothing of ours."""
+"""A cache in the process for what was read a few seconds ago. Imports nothing of ours."""
 
 import time
 from collections.abc import Callable
@@ -9,18 +9,18 @@ from cachetools import TLRUCache
 
 
 class Cache[**P, T]:
-    """The answers of ``read`` by name, each at most ``seconds`` old and ``most`` at a time. Threads may share it."""
+    """Results of ``read`` by name, at most ``most`` of them, each at most ``seconds`` old. Threads may share it."""
 
     def __init__(self, read: Callable[Concatenate[str, P], T], seconds: float, most: int = 1000) -> None:
         self._read = read
-        # An answer's age counts from before it was read: what changes meanwhile must not be missed for longer.
+        # A result's age counts from before the read, because the value may change while it is being read.
         self._known: TLRUCache[str, tuple[float, T]] = TLRUCache(
             most, ttu=lambda _name, known, _at: known[0] + seconds, timer=_now
         )
         self._lock = Lock()
 
     def get(self, name: str, *args: P.args, **options: P.kwargs) -> T:
-        """What was read of it no longer ago than allowed, or what there is now."""
+        """The cached result for ``name`` if it is young enough, else the result of a new read."""
         with self._lock:
             known = self._known.get(name)
         if known is None:
@@ -30,7 +30,7 @@ class Cache[**P, T]:
         return known[1]
 
     def forget(self, name: str | None = None) -> None:
-        """Forget one, or all."""
+        """Drop one result, or all."""
         with self._lock:
             if name is None:
                 self._known.clear()

@@ -16,7 +16,8 @@ _FIELDS = tuple(field.name for field in fields(Entry) if field.name not in ("acc
 def put(entry: Entry) -> Write:
     """Add an entry.
 
-    Its number is free whenever the wallet's version is as read, so a refusal can only be a defect: it stays an error.
+    Its number is always free if the wallet's version has not changed since it was read. So a refusal can only come from
+    a defect, and has no error of its own.
     """
     return Write(table.put(to_item(entry), condition="attribute_not_exists(pk)"))
 
@@ -31,7 +32,7 @@ def page(account_id: AccountId, *, first: int, last: int, limit: int) -> list[En
 
 
 def after(account_id: AccountId, seq: int) -> Iterator[Entry | Unreadable | Newer]:
-    """Whatever stands in the ledger after entry ``seq``, in order, as it stands there."""
+    """Every item in the ledger after entry ``seq``, in order: entries, newer formats, and items that are no entries."""
     low, end = keys.entry(account_id, seq + 1), keys.end_of_entries()
     for item in table.query_all(low["pk"], low["sk"], end, forward=True):
         number = keys.entry_seq(item)
@@ -53,7 +54,7 @@ def _stored(entry: Entry) -> Item:
 def first_since(account_id: AccountId, at: int, last: int) -> int:
     """The number of the first entry made at or after ``at``, ``last + 1`` if there is none.
 
-    Entries are in time order by number, so that this reads about log2(``last``) of them.
+    The order of numbers is also the order in time, so this reads only about log2(``last``) entries.
     """
     low, high = 1, last + 1
     while low < high:
@@ -67,7 +68,7 @@ def first_since(account_id: AccountId, at: int, last: int) -> int:
 
 
 def to_item(entry: Entry) -> Item:
-    """The item; empty fields are left out."""
+    """Convert an entry to an item; empty fields are left out."""
     plain = asdict(entry)
     return {
         **keys.entry(entry.account_id, entry.seq),
@@ -77,5 +78,5 @@ def to_item(entry: Entry) -> Item:
 
 
 def from_item(account_id: AccountId, item: Item) -> Entry:
-    """The entry of an item."""
+    """Convert an item to an entry."""
     return Entry(account_id=account_id, seq=item["seq"], **{name: item[name] for name in _FIELDS if name in item})

@@ -1,4 +1,4 @@
-"""Idempotency records: the answer to a request, committed in the transaction that earned it."""
+"""Idempotency records: the answer to a request, written in the same transaction as its effects."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class IdempotencyKey:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a key was used for, and the answer as JSON."""
+    """The fingerprint of the request that a key was used for, and its answer as JSON."""
 
     fingerprint: str
     answer: str
@@ -30,7 +30,7 @@ class Record:
 
 
 class Repeated(Exception):
-    """The ``key`` was used before; ``record`` says for what."""
+    """The ``key`` was used before; ``record`` says for which request."""
 
     def __init__(self, key: IdempotencyKey, record: Record) -> None:
         super().__init__(key.key)
@@ -39,9 +39,9 @@ class Repeated(Exception):
 
 
 def put(key: IdempotencyKey, answer: str, now: int) -> Write:
-    """Remember the answer, unless the key has one that is still kept: then Repeated."""
+    """Store the answer. Refused with Repeated if the key already has an answer that is still valid."""
     key_is_new = "attribute_not_exists(pk)"
-    # TTL deletion may lag by days, so that the time is judged here.
+    # DynamoDB may delete an item days after its TTL, so the condition compares the time itself.
     key_has_run_out = "#ttl <= :now"
     action = table.put(
         {
@@ -62,7 +62,7 @@ def put(key: IdempotencyKey, answer: str, now: int) -> Write:
 
 
 def find(key: IdempotencyKey, now: int) -> Record | None:
-    """What the key was used for, if it is still kept."""
+    """The record of the key, or None if there is none that is still valid."""
     item = table.get(keys.idempotency(key.caller, key.route, key.key))
     return _record(item) if item and item["ttl"] > now // 1000 else None
 

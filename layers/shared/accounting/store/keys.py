@@ -1,7 +1,7 @@
 """Every key of the table; no key is built anywhere else. Imports ``times`` only.
 
-A function returns the attributes of one key: ``pk`` and ``sk`` of the table, or the pair of an index. What each
-entity's keys are for stands in docs/data-model.md.
+A function returns the attributes of one key: ``pk`` and ``sk`` of the table, or the two attributes of an index.
+docs/data-model.md explains what each entity's keys are for.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from accounting.times import from_iso, iso
 type Key = dict[str, str]
 
 SHARDS = 8
-"""Over how many partitions each system-wide list is spread."""
+"""The number of partitions over which each system-wide list is spread."""
 
 BY_OWNER = "by_owner"
 BY_KIND = "by_kind"
@@ -22,10 +22,10 @@ DUE = "due"
 INDEX_KEYS = {BY_OWNER: ("owner_pk", "owner_sk"), BY_KIND: ("kind_pk", "kind_sk"), DUE: ("due_pk", "due_sk")}
 
 _RANK_ZERO = 10**23
-"""What 0 credits are in a ranking's key, so that negative sums are in order too; no sum of a day has as many digits."""
+"""Added to the credits in a ranking's key, so that negative sums sort correctly too. No sum of a day is that large."""
 
 _RANKED_LAST = "0" * 24
-"""The rank of a name without merit: below all that have any."""
+"""The rank of a name without merit: below all names with merit."""
 
 BEFORE_ALL_MODELS = "!"
 BEFORE_ALL_ACCOUNTS = " "
@@ -35,14 +35,14 @@ AFTER_ALL_TIMES = "~"
 
 
 class Range(NamedTuple):
-    """The part of an index's partition whose sort keys begin with ``prefix``; a time follows it."""
+    """The part of an index's partition whose sort keys begin with ``prefix``, followed by a time."""
 
     pk: str
     prefix: str
 
 
 def profile(user_id: str) -> Key:
-    """The user as the tokens describe them."""
+    """A user's profile."""
     return {"pk": f"USER#{user_id}", "sk": "PROFILE"}
 
 
@@ -77,7 +77,7 @@ def audit(account_id: AccountId) -> Key:
 
 
 def audit_position() -> Key:
-    """Where the next audit of everybody goes on."""
+    """Where the next audit of all accounts continues."""
     return {"pk": "AUDIT", "sk": "POSITION"}
 
 
@@ -98,27 +98,30 @@ def session(user_id: str, session_id: str) -> Key:
 
 
 def session_metadata(user_id: str, session_id: str) -> Key:
-    """What a session's caller says of it."""
+    """The metadata that a session's caller sent."""
     return {"pk": f"USER#{user_id}", "sk": f"METADATA#{session_id}"}
 
 
 def usage(account_id: AccountId, at: int, record_id: str) -> Key:
-    """A usage record of what an account paid, in time order."""
+    """A usage record that an account paid for, in time order."""
     return {"pk": f"ACCOUNT#{account_id}", "sk": f"USAGE#{iso(at)}#{record_id}"}
 
 
 def day_rollup(account_id: AccountId, day: str, digest: str, spread: int = 0) -> Key:
-    """A user's sums of a day for one service and model; writers that would meet may spread, readers add up."""
+    """An account's sums of a day for one service and model.
+
+    Concurrent writers may spread over several items (``spread``); readers add them up.
+    """
     return {"pk": f"ACCOUNT#{account_id}", "sk": f"DAY#{day}#{digest}#{spread}"}
 
 
 def day_in(key: Key) -> str:
-    """The day that the key of an account's sums names."""
+    """The day in the key of an account's sums."""
     return key["sk"].split("#")[1]
 
 
 def idempotency(caller: str, route: str, key: str) -> Key:
-    """The answer to a request with an idempotency key; keys are the caller's own, per route."""
+    """The answer to a request with an idempotency key. Each caller has separate keys for each route."""
     return {"pk": f"USER#{caller}", "sk": f"IDEM#{route}#{key}"}
 
 
@@ -128,7 +131,7 @@ def price(model_id: str, effective_from: int) -> Key:
 
 
 def price_of_all(model_id: str, effective_from: int) -> Key:
-    """Where the price list finds a rule: by model, then in time order. A blank sorts before all that ids have."""
+    """Where the price list finds a rule: by model, then by time. A blank sorts before every character of an id."""
     return {"kind_pk": "PRICES", "kind_sk": f"{model_id} {iso(effective_from)}"}
 
 
@@ -139,12 +142,12 @@ def listed_price(key: Key) -> tuple[str, int]:
 
 
 def after_prices_of(model_id: str) -> str:
-    """The place in the price list after all rules of a model."""
+    """The sort key in the price list after all rules of a model."""
     return f"{model_id} {AFTER_ALL_TIMES}"
 
 
 def api_key(key_id: str) -> Key:
-    """An API key, by the id that stands in the key itself."""
+    """An API key, by the id that is part of the key's text."""
     return {"pk": f"KEY#{key_id}", "sk": "KEY"}
 
 
@@ -174,22 +177,22 @@ def service_credential_count() -> Key:
 
 
 def user_count(role: str, user_id: str) -> Key:
-    """The number of users in the part of a role's list that this user stands in."""
+    """The number of users in the same shard of a role's list as this user."""
     return {"pk": "COUNTS", "sk": f"USERS#{role}#{_shard(user_id)}"}
 
 
 def user_in_role(role: str, user_id: str, created_at: int) -> Key:
-    """Where the lists of users find one: by role, in order of creation."""
+    """Where the lists of users find a user: by role, in order of creation."""
     return {"kind_pk": f"USERS#{role}#{_shard(user_id)}", "kind_sk": f"{iso(created_at)}#{user_id}"}
 
 
 def system_day(day: str, part: int) -> Key:
-    """Everybody's sums of a day, spread over parts."""
+    """The sums of a day over all users, spread over parts."""
     return {"pk": f"SYSTEM#{day}#{part}", "sk": "SUMS"}
 
 
 def system_user(day: str, user_id: str) -> Key:
-    """One user's sums of a day, for the system's statistics."""
+    """One user's sums of a day, for the system-wide statistics."""
     return {"pk": f"SYSTEM#{day}#{_shard(user_id)}", "sk": f"USER#{user_id}"}
 
 
@@ -199,7 +202,7 @@ def system_user_rank(day: str, user_id: str, credits: int) -> Key:
 
 
 def system_name(day: str, kind: str, digest: str) -> Key:
-    """Everybody's sums of a day for one service or model, by the name's digest: a name may be too long for a key."""
+    """The sums of a day for one service or model, by the digest of its name: a name can be too long for a key."""
     return {"pk": f"SYSTEM#{day}#{_shard(digest)}", "sk": f"{kind.upper()}#{digest}"}
 
 
@@ -223,7 +226,7 @@ def ended_session(user_id: str, session_id: str, started_at: int) -> Key:
 
 
 def session_of_all(user_id: str, session_id: str, started_at: int) -> Key:
-    """Where everybody's sessions, active and ended, are found in time order; it never changes."""
+    """Where the sessions of all users, active and ended, are found in time order; it never changes."""
     return {
         "kind_pk": f"SESSIONS#{_shard(session_id)}",
         "kind_sk": f"{iso(started_at)}#{session_id}#{user_id}",
@@ -231,7 +234,7 @@ def session_of_all(user_id: str, session_id: str, started_at: int) -> Key:
 
 
 def session_due(user_id: str, session_id: str, due_at: int) -> Key:
-    """When an active session is to be looked at; only active ones have it."""
+    """When the sweeper looks at an active session; ended sessions do not have this key."""
     return {
         "due_pk": f"DUE#SESSION#{_shard(session_id)}",
         "due_sk": f"{iso(due_at)}#{session_id}#{user_id}",
@@ -239,7 +242,7 @@ def session_due(user_id: str, session_id: str, due_at: int) -> Key:
 
 
 def wallet_due(account_id: AccountId, due_at: int) -> Key:
-    """When a wallet is to be looked at for expired lots."""
+    """When the sweeper looks at a wallet for expired lots."""
     return {"due_pk": f"DUE#WALLET#{_shard(account_id)}", "due_sk": f"{iso(due_at)}#{account_id}"}
 
 
@@ -254,12 +257,12 @@ def ended_of_owner(user_id: str) -> list[Range]:
 
 
 def active_of_all() -> list[Range]:
-    """Everybody's active sessions, in ``due``."""
+    """The active sessions of all users, in ``due``."""
     return [Range(f"DUE#SESSION#{shard}", "") for shard in range(SHARDS)]
 
 
 def sessions_of_all() -> list[Range]:
-    """Everybody's sessions, in ``by_kind``."""
+    """The sessions of all users, in ``by_kind``."""
     return [Range(f"SESSIONS#{shard}", "") for shard in range(SHARDS)]
 
 
@@ -279,13 +282,13 @@ def system_name_ranks(day: str) -> list[str]:
 
 
 def ranked_user(key: Key) -> tuple[str, int]:
-    """The user and their credits that a key in a ranking names."""
+    """The user and the credits in a key of a ranking."""
     credits, _, user_id = key["kind_sk"].partition("#")
     return user_id, int(credits) - _RANK_ZERO
 
 
 def ranked_name(key: Key) -> tuple[str, str, int | None, int]:
-    """The kind and digest of the name that a key in a ranking stands for, its merit and its credits."""
+    """The kind and digest of a name, its merit and its credits, in a key of a ranking."""
     rank, credits, kind, digest = key["kind_sk"].split("#")
     merit = None if rank == _RANKED_LAST else int(rank) - _RANK_ZERO
     return kind.lower(), digest, merit, int(credits) - _RANK_ZERO
@@ -307,7 +310,7 @@ def users_in_role(role: str) -> list[Range]:
 
 
 def user_counts(role: str) -> list[Key]:
-    """Every count of a role's users."""
+    """The keys of all counts of a role's users."""
     return [{"pk": "COUNTS", "sk": f"USERS#{role}#{shard}"} for shard in range(SHARDS)]
 
 

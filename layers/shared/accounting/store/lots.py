@@ -1,9 +1,9 @@
-"""Lots as one short text: no condition looks into them.
+"""Lots as one short text. No condition of a write needs a single lot.
 
 ``granted,credits,life,number,grace,more…;…`` has a row for each lot, in the order of their numbers, with integers in
-base 36. ``granted`` (seconds) and ``number`` are differences to the row before, ``life`` is the seconds from grant to
-expiry, ``grace`` is 0 or 1. A row may end after ``life``: then ``number`` is 1 and ``grace`` is 0. What follows these
-is a newer version's, and kept.
+base 36. ``granted`` (seconds) and ``number`` are differences from the row before, ``life`` is the seconds from grant to
+expiry, ``grace`` is 0 or 1. A row may end after ``life``: then ``number`` is 1 and ``grace`` is 0. A newer version may
+have added ``more``; it is kept.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ _in_burn_order = itemgetter(Lot._fields.index("expires_at"), Lot._fields.index("
 
 
 def to_text(lots: Iterable[Lot]) -> str:
-    """The text of lots."""
+    """The lots as one text."""
     rows = []
     last_number = last_granted = 0
     for number, credits, expires_at, granted_at, grace, more in sorted(lots, key=_by_number):
@@ -34,7 +34,7 @@ def to_text(lots: Iterable[Lot]) -> str:
 
 
 def from_text(text: str) -> tuple[Lot, ...]:
-    """The lots of a text, in burn order. Raises ValueError or AttributeError for anything else."""
+    """The lots in a text, in burn order. Raises ValueError or AttributeError if it is malformed."""
     lots = []
     number = granted_at = 0
     for row in text.split(";") if text else ():

@@ -1,4 +1,4 @@
-"""Price rules of a model, effective-dated; read at most once a minute by a process."""
+"""The price rules of models. A process reads the rules of a model at most once a minute."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -14,32 +14,32 @@ from accounting.times import MINUTE, iso
 
 CACHE_SECONDS = 60
 FORESIGHT = CACHE_SECONDS * 1000 + MINUTE
-"""How far ahead a process knows the rules to come, in milliseconds: while it keeps them, and a minute for clocks."""
+"""How far ahead a process reads future rules, in milliseconds: as long as it caches them, plus a minute for clocks."""
 MAX_CACHED_MODELS = 500
 _PAGE = 25
 
 
 def card_at(model_id: str, now: int, variant: str | None = None) -> RateCard:
-    """The rates of the model at ``now``; a rule written less than a minute ago may not count yet.
+    """The rates of the model at ``now``. A rule that was written less than a minute ago may not count yet.
 
-    A cached answer still changes exactly when a known rule begins or ends. Raises Invalid for a variant that the
-    model's price lacks, ModelUnknown where ``UnknownModels`` refuses a model without a price.
+    The cache has the rules, so the rates still change exactly when a known rule begins or ends. Raises Invalid if the
+    model's price has no such variant, and ModelUnknown if it has no price and ``UnknownModels`` is ``refuse``.
     """
     return price_at(model_id, now, variant)[1]
 
 
 def price_at(model_id: str, now: int, variant: str | None = None) -> tuple[PriceRule | None, RateCard]:
-    """The model's rule at ``now``, None if its default counts, and its rates. Raises as ``card_at``."""
+    """The model's rule in force at ``now``, or None, and its rates. Raises the errors of ``card_at``."""
     rules = _cache.get(model_id, now)
     return rule_in_force(rules, now), _card(model_id, rules, now, variant)
 
 
 def card_since(model_id: str, at: int, variant: str | None) -> RateCard:
-    """The rates of the model at an earlier moment, read anew; a variant that its price lacks costs what the model does.
+    """The rates of the model at an earlier time, without the cache. If its price has no such variant, the base rates.
 
-    Raises ModelUnknown as ``card_at``.
+    Raises ModelUnknown as ``card_at`` does.
     """
-    rules = _relevant_rules(model_id, at)
+    rules = _relevant_rules(model_id, at, foresight=0)
     rule = rule_in_force(rules, at)
     return _card(model_id, rules, at, variant if rule and variant in rule.variants else None)
 
@@ -50,7 +50,7 @@ def _card(model_id: str, rules: list[PriceRule], at: int, variant: str | None) -
 
 def rule_at(model_id: str, now: int) -> PriceRule | None:
     """The model's rule in force at ``now``, as it stands in the table."""
-    return rule_in_force(_relevant_rules(model_id, now), now)
+    return rule_in_force(_relevant_rules(model_id, now, foresight=0), now)
 
 
 def forget() -> None:
@@ -59,7 +59,7 @@ def forget() -> None:
 
 
 def add(rule: PriceRule) -> list[Write]:
-    """Add a rule and its aliases, unless one of their ids has a rule with this beginning: then PriceExists."""
+    """Add a rule and its aliases. Refused with PriceExists if one of their ids has a rule with the same beginning."""
     return [
         Write(table.put(item, condition="attribute_not_exists(pk)"), refused=_exists(model_id, rule))
         for model_id, item in zip(_ids(rule), _items(rule), strict=True)
@@ -75,13 +75,13 @@ def find(model_id: str, effective_from: int) -> PriceRule:
 
 
 def found_at(places: Sequence[tuple[str, int]]) -> list[PriceRule | None]:
-    """The rules at these ids and beginnings, all different, in their order."""
+    """The rules at these ids and beginnings, in the same order. ``places`` must all be different."""
     items = table.get_many([keys.price(model_id, effective_from) for model_id, effective_from in places])
     return [from_item(item) if item else None for item in items]
 
 
 def end(rule: PriceRule, effective_to: int) -> list[Write]:
-    """Let a rule end, if it is still as it was read: else Conflict."""
+    """Set a rule's end. Refused with Conflict if the rule has changed since it was read."""
     condition, values = _as_it_was_read(rule)
     return [
         Write(
@@ -93,7 +93,7 @@ def end(rule: PriceRule, effective_to: int) -> list[Write]:
 
 
 def withdraw(rule: PriceRule) -> list[Write]:
-    """Remove a rule, if it is still as it was read: else Conflict."""
+    """Remove a rule. Refused with Conflict if the rule has changed since it was read."""
     condition, values = _as_it_was_read(rule)
     return [
         Write(table.delete(key, condition=condition, values=values), refused=lambda _: table.Conflict())
@@ -102,7 +102,7 @@ def withdraw(rule: PriceRule) -> list[Write]:
 
 
 def _as_it_was_read(rule: PriceRule) -> tuple[str, Item]:
-    """The condition that a rule is there, unchanged: its end and its aliases are all that could differ."""
+    """The condition that a rule exists unchanged. Only its end and its aliases can differ."""
     item = to_item(rule)
     clauses, values = ["model_id = :model_id"], {":model_id": rule.model_id}
     for name in ("effective_to", "aliases"):
@@ -115,7 +115,7 @@ def _as_it_was_read(rule: PriceRule) -> tuple[str, Item]:
 
 
 def _exists(model_id: str, rule: PriceRule) -> Callable[[Item | None], PriceExists]:
-    """The refusal of a rule for one of its ids."""
+    """The refusal of a rule because one of its ids is taken."""
 
     def refused(old: Item | None) -> PriceExists:
         owner = old["model_id"] if old else model_id
@@ -132,7 +132,7 @@ def _exists(model_id: str, rule: PriceRule) -> Callable[[Item | None], PriceExis
 
 
 def history(model_id: str, *, before: int | None, limit: int) -> tuple[list[PriceRule], int | None]:
-    """A page of the model's rules, those to come included, newest first, and what the next page begins before."""
+    """A page of the model's rules, future ones included, newest first, and ``before`` for the next page."""
     if before is not None and before <= 0:
         return [], None
     low = keys.price(model_id, 0)
@@ -142,7 +142,7 @@ def history(model_id: str, *, before: int | None, limit: int) -> tuple[list[Pric
 
 
 def in_force(now: int, *, after: str | None, limit: int) -> tuple[list[PriceRule], str | None]:
-    """A page of the rules in force, by model, and the model that the next page begins after."""
+    """A page of the rules in force, sorted by model, and ``after`` for the next page."""
     begun: dict[str, list[int]] = {}
     for model_id, effective_from in _listed(after):
         if model_id not in begun and len(begun) > limit:
@@ -156,7 +156,7 @@ def in_force(now: int, *, after: str | None, limit: int) -> tuple[list[PriceRule
 
 
 def _listed(after: str | None) -> Iterator[tuple[str, int]]:
-    """The model and the beginning of every rule after a model, in the order of models and then of time."""
+    """The model and the beginning of every rule of the models after ``after``, sorted by model, then by time."""
     (part,) = keys.prices_of_all()
     low = keys.BEFORE_ALL_MODELS if after is None else keys.after_prices_of(after)
     for batch in table.forward(keys.BY_KIND, part.pk, low, keys.AFTER_ALL_TIMES):
@@ -164,9 +164,9 @@ def _listed(after: str | None) -> Iterator[tuple[str, int]]:
 
 
 def _newest_in_force(begun: dict[str, list[int]], now: int) -> dict[str, PriceRule]:
-    """The rule in force of each model that has one, of the beginnings (in order of time) that have passed.
+    """The rule in force of each model, if it has one. ``begun`` has the past beginnings of its rules, in time order.
 
-    It reads the newest of each model first; older ones only of models whose newer ones have ended.
+    It reads the newest rule of each model first. It reads an older one only if the newer one has ended.
     """
     found: dict[str, PriceRule] = {}
     left = {model_id: list(times) for model_id, times in begun.items() if times}
@@ -179,9 +179,13 @@ def _newest_in_force(begun: dict[str, list[int]], now: int) -> dict[str, PriceRu
     return found
 
 
-def _relevant_rules(model_id: str, now: int) -> list[PriceRule]:
-    """The rules that can be in force while the answer is cached, newest first: back to the first without an end."""
-    low, high = keys.price(model_id, 0), keys.price(model_id, now + FORESIGHT)
+def _relevant_rules(model_id: str, now: int, *, foresight: int = FORESIGHT) -> list[PriceRule]:
+    """The rules that are in force at ``now`` or begin within ``foresight``, newest first, to the first without an end.
+
+    The default is what a cached answer has to know. No instant is later than the year 9999, so a rule that begins then
+    has nothing to foresee.
+    """
+    low, high = keys.price(model_id, 0), keys.price(model_id, now + foresight)
     rules: list[PriceRule] = []
     top = high["sk"]
     while True:
@@ -190,7 +194,7 @@ def _relevant_rules(model_id: str, now: int) -> list[PriceRule]:
         if len(page) < _PAGE or any(r.effective_to is None and r.effective_from <= now for r in page):
             return rules
         if page[-1].effective_from <= 0:
-            return rules  # there is no range before the first instant
+            return rules  # no rule can begin before time 0
         top = keys.price(model_id, page[-1].effective_from - 1)["sk"]
 
 
@@ -206,14 +210,14 @@ def _places(rule: PriceRule) -> list[keys.Key]:
 
 
 def _items(rule: PriceRule) -> list[Item]:
-    """The item of a rule, and for each alias a copy of it in the alias's own partition, so that one query finds it."""
+    """A rule's item, and a copy of it for each alias in the alias's partition, so that one query finds it."""
     item = to_item(rule)
     copied = {name: value for name, value in item.items() if name not in keys.INDEX_KEYS[keys.BY_KIND]}
     return [item, *({**copied, **place, "alias_of": rule.model_id} for place in _places(rule)[1:])]
 
 
 def to_item(rule: PriceRule) -> Item:
-    """The item."""
+    """Convert a rule to an item."""
     variants = {name: card.to_text() for name, card in rule.variants.items()}
     return {
         **keys.price(rule.model_id, rule.effective_from),
@@ -231,7 +235,7 @@ def to_item(rule: PriceRule) -> Item:
 
 
 def from_item(item: Item) -> PriceRule:
-    """The rule of an item, an alias's included."""
+    """Convert an item, or an alias's copy of it, to a rule."""
     return PriceRule(
         item["model_id"],
         RateCard.from_text(item["rates"]),

@@ -1,9 +1,9 @@
-"""An account's sums per UTC day, service and model, written in the transaction of the usage record that they count.
+"""An account's sums for each UTC day, service and model. They change in the transaction that adds the usage record.
 
-A user's own account also has, in items of their own, the sums of what another account paid for them (``paid_by``).
+A user's personal account also has sums of what another account paid for the user, in separate items (``paid_by``).
 
-There is one small item for each pair of names, spread over a few for writers that would meet. Its write has no
-condition and reads nothing, and no item grows with the number of names.
+Each pair of service and model has one small item, or a few if many writers would wait for it. A write has no condition
+and reads nothing, and no item grows with the number of names.
 """
 
 from collections.abc import Iterator
@@ -20,16 +20,16 @@ SPREAD = 4
 
 
 def any_spread() -> int:
-    """One of the items that a pair of names may spread over, for writers that would otherwise meet."""
+    """The number of one of a pair's items, chosen at random so that concurrent writers rarely wait for each other."""
     return table.any_below(SPREAD)
 
 
 def between(
     account_id: AccountId, since: int | None, until: int | None, *, paid_only: bool = False
 ) -> Iterator[tuple[str, Sums]]:
-    """The days and sums of every item from ``since`` to before ``until``, both the first instant of a day.
+    """The days and sums of every item from ``since`` until before ``until``, both the first instant of a day.
 
-    With ``paid_only`` those of what the account paid, else what others paid for its user, too.
+    With ``paid_only``, only what the account paid; otherwise also what other accounts paid for its user.
     """
     pk = keys.day_rollup(account_id, "", "")["pk"]
     high = f"DAY#{keys.AFTER_ALL_TIMES if until is None else day(until)}"
@@ -39,20 +39,20 @@ def between(
 
 
 def sums_in(item: Item) -> Sums:
-    """What an item counts."""
+    """The sums in an item."""
     counts = {name: item[name] for name in COUNTS if name in item}
     return Sums.of_pair(item["service"], item.get("model"), item["records"], item["credits"], counts)
 
 
 def key_of(record: UsageRecord, account_id: AccountId, spread: int = 0) -> keys.Key:
-    """Where the record counts for one of its accounts."""
+    """The key of the item that counts the record for one of its accounts."""
     payer = record.payer_beside(account_id)
     names = (record.service, record.model_id) if payer is None else (record.service, record.model_id, payer)
     return keys.day_rollup(account_id, day(record.at), digest(*names), spread)
 
 
 def add(record: UsageRecord, account_id: AccountId, spread: int = 0) -> Write:
-    """Count the record for one of its accounts; it has no condition, and so is never refused."""
+    """Count the record for one of its accounts. The write has no condition, so it is never refused."""
     said: Item = {
         "service": record.service,
         "model": record.model_id,

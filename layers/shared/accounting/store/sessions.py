@@ -1,7 +1,7 @@
-"""Streaming sessions, and the lists that they are found in.
+"""Streaming sessions, and the lists in which they are found.
 
-The indexes hold keys only: a list reads the sessions themselves, so that it shows them as they are, and a heartbeat
-writes to no index.
+The indexes have only keys. A list then reads the sessions from the table, so that it shows their current state and a
+heartbeat writes to no index.
 """
 
 import json
@@ -45,11 +45,11 @@ _KNOWN = {
 MAX_ACTIVE_LISTED = 1000
 
 type Page = tuple[list[Session], str | None]
-"""Sessions, and the position that the next page begins before, if there is one."""
+"""Sessions, and ``before`` for the next page, None on the last page."""
 
 
 class SessionTaken(Exception):
-    """The id has a ``session`` already."""
+    """The id already belongs to ``session``."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session.session_id)
@@ -69,7 +69,7 @@ def with_wallet(user_id: str, session_id: str, account_id: AccountId) -> tuple[S
 
 
 def open_new(session: Session) -> Write:
-    """Add the session, unless its id is taken: then SessionTaken."""
+    """Add the session. Refused with SessionTaken if its id is taken."""
 
     def refused(old: Item | None) -> Exception:
         return SessionTaken(from_item(old)) if old else table.Conflict()
@@ -78,7 +78,7 @@ def open_new(session: Session) -> Write:
 
 
 def put_metadata(session: Session, metadata: dict[str, Any]) -> Write:
-    """Keep what a session's caller says of it, apart from the session, so that a heartbeat stays one unit."""
+    """Store a session's metadata in a separate item, so that a heartbeat still costs one write unit."""
     ttl = session.started_at + settings().session_max_life + settings().session_retention
     item = {
         **keys.session_metadata(session.user_id, session.session_id),
@@ -89,7 +89,7 @@ def put_metadata(session: Session, metadata: dict[str, Any]) -> Write:
 
 
 def metadata_of(session: Session) -> dict[str, Any]:
-    """What a session's caller said of it."""
+    """The metadata that a session's caller sent, empty if there is none."""
     if not session.has_metadata:
         return {}
     item = table.get(keys.session_metadata(session.user_id, session.session_id))
@@ -98,10 +98,10 @@ def metadata_of(session: Session) -> dict[str, Any]:
 
 
 def replace(before: Session, after: Session, *, untouched: bool = False) -> Write:
-    """Replace an active session, if its hold is as it was read; else StaleRead with the newer ``session``.
+    """Replace an active session. Refused with StaleRead and the newer ``session`` if its hold has changed since.
 
-    A heartbeat that only told how far the stream is does not stand in the way, unless the session must be
-    ``untouched``: then its tokens and its last sign of life must be as they were read, too.
+    A heartbeat that fits the hold does not cause a refusal, unless ``untouched``: then the session's tokens and its
+    last sign of life must be unchanged too.
     """
     still_active = "#status = :active"
     same_hold = "revision = :revision"
@@ -120,7 +120,7 @@ def replace(before: Session, after: Session, *, untouched: bool = False) -> Writ
 
 
 def settle_late(after: Session) -> Write:
-    """Keep the late settlement of a swept session, if none is kept; else StaleRead with the ``session``."""
+    """Store the late settlement of a swept session. Refused with StaleRead and the ``session`` if it has one."""
     swept = "settled_outcome = :swept"
     first = "attribute_not_exists(late_outcome)"
     action = table.put(to_item(after), condition=f"{swept} AND {first}", values={":swept": "swept"})
@@ -132,9 +132,10 @@ def settle_late(after: Session) -> Write:
 
 
 def beat(user_id: str, session_id: str, report: Report, now: int) -> tuple[bool, Session | None]:
-    """Note what a heartbeat reports of an active session: no less than before, with the known inputs, and it fits.
+    """Store a heartbeat's report in one conditional write; return whether it was done, and the session as it is now.
 
-    One conditional write: whether it was done, and the session as it is now.
+    It is done if the session is active, and the report is not below the last one, has the known inputs, and fits the
+    hold.
     """
     still_active = "#status = :active"
     not_backwards = "tokens <= :tokens"
@@ -151,14 +152,14 @@ def beat(user_id: str, session_id: str, report: Report, now: int) -> tuple[bool,
 
 
 def note(user_id: str, session_id: str, tokens: int, now: int) -> Session | None:
-    """Note that an active session has come to ``tokens``, unless it is further; the session as it is now."""
+    """Store that an active session has reached ``tokens``, unless it has more; return the session as it is now."""
     clauses = ("#status = :active", "tokens <= :tokens")
     _, session = _touch(user_id, session_id, clauses, "tokens = :tokens, last_seen_at = :now", {":tokens": tokens}, now)
     return session
 
 
 def keep_alive(user_id: str, session_id: str, now: int) -> Session | None:
-    """Note a sign of life of an active session; the session as it is now."""
+    """Store a sign of life of an active session; return the session as it is now."""
     _, session = _touch(user_id, session_id, ("#status = :active",), "last_seen_at = :now", {}, now)
     return session
 
@@ -177,7 +178,7 @@ def _touch(
 
 
 def due(now: int) -> Iterator[list[Session]]:
-    """The active sessions that are to be looked at by ``now``, in batches, as they stand in the table."""
+    """The active sessions that are due by ``now``, in batches, as they are in the table."""
     for part in keys.active_of_all():
         for found in table.due(part.pk, now):
             items = table.get_many(found)
@@ -191,7 +192,7 @@ def active_of_user(user_id: str, *, before: str | None = None, limit: int = MAX_
 
 
 def active_of_all(*, before: str | None, limit: int) -> Page:
-    """A page of everybody's active sessions, the one to be looked at last first."""
+    """A page of the active sessions of all users, the one that is due last first."""
     sessions, position = _list(keys.DUE, keys.active_of_all(), before=before, limit=limit)
     return [session for session in sessions if session.active], position
 
@@ -203,19 +204,19 @@ def recent_of_user(user_id: str, *, before: str | None, limit: int) -> Page:
 
 
 def recent_of_all(*, before: str | None, limit: int) -> Page:
-    """A page of everybody's sessions, active and ended, newest first."""
+    """A page of the sessions of all users, active and ended, newest first."""
     return _list(keys.BY_KIND, keys.sessions_of_all(), before=before, limit=limit)
 
 
 def _list(index: str, ranges: Sequence[keys.Range], *, before: str | None = None, limit: int) -> Page:
-    """A page of an index; the sessions themselves are read from the table, as they are now."""
+    """A page of an index, with the sessions read from the table as they are now."""
     found, position = table.newest(index, ranges, before=before, limit=limit)
     items = table.get_many([{"pk": key["pk"], "sk": key["sk"]} for key in found])
     return [from_item(item) for item in items if item], position
 
 
 def to_item(session: Session) -> Item:
-    """The item, with the keys of the lists that a session in its state belongs to."""
+    """Convert a session to an item, with the keys of the lists to which a session in its state belongs."""
     user_id, session_id, started_at = session.user_id, session.session_id, session.started_at
     item: Item = {
         **session.more,
@@ -246,7 +247,7 @@ def to_item(session: Session) -> Item:
 
 
 def from_item(item: Item) -> Session:
-    """The session of an item."""
+    """Convert an item to a session."""
     return Session(
         user_id=item["user_id"],
         session_id=item["session_id"],
@@ -293,7 +294,7 @@ def _output_parts(usage: Usage) -> str:
 
 
 def _known_usage(item: Item) -> Usage | None:
-    """Inputs and parts of the output; the output itself is the session's ``tokens``."""
+    """The usage from the item's inputs and parts of the output; ``tokens`` is the output itself."""
     inputs = _usage(item, "inputs")
     if inputs is None:
         return None

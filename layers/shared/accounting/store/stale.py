@@ -1,10 +1,10 @@
-"""The refusal of a write that was decided on an item that has changed since. Imports the domain only."""
+"""The refusal of a write because the item has changed since it was read. Imports nothing of ours."""
 
 from typing import Any
 
 
 class StaleRead(Exception):
-    """Another writer came first. ``current`` holds, by name, what the refused write found, to decide on again."""
+    """Another writer came first. ``current`` has, by name, the newer items that the refused write found."""
 
     def __init__(self, **current: Any) -> None:
         super().__init__(", ".join(current))

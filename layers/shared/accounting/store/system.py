@@ -1,4 +1,4 @@
-"""System-wide sums of a day: in total, spread over a few items, by user, ranked by credits, and by name, by merit."""
+"""System-wide sums of a day: the total (spread over a few items), users ranked by credits, names ranked by merit."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ READ_NAMES = 200
 
 
 def read(records: Sequence[UsageRecord], places: Sequence[Place]) -> tuple[list[UsageRecord], dict[Place, Sum]]:
-    """The records that were not counted yet, and the sums that stand at ``places``."""
+    """The records that are not counted yet, and the sums stored at ``places``."""
     marks = [keys.usage(record.account_id, record.at, record.id) for record in records]
     found = table.get_many([*marks, *map(_key, places)])
     fresh = [record for record, item in zip(records, found, strict=False) if item and "counted" not in item]
@@ -31,7 +31,7 @@ def read(records: Sequence[UsageRecord], places: Sequence[Place]) -> tuple[list[
 
 
 def mark(record: UsageRecord) -> Write:
-    """Mark a record as counted, if it is not; else StaleRead."""
+    """Mark a record as counted. Refused with StaleRead if it is marked already."""
     return Write(
         table.update(
             keys.usage(record.account_id, record.at, record.id),
@@ -44,7 +44,7 @@ def mark(record: UsageRecord) -> Write:
 
 
 def put(place: Place, after: Sum) -> Write:
-    """Replace the sum that was read, whose version ``after`` has; StaleRead when it has changed since."""
+    """Replace the sum at a place. Refused with StaleRead unless the stored version is still that of ``after``."""
     item = {
         **after.more,
         **_key(place),
@@ -61,7 +61,7 @@ def put(place: Place, after: Sum) -> Write:
 
 
 def parts_of(days: Iterable[int]) -> list[tuple[int, Sum]]:
-    """Every part of the days that has something in it, with its day."""
+    """Every part of the days that exists, with its day."""
     wanted = [DayPart(each, part) for each in days for part in range(keys.SHARDS)]
     found = table.get_many(list(map(_key, wanted)))
     return [(place.day, _sum(item)) for place, item in zip(wanted, found, strict=True) if item]
@@ -95,7 +95,7 @@ def names_at(wanted: Sequence[tuple[int, NameId]]) -> list[tuple[str, int]]:
 
 
 def counts_at(wanted: Sequence[tuple[int, NameId]]) -> list[Mapping[str, int]]:
-    """What models used on days, in the order asked for."""
+    """The usage counts of models on days, in the order asked for."""
     found = table.get_many([keys.system_name(day(of_day), *name) for of_day, name in wanted])
     return [_sum(item).counts for item in found]
 
@@ -116,7 +116,7 @@ def _key(place: Place) -> Key:
 
 
 def _details(place: Place, after: Sum) -> dict[str, Any]:
-    """What one kind of place has beside records and credits: its rank, and what ``Sum`` says."""
+    """The attributes that only one kind of place has: its rank, and those listed in ``Sum``."""
     match place:
         case DayPart():
             return {"newest": after.newest}

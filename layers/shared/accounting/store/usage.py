@@ -1,4 +1,4 @@
-"""Usage records, in time order, with the account that paid; and pointers to them from the user's own account."""
+"""Usage records in time order, stored with the account that paid, and pointers to them from the user's own account."""
 
 import json
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from accounting.store.table import Item, Write
 
 
 def put(record: UsageRecord) -> Write:
-    """Add a record; its id was made for it."""
+    """Add a record; its id is new."""
     return Write(table.put(to_item(record), condition="attribute_not_exists(pk)"))
 
 
 def point(record: UsageRecord) -> Write:
-    """Let the user's own account point to a record that another account pays for."""
+    """Add a pointer from the user's own account to a record that another account pays for."""
     known = to_item(record)
     own = keys.usage(personal(record.user_id), record.at, record.id)
     pointer = {**known, **own, "metadata": None, "provider_usage": None, "user_id": None, "paid_by": record.account_id}
@@ -28,9 +28,9 @@ def point(record: UsageRecord) -> Write:
 
 
 def between(account_id: AccountId, since: int, until: int, *, paid_only: bool = False) -> Iterator[Countable]:
-    """What counts of every record with ``since <= at < until``, newest first: no metadata is read.
+    """What statistics need of every record with ``since <= at < until``, newest first; no metadata is read.
 
-    With ``paid_only`` of those that the account paid for, else of what others paid for its user, too.
+    With ``paid_only``, only records that the account paid for; otherwise also those that others paid for its user.
     """
     low, high = keys.usage(account_id, since, ""), keys.usage(account_id, until, "")
     wanted = ("at", "credits", "service", "operation", "paid_by", "usage", "unclassified", "priced_as")
@@ -40,7 +40,7 @@ def between(account_id: AccountId, since: int, until: int, *, paid_only: bool = 
 
 
 def countable(item: Item) -> Countable:
-    """What counts of a record, or of a pointer to one."""
+    """What statistics need of a record, or of a pointer to one."""
     model_id = item.get("priced_as") or model_of(item["service"], item["operation"])
     counts = counts_in(_usage_in(item), item.get("unclassified", 0))
     return Countable(item["at"], item["credits"], item["service"], model_id, counts)
@@ -60,7 +60,7 @@ def newest(
 
 
 def _followed(items: list[Item]) -> list[Item]:
-    """The records that items are or point to; a pointer whose record is gone stands for it, without metadata."""
+    """The items, with each pointer replaced by its record. If the record is gone, the pointer stays in its place."""
     pointers = [item for item in items if "paid_by" in item]
     if not pointers:
         return items
@@ -74,18 +74,18 @@ def _payer(item: Item) -> AccountId:
 
 
 def is_record(item: Item) -> bool:
-    """Whether an item of the table is a usage record, and no pointer to one."""
+    """Whether an item of the table is a usage record and not a pointer to one."""
     return keys.is_usage(item) and "paid_by" not in item
 
 
 def from_image(item: Item) -> UsageRecord:
-    """The record of an item as the table's stream has it."""
+    """Convert an item from the table's stream to a record."""
     plain = {name: int(value) if isinstance(value, Decimal) else value for name, value in item.items()}
     return from_item(keys.account_in(item), plain)
 
 
 def to_item(record: UsageRecord) -> Item:
-    """The item; metadata is one JSON text."""
+    """Convert a record to an item; metadata becomes one JSON text."""
     return {
         **keys.usage(record.account_id, record.at, record.id),
         "id": record.id,
@@ -106,7 +106,7 @@ def to_item(record: UsageRecord) -> Item:
 
 
 def from_item(account_id: AccountId, item: Item) -> UsageRecord:
-    """The record of an item that the account paid for. Raises LookupError when it does not say whose it is."""
+    """Convert an item that the account paid for to a record. Raises LookupError if it names no user."""
     user_id = item.get("user_id") or user_of(account_id)
     if user_id is None:
         raise LookupError(f"a usage record of {account_id} names no user")

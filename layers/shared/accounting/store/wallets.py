@@ -1,4 +1,4 @@
-"""Wallets: one small item an account, replaced whole under the condition that its version is the one that was read."""
+"""Wallets: one small item for each account. A write replaces the whole item if its version is still the one read."""
 
 from collections.abc import Iterator
 
@@ -26,12 +26,12 @@ _KNOWN = {*_PLAIN, "lots", "due_at", "head", "frozen"}
 
 
 def get(account_id: AccountId) -> Wallet:
-    """The account's wallet, strongly consistent; without an item it is empty."""
+    """The account's wallet, strongly consistent; an empty wallet if there is no item."""
     return from_item(account_id, table.get(keys.wallet(account_id)))
 
 
 def put(before: Wallet, after: Wallet) -> Write:
-    """Replace the wallet, if nobody has since ``before`` was read; else StaleRead with the newer ``wallet``."""
+    """Replace the wallet. Refused with StaleRead and the newer ``wallet`` if it has changed since it was read."""
     if before.version:
         condition, values = "version = :seen", {":seen": before.version}
     else:
@@ -43,7 +43,7 @@ def put(before: Wallet, after: Wallet) -> Write:
 
 
 def due(now: int) -> Iterator[list[Wallet]]:
-    """The wallets that are to be looked at by ``now``, in batches, as they stand in the table."""
+    """The wallets that are due by ``now``, in batches, as they are in the table."""
     for pk in keys.due_wallets_of_all():
         for found in table.due(pk, now):
             items = table.get_many(found)
@@ -51,7 +51,7 @@ def due(now: int) -> Iterator[list[Wallet]]:
 
 
 def to_item(wallet: Wallet) -> Item:
-    """The item, with the attributes that a newer version gave it."""
+    """Convert a wallet to an item, with the attributes that a newer version gave it."""
     when_due = {} if wallet.due_at is None else keys.wallet_due(wallet.account_id, wallet.due_at)
     return {
         **wallet.more,
@@ -67,7 +67,7 @@ def to_item(wallet: Wallet) -> Item:
 
 
 def from_item(account_id: AccountId, item: Item | None) -> Wallet:
-    """The wallet of an item; without one, the empty wallet that every account begins with."""
+    """Convert an item to a wallet; None to the empty wallet with which every account begins."""
     if item is None:
         return Wallet(account_id)
     return Wallet(

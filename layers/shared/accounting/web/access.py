@@ -15,12 +15,12 @@ from accounting.web.caller import Caller, Permission
 from accounting.web.subject import named_user, self_or
 
 type Arguments = Mapping[str, Any]
-"""What a handler is called with: the validated parameters and body, by the handler's names."""
+"""A handler's arguments by name: the validated parameters and the body."""
 type Security = list[dict[str, list[str]]]
 
 
 class Who(StrEnum):
-    """Who may call a route, in the document's words."""
+    """Who may call a route, in the words of the API document."""
 
     ANYBODY = "anybody, without a token"
     USERS = "every user, about themselves"
@@ -52,7 +52,7 @@ class Disabled(Enum):
 
     REFUSED = auto()
     OPERATION_DECIDES = auto()
-    """The operation refuses them itself: it reads the wallet, which says so, or answers a repeat first."""
+    """The operation refuses them: it reads the wallet anyway, which says who is disabled, and it answers repeats."""
     SERVED = auto()
 
 
@@ -128,4 +128,4 @@ SUPERVISORS = Access(Who.SUPERVISORS)
 ADMINS = Access(Who.ADMINS)
 SELF_OR_ADMINS = Access(Who.SELF_OR_ADMINS)
 PLATFORM = Access(Who.PLATFORM)
-"""Without an API key. PLATFORM is enforced by the gateway: the template names the authorizer of the internal key."""
+"""Access without API keys. The gateway enforces PLATFORM: the template names the authorizer for the internal key."""

@@ -1,4 +1,4 @@
-"""The resolver that every function's routes stand on, and the one table from error codes to statuses."""
+"""The resolver for the routes of every function, and the one table from error codes to statuses."""
 
 import json
 import time
@@ -65,15 +65,15 @@ STATUSES = {
     "CONTENTION": HTTPStatus.SERVICE_UNAVAILABLE,
     "UNAVAILABLE": HTTPStatus.SERVICE_UNAVAILABLE,
 }
-"""The HTTP status of every error code; nowhere else is one chosen."""
+"""The HTTP status of every error code; no other code chooses one."""
 
 _EXTRA_HEADERS = "extra_headers"
 
 
 class Api:
-    """The routes of a function: strict JSON in, one error shape out, one log line a request.
+    """The routes of a function: strict JSON in, one form of errors out, one log line for each request.
 
-    A route is registered with what its decorator declares, and its handler runs only if that lets the request pass.
+    A decorator registers a route and declares its rules. The handler runs only for requests that satisfy them.
     """
 
     def __init__(self) -> None:
@@ -101,8 +101,8 @@ class Api:
     def resolve(self, event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Answer the request.
 
-        A body is JSON whatever its content type says: curl's default names a form. The path is the gateway's route
-        with its parameters quoted again, so that an id may contain what divides paths.
+        A body is read as JSON whatever its content type says, because curl's default names a form. The path is the
+        gateway's route with its parameters quoted again, so that an id may contain a slash.
         """
         sent = {name: value for name, value in (event["headers"] or {}).items() if name.lower() != "content-type"}
         plain = {"headers": sent, "path": _quoted_path(event), "body": text_of(event), "isBase64Encoded": False}
@@ -110,34 +110,34 @@ class Api:
 
     @property
     def event(self) -> APIGatewayProxyEvent:
-        """The request at hand."""
+        """The current request."""
         return self.resolver.current_event
 
     @property
     def route(self) -> Route:
-        """The route of the request at hand."""
+        """The route of the current request."""
         route: Route = self.resolver.context["route"]
         return route
 
     @property
     def caller(self) -> Caller:
-        """Who sent the request at hand."""
+        """The sender of the current request."""
         caller: Caller = self.resolver.context["caller"]
         return caller
 
     @property
     def subject(self) -> Reference:
-        """Whom the request at hand is about: the user whom it names, else the caller."""
+        """The user that the current request is about: the one it names, else the caller."""
         subject: Reference = self.resolver.context["subject"]
         return subject
 
     def ignored(self, body: BaseModel) -> list[str] | None:
-        """The names of body and query that the request's route does not know; None without any."""
+        """The names in body and query that the route does not know, or None if it knows all of them."""
         names = (body.model_extra or {}).keys() | self.event.query_string_parameters.keys()
         return sorted(names)[:MAX_NAMED] or None
 
     def add_header(self, name: str, value: str) -> None:
-        """Give the answer to the request at hand a header."""
+        """Add a header to the answer to the current request."""
         self.resolver.context.setdefault(_EXTRA_HEADERS, {})[name] = value
 
     def _register[F: Callable[..., Any]](self, method: str, rule: str, declared: Declared) -> Callable[[F], F]:
@@ -164,12 +164,12 @@ class Api:
         return register
 
     def _read_body(self, text: str) -> Any:
-        """The body of the request at hand, as its route's kind has it read."""
+        """The body of the current request: read leniently for a report, strictly for every other route."""
         of_a_report = self.resolver.context["_route"].func in self._reports
         return lenient_json(text) if of_a_report else strict_json(text)
 
     def _guarded(self, route: Route) -> Callable[..., Any]:
-        """The route's handler, which runs only for requests that the route's declaration lets pass."""
+        """The route's handler, guarded by the rules that the route declares."""
 
         @wraps(route.handler)
         def guarded(**arguments: Any) -> Any:
@@ -267,7 +267,7 @@ def _with_headers(app: APIGatewayRestResolver, next_middleware: NextMiddleware) 
 
 
 def _field_name(location: tuple[Any, ...], *, whole: bool) -> str:
-    """The field that a validation error names: of a whole request, its path without the part that it stands in."""
+    """The field that a validation error names. If ``whole``, the location begins with the part of the request."""
     if not whole:
         return ".".join(map(str, location))
     part, *steps = location

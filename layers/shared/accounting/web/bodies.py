@@ -17,16 +17,17 @@ _TEXT_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
 def text_of(event: Mapping[str, Any]) -> str | None:
-    """The body as a text; of bytes that are not UTF-8, each is half a surrogate pair, as nothing in UTF-8 can be."""
+    """The body as text. Each byte that is not UTF-8 becomes half a surrogate pair, which valid UTF-8 never has."""
     body: str | None = event.get("body")
     return b64decode(body).decode(errors="surrogateescape") if body and event.get("isBase64Encoded") else body
 
 
 def strict_json(text: str) -> Any:
-    """A JSON object as RFC 8259 has it, of a size that a request of the contract can have; ``null`` is no body.
+    """The JSON object that a command sent, by the rules of RFC 8259; None if the body is ``null``.
 
-    Raises PayloadTooLarge, and Invalid for anything else: NaN, Infinity, integers of thousands of digits, a name that
-    is twice in one object, half a surrogate pair, bytes that are not UTF-8, nesting without end.
+    Raises PayloadTooLarge for more than ``MAX_BODY_BYTES``, and Invalid for everything else that is wrong: NaN,
+    Infinity, integers of thousands of digits, a name that occurs twice in one object, half a surrogate pair, bytes that
+    are not UTF-8, extremely deep nesting.
     """
     _require_size(text)
     if not text.isascii():
@@ -44,11 +45,11 @@ def strict_json(text: str) -> Any:
 
 
 def lenient_json(text: str) -> Any:
-    """A report's JSON object: whatever stands in a field that the route does not know, the known ones can be read.
+    """The JSON object that a report sent. Strange values in fields that the route does not know do no harm.
 
-    Such a field may hold NaN, a number of any length, half a surrogate pair, line breaks in a text, or nesting without
-    end. A name with half a surrogate pair is escaped, so that the answer can name it; of a name that is there twice,
-    the last value counts. Raises PayloadTooLarge, and Invalid for what is not an object.
+    Such a field may have NaN, a number of any length, half a surrogate pair, line breaks in a text, or extremely deep
+    nesting. A name with half a surrogate pair is escaped, so that the answer can name it. If a name occurs twice, the
+    last value counts. Raises PayloadTooLarge, and Invalid for anything that is not an object.
     """
     _require_size(text)
     try:
@@ -67,7 +68,7 @@ def _loosely(text: str) -> Any:
 
 
 def _without_nesting(text: str) -> str:
-    """The text of an object with ``[]`` for each of its values that is an object or a list."""
+    """The text of an object in which ``[]`` replaces every value that is an object or a list."""
     kept, depth, begin = list[str](), 0, 0
     for piece in _TEXT_OR_BRACKET.finditer(text):
         if piece[0] in ("[", "{"):
@@ -82,12 +83,12 @@ def _without_nesting(text: str) -> str:
 
 
 def _readable(name: str) -> str:
-    """The name with each half of a surrogate pair escaped: nothing that is sent can hold one."""
+    """The name with each half of a surrogate pair escaped, because no answer can hold one."""
     return name.encode(errors="backslashreplace").decode()
 
 
 def _integer(text: str) -> int | Decimal:
-    """An integer; NaN if Python refuses it for its thousands of digits."""
+    """An integer, or NaN if it has so many digits that Python refuses it."""
     try:
         return int(text)
     except ValueError:
@@ -96,7 +97,7 @@ def _integer(text: str) -> int | Decimal:
 
 def _require_size(text: str) -> None:
     if len(text.encode(errors="replace")) > MAX_BODY_BYTES:
-        raise PayloadTooLarge(f"A body has at most {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
+        raise PayloadTooLarge(f"A body may have at most {MAX_BODY_BYTES} bytes", limit=MAX_BODY_BYTES)
 
 
 def _require_utf8(text: str) -> None:
@@ -107,25 +108,25 @@ def _require_utf8(text: str) -> None:
 
 
 def _without_duplicates(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object. Raises Invalid if it has a name twice: one of the values would be lost."""
+    """The object with these fields. Raises Invalid if a name occurs twice, because one of its values would be lost."""
     found = dict(fields)
     if len(found) < len(fields):
         names = Counter(name for name, _ in fields)
         twice = [_readable(name) for name, times in names.items() if times > 1]
-        raise invalid([{"field": name, "problem": "is there twice"} for name in twice])
+        raise invalid([{"field": name, "problem": "occurs twice"} for name in twice])
     return found
 
 
 def _require_object(body: object) -> None:
-    """Raise Invalid for an array: Powertools would take one with one object for the object."""
+    """Raise Invalid for an array: Powertools would read an array of one object as that object."""
     if not isinstance(body, dict | None):
         raise Invalid("The body is not a JSON object")
 
 
 def _number(text: str) -> Decimal:
-    """A number with a fraction or an exponent as it is written, for prices; NaN if its exponent has too many digits.
+    """A number with a fraction or an exponent, exactly as it is written, because prices are exact.
 
-    No field takes NaN, so that the refusal names the field.
+    NaN if the exponent has too many digits. No field accepts NaN, so the refusal names the field.
     """
     try:
         return Decimal(text)
@@ -134,13 +135,15 @@ def _number(text: str) -> Decimal:
 
 
 def _require_unicode(body: dict[str, Any]) -> None:
-    """Raise Invalid for fields with half a surrogate pair: it has no form in UTF-8, so nobody could read it back."""
+    """Raise Invalid for fields with half a surrogate pair: UTF-8 cannot represent it."""
     problems = []
     for name, value in body.items():
         try:
             json.dumps({name: value}, ensure_ascii=False, default=str).encode()
         except (UnicodeEncodeError, RecursionError):
-            problems.append({"field": _readable(name), "problem": "half a surrogate pair, which is no character"})
+            problems.append(
+                {"field": _readable(name), "problem": "has half a surrogate pair, which is not a character"}
+            )
     if problems:
         raise invalid(problems)
 

@@ -1,4 +1,4 @@
-"""Headers that every answer has. Imports nothing of ours, so that the functions without models can use it."""
+"""The headers of every answer. Imports nothing of ours, so that the functions without models can use it."""
 
 import os
 from functools import cache
@@ -13,7 +13,7 @@ EXPOSED = "Idempotency-Replayed, Retry-After, X-Next-Cursor"
 
 @cache
 def headers() -> dict[str, str]:
-    """The headers of every answer, with those that let pages of the allowed origin read it, if one is allowed."""
+    """The headers of every answer. If an origin is allowed, they let its pages read the answer."""
     origin = os.environ.get("CORS_ALLOW_ORIGIN")
     if not origin:
         return SECURITY_HEADERS

@@ -1,4 +1,4 @@
-"""The ``Idempotency-Key`` header: what makes a repeat of a request safe."""
+"""The ``Idempotency-Key`` header, which makes it safe to repeat a request."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def key_of(api: Api, body: BaseModel) -> IdempotencyKey | None:
-    """The key of the request at hand, bound to its caller, route and values, if it has one.
+    """The key of the current request, bound to its caller, route and values; None if it has no key.
 
     The keys of a service are its own for each user whom it acts for.
 
@@ -37,6 +37,6 @@ def key_of(api: Api, body: BaseModel) -> IdempotencyKey | None:
 
 
 def fingerprint(body: BaseModel) -> str:
-    """A digest of what was sent: the fields that were set and not null, whatever the order of names at any depth."""
+    """A digest of the fields that were sent and are not null. The order of names does not matter, at any depth."""
     sent = json.dumps(body.model_dump(mode="json", exclude_unset=True, exclude_none=True), sort_keys=True)
     return hashlib.sha256(sent.encode()).hexdigest()

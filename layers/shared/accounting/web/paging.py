@@ -1,4 +1,4 @@
-"""Pages, opaque cursors and date ranges, as every list takes them."""
+"""The parameters of lists: pages, opaque cursors and date ranges."""
 
 import base64
 import binascii
@@ -18,7 +18,7 @@ MAX_LIMIT = 100
 MAX_PAGED_ROWS = 10_000
 
 NEXT_CURSOR_HEADER = "X-Next-Cursor"
-"""Where a list that is answered as a bare array says how it goes on."""
+"""The header with the next page's cursor, for lists whose answer is a bare array."""
 PAGE: dict[int, OpenAPIResponse] = {
     200: {
         "description": "A page",
@@ -40,12 +40,12 @@ _POSITION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.
 
 
 def cursor_of(position: str | int) -> str:
-    """An opaque text for the position that the next page begins before."""
+    """A position as an opaque text; the next page begins before this position."""
     return base64.urlsafe_b64encode(str(position).encode()).decode().rstrip("=")
 
 
 def number_in(cursor: str | None, *, digits: int = 12) -> int | None:
-    """The number, of at most so many digits, that a cursor stands for. Raises Invalid when it is not one of ours."""
+    """The number in a cursor, of at most ``digits`` digits. Raises Invalid if ``cursor_of`` did not make the cursor."""
     text = _text_in(cursor)
     if text is None:
         return None
@@ -55,7 +55,7 @@ def number_in(cursor: str | None, *, digits: int = 12) -> int | None:
 
 
 def position_in(cursor: str | None) -> str | None:
-    """The time and id that a cursor stands for. Raises Invalid when it is not one of ours."""
+    """The time and id in a cursor. Raises Invalid if ``cursor_of`` did not make the cursor."""
     text = _text_in(cursor)
     if text is not None and not _POSITION.fullmatch(text):
         raise Invalid.field("cursor", "not a cursor of this list")
@@ -63,7 +63,7 @@ def position_in(cursor: str | None) -> str | None:
 
 
 def model_in(cursor: str | None) -> str | None:
-    """The model id that a cursor stands for. Raises Invalid when it is not one of ours."""
+    """The model id in a cursor. Raises Invalid if ``cursor_of`` did not make the cursor."""
     text = _text_in(cursor)
     if text is not None and not _MODEL.fullmatch(text):
         raise Invalid.field("cursor", "not a cursor of this list")
@@ -71,24 +71,24 @@ def model_in(cursor: str | None) -> str | None:
 
 
 def rows_to_skip(page: int, limit: int) -> int:
-    """How many rows stand before a page. Raises Invalid beyond ``MAX_PAGED_ROWS``: that is what cursors are for."""
+    """How many rows come before a page. Raises Invalid beyond ``MAX_PAGED_ROWS``, where cursors must be used."""
     skipped = (page - 1) * limit
     if skipped + limit > MAX_PAGED_ROWS:
-        raise Invalid.field("page", f"pages reach {MAX_PAGED_ROWS} rows deep, beyond use the cursor")
+        raise Invalid.field("page", f"pages reach only the first {MAX_PAGED_ROWS} rows; use the cursor for more")
     return skipped
 
 
 def instants(start: str | None, end: str | None) -> tuple[int | None, int | None]:
-    """From (inclusive) and to (exclusive), in epoch milliseconds; a bare ``endDate`` date includes that day.
+    """The start (inclusive) and the end (exclusive) in epoch milliseconds. A date as ``endDate`` includes that day.
 
-    What lies before 1970 or after the last day of 9999 is taken for that: nothing is there, and keys can order no more.
-    Raises Invalid for what is no date or timestamp, and when the end is not after the start.
+    Times before 1970 or after 9999 are moved to these limits: there is no data beyond them, and keys cannot order them.
+    Raises Invalid for a text that is not a date or a timestamp, and if the end is not after the start.
     """
     since, until = _instant("startDate", start), _instant("endDate", end)
     if until is not None and end is not None:
         until += DAY if _DATE.fullmatch(end) else 1
     if since is not None and until is not None and until <= since:
-        raise Invalid.field("endDate", "before startDate")
+        raise Invalid.field("endDate", "must not be before startDate")
     return _within_keys(since), _within_keys(until)
 
 
@@ -102,7 +102,7 @@ def _instant(name: str, text: str | None) -> int | None:
     try:
         return from_iso(text)
     except (ValueError, OverflowError) as error:
-        raise Invalid.field(name, "not a date or a timestamp") from error
+        raise Invalid.field(name, "must be a date or a timestamp") from error
 
 
 def _text_in(cursor: str | None) -> str | None:

@@ -7,17 +7,25 @@ from accounting.domain.errors import NotAuthenticated
 
 
 def allow(event: Mapping[str, Any], principal: str, context: Mapping[str, Any]) -> dict[str, Any]:
-    """Let a caller pass, to every route of the stage; ``context`` reaches the functions, every value as a text."""
+    """Allow a caller to call every route of the stage. ``context`` reaches the functions with every value as text."""
     return _policy(event, "Allow", principal, context)
 
 
 def deny(event: Mapping[str, Any], refusal: NotAuthenticated) -> dict[str, Any]:
-    """Refuse a caller; the gateway makes a 401 of the refusal's code and message."""
+    """Refuse a caller. The gateway answers 401 with the refusal's code and message."""
     return _policy(event, "Deny", "anonymous", {"code": refusal.code, "message": refusal.message})
 
 
+def undecided() -> dict[str, Any]:
+    """Neither: without a policy, the gateway answers 503 and asks again the next time.
+
+    An exception would do the same, but it may end the process, and with it the keys that it has fetched.
+    """
+    return {}
+
+
 def _policy(event: Mapping[str, Any], effect: str, principal: str, context: Mapping[str, Any]) -> dict[str, Any]:
-    """A policy on every route of the stage: the gateway caches it for the token, whatever it asks for next."""
+    """A policy for every route of the stage, because the gateway caches it for all later requests with the token."""
     api, stage = event["methodArn"].split("/")[:2]
     statement = {"Action": "execute-api:Invoke", "Effect": effect, "Resource": f"{api}/{stage}/*"}
     return {

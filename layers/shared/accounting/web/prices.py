@@ -43,18 +43,18 @@ MAX_ALIASES_LENGTH = 800
 
 @dataclass(frozen=True, slots=True)
 class _Amount:
-    """A number from 0 to ``most``, or a text of digits, of at most so many decimals."""
+    """A number from 0 to ``most``, or the same as a text of digits, with at most ``decimals`` decimals."""
 
     most: int
     decimals: int
 
     @property
     def pattern(self) -> str:
-        """Decimal itself takes blanks, underscores and other digits too."""
+        """The allowed texts. ``Decimal`` itself would also accept blanks, underscores and non-ASCII digits."""
         return rf"^([0-9]{{1,{len(str(self.most)) - 1}}}(\.[0-9]{{1,{self.decimals}}})?|{self.most})$"
 
     def number_or_text(self, value: object) -> object:
-        """The value, if it can be read. Raises ValueError."""
+        """The value itself. Raises ValueError if it is a boolean, or a text that is not in ``pattern``."""
         if isinstance(value, bool):
             raise ValueError("must be a number")
         if isinstance(value, str) and not re.fullmatch(self.pattern, value):
@@ -76,7 +76,7 @@ Rate = Annotated[Decimal, _Amount(MAX_RATE, RATE_DECIMALS)]
 
 
 class SomeRates(RequestModel):
-    """Rates of the classes that they name."""
+    """Rates by class; every class is optional."""
 
     input: Rate | None = None
     output: Rate | None = None
@@ -96,18 +96,18 @@ class SomeRates(RequestModel):
 
 
 CLASS_NAMES = {name: field.alias or name for name, field in SomeRates.model_fields.items()}
-"""What the classes of the domain's rates are called in JSON."""
+"""The names in JSON of the classes of the domain's rates."""
 
 
 class BaseRates(SomeRates):
-    """Rates of a model. A class without one costs what its whole costs; requests and searches without one are free."""
+    """Rates of a model. A class without a rate costs what its whole costs; requests and searches are then free."""
 
     input: Rate
     output: Rate
 
 
 class TierBody(RequestModel):
-    """Rates of a request with more input tokens than this, for all of it; they replace those that they name."""
+    """Rates for the whole of a request with more input tokens than this. A class that is missing keeps its rate."""
 
     above_input_tokens: Annotated[Tokens, Field(ge=1)]
     rates: SomeRates
@@ -132,11 +132,11 @@ Tiers = Annotated[list[TierBody], Field(max_length=MAX_TIERS), AfterValidator(_r
 
 @dataclass(frozen=True, slots=True)
 class _OrRatesAlone:
-    """A card, also written short: as its rates alone."""
+    """Accepts a card, or its short form: the rates alone."""
 
     @staticmethod
     def written_out(value: object) -> object:
-        """The card that a value means."""
+        """The value as a card, if it is the short form."""
         return {"rates": value} if isinstance(value, dict) and not value.keys() & CardBody.model_fields else value
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -147,7 +147,7 @@ class _OrRatesAlone:
 
 
 class CardBody(RequestModel):
-    """Rates of a variant. Classes that they do not name cost what they do without it; tiers are its own only."""
+    """Rates of a variant. A class without a rate costs what it costs without the variant. Only its own tiers apply."""
 
     rates: SomeRates
     tiers: Tiers | None = None
@@ -167,9 +167,9 @@ MaxOutputTokens = Annotated[Tokens, Field(ge=1)]
 
 
 class RuleBody(RequestModel):
-    """A price from an instant on (by default now), until another (by default for good).
+    """A price from ``effectiveFrom`` (by default now) until ``effectiveTo`` (by default without an end).
 
-    It is ``rates`` or, in short, ``pricePerThousandTokens``: one rate for input and output.
+    It has either ``rates`` or the short form ``pricePerThousandTokens``, one rate for input and output.
     """
 
     model_id: ModelId
@@ -207,7 +207,7 @@ class RuleBody(RequestModel):
         return aliases
 
     def rule(self, now: int) -> PriceRule:
-        """The rule that it asks for at ``now``. Raises Invalid unless it has one kind of price."""
+        """The rule to store; by default it begins at ``now``. Raises Invalid unless the body has one kind of price."""
         return PriceRule(
             self.model_id,
             self._card(),
@@ -231,18 +231,18 @@ class RuleBody(RequestModel):
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """What is wrong with the fields of a listed rule: the field and the problem of each."""
+    """The problems of a rule in a list, each with the field that it is about."""
 
     problems: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class _OrMisfit:
-    """A rule of a list, or what is wrong with it: the refusal of the list names the problems of all its rules."""
+    """Accepts a rule, or turns it into its problems, so that the refusal of a list names the problems of all rules."""
 
     @staticmethod
     def checked(value: object, handler: ValidatorFunctionWrapHandler) -> RuleBody | Misfit:
-        """The rule that a value means, or what is wrong with it."""
+        """The value as a rule, or its problems."""
         try:
             rule: RuleBody = handler(value)
         except ValidationError as invalid:
@@ -257,9 +257,9 @@ ListedRules = Annotated[list[Annotated[RuleBody | Misfit, _OrMisfit()]], Field(m
 
 
 def rules_in(listed: list[RuleBody | Misfit], now: int) -> tuple[dict[int, PriceRule], list[Problem]]:
-    """The rules of a list by their index, and what is wrong with the fields of the others.
+    """The valid rules of a list by their index, and the problems of the others.
 
-    Raises Invalid for too many rules and aliases.
+    Raises Invalid if there are too many rules and aliases.
     """
     rules: dict[int, PriceRule] = {}
     problems: list[Problem] = []

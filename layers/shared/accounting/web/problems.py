@@ -1,4 +1,4 @@
-"""The refusal of a request for its fields. Imports errors only."""
+"""Refusals of a request because of its fields. Imports errors only."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,17 +6,17 @@ from typing import Any
 from accounting.domain.errors import Invalid
 
 MAX_NAMED = 20
-"""Fields that an answer names at most."""
+"""The most fields that an answer names."""
 UNKNOWN_FIELD = "unknown field"
 
 
 def text_of_error(error: Mapping[str, Any]) -> str:
-    """What a validation error says."""
+    """The problem that a validation error describes."""
     return UNKNOWN_FIELD if error["type"] == "extra_forbidden" else str(error["msg"]).removeprefix("Value error, ")
 
 
 def invalid(problems: list[dict[str, str]]) -> Invalid:
-    """The refusal of fields; its message is about the first."""
+    """The refusal of fields. The message is about the first one."""
     first = problems[0]
     message = f"{first['field']}: {first['problem']}" if first["field"] else first["problem"]
     return Invalid(message, errors=problems[:MAX_NAMED])

@@ -1,4 +1,4 @@
-"""A route as its decorator declares it: everything that the handler's models do not say."""
+"""A route as its decorator declares it: everything that is not in the handler's models."""
 
 import inspect
 import re
@@ -17,7 +17,7 @@ from accounting.web.subject import named_user
 
 
 class Declared(TypedDict, total=False):
-    """What a decorator takes: see ``Route``."""
+    """The arguments of a route's decorator; see ``Route``."""
 
     access: Required[Access]
     codes: tuple[str, ...]
@@ -31,9 +31,9 @@ class Declared(TypedDict, total=False):
 class Route:
     """A route: who may call it, and how it refuses.
 
-    ``codes`` are the refusals of its own. A route that takes ``Idempotency-Key`` names the scope of its keys in
-    ``idempotency``. A route that changes something refuses unknown names in the query, unless it takes ``any_query``,
-    and in the body if its handler takes none.
+    ``codes`` are the refusals that only this route has. A route that takes ``Idempotency-Key`` names the scope of its
+    keys in ``idempotency``. A route that changes something refuses unknown names in the query, unless ``any_query``. If
+    its handler takes no body, it refuses a body with fields.
     """
 
     method: str
@@ -47,13 +47,13 @@ class Route:
     responses: dict[int, OpenAPIResponse] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse access by self where no argument names a user: everybody would be themselves."""
+        """Refuse SELF_OR access for a handler without ``user_id``: every caller would count as the subject."""
         if self.access.who in SELF_OR_OTHERS and self.access.subject is named_user and not self.names_user:
             raise TypeError(f"{self.method} {self.rule}: {self.handler.__name__} has no argument user_id")
 
     @property
     def names_user(self) -> bool:
-        """Whether a parameter names the user whom the request is about."""
+        """Whether a parameter names the user that the request is about."""
         return "user_id" in self.handler.__annotations__
 
     @property
@@ -67,7 +67,7 @@ class Route:
 
     @property
     def path(self) -> str:
-        """The path as the gateway and the document have it: ``/api/users/{userId}``."""
+        """The path as the gateway and the document write it: ``/api/users/{userId}``."""
         return re.sub(r"<(\w+)>", lambda name: f"{{{to_camel(name[1])}}}", self.rule)
 
     @property
@@ -78,17 +78,17 @@ class Route:
 
     @property
     def tag(self) -> str:
-        """The group of routes that it belongs to."""
+        """The group of routes that the route belongs to."""
         return self.rule.split("/")[2]
 
     def unknown_body(self, event: APIGatewayProxyEvent) -> list[str]:
-        """The fields in a request's body for which it is refused, where the route takes no body. Raises Invalid."""
+        """The fields in the body for which a request is refused because the route takes no body. Raises Invalid."""
         if self.method == "GET" or self.body:
             return []
         return sorted(event.json_body or {})
 
     def unknown_query(self, event: APIGatewayProxyEvent) -> list[str]:
-        """The names in a request's query for which it is refused."""
+        """The names in the query for which a request is refused."""
         if self.method == "GET" or self.any_query or not event.query_string_parameters:
             return []
         parameters = inspect.signature(self.handler).parameters

@@ -1,4 +1,4 @@
-"""Settling is the service's business: with ``RequireServiceKey`` an end user's token alone reports no usage."""
+"""The check of ``RequireServiceKey``: with it, an end user's token alone cannot report usage or settle a session."""
 
 from collections.abc import Mapping
 
@@ -10,6 +10,6 @@ HEADER = "X-Internal-Api-Key"
 
 
 def require_service_key(headers: Mapping[str, str]) -> None:
-    """Raise Forbidden unless a service of the platform sent the request, if the stack requires one; Unavailable."""
+    """Raise Forbidden if the stack requires the platform's key and the request lacks it. Also raises Unavailable."""
     if settings().require_service_key and not is_internal_key(headers.get(HEADER) or ""):
         raise Forbidden("The key of one of the platform's services is required", header=HEADER)

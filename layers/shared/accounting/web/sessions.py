@@ -23,9 +23,9 @@ from accounting.web.usage import CanonicalUsage, UsageFormat, UsageObject, Usage
 
 
 class Initialize(RequestModel):
-    """Hold credits for a stream. The client makes the id; it is the idempotency key of the session's calls.
+    """A stream to hold credits for. The client chooses ``sessionId``, the idempotency key of the session's calls.
 
-    The estimate is ``estimatedTokens``, a bare number, or ``estimatedUsage``, the most that the request can use.
+    The estimate is either ``estimatedTokens``, a bare number, or ``estimatedUsage``, the most that the request can use.
     """
 
     session_id: Identifier
@@ -37,7 +37,7 @@ class Initialize(RequestModel):
 
 
 class Heartbeat(ReportModel):
-    """How far the stream is: ``tokensGenerated``, or ``usage`` so far, or both, of which the larger output counts.
+    """The usage of a stream so far: ``tokensGenerated``, ``usage``, or both; with both, the larger output counts.
 
     In a session that has a usage, ``tokensGenerated`` counts output tokens.
     """
@@ -49,7 +49,7 @@ class Heartbeat(ReportModel):
 
 
 class Finalize(ReportModel):
-    """What the stream really used: ``usage``, or ``actualTokens``. ``modelId`` is the model that really served."""
+    """What the stream really used: ``usage`` or ``actualTokens``. ``modelId`` is the model that really served."""
 
     session_id: Identifier
     actual_tokens: Tokens | None = None
@@ -61,7 +61,7 @@ class Finalize(ReportModel):
 
 
 class Abort(ReportModel):
-    """How far the stream came before it was given up; by default what the last heartbeat said."""
+    """What the stream used before it was stopped; by default what the last heartbeat reported."""
 
     session_id: Identifier
     tokens_generated: Tokens | None = None
@@ -72,22 +72,22 @@ class Abort(ReportModel):
 
 
 class ForceEnd(RequestModel):
-    """Why a session is ended; the ledger keeps it."""
+    """Why the session is ended; the ledger keeps the reason."""
 
     reason: Reason
 
 
-_IGNORED = left_out(f"Names in the request that the route does not know, in order: at most {MAX_NAMED} of them")
+_IGNORED = left_out(f"Names in the request that the route does not know, sorted; at most {MAX_NAMED} of them")
 _LATE = left_out(
-    "Of a session that the sweeper had ended: what this settled beyond the sweep's charge, negative if less"
+    "If the sweeper had ended the session: credits charged beyond the sweeper's charge, negative if refunded"
 )
 
 
-_USAGE = left_out("What was used by class; left out where only a number of tokens is known")
+_USAGE = left_out("The usage by class; left out if only a number of tokens is known")
 
 
 class InitializeView(ResponseModel):
-    """What is held for a session."""
+    """The credits held for a session."""
 
     session_id: str
     allocated_credits: int
@@ -98,7 +98,7 @@ class InitializeView(ResponseModel):
 
 
 class HeartbeatView(ResponseModel):
-    """The session as the heartbeat left it; ``expiresAt`` is when it is swept without a further one."""
+    """The session after the heartbeat. ``expiresAt`` is when the sweeper may end it if no other heartbeat arrives."""
 
     session_id: str
     tokens_generated: int
@@ -108,7 +108,7 @@ class HeartbeatView(ResponseModel):
 
 
 class FinalizeView(ResponseModel):
-    """What a session cost. ``overrun`` exceeded the hold; ``debt`` of it the wallet could not cover."""
+    """What a session cost. ``overrun`` exceeded the hold; ``debt`` is the part of it that no credits covered."""
 
     session_id: str
     status: str
@@ -139,10 +139,11 @@ class AbortView(ResponseModel):
 
 
 class SessionView(ResponseModel):
-    """A session. ``usedCredits`` of an active one is what its last heartbeat's tokens cost.
+    """A session. While it is active, ``usedCredits`` is what the tokens of its last heartbeat cost.
 
-    ``reportedTokens`` are those of its last heartbeat, ``tokensGenerated`` those that it was settled for once it ended;
-    ``usage`` likewise. ``servedModelId`` is the model that its caller named at the end, if another than ``modelId``.
+    ``reportedTokens`` is what its last heartbeat reported. ``tokensGenerated`` and ``usage`` are the same while it is
+    active, and then what it was settled for. ``servedModelId`` is the model that its caller named when it ended, if it
+    is not ``modelId``.
     """
 
     session_id: str
@@ -153,9 +154,9 @@ class SessionView(ResponseModel):
     used_credits: int
     tokens_generated: int
     reported_tokens: int
-    estimated_usage: UsageView | None = left_out("The estimate by class, where there is one")
+    estimated_usage: UsageView | None = left_out("The estimate by class, if there is one")
     usage: UsageView | None = _USAGE
-    variant: str | None = left_out("The price variant that it was begun with")
+    variant: str | None = left_out("The price variant with which the session began")
     served_model_id: str | None = left_out()
     late_credits: int | None = _LATE
     status: str
@@ -166,7 +167,7 @@ class SessionView(ResponseModel):
 
     @classmethod
     def of(cls, session: Session) -> Self:
-        """The view of a session."""
+        """Build the response from a session."""
         return cls(
             session_id=session.session_id,
             user_id=session.user_id,

@@ -1,4 +1,4 @@
-"""Whose data a request is about: the one answer for every route that names a user."""
+"""The user whose data a request is about, decided in the same way for every route that names a user."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,22 +10,22 @@ from accounting.web.caller import Caller
 
 
 def named_by(caller: Caller, reference: str) -> Reference:
-    """Whom a caller means by an id or an e-mail address.
+    """The user that a caller means by an id or an e-mail address.
 
-    Callers who name themselves, by their id or by their address, are themselves: that the address has moved to somebody
-    else, or is somebody else's id, makes it no way to the other's data.
+    If callers give their own id or their own address, they always mean themselves. So they cannot reach another user's
+    data if the address has moved to that user or is that user's id.
     """
     return ById(caller.user_id) if caller.is_self(reference) else reference
 
 
 def named_user(caller: Caller, arguments: Mapping[str, Any]) -> Reference:
-    """The user whom a handler's argument ``user_id`` names; without one, the caller."""
+    """The user that a handler's argument ``user_id`` names, or the caller if there is none."""
     reference = arguments.get("user_id")
     return ById(caller.user_id) if reference is None else named_by(caller, reference)
 
 
 def self_or(others: Callable[[Caller], None], caller: Caller, subject: Reference) -> Reference:
-    """The subject of a request, if it is the caller or if the caller passes the check ``others``.
+    """The subject of a request, if it is the caller, or if the check ``others`` lets the caller pass.
 
     Raises UserDisabled, and what ``others`` raises.
     """

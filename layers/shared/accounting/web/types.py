@@ -50,7 +50,7 @@ _EMAIL = rf"^[^@\s{CONTROL_CHARACTERS}]+@[^@\s{CONTROL_CHARACTERS}]+$"
 
 @dataclass(frozen=True, slots=True)
 class _Says:
-    """Tells in a field's JSON schema what a validator of ours asks for, as far as a schema can say it."""
+    """Adds to a field's JSON schema what one of our validators requires, as far as a schema can say it."""
 
     more: dict[str, Any]
 
@@ -62,7 +62,7 @@ _NAMED = _Says({"not": {"enum": sorted(RESERVED_NAMES)}})
 _NAMED_USER = _Says({"not": {"enum": sorted(RESERVED_USER_IDS)}})
 _PLAIN = _Says({"pattern": rf"^[^{CONTROL_CHARACTERS}]*$"})
 _LINES = _Says({"pattern": rf"^[^{CONTROL_CHARACTERS_OF_LINES}]*$"})
-"""The patterns do not name surrogates, as the validators do: what JSON carries has none that a pattern could meet."""
+"""The validators also refuse surrogates. The patterns need not, because JSON in UTF-8 cannot have any."""
 _DATED = _Says({"anyOf": [{"format": "date"}, {"format": "date-time"}]})
 
 
@@ -85,24 +85,24 @@ def _not_zero(number: int) -> int:
 
 
 def _an_instant(text: str) -> str:
-    """A timestamp, of a year that keys can be ordered by."""
+    """A timestamp between 1970 and 9999, so that keys sort by it."""
     if not 0 <= from_iso(text) < MAX_INSTANT:
         raise ValueError("must be between 1970 and 9999")
     return text
 
 
 def _plain_json(value: object) -> object:
-    """The value with its fractions as floats; only prices are read as they are written.
+    """The value with its fractions as floats; only prices stay decimals.
 
-    Raises ValueError for what would not come back equal: a fraction with more digits than a double keeps, and nesting
-    deeper than ``MAX_METADATA_DEPTH``.
+    Raises ValueError for a fraction that a double cannot hold exactly as it is written, and for nesting deeper than
+    ``MAX_METADATA_DEPTH``.
     """
     require_depth(value)
     return _with_floats(value)
 
 
 def require_depth(value: object) -> None:
-    """Raise ValueError beyond ``MAX_METADATA_DEPTH`` levels. Not recursive: the value may be nested without end."""
+    """Raise ValueError beyond ``MAX_METADATA_DEPTH`` levels. Not recursive, because nesting can be extremely deep."""
     level = [value]
     for _ in range(MAX_METADATA_DEPTH):
         level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, dict | list)]
@@ -128,9 +128,9 @@ def _with_floats(value: object) -> object:
         case Decimal():
             number = float(value)
             if not math.isfinite(number) or (number == 0) != (value == 0):
-                raise ValueError("a number is too large or too small to be kept")
+                raise ValueError("a number is too large or too small to store")
             if Decimal(repr(number)) != value:
-                raise ValueError("a number has more digits than can be kept; send it as a text")
+                raise ValueError("a number has too many digits to store; send it as a string")
             return number
     return value
 
@@ -142,14 +142,14 @@ def _small(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _digits(text: object) -> object:
-    """Pydantic reads more as an integer than digits: ``5.0``, ``+5``, ``1_000``, blanks around it."""
+    """The text, if it is digits. Pydantic alone would also accept ``5.0``, ``+5``, ``1_000`` and blanks around it."""
     if isinstance(text, str) and not re.fullmatch(r"-?[0-9]+", text):
         raise ValueError("must be an integer")
     return text
 
 
 def _decoded(text: str) -> str:
-    """The text of a path that was encoded once or twice: gateways take ``%2F`` for what divides paths."""
+    """The decoded text of a path parameter. Clients encode a slash twice, because gateways treat ``%2F`` as one."""
     return unquote(unquote(text))
 
 
@@ -160,7 +160,7 @@ def _plain(text: str) -> str:
 
 
 def _within(most: int) -> AfterValidator:
-    """Refuse a name of more bytes: names stand in keys and maps whose size DynamoDB counts in bytes."""
+    """Refuse names of more bytes: DynamoDB limits the size of keys and items in bytes."""
 
     def check(name: str) -> str:
         if len(name.encode()) > most:
@@ -199,9 +199,9 @@ Adjustment = Annotated[
 Tokens = Annotated[int, Field(strict=True, ge=0, le=MAX_TOKENS)]
 EstimatedTokens = Annotated[int, Field(strict=True, ge=1, le=MAX_TOKENS)]
 ONLY_DIGITS = BeforeValidator(_digits)
-"""Of every integer in the query. It stands behind the limits, or the document would not show them."""
+"""For every integer in the query. It must come after the limits; otherwise the document would not show them."""
 QueryCredits = Annotated[int, ONLY_DIGITS, _Says({"minimum": 1, "maximum": MAX_CREDITS})]
-"""Credits as they stand in the query, whose limits are another type's to judge."""
+"""Credits in the query of a removal; the model ``Remove`` checks their limits."""
 ExpiryDays = Annotated[int, Field(strict=True, ge=1, le=MAX_EXPIRY_DAYS)]
 StrictFlag = Annotated[bool, Field(strict=True)]
 Notes = Annotated[str, StringConstraints(strict=True, max_length=1000), AfterValidator(_lines), _LINES]
@@ -228,7 +228,7 @@ Name = Annotated[
     AfterValidator(_plain),
     _PLAIN,
 ]
-"""What people are called: its length is in characters, whatever their script."""
+"""A person's or a key's name. Its length is counted in characters, whatever the script."""
 KeyName = Annotated[Name, _within(MAX_LABEL)]
 KeyText = Annotated[
     str,
@@ -261,7 +261,7 @@ Operation = Annotated[
     _PLAIN,
     _NAMED,
 ]
-"""What was done: ``MAX_LABEL`` bytes, or a model's id."""
+"""What was done: at most ``MAX_LABEL`` bytes, or a model's id."""
 Metadata = Annotated[dict[str, Any], BeforeValidator(_plain_json), AfterValidator(_small)]
 Instant = Annotated[
     str, Field(description="ISO-8601 in UTC, with milliseconds and Z", json_schema_extra={"format": "date-time"})
@@ -273,7 +273,7 @@ def _is_none(value: object) -> bool:
 
 
 def left_out(description: str | None = None) -> Any:
-    """The default of a response field that is only there when it says something."""
+    """The default of a response field that is left out if it has no value."""
     return Field(default=None, exclude_if=_is_none, description=description, json_schema_extra=_never_null)
 
 
@@ -283,24 +283,24 @@ def _never_null(schema: dict[str, Any]) -> None:
 
 
 class RequestModel(BaseModel):
-    """A command's JSON object: camelCase names. An unknown field is refused: it may be a misspelt one."""
+    """A command's JSON object, with camelCase names. An unknown field is refused: it may be misspelled."""
 
     model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="forbid")
 
 
 class QuestionModel(BaseModel):
-    """The JSON object of a request that changes nothing: camelCase names, unknown fields are ignored."""
+    """The JSON object of a request that changes nothing, with camelCase names. Unknown fields are ignored."""
 
     model_config = ConfigDict(alias_generator=to_camel, frozen=True)
 
 
 class ReportModel(BaseModel):
-    """The JSON object that reports usage: camelCase names. Unknown fields are ignored, so that no usage is lost."""
+    """A JSON object that reports usage, with camelCase names. Unknown fields are ignored, so that no usage is lost."""
 
     model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="allow")
 
 
 class ResponseModel(BaseModel):
-    """A response's JSON object: camelCase names."""
+    """A response's JSON object, with camelCase names."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)

@@ -1,6 +1,6 @@
-"""The usage of a model's call in requests and responses. Imports the field types and the domain.
+"""The usage of a model call in requests and responses. Imports the field types and the domain.
 
-A request has it as ``usage``, in the canonical form or, with ``usageFormat``, as its provider sent it.
+A request has it in ``usage``, in the canonical form or, with ``usageFormat``, in the form that the provider sent.
 """
 
 import json
@@ -18,7 +18,7 @@ MAX_KEPT_BYTES = 2048
 
 
 class UsageView(ResponseModel):
-    """The usage of a model's call. The other token counts are parts of ``inputTokens`` or of ``outputTokens``."""
+    """The usage of a model call. The other token counts are parts of ``inputTokens`` or of ``outputTokens``."""
 
     input_tokens: int = Field(description="All input tokens")
     cached_input_tokens: int | None = left_out("The part of the input that was read from a cache")
@@ -26,7 +26,7 @@ class UsageView(ResponseModel):
     cache_write_1h_tokens: Annotated[int | None, Field(alias="cacheWrite1hTokens")] = left_out(
         "The part of the input that was written to a cache for an hour, not counted in `cacheWriteTokens`"
     )
-    input_audio_tokens: int | None = left_out("The part of the input that is audio, and not from a cache")
+    input_audio_tokens: int | None = left_out("The part of the input that is audio and did not come from a cache")
     output_tokens: int = Field(description="All output tokens")
     reasoning_tokens: int | None = left_out("The part of the output that is reasoning")
     output_audio_tokens: int | None = left_out("The part of the output that is audio")
@@ -35,7 +35,7 @@ class UsageView(ResponseModel):
 
     @classmethod
     def of(cls, usage: Usage) -> Self:
-        """The view of a usage; what is 0 is left out, except for all input and all output."""
+        """Build the response from a usage. Counts of 0 are left out, except ``inputTokens`` and ``outputTokens``."""
         shown = {name: getattr(usage, attribute) or None for name, attribute in NAMES.items()}
         return cls.model_validate(shown | {"inputTokens": usage.input, "outputTokens": usage.output})
 
@@ -48,27 +48,32 @@ def _bounded(usage: dict[str, Any]) -> dict[str, Any]:
 
 
 def _schema() -> dict[str, Any]:
-    """The canonical counts, described; a provider's object has others."""
+    """The canonical form: its counts, described."""
     counts = UsageView.model_json_schema()["properties"]
     described = {name: {"description": each["description"], **_COUNT} for name, each in counts.items()}
-    return {"type": "object", "properties": described, "additionalProperties": True}
+    return {
+        "type": "object",
+        "properties": described,
+        "required": ["inputTokens", "outputTokens"],
+        "additionalProperties": False,
+    }
 
 
 _COUNT = {"type": "integer", "minimum": 0, "maximum": MAX_COUNT}
 
-UsageObject = Annotated[dict[str, Any], AfterValidator(_bounded), WithJsonSchema(_schema())]
+_PROVIDERS = {"type": "object", "description": "As the provider of `usageFormat` sent it"}
+
+UsageObject = Annotated[dict[str, Any], AfterValidator(_bounded), WithJsonSchema({"anyOf": [_schema(), _PROVIDERS]})]
 """A usage in the canonical form, or as its provider sent it."""
-CanonicalUsage = Annotated[
-    dict[str, Any], AfterValidator(_bounded), WithJsonSchema(_schema() | {"additionalProperties": False})
-]
+CanonicalUsage = Annotated[dict[str, Any], AfterValidator(_bounded), WithJsonSchema(_schema())]
 """A usage in the canonical form."""
 UsageFormat = Literal["canonical", "openai", "openai-responses", "anthropic", "bedrock", "gemini", "otel"]
 Variant = Annotated[str, Field(strict=True, pattern=r"^[a-z0-9_-]{1,32}$")]
-"""The name of a price variant of a model, as ``batch`` or ``priority``."""
+"""The name of a variant of a model's price, such as ``batch`` or ``priority``."""
 
 
 def shown(usage: Usage | None) -> UsageView | None:
-    """The view of a usage, if there is one."""
+    """The response's form of a usage; None for None."""
     return None if usage is None else UsageView.of(usage)
 
 
@@ -82,9 +87,9 @@ class HasUsage(Protocol):
 
 
 def usage_in(body: HasUsage) -> tuple[Usage, dict[str, Any] | None] | None:
-    """The usage of a body, and the provider's object if it came as one; None without any.
+    """The usage in a body, and the provider's object if the body has one; None if the body has no usage.
 
-    Raises Invalid for a usage that its format does not have.
+    Raises Invalid if the usage does not fit its format.
     """
     if body.usage is None:
         return None
@@ -93,7 +98,7 @@ def usage_in(body: HasUsage) -> tuple[Usage, dict[str, Any] | None] | None:
 
 
 def kept(raw: dict[str, Any]) -> dict[str, Any] | None:
-    """The provider's object as a record keeps it; None if it is too large, or if nothing in UTF-8 can hold it."""
+    """The provider's object in the form to store; None if it is too large, or cannot be written in UTF-8."""
     text = _compact(raw)
     try:
         small = len(text.encode()) <= MAX_KEPT_BYTES
@@ -107,6 +112,6 @@ def _compact(value: object) -> str:
 
 
 def _fraction(number: Decimal) -> float | str:
-    """A fraction as a double, or as a text if a double is not the same."""
+    """A fraction as a double, or as text if a double cannot hold it exactly."""
     double = float(number)
     return double if Decimal(repr(double)) == number else str(number)

@@ -1,6 +1,6 @@
-"""The table as a handful of calls: the only package that talks to DynamoDB.
+"""The calls to the table. No other package calls DynamoDB.
 
-Every call is bounded in time. A read that fails for good raises Unavailable.
+Every call has a time limit. A read that keeps failing raises Unavailable.
 """
 
 from accounting.store.table.chance import any_below, jitter

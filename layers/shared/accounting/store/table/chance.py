@@ -1,4 +1,4 @@
-"""Chance, for pauses and for spreading writes. Imports nothing of ours."""
+"""Random numbers, for pauses and for spreading writes. Imports nothing of ours."""
 
 from random import SystemRandom
 
@@ -6,10 +6,10 @@ _random = SystemRandom()
 
 
 def jitter(longest: float) -> float:
-    """A pause in seconds, up to ``longest``. Not from a seed: SnapStart restores every process with the same one."""
+    """A random pause in seconds, up to ``longest``. Not seeded: SnapStart would restore the same seed everywhere."""
     return _random.uniform(0, longest)
 
 
 def any_below(count: int) -> int:
-    """A number from 0, below ``count``."""
+    """A random number from 0 to ``count - 1``."""
     return _random.randrange(count)

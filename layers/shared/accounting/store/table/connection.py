@@ -1,6 +1,6 @@
-"""The connection to DynamoDB: the process's client, and a call that ends in time. Imports errors.
+"""The connection to DynamoDB: the process's client, and calls with a time limit. Imports errors.
 
-Imports surroundings, exchange and wire when they are needed: they take a tenth of a cold start.
+It imports surroundings, exchange and wire only when it needs them, because they take a tenth of a cold start.
 """
 
 import os
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from accounting.store.table.wire import Wire
 
 REQUEST_SECONDS = 10.0
-"""After this, no call is begun for a request: the last one may take 12 s with its repeats, and a function has 25 s."""
+"""After this, a request starts no more calls. The last call can take 12 s with its retries; a function has 25 s."""
 
 _deadline: ContextVar[float] = ContextVar("_deadline", default=float("inf"))
-"""When the request at hand has no time left, by the monotonic clock."""
+"""When the current request has no time left, by the monotonic clock."""
 
 
 @cache
 def client() -> "Wire | DynamoDBClient":
-    """The process's one client: a wire, or boto3's client where only that knows the way, such as through a proxy.
+    """The process's one client: a wire, or boto3's client if only that can reach DynamoDB, for example through a proxy.
 
-    Either repeats what was throttled or lost, with jitter, up to twice.
+    Both retry up to twice, with jitter, if a call was throttled or lost.
     """
     from accounting.store.table import surroundings
     from accounting.store.table.wire import Wire
@@ -48,7 +48,7 @@ def client() -> "Wire | DynamoDBClient":
 
 
 def sdk_client(session: "Session") -> "DynamoDBClient":
-    """boto3's client, set up to wait and to repeat as the wire does."""
+    """boto3's client, with the same timeouts and retries as the wire."""
     from botocore.config import Config
 
     from accounting.store.table import exchange, wire
@@ -60,8 +60,8 @@ def sdk_client(session: "Session") -> "DynamoDBClient":
             read_timeout=exchange.READ_SECONDS,
             retries={"mode": "standard", "total_max_attempts": wire.ATTEMPTS},
             max_pool_connections=exchange.KEPT_CONNECTIONS,
-            # A tenth of a call's processor time each: DynamoDB itself validates, and this name need not be put together
-            # from the whole environment twice a request.
+            # Each saves a tenth of a call's processor time. DynamoDB validates parameters itself, and boto3 would build
+            # its own user agent from the whole environment twice for each request.
             parameter_validation=False,
             user_agent="accounting-service",
         ),
@@ -69,9 +69,9 @@ def sdk_client(session: "Session") -> "DynamoDBClient":
 
 
 def make_for_snapshot() -> None:
-    """Make the client now, where it is kept for all processes to come: SnapStart restores what the import left.
+    """With SnapStart, create the client now: every later process is restored from the state after the import.
 
-    Elsewhere it is made when it is needed.
+    Without SnapStart, the first call creates it.
     """
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
         client()
@@ -79,9 +79,9 @@ def make_for_snapshot() -> None:
 
 @contextmanager
 def for_a_request() -> Iterator[None]:
-    """Bound the time of all calls in the block, which a caller waits for. Outside of such a block there is no bound.
+    """Limit the total time of all calls in the block, because a caller waits. Outside such a block there is no limit.
 
-    The bound holds in the thread that enters the block, and in no other.
+    The limit applies only to the thread that enters the block.
     """
     before = _deadline.set(time.monotonic() + REQUEST_SECONDS)
     try:
@@ -91,7 +91,7 @@ def for_a_request() -> Iterator[None]:
 
 
 def call(operation: Callable[..., Any], **request: Any) -> Any:
-    """One call to the database; what the client could not mend in its attempts, or in time, is Unavailable."""
+    """Call the database. Raises Unavailable if all attempts of the client failed, or if time is up."""
     from botocore.exceptions import ClientError, ConnectionError, HTTPClientError  # noqa: A004 - botocore's own
 
     from accounting.store.table.wire import REPEATED_CODES, REPEATED_STATUSES

@@ -23,7 +23,7 @@ def get(key: Key) -> Item | None:
 
 
 def get_many(wanted: Sequence[Key]) -> list[Item | None]:
-    """The items at ``wanted`` (all different), strongly consistent, in their order; a call reads up to 100."""
+    """The items at ``wanted``, strongly consistent, in the same order. Keys must differ; one call reads up to 100."""
     table = settings().table_name
     found: dict[tuple[str, str], Item] = {}
     left = [pack(key) for key in wanted]
@@ -42,9 +42,9 @@ def query(pk: str, low: str, high: str, *, limit: int) -> list[Item]:
 
 
 def query_all(pk: str, low: str, high: str, *, forward: bool = False, attributes: Sequence[str] = ()) -> Iterator[Item]:
-    """Every item with ``low <= sk <= high``, strongly consistent, last first unless ``forward``, read as asked for.
+    """Every item with ``low <= sk <= high``, strongly consistent, last first unless ``forward``, read lazily.
 
-    DynamoDB ends a page at 1 MB. Of ``attributes``, if there are any, only these are read.
+    One call reads up to 1 MB. If ``attributes`` are given, only these are returned.
     """
     options: dict[str, Any] = {"ConsistentRead": True, "ScanIndexForward": forward}
     if attributes:
@@ -55,14 +55,14 @@ def query_all(pk: str, low: str, high: str, *, forward: bool = False, attributes
 def newest(
     index: str, ranges: Sequence[Range], *, before: str | None, limit: int, skip: int = 0
 ) -> tuple[list[Item], str | None]:
-    """A page over several ranges of an index as if they were one, last first: at most ``limit`` keys after ``skip``.
+    """A page over several ranges of an index, merged into one list, last first: at most ``limit`` keys after ``skip``.
 
-    A position is a sort key without its range's prefix: it holds in every range alike, so that an item which moves
-    between them is neither lost nor doubled. The second value is where the next page begins, None at the end.
+    A position is a sort key without its range's prefix. It is the same in every range, so an item that moves between
+    ranges is neither lost nor repeated. The second value is ``before`` for the next page, None on the last page.
     """
     page_size = min(MAX_BATCH, skip + limit + 2)
     merged = merge(*(_positions(index, part, before, page_size) for part in ranges), key=itemgetter(0), reverse=True)
-    # An item that is moving between ranges may stand in two of them for a moment.
+    # An item that moves between ranges may be in two of them for a moment.
     distinct = {(item["pk"], item["sk"]): (position, item) for position, item in islice(merged, skip + limit + 1)}
     page = list(distinct.values())[skip:]
     return [item for _, item in page[:limit]], page[limit - 1][0] if len(page) > limit else None
@@ -76,7 +76,7 @@ def highest(index: str, pk: str, limit: int) -> tuple[list[Item], bool]:
 
 
 def _positions(index: str, part: Range, before: str | None, page_size: int) -> Iterator[tuple[str, Item]]:
-    """The keys in a range with their positions, last first, read as they are asked for."""
+    """The keys in a range with their positions, last first, read lazily."""
     names = keys.INDEX_KEYS[index]
     low, high = part.prefix + keys.BEFORE_ALL_TIMES, part.prefix + (before or keys.AFTER_ALL_TIMES)
     for item in _query(names, part.pk, low, high, page_size, IndexName=index):
@@ -88,7 +88,7 @@ def _positions(index: str, part: Range, before: str | None, page_size: int) -> I
 def forward(index: str, pk: str, low: str, high: str) -> Iterator[list[Item]]:
     """The keys in a partition of an index with ``low < sk <= high``, first to last, in batches.
 
-    It goes forward only: what is not dealt with is not met again in the same pass.
+    It only moves forward: an item that could not be handled does not come again in the same pass.
     """
     names = keys.INDEX_KEYS[index]
     found = _query(names, pk, low, high, MAX_BATCH, IndexName=index, ScanIndexForward=True)
@@ -97,7 +97,7 @@ def forward(index: str, pk: str, low: str, high: str) -> Iterator[list[Item]]:
 
 
 def due(pk: str, now: int) -> Iterator[list[Key]]:
-    """The table keys of what is due in a partition of ``due`` by ``now``, earliest first, in batches."""
+    """The table keys of all items in a partition of ``due`` that are due by ``now``, earliest first, in batches."""
     for batch in forward(keys.DUE, pk, keys.BEFORE_ALL_TIMES, iso(now) + keys.AFTER_ALL_TIMES):
         yield [{"pk": item["pk"], "sk": item["sk"]} for item in batch]
 

@@ -1,4 +1,4 @@
-"""Where DynamoDB is, and with which credentials to ask there. Imports nothing of ours.
+"""The address of DynamoDB, and the credentials to use there. Imports nothing of ours.
 
 botocore finds both, but importing it and making a client takes as long as importing a function. On Lambda without
 SnapStart the environment holds credentials that do not change, a region, and nothing else that botocore would use. Such
@@ -27,13 +27,13 @@ READ_HERE = {
     "AWS_ENDPOINT_URL",
 }
 LEFT_TO_BOTOCORE = re.compile(r"AWS_(?!LAMBDA_|XRAY_|EXECUTION_ENV$|REGION$)|(HTTPS?|ALL)_PROXY$|REQUESTS_CA_BUNDLE$")
-"""Variables that botocore may use: all of AWS_ but those that Lambda sets for other purposes."""
+"""Variables that botocore may use: all that begin with AWS_, except those that Lambda sets for other purposes."""
 COMMERCIAL_REGION = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-\w+-\d+")
 """A region whose addresses end in ``amazonaws.com``; botocore knows the addresses of other regions."""
 
 
 class Credentials(NamedTuple):
-    """What a request is signed with."""
+    """The credentials with which a request is signed."""
 
     access_key: str
     secret_key: str
@@ -41,7 +41,7 @@ class Credentials(NamedTuple):
 
 
 class Place(NamedTuple):
-    """An address of DynamoDB's, its region, and how to be trusted there; ``tls`` is None for http.
+    """An address of DynamoDB, its region, and how to authenticate there; ``tls`` is None for http.
 
     ``credentials`` is called before every attempt, because they may change at any time.
     """
@@ -53,7 +53,7 @@ class Place(NamedTuple):
 
 
 def place_of_environment(environ: Mapping[str, str]) -> Place | None:
-    """The place that the environment names; None when botocore must be asked."""
+    """The place that the environment names, or None if only botocore can find it."""
     others = environ.keys() - READ_HERE - FILES.keys()
     if any(LEFT_TO_BOTOCORE.match(name.upper()) for name in others):
         return None
@@ -74,9 +74,9 @@ def place_of_environment(environ: Mapping[str, str]) -> Place | None:
 
 
 def place_of_client(client: "DynamoDBClient", session: "Session") -> Place | None:
-    """The place that botocore found for ``client``; None when only that client can reach it.
+    """The place that botocore found for ``client``, or None if only that client can reach it.
 
-    That is the case behind a proxy, for an address with a path, and where only an account's own address is allowed.
+    That is the case behind a proxy, for an address with a path, and if only the account's own address is allowed.
     """
     from botocore.httpsession import create_urllib3_context, get_cert_path
     from botocore.utils import get_environ_proxies

@@ -1,7 +1,7 @@
-"""Writes: one item, or all of a transaction's or none. Imports settings, keys and errors.
+"""Writes: of one item, or of all items of a transaction or none. Imports settings, keys and errors.
 
-A transaction is sent with a token, so that the client may send it again when its answer was lost without it happening
-twice. Only a definite refusal comes back to the caller, as the error that the refused write carries.
+A transaction has a token, so that the client can send it again after a lost answer and it still happens only once. The
+caller only gets a definite refusal, as the error that the refused write carries.
 """
 
 import time
@@ -26,19 +26,19 @@ MAX_TRANSACTED = 100
 PASSING_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 
 CONFLICT_PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.4)
-"""The longest pauses before a write is sent again as it is."""
+"""The longest pauses before the same write is sent again."""
 
 
 class Conflict(Contention):
-    """The write met another one, or was throttled: nothing was written, read again and decide again."""
+    """The write met another one, or was throttled. Nothing was written; read again and decide again."""
 
     def __init__(self) -> None:
-        super().__init__("Too many requests for the same thing at once, try again")
+        super().__init__("Too many requests changed the same data at once, try again")
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One item of a transaction, and the error that its failed condition means, given the item that stood there."""
+    """One write of a transaction, and the error to raise if its condition fails, made from the item that was there."""
 
     action: Action
     refused: Callable[[Item | None], Exception] | None = None
@@ -51,7 +51,7 @@ def put(
     values: Item | None = None,
     names: Mapping[str, str] | None = None,
 ) -> Action:
-    """A Put of ``item``, for ``Write``; a failed condition reports the item that stood there."""
+    """A Put of ``item``, for ``Write``. If the condition fails, the item that was there is reported."""
     return {"Put": _conditioned({"Item": pack({"format": FORMAT, **item})}, condition, values, names)}
 
 
@@ -74,12 +74,12 @@ def delete(key: Key, *, condition: str, values: Item) -> Action:
 
 
 def check(key: Key, *, condition: str, values: Item) -> Action:
-    """A check of the item at ``key`` that the transaction does not write, for ``Write``."""
+    """A condition on the item at ``key``, which the transaction does not write; for ``Write``."""
     return {"ConditionCheck": _conditioned({"Key": pack(key)}, condition, values, None)}
 
 
 def put_many(items: Sequence[Item]) -> None:
-    """Put items, each by itself and whatever stood there: for what can be made again from the rest of the table."""
+    """Put items without a transaction and without conditions: only for data that the rest of the table can restore."""
     table = settings().table_name
     for batch in batched(items, MAX_BATCH_WRITE, strict=False):
         left = [{"PutRequest": {"Item": pack({"format": FORMAT, **item})}} for item in batch]
@@ -91,9 +91,9 @@ def put_many(items: Sequence[Item]) -> None:
 def update_one(
     key: Key, expression: str, *, condition: str, values: Item, names: Mapping[str, str]
 ) -> tuple[bool, Item | None]:
-    """Update one item: whether the condition held, and the item after the update, or as it stood when refused.
+    """Update one item. Return whether the condition held, and the item after the update or, if it did not, as it was.
 
-    Raises Conflict while transactions on the item go on.
+    Raises Conflict if other transactions keep changing the item.
     """
     from botocore.exceptions import ClientError
 
@@ -125,10 +125,10 @@ def update_one(
 
 
 def transact(writes: Sequence[Write]) -> None:
-    """Write all or nothing.
+    """Write everything or nothing.
 
-    Raises what the first write whose condition failed carries; Conflict when nothing was decided because another
-    transaction was under way or the table was throttled; Unavailable when the outcome is not known.
+    Raises the error of the first write whose condition failed; Conflict if another transaction was in progress or the
+    table was throttled; Unavailable if the outcome is unknown.
     """
     from botocore.exceptions import ClientError
 
@@ -144,22 +144,22 @@ def transact(writes: Sequence[Write]) -> None:
             if error.response["Error"]["Code"] != "TransactionCanceledException":
                 raise
             refusal = _refusal(writes, error.response.get("CancellationReasons", []))
-            # What was sent before this attempt, and not answered, may still arrive: the same token keeps it from
-            # happening beside another decision.
+            # An earlier attempt without an answer may still arrive. If the caller decided again now, both could happen.
+            # So the same transaction is sent again, with the same token.
             lost = lost or error.response["ResponseMetadata"]["RetryAttempts"] > 0
             if not (lost and isinstance(refusal, Conflict)):
                 raise refusal from error
             time.sleep(jitter(longest))
         else:
             return
-    raise Unavailable("The database is busy, and whether it acted is unknown")
+    raise Unavailable("The database is busy; it is unknown whether the request was carried out")
 
 
 def _refusal(writes: Sequence[Write], reasons: Sequence[Mapping[str, Any]]) -> Exception:
-    """The error that a cancelled transaction means.
+    """The error for a canceled transaction.
 
-    A passing reason beside a failed condition wins: the condition may only have failed because a repeat of the same
-    request is committing, and only a fresh look can tell.
+    A temporary reason wins over a failed condition: the condition may have failed only because a repeat of the same
+    request is being committed. Only a new read can tell.
     """
     codes = {str(reason.get("Code")) for reason in reasons}
     if codes & PASSING_REASONS:

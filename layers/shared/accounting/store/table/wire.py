@@ -1,11 +1,11 @@
-"""The wire to DynamoDB: signed JSON over connections that are kept, repeated as boto3's client repeats it.
+"""The wire to DynamoDB: signed JSON over connections that are kept open, with the same retries as boto3's client.
 
-boto3's client serves every service and every option, which takes most of a request's processor time. ``Wire`` knows six
-operations. It has the client's methods for them, with the same arguments, the same exceptions, and the same answers but
-for their ResponseMetadata. It is stricter in one respect: an answer that cannot be read counts as lost. boto3 returns
-an answer without an item when its JSON is cut short, and the last of three answers even when its checksum is wrong.
+boto3's client supports every service and every option, which takes most of a request's processor time. ``Wire`` knows
+six operations. It has the client's methods for them, with the same arguments, the same exceptions, and the same answers
+except for ResponseMetadata. It is stricter in one respect: an answer that cannot be read counts as lost. boto3 returns
+an answer without an item if its JSON is cut short, and the last of three answers even if its checksum is wrong.
 
-A wire may be used by many threads. Imports chance, surroundings and exchange.
+Threads may share a wire. Imports chance, surroundings and exchange.
 """
 
 import hmac
@@ -36,12 +36,12 @@ RequestThrottledException RequestTimeout RequestTimeoutException SlowDown Thrott
 ThrottlingException TooManyRequestsException TransactionInProgressException
 """
 REPEATED_CODES = frozenset(_CODES.split())
-"""What botocore's ``standard`` mode repeats; a test compares them."""
-REPEAT_COST, TIMEOUT_COST = 5, 10  # of a quota of 500, so that not everything is repeated when everything fails
+"""The codes that botocore's ``standard`` mode retries; a test compares them."""
+REPEAT_COST, TIMEOUT_COST = 5, 10  # from a quota of 500, so that retries stop if everything fails
 
 
 class Wire:
-    """The six calls that the store makes, as boto3's client has them."""
+    """The six calls that the store needs, with the same methods as boto3's client."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -68,7 +68,7 @@ class Wire:
         return self.call("TransactWriteItems", request)
 
     def call(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Send a request, up to three times as it is. Raises what botocore raises for the last attempt."""
+        """Send a request up to three times. Raises what botocore would raise for the last attempt."""
         body, repeats, cost = orjson.dumps(request), 0, 1
         while True:
             try:
@@ -85,7 +85,7 @@ class Wire:
                 return answer
 
     def attempt(self, operation: str, body: bytes) -> Reply:
-        """Sign a request and send it once. Raises a ConnectionError of botocore's when there is no reply."""
+        """Sign a request and send it once. Raises a ConnectionError of botocore if there is no reply."""
         headers = self.signed(operation, body, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         return self._exchange.reply_to(headers, body)
 
@@ -111,7 +111,7 @@ class Wire:
         return headers
 
     def _cost_of_a_repeat(self, error: Exception, repeats: int) -> int:
-        """What was taken from the quota to repeat a request after this error, 0 when it may not be repeated."""
+        """Take the cost of a retry after this error from the quota and return it; 0 if there may be no retry."""
         from botocore import exceptions
         from botocore.retries.quota import RetryQuota
 
@@ -130,7 +130,7 @@ class Wire:
 
 
 def _answer(operation: str, reply: Reply, url: str) -> dict[str, Any]:
-    """What DynamoDB said. Raises ClientError for an error, and ConnectionClosedError for what can't be read."""
+    """DynamoDB's answer. Raises ClientError if it is an error, and ConnectionClosedError if it cannot be read."""
     try:
         found = orjson.loads(reply.content)
     except orjson.JSONDecodeError:
@@ -144,7 +144,7 @@ def _answer(operation: str, reply: Reply, url: str) -> dict[str, Any]:
 
 
 def _refusal(operation: str, status: int, found: dict[str, Any]) -> Exception:
-    """The error of DynamoDB's that an answer is, with its fields; without a code in it, its status is the code."""
+    """The ClientError for an error of DynamoDB, with its fields. If it has no code, its status is the code."""
     from botocore.exceptions import ClientError
 
     code = str(found.pop("__type", status)).split(":", 1)[0].rpartition("#")[2]
@@ -155,7 +155,7 @@ def _refusal(operation: str, status: int, found: dict[str, Any]) -> Exception:
 
 
 def _host(url: str) -> str:
-    """The Host header, without the port that goes without saying."""
+    """The Host header, without the scheme's default port."""
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else str(parts.hostname)
     return host if parts.port in (None, 443 if parts.scheme == "https" else 80) else f"{host}:{parts.port}"
@@ -163,7 +163,7 @@ def _host(url: str) -> str:
 
 @lru_cache(maxsize=2)
 def _signing_key(secret_key: str, scope: str) -> bytes:
-    """The key for a day, a region and a service, which ``scope`` begins with."""
+    """The signing key for the day, the region and the service in ``scope``."""
     key = f"AWS4{secret_key}".encode()
     for part in scope.split("/"):
         key = hmac.digest(key, part.encode(), "sha256")
