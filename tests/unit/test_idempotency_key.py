@@ -7,8 +7,11 @@ import pytest
 from pydantic import BaseModel
 
 from accounting.domain.errors import Invalid
+from accounting.domain.service_credentials import ServiceCredential
+from accounting.store import keys
 from accounting.store.idempotency import IdempotencyKey
 from accounting.web.api import Api
+from accounting.web.caller import Caller
 from accounting.web.idempotency import fingerprint as of
 from accounting.web.idempotency import key_of
 from functions.credits.app import Allocate
@@ -21,11 +24,13 @@ def key(headers: dict[str, str], body: BaseModel = BODY, caller: str = "boss") -
     return key_of(cast("Api", at_hand(headers, "allocate", caller)), body)
 
 
-def at_hand(headers: dict[str, str], idempotency: str, caller: str = "boss") -> SimpleNamespace:
+def at_hand(
+    headers: dict[str, str], idempotency: str, caller: str = "boss", service: ServiceCredential | None = None
+) -> SimpleNamespace:
     return SimpleNamespace(
         event=SimpleNamespace(headers=headers),
         route=SimpleNamespace(rule="/api/credits/allocate", idempotency=idempotency),
-        caller=SimpleNamespace(user_id=caller),
+        caller=Caller(caller, "", "user", service=service),
     )
 
 
@@ -45,6 +50,14 @@ def test_a_key_is_visible_ascii(text: str) -> None:
 
     assert found is not None
     assert (found.caller, found.route, found.key) == ("boss", "allocate", text)
+
+
+def test_the_keys_of_a_user_and_of_each_service_are_apart() -> None:
+    services = [None, *(ServiceCredential(each, "", (), "", 0) for each in ("one", "two"))]
+    sent = {"Idempotency-Key": "k"}
+    found = [key_of(cast("Api", at_hand(sent, "allocate", service=service)), BODY) for service in services]
+
+    assert len({keys.idempotency(each.caller, each.route, each.key)["sk"] for each in found if each}) == 3
 
 
 @pytest.mark.parametrize("text", ["", "a" * 129, "a b", "a\n", "ä", "\x7f", "\x00", "\t"])
