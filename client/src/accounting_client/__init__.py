@@ -40,6 +40,7 @@ from accounting_client.errors import (
     UnexpectedAnswer,
     Unreachable,
     UserDisabled,
+    UserErased,
     UserNotFound,
 )
 from accounting_client.retries import Retries
@@ -94,6 +95,7 @@ __all__ = [
     "UnexpectedAnswer",
     "Unreachable",
     "UserDisabled",
+    "UserErased",
     "UserNotFound",
     "__version__",
 ]

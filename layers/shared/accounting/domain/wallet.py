@@ -38,6 +38,7 @@ class Wallet:
     expires, but perhaps sooner, because it only ever moves forward there (moving it costs two writes to an index).
     ``format`` and ``more`` are what a newer version wrote; this one hands them on.
     ``frozen`` is the wallet of a disabled user: nothing new is held or charged, what was held is settled.
+    ``erased`` is the wallet of an erased user: no new entry keeps a reason.
     """
 
     account_id: AccountId
@@ -55,6 +56,7 @@ class Wallet:
     due_at: int | None = None
     head: str = ""
     frozen: bool = False
+    erased: bool = False
     format: int = FORMAT
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -218,6 +220,11 @@ def freeze(wallet: Wallet, *, frozen: bool) -> Wallet:
     return replace(wallet, frozen=frozen, version=wallet.version + 1)
 
 
+def erase(wallet: Wallet) -> Wallet:
+    """The wallet of a user who was erased. What was decided on the one before is decided again, without texts."""
+    return replace(freeze(wallet, frozen=True), erased=True)
+
+
 def _require_enabled(wallet: Wallet) -> None:
     if wallet.frozen:
         raise UserDisabled
@@ -231,7 +238,7 @@ class _Draft:
 
     def __init__(self, wallet: Wallet, cause: Cause) -> None:
         self._before = wallet
-        self._cause = cause
+        self._cause = replace(cause, reason="", salt="") if wallet.erased else cause
         self._entries: list[Entry] = []
         self.at = max(cause.at, wallet.updated_at)
         self.lots = list(wallet.lots)

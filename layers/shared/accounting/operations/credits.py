@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from accounting.domain import wallet as ledger
 from accounting.domain.accounts import AccountId
@@ -42,7 +42,8 @@ class Request:
 class Change:
     """What a command did. ``credits`` is what was asked for, ``previous`` and ``available`` what can be spent.
 
-    ``allocation`` is the grant that it made, if any, and ``remaining`` what a repaid debt left of it.
+    ``allocation`` is the grant that it made, if any, and ``remaining`` what a repaid debt left of it. A replayed change
+    has no notes: they are nowhere but with the grant and the entry, where they can be erased.
     """
 
     account_id: AccountId
@@ -225,7 +226,8 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
         if allocation:
             writes.append(allocations.put(allocation))
         if key:
-            writes.insert(0, idempotency.put(key, json.dumps(asdict(change)), now))
+            plain = replace(change, allocation=allocation and replace(allocation, notes=""))
+            writes.insert(0, idempotency.put(key, json.dumps(asdict(plain)), now))
         try:
             transact(writes)
         except Repeated as repeated:
@@ -263,7 +265,7 @@ def _allocation(request: Request, decision: Decision, expires_at: int) -> Alloca
         allocated_by=request.actor,
         allocated_at=granted.at // SECOND * SECOND,
         expires_at=expires_at,
-        notes=request.notes,
+        notes="" if decision.wallet.erased else request.notes,
     )
 
 

@@ -24,7 +24,7 @@ RECENT = 10
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A record as it was made, and whether its credits were taken."""
+    """A record as it was made, and whether its credits were taken. A replayed one has no metadata."""
 
     record: UsageRecord
     deducted: bool
@@ -83,7 +83,7 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
             decision = ledger.charge(snapshot.wallet, made.credits, cause=cause)
             writes = [*ledger_writes(snapshot.wallet, decision), *writes]
         if key:
-            answer = asdict(Recorded(replace(made, provider_usage=None), deducts))
+            answer = asdict(Recorded(replace(made, metadata={}, provider_usage=None), deducts))
             writes.insert(0, idempotency.put(key, json.dumps(answer), now))
         try:
             transact(writes)
