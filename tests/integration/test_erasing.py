@@ -44,7 +44,7 @@ APPS = (api_keys_app, credits_app, ledger_app, sessions_app, usage_app, users_ap
 
 
 def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str = "u1", key: str = "") -> Any:
-    """The body of a route's answer to a user, or to the administrator ``boss``; its status is in ``status``.
+    """The body of a route's answer to a user, or to the administrator ``boss``; its status is in ``http``.
 
     Every parameter of the route's path is ``u1`` or, if it is a session or a key, comes after a colon: ``{keyId:7}``.
     """
@@ -64,23 +64,24 @@ def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str 
     sample |= {"multiValueHeaders": {name: [value] for name, value in headers.items()}}
     sample |= {"pathParameters": parameters or None, "body": None if body is None else json.dumps(body)}
     role = "admin" if as_ == "boss" else "user"
+    if method == "GET":  # the list of API keys names the user here; other routes that read ignore it
+        sample |= {"queryStringParameters": {"userId": "u1"}, "multiValueQueryStringParameters": {"userId": ["u1"]}}
     sample["requestContext"]["authorizer"] |= {"principalId": as_, "userId": as_, "email": "", "role": role}
     answer = app.handler(sample, CONTEXT)
     told = json.loads(answer["body"])
-    return {"status": answer["statusCode"], **(told if isinstance(told, dict) else {"list": told})}
+    return {"http": answer["statusCode"], **(told if isinstance(told, dict) else {"list": told})}
 
 
 def say_everything() -> None:
     """Say something of the user in every field of every route that takes a text about them."""
     said = {TEXT: [TEXT]}
-    by_class = {"inputTokens": 5, "outputTokens": 5, TEXT: 1}
+    by_class = {"inputTokens": 5, "outputTokens": 5}
     provider = {"usage": {"prompt_tokens": 5, "completion_tokens": 5, TEXT: TEXT}, "usageFormat": "openai"}
-    del by_class[TEXT]
     account = partial(ask, credits_app, as_="boss")
     streams = partial(ask, sessions_app)
 
     def done(answer: Any) -> None:
-        assert answer["status"] in (200, 201), answer
+        assert answer["http"] in (200, 201), answer
 
     done(ask(users_app, "POST", "users/sync", {"userId": "u1", "email": f"{TEXT}@x.org", "username": TEXT}))
     users.sync(Description("u1", f"{TEXT}2@x.org", f"{TEXT} of a token", issued_at=clock() // 1000 + 2), clock())
@@ -125,7 +126,7 @@ def told() -> str:
         for route in app.api.routes
         if route.method == "GET"
     ]
-    refused = [answer for answer in answers if answer["status"] != 200]
+    refused = [answer for answer in answers if answer["http"] != 200]
     assert len(answers) > 15
     assert refused == []
     return json.dumps(answers)
@@ -138,6 +139,7 @@ def erase(now: int = NOW, **options: Any) -> erasures.Erasure:
 def test_nothing_that_anybody_said_of_a_user_is_left_and_nothing_that_counts_is_lost(
     dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    users.sync(Description("boss", "boss@x.org", "boss", "admin"), clock())
     say_everything()
     assert stored(dynamodb, table_name).count(TEXT) > 30
     assert told().count(TEXT) > 10
@@ -147,13 +149,13 @@ def test_nothing_that_anybody_said_of_a_user_is_left_and_nothing_that_counts_is_
 
     begun = ask(users_app, "POST", "users/{userId}/erase", as_="boss")
 
-    assert (begun["status"], "finishedAt" in begun) == (202, False)
+    assert (begun["http"], "finishedAt" in begun) == (202, False)
     assert f"{TEXT}2@x.org".lower() not in stored(dynamodb, table_name).lower(), "name and address go at once"
     later = clock() + erasing.WAIT
     monkeypatch.setattr(users_app, "clock", lambda: later)
     for again in (1, 2):
         ended = ask(users_app, "POST", "users/{userId}/erase", as_="boss")
-        assert (ended["status"], "finishedAt" in ended) == (200, True), again
+        assert (ended["http"], "finishedAt" in ended) == (200, True), again
     settle_what_was_open()
     for where in (stored(dynamodb, table_name), told()):
         assert TEXT.lower() not in where.lower()
@@ -196,7 +198,7 @@ def test_an_erased_user_is_refused_for_good_and_no_word_of_them_counts(user: Mak
         assert ask(users_app, "GET", route)["code"] == "USER_DISABLED"
     synced = ask(users_app, "POST", "users/sync", {"userId": "u1", "email": "b@x.org", "username": "b"})
     enabled = ask(users_app, "POST", "users/{userId}/enable", as_="boss")
-    assert [(answer["status"], answer["code"]) for answer in (synced, enabled)] == [(409, "USER_ERASED")] * 2
+    assert [(answer["http"], answer["code"]) for answer in (synced, enabled)] == [(409, "USER_ERASED")] * 2
 
 
 def test_nobody_erases_themselves_or_a_stranger(user: MakeUser) -> None:
@@ -264,7 +266,12 @@ def test_one_that_stops_after_every_item_comes_to_its_end_and_looks_at_none_agai
 ) -> None:
     seen: list[str] = []
     erase_item = erasures.erase
-    monkeypatch.setattr(erasures, "erase", lambda item: (seen.append(item["sk"]), erase_item(item)))
+
+    def erase_and_note(item: table.Item) -> None:
+        seen.append(item["sk"])
+        erase_item(item)
+
+    monkeypatch.setattr(erasures, "erase", erase_and_note)
     found = erase()
 
     runs = 0
@@ -274,7 +281,7 @@ def test_one_that_stops_after_every_item_comes_to_its_end_and_looks_at_none_agai
         runs += 1
 
     assert runs > 60
-    assert len(seen) <= 2 * len(set(seen)), "each run begins with the item that the last one ended with"
+    assert len(seen) == len(set(seen))
     assert TEXT not in stored(dynamodb, table_name)
     assert_books_balance("u1")
 

@@ -70,7 +70,8 @@ def items(erasure: Erasure) -> Iterator[tuple[int, Item]]:
     for number, part in enumerate(parts[erasure.part :], erasure.part):
         low = erasure.after if number == erasure.part and erasure.after else part.prefix
         for item in _between(part, low):
-            yield number, item
+            if item["sk"] != low:
+                yield number, item
 
 
 def _between(part: Range, low: str) -> Iterator[Item]:
