@@ -42,8 +42,8 @@ class Request:
 class Change:
     """What a command did. ``credits`` is what was asked for, ``previous`` and ``available`` what can be spent.
 
-    ``allocation`` is the grant that it made, if any, and ``remaining`` what a repaid debt left of it. A replayed change
-    has no notes: they are nowhere but with the grant and the entry, where they can be erased.
+    ``allocation`` is the grant that it made, if any, and ``remaining`` what a repaid debt left of it. It is here
+    without its notes: answers are stored, and notes are only where they can be erased.
     """
 
     account_id: AccountId
@@ -219,15 +219,14 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
             previous=before.spendable(now),
             available=decision.wallet.available,
             debt=decision.wallet.debt,
-            allocation=allocation,
+            allocation=allocation and replace(allocation, notes=""),
             remaining=_left_of(allocation, decision.wallet),
         )
         writes = ledger_writes(before, decision)
         if allocation:
             writes.append(allocations.put(allocation))
         if key:
-            plain = replace(change, allocation=allocation and replace(allocation, notes=""))
-            writes.insert(0, idempotency.put(key, json.dumps(asdict(plain)), now))
+            writes.insert(0, idempotency.put(key, json.dumps(asdict(change)), now))
         try:
             transact(writes)
         except Repeated as repeated:
