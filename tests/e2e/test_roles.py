@@ -108,6 +108,7 @@ ROUTES = [
     Route("GET", "users", None, 200, "administrators"),
     Route("POST", "users/{other}/disable", {"reason": "left"}, 200, "administrators"),
     Route("POST", "users/{other}/enable", None, 200, "administrators"),
+    Route("POST", "users/{other}/erase", None, 202, "administrators"),
     Route("POST", "api-keys", {"name": "a key"}, 201, "anybody"),
     Route("GET", "api-keys", None, 200, "anybody"),
     Route("GET", "api-keys?userId={user}", None, 200, "anybody", "administrators"),

@@ -54,6 +54,7 @@ STEPS: list[tuple[str, int, dict[str, Any]]] = [
     ("users/disable", 200, {"userId": "demo-user", "disabled": True, "disabledReason": "Left the company"}),
     ("users/enable", 200, {"userId": "demo-user", "disabled": False}),
     ("users/sync", 201, {"userId": "new-user", "created": True}),
+    ("users/erase", 202, {"userId": "new-user"}),
     ("api_keys/create", 201, {"name": "Nightly job"}),
     ("api_keys/change", 404, {"code": "API_KEY_NOT_FOUND"}),
     ("api_keys/revoke", 404, {"code": "API_KEY_NOT_FOUND"}),

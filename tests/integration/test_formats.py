@@ -23,6 +23,7 @@ from accounting.domain.users import Description
 from accounting.operations import (
     api_keys,
     credits,
+    erasing,
     prices,
     service_credentials,
     sessions,
@@ -77,6 +78,8 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
     issued = service_credentials.create("a service", ("read",), now=NOW, key=None)
     service_credentials.rotate(issued.credential.id, overlap=DAY, keep_previous=False, now=NOW, key=None)
     people.disable("u1", by="boss", reason="away", now=NOW)
+    users.sync(Description("u9"), NOW)
+    erasing.erase("u9", by="boss", now=NOW)
     system_usage.count([*usage_store.newest(ACCOUNT, None, None, 9)])
     audit_all(NOW, lambda: True)
     pages = dynamodb.get_paginator("scan").paginate(TableName=table_name, ConsistentRead=True)
@@ -86,7 +89,7 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
 def kind_of(item: dict[str, Any]) -> str:
     """The kind of an item: what its keys begin with, what it knows of usage, whether it points to another account's."""
     partition, kind = item["pk"].partition("#")[0], item["sk"].partition("#")[0]
-    state = f"-{item['status']}" if kind == "SESSION" else ""
+    state = f"-{item['status']}" if kind == "SESSION" else "-erased" if {"erased", "erased_at"} & item.keys() else ""
     by_class = ("rates" in item and "inputs" in item) or (kind == "USAGE" and "usage" in item) or "input" in item
     known = f"{'-alias' if 'alias_of' in item else ''}{'-by-class' if by_class else ''}"
     known += f"{'-by-number' if 'unclassified' in item else ''}{'-priced' if 'priced_as' in item else ''}"

@@ -44,6 +44,7 @@ from accounting_client.errors import (
     UnexpectedAnswer,
     Unreachable,
     UserDisabled,
+    UserErased,
     UserNotFound,
 )
 from accounting_client.retries import Retries
@@ -103,6 +104,7 @@ __all__ = [
     "UnexpectedAnswer",
     "Unreachable",
     "UserDisabled",
+    "UserErased",
     "UserNotFound",
     "__version__",
 ]

@@ -207,6 +207,7 @@ class AccountingClient:
     sync_user = _method(routes.users.sync_user)
     disable_user = _method(routes.users.disable_user)
     enable_user = _method(routes.users.enable_user)
+    erase_user = _method(routes.users.erase_user)
 
     create_api_key = _method(routes.api_keys.create_api_key)
     api_keys = _iterator(routes.api_keys.api_keys)

@@ -234,6 +234,10 @@ class PriceEnded(Conflict):
     """The price rule has ended; when it did is history."""
 
 
+class UserErased(Conflict):
+    """The user's personal data was erased: they cannot be enabled or synced again."""
+
+
 class PayloadTooLarge(AccountingError):
     """413: the body is larger than any request of the contract can be."""
 
@@ -297,6 +301,7 @@ BY_CODE: dict[str, type[AccountingError]] = {
     "PRICE_EXISTS": PriceExists,
     "PRICE_BEGUN": PriceBegun,
     "PRICE_ENDED": PriceEnded,
+    "USER_ERASED": UserErased,
     "PAYLOAD_TOO_LARGE": PayloadTooLarge,
     "RATE_LIMITED": RateLimited,
     "INTERNAL_ERROR": InternalError,

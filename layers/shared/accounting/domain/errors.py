@@ -101,6 +101,15 @@ class UserDisabled(AccountingError):
         super().__init__("This user is disabled")
 
 
+class UserErased(AccountingError):
+    """The user's personal data was erased, which nothing undoes: they cannot be enabled or synced again."""
+
+    code = "USER_ERASED"
+
+    def __init__(self) -> None:
+        super().__init__("This user was erased")
+
+
 class UserNotFound(AccountingError):
     """No user has this id or e-mail address."""
 

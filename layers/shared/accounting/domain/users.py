@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from accounting.domain import addresses
-from accounting.domain.errors import Invalid
+from accounting.domain.errors import Invalid, UserErased
 from accounting.domain.usage import RESERVED_NAMES
 
 ROLES = ("user", "supervisor", "admin")
@@ -30,8 +30,8 @@ class User:
 
     ``email_at`` and ``username_at`` (seconds) and ``role_at`` say when the newest word on each was said. ``ahead``
     (seconds) is the latest ``iat`` of a token that was heard before that time, 0 without one. ``updated_at`` changes
-    with every write. ``disabled_at`` is None of a user who is not disabled. ``more`` is what a newer version wrote;
-    this one hands it on.
+    with every write. ``disabled_at`` is None of a user who is not disabled, ``erased_at`` of one whose personal data
+    was not erased. ``more`` is what a newer version wrote; this one hands it on.
     """
 
     id: str
@@ -46,12 +46,18 @@ class User:
     ahead: int = 0
     disabled_at: int | None = None
     disabled_reason: str = ""
+    erased_at: int | None = None
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def disabled(self) -> bool:
         """Whether an administrator has disabled the user."""
         return self.disabled_at is not None
+
+    @property
+    def erased(self) -> bool:
+        """Whether the user's personal data was erased. They are disabled for good."""
+        return self.erased_at is not None
 
     def touched(self, now: int) -> "User":
         """The user with a later ``updated_at``, even within one millisecond: the next write is conditional on it."""
@@ -97,8 +103,12 @@ class Description:
         An older word never undoes a newer one, so a newer word is remembered even if it says the same. Among words of
         the same time the last to be heard counts. A word counts from when it was heard at the latest: the clock of a
         token's issuer may be ahead. A disabled user's token says nothing of their e-mail, which would make them hold
-        its address more firmly.
+        its address more firmly. Of an erased user a token says nothing. Raises UserErased when a sync does.
         """
+        if known is not None and known.erased:
+            if self._is_sync:
+                raise UserErased
+            return known
         user = known or User(self.id, "", "", DEFAULT_ROLE, created_at=now)
         second = now // 1000
         at = min(self.issued_at, second)
@@ -164,10 +174,26 @@ def disabled(user: User, *, by: str, reason: str, now: int) -> User:
 
 
 def enabled(user: User, *, now: int) -> User:
-    """The user, no longer disabled."""
+    """The user, no longer disabled. Raises UserErased."""
+    if user.erased:
+        raise UserErased
     if not user.disabled:
         return user
     return replace(user, disabled_at=None, disabled_reason="").touched(now)
+
+
+def erased(user: User, *, by: str, now: int) -> User:
+    """The user without personal data, disabled for good. Raises Invalid when they would erase themselves.
+
+    What a newer version wrote is not handed on, because it may be personal.
+    """
+    if user.id == by:
+        raise Invalid.field("userId", "an administrator cannot erase themselves")
+    if user.erased:
+        return user
+    disabled_at = now if user.disabled_at is None else user.disabled_at
+    bare = replace(user, email="", username="", disabled_at=disabled_at, disabled_reason="", more={})
+    return replace(bare, erased_at=now).touched(now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +218,10 @@ class Pointer:
     def awaited_by(self, user_id: str) -> "Pointer":
         """The pointer once it knows a user who claims the address by an older word than its holder's."""
         return self if user_id in self.former else replace(self, former=_bounded([*self.former, user_id]))
+
+    def without(self, user_id: str) -> "Pointer":
+        """The pointer once a user who claimed the address, and does not hold it, claims it no more."""
+        return replace(self, former=tuple(each for each in self.former if each != user_id))
 
     def back_at(self, user: User) -> "Pointer":
         """The pointer once its holder has given the address up to a user who claims it, too."""

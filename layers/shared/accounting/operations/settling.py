@@ -172,9 +172,12 @@ def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now:
     cause = Cause(end.actor, now, end.reason, new_salt(end.reason), session_id=session.session_id, usage_id=record_id)
     settlement = _settlement(snapshot.wallet, session, session.cost(report), cause)
     ended = streaming.resolved(session, settlement, report, outcome=end.outcome, success=end.success, at=cause.at)
-    record = _usage_record(ended, record_id, {**store.metadata_of(session), **end.particulars.metadata})
     actor = service_in(end.actor, session.user_id)
-    record = replace(record, provider_usage=end.particulars.provider_usage, actor=actor)
+    record = replace(_usage_record(ended, record_id, {}), actor=actor)
+    if not snapshot.wallet.erased:
+        said = {**store.metadata_of(session), **end.particulars.metadata}
+        record = replace(_usage_record(ended, record_id, said), actor=actor)
+        record = replace(record, provider_usage=end.particulars.provider_usage)
     transact(
         [
             store.replace(session, ended, untouched=end.report is None) if session.active else store.settle_late(ended),

@@ -25,7 +25,7 @@ RECENT = 10
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A record, whether its credits were taken, and whether the request is a repeat."""
+    """A record, whether its credits were taken, and whether the request is a repeat. A replayed one has no metadata."""
 
     record: UsageRecord
     deducted: bool
@@ -86,7 +86,7 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
             decision = ledger.charge(snapshot.wallet, made.credits, cause=cause)
             writes = [*ledger_writes(snapshot.wallet, decision), *writes]
         if key:
-            answer = asdict(Recorded(replace(made, provider_usage=None), deducts))
+            answer = asdict(Recorded(replace(made, metadata={}, provider_usage=None), deducts))
             writes.insert(0, idempotency.put(key, json.dumps(answer), now))
         try:
             transact(writes)

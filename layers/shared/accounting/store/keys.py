@@ -21,6 +21,9 @@ DUE = "due"
 
 INDEX_KEYS = {BY_OWNER: ("owner_pk", "owner_sk"), BY_KIND: ("kind_pk", "kind_sk"), DUE: ("due_pk", "due_sk")}
 
+DUE_ERASURES = "DUE#ERASURE"
+"""The partition of ``due`` with the erasures that have not ended."""
+
 _RANK_ZERO = 10**23
 """Added to the credits in a ranking's key, so that negative sums sort correctly too. No sum of a day is that large."""
 
@@ -174,6 +177,26 @@ def service_credential_of_all(credential_id: str, created_at: int) -> Key:
 def service_credential_count() -> Key:
     """How many service credentials there are."""
     return {"pk": "COUNTS", "sk": "SERVICES"}
+
+
+def erasure(user_id: str) -> Key:
+    """How far the erasure of a user's personal data has come."""
+    return {"pk": f"USER#{user_id}", "sk": "ERASURE"}
+
+
+def erasure_due(user_id: str, due_at: int) -> Key:
+    """When an erasure that has not ended is to go on."""
+    return {"due_pk": DUE_ERASURES, "due_sk": f"{iso(due_at)}#{user_id}"}
+
+
+def texts_of_account(account_id: AccountId) -> list[Range]:
+    """What has texts in an account: grants, ledger entries and usage records."""
+    return [Range(f"ACCOUNT#{account_id}", prefix) for prefix in ("ALLOC#", "ENTRY#", "USAGE#")]
+
+
+def texts_of_user(user_id: str) -> list[Range]:
+    """What is nothing but texts of a user: answers to their requests, and what they said of sessions."""
+    return [Range(f"USER#{user_id}", prefix) for prefix in ("IDEM#", "METADATA#")]
 
 
 def user_count(role: str, user_id: str) -> Key:
@@ -332,6 +355,11 @@ def user_in(key: Key) -> str:
 def account_in(key: Key) -> AccountId:
     """The account whose partition a table key is in."""
     return stored(key["pk"].removeprefix("ACCOUNT#"))
+
+
+def is_of_user(key: Key) -> bool:
+    """Whether a table key is in a user's own partition."""
+    return key["pk"].startswith("USER#")
 
 
 def is_usage(key: Key) -> bool:

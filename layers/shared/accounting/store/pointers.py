@@ -41,9 +41,14 @@ def _moved_on(holder: User, now: int) -> Write:
 
 
 def give_up(address: str, user: User) -> list[Write]:
-    """Give the address, if the user holds it, to the newest word of those who claim it, too, or to nobody."""
+    """Give the address, if the user holds it, to the newest word of those who claim it, too, or to nobody.
+
+    If they do not hold it, they no longer wait for it: only users whose address it is are in ``former``.
+    """
     item = table.get(keys.email(address))
     pointer = from_item(address, item) if item else None
+    if pointer and user.id in pointer.former:
+        return [_put_pointer(pointer, pointer.without(user.id))]
     if pointer is None or pointer.user_id != user.id:
         # Nor must they come to hold it at this moment, because its holder gives it back to them.
         elsewhere = "attribute_not_exists(pk) OR user_id <> :user"
