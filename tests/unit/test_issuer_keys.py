@@ -127,11 +127,7 @@ def test_without_any_keys_the_provider_is_asked_every_ten_seconds(provider: Prov
         json.dumps({"keys": [{"kid": "one", "kty": "oct", "k": "c2VjcmV0"}]}).encode(),
         json.dumps({"keys": [ONE.listed()] * 101}).encode(),
     ],
-<<<<<<< HEAD
     ids=range(17),  # the bodies have random keys, and every process must call a test the same
-=======
-    ids=lambda body: body[:12].decode(),  # the keys differ from process to process, and names of tests may not
->>>>>>> t-services
 )
 def test_nonsense_replaces_no_keys(provider: Provider, body: bytes) -> None:
     provider.after(0, "one")
