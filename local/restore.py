@@ -1,8 +1,8 @@
-"""`make restore`: gives a table what another one has, such as a copy of it as it was at a point in time.
+"""`make restore`: makes a table equal to another one, such as a copy of its state at a point in time.
 
 From the environment: FROM and TO, names of tables with `pk` and `sk`; APPLY=1 to write (else it only counts);
-credentials, region and endpoint as boto3 finds them. It may be stopped and repeated: what is done stays done.
-Nothing may write to TO meanwhile.
+credentials, region and endpoint as boto3 finds them. You can stop and repeat it; it does not
+lose work. Nothing else may write to TO while it runs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WRITE_AT_ONCE = 25
 
 @dataclass
 class Differences:
-    """How many items TO has otherwise than FROM, too few and too many."""
+    """How many items of TO differ from FROM, are missing, or are superfluous."""
 
     changed: int = 0
     missing: int = 0
@@ -39,7 +39,7 @@ class Differences:
 
 
 def main() -> int:
-    """Do it; return the exit status."""
+    """Compare or restore; return the exit status."""
     apply = os.environ.get("APPLY") == "1"
     try:
         source, target = _wanted("FROM"), _wanted("TO")
@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def restore(client: Any, source: str, target: str, *, apply: bool) -> Differences:
-    """Make the items of `target` those of `source`, a page at a time; count only, unless `apply`."""
+    """Make the items of `target` equal to those of `source`, page by page; only count them unless `apply`."""
     found = Differences()
     for page in _pages(client, source):
         there = _read(client, target, [_key(item) for item in page])
@@ -94,7 +94,7 @@ def _key(item: Item) -> Key:
 
 
 def _read(client: Any, table: str, keys: list[Key]) -> dict[Key, Item]:
-    """Return what the table has at `keys`."""
+    """Return the table's items at `keys`."""
     found: dict[Key, Item] = {}
     wanted = {table: {"Keys": [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in keys], "ConsistentRead": True}}
     while wanted:
