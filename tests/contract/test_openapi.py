@@ -87,7 +87,7 @@ def test_the_repository_has_the_document_once_where_sam_builds_the_function_from
     assert DOCUMENT.parent == ROOT / code
 
 
-def test_its_routes_stand_relative_to_it_under_any_stage() -> None:
+def test_its_routes_are_relative_to_it_under_any_stage() -> None:
     assert [server["url"] for server in made()["servers"]] == [".."]
     assert "/api/openapi.json" in made()["paths"]
 
@@ -184,7 +184,7 @@ def test_every_parameter_of_a_path_is_described_by_its_name() -> None:
             assert described == set(re.findall(r"{(\w+)}", path)), path
 
 
-def test_every_code_stands_with_its_status_and_in_the_one_shape() -> None:
+def test_every_code_is_listed_with_its_status_and_in_the_one_form() -> None:
     codes = {**STATUSES, "RATE_LIMITED": 429, "TIMEOUT": 504}
     for route, operation in operations():
         of_route = codes_of((route[0].lower(), _path_of(route)))

@@ -61,7 +61,7 @@ def test_a_text_takes_what_its_pattern_says_and_that_is_all_but_control_characte
 
 
 @pytest.mark.parametrize("name", [*TEXTS, "EmailAddress", "Identifier"])
-def test_half_a_surrogate_pair_is_no_character_of_any_text(name: str) -> None:
+def test_no_text_accepts_half_a_surrogate_pair(name: str) -> None:
     for char in SURROGATES:
         assert not accepts(getattr(types, name), f"a{char}@b"), ascii(char)
 

@@ -120,7 +120,7 @@ def test_a_supervisor_ends_a_session_by_any_name_of_its_user(people: People) -> 
     assert person.balance()["heldCredits"] == 0
 
 
-def test_what_is_no_active_session_is_not_ended(service: Stack, people: People, admin: Person) -> None:
+def test_only_an_active_session_can_be_ended(service: Stack, people: People, admin: Person) -> None:
     person, other = people(credits=100), people(credits=100)
     session = person.open(1_000)
     person.finalize(session, 500)
@@ -131,7 +131,7 @@ def test_what_is_no_active_session_is_not_ended(service: Stack, people: People, 
     assert [record["credits"] for record in audited(service, person).usage] == [1]
 
 
-def test_a_report_goes_on_and_says_what_it_ignored(people: People) -> None:
+def test_a_report_with_unknown_names_succeeds_and_lists_them(people: People) -> None:
     person = people(credits=100)
     one, other = person.open(1_000), person.open(1_000)
     more = {"tokenGenerated": 5, "usage": {"input_tokens": 5}}

@@ -260,7 +260,7 @@ def test_abort_without_tokens_repeats_itself(user: MakeUser) -> None:
     assert first.session.settled.credits == 2
 
 
-def test_a_repeat_is_answered_after_the_users_address_has_gone(user: MakeUser) -> None:
+def test_a_repeat_is_answered_after_the_user_lost_the_address(user: MakeUser) -> None:
     """The address names somebody else, or nobody, by then: the first answer stands, and moves nothing again."""
     user("u1", 10)
     by_address = replace(request(), user="u1@example.com")
