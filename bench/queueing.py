@@ -1,10 +1,10 @@
 """Simulates one busy user: optimistic transactions on one wallet, with given service times and one seed.
 
 Requests come at random (Poisson) and do what `initialize` does: read, decide, write one transaction. DynamoDB takes
-``READ`` seconds for a strongly consistent read and ``WRITE`` for a transaction. It locks the wallet for ``LOCKED`` of
-them. A transaction that meets a locked wallet gets `TransactionConflict`. If the wallet has changed since it was read,
-the transaction is refused with the new wallet, and the next attempt decides on that at once. Pauses and time limits are
-the service's own. The times are assumptions; change them to see the effect.
+``READ`` seconds for a strongly consistent read and ``WRITE`` for a transaction. ``LOCKED`` is how long it locks the
+wallet. A transaction that meets a locked wallet gets `TransactionConflict`. If the wallet has changed since it was
+read, the transaction is refused with the new wallet, and the next attempt decides on that at once. Pauses and time
+limits are the service's own. The times are assumptions; change them to see the effect.
 
     PYTHONPATH=layers/shared .venv/bin/python -m bench.queueing
 """

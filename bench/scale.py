@@ -31,6 +31,6 @@ def scaled(count: int, least: int = 1) -> int:
 
 
 def growing(counts: Sequence[int]) -> list[int]:
-    """Return how much of each is measured, which is more than of the one before, as the counts themselves are."""
+    """Return how much of each count to measure. The results rise as the counts do."""
     _, *found = accumulate(counts, lambda last, count: scaled(count, last + 1), initial=0)
     return found

@@ -64,8 +64,8 @@ def build_id() -> str:
 def deployment_id(build: str, parameters: Iterable[str]) -> str:
     """Return the template's BuildId for a build and its parameters (`Name=value`). Different ones have different ids.
 
-    A function is published anew for another BuildId only, so that it must tell settings apart as well. Without
-    parameters it is the build's own id.
+    A function is only published again if its BuildId changes, so the id must change with the settings too. Without
+    parameters, it is the build's own id.
     """
     given = sorted(parameters)
     return hashlib.sha256("\n".join([build, *given]).encode()).hexdigest()[:16] if given else build
