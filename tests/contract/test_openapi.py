@@ -41,7 +41,7 @@ def everything(node: Any) -> Iterator[Any]:
 
 
 def resolved(node: dict[str, Any]) -> dict[str, Any]:
-    """What a reference to a component stands for, or the thing itself."""
+    """The component that a reference names, or the value itself if it is not a reference."""
     if "$ref" not in node:
         return node
     found = made()
@@ -51,7 +51,7 @@ def resolved(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def examples() -> Iterator[tuple[str, dict[str, Any], Any]]:
-    """Every example of the document: where it stands, the schema that it is of, and itself."""
+    """Every example of the document: its location, its schema, and its value."""
     for route, operation in operations():
         contents = {"request": operation.get("requestBody", {}).get("content", {})}
         contents |= {status: resolved(answer)["content"] for status, answer in operation["responses"].items()}

@@ -47,7 +47,7 @@ def test_a_function_is_built_and_bounded_as_the_design_has_it(function: str) -> 
 
 
 def deployed(monkeypatch: pytest.MonkeyPatch, at: int, **parameters: str) -> dict[str, set[str]]:
-    """What CloudFormation is told to make, at an instant and by SAM's own transform: the names of each type."""
+    """What CloudFormation creates after SAM's own transform, at a given time: the names of each type."""
     monkeypatch.setattr("time.time", lambda: at)
     found = transformed(monkeypatch, **parameters)
     return {kind: {name for name, each in found.items() if each["Type"] == kind} for kind in FIXED}

@@ -92,7 +92,7 @@ def texts_of_bodies() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_the_ids_that_are_routes_are_no_users_ids() -> None:
-    """A path segment that stands where others have a user's id would make that user unreachable."""
+    """A path segment in the place of a user's id would make a user with that id unreachable."""
     paths = [path.split("/") for path in made()["paths"]]
     fixed = {
         other[at]

@@ -223,7 +223,7 @@ class Target(Person):
 
     internal_key: str
     names: dict[str, str]
-    """What stands in routes and bodies for their own things."""
+    """Placeholders in routes and bodies for things of the person."""
 
     def call(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
         for name, value in self.names.items():

@@ -44,7 +44,7 @@ def test_the_id_of_an_ended_session_opens_no_other(service: Stack, people: Peopl
 
 
 def test_a_session_that_ends_while_it_is_begun_again_holds_or_is_refused(people: People) -> None:
-    """Whoever is told that credits are held has them held at that moment, or the session was settled since."""
+    """If an answer says that credits are held, they are held then, or the session has been settled since."""
     person = people(credits=1_000)
     session = person.open(10_000)
     request = {"sessionId": session, "modelId": MODEL, "estimatedTokens": 10_000}

@@ -1,4 +1,4 @@
-"""A disabled user's requests, whoever sends them: nothing new within 30 seconds, and what was begun can be ended."""
+"""Requests for a disabled user: after 30 seconds nothing new can begin, but open sessions can be ended."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def both(url: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def outcome(client: Any) -> Any:
-    """What a read comes to: the answer, or the error."""
+    """The result of a read: the answer or the error."""
     try:
         answered = client.get_item(**KEY)
     except ClientError as error:
