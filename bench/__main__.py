@@ -1,6 +1,6 @@
-"""Measures what `ONLY` names, or everything; then it also writes bench/RESULTS.md, unless `SCALE` has it measure less.
+"""Measures what `ONLY` names, or everything. It writes bench/RESULTS.md if it measures everything in full.
 
-It exits 0 whatever the figures are: a missed target is reported, it is not an error.
+It exits 0 even if a target is missed: that is reported, but is not an error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 RESULTS = ROOT / "bench/RESULTS.md"
 IMPROVED = ROOT / "bench/improved.md"
-"""What no single run shows: figures of before, beside those of after."""
+"""What one run cannot show: earlier figures beside later ones."""
 PARTS: dict[str, Callable[[Report, Database], None]] = {
     "requests": per_request.run,
     "wire": wire.run,
@@ -44,7 +44,7 @@ SCALED = "**Measured at a scale of {}: the figures mean nothing, the page shows 
 
 
 def main() -> int:
-    """Run the parts that are asked for; return the exit status."""
+    """Run the selected parts; return the exit status."""
     leave_account()
     try:
         names = _asked()
@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def _asked() -> list[str]:
-    """Return the names of the parts that are asked for, in the order of all."""
+    """Return the names of the selected parts, in the order of ``PARTS``."""
     only = os.environ.get("ONLY", "").split()
     if unknown := set(only) - PARTS.keys():
         raise Refused(f"no part is called {', '.join(unknown)}; there are {', '.join(PARTS)}")
@@ -66,7 +66,7 @@ def _asked() -> list[str]:
 
 
 def _measured(names: Sequence[str]) -> str:
-    """Run these parts; return the page of what they measured."""
+    """Run these parts; return the page with their results."""
     warning = [] if scale() == 1 else [SCALED.format(f"{scale():g}"), ""]
     report, begun, before = Report(), time.monotonic(), machine.load()
     with tempfile.TemporaryDirectory(prefix="accounting-bench-") as scratch, database.start(Path(scratch)) as running:

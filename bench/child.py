@@ -1,4 +1,4 @@
-"""Measurements in a process of their own, so that they do not disturb each other."""
+"""Runs measurements in separate processes, so that they do not disturb each other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def run(module: str, requests: Sequence[dict[str, Any]], database: Database) -> list[Any]:
-    """Return what a module of ours that calls ``serve`` answers to each request, in a process of its own for each.
+    """Return the answers of one of our modules, which calls ``serve``, to the requests, each in its own process.
 
     At a smaller scale there are fewer processes: their start is most of what it takes.
     """

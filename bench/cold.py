@@ -1,7 +1,7 @@
-"""Run by file, in a fresh process: what importing a function takes, and its first request, as a line of JSON.
+"""Started as a file in a fresh process: measures a function's import and its first request, as a line of JSON.
 
-The reference is what any function that talks to DynamoDB needs: `import boto3` and one client. This module imports
-next to nothing, for what it imports would not be measured.
+The reference is what every function with DynamoDB needs: `import boto3` and one client. This module imports very
+little, because its own imports would not be measured.
 """
 
 import resource
@@ -10,12 +10,12 @@ import time
 
 
 def clocks() -> tuple[float, float]:
-    """Return the wall clock and this process' own user time, in seconds."""
+    """Return the wall clock and this process's user time, in seconds."""
     return time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_utime
 
 
 def main() -> None:
-    """Measure what the command line names: nothing, or a function's folder and the file of its event."""
+    """Measure the reference or, if the command line names a function's folder and an event file, that function."""
     begun = clocks()
     if len(sys.argv) == 1:
         import boto3
@@ -25,7 +25,7 @@ def main() -> None:
         asked = answered = ready
     else:
         sys.path.insert(0, sys.argv[1])
-        import app  # type: ignore[import-not-found]  # the function's own module, by the name that Lambda knows
+        import app  # type: ignore[import-not-found]  # the function's module, by the name that Lambda uses
 
         ready = clocks()
         event, context = sample(sys.argv[2])
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def failed(answer: dict[str, object]) -> bool:
-    """Return whether this is an error's answer, or that of a batch or a schedule that didn't get through."""
+    """Return whether this is an error, or the answer of a batch or schedule that did not finish."""
     return answer.get("statusCode", 200) != 200 or bool(answer.get("batchItemFailures") or answer.get("failures"))
 
 

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 SESSIONS = 1_000_000
 TIMES = 40
-"""How often what is behind a session's requests is measured."""
+"""How often the work behind a session's requests is measured."""
 SESSION = {"initialize": 1, "heartbeat": 3, "finalize": 1}
 """The requests of a session."""
 
-# us-east-1, as AWS's price list has them in 2025/2026, before free tiers and volume discounts.
+# AWS's list prices for us-east-1 in 2025/2026, before free tiers and volume discounts.
 WRITE_UNIT_USD = 0.625 / 1e6
 READ_UNIT_USD = 0.125 / 1e6
 GATEWAY_REQUEST_USD = 3.50 / 1e6
@@ -41,9 +41,9 @@ LOG_GIGABYTE_USD = 0.50
 
 MEMORY_GIGABYTES = 0.5
 FULL_CORE_GIGABYTES = 1769 / 1024
-"""A function has a core's time in proportion to its memory; at 1,769 MB it has a whole one."""
+"""A function's share of a core is proportional to its memory; with 1,769 MB it has a whole core."""
 DATABASE_SECONDS = 0.006
-"""Assumed of AWS, not measured: what a call waits for DynamoDB, between a read's 3 ms and a transaction's 10 or so."""
+"""Assumed, not measured on AWS: how long a call waits for DynamoDB. A read takes about 3 ms, a transaction about 10."""
 PLATFORM_LOG_BYTES = 260
 """Assumed: Lambda's own START, END and REPORT lines of an invocation."""
 ACCESS_LOG_BYTES = 520
@@ -55,21 +55,21 @@ free tiers. **Duration** is assumed: the CPU time measured here, stretched by th
 {MEMORY_GIGABYTES * 1024:.0f} MB has ({MEMORY_GIGABYTES / FULL_CORE_GIGABYTES:.2f}), and
 {DATABASE_SECONDS * 1000:.0f} ms waiting for each call to DynamoDB. Log bytes are measured, with {PLATFORM_LOG_BYTES} of
 Lambda's own lines an invocation and {ACCESS_LOG_BYTES} of the gateway's access log line a request. The authorizer
-counts once a session (its answers are cached for 5 minutes), the system's statistics with one record a batch,
-their dearest case: at a million sessions a month that is what there is."""
+counts once a session (its answers are cached for 5 minutes). The system's statistics count with one record a batch,
+the most expensive case, which is the usual one at a million sessions a month."""
 PRICES = """\
-Prices, sure of as listed for 2025/2026: DynamoDB on-demand writes 0.625 and reads 0.125 USD per million units; Lambda
+List prices of 2025/2026: DynamoDB on-demand writes 0.625 and reads 0.125 USD per million units; Lambda
 arm64 0.0000133334 USD per GB-second and 0.20 per million requests; API Gateway REST 3.50 per million requests;
-CloudWatch Logs 0.50 per GB taken in. Not counted: storage, backups, X-Ray's sampled traces (5.00 per million), the
-snapshots of SnapStart (eleven functions of 0.5 GB at 0.0000015046 per GB-second: 21 USD a month, whatever the
-traffic, and as much for each older version that is kept), alarms and metrics by the month, the schedules' own runs,
+CloudWatch Logs 0.50 per GB ingested. Not counted: storage, backups, X-Ray's sampled traces (5.00 per million), the
+snapshots of SnapStart (eleven functions of 0.5 GB at 0.0000015046 per GB-second: 21 USD a month at any
+traffic, and the same for each older version that is kept), monthly fees of alarms and metrics, the schedules' own runs,
 data transfer, taxes."""
 HEADER = ["item", "how many", "price", "USD"]
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the bill: how much of what at which price."""
+    """A line of the bill: what it is for, the amount and the price."""
 
     item: str
     amount: float
@@ -78,17 +78,17 @@ class Line:
 
     @property
     def usd(self) -> float:
-        """Return what it comes to."""
+        """Return the cost of the line in USD."""
         return self.amount * self.price
 
     def row(self) -> list[str]:
-        """Return the line as a row."""
+        """Return the line as a row of the table."""
         price = f"{self.price:g}" if self.price > 0.01 else f"{self.price * 1e6:g} per million"
         return [self.item, f"{number(self.amount)} {self.unit}".strip(), price, f"{self.usd:.2f}"]
 
 
 def run(report: Report, database: Database) -> None:
-    """Add the bill up, measuring the requests of a session unless they were."""
+    """Add up the bill. Measure the requests of a session first, if that has not been done."""
     requests = {name: report.figures.get(name) or _measured(database, name) for name in SESSION}
     requests |= _behind_the_scenes(database)
     lines = bill(requests)
@@ -106,7 +106,7 @@ def _measured(database: Database, name: str) -> Figures:
 
 
 def _behind_the_scenes(database: Database) -> dict[str, Figures]:
-    """Measure what a session costs beside its requests: who is it, and its record in the system's statistics."""
+    """Measure a session's costs besides its requests: authorization, and its record in the system's statistics."""
     database.table("cost-behind")
     seed.user("cost")
     user = users.resolve("cost").user
@@ -118,7 +118,7 @@ def _behind_the_scenes(database: Database) -> dict[str, Figures]:
         for number, each in enumerate(seed.records("cost", times))
     ]
     seed.write_records(made)
-    count([made.pop()])  # the dearest record is one whose user and names the day has already: their ranks move
+    count([made.pop()])  # a record costs most if its user and names have sums that day: their ranks change
 
     def authorize() -> None:
         verify(token, lambda **_: [JWT_SECRET.encode()])
@@ -148,7 +148,7 @@ def bill(requests: Mapping[str, Figures]) -> list[Line]:
 
 
 def duration(figures: Figures) -> float:
-    """Return what Lambda would bill of a request, in seconds, under the assumptions above."""
+    """Return the seconds that Lambda would bill for a request, under the assumptions above."""
     return figures.cpu * (FULL_CORE_GIGABYTES / MEMORY_GIGABYTES) + figures.round_trips * DATABASE_SECONDS
 
 

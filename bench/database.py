@@ -1,4 +1,4 @@
-"""The emulator's DynamoDB in a process of its own, and the environment that a function has there."""
+"""The emulator's DynamoDB in a separate process, and the environment of a function that uses it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ INTERNAL_KEY = "an-example-internal-key"
 
 @dataclass(frozen=True)
 class Database:
-    """A table of the template's kind on the emulator, and a folder for whatever is written meanwhile."""
+    """A table on the emulator, built from the template, and a folder for temporary files."""
 
     aws: Emulator
     table_name: str
     scratch: Path
 
     def environ(self) -> dict[str, str]:
-        """Return the whole environment of a function's process: nothing of this machine's."""
+        """Return the whole environment of a function's process, without this machine's."""
         return {
             "PATH": os.defpath,
             "LANG": "C.UTF-8",
@@ -51,7 +51,7 @@ class Database:
         }
 
     def table(self, name: str) -> Database:
-        """Return a new, empty table, which this process' own store talks to from now on."""
+        """Create an empty table, make this process's store use it, and return it."""
         create_table(self.aws.client("dynamodb"), name)
         made = Database(self.aws, name, self.scratch)
         os.environ.update({key: value for key, value in made.environ().items() if "PATH" not in key})
@@ -61,17 +61,17 @@ class Database:
 
 
 class Uncounted:
-    """Metrics of this process, which nobody reads."""
+    """Metrics that are dropped, because nobody reads those of this process."""
 
     metric_set: ClassVar[dict[str, Any]] = {}
 
     def add_metric(self, **_: Any) -> None:
-        """Leave it."""
+        """Drop the metric."""
 
 
 @contextmanager
 def start(scratch: Path) -> Iterator[Database]:
-    """Run the emulator for the time of the block, with the secrets that the authorizers read."""
+    """Run the emulator during the block, with the secrets that the authorizers read."""
     telemetry.metrics = Uncounted()  # type: ignore[assignment]  # operations count, and there is no invocation
     with emulator.start() as aws:
         secrets = aws.client("secretsmanager")

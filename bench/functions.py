@@ -36,7 +36,7 @@ CONTEXT = SimpleNamespace(
 
 @dataclass(frozen=True)
 class Figures:
-    """What one request of an operation costs: times in seconds, units the most that a request took."""
+    """What one request of an operation costs. Times are in seconds; units are the maximum of all requests."""
 
     repeats: int
     wall: float
@@ -52,7 +52,7 @@ class Figures:
 
 
 class Function:
-    """A function whose module is imported as on Lambda."""
+    """A function whose module was imported in the same way as on Lambda."""
 
     def __init__(self, name: str, *, patient: bool = False) -> None:
         sys.path.insert(0, str(FUNCTIONS / name))
@@ -61,7 +61,7 @@ class Function:
             be_patient()
 
     def answer(self, event: dict[str, Any], status: int) -> None:
-        """Handle a request. Raises RuntimeError when it is not answered as it should be."""
+        """Handle a request. Raises RuntimeError if the answer does not have the expected status."""
         expect(self.handler(event, CONTEXT), event, status)
 
 
@@ -72,7 +72,7 @@ def expect(answer: dict[str, Any], event: dict[str, Any], status: int) -> None:
 
 
 def be_patient() -> None:
-    """Wait for the emulator where DynamoDB would long have answered: it looks through all items of a partition."""
+    """Allow more time than for DynamoDB, because the emulator looks through all items of a partition."""
     from accounting.store.table import connection, exchange
 
     connection.client.cache_clear()
@@ -80,7 +80,7 @@ def be_patient() -> None:
 
 
 def measure(asked: dict[str, Any]) -> dict[str, Any]:
-    """Return the figures of each operation that is asked for, by its name."""
+    """Return the figures of each selected operation, by its name."""
     function = Function(asked["function"], patient=asked["patient"])
     operations = [named(asked["function"], name) for name in asked["operations"]]
     return {operation.name: asdict(_measured(function, operation, asked)) for operation in operations}
@@ -88,7 +88,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _measured(function: Function, operation: Operation, asked: dict[str, Any]) -> Figures:
     turns = (_turn_of(operation, asked, number) for number in count())
-    timed(function, operation, next(turns))  # the first one makes the client
+    timed(function, operation, next(turns))  # the first request creates the client
     seconds = asked["seconds"]
     spent = _repeat(lambda: _spent(function, operation, next(turns)), asked["unit_turns"], seconds / 4)
     _repeat(lambda: timed(function, operation, next(turns)), asked["warm_up"], seconds / 4)
@@ -99,7 +99,7 @@ def _measured(function: Function, operation: Operation, asked: dict[str, Any]) -
 
 
 def here(once: Callable[[], object], times: int) -> Figures:
-    """Return the figures of something that this process does itself and that writes no log."""
+    """Return the figures of an action in this process that writes no log."""
 
     def timed() -> tuple[float, float]:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -114,7 +114,7 @@ def here(once: Callable[[], object], times: int) -> Figures:
 
 
 def _repeat[T](once: Callable[[], T], times: int, seconds: float, least: int = 1) -> list[T]:
-    """Do something so many times, but no longer than that and at least so often."""
+    """Repeat an action up to a number of times or seconds, but at least a minimum number of times."""
     begun = time.monotonic()
     found: list[T] = []
     while len(found) < least or (len(found) < times and time.monotonic() - begun < seconds):
@@ -129,7 +129,7 @@ def _turn_of(operation: Operation, asked: dict[str, Any], number: int) -> Turn:
 
 
 def _prepared(function: Function, operation: Operation, turn: Turn) -> dict[str, Any]:
-    """Make the requests that come before, forget what is to be forgotten, and return the event."""
+    """Send the preceding requests, empty the caches that the operation names, and return the event."""
     for before in operation.before:
         function.answer(before(turn).event(), 201)
     if operation.forgets:

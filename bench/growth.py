@@ -1,4 +1,4 @@
-"""Whether an operation costs more as a user's lots, sessions and records grow in number."""
+"""Whether an operation costs more if a user has more lots, sessions and records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECORDS = (1_000, 10_000, 100_000)
 REPEATS = 100
 MOST_SECONDS = 4
 CPU_TOLERANCE = 1.5
-"""CPU time differs by so much between two runs of the same thing on a busy machine."""
+"""How much CPU time can differ between two equal runs on a busy machine."""
 
 OPERATIONS = {
     "credits": ["balance", "check", "remove"],
@@ -31,20 +31,20 @@ OPERATIONS = {
     "usage": ["usage/record", "usage/record with deduction", "usage/stats of 30 days"],
 }
 LOTS_ABOUT = """\
-A user with so many lots (at most 1,000 are live), each with a different life, which makes their stored form longest:
-1,000 of them have 15 KB. The wallet is one item and grows with its lots.
-**×** is the least CPU time beside that with one lot."""
+A user with this many lots (at most 1,000 are live). Each has a different expiry, which makes their stored form as long
+as possible: 1,000 of them take 15 KB. The wallet is one item and grows with its lots.
+**×** compares the least CPU time with that of a user with one lot."""
 SESSIONS_ABOUT = f"""\
-A user with so many ended sessions in the last {seed.DAYS} days, each with two ledger entries and a usage record. The
-past is decided by the domain and written as the store makes its items. **×** is the least CPU time
-beside that of the user without a past; the wall time of queries is
-the emulator's, which looks through all items of a partition, and is left out. The
-user without a past has nothing to list yet: for the two lists and the statistics the growth is that from 1,000 on."""
+A user with this many ended sessions in the last {seed.DAYS} days, each with two ledger entries and a usage record. The
+domain decides the past sessions, and the store's functions make their items. **×** compares the least CPU time with
+that of a user without past sessions. The wall time of queries is left out, because the emulator looks through all
+items of a partition. A user without past sessions has nothing to list, so for the two lists and the statistics the
+growth starts at 1,000."""
 RECORDS_ABOUT = f"""\
-`usage/stats` of {seed.DAYS} whole days with so many records in them, in four services. Records and the days' sums are
-written in batches, as the store makes their items, and what is read back is compared with a recount. Round trips, items
-and read units are the figures that count: the emulator looks through all items of a partition for any query, which
-DynamoDB does not, so that the wall time is the emulator's."""
+`usage/stats` of {seed.DAYS} whole days with this many records, in four services. The store's functions make the items
+of records and days' sums, which are written in batches; the result is compared with a recount. Look at round trips,
+items and read units. The wall time says little, because the emulator looks through all items of a partition for every
+query, which DynamoDB does not."""
 HEADER = ["operation", "", "round trips", "write units", "read units", "items read", "CPU ms", "×"]
 
 
@@ -59,7 +59,7 @@ def lots(report: Report, database: Database) -> None:
 
 
 def sessions(report: Report, database: Database) -> None:
-    """Measure what a user does by the number of their earlier sessions."""
+    """Measure a user's operations by the number of their earlier sessions."""
     database, counts = database.table("sessions"), growing(SESSIONS)
     for count in counts:
         seed.past(f"past-{count}", count)
@@ -121,7 +121,7 @@ def records(report: Report, database: Database) -> None:
 def _measured(
     database: Database, operations: dict[str, list[str]], users: dict[int, str]
 ) -> dict[int, dict[str, Figures]]:
-    """Return the figures of the operations by the number that their user has of something."""
+    """Return the figures of the operations by how many lots, sessions or records their user has."""
     found: dict[int, dict[str, Figures]] = {count: {} for count in users}
     for function, names in operations.items():
         asked = [Asked(names, seed.whole_days(), user) for user in users.values()]

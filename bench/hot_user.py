@@ -1,4 +1,4 @@
-"""How many sessions one user can begin in a second when everybody begins them for the same user."""
+"""How many sessions can begin in a second if all of them belong to the same user."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 WORKERS = (1, 8, 32)
 SECONDS = 10
 ABOUT = """\
-The real `initialize`, called by so many threads of one process for one user, for {seconds:g} seconds. Each is one
-transaction on the same wallet, so that they can only succeed one after the other: more workers add retries, not
+The real `initialize`, called by this many threads of one process for one user, for {seconds:g} seconds. Each call is
+one transaction on the same wallet, so they can only succeed one after the other: more workers add retries, not
 sessions. A **retry** decides again, or reads again after a conflict; a **failure** is a 503
 `CONTENTION` after 8 seconds. Afterwards the wallet's sums and its held credits are checked against the successes.
 The threads share one core with each other, and the machine with the emulator: on
@@ -67,7 +67,7 @@ def run(report: Report, database: Database) -> None:
 
 
 def measure(asked: dict[str, Any]) -> dict[str, Any]:
-    """Begin sessions with all workers until time is up."""
+    """Open sessions with all workers until time is up."""
     from accounting import telemetry
     from accounting.domain.accounts import personal
     from accounting.domain.audit import Sums

@@ -1,4 +1,4 @@
-"""What a cold start takes: importing each function, beside importing boto3 and making one client."""
+"""How long a cold start takes: importing each function, compared with importing boto3 and creating one client."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ FIRST_REQUESTS = {
 }
 ABOUT = """\
 Medians of {rounds} rounds; in each, every function and the reference ({reference}) start once in a fresh process, with
-all bytecode compiled. **CPU** is user time. **first** is what its first
-request takes, the making of clients included, and **ready** is both. Where somebody waits for it, Lambda has
-SnapStart: it restores what was imported when a version was published, and the import is not paid at a cold start."""
+all bytecode compiled. **CPU** is user time. **first** is the time of its first
+request, including the creation of clients; **ready** is the sum of both. Functions for which a caller waits have
+SnapStart on Lambda: it restores the state after the import, so a cold start does not repeat the import."""
 HEADER = ["function", "import ms", "CPU ms", "× reference", "CPU ×", "first ms", "CPU ms", "ready CPU ms", "CPU ×"]
 LIMITS = {"credits": 1.5, "streaming_sessions": 1.5, "authorizer": 0.5, "health": 0.5}
 READY_LIMITS = {"credits": 0.7, "streaming_sessions": 0.7}

@@ -1,4 +1,4 @@
-"""Which machine, when, and how busy it was with other things: what figures mean nothing without."""
+"""Describes the machine, the time, and how busy it was otherwise; figures mean nothing without that."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from local.build import build_id
 
 
 def description(load_before: str, seconds: float) -> list[str]:
-    """Return lines that say on what the figures were measured, and how busy it was when that began."""
+    """Return lines that describe the machine of the figures, and how busy it was at the start."""
     emulator = next(
         line.split()[0].replace("==", " ")
         for line in Path("requirements/ministack.txt").read_text().splitlines()

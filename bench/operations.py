@@ -1,4 +1,4 @@
-"""The operations that are measured: which request of whom, and which requests come before it."""
+"""The operations to measure: the request, its caller, and the requests that must precede it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MODEL = "bench-model"
-"""Has no price rule: 1,000 tokens cost the default of 1 credit."""
+"""A model without a price rule: 1,000 tokens cost the default of 1 credit."""
 NEVER_EXPIRES = "4070908800"
 
 
@@ -46,7 +46,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Turn:
-    """One of many repeats: its name and number, whose it is, whom it concerns, and what was seeded for it."""
+    """One of many repeats: its name and number, its caller, the user it concerns, and what was seeded for it."""
 
     name: str
     number: int
@@ -62,7 +62,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Operation:
-    """A request, those that make it possible, what is forgotten before it, and the status that proves it worked."""
+    """A request, the requests that must precede it, the caches to empty before it, and the expected status."""
 
     name: str
     request: Callable[[Turn], Request]
@@ -72,12 +72,12 @@ class Operation:
 
     @property
     def slug(self) -> str:
-        """Return the name as a user's id can have it."""
+        """Return the name in a form that a user's id can have."""
         return "".join(letter if letter.isalnum() else "-" for letter in self.name)
 
 
 def _session(call: str, **more: Any) -> Callable[[Turn], Request]:
-    """Return a call of the turn's session."""
+    """Return a call for the turn's session."""
     return lambda turn: Request(f"streaming_sessions/{call}", turn.user, {"sessionId": turn.session, **more})
 
 

@@ -1,4 +1,4 @@
-"""How large what is deployed is: a function's code, and the layer that all share."""
+"""The size of what is deployed: each function's code, and the layer that all functions share."""
 
 from __future__ import annotations
 

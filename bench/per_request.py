@@ -21,12 +21,12 @@ MOST_SECONDS = 20
 TARGETS = REPEATS + 50
 CPU_MILLISECONDS = {"balance": 1.5, "initialize": 3.0, "finalize": 3.0}
 ABOUT = """\
-Each request is handled by the function's real handler, in a process of its own beside the database's, after a warm-up.
-**CPU** is that process' own time (handler, Powertools, the wire to DynamoDB), the least of it what a quiet machine
-would take; **wall** adds the wait for the emulator, which is not
-DynamoDB's latency. **Write units** are the emulator's ConsumedCapacity, indexes included; **read units** follow from
-the sizes of the items that the calls read, by DynamoDB's rules, because the emulator's own are flat. Units and round
-trips are the most of several requests. **Log** is what the function writes to its log, metrics included."""
+The function's real handler handles each request, in a separate process from the database, after a warm-up. **CPU** is
+the time of that process (handler, Powertools, the wire to DynamoDB). The least CPU time is what a quiet machine would
+take. **wall** adds the wait for the emulator, which is not DynamoDB's latency. **Write units** are the emulator's
+ConsumedCapacity, indexes included. **Read units** are computed from the sizes of the items read, by DynamoDB's rules,
+because the emulator's own are flat. Units and round trips are the maximum of several requests. **Log** is what the
+function writes to its log, metrics included."""
 HEADER = [
     "operation",
     "round trips",
@@ -43,7 +43,7 @@ HEADER = [
 
 
 class Effort(NamedTuple):
-    """How many requests, and for how long at most; whether to wait for an emulator that is slow with many items."""
+    """The number of requests and the most time; and whether to wait for the emulator, which is slow with many items."""
 
     repeats: int
     seconds: float
@@ -54,7 +54,7 @@ EFFORT = Effort(REPEATS, MOST_SECONDS)
 
 
 class Asked(NamedTuple):
-    """Operations, what was seeded for them, and whose they are: by default each is of a user of its own."""
+    """Operations, what was seeded for them, and their user; by default each has its own user."""
 
     operations: Sequence[str]
     known: dict[str, str]
@@ -64,12 +64,12 @@ class Asked(NamedTuple):
 def measure(
     database: Database, function: str, asked: Sequence[Asked], effort: Effort = EFFORT
 ) -> list[dict[str, Figures]]:
-    """Return the figures of a function's operations, for each that asks."""
+    """Return the figures of a function's operations, one answer for each request."""
     common = {
         "function": function,
         "targets": scaled(TARGETS),
         **effort._asdict(),
-        "unit_turns": scaled(UNIT_TURNS, least=2),  # some operations take turns of two kinds
+        "unit_turns": scaled(UNIT_TURNS, least=2),  # some operations need turns of two kinds
         "warm_up": scaled(WARM_UP),
         "repeats": scaled(effort.repeats),
         "least": scaled(LEAST),

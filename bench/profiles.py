@@ -1,4 +1,4 @@
-"""Where the CPU time of a request goes, by package: a deterministic profile, whose shares count and not its times."""
+"""Where the CPU time of a request goes, by package: a deterministic profile, useful for its shares only."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ PARTS = {
     "~": "interpreter's built-ins",
 }
 ABOUT = """\
-Shares of {requests} requests' CPU time by the package whose code it was spent in, under cProfile: it makes Python calls
-dearer than they are, so that these shares say where to look and not what is to be gained."""
+The share of each package in the CPU time of {requests} requests, under cProfile. cProfile makes Python calls slower
+than they are. So these shares say where to look, but not how much can be gained."""
 
 
 def run(report: Report, database: Database) -> None:

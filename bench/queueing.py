@@ -1,10 +1,10 @@
-"""One hot user, by simulation: optimistic transactions on one wallet, with stated service times and one seed.
+"""Simulates one busy user: optimistic transactions on one wallet, with given service times and one seed.
 
 Requests come at random (Poisson) and do what `initialize` does: read, decide, write one transaction. DynamoDB takes
-``READ`` seconds for a strongly consistent read and ``WRITE`` for a transaction, ``LOCKED`` of it with the wallet
-locked. A transaction that meets a locked wallet is told so (`TransactionConflict`); one whose wallet has changed since
-it was read is refused with the new wallet, which the next attempt is decided on at once. Pauses and patience are the
-service's own. The times are assumptions; put yours in to see what changes.
+``READ`` seconds for a strongly consistent read and ``WRITE`` for a transaction. ``LOCKED`` is how long it locks the
+wallet. A transaction that meets a locked wallet gets `TransactionConflict`. If the wallet has changed since it was
+read, the transaction is refused with the new wallet, and the next attempt decides on that at once. Pauses and time
+limits are the service's own. The times are assumptions; change them to see the effect.
 
     PYTHONPATH=layers/shared .venv/bin/python -m bench.queueing
 """
@@ -28,7 +28,7 @@ SECONDS = 300.0
 SEED = 7
 
 type Step = Iterator[float]
-"""What a request does next: each value is how long that takes."""
+"""The steps of a request; each value is how long a step takes."""
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Wallet:
 
 @dataclass
 class Outcome:
-    """What became of the requests."""
+    """The outcomes of the requests."""
 
     latencies: list[float] = field(default_factory=list)
     given_up: int = 0
@@ -49,13 +49,13 @@ class Outcome:
     conflicts: int = 0
 
     def percentile(self, share: float) -> float:
-        """The latency that this share of the successes stayed within."""
+        """The latency within which this share of the successes stayed."""
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
 def run(rate: float, seconds: float = SECONDS, seed: int = SEED) -> Outcome:
-    """Let requests come at ``rate`` a second for ``seconds``."""
+    """Send requests at ``rate`` a second for ``seconds``."""
     rng, now, wallet, outcome = random.Random(seed), [0.0], Wallet(), Outcome()
     order = count()
     events: list[tuple[float, int, Step]] = []

@@ -1,4 +1,4 @@
-"""Tables of figures, as text for a terminal and for a page: Markdown serves both."""
+"""Tables of figures as Markdown, for a terminal and for a page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDTH = 118
 
 @dataclass(frozen=True)
 class Section:
-    """A table with its title, what must be known to read it, and what follows from it."""
+    """A table with its title, an explanation before it, and conclusions after it."""
 
     title: str
     about: str
@@ -35,14 +35,14 @@ class Section:
 
 @dataclass
 class Report:
-    """What was measured, part by part: sections to read, and figures for the parts that build on them."""
+    """The results, part by part: sections to read, and figures that other parts use."""
 
     sections: list[Section] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     figures: dict[str, Figures] = field(default_factory=dict)
 
     def add(self, section: Section) -> None:
-        """Take a section."""
+        """Add a section."""
         self.sections.append(section)
 
     def lines(self) -> list[str]:
@@ -52,7 +52,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Target:
-    """A promise, what was measured, and whether it was kept."""
+    """A target, the measured figure, and whether the target was met."""
 
     promise: str
     limit: str
@@ -66,7 +66,7 @@ class Target:
 
 
 def _filled(text: str) -> list[str]:
-    """Return paragraphs, which a blank line divides, in lines of a page's width; the items of a list stay apart."""
+    """Return paragraphs, separated by blank lines, in lines of a page's width; list items stay separate."""
     lines: list[str] = []
     for paragraph in text.split("\n\n"):
         for item in paragraph.replace("\n- ", "\n\x00- ").split("\x00"):

@@ -1,4 +1,4 @@
-"""How much of everything is measured: all of it, or the part that `SCALE` says, to see that the benchmark works."""
+"""How much is measured: everything, or the part that `SCALE` gives, to check that the benchmark works."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def scale() -> float:
-    """Return the part that is measured: above 0, and 1 unless something else is said. Raises Refused."""
+    """Return the part to measure: above 0, by default 1. Raises Refused for an invalid `SCALE`."""
     said = os.environ.get("SCALE") or "1"
     try:
         part = float(said)
@@ -26,11 +26,11 @@ def scale() -> float:
 
 
 def scaled(count: int, least: int = 1) -> int:
-    """Return how much of ``count`` is measured: ``least`` or more, but never more than there is."""
+    """Return how much of ``count`` to measure: at least ``least``, but at most ``count``."""
     return max(min(count, least), round(count * scale()))
 
 
 def growing(counts: Sequence[int]) -> list[int]:
-    """Return how much of each is measured, which is more than of the one before, as the counts themselves are."""
+    """Return how much of each count to measure. The results rise as the counts do."""
     _, *found = accumulate(counts, lambda last, count: scaled(count, last + 1), initial=0)
     return found

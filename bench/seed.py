@@ -1,4 +1,4 @@
-"""What is there before anything is measured: users, credits, keys, and a past."""
+"""Creates what must exist before a measurement: users, credits, keys, and past sessions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SERVICES = ("chat-streaming", "chat-streaming-failed", "images", "search")
 
 
 def user(user_id: str, granted: int = GRANT) -> None:
-    """Make a user known, with one lot of credits if any."""
+    """Create a user, with one lot of credits if any are given."""
     now = clock()
     users.sync(Description(user_id, f"{user_id}@example.com", user_id, "user"), now)
     if granted:
@@ -41,23 +41,23 @@ def user(user_id: str, granted: int = GRANT) -> None:
 
 
 def api_key(user_id: str) -> dict[str, str]:
-    """Make a key, used a moment ago, and return its id and its text."""
+    """Create a key that was just used, and return its id and its text."""
     now = clock()
     made = api_keys.create(user_id, "bench", ("credits:read",), expires_at=None, now=now, idempotency_key=None)
     from accounting.store.api_keys import note_use
 
-    note_use(made.key, now + DAY)  # its use is noted once a minute, and is not what is measured
+    note_use(made.key, now + DAY)  # its use is stored once a minute, which is not part of the measurement
     return {"keyId": made.key.id, "keyText": str(made.text)}
 
 
 def whole_days() -> dict[str, str]:
-    """Return the range of the last days, both ends the first instant of a day."""
+    """Return the range of the last days; both ends are the first instant of a day."""
     begin, end = first_instant(), first_instant() + DAYS * DAY
     return {"startDate": _plain(begin), "endDate": _plain(end)}
 
 
 def first_instant() -> int:
-    """Return the first instant of the days that a past is spread over; the last of them is yesterday."""
+    """Return the first instants of the days over which past sessions are spread; the last one is yesterday."""
     return day_begin(clock()) - DAYS * DAY
 
 
@@ -93,7 +93,7 @@ def write_records(made: Sequence[UsageRecord]) -> None:
 
 
 def _rollups(made: Iterable[UsageRecord]) -> list[Item]:
-    """Return the items of the days that ``made`` falls on, spread as writers spread them."""
+    """Return the items with the sums of the days of ``made``, spread as writers spread them."""
     items: dict[tuple[str, str], Item] = {}
     for place, record in enumerate(made):
         key = rollups.key_of(record, record.account_id, place % rollups.SPREAD)
@@ -105,7 +105,7 @@ def _rollups(made: Iterable[UsageRecord]) -> list[Item]:
 
 
 def lots(user_id: str, count: int) -> None:
-    """Give a user lots that expire one after the other, each with its allocation and its ledger entry."""
+    """Give a user lots with different expiries, each with its allocation and its ledger entry."""
     user(user_id, 0)
     now = clock()
     wallet = Wallet(personal(user_id))
@@ -151,7 +151,7 @@ def _allocation(wallet: Wallet, at: int, expires_at: int) -> Allocation:
 def _session(
     user_id: str, wallet: Wallet, number: int, at: int, items: list[Item]
 ) -> tuple[Wallet, Session, UsageRecord]:
-    """Return the wallet after a session of the past, the session and its usage record; add its entries to ``items``."""
+    """Return the wallet after a past session, the session and its usage record; add its entries to ``items``."""
     session_id = f"past-{number}"
     account_id = wallet.account_id
     cause = Cause(user_id, at, session_id=session_id)

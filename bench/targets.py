@@ -1,4 +1,4 @@
-"""The targets, beside what was measured."""
+"""The targets, compared with the measured figures."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from bench.report import Report
 
 ABOUT = """\
-What the service is meant to keep. A figure of time is this machine's, at the load that stands above."""
+The targets of the service. Times are those of this machine, at the load stated above."""
 
 
 def lines(report: Report) -> list[str]:
-    """Return the targets of the parts that ran as Markdown: the missed ones are marked, and named below."""
+    """Return the targets of the parts that ran, as Markdown. Missed ones are marked, and named below."""
     if not report.targets:
         return []
     rows = [

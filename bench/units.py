@@ -1,4 +1,4 @@
-"""What requests ask of the database: calls, the items read, and the units they are billed by.
+"""Counts what requests need from the database: calls, items read, and billed units.
 
 Write units are the emulator's ConsumedCapacity, indexes included. Its read capacity is flat, so read units are
 computed from the answers' items by DynamoDB's documented rules:
@@ -19,7 +19,7 @@ WRITE_UNIT_BYTES = 1024
 
 @dataclass
 class Units(Calls):
-    """Also counts the read units, and the write units of conditional updates that were refused: they are billed."""
+    """Also counts read units, and the write units of refused conditional updates, which are billed too."""
 
     read_units: float = 0
 
@@ -36,7 +36,7 @@ class Units(Calls):
         elif operation == "BatchGetItem":
             for table, request in asked["RequestItems"].items():
                 sizes = [item_bytes(item) for item in answer["Responses"].get(table, [])]
-                sizes += [0] * (len(request["Keys"]) - len(sizes))  # an item that is not there costs the least unit
+                sizes += [0] * (len(request["Keys"]) - len(sizes))  # a missing item costs the smallest unit
                 self.read_units += sum(_read_units(size, strong=request["ConsistentRead"]) for size in sizes)
 
 
@@ -45,7 +45,7 @@ def _read_units(size: int, *, strong: bool) -> float:
 
 
 def item_bytes(item: dict[str, Any]) -> int:
-    """Return the size of an item as DynamoDB counts it: the names and values of its attributes."""
+    """Return the size of an item by DynamoDB's rules: the names and values of its attributes."""
     return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
 
 

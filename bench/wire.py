@@ -1,4 +1,4 @@
-"""What a request takes with the wire to DynamoDB, beside the same request with boto3's client: turn by turn."""
+"""Compares a request over the wire to DynamoDB with the same request over boto3's client, in turns."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ LIMITS = {
     "usage/stats of 30 days": ("usage", 0.4),
 }
 ABOUT = """\
-The function's real handler, with the wire and with boto3's client in turns, in one process: whatever else the machine
-does hits both. Medians of CPU time, the least of it beside them, of {repeats} requests each."""
+The function's real handler, with the wire and with boto3's client in turns, in one process, so that other load on the
+machine affects both. The medians and the least of the CPU time of {repeats} requests each."""
 HEADER = ["operation", "boto3 ms", "least", "wire ms", "least", "× boto3", "least ×"]
 
 
@@ -50,7 +50,7 @@ def run(report: Report, database: Database) -> None:
 
 
 def measure(asked: dict[str, Any]) -> tuple[list[float], list[float]]:
-    """Return the CPU seconds of each request with boto3's client, and of each with the wire."""
+    """Return the CPU seconds of each request with boto3's client, and with the wire."""
     from botocore.session import get_session
 
     from accounting.store.table import connection, queries, transactions

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 INTERRUPTED = 130
-"""The exit status of a program that Ctrl-C ended, as shells have it."""
+"""The exit status of a program that Ctrl-C has ended, as in shells."""
 
 
 def end_quietly_on_interrupt() -> None:
-    """Have Ctrl-C end this program without a traceback, wherever it finds it."""
+    """Make Ctrl-C end this program without a traceback, at any point."""
     sys.excepthook = _end_quietly
 
 
@@ -23,8 +23,8 @@ def _end_quietly(kind: type[BaseException], error: BaseException, traceback: Tra
         sys.__excepthook__(kind, error, traceback)
         return
     sys.stdout.flush()
-    os._exit(INTERRUPTED)  # what had to be undone was undone on the way here
+    os._exit(INTERRUPTED)  # everything that had to be undone has been undone by now
 
 
-if sys.argv[:1] == ["-m"]:  # `python -m local.<program>` begins, and Ctrl-C may come while that still imports
+if sys.argv[:1] == ["-m"]:  # `python -m local.<program>` begins, and Ctrl-C may come during its imports
     end_quietly_on_interrupt()

@@ -1,4 +1,4 @@
-"""The AWS account that is used here: that of the local AWS, and never this machine's. Standard library only."""
+"""The AWS account for local programs: always the local AWS's account, never this machine's. Standard library only."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ REGION = "us-east-1"
 ACCESS_KEY = SECRET_KEY = "test"  # noqa: S105 - the local AWS takes any
 
 OF_THE_ACCOUNT = ("AWS_", "SAM_")
-"""How the variables begin that say whose account it is, where it answers and how it is asked."""
+"""The prefixes of variables that set an account, its addresses, or how to reach them."""
 NO_FILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
-"""For a process that would read the account's profiles without being told to."""
+"""For processes that would otherwise read this machine's AWS profiles."""
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-"""Variables of either case; where there are both, those in small letters count."""
+"""Variables in upper or lower case; if both are set, the lower-case one counts."""
 
 
 def without_account(environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Makes the project's environments from the locks, and writes the locks: `python3 -m local.bootstrap [lock]`.
+"""Creates the project's environments from the locks, and updates the locks: `python3 -m local.bootstrap [lock]`.
 
 It runs before anything is installed, on whatever Python 3 there is: standard library only.
 """
@@ -27,7 +27,7 @@ PYTHON_VERSION = (ROOT / ".python-version").read_text().strip()
 # environment → the lock it holds
 ENVIRONMENTS = {
     ROOT / ".venv": LOCKS / "dev.txt",
-    # of its own, because the emulator pins its own botocore and its functions see what is installed beside it
+    # separate, because the emulator pins another botocore, and functions can import what is installed beside it
     ROOT / ".local/ministack": LOCKS / "ministack.txt",
 }
 
@@ -45,19 +45,19 @@ def main() -> int:
 
 
 def make_environments(wanted: dict[Path, Path] | None = None) -> None:
-    """Bring each environment to exactly what its lock says; one that is there already costs nothing."""
+    """Make each environment match its lock exactly. This is quick if it matches already."""
     private.folder(ROOT / ".local")
     wanted = ENVIRONMENTS if wanted is None else wanted
     for environment, digest in outdated(wanted).items():
         with step(f"Environment {environment.relative_to(ROOT)}"):
-            _stamp(environment).unlink(missing_ok=True)  # until it is whole again
+            _stamp(environment).unlink(missing_ok=True)  # until it is complete again
             uv("venv", "--quiet", "--clear", "--python", PYTHON_VERSION, environment)
             uv("pip", "sync", "--quiet", "--require-hashes", "--python", environment, wanted[environment])
             _stamp(environment).write_text(digest)
 
 
 def outdated(wanted: dict[Path, Path]) -> dict[Path, str]:
-    """Return the environments that are not as their locks say, each with the digest of what they must hold."""
+    """Return the environments that do not match their locks, each with the digest of its lock."""
     digests = {
         environment: hashlib.sha256(f"{PYTHON_VERSION}\n".encode() + lock.read_bytes()).hexdigest()
         for environment, lock in wanted.items()
@@ -101,8 +101,8 @@ def write_locks() -> None:
 
 
 def uv(*arguments: str | Path) -> None:
-    """Run uv; Refused, with what it said, when it fails."""
-    # Whatever environment is active around us isn't the one that is meant.
+    """Run uv. Raises Refused with its output if it fails."""
+    # Ignore the environment that is active in the caller's shell.
     environ = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     command = [find_uv(), *map(str, arguments)]
     result = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
@@ -111,7 +111,7 @@ def uv(*arguments: str | Path) -> None:
 
 
 def find_uv() -> str:
-    """Return the uv on PATH, else one of our own."""
+    """Return the uv on PATH, or install one here."""
     on_path = shutil.which("uv")
     if on_path:
         return on_path

@@ -1,7 +1,8 @@
 """Lets containers reach the local AWS: `python3 -m local.bridge ADDRESS PORT`, until Ctrl-C. Standard library only.
 
 The local AWS listens on 127.0.0.1 only, where a container does not reach it. ADDRESS is one of this machine that
-containers do reach, such as that of Docker's bridge; whoever reaches it reaches the local AWS meanwhile.
+containers do reach, such as that of Docker's bridge. While this runs, everyone who can reach ADDRESS can reach the
+local AWS.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ CHUNK_BYTES = 65_536
 
 
 def main() -> int:
-    """Carry connections to what `make run` started here; return the exit status."""
+    """Forward connections to the service that `make run` started; return the exit status."""
     try:
         address, port = sys.argv[1:]
         asyncio.run(_serve(address, int(port)))
@@ -40,14 +41,14 @@ async def _serve(address: str, port: int) -> None:
     target = urlsplit(json.loads(STACK_JSON.read_text())["endpointUrl"])
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):  # either end has gone
+        with contextlib.suppress(OSError):  # one of the two ends has closed the connection
             far_reader, far_writer = await asyncio.open_connection(target.hostname, target.port)
             await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
         writer.close()
 
     server = await asyncio.start_server(carry, address, port)
     print(f"{address}:{port} is the local AWS", flush=True)
-    await asyncio.Event().wait()  # and not for its connections, which Ctrl-C ends as well
+    await asyncio.Event().wait()  # not until its connections close: Ctrl-C ends them too
     server.close()
 
 

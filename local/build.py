@@ -1,4 +1,4 @@
-"""Builds the service with SAM for this machine, once for each state of its sources.
+"""Builds the service with SAM for this machine, once for each version of its sources.
 
 As a program (`python -m local.build [Name=value …]`) it prints the template's BuildId for a deployment of the sources
 as they are now with these parameters.
@@ -40,7 +40,7 @@ class Build(NamedTuple):
 
 
 def build() -> Build:
-    """Return the build of the sources as they are now, making it unless it is there already."""
+    """Return the build of the current sources. Build them if that has not been done."""
     BUILDS.mkdir(parents=True, exist_ok=True)
     with _locked():
         identity = build_id()
@@ -53,7 +53,7 @@ def build() -> Build:
 
 
 def build_id() -> str:
-    """Return a name for the sources as they are now: the same for the same content, wherever and whenever."""
+    """Return an id for the current sources: the same content has the same id, on every machine."""
     digest = hashlib.sha256()
     for path in sorted(_sources()):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -62,17 +62,17 @@ def build_id() -> str:
 
 
 def deployment_id(build: str, parameters: Iterable[str]) -> str:
-    """Return the template's BuildId for a build and its parameters, `Name=value`: other for anything that is other.
+    """Return the template's BuildId for a build and its parameters (`Name=value`). Different ones have different ids.
 
-    A function is published anew for another BuildId only, so that it must tell settings apart as well. Without
-    parameters it is the build's own id.
+    A function is only published again if its BuildId changes, so the id must change with the settings too. Without
+    parameters, it is the build's own id.
     """
     given = sorted(parameters)
     return hashlib.sha256("\n".join([build, *given]).encode()).hexdigest()[:16] if given else build
 
 
 def architecture() -> str:
-    """Return this machine's architecture by Lambda's name for it."""
+    """Return Lambda's name for this machine's architecture."""
     try:
         return ARCHITECTURES[platform.machine().lower()]
     except KeyError as exc:
@@ -86,7 +86,7 @@ def _sources() -> Iterator[Path]:
 
 
 def _make(folder: Path) -> None:
-    """Build into `folder`, which appears whole or not at all."""
+    """Build into `folder`. It appears complete or not at all."""
     unfinished = folder.with_suffix(".unfinished")
     command: list[str | Path] = [BIN / "sam", "build", "--template-file", TEMPLATE, "--build-dir", unfinished]
     command += ["--cached", "--cache-dir", LOCAL / "sam-cache", "--parallel"]
@@ -96,13 +96,13 @@ def _make(folder: Path) -> None:
     result = subprocess.run(command, cwd=LOCAL, env=environ, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise Refused(f"`sam build` failed:\n{(result.stdout + result.stderr).strip()}")
-    # Each worker of the local AWS unpacks its code anew, and would compile all of it anew.
+    # Otherwise each worker of the local AWS, which unpacks its own code, would compile all of it.
     compileall.compile_dir(unfinished, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     unfinished.rename(folder)
 
 
 def with_defaults(template: str, values: dict[str, str]) -> str:
-    """Return the template with other defaults of its parameters; Refused when it has no such parameter."""
+    """Return the template with these defaults of its parameters. Raises Refused if it lacks one of them."""
     for name, value in values.items():
         before = re.search(rf"^  {name}:\n(?:    .*\n)*?    Default: ", template, re.MULTILINE)
         if not before:
@@ -122,7 +122,7 @@ def sam_environment() -> dict[str, str]:
 
 
 def _prune() -> None:
-    """Remove all but the builds used last."""
+    """Remove all builds except the most recently used ones."""
     builds = sorted(BUILDS.glob("*/"), key=lambda folder: folder.stat().st_mtime, reverse=True)
     for folder in builds[BUILDS_KEPT:]:
         shutil.rmtree(folder)
@@ -130,7 +130,7 @@ def _prune() -> None:
 
 @contextmanager
 def _locked() -> Iterator[None]:
-    """Keep other builds of this folder out for the time of the block."""
+    """Prevent other builds of this folder during the block."""
     with (BUILDS / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

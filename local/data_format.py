@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DATA_FORMAT = "4"
-"""Raise it with every change of a stored format, until 1.0: before that, there are no readers of older ones."""
+"""Raise it with every change of a stored format. Before 1.0, no version reads older formats."""
 
 
 def require(state: Path) -> None:
-    """Raise Refused when the folder has data in another format; else note which format it has from now on."""
+    """Raise Refused if the folder has data in another format; otherwise write the format into it."""
     note = state / "data-format"
     has_data = state.exists() and any(state.iterdir())
     if has_data and not (note.exists() and note.read_text() == DATA_FORMAT):

@@ -1,4 +1,4 @@
-"""What every route declares on its decorator, and the refusals and words that follow from it."""
+"""What every route declares on its decorator, and what follows from it: its refusals, and texts about its access."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from accounting.web.route import Route
 
 type Operation = tuple[str, str]
-"""A method in small letters and a path, as the document has them."""
+"""A method in lower case and a path, as in the API document."""
 
 ALWAYS = (
     "VALIDATION_ERROR",
@@ -26,7 +26,7 @@ ALWAYS = (
     "UNAVAILABLE",
     "TIMEOUT",
 )
-"""What any route may be refused with that reads a request and has a table: all but the open ones."""
+"""The refusals of every route that reads a request and uses the table: all but the open routes."""
 _NOT_OF_OPEN_ROUTES = ("VALIDATION_ERROR", "CONTENTION")
 _OF_TOKENS = (
     "TOKEN_REQUIRED", "TOKEN_EXPIRED", "TOKEN_INVALID", "TOKEN_TYPE_INVALID", "API_KEY_INVALID",
@@ -36,7 +36,7 @@ _OF_THE_CALLER = {Who.ANYBODY: (), Who.PLATFORM: ("TOKEN_REQUIRED", "API_KEY_INV
 
 
 class About(NamedTuple):
-    """What a route declares beside its models."""
+    """What a route declares besides its models."""
 
     access: Access
     codes: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class About(NamedTuple):
 
 @cache
 def apis() -> dict[str, Api]:
-    """The functions that have a router, by the names of their folders."""
+    """The functions that have a router, by the name of their folder."""
     names = sorted(path.parent.name for path in FUNCTIONS.glob("*/app.py"))
     found = {name: getattr(import_module(f"functions.{name}.app"), "api", None) for name in names}
     return {name: api for name, api in found.items() if api is not None}
@@ -71,7 +71,7 @@ def _about(route: Route) -> About:
 def codes_of(operation: Operation) -> set[str]:
     """Every code that a route may be refused with.
 
-    Where the path has a parameter, one of its values may make it no route at all: that with a bare ``/``.
+    A path with a parameter may also match no route: if the parameter's value has a bare ``/``.
     """
     access, codes, _ = declared()[operation]
     never: tuple[str, ...] = _NOT_OF_OPEN_ROUTES if access.who is Who.ANYBODY else ()

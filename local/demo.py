@@ -1,6 +1,6 @@
 """`make demo`: what a chat proxy does with the service, and what its users see, over real HTTP.
 
-Against the service that `make run` started here. Each run is a new user's, so it can be repeated.
+It calls the service that `make run` started here. Each run creates a new user, so you can repeat it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Caller:
         self._headers = {"Authorization": f"Bearer {token}"}
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None, expect: int = 200) -> Any:
-        """Return the answer's JSON; Refused when its status isn't the expected one."""
+        """Return the answer's JSON. Raises Refused if its status is not the expected one."""
         answer = self._http.request(method, path, json=body, headers=self._headers)
         sent = f"  {json.dumps(body)}" if body else ""
         print(f"    {method} {path}{sent}\n      → {answer.status_code}", end="  ")
@@ -55,7 +55,7 @@ class Caller:
         return answer.json()
 
     def with_key(self, key: str) -> Caller:
-        """Return the same user's caller that sends an API key instead of the token."""
+        """Return a caller for the same user that sends an API key instead of the token."""
         caller = Caller(self._http, self.sub, "")
         caller._headers = {"Authorization": f"ApiKey {key}"}
         return caller
@@ -68,12 +68,12 @@ class Caller:
 
 
 def main() -> int:
-    """Show it; return the exit status."""
+    """Run the demo; return the exit status."""
     try:
         if not STACK_JSON.exists():
             raise Refused("nothing runs here: start it with `make run`, and this in a second terminal")
         stack = json.loads(STACK_JSON.read_text())
-        as_proxy = {"X-Internal-Api-Key": stack["internalApiKey"]}  # needed where the stack has RequireServiceKey
+        as_proxy = {"X-Internal-Api-Key": stack["internalApiKey"]}  # needed if the stack has RequireServiceKey
         with httpx.Client(base_url=stack["baseUrl"], headers=as_proxy, timeout=60, trust_env=False) as http:
             user, admin = (_caller(http, stack["jwtSecret"], role) for role in ("user", "admin"))
             _show(user, admin, stack)
@@ -174,7 +174,7 @@ def _usage(user: Caller, admin: Caller) -> None:
     print(user.post("/api/usage/record", event, expect=201)["message"])
     mine = user.get("/api/usage/stats")
     print(f"{mine['totalRecords']} records, {mine['totalCredits']} credits: {json.dumps(mine['byService'])}")
-    time.sleep(2)  # the system's statistics follow the table's stream
+    time.sleep(2)  # the system-wide statistics come from the table's stream
     everybody = admin.get("/api/usage/system-stats?top=1000")
     print(f"{everybody['totalRecords']} records of everybody, {everybody['byUser'].get(user.sub)} credits of this user")
 
@@ -197,7 +197,7 @@ def _sweep(user: Caller, stack: dict[str, str]) -> None:
 
 
 def _let_time_pass(user: Caller, session_id: str, stack: dict[str, str]) -> None:
-    """Have the session's last sign of life lie a day back, which no caller of the service could."""
+    """Move the session's last sign of life back by a day, directly in the table."""
     table = _aws(stack, "dynamodb")
     key = {"pk": {"S": f"USER#{user.sub}"}, "sk": {"S": f"SESSION#{session_id}"}}
     session = table.get_item(TableName=stack["tableName"], Key=key)["Item"]

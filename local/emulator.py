@@ -1,6 +1,6 @@
-"""The local AWS: one process on 127.0.0.1, started clean and stopped whole.
+"""The local AWS: one process on 127.0.0.1, started without leftovers and stopped with all its workers.
 
-with emulator.start() as aws:  # on a free port, keeping nothing
+with emulator.start() as aws:  # on a free port, without keeping data
     dynamodb = aws.client("dynamodb")
 """
 
@@ -40,7 +40,7 @@ SAVE_SECONDS = 60
 
 @dataclass(frozen=True)
 class Emulator:
-    """A running local AWS: the leader of a session of its own, which its functions' workers belong to."""
+    """A running local AWS: the leader of its own process session, to which the workers of its functions belong."""
 
     port: int
     log: Path
@@ -56,13 +56,13 @@ class Emulator:
         return client_of(service, self.endpoint_url, **config)
 
     def save(self) -> None:
-        """Have it save its data now; by itself it does so every few seconds. Refused when it can't."""
+        """Make it save its data now; it also does so every few seconds. Raises Refused if it cannot."""
         answer = httpx.post(f"{self.endpoint_url}/_accounting/save", trust_env=False, timeout=SAVE_SECONDS)
         if not answer.is_success:
             raise Refused(f"the local AWS could not save its data; see {self.log}")
 
     def stop(self) -> None:
-        """Let it save its data and end, and end what it left."""
+        """Let it save its data and end, then end its remaining workers."""
         self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_SECONDS)
@@ -72,11 +72,11 @@ class Emulator:
 
 @contextmanager
 def start(port: int = 0, state: Path | None = None, *, enforce_iam: bool = False) -> Iterator[Emulator]:
-    """Run a local AWS for the time of the block; Refused when `port` is taken (0: any free one).
+    """Run a local AWS during the block, on `port` or, for 0, on any free one. Raises Refused if `port` is taken.
 
-    It goes on from the data in the folder `state`, and saves its data there every few seconds and when it stops.
-    Without one nothing is kept. With `enforce_iam` a function may do what its role's policies allow, and nothing else;
-    other callers need the credentials of `local/account.py`. It stops even when this process is killed.
+    It continues with the data in the folder `state`, and saves its data there every few seconds and when it stops.
+    Without a folder, no data is kept. With `enforce_iam`, a function may only do what its role's policies allow;
+    other callers need the credentials of `local/account.py`. It stops even if this process is killed.
     """
     with tempfile.TemporaryDirectory(prefix="accounting-local-", ignore_cleanup_errors=True) as scratch:
         emulator = launch(port, Path(scratch), state, enforce_iam=enforce_iam)
@@ -110,7 +110,7 @@ def launch(
             stderr=subprocess.STDOUT,
             pass_fds=() if lock is None else (lock,),
             umask=private.UMASK,
-            start_new_session=True,  # so that Ctrl-C reaches us alone, and we stop it as it must be stopped
+            start_new_session=True,  # so that Ctrl-C reaches only us, and we stop it properly
         )
     emulator = Emulator(port, log, process)
     try:
@@ -135,7 +135,7 @@ def client_of(service: str, endpoint_url: str, **config: Any) -> Any:
 
 @cache
 def _session() -> boto3.Session:
-    """Return a session that heeds neither AWS variables nor the files of profiles; a broken one would stop it."""
+    """Return a session that ignores AWS variables and profile files; a broken file would raise an error."""
     core = botocore.session.Session()
     settings = {
         name: (in_file, None, default, conversion)
@@ -146,13 +146,13 @@ def _session() -> boto3.Session:
 
 
 def kill_session(leader: int) -> None:
-    """End the workers that outlived their emulator: those in the middle of an invocation."""
+    """End the workers that are still running because they were in the middle of an invocation."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
 
 
 def _environment(port: int, scratch: Path, state: Path | None, *, enforce_iam: bool) -> dict[str, str]:
-    """Return all that the emulator's process sees: its functions see it too, so nothing of this machine's."""
+    """Return the environment of the emulator and its functions. So it has nothing of this machine's environment."""
     environ = {
         "PATH": os.defpath,
         "LANG": "C.UTF-8",
@@ -162,18 +162,18 @@ def _environment(port: int, scratch: Path, state: Path | None, *, enforce_iam: b
         "GATEWAY_PORT": str(port),
         "MINISTACK_HOST": HOST,
         "AUTH": str(enforce_iam).lower(),
-        # listeners of services that are not used here
+        # listeners for services that are not used here
         "SFTP_ENABLED": "0",
         "IOT_MTLS_ENABLED": "0",
     }
     if state is not None:
-        # Without what deployments put into S3, which would be there at once and so without the save that knows of it.
+        # Not what deployments put into S3: it would be on disk at once, but missing from the save that belongs to it.
         environ |= {"PERSIST_STATE": "1", "STATE_DIR": str(state), "S3_PERSIST": "0"}
     return environ
 
 
 def _free(port: int) -> int:
-    """Return `port`, or any free one for 0; Refused when it is taken."""
+    """Return `port` or, for 0, any free one. Raises Refused if `port` is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -195,6 +195,6 @@ def _wait_until_ready(emulator: Emulator) -> None:
 
 
 def empty(folder: Path) -> None:
-    """Remove what is in `folder`, and leave it there."""
+    """Remove everything in `folder`, but not the folder itself."""
     shutil.rmtree(folder, ignore_errors=True)
     private.folder(folder)

@@ -3,10 +3,10 @@
 It runs in MiniStack's own environment: `<its python> local/emulator_launcher.py [--die-with-parent]`.
 
 The pinned MiniStack serves gateway responses, but (1) does not read them from the OpenAPI document that SAM
-makes of the template, and (2) fills in no `$context.authorizer.*`. On AWS both work, and the second carries
-the reason of every 401 (TOKEN_EXPIRED, ...). And (3) it unpacks the layer anew for each worker, one after the
-other, which is half of what a burst of calls waits for. How it keeps its data is mended in `emulator_state.py`.
-What MiniStack does itself is wrapped, not replaced; any version but the one that this was written for is refused.
+makes from the template, and (2) does not fill in `$context.authorizer.*`. Both work on AWS, and the second one has
+the reason of every 401 (TOKEN_EXPIRED, ...). Also, (3) it unpacks the layer again for each worker, one after the
+other, which is half of the waiting time in a burst of calls. `emulator_state.py` changes how it keeps its data.
+MiniStack's own functions are wrapped, not replaced. This refuses to run with any other version of MiniStack.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ministack import app
 from ministack.services import apigateway_v1 as gateway
 from ministack.services import lambda_svc
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent)  # it is started as a file, and outside of the package
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # it is started as a file, outside the package
 from local import emulator_state  # noqa: E402
 
 MINISTACK_VERSION = "1.5.33"
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def check_internals() -> None:
-    """Exit unless MiniStack is as the functions below expect it."""
+    """Exit unless MiniStack is the version, and has the functions, that the code below expects."""
     if version("ministack") != MINISTACK_VERSION:
         sys.exit(f"MiniStack is {version('ministack')}; {__file__} was written for {MINISTACK_VERSION}")
     for function, expected in SIGNATURES.items():
@@ -72,7 +72,7 @@ def check_internals() -> None:
 
 
 def read_gateway_responses_from_openapi() -> None:
-    """Have the import of an OpenAPI document take its gateway responses too."""
+    """Make the import of an OpenAPI document include its gateway responses."""
     import_rest_api = gateway._import_rest_api
 
     def import_with_gateway_responses(spec: dict[str, Any], base_data: dict[str, Any] | None = None) -> Any:
@@ -87,7 +87,7 @@ def read_gateway_responses_from_openapi() -> None:
 
 
 def fill_in_authorizer_variables() -> None:
-    """Have a denial remember its authorizer's context, and the rendered response use it."""
+    """Keep the authorizer's context of a denial, and use it in the rendered response."""
     authorize_request = gateway._authorize_request_v1
     signature = inspect.signature(authorize_request)
     render = gateway._gateway_error_response
@@ -112,7 +112,7 @@ def fill_in_authorizer_variables() -> None:
 
 
 def denied_context(request: dict[str, Any]) -> dict[str, str]:
-    """Return what the TOKEN authorizer said when it denied: the answer is in its cache."""
+    """Return the answer of the TOKEN authorizer that denied; it is in the authorizer's cache."""
     authorizer_id = request["method_obj"].get("authorizerId")
     authorizer = gateway._authorizers_v1[request["api_id"]][authorizer_id]
     header = authorizer["identitySource"].removeprefix("method.request.header.")
@@ -129,7 +129,7 @@ def denied_context(request: dict[str, Any]) -> dict[str, str]:
 
 
 def unpack_layers_once() -> None:
-    """Hand each worker, instead of a layer, one line that puts the layer unpacked before on its path."""
+    """Give each worker a one-line layer that adds the already unpacked layer to its path."""
     resolve = lambda_svc._resolve_layer_zip
     lock = threading.Lock()
     pointers: dict[str, bytes] = {}
@@ -147,7 +147,7 @@ def unpack_layers_once() -> None:
 
 
 def pointer_to(layer: bytes) -> bytes:
-    """Unpack `layer`, and return a layer that has Python import from there."""
+    """Unpack `layer`, and return a layer that makes Python import from there."""
     folder = tempfile.mkdtemp(prefix="layer-")
     with zipfile.ZipFile(io.BytesIO(layer)) as whole:
         whole.extractall(folder)
@@ -159,7 +159,7 @@ def pointer_to(layer: bytes) -> bytes:
 
 
 def die_with_parent() -> None:
-    """Stop as soon as whoever holds the other end of standard input is gone, however it went."""
+    """Stop as soon as the process at the other end of standard input is gone, even if it was killed."""
     sys.stdin.buffer.read()
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -1,7 +1,7 @@
 """Keeps the local AWS's data over a stop, a kill and a restart; `emulator_launcher.py` puts it in place.
 
 It runs in MiniStack's own environment. The pinned MiniStack (1) saves on SIGTERM only, (2) writes one file for each
-service, so that a kill between two files leaves a save that never was, and (3) keeps how far each trigger has read a
+service, so that a kill between two files leaves an inconsistent save, and (3) keeps how far each trigger has read a
 table's stream, but not the stream's records: after a restart a trigger skips as many new records as it had read
 before. Here a save is a folder that appears whole or not at all, the records that a trigger has yet to read are part
 of it, and changes are saved every few seconds. Half a deployment is never saved.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 type Services = dict[str, Callable[[], Any]]
-"""The functions that return each service's state, by the name of its file."""
+"""The functions that return the state of each service, by the name of its file."""
 type Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 SIGNATURES = {
@@ -59,10 +59,10 @@ logger = logging.getLogger("state")
 
 
 def keep() -> None:
-    """Have MiniStack keep its data as this module describes, where it keeps any."""
+    """Make MiniStack keep its data as this module describes, if it keeps any."""
     if not persistence.PERSIST_STATE:
         return
-    persistence.logger.setLevel(logging.WARNING)  # or every save would log each of its files
+    persistence.logger.setLevel(logging.WARNING)  # otherwise every save would log each of its files
     keep_unread_records()
     saves = Saves(Path(persistence.STATE_DIR))
     app.save_all = saves.save
@@ -70,9 +70,9 @@ def keep() -> None:
 
 
 class Saves:
-    """The folder `saves` of the state: one folder for each save, of which the newest counts.
+    """The folder `saves` of the state. It has one folder for each save; the newest one counts.
 
-    A save is written under another name and renamed when it is whole.
+    A save is written under another name, and renamed when it is complete.
     """
 
     def __init__(self, state: Path) -> None:
@@ -86,7 +86,7 @@ class Saves:
         persistence.STATE_DIR = str(self._newest())
 
     def save(self, services: Services) -> bool:
-        """Save all services or none; return whether it is done."""
+        """Save all services or none; return whether it succeeded."""
         if deploying():
             logger.info("Not saved: a stack is being deployed")
             return False
@@ -98,7 +98,7 @@ class Saves:
         return done
 
     def _attempt(self, services: Services) -> bool:
-        """Save once. A background thread that changes what is being copied makes it fail."""
+        """Try to save once. This fails if a background thread changes the state while it is copied."""
         before = self._newest()
         number = int(before.name) + 1 if before != self._state else 1
         unfinished = self._folder / f"{number}.unfinished"
@@ -124,7 +124,7 @@ class Saves:
         if services.keys() - without_state - written:
             shutil.rmtree(unfinished)
             return False
-        for file in before.glob("*.json"):  # of services that nobody has asked for since the start
+        for file in before.glob("*.json"):  # of services that were not used since the start
             if file.stem not in written:
                 shutil.copy2(file, unfinished / file.name)
         newest = self._folder / str(number)
@@ -134,7 +134,7 @@ class Saves:
         return True
 
     def _newest(self) -> Path:
-        """Return the save that counts: before the first one, the state's own folder, where there were files once."""
+        """Return the newest save or, before the first one, the state's own folder, where older launchers had files."""
         numbers = [int(folder.name) for folder in self._folder.glob("*") if folder.name.isdecimal()]
         return self._folder / str(max(numbers)) if numbers else self._state
 
@@ -142,7 +142,7 @@ class Saves:
         for folder in self._folder.iterdir():
             if folder != newest:
                 shutil.rmtree(folder, ignore_errors=True)
-        for file in self._state.glob("*.json"):  # of launchers before this one
+        for file in self._state.glob("*.json"):  # of older launchers
             file.unlink()
         shutil.rmtree(self._state / "s3", ignore_errors=True)
         self._prune_blobs(self._referenced)
@@ -152,12 +152,12 @@ class Saves:
 
 
 def save_while_serving(saves: Saves) -> None:
-    """Save when somebody asks for it, and every few seconds while there are changes."""
+    """Save on request, and every few seconds while there are changes."""
     application = app.app
     changed = asyncio.Event()
 
     def save() -> bool:
-        # Requests are served by this thread, so that none comes in between.
+        # This thread also serves the requests, so no request can change the state in between.
         changed.clear()
         done = saves.save(app._build_persistence_save_dict())
         if not done:
@@ -187,7 +187,7 @@ def save_while_serving(saves: Saves) -> None:
 
 
 def deploying() -> bool:
-    """Return whether a stack is being made or changed: with half of one, the next start could not go on."""
+    """Return whether a stack is being created or changed: the next start could not continue with half a stack."""
     statuses = {stack["StackStatus"] for stack in cloudformation._stacks.all_values()}
     # A stack in review has a change set and nothing else yet.
     return any(status.endswith("_IN_PROGRESS") for status in statuses - {"REVIEW_IN_PROGRESS"})
@@ -202,7 +202,7 @@ def may_change_something(scope: dict[str, Any]) -> bool:
 
 
 def keep_unread_records() -> None:
-    """Have DynamoDB's saved state hold the stream records that a trigger has yet to read."""
+    """Add the stream records that a trigger has not read yet to DynamoDB's saved state."""
     get_state, load, load_all = dynamodb.get_state, dynamodb.load_persisted_state, app._load_persisted_state
 
     def get_state_with_records() -> dict[str, Any]:
@@ -222,7 +222,7 @@ def keep_unread_records() -> None:
 
 
 def unread_streams() -> dict[str, Any]:
-    """Return the records from the position of the slowest trigger on, and where they begin, for each stream."""
+    """Return, for each stream, the records from the position of the slowest trigger, and that position."""
     streams = AccountRegionScopedDict()
     for account, region, table in list(dynamodb._tables._data):
         where = {"account_id": account, "region": region}
@@ -245,9 +245,9 @@ def restore_streams(saved: dict[str, Any] | None) -> None:
 
 
 def correct_positions() -> None:
-    """Have no trigger skip new records: none has read further than its stream goes.
+    """Prevent triggers from skipping new records: none may have read beyond the end of its stream.
 
-    It would have where a state of an older launcher has no records, or where a record came in while it was saved.
+    That happens if an older launcher's state has no records, or if a record arrived during the save.
     """
     for account, region, table in list(dynamodb._tables._data):
         end = dynamodb.stream_end_position(table, account_id=account, region=region)
@@ -258,7 +258,7 @@ def correct_positions() -> None:
 
 
 def positions_of(account: str, region: str, table: str) -> Iterator[tuple[str, int | None]]:
-    """Return how far each trigger of a table's stream has read; None for one that has not begun."""
+    """Return how far each trigger of a table's stream has read; None for a trigger that has not begun."""
     for (owner, where, mapping), found in list(lambda_svc._esms._data.items()):
         try:
             source = parse_arn(found.get("EventSourceArn", ""))

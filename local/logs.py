@@ -1,4 +1,4 @@
-"""The functions' logs, as CloudWatch Logs of the local AWS has them."""
+"""The functions' logs, read from CloudWatch Logs of the local AWS."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
     from local.stack import Stack
 
-# What Lambda itself writes around an invocation.
+# The lines that Lambda itself writes around an invocation.
 PLATFORM_LINES = ("START RequestId:", "END RequestId:", "REPORT RequestId:")
-# Lines may come to light a little later than their time says.
+# Lines may become visible a little later than their timestamps.
 OVERLAP_MILLISECONDS = 2_000
 
 
@@ -24,10 +24,10 @@ class Line(NamedTuple):
 
 
 class Tail:
-    """Reads each line that a stack's functions write from now on, once.
+    """Reads every line that a stack's functions write from now on, exactly once.
 
-    The local AWS gives every invocation a log stream of its own and writes it in one go, so a stream that was
-    seen has been seen whole.
+    The local AWS gives every invocation its own log stream and writes it at once, so a stream that was
+    seen once is complete.
     """
 
     def __init__(self, stack: Stack) -> None:
@@ -37,7 +37,7 @@ class Tail:
         self._seen: set[str] = set()
 
     def read(self) -> list[Line]:
-        """Return what was written since the last call, in the order of time."""
+        """Return the lines written since the last call, in time order."""
         since = self._newest - OVERLAP_MILLISECONDS
         events = sorted(self._events(since), key=lambda event: event[1]["timestamp"])
         new = [(group, event) for group, event in events if event["logStreamName"] not in self._seen]

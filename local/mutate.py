@@ -1,6 +1,6 @@
-"""`make mutate`: changes the domain in one small way after the other, and shows the changes that no unit test notices.
+"""`make mutate`: makes small changes to the domain, one at a time, and shows those that no unit test notices.
 
-`ONLY="users lots"` names some of its modules. What is changed and which tests run is in `tests/mutation.toml`.
+`ONLY="users lots"` selects some modules. The rules for changes and tests are in `tests/mutation.toml`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KILLED = {"killed", "timeout"}
 
 
 def main() -> int:
-    """Try the mutants of the modules that are asked for; return the exit status."""
+    """Try the mutants of the selected modules; return the exit status."""
     try:
         modules = _asked()
         bootstrap.make_environments({ENVIRONMENT: LOCK})
@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def _asked() -> list[str]:
-    """Return the names of the modules that are asked for, by default of all."""
+    """Return the names of the selected modules, by default of all."""
     known = sorted(file.stem for file in DOMAIN.glob("[!_]*.py"))
     only = os.environ.get("ONLY", "").split()
     if unknown := set(only) - {*known}:
@@ -46,7 +46,7 @@ def _asked() -> list[str]:
 
 
 def _prepare() -> None:
-    """Lay out what mutmut copies: it finds the modules of the layer in a folder called src only."""
+    """Lay out the files for mutmut, which only finds modules in a folder called src."""
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir()
     for name, target in {"src": LAYER, "tests": ROOT / "tests", "local": ROOT / "local"}.items():
@@ -55,7 +55,7 @@ def _prepare() -> None:
 
 
 def _mutmut(*arguments: str) -> str:
-    """Run mutmut beside the packages that the tests need; return what it said."""
+    """Run mutmut together with the packages that the tests need; return its output."""
     packages = next(ENVIRONMENT.glob("lib/python*/site-packages"))
     result = subprocess.run(
         [sys.executable, "-m", "mutmut", *arguments],

@@ -1,8 +1,8 @@
 """The whole HTTP API as one OpenAPI document; `make openapi` writes it.
 
-It is made from the functions' routes (their declarations, models and docstrings) and from examples: the sample events
-in `events/`, and in `local/examples.json` what the service answered to some of them. What no route says is written by
-hand in `local/openapi_texts.py`.
+It is made from the functions' routes (their declarations, models and docstrings) and from examples: sample events
+in `events/`, and answers of the service to some of them in `local/examples.json`. Everything that no route declares is
+written by hand in `local/openapi_texts.py`.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
 COME_AGAIN = {429, 503}
 
 POWERTOOLS_OWN = {"HTTPValidationError", "ValidationError", "ResponseValidationError"}
-"""Errors in shapes that the service never answers."""
+"""Powertools' own forms of errors, which the service never answers."""
 
 
 def document() -> Json:
-    """The OpenAPI 3.1 document. Raises ValueError when two functions mean different things by one name."""
+    """The OpenAPI 3.1 document. Raises ValueError if two functions use one name for different things."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     whole = OpenAPIMerge(
         title="Accounting Service",
@@ -80,7 +80,7 @@ def document() -> Json:
 
 
 def _place(path_and_item: tuple[str, Json]) -> tuple[int, int]:
-    """The place of a path: that of its group, and within the group the order in which the code declares routes."""
+    """The position of a path: by group, and within the group in the order in which the code declares routes."""
     path, item = path_and_item
     declared_paths = list(dict.fromkeys(each for _, each in declared()))
     return min(list(TAGS).index(tag) for each in item.values() for tag in each["tags"]), declared_paths.index(path)
@@ -100,19 +100,19 @@ def _parts() -> Iterator[Json]:
 
 
 def add_schemas(known: Json, more: Json) -> None:
-    """Add what is not known yet. Raises ValueError when the same name means something else: the merge would not."""
+    """Add new names. Raises ValueError if a known name has another meaning, which a plain merge would not notice."""
     for name, value in more.items():
         if known.setdefault(name, value) != value:
             raise ValueError(f"two functions have a {name}, and they differ")
 
 
 def text() -> str:
-    """The document as the file that is committed and served."""
+    """The document as the text of the file that is committed and served."""
     return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _path(item: Json, schemas: Json) -> Json:
-    """A path as Powertools describes it, mended where it does not know the service."""
+    """A path as Powertools describes it, corrected where Powertools does not know the service."""
     for operation in item.values():
         operation["responses"].pop("422", None)
         for answer in operation["responses"].values():
@@ -126,13 +126,13 @@ def _path(item: Json, schemas: Json) -> Json:
 
 
 def _said_of(schema: Json, schemas: Json) -> str:
-    """What a model says of itself, or that there is a list of it."""
+    """The docstring of a model or, for a list, of its items."""
     said: str = schemas[schema.get("items", schema)["$ref"].rpartition("/")[2]]["description"]
     return f"A list. Each: {said}" if "items" in schema else said
 
 
 def _complete(route: Operation, operation: Json) -> None:
-    """Add what a route's models do not say: who may call it, examples, and what it may be refused with."""
+    """Add what is not in a route's models: who may call it, examples, and its refusals."""
     about = declared()[route]
     operation["description"] = "\n\n".join(filter(None, [operation.get("description"), in_words(about.access)]))
     if about.takes_key:
@@ -142,7 +142,7 @@ def _complete(route: Operation, operation: Json) -> None:
 
 
 def _add_examples(route: Operation, operation: Json) -> None:
-    """Add the request of the route's sample event, and what the service answered to it."""
+    """Add the request of the route's sample event, and the service's answer to it."""
     sample = _samples()[route]
     for parameter in operation.get("parameters", []):
         if parameter.get("in") == "path":
@@ -156,7 +156,7 @@ def _add_examples(route: Operation, operation: Json) -> None:
 
 
 def _add_refusals(responses: Json, refusals: dict[int, list[str]]) -> None:
-    """Add the errors by status, beside what the handler says of the same status."""
+    """Add the errors by status, together with what the handler declares for the same status."""
     common = _by_status(ALWAYS)
     for status, codes in refusals.items():
         refusal = _refusal(status, codes)
@@ -225,7 +225,7 @@ def _camel(path: str) -> str:
 
 
 def _present(schema: Json) -> Json:
-    """A parameter's schema without null: outside of JSON, what is not there is left out."""
+    """A parameter's schema without null: outside JSON, a missing value is simply left out."""
     kinds = [kind for kind in schema.get("anyOf", []) if kind != {"type": "null"}]
     return schema if len(kinds) != 1 else {**kinds[0], **{name: schema[name] for name in schema if name != "anyOf"}}
 

@@ -1,6 +1,6 @@
-"""The template's parameters that `make run` takes from the environment: all but those that it decides itself.
+"""The template's parameters that `make run` takes from the environment: all except those that it sets itself.
 
-SessionTimeoutMinutes is SESSION_TIMEOUT_MINUTES there. The template says which values a parameter takes.
+For example, SESSION_TIMEOUT_MINUTES sets SessionTimeoutMinutes. The template says which values a parameter takes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOST_DIGITS = 18
 def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Return every parameter: the environment's value, or the template's default.
 
-    Raises Refused, with the values that it takes, when the environment has another one.
+    Raises Refused, with the allowed values, if the environment has another value.
     """
     declared = {name: about for name, about in template()["Parameters"].items() if name not in DECIDED_HERE}
     return {name: _value_of(variable(name), about, environ) for name, about in declared.items()}
@@ -43,7 +43,7 @@ def _value_of(name: str, about: dict[str, Any], environ: Mapping[str, str]) -> s
 
 
 def _accepts(about: dict[str, Any], value: str) -> tuple[bool, str]:
-    """Return whether a parameter takes a value, and which ones it takes."""
+    """Return whether a value is allowed for a parameter, and which values are."""
     if "AllowedValues" in about:
         allowed = [str(each) for each in about["AllowedValues"]]
         return value in allowed, " or ".join(allowed)

@@ -1,4 +1,4 @@
-"""Where things are. Standard library only."""
+"""Paths of files and folders. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ DOCUMENT = FUNCTIONS / "docs/openapi.json"
 REFERENCE = ROOT / "docs/reference"
 BIN = ROOT / ".venv/bin"
 
-# Everything that is made here and is nobody's source.
+# Everything that is generated here; nothing in it is a source.
 LOCAL = ROOT / ".local"
 BUILDS = LOCAL / "builds"
 EMULATOR_PYTHON = LOCAL / "ministack/bin/python"
 
-# `make run`: its data and its secret, which stay; its claim to run, how to reach it, its emulator's scratch.
+# `make run`: its data and its secret, which are kept; its lock, how to reach it, the emulator's temporary files.
 STATE = LOCAL / "state"
 JWT_SECRET = LOCAL / "jwt-secret"
 RUNNING = LOCAL / "running"

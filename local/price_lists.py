@@ -1,16 +1,16 @@
 """Turns genai-prices' prices of a model into a price rule of this service, exactly. Pure: no clock, no network.
 
-A rate is the price in USD × credits per USD × markup, rounded half to even at six decimals. What differs on purpose
-from how genai-prices itself computes a price:
+A rate is the price in USD × credits per USD × markup, rounded half to even at six decimals. It differs on purpose from
+the way in which genai-prices itself computes a price:
 
-- Requests: a price by the request counts `requests` of the usage; genai-prices counts one for each calculation.
+- A price for each request applies to `requests` of the usage; genai-prices counts one request for each calculation.
 - Audio from the cache costs what other input from the cache costs; a usage does not tell them apart.
-- What a usage does not count is not priced: images, video, documents, file searches, citations, characters and hours.
+- What a usage does not count has no price: images, video, documents, file searches, citations, characters and hours.
   Tokens of images and video cost what other input or output costs. `left_out` names these prices.
 - Prices by the time of day, and variants that ask for more than one value, have no rule.
 
-A cache write for an hour without a price of its own costs what other cache writes cost, as genai-prices has it: its
-rate is written down, because a rule of this service lets it cost what other input costs.
+If a cache write for an hour has no price of its own, it costs what other cache writes cost, as in genai-prices. Its
+rate is written into the rule, because otherwise this service would charge what other input costs.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PRICES = {
     "request": "requests_kcount",
     "webSearch": "web_searches_kcount",
 }
-"""The classes of our rates, and what genai-prices calls their prices."""
+"""The classes of our rates, and the names of their prices in genai-prices."""
 MAX_TIERS = 4
 MAX_VARIANTS = 8
 MAX_ALIASES = 20
@@ -59,12 +59,12 @@ _VARIANT = re.compile(r"[a-z0-9_-]{1,32}")
 
 
 class NoRule(ValueError):
-    """A model's prices cannot be a rule; the message says why."""
+    """A model's prices cannot become a rule; the message says why."""
 
 
 @dataclass(frozen=True)
 class Markup:
-    """What a price is multiplied by: the number of the last pattern that a model matches, else the default."""
+    """The factor for a price: the number of the last pattern that matches the model, else the default."""
 
     default: Decimal
     patterns: tuple[tuple[str, Decimal], ...] = ()
@@ -117,13 +117,13 @@ def rule_of(model: ModelInfo, at: datetime, credits_per_usd: Decimal) -> dict[st
 
 
 def left_out(model: ModelInfo, at: datetime) -> list[str]:
-    """Return the prices of a model that its rule does not have."""
+    """Return the prices of a model that its rule leaves out."""
     known = set(PRICES.values())
     return [name for name, price in model.get_prices(at).__dict__.items() if price is not None and name not in known]
 
 
 def changes_after(model: ModelInfo, at: datetime) -> list[datetime]:
-    """Return the moments after this one at which prices of a model begin."""
+    """Return the times after this one at which prices of a model begin."""
     starts = {
         datetime.combine(constraint.start_date, time(), UTC)
         for constraint in _constraints(model)
@@ -184,7 +184,7 @@ def _price_above(price: TieredPrices, start: int) -> Decimal:
 
 
 def _beside(base: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
-    """Return a variant without the rates that are the base's."""
+    """Return a variant without the rates that equal the base rates."""
     rates = {name: rate for name, rate in card["rates"].items() if base["rates"].get(name) != rate}
     return {**card, "rates": rates}
 

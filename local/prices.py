@@ -1,6 +1,6 @@
 """`make prices`: compares a service's price rules with genai-prices, and with APPLY=1 imports what differs.
 
-The service is the one that `make run` started, or the one at BASE_URL, asked with an administrator's TOKEN.
+The service is the one that `make run` started, or the one at BASE_URL; that needs an administrator's TOKEN.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from local.steps import Refused, explain
 SOURCE = "genai-prices"
 DEFAULT_MODELS = "openai anthropic google/gemini* aws"
 MAX_LISTED = 99
-"""Rules and aliases that one request imports."""
+"""The most rules and aliases that one request can import."""
 MAX_LIST_BYTES = 60_000
-"""Of a request's body, which has 64 KB at most."""
+"""The most bytes of a request's body; the limit is 64 KB."""
 
 type Rule = dict[str, Any]
 
@@ -61,7 +61,7 @@ class Options:
 
 @dataclass(frozen=True)
 class List:
-    """Rules to import in order, and the models that have none with the reason."""
+    """Rules to import, in order, and the models without a rule, each with the reason."""
 
     rules: list[Rule]
     without: dict[str, str]
@@ -69,7 +69,7 @@ class List:
 
 
 def main() -> int:
-    """Show the difference, and import it if that is asked for; return the exit status."""
+    """Show the difference, and import it with APPLY=1; return the exit status."""
     try:
         options = Options.read(os.environ)
         found = price_list(providers, options, datetime.now(UTC))
@@ -83,9 +83,9 @@ def main() -> int:
 
 
 def price_list(known: Iterable[Provider], options: Options, now: datetime) -> List:
-    """Return the rules of the models that the options name: now, and from each moment at which prices change.
+    """Return the rules of the models that the options select: the current one, and one for each later price change.
 
-    Raises Refused for a model that two providers have, and for patterns without a model.
+    Raises Refused if two providers have a model, or if no model matches the patterns.
     """
     chosen: dict[str, tuple[str, ModelInfo]] = {}
     for provider, model in _chosen(known, options.models):
@@ -114,7 +114,7 @@ def price_list(known: Iterable[Provider], options: Options, now: datetime) -> Li
 
 
 def requests_for(rules: Iterable[Rule]) -> Iterator[list[Rule]]:
-    """Return rules in lists that one request can import: of each model one, of 99 rules and aliases, below 64 KB."""
+    """Return the rules in lists for one request each: one rule of each model, 99 rules and aliases, below 64 KB."""
     batch: list[Rule] = []
     for rule in rules:
         longer = [*batch, rule]
@@ -151,7 +151,7 @@ def _chosen(known: Iterable[Provider], patterns: Iterable[str]) -> Iterator[tupl
 
 
 def _rule(model: ModelInfo, now: datetime, at: datetime | None, scale: Decimal) -> Rule:
-    """Return a model's rule now, or from a moment to come."""
+    """Return a model's rule from now on, or from a later time."""
     rule = rule_of(model, at or now, scale)
     begins = {"effectiveFrom": at.isoformat().replace("+00:00", "Z")} if at else {}
     return {**rule, "source": SOURCE, "sourceVersion": version(SOURCE), **begins}
@@ -173,7 +173,7 @@ def _service(environ: Mapping[str, str]) -> httpx.Client:
 
 
 def _compare(http: httpx.Client, found: List, options: Options) -> None:
-    """Show what differs; with `apply` import it. Nothing is imported if any part of the list is refused."""
+    """Show the difference and, with `apply`, import it. Nothing is imported if any part of the list is refused."""
     batches = list(requests_for(found.rules))
     shown = [_import(http, batch, dry_run=True) for batch in batches]
     for answer in shown:
@@ -193,7 +193,7 @@ def _compare(http: httpx.Client, found: List, options: Options) -> None:
 
 
 def _by_value(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Return every value, with the names that have it."""
+    """Return every value with the names that have it."""
     for value in dict.fromkeys(texts.values()):
         yield value, ", ".join(name for name, each in texts.items() if each == value)
 
@@ -219,7 +219,7 @@ def _named(rule: Mapping[str, Any]) -> str:
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return what a rule says, each under one name, such as `variants batch above 200000: input`."""
+    """Return every value of a rule by a readable name, such as `variants batch above 200000: input`."""
     said: dict[str, Any] = {}
     for name, inner in value.items():
         if name == "tiers":

@@ -1,4 +1,4 @@
-"""Files and folders that nobody but their owner may read: what lies in `.local` has secrets. Standard library only."""
+"""Files and folders that only their owner may read, because `.local` has secrets. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 UMASK = 0o077
-"""For a process that makes files of its own."""
+"""The umask for processes that create files."""
 
 
 def folder(path: Path) -> None:
-    """Make a folder unless it is there, and close it to others either way."""
+    """Create a folder if it does not exist, and in any case close it to other users."""
     path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     path.chmod(FOLDER_MODE)
 
 
 def opener(path: str, flags: int) -> int:
-    """Open a file for `open`, made for its owner alone."""
+    """An opener for `open` that creates files only their owner may read."""
     return os.open(path, flags, FILE_MODE)
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file, which appears whole and is closed to others from its first moment."""
+    """Write a file. It appears complete, and is never readable by other users."""
     unfinished = path.with_name(f"{path.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     with open(unfinished, "x", opener=opener) as file:
@@ -35,7 +35,7 @@ def write(path: Path, text: str) -> None:
 
 
 def close(path: Path) -> None:
-    """Close a file, or a folder with all that is in it, to others; it need not be there."""
+    """Close a file, or a folder with everything in it, to other users, if it exists."""
     for each in (path, *path.rglob("*")):
         if each.exists() and not each.is_symlink():
             each.chmod(each.stat().st_mode & ~UMASK)

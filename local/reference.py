@@ -1,7 +1,7 @@
 """The reference pages, docs/reference/*.md; `make reference` writes them.
 
-They are made from the OpenAPI document, the routes' declarations, the errors, and `template.yaml`. What the code does
-not say is written by hand in `local/reference_texts.py`.
+They are made from the OpenAPI document, the routes' declarations, the errors, and `template.yaml`. Everything that is
+not in the code is written by hand in `local/reference_texts.py`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def pages() -> dict[str, str]:
 
 
 def _routes() -> Iterator[str]:
-    """Yield the routes by tag, and what only some of them take."""
+    """Yield the routes by tag, and the lists of routes that need a permission or take a certain key."""
     whole = document()
     header = ("Route", "What it does", "Who may call it", "Request", "Answer")
     for tag in whole["tags"]:
@@ -89,7 +89,7 @@ def _answer(answer: Json, whole: Json) -> str:
 
 
 def _fields(schema: Json, whole: Json) -> dict[str, bool]:
-    """Return the names of a schema's fields in order, each with whether it is always there."""
+    """Return the names of a schema's fields in order, each with whether it is always present."""
     if "anyOf" in schema:
         kinds = [_fields(kind, whole) for kind in schema["anyOf"] if kind != {"type": "null"}]
         return {name: all(kind.get(name) for kind in kinds) for name in dict.fromkeys(chain(*kinds))}
@@ -148,7 +148,7 @@ def _parameters() -> Iterator[str]:
 
 
 def _accepts(parameter: Json) -> str:
-    """Return the values that a parameter takes, as the template says it."""
+    """Return the values that a parameter takes, in the words of the template."""
     if "AllowedValues" in parameter:
         return ", ".join(f"`{value}`" for value in parameter["AllowedValues"])
     if parameter["Type"] == "Number":
@@ -168,7 +168,7 @@ def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _line(text: Any) -> str:
-    """Return a text in one line, with Markdown's marks for code."""
+    """Return a text in one line, with code marked as in Markdown."""
     return " ".join(str(text).replace("``", "`").split())
 
 

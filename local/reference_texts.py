@@ -1,4 +1,4 @@
-"""What the code does not say for docs/reference: the pages' introductions, the gateway's errors, the metrics."""
+"""The texts of docs/reference that are not in the code: introductions, the gateway's errors, the metrics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GATEWAY_ERRORS = {
     "RATE_LIMITED": "The stage or the caller's address sends too many requests; nothing was done.",
     "TIMEOUT": "The gateway got no answer within 29 seconds. Whether the request was carried out is unknown.",
 }
-"""What the codes mean that no class of an error has."""
+"""The meaning of the codes that have no error class."""
 PARAMETERS = """
 # Parameters
 

@@ -1,11 +1,11 @@
-"""`make rerate`: what the usage that records keep would cost at the prices as they are now. It changes nothing.
+"""`make rerate`: shows what recorded usage would cost at the current prices. It changes nothing.
 
 From the environment: SINCE and UNTIL, dates or instants in UTC (by default until now); MODEL, one model's id; TABLE,
 the name of a table, with credentials and region as boto3 finds them, by default that of the service that `make run`
 started.
 
-It scans nothing. For each day it reads who used anything from the index of the system's statistics, and then these
-users' records of the day. So it knows records some seconds after they were made, and for as long as they are kept.
+It scans nothing. For each day, it reads the users of the day from the index of the system-wide statistics, and then
+their records of the day. So it sees records a few seconds after they are written, and as long as they are kept.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from accounting.domain.usage import UsageRecord
 
     type CardOf = Callable[[str, str | None], RateCard]
-    """The price of a model and a variant; it raises AccountingError where there is none."""
+    """Returns the price of a model and a variant. Raises AccountingError if there is none."""
 
 MOST_OF_A_DAY = 1_000_000
-"""How many records of one user on one day are read."""
+"""The most records of one user on one day that are read."""
 
 
 @dataclass
@@ -52,11 +52,11 @@ class Cost:
 
     @property
     def difference(self) -> int:
-        """Return what they would cost more."""
+        """Return how much more they would cost."""
         return self.now - self.credits
 
     def add(self, other: Cost) -> None:
-        """Count others."""
+        """Add the sums of others."""
         self.records += other.records
         self.credits += other.credits
         self.now += other.now
@@ -64,7 +64,7 @@ class Cost:
 
 @dataclass
 class Report:
-    """Costs by model and day. `unknown` has how many records were left out, by the reason."""
+    """Costs by model and day. `unknown` counts the records that were left out, by reason."""
 
     costs: defaultdict[tuple[str, str], Cost] = field(default_factory=lambda: defaultdict(Cost))
     unknown: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -89,7 +89,7 @@ def _row(name: str, of_day: str, cost: Cost) -> tuple[str, ...]:
 
 
 def main() -> int:
-    """Do it; return the exit status."""
+    """Price the records and print the report; return the exit status."""
     try:
         since, until = _range()
         _attach(os.environ.get("TABLE"))
@@ -105,7 +105,7 @@ def main() -> int:
 
 
 def rerate(records: Iterable[UsageRecord], card_of: CardOf) -> Report:
-    """Price each record, and each session that was settled once more after a sweep as a whole, on its first day."""
+    """Price each record. A session that was settled late after a sweep is priced as a whole, on its first day."""
     report = Report()
     swept: dict[tuple[str, str], UsageRecord] = {}
     late: dict[tuple[str, str], UsageRecord] = {}
@@ -131,7 +131,7 @@ def rerate(records: Iterable[UsageRecord], card_of: CardOf) -> Report:
 
 
 def _whole(first: UsageRecord, correction: UsageRecord) -> UsageRecord:
-    """Return what a session used in all, of the model that its last word names, on the day of its first."""
+    """Return the total usage of a session, with the model of its last record and the day of its first."""
     used = correction.usage
     if first.usage is not None:
         used = first.usage if used is None else first.usage.plus(used)
@@ -165,7 +165,7 @@ def _range() -> tuple[int, int]:
 
 
 def _attach(table_name: str | None) -> None:
-    """Have the store read a table: by default that of the service which `make run` started, with its credentials."""
+    """Make the store read a table, by default the one of the service that `make run` started, with its credentials."""
     if table_name:
         os.environ["TABLE_NAME"] = table_name
         return
@@ -184,7 +184,7 @@ def _attach(table_name: str | None) -> None:
 
 
 def _records(since: int, until: int, model_id: str | None) -> Iterator[UsageRecord]:
-    """Return everybody's records, also those that another account paid, user by user."""
+    """Return the records of all users, user by user, including those that another account paid for."""
     for begin in range(day_begin(since), until, DAY):
         low, high = max(since, begin), min(until, begin + DAY)
         for user_id in _users(begin):
@@ -194,7 +194,7 @@ def _records(since: int, until: int, model_id: str | None) -> Iterator[UsageReco
 
 
 def _users(of_day: int) -> set[str]:
-    """Return everybody who used something on a day."""
+    """Return all users with usage on a day."""
     found = set()
     for pk in keys.system_user_ranks(day(of_day)):
         for batch in table.forward(keys.BY_KIND, pk, keys.BEFORE_ALL_TIMES, keys.AFTER_ALL_TIMES):

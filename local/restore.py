@@ -1,4 +1,4 @@
-"""`make restore`: gives a table what another one has, such as a copy of it as it was at a point in time.
+"""`make restore`: makes a table equal to another one, such as a copy of its state at a point in time.
 
 From the environment: FROM and TO, names of tables with `pk` and `sk`; APPLY=1 to write (else it only counts);
 credentials, region and endpoint as boto3 finds them. It may be stopped and repeated: what is done stays done.
@@ -44,7 +44,7 @@ class Differences:
 
 
 def main() -> int:
-    """Do it; return the exit status."""
+    """Compare or restore; return the exit status."""
     apply = os.environ.get("APPLY") == "1"
     try:
         source, target = _wanted("FROM"), _wanted("TO")
@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def restore(client: Any, source: str, target: str, *, apply: bool) -> Differences:
-    """Make the items of `target` those of `source`, a page at a time; count only, unless `apply`."""
+    """Make the items of `target` equal to those of `source`, page by page; only count them unless `apply`."""
     found = Differences()
     for page in _pages(client, source):
         there = _read(client, target, [_key(item) for item in page])
@@ -109,7 +109,7 @@ def _user_in(item: Item) -> str:
 
 
 def _read(client: Any, table: str, keys: list[Key]) -> dict[Key, Item]:
-    """Return what the table has at `keys`."""
+    """Return the table's items at `keys`."""
     found: dict[Key, Item] = {}
     wanted = {table: {"Keys": [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in keys], "ConsistentRead": True}}
     while wanted:

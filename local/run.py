@@ -38,8 +38,8 @@ ADMIN = "demo-admin"
 
 
 def main() -> int:
-    """Run it; return the exit status."""
-    for number in (signal.SIGTERM, signal.SIGHUP):  # they stop it as Ctrl-C does
+    """Run the service; return the exit status."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # they stop it like Ctrl-C
         signal.signal(number, _interrupt)
     try:
         return _run(Running())
@@ -88,7 +88,7 @@ def _follow_logs(stack: Stack) -> int:
     while stack.aws.process.poll() is None:
         try:
             lines = tail.read()
-        except EndpointConnectionError:  # it's ending
+        except EndpointConnectionError:  # the local AWS is ending
             continue
         for line in lines:
             print(f"{line.function:>18}  {line.message}", flush=True)
@@ -98,13 +98,13 @@ def _follow_logs(stack: Stack) -> int:
 
 
 def _stop(aws: Emulator) -> None:
-    """Stop what was started, undisturbed by a second Ctrl-C."""
+    """Stop everything that was started, ignoring a second Ctrl-C."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     STACK_JSON.unlink(missing_ok=True)
     try:
         print("\nStopping …", flush=True)
-    finally:  # also when nobody listens any more
+    finally:  # even if standard output is closed
         aws.stop()
 
 
@@ -116,7 +116,7 @@ def _port() -> int:
 
 
 def _jwt_secret() -> str:
-    """Return the secret that tokens are signed with: the environment's, else one of our own, made once."""
+    """Return the secret that signs tokens: the environment's, or one that is created on the first start."""
     given = os.environ.get("JWT_ACCESS_SECRET")
     if given:
         if len(given.encode()) < JWT_SECRET_MIN_BYTES:
@@ -128,11 +128,11 @@ def _jwt_secret() -> str:
 
 
 def _seed(stack: Stack) -> None:
-    """Make the demo user and give them credits, once however often it runs."""
+    """Create the demo user and grant them credits, only on the first start."""
     user, admin = (_authorization(stack, *who) for who in ((USER, "user"), (ADMIN, "admin")))
     grant = {"userId": USER, "credits": DEMO_CREDITS, "notes": "Credits to try the service with"}
     with httpx.Client(base_url=stack.base_url, trust_env=False, timeout=30) as http:
-        # The first authenticated call makes the user known; a grant to an unknown one is refused.
+        # The first authenticated call creates the user; a grant to an unknown user is refused.
         for answer in (
             http.get("/api/credits/balance", headers=user),
             http.post("/api/credits/allocate", json=grant, headers=admin | {"Idempotency-Key": "demo-seed"}),

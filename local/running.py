@@ -1,7 +1,7 @@
-"""Whether `make run` runs in this folder, and who has to be told to stop. Standard library only.
+"""Whether `make run` runs in this folder, and which process to stop. Standard library only.
 
-A lock that the kernel holds for as long as the process lives can't be left behind, and can't be mistaken
-for another process', as a bare process id can.
+It uses a lock, which the kernel holds as long as the process lives. Unlike a bare process id, a lock cannot be left
+behind, and cannot be mistaken for another process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STOP_SECONDS = 60
 
 
 class Running:
-    """This process' claim to be the one that runs; Refused when another is."""
+    """This process's lock to be the only one that runs. Raises Refused if another process has it."""
 
     def __init__(self) -> None:
         private.folder(RUNNING.parent)
@@ -34,18 +34,18 @@ class Running:
         self.name(os.getpid())
 
     def name(self, pid: int, *, leads_session: bool = False) -> None:
-        """Set who is told to stop; when it leads a session, what is left of that is ended after it."""
+        """Set the process to stop. If it leads a process session, the rest of the session is ended after it."""
         self._file.truncate(0)
         self._file.write(json.dumps({"pid": pid, "leadsSession": leads_session}))
         self._file.flush()
 
     def fileno(self) -> int:
-        """Return the descriptor of the claim: a process that inherits it holds it too."""
+        """Return the file descriptor of the lock; a process that inherits it holds the lock too."""
         return self._file.fileno()
 
 
 def stop() -> bool:
-    """Stop what runs, and return when it has ended; False when nothing did."""
+    """Stop what runs, and wait until it has ended. Return False if nothing was running."""
     if not RUNNING.exists():
         return False
     with RUNNING.open() as file:

@@ -8,7 +8,7 @@ PAUSE_TO_SAVE = 20
 
 
 def pause_after(save_seconds: float) -> float:
-    """Return how long to wait after a save that took so long, since a save stops everything else.
+    """Return how long to wait after a save of this duration, because a save stops everything else.
 
     The pause is 20 times as long as the save, but at most 5 seconds, so that a kill loses no more than that; only a
     save that itself takes longer is followed by a pause of its length.

@@ -1,6 +1,6 @@
-"""The whole service on a local AWS: build, deployment, and what CloudFormation does not do there.
+"""The whole service on a local AWS: build, deployment, and the steps that its CloudFormation leaves out.
 
-with stack.start() as service:  # on a free port, keeping nothing
+with stack.start() as service:  # on a free port, without keeping data
     httpx.get(f"{service.base_url}/api/health")
 """
 
@@ -52,7 +52,7 @@ class Stack:
         return self.aws.endpoint_url
 
     def as_json(self) -> str:
-        """Return what a tool needs to attach."""
+        """Return what other tools need to reach the service."""
         return json.dumps(
             {
                 "baseUrl": self.base_url,
@@ -70,7 +70,7 @@ class Stack:
 def start(
     port: int = 0, state: Path | None = None, jwt_secret: str | None = None, issuers: str = "", **parameters: str
 ) -> Iterator[Stack]:
-    """Run the service for the time of the block, on a local AWS of its own that enforces its IAM policies.
+    """Run the service during the block, on its own local AWS, which enforces its IAM policies.
 
     See emulator.start for `port` and `state`; `issuers` is their document, if any; `parameters` are the template's.
     """
@@ -109,7 +109,7 @@ def deploy(aws: Emulator, jwt_secret: str, issuers: str = "", **parameters: str)
 
 def _sam_deploy(aws: Emulator, built: Build, parameters: dict[str, str]) -> None:
     with NamedTemporaryFile("w", dir=built.template.parent, suffix=".yaml") as template:
-        # What SAM's transform looks at, BuildId for one, the local AWS takes from the defaults.
+        # For parameters that SAM's transform reads, such as BuildId, the local AWS uses the defaults.
         template.write(with_defaults(built.template.read_text(), parameters))
         template.flush()
         _deploy_template(aws, template.name, parameters)
@@ -140,13 +140,13 @@ def _overrides(parameters: dict[str, str]) -> list[str]:
 def _describe(aws: Emulator) -> dict[str, Any] | None:
     try:
         stacks = aws.client("cloudformation").describe_stacks(StackName=STACK_NAME)["Stacks"]
-    except ClientError:  # what CloudFormation answers when there is none
+    except ClientError:  # CloudFormation's answer if there is no stack
         return None
     return dict(stacks[0])
 
 
 def _deployed_parameters(aws: Emulator) -> dict[str, str]:
-    """Return the parameters of the stack that is deployed and whole."""
+    """Return the parameters of the stack, if it is completely deployed."""
     stack = _describe(aws)
     if stack is None or stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         return {}
@@ -161,7 +161,7 @@ def _outputs(aws: Emulator) -> dict[str, str]:
 
 
 def _switch_on_time_to_live(aws: Emulator, table_name: str) -> None:
-    """Do what the template asks for and the emulator's CloudFormation leaves out."""
+    """Do the parts of the template that the emulator's CloudFormation leaves out."""
     dynamodb = aws.client("dynamodb")
     described = dynamodb.describe_time_to_live(TableName=table_name)["TimeToLiveDescription"]
     if described["TimeToLiveStatus"] != "ENABLED":

@@ -1,4 +1,4 @@
-"""Shows a step while it is taken, and how long it took. Standard library only: the bootstrap uses it."""
+"""Shows a step while it runs, and then how long it took. Standard library only: the bootstrap uses it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def step(title: str) -> Iterator[Callable[[str], None]]:
-    """Print `title`, and its duration when the block ends; the block may call what it gets to add a note."""
+    """Print `title`, and the duration when the block ends. The block gets a function that adds a note."""
     notes: list[str] = []
     on_terminal = sys.stdout.isatty()
     if on_terminal:
@@ -30,10 +30,10 @@ def step(title: str) -> Iterator[Callable[[str], None]]:
 
 
 class Refused(Exception):
-    """What was asked for can't be done; the message tells a person why, and what to do instead."""
+    """A request cannot be carried out; the message tells people why, and what to do instead."""
 
 
 def explain(refused: Refused) -> int:
-    """Print why, and return the process' exit status."""
+    """Print the reason, and return the process's exit status."""
     print(f"error: {refused}", file=sys.stderr)
     return 1

@@ -9,7 +9,7 @@ from local.steps import Refused, explain, step
 
 
 def main() -> int:
-    """Stop it; return the exit status."""
+    """Stop the service; return the exit status."""
     try:
         with step("Stop") as note:
             if not running.stop():

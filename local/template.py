@@ -1,4 +1,4 @@
-"""template.yaml as data."""
+"""Reads template.yaml as data."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ _Loader.add_multi_constructor("!", _intrinsic)
 @cache
 def template() -> dict[str, Any]:
     """The whole template."""
-    loaded: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)  # noqa: S506 - it is a safe one
+    loaded: dict[str, Any] = yaml.load(TEMPLATE.read_text(), _Loader)  # noqa: S506 - it is a safe loader
     return loaded

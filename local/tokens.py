@@ -1,6 +1,6 @@
-"""Mints the tokens that the platform's own sign-in would issue.
+"""Creates the access tokens that the platform's own sign-in would issue.
 
-`make token USER=alice ROLE=admin` prints one that the service that `make run` started here accepts.
+`make token USER=alice ROLE=admin` prints a token for the service that `make run` started here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LIFETIME_SECONDS = 12 * 3600
 
 
 def mint(secret: str, sub: str, role: str = "user", **claims: Any) -> str:
-    """Return an access token of `sub`; `claims` adds to its claims or replaces them, None takes one away."""
+    """Return an access token for `sub`. `claims` adds or replaces claims; None removes one."""
     now = int(time.time())
     payload = {
         "sub": sub,
@@ -39,7 +39,7 @@ def mint(secret: str, sub: str, role: str = "user", **claims: Any) -> str:
 
 
 def main() -> int:
-    """Print a token of the environment's USER and ROLE; return the exit status."""
+    """Print a token for the environment's USER and ROLE; return the exit status."""
     try:
         print(accepted(os.environ.get("USER", ""), os.environ.get("ROLE") or "user"))
     except Refused as refused:
@@ -48,9 +48,9 @@ def main() -> int:
 
 
 def accepted(sub: str, role: str) -> str:
-    """Return a token that the running service has just accepted, which also makes its user known there.
+    """Return a token that the running service has just accepted. That call also creates its user.
 
-    Raises Refused, with the reason, when there can be none.
+    Raises Refused, with the reason, if that is not possible.
     """
     if not sub:
         raise Refused("say whose token it is: `make token USER=alice`, or `make token USER=alice ROLE=admin`")

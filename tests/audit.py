@@ -19,7 +19,7 @@ EVERYTHING = 100_000
 
 
 def assert_ledger_explains(wallet: Wallet, ledger: Iterable[Entry]) -> None:
-    """The whole ledger is gapless, chained, in time order, and comes to the wallet."""
+    """The whole ledger has no gaps, is chained and in time order, and matches the wallet."""
     ledger = list(ledger)
     proof = Proof(wallet.account_id, since=0)
     proof.follow(ledger)

@@ -117,7 +117,7 @@ def _names(name: str, definition: str) -> Iterator[tuple[str, str]]:
 
 
 def _meant(here: Module, node: ast.AST) -> str | None:
-    """The dotted name that a name, or an attribute of a module, stands for."""
+    """The dotted name that a name, or an attribute of a module, refers to."""
     if isinstance(node, ast.Name):
         return here.imports.get(node.id)
     if isinstance(node, ast.Attribute):

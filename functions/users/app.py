@@ -1,4 +1,4 @@
-"""Users: as their tokens describe them, and as the platform's own sign-up announces them."""
+"""Users: their profiles, which come from their tokens and the platform's sync, and whether they are disabled."""
 
 from typing import Annotated, Literal, Self
 

@@ -54,7 +54,7 @@ class Watched:
 
 @contextmanager
 def fresh_page(profile: Path) -> Iterator[tuple[Page, Watched]]:
-    """Open an empty page in a browser that remembers nothing, and watch it. Skips the test where there is none."""
+    """Open an empty page in a browser without stored data, and watch it. Skips the test if there is no browser."""
     try:
         found = chromium()
     except Missing as missing:

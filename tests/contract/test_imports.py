@@ -44,7 +44,7 @@ def layer_of(name: str) -> str | None:
 
 
 @pytest.mark.parametrize("name", [name for name in module_names() if layer_of(name)])
-def test_a_module_imports_only_what_stands_below_it(name: str) -> None:
+def test_a_module_imports_only_lower_layers(name: str) -> None:
     layer = layer_of(name)
     assert layer is not None
     ours = {found for found in imports_of(name) if found.startswith("accounting")}

@@ -41,7 +41,7 @@ def everything(node: Any) -> Iterator[Any]:
 
 
 def resolved(node: dict[str, Any]) -> dict[str, Any]:
-    """What a reference to a component stands for, or the thing itself."""
+    """The component that a reference names, or the value itself if it is not a reference."""
     if "$ref" not in node:
         return node
     found = made()
@@ -51,7 +51,7 @@ def resolved(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def examples() -> Iterator[tuple[str, dict[str, Any], Any]]:
-    """Every example of the document: where it stands, the schema that it is of, and itself."""
+    """Every example of the document: its location, its schema, and its value."""
     for route, operation in operations():
         contents = {"request": operation.get("requestBody", {}).get("content", {})}
         contents |= {status: resolved(answer)["content"] for status, answer in operation["responses"].items()}
@@ -87,7 +87,7 @@ def test_the_repository_has_the_document_once_where_sam_builds_the_function_from
     assert DOCUMENT.parent == ROOT / code
 
 
-def test_its_routes_stand_relative_to_it_under_any_stage() -> None:
+def test_its_routes_are_relative_to_it_under_any_stage() -> None:
     assert [server["url"] for server in made()["servers"]] == [".."]
     assert "/api/openapi.json" in made()["paths"]
 
@@ -187,7 +187,7 @@ def test_every_parameter_of_a_path_is_described_by_its_name() -> None:
             assert described == set(re.findall(r"{(\w+)}", path)), path
 
 
-def test_every_code_stands_with_its_status_and_in_the_one_shape() -> None:
+def test_every_code_is_listed_with_its_status_and_in_the_one_form() -> None:
     codes = {**STATUSES, "RATE_LIMITED": 429, "TIMEOUT": 504}
     for route, operation in operations():
         of_route = codes_of((route[0].lower(), _path_of(route)))

@@ -168,7 +168,7 @@ def _resource(value: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("function", function_names())
-def test_a_function_may_do_what_its_code_does_and_no_more(function: str) -> None:
+def test_a_functions_policy_allows_exactly_what_its_code_does(function: str) -> None:
     allowed = granted(function)
 
     assert sorted(allowed) == sorted(needed(function))

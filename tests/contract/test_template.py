@@ -49,7 +49,7 @@ def test_a_function_is_built_and_bounded_as_the_design_has_it(function: str) -> 
 
 
 def deployed(monkeypatch: pytest.MonkeyPatch, at: int, **parameters: str) -> dict[str, set[str]]:
-    """What CloudFormation is told to make, at an instant and by SAM's own transform: the names of each type."""
+    """What CloudFormation creates after SAM's own transform, at a given time: the names of each type."""
     monkeypatch.setattr("time.time", lambda: at)
     found = transformed(monkeypatch, **parameters)
     return {kind: {name for name, each in found.items() if each["Type"] == kind} for kind in FIXED}
@@ -96,7 +96,7 @@ def test_other_sources_or_settings_are_another_deployment() -> None:
 
 
 @pytest.mark.parametrize("function", function_names())
-def test_a_functions_logs_are_its_own_and_do_not_stay_for_ever(function: str) -> None:
+def test_each_function_has_its_own_logs_with_a_retention(function: str) -> None:
     group = functions()[function]["LoggingConfig"]["LogGroup"]["Ref"]
     logs = resources("AWS::Logs::LogGroup")[group]
 
@@ -315,7 +315,7 @@ def only_with_an_origin(value: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("limit", "taken"), [("0", True), ("10", True), ("2000", True), ("1", False), ("9", False)])
-def test_a_limit_per_address_is_none_or_one_that_waf_takes(limit: str, taken: bool) -> None:
+def test_a_limit_per_address_is_0_or_one_that_waf_accepts(limit: str, taken: bool) -> None:
     pattern = template()["Parameters"]["RateLimitPerAddress"]["AllowedPattern"]
 
     assert bool(re.search(pattern, limit)) is taken
@@ -377,7 +377,7 @@ def counted() -> set[str]:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_wakes_somebody_for_something_that_is_measured_and_told_what_to_do(name: str) -> None:
+def test_an_alarm_watches_an_existing_metric_and_the_documentation_says_what_to_do(name: str) -> None:
     alarm = ALARMS[name]["Properties"]
 
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "Alarms"}]

@@ -61,7 +61,7 @@ def test_a_text_takes_what_its_pattern_says_and_that_is_all_but_control_characte
 
 
 @pytest.mark.parametrize("name", [*TEXTS, "EmailAddress", "Identifier"])
-def test_half_a_surrogate_pair_is_no_character_of_any_text(name: str) -> None:
+def test_no_text_accepts_half_a_surrogate_pair(name: str) -> None:
     for char in SURROGATES:
         assert not accepts(getattr(types, name), f"a{char}@b"), ascii(char)
 
@@ -92,7 +92,7 @@ def texts_of_bodies() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_the_ids_that_are_routes_are_no_users_ids() -> None:
-    """A path segment that stands where others have a user's id would make that user unreachable."""
+    """A path segment in the place of a user's id would make a user with that id unreachable."""
     paths = [path.split("/") for path in made()["paths"]]
     fixed = {
         other[at]

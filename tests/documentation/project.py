@@ -54,7 +54,7 @@ class Project:
         return done.stdout
 
     def begin(self, command: str, **environ: str) -> Running:
-        """Start a command that goes on until it is stopped."""
+        """Start a command that runs until it is stopped."""
         said = self.folder / f".local/said-{time.monotonic_ns()}"
         with said.open("wb") as output:
             process = subprocess.Popen(

@@ -150,7 +150,7 @@ def test_what_cannot_be_measured_is_refused(project: Project, variable: str, val
 
 
 @pytest.mark.parametrize("said", ["0", "-0.1", "1.01", "nan", "inf", "0,5", "half"])
-def test_a_scale_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+def test_an_invalid_scale_is_refused(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setenv("SCALE", said)
 
     with pytest.raises(Refused, match=f"not {said}$"):

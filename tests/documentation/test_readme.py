@@ -98,7 +98,7 @@ def test_make_run_says_what_to_paste(service: Running, project: Project) -> None
     assert attached(project)["baseUrl"] in service.said
 
 
-def test_make_token_prints_a_token_or_why_there_is_none(
+def test_make_token_prints_a_token_or_the_reason_why_not(
     service: Running, project: Project, documentation: Documentation
 ) -> None:
     documentation.line("make token USER=demo-user")
@@ -119,7 +119,7 @@ def test_make_demo_plays_a_proxys_workflow(service: Running, project: Project, d
     assert "chat-streaming-expired: 3 credits for 700 tokens" in said
 
 
-def test_make_prices_shows_a_difference_and_imports_it_if_told(
+def test_make_prices_shows_a_difference_and_imports_it_with_apply(
     service: Running, project: Project, documentation: Documentation
 ) -> None:
     compare = documentation.line(
@@ -134,7 +134,7 @@ def test_make_prices_shows_a_difference_and_imports_it_if_told(
     assert "give CREDITS_PER_USD" in project.type("make prices", status=2)
 
 
-def test_make_example_answers_whoever_has_credits(
+def test_make_example_answers_users_with_credits(
     service: Running, project: Project, documentation: Documentation
 ) -> None:
     before = balance(project)["totalCredits"]

@@ -83,7 +83,7 @@ BROKEN_ACCOUNT = {
 }
 
 
-def test_a_killed_service_goes_on_from_its_last_save_and_counts_everything_once(project: Project) -> None:
+def test_a_killed_service_continues_from_its_last_save_and_counts_everything_once(project: Project) -> None:
     """With an AWS account that nothing works of, and in a folder that others could read before."""
     local = project.folder / ".local"
     (local / "state").mkdir(exist_ok=True)

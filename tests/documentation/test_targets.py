@@ -34,7 +34,7 @@ def test_make_help_names_the_targets(project: Project, documentation: Documentat
     assert {"run", "stop", "demo", "example", "test", "test-tools", "check", "deploy", "help"} <= set(targets)
 
 
-def test_make_test_runs_what_it_is_told(project: Project, documentation: Documentation) -> None:
+def test_make_test_runs_the_selected_tests(project: Project, documentation: Documentation) -> None:
     """Without ARGS they are what `.ci/run` runs, and the second of them runs this."""
     assert (ROOT / ".ci/run").read_text().endswith("\nmake test\nexec make test-tools\n")
     for command in ("make test", "make test-tools"):
@@ -80,7 +80,7 @@ def test_mutants_of_a_module_are_killed(project: Project, documentation: Documen
     assert "no module is called lot;" in project.type("make mutate", status=2, ONLY="lot")
 
 
-def test_a_simulation_runs_the_seeds_that_it_is_told(project: Project, documentation: Documentation) -> None:
+def test_a_simulation_runs_the_given_seeds(project: Project, documentation: Documentation) -> None:
     """With a hundredth of the seeds; the sabotage is caught by the first one."""
     for command in [*documentation.page("tests/simulation/README.md"), documentation.line("make simulate SEEDS=1000")]:
         if command.startswith("make simulate"):

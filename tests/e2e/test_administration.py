@@ -118,7 +118,7 @@ def test_a_user_has_a_hundred_keys_at_most(people: People) -> None:
     assert len(owner.ok("GET", "api-keys")) == 100
 
 
-def test_somebody_elses_key_is_not_found(people: People) -> None:
+def test_another_users_key_is_not_found(people: People) -> None:
     owner, other = people(), people("supervisor")
     key_id = owner.ok("POST", "api-keys", {"name": "mine"})["id"]
 
@@ -248,7 +248,7 @@ def test_a_repeated_rule_is_added_once(admin: Person) -> None:
     assert len(admin.ok("GET", f"pricing/{rule['modelId']}")["history"]) == 1
 
 
-def test_a_model_whose_id_has_what_divides_paths_is_priced_like_any_other(admin: Person, people: People) -> None:
+def test_a_model_with_a_slash_in_its_id_is_priced_like_any_other(admin: Person, people: People) -> None:
     user, model = people(), f"meta/{new_id('model')}:1"
     rule = {"modelId": model, "pricePerThousandTokens": 5, "effectiveFrom": "2026-01-01"}
     admin.ok("POST", "pricing", rule)
@@ -377,9 +377,7 @@ def test_the_proof_of_a_user_shows_what_every_kind_of_entry_came_to(admin: Perso
     }
 
 
-def test_a_ledger_that_somebody_changed_is_told_from_one_that_this_service_wrote(
-    service: Stack, admin: Person, people: People
-) -> None:
+def test_a_changed_ledger_is_distinguished_from_an_unchanged_one(service: Stack, admin: Person, people: People) -> None:
     person = people(credits=100)
     key = {"pk": {"S": f"ACCOUNT#user:{person.id}"}, "sk": {"S": "ENTRY#000000000001"}}
     table = {"TableName": service.table_name}

@@ -236,7 +236,7 @@ class Target(Person):
 
     internal_key: str
     names: dict[str, str]
-    """What stands in routes and bodies for their own things."""
+    """Placeholders in routes and bodies for things of the person."""
 
     def call(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
         for name, value in self.names.items():
@@ -367,7 +367,7 @@ def test_an_expiry_is_one_instant_in_the_future(service: Stack, person: Target, 
 
 
 @pytest.mark.parametrize("route", COMMANDS, ids=_route_id)
-def test_a_name_that_is_nobodys_is_not_found(service: Stack, person: Target, route: Route) -> None:
+def test_a_text_that_names_no_user_is_not_found(service: Stack, person: Target, route: Route) -> None:
     method, path, good = route
     with _nothing_moves(service, person):
         for value in UNKNOWN_USER:
@@ -376,7 +376,7 @@ def test_a_name_that_is_nobodys_is_not_found(service: Stack, person: Target, rou
 
 
 @pytest.mark.parametrize("route", WITH_BODIES, ids=_route_id)
-def test_a_body_that_is_no_json_object_of_the_route_is_refused(service: Stack, person: Target, route: Route) -> None:
+def test_a_body_that_is_not_the_routes_json_object_is_refused(service: Stack, person: Target, route: Route) -> None:
     method, path, good = route
     with _nothing_moves(service, person):
         for body in (*NO_BODIES, b"[" + _text(person, good) + b"]"):

@@ -104,7 +104,7 @@ def test_an_answer_is_streamed_and_what_was_generated_is_paid(service: Stack, pe
     assert books.balance["heldCredits"] == 0
 
 
-def test_who_lacks_credits_gets_no_stream_and_is_told_what_they_can_afford(people: People, proxy: Proxy) -> None:
+def test_a_user_without_enough_credits_gets_no_stream_but_what_they_can_afford(people: People, proxy: Proxy) -> None:
     with proxy.ask(people(), 2000) as answer:
         answer.read()
 

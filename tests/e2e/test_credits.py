@@ -74,7 +74,7 @@ def test_health_answers_anybody(http: httpx.Client, path: str) -> None:
     assert SECURITY_HEADERS.items() <= dict(answer.headers).items()
 
 
-def test_health_does_not_mind_a_token_that_is_none(http: httpx.Client) -> None:
+def test_health_ignores_an_invalid_token(http: httpx.Client) -> None:
     assert http.get("/api/health", headers={"Authorization": "Bearer nonsense"}).status_code == 200
 
 
@@ -227,7 +227,7 @@ def test_allocate_grants_a_lot(service: Stack, people: People, admin: Person) ->
     assert (entry["actor"], entry["reason"]) == (admin.id, "Welcome\nto you ☺")
 
 
-def test_credits_live_30_days_unless_told_otherwise(people: People, admin: Person) -> None:
+def test_credits_expire_after_30_days_by_default(people: People, admin: Person) -> None:
     person = people()
 
     granted = admin.ok("POST", "credits/allocate", {"userId": person.id, "credits": 1})
@@ -521,7 +521,7 @@ def test_a_grant_between_two_pages_shifts_no_cursor(people: People, admin: Perso
     assert [grant["totalCredits"] for grant in second["allocations"]] == [1]
 
 
-def test_somebody_without_allocations_has_none(people: People) -> None:
+def test_a_user_without_allocations_has_none(people: People) -> None:
     assert people().ok("GET", "credits/allocations") == {"total": 0, "page": 1, "totalPages": 0, "allocations": []}
 
 
@@ -641,7 +641,7 @@ def test_what_an_unknown_user_has_is_not_found(admin: Person, path: str) -> None
         ("GET", "credits/balance/a/b"),
     ],
 )
-def test_what_is_no_route_is_not_found(admin: Person, method: str, path: str) -> None:
+def test_an_unknown_route_is_not_found(admin: Person, method: str, path: str) -> None:
     assert_refused(admin.call(method, path), 404, "ROUTE_NOT_FOUND")
 
 

@@ -103,7 +103,7 @@ def test_what_browsers_keep_for_a_year_has_an_address_with_the_version_of_the_pa
     assert {address.query for address in kept} == {f"v={version('aws-lambda-powertools')}"}
 
 
-def test_a_file_that_is_none_of_the_pages_is_not_there(http: httpx.Client) -> None:
+def test_an_unknown_file_of_the_page_is_not_found(http: httpx.Client) -> None:
     for name in ("app.py", "index.html", "swagger-ui.min.css", "..%2Fapp.py", "%2Fetc%2Fpasswd"):
         assert_refused(http.get(f"/api/docs/{name}"), 404, "ROUTE_NOT_FOUND")
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 SINCE = "2026-01-01T00:00:00.000Z"
 A_SESSION, A_KEY, A_KEYS_TEXT = "fuzz-session", "fuzz-key", "acct_fuzz_key"
-"""What stands for something of the caller's, made when a request names it."""
+"""Placeholders for things of the caller, which are created when a request names them."""
 KNOWN: dict[str, list[str]] = {
     "userId": ["fuzz-target", "fuzz-target@example.com"],
     "sessionId": [A_SESSION],
@@ -104,7 +104,7 @@ class Caller:
     owner: Person
 
     def made(self, value: Any) -> Any:
-        """Return what a value stands for, new for each request: a session can be ended once."""
+        """Return what a placeholder means, new for each request because a session can only be ended once."""
         if value == A_SESSION:
             return self.owner.open(10)
         if value == A_KEY:

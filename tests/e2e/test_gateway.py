@@ -29,7 +29,7 @@ ADMITTED = "3"
 
 
 @pytest.mark.parametrize("route", sorted(CONTRACT.keys() - PUBLIC), ids=" ".join)
-def test_nobody_comes_in_without_saying_who_they_are(http: httpx.Client, route: Route) -> None:
+def test_every_protected_route_refuses_requests_without_identity(http: httpx.Client, route: Route) -> None:
     method, path = route
     answer = http.request(method, re.sub("{}", "someone", path))
 
@@ -133,7 +133,7 @@ def few_admitted(service: Stack) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("few_admitted")
-def test_more_requests_than_the_stage_admits_are_told_to_come_again(http: httpx.Client) -> None:
+def test_requests_above_the_stages_limit_get_retry_after(http: httpx.Client) -> None:
     answers = [http.get("/api/health") for _ in range(20)]
 
     refused = [answer for answer in answers if answer.status_code == 429]

@@ -28,7 +28,7 @@ def two(people: People) -> tuple[Person, Person]:
     return owner, stranger
 
 
-def test_somebody_elses_session_is_not_there(service: Stack, two: tuple[Person, Person]) -> None:
+def test_another_users_session_is_not_found(service: Stack, two: tuple[Person, Person]) -> None:
     owner, stranger = two
     session_id = owner.open(10_000)
     before = items_of(service, owner.id)
@@ -50,7 +50,7 @@ def test_the_same_session_id_is_another_session_of_another_user(service: Stack, 
     assert audited(service, owner).balance["heldCredits"] == 12
 
 
-def test_a_cursor_opens_nobody_elses_list(people: People, two: tuple[Person, Person]) -> None:
+def test_a_cursor_does_not_open_another_users_list(people: People, two: tuple[Person, Person]) -> None:
     owner, stranger = two
     for path, key in (("credits/ledger", "entries"), ("credits/allocations", "allocations")):
         cursor = owner.ok("GET", path, params={"limit": 1}).get("nextCursor", "MTAw")
@@ -136,7 +136,9 @@ def test_who_names_themselves_by_an_address_reads_themselves_or_nothing(
     assert old.ok("GET", f"users/{address}")["userId"] == old.id
 
 
-def test_an_email_that_is_somebodys_id_is_no_way_to_them(http: httpx.Client, token: Mint, people: People) -> None:
+def test_an_email_that_is_another_users_id_does_not_reach_that_user(
+    http: httpx.Client, token: Mint, people: People
+) -> None:
     plain, address = people(), new_id("id") + "@example.com"
     with_address = Person(http, address, token(address, email=None))
     with_address.balance()
@@ -169,7 +171,7 @@ def test_an_id_that_is_somebodys_address_takes_nothing_of_theirs(
     assert imposter.ok("GET", "credits/ledger")["entries"] == []
 
 
-def test_an_address_that_nobody_verified_claims_nothing(people: People, admin: Person) -> None:
+def test_an_unverified_address_claims_nothing(people: People, admin: Person) -> None:
     owner = people()
     for verified in (False, "false"):
         other = people("supervisor", email=owner.email, email_verified=verified)

@@ -32,7 +32,7 @@ class Line(NamedTuple):
     message: str
 
     def json(self) -> dict[str, Any]:
-        """Return the line's JSON object, empty when it is none."""
+        """Return the line's JSON object, or an empty one if the line is not JSON."""
         try:
             read = json.loads(self.message)
         except ValueError:
@@ -202,7 +202,7 @@ def test_what_a_caller_writes_forges_no_line(service: Stack, people: People) -> 
 
 
 def test_what_a_caller_sends_makes_no_line_of_its_own(service: Stack, people: People) -> None:
-    """Nor a field: whatever is written stands inside the JSON text of the service's own line."""
+    """Input cannot forge a field either: it is always inside the JSON text of the service's own line."""
     person = people("admin", credits=5)
     forged = f"forged-{new_id('line')}"
     line = f'x\n{{"level": "ERROR", "message": "{forged}"}}\r\n{{"message": "{forged}"}}'

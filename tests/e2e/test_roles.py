@@ -355,7 +355,7 @@ def test_a_key_and_a_token_without_an_address_know_their_owner_by_the_address_in
 
 
 @pytest.mark.parametrize("role", ["root", "Admin", "", None, 7, ["admin"], {"admin": True}])
-def test_a_role_that_is_none_is_a_users(http: httpx.Client, token: Mint, somebody: Person, role: Any) -> None:
+def test_an_unknown_role_is_treated_as_user(http: httpx.Client, token: Mint, somebody: Person, role: Any) -> None:
     user_id = new_id("stranger")
     stranger = Person(http, user_id, token(user_id, role))
 
@@ -363,7 +363,7 @@ def test_a_role_that_is_none_is_a_users(http: httpx.Client, token: Mint, somebod
     assert_refused(stranger.get("streaming-sessions/active/all"), 403, "FORBIDDEN", ADMIN)
 
 
-def test_who_may_not_call_a_route_is_told_so_whatever_else_is_wrong_with_the_request(
+def test_a_forbidden_caller_gets_403_even_if_the_request_is_invalid(
     callers: dict[str, Person],
 ) -> None:
     user = callers["user"]

@@ -44,7 +44,7 @@ def test_the_id_of_an_ended_session_opens_no_other(service: Stack, people: Peopl
 
 
 def test_a_session_that_ends_while_it_is_begun_again_holds_or_is_refused(people: People) -> None:
-    """Whoever is told that credits are held has them held at that moment, or the session was settled since."""
+    """If an answer says that credits are held, they are held then, or the session has been settled since."""
     person = people(credits=1_000)
     session = person.open(10_000)
     request = {"sessionId": session, "modelId": MODEL, "estimatedTokens": 10_000}
@@ -120,7 +120,7 @@ def test_a_supervisor_ends_a_session_by_any_name_of_its_user(people: People) -> 
     assert person.balance()["heldCredits"] == 0
 
 
-def test_what_is_no_active_session_is_not_ended(service: Stack, people: People, admin: Person) -> None:
+def test_only_an_active_session_can_be_ended(service: Stack, people: People, admin: Person) -> None:
     person, other = people(credits=100), people(credits=100)
     session = person.open(1_000)
     person.finalize(session, 500)
@@ -131,7 +131,7 @@ def test_what_is_no_active_session_is_not_ended(service: Stack, people: People, 
     assert [record["credits"] for record in audited(service, person).usage] == [1]
 
 
-def test_a_report_goes_on_and_says_what_it_ignored(people: People) -> None:
+def test_a_report_with_unknown_names_succeeds_and_lists_them(people: People) -> None:
     person = people(credits=100)
     one, other = person.open(1_000), person.open(1_000)
     more = {"tokenGenerated": 5, "usages": {"input_tokens": 5}}

@@ -230,7 +230,7 @@ def test_finalize_charges_what_was_used_and_returns_the_rest(
     assert books.ledger[-1]["usageId"] == record["id"]
 
 
-def test_a_finalize_whose_answer_was_lost_is_answered_again(service: Stack, people: People) -> None:
+def test_a_repeat_of_a_finalize_with_a_lost_answer_gets_the_answer(service: Stack, people: People) -> None:
     person = people(credits=100)
     session = person.open(50_000)
     first = person.finalize(session, 42_000)
@@ -386,7 +386,7 @@ def test_active_shows_the_callers_active_sessions_newest_first(busy: Person) -> 
     assert _about(newest["startedAt"], clock())
 
 
-def test_active_is_empty_for_somebody_without_sessions(people: People) -> None:
+def test_active_is_empty_for_a_user_without_sessions(people: People) -> None:
     assert people().ok("GET", "streaming-sessions/active") == []
 
 
@@ -483,5 +483,5 @@ def test_the_sessions_of_an_unknown_user_are_not_found(admin: Person, path: str)
         ("GET", "streaming-sessions/nothing"),
     ],
 )
-def test_what_is_no_route_is_not_found(admin: Person, method: str, path: str) -> None:
+def test_an_unknown_route_is_not_found(admin: Person, method: str, path: str) -> None:
     assert_refused(admin.call(method, path), 404, "ROUTE_NOT_FOUND")

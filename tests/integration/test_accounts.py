@@ -138,7 +138,7 @@ def test_usage_is_recorded_with_who_paid_and_counted_for_who_used(deduct: bool, 
     assert (of_own_account.sums.records, of_own_account.recent) == (0, [])
 
 
-def test_a_users_statistics_are_what_they_used_whoever_paid(user: MakeUser, calls: Calls) -> None:
+def test_a_users_statistics_have_their_usage_whichever_account_paid(user: MakeUser, calls: Calls) -> None:
     user("u1", 0)
     credits.allocate(request(), 100)
     own = usage.record(Event("u1", "images", "draw", 2, {}, False), now=NOW, key=None).record
@@ -182,7 +182,7 @@ def test_the_auditor_reaches_an_account_that_no_user_points_to(dynamodb: Any, ta
     assert proof.drift(wallet) == 5
 
 
-def test_a_user_whose_id_reads_like_an_account_is_only_a_user(user: MakeUser) -> None:
+def test_a_user_id_that_looks_like_an_account_id_is_only_a_user_id(user: MakeUser) -> None:
     """``org:o1`` as a user's id is that user's own account, and no way to the organization's."""
     user("org:o1")
     credits.allocate(request(), 100)

@@ -82,7 +82,7 @@ TAMPERINGS = [
 
 @pytest.mark.usefixtures("three")
 @pytest.mark.parametrize(("how", "seq", "values", "problem"), TAMPERINGS)
-def test_a_tampering_is_found_at_once_by_who_asks_and_by_the_next_full_audit(
+def test_tampering_is_found_by_an_audit_on_request_and_by_the_next_full_audit(
     tamper: Tamper, how: str, seq: int, values: dict[str, Any], problem: str
 ) -> None:
     audit_all(NOW, always)
@@ -96,7 +96,7 @@ def test_a_tampering_is_found_at_once_by_who_asks_and_by_the_next_full_audit(
 
 
 @pytest.mark.usefixtures("three")
-def test_a_tampering_with_what_is_new_is_found_by_the_next_audit(tamper: Tamper) -> None:
+def test_tampering_with_new_entries_is_found_by_the_next_audit(tamper: Tamper) -> None:
     audit_all(NOW, always)
     move("u2", 3)
     tamper("alter", 7, reason="never said")
@@ -132,7 +132,7 @@ def test_a_wallet_that_can_not_be_read_is_found_and_does_not_stop_the_others(
 
 
 @pytest.mark.usefixtures("three")
-def test_an_audit_reads_what_is_new_and_after_a_week_everything(calls: Calls) -> None:
+def test_an_audit_reads_new_entries_and_after_a_week_everything(calls: Calls) -> None:
     def entries_read(now: int) -> int:
         calls.reset()
         assert audit_all(now, always).drifting == 0
@@ -148,7 +148,7 @@ def test_an_audit_reads_what_is_new_and_after_a_week_everything(calls: Calls) ->
 
 
 @pytest.mark.usefixtures("three")
-def test_an_audit_that_runs_out_of_time_is_gone_on_with() -> None:
+def test_the_next_audit_resumes_one_that_ran_out_of_time() -> None:
     turns = iter([True, False])
     first = audit_all(NOW, lambda: next(turns))
     second = audit_all(NOW, always)
@@ -158,7 +158,7 @@ def test_an_audit_that_runs_out_of_time_is_gone_on_with() -> None:
     assert audit_all(NOW, always).wallets == 3, "and the next begins again"
 
 
-def test_commands_during_an_audit_are_no_finding(user: MakeUser) -> None:
+def test_commands_during_an_audit_cause_no_finding(user: MakeUser) -> None:
     for number in range(4):
         user(f"u{number}", credits_granted=5)
     busy = [threading.Thread(target=move, args=(f"u{number}", 25)) for number in range(4)]

@@ -125,7 +125,7 @@ def test_what_is_refused_writes_nothing(user: MakeUser) -> None:
 
 
 @pytest.mark.parametrize("command", [credits.allocate, credits.set_available, credits.remove, credits.adjust])
-def test_nobodys_credits_can_not_be_moved(command: Callable[[Request, int], Any]) -> None:
+def test_credits_of_unknown_users_cannot_be_moved(command: Callable[[Request, int], Any]) -> None:
     with pytest.raises(UserNotFound):
         command(request(user="nobody"), 1)
 
@@ -148,7 +148,7 @@ def test_a_wallet_takes_a_thousand_lots_and_then_merges(user: MakeUser, calls: C
     assert entries[0].reason == "allocation 1 joined allocation 2"
 
 
-def test_a_purchase_beside_two_hundred_gifts_is_granted_and_cheap_to_spend(user: MakeUser, calls: Calls) -> None:
+def test_a_purchase_after_two_hundred_gifts_is_granted_and_cheap_to_spend(user: MakeUser, calls: Calls) -> None:
     user("u1")
     for number in range(200):
         credits.allocate(request(now=NOW + number * 60_000), 1)

@@ -134,7 +134,7 @@ def test_the_samples_of_head_are_answered_as_those_of_get_without_a_body(name: s
     assert head == {**whole, "headers": {**whole["headers"], **length}, "body": ""}
 
 
-def test_a_removal_stands_in_the_body_or_in_the_query_and_not_in_both(user: Callable[..., str]) -> None:
+def test_a_removal_is_in_the_body_or_in_the_query_but_not_in_both(user: Callable[..., str]) -> None:
     user("demo-user", credits_granted=50)
     sample = event("credits/remove")
     for query in ({"userId": "demo-user", "credits": "5"}, {"notes": "x"}):

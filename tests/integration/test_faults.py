@@ -97,7 +97,7 @@ def test_an_answer_lost_for_good_is_unavailable_and_the_key_tells_what_happened(
     assert assert_books_balance("u1").available == 50
 
 
-def test_a_conflict_is_decided_again_on_what_stands_there_then(user: MakeUser, wire: Faults) -> None:
+def test_after_a_conflict_everything_is_read_and_decided_again(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     wire.requests.clear()
     wire.fail(TRANSACT, *[cancelled("None", "TransactionConflict", "None")] * 5)
@@ -161,7 +161,7 @@ def test_a_heartbeat_that_meets_transactions_without_end_may_be_sent_again(user:
         sessions.heartbeat("u1", "s1", 100, now=NOW)
 
 
-def test_a_failed_condition_beside_a_conflict_is_no_answer_yet(user: MakeUser, wire: Faults) -> None:
+def test_a_conflict_wins_over_a_failed_condition(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     wire.fail(TRANSACT, cancelled("ConditionalCheckFailed", "TransactionConflict", "None"))
 

@@ -168,7 +168,7 @@ def test_a_wallet_of_a_newer_version_is_used_and_handed_on(user: MakeUser, dynam
     assert assert_books_balance("u1").available == 99
 
 
-def test_a_ledger_that_goes_on_in_a_newer_format_is_unread_and_not_tampered(
+def test_a_ledger_that_continues_in_a_newer_format_is_unread_and_not_altered(
     user: MakeUser, dynamodb: Any, table_name: str
 ) -> None:
     user("u1", 100)

@@ -181,7 +181,7 @@ ENDS: dict[str, Callable[[], object]] = {
 def test_the_id_of_an_ended_session_opens_no_other(
     outcome: str, model: str, tokens: int, left: int, user: MakeUser
 ) -> None:
-    """Whoever is told that credits are held has credits held, whether or not the wallet could hold them again."""
+    """If an answer says that credits are held, they are held, whether or not the wallet could hold them again."""
     user("u1", 6 + left)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
     ENDS[outcome]()
@@ -260,8 +260,8 @@ def test_abort_without_tokens_repeats_itself(user: MakeUser) -> None:
     assert first.session.settled.credits == 2
 
 
-def test_a_repeat_is_answered_after_the_users_address_has_gone(user: MakeUser) -> None:
-    """The address names somebody else, or nobody, by then: the first answer stands, and moves nothing again."""
+def test_a_repeat_is_answered_after_the_user_lost_the_address(user: MakeUser) -> None:
+    """By then the address names another user or nobody: the repeat gets the first answer, and moves nothing."""
     user("u1", 10)
     by_address = replace(request(), user="u1@example.com")
     first = credits.allocate(by_address, 7)

@@ -104,7 +104,7 @@ def test_a_session_that_was_corrected_late_is_priced_as_a_whole() -> None:
     assert report.unknown == {"that correct a session from before": 1}
 
 
-def test_a_sweep_that_nobody_corrected_is_priced_as_it_is() -> None:
+def test_a_sweep_without_late_usage_is_priced_unchanged() -> None:
     swept = record(THOUSAND, 5, service="chat-streaming-expired", metadata={"sessionId": "s"})
 
     assert rerate.rerate([swept], card_of).costs == {("m", day(NOW)): Cost(1, 5, 4)}

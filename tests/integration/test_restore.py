@@ -33,7 +33,7 @@ def items(dynamodb: Any, table: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda item: (item["pk"]["S"], item["sk"]["S"]))
 
 
-def test_a_table_becomes_what_it_was_and_its_books_balance(
+def test_a_restored_table_equals_the_source_and_its_books_balance(
     dynamodb: Any, table_name: str, backup: str, user: MakeUser
 ) -> None:
     for number in range(30):
@@ -64,7 +64,7 @@ def test_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "make restore FROM=" in capsys.readouterr().err
 
 
-def test_it_writes_when_it_is_told_to(
+def test_it_writes_with_apply(
     dynamodb: Any,
     table_name: str,
     backup: str,

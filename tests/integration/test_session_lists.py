@@ -136,7 +136,7 @@ def test_a_full_last_page_leads_nowhere(read: List) -> None:
 
 
 @pytest.mark.parametrize("read", [of_user, of_all, active])
-def test_nobodys_sessions_are_one_empty_page(read: List) -> None:
+def test_the_sessions_of_a_user_without_any_are_one_empty_page(read: List) -> None:
     assert read(None) == ([], None)
 
 

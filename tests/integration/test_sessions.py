@@ -173,7 +173,7 @@ def test_a_heartbeat_that_no_longer_fits_raises_the_hold_with_the_buffer(user: M
     assert finalize(9_000).session.settled.refund == 3
 
 
-def test_a_heartbeat_holds_what_is_left_when_the_buffer_is_not_there(user: MakeUser) -> None:
+def test_a_heartbeat_holds_all_that_is_left_if_the_buffer_does_not_fit(user: MakeUser) -> None:
     user("u1", 11)
     initialize()
 
@@ -315,7 +315,7 @@ def test_only_ended_sessions_and_records_run_out(user: MakeUser) -> None:
     assert usage()[0]["ttl"] == (NOW + settings().usage_retention) // 1000
 
 
-def test_a_day_is_exact_for_every_model_however_many_there_are(user: MakeUser) -> None:
+def test_a_day_is_exact_for_every_model_of_many(user: MakeUser) -> None:
     user("u1", 1_000)
     for number in range(53):
         sessions.initialize("u1", f"s{number}", f"model-{number}", 1_000, now=NOW)

@@ -256,14 +256,14 @@ def test_a_variant_is_priced_and_one_that_the_price_lacks_is_refused() -> None:
     assert store.get("u1", "s2") is None
 
 
-def test_a_variant_that_the_serving_model_lacks_costs_what_the_model_does() -> None:
+def test_a_variant_that_the_serving_model_lacks_costs_the_base_rates() -> None:
     price_rules.add(PriceRule("other", RateCard.flat(THOUSAND), NOW - DAY), now=NOW, key=None)
     initialize(variant="batch")
 
     assert finalize(Usage(1_000, 1_000), model_id="other").settled.credits == 2
 
 
-def test_a_repeat_is_answered_though_the_variant_is_gone(set_parameter: Callable[[str, str], None]) -> None:
+def test_a_repeat_is_answered_after_the_variant_was_removed(set_parameter: Callable[[str, str], None]) -> None:
     first = initialize(variant="batch")
     price_rules.add(PriceRule("m", CARD, NOW), now=NOW, key=None)
     prices.forget()

@@ -154,7 +154,7 @@ def test_statistics_are_a_plain_recount_of_the_records(forty_days: list[UsageRec
     assert calls.operations == ["Query", "Query"], "whole days are read as their sums, however many records they have"
 
 
-def test_statistics_of_the_same_days_read_as_much_however_many_records_they_have(
+def test_statistics_of_the_same_days_read_the_same_amount_for_any_number_of_records(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By default 400 records, or ``STATISTICS_RECORDS``; ``--log-cli-level=INFO`` shows the counts.
@@ -195,7 +195,7 @@ def test_three_hundred_models_of_a_day_are_exact_for_their_user(user: MakeUser) 
     assert_books_balance("u1")
 
 
-def test_the_sums_of_a_day_stay_small_items_however_many_names_there_are(user: MakeUser, calls: Calls) -> None:
+def test_the_sums_of_a_day_stay_small_items_with_many_names(user: MakeUser, calls: Calls) -> None:
     user()
     longest = "anthropic.claude-3-5-sonnet-20241022-v2:0@" + "x" * 150
     for number in range(60):
@@ -239,7 +239,7 @@ def _sums(counted: list[UsageRecord], name: Callable[[UsageRecord], str | None])
     return sums
 
 
-def test_system_statistics_count_each_record_once_however_batches_come(user: MakeUser) -> None:
+def test_system_statistics_count_each_record_once_for_any_batches(user: MakeUser) -> None:
     rng = random.Random(3)
     made = []
     for who in range(5):
@@ -353,7 +353,7 @@ def test_the_longest_names_there_are_can_be_counted(user: MakeUser) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_whoever_is_shown_is_shown_with_all_they_came_to_though_rankings_are_cut(
+def test_every_user_shown_has_exact_totals_even_if_rankings_are_cut(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch, dynamodb: Any, table_name: str, seed: int
 ) -> None:
     monkeypatch.setattr(system, "READ_USERS", 2)

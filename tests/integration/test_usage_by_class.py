@@ -66,7 +66,7 @@ def by_model(found: Iterable[UsageRecord]) -> dict[str, Counter[str]]:
     return totals
 
 
-def test_a_record_costs_what_its_models_price_says(user: MakeUser) -> None:
+def test_a_record_costs_its_models_price(user: MakeUser) -> None:
     user(credits_granted=100)
     price(CARD)
 

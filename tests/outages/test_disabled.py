@@ -1,4 +1,4 @@
-"""A disabled user's requests, whoever sends them: nothing new within 30 seconds, and what was begun can be ended."""
+"""Requests for a disabled user: after 30 seconds nothing new can begin, but open sessions can be ended."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SOON: list[tuple[str, str, dict[str, Any] | None]] = [
 ]
 
 
-def test_a_disabled_user_gets_nothing_new_and_ends_what_they_have_begun(
+def test_a_disabled_user_can_only_end_open_sessions(
     service: Stack, http: httpx.Client, admin: Person, people: People
 ) -> None:
     person = people(credits=100)

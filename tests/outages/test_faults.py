@@ -59,7 +59,7 @@ def test_a_wallet_that_never_stays_as_it_was_read_is_given_up_in_time(
     assert items_of(service, person.id) == before
 
 
-def test_an_authorizer_that_fails_is_no_refusal_of_the_caller(service: Stack, http: httpx.Client, token: Mint) -> None:
+def test_a_failing_authorizer_does_not_refuse_the_caller(service: Stack, http: httpx.Client, token: Mint) -> None:
     with without_permissions(service, "authorizer"):
         stranger = Person(http, new_id("stranger"), token(new_id("stranger")))
         answer = stranger.get("credits/balance")

@@ -122,7 +122,9 @@ def test_a_slow_database_is_waited_for_no_longer_than_the_gateway_waits(
     assert audited(service, person).wallet["charged"] == 1
 
 
-def test_a_session_is_opened_once_however_often_its_function_dies(service: Stack, people: People, proxy: Proxy) -> None:
+def test_a_session_is_opened_once_even_if_its_function_dies_repeatedly(
+    service: Stack, people: People, proxy: Proxy
+) -> None:
     person = people(credits=2 * KILLS)
     seen: Counter[tuple[str, str]] = Counter()
     for moment in islice(cycle(INITIALIZE), KILLS):
@@ -140,7 +142,7 @@ def test_a_session_is_opened_once_however_often_its_function_dies(service: Stack
     assert books.kinds() == ["grant", *["hold"] * KILLS]
 
 
-def test_a_session_is_settled_once_however_often_its_function_dies(
+def test_a_session_is_settled_once_even_if_its_function_dies_repeatedly(
     service: Stack, people: People, proxy: Proxy
 ) -> None:
     person = people(credits=2 * KILLS)

@@ -200,7 +200,7 @@ def test_an_unknown_name_in_the_query_is_refused_before_the_handler() -> None:
     assert len(strict.served) == 1
 
 
-def test_a_route_without_a_declaration_is_no_route() -> None:
+def test_a_route_needs_a_declaration() -> None:
     api = Api()
 
     with pytest.raises(TypeError, match="access"):

@@ -33,7 +33,7 @@ def test_the_text_of_a_key_has_its_id_and_its_secret() -> None:
         f"acct_\u0661_{SECRET}",
     ],
 )
-def test_a_text_of_another_form_is_no_key(text: str) -> None:
+def test_a_malformed_text_is_not_a_key(text: str) -> None:
     assert parsed(text) is None
 
 

@@ -86,7 +86,7 @@ def test_the_histories_have_every_kind_of_entry() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in Entry.__slots__ if name not in ("seq", "format")])
-def test_an_altered_field_is_found_where_it_stands(name: str) -> None:
+def test_an_altered_field_is_found_at_its_entry(name: str) -> None:
     for seed in range(20):
         wallet, entries = history(seed)
         place = random.Random(seed).randrange(len(entries))
@@ -138,13 +138,13 @@ def test_an_inserted_entry_is_found_even_if_all_after_it_is_made_to_fit(seed: in
         lambda wallet: Wallet(ACCOUNT),
     ],
 )
-def test_a_wallet_that_is_not_what_its_ledger_comes_to_is_found(change: Callable[[Wallet], Wallet]) -> None:
+def test_a_wallet_that_does_not_match_its_ledger_is_found(change: Callable[[Wallet], Wallet]) -> None:
     wallet, entries = history(1)
 
     assert findings(change(wallet), entries)
 
 
-def test_an_entry_that_is_there_twice_is_inserted_and_the_rest_is_still_followed() -> None:
+def test_a_duplicate_entry_is_inserted_and_the_rest_is_still_read() -> None:
     wallet, entries = history(2)
 
     assert findings(wallet, [*entries[:3], entries[2], *entries[3:]]) == [Finding("inserted", 3)]
@@ -236,7 +236,7 @@ def test_entries_of_a_debt_add_to_the_sums_what_they_mean(
     assert before.drift() == after.drift() == 0
 
 
-def test_what_is_no_entry_is_found_and_what_comes_after_it_is_judged_by_itself() -> None:
+def test_an_item_that_is_no_entry_is_found_and_later_entries_are_not_blamed() -> None:
     wallet, entries = history(2)
     mixed: list[Entry | Unreadable] = [*entries[:3], Unreadable(4, entries[3].hash), *entries[4:]]
 
@@ -245,7 +245,7 @@ def test_what_is_no_entry_is_found_and_what_comes_after_it_is_judged_by_itself()
     assert findings(wallet, [*entries, Unreadable(None, "")]) == [Finding("inserted", wallet.entry_seq)]
 
 
-def test_a_proof_notes_its_first_findings_and_no_more_than_fit_an_answer() -> None:
+def test_a_proof_keeps_only_its_first_findings() -> None:
     proof = Proof(ACCOUNT, since=0)
 
     for seq in range(MAX_FINDINGS + 1):

@@ -173,7 +173,7 @@ def test_a_name_with_half_a_surrogate_pair_is_escaped_among_the_ignored(function
     ids=lambda value: value[:20],
 )
 @pytest.mark.parametrize("field", ["sessionId", "tokens"])
-def test_a_report_still_refuses_what_a_field_of_its_own_cannot_be(function: Answered, field: str, value: str) -> None:
+def test_a_report_still_refuses_an_invalid_value_in_a_known_field(function: Answered, field: str, value: str) -> None:
     body = {"sessionId": '"s"', "tokens": "5", field: value}
 
     text = ", ".join(f'"{name}": {own}' for name, own in body.items())
@@ -212,7 +212,7 @@ def test_a_field_inside_another_is_named_by_its_path(function: Answered) -> None
     assert function.fields("nested", '{"body": ["x", 1]}') == ["body.1"]
 
 
-def test_a_command_without_a_body_refuses_what_stands_in_one(function: Answered) -> None:
+def test_a_command_without_a_body_refuses_a_body_with_fields(function: Answered) -> None:
     assert function.fields("no-body", '{"zz": 1, "body": 2}', method="DELETE") == ["body", "zz"]
     for body in ("[]", "5", "zz", "{", '{"zz": NaN}'):
         assert function.fields("no-body", body, method="DELETE") == []

@@ -47,7 +47,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return World(monkeypatch)
 
 
-def test_after_a_stale_read_the_next_attempt_follows_at_once_so_nobody_is_starved(world: World) -> None:
+def test_after_a_stale_read_the_next_attempt_follows_at_once(world: World) -> None:
     assert retry_until_committed(world.write, read=world.read, first=EMPTY) == 1
 
 

@@ -61,7 +61,7 @@ def test_the_keys_of_a_user_and_of_each_service_are_apart() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a" * 129, "a b", "a\n", "ä", "\x7f", "\x00", "\t"])
-def test_anything_else_is_no_key(text: str) -> None:
+def test_any_other_text_is_not_a_key(text: str) -> None:
     with pytest.raises(Invalid, match="Idempotency-Key"):
         key({"Idempotency-Key": text})
 
@@ -72,7 +72,7 @@ def test_a_route_that_declares_no_idempotency_has_no_keys(headers: dict[str, str
         key_of(cast("Api", at_hand(headers, "")), BODY)
 
 
-def test_the_same_values_have_the_same_fingerprint_however_they_are_written() -> None:
+def test_the_same_values_have_the_same_fingerprint_in_every_notation() -> None:
     same = fingerprint()
 
     assert fingerprint(notes=None) == same

@@ -32,7 +32,7 @@ def test_a_usage_comes_back_from_its_text(usage: Usage) -> None:
     assert Usage.from_text(negative.to_text()) == negative
 
 
-def test_a_text_of_another_form_is_no_usage() -> None:
+def test_a_malformed_text_is_not_a_usage() -> None:
     for text in ("", "1,2,x", ",".join(["1"] * (len(Usage._fields) + 1))):
         with pytest.raises((ValueError, TypeError)):
             Usage.from_text(text)

@@ -135,6 +135,6 @@ def test_a_range_beyond_all_times_ends_where_keys_do() -> None:
         ("10000-01-01", None),
     ],
 )
-def test_a_range_that_is_none_is_refused(start: str | None, end: str | None) -> None:
+def test_an_invalid_range_is_refused(start: str | None, end: str | None) -> None:
     with pytest.raises(Invalid):
         paging.instants(start, end)

@@ -185,7 +185,7 @@ def test_tiers_at_different_thresholds_are_merged() -> None:
     }
 
 
-def test_a_variant_names_what_differs() -> None:
+def test_a_variant_lists_only_rates_that_differ() -> None:
     base = ModelPrice(input_mtok=Decimal(1), output_mtok=Decimal(2), cache_read_mtok=Decimal("0.1"))
     batch = PriceVariant({"processing": "batch"}, ModelPrice(input_mtok=Decimal("0.5"), output_mtok=Decimal(1)))
 

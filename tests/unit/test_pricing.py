@@ -77,7 +77,7 @@ def test_the_number_within_is_the_most_that_credits_pay(credits: int, price: int
 
 
 @given(CREDITS, PRICES, st.integers(0, 400), st.booleans())
-def test_the_affordable_number_is_the_largest_whose_hold_fits(
+def test_the_affordable_number_is_the_largest_with_a_hold_that_fits(
     available: int, price: int, percent: int, reduce: bool
 ) -> None:
     card = per_thousand(price)

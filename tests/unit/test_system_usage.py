@@ -68,7 +68,7 @@ def test_a_record_of_another_service_counts_for_no_model() -> None:
     assert [place.name.kind for place in after if isinstance(place, NameDay)] == ["service"]
 
 
-def test_sums_go_on_from_what_is_stored_and_only_what_changes_is_written() -> None:
+def test_sums_continue_from_the_stored_ones_and_only_changed_ones_are_written() -> None:
     day, user, service, of_m = places(record("m"), 3)
     stored: dict[Place, Sum] = {
         day: Sum(4, 9, 90, newest=50),
@@ -185,7 +185,7 @@ def items(batch: list[UsageRecord]) -> int:
     return len(batch) + len({place for each in batch for place in places(each, 0)})
 
 
-def test_no_records_are_no_batch() -> None:
+def test_no_records_make_no_batch() -> None:
     assert list(batches([], 100)) == []
 
 

@@ -55,7 +55,7 @@ def test_a_timestamp_without_a_zone_is_utc(text: str, at: int) -> None:
         ),
     ],
 )
-def test_anything_else_is_no_instant(text: str) -> None:
+def test_any_other_text_is_not_an_instant(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         from_iso(text)
 

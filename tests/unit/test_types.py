@@ -52,7 +52,7 @@ def test_an_identifier_has_these_characters(text: str) -> None:
     "value",
     ["", "a" * 101, "a b", "a#b", "a\n", "ä", "a\x00", "__proto__", "constructor", "prototype", None, 1, True, ["a"]],
 )
-def test_anything_else_is_no_identifier(value: Any) -> None:
+def test_any_other_text_is_not_an_identifier(value: Any) -> None:
     assert not accepts(types.Identifier, value)
 
 
@@ -127,7 +127,7 @@ class View(types.ResponseModel):
     next_cursor: str | None = types.left_out()
 
 
-def test_a_response_leaves_out_what_says_nothing() -> None:
+def test_a_response_leaves_out_fields_without_a_value() -> None:
     assert View(total_credits=1).model_dump(by_alias=True) == {"totalCredits": 1}
     assert View(total_credits=1, next_cursor="c").model_dump(by_alias=True) == {"totalCredits": 1, "nextCursor": "c"}
 

@@ -45,7 +45,7 @@ def test_digests_have_one_length_and_tell_names_apart() -> None:
 
 
 def test_a_digest_stays_what_it_is() -> None:
-    """It stands in keys: with another one, sums of a day would be torn apart."""
+    """It is part of keys: if it changed, the sums of a day would be split."""
     assert digest("chat-streaming", "m") == "Pk6qnZZbmpF9bXcs"
 
 

@@ -72,7 +72,7 @@ def test_a_body_may_have_no_usage() -> None:
 @pytest.mark.parametrize(
     "count", ["1.0", "1e2", "1.5", "NaN", "Infinity", "-1", '"1"', "true", "[]", "{}", "9" * 5000, "1000000001"]
 )
-def test_a_number_that_is_no_count_is_refused_however_it_is_written(count: str) -> None:
+def test_an_invalid_count_is_refused_in_every_notation(count: str) -> None:
     body = report(f'{{"usage": {{"prompt_tokens": {count}, "completion_tokens": 1}}, "usageFormat": "openai"}}')
     with pytest.raises(Invalid, match=r"^usage\.prompt_tokens: must be an integer between 0 and 1000000000$"):
         usage_in(body)

@@ -68,7 +68,7 @@ def test_an_object_of_another_format_is_refused(usage_format: str, claimed: str)
 
 
 @pytest.mark.parametrize("usage_format", FORMATS)
-def test_a_number_that_is_no_count_is_refused_and_named(usage_format: str) -> None:
+def test_an_invalid_count_is_refused_and_named(usage_format: str) -> None:
     unread = UNREAD | ({"total_tokens"} if usage_format == "openai-responses" else set())
     tried = 0
     for sent, usage in SAMPLES[usage_format].values():
@@ -246,7 +246,7 @@ def test_parts_that_exceed_their_whole_are_refused(usage_format: str, more: Sent
         ),
     ],
 )
-def test_a_sum_beyond_what_a_usage_can_have_is_refused(usage_format: str, sent: Sent, field: str) -> None:
+def test_a_sum_above_the_limit_of_a_usage_is_refused(usage_format: str, sent: Sent, field: str) -> None:
     assert refusal(usage_format, sent) == (f"usage.{field}", "must be between 0 and 1000000000")
 
 

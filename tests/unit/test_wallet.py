@@ -108,7 +108,7 @@ def test_the_next_command_drops_expired_credits_before_it_spends() -> None:
     assert (book.wallet.expired, book.wallet.removed, book.wallet.available) == (10, 5, 0)
 
 
-def test_an_expiry_is_nobodys_doing() -> None:
+def test_the_actor_of_an_expiry_is_the_system() -> None:
     book = Book(("old", 10, NOW + HOUR))
 
     expiry, grant = book.grant("new", 1, at=NOW + DAY, expires_at=NOW + 9 * DAY).entries
@@ -455,7 +455,7 @@ def test_what_is_not_there_can_not_be_taken(command: Callable[..., Decision]) ->
 
 
 @pytest.mark.parametrize("kind", ["grant", "adjust"])
-def test_a_grant_is_recorded_as_what_it_was(kind: str) -> None:
+def test_a_grant_is_recorded_as_it_was_made(kind: str) -> None:
     decision = ledger.grant(Wallet(ACCOUNT), 3, expires_at=NOW + 1, cause=because(), kind=kind)  # type: ignore[arg-type]  # parametrized
 
     assert [(entry.kind, entry.credits) for entry in decision.entries] == [(kind, 3)]

@@ -268,7 +268,7 @@ def test_what_lambda_sets_is_read_without_botocore(environment: pytest.MonkeyPat
     assert found_here(place_of_environment(ENVIRONMENT | more)) == found_by_botocore()
 
 
-def test_whatever_else_botocore_heeds_is_left_to_it() -> None:
+def test_every_other_setting_of_botocore_is_left_to_botocore() -> None:
     session = botocore.session.get_session()
     listed = [name for _, name, *_ in session.session_var_map.values() if name]
     names = {each for name in listed for each in (name if isinstance(name, list) else [name])}

@@ -66,7 +66,7 @@ def both(url: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def outcome(client: Any) -> Any:
-    """What a read comes to: the answer, or the error."""
+    """The result of a read: the answer or the error."""
     try:
         answered = client.get_item(**KEY)
     except ClientError as error:
@@ -294,7 +294,7 @@ def test_a_certificate_for_another_name_is_refused(monkeypatch: pytest.MonkeyPat
         assert peer.requests == []
 
 
-def test_a_proxy_is_gone_through_by_boto3s_client(monkeypatch: pytest.MonkeyPatch, peer: Peer) -> None:
+def test_a_proxy_is_used_through_boto3s_client(monkeypatch: pytest.MonkeyPatch, peer: Peer) -> None:
     peer.does(answer(ITEM))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://db.example.com")
     monkeypatch.setenv("http_proxy", peer.url)

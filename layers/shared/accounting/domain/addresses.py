@@ -1,7 +1,7 @@
 """E-mail addresses in the one form in which they are compared and stored as keys. Imports nothing of ours.
 
 The form is trimmed, in NFC, with ASCII letters in lower case. The domain has no dot at its end, all letters in lower
-case, and every label that is not ASCII in punycode, as IDNA2008 writes it. No character is mapped to one that looks
+case, and every label that is not ASCII in punycode, by the rules of IDNA2008. No character is mapped to one that looks
 like it, and none is dropped: ``str.lower`` and UTS 46 turn the Kelvin sign into a ``k``, and so one address into
 somebody else's.
 """

@@ -46,7 +46,7 @@ class Difference:
 
 
 def difference(rules: Sequence[PriceRule], before: Sequence[PriceRule | None]) -> Difference:
-    """How ``rules`` differ from ``before``: for each rule, in the same order, the one in force when it begins."""
+    """How ``rules`` differ from ``before``, the rules in force when each of them begins, in the same order."""
     found = Difference([], [], [])
     for rule, old in zip(rules, before, strict=True):
         if old is None:
@@ -89,7 +89,7 @@ def problems_within(rules: Mapping[int, PriceRule]) -> Iterator[Problem]:
 def problems_beside(
     rules: Mapping[int, PriceRule], found: Mapping[tuple[str, int], PriceRule | None]
 ) -> Iterator[Problem]:
-    """The problems of a list beside the stored rules: ids that a stored rule with the same beginning already has.
+    """The conflicts of a list with stored rules: ids that a stored rule with the same beginning already has.
 
     ``rules`` are by their index in the list, ``found`` by ``places``.
     """

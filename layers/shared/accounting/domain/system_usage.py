@@ -181,7 +181,7 @@ def total[Id](rankings: Iterable[Ranking[Id]]) -> dict[Id, Standing]:
 
 
 def unseen[Id](ids: Iterable[Id], rankings: Sequence[Ranking[Id]]) -> list[tuple[int, Id]]:
-    """Each id with each day that may have sums of it which the day's ranking does not show because it is cut."""
+    """The days whose cut rankings do not show an id, paired with that id: the day may have more sums for it."""
     cut = [ranking for ranking in rankings if ranking.cut]
     return [(ranking.day, each) for each in ids for ranking in cut if each not in ranking.found]
 

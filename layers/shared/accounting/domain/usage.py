@@ -17,8 +17,8 @@ CHAT_SERVICE_PREFIX = "chat"
 
 
 RESERVED_NAMES = frozenset({"__proto__", "constructor", "prototype"})
-"""Forbidden as ids and service names. Names are keys of JSON objects in statistics, and JavaScript treats these as
-special."""
+"""Forbidden as ids and service names. Names are keys of JSON objects in statistics, and JavaScript gives these
+keys a special meaning."""
 
 
 def digest(*names: str | None) -> str:

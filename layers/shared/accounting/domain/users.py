@@ -26,7 +26,7 @@ MAX_FORMER_HOLDERS = 10
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user as they are known; times are epoch milliseconds unless said otherwise.
+    """A user as stored. Times are epoch milliseconds, except where the text says seconds.
 
     ``email_at`` and ``username_at`` (seconds) and ``role_at`` say when the newest word on each was said. ``ahead``
     (seconds) is the latest ``iat`` of a token that was heard before that time, 0 without one. ``updated_at`` changes
@@ -64,12 +64,12 @@ class User:
         return replace(self, updated_at=max(now, self.updated_at + 1))
 
     def is_no_newer_than_ahead(self, said_at: int) -> bool:
-        """Whether a token of this time (milliseconds) may be older than it says, as one was that was heard ahead."""
+        """Whether a token of this time (milliseconds) may be older than it claims: one arrived ahead of its time."""
         return bool(self.ahead) and said_at <= self.ahead * 1000
 
     @property
     def address(self) -> str | None:
-        """The e-mail address in the form in which addresses are compared; None without one."""
+        """The e-mail address in the form for comparison, or None if the user has no valid address."""
         return addresses.canonical(self.email)
 
 
@@ -91,8 +91,8 @@ class Description:
     def by_the_platform(cls, user_id: str, *, email: str, username: str, role: str | None, now: int) -> "Description":
         """What a sync says at ``now``.
 
-        Its word on the role is never in the first millisecond of a second: there the words of tokens are, which know
-        seconds only, and a token of the same second counts as older.
+        Its statement about the role is never in the first millisecond of a second. Those of tokens are, because tokens
+        only have seconds. So a token of the same second counts as older.
         """
         role_at = max(now, now - now % 1000 + 1)
         return cls(user_id, email, username, role, issued_at=now // 1000, role_at=role_at)
@@ -129,17 +129,17 @@ class Description:
         return _is_of_a_sync(self.role_at)
 
     def _role_at(self, second: int) -> int:
-        """When the word on the role counts; of a token that is ahead, once the second in which it is heard is over."""
+        """The time from which the role counts: for a token that is ahead, the end of the second of its arrival."""
         return min(self.role_at, (second + 1) * 1000)
 
     def _decides_role(self, role: str, user: User, second: int) -> bool:
-        """Whether this word on the role is newer than the last one.
+        """Whether this statement about the role is newer than the last one.
 
-        A token whose ``iat`` is no later than ``ahead`` may have been heard before the last word. It raises nobody, and
-        changes nothing that a sync said.
+        A token whose ``iat`` is not later than ``ahead`` may be older than the last statement. It gives no user a
+        higher role, and changes nothing that a sync said.
         """
         last_is_of_a_sync = _is_of_a_sync(user.role_at)
-        # A token that was ahead counts from the next second on. A sync that is heard before that is newer.
+        # A token that was ahead counts from the next second. A sync that arrives before that is newer.
         last_at = min(user.role_at, second * 1000) if self._is_sync and not last_is_of_a_sync else user.role_at
         if self._role_at(second) < last_at:
             return False
@@ -149,15 +149,16 @@ class Description:
 
 
 def _is_of_a_sync(role_at: int) -> bool:
-    """Whether a word on the role is a sync's: those of tokens are in the first millisecond of a second."""
+    """Whether the time is that of a sync: the times of tokens are in the first millisecond of a second."""
     return role_at % 1000 != 0
 
 
 def effective_role(said: str, said_at: int, known: User | None) -> str:
-    """The role in which a token acts that says ``said`` since ``said_at`` (epoch milliseconds).
+    """The role in which a token acts if it claims the role ``said`` since ``said_at`` (epoch milliseconds).
 
-    A newer word that says less counts at once; one that says more needs a token that says so too. A token that was
-    heard before its own time, and any that is not newer than it, may be older than the newest word.
+    A newer statement with a lower role counts at once. One with a higher role only counts for tokens that claim that
+    role too. A token that arrived before its own time, and every token that is not newer than it, may be older than the
+    newest statement.
     """
     if known is None or (said_at >= known.role_at and not known.is_no_newer_than_ahead(said_at)):
         return said
@@ -198,7 +199,7 @@ def erased(user: User, *, by: str, now: int) -> User:
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """Who holds an e-mail address. ``issued_at`` (seconds) is that of the word that claimed it.
+    """The holder of an e-mail address. ``issued_at`` (seconds) is the time of the statement that claimed it.
 
     ``since`` (milliseconds) is when the address was first held by any user: it decides if a text is an address of one
     user and the id of another. ``former`` are earlier holders, the newest last.
@@ -211,12 +212,12 @@ class Pointer:
     former: tuple[str, ...] = ()
 
     def held_by(self, user_id: str, issued_at: int) -> "Pointer":
-        """The pointer once another user, or the same by a newer word, has claimed the address."""
+        """The pointer after another user, or the holder with a newer statement, has claimed the address."""
         former = [each for each in (*self.former, self.user_id) if each != user_id]
         return replace(self, user_id=user_id, issued_at=issued_at, former=_bounded(former))
 
     def awaited_by(self, user_id: str) -> "Pointer":
-        """The pointer once it knows a user who claims the address by an older word than its holder's."""
+        """The pointer with one more user who claims the address with an older statement than the holder's."""
         return self if user_id in self.former else replace(self, former=_bounded([*self.former, user_id]))
 
     def without(self, user_id: str) -> "Pointer":
@@ -224,18 +225,18 @@ class Pointer:
         return replace(self, former=tuple(each for each in self.former if each != user_id))
 
     def back_at(self, user: User) -> "Pointer":
-        """The pointer once its holder has given the address up to a user who claims it, too."""
+        """The pointer after its holder has given up the address to another user who claims it."""
         former = tuple(each for each in self.former if each not in (user.id, self.user_id))
         return replace(self, user_id=user.id, issued_at=user.email_at, former=former)
 
 
 def _bounded(former: list[str]) -> tuple[str, ...]:
-    """The first and the last of those who claimed an address: taking it over in turns does not push out the first."""
+    """The first and the last users to claim an address, so that many later claims do not push out the first."""
     return tuple(former if len(former) <= MAX_FORMER_HOLDERS else [former[0], *former[1 - MAX_FORMER_HOLDERS :]])
 
 
 def must_claim(known: User | None, user: User, pointer: Pointer | None) -> bool:
-    """Whether a user, ``known`` so before, claims their address: it was said anew, and they do not hold it already."""
+    """Whether ``user``, ``known`` before, must claim their address: it was stated again, and is not theirs already."""
     if user.address is None or (known and (known.email, known.email_at) == (user.email, user.email_at)):
         return False
     holds_it = pointer is not None and pointer.user_id == user.id
@@ -245,11 +246,11 @@ def must_claim(known: User | None, user: User, pointer: Pointer | None) -> bool:
 def claimed(
     pointer: Pointer | None, user: User, *, holder: User | None, namesakes: Iterable[User], now: int
 ) -> Pointer | None:
-    """The pointer of the user's address once they have claimed it; None if it stays as it is.
+    """The pointer of the user's address after the claim, or None if it does not change.
 
-    The newest word that claims an address gets it: ``holder``, whom the pointer means now, may have had one since. An
-    older word waits until the holder gives the address up. But the first to hold a text keeps it: an address is not
-    claimed that was another user's id (``namesakes``) before. A disabled user claims nothing.
+    The newest statement that claims an address gets it; that can be a later one of the current ``holder``. A user with
+    an older statement waits until the holder gives up the address. But the first to hold a text keeps it: an address
+    that was another user's id (``namesakes``) before cannot be claimed. A disabled user claims nothing.
     """
     address = user.address
     if address is None or user.disabled:

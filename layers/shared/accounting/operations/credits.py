@@ -92,7 +92,7 @@ def allocate(request: Request, credits: int) -> Change:
 
 
 def set_available(request: Request, target: int) -> Change:
-    """Make what can be spent exactly ``target`` and debt 0.
+    """Make the spendable credits exactly ``target``, and the debt 0.
 
     Raises UserNotFound, TooManyAllocations, IdempotencyConflict, Contention.
     """
@@ -113,7 +113,7 @@ def remove(request: Request, credits: int) -> Change:
 
 
 def adjust(request: Request, adjustment: int) -> Change:
-    """Grant (positive) or take away (negative).
+    """Grant credits if ``adjustment`` is positive; take them away if it is negative.
 
     Raises InsufficientCredits, TooManyAllocations, UserNotFound, IdempotencyConflict, Contention.
     """
@@ -129,7 +129,7 @@ def adjust(request: Request, adjustment: int) -> Change:
 def expire(wallet: Wallet, now: int) -> int:
     """Drop a wallet's expired lots, and return how many credits expired. Raises Contention.
 
-    In any case, the wallet is then due at its next expiry, if it has lots.
+    Afterward, the wallet is due at its next expiry, or never if it has no lots.
     """
 
     def drop_expired(snapshot: Snapshot) -> int:

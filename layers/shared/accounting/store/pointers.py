@@ -8,11 +8,11 @@ from accounting.store.table import Item, Write
 
 
 class Raced(Exception):
-    """Somebody else wrote the user or the address meanwhile."""
+    """Another writer has changed the user or the address since it was read."""
 
 
 def claim(address: str, user: User, pointer: Pointer | None, now: int) -> list[Write]:
-    """Point the address to the user, or let them wait for it, unless it is not theirs to claim."""
+    """Point the address to the user, or add them to those who wait for it. No writes if they cannot claim it."""
     texts = dict.fromkeys((address, user.email.strip(), user.email))
     holder_id = pointer.user_id if pointer and pointer.user_id != user.id else None
     ids = [*dict.fromkeys((*texts, *([holder_id] if holder_id else [])))]
@@ -29,9 +29,9 @@ def claim(address: str, user: User, pointer: Pointer | None, now: int) -> list[W
 
 
 def _moved_on(holder: User, now: int) -> Write:
-    """Change the profile of a holder whose address is taken over, unless they have said something since.
+    """Change the profile of a holder who loses the address. Refused with Raced if the profile has changed since.
 
-    A word of theirs at the same moment, which counts on their holding the address, is then decided again.
+    A concurrent statement of the holder, which assumes that they hold the address, is then decided again.
     """
     values = {":seen": holder.updated_at, ":now": holder.touched(now).updated_at}
     changed = table.update(
@@ -50,7 +50,7 @@ def give_up(address: str, user: User) -> list[Write]:
     if pointer and user.id in pointer.former:
         return [_put_pointer(pointer, pointer.without(user.id))]
     if pointer is None or pointer.user_id != user.id:
-        # Nor must they come to hold it at this moment, because its holder gives it back to them.
+        # The user must not become its holder at the same moment, because the current holder gives it back.
         elsewhere = "attribute_not_exists(pk) OR user_id <> :user"
         action = table.check(keys.email(address), condition=elsewhere, values={":user": user.id})
         return [Write(action, refused=lambda _: Raced())]
@@ -60,7 +60,7 @@ def give_up(address: str, user: User) -> list[Write]:
     if next_holder is None:
         condition, values = _as_seen(pointer)
         return [Write(table.delete(keys.email(address), condition=condition, values=values), lambda _: Raced())]
-    # They must not give the address up at the same moment: they would hold it for good.
+    # The next holder must not give up the address at the same moment; otherwise they would keep it forever.
     unchanged = {":seen": next_holder.updated_at}
     check = table.check(keys.profile(next_holder.id), condition="updated_at = :seen", values=unchanged)
     return [_put_pointer(pointer, pointer.back_at(next_holder)), Write(check, refused=lambda _: Raced())]
@@ -79,13 +79,13 @@ def _put_pointer(before: Pointer | None, after: Pointer) -> Write:
 
 
 def _as_seen(pointer: Pointer) -> tuple[str, Item]:
-    """The condition that neither the holder of an address nor those who wait for it have changed."""
+    """The condition that neither the holder of an address nor the users who wait for it have changed."""
     condition = "user_id = :holder AND issued_at = :issued AND former = :former"
     former = table.compact(pointer.former)
     return condition, {":holder": pointer.user_id, ":issued": pointer.issued_at, ":former": former}
 
 
 def from_item(address: str, item: Item) -> Pointer:
-    """The pointer of an item."""
+    """Convert an item to a pointer."""
     former = tuple(json.loads(item["former"]))
     return Pointer(address, item["user_id"], item["issued_at"], item["since"], former)
