@@ -9,7 +9,7 @@ import pytest
 from accounting import settings as settings_module
 from accounting import telemetry
 from accounting.domain.accounts import personal
-from accounting.store import prices, table
+from accounting.store import prices, table, users
 from local import emulator
 from local.emulator import Emulator
 from tests.calls import Calls, the_wire
@@ -48,6 +48,7 @@ def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) ->
     settings_module.settings.cache_clear()
     table.client.cache_clear()
     prices.forget()
+    users.forget()
     yield name
     dynamodb.delete_table(TableName=name)
     settings_module.settings.cache_clear()

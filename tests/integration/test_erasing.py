@@ -43,12 +43,6 @@ LATER = NOW + erasing.WAIT
 APPS = (api_keys_app, credits_app, ledger_app, sessions_app, usage_app, users_app)
 
 
-@pytest.fixture(autouse=True)
-def _forget_users(table_name: str) -> None:
-    """Let no test know of another's users: a process remembers for a while who is disabled."""
-    users.forget()
-
-
 def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str = "u1", key: str = "") -> Any:
     """The body of a route's answer to a user, or to the administrator ``boss``; its status is in ``http``.
 
