@@ -13,8 +13,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # Of no use to validation, which wants one all the same; a deployment takes the region of your AWS profile.
 VALIDATE := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE AWS_CONFIG_FILE=/dev/null AWS_DEFAULT_REGION=us-east-1
 
-run: ready ## Run the service on a local AWS (PORT=4566, FRESH=1: no old data, BACKGROUND=1: return when it answers)
-	@exec $(BIN)/python -m local.run
+run: ready ## Run the service on a local AWS (PORT=4566, FRESH=1: no old data, BACKGROUND=1: return when it answers, ISSUERS=file.json)
+	@PYTHONPATH=layers/shared exec $(BIN)/python -m local.run
 
 stop: ## Stop what `make run BACKGROUND=1` started
 	@$(PYTHON) -m local.stop
@@ -25,6 +25,10 @@ demo: ready ## Show a chat proxy's workflow against the running service
 # The environment's USER is whoever is logged in; only the one that is typed counts.
 token: ready ## Print a token for the running service (USER=alice ROLE=admin; without ROLE, a user's)
 	@exec env $(if $(filter command,$(origin USER)),,-u USER) $(BIN)/python -m local.tokens
+
+.PHONY: check-token
+check-token: ready ## Show what a token says and which issuer's it is, or why it is refused (TOKEN=…, ISSUERS=file.json)
+	@PYTHONPATH=layers/shared POWERTOOLS_LOG_LEVEL=CRITICAL $(BIN)/python -m local.check_token
 
 example: ready ## Run the example chat proxy in front of the service that `make run` started (PORT=8000)
 	@PYTHONPATH=client/src $(BIN)/python -m examples.chat_proxy

@@ -27,6 +27,7 @@ FIRST_REQUESTS = {
     "usage": "usage/stats",
     "users": "users/me",
     "api_keys": "api_keys/list",
+    "service_credentials": "service_credentials/list",
     "pricing": "pricing/list",
     "authorizer": "authorizer/token",
     "internal_authorizer": "internal_authorizer/key",

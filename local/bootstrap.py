@@ -17,7 +17,11 @@ from local.steps import Refused, explain, step
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
-LAYER_LOCK = ROOT / "layers/shared/requirements.txt"
+# What runs on Lambda: the lock of each package, by its name in requirements/.
+DEPLOYED_LOCKS = {
+    "layer": ROOT / "layers/shared/requirements.txt",
+    "authorizer": ROOT / "functions/authorizer/requirements.txt",
+}
 PYTHON_VERSION = (ROOT / ".python-version").read_text().strip()
 
 # environment → the lock it holds
@@ -90,9 +94,10 @@ def write_locks() -> None:
                 "--output-file",
                 f"requirements/{name}.txt",
             )
-        # The layer runs only on Lambda. It gets the same versions that the tests use.
-        uv(*compile_all, "--python-platform", "linux", "--constraints", "requirements/dev.txt",
-           "requirements/layer.in", "--output-file", LAYER_LOCK.relative_to(ROOT))  # fmt: skip
+        # These run only on Lambda. They get the same versions that the tests use.
+        for name, lock in DEPLOYED_LOCKS.items():
+            uv(*compile_all, "--python-platform", "linux", "--constraints", "requirements/dev.txt",
+               f"requirements/{name}.in", "--output-file", lock.relative_to(ROOT))  # fmt: skip
 
 
 def uv(*arguments: str | Path) -> None:

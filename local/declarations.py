@@ -29,8 +29,8 @@ ALWAYS = (
 """The refusals of every route that reads a request and uses the table: all but the open routes."""
 _NOT_OF_OPEN_ROUTES = ("VALIDATION_ERROR", "CONTENTION")
 _OF_TOKENS = (
-    "TOKEN_REQUIRED", "TOKEN_EXPIRED", "TOKEN_INVALID", "TOKEN_TYPE_INVALID", "API_KEY_INVALID", "FORBIDDEN",
-    "USER_DISABLED",
+    "TOKEN_REQUIRED", "TOKEN_EXPIRED", "TOKEN_INVALID", "TOKEN_TYPE_INVALID", "API_KEY_INVALID",
+    "SERVICE_CREDENTIAL_INVALID", "FORBIDDEN", "USER_DISABLED",
 )  # fmt: skip
 _OF_THE_CALLER = {Who.ANYBODY: (), Who.PLATFORM: ("TOKEN_REQUIRED", "API_KEY_INVALID")}
 
@@ -77,8 +77,9 @@ def codes_of(operation: Operation) -> set[str]:
     never: tuple[str, ...] = _NOT_OF_OPEN_ROUTES if access.who is Who.ANYBODY else ()
     if access.disabled is Disabled.SERVED:
         never = ("USER_DISABLED",)
+    of_services = ("RIGHT_MISSING",) if access.right else ()
     of_the_path = ("ROUTE_NOT_FOUND",) if "{" in operation[1] else ()
-    return {*ALWAYS, *_OF_THE_CALLER.get(access.who, _OF_TOKENS), *of_the_path, *codes} - {*never}
+    return {*ALWAYS, *_OF_THE_CALLER.get(access.who, _OF_TOKENS), *of_services, *of_the_path, *codes} - {*never}
 
 
 def in_words(access: Access) -> str:
@@ -88,6 +89,8 @@ def in_words(access: Access) -> str:
         said += f" An API key needs the permission `{access.permission}`, and tells of its owner only."
     elif access.who not in WITHOUT_CALLER:
         said += " It takes a token, not an API key."
+    if access.right:
+        said += f" A service with the right `{access.right}` may call it for the user in `X-On-Behalf-Of`."
     if access.service_key:
-        said += " Where the stack has `RequireServiceKey`, it needs `X-Internal-Api-Key` too."
+        said += " Where the stack has `RequireServiceKey`, tokens and API keys need `X-Internal-Api-Key` too."
     return said

@@ -21,9 +21,16 @@ from local.steps import Refused, explain
 
 MODEL = "anthropic.claude-3-sonnet-20240229-v1:0"
 GRANT = 80
+PROMPT_TOKENS = 200
 ESTIMATED_TOKENS = 10_000
 STREAM_TOKENS = (1_500, 4_200, 7_900)
-USED_TOKENS = 8_400
+USAGE = {
+    "prompt_tokens": 182,
+    "completion_tokens": 8_400,
+    "total_tokens": 8_582,
+    "prompt_tokens_details": {"cached_tokens": 128},
+}
+"""What the model's provider says at the end of the stream, in OpenAI's format."""
 LARGE_STREAM_TOKENS = 50_000
 BAR_WIDTH = 32
 DAY_MILLISECONDS = 86_400_000
@@ -104,8 +111,8 @@ def _get_credits(user: Caller, admin: Caller) -> None:
 
 def _stream(user: Caller) -> None:
     _title("The chat proxy estimates, reserves, streams, and settles what was really used")
-    estimate = user.post("/api/credits/calculate", {"modelId": MODEL, "tokens": ESTIMATED_TOKENS})
-    print(f"{estimate['credits']} credits for {ESTIMATED_TOKENS:,} tokens")
+    estimate = user.post("/api/credits/calculate", {"modelId": MODEL, "usage": _estimate(ESTIMATED_TOKENS)})
+    print(f"{estimate['credits']} credits for a prompt of {PROMPT_TOKENS} tokens and {ESTIMATED_TOKENS:,} of output")
     session_id = _open(user, ESTIMATED_TOKENS)
     _say_balance(user)
     for tokens_so_far in STREAM_TOKENS:
@@ -113,9 +120,10 @@ def _stream(user: Caller) -> None:
         beat = {"sessionId": session_id, "tokensGenerated": tokens_so_far}
         user.post("/api/streaming-sessions/heartbeat", beat)
         print(_bar(tokens_so_far))
-    done = {"sessionId": session_id, "actualTokens": USED_TOKENS, "success": True}
+    done = {"sessionId": session_id, "usage": USAGE, "usageFormat": "openai", "success": True}
     settled = user.post("/api/streaming-sessions/finalize", done)
     print(f"{settled['status']}: {settled['actualCredits']} credits used, {settled['refund']} refunded")
+    print(f"             for {json.dumps(settled['usage'])}")
     _say_balance(user)
 
 
@@ -123,11 +131,11 @@ def _too_large(user: Caller) -> None:
     _title("A stream that the credits do not cover is refused before it starts")
     check = user.post("/api/credits/check", {"requiredCredits": LARGE_STREAM_TOKENS * 3 // 1000})
     print("enough" if check["sufficient"] else f"not enough: {check['credits']} are there")
-    session = {"sessionId": _new_id(), "modelId": MODEL, "estimatedTokens": LARGE_STREAM_TOKENS}
+    session = {"sessionId": _new_id(), "modelId": MODEL, "estimatedUsage": _estimate(LARGE_STREAM_TOKENS)}
     refusal = user.post("/api/streaming-sessions/initialize", session, expect=402)
     details = refusal["details"]
     print(f"{refusal['code']}: {details['requiredCredits']} needed, {details['availableCredits']} available,")
-    print(f"             {details['affordableTokens']:,} tokens would be affordable")
+    print(f"             {details['affordableOutputTokens']:,} tokens of output would be affordable")
 
 
 def _abort(user: Caller) -> None:
@@ -221,10 +229,15 @@ def _ledger(user: Caller) -> None:
     print()
 
 
-def _open(user: Caller, estimated_tokens: int) -> str:
+def _estimate(output_tokens: int) -> dict[str, int]:
+    """The most that a request can use: its prompt, and so much output."""
+    return {"inputTokens": PROMPT_TOKENS, "outputTokens": output_tokens}
+
+
+def _open(user: Caller, output_tokens: int) -> str:
     """Open a session, and return the id that we chose for it."""
     session_id = _new_id()
-    session = {"sessionId": session_id, "modelId": MODEL, "estimatedTokens": estimated_tokens}
+    session = {"sessionId": session_id, "modelId": MODEL, "estimatedUsage": _estimate(output_tokens)}
     opened = user.post("/api/streaming-sessions/initialize", session, expect=201)
     print(f"{opened['allocatedCredits']} credits held ({opened['estimatedCredits']} and a fifth more)")
     return session_id

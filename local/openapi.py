@@ -55,7 +55,7 @@ def document() -> Json:
         description=f"{project['description']}\n{HOW_TO}",
         license_info=License(name="MIT", identifier="MIT"),
         servers=[Server(url="..", description="The service that this page comes from")],
-        security=[{"token": []}, {"apiKey": []}],
+        security=[{"token": []}, {"apiKey": []}, {"service": [], "onBehalfOf": []}],
         security_schemes=SECURITY,
         tags=[Tag(name=name, description=text) for name, text in TAGS.items()],
         on_conflict="error",

@@ -37,6 +37,18 @@ SECURITY: Json = {
             "sessions need it too."
         ),
     },
+    "onBehalfOf": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-On-Behalf-Of",
+        "description": "The id of the user whom a service acts for, percent-encoded; needed beside `service`.",
+    },
+    "service": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "`Service svc_…`; it acts for the user in `X-On-Behalf-Of` as a user, within its rights.",
+    },
     "apiKey": {
         "type": "apiKey",
         "in": "header",
@@ -52,14 +64,15 @@ SECURITY: Json = {
 }
 """The page's dialog puts the cursor into the last one."""
 TAGS = {
-    "credits": "Balances, cost estimates, and the commands that grant credits or take them away.",
-    "streaming-sessions": "The calls of a chat proxy before, during and after a stream.",
-    "usage": "Record billable events, and read usage statistics.",
-    "users": "The users that the service knows, and which of them are disabled.",
-    "api-keys": "Keys for programs that act for a user.",
-    "pricing": "The prices of models, by class of tokens, context tier and variant.",
-    "health": "A check that the service is running.",
-    "docs": "This document, and the page that shows it.",
+    "credits": "What a user can spend, what it costs, and the commands that move it.",
+    "streaming-sessions": "What a chat proxy calls before, during and after a stream.",
+    "usage": "Billable events, and their statistics.",
+    "users": "Who is known.",
+    "api-keys": "Keys for machines that act for a user.",
+    "service-credentials": "With what services act for users, within rights.",
+    "pricing": "What a model's tokens cost, by class, context tier and variant.",
+    "health": "Whether it is there.",
+    "docs": "This document, and its page.",
 }
 JSON = "application/json"
 TEXT = {"type": "string"}

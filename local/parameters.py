@@ -14,8 +14,9 @@ from local.template import template
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DECIDED_HERE = {"Architecture", "BuildId", "GradualDeployment"}
-"""Those that `local/stack.py` sets: this machine's, a hash of the sources, and what the local AWS lacks."""
+DECIDED_HERE = {"Architecture", "BuildId", "GradualDeployment", "IssuersSecretArn"}
+"""Those that `local/stack.py` sets: this machine's, a hash of the sources, what the local AWS lacks, and the secret
+that it creates from a file."""
 MOST_DIGITS = 18
 
 

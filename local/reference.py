@@ -57,6 +57,11 @@ def _routes() -> Iterator[str]:
         for each in permissions
     ]
     yield f"## Permissions of API keys\n\n{_table(('Permission', 'Routes'), allowed)}"
+    rights = sorted({about.access.right for about in routes.values() if about.access.right})
+    served = [
+        (f"`{each}`", _names(key for key, about in routes.items() if about.access.right == each)) for each in rights
+    ]
+    yield f"## Rights of services\n\n{_table(('Right', 'Routes, for the user in `X-On-Behalf-Of`'), served)}"
     yield "## Routes that take `Idempotency-Key`\n\n" + _names(key for key, about in routes.items() if about.takes_key)
     yield "## Routes that need the internal key under `RequireServiceKey`\n\n" + _names(
         key for key, about in routes.items() if about.access.service_key

@@ -81,8 +81,8 @@ METRICS = {
     ),
     "WalletsExpired": ("Wallets from which the sweeper removed expired lots.", ""),
     "SweepFailures": (
-        "Sessions and wallets that the sweeper could not finish. The log has the reason.",
-        "It is above 0 in two runs in a row: those credits stay held until the cause is fixed.",
+        "Sessions, wallets and erasures that the sweeper could not finish. The log has the reason.",
+        "It is above 0 in two runs in a row: those credits stay held, or data stays, until the cause is fixed.",
     ),
     "UsageRecorded": ("Records written by `usage/record`.", TRAFFIC),
     "RollupFailures": (

@@ -1,15 +1,16 @@
 """`make restore`: makes a table equal to another one, such as a copy of its state at a point in time.
 
 From the environment: FROM and TO, names of tables with `pk` and `sk`; APPLY=1 to write (else it only counts);
-credentials, region and endpoint as boto3 finds them. You can stop and repeat it; it does not
-lose work. Nothing else may write to TO while it runs.
+credentials, region and endpoint as boto3 finds them. You can stop and repeat it; it does not lose work. Nothing else
+may write to TO while it runs. It lists users who are erased in TO and not in FROM: erase them again. The items that say
+so stay in TO, so each run lists them.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import batched
 from typing import TYPE_CHECKING, Any
 
@@ -25,17 +26,21 @@ if TYPE_CHECKING:
 type Item = dict[str, Any]
 type Key = tuple[str, str]
 
+ERASURE = "ERASURE"
+"""The sort key of the item that says since when a user is erased."""
+
 READ_AT_ONCE = 100
 WRITE_AT_ONCE = 25
 
 
 @dataclass
 class Differences:
-    """How many items of TO differ from FROM, are missing, or are superfluous."""
+    """How many items of TO differ from FROM, are missing, or are superfluous; and the users erased only in TO."""
 
     changed: int = 0
     missing: int = 0
     superfluous: int = 0
+    erased: list[str] = field(default_factory=list)
 
 
 def main() -> int:
@@ -54,6 +59,9 @@ def main() -> int:
         return explain(Refused(str(error)))
     done = "" if apply else " (nothing was written: APPLY=1 writes)"
     print(f"changed {found.changed}, added {found.missing}, deleted {found.superfluous}{done}")
+    if found.erased:
+        print("erased since then, and to be erased again with POST /api/users/{userId}/erase:")
+        print("\n".join(found.erased))
     return 0
 
 
@@ -69,7 +77,9 @@ def restore(client: Any, source: str, target: str, *, apply: bool) -> Difference
             _write(client, target, [{"PutRequest": {"Item": item}} for item in different])
     for page in _pages(client, target, ProjectionExpression="pk, sk"):
         there = _read(client, source, [_key(item) for item in page])
-        gone = [{"DeleteRequest": {"Key": item}} for item in page if _key(item) not in there]
+        superfluous = [item for item in page if _key(item) not in there]
+        found.erased += [_user_in(item) for item in superfluous if item["sk"]["S"] == ERASURE]
+        gone = [{"DeleteRequest": {"Key": item}} for item in superfluous if item["sk"]["S"] != ERASURE]
         found.superfluous += len(gone)
         if apply:
             _write(client, target, gone)
@@ -91,6 +101,11 @@ def _pages(client: Any, table: str, **options: Any) -> Iterator[list[Item]]:
 
 def _key(item: Item) -> Key:
     return item["pk"]["S"], item["sk"]["S"]
+
+
+def _user_in(item: Item) -> str:
+    user_id: str = item["pk"]["S"].removeprefix("USER#")
+    return user_id
 
 
 def _read(client: Any, table: str, keys: list[Key]) -> dict[Key, Item]:

@@ -1,8 +1,9 @@
 """`make run`: the whole service on a local AWS, with a demo user, until Ctrl-C.
 
 From the environment: PORT (4566), FRESH=1 (without the data of earlier starts), BACKGROUND=1 (return once
-the service answers; `make stop` stops it), JWT_ACCESS_SECRET (by default one is created and kept), and the template's
-parameters by the names that `local/parameters.py` gives them, such as SESSION_TIMEOUT_MINUTES.
+the service answers; `make stop` stops it), JWT_ACCESS_SECRET (by default one is created and kept), ISSUERS (a file with
+the identity providers whose tokens are accepted, see docs/identity.md), and the template's parameters by the names that
+`local/parameters.py` gives them, such as SESSION_TIMEOUT_MINUTES.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import httpx
 from botocore.exceptions import EndpointConnectionError
 
-from local import data_format, emulator, parameters, private, tokens
+from local import data_format, emulator, issuers, parameters, private, tokens
 from local.logs import Tail
 from local.paths import JWT_SECRET, LOCAL, SCRATCH, STACK_JSON, STATE
 from local.running import Running
@@ -50,7 +51,7 @@ def main() -> int:
 
 def _run(running: Running) -> int:
     background = os.environ.get("BACKGROUND") == "1"
-    port, settings = _port(), parameters.from_environment(os.environ)
+    port, settings, document = _port(), parameters.from_environment(os.environ), issuers.from_environment(os.environ)
     for made_before in (STATE, JWT_SECRET, STACK_JSON):
         private.close(made_before)
     jwt_secret = _jwt_secret()
@@ -64,7 +65,7 @@ def _run(running: Running) -> int:
         running.name(aws.process.pid, leads_session=True)
     serving = False
     try:
-        stack = deploy(aws, jwt_secret, **settings)
+        stack = deploy(aws, jwt_secret, document, **settings)
         with step(f"Demo user with {DEMO_CREDITS:,} credits"):
             _seed(stack)
             aws.save()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from local.emulator import Emulator
 
 STACK_NAME = "accounting-service"
+ISSUERS_NAME = "accounting-service-issuers"
 FIRST_ANSWER_SECONDS = 60
 
 
@@ -67,21 +68,22 @@ class Stack:
 
 @contextmanager
 def start(
-    port: int = 0, state: Path | None = None, jwt_secret: str | None = None, **parameters: str
+    port: int = 0, state: Path | None = None, jwt_secret: str | None = None, issuers: str = "", **parameters: str
 ) -> Iterator[Stack]:
     """Run the service during the block, on its own local AWS, which enforces its IAM policies.
 
-    See emulator.start for `port` and `state`; `parameters` are the template's.
+    See emulator.start for `port` and `state`; `issuers` is their document, if any; `parameters` are the template's.
     """
     with emulator.start(port, state, enforce_iam=True) as aws:
-        yield deploy(aws, jwt_secret or secrets.token_urlsafe(48), **parameters)
+        yield deploy(aws, jwt_secret or secrets.token_urlsafe(48), issuers, **parameters)
 
 
-def deploy(aws: Emulator, jwt_secret: str, **parameters: str) -> Stack:
+def deploy(aws: Emulator, jwt_secret: str, issuers: str = "", **parameters: str) -> Stack:
     """Build the service from the current sources, deploy it if needed, and return it once it answers."""
     with step("Build"):
         built = build()
     parameters |= {"Architecture": architecture(), "GradualDeployment": "false"}  # the local AWS has no CodeDeploy
+    parameters["IssuersSecretArn"] = _put_issuers(aws, issuers) if issuers else ""
     parameters["BuildId"] = deployment_id(built.id, _overrides(parameters))
     with step("Deployment") as note:
         if parameters.items() <= _deployed_parameters(aws).items():
@@ -170,6 +172,16 @@ def _switch_on_time_to_live(aws: Emulator, table_name: str) -> None:
 def _put_jwt_secret(aws: Emulator, arn: str, jwt_secret: str) -> None:
     value = json.dumps({"current": jwt_secret, "previous": ""})
     aws.client("secretsmanager").put_secret_value(SecretId=arn, SecretString=value)
+
+
+def _put_issuers(aws: Emulator, document: str) -> str:
+    """Store the document of the issuers, as an operator does on AWS, and return the secret's ARN."""
+    manager = aws.client("secretsmanager")
+    try:
+        stored = manager.create_secret(Name=ISSUERS_NAME, SecretString=document)
+    except manager.exceptions.ResourceExistsException:
+        stored = manager.put_secret_value(SecretId=ISSUERS_NAME, SecretString=document)
+    return str(stored["ARN"])
 
 
 def _wait_for_health(stack: Stack) -> None:

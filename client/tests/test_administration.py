@@ -23,6 +23,7 @@ SENT: list[tuple[Callable[[Any], Any], dict[str, Any], str, str, Any]] = [
     (lambda client: client.disable_user("a/b"), user(1), "POST", "users/a%252Fb/disable", {}),
     (lambda client: client.disable_user("u", "spam"), user(1), "POST", "users/u/disable", {"reason": "spam"}),
     (lambda client: client.enable_user("u"), user(1), "POST", "users/u/enable", {}),
+    (lambda client: client.erase_user("u"), {"userId": "u", "erasedAt": AT}, "POST", "users/u/erase", {}),
     (
         lambda client: client.end_session("u@example.com", "s/1", "it hangs"),
         session(1),

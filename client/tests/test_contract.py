@@ -25,7 +25,7 @@ from tests.api import CONTRACT, DOCS, INTERNAL, PUBLIC, Route, plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-OWN = {"close", "aclose", "with_token", "streaming_session", "send", "exchange", "carry", "keep"}
+OWN = {"close", "aclose", "with_token", "for_user", "streaming_session", "send", "exchange", "carry", "keep"}
 """What a client has beside its routes."""
 ALTERNATIVES = ("expiry_days", "expires_at")
 """Arguments of which a method takes one."""

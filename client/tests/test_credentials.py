@@ -14,6 +14,7 @@ from accounting_client import (
     ApiKey,
     ApiKeyInvalid,
     AsyncAccountingClient,
+    ServiceCredential,
     TokenExpired,
     Unauthorized,
     Unreachable,
@@ -204,7 +205,7 @@ def test_what_the_network_library_will_not_send_is_not_told(ask: Ask) -> None:
 
 
 def test_a_function_that_returns_no_token_is_told_so(ask: Ask) -> None:
-    with pytest.raises(TypeError, match="a token is a str or an ApiKey, not int"):
+    with pytest.raises(TypeError, match="a token is a str, an ApiKey or a ServiceCredential, not int"):
         ask(Played(ok(BALANCE)), lambda client: client.balance(), token=lambda: 7)
 
 
@@ -215,6 +216,34 @@ def test_a_function_that_returns_no_token_is_told_so(ask: Ask) -> None:
 def test_an_address_of_no_service_is_refused(kind: Any, url: str) -> None:
     with pytest.raises(ValueError, match="no address of a service"):
         kind(url)
+
+
+def test_a_service_says_for_which_user_it_acts(ask: Ask) -> None:
+    service = Played(ok(BALANCE), ok(HEARD), ok(BALANCE))
+
+    credential = ServiceCredential("svc_1_x")
+    ask(service, lambda client: client.for_user("Zoë, a/b%").balance(), token=credential)
+    ask(service, lambda client: client.for_user("u2").heartbeat("s", 5), token=credential)
+    ask(service, lambda client: client.balance(), token=credential)
+
+    assert service.headers("authorization") == ["Service svc_1_x"] * 3
+    assert service.headers("x-on-behalf-of") == ["Zo%C3%AB%2C%20a%2Fb%25", "u2", None]
+    assert "svc_1" not in repr(credential)
+
+
+def test_a_service_that_acts_for_nobody_is_refused(ask: Ask) -> None:
+    with pytest.raises(ValueError, match="their id is empty"):
+        ask(Played(ok(BALANCE)), lambda client: client.for_user("").balance(), token=ServiceCredential("svc_1_x"))
+
+
+def test_a_credential_that_was_rotated_out_is_replaced_by_what_its_function_returns(ask: Ask) -> None:
+    service = Played(refusal(401, "SERVICE_CREDENTIAL_INVALID"), ok(BALANCE))
+    made = iter(("svc_1_old", "svc_1_new"))
+
+    ask(service, lambda client: client.for_user("u").balance(), token=lambda: ServiceCredential(next(made)))
+
+    assert service.headers("authorization") == ["Service svc_1_old", "Service svc_1_new"]
+    assert service.headers("x-on-behalf-of") == ["u", "u"]
 
 
 def test_one_client_serves_many_users_over_the_same_connections() -> None:

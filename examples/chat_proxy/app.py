@@ -1,4 +1,4 @@
-"""The proxy: it holds credits before it streams, counts what is generated, and settles that.
+"""The proxy: it holds credits before it streams, counts what is generated, and settles what the model says it used.
 
 Whoever asks sends their own token; the proxy adds the platform's key, without which nobody may report usage where the
 service is deployed with ``RequireServiceKey``.
@@ -66,23 +66,26 @@ def credential(authorization: Annotated[str, Header()] = "") -> str | ApiKey:
 async def chat(
     question: Question, request: Request, token: Annotated[str | ApiKey, Depends(credential)]
 ) -> StreamingResponse:
-    """Stream an answer as server-sent events: ``{"text": …}``, at the end ``{"tokens": …}`` or ``{"error": …}``."""
+    """Stream an answer as server-sent events: ``{"text": …}``, at the end ``{"usage": …}`` or ``{"error": …}``."""
     accounting: AsyncAccountingClient = request.app.state.accounting
     caller = accounting.with_token(token)
     estimated = model.estimate(question.prompt, question.max_tokens)
     # Entered here and not in the stream, so that who lacks credits gets a 402 and no stream.
     accounted = AsyncExitStack()
     session = await accounted.enter_async_context(
-        caller.streaming_session(model.NAME, estimated, heartbeat_seconds=HEARTBEAT_SECONDS)
+        caller.streaming_session(model.NAME, estimated_usage=estimated, heartbeat_seconds=HEARTBEAT_SECONDS)
     )
 
     async def answer() -> AsyncIterator[str]:
         try:
             async with accounted:  # left by its end: settled; by an error or a caller who is gone: aborted
                 async for chunk in model.stream(question.prompt, question.max_tokens):
-                    session.add_tokens(chunk.tokens)
-                    yield _event({"text": chunk.text})
-                yield _event({"tokens": session.tokens, "sessionId": session.session_id})
+                    if chunk.usage:
+                        session.set_usage(chunk.usage, "anthropic")
+                    else:
+                        session.add_tokens(1)  # a word is about a token, until the model says how many it took
+                        yield _event({"text": chunk.text})
+                yield _event({"usage": session.usage, "sessionId": session.session_id})
         except AccountingError as error:  # the hold can't be raised any more, or somebody has ended the session
             told = _told(error)
             yield _event({"error": told.code, "message": told.message})

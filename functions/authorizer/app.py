@@ -1,4 +1,4 @@
-"""The gateway's authorizer: who sends this token or API key? It finds or creates a token's user.
+"""The gateway's authorizer: who sends this token, API key or service credential? It finds or creates a token's user.
 
 It denies for one reason only: the request is not authenticated. What a caller may do is the functions' business.
 """
@@ -8,15 +8,25 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from accounting.domain.api_keys import PREFIX
-from accounting.domain.errors import ApiKeyInvalid, NotAuthenticated, TokenInvalid
+from accounting.domain.api_keys import PREFIX, parsed
+from accounting.domain.errors import (
+    ApiKeyInvalid,
+    NotAuthenticated,
+    ServiceCredentialInvalid,
+    TokenInvalid,
+    Unavailable,
+)
+from accounting.domain.service_credentials import PREFIX as SERVICE_PREFIX
 from accounting.domain.users import DEFAULT_ROLE
-from accounting.secrets import jwt_secrets
-from accounting.store import api_keys, users
+from accounting.secrets import has_issuers, issuers_document, jwt_secrets
+from accounting.store import api_keys, service_credentials, users
 from accounting.store.table import make_for_snapshot
 from accounting.times import clock
-from accounting.tokens import verify
-from accounting.web.policy import allow, deny
+from accounting.tokens import Claims, verify
+from accounting.web.policy import allow, deny, undecided
+
+if has_issuers():  # without issuers nobody waits for its imports, and with them a snapshot has them
+    from accounting.identity import tokens as any_issuer
 
 logger = Logger()
 make_for_snapshot()
@@ -26,7 +36,8 @@ make_for_snapshot()
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Answer a TOKEN authorizer event with a policy.
 
-    A fault (no secret, no table) is raised: the gateway answers 503 and caches nothing.
+    There is none if the caller cannot be judged now (no table, no keys of an issuer). Other faults (no secret) are
+    raised. Either way the gateway answers 503 and caches nothing.
     """
     scheme, _, credential = event.get("authorizationToken", "").partition(" ")
     try:
@@ -34,8 +45,12 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     except NotAuthenticated as refusal:
         logger.info("denied", code=refusal.code)
         return deny(event, refusal)
-    logger.info("allowed", user_id=context["userId"], role=context["role"])
-    return allow(event, context["userId"], context)
+    except Unavailable:
+        logger.exception("undecided")
+        return undecided()
+    principal = context.get("userId") or context["actor"]
+    logger.info("allowed", user_id=principal, role=context["role"])
+    return allow(event, principal, context)
 
 
 def _authenticated(scheme: str, credential: str, now: int) -> dict[str, Any]:
@@ -43,9 +58,9 @@ def _authenticated(scheme: str, credential: str, now: int) -> dict[str, Any]:
     if scheme == "bearer" and credential.startswith(f"{PREFIX}_"):
         scheme = "apikey"  # where every SDK sends its key
     if scheme == "bearer" and credential:
-        claims = verify(credential, jwt_secrets)
+        claims = _verified(credential)
         _, is_new = users.sync(claims.user, now)
-        logger.append_keys(is_new=is_new)
+        logger.append_keys(is_new=is_new, issuer=claims.issuer)
         described = claims.user
         return {
             "userId": described.id,
@@ -60,4 +75,29 @@ def _authenticated(scheme: str, credential: str, now: int) -> dict[str, Any]:
             raise ApiKeyInvalid("The API key is invalid")
         api_keys.note_use(key, now)
         return {"userId": key.user_id, "role": DEFAULT_ROLE, "apiKeyId": key.id}
-    raise TokenInvalid("The Authorization header must be: Bearer <token>, or ApiKey <key>")
+    if scheme == "service" and credential:
+        return _service(credential, now)
+    raise TokenInvalid("The Authorization header must be: Bearer <token>, ApiKey <key>, or Service <credential>")
+
+
+def _verified(token: str) -> Claims:
+    """What a genuine token says, of the platform's own issuer or of one that is configured. Raises NotAuthenticated."""
+    if not has_issuers():
+        return verify(token, jwt_secrets)
+    return any_issuer.verify(token, jwt_secrets, issuers_document)
+
+
+def _service(text: str, now: int) -> dict[str, Any]:
+    """What the functions need to know of a service; whom it acts for, they read themselves.
+
+    The credential is read anew: the gateway would remember for minutes that a secret was refused which an older answer
+    does not know yet. Raises ServiceCredentialInvalid.
+    """
+    service_id, secret = parsed(text, SERVICE_PREFIX) or ("", "")
+    service = service_credentials.find(service_id) if service_id else None
+    generation = service.generation_of(secret) if service else None
+    if service is None or generation is None:
+        raise ServiceCredentialInvalid("The service credential is invalid")
+    if not service.accepts(generation, now):
+        raise ServiceCredentialInvalid("The service credential was rotated out")
+    return {"serviceId": service.id, "generation": generation, "actor": service.actor, "role": DEFAULT_ROLE}

@@ -12,12 +12,15 @@ from accounting.domain.pricing import price_of
 from accounting.domain.rates import AMOUNT_SCALE, RATE_NAMES, RATE_SCALE, Line
 from accounting.operations import credits as operations
 from accounting.operations.credits import Balance, Change, Request
-from accounting.store import prices
+from accounting.store import prices, users
+from accounting.store.users import Reference
 from accounting.times import clock, from_iso, iso
-from accounting.web.access import SUPERVISORS, Access, Disabled, Who
+from accounting.web.access import SUPERVISORS, Access, Arguments, Disabled, Who
 from accounting.web.api import Api, handler_of
+from accounting.web.caller import Caller
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
-from accounting.web.prices import CLASS_NAMES, decimal_text
+from accounting.web.price_views import decimal_text
+from accounting.web.prices import CLASS_NAMES
 from accounting.web.subject import named_by
 from accounting.web.types import (
     DEFAULT_EXPIRY_DAYS,
@@ -43,6 +46,14 @@ from accounting.web.usage import UsageFormat, UsageObject, UsageView, Variant, u
 READERS = Access(Who.USERS, "credits:read")
 BALANCE_READERS = Access(Who.USERS, "credits:read", Disabled.OPERATION_DECIDES)
 READERS_OF_ALLOCATIONS = Access(Who.SELF_OR_ADMINS, "credits:read")
+
+
+def _granted_to(caller: Caller, arguments: Arguments) -> Reference:
+    """Whom a grant names in its body."""
+    return named_by(caller, arguments["body"].user_id)
+
+
+GRANTERS = Access(Who.SUPERVISORS, subject=_granted_to, service_right="credits:grant", introduce=users.introduce)
 GRANT_CODES = ("USER_NOT_FOUND", "TOO_MANY_ALLOCATIONS")
 
 api = Api()
@@ -189,14 +200,15 @@ class LineView(ResponseModel):
 class CalculateView(ResponseModel):
     """The cost of a usage of a model now: the sum of ``lines``, rounded up once.
 
-    ``ruleId`` is null if the default price applies. ``tier`` is the threshold of the tier that the request is in.
+    ``ruleId`` names the price rule of a usage, and is left out for the default price. ``tier`` is the threshold of the
+    context tier that the usage is in.
     """
 
     model_id: str
     tokens: int
     credits: int
     price_per_thousand_tokens: int | float
-    rule_id: str | None
+    rule_id: str | None = left_out()
     usage: UsageView | None = left_out()
     lines: list[LineView] | None = left_out()
     tier: int | None = left_out()
@@ -272,7 +284,7 @@ def calculate(body: Calculate) -> CalculateView:
         tokens=usage.input + usage.output if usage else tokens,
         credits=card.cost(usage) if usage else card.cost_of_number(tokens),
         price_per_thousand_tokens=price_of(card.number_rate),
-        rule_id=rule.id if rule else None,
+        rule_id=rule.id if rule and usage else None,
         usage=UsageView.of(usage) if usage else None,
         lines=[LineView.of(line) for line in card.lines(usage)] if usage else None,
         tier=tier.above_input if tier else None,
@@ -292,10 +304,10 @@ def check(body: Check) -> CheckView:
     )
 
 
-@api.post("/api/credits/allocate", status_code=201, access=SUPERVISORS, idempotency="allocate", codes=GRANT_CODES)
+@api.post("/api/credits/allocate", status_code=201, access=GRANTERS, idempotency="allocate", codes=GRANT_CODES)
 def allocate(body: Allocate) -> AllocateView:
     """Grant credits to a user."""
-    change = operations.allocate(_request(body), body.credits)
+    change = operations.allocate(_request(body, api.subject), body.credits)
     allocation = _told(change).allocation
     if allocation is None:
         raise LookupError("an allocate without its allocation")
@@ -354,11 +366,11 @@ def adjust(body: Adjust) -> AdjustView:
     )
 
 
-def _request(body: _Command) -> Request:
-    """The request for ``operations``, with the caller as its actor."""
+def _request(body: _Command, user: Reference | None = None) -> Request:
+    """The command's request about ``user``, if the route's access has found them already."""
     return Request(
-        actor=api.caller.user_id,
-        user=named_by(api.caller, body.user_id),
+        actor=api.caller.actor,
+        user=user or named_by(api.caller, body.user_id),
         notes=body.notes or "",
         expiry_days=(body.expiry_days if isinstance(body, _Grant) else None) or DEFAULT_EXPIRY_DAYS,
         expires_at=from_iso(body.expires_at) if isinstance(body, _Grant) and body.expires_at else None,

@@ -15,7 +15,8 @@ from accounting.web.access import ADMINS, Access, Who
 from accounting.web.api import Api, handler_of
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
 from accounting.web.paging import Cursor, cursor_of, model_in, number_in
-from accounting.web.prices import ListedRules, RuleBody, RuleView, rules_in, shown
+from accounting.web.price_views import RuleView, shown
+from accounting.web.prices import ListedRules, RuleBody, rules_in
 from accounting.web.types import (
     ONLY_DIGITS,
     ModelIdInPath,

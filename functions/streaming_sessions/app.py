@@ -48,6 +48,9 @@ OPENED: dict[int, OpenAPIResponse] = {
 }
 ActiveLimit = Annotated[Annotated[int, Field(ge=1, le=MAX_ACTIVE_LISTED), ONLY_DIGITS], Query()]
 
+OPENERS = Access(
+    Who.USERS, "sessions:write", Disabled.OPERATION_DECIDES, require_service_key, introduce=users.introduce
+)
 HOLDERS = Access(Who.USERS, "sessions:write", Disabled.OPERATION_DECIDES, require_service_key)
 SETTLING_CODES = ("MODEL_UNKNOWN", "SESSION_NOT_ACTIVE")
 SETTLERS = Access(Who.USERS, "sessions:write", Disabled.SERVED, require_service_key)
@@ -60,7 +63,7 @@ api = Api()
 @api.post(
     "/api/streaming-sessions/initialize",
     status_code=201,
-    access=HOLDERS,
+    access=OPENERS,
     codes=("MODEL_UNKNOWN", "INSUFFICIENT_CREDITS", "SESSION_EXISTS", "SESSION_ENDED"),
     responses=OPENED,
 )
@@ -78,6 +81,7 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
         body.model_id,
         body.estimated_tokens or (usage.output if usage else 0),
         now=clock(),
+        actor=api.caller.actor,
         metadata=body.metadata,
         estimated_usage=usage,
         variant=body.variant,
@@ -105,7 +109,7 @@ def heartbeat(body: Heartbeat) -> HeartbeatView:
     report, _ = _said_in(body, body.tokens_generated)
     if report is None:
         raise Invalid.field("tokensGenerated", "either this or usage is required")
-    session = operations.heartbeat(api.caller.user_id, body.session_id, report, now=clock())
+    session = operations.heartbeat(api.caller.user_id, body.session_id, report, now=clock(), actor=api.caller.actor)
     return HeartbeatView(
         session_id=session.session_id,
         tokens_generated=session.tokens,
@@ -130,6 +134,7 @@ def finalize(body: Finalize) -> FinalizeView:
         report,
         success=body.success is not False,
         now=clock(),
+        actor=api.caller.actor,
         particulars=particulars,
     )
     session, settled = answer.session, answer.session.settled
@@ -155,7 +160,9 @@ def abort(body: Abort) -> AbortView:
     Without a usage in the body, this charges what the last heartbeat reported.
     """
     report, particulars = _said_in(body, body.tokens_generated)
-    answer = settling.abort(api.caller.user_id, body.session_id, report, now=clock(), particulars=particulars)
+    answer = settling.abort(
+        api.caller.user_id, body.session_id, report, now=clock(), actor=api.caller.actor, particulars=particulars
+    )
     settled = answer.session.settled
     return AbortView(
         session_id=answer.session.session_id,

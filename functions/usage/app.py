@@ -39,7 +39,7 @@ from accounting.web.usage import UsageFormat, UsageObject, UsageView, Variant, k
 
 DEFAULT_TOP, MAX_TOP = 100, 1000
 
-REPORTERS = Access(Who.USERS, "usage:write", Disabled.OPERATION_DECIDES, require_service_key)
+REPORTERS = Access(Who.USERS, "usage:write", Disabled.OPERATION_DECIDES, require_service_key, introduce=users.introduce)
 
 api = Api()
 
@@ -119,6 +119,7 @@ class RecordView(ResponseModel):
     provider_usage: dict[str, object] | None = left_out("The provider's usage object as it was sent")
     provider_usage_dropped: bool | None = left_out("True if that object was larger than 2 KB and therefore not kept")
     metadata: dict[str, object]
+    actor: str | None = left_out("The service that acted for the user, as `service:` and its credential's id")
     timestamp: Instant
 
     @classmethod
@@ -137,6 +138,7 @@ class RecordView(ResponseModel):
             provider_usage=said and said.raw,
             provider_usage_dropped=True if said and said.raw is None else None,
             metadata=record.metadata,
+            actor=record.actor,
             timestamp=iso(record.at),
         )
 
@@ -240,6 +242,7 @@ def record(body: Record) -> RecordedView:
             cost=body.cost(),
             metadata=body.metadata or {},
             deduct=deduct,
+            actor=api.caller.actor,
         ),
         now=clock(),
         key=key_of(api, body),

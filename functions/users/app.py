@@ -6,8 +6,10 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 
 from accounting.domain.users import Description, User
+from accounting.operations import erasing
 from accounting.operations import users as operations
 from accounting.store import users
+from accounting.store.erasures import Erasure
 from accounting.times import clock, iso
 from accounting.web.access import ADMINS, PLATFORM, SELF_OR_ADMINS, USERS
 from accounting.web.api import Api, handler_of
@@ -27,6 +29,11 @@ from accounting.web.types import (
 SYNCED: dict[int, OpenAPIResponse] = {
     201: {"description": "The user was created"},
     200: {"description": "The user existed, and is up to date"},
+}
+
+ERASED: dict[int, OpenAPIResponse] = {
+    200: {"description": "The user's personal data is gone"},
+    202: {"description": "It is being erased: ask again, or leave it to the sweeper"},
 }
 
 api = Api()
@@ -60,7 +67,10 @@ class SyncView(ResponseModel):
 
 
 class UserView(ResponseModel):
-    """A user. ``disabledAt`` and ``disabledReason`` are present while the user is disabled."""
+    """A user.
+
+    ``disabledAt`` and ``disabledReason`` are present while the user is disabled, ``erasedAt`` once the user is erased.
+    """
 
     user_id: str
     email: str
@@ -71,6 +81,7 @@ class UserView(ResponseModel):
     disabled: bool
     disabled_at: Instant | None = left_out()
     disabled_reason: str | None = left_out()
+    erased_at: Instant | None = left_out()
 
     @classmethod
     def of(cls, user: User) -> Self:
@@ -85,6 +96,24 @@ class UserView(ResponseModel):
             disabled=user.disabled,
             disabled_at=None if user.disabled_at is None else iso(user.disabled_at),
             disabled_reason=user.disabled_reason or None,
+            erased_at=None if user.erased_at is None else iso(user.erased_at),
+        )
+
+
+class ErasureView(ResponseModel):
+    """The erasure of a user's personal data; ``finishedAt`` is there once nothing is left."""
+
+    user_id: str
+    erased_at: Instant
+    finished_at: Instant | None = left_out()
+
+    @classmethod
+    def of(cls, erasure: Erasure) -> Self:
+        """The view of an erasure."""
+        return cls(
+            user_id=erasure.user_id,
+            erased_at=iso(erasure.at),
+            finished_at=None if erasure.finished_at is None else iso(erasure.finished_at),
         )
 
 
@@ -98,7 +127,7 @@ class UsersView(ResponseModel):
     next_cursor: str | None = left_out()
 
 
-@api.post("/api/users/sync", access=PLATFORM, responses=SYNCED)
+@api.post("/api/users/sync", access=PLATFORM, responses=SYNCED, codes=("USER_ERASED",))
 def sync(body: Sync) -> tuple[SyncView, int]:
     """Create or update a user."""
     now = clock()
@@ -150,10 +179,22 @@ def disable(user_id: UserInPath, body: Disable | None = None) -> UserView:
     return UserView.of(operations.disable(api.subject, by=api.caller.user_id, reason=reason, now=clock()))
 
 
-@api.post("/api/users/<user_id>/enable", access=ADMINS)
+@api.post("/api/users/<user_id>/enable", access=ADMINS, codes=("USER_ERASED",))
 def enable(user_id: UserInPath) -> UserView:
     """Enable a disabled user again."""
     return UserView.of(operations.enable(api.subject, now=clock()))
+
+
+@api.post("/api/users/<user_id>/erase", access=ADMINS, responses=ERASED)
+def erase(user_id: UserInPath) -> tuple[ErasureView, int]:
+    """Erase a user's personal data, and disable them for good.
+
+    Name and address are gone at once, and with them every way to name the user but their id. Notes, reasons, metadata
+    and API keys follow after two minutes: the service goes on by itself, and the request can be repeated until it
+    answers 200. Ids, credits, the ledger's chain and statistics stay.
+    """
+    erasure = erasing.erase(api.subject, by=api.caller.user_id, now=clock())
+    return ErasureView.of(erasure), 202 if erasure.finished_at is None else 200
 
 
 handler = handler_of(api)

@@ -13,7 +13,10 @@ from accounting.domain.accounts import AccountId
 from accounting.store import keys
 from tests.reach import ROOT, function_names, module, module_names
 
-OF_ACCOUNTS = {"wallet", "wallet_of_all", "allocation", "entry", "audit", "usage", "day_rollup", "wallet_due"}
+OF_ACCOUNTS = {
+    *("wallet", "wallet_of_all", "allocation", "entry", "audit", "usage", "day_rollup", "wallet_due"),
+    "texts_of_account",
+}
 
 
 def test_every_key_in_an_accounts_partition_takes_an_account() -> None:

@@ -85,12 +85,12 @@ def test_what_is_paid_without_a_request_is_what_the_template_makes() -> None:
         f"{len(alarms)} × 0.10": len(alarms) * 0.10,
         f"{dashboards} × 3.00": dashboards * 3.0,
         f"{secrets} × 0.40": secrets * 0.40,
-        "**total**": 26.65,
+        "**total**": 28.60,
     }
 
     for line, usd in lines.items():
         assert re.search(rf"^\|.*{re.escape(line)}.*\| \**{usd:.2f}\** \|$", bill, re.MULTILINE), line
-    assert sum(lines.values()) == pytest.approx(2 * 26.65, abs=0.01)
+    assert sum(lines.values()) == pytest.approx(2 * 28.60, abs=0.01)
     assert f"(all {len(counted())} in every hour: {len(counted()) * 0.30:.2f})" in bill
 
 

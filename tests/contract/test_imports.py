@@ -7,7 +7,7 @@ from itertools import chain
 
 import pytest
 
-from tests.reach import LAYER, ROOT, function_names, imported, module, module_names
+from tests.reach import LAYER, ROOT, function_names, imported, module, module_names, reach
 
 PLAIN = {"accounting", "accounting.settings", "accounting.times"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -73,6 +73,19 @@ def test_only_the_table_and_the_secrets_talk_to_aws() -> None:
 
 def test_nothing_in_the_layer_imports_a_function() -> None:
     assert [name for name in module_names() if "functions" in imports_of(name)] == []
+
+
+def test_only_the_authorizer_has_the_library_of_public_keys() -> None:
+    """It is larger than the layer, and each function would import it with PyJWT or carry it."""
+    locks = {path.parent.name: path.read_text() for path in ROOT.glob("functions/*/requirements.txt")}
+    users = [
+        name for name in function_names() if any(where.startswith("accounting.identity") for where, _ in reach(name))
+    ]
+
+    assert list(locks) == users == ["authorizer"]
+    assert "cryptography==" in locks["authorizer"]
+    assert "pydantic==" in (LAYER / "requirements.txt").read_text()
+    assert "cryptography" not in (LAYER / "requirements.txt").read_text()
 
 
 def test_functions_import_no_other_function() -> None:

@@ -122,20 +122,23 @@ WORDS = {
 """A line of the table of roles that is tested over HTTP, in the document's words."""
 
 
-def test_it_says_of_every_route_what_is_tested_over_http_of_roles_and_of_api_keys() -> None:
+def test_it_says_of_every_route_what_is_tested_over_http_of_roles_keys_and_services() -> None:
     said = {
-        (method.upper(), plain(path)): (about.access.who, about.access.permission)
+        (method.upper(), plain(path)): (about.access.who, about.access.permission, about.access.right)
         for (method, path), about in declared().items()
     }
     permissions = {route: permission for permission, routes in roles.KEYS.items() for route in routes}
+    rights = {route: right for right, routes in roles.SERVICES.items() for route in routes}
     tested = {
         (each.method, f"/api/{plain(each.path.partition('?')[0])}"): (
             WORDS[each.oneself, each.others],
             permissions.get(f"{each.method} {each.path}"),
+            rights.get(f"{each.method} {each.path}"),
         )
         for each in roles.ROUTES
     }
-    tested |= dict.fromkeys(PUBLIC, (Who.ANYBODY, None)) | dict.fromkeys(INTERNAL, (Who.PLATFORM, None))
+    tested |= dict.fromkeys(PUBLIC, (Who.ANYBODY, None, None))
+    tested |= dict.fromkeys(INTERNAL, (Who.PLATFORM, None, None))
 
     assert said == tested
 
@@ -226,11 +229,13 @@ def test_it_says_who_may_come_in() -> None:
     assert {route for route, each in security.items() if each == [{"internalKey": []}]} == INTERNAL
     accesses = {(method.upper(), plain(path)): about.access for (method, path), about in declared().items()}
     with_a_key = {route for route, access in accesses.items() if access.permission}
+    under_rights = {route for route, access in accesses.items() if access.right}
     with_service = {route for route, access in accesses.items() if access.service_key}
     for route in security.keys() - PUBLIC - INTERNAL:
         of_users: list[dict[str, Any]] = [{"token": []}, *([{"apiKey": []}] if route in with_a_key else [])]
+        acting: list[dict[str, Any]] = [{"service": [], "onBehalfOf": []}] if route in under_rights else []
         of_services = [{**each, "internalKey": []} for each in of_users] if route in with_service else []
-        assert security[route] == of_users + of_services, route
+        assert security[route] == of_users + acting + of_services, route
 
 
 def test_every_body_is_required_that_is_not_given_in_the_query_or_says_nothing_that_is_needed() -> None:
@@ -239,6 +244,7 @@ def test_every_body_is_required_that_is_not_given_in_the_query_or_says_nothing_t
     assert {route for route, body in bodies.items() if not body.get("required")} == {
         ("DELETE", "/api/credits/remove"),
         ("POST", "/api/users/{}/disable"),
+        ("POST", "/api/service-credentials/{}/rotate"),
     }
 
 

@@ -11,6 +11,7 @@ import pytest
 from accounting.domain.pricing import PriceRule
 from accounting.domain.rates import AMOUNT_SCALE, RATE_NAMES, RATE_SCALE
 from accounting.domain.usage_formats import read
+from accounting.web.price_views import decimal_text
 from accounting.web.prices import (
     CLASS_NAMES,
     MAX_ALIASES,
@@ -21,7 +22,6 @@ from accounting.web.prices import (
     MAX_VARIANTS,
     RATE_DECIMALS,
     RuleBody,
-    decimal_text,
 )
 from local.paths import ROOT
 

@@ -152,8 +152,10 @@ def test_what_changes_something_without_a_body_is_known_as_such() -> None:
 
     assert without_a_body == {
         ("POST", "/api/users/{userId}/enable"),
+        ("POST", "/api/users/{userId}/erase"),
         ("POST", "/api/api-keys/{keyId}/revoke"),
         ("DELETE", "/api/api-keys/{keyId}"),
+        ("DELETE", "/api/service-credentials/{credentialId}"),
         ("DELETE", "/api/pricing/{modelId}/{effectiveFrom}"),
     }
 

@@ -15,6 +15,8 @@ from accounting.settings import Settings, settings
 from accounting.store import keys
 from accounting.web import headers
 from accounting.web.api import STATUSES
+from accounting.web.idempotency import HEADER as IDEMPOTENCY_KEY
+from accounting.web.on_behalf import HEADER as ON_BEHALF_OF
 from local.build import deployment_id
 from tests.contract.test_routes import functions
 from tests.reach import function_names, nodes, reach
@@ -231,6 +233,7 @@ def test_a_code_of_the_gateway_has_the_status_of_the_functions(kind: str) -> Non
         ("UNAUTHORIZED", 401, "TOKEN_REQUIRED"),
         ("ACCESS_DENIED", 401, "$context.authorizer.code"),
         ("AUTHORIZER_FAILURE", 503, "UNAVAILABLE"),
+        ("AUTHORIZER_CONFIGURATION_ERROR", 503, "UNAVAILABLE"),
         ("MISSING_AUTHENTICATION_TOKEN", 404, "ROUTE_NOT_FOUND"),
         ("REQUEST_TOO_LARGE", 413, "PAYLOAD_TOO_LARGE"),
         ("THROTTLED", 429, "RATE_LIMITED"),
@@ -299,6 +302,12 @@ def test_preflights_name_the_allowed_origin_or_none() -> None:
 
     assert cors["AllowOrigin"] == only_with_an_origin({"Fn::Sub": "'${CorsAllowOrigin}'"})
     assert properties("AWS::Serverless::Api")["Auth"]["AddDefaultAuthorizerToCorsPreflight"] is False
+
+
+def test_pages_may_send_every_header_that_a_route_reads_from_its_callers() -> None:
+    allowed = properties("AWS::Serverless::Api")["Cors"]["AllowHeaders"].strip("'").split(",")
+
+    assert allowed == ["Authorization", "Content-Type", IDEMPOTENCY_KEY, ON_BEHALF_OF]
 
 
 def only_with_an_origin(value: Any) -> dict[str, Any]:

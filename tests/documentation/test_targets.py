@@ -59,7 +59,7 @@ def test_make_lock_writes_locks_without_addresses(tmp_path: Path, documentation:
     """In a copy of its own, without environments: those of the other one hold to the locks that it has."""
     fresh = Project(copy(tmp_path / "project"))
     names = ("requirements/dev.txt", "requirements/ministack.txt", "requirements/mutation.txt")
-    locks = [*names, "layers/shared/requirements.txt"]
+    locks = [*names, "layers/shared/requirements.txt", "functions/authorizer/requirements.txt"]
     for lock in locks:
         (fresh.folder / lock).unlink()
 

@@ -82,6 +82,29 @@ def with_key(http: httpx.Client, method: str, path: str, key: str, body: Any = N
     return http.request(method, f"/api/{path}", json=body, headers={"Authorization": f"ApiKey {key}"})
 
 
+@dataclass(frozen=True)
+class Service(Person):
+    """A service that acts for a user, or for nobody. ``token`` is its credential."""
+
+    subject: str | None = None
+
+    def call(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
+        acting = {} if self.subject is None else {"X-On-Behalf-Of": quote(self.subject, safe="")}
+        headers = {"Authorization": f"Service {self.token}", **acting, **options.pop("headers", {})}
+        return super().call(method, path, body, headers=headers, **options)
+
+
+def as_service(http: httpx.Client, credential: str, user_id: str | None) -> Service:
+    """Return a service that acts for a user."""
+    return Service(http, user_id or "", credential, user_id)
+
+
+def new_service(admin: Person, *rights: str) -> str:
+    """Return a new credential with these rights."""
+    made: str = admin.ok("POST", "service-credentials", {"name": "a service", "rights": rights})["credential"]
+    return made
+
+
 def new_id(kind: str) -> str:
     """Return an id that nobody has had."""
     return f"{kind}-{uuid4().hex[:12]}"

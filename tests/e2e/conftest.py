@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -9,12 +10,14 @@ import httpx
 import pytest
 
 from local import stack, tokens
+from tests import providers
 from tests.e2e.client import Person, new_id, with_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from local.stack import Stack
+    from tests.providers import KeyServer
 
 # In a burst each call that finds no worker free starts one, and each start takes a second or two of processor.
 PATIENCE_SECONDS = 120
@@ -50,9 +53,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def service() -> Iterator[Stack]:
+def key_server() -> Iterator[KeyServer]:
+    """Run the server with the keys of the identity providers that the service accepts."""
+    with providers.key_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def service(key_server: KeyServer) -> Iterator[Stack]:
     """Deploy the service afresh, apart from any `make run`; each folder that uses this has one of its own."""
-    with stack.start(CorsAllowOrigin=ORIGIN) as running:
+    document = json.dumps([providers.issuer(name, key_server) for name in ("one", "two", "huge", "nonsense")])
+    with stack.start(issuers=document, CorsAllowOrigin=ORIGIN) as running:
         yield running
 
 

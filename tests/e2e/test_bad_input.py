@@ -100,6 +100,9 @@ RECORD = ("POST", "usage/record", {"service": "s", "operation": "o", "credits": 
 CREATE_KEY = ("POST", "api-keys", {"name": "a key", "permissions": ["credits:read"], "expiryDays": 5})
 CHANGE_KEY = ("PUT", "api-keys/{key}", {"name": "new", "permissions": ["credits:read"], "isActive": False})
 VALIDATE_KEY = ("POST", "api-keys/validate", {"key": "acct_id_secret"})
+CREATE_SERVICE = ("POST", "service-credentials", {"name": "a service", "rights": ["read"]})
+CHANGE_SERVICE = ("PUT", "service-credentials/{service}", {"name": "new", "rights": ["usage"], "endPrevious": True})
+ROTATE_SERVICE = ("POST", "service-credentials/{service}/rotate", {"overlapHours": 5, "keep": "current"})
 ADD_PRICE = ("POST", "pricing", {"modelId": "{model}", "pricePerThousandTokens": 1.5, "effectiveFrom": "2026-01-02"})
 FORCE_END = ("POST", "streaming-sessions/{self}/{session}/end", {"reason": "stuck"})
 END_PRICE = ("PUT", f"pricing/{{model}}/{SINCE}", {"effectiveTo": "2026-03-01"})
@@ -120,6 +123,7 @@ METADATA = [
 ]
 MODEL_ID = [*(bad for bad in IDENTIFIER if bad not in ("a" * 101, "a" * 200)), "a" * 257]
 PERMISSIONS = [5, "credits:read", True, {}, {"0": "credits:read"}, ["credits:read"] * 33, *NOT_JSON]
+RIGHTS = [5, "read", True, {}, [], ["read"] * 6, *NOT_JSON]
 PRICE = [
     *(MISSING, None, True, False, "", "abc", "NaN", "Infinity", "-1", -1, -0.5, 0.00001, "0.00001", 1e-5, 10**6 + 1),
     *(10**300, 1e300, "1,5", "1_0", "1.", ".5", " 1", "1 ", "+1", "1e2", "\u0663", "1000000.0", "0x1", "1\n"),
@@ -147,6 +151,8 @@ WITH_BODIES = [
     CREATE_KEY,
     CHANGE_KEY,
     VALIDATE_KEY,
+    CREATE_SERVICE,
+    CHANGE_SERVICE,
     ADD_PRICE,
     END_PRICE,
     SYNC,
@@ -154,7 +160,7 @@ WITH_BODIES = [
 COMMANDS = [ALLOCATE, SET, REMOVE, ADJUST]
 REPORTS = [HEARTBEAT, FINALIZE, ABORT]
 QUESTIONS = [CHECK, CALCULATE, VALIDATE_KEY]
-STRICT = [route for route in WITH_BODIES if route not in (*REPORTS, *QUESTIONS)]
+STRICT = [*(route for route in WITH_BODIES if route not in (*REPORTS, *QUESTIONS)), ROTATE_SERVICE]
 
 type Route = tuple[str, str, dict[str, Any]]
 
@@ -192,6 +198,13 @@ FIELDS: list[tuple[Route, str, list[Any]]] = [
     (CHANGE_KEY, "permissions", PERMISSIONS),
     (CHANGE_KEY, "isActive", FLAG[1:]),
     (VALIDATE_KEY, "key", [MISSING, None, "", "x" * 257, *NOT_A_TEXT, *NOT_PRINTABLE]),
+    (CREATE_SERVICE, "name", NAME),
+    (CREATE_SERVICE, "rights", [MISSING, None, *RIGHTS]),
+    (CHANGE_SERVICE, "name", [bad for bad in NAME if bad not in (MISSING, None)]),
+    (CHANGE_SERVICE, "rights", RIGHTS),
+    (CHANGE_SERVICE, "endPrevious", FLAG[1:]),
+    (ROTATE_SERVICE, "overlapHours", [*(bad for bad in EXPIRY_DAYS if bad != 0), -1, 721]),
+    (ROTATE_SERVICE, "keep", ROLE),
     (DISABLE, "reason", [bad for bad in NOTES if bad is not MISSING]),
     (
         SYNC,
@@ -243,6 +256,7 @@ def person(service: Stack, people: People) -> Target:
         "{session}": admin.open(10_000),
         "{key}": admin.ok("POST", "api-keys", {"name": "a key"})["id"],
         "{model}": model,
+        "{service}": admin.ok("POST", "service-credentials", {"name": "a service", "rights": ["read"]})["id"],
         "{other}": people().id,
     }
     return Target(admin.http, admin.id, admin.token, service.internal_api_key, names)
@@ -257,7 +271,8 @@ def _nothing_moves(service: Stack, person: Target) -> Iterator[None]:
 
 
 def _everything(service: Stack, person: Target) -> list[list[Item]]:
-    partitions = (f"EMAIL#{person.email}", f"KEY#{person.names['{key}']}", f"PRICE#{person.names['{model}']}")
+    kept = (("KEY", "{key}"), ("PRICE", "{model}"), ("SERVICE", "{service}"))
+    partitions = (f"EMAIL#{person.email}", *(f"{kind}#{person.names[name]}" for kind, name in kept))
     return [items_of(service, person.id), *(items_under(service, pk) for pk in (*partitions, "EMAIL#new@example.com"))]
 
 
@@ -319,7 +334,7 @@ def test_a_command_refuses_what_it_does_not_know_and_names_it(service: Stack, pe
     "route",
     [
         *(("POST", "api-keys/{key}/revoke"), ("DELETE", "api-keys/{key}"), ("POST", "users/{other}/enable")),
-        ("DELETE", f"pricing/{{model}}/{SINCE}"),
+        *(("DELETE", f"pricing/{{model}}/{SINCE}"), ("DELETE", "service-credentials/{service}")),
     ],
 )
 def test_a_command_without_a_body_refuses_unknown_names(service: Stack, person: Target, route: tuple[str, str]) -> None:
@@ -421,6 +436,7 @@ LISTS: list[tuple[str, tuple[str, ...]]] = [
     ("credits/ledger", ("limit", "cursor", "startDate", "endDate")),
     ("credits/ledger/{self}", ("limit", "cursor", "startDate", "endDate")),
     ("api-keys", ("limit", "cursor")),
+    ("service-credentials", ("limit", "cursor")),
     ("streaming-sessions/active", ("cursor",)),
     ("streaming-sessions/active/{self}", ("cursor",)),
     ("streaming-sessions/active/all", ("limit", "cursor")),
@@ -606,6 +622,9 @@ def test_a_bad_id_in_a_path_is_refused(service: Stack, person: Target, path: str
         ("PUT", "api-keys/{bad}", {"name": "new"}),
         ("POST", "api-keys/{bad}/revoke", None),
         ("DELETE", "api-keys/{bad}", None),
+        ("PUT", "service-credentials/{bad}", {"name": "new"}),
+        ("POST", "service-credentials/{bad}/rotate", None),
+        ("DELETE", "service-credentials/{bad}", None),
         ("PUT", f"pricing/{{bad}}/{SINCE}", {"effectiveTo": "2026-03-01"}),
         ("PUT", "pricing/{model}/{bad}", {"effectiveTo": "2026-03-01"}),
     ],
@@ -614,6 +633,7 @@ def test_a_bad_id_of_a_thing_is_refused(
     service: Stack, person: Target, method: str, path: str, body: dict[str, str] | None
 ) -> None:
     codes = {400: ["VALIDATION_ERROR"], 404: ["API_KEY_NOT_FOUND", "PRICE_NOT_FOUND", "ROUTE_NOT_FOUND"]}
+    codes[404].append("SERVICE_CREDENTIAL_NOT_FOUND")
     with _nothing_moves(service, person):
         # The emulator's policies match no line break in the middle of a path.
         for bad in (each for each in BAD_IDS if each != "%0A"):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from accounting.domain.model_usage import Usage
 from accounting.store import keys
 from accounting.store.table import pack
 from accounting.times import DAY
@@ -95,10 +96,11 @@ def test_an_answer_is_streamed_and_what_was_generated_is_paid(service: Stack, pe
         events = _events(answer)
 
     assert "".join(event.get("text", "") for event in events).split()[:4] == PROMPT.split()
-    assert events[-1]["tokens"] == 20 + PROMPT_TOKENS
+    assert events[-1]["usage"] == {"input_tokens": PROMPT_TOKENS, "output_tokens": 20}
     books = audited(service, person)
     (record,) = books.usage
-    assert (record["service"], json.loads(record["metadata"])["tokens"]) == ("chat-streaming", 20 + PROMPT_TOKENS)
+    assert (record["service"], json.loads(record["metadata"])["tokens"]) == ("chat-streaming", 20)
+    assert Usage.from_text(record["usage"]) == Usage(PROMPT_TOKENS, 20)
     assert books.balance["heldCredits"] == 0
 
 
@@ -108,7 +110,7 @@ def test_a_user_without_enough_credits_gets_no_stream_but_what_they_can_afford(p
 
     assert answer.status_code == 402
     assert answer.json()["code"] == "INSUFFICIENT_CREDITS"
-    assert answer.json()["details"]["affordableTokens"] == 0
+    assert answer.json()["details"]["affordableOutputTokens"] == 0
 
 
 def test_a_bad_token_is_the_callers_to_renew(people: People, proxy: Proxy) -> None:
@@ -123,7 +125,7 @@ def test_an_api_key_acts_for_its_owner(service: Stack, people: People, proxy: Pr
     person = people(credits=100)
     made = person.ok("POST", "api-keys", {"name": "chat", "permissions": ["sessions:write"]})
     with proxy.ask(person, 5, headers={b"Authorization": f"apikey {made['key']}".encode()}) as answer:
-        assert _events(answer)[-1]["tokens"] == 5 + PROMPT_TOKENS
+        assert _events(answer)[-1]["usage"]["output_tokens"] == 5
 
     assert audited(service, person).usage[0]["credits"] == 1
 
@@ -169,9 +171,9 @@ def test_a_stream_whose_hold_cannot_be_raised_ends_with_an_event(service: Stack,
     books = audited(service, person)
     (record,) = books.usage
     assert record["service"] == "chat-streaming-aborted"
-    tokens = json.loads(record["metadata"])["tokens"]
-    assert 10_000 < tokens < 10_500
-    assert tokens - 10_000 <= len(streamed)
+    used = Usage.from_text(record["usage"])
+    assert used.input == 10_000
+    assert len(streamed) <= used.output < 500
     assert record["credits"] == 3
     assert (books.balance["totalCredits"], books.balance["heldCredits"], books.balance["debt"]) == (0, 0, 1)
 
@@ -225,7 +227,7 @@ def test_a_proxy_that_dies_leaves_a_session_that_is_swept_for_its_last_heartbeat
     (record,) = books.usage
     assert record["service"] == "chat-streaming-expired"
     assert json.loads(record["metadata"])["tokens"] == left["tokens"]
-    assert record["credits"] == -(-left["tokens"] * PRICE // 1000)
+    assert record["credits"] == -(-(PROMPT_TOKENS + left["tokens"]) * PRICE // 1000)
     assert books.balance["heldCredits"] == 0
     late = person.finalize(left["session_id"], left["tokens"] + 100_000).json()
     assert late["lateCredits"] == late["actualCredits"] - record["credits"] > 0

@@ -68,7 +68,9 @@ BEYOND_SCHEMAS = (
     "no more than 6 decimal places",
     "must rise from tier to tier",
     "must name at least one class",
-    "send either this or",
+    "either this or",
+    "instead of a number of tokens",
+    "only with usage",
     "must differ from each other and from modelId",
     "characters together",
     "rates in rates, tiers and variants together",
@@ -78,6 +80,7 @@ BEYOND_SCHEMAS = (
     "already has a rule that begins at this time",
     "no such variant",
     "usage.",  # what an object has depends on its format
+    "estimatedUsage.",  # no part may be larger than its whole
     "Nothing to change",
     "must be between 1970 and 9999",
     "Input should be a valid integer",  # 5.0 is one to a schema
@@ -211,8 +214,22 @@ schemathesis.openapi.format(
 INTERNAL_PATHS = [path for _, path in INTERNAL]
 NO_USERS_PATHS = [*INTERNAL_PATHS, *(path.replace("{}", "{asset}") for _, path in DOCS)]
 """Paths without a caller; the page's files have tests of their own."""
-everything = _generated(12, edges=True)
-little = _generated(6, edges=False)
+
+
+@pytest.fixture(scope="module")
+def everything_generated() -> BaseSchema:
+    """Return the requests for a thorough look, made only in the process that sends them: it takes many seconds."""
+    return _generated(12, edges=True)
+
+
+@pytest.fixture(scope="module")
+def little_generated() -> BaseSchema:
+    """Return fewer requests, without those at the edges."""
+    return _generated(6, edges=False)
+
+
+everything = schemathesis.pytest.from_fixture("everything_generated")
+little = schemathesis.pytest.from_fixture("little_generated")
 
 
 @pytest.fixture(scope="module")

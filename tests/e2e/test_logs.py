@@ -175,7 +175,7 @@ def test_a_hold_is_counted_in_a_metric(service: Stack, people: People) -> None:
     (directive,) = metric["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == "AccountingService"
     assert {"Name": "CreditsHeld", "Unit": "Count"} in directive["Metrics"]
-    assert directive["Dimensions"] == [["service"]]
+    assert [sorted(names) for names in directive["Dimensions"]] == [["service", "stack"]]
     assert metric["service"] == "accounting-service"
 
 

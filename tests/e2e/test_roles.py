@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from tests.e2e.books import items_of
-from tests.e2e.client import MODEL, Person, assert_refused, described, new_id, with_key
+from tests.e2e.client import (
+    MODEL,
+    Person,
+    as_service,
+    assert_refused,
+    described,
+    new_id,
+    new_service,
+    with_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +58,7 @@ class Things(NamedTuple):
     model: str
     other: str
     to_come: Callable[[], str]
+    credential: Callable[[], str]
 
 
 ROUTES = [
@@ -98,6 +108,7 @@ ROUTES = [
     Route("GET", "users", None, 200, "administrators"),
     Route("POST", "users/{other}/disable", {"reason": "left"}, 200, "administrators"),
     Route("POST", "users/{other}/enable", None, 200, "administrators"),
+    Route("POST", "users/{other}/erase", None, 202, "administrators"),
     Route("POST", "api-keys", {"name": "a key"}, 201, "anybody"),
     Route("GET", "api-keys", None, 200, "anybody"),
     Route("GET", "api-keys?userId={user}", None, 200, "anybody", "administrators"),
@@ -105,6 +116,11 @@ ROUTES = [
     Route("PUT", "api-keys/{key}", {"name": "another name"}, 200, "anybody"),
     Route("POST", "api-keys/{key}/revoke", None, 200, "anybody", "administrators, unseen by others"),
     Route("DELETE", "api-keys/{key}", None, 200, "anybody", "administrators, unseen by others"),
+    Route("POST", "service-credentials", {"name": "a service", "rights": ["read"]}, 201, "administrators"),
+    Route("GET", "service-credentials", None, 200, "administrators"),
+    Route("PUT", "service-credentials/{credential}", {"name": "another name"}, 200, "administrators"),
+    Route("POST", "service-credentials/{credential}/rotate", None, 200, "administrators"),
+    Route("DELETE", "service-credentials/{credential}", None, 200, "administrators"),
     Route("GET", "pricing/{model}", None, 200, "anybody"),
     Route("POST", "pricing", {"modelId": "{new}", "pricePerThousandTokens": 1.1}, 201, "administrators"),
     Route(
@@ -141,6 +157,19 @@ KEYS = {
     "usage:write": ["POST usage/record"],
 }
 """What an API key with a permission may call, about its owner; everything else is refused."""
+
+SERVICES = {
+    "read": [*KEYS["credits:read"], *KEYS["usage:read"]],
+    "sessions": KEYS["sessions:write"],
+    "usage": KEYS["usage:write"],
+    "users:sync": [],
+    "credits:grant": ["POST credits/allocate"],
+}
+"""What a service with a right may call for a user, about that user; everything else is refused."""
+
+SERVICE_CELLS = [
+    pytest.param(route, right, id=f"{right}-{route.method} {route.path}") for route in ROUTES for right in SERVICES
+]
 
 KEY_CELLS = [
     pytest.param(route, permission, id=f"{permission}-{route.method} {route.path}")
@@ -181,7 +210,12 @@ def things(admin: Person, people: People) -> Things:
         admin.ok("POST", "pricing", {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": LATER})
         return model
 
-    return Things(model, people().id, to_come)
+    def credential() -> str:
+        """Return the id of a service credential."""
+        made: str = admin.ok("POST", "service-credentials", {"name": "a service", "rights": ["read"]})["id"]
+        return made
+
+    return Things(model, people().id, to_come, credential)
 
 
 @pytest.mark.parametrize(("route", "role", "about"), CELLS)
@@ -214,6 +248,8 @@ def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> 
         names["{open}"] = caller.open(1)
     if "{theirs}" in route.path:
         names["{theirs}"] = target.open(1)
+    if "{credential}" in route.path:
+        names["{credential}"] = things.credential()
     if "{later}" in route.path:
         names |= {"{model}": things.to_come(), "{later}": LATER}
     if "{key}" in route.path:
@@ -254,6 +290,45 @@ def test_a_key_serves_for_what_it_is_permitted(
     else:
         assert_refused(answer, 403, "FORBIDDEN")
         assert items_of(service, owner.id) == before
+
+
+@pytest.fixture(scope="module")
+def services(admin: Person) -> dict[str, str]:
+    """Return a service's credential for each right."""
+    return {right: new_service(admin, right) for right in SERVICES}
+
+
+@pytest.mark.parametrize(("route", "right"), SERVICE_CELLS)
+def test_a_service_serves_a_user_for_what_it_has_the_right_to(
+    service: Stack, callers: dict[str, Person], services: dict[str, str], things: Things, route: Route, right: str
+) -> None:
+    user = callers["admin"]
+    path, body = _filled_in(route, user, user, things)
+    before = items_of(service, user.id)
+
+    without = as_service(user.http, services[right], None).call(route.method, path, body)
+    answer = as_service(user.http, services[right], user.id).call(route.method, path, body)
+
+    if f"{route.method} {route.path}" in SERVICES[right]:
+        assert_refused(without, 400, "VALIDATION_ERROR")
+        assert answer.status_code == route.status, described(answer)
+    else:
+        served = any(f"{route.method} {route.path}" in each for each in SERVICES.values())
+        assert_refused(answer, 403, "RIGHT_MISSING" if served else "FORBIDDEN")
+        assert items_of(service, user.id) == before
+
+
+def test_a_service_does_nothing_for_anybody_but_the_user_whom_it_names(
+    callers: dict[str, Person], services: dict[str, str], somebody: Person
+) -> None:
+    for role in ROLES:
+        acting = {right: as_service(somebody.http, services[right], callers[role].id) for right in SERVICES}
+        for reference in (somebody.id, somebody.email, "nobody-at-all"):
+            assert_refused(acting["read"].get(f"credits/allocations/{reference}"), 403, "FORBIDDEN")
+            assert_refused(acting["read"].get(f"usage/stats/{reference}"), 403, "FORBIDDEN")
+            assert_refused(acting["sessions"].get(f"streaming-sessions/active/{reference}"), 403, "FORBIDDEN")
+            grant = {"userId": reference, "credits": 5}
+            assert_refused(acting["credits:grant"].post("credits/allocate", grant), 403, "FORBIDDEN")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.books import items_of
 from tests.e2e.changes import with_environment
-from tests.e2e.client import MODEL, Person, assert_refused, described, new_id, with_key
+from tests.e2e.client import MODEL, Person, as_service, assert_refused, described, new_id, new_service, with_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +58,13 @@ def test_a_report_needs_the_services_key_and_the_users_token(
     assert items_of(service, person.id) == before
     answer = person.post(path, sent, X_Internal_Api_Key=key)
     assert answer.status_code == status, described(answer)
+
+
+def test_a_service_credential_needs_no_key_beside_it(people: People, admin: Person, http: httpx.Client) -> None:
+    acting = as_service(http, new_service(admin, "sessions"), people(credits=5).id)
+
+    assert acting.finalize(acting.open(1000), 500).status_code == 200
+    assert_refused(acting.post("usage/record", REPORTS[-1][1]), 403, "RIGHT_MISSING")
 
 
 def test_the_services_key_alone_names_no_user(http: httpx.Client, service: Stack) -> None:

@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 import pytest
 
 from accounting import telemetry
-from accounting.operations import commit
+from accounting.domain.pricing import DEFAULT_CARD, PriceRule
+from accounting.operations import commit, prices
+from accounting.times import from_iso
 from tests.calls import the_wire
 from tests.faults import Fault, Faults, cancelled, refused
 from tests.integration.test_events import run
@@ -45,7 +47,7 @@ def wire(table_name: str) -> Iterator[Faults]:
         ("streaming_sessions/heartbeat", UPDATE),
         ("api_keys/create", TRANSACTION),
         ("pricing/add", TRANSACTION),
-        ("pricing/end", UPDATE),
+        ("pricing/end", TRANSACTION),
         ("pricing/withdraw", TRANSACTION),
         ("users/sync", TRANSACTION),
         ("users/disable", TRANSACTION),
@@ -56,6 +58,8 @@ def test_what_is_answered_contention_is_counted_once(
 ) -> None:
     user("demo-user", 1_000)
     user("demo-admin")
+    for begins in ("2026-01-01T00:00:00.000Z", "2099-01-01T00:00:00.000Z"):
+        prices.add(PriceRule("sample-model", DEFAULT_CARD, from_iso(begins)), now=from_iso(begins), key=None)
     counted = Counted()
     monkeypatch.setattr(telemetry, "metrics", counted)
     monkeypatch.setattr(commit, "CONTENTION_SECONDS", 0.05)

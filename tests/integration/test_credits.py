@@ -1,6 +1,7 @@
 """Balances, the four commands, allocations and the ledger, as they are stored."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from accounting.domain.ledger import Cause
 from accounting.domain.wallet import grant
 from accounting.operations import credits, sessions, settling
 from accounting.operations.credits import Request
-from accounting.store import keys, table, wallets
+from accounting.store import allocations, keys, table, wallets
 from accounting.times import DAY, HOUR
 from tests.audit import assert_books_balance
 from tests.calls import Calls
@@ -95,7 +96,9 @@ def test_each_command_answers_with_what_it_did(user: MakeUser) -> None:
     made = credits.set_available(request(), 500)
 
     assert allocated.allocation is not None
-    assert (allocated.allocation.credits, allocated.allocation.notes, allocated.remaining) == (7, "gift", 7)
+    assert (allocated.allocation.credits, allocated.allocation.notes, allocated.remaining) == (7, "", 7)
+    (kept,) = allocations.page(ACCOUNT, last=2, limit=1)
+    assert kept == replace(allocated.allocation, notes="gift"), "only where it can be erased"
     assert allocated.allocation.expires_at == NOW + DAY
     assert [(change.previous, change.available) for change in (allocated, removed, adjusted, made)] == [
         (100, 107),

@@ -20,7 +20,17 @@ from accounting.domain.pricing import PriceRule
 from accounting.domain.sessions import Report
 from accounting.domain.usage import ModelCall, ProviderUsage
 from accounting.domain.users import Description
-from accounting.operations import api_keys, credits, prices, sessions, settling, system_usage, usage
+from accounting.operations import (
+    api_keys,
+    credits,
+    erasing,
+    prices,
+    service_credentials,
+    sessions,
+    settling,
+    system_usage,
+    usage,
+)
 from accounting.operations import users as people
 from accounting.operations.audit import Audited, audit, audit_all
 from accounting.operations.credits import Request
@@ -64,7 +74,12 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
     full = PriceRule("m", per_thousand(9), NOW + DAY, NOW + 2 * DAY, {"v": per_thousand(1)}, ("alias",), 9, "list", "1")
     prices.add(full, now=NOW, key=None)
     api_keys.create("u1", "a key", ("credits:read",), expires_at=None, now=NOW, idempotency_key=None)
+    usage.record(Event("u1", "images", "by a job", 0, {}, False, actor="service:s"), now=NOW, key=None)
+    issued = service_credentials.create("a service", ("read",), now=NOW, key=None)
+    service_credentials.rotate(issued.credential.id, overlap=DAY, keep_previous=False, now=NOW, key=None)
     people.disable("u1", by="boss", reason="away", now=NOW)
+    users.sync(Description("u9"), NOW)
+    erasing.erase("u9", by="boss", now=NOW)
     system_usage.count([*usage_store.newest(ACCOUNT, None, None, 9)])
     audit_all(NOW, lambda: True)
     pages = dynamodb.get_paginator("scan").paginate(TableName=table_name, ConsistentRead=True)
@@ -74,10 +89,11 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
 def kind_of(item: dict[str, Any]) -> str:
     """The kind of an item: what its keys begin with, what it knows of usage, whether it points to another account's."""
     partition, kind = item["pk"].partition("#")[0], item["sk"].partition("#")[0]
-    state = f"-{item['status']}" if kind == "SESSION" else ""
+    state = f"-{item['status']}" if kind == "SESSION" else "-erased" if {"erased", "erased_at"} & item.keys() else ""
     by_class = ("rates" in item and "inputs" in item) or (kind == "USAGE" and "usage" in item) or "input" in item
     known = f"{'-alias' if 'alias_of' in item else ''}{'-by-class' if by_class else ''}"
     known += f"{'-by-number' if 'unclassified' in item else ''}{'-priced' if 'priced_as' in item else ''}"
+    known += f"{'-of-a-service' if 'actor' in item and kind == 'USAGE' else ''}"
     return f"{partition}-{kind}{state}{known}{'-pointer' if 'paid_by' in item else ''}".lower()
 
 

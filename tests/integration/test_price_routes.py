@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from accounting.operations import prices
+from accounting.settings import settings
 from accounting.store import keys, table
 from accounting.store import prices as store
 from accounting.times import DAY, iso
@@ -136,7 +137,14 @@ def test_a_number_of_tokens_is_priced_as_ever() -> None:
 
     assert (answer["credits"], answer["tokens"], answer["pricePerThousandTokens"]) == (121, 110_000, 1.1)
     assert "lines" not in answer
-    assert calculate(modelId="unknown", tokens=1500)["ruleId"] is None
+    assert "ruleId" not in answer
+
+
+def test_a_usage_at_the_default_price_has_no_rule() -> None:
+    answer = calculate(modelId="unknown", usage={"inputTokens": 1_000, "outputTokens": 500})
+
+    assert answer["credits"] == 2
+    assert "ruleId" not in answer
 
 
 @pytest.mark.parametrize(
@@ -153,6 +161,20 @@ def test_what_cannot_be_priced_is_named(body: dict[str, Any], field: str) -> Non
     answer = calculate(**body)
 
     assert (answer["status"], answer["details"]["errors"][0]["field"]) == (400, field)
+
+
+def test_a_model_without_a_price_is_refused_where_the_stack_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNKNOWN_MODELS", "refuse")
+    settings.cache_clear()
+
+    for body in ({"tokens": 1}, {"usage": {"inputTokens": 1, "outputTokens": 1}}):
+        refused = calculate(modelId="unknown", **body)
+        assert (refused["status"], refused["code"], refused["details"]) == (
+            400,
+            "MODEL_UNKNOWN",
+            {"modelId": "unknown"},
+        )
+    assert calculate(modelId="anthropic.claude-instant-v1", tokens=1)["status"] == 200
 
 
 def test_an_import_shows_its_difference_and_can_be_repeated() -> None:
@@ -187,6 +209,13 @@ def test_the_answer_to_a_repeated_import_is_the_first_one() -> None:
     assert again == {**first, "replayed": True}
     assert len(history("m")) == 2
     assert import_list({**rule, "source": "another"}, key="k")["code"] == "IDEMPOTENCY_CONFLICT"
+
+
+def test_a_rule_may_begin_at_the_last_instant_of_all() -> None:
+    last = {"modelId": "m", "rates": {"input": 1, "output": 1}, "effectiveFrom": "9999-12-31T23:59:59.999Z"}
+
+    assert import_list(last)["added"][0]["effectiveFrom"] == last["effectiveFrom"]
+    assert import_list(last)["unchanged"] == ["m"]
 
 
 def test_every_problem_of_a_list_is_named_and_nothing_is_written() -> None:

@@ -11,14 +11,7 @@ from accounting.operations import prices as operations
 from accounting.store import cache, keys, prices, table
 from accounting.store.idempotency import IdempotencyKey
 from accounting.times import DAY, MINUTE
-from accounting.web.prices import (
-    MAX_ALIASES,
-    MAX_ALIASES_LENGTH,
-    MAX_RATE,
-    MAX_RATES,
-    MAX_TIERS,
-    MAX_VARIANTS,
-)
+from accounting.web.prices import MAX_ALIASES, MAX_ALIASES_LENGTH, MAX_RATE, MAX_RATES, MAX_TIERS, MAX_VARIANTS
 from accounting.web.types import MAX_MODEL_ID, MAX_TOKENS
 from tests.calls import Calls
 from tests.integration.conftest import NOW

@@ -6,8 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from accounting.operations import credits, sessions, settling
+from accounting.operations import credits, erasing, sessions, settling
 from accounting.operations.credits import Request
+from accounting.store import erasures, users
 from accounting.times import DAY
 from local import restore
 from local.restore import Differences
@@ -81,3 +82,37 @@ def test_it_writes_with_apply(
     monkeypatch.setenv("APPLY", "1")
     assert restore.main() == 0
     assert items(dynamodb, backup) == items(dynamodb, table_name)
+
+
+def test_it_lists_who_was_erased_since_then_until_they_are_erased_again(
+    dynamodb: Any,
+    table_name: str,
+    backup: str,
+    user: MakeUser,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    user("before", credits_granted=5)
+    user("since", credits_granted=5)
+    erasing.erase("before", by="boss", now=NOW)
+    restore.restore(dynamodb, table_name, backup, apply=True)
+    erasing.erase("since", by="boss", now=NOW)
+    monkeypatch.setenv("FROM", backup)
+    monkeypatch.setenv("TO", table_name)
+
+    for apply in ("0", "1", "1"):
+        monkeypatch.setenv("APPLY", apply)
+        assert restore.main() == 0
+        listed = capsys.readouterr().out.partition("erased since then")[2].splitlines()
+        assert listed[1:] == ["since"], apply
+    known = users.find("since")
+    assert known is not None
+    assert known.email == "since@example.com"
+
+    erasing.erase("since", by="boss", now=NOW + DAY)
+    found = users.find("since")
+    assert found is not None
+    assert (found.email, found.erased) == ("", True)
+    again = erasures.get("since")
+    assert again is not None
+    assert again.at == NOW + DAY

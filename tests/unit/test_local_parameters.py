@@ -23,7 +23,12 @@ def changed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_without_an_environment_each_has_the_templates_default() -> None:
     found = parameters.from_environment({"SESSION_TIMEOUT_MINUTES": ""})
 
-    assert set(template()["Parameters"]) - set(found) == {"Architecture", "BuildId", "GradualDeployment"}
+    assert set(template()["Parameters"]) - set(found) == {
+        "Architecture",
+        "BuildId",
+        "GradualDeployment",
+        "IssuersSecretArn",
+    }
     assert found == {name: str(template()["Parameters"][name]["Default"]) for name in found}
 
 

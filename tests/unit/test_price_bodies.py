@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from accounting.domain.errors import Invalid
 from accounting.domain.pricing import RATE_OF_PRICE
 from accounting.domain.rates import RATE_SCALE, RateCard, Rates, Tier
-from accounting.web.prices import MAX_RATE, RuleBody, RuleView, decimal_text
+from accounting.web.price_views import RuleView, decimal_text
+from accounting.web.prices import MAX_RATE, RuleBody
 
 FULL: dict[str, Any] = {
     "modelId": "m",

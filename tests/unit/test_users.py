@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from accounting.domain import users
-from accounting.domain.errors import Invalid
+from accounting.domain.errors import Invalid, UserErased
 from accounting.domain.users import MAX_FORMER_HOLDERS, Description, Pointer, User, claimed, effective_role, heir
 
 NOW = 1_800_000_000_000
@@ -342,3 +342,27 @@ def test_the_newest_claim_gets_an_address_that_is_given_up() -> None:
     assert heir("a@x.y", [elsewhere, newer, older, disabled]) == newer
     assert heir("a@x.y", [elsewhere, disabled]) == disabled
     assert heir("a@x.y", [elsewhere]) is None
+
+
+def test_an_erased_user_keeps_their_id_and_nothing_that_was_said_of_them() -> None:
+    known = User("u1", "a@x.org", "a", "admin", created_at=5, updated_at=7, disabled_reason="spam", more={"phone": "1"})
+
+    erased = users.erased(known, by="boss", now=100)
+
+    assert erased == User("u1", "", "", "admin", created_at=5, updated_at=100, disabled_at=100, erased_at=100)
+    assert users.erased(erased, by="boss", now=200) is erased
+    before = users.disabled(known, by="boss", reason="spam", now=50)
+    assert users.erased(before, by="boss", now=100).disabled_at == 50
+    with pytest.raises(Invalid):
+        users.erased(known, by="u1", now=100)
+
+
+def test_no_later_word_changes_an_erased_user() -> None:
+    erased = users.erased(User("u1", "a@x.org", "a", "user"), by="boss", now=1_000)
+
+    assert Description("u1", "b@x.org", "b", "admin", issued_at=9).applied_to(erased, 9_000) is erased
+    with pytest.raises(UserErased):
+        Description.by_the_platform("u1", email="b@x.org", username="b", role=None, now=9_000).applied_to(erased, 9_000)
+    with pytest.raises(UserErased):
+        users.enabled(erased, now=9_000)
+    assert users.disabled(erased, by="boss", reason="spam", now=9_000) is erased

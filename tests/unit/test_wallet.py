@@ -487,3 +487,16 @@ def test_every_command_counts_the_version_and_numbers_its_entries() -> None:
 
     assert (book.wallet.version, book.wallet.entry_seq) == (2, 3)
     assert [entry.seq for entry in book.entries] == [1, 2, 3]
+
+
+def test_the_wallet_of_an_erased_user_holds_nothing_new_and_keeps_no_reason() -> None:
+    book = Book(("a", 10, NOW + DAY))
+    erased = ledger.erase(book.wallet)
+
+    assert (erased.frozen, erased.erased, erased.version) == (True, True, book.wallet.version + 1)
+    with pytest.raises(UserDisabled):
+        ledger.hold(erased, 1, cause=because())
+    removed = ledger.remove(erased, 4, cause=because())
+    (entry,) = removed.entries
+    assert (entry.reason, entry.salt, entry.reason_digest, entry.actor) == ("", "", "", "boss")
+    assert_ledger_explains(removed.wallet, [*book.entries, entry])

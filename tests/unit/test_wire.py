@@ -306,6 +306,16 @@ def test_files_are_left_to_botocore(environment: pytest.MonkeyPatch, tmp_path: P
     assert found_here(connected.place) == ("http://127.0.0.1:1234", "eu-west-1", ("key", "secret", None))
 
 
+def test_a_user_without_a_home_has_no_files(environment: pytest.MonkeyPatch) -> None:
+    def nobody(_uid: int) -> None:
+        raise KeyError
+
+    environment.delenv("HOME")
+    environment.setattr("pwd.getpwuid", nobody)
+
+    assert found_here(place_of_environment(ENVIRONMENT)) == found_by_botocore()
+
+
 @pytest.mark.parametrize(
     ("more", "url"),
     [

@@ -4,7 +4,7 @@ from accounting_client.async_client import AsyncAccountingClient
 from accounting_client.async_session import AsyncStreamingSession
 from accounting_client.call import Page
 from accounting_client.client import AccountingClient
-from accounting_client.credentials import ApiKey, AsyncToken, Token
+from accounting_client.credentials import ApiKey, AsyncToken, ServiceCredential, Token
 from accounting_client.errors import (
     AccountingError,
     ApiKeyInvalid,
@@ -25,7 +25,10 @@ from accounting_client.errors import (
     PriceExists,
     PriceNotFound,
     RateLimited,
+    RightMissing,
     RouteNotFound,
+    ServiceCredentialInvalid,
+    ServiceCredentialNotFound,
     SessionEnded,
     SessionExists,
     SessionNotActive,
@@ -35,11 +38,13 @@ from accounting_client.errors import (
     TokenTypeInvalid,
     TooManyAllocations,
     TooManyApiKeys,
+    TooManyServiceCredentials,
     Unauthorized,
     Unavailable,
     UnexpectedAnswer,
     Unreachable,
     UserDisabled,
+    UserErased,
     UserNotFound,
 )
 from accounting_client.retries import Retries
@@ -77,7 +82,11 @@ __all__ = [
     "RateLimited",
     "Rates",
     "Retries",
+    "RightMissing",
     "RouteNotFound",
+    "ServiceCredential",
+    "ServiceCredentialInvalid",
+    "ServiceCredentialNotFound",
     "SessionEnded",
     "SessionExists",
     "SessionNotActive",
@@ -89,11 +98,13 @@ __all__ = [
     "TokenTypeInvalid",
     "TooManyAllocations",
     "TooManyApiKeys",
+    "TooManyServiceCredentials",
     "Unauthorized",
     "Unavailable",
     "UnexpectedAnswer",
     "Unreachable",
     "UserDisabled",
+    "UserErased",
     "UserNotFound",
     "__version__",
 ]

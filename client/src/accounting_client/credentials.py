@@ -1,4 +1,4 @@
-"""Who the client acts for: a token, an API key, or what returns the one that is good now."""
+"""Who the client acts for: a token, an API key, a service's credential, or what returns the one that is good now."""
 
 from __future__ import annotations
 
@@ -18,9 +18,19 @@ class ApiKey:
     text: str = field(repr=False)
 
 
-Credential = str | ApiKey
+@dataclass(frozen=True)
+class ServiceCredential:
+    """A service's credential, ``svc_…``; it acts for the user that `for_user` names, within its rights."""
+
+    text: str = field(repr=False)
+
+
+Credential = str | ApiKey | ServiceCredential
 Token = Credential | Callable[[], Credential] | None
-"""A JWT, an `ApiKey`, or a function that returns one and is called again when the service refuses it."""
+"""A JWT, an `ApiKey`, a `ServiceCredential`, or a function that returns one.
+
+The function is called again when the service refuses what it returned.
+"""
 AsyncToken = Credential | Callable[[], Credential | Awaitable[Credential]] | None
 """As `Token`; the function may be a coroutine function."""
 
@@ -31,8 +41,10 @@ def header(credential: Credential | None) -> str | None:
         return None
     if isinstance(credential, ApiKey):
         return f"ApiKey {visible(credential.text, 'the API key')}"
+    if isinstance(credential, ServiceCredential):
+        return f"Service {visible(credential.text, 'the service credential')}"
     if not isinstance(credential, str):
-        raise TypeError(f"a token is a str or an ApiKey, not {type(credential).__name__}")
+        raise TypeError(f"a token is a str, an ApiKey or a ServiceCredential, not {type(credential).__name__}")
     return f"Bearer {visible(credential, 'the token')}"
 
 

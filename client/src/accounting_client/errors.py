@@ -91,6 +91,10 @@ class ApiKeyInvalid(Unauthorized):
     """The API key, or on an internal route the service key, does not authenticate."""
 
 
+class ServiceCredentialInvalid(Unauthorized):
+    """The service credential is unknown, deleted, or was rotated out."""
+
+
 class InsufficientCredits(AccountingError):
     """402: the wallet does not hold what was asked for; nothing was taken."""
 
@@ -129,6 +133,15 @@ class Forbidden(AccountingError):
     """403: the caller is known and may not do this; or the service key is needed (`RequireServiceKey`)."""
 
 
+class RightMissing(Forbidden):
+    """The service credential lacks a right; ``users:sync`` where nobody knows the user."""
+
+    @property
+    def right(self) -> str | None:
+        """The right that is missing."""
+        return self._text("right")
+
+
 class UserDisabled(Forbidden):
     """The user is disabled: nothing new is begun for them. Finalizing and aborting open sessions still works."""
 
@@ -139,6 +152,10 @@ class NotFound(AccountingError):
 
 class UserNotFound(NotFound):
     """No user has this id or e-mail address."""
+
+
+class ServiceCredentialNotFound(NotFound):
+    """There is no service credential with this id."""
 
 
 class SessionNotActive(NotFound):
@@ -197,6 +214,10 @@ class TooManyAllocations(Conflict):
     """The wallet has as many live lots as it may have."""
 
 
+class TooManyServiceCredentials(Conflict):
+    """There are as many service credentials as there may be."""
+
+
 class TooManyApiKeys(Conflict):
     """The caller has as many API keys as a user may have."""
 
@@ -211,6 +232,10 @@ class PriceBegun(Conflict):
 
 class PriceEnded(Conflict):
     """The price rule has ended; when it did is history."""
+
+
+class UserErased(Conflict):
+    """The user's personal data was erased: they cannot be enabled or synced again."""
 
 
 class PayloadTooLarge(AccountingError):
@@ -256,12 +281,15 @@ BY_CODE: dict[str, type[AccountingError]] = {
     "TOKEN_INVALID": TokenInvalid,
     "TOKEN_TYPE_INVALID": TokenTypeInvalid,
     "API_KEY_INVALID": ApiKeyInvalid,
+    "SERVICE_CREDENTIAL_INVALID": ServiceCredentialInvalid,
     "INSUFFICIENT_CREDITS": InsufficientCredits,
     "FORBIDDEN": Forbidden,
+    "RIGHT_MISSING": RightMissing,
     "USER_DISABLED": UserDisabled,
     "USER_NOT_FOUND": UserNotFound,
     "SESSION_NOT_ACTIVE": SessionNotActive,
     "API_KEY_NOT_FOUND": ApiKeyNotFound,
+    "SERVICE_CREDENTIAL_NOT_FOUND": ServiceCredentialNotFound,
     "PRICE_NOT_FOUND": PriceNotFound,
     "ROUTE_NOT_FOUND": RouteNotFound,
     "SESSION_EXISTS": SessionExists,
@@ -269,9 +297,11 @@ BY_CODE: dict[str, type[AccountingError]] = {
     "IDEMPOTENCY_CONFLICT": IdempotencyConflict,
     "TOO_MANY_ALLOCATIONS": TooManyAllocations,
     "TOO_MANY_API_KEYS": TooManyApiKeys,
+    "TOO_MANY_SERVICE_CREDENTIALS": TooManyServiceCredentials,
     "PRICE_EXISTS": PriceExists,
     "PRICE_BEGUN": PriceBegun,
     "PRICE_ENDED": PriceEnded,
+    "USER_ERASED": UserErased,
     "PAYLOAD_TOO_LARGE": PayloadTooLarge,
     "RATE_LIMITED": RateLimited,
     "INTERNAL_ERROR": InternalError,

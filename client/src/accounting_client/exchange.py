@@ -9,6 +9,7 @@ import random
 import time
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+from urllib.parse import quote
 
 import httpx
 
@@ -18,6 +19,7 @@ from accounting_client.errors import (
     AccountingError,
     Contention,
     RateLimited,
+    ServiceCredentialInvalid,
     TokenExpired,
     TokenInvalid,
     Unavailable,
@@ -58,6 +60,7 @@ class Settings:
     service_key: str | None = field(repr=False)
     timeout_seconds: float
     retries: Retries
+    acts_for: str | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -114,6 +117,8 @@ class Exchange(Generic[T]):
         headers = {"User-Agent": f"accounting-client/{__version__}"}
         if authorization is not None and self.shows_token:
             headers["Authorization"] = authorization
+            if settings.acts_for is not None:
+                headers["X-On-Behalf-Of"] = quote(settings.acts_for, safe="")
         if settings.service_key is not None and call.access in (Access.REPORT, Access.INTERNAL):
             headers["X-Internal-Api-Key"] = settings.service_key
         if call.idempotency_key is not None:
@@ -142,7 +147,7 @@ class Exchange(Generic[T]):
         if isinstance(outcome, httpx.Response) and (outcome.is_success or self._told(outcome)):
             return Done(self._read(outcome))
         error = error_of(outcome) if isinstance(outcome, httpx.Response) else _unreachable(outcome)
-        if isinstance(error, TokenExpired | TokenInvalid) and self._renewable:
+        if isinstance(error, TokenExpired | TokenInvalid | ServiceCredentialInvalid) and self._renewable:
             self._renewable, self.refused = False, self._shown
             self._attempts -= 1
             return Again(0)

@@ -30,6 +30,16 @@ def jwt_secrets(*, refresh: bool) -> list[bytes]:
     return secrets
 
 
+def has_issuers() -> bool:
+    """Whether the stack names a document of issuers, so that tokens may be of others than the platform's own."""
+    return bool(os.environ.get("ISSUERS_SECRET_ID"))
+
+
+def issuers_document() -> str:
+    """The document of the issuers (docs/identity.md). Raises GetParameterError when it can't be read."""
+    return _read(os.environ["ISSUERS_SECRET_ID"], refresh=False)
+
+
 def is_internal_key(sent: str) -> bool:
     """Whether this is the key that the platform's own services send, compared in constant time.
 

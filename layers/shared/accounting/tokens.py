@@ -1,5 +1,7 @@
 """Access tokens: HS256 JWTs of the platform's own issuer. PyJWT verifies the signature; the claims are read here.
 
+Those of other issuers are in ``identity``, which reads their claims with the same functions.
+
 A claim that is null is absent. An optional claim that describes the user and cannot be used is absent, too: a token
 with an odd name still lets its user in. Claims that decide whether a token counts are refused, by name.
 """
@@ -21,7 +23,7 @@ MAX_SUBJECT = 128
 MAX_EMAIL = 254
 MAX_USERNAME = 200
 
-_SIGNATURE_ONLY: Any = {
+SIGNATURE_ONLY: Any = {
     "verify_signature": True,
     "require": [],
     **dict.fromkeys(("verify_exp", "verify_nbf", "verify_iat", "verify_aud", "verify_iss"), False),
@@ -32,10 +34,14 @@ _SIGNATURE_ONLY: Any = {
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a genuine token says of its user, and until when (epoch seconds)."""
+    """What a genuine token says of its user, and until when (epoch seconds).
+
+    ``issuer`` is the configured issuer that says it; None if it is the platform's own.
+    """
 
     user: Description
     expires_at: int
+    issuer: str | None = None
 
 
 def verify(token: str, secrets: Callable[..., list[bytes]]) -> Claims:
@@ -49,19 +55,17 @@ def verify(token: str, secrets: Callable[..., list[bytes]]) -> Claims:
     if payload is None:
         raise TokenInvalid("The signature of the access token is wrong")
     claims = {name: value for name, value in payload.items() if value is not None}
-    expires_at = _lifetime(claims)
+    expires_at = lifetime(claims, CLOCK_LEEWAY_SECONDS)
     if claims.get("type") != "access":
         raise TokenTypeInvalid("This is not an access token: its claim type must be access")
-    issued_at = _time(claims, "iat") or 0
-    if issued_at < 0:
-        raise TokenInvalid("The claim iat of the access token is not a time")
+    second = issued_at(claims)
     user = Description(
-        id=_subject(claims),
-        email=_email(claims),
-        username=_text(claims, "username", MAX_USERNAME),
+        id=user_id(claims.get("sub"), "sub"),
+        email=email(claims.get("email"), claims.get("email_verified", True)),
+        username=text(claims.get("username"), MAX_USERNAME),
         role=_role(claims),
-        issued_at=issued_at,
-        role_at=issued_at * 1000,
+        issued_at=second,
+        role_at=second * 1000,
     )
     return Claims(user, expires_at)
 
@@ -70,7 +74,7 @@ def _payload(token: str, secrets: list[bytes]) -> dict[str, Any] | None:
     """The token's payload, or None when none of the secrets signed it. Raises TokenInvalid."""
     for secret in secrets:
         try:
-            payload: dict[str, Any] = jwt.decode(token, secret, algorithms=["HS256"], options=_SIGNATURE_ONLY)
+            payload: dict[str, Any] = jwt.decode(token, secret, algorithms=["HS256"], options=SIGNATURE_ONLY)
         except jwt.InvalidSignatureError:
             continue
         except jwt.InvalidAlgorithmError as error:
@@ -81,19 +85,27 @@ def _payload(token: str, secrets: list[bytes]) -> dict[str, Any] | None:
     return None
 
 
-def _lifetime(claims: dict[str, Any]) -> int:
+def lifetime(claims: dict[str, Any], leeway: int) -> int:
     """When the token ends. Raises TokenExpired, and TokenInvalid when it has no end or does not count yet."""
     now = time.time()
     expires_at = _time(claims, "exp")
     if expires_at is None:
         raise TokenInvalid("The access token has no end: the claim exp is missing")
-    if expires_at <= now - CLOCK_LEEWAY_SECONDS:
+    if expires_at <= now - leeway:
         raise TokenExpired("The access token has expired")
     for name in ("nbf", "iat"):
         begins_at = _time(claims, name)
-        if begins_at is not None and begins_at > now + CLOCK_LEEWAY_SECONDS:
+        if begins_at is not None and begins_at > now + leeway:
             raise TokenInvalid(f"The access token is not valid yet: its claim {name} is in the future")
     return expires_at
+
+
+def issued_at(claims: dict[str, Any]) -> int:
+    """When the token says all this (epoch seconds), 0 if it does not say when. Raises TokenInvalid."""
+    second = _time(claims, "iat") or 0
+    if second < 0:
+        raise TokenInvalid("The claim iat of the access token is not a time")
+    return second
 
 
 def _time(claims: dict[str, Any], name: str) -> int | None:
@@ -109,28 +121,28 @@ def _time(claims: dict[str, Any], name: str) -> int | None:
         raise TokenInvalid(f"The claim {name} of the access token is not a time") from error
 
 
-def _subject(claims: dict[str, Any]) -> str:
-    """The user's id. Raises TokenInvalid."""
-    subject = claims.get("sub")
+def user_id(subject: Any, claim: str, prefix: str = "") -> str:
+    """The user's id, which is in this claim. Raises TokenInvalid."""
     if subject is None or subject == "":
-        raise TokenInvalid("The access token has no subject: the claim sub is missing")
+        raise TokenInvalid(f"The access token has no subject: the claim {claim} is missing")
     if not isinstance(subject, str):
-        raise TokenInvalid("The claim sub of the access token is not a text")
-    if len(subject) > MAX_SUBJECT or not is_plain(subject):
+        raise TokenInvalid(f"The claim {claim} of the access token is not a text")
+    known_as = prefix + subject
+    if len(known_as) > MAX_SUBJECT or not is_plain(known_as):
         raise TokenInvalid(
-            f"The claim sub of the access token is not an id: at most {MAX_SUBJECT} characters, no control characters"
+            f"The claim {claim} of the access token is not an id: at most {MAX_SUBJECT - len(prefix)} characters,"
+            " no control characters"
         )
-    if subject in RESERVED_USER_IDS:
-        raise TokenInvalid("The claim sub of the access token is a reserved name and not an id")
-    return subject
+    if known_as in RESERVED_USER_IDS:
+        raise TokenInvalid(f"The claim {claim} of the access token is a reserved name and not an id")
+    return known_as
 
 
-def _email(claims: dict[str, Any]) -> str | None:
+def email(value: Any, verified: Any) -> str | None:
     """The user's address; None if the token names none that is one, or does not say that it is verified."""
-    email = _text(claims, "email", MAX_EMAIL)
-    verified = claims.get("email_verified", True)
     is_verified = verified is True or (isinstance(verified, str) and verified.lower() == "true")
-    return email if is_verified and addresses.canonical(email) is not None else None
+    said = text(value, MAX_EMAIL)
+    return said if is_verified and addresses.canonical(said) is not None else None
 
 
 def _role(claims: dict[str, Any]) -> str | None:
@@ -138,8 +150,7 @@ def _role(claims: dict[str, Any]) -> str | None:
     return role if isinstance(role, str) and role in ROLES else None
 
 
-def _text(claims: dict[str, Any], name: str, longest: int) -> str | None:
+def text(value: Any, longest: int) -> str | None:
     """A claim that is a text with something in it; else None."""
-    value = claims.get(name)
     usable = isinstance(value, str) and len(value) <= longest and is_plain(value) and bool(value.strip())
     return str(value) if usable else None

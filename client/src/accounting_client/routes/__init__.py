@@ -4,6 +4,16 @@ What they say of errors is what is particular to them. Any call may also raise `
 `InvalidRequest`, `RateLimited`, `Unavailable`, `InternalError` and `UnexpectedAnswer`.
 """
 
-from accounting_client.routes import api_keys, credits, health, ledger, pricing, sessions, usage, users
+from accounting_client.routes import (
+    api_keys,
+    credits,
+    health,
+    ledger,
+    pricing,
+    service_credentials,
+    sessions,
+    usage,
+    users,
+)
 
-__all__ = ["api_keys", "credits", "health", "ledger", "pricing", "sessions", "usage", "users"]
+__all__ = ["api_keys", "credits", "health", "ledger", "pricing", "service_credentials", "sessions", "usage", "users"]

@@ -56,7 +56,8 @@ class CostLine:
 class Cost:
     """What a usage of a model costs now: the sum of its lines, rounded up once.
 
-    ``rule_id`` is None where the default price counts; ``tier`` is the threshold of the tier that the request is in.
+    ``rule_id`` is None for the default price and for a bare number. ``tier`` is the threshold of the context tier that
+    the usage is in.
     """
 
     model_id: str

@@ -24,6 +24,16 @@ class User:
     disabled: bool = False
     disabled_at: datetime | None = None
     disabled_reason: str | None = None
+    erased_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """The erasure of a user's personal data; ``finished_at`` is None while something is left."""
+
+    user_id: str
+    erased_at: datetime
+    finished_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -92,3 +102,11 @@ def disable_user(user_id: str, reason: str | None = None) -> Call[User]:
 def enable_user(user_id: str) -> Call[User]:
     """As an administrator, take a user's requests again; raises UserNotFound. Enabling them again changes nothing."""
     return Call("POST", path("/api/users/{}/enable", user_id), as_(User), body={}, repeatable=True)
+
+
+def erase_user(user_id: str) -> Call[Erasure]:
+    """As an administrator, erase a user's personal data and disable them for good; raises UserNotFound.
+
+    It takes two minutes at least. The service goes on by itself; a repeat with the user's id says how far it is.
+    """
+    return Call("POST", path("/api/users/{}/erase", user_id), as_(Erasure), body={}, repeatable=True)

@@ -45,17 +45,17 @@ class ApiKey:
         return "EXPIRED" if self.expires_at is not None and self.expires_at <= now else None
 
 
-def text_of(key_id: str, secret: str) -> str:
+def text_of(key_id: str, secret: str, prefix: str = PREFIX) -> str:
     """The key as its holder sends it."""
-    return f"{PREFIX}_{key_id}_{secret}"
+    return f"{prefix}_{key_id}_{secret}"
 
 
-def parsed(text: str) -> tuple[str, str] | None:
-    """The id and the secret in a key as its holder sends it, or None if the text does not have a key's form."""
-    prefix, _, rest = text.partition("_")
+def parsed(text: str, prefix: str = PREFIX) -> tuple[str, str] | None:
+    """The id and the secret of a key as its holder sends it; None if the text has another form."""
+    found, _, rest = text.partition("_")
     key_id, _, secret = rest.partition("_")
     fits = key_id.isascii() and key_id.isalnum() and len(key_id) <= MAX_ID_LENGTH
-    return (key_id, secret) if prefix == PREFIX and fits and secret else None
+    return (key_id, secret) if found == prefix and fits and secret else None
 
 
 def hash_of(secret: str) -> str:

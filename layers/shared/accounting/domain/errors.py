@@ -74,10 +74,22 @@ class ApiKeyInvalid(NotAuthenticated):
     code = "API_KEY_INVALID"
 
 
+class ServiceCredentialInvalid(NotAuthenticated):
+    """The service credential is unknown, deleted, or its secret was rotated out; ``message`` says which."""
+
+    code = "SERVICE_CREDENTIAL_INVALID"
+
+
 class Forbidden(AccountingError):
     """The caller's role or key does not permit this."""
 
     code = "FORBIDDEN"
+
+
+class RightMissing(AccountingError):
+    """The service credential lacks the right in ``details.right``; ``users:sync`` if nobody knows the user."""
+
+    code = "RIGHT_MISSING"
 
 
 class UserDisabled(AccountingError):
@@ -87,6 +99,15 @@ class UserDisabled(AccountingError):
 
     def __init__(self) -> None:
         super().__init__("This user is disabled")
+
+
+class UserErased(AccountingError):
+    """The user's personal data was erased, which nothing undoes: they cannot be enabled or synced again."""
+
+    code = "USER_ERASED"
+
+    def __init__(self) -> None:
+        super().__init__("This user was erased")
 
 
 class UserNotFound(AccountingError):
@@ -105,6 +126,12 @@ class ApiKeyNotFound(AccountingError):
     """No API key has this id, or it belongs to another user."""
 
     code = "API_KEY_NOT_FOUND"
+
+
+class ServiceCredentialNotFound(AccountingError):
+    """There is no service credential with this id."""
+
+    code = "SERVICE_CREDENTIAL_NOT_FOUND"
 
 
 class PriceNotFound(AccountingError):
@@ -135,6 +162,12 @@ class TooManyApiKeys(AccountingError):
     """The user has the maximum number of API keys; revoked ones count until they are deleted."""
 
     code = "TOO_MANY_API_KEYS"
+
+
+class TooManyServiceCredentials(AccountingError):
+    """There are as many service credentials as there may be."""
+
+    code = "TOO_MANY_SERVICE_CREDENTIALS"
 
 
 class InsufficientCredits(AccountingError):

@@ -40,7 +40,7 @@ _HASHED: dict[int, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Who asked for a change, when and why, and what it belongs to. ``actor`` is a user id or ``SYSTEM``.
+    """Who asked for a change, when and why, and what it belongs to. ``actor`` is a user id, a service or ``SYSTEM``.
 
     ``salt`` is random text, so that nobody can guess an erased ``reason`` from its digest.
     """

@@ -78,10 +78,11 @@ class ModelCall(NamedTuple):
 class UsageRecord:
     """One billable event of ``user_id``, paid by ``account_id``.
 
-    ``at`` is in epoch milliseconds; ``metadata`` is any JSON object. ``usage`` is what a model used by class, if that
-    is known, and ``provider_usage`` is the provider's own object for it. ``unclassified`` counts tokens that are known
-    only by number. ``priced_as`` is the model whose price was used, if it is not the model that ``operation`` names.
-    ``variant`` is the variant of the price.
+    ``at`` is in epoch milliseconds, ``metadata`` any JSON object. ``usage`` is what a model used by class, where that
+    is known, ``provider_usage`` how its provider said it, and ``unclassified`` tokens of which only the number is
+    known. ``priced_as`` is the model that the service priced a record by, where its caller named one beside the
+    operation, and ``variant`` the variant of the price. ``actor`` is the service that acted for the user, None if the
+    user did.
     """
 
     id: str
@@ -97,6 +98,7 @@ class UsageRecord:
     unclassified: int = 0
     priced_as: str | None = None
     variant: str | None = None
+    actor: str | None = None
 
     @property
     def model_id(self) -> str | None:

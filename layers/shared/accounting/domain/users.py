@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from accounting.domain import addresses
-from accounting.domain.errors import Invalid
+from accounting.domain.errors import Invalid, UserErased
 from accounting.domain.usage import RESERVED_NAMES
 
 ROLES = ("user", "supervisor", "admin")
@@ -17,6 +17,8 @@ DEFAULT_ROLE = ROLES[0]
 
 RESERVED_USER_IDS = RESERVED_NAMES | {"all", "me", "sync"}
 """Forbidden as user ids: some routes have these words in the place of a user's id."""
+
+MAX_USER_ID = 128
 
 MAX_FORMER_HOLDERS = 10
 """How many users an address remembers besides its holder: the first to claim it, and the most recent ones."""
@@ -28,8 +30,8 @@ class User:
 
     ``email_at`` and ``username_at`` (seconds) and ``role_at`` are the times of the newest statements about each.
     ``ahead`` (seconds) is the latest ``iat`` of a token that arrived before its ``iat``, 0 without one. ``updated_at``
-    changes with every write. ``disabled_at`` is None if the user is not disabled. ``more`` is what a newer version
-    wrote; this version keeps it unchanged.
+    changes with every write. ``disabled_at`` is None if the user is not disabled, and ``erased_at`` is None if the
+    user's personal data was not erased. ``more`` is what a newer version wrote; this version keeps it unchanged.
     """
 
     id: str
@@ -44,12 +46,18 @@ class User:
     ahead: int = 0
     disabled_at: int | None = None
     disabled_reason: str = ""
+    erased_at: int | None = None
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def disabled(self) -> bool:
         """Whether an administrator has disabled the user."""
         return self.disabled_at is not None
+
+    @property
+    def erased(self) -> bool:
+        """Whether the user's personal data was erased. They are disabled for good."""
+        return self.erased_at is not None
 
     def touched(self, now: int) -> "User":
         """The user with a later ``updated_at``, even within one millisecond: the next write is conditional on it."""
@@ -95,8 +103,13 @@ class Description:
         An older statement never replaces a newer one, so the time of a newer one is stored even if its content is the
         same. Of statements with the same time, the last to arrive counts. A statement's time is at most its arrival,
         because the clock of a token's issuer may be ahead. The e-mail in a disabled user's token is ignored; otherwise
-        it would strengthen the user's claim to the address.
+        it would strengthen the user's claim to the address. A token of an erased user changes nothing; a sync raises
+        UserErased.
         """
+        if known is not None and known.erased:
+            if self._is_sync:
+                raise UserErased
+            return known
         user = known or User(self.id, "", "", DEFAULT_ROLE, created_at=now)
         second = now // 1000
         at = min(self.issued_at, second)
@@ -163,10 +176,26 @@ def disabled(user: User, *, by: str, reason: str, now: int) -> User:
 
 
 def enabled(user: User, *, now: int) -> User:
-    """The user, no longer disabled."""
+    """The user, no longer disabled. Raises UserErased."""
+    if user.erased:
+        raise UserErased
     if not user.disabled:
         return user
     return replace(user, disabled_at=None, disabled_reason="").touched(now)
+
+
+def erased(user: User, *, by: str, now: int) -> User:
+    """The user without personal data, disabled for good. Raises Invalid when they would erase themselves.
+
+    What a newer version wrote is not handed on, because it may be personal.
+    """
+    if user.id == by:
+        raise Invalid.field("userId", "an administrator cannot erase themselves")
+    if user.erased:
+        return user
+    disabled_at = now if user.disabled_at is None else user.disabled_at
+    bare = replace(user, email="", username="", disabled_at=disabled_at, disabled_reason="", more={})
+    return replace(bare, erased_at=now).touched(now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +220,10 @@ class Pointer:
     def awaited_by(self, user_id: str) -> "Pointer":
         """The pointer with one more user who claims the address with an older statement than the holder's."""
         return self if user_id in self.former else replace(self, former=_bounded([*self.former, user_id]))
+
+    def without(self, user_id: str) -> "Pointer":
+        """The pointer once a user who claimed the address, and does not hold it, claims it no more."""
+        return replace(self, former=tuple(each for each in self.former if each != user_id))
 
     def back_at(self, user: User) -> "Pointer":
         """The pointer after its holder has given up the address to another user who claims it."""

@@ -38,6 +38,7 @@ class Wallet:
     expires, or sooner. Only the sweeper moves it to a later time, because a move costs two writes to an index.
     A newer version may have written ``format`` and ``more``; this version keeps them unchanged.
     ``frozen`` is true if the user is disabled: nothing new is held or charged, but holds are settled.
+    ``erased`` is true if the user is erased: no new entry keeps a reason.
     """
 
     account_id: AccountId
@@ -55,6 +56,7 @@ class Wallet:
     due_at: int | None = None
     head: str = ""
     frozen: bool = False
+    erased: bool = False
     format: int = FORMAT
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -224,6 +226,11 @@ def freeze(wallet: Wallet, *, frozen: bool) -> Wallet:
     return replace(wallet, frozen=frozen, version=wallet.version + 1)
 
 
+def erase(wallet: Wallet) -> Wallet:
+    """The wallet of a user who was erased. What was decided on the one before is decided again, without texts."""
+    return replace(freeze(wallet, frozen=True), erased=True)
+
+
 def _require_enabled(wallet: Wallet) -> None:
     if wallet.frozen:
         raise UserDisabled
@@ -238,7 +245,7 @@ class _Draft:
 
     def __init__(self, wallet: Wallet, cause: Cause) -> None:
         self._before = wallet
-        self._cause = cause
+        self._cause = replace(cause, reason="", salt="") if wallet.erased else cause
         self._entries: list[Entry] = []
         self.at = max(cause.at, wallet.updated_at)
         self.lots = list(wallet.lots)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from accounting.domain import wallet as ledger
 from accounting.domain.accounts import AccountId
@@ -44,7 +44,8 @@ class Change:
     """What a command did.
 
     ``credits`` is what the request asked for. ``previous`` and ``available`` are what can be spent before and after it.
-    ``allocation`` is the grant that it made, if any; ``remaining`` is what is left of that grant after it repaid debt.
+    ``allocation`` is the grant that it made, if any, without its notes: answers are stored, and notes are kept only
+    where they can be erased. ``remaining`` is what is left of that grant after it repaid debt.
     """
 
     account_id: AccountId
@@ -220,7 +221,7 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
             previous=before.spendable(now),
             available=decision.wallet.available,
             debt=decision.wallet.debt,
-            allocation=allocation,
+            allocation=allocation and replace(allocation, notes=""),
             remaining=_left_of(allocation, decision.wallet),
         )
         writes = ledger_writes(before, decision)
@@ -265,7 +266,7 @@ def _allocation(request: Request, decision: Decision, expires_at: int) -> Alloca
         allocated_by=request.actor,
         allocated_at=granted.at // SECOND * SECOND,
         expires_at=expires_at,
-        notes=request.notes,
+        notes="" if decision.wallet.erased else request.notes,
     )
 
 

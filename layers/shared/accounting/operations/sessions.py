@@ -48,18 +48,19 @@ def initialize(  # noqa: PLR0913 what a session is opened with
     *,
     now: int,
     account_id: AccountId | None = None,
+    actor: str | None = None,
     metadata: dict[str, Any] | None = None,
     estimated_usage: Usage | None = None,
     variant: str | None = None,
 ) -> Answer:
     """Open a session: hold its estimate plus the buffer, at the price in force.
 
-    The credits come from ``account_id``, by default the user's personal account. With ``estimated_usage``, the session
-    is priced by class, and ``estimated_tokens`` is its output. If the credits cover the estimate but not the buffer,
-    ``HoldBufferWhenShort`` decides. ``metadata`` is stored in the session's usage record. Raises UserDisabled, Invalid
-    if the price has no such variant, ModelUnknown, InsufficientCredits (with ``affordableTokens`` or
-    ``affordableOutputTokens``), SessionExists if an active session with this id has different values, SessionEnded if
-    the session with this id has ended, Contention.
+    ``actor`` acts for the user, by default they themselves. With ``estimated_usage``, whose output ``estimated_tokens``
+    then is, the session is priced by class. Where the credits cover the estimate but not the buffer,
+    ``HoldBufferWhenShort`` decides. ``metadata`` is kept with the session's usage record. Raises UserDisabled, Invalid
+    for a variant that the price lacks, ModelUnknown, InsufficientCredits (with ``affordableTokens`` or
+    ``affordableOutputTokens``), SessionExists when an active session with this id has other values, SessionEnded when
+    the id was used before, Contention.
     """
     account_id = account_id or personal(user_id)
     asked = model_id, estimated_tokens, estimated_usage, variant
@@ -95,7 +96,7 @@ def initialize(  # noqa: PLR0913 what a session is opened with
         available = snapshot.wallet.spendable(now)
         wanted = hold_for(unfunded.estimated_credits, available, percent=percent, reduce=reduce)
         try:
-            hold = ledger.hold(snapshot.wallet, wanted, cause=Cause(user_id, now, session_id=session_id))
+            hold = ledger.hold(snapshot.wallet, wanted, cause=Cause(actor or user_id, now, session_id=session_id))
         except AccountingError as refusal:
             # An earlier attempt of this request may hold the missing credits.
             if taken := store.get(user_id, session_id):
@@ -115,10 +116,11 @@ def initialize(  # noqa: PLR0913 what a session is opened with
     return retry_until_committed(hold_and_open, read=lambda: Snapshot(wallets.get(account_id)))
 
 
-def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int) -> Session:
-    """Store the usage so far, keep the session alive, and raise the hold if the usage exceeds it.
+def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, actor: str | None = None) -> Session:
+    """Note how far the stream is, keep the session alive, and raise the hold when the tokens no longer fit it.
 
-    The report is stored even if the hold cannot be raised, because the tokens were generated.
+    ``actor`` acts for the user, by default they themselves.
+    The report is kept even if the hold can't be raised: the tokens were generated.
     Raises SessionNotActive, InsufficientCredits, UserDisabled, Contention.
     """
     report = Report.of_number(used)
@@ -130,11 +132,11 @@ def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int) ->
         # A late heartbeat: a later report is stored already, but this is a sign of life. A report that exceeds the hold
         # does not come here. It was stored when it was refused, but it is refused again: no hold covers it.
         return active(session_id, store.keep_alive(user_id, session_id, now))
-    return _raise_hold(session, report, now)
+    return _raise_hold(session, report, actor or user_id, now)
 
 
-def _raise_hold(known: Session, report: Report, now: int) -> Session:
-    """Raise the hold to the reported cost plus the buffer, or as far as the credits go, but at least to the cost."""
+def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session:
+    """Hold what was reported so far costs with the buffer or, if that is not there, just what it costs."""
     user_id, session_id = known.user_id, known.session_id
 
     def hold_more(snapshot: Snapshot) -> Session:
@@ -151,7 +153,7 @@ def _raise_hold(known: Session, report: Report, now: int) -> Session:
         wanted = min(wanted, session.allocated_credits + snapshot.wallet.spendable(now))
         more = max(cost, wanted) - session.allocated_credits
         try:
-            hold = ledger.hold(snapshot.wallet, more, cause=Cause(user_id, now, session_id=session_id))
+            hold = ledger.hold(snapshot.wallet, more, cause=Cause(actor, now, session_id=session_id))
         except (InsufficientCredits, UserDisabled):
             transact([store.replace(found, session, untouched=True)])
             raise

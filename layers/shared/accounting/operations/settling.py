@@ -14,6 +14,7 @@ from accounting.domain.accounts import AccountId
 from accounting.domain.errors import SessionNotActive
 from accounting.domain.ledger import SYSTEM, Cause
 from accounting.domain.model_usage import NO_USAGE
+from accounting.domain.service_credentials import service_in
 from accounting.domain.sessions import Outcome, Report, Session, Settled
 from accounting.domain.usage import ProviderUsage, UsageRecord
 from accounting.domain.wallet import Settlement, Wallet
@@ -65,7 +66,7 @@ class End:
         return cls("swept", success=False, report=None, actor=actor, reason=reason)
 
 
-def finalize(
+def finalize(  # noqa: PLR0913 what a session is settled with
     user_id: str,
     session_id: str,
     used: Report | int,
@@ -73,14 +74,16 @@ def finalize(
     success: bool,
     now: int,
     account_id: AccountId | None = None,
+    actor: str | None = None,
     particulars: Particulars = Particulars(),
 ) -> Answer:
     """Charge what was really used and give the rest of the hold back; after a sweep, settle the difference, once.
 
-    ``account_id`` is a guess at the account that pays (see ``sessions.read_with_wallet``). Raises SessionNotActive if
-    there is no such session or another call has settled it, ModelUnknown, Contention.
+    ``account_id`` is a hint which account pays (see ``sessions.read_with_wallet``). ``actor`` acts for the user, by
+    default they themselves. Raises SessionNotActive when there
+    is no such session or it was settled otherwise, ModelUnknown, Contention.
     """
-    end = End("finalized", success, Report.of_number(used), user_id, particulars=particulars)
+    end = End("finalized", success, Report.of_number(used), actor or user_id, particulars=particulars)
     return _settle_once(user_id, session_id, end, now, account_id)
 
 
@@ -91,6 +94,7 @@ def abort(
     *,
     now: int,
     account_id: AccountId | None = None,
+    actor: str | None = None,
     particulars: Particulars = Particulars(),
 ) -> Answer:
     """Charge what was generated, by default what the last heartbeat reported, and give the rest of the hold back.
@@ -98,7 +102,7 @@ def abort(
     It treats a swept session as ``finalize`` does, and raises the same errors.
     """
     report = None if used is None else Report.of_number(used)
-    end = End("aborted", success=False, report=report, actor=user_id, particulars=particulars)
+    end = End("aborted", success=False, report=report, actor=actor or user_id, particulars=particulars)
     return _settle_once(user_id, session_id, end, now, account_id)
 
 
@@ -168,8 +172,12 @@ def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now:
     cause = Cause(end.actor, now, end.reason, new_salt(end.reason), session_id=session.session_id, usage_id=record_id)
     settlement = _settlement(snapshot.wallet, session, session.cost(report), cause)
     ended = streaming.resolved(session, settlement, report, outcome=end.outcome, success=end.success, at=cause.at)
-    record = _usage_record(ended, record_id, {**store.metadata_of(session), **end.particulars.metadata})
-    record = replace(record, provider_usage=end.particulars.provider_usage)
+    actor = service_in(end.actor, session.user_id)
+    record = replace(_usage_record(ended, record_id, {}), actor=actor)
+    if not snapshot.wallet.erased:
+        said = {**store.metadata_of(session), **end.particulars.metadata}
+        record = replace(_usage_record(ended, record_id, said), actor=actor)
+        record = replace(record, provider_usage=end.particulars.provider_usage)
     transact(
         [
             store.replace(session, ended, untouched=end.report is None) if session.active else store.settle_late(ended),

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from accounting.operations import credits, settling
+from accounting.operations import credits, erasing, settling
+from accounting.store import erasures as erasure_store
 from accounting.store import sessions as session_store
 from accounting.store import wallets as wallet_store
 from accounting.telemetry import count, logger
@@ -20,14 +21,16 @@ class Swept:
     sessions: int = 0
     wallets: int = 0
     credits_expired: int = 0
+    users_erased: int = 0
     failures: int = 0
     complete: bool = True
 
 
 def sweep(now: int, time_left: Callable[[], bool]) -> Swept:
-    """End stale sessions, then expire lots. If time runs out, ``complete`` is False and the next sweep continues.
+    """End stale sessions, then expire lots, then continue erasures.
 
-    The failure of one item is logged and counted, and does not stop the others.
+    If time runs out, ``complete`` is False and the next sweep continues. The failure of one item is logged and counted,
+    and does not stop the others.
     """
     swept = Swept()
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -38,6 +41,11 @@ def sweep(now: int, time_left: Callable[[], bool]) -> Swept:
         for expired in _each(pool, wallet_store.due(now), lambda found: credits.expire(found, now), swept, time_left):
             swept.wallets += expired > 0
             swept.credits_expired += expired
+        for erasure in _each(
+            pool, erasure_store.due(now), lambda found: erasing.go_on(found, now, time_left), swept, time_left
+        ):
+            swept.users_erased += erasure.finished_at is not None
+            swept.complete = swept.complete and erasure.finished_at is not None
     count("SessionsSwept", swept.sessions)
     count("WalletsExpired", swept.wallets)
     count("SweepFailures", swept.failures)

@@ -10,6 +10,7 @@ from accounting.domain.accounts import AccountId, personal
 from accounting.domain.errors import InsufficientCredits, Invalid, ModelUnknown, UserDisabled
 from accounting.domain.ledger import Cause
 from accounting.domain.model_usage import Usage
+from accounting.domain.service_credentials import service_in
 from accounting.domain.usage import Countable, ModelCall, Sums, UsageRecord, split
 from accounting.operations.commit import Snapshot, ledger_writes, replay, retry_until_committed
 from accounting.operations.ids import new_id
@@ -24,7 +25,7 @@ RECENT = 10
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A record, whether its credits were taken, and whether the request is a repeat."""
+    """A record, whether its credits were taken, and whether the request is a repeat. A replayed one has no metadata."""
 
     record: UsageRecord
     deducted: bool
@@ -35,7 +36,8 @@ class Recorded:
 class Event:
     """A billable event to record. With ``deduct``, the same transaction takes its credits.
 
-    ``cost`` is a number of credits, or a model call that is priced by the model's price.
+    It costs ``credits``, or what the model's price says that a call costs. ``actor`` acts for the user, by default they
+    themselves.
     """
 
     user_id: str
@@ -45,6 +47,7 @@ class Event:
     metadata: dict[str, Any]
     deduct: bool
     account_id: AccountId | None = None
+    actor: str | None = None
 
     @property
     def payer(self) -> AccountId:
@@ -79,11 +82,11 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
     def charge_and_record(snapshot: Snapshot) -> Recorded:
         writes = usage_writes(made, spread)
         if deducts:
-            cause = Cause(event.user_id, now, usage_id=made.id)
+            cause = Cause(event.actor or event.user_id, now, usage_id=made.id)
             decision = ledger.charge(snapshot.wallet, made.credits, cause=cause)
             writes = [*ledger_writes(snapshot.wallet, decision), *writes]
         if key:
-            answer = asdict(Recorded(replace(made, provider_usage=None), deducts))
+            answer = asdict(Recorded(replace(made, metadata={}, provider_usage=None), deducts))
             writes.insert(0, idempotency.put(key, json.dumps(answer), now))
         try:
             transact(writes)
@@ -110,6 +113,7 @@ def _priced(event: Event, now: int) -> UsageRecord:
         credits=0,
         at=now,
         metadata=event.metadata,
+        actor=service_in(event.actor or event.user_id, event.user_id),
     )
     if isinstance(event.cost, int):
         return replace(made, credits=event.cost)

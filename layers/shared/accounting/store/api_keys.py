@@ -4,9 +4,8 @@ import json
 
 from accounting.domain.api_keys import MAX_PER_USER, ApiKey, Refusal, parsed, too_many
 from accounting.domain.errors import ApiKeyNotFound
-from accounting.store import keys, table
+from accounting.store import counts, keys, table
 from accounting.store.cache import Cache
-from accounting.store.formats import FORMAT
 from accounting.store.table import Item, Write
 from accounting.times import MINUTE
 
@@ -14,21 +13,9 @@ CACHE_SECONDS = 30
 
 
 def put(key: ApiKey) -> list[Write]:
-    """Add a new key and count it. Refused with TooManyApiKeys if the user already has the maximum."""
-    return [Write(table.put(to_item(key), condition="attribute_not_exists(pk)")), _count_in(key.user_id)]
-
-
-def _count_in(user_id: str) -> Write:
-    return Write(
-        table.update(
-            keys.api_key_count(user_id),
-            "ADD #count :one SET #format = :format",
-            condition="attribute_not_exists(#count) OR #count < :most",
-            values={":one": 1, ":most": MAX_PER_USER, ":format": FORMAT},
-            names={"#count": "count", "#format": "format"},
-        ),
-        refused=lambda _: too_many(),
-    )
+    """Add a key, whose id was made for it, and count it. Refused with TooManyApiKeys when the user has the most."""
+    added = table.put(to_item(key), condition="attribute_not_exists(pk)")
+    return [Write(added), counts.one_more(keys.api_key_count(key.user_id), MAX_PER_USER, too_many())]
 
 
 def find(key_id: str) -> ApiKey | None:
@@ -110,10 +97,7 @@ def delete(key_id: str, owner: str) -> None:
     """Delete the owner's key and lower the count. Raises ApiKeyNotFound, also if the key is another user's."""
     refused = ApiKeyNotFound("API key not found", id=key_id)
     gone = table.delete(keys.api_key(key_id), condition="user_id = :owner", values={":owner": owner})
-    one_less = table.update(
-        keys.api_key_count(owner), "ADD #count :one_less", values={":one_less": -1}, names={"#count": "count"}
-    )
-    table.transact([Write(gone, refused=lambda _: refused), Write(one_less)])
+    table.transact([Write(gone, refused=lambda _: refused), counts.one_less(keys.api_key_count(owner))])
     forget(key_id)
 
 

@@ -21,6 +21,9 @@ DUE = "due"
 
 INDEX_KEYS = {BY_OWNER: ("owner_pk", "owner_sk"), BY_KIND: ("kind_pk", "kind_sk"), DUE: ("due_pk", "due_sk")}
 
+DUE_ERASURES = "DUE#ERASURE"
+"""The partition of ``due`` with the erasures that have not ended."""
+
 _RANK_ZERO = 10**23
 """Added to the credits in a ranking's key, so that negative sums sort correctly too. No sum of a day is that large."""
 
@@ -161,6 +164,41 @@ def api_key_count(user_id: str) -> Key:
     return {"pk": f"USER#{user_id}", "sk": "KEYS"}
 
 
+def service_credential(credential_id: str) -> Key:
+    """A service credential, by the id that stands in the credential itself."""
+    return {"pk": f"SERVICE#{credential_id}", "sk": "CREDENTIAL"}
+
+
+def service_credential_of_all(credential_id: str, created_at: int) -> Key:
+    """Where the list of service credentials finds one, in time order."""
+    return {"kind_pk": "SERVICES", "kind_sk": f"{iso(created_at)}#{credential_id}"}
+
+
+def service_credential_count() -> Key:
+    """How many service credentials there are."""
+    return {"pk": "COUNTS", "sk": "SERVICES"}
+
+
+def erasure(user_id: str) -> Key:
+    """How far the erasure of a user's personal data has come."""
+    return {"pk": f"USER#{user_id}", "sk": "ERASURE"}
+
+
+def erasure_due(user_id: str, due_at: int) -> Key:
+    """When an erasure that has not ended is to go on."""
+    return {"due_pk": DUE_ERASURES, "due_sk": f"{iso(due_at)}#{user_id}"}
+
+
+def texts_of_account(account_id: AccountId) -> list[Range]:
+    """What has texts in an account: grants, ledger entries and usage records."""
+    return [Range(f"ACCOUNT#{account_id}", prefix) for prefix in ("ALLOC#", "ENTRY#", "USAGE#")]
+
+
+def texts_of_user(user_id: str) -> list[Range]:
+    """What is nothing but texts of a user: answers to their requests, and what they said of sessions."""
+    return [Range(f"USER#{user_id}", prefix) for prefix in ("IDEM#", "METADATA#")]
+
+
 def user_count(role: str, user_id: str) -> Key:
     """The number of users in the same shard of a role's list as this user."""
     return {"pk": "COUNTS", "sk": f"USERS#{role}#{_shard(user_id)}"}
@@ -284,6 +322,11 @@ def prices_of_all() -> list[Range]:
     return [Range("PRICES", "")]
 
 
+def service_credentials_of_all() -> list[Range]:
+    """Every service credential, in ``by_kind``: there are few, and only administrators write them."""
+    return [Range("SERVICES", "")]
+
+
 def users_in_role(role: str) -> list[Range]:
     """The users in a role, in ``by_kind``."""
     return [Range(f"USERS#{role}#{shard}", "") for shard in range(SHARDS)]
@@ -312,6 +355,11 @@ def user_in(key: Key) -> str:
 def account_in(key: Key) -> AccountId:
     """The account whose partition a table key is in."""
     return stored(key["pk"].removeprefix("ACCOUNT#"))
+
+
+def is_of_user(key: Key) -> bool:
+    """Whether a table key is in a user's own partition."""
+    return key["pk"].startswith("USER#")
 
 
 def is_usage(key: Key) -> bool:

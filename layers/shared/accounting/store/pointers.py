@@ -41,9 +41,14 @@ def _moved_on(holder: User, now: int) -> Write:
 
 
 def give_up(address: str, user: User) -> list[Write]:
-    """If the user holds the address, give it to the other user with the newest claim, or to nobody."""
+    """If the user holds the address, give it to the other user with the newest claim, or to nobody.
+
+    If they do not hold it, they no longer wait for it: ``former`` only has users whose address it is.
+    """
     item = table.get(keys.email(address))
     pointer = from_item(address, item) if item else None
+    if pointer and user.id in pointer.former:
+        return [_put_pointer(pointer, pointer.without(user.id))]
     if pointer is None or pointer.user_id != user.id:
         # The user must not become its holder at the same moment, because the current holder gives it back.
         elsewhere = "attribute_not_exists(pk) OR user_id <> :user"

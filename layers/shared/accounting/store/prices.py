@@ -39,7 +39,7 @@ def card_since(model_id: str, at: int, variant: str | None) -> RateCard:
 
     Raises ModelUnknown as ``card_at`` does.
     """
-    rules = _relevant_rules(model_id, at)
+    rules = _relevant_rules(model_id, at, foresight=0)
     rule = rule_in_force(rules, at)
     return _card(model_id, rules, at, variant if rule and variant in rule.variants else None)
 
@@ -49,8 +49,8 @@ def _card(model_id: str, rules: list[PriceRule], at: int, variant: str | None) -
 
 
 def rule_at(model_id: str, now: int) -> PriceRule | None:
-    """The model's rule in force at ``now``, read from the table."""
-    return rule_in_force(_relevant_rules(model_id, now), now)
+    """The model's rule in force at ``now``, as it stands in the table."""
+    return rule_in_force(_relevant_rules(model_id, now, foresight=0), now)
 
 
 def forget() -> None:
@@ -179,9 +179,13 @@ def _newest_in_force(begun: dict[str, list[int]], now: int) -> dict[str, PriceRu
     return found
 
 
-def _relevant_rules(model_id: str, now: int) -> list[PriceRule]:
-    """The rules that can be in force while they are cached, newest first, back to one that has begun and has no end."""
-    low, high = keys.price(model_id, 0), keys.price(model_id, now + FORESIGHT)
+def _relevant_rules(model_id: str, now: int, *, foresight: int = FORESIGHT) -> list[PriceRule]:
+    """The rules that are in force at ``now`` or begin within ``foresight``, newest first, to the first without an end.
+
+    The default is what a cached answer has to know. No instant is later than the year 9999, so a rule that begins then
+    has nothing to foresee.
+    """
+    low, high = keys.price(model_id, 0), keys.price(model_id, now + foresight)
     rules: list[PriceRule] = []
     top = high["sk"]
     while True:

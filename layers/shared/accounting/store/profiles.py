@@ -10,7 +10,7 @@ from accounting.store.table import Item, Write
 _KNOWN = {
     *("user_id", "email", "username", "role", "created_at", "updated_at"),
     *("email_at", "username_at", "role_at", "ahead"),
-    *("disabled_at", "disabled_reason"),
+    *("disabled_at", "disabled_reason", "erased_at"),
 }
 
 
@@ -39,6 +39,7 @@ def to_item(user: User) -> Item:
         "ahead": user.ahead or None,
         "disabled_at": user.disabled_at,
         "disabled_reason": user.disabled_reason or None,
+        "erased_at": user.erased_at,
     }
 
 
@@ -57,5 +58,6 @@ def from_item(item: Item) -> User:
         ahead=item.get("ahead", 0),
         disabled_at=item.get("disabled_at"),
         disabled_reason=item.get("disabled_reason", ""),
+        erased_at=item.get("erased_at"),
         more=unknown(item, _KNOWN),
     )

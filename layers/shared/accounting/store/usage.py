@@ -100,6 +100,7 @@ def to_item(record: UsageRecord) -> Item:
         "unclassified": record.unclassified or None,
         "priced_as": record.priced_as,
         "variant": record.variant,
+        "actor": record.actor,
         "ttl": (record.at + settings().usage_retention) // 1000,
     }
 
@@ -124,6 +125,7 @@ def from_item(account_id: AccountId, item: Item) -> UsageRecord:
         unclassified=item.get("unclassified", 0),
         priced_as=item.get("priced_as"),
         variant=item.get("variant"),
+        actor=item.get("actor"),
     )
 
 

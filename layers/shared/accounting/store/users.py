@@ -1,12 +1,13 @@
 """Users: found by an id or an e-mail address, listed, counted, and kept as tokens and the platform describe them."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import unquote
 
 from accounting.domain import addresses
 from accounting.domain.accounts import personal
-from accounting.domain.errors import UserNotFound
+from accounting.domain.errors import Invalid, UserNotFound
 from accounting.domain.users import ROLES, Description, Pointer, User, is_meant_by_id, must_claim
 from accounting.domain.wallet import Wallet
 from accounting.store import keys, pointers, profiles, table, wallets
@@ -53,12 +54,20 @@ def find(user_id: str) -> User | None:
 
 def is_disabled(user_id: str) -> bool:
     """Whether the user is disabled, by an answer at most ``DISABLED_CACHE_SECONDS`` old."""
-    return _disabled.get(user_id)
+    return bool(_disabled.get(user_id))
 
 
-def _find_disabled(user_id: str) -> bool:
+def is_known(user_id: str) -> bool:
+    """Whether there is a user with this id; once there is, an answer that there was none no longer counts."""
+    if _disabled.get(user_id) is None:
+        forget(user_id)
+    return _disabled.get(user_id) is not None
+
+
+def _find_disabled(user_id: str) -> bool | None:
+    """Whether the user is disabled; None if nobody knows them."""
     user = find(user_id)
-    return user is not None and user.disabled
+    return None if user is None else user.disabled
 
 
 _disabled = Cache(_find_disabled, DISABLED_CACHE_SECONDS)
@@ -141,6 +150,20 @@ def sync(described: Description, now: int) -> tuple[User, bool]:
             continue
         return user, known is None
     raise Conflict
+
+
+def introduce(user_id: str, now: int) -> None:
+    """Make a user known of whom a service says only the id.
+
+    Raises Invalid for the address of another user: it would become the new user's id.
+    """
+    if _named(user_id):
+        raise Invalid("The id of a new user is another user's e-mail address")
+    user = Description(user_id).applied_to(None, now)
+    # A transaction that lost the race finds the user made by the other one.
+    with suppress(Raced):
+        table.transact([profiles.put(None, user, Raced), _count(user.role, user.id, 1)])
+    forget(user_id)
 
 
 def _known(described: Description) -> tuple[User | None, Pointer | None]:

@@ -22,7 +22,7 @@ _PLAIN = (
     "updated_at",
     "format",
 )
-_KNOWN = {*_PLAIN, "lots", "due_at", "head", "frozen"}
+_KNOWN = {*_PLAIN, "lots", "due_at", "head", "frozen", "erased"}
 
 
 def get(account_id: AccountId) -> Wallet:
@@ -63,6 +63,7 @@ def to_item(wallet: Wallet) -> Item:
         "due_at": wallet.due_at,
         "head": wallet.head,
         "frozen": wallet.frozen or None,
+        "erased": wallet.erased or None,
     }
 
 
@@ -76,6 +77,7 @@ def from_item(account_id: AccountId, item: Item | None) -> Wallet:
         due_at=item.get("due_at"),
         head=item["head"],
         frozen=item.get("frozen", False),
+        erased=item.get("erased", False),
         more=unknown(item, _KNOWN),
         **{name: item[name] for name in _PLAIN},
     )

@@ -7,7 +7,10 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
+from accounting.domain.service_credentials import Right
+from accounting.store import users
 from accounting.store.users import Reference
+from accounting.times import clock
 from accounting.web.caller import Caller, Permission
 from accounting.web.subject import named_user, self_or
 
@@ -35,6 +38,15 @@ SELF_OR_OTHERS = {
 }
 
 
+RIGHTS: dict[Permission, Right] = {
+    "credits:read": "read",
+    "sessions:write": "sessions",
+    "usage:read": "read",
+    "usage:write": "usage",
+}
+"""The right with which a service may call for a user what an API key needs the permission for."""
+
+
 class Disabled(Enum):
     """What a route does for a disabled user."""
 
@@ -48,8 +60,9 @@ class Disabled(Enum):
 class Access:
     """Who may call a route.
 
-    ``permission`` is what an API key needs; if it is None, the route takes only tokens. ``service_key`` checks the
-    headers for the platform's key. ``subject`` finds the user that a request is about.
+    ``permission`` is what an API key needs; without it the route takes only tokens. ``service_key`` checks the headers
+    for the platform's key. ``subject`` finds the user whom a request is about. ``service_right`` is what a service
+    needs where no permission implies it. ``introduce`` makes a user known of whom a service says the id only.
     """
 
     who: Who
@@ -57,9 +70,21 @@ class Access:
     disabled: Disabled = Disabled.REFUSED
     service_key: Callable[[Mapping[str, str]], None] | None = None
     subject: Callable[[Caller, Arguments], Reference] = named_user
+    service_right: Right | None = None
+    introduce: Callable[[str, int], None] | None = None
+
+    @property
+    def right(self) -> Right | None:
+        """What a service's credential needs to call the route for a user; None where no service may."""
+        return self.service_right or (RIGHTS[self.permission] if self.permission else None)
 
     def admit(self, caller: Caller, event: APIGatewayProxyEvent, arguments: Arguments) -> Reference:
-        """Return the user that the request is about. Raises Forbidden or UserDisabled if the caller may not send it."""
+        """Return whom the request is about.
+
+        Raises Forbidden, RightMissing and UserDisabled if the caller may not send it.
+        """
+        if caller.service:
+            return self._admit_service(caller, arguments)
         caller.require_permission(self.permission)
         if self.service_key:
             self.service_key(event.headers)
@@ -73,15 +98,29 @@ class Access:
             caller.require_enabled()
         return self.subject(caller, arguments)
 
+    def _admit_service(self, caller: Caller, arguments: Arguments) -> Reference:
+        """As ``admit``, for a service that acts for a user: about that user only, whoever may call about others."""
+        caller.require_right(self.right)
+        if self.disabled is Disabled.REFUSED:
+            caller.require_enabled()
+        if self.disabled is not Disabled.SERVED and not users.is_known(caller.user_id):
+            caller.require_right("users:sync")
+            if self.introduce:
+                self.introduce(caller.user_id, clock())
+        if self.who is Who.USERS:
+            return self.subject(caller, arguments)
+        return self_or(SELF_OR_OTHERS.get(self.who, Caller.require_supervisor), caller, self.subject(caller, arguments))
+
     @property
     def security(self) -> Security | None:
-        """The OpenAPI security of a route; None means the document's default: a token or an API key."""
+        """The OpenAPI security of a route; None means the document's default: a token, an API key or a service."""
         if self.who in WITHOUT_CALLER:
             return [{"internalKey": []}] if self.who is Who.PLATFORM else []
+        service: Security = [{"service": [], "onBehalfOf": []}] if self.right else []
         if not self.service_key:
-            return None if self.permission else [{"token": []}]
+            return None if self.permission else [{"token": []}, *service]
         either: Security = [{"token": []}, {"apiKey": []}]
-        return [*either, *({**each, "internalKey": []} for each in either)]
+        return [*either, *service, *({**each, "internalKey": []} for each in either)]
 
 
 USERS = Access(Who.USERS)

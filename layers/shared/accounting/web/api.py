@@ -27,6 +27,7 @@ from accounting.web.access import WITHOUT_CALLER
 from accounting.web.bodies import lenient_json, strict_json, text_of
 from accounting.web.caller import Caller, caller_of
 from accounting.web.headers import headers
+from accounting.web.on_behalf import HEADER as ON_BEHALF_OF
 from accounting.web.problems import MAX_NAMED, invalid, text_of_error, unknown
 from accounting.web.route import Declared, Route
 from accounting.web.types import ReportModel
@@ -39,12 +40,15 @@ STATUSES = {
     "TOKEN_INVALID": HTTPStatus.UNAUTHORIZED,
     "TOKEN_TYPE_INVALID": HTTPStatus.UNAUTHORIZED,
     "API_KEY_INVALID": HTTPStatus.UNAUTHORIZED,
+    "SERVICE_CREDENTIAL_INVALID": HTTPStatus.UNAUTHORIZED,
     "INSUFFICIENT_CREDITS": HTTPStatus.PAYMENT_REQUIRED,
     "FORBIDDEN": HTTPStatus.FORBIDDEN,
+    "RIGHT_MISSING": HTTPStatus.FORBIDDEN,
     "USER_DISABLED": HTTPStatus.FORBIDDEN,
     "USER_NOT_FOUND": HTTPStatus.NOT_FOUND,
     "SESSION_NOT_ACTIVE": HTTPStatus.NOT_FOUND,
     "API_KEY_NOT_FOUND": HTTPStatus.NOT_FOUND,
+    "SERVICE_CREDENTIAL_NOT_FOUND": HTTPStatus.NOT_FOUND,
     "PRICE_NOT_FOUND": HTTPStatus.NOT_FOUND,
     "ROUTE_NOT_FOUND": HTTPStatus.NOT_FOUND,
     "SESSION_EXISTS": HTTPStatus.CONFLICT,
@@ -52,9 +56,11 @@ STATUSES = {
     "PRICE_EXISTS": HTTPStatus.CONFLICT,
     "PRICE_BEGUN": HTTPStatus.CONFLICT,
     "PRICE_ENDED": HTTPStatus.CONFLICT,
+    "USER_ERASED": HTTPStatus.CONFLICT,
     "IDEMPOTENCY_CONFLICT": HTTPStatus.CONFLICT,
     "TOO_MANY_ALLOCATIONS": HTTPStatus.CONFLICT,
     "TOO_MANY_API_KEYS": HTTPStatus.CONFLICT,
+    "TOO_MANY_SERVICE_CREDENTIALS": HTTPStatus.CONFLICT,
     "PAYLOAD_TOO_LARGE": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "INTERNAL_ERROR": HTTPStatus.INTERNAL_SERVER_ERROR,
     "CONTENTION": HTTPStatus.SERVICE_UNAVAILABLE,
@@ -174,11 +180,15 @@ class Api:
                 raise unknown(names)
             context["route"] = route
             if route.access.who not in WITHOUT_CALLER:
-                context["caller"] = caller = caller_of(event.request_context.get("authorizer") or {}, clock())
+                context["caller"] = caller = self._caller()
                 context["subject"] = route.access.admit(caller, event, arguments)
             return route.handler(**arguments)
 
         return guarded
+
+    def _caller(self) -> Caller:
+        authorizer = self.event.request_context.get("authorizer") or {}
+        return caller_of(authorizer, clock(), self.event.multi_value_headers.get(ON_BEHALF_OF) or ())
 
     def _refused(self, error: AccountingError) -> Response[str]:
         if isinstance(error, Contention):

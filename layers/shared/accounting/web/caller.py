@@ -1,15 +1,25 @@
 """Who calls: the identity that the authorizer put into the request, checked again where its cache could be late."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote
 
 from accounting.domain import addresses
 from accounting.domain.accounts import AccountId, personal
-from accounting.domain.errors import ApiKeyInvalid, Forbidden, TokenExpired, TokenRequired, UserDisabled
-from accounting.domain.users import effective_role
-from accounting.store import api_keys, users
+from accounting.domain.errors import (
+    ApiKeyInvalid,
+    Forbidden,
+    RightMissing,
+    ServiceCredentialInvalid,
+    TokenExpired,
+    TokenRequired,
+    UserDisabled,
+)
+from accounting.domain.service_credentials import Right, ServiceCredential
+from accounting.domain.users import DEFAULT_ROLE, effective_role
+from accounting.store import api_keys, service_credentials, users
+from accounting.web.on_behalf import subject_in
 
 CLOCK_LEEWAY_SECONDS = 30
 
@@ -21,7 +31,7 @@ class Caller:
     """An authenticated user with the role that their token says; ``permissions`` are an API key's, None of a token.
 
     ``email`` is the address that the token says to be theirs, empty without one. ``issued_at`` is when it said all this
-    (epoch seconds).
+    (epoch seconds). ``service`` is the credential of the service that acts for the user, None if the user acts.
     """
 
     user_id: str
@@ -29,6 +39,12 @@ class Caller:
     role: str
     permissions: tuple[str, ...] | None = None
     issued_at: int = 0
+    service: ServiceCredential | None = None
+
+    @property
+    def actor(self) -> str:
+        """Whom the ledger names: the service that acts for the user, else the user."""
+        return self.service.actor if self.service else self.user_id
 
     @property
     def account_id(self) -> AccountId:
@@ -72,6 +88,15 @@ class Caller:
         if permission not in self.permissions:
             raise Forbidden(f"The API key lacks the permission {permission}", permission=permission)
 
+    def require_right(self, right: Right | None) -> None:
+        """Raise RightMissing or Forbidden if a service acts for the user, and its credential lacks this right."""
+        if self.service is None:
+            return
+        if right is None:
+            raise Forbidden("No service credential may call this route")
+        if right not in self.service.rights:
+            raise RightMissing(f"The service credential lacks the right {right}", right=right)
+
     def is_self(self, reference: str) -> bool:
         """Whether an id or e-mail address (URL-encoded or not) means the caller.
 
@@ -90,12 +115,18 @@ class Caller:
         return own in named
 
 
-def caller_of(authorizer: Mapping[str, Any], now: int) -> Caller:
+def caller_of(authorizer: Mapping[str, Any], now: int, on_behalf_of: Sequence[str] = ()) -> Caller:
     """The caller of a request, from the authorizer's context (every value of it is a text) at ``now``.
 
     The gateway caches the authorizer's answer, so that a token may have expired since, and a key been revoked.
-    Raises TokenRequired without an identity, TokenExpired and ApiKeyInvalid.
+    ``on_behalf_of`` are the request's headers of that name, which only a service's request needs. Raises TokenRequired
+    without an identity, TokenExpired, ApiKeyInvalid, ServiceCredentialInvalid, and Invalid of a service that names no
+    user.
     """
+    service_id = authorizer.get("serviceId")
+    if service_id:
+        service = _service(str(service_id), int(authorizer["generation"]), now)
+        return Caller(subject_in(on_behalf_of), "", DEFAULT_ROLE, service=service)
     user_id = str(authorizer.get("userId") or "")
     if not user_id:
         raise TokenRequired("An access token is required")
@@ -113,3 +144,13 @@ def caller_of(authorizer: Mapping[str, Any], now: int) -> Caller:
         role=str(authorizer.get("role", "user")),
         issued_at=int(authorizer.get("iat", 0)),
     )
+
+
+def _service(service_id: str, generation: int, now: int) -> ServiceCredential:
+    """The credential of a service whose secret is of this generation, by an answer at most 30 seconds old."""
+    service = service_credentials.find_cached(service_id, generation)
+    if service is None:
+        raise ServiceCredentialInvalid("The service credential was deleted")
+    if not service.accepts(generation, now):
+        raise ServiceCredentialInvalid("The service credential was rotated out")
+    return service

@@ -19,7 +19,9 @@ _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 def key_of(api: Api, body: BaseModel) -> IdempotencyKey | None:
     """The key of the current request, bound to its caller, route and values; None if it has no key.
 
-    Raises Invalid for a malformed key, and LookupError if the route does not declare ``idempotency``.
+    The keys of a service are its own for each user whom it acts for.
+
+    Raises Invalid, and LookupError where the route does not declare that it takes one.
     """
     if not api.route.idempotency:
         raise LookupError(f"{api.route.rule} declares no idempotency")
@@ -27,8 +29,11 @@ def key_of(api: Api, body: BaseModel) -> IdempotencyKey | None:
     if key is None:
         return None
     if not _KEY.fullmatch(key):
-        raise Invalid.field(HEADER, "must be 1 to 128 visible ASCII characters")
-    return IdempotencyKey(api.caller.user_id, api.route.idempotency, key, fingerprint(body))
+        raise Invalid.field(HEADER, "1 to 128 visible ASCII characters")
+    scope, service = api.route.idempotency, api.caller.service
+    if service:
+        scope += f"@{service.id}"
+    return IdempotencyKey(api.caller.user_id, scope, key, fingerprint(body))
 
 
 def fingerprint(body: BaseModel) -> str:

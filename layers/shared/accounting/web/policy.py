@@ -16,6 +16,14 @@ def deny(event: Mapping[str, Any], refusal: NotAuthenticated) -> dict[str, Any]:
     return _policy(event, "Deny", "anonymous", {"code": refusal.code, "message": refusal.message})
 
 
+def undecided() -> dict[str, Any]:
+    """Neither: without a policy, the gateway answers 503 and asks again the next time.
+
+    An exception would do the same, but it may end the process, and with it the keys that it has fetched.
+    """
+    return {}
+
+
 def _policy(event: Mapping[str, Any], effect: str, principal: str, context: Mapping[str, Any]) -> dict[str, Any]:
     """A policy for every route of the stage, because the gateway caches it for all later requests with the token."""
     api, stage = event["methodArn"].split("/")[:2]

@@ -1,4 +1,4 @@
-"""Rates and price rules in requests and responses. Imports the field types, the domain and times.
+"""Rates and price rules in requests. Imports the field types, the domain and times.
 
 Rates are credits for a million tokens, or for a thousand requests or web searches.
 """
@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
-from typing import Annotated, Any, Self
+from typing import Annotated
 
 from pydantic import (
     AfterValidator,
@@ -24,11 +24,11 @@ from pydantic_core import CoreSchema, core_schema
 
 from accounting.domain.errors import Invalid
 from accounting.domain.price_lists import MAX_LISTED, Problem
-from accounting.domain.pricing import RATE_OF_PRICE, PriceRule, price_of
+from accounting.domain.pricing import RATE_OF_PRICE, PriceRule
 from accounting.domain.rates import RATE_SCALE, RateCard, Rates, Tier
-from accounting.times import from_iso, iso
+from accounting.times import from_iso
 from accounting.web.problems import text_of_error
-from accounting.web.types import MAX_PRICE, Instant, ModelId, RequestModel, ResponseModel, Timestamp, Tokens, left_out
+from accounting.web.types import MAX_PRICE, ModelId, RequestModel, Timestamp, Tokens
 from accounting.web.usage import Variant
 
 MAX_RATE = 1000 * MAX_PRICE
@@ -282,94 +282,3 @@ def _card(rates: SomeRates, tiers: list[TierBody] | None) -> RateCard:
 
 def _tiers(tiers: list[TierBody] | None) -> tuple[Tier, ...]:
     return tuple(Tier(tier.above_input_tokens, tier.rates.rates()) for tier in tiers or ())
-
-
-class RatesView(ResponseModel):
-    """Rates by class, as exact decimals: credits for a million tokens, or for a thousand requests or searches."""
-
-    input: str | None = left_out()
-    output: str | None = left_out()
-    cached_input: str | None = left_out()
-    cache_write: str | None = left_out()
-    cache_write_1h: Annotated[str | None, Field(alias="cacheWrite1h")] = left_out()
-    reasoning: str | None = left_out()
-    input_audio: str | None = left_out()
-    output_audio: str | None = left_out()
-    request: str | None = left_out()
-    web_search: str | None = left_out()
-
-    @classmethod
-    def of(cls, rates: Rates) -> Self:
-        """Build the response from rates."""
-        return cls(
-            **{name: None if rate is None else decimal_text(rate, RATE_SCALE) for name, rate in rates._asdict().items()}
-        )
-
-
-class TierView(ResponseModel):
-    """Rates for the whole of a request with more input tokens than this. A class that is missing keeps its rate."""
-
-    above_input_tokens: int
-    rates: RatesView
-
-
-class CardView(ResponseModel):
-    """The rates of a variant. A class that is missing here has the model's rate."""
-
-    rates: RatesView
-    tiers: list[TierView] | None = left_out()
-
-    @classmethod
-    def of(cls, card: RateCard) -> Self:
-        """Build the response from a card."""
-        return cls(rates=RatesView.of(card.rates), tiers=_tier_views(card))
-
-
-class RuleView(ResponseModel):
-    """A price rule: rates by class of tokens, from ``effectiveFrom`` (inclusive) to ``effectiveTo`` (exclusive)."""
-
-    model_id: str
-    price_per_thousand_tokens: int | float = Field(
-        description="The higher of the input and output rates, for 1,000 tokens"
-    )
-    rates: RatesView
-    tiers: list[TierView] | None = left_out()
-    variants: dict[str, CardView] | None = left_out()
-    aliases: list[str] | None = left_out()
-    max_output_tokens: int | None = left_out()
-    source: str | None = left_out()
-    source_version: str | None = left_out()
-    effective_from: Instant | None
-    effective_to: Instant | None
-
-    @classmethod
-    def of(cls, rule: PriceRule) -> Self:
-        """Build the response from a rule."""
-        return cls(**shown(rule), effective_from=iso(rule.effective_from))
-
-
-def shown(rule: PriceRule) -> dict[str, Any]:
-    """The fields of a rule's response, except its beginning, which a default price does not have."""
-    return {
-        "model_id": rule.model_id,
-        "price_per_thousand_tokens": price_of(rule.card.number_rate),
-        "rates": RatesView.of(rule.card.rates),
-        "tiers": _tier_views(rule.card),
-        "variants": {name: CardView.of(card) for name, card in rule.variants.items()} or None,
-        "aliases": list(rule.aliases) or None,
-        "max_output_tokens": rule.max_output_tokens,
-        "source": rule.source,
-        "source_version": rule.source_version,
-        "effective_to": None if rule.effective_to is None else iso(rule.effective_to),
-    }
-
-
-def _tier_views(card: RateCard) -> list[TierView] | None:
-    tiers = [TierView(above_input_tokens=tier.above_input, rates=RatesView.of(tier.rates)) for tier in card.tiers]
-    return tiers or None
-
-
-def decimal_text(number: int, scale: int) -> str:
-    """``number / scale``, exact, without trailing zeros; ``scale`` is a power of ten."""
-    whole, part = divmod(number, scale)
-    return f"{whole}.{part:0{len(str(scale)) - 1}}".rstrip("0").rstrip(".")

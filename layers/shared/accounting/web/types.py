@@ -26,9 +26,10 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from accounting.domain.allocations import MAX_EXPIRY_DAYS
+from accounting.domain.service_credentials import MAX_OVERLAP_HOURS, RIGHTS, Right, in_order
 from accounting.domain.texts import CONTROL_CHARACTERS, CONTROL_CHARACTERS_OF_LINES, is_lines, is_plain
 from accounting.domain.usage import RESERVED_NAMES
-from accounting.domain.users import RESERVED_USER_IDS
+from accounting.domain.users import MAX_USER_ID, RESERVED_USER_IDS
 from accounting.times import from_iso
 
 MAX_CREDITS = 10**12
@@ -214,7 +215,7 @@ Timestamp = Annotated[
 TimestampInPath = Annotated[Timestamp, BeforeValidator(unquote)]
 UserId = Annotated[
     str,
-    StringConstraints(strict=True, min_length=1, max_length=128),
+    StringConstraints(strict=True, min_length=1, max_length=MAX_USER_ID),
     AfterValidator(_plain),
     _none_of(RESERVED_USER_IDS),
     _PLAIN,
@@ -239,6 +240,9 @@ Permissions = Annotated[
     tuple[Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9._:/*-]{1,64}$")], ...],
     Field(max_length=32),
 ]
+Rights = Annotated[tuple[Right, ...], Field(min_length=1, max_length=len(RIGHTS)), AfterValidator(in_order)]
+"""What a service may do for users."""
+OverlapHours = Annotated[int, Field(strict=True, ge=0, le=MAX_OVERLAP_HOURS)]
 ServiceName = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=MAX_SERVICE),

@@ -48,19 +48,24 @@ def _bounded(usage: dict[str, Any]) -> dict[str, Any]:
 
 
 def _schema() -> dict[str, Any]:
-    """The schema of a usage: it describes the canonical counts; a provider's object has other names."""
+    """The canonical form: its counts, described."""
     counts = UsageView.model_json_schema()["properties"]
     described = {name: {"description": each["description"], **_COUNT} for name, each in counts.items()}
-    return {"type": "object", "properties": described, "additionalProperties": True}
+    return {
+        "type": "object",
+        "properties": described,
+        "required": ["inputTokens", "outputTokens"],
+        "additionalProperties": False,
+    }
 
 
 _COUNT = {"type": "integer", "minimum": 0, "maximum": MAX_COUNT}
 
-UsageObject = Annotated[dict[str, Any], AfterValidator(_bounded), WithJsonSchema(_schema())]
-"""A usage in the canonical form, or in the form in which the provider sent it."""
-CanonicalUsage = Annotated[
-    dict[str, Any], AfterValidator(_bounded), WithJsonSchema(_schema() | {"additionalProperties": False})
-]
+_PROVIDERS = {"type": "object", "description": "As the provider of `usageFormat` sent it"}
+
+UsageObject = Annotated[dict[str, Any], AfterValidator(_bounded), WithJsonSchema({"anyOf": [_schema(), _PROVIDERS]})]
+"""A usage in the canonical form, or as its provider sent it."""
+CanonicalUsage = Annotated[dict[str, Any], AfterValidator(_bounded), WithJsonSchema(_schema())]
 """A usage in the canonical form."""
 UsageFormat = Literal["canonical", "openai", "openai-responses", "anthropic", "bedrock", "gemini", "otel"]
 Variant = Annotated[str, Field(strict=True, pattern=r"^[a-z0-9_-]{1,32}$")]

@@ -13,6 +13,7 @@ from accounting.store.table.transactions import (
     Write,
     check,
     delete,
+    delete_one,
     put,
     put_many,
     transact,

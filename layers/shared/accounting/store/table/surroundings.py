@@ -57,7 +57,7 @@ def place_of_environment(environ: Mapping[str, str]) -> Place | None:
     others = environ.keys() - READ_HERE - FILES.keys()
     if any(LEFT_TO_BOTOCORE.match(name.upper()) for name in others):
         return None
-    if any(Path(environ.get(name, usual)).expanduser().is_file() for name, usual in FILES.items()):
+    if any(_is_file(environ.get(name, usual)) for name, usual in FILES.items()):
         return None
     access_key, secret_key = environ.get("AWS_ACCESS_KEY_ID"), environ.get("AWS_SECRET_ACCESS_KEY")
     region = environ.get("AWS_DEFAULT_REGION", "")
@@ -99,6 +99,11 @@ def place_of_client(client: "DynamoDBClient", session: "Session") -> Place | Non
         return Credentials(now.access_key, now.secret_key, now.token)
 
     return Place(url, client.meta.region_name, tls, credentials)
+
+
+def _is_file(path: str) -> bool:
+    """Whether there is such a file; ``~`` of a user without a home is no error, as in botocore."""
+    return Path(os.path.expanduser(path)).is_file()  # noqa: PTH111 - Path.expanduser() raises
 
 
 def _is_plain(url: str) -> bool:

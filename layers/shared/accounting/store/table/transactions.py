@@ -88,6 +88,15 @@ def put_many(items: Sequence[Item]) -> None:
             left = answer.get("UnprocessedItems", {}).get(table, [])
 
 
+def delete_one(key: Key) -> None:
+    """Delete an item, whatever it says, if it is there."""
+    table = settings().table_name
+    left = [{"DeleteRequest": {"Key": pack(key)}}]
+    while left:
+        answer = call(client().batch_write_item, RequestItems={table: left})
+        left = answer.get("UnprocessedItems", {}).get(table, [])
+
+
 def update_one(
     key: Key, expression: str, *, condition: str, values: Item, names: Mapping[str, str]
 ) -> tuple[bool, Item | None]:

@@ -1,0 +1,94 @@
+"""Service credentials: what a service may do for users, and which of its secrets are valid.
+
+A credential has one secret, and while it is rotated a second, older one. Each secret has a generation, a number that is
+never used again. Only the SHA-256 of a secret is stored.
+"""
+
+import hmac
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, get_args
+
+from accounting.domain.api_keys import hash_of
+from accounting.domain.errors import Invalid, TooManyServiceCredentials
+
+type Right = Literal["sessions", "usage", "read", "users:sync", "credits:grant"]
+RIGHTS: tuple[str, ...] = get_args(Right.__value__)
+
+PREFIX = "svc"
+MAX_CREDENTIALS = 100
+DEFAULT_OVERLAP_HOURS = 24
+MAX_OVERLAP_HOURS = 30 * 24
+_ACTOR = "service:"
+
+
+class Previous(NamedTuple):
+    """The older secret while a credential is rotated, and when it ends (epoch milliseconds)."""
+
+    generation: int
+    secret_hash: str
+    ends_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCredential:
+    """A credential as it is stored; times are epoch milliseconds. ``generation`` is that of the newest secret."""
+
+    id: str
+    name: str
+    rights: tuple[str, ...]
+    secret_hash: str
+    created_at: int
+    generation: int = 1
+    rotated_at: int | None = None
+    previous: Previous | None = None
+
+    @property
+    def actor(self) -> str:
+        """What the ledger calls the service."""
+        return _ACTOR + self.id
+
+    def generation_of(self, secret: str) -> int | None:
+        """The generation of a secret, ended or not; None if it is none of the credential's."""
+        known = [(self.generation, self.secret_hash), *([self.previous[:2]] if self.previous else [])]
+        sent = hash_of(secret)
+        return next((generation for generation, stored in known if hmac.compare_digest(stored, sent)), None)
+
+    def accepts(self, generation: int, now: int) -> bool:
+        """Whether the secret of this generation is valid at ``now``."""
+        if generation == self.generation:
+            return True
+        previous = self.previous_at(now)
+        return previous is not None and previous.generation == generation
+
+    def previous_at(self, now: int) -> Previous | None:
+        """The older secret, if it is still valid."""
+        return self.previous if self.previous and now < self.previous.ends_at else None
+
+    def rotated(self, secret_hash: str, *, ends_at: int, keep_previous: bool, now: int) -> "ServiceCredential":
+        """The credential with a new secret beside the newest one, which ends at ``ends_at``.
+
+        ``keep_previous`` keeps the older one of two valid secrets instead. Raises Invalid where there is none.
+        """
+        kept = Previous(self.generation, self.secret_hash, ends_at)
+        if keep_previous:
+            older = self.previous_at(now)
+            if older is None:
+                raise Invalid.field("keep", "there is no previous secret that is still valid")
+            kept = older._replace(ends_at=ends_at)
+        return replace(self, secret_hash=secret_hash, generation=self.generation + 1, rotated_at=now, previous=kept)
+
+
+def in_order(rights: Iterable[str]) -> tuple[str, ...]:
+    """Rights, each once, in the order of the documentation."""
+    return tuple(right for right in RIGHTS if right in set(rights))
+
+
+def service_in(actor: str, user_id: str) -> str | None:
+    """The service that acts for a user, if ``actor`` is one."""
+    return actor if actor != user_id and actor.startswith(_ACTOR) else None
+
+
+def too_many() -> TooManyServiceCredentials:
+    """The refusal of one credential more than there may be."""
+    return TooManyServiceCredentials(f"At most {MAX_CREDENTIALS} service credentials", limit=MAX_CREDENTIALS)

@@ -1,0 +1,123 @@
+"""The document of the issuers: whose tokens are accepted, with which keys, and which claims mean what."""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import permutations
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+MAX_ISSUERS = 20
+MAX_NAMES = 100
+LOOPBACK = ("127.0.0.1", "localhost")
+
+type Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+"""With a public key only: an issuer never shares a secret with the service."""
+type Text = Annotated[str, Field(min_length=1, max_length=500)]
+type Texts = Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=MAX_NAMES)]
+type Path = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/@$-]{1,200}$")]
+"""The name of a claim, or a dotted path to it. Refusals repeat it, and the gateway puts them into JSON as they are."""
+type Role = Literal["user", "supervisor", "admin"]
+
+
+def _key_address(url: str) -> str:
+    """The address itself. Raises ValueError unless it uses TLS or is on this machine."""
+    parts = urlsplit(url)
+    if not parts.hostname or parts.port == 0 or parts.username is not None or parts.fragment:
+        raise ValueError("must be an address, without a user name and a fragment")
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+        raise ValueError("must begin with https://")
+    if not (url.isascii() and url.isprintable()) or " " in url:
+        raise ValueError("must be written in printable ASCII characters without spaces")
+    return url
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", strict=True, frozen=True)
+
+
+class ClaimNames(_Part):
+    """Which claims say what, by dotted path (``realm_access.roles``).
+
+    ``email_verified`` names the claim that says whether the address is verified, or is true if the issuer verifies
+    every address. ``email`` requires it: a user who claims an address receives the grants that name it.
+    """
+
+    user_id: Path = "sub"
+    user_id_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:|@-]{0,32}$")] = ""
+    email: Path | None = None
+    email_verified: Path | Literal[True] | None = None
+    name: Path | None = None
+    role: Path | None = None
+
+    @model_validator(mode="after")
+    def _an_address_is_verified(self) -> Self:
+        if (self.email is None) != (self.email_verified is None):
+            raise ValueError("email and emailVerified must be given together")
+        return self
+
+
+class Issuer(_Part):
+    """An identity provider. The claim ``audience_claim`` of its tokens must name one of ``audience``."""
+
+    issuer: Text
+    jwks_url: Annotated[Text, AfterValidator(_key_address)]
+    algorithms: Annotated[tuple[Algorithm, ...], Field(strict=False, min_length=1)]
+    audience: Texts
+    audience_claim: Literal["aud", "azp", "client_id"] = "aud"
+    require: dict[Path, Text] = Field(default_factory=dict, max_length=MAX_NAMES)
+    leeway_seconds: Annotated[int, Field(ge=0, le=300)] = 30
+    claims: ClaimNames = ClaimNames()
+    roles: dict[Text, Role] = Field(default_factory=dict, max_length=MAX_NAMES)
+
+    @model_validator(mode="after")
+    def _roles_are_said_and_mapped(self) -> Self:
+        if bool(self.roles) != (self.claims.role is not None):
+            raise ValueError("claims.role and roles must be given together")
+        return self
+
+
+_DOCUMENT: TypeAdapter[tuple[Issuer, ...]] = TypeAdapter(
+    Annotated[tuple[Issuer, ...], Field(strict=False, max_length=MAX_ISSUERS)]
+)
+
+
+class InvalidDocument(ValueError):
+    """The document cannot be used; the message says what is wrong where, and repeats none of its values."""
+
+
+@lru_cache(maxsize=1)
+def parse(text: str) -> Mapping[str, Issuer]:
+    """The issuers of a document by the ``iss`` of their tokens. Raises InvalidDocument."""
+    try:
+        found = _DOCUMENT.validate_json(text)
+    except ValidationError as error:
+        raise InvalidDocument("; ".join(map(_said, error.errors(include_url=False)))) from None
+    json.loads(text, object_pairs_hook=_require_names_once)
+    issuers = {each.issuer: each for each in found}
+    if len(issuers) < len(found):
+        raise InvalidDocument("two issuers have the same name")
+    _require_users_apart([each.claims.user_id_prefix for each in found])
+    return issuers
+
+
+def _said(error: Any) -> str:
+    return f"{'.'.join(map(str, error['loc'])) or 'the document'}: {error['msg']}"
+
+
+def _require_names_once(members: list[tuple[str, Any]]) -> None:
+    """Raise InvalidDocument if an object has a name twice: the last value would count, and the others be lost."""
+    if len(dict(members)) < len(members):
+        raise InvalidDocument("an object has the same name twice")
+
+
+def _require_users_apart(prefixes: list[str]) -> None:
+    """Raise InvalidDocument if a user of one issuer could have the id of another's.
+
+    ``a`` and ``ab`` do not tell users apart: the one's ``bc`` would be the other's ``c``.
+    """
+    if any(other.startswith(prefix) for prefix, other in permutations(prefixes, 2)):
+        raise InvalidDocument("no userIdPrefix may be empty beside another issuer, or be the beginning of another's")

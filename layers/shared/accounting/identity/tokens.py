@@ -1,0 +1,136 @@
+"""Access tokens of any issuer: of one in the document if the token names it, else of the platform's own.
+
+The token's ``iss`` chooses the issuer, and the issuer alone says which algorithms count and where its keys are. What
+the header says of keys (``jku``, ``x5u``, ``jwk``, ``x5c``) is never looked at.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jwt
+from aws_lambda_powertools import Logger
+
+from accounting import tokens
+from accounting.domain.errors import TokenInvalid
+from accounting.domain.users import DEFAULT_ROLE, ROLES, Description
+from accounting.identity.document import InvalidDocument, Issuer, parse
+from accounting.identity.keys import SigningKeys, keys_at
+from accounting.tokens import Claims
+from accounting.web.caller import CLOCK_LEEWAY_SECONDS
+
+MAX_KEY_ID = 500
+
+logger = Logger()
+
+
+def verify(
+    token: str,
+    secrets: Callable[..., list[bytes]],
+    document: Callable[[], str],
+    keys: Callable[[str], SigningKeys] = keys_at,
+) -> Claims:
+    """The claims of a genuine access token of any issuer.
+
+    Raises TokenExpired, TokenTypeInvalid, TokenInvalid; InvalidDocument, which is a fault of the operator's; and
+    Unavailable if the issuer's keys cannot be fetched.
+    """
+    header, said = _unverified(token)
+    issuer = _issuer(said.get("iss"), document)
+    if issuer is None:
+        return tokens.verify(token, secrets)
+    return _claims(_genuine(token, header, issuer, keys), issuer)
+
+
+def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The header and the payload of what may be a token; empty if it is none."""
+    try:
+        decoded = jwt.decode_complete(token, options={"verify_signature": False})
+    except (jwt.PyJWTError, ValueError, OverflowError, RecursionError):
+        return {}, {}
+    return decoded["header"], decoded["payload"]
+
+
+def _issuer(name: Any, document: Callable[[], str]) -> Issuer | None:
+    """The issuer in the document that has this name. Raises InvalidDocument."""
+    if not isinstance(name, str):
+        return None
+    try:
+        return parse(document()).get(name)
+    except InvalidDocument as error:
+        logger.error("the document of the issuers is invalid: no token with an iss is accepted", reason=str(error))
+        raise
+
+
+def _genuine(token: str, header: dict[str, Any], issuer: Issuer, keys: Callable[[str], SigningKeys]) -> dict[str, Any]:
+    """The payload, with nulls taken out, of a token that the issuer signed. Raises TokenInvalid, Unavailable."""
+    algorithm, key_id = header.get("alg"), header.get("kid")
+    if algorithm not in issuer.algorithms:
+        raise TokenInvalid("The access token is not signed with an algorithm of its issuer")
+    if "crit" in header:
+        raise TokenInvalid("The access token has a critical header, which is not supported")
+    if not isinstance(key_id, str) or not 0 < len(key_id) <= MAX_KEY_ID:
+        raise TokenInvalid("The access token does not name its key: the header kid is missing")
+    key = keys(issuer.jwks_url).find(key_id)
+    try:
+        payload = jwt.decode(token, key, algorithms=[algorithm], options=tokens.SIGNATURE_ONLY)
+    except jwt.InvalidSignatureError as error:
+        raise TokenInvalid("The signature of the access token is wrong") from error
+    except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
+        raise TokenInvalid("The key of the access token is not one of its algorithm") from error
+    return {name: value for name, value in payload.items() if value is not None}
+
+
+def _claims(payload: dict[str, Any], issuer: Issuer) -> Claims:
+    """What the token says, by the issuer's names for it. Raises TokenExpired, TokenInvalid."""
+    names = issuer.claims
+    expires_at = tokens.lifetime(payload, issuer.leeway_seconds)
+    _require_meant_for_us(payload, issuer)
+    issued_at = tokens.issued_at(payload)
+    user = Description(
+        id=tokens.user_id(at(payload, names.user_id), names.user_id, names.user_id_prefix),
+        email=_email(payload, issuer),
+        username=tokens.text(at(payload, names.name), tokens.MAX_USERNAME) if names.name else None,
+        role=_role(at(payload, names.role), issuer) if names.role else None,
+        issued_at=issued_at,
+        role_at=issued_at * 1000,
+    )
+    # The functions add a leeway of their own to the end of every token.
+    return Claims(user, expires_at + issuer.leeway_seconds - CLOCK_LEEWAY_SECONDS, issuer.issuer)
+
+
+def _require_meant_for_us(payload: dict[str, Any], issuer: Issuer) -> None:
+    """Raise TokenInvalid unless the audience is ours, and every claim that is required is as required."""
+    if not set(issuer.audience).intersection(_texts(payload.get(issuer.audience_claim))):
+        raise TokenInvalid(f"The access token is for somebody else: its claim {issuer.audience_claim} is wrong")
+    for name, wanted in issuer.require.items():
+        if at(payload, name) != wanted:
+            raise TokenInvalid("The access token lacks a claim that its issuer's tokens must have")
+
+
+def _email(payload: dict[str, Any], issuer: Issuer) -> str | None:
+    names = issuer.claims
+    if names.email is None:
+        return None
+    verified = at(payload, names.email_verified) if isinstance(names.email_verified, str) else names.email_verified
+    return tokens.email(at(payload, names.email), verified)
+
+
+def _role(said: Any, issuer: Issuer) -> str:
+    """The most that the user's roles there mean here; a user without any is an ordinary one."""
+    meant = [issuer.roles[each] for each in _texts(said) if each in issuer.roles]
+    return max(meant, key=ROLES.index, default=DEFAULT_ROLE)
+
+
+def at(claims: Any, path: str) -> Any:
+    """What is at a dotted path; None if nothing is. A claim whose own name has dots is found by its whole name."""
+    if not isinstance(claims, dict):
+        return None
+    if path in claims:
+        return claims[path]
+    first, _, rest = path.partition(".")
+    return at(claims.get(first), rest) if rest else None
+
+
+def _texts(value: Any) -> list[str]:
+    """A claim that is a text or a list as a list of its texts."""
+    return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]

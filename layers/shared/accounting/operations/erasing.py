@@ -1,0 +1,100 @@
+"""Erasing a user's personal data. Ids, credits, the ledger's chain and sums of usage stay.
+
+The first step is one transaction: the profile loses name and address, and the user is disabled for good. From then on
+nothing new is stored with a text, except by requests that were under way. The second step begins when these are over.
+It goes over every item that can have texts, and remembers how far it came. The sweeper goes on with it, and so does a
+repeated request: the steps may run twice, at the same time, or from the middle on.
+"""
+
+import time
+from collections.abc import Callable
+
+from accounting.domain import users as people
+from accounting.domain import wallet as ledger
+from accounting.domain.errors import ApiKeyNotFound
+from accounting.operations import api_keys
+from accounting.operations.commit import retry_conflicts
+from accounting.store import api_keys as key_store
+from accounting.store import erasures, pointers, profiles, users, wallets
+from accounting.store.erasures import Erasure
+from accounting.store.pointers import Raced
+from accounting.store.stale import StaleRead
+from accounting.store.table import MAX_BATCH, Conflict, transact
+from accounting.store.users import Reference
+from accounting.times import MINUTE
+
+WAIT = 2 * MINUTE
+"""How long after the first step a request may still be under way that took the user for an enabled one.
+
+A process may remember for 30 seconds that they were, and a request then takes at most a function's time limit.
+"""
+
+REQUEST_SECONDS = 5.0
+"""How long one request works on an erasure."""
+
+REMEMBERED_EVERY = 500
+"""After how many items an erasure remembers how far it came."""
+
+
+def erase(reference: Reference, *, by: str, now: int) -> Erasure:
+    """Begin to erase a user's personal data, or go on with it. Raises UserNotFound, Invalid of oneself, Contention."""
+    deadline = time.monotonic() + REQUEST_SECONDS
+    erasure = retry_conflicts(lambda: _begun(reference, by, now))
+    return go_on(erasure, now, lambda: time.monotonic() < deadline)
+
+
+def go_on(erasure: Erasure, now: int, time_left: Callable[[], bool]) -> Erasure:
+    """Erase what time allows, if it is due: the erasure, as far as it came. Raises Contention."""
+    if erasure.finished_at is not None or now < erasure.due_at:
+        return erasure
+    try:
+        return _go_on(erasure, now, time_left)
+    except StaleRead as stale:
+        newer: Erasure = stale.current["erasure"]
+        return newer
+
+
+def _begun(reference: Reference, by: str, now: int) -> Erasure:
+    found = users.resolve(reference)
+    before, wallet = found.user, found.wallet
+    after = people.erased(before, by=by, now=now)
+    if after == before and (known := erasures.get(before.id)):
+        return known
+    erasure = Erasure(after.id, at=now, due_at=now + WAIT)
+    try:
+        given_up = pointers.give_up(before.address, after) if before.address else []
+        erased = [profiles.put(before, after, Raced), wallets.put(wallet, ledger.erase(wallet))]
+        transact([*erased, *given_up, erasures.begin(erasure)])
+    except (Raced, StaleRead) as raced:
+        raise Conflict from raced
+    users.forget(after.id)
+    return erasure
+
+
+def _go_on(erasure: Erasure, now: int, time_left: Callable[[], bool]) -> Erasure:
+    _delete_api_keys(erasure.user_id)
+    for number, (part, item) in enumerate(erasures.items(erasure), 1):
+        erasures.erase(item)
+        stops = not time_left()
+        if stops or number % REMEMBERED_EVERY == 0:
+            erasure = erasure.reached(part, item["sk"])
+            erasures.go_on(erasure)
+        if stops:
+            return erasure
+    ended = erasure.finished(now)
+    erasures.go_on(ended)
+    return ended
+
+
+def _delete_api_keys(user_id: str) -> None:
+    """Delete the user's keys, whose names are texts. They have no other use: a disabled user's keys are refused."""
+    position: str | None = None
+    while True:
+        found, position = key_store.of_owner(user_id, before=position, limit=MAX_BATCH)
+        for key in found:
+            try:
+                api_keys.delete(key.id, user_id)
+            except ApiKeyNotFound:
+                continue
+        if position is None:
+            return

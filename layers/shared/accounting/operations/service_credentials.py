@@ -1,0 +1,87 @@
+"""Making, rotating and deleting service credentials. A secret is known only at the moment when it is made."""
+
+import json
+import secrets
+from dataclasses import asdict, dataclass
+
+from accounting.domain.api_keys import hash_of, text_of
+from accounting.domain.errors import TooManyServiceCredentials
+from accounting.domain.service_credentials import PREFIX, Previous, ServiceCredential
+from accounting.operations.commit import replay, retry_conflicts
+from accounting.operations.ids import new_id
+from accounting.store import idempotency, service_credentials
+from accounting.store.idempotency import IdempotencyKey, Repeated
+from accounting.store.table import Write, transact
+
+SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A credential with a new secret. ``text`` is what the service sends; a repeat does not get it again."""
+
+    credential: ServiceCredential
+    text: str | None
+
+
+def create(name: str, rights: tuple[str, ...], *, now: int, key: IdempotencyKey | None) -> Issued:
+    """Make a credential with 256 random bits of secret.
+
+    Raises TooManyServiceCredentials, IdempotencyConflict, Contention.
+    """
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    made = ServiceCredential(new_id(now), name, rights, hash_of(secret), now)
+
+    def write() -> Issued:
+        try:
+            return _issue(made, secret, service_credentials.put(made), key, now)
+        except TooManyServiceCredentials:
+            # The last one may be what this very request, sent before, made.
+            if key and (record := idempotency.find(key, now)):
+                return _again(key, record)
+            raise
+
+    return retry_conflicts(write)
+
+
+def rotate(credential_id: str, *, overlap: int, keep_previous: bool, now: int, key: IdempotencyKey | None) -> Issued:
+    """Make a new secret for a credential; one of those before it stays valid for ``overlap`` milliseconds.
+
+    Raises ServiceCredentialNotFound, Invalid, IdempotencyConflict, Contention.
+    """
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+
+    def write() -> Issued:
+        if key and (record := idempotency.find(key, now)):
+            return _again(key, record)
+        known = service_credentials.get(credential_id)
+        rotated = known.rotated(hash_of(secret), ends_at=now + overlap, keep_previous=keep_previous, now=now)
+        issued = _issue(rotated, secret, [service_credentials.rotate(known, rotated)], key, now)
+        service_credentials.forget(credential_id)
+        return issued
+
+    return retry_conflicts(write)
+
+
+def delete(credential_id: str) -> None:
+    """Delete a credential: it ends. Raises ServiceCredentialNotFound, Contention."""
+    retry_conflicts(lambda: service_credentials.delete(credential_id))
+
+
+def _issue(
+    credential: ServiceCredential, secret: str, writes: list[Write], key: IdempotencyKey | None, now: int
+) -> Issued:
+    if key:
+        # All of the answer but the secret, which is nowhere but in the first answer.
+        writes = [idempotency.put(key, json.dumps(asdict(credential)), now), *writes]
+    try:
+        transact(writes)
+    except Repeated as repeated:
+        return _again(repeated.key, repeated.record)
+    return Issued(credential, text_of(credential.id, secret, PREFIX))
+
+
+def _again(key: IdempotencyKey, record: idempotency.Record) -> Issued:
+    known = replay(key, record)
+    previous = known["previous"] and Previous(*known["previous"])
+    return Issued(ServiceCredential(**known | {"rights": tuple(known["rights"]), "previous": previous}), None)

@@ -1,0 +1,130 @@
+"""Erasures of users' personal data: how far each has come, and which texts of which items go."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from accounting.domain.accounts import personal, stored
+from accounting.store import keys, table
+from accounting.store.keys import Key, Range
+from accounting.store.stale import StaleRead
+from accounting.store.table import Item, Write
+
+_TEXTS = ("notes", "reason", "salt", "metadata", "provider_usage")
+"""The attributes of grants, ledger entries and usage records that have text about a user.
+
+A ledger entry's ``reason_digest`` stays, for the proof of the chain. Without its salt nobody can guess the text.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """The erasure of a user's personal data since ``at``: every text before ``after`` of part ``part`` is gone.
+
+    ``due_at`` is when the next step may begin, ``finished_at`` when the last one ended; epoch milliseconds.
+    """
+
+    user_id: str
+    at: int
+    due_at: int
+    part: int = 0
+    after: str = ""
+    finished_at: int | None = None
+
+    def reached(self, part: int, after: str) -> "Erasure":
+        """The erasure, further on."""
+        return replace(self, part=part, after=after)
+
+    def finished(self, now: int) -> "Erasure":
+        """The erasure, ended."""
+        return replace(self, finished_at=now)
+
+
+def get(user_id: str) -> Erasure | None:
+    """The user's erasure, if one was begun."""
+    item = table.get(keys.erasure(user_id))
+    return from_item(item) if item else None
+
+
+def begin(erasure: Erasure) -> Write:
+    """Begin the erasure, also again: after a restore the item may be there, and what it erased, too."""
+    return Write(table.put(to_item(erasure)))
+
+
+def go_on(after: Erasure) -> None:
+    """Remember how far an erasure has come, unless it was ended or begun anew; then StaleRead with the ``erasure``."""
+    still_running = "begun_at = :at AND attribute_not_exists(finished_at)"
+    action = table.put(to_item(after), condition=still_running, values={":at": after.at})
+    table.transact([Write(action, lambda old: StaleRead(erasure=from_item(old) if old else after))])
+
+
+def due(now: int) -> Iterator[list[Erasure]]:
+    """The erasures that are to go on by ``now``, in batches."""
+    for found in table.due(keys.DUE_ERASURES, now):
+        erasures = [from_item(item) for item in table.get_many(found) if item]
+        yield [each for each in erasures if each.finished_at is None]
+
+
+def items(erasure: Erasure) -> Iterator[tuple[int, Item]]:
+    """Every item from where the erasure has come to, with its part: only its key and its texts."""
+    parts = [*keys.texts_of_account(personal(erasure.user_id)), *keys.texts_of_user(erasure.user_id)]
+    for number, part in enumerate(parts[erasure.part :], erasure.part):
+        low = erasure.after if number == erasure.part and erasure.after else part.prefix
+        for item in _between(part, low):
+            if item["sk"] != low:
+                yield number, item
+
+
+def _between(part: Range, low: str) -> Iterator[Item]:
+    attributes = ("pk", "sk", "paid_by", "at", "id", *_TEXTS)
+    return table.query_all(part.pk, low, part.prefix + keys.AFTER_ALL_TIMES, forward=True, attributes=attributes)
+
+
+def erase(item: Item) -> None:
+    """Delete what is nothing but texts; else remove the texts, also of the record that a pointer leads to.
+
+    An item that is gone stays gone.
+    """
+    if keys.is_of_user(item):
+        table.delete_one({"pk": item["pk"], "sk": item["sk"]})
+        return
+    if "paid_by" in item:
+        _remove(keys.usage(stored(item["paid_by"]), item["at"], item["id"]), ("metadata", "provider_usage"))
+    texts = tuple(name for name in _TEXTS if name in item)
+    if texts:
+        _remove(item, texts)
+
+
+def _remove(item: Item | Key, texts: tuple[str, ...]) -> None:
+    table.update_one(
+        {"pk": item["pk"], "sk": item["sk"]},
+        "REMOVE " + ", ".join(f"#{name}" for name in texts),
+        condition="#pk = :pk",
+        values={":pk": item["pk"]},
+        names={"#pk": "pk", **{f"#{name}": name for name in texts}},
+    )
+
+
+def to_item(erasure: Erasure) -> Item:
+    """The item; only one that has not ended is due."""
+    when_due = {} if erasure.finished_at is not None else keys.erasure_due(erasure.user_id, erasure.due_at)
+    return {
+        **keys.erasure(erasure.user_id),
+        **when_due,
+        "begun_at": erasure.at,
+        "due_at": erasure.due_at,
+        "part": erasure.part,
+        "after": erasure.after or None,
+        "finished_at": erasure.finished_at,
+    }
+
+
+def from_item(item: Item) -> Erasure:
+    """The erasure of an item."""
+    return Erasure(
+        keys.user_in(item),
+        item["begun_at"],
+        item["due_at"],
+        item["part"],
+        item.get("after", ""),
+        item.get("finished_at"),
+    )

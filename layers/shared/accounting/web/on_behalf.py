@@ -1,0 +1,34 @@
+"""The ``X-On-Behalf-Of`` header: the user whom a service acts for."""
+
+import re
+from collections.abc import Sequence
+from urllib.parse import unquote
+
+from accounting.domain.errors import Invalid
+from accounting.domain.texts import is_plain
+from accounting.domain.users import MAX_USER_ID, RESERVED_USER_IDS
+
+HEADER = "X-On-Behalf-Of"
+
+_ENCODED = re.compile(r"(?:[!-$&-+\--~]|%[0-9A-Fa-f]{2})+")
+"""Visible ASCII. A comma is only there encoded: proxies join headers of one name with commas."""
+
+
+def subject_in(values: Sequence[str]) -> str:
+    """The user id that the request's headers of this name say, percent-decoded once; never an e-mail address.
+
+    Raises Invalid unless there is one header with one id.
+    """
+    if len(values) != 1 or not values[0]:
+        raise Invalid.field(HEADER, "a service names the one user whom it acts for, by id")
+    if not _ENCODED.fullmatch(values[0]):
+        raise Invalid.field(HEADER, "one user id, percent-encoded in UTF-8")
+    try:
+        user_id = unquote(values[0], errors="strict")
+    except UnicodeDecodeError:
+        raise Invalid.field(HEADER, "one user id, percent-encoded in UTF-8") from None
+    if len(user_id) > MAX_USER_ID or not is_plain(user_id):
+        raise Invalid.field(HEADER, f"an id has at most {MAX_USER_ID} characters, and no control characters")
+    if user_id in RESERVED_USER_IDS:
+        raise Invalid.field(HEADER, "this name is reserved")
+    return user_id

@@ -1,0 +1,99 @@
+"""Rates and price rules in responses. Imports the field types, the domain and times."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field
+
+from accounting.domain.pricing import PriceRule, price_of
+from accounting.domain.rates import RATE_SCALE, RateCard, Rates
+from accounting.times import iso
+from accounting.web.types import Instant, ResponseModel, left_out
+
+
+class RatesView(ResponseModel):
+    """Rates by class, each as an exact decimal: credits for a million tokens, or a thousand requests or searches."""
+
+    input: str | None = left_out()
+    output: str | None = left_out()
+    cached_input: str | None = left_out()
+    cache_write: str | None = left_out()
+    cache_write_1h: Annotated[str | None, Field(alias="cacheWrite1h")] = left_out()
+    reasoning: str | None = left_out()
+    input_audio: str | None = left_out()
+    output_audio: str | None = left_out()
+    request: str | None = left_out()
+    web_search: str | None = left_out()
+
+    @classmethod
+    def of(cls, rates: Rates) -> Self:
+        """The view of rates."""
+        return cls(
+            **{name: None if rate is None else decimal_text(rate, RATE_SCALE) for name, rate in rates._asdict().items()}
+        )
+
+
+class TierView(ResponseModel):
+    """Rates of a request with more input tokens than this, for all of it; they replace those that they name."""
+
+    above_input_tokens: int
+    rates: RatesView
+
+
+class CardView(ResponseModel):
+    """The rates of a variant, over those of the model."""
+
+    rates: RatesView
+    tiers: list[TierView] | None = left_out()
+
+    @classmethod
+    def of(cls, card: RateCard) -> Self:
+        """The view of a card."""
+        return cls(rates=RatesView.of(card.rates), tiers=_tier_views(card))
+
+
+class RuleView(ResponseModel):
+    """A price rule: credits by class of tokens, from an instant (inclusive) to another (exclusive)."""
+
+    model_id: str
+    price_per_thousand_tokens: int | float = Field(description="The dearer of input and output, for 1,000 tokens")
+    rates: RatesView
+    tiers: list[TierView] | None = left_out()
+    variants: dict[str, CardView] | None = left_out()
+    aliases: list[str] | None = left_out()
+    max_output_tokens: int | None = left_out()
+    source: str | None = left_out()
+    source_version: str | None = left_out()
+    effective_from: Instant | None
+    effective_to: Instant | None
+
+    @classmethod
+    def of(cls, rule: PriceRule) -> Self:
+        """The view of a rule."""
+        return cls(**shown(rule), effective_from=iso(rule.effective_from))
+
+
+def shown(rule: PriceRule) -> dict[str, Any]:
+    """The fields of a rule's view, but for its beginning: a default has none."""
+    return {
+        "model_id": rule.model_id,
+        "price_per_thousand_tokens": price_of(rule.card.number_rate),
+        "rates": RatesView.of(rule.card.rates),
+        "tiers": _tier_views(rule.card),
+        "variants": {name: CardView.of(card) for name, card in rule.variants.items()} or None,
+        "aliases": list(rule.aliases) or None,
+        "max_output_tokens": rule.max_output_tokens,
+        "source": rule.source,
+        "source_version": rule.source_version,
+        "effective_to": None if rule.effective_to is None else iso(rule.effective_to),
+    }
+
+
+def _tier_views(card: RateCard) -> list[TierView] | None:
+    tiers = [TierView(above_input_tokens=tier.above_input, rates=RatesView.of(tier.rates)) for tier in card.tiers]
+    return tiers or None
+
+
+def decimal_text(number: int, scale: int) -> str:
+    """``number / scale``, exact, without trailing zeros; ``scale`` is a power of ten."""
+    whole, part = divmod(number, scale)
+    return f"{whole}.{part:0{len(str(scale)) - 1}}".rstrip("0").rstrip(".")

@@ -1,0 +1,64 @@
+"""`make check-token TOKEN=…`: what the service takes from a token, or why it refuses it.
+
+ISSUERS=file.json names the issuers, as `make run` has them; without it only tokens of `make token` are known.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+
+from accounting.domain.errors import AccountingError
+from accounting.domain.users import DEFAULT_ROLE
+from accounting.identity.tokens import verify
+from accounting.tokens import Claims
+from accounting.web.caller import CLOCK_LEEWAY_SECONDS
+from local import issuers
+from local.paths import JWT_SECRET
+from local.steps import Refused, explain
+
+
+def main() -> int:
+    """Print it; return the exit status, which is 1 if the token is refused."""
+    try:
+        claims = check(os.environ.get("TOKEN", ""), issuers.from_environment(os.environ) or "[]")
+    except Refused as refused:
+        return explain(refused)
+    print(description(claims))
+    return 0
+
+
+def check(token: str, document: str) -> Claims:
+    """Return what the token says. Raises Refused, with the reason, when the service would refuse it."""
+    if not token:
+        raise Refused("say which token: `make check-token TOKEN=…`, and ISSUERS=file.json if it is of another issuer")
+    try:
+        return verify(token, _secrets, lambda: document)
+    except AccountingError as error:
+        raise Refused(f"refused: {error.message} ({error.code})") from error
+
+
+def description(claims: Claims) -> str:
+    """Return the issuer and the claims that were taken, one a line."""
+    user = claims.user
+    ends = datetime.fromtimestamp(claims.expires_at + CLOCK_LEEWAY_SECONDS, UTC)
+    lines = {
+        "issuer": claims.issuer or "this service's own JWT secret",
+        "user id": user.id,
+        "e-mail": user.email or "none (not said, or not said to be verified)",
+        "name": user.username or "none",
+        "role": user.role or f"not said: acts as {DEFAULT_ROLE}, and the user's role stays as it is known",
+        "accepted until": f"{ends:%Y-%m-%dT%H:%M:%SZ}",
+    }
+    return "\n".join(f"{name + ':':<16}{value}" for name, value in lines.items())
+
+
+def _secrets(*, refresh: bool) -> list[bytes]:  # noqa: ARG001 - what the service's own reader takes
+    """Return the secret of `make run`; one that signs nothing if it never ran here."""
+    given = os.environ.get("JWT_ACCESS_SECRET") or (JWT_SECRET.read_text() if JWT_SECRET.exists() else "")
+    return [given.encode()] if given else [os.urandom(32)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

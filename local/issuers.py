@@ -1,0 +1,27 @@
+"""The document of issuers that `make run` and `make check-token` take from the file that ISSUERS names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from accounting.identity.document import InvalidDocument, parse
+from local.steps import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def from_environment(environ: Mapping[str, str]) -> str:
+    """Return the document, empty if there is none. Raises Refused when it cannot be used."""
+    name = environ.get("ISSUERS")
+    if not name:
+        return ""
+    try:
+        document = Path(name).read_text()
+        parse(document)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"ISSUERS names a file that cannot be read: {error}") from error
+    except InvalidDocument as error:
+        raise Refused(f"ISSUERS names a file that does not say who the issuers are: {error}") from error
+    return document

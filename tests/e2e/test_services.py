@@ -1,0 +1,184 @@
+"""Services that act for users over HTTP: the gateway remembers the credential, the functions judge everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from accounting.web.caller import CLOCK_LEEWAY_SECONDS
+from local.paths import ROOT
+from tests.e2e.client import MODEL, Person, as_service, assert_refused, described, new_id
+from tests.e2e.test_client import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+    from local.stack import Stack
+    from tests.e2e.conftest import Mint, People
+
+PAGE = ROOT / "docs/services.md"
+WITHIN_SECONDS = 30 + 10
+"""How long a process may act on what it remembers, and for what the machine takes."""
+
+
+def until_refused(ask: Callable[[], httpx.Response]) -> httpx.Response:
+    """Ask until the answer is no success; it must not take longer than what is remembered may count."""
+    began = time.monotonic()
+    while (answer := ask()).is_success:
+        assert time.monotonic() - began < WITHIN_SECONDS
+        time.sleep(1)
+    return answer
+
+
+@pytest.fixture
+def made(admin: Person) -> dict[str, str]:
+    """Return a new credential and its id."""
+    wanted = {"name": "a proxy", "rights": ["sessions", "read", "usage", "users:sync"]}
+    answer: dict[str, str] = admin.ok("POST", "service-credentials", wanted)
+    return answer
+
+
+def test_a_stream_is_settled_though_the_users_token_has_run_out(
+    http: httpx.Client, token: Mint, people: People, made: dict[str, str]
+) -> None:
+    person = people(credits=100)
+    brief = Person(http, person.id, token(person.id, exp=int(time.time()) - CLOCK_LEEWAY_SECONDS + 3))
+    session_id = brief.open(1000)
+    time.sleep(3.5)
+    assert_refused(brief.finalize(session_id, 500), 401, "TOKEN_EXPIRED")
+
+    settled = as_service(http, made["credential"], person.id).finalize(session_id, 500)
+
+    assert settled.status_code == 200, described(settled)
+    assert (settled.json()["actualCredits"], person.balance()["heldCredits"]) == (1, 0)
+
+
+def test_one_credential_serves_many_users_whose_data_stays_apart(
+    http: httpx.Client, people: People, made: dict[str, str]
+) -> None:
+    for credits in (7, 9):
+        person = people(credits=credits)
+        balance = as_service(http, made["credential"], person.id).balance()
+        assert (balance["userId"], balance["totalCredits"]) == (person.id, credits)
+
+
+@pytest.mark.parametrize("user_id", ["Zoë Müller", "a/b, c", "auth0|x%41"])
+def test_an_id_of_any_letters_is_the_same_in_the_header_and_in_the_table(
+    http: httpx.Client, admin: Person, made: dict[str, str], user_id: str
+) -> None:
+    unique = f"{user_id} {new_id('u')}"
+    service = as_service(http, made["credential"], unique)
+    refused = service.post("streaming-sessions/initialize", {"sessionId": "s", "modelId": MODEL, "estimatedTokens": 1})
+    assert_refused(refused, 402, "INSUFFICIENT_CREDITS")
+
+    admin.ok("POST", "credits/allocate", {"userId": unique, "credits": 5})
+
+    assert service.balance()["totalCredits"] == 5
+
+
+def test_a_request_that_names_no_user_or_several_is_refused(
+    http: httpx.Client, people: People, made: dict[str, str]
+) -> None:
+    one, other = people(credits=1), people(credits=1)
+    for sent in ([], [""], [one.id, other.id], [f"{one.id}, {other.id}"], ["me"], ["%zz"]):
+        headers = [("Authorization", f"Service {made['credential']}"), *(("X-On-Behalf-Of", each) for each in sent)]
+        details = assert_refused(http.get("/api/credits/balance", headers=headers), 400, "VALIDATION_ERROR")
+        assert details["errors"][0]["field"] == "X-On-Behalf-Of"
+    headers = [("Authorization", f"Service {made['credential']}"), ("x-on-behalf-of", one.id)]
+    assert http.get("/api/credits/balance", headers=headers).status_code == 200
+
+
+def test_the_header_alone_makes_nobody_a_service(people: People) -> None:
+    one, other = people(credits=3), people(credits=4)
+
+    assert one.call("GET", "credits/balance", headers={"X-On-Behalf-Of": other.id}).json()["totalCredits"] == 3
+
+
+@pytest.mark.parametrize("wrong", ["x", "svc_x_y", "Bearer", "acct_x_y"])
+def test_a_wrong_credential_is_refused_by_the_gateway(
+    http: httpx.Client, people: People, made: dict[str, str], wrong: str
+) -> None:
+    answer = as_service(http, f"{made['credential']}x" if wrong == "x" else wrong, people().id).get("credits/balance")
+
+    assert_refused(answer, 401, "SERVICE_CREDENTIAL_INVALID")
+
+
+def test_a_disabled_user_is_refused_and_their_open_session_can_be_settled(
+    http: httpx.Client, admin: Person, people: People, made: dict[str, str]
+) -> None:
+    person = people(credits=10)
+    service = as_service(http, made["credential"], person.id)
+    session_id = service.open(1000)
+    admin.ok("POST", f"users/{person.id}/disable")
+
+    assert_refused(until_refused(lambda: service.get("usage/stats")), 403, "USER_DISABLED")
+    opened = service.post("streaming-sessions/initialize", {"sessionId": "x", "modelId": MODEL, "estimatedTokens": 1})
+    assert_refused(opened, 403, "USER_DISABLED")
+    assert service.finalize(session_id, 10).status_code == 200
+
+
+def test_what_is_taken_from_a_service_counts_although_the_gateway_remembers_it(
+    http: httpx.Client, admin: Person, people: People, made: dict[str, str]
+) -> None:
+    person, path = people(), f"service-credentials/{made['id']}"
+    old = as_service(http, made["credential"], person.id)
+    assert old.get("credits/balance").status_code == 200
+    rotated = admin.ok("POST", f"{path}/rotate")
+    new = as_service(http, rotated["credential"], person.id)
+    assert new.get("credits/balance").status_code == old.get("credits/balance").status_code == 200
+
+    admin.ok("PUT", path, {"endPrevious": True, "rights": ["usage", "read"]})
+    assert_refused(
+        until_refused(lambda: old.get("credits/balance")),
+        401,
+        "SERVICE_CREDENTIAL_INVALID",
+        "The service credential was rotated out",
+    )
+    refused = new.post("streaming-sessions/abort", {"sessionId": "x"})
+    assert assert_refused(refused, 403, "RIGHT_MISSING") == {"right": "sessions"}
+
+    admin.ok("DELETE", path)
+    answer = until_refused(lambda: new.get("credits/balance"))
+    assert_refused(answer, 401, "SERVICE_CREDENTIAL_INVALID", "The service credential was deleted")
+    assert made["id"] not in [each["id"] for each in admin.ok("GET", "service-credentials")["services"]]
+
+
+def test_the_programs_of_the_page_run(
+    service: Stack, admin: Person, people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    person, poor = people(credits=10), people()
+    monkeypatch.setenv("ACCOUNTING_URL", service.base_url)
+    monkeypatch.setenv("ACCOUNTING_ADMIN_TOKEN", admin.token)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    make, proxy, job, rotate = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    module: dict[str, Any] = {"llm": Model()}
+
+    exec(compile(make, PAGE.name, "exec"), module)
+    monkeypatch.setenv("ACCOUNTING_SERVICE", capsys.readouterr().out.split()[1])
+    exec(compile(proxy, PAGE.name, "exec"), module)
+    assert asyncio.run(said(module, person.id)) == "Because." * 4
+    module["admin"].change_service_credential(module["made"].id, rights=["usage"])
+    exec(compile(job, PAGE.name, "exec"), module)
+    for _ in range(2):
+        assert module["charge"]({person.id: 3, poor.id: 3}, "2027-01-15") == [poor.id]
+    exec(compile(rotate, PAGE.name, "exec"), module)
+    assert capsys.readouterr().out.startswith("svc_")
+
+    assert person.balance()["totalCredits"] == 10 - 1 - 3
+    records = person.ok("GET", "usage/stats")["recentActivity"]
+    assert [each["credits"] for each in records] == [3, 1]
+    assert {each["actor"] for each in records} == {f"service:{module['made'].id}"}
+
+
+async def said(module: dict[str, Any], user_id: str) -> str:
+    """Return what the page's chat proxy answers."""
+    estimate = {"inputTokens": 4, "outputTokens": 100}
+    answer = "".join([text async for text in module["answer"](user_id, "Why?", estimate)])
+    await module["accounting"].aclose()
+    return answer

@@ -1,0 +1,384 @@
+"""Erasing a user's personal data: nothing that somebody said of them is left, and nothing that counts is lost."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from accounting.domain.errors import Invalid, Unavailable, UserDisabled, UserErased, UserNotFound
+from accounting.domain.users import Description
+from accounting.operations import api_keys, credits, erasing, sessions, settling, usage
+from accounting.operations import users as people
+from accounting.operations.audit import audit
+from accounting.operations.credits import Request
+from accounting.operations.settling import Particulars
+from accounting.operations.sweep import sweep
+from accounting.operations.usage import Event
+from accounting.store import api_keys as key_store
+from accounting.store import entries, erasures, keys, table, users, wallets
+from accounting.store import usage as usage_store
+from accounting.store.idempotency import IdempotencyKey
+from accounting.times import DAY, clock
+from functions.api_keys import app as api_keys_app
+from functions.credits import app as credits_app
+from functions.ledger import app as ledger_app
+from functions.streaming_sessions import app as sessions_app
+from functions.usage import app as usage_app
+from functions.users import app as users_app
+from tests.audit import assert_books_balance
+from tests.calls import the_wire
+from tests.faults import Faults, answer_lost, never_arrives
+from tests.integration.conftest import ACCOUNT, NOW
+from tests.integration.test_events import CONTEXT, event
+from tests.together import times, together
+
+type MakeUser = Callable[..., str]
+
+TEXT = "Zaphod"
+"""What every text contains that anybody says of the user."""
+LATER = NOW + erasing.WAIT
+APPS = (api_keys_app, credits_app, ledger_app, sessions_app, usage_app, users_app)
+
+
+@pytest.fixture(autouse=True)
+def _forget_users(table_name: str) -> None:
+    """Let no test know of another's users: a process remembers for a while who is disabled."""
+    users.forget()
+
+
+def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str = "u1", key: str = "") -> Any:
+    """The body of a route's answer to a user, or to the administrator ``boss``; its status is in ``http``.
+
+    Every parameter of the route's path is ``u1`` or, if it is a session or a key, comes after a colon: ``{keyId:7}``.
+    """
+    sample = event("users/disable")
+    parameters: dict[str, str] = {}
+    parts = []
+    for part in route.split("/"):
+        if part.startswith("{"):
+            name, _, value = part.strip("{}").partition(":")
+            parameters[name] = value or "u1"
+            parts.append(f"{{{name}}}")
+        else:
+            parts.append(part)
+    resource = "/api/" + "/".join(parts)
+    headers = {**sample["headers"], **({"Idempotency-Key": key} if key else {})}
+    sample |= {"resource": resource, "path": resource, "httpMethod": method, "headers": headers}
+    sample |= {"multiValueHeaders": {name: [value] for name, value in headers.items()}}
+    sample |= {"pathParameters": parameters or None, "body": None if body is None else json.dumps(body)}
+    role = "admin" if as_ == "boss" else "user"
+    if method == "GET":  # the list of API keys names the user here; other routes that read ignore it
+        sample |= {"queryStringParameters": {"userId": "u1"}, "multiValueQueryStringParameters": {"userId": ["u1"]}}
+    sample["requestContext"]["authorizer"] |= {"principalId": as_, "userId": as_, "email": "", "role": role}
+    answer = app.handler(sample, CONTEXT)
+    told = json.loads(answer["body"])
+    return {"http": answer["statusCode"], **(told if isinstance(told, dict) else {"list": told})}
+
+
+def say_everything() -> None:
+    """Say something of the user in every field of every route that takes a text about them."""
+    said = {TEXT: [TEXT]}
+    by_class = {"inputTokens": 5, "outputTokens": 5}
+    provider = {"usage": {"prompt_tokens": 5, "completion_tokens": 5, TEXT: TEXT}, "usageFormat": "openai"}
+    account = partial(ask, credits_app, as_="boss")
+    streams = partial(ask, sessions_app)
+
+    def done(answer: Any) -> None:
+        assert answer["http"] in (200, 201), answer
+
+    done(ask(users_app, "POST", "users/sync", {"userId": "u1", "email": f"{TEXT}@x.org", "username": TEXT}))
+    users.sync(Description("u1", f"{TEXT}2@x.org", f"{TEXT} of a token", issued_at=clock() // 1000 + 2), clock())
+    for number, (method, route, fields) in enumerate(
+        [
+            ("POST", "credits/allocate", {"credits": 500}),
+            ("POST", "credits/set", {"credits": 900}),
+            ("DELETE", "credits/remove", {"credits": 5}),
+            ("PUT", "credits/adjust", {"adjustment": 7}),
+            ("PUT", "credits/adjust", {"adjustment": -7}),
+        ]
+    ):
+        done(account(method, route, {"userId": "u1", "notes": f"for {TEXT}", **fields}, key=f"k{number}"))
+    for name in ("ended", "aborted", "forced", "late", "open", "stuck"):
+        opened = {"sessionId": name, "modelId": "m", "metadata": said}
+        done(streams("POST", "streaming-sessions/initialize", {**opened, "estimatedUsage": by_class}))
+    done(streams("POST", "streaming-sessions/finalize", {"sessionId": "ended", "metadata": said, **provider}))
+    done(streams("POST", "streaming-sessions/abort", {"sessionId": "aborted", "metadata": said, **provider}))
+    for name in ("forced", "late"):
+        end = f"streaming-sessions/{{userId}}/{{sessionId:{name}}}/end"
+        done(streams("POST", end, {"reason": f"{TEXT} hangs"}, as_="boss"))
+    recorded = {"service": "s", "operation": "o", "metadata": said}
+    done(ask(usage_app, "POST", "usage/record", {**recorded, "credits": 3, "deduct": True}, key=TEXT))
+    done(ask(usage_app, "POST", "usage/record", {**recorded, "modelId": "m", **provider}, key=f"{TEXT}2"))
+    made = ask(api_keys_app, "POST", "api-keys", {"name": f"{TEXT}'s"}, key=f"{TEXT}3")
+    done(made)
+    done(ask(api_keys_app, "PUT", f"api-keys/{{keyId:{made['id']}}}", {"name": f"{TEXT}'s phone"}))
+    done(ask(users_app, "POST", "users/{userId}/disable", {"reason": f"{TEXT} left"}, as_="boss"))
+
+
+def stored(dynamodb: Any, table_name: str) -> str:
+    """Every item of the table, as one text."""
+    pages = dynamodb.get_paginator("scan").paginate(TableName=table_name, ConsistentRead=True)
+    return json.dumps([item for page in pages for item in page["Items"]])
+
+
+def told() -> str:
+    """What every route that reads a user tells an administrator of them, as one text."""
+    answers = [
+        ask(app, "GET", route.path.removeprefix("/api/"), as_="boss")
+        for app in APPS
+        for route in app.api.routes
+        if route.method == "GET"
+    ]
+    refused = [answer for answer in answers if answer["http"] != 200]
+    assert len(answers) > 15
+    assert refused == []
+    return json.dumps(answers)
+
+
+def erase(now: int = NOW, **options: Any) -> erasures.Erasure:
+    return erasing.erase("u1", by="boss", now=now, **options)
+
+
+def test_nothing_that_anybody_said_of_a_user_is_left_and_nothing_that_counts_is_lost(
+    dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users.sync(Description("boss", "boss@x.org", "boss", "admin"), clock())
+    say_everything()
+    assert stored(dynamodb, table_name).count(TEXT) > 30
+    assert told().count(TEXT) > 10
+    people.enable("u1", now=clock())
+    statistics = usage.statistics("u1", None, None).sums
+    before = assert_books_balance("u1")
+
+    begun = ask(users_app, "POST", "users/{userId}/erase", as_="boss")
+
+    assert (begun["http"], "finishedAt" in begun) == (202, False)
+    assert f"{TEXT}2@x.org".lower() not in stored(dynamodb, table_name).lower(), "name and address go at once"
+    later = clock() + erasing.WAIT
+    monkeypatch.setattr(users_app, "clock", lambda: later)
+    for again in (1, 2):
+        ended = ask(users_app, "POST", "users/{userId}/erase", as_="boss")
+        assert (ended["http"], "finishedAt" in ended) == (200, True), again
+    settle_what_was_open()
+    for where in (stored(dynamodb, table_name), told()):
+        assert TEXT.lower() not in where.lower()
+    after = assert_books_balance("u1")
+    proof, _, _ = audit(ACCOUNT, later)
+    assert (proof.findings, proof.seq) == ([], after.entry_seq)
+    assert (after.granted - before.granted, after.removed - before.removed) == (9, 1)
+    assert usage.statistics("u1", None, None).sums.credits - statistics.credits == after.charged - before.charged
+    assert after.held == 0
+
+
+def settle_what_was_open() -> None:
+    """End the sessions that were open when the erasure began, saying as much as there is to say."""
+    said = Particulars(None, {TEXT: TEXT}, None)
+    settling.finalize("u1", "open", 3, success=True, now=clock(), particulars=said)
+    settling.finalize("u1", "late", 4, success=True, now=clock(), particulars=said)
+    settling.force_end("u1", "stuck", actor="boss", reason=TEXT, now=clock())
+    credits.allocate(Request("boss", "u1", TEXT, 30, clock(), IdempotencyKey("boss", "r", "k", "f")), 9)
+    credits.remove(Request("boss", "u1", TEXT, 30, clock()), 1)
+
+
+def test_an_erased_user_is_refused_for_good_and_no_word_of_them_counts(user: MakeUser) -> None:
+    user("u1", 100)
+    erase()
+
+    with pytest.raises(UserErased):
+        users.sync(Description.by_the_platform("u1", email="a@x.org", username="a", role=None, now=LATER), LATER)
+    with pytest.raises(UserErased):
+        people.enable("u1", now=LATER)
+    known, is_new = users.sync(Description("u1", "a@x.org", "a", "admin", issued_at=LATER // 1000), LATER)
+    assert (known.email, known.username, known.role, known.disabled, is_new) == ("", "", "user", True, False)
+    assert people.disable("u1", by="boss", reason="again", now=LATER).disabled_reason == ""
+    with pytest.raises(UserDisabled):
+        sessions.initialize("u1", "s", "m", 1, now=LATER)
+    with pytest.raises(UserDisabled):
+        usage.record(Event("u1", "s", "o", 5, {TEXT: 1}, deduct=False), now=LATER, key=None)
+    with pytest.raises(UserNotFound):
+        users.resolve("u1@example.com")
+    for route in ("users/me", "users/{userId}"):
+        assert ask(users_app, "GET", route)["code"] == "USER_DISABLED"
+    synced = ask(users_app, "POST", "users/sync", {"userId": "u1", "email": "b@x.org", "username": "b"})
+    enabled = ask(users_app, "POST", "users/{userId}/enable", as_="boss")
+    assert [(answer["http"], answer["code"]) for answer in (synced, enabled)] == [(409, "USER_ERASED")] * 2
+
+
+def test_nobody_erases_themselves_or_a_stranger(user: MakeUser) -> None:
+    user("boss")
+
+    with pytest.raises(Invalid):
+        erasing.erase("boss", by="boss", now=NOW)
+    with pytest.raises(UserNotFound):
+        erasing.erase("stranger", by="boss", now=NOW)
+
+
+def test_the_address_goes_to_who_claims_it_too_and_nobody_remembers_that_the_user_did(user: MakeUser) -> None:
+    first = NOW // 1000
+    for number, user_id in enumerate(("u1", "u2", "u3")):
+        users.sync(Description(user_id, "team@x.org", user_id, issued_at=first + number), NOW + number * 1000)
+    users.sync(Description("u2", "two@x.org", issued_at=first + 9), NOW + 9_000)
+    assert pointer("team@x.org")["former"] == '["u1"]', "u2 has another address now"
+
+    erase(NOW + 10_000)
+    assert (pointer("team@x.org")["user_id"], pointer("team@x.org")["former"]) == ("u3", "[]")
+
+    users.sync(Description("u4", "team@x.org", "u4", issued_at=first + 20), NOW + 20_000)
+    erasing.erase("u4", by="boss", now=NOW + 21_000)
+    assert (pointer("team@x.org")["user_id"], pointer("team@x.org")["former"]) == ("u3", "[]")
+
+
+def pointer(address: str) -> dict[str, Any]:
+    item = table.get(keys.email(address))
+    assert item is not None
+    return item
+
+
+@pytest.fixture
+def talked_about(user: MakeUser) -> None:
+    """A user with a dozen texts of each kind."""
+    user("u1", 1_000)
+    for number in range(12):
+        key = IdempotencyKey("u1", "usage", f"{TEXT}{number}", "f")
+        credits.allocate(Request("boss", "u1", f"{TEXT} {number}", 30, NOW), 1)
+        usage.record(Event("u1", "s", "o", 1, {TEXT: number}, deduct=True), now=NOW, key=key)
+        sessions.initialize("u1", f"s{number}", "m", 1_000, now=NOW, metadata={TEXT: number})
+        api_keys.create("u1", f"{TEXT} {number}", (), expires_at=None, now=NOW, idempotency_key=None)
+
+
+@pytest.mark.usefixtures("talked_about")
+def test_it_begins_only_when_what_was_under_way_is_over(dynamodb: Any, table_name: str) -> None:
+    texts = stored(dynamodb, table_name).count(TEXT)
+
+    assert erase().finished_at is None
+    assert erase(LATER - 1).finished_at is None
+    assert sweep(LATER - 1, lambda: True).users_erased == 0
+    assert stored(dynamodb, table_name).count(TEXT) == texts
+    swept = sweep(LATER, lambda: True)
+
+    assert (swept.users_erased, swept.failures, swept.complete) == (1, 0, True)
+    assert TEXT not in stored(dynamodb, table_name)
+    assert sweep(LATER, lambda: True).users_erased == 0
+    assert erase(LATER).finished_at == LATER
+    assert key_store.of_owner("u1", before=None, limit=20) == ([], None)
+
+
+@pytest.mark.usefixtures("talked_about")
+def test_one_that_stops_after_every_item_comes_to_its_end_and_looks_at_none_again(
+    dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    erase_item = erasures.erase
+
+    def erase_and_note(item: table.Item) -> None:
+        seen.append(item["sk"])
+        erase_item(item)
+
+    monkeypatch.setattr(erasures, "erase", erase_and_note)
+    found = erase()
+
+    runs = 0
+    while found.finished_at is None:
+        found = erasing.go_on(found, LATER, lambda: False)
+        assert erasures.get("u1") == found
+        runs += 1
+
+    assert runs > 60
+    assert len(seen) == len(set(seen))
+    assert TEXT not in stored(dynamodb, table_name)
+    assert_books_balance("u1")
+
+
+@pytest.mark.usefixtures("talked_about")
+def test_many_at_once_erase_once(dynamodb: Any, table_name: str) -> None:
+    begun = together(*times(4, erase), partial(users.sync, Description("u1", "x@x.org", issued_at=1), NOW))
+    assert not [answer for answer in begun if isinstance(answer, Exception) and not isinstance(answer, UserErased)]
+
+    ended = together(*times(4, partial(erase, LATER)), *times(2, partial(sweep, LATER, lambda: True)))
+
+    assert not [answer for answer in ended if isinstance(answer, Exception)], ended
+    known = erasures.get("u1")
+    assert known is not None
+    assert known.finished_at == LATER
+    assert TEXT not in stored(dynamodb, table_name)
+    assert_books_balance("u1")
+
+
+@pytest.mark.usefixtures("talked_about")
+@pytest.mark.parametrize("fault", [answer_lost, never_arrives()], ids=["answer lost", "never arrives"])
+@pytest.mark.parametrize("after", [0, 7, 20])
+def test_a_database_that_fails_midway_leaves_it_to_the_next_run(
+    dynamodb: Any, table_name: str, fault: Any, after: int
+) -> None:
+    erase()
+    with Faults.of(the_wire()) as between:
+        passing = [lambda operation, body, send: send(operation, body)] * after
+        between.fail("UpdateItem", *passing, *[fault] * 9)
+        with pytest.raises(Unavailable):
+            erase(LATER)
+        assert between.sent("UpdateItem")
+    assert TEXT in stored(dynamodb, table_name)
+
+    assert sweep(LATER, lambda: True).users_erased == 1
+    assert TEXT not in stored(dynamodb, table_name)
+    assert_books_balance("u1")
+
+
+def test_a_settle_that_was_decided_before_the_first_step_is_decided_again_without_texts(user: MakeUser) -> None:
+    user("u1", 100)
+    sessions.initialize("u1", "s1", "m", 1_000, now=NOW, metadata={TEXT: 1})
+
+    calls = [partial(settling.finalize, "u1", "s1", 9, success=True, now=NOW, particulars=Particulars(None, {TEXT: 2}))]
+    together(*calls, erase)
+    assert sweep(LATER, lambda: True).users_erased == 1
+
+    (record,) = usage_store.newest(ACCOUNT, None, None, 9)
+    assert TEXT not in json.dumps(record.metadata)
+    assert_books_balance("u1")
+
+
+def test_a_record_that_another_account_paid_for_is_erased_there(user: MakeUser, dynamodb: Any, table_name: str) -> None:
+    from accounting.domain.accounts import stored as account
+
+    user("u1")
+    event_ = Event("u1", "s", "o", 0, {TEXT: 1}, deduct=False, account_id=account("org:o1"))
+    usage.record(event_, now=NOW, key=None)
+    users.forget()
+
+    erase()
+    sweep(LATER, lambda: True)
+
+    assert TEXT not in stored(dynamodb, table_name)
+    assert len(usage_store.newest(account("org:o1"), None, None, 9)) == 1
+
+
+def test_an_erased_reason_can_not_be_guessed_from_what_is_left(user: MakeUser) -> None:
+    user("u1")
+    credits.allocate(Request("boss", "u1", TEXT, 30, NOW), 5)
+    erase()
+    sweep(LATER, lambda: True)
+
+    (entry,) = entries.page(ACCOUNT, first=1, last=9, limit=9)
+
+    assert (entry.reason, entry.salt, len(entry.reason_digest)) == ("", "", 64)
+    assert entry.reason_fits
+    assert wallets.get(ACCOUNT).head == entry.hash == entry.hashed("")
+
+
+def test_a_user_who_was_restored_is_erased_again(user: MakeUser, dynamodb: Any, table_name: str) -> None:
+    """What ``make restore`` leaves: all as it was, but the erasure's item."""
+    user("u1", 5)
+    before = [item for page in dynamodb.get_paginator("scan").paginate(TableName=table_name) for item in page["Items"]]
+    erase()
+    assert sweep(LATER, lambda: True).users_erased == 1
+    for item in before:
+        dynamodb.put_item(TableName=table_name, Item=item)
+
+    assert erase(NOW + DAY).finished_at is None
+    assert sweep(NOW + 2 * DAY, lambda: True).users_erased == 1
+    known = users.find("u1")
+    assert known is not None
+    assert (known.email, known.erased) == ("", True)

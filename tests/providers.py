@@ -1,0 +1,163 @@
+"""Identity providers as the tests play them: keys, tokens, and a server of key sets that counts who asks."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import jwt
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from jwt.algorithms import get_default_algorithms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+AUDIENCE = "accounting"
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """A private key of a provider, with its id."""
+
+    id: str
+    algorithm: str
+    private: Any
+
+    def listed(self, **more: Any) -> dict[str, Any]:
+        """The key as the provider's key set has it."""
+        made: Any = get_default_algorithms()[self.algorithm]
+        public: dict[str, Any] = made.to_jwk(self.private.public_key(), as_dict=True)
+        return {**public, "kid": self.id, "alg": self.algorithm, "use": "sig", **more}
+
+    def sign(self, claims: dict[str, Any], **header: Any) -> str:
+        said = {name: value for name, value in claims.items() if value is not None}
+        return jwt.encode(said, self.private, self.algorithm, headers={"kid": self.id, **header})
+
+
+def make_key(algorithm: str, key_id: str) -> SigningKey:
+    """A key of its own; an RSA key takes a moment, so that there is one for each id."""
+    return SigningKey(key_id, algorithm, _private(algorithm, key_id))
+
+
+@cache
+def _private(algorithm: str, _key_id: str) -> Any:
+    match algorithm:
+        case "ES256":
+            return ec.generate_private_key(ec.SECP256R1())
+        case "ES384":
+            return ec.generate_private_key(ec.SECP384R1())
+        case "EdDSA":
+            return ed25519.Ed25519PrivateKey.generate()
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def claims_of(issuer: str, subject: str = "u1", **claims: Any) -> dict[str, Any]:
+    """What a provider's access token says; None takes a claim away."""
+    now = int(time.time())
+    return {"iss": issuer, "sub": subject, "aud": AUDIENCE, "iat": now, "exp": now + 600, **claims}
+
+
+def key_set(*keys: SigningKey) -> bytes:
+    return json.dumps({"keys": [key.listed() for key in keys]}).encode()
+
+
+def issuer(name: str, server: KeyServer, **more: Any) -> dict[str, Any]:
+    """One of the document's issuers, whose keys are at its own path of the server and whose users have its prefix."""
+    return {
+        "issuer": f"https://{name}.example",
+        "jwksUrl": server.url(f"/{name}"),
+        "algorithms": ["RS256", "ES256", "EdDSA"],
+        "audience": [AUDIENCE],
+        "claims": {"userIdPrefix": f"{name}-", "role": "roles"},
+        "roles": {"boss": "admin"},
+        **more,
+    }
+
+
+def write_certificate(name: str, certificate: Path, private: Path) -> None:
+    """Write a certificate of a server with this name, signed by itself, and its private key."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    made = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate.write_bytes(made.public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def encoded(value: Any) -> str:
+    """A part of a token made by hand."""
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+@dataclass
+class KeyServer:
+    """A server of key sets: what it answers by path, who asked, and whether it answers at all."""
+
+    address: str
+    answers: dict[str, bytes] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    redirects: dict[str, str] = field(default_factory=dict)
+    silent: threading.Event = field(default_factory=threading.Event)
+
+    def url(self, path: str) -> str:
+        return f"{self.address}{path}"
+
+
+@contextmanager
+def key_server(certificate: tuple[Path, Path] | None = None) -> Iterator[KeyServer]:
+    """Run one on a free port for the time of the block, over TLS with a certificate and its private key.
+
+    While it is silent, it accepts connections and says nothing.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            server.asked.append(self.path)
+            if server.silent.is_set():
+                time.sleep(5)
+                return
+            body, elsewhere = server.answers.get(self.path), server.redirects.get(self.path)
+            self.send_response(302 if elsewhere else 404 if body is None else 200)
+            if elsewhere:
+                self.send_header("Location", elsewhere)
+            self.end_headers()
+            with suppress(ConnectionError):  # whoever asked has read enough
+                self.wfile.write(body or b"")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        listening.daemon_threads = True
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            listening.socket = context.wrap_socket(listening.socket, server_side=True, do_handshake_on_connect=False)
+        server = KeyServer(f"{'https' if certificate else 'http'}://127.0.0.1:{listening.server_port}")
+        thread = threading.Thread(target=listening.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            listening.shutdown()
+            thread.join()

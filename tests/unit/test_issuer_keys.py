@@ -1,0 +1,211 @@
+"""An issuer's keys are fetched rarely, kept through its outages, and never taken from nonsense."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accounting.domain.errors import TokenInvalid, Unavailable
+from accounting.identity import keys
+from accounting.identity.keys import FetchFailed, SigningKeys, fetch_within_seconds, parse
+from tests.providers import KeyServer, key_server, key_set, make_key, write_certificate
+
+ONE, TWO = make_key("ES256", "one"), make_key("EdDSA", "two")
+
+
+class Provider:
+    """An issuer that the test plays, and the clock."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+        self.fetches = 0
+        self.body: bytes | None = key_set(ONE)
+        self.keys = SigningKeys("https://issuer.example/keys", self.fetch, lambda: self.now)
+
+    def fetch(self) -> bytes:
+        self.fetches += 1
+        if self.body is None:
+            raise FetchFailed("no answer")
+        return self.body
+
+    def after(self, seconds: float, key_id: str) -> str:
+        """What becomes of a token with this key, so many seconds later."""
+        self.now += seconds
+        try:
+            self.keys.find(key_id)
+        except (TokenInvalid, Unavailable) as error:
+            return type(error).__name__
+        return "found"
+
+
+@pytest.fixture
+def provider() -> Provider:
+    return Provider()
+
+
+def test_keys_are_fetched_once_in_ten_minutes(provider: Provider) -> None:
+    assert [provider.after(seconds, "one") for seconds in (0, 1, 598)] == ["found"] * 3
+    assert provider.fetches == 1
+    provider.after(1, "one")
+    assert provider.fetches == 2
+
+
+def test_a_key_that_was_taken_back_ends_with_the_next_fetch(provider: Provider) -> None:
+    provider.after(0, "one")
+    provider.body = key_set(TWO)
+
+    assert provider.after(599, "one") == "found"
+    assert provider.after(1, "one") == "TokenInvalid"
+
+
+def test_a_new_key_is_found_at_once(provider: Provider) -> None:
+    provider.after(0, "one")
+    provider.body = key_set(ONE, TWO)
+
+    assert provider.after(1, "two") == "found"
+    assert provider.fetches == 2
+
+
+def test_unknown_keys_cause_one_fetch_a_minute(provider: Provider) -> None:
+    provider.after(0, "one")
+
+    assert {provider.after(0.5, f"made-up-{number}") for number in range(120)} == {"TokenInvalid"}
+    assert provider.fetches == 2
+    provider.after(0.5, "another")
+    assert provider.fetches == 3
+
+
+def test_known_keys_are_good_for_hours_if_the_provider_does_not_answer(provider: Provider) -> None:
+    provider.after(0, "one")
+    provider.body = None
+
+    assert [provider.after(3600, "one") for _ in range(11)] == ["found"] * 11
+    assert provider.after(3600, "one") == "Unavailable"
+
+
+def test_a_provider_that_does_not_answer_is_asked_once_a_minute(provider: Provider) -> None:
+    provider.after(0, "one")
+    provider.body = None
+    provider.after(600, "one")
+
+    assert {provider.after(0.5, "one") for _ in range(119)} == {"found"}
+    assert {provider.after(0, f"made-up-{number}") for number in range(50)} == {"Unavailable"}
+    assert provider.fetches == 2
+    provider.after(0.5, "one")
+    assert provider.fetches == 3
+
+
+def test_an_unknown_key_is_not_refused_while_the_provider_does_not_answer(provider: Provider) -> None:
+    provider.after(0, "one")
+    provider.body = None
+
+    assert [provider.after(1, "two") for _ in range(30)] == ["Unavailable"] * 30
+    assert provider.fetches == 2
+    provider.body = key_set(ONE, TWO)
+    assert provider.after(60, "two") == "found"
+
+
+def test_without_any_keys_the_provider_is_asked_every_ten_seconds(provider: Provider) -> None:
+    provider.body = None
+
+    assert {provider.after(0.5, "one") for _ in range(19)} == {"Unavailable"}
+    assert provider.fetches == 1
+    provider.body = key_set(ONE)
+    assert provider.after(10, "one") == "found"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"<html>", b"[]", b"{}", b"null", b'{"keys": 5}', b'{"keys": {}}', b'{"keys": []}', b"[" * 100_000),
+        *(b'{"keys": [1, null, "x"]}', b'{"keys": [{"kid": "one"}]}', b'{"keys": [{"kid": "one", "kty": "EC"}]}'),
+        json.dumps({"keys": [ONE.listed(kid=5)]}).encode(),
+        json.dumps({"keys": [ONE.listed(use="enc")]}).encode(),
+        json.dumps({"keys": [ONE.listed(crv="P-384")]}).encode(),
+        json.dumps({"keys": [{"kid": "one", "kty": "oct", "k": "c2VjcmV0"}]}).encode(),
+        json.dumps({"keys": [ONE.listed()] * 101}).encode(),
+    ],
+    ids=range(17),  # the bodies have random keys, and every process must call a test the same
+)
+def test_nonsense_replaces_no_keys(provider: Provider, body: bytes) -> None:
+    provider.after(0, "one")
+    provider.body = body
+
+    assert provider.after(600, "one") == "found"
+    assert provider.after(0, "two") == "Unavailable"
+    assert provider.fetches == 2
+
+
+def test_keys_that_verify_no_signature_are_left_out_beside_those_that_do() -> None:
+    weak = {"kid": "weak", "kty": "RSA", "e": "AQAB", "n": "w" * 170}
+    listed = [{"kid": "shared", "kty": "oct", "k": "c2VjcmV0"}, weak, ONE.listed(kid="enc", use="enc"), TWO.listed()]
+
+    assert set(parse(json.dumps({"keys": listed}).encode())) == {"two"}
+
+
+def test_a_private_key_that_a_provider_shows_is_read_as_a_public_one() -> None:
+    private: Any = ONE.listed(d="c2VjcmV0")
+
+    assert not hasattr(parse(json.dumps({"keys": [private]}).encode())["one"], "private_numbers")
+
+
+def failure_of(address: str) -> tuple[str, float]:
+    begun = time.monotonic()
+    with pytest.raises(FetchFailed) as failed:
+        fetch_within_seconds(address)
+    return str(failed.value), time.monotonic() - begun
+
+
+@pytest.fixture
+def server() -> Any:
+    with key_server() as running:
+        yield running
+
+
+def test_a_key_set_is_fetched_over_http(server: KeyServer) -> None:
+    server.answers["/keys?v=1"] = key_set(ONE)
+
+    assert set(parse(fetch_within_seconds(server.url("/keys?v=1")))) == {"one"}
+
+
+def test_a_key_set_of_ten_megabytes_is_not_read(server: KeyServer) -> None:
+    server.answers["/keys"] = b" " * 10_000_000 + key_set(ONE)
+
+    assert "more than 1000000 bytes" in failure_of(server.url("/keys"))[0]
+
+
+def test_a_silent_server_is_given_up_after_two_seconds(server: KeyServer) -> None:
+    server.silent.set()
+
+    said, seconds = failure_of(server.url("/keys"))
+
+    assert "no answer" in said or "timed out" in said
+    assert keys.FETCH_SECONDS - 0.1 <= seconds < keys.FETCH_SECONDS + 1
+
+
+def test_a_server_must_prove_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    certificate, private = tmp_path / "certificate.pem", tmp_path / "private.pem"
+    write_certificate("localhost", certificate, private)
+    with key_server((certificate, private)) as server:
+        server.answers["/keys"] = key_set(ONE)
+        address = server.url("/keys").replace("127.0.0.1", "localhost")
+        assert "CERTIFICATE_VERIFY_FAILED" in failure_of(address)[0]
+
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert set(parse(fetch_within_seconds(address))) == {"one"}
+        assert "CERTIFICATE_VERIFY_FAILED" in failure_of(server.url("/keys"))[0], "it is not the name's"
+
+
+def test_a_redirect_is_not_followed(server: KeyServer) -> None:
+    server.answers["/keys"] = key_set(ONE)
+    server.redirects["/moved"] = server.url("/keys")
+
+    assert failure_of(server.url("/moved"))[0] == "FetchFailed: status 302"
+    assert server.asked == ["/moved"]
+
+
+def test_an_error_of_the_server_and_a_closed_port_are_failures(server: KeyServer) -> None:
+    assert failure_of(server.url("/nothing-here"))[0] == "FetchFailed: status 404"
+    assert "ConnectionRefusedError" in failure_of("http://127.0.0.1:1/keys")[0]

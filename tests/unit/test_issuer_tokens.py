@@ -1,0 +1,301 @@
+"""A token of a configured issuer is verified with that issuer's public keys, and with nothing that the token brings."""
+
+import json
+import time
+from base64 import urlsafe_b64encode
+from hmac import digest
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from accounting.domain.errors import AccountingError, TokenExpired, TokenInvalid, TokenTypeInvalid, Unavailable
+from accounting.domain.users import Description
+from accounting.identity import tokens as any_issuer
+from accounting.identity.document import InvalidDocument
+from accounting.identity.keys import FetchFailed, SigningKeys
+from accounting.identity.tokens import at, verify
+from accounting.tokens import Claims
+from accounting.web.caller import CLOCK_LEEWAY_SECONDS
+from tests.providers import AUDIENCE, SigningKey, claims_of, encoded, key_set, make_key
+
+SECRET = b"s" * 32
+NOW = int(time.time())
+ISSUER, OTHER = "https://issuer.example", "https://other.example/"
+RSA, EC, ED = make_key("RS256", "rsa"), make_key("ES256", "ec"), make_key("EdDSA", "ed")
+PSS = SigningKey("rsa", "PS256", RSA.private)
+P384 = make_key("ES384", "p384")
+KEYS = {
+    "https://issuer.example/keys": (RSA, EC, ED, P384),
+    "https://other.example/keys": (make_key("RS256", "theirs"),),
+}
+CLAIMS = {
+    "userIdPrefix": "one-",
+    "email": "email",
+    "emailVerified": "email_verified",
+    "name": "profile.name",
+    "role": "realm_access.roles",
+}
+DOCUMENT: list[dict[str, Any]] = [
+    {
+        "issuer": ISSUER,
+        "jwksUrl": "https://issuer.example/keys",
+        "algorithms": ["RS256", "PS256", "ES256", "EdDSA"],
+        "audience": [AUDIENCE, "another"],
+        "require": {"typ": "Bearer"},
+        "claims": CLAIMS,
+        "roles": {"boss": "admin", "lead": "supervisor", "guest": "user"},
+    },
+    {
+        "issuer": OTHER,
+        "jwksUrl": "https://other.example/keys",
+        "algorithms": ["RS256"],
+        "audience": ["the-app"],
+        "audienceClaim": "azp",
+        "leewaySeconds": 5,
+        "claims": {"userIdPrefix": "two-"},
+    },
+]
+
+
+def keys_at(address: str) -> SigningKeys:
+    return SigningKeys(address, lambda: key_set(*KEYS[address]))
+
+
+def secrets(*, refresh: bool) -> list[bytes]:
+    return [SECRET]
+
+
+def claims(token: str, document: Any = None, keys: Any = keys_at) -> Claims:
+    return verify(token, secrets, lambda: json.dumps(DOCUMENT if document is None else document), keys)
+
+
+def refusal(token: str) -> tuple[type[AccountingError], str] | None:
+    try:
+        claims(token)
+    except AccountingError as error:
+        refused = error
+    else:
+        return None
+    assert json.dumps(refused.message) == f'"{refused.message}"', "the gateway puts it into JSON as it is"
+    return type(refused), refused.message
+
+
+def said(**changed: Any) -> dict[str, Any]:
+    return claims_of(ISSUER, **{"typ": "Bearer", "iat": NOW, "exp": NOW + 600, **changed})
+
+
+@pytest.mark.parametrize("key", [RSA, PSS, EC, ED], ids=lambda key: key.algorithm)
+def test_a_token_says_who_its_user_is_in_the_issuers_words(key: SigningKey) -> None:
+    token = key.sign(
+        said(
+            email="u1@example.com",
+            email_verified=True,
+            profile={"name": "One"},
+            realm_access={"roles": ["offline_access", "lead"]},
+        )
+    )
+
+    assert claims(token) == Claims(
+        Description("one-u1", "u1@example.com", "One", "supervisor", issued_at=NOW, role_at=NOW * 1000),
+        NOW + 600,
+        ISSUER,
+    )
+
+
+def test_the_same_subject_of_two_issuers_and_of_our_own_is_three_users() -> None:
+    (theirs,) = KEYS["https://other.example/keys"]
+    own = jwt.encode({"sub": "u1", "type": "access", "exp": NOW + 600}, SECRET, "HS256")
+    tokens = [RSA.sign(said()), theirs.sign(claims_of(OTHER, aud=None, azp="the-app")), own]
+
+    assert [claims(token).user.id for token in tokens] == ["one-u1", "two-u1", "u1"]
+
+
+@pytest.mark.parametrize("issuer", [None, "https://nobody.example", 5, ["https://issuer.example"], {}])
+def test_a_token_of_no_configured_issuer_is_the_platforms_own(issuer: Any) -> None:
+    own = raw({"alg": "HS256"}, {"iss": issuer, "sub": "u1", "type": "access", "exp": NOW + 600}, SECRET)
+
+    assert claims(own) == Claims(Description("u1"), NOW + 600, None)
+    with pytest.raises(TokenTypeInvalid):
+        claims(jwt.encode({"sub": "u1", "exp": NOW + 600}, SECRET, "HS256"))
+
+
+def raw(header: dict[str, Any], payload: dict[str, Any], secret: bytes) -> str:
+    signed = f"{encoded(header)}.{encoded(payload)}"
+    return f"{signed}.{urlsafe_b64encode(digest(secret, signed.encode(), 'sha256')).rstrip(b'=').decode()}"
+
+
+PUBLIC = [
+    RSA.private.public_key().public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
+    for encoding in (Encoding.PEM, Encoding.DER)
+]
+PUBLIC += [RSA.private.public_key().public_bytes(Encoding.PEM, PublicFormat.PKCS1), json.dumps(RSA.listed()).encode()]
+
+
+@pytest.mark.parametrize("secret", [*PUBLIC, SECRET, b""], ids=["pem", "der", "pkcs1", "jwk", "our secret", "nothing"])
+@pytest.mark.parametrize("algorithm", ["HS256", "RS256", "none", "None", None])
+def test_a_public_key_and_our_own_secret_are_no_secrets_of_an_issuer(secret: bytes, algorithm: str | None) -> None:
+    forged = raw({"alg": algorithm, "kid": "rsa", "typ": "JWT"}, said(), secret)
+
+    for token in (forged, forged.rpartition(".")[0] + "."):
+        refused = refusal(token)
+        assert refused is not None
+        assert refused[0] is TokenInvalid
+
+
+@pytest.mark.parametrize(
+    "header",
+    [{"alg": algorithm} for algorithm in ("PS256", "RS384", "ES256", "EdDSA", "HS256", "none")]
+    + [{"kid": kid} for kid in ("ec", "ed", "unknown", "https://evil.example/keys", "../rsa", "")]
+    + [{"kid": "rsa", "crit": ["b64"], "b64": True}],
+    ids=str,
+)
+def test_a_genuine_signature_under_another_header_is_refused(header: dict[str, Any]) -> None:
+    _, payload, signature = RSA.sign(said()).split(".")
+    changed = encoded({"alg": "RS256", "kid": "rsa", **header})
+
+    refused = refusal(f"{changed}.{payload}.{signature}")
+
+    assert refused is not None
+    assert refused[0] is TokenInvalid
+
+
+def test_an_algorithm_that_the_issuer_does_not_list_is_refused_before_a_key_is_looked_for() -> None:
+    def untouched(address: str) -> SigningKeys:
+        raise AssertionError("no key may be touched")
+
+    for algorithm in ("HS256", "none", "ES384"):
+        with pytest.raises(TokenInvalid, match="not signed with an algorithm of its issuer"):
+            claims(raw({"alg": algorithm, "kid": "p384"}, said(), b"x"), keys=untouched)
+
+
+@pytest.mark.parametrize("name", ["jwk", "jku", "x5u", "x5c"])
+def test_keys_that_a_token_brings_are_ignored(name: str) -> None:
+    mine = make_key("RS256", "mine")
+    value = {"jwk": mine.listed(), "x5c": ["MIIB"]}.get(name, "https://evil.example/keys")
+
+    assert claims(RSA.sign(said(), **{name: value})).user.id == "one-u1"
+    for key_id in ("mine", "rsa"):
+        refused = refusal(mine.sign(said(), kid=key_id, **{name: value}))
+        assert refused is not None
+        assert refused[0] is TokenInvalid
+
+
+def test_a_token_without_a_key_id_is_refused() -> None:
+    token = jwt.encode(said(), RSA.private, "RS256")
+
+    assert refusal(token) == (TokenInvalid, "The access token does not name its key: the header kid is missing")
+
+
+def test_a_key_of_another_issuer_is_refused() -> None:
+    (theirs,) = KEYS["https://other.example/keys"]
+
+    assert refusal(theirs.sign(said(), kid="rsa")) == (TokenInvalid, "The signature of the access token is wrong")
+
+
+@pytest.mark.parametrize(
+    "audience", [None, "", "someone-else", ["someone-else"], [], 5, {"accounting": 1}, [["accounting"]]]
+)
+def test_a_token_for_another_audience_is_refused(audience: Any) -> None:
+    refused = refusal(RSA.sign(said(aud=audience)))
+
+    assert refused == (TokenInvalid, "The access token is for somebody else: its claim aud is wrong")
+
+
+@pytest.mark.parametrize("audience", ["another", ["someone-else", AUDIENCE]])
+def test_one_of_several_audiences_is_enough(audience: Any) -> None:
+    assert claims(RSA.sign(said(aud=audience))).user.id == "one-u1"
+
+
+@pytest.mark.parametrize("kind", [None, "ID", ["Bearer"], True])
+def test_a_token_without_a_required_claim_is_refused(kind: Any) -> None:
+    refused = refusal(RSA.sign(said(typ=kind)))
+
+    assert refused is not None
+    assert refused[0] is TokenInvalid
+
+
+def test_the_issuers_leeway_counts_also_where_the_functions_add_theirs() -> None:
+    (theirs,) = KEYS["https://other.example/keys"]
+    now = int(time.time())
+    late, too_late = (theirs.sign(claims_of(OTHER, aud=None, azp="the-app", exp=now - ago)) for ago in (1, 6))
+
+    assert claims(late).expires_at + CLOCK_LEEWAY_SECONDS == now - 1 + 5
+    assert (refusal(too_late) or (None,))[0] is TokenExpired
+    assert refusal(theirs.sign(claims_of(OTHER, aud=None, azp="the-app", iat=now + 60))) is not None
+
+
+@pytest.mark.parametrize(
+    ("said_of_roles", "role"),
+    [
+        ({}, "user"),
+        ({"realm_access": None}, "user"),
+        ({"realm_access": {"roles": []}}, "user"),
+        ({"realm_access": {"roles": ["admin", "supervisor"]}}, "user"),
+        ({"realm_access": {"roles": ["lead", "boss", "guest"]}}, "admin"),
+        ({"realm_access": {"roles": "lead"}}, "supervisor"),
+        ({"realm_access": {"roles": [5, None, ["boss"], {"boss": 1}]}}, "user"),
+        ({"realm_access": "boss"}, "user"),
+        ({"realm_access.roles": ["boss"]}, "admin"),
+        ({"role": "admin", "roles": ["boss"]}, "user"),
+    ],
+    ids=str,
+)
+def test_only_mapped_roles_count_and_the_highest_does(said_of_roles: dict[str, Any], role: str) -> None:
+    assert claims(RSA.sign(said(**said_of_roles))).user.role == role
+
+
+def test_an_issuer_without_a_role_claim_says_nothing_of_roles_addresses_and_names() -> None:
+    (theirs,) = KEYS["https://other.example/keys"]
+    token = theirs.sign(claims_of(OTHER, aud=None, azp="the-app", role="admin", email="a@b.example", username="x"))
+
+    assert (claims(token).user.email, claims(token).user.username, claims(token).user.role) == (None, None, None)
+
+
+@pytest.mark.parametrize("verified", [False, "false", None, 1, "yes", {}])
+def test_an_address_that_is_not_verified_is_not_claimed(verified: Any) -> None:
+    assert claims(RSA.sign(said(email="u1@example.com", email_verified=verified))).user.email is None
+
+
+@pytest.mark.parametrize("subject", [None, "", 5, "x" * 125, "a\nb", ["u1"]])
+def test_a_subject_that_is_no_id_is_refused(subject: Any) -> None:
+    payload = {name: value for name, value in said(sub=subject).items() if value is not None}
+    signed = f"{encoded({'alg': 'EdDSA', 'kid': 'ed'})}.{encoded(payload)}"
+    token = f"{signed}.{urlsafe_b64encode(ED.private.sign(signed.encode())).rstrip(b'=').decode()}"
+
+    refused = refusal(token)
+
+    assert refused is not None
+    assert refused[0] is TokenInvalid
+    assert "sub" in refused[1]
+
+
+def test_a_bad_document_refuses_every_token_that_names_an_issuer_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged = list[str]()
+    monkeypatch.setattr(any_issuer.logger, "error", lambda message, reason: logged.append(f"{message}: {reason}"))
+    own = jwt.encode({"sub": "u1", "type": "access", "exp": NOW + 600}, SECRET, "HS256")
+    named = jwt.encode({"iss": ISSUER, "sub": "u1", "type": "access", "exp": NOW + 600}, SECRET, "HS256")
+
+    for token in (RSA.sign(said()), named):
+        with pytest.raises(InvalidDocument):
+            claims(token, document=[*DOCUMENT, {"issuer": "x"}])
+    assert claims(own, document="nonsense").user.id == "u1"
+    assert len(logged) == 2
+    assert "the document of the issuers is invalid" in logged[0]
+    assert "2.jwksUrl: Field required" in logged[0]
+
+
+def test_a_provider_out_of_reach_is_a_fault_and_no_refusal() -> None:
+    def fails() -> bytes:
+        raise FetchFailed("no answer")
+
+    with pytest.raises(Unavailable, match="no answer"):
+        claims(RSA.sign(said()), keys=lambda address: SigningKeys(address, fails))
+
+
+def test_a_path_leads_through_objects_and_a_whole_name_comes_first() -> None:
+    payload = {"a": {"b": {"c": 1}, "b.c": 2}, "https://example.com/role": 3, "x": [{"y": 1}]}
+
+    found = [at(payload, path) for path in ("a.b", "a.b.c", "https://example.com/role", "x.y", "a.b.c.d", "a.", "")]
+    assert found == [{"c": 1}, 2, 3, None, None, None, None]

@@ -1,0 +1,101 @@
+"""Service credentials: which of their secrets are valid, and whom a request of theirs is about."""
+
+from urllib.parse import quote
+
+import pytest
+
+from accounting.domain.api_keys import hash_of
+from accounting.domain.errors import Invalid
+from accounting.domain.service_credentials import RIGHTS, ServiceCredential, in_order, service_in
+from accounting.web.on_behalf import subject_in
+
+NOW = 1_000_000
+
+
+def rotated(known: ServiceCredential, secret: str, *, ends_at: int, keep_previous: bool = False) -> ServiceCredential:
+    return known.rotated(hash_of(secret), ends_at=ends_at, keep_previous=keep_previous, now=NOW)
+
+
+def valid(credential: ServiceCredential, now: int) -> list[str]:
+    """The secrets that are valid."""
+    generations = {secret: credential.generation_of(secret) for secret in ("one", "two", "three", "other")}
+    return [secret for secret, known in generations.items() if known is not None and credential.accepts(known, now)]
+
+
+ONE = ServiceCredential("id", "a name", ("read",), hash_of("one"), NOW)
+TWO = rotated(ONE, "two", ends_at=NOW + 10)
+
+
+def test_the_secret_before_is_valid_until_its_end() -> None:
+    assert valid(ONE, NOW) == ["one"]
+    assert valid(TWO, NOW + 9) == ["one", "two"]
+    assert valid(TWO, NOW + 10) == ["two"]
+    assert valid(rotated(ONE, "two", ends_at=NOW), NOW) == ["two"]
+
+
+def test_rotating_again_ends_the_oldest_secret_at_once() -> None:
+    assert valid(rotated(TWO, "three", ends_at=NOW + 10), NOW + 1) == ["two", "three"]
+
+
+def test_a_lost_secret_is_replaced_while_the_one_in_use_stays_valid() -> None:
+    assert valid(rotated(TWO, "three", ends_at=NOW + 20, keep_previous=True), NOW + 11) == ["one", "three"]
+    with pytest.raises(Invalid, match="no previous secret"):
+        rotated(ONE, "two", ends_at=NOW, keep_previous=True)
+
+
+def test_a_generation_is_never_used_again() -> None:
+    three = rotated(TWO, "three", ends_at=NOW + 20, keep_previous=True)
+
+    assert [each.generation for each in (ONE, TWO, three)] == [1, 2, 3]
+    assert not three.accepts(2, NOW)
+    assert not ONE.accepts(2, NOW)
+
+
+def test_rights_are_kept_once_and_in_order() -> None:
+    assert in_order(["usage", "sessions", "usage"]) == ("sessions", "usage")
+    assert in_order(RIGHTS) == RIGHTS
+
+
+def test_only_a_service_is_an_actor_of_a_usage_record() -> None:
+    assert ONE.actor == "service:id"
+    assert service_in("service:id", "u1") == "service:id"
+    for actor in ("u1", "system", "boss"):
+        assert service_in(actor, "u1") is None
+    assert service_in("service:x", "service:x") is None, "a user of that id, who reported it"
+
+
+@pytest.mark.parametrize(
+    "user_id", ["u1", "Zoë Müller", "a@example.com", "a,b", "a/b%41", "auth0|x", "\N{GRINNING FACE}", "x" * 128]
+)
+def test_the_subject_is_decoded_once(user_id: str) -> None:
+    assert subject_in([quote(user_id, safe="")]) == user_id
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (),
+        ("",),
+        ("a", "b"),
+        ("a", "a"),
+        ("a, b",),
+        ("a,b",),
+        ("a b",),
+        ("%",),
+        ("%zz",),
+        ("%ff",),
+        ("%00",),
+        ("a%0ab",),
+        ("Zo\xeb",),
+        ("x" * 129,),
+        ("all",),
+        ("me",),
+        ("%6De",),
+        ("__proto__",),
+    ],
+)
+def test_what_names_no_user_or_several_is_refused(values: tuple[str, ...]) -> None:
+    with pytest.raises(Invalid) as refused:
+        subject_in(values)
+
+    assert [error["field"] for error in refused.value.details["errors"]] == ["X-On-Behalf-Of"]
