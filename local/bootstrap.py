@@ -94,7 +94,7 @@ def write_locks() -> None:
                 "--output-file",
                 f"requirements/{name}.txt",
             )
-        # These run only on Lambda. They get the same versions that the tests use.
+        # These run on Lambda alone, and in the versions that the tests ran with.
         for name, lock in DEPLOYED_LOCKS.items():
             uv(*compile_all, "--python-platform", "linux", "--constraints", "requirements/dev.txt",
                f"requirements/{name}.in", "--output-file", lock.relative_to(ROOT))  # fmt: skip

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DECIDED_HERE = {"Architecture", "BuildId", "GradualDeployment", "IssuersSecretArn"}
-"""Those that `local/stack.py` sets: this machine's, a hash of the sources, what the local AWS lacks, and the secret
-that it creates from a file."""
+"""Those that `local/stack.py` sets: this machine's, a hash of the sources, what the local AWS does not have, and the
+secret that it makes of a file."""
 MOST_DIGITS = 18
 
 

@@ -1,8 +1,8 @@
 """`make run`: the whole service on a local AWS, with a demo user, until Ctrl-C.
 
 From the environment: PORT (4566), FRESH=1 (without the data of earlier starts), BACKGROUND=1 (return once
-the service answers; `make stop` stops it), JWT_ACCESS_SECRET (by default one is created and kept), ISSUERS (a file with
-the identity providers whose tokens are accepted, see docs/identity.md), and the template's parameters by the names that
+the service answers; `make stop` stops it), JWT_ACCESS_SECRET (else one is made once and kept), ISSUERS (a file with the
+identity providers whose tokens are accepted, see docs/identity.md), and the template's parameters by the names that
 `local/parameters.py` gives them, such as SESSION_TIMEOUT_MINUTES.
 """
 

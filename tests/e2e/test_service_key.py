@@ -67,7 +67,7 @@ def test_a_service_credential_needs_no_key_beside_it(people: People, admin: Pers
     assert_refused(acting.post("usage/record", REPORTS[-1][1]), 403, "RIGHT_MISSING")
 
 
-def test_the_services_key_alone_names_no_user(http: httpx.Client, service: Stack) -> None:
+def test_the_services_key_alone_is_nobody(http: httpx.Client, service: Stack) -> None:
     headers = {"X-Internal-Api-Key": service.internal_api_key}
 
     assert_refused(http.post("/api/usage/record", json={}, headers=headers), 401, "TOKEN_REQUIRED")

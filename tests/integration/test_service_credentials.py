@@ -23,6 +23,7 @@ from accounting.operations.service_credentials import Issued
 from accounting.store import allocations, cache, entries, service_credentials, users
 from accounting.store import usage as usage_store
 from accounting.store.idempotency import IdempotencyKey
+from accounting.store.table import Conflict, transact
 from accounting.times import DAY
 from accounting.web import service_key
 from accounting.web.access import Access, Who
@@ -354,3 +355,16 @@ def test_what_a_process_remembers_makes_a_service_as_cheap_as_the_user(user: Mak
 
     assert first == ["GetItem", "GetItem", *of_the_user]
     assert second == of_the_user
+
+
+def test_a_rotation_decides_on_the_newest_secret_when_two_race() -> None:
+    known = create().credential
+    first, second = (known.rotated(f"hash-{each}", ends_at=NOW, keep_previous=False, now=NOW) for each in (1, 2))
+    transact([service_credentials.rotate(known, first)])
+
+    with pytest.raises(Conflict):
+        transact([service_credentials.rotate(known, second)])
+    service_credentials.change(known.id, name=None, rights=None, end_previous=True)
+    with pytest.raises(Conflict):
+        transact([service_credentials.rotate(first, second)])
+    assert service_credentials.get(known.id).secret_hash == "hash-1"
