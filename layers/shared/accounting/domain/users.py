@@ -28,10 +28,10 @@ MAX_FORMER_HOLDERS = 10
 class User:
     """A user as stored. Times are epoch milliseconds, except where the text says seconds.
 
-    ``email_at`` and ``username_at`` (seconds) and ``role_at`` say when the newest word on each was said. ``ahead``
-    (seconds) is the latest ``iat`` of a token that was heard before that time, 0 without one. ``updated_at`` changes
-    with every write. ``disabled_at`` is None of a user who is not disabled, ``erased_at`` of one whose personal data
-    was not erased. ``more`` is what a newer version wrote; this one hands it on.
+    ``email_at`` and ``username_at`` (seconds) and ``role_at`` are the times of the newest statements about each.
+    ``ahead`` (seconds) is the latest ``iat`` of a token that arrived before its ``iat``, 0 without one. ``updated_at``
+    changes with every write. ``disabled_at`` is None if the user is not disabled, and ``erased_at`` is None if the
+    user's personal data was not erased. ``more`` is what a newer version wrote; this version keeps it unchanged.
     """
 
     id: str
@@ -100,10 +100,11 @@ class Description:
     def applied_to(self, known: User | None, now: int) -> User:
         """The user as this describes them; ``known`` itself if it says nothing new.
 
-        An older word never undoes a newer one, so a newer word is remembered even if it says the same. Among words of
-        the same time the last to be heard counts. A word counts from when it was heard at the latest: the clock of a
-        token's issuer may be ahead. A disabled user's token says nothing of their e-mail, which would make them hold
-        its address more firmly. Of an erased user a token says nothing. Raises UserErased when a sync does.
+        An older statement never replaces a newer one, so the time of a newer one is stored even if its content is the
+        same. Of statements with the same time, the last to arrive counts. A statement's time is at most its arrival,
+        because the clock of a token's issuer may be ahead. The e-mail in a disabled user's token is ignored; otherwise
+        it would strengthen the user's claim to the address. A token of an erased user changes nothing. Raises
+        UserErased if a sync describes an erased user.
         """
         if known is not None and known.erased:
             if self._is_sync:

@@ -41,9 +41,9 @@ def _moved_on(holder: User, now: int) -> Write:
 
 
 def give_up(address: str, user: User) -> list[Write]:
-    """Give the address, if the user holds it, to the newest word of those who claim it, too, or to nobody.
+    """If the user holds the address, give it to the other user with the newest claim, or to nobody.
 
-    If they do not hold it, they no longer wait for it: only users whose address it is are in ``former``.
+    If they do not hold it, they no longer wait for it: ``former`` only has users whose address it is.
     """
     item = table.get(keys.email(address))
     pointer = from_item(address, item) if item else None
