@@ -15,6 +15,7 @@ import os
 import sys
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -95,7 +96,8 @@ def main() -> int:
         _attach(os.environ.get("TABLE"))
         records = _records(since, until, os.environ.get("MODEL") or None)
         now = clock()
-        report = rerate(records, lambda model_id, variant: prices.card_at(model_id, now, variant))
+        # As a settlement does: a variant that the model's price lacks costs what the model does.
+        report = rerate(records, cache(lambda model_id, variant: prices.card_since(model_id, now, variant)[1]))
     except Refused as refused:
         return explain(refused)
     except (BotoCoreError, ClientError, AccountingError) as error:

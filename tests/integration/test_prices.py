@@ -118,6 +118,22 @@ def test_many_short_rules_since_the_beginning_of_time_come_to_the_default() -> N
     assert price() == 10_000
 
 
+def test_an_alias_has_the_newest_price_of_its_model_also_if_that_does_not_list_it() -> None:
+    put(PriceRule("m", per_thousand(10_000), NOW - DAY, aliases=("latest",)))
+    put(PriceRule("m", per_thousand(50_000), NOW - 1))
+
+    assert price_e4(prices.card_at("latest", NOW)) == price_e4(prices.card_at("m", NOW)) == 50_000
+    assert price_e4(prices.card_since("latest", NOW - 2, None)[1]) == 10_000
+
+
+def test_a_model_that_was_an_alias_has_its_own_newer_price() -> None:
+    put(PriceRule("m", per_thousand(10_000), NOW - DAY, aliases=("latest",)))
+    put(PriceRule("latest", per_thousand(7), NOW - 1))
+    put(PriceRule("m", per_thousand(50_000), NOW))
+
+    assert price_e4(prices.card_at("latest", NOW)) == 7
+
+
 def test_models_do_not_share_prices() -> None:
     put(PriceRule("m", per_thousand(5), NOW))
 
@@ -291,12 +307,12 @@ def test_the_largest_rule_is_one_unit_to_read() -> None:
     assert sum(len(name) + len(str(value)) for name, value in item.items()) < 3_700
 
 
-def test_an_alias_has_the_price_of_its_model_for_one_read(calls: Calls) -> None:
+def test_an_alias_has_the_price_of_its_model_for_one_read_more(calls: Calls) -> None:
     put(EVERYTHING)
     calls.reset()
 
     assert prices.price_at("m-latest", NOW, "batch") == (EVERYTHING, EVERYTHING.card_of("batch"))
-    assert (calls.round_trips, calls.items) == (1, 1)
+    assert (calls.round_trips, calls.items) == (2, 2)
     assert prices.history("vendor/m", before=None, limit=9)[0] == [EVERYTHING]
 
 

@@ -1,6 +1,7 @@
 """Sessions with a usage by class, as they are stored: holds, heartbeats, settlements, sweeps and what they cost."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -116,9 +117,9 @@ def test_a_heartbeat_that_fits_is_one_write_also_with_an_unchanged_usage(calls: 
 
     heartbeat(20)
     assert (calls.round_trips, calls.write_units) == (1, 1)
-    heartbeat(None, Usage(10_000, 30, reasoning=5))
+    heartbeat(None, Usage(10_000, 30))
     assert (calls.round_trips, calls.write_units) == (2, 2)
-    assert session().reported_usage == Usage(10_000, 30, reasoning=5)
+    assert session().reported_usage == Usage(10_000, 30)
 
 
 def test_a_changed_usage_is_priced_anew_and_raises_the_hold() -> None:
@@ -152,6 +153,44 @@ def test_a_smaller_input_than_estimated_leaves_more_room_for_output() -> None:
 
     assert after.allocated_credits == 22
     assert after.fitting_tokens == fits + 2_000
+
+
+def test_a_dearer_class_of_output_raises_the_hold_or_is_refused() -> None:
+    """The hold was made for plain output; a reasoning token costs ten times as much."""
+    dear = RateCard(Rates(THOUSAND, THOUSAND, reasoning=10 * THOUSAND))
+    price_rules.add(PriceRule("m", dear, NOW), now=NOW, key=None)
+    prices.forget()
+    initialize(Usage(1_000, 9_000))
+    heartbeat(None, Usage(1_000, 9_000))
+
+    with pytest.raises(InsufficientCredits):
+        heartbeat(None, Usage(1_000, 11_000, reasoning=11_000))
+    after = heartbeat(None, Usage(1_000, 11_000, reasoning=5_000))
+
+    assert after.allocated_credits >= after.reported_credits == 57
+    assert assert_books_balance("u1").held == after.allocated_credits
+
+
+def test_heartbeats_at_once_lose_no_part_of_the_furthest_usage() -> None:
+    dear = RateCard(Rates(THOUSAND, THOUSAND, reasoning=10 * THOUSAND))
+    price_rules.add(PriceRule("m", dear, NOW), now=NOW, key=None)
+    prices.forget()
+    initialize(Usage(1, 10))
+    usages = [Usage(1, 100 + 10 * number, reasoning=100 + 10 * number) for number in range(8)]
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda used: heartbeat(None, used), usages))
+
+    assert session().reported_usage == usages[-1]
+
+
+def test_another_id_of_the_sessions_own_model_keeps_its_price() -> None:
+    price_rules.add(PriceRule("n", RateCard.flat(THOUSAND), NOW - DAY, aliases=("n-latest",)), now=NOW, key=None)
+    initialize(Usage(1_000, 1_000), model="n")
+    price_rules.add(PriceRule("n", RateCard.flat(9 * THOUSAND), NOW - 1, aliases=("n-latest",)), now=NOW, key=None)
+
+    assert finalize(Usage(1_000, 1_000), model_id="n-latest").settled.credits == 2
+    assert records()[0].operation == "n-latest"
 
 
 def test_numbers_of_tokens_count_output_beside_the_estimated_inputs() -> None:

@@ -173,15 +173,16 @@ def test_fitting_output_is_never_more_than_the_credits_pay(card: RateCard, usage
 
 
 @given(CARDS, usages(), st.integers(0, 10**7))
-def test_output_within_is_the_most_plain_output_that_credits_pay(card: RateCard, usage: Usage, credits: int) -> None:
+def test_output_within_is_the_most_output_that_credits_pay(card: RateCard, usage: Usage, credits: int) -> None:
     most = card.output_within(credits, usage)
-    plain = usage.inputs
+    parts = usage.reasoning + usage.output_audio
 
     if most < 0:
-        assert card.cost(plain) > credits
-    else:
-        assert card.cost(plain.with_output(most)) <= credits
-        assert most == MAX_COUNT or card.cost(plain.with_output(most + 1)) > credits
+        assert card.cost(usage.inputs) > credits
+        return
+    assert card.cost(usage.with_output(most)) <= credits
+    if parts <= most < MAX_COUNT or card.cost(usage.with_output(parts)) <= credits:
+        assert most == MAX_COUNT or card.cost(usage.with_output(most + 1)) > credits
 
 
 @given(CARDS)

@@ -59,14 +59,22 @@ def test_what_fits_counts_the_inputs_and_the_dearest_output() -> None:
 
 
 def test_a_heartbeat_with_the_known_inputs_brings_nothing_new() -> None:
-    assert not session().brings_inputs(Report(100))
-    assert not session().brings_inputs(Report(100, Usage(10_000, 100, reasoning=50)))
+    assert not session().brings_news(Report(100))
+    assert not session().brings_news(Report(100, Usage(10_000, 100)))
+
+
+def test_a_part_of_the_output_is_news_because_the_hold_was_made_without_it() -> None:
+    heard = beat(session(), Report(100, Usage(10_000, 100)))
+
+    assert heard.brings_news(Report(100, Usage(10_000, 100, reasoning=100)))
+    after = beat(heard, Report(100, Usage(10_000, 100, reasoning=100)))
+    assert (after.reported_credits, after.fitting_tokens) == (11, 100 + 7_500 // 5)
 
 
 def test_other_inputs_are_priced_anew() -> None:
     after = beat(session(), Report(100, Usage(10_000, 100, cached_input=10_000)))
 
-    assert session().brings_inputs(Report(100, Usage(10_000, 100, cached_input=10_000)))
+    assert session().brings_news(Report(100, Usage(10_000, 100, cached_input=10_000)))
     assert (after.reported_credits, after.tokens, after.revision) == (2, 100, 2)
     assert after.fitting_tokens == 100 + (18_000 - 1_000 - 400) // 5
 
@@ -77,6 +85,22 @@ def test_a_late_usage_replaces_no_newer_one() -> None:
     assert not newer.takes(Report(300, Usage(11_000, 300)))
     assert beat(newer, Report(300, Usage(11_000, 300))).usage == newer.usage
     assert beat(newer, Report(300, Usage(11_000, 300))).tokens == 900
+
+
+def test_a_late_usage_replaces_no_newer_one_with_the_estimates_inputs() -> None:
+    newer = replace(session(), tokens=40, usage_output=40)
+
+    assert not newer.takes(Report(5, Usage(20, 5)))
+    assert beat(newer, Report(5, Usage(20, 5))).reported_usage == Usage(10_000, 40)
+
+
+def test_a_newer_usage_is_taken_though_the_callers_own_count_is_ahead() -> None:
+    first = beat(session(), Report(1, Usage(11_000, 1)))
+    ahead = replace(first, tokens=80)
+
+    after = beat(ahead, Report(60, Usage(50_000, 60)))
+
+    assert after.reported_usage == Usage(50_000, 80)
 
 
 def test_the_first_usage_replaces_the_estimate_even_if_it_is_late() -> None:
@@ -93,8 +117,15 @@ def test_a_session_of_numbers_counts_output_from_its_first_usage_on() -> None:
     after = beat(numbers, Report(50, Usage(600, 50)))
 
     assert (after.reported_usage, after.tokens) == (Usage(600, 50), 50)
-    assert after.completed(Report(70)).usage == Usage(600, 70)
-    assert numbers.completed(Report(70)) == Report(70)
+    assert after.counted(Report(670)).tokens == 70
+
+
+def test_a_number_in_a_session_that_began_with_one_is_priced_as_a_number() -> None:
+    numbers = replace(session(), estimated_usage=None, usage=None)
+    heard = beat(numbers, Report(30, Usage(480, 30)))
+
+    assert heard.completed(Report(510)) == Report(510)
+    assert heard.cost(heard.completed(Report(510))) == CARD.cost_of_number(510)
 
 
 def test_what_was_reported_is_nothing_without_a_heartbeat() -> None:
@@ -129,8 +160,10 @@ def test_a_usage_with_less_output_keeps_as_much_of_its_parts_as_fits() -> None:
 
 
 def test_a_report_of_number_and_usage_counts_the_larger_output() -> None:
-    assert Report.of(500, Usage(10, 1)) == Report(500, Usage(10, 500))
-    assert Report.of(1, Usage(10, 500)) == Report(500, Usage(10, 500))
+    for tokens, output in ((500, 1), (1, 500)):
+        report = Report.of(tokens, Usage(10, output))
+        assert report is not None
+        assert (report.tokens, report.usage, report.usage_output) == (500, Usage(10, 500), output)
     assert Report.of(None, None) is None
 
 

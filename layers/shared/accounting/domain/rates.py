@@ -133,12 +133,18 @@ class RateCard:
         return _within(credits * AMOUNT_SCALE, self.number_rate)
 
     def output_within(self, credits: int, usage: Usage) -> int:
-        """The most output tokens at the plain output rate that ``credits`` buy after the usage's inputs.
+        """The most output tokens, with the usage's inputs and output parts, that ``credits`` buy; -1 if not the inputs.
 
-        -1 if the inputs alone cost more.
+        If not even the parts can be paid, it is what their dearest rate allows.
         """
-        left = credits * AMOUNT_SCALE - self.amount(usage.inputs)
-        return -1 if left < 0 else _within(left, _rate(self.rates_of(usage.input), "output"))
+        rates, budget = self.rates_of(usage.input), credits * AMOUNT_SCALE
+        parts = usage.reasoning + usage.output_audio
+        left = budget - self.amount(usage.with_output(parts))
+        if left >= 0:
+            return min(MAX_COUNT, parts + _within(left, _rate(rates, "output")))
+        left = budget - self.amount(usage.inputs)
+        dearest = max(_rate(rates, name) for name in ("reasoning", "output_audio"))
+        return -1 if left < 0 else min(parts - 1, _within(left, dearest))
 
     def fitting_output(self, credits: int, usage: Usage) -> int:
         """The number of output tokens that the usage can reach for ``credits``, even at the highest output rate.

@@ -28,13 +28,20 @@ Outcome = Literal["finalized", "aborted", "swept"]
 class Report:
     """What a caller reports that a session has used so far: ``tokens``, and the usage if it is known.
 
-    ``model_id`` is the model that really served, if it is not the session's; ``card`` has its rates.
+    ``model_id`` is the model that really served, if it is not the session's; ``card`` has its rates. ``said_output`` is
+    the output that the usage itself counts, if ``tokens`` counts more.
     """
 
     tokens: int
     usage: Usage | None = None
     model_id: str | None = None
     card: RateCard | None = None
+    said_output: int | None = None
+
+    @property
+    def usage_output(self) -> int:
+        """How far the usage is: usages are cumulative, so the one with more output is the newer one."""
+        return self.tokens if self.said_output is None else self.said_output
 
     @classmethod
     def of_number(cls, used: "Report | int") -> "Report":
@@ -47,7 +54,7 @@ class Report:
         if usage is None:
             return None if tokens is None else cls(tokens)
         output = max(usage.output, tokens or 0)
-        return cls(output, usage.with_output(output))
+        return cls(output, usage.with_output(output), said_output=usage.output)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,8 @@ class Session:
     ``initial_expires_at`` are what initialize answered, so that a repeat answers the same. ``revision`` counts the
     changes of the hold and of the inputs, not the heartbeats that fit the hold. ``tokens`` is what the heartbeats
     reported: output tokens if ``usage`` is known, else the number of all tokens. ``usage`` has the newest values of
-    everything but the output; at first they are the estimate's. ``fitting_tokens`` is the most tokens that a heartbeat
+    everything but the output; at first they are the estimate's. ``usage_output`` is the output of the newest reported
+    usage, -1 before the first. ``fitting_tokens`` is the most tokens that a heartbeat
     may report before the hold must be raised. ``due_at`` is when the sweeper next looks at the session; a heartbeat
     moves ``last_seen_at`` instead. ``late`` is the settlement that arrived after the sweep had ended the session. A
     newer version may have written ``format`` and ``more``; this version keeps them unchanged.
@@ -105,6 +113,7 @@ class Session:
     estimated_usage: Usage | None = None
     variant: str | None = None
     usage: Usage | None = None
+    usage_output: int = -1
     fitting_tokens: int = 0
     revision: int = 1
     tokens: int = 0
@@ -201,10 +210,19 @@ class Session:
         return min(self.last_seen_at + timeout, self.started_at + max_life)
 
     def completed(self, report: Report) -> Report:
-        """The report with its usage by class, if the session has one: a bare number then means output tokens."""
-        if report.usage is not None or self.usage is None:
+        """The report with its usage by class, if the session began with one: a bare number then means output tokens.
+
+        In a session that began with a number, a number is priced as a number, whatever its heartbeats reported.
+        """
+        if report.usage is not None or self.usage is None or self.estimated_usage is None:
             return report
         return replace(report, usage=self.usage.with_output(report.tokens))
+
+    def counted(self, report: Report) -> Report:
+        """A heartbeat's report as this session counts it: after a usage, a number of all tokens is less its input."""
+        if report.usage is not None or self.usage is None or self.estimated_usage is not None:
+            return report
+        return replace(report, tokens=max(0, report.tokens - self.usage.input))
 
     def cost(self, report: Report) -> int:
         """What a report from ``completed`` costs in credits, at the rates of the model that served."""
@@ -251,19 +269,13 @@ class Session:
         return {"affordableOutputTokens": max(0, self.card.output_within(credits, self.estimated_usage))}
 
     def takes(self, report: Report) -> bool:
-        """Whether a heartbeat's usage replaces the known one.
+        """Whether a heartbeat's usage replaces the known one: not if it is older than the newest that was reported."""
+        return report.usage is not None and report.usage_output >= self.usage_output
 
-        A usage with less output than is known is older; it replaces only an estimate.
-        """
-        if report.usage is None:
-            return False
-        estimated = self.estimated_usage and self.estimated_usage.inputs
-        return self.usage is None or self.usage.inputs == estimated or report.tokens >= self.tokens
-
-    def brings_inputs(self, report: Report) -> bool:
-        """Whether a heartbeat's usage changes the known inputs, so that the session must be priced again."""
-        known = self.usage and self.usage.inputs
-        return self.takes(report) and report.usage is not None and report.usage.inputs != known
+    def brings_news(self, report: Report) -> bool:
+        """Whether a heartbeat's usage changes more than the plain output, so that the session must be priced again."""
+        known = self.usage and self.usage.with_output(report.tokens)
+        return self.takes(report) and report.usage != known
 
 
 def opened(session: Session, hold: Hold) -> Session:
@@ -286,6 +298,7 @@ def reported(session: Session, report: Report, at: int) -> Session:
     after = replace(
         session,
         usage=report.usage if session.takes(report) else session.usage,
+        usage_output=report.usage_output if session.takes(report) else session.usage_output,
         tokens=report.tokens if counts_output_now else max(report.tokens, session.tokens),
         revision=session.revision + 1,
         last_seen_at=max(at, session.last_seen_at),

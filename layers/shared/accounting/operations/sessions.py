@@ -128,7 +128,8 @@ def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, ac
     session = active(session_id, session)
     if done:
         return session
-    if not session.brings_inputs(report) and report.tokens <= min(session.tokens, session.fitting_tokens):
+    report = session.counted(report)
+    if not session.brings_news(report) and report.tokens <= min(session.tokens, session.fitting_tokens):
         # A late heartbeat: a later report is stored already, but this is a sign of life. A report that exceeds the hold
         # does not come here. It was stored when it was refused, but it is refused again: no hold covers it.
         return active(session_id, store.keep_alive(user_id, session_id, now))
@@ -141,7 +142,7 @@ def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session
 
     def hold_more(snapshot: Snapshot) -> Session:
         found = active(session_id, snapshot.session)
-        if not found.brings_inputs(report) and report.tokens <= found.fitting_tokens:
+        if not found.brings_news(report) and report.tokens <= found.fitting_tokens:
             return active(session_id, store.note(user_id, session_id, report.tokens, now))
         session = streaming.reported(found, report, now)
         # ``untouched``, so that this does not undo a later heartbeat that was stored although its hold was refused.

@@ -154,8 +154,9 @@ def _settle_once(user_id: str, session_id: str, end: End, now: int, account_id: 
             active(session_id, session)
         report = session.completed(end.report or session.last_report)
         if served:
-            card = prices.card_since(served, session.started_at, session.variant)
-            report = replace(report, model_id=served, card=card)
+            ids, card = prices.card_since(served, session.started_at, session.variant)
+            another = session.model_id not in ids  # else it is the session's own model under another id
+            report = replace(report, model_id=served, card=card if another else None)
         return Answer(_settle(snapshot, session, report, end, now))
 
     return retry_until_committed(settle_or_replay, read=lambda: read_with_wallet(user_id, session_id, account_id))

@@ -34,14 +34,15 @@ def price_at(model_id: str, now: int, variant: str | None = None) -> tuple[Price
     return rule_in_force(rules, now), _card(model_id, rules, now, variant)
 
 
-def card_since(model_id: str, at: int, variant: str | None) -> RateCard:
-    """The rates of the model at an earlier time, without the cache. If its price has no such variant, the base rates.
+def card_since(model_id: str, at: int, variant: str | None) -> tuple[frozenset[str], RateCard]:
+    """The rates of the model at an earlier time, without the cache, and every id that their rule prices.
 
-    Raises ModelUnknown as ``card_at`` does.
+    If the price has no such variant, it is the base rates. Raises ModelUnknown as ``card_at`` does.
     """
     rules = _relevant_rules(model_id, at, foresight=0)
     rule = rule_in_force(rules, at)
-    return _card(model_id, rules, at, variant if rule and variant in rule.variants else None)
+    card = _card(model_id, rules, at, variant if rule and variant in rule.variants else None)
+    return frozenset(_ids(rule)) if rule else frozenset(), card
 
 
 def _card(model_id: str, rules: list[PriceRule], at: int, variant: str | None) -> RateCard:
@@ -180,11 +181,20 @@ def _newest_in_force(begun: dict[str, list[int]], now: int) -> dict[str, PriceRu
 
 
 def _relevant_rules(model_id: str, now: int, *, foresight: int = FORESIGHT) -> list[PriceRule]:
-    """The rules that are in force at ``now`` or begin within ``foresight``, newest first, to the first without an end.
+    """The rules that apply at ``now`` or begin within ``foresight``, newest first, back to the first without an end.
 
-    The default is what a cached answer has to know. No instant is later than the year 9999, so a rule that begins then
-    has nothing to foresee.
+    An alias has the rules of its model, also those that do not list the alias again. The default ``foresight`` is what
+    a cached answer needs.
     """
+    rules = _rules_of(model_id, now, foresight)
+    named = rule_in_force(rules, now)
+    if named is None or named.model_id == model_id:
+        return rules
+    return _rules_of(named.model_id, now, foresight)
+
+
+def _rules_of(model_id: str, now: int, foresight: int) -> list[PriceRule]:
+    """The rules under an id, its own and copies for an alias. There is no time after the year 9999 to look ahead to."""
     low, high = keys.price(model_id, 0), keys.price(model_id, now + foresight)
     rules: list[PriceRule] = []
     top = high["sk"]

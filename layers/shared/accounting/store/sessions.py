@@ -29,6 +29,7 @@ _PLAIN = (
     "due_at",
     "initial_credits",
     "initial_expires_at",
+    "usage_output",
     "fitting_tokens",
     "revision",
     "tokens",
@@ -134,8 +135,8 @@ def settle_late(after: Session) -> Write:
 def beat(user_id: str, session_id: str, report: Report, now: int) -> tuple[bool, Session | None]:
     """Store a heartbeat's report in one conditional write; return whether it was done, and the session as it is now.
 
-    It is done if the session is active, and the report is not below the last one, has the known inputs, and fits the
-    hold.
+    It is done if the session is active, and the report is not below the last one, fits the hold, and changes nothing
+    but the plain output.
     """
     still_active = "#status = :active"
     not_backwards = "tokens <= :tokens"
@@ -144,10 +145,15 @@ def beat(user_id: str, session_id: str, report: Report, now: int) -> tuple[bool,
     assignments = "tokens = :tokens, last_seen_at = :now"
     values: Item = {":tokens": report.tokens}
     if report.usage:
-        same_inputs = "inputs = :inputs"
-        clauses.append(same_inputs)
-        assignments += ", output_parts = :parts"
+        same_but_for_output = "inputs = :inputs AND output_parts = :parts"
+        newest_usage = "usage_output <= :usage_output"
+        clauses += [same_but_for_output, newest_usage]
+        assignments += ", usage_output = :usage_output"
         values |= {":inputs": report.usage.inputs.to_text(), ":parts": _output_parts(report.usage)}
+        values |= {":usage_output": report.usage_output}
+    else:
+        counts_as_the_session_does = "(attribute_not_exists(inputs) OR attribute_exists(estimated_usage))"
+        clauses.append(counts_as_the_session_does)
     return _touch(user_id, session_id, clauses, assignments, values, now)
 
 

@@ -39,7 +39,7 @@ class Initialize(RequestModel):
 class Heartbeat(ReportModel):
     """The usage of a stream so far: ``tokensGenerated``, ``usage``, or both; with both, the larger output counts.
 
-    In a session that has a usage, ``tokensGenerated`` counts output tokens.
+    In a session begun with ``estimatedUsage``, ``tokensGenerated`` counts output tokens.
     """
 
     session_id: Identifier
