@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from accounting.domain.accounts import AccountId, personal
@@ -112,7 +112,10 @@ def record(name: str, who: Who, cost: int | ModelCall, *, deduct: bool, key: str
     def agrees(books: AccountBooks, recorded: Recorded) -> bool:
         charged = books.charged.get(recorded.record.id)
         as_told = recorded.record.credits == amount and charged == (amount if recorded.deducted else None)
-        return books.records_of[name] == [recorded.record] and as_told
+        told = recorded.record
+        if recorded.replayed:  # an answer is kept without metadata, so that they can be erased
+            told = replace(told, metadata=event.metadata)
+        return books.records_of[name] == [told] and as_told
 
     kind = "record and deduct" if deduct else "record"
     return Request(name, kind, who.account_id, key is not None, send, lambda books: len(books.records_of[name]), agrees)
