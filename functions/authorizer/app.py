@@ -45,8 +45,8 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     except NotAuthenticated as refusal:
         logger.info("denied", code=refusal.code)
         return deny(event, refusal)
-    except Unavailable:
-        logger.exception("undecided")
+    except Unavailable as unavailable:
+        logger.warning("undecided", reason=str(unavailable), cause=repr(unavailable.__cause__))
         return undecided()
     principal = context.get("userId") or context["actor"]
     logger.info("allowed", user_id=principal, role=context["role"])

@@ -329,7 +329,14 @@ def test_what_is_scheduled_runs(service: Stack) -> None:
         for name in ("sweeper", "auditor")
     )
 
-    assert swept == {"sessions": 0, "wallets": 0, "credits_expired": 0, "failures": 0, "complete": True}
+    assert swept == {
+        "sessions": 0,
+        "wallets": 0,
+        "credits_expired": 0,
+        "users_erased": 0,
+        "failures": 0,
+        "complete": True,
+    }
     assert audited["wallets"] > 0
     assert (audited["drifting"], audited["failures"], audited["complete"]) == (0, 0, True)
     schedules = service.aws.client("scheduler").list_schedules()["Schedules"]

@@ -157,7 +157,7 @@ def test_statistics_are_a_plain_recount_of_the_records(forty_days: list[UsageRec
 def test_statistics_of_the_same_days_read_the_same_amount_for_any_number_of_records(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By default 400 records, or ``STATISTICS_RECORDS``; ``--log-cli-level=INFO`` shows the counts.
+    """By default 800 records, so that each day has one in every part of its sums, or ``STATISTICS_RECORDS``; ``--log-cli-level=INFO`` shows the counts.
 
     The emulator looks through all records of a user for any query, so that it needs a client with patience.
     """
@@ -165,7 +165,7 @@ def test_statistics_of_the_same_days_read_the_same_amount_for_any_number_of_reco
     monkeypatch.setattr(exchange, "READ_SECONDS", 120)
     rng = random.Random(11)
     begin, days, made = NOW - NOW % DAY, 10, 0
-    most = int(os.environ.get("STATISTICS_RECORDS", "400"))
+    most = int(os.environ.get("STATISTICS_RECORDS", "800"))
     reads: dict[int, tuple[int, int]] = {}
     for wanted in (most // 2, most):
         while made < wanted:

@@ -21,7 +21,7 @@ from accounting.domain.errors import AccountingError
 from accounting.operations import credits, sessions, settling, system_usage, usage
 from accounting.operations import sweep as sweeping
 from accounting.operations.usage import Event
-from accounting.store import table
+from accounting.store import keys, table
 from accounting.store.table import connection, queries, transactions
 from accounting.store.table.wire import Wire
 from local.emulator import Emulator
@@ -149,6 +149,8 @@ def test_every_call_of_the_store_is_answered_alike(
     monkeypatch.setattr(queries, "MAX_BATCH", 1)
     credits.list_entries("u1", since=None, until=None, before=None, limit=3)
     assert list(table.due("none", NOW)) == []
+    table.delete_one(keys.session_metadata("u1", "s1"))
+    table.delete_one(keys.session_metadata("u1", "nothing"))
 
     assert set(twins.calls) == CALLS_OF_THE_STORE
     assert twins.operations.keys() == {
