@@ -157,7 +157,9 @@ def test_statistics_are_a_plain_recount_of_the_records(forty_days: list[UsageRec
 def test_statistics_of_the_same_days_read_the_same_amount_for_any_number_of_records(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By default 800 records, so that each day has one in every part of its sums, or ``STATISTICS_RECORDS``; ``--log-cli-level=INFO`` shows the counts.
+    """By default 800 records, so that each day has one in every part of its sums, or ``STATISTICS_RECORDS``.
+
+    ``--log-cli-level=INFO`` shows the counts.
 
     The emulator looks through all records of a user for any query, so that it needs a client with patience.
     """
