@@ -36,8 +36,8 @@ make_for_snapshot()
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Answer a TOKEN authorizer event with a policy.
 
-    There is none if the caller cannot be judged now (no table, no keys of an issuer). Other faults (no secret) are
-    raised. Either way the gateway answers 503 and caches nothing.
+    If the caller cannot be judged now (no table, no keys of an issuer), the answer has no policy. Other faults (no
+    secret) are raised. In both cases the gateway answers 503 and caches nothing.
     """
     scheme, _, credential = event.get("authorizationToken", "").partition(" ")
     try:

@@ -49,7 +49,7 @@ class ServiceCredential:
         return _ACTOR + self.id
 
     def generation_of(self, secret: str) -> int | None:
-        """The generation of a secret, ended or not; None if it is none of the credential's."""
+        """The generation of a secret, ended or not; None if the secret does not belong to the credential."""
         known = [(self.generation, self.secret_hash), *([self.previous[:2]] if self.previous else [])]
         sent = hash_of(secret)
         return next((generation for generation, stored in known if hmac.compare_digest(stored, sent)), None)
@@ -68,7 +68,7 @@ class ServiceCredential:
     def rotated(self, secret_hash: str, *, ends_at: int, keep_previous: bool, now: int) -> "ServiceCredential":
         """The credential with a new secret beside the newest one, which ends at ``ends_at``.
 
-        ``keep_previous`` keeps the older one of two valid secrets instead. Raises Invalid where there is none.
+        ``keep_previous`` keeps the older one of two valid secrets instead. Raises Invalid if there is only one.
         """
         kept = Previous(self.generation, self.secret_hash, ends_at)
         if keep_previous:

@@ -227,7 +227,7 @@ def freeze(wallet: Wallet, *, frozen: bool) -> Wallet:
 
 
 def erase(wallet: Wallet) -> Wallet:
-    """The wallet of a user who was erased. What was decided on the one before is decided again, without texts."""
+    """The wallet of an erased user. Its version is new, so commands in progress decide again, without texts."""
     return replace(freeze(wallet, frozen=True), erased=True)
 
 

@@ -42,7 +42,7 @@ def verify(
 
 
 def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The header and the payload of what may be a token; empty if it is none."""
+    """The header and the payload of a text that may be a token; both are empty if it is not a token."""
     try:
         decoded = jwt.decode_complete(token, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, OverflowError, RecursionError):

@@ -150,7 +150,7 @@ def statistics(user_id: str, since: int | None, until: int | None) -> Statistics
 
 
 def statistics_of_account(account_id: AccountId, since: int | None, until: int | None) -> Statistics:
-    """What an account paid for in ``since <= at < until`` (epoch milliseconds), whoever used it."""
+    """What an account paid for in ``since <= at < until`` (epoch milliseconds), for all of its users."""
     return _statistics(account_id, since, until, paid_only=True)
 
 

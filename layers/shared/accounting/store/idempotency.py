@@ -62,7 +62,7 @@ def put(key: IdempotencyKey, answer: str, now: int) -> Write:
 
 
 def find(key: IdempotencyKey, now: int) -> Record | None:
-    """The record of the key, or None if there is none that is still valid."""
+    """The record of the key, or None if it has no valid record."""
     item = table.get(keys.idempotency(key.caller, key.route, key.key))
     return _record(item) if item and item["ttl"] > now // 1000 else None
 
