@@ -90,7 +90,7 @@ class ImportView(ResponseModel):
     """How a list differs from the stored rules. If there are problems, the answer is 400 and lists all of them."""
 
     added: list[RuleView]
-    changed: list[ChangeView]
+    changed: list[ChangeView] = Field(description="Models, and aliases that had another model's price, with both rules")
     unchanged: list[str] = Field(description="Models whose rule in the list changes nothing")
     problems: list[ProblemView]
 
@@ -102,6 +102,10 @@ class ImportView(ResponseModel):
             changed=[
                 ChangeView(model_id=after.model_id, before=RuleView.of(before), after=RuleView.of(after))
                 for before, after in found.changed
+            ]
+            + [
+                ChangeView(model_id=alias, before=RuleView.of(before), after=RuleView.of(after))
+                for alias, before, after in found.taken
             ],
             unchanged=found.unchanged,
             problems=[],

@@ -199,6 +199,23 @@ def test_an_import_shows_its_difference_and_can_be_repeated() -> None:
     assert [len(history(model)) for model in "mno"] == [2, 1, 1]
 
 
+def test_an_import_shows_an_alias_that_had_another_price() -> None:
+    import_list({"modelId": "m", "rates": {"input": 1, "output": 1}, "effectiveFrom": BEGINNING})
+    listed = {"modelId": "n", "rates": {"input": 50, "output": 50}, "aliases": ["m"]}
+
+    shown = import_list(listed, dryRun=True)
+    assert [rule["modelId"] for rule in shown["added"]] == ["n"]
+    ((change),) = shown["changed"]
+    assert (change["modelId"], change["before"]["modelId"], change["after"]["modelId"]) == ("m", "m", "n")
+    assert import_list(listed, key="k")["changed"] == import_list(listed, key="k")["changed"]
+    assert price_of("m")["rates"]["input"] == "50"
+    assert import_list(listed)["unchanged"] == ["n"]
+
+    add({"modelId": "m", "rates": {"input": 2, "output": 2}})
+    assert price_of("m")["rates"]["input"] == "2"
+    assert import_list(listed, dryRun=True)["unchanged"] == []
+
+
 def test_the_answer_to_a_repeated_import_is_the_first_one() -> None:
     rule = {**RULE, "effectiveTo": iso(NOW + DAY)}
     first = import_list(rule, key="k")
@@ -271,17 +288,24 @@ def test_99_rules_and_aliases_are_one_transaction(calls: Calls) -> None:
 
 
 def test_what_an_import_costs(calls: Calls) -> None:
-    """A query a rule, one look at what is taken, one transaction: 2 units an item, 1 for its place in the list."""
+    """A query for each rule and alias, one look at what is taken, one transaction.
+
+    Each item is 2 units, and 1 for its place in the list.
+    """
     rules = [{**RULE, "effectiveFrom": BEGINNING}, {**RULE, "modelId": "n", "aliases": []}]
 
     calls.reset()
     import_list(*rules)
 
-    assert calls.operations == ["GetItem", "Query", "Query", "BatchGetItem", "TransactWriteItems"]  # first, the caller
+    assert calls.operations == [
+        "GetItem",  # the caller
+        *("Query", "Query", "Query"),
+        *("BatchGetItem", "TransactWriteItems"),
+    ]
     assert calls.write_units == 3 * 2 + 2
     calls.reset()
     import_list(*rules)
-    assert calls.operations == ["GetItem", "Query", "Query"]
+    assert calls.operations == ["GetItem", "Query", "Query", "Query", "Query"]  # an alias leads to its model's rules
 
 
 def test_a_rule_that_appears_during_an_import_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

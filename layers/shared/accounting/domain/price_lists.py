@@ -31,6 +31,14 @@ class Change(NamedTuple):
     after: PriceRule
 
 
+class Taken(NamedTuple):
+    """An alias in a list that is an id of another model now, or a model: its rule until now, and the list's."""
+
+    alias: str
+    before: PriceRule
+    after: PriceRule
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """How a list differs from the stored rules."""
@@ -38,6 +46,7 @@ class Difference:
     added: list[PriceRule]
     changed: list[Change]
     unchanged: list[str]
+    taken: list[Taken]
 
     @property
     def rules(self) -> list[PriceRule]:
@@ -45,13 +54,17 @@ class Difference:
         return [*self.added, *(change.after for change in self.changed)]
 
 
-def difference(rules: Sequence[PriceRule], before: Sequence[PriceRule | None]) -> Difference:
-    """How ``rules`` differ from ``before``, the rules in force when each of them begins, in the same order."""
-    found = Difference([], [], [])
-    for rule, old in zip(rules, before, strict=True):
+def difference(rules: Sequence[PriceRule], before: Sequence[Mapping[str, PriceRule | None]]) -> Difference:
+    """How ``rules`` differ from ``before``: for each of them, the rules in force under its ids when it begins."""
+    found = Difference([], [], [], [])
+    for rule, known in zip(rules, before, strict=True):
+        old = known[rule.model_id]
+        others = ((alias, known[alias]) for alias in rule.aliases)
+        taken = [Taken(alias, other, rule) for alias, other in others if other and other.model_id != rule.model_id]
+        found.taken.extend(taken)
         if old is None:
             found.added.append(rule)
-        elif _same(old, rule):
+        elif _same(old, rule) and not taken:
             found.unchanged.append(rule.model_id)
         else:
             found.changed.append(Change(old, rule))

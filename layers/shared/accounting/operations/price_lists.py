@@ -8,6 +8,7 @@ from accounting.domain.price_lists import (
     Change,
     Difference,
     Problem,
+    Taken,
     difference,
     places,
     problems_beside,
@@ -70,7 +71,10 @@ def import_rules(
 
 def _difference(rules: Mapping[int, PriceRule], problems: Sequence[Problem]) -> Difference:
     """How the list differs from the stored rules. Raises Invalid with all problems of the list."""
-    before = [prices.rule_at(rule.model_id, rule.effective_from) for rule in rules.values()]
+    before = [
+        {each: prices.rule_at(each, rule.effective_from) for each in (rule.model_id, *rule.aliases)}
+        for rule in rules.values()
+    ]
     found = difference(list(rules.values()), before)
     new = {index: rule for index, rule in rules.items() if rule.model_id not in found.unchanged}
     wanted = list(dict.fromkeys(place for rule in new.values() for _, place in places(rule)))
@@ -85,7 +89,8 @@ def _again(key: IdempotencyKey, known: idempotency.Record) -> Imported:
     answer = replay(key, known)
     added = [prices.from_item(item) for item in answer["added"]]
     changed = [Change(prices.from_item(before), prices.from_item(after)) for before, after in answer["changed"]]
-    return Imported(Difference(added, changed, answer["unchanged"]), replayed=True)
+    taken = [Taken(alias, *map(prices.from_item, rules)) for alias, *rules in answer["taken"]]
+    return Imported(Difference(added, changed, answer["unchanged"], taken), replayed=True)
 
 
 def _to_text(found: Difference) -> str:
@@ -94,6 +99,7 @@ def _to_text(found: Difference) -> str:
             "added": [_attributes(rule) for rule in found.added],
             "changed": [[_attributes(rule) for rule in change] for change in found.changed],
             "unchanged": found.unchanged,
+            "taken": [[alias, *map(_attributes, rules)] for alias, *rules in found.taken],
         }
     )
 
