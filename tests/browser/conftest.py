@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import admin, answers, http, people, service, token
+from tests.e2e.conftest import admin, answers, http, key_server, people, service, token
 
-__all__ = ["admin", "answers", "http", "people", "service", "token"]
+__all__ = ["admin", "answers", "http", "key_server", "people", "service", "token"]
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
