@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from accounting.domain.usage import UsageRecord
 
     type CardOf = Callable[[str, str | None], RateCard]
-    """Returns the price of a model and a variant. Raises AccountingError if there is none."""
+    """Returns the price of a model and a variant. Raises AccountingError if they have no price."""
 
 MOST_OF_A_DAY = 1_000_000
 """The most records of one user on one day that are read."""

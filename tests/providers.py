@@ -141,7 +141,7 @@ def key_server(certificate: tuple[Path, Path] | None = None) -> Iterator[KeyServ
             if elsewhere:
                 self.send_header("Location", elsewhere)
             self.end_headers()
-            with suppress(ConnectionError):  # whoever asked has read enough
+            with suppress(ConnectionError):  # the client stopped reading
                 self.wfile.write(body or b"")
 
         def log_message(self, *_: object) -> None:

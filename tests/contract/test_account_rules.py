@@ -86,7 +86,7 @@ def test_the_dashboard_shows_only_metrics_of_its_own_stack() -> None:
 
 
 def unfolded(metrics: list[list[Any]]) -> list[list[Any]]:
-    """A widget's series, with the values that "." stands for: the value at the same place in the series before."""
+    """A widget's series. In the template, "." repeats the value at the same place in the previous series."""
     found = [metrics[0]]
     for series in metrics[1:]:
         found.append([found[-1][place] if part == "." else part for place, part in enumerate(series)])

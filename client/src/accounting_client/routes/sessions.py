@@ -264,11 +264,6 @@ def recent_sessions(user_id: str | None = None, *, page_size: int = 100) -> List
     return lambda cursor: recent_sessions_page(user_id, limit=page_size, cursor=cursor)
 
 
-def _active(user_id: str | None) -> str:
-    where = "/api/streaming-sessions/active"
-    return where if user_id is None else path(where + "/{}", user_id)
-
-
 def _used(usage: object, usage_format: UsageFormat | None) -> dict[str, Any]:
     return {"usage": None if usage is None else in_json(usage, "the usage"), "usage_format": usage_format}
 

@@ -165,7 +165,7 @@ def api_key_count(user_id: str) -> Key:
 
 
 def service_credential(credential_id: str) -> Key:
-    """A service credential, by the id that stands in the credential itself."""
+    """The key of a service credential. Its id is part of the credential's text."""
     return {"pk": f"SERVICE#{credential_id}", "sk": "CREDENTIAL"}
 
 

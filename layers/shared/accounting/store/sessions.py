@@ -90,7 +90,7 @@ def put_metadata(session: Session, metadata: dict[str, Any]) -> Write:
 
 
 def metadata_of(session: Session) -> dict[str, Any]:
-    """The metadata that a session's caller sent, empty if there is none."""
+    """The metadata that a session's caller sent; empty if the caller sent nothing."""
     if not session.has_metadata:
         return {}
     item = table.get(keys.session_metadata(session.user_id, session.session_id))

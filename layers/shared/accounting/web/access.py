@@ -99,7 +99,7 @@ class Access:
         return self.subject(caller, arguments)
 
     def _admit_service(self, caller: Caller, arguments: Arguments) -> Reference:
-        """As ``admit``, for a service that acts for a user: about that user only, whoever may call about others."""
+        """Like ``admit``, for a service that acts for a user. Its requests can only be about that user."""
         caller.require_right(self.right)
         if self.disabled is Disabled.REFUSED:
             caller.require_enabled()

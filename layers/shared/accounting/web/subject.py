@@ -19,7 +19,7 @@ def named_by(caller: Caller, reference: str) -> Reference:
 
 
 def named_user(caller: Caller, arguments: Mapping[str, Any]) -> Reference:
-    """The user that a handler's argument ``user_id`` names, or the caller if there is none."""
+    """The user that a handler's argument ``user_id`` names, or the caller if it has no such argument."""
     reference = arguments.get("user_id")
     return ById(caller.user_id) if reference is None else named_by(caller, reference)
 
