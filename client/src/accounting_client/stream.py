@@ -76,7 +76,10 @@ class Stream(Generic[H]):
         self.set_tokens(self.tokens + tokens)
 
     def set_tokens(self, tokens: int) -> None:
-        """Set the total number of tokens, for example if the model reports it at the end. Otherwise like `add_tokens`."""
+        """Set the total number of tokens, for example if the model reports it at the end.
+
+        Otherwise like `add_tokens`.
+        """
         self._note(lambda meter: meter.count(tokens))
 
     def set_usage(self, usage: object, usage_format: UsageFormat) -> None:

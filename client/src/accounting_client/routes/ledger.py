@@ -111,7 +111,10 @@ def ledger(
     end_date: datetime | date | str | None = None,
     page_size: int = 100,
 ) -> Listing[Entry]:
-    """The ledger, or the part between two dates, newest first. Supervisors can name another user. Raises UserNotFound."""
+    """The ledger, or the part between two dates, newest first. As a supervisor, another user's too.
+
+    Raises UserNotFound.
+    """
     return lambda cursor: ledger_page(user_id, limit=page_size, cursor=cursor, start_date=start_date, end_date=end_date)
 
 
