@@ -65,7 +65,7 @@ def service_credentials_page(
 
 
 def service_credentials(*, page_size: int = 100) -> Listing[ServiceCredentialInfo]:
-    """The service credentials, newest first."""
+    """List the service credentials, newest first."""
     return lambda cursor: service_credentials_page(limit=page_size, cursor=cursor)
 
 
