@@ -232,9 +232,9 @@ class AsyncAccountingClient:
         ``session.add_tokens``. The client sends heartbeats every ``heartbeat_seconds``, and sooner if the tokens no
         longer fit the hold.
 
-        Leaving the block finalizes; an exception or a cancellation aborts. Both charge the usage or, without one, the tokens counted.
-        Both raise no error. What the service can't take within ``settle_seconds`` is sent again in the background.
-        ``session.result`` has the outcome.
+        Leaving the block finalizes; an exception or a cancellation aborts. Both charge the usage or, without one, the
+        tokens counted. Both raise no error. What the service can't take within ``settle_seconds`` is sent again in the
+        background. ``session.result`` has the outcome.
 
         With ``when_short="shorten"``, the estimate's output becomes what the user can pay for, and
         ``session.max_output_tokens`` says how much. With ``on_unreachable="allow"``, a stream begins without a hold
