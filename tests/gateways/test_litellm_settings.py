@@ -73,7 +73,7 @@ def test_the_user_of_a_request_pays_by_the_mapped_models_price(
     assert answer.is_success, answer.text
     record, _ = settled(service, person)
     metadata = json.loads(record["metadata"])
-    assert (metadata["modelId"], record["credits"]) == ("dear", 5)
+    assert (person.ok("GET", "usage/stats")["byModel"], record["credits"]) == ({"dear": 5}, 5)
     assert (metadata["key_alias"], metadata["team_id"]) == ("app", "red")
 
 
