@@ -21,7 +21,16 @@ from accounting.store.sessions import MAX_ACTIVE_LISTED
 from accounting.times import clock, iso
 from accounting.web.access import ADMINS, SUPERVISORS, Access, Disabled, Who
 from accounting.web.api import Api, handler_of
-from accounting.web.paging import DEFAULT_LIMIT, NEXT_CURSOR_HEADER, PAGE, Cursor, Limit, cursor_of, position_in
+from accounting.web.paging import (
+    DEFAULT_LIMIT,
+    NEXT_CURSOR_HEADER,
+    PAGE,
+    Cursor,
+    Limit,
+    cursor_of,
+    position_by_user_in,
+    position_in,
+)
 from accounting.web.service_key import require_service_key
 from accounting.web.sessions import (
     Abort,
@@ -194,8 +203,8 @@ def own_active(limit: ActiveLimit = MAX_ACTIVE_LISTED, cursor: Cursor = None) ->
 
 @api.get("/api/streaming-sessions/active/all", access=ADMINS, responses=PAGE)
 def all_active(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
-    """List the active sessions of all users. The header ``X-Next-Cursor`` has the next page's cursor."""
-    return _page(store.active_of_all(before=position_in(cursor), limit=limit))
+    """List the active sessions of all users, by user. The header ``X-Next-Cursor`` has the next page's cursor."""
+    return _page(store.active_of_all(before=position_by_user_in(cursor), limit=limit))
 
 
 @api.get("/api/streaming-sessions/active/<user_id>", access=ANYBODYS_WATCHERS, responses=PAGE)

@@ -266,7 +266,7 @@ def _under(service: Stack, person: Person, prefix: str) -> list[Item]:
 def _let_a_day_pass(service: Stack, session: Item) -> None:
     """Have a session's last sign of life lie a day back."""
     last_seen_at = session["last_seen_at"] - DAY
-    due = keys.session_due(session["user_id"], session["session_id"], last_seen_at)
+    due = keys.active_session(session["user_id"], session["session_id"], session["started_at"], last_seen_at)
     dynamodb(service).update_item(
         TableName=service.table_name,
         Key=pack({"pk": session["pk"], "sk": session["sk"]}),

@@ -1,4 +1,4 @@
-"""Lists of sessions: complete, in order, and steady while sessions come and end."""
+"""Lists of sessions: complete, in order, and steady while sessions begin and end."""
 
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -7,8 +7,10 @@ import pytest
 
 from accounting.domain.sessions import Session
 from accounting.operations import sessions, settling
+from accounting.operations.sweep import sweep
 from accounting.store import sessions as store
-from accounting.web.paging import cursor_of, position_in
+from accounting.times import HOUR, MINUTE
+from accounting.web.paging import cursor_of, position_by_user_in, position_in
 from tests.integration.conftest import NOW
 
 MakeUser = Callable[..., str]
@@ -51,7 +53,7 @@ def pages(read: List) -> Iterator[list[str]]:
     """Page by page, over cursors as a client holds them."""
     cursor = None
     while True:
-        found, position = read(position_in(cursor))
+        found, position = read(position_by_user_in(cursor) if read is active else position_in(cursor))
         yield ids(found)
         if position is None:
             return
@@ -67,6 +69,31 @@ def test_active_sessions_are_those_that_have_not_ended_newest_first() -> None:
     assert ids(store.active_of_user("u1")[0]) == ["s03", "s01", "s00"]
 
 
+@pytest.mark.parametrize("other", ["u1#x", "u", "u1 ", "u11", "~", " u1", "\U0010ffff", "語" * 128])
+def test_no_user_sees_sessions_of_another_whatever_their_ids(user: MakeUser, other: str) -> None:
+    user(other, 10_000)
+    opened(1)
+    opened(2, other)
+
+    assert ids(store.active_of_user("u1")[0]) == ["s01"]
+    assert ids(store.active_of_user(other)[0]) == ["s02"]
+    assert sorted(chain(*pages(active))) == ["s01", "s02"]
+    assert sweep(NOW + HOUR + MINUTE, lambda: True).sessions == 2
+
+
+def test_a_rescheduled_session_keeps_its_place_in_the_list() -> None:
+    for number in range(4):
+        opened(number)
+    first, position = store.active_of_user("u1", limit=2)
+    for name in ("s02", "s01"):
+        sessions.heartbeat("u1", name, 1, now=NOW + 50 * MINUTE)
+    sweep(NOW + 61 * MINUTE, lambda: True)
+
+    assert ids(first) == ["s03", "s02"]
+    assert ids(store.active_of_user("u1")[0]) == ["s02", "s01"]
+    assert ids(store.active_of_user("u1", before=position)[0]) == ["s01"]
+
+
 def test_recent_sessions_are_active_and_ended_ones() -> None:
     for number in range(7):
         opened(number)
@@ -77,17 +104,29 @@ def test_recent_sessions_are_active_and_ended_ones() -> None:
     assert list(pages(of_user)) == [["s06", "s05", "s04"], ["s03", "s02", "s01"], ["s00"]]
 
 
-@pytest.mark.parametrize(("read", "missing"), [(of_all, ""), (active, "s05")])
-def test_the_lists_of_all_have_everybodys_sessions_in_order(read: List, missing: str) -> None:
+def everybodys_twenty() -> None:
     for number in range(20):
         opened(number, "u1" if number % 3 else "u2")
     end("s05")
 
-    found = list(pages(read))
+
+def test_the_sessions_of_all_are_in_order_of_time() -> None:
+    everybodys_twenty()
+
+    found = list(pages(of_all))
 
     assert [len(page) for page in found[:-1]] == [3] * (len(found) - 1)
-    everything = [f"s{number:02d}" for number in range(19, -1, -1)]
-    assert list(chain(*found)) == [name for name in everything if name != missing]
+    assert list(chain(*found)) == [f"s{number:02d}" for number in range(19, -1, -1)]
+
+
+def test_the_active_sessions_of_all_are_in_order_of_users_and_each_users_in_order_of_time() -> None:
+    everybodys_twenty()
+
+    found = list(pages(active))
+
+    assert [len(page) for page in found[:-1]] == [3] * (len(found) - 1)
+    of_u1 = [number for number in range(19, -1, -1) if number % 3 and number != 5]
+    assert list(chain(*found)) == [f"s{number:02d}" for number in [*range(18, -1, -3), *of_u1]]
 
 
 @pytest.mark.parametrize("read", [of_user, of_all, active])

@@ -47,6 +47,24 @@ def test_the_longest_ids_make_a_cursor_that_is_taken_back(character: str) -> Non
     assert paging.position_in(cursor) == position
 
 
+@pytest.mark.parametrize("user_id", ["u", "a#b", "x" * MAX_SUBJECT, "🜂" * MAX_SUBJECT])
+def test_a_position_by_user_survives_as_a_cursor(user_id: str) -> None:
+    key = keys.active_session(user_id, "s" * 100, 1_800_000_000_000, 1_800_000_000_001)
+    position = keys.position(keys.DUE, keys.active_of_all()[0], key)
+    cursor = paging.cursor_of(position)
+
+    assert accepted(cursor)
+    assert paging.position_by_user_in(cursor) == position
+
+
+def test_a_position_without_a_user_is_refused_where_users_order_the_list() -> None:
+    position = keys.session_of_owner("u1", "s", 1_800_000_000_000)["owner_sk"].removeprefix("SESSION#")
+
+    assert paging.position_in(paging.cursor_of(position)) == position
+    with pytest.raises(Invalid):
+        paging.position_by_user_in(paging.cursor_of(position))
+
+
 def test_no_cursor_is_the_first_page() -> None:
     assert paging.number_in(None) is None
     assert paging.position_in(None) is None

@@ -38,10 +38,20 @@ AFTER_ALL_TIMES = "~"
 
 
 class Range(NamedTuple):
-    """The part of an index's partition whose sort keys begin with ``prefix``, followed by a time."""
+    """The part of a partition whose sort keys begin with ``prefix``; without one, with a time."""
 
     pk: str
-    prefix: str
+    prefix: str = ""
+
+    @property
+    def low(self) -> str:
+        """A text that no key of the range is below."""
+        return self.prefix or BEFORE_ALL_TIMES
+
+    @property
+    def high(self) -> str:
+        """A text that is above every key of the range."""
+        return self.prefix[:-1] + chr(ord(self.prefix[-1]) + 1) if self.prefix else AFTER_ALL_TIMES
 
 
 def profile(user_id: str) -> Key:
@@ -238,14 +248,9 @@ def system_name_rank(day: str, kind: str, digest: str, merit: int | None, credit
     }
 
 
-def active_session(user_id: str, session_id: str, started_at: int) -> Key:
-    """Where the owner's active sessions are found, in time order."""
-    return {"owner_pk": f"USER#{user_id}", "owner_sk": f"ACTIVE#{iso(started_at)}#{session_id}"}
-
-
-def ended_session(user_id: str, session_id: str, started_at: int) -> Key:
-    """Where the owner's ended sessions are found, in time order."""
-    return {"owner_pk": f"USER#{user_id}", "owner_sk": f"ENDED#{iso(started_at)}#{session_id}"}
+def session_of_owner(user_id: str, session_id: str, started_at: int) -> Key:
+    """Where the owner's sessions, active and ended, are found in time order; it never changes."""
+    return {"owner_pk": f"USER#{user_id}", "owner_sk": f"SESSION#{iso(started_at)}#{session_id}"}
 
 
 def session_of_all(user_id: str, session_id: str, started_at: int) -> Key:
@@ -256,12 +261,20 @@ def session_of_all(user_id: str, session_id: str, started_at: int) -> Key:
     }
 
 
-def session_due(user_id: str, session_id: str, due_at: int) -> Key:
-    """When the sweeper looks at an active session; ended sessions do not have this key."""
+def active_session(user_id: str, session_id: str, started_at: int, due_at: int) -> Key:
+    """Where active sessions are found, by user and then in time order, and when the sweeper looks at each of them.
+
+    Ended sessions do not have this key. No user id contains the tab, so no user's range has sessions of another.
+    """
     return {
-        "due_pk": f"DUE#SESSION#{_shard(session_id)}",
-        "due_sk": f"{iso(due_at)}#{session_id}#{user_id}",
+        "due_pk": f"DUE#SESSION#{_shard(user_id)}",
+        "due_sk": f"USER#{user_id}\t{iso(started_at)}#{session_id}#{iso(due_at)}",
     }
+
+
+def is_due(key: Key, now: int) -> bool:
+    """Whether the sweeper is to look at the active session with this key by ``now``."""
+    return key["due_sk"].rpartition("#")[2] <= iso(now)
 
 
 def wallet_due(account_id: AccountId, due_at: int) -> Key:
@@ -269,24 +282,33 @@ def wallet_due(account_id: AccountId, due_at: int) -> Key:
     return {"due_pk": f"DUE#WALLET#{_shard(account_id)}", "due_sk": f"{iso(due_at)}#{account_id}"}
 
 
+def sessions_of_owner(user_id: str) -> list[Range]:
+    """A user's sessions, in ``by_owner``."""
+    return [Range(f"USER#{user_id}", "SESSION#")]
+
+
 def active_of_owner(user_id: str) -> list[Range]:
-    """A user's active sessions, in ``by_owner``."""
-    return [Range(f"USER#{user_id}", "ACTIVE#")]
-
-
-def ended_of_owner(user_id: str) -> list[Range]:
-    """A user's ended sessions, in ``by_owner``."""
-    return [Range(f"USER#{user_id}", "ENDED#")]
+    """A user's active sessions, in ``due``."""
+    return [Range(f"DUE#SESSION#{_shard(user_id)}", f"USER#{user_id}\t")]
 
 
 def active_of_all() -> list[Range]:
     """The active sessions of all users, in ``due``."""
-    return [Range(f"DUE#SESSION#{shard}", "") for shard in range(SHARDS)]
+    return [Range(f"DUE#SESSION#{shard}", "USER#") for shard in range(SHARDS)]
+
+
+def position(index: str, part: Range, key: Key) -> str:
+    """The place of a key in a range of an index, without the range's prefix.
+
+    In ``due`` it is without the due time, so that an active session keeps its place when the sweeper reschedules it.
+    """
+    place = key[INDEX_KEYS[index][1]].removeprefix(part.prefix)
+    return place.rpartition("#")[0] if index == DUE else place
 
 
 def sessions_of_all() -> list[Range]:
     """The sessions of all users, in ``by_kind``."""
-    return [Range(f"SESSIONS#{shard}", "") for shard in range(SHARDS)]
+    return [Range(f"SESSIONS#{shard}") for shard in range(SHARDS)]
 
 
 def api_keys_of_owner(user_id: str) -> list[Range]:
@@ -319,17 +341,17 @@ def ranked_name(key: Key) -> tuple[str, str, int | None, int]:
 
 def prices_of_all() -> list[Range]:
     """Every price rule, in ``by_kind``: there are few, and only administrators write them."""
-    return [Range("PRICES", "")]
+    return [Range("PRICES")]
 
 
 def service_credentials_of_all() -> list[Range]:
     """Every service credential, in ``by_kind``: there are few, and only administrators write them."""
-    return [Range("SERVICES", "")]
+    return [Range("SERVICES")]
 
 
 def users_in_role(role: str) -> list[Range]:
     """The users in a role, in ``by_kind``."""
-    return [Range(f"USERS#{role}#{shard}", "") for shard in range(SHARDS)]
+    return [Range(f"USERS#{role}#{shard}") for shard in range(SHARDS)]
 
 
 def user_counts(role: str) -> list[Key]:

@@ -184,29 +184,32 @@ def _touch(
 
 
 def due(now: int) -> Iterator[list[Session]]:
-    """The active sessions that are due by ``now``, in batches, as they are in the table."""
+    """The active sessions that are due by ``now``, in batches, as they are in the table.
+
+    This reads the keys of all active sessions: they are in order of users, so that a user's are one range.
+    """
     for part in keys.active_of_all():
-        for found in table.due(part.pk, now):
-            items = table.get_many(found)
-            yield [session for item in items if item and (session := from_item(item)).active]
+        for batch in table.forward(keys.DUE, part.pk, part.low, part.high, page_size=None):
+            items = table.get_many([_table_key(key) for key in batch if keys.is_due(key, now)])
+            if found := [session for item in items if item and (session := from_item(item)).active]:
+                yield found
 
 
 def active_of_user(user_id: str, *, before: str | None = None, limit: int = MAX_ACTIVE_LISTED) -> Page:
     """A page of the user's active sessions, newest first."""
-    sessions, position = _list(keys.BY_OWNER, keys.active_of_owner(user_id), before=before, limit=limit)
+    sessions, position = _list(keys.DUE, keys.active_of_owner(user_id), before=before, limit=limit)
     return [session for session in sessions if session.active], position
 
 
 def active_of_all(*, before: str | None, limit: int) -> Page:
-    """A page of the active sessions of all users, the one that is due last first."""
+    """A page of the active sessions of all users, in order of users from the last to the first, each newest first."""
     sessions, position = _list(keys.DUE, keys.active_of_all(), before=before, limit=limit)
     return [session for session in sessions if session.active], position
 
 
 def recent_of_user(user_id: str, *, before: str | None, limit: int) -> Page:
     """A page of the user's sessions, active and ended, newest first."""
-    ranges = [*keys.active_of_owner(user_id), *keys.ended_of_owner(user_id)]
-    return _list(keys.BY_OWNER, ranges, before=before, limit=limit)
+    return _list(keys.BY_OWNER, keys.sessions_of_owner(user_id), before=before, limit=limit)
 
 
 def recent_of_all(*, before: str | None, limit: int) -> Page:
@@ -217,8 +220,12 @@ def recent_of_all(*, before: str | None, limit: int) -> Page:
 def _list(index: str, ranges: Sequence[keys.Range], *, before: str | None = None, limit: int) -> Page:
     """A page of an index, with the sessions read from the table as they are now."""
     found, position = table.newest(index, ranges, before=before, limit=limit)
-    items = table.get_many([{"pk": key["pk"], "sk": key["sk"]} for key in found])
+    items = table.get_many([*map(_table_key, found)])
     return [from_item(item) for item in items if item], position
+
+
+def _table_key(key: keys.Key) -> keys.Key:
+    return {"pk": key["pk"], "sk": key["sk"]}
 
 
 def to_item(session: Session) -> Item:
@@ -227,6 +234,7 @@ def to_item(session: Session) -> Item:
     item: Item = {
         **session.more,
         **keys.session(user_id, session_id),
+        **keys.session_of_owner(user_id, session_id, started_at),
         **keys.session_of_all(user_id, session_id, started_at),
         "user_id": user_id,
         "session_id": session_id,
@@ -242,10 +250,8 @@ def to_item(session: Session) -> Item:
         **{name: getattr(session, name) for name in _PLAIN},
     }
     if session.resolution is None:
-        item |= keys.active_session(user_id, session_id, started_at)
-        item |= keys.session_due(user_id, session_id, session.due_at)
+        item |= keys.active_session(user_id, session_id, started_at, session.due_at)
     else:
-        item |= keys.ended_session(user_id, session_id, started_at)
         item |= _settled_to_item("settled", session.resolution)
         item |= _settled_to_item("late", session.late)
         item["ttl"] = (session.resolution.at + settings().session_retention) // 1000

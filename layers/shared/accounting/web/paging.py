@@ -10,6 +10,7 @@ from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from pydantic import Field
 
 from accounting.domain.errors import Invalid
+from accounting.domain.users import MAX_USER_ID
 from accounting.times import DAY, from_iso
 from accounting.web.types import ONLY_DIGITS
 
@@ -37,6 +38,7 @@ _LAST_DAY = from_iso("9999-12-31")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MODEL = re.compile(r"[A-Za-z0-9._:/@+-]{1,256}")
 _POSITION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z#[^\x00-\x1f]{1,240}")
+_POSITION_BY_USER = re.compile(rf"[^\x00-\x1f]{{1,{MAX_USER_ID}}}\t{_POSITION.pattern}")
 
 
 def cursor_of(position: str | int) -> str:
@@ -58,6 +60,14 @@ def position_in(cursor: str | None) -> str | None:
     """The time and id in a cursor. Raises Invalid if ``cursor_of`` did not make the cursor."""
     text = _text_in(cursor)
     if text is not None and not _POSITION.fullmatch(text):
+        raise Invalid.field("cursor", "not a cursor of this list")
+    return text
+
+
+def position_by_user_in(cursor: str | None) -> str | None:
+    """The user, time and id in a cursor. Raises Invalid if ``cursor_of`` did not make the cursor."""
+    text = _text_in(cursor)
+    if text is not None and not _POSITION_BY_USER.fullmatch(text):
         raise Invalid.field("cursor", "not a cursor of this list")
     return text
 

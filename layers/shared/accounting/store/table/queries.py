@@ -57,12 +57,12 @@ def newest(
 ) -> tuple[list[Item], str | None]:
     """A page over several ranges of an index, merged into one list, last first: at most ``limit`` keys after ``skip``.
 
-    A position is a sort key without its range's prefix. It is the same in every range, so an item that moves between
-    ranges is neither lost nor repeated. The second value is ``before`` for the next page, None on the last page.
+    A position (``keys.position``) means the same in every range. The second value is ``before`` for the next page, None
+    on the last page.
     """
     page_size = min(MAX_BATCH, skip + limit + 2)
     merged = merge(*(_positions(index, part, before, page_size) for part in ranges), key=itemgetter(0), reverse=True)
-    # An item that moves between ranges may be in two of them for a moment.
+    # While the index follows a change of an item's key, it may have the item twice for a moment.
     distinct = {(item["pk"], item["sk"]): (position, item) for position, item in islice(merged, skip + limit + 1)}
     page = list(distinct.values())[skip:]
     return [item for _, item in page[:limit]], page[limit - 1][0] if len(page) > limit else None
@@ -78,20 +78,21 @@ def highest(index: str, pk: str, limit: int) -> tuple[list[Item], bool]:
 def _positions(index: str, part: Range, before: str | None, page_size: int) -> Iterator[tuple[str, Item]]:
     """The keys in a range with their positions, last first, read lazily."""
     names = keys.INDEX_KEYS[index]
-    low, high = part.prefix + keys.BEFORE_ALL_TIMES, part.prefix + (before or keys.AFTER_ALL_TIMES)
-    for item in _query(names, part.pk, low, high, page_size, IndexName=index):
-        position = item[names[1]].removeprefix(part.prefix)
+    high = part.prefix + before if before else part.high
+    for item in _query(names, part.pk, part.low, high, page_size, IndexName=index):
+        position = keys.position(index, part, item)
         if position != before:
             yield position, item
 
 
-def forward(index: str, pk: str, low: str, high: str) -> Iterator[list[Item]]:
+def forward(index: str, pk: str, low: str, high: str, *, page_size: int | None = MAX_BATCH) -> Iterator[list[Item]]:
     """The keys in a partition of an index with ``low < sk <= high``, first to last, in batches.
 
-    It only moves forward: an item that could not be handled does not come again in the same pass.
+    It only moves forward: an item that could not be handled does not come again in the same pass. One call reads up to
+    ``page_size`` keys, or 1 MB of them.
     """
     names = keys.INDEX_KEYS[index]
-    found = _query(names, pk, low, high, MAX_BATCH, IndexName=index, ScanIndexForward=True)
+    found = _query(names, pk, low, high, page_size, IndexName=index, ScanIndexForward=True)
     for batch in batched((item for item in found if item[names[1]] != low), MAX_BATCH, strict=False):
         yield list(batch)
 
