@@ -61,7 +61,7 @@ PRICES = """\
 List prices of 2025/2026: DynamoDB on-demand writes 0.625 and reads 0.125 USD per million units; Lambda
 arm64 0.0000133334 USD per GB-second and 0.20 per million requests; API Gateway REST 3.50 per million requests;
 CloudWatch Logs 0.50 per GB ingested. Not counted: storage, backups, X-Ray's sampled traces (5.00 per million), the
-snapshots of SnapStart (eleven functions of 0.5 GB at 0.0000015046 per GB-second: 21 USD a month at any
+snapshots of SnapStart (twelve functions of 0.5 GB at 0.0000015046 per GB-second: 23 USD a month at any
 traffic, and the same for each older version that is kept), monthly fees of alarms and metrics, the schedules' own runs,
 data transfer, taxes."""
 HEADER = ["item", "how many", "price", "USD"]

@@ -86,7 +86,7 @@ def in_words(access: Access) -> str:
     """Who may call a route, and with which API key; a paragraph of Markdown."""
     said = f"**Who:** {access.who}."
     if access.permission:
-        said += f" An API key needs the permission `{access.permission}`, and tells of its owner only."
+        said += f" An API key needs the permission `{access.permission}`, and shows only its owner's data."
     elif access.who not in WITHOUT_CALLER:
         said += " It takes a token, not an API key."
     if access.right:

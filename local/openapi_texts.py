@@ -19,9 +19,9 @@ HOW_TO = """
 it and then *Close*. Open a route and press *Execute*.
 
 - If the service runs locally, `make token USER=demo-user` prints a token, and `make token USER=demo-admin ROLE=admin`
-  prints an administrator's token. Elsewhere, your sign-in issues tokens.
+  prints an administrator's token. Elsewhere, your sign-in service issues tokens.
 - Instead of a token, you can paste an API key under `apiKey`, as `ApiKey acct_…`. The routes for the platform's own
-  services need their key, under `internalKey`.
+  services need the internal key, under `internalKey`.
 - The page forgets tokens and keys when you leave or reload it.
 
 The routes are in the order in which a chat proxy needs them: **reserve** credits before a stream, then **settle** what
@@ -33,33 +33,32 @@ SECURITY: Json = {
         "in": "header",
         "name": "X-Internal-Api-Key",
         "description": (
-            "The key of the platform's own services. With RequireServiceKey, usage/record and the calls of streaming "
-            "sessions need it too."
+            "The key of the platform's own services. With RequireServiceKey, the routes that report usage need it too."
         ),
     },
     "onBehalfOf": {
         "type": "apiKey",
         "in": "header",
         "name": "X-On-Behalf-Of",
-        "description": "The id of the user whom a service acts for, percent-encoded; needed beside `service`.",
+        "description": "The percent-encoded id of the user that a service acts for; required with `service`.",
     },
     "service": {
         "type": "apiKey",
         "in": "header",
         "name": "Authorization",
-        "description": "`Service svc_…`; it acts for the user in `X-On-Behalf-Of` as a user, within its rights.",
+        "description": "`Service svc_…`. It acts for the user in `X-On-Behalf-Of`, as a `user`, within its rights.",
     },
     "apiKey": {
         "type": "apiKey",
         "in": "header",
         "name": "Authorization",
-        "description": "`ApiKey acct_…`. It acts as its user, within its permissions; other routes answer 403.",
+        "description": "`ApiKey acct_…`. It acts for its owner, within its permissions; other routes answer 403.",
     },
     "token": {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "JWT",
-        "description": "A user's access token: HS256, signed with the stack's secret. Leave out the word Bearer.",
+        "description": "A user's access token, without the word Bearer.",
     },
 }
 """The page's dialog puts the cursor into the last one."""
@@ -67,12 +66,12 @@ TAGS = {
     "credits": "What a user can spend, what it costs, and the commands that move it.",
     "streaming-sessions": "What a chat proxy calls before, during and after a stream.",
     "usage": "Billable events, and their statistics.",
-    "users": "Who is known.",
-    "api-keys": "Keys for machines that act for a user.",
-    "service-credentials": "With what services act for users, within rights.",
+    "users": "The users that the service knows.",
+    "api-keys": "Keys for programs that act for a user.",
+    "service-credentials": "Credentials of services that act for users.",
     "pricing": "What a model's tokens cost, by class, context tier and variant.",
-    "health": "Whether it is there.",
-    "docs": "This document, and its page.",
+    "health": "Whether the service is running.",
+    "docs": "This document, and the page that shows it.",
 }
 JSON = "application/json"
 TEXT = {"type": "string"}
@@ -80,7 +79,7 @@ REQUEST_ID = "6c1f3a52-0b0e-4c39-9c56-0f3b8f5d7a11"
 IDEMPOTENCY_KEY: Json = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "A repeat with the same key and body gets the first answer again, and changes nothing.",
+    "description": "A repeat with the same key and body gets the first answer again and changes nothing.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
 }
 ERROR: Json = {
@@ -114,15 +113,15 @@ HEALTH: Json = {
 def without_a_router() -> Json:
     """The paths of the two functions that have no router: health, and this document with its page."""
     health = _open("getApiHealth", "Check that the service is running.", JSON, {"$ref": "#/components/schemas/Health"})
-    asset = _open("getApiDocsAsset", "A script or a style sheet of the page.", "text/javascript", TEXT)
+    asset = _open("getApiDocsAsset", "Return a script or a style sheet of the page.", "text/javascript", TEXT)
     asset["responses"]["200"]["content"]["text/css"] = {"schema": TEXT}
     names = {"type": "string", "enum": sorted(ASSETS)}
     asset["parameters"] = [{"name": "asset", "in": "path", "required": True, "schema": names}]
     operations = {
         "/api/health": health | {"tags": ["health"]},
         "/health": deepcopy(health) | {"tags": ["health"], "operationId": "getHealth"},
-        "/api/openapi.json": _open("getApiOpenapiJson", "This document.", JSON, {"type": "object"}),
-        "/api/docs": _open("getApiDocs", "The page that shows this document.", "text/html", TEXT),
+        "/api/openapi.json": _open("getApiOpenapiJson", "Return this document.", JSON, {"type": "object"}),
+        "/api/docs": _open("getApiDocs", "Return the page that shows this document.", "text/html", TEXT),
         "/api/docs/{asset}": asset,
     }
     return {path: {"get": {"security": [], "tags": ["docs"], **each}} for path, each in operations.items()}

@@ -9,7 +9,7 @@ Every route: what it does, who may call it, the names in its request and its ans
 absent. [Requests](requests.md) has the rules that all routes share, and [errors.md](errors.md) the refusals.
 
 The [OpenAPI document](../../functions/docs/openapi.json) has the type, the limits and an example of each. The service
-answers it at `GET /api/openapi.json`, and shows it at `GET /api/docs` as a page from which you can send every route.
+returns it at `GET /api/openapi.json`. `GET /api/docs` is a page where you can try every route.
 """
 ERRORS = """
 # Errors
@@ -18,8 +18,8 @@ Every error code: its status, what it means, and the names in `details` that hel
 
 Each refusal has one shape: `{"message": "…", "code": "…", "details": {…}, "requestId": "…"}`. A program should decide
 by `code`; `message` is for people and may change. A 429 and a 503 carry `Retry-After`, in seconds. After a 429, 503 or
-504, or without any answer, send the same request again with the same `sessionId` or `Idempotency-Key`: it acts at most
-once.
+504, or without any answer, send the same request again with the same `sessionId` or `Idempotency-Key`: it takes effect
+at most once.
 """
 GATEWAY_ERRORS = {
     "INTERNAL_ERROR": "A defect. Nothing is half done; the service's log has the cause under the answer's `requestId`.",
@@ -65,15 +65,15 @@ METRICS = {
         "It stays above 0.",
     ),
     "CreditsCharged": ("Credits deducted with usage records.", TRAFFIC),
-    "CreditsExpired": ("Credits that expired unused, counted when the service next changes the wallet.", ""),
+    "CreditsExpired": ("Credits that expired unused. They are counted when the service next changes the wallet.", ""),
     "SessionsResolved": ("Sessions that ended, in any way.", ""),
     "SessionsSettledLate": (
-        "Sessions whose usage arrived after the sweeper or a supervisor had ended them.",
+        "Sessions whose usage arrived after the sweeper or a supervisor had ended the session.",
         "It exceeds a few percent of `SessionsSwept`: streams run for `SessionTimeoutMinutes` without one heartbeat.",
     ),
     "CreditsReportedNotSettled": (
-        "Credits by which sessions were settled below what their heartbeats had reported.",
-        "It grows: clients report too much in mid-stream, or settle less than they used (see `RequireServiceKey`).",
+        "Credits that heartbeats had reported and that were not charged when the sessions were settled.",
+        "It grows: clients report too much during streams, or settle less than they used (see `RequireServiceKey`).",
     ),
     "SessionsSwept": (
         "Sessions that the sweeper ended.",
@@ -82,12 +82,12 @@ METRICS = {
     "WalletsExpired": ("Wallets from which the sweeper removed expired lots.", ""),
     "SweepFailures": (
         "Sessions, wallets and erasures that the sweeper could not finish. The log has the reason.",
-        "It is above 0 in two runs in a row: those credits stay held, or data stays, until the cause is fixed.",
+        "It is above 0 in two runs in a row: until the cause is fixed, credits stay held or personal data stays.",
     ),
     "UsageRecorded": ("Records written by `usage/record`.", TRAFFIC),
     "RollupFailures": (
         "Batches of usage records that could not be counted. They are delivered again.",
-        "It is above 0 for minutes: the system's statistics do not advance. Users' own statistics do.",
+        "It is above 0 for minutes: the system's statistics do not advance. Users' own statistics are not affected.",
     ),
     "WalletsAudited": ("Wallets that the auditor checked.", "It stops growing: the auditor does not run."),
     "LedgerDrift": ("Wallets in which the auditor found a problem.", "It is not 0."),
@@ -105,7 +105,7 @@ METRICS = {
     ),
     "ConflictsRetried": (
         "Commands that were decided again because another command of the same user came first.",
-        "It grows faster than traffic: one user does a lot at once, and `CONTENTION` comes next.",
+        "It grows faster than traffic: one user sends many commands at once, and may soon get `CONTENTION`.",
     ),
 }
 """What each metric counts, and when to look closer."""

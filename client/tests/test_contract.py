@@ -138,7 +138,7 @@ def test_an_id_stands_in_a_path_whatever_it_is_made_of() -> None:
     assert path("/a/{}", "a/b%41") == "/a/a%252Fb%252541", "a user's id with a slash, too"
     assert path("/a/{}", AT) == "/a/2026-11-21T08%3A30%3A00.000Z"
     for other_route in ("", ".", ".."):
-        with pytest.raises(ValueError, match="takes no id that is empty"):
+        with pytest.raises(ValueError, match="must not be empty"):
             path("/a/{}", other_route)
 
 

@@ -300,7 +300,7 @@ def test_a_redirect_to_no_address_is_an_unexpected_answer(ask: Ask, location: st
 def test_a_request_whose_own_address_is_too_long_is_the_callers_fault(ask: Ask) -> None:
     service = Played(ok(BALANCE))
 
-    with pytest.raises(ValueError, match="the request has no address"):
+    with pytest.raises(ValueError, match="the request has no valid address"):
         ask(service, lambda client: client.balance("u" * 70_000))
     assert service.requests == []
 

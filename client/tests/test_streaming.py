@@ -391,7 +391,7 @@ def test_a_session_that_has_ended_is_not_entered(stream: Run) -> None:
 def test_a_time_that_no_timer_can_wait_is_refused_before_anything_is_held(stream: Run, name: str, seconds: Any) -> None:
     service = Accountant()
 
-    with pytest.raises(ValueError, match=f"{name} is a number of seconds, more than 0"):
+    with pytest.raises(ValueError, match=f"{name} must be a number of seconds, more than 0"):
         stream(service, lambda _: pytest.fail("entered"), **{name: seconds})
     assert service.said == []
 

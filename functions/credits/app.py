@@ -293,7 +293,7 @@ def calculate(body: Calculate) -> CalculateView:
 
 @api.post("/api/credits/check", access=BALANCE_READERS, any_query=True)
 def check(body: Check) -> CheckView:
-    """Check whether the caller's balance covers an amount. This holds no credits."""
+    """Check whether the caller's balance covers an amount. No credits are held."""
     balance = operations.balance(api.caller.account_id, clock())
     sufficient = balance.available >= body.required_credits
     return CheckView(

@@ -1,4 +1,4 @@
-"""Service credentials: with which a service of the platform acts for users, within the credential's rights."""
+"""Service credentials, with which services of the platform act for users, within the credentials' rights."""
 
 from dataclasses import replace
 from typing import Literal, Self
@@ -36,7 +36,7 @@ class CreateService(RequestModel):
 
 
 class ChangeService(RequestModel):
-    """What to change of a credential; ``endPrevious`` ends the older one of two valid secrets at once."""
+    """What to change about a credential. ``endPrevious`` ends the older of two valid secrets at once."""
 
     name: KeyName | None = None
     rights: Rights | None = None
@@ -44,10 +44,10 @@ class ChangeService(RequestModel):
 
 
 class RotateService(RequestModel):
-    """Which secret stays valid beside the new one, for ``overlapHours`` (default 24), or 0 to end it at once.
+    """Which secret stays valid beside the new one for ``overlapHours`` (default 24; 0 ends it at once).
 
-    It is the ``current`` one by default. ``previous`` keeps the older one of two that are valid, if the current one was
-    lost before a service had it.
+    By default, the ``current`` secret stays valid. ``previous`` keeps the older of two valid secrets instead: use
+    it if the current one was lost before the service had it.
     """
 
     overlap_hours: OverlapHours | None = None
@@ -55,7 +55,7 @@ class RotateService(RequestModel):
 
 
 class ServiceView(ResponseModel):
-    """A credential, without its secrets; ``previousEndsAt`` is there while an older secret is valid."""
+    """A credential, without its secrets. ``previousEndsAt`` is present while an older secret is valid."""
 
     id: str
     name: str
@@ -66,7 +66,7 @@ class ServiceView(ResponseModel):
 
     @classmethod
     def of(cls, credential: ServiceCredential, now: int) -> Self:
-        """The view of a credential."""
+        """Build the response from a credential."""
         previous = credential.previous_at(now)
         return cls(
             id=credential.id,
@@ -79,7 +79,7 @@ class ServiceView(ResponseModel):
 
 
 class IssuedView(ServiceView):
-    """A credential with a new secret, which is shown this once; a repeat of the request answers without it."""
+    """A credential with a new secret, which is shown only once; a repeat of the request gets an answer without it."""
 
     credential: str | None = left_out()
     message: str
@@ -93,7 +93,7 @@ class ServicesView(ResponseModel):
 
 
 class DeletedView(ResponseModel):
-    """That the credential has ended."""
+    """A confirmation."""
 
     message: str
 
@@ -112,7 +112,7 @@ def create(body: CreateService) -> IssuedView:
 
 @api.get("/api/service-credentials", access=ADMINS)
 def list_services(limit: Limit = MAX_LIMIT, cursor: Cursor = None) -> ServicesView:
-    """The service credentials, newest first."""
+    """List the service credentials, newest first."""
     found, position = service_credentials.newest(before=position_in(cursor), limit=limit)
     return ServicesView(
         services=[ServiceView.of(each, clock()) for each in found],
@@ -122,9 +122,9 @@ def list_services(limit: Limit = MAX_LIMIT, cursor: Cursor = None) -> ServicesVi
 
 @api.put("/api/service-credentials/<credential_id>", access=ADMINS, codes=("SERVICE_CREDENTIAL_NOT_FOUND",))
 def change(credential_id: IdentifierInPath, body: ChangeService) -> ServiceView:
-    """Change a service credential's name or rights, or end its previous secret. It counts within 30 seconds."""
+    """Change a service credential's name or rights, or end its previous secret. It takes effect within 30 seconds."""
     if body.name is None and body.rights is None and not body.end_previous:
-        raise Invalid("Nothing to change: name one of name, rights, endPrevious")
+        raise Invalid("Nothing to change: send name, rights or endPrevious")
     changed = service_credentials.change(
         credential_id, name=body.name, rights=body.rights, end_previous=bool(body.end_previous)
     )
@@ -138,7 +138,7 @@ def change(credential_id: IdentifierInPath, body: ChangeService) -> ServiceView:
     codes=("SERVICE_CREDENTIAL_NOT_FOUND",),
 )
 def rotate(credential_id: IdentifierInPath, body: RotateService | None = None) -> IssuedView:
-    """Make a new secret for a service credential. Of those before it, one stays valid for a while."""
+    """Make a new secret for a service credential. One older secret stays valid for a while."""
     wanted = body or RotateService()
     key = key_of(api, wanted)
     hours = DEFAULT_OVERLAP_HOURS if wanted.overlap_hours is None else wanted.overlap_hours
@@ -154,7 +154,7 @@ def rotate(credential_id: IdentifierInPath, body: RotateService | None = None) -
 
 @api.delete("/api/service-credentials/<credential_id>", access=ADMINS, codes=("SERVICE_CREDENTIAL_NOT_FOUND",))
 def delete(credential_id: IdentifierInPath) -> DeletedView:
-    """Delete a service credential with its secrets. It stops within 30 seconds."""
+    """Delete a service credential. Its secrets stop working within 30 seconds."""
     operations.delete(credential_id)
     return DeletedView(message="Service credential deleted")
 

@@ -7,7 +7,7 @@ import pytest
 
 from local.paths import ROOT
 from tests.commands import PAGES
-from tests.contract.test_template import NOBODY_WAITS_FOR, counted
+from tests.contract.test_template import SNAPSHOTS, counted
 from tests.template import resources
 
 README = (ROOT / "README.md").read_text()
@@ -75,7 +75,7 @@ def test_what_is_paid_without_a_request_is_what_the_template_makes() -> None:
     bill = page[page.index("## What it costs without") : page.index("## Deploying a new version")]
     alarms = [each["Properties"] for each in resources("AWS::CloudWatch::Alarm").values()]
     assert all("Metrics" not in each and each["Period"] >= 60 for each in alarms)
-    snapshots = len(resources("AWS::Serverless::Function")) - len(NOBODY_WAITS_FOR)
+    snapshots = len(SNAPSHOTS)
     secrets, dashboards = (
         len(resources(f"AWS::{kind}")) for kind in ("SecretsManager::Secret", "CloudWatch::Dashboard")
     )
@@ -85,12 +85,12 @@ def test_what_is_paid_without_a_request_is_what_the_template_makes() -> None:
         f"{len(alarms)} × 0.10": len(alarms) * 0.10,
         f"{dashboards} × 3.00": dashboards * 3.0,
         f"{secrets} × 0.40": secrets * 0.40,
-        "**total**": 28.60,
+        "**total**": 11.05,
     }
 
     for line, usd in lines.items():
         assert re.search(rf"^\|.*{re.escape(line)}.*\| \**{usd:.2f}\** \|$", bill, re.MULTILINE), line
-    assert sum(lines.values()) == pytest.approx(2 * 28.60, abs=0.01)
+    assert sum(lines.values()) == pytest.approx(2 * 11.05, abs=0.01)
     assert f"(all {len(counted())} in every hour: {len(counted()) * 0.30:.2f})" in bill
 
 

@@ -196,9 +196,9 @@ def test_the_numbers_are_those_of_the_code() -> None:
     page = " ".join(PAGE.split())
 
     assert (keys.FRESH_SECONDS, keys.RETRY_SECONDS, keys.FIRST_RETRY_SECONDS) == (600, 60, 10)
-    assert f"known keys count for {keys.USABLE_SECONDS // 3600} hours" in page
+    assert f"known keys stay valid for {keys.USABLE_SECONDS // 3600} hours" in page
     assert f"A fetch takes at most {keys.FETCH_SECONDS} seconds" in page
     assert f"at most {keys.MAX_BYTES // 1_000_000} MB" in page
     assert f"a set of at most {keys.MAX_KEYS} keys" in page
     assert f"RSA keys of less than {keys.MIN_RSA_BITS} bits" in page
-    assert f"A list of at most {document.MAX_ISSUERS} objects" in page
+    assert f"a list of at most {document.MAX_ISSUERS} objects" in page

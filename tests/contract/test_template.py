@@ -32,6 +32,8 @@ def properties(kind: str) -> dict[str, Any]:
 
 
 NOBODY_WAITS_FOR = ("rollups", "sweeper", "auditor")
+SNAPSHOTS = ("authorizer", "credits", "streaming_sessions")
+"""The functions that a stream waits for. A snapshot costs about 2 USD a month, with or without requests."""
 
 
 @pytest.mark.parametrize("function", function_names())
@@ -43,7 +45,7 @@ def test_a_function_is_built_and_bounded_as_the_design_has_it(function: str) -> 
     assert found["Timeout"] < GATEWAY_LIMIT_SECONDS or function in NOBODY_WAITS_FOR
     assert found["Layers"] == [{"Ref": "SharedLayer"}]
     assert found["Tracing"] == "Active"
-    assert found["SnapStart"] == {"ApplyOn": "None" if function in NOBODY_WAITS_FOR else "PublishedVersions"}
+    assert found.get("SnapStart") == ({"ApplyOn": "PublishedVersions"} if function in SNAPSHOTS else None)
     assert found["AutoPublishAlias"], "SnapStart works on published versions only"
     assert found["Description"]
 
@@ -104,6 +106,16 @@ def test_each_function_has_its_own_logs_with_a_retention(function: str) -> None:
     assert logs["Properties"]["LogGroupName"] == {
         "Fn::Sub": f"/aws/lambda/${{AWS::StackName}}-{function.replace('_', '-')}"
     }
+
+
+def test_lambda_logs_its_own_lines_only_where_something_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [each for each in transformed(monkeypatch).values() if each["Type"] == "AWS::Lambda::Function"]
+    assert len(made) == len(function_names())
+
+    for found in (each["Properties"]["LoggingConfig"] for each in made):
+        assert (found["LogFormat"], found["SystemLogLevel"]) == ("JSON", "WARN")
+        assert found["ApplicationLogLevel"] == {"Fn::If": ["LogsDebug", "DEBUG", "INFO"]}, "metrics have no level"
+        assert found["LogGroup"]["Ref"].endswith("Logs")
 
 
 def test_no_log_group_is_shared() -> None:

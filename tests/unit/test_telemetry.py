@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime
 from typing import Any
 
 from local.paths import LAYER
@@ -33,3 +34,35 @@ def test_every_invocation_counts_for_its_stack() -> None:
         assert [each["Name"] for each in described["Metrics"]] == [metric]
         assert [sorted(each) for each in described["Dimensions"]] == [["service", "stack"]]
         assert (line["service"], line["stack"]) == ("accounting-service", "staging")
+
+
+LOG_EVERY_LEVEL = (
+    "import logging; from accounting.telemetry import logger;"
+    "[logger.log(level, 'ours') for level in (10, 20, 30, 40)];"
+    "logging.getLogger('botocore.credentials').info('Found credentials')"
+)
+
+
+def logged(level: str, from_lambda: str) -> list[dict[str, Any]]:
+    """Return what a function logs under Lambda's JSON format. Lambda sets its own level and a handler beforehand."""
+    runtime = f"import logging; logging.basicConfig(level='{from_lambda}'); "
+    said = subprocess.run(
+        [sys.executable, "-c", runtime + LOG_EVERY_LEVEL],
+        env=os.environ | {"PYTHONPATH": str(LAYER), "LOG_LEVEL": level, "AWS_LAMBDA_LOG_LEVEL": from_lambda},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stderr == "", "a line was logged twice"
+    return [json.loads(line) for line in said.stdout.splitlines()]
+
+
+def test_the_parameter_decides_what_is_logged_and_not_lambdas_level() -> None:
+    for level, from_lambda, lines in (("DEBUG", "DEBUG", 4), ("INFO", "INFO", 3), ("WARNING", "INFO", 2)):
+        assert [line["level"] for line in logged(level, from_lambda)] == ["DEBUG", "INFO", "WARNING", "ERROR"][-lines:]
+
+
+def test_a_line_has_its_time_in_the_form_that_lambda_reads() -> None:
+    for line in logged("INFO", "INFO"):
+        assert datetime.fromisoformat(line["timestamp"]).tzinfo is not None
+        assert "T" in line["timestamp"]

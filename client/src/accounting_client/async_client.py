@@ -26,11 +26,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CANCELLING_SECONDS = 1.0
-"""How long closing waits for what it has cancelled."""
+"""How long closing waits for the tasks that it has cancelled."""
 
 
 def _method(route: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncAccountingClient, P], Coroutine[Any, Any, T]]:
-    """The method that calls a route."""
+    """Return the method that calls a route."""
 
     async def method(client: AsyncAccountingClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await client.send(route(*args, **kwargs))
@@ -39,7 +39,7 @@ def _method(route: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncAccounting
 
 
 def _iterator(route: Callable[P, Listing[T]]) -> Callable[Concatenate[AsyncAccountingClient, P], AsyncIterator[T]]:
-    """The method that goes through a list, page by page, as far as it is asked to."""
+    """Return the method that yields a list's items, and fetches a page when it is needed."""
 
     async def method(client: AsyncAccountingClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
         page_at, cursor, seen = route(*args, **kwargs), None, set[str | None]()
@@ -54,7 +54,10 @@ def _iterator(route: Callable[P, Listing[T]]) -> Callable[Concatenate[AsyncAccou
 
 
 class AsyncAccountingClient:
-    """The Accounting Service, for one caller. Fit for many tasks of one loop; a context manager, or `aclose` it."""
+    """The Accounting Service, for one caller. Many tasks of one event loop may share it.
+
+    Use it as a context manager, or `aclose` it.
+    """
 
     def __init__(
         self,
@@ -68,10 +71,12 @@ class AsyncAccountingClient:
     ) -> None:
         """Make a client of the service at ``base_url``, the stack's output ``ApiUrl``.
 
-        ``token`` is a JWT, an `ApiKey`, a `ServiceCredential`, or a function (a coroutine function, too) that returns
-        one: it is called when a token is first needed, and again when the service refuses it. ``service_key`` is the
-        platform's own: it is shown where usage is reported, and needed under ``RequireServiceKey`` and by the internal
-        routes. ``http`` brings connections of your own, which are then yours to close.
+        ``token`` is a JWT, an `ApiKey`, a `ServiceCredential`, or a function or coroutine function that returns one.
+        The function is called when a token is first needed, and again when the service refuses the token.
+
+        ``service_key`` is the platform's internal key. The client sends it with calls that report usage, which need it
+        under ``RequireServiceKey``, and with the internal routes. ``http`` is an httpx client of your own; you must
+        close it yourself.
         """
         self._settings = Settings(base_url.rstrip("/"), service_key, timeout_seconds, retries)
         self._authorization = AsyncAuthorization(token)
@@ -94,8 +99,8 @@ class AsyncAccountingClient:
     async def aclose(self) -> None:
         """Abort the sessions that are still open, wait for those that are being settled, and close the connections.
 
-        All are settled together, within the ``total_seconds`` of the client's retries. Those that are not settled by
-        then stand in the log, and the sweeper ends them. Connections that are another's stay open.
+        All sessions are settled together, within the ``total_seconds`` of the client's retries. The log names those
+        that are not settled by then; the sweeper ends them. Connections that were passed as ``http`` stay open.
         """
         if self._is_twin:
             return
@@ -131,13 +136,13 @@ class AsyncAccountingClient:
 
     @property
     def renewable(self) -> bool:
-        """Whether there may be another token than one that was refused."""
+        """Whether the token function may return a new token after the service refused the current one."""
         return self._authorization.renewable
 
     def with_token(self, token: AsyncToken) -> Self:
-        """The same client for another caller, over the same connections: cheap, one for every user of a proxy.
+        """Return the same client for another caller, over the same connections. It is cheap: make one for every user.
 
-        Closing it does nothing: the first client keeps the connections and the sessions of all.
+        Closing it does nothing: the first client owns the connections and all sessions.
         """
         twin = copy(self)
         twin._authorization = AsyncAuthorization(token)
@@ -145,12 +150,12 @@ class AsyncAccountingClient:
         return twin
 
     def for_user(self, user_id: str) -> Self:
-        """The same client of a `ServiceCredential`, for a user: the service acts for them, by their id.
+        """Return the same client of a `ServiceCredential`, acting for the user with this id.
 
-        As cheap as `with_token`, and closed as little.
+        Like `with_token`, it is cheap, and closing it does nothing.
         """
         if not user_id:
-            raise ValueError("a service acts for a user: their id is empty")
+            raise ValueError("the user id is empty")
         twin = copy(self)
         twin._settings = replace(self._settings, acts_for=user_id)
         twin._is_twin = True
@@ -170,16 +175,19 @@ class AsyncAccountingClient:
     ) -> AsyncStreamingSession:
         """Account a stream: ``async with client.streaming_session(…) as session:``.
 
-        Entering holds the credits of the estimate: ``estimated_tokens``, a number of all tokens, or
+        Entering holds the credits of the estimate. The estimate is ``estimated_tokens``, one number for all tokens, or
         ``estimated_usage``, the most that the request can use by class, such as
-        ``{"inputTokens": 4000, "outputTokens": 1000}``. It raises InsufficientCredits with ``affordable_tokens`` or
-        ``affordable_output_tokens``. ``variant`` is that of the model's price; ``metadata`` is kept with the usage.
+        ``{"inputTokens": 4000, "outputTokens": 1000}``. Entering raises InsufficientCredits with ``affordable_tokens``
+        or ``affordable_output_tokens``. ``variant`` names a variant of the model's price; ``metadata`` is kept with the
+        usage.
 
-        Hand over the provider's usage by ``session.set_usage``, and count what is generated meanwhile by
-        ``session.add_tokens``. Heartbeats go out by themselves, every ``heartbeat_seconds`` and sooner when the tokens
-        no longer fit the hold. Leaving finalizes; an exception or a cancellation aborts: both charge the usage or,
-        without one, the tokens counted, are repeated for up to ``settle_seconds``, and raise nothing.
-        ``session.result`` has what it came to.
+        Pass the provider's usage to ``session.set_usage``, and count the tokens generated until then with
+        ``session.add_tokens``. The client sends heartbeats every ``heartbeat_seconds``, and sooner if the tokens no
+        longer fit the hold.
+
+        Leaving the block finalizes; an exception or a cancellation aborts. Both charge the usage or, without one, the
+        tokens counted. Both are repeated for up to ``settle_seconds`` and raise no error. ``session.result`` has the
+        outcome.
         """
         terms = Terms(
             model_id,
@@ -258,11 +266,11 @@ class AsyncAccountingClient:
     withdraw_price = _method(routes.pricing.withdraw_price)
 
     async def send(self, call: Call[T], retries: Retries | None = None) -> T:
-        """Send what a route made, and again while that may help and can't harm. Raises AccountingError."""
+        """Send a route's call, and repeat it if that may help and cannot do harm. Raises AccountingError."""
         return await self.carry(self.exchange(call, retries))
 
     def exchange(self, call: Call[T], retries: Retries | None = None) -> Exchange[T]:
-        """A call to `carry`, for who has to know afterwards whether the service may have carried it out."""
+        """Return an exchange for `carry`. It shows afterward whether the service may have carried out the call."""
         settings = self._settings if retries is None else replace(self._settings, retries=retries)
         return Exchange(call, settings, renewable=self._authorization.renewable)
 
@@ -283,7 +291,7 @@ class AsyncAccountingClient:
             await asyncio.sleep(judged.pause_seconds)
 
     def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run ``work`` to its end even if those who wait for it are cancelled; `aclose` waits for it."""
+        """Run ``work`` to its end, even if everyone who waits for it is cancelled. `aclose` waits for it."""
         task, kept = task_of(work), self._kept.get()
         kept.add(task)
         task.add_done_callback(kept.discard)

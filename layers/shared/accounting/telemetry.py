@@ -1,12 +1,16 @@
 """Logs and metrics: one structured logger, and EMF counters, which are written to the log and need no call."""
 
+import logging
 import os
 from threading import Lock
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-logger = Logger()
+logger = Logger(use_rfc3339=True)  # Lambda accepts no other form of a JSON line's time
+# Under Lambda's JSON format, Powertools would take its level from ApplicationLogLevel, and botocore would log as much.
+logging.getLogger(logger.name).setLevel(os.environ.get("LOG_LEVEL", "INFO"))
+logging.getLogger("botocore").setLevel(logging.WARNING)
 # The default matters: without a namespace a flush would raise, after credits have moved.
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "AccountingService"))
 # Stacks of one account share the namespace. Without this dimension one stack's metrics could silence another's alarms.

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 class AccountingError(Exception):
     """A refusal with a stable ``code``; only ``web/api.py`` knows the HTTP status of a code.
 
-    ``details`` is what a client needs to act on it, JSON-ready, with camelCase names.
+    ``details`` has what a client needs to react, as JSON values with camelCase names.
     """
 
     code: ClassVar[str] = "INTERNAL_ERROR"
@@ -69,13 +69,13 @@ class TokenTypeInvalid(NotAuthenticated):
 
 
 class ApiKeyInvalid(NotAuthenticated):
-    """The API key is unknown, revoked, expired or switched off; or the internal key is wrong."""
+    """The API key is unknown, revoked, expired or switched off, or the internal key is wrong."""
 
     code = "API_KEY_INVALID"
 
 
 class ServiceCredentialInvalid(NotAuthenticated):
-    """The service credential is unknown, deleted, or its secret was rotated out; ``message`` says which."""
+    """The service credential is unknown or deleted, or its secret was replaced; ``message`` says which."""
 
     code = "SERVICE_CREDENTIAL_INVALID"
 
@@ -87,7 +87,7 @@ class Forbidden(AccountingError):
 
 
 class RightMissing(AccountingError):
-    """The service credential lacks the right in ``details.right``; ``users:sync`` if nobody knows the user."""
+    """The service credential lacks the right in ``details.right``; ``users:sync`` if the user is not known."""
 
     code = "RIGHT_MISSING"
 
@@ -102,7 +102,7 @@ class UserDisabled(AccountingError):
 
 
 class UserErased(AccountingError):
-    """The user's personal data was erased, which nothing undoes: they cannot be enabled or synced again."""
+    """The user's personal data was erased for good: the user cannot be enabled or synced again."""
 
     code = "USER_ERASED"
 
@@ -129,7 +129,7 @@ class ApiKeyNotFound(AccountingError):
 
 
 class ServiceCredentialNotFound(AccountingError):
-    """There is no service credential with this id."""
+    """No service credential has this id."""
 
     code = "SERVICE_CREDENTIAL_NOT_FOUND"
 
@@ -165,7 +165,7 @@ class TooManyApiKeys(AccountingError):
 
 
 class TooManyServiceCredentials(AccountingError):
-    """There are as many service credentials as there may be."""
+    """The stack has the maximum number of service credentials."""
 
     code = "TOO_MANY_SERVICE_CREDENTIALS"
 
