@@ -50,6 +50,7 @@ METRICS = {
         "It does not match what was sold.",
     ),
     "CreditsRemoved": ("Credits taken away by remove, set and adjust.", "It does not match what was taken back."),
+    "CreditsMoved": ("Credits that left a closed organization for another account.", ""),
     "CreditsHeld": (
         "Credits set aside for sessions.",
         "It is far above `CreditsSettled`: estimates are too high, and users are refused too early.",
