@@ -110,7 +110,8 @@ def _empty_some(organization: Organization, actor: str, now: int) -> int:
         reason = f"From {source}, which was closed"
         writes += _received(wallets.get(target), lots, Cause(actor, now, reason, new_salt(reason)))
     _transact(writes)
-    count("CreditsMoved" if target else "CreditsRemoved", credits)
+    count("CreditsRemoved", credits)
+    count("CreditsGranted", credits if target else 0)
     return credits
 
 
