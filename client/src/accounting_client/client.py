@@ -141,7 +141,7 @@ class AccountingClient:
         variant: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         session_id: str | None = None,
-        heartbeat_seconds: float = 10.0,
+        heartbeat_seconds: float | None = None,
         settle_seconds: float = 30.0,
     ) -> StreamingSession:
         """Account a stream: ``with client.streaming_session(…) as session:``.
@@ -152,10 +152,10 @@ class AccountingClient:
         ``affordable_output_tokens``. ``variant`` is that of the model's price; ``metadata`` is kept with the usage.
 
         Hand over the provider's usage by ``session.set_usage``, and count what is generated meanwhile by
-        ``session.add_tokens``. Heartbeats go out by themselves, every ``heartbeat_seconds`` and sooner when the tokens
-        no longer fit the hold. Leaving finalizes; an exception aborts: both charge the usage or, without one, the
-        tokens counted, are repeated for up to ``settle_seconds``, and raise nothing. ``session.result`` has what it
-        came to.
+        ``session.add_tokens``. Heartbeats go out by themselves when the tokens no longer fit the hold, and before the
+        service's time-out. With ``heartbeat_seconds`` they also go out that often. Leaving finalizes; an exception
+        aborts: both charge the usage or, without one, the tokens counted, are repeated for up to ``settle_seconds``,
+        and raise nothing. ``session.result`` has what it came to.
         """
         terms = Terms(
             model_id,
