@@ -1,6 +1,6 @@
-"""`make check-token TOKEN=…`: what the service takes from a token, or why it refuses it.
+"""`make check-token TOKEN=…`: shows what the service reads in a token, or why it refuses the token.
 
-ISSUERS=file.json names the issuers, as `make run` has them; without it only tokens of `make token` are known.
+ISSUERS=file.json names the issuers, as for `make run`. Without it, only tokens of `make token` are known.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def check(token: str, document: str) -> Claims:
-    """Return what the token says. Raises Refused, with the reason, when the service would refuse it."""
+    """Return what the token says. Raises Refused, with the reason, if the service would refuse the token."""
     if not token:
         raise Refused("say which token: `make check-token TOKEN=…`, and ISSUERS=file.json if it is of another issuer")
     try:
@@ -40,13 +40,13 @@ def check(token: str, document: str) -> Claims:
 
 
 def description(claims: Claims) -> str:
-    """Return the issuer and the claims that were taken, one a line."""
+    """Return the issuer and the claims that the service uses, one on each line."""
     user = claims.user
     ends = datetime.fromtimestamp(claims.expires_at + CLOCK_LEEWAY_SECONDS, UTC)
     lines = {
         "issuer": claims.issuer or "this service's own JWT secret",
         "user id": user.id,
-        "e-mail": user.email or "none (not said, or not said to be verified)",
+        "e-mail": user.email or "none (not in the token, or not said to be verified)",
         "name": user.username or "none",
         "role": user.role or f"not said: acts as {DEFAULT_ROLE}, and the user's role stays as it is known",
         "accepted until": f"{ends:%Y-%m-%dT%H:%M:%SZ}",
@@ -55,7 +55,7 @@ def description(claims: Claims) -> str:
 
 
 def _secrets(*, refresh: bool) -> list[bytes]:  # noqa: ARG001 - what the service's own reader takes
-    """Return the secret of `make run`; one that signs nothing if it never ran here."""
+    """Return the secret of `make run`; if it never ran here, return a secret that has signed nothing."""
     given = os.environ.get("JWT_ACCESS_SECRET") or (JWT_SECRET.read_text() if JWT_SECRET.exists() else "")
     return [given.encode()] if given else [os.urandom(32)]
 

@@ -239,7 +239,7 @@ def _open(user: Caller, output_tokens: int) -> str:
     session_id = _new_id()
     session = {"sessionId": session_id, "modelId": MODEL, "estimatedUsage": _estimate(output_tokens)}
     opened = user.post("/api/streaming-sessions/initialize", session, expect=201)
-    print(f"{opened['allocatedCredits']} credits held ({opened['estimatedCredits']} and a fifth more)")
+    print(f"{opened['allocatedCredits']} credits held ({opened['estimatedCredits']} plus 20 %)")
     return session_id
 
 

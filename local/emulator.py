@@ -152,7 +152,7 @@ def kill_session(leader: int) -> None:
 
 
 def _environment(port: int, scratch: Path, state: Path | None, *, enforce_iam: bool) -> dict[str, str]:
-    """Return the environment of the emulator and its functions. So it has nothing of this machine's environment."""
+    """Return the environment of the emulator and its functions. It has nothing of this machine's environment."""
     environ = {
         "PATH": os.defpath,
         "LANG": "C.UTF-8",

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DECIDED_HERE = {"Architecture", "BuildId", "GradualDeployment", "IssuersSecretArn"}
-"""Those that `local/stack.py` sets: this machine's, a hash of the sources, what the local AWS does not have, and the
-secret that it makes of a file."""
+"""The parameters that `local/stack.py` sets itself.
+
+They are the machine's architecture, the hash of the sources, a feature that the local AWS lacks, and the secret that it
+makes from the file in ISSUERS.
+"""
 MOST_DIGITS = 18
 
 

@@ -1,9 +1,11 @@
 """`make restore`: makes a table equal to another one, such as a copy of its state at a point in time.
 
-From the environment: FROM and TO, names of tables with `pk` and `sk`; APPLY=1 to write (else it only counts);
-credentials, region and endpoint as boto3 finds them. It may be stopped and repeated: what is done stays done.
-Nothing may write to TO meanwhile. Users who were erased in TO and not in FROM are listed: erase them again. The items
-that say so stay in TO, so that each run lists them.
+Variables: FROM and TO, names of tables with `pk` and `sk`; APPLY=1 to write (without it, the command only counts).
+Credentials, region and endpoint are those that boto3 finds.
+
+You can stop the command and run it again: what is done stays done. Nothing else may write to TO meanwhile. The command
+lists users who were erased in TO and not in FROM: erase them again. Their erasure items stay in TO, so that each run
+lists them.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ WRITE_AT_ONCE = 25
 
 @dataclass
 class Differences:
-    """How many items TO has otherwise than FROM, too few and too many; and the users erased only in TO."""
+    """How many items of TO are different, missing and superfluous; and the users who were erased only in TO."""
 
     changed: int = 0
     missing: int = 0

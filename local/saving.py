@@ -10,8 +10,8 @@ PAUSE_TO_SAVE = 20
 def pause_after(save_seconds: float) -> float:
     """Return how long to wait after a save of this duration, because a save stops everything else.
 
-    The pause is 20 times as long as the save, but at most 5 seconds, so that a kill loses no more than that; only a
-    save that itself takes longer is followed by a pause of its length.
+    The pause is 20 times as long as the save, but at most 5 seconds, so that a kill loses only the last seconds. After
+    a save of more than 5 seconds, the pause is as long as the save.
     """
     most = max(MOST_PAUSE_SECONDS, save_seconds)
     return min(max(LEAST_PAUSE_SECONDS, PAUSE_TO_SAVE * save_seconds), most)

@@ -79,7 +79,7 @@ def start(
 
 
 def deploy(aws: Emulator, jwt_secret: str, issuers: str = "", **parameters: str) -> Stack:
-    """Build the service as its sources are now, deploy it unless it is, and return it when it answers."""
+    """Build the service from the current sources, deploy it unless that is done, and return it once it answers."""
     with step("Build"):
         built = build()
     parameters |= {"Architecture": architecture(), "GradualDeployment": "false"}  # the local AWS has no CodeDeploy

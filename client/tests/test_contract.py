@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 OWN = {"close", "aclose", "with_token", "for_user", "streaming_session", "send", "exchange", "carry", "keep"}
+OWN |= {"acting_for", "outbox_key", "output_limit", "sender", "settle_at_exit"}
 """What a client has beside its routes."""
 ALTERNATIVES = ("expiry_days", "expires_at")
 """Arguments of which a method takes one."""
@@ -138,7 +139,7 @@ def test_an_id_stands_in_a_path_whatever_it_is_made_of() -> None:
     assert path("/a/{}", "a/b%41") == "/a/a%252Fb%252541", "a user's id with a slash, too"
     assert path("/a/{}", AT) == "/a/2026-11-21T08%3A30%3A00.000Z"
     for other_route in ("", ".", ".."):
-        with pytest.raises(ValueError, match="takes no id that is empty"):
+        with pytest.raises(ValueError, match="must not be empty"):
             path("/a/{}", other_route)
 
 

@@ -234,7 +234,7 @@ def test_a_child_cannot_speak_over_connections_that_the_caller_brought(server: S
         client.balance()
 
         def child() -> None:
-            with client, pytest.raises(RuntimeError, match="bring others"):
+            with client, pytest.raises(RuntimeError, match="pass other ones after a fork"):
                 client.balance()
 
         in_a_child(child)

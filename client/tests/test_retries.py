@@ -187,7 +187,7 @@ def test_the_pauses_end_with_the_attempts_and_with_the_time() -> None:
 
 @pytest.mark.parametrize("number", [0, -1, 1.5, True, "6", None])
 def test_a_number_of_attempts_is_whole_and_there_is_one(number: Any) -> None:
-    with pytest.raises(ValueError, match="attempts is a whole number from 1"):
+    with pytest.raises(ValueError, match="attempts must be a whole number of at least 1"):
         Retries(attempts=number)
 
 
@@ -197,12 +197,12 @@ NO_SECONDS = [-0.1, float("nan"), float("inf"), 1e12, True, "30", None]
 @pytest.mark.parametrize("seconds", NO_SECONDS)
 @pytest.mark.parametrize("name", ["total_seconds", "first_seconds", "longest_seconds"])
 def test_a_pause_that_no_timer_can_wait_is_refused(name: str, seconds: Any) -> None:
-    with pytest.raises(ValueError, match=f"{name} is a number of seconds, 0 or more"):
+    with pytest.raises(ValueError, match=f"{name} must be a number of seconds, 0 or more"):
         Retries(**{name: seconds})
 
 
 @pytest.mark.parametrize("seconds", [0, *NO_SECONDS])
 @pytest.mark.parametrize("kind", [AccountingClient, AsyncAccountingClient])
 def test_a_timeout_that_no_timer_can_wait_is_refused(kind: Any, seconds: Any) -> None:
-    with pytest.raises(ValueError, match="timeout_seconds is a number of seconds, more than 0"):
+    with pytest.raises(ValueError, match="timeout_seconds must be a number of seconds, more than 0"):
         kind(BASE_URL, timeout_seconds=seconds)

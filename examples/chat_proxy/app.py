@@ -1,7 +1,7 @@
-"""The proxy: it holds credits before it streams, counts what is generated, and settles what the model says it used.
+"""The proxy: it holds credits before it streams, counts what is generated, and settles what the model reports.
 
-Whoever asks sends their own token; the proxy adds the platform's key, without which nobody may report usage where the
-service is deployed with ``RequireServiceKey``.
+Callers send their own tokens. The proxy adds the platform's internal key, which is needed to report usage if the stack
+has ``RequireServiceKey``.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ app = FastAPI(title="Chat proxy", lifespan=lifespan)
 
 
 class Question(BaseModel):
-    """What somebody asks."""
+    """A question for the model."""
 
     prompt: str = Field(min_length=1, max_length=10_000)
     max_tokens: int = Field(default=200, ge=1, le=4_000)
 
 
 def credential(authorization: Annotated[str, Header()] = "") -> str | ApiKey:
-    """The caller's token or API key, which another header can carry on. Raises Unauthorized for anything else."""
+    """Return the caller's token or API key, to send it on. Raises Unauthorized for anything else."""
     found = re.fullmatch(r"(Bearer|ApiKey) +([!-~]+)", authorization, re.IGNORECASE)
     if found is None:
         raise Unauthorized("Send `Authorization: Bearer <token>` or `ApiKey <key>`", "TOKEN_REQUIRED", 401)
@@ -66,11 +66,11 @@ def credential(authorization: Annotated[str, Header()] = "") -> str | ApiKey:
 async def chat(
     question: Question, request: Request, token: Annotated[str | ApiKey, Depends(credential)]
 ) -> StreamingResponse:
-    """Stream an answer as server-sent events: ``{"text": …}``, at the end ``{"usage": …}`` or ``{"error": …}``."""
+    """Stream an answer as server-sent events: ``{"text": …}``, then ``{"usage": …}`` or ``{"error": …}`` at the end."""
     accounting: AsyncAccountingClient = request.app.state.accounting
     caller = accounting.with_token(token)
     estimated = model.estimate(question.prompt, question.max_tokens)
-    # Entered here and not in the stream, so that who lacks credits gets a 402 and no stream.
+    # Entered here and not in the stream, so that a user with too few credits gets a 402 and no stream.
     accounted = AsyncExitStack()
     session = await accounted.enter_async_context(
         caller.streaming_session(model.NAME, estimated_usage=estimated, heartbeat_seconds=HEARTBEAT_SECONDS)
@@ -78,7 +78,7 @@ async def chat(
 
     async def answer() -> AsyncIterator[str]:
         try:
-            async with accounted:  # left by its end: settled; by an error or a caller who is gone: aborted
+            async with accounted:  # settled at the end of the stream; aborted after an error, or if the caller has gone
                 async for chunk in model.stream(question.prompt, question.max_tokens):
                     if chunk.usage:
                         session.set_usage(chunk.usage, "anthropic")
@@ -90,7 +90,7 @@ async def chat(
             told = _told(error)
             yield _event({"error": told.code, "message": told.message})
 
-    # Settles what was never streamed because the caller was gone before the first word.
+    # Settles a session whose stream never began, because the caller had gone before the first word.
     return StreamingResponse(answer(), media_type="text/event-stream", background=BackgroundTask(accounted.aclose))
 
 
@@ -103,7 +103,7 @@ async def refused(_request: Request, error: AccountingError) -> JSONResponse:
 
 
 def _told(error: AccountingError) -> AccountingError:
-    """What the caller is told: the service's own refusal, and nothing of what only the network said."""
+    """Return what the caller may know: the service's own refusal, but no details of network errors."""
     if error.status is not None and not isinstance(error, UnexpectedAnswer):
         return error
     logger.error("the accounting service gave no answer", exc_info=error)

@@ -25,7 +25,7 @@ from accounting.times import clock
 from accounting.tokens import Claims, verify
 from accounting.web.policy import allow, deny, undecided
 
-if has_issuers():  # without issuers nobody waits for its imports, and with them a snapshot has them
+if has_issuers():  # imported only with issuers; a snapshot then contains it
     from accounting.identity import tokens as any_issuer
 
 logger = Logger()
@@ -54,9 +54,9 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
 
 
 def _authenticated(scheme: str, credential: str, now: int) -> dict[str, Any]:
-    """What the functions need to know of the caller. Raises NotAuthenticated."""
+    """What the functions need to know about the caller. Raises NotAuthenticated."""
     if scheme == "bearer" and credential.startswith(f"{PREFIX}_"):
-        scheme = "apikey"  # where every SDK sends its key
+        scheme = "apikey"  # every SDK sends its key there
     if scheme == "bearer" and credential:
         claims = _verified(credential)
         _, is_new = users.sync(claims.user, now)
@@ -81,17 +81,17 @@ def _authenticated(scheme: str, credential: str, now: int) -> dict[str, Any]:
 
 
 def _verified(token: str) -> Claims:
-    """What a genuine token says, of the platform's own issuer or of one that is configured. Raises NotAuthenticated."""
+    """The content of a genuine token from the platform's own issuer or a configured one. Raises NotAuthenticated."""
     if not has_issuers():
         return verify(token, jwt_secrets)
     return any_issuer.verify(token, jwt_secrets, issuers_document)
 
 
 def _service(text: str, now: int) -> dict[str, Any]:
-    """What the functions need to know of a service; whom it acts for, they read themselves.
+    """What the functions need to know about a service. They read themselves which user it acts for.
 
-    The credential is read anew: the gateway would remember for minutes that a secret was refused which an older answer
-    does not know yet. Raises ServiceCredentialInvalid.
+    The credential is read anew. A cached one may not know a new secret yet, and the gateway would remember the refusal
+    for minutes. Raises ServiceCredentialInvalid.
     """
     service_id, secret = parsed(text, SERVICE_PREFIX) or ("", "")
     service = service_credentials.find(service_id) if service_id else None

@@ -1,4 +1,4 @@
-"""Service credentials: with which a service of the platform acts for users, within the credential's rights."""
+"""Service credentials, with which services of the platform act for users, within the credentials' rights."""
 
 from dataclasses import replace
 from typing import Literal, Self
@@ -36,7 +36,7 @@ class CreateService(RequestModel):
 
 
 class ChangeService(RequestModel):
-    """What to change of a credential; ``endPrevious`` ends the older one of two valid secrets at once."""
+    """What to change about a credential. ``endPrevious`` ends the older of two valid secrets at once."""
 
     name: KeyName | None = None
     rights: Rights | None = None
@@ -66,7 +66,7 @@ class ServiceView(ResponseModel):
 
     @classmethod
     def of(cls, credential: ServiceCredential, now: int) -> Self:
-        """The view of a credential."""
+        """Build the response from a credential."""
         previous = credential.previous_at(now)
         return cls(
             id=credential.id,
@@ -124,7 +124,7 @@ def list_services(limit: Limit = MAX_LIMIT, cursor: Cursor = None) -> ServicesVi
 def change(credential_id: IdentifierInPath, body: ChangeService) -> ServiceView:
     """Change a service credential's name or rights, or end its previous secret. It takes effect within 30 seconds."""
     if body.name is None and body.rights is None and not body.end_previous:
-        raise Invalid("Nothing to change: name one of name, rights, endPrevious")
+        raise Invalid("Nothing to change: send name, rights or endPrevious")
     changed = service_credentials.change(
         credential_id, name=body.name, rights=body.rights, end_previous=bool(body.end_previous)
     )

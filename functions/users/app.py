@@ -101,7 +101,7 @@ class UserView(ResponseModel):
 
 
 class ErasureView(ResponseModel):
-    """The erasure of a user's personal data; ``finishedAt`` is there once nothing is left."""
+    """The erasure of a user's personal data. ``finishedAt`` is present once everything is erased."""
 
     user_id: str
     erased_at: Instant
@@ -109,7 +109,7 @@ class ErasureView(ResponseModel):
 
     @classmethod
     def of(cls, erasure: Erasure) -> Self:
-        """The view of an erasure."""
+        """Build the response from an erasure."""
         return cls(
             user_id=erasure.user_id,
             erased_at=iso(erasure.at),
@@ -189,9 +189,9 @@ def enable(user_id: UserInPath) -> UserView:
 def erase(user_id: UserInPath) -> tuple[ErasureView, int]:
     """Erase a user's personal data, and disable them for good.
 
-    Name and address are gone at once, and with them every way to name the user but their id. Notes, reasons, metadata
-    and API keys follow after two minutes: the service goes on by itself, and the request can be repeated until it
-    answers 200. Ids, credits, the ledger's chain and statistics stay.
+    Name and address are erased at once; after that, only the id names the user. Notes, reasons, metadata and API keys
+    are erased after two minutes. The service continues by itself; you can repeat the request until it answers 200. Ids,
+    credits, the ledger's chain and statistics stay.
     """
     erasure = erasing.erase(api.subject, by=api.caller.user_id, now=clock())
     return ErasureView.of(erasure), 202 if erasure.finished_at is None else 200

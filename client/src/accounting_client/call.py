@@ -1,4 +1,4 @@
-"""What a route is asked and how its answer is read: plain values, which the sync and the async client both send."""
+"""What a route sends and how its answer is read: plain values, which the sync and the async client both send."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 
 class Access(Enum):
-    """What a call shows the service."""
+    """Which credentials a call sends."""
 
     PUBLIC = "nothing"
     USER = "a token or an API key"
@@ -40,10 +40,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Call(Generic[T_co]):
-    """A request and how to read its answer.
+    """A request, and how to read its answer.
 
-    ``repeatable``: whether it may be sent again when the answer was lost. ``told_by``: a refusal whose JSON has this
-    field is an answer.
+    ``repeatable`` says whether it may be sent again if the answer was lost. If a refusal has the field ``told_by`` in
+    its JSON, it counts as an answer.
     """
 
     method: str
@@ -59,9 +59,9 @@ class Call(Generic[T_co]):
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """A part of a list. ``next_cursor`` leads to the next one, None after the last.
+    """A part of a list. ``next_cursor`` leads to the next page; it is None on the last page.
 
-    ``total`` and ``total_pages`` are of the whole list, None where the service does not count it.
+    ``total`` and ``total_pages`` are those of the whole list; they are None if the service does not count it.
     """
 
     items: tuple[T, ...]
@@ -72,36 +72,36 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True)
 class Done:
-    """That it is done."""
+    """A confirmation."""
 
     message: str
 
 
 Listing = Callable[[str | None], Call[Page[T]]]
-"""A list as an iterator fetches it: from a cursor to the call for the page that begins there."""
+"""A list in the form that an iterator needs: a function from a cursor to the call for the page that begins there."""
 
 
 def get(path: str, kind: type[T], **query: Any) -> Call[T]:
-    """The call that reads one thing."""
+    """Return a call that reads one thing."""
     return Call("GET", path, as_(kind), query=given(**query), repeatable=True)
 
 
 def command(method: str, path: str, kind: type[T], body: Mapping[str, Any], key: str | None) -> Call[T]:
-    """The call that changes something under an idempotency key: the caller's, or one of its own.
+    """Return a call that changes something under an idempotency key: the caller's key, or a new one.
 
-    Raises ValueError for a key that no header can carry.
+    Raises ValueError for a key that is not valid in a header.
     """
     key = uuid4().hex if key is None else visible(key, "the idempotency key")
     return Call(method, path, as_(kind), body=body, repeatable=True, idempotency_key=key)
 
 
 def reporting(call: Call[T]) -> Call[T]:
-    """A call by which usage is reported: it shows the service key too."""
+    """Return a call that reports usage: it also sends the service key."""
     return replace(call, access=Access.REPORT)
 
 
 def as_(kind: type[T]) -> Callable[[Answer], T]:
-    """Read an answer as ``kind``; its ``replayed`` may stand in a header."""
+    """Return a reader of an answer as ``kind``; its ``replayed`` may come from a header."""
 
     def reads(answer: Answer) -> T:
         if answer.headers.get("idempotency-replayed") == "true" and isinstance(answer.data, dict):
@@ -112,18 +112,18 @@ def as_(kind: type[T]) -> Callable[[Answer], T]:
 
 
 def as_tuple(kind: type[T]) -> Callable[[Answer], tuple[T, ...]]:
-    """Read an answer that is an array of ``kind``."""
+    """Return a reader of an answer that is an array of ``kind``."""
 
     def reads(answer: Answer) -> tuple[T, ...]:
         if not isinstance(answer.data, list):
-            raise Misread(f"no array of {kind.__name__}")
+            raise Misread(f"not an array of {kind.__name__}")
         return tuple(read(kind, each) for each in answer.data)
 
     return reads
 
 
 def as_page(kind: type[T]) -> Callable[[Answer], Page[T]]:
-    """Read an answer that is an array of ``kind``, with the next page's cursor in a header."""
+    """Return a reader of an answer that is an array of ``kind``, with the next page's cursor in a header."""
 
     def reads(answer: Answer) -> Page[T]:
         return Page(as_tuple(kind)(answer), answer.headers.get("x-next-cursor"))
@@ -132,7 +132,7 @@ def as_page(kind: type[T]) -> Callable[[Answer], Page[T]]:
 
 
 def paged(kind: type[R], items: Callable[[R], tuple[T, ...]]) -> Callable[[Answer], Page[T]]:
-    """Read an answer that is an object of ``kind`` around its items."""
+    """Return a reader of an answer that is an object of ``kind`` with the items in a field."""
 
     def reads(answer: Answer) -> Page[T]:
         found: Any = read(kind, answer.data)
@@ -143,9 +143,9 @@ def paged(kind: type[R], items: Callable[[R], tuple[T, ...]]) -> Callable[[Answe
 
 
 def advancing(page_at: Listing[T], cursor: str | None, seen: set[str | None]) -> Call[Page[T]]:
-    """The call for the page at ``cursor``, which is added to those ``seen``.
+    """Return the call for the page at ``cursor``, and add the cursor to those ``seen``.
 
-    Its answer may not lead back to a page that was seen: a list has an end.
+    Its answer must not lead back to a page that was seen; otherwise the list would never end.
     """
     call = page_at(cursor)
     seen.add(cursor)
@@ -158,25 +158,25 @@ def advancing(page_at: Listing[T], cursor: str | None, seen: set[str | None]) ->
 
 
 def path(template: str, *values: str | datetime) -> str:
-    """``template`` with each ``{}`` filled. Raises ValueError for a value that would name another route."""
+    """Return ``template`` with each ``{}`` filled. Raises ValueError for a value that would name another route."""
     texts = [sent(value) for value in values]
     if {"", ".", ".."} & set(texts):
-        raise ValueError(f"{template} takes no id that is empty, '.' or '..'")
+        raise ValueError(f"an id in {template} must not be empty, '.' or '..'")
     return template.format(*(quote(identifier(text) if "/" in text else text, safe="") for text in texts))
 
 
 def identifier(text: str) -> str:
-    """An id for a path: encoded once more, since gateways take ``%2F`` for what divides paths."""
+    """Return an id encoded for a path. It is encoded twice, because gateways treat ``%2F`` as a separator."""
     return quote(text, safe="")
 
 
 def given(**fields: Any) -> dict[str, Any]:
-    """The fields that are not None, under their names in JSON."""
+    """Return the fields that are not None, under their names in JSON."""
     return {camel(name): sent(value) for name, value in fields.items() if value is not None}
 
 
 def sent(value: Any) -> Any:
-    """A value as JSON has it. Raises ValueError for a datetime without a zone: it is no instant."""
+    """Return a value in the form for JSON. Raises ValueError for a datetime without a time zone."""
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError(f"{value} has no time zone")

@@ -6,19 +6,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
+from os import PathLike
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
 from accounting_client import routes
+from accounting_client.background import ThreadSender, unclosed
+from accounting_client.backlog import Backlog, Key
 from accounting_client.call import Call, Listing, advancing
-from accounting_client.credentials import Authorization, Token
+from accounting_client.credentials import Authorization, Token, sender
+from accounting_client.errors import AccountingError
+from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, OutputLimits, least
 from accounting_client.exchange import CONNECTIONS, FAULTS, Done, Exchange, Fault, Settings
-from accounting_client.hold import Terms
+from accounting_client.hold import SETTLE_SECONDS, OnUnreachable, Terms, WhenShort
 from accounting_client.method import described
 from accounting_client.process import PerProcess, brought_over
-from accounting_client.retries import Retries
+from accounting_client.retries import NEVER, Retries
 from accounting_client.session import StreamingSession, ThreadHold, close_all
 
 P = ParamSpec("P")
@@ -26,7 +31,7 @@ T = TypeVar("T")
 
 
 def _method(route: Callable[P, Call[T]]) -> Callable[Concatenate[AccountingClient, P], T]:
-    """The method that calls a route."""
+    """Return the method that calls a route."""
 
     def method(client: AccountingClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return client.send(route(*args, **kwargs))
@@ -35,7 +40,7 @@ def _method(route: Callable[P, Call[T]]) -> Callable[Concatenate[AccountingClien
 
 
 def _iterator(route: Callable[P, Listing[T]]) -> Callable[Concatenate[AccountingClient, P], Iterator[T]]:
-    """The method that goes through a list, page by page, as far as it is asked to."""
+    """Return the method that yields a list's items, and fetches a page when it is needed."""
 
     def method(client: AccountingClient, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         page_at, cursor, seen = route(*args, **kwargs), None, set[str | None]()
@@ -49,7 +54,10 @@ def _iterator(route: Callable[P, Listing[T]]) -> Callable[Concatenate[Accounting
 
 
 class AccountingClient:
-    """The Accounting Service, for one caller. Fit for many threads; a context manager, or `close` it."""
+    """The Accounting Service, for one caller. Many threads may share it.
+
+    Use it as a context manager, or `close` it.
+    """
 
     def __init__(
         self,
@@ -60,20 +68,30 @@ class AccountingClient:
         timeout_seconds: float = 10.0,
         retries: Retries = Retries(),  # noqa: B008 - frozen
         http: httpx.Client | None = None,
+        outbox: str | PathLike[str] | None = None,
     ) -> None:
         """Make a client of the service at ``base_url``, the stack's output ``ApiUrl``.
 
-        ``token`` is a JWT, an `ApiKey`, a `ServiceCredential`, or a function that returns one: it is called when a
-        token is first needed, and again when the service refuses it. ``service_key`` is the platform's own: it is shown
-        where usage is reported, and needed under ``RequireServiceKey`` and by the internal routes. ``http`` brings
-        connections of your own, which are then yours to close.
+        ``token`` is a JWT, an `ApiKey`, a `ServiceCredential`, or a function that returns one. The function is called
+        when a token is first needed, and again when the service refuses the token.
+
+        ``service_key`` is the platform's internal key. The client sends it with calls that report usage, which need it
+        under ``RequireServiceKey``, and with the internal routes. ``http`` is an httpx client of your own; you must
+        close it yourself. ``outbox`` is a file in which the client keeps settlements that the service has not answered.
+        If the process is killed, the next one with this file sends them. Processes may share the file.
         """
         self._settings = Settings(base_url.rstrip("/"), service_key, timeout_seconds, retries)
         self._authorization = Authorization(token)
+        self._output_limits = OutputLimits()
         self._owns_http = http is None
         self._is_twin = False
         self._open_sessions = PerProcess(set[ThreadHold])
+        self._has_own_credential = True
+        self._background = PerProcess(lambda: ThreadSender(Backlog(retries, self._settings.base_url, outbox)))
         self._http = PerProcess(lambda: httpx.Client(limits=CONNECTIONS) if http is None else brought_over(http), http)
+        unclosed.add(self)
+        if outbox is not None:
+            self.background.start(self)
 
     def __enter__(self) -> Self:
         return self
@@ -84,21 +102,47 @@ class AccountingClient:
         self.close()
 
     def close(self) -> None:
-        """Abort the sessions that are still open, and close the connections, unless they are another's.
+        """Abort the sessions that are still open, and close the connections unless they were passed as ``http``.
 
-        All sessions are settled together, within the ``total_seconds`` of the client's retries. Those that are not
-        settled by then stand in the log, and the sweeper ends them.
+        All sessions are settled together, within the ``total_seconds`` of the client's retries. The log names those
+        that are not settled by then; the sweeper ends them.
         """
         if self._is_twin:
             return
-        close_all(self.open_sessions, self.retries.total_seconds)
+        unclosed.discard(self)
+        self.settle_at_exit(self.retries.total_seconds)
         if self._owns_http:
             self._http.get().close()
+
+    def settle_at_exit(self, seconds: float) -> None:
+        """Abort what is open, send what is left, for so long at most, and log what is not settled by then."""
+        until = time.monotonic() + seconds
+        close_all(self.open_sessions, seconds)
+        self.background.drain(until - time.monotonic())
+        self.background.close()
 
     @property
     def open_sessions(self) -> set[ThreadHold]:
         """The sessions that this process has opened and not settled."""
         return self._open_sessions.get()
+
+    @property
+    def background(self) -> ThreadSender:
+        """What sends the settlements that the service could not take."""
+        return self._background.get()
+
+    def outbox_key(self, session_id: str) -> Key | None:
+        """The session's in the outbox, None without one. Raises ValueError for a user whose token a restart loses."""
+        if self.background.backlog.outbox is None:
+            return None
+        if not self._has_own_credential:
+            raise ValueError("a client with an outbox acts for users by for_user: a restart loses their tokens")
+        self.background.start(self)
+        return Key(self.sender(), self._settings.acts_for or "", session_id)
+
+    def sender(self) -> str:
+        """Whom the client's credential stands for. Raises what its function does."""
+        return sender(self._authorization.get(None))
 
     @property
     def retries(self) -> Retries:
@@ -107,28 +151,33 @@ class AccountingClient:
 
     @property
     def renewable(self) -> bool:
-        """Whether there may be another token than one that was refused."""
+        """Whether the token function may return a new token after the service refused the current one."""
         return self._authorization.renewable
 
     def with_token(self, token: Token) -> Self:
-        """The same client for another caller, over the same connections: cheap, one for every user of a proxy.
+        """Return the same client for another caller, over the same connections. It is cheap: make one for every user.
 
-        Closing it does nothing: the first client keeps the connections and the sessions of all.
+        Closing it does nothing: the first client owns the connections and all sessions.
         """
         twin = copy(self)
         twin._authorization = Authorization(token)
+        twin._has_own_credential = False
         twin._is_twin = True
         return twin
 
     def for_user(self, user_id: str) -> Self:
-        """The same client of a `ServiceCredential`, for a user: the service acts for them, by their id.
+        """Return the same client of a `ServiceCredential`, acting for the user with this id.
 
-        As cheap as `with_token`, and closed as little.
+        Like `with_token`, it is cheap, and closing it does nothing.
         """
         if not user_id:
-            raise ValueError("a service acts for a user: their id is empty")
+            raise ValueError("the user id is empty")
+        return self.acting_for(user_id)
+
+    def acting_for(self, user_id: str) -> Self:
+        """Do what `for_user` does or, if the id is empty, return the client for the credential's own user."""
         twin = copy(self)
-        twin._settings = replace(self._settings, acts_for=user_id)
+        twin._settings = replace(self._settings, acts_for=user_id or None)
         twin._is_twin = True
         return twin
 
@@ -142,20 +191,29 @@ class AccountingClient:
         metadata: Mapping[str, Any] | None = None,
         session_id: str | None = None,
         heartbeat_seconds: float | None = None,
-        settle_seconds: float = 30.0,
+        settle_seconds: float = SETTLE_SECONDS,
+        when_short: WhenShort = "raise",
+        on_unreachable: OnUnreachable = "raise",
     ) -> StreamingSession:
         """Account a stream: ``with client.streaming_session(…) as session:``.
 
-        Entering holds the credits of the estimate: ``estimated_tokens``, a number of all tokens, or
+        Entering holds the credits of the estimate. The estimate is ``estimated_tokens``, one number for all tokens, or
         ``estimated_usage``, the most that the request can use by class, such as
-        ``{"inputTokens": 4000, "outputTokens": 1000}``. It raises InsufficientCredits with ``affordable_tokens`` or
-        ``affordable_output_tokens``. ``variant`` is that of the model's price; ``metadata`` is kept with the usage.
+        ``{"inputTokens": 4000, "outputTokens": 1000}``. Entering raises InsufficientCredits with ``affordable_tokens``
+        or ``affordable_output_tokens``. ``variant`` names a variant of the model's price; ``metadata`` is kept with the
+        usage.
 
-        Hand over the provider's usage by ``session.set_usage``, and count what is generated meanwhile by
-        ``session.add_tokens``. Heartbeats go out by themselves when the tokens no longer fit the hold, and before the
-        service's time-out. With ``heartbeat_seconds`` they also go out that often. Leaving finalizes; an exception
-        aborts: both charge the usage or, without one, the tokens counted, are repeated for up to ``settle_seconds``,
-        and raise nothing. ``session.result`` has what it came to.
+        Pass the provider's usage to ``session.set_usage``, and count the tokens generated until then with
+        ``session.add_tokens``. The client sends a heartbeat if the tokens no longer fit the hold, and before the
+        service's time-out; with ``heartbeat_seconds``, it also sends one that often.
+
+        Leaving the block finalizes; an exception aborts. Both charge the usage or, without one, the tokens counted.
+        Both raise no error. What the service can't take within ``settle_seconds`` is sent again in the background.
+        ``session.result`` has the outcome.
+
+        With ``when_short="shorten"``, the estimate's output becomes what the user can pay for, and
+        ``session.max_output_tokens`` says how much. With ``on_unreachable="allow"``, a stream begins without a hold
+        while the service can't be reached, and is charged later.
         """
         terms = Terms(
             model_id,
@@ -166,6 +224,8 @@ class AccountingClient:
             estimated_usage=estimated_usage,
             variant=variant,
             metadata=metadata,
+            when_short=when_short,
+            on_unreachable=on_unreachable,
         )
         return StreamingSession(self, terms)
 
@@ -233,12 +293,26 @@ class AccountingClient:
     end_price = _method(routes.pricing.end_price)
     withdraw_price = _method(routes.pricing.withdraw_price)
 
+    def output_limit(self, model_id: str, default: int = DEFAULT_OUTPUT_TOKENS) -> int:
+        """What to reserve for the output of a request without a limit: the model's most, but at most ``default``.
+
+        The model's price says the most (``maxOutputTokens``); it is remembered for five minutes.
+        """
+        is_known, limit = self._output_limits.get(model_id)
+        if not is_known:
+            try:
+                limit = (self.send(routes.pricing.price(model_id), NEVER)).max_output_tokens
+            except AccountingError:  # without a price, or the right to read it
+                limit = None
+            self._output_limits.put(model_id, limit)
+        return least(limit, default)
+
     def send(self, call: Call[T], retries: Retries | None = None) -> T:
-        """Send what a route made, and again while that may help and can't harm. Raises AccountingError."""
+        """Send a route's call, and repeat it if that may help and cannot do harm. Raises AccountingError."""
         return self.carry(self.exchange(call, retries))
 
     def exchange(self, call: Call[T], retries: Retries | None = None) -> Exchange[T]:
-        """A call to `carry`, for who has to know afterwards whether the service may have carried it out."""
+        """Return an exchange for `carry`. It shows afterward whether the service may have carried out the call."""
         settings = self._settings if retries is None else replace(self._settings, retries=retries)
         return Exchange(call, settings, renewable=self._authorization.renewable)
 

@@ -1,9 +1,11 @@
-"""Who the client acts for: a token, an API key, a service's credential, or what returns the one that is good now."""
+"""Who the client acts for: a token, an API key, a service credential, or a function that returns the current one."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import inspect
+import json
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ class ApiKey:
 
 @dataclass(frozen=True)
 class ServiceCredential:
-    """A service's credential, ``svc_…``; it acts for the user that `for_user` names, within its rights."""
+    """A service credential, ``svc_…``; it acts for the user that `for_user` names, within its rights."""
 
     text: str = field(repr=False)
 
@@ -32,11 +34,11 @@ Token = Credential | Callable[[], Credential] | None
 The function is called again when the service refuses what it returned.
 """
 AsyncToken = Credential | Callable[[], Credential | Awaitable[Credential]] | None
-"""As `Token`; the function may be a coroutine function."""
+"""Like `Token`, but the function may be a coroutine function."""
 
 
 def header(credential: Credential | None) -> str | None:
-    """The header ``Authorization`` for a credential. Raises TypeError, ValueError for what is none."""
+    """Return the header ``Authorization`` for a credential. Raises TypeError or ValueError if it is not valid."""
     if credential is None:
         return None
     if isinstance(credential, ApiKey):
@@ -44,19 +46,32 @@ def header(credential: Credential | None) -> str | None:
     if isinstance(credential, ServiceCredential):
         return f"Service {visible(credential.text, 'the service credential')}"
     if not isinstance(credential, str):
-        raise TypeError(f"a token is a str, an ApiKey or a ServiceCredential, not {type(credential).__name__}")
+        raise TypeError(f"a token must be a str, an ApiKey or a ServiceCredential, not {type(credential).__name__}")
     return f"Bearer {visible(credential, 'the token')}"
 
 
 def visible(text: str, name: str) -> str:
-    """``text``, which a header can carry. Raises ValueError, without it: it is a secret."""
+    """Return ``text`` if it is valid in a header. Otherwise raise ValueError without the text, which is a secret."""
     if not (text and text.isascii() and text.isprintable() and " " not in text):
         raise ValueError(f"{name} is empty, or has a space, a line break or a letter that is not ASCII")
     return text
 
 
+def sender(authorization: str | None) -> str:
+    """Whom a header stands for: the same text after its token or its secret was renewed."""
+    scheme, _, text = (authorization or "").partition(" ")
+    parts = text.split(".")
+    if len(parts) != 3:
+        return f"{scheme} {'_'.join(text.split('_')[:2])}"  # acct_<id>_<secret>, svc_<id>_<secret>
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=="))
+        return f"{scheme} {claims.get('iss', '')} {claims['sub']}"
+    except (ValueError, LookupError, AttributeError, TypeError):
+        return scheme
+
+
 class Authorization:
-    """The header as it is good now, for many threads; its function is called once however many need it."""
+    """The current header, for many threads. The token function is called once, however many threads wait for it."""
 
     def __init__(self, token: Token) -> None:
         self._token = token
@@ -65,7 +80,7 @@ class Authorization:
         self.renewable = callable(token)
 
     def get(self, refused: str | None) -> str | None:
-        """The header, and another one than the one that was ``refused`` if there is another."""
+        """Return the current header. If it is the one that was ``refused``, get a new one if possible."""
         if not callable(self._token):
             return self._held
         with self._lock.get():
@@ -75,7 +90,7 @@ class Authorization:
 
 
 class AsyncAuthorization:
-    """The header as it is good now, for many tasks; its function is called once however many need it."""
+    """The current header, for many tasks. The token function is called once, no matter how many tasks wait for it."""
 
     def __init__(self, token: AsyncToken) -> None:
         self._token = token
@@ -84,7 +99,7 @@ class AsyncAuthorization:
         self.renewable = callable(token)
 
     async def get(self, refused: str | None) -> str | None:
-        """The header, and another one than the one that was ``refused`` if there is another."""
+        """Return the current header. If it is the one that was ``refused``, get a new one if possible."""
         if not callable(self._token):
             return self._held
         async with self._lock.get():

@@ -1,6 +1,6 @@
-"""What the service refuses, and what comes between, as exceptions.
+"""The service's refusals, and failures on the way to it, as exceptions.
 
-Catch the narrow one that you can act on, `AccountingError` for all of them.
+Catch the narrowest one that you can act on, or `AccountingError` for all of them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class AccountingError(Exception):
-    """The service did not do what it was asked.
+    """The service did not do what it was asked to do.
 
-    ``code`` is stable, ``status`` the HTTP status (None where no answer came), ``details`` what helps to act on it,
-    ``request_id`` what the service's operators find the request by. ``retry_after_seconds`` is what the service asked
+    ``code`` is stable. ``status`` is the HTTP status, None if there was no answer. ``details`` helps to react.
+    ``request_id`` lets the service's operators find the request. ``retry_after_seconds`` is how long the service asked
     to wait, if it did.
     """
 
@@ -54,11 +54,11 @@ class AccountingError(Exception):
 
 
 class InvalidRequest(AccountingError):
-    """400: the request is not of the contract's form."""
+    """400: the request is malformed."""
 
     @property
     def errors(self) -> list[dict[str, str]]:
-        """The fields at fault, each with ``field`` and ``problem``."""
+        """The invalid fields, each with ``field`` and ``problem``."""
         errors = self.details.get("errors")
         return [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
 
@@ -68,7 +68,7 @@ class ModelUnknown(InvalidRequest):
 
 
 class Unauthorized(AccountingError):
-    """401: the request does not say, or not truly, who sends it."""
+    """401: the request does not prove who sends it."""
 
 
 class TokenRequired(Unauthorized):
@@ -76,7 +76,7 @@ class TokenRequired(Unauthorized):
 
 
 class TokenExpired(Unauthorized):
-    """The token ran out."""
+    """The token has expired."""
 
 
 class TokenInvalid(Unauthorized):
@@ -84,7 +84,7 @@ class TokenInvalid(Unauthorized):
 
 
 class TokenTypeInvalid(Unauthorized):
-    """The token is genuine but no access token."""
+    """The token is genuine, but it is not an access token."""
 
 
 class ApiKeyInvalid(Unauthorized):
@@ -92,11 +92,11 @@ class ApiKeyInvalid(Unauthorized):
 
 
 class ServiceCredentialInvalid(Unauthorized):
-    """The service credential is unknown, deleted, or was rotated out."""
+    """The service credential is unknown or deleted, or its secret was replaced."""
 
 
 class InsufficientCredits(AccountingError):
-    """402: the wallet does not hold what was asked for; nothing was taken."""
+    """402: the wallet has too few credits; nothing was taken."""
 
     @property
     def required(self) -> int:
@@ -110,7 +110,7 @@ class InsufficientCredits(AccountingError):
 
     @property
     def held(self) -> int:
-        """What sessions hold now."""
+        """The credits that sessions hold now."""
         return self._number("heldCredits") or 0
 
     @property
@@ -120,21 +120,21 @@ class InsufficientCredits(AccountingError):
 
     @property
     def affordable_tokens(self) -> int | None:
-        """The largest `estimated_tokens` that a session could be opened with now; None where no session was."""
+        """The largest `estimated_tokens` that a session could begin with now; None if the call was about no session."""
         return self._number("affordableTokens")
 
     @property
     def affordable_output_tokens(self) -> int | None:
-        """As `affordable_tokens` for a session with an `estimated_usage`: the most output beside its inputs."""
+        """Like `affordable_tokens`, for an `estimated_usage`: the most output tokens that fit beside its inputs."""
         return self._number("affordableOutputTokens")
 
 
 class Forbidden(AccountingError):
-    """403: the caller is known and may not do this; or the service key is needed (`RequireServiceKey`)."""
+    """403: the caller may not do this, or the service key is missing (`RequireServiceKey`)."""
 
 
 class RightMissing(Forbidden):
-    """The service credential lacks a right; ``users:sync`` where nobody knows the user."""
+    """The service credential lacks a right; ``users:sync`` if the user is not known."""
 
     @property
     def right(self) -> str | None:
@@ -143,11 +143,11 @@ class RightMissing(Forbidden):
 
 
 class UserDisabled(Forbidden):
-    """The user is disabled: nothing new is begun for them. Finalizing and aborting open sessions still works."""
+    """The user is disabled and cannot begin anything new. Finalizing and aborting open sessions still works."""
 
 
 class NotFound(AccountingError):
-    """404: what the request names is not there."""
+    """404: what the request names does not exist."""
 
 
 class UserNotFound(NotFound):
@@ -155,20 +155,20 @@ class UserNotFound(NotFound):
 
 
 class ServiceCredentialNotFound(NotFound):
-    """There is no service credential with this id."""
+    """No service credential has this id."""
 
 
 class SessionNotActive(NotFound):
-    """There is no such session, or it is resolved already."""
+    """No active session has this id."""
 
     @property
     def session_status(self) -> str | None:
-        """``completed`` or ``failed``; None when there is no such session."""
+        """``completed`` or ``failed``; None if there is no such session."""
         return self._text("status")
 
     @property
     def outcome(self) -> str | None:
-        """``finalized``, ``aborted`` or ``swept``; None when there is no such session."""
+        """``finalized``, ``aborted`` or ``swept``; None if there is no such session."""
         return self._text("outcome")
 
 
@@ -177,23 +177,23 @@ class ApiKeyNotFound(NotFound):
 
 
 class PriceNotFound(NotFound):
-    """The model has no price rule with this beginning."""
+    """The model has no price rule that begins at this time."""
 
 
 class RouteNotFound(NotFound):
-    """No route has this method and path: look at the base URL."""
+    """No route has this method and path: check the base URL."""
 
 
 class Conflict(AccountingError):
-    """409: what there is already does not go with the request."""
+    """409: the request conflicts with what is stored."""
 
 
 class SessionExists(Conflict):
-    """The session id is taken by a session with other values."""
+    """An active session with this id has different values."""
 
 
 class SessionEnded(Conflict):
-    """The session id is that of a session that has ended: nothing is held, and nothing may be streamed under it."""
+    """The session with this id has ended. Nothing is held, so you must not stream under this id."""
 
     @property
     def session_status(self) -> str | None:
@@ -211,35 +211,35 @@ class IdempotencyConflict(Conflict):
 
 
 class TooManyAllocations(Conflict):
-    """The wallet has as many live lots as it may have."""
+    """The wallet has the maximum number of live lots."""
 
 
 class TooManyServiceCredentials(Conflict):
-    """There are as many service credentials as there may be."""
+    """The stack has the maximum number of service credentials."""
 
 
 class TooManyApiKeys(Conflict):
-    """The caller has as many API keys as a user may have."""
+    """The user has the maximum number of API keys."""
 
 
 class PriceExists(Conflict):
-    """The model has a price rule with this beginning already; it stays as it is."""
+    """The model already has a price rule that begins at this time; it was not changed."""
 
 
 class PriceBegun(Conflict):
-    """The price rule has begun, or is about to, so that it can't be withdrawn any more."""
+    """The price rule has begun, or begins very soon, so it can no longer be withdrawn."""
 
 
 class PriceEnded(Conflict):
-    """The price rule has ended; when it did is history."""
+    """The price rule has already ended; its end cannot be changed."""
 
 
 class UserErased(Conflict):
-    """The user's personal data was erased: they cannot be enabled or synced again."""
+    """The user's personal data was erased: the user cannot be enabled or synced again."""
 
 
 class PayloadTooLarge(AccountingError):
-    """413: the body is larger than any request of the contract can be."""
+    """413: the body is larger than the service accepts."""
 
 
 class RateLimited(AccountingError):
@@ -247,7 +247,7 @@ class RateLimited(AccountingError):
 
 
 class InternalError(AccountingError):
-    """500: a fault of the service."""
+    """500: a defect of the service."""
 
 
 class Unavailable(AccountingError):
@@ -255,7 +255,7 @@ class Unavailable(AccountingError):
 
 
 class Contention(Unavailable):
-    """Too many writers at one wallet; nothing was written."""
+    """Too many requests changed the same wallet at once; nothing was written."""
 
 
 class GatewayTimeout(Unavailable):
@@ -263,15 +263,15 @@ class GatewayTimeout(Unavailable):
 
 
 class Unreachable(Unavailable):
-    """The network did not bring an answer; ``status`` is None. The request may have been carried out."""
+    """The network returned no answer; ``status`` is None. The request may have been carried out."""
 
 
 class UnexpectedAnswer(AccountingError):
-    """The answer is not of the contract's form: something else than the service, or a later version of it, spoke."""
+    """The answer is malformed: it came from another program, or from a later version of the service."""
 
 
 MAX_RETRY_AFTER_DIGITS = 9
-"""Nobody asks for a longer wait and means it."""
+"""A longer wait cannot be meant seriously."""
 
 BY_CODE: dict[str, type[AccountingError]] = {
     "VALIDATION_ERROR": InvalidRequest,
@@ -309,7 +309,7 @@ BY_CODE: dict[str, type[AccountingError]] = {
     "UNAVAILABLE": Unavailable,
     "TIMEOUT": GatewayTimeout,
 }
-"""The exception of every code that the service answers."""
+"""The exception for every code of the service."""
 
 BY_STATUS: dict[int, type[AccountingError]] = {
     400: InvalidRequest,
@@ -325,11 +325,11 @@ BY_STATUS: dict[int, type[AccountingError]] = {
     503: Unavailable,
     504: GatewayTimeout,
 }
-"""The exception of a status whose code is none of these: something between spoke, or a later version."""
+"""The exception for a status with an unknown code: from a proxy in between, or from a later version."""
 
 
 def error_of(response: httpx.Response) -> AccountingError:
-    """The exception for an answer that is no success. Any content is taken: what makes no sense is UnexpectedAnswer."""
+    """Return the exception for an answer that is not a success; UnexpectedAnswer if its content makes no sense."""
     try:
         body = json_in(response.content)
     except Misread:
@@ -355,6 +355,6 @@ def _text(value: object) -> str | None:
 
 
 def _seconds(text: str | None) -> float | None:
-    """The wait that Retry-After asks for; None without one, and for a date, which the service never sends."""
+    """Return the wait that Retry-After asks for; None without one, or for a date, which the service never sends."""
     is_number = text is not None and text.isascii() and text.isdigit() and len(text) <= MAX_RETRY_AFTER_DIGITS
     return float(text) if text is not None and is_number else None

@@ -1,6 +1,6 @@
-"""One call from its first request to its answer: what to send, and whether to send it again. No input, no output.
+"""One call from its first request to its answer: what to send, and whether to send it again.
 
-The clients do the sending and the waiting, each in its own way, and are told everything else here.
+This module does no input or output. Each client sends and waits in its own way; everything else is decided here.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ NEVER_SENT = (
     httpx.ProxyError,
     httpx.UnsupportedProtocol,
 )
-"""What happens before a request can have reached anybody."""
+"""Errors that occur before a request can have reached the service."""
 GARBLED = (httpx.DecodingError, httpx.TooManyRedirects, httpx.InvalidURL)
-"""What is raised about an answer that did come: its encoding is wrong, or it redirects to no address."""
+"""Errors that an answer causes: its encoding is wrong, or it redirects to an invalid address."""
 Fault = httpx.RequestError | httpx.InvalidURL
 FAULTS = (httpx.RequestError, httpx.InvalidURL)
-"""What sending a request raises. An address that is wrong is then the answer's, for the request has one."""
+"""Errors that sending a request can raise. The request's own address is valid, so an invalid one is the answer's."""
 OUR_FAULT = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects)
-"""What happens again however often it is tried."""
+"""Errors that would occur again at every attempt."""
 CONNECTIONS = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
 LEAST_TIMEOUT_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all calls of a client have in common."""
+    """What all calls of a client share."""
 
     base_url: str
     service_key: str | None = field(repr=False)
@@ -66,9 +66,9 @@ class Settings:
         try:
             url = httpx.URL(self.base_url)
         except httpx.InvalidURL as error:
-            raise ValueError(f"no address of a service: {error}") from error
+            raise ValueError(f"base_url is not a valid address: {error}") from error
         if url.scheme not in ("http", "https") or not url.host:
-            raise ValueError(f"no address of a service: {self.base_url}")
+            raise ValueError(f"base_url is not a valid address: {self.base_url}")
         if self.service_key is not None:
             visible(self.service_key, "the service key")
         require_seconds("timeout_seconds", self.timeout_seconds)
@@ -89,10 +89,10 @@ class Again:
 
 
 class Exchange(Generic[T]):
-    """A call under way. Ask for ``request``, send it, tell ``heard`` what came of it, until it is `Done` or raises.
+    """A call in progress. Send ``request`` and pass the outcome to ``heard``, until it returns `Done` or raises.
 
-    ``refused`` is the authorization that the service refused and that a new one may replace. ``may_be_done`` says
-    whether the service may have carried the call out, at any attempt so far.
+    ``refused`` is the authorization that the service refused, if a new one may replace it. ``may_be_done`` says whether
+    the service may have carried out the call in any attempt so far.
     """
 
     def __init__(self, call: Call[T], settings: Settings, *, renewable: bool) -> None:
@@ -108,7 +108,7 @@ class Exchange(Generic[T]):
 
     @property
     def shows_token(self) -> bool:
-        """Whether the call takes a token or an API key."""
+        """Whether the call sends a token or an API key."""
         return self._call.access in (Access.USER, Access.REPORT)
 
     def request(self, http: httpx.Client | httpx.AsyncClient, authorization: str | None) -> httpx.Request:
@@ -137,12 +137,12 @@ class Exchange(Generic[T]):
                 timeout=timeout,
             )
         except httpx.InvalidURL as error:
-            raise ValueError(f"the request has no address: {error}") from error
+            raise ValueError(f"the request has no valid address: {error}") from error
         self._was_before, self.may_be_done = self.may_be_done, True
         return request
 
     def heard(self, outcome: httpx.Response | Fault) -> Done[T] | Again:
-        """Judge what came of the request. Raises AccountingError when it is no success and not to be sent again."""
+        """Judge the outcome of the request. Raises AccountingError if it failed and must not be sent again."""
         self.may_be_done = self._was_before or _may_be_done(outcome)
         if isinstance(outcome, httpx.Response) and (outcome.is_success or self._told(outcome)):
             return Done(self._read(outcome))
@@ -160,13 +160,13 @@ class Exchange(Generic[T]):
         return Again(pause)
 
     def _may_be_repeated(self, error: AccountingError, outcome: httpx.Response | Fault) -> bool:
-        """Whether a repeat may succeed, and can't do the same thing twice."""
+        """Whether a repeat may succeed and cannot do the same thing twice."""
         if not isinstance(error, RateLimited | Unavailable) or isinstance(outcome, OUR_FAULT):
             return False
         return self._call.repeatable or not _may_be_done(outcome)
 
     def _told(self, response: httpx.Response) -> bool:
-        """Whether a refusal is an answer of its own kind, as `Call.told_by` says."""
+        """Whether a refusal counts as an answer, as `Call.told_by` says."""
         if self._call.told_by is None or not response.is_client_error:
             return False
         try:
@@ -187,7 +187,7 @@ class Exchange(Generic[T]):
 
 
 def _may_be_done(outcome: httpx.Response | Fault) -> bool:
-    """Whether the service may have carried out a request of which this came. A refusal says that it did not."""
+    """Whether the service may have carried out a request with this outcome. If it refused, it did not."""
     if not isinstance(outcome, httpx.Response):
         return not isinstance(outcome, NEVER_SENT)
     error = None if outcome.is_success else error_of(outcome)
@@ -210,5 +210,5 @@ def _unexpected(cause: Exception, status: int | None) -> UnexpectedAnswer:
 
 
 def failed(error: AccountingError) -> bool:
-    """Whether it says nothing of the request itself, so that the same may well succeed later."""
+    """Whether the outcome says nothing about the request itself, so that the same request may succeed later."""
     return isinstance(error, RateLimited | Unavailable | UnexpectedAnswer) or (error.status or 0) >= 500

@@ -1,4 +1,4 @@
-"""Makes a client's methods of the routes' functions: same parameters, same types, same documentation."""
+"""Turns the routes' functions into a client's methods, with the same parameters, types and documentation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ M = TypeVar("M", bound=Callable[..., Any])
 
 
 def described(method: M, route: Callable[..., Any], result: str) -> M:
-    """``method``, to ``help`` and to editors what ``route`` is, but with ``self`` and its result: ``result`` of T.
+    """Return ``method`` with the signature and documentation of ``route``, plus ``self`` and its own result.
 
-    The route's own result is a ``Call[T]`` or a ``Listing[T]``.
+    The method's result is ``result`` of T if the route's result is a ``Call[T]`` or a ``Listing[T]``.
     """
     of = str(inspect.signature(route).return_annotation).partition("[")[2][:-1]
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -1,4 +1,4 @@
-"""What belongs to one process: after a fork the child makes its own, and leaves what its parent had alone."""
+"""Values that belong to one process: after a fork, the child makes its own and leaves its parent's alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _generation = 0
 
 
 def generation() -> int:
-    """How many forks lie between the process that imported this and the one that asks."""
+    """Return the number of forks between the process that imported this module and the current one."""
     return _generation
 
 
@@ -28,21 +28,22 @@ if hasattr(os, "register_at_fork"):  # Windows has no forks
 class PerProcess(Generic[T]):
     """A value that each process makes for itself.
 
-    The parent's value stays referenced in the child: if it were collected there, it would close what both share.
-    Any number of threads may ask, and no lock is held that a fork could leave locked.
+    The child keeps a reference to the parent's value: if the value were garbage-collected in the child, it would close
+    what both processes share. Any number of threads may ask for the value. No lock is held that a fork could leave
+    locked.
     """
 
     def __init__(self, make: Callable[[], T], first: T | None = None) -> None:
-        """``first`` is the value of this process, where somebody else has made it."""
+        """``first`` is the value of this process, if it exists already."""
         self._make = make
         self._made = {_generation: make() if first is None else first}
 
     def get(self) -> T:
-        """The value of this process. Raises what making it raises."""
+        """Return the value of this process. Raises whatever making it raises."""
         found = self._made.get(_generation)
         return self._made.setdefault(_generation, self._make()) if found is None else found
 
 
 def brought_over(_connections: object) -> NoReturn:
-    """Refuse a caller's own connections that were made before a fork: both processes would speak over them."""
-    raise RuntimeError("the connections (http=) are those of the process that this one was forked from: bring others")
+    """Refuse connections of the caller that were made before a fork: both processes would use them."""
+    raise RuntimeError("the connections (http=) belong to the parent process: pass other ones after a fork")

@@ -1,4 +1,4 @@
-"""Reads an answer's JSON into frozen dataclasses. Fields that are not known are passed over."""
+"""Reads an answer's JSON into frozen dataclasses. Unknown fields are ignored."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from typing import Any, NoReturn, TypeVar, Union, get_args, get_origin, get_type
 T = TypeVar("T")
 
 MAX_CURSOR_LENGTH = 4096
-"""A longer cursor is not the service's, and would not fit the address of the next request."""
+"""A longer cursor does not come from the service, and would not fit into the next request's address."""
 
 
 class Misread(ValueError):
-    """The answer is not JSON, or not of the form that the dataclass tells."""
+    """The answer is not JSON, or does not have the form of the dataclass."""
 
 
 def json_in(content: bytes) -> Any:
-    """The JSON of an answer. Raises Misread for everything else.
+    """Return the JSON of an answer. Raises Misread for anything else.
 
-    JSON has no NaN and no infinity, and texts are UTF-8 without half surrogate pairs: they could not be sent back.
+    NaN and infinity are not JSON. Texts with half a surrogate pair are refused, because they could not be sent back.
     """
     try:
         text = content.decode()
@@ -38,19 +38,19 @@ def json_in(content: bytes) -> Any:
 
 
 def camel(name: str) -> str:
-    """``total_credits`` as JSON has it: ``totalCredits``."""
+    """Return a name in the form for JSON: ``totalCredits`` for ``total_credits``."""
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
 
 
 def read(kind: type[T], value: object) -> T:
-    """``value``, from JSON, as ``kind``. Raises Misread."""
+    """Convert ``value`` from JSON to ``kind``. Raises Misread."""
     result: T = _as(kind, value, kind.__name__)
     return result
 
 
 def next_cursor_after(seen: Container[str | None], following: str | None) -> str | None:
-    """The cursor of a list's next page after those at ``seen``. Raises Misread for one that leads nowhere."""
+    """Return the cursor of the next page, after those in ``seen``. Raises Misread if it leads to no new page."""
     if following is not None and (following == "" or following in seen or len(following) > MAX_CURSOR_LENGTH):
         raise Misread("the next page's cursor leads nowhere")
     return following
@@ -85,7 +85,7 @@ def _dataclass(kind: Any, value: object, where: str) -> Any:
 
 @cache
 def _fields(kind: Any) -> dict[str, tuple[str, Any, bool]]:
-    """Of every field: its name in JSON, its type, and whether it may be left out."""
+    """Return each field's name in JSON, its type, and whether it may be left out."""
     hints = get_type_hints(kind)
     return {
         each.name: (
@@ -109,7 +109,7 @@ def _decimal(text: str, where: str) -> Decimal:
     try:
         return Decimal(text)
     except InvalidOperation as error:
-        raise Misread(f"{where} is no number") from error
+        raise Misread(f"{where} is not a number") from error
 
 
 def _instant(text: str, where: str) -> datetime:
@@ -119,7 +119,7 @@ def _instant(text: str, where: str) -> datetime:
             raise ValueError("no time zone")
         return at.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise Misread(f"{where} is no instant") from error
+        raise Misread(f"{where} is not a timestamp") from error
 
 
 def _expected(kind: Any, value: object, where: str) -> Any:
@@ -131,7 +131,7 @@ def _expected(kind: Any, value: object, where: str) -> Any:
 def _finite(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise ValueError("a number too large")
+        raise ValueError("the number is too large")
     return number
 
 

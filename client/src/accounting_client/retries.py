@@ -1,4 +1,4 @@
-"""How often and after which pauses a request is sent again: pure, the chance comes in as an argument."""
+"""How often, and after which pauses, a request is sent again. Pure: the random number is an argument."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 MAX_DOUBLINGS = 30
 MAX_SECONDS = 1_000_000
-"""Eleven days, which every system's timers can wait."""
+"""Eleven days. Every system's timers can wait that long."""
 
 
 @dataclass(frozen=True)
 class Retries:
-    """Full jitter: each pause is a random part of one that doubles from ``first_seconds`` to ``longest_seconds``.
+    """Full jitter: each pause is a random part of a limit that doubles from ``first_seconds`` to ``longest_seconds``.
 
-    A wait that the service asks for comes on top. A request is given up after ``attempts``, or when the next one could
-    not begin within ``total_seconds`` of the first.
+    A wait that the service asks for is added. A request is given up after ``attempts`` attempts, or if the next attempt
+    could not begin within ``total_seconds`` of the first.
     """
 
     attempts: int = 6
@@ -25,12 +25,12 @@ class Retries:
     def __post_init__(self) -> None:
         attempts: object = self.attempts
         if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
-            raise ValueError(f"attempts is a whole number from 1, not {self.attempts!r}")
+            raise ValueError(f"attempts must be a whole number of at least 1, not {self.attempts!r}")
         for name in ("total_seconds", "first_seconds", "longest_seconds"):
             require_seconds(name, getattr(self, name), zero=True)
 
     def pause(self, attempts: int, elapsed_seconds: float, asked_seconds: float, chance: float) -> float | None:
-        """How long to wait after this many attempts; None when it is time to give up. ``chance`` is 0 to 1."""
+        """Return how long to wait after this many attempts, or None to give up. ``chance`` is between 0 and 1."""
         if attempts >= self.attempts:
             return None
         grown = self.first_seconds * 2.0 ** min(attempts - 1, MAX_DOUBLINGS)
@@ -39,14 +39,14 @@ class Retries:
 
 
 def require_seconds(name: str, value: object, *, zero: bool = False) -> None:
-    """Raise ValueError for what is no number of seconds that a timer can wait; 0 only where ``zero`` allows it."""
+    """Raise ValueError unless a timer can wait this number of seconds. 0 is allowed only with ``zero``."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         is_seconds = 0 <= value <= MAX_SECONDS and (value > 0 or zero)
     else:
         is_seconds = False
     if not is_seconds:
         least = "0 or more" if zero else "more than 0"
-        raise ValueError(f"{name} is a number of seconds, {least} and at most {MAX_SECONDS:,}, not {value!r}")
+        raise ValueError(f"{name} must be a number of seconds, {least} and at most {MAX_SECONDS:,}, not {value!r}")
 
 
 NEVER = Retries(attempts=1)

@@ -1,4 +1,4 @@
-"""What the sync and the async streaming session have in common: what they show of the stream, and the count."""
+"""What the sync and the async streaming session share: what they show of the stream, and the count of tokens."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, Generic, TypeVar
 from accounting_client.hold import Hold, IsGone
 from accounting_client.meter import Meter
 from accounting_client.routes.sessions import Aborted, Finalized, Initialized
-from accounting_client.usage_objects import UsageFormat, in_json, require_format
+from accounting_client.usage_objects import UsageFormat, in_json, output_of, require_format
 
 H = TypeVar("H", bound=Hold)
 
 
 class Stream(Generic[H]):
-    """A stream and the session that accounts it; who has it can leave its block."""
+    """A stream and the session that accounts it."""
 
     def __init__(self, hold: H) -> None:
         self._hold = hold
@@ -32,77 +32,85 @@ class Stream(Generic[H]):
 
     @property
     def estimated_tokens(self) -> int | None:
-        """The tokens that the hold was made for; None where it was made for `estimated_usage`."""
+        """The tokens that the hold is for; None if it is for an `estimated_usage`."""
         return self._hold.terms.estimated_tokens
 
     @property
     def estimated_usage(self) -> Mapping[str, Any] | None:
-        """The usage that the hold was made for; None where it was made for `estimated_tokens`."""
+        """The usage that the hold is for; None if it is for `estimated_tokens`."""
         return self._hold.terms.estimated_usage
 
     @property
+    def max_output_tokens(self) -> int | None:
+        """The output that the hold was made for: the request's limit, where `when_short` may have shortened it."""
+        estimate = self.estimated_usage
+        return None if estimate is None else output_of(estimate, "canonical")
+
+    @property
     def opened(self) -> Initialized | None:
-        """What is held, as the service said when the block was entered."""
+        """What is held, as the service answered when the block was entered."""
         return self._hold.opened
 
     @property
     def result(self) -> Finalized | Aborted | None:
-        """What it came to once it is settled; None for good when settling failed, which the log says.
+        """The outcome, once the session is settled. It stays None if settling failed for good, which the log says.
 
-        The sweeper ends the session then, for the tokens of its last heartbeat.
+        The sweeper then ends the session and charges the tokens of its last heartbeat.
         """
         return self._hold.result
 
     @property
     def tokens(self) -> int:
-        """The tokens so far: those counted or, once there is a usage, the output tokens."""
+        """The tokens counted so far or, once there is a usage, the output tokens."""
         return self._hold.progress.tokens
 
     @property
     def usage(self) -> dict[str, Any] | None:
-        """The provider's usage so far, raised by the output tokens that were counted after it; None without one."""
+        """The provider's usage so far, plus the output tokens that were counted after it; None without one."""
         return self._hold.progress.whole_usage
 
     def add_tokens(self, tokens: int) -> None:
-        """Count tokens that were generated; never waits.
+        """Count generated tokens. This never waits.
 
-        In a session with ``estimated_usage``, and after `set_usage`, they are output tokens.
-
-        Raises what a heartbeat was refused with, after it counted them: `InsufficientCredits` when the hold could not
-        be raised. Stop the stream then. Raises TypeError for what is no whole number, ValueError for one that no
-        stream has, or a negative one.
+        In a session with ``estimated_usage``, and after `set_usage`, they are output tokens. If the service refused a
+        heartbeat, this raises the refusal after it has counted the tokens: `InsufficientCredits` if the hold could not
+        be raised. Stop the stream then. Raises TypeError if ``tokens`` is not a whole number, and ValueError if it is
+        negative or impossibly large.
         """
         if tokens < 0:
             raise ValueError(f"{tokens} can't be added: set_tokens corrects the count")
         self.set_tokens(self.tokens + tokens)
 
     def set_tokens(self, tokens: int) -> None:
-        """Say how many tokens there are in all, as when the model reports it at its end. Otherwise as `add_tokens`."""
+        """Set the total number of tokens, for example if the model reports it at the end.
+
+        Otherwise like `add_tokens`.
+        """
         self._note(lambda meter: meter.count(tokens))
 
     def set_usage(self, usage: object, usage_format: UsageFormat) -> None:
-        """Hand over what the provider says that the stream used so far, as it came; never waits.
+        """Pass on what the provider says that the stream has used so far, as you received it. This never waits.
 
-        ``usage`` is a mapping or an object of the provider's SDK. It replaces what was counted, and is what the session
-        is settled for; tokens that are added after it count as output beyond it. It is cumulative: a later one of the
-        same format replaces the fields that it has, as Anthropic's ``message_delta`` does those of its
+        ``usage`` is a mapping, or an object of the provider's SDK. It replaces the tokens counted so far, and the
+        session is settled for it. Tokens that are added later are added to its output. Usage is cumulative: a later
+        object of the same format replaces the fields that it has, as Anthropic's ``message_delta`` replaces fields of
         ``message_start``.
 
-        Raises what a heartbeat was refused with, as `add_tokens` does, TypeError for what is no object, and ValueError
-        for an unknown format, or values that JSON does not have.
+        If the service refused a heartbeat, this raises the refusal, as `add_tokens` does. Raises TypeError if ``usage``
+        has no fields, and ValueError for an unknown format or for values that JSON does not have.
         """
         require_format(usage_format)
         fields = in_json(usage, "the usage")
         self._note(lambda meter: meter.use(fields, usage_format))
 
     def served_by(self, model_id: str) -> None:
-        """Say which model really serves the stream, if it is another: its price counts."""
+        """Name the model that really served the stream, if it is another one: the session is settled at its price."""
         self._hold.served_model = model_id
 
     def add_metadata(self, metadata: Mapping[str, Any]) -> None:
-        """Add to what the usage record will say beside the service's own; a later value of a name replaces it.
+        """Add metadata to the usage record; a later value of the same name replaces the earlier one.
 
-        Raises TypeError, ValueError for what JSON does not have.
+        Raises TypeError or ValueError for values that JSON does not have.
         """
         self._hold.metadata = {**self._hold.metadata, **in_json(metadata, "the metadata")}
 
@@ -120,6 +128,6 @@ class Stream(Generic[H]):
         meter.require_no_refusal()
 
     def _is_gone(self) -> IsGone:
-        """What tells whether this session is gone, without keeping it."""
+        """Return a function that tells whether this session was garbage-collected, without keeping it alive."""
         this = weakref.ref(self)
         return lambda: this() is None

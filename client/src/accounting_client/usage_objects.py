@@ -1,6 +1,6 @@
-"""Providers' usage objects: as JSON, put together from what a stream reports, and raised by tokens counted beyond them.
+"""Providers' usage objects: converted to JSON, merged from the reports of a stream, and raised by tokens counted later.
 
-The service says what their counts mean. This only knows where each format counts input and output.
+The service interprets the counts. This module only knows where each format counts input and output.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MAX_TOKENS = 10**9
 
 
 class _Names(NamedTuple):
-    """Where a format counts: the sum of ``inputs`` is the input, that of ``outputs`` the output."""
+    """Where a format counts: the sum of ``inputs`` is the input, and the sum of ``outputs`` is the output."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -42,13 +42,13 @@ _FORMATS: dict[UsageFormat, _Names] = {
 def require_format(usage_format: str) -> None:
     """Raise ValueError for a format that the service does not read."""
     if usage_format not in _FORMATS:
-        raise ValueError(f"usage_format is one of {', '.join(get_args(UsageFormat))}, not {usage_format!r}")
+        raise ValueError(f"usage_format must be one of {', '.join(get_args(UsageFormat))}, not {usage_format!r}")
 
 
 def in_json(value: object, name: str) -> dict[str, Any]:
-    """A mapping, or an object of a provider's SDK, as JSON has it.
+    """Convert a mapping, or an object of a provider's SDK, to JSON's types.
 
-    Raises TypeError for what has no fields, ValueError for fields that JSON does not have, such as NaN.
+    Raises TypeError if it has no fields, and ValueError for values that JSON does not have, such as NaN.
     """
     try:
         text = json.dumps(_fields_of(value), ensure_ascii=False, allow_nan=False, default=_fields_of)
@@ -61,24 +61,24 @@ def in_json(value: object, name: str) -> dict[str, Any]:
 
 
 def put_together(known: Mapping[str, Any] | None, newer: Mapping[str, Any]) -> dict[str, Any]:
-    """A usage after a newer report of the same stream: counts are cumulative, and what it leaves out stays known."""
+    """Merge a newer report of the same stream into a usage. Counts are cumulative; fields that it lacks stay known."""
     if known is None:
         return dict(newer)
     return {**known, **{name: value for name, value in newer.items() if value is not None}}
 
 
 def input_of(usage: Mapping[str, Any], usage_format: UsageFormat) -> int:
-    """The input tokens of a usage, as far as they can be read."""
+    """Return the input tokens of a usage, as far as they can be read."""
     return _sum(usage, _FORMATS[usage_format].inputs)
 
 
 def output_of(usage: Mapping[str, Any], usage_format: UsageFormat) -> int:
-    """The output tokens of a usage, as far as they can be read."""
+    """Return the output tokens of a usage, as far as they can be read."""
     return _sum(usage, _FORMATS[usage_format].outputs)
 
 
 def with_more_output(usage: Mapping[str, Any], usage_format: UsageFormat, tokens: int) -> dict[str, Any]:
-    """The usage with so many more output tokens, and with a total that counts them."""
+    """Return the usage with this many more output tokens, also in its total."""
     names = _FORMATS[usage_format]
     raised = dict(usage)
     if tokens:

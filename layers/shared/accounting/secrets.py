@@ -31,12 +31,12 @@ def jwt_secrets(*, refresh: bool) -> list[bytes]:
 
 
 def has_issuers() -> bool:
-    """Whether the stack names a document of issuers, so that tokens may be of others than the platform's own."""
+    """Whether the stack names a document of issuers, so that it also accepts tokens of other issuers."""
     return bool(os.environ.get("ISSUERS_SECRET_ID"))
 
 
 def issuers_document() -> str:
-    """The document of the issuers (docs/identity.md). Raises GetParameterError when it can't be read."""
+    """The document of the issuers (docs/identity.md). Raises GetParameterError if it can't be read."""
     return _read(os.environ["ISSUERS_SECRET_ID"], refresh=False)
 
 

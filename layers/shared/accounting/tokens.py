@@ -1,9 +1,9 @@
 """Access tokens: HS256 JWTs of the platform's own issuer. PyJWT verifies the signature; the claims are read here.
 
-Those of other issuers are in ``identity``, which reads their claims with the same functions.
+Tokens of other issuers are read in ``identity``, which uses the functions of this module for their claims.
 
-A claim that is null is absent. An optional claim that describes the user and cannot be used is absent, too: a token
-with an odd name still lets its user in. Claims that decide whether a token counts are refused, by name.
+A claim that is null counts as absent. So does an optional claim about the user that cannot be used: a token with an odd
+name still lets its user in. If a claim that decides whether a token is valid is wrong, the refusal names it.
 """
 
 import time
@@ -29,14 +29,14 @@ SIGNATURE_ONLY: Any = {
     **dict.fromkeys(("verify_exp", "verify_nbf", "verify_iat", "verify_aud", "verify_iss"), False),
     **dict.fromkeys(("verify_sub", "verify_jti"), False),
 }
-"""PyJWT judges claims before nulls could be taken out, and does not name the one that it refuses."""
+"""PyJWT would check claims before nulls are removed, and its refusals do not name the claim."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a genuine token says of its user, and until when (epoch seconds).
+    """What a genuine token says about its user, and when it expires (epoch seconds).
 
-    ``issuer`` is the configured issuer that says it; None if it is the platform's own.
+    ``issuer`` is the configured issuer of the token; it is None for the platform's own issuer.
     """
 
     user: Description
@@ -47,9 +47,9 @@ class Claims:
 def verify(token: str, secrets: Callable[..., list[bytes]]) -> Claims:
     """The claims of a genuine access token.
 
-    It must be signed with HS256 and one of the secrets, and carry ``sub`` (a user's id), ``exp`` and ``type`` =
-    ``access``. When no secret fits they are read again, for one may have been rotated in. Raises TokenExpired,
-    TokenTypeInvalid, TokenInvalid.
+    It must be signed with HS256 and one of the secrets, and have ``sub`` (a user's id), ``exp`` and ``type`` =
+    ``access``. If no secret fits, the secrets are read again, because one may just have been rotated in. Raises
+    TokenExpired, TokenTypeInvalid, TokenInvalid.
     """
     payload = _payload(token, secrets(refresh=False)) or _payload(token, secrets(refresh=True))
     if payload is None:
@@ -71,7 +71,7 @@ def verify(token: str, secrets: Callable[..., list[bytes]]) -> Claims:
 
 
 def _payload(token: str, secrets: list[bytes]) -> dict[str, Any] | None:
-    """The token's payload, or None when none of the secrets signed it. Raises TokenInvalid."""
+    """The token's payload, or None if none of the secrets signed it. Raises TokenInvalid."""
     for secret in secrets:
         try:
             payload: dict[str, Any] = jwt.decode(token, secret, algorithms=["HS256"], options=SIGNATURE_ONLY)
@@ -86,7 +86,7 @@ def _payload(token: str, secrets: list[bytes]) -> dict[str, Any] | None:
 
 
 def lifetime(claims: dict[str, Any], leeway: int) -> int:
-    """When the token ends. Raises TokenExpired, and TokenInvalid when it has no end or does not count yet."""
+    """When the token expires. Raises TokenExpired, and TokenInvalid if it never expires or is not valid yet."""
     now = time.time()
     expires_at = _time(claims, "exp")
     if expires_at is None:
@@ -101,7 +101,7 @@ def lifetime(claims: dict[str, Any], leeway: int) -> int:
 
 
 def issued_at(claims: dict[str, Any]) -> int:
-    """When the token says all this (epoch seconds), 0 if it does not say when. Raises TokenInvalid."""
+    """When the token was issued (epoch seconds); 0 if it does not say. Raises TokenInvalid."""
     second = _time(claims, "iat") or 0
     if second < 0:
         raise TokenInvalid("The claim iat of the access token is not a time")
@@ -109,7 +109,7 @@ def issued_at(claims: dict[str, Any]) -> int:
 
 
 def _time(claims: dict[str, Any], name: str) -> int | None:
-    """A claim in epoch seconds; None if it is absent. Raises TokenInvalid when it is not a number."""
+    """A claim in epoch seconds; None if it is absent. Raises TokenInvalid if it is not a number."""
     value = claims.get(name)
     if value is None:
         return None
@@ -122,7 +122,7 @@ def _time(claims: dict[str, Any], name: str) -> int | None:
 
 
 def user_id(subject: Any, claim: str, prefix: str = "") -> str:
-    """The user's id, which is in this claim. Raises TokenInvalid."""
+    """The user's id from this claim. Raises TokenInvalid."""
     if subject is None or subject == "":
         raise TokenInvalid(f"The access token has no subject: the claim {claim} is missing")
     if not isinstance(subject, str):
@@ -139,7 +139,7 @@ def user_id(subject: Any, claim: str, prefix: str = "") -> str:
 
 
 def email(value: Any, verified: Any) -> str | None:
-    """The user's address; None if the token names none that is one, or does not say that it is verified."""
+    """The user's e-mail address; None if it is not a valid address, or not said to be verified."""
     is_verified = verified is True or (isinstance(verified, str) and verified.lower() == "true")
     said = text(value, MAX_EMAIL)
     return said if is_verified and addresses.canonical(said) is not None else None
@@ -151,6 +151,6 @@ def _role(claims: dict[str, Any]) -> str | None:
 
 
 def text(value: Any, longest: int) -> str | None:
-    """A claim that is a text with something in it; else None."""
+    """The claim, if it is a usable text that is not empty; else None."""
     usable = isinstance(value, str) and len(value) <= longest and is_plain(value) and bool(value.strip())
     return str(value) if usable else None

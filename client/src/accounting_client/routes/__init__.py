@@ -1,7 +1,7 @@
-"""Every route of the service: a function each, from arguments to a `Call`, beside what it answers.
+"""Every route of the service: one function for each, from its arguments to a `Call`, and its result.
 
-What they say of errors is what is particular to them. Any call may also raise `Unauthorized`, `Forbidden`,
-`InvalidRequest`, `RateLimited`, `Unavailable`, `InternalError` and `UnexpectedAnswer`.
+A function's documentation names the errors that are particular to it. Any call may also raise `Unauthorized`,
+`Forbidden`, `InvalidRequest`, `RateLimited`, `Unavailable`, `InternalError` and `UnexpectedAnswer`.
 """
 
 from accounting_client.routes import (

@@ -1,4 +1,4 @@
-"""API keys: a user's own, for machines that act for them within a key's permissions."""
+"""API keys: a user's keys for programs that act for the user, within a key's permissions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from accounting_client.call import Access, Call, Done, Listing, Page, as_, as_pa
 
 @dataclass(frozen=True)
 class CreatedApiKey:
-    """A new key. ``key`` is its secret, shown this once: None when the request was a repeat."""
+    """A new key. ``key`` is its secret, which is shown only once: it is None if the request was a repeat."""
 
     id: str
     name: str
@@ -37,7 +37,7 @@ class ApiKeyInfo:
 
 @dataclass(frozen=True)
 class ChangedApiKey:
-    """A key as it is after a change."""
+    """A key after a change."""
 
     id: str
     name: str
@@ -48,7 +48,7 @@ class ChangedApiKey:
 
 @dataclass(frozen=True)
 class ApiKeyValidity:
-    """Whose key it is and what it may do; of a refused one why.
+    """Whose key it is and what it permits or, if it is refused, why.
 
     ``code`` is ``NOT_FOUND``, ``DISABLED``, ``EXPIRED`` or ``USER_DISABLED``.
     """
@@ -67,10 +67,10 @@ def create_api_key(
     expiry_days: int | None = None,
     idempotency_key: str | None = None,
 ) -> Call[CreatedApiKey]:
-    """Make a key of the caller's; without ``expiry_days`` it does not expire.
+    """Make a key for the caller. Without ``expiry_days`` it does not expire.
 
-    Should its answer get lost, the repeat finds the key made and can't show the secret again: ``key`` is None. Delete
-    that key then, and make another. Raises TooManyApiKeys, IdempotencyConflict.
+    If the answer is lost, the repeat finds the key and cannot show its secret again: ``key`` is None. Delete that key
+    then, and make another. Raises TooManyApiKeys, IdempotencyConflict.
     """
     body = given(name=name, permissions=_array(permissions), expiry_days=expiry_days)
     return command("POST", "/api/api-keys", CreatedApiKey, body, idempotency_key)
@@ -102,23 +102,26 @@ def change_api_key(
     permissions: Sequence[str] | None = None,
     is_active: bool | None = None,
 ) -> Call[ChangedApiKey]:
-    """Change a key's name or permissions, or switch it off and on. Raises ApiKeyNotFound."""
+    """Change a key's name or permissions, or switch it off or on. Raises ApiKeyNotFound."""
     body = given(name=name, permissions=_array(permissions), is_active=is_active)
     return Call("PUT", path("/api/api-keys/{}", identifier(key_id)), as_(ChangedApiKey), body=body)
 
 
 def revoke_api_key(key_id: str) -> Call[Done]:
-    """End a key for good, as an administrator anybody's; it stays in the list. Raises ApiKeyNotFound."""
+    """Revoke a key for good; it stays in the list. Administrators can revoke any key. Raises ApiKeyNotFound."""
     return Call("POST", path("/api/api-keys/{}/revoke", identifier(key_id)), as_(Done))
 
 
 def delete_api_key(key_id: str) -> Call[Done]:
-    """Delete a key, as an administrator anybody's. Raises ApiKeyNotFound."""
+    """Delete a key. Administrators can delete any key. Raises ApiKeyNotFound."""
     return Call("DELETE", path("/api/api-keys/{}", identifier(key_id)), as_(Done))
 
 
 def validate_api_key(key: str) -> Call[ApiKeyValidity]:
-    """Whose key this is; that it is refused is an answer too. Internal: it takes the service key, and no token."""
+    """Check whose key this is. A refused key is an answer too, not an error.
+
+    Internal: it sends the service key, and no token.
+    """
     return Call(
         "POST",
         "/api/api-keys/validate",

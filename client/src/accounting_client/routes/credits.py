@@ -34,7 +34,7 @@ class Balance:
 
 @dataclass(frozen=True)
 class Sufficiency:
-    """Whether ``credits``, what can be spent now, cover ``required_credits``."""
+    """Whether the spendable ``credits`` cover ``required_credits``."""
 
     sufficient: bool
     credits: int
@@ -44,7 +44,7 @@ class Sufficiency:
 
 @dataclass(frozen=True)
 class CostLine:
-    """What one class of a usage costs, exactly; ``tokens`` counts requests or web searches in their classes."""
+    """The exact cost of one class of a usage. For requests and web searches, ``tokens`` is their number."""
 
     class_: str
     tokens: int
@@ -56,8 +56,8 @@ class CostLine:
 class Cost:
     """What a usage of a model costs now: the sum of its lines, rounded up once.
 
-    ``rule_id`` is None for the default price and for a bare number. ``tier`` is the threshold of the context tier that
-    the usage is in.
+    ``rule_id`` is None for the default price and if only a number of tokens was given. ``tier`` is the threshold of the
+    context tier that the usage is in.
     """
 
     model_id: str
@@ -72,7 +72,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Granted:
-    """A grant as it was made; ``remaining_credits`` is what a repaid debt left of it."""
+    """A grant as it was made. ``remaining_credits`` is what is left of it after it repaid a debt."""
 
     id: str
     user_id: str
@@ -87,7 +87,7 @@ class Granted:
 
 @dataclass(frozen=True)
 class CreditsSet:
-    """What a user can spend after it was set, and could before."""
+    """What a user can spend now, and could spend before."""
 
     user_id: str
     total_credits: int
@@ -108,7 +108,7 @@ class CreditsRemoved:
 
 @dataclass(frozen=True)
 class CreditsAdjusted:
-    """What was adjusted, and what there is now."""
+    """What was adjusted, and what the user can spend now."""
 
     user_id: str
     adjustment: int
@@ -119,7 +119,7 @@ class CreditsAdjusted:
 
 @dataclass(frozen=True)
 class Allocation:
-    """A grant as it was made, and what is left of it to spend."""
+    """A grant as it was made, and how much of it can still be spent."""
 
     id: str
     total_credits: int
@@ -139,7 +139,7 @@ class _Allocations:
 
 
 def balance(user_id: str | None = None) -> Call[Balance]:
-    """What the caller, or as a supervisor another user, can spend now. An e-mail address works as an id.
+    """Return what the caller, or as a supervisor another user, can spend now. An e-mail address works as an id.
 
     Raises UserNotFound.
     """
@@ -149,7 +149,7 @@ def balance(user_id: str | None = None) -> Call[Balance]:
 
 
 def check(required_credits: int) -> Call[Sufficiency]:
-    """Whether the caller's balance covers this many credits. It holds nothing."""
+    """Check whether the caller's balance covers this many credits. No credits are held."""
     body = given(required_credits=required_credits)
     return Call("POST", "/api/credits/check", as_(Sufficiency), body=body, repeatable=True)
 
@@ -162,9 +162,10 @@ def calculate(
     usage_format: str | None = None,
     variant: str | None = None,
 ) -> Call[Cost]:
-    """What a usage of a model costs now: canonical or, with ``usage_format``, as its provider sent it; or a number.
+    """Calculate what a usage of a model costs now.
 
-    Raises ModelUnknown where the service refuses models without a price.
+    ``usage`` is in canonical form or, with ``usage_format``, as the provider sent it. Alternatively, pass a number of
+    tokens. Raises ModelUnknown if the service refuses models without a price.
     """
     body = given(model_id=model_id, tokens=tokens, usage=usage, usage_format=usage_format, variant=variant)
     return Call("POST", "/api/credits/calculate", as_(Cost), body=body, repeatable=True)
@@ -179,10 +180,10 @@ def allocate(
     notes: str | None = None,
     idempotency_key: str | None = None,
 ) -> Call[Granted]:
-    """As a supervisor, grant a user credits, for 30 days unless ``expiry_days`` or ``expires_at`` says otherwise.
+    """As a supervisor, grant credits to a user, by default for 30 days.
 
-    The same ``idempotency_key`` again grants nothing more; without one, each call makes its own.
-    Raises UserNotFound, TooManyAllocations, IdempotencyConflict.
+    A repeat with the same ``idempotency_key`` grants nothing more. Without a key, each call makes a new one. Raises
+    UserNotFound, TooManyAllocations, IdempotencyConflict.
     """
     body = given(user_id=user_id, credits=credits, **_expiry(expiry_days, expires_at), notes=notes)
     return command("POST", "/api/credits/allocate", Granted, body, idempotency_key)
@@ -197,7 +198,7 @@ def set_credits(
     notes: str | None = None,
     idempotency_key: str | None = None,
 ) -> Call[CreditsSet]:
-    """As a supervisor, make what a user can spend exactly this, and their debt 0.
+    """As a supervisor, set what a user can spend to an exact amount, and the user's debt to 0.
 
     Raises UserNotFound, TooManyAllocations, IdempotencyConflict.
     """
@@ -255,7 +256,7 @@ def allocations(user_id: str | None = None, *, page_size: int = 100) -> Listing[
 
 
 def _expiry(days: int | None, at: datetime | str | None) -> dict[str, Any]:
-    """When a grant expires, said in one way. Raises ValueError for both."""
+    """Return when a grant expires. Raises ValueError if it is given in both ways."""
     if days is not None and at is not None:
         raise ValueError("give expiry_days or expires_at, not both")
     return {"expiry_days": days, "expires_at": at}

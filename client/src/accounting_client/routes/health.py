@@ -1,4 +1,4 @@
-"""Whether the service is there."""
+"""Whether the service is running."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from accounting_client.call import Access, Call, get
 
 @dataclass(frozen=True)
 class Health:
-    """That the service is there, and its version."""
+    """A confirmation that the service is running, and its version."""
 
     status: str
     service: str
@@ -19,5 +19,5 @@ class Health:
 
 
 def health() -> Call[Health]:
-    """Whether the service is there. Needs no token."""
+    """Check that the service is running. This needs no token."""
     return replace(get("/api/health", Health), access=Access.PUBLIC)

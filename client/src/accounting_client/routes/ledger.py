@@ -1,4 +1,4 @@
-"""The ledger: every change of a user's credits, and the proof of what it comes to."""
+"""The ledger: every change of a user's credits, and the proof that they add up."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from accounting_client.call import Call, Listing, Page, get, given, paged, path
 
 @dataclass(frozen=True)
 class Entry:
-    """A change. ``credits`` changes what can be spent, ``charged`` left the user for good.
+    """A change. ``credits`` is the change of what can be spent; ``charged`` is what left the account for good.
 
-    ``hash`` is over the entry and its predecessor's hash.
+    ``hash`` covers the entry and the previous entry's hash.
     """
 
     seq: int
@@ -61,7 +61,7 @@ class KindSums:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that can't be if every change was made by the service, at ledger entry ``seq``."""
+    """An inconsistency at ledger entry ``seq`` that the service's own writes cannot cause."""
 
     problem: str
     seq: int
@@ -69,7 +69,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """The proof of a user's credits. ``drift`` is by how many credits a number of the wallet is off, 0 when intact."""
+    """The proof of a user's credits.
+
+    ``drift`` is the largest error of a number in the wallet, in credits; it is 0 if ``intact``.
+    """
 
     user_id: str
     intact: bool
@@ -93,8 +96,8 @@ def ledger_page(
 ) -> Call[Page[Entry]]:
     """A page of the ledger of the caller or, as a supervisor, of another user, newest first.
 
-    ``limit`` is 1 to 100, by default 20; ``cursor`` is a page's ``next_cursor``. Dates are UTC, a bare ``end_date``
-    includes its day. Raises UserNotFound.
+    ``limit`` is 1 to 100, by default 20; ``cursor`` is a page's ``next_cursor``. Dates are in UTC. An ``end_date``
+    without a time includes that whole day. Raises UserNotFound.
     """
     where = "/api/credits/ledger" if user_id is None else path("/api/credits/ledger/{}", user_id)
     query = given(limit=limit, cursor=cursor, start_date=start_date, end_date=end_date)
@@ -108,7 +111,7 @@ def ledger(
     end_date: datetime | date | str | None = None,
     page_size: int = 100,
 ) -> Listing[Entry]:
-    """The whole ledger, or the part between two dates, newest first; of another user as a supervisor.
+    """The ledger, or the part between two dates, newest first. As a supervisor, another user's too.
 
     Raises UserNotFound.
     """
@@ -116,7 +119,7 @@ def ledger(
 
 
 def audit(user_id: str) -> Call[Audit]:
-    """As an administrator, the proof of a user's credits: the ledger added up again, beside the wallet.
+    """As an administrator, prove a user's credits: add up the ledger again, and compare it with the wallet.
 
     Raises UserNotFound.
     """

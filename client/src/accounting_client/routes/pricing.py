@@ -1,4 +1,4 @@
-"""Prices: credits by class of tokens, by model and time."""
+"""Prices in credits by class of tokens, for each model and time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from accounting_client.call import Answer, Call, Done, Listing, Page, as_, comma
 class Rates:
     """Credits for a million tokens, by class, or for a thousand requests or web searches.
 
-    A class without a rate costs what its whole costs, ``input`` or ``output``; requests and web searches cost nothing.
+    A class without a rate has the rate of the class that it is part of, ``input`` or ``output``. Requests and web
+    searches without a rate are free.
     """
 
     input: Decimal | None = None
@@ -32,7 +33,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class PriceTier:
-    """Rates of a request with more input tokens than this, for all of it; they replace those that they name."""
+    """Rates for the whole of a request with more input tokens than this; they replace the rates that they name."""
 
     above_input_tokens: int
     rates: Rates
@@ -40,7 +41,7 @@ class PriceTier:
 
 @dataclass(frozen=True)
 class PriceVariant:
-    """Rates of a variant such as ``batch``, over those of the model; its tiers are its own."""
+    """Rates of a variant such as ``batch``, which replace those of the model; only its own tiers apply."""
 
     rates: Rates
     tiers: tuple[PriceTier, ...] = ()
@@ -48,9 +49,9 @@ class PriceVariant:
 
 @dataclass(frozen=True)
 class PriceRule:
-    """A price, exact, from an instant (inclusive) to another (exclusive), None for good.
+    """An exact price from an instant (inclusive) until another (exclusive; None if the rule has no end).
 
-    ``price_per_thousand_tokens`` is the dearer of input and output, ``aliases`` are other ids of the model.
+    ``price_per_thousand_tokens`` is the higher price of input and output. ``aliases`` are other ids of the model.
     """
 
     model_id: str
@@ -77,7 +78,7 @@ class ModelPrice(PriceRule):
 
 @dataclass(frozen=True)
 class PriceChange:
-    """A model's rule in a list, and the rule that it takes the place of."""
+    """A model's rule in a list, and the rule that it replaces."""
 
     model_id: str
     before: PriceRule
@@ -86,7 +87,7 @@ class PriceChange:
 
 @dataclass(frozen=True)
 class PriceImport:
-    """How a list of price rules differs from those that were there. ``unchanged`` are ids of models."""
+    """How a list of price rules differs from the stored rules. ``unchanged`` are ids of models."""
 
     added: tuple[PriceRule, ...]
     changed: tuple[PriceChange, ...]
@@ -96,7 +97,7 @@ class PriceImport:
 
 @dataclass(frozen=True)
 class Prices:
-    """A page of the prices in force, by model, and the price of any model without one of its own."""
+    """A page of the prices in force, sorted by model, and the default price of all other models."""
 
     default_price: Decimal
     models: tuple[PriceRule, ...]
@@ -104,12 +105,12 @@ class Prices:
 
 
 def prices_page(*, limit: int | None = None, cursor: str | None = None) -> Call[Prices]:
-    """A page of the prices in force, by model, and the default of any other model; ``limit`` is 1 to 1,000."""
+    """A page of the prices in force, sorted by model, and the default price of others; ``limit`` is 1 to 1,000."""
     return get("/api/pricing", Prices, limit=limit, cursor=cursor)
 
 
 def prices(*, page_size: int = 100) -> Listing[PriceRule]:
-    """The price of every model that has one in force, by model."""
+    """All prices in force, sorted by model."""
     return _rules("/api/pricing", paged(Prices, lambda found: found.models), page_size)
 
 
@@ -119,7 +120,7 @@ def price(model_id: str, *, limit: int | None = None, cursor: str | None = None)
 
 
 def price_history(model_id: str, *, page_size: int = 100) -> Listing[PriceRule]:
-    """All price rules of a model, newest first: those that ended, and those that have not begun yet, too."""
+    """All price rules of a model, newest first, including ended rules and future rules."""
     where = path("/api/pricing/{}", identifier(model_id))
     return _rules(where, paged(ModelPrice, lambda found: found.history), page_size)
 
@@ -139,11 +140,11 @@ def add_price(  # noqa: PLR0913 - they are the route's, each by its name
     effective_to: datetime | str | None = None,
     idempotency_key: str | None = None,
 ) -> Call[PriceRule]:
-    """As an administrator, set a price, from now on and for good unless told otherwise.
+    """As an administrator, add a price rule. By default it begins now and has no end.
 
-    It is ``rates``, of at most six decimals, or one price for 1,000 tokens of input or output, of at most four.
-    The same ``idempotency_key`` again adds nothing more; without one, each call makes its own.
-    Raises PriceExists, IdempotencyConflict.
+    It has either ``rates``, with at most six decimals, or one price for 1,000 tokens of input or output, with at most
+    four. A repeat with the same ``idempotency_key`` adds nothing more. Without a key, each call makes a new one. Raises
+    PriceExists, IdempotencyConflict.
     """
     body = given(
         model_id=model_id,
@@ -164,25 +165,26 @@ def add_price(  # noqa: PLR0913 - they are the route's, each by its name
 def import_prices(
     rules: Sequence[Mapping[str, Any]], *, dry_run: bool | None = None, idempotency_key: str | None = None
 ) -> Call[PriceImport]:
-    """As an administrator, import a list of price rules, each as ``POST /api/pricing`` takes one: all of them or none.
+    """As an administrator, import a list of price rules: all of them or none. Each is as for ``POST /api/pricing``.
 
-    Rules that change no price are left out. With ``dry_run`` nothing is written. Rules and aliases are 99 at most.
-    Raises InvalidRequest, whose ``details["problems"]`` say all that is wrong with the list; IdempotencyConflict.
+    Rules that change no price are left out. With ``dry_run`` nothing is written. A list has at most 99 rules and
+    aliases. Raises InvalidRequest, which names every problem of the list in ``details["problems"]``, and
+    IdempotencyConflict.
     """
     return command("POST", "/api/pricing/import", PriceImport, given(rules=rules, dry_run=dry_run), idempotency_key)
 
 
 def end_price(model_id: str, effective_from: datetime | str, effective_to: datetime | str) -> Call[PriceRule]:
-    """As an administrator, let the rule that begins at ``effective_from`` end.
+    """As an administrator, set the end of the rule that begins at ``effective_from``.
 
-    Raises PriceNotFound, and PriceEnded when it ended before.
+    Raises PriceNotFound, and PriceEnded if the rule has already ended.
     """
     where = path("/api/pricing/{}/{}", identifier(model_id), effective_from)
     return Call("PUT", where, as_(PriceRule), body=given(effective_to=effective_to))
 
 
 def withdraw_price(model_id: str, effective_from: datetime | str) -> Call[Done]:
-    """As an administrator, take back a rule that begins in two minutes or later. Raises PriceNotFound, PriceBegun."""
+    """As an administrator, withdraw a rule that begins in two minutes or later. Raises PriceNotFound, PriceBegun."""
     return Call("DELETE", path("/api/pricing/{}/{}", identifier(model_id), effective_from), as_(Done))
 
 

@@ -1,4 +1,4 @@
-"""Service credentials: with which a service of the platform acts for users. For administrators."""
+"""Service credentials, with which a service of the platform acts for users. For administrators."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from accounting_client.call import Call, Done, Listing, Page, as_, command, give
 
 @dataclass(frozen=True)
 class ServiceCredentialInfo:
-    """A credential, without its secrets; ``previous_ends_at`` is there while an older secret is valid."""
+    """A credential, without its secrets. ``previous_ends_at`` is None unless an older secret is still valid."""
 
     id: str
     name: str
@@ -24,7 +24,7 @@ class ServiceCredentialInfo:
 
 @dataclass(frozen=True)
 class IssuedServiceCredential:
-    """A credential with a new secret. ``credential`` is shown this once: None when the request was a repeat."""
+    """A credential with a new secret. ``credential`` is shown only once: it is None if the request was a repeat."""
 
     id: str
     name: str
@@ -48,8 +48,8 @@ def create_service_credential(
 ) -> Call[IssuedServiceCredential]:
     """Make a credential for a service. Rights: sessions, usage, read, users:sync, credits:grant.
 
-    If the answer is lost, the repeat finds the credential made and cannot show it again: ``credential`` is None. Delete
-    it then, and make another. Raises TooManyServiceCredentials, IdempotencyConflict.
+    If the answer is lost, the repeat finds the credential and cannot show it again: ``credential`` is None. Delete that
+    credential then, and make another. Raises TooManyServiceCredentials, IdempotencyConflict.
     """
     body = given(name=name, rights=_array(rights))
     return command("POST", "/api/service-credentials", IssuedServiceCredential, body, idempotency_key)

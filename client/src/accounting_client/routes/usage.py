@@ -45,7 +45,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A record as it was made, and whether its credits were taken; ``usage`` where the service priced it."""
+    """A record as it was made, and whether its credits were taken. ``usage`` is None unless the service priced it."""
 
     id: str
     service: str
@@ -62,8 +62,8 @@ class Recorded:
 class UsageRecord:
     """A usage record.
 
-    ``usage`` is what was used by class, where that is known, ``provider_usage`` how the provider said it, unless it was
-    too large to be kept (``provider_usage_dropped``).
+    ``usage`` is the usage by class, if it is known. ``provider_usage`` is the provider's object as it was sent, unless
+    it was too large to keep (``provider_usage_dropped``).
     """
 
     id: str
@@ -82,7 +82,7 @@ class UsageRecord:
 
 @dataclass(frozen=True)
 class Statistics:
-    """A user's usage in a range of time; the maps ``by_…`` are from names (or days, ``yyyy-mm-dd``) to credits."""
+    """A user's usage in a range of time. The ``by_…`` maps have credits by name (or by day, ``yyyy-mm-dd``)."""
 
     total_records: int
     total_credits: int
@@ -128,12 +128,12 @@ def record_usage(  # noqa: PLR0913 - the fields of the request, by keyword
     deduct: bool | None = None,
     idempotency_key: str | None = None,
 ) -> Call[Recorded]:
-    """Record an event of the caller's; ``deduct`` says whether its credits are taken (default: the stack's setting).
+    """Record an event of the caller. ``deduct`` says whether its credits are taken (by default, the stack decides).
 
-    It costs ``credits``, or what the service's price of ``model_id`` says that ``usage`` costs: canonical, or the
-    provider's own object with its ``usage_format``, such as ``openai`` or ``anthropic``. The same ``idempotency_key``
-    again records nothing more; without one, each call makes its own.
-    Raises InsufficientCredits (nothing is recorded), IdempotencyConflict.
+    The event costs ``credits``, or what ``usage`` of ``model_id`` costs at the service's price. ``usage`` is in
+    canonical form or, with ``usage_format`` (such as ``openai``), the provider's own object. A repeat with the same
+    ``idempotency_key`` records nothing more. Without a key, each call makes a new one. Raises InsufficientCredits
+    (nothing is recorded), IdempotencyConflict.
     """
     body = given(
         service=service,
@@ -155,9 +155,9 @@ def usage_stats(
     start_date: datetime | date | str | None = None,
     end_date: datetime | date | str | None = None,
 ) -> Call[Statistics]:
-    """The usage of the caller or, as a supervisor, of another user. Dates are UTC, a bare end date includes its day.
+    """The usage of the caller or, as a supervisor, of another user.
 
-    Raises UserNotFound.
+    Dates are in UTC; an ``end_date`` without a time includes that whole day. Raises UserNotFound.
     """
     where = "/api/usage/stats" if user_id is None else path("/api/usage/stats/{}", user_id)
     return get(where, Statistics, start_date=start_date, end_date=end_date)

@@ -1,4 +1,4 @@
-"""Users: as their tokens describe them, and as the platform's own sign-up announces them."""
+"""Users, as their tokens and the platform's own services describe them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Role = Literal["user", "supervisor", "admin"]
 
 @dataclass(frozen=True)
 class User:
-    """A user. One that is ``disabled`` gets nothing new: their requests raise UserDisabled."""
+    """A user. If ``disabled``, the user cannot begin anything new: requests raise UserDisabled."""
 
     user_id: str
     email: str
@@ -29,7 +29,7 @@ class User:
 
 @dataclass(frozen=True)
 class Erasure:
-    """The erasure of a user's personal data; ``finished_at`` is None while something is left."""
+    """The erasure of a user's personal data. ``finished_at`` is None until everything is erased."""
 
     user_id: str
     erased_at: datetime
@@ -38,7 +38,7 @@ class Erasure:
 
 @dataclass(frozen=True)
 class SyncedUser:
-    """A user as they are known now, and whether they are new."""
+    """A user as stored now, and whether this call created them."""
 
     user_id: str
     email: str
@@ -56,12 +56,12 @@ class _Users:
 
 
 def me() -> Call[User]:
-    """The caller."""
+    """Return the caller's user."""
     return get("/api/users/me", User)
 
 
 def user(user_id: str) -> Call[User]:
-    """A user by id or e-mail address: oneself or, as an administrator, anybody. Raises UserNotFound."""
+    """Return a user by id or e-mail address: oneself or, as an administrator, anybody. Raises UserNotFound."""
     return get(path("/api/users/{}", user_id), User)
 
 
@@ -82,31 +82,32 @@ def users(*, role: Role | None = None, page_size: int = 100) -> Listing[User]:
 
 
 def sync_user(user_id: str, email: str, username: str, role: Role | None = None) -> Call[SyncedUser]:
-    """Make a user known, or bring them up to date; without ``role`` they keep theirs.
+    """Create or update a user. Without ``role``, a known user keeps theirs.
 
-    Internal: it takes the service key, and no token.
+    Internal: it sends the service key, and no token.
     """
     body = given(user_id=user_id, email=email, username=username, role=role)
     return Call("POST", "/api/users/sync", as_(SyncedUser), body=body, access=Access.INTERNAL)
 
 
 def disable_user(user_id: str, reason: str | None = None) -> Call[User]:
-    """As an administrator, refuse a user's tokens and API keys everything new, within 30 seconds; raises UserNotFound.
+    """As an administrator, refuse everything new from a user, within 30 seconds. Raises UserNotFound.
 
-    Finalizing and aborting their open sessions still works. Disabling them again changes nothing.
+    Finalizing and aborting the user's open sessions still works. A repeat changes nothing.
     """
     body = given(reason=reason)
     return Call("POST", path("/api/users/{}/disable", user_id), as_(User), body=body, repeatable=True)
 
 
 def enable_user(user_id: str) -> Call[User]:
-    """As an administrator, take a user's requests again; raises UserNotFound. Enabling them again changes nothing."""
+    """As an administrator, accept a disabled user's requests again. A repeat changes nothing. Raises UserNotFound."""
     return Call("POST", path("/api/users/{}/enable", user_id), as_(User), body={}, repeatable=True)
 
 
 def erase_user(user_id: str) -> Call[Erasure]:
-    """As an administrator, erase a user's personal data and disable them for good; raises UserNotFound.
+    """As an administrator, erase a user's personal data and disable them for good. Raises UserNotFound.
 
-    It takes two minutes at least. The service goes on by itself; a repeat with the user's id says how far it is.
+    This takes at least two minutes. The service continues by itself; a repeat with the user's id shows whether it is
+    done.
     """
     return Call("POST", path("/api/users/{}/erase", user_id), as_(Erasure), body={}, repeatable=True)

@@ -21,7 +21,10 @@ _THOUSANDS = 1000
 
 
 class Rates(NamedTuple):
-    """Rates by class. A class whose rate is None costs what its whole costs; requests and web searches cost nothing."""
+    """Rates by class.
+
+    A class whose rate is None has the rate of the class that it is part of. Requests and web searches are then free.
+    """
 
     input: int | None = None
     output: int | None = None
@@ -133,9 +136,10 @@ class RateCard:
         return _within(credits * AMOUNT_SCALE, self.number_rate)
 
     def output_within(self, credits: int, usage: Usage) -> int:
-        """The most output tokens, with the usage's inputs and output parts, that ``credits`` buy; -1 if not the inputs.
+        """The most output tokens that ``credits`` pay for, beside the usage's inputs and output parts.
 
-        If not even the parts can be paid, it is what their dearest rate allows.
+        If they do not pay for the parts, it is the number that they pay for at the parts' highest rate. If they do not
+        even pay for the inputs, it is -1.
         """
         rates, budget = self.rates_of(usage.input), credits * AMOUNT_SCALE
         parts = usage.reasoning + usage.output_audio
@@ -144,12 +148,12 @@ class RateCard:
             return min(MAX_COUNT, parts + _within(left, _rate(rates, "output")))
         left = budget - self.amount(usage.inputs)
         dearest = max(_rate(rates, name) for name in ("reasoning", "output_audio"))
-        return -1 if left < 0 else min(parts - 1, _within(left, dearest))
+        return -1 if left < 0 else _within(left, dearest)
 
     def fitting_output(self, credits: int, usage: Usage) -> int:
         """The number of output tokens that the usage can reach for ``credits``, even at the highest output rate.
 
-        It is below the usage's own output if the usage already costs more, and -1 if the inputs alone do.
+        It is below the usage's own output if the usage already costs more, and -1 if the inputs alone cost more.
         """
         rates = self.rates_of(usage.input)
         dearest = max(_rate(rates, name) for name in ("output", "reasoning", "output_audio"))
@@ -157,7 +161,7 @@ class RateCard:
         if left >= 0:
             return min(MAX_COUNT, usage.output + _within(left, dearest))
         left = credits * AMOUNT_SCALE - self.amount(usage.inputs)
-        return -1 if left < 0 else min(usage.output - 1, _within(left, dearest))
+        return -1 if left < 0 else _within(left, dearest)
 
     def to_text(self) -> str:
         """The card as a short text: the rates in the order of their fields, then each tier after a semicolon."""

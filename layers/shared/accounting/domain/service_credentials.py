@@ -45,7 +45,7 @@ class ServiceCredential:
 
     @property
     def actor(self) -> str:
-        """What the ledger calls the service."""
+        """The name of the service in the ledger."""
         return _ACTOR + self.id
 
     def generation_of(self, secret: str) -> int | None:
@@ -90,5 +90,5 @@ def service_in(actor: str, user_id: str) -> str | None:
 
 
 def too_many() -> TooManyServiceCredentials:
-    """The refusal of one credential more than there may be."""
+    """The refusal of a new credential if there are ``MAX_CREDENTIALS`` already."""
     return TooManyServiceCredentials(f"At most {MAX_CREDENTIALS} service credentials", limit=MAX_CREDENTIALS)

@@ -199,7 +199,7 @@ class Session:
 
     @property
     def unsettled_report(self) -> int:
-        """By how many credits the heartbeats' reports cost more than the ended session was charged; 0 if they don't."""
+        """How many credits more the heartbeats' reports cost than the ended session was charged; never below 0."""
         return max(0, self.reported_credits - self.settled.credits)
 
     def expires_at(self, timeout: int, max_life: int) -> int:
@@ -219,7 +219,11 @@ class Session:
         return replace(report, usage=self.usage.with_output(report.tokens))
 
     def counted(self, report: Report) -> Report:
-        """A heartbeat's report as this session counts it: after a usage, a number of all tokens is less its input."""
+        """A heartbeat's report in the form that this session counts.
+
+        If a heartbeat of a session that began with a number has reported a usage, output tokens count from then on. A
+        later report of a number means all tokens, so the usage's input is subtracted from it.
+        """
         if report.usage is not None or self.usage is None or self.estimated_usage is not None:
             return report
         return replace(report, tokens=max(0, report.tokens - self.usage.input))

@@ -78,11 +78,11 @@ class ModelCall(NamedTuple):
 class UsageRecord:
     """One billable event of ``user_id``, paid by ``account_id``.
 
-    ``at`` is in epoch milliseconds, ``metadata`` any JSON object. ``usage`` is what a model used by class, where that
-    is known, ``provider_usage`` how its provider said it, and ``unclassified`` tokens of which only the number is
-    known. ``priced_as`` is the model that the service priced a record by, where its caller named one beside the
-    operation, and ``variant`` the variant of the price. ``actor`` is the service that acted for the user, None if the
-    user did.
+    ``at`` is in epoch milliseconds; ``metadata`` is any JSON object. ``usage`` is the usage by class, if it is known.
+    ``provider_usage`` is the provider's own object. ``unclassified`` counts tokens that were reported only as a number.
+
+    If the caller named a model beside the operation, ``priced_as`` is that model, whose price was used. ``variant`` is
+    the variant of the price. ``actor`` is the service that acted for the user, None if the user acted.
     """
 
     id: str

@@ -185,9 +185,9 @@ def enabled(user: User, *, now: int) -> User:
 
 
 def erased(user: User, *, by: str, now: int) -> User:
-    """The user without personal data, disabled for good. Raises Invalid when they would erase themselves.
+    """The user without personal data, disabled for good. Raises Invalid if ``by`` is the user.
 
-    What a newer version wrote is not handed on, because it may be personal.
+    Attributes that a newer version wrote are dropped, because they may be personal.
     """
     if user.id == by:
         raise Invalid.field("userId", "an administrator cannot erase themselves")

@@ -1,4 +1,4 @@
-"""The document of the issuers: whose tokens are accepted, with which keys, and which claims mean what."""
+"""The document of the issuers: which issuers are accepted, where their keys are, and what their claims mean."""
 
 import json
 from collections.abc import Mapping
@@ -86,7 +86,7 @@ _DOCUMENT: TypeAdapter[tuple[Issuer, ...]] = TypeAdapter(
 
 
 class InvalidDocument(ValueError):
-    """The document cannot be used; the message says what is wrong where, and repeats none of its values."""
+    """The document cannot be used. The message says what is wrong and where, without any of the document's values."""
 
 
 @lru_cache(maxsize=1)

@@ -93,9 +93,9 @@ def keys_at(address: str) -> SigningKeys:
 
 
 def parse(body: bytes) -> Mapping[str, Any]:
-    """The keys of a key set (RFC 7517) by their ids; those that verify no signature are left out.
+    """The keys of a key set (RFC 7517) by their ids; keys that verify no signatures are left out.
 
-    Raises FetchFailed when it is no key set or has no key that can be used.
+    Raises FetchFailed if the answer is not a key set, or has no usable key.
     """
     try:
         listed = json.loads(body)["keys"]
@@ -115,7 +115,7 @@ def parse(body: bytes) -> Mapping[str, Any]:
 
 
 def _public_key(listed: dict[str, Any]) -> Any:
-    """The key in a form that PyJWT verifies with; None of a shared secret, a weak key or an unknown type."""
+    """The key in a form that PyJWT verifies with; None for a shared secret, a weak key or an unknown type."""
     if listed.get("kty") == "oct":
         return None
     try:
@@ -126,9 +126,9 @@ def _public_key(listed: dict[str, Any]) -> Any:
 
 
 def fetch_within_seconds(address: str) -> bytes:
-    """What is at an address, within FETCH_SECONDS whatever happens. Raises FetchFailed.
+    """Return what is at an address. This never takes longer than FETCH_SECONDS. Raises FetchFailed.
 
-    A thread of its own, since neither a look-up of a name nor a server that sends a byte a second ends in time.
+    A separate thread does the work, because a name look-up, or a server that sends one byte a second, may never end.
     """
     answers: SimpleQueue[bytes | Exception] = SimpleQueue()
 

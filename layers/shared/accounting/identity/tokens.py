@@ -1,7 +1,7 @@
-"""Access tokens of any issuer: of one in the document if the token names it, else of the platform's own.
+"""Access tokens of any issuer: of an issuer in the document, or else of the platform's own issuer.
 
-The token's ``iss`` chooses the issuer, and the issuer alone says which algorithms count and where its keys are. What
-the header says of keys (``jku``, ``x5u``, ``jwk``, ``x5c``) is never looked at.
+The token's ``iss`` selects the issuer. The issuer alone decides which algorithms are accepted and where its keys are.
+Keys or addresses of keys in a token's header (``jku``, ``x5u``, ``jwk``, ``x5c``) are ignored.
 """
 
 from collections.abc import Callable
@@ -31,8 +31,8 @@ def verify(
 ) -> Claims:
     """The claims of a genuine access token of any issuer.
 
-    Raises TokenExpired, TokenTypeInvalid, TokenInvalid; InvalidDocument, which is a fault of the operator's; and
-    Unavailable if the issuer's keys cannot be fetched.
+    Raises TokenExpired, TokenTypeInvalid, TokenInvalid. Raises InvalidDocument if the operator's document is invalid,
+    and Unavailable if the issuer's keys cannot be fetched.
     """
     header, said = _unverified(token)
     issuer = _issuer(said.get("iss"), document)
@@ -81,7 +81,7 @@ def _genuine(token: str, header: dict[str, Any], issuer: Issuer, keys: Callable[
 
 
 def _claims(payload: dict[str, Any], issuer: Issuer) -> Claims:
-    """What the token says, by the issuer's names for it. Raises TokenExpired, TokenInvalid."""
+    """The token's content, read with the claim names of its issuer. Raises TokenExpired, TokenInvalid."""
     names = issuer.claims
     expires_at = tokens.lifetime(payload, issuer.leeway_seconds)
     _require_meant_for_us(payload, issuer)
@@ -99,7 +99,7 @@ def _claims(payload: dict[str, Any], issuer: Issuer) -> Claims:
 
 
 def _require_meant_for_us(payload: dict[str, Any], issuer: Issuer) -> None:
-    """Raise TokenInvalid unless the audience is ours, and every claim that is required is as required."""
+    """Raise TokenInvalid unless the audience is ours, and every required claim has its required value."""
     if not set(issuer.audience).intersection(_texts(payload.get(issuer.audience_claim))):
         raise TokenInvalid(f"The access token is for somebody else: its claim {issuer.audience_claim} is wrong")
     for name, wanted in issuer.require.items():
@@ -116,13 +116,13 @@ def _email(payload: dict[str, Any], issuer: Issuer) -> str | None:
 
 
 def _role(said: Any, issuer: Issuer) -> str:
-    """The most that the user's roles there mean here; a user without any is an ordinary one."""
+    """The highest role here to which the issuer's roles are mapped; `user` if none is mapped."""
     meant = [issuer.roles[each] for each in _texts(said) if each in issuer.roles]
     return max(meant, key=ROLES.index, default=DEFAULT_ROLE)
 
 
 def at(claims: Any, path: str) -> Any:
-    """What is at a dotted path; None if nothing is. A claim whose own name has dots is found by its whole name."""
+    """The value at a dotted path, or None. A claim whose own name has dots is found by its whole name."""
     if not isinstance(claims, dict):
         return None
     if path in claims:
@@ -132,5 +132,5 @@ def at(claims: Any, path: str) -> Any:
 
 
 def _texts(value: Any) -> list[str]:
-    """A claim that is a text or a list as a list of its texts."""
+    """The texts of a claim that is a text or a list."""
     return [each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str)]

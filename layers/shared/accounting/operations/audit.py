@@ -17,7 +17,7 @@ WORKERS = 8
 """Threads of one audit. Each waits for the database most of the time."""
 
 MAX_FIRST_READ = 10_000
-"""The longest ledger that is read from its first entry while a caller waits. Of a longer one, only new entries are."""
+"""The longest ledger that is read from its first entry while a caller waits; of a longer one, only new entries."""
 
 
 @dataclass

@@ -1,9 +1,9 @@
 """Erasing a user's personal data. Ids, credits, the ledger's chain and sums of usage stay.
 
-The first step is one transaction: the profile loses name and address, and the user is disabled for good. From then on
-nothing new is stored with a text, except by requests that were under way. The second step begins when these are over.
-It goes over every item that can have texts, and remembers how far it came. The sweeper goes on with it, and so does a
-repeated request: the steps may run twice, at the same time, or from the middle on.
+The first step is one transaction: the profile loses name and address, and the user is disabled for good. After that,
+only requests that are already in progress can store new texts about the user. The second step begins when these
+requests have ended. It goes through every item that can have texts, and remembers how far it got. The sweeper runs it,
+and so does a repeated request. It may run twice, at the same time, or continue from the middle.
 """
 
 import time
@@ -24,27 +24,31 @@ from accounting.store.users import Reference
 from accounting.times import MINUTE
 
 WAIT = 2 * MINUTE
-"""How long after the first step a request may still be under way that took the user for an enabled one.
+"""How long after the first step a request may still be in progress that found the user enabled.
 
-A process may remember for 30 seconds that they were, and a request then takes at most a function's time limit.
+A process remembers for up to 30 seconds that the user is enabled. After that, a request takes at most the time limit of
+a function.
 """
 
 REQUEST_SECONDS = 5.0
 """How long one request works on an erasure."""
 
 REMEMBERED_EVERY = 500
-"""After how many items an erasure remembers how far it came."""
+"""After how many items an erasure stores how far it got."""
 
 
 def erase(reference: Reference, *, by: str, now: int) -> Erasure:
-    """Begin to erase a user's personal data, or go on with it. Raises UserNotFound, Invalid of oneself, Contention."""
+    """Begin to erase a user's personal data, or continue.
+
+    Raises UserNotFound, Invalid if ``by`` is the user, Contention.
+    """
     deadline = time.monotonic() + REQUEST_SECONDS
     erasure = retry_conflicts(lambda: _begun(reference, by, now))
     return go_on(erasure, now, lambda: time.monotonic() < deadline)
 
 
 def go_on(erasure: Erasure, now: int, time_left: Callable[[], bool]) -> Erasure:
-    """Erase what time allows, if it is due: the erasure, as far as it came. Raises Contention."""
+    """Erase as much as time allows, if the erasure is due, and return how far it got. Raises Contention."""
     if erasure.finished_at is not None or now < erasure.due_at:
         return erasure
     try:
@@ -87,7 +91,7 @@ def _go_on(erasure: Erasure, now: int, time_left: Callable[[], bool]) -> Erasure
 
 
 def _delete_api_keys(user_id: str) -> None:
-    """Delete the user's keys, whose names are texts. They have no other use: a disabled user's keys are refused."""
+    """Delete the user's keys, because their names are texts. Nobody needs them: a disabled user's keys are refused."""
     position: str | None = None
     while True:
         found, position = key_store.of_owner(user_id, before=position, limit=MAX_BATCH)

@@ -1,4 +1,4 @@
-"""Making, rotating and deleting service credentials. A secret is known only at the moment when it is made."""
+"""Making, rotating and deleting service credentials. A secret is known only when it is made."""
 
 import json
 import secrets
@@ -18,7 +18,7 @@ SECRET_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A credential with a new secret. ``text`` is what the service sends; a repeat does not get it again."""
+    """A credential with a new secret. ``text`` is what the service sends; it is None if the request is a repeat."""
 
     credential: ServiceCredential
     text: str | None
@@ -36,7 +36,7 @@ def create(name: str, rights: tuple[str, ...], *, now: int, key: IdempotencyKey 
         try:
             return _issue(made, secret, service_credentials.put(made), key, now)
         except TooManyServiceCredentials:
-            # The last one may be what this very request, sent before, made.
+            # An earlier attempt of this request may have created the last credential.
             if key and (record := idempotency.find(key, now)):
                 return _again(key, record)
             raise
@@ -45,7 +45,7 @@ def create(name: str, rights: tuple[str, ...], *, now: int, key: IdempotencyKey 
 
 
 def rotate(credential_id: str, *, overlap: int, keep_previous: bool, now: int, key: IdempotencyKey | None) -> Issued:
-    """Make a new secret for a credential; one of those before it stays valid for ``overlap`` milliseconds.
+    """Make a new secret for a credential. One older secret stays valid for ``overlap`` milliseconds.
 
     Raises ServiceCredentialNotFound, Invalid, IdempotencyConflict, Contention.
     """
@@ -64,7 +64,7 @@ def rotate(credential_id: str, *, overlap: int, keep_previous: bool, now: int, k
 
 
 def delete(credential_id: str) -> None:
-    """Delete a credential: it ends. Raises ServiceCredentialNotFound, Contention."""
+    """Delete a credential. Raises ServiceCredentialNotFound, Contention."""
     retry_conflicts(lambda: service_credentials.delete(credential_id))
 
 
@@ -72,7 +72,7 @@ def _issue(
     credential: ServiceCredential, secret: str, writes: list[Write], key: IdempotencyKey | None, now: int
 ) -> Issued:
     if key:
-        # All of the answer but the secret, which is nowhere but in the first answer.
+        # The answer without the secret, which only the first answer has.
         writes = [idempotency.put(key, json.dumps(asdict(credential)), now), *writes]
     try:
         transact(writes)

@@ -1,4 +1,4 @@
-"""Disabling a user, and enabling them again: their profile and their wallet say it in one transaction."""
+"""Disabling and enabling users. One transaction changes the profile and the wallet."""
 
 from collections.abc import Callable
 
@@ -13,15 +13,15 @@ from accounting.store.users import Reference
 
 
 def disable(reference: Reference, *, by: str, reason: str, now: int) -> User:
-    """Refuse all that is new of a user, whose open sessions can still be ended. A repeat changes nothing.
+    """Refuse everything new from a user; open sessions can still be ended. A repeat changes nothing.
 
-    Raises UserNotFound, Invalid when an administrator names themselves, Contention.
+    Raises UserNotFound, Invalid if an administrator names themselves, Contention.
     """
     return _change(reference, lambda user: people.disabled(user, by=by, reason=reason, now=now))
 
 
 def enable(reference: Reference, *, now: int) -> User:
-    """Take a user's requests again. A repeat changes nothing. Raises UserNotFound, Contention."""
+    """Accept a user's requests again. A repeat changes nothing. Raises UserNotFound, UserErased, Contention."""
     return _change(reference, lambda user: people.enabled(user, now=now))
 
 

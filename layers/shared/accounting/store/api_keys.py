@@ -13,7 +13,7 @@ CACHE_SECONDS = 30
 
 
 def put(key: ApiKey) -> list[Write]:
-    """Add a key, whose id was made for it, and count it. Refused with TooManyApiKeys when the user has the most."""
+    """Add a key with a new id, and count it. Refused with TooManyApiKeys if the user has the maximum."""
     added = table.put(to_item(key), condition="attribute_not_exists(pk)")
     return [Write(added), counts.one_more(keys.api_key_count(key.user_id), MAX_PER_USER, too_many())]
 

@@ -1,4 +1,4 @@
-"""Counts of things of which there may be so many."""
+"""Counts of things that are limited in number."""
 
 from accounting.domain.errors import AccountingError
 from accounting.store import table
@@ -8,7 +8,7 @@ from accounting.store.table import Write
 
 
 def one_more(key: Key, most: int, too_many: AccountingError) -> Write:
-    """Count one in. Refused with ``too_many`` when there are ``most``."""
+    """Count one more. Refused with ``too_many`` if there are ``most`` already."""
     return Write(
         table.update(
             key,
@@ -22,5 +22,5 @@ def one_more(key: Key, most: int, too_many: AccountingError) -> Write:
 
 
 def one_less(key: Key) -> Write:
-    """Count one out."""
+    """Count one less."""
     return Write(table.update(key, "ADD #count :one_less", values={":one_less": -1}, names={"#count": "count"}))

@@ -1,4 +1,4 @@
-"""Erasures of users' personal data: how far each has come, and which texts of which items go."""
+"""Erasures of users' personal data: how far each one got, and which texts of which items are erased."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,9 +18,10 @@ A ledger entry's ``reason_digest`` stays, for the proof of the chain. Without it
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """The erasure of a user's personal data since ``at``: every text before ``after`` of part ``part`` is gone.
+    """The erasure of a user's personal data, begun at ``at``.
 
-    ``due_at`` is when the next step may begin, ``finished_at`` when the last one ended; epoch milliseconds.
+    The texts of part ``part`` are erased up to sort key ``after``. ``due_at`` is when the next step may begin, and
+    ``finished_at`` is when the last one ended, in epoch milliseconds.
     """
 
     user_id: str
@@ -31,41 +32,41 @@ class Erasure:
     finished_at: int | None = None
 
     def reached(self, part: int, after: str) -> "Erasure":
-        """The erasure, further on."""
+        """The erasure after it got this far."""
         return replace(self, part=part, after=after)
 
     def finished(self, now: int) -> "Erasure":
-        """The erasure, ended."""
+        """The finished erasure."""
         return replace(self, finished_at=now)
 
 
 def get(user_id: str) -> Erasure | None:
-    """The user's erasure, if one was begun."""
+    """The user's erasure, or None."""
     item = table.get(keys.erasure(user_id))
     return from_item(item) if item else None
 
 
 def begin(erasure: Erasure) -> Write:
-    """Begin the erasure, also again: after a restore the item may be there, and what it erased, too."""
+    """Begin the erasure. After a restore, an old item may exist although the texts are back; it is replaced."""
     return Write(table.put(to_item(erasure)))
 
 
 def go_on(after: Erasure) -> None:
-    """Remember how far an erasure has come, unless it was ended or begun anew; then StaleRead with the ``erasure``."""
+    """Store how far an erasure got. If it has ended or begun anew, raise StaleRead with the stored ``erasure``."""
     still_running = "begun_at = :at AND attribute_not_exists(finished_at)"
     action = table.put(to_item(after), condition=still_running, values={":at": after.at})
     table.transact([Write(action, lambda old: StaleRead(erasure=from_item(old) if old else after))])
 
 
 def due(now: int) -> Iterator[list[Erasure]]:
-    """The erasures that are to go on by ``now``, in batches."""
+    """The erasures that are due by ``now``, in batches."""
     for found in table.due(keys.DUE_ERASURES, now):
         erasures = [from_item(item) for item in table.get_many(found) if item]
         yield [each for each in erasures if each.finished_at is None]
 
 
 def items(erasure: Erasure) -> Iterator[tuple[int, Item]]:
-    """Every item from where the erasure has come to, with its part: only its key and its texts."""
+    """Every item that is left to erase, with the number of its part. Only its key and its texts are read."""
     parts = [*keys.texts_of_account(personal(erasure.user_id)), *keys.texts_of_user(erasure.user_id)]
     for number, part in enumerate(parts[erasure.part :], erasure.part):
         low = erasure.after if number == erasure.part and erasure.after else part.prefix
@@ -80,9 +81,9 @@ def _between(part: Range, low: str) -> Iterator[Item]:
 
 
 def erase(item: Item) -> None:
-    """Delete what is nothing but texts; else remove the texts, also of the record that a pointer leads to.
+    """Delete an item that contains only texts; of any other item, remove the texts. Both happen only if it exists.
 
-    An item that is gone stays gone.
+    If the item is a pointer to a usage record, the record's texts are removed too.
     """
     if keys.is_of_user(item):
         table.delete_one({"pk": item["pk"], "sk": item["sk"]})
@@ -105,7 +106,7 @@ def _remove(item: Item | Key, texts: tuple[str, ...]) -> None:
 
 
 def to_item(erasure: Erasure) -> Item:
-    """The item; only one that has not ended is due."""
+    """Convert an erasure to an item. A finished erasure is no longer due."""
     when_due = {} if erasure.finished_at is not None else keys.erasure_due(erasure.user_id, erasure.due_at)
     return {
         **keys.erasure(erasure.user_id),
@@ -119,7 +120,7 @@ def to_item(erasure: Erasure) -> Item:
 
 
 def from_item(item: Item) -> Erasure:
-    """The erasure of an item."""
+    """Convert an item to an erasure."""
     return Erasure(
         keys.user_in(item),
         item["begun_at"],

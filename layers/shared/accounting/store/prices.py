@@ -50,7 +50,7 @@ def _card(model_id: str, rules: list[PriceRule], at: int, variant: str | None) -
 
 
 def rule_at(model_id: str, now: int) -> PriceRule | None:
-    """The model's rule in force at ``now``, as it stands in the table."""
+    """The model's rule in force at ``now``, read from the table."""
     return rule_in_force(_relevant_rules(model_id, now, foresight=0), now)
 
 

@@ -1,4 +1,4 @@
-"""What is known of a user, as one item that is replaced whole under the condition that it is as it was read."""
+"""User profiles, one item for each user. A write replaces the whole item if it has not changed since it was read."""
 
 from collections.abc import Callable
 
@@ -15,14 +15,14 @@ _KNOWN = {
 
 
 def put(known: User | None, user: User, refused: Callable[[], Exception]) -> Write:
-    """Replace the user, if nobody has since ``known`` was read."""
+    """Replace the user. ``refused`` makes the error if the user has changed since ``known`` was read."""
     unchanged = "updated_at = :seen" if known else "attribute_not_exists(pk)"
     seen = {":seen": known.updated_at} if known else None
     return Write(table.put(to_item(user), condition=unchanged, values=seen), refused=lambda _: refused())
 
 
 def to_item(user: User) -> Item:
-    """The item, with the attributes that a newer version gave it."""
+    """Convert a user to an item, with the attributes that a newer version wrote."""
     return {
         **user.more,
         **keys.profile(user.id),
@@ -44,7 +44,7 @@ def to_item(user: User) -> Item:
 
 
 def from_item(item: Item) -> User:
-    """The user of an item."""
+    """Convert an item to a user."""
     return User(
         id=item["user_id"],
         email=item["email"],

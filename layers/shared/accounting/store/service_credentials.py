@@ -1,4 +1,4 @@
-"""Service credentials in the table, and what a process remembers of them for a short time."""
+"""Service credentials in the table, and a short-lived cache of them in the process."""
 
 import json
 
@@ -12,7 +12,7 @@ CACHE_SECONDS = 30
 
 
 def put(credential: ServiceCredential) -> list[Write]:
-    """Add a credential, whose id was made for it, and count it. Refused with TooManyServiceCredentials."""
+    """Add a credential with a new id, and count it. Refused with TooManyServiceCredentials."""
     added = table.put(to_item(credential), condition="attribute_not_exists(pk)")
     return [Write(added), counts.one_more(keys.service_credential_count(), MAX_CREDENTIALS, too_many())]
 
@@ -26,13 +26,13 @@ def get(credential_id: str) -> ServiceCredential:
 
 
 def find(credential_id: str) -> ServiceCredential | None:
-    """The credential with this id."""
+    """The credential with this id, or None."""
     item = table.get(keys.service_credential(credential_id))
     return from_item(item) if item else None
 
 
 def find_cached(credential_id: str, generation: int) -> ServiceCredential | None:
-    """As ``find``, by an answer at most ``CACHE_SECONDS`` old, unless that is from before ``generation`` was made."""
+    """Like ``find``, but up to ``CACHE_SECONDS`` old. A cached credential older than ``generation`` is read again."""
     known = _cache.get(credential_id)
     if known is not None and known.generation >= generation:
         return known
@@ -44,7 +44,7 @@ _cache = Cache(find, CACHE_SECONDS)
 
 
 def newest(*, before: str | None, limit: int) -> tuple[list[ServiceCredential], str | None]:
-    """A page of the credentials, newest first, and the position that the next page begins before."""
+    """A page of the credentials, newest first, and ``before`` for the next page, None on the last page."""
     found, position = table.newest(keys.BY_KIND, keys.service_credentials_of_all(), before=before, limit=limit)
     items = table.get_many([{"pk": key["pk"], "sk": key["sk"]} for key in found])
     return [from_item(item) for item in items if item], position
@@ -53,7 +53,7 @@ def newest(*, before: str | None, limit: int) -> tuple[list[ServiceCredential], 
 def change(
     credential_id: str, *, name: str | None, rights: tuple[str, ...] | None, end_previous: bool
 ) -> ServiceCredential:
-    """Change what is given of a credential, or end its previous secret. Raises ServiceCredentialNotFound."""
+    """Change the given attributes of a credential, or end its previous secret. Raises ServiceCredentialNotFound."""
     given = {
         **({} if name is None else {"name": name}),
         **({} if rights is None else {"rights": json.dumps(rights)}),
@@ -73,7 +73,7 @@ def change(
 
 
 def rotate(known: ServiceCredential, rotated: ServiceCredential) -> Write:
-    """Store a credential's new secret. Refused with Conflict when another was stored since ``known`` was read."""
+    """Store a credential's new secret. Refused with Conflict if another one was stored since ``known`` was read."""
     item = to_item(rotated)
     changed = ("secret_hash", "generation", "rotated_at", "previous")
     return Write(
@@ -92,7 +92,7 @@ def rotate(known: ServiceCredential, rotated: ServiceCredential) -> Write:
 
 
 def delete(credential_id: str) -> None:
-    """Delete a credential, and count it no more. Raises ServiceCredentialNotFound."""
+    """Delete a credential, and lower the count. Raises ServiceCredentialNotFound."""
     refused = _not_found(credential_id)
     gone = table.delete(keys.service_credential(credential_id), condition="id = :id", values={":id": credential_id})
     table.transact([Write(gone, refused=lambda _: refused), counts.one_less(keys.service_credential_count())])
@@ -100,7 +100,7 @@ def delete(credential_id: str) -> None:
 
 
 def forget(credential_id: str | None = None) -> None:
-    """Drop what this process remembers of a credential, or of all."""
+    """Drop a credential, or all credentials, from this process's cache."""
     _cache.forget(credential_id)
 
 
@@ -109,7 +109,7 @@ def _not_found(credential_id: str) -> ServiceCredentialNotFound:
 
 
 def to_item(credential: ServiceCredential) -> Item:
-    """The item; rights and the previous secret are one JSON text each, the latter empty without one."""
+    """Convert a credential to an item. Rights and the previous secret become JSON texts, empty if there is none."""
     return {
         **keys.service_credential(credential.id),
         **keys.service_credential_of_all(credential.id, credential.created_at),
@@ -125,7 +125,7 @@ def to_item(credential: ServiceCredential) -> Item:
 
 
 def from_item(item: Item) -> ServiceCredential:
-    """The credential of an item."""
+    """Convert an item to a credential."""
     return ServiceCredential(
         id=item["id"],
         name=item["name"],

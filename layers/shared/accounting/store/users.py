@@ -1,4 +1,4 @@
-"""Users: found by an id or an e-mail address, listed, counted, and kept as tokens and the platform describe them."""
+"""Users: found by id or e-mail address, listed, counted, and updated from tokens and syncs."""
 
 import time
 from contextlib import suppress
@@ -24,25 +24,25 @@ _LONGEST_PAUSE_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ById:
-    """A user by their id, and never by an address of the same text."""
+    """A user named by id. An e-mail address with the same text does not count."""
 
     user_id: str
 
 
 type Reference = str | ById
-"""What means a user: a text that is an id or an e-mail address, or an id that is known to be one."""
+"""A reference to a user: a text that is an id or an e-mail address, or an id alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A user, and the wallet of their own account as it stood when they were read."""
+    """A user, and the wallet of their own account, read together."""
 
     user: User
     _wallet: Item | None
 
     @property
     def wallet(self) -> Wallet:
-        """The wallet. It is decoded only here, so that a broken one does not hinder what needs the user alone."""
+        """The wallet. It is decoded only here, so that code that needs only the user does not fail if it is broken."""
         return wallets.from_item(personal(self.user.id), self._wallet)
 
 
@@ -53,19 +53,19 @@ def find(user_id: str) -> User | None:
 
 
 def is_disabled(user_id: str) -> bool:
-    """Whether the user is disabled, by an answer at most ``DISABLED_CACHE_SECONDS`` old."""
+    """Whether the user is disabled. The answer is up to ``DISABLED_CACHE_SECONDS`` old."""
     return bool(_disabled.get(user_id))
 
 
 def is_known(user_id: str) -> bool:
-    """Whether there is a user with this id; once there is, an answer that there was none no longer counts."""
+    """Whether a user with this id exists. A cached No is never used: the table is read again."""
     if _disabled.get(user_id) is None:
         forget(user_id)
     return _disabled.get(user_id) is not None
 
 
 def _find_disabled(user_id: str) -> bool | None:
-    """Whether the user is disabled; None if nobody knows them."""
+    """Whether the user is disabled; None if there is no such user."""
     user = find(user_id)
     return None if user is None else user.disabled
 
@@ -74,15 +74,15 @@ _disabled = Cache(_find_disabled, DISABLED_CACHE_SECONDS)
 
 
 def forget(user_id: str | None = None) -> None:
-    """Drop what this process remembers of a user, or of all."""
+    """Drop a user, or all users, from this process's cache."""
     _disabled.forget(user_id)
 
 
 def resolve(reference: Reference) -> Found:
     """The user that an id or an e-mail address (URL-encoded or not) means, and their wallet.
 
-    Where an id and an address have the same text, it means whom it meant first. What it means as it stands comes before
-    what it means decoded. Raises UserNotFound.
+    If an id and an address have the same text, it means the user who had the text first. The text is looked up as it
+    is, and then URL-decoded. Raises UserNotFound.
     """
     if isinstance(reference, ById):
         found = _with_wallet(reference.user_id)
@@ -115,7 +115,7 @@ def _with_wallet(user_id: str) -> Found | None:
 
 
 def newest(role: str | None, *, before: str | None, skip: int, limit: int) -> tuple[list[User], str | None]:
-    """A page of the users, of all roles or one, newest first, and the position that the next page begins before."""
+    """A page of users of one role or all, newest first, and ``before`` for the next page, None on the last page."""
     ranges = [part for each in _roles(role) for part in keys.users_in_role(each)]
     found, position = table.newest(keys.BY_KIND, ranges, before=before, skip=skip, limit=limit)
     items = table.get_many([{"pk": key["pk"], "sk": key["sk"]} for key in found])
@@ -123,7 +123,7 @@ def newest(role: str | None, *, before: str | None, skip: int, limit: int) -> tu
 
 
 def total(role: str | None) -> int:
-    """How many users there are, of all roles or one."""
+    """The number of users of one role or of all."""
     counts = table.get_many([key for each in _roles(role) for key in keys.user_counts(each)])
     return sum(item["users"] for item in counts if item)
 
@@ -133,10 +133,10 @@ def _roles(role: str | None) -> tuple[str, ...]:
 
 
 def sync(described: Description, now: int) -> tuple[User, bool]:
-    """Find the user, or create or update them as described: the user, and whether they are new.
+    """Create or update the user as described. Return the user, and whether they are new.
 
-    Nothing is written when nothing new is said. First requests of one user that race all succeed. Raises Conflict when
-    the table is throttled, Unavailable when it doesn't answer.
+    If the description says nothing new, nothing is written. If several first requests of a user arrive at once, all
+    succeed. Raises Conflict if the table is throttled, Unavailable if it does not answer.
     """
     for _ in range(_TRIES):
         known, pointer = _known(described)
@@ -153,21 +153,21 @@ def sync(described: Description, now: int) -> tuple[User, bool]:
 
 
 def introduce(user_id: str, now: int) -> None:
-    """Make a user known of whom a service says only the id.
+    """Create a user of whom a service has named only the id.
 
-    Raises Invalid for the address of another user: it would become the new user's id.
+    Raises Invalid if the id is the address of another user: the text would then mean the new user.
     """
     if _named(user_id):
         raise Invalid("The id of a new user is another user's e-mail address")
     user = Description(user_id).applied_to(None, now)
-    # A transaction that lost the race finds the user made by the other one.
+    # If another transaction creates the user first, that is as good.
     with suppress(Raced):
         table.transact([profiles.put(None, user, Raced), _count(user.role, user.id, 1)])
     forget(user_id)
 
 
 def _known(described: Description) -> tuple[User | None, Pointer | None]:
-    """The user as they are known, and who holds the address that is said to be theirs."""
+    """The stored user, and the pointer of the e-mail address that the description claims."""
     address = addresses.canonical(described.email)
     pointer_key = [] if address is None else [keys.email(address)]
     profile, *held = table.get_many([keys.profile(described.id), *pointer_key])
@@ -176,7 +176,7 @@ def _known(described: Description) -> tuple[User | None, Pointer | None]:
 
 
 def _writes(known: User | None, user: User, pointer: Pointer | None, now: int) -> list[Write]:
-    """The user as described, the pointer of their address, and the end of the one they had."""
+    """The writes that store the user, give them the address that they claim, and give up the one that they had."""
     writes = [profiles.put(known, user, Raced)]
     if known is None or known.role != user.role:
         writes.append(_count(user.role, user.id, 1))

@@ -44,7 +44,7 @@ RIGHTS: dict[Permission, Right] = {
     "usage:read": "read",
     "usage:write": "usage",
 }
-"""The right with which a service may call for a user what an API key needs the permission for."""
+"""For each permission of API keys: the right with which a service may call the same routes for a user."""
 
 
 class Disabled(Enum):
@@ -61,8 +61,8 @@ class Access:
     """Who may call a route.
 
     ``permission`` is what an API key needs; without it the route takes only tokens. ``service_key`` checks the headers
-    for the platform's key. ``subject`` finds the user whom a request is about. ``service_right`` is what a service
-    needs where no permission implies it. ``introduce`` makes a user known of whom a service says the id only.
+    for the platform's key. ``subject`` finds the user that a request is about. ``service_right`` is the right that a
+    service needs if no permission implies one. ``introduce`` creates a user of whom a service has named only the id.
     """
 
     who: Who
@@ -75,11 +75,11 @@ class Access:
 
     @property
     def right(self) -> Right | None:
-        """What a service's credential needs to call the route for a user; None where no service may."""
+        """The right that a service needs to call the route for a user; None if no service may call it."""
         return self.service_right or (RIGHTS[self.permission] if self.permission else None)
 
     def admit(self, caller: Caller, event: APIGatewayProxyEvent, arguments: Arguments) -> Reference:
-        """Return whom the request is about.
+        """Return the user that the request is about.
 
         Raises Forbidden, RightMissing and UserDisabled if the caller may not send it.
         """

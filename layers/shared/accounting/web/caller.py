@@ -28,10 +28,11 @@ type Permission = Literal["credits:read", "sessions:write", "usage:read", "usage
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated user with the role that their token says; ``permissions`` are an API key's, None of a token.
+    """An authenticated user, with the role that their token names.
 
-    ``email`` is the address that the token says to be theirs, empty without one. ``issued_at`` is when it said all this
-    (epoch seconds). ``service`` is the credential of the service that acts for the user, None if the user acts.
+    ``permissions`` are those of an API key; they are None for a token. ``email`` is the address in the token, or empty.
+    ``issued_at`` is when the token was issued (epoch seconds). ``service`` is the credential of the service that acts
+    for the user, None if the user acts.
     """
 
     user_id: str
@@ -43,16 +44,16 @@ class Caller:
 
     @property
     def actor(self) -> str:
-        """Whom the ledger names: the service that acts for the user, else the user."""
+        """The actor in the ledger: the service that acts for the user, else the user."""
         return self.service.actor if self.service else self.user_id
 
     @property
     def account_id(self) -> AccountId:
-        """The account that pays for what the caller asks for: their own."""
+        """The account that pays for the caller's requests: the caller's own."""
         return personal(self.user_id)
 
     def require_supervisor(self) -> None:
-        """Raise Forbidden unless the caller is a supervisor or an administrator now, UserDisabled if disabled."""
+        """Raise Forbidden unless the caller is a supervisor or administrator now, UserDisabled if they are disabled."""
         if self._role_now("supervisor", "admin") not in ("supervisor", "admin"):
             raise Forbidden("Supervisor access required")
 
@@ -62,14 +63,15 @@ class Caller:
             raise Forbidden("Admin access required")
 
     def require_enabled(self) -> None:
-        """Raise UserDisabled if the caller is disabled, by an answer at most 30 seconds old."""
+        """Raise UserDisabled if the caller is disabled. The answer is up to 30 seconds old."""
         if users.is_disabled(self.user_id):
             raise UserDisabled
 
     def _role_now(self, *wanted: str) -> str:
-        """The token's role, or a lesser one that a newer word says: the gateway may remember the token for minutes.
+        """The token's role, or a lower one from a newer token or sync: the gateway may remember a token for minutes.
 
-        A role that is not ``wanted`` stays as it is: nothing newer gives it more.
+        If the token's role is not one of ``wanted``, it is returned unchanged, because a newer statement cannot raise
+        it.
         """
         if self.role not in wanted:
             self.require_enabled()
@@ -100,8 +102,8 @@ class Caller:
     def is_self(self, reference: str) -> bool:
         """Whether an id or e-mail address (URL-encoded or not) means the caller.
 
-        Their address is the token's. Of an API key, and of a token that says none, it is the one in their profile,
-        which is read only if the reference is an address.
+        The caller's address is the one in the token. With an API key, or a token without an address, it is the one in
+        the profile, which is read only if ``reference`` is an address.
         """
         if reference == self.user_id:
             return True
@@ -116,12 +118,12 @@ class Caller:
 
 
 def caller_of(authorizer: Mapping[str, Any], now: int, on_behalf_of: Sequence[str] = ()) -> Caller:
-    """The caller of a request, from the authorizer's context (every value of it is a text) at ``now``.
+    """The caller of a request, from the authorizer's context, in which every value is a text.
 
-    The gateway caches the authorizer's answer, so that a token may have expired since, and a key been revoked.
-    ``on_behalf_of`` are the request's headers of that name, which only a service's request needs. Raises TokenRequired
-    without an identity, TokenExpired, ApiKeyInvalid, ServiceCredentialInvalid, and Invalid of a service that names no
-    user.
+    The gateway caches the authorizer's answer. Meanwhile a token may have expired, or a key may have been revoked, so
+    both are checked again. ``on_behalf_of`` are the request's ``X-On-Behalf-Of`` headers, which only a service's
+    request needs. Raises TokenRequired if the context has no identity, TokenExpired, ApiKeyInvalid,
+    ServiceCredentialInvalid, and Invalid if a service names no user.
     """
     service_id = authorizer.get("serviceId")
     if service_id:
@@ -147,7 +149,7 @@ def caller_of(authorizer: Mapping[str, Any], now: int, on_behalf_of: Sequence[st
 
 
 def _service(service_id: str, generation: int, now: int) -> ServiceCredential:
-    """The credential of a service whose secret is of this generation, by an answer at most 30 seconds old."""
+    """The service's credential, if the secret of this generation is valid. The answer is up to 30 seconds old."""
     service = service_credentials.find_cached(service_id, generation)
     if service is None:
         raise ServiceCredentialInvalid("The service credential was deleted")

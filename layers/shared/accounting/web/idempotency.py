@@ -19,9 +19,8 @@ _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 def key_of(api: Api, body: BaseModel) -> IdempotencyKey | None:
     """The key of the current request, bound to its caller, route and values; None if it has no key.
 
-    The keys of a service are its own for each user whom it acts for.
-
-    Raises Invalid, and LookupError where the route does not declare that it takes one.
+    A service has separate keys for each user that it acts for. Raises Invalid, and LookupError if the route does not
+    declare that it takes a key.
     """
     if not api.route.idempotency:
         raise LookupError(f"{api.route.rule} declares no idempotency")

@@ -1,4 +1,4 @@
-"""The ``X-On-Behalf-Of`` header: the user whom a service acts for."""
+"""The ``X-On-Behalf-Of`` header: the user that a service acts for."""
 
 import re
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ from accounting.domain.users import MAX_USER_ID, RESERVED_USER_IDS
 HEADER = "X-On-Behalf-Of"
 
 _ENCODED = re.compile(r"(?:[!-$&-+\--~]|%[0-9A-Fa-f]{2})+")
-"""Visible ASCII. A comma is only there encoded: proxies join headers of one name with commas."""
+"""Visible ASCII. A comma must be encoded, because proxies join headers of the same name with commas."""
 
 
 def subject_in(values: Sequence[str]) -> str:
-    """The user id that the request's headers of this name say, percent-decoded once; never an e-mail address.
+    """The user id in the request's headers of this name, percent-decoded once; never an e-mail address.
 
     Raises Invalid unless there is one header with one id.
     """
     if len(values) != 1 or not values[0]:
-        raise Invalid.field(HEADER, "a service names the one user whom it acts for, by id")
+        raise Invalid.field(HEADER, "a service must name the one user that it acts for, by id")
     if not _ENCODED.fullmatch(values[0]):
         raise Invalid.field(HEADER, "one user id, percent-encoded in UTF-8")
     try:

@@ -17,9 +17,9 @@ def deny(event: Mapping[str, Any], refusal: NotAuthenticated) -> dict[str, Any]:
 
 
 def undecided() -> dict[str, Any]:
-    """Neither: without a policy, the gateway answers 503 and asks again the next time.
+    """Neither allow nor refuse: without a policy, the gateway answers 503 and asks again the next time.
 
-    An exception would do the same, but it may end the process, and with it the keys that it has fetched.
+    An exception would do the same, but it may end the process, and the process would lose the keys that it has fetched.
     """
     return {}
 

@@ -26,28 +26,28 @@ class RatesView(ResponseModel):
 
     @classmethod
     def of(cls, rates: Rates) -> Self:
-        """The view of rates."""
+        """Build the response from rates."""
         return cls(
             **{name: None if rate is None else decimal_text(rate, RATE_SCALE) for name, rate in rates._asdict().items()}
         )
 
 
 class TierView(ResponseModel):
-    """Rates of a request with more input tokens than this, for all of it; they replace those that they name."""
+    """Rates for the whole of a request with more input tokens than this; they replace the rates that they name."""
 
     above_input_tokens: int
     rates: RatesView
 
 
 class CardView(ResponseModel):
-    """The rates of a variant, over those of the model."""
+    """The rates of a variant, which replace those of the model."""
 
     rates: RatesView
     tiers: list[TierView] | None = left_out()
 
     @classmethod
     def of(cls, card: RateCard) -> Self:
-        """The view of a card."""
+        """Build the response from a card."""
         return cls(rates=RatesView.of(card.rates), tiers=_tier_views(card))
 
 
@@ -55,7 +55,7 @@ class RuleView(ResponseModel):
     """A price rule: credits by class of tokens, from an instant (inclusive) to another (exclusive)."""
 
     model_id: str
-    price_per_thousand_tokens: int | float = Field(description="The dearer of input and output, for 1,000 tokens")
+    price_per_thousand_tokens: int | float = Field(description="The higher price of input and output, for 1,000 tokens")
     rates: RatesView
     tiers: list[TierView] | None = left_out()
     variants: dict[str, CardView] | None = left_out()
@@ -68,12 +68,12 @@ class RuleView(ResponseModel):
 
     @classmethod
     def of(cls, rule: PriceRule) -> Self:
-        """The view of a rule."""
+        """Build the response from a rule."""
         return cls(**shown(rule), effective_from=iso(rule.effective_from))
 
 
 def shown(rule: PriceRule) -> dict[str, Any]:
-    """The fields of a rule's view, but for its beginning: a default has none."""
+    """The fields of a rule's view, except its beginning, which a default price does not have."""
     return {
         "model_id": rule.model_id,
         "price_per_thousand_tokens": price_of(rule.card.number_rate),

@@ -36,7 +36,7 @@ RATE_DECIMALS = 6
 MAX_TIERS = 4
 MAX_VARIANTS = 8
 MAX_RATES = 64
-"""Rates of a rule in all, so that its item stays small: every request reads it."""
+"""The most rates in a rule, so that its item stays small: every request reads it."""
 MAX_ALIASES = 20
 MAX_ALIASES_LENGTH = 800
 
@@ -100,14 +100,17 @@ CLASS_NAMES = {name: field.alias or name for name, field in SomeRates.model_fiel
 
 
 class BaseRates(SomeRates):
-    """Rates of a model. A class without a rate costs what its whole costs; requests and searches are then free."""
+    """Rates of a model. A class without a rate has the rate of the class that it is part of.
+
+    Requests and web searches without a rate are free.
+    """
 
     input: Rate
     output: Rate
 
 
 class TierBody(RequestModel):
-    """Rates for the whole of a request with more input tokens than this. A class that is missing keeps its rate."""
+    """Rates for the whole of a request with more input tokens than this. A missing class keeps its rate."""
 
     above_input_tokens: Annotated[Tokens, Field(ge=1)]
     rates: SomeRates
