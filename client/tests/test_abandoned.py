@@ -1,4 +1,4 @@
-"""Sessions that nobody can leave any more: no heartbeat keeps their credits held, and what was used is charged."""
+"""Abandoned sessions: no heartbeat keeps their credits held, and what was used is charged."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def dropped_with_its_stack(client: AccountingClient) -> None:
 
 
 def dropped_after_a_refusal(client: AccountingClient) -> None:
-    """What was raised and kept leads to the frames that it passed, and those to the session."""
+    """A kept exception references the frames that it passed, and these reference the session."""
     session = client.streaming_session("m", 100, heartbeat_seconds=BEAT_SECONDS).__enter__()
     with suppress(InsufficientCredits):
         session.add_tokens(10**6)
@@ -78,7 +78,7 @@ def test_a_session_that_was_dropped_is_aborted_with_its_tokens(
 
 
 def test_a_session_that_is_only_entered_is_not_abandoned() -> None:
-    """The block has it, though nothing else does."""
+    """The block still references it, although nothing else does."""
     service = Accountant()
     with httpx.Client(transport=httpx.MockTransport(service)) as http:
         client = AccountingClient(BASE_URL, "jwt", http=http, retries=QUICK)

@@ -1,4 +1,4 @@
-"""Closing a client: all of its streams at once, and no longer than its retries may take."""
+"""Closing a client settles all of its streams at once, in no more time than its retries allow."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ABORTED = {"status": "aborted", "partialCredits": 0, "refund": 12, "overrun": 0,
 
 
 class Service:
-    """Holds and settles many sessions, and counts who settles at a time. ``trouble`` comes instead of settling."""
+    """Holds and settles many sessions, and counts the concurrent settlements. ``trouble`` comes instead of settling."""
 
     def __init__(self, trouble: httpx.Response | Exception | None = None) -> None:
         self.open: set[str] = set()
@@ -41,7 +41,7 @@ class Service:
         self._lock = threading.Lock()
 
     def begin(self, request: httpx.Request) -> httpx.Response | None:
-        """Answer at once what is no settling."""
+        """Answer at once, unless it is a request to settle."""
         session_id = json.loads(request.content)["sessionId"]
         if request.url.path.endswith("initialize"):
             self.open.add(session_id)
@@ -52,7 +52,7 @@ class Service:
         return None
 
     def end(self, request: httpx.Request) -> httpx.Response:
-        """Settle."""
+        """Settle a session."""
         session_id = json.loads(request.content)["sessionId"]
         with self._lock:
             self._settling -= 1
@@ -65,7 +65,7 @@ class Service:
         return ok(ABORTED | {"sessionId": session_id})
 
     def sync(self, seconds: float = SLOW_SECONDS) -> httpx.Client:
-        """Connections over which settling takes so long."""
+        """Connections over which settling takes this long."""
 
         def handle(request: httpx.Request) -> httpx.Response:
             if answer := self.begin(request):
@@ -76,7 +76,7 @@ class Service:
         return httpx.Client(transport=httpx.MockTransport(handle))
 
     def asynchronous(self, seconds: float = SLOW_SECONDS) -> httpx.AsyncClient:
-        """As `sync`."""
+        """Like `sync`, for asyncio."""
 
         async def handle(request: httpx.Request) -> httpx.Response:
             if answer := self.begin(request):
@@ -102,7 +102,7 @@ def close_sync(
 def close_async(
     service: Service, retries: Retries, seconds: float, many: int, **options: Any
 ) -> tuple[float, list[Any]]:
-    """As `close_sync`."""
+    """Like `close_sync`, for asyncio."""
 
     async def run() -> tuple[float, list[Any]]:
         async with service.asynchronous(seconds) as http:
@@ -150,7 +150,7 @@ def test_closing_takes_no_longer_than_the_clients_retries_whatever_the_sessions_
 
 
 def hanging(close: Callable[..., Any]) -> tuple[float, list[Any]]:
-    """Close where settling hangs for longer than the test lasts; a thread that is left is a daemon."""
+    """Close a client while settling hangs for longer than the test lasts; a remaining thread is a daemon."""
     retries = Retries(total_seconds=0.5)
     if close is close_async:
         return close_async(Service(), retries, 30, 5)

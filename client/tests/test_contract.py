@@ -1,4 +1,4 @@
-"""The methods cover the service's contract, exactly, and say what they return."""
+"""The methods cover exactly the service's contract, and document their results."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 OWN = {"close", "aclose", "with_token", "for_user", "streaming_session", "send", "exchange", "carry", "keep"}
-"""What a client has beside its routes."""
+"""Methods of a client that are not routes."""
 ALTERNATIVES = ("expiry_days", "expires_at")
-"""Arguments of which a method takes one."""
+"""Arguments of which a method takes exactly one."""
 ALIASES = {("GET", "/health"): ("GET", "/api/health"), ("GET", "/api/usage/system"): ("GET", "/api/usage/system-stats")}
-"""Routes that answer as another one does, so that no method needs them."""
+"""Routes that answer like another one, so that they need no method."""
 WITHOUT_A_METHOD: set[Route] = set()
 """Routes that no caller of the client needs."""
 ROUTES = sorted(CONTRACT, key=lambda route: route[1].count("{}"))
@@ -50,7 +50,7 @@ def methods(client: object) -> dict[str, Callable[..., Any]]:
 
 
 def arguments(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
-    """What a method needs, and that with everything that it may be given, but one of two alternatives at a time."""
+    """The arguments that a method needs, and all that it accepts, with one of two alternatives at a time."""
     parameters = inspect.signature(method).parameters.values()
     required = {each.name for each in parameters if each.default is each.empty}
     every = {each.name for each in parameters}
@@ -59,7 +59,7 @@ def arguments(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
 
 
 def requests() -> list[httpx.Request]:
-    """The requests of every method, with the least and with the most arguments; the answers are of no use."""
+    """The requests of every method, with the least and with the most arguments. The answers are unusable."""
     service = Played(ok({}))
     with httpx.Client(transport=httpx.MockTransport(service)) as http:
         client = AccountingClient(BASE_URL, "jwt", service_key="key", http=http)
@@ -118,7 +118,7 @@ def test_every_route_is_shown_what_it_asks_for() -> None:
 
 
 def typed(client: AccountingClient) -> None:
-    """What mypy has to agree to: nobody calls it."""
+    """Code that mypy must accept; nobody calls it."""
     assert_type(client.balance("u"), Balance)
     assert_type(client.users(role="admin"), "Iterator[User]")
     client.balance(7)  # type: ignore[arg-type]
@@ -126,7 +126,7 @@ def typed(client: AccountingClient) -> None:
 
 
 async def typed_too(client: AsyncAccountingClient) -> None:
-    """As `typed`."""
+    """Like `typed`, for asyncio."""
     assert_type(await client.balance("u"), Balance)
     async for user in client.users():
         assert_type(user, User)

@@ -1,4 +1,4 @@
-"""What the client shows the service, and when it gets itself a new token."""
+"""Which credentials the client sends, and when it fetches a new token."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HEARD = {"sessionId": "s", "tokensGenerated": 5, "allocatedCredits": 1, "expires
 
 
 class Tokens:
-    """Returns t1, t2, … and knows how many it was asked for."""
+    """Returns t1, t2, …, and counts the calls."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -41,7 +41,7 @@ class Tokens:
 
 
 def only(good: str) -> Any:
-    """The service that takes one token and finds any other expired."""
+    """A service that accepts one token and answers that any other has expired."""
 
     def service(request: httpx.Request) -> httpx.Response:
         taken = request.headers["authorization"] == f"Bearer {good}"

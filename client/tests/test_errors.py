@@ -1,4 +1,4 @@
-"""Every refusal as an exception that can be acted on."""
+"""Every refusal is an exception that a program can act on."""
 
 from __future__ import annotations
 

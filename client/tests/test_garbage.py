@@ -1,4 +1,4 @@
-"""Answers of any shape: each is a result or an AccountingError, whatever the client asked."""
+"""Answers of any shape become a result or an AccountingError, whatever the client asked."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ ONCE = Retries(attempts=1)
 
 
 def answers() -> Iterator[httpx.Response]:
-    """Every body, every status with a few bodies, every header with a success, a redirect and a refusal."""
+    """Every body, every status with a few bodies, and every header with a success, a redirect and a refusal."""
     for body in BODIES.values():
         yield httpx.Response(200, content=body)
         yield httpx.Response(400, content=body)
@@ -175,7 +175,7 @@ def test_every_method_of_the_async_client_makes_a_result_or_an_error_of_any_answ
 
 
 def kinds() -> list[type[Any]]:
-    """Every dataclass that an answer is read into."""
+    """Every dataclass that an answer can become."""
     modules = [
         importlib.import_module(f"{routes.__name__}.{each.name}") for each in pkgutil.iter_modules(routes.__path__)
     ]
@@ -202,7 +202,7 @@ def sample(kind: Any) -> Any:
 
 
 def spoilt(value: Any) -> Iterator[Any]:
-    """``value`` with one thing in it, at any depth, replaced by something else."""
+    """``value`` with one part, at any depth, replaced by something else."""
     yield from (None, True, 7, -1.5, "text", "2026-99-99", "0001-01-01T00:00:00+23:59", "2026-11-21", [], [None], {})
     if isinstance(value, dict):
         for name in value:
@@ -229,7 +229,7 @@ def test_a_wrong_type_at_any_depth_is_a_misread_answer_or_a_whole_one() -> None:
 
 
 def assert_typed(kind: Any, value: Any) -> None:
-    """That everything in ``value`` is of the type that the dataclass promises."""
+    """Assert that everything in ``value`` has the type that the dataclass declares."""
     origin, of = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         if value is not None:
@@ -307,7 +307,7 @@ def test_a_request_whose_own_address_is_too_long_is_the_callers_fault(ask: Ask) 
 
 @contextmanager
 def speaking(said: bytes) -> Iterator[str]:
-    """A server that says this to every connection, whatever it is asked, and hangs up."""
+    """A server that sends this on every connection, whatever the request, and hangs up."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:

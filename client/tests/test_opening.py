@@ -1,4 +1,4 @@
-"""What becomes of a session that could not be opened: released if it may be held, and not a word if it can't be."""
+"""Sessions that could not be opened: they are released if they may be held; otherwise nothing is sent or logged."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_an_opening_that_was_never_connected_is_not_reported(
 
 
 def test_a_refused_connection_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:
-    """On real sockets: port 1 of this machine, where nothing listens."""
+    """With real sockets: port 1 of this machine, where nothing listens."""
     http = httpx.Client(trust_env=False)
     client = AccountingClient("http://127.0.0.1:1", "jwt", http=http, retries=QUICK)
     with client, pytest.raises(Unavailable), client.streaming_session("m", 100):
@@ -138,7 +138,7 @@ def test_a_thread_that_cannot_start_releases_the_hold(monkeypatch: pytest.Monkey
 
 
 def after_the_opening(create_task: Callable[..., Any]) -> Callable[..., Any]:
-    """A loop's ``create_task`` that makes the opening's task, and then none any more."""
+    """A loop's ``create_task`` that creates the task of the opening, and fails after that."""
     left = iter([True])
     return lambda *args, **kwargs: create_task(*args, **kwargs) if next(left, False) else fail()
 

@@ -1,4 +1,4 @@
-"""Lists as iterators that fetch no more than they are asked for."""
+"""Lists are iterators that fetch only the pages that are needed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def session(number: int) -> dict[str, Any]:
 
 
 def users(request: httpx.Request) -> httpx.Response:
-    """Five users in pages of two; the cursor is the number of the page's first."""
+    """Five users in pages of two; the cursor is the number of the page's first user."""
     first = int(request.url.params.get("cursor", 0))
     more = {"nextCursor": str(first + 2)} if first + 2 < 5 else {}
     found = [user(number) for number in range(first, min(first + 2, 5))]
@@ -89,7 +89,7 @@ def test_a_list_whose_cursor_is_a_header_is_gone_through_to_its_end(ask: Ask, ac
 
 
 def keys(request: httpx.Request) -> httpx.Response:
-    """Three API keys of whoever is asked about, in pages of two."""
+    """Three API keys of the requested user, in pages of two."""
     owner, last = request.url.params["userId"], "cursor" in request.url.params
     known: dict[str, Any] = {
         "name": "ci",

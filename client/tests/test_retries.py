@@ -1,4 +1,4 @@
-"""What is sent again, what never is, and for how long."""
+"""Which requests are repeated, which never are, and for how long."""
 
 from __future__ import annotations
 

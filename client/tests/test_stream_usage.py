@@ -1,4 +1,4 @@
-"""Streams that hand over their provider's usage, sync and async alike: what the service hears, and what is settled."""
+"""Streams that report their provider's usage, sync and async: what the service receives, and what is settled."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def rejected(*fields: str) -> Any:
 
 @pytest.fixture
 def accounted(stream: Run) -> Run:  # noqa: F811
-    """Return what streams in a session with an estimated usage."""
+    """Return a function that streams in a session with an estimated usage."""
     return lambda service, body, estimate=None, **options: stream(
         service, body, estimate, estimated_usage=ESTIMATE, **options
     )
 
 
 def using(usage: Any, usage_format: Any = "openai", *, then: int = 0) -> Body:
-    """A stream that reports a usage, and so many tokens more."""
+    """A stream that reports a usage, and this many tokens after it."""
 
     def body(session: Any) -> Iterator[float]:
         session.set_usage(usage, usage_format)
@@ -377,7 +377,7 @@ def test_answers_have_the_usage_by_class(ask: Ask) -> None:
 
 
 def held(meter: Meter, credits: int, progress: Progress | None = None) -> None:
-    """Have a heartbeat answer that so many credits are held."""
+    """Make heartbeats answer that this many credits are held."""
     report = progress or meter.report()
     meter.beaten(Heartbeat("s", report.tokens, credits, AT), report)
 
@@ -386,7 +386,7 @@ AT = datetime.now(UTC)
 
 
 def fits(meter: Meter) -> int:
-    """The most output tokens that need no heartbeat, to a hundred."""
+    """The most output tokens that need no heartbeat, to the nearest hundred."""
     while not meter.outgrown:
         meter.count(meter.progress.tokens + 100)
     return meter.progress.tokens - 100
@@ -394,7 +394,7 @@ def fits(meter: Meter) -> int:
 
 @pytest.mark.parametrize("input_credits", [0, 5, 50, 500])
 def test_output_within_the_hold_of_an_estimate_by_class_never_costs_more_than_is_held(input_credits: int) -> None:
-    """An output token costs a hundredth of a credit: whatever the input costs, the client hears of no rate."""
+    """An output token costs a hundredth of a credit. The client knows no rates, so the input may cost anything."""
     estimated = input_credits + 100
     meter = Meter(10_000, Initialized("s", estimated * 12 // 10, estimated, AT, ""), estimated_inputs=1_000)
     allocated = estimated * 12 // 10
@@ -409,7 +409,7 @@ def test_output_within_the_hold_of_an_estimate_by_class_never_costs_more_than_is
 
 
 def test_a_usage_that_costs_more_than_the_estimate_is_heard_of_again_before_its_buffer_is_used_up() -> None:
-    """A tier that begins in mid-stream makes the whole request twice as dear: 190,000 tokens were 600 credits."""
+    """A tier reached during the stream doubles the cost of the whole request: 190,000 tokens were 600 credits."""
     meter = Meter(4_000, Initialized("s", 720, 600, AT, ""), estimated_inputs=190_000)
     meter.use({"prompt_tokens": 210_000, "completion_tokens": 1_000}, "openai")
     weighs_more = meter.outgrown
@@ -421,7 +421,7 @@ def test_a_usage_that_costs_more_than_the_estimate_is_heard_of_again_before_its_
 
 
 def test_a_usage_that_is_cheaper_than_it_weighs_makes_no_heartbeat_of_every_chunk() -> None:
-    """Its input was estimated too small, but costs next to nothing."""
+    """The input was estimated too low, but costs almost nothing."""
     meter, beats = Meter(1_000, Initialized("s", 120, 100, AT, ""), estimated_inputs=10), 0
     for output in range(0, 1_000, 2):
         meter.use({"prompt_tokens": 5_000, "completion_tokens": output}, "openai")

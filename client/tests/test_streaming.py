@@ -1,4 +1,4 @@
-"""A streaming session, sync and async alike: what the service hears of it, and what the proxy does."""
+"""Streaming sessions, sync and async: what the service receives, and what the proxy does."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 type Body = Callable[[Any], Iterator[float]]
-"""What happens in the block; it yields how many seconds to wait."""
+"""The body of the block; it yields how many seconds to wait."""
 
 LOST = httpx.ReadError("the connection was closed")
 QUICK = Retries(attempts=3, first_seconds=0.001, longest_seconds=0.01)
@@ -48,7 +48,7 @@ class Run(Protocol):
 
 @pytest.fixture(params=["sync", "async"])
 def stream(request: pytest.FixtureRequest) -> Run:
-    """Return what streams with the one client, then with the other."""
+    """Return a function that streams with the sync client, or with the async client."""
 
     def sync(service: Accountant, body: Body, estimate: int = 100, **options: Any) -> Any:
         with httpx.Client(transport=httpx.MockTransport(service)) as http:
@@ -86,7 +86,7 @@ def counting(*numbers: int, seconds: float = 0) -> Body:
 
 
 def until(done: Callable[[], object], *, at_most: int = 500) -> Body:
-    """A stream of one token a moment, until something is true or somebody stops it."""
+    """A stream of one token at a time, until something is true or the stream is stopped."""
 
     def body(session: Any) -> Iterator[float]:
         for _ in range(at_most):
@@ -190,7 +190,7 @@ def test_a_stream_that_grows_fast_is_heard_of_no_more_than_ten_times_as_often(st
 
 
 def test_a_price_that_rounding_hides_makes_no_heartbeat_of_every_chunk() -> None:
-    """One token is estimated at one credit, which pays for a thousand: the hold fits more than it seems to."""
+    """One token is estimated at one credit, which pays for a thousand: the hold fits more tokens than estimated."""
     at, beats = datetime.now(UTC), 0
     meter = Meter(1, Initialized("s", 2, 1, at, "Holding"))
 
@@ -293,7 +293,7 @@ EXPIRED = refusal(401, "TOKEN_EXPIRED")
 
 @pytest.mark.parametrize("trouble", [refusal(500, "INTERNAL_ERROR"), UNREADABLE, EXPIRED], ids=repr)
 def test_what_may_settle_later_is_tried_again(stream: Run, trouble: httpx.Response) -> None:
-    """Even a token that is refused twice, where a function may yet bring another one."""
+    """Even a token that is refused twice, if the token function may still return another one."""
     service = Accountant()
     service.trouble["finalize"] = [trouble] * 4
 
@@ -356,7 +356,7 @@ def test_only_whole_numbers_of_tokens_are_counted(stream: Run, tokens: Any) -> N
 
 
 def test_a_session_of_somebody_else_is_not_entered(stream: Run) -> None:
-    """The service says of it what it said before, and holds nothing more."""
+    """The service repeats its first answer about it, and holds nothing more."""
     service = Accountant()
     stream(service, counting(30), session_id="mine")
 

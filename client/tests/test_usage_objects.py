@@ -1,4 +1,4 @@
-"""Providers' usage objects: how they become JSON, and how tokens counted beyond them are added."""
+"""Providers' usage objects: how they become JSON, and how tokens counted later are added."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ XAI = {
     "total_tokens": 970,
     "completion_tokens_details": {"reasoning_tokens": 20},
 }
-"""As OpenAI's, but reasoning is beside the completion, which only the total tells."""
+"""OpenAI's format, but the completion excludes reasoning, which only the total shows."""
 
 
 def samples() -> Iterator[tuple[UsageFormat, dict[str, Any]]]:
@@ -115,7 +115,7 @@ class Detail(BaseModel):
 
 
 class GeminiUsage(BaseModel):
-    """As google-genai has it: names in Python's style, JSON's by alias."""
+    """Like google-genai's class: Python-style names, with JSON's names as aliases."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
     prompt_token_count: int

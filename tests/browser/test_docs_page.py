@@ -1,4 +1,4 @@
-"""The API's own page in a real browser: what it shows, and calls that are made and answered."""
+"""The API's page in a real browser: what it shows, and requests that it sends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def opened(service: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, Watched]]:
-    """Return the page in a browser, and what it did."""
+    """Return the page in a browser, and the record of what it did."""
     with fresh_page(tmp_path_factory.mktemp("profile")) as (page, watched):
         page.goto(f"{service.base_url}/api/docs")
         page.locator(".opblock").first.wait_for()
@@ -34,7 +34,7 @@ def opened(service: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def page(service: Stack, opened: tuple[Page, Watched]) -> Iterator[Page]:
-    """Return the page, as it is when it is opened; afterwards it has told no error and asked nobody else."""
+    """Return the newly opened page. After the test, it must have reported no error and called no other host."""
     page, watched = opened
     page.goto("about:blank")
     page.goto(f"{service.base_url}/api/docs")
@@ -55,7 +55,7 @@ def _authorize(page: Page, scheme: str, value: str) -> None:
 
 
 def _execute(page: Page, operation: str) -> tuple[Locator, str, dict[str, object]]:
-    """Open an operation and send it as the page fills it in; return its block, and what it shows as the answer."""
+    """Open an operation and send it with the values that the page fills in; return its block and the shown answer."""
     block = page.locator(f"[id$='-{operation}']")
     block.locator(".opblock-summary").click()
     block.locator("button.execute").click()

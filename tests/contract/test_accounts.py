@@ -1,7 +1,7 @@
-"""Who pays is not who calls: no place makes an account's key of a user's id.
+"""The payer and the caller may differ: no code turns a user id into an account's key.
 
-The types see to it: whatever takes an ``AccountId`` takes no other text, which ``make check`` proves. What is left for
-a test is that nobody gets around the type.
+The type checker ensures most of this: functions that take an ``AccountId`` accept no other text (``make check``). These
+tests check that no code bypasses the type.
 """
 
 import ast

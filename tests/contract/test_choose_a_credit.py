@@ -1,4 +1,4 @@
-"""The figures of docs/choose-a-credit.md are what the service's own arithmetic gives."""
+"""The figures in docs/choose-a-credit.md match the service's own arithmetic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documentation names is there, and what there is it names."""
+"""Links, targets and files that the documentation names exist, and the documentation is complete."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ def without_code(text: str) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return what a link may name of a page: its headings, as GitHub spells them."""
+    """Return the anchors of a page: its headings, as GitHub spells them."""
     headings = re.findall(r"^#+ (.*)", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -95,7 +95,7 @@ def test_what_is_paid_without_a_request_is_what_the_template_makes() -> None:
 
 
 def test_the_lines_that_account_a_stream_are_the_clients() -> None:
-    """Which tests/e2e/test_client.py runs against the service."""
+    """tests/e2e/test_client.py runs this code against the service."""
     (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/account-a-stream.md").read_text(), re.DOTALL)
 
     assert lines == re.findall(r"```python\n(.*?)```", (ROOT / "client/README.md").read_text(), re.DOTALL)[0]

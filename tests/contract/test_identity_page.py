@@ -1,4 +1,4 @@
-"""Each recipe of docs/identity.md accepts the tokens that its provider makes, and its words are the code's."""
+"""Each recipe in docs/identity.md accepts its provider's tokens, and the page's figures match the code."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def recipe(provider: str) -> dict[str, Any]:
 
 
 def accepted(issuer: dict[str, Any], claims: dict[str, Any]) -> Claims:
-    """What a token with these claims says by the recipe. Raises TokenInvalid."""
+    """The result of a token with these claims under the recipe. Raises TokenInvalid."""
     key = make_key(issuer["algorithms"][0], "key-1")
     now = int(time.time())  # of the call: the shortest tokens live for a minute
     times = {"iat": now, "exp": now + 60, "iss": issuer["issuer"]}
@@ -149,7 +149,7 @@ def test_an_administrators_token_is_accepted_as_such(provider: str) -> None:
     ],
 )
 def test_a_token_without_roles_is_a_users(provider: str, without: set[str]) -> None:
-    """In Clerk also if they head an organization, in Supabase whatever the database and they themselves say."""
+    """Also if they lead an organization in Clerk, and whatever Supabase's database or the users themselves say."""
     token = {name: value for name, value in TOKENS[provider].items() if name not in without}
 
     assert accepted(recipe(provider), token).user.role == "user"

@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the service is: its routes, statuses, names, errors, examples and who may come in."""
+"""The OpenAPI document matches the service: routes, statuses, names, errors, examples and authentication."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ made = cache(document)
 
 
 def operations() -> Iterator[tuple[Route, dict[str, Any]]]:
-    """Every operation by its route in the contract's words."""
+    """Every operation by its route, written as in the contract."""
     for path, item in made()["paths"].items():
         for method, operation in item.items():
             yield (method.upper(), plain(path)), operation
@@ -119,7 +119,7 @@ WORDS = {
     ("administrators", None): Who.ADMINS,
     ("administrators", "administrators"): Who.ADMINS,
 }
-"""A line of the table of roles that is tested over HTTP, in the document's words."""
+"""The phrases of the document for the table of roles that is tested over HTTP."""
 
 
 def test_it_says_of_every_route_what_is_tested_over_http_of_roles_keys_and_services() -> None:

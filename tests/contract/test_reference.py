@@ -1,4 +1,4 @@
-"""The pages of docs/reference are those that the code makes, and miss nothing of it."""
+"""The pages of docs/reference match the code and are complete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BY_HAND = {"requests.md", "users.md"}
 
 
 def first_cells(page: str) -> list[str]:
-    """Return the name that each row of a page's tables begins with."""
+    """Return the names in the first column of a page's tables."""
     return re.findall(r"^\| (?:\d+ \| )?`([^`]+)` \|", made()[page], re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""The gateway sends a function exactly the routes that it answers."""
+"""The gateway sends each function exactly the routes that the function answers."""
 
 import inspect
 import re
@@ -26,7 +26,7 @@ WITHOUT_A_ROUTER: dict[str, set[Route]] = {
 
 
 def functions() -> dict[str, dict[str, Any]]:
-    """The properties of the template's functions with those of Globals, by the folder of their code."""
+    """The properties of the template's functions, merged with those in Globals, by the folder of their code."""
     shared = template()["Globals"]["Function"]
     return {
         re.sub(r"^functions/|/$", "", own["CodeUri"]): shared
@@ -37,7 +37,7 @@ def functions() -> dict[str, dict[str, Any]]:
 
 
 def variables(*layers: dict[str, Any]) -> dict[str, Any]:
-    """The environment that properties add up to, the last ones first."""
+    """The merged environment; later properties take precedence."""
     return {name: value for each in layers for name, value in each.get("Environment", {}).get("Variables", {}).items()}
 
 
@@ -113,7 +113,7 @@ def test_only_the_internal_routes_take_the_internal_key() -> None:
 
 
 def test_every_route_that_declares_idempotency_reads_the_key() -> None:
-    """A route that does not declare it can read none: ``key_of`` refuses."""
+    """A route that does not declare idempotency cannot read a key: ``key_of`` raises."""
     declaring = {
         (name, route.handler.__name__) for name, api in apis().items() for route in api.routes if route.idempotency
     }
@@ -142,7 +142,7 @@ def test_every_optional_field_of_a_body_may_be_null() -> None:
 
 
 def test_what_changes_something_without_a_body_is_known_as_such() -> None:
-    """Such a route refuses a body with anything in it; one whose model was overlooked would refuse its own requests."""
+    """Such a route refuses a body with fields. If its model were overlooked, it would refuse its own requests."""
     without_a_body = {
         (route.method, route.path)
         for api in apis().values()

@@ -1,4 +1,4 @@
-"""What docs/scale.md says of a hot user beside its table, which tests/documentation has made anew."""
+"""What docs/scale.md says about a hot user; tests/documentation regenerates its table."""
 
 from bench.queueing import run
 

@@ -1,4 +1,4 @@
-"""What the template promises of every function, of the table and of the gateway's own answers."""
+"""What the template promises about every function, the table and the gateway's own answers."""
 
 import ast
 import copy
@@ -51,14 +51,14 @@ def test_a_function_is_built_and_bounded_as_the_design_has_it(function: str) -> 
 
 
 def deployed(monkeypatch: pytest.MonkeyPatch, at: int, **parameters: str) -> dict[str, set[str]]:
-    """What CloudFormation creates after SAM's own transform, at a given time: the names of each type."""
+    """What CloudFormation creates after SAM's transform, at a given time: names by type."""
     monkeypatch.setattr("time.time", lambda: at)
     found = transformed(monkeypatch, **parameters)
     return {kind: {name for name, each in found.items() if each["Type"] == kind} for kind in FIXED}
 
 
 def transformed(monkeypatch: pytest.MonkeyPatch, **parameters: str) -> dict[str, Any]:
-    """The resources that SAM makes of the template."""
+    """The resources that SAM makes from the template."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     packaged = copy.deepcopy(template())
     for resource in packaged["Resources"].values():
@@ -69,11 +69,11 @@ def transformed(monkeypatch: pytest.MonkeyPatch, **parameters: str) -> dict[str,
 
 
 FIXED = ("AWS::Lambda::Version", "AWS::ApiGateway::Deployment")
-"""What is as it was when it was made: what serves requests must be made anew for whatever changes."""
+"""Resources that never change: to serve requests with a change, they must be created again."""
 
 
 def test_a_changed_parameter_comes_into_force(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It makes another BuildId; see below. The same deployment publishes no functions again."""
+    """It changes the BuildId; see below. Without a change, a deployment publishes no functions again."""
     first, again, other = (
         deployed(monkeypatch, at, BuildId=build) for at, build in enumerate(("a" * 16, "a" * 16, "b" * 16))
     )
@@ -281,7 +281,7 @@ def test_the_gateways_own_answers_have_the_headers_of_every_answer(kind: str) ->
 
 
 def test_every_path_has_a_preflight_whose_headers_are_those_that_sam_can_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No security headers among them: docs/security.md says so, and why."""
+    """Security headers are not among them; docs/security.md explains why."""
     paths = transformed(monkeypatch)["Api"]["Properties"]["Body"]["paths"]
     preflights = [path["options"]["x-amazon-apigateway-integration"]["responses"]["default"] for path in paths.values()]
     sent = {frozenset(each["responseParameters"]) for each in preflights}
@@ -302,7 +302,7 @@ KINDS = {
     *("MISSING_AUTHENTICATION_TOKEN", "QUOTA_EXCEEDED", "REQUEST_TOO_LARGE", "RESOURCE_NOT_FOUND", "THROTTLED"),
     *("UNAUTHORIZED", "UNSUPPORTED_MEDIA_TYPE", "WAF_FILTERED"),
 }
-"""Every kind of answer that API Gateway gives by itself."""
+"""Every kind of response that API Gateway makes itself."""
 
 
 def test_every_kind_of_answer_of_the_gateway_is_ours() -> None:

@@ -1,4 +1,4 @@
-"""Every text field of a request says in the OpenAPI document which characters it takes, and takes just those."""
+"""For every text in a request, the OpenAPI document says which characters it accepts, and that is true."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def accepts(kind: Any, text: str) -> bool:
 
 
 def says(kind: Any, text: str) -> bool:
-    """As JSON Schema has it: its ``$`` is the end, where Python's is also before a last line break."""
+    """Like JSON Schema: its ``$`` matches only at the end; Python's also matches before a last line break."""
     return re.fullmatch(TypeAdapter(kind).json_schema()["pattern"], text) is not None
 
 
@@ -92,7 +92,7 @@ def texts_of_bodies() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_the_ids_that_are_routes_are_no_users_ids() -> None:
-    """A path segment in the place of a user's id would make a user with that id unreachable."""
+    """If such a word is a route in the place of a user's id, a user with that id could not be reached."""
     paths = [path.split("/") for path in made()["paths"]]
     fixed = {
         other[at]

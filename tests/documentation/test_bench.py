@@ -1,7 +1,7 @@
-"""bench/README.md's commands, at a hundredth of their size, and the simulation of docs/scale.md.
+"""bench/README.md's commands at a hundredth of their size, and the simulation in docs/scale.md.
 
-What is exact, such as units, a quick run finds as bench/RESULTS.md has it. Where it doesn't, that page is of an older
-service or an older bench: `make bench` writes it anew.
+Exact results, such as units, must be the same in a quick run as in bench/RESULTS.md. If they are not, that page comes
+from an older service or an older benchmark: `make bench` updates it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RESULTS = "bench/RESULTS.md"
 WARNING = f"**Measured at a scale of {SCALE}: the figures mean nothing"
 
 type Tables = dict[str, list[list[str]]]
-"""By the titles of their sections, the rows of a page's tables, without their headers."""
+"""The rows of a page's tables without headers, by the title of the section."""
 
 
 def tables(page: str) -> Tables:
@@ -33,7 +33,7 @@ def tables(page: str) -> Tables:
 
 
 def rows(section: str) -> list[list[str]]:
-    """Return the cells of each row; what a row repeats of the one above is left blank there, and filled in here."""
+    """Return the cells of each row. A blank cell repeats the value above it, and is filled in here."""
     found: list[list[str]] = []
     for line in re.findall(r"^\| (.*) \|$", section, re.MULTILINE)[2:]:
         first, *others = (cell.strip() for cell in line.split(" | "))
@@ -43,7 +43,7 @@ def rows(section: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def page(project: Project, documentation: Documentation) -> str:
-    """Return what a run of everything says."""
+    """Return the page of a run of everything."""
     return project.type(documentation.line("make bench"), SCALE=SCALE)
 
 
@@ -81,7 +81,7 @@ def test_every_part_is_on_the_page(measured: Tables, results: Tables) -> None:
     ],
 )
 def test_no_row_is_missing(measured: Tables, results: Tables, section: str) -> None:
-    """Those of a part that makes things grow are called otherwise, and those of a profile come in another order."""
+    """Rows that depend on a scaled size have other names, and those of a profile may be in another order."""
     if section == "Statistics by records":
         assert [row[0] for row in measured[section]] == ["10", "100", "1,000"]
     else:
@@ -106,7 +106,7 @@ def test_round_trips_and_write_units_are_the_same_whatever_the_past(measured: Ta
 
 
 def test_a_million_sessions_need_what_the_results_say(measured: Tables, results: Tables) -> None:
-    """All that depends on no time."""
+    """All numbers that do not depend on time."""
     exact = ["DynamoDB writes", "DynamoDB reads", "API Gateway requests", "Lambda requests"]
     found, expected = ([row for row in page["A million sessions"] if row[0] in exact] for page in (measured, results))
 
@@ -134,7 +134,7 @@ def test_some_of_it_can_be_measured(project: Project, documentation: Documentati
 
 
 def test_the_scale_can_be_typed(project: Project, documentation: Documentation) -> None:
-    """What it makes of everything is tested above."""
+    """Its effect on everything is tested above."""
     said = project.type(documentation.line("make bench SCALE=0.01"), ONLY="packages")
 
     assert WARNING in said

@@ -1,4 +1,4 @@
-"""A look back on all the other tests of this folder: whether somebody typed each command of the documentation."""
+"""Runs after all other tests of this folder, and checks that every command of the documentation was run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of README.md, docs/account-a-stream.md and examples/, typed against the service that they start."""
+"""The commands of README.md, docs/account-a-stream.md and examples/, run against the service that they start."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class llm:
 
 
 """
-"""What the README's lines take as given: a client, a model, and its client, whose answers have 4,000 tokens."""
+"""Definitions that the README's code needs: a client, a model, and a model's client that answers 4,000 tokens."""
 
 
 PROXIES = {
@@ -68,11 +68,11 @@ PROXIES = {
     **dict.fromkeys(("ALL_PROXY", "all_proxy"), "socks5://127.0.0.1:1"),
     "NO_PROXY": "",
 }
-"""An environment whose proxies nobody needs on 127.0.0.1; none of them is there."""
+"""An environment with unreachable proxies, which nothing on 127.0.0.1 needs."""
 
 
 def attached(project: Project) -> Any:
-    """Return what a tool needs to attach to the service that runs."""
+    """Return what a tool needs to connect to the running service."""
     return json.loads((project.folder / ".local/stack.json").read_text())
 
 
@@ -150,7 +150,7 @@ def test_make_example_answers_users_with_credits(
 def test_the_lines_of_the_examples_do_what_they_are_for(
     service: Running, project: Project, documentation: Documentation, program: str
 ) -> None:
-    """Each program's lines in one shell, with a session and a grant of their own."""
+    """The commands of each program in one shell, with a separate session and grant."""
     page = documentation.page("examples/README.md")
     set_up = [line for line in page if line.startswith(("base=", "USER_TOKEN=", "ADMIN_TOKEN="))]
     assert len(set_up) == 3
@@ -194,6 +194,6 @@ def test_the_client_installs_into_a_fresh_environment_where_the_pages_lines_acco
 
 
 def lines_of(page: str, language: str = "python") -> str:
-    """Return a page's one block of a language."""
+    """Return a page's only block in this language."""
     (lines,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
     return str(lines)

@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 30
 
 @pytest.fixture
 def internal(service: Stack) -> dict[str, str]:
-    """Return the header of the platform's own services."""
+    """Return the header with the internal key."""
     return {"X-Internal-Api-Key": service.internal_api_key}
 
 

@@ -1,4 +1,4 @@
-"""The example proxy, run as its README says, in front of the service: every answer is paid for, none twice."""
+"""The example proxy, run as in its README, with the real service: every answer is paid for exactly once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PATIENCE_SECONDS = 30
 PROMPT = "what is a ledger"
 PROMPT_TOKENS = len(PROMPT) // 4
 PRICE = 0.25
-"""Credits per 1,000 tokens of the proxy's model."""
+"""The price of the proxy's model, in credits per 1,000 tokens."""
 
 
 class Proxy:
@@ -49,7 +49,7 @@ class Proxy:
     def ask(
         self, person: Person, max_tokens: int, prompt: str = PROMPT, headers: dict[bytes, bytes] | None = None
     ) -> Iterator[httpx.Response]:
-        """Ask for an answer, with their token unless there are other ``headers``, and read it as it comes."""
+        """Ask for an answer, with the user's token unless other ``headers`` are given, and read the stream."""
         if headers is None:
             headers = {b"Authorization": f"Bearer {person.token}".encode()}
         question = {"prompt": prompt, "max_tokens": max_tokens}
@@ -62,7 +62,7 @@ class Proxy:
 
 @contextmanager
 def proxy_of(service: Stack, **environ: str) -> Iterator[Proxy]:
-    """Run the proxy in a process of its own."""
+    """Run the proxy in a separate process."""
     port = free_port()
     environ = {
         **os.environ,
@@ -85,7 +85,7 @@ def proxy_of(service: Stack, **environ: str) -> Iterator[Proxy]:
 
 @pytest.fixture(scope="module")
 def proxy(service: Stack) -> Iterator[Proxy]:
-    """Return a proxy for all tests that leave it alive."""
+    """Return a proxy, shared by all tests that do not kill it."""
     with proxy_of(service) as running:
         yield running
 
@@ -246,7 +246,7 @@ def _wait_until_it_listens(port: int) -> None:
 
 
 def _once(found: Any) -> Any:
-    """Return what is found, as soon as it is anything."""
+    """Return the result as soon as there is one."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (result := found()):
         assert time.monotonic() < deadline, "it never came to that"
@@ -259,12 +259,12 @@ def _active(service: Stack, person: Person) -> list[Item]:
 
 
 def _under(service: Stack, person: Person, prefix: str) -> list[Item]:
-    """Return somebody's items of a kind, while everything may still go on."""
+    """Return a user's items of one kind, while requests may still be in progress."""
     return [item for item in items_of(service, person.id) if item["sk"].startswith(prefix)]
 
 
 def _let_a_day_pass(service: Stack, session: Item) -> None:
-    """Have a session's last sign of life lie a day back."""
+    """Move a session's last sign of life back by a day."""
     last_seen_at = session["last_seen_at"] - DAY
     due = keys.active_session(session["user_id"], session["session_id"], session["started_at"], last_seen_at)
     dynamodb(service).update_item(

@@ -1,4 +1,4 @@
-"""The client against the service, with the network between them cut at every step of a session's life."""
+"""The client with the real service, while the network is cut at every step of a session."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_a_stream_whose_hold_can_no_longer_be_raised_is_stopped_and_charged(
 
 
 def test_many_streams_over_a_bad_network_come_to_what_was_generated(service: Stack, people: People, wire: Wire) -> None:
-    """A quarter of everything is cut; a third of the clients go away."""
+    """A quarter of all requests is cut, and a third of the clients leave early."""
     person, chance = people(credits=1000), random.Random(7)
     wire.is_cut = lambda _step, _moment: chance.random() < 0.25
     cost = 0
@@ -390,7 +390,7 @@ class Chunk:
 
 
 class Model:
-    """Four chunks, and at the end the usage."""
+    """Answers four chunks, and the usage at the end."""
 
     async def stream(self, model: str, prompt: str) -> AsyncIterator[Chunk]:
         for _ in range(4):

@@ -1,4 +1,4 @@
-"""Every route of the contract's tables Health and Credits, answered as written, with each of its refusals."""
+"""Every credits and health route answers as documented, with each of its refusals."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ COMMANDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "remove": ("DELETE", "credits/remove", {"credits": 5}),
     "adjust": ("PUT", "credits/adjust", {"adjustment": 5}),
 }
-"""The four commands, each with a body that lacks only its user; for a user with 50 credits."""
+"""The four commands, each with a body without its user, who has 50 credits."""
 
 each_command = pytest.mark.parametrize(("method", "path", "body"), COMMANDS.values(), ids=COMMANDS)
 
 
 def _about_now(text: str, days: int = 0) -> bool:
-    """Whether a timestamp has the contract's form and is that many days from a moment ago."""
+    """Whether a timestamp has the right format and is this many days from now."""
     at = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
     assert text == iso(from_iso(text))
     return abs(datetime.now(UTC) + timedelta(days=days) - at) < timedelta(minutes=2)
@@ -444,7 +444,7 @@ def test_a_refusal_does_not_use_up_its_key(people: People, admin: Person) -> Non
 
 @pytest.fixture(scope="module")
 def granted(people: People, admin: Person) -> Person:
-    """Return somebody with five grants, of 1 to 5 credits, the first of which is used up."""
+    """Return a user with five grants of 1 to 5 credits; the first one is used up."""
     person = people()
     for credits in range(1, 6):
         body = {"userId": person.id, "credits": credits, "expiryDays": 10 + credits, "notes": f"grant {credits}"}
@@ -530,7 +530,7 @@ def test_a_user_without_allocations_has_none(people: People) -> None:
 
 @pytest.fixture(scope="module")
 def storied(people: People, admin: Person) -> Person:
-    """Return somebody with a ledger of seven entries."""
+    """Return a user with a ledger of seven entries."""
     person = people(credits=100)
     session = person.open(tokens=10_000)
     assert person.finalize(session, 4000).is_success

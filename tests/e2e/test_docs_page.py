@@ -1,4 +1,4 @@
-"""The API's own page: served whole and from nowhere else. `tests/browser` opens it."""
+"""The API's page: all of its files come from this service. `tests/browser` opens it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALONE = {
 
 
 class _Addresses(HTMLParser):
-    """Every address that a page names, and whether it has a script or a style of its own."""
+    """Every address on a page, and whether the page has inline scripts or styles."""
 
     def __init__(self) -> None:
         super().__init__()

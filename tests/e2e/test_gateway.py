@@ -1,4 +1,4 @@
-"""What the gateway does by itself: who may not come in, how many may, and what pages of other origins may read."""
+"""The gateway's own behavior: authentication, throttling, and what pages of other origins may read."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_an_internal_route_takes_no_key_but_the_internal_one(http: httpx.Client,
 
 
 def test_pages_of_the_allowed_origin_may_read_every_answer(http: httpx.Client, people: People) -> None:
-    """Answers of a function, of the gateway before any function, and of an authorizer that refuses."""
+    """Answers of a function, of the gateway alone, and of an authorizer."""
     fine, unknown = people().get("credits/balance"), http.get("/api/nothing")
     nobody, forged = (http.get("/api/users/me", headers=headers) for headers in ({}, {"Authorization": "Bearer x"}))
 
@@ -57,7 +57,7 @@ def test_pages_of_the_allowed_origin_may_read_every_answer(http: httpx.Client, p
 
 
 def test_every_kind_of_answer_has_the_security_headers(http: httpx.Client, people: People) -> None:
-    """A function's own, and the gateway's; an unknown method of a known path is an unknown route."""
+    """Answers of functions and of the gateway; an unknown method of a known path is an unknown route."""
     person = people(credits=5)
     opening = {"sessionId": "s", "modelId": "m", "estimatedTokens": 10**8}
     kinds = {
@@ -104,7 +104,7 @@ def test_head_of_a_file_that_does_not_exist_is_refused_without_a_body(http: http
 
 
 def test_a_preflight_asks_for_no_token(http: httpx.Client) -> None:
-    """The emulator leaves the headers of its answer out: the template's test holds them."""
+    """The emulator's answer lacks the headers: a test of the template checks them."""
     answer = http.options("/api/credits/balance", headers={"Origin": ORIGIN, "Access-Control-Request-Method": "GET"})
 
     assert answer.status_code == 200
@@ -112,7 +112,7 @@ def test_a_preflight_asks_for_no_token(http: httpx.Client) -> None:
 
 @pytest.fixture
 def few_admitted(service: Stack) -> Iterator[None]:
-    """Have the stage admit few requests, by the two settings that the template's parameters make."""
+    """Make the stage admit few requests, with the two settings that come from the template's parameters."""
     gateway = service.aws.client("apigateway")
     api_id, stage = service.base_url.split("/")[-2:]
 

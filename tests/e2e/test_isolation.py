@@ -1,4 +1,4 @@
-"""Nobody reaches anybody else's data: not by a session's id, a cursor, an idempotency key or a borrowed name."""
+"""No user reaches another user's data: not with a session id, a cursor, an idempotency key or a borrowed name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def two(people: People) -> tuple[Person, Person]:
-    """Return an owner and a stranger, with some history each."""
+    """Return an owner and a stranger, both with some history."""
     owner, stranger = people(credits=100), people(credits=50)
     for person in (owner, stranger):
         for _ in range(3):

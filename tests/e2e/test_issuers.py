@@ -30,7 +30,7 @@ UNREACHABLE_SECONDS = 3
 
 @pytest.fixture(autouse=True)
 def keys(service: Stack, key_server: KeyServer) -> Iterator[KeyServer]:
-    """Return the providers' server as it is by default, and authorizers that have asked it for nothing yet."""
+    """Return the providers' server in its default state, and authorizers that have not fetched any keys."""
     key_server.silent.clear()
     key_server.answers = {"/one": key_set(RSA, EC, ED), "/two": key_set(EC), "/nonsense": b"<html>Sign in</html>"}
     with with_environment(service, "authorizer", FRESH=new_id("fresh")):

@@ -151,7 +151,7 @@ def test_a_hold_over_two_lots_goes_back_to_both(service: Stack, people: People, 
 
 
 def _let_lots_expire(service: Stack, person: Person) -> None:
-    """Put the end of all that somebody has, in the wallet and in the holds, into the past."""
+    """Move the expiry of all of a user's lots, in the wallet and in holds, into the past."""
     past = (clock() - DAY) // SECOND * SECOND
     for item in items_of(service, person.id):
         attribute = {"WALLET": "lots", "SESSION": "parts"}.get(item["sk"].partition("#")[0])

@@ -1,4 +1,4 @@
-"""Many clients at once: the database is the judge, and everybody gets an answer."""
+"""Many clients at once: the database decides, and every client gets an answer."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ WARMING_ROUNDS = 4
 
 @pytest.fixture(scope="module", autouse=True)
 def warm(http: httpx.Client, token: Mint, people: People) -> None:
-    """Have the emulator start as many workers as there will be clients, so that these meet in the database.
+    """Start as many workers in the emulator as there will be clients, so that the requests meet in the database.
 
-    A call that finds no worker free starts one, which takes a second of processor. On a machine with other work some
-    of so many give up, and the others are there already when the next ones start.
+    A call that finds no free worker starts one, which takes a second of processor time. On a busy machine, some calls
+    then time out; the workers that have started remain for the next calls.
     """
     anybody = people()
     paths = ("credits/balance", "streaming-sessions/active")

@@ -1,4 +1,4 @@
-"""Who may do what: every route for every role, on oneself and on somebody else, cell by cell."""
+"""Every route for every role, about oneself and about another user."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ REFUSALS = {
     "administrators": {"user": ADMIN, "supervisor": ADMIN, "admin": None},
     "administrators, unseen by others": {"user": UNSEEN, "supervisor": UNSEEN, "admin": None},
 }
-"""With what message each role is refused, if it is."""
+"""The refusal of each role, if it is refused."""
 
 
 class Route(NamedTuple):
@@ -53,7 +53,7 @@ class Route(NamedTuple):
 
 
 class Things(NamedTuple):
-    """What routes are about beside users: a model with a price, and the id of somebody to disable."""
+    """Things that routes need besides users: a model with a price, and the id of a user to disable."""
 
     model: str
     other: str
@@ -156,7 +156,7 @@ KEYS = {
     "usage:read": ["GET usage/stats", "GET usage/stats/{user}"],
     "usage:write": ["POST usage/record"],
 }
-"""What an API key with a permission may call, about its owner; everything else is refused."""
+"""The routes that an API key with a permission may call about its owner; all others are refused."""
 
 SERVICES = {
     "read": [*KEYS["credits:read"], *KEYS["usage:read"]],
@@ -165,7 +165,7 @@ SERVICES = {
     "users:sync": [],
     "credits:grant": ["POST credits/allocate"],
 }
-"""What a service with a right may call for a user, about that user; everything else is refused."""
+"""The routes that a service with a right may call about its user; all others are refused."""
 
 SERVICE_CELLS = [
     pytest.param(route, right, id=f"{right}-{route.method} {route.path}") for route in ROUTES for right in SERVICES
@@ -188,24 +188,24 @@ CELLS = [
 
 @pytest.fixture(scope="module")
 def callers(people: People) -> dict[str, Person]:
-    """Return somebody of each role."""
+    """Return a user of each role."""
     return {role: people(role, credits=100) for role in ROLES}
 
 
 @pytest.fixture(scope="module")
 def somebody(people: People) -> Person:
-    """Return whom they call about."""
+    """Return the user that the requests are about."""
     return people(credits=100)
 
 
 @pytest.fixture(scope="module")
 def things(admin: Person, people: People) -> Things:
-    """Return a model with a price rule since SINCE, and somebody whom nothing else is about."""
+    """Return a model with a price rule since SINCE, and a user whom no other request is about."""
     model = new_id("model")
     admin.ok("POST", "pricing", {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": SINCE})
 
     def to_come() -> str:
-        """Return a model with a rule that has not begun."""
+        """Return a model with a future rule."""
         model = new_id("model")
         admin.ok("POST", "pricing", {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": LATER})
         return model
@@ -241,7 +241,7 @@ def test_a_route_serves_those_it_is_for(
 
 
 def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> tuple[str, dict[str, Any] | None]:
-    """Return a route's path and body with the names of things that are there."""
+    """Return a route's path and body with the names of existing things."""
     names = {"{user}": target.id, "{new}": new_id("session"), "{model}": things.model, "{since}": SINCE}
     names["{other}"] = things.other
     if route.body and "{open}" in route.body.values():
@@ -265,7 +265,7 @@ def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> 
 
 @pytest.fixture(scope="module")
 def keys(people: People) -> dict[str, tuple[Person, str]]:
-    """Return keys by what they may do, each of an administrator of its own: the owner's role must not help."""
+    """Return keys by permission. Each belongs to a different administrator, whose role must not help the key."""
     permissions = {**{name: [name] for name in KEYS}, "every one": list(KEYS), "another service's": ["x:y"], "none": []}
     owners = {name: people("admin", credits=100) for name in permissions}
     return {

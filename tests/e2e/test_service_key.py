@@ -1,4 +1,4 @@
-"""``RequireServiceKey``: what reports usage must come from a service of the platform, not from the end user."""
+"""``RequireServiceKey``: reports of usage must come from a service of the platform, not from the end user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Services that act for users over HTTP: the gateway remembers the credential, the functions judge everything else."""
+"""Services that act for users, over HTTP: the gateway caches the credential, the functions check all else."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 PAGE = ROOT / "docs/services.md"
 WITHIN_SECONDS = 30 + 10
-"""How long a process may act on what it remembers, and for what the machine takes."""
+"""How long a process may use cached answers, plus a margin for slow machines."""
 
 
 def until_refused(ask: Callable[[], httpx.Response]) -> httpx.Response:
-    """Ask until the answer is no success; it must not take longer than what is remembered may count."""
+    """Repeat a request until it is refused. This must not take longer than a cached answer is valid."""
     began = time.monotonic()
     while (answer := ask()).is_success:
         assert time.monotonic() - began < WITHIN_SECONDS
@@ -177,7 +177,7 @@ def test_the_programs_of_the_page_run(
 
 
 async def said(module: dict[str, Any], user_id: str) -> str:
-    """Return what the page's chat proxy answers."""
+    """Return the answer of the page's chat proxy."""
     estimate = {"inputTokens": 4, "outputTokens": 100}
     answer = "".join([text async for text in module["answer"](user_id, "Why?", estimate)])
     await module["accounting"].aclose()

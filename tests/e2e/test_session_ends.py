@@ -1,4 +1,4 @@
-"""What comes after a session's end: its id opens no other, and usage that arrives late is settled once."""
+"""After a session's end: its id cannot be used again, and late usage is settled once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_id_of_an_ended_session_opens_no_other(service: Stack, people: Peopl
 
 
 def test_a_session_that_ends_while_it_is_begun_again_holds_or_is_refused(people: People) -> None:
-    """If an answer says that credits are held, they are held then, or the session has been settled since."""
+    """If an answer says that credits are held, then they are held, or the session has been settled since."""
     person = people(credits=1_000)
     session = person.open(10_000)
     request = {"sessionId": session, "modelId": MODEL, "estimatedTokens": 10_000}

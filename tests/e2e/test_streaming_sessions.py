@@ -1,4 +1,4 @@
-"""Every route of the contract's table Streaming sessions, answered as written, with each of its refusals."""
+"""Every route of streaming sessions answers as documented, with each of its refusals."""
 
 from __future__ import annotations
 
@@ -339,7 +339,7 @@ def test_a_body_too_large_is_refused(service: Stack, people: People, path: str, 
 
 @pytest.fixture(scope="module")
 def busy(people: People) -> Person:
-    """Return somebody with five sessions, the first and the third of which have ended."""
+    """Return a user with five sessions; the first and the third have ended."""
     person = people(credits=1000)
     for number in range(1, 6):
         person.open(1000 * number, session_id=f"{person.id}-{number}")
@@ -354,7 +354,7 @@ def _numbers(sessions: list[dict[str, Any]], person: Person) -> list[int]:
 
 
 def _followed(caller: Person, path: str, limit: int) -> list[list[dict[str, Any]]]:
-    """Return the pages of a list, by its cursor in the header."""
+    """Return the pages of a list, following the cursor in the header."""
     pages: list[list[dict[str, Any]]] = []
     cursor: dict[str, str] = {}
     while True:

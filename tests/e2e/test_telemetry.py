@@ -1,4 +1,4 @@
-"""What the functions count, and that nothing else than requests is in their logs."""
+"""The functions' metrics, and their logs, which contain only requests."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ GROUPS = ("authorizer", "credits", "health", "streaming-sessions")
 
 
 def _messages(service: Stack, group: str) -> list[str]:
-    """Return all that a function has written."""
+    """Return everything that a function has logged."""
     return [event["message"] for event in events(service, group_of(service, group))]
 
 
 def _lines(service: Stack, group: str, wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-    """Return the structured lines that are wanted; the emulator delivers them a moment after the answer."""
+    """Return the wanted structured lines; the emulator delivers them a moment after the answer."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         found = [line for message in _messages(service, group) if wanted(line := _structured(message))]
@@ -123,7 +123,7 @@ def test_no_log_has_an_idempotency_key(service: Stack, people: People, admin: Pe
 
 
 def test_nothing_failed(service: Stack) -> None:
-    """Whatever the tests so far sent, no function met what it did not expect."""
+    """None of the tests so far caused an unexpected error in a function."""
     for group in GROUPS:
         lines = [_structured(message) for message in _messages(service, group)]
         failures = [line for line in lines if line.get("level") in ("ERROR", "CRITICAL") or line.get("exception")]

@@ -1,4 +1,4 @@
-"""A token that runs out while the gateway still remembers it as good, and the headers of every answer."""
+"""A token that expires while the gateway still has it in its cache, and the headers of every answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECURITY_HEADERS = {
 
 
 def _about_to_expire(http: httpx.Client, token: Mint) -> tuple[Person, int]:
-    """Return somebody whose token was let in, and the second it runs out; a slow machine may take several."""
+    """Return a user with an accepted token, and the second when it expires. A slow machine may need several tries."""
     for _ in range(ATTEMPTS):
         user_id = new_id("late")
         expires_at = int(time.time()) - CLOCK_LEEWAY_SECONDS + 2

@@ -1,4 +1,4 @@
-"""Who is let in: genuine access tokens only."""
+"""Authentication: only genuine access tokens are accepted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LEEWAY = 30
 
 
 class Forger:
-    """Makes tokens that no honest issuer makes, of one user."""
+    """Makes tokens for one user that no honest issuer would make."""
 
     def __init__(self, service: Stack, token: Mint) -> None:
         self.user_id = new_id("forged")
@@ -37,14 +37,14 @@ class Forger:
         self.payload: dict[str, Any] = jwt.decode(self.genuine, options={"verify_signature": False})
 
     def signed(self, header: dict[str, Any], payload: Any, secret: str | None, digest: str = "sha256") -> str:
-        """Put a token together by hand, with an empty signature if ``secret`` is None."""
+        """Make a token by hand, with an empty signature if ``secret`` is None."""
         signed = f"{_encoded(header)}.{_encoded(payload)}"
         if secret is None:
             return f"{signed}."
         return f"{signed}.{_base64(hmac.digest(secret.encode(), signed.encode(), digest))}"
 
     def claiming(self, **claims: Any) -> str:
-        """Sign other claims with the genuine secret; None takes one away."""
+        """Sign changed claims with the genuine secret; None removes a claim."""
         payload = {name: value for name, value in (self.payload | claims).items() if value is not None}
         return self.signed({"alg": "HS256", "typ": "JWT"}, payload, self.secret)
 
@@ -59,12 +59,12 @@ def _base64(raw: bytes) -> str:
 
 @pytest.fixture(scope="module")
 def forger(service: Stack, token: Mint) -> Forger:
-    """Return the forger, whose user nobody ever becomes."""
+    """Return the forger. Its user must never be created."""
     return Forger(service, token)
 
 
 def _forged(forger: Forger) -> dict[str, str]:
-    """Return tokens that the service's secret did not sign, or not as it must."""
+    """Return tokens that were not signed with the service's secret, or not correctly."""
     header, payload, signature = forger.genuine.split(".")
     other_payload = _encoded(forger.payload | {"role": "admin"})
     private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -103,7 +103,7 @@ def _forged(forger: Forger) -> dict[str, str]:
 
 
 def _dishonest(forger: Forger) -> dict[str, str]:
-    """Return tokens with the genuine signature and claims that will not do."""
+    """Return tokens with a genuine signature and invalid claims."""
     now = int(time.time())
     values: dict[str, list[Any]] = {
         "exp": [None, "soon", [], {}, f"{now + HOUR}x", float("nan"), float("inf")],
@@ -116,7 +116,7 @@ def _dishonest(forger: Forger) -> dict[str, str]:
 
 
 def _assert_stranger(service: Stack, forger: Forger, person: Person) -> None:
-    """Assert that no token made its user known."""
+    """Assert that no token created its user."""
     assert items_of(service, forger.user_id) == []
     assert_refused(person.get(f"credits/balance/{forger.user_id}"), 404, "USER_NOT_FOUND")
 

@@ -1,4 +1,4 @@
-"""Sessions with a usage by class, over HTTP: what is accepted, what is refused and changes nothing."""
+"""Sessions with a usage by class, over HTTP: what is accepted, and which refusals change nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An organization's account goes through every operation that a user's own does: who pays is not who calls."""
+"""An organization's account works in every operation like a user's own: the payer and the caller may differ."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -38,7 +38,7 @@ def stream(session_id: str, tokens: int = 1_000, user_id: str = "u1", now: int =
 
 @pytest.fixture(autouse=True)
 def _the_users_own_account_is_untouched(table_name: str) -> Iterator[None]:
-    """Whatever a user does with an organization's credits leaves their own as they were."""
+    """Using an organization's credits leaves the user's own account unchanged."""
     yield
     for user_id in ("u1", "org:o1"):
         assert wallets.get(personal(user_id)).entry_seq == 0
@@ -185,7 +185,7 @@ def test_the_auditor_reaches_an_account_that_no_user_points_to(dynamodb: Any, ta
 
 
 def test_a_user_id_that_looks_like_an_account_id_is_only_a_user_id(user: MakeUser) -> None:
-    """``org:o1`` as a user's id is that user's own account, and no way to the organization's."""
+    """``org:o1`` as a user's id means that user's own account, and gives no access to the organization's."""
     user("org:o1")
     credits.allocate(request(), 100)
 

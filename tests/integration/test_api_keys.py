@@ -1,4 +1,4 @@
-"""API keys: made once, checked against a hash, and gone when they are revoked."""
+"""API keys: created once, checked against a hash, and refused after they are revoked."""
 
 from collections.abc import Callable
 from typing import Any

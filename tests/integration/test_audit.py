@@ -1,6 +1,6 @@
-"""The audit of what the table holds: nothing that was changed beside the service goes unnoticed.
+"""The audit of the table: every change that the service did not make is found.
 
-``AUDIT_WALLETS=10000`` makes the test of many wallets so large, and ``--log-cli-level=INFO`` shows its figures.
+``AUDIT_WALLETS=10000`` sets the size of the test with many wallets, and ``--log-cli-level=INFO`` shows its figures.
 """
 
 import logging
@@ -54,7 +54,7 @@ def test_what_the_service_wrote_is_intact() -> None:
 
 @pytest.fixture
 def tamper(dynamodb: Any, table_name: str) -> Tamper:
-    """Change an entry of u2 behind the service's back."""
+    """Change an entry of u2 without the service."""
 
     def change(how: str, number: int, **values: Any) -> None:
         key = table.pack(keys.entry(personal("u2"), number))

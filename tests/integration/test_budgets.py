@@ -1,4 +1,4 @@
-"""What each operation costs the database, against design.md §4's budgets, and that it does not grow with history."""
+"""What each operation costs the database, compared with its budget; costs do not grow with history."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -44,7 +44,7 @@ def request() -> Request:
 
 @dataclass(frozen=True)
 class Budget:
-    """An operation, what must be there before it, and what it may cost."""
+    """An operation, its preparation, and its budget."""
 
     operation: str
     round_trips: int
@@ -75,7 +75,7 @@ def aborted() -> str:
 
 
 def described() -> Description:
-    """What the newest word on the user said."""
+    """The newest statement about the user."""
     user = users.resolve("u1").user
     return Description(user.id, user.email, user.username, user.role, user.email_at, user.role_at)
 
@@ -127,7 +127,7 @@ def test_every_operation_keeps_its_budget(user: MakeUser, calls: Calls, history:
 
 
 def write_history(length: int) -> None:
-    """Many ended sessions: decided by the domain and stored as they are, without the way through the operations."""
+    """Write many ended sessions: decided by the domain and stored directly, without the operations."""
     before = wallet = wallets.get(ACCOUNT)
     items = []
     for number in range(length):

@@ -1,4 +1,4 @@
-"""Every request that is answered 503 CONTENTION is counted once, wherever it was given up."""
+"""Every request that is answered 503 CONTENTION is counted once, no matter where it was given up."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Balances, the four commands, allocations and the ledger, as they are stored."""
+"""Balances, the four commands, allocations and the ledger in the table."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A disabled user gets nothing new, ends what they have begun, and loses nothing."""
+"""A disabled user cannot begin anything new, can end open sessions, and loses nothing."""
 
 from collections.abc import Callable
 from functools import partial
@@ -35,7 +35,7 @@ def initialize(session_id: str = "new") -> object:
 
 @pytest.fixture
 def frozen(user: MakeUser) -> None:
-    """A user with two open sessions and credits, who is disabled."""
+    """A disabled user with two open sessions and credits."""
     user("u1", 100)
     initialize("a")
     initialize("b")

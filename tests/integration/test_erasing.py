@@ -1,4 +1,4 @@
-"""Erasing a user's personal data: nothing that somebody said of them is left, and nothing that counts is lost."""
+"""Erasing a user's personal data: all texts about them are erased, and all numbers stay."""
 
 import json
 from collections.abc import Callable
@@ -38,7 +38,7 @@ from tests.together import times, together
 type MakeUser = Callable[..., str]
 
 TEXT = "Zaphod"
-"""What every text contains that anybody says of the user."""
+"""Part of every text about the user."""
 LATER = NOW + erasing.WAIT
 APPS = (api_keys_app, credits_app, ledger_app, sessions_app, usage_app, users_app)
 
@@ -46,7 +46,8 @@ APPS = (api_keys_app, credits_app, ledger_app, sessions_app, usage_app, users_ap
 def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str = "u1", key: str = "") -> Any:
     """The body of a route's answer to a user, or to the administrator ``boss``; its status is in ``http``.
 
-    Every parameter of the route's path is ``u1`` or, if it is a session or a key, comes after a colon: ``{keyId:7}``.
+    Every parameter of the route's path is ``u1``. Only the value of a session or a key is given after a colon:
+    ``{keyId:7}``.
     """
     sample = event("users/disable")
     parameters: dict[str, str] = {}
@@ -73,7 +74,7 @@ def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str 
 
 
 def say_everything() -> None:
-    """Say something of the user in every field of every route that takes a text about them."""
+    """Send a text about the user in every field of every route that takes one."""
     said = {TEXT: [TEXT]}
     by_class = {"inputTokens": 5, "outputTokens": 5}
     provider = {"usage": {"prompt_tokens": 5, "completion_tokens": 5, TEXT: TEXT}, "usageFormat": "openai"}
@@ -119,7 +120,7 @@ def stored(dynamodb: Any, table_name: str) -> str:
 
 
 def told() -> str:
-    """What every route that reads a user tells an administrator of them, as one text."""
+    """What all routes about a user answer an administrator, as one text."""
     answers = [
         ask(app, "GET", route.path.removeprefix("/api/"), as_="boss")
         for app in APPS
@@ -168,7 +169,7 @@ def test_nothing_that_anybody_said_of_a_user_is_left_and_nothing_that_counts_is_
 
 
 def settle_what_was_open() -> None:
-    """End the sessions that were open when the erasure began, saying as much as there is to say."""
+    """End the sessions that were open when the erasure began, with as many texts as possible."""
     said = Particulars(None, {TEXT: TEXT}, None)
     settling.finalize("u1", "open", 3, success=True, now=clock(), particulars=said)
     settling.finalize("u1", "late", 4, success=True, now=clock(), particulars=said)
@@ -363,7 +364,7 @@ def test_an_erased_reason_can_not_be_guessed_from_what_is_left(user: MakeUser) -
 
 
 def test_a_user_who_was_restored_is_erased_again(user: MakeUser, dynamodb: Any, table_name: str) -> None:
-    """What ``make restore`` leaves: all as it was, but the erasure's item."""
+    """The state after ``make restore``: everything as before, plus the item of the erasure."""
     user("u1", 5)
     before = [item for page in dynamodb.get_paginator("scan").paginate(TableName=table_name) for item in page["Items"]]
     erase()

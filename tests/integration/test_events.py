@@ -1,4 +1,4 @@
-"""The sample events, run by the real handlers: the same files that `sam local invoke` takes."""
+"""The sample events with the real handlers: the same files that `sam local invoke` uses."""
 
 import importlib.util
 import json
@@ -209,7 +209,7 @@ def test_every_route_has_a_sample_and_every_sample_a_route() -> None:
 
 
 def test_sam_local_sets_only_variables_that_it_passes_on() -> None:
-    """SAM drops a variable that the template does not declare, but for the one that the page has the reader declare."""
+    """SAM drops a variable that the template does not declare, except the one that the page adds to the template."""
     declared = {name for function in functions().values() for name in function["Environment"]["Variables"]}
     settings = json.loads((EVENTS / "sam-local-env.json").read_text())["Parameters"]
     assert settings.keys() - declared == {"AWS_ENDPOINT_URL"}

@@ -1,4 +1,4 @@
-"""A database that loses answers, conflicts, throttles or does not answer: nothing happens twice, nothing is made up."""
+"""A database that loses answers, conflicts, throttles or does not answer: nothing happens twice, no result is false."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ ATTEMPTS = 3
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the wire repeat without the pauses between."""
+    """Let the wire repeat without pauses."""
     monkeypatch.setattr(wire_module, "time", SimpleNamespace(**vars(time) | {"sleep": lambda _seconds: None}))
 
 
@@ -122,7 +122,7 @@ def test_a_passing_reason_is_tried_again(reason: str, user: MakeUser, wire: Faul
 
 
 def test_a_request_that_arrives_after_its_repeat_met_a_conflict_is_done_once(user: MakeUser, wire: Faults) -> None:
-    """Without an idempotency key, too: a new decision beside the late request would be a second grant."""
+    """This also holds without an idempotency key: a new decision beside the late request would be a second grant."""
     user("u1")
     wire.requests.clear()
     withheld, overtaken = late()

@@ -1,7 +1,7 @@
-"""Stored formats: what was written is read, what a newer version wrote is handed on, and no shape changes unnoticed.
+"""Stored formats: old items can be read, a newer version's attributes are kept, and no format changes unnoticed.
 
-``tests/samples`` has an item of each kind as this version writes it. A shape that changes needs a new format, and the
-old sample stays, for as long as its format is read. ``WRITE_SAMPLES=1`` writes samples of kinds that have none.
+``tests/samples`` has an item of each kind as this version writes it. A changed item needs a new format; its old sample
+stays as long as that format is read. ``WRITE_SAMPLES=1`` writes the samples that are missing.
 """
 
 import json
@@ -56,7 +56,7 @@ def request(**more: Any) -> Request:
 
 
 def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
-    """Every item of the table, after something of each kind was written."""
+    """Every item of the table, after one of each kind was written."""
     credits.allocate(request(key=IdempotencyKey("boss", "allocate", "k", "fingerprint")), 100)
     for name in ("s1", "s2"):
         sessions.initialize("u1", name, "m", 1_000, now=NOW, metadata={"chat": name})
@@ -87,7 +87,7 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
 
 
 def kind_of(item: dict[str, Any]) -> str:
-    """The kind of an item: what its keys begin with, what it knows of usage, whether it points to another account's."""
+    """The kind of an item: how its keys begin, its kind of usage, and whether it points to another account's."""
     partition, kind = item["pk"].partition("#")[0], item["sk"].partition("#")[0]
     state = f"-{item['status']}" if kind == "SESSION" else "-erased" if {"erased", "erased_at"} & item.keys() else ""
     by_class = ("rates" in item and "inputs" in item) or (kind == "USAGE" and "usage" in item) or "input" in item
@@ -149,7 +149,7 @@ def test_a_time_that_a_token_was_ahead_to_is_kept(user: MakeUser) -> None:
 
 
 def test_a_wallet_of_a_newer_version_is_used_and_handed_on(user: MakeUser, dynamodb: Any, table_name: str) -> None:
-    """During a deployment both versions write the same wallets: neither may refuse, or lose what the other says."""
+    """During a deployment, both versions write the same wallets. Neither may refuse or lose the other's values."""
     user("u1", 100)
     dynamodb.update_item(
         TableName=table_name,
@@ -225,12 +225,12 @@ def test_metadata_is_apart_from_its_session(user: MakeUser, calls: Any) -> None:
 
 
 def bytes_of(value: dict[str, Any]) -> int:
-    """What DynamoDB counts of a value: a number has a byte for two digits and one more."""
+    """The size of a value in DynamoDB: a number takes a byte for two digits, plus one."""
     return 1 + -(-len(value["N"]) // 2) if "N" in value else len(str(next(iter(value.values()))))
 
 
 def test_a_session_has_less_than_a_kilobyte(user: MakeUser) -> None:
-    """With ids as they usually are, and a hold over five lots."""
+    """With ids of usual length, and a hold over five lots."""
     user_id, session_id = str(uuid4()), str(uuid4())
     user(user_id)
     for number in range(5):

@@ -1,4 +1,4 @@
-"""A repeat of a request answers as the first time did, whatever has happened since."""
+"""A repeated request gets the first answer, whatever has happened since."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -181,7 +181,7 @@ ENDS: dict[str, Callable[[], object]] = {
 def test_the_id_of_an_ended_session_opens_no_other(
     outcome: str, model: str, tokens: int, left: int, user: MakeUser
 ) -> None:
-    """If an answer says that credits are held, they are held, whether or not the wallet could hold them again."""
+    """If an answer says that credits are held, then they are held, even if the wallet could not hold them again."""
     user("u1", 6 + left)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
     ENDS[outcome]()
@@ -196,7 +196,7 @@ def test_the_id_of_an_ended_session_opens_no_other(
 
 
 def test_initialize_is_repeated_as_it_was_answered_first(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever has changed since: the hold, the signs of life, the price, the stack's parameters."""
+    """The hold, signs of life, the price and parameters may have changed since."""
     user("u1", 5)
     with monkeypatch.context() as reducing:
         reducing.setenv("HOLD_BUFFER_WHEN_SHORT", "reduce")
@@ -261,7 +261,7 @@ def test_abort_without_tokens_repeats_itself(user: MakeUser) -> None:
 
 
 def test_a_repeat_is_answered_after_the_user_lost_the_address(user: MakeUser) -> None:
-    """By then the address names another user or nobody: the repeat gets the first answer, and moves nothing."""
+    """By then the address names another user or nobody. The repeat gets the first answer, and moves nothing."""
     user("u1", 10)
     by_address = replace(request(), user="u1@example.com")
     first = credits.allocate(by_address, 7)

@@ -1,4 +1,4 @@
-"""Usage that arrives after a session was ended for its caller: settled once, by its difference."""
+"""Usage that arrives after the sweeper or a supervisor ended the session: the difference is settled once."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,7 @@ LATE = STALE + 2 * DAY
 
 
 def swept(reported: int, credits_granted: int = 100, days: int = 30) -> None:
-    """A session of an estimated 10,000 tokens that reported so many, was not heard of again, and was swept."""
+    """A session with an estimate of 10,000 tokens that reported this many, sent nothing more, and was swept."""
     credits.allocate(credits.Request("boss", "u1", "", days, NOW), credits_granted)
     sessions.initialize("u1", "s1", "m", 10_000, now=NOW)
     if reported:
@@ -154,7 +154,7 @@ def test_a_late_refund_repays_debt_first(user: MakeUser) -> None:
 
 
 def test_a_late_refund_lives_as_long_as_the_grace_and_no_longer(user: MakeUser) -> None:
-    """Credits cannot be kept alive by sessions that are left to the sweeper and settled late, again and again."""
+    """Users cannot extend credits by leaving sessions to the sweeper and settling them late, again and again."""
     user()
     swept(9_000, credits_granted=12, days=1)
     finalize(0)

@@ -1,4 +1,4 @@
-"""Nothing of this machine's AWS account reaches what uses the local AWS, however broken it is."""
+"""This machine's AWS account, however broken, does not affect programs that use the local AWS."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from local.emulator import Emulator
 
 SERVICES = ("dynamodb", "cloudformation", "secretsmanager", "lambda", "logs", "apigateway")
-"""Those that the programs here use."""
+"""The services that the local programs use."""
 
 
 @pytest.fixture
 def broken_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Have every variable and every file that botocore knows say nonsense."""
+    """Set every variable and file that botocore knows to nonsense."""
     files = tmp_path / ".aws"
     files.mkdir()
     for name in ("config", "credentials"):
@@ -73,7 +73,7 @@ def test_sam_knows_nothing_of_it() -> None:
 
 @pytest.mark.usefixtures("broken_account")
 def test_a_program_can_leave_it(aws: Emulator, table_name: str) -> None:
-    """As the benchmark, the simulation and these tests do, which use the service's own clients."""
+    """The benchmark, the simulation and these tests do this; they use the service's own clients."""
     program = (
         "from local.account import leave_account; leave_account()\n"
         "import boto3, sys\n"

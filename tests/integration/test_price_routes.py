@@ -1,4 +1,4 @@
-"""The routes that price a usage and import lists of prices, asked as the gateway asks their functions."""
+"""The routes that price a usage and import price lists, called as the gateway calls them."""
 
 import json
 from fractions import Fraction
@@ -32,7 +32,7 @@ SHOWN = {**RULE, "pricePerThousandTokens": 10, "effectiveTo": None}
 
 
 def ask(app: Any, method: str, path: str, body: Any = None, key: str | None = None, **more: str) -> Any:
-    """The answer's body; its status is in ``status``, whether it was replayed in ``replayed``."""
+    """The answer's body, with its status in ``status`` and whether it was replayed in ``replayed``."""
     resource = path.replace(more.get("modelId", "{}"), "{modelId}") if "modelId" in more else path
     sample = event("pricing/add")
     headers = {**sample["headers"], **({"Idempotency-Key": key} if key else {})}
@@ -288,9 +288,9 @@ def test_99_rules_and_aliases_are_one_transaction(calls: Calls) -> None:
 
 
 def test_what_an_import_costs(calls: Calls) -> None:
-    """A query for each rule and alias, one look at what is taken, one transaction.
+    """A query for each rule and alias, one read of conflicting rules, and one transaction.
 
-    Each item is 2 units, and 1 for its place in the list.
+    Each item costs 2 units, plus 1 for its place in the list.
     """
     rules = [{**RULE, "effectiveFrom": BEGINNING}, {**RULE, "modelId": "n", "aliases": []}]
 
@@ -309,7 +309,7 @@ def test_what_an_import_costs(calls: Calls) -> None:
 
 
 def test_a_rule_that_appears_during_an_import_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody else adds the same rule between the reading and the writing: then the list's is unchanged."""
+    """Another writer adds the same rule between reading and writing: then the list's rule is unchanged."""
     read = store.found_at
 
     def slow(places: Any) -> Any:
@@ -325,7 +325,7 @@ def test_a_rule_that_appears_during_an_import_is_seen(monkeypatch: pytest.Monkey
 
 
 def test_the_answer_to_the_largest_import_is_kept() -> None:
-    """99 rules that are as large as rules can be, each replaced by another: the answer's record has to fit an item."""
+    """99 rules of the maximum size, each replacing another: the record of the answer must fit into an item."""
     before = [largest(each) for each in range(99)]
     for rule in before:
         prices.add(rule, now=NOW, key=None)

@@ -1,4 +1,4 @@
-"""Prices: from the rules, cached for a minute, right at every boundary."""
+"""Prices: read from the rules, cached for a minute, and exact at every boundary."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from tests.prices import per_thousand, price_e4
 
 
 class Clock:
-    """The process's monotonic clock, set by hand."""
+    """The process's monotonic clock, which the test sets."""
 
     def __init__(self) -> None:
         self.seconds = 1_000.0
@@ -223,7 +223,7 @@ def test_no_process_remembers_a_withdrawn_rule_when_it_would_have_begun(process:
 
 
 def test_the_list_of_prices_pages_and_leaves_nothing_out() -> None:
-    """Models whose ids are prefixes of each other, with rules to come, ended ones, and long histories."""
+    """Models whose ids are prefixes of each other, with future rules, ended rules and long histories."""
     models = ["a", "a.b", "a:b", "a/b", "ab", "m", "m-1", "m.1", "z" * 256]
     for number, model in enumerate(models):
         for age in range(number + 1):
@@ -275,7 +275,7 @@ EVERYTHING = PriceRule(
 
 
 def largest(number: int = 0) -> PriceRule:
-    """The largest rule that a request can ask for: every text, number and list at its limit."""
+    """The largest rule that a request can send: every text, number and list at its limit."""
     rate, longest = MAX_RATE * RATE_SCALE, f"{number:04d}" + "m" * (MAX_MODEL_ID - 4)
     sparse = Rates(web_search=rate)
     card = RateCard(sparse, tuple(Tier(MAX_TOKENS - each, sparse) for each in reversed(range(MAX_TIERS))))
@@ -362,7 +362,7 @@ def test_an_alias_moves_to_another_model_with_a_newer_rule() -> None:
 
 
 def test_a_rule_that_changes_while_it_is_ended_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between its reading and its writing somebody else gives the rule an end, in which the first sees an old end."""
+    """Between reading and writing, another request gives the rule an end; the first one decides on an old rule."""
     put(PriceRule("m", per_thousand(1), NOW - DAY))
     read = prices.find
 

@@ -1,4 +1,4 @@
-"""Many callers at one wallet: whatever the order, the books balance and nothing happens twice."""
+"""Many callers of one wallet: in any order, the ledger balances and nothing happens twice."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -24,7 +24,7 @@ MakeUser = Callable[..., str]
 
 @pytest.fixture(autouse=True)
 def _one_client(table_name: str) -> None:
-    """Make the store's client before threads race to make it."""
+    """Create the store's client before threads race to create it."""
     table.client()
 
 

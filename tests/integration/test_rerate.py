@@ -1,4 +1,4 @@
-"""What the usage of the past would cost now: `make rerate`."""
+"""`make rerate`: what past usage would cost at the current prices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +34,7 @@ def record(used: Usage | None, credits: int, *, service: str = "images", at: int
 
 
 def card_of(model_id: str, variant: str | None) -> RateCard:
-    """2 credits for a thousand tokens, 1 in the variant ``batch``, and no price of ``gone``."""
+    """2 credits for a thousand tokens, 1 in the variant ``batch``, and no price for the model ``gone``."""
     if model_id == "gone":
         raise ModelUnknown("The model has no price", modelId=model_id)
     return RateCard.flat((1000 if variant == "batch" else 2000) * RATE_SCALE)
@@ -83,7 +83,7 @@ def test_what_has_no_usage_by_class_or_no_price_is_left_out_and_counted() -> Non
 
 
 def test_a_session_that_was_corrected_late_is_priced_as_a_whole() -> None:
-    """The difference of two usages does not cost the difference of their prices: credits are rounded up once."""
+    """The price of a difference is not the difference of two prices, because credits are rounded up."""
     swept = record(Usage(1_500, 100), 4, service="chat-streaming-expired", metadata={"sessionId": "s"})
     late = record(
         Usage(0, -90, requests=0),

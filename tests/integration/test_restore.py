@@ -1,4 +1,4 @@
-"""A table is given back what it had: `make restore`."""
+"""`make restore`: a table gets its earlier items back."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,7 +21,7 @@ type MakeUser = Callable[..., str]
 
 @pytest.fixture
 def backup(dynamodb: Any) -> Iterator[str]:
-    """Another table, empty."""
+    """A second, empty table."""
     name = f"test-{uuid4()}"
     create_table(dynamodb, name)
     yield name

@@ -1,4 +1,4 @@
-"""Services that act for users: their credentials, whom they may act for, and what names them."""
+"""Services that act for users: their credentials, the users that they may act for, and the actor in records."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +37,7 @@ type MakeUser = Callable[..., str]
 
 
 class Clock:
-    """The time that caches go by."""
+    """The clock of the caches."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -45,7 +45,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Let the test decide when what is remembered is too old, and remember nothing of other tests."""
+    """Let the test set the clock of the caches, and begin with empty caches."""
     clock = Clock()
     monkeypatch.setattr(cache, "_now", lambda: clock.seconds)
     for module, name, read in (
@@ -65,7 +65,7 @@ def rotate(issued: Issued, *, overlap: int = DAY, keep_previous: bool = False, n
 
 
 def authorized(issued: Issued) -> dict[str, Any]:
-    """What the authorizer tells the functions of a service."""
+    """What the authorizer passes to the functions about a service."""
     asked = {"type": "TOKEN", "methodArn": "arn:a/v1/GET/x", "authorizationToken": f"Service {issued.text}"}
     authorizer = app("authorizer")
     vars(authorizer)["clock"] = lambda: NOW

@@ -1,4 +1,4 @@
-"""Lists of sessions: complete, in order, and steady while sessions begin and end."""
+"""Lists of sessions are complete and in order, even while sessions begin and end."""
 
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -50,7 +50,7 @@ def active(before: str | None) -> store.Page:
 
 
 def pages(read: List) -> Iterator[list[str]]:
-    """Page by page, over cursors as a client holds them."""
+    """All pages of a list, with cursors in the form that clients have."""
     cursor = None
     while True:
         found, position = read(position_by_user_in(cursor) if read is active else position_in(cursor))

@@ -1,4 +1,4 @@
-"""Holds, heartbeats and settlements, as they are stored."""
+"""Holds, heartbeats and settlements in the table."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Sessions with a usage by class, as they are stored: holds, heartbeats, settlements, sweeps and what they cost."""
+"""Sessions with a usage by class in the table: holds, heartbeats, settlements, sweeps and their costs."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -156,7 +156,7 @@ def test_a_smaller_input_than_estimated_leaves_more_room_for_output() -> None:
 
 
 def test_a_dearer_class_of_output_raises_the_hold_or_is_refused() -> None:
-    """The hold was made for plain output; a reasoning token costs ten times as much."""
+    """The hold is for plain output; a reasoning token costs ten times as much."""
     dear = RateCard(Rates(THOUSAND, THOUSAND, reasoning=10 * THOUSAND))
     price_rules.add(PriceRule("m", dear, NOW), now=NOW, key=None)
     prices.forget()

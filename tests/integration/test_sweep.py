@@ -1,4 +1,4 @@
-"""The sweep: stale sessions and expired credits are brought to their end, once."""
+"""The sweep ends stale sessions and expires credits, each once."""
 
 from collections.abc import Callable
 
@@ -127,7 +127,7 @@ def test_one_sessions_failure_does_not_stop_the_others(user: MakeUser, monkeypat
 
 
 def test_a_session_has_a_longest_life_whatever_its_heartbeats_say(user: MakeUser) -> None:
-    """Within it, neither credits outlive their lot's expiry for long, nor a price its end."""
+    """This limits how long credits can outlive their lot's expiry, and a price its end."""
     user(credits_granted=100)
     opened("u1", 1)
     for hour in range(1, 24):

@@ -52,7 +52,7 @@ def test_a_deduction_is_in_the_records_own_transaction(user: MakeUser, calls: Ca
 
 
 def test_without_deduction_a_record_is_one_round_trip(user: MakeUser, calls: Calls) -> None:
-    """And one more every 30 seconds, for whether the user is disabled, by a process that has no answer yet."""
+    """Every 30 seconds there is one more, to check whether the user is disabled."""
     user()
     for number, round_trips in enumerate((2, 1)):
         calls.reset()
@@ -124,7 +124,7 @@ def test_a_range_of_thousands_of_years_is_refused_before_its_days_are_named(monk
 
 @pytest.fixture
 def forty_days(user: MakeUser) -> list[UsageRecord]:
-    """600 records of 40 days, from midday of the first."""
+    """600 records over 40 days, from midday of the first day."""
     user()
     rng = random.Random(20260115)
     made = []
@@ -157,11 +157,10 @@ def test_statistics_are_a_plain_recount_of_the_records(forty_days: list[UsageRec
 def test_statistics_of_the_same_days_read_the_same_amount_for_any_number_of_records(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By default 800 records, so that each day has one in every part of its sums, or ``STATISTICS_RECORDS``.
+    """With 800 records by default (``STATISTICS_RECORDS``), each day has one in every part of its sums.
 
-    ``--log-cli-level=INFO`` shows the counts.
-
-    The emulator looks through all records of a user for any query, so that it needs a client with patience.
+    ``--log-cli-level=INFO`` shows the counts. The emulator looks through all records of a user for any query, so the
+    client needs more time.
     """
     user()
     monkeypatch.setattr(exchange, "READ_SECONDS", 120)
@@ -302,14 +301,14 @@ def made_of(user_id: str, credits: int, model: str, *, now: int = NOW, service: 
 
 
 def write(dynamodb: Any, table_name: str, made: list[UsageRecord]) -> None:
-    """Write records as the function that counts finds them, without the sums that recording writes beside them."""
+    """Write records for the function that counts them, without the sums that recording writes beside them."""
     for batch in batched(made, 25, strict=False):
         puts = [{"PutRequest": {"Item": table.pack(records.to_item(record))}} for record in batch]
         assert not dynamodb.batch_write_item(RequestItems={table_name: puts})["UnprocessedItems"]
 
 
 def counted(made: list[UsageRecord]) -> SystemStatistics:
-    """The system's statistics of the days from ``NOW`` on, once the records are counted."""
+    """The system's statistics of the days since ``NOW``, after the records are counted."""
     for chunk in system_usage.chunks(made):
         system_usage.count(chunk)
     until = max(record.at for record in made) + 1

@@ -1,4 +1,4 @@
-"""Usage by class: records that the service prices, and what statistics count of them and of sessions."""
+"""Usage by class: records that the service prices, and how statistics count them and sessions."""
 
 import json
 import random
@@ -143,7 +143,7 @@ def test_a_variant_or_a_model_without_a_price_records_nothing(user: MakeUser, mo
 
 
 def test_what_usage_by_class_adds_to_a_record(user: MakeUser, calls: Calls) -> None:
-    """The counts fit the items that are written anyway; a provider's object is billed by its size."""
+    """The counts fit into items that are written anyway; a provider's object costs by its size."""
     user(credits_granted=1_000)
     usage.record(event(0), now=NOW, key=None)
     usage.record(event(call()), now=NOW, key=None)

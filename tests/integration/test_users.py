@@ -1,4 +1,4 @@
-"""Users as their tokens describe them, and who an address means."""
+"""Users, as their tokens describe them, and which user an address means."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""What the programs of `local/` have in common: how Ctrl-C ends them, what they leave, and what others may read."""
+"""The programs of `local/`: how Ctrl-C ends them, what they leave behind, and what others may read."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_ctrl_c_ends_a_program_quietly_while_it_still_imports(tmp_path: Path, pr
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
-    """Return a copy of what makes environments, with a uv that never ends."""
+    """Return a copy of the bootstrap, with a uv that never ends."""
     for name in ("local", "requirements"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".python-version").write_text(bootstrap.PYTHON_VERSION)
@@ -83,7 +83,7 @@ sys.exit(bootstrap.main())
 
 
 def test_ctrl_c_in_the_first_setup_ends_it_and_its_children_and_leaves_nothing_that_looks_made(copied: Path) -> None:
-    """Only the program itself gets the signal: a terminal would send it to its children too."""
+    """Only the program itself gets the signal. A terminal would send it to its children too."""
     environment, pid_file = copied / ".venv", copied / "uv.pid"
     environment.mkdir()
     (environment / ".locked").write_text("of other locks")
@@ -113,7 +113,7 @@ def test_ctrl_c_in_the_first_setup_ends_it_and_its_children_and_leaves_nothing_t
 
 
 def runs(pid: int) -> bool:
-    """Return whether a process runs; one that has ended stays a zombie where nobody asks how."""
+    """Return whether a process runs. An ended process can remain as a zombie."""
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
     return bool(state.strip()) and not state.startswith("Z")
 

@@ -1,4 +1,4 @@
-"""A look back on the other tests of this folder: what only a failure is answered with, they met."""
+"""Runs after the other tests of this folder, and checks that they saw all answers that only failures cause."""
 
 from __future__ import annotations
 

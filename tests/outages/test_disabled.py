@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LATE_SECONDS = 30
 SLACK_SECONDS = 15
-"""What the requests themselves may take on a slow machine."""
+"""How long the requests themselves may take on a slow machine."""
 
 AT_ONCE: list[tuple[str, str, dict[str, Any] | None]] = [
     ("GET", "credits/balance", None),

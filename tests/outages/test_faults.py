@@ -1,4 +1,4 @@
-"""What goes wrong inside, as a caller sees it and as an operator finds it again."""
+"""Internal faults, as a caller sees them and as an operator finds them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_ledger_that_is_not_as_it_must_be_stops_the_command_and_tells_nothing_
 def test_a_wallet_that_never_stays_as_it_was_read_is_given_up_in_time(
     service: Stack, people: People, admin: Person
 ) -> None:
-    """Its version is no integer, so that no condition on it ever holds: as if another writer were always first."""
+    """Its version is not an integer, so no condition on it ever holds: as if another writer were always first."""
     person = people(credits=10)
     dynamodb(service).update_item(
         TableName=service.table_name,
@@ -94,7 +94,7 @@ def test_a_sweep_that_fails_leaves_a_message_and_the_next_one_does_its_work(serv
 def test_records_that_the_stream_gave_up_are_counted_once_when_they_are_sent_again(
     service: Stack, people: People, admin: Person
 ) -> None:
-    """With the two calls of docs/operations.md: read that part of the stream, invoke the function with it."""
+    """It uses the two commands of docs/operations.md: read that part of the stream, invoke the function with it."""
     person = people()
     with without_permissions(service, "rollups"):
         person.ok("POST", "usage/record", {"service": "images", "operation": "render", "credits": 7})

@@ -1,4 +1,4 @@
-"""A few of the simulation's seeds; ``make simulate`` runs as many as you have time for."""
+"""A few seeds of the simulation; ``make simulate`` runs more."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.simulation.simulation import Simulation, Violation
 
 SEEDS = range(1, 41)
 UNTIL_CAUGHT = 30
-"""Seeds that a sabotage has to be caught in. Measured: one to three in the mean, 7 at the most in a row without."""
+"""The number of seeds that must catch a sabotage. Measured: one to three on average, at most 7 without a catch."""
 
 
 @pytest.mark.parametrize("first", SEEDS[::10])

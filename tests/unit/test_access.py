@@ -1,4 +1,4 @@
-"""A route's declaration decides who gets in, before the handler runs and whatever the handler does."""
+"""A route's declaration decides who may call it, before the handler runs."""
 
 import json
 from types import SimpleNamespace
@@ -33,12 +33,12 @@ EVERYBODY = {"user", "supervisor", "admin"}
 
 
 class Nothing(RequestModel):
-    """A body that takes nothing."""
+    """A body without fields."""
 
 
 @pytest.fixture(autouse=True)
 def disabled(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Let every user be known in every role, and return the ids of those who are disabled."""
+    """Make every user known in every role, and return the ids of disabled users."""
     ids: set[str] = set()
 
     def find(user_id: str) -> User:
@@ -50,7 +50,7 @@ def disabled(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 class Answered:
-    """A function with one route, and whom its handler was called about."""
+    """A function with one route; it records the calls of its handler."""
 
     def __init__(self, access: Access, *, any_query: bool = False) -> None:
         self.api, self.served = Api(), list[tuple[str, Reference]]()

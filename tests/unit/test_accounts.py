@@ -1,4 +1,4 @@
-"""Accounts: whose a wallet is, told by the prefix of its account's id."""
+"""Accounts: the prefix of an account's id tells who owns its wallet."""
 
 import pytest
 

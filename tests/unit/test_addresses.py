@@ -1,4 +1,4 @@
-"""Addresses are compared in one form, which makes different spellings equal and never two addresses one."""
+"""Addresses are compared in a canonical form, which equates different spellings and never two different addresses."""
 
 import sys
 from itertools import batched

@@ -1,4 +1,4 @@
-"""API keys: the text that a holder sends, and why a key is refused."""
+"""API keys: their text form, and why a key is refused."""
 
 import pytest
 

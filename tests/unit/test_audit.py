@@ -1,4 +1,4 @@
-"""The proof of a ledger: it holds for every ledger that commands wrote, and for none that was changed since."""
+"""The proof of a ledger: it succeeds for every ledger that commands wrote, and fails for every changed one."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ ACCOUNT = personal("u1")
 
 
 def history(seed: int, commands: int = 40) -> tuple[Wallet, list[Entry]]:
-    """A wallet that random commands made, with its ledger."""
+    """A wallet and its ledger, made by random commands."""
     rng = random.Random(seed)
     wallet, entries, held = Wallet(ACCOUNT), list[Entry](), list[tuple[Lot, ...]]()
     now = NOW
@@ -98,7 +98,7 @@ def test_an_altered_field_is_found_at_its_entry(name: str) -> None:
 
 
 def rehashed(entries: list[Entry]) -> list[Entry]:
-    """A ledger whose hashes fit, as somebody makes it who knows how."""
+    """A ledger with recomputed hashes, as a skilled attacker would make it."""
     chained, head = list[Entry](), ""
     for entry in entries:
         head = entry.hashed(head)
@@ -293,7 +293,7 @@ def test_no_reason_has_no_digest() -> None:
 
 
 def test_an_entry_of_the_first_format_has_this_hash() -> None:
-    """A format that was written is never changed: ledgers that are stored must stay provable."""
+    """A stored format never changes, because stored ledgers must stay provable."""
     entry = Entry(
         ACCOUNT, 7, "settle", 1, 4, 6, 0, 0, NOW, "u1", "why", "salt", digest("why", "salt"), "s1", None, "usage"
     )

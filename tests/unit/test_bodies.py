@@ -1,4 +1,4 @@
-"""What a request's body brings to a handler, and what it is refused for."""
+"""How a request's body is read, and why it is refused."""
 
 import json
 from base64 import b64encode
@@ -29,11 +29,11 @@ HUGE_EXPONENTS = [
     "1e-9999999999999999999",
     "1.5E+99999999999999999999",
 ]
-"""Decimal takes none of them."""
+"""Exponents that Decimal does not accept."""
 
 
 class Command(RequestModel):
-    """A command with a field of each type that reads a number."""
+    """A command with one field for each type that reads a number."""
 
     credits: Credits | None = None
     model_id: ModelId | None = None
@@ -61,7 +61,7 @@ class Report(ReportModel):
 
 
 class Answered:
-    """A function with a route of each kind, and the bodies that their handlers got."""
+    """A function with a route of each kind; it records the bodies of their handlers."""
 
     def __init__(self) -> None:
         self.api, self.got = Api(), list[Any]()

@@ -1,4 +1,4 @@
-"""What a process remembers: for how long, how much, and what it does when threads share it."""
+"""The cache of a process: how long, how much, and shared by threads."""
 
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ SECONDS = 30
 
 
 class Table:
-    """What is read, a clock set by hand, and how long a read takes."""
+    """The data that is read, a clock that the test sets, and the duration of a read."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -136,7 +136,7 @@ def test_what_is_too_old_can_be_forgotten(table: Table) -> None:
 
 
 def test_threads_may_share_it() -> None:
-    """With room for few and answers that are soon too old, so that every call changes what is remembered."""
+    """The cache is small and its results expire quickly, so that every call changes it."""
 
     def twice(name: str) -> str:
         return name * 2

@@ -1,4 +1,4 @@
-"""The caller is who the authorizer says, in the role that the newest word gives, as long as the token lives."""
+"""The caller comes from the authorizer's context, in the role that the newest statement allows."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ type Known = Callable[..., list[str]]
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> Known:
-    """Make a user of whom the table says this, and return who is asked for from then on."""
+    """Store a user, and return the list of ids that are looked up afterward."""
 
     def make(role: str = "user", role_at: int = 0, disabled_at: int | None = None, email: str = "") -> list[str]:
         asked: list[str] = []

@@ -1,4 +1,4 @@
-"""Getting through among others: against a world that moves on while one waits."""
+"""Retrying until a commit succeeds, while others change the data."""
 
 import itertools
 from dataclasses import replace
@@ -20,7 +20,7 @@ EMPTY = Snapshot(Wallet(ACCOUNT))
 
 
 class World:
-    """A wallet that others write: once while one decides, and again whenever one sleeps. Time passes in sleep only."""
+    """A wallet that others change, once during each decision and each pause. Time passes only in pauses."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""Codes are stable, and each has a status."""
+"""Error codes are stable, and each has a status."""
 
 import inspect
 
@@ -26,7 +26,7 @@ CONTRACT = {
     "INTERNAL_ERROR": 500,
     "CONTENTION": 503,
 }
-"""The contract's table."""
+"""The contract's table of codes and statuses."""
 
 
 def refusals() -> list[type[AccountingError]]:

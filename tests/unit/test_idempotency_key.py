@@ -1,4 +1,4 @@
-"""What makes two requests the same one."""
+"""When two requests count as the same request."""
 
 from types import SimpleNamespace
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""An issuer's keys are fetched rarely, kept through its outages, and never taken from nonsense."""
+"""An issuer's keys are fetched rarely, kept during its outages, and never replaced by an invalid answer."""
 
 import json
 import time
@@ -16,7 +16,7 @@ ONE, TWO = make_key("ES256", "one"), make_key("EdDSA", "two")
 
 
 class Provider:
-    """An issuer that the test plays, and the clock."""
+    """A stand-in for an issuer, and the clock."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -31,7 +31,7 @@ class Provider:
         return self.body
 
     def after(self, seconds: float, key_id: str) -> str:
-        """What becomes of a token with this key, so many seconds later."""
+        """The result for a token with this key, this many seconds later."""
         self.now += seconds
         try:
             self.keys.find(key_id)

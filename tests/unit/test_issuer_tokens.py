@@ -1,4 +1,4 @@
-"""A token of a configured issuer is verified with that issuer's public keys, and with nothing that the token brings."""
+"""A token of a configured issuer is verified with that issuer's keys only, never with keys from the token."""
 
 import json
 import time

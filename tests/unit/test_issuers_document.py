@@ -1,4 +1,4 @@
-"""The document of the issuers is taken as it is meant or not at all."""
+"""The document of the issuers is either valid as a whole or refused."""
 
 import json
 from typing import Any

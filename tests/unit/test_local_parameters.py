@@ -1,4 +1,4 @@
-"""`make run` takes the template's parameters from the environment, and no wrong value."""
+"""`make run` takes the template's parameters from the environment, and refuses invalid values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from local.template import template
 
 @pytest.fixture
 def changed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Return a template of one's own."""
+    """Return a copy of the template that a test can change."""
     own = copy.deepcopy(template())
     monkeypatch.setattr(parameters, "template", lambda: own)
     return own

@@ -1,4 +1,4 @@
-"""A killed local AWS loses a few seconds at most, however long its saves take."""
+"""A killed local AWS loses at most a few seconds, however long its saves take."""
 
 import pytest
 

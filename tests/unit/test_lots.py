@@ -1,4 +1,4 @@
-"""Lots: what is one, how holds split and merge them, and the short text that they are stored as."""
+"""Lots: what forms a lot, how holds split and merge lots, and their stored text."""
 
 import pytest
 from hypothesis import given

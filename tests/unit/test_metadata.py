@@ -1,4 +1,4 @@
-"""Metadata is kept as it was sent, or refused."""
+"""Metadata is either stored exactly as sent or refused."""
 
 import json
 from typing import Any
@@ -24,12 +24,12 @@ JSON = st.recursive(
 
 
 def sent(text: str) -> Any:
-    """Metadata as a request's body brings it to a handler."""
+    """Metadata as the handler gets it from a request's body."""
     return TypeAdapter(types.Metadata).validate_python(strict_json(f'{{"metadata": {text}}}')["metadata"])
 
 
 def kept(metadata: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Metadata as it is read back."""
+    """Metadata as it is read from the table."""
     monkeypatch.setenv("TABLE_NAME", "t")
     record = UsageRecord("id", personal("u1"), "u1", "s", "o", 1, 0, metadata)
     return json.loads(json.dumps(usage.from_item(personal("u1"), usage.to_item(record)).metadata))
@@ -49,7 +49,7 @@ def test_what_is_accepted_comes_back_equal(metadata: dict[str, Any], escaped: bo
 
 
 HUGE_EXPONENT = "9" * 19
-"""Decimal takes no exponent of so many digits."""
+"""An exponent with more digits than Decimal accepts."""
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_levels_are_bounded(opening: str, closing: str, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("character", ["a", "é", "漢", "😀", '"', "\n"])
 def test_bytes_are_counted_as_they_are_sent(character: str) -> None:
-    """As UTF-8 without blanks: neither escapes nor indentation make a difference."""
+    """They are counted as UTF-8 without blanks, so escapes and indentation make no difference."""
     each = len(json.dumps(character, ensure_ascii=False).encode()) - 2
     fitting = (types.MAX_METADATA_BYTES - len('{"x":""}')) // each
 

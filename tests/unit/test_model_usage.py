@@ -1,4 +1,4 @@
-"""The canonical form of a call's usage: arithmetic, its text, and what a call can have."""
+"""The canonical form of usage: arithmetic, its text, and its limits."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""How long the name of an operation may be: as long as a model's id, if it is one."""
+"""The maximum length of an operation's name: longer if it is a model's id."""
 
 import pytest
 from pydantic import ValidationError

@@ -1,4 +1,4 @@
-"""Cursors are opaque and checked, pages have a depth, dates include their day."""
+"""Cursors are opaque and checked, pages have a maximum depth, and end dates include their day."""
 
 import base64
 from typing import Any

@@ -1,4 +1,4 @@
-"""Price rules in requests: what they may say, and how they are shown again."""
+"""Price rules in requests: what is accepted, and how rules are shown."""
 
 from typing import Any
 
@@ -123,7 +123,7 @@ def test_a_rule_has_64_rates_at_most() -> None:
     tiers = [{"aboveInputTokens": 5 + each, "rates": rates} for each in range(4)]
 
     def body(last: int) -> dict[str, Any]:
-        """A rule of 25 rates, of 25 more in a variant, of 10 more in another, and of some in the last."""
+        """A rule with 25 rates, 25 in a variant, 10 in a second one, and the given number in a third one."""
         card = {"rates": rates, "tiers": tiers}
         variants = {"a": card, "b": {**card, "tiers": tiers[:1]}, "c": dict(list(rates.items())[:last])}
         return {"modelId": "m", **card, "variants": variants}

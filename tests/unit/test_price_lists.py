@@ -46,7 +46,7 @@ def rule(model: ModelInfo, credits_per_usd: Decimal = CREDITS_PER_USD) -> PriceR
 
 
 def with_rule() -> list[tuple[str, ModelInfo]]:
-    """The models that have a rule."""
+    """All models for which a rule can be made."""
     found = []
     for provider, model in CASES:
         try:
@@ -62,7 +62,7 @@ PRICED = with_rule()
 
 @st.composite
 def usages(draw: st.DrawFn) -> Usage:
-    """A call's usage, as often on one side of the usual context tiers as on the other."""
+    """The usage of a call, equally often on each side of the usual context tiers."""
     counts = st.one_of(st.integers(0, 1000), st.integers(0, 400_000))
     cached, write, write_1h, audio, fresh = (draw(counts) for _ in range(5))
     reasoning, spoken, rest = (draw(counts) for _ in range(3))
@@ -80,7 +80,7 @@ def usages(draw: st.DrawFn) -> Usage:
 
 
 def theirs(usage: Usage) -> TheirUsage:
-    """The same usage for genai-prices, where all that is written to a cache includes what is written for an hour."""
+    """The same usage for genai-prices, whose cache writes include those for an hour."""
     return TheirUsage(
         input_tokens=usage.input,
         output_tokens=usage.output,
@@ -96,18 +96,18 @@ def theirs(usage: Usage) -> TheirUsage:
 
 
 def their_credits(price: ModelPrice, usage: Usage) -> Fraction:
-    """What genai-prices computes, exactly, in credits."""
+    """The exact price that genai-prices computes, in credits."""
     with localcontext(prec=60):
         return Fraction(price.calc_price(theirs(usage))["total_price"]) * Fraction(CREDITS_PER_USD)
 
 
 def variants_of(model: ModelInfo) -> dict[str | None, dict[str, str] | None]:
-    """Every way to be priced: without a variant, and in each."""
+    """Every way to price a call: without a variant, and with each one."""
     return {None: None, **dict(price_lists._variants(model, AT))}
 
 
 def decimals(price: ModelPrice) -> int:
-    """How many decimals its prices have at most, of those that a rule has."""
+    """The most decimals of the prices that a rule has."""
     values = [price.__dict__.get(key) for key in price_lists.PRICES.values()]
     found = [each for value in values for each in _parts(value)]
     return max(-int(each.normalize().as_tuple().exponent) for each in found)

@@ -1,4 +1,4 @@
-"""`make prices`: which rules it makes of which models, in which requests, and what it shows of the answers."""
+"""`make prices`: the rules that it makes, its requests, and what it shows of the answers."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def usages(draw: st.DrawFn) -> Usage:
 
 
 def exact(card: RateCard, usage: Usage) -> Fraction:
-    """The cost in credits, by the words of docs/pricing.md instead of by the code's steps."""
+    """The cost in credits, computed from the text of docs/pricing.md instead of the code's steps."""
     rates = card.rates
     for tier in card.tiers:
         if usage.input > tier.above_input:
@@ -159,7 +159,7 @@ def test_a_cost_is_exact_and_rounded_up_once(card: RateCard, usage: Usage) -> No
 
 @given(CARDS, usages(), st.integers(0, 10**7))
 def test_fitting_output_is_never_more_than_the_credits_pay(card: RateCard, usage: Usage, credits: int) -> None:
-    """Whatever class the further output is of."""
+    """This holds for additional output of any class."""
     fits = card.fitting_output(credits, usage)
 
     if card.cost(usage) <= credits:

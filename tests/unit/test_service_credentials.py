@@ -1,4 +1,4 @@
-"""Service credentials: which of their secrets are valid, and whom a request of theirs is about."""
+"""Service credentials: which of their secrets are valid, and which user a service's request is about."""
 
 from urllib.parse import quote
 
@@ -17,7 +17,7 @@ def rotated(known: ServiceCredential, secret: str, *, ends_at: int, keep_previou
 
 
 def valid(credential: ServiceCredential, now: int) -> list[str]:
-    """The secrets that are valid."""
+    """The valid secrets."""
     generations = {secret: credential.generation_of(secret) for secret in ("one", "two", "three", "other")}
     return [secret for secret, known in generations.items() if known is not None and credential.accepts(known, now)]
 

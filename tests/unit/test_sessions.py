@@ -1,4 +1,4 @@
-"""What a session knows of itself, and how it ends."""
+"""A session's values, and how it ends."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Sessions that count output beside known inputs: what heartbeats change, what fits, and what an end charges."""
+"""Sessions that count output beside known inputs: the effects of heartbeats, what fits the hold, and final charges."""
 
 from dataclasses import replace
 

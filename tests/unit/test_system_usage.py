@@ -1,4 +1,4 @@
-"""The system's sums: what a batch adds, who gives merit to which names, and which names an answer shows."""
+"""The system's sums: what a batch adds, which names get merit, and which names an answer shows."""
 
 import json
 from collections import defaultdict
@@ -38,7 +38,7 @@ def record(model: str, credits: int = 1, *, user_id: str = "u1", at: int = 0, se
 
 
 def count(records: list[UsageRecord], stored: dict[Place, Sum] | None = None) -> dict[Place, Sum]:
-    """Everything after ``records``, counted in one batch."""
+    """All sums after ``records`` were counted in one batch."""
     known: defaultdict[Place, Sum] = defaultdict(Sum, stored or {})
     return {**known, **counted(records, 3, known)}
 

@@ -1,4 +1,4 @@
-"""Texts that people write: everything but control characters and halves of characters."""
+"""Texts from people may have all characters except control characters and half surrogate pairs."""
 
 import pytest
 

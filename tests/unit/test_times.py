@@ -1,4 +1,4 @@
-"""Instants inside are milliseconds, outside ISO-8601."""
+"""Instants are milliseconds internally and ISO-8601 externally."""
 
 import pytest
 from hypothesis import given

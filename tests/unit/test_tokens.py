@@ -1,4 +1,4 @@
-"""A token is genuine or it is refused, with the reason that a client can act on."""
+"""A token is accepted if it is genuine; otherwise it is refused with a reason."""
 
 import base64
 import hashlib
@@ -40,7 +40,7 @@ def token(secret: bytes = CURRENT, **claims: Any) -> str:
 
 
 def raw(header: dict[str, Any], payload: str, secret: bytes, digest: str = "sha256") -> str:
-    """A signed token of anything, also of what no library would sign."""
+    """A signed token with any content, even content that no library would sign."""
     parts = [base64.urlsafe_b64encode(text.encode()).rstrip(b"=") for text in (json.dumps(header), payload)]
     signature = hmac.new(secret, b".".join(parts), digest).digest()
     return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()

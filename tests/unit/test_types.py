@@ -1,4 +1,4 @@
-"""The field types of requests refuse what is not of the contract."""
+"""The field types of requests refuse values outside the contract."""
 
 from typing import Any
 

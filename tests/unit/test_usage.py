@@ -1,4 +1,4 @@
-"""Usage: what a record counts for, sums, and how a range of time splits into whole days and cut days."""
+"""Usage: what a record counts for, sums, and how a range of time splits into whole and partial days."""
 
 from collections import Counter
 from dataclasses import replace
@@ -45,7 +45,7 @@ def test_digests_have_one_length_and_tell_names_apart() -> None:
 
 
 def test_a_digest_stays_what_it_is() -> None:
-    """It is part of keys: if it changed, the sums of a day would be split."""
+    """The digest is part of keys: if it changed, the sums of a day would be split."""
     assert digest("chat-streaming", "m") == "Pk6qnZZbmpF9bXcs"
 
 

@@ -17,14 +17,14 @@ from tests.provider_usage import SAMPLES
 
 
 class Report(ReportModel):
-    """A body as finalize has it."""
+    """A body like that of finalize."""
 
     usage: UsageObject | None = None
     usage_format: UsageFormat | None = None
 
 
 class Command(RequestModel):
-    """A body as a record has it."""
+    """A body like that of a record."""
 
     usage: UsageObject
     usage_format: UsageFormat | None = None

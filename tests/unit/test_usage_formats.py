@@ -76,11 +76,11 @@ DIFFERENT = {
     ("bedrock", "cache writes by age only"),
     ("gemini", "the live API"),
 }
-"""The shapes that genai-prices reads otherwise; the docstring says why."""
+"""The samples that genai-prices reads differently; the module's docstring says why."""
 
 
 def theirs(usage_format: str, sent: Sent, provider: str | None = None) -> Usage:
-    """The canonical form of what genai-prices reads."""
+    """The canonical form of a usage that genai-prices has read."""
     known, flavor, root = EXTRACTORS[usage_format]
     response = {root: sent, "model": "m", "modelVersion": "m"}
     _, found = get_snapshot().find_provider(None, provider or known, None).extract_usage(response, api_flavor=flavor)

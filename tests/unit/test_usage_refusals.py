@@ -26,11 +26,11 @@ UNREAD = {
     *("cost", "upstream_inference_cost", "num_sources_used", "cost_in_usd_ticks", "num_server_side_tools_used"),
     *("textCount", "cacheReadInputTokenCount", "gen_ai.usage.text.input_tokens"),
 }
-"""Numbers in the tables that are no part of what is billed."""
+"""Numbers in the tables that are not billed."""
 
 
 def refusal(usage_format: str, sent: Sent) -> tuple[str, str]:
-    """The field that is refused, and why."""
+    """The refused field, and the reason."""
     with pytest.raises(Invalid) as refused:
         read(usage_format, sent)
     (problem,) = refused.value.details["errors"]
@@ -38,7 +38,7 @@ def refusal(usage_format: str, sent: Sent) -> tuple[str, str]:
 
 
 def numbers(value: Any, path: tuple[Any, ...] = (), *, counted: bool = True) -> Iterator[tuple[tuple[Any, ...], bool]]:
-    """The paths to the numbers in an object, each with whether its entry of a list is one that counts."""
+    """The paths to all numbers in an object, each with whether its entry in a list is billed."""
     if isinstance(value, dict):
         labels = {value.get(name) for name in ("modality", "type", "ttl")} - {None}
         for name, inner in value.items():

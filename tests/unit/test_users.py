@@ -1,4 +1,4 @@
-"""What is said of users: newer words count, what is not said stays, and a text means whom it meant first."""
+"""Users: newer statements count, missing values stay, and a text means the user who had it first."""
 
 from dataclasses import replace
 
@@ -277,7 +277,7 @@ def test_a_holder_who_says_their_address_again_holds_it_by_the_newer_word() -> N
     [("a@x.y", 4, "u1"), ("a@x.y", 5, "u1"), ("a@x.y", 6, "u2"), ("b@x.y", 6, "u1")],
 )
 def test_the_newest_word_on_an_address_gets_it(email: str, email_at: int, holds: str) -> None:
-    """Of equal words the last to be heard; a holder who has another address now has no word on this one."""
+    """Of claims with the same time, the last to arrive counts. A holder who has another address now has no claim."""
     holder = User("u2", email, "", "user", email_at=email_at)
 
     after = claimed(Pointer("a@x.y", "u2", 3, since=0), KNOWN, holder=holder, namesakes=[], now=NOW)

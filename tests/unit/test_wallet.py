@@ -1,4 +1,4 @@
-"""The rules of the wallet, one example each."""
+"""The rules of the wallet, with one example each."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -49,7 +49,7 @@ class Book:
         return self.apply(ledger.grant(self.wallet, credits, expires_at=expires_at, cause=because(at)))
 
     def lot(self, name: str, credits: int, expires_at: int, *, grace: bool = False) -> Lot:
-        """What of a grant expires at an instant."""
+        """The part of a grant that expires at an instant."""
         number, granted_at = self.granted[name]
         return Lot(number, credits, expires_at, granted_at, grace)
 
@@ -349,7 +349,7 @@ def test_set_counts_without_what_expired() -> None:
 
 
 def full_wallet() -> Wallet:
-    """A wallet with as many lots as one may have, two of which are a minute apart, the others an hour."""
+    """A wallet with the maximum number of lots. Two of them expire a minute apart, the others an hour apart."""
     wallet = Wallet(ACCOUNT)
     for number in range(MAX_LOTS):
         expires_at = NOW + DAY + number * HOUR - (HOUR - MINUTE if number == 7 else 0)

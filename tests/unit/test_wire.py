@@ -1,4 +1,4 @@
-"""The wire beside botocore: the same signatures, the same repeats, and the same idea of where DynamoDB is."""
+"""The wire compared with botocore: the same signatures, the same retries, and the same address of DynamoDB."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ GONE = "https://dynamodb.example.com"
 
 
 class Scripted(Wire):
-    """A wire whose attempts end as a script says; the last line of it goes on."""
+    """A wire whose attempts follow a script; its last line repeats."""
 
     def __init__(self, *script: Reply | Exception) -> None:
         super().__init__(Place(GONE, "eu-west-1", None, lambda: Credentials("key", "secret", None)))
@@ -66,7 +66,7 @@ class Scripted(Wire):
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The longest pauses that were asked for; none is made."""
+    """The longest pauses that were requested; none of them is made."""
     asked: list[float] = []
 
     def none(longest: float) -> float:
@@ -112,12 +112,12 @@ def test_signatures_are_botocores() -> None:
 
 @cache
 def model() -> Any:
-    """DynamoDB as botocore knows it."""
+    """Botocore's model of DynamoDB."""
     return botocore.session.get_session().get_service_model("dynamodb")
 
 
 def known_codes() -> list[str | None]:
-    """Every code that botocore repeats, every error of DynamoDB's, and some that nobody knows."""
+    """All codes that botocore retries, all errors of DynamoDB, and some unknown codes."""
     throttled: list[str] = vars(ThrottledRetryableChecker)["_THROTTLED_ERROR_CODES"]
     transient = ["RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete"]
     others = ["ValidationException", "ExpiredTokenException", "ServiceUnavailable", "Unheard"]
@@ -208,7 +208,7 @@ def test_many_failures_use_up_the_quota_and_successes_fill_it() -> None:
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """An environment without files, with only what Lambda sets."""
+    """An environment without files, with only the variables that Lambda sets."""
     monkeypatch.setenv("HOME", str(tmp_path))
     files = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "REQUESTS_CA_BUNDLE")
     for name in {*files, *(name for name in os.environ if name.lower().endswith("_proxy"))}:
@@ -219,7 +219,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
 
 
 def found_by_botocore() -> tuple[Any, ...]:
-    """Address, region and credentials, without looking at the environment ourselves."""
+    """Address, region and credentials as botocore finds them."""
     session = botocore.session.get_session()
     client = connection.sdk_client(session)
     credentials: Any = session.get_credentials()

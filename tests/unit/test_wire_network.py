@@ -1,4 +1,4 @@
-"""The wire and boto3's client beside each other, in front of a network that does everything that networks do."""
+"""The wire compared with boto3's client, on a network with every kind of fault."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ READ_SECONDS = 0.5
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait less than the service does, and not at all before a repeat."""
+    """Use shorter waits than the service, and no pauses before retries."""
     monkeypatch.setattr(exchange, "READ_SECONDS", READ_SECONDS)
     monkeypatch.setattr(wire, "jitter", lambda _longest: 0)
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _seconds: None))
@@ -60,7 +60,7 @@ def wire_to(url: str) -> Wire:
 
 
 def both(url: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The wire, and boto3's client as the store would have it."""
+    """The wire, and boto3's client as the store configures it."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     return [wire_to(url), connection.sdk_client(botocore.session.get_session())]
 
@@ -156,7 +156,7 @@ def test_an_answer_past_the_time_is_not_waited_for(peer: Peer) -> None:
 
 
 def test_an_answer_that_came_too_late_is_not_taken_for_the_next_ones(peer: Peer) -> None:
-    """The connection of a request that was given up is never used again."""
+    """The connection of an abandoned request is never used again."""
 
     def late(connection: Any) -> bool:
         time.sleep(2 * READ_SECONDS)
@@ -194,7 +194,7 @@ def _whole(said: Any) -> bytes:
 
 
 def test_threads_share_a_wire(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each gets the answer to its own request, and no more connections are kept than may be."""
+    """Each thread gets the answer to its own request, and the number of kept connections is limited."""
     monkeypatch.setattr(exchange, "KEPT_CONNECTIONS", 3)
 
     def echo(connection: Any) -> bool:
@@ -304,7 +304,7 @@ def test_a_proxy_is_used_through_boto3s_client(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_credentials_of_a_container_are_refreshed_by_botocore(monkeypatch: pytest.MonkeyPatch, peer: Peer) -> None:
-    """As SnapStart gives them: from an address, with an end, again when they are about to end."""
+    """SnapStart provides them like this: from an address, with an end, and new ones shortly before the end."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     soon = (datetime.now(UTC) + timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
