@@ -59,7 +59,7 @@ WAYS = [dropped, dropped_in_a_circle, dropped_with_its_stack, dropped_after_a_re
 
 
 @pytest.mark.parametrize("drop", WAYS)
-def test_a_session_that_was_dropped_is_aborted_with_its_tokens(
+def test_an_abandoned_session_is_aborted_with_its_tokens(
     drop: Callable[[AccountingClient], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     service = Accountant(credits=100)
@@ -101,7 +101,7 @@ async def dropped_with_its_async_stack(client: AsyncAccountingClient) -> None:
 
 
 @pytest.mark.parametrize("drop", [dropped_async, dropped_with_its_async_stack])
-def test_a_session_of_a_task_that_was_dropped_is_aborted_with_its_tokens(
+def test_an_abandoned_async_session_is_aborted_with_its_tokens(
     drop: Callable[[AsyncAccountingClient], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     service = Accountant(credits=100)
@@ -124,7 +124,7 @@ def test_a_session_of_a_task_that_was_dropped_is_aborted_with_its_tokens(
     assert "was abandoned with 30 tokens" in caplog.text
 
 
-def test_a_session_of_a_task_that_is_only_entered_is_not_abandoned() -> None:
+def test_an_async_session_that_is_only_entered_is_not_abandoned() -> None:
     service = Accountant()
 
     async def run() -> None:

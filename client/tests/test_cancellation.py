@@ -87,7 +87,7 @@ def test_a_cancelled_client_pays_for_what_was_generated() -> None:
     assert cancelling(scenario).said == [("initialize", 100), ("abort", 30)]
 
 
-def test_one_that_is_cancelled_again_while_it_settles_is_settled_by_the_time_the_client_is_closed() -> None:
+def test_a_session_whose_task_is_cancelled_twice_is_settled_before_the_client_is_closed() -> None:
     async def scenario(client: AsyncAccountingClient, slow: Slow) -> None:
         inside = asyncio.Event()
         task = asyncio.create_task(held(client, inside))
@@ -102,7 +102,7 @@ def test_one_that_is_cancelled_again_while_it_settles_is_settled_by_the_time_the
     assert cancelling(scenario).said == [("initialize", 100), ("abort", 30)]
 
 
-def test_one_that_is_cancelled_while_it_opens_releases_what_it_would_have_held() -> None:
+def test_a_session_cancelled_while_it_opens_releases_its_hold() -> None:
     async def scenario(client: AsyncAccountingClient, slow: Slow) -> None:
         async def stream() -> None:
             async with client.streaming_session("m", 100):
@@ -117,7 +117,7 @@ def test_one_that_is_cancelled_while_it_opens_releases_what_it_would_have_held()
     assert cancelling(scenario).said == [("initialize", 100), ("abort", 0)]
 
 
-def test_one_that_is_cancelled_while_it_finalizes_is_finalized() -> None:
+def test_a_session_cancelled_while_it_finalizes_is_finalized() -> None:
     async def scenario(client: AsyncAccountingClient, slow: Slow) -> None:
         async def stream() -> None:
             async with client.streaming_session("m", 100) as session:
@@ -147,7 +147,7 @@ def test_a_generator_that_is_closed_early_pays_for_what_was_generated() -> None:
     assert cancelling(scenario).said == [("initialize", 100_000), ("abort", 50)]
 
 
-def test_a_generator_that_is_forgotten_pays_for_what_was_generated() -> None:
+def test_a_generator_that_is_garbage_collected_pays_for_what_was_generated() -> None:
     async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
         async for number in answer(client):
             if number == 4:
@@ -171,7 +171,7 @@ def test_a_time_limit_pays_for_what_was_generated() -> None:
     assert cancelling(scenario).said == [("initialize", 100), ("abort", 30)]
 
 
-def test_a_framework_that_cancels_for_as_long_as_anything_waits_does_not_keep_it_from_settling() -> None:
+def test_a_session_settles_even_if_a_framework_cancels_every_wait() -> None:
     """Like Starlette when a client disconnects: its cancel scope cancels again at every turn of the loop."""
 
     async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
@@ -184,7 +184,7 @@ def test_a_framework_that_cancels_for_as_long_as_anything_waits_does_not_keep_it
     assert cancelling(scenario).said == [("initialize", 100_000), ("abort", 50)]
 
 
-def test_a_loop_that_ends_under_it_says_what_it_left_to_the_sweeper(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_session_whose_loop_ends_logs_what_the_sweeper_has_to_settle(caplog: pytest.LogCaptureFixture) -> None:
     accountant = Accountant()
     client = AsyncAccountingClient(
         BASE_URL, "jwt", http=httpx.AsyncClient(transport=httpx.MockTransport(Slow(accountant)))

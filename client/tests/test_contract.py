@@ -80,7 +80,7 @@ def route_of(request: httpx.Request) -> Route:
     return next(matching)
 
 
-def test_the_methods_are_the_contracts_routes() -> None:
+def test_every_route_has_a_method() -> None:
     assert {route_of(request) for request in requests()} == CONTRACT.keys() - ALIASES.keys() - DOCS - WITHOUT_A_METHOD
     assert ALIASES.keys() <= CONTRACT.keys()
 
@@ -93,7 +93,7 @@ def test_both_clients_have_the_same_methods() -> None:
     }
 
 
-def test_every_method_says_what_it_does_and_returns() -> None:
+def test_every_method_documents_what_it_does_and_returns() -> None:
     for client, name in product((AccountingClient, AsyncAccountingClient), methods(AccountingClient)):
         method = getattr(client, name)
         assert inspect.getdoc(method), name
@@ -101,14 +101,14 @@ def test_every_method_says_what_it_does_and_returns() -> None:
         assert "Call" not in inspect.signature(method).return_annotation, name
 
 
-def test_a_key_goes_with_what_takes_one_and_with_nothing_else() -> None:
+def test_only_routes_that_take_an_idempotency_key_get_one() -> None:
     keyed = {route_of(request) for request in requests() if "idempotency-key" in request.headers}
 
     assert keyed == {(method.upper(), plain(path)) for (method, path), about in declared().items() if about.takes_key}
     assert keyed
 
 
-def test_every_route_is_shown_what_it_asks_for() -> None:
+def test_every_route_gets_the_credentials_that_it_requires() -> None:
     reports = {("POST", f"/api/streaming-sessions/{step}") for step in ("initialize", "heartbeat", "finalize", "abort")}
     for request in requests():
         route = route_of(request)
@@ -132,7 +132,7 @@ async def typed_too(client: AsyncAccountingClient) -> None:
         assert_type(user, User)
 
 
-def test_an_id_stands_in_a_path_whatever_it_is_made_of() -> None:
+def test_any_id_can_be_part_of_a_path() -> None:
     assert path("/a/{}/b", "a%41 b@c") == "/a/a%2541%20b%40c/b"
     assert path("/a/{}", identifier("a/b:1")) == "/a/a%252Fb%253A1"
     assert path("/a/{}", "a/b%41") == "/a/a%252Fb%252541", "a user's id with a slash, too"
@@ -142,7 +142,7 @@ def test_an_id_stands_in_a_path_whatever_it_is_made_of() -> None:
             path("/a/{}", other_route)
 
 
-def test_an_instant_is_sent_in_utc_and_never_guessed(ask: Ask) -> None:
+def test_an_instant_is_sent_in_utc_and_needs_a_time_zone(ask: Ask) -> None:
     with pytest.raises(ValueError, match="has no time zone"):
         ask(Played(ok({})), lambda client: client.add_price("m", 3, effective_from=AT.replace(tzinfo=None)))
 

@@ -135,7 +135,7 @@ def test_a_child_has_connections_of_its_own(server: Server) -> None:
     assert parents not in childs
 
 
-def test_a_child_of_a_child_has_them_too(server: Server) -> None:
+def test_a_grandchild_has_connections_of_its_own(server: Server) -> None:
     with AccountingClient(server.url, "jwt") as client:
         assert in_a_child(lambda: [client.balance().debt, in_a_child(lambda: client.balance().debt)]) == [0, 0]
         client.balance()
@@ -194,7 +194,7 @@ def test_a_child_heartbeats_no_session_of_its_parents(server: Server) -> None:
         assert len(set(server.connections("heartbeat"))) == 1
 
 
-def test_a_child_of_a_client_that_was_only_made_streams_and_settles_its_own(server: Server) -> None:
+def test_a_child_of_an_unused_client_streams_and_settles_its_own_sessions(server: Server) -> None:
     with AccountingClient(server.url, "jwt") as client:
 
         def child() -> Any:
@@ -207,7 +207,7 @@ def test_a_child_of_a_client_that_was_only_made_streams_and_settles_its_own(serv
     assert server.accountant.said == [("initialize", 100), ("abort", 30)]
 
 
-def test_a_lock_that_is_held_in_the_moment_of_the_fork_holds_up_no_child(server: Server) -> None:
+def test_a_lock_held_during_the_fork_does_not_block_the_child(server: Server) -> None:
     """Another thread is fetching a token during the fork: in the child it never returns."""
     fetching, go_on = threading.Event(), threading.Event()
 
@@ -228,7 +228,7 @@ def test_a_lock_that_is_held_in_the_moment_of_the_fork_holds_up_no_child(server:
             thread.join()
 
 
-def test_a_child_cannot_speak_over_connections_that_the_caller_brought(server: Server) -> None:
+def test_a_child_cannot_use_connections_that_the_caller_passed(server: Server) -> None:
     with httpx.Client() as http:
         client = AccountingClient(server.url, "jwt", http=http)
         client.balance()
@@ -241,7 +241,7 @@ def test_a_child_cannot_speak_over_connections_that_the_caller_brought(server: S
     assert len(server.connections("balance")) == 1
 
 
-def test_a_child_of_an_async_client_has_its_own_part_too(server: Server) -> None:
+def test_a_child_of_an_async_client_has_its_own_connections_and_sessions(server: Server) -> None:
     """Forked while the loop runs: one task streams, and another one holds a lock while it fetches a token."""
 
     async def slow_token() -> str:

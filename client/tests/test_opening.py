@@ -41,7 +41,7 @@ def entered(_: Any) -> Any:
 
 
 @pytest.mark.parametrize("trouble", NEVER_CONNECTED, ids=repr)
-def test_an_opening_that_was_never_connected_is_not_reported(
+def test_an_opening_that_never_connected_is_neither_logged_nor_released(
     stream: Run,  # noqa: F811
     trouble: Exception,
     caplog: pytest.LogCaptureFixture,
@@ -55,7 +55,7 @@ def test_an_opening_that_was_never_connected_is_not_reported(
     assert caplog.text == ""
 
 
-def test_a_refused_connection_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refused_connection_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     """With real sockets: port 1 of this machine, where nothing listens."""
     http = httpx.Client(trust_env=False)
     client = AccountingClient("http://127.0.0.1:1", "jwt", http=http, retries=QUICK)
@@ -90,7 +90,7 @@ def test_a_token_function_that_fails_before_anything_is_sent_leaves_nothing_to_r
 
 
 @pytest.mark.parametrize("trouble", [refusal(401, "TOKEN_EXPIRED"), refusal(403, "USER_DISABLED")], ids=repr)
-def test_a_refusal_after_a_lost_answer_does_not_say_that_nothing_is_held(
+def test_a_refusal_after_a_lost_answer_does_not_mean_that_nothing_is_held(
     stream: Run,  # noqa: F811
     trouble: httpx.Response,
 ) -> None:
@@ -144,7 +144,7 @@ def after_the_opening(create_task: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_a_task_that_cannot_be_made_releases_the_hold() -> None:
+def test_a_task_that_cannot_start_releases_the_hold() -> None:
     service = Accountant()
 
     async def run() -> None:
@@ -162,7 +162,7 @@ def test_a_task_that_cannot_be_made_releases_the_hold() -> None:
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_a_stream_that_ends_when_no_task_can_be_made_is_settled() -> None:
+def test_a_stream_that_ends_when_no_task_can_start_is_settled() -> None:
     service = Accountant()
 
     async def run() -> None:
@@ -180,7 +180,7 @@ def test_a_stream_that_ends_when_no_task_can_be_made_is_settled() -> None:
 
 
 @pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt()], ids=repr)
-def test_whatever_fails_after_the_opening_releases_the_hold(
+def test_a_failure_after_the_opening_releases_the_hold(
     stream: Run,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
     error: BaseException,

@@ -57,7 +57,7 @@ def test_two_stacks_of_one_account_share_no_name(monkeypatch: pytest.MonkeyPatch
     assert {name for name, output in template()["Outputs"].items() if "Export" in output} == set()
 
 
-def test_every_function_counts_for_its_stack() -> None:
+def test_every_function_adds_its_stack_to_its_metrics() -> None:
     assert functions()
     for found in functions().values():
         assert found["Environment"]["Variables"]["STACK_NAME"] == {"Ref": "AWS::StackName"}

@@ -53,7 +53,7 @@ def test_a_module_imports_only_lower_layers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in module_names() if layer_of(name) == "accounting.domain"])
-def test_the_domain_has_no_clock_no_chance_and_no_environment(name: str) -> None:
+def test_the_domain_uses_no_clock_no_randomness_and_no_environment(name: str) -> None:
     others = {found for found in imports_of(name) if not found.startswith("accounting")}
 
     assert others <= {*sys.stdlib_module_names}, "third-party code in the domain"
@@ -75,7 +75,7 @@ def test_nothing_in_the_layer_imports_a_function() -> None:
     assert [name for name in module_names() if "functions" in imports_of(name)] == []
 
 
-def test_only_the_authorizer_has_the_library_of_public_keys() -> None:
+def test_only_the_authorizer_imports_cryptography() -> None:
     """It is larger than the layer. Each function would contain it, or import it with PyJWT."""
     locks = {path.parent.name: path.read_text() for path in ROOT.glob("functions/*/requirements.txt")}
     users = [
@@ -92,7 +92,7 @@ def test_functions_import_no_other_function() -> None:
     assert [name for name in function_names() if "functions" in imports_of(f"functions.{name}.app")] == []
 
 
-def test_nothing_is_looked_up_by_a_computed_name() -> None:
+def test_no_name_is_imported_or_evaluated_dynamically() -> None:
     """tests/reach.py depends on this."""
     everything = [*module_names(), *(f"functions.{function}.app" for function in function_names())]
     found = [

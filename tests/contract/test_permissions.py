@@ -168,27 +168,27 @@ def _resource(value: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("function", function_names())
-def test_a_functions_policy_allows_exactly_what_its_code_does(function: str) -> None:
+def test_a_functions_policy_allows_exactly_the_calls_that_its_code_makes(function: str) -> None:
     allowed = granted(function)
 
     assert sorted(allowed) == sorted(needed(function))
 
 
 @pytest.mark.parametrize("function", function_names())
-def test_a_function_may_touch_the_partitions_that_its_code_names_and_no_others(function: str) -> None:
+def test_a_function_may_access_only_the_partitions_that_its_code_uses(function: str) -> None:
     on_table = any(resource == "table" for _, resource in granted(function))
 
     assert sorted(permitted_partitions(function)) == sorted(partitions(reach(function)) if on_table else [])
 
 
 @pytest.mark.parametrize("function", function_names())
-def test_a_function_has_the_environment_without_which_it_fails(function: str) -> None:
+def test_a_function_has_the_environment_that_it_needs(function: str) -> None:
     given = functions()[function]["Environment"]["Variables"]
 
     assert environment(reach(function)) <= set(given)
 
 
-def test_what_the_code_reaches_is_told_apart() -> None:
+def test_the_analysis_distinguishes_the_calls_of_functions() -> None:
     """Otherwise the comparison above could compare two empty sets."""
     assert ("dynamodb:UpdateItem", "table") in needed("streaming_sessions")
     assert ("dynamodb:Query", "index/due") in needed("streaming_sessions")
@@ -202,7 +202,7 @@ def test_what_the_code_reaches_is_told_apart() -> None:
     assert {"USER#*", "EMAIL#*", "COUNTS"} <= partitions(reach("users"))
 
 
-def test_every_call_of_the_store_is_known_here() -> None:
+def test_every_call_of_the_store_is_listed() -> None:
     called = {
         node.attr
         for name in module_names()

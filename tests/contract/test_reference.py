@@ -25,7 +25,7 @@ def first_cells(page: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", ["routes.md", "errors.md", "parameters.md", "metrics.md"])
-def test_a_page_is_the_one_that_the_code_makes(page: str) -> None:
+def test_a_page_matches_the_code(page: str) -> None:
     assert (REFERENCE / page).read_text(encoding="utf-8") == made()[page], "stale: `make reference` writes it"
 
 
@@ -50,6 +50,6 @@ def test_every_parameter_has_a_row() -> None:
     assert sorted(first_cells("parameters.md")) == sorted(template()["Parameters"])
 
 
-def test_every_metric_that_is_counted_has_a_row_and_no_other() -> None:
+def test_every_metric_has_a_row_and_there_are_no_other_rows() -> None:
     assert set(METRICS) == counted()
     assert first_cells("metrics.md") == list(METRICS)

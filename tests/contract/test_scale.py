@@ -3,7 +3,7 @@
 from bench.queueing import run
 
 
-def test_a_saturated_wallet_keeps_its_pace() -> None:
+def test_a_saturated_wallet_keeps_its_throughput() -> None:
     eighty, hundred = run(80, seconds=30), run(100, seconds=30)
 
     assert hundred.given_up > 0

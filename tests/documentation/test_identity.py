@@ -43,7 +43,7 @@ def at_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         yield project
 
 
-def test_a_token_is_checked(at_work: Project, documentation: Documentation) -> None:
+def test_make_check_token_shows_a_token(at_work: Project, documentation: Documentation) -> None:
     command, example = documentation.line(CHECK), CHECK.rpartition("TOKEN=")[2]
 
     said = at_work.type(command.replace(example, TOKEN))

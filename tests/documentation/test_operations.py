@@ -44,7 +44,7 @@ SOME = "functions=$(grep -E -o '\\S+-(credits|sweeper)' <<< $functions)"
 LETTER = """{"DDBStreamBatchInfo": {"streamArn": "%s", "shardId": "%s", "startSequenceNumber": "%s"}}"""
 
 
-def test_the_page_can_be_typed_from_its_first_line_to_its_last(tmp_path: Path, documentation: Documentation) -> None:
+def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation: Documentation) -> None:
     page = [command.replace("eu-central-1", "us-east-1") for command in documentation.page(PAGE)]
     first_use = next(number for number, command in enumerate(page) if "$ADMIN" in command)
     definitions = [command for command in page[:first_use] if re.match(r"export |output\(\)|url=", command)]

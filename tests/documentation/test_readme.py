@@ -89,7 +89,7 @@ def balance(project: Project) -> Any:
     return answer.raise_for_status().json()
 
 
-def test_make_run_says_what_to_paste(service: Running, project: Project) -> None:
+def test_make_run_prints_what_to_paste(service: Running, project: Project) -> None:
     (line,) = re.findall(r"^curl .*$", service.said, re.MULTILINE)
 
     credits = json.loads(project.type(line.replace("curl", "curl -f")))
@@ -112,7 +112,7 @@ def test_make_token_prints_a_token_or_the_reason_why_not(
     assert "say whose token it is" in project.type("make token", status=2, USER="root")
 
 
-def test_make_demo_plays_a_proxys_workflow(service: Running, project: Project, documentation: Documentation) -> None:
+def test_make_demo_runs_a_proxys_workflow(service: Running, project: Project, documentation: Documentation) -> None:
     said = project.type(documentation.line("make demo"), 0, **PROXIES)
 
     assert "1 sessions swept" in said
@@ -147,7 +147,7 @@ def test_make_example_answers_users_with_credits(
 
 
 @pytest.mark.parametrize("program", ["curl", "http"])
-def test_the_lines_of_the_examples_do_what_they_are_for(
+def test_the_commands_of_the_examples_work(
     service: Running, project: Project, documentation: Documentation, program: str
 ) -> None:
     """The commands of each program in one shell, with a separate session and grant."""
@@ -168,7 +168,7 @@ def test_the_lines_of_the_examples_do_what_they_are_for(
     assert balance(project)["totalCredits"] == before - 5 + 500
 
 
-def test_the_client_installs_into_a_fresh_environment_where_the_pages_lines_account_an_answer(
+def test_the_client_installs_into_a_fresh_environment_and_the_documented_code_works(
     service: Running, project: Project, documentation: Documentation, tmp_path: Path
 ) -> None:
     project.type(f"{sys.executable} -m venv {tmp_path}/fresh")

@@ -93,7 +93,7 @@ def terminal(project: Project, port: str, tmp_path: Path) -> Iterator[Terminal]:
     variables.write_text(untouched)
 
 
-def test_the_page_can_be_typed_from_its_first_line_to_its_last(
+def test_every_command_on_the_page_works_in_order(
     terminal: Terminal, aws: Running, documentation: Documentation
 ) -> None:
     """Except `make run`, which was started before. A new command on the page makes the unpacking fail."""
@@ -152,7 +152,7 @@ def assert_the_authorizers_find_their_secrets(terminal: Terminal, port: str) -> 
     assert sent("internal_authorizer/key.json") == secret("INTERNAL_API_KEY_ID")
 
 
-def test_the_pages_table_has_every_function_with_a_sample_event_of_its_own(project: Project) -> None:
+def test_the_pages_table_has_every_function_with_its_own_sample_event(project: Project) -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| `(\S+)` \|$", (project.folder / PAGE).read_text(), re.MULTILINE))
     functions = {name: folder_of(function) for name, function in resources("AWS::Serverless::Function").items()}
 

@@ -38,7 +38,7 @@ def _after_all_others(request: pytest.FixtureRequest) -> None:
     skip_unless_the_whole_folder_ran(request)
 
 
-def test_every_route_answered_in_each_way_that_it_succeeds(answers: Answers) -> None:
+def test_every_success_status_of_every_route_was_answered(answers: Answers) -> None:
     exercised: dict[tuple[str, str], set[int]] = {route: set() for route in CONTRACT}
     for method, path, status, _ in answers:
         route = _route_of(method, path)
@@ -48,11 +48,11 @@ def test_every_route_answered_in_each_way_that_it_succeeds(answers: Answers) -> 
     assert {route: exercised[route] | LATER.get(route, set()) for route in CONTRACT} == CONTRACT
 
 
-def test_every_code_was_answered_with_its_status(answers: Answers) -> None:
+def test_every_error_code_was_answered_with_its_status(answers: Answers) -> None:
     assert CODES - ONLY_OF_FAILURES - ELSEWHERE - {(status, code) for _, _, status, code in answers} == set()
 
 
-def test_no_route_was_refused_with_a_code_that_the_document_does_not_name(answers: Answers) -> None:
+def test_no_route_answered_a_code_that_the_document_does_not_list_for_it(answers: Answers) -> None:
     assert undocumented(answers) == set()
 
 

@@ -255,26 +255,26 @@ def callers(service: Stack, http: httpx.Client, token: Mint, admin: Person) -> d
 
 
 @everything.exclude(path=NO_USERS_PATHS).parametrize()
-def test_an_administrator_is_answered_as_the_document_says(case: Case[Any], callers: dict[str, Caller]) -> None:
+def test_an_administrator_gets_only_documented_answers(case: Case[Any], callers: dict[str, Caller]) -> None:
     callers["admin"].sends(case)
 
 
 @little.exclude(path=NO_USERS_PATHS).parametrize()
-def test_a_user_is_answered_as_the_document_says(case: Case[Any], callers: dict[str, Caller]) -> None:
+def test_a_user_gets_only_documented_answers(case: Case[Any], callers: dict[str, Caller]) -> None:
     callers["user"].sends(case)
 
 
 @little.exclude(path=NO_USERS_PATHS).parametrize()
-def test_an_api_key_is_answered_as_the_document_says(case: Case[Any], callers: dict[str, Caller]) -> None:
+def test_an_api_key_gets_only_documented_answers(case: Case[Any], callers: dict[str, Caller]) -> None:
     callers["owner"].sends(case)
 
 
 @everything.include(path=INTERNAL_PATHS).parametrize()
-def test_the_platform_is_answered_as_the_document_says(case: Case[Any], callers: dict[str, Caller]) -> None:
+def test_the_platform_gets_only_documented_answers(case: Case[Any], callers: dict[str, Caller]) -> None:
     callers["target"].sends(case)
 
 
-def test_after_all_of_it_the_books_balance(service: Stack, callers: dict[str, Caller]) -> None:
+def test_after_all_requests_the_ledgers_balance(service: Stack, callers: dict[str, Caller]) -> None:
     for caller in callers.values():
         books = balanced(service, caller.owner)
         assert len(books.ledger) > 1, caller.owner.id

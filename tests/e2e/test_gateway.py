@@ -39,7 +39,7 @@ def test_every_protected_route_refuses_requests_without_identity(http: httpx.Cli
 
 
 @pytest.mark.parametrize("route", sorted(INTERNAL), ids=" ".join)
-def test_an_internal_route_takes_no_key_but_the_internal_one(http: httpx.Client, route: Route) -> None:
+def test_an_internal_route_accepts_only_the_internal_key(http: httpx.Client, route: Route) -> None:
     answer = http.request(*route, json={}, headers={"X-Internal-Api-Key": "wrong"})
 
     assert_refused(answer, 401, "API_KEY_INVALID")
@@ -84,7 +84,7 @@ def test_every_kind_of_answer_has_the_security_headers(http: httpx.Client, peopl
 
 
 @pytest.mark.parametrize("route", sorted(HEADS), ids=" ".join)
-def test_head_answers_what_is_open_as_get_does_without_a_body(http: httpx.Client, route: Route) -> None:
+def test_head_answers_like_get_without_a_body(http: httpx.Client, route: Route) -> None:
     path = route[1].replace("{}", "page.js")
     whole, head = http.get(path), http.head(path)
 
@@ -133,7 +133,7 @@ def few_admitted(service: Stack) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("few_admitted")
-def test_requests_above_the_stages_limit_get_retry_after(http: httpx.Client) -> None:
+def test_requests_above_the_stages_limit_are_answered_with_retry_after(http: httpx.Client) -> None:
     answers = [http.get("/api/health") for _ in range(20)]
 
     refused = [answer for answer in answers if answer.status_code == 429]

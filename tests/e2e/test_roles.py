@@ -219,7 +219,7 @@ def things(admin: Person, people: People) -> Things:
 
 
 @pytest.mark.parametrize(("route", "role", "about"), CELLS)
-def test_a_route_serves_those_it_is_for(
+def test_a_route_serves_only_the_roles_that_it_is_for(
     service: Stack, callers: dict[str, Person], somebody: Person, things: Things, route: Route, role: str, about: str
 ) -> None:
     caller = callers[role]
@@ -275,7 +275,7 @@ def keys(people: People) -> dict[str, tuple[Person, str]]:
 
 
 @pytest.mark.parametrize(("route", "permission"), KEY_CELLS)
-def test_a_key_serves_for_what_it_is_permitted(
+def test_a_key_can_call_only_what_its_permissions_allow(
     service: Stack, keys: dict[str, tuple[Person, str]], things: Things, route: Route, permission: str
 ) -> None:
     owner, key = keys[permission]
@@ -299,7 +299,7 @@ def services(admin: Person) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("route", "right"), SERVICE_CELLS)
-def test_a_service_serves_a_user_for_what_it_has_the_right_to(
+def test_a_service_can_call_only_what_its_rights_allow(
     service: Stack, callers: dict[str, Person], services: dict[str, str], things: Things, route: Route, right: str
 ) -> None:
     user = callers["admin"]
@@ -318,7 +318,7 @@ def test_a_service_serves_a_user_for_what_it_has_the_right_to(
         assert items_of(service, user.id) == before
 
 
-def test_a_service_does_nothing_for_anybody_but_the_user_whom_it_names(
+def test_a_service_can_act_only_for_the_user_that_it_names(
     callers: dict[str, Person], services: dict[str, str], somebody: Person
 ) -> None:
     for role in ROLES:
@@ -335,13 +335,15 @@ def test_a_service_does_nothing_for_anybody_but_the_user_whom_it_names(
     "path",
     ["credits/allocations/{user}", "streaming-sessions/active/{user}", "usage/stats/{user}", "users/{user}"],
 )
-def test_a_key_tells_nothing_of_anybody_else(keys: dict[str, tuple[Person, str]], somebody: Person, path: str) -> None:
+def test_a_key_shows_nothing_about_other_users(
+    keys: dict[str, tuple[Person, str]], somebody: Person, path: str
+) -> None:
     owner, key = keys["every one"]
     for name in (somebody.id, somebody.email, "nobody-at-all"):
         assert_refused(with_key(owner.http, "GET", path.replace("{user}", name), key), 403, "FORBIDDEN")
 
 
-def test_a_key_and_a_token_without_an_address_know_their_owner_by_the_address_in_the_profile(
+def test_keys_and_tokens_without_an_address_use_the_address_in_the_profile(
     http: httpx.Client, token: Mint, keys: dict[str, tuple[Person, str]], people: People
 ) -> None:
     owner, key = keys["every one"]
@@ -372,7 +374,7 @@ def test_a_forbidden_caller_gets_403_even_if_the_request_is_invalid(
     assert_refused(user.get("usage/stats/nobody-at-all?startDate=2026-02-01&endDate=2026-01-01"), 403, "FORBIDDEN")
 
 
-def test_a_refusal_does_not_tell_whether_a_user_exists(callers: dict[str, Person]) -> None:
+def test_a_refusal_does_not_reveal_whether_a_user_exists(callers: dict[str, Person]) -> None:
     for path in ("credits/balance", "credits/allocations", "credits/ledger", "streaming-sessions/active"):
         assert_refused(callers["user"].get(f"{path}/nobody-at-all"), 403, "FORBIDDEN")
 
@@ -389,7 +391,7 @@ def test_a_new_role_counts_from_the_token_that_has_it(
 
 
 @pytest.mark.parametrize("ahead", [-5, 25], ids=["issued before", "issued by a clock that is ahead"])
-def test_a_demotion_counts_at_once_for_a_token_from_before(
+def test_a_demotion_counts_at_once_for_older_tokens(
     service: Stack, http: httpx.Client, token: Mint, people: People, somebody: Person, ahead: int
 ) -> None:
     began = int(time.time())

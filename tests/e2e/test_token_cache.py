@@ -36,7 +36,7 @@ def _about_to_expire(http: httpx.Client, token: Mint) -> tuple[Person, int]:
     pytest.fail("no token was let in before it ran out")
 
 
-def test_a_token_that_runs_out_in_the_gateways_cache_is_refused(
+def test_a_token_that_expires_in_the_gateways_cache_is_refused(
     service: Stack, people: People, http: httpx.Client, token: Mint
 ) -> None:
     people()  # so that neither function has to start
@@ -52,7 +52,7 @@ def test_a_token_that_runs_out_in_the_gateways_cache_is_refused(
     assert len(asked) == 1, "the gateway asked once: it was the functions that refused"
 
 
-def test_a_token_just_inside_the_leeway_is_let_in_and_just_outside_is_not(
+def test_a_token_is_accepted_within_the_leeway_and_refused_after_it(
     people: People, http: httpx.Client, token: Mint
 ) -> None:
     people()

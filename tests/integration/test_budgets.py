@@ -106,7 +106,7 @@ BUDGETS = [
 
 
 @pytest.mark.parametrize("history", [0, HISTORY], ids=["new user", "long history"])
-def test_every_operation_keeps_its_budget(user: MakeUser, calls: Calls, history: int) -> None:
+def test_every_operation_stays_within_its_budget(user: MakeUser, calls: Calls, history: int) -> None:
     user("u1", 100_000)
     write_history(history)
     spent, allowed = {}, {}
@@ -182,9 +182,7 @@ def test_no_operation_scans(user: MakeUser, calls: Calls) -> None:
     assert set(calls.operations) <= {"GetItem", "BatchGetItem", "Query", "TransactWriteItems", "UpdateItem"}
 
 
-def test_a_hold_on_a_wallet_of_two_hundred_different_lots_has_at_most_fifteen_units(
-    user: MakeUser, calls: Calls
-) -> None:
+def test_a_hold_on_a_wallet_of_200_lots_costs_at_most_15_units(user: MakeUser, calls: Calls) -> None:
     user("u1", 1)
     table.put_many([wallets.to_item(replace(wallets.get(ACCOUNT), lots=tuple(different_lots(200)), allocations=200))])
     calls.reset()
@@ -194,7 +192,7 @@ def test_a_hold_on_a_wallet_of_two_hundred_different_lots_has_at_most_fifteen_un
     assert calls.write_units <= 15
 
 
-def test_a_session_that_empties_the_first_lot_keeps_the_budget(user: MakeUser, calls: Calls) -> None:
+def test_a_session_that_empties_the_first_lot_stays_within_the_budget(user: MakeUser, calls: Calls) -> None:
     user("u1", 6, days=1)
     credits.allocate(credits.Request("admin", "u1", "", 30, NOW), 100)
     prices.card_at("m", NOW)

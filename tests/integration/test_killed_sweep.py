@@ -66,7 +66,7 @@ def active(users: list[str]) -> int:
     return sum(len(sessions.active_of_user(user_id)[0]) for user_id in users)
 
 
-def test_many_stale_sessions_are_each_resolved_once_though_a_sweep_is_killed(dynamodb: Any, table_name: str) -> None:
+def test_stale_sessions_are_each_resolved_once_even_if_a_sweep_is_killed(dynamodb: Any, table_name: str) -> None:
     users = [f"u{number}" for number in range(USERS)]
     for user_id in users:
         write(dynamodb, table_name, stale_sessions_of(user_id))

@@ -46,7 +46,7 @@ def broken_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("broken_account")
-def test_a_client_of_the_local_aws_knows_nothing_of_it(aws: Emulator, table_name: str) -> None:
+def test_a_client_of_the_local_aws_ignores_this_machines_account(aws: Emulator, table_name: str) -> None:
     emulator._session.cache_clear()
     try:
         for service in SERVICES:
@@ -57,7 +57,7 @@ def test_a_client_of_the_local_aws_knows_nothing_of_it(aws: Emulator, table_name
 
 
 @pytest.mark.usefixtures("broken_account")
-def test_sam_knows_nothing_of_it() -> None:
+def test_sam_ignores_this_machines_account() -> None:
     environ = account.without_proxies(sam_environment())
     program = "import boto3; print(boto3.client('cloudformation', aws_access_key_id='a', aws_secret_access_key='b'))"
 
@@ -72,7 +72,7 @@ def test_sam_knows_nothing_of_it() -> None:
 
 
 @pytest.mark.usefixtures("broken_account")
-def test_a_program_can_leave_it(aws: Emulator, table_name: str) -> None:
+def test_a_program_can_drop_this_machines_account(aws: Emulator, table_name: str) -> None:
     """The benchmark, the simulation and these tests do this; they use the service's own clients."""
     program = (
         "from local.account import leave_account; leave_account()\n"
@@ -87,6 +87,6 @@ def test_a_program_can_leave_it(aws: Emulator, table_name: str) -> None:
     assert table_name in left.stdout, left.stderr
 
 
-def test_these_tests_have_left_it() -> None:
+def test_these_tests_run_without_this_machines_account() -> None:
     assert os.environ["AWS_CONFIG_FILE"] == os.devnull
     assert "AWS_PROFILE" not in os.environ

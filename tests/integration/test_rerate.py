@@ -62,13 +62,13 @@ def test_records_are_priced_by_model_and_day() -> None:
     ]
 
 
-def test_what_would_cost_the_same_has_no_line() -> None:
+def test_unchanged_costs_have_no_line() -> None:
     _, total = rerate.rerate([record(THOUSAND, 4)], card_of).lines()
 
     assert total.split() == ["total", "1", "4", "4", "+0"]
 
 
-def test_what_has_no_usage_by_class_or_no_price_is_left_out_and_counted() -> None:
+def test_records_without_usage_by_class_or_price_are_left_out_and_counted() -> None:
     made = [
         record(None, 5, priced_as=None),
         record(None, 5, service="chat-streaming", unclassified=700),
@@ -110,7 +110,7 @@ def test_a_sweep_without_late_usage_is_priced_unchanged() -> None:
     assert rerate.rerate([swept], card_of).costs == {("m", day(NOW)): Cost(1, 5, 4)}
 
 
-def test_it_reads_everybodys_records_and_writes_nothing(
+def test_the_tool_reads_all_users_records_and_writes_nothing(
     user: MakeUser,
     dynamodb: Any,
     table_name: str,
@@ -153,7 +153,7 @@ def test_it_reads_everybodys_records_and_writes_nothing(
     assert dynamodb.scan(TableName=table_name)["Items"] == before
 
 
-def test_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("SINCE", "UNTIL", "MODEL", "TABLE"):
         monkeypatch.delenv(name, raising=False)
 

@@ -129,7 +129,7 @@ def test_each_record_of_a_stream_reaches_its_function_once_over_a_restart(tmp_pa
         assert found(aws, "things").keys() == found(aws, "seen").keys()
 
 
-def test_a_state_without_records_does_not_have_triggers_skip_new_ones(tmp_path: Path) -> None:
+def test_triggers_skip_no_new_records_after_a_state_without_records(tmp_path: Path) -> None:
     """Such a state has its files directly in the folder; older launchers kept no records."""
     with emulator.start(state=tmp_path) as aws:
         make_trigger(aws)
@@ -150,7 +150,7 @@ def test_a_state_without_records_does_not_have_triggers_skip_new_ones(tmp_path: 
     assert not list(tmp_path.glob("*.json")), "they are part of the new save"
 
 
-def test_changes_are_saved_by_themselves_and_reads_are_not_saved(tmp_path: Path) -> None:
+def test_changes_are_saved_automatically_and_reads_cause_no_save(tmp_path: Path) -> None:
     with killed(tmp_path) as aws:
         make_table(aws, "things")
         put(aws, "one")
@@ -169,7 +169,7 @@ def test_changes_are_saved_by_themselves_and_reads_are_not_saved(tmp_path: Path)
         assert found(aws, "things").keys() == {"one", "two"}
 
 
-def test_a_kill_while_it_saves_leaves_the_save_before_whole(tmp_path: Path) -> None:
+def test_a_kill_during_a_save_keeps_the_previous_save(tmp_path: Path) -> None:
     """The first kills happen at any moment of a save; the last save is truncated by hand."""
     names: list[str] = []
     for delay in (0.0, 0.004, 0.008, 0.012):
@@ -217,7 +217,7 @@ def test_half_a_deployment_is_not_saved(tmp_path: Path) -> None:
         assert found(aws, "things") == {}
 
 
-def test_what_no_save_has_is_not_there_in_part(tmp_path: Path) -> None:
+def test_data_that_no_save_contains_is_absent_completely(tmp_path: Path) -> None:
     """If a bucket existed that its stack does not know, the next deployment could not create its own."""
     with killed(tmp_path) as aws:
         aws.save()
@@ -228,7 +228,7 @@ def test_what_no_save_has_is_not_there_in_part(tmp_path: Path) -> None:
         assert aws.client("s3").list_buckets()["Buckets"] == []
 
 
-def test_what_it_saves_is_closed_to_others(tmp_path: Path) -> None:
+def test_saves_are_not_readable_by_others(tmp_path: Path) -> None:
     state, scratch = tmp_path / "state", tmp_path / "scratch"
     aws = emulator.launch(0, scratch, state)
     try:

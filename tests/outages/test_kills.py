@@ -77,7 +77,7 @@ def crawl(moment: Moment) -> None:
 
 
 @pytest.mark.parametrize("broken", [cut, hang], ids=["out of reach", "silent"])
-def test_without_a_database_an_answer_comes_in_time_and_is_right_again_when_it_is_back(
+def test_without_a_database_answers_come_in_time_and_recover_with_it(
     service: Stack, people: People, proxy: Proxy, broken: Callable[[Moment], None]
 ) -> None:
     person = people(credits=1000)
@@ -101,7 +101,7 @@ def test_without_a_database_an_answer_comes_in_time_and_is_right_again_when_it_i
     assert audited(service, person).balance["heldCredits"] == 2
 
 
-def test_a_slow_database_is_waited_for_no_longer_than_the_gateway_waits(
+def test_waiting_for_a_slow_database_ends_before_the_gateway_gives_up(
     service: Stack, people: People, proxy: Proxy
 ) -> None:
     """Each call is answered in time, but a list that needs many calls is given up."""

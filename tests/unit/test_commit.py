@@ -62,7 +62,7 @@ def test_after_a_conflict_everything_is_read_again(world: World) -> None:
     assert retry_until_committed(attempt, read=world.read) == 3
 
 
-def test_a_domain_error_is_an_answer(world: World) -> None:
+def test_a_domain_error_is_raised_and_not_retried(world: World) -> None:
     attempts = itertools.count()
 
     def attempt(_snapshot: Snapshot) -> None:
@@ -94,7 +94,7 @@ def test_stale_reads_without_end_are_contention_when_time_is_up(world: World) ->
         retry_until_committed(attempt, read=world.read, first=EMPTY)
 
 
-def test_what_a_stale_read_does_not_bring_stays_as_it_was(world: World) -> None:
+def test_values_that_a_stale_read_does_not_contain_stay(world: World) -> None:
     seen: list[Snapshot] = []
 
     def attempt(snapshot: Snapshot) -> None:

@@ -59,7 +59,7 @@ HUGE_EXPONENT = "9" * 19
         *(f'{{"x": 1e{HUGE_EXPONENT}}}', f'{{"x": [-1e-{HUGE_EXPONENT}]}}'),
     ],
 )
-def test_a_number_that_no_double_is_near_is_refused(text: str) -> None:
+def test_a_number_beyond_the_range_of_doubles_is_refused(text: str) -> None:
     with pytest.raises(ValidationError, match="too large or too small"):
         sent(text)
 
@@ -71,7 +71,7 @@ def test_a_number_that_no_double_is_near_is_refused(text: str) -> None:
         "0.1000000000000000055511151231257827021181583404541015625",
     ],
 )
-def test_a_number_with_more_digits_than_are_kept_is_refused(number: str) -> None:
+def test_a_number_with_too_many_digits_is_refused(number: str) -> None:
     with pytest.raises(ValidationError, match="digits"):
         sent(f'{{"x": {number}}}')
 
@@ -84,7 +84,7 @@ def test_an_integer_is_kept_whatever_its_size(number: str) -> None:
 @pytest.mark.parametrize(
     ("text", "number"), [('{"x": 0e-999}', 0), ('{"x": 1.10}', 1.1), ('{"x": 1e308}', 1e308), ('{"x": 5e-324}', 5e-324)]
 )
-def test_a_number_that_a_double_can_be_is_accepted(text: str, number: float) -> None:
+def test_a_number_that_a_double_holds_exactly_is_accepted(text: str, number: float) -> None:
     assert sent(text) == {"x": number}
 
 
@@ -100,7 +100,7 @@ def test_a_whole_surrogate_pair_is_a_character() -> None:
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"x":', "}")])
-def test_levels_are_bounded(opening: str, closing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_depth_of_nesting_is_limited(opening: str, closing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def nested(levels: int) -> str:
         return '{"x":' + opening * (levels - 1) + "1" + closing * (levels - 1) + "}"
 

@@ -106,12 +106,12 @@ def test_a_variant_can_have_tiers_and_no_rates_of_its_own() -> None:
         ({"price": 1}, "price"),
     ],
 )
-def test_a_rule_is_refused_for_the_field_that_is_wrong(changes: dict[str, Any], field: str) -> None:
+def test_a_rule_is_refused_with_the_wrong_field(changes: dict[str, Any], field: str) -> None:
     assert errors_of(FULL | changes) == [field]
 
 
 @pytest.mark.parametrize("prices", [{}, {"pricePerThousandTokens": 1, "rates": {"input": 1, "output": 1}}])
-def test_a_rule_has_one_kind_of_price(prices: dict[str, Any]) -> None:
+def test_a_rule_must_have_exactly_one_kind_of_price(prices: dict[str, Any]) -> None:
     with pytest.raises(Invalid) as refused:
         RuleBody.model_validate({"modelId": "m", **prices}).rule(0)
 

@@ -26,7 +26,7 @@ def written(**environ: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in said.stdout.splitlines()]
 
 
-def test_every_invocation_counts_for_its_stack() -> None:
+def test_every_invocation_adds_the_stack_to_its_metrics() -> None:
     first, second = written(STACK_NAME="staging")
 
     for line, metric in ((first, "A"), (second, "B")):

@@ -10,7 +10,7 @@ INSTANTS = st.integers(0, 32_503_680_000_000)  # until the year 3000
 
 
 @given(INSTANTS)
-def test_an_instant_survives_as_text(at: int) -> None:
+def test_an_instant_can_be_read_back_from_its_text(at: int) -> None:
     assert from_iso(iso(at)) == at
 
 

@@ -85,7 +85,7 @@ def test_an_invalid_count_is_refused_and_named(usage_format: str) -> None:
 
 @pytest.mark.parametrize("usage_format", FORMATS)
 @pytest.mark.parametrize("null", [True, False])
-def test_what_a_format_requires_must_be_there(usage_format: str, null: bool) -> None:
+def test_required_names_of_a_format_must_be_present(usage_format: str, null: bool) -> None:
     sent, _ = SAMPLES[usage_format]["plain"]
     for name in REQUIRED[usage_format]:
         without = {each: value for each, value in sent.items() if each != name} | ({name: None} if null else {})
@@ -142,7 +142,7 @@ def test_other_and_incomplete_objects_are_refused(usage_format: str, sent: Sent,
         ("otel", "prompt_tokens input_tokens"),
     ],
 )
-def test_what_is_of_another_format_is_refused(usage_format: str, foreign: str) -> None:
+def test_names_of_another_format_are_refused(usage_format: str, foreign: str) -> None:
     sent, _ = SAMPLES[usage_format]["plain"]
     for name in foreign.split():
         for value in (1, {"cached_tokens": 1}):
@@ -152,7 +152,7 @@ def test_what_is_of_another_format_is_refused(usage_format: str, foreign: str) -
 
 @pytest.mark.parametrize("usage_format", [name for name in FORMATS if name != "canonical"])
 @pytest.mark.parametrize("empty", [0, None])
-def test_what_other_formats_require_may_be_there_if_it_says_nothing(usage_format: str, empty: int | None) -> None:
+def test_names_of_other_formats_may_be_present_as_0_or_null(usage_format: str, empty: int | None) -> None:
     """Gateways send the counts of several formats, those that are not used as 0 or null."""
     others = {name: empty for names in REQUIRED.values() for name in names - REQUIRED[usage_format]}
     for sent, usage in SAMPLES[usage_format].values():
@@ -293,7 +293,7 @@ VALUES = st.recursive(
 
 @pytest.mark.parametrize("usage_format", FORMATS)
 @given(data=st.data())
-def test_any_object_is_a_usage_that_a_call_can_have_or_is_refused(usage_format: str, data: st.DataObject) -> None:
+def test_any_object_is_read_as_a_valid_usage_or_refused(usage_format: str, data: st.DataObject) -> None:
     required = data.draw(st.fixed_dictionaries({name: st.integers(0, 30) for name in REQUIRED[usage_format]}))
     more = data.draw(st.dictionaries(st.sampled_from(NAMES_SENT), VALUES, max_size=5))
     try:

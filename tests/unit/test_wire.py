@@ -81,7 +81,7 @@ def refusal(code: str | None, status: int) -> Reply:
     return Reply(status, None, json.dumps({"__type": code} if code else {}).encode())
 
 
-def test_signatures_are_botocores() -> None:
+def test_signatures_equal_those_of_botocore() -> None:
     chance = random.Random(1)
 
     def text(longest: int) -> str:
@@ -125,7 +125,7 @@ def known_codes() -> list[str | None]:
 
 
 @pytest.mark.parametrize("code", known_codes())
-def test_what_botocore_repeats_is_repeated(code: str | None) -> None:
+def test_the_wire_repeats_what_botocore_repeats(code: str | None) -> None:
     for status in (400, 403, 413, 429, 500, 501, 502, 503, 504):
         said: Any = {"Error": {"Code": code or str(status)}}
         answer = SimpleNamespace(status_code=status, headers={}, content=b"")
@@ -144,7 +144,7 @@ def test_what_botocore_repeats_is_repeated(code: str | None) -> None:
 @pytest.mark.parametrize(
     "kind", [ReadTimeoutError, ConnectTimeoutError, ConnectionClosedError, EndpointConnectionError, SSLError]
 )
-def test_what_was_lost_is_repeated_and_then_raised(kind: Any, pauses: list[float]) -> None:
+def test_a_lost_request_is_repeated_and_then_raised(kind: Any, pauses: list[float]) -> None:
     error = kind(endpoint_url=GONE, error="lost")
     scripted = Scripted(error)
 
@@ -176,7 +176,7 @@ def test_a_defect_is_not_repeated() -> None:
     ],
     ids=["empty", "cut short", "a page", "a list", "null", "checksum", "checksum of an error"],
 )
-def test_an_answer_that_cannot_be_read_is_lost_and_asked_for_again(reply: Reply) -> None:
+def test_an_unreadable_answer_counts_as_lost_and_is_requested_again(reply: Reply) -> None:
     scripted = Scripted(reply, Reply(200, "2745614147", b"{}"))
     assert scripted.get_item() == {}
     assert scripted.attempts == 2
@@ -185,7 +185,7 @@ def test_an_answer_that_cannot_be_read_is_lost_and_asked_for_again(reply: Reply)
         Scripted(reply).get_item()
 
 
-def test_many_failures_use_up_the_quota_and_successes_fill_it() -> None:
+def test_failures_use_up_the_retry_quota_and_successes_refill_it() -> None:
     down = Scripted(refusal("InternalServerError", 500))
     for _ in range(100):
         with pytest.raises(ClientError):
@@ -238,7 +238,7 @@ def regions() -> Iterator[str]:
         yield from session.get_available_regions("dynamodb", partition)
 
 
-def test_the_environment_says_what_botocore_finds_in_every_region(environment: pytest.MonkeyPatch) -> None:
+def test_the_environment_gives_the_same_place_as_botocore_in_every_region(environment: pytest.MonkeyPatch) -> None:
     commercial = botocore.session.get_session().get_available_regions("dynamodb", "aws")
     every = [region for region in regions() if "fips" not in region and region != "local"]
     assert len(every) > len(commercial) - 6 > 20
@@ -261,7 +261,7 @@ def test_the_environment_says_what_botocore_finds_in_every_region(environment: p
         {"AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR", "no_proxy": "127.0.0.1"},
     ],
 )
-def test_what_lambda_sets_is_read_without_botocore(environment: pytest.MonkeyPatch, more: dict[str, str]) -> None:
+def test_lambdas_own_variables_are_read_without_botocore(environment: pytest.MonkeyPatch, more: dict[str, str]) -> None:
     for name, value in more.items():
         environment.setenv(name, value)
 
@@ -282,7 +282,7 @@ def test_every_other_setting_of_botocore_is_left_to_botocore() -> None:
 
 
 @pytest.mark.parametrize("without", ENVIRONMENT)
-def test_an_environment_that_does_not_say_enough_is_left_to_botocore(without: str) -> None:
+def test_an_incomplete_environment_is_left_to_botocore(without: str) -> None:
     assert place_of_environment({name: value for name, value in ENVIRONMENT.items() if name != without}) is None
 
 
@@ -331,7 +331,7 @@ def test_a_user_without_a_home_has_no_files(environment: pytest.MonkeyPatch) -> 
         ({"AWS_ACCOUNT_ID": "123456789012"}, None),
     ],
 )
-def test_what_botocore_finds_the_wire_takes(
+def test_the_wire_uses_what_botocore_finds(
     environment: pytest.MonkeyPatch, more: dict[str, str], url: str | None
 ) -> None:
     for name, value in more.items():
@@ -355,7 +355,7 @@ def test_what_botocore_finds_the_wire_takes(
         {"AWS_ACCOUNT_ID": "123456789012", "AWS_ACCOUNT_ID_ENDPOINT_MODE": "required"},
     ],
 )
-def test_what_a_wire_does_not_do_boto3s_client_does(environment: pytest.MonkeyPatch, more: dict[str, str]) -> None:
+def test_boto3s_client_is_used_if_the_wire_cannot_be(environment: pytest.MonkeyPatch, more: dict[str, str]) -> None:
     for name, value in more.items():
         environment.setenv(name, value)
 
@@ -365,14 +365,14 @@ def test_what_a_wire_does_not_do_boto3s_client_does(environment: pytest.MonkeyPa
     assert connected.meta.service_model.service_name == "dynamodb"
 
 
-def test_a_proxy_that_is_not_for_this_address_leaves_the_wire(environment: pytest.MonkeyPatch) -> None:
+def test_a_proxy_for_other_addresses_does_not_prevent_the_wire(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("HTTPS_PROXY", "http://127.0.0.1:3128")
     environment.setenv("NO_PROXY", "amazonaws.com")
 
     assert isinstance(connection.client.__wrapped__(), Wire)
 
 
-def test_credentials_are_asked_for_before_every_attempt() -> None:
+def test_credentials_are_requested_before_every_attempt() -> None:
     numbers = count(1)
     changing = Wire(Place(GONE, "eu-west-1", None, lambda: Credentials(f"key{next(numbers)}", "secret", None)))
 

@@ -113,7 +113,7 @@ GARBAGE = send(b"\x00\x01garbage\r\n\r\n")
         ([GARBAGE], ConnectionClosedError, 3),
     ],
 )
-def test_both_come_to_the_same(
+def test_wire_and_boto3_give_the_same_result(
     peer: Peer, monkeypatch: pytest.MonkeyPatch, deeds: list[Deed], expected: Any, attempts: int
 ) -> None:
     for client in both(peer.url, monkeypatch):
@@ -133,7 +133,7 @@ def test_both_come_to_the_same(
         answer(b""),
     ],
 )
-def test_what_boto3_takes_for_an_answer_without_an_item_is_lost(
+def test_an_answer_that_boto3_reads_as_empty_counts_as_lost(
     peer: Peer, monkeypatch: pytest.MonkeyPatch, deed: Deed
 ) -> None:
     ours, theirs = both(peer.url, monkeypatch)
@@ -146,7 +146,7 @@ def test_what_boto3_takes_for_an_answer_without_an_item_is_lost(
     assert outcome(ours) == ITEM
 
 
-def test_an_answer_past_the_time_is_not_waited_for(peer: Peer) -> None:
+def test_an_answer_that_takes_too_long_is_not_awaited(peer: Peer) -> None:
     peer.does(send(b"", hang=True))
     begun = time.monotonic()
 
@@ -155,7 +155,7 @@ def test_an_answer_past_the_time_is_not_waited_for(peer: Peer) -> None:
     assert 3 * READ_SECONDS <= time.monotonic() - begun < 3 * READ_SECONDS + 1
 
 
-def test_an_answer_that_came_too_late_is_not_taken_for_the_next_ones(peer: Peer) -> None:
+def test_a_late_answer_is_not_mistaken_for_the_next_one(peer: Peer) -> None:
     """The connection of an abandoned request is never used again."""
 
     def late(connection: Any) -> bool:
@@ -172,9 +172,7 @@ def test_an_answer_that_came_too_late_is_not_taken_for_the_next_ones(peer: Peer)
     assert peer.connections == 2
 
 
-def test_a_connection_is_kept_and_one_that_was_closed_meanwhile_replaced_without_a_failure(
-    peer: Peer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_connections_are_kept_and_closed_ones_are_replaced(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "ATTEMPTS", 1)
     ours = wire_to(peer.url)
     peer.does(answer(ITEM), answer(ITEM), send(_whole(ITEM)), answer(ITEM))
@@ -218,7 +216,7 @@ def test_threads_share_a_wire(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(ours._exchange._idle) <= 3
 
 
-def test_nobody_at_the_address_is_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_address_raises_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with Peer.listening() as gone:
         url = gone.url
     for client in both(url, monkeypatch):
@@ -227,7 +225,7 @@ def test_nobody_at_the_address_is_the_same_error(monkeypatch: pytest.MonkeyPatch
         assert outcome(client) is EndpointConnectionError
 
 
-def test_an_address_that_does_not_take_the_connection_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_accepts_no_connection_in_time_raises_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "CONNECT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
         host = deaf.getsockname()
@@ -241,7 +239,7 @@ def test_an_address_that_does_not_take_the_connection_in_time(monkeypatch: pytes
             each.close()
 
 
-def test_an_address_of_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ipv6_address_works(monkeypatch: pytest.MonkeyPatch) -> None:
     with Peer.listening("::1") as peer:
         peer.does(answer(ITEM))
         for client in both(peer.url, monkeypatch):
@@ -251,7 +249,7 @@ def test_an_address_of_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
             assert f"host: [::1]:{peer.port}\r\n".encode() in request.lower()
 
 
-def test_a_certificate_that_is_trusted_by_a_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_certificate_trusted_by_a_bundle_is_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     context, trusted = certificate(tmp_path, "127.0.0.1")
     with Peer.listening(tls=context) as peer:
         peer.does(answer(ITEM))
