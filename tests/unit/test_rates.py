@@ -197,3 +197,33 @@ def test_a_card_of_two_rates_is_a_short_text() -> None:
 def test_a_bare_number_costs_the_higher_rate_of_input_and_output() -> None:
     assert SHORT.cost_of_number(MILLION) == 15
     assert RateCard(Rates(9 * CREDIT, CREDIT)).cost_of_number(MILLION) == 9
+
+
+TOKEN = MILLION * CREDIT
+"""The rate of one credit for a token."""
+
+DEAR = RateCard(Rates(input=TOKEN, output=2 * TOKEN, reasoning=3 * TOKEN, output_audio=5 * TOKEN))
+IN_PARTS = Usage(input=10, output=7, reasoning=4, output_audio=2)
+"""At the rates of ``DEAR``: 10 credits of input, 22 of reasoning and audio, and 2 for the one other output token."""
+
+
+@pytest.mark.parametrize(
+    ("credits", "most"), [(0, -1), (9, -1), (10, 0), (14, 0), (15, 1), (31, 4), (32, 6), (33, 6), (34, 7), (40, 10)]
+)
+def test_output_within_credits_that_do_not_pay_the_parts_is_what_their_dearest_rate_allows(
+    credits: int, most: int
+) -> None:
+    assert DEAR.output_within(credits, IN_PARTS) == most
+
+
+@pytest.mark.parametrize(
+    ("credits", "most"), [(0, -1), (9, -1), (10, 0), (14, 0), (15, 1), (33, 4), (34, 7), (38, 7), (39, 8)]
+)
+def test_output_that_fits_credits_below_the_usage_is_what_the_dearest_rate_allows(credits: int, most: int) -> None:
+    assert DEAR.fitting_output(credits, IN_PARTS) == most
+
+
+def test_a_card_over_another_keeps_its_own_tiers() -> None:
+    tiers = (Tier(100, Rates(input=CREDIT)),)
+    assert RateCard(Rates(input=CREDIT), tiers).over(SHORT) == RateCard(Rates(CREDIT, 15 * CREDIT), tiers)
+    assert RateCard(Rates(input=CREDIT)).over(RateCard(SHORT.rates, tiers)).tiers == ()

@@ -148,7 +148,7 @@ class RateCard:
             return min(MAX_COUNT, parts + _within(left, _rate(rates, "output")))
         left = budget - self.amount(usage.inputs)
         dearest = max(_rate(rates, name) for name in ("reasoning", "output_audio"))
-        return -1 if left < 0 else min(parts - 1, _within(left, dearest))
+        return -1 if left < 0 else _within(left, dearest)
 
     def fitting_output(self, credits: int, usage: Usage) -> int:
         """The number of output tokens that the usage can reach for ``credits``, even at the highest output rate.
@@ -161,7 +161,7 @@ class RateCard:
         if left >= 0:
             return min(MAX_COUNT, usage.output + _within(left, dearest))
         left = credits * AMOUNT_SCALE - self.amount(usage.inputs)
-        return -1 if left < 0 else min(usage.output - 1, _within(left, dearest))
+        return -1 if left < 0 else _within(left, dearest)
 
     def to_text(self) -> str:
         """The card as a short text: the rates in the order of their fields, then each tier after a semicolon."""

@@ -1,0 +1,20 @@
+"""`make mutate` runs the unit tests of every module of the domain."""
+
+import tomllib
+
+from local.paths import LAYER, ROOT
+
+CONFIGURATION = tomllib.loads((ROOT / "tests/mutation.toml").read_text())
+SELECTED = set(CONFIGURATION["tool"]["mutmut"]["pytest_add_cli_args_test_selection"])
+
+
+def test_every_unit_test_named_after_a_module_of_the_domain_is_selected() -> None:
+    modules = [file.stem for file in (LAYER / "accounting/domain").glob("[!_]*.py")]
+    named_after_one = {
+        str(file.relative_to(ROOT)) for module in modules for file in (ROOT / "tests/unit").glob(f"test_{module}*.py")
+    }
+    # The first runs every sequence of some commands, which takes too long for each of many changes. The second tests a
+    # function.
+    named_after_one -= {"tests/unit/test_wallet_sequences.py", "tests/unit/test_usage_record.py"}
+    assert named_after_one
+    assert named_after_one <= SELECTED
