@@ -49,7 +49,7 @@ READERS_OF_ALLOCATIONS = Access(Who.SELF_OR_ADMINS, "credits:read")
 
 
 def _granted_to(caller: Caller, arguments: Arguments) -> Reference:
-    """Whom a grant names in its body."""
+    """The user that a grant names in its body."""
     return named_by(caller, arguments["body"].user_id)
 
 
