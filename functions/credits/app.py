@@ -308,7 +308,7 @@ def check(body: Check) -> CheckView:
 def allocate(body: Allocate) -> AllocateView:
     """Grant credits to a user."""
     change = operations.allocate(_request(body, api.subject), body.credits)
-    allocation = _told(change).allocation
+    allocation = _marked_if_replayed(change).allocation
     if allocation is None:
         raise LookupError("an allocate without its allocation")
     return AllocateView(
@@ -326,7 +326,7 @@ def allocate(body: Allocate) -> AllocateView:
 @api.post("/api/credits/set", access=SUPERVISORS, idempotency="set", codes=GRANT_CODES)
 def set_credits(body: SetCredits) -> SetView:
     """Set what a user can spend to an exact amount, and the user's debt to 0."""
-    change = _told(operations.set_available(_request(body), body.credits))
+    change = _marked_if_replayed(operations.set_available(_request(body), body.credits))
     return SetView(
         user_id=owner_of(change.account_id),
         total_credits=change.available,
@@ -348,7 +348,7 @@ def remove(
     if body and in_query:
         raise Invalid.field(next(iter(in_query)), "send all fields in the body or all in the query")
     command = body or Remove.model_validate(in_query)
-    change = _told(operations.remove(_request(command), command.credits))
+    change = _marked_if_replayed(operations.remove(_request(command), command.credits))
     return RemoveView(
         user_id=owner_of(change.account_id), removed_credits=change.credits, total_credits=change.available
     )
@@ -357,7 +357,7 @@ def remove(
 @api.put("/api/credits/adjust", access=SUPERVISORS, idempotency="adjust", codes=(*GRANT_CODES, "INSUFFICIENT_CREDITS"))
 def adjust(body: Adjust) -> AdjustView:
     """Grant credits to a user, or take them away."""
-    change = _told(operations.adjust(_request(body), body.adjustment))
+    change = _marked_if_replayed(operations.adjust(_request(body), body.adjustment))
     return AdjustView(
         user_id=owner_of(change.account_id),
         adjustment=change.credits,
@@ -379,7 +379,7 @@ def _request(body: _Command, user: Reference | None = None) -> Request:
     )
 
 
-def _told(change: Change) -> Change:
+def _marked_if_replayed(change: Change) -> Change:
     """The change; if it is a replay, the answer gets a header that says so."""
     if change.replayed:
         api.add_header(REPLAYED_HEADER, "true")

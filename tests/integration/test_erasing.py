@@ -277,7 +277,7 @@ def test_an_erasure_that_stops_after_every_item_finishes_without_repeating_items
 
     runs = 0
     while found.finished_at is None:
-        found = erasing.go_on(found, LATER, lambda: False)
+        found = erasing.resume(found, LATER, lambda: False)
         assert erasures.get("u1") == found
         runs += 1
 
