@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 OWN = {"close", "aclose", "with_token", "for_user", "streaming_session", "send", "exchange", "carry", "keep"}
 OWN |= {"acting_for", "outbox_key", "output_limit", "sender", "settle_at_exit"}
 """Methods of a client that are not routes."""
-ALTERNATIVES = ("expiry_days", "expires_at")
-"""Arguments of which a method takes exactly one."""
+ALTERNATIVES = (("expiry_days", "expires_at"), ("user_id", "account_id"))
+"""Pairs of arguments of which a method takes exactly one."""
 ALIASES = {("GET", "/health"): ("GET", "/api/health"), ("GET", "/api/usage/system"): ("GET", "/api/usage/system-stats")}
 """Routes that answer like another one, so that they need no method."""
 WITHOUT_A_METHOD: set[Route] = set()
@@ -55,8 +55,9 @@ def arguments(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
     parameters = inspect.signature(method).parameters.values()
     required = {each.name for each in parameters if each.default is each.empty}
     every = {each.name for each in parameters}
-    for names in (required, *(every - {other} for other in ALTERNATIVES)):
-        yield {name: SAMPLES.get(name, f"a-{name}") for name in names}
+    pairs = [pair for pair in ALTERNATIVES if {*pair} <= every]
+    for names in (required, *(every - {*others} for others in product(*pairs))):
+        yield {name: SAMPLES.get(name, f"a-{name}") for name in names} | dict.fromkeys(required - names)
 
 
 def requests() -> list[httpx.Request]:

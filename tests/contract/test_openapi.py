@@ -118,6 +118,9 @@ WORDS = {
     ("supervisors", "supervisors"): Who.SUPERVISORS,
     ("administrators", None): Who.ADMINS,
     ("administrators", "administrators"): Who.ADMINS,
+    ("members", None): Who.MEMBERS,
+    ("managers", None): Who.MANAGERS,
+    ("managers and oneself", None): Who.MANAGERS_OR_SELF,
 }
 """The phrases of the document for the table of roles that is tested over HTTP."""
 
@@ -245,6 +248,7 @@ def test_a_body_is_required_unless_it_may_be_in_the_query_or_is_optional() -> No
         ("DELETE", "/api/credits/remove"),
         ("POST", "/api/users/{}/disable"),
         ("POST", "/api/service-credentials/{}/rotate"),
+        ("POST", "/api/organizations/{}/close"),
     }
 
 

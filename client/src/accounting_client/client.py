@@ -277,6 +277,17 @@ class AccountingClient:
     delete_api_key = _method(routes.api_keys.delete_api_key)
     validate_api_key = _method(routes.api_keys.validate_api_key)
 
+    create_organization = _method(routes.organizations.create_organization)
+    organizations = _iterator(routes.organizations.organizations)
+    organizations_page = _method(routes.organizations.organizations_page)
+    organization = _method(routes.organizations.organization)
+    rename_organization = _method(routes.organizations.rename_organization)
+    close_organization = _method(routes.organizations.close_organization)
+    members = _iterator(routes.organizations.members)
+    members_page = _method(routes.organizations.members_page)
+    set_member = _method(routes.organizations.set_member)
+    remove_member = _method(routes.organizations.remove_member)
+
     create_service_credential = _method(routes.service_credentials.create_service_credential)
     service_credentials = _iterator(routes.service_credentials.service_credentials)
     service_credentials_page = _method(routes.service_credentials.service_credentials_page)

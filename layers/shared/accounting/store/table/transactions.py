@@ -68,12 +68,12 @@ def update(
     return {"Update": _conditioned(update, condition, values, names)}
 
 
-def delete(key: Key, *, condition: str, values: Item) -> Action:
+def delete(key: Key, *, condition: str, values: Item, names: Mapping[str, str] | None = None) -> Action:
     """A Delete of the item at ``key``, for ``Write``."""
-    return {"Delete": _conditioned({"Key": pack(key)}, condition, values, None)}
+    return {"Delete": _conditioned({"Key": pack(key)}, condition, values, names)}
 
 
-def check(key: Key, *, condition: str, values: Item) -> Action:
+def check(key: Key, *, condition: str, values: Item | None = None) -> Action:
     """A condition on the item at ``key``, which the transaction does not write; for ``Write``."""
     return {"ConditionCheck": _conditioned({"Key": pack(key)}, condition, values, None)}
 
