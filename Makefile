@@ -30,8 +30,8 @@ token: ready ## Print a token for the running service (USER=alice ROLE=admin; wi
 check-token: ready ## Show what a token says and which issuer's it is, or why it is refused (TOKEN=…, ISSUERS=file.json)
 	@PYTHONPATH=layers/shared POWERTOOLS_LOG_LEVEL=CRITICAL $(BIN)/python -m local.check_token
 
-example: ready ## Run the example chat proxy in front of the service that `make run` started (PORT=8000)
-	@PYTHONPATH=client/src $(BIN)/python -m examples.chat_proxy
+example: ready ## Run an example in front of the service that `make run` started (NAME=litellm_proxy; PORT=8000)
+	@PYTHONPATH=client/src $(BIN)/python -m examples.$(or $(NAME),chat_proxy)
 
 .PHONY: prices
 prices: ready ## Compare price rules with genai-prices (CREDITS_PER_USD=1000, MARKUP=1.2, MODELS=openai; APPLY=1: import them)
@@ -46,8 +46,8 @@ reference: ready ## Write docs/reference from the code, after a change of a rout
 test: ready ## Run the service's tests: unit, contract, integration, simulation, end to end, client (ARGS="tests/unit": some)
 	$(BIN)/pytest --numprocesses 3 --dist loadgroup $(ARGS)
 
-test-tools: ready ## Run the tests of the tools: documented commands, benchmarks, local AWS, the API's page in a browser
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/documentation tests/browser tests/local $(ARGS)
+test-tools: ready ## Run the tests of the tools: documented commands, benchmarks, local AWS, the API's page in a browser, LiteLLM
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/documentation tests/browser tests/gateways tests/local $(ARGS)
 
 simulate: ready ## Simulate workers over a failing database (SEEDS=100, FIRST=1, STEPS=400: see tests/simulation)
 	@PYTHONPATH=layers/shared $(BIN)/python -m tests.simulation

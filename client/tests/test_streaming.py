@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +23,7 @@ from accounting_client import (
     SessionNotActive,
     Unavailable,
     UnexpectedAnswer,
+    hold,
 )
 from accounting_client.meter import Meter
 from accounting_client.routes.sessions import Heartbeat, Initialized
@@ -38,6 +39,7 @@ type Body = Callable[[Any], Iterator[float]]
 
 LOST = httpx.ReadError("the connection was closed")
 QUICK = Retries(attempts=3, first_seconds=0.001, longest_seconds=0.01)
+BRIEF = Retries(attempts=3, total_seconds=0.5, first_seconds=0.001, longest_seconds=0.01)
 
 
 class Run(Protocol):
@@ -52,16 +54,18 @@ def stream(request: pytest.FixtureRequest) -> Run:
 
     def sync(service: Accountant, body: Body, estimate: int = 100, **options: Any) -> Any:
         with httpx.Client(transport=httpx.MockTransport(service)) as http:
-            client = AccountingClient(BASE_URL, options.pop("token", "jwt"), http=http, retries=QUICK)
-            with client.streaming_session("m", estimate, **options) as session:
-                for seconds in body(session):
-                    time.sleep(seconds)
-            return session
+            token, retries = options.pop("token", "jwt"), options.pop("retries", QUICK)
+            with AccountingClient(BASE_URL, token, http=http, retries=retries) as client:
+                with client.streaming_session("m", estimate, **options) as session:
+                    for seconds in body(session):
+                        time.sleep(seconds)
+                return session
 
     async def awaited(service: Accountant, body: Body, estimate: int, options: dict[str, Any]) -> Any:
+        token, retries = options.pop("token", "jwt"), options.pop("retries", QUICK)
         async with (
             httpx.AsyncClient(transport=httpx.MockTransport(service)) as http,
-            AsyncAccountingClient(BASE_URL, options.pop("token", "jwt"), http=http, retries=QUICK) as client,
+            AsyncAccountingClient(BASE_URL, token, http=http, retries=retries) as client,
         ):
             async with client.streaming_session("m", estimate, **options) as session:
                 for seconds in body(session):
@@ -159,6 +163,53 @@ def test_the_service_hears_of_the_stream_at_an_interval(stream: Run) -> None:
     beats = service.heard("heartbeat")
     assert beats == sorted(set(beats))
     assert time.monotonic() - began >= 0.15
+
+
+def expiring(service: Accountant, seconds: float) -> Accountant:
+    """The same, but it ends a session when it has heard nothing for so many seconds."""
+
+    def expires_at() -> str:
+        return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+    service.expires_at = expires_at
+    return service
+
+
+def test_the_service_hears_nothing_while_the_hold_covers_the_stream_and_no_time_out_is_near(
+    stream: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hold, "WATCH_SECONDS", 0.01)
+    service = expiring(Accountant(), 3600)
+
+    stream(service, counting(*[5] * 20, seconds=0.01))
+
+    assert service.said == [("initialize", 100), ("finalize", 100)]
+
+
+def test_the_service_hears_of_the_stream_after_a_quarter_of_the_time_out(
+    stream: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hold, "WATCH_SECONDS", 0.01)
+    service, began = expiring(Accountant(), 0.8), time.monotonic()
+
+    stream(service, until(lambda: len(service.heard("heartbeat")) == 2))
+
+    assert time.monotonic() - began >= 0.4
+
+
+def test_a_heartbeat_that_failed_is_sent_again_at_the_next_look(stream: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hold, "WATCH_SECONDS", 0.01)
+    service = expiring(Accountant(), 3600)
+    service.trouble["heartbeat"] = [httpx.ConnectError("gone")] * 5
+
+    def body(session: Any) -> Iterator[float]:
+        session.add_tokens(121)
+        yield from until(lambda: len(service.heard("heartbeat")) == 6)(session)
+
+    stream(service, body)
+
+    assert not service.trouble["heartbeat"]
+    assert service.heard("heartbeat")[-1] > 121
 
 
 def test_it_hears_at_once_when_the_tokens_no_longer_fit_the_hold(stream: Run) -> None:
@@ -265,7 +316,7 @@ def test_a_settlement_that_fails_for_good_is_the_sweepers_and_stands_in_the_log(
     service.trouble["finalize"] = [trouble] * 10_000
 
     began = time.monotonic()
-    session = stream(service, counting(30), settle_seconds=0.2)
+    session = stream(service, counting(30), settle_seconds=0.2, retries=BRIEF)
 
     assert time.monotonic() - began < 2
     assert session.result is None
@@ -283,7 +334,7 @@ def test_what_a_token_function_raises_is_no_reason_to_lose_the_streams_own_error
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        stream(service, fails, token=lambda: next(tokens), settle_seconds=0.1)
+        stream(service, fails, token=lambda: next(tokens), settle_seconds=0.1, retries=BRIEF)
     assert "could not be settled" in caplog.text
 
 
@@ -390,6 +441,8 @@ def test_a_session_that_has_ended_is_not_entered(stream: Run) -> None:
 @pytest.mark.parametrize("name", ["heartbeat_seconds", "settle_seconds"])
 def test_a_time_that_no_timer_can_wait_is_refused_before_anything_is_held(stream: Run, name: str, seconds: Any) -> None:
     service = Accountant()
+    if (name, seconds) == ("heartbeat_seconds", None):
+        return  # by default, heartbeats have no interval
 
     with pytest.raises(ValueError, match=f"{name} must be a number of seconds, more than 0"):
         stream(service, lambda _: pytest.fail("entered"), **{name: seconds})
@@ -417,14 +470,17 @@ def test_ctrl_c_while_it_opens_releases_what_may_be_held() -> None:
     assert service.outcome == ("abort", 0)
 
 
-def test_ctrl_c_while_it_settles_stands_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_ctrl_c_while_it_settles_leaves_the_settling_to_the_background() -> None:
     service = Accountant()
     service.trouble["finalize"] = [KeyboardInterrupt()]
-    with httpx.Client(transport=httpx.MockTransport(service)) as http:
-        client = AccountingClient(BASE_URL, "jwt", http=http)
-        with pytest.raises(KeyboardInterrupt), client.streaming_session("m", 100) as session:
-            session.add_tokens(30)
-    assert "could not be settled with 30 tokens, the sweeper will end it: KeyboardInterrupt" in caplog.text
+    with (
+        httpx.Client(transport=httpx.MockTransport(service)) as http,
+        AccountingClient(BASE_URL, "jwt", http=http) as client,
+        pytest.raises(KeyboardInterrupt),
+        client.streaming_session("m", 100) as session,
+    ):
+        session.add_tokens(30)
+    assert service.outcome == ("finalize", 30)
 
 
 def test_a_session_whose_opening_may_have_been_done_is_released(stream: Run) -> None:

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOT_SOURCES = (".git", ".venv", ".local", ".aws-sam", "__pycache__", ".hypothesis", ".*_cache")
-SHARED = (".venv", ".local/ministack", ".local/builds", ".local/sam-cache", ".local/boot", ".local/mutation")
+SHARED = (
+    ".venv",
+    ".local/ministack",
+    ".local/builds",
+    ".local/sam-cache",
+    ".local/boot",
+    ".local/litellm",
+    ".local/mutation",
+)
 """What takes long to make and is the same in a copy."""
 PATIENCE_SECONDS = 600
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from local import litellm
 from tests.documentation.project import free_port
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class llm:
 """What the README's lines take as given: a client, a model, and its client, whose answers have 4,000 tokens."""
 
 
+PATIENCE_SECONDS = 30
 PROXIES = {
     **dict.fromkeys(("HTTP_PROXY", "http_proxy"), "http://127.0.0.1:1"),
     **dict.fromkeys(("ALL_PROXY", "all_proxy"), "socks5://127.0.0.1:1"),
@@ -143,6 +146,26 @@ def test_make_example_answers_users_with_credits(
         said = project.type(f"curl -f --retry 20 --retry-connrefused --retry-delay 1 {line.removeprefix('curl ')}")
 
     assert '"output_tokens": 50' in said
+    assert balance(project)["totalCredits"] == before - 1
+
+
+def test_the_example_of_a_litellm_proxy_answers_users_with_credits(
+    service: Running, project: Project, documentation: Documentation
+) -> None:
+    litellm.ready()  # in the project itself, so that the copy finds it
+    before = balance(project)["totalCredits"]
+    with project.begin(documentation.line("make example NAME=litellm_proxy"), PORT=free_port(), **PROXIES) as proxy:
+        (line,) = proxy.until(r"(curl -N .*?]}')\n").groups()
+        proxy.until("Application startup complete")
+        said = project.type(f"curl -f {line.removeprefix('curl ')}")
+        assert '"content":"Air' in said
+        nobody = project.type(line.replace('"demo-user"', '"nobody"'))
+        assert "RIGHT_MISSING" in nobody
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while balance(project)["heldCredits"]:
+            assert time.monotonic() < deadline, "it was never settled"
+            time.sleep(0.1)
+
     assert balance(project)["totalCredits"] == before - 1
 
 

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from accounting_client.hold import Hold, IsGone
 from accounting_client.meter import Meter
 from accounting_client.routes.sessions import Aborted, Finalized, Initialized
-from accounting_client.usage_objects import UsageFormat, in_json, require_format
+from accounting_client.usage_objects import UsageFormat, in_json, output_of, require_format
 
 H = TypeVar("H", bound=Hold)
 
@@ -41,9 +41,20 @@ class Stream(Generic[H]):
         return self._hold.terms.estimated_usage
 
     @property
+    def max_output_tokens(self) -> int | None:
+        """The output that the hold was made for: the request's limit, where `when_short` may have shortened it."""
+        estimate = self.estimated_usage
+        return None if estimate is None else output_of(estimate, "canonical")
+
+    @property
     def opened(self) -> Initialized | None:
         """What is held, as the service answered when the block was entered."""
         return self._hold.opened
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether settling has begun, after which nothing is counted any more."""
+        return self._hold.is_settled()
 
     @property
     def result(self) -> Finalized | Aborted | None:
