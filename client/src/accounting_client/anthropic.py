@@ -12,18 +12,8 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import anthropic
 
-from accounting_client.sdk import (
-    Accounted,
-    Accounting,
-    AsyncAccounted,
-    Options,
-    Provider,
-    Route,
-    Used,
-    get,
-    length,
-    wrapped,
-)
+from accounting_client.sdk_call import Accounting, Provider, Route, Used, get, length
+from accounting_client.sdk_client import Accounted, AsyncAccounted, Options, wrapped
 
 if TYPE_CHECKING:
     from accounting_client.async_client import AsyncAccountingClient
@@ -61,11 +51,11 @@ PROVIDER = Provider(
 
 
 class _Accounted(Accounted):
-    _provider = PROVIDER
+    _api = PROVIDER
 
 
 class _AsyncAccounted(AsyncAccounted):
-    _provider = PROVIDER
+    _api = PROVIDER
 
 
 if TYPE_CHECKING:

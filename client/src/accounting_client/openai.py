@@ -14,18 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Unpack, overload
 import openai
 
 from accounting_client.errors import NotAccounted
-from accounting_client.sdk import (
-    Accounted,
-    Accounting,
-    AsyncAccounted,
-    Options,
-    Provider,
-    Route,
-    Used,
-    get,
-    length,
-    wrapped,
-)
+from accounting_client.sdk_call import Accounting, Provider, Route, Used, get, length
+from accounting_client.sdk_client import Accounted, AsyncAccounted, Options, wrapped
 
 if TYPE_CHECKING:
     from accounting_client.async_client import AsyncAccountingClient
@@ -130,19 +120,19 @@ def _refuse_to_connect(*_: object, **__: object) -> NoReturn:
 
 
 class _Accounted(_WithoutSockets, Accounted):
-    _provider = PROVIDER
+    _api = PROVIDER
 
 
 class _AsyncAccounted(_WithoutSockets, AsyncAccounted):
-    _provider = PROVIDER
+    _api = PROVIDER
 
 
 if TYPE_CHECKING:
 
-    class AccountedOpenAI(Accounted, openai.OpenAI):  # type: ignore[misc]
+    class AccountedOpenAI(Accounted, openai.OpenAI):
         """A client of OpenAI's SDK whose calls are accounted."""
 
-    class AsyncAccountedOpenAI(AsyncAccounted, openai.AsyncOpenAI):  # type: ignore[misc]
+    class AsyncAccountedOpenAI(AsyncAccounted, openai.AsyncOpenAI):
         """As `AccountedOpenAI`, for asyncio."""
 
 
