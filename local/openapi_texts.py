@@ -67,6 +67,7 @@ TAGS = {
     "streaming-sessions": "What a chat proxy calls before, during and after a stream.",
     "usage": "Billable events, and their statistics.",
     "users": "The users that the service knows.",
+    "organizations": "Members who share one account.",
     "api-keys": "Keys for programs that act for a user.",
     "service-credentials": "Credentials of services that act for users.",
     "pricing": "What a model's tokens cost, by class, context tier and variant.",

@@ -7,6 +7,7 @@ from accounting_client.client import AccountingClient
 from accounting_client.credentials import ApiKey, AsyncToken, ServiceCredential, Token
 from accounting_client.errors import (
     AccountingError,
+    AccountNotFound,
     ApiKeyInvalid,
     ApiKeyNotFound,
     Conflict,
@@ -17,9 +18,12 @@ from accounting_client.errors import (
     InsufficientCredits,
     InternalError,
     InvalidRequest,
+    LastOwner,
+    MemberNotFound,
     ModelUnknown,
     NotAccounted,
     NotFound,
+    OrganizationClosed,
     PayloadTooLarge,
     PriceBegun,
     PriceEnded,
@@ -39,6 +43,7 @@ from accounting_client.errors import (
     TokenTypeInvalid,
     TooManyAllocations,
     TooManyApiKeys,
+    TooManyMembers,
     TooManyServiceCredentials,
     Unauthorized,
     Unavailable,
@@ -54,6 +59,7 @@ from accounting_client.session import StreamingSession
 from accounting_client.version import __version__
 
 __all__ = [
+    "AccountNotFound",
     "AccountingClient",
     "AccountingError",
     "ApiKey",
@@ -70,9 +76,12 @@ __all__ = [
     "InsufficientCredits",
     "InternalError",
     "InvalidRequest",
+    "LastOwner",
+    "MemberNotFound",
     "ModelUnknown",
     "NotAccounted",
     "NotFound",
+    "OrganizationClosed",
     "Page",
     "PayloadTooLarge",
     "PriceBegun",
@@ -100,6 +109,7 @@ __all__ = [
     "TokenTypeInvalid",
     "TooManyAllocations",
     "TooManyApiKeys",
+    "TooManyMembers",
     "TooManyServiceCredentials",
     "Unauthorized",
     "Unavailable",

@@ -116,6 +116,42 @@ class UserNotFound(AccountingError):
     code = "USER_NOT_FOUND"
 
 
+class AccountNotFound(AccountingError):
+    """There is no such account or organization, or the caller has no access to it."""
+
+    code = "ACCOUNT_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("Account not found")
+
+
+class MemberNotFound(AccountingError):
+    """The user is not a member of the organization."""
+
+    code = "MEMBER_NOT_FOUND"
+
+
+class LastOwner(AccountingError):
+    """The member is the organization's only owner: make another member an owner first."""
+
+    code = "LAST_OWNER"
+
+
+class TooManyMembers(AccountingError):
+    """The organization has the maximum number of members."""
+
+    code = "TOO_MANY_MEMBERS"
+
+
+class OrganizationClosed(AccountingError):
+    """The organization is closed. Nothing new is paid from its account, and its members no longer change."""
+
+    code = "ORGANIZATION_CLOSED"
+
+    def __init__(self) -> None:
+        super().__init__("This organization is closed")
+
+
 class RouteNotFound(AccountingError):
     """No route has this method and path."""
 

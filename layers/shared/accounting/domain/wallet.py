@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from accounting.domain import lots as of_lots
-from accounting.domain.accounts import AccountId
-from accounting.domain.errors import InsufficientCredits, TooManyAllocations, UserDisabled
+from accounting.domain.accounts import AccountId, user_of
+from accounting.domain.errors import InsufficientCredits, OrganizationClosed, TooManyAllocations, UserDisabled
 from accounting.domain.ledger import SYSTEM, Cause, Entry, Kind, digest
 from accounting.domain.lots import MAX_LOTS, SECOND, Lot
 
@@ -37,8 +37,10 @@ class Wallet:
     ``head`` is the newest entry's hash. ``due_at`` is when the sweeper next looks at the wallet: when the first lot
     expires, or sooner. Only the sweeper moves it to a later time, because a move costs two writes to an index.
     A newer version may have written ``format`` and ``more``; this version keeps them unchanged.
-    ``frozen`` is true if the user is disabled: nothing new is held or charged, but holds are settled.
+    ``frozen`` is true if the user is disabled or the organization closed: nothing new is held or charged, but holds are
+    settled.
     ``erased`` is true if the user is erased: no new entry keeps a reason.
+    ``passed`` is how many commands changed the wallet while the one that wrote this version waited. It decides nothing.
     """
 
     account_id: AccountId
@@ -57,6 +59,7 @@ class Wallet:
     head: str = ""
     frozen: bool = False
     erased: bool = False
+    passed: int = 0
     format: int = FORMAT
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -64,6 +67,11 @@ class Wallet:
     def available(self) -> int:
         """Credits in lots, including lots that expired since the last command."""
         return sum(lot.credits for lot in self.lots)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the account is that of a closed organization."""
+        return self.frozen and user_of(self.account_id) is None
 
     @property
     def next_expiry(self) -> int | None:
@@ -151,7 +159,10 @@ def set_available(wallet: Wallet, target: int, *, expires_at: int, cause: Cause)
 
 
 def charge(wallet: Wallet, credits: int, *, cause: Cause) -> Decision:
-    """Take spendable credits for a usage record. Raises UserDisabled, InsufficientCredits; nothing is taken then."""
+    """Take spendable credits for a usage record.
+
+    Raises UserDisabled, OrganizationClosed, InsufficientCredits; nothing is taken then.
+    """
     _require_enabled(wallet)
     draft = _Draft(wallet, cause)
     draft.require(credits)
@@ -162,7 +173,10 @@ def charge(wallet: Wallet, credits: int, *, cause: Cause) -> Decision:
 
 
 def hold(wallet: Wallet, credits: int, *, cause: Cause) -> Hold:
-    """Set spendable credits aside for a session. Raises UserDisabled, InsufficientCredits; nothing is held then."""
+    """Set spendable credits aside for a session.
+
+    Raises UserDisabled, OrganizationClosed, InsufficientCredits; nothing is held then.
+    """
     _require_enabled(wallet)
     draft = _Draft(wallet, cause)
     draft.require(credits)
@@ -218,6 +232,8 @@ def expire(wallet: Wallet, *, cause: Cause) -> Decision:
     If no lot has expired, there is no entry.
     """
     decision = _Draft(wallet, cause).close()
+    if wallet.closed:
+        return decision
     return replace(decision, wallet=replace(decision.wallet, due_at=decision.wallet.next_expiry))
 
 
@@ -226,12 +242,24 @@ def freeze(wallet: Wallet, *, frozen: bool) -> Wallet:
     return replace(wallet, frozen=frozen, version=wallet.version + 1)
 
 
+def close(wallet: Wallet, now: int) -> Wallet:
+    """The wallet of an organization that was closed. If it has credits, it is due, so that they leave it."""
+    return replace(freeze(wallet, frozen=True), due_at=now if wallet.lots else None)
+
+
 def erase(wallet: Wallet) -> Wallet:
     """The wallet of an erased user. Its version is new, so commands in progress decide again, without texts."""
     return replace(freeze(wallet, frozen=True), erased=True)
 
 
+def require_open(wallet: Wallet) -> None:
+    """Raise OrganizationClosed if the account's organization is closed."""
+    if wallet.closed:
+        raise OrganizationClosed
+
+
 def _require_enabled(wallet: Wallet) -> None:
+    require_open(wallet)
     if wallet.frozen:
         raise UserDisabled
 
@@ -343,7 +371,9 @@ class _Draft:
         return Decision(wallet, tuple(self._entries))
 
     def _due_at(self) -> int | None:
-        """The old ``due_at``, or the first expiry if that is sooner."""
+        """The old ``due_at``, or the first expiry if that is sooner. The credits of a closed organization leave now."""
+        if self._before.closed:
+            return self.at if self.lots else None
         times = [at for at in (self._before.due_at, self.lots[0].expires_at if self.lots else None) if at is not None]
         return min(times, default=None)
 

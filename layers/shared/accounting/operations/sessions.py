@@ -15,6 +15,7 @@ from accounting.domain.errors import (
     InsufficientCredits,
     Invalid,
     ModelUnknown,
+    OrganizationClosed,
     SessionEnded,
     SessionExists,
     SessionNotActive,
@@ -155,7 +156,7 @@ def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session
         more = max(cost, wanted) - session.allocated_credits
         try:
             hold = ledger.hold(snapshot.wallet, more, cause=Cause(actor, now, session_id=session_id))
-        except (InsufficientCredits, UserDisabled):
+        except (InsufficientCredits, UserDisabled, OrganizationClosed):
             transact([store.replace(found, session, untouched=True)])
             raise
         after = streaming.raised(session, hold)

@@ -1,6 +1,7 @@
 """Users: found by id or e-mail address, listed, counted, and updated from tokens and syncs."""
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -122,6 +123,12 @@ def newest(role: str | None, *, before: str | None, skip: int, limit: int) -> tu
     return [profiles.from_item(item) for item in items if item], position
 
 
+def emails_of(user_ids: Sequence[str]) -> list[str]:
+    """The users' e-mail addresses, empty if there is none."""
+    items = table.get_many([keys.profile(user_id) for user_id in user_ids])
+    return [item["email"] if item else "" for item in items]
+
+
 def total(role: str | None) -> int:
     """The number of users of one role or of all."""
     counts = table.get_many([key for each in _roles(role) for key in keys.user_counts(each)])
@@ -153,7 +160,7 @@ def sync(described: Description, now: int) -> tuple[User, bool]:
 
 
 def introduce(user_id: str, now: int) -> None:
-    """Create a user of whom a service has named only the id.
+    """Create a user that a service has named only by id.
 
     Raises Invalid if the id is the address of another user: the text would then mean the new user.
     """
