@@ -2,7 +2,7 @@
 
 import pytest
 
-from accounting.domain.accounts import owner_of, personal, stored, user_of
+from accounting.domain.accounts import organization_of, owner_of, parsed, personal, stored, user_of
 
 
 @pytest.mark.parametrize("user_id", ["u1", "org:o1", "user:u1", ""])
@@ -19,3 +19,15 @@ def test_an_organizations_account_is_no_users() -> None:
     assert user_of(organization) is None
     with pytest.raises(LookupError, match=r"^org:o1 is not a user's personal account$"):
         owner_of(organization)
+
+
+def test_a_request_names_an_account_by_its_prefix() -> None:
+    assert [parsed(text) for text in ("user:u1", "user:org:o1", "org:01H")] == ["user:u1", "user:org:o1", "org:01H"]
+    assert organization_of(parsed("org:01H")) == "01H"
+    assert organization_of(parsed("user:org:o1")) is None
+
+
+@pytest.mark.parametrize("text", ["", "u1", "user:", "org:", "org:a b", "org:" + "a" * 27, "ORG:a", " user:u1"])
+def test_any_other_text_names_no_account(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be user:<user id> or org:<organization id>$"):
+        parsed(text)

@@ -5,6 +5,7 @@ prefix of an account id tells which kind it is. A user id is never read as an ac
 ``AccountId`` is a separate type, and only this module creates its values.
 """
 
+import re
 from typing import NewType
 
 AccountId = NewType("AccountId", str)
@@ -12,10 +13,17 @@ AccountId = NewType("AccountId", str)
 PERSONAL = "user:"
 ORGANIZATION = "org:"
 
+_ACCOUNT = re.compile(r"user:.+|org:[A-Za-z0-9]{1,26}", re.DOTALL)
+
 
 def personal(user_id: str) -> AccountId:
     """The id of a user's personal account."""
     return AccountId(PERSONAL + user_id)
+
+
+def organization(organization_id: str) -> AccountId:
+    """The id of an organization's account."""
+    return AccountId(ORGANIZATION + organization_id)
 
 
 def stored(text: str) -> AccountId:
@@ -23,9 +31,21 @@ def stored(text: str) -> AccountId:
     return AccountId(text)
 
 
+def parsed(text: str) -> AccountId:
+    """The account id in a request. Raises ValueError if the text does not have the form of one."""
+    if not _ACCOUNT.fullmatch(text):
+        raise ValueError("must be user:<user id> or org:<organization id>")
+    return AccountId(text)
+
+
 def user_of(account_id: AccountId) -> str | None:
     """The user who owns this personal account, or None if it is an organization's."""
     return account_id.removeprefix(PERSONAL) if account_id.startswith(PERSONAL) else None
+
+
+def organization_of(account_id: AccountId) -> str | None:
+    """The organization that owns this account, or None if it is a user's personal account."""
+    return account_id.removeprefix(ORGANIZATION) if account_id.startswith(ORGANIZATION) else None
 
 
 def owner_of(account_id: AccountId) -> str:

@@ -174,6 +174,31 @@ def api_key_count(user_id: str) -> Key:
     return {"pk": f"USER#{user_id}", "sk": "KEYS"}
 
 
+def organization(organization_id: str) -> Key:
+    """An organization. Its members are in the same partition."""
+    return {"pk": f"ORG#{organization_id}", "sk": "ORGANIZATION"}
+
+
+def organization_of_all(organization_id: str, created_at: int) -> Key:
+    """Where the list of all organizations finds one, in time order; it never changes."""
+    return {"kind_pk": "ORGANIZATIONS", "kind_sk": f"{iso(created_at)}#{organization_id}"}
+
+
+def member(organization_id: str, user_id: str) -> Key:
+    """A user's membership of an organization."""
+    return {"pk": f"ORG#{organization_id}", "sk": f"MEMBER#{user_id}"}
+
+
+def end_of_members() -> str:
+    """The sort key after all members of an organization."""
+    return f"MEMBER#{AFTER_ALL_ACCOUNTS}"
+
+
+def member_of_owner(organization_id: str, user_id: str, since: int) -> Key:
+    """Where a user's organizations are found, in the order in which the user joined them."""
+    return {"owner_pk": f"USER#{user_id}", "owner_sk": f"ORG#{iso(since)}#{organization_id}"}
+
+
 def service_credential(credential_id: str) -> Key:
     """The key of a service credential. Its id is part of the credential's text."""
     return {"pk": f"SERVICE#{credential_id}", "sk": "CREDENTIAL"}
@@ -316,6 +341,16 @@ def api_keys_of_owner(user_id: str) -> list[Range]:
     return [Range(f"USER#{user_id}", "KEY#")]
 
 
+def organizations_of_owner(user_id: str) -> list[Range]:
+    """The organizations of which a user is a member, in ``by_owner``."""
+    return [Range(f"USER#{user_id}", "ORG#")]
+
+
+def organizations_of_all() -> list[Range]:
+    """Every organization, in ``by_kind``: there are few, and only administrators make them."""
+    return [Range("ORGANIZATIONS", "")]
+
+
 def system_user_ranks(day: str) -> list[str]:
     """The partitions of ``by_kind`` that hold a day's users by credits."""
     return [f"SYSTEMUSERS#{day}#{shard}" for shard in range(SHARDS)]
@@ -377,6 +412,11 @@ def user_in(key: Key) -> str:
 def account_in(key: Key) -> AccountId:
     """The account whose partition a table key is in."""
     return stored(key["pk"].removeprefix("ACCOUNT#"))
+
+
+def organization_in(key: Key) -> str:
+    """The organization whose partition a table key is in."""
+    return key["pk"].removeprefix("ORG#")
 
 
 def is_of_user(key: Key) -> bool:

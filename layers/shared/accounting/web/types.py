@@ -25,6 +25,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from accounting.domain.accounts import PERSONAL, AccountId, parsed
 from accounting.domain.allocations import MAX_EXPIRY_DAYS
 from accounting.domain.service_credentials import MAX_OVERLAP_HOURS, RIGHTS, Right, in_order
 from accounting.domain.texts import CONTROL_CHARACTERS, CONTROL_CHARACTERS_OF_LINES, is_lines, is_plain
@@ -188,6 +189,14 @@ UserReference = Annotated[
 UserInPath = Annotated[UserReference, BeforeValidator(unquote)]
 IdentifierInPath = Annotated[Identifier, BeforeValidator(_decoded)]
 ModelIdInPath = Annotated[ModelId, BeforeValidator(_decoded)]
+AccountText = Annotated[
+    AccountId,
+    StringConstraints(strict=True, max_length=len(PERSONAL) + MAX_USER_ID),
+    AfterValidator(_plain),
+    AfterValidator(parsed),
+    _Says({"pattern": rf"^(user:[^{CONTROL_CHARACTERS}]+|org:[A-Za-z0-9]{{1,26}})$"}),
+]
+"""The id of an account: ``user:`` and a user's id, or ``org:`` and an organization's id."""
 Credits = Annotated[int, Field(strict=True, ge=1, le=MAX_CREDITS)]
 CreditsOrNone = Annotated[int, Field(strict=True, ge=0, le=MAX_CREDITS)]
 Adjustment = Annotated[

@@ -68,9 +68,9 @@ def update(
     return {"Update": _conditioned(update, condition, values, names)}
 
 
-def delete(key: Key, *, condition: str, values: Item) -> Action:
+def delete(key: Key, *, condition: str, values: Item, names: Mapping[str, str] | None = None) -> Action:
     """A Delete of the item at ``key``, for ``Write``."""
-    return {"Delete": _conditioned({"Key": pack(key)}, condition, values, None)}
+    return {"Delete": _conditioned({"Key": pack(key)}, condition, values, names)}
 
 
 def check(key: Key, *, condition: str, values: Item) -> Action:

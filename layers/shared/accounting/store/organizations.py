@@ -1,0 +1,181 @@
+"""Organizations and their members. Every change of the members also changes the ``version`` of the wallet.
+
+A hold is decided on the membership that was read together with the wallet. If the membership changes before the hold is
+written, the wallet's new version refuses the hold, and it is decided again.
+"""
+
+from collections.abc import Iterator
+
+from accounting.domain.accounts import AccountId, stored
+from accounting.domain.organizations import Member, Organization, Role
+from accounting.store import keys, table
+from accounting.store.table import Conflict, Item, Write
+
+type MemberPage = tuple[list[Member], str | None]
+"""Members, and ``after`` for the next page, None on the last page."""
+
+
+def get(organization_id: str) -> Organization | None:
+    """The organization, strongly consistent."""
+    item = table.get(keys.organization(organization_id))
+    return from_item(item) if item else None
+
+
+def member(organization_id: str, user_id: str) -> Member | None:
+    """The user's membership, strongly consistent; None if the user is not a member."""
+    item = table.get(keys.member(organization_id, user_id))
+    return member_from_item(item) if item else None
+
+
+def with_member(organization_id: str, user_id: str) -> tuple[Organization | None, Member | None]:
+    """The organization and the user's membership, strongly consistent, in one call."""
+    wanted = [keys.organization(organization_id), keys.member(organization_id, user_id)]
+    organization, member = table.get_many(wanted)
+    return (from_item(organization) if organization else None), (member_from_item(member) if member else None)
+
+
+def members(organization_id: str, *, after: str | None, limit: int) -> MemberPage:
+    """A page of the members, in the order of their ids."""
+    first = keys.member(organization_id, after or "")
+    found = table.query_all(first["pk"], first["sk"], keys.end_of_members(), forward=True)
+    page = list[Member]()
+    for item in found:
+        if item["user_id"] == after:
+            continue
+        if len(page) == limit:
+            return page, page[-1].user_id
+        page.append(member_from_item(item))
+    return page, None
+
+
+def of_user(user_id: str, *, before: str | None, limit: int) -> tuple[list[tuple[Organization, Member]], str | None]:
+    """A page of the organizations that the user is a member of, the latest joined first, and ``before`` for the next.
+
+    The last page has None.
+    """
+    found, position = table.newest(keys.BY_OWNER, keys.organizations_of_owner(user_id), before=before, limit=limit)
+    ids = [keys.organization_in(key) for key in found]
+    wanted = [key for each in ids for key in (keys.organization(each), keys.member(each, user_id))]
+    items = iter(table.get_many(wanted))
+    return [(from_item(each), member_from_item(mine)) for each, mine in _both(items)], position
+
+
+def of_all(*, before: str | None, limit: int) -> tuple[list[Organization], str | None]:
+    """A page of all organizations, newest first, and ``before`` for the next page, None on the last page."""
+    found, position = table.newest(keys.BY_KIND, keys.organizations_of_all(), before=before, limit=limit)
+    items = table.get_many([{"pk": key["pk"], "sk": key["sk"]} for key in found])
+    return [from_item(item) for item in items if item], position
+
+
+def _both(items: Iterator[Item | None]) -> Iterator[tuple[Item, Item]]:
+    """Each pair of items in which both exist."""
+    for organization in items:
+        member = next(items)
+        if organization and member:
+            yield organization, member
+
+
+def put(organization: Organization) -> Write:
+    """Add an organization, whose id was made for it."""
+    return Write(table.put(to_item(organization), condition="attribute_not_exists(pk)"))
+
+
+def recount(before: Organization, after: Organization) -> Write:
+    """Store the numbers of members after a change. Refused with Conflict if the organization has changed since."""
+    return Write(
+        table.update(
+            keys.organization(before.id),
+            "SET members = :members, owners = :owners, revision = :after",
+            condition="revision = :seen",
+            values={
+                ":members": after.members,
+                ":owners": after.owners,
+                ":after": after.revision,
+                ":seen": before.revision,
+            },
+        ),
+        refused=lambda _: Conflict(),
+    )
+
+
+def add_member(member: Member) -> Write:
+    """Add a member. Refused with Conflict if the user is one already."""
+    action = table.put(member_to_item(member), condition="attribute_not_exists(pk)")
+    return Write(action, refused=lambda _: Conflict())
+
+
+def change_member(before: Member, role: Role) -> Write:
+    """Give a member another role. Refused with Conflict if the membership has changed since it was read."""
+    action = table.update(
+        keys.member(before.organization_id, before.user_id),
+        "SET #role = :role",
+        condition="#role = :seen AND since = :since",
+        values={":role": role, ":seen": before.role, ":since": before.since},
+        names={"#role": "role"},
+    )
+    return Write(action, refused=lambda _: Conflict())
+
+
+def remove_member(before: Member) -> Write:
+    """Remove a member. Refused with Conflict if the membership has changed since it was read."""
+    action = table.delete(
+        keys.member(before.organization_id, before.user_id),
+        condition="#role = :seen AND since = :since",
+        values={":seen": before.role, ":since": before.since},
+        names={"#role": "role"},
+    )
+    return Write(action, refused=lambda _: Conflict())
+
+
+def bump_wallet(account_id: AccountId) -> Write:
+    """Change the version of the account's wallet, so that every hold in progress is decided again."""
+    return Write(
+        table.update(keys.wallet(account_id), "ADD version :one", condition="attribute_exists(pk)", values={":one": 1})
+    )
+
+
+def to_item(organization: Organization) -> Item:
+    """Convert an organization to an item."""
+    return {
+        **keys.organization(organization.id),
+        **keys.organization_of_all(organization.id, organization.created_at),
+        "id": organization.id,
+        "name": organization.name,
+        "created_at": organization.created_at,
+        "members": organization.members,
+        "owners": organization.owners,
+        "revision": organization.revision,
+        "closed_at": organization.closed_at,
+        "transfer_to": organization.transfer_to,
+    }
+
+
+def from_item(item: Item) -> Organization:
+    """Convert an item to an organization."""
+    return Organization(
+        id=item["id"],
+        name=item["name"],
+        created_at=item["created_at"],
+        members=item["members"],
+        owners=item["owners"],
+        revision=item["revision"],
+        closed_at=item.get("closed_at"),
+        transfer_to=stored(item["transfer_to"]) if "transfer_to" in item else None,
+    )
+
+
+def member_to_item(member: Member) -> Item:
+    """Convert a membership to an item, with the key under which the user's organizations are found."""
+    return {
+        **keys.member(member.organization_id, member.user_id),
+        **keys.member_of_owner(member.organization_id, member.user_id, member.since),
+        "organization_id": member.organization_id,
+        "user_id": member.user_id,
+        "role": member.role,
+        "since": member.since,
+    }
+
+
+def member_from_item(item: Item) -> Member:
+    """Convert an item to a membership."""
+    return Member(item["organization_id"], item["user_id"], item["role"], item["since"])
