@@ -31,7 +31,14 @@ ALTERNATIVES = ("expiry_days", "expires_at")
 """Arguments of which a method takes one."""
 ALIASES = {("GET", "/health"): ("GET", "/api/health"), ("GET", "/api/usage/system"): ("GET", "/api/usage/system-stats")}
 """Routes that answer as another one does, so that no method needs them."""
-WITHOUT_A_METHOD: set[Route] = set()
+WITHOUT_A_METHOD: set[Route] = {
+    ("PUT", "/api/budgets/{}/{}"),
+    ("GET", "/api/budgets/{}"),
+    ("DELETE", "/api/budgets/{}/{}"),
+    ("POST", "/api/runs"),
+    ("GET", "/api/runs/{}/{}"),
+    ("POST", "/api/runs/{}/{}/stop"),
+}
 """Routes that no caller of the client needs."""
 ROUTES = sorted(CONTRACT, key=lambda route: route[1].count("{}"))
 AT = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)

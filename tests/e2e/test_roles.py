@@ -31,12 +31,18 @@ SINCE = "2026-01-01T00:00:00.000Z"
 LATER = "2099-01-01T00:00:00.000Z"
 ROLES = ("user", "supervisor", "admin")
 ADMIN, SUPERVISOR = "Admin access required", "Supervisor access required"
-UNSEEN = "API key not found"
+UNSEEN = {"API key not found": "API_KEY_NOT_FOUND", "Account not found": "ACCOUNT_NOT_FOUND"}
+KEY_UNSEEN, ACCOUNT_UNSEEN = UNSEEN
 REFUSALS = {
     "anybody": dict.fromkeys(ROLES),
     "supervisors": {"user": SUPERVISOR, "supervisor": None, "admin": None},
     "administrators": {"user": ADMIN, "supervisor": ADMIN, "admin": None},
-    "administrators, unseen by others": {"user": UNSEEN, "supervisor": UNSEEN, "admin": None},
+    "administrators, unseen by others": {"user": KEY_UNSEEN, "supervisor": KEY_UNSEEN, "admin": None},
+    "administrators, of an account unseen by others": {
+        "user": ACCOUNT_UNSEEN,
+        "supervisor": ACCOUNT_UNSEEN,
+        "admin": None,
+    },
 }
 """With what message each role is refused, if it is."""
 
@@ -61,6 +67,8 @@ class Things(NamedTuple):
     credential: Callable[[], str]
 
 
+BUDGET = "budgets/{account}/{subject}"
+OF_ACCOUNTS = "administrators, of an account unseen by others"
 ROUTES = [
     Route("GET", "credits/balance", None, 200, "anybody"),
     Route("GET", "credits/balance/{user}", None, 200, "supervisors", "supervisors"),
@@ -99,6 +107,12 @@ ROUTES = [
         201,
         "anybody",
     ),
+    Route("PUT", BUDGET, {"limitCredits": 10**6, "window": "month"}, 200, "anybody", OF_ACCOUNTS),
+    Route("GET", "budgets/{account}", None, 200, "anybody", OF_ACCOUNTS),
+    Route("DELETE", BUDGET, None, 200, "anybody", OF_ACCOUNTS),
+    Route("POST", "runs", {"runId": "{new}", "limitCredits": 5}, 201, "anybody"),
+    Route("GET", "runs/{account}/{run}", None, 200, "anybody", OF_ACCOUNTS),
+    Route("POST", "runs/{account}/{run}/stop", None, 200, "anybody", OF_ACCOUNTS),
     Route("GET", "usage/stats", None, 200, "anybody"),
     Route("GET", "usage/stats/{user}", None, 200, "anybody", "supervisors"),
     Route("GET", "usage/system-stats", None, 200, "administrators"),
@@ -152,6 +166,9 @@ KEYS = {
         "POST streaming-sessions/abort",
         "GET streaming-sessions/active",
         "GET streaming-sessions/active/{user}",
+        "POST runs",
+        "GET runs/{account}/{run}",
+        "POST runs/{account}/{run}/stop",
     ],
     "usage:read": ["GET usage/stats", "GET usage/stats/{user}"],
     "usage:write": ["POST usage/record"],
@@ -232,8 +249,8 @@ def test_a_route_serves_those_it_is_for(
     refusal = REFUSALS[route.oneself if about == "oneself" else route.others or ""][role]
     if refusal is None:
         assert answer.status_code == route.status, described(answer)
-    elif refusal == UNSEEN:
-        assert_refused(answer, 404, "API_KEY_NOT_FOUND", refusal)
+    elif refusal in UNSEEN:
+        assert_refused(answer, 404, UNSEEN[refusal], refusal)
         assert items_of(service, target.id) == before
     else:
         assert assert_refused(answer, 403, "FORBIDDEN", refusal) == {}
@@ -243,11 +260,15 @@ def test_a_route_serves_those_it_is_for(
 def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> tuple[str, dict[str, Any] | None]:
     """Return a route's path and body with the names of things that are there."""
     names = {"{user}": target.id, "{new}": new_id("session"), "{model}": things.model, "{since}": SINCE}
-    names["{other}"] = things.other
+    names |= {"{other}": things.other, "{account}": f"user:{target.id}", "{subject}": f"member:{target.id}"}
     if route.body and "{open}" in route.body.values():
         names["{open}"] = caller.open(1)
     if "{theirs}" in route.path:
         names["{theirs}"] = target.open(1)
+    if "{run}" in route.path:
+        names["{run}"] = target.ok("POST", "runs", {"runId": new_id("run"), "limitCredits": 5})["runId"]
+    if (route.method, route.path) == ("DELETE", BUDGET):
+        target.ok("PUT", f"budgets/user:{target.id}/member:{target.id}", {"limitCredits": 10**6, "window": "month"})
     if "{credential}" in route.path:
         names["{credential}"] = things.credential()
     if "{later}" in route.path:

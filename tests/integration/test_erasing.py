@@ -33,6 +33,7 @@ from tests.calls import the_wire
 from tests.faults import Faults, answer_lost, never_arrives
 from tests.integration.conftest import ACCOUNT, NOW
 from tests.integration.test_events import CONTEXT, event
+from tests.members import organization_with
 from tests.together import times, together
 
 type MakeUser = Callable[..., str]
@@ -338,6 +339,7 @@ def test_a_record_that_another_account_paid_for_is_erased_there(user: MakeUser, 
     from accounting.domain.accounts import stored as account
 
     user("u1")
+    organization_with(account("org:o1"), "u1")
     event_ = Event("u1", "s", "o", 0, {TEXT: 1}, deduct=False, account_id=account("org:o1"))
     usage.record(event_, now=NOW, key=None)
     users.forget()

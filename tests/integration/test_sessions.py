@@ -112,6 +112,7 @@ def test_what_can_be_afforded_is_said(user: MakeUser) -> None:
         "heldCredits": 0,
         "shortfall": 2,
         "affordableTokens": 8_000,
+        "limits": [{"limit": "balance", "remainingCredits": 10, "requiredCredits": 12}],
     }
     assert initialize(8_000).session.allocated_credits == 10
 

@@ -6,8 +6,14 @@ from dataclasses import replace
 import pytest
 
 from accounting.domain import wallet as ledger
-from accounting.domain.accounts import personal
-from accounting.domain.errors import InsufficientCredits, TooManyAllocations, UserDisabled
+from accounting.domain.accounts import AccountId, organization, personal
+from accounting.domain.errors import (
+    AccountingError,
+    InsufficientCredits,
+    OrganizationClosed,
+    TooManyAllocations,
+    UserDisabled,
+)
 from accounting.domain.ledger import Cause, Entry
 from accounting.domain.lots import MAX_LOTS, Lot, allocation_id, merged
 from accounting.domain.wallet import Decision, Wallet
@@ -141,11 +147,12 @@ def test_what_was_decided_on_a_wallet_before_it_was_frozen_does_not_fit_it_after
     assert ledger.freeze(wallet, frozen=frozen) == Wallet(ACCOUNT, version=5, frozen=frozen)
 
 
-def test_a_frozen_wallet_takes_no_holds_and_no_charges() -> None:
-    frozen = Wallet(ACCOUNT, frozen=True)
+@pytest.mark.parametrize(("account_id", "refusal"), [(ACCOUNT, UserDisabled), (organization("o1"), OrganizationClosed)])
+def test_a_frozen_wallet_takes_no_holds_and_no_charges(account_id: AccountId, refusal: type[AccountingError]) -> None:
+    frozen = Wallet(account_id, frozen=True)
 
     for command in (ledger.hold, ledger.charge):
-        with pytest.raises(UserDisabled):
+        with pytest.raises(refusal):
             command(frozen, 0, cause=because())
 
 

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from accounting.domain import lots as of_lots
-from accounting.domain.accounts import AccountId
-from accounting.domain.errors import InsufficientCredits, TooManyAllocations, UserDisabled
-from accounting.domain.ledger import SYSTEM, Cause, Entry, Kind, digest
+from accounting.domain.accounts import AccountId, user_of
+from accounting.domain.errors import InsufficientCredits, OrganizationClosed, TooManyAllocations, UserDisabled
+from accounting.domain.ledger import FIRST_FORMAT, SYSTEM, Cause, Entry, Kind, digest
+from accounting.domain.ledger import FORMAT as ENTRY_FORMAT
 from accounting.domain.lots import MAX_LOTS, SECOND, Lot
 
 FORMAT = 1
@@ -37,8 +38,10 @@ class Wallet:
     ``head`` is the newest entry's hash. ``due_at`` is when the sweeper next looks at the wallet: when the first lot
     expires, or sooner. Only the sweeper moves it to a later time, because a move costs two writes to an index.
     A newer version may have written ``format`` and ``more``; this version keeps them unchanged.
-    ``frozen`` is true if the user is disabled: nothing new is held or charged, but holds are settled.
+    ``frozen`` is true if the user is disabled or the organization closed: nothing new is held or charged, but holds are
+    settled.
     ``erased`` is true if the user is erased: no new entry keeps a reason.
+    ``terms`` counts the changes of who may spend how much, that is of members and budgets, and ``budgets`` the budgets.
     """
 
     account_id: AccountId
@@ -57,6 +60,8 @@ class Wallet:
     head: str = ""
     frozen: bool = False
     erased: bool = False
+    terms: int = 0
+    budgets: int = 0
     format: int = FORMAT
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -151,8 +156,11 @@ def set_available(wallet: Wallet, target: int, *, expires_at: int, cause: Cause)
 
 
 def charge(wallet: Wallet, credits: int, *, cause: Cause) -> Decision:
-    """Take spendable credits for a usage record. Raises UserDisabled, InsufficientCredits; nothing is taken then."""
-    _require_enabled(wallet)
+    """Take spendable credits for a usage record.
+
+    Raises UserDisabled, OrganizationClosed, InsufficientCredits; nothing is taken then.
+    """
+    require_enabled(wallet)
     draft = _Draft(wallet, cause)
     draft.require(credits)
     draft.burn(credits)
@@ -162,8 +170,11 @@ def charge(wallet: Wallet, credits: int, *, cause: Cause) -> Decision:
 
 
 def hold(wallet: Wallet, credits: int, *, cause: Cause) -> Hold:
-    """Set spendable credits aside for a session. Raises UserDisabled, InsufficientCredits; nothing is held then."""
-    _require_enabled(wallet)
+    """Set spendable credits aside for a session.
+
+    Raises UserDisabled, OrganizationClosed, InsufficientCredits; nothing is held then.
+    """
+    require_enabled(wallet)
     draft = _Draft(wallet, cause)
     draft.require(credits)
     parts = draft.burn(credits)
@@ -226,14 +237,21 @@ def freeze(wallet: Wallet, *, frozen: bool) -> Wallet:
     return replace(wallet, frozen=frozen, version=wallet.version + 1)
 
 
+def with_new_terms(wallet: Wallet, *, more_budgets: int = 0) -> Wallet:
+    """The wallet after who may spend how much was changed. Its version is new, so holds in progress decide again."""
+    budgets = wallet.budgets + more_budgets
+    return replace(wallet, version=wallet.version + 1, terms=wallet.terms + 1, budgets=budgets)
+
+
 def erase(wallet: Wallet) -> Wallet:
     """The wallet of an erased user. Its version is new, so commands in progress decide again, without texts."""
     return replace(freeze(wallet, frozen=True), erased=True)
 
 
-def _require_enabled(wallet: Wallet) -> None:
+def require_enabled(wallet: Wallet) -> None:
+    """Raise UserDisabled or OrganizationClosed if nothing new may be taken from the wallet."""
     if wallet.frozen:
-        raise UserDisabled
+        raise OrganizationClosed if user_of(wallet.account_id) is None else UserDisabled
 
 
 class _Draft:
@@ -316,6 +334,9 @@ class _Draft:
             session_id=cause.session_id,
             allocation_id=self._allocation_id if cause is self._cause else None,
             usage_id=cause.usage_id,
+            key_id=cause.key_id,
+            run_id=cause.run_id,
+            format=FIRST_FORMAT if cause.key_id is None and cause.run_id is None else ENTRY_FORMAT,
         )
         self._head = entry.hashed(self._head)
         self._entries.append(replace(entry, hash=self._head))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from accounting.domain.accounts import stored
+from accounting.domain.budgets import Allowance, Spender
 from accounting.domain.errors import Contention, IdempotencyConflict, Unavailable
 from accounting.domain.sessions import Session
 from accounting.domain.wallet import Decision, Wallet
@@ -24,12 +25,16 @@ FIRST_PAUSE_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 0.4
 
 
+NOTHING_BOUNDS = Allowance(Spender("", stored("")))
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a command has read and bases its decision on."""
+    """What a command has read and bases its decision on; ``allowance`` if it commits new credits."""
 
     wallet: Wallet
     session: Session | None = None
+    allowance: Allowance = NOTHING_BOUNDS
 
 
 def retry_until_committed[T](
@@ -50,7 +55,9 @@ def retry_until_committed[T](
             return attempt(snapshot)
         except StaleRead as stale:
             # A pause would make this snapshot stale too, and on a busy wallet the longest waiting command would starve.
-            snapshot, pause = replace(snapshot, **stale.current), 0.0
+            newer, pause = replace(snapshot, **stale.current), 0.0
+            # New terms mean other members or budgets than this attempt has read.
+            snapshot = newer if newer.wallet.terms == snapshot.wallet.terms else read()
         except Conflict:
             pause = jitter(longest)
             longest = min(2 * longest, LONGEST_PAUSE_SECONDS)

@@ -22,7 +22,7 @@ _PLAIN = (
     "updated_at",
     "format",
 )
-_KNOWN = {*_PLAIN, "lots", "due_at", "head", "frozen", "erased"}
+_KNOWN = {*_PLAIN, "lots", "due_at", "head", "frozen", "erased", "terms", "budgets"}
 
 
 def get(account_id: AccountId) -> Wallet:
@@ -64,6 +64,8 @@ def to_item(wallet: Wallet) -> Item:
         "head": wallet.head,
         "frozen": wallet.frozen or None,
         "erased": wallet.erased or None,
+        "terms": wallet.terms or None,
+        "budgets": wallet.budgets or None,
     }
 
 
@@ -78,6 +80,8 @@ def from_item(account_id: AccountId, item: Item | None) -> Wallet:
         head=item["head"],
         frozen=item.get("frozen", False),
         erased=item.get("erased", False),
+        terms=item.get("terms", 0),
+        budgets=item.get("budgets", 0),
         more=unknown(item, _KNOWN),
         **{name: item[name] for name in _PLAIN},
     )

@@ -28,6 +28,7 @@ class Who(StrEnum):
     ADMINS = "administrators"
     SELF_OR_SUPERVISORS = "users about themselves; supervisors and administrators about anybody"
     SELF_OR_ADMINS = "users about themselves; administrators about anybody"
+    ACCOUNTS = "users, about accounts that they may use, as their role there permits; administrators about all"
     PLATFORM = "the platform's own services, with the internal key"
 
 

@@ -32,7 +32,7 @@ class Caller:
 
     ``permissions`` are those of an API key; they are None for a token. ``email`` is the address in the token, or empty.
     ``issued_at`` is when the token was issued (epoch seconds). ``service`` is the credential of the service that acts
-    for the user, None if the user acts.
+    for the user, None if the user acts. ``key_id`` is the API key that was sent, None for other credentials.
     """
 
     user_id: str
@@ -41,6 +41,7 @@ class Caller:
     permissions: tuple[str, ...] | None = None
     issued_at: int = 0
     service: ServiceCredential | None = None
+    key_id: str | None = None
 
     @property
     def actor(self) -> str:
@@ -61,6 +62,10 @@ class Caller:
         """Raise Forbidden unless the caller is an administrator now, UserDisabled if they are disabled."""
         if self._role_now("admin") != "admin":
             raise Forbidden("Admin access required")
+
+    def is_admin(self) -> bool:
+        """Whether the caller is an administrator now. Raises UserDisabled if they are disabled."""
+        return self.service is None and self._role_now("admin") == "admin"
 
     def require_enabled(self) -> None:
         """Raise UserDisabled if the caller is disabled. The answer is up to 30 seconds old."""
@@ -137,7 +142,7 @@ def caller_of(authorizer: Mapping[str, Any], now: int, on_behalf_of: Sequence[st
         key = api_keys.find_cached(str(key_id))
         if key is None or key.user_id != user_id or key.refusal(now):
             raise ApiKeyInvalid("The API key is invalid")
-        return Caller(user_id, "", "user", key.permissions)
+        return Caller(user_id, "", "user", key.permissions, key_id=str(key_id))
     if now // 1000 >= int(authorizer["exp"]) + CLOCK_LEEWAY_SECONDS:
         raise TokenExpired("The access token has expired")
     return Caller(
