@@ -5,7 +5,8 @@ It runs in MiniStack's own environment: `<its python> local/emulator_launcher.py
 The pinned MiniStack serves gateway responses, but (1) does not read them from the OpenAPI document that SAM
 makes from the template, and (2) does not fill in `$context.authorizer.*`. Both work on AWS, and the second one has
 the reason of every 401 (TOKEN_EXPIRED, ...). Also, (3) it unpacks the layer again for each worker, one after the
-other, which is half of the waiting time in a burst of calls. `emulator_state.py` changes how it keeps its data.
+other, and (4) imports botocore in each worker to count how deep functions call each other, which ours do not. Both
+make up most of the waiting time in a burst of calls. `emulator_state.py` changes how it keeps its data.
 MiniStack's own functions are wrapped, not replaced. This refuses to run with any other version of MiniStack.
 """
 
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from ministack import app
+from ministack.core import lambda_runtime
 from ministack.services import apigateway_v1 as gateway
 from ministack.services import lambda_svc
 
@@ -46,6 +48,7 @@ SIGNATURES = {
     **emulator_state.SIGNATURES,
 }
 GATEWAY_RESPONSES = "x-amazon-apigateway-gateway-responses"
+COUNT_DEPTH = "    _ms_install_invoke_depth()\n"
 AUTHORIZER_VARIABLE = re.compile(rb"\$context\.authorizer\.(\w+)")
 
 
@@ -55,6 +58,7 @@ def main() -> None:
     read_gateway_responses_from_openapi()
     fill_in_authorizer_variables()
     unpack_layers_once()
+    start_workers_without_botocore()
     emulator_state.keep()
     if "--die-with-parent" in sys.argv:
         threading.Thread(target=die_with_parent, daemon=True).start()
@@ -156,6 +160,14 @@ def pointer_to(layer: bytes) -> bytes:
         line = f"import sys; sys.path.insert(0, {folder + '/python'!r})\n"
         small.writestr("python/lib/python3.13/site-packages/layer.pth", line)
     return pointer.getvalue()
+
+
+def start_workers_without_botocore() -> None:
+    """Leave out of the workers' program what counts how deep functions call each other."""
+    program = lambda_runtime._PYTHON_WORKER_SCRIPT
+    if program.count(COUNT_DEPTH) != 1:
+        sys.exit(f"MiniStack's program for workers is not the one that {__file__} was written for")
+    lambda_runtime._PYTHON_WORKER_SCRIPT = program.replace(COUNT_DEPTH, "")
 
 
 def die_with_parent() -> None:

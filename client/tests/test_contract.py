@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 OWN = {"close", "aclose", "with_token", "for_user", "streaming_session", "send", "exchange", "carry", "keep"}
+OWN |= {"acting_for", "outbox_key", "output_limit", "sender", "settle_at_exit"}
 """What a client has beside its routes."""
 ALTERNATIVES = ("expiry_days", "expires_at")
 """Arguments of which a method takes one."""

@@ -14,6 +14,7 @@ import types
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 import httpx
@@ -36,7 +37,7 @@ from client.tests.played import BALANCE, GRANTED, Played, ok, refusal
 from client.tests.test_contract import arguments, methods
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 AT = "2026-11-21T08:30:00.000Z"
 NESTED = b'{"message":' * 100_000
@@ -187,6 +188,9 @@ def kinds() -> list[type[Any]]:
     ]
 
 
+hints_of: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
+
+
 def sample(kind: Any) -> Any:
     """The JSON of an answer of this kind, with all of its fields."""
     origin, of = get_origin(kind), get_args(kind)
@@ -197,7 +201,7 @@ def sample(kind: Any) -> Any:
     if origin is dict:
         return {"a": sample(of[1])}
     if dataclasses.is_dataclass(kind):
-        return {camel(name): sample(hint) for name, hint in get_type_hints(kind).items()}
+        return {camel(name): sample(hint) for name, hint in hints_of(kind).items()}
     return {datetime: AT, Decimal: 0.25, int: 7, str: "text", bool: True}.get(kind, {"any": 1})
 
 
@@ -243,7 +247,7 @@ def assert_typed(kind: Any, value: Any) -> None:
         for each in value.values():
             assert_typed(of[1], each)
     elif dataclasses.is_dataclass(kind):
-        for name, hint in get_type_hints(kind).items():
+        for name, hint in hints_of(kind).items():
             assert_typed(hint, getattr(value, name))
     elif kind is not Any:
         assert type(value) is kind

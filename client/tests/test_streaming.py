@@ -38,6 +38,7 @@ type Body = Callable[[Any], Iterator[float]]
 
 LOST = httpx.ReadError("the connection was closed")
 QUICK = Retries(attempts=3, first_seconds=0.001, longest_seconds=0.01)
+BRIEF = Retries(attempts=3, total_seconds=0.5, first_seconds=0.001, longest_seconds=0.01)
 
 
 class Run(Protocol):
@@ -52,16 +53,18 @@ def stream(request: pytest.FixtureRequest) -> Run:
 
     def sync(service: Accountant, body: Body, estimate: int = 100, **options: Any) -> Any:
         with httpx.Client(transport=httpx.MockTransport(service)) as http:
-            client = AccountingClient(BASE_URL, options.pop("token", "jwt"), http=http, retries=QUICK)
-            with client.streaming_session("m", estimate, **options) as session:
-                for seconds in body(session):
-                    time.sleep(seconds)
-            return session
+            token, retries = options.pop("token", "jwt"), options.pop("retries", QUICK)
+            with AccountingClient(BASE_URL, token, http=http, retries=retries) as client:
+                with client.streaming_session("m", estimate, **options) as session:
+                    for seconds in body(session):
+                        time.sleep(seconds)
+                return session
 
     async def awaited(service: Accountant, body: Body, estimate: int, options: dict[str, Any]) -> Any:
+        token, retries = options.pop("token", "jwt"), options.pop("retries", QUICK)
         async with (
             httpx.AsyncClient(transport=httpx.MockTransport(service)) as http,
-            AsyncAccountingClient(BASE_URL, options.pop("token", "jwt"), http=http, retries=QUICK) as client,
+            AsyncAccountingClient(BASE_URL, token, http=http, retries=retries) as client,
         ):
             async with client.streaming_session("m", estimate, **options) as session:
                 for seconds in body(session):
@@ -265,7 +268,7 @@ def test_a_settlement_that_fails_for_good_is_the_sweepers_and_stands_in_the_log(
     service.trouble["finalize"] = [trouble] * 10_000
 
     began = time.monotonic()
-    session = stream(service, counting(30), settle_seconds=0.2)
+    session = stream(service, counting(30), settle_seconds=0.2, retries=BRIEF)
 
     assert time.monotonic() - began < 2
     assert session.result is None
@@ -283,7 +286,7 @@ def test_what_a_token_function_raises_is_no_reason_to_lose_the_streams_own_error
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        stream(service, fails, token=lambda: next(tokens), settle_seconds=0.1)
+        stream(service, fails, token=lambda: next(tokens), settle_seconds=0.1, retries=BRIEF)
     assert "could not be settled" in caplog.text
 
 
@@ -417,14 +420,17 @@ def test_ctrl_c_while_it_opens_releases_what_may_be_held() -> None:
     assert service.outcome == ("abort", 0)
 
 
-def test_ctrl_c_while_it_settles_stands_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_ctrl_c_while_it_settles_leaves_the_settling_to_the_background() -> None:
     service = Accountant()
     service.trouble["finalize"] = [KeyboardInterrupt()]
-    with httpx.Client(transport=httpx.MockTransport(service)) as http:
-        client = AccountingClient(BASE_URL, "jwt", http=http)
-        with pytest.raises(KeyboardInterrupt), client.streaming_session("m", 100) as session:
-            session.add_tokens(30)
-    assert "could not be settled with 30 tokens, the sweeper will end it: KeyboardInterrupt" in caplog.text
+    with (
+        httpx.Client(transport=httpx.MockTransport(service)) as http,
+        AccountingClient(BASE_URL, "jwt", http=http) as client,
+        pytest.raises(KeyboardInterrupt),
+        client.streaming_session("m", 100) as session,
+    ):
+        session.add_tokens(30)
+    assert service.outcome == ("finalize", 30)
 
 
 def test_a_session_whose_opening_may_have_been_done_is_released(stream: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -20,7 +21,7 @@ from tests.e2e.client import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import httpx
 
@@ -242,19 +243,28 @@ def test_a_route_serves_those_it_is_for(
     caller = callers[role]
     target = caller if about == "oneself" else somebody
     path, body = _filled_in(route, caller, target, things)
-    before = items_of(service, target.id)
-
-    answer = caller.call(route.method, path, body)
-
     refusal = REFUSALS[route.oneself if about == "oneself" else route.others or ""][role]
+
     if refusal is None:
+        answer = caller.call(route.method, path, body)
         assert answer.status_code == route.status, described(answer)
-    elif refusal in UNSEEN:
+        return
+
+    with _unchanged(service, target):
+        answer = caller.call(route.method, path, body)
+    if refusal in UNSEEN:
         assert_refused(answer, 404, UNSEEN[refusal], refusal)
-        assert items_of(service, target.id) == before
     else:
         assert assert_refused(answer, 403, "FORBIDDEN", refusal) == {}
-        assert items_of(service, target.id) == before
+
+
+@contextmanager
+def _unchanged(service: Stack, person: Person) -> Iterator[None]:
+    """Assert that the table holds the same of somebody after the block as before it."""
+    before = items_of(service, person.id)
+    assert before
+    yield
+    assert items_of(service, person.id) == before
 
 
 def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> tuple[str, dict[str, Any] | None]:
@@ -302,15 +312,14 @@ def test_a_key_serves_for_what_it_is_permitted(
     owner, key = keys[permission]
     path, body = _filled_in(route, owner, owner, things)
     permitted = KEYS.get(permission, [name for names in KEYS.values() for name in names])
-    before = items_of(service, owner.id)
-
-    answer = with_key(owner.http, route.method, path, key, body)
 
     if f"{route.method} {route.path}" in permitted and permission not in ("another service's", "none"):
+        answer = with_key(owner.http, route.method, path, key, body)
         assert answer.status_code == route.status, described(answer)
-    else:
-        assert_refused(answer, 403, "FORBIDDEN")
-        assert items_of(service, owner.id) == before
+        return
+
+    with _unchanged(service, owner):
+        assert_refused(with_key(owner.http, route.method, path, key, body), 403, "FORBIDDEN")
 
 
 @pytest.fixture(scope="module")
@@ -319,24 +328,31 @@ def services(admin: Person) -> dict[str, str]:
     return {right: new_service(admin, right) for right in SERVICES}
 
 
+@pytest.fixture(scope="module")
+def served(people: People) -> Person:
+    """Return whom services act for: an administrator, because the user's role must not help."""
+    return people("admin", credits=100)
+
+
 @pytest.mark.parametrize(("route", "right"), SERVICE_CELLS)
 def test_a_service_serves_a_user_for_what_it_has_the_right_to(
-    service: Stack, callers: dict[str, Person], services: dict[str, str], things: Things, route: Route, right: str
+    service: Stack, served: Person, services: dict[str, str], things: Things, route: Route, right: str
 ) -> None:
-    user = callers["admin"]
-    path, body = _filled_in(route, user, user, things)
-    before = items_of(service, user.id)
-
-    without = as_service(user.http, services[right], None).call(route.method, path, body)
-    answer = as_service(user.http, services[right], user.id).call(route.method, path, body)
+    path, body = _filled_in(route, served, served, things)
+    for_nobody = as_service(served.http, services[right], None)
+    for_user = as_service(served.http, services[right], served.id)
 
     if f"{route.method} {route.path}" in SERVICES[right]:
-        assert_refused(without, 400, "VALIDATION_ERROR")
+        assert_refused(for_nobody.call(route.method, path, body), 400, "VALIDATION_ERROR")
+        answer = for_user.call(route.method, path, body)
         assert answer.status_code == route.status, described(answer)
-    else:
-        served = any(f"{route.method} {route.path}" in each for each in SERVICES.values())
-        assert_refused(answer, 403, "RIGHT_MISSING" if served else "FORBIDDEN")
-        assert items_of(service, user.id) == before
+        return
+
+    of_services = any(f"{route.method} {route.path}" in each for each in SERVICES.values())
+    with _unchanged(service, served):
+        for_nobody.call(route.method, path, body)
+        answer = for_user.call(route.method, path, body)
+    assert_refused(answer, 403, "RIGHT_MISSING" if of_services else "FORBIDDEN")
 
 
 def test_a_service_does_nothing_for_anybody_but_the_user_whom_it_names(

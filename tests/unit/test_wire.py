@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import botocore.loaders
 import botocore.session
 import pytest
 from botocore.auth import SigV4Auth
@@ -218,9 +219,14 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
     return monkeypatch
 
 
+LOADER = botocore.loaders.create_loader()
+"""Reads botocore's descriptions of services and regions once, and not for each session again."""
+
+
 def found_by_botocore() -> tuple[Any, ...]:
     """Address, region and credentials, without looking at the environment ourselves."""
     session = botocore.session.get_session()
+    session.register_component("data_loader", LOADER)
     client = connection.sdk_client(session)
     credentials: Any = session.get_credentials()
     access_key, secret_key, token, *_ = credentials.get_frozen_credentials()

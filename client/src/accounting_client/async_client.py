@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
+from os import PathLike
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -14,13 +15,17 @@ import httpx
 
 from accounting_client import routes
 from accounting_client.async_session import AsyncStreamingSession, TaskHold, task_of
+from accounting_client.background import TaskSender, unclosed
+from accounting_client.backlog import Backlog, Key
 from accounting_client.call import Call, Listing, advancing
-from accounting_client.credentials import AsyncAuthorization, AsyncToken
+from accounting_client.credentials import AsyncAuthorization, AsyncToken, sender
+from accounting_client.errors import AccountingError
+from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, OutputLimits, least
 from accounting_client.exchange import CONNECTIONS, FAULTS, Done, Exchange, Fault, Settings
-from accounting_client.hold import Terms
+from accounting_client.hold import SETTLE_SECONDS, OnUnreachable, Terms, WhenShort
 from accounting_client.method import described
 from accounting_client.process import PerProcess, brought_over
-from accounting_client.retries import Retries
+from accounting_client.retries import NEVER, Retries
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,6 +73,7 @@ class AsyncAccountingClient:
         timeout_seconds: float = 10.0,
         retries: Retries = Retries(),  # noqa: B008 - frozen
         http: httpx.AsyncClient | None = None,
+        outbox: str | PathLike[str] | None = None,
     ) -> None:
         """Make a client of the service at ``base_url``, the stack's output ``ApiUrl``.
 
@@ -76,19 +82,26 @@ class AsyncAccountingClient:
 
         ``service_key`` is the platform's internal key. The client sends it with calls that report usage, which need it
         under ``RequireServiceKey``, and with the internal routes. ``http`` is an httpx client of your own; you must
-        close it yourself.
+        close it yourself. ``outbox`` is a file in which the client keeps settlements that the service has not answered.
+        If the process is killed, the next one with this file sends them. Processes may share the file.
         """
         self._settings = Settings(base_url.rstrip("/"), service_key, timeout_seconds, retries)
         self._authorization = AsyncAuthorization(token)
         self._kept = PerProcess(set[asyncio.Task[Any]])
+        self._output_limits = OutputLimits()
         self._owns_http = http is None
         self._is_twin = False
         self._open_sessions = PerProcess(set[TaskHold])
+        self._has_own_credential = True
+        self._background = PerProcess(lambda: TaskSender(Backlog(retries, self._settings.base_url, outbox)))
         self._http = PerProcess(
             lambda: httpx.AsyncClient(limits=CONNECTIONS) if http is None else brought_over(http), http
         )
+        unclosed.add(self)
 
     async def __aenter__(self) -> Self:
+        if self.background.backlog.outbox:
+            self.background.start(self)
         return self
 
     async def __aexit__(
@@ -107,14 +120,23 @@ class AsyncAccountingClient:
         with suppress(TimeoutError):
             async with asyncio.timeout(self.retries.total_seconds):
                 await self._settle_all()
+                await self.background.drain()
         for hold in self.open_sessions:
             hold.left_behind()
         if left := self._kept.get():
             for task in left:
                 task.cancel()
             await asyncio.wait(left, timeout=CANCELLING_SECONDS)
+        await self.background.close()
+        unclosed.discard(self)
         if self._owns_http:
             await self._http.get().aclose()
+
+    def settle_at_exit(self, seconds: float) -> None:  # noqa: ARG002 - as the sync client's
+        """Log what is not settled: without a loop nothing can be sent."""
+        for hold in tuple(self.open_sessions):
+            hold.left_behind()
+        self.background.backlog.close()
 
     async def _settle_all(self) -> None:
         while True:
@@ -128,6 +150,24 @@ class AsyncAccountingClient:
     def open_sessions(self) -> set[TaskHold]:
         """The sessions that this process has opened and not settled."""
         return self._open_sessions.get()
+
+    @property
+    def background(self) -> TaskSender:
+        """What sends the settlements that the service could not take."""
+        return self._background.get()
+
+    async def outbox_key(self, session_id: str) -> Key | None:
+        """The session's in the outbox, None without one. Raises ValueError for a user whose token a restart loses."""
+        if self.background.backlog.outbox is None:
+            return None
+        if not self._has_own_credential:
+            raise ValueError("a client with an outbox acts for users by for_user: a restart loses their tokens")
+        self.background.start(self)
+        return Key(await self.sender(), self._settings.acts_for or "", session_id)
+
+    async def sender(self) -> str:
+        """Whom the client's credential stands for. Raises what its function does."""
+        return sender(await self._authorization.get(None))
 
     @property
     def retries(self) -> Retries:
@@ -146,6 +186,7 @@ class AsyncAccountingClient:
         """
         twin = copy(self)
         twin._authorization = AsyncAuthorization(token)
+        twin._has_own_credential = False
         twin._is_twin = True
         return twin
 
@@ -156,8 +197,12 @@ class AsyncAccountingClient:
         """
         if not user_id:
             raise ValueError("the user id is empty")
+        return self.acting_for(user_id)
+
+    def acting_for(self, user_id: str) -> Self:
+        """Do what `for_user` does or, if the id is empty, return the client for the credential's own user."""
         twin = copy(self)
-        twin._settings = replace(self._settings, acts_for=user_id)
+        twin._settings = replace(self._settings, acts_for=user_id or None)
         twin._is_twin = True
         return twin
 
@@ -171,7 +216,9 @@ class AsyncAccountingClient:
         metadata: Mapping[str, Any] | None = None,
         session_id: str | None = None,
         heartbeat_seconds: float = 10.0,
-        settle_seconds: float = 30.0,
+        settle_seconds: float = SETTLE_SECONDS,
+        when_short: WhenShort = "raise",
+        on_unreachable: OnUnreachable = "raise",
     ) -> AsyncStreamingSession:
         """Account a stream: ``async with client.streaming_session(…) as session:``.
 
@@ -186,8 +233,12 @@ class AsyncAccountingClient:
         longer fit the hold.
 
         Leaving the block finalizes; an exception or a cancellation aborts. Both charge the usage or, without one, the
-        tokens counted. Both are repeated for up to ``settle_seconds`` and raise no error. ``session.result`` has the
-        outcome.
+        tokens counted. Both raise no error. What the service can't take within ``settle_seconds`` is sent again in the
+        background. ``session.result`` has the outcome.
+
+        With ``when_short="shorten"``, the estimate's output becomes what the user can pay for, and
+        ``session.max_output_tokens`` says how much. With ``on_unreachable="allow"``, a stream begins without a hold
+        while the service can't be reached, and is charged later.
         """
         terms = Terms(
             model_id,
@@ -198,6 +249,8 @@ class AsyncAccountingClient:
             estimated_usage=estimated_usage,
             variant=variant,
             metadata=metadata,
+            when_short=when_short,
+            on_unreachable=on_unreachable,
         )
         return AsyncStreamingSession(self, terms)
 
@@ -264,6 +317,20 @@ class AsyncAccountingClient:
     import_prices = _method(routes.pricing.import_prices)
     end_price = _method(routes.pricing.end_price)
     withdraw_price = _method(routes.pricing.withdraw_price)
+
+    async def output_limit(self, model_id: str, default: int = DEFAULT_OUTPUT_TOKENS) -> int:
+        """What to reserve for the output of a request without a limit: the model's most, but at most ``default``.
+
+        The model's price says the most (``maxOutputTokens``); it is remembered for five minutes.
+        """
+        is_known, limit = self._output_limits.get(model_id)
+        if not is_known:
+            try:
+                limit = (await self.send(routes.pricing.price(model_id), NEVER)).max_output_tokens
+            except AccountingError:  # without a price, or the right to read it
+                limit = None
+            self._output_limits.put(model_id, limit)
+        return least(limit, default)
 
     async def send(self, call: Call[T], retries: Retries | None = None) -> T:
         """Send a route's call, and repeat it if that may help and cannot do harm. Raises AccountingError."""

@@ -9,6 +9,8 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from accounting_client.backlog import Kept
+from accounting_client.errors import InsufficientCredits
 from accounting_client.exchange import Exchange
 from accounting_client.hold import Hold, IsGone, Terms
 from accounting_client.routes.sessions import Initialized
@@ -34,9 +36,10 @@ def task_of(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 class TaskHold(Hold):
     """A hold with a task for its heartbeats. The client waits for settling even if its caller is cancelled."""
 
+    _client: AsyncAccountingClient
+
     def __init__(self, client: AsyncAccountingClient, terms: Terms) -> None:
         super().__init__(client, terms)
-        self._client = client
         self._woken = asyncio.Event()
         self._withdraw: Work | None = None
         self._beating: asyncio.Task[None] | None = None
@@ -50,21 +53,38 @@ class TaskHold(Hold):
 
     async def open(self, is_gone: IsGone) -> None:
         """Hold the credits and begin the heartbeats. Whatever keeps it from that releases what may be held."""
-        exchange = self._client.exchange(self.initialize_call())
-        opening = self._client.keep(self._client.carry(exchange))
-        self._withdraw = partial(self._withdrawn, opening, exchange)
+        self.require_new()
+        self.key = await self._client.outbox_key(self.session_id)
+        exchange, opening = self._begin_opening()
         self._client.open_sessions.add(self)
+        self.backlog.opening(self.key)
         try:
-            self._opened_as(await asyncio.shield(opening))
+            while True:
+                try:
+                    self._opened_as(await asyncio.shield(opening))
+                    break
+                except InsufficientCredits as refused:
+                    if not self._shortened(refused):
+                        raise
+                    exchange, opening = self._begin_opening()
             if self._settling is not None:
                 raise RuntimeError(f"the client was closed while session {self.session_id} opened")
             self._beating = task_of(self._beat(is_gone))
-        except BaseException:
+        except BaseException as error:
+            if self._allowed(error):
+                return
             if self._nothing_is_held(opening, exchange):
+                self.backlog.answered(self.key)
                 self._client.open_sessions.discard(self)
             else:
                 await self.close()
             raise
+
+    def _begin_opening(self) -> tuple[Exchange[Initialized], asyncio.Task[Initialized]]:
+        exchange = self._client.exchange(self.initialize_call())
+        opening = self._client.keep(self._client.carry(exchange))
+        self._withdraw = partial(self._withdrawn, opening, exchange)
+        return exchange, opening
 
     async def settle(self, ending: Ending) -> None:
         """Settle, once. Who waits for it may be cancelled: it goes on, and closing the client waits for it."""
@@ -79,7 +99,7 @@ class TaskHold(Hold):
         """Begin to abort it, or to release what may be held for a block that is not entered, unless it is settled."""
         if self._settling is None:
             aborting = partial(self._settle, self.aborted())
-            await self._begin(aborting if self._withdraw is None or self.opened else self._withdraw)
+            await self._begin(aborting if self.meter or self._withdraw is None else self._withdraw)
 
     async def _begin(self, settling: Work) -> None:
         """Settle in a task or, where there can be none any more, here."""
@@ -93,37 +113,44 @@ class TaskHold(Hold):
             await settling()
 
     async def _settle(self, ending: Ending) -> None:
+        settling = Settling(ending, self._settle_retries)
+        self.backlog.ended(self.key, ending)
         try:
+            if self.is_unheld:
+                self._put_off(settling)
+                return
             async with asyncio.timeout(self.terms.settle_seconds):
-                self.result = await self._settled_by(ending)
-        except asyncio.CancelledError as cancelled:
-            self._unsettled(cancelled)
-            raise
+                self.result = await self._settled_by(settling)
+            self.backlog.answered(self.key)
         except Exception as error:  # the caller's token function may raise anything
-            self._unsettled(error)
+            self._put_off(settling, None if isinstance(error, TimeoutError) else error)
+        except asyncio.CancelledError as cancelled:
+            self.backlog.left(Kept(settling, self._client, self, self.key), cancelled)
+            raise
         finally:
             self._client.open_sessions.discard(self)
 
-    async def _settled_by(self, ending: Ending) -> Settled:
-        settling = Settling(ending, self._settle_retries)
+    async def _settled_by(self, settling: Settling) -> Settled:
         while True:
             try:
-                return await self._client.send(settling.call, settling.retries)
+                if (settled := settling.heard(await self._client.send(settling.call, settling.retries))) is not None:
+                    return settled
             except Exception as error:  # the caller's token function may raise anything
                 pause = self._pause_after(error, settling)
                 if pause is None:
                     raise
-            await asyncio.sleep(pause)
+                await asyncio.sleep(pause)
 
     async def _withdrawn(self, opening: asyncio.Task[Initialized], exchange: Exchange[Initialized]) -> None:
         """Release what was, or may have been, held by an opening that may be under way still."""
         try:
             await opening
         except asyncio.CancelledError as cancelled:
-            self._unsettled(cancelled)
+            self.unsettled(cancelled)
             raise
         except Exception:
             if self._nothing_is_held(opening, exchange):
+                self.backlog.answered(self.key)
                 self._client.open_sessions.discard(self)
                 return
         await self._settle(self.aborted())

@@ -6,19 +6,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from dataclasses import replace
+from os import PathLike
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
 from accounting_client import routes
+from accounting_client.background import ThreadSender, unclosed
+from accounting_client.backlog import Backlog, Key
 from accounting_client.call import Call, Listing, advancing
-from accounting_client.credentials import Authorization, Token
+from accounting_client.credentials import Authorization, Token, sender
+from accounting_client.errors import AccountingError
+from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, OutputLimits, least
 from accounting_client.exchange import CONNECTIONS, FAULTS, Done, Exchange, Fault, Settings
-from accounting_client.hold import Terms
+from accounting_client.hold import SETTLE_SECONDS, OnUnreachable, Terms, WhenShort
 from accounting_client.method import described
 from accounting_client.process import PerProcess, brought_over
-from accounting_client.retries import Retries
+from accounting_client.retries import NEVER, Retries
 from accounting_client.session import StreamingSession, ThreadHold, close_all
 
 P = ParamSpec("P")
@@ -63,6 +68,7 @@ class AccountingClient:
         timeout_seconds: float = 10.0,
         retries: Retries = Retries(),  # noqa: B008 - frozen
         http: httpx.Client | None = None,
+        outbox: str | PathLike[str] | None = None,
     ) -> None:
         """Make a client of the service at ``base_url``, the stack's output ``ApiUrl``.
 
@@ -71,14 +77,21 @@ class AccountingClient:
 
         ``service_key`` is the platform's internal key. The client sends it with calls that report usage, which need it
         under ``RequireServiceKey``, and with the internal routes. ``http`` is an httpx client of your own; you must
-        close it yourself.
+        close it yourself. ``outbox`` is a file in which the client keeps settlements that the service has not answered.
+        If the process is killed, the next one with this file sends them. Processes may share the file.
         """
         self._settings = Settings(base_url.rstrip("/"), service_key, timeout_seconds, retries)
         self._authorization = Authorization(token)
+        self._output_limits = OutputLimits()
         self._owns_http = http is None
         self._is_twin = False
         self._open_sessions = PerProcess(set[ThreadHold])
+        self._has_own_credential = True
+        self._background = PerProcess(lambda: ThreadSender(Backlog(retries, self._settings.base_url, outbox)))
         self._http = PerProcess(lambda: httpx.Client(limits=CONNECTIONS) if http is None else brought_over(http), http)
+        unclosed.add(self)
+        if outbox is not None:
+            self.background.start(self)
 
     def __enter__(self) -> Self:
         return self
@@ -96,14 +109,40 @@ class AccountingClient:
         """
         if self._is_twin:
             return
-        close_all(self.open_sessions, self.retries.total_seconds)
+        unclosed.discard(self)
+        self.settle_at_exit(self.retries.total_seconds)
         if self._owns_http:
             self._http.get().close()
+
+    def settle_at_exit(self, seconds: float) -> None:
+        """Abort what is open, send what is left, for so long at most, and log what is not settled by then."""
+        until = time.monotonic() + seconds
+        close_all(self.open_sessions, seconds)
+        self.background.drain(until - time.monotonic())
+        self.background.close()
 
     @property
     def open_sessions(self) -> set[ThreadHold]:
         """The sessions that this process has opened and not settled."""
         return self._open_sessions.get()
+
+    @property
+    def background(self) -> ThreadSender:
+        """What sends the settlements that the service could not take."""
+        return self._background.get()
+
+    def outbox_key(self, session_id: str) -> Key | None:
+        """The session's in the outbox, None without one. Raises ValueError for a user whose token a restart loses."""
+        if self.background.backlog.outbox is None:
+            return None
+        if not self._has_own_credential:
+            raise ValueError("a client with an outbox acts for users by for_user: a restart loses their tokens")
+        self.background.start(self)
+        return Key(self.sender(), self._settings.acts_for or "", session_id)
+
+    def sender(self) -> str:
+        """Whom the client's credential stands for. Raises what its function does."""
+        return sender(self._authorization.get(None))
 
     @property
     def retries(self) -> Retries:
@@ -122,6 +161,7 @@ class AccountingClient:
         """
         twin = copy(self)
         twin._authorization = Authorization(token)
+        twin._has_own_credential = False
         twin._is_twin = True
         return twin
 
@@ -132,8 +172,12 @@ class AccountingClient:
         """
         if not user_id:
             raise ValueError("the user id is empty")
+        return self.acting_for(user_id)
+
+    def acting_for(self, user_id: str) -> Self:
+        """Do what `for_user` does or, if the id is empty, return the client for the credential's own user."""
         twin = copy(self)
-        twin._settings = replace(self._settings, acts_for=user_id)
+        twin._settings = replace(self._settings, acts_for=user_id or None)
         twin._is_twin = True
         return twin
 
@@ -147,7 +191,9 @@ class AccountingClient:
         metadata: Mapping[str, Any] | None = None,
         session_id: str | None = None,
         heartbeat_seconds: float = 10.0,
-        settle_seconds: float = 30.0,
+        settle_seconds: float = SETTLE_SECONDS,
+        when_short: WhenShort = "raise",
+        on_unreachable: OnUnreachable = "raise",
     ) -> StreamingSession:
         """Account a stream: ``with client.streaming_session(…) as session:``.
 
@@ -162,7 +208,12 @@ class AccountingClient:
         longer fit the hold.
 
         Leaving the block finalizes; an exception aborts. Both charge the usage or, without one, the tokens counted.
-        Both are repeated for up to ``settle_seconds`` and raise no error. ``session.result`` has the outcome.
+        Both raise no error. What the service can't take within ``settle_seconds`` is sent again in the background.
+        ``session.result`` has the outcome.
+
+        With ``when_short="shorten"``, the estimate's output becomes what the user can pay for, and
+        ``session.max_output_tokens`` says how much. With ``on_unreachable="allow"``, a stream begins without a hold
+        while the service can't be reached, and is charged later.
         """
         terms = Terms(
             model_id,
@@ -173,6 +224,8 @@ class AccountingClient:
             estimated_usage=estimated_usage,
             variant=variant,
             metadata=metadata,
+            when_short=when_short,
+            on_unreachable=on_unreachable,
         )
         return StreamingSession(self, terms)
 
@@ -239,6 +292,20 @@ class AccountingClient:
     import_prices = _method(routes.pricing.import_prices)
     end_price = _method(routes.pricing.end_price)
     withdraw_price = _method(routes.pricing.withdraw_price)
+
+    def output_limit(self, model_id: str, default: int = DEFAULT_OUTPUT_TOKENS) -> int:
+        """What to reserve for the output of a request without a limit: the model's most, but at most ``default``.
+
+        The model's price says the most (``maxOutputTokens``); it is remembered for five minutes.
+        """
+        is_known, limit = self._output_limits.get(model_id)
+        if not is_known:
+            try:
+                limit = (self.send(routes.pricing.price(model_id), NEVER)).max_output_tokens
+            except AccountingError:  # without a price, or the right to read it
+                limit = None
+            self._output_limits.put(model_id, limit)
+        return least(limit, default)
 
     def send(self, call: Call[T], retries: Retries | None = None) -> T:
         """Send a route's call, and repeat it if that may help and cannot do harm. Raises AccountingError."""

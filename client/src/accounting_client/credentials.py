@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import inspect
+import json
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -53,6 +55,19 @@ def visible(text: str, name: str) -> str:
     if not (text and text.isascii() and text.isprintable() and " " not in text):
         raise ValueError(f"{name} is empty, or has a space, a line break or a letter that is not ASCII")
     return text
+
+
+def sender(authorization: str | None) -> str:
+    """Whom a header stands for: the same text after its token or its secret was renewed."""
+    scheme, _, text = (authorization or "").partition(" ")
+    parts = text.split(".")
+    if len(parts) != 3:
+        return f"{scheme} {'_'.join(text.split('_')[:2])}"  # acct_<id>_<secret>, svc_<id>_<secret>
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=="))
+        return f"{scheme} {claims.get('iss', '')} {claims['sub']}"
+    except (ValueError, LookupError, AttributeError, TypeError):
+        return scheme
 
 
 class Authorization:

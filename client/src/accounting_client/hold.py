@@ -11,13 +11,16 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 from uuid import uuid4
 
+from accounting_client.backlog import Backlog, Kept
 from accounting_client.call import Answer, Call
 from accounting_client.errors import (
     AccountingError,
     Conflict,
+    InsufficientCredits,
     InvalidRequest,
     SessionEnded,
     SessionExists,
@@ -30,19 +33,39 @@ from accounting_client.process import generation
 from accounting_client.retries import Retries, require_seconds
 from accounting_client.routes import sessions
 from accounting_client.routes.sessions import Heartbeat, Initialized
-from accounting_client.settling import Ending, Settled, Settling
+from accounting_client.settling import Ending, Settled, Settling, may_settle_later
 from accounting_client.usage_objects import input_of, output_of
+
+if TYPE_CHECKING:
+    from accounting_client.backlog import Key
 
 logger = logging.getLogger("accounting_client")
 
+SETTLE_SECONDS = 2.0
+"""How long leaving a stream's block waits for its settlement, by default."""
 GAP = 10
 """The shortest time between two heartbeats is this part of the usual one."""
+
+OUTPUT_PARTS = ("reasoningTokens", "outputAudioTokens")
+UNHELD = Initialized("", 0, 0, datetime.max.replace(tzinfo=UTC), "")
 
 IsGone = Callable[[], bool]
 """Whether the session that has the stream's block is gone, so that nobody will leave the block."""
 
 
+WhenShort = Literal["raise", "shorten"]
+OnUnreachable = Literal["raise", "allow"]
+
+
+class _Background(Protocol):
+    backlog: Backlog
+
+    def defer(self, kept: Kept) -> None: ...
+
+
 class _Client(Protocol):
+    @property
+    def background(self) -> _Background: ...
     @property
     def retries(self) -> Retries: ...
     @property
@@ -53,19 +76,28 @@ class _Client(Protocol):
 class Terms:
     """What a caller asks of a streaming session.
 
-    Raises ValueError for times that no timer can wait, and unless there is one estimate.
+    Raises ValueError for times that no timer can wait, and unless there is one estimate: `estimated_usage`, where
+    the output may be shortened or the stream may begin without a hold.
     """
 
     model_id: str
     estimated_tokens: int | None = None
     session_id: str | None = None
     heartbeat_seconds: float = 10.0
-    settle_seconds: float = 30.0
+    settle_seconds: float = SETTLE_SECONDS
     estimated_usage: Mapping[str, Any] | None = None
     variant: str | None = None
     metadata: Mapping[str, Any] | None = None
+    when_short: WhenShort = "raise"
+    on_unreachable: OnUnreachable = "raise"
 
     def __post_init__(self) -> None:
+        if self.when_short not in get_args(WhenShort):
+            raise ValueError(f"when_short is 'raise' or 'shorten', not {self.when_short!r}")
+        if self.on_unreachable not in get_args(OnUnreachable):
+            raise ValueError(f"on_unreachable is 'raise' or 'allow', not {self.on_unreachable!r}")
+        if self.estimated_usage is None and (self.when_short, self.on_unreachable) != ("raise", "raise"):
+            raise ValueError("when_short='shorten' and on_unreachable='allow' need an estimated_usage")
         if (self.estimated_tokens is None) == (self.estimated_usage is None):
             raise ValueError("a streaming session takes either estimated_tokens or estimated_usage")
         require_seconds("heartbeat_seconds", self.heartbeat_seconds)
@@ -75,16 +107,23 @@ class Terms:
 class Hold(ABC):
     """What the sync and the async hold have in common. ``result`` stays None when settling failed for good."""
 
+    _client: _Client
+
     def __init__(self, client: _Client, terms: Terms) -> None:
         self.terms = terms
         self.session_id = str(uuid4()) if terms.session_id is None else terms.session_id
         self.opened: Initialized | None = None
         self.result: Settled | None = None
+        self._client = client
         self.meter: Meter | None = None
         self.served_model: str | None = None
         self.metadata: Mapping[str, Any] = {}
         self._renewable = client.renewable
         self._generation = generation()
+        self.key: Key | None = None
+        """The session's in the outbox, if there is one."""
+        self.is_unheld = False
+        """Whether the stream runs without a hold, because the service could not be reached."""
         self._telling = threading.RLock()
         self._is_told = False
         self._gap_seconds = terms.heartbeat_seconds / GAP
@@ -93,6 +132,11 @@ class Hold(ABC):
         )
         # Try as long as there is time: an unsettled session holds its credits for an hour.
         self._settle_retries = replace(client.retries, attempts=1000, total_seconds=terms.settle_seconds)
+
+    @property
+    def backlog(self) -> Backlog:
+        """The settlements that this process still has to send."""
+        return self._client.background.backlog
 
     @property
     def progress(self) -> Progress:
@@ -119,11 +163,15 @@ class Hold(ABC):
     def wake(self) -> None:
         """Have a heartbeat sent as soon as may be."""
 
-    def initialize_call(self) -> Call[Initialized]:
-        """Raises RuntimeError for a session that was entered before, and its answer SessionExists for another's."""
+    def require_new(self) -> None:
+        """Raise RuntimeError for a session that was entered before, or before a fork."""
         self._require_own_process()
         if self.meter is not None or self.is_settled():
             raise RuntimeError(f"session {self.session_id} was entered before")
+
+    def initialize_call(self) -> Call[Initialized]:
+        """Raises RuntimeError for a session that was entered before, and its answer SessionExists for another's."""
+        self.require_new()
         terms = self.terms
         call = sessions.initialize(
             self.session_id,
@@ -150,15 +198,54 @@ class Hold(ABC):
 
     def finalized(self, success: bool) -> Ending:
         """How a stream that has ended is settled."""
-        return Ending(self.session_id, success, self.progress, self.served_model, self.metadata or None)
+        return self._ending(success)
 
     def aborted(self) -> Ending:
         """How a stream that was given up is settled, or what may be held for none is released."""
-        return Ending(self.session_id, None, self.progress, self.served_model, self.metadata or None)
+        return self._ending(None)
+
+    def _ending(self, success: bool | None) -> Ending:
+        progress, metadata, terms = self.progress, self.metadata, self.terms
+        if not self.is_unheld:
+            return Ending(self.session_id, success, progress, self.served_model, metadata or None)
+        if progress.usage is None and terms.estimated_usage is not None:  # the service does not have the estimate
+            progress = progress.with_usage({**terms.estimated_usage, "outputTokens": progress.counted}, "canonical")
+            metadata = {**metadata, "estimated": True}
+        opening = {"model_id": terms.model_id, "variant": terms.variant, "metadata": terms.metadata}
+        return Ending(self.session_id, success, progress, self.served_model, metadata or None, unheld=opening)
+
+    def _put_off(self, settling: Settling, error: BaseException | None = None) -> None:
+        """Leave a settlement to the background, unless it was refused for good."""
+        kept = Kept(settling, self._client, self, self.key)
+        if isinstance(error, Exception) and not may_settle_later(error, renewable=self._renewable):
+            self.backlog.refused(kept, error)
+        else:
+            self._client.background.defer(kept)
 
     def _require_own_process(self) -> None:
         if self.is_another_process:
             raise RuntimeError(f"session {self.session_id} is of the process that this one was forked from")
+
+    def _shortened(self, refused: Exception) -> bool:
+        """Whether the estimate now has only as much output as the user can pay for, so that opening may succeed."""
+        estimate = self.terms.estimated_usage
+        if not isinstance(refused, InsufficientCredits) or self.terms.when_short != "shorten" or estimate is None:
+            return False
+        affordable = refused.affordable_output_tokens or 0
+        if not 0 < affordable < output_of(estimate, "canonical"):
+            return False
+        rest = {name: count for name, count in estimate.items() if name not in OUTPUT_PARTS}
+        self.terms = replace(self.terms, estimated_usage=rest | {"outputTokens": affordable})
+        return True
+
+    def _allowed(self, error: BaseException) -> bool:
+        """Whether the stream may begin though its session could not be opened because of ``error``."""
+        if self.terms.on_unreachable != "allow" or not (isinstance(error, AccountingError) and failed(error)):
+            return False
+        logger.warning("session %s begins without a hold: %s", self.session_id, error)
+        self.is_unheld = True
+        self.meter = Meter(0, UNHELD)
+        return True
 
     def _opened_as(self, opened: Initialized) -> None:
         self.opened = opened
@@ -193,18 +280,12 @@ class Hold(ABC):
         """How long to wait until settling is tried again, after this came of it; None to give up."""
         if settling.corrected(error):
             return 0
-        return settling.pause() if self._may_settle_later(error) else None
-
-    def _may_settle_later(self, error: Exception) -> bool:
-        """Whether the same may settle the session, though this came of it: refused, it is refused for good."""
-        if isinstance(error, AccountingError):
-            return failed(error) or self._may_be_renewed(error)
-        return self._renewable  # what the caller's token function raised
+        return settling.pause() if may_settle_later(error, renewable=self._renewable) else None
 
     def _may_be_renewed(self, error: Exception) -> bool:
         return self._renewable and isinstance(error, Unauthorized)
 
-    def _unsettled(self, error: BaseException) -> None:
+    def unsettled(self, error: BaseException) -> None:
         """Say, once, that the session could not be settled."""
         ended = isinstance(error, SessionNotActive | SessionEnded)
         if self.meter is None and ended:
@@ -223,5 +304,5 @@ class Hold(ABC):
             )
 
     def left_behind(self) -> None:
-        """Say that the client was closed before the session was settled."""
-        self._unsettled(TimeoutError("the client's total_seconds were over before it was settled"))
+        """Say that the client was closed, or its program ended, before the session was settled."""
+        self.unsettled(TimeoutError("the client's total_seconds were over before it was settled"))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from accounting_client.errors import InsufficientCredits
 from accounting_client.hold import Hold, IsGone, Terms
 from accounting_client.retries import NEVER, Retries
 from accounting_client.settling import Ending, Settling
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 class ThreadHold(Hold):
     """A hold with a thread for its heartbeats. Any thread may settle it; the first one does."""
 
+    _client: AccountingClient
+
     def __init__(self, client: AccountingClient, terms: Terms) -> None:
         super().__init__(client, terms)
-        self._client = client
         self._woken = threading.Event()
         self._ended = threading.Event()
         self._open = threading.Event()
@@ -42,19 +44,32 @@ class ThreadHold(Hold):
     def open(self, is_gone: IsGone) -> None:
         """Hold the credits and begin the heartbeats. Whatever keeps it from that releases what may be held."""
         opening = self._client.exchange(self.initialize_call())
+        self.key = self._client.outbox_key(self.session_id)
         self.over.clear()
         self._client.open_sessions.add(self)
+        self.backlog.opening(self.key)
         try:
-            self._opened_as(self._client.carry(opening))
+            while True:
+                try:
+                    self._opened_as(self._client.carry(opening))
+                    break
+                except InsufficientCredits as refused:
+                    if not self._shortened(refused):
+                        raise
+                    opening = self._client.exchange(self.initialize_call())
             self._open.set()
             if self._ended.is_set():
                 raise RuntimeError(f"the client was closed while session {self.session_id} opened")
             name = f"heartbeats of {self.session_id}"
             threading.Thread(target=self._beat, args=(is_gone,), name=name, daemon=True).start()
         except BaseException as error:
+            if self._allowed(error):
+                self._open.set()
+                return
             if self._may_be_held(opening, error):
                 self.settle(self.aborted(), self._settle_retries if self.opened else NEVER)
             else:
+                self.backlog.answered(self.key)
                 self._finish()
             raise
 
@@ -89,19 +104,24 @@ class ThreadHold(Hold):
         self.over.set()
 
     def _settle(self, settling: Settling) -> None:
+        self.backlog.ended(self.key, settling.ending)
+        if self.is_unheld:
+            self._put_off(settling)
+            return
         try:
             while self.result is None:
                 try:
-                    self.result = self._client.send(settling.call, settling.retries)
+                    self.result = settling.heard(self._client.send(settling.call, settling.retries))
                 except Exception as error:  # the caller's token function may raise anything
                     pause = self._pause_after(error, settling)
                     if pause is None:
-                        self._unsettled(error)
+                        self._put_off(settling, error)
                         return
                     time.sleep(pause)
         except BaseException as interruption:
-            self._unsettled(interruption)
+            self._put_off(settling, interruption)
             raise
+        self.backlog.answered(self.key)
 
     def _beat(self, is_gone: IsGone) -> None:
         meter = self.meter

@@ -10,82 +10,118 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from accounting_client.call import Call
-from accounting_client.errors import InvalidRequest, ModelUnknown
+from accounting_client.errors import (
+    AccountingError,
+    InvalidRequest,
+    ModelUnknown,
+    PayloadTooLarge,
+    SessionNotActive,
+    Unauthorized,
+)
+from accounting_client.exchange import failed
 from accounting_client.meter import Progress
 from accounting_client.retries import Retries
 from accounting_client.routes import sessions
-from accounting_client.routes.sessions import Aborted, Finalized
+from accounting_client.routes.sessions import Aborted, Finalized, Initialized
 
 logger = logging.getLogger("accounting_client")
 
 Settled = Finalized | Aborted
+
+NO_USAGE = {"inputTokens": 0, "outputTokens": 0, "requests": 0}
 
 
 @dataclass(frozen=True)
 class Ending:
     """How a stream ended: finalized with or without ``success``, or aborted where that is None.
 
-    ``model_id`` is the model that served, if it is not the session's. ``is_estimated``: the service rejected the
-    provider's usage, so that the tokens counted are settled.
+    ``progress`` is None for an aborted stream of which only the service knows how far it was. ``model_id`` is the model
+    that served, if it is not the session's. ``is_estimated``: the service rejected the provider's usage, so that the
+    tokens counted are settled. ``unheld`` is what `initialize` takes beside the session's id, if nothing was held
+    because the service could not be reached.
     """
 
     session_id: str
     success: bool | None
-    progress: Progress
+    progress: Progress | None
     model_id: str | None = None
     metadata: Mapping[str, Any] | None = None
     is_estimated: bool = False
+    unheld: Mapping[str, Any] | None = None
 
     def call(self) -> Call[Settled]:
         """The call that settles the session: with the provider's usage, if there is one, else with a number."""
         metadata = {**(self.metadata or {}), **({"estimated": True} if self.is_estimated else {})} or None
+        more: dict[str, Any] = {"model_id": self.model_id, "metadata": metadata}
+        if self.progress is None:
+            return sessions.abort(self.session_id, **more)
         usage = None if self.is_estimated else self.progress.whole_usage
         tokens = self.progress.counted if usage is None else None
         usage_format = None if usage is None else self.progress.usage_format
-        more: dict[str, Any] = {"model_id": self.model_id, "metadata": metadata}
         if self.success is None:
             return sessions.abort(self.session_id, tokens, usage=usage, usage_format=usage_format, **more)
         more["success"] = self.success
         return sessions.finalize(self.session_id, tokens, usage=usage, usage_format=usage_format, **more)
 
-    def without_rejected(self, error: InvalidRequest) -> Ending:
-        """The same without what the service rejects: the metadata or the model that it names, else the usage."""
-        named = {str(each.get("field")).partition(".")[0] for each in error.errors}
+    def opening_call(self) -> Call[Initialized]:
+        """The call that opens, without a hold, a session that could not be opened when it began."""
+        return sessions.initialize(self.session_id, estimated_usage=NO_USAGE, **(self.unheld or {}))
+
+    def without_rejected(self, error: InvalidRequest | PayloadTooLarge) -> Ending:
+        """The same without what the service rejects: the metadata or the model that it names, else the usage.
+
+        If even the number is rejected, all that is left is the number.
+        """
+        errors = error.errors if isinstance(error, InvalidRequest) else ()
+        named = {str(each.get("field")).partition(".")[0] for each in errors}
         rest = self
         if "metadata" in named:
             rest = replace(rest, metadata=None)
         if "modelId" in named or isinstance(error, ModelUnknown):
             rest = replace(rest, model_id=None)
         if rest == self or named & {"usage", "usageFormat"}:
-            rest = replace(rest, is_estimated=self.progress.usage is not None)
-        return rest
+            rest = replace(rest, is_estimated=self.progress is not None and self.progress.usage is not None)
+        return replace(self, model_id=None, metadata=None) if rest == self else rest
 
 
 class Settling:
     """A session's settling: the call to try next, how often and how long it is tried."""
 
     def __init__(self, ending: Ending, retries: Retries) -> None:
-        self._ending = ending
+        self.ending = ending
         self._retries = retries
         self._began = time.monotonic()
         self._attempts = 0
-        self.call = ending.call()
+        self._has_opened = False
+        self.call: Call[Settled] | Call[Initialized] = ending.call()
 
     @property
     def retries(self) -> Retries:
         """Those of the next attempt, within the time that is left."""
         return replace(self._retries, total_seconds=max(0.0, self._retries.total_seconds - self._elapsed()))
 
+    def heard(self, answer: Settled | Initialized) -> Settled | None:
+        """What the session came to; None if the answer to ``call`` only opened it, so that ``call`` is another one."""
+        if not isinstance(answer, Initialized):
+            return answer
+        self.call = self.ending.call()
+        return None
+
     def corrected(self, error: Exception) -> bool:
-        """Whether ``call`` is now another one, without what the service rejected: usage is never lost over a part."""
-        if not isinstance(error, InvalidRequest):
+        """Whether ``call`` is now another one that may succeed: usage is never lost over a part of it."""
+        if isinstance(error, SessionNotActive) and self.ending.unheld is not None and not self._has_opened:
+            self._has_opened, self.call = True, self.ending.opening_call()
+            return True
+        if not isinstance(error, InvalidRequest | PayloadTooLarge):
             return False
-        rest = self._ending.without_rejected(error)
-        if rest == self._ending:
+        rest = self.ending.without_rejected(error)
+        if rest == self.ending:
             return False
-        how = f"with the {rest.progress.counted} tokens counted" if rest.is_estimated else "without that"
-        logger.warning("session %s is settled %s: %s %s", rest.session_id, how, error, error.errors)
-        self._ending, self.call = rest, rest.call()
+        progress = rest.progress
+        how = f"with the {progress.counted} tokens counted" if rest.is_estimated and progress else "without that"
+        details = error.errors if isinstance(error, InvalidRequest) else ""
+        logger.warning("session %s is settled %s: %s %s", rest.session_id, how, error, details)
+        self.ending, self.call = rest, rest.call()
         return True
 
     def pause(self) -> float | None:
@@ -95,3 +131,10 @@ class Settling:
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._began
+
+
+def may_settle_later(error: Exception, *, renewable: bool) -> bool:
+    """Whether the same may settle the session, though this came of it: refused, it is refused for good."""
+    if isinstance(error, AccountingError):
+        return failed(error) or (renewable and isinstance(error, Unauthorized))
+    return renewable  # what the caller's token function raised

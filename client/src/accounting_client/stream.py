@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from accounting_client.hold import Hold, IsGone
 from accounting_client.meter import Meter
 from accounting_client.routes.sessions import Aborted, Finalized, Initialized
-from accounting_client.usage_objects import UsageFormat, in_json, require_format
+from accounting_client.usage_objects import UsageFormat, in_json, output_of, require_format
 
 H = TypeVar("H", bound=Hold)
 
@@ -39,6 +39,12 @@ class Stream(Generic[H]):
     def estimated_usage(self) -> Mapping[str, Any] | None:
         """The usage that the hold is for; None if it is for `estimated_tokens`."""
         return self._hold.terms.estimated_usage
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The output that the hold was made for: the request's limit, where `when_short` may have shortened it."""
+        estimate = self.estimated_usage
+        return None if estimate is None else output_of(estimate, "canonical")
 
     @property
     def opened(self) -> Initialized | None:

@@ -1,0 +1,205 @@
+"""Sends the settlements of a backlog in the background: in a thread, or in a task of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import threading
+import time
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+from accounting_client.backlog import Backlog, Kept
+from accounting_client.retries import Retries
+
+if TYPE_CHECKING:
+    from accounting_client.async_client import AsyncAccountingClient
+    from accounting_client.client import AccountingClient
+
+logger = logging.getLogger("accounting_client")
+
+TICK_SECONDS = 20.0
+"""How often an outbox is looked at, and its leases are renewed."""
+ONCE_SECONDS = 10.0
+"""How long one attempt may take: leases are renewed between two attempts."""
+LOOK_SECONDS = 0.01
+"""How often it is looked whether an attempt of somebody else has ended."""
+
+
+EXIT_SECONDS = 2.0
+"""How long the end of a program waits for the settlements of clients that it did not close."""
+
+
+class _Unclosed(Protocol):
+    def settle_at_exit(self, seconds: float) -> None: ...
+
+
+unclosed: weakref.WeakSet[_Unclosed] = weakref.WeakSet()
+"""The clients that were not closed."""
+
+
+@atexit.register
+def _at_exit() -> None:
+    until = time.monotonic() + EXIT_SECONDS
+    for client in tuple(unclosed):
+        client.settle_at_exit(max(0.0, until - time.monotonic()))
+
+
+def _once(seconds: float = ONCE_SECONDS) -> Retries:
+    return Retries(attempts=1, total_seconds=max(0.0, min(seconds, ONCE_SECONDS)))
+
+
+class ThreadSender:
+    """For `AccountingClient`. Its thread runs while anything is left to send; with an outbox, until it is closed."""
+
+    def __init__(self, backlog: Backlog) -> None:
+        self.backlog = backlog
+        self._lock = threading.Lock()
+        self._woken = threading.Event()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, client: AccountingClient) -> None:
+        """Have the thread run, and see what is new."""
+        self._woken.set()
+        with self._lock:
+            if self._thread is not None or self._closed.is_set():
+                return
+            thread = threading.Thread(target=self._run, args=(client,), name="settlements", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # there can be no more of them: closing the client sends what is left
+                logger.warning("settlements can't be sent in the background: %s", error)
+                return
+            self._thread = thread
+
+    def defer(self, kept: Kept) -> None:
+        """Take a settlement that was tried in vain."""
+        self.backlog.defer(kept)
+        self.start(kept.client)
+
+    def drain(self, seconds: float) -> None:
+        """Send what is left, for so long at most."""
+        until = time.monotonic() + seconds
+        while not self.backlog.is_empty and (left := until - time.monotonic()) > 0:
+            kept = self.backlog.take()
+            pause = LOOK_SECONDS if kept is None else self._send(kept, left)
+            time.sleep(max(0.0, min(pause, until - time.monotonic())))
+
+    def close(self) -> None:
+        """Send no more, and say what is left."""
+        self._closed.set()
+        self._woken.set()
+        self.backlog.close()
+
+    def _run(self, client: AccountingClient) -> None:
+        claimed_at = -TICK_SECONDS
+        while not self._closed.is_set():
+            if self.backlog.outbox and time.monotonic() - claimed_at >= TICK_SECONDS:
+                claimed_at = time.monotonic()
+                self._claim(client)
+            self._woken.clear()
+            kept = self.backlog.take()
+            if kept is not None:
+                self._closed.wait(self._send(kept))
+            elif self.backlog.outbox:
+                self._woken.wait(TICK_SECONDS)
+            else:
+                with self._lock:
+                    if not self._woken.is_set():
+                        self._thread = None
+                        return
+
+    def _send(self, kept: Kept, seconds: float = ONCE_SECONDS) -> float:
+        try:
+            answer = kept.client.send(kept.settling.call, _once(seconds))
+        except BaseException as error:  # the caller's token function may raise anything
+            pause = self.backlog.heard(kept, error)
+            if not isinstance(error, Exception):
+                raise
+            return pause
+        return self.backlog.heard(kept, answer)
+
+    def _claim(self, client: AccountingClient) -> None:
+        try:
+            self.backlog.claim(client, client.sender())
+        except Exception as error:  # the caller's token function may raise anything
+            logger.warning("what earlier processes left in the outbox has to wait: %s", error)
+
+
+class TaskSender:
+    """For `AsyncAccountingClient`: as `ThreadSender`, with a task."""
+
+    def __init__(self, backlog: Backlog) -> None:
+        self.backlog = backlog
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    def start(self, client: AsyncAccountingClient) -> None:
+        """Have the task run, and see what is new. Raises what the loop does when it makes no tasks any more."""
+        self._woken.set()
+        if (self._task is None or self._task.done()) and not self._is_closed:
+            work = self._run(client)
+            try:
+                self._task = asyncio.get_running_loop().create_task(work, name="settlements")
+            except BaseException:
+                work.close()
+                raise
+
+    def defer(self, kept: Kept) -> None:
+        """Take a settlement that was tried in vain."""
+        self.backlog.defer(kept)
+        self.start(kept.client)
+
+    async def drain(self) -> None:
+        """Send what is left."""
+        while not self.backlog.is_empty:
+            kept = self.backlog.take()
+            await asyncio.sleep(LOOK_SECONDS if kept is None else await self._send(kept))
+
+    async def close(self) -> None:
+        """Send no more, and say what is left."""
+        self._is_closed = True
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self.backlog.close()
+
+    async def _run(self, client: AsyncAccountingClient) -> None:
+        claimed_at = -TICK_SECONDS
+        try:
+            while self.backlog.outbox or not self.backlog.is_empty:
+                if self.backlog.outbox and time.monotonic() - claimed_at >= TICK_SECONDS:
+                    claimed_at = time.monotonic()
+                    await self._claim(client)
+                self._woken.clear()
+                kept = self.backlog.take()
+                if kept is not None:
+                    await asyncio.sleep(await self._send(kept))
+                else:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(TICK_SECONDS if self.backlog.outbox else LOOK_SECONDS):
+                            await self._woken.wait()
+        except asyncio.CancelledError:  # by `close`, or because the loop ends
+            self._is_closed = True
+            self.backlog.close()
+            raise
+
+    async def _send(self, kept: Kept) -> float:
+        try:
+            answer = await kept.client.send(kept.settling.call, _once())
+        except BaseException as error:  # the caller's token function may raise anything
+            pause = self.backlog.heard(kept, error)
+            if not isinstance(error, Exception):
+                raise
+            return pause
+        return self.backlog.heard(kept, answer)
+
+    async def _claim(self, client: AsyncAccountingClient) -> None:
+        try:
+            self.backlog.claim(client, await client.sender())
+        except Exception as error:  # the caller's token function may raise anything
+            logger.warning("what earlier processes left in the outbox has to wait: %s", error)

@@ -1,0 +1,179 @@
+"""Settlements that the service could not take yet: which one to send next, when, and what comes of it.
+
+No input or output but the outbox. The clients send, one settlement after another, in a thread or a task.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from accounting_client.errors import Forbidden, SessionEnded, SessionNotActive, Unauthorized
+from accounting_client.settling import Settled, Settling, may_settle_later
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from accounting_client.hold import Hold
+    from accounting_client.outbox import Outbox
+    from accounting_client.retries import Retries
+    from accounting_client.routes.sessions import Initialized
+    from accounting_client.settling import Ending
+
+logger = logging.getLogger("accounting_client")
+
+LONGEST_PAUSE_SECONDS = 30.0
+"""Between two attempts while the service can't be reached."""
+CLOSED = TimeoutError("the client was closed before")
+
+
+class Key(NamedTuple):
+    """Whose session it is: under whose credential, and for which user ('' for the credential's own)."""
+
+    sender: str
+    user: str
+    session_id: str
+
+
+@dataclass(eq=False)
+class Kept:
+    """A settlement to be sent by ``client``. ``hold`` is None if the session was that of an earlier process."""
+
+    settling: Settling
+    client: Any
+    hold: Hold | None = None
+    key: Key | None = None
+
+    @property
+    def session_id(self) -> str:
+        """The session's id."""
+        return self.settling.ending.session_id
+
+
+class Backlog:
+    """The settlements that one process still has to send. Any thread may ask."""
+
+    def __init__(self, retries: Retries, service: str, outbox: str | PathLike[str] | None = None) -> None:
+        """``outbox`` is the path of a file. Raises sqlite3.Error, OSError where it can't be written."""
+        self.outbox: Outbox | None = None
+        if outbox is not None:
+            from accounting_client.outbox import Outbox  # noqa: PLC0415 - nobody else pays for importing SQLite
+
+            self.outbox = Outbox(outbox, service)
+        self._retries = replace(retries, attempts=2**31, total_seconds=1e6, longest_seconds=LONGEST_PAUSE_SECONDS)
+        self._lock = threading.Lock()
+        self._waiting: deque[Kept] = deque()
+        self._sending: set[Kept] = set()
+        self._failures = 0
+        self._is_closed = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits or is just being sent."""
+        with self._lock:
+            return not self._waiting and not self._sending
+
+    def opening(self, key: Key | None) -> None:
+        """Note that a session may be open from now on."""
+        if self.outbox and key:
+            self.outbox.opening(key)
+
+    def ended(self, key: Key | None, ending: Ending) -> None:
+        """Note how a session is to be settled, before that is tried for the first time."""
+        if self.outbox and key:
+            self.outbox.ended(key, ending)
+
+    def answered(self, key: Key | None) -> None:
+        """Note that the service has answered, or was never asked to hold anything."""
+        if self.outbox and key:
+            self.outbox.answered(key)
+
+    def defer(self, kept: Kept) -> None:
+        """Take a settlement that was tried in vain."""
+        with self._lock:
+            if not self._is_closed:
+                self._waiting.append(kept)
+                return
+        self.left(kept, CLOSED)
+
+    def claim(self, client: Any, sender: str) -> None:
+        """Renew this process's leases in the outbox, and take over what is left there by processes that are gone."""
+        if self.outbox is None:
+            return
+        self.outbox.renew()
+        for key, ending in self.outbox.claim(sender):
+            logger.info("session %s was left open by an earlier process: it is settled", key.session_id)
+            acting = client.acting_for(key.user)
+            self.defer(Kept(Settling(ending, self._retries), acting, key=key))
+
+    def take(self) -> Kept | None:
+        """The settlement to send now: tell `heard` what comes of it."""
+        with self._lock:
+            if not self._waiting:
+                return None
+            kept = self._waiting.popleft()
+            self._sending.add(kept)
+            return kept
+
+    def heard(self, kept: Kept, outcome: Settled | Initialized | BaseException) -> float:
+        """Note what came of a settlement that was sent; return how long to wait before the next one is sent."""
+        again, pause = False, 0.0
+        if not isinstance(outcome, BaseException):
+            self._failures = 0
+            settled = kept.settling.heard(outcome)
+            again = settled is None
+            if settled is not None:
+                self._settled(kept, settled)
+        elif not isinstance(outcome, Exception) or kept.settling.corrected(outcome):
+            again = True
+        elif may_settle_later(outcome, renewable=kept.client.renewable):
+            again = True
+            self._failures += 1
+            pause = self._retries.pause(self._failures, 0, 0, random.random()) or 0
+        else:
+            self.refused(kept, outcome)
+        with self._lock:
+            self._sending.discard(kept)
+            again_here = again and not self._is_closed
+            if again_here:
+                self._waiting.append(kept) if pause else self._waiting.appendleft(kept)
+        if again and not again_here:
+            self.left(kept, CLOSED)
+        return pause
+
+    def close(self) -> None:
+        """Say what is left, and leave it to the outbox if there is one."""
+        with self._lock:
+            self._is_closed = True
+            left = [*self._waiting, *self._sending]  # nobody waits for what is just being sent
+            self._waiting.clear()
+        for kept in left:
+            self.left(kept, CLOSED)
+        if self.outbox:
+            self.outbox.close()
+
+    def _settled(self, kept: Kept, settled: Settled) -> None:
+        self.answered(kept.key)
+        if kept.hold is not None:
+            kept.hold.result = settled
+        logger.info("session %s was settled late: %d credits", kept.session_id, settled.charged_credits)
+
+    def refused(self, kept: Kept, error: Exception) -> None:
+        """Say that a settlement is refused. One that another credential may send stays in the outbox."""
+        if not isinstance(error, Unauthorized | Forbidden):
+            self.answered(kept.key)
+        if kept.hold is not None:
+            kept.hold.unsettled(error)
+        elif not (isinstance(error, SessionNotActive | SessionEnded) and kept.settling.ending.progress is None):
+            logger.error("session %s could not be settled: %s %s", kept.session_id, type(error).__name__, error)
+
+    def left(self, kept: Kept, why: BaseException) -> None:
+        """Say that this process does not settle a session any more."""
+        if self.outbox and kept.key:
+            logger.warning("session %s is not settled yet, the outbox has it: %s", kept.session_id, why)
+        elif kept.hold is not None:
+            kept.hold.unsettled(why)

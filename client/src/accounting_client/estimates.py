@@ -1,0 +1,99 @@
+"""How many tokens a request to a model may use: what to hold credits for before it is sent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from typing import Any, Protocol
+
+DEFAULT_OUTPUT_TOKENS = 4096
+"""Reserved for a request that does not limit its output, or what the model's price allows at most, if that is less."""
+BYTES_A_TOKEN = 3
+"""Of text, by default: rather too many tokens than too few."""
+MEDIA_TOKENS = 1500
+"""Of an image or a file in the request, by default and by a tokenizer."""
+MESSAGE_TOKENS = 4
+"""What each message or tool has beside its text."""
+MEDIA_FIELDS = {"data", "file_data", "image_url", "file_id", "url", "bytes"}
+KNOWN_SECONDS = 300.0
+MOST_MODELS = 1000
+
+
+class Tokenizer(Protocol):
+    """As tiktoken and Hugging Face have them."""
+
+    def encode(self, text: str, /) -> Sized: ...
+
+
+Estimate = int | Tokenizer | Callable[[Mapping[str, Any]], int | Mapping[str, Any]] | None
+"""What a request's input is estimated with: a number of tokens, a tokenizer, or a function of the request.
+
+The function returns the input tokens, or a usage in canonical form, such as
+``{"inputTokens": 4000, "outputTokens": 1000}``. None counts a token for every three bytes of text.
+"""
+
+
+def estimated_usage(
+    request: Mapping[str, Any], inputs: Sequence[str], estimate: Estimate, output_tokens: int
+) -> dict[str, Any]:
+    """The most that a request can use, in canonical form: of its fields, ``inputs`` are read by the model."""
+    if callable(estimate):
+        found = estimate(request)
+        if isinstance(found, Mapping):
+            return {"outputTokens": output_tokens, **found}
+        return {"inputTokens": found, "outputTokens": output_tokens}
+    if isinstance(estimate, int):
+        return {"inputTokens": estimate, "outputTokens": output_tokens}
+    tokens = 0
+    for name in inputs:
+        for text in _texts(name, request.get(name)):
+            tokens += MESSAGE_TOKENS if text == "" else MEDIA_TOKENS if text is None else tokens_of(text, estimate)
+    return {"inputTokens": tokens, "outputTokens": output_tokens}
+
+
+def tokens_of(text: str, tokenizer: Tokenizer | None = None) -> int:
+    """The tokens of a text, by a tokenizer or by its length."""
+    if tokenizer is not None:
+        try:
+            return len(tokenizer.encode(text))
+        except ValueError:  # tiktoken's for the text of a special token
+            pass
+    return -(-len(text.encode(errors="replace")) // BYTES_A_TOKEN)
+
+
+def _texts(name: str, value: object) -> Iterator[str | None]:
+    """The texts in a value; "" for each object of a list, None for each image or file."""
+    if isinstance(value, str):
+        yield None if name in MEDIA_FIELDS or value.startswith("data:") else value
+    elif isinstance(value, Mapping):
+        for inner_name, inner in value.items():
+            yield from _texts(str(inner_name), inner)
+    elif isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        for inner in value:
+            yield ""
+            yield from _texts(name, inner)
+    elif isinstance(value, bytes | bytearray):
+        yield None
+
+
+class OutputLimits:
+    """The most that models answer, as their price rules say, for some minutes."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, int | None]] = {}
+
+    def get(self, model_id: str) -> tuple[bool, int | None]:
+        """Whether it is known, and what is known."""
+        until, limit = self._known.get(model_id, (0.0, None))
+        return time.monotonic() < until, limit
+
+    def put(self, model_id: str, limit: int | None) -> None:
+        """Note what the model's price says."""
+        if len(self._known) >= MOST_MODELS:
+            self._known.clear()
+        self._known[model_id] = time.monotonic() + KNOWN_SECONDS, limit
+
+
+def least(limit: int | None, default: int) -> int:
+    """What to reserve for the output of a request that does not limit it."""
+    return default if limit is None else min(limit, default)

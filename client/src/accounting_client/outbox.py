@@ -1,0 +1,160 @@
+"""Settlements on disk: what a process that is killed leaves open, the next one settles.
+
+Every session has a row from before its credits are held until the service has answered its settlement. Processes may
+share the file: each leases its rows and renews the lease, and takes over rows whose lease has ended. A settlement that
+two processes send is settled once, because the session's id identifies it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from accounting_client.backlog import Key
+from accounting_client.meter import Progress
+from accounting_client.settling import Ending
+
+logger = logging.getLogger("accounting_client")
+
+FORMAT = 1
+OPEN_LEASE_SECONDS = 600.0
+"""A stream whose process has not been heard from for so long is aborted: no process pauses for so long."""
+LEASE_SECONDS = 60.0
+"""The same for a stream that has ended, whose settlement may be sent twice."""
+CLAIMED_AT_ONCE = 100
+BUSY_SECONDS = 5.0
+
+TABLE = """
+CREATE TABLE IF NOT EXISTS settlements (
+    service TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    user TEXT NOT NULL,
+    session_id TEXT NOT NULL,
+    ending TEXT,
+    owner TEXT NOT NULL,
+    leased_until REAL NOT NULL,
+    PRIMARY KEY (service, sender, user, session_id)
+) WITHOUT ROWID
+"""
+PUT = "INSERT OR REPLACE INTO settlements VALUES (?, ?, ?, ?, ?, ?, ?)"
+ANSWERED = "DELETE FROM settlements WHERE service = ? AND sender = ? AND user = ? AND session_id = ?"
+RENEW = "UPDATE settlements SET leased_until = CASE WHEN ending IS NULL THEN ? ELSE ? END WHERE owner = ?"
+RELEASE = "UPDATE settlements SET leased_until = 0 WHERE owner = ?"
+LEFT = """
+SELECT user, session_id, ending FROM settlements
+WHERE service = ? AND sender = ? AND owner != ? AND leased_until < ? LIMIT ?
+"""
+
+
+class Outbox:
+    """The file, as one process has it open, with the settlements of one ``service``, by its address.
+
+    Making it raises sqlite3.Error, OSError where it can't be written.
+    A write that fails later is logged: the stream goes on, and its settlement is in memory.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], service: str) -> None:
+        where = Path(path)
+        self._service = service
+        where.touch(mode=0o600)  # it says what users used
+        self._owner = uuid4().hex
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._database = sqlite3.connect(where, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        self._database.execute("PRAGMA journal_mode = WAL")
+        self._database.execute("PRAGMA synchronous = NORMAL")  # survives a killed process, not always a power failure
+        with self._transaction():
+            (found,) = self._database.execute("PRAGMA user_version").fetchone()
+            if found not in (0, FORMAT):
+                raise ValueError(f"{where} is the outbox of another version of the client (format {found})")
+            self._database.execute(TABLE)
+            self._database.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def opening(self, key: Key) -> None:
+        """Note that a session may be open from now on."""
+        self._write(PUT, (self._service, *key, None, self._owner, time.time() + OPEN_LEASE_SECONDS))
+
+    def ended(self, key: Key, ending: Ending) -> None:
+        """Note how a session is to be settled."""
+        self._write(PUT, (self._service, *key, in_text(ending), self._owner, time.time() + LEASE_SECONDS))
+
+    def answered(self, key: Key) -> None:
+        """Forget a session that is settled, or that the service does not let settle."""
+        self._write(ANSWERED, (self._service, *key))
+
+    def renew(self) -> None:
+        """Lease the rows of this process anew."""
+        now = time.time()
+        self._write(RENEW, (now + OPEN_LEASE_SECONDS, now + LEASE_SECONDS, self._owner))
+
+    def claim(self, sender: str) -> list[tuple[Key, Ending]]:
+        """Take over settlements of this sender whose process is gone. Streams that it left open are to be aborted."""
+        now = time.time()
+        found: list[tuple[Key, Ending]] = []
+        try:
+            with self._transaction():
+                rows = self._database.execute(
+                    LEFT, (self._service, sender, self._owner, now, CLAIMED_AT_ONCE)
+                ).fetchall()
+                for user, session_id, text in rows:
+                    ending = Ending(session_id, None, None) if text is None else from_text(text)
+                    found.append((Key(sender, user, session_id), ending))
+                leased = [
+                    (self._service, *key, in_text(ending), self._owner, now + LEASE_SECONDS) for key, ending in found
+                ]
+                self._database.executemany(PUT, leased)
+        except sqlite3.Error as error:
+            logger.warning("the outbox can't be read: %s", error)
+            return []
+        return found
+
+    def close(self) -> None:
+        """Leave what is open to the next process, at once."""
+        self._write(RELEASE, (self._owner,))
+        with self._lock:
+            self._is_closed = True
+            self._database.close()
+
+    def _write(self, statement: str, values: Sequence[Any]) -> None:
+        with self._lock:
+            if self._is_closed:
+                return
+            try:
+                self._database.execute(statement, values)
+            except sqlite3.Error as error:
+                logger.error("the outbox can't be written: %s", error)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock:
+            if self._is_closed:
+                raise sqlite3.ProgrammingError("the outbox is closed")
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._database.execute("COMMIT")
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+
+
+def in_text(ending: Ending) -> str:
+    """An ending as a row has it."""
+    return json.dumps(asdict(ending))
+
+
+def from_text(text: str) -> Ending:
+    """The ending that `in_text` wrote."""
+    fields = json.loads(text)
+    progress = fields.pop("progress")
+    return Ending(**fields, progress=None if progress is None else Progress(**progress))

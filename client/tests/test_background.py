@@ -1,0 +1,349 @@
+"""Settlements that the service can't take when a stream ends: sent later, by either client, and never waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from accounting_client import AccountingClient, AsyncAccountingClient, InsufficientCredits, Retries, Unavailable
+from client.tests.bank import LOST, Bank, serving
+from client.tests.conftest import BASE_URL
+from client.tests.played import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RETRIES = Retries(attempts=2, total_seconds=5, first_seconds=0.01, longest_seconds=0.05)
+BRIEF = Retries(attempts=2, total_seconds=0.2, first_seconds=0.01, longest_seconds=0.05)
+ESTIMATE = {"inputTokens": 500, "outputTokens": 100}
+USAGE = {"prompt_tokens": 480, "completion_tokens": 42, "total_tokens": 522}
+WAIT_SECONDS = 10
+SRC = Path(__file__).parent.parent / "src"
+
+
+class Play:
+    """Either client of a bank: streams, and waits for what happens later."""
+
+    def __init__(self, kind: str, bank: Bank) -> None:
+        self.bank = bank
+        self._kind = kind
+
+    def __call__(
+        self,
+        body: Callable[[Any], None],
+        *,
+        then: Callable[[], object] = bool,
+        until: Callable[[], object] = lambda: True,
+        retries: Retries = RETRIES,
+        **options: Any,
+    ) -> Any:
+        """Stream, do ``then``, wait ``until``, close the client, and return the session."""
+        options = {"estimated_usage": ESTIMATE, "settle_seconds": 0.05, **options}
+        if self._kind == "async":
+            return asyncio.run(self._async(body, then, until, retries, options))
+        with (
+            httpx.Client(transport=httpx.MockTransport(self.bank)) as http,
+            AccountingClient(BASE_URL, "jwt", http=http, retries=retries) as client,
+        ):
+            with client.streaming_session("m", **options) as session:
+                body(session)
+            then()
+            began = time.monotonic()
+            while not until():
+                assert time.monotonic() < began + WAIT_SECONDS
+                time.sleep(0.01)
+        return session
+
+    async def _async(self, body: Any, then: Any, until: Any, retries: Retries, options: dict[str, Any]) -> Any:
+        async with (
+            httpx.AsyncClient(transport=httpx.MockTransport(self.bank)) as http,
+            AsyncAccountingClient(BASE_URL, "jwt", http=http, retries=retries) as client,
+        ):
+            async with client.streaming_session("m", **options) as session:
+                body(session)
+            then()
+            began = time.monotonic()
+            while not until():
+                assert time.monotonic() < began + WAIT_SECONDS
+                await asyncio.sleep(0.01)
+        return session
+
+
+@pytest.fixture(params=["sync", "async"])
+def play(request: pytest.FixtureRequest) -> Play:
+    return Play(request.param, Bank())
+
+
+def test_a_settlement_that_the_service_cannot_take_now_is_sent_later_and_nobody_waits_for_it(play: Play) -> None:
+    bank, left_after = play.bank, []
+
+    def body(session: Any) -> None:
+        session.set_usage(USAGE, "openai")
+        bank.is_down = True
+        left_after.append(time.monotonic())
+
+    def then() -> None:
+        left_after.append(time.monotonic())
+        assert bank.open
+        bank.is_down = False
+
+    session = play(body, then=then, until=lambda: not bank.open and bank.asked["finalize"] > 1)
+
+    assert left_after[1] - left_after[0] < 2
+    assert bank.only().charges == 1
+    assert (bank.only().settled or {})["usage"] == USAGE
+    assert session.result.charged_credits == 1
+
+
+def test_closing_waits_for_what_is_left_to_send(play: Play) -> None:
+    play.bank.trouble["finalize"] = [LOST] * 4
+
+    assert play(lambda session: session.add_tokens(5), settle_seconds=0.001).result
+    assert play.bank.open == set()
+
+
+def test_what_is_left_when_the_client_is_closed_stands_in_the_log_once(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
+    def body(session: Any) -> None:
+        session.add_tokens(30)
+        play.bank.is_down = True
+
+    session = play(body, retries=BRIEF)
+
+    assert session.result is None
+    told = [line for line in caplog.messages if f"session {session.session_id} could not be settled with 30" in line]
+    assert len(told) == 1
+
+
+def test_a_settlement_that_is_refused_later_stands_in_the_log(play: Play, caplog: pytest.LogCaptureFixture) -> None:
+    play.bank.trouble["finalize"] = [*[LOST] * 3, refusal(404, "SESSION_NOT_ACTIVE")]
+
+    play(lambda session: session.add_tokens(30), settle_seconds=0.001, until=lambda: "could not be" in caplog.text)
+    assert "could not be settled with 30 tokens, it had ended before" in caplog.text
+
+
+def test_a_usage_that_is_rejected_later_is_settled_by_count(play: Play) -> None:
+    play.bank.rejects_usage = True
+    play.bank.trouble["finalize"] = [LOST] * 3
+
+    session = play(lambda session: session.set_usage(USAGE, "openai"), settle_seconds=0.001)
+
+    assert session.result
+    assert play.bank.only().settled == {
+        "sessionId": session.session_id,
+        "actualTokens": 42,
+        "success": True,
+        "metadata": {"estimated": True},
+    }
+
+
+@pytest.mark.parametrize(
+    "trouble", [refusal(400, "VALIDATION_ERROR"), refusal(413, "PAYLOAD_TOO_LARGE")], ids=["400", "413"]
+)
+def test_no_session_is_left_open_because_the_service_rejects_what_it_does_not_name(play: Play, trouble: Any) -> None:
+    play.bank.trouble["finalize"] = [trouble, trouble]
+
+    def body(session: Any) -> None:
+        session.set_usage(USAGE, "openai")
+        session.add_metadata({"long": "text"})
+
+    session = play(body)
+
+    assert session.result
+    told = play.bank.only().settled or {}
+    assert (told["actualTokens"], told["metadata"]) == (42, {"estimated": True})
+
+
+def test_a_short_hold_is_made_for_as_much_output_as_the_user_can_pay_for(play: Play) -> None:
+    play.bank.credits = 40
+    seen = []
+
+    play(lambda session: seen.append(session.max_output_tokens), when_short="shorten")
+
+    assert seen == [40]
+    assert play.bank.only().opened["estimatedUsage"] == {"inputTokens": 500, "outputTokens": 40}
+    assert play.bank.asked["initialize"] == 2
+
+
+def test_an_output_of_nothing_is_no_short_hold(play: Play) -> None:
+    play.bank.credits = 0
+    with pytest.raises(InsufficientCredits):
+        play(lambda _: pytest.fail("entered"), when_short="shorten")
+    assert play.bank.sessions == {}
+
+
+def test_unless_asked_for_nothing_is_shortened(play: Play) -> None:
+    play.bank.credits = 40
+    with pytest.raises(InsufficientCredits) as refused:
+        play(lambda _: pytest.fail("entered"))
+    assert refused.value.affordable_output_tokens == 40
+
+
+def test_a_service_that_is_down_keeps_the_stream_from_beginning(play: Play) -> None:
+    play.bank.is_down = True
+    with pytest.raises(Unavailable):
+        play(lambda _: pytest.fail("entered"), retries=BRIEF)
+
+
+def test_a_stream_that_may_begin_without_the_service_is_charged_when_it_is_back(play: Play) -> None:
+    bank = play.bank
+    bank.is_down = True
+
+    def then() -> None:
+        bank.is_down = False
+
+    session = play(
+        lambda session: session.set_usage(USAGE, "openai"),
+        then=then,
+        until=lambda: bank.sessions and not bank.open,
+        on_unreachable="allow",
+        variant="batch",
+    )
+
+    assert bank.only().opened == {
+        "sessionId": session.session_id,
+        "modelId": "m",
+        "variant": "batch",
+        "estimatedUsage": {"inputTokens": 0, "outputTokens": 0, "requests": 0},
+    }
+    assert (bank.only().settled or {})["usage"] == USAGE
+    assert session.result
+
+
+def test_without_a_usage_such_a_stream_is_charged_for_its_estimates_input_and_its_tokens(play: Play) -> None:
+    bank = play.bank
+    bank.is_down = True
+
+    def then() -> None:
+        bank.is_down = False
+
+    play(
+        lambda session: session.add_tokens(7),
+        then=then,
+        until=lambda: bank.sessions and not bank.open,
+        on_unreachable="allow",
+    )
+    settled = bank.only().settled or {}
+    assert settled["usage"] == {"inputTokens": 500, "outputTokens": 7}
+    assert settled["metadata"] == {"estimated": True}
+
+
+def test_a_hold_that_was_made_though_its_answer_was_lost_is_settled_as_any_other(play: Play) -> None:
+    bank = play.bank
+
+    def lose(step: str) -> Any:
+        answer = bank._initialize
+
+        def lost(body: dict[str, Any], user: str) -> httpx.Response:
+            answer(body, user)
+            raise LOST
+
+        bank._initialize = lost  # type: ignore[method-assign]
+
+    lose("initialize")
+    play(lambda session: session.set_usage(USAGE, "openai"), on_unreachable="allow", until=lambda: not bank.open)
+    assert bank.only().opened["estimatedUsage"] == ESTIMATE
+    assert bank.only().charges == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"when_short": "shorten", "estimated_usage": None, "estimated_tokens": 5},
+        {"on_unreachable": "allow", "estimated_usage": None, "estimated_tokens": 5},
+        {"when_short": "cut"},
+        {"on_unreachable": "ignore"},
+    ],
+)
+def test_what_no_session_can_do_is_a_value_error(play: Play, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"when_short|on_unreachable"):
+        play(lambda _: pytest.fail("entered"), **options)
+
+
+PROGRAM = """
+import sys
+from accounting_client import AccountingClient, Retries
+import logging
+logging.basicConfig()
+client = AccountingClient(sys.argv[1], "jwt", retries=Retries(attempts=1))
+session = client.streaming_session("m", 100).__enter__()
+session.add_tokens(7)
+print(session.session_id)
+"""
+
+
+def run_program(program: str, url: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "PYTHONPATH": str(SRC), "NO_PROXY": "*", "no_proxy": "*"}
+    command = [sys.executable, "-c", program, url]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+
+
+def test_a_program_that_ends_inside_a_stream_settles_it() -> None:
+    bank = Bank()
+    with serving(bank) as url:
+        run = run_program(PROGRAM, url)
+    assert run.returncode == 0, run.stderr
+    assert (bank.only().outcome, (bank.only().settled or {})["tokensGenerated"]) == ("abort", 7)
+
+
+def test_a_program_that_ends_while_the_service_is_down_says_what_is_open() -> None:
+    bank = Bank()
+    with serving(bank) as url:
+        program = PROGRAM + "import urllib.request; urllib.request.urlopen(sys.argv[1] + '/api/down', b'{}')\n"
+        down = bank.answer
+
+        def answer(path: str, content: bytes, user: str) -> httpx.Response:
+            bank.is_down = bank.is_down or path.endswith("/down")
+            return httpx.Response(200) if path.endswith("/down") else down(path, content, user)
+
+        bank.answer = answer  # type: ignore[method-assign]
+        run = run_program(program, url)
+    assert run.returncode == 0, run.stderr
+    assert f"session {run.stdout.strip()} could not be settled with 7 tokens" in run.stderr
+
+
+@pytest.fixture
+def limits() -> Callable[[Bank, str], int]:
+    """Return what asks either client what it reserves for a model."""
+
+    def ask(bank: Bank, kind: str) -> int:
+        async def asked() -> int:
+            async with httpx.AsyncClient(transport=httpx.MockTransport(bank)) as http:
+                client = AsyncAccountingClient(BASE_URL, "jwt", http=http)
+                return [await client.for_user("ann").output_limit("m") for _ in range(3)][-1]
+
+        if kind == "async":
+            return asyncio.run(asked())
+        with httpx.Client(transport=httpx.MockTransport(bank)) as http:
+            client = AccountingClient(BASE_URL, "jwt", http=http)
+            return [client.for_user("ann").output_limit("m") for _ in range(3)][-1]
+
+    return ask
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize(("limit", "reserved"), [({"m": 900}, 900), ({"m": 64_000}, 4096), ({}, 4096)])
+def test_what_is_reserved_for_an_output_without_a_limit_is_the_models_most_up_to_a_default(
+    limits: Callable[[Bank, str], int], kind: str, limit: dict[str, int], reserved: int
+) -> None:
+    bank = Bank()
+    bank.limits = limit
+
+    assert limits(bank, kind) == reserved
+    assert bank.asked["price"] == 1, "it is remembered"
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_price_that_cannot_be_read_reserves_the_default(limits: Callable[[Bank, str], int], kind: str) -> None:
+    bank = Bank()
+    bank.is_down = True
+    assert limits(bank, kind) == 4096

@@ -1,0 +1,227 @@
+"""Settlements that are kept on disk: processes that are killed at any moment, and those that follow them."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from base64 import b64encode
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from accounting_client import AccountingClient, Retries, ServiceCredential, outbox
+from accounting_client.backlog import Key
+from accounting_client.credentials import sender
+from accounting_client.meter import Progress
+from accounting_client.outbox import Outbox
+from accounting_client.settling import Ending
+from client.tests.bank import Bank, serving
+from client.tests.conftest import BASE_URL
+from client.tests.played import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WORKER = Path(__file__).parent / "worker.py"
+SRC = Path(__file__).parent.parent / "src"
+SERVICE = ServiceCredential("svc_01_secret")
+KILLS = 5
+KEY = Key("Service svc_01", "u1", "s1")
+ENDING = Ending("s1", True, Progress(7, 7, {"prompt_tokens": 1, "completion_tokens": 7}, "openai"), metadata={"a": 1})
+
+
+def worker(kind: str, url: str, file: Path, *last: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(WORKER), kind, url, str(file), *last]
+    environ = {**os.environ, "PYTHONPATH": str(SRC), "NO_PROXY": "*", "no_proxy": "*"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_processes_that_are_killed_at_any_moment_leave_nothing_unsettled_and_settle_nothing_twice(
+    kind: str, tmp_path: Path
+) -> None:
+    file, bank, chance, ended = tmp_path / "outbox", Bank(), random.Random(4), dict[str, int]()
+
+    with serving(bank, loses=0.1) as url:
+        for _ in range(KILLS):
+            processes = [worker(kind, url, file), worker(kind, url, file)]
+            for process in processes:
+                assert process.stdout
+                lines = [process.stdout.readline() for _ in range(chance.randrange(6))]
+                time.sleep(chance.random() / 20)
+                process.kill()
+                lines += process.communicate()[0].split("\n")[:-1]
+                ended |= {session_id: int(tokens) for session_id, tokens in map(str.split, lines)}
+        last = worker(kind, url, file, "last")
+        assert last.wait(60) == 0
+
+    del ended["ready"]
+    assert len(ended) > KILLS
+    assert bank.open == set()
+    assert {session.charges for session in bank.sessions.values()} == {1}
+    settled = [session for session in bank.sessions.values() if session.outcome == "finalize"]
+    assert len(settled) > KILLS
+    for session_id, tokens in ended.items():
+        session = bank.sessions[session_id]
+        told = session.settled or {}
+        if session.outcome == "finalize":
+            assert told["actualTokens"] == tokens
+        else:  # killed between its last word and the write
+            assert "tokensGenerated" not in told
+    assert rows(file) == []
+
+
+def rows(file: Path) -> list[Any]:
+    """What an outbox has: the ids of its sessions, and whether each is open."""
+    with sqlite3.connect(file) as database:
+        return database.execute("SELECT session_id, ending IS NULL FROM settlements").fetchall()
+
+
+def test_an_outbox_is_for_its_owner_only_and_says_how_a_session_ended(tmp_path: Path) -> None:
+    file = tmp_path / "outbox"
+    box = Outbox(file, "https://a")
+
+    box.opening(KEY)
+    assert rows(file) == [("s1", 1)]
+    box.ended(KEY, ENDING)
+    box.close()
+
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert Outbox(file, "https://a").claim(KEY.sender) == [(KEY, ENDING)]
+
+
+def test_a_settlement_is_taken_over_once_and_only_from_a_process_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "outbox"
+    alive, one, other = Outbox(file, "https://a"), Outbox(file, "https://a"), Outbox(file, "https://a")
+    alive.ended(KEY, ENDING)
+    assert one.claim(KEY.sender) == []
+
+    monkeypatch.setattr(outbox, "LEASE_SECONDS", -1)
+    alive.renew()
+    monkeypatch.undo()
+
+    assert one.claim(KEY.sender) == [(KEY, ENDING)]
+    assert other.claim(KEY.sender) == []
+
+
+def test_a_stream_that_a_killed_process_left_open_is_aborted_with_what_the_service_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "OPEN_LEASE_SECONDS", -1)
+    Outbox(tmp_path / "outbox", "https://a").opening(KEY)
+
+    assert Outbox(tmp_path / "outbox", "https://a").claim(KEY.sender) == [(KEY, Ending("s1", None, None))]
+
+
+@pytest.mark.parametrize(("service", "who"), [("https://b", KEY.sender), ("https://a", "Service svc_02")])
+def test_nobody_sends_the_settlements_of_another_service_or_another_caller(
+    tmp_path: Path, service: str, who: str
+) -> None:
+    mine = Outbox(tmp_path / "outbox", "https://a")
+    mine.ended(KEY, ENDING)
+    mine.close()
+
+    assert Outbox(tmp_path / "outbox", service).claim(who) == []
+    assert len(rows(tmp_path / "outbox")) == 1
+
+
+def test_an_outbox_of_another_version_is_refused(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "outbox") as database:
+        database.execute("PRAGMA user_version = 2")
+    with pytest.raises(ValueError, match="another version"):
+        AccountingClient(BASE_URL, "jwt", outbox=tmp_path / "outbox")
+
+
+def test_an_outbox_that_cannot_be_written_is_refused_when_the_client_is_made(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="none-such"):
+        AccountingClient(BASE_URL, "jwt", outbox=tmp_path / "none-such" / "outbox")
+
+
+def test_a_users_own_token_is_refused_because_a_restart_would_lose_it(tmp_path: Path) -> None:
+    bank = Bank()
+    with (
+        httpx.Client(transport=httpx.MockTransport(bank)) as http,
+        AccountingClient(BASE_URL, SERVICE, http=http, outbox=tmp_path / "outbox") as client,
+    ):
+        with (
+            pytest.raises(ValueError, match="acts for users by for_user"),
+            client.with_token("jwt").streaming_session("m", 100),
+        ):
+            pytest.fail("entered")
+        with client.for_user("ann").streaming_session("m", 100):
+            pass
+    assert bank.only().user == "ann"
+    assert rows(tmp_path / "outbox") == []
+
+
+def test_what_the_service_cannot_take_before_the_client_is_closed_is_settled_by_the_next_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bank, brief = Bank(), Retries(total_seconds=0.2, first_seconds=0.01)
+    with (
+        httpx.Client(transport=httpx.MockTransport(bank)) as http,
+        AccountingClient(BASE_URL, SERVICE, http=http, retries=brief, outbox=tmp_path / "outbox") as client,
+        client.for_user("ann").streaming_session("m", 100, settle_seconds=0.01) as session,
+    ):
+        session.add_tokens(42)
+        bank.is_down = True
+    assert f"session {session.session_id} is not settled yet, the outbox has it" in caplog.text
+    assert session.result is None
+
+    bank.is_down = False
+    with (
+        httpx.Client(transport=httpx.MockTransport(bank)) as http,
+        AccountingClient(BASE_URL, SERVICE, http=http, outbox=tmp_path / "outbox") as client,
+    ):
+        wait_until(lambda: not bank.open)
+    assert (bank.only().outcome, (bank.only().settled or {})["actualTokens"]) == ("finalize", 42)
+    assert rows(tmp_path / "outbox") == []
+
+
+def test_a_credential_that_is_refused_leaves_the_settlement_in_the_outbox(tmp_path: Path) -> None:
+    bank = Bank()
+    bank.trouble["finalize"] = [refusal(401, "SERVICE_CREDENTIAL_INVALID")]
+    with (
+        httpx.Client(transport=httpx.MockTransport(bank)) as http,
+        AccountingClient(BASE_URL, SERVICE, http=http, outbox=tmp_path / "outbox") as client,
+    ):
+        with client.for_user("ann").streaming_session("m", 100):
+            pass
+        assert len(rows(tmp_path / "outbox")) == 1
+    with (
+        httpx.Client(transport=httpx.MockTransport(bank)) as http,
+        AccountingClient(BASE_URL, ServiceCredential("svc_01_rotated"), http=http, outbox=tmp_path / "outbox"),
+    ):
+        wait_until(lambda: not bank.open)
+    assert rows(tmp_path / "outbox") == []
+
+
+@pytest.mark.parametrize(
+    ("header", "who"),
+    [
+        ("Service svc_01K0_se_cret", "Service svc_01K0"),
+        ("ApiKey acct_01K0_secret", "ApiKey acct_01K0"),
+        ("Bearer e30." + b64encode(b'{"sub": "ann", "iss": "https://i"}').decode() + ".x", "Bearer https://i ann"),
+        ("Bearer a.b.c", "Bearer"),
+        ("Bearer acct_01_secret", "Bearer acct_01"),
+        (None, " "),
+    ],
+)
+def test_a_caller_is_known_again_after_its_secret_or_its_token_was_renewed(header: str | None, who: str) -> None:
+    assert sender(header) == who
+
+
+def wait_until(done: Callable[[], object], seconds: float = 10) -> None:
+    until = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < until
+        time.sleep(0.01)

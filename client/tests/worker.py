@@ -1,0 +1,74 @@
+"""A program that streams with an outbox until it is killed: `python worker.py sync|async URL FILE [last]`.
+
+The last one opens nothing, and ends when it has sent what the earlier ones left. The others print each session's id and
+tokens before its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+import sys
+import time
+
+from accounting_client import (
+    AccountingClient,
+    AsyncAccountingClient,
+    Retries,
+    ServiceCredential,
+    background,
+    backlog,
+    outbox,
+)
+
+outbox.LEASE_SECONDS, outbox.OPEN_LEASE_SECONDS = 0.6, 1.2
+background.TICK_SECONDS = 0.1
+backlog.LONGEST_PAUSE_SECONDS = 0.1
+CREDENTIAL = ServiceCredential("svc_01_secret")
+RETRIES = Retries(first_seconds=0.01, longest_seconds=0.05)
+
+
+def say(session_id: str, tokens: int) -> None:
+    sys.stdout.write(f"{session_id} {tokens}\n")
+    sys.stdout.flush()
+
+
+def is_left(file: str) -> bool:
+    with sqlite3.connect(file) as database:
+        return bool(database.execute("SELECT 1 FROM settlements LIMIT 1").fetchone())
+
+
+def stream(url: str, file: str, *, is_last: bool) -> None:
+    with AccountingClient(url, CREDENTIAL, retries=RETRIES, outbox=file) as client:
+        while is_last and is_left(file):
+            time.sleep(0.05)
+        while not is_last:
+            user = f"u{random.randrange(3)}"
+            with client.for_user(user).streaming_session("m", 1000, settle_seconds=0.05) as session:
+                tokens = random.randrange(1000)
+                session.set_tokens(tokens)
+                time.sleep(random.random() / 50)
+                say(session.session_id, tokens)
+
+
+async def astream(url: str, file: str, *, is_last: bool) -> None:
+    async with AsyncAccountingClient(url, CREDENTIAL, retries=RETRIES, outbox=file) as client:
+        while is_last and is_left(file):
+            await asyncio.sleep(0.05)
+        while not is_last:
+            user = f"u{random.randrange(3)}"
+            async with client.for_user(user).streaming_session("m", 1000, settle_seconds=0.05) as session:
+                tokens = random.randrange(1000)
+                session.set_tokens(tokens)
+                await asyncio.sleep(random.random() / 50)
+                say(session.session_id, tokens)
+
+
+if __name__ == "__main__":
+    kind, url, file, *rest = sys.argv[1:]
+    say("ready", 0)
+    if kind == "sync":
+        stream(url, file, is_last=rest == ["last"])
+    else:
+        asyncio.run(astream(url, file, is_last=rest == ["last"]))
