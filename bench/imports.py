@@ -27,6 +27,7 @@ FIRST_REQUESTS = {
     "usage": "usage/stats",
     "users": "users/me",
     "api_keys": "api_keys/list",
+    "organizations": "organizations/list",
     "service_credentials": "service_credentials/list",
     "pricing": "pricing/list",
     "authorizer": "authorizer/token",

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from accounting.web.access import WITHOUT_CALLER, Access, Disabled, Who
+from accounting.web.sight import Sight
 from local.openapi_texts import without_a_router
 from local.paths import FUNCTIONS
 
@@ -63,7 +64,11 @@ def declared() -> dict[Operation, About]:
 
 def _about(route: Route) -> About:
     """A route's declaration, with the refusals that follow from it."""
-    implied = [("USER_NOT_FOUND", route.names_user), ("IDEMPOTENCY_CONFLICT", bool(route.idempotency))]
+    implied = [
+        ("USER_NOT_FOUND", route.names_user),
+        ("IDEMPOTENCY_CONFLICT", bool(route.idempotency)),
+        ("ACCOUNT_NOT_FOUND", route.access.sight is not None),
+    ]
     codes = (*route.codes, *(code for code, applies in implied if applies))
     return About(route.access, codes, takes_key=bool(route.idempotency))
 
@@ -85,6 +90,10 @@ def codes_of(operation: Operation) -> set[str]:
 def in_words(access: Access) -> str:
     """Who may call a route, and with which API key; a paragraph of Markdown."""
     said = f"**Who:** {access.who}."
+    if isinstance(access.sight, Sight) and access.sight.least and access.who is Who.USERS:
+        members = "members" if access.sight.least == "member" else "owners and admins"
+        others = ", and supervisors and administrators about every account" if access.sight.others else ""
+        said += f" With `accountId`: {members} of the organization{others}."
     if access.permission:
         said += f" An API key needs the permission `{access.permission}`, and shows only its owner's data."
     elif access.who not in WITHOUT_CALLER:

@@ -69,6 +69,7 @@ TAGS = {
     "runs": "One limit for any number of sessions and records, with one switch to stop them.",
     "usage": "Billable events, and their statistics.",
     "users": "The users that the service knows.",
+    "organizations": "Members who share one account.",
     "api-keys": "Keys for programs that act for a user.",
     "service-credentials": "Credentials of services that act for users.",
     "pricing": "What a model's tokens cost, by class, context tier and variant.",

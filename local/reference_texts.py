@@ -46,10 +46,13 @@ them.
 TRAFFIC = "It falls to 0 while there is traffic."
 METRICS = {
     "CreditsGranted": (
-        "Credits given by allocate, set and adjust, and debt written off by set.",
+        "Credits given by allocate, set and adjust or moved from a closed organization, and debt written off by set.",
         "It does not match what was sold.",
     ),
-    "CreditsRemoved": ("Credits taken away by remove, set and adjust.", "It does not match what was taken back."),
+    "CreditsRemoved": (
+        "Credits taken away by remove, set and adjust, or moved from a closed organization.",
+        "It does not match what was taken back.",
+    ),
     "CreditsHeld": (
         "Credits set aside for sessions.",
         "It is far above `CreditsSettled`: estimates are too high, and users are refused too early.",

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 OWN = {"close", "aclose", "with_token", "for_user", "streaming_session", "send", "exchange", "carry", "keep"}
 OWN |= {"acting_for", "outbox_key", "output_limit", "sender", "settle_at_exit"}
 """What a client has beside its routes."""
-ALTERNATIVES = ("expiry_days", "expires_at")
-"""Arguments of which a method takes one."""
+ALTERNATIVES = (("expiry_days", "expires_at"), ("user_id", "account_id"))
+"""Pairs of arguments of which a method takes one."""
 ALIASES = {("GET", "/health"): ("GET", "/api/health"), ("GET", "/api/usage/system"): ("GET", "/api/usage/system-stats")}
 """Routes that answer as another one does, so that no method needs them."""
 WITHOUT_A_METHOD: set[Route] = {
@@ -58,12 +58,13 @@ def methods(client: object) -> dict[str, Callable[..., Any]]:
 
 
 def arguments(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
-    """What a method needs, and that with everything that it may be given, but one of two alternatives at a time."""
+    """What a method needs, and that with everything that it may be given, one of two alternatives at a time."""
     parameters = inspect.signature(method).parameters.values()
     required = {each.name for each in parameters if each.default is each.empty}
     every = {each.name for each in parameters}
-    for names in (required, *(every - {other} for other in ALTERNATIVES)):
-        yield {name: SAMPLES.get(name, f"a-{name}") for name in names}
+    pairs = [pair for pair in ALTERNATIVES if {*pair} <= every]
+    for names in (required, *(every - {*others} for others in product(*pairs))):
+        yield {name: SAMPLES.get(name, f"a-{name}") for name in names} | dict.fromkeys(required - names)
 
 
 def requests() -> list[httpx.Request]:

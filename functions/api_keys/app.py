@@ -6,6 +6,7 @@ from typing import Annotated, Self, cast
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 
+from accounting.domain.accounts import AccountId
 from accounting.domain.api_keys import ApiKey
 from accounting.domain.errors import Invalid
 from accounting.operations import api_keys as operations
@@ -17,7 +18,9 @@ from accounting.web.api import Api, handler_of
 from accounting.web.caller import Caller
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
 from accounting.web.paging import MAX_LIMIT, NEXT_CURSOR_HEADER, PAGE, Cursor, Limit, cursor_of, position_in
+from accounting.web.sight import Sight
 from accounting.web.types import (
+    AccountText,
     ExpiryDays,
     IdentifierInPath,
     Instant,
@@ -53,15 +56,24 @@ def _owner_of_key(caller: Caller, arguments: Arguments) -> ById:
 
 KEY_ENDERS = Access(Who.SELF_OR_ADMINS, subject=_owner_of_key)
 
+CREATORS = Access(Who.USERS, sight=Sight("member"))
+
+_FOR = left_out("The only account that the key is for; left out if that is its user's own")
+
 api = Api()
 
 
 class Create(RequestModel):
-    """A key to create. Without ``expiryDays`` it does not expire."""
+    """A key to create. Without ``expiryDays`` it does not expire.
+
+    With ``accountId``, the key spends from this account and tells of no other, as long as its user is a member of the
+    organization.
+    """
 
     name: KeyName
     permissions: Permissions | None = None
     expiry_days: ExpiryDays | None = None
+    account_id: AccountText | None = None
 
 
 class Change(RequestModel):
@@ -86,6 +98,7 @@ class CreatedView(ResponseModel):
     key: str | None = left_out()
     permissions: tuple[str, ...]
     expires_at: Instant | None
+    account_id: AccountId | None = _FOR
     message: str
 
 
@@ -99,6 +112,7 @@ class KeyView(ResponseModel):
     expires_at: Instant | None
     last_used: Instant | None
     is_active: bool
+    account_id: AccountId | None = _FOR
 
     @classmethod
     def of(cls, key: ApiKey) -> Self:
@@ -111,6 +125,7 @@ class KeyView(ResponseModel):
             expires_at=_instant(key.expires_at),
             last_used=_instant(key.last_used_at),
             is_active=key.active,
+            account_id=key.account_id,
         )
 
 
@@ -136,14 +151,21 @@ class ValidateView(ResponseModel):
     valid: bool
     user_id: str | None = left_out()
     permissions: tuple[str, ...] | None = left_out()
+    account_id: AccountId | None = _FOR
     code: str | None = left_out()
     message: str | None = left_out()
 
 
-@api.post("/api/api-keys", status_code=201, access=USERS, idempotency="api-keys", codes=("TOO_MANY_API_KEYS",))
+@api.post(
+    "/api/api-keys",
+    status_code=201,
+    access=CREATORS,
+    idempotency="api-keys",
+    codes=("TOO_MANY_API_KEYS",),
+)
 def create(body: Create) -> CreatedView:
     """Create an API key."""
-    now = clock()
+    now, own = clock(), api.account.id == api.caller.own_account
     created = operations.create(
         api.caller.user_id,
         body.name,
@@ -151,6 +173,7 @@ def create(body: Create) -> CreatedView:
         expires_at=now + body.expiry_days * DAY if body.expiry_days else None,
         now=now,
         idempotency_key=key_of(api, body),
+        account_id=None if own else api.account.id,
     )
     if created.text is None:
         api.add_header(REPLAYED_HEADER, "true")
@@ -160,6 +183,7 @@ def create(body: Create) -> CreatedView:
         key=created.text,
         permissions=created.key.permissions,
         expires_at=_instant(created.key.expires_at),
+        account_id=created.key.account_id,
         message="Keep the key: it is not shown again" if created.text else "The key was shown when it was created",
     )
 
@@ -217,7 +241,8 @@ def validate(body: Validate) -> tuple[ValidateView, int]:
         code = refusal or ("NOT_FOUND" if key is None else "USER_DISABLED")
         return ValidateView(valid=False, code=code, message=REFUSALS[code]), HTTPStatus.UNAUTHORIZED
     api_keys.note_use(key, now)
-    return ValidateView(valid=True, user_id=key.user_id, permissions=key.permissions), HTTPStatus.OK
+    view = ValidateView(valid=True, user_id=key.user_id, permissions=key.permissions, account_id=key.account_id)
+    return view, HTTPStatus.OK
 
 
 def _owner() -> str:

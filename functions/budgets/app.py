@@ -6,7 +6,6 @@ from typing import Annotated
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 
-from accounting.domain.accounts import personal
 from accounting.domain.budgets import Spender
 from accounting.operations import budgets, runs
 from accounting.operations.budgets import Manager, Wanted
@@ -92,7 +91,7 @@ def begin_run(body: BeginRun) -> tuple[BegunView, int]:
 
     A repeat with the same values answers 200 with the run as it is now.
     """
-    spender = Spender(api.caller.user_id, body.account_id or personal(api.caller.user_id), api.caller.key_id)
+    spender = Spender(api.caller.user_id, api.caller.account(body.account_id), api.caller.key_id)
     begun = runs.begin(
         spender,
         body.run_id,
@@ -108,6 +107,7 @@ def begin_run(body: BeginRun) -> tuple[BegunView, int]:
 @api.get("/api/runs/<account_id>/<run_id>", access=RUNNERS, codes=("ACCOUNT_NOT_FOUND", "RUN_NOT_FOUND"))
 def show_run(account_id: AccountInPath, run_id: IdentifierInPath) -> SummaryView:
     """Show a run with its sums, to who made it and to the account's owners and admins."""
+    api.caller.require_key_for(account_id)
     summary = runs.show(account_id, run_id, by=_manager())
     view = RunView.of(summary.run).model_dump()
     return SummaryView(**view, by_model=summary.by_model, metadata=summary.metadata)
@@ -116,6 +116,7 @@ def show_run(account_id: AccountInPath, run_id: IdentifierInPath) -> SummaryView
 @api.post("/api/runs/<account_id>/<run_id>/stop", access=RUNNERS, codes=("ACCOUNT_NOT_FOUND", "RUN_NOT_FOUND"))
 def stop_run(account_id: AccountInPath, run_id: IdentifierInPath) -> RunView:
     """Stop a run: it admits nothing new, and its open sessions settle. Stopping again changes nothing."""
+    api.caller.require_key_for(account_id)
     return RunView.of(runs.stop(account_id, run_id, by=_manager(), now=clock()))
 
 

@@ -1,11 +1,12 @@
 """Credits: balances, costs, and the commands of supervisors. The function ``ledger`` shows their results."""
 
+from dataclasses import replace
 from typing import Annotated, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from pydantic import AliasChoices, Field, ValidationInfo, field_validator
 
-from accounting.domain.accounts import owner_of
+from accounting.domain.accounts import AccountId, user_of
 from accounting.domain.errors import Invalid
 from accounting.domain.lots import allocation_id
 from accounting.domain.pricing import price_of
@@ -13,17 +14,20 @@ from accounting.domain.rates import AMOUNT_SCALE, RATE_NAMES, RATE_SCALE, Line
 from accounting.operations import credits as operations
 from accounting.operations.credits import Balance, Change, Request
 from accounting.store import prices, users
-from accounting.store.users import Reference
+from accounting.store.users import ById, Reference
 from accounting.times import clock, from_iso, iso
 from accounting.web.access import SUPERVISORS, Access, Arguments, Disabled, Who
+from accounting.web.accounts import AccountInQuery
 from accounting.web.api import Api, handler_of
 from accounting.web.caller import Caller
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
 from accounting.web.price_views import decimal_text
 from accounting.web.prices import CLASS_NAMES
+from accounting.web.sight import Sight
 from accounting.web.subject import named_by
 from accounting.web.types import (
     DEFAULT_EXPIRY_DAYS,
+    AccountText,
     Adjustment,
     Credits,
     CreditsOrNone,
@@ -44,23 +48,35 @@ from accounting.web.types import (
 from accounting.web.usage import UsageFormat, UsageObject, UsageView, Variant, usage_in
 
 READERS = Access(Who.USERS, "credits:read")
-BALANCE_READERS = Access(Who.USERS, "credits:read", Disabled.OPERATION_DECIDES)
-READERS_OF_ALLOCATIONS = Access(Who.SELF_OR_ADMINS, "credits:read")
+BALANCE_READERS = Access(
+    Who.USERS, "credits:read", Disabled.OPERATION_DECIDES, sight=Sight("member", Caller.require_supervisor)
+)
 
 
 def _granted_to(caller: Caller, arguments: Arguments) -> Reference:
-    """Whom a grant names in its body."""
-    return named_by(caller, arguments["body"].user_id)
+    """Whom a grant names in its body: a user, or an account by its id, which is no user's id."""
+    body = arguments["body"]
+    if body.account_id is not None:
+        return ById(user_of(body.account_id) or "")
+    return named_by(caller, body.user_id)
 
 
-GRANTERS = Access(Who.SUPERVISORS, subject=_granted_to, service_right="credits:grant", introduce=users.introduce)
-GRANT_CODES = ("USER_NOT_FOUND", "TOO_MANY_ALLOCATIONS")
+def _let_in_already(_caller: Caller) -> None:
+    """The route itself is only for supervisors and administrators, who may name every account."""
+
+
+COMMANDERS = Access(Who.SUPERVISORS, sight=Sight(None, _let_in_already))
+GRANTERS = replace(COMMANDERS, subject=_granted_to, service_right="credits:grant", introduce=users.introduce)
+COMMAND_CODES = ("USER_NOT_FOUND", "ORGANIZATION_CLOSED")
+GRANT_CODES = (*COMMAND_CODES, "TOO_MANY_ALLOCATIONS")
 
 api = Api()
 
 
 class Check(QuestionModel):
-    """How many credits are required."""
+    """How many credits are required, by default of the caller's account."""
+
+    account_id: AccountText | None = None
 
     required_credits: CreditsOrNone = Field(
         validation_alias=AliasChoices("requiredCredits", "credits"), description="Can also be sent as `credits`"
@@ -78,11 +94,21 @@ class Calculate(QuestionModel):
 
 
 class _Command(RequestModel):
-    user_id: UserReference = Field(
+    account_id: AccountText | None = None
+    user_id: UserReference | None = Field(
+        default=None,
+        validate_default=True,
         validation_alias=AliasChoices("userId", "targetUserId"),
         description="An id or e-mail address; can also be sent as `targetUserId`",
     )
     notes: Notes | None = None
+
+    @field_validator("user_id")
+    @classmethod
+    def _has_one_account(cls, user_id: str | None, info: ValidationInfo) -> str | None:
+        if "account_id" in info.data and (user_id is None) == (info.data["account_id"] is None):
+            raise ValueError("either this or accountId is required")
+        return user_id
 
 
 class _Grant(_Command):
@@ -138,10 +164,14 @@ class ActiveAllocation(ResponseModel):
     allocated_at: Instant
 
 
-class BalanceView(ResponseModel):
-    """What a user can spend now, and from which lots, soonest expiry first."""
+class _OfAccount(ResponseModel):
+    account_id: AccountId
+    user_id: str | None = left_out("The user whose personal account it is; left out for an organization's account")
 
-    user_id: str
+
+class BalanceView(_OfAccount):
+    """What can be spent now from an account, and from which lots, soonest expiry first."""
+
     total_credits: int
     held_credits: int
     debt: int
@@ -151,7 +181,8 @@ class BalanceView(ResponseModel):
     def of(cls, balance: Balance) -> Self:
         """Build the response from a balance."""
         return cls(
-            user_id=owner_of(balance.account_id),
+            account_id=balance.account_id,
+            user_id=user_of(balance.account_id),
             total_credits=balance.available,
             held_credits=balance.held,
             debt=balance.debt,
@@ -214,11 +245,10 @@ class CalculateView(ResponseModel):
     tier: int | None = left_out()
 
 
-class AllocateView(ResponseModel):
+class AllocateView(_OfAccount):
     """A grant as it was made. ``remainingCredits`` is what is left of it after it repaid a debt."""
 
     id: str
-    user_id: str
     credits: int
     remaining_credits: int
     total_credits: int
@@ -227,36 +257,33 @@ class AllocateView(ResponseModel):
     message: str
 
 
-class SetView(ResponseModel):
-    """What the user could spend before, and can spend now."""
+class SetView(_OfAccount):
+    """What could be spent before, and can be spent now."""
 
-    user_id: str
     total_credits: int
     previous_credits: int
     debt: int
 
 
-class RemoveView(ResponseModel):
-    """What was taken away, and what the user can still spend."""
+class RemoveView(_OfAccount):
+    """What was taken away, and what can still be spent."""
 
-    user_id: str
     removed_credits: int
     total_credits: int
 
 
-class AdjustView(ResponseModel):
-    """What was granted or taken away, and what the user can spend now."""
+class AdjustView(_OfAccount):
+    """What was granted or taken away, and what can be spent now."""
 
-    user_id: str
     adjustment: int
     total_credits: int
     debt: int
 
 
 @api.get("/api/credits/balance", access=BALANCE_READERS)
-def own_balance() -> BalanceView:
-    """Show what the caller can spend now."""
-    return BalanceView.of(operations.balance(api.caller.account_id, clock()))
+def own_balance(account_id: AccountInQuery = None) -> BalanceView:
+    """Show what the caller can spend now, from their own account or from the one that they name."""
+    return BalanceView.of(operations.balance(api.account.id, clock()))
 
 
 @api.get("/api/credits/balance/<user_id>", access=SUPERVISORS)
@@ -293,8 +320,8 @@ def calculate(body: Calculate) -> CalculateView:
 
 @api.post("/api/credits/check", access=BALANCE_READERS, any_query=True)
 def check(body: Check) -> CheckView:
-    """Check whether the caller's balance covers an amount. No credits are held."""
-    balance = operations.balance(api.caller.account_id, clock())
+    """Check whether the balance covers an amount. No credits are held."""
+    balance = operations.balance(api.account.id, clock())
     sufficient = balance.available >= body.required_credits
     return CheckView(
         sufficient=sufficient,
@@ -306,14 +333,15 @@ def check(body: Check) -> CheckView:
 
 @api.post("/api/credits/allocate", status_code=201, access=GRANTERS, idempotency="allocate", codes=GRANT_CODES)
 def allocate(body: Allocate) -> AllocateView:
-    """Grant credits to a user."""
+    """Grant credits to a user or an account."""
     change = operations.allocate(_request(body, api.subject), body.credits)
     allocation = _told(change).allocation
     if allocation is None:
         raise LookupError("an allocate without its allocation")
     return AllocateView(
         id=allocation.id,
-        user_id=owner_of(change.account_id),
+        account_id=change.account_id,
+        user_id=user_of(change.account_id),
         credits=change.credits,
         remaining_credits=change.remaining,
         total_credits=change.available,
@@ -323,43 +351,54 @@ def allocate(body: Allocate) -> AllocateView:
     )
 
 
-@api.post("/api/credits/set", access=SUPERVISORS, idempotency="set", codes=GRANT_CODES)
+@api.post("/api/credits/set", access=COMMANDERS, idempotency="set", codes=GRANT_CODES)
 def set_credits(body: SetCredits) -> SetView:
-    """Set what a user can spend to an exact amount, and the user's debt to 0."""
+    """Set what can be spent from an account to an exact amount, and its debt to 0."""
     change = _told(operations.set_available(_request(body), body.credits))
     return SetView(
-        user_id=owner_of(change.account_id),
+        account_id=change.account_id,
+        user_id=user_of(change.account_id),
         total_credits=change.available,
         previous_credits=change.previous,
         debt=change.debt,
     )
 
 
-@api.delete("/api/credits/remove", access=SUPERVISORS, idempotency="remove", codes=("INSUFFICIENT_CREDITS",))
+@api.delete(
+    "/api/credits/remove",
+    access=COMMANDERS,
+    idempotency="remove",
+    codes=(*COMMAND_CODES, "INSUFFICIENT_CREDITS"),
+)
 def remove(
     body: Remove | None = None,
     user_id: Annotated[UserReference | None, Query(alias="userId")] = None,
     credits: Annotated[QueryCredits | None, Query()] = None,
     notes: Annotated[Notes | None, Query()] = None,
+    account_id: AccountInQuery = None,
 ) -> RemoveView:
-    """Take credits away from a user. Send all fields in the body, or all fields in the query."""
-    fields = {"userId": user_id, "credits": credits, "notes": notes}
+    """Take credits away from an account. Send all fields in the body, or all fields in the query."""
+    fields = {"userId": user_id, "credits": credits, "notes": notes, "accountId": account_id}
     in_query = {name: value for name, value in fields.items() if value is not None}
     if body and in_query:
         raise Invalid.field(next(iter(in_query)), "send all fields in the body or all in the query")
     command = body or Remove.model_validate(in_query)
     change = _told(operations.remove(_request(command), command.credits))
     return RemoveView(
-        user_id=owner_of(change.account_id), removed_credits=change.credits, total_credits=change.available
+        account_id=change.account_id,
+        user_id=user_of(change.account_id),
+        removed_credits=change.credits,
+        total_credits=change.available,
     )
 
 
-@api.put("/api/credits/adjust", access=SUPERVISORS, idempotency="adjust", codes=(*GRANT_CODES, "INSUFFICIENT_CREDITS"))
+@api.put("/api/credits/adjust", access=COMMANDERS, idempotency="adjust", codes=(*GRANT_CODES, "INSUFFICIENT_CREDITS"))
 def adjust(body: Adjust) -> AdjustView:
-    """Grant credits to a user, or take them away."""
+    """Grant credits to an account, or take them away."""
     change = _told(operations.adjust(_request(body), body.adjustment))
     return AdjustView(
-        user_id=owner_of(change.account_id),
+        account_id=change.account_id,
+        user_id=user_of(change.account_id),
         adjustment=change.credits,
         total_credits=change.available,
         debt=change.debt,
@@ -370,7 +409,8 @@ def _request(body: _Command, user: Reference | None = None) -> Request:
     """The command's request about ``user``, if the route's access has found them already."""
     return Request(
         actor=api.caller.actor,
-        user=user or named_by(api.caller, body.user_id),
+        user=user or (named_by(api.caller, body.user_id) if body.user_id else None),
+        account_id=body.account_id,
         notes=body.notes or "",
         expiry_days=(body.expiry_days if isinstance(body, _Grant) else None) or DEFAULT_EXPIRY_DAYS,
         expires_at=from_iso(body.expires_at) if isinstance(body, _Grant) and body.expires_at else None,

@@ -1,20 +1,22 @@
 """The ledger: grants, the entries that explain a balance, and the proof that they add up."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Self
 
-from accounting.domain.accounts import owner_of, personal
+from accounting.domain.accounts import AccountId, parsed, personal, user_of
 from accounting.domain.allocations import Allocation
 from accounting.domain.audit import Problem, Proof, Sums
 from accounting.domain.ledger import Entry
 from accounting.domain.wallet import Wallet
 from accounting.operations import audit as audits
 from accounting.operations import credits as operations
-from accounting.store import users
-from accounting.store.users import Reference
+from accounting.store import users, wallets
 from accounting.times import clock, iso
 from accounting.web.access import ADMINS, SUPERVISORS, Access, Who
+from accounting.web.accounts import AccountInQuery
 from accounting.web.api import Api, handler_of
+from accounting.web.caller import Caller
 from accounting.web.paging import (
     DEFAULT_LIMIT,
     Cursor,
@@ -27,9 +29,10 @@ from accounting.web.paging import (
     number_in,
     rows_to_skip,
 )
+from accounting.web.sight import Sight, exists
 from accounting.web.types import Instant, ResponseModel, UserInPath, left_out
 
-READERS = Access(Who.USERS, "credits:read")
+READERS = Access(Who.USERS, "credits:read", sight=Sight("admin", Caller.require_supervisor))
 READERS_OF_ALLOCATIONS = Access(Who.SELF_OR_ADMINS, "credits:read")
 
 api = Api()
@@ -156,13 +159,14 @@ class FindingView(ResponseModel):
 
 
 class AuditView(ResponseModel):
-    """The proof of a user's credits.
+    """The proof of an account's credits.
 
     ``drift`` is the largest error of a number in the wallet, in credits; it is 0 if ``intact``. The auditor proved the
     entries before ``firstSeq`` earlier; ``ledger`` and ``byKind`` include them.
     """
 
-    user_id: str
+    account_id: AccountId
+    user_id: str | None = left_out("The user whose personal account it is; left out for an organization's account")
     intact: bool
     drift: int
     findings: list[FindingView]
@@ -177,7 +181,8 @@ class AuditView(ResponseModel):
     def of(cls, proof: Proof, wallet: Wallet, first_seq: int) -> Self:
         """Build the response from a proof."""
         return cls(
-            user_id=owner_of(proof.account_id),
+            account_id=proof.account_id,
+            user_id=user_of(proof.account_id),
             intact=proof.intact,
             drift=proof.drift(wallet),
             findings=[FindingView(problem=finding.problem, seq=finding.seq) for finding in proof.findings],
@@ -191,9 +196,11 @@ class AuditView(ResponseModel):
 
 
 @api.get("/api/credits/allocations", access=READERS)
-def own_allocations(page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> AllocationsView:
-    """List the caller's grants, newest first."""
-    return _allocations(api.subject, page, limit, cursor)
+def own_allocations(
+    page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None, account_id: AccountInQuery = None
+) -> AllocationsView:
+    """List the grants of the caller's own account or of the one that they name, newest first."""
+    return _allocations(wallets.get(api.account.id), page, limit, cursor)
 
 
 @api.get("/api/credits/allocations/<user_id>", access=READERS_OF_ALLOCATIONS)
@@ -201,7 +208,7 @@ def allocations_of(
     user_id: UserInPath, page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> AllocationsView:
     """List a user's grants, newest first."""
-    return _allocations(api.subject, page, limit, cursor)
+    return _allocations(users.resolve(api.subject).wallet, page, limit, cursor)
 
 
 @api.get("/api/credits/ledger", access=READERS)
@@ -210,9 +217,10 @@ def own_ledger(
     cursor: Cursor = None,
     start_date: StartDate = None,
     end_date: EndDate = None,
+    account_id: AccountInQuery = None,
 ) -> LedgerView:
-    """List the caller's ledger entries, newest first."""
-    return _ledger(api.subject, limit, cursor, start_date, end_date)
+    """List the ledger entries of the caller's own account or of the one that they name, newest first."""
+    return _ledger(wallets.get(api.account.id), limit, cursor, start_date, end_date)
 
 
 @api.get("/api/credits/ledger/<user_id>", access=SUPERVISORS)
@@ -224,19 +232,30 @@ def ledger_of(
     end_date: EndDate = None,
 ) -> LedgerView:
     """List a user's ledger entries, newest first."""
-    return _ledger(api.subject, limit, cursor, start_date, end_date)
+    return _ledger(users.resolve(api.subject).wallet, limit, cursor, start_date, end_date)
 
 
 @api.get("/api/credits/audit/<user_id>", access=ADMINS)
 def audit_of(user_id: UserInPath) -> AuditView:
-    """Prove a user's credits: compare the sums and hashes of the ledger with the wallet."""
-    return AuditView.of(*audits.audit(personal(users.resolve(api.subject).user.id), clock()))
+    """Prove an account's credits: compare the sums and hashes of the ledger with the wallet.
+
+    The path names a user, or an account by its id.
+    """
+    return AuditView.of(*audits.audit(_audited(user_id), clock()))
 
 
-def _allocations(user: Reference, page: int, limit: int, cursor: str | None) -> AllocationsView:
+def _audited(reference: str) -> AccountId:
+    """The account with this id or, if there is none, the personal account of the user. Raises UserNotFound."""
+    with suppress(ValueError):
+        if exists(parsed(reference)):
+            return parsed(reference)
+    return personal(users.resolve(api.subject).user.id)
+
+
+def _allocations(wallet: Wallet, page: int, limit: int, cursor: str | None) -> AllocationsView:
     last = number_in(cursor)
     skip = 0 if last is not None else rows_to_skip(page, limit)
-    found = operations.list_allocations(user, skip=skip, last=last, limit=limit, now=clock())
+    found = operations.list_allocations(wallet, skip=skip, last=last, limit=limit, now=clock())
     return AllocationsView(
         total=found.total,
         page=page,
@@ -246,9 +265,9 @@ def _allocations(user: Reference, page: int, limit: int, cursor: str | None) -> 
     )
 
 
-def _ledger(user: Reference, limit: int, cursor: str | None, start: str | None, end: str | None) -> LedgerView:
+def _ledger(wallet: Wallet, limit: int, cursor: str | None, start: str | None, end: str | None) -> LedgerView:
     since, until = instants(start, end)
-    entries, before = operations.list_entries(user, since=since, until=until, before=number_in(cursor), limit=limit)
+    entries, before = operations.list_entries(wallet, since=since, until=until, before=number_in(cursor), limit=limit)
     return LedgerView(
         entries=[EntryView.of(entry) for entry in entries],
         next_cursor=cursor_of(before) if before else None,

@@ -95,7 +95,7 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
         metadata=body.metadata,
         estimated_usage=usage,
         variant=body.variant,
-        account_id=body.account_id,
+        account_id=api.caller.account(body.account_id),
         key_id=api.caller.key_id,
         run_id=body.run_id,
     )

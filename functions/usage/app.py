@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from pydantic import Field, ValidationInfo, field_validator
 
-from accounting.domain.errors import Invalid
+from accounting.domain.errors import Forbidden, Invalid, UserNotFound
 from accounting.domain.usage import CHAT_SERVICE_PREFIX, ModelCall, ProviderUsage, UsageRecord
 from accounting.domain.usage_formats import CANONICAL
 from accounting.operations import system_usage
@@ -16,11 +16,15 @@ from accounting.settings import settings
 from accounting.store import users
 from accounting.times import clock, iso
 from accounting.web.access import ADMINS, Access, Disabled, Who
+from accounting.web.accounts import AccountInQuery
 from accounting.web.api import Api, handler_of
+from accounting.web.caller import Caller
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
 from accounting.web.paging import EndDate, StartDate, instants
 from accounting.web.refusals import SPENDING_CODES
 from accounting.web.service_key import require_service_key
+from accounting.web.sight import Sight
+from accounting.web.subject import named_by
 from accounting.web.types import (
     IN_RUN,
     MAX_LABEL,
@@ -38,12 +42,14 @@ from accounting.web.types import (
     ServiceName,
     StrictFlag,
     UserInPath,
+    UserReference,
     left_out,
 )
 from accounting.web.usage import UsageFormat, UsageObject, UsageView, Variant, kept, usage_in
 
 DEFAULT_TOP, MAX_TOP = 100, 1000
 
+READERS = Access(Who.USERS, "usage:read", sight=Sight("member", Caller.require_supervisor))
 REPORTERS = Access(Who.USERS, "usage:write", Disabled.OPERATION_DECIDES, require_service_key, introduce=users.introduce)
 
 api = Api()
@@ -176,7 +182,7 @@ class CountsView(ResponseModel):
 
 
 class StatisticsView(ResponseModel):
-    """A user's usage in a range of time. The ``by…`` objects have credits by name."""
+    """The usage of a user or an account in a range of time. The ``by…`` objects have credits by name."""
 
     total_records: int
     total_credits: int
@@ -249,7 +255,7 @@ def record(body: Record) -> RecordedView:
             cost=body.cost(),
             metadata=body.metadata or {},
             deduct=deduct,
-            account_id=body.account_id,
+            account_id=api.caller.account(body.account_id),
             actor=api.caller.actor,
             key_id=api.caller.key_id,
             run_id=body.run_id,
@@ -271,11 +277,38 @@ def record(body: Record) -> RecordedView:
     )
 
 
-@api.get("/api/usage/stats", access=Access(Who.USERS, "usage:read"))
-def own_statistics(start_date: StartDate = None, end_date: EndDate = None) -> StatisticsView:
-    """Show the caller's usage statistics."""
+@api.get("/api/usage/stats", access=READERS)
+def own_statistics(
+    start_date: StartDate = None,
+    end_date: EndDate = None,
+    account_id: AccountInQuery = None,
+    member: Annotated[UserReference | None, Query(alias="userId", description="An id or e-mail address")] = None,
+) -> StatisticsView:
+    """Show what the caller used or, with ``accountId``, what an account paid for.
+
+    Owners and admins of an organization see what it paid for all members, or for the one in ``userId``. Members see
+    what it paid for them.
+    """
     since, until = instants(start_date, end_date)
-    return StatisticsView.of(operations.statistics(api.caller.user_id, since, until))
+    account = api.account
+    if account_id is None and account.id == api.caller.own_account:
+        if member is not None:
+            raise Invalid.field("userId", "send this only with accountId")
+        return StatisticsView.of(operations.statistics(api.caller.user_id, since, until))
+    user_id = None if member is None else _id_of(member)
+    if not account.manages:
+        if user_id not in (None, api.caller.user_id):
+            raise Forbidden("Only the organization's owners and admins may do this")
+        user_id = api.caller.user_id
+    return StatisticsView.of(operations.statistics_of_account(account.id, since, until, user_id=user_id))
+
+
+def _id_of(member: str) -> str:
+    """The id of the user whom a text names. A text that names nobody stays as it is: it has no usage either."""
+    try:
+        return users.resolve(named_by(api.caller, member)).user.id
+    except UserNotFound:
+        return member
 
 
 @api.get("/api/usage/stats/<user_id>", access=Access(Who.SELF_OR_SUPERVISORS, "usage:read"))

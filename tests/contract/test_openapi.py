@@ -119,6 +119,9 @@ WORDS = {
     ("supervisors", "supervisors"): Who.SUPERVISORS,
     ("administrators", None): Who.ADMINS,
     ("administrators", "administrators"): Who.ADMINS,
+    ("members", None): Who.MEMBERS,
+    ("managers", None): Who.MANAGERS,
+    ("managers and oneself", None): Who.MANAGERS_OR_SELF,
 }
 """A line of the table of roles that is tested over HTTP, in the document's words."""
 
@@ -246,6 +249,7 @@ def test_every_body_is_required_that_is_not_given_in_the_query_or_says_nothing_t
         ("DELETE", "/api/credits/remove"),
         ("POST", "/api/users/{}/disable"),
         ("POST", "/api/service-credentials/{}/rotate"),
+        ("POST", "/api/organizations/{}/close"),
     }
 
 

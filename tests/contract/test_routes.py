@@ -158,6 +158,7 @@ def test_what_changes_something_without_a_body_is_known_as_such() -> None:
         ("POST", "/api/api-keys/{keyId}/revoke"),
         ("DELETE", "/api/api-keys/{keyId}"),
         ("DELETE", "/api/service-credentials/{credentialId}"),
+        ("DELETE", "/api/organizations/{organizationId}/members/{userId}"),
         ("DELETE", "/api/pricing/{modelId}/{effectiveFrom}"),
     }
 

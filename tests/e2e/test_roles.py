@@ -32,20 +32,22 @@ SINCE = "2026-01-01T00:00:00.000Z"
 LATER = "2099-01-01T00:00:00.000Z"
 ROLES = ("user", "supervisor", "admin")
 ADMIN, SUPERVISOR = "Admin access required", "Supervisor access required"
-UNSEEN = {"API key not found": "API_KEY_NOT_FOUND", "Account not found": "ACCOUNT_NOT_FOUND"}
-KEY_UNSEEN, ACCOUNT_UNSEEN = UNSEEN
+UNSEEN = "API key not found"
+NO_ACCOUNT = "Account not found"
+UNSEEN_CODES = {UNSEEN: "API_KEY_NOT_FOUND", NO_ACCOUNT: "ACCOUNT_NOT_FOUND"}
+NOT_MEMBERS = {"user": NO_ACCOUNT, "supervisor": NO_ACCOUNT, "admin": None}
 REFUSALS = {
     "anybody": dict.fromkeys(ROLES),
     "supervisors": {"user": SUPERVISOR, "supervisor": None, "admin": None},
     "administrators": {"user": ADMIN, "supervisor": ADMIN, "admin": None},
-    "administrators, unseen by others": {"user": KEY_UNSEEN, "supervisor": KEY_UNSEEN, "admin": None},
-    "administrators, of an account unseen by others": {
-        "user": ACCOUNT_UNSEEN,
-        "supervisor": ACCOUNT_UNSEEN,
-        "admin": None,
-    },
+    "administrators, unseen by others": {"user": UNSEEN, "supervisor": UNSEEN, "admin": None},
+    "members": NOT_MEMBERS,
+    "managers": NOT_MEMBERS,
+    "managers and oneself": NOT_MEMBERS,
+    "users of the account": NOT_MEMBERS,
 }
-"""With what message each role is refused, if it is."""
+"""With what message each role is refused, if it is. The roles in an organization are tested in
+``test_organization_roles``; here nobody is a member."""
 
 
 class Route(NamedTuple):
@@ -66,10 +68,11 @@ class Things(NamedTuple):
     other: str
     to_come: Callable[[], str]
     credential: Callable[[], str]
+    organization: Callable[[], tuple[str, str]]
 
 
 BUDGET = "budgets/{account}/{subject}"
-OF_ACCOUNTS = "administrators, of an account unseen by others"
+OF_ACCOUNTS = "users of the account"
 ROUTES = [
     Route("GET", "credits/balance", None, 200, "anybody"),
     Route("GET", "credits/balance/{user}", None, 200, "supervisors", "supervisors"),
@@ -131,6 +134,20 @@ ROUTES = [
     Route("PUT", "api-keys/{key}", {"name": "another name"}, 200, "anybody"),
     Route("POST", "api-keys/{key}/revoke", None, 200, "anybody", "administrators, unseen by others"),
     Route("DELETE", "api-keys/{key}", None, 200, "anybody", "administrators, unseen by others"),
+    Route("POST", "organizations", {"name": "Acme", "ownerId": "{user}"}, 201, "administrators"),
+    Route("GET", "organizations", None, 200, "anybody"),
+    Route("GET", "organizations/{organization}", None, 200, "members"),
+    Route("PUT", "organizations/{organization}", {"name": "Acme Labs"}, 200, "managers"),
+    Route("POST", "organizations/{organization}/close", None, 200, "administrators"),
+    Route("GET", "organizations/{organization}/members", None, 200, "members"),
+    Route(
+        "PUT",
+        "organizations/{organization}/members/{member}",
+        {"role": "admin"},
+        200,
+        "managers",
+    ),
+    Route("DELETE", "organizations/{organization}/members/{member}", None, 200, "managers and oneself"),
     Route("POST", "service-credentials", {"name": "a service", "rights": ["read"]}, 201, "administrators"),
     Route("GET", "service-credentials", None, 200, "administrators"),
     Route("PUT", "service-credentials/{credential}", {"name": "another name"}, 200, "administrators"),
@@ -233,7 +250,14 @@ def things(admin: Person, people: People) -> Things:
         made: str = admin.ok("POST", "service-credentials", {"name": "a service", "rights": ["read"]})["id"]
         return made
 
-    return Things(model, people().id, to_come, credential)
+    def organization() -> tuple[str, str]:
+        """Return the id of an organization of other people, and a member who is not its owner."""
+        owner, member = people(), people()
+        made: str = admin.ok("POST", "organizations", {"name": "Acme", "ownerId": owner.id})["organizationId"]
+        owner.ok("PUT", f"organizations/{made}/members/{member.id}", {"role": "member"})
+        return made, member.id
+
+    return Things(model, people().id, to_come, credential, organization)
 
 
 @pytest.mark.parametrize(("route", "role", "about"), CELLS)
@@ -252,8 +276,8 @@ def test_a_route_serves_those_it_is_for(
 
     with _unchanged(service, target):
         answer = caller.call(route.method, path, body)
-    if refusal in UNSEEN:
-        assert_refused(answer, 404, UNSEEN[refusal], refusal)
+    if refusal in UNSEEN_CODES:
+        assert_refused(answer, 404, UNSEEN_CODES[refusal], refusal)
     else:
         assert assert_refused(answer, 403, "FORBIDDEN", refusal) == {}
 
@@ -281,6 +305,8 @@ def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> 
         target.ok("PUT", f"budgets/user:{target.id}/member:{target.id}", {"limitCredits": 10**6, "window": "month"})
     if "{credential}" in route.path:
         names["{credential}"] = things.credential()
+    if "{organization}" in route.path:
+        names["{organization}"], names["{member}"] = things.organization()
     if "{later}" in route.path:
         names |= {"{model}": things.to_come(), "{later}": LATER}
     if "{key}" in route.path:

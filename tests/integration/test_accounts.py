@@ -222,7 +222,7 @@ def test_an_organizations_stream_costs_what_it_is_meant_to(user: MakeUser, calls
     assert spent == {
         "initialize": (2, 9),
         "heartbeat": (1, 1),
-        "finalize with the hint": (2, 17),
-        "finalize without": (3, 17),
+        "finalize with the hint": (2, 15),
+        "finalize without": (3, 15),
     }
     assert session_store.active_of_user("u1", before=None, limit=9) == ([], None)

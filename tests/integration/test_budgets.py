@@ -97,9 +97,19 @@ BUDGETS = [
     Budget("allocate", 2, 7, lambda _: credits.allocate(request(), 1)),
     Budget("remove", 2, 4, lambda _: credits.remove(request(), 1)),
     Budget("sync, nothing new", 1, 0, lambda same: users.sync(same, NOW), described),
-    Budget("ledger", 2, 0, lambda _: credits.list_entries("u1", since=None, until=None, before=None, limit=20)),
-    Budget("allocations", 2, 0, lambda _: credits.list_allocations("u1", skip=0, last=None, limit=20, now=NOW)),
-    Budget("sessions of a user", 2, 0, lambda _: session_store.recent_of_user("u1", before=None, limit=20)),
+    Budget(
+        "ledger",
+        2,
+        0,
+        lambda _: credits.list_entries(wallets.get(ACCOUNT), since=None, until=None, before=None, limit=20),
+    ),
+    Budget(
+        "allocations",
+        2,
+        0,
+        lambda _: credits.list_allocations(wallets.get(ACCOUNT), skip=0, last=None, limit=20, now=NOW),
+    ),
+    Budget("sessions of a user", 3, 0, lambda _: session_store.recent_of_user("u1", before=None, limit=20)),
     Budget("sessions of all", 9, 0, lambda _: session_store.recent_of_all(before=None, limit=20)),
     Budget("active sessions of all", 9, 0, lambda _: session_store.active_of_all(before=None, limit=20)),
 ]
@@ -165,7 +175,7 @@ def test_lists_read_no_more_than_a_page(user: MakeUser, monkeypatch: pytest.Monk
     session_store.recent_of_all(before=None, limit=5)
     of_all = max(evaluated)
     evaluated.clear()
-    credits.list_entries("u1", since=None, until=None, before=None, limit=5)
+    credits.list_entries(wallets.get(ACCOUNT), since=None, until=None, before=None, limit=5)
     of_ledger = sum(evaluated)
 
     assert of_user <= 7, "a page, the row it begins before and one to know of a next page"

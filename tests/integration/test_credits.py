@@ -27,7 +27,7 @@ def request(days: int = 30, now: int = NOW, notes: str = "", user: str = "u1") -
 def ledger(
     since: int | None = None, until: int | None = None, before: int | None = None, limit: int = 100
 ) -> list[int]:
-    entries, _ = credits.list_entries("u1", since=since, until=until, before=before, limit=limit)
+    entries, _ = credits.list_entries(wallets.get(ACCOUNT), since=since, until=until, before=before, limit=limit)
     return [entry.seq for entry in entries]
 
 
@@ -57,7 +57,7 @@ def test_the_next_command_writes_the_expiry(user: MakeUser) -> None:
 
     credits.allocate(request(now=NOW + DAY), 3)
 
-    entries, _ = credits.list_entries("u1", since=None, until=None, before=None, limit=10)
+    entries, _ = credits.list_entries(wallets.get(ACCOUNT), since=None, until=None, before=None, limit=10)
     assert [(entry.kind, entry.credits, entry.actor) for entry in entries] == [
         ("grant", 3, "boss"),
         ("expire", -10, "system"),
@@ -143,7 +143,7 @@ def test_a_wallet_takes_a_thousand_lots_and_then_merges(user: MakeUser, calls: C
     assert change.available == 1000 * 10**9 + 1
     balance = credits.balance(ACCOUNT, NOW)
     assert (len(balance.lots), balance.available) == (1000, change.available)
-    entries, _ = credits.list_entries("u1", since=None, until=None, before=None, limit=2)
+    entries, _ = credits.list_entries(wallets.get(ACCOUNT), since=None, until=None, before=None, limit=2)
     assert [entry.kind for entry in entries] == ["merge", "grant"]
     assert entries[0].reason == "allocation 1 joined allocation 2"
 
@@ -170,7 +170,7 @@ def test_the_ledger_is_read_newest_first_page_by_page(user: MakeUser) -> None:
 
     pages, before = [], None
     while True:
-        entries, before = credits.list_entries("u1", since=None, until=None, before=before, limit=3)
+        entries, before = credits.list_entries(wallets.get(ACCOUNT), since=None, until=None, before=before, limit=3)
         pages.append([entry.seq for entry in entries])
         credits.allocate(request(now=NOW + HOUR), 1)  # what is new does not shift the pages
         if before is None:
@@ -184,7 +184,7 @@ def test_a_full_last_page_leads_nowhere(user: MakeUser) -> None:
     for number in range(3):
         credits.allocate(request(now=NOW + number), 1)
 
-    entries, before = credits.list_entries("u1", since=None, until=None, before=None, limit=3)
+    entries, before = credits.list_entries(wallets.get(ACCOUNT), since=None, until=None, before=None, limit=3)
 
     assert (len(entries), before) == (3, None)
 
@@ -217,8 +217,8 @@ def test_a_range_of_time_has_pages_too(user: MakeUser) -> None:
     for at in range(10):
         credits.allocate(request(now=NOW + at), 1)
 
-    first, before = credits.list_entries("u1", since=NOW + 3, until=NOW + 8, before=None, limit=3)
-    second, end = credits.list_entries("u1", since=NOW + 3, until=NOW + 8, before=before, limit=3)
+    first, before = credits.list_entries(wallets.get(ACCOUNT), since=NOW + 3, until=NOW + 8, before=None, limit=3)
+    second, end = credits.list_entries(wallets.get(ACCOUNT), since=NOW + 3, until=NOW + 8, before=before, limit=3)
 
     assert ([entry.seq for entry in first], [entry.seq for entry in second], end) == ([8, 7, 6], [5, 4], None)
 
@@ -237,7 +237,7 @@ def test_a_range_of_time_is_searched_and_not_read_through(user: MakeUser, calls:
 def test_an_empty_ledger_has_one_empty_page(user: MakeUser) -> None:
     user("u1")
 
-    assert credits.list_entries("u1", since=NOW, until=None, before=None, limit=9) == ([], None)
+    assert credits.list_entries(wallets.get(ACCOUNT), since=NOW, until=None, before=None, limit=9) == ([], None)
 
 
 def test_allocations_are_listed_newest_first_with_what_is_left(user: MakeUser) -> None:
@@ -246,8 +246,8 @@ def test_allocations_are_listed_newest_first_with_what_is_left(user: MakeUser) -
         credits.allocate(request(days=number + 1, now=NOW + number), 10)
     credits.remove(request(), 15)
 
-    page = credits.list_allocations("u1", skip=0, last=None, limit=9, now=NOW)
-    later = credits.list_allocations("u1", skip=0, last=None, limit=9, now=NOW + 3 * DAY + 1_000)
+    page = credits.list_allocations(wallets.get(ACCOUNT), skip=0, last=None, limit=9, now=NOW)
+    later = credits.list_allocations(wallets.get(ACCOUNT), skip=0, last=None, limit=9, now=NOW + 3 * DAY + 1_000)
 
     assert [(made.number, left) for made, left in page.allocations] == [(5, 10), (4, 10), (3, 10), (2, 5), (1, 0)]
     assert [left for _, left in later.allocations] == [10, 10, 0, 0, 0]
@@ -260,7 +260,7 @@ def test_allocations_are_paged_by_number_and_by_cursor(user: MakeUser) -> None:
         credits.allocate(request(now=NOW + number), 1)
 
     def page(skip: int = 0, last: int | None = None) -> tuple[list[int], int | None]:
-        found = credits.list_allocations("u1", skip=skip, last=last, limit=2, now=NOW)
+        found = credits.list_allocations(wallets.get(ACCOUNT), skip=skip, last=last, limit=2, now=NOW)
         return [made.number for made, _ in found.allocations], found.next_last
 
     assert [page(skip) for skip in (0, 2, 4, 6)] == [([5, 4], 3), ([3, 2], 1), ([1], None), ([], None)]
@@ -273,6 +273,6 @@ def test_what_a_graced_lot_has_left_belongs_to_its_allocation(user: MakeUser) ->
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
     settling.abort("u1", "s1", 0, now=NOW + DAY + HOUR)
 
-    page = credits.list_allocations("u1", skip=0, last=None, limit=2, now=NOW + DAY + HOUR)
+    page = credits.list_allocations(wallets.get(ACCOUNT), skip=0, last=None, limit=2, now=NOW + DAY + HOUR)
 
     assert [(made.credits, left) for made, left in page.allocations] == [(10, 6)]

@@ -10,7 +10,7 @@ import pytest
 
 from accounting.domain.errors import Invalid, Unavailable, UserDisabled, UserErased, UserNotFound
 from accounting.domain.users import Description
-from accounting.operations import api_keys, credits, erasing, sessions, settling, usage
+from accounting.operations import api_keys, credits, erasing, organizations, sessions, settling, usage
 from accounting.operations import users as people
 from accounting.operations.audit import audit
 from accounting.operations.credits import Request
@@ -349,6 +349,34 @@ def test_a_record_that_another_account_paid_for_is_erased_there(user: MakeUser, 
 
     assert TEXT not in stored(dynamodb, table_name)
     assert len(usage_store.newest(account("org:o1"), None, None, 9)) == 1
+
+
+def test_a_session_that_an_organization_pays_for_keeps_no_texts_of_an_erased_user(
+    user: MakeUser, dynamodb: Any, table_name: str
+) -> None:
+    from accounting.domain.accounts import stored as account
+
+    user("u1")
+    user("boss")
+    made = organizations.create("Acme", "boss", now=NOW, key=None).organization
+    organizations.set_role(made.id, "u1", "member", by=None, now=NOW)
+    credits.allocate(Request("boss", None, "", 30, NOW, account_id=made.account_id), 100)
+    for name in ("before", "after"):
+        metadata = {TEXT: name}
+        sessions.initialize("u1", name, "m", 1_000, now=NOW, account_id=made.account_id, metadata=metadata)
+    users.forget()
+    said = Particulars(None, {TEXT: 1})
+    settling.finalize("u1", "before", 9, success=True, now=NOW, particulars=said)
+    (kept,) = usage_store.newest(account(made.account_id), None, None, 9)
+    assert kept.metadata[TEXT] == 1
+
+    erase()
+    sweep(LATER, lambda: True)
+    settling.finalize("u1", "after", 9, success=True, now=LATER, particulars=said)
+
+    assert TEXT not in stored(dynamodb, table_name)
+    assert len(usage_store.newest(account(made.account_id), None, None, 9)) == 2
+    assert_books_balance("u1", made.account_id)
 
 
 def test_an_erased_reason_can_not_be_guessed_from_what_is_left(user: MakeUser) -> None:

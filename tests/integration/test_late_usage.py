@@ -12,7 +12,7 @@ from accounting.domain.sessions import Session
 from accounting.operations import credits, sessions, settling, system_usage
 from accounting.operations.sweep import sweep
 from accounting.settings import settings
-from accounting.store import keys, table, usage
+from accounting.store import keys, table, usage, wallets
 from accounting.store import sessions as store
 from accounting.times import DAY, HOUR, MINUTE, day
 from tests.audit import assert_books_balance
@@ -112,7 +112,7 @@ def test_a_session_that_was_ended_by_force_takes_late_usage(user: MakeUser) -> N
 
     assert (ended.session.status, ended.session.outcome, ended.session.used_credits) == ("failed", "swept", 2)
     assert (again.replayed, again.session) == (True, ended.session)
-    entries, _ = credits.list_entries("u1", since=None, until=None, before=None, limit=1)
+    entries, _ = credits.list_entries(wallets.get(ACCOUNT), since=None, until=None, before=None, limit=1)
     assert (entries[0].actor, entries[0].reason, entries[0].session_id) == ("boss", "stuck since noon", "s1")
     assert finalize(7_000).late_credits == 5
     assert assert_books_balance("u1").charged == 7

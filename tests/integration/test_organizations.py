@@ -49,7 +49,7 @@ def test_lists_have_pages_that_leave_nobody_out() -> None:
 
 def test_a_change_of_members_is_refused_after_another_one() -> None:
     stored_with("u1")
-    member, after = Member("ACME", "u1", "member", NOW), replace(ACME, owners=2, revision=1)
+    member, after = Member("ACME", "u1", "member", NOW), ACME.recounted("member", "owner")
 
     transact([organizations.change_member(member, "owner"), organizations.recount(ACME, after)])
 

@@ -21,12 +21,12 @@ from accounting.domain.errors import AccountingError
 from accounting.operations import credits, sessions, settling, system_usage, usage
 from accounting.operations import sweep as sweeping
 from accounting.operations.usage import Event
-from accounting.store import keys, table
+from accounting.store import keys, table, wallets
 from accounting.store.table import connection, queries, transactions
 from accounting.store.table.wire import Wire
 from local.emulator import Emulator
 from tests.calls import the_wire
-from tests.integration.conftest import NOW
+from tests.integration.conftest import ACCOUNT, NOW
 from tests.integration.test_events import CONTEXT, LISTS, STEPS, app, event, run
 from tests.reach import LAYER, ROOT
 from tests.template import create_table
@@ -147,7 +147,7 @@ def test_every_call_of_the_store_is_answered_alike(
     sessions.initialize("u1", "s3", "m", 5_000, now=NOW)
     assert sweeping.sweep(NOW + 10**8, lambda: True).sessions == 1
     monkeypatch.setattr(queries, "MAX_BATCH", 1)
-    credits.list_entries("u1", since=None, until=None, before=None, limit=3)
+    credits.list_entries(wallets.get(ACCOUNT), since=None, until=None, before=None, limit=3)
     assert list(table.due("none", NOW)) == []
     table.delete_one(keys.session_metadata("u1", "s1"))
     table.delete_one(keys.session_metadata("u1", "nothing"))

@@ -24,6 +24,7 @@ from accounting.web.access import (
 )
 from accounting.web.api import Api
 from accounting.web.caller import Caller, Permission
+from accounting.web.sight import Sight
 from accounting.web.types import RequestModel
 from local.declarations import About, apis, codes_of, declared
 
@@ -144,7 +145,7 @@ def test_an_api_key_needs_the_permission_that_the_route_names(
     monkeypatch: pytest.MonkeyPatch, permission: Permission | None
 ) -> None:
     held: list[str] = []
-    key = SimpleNamespace(user_id="me", permissions=held, refusal=lambda _now: None)
+    key = SimpleNamespace(id="k", user_id="me", permissions=held, account_id=None, refusal=lambda _now: None)
     monkeypatch.setattr("accounting.web.caller.api_keys.find_cached", lambda _key_id: key)
     route, caller = Answered(Access(Who.USERS, permission)), {"userId": "me", "apiKeyId": "k"}
 
@@ -229,7 +230,9 @@ def test_a_request_leaves_no_caller_behind_for_the_next() -> None:
 def test_refusals_follow_from_what_a_route_declares() -> None:
     assert apis()
     assert declared()["post", "/api/api-keys"] == About(
-        USERS, ("TOO_MANY_API_KEYS", "IDEMPOTENCY_CONFLICT"), takes_key=True
+        Access(Who.USERS, sight=Sight("member")),
+        ("TOO_MANY_API_KEYS", "IDEMPOTENCY_CONFLICT", "ACCOUNT_NOT_FOUND"),
+        takes_key=True,
     )
     assert "USER_NOT_FOUND" in codes_of(("get", "/api/credits/balance/{userId}"))
     assert "USER_NOT_FOUND" not in codes_of(("get", "/api/credits/balance"))

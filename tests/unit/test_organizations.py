@@ -1,14 +1,55 @@
-"""Organizations: what pays, and who manages."""
+"""Organizations: the last owner stays, members are counted, and a closed organization no longer changes."""
+
+from dataclasses import replace
 
 import pytest
 
-from accounting.domain.organizations import Member, Organization, Role
+from accounting.domain.errors import LastOwner, OrganizationClosed, TooManyMembers
+from accounting.domain.organizations import MAX_MEMBERS, Member, Organization, Role
 
 OPEN = Organization("o1", "Acme", 1, members=3, owners=1)
 
 
 def test_an_organization_pays_from_its_own_account() -> None:
     assert OPEN.account_id == "org:o1"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "members", "owners"),
+    [
+        (None, "member", 4, 1),
+        (None, "owner", 4, 2),
+        ("member", None, 2, 1),
+        ("member", "owner", 3, 2),
+        ("admin", "member", 3, 1),
+    ],
+)
+def test_members_and_owners_are_counted(before: Role | None, after: Role | None, members: int, owners: int) -> None:
+    changed = OPEN.recounted(before, after)
+
+    assert (changed.members, changed.owners, changed.revision) == (members, owners, OPEN.revision + 1)
+
+
+@pytest.mark.parametrize("after", [None, "admin", "member"])
+def test_the_last_owner_stays(after: Role | None) -> None:
+    with pytest.raises(LastOwner):
+        OPEN.recounted("owner", after)
+
+    assert replace(OPEN, owners=2).recounted("owner", after).owners == 1
+
+
+def test_an_organization_has_a_most_of_members() -> None:
+    full = replace(OPEN, members=MAX_MEMBERS)
+
+    with pytest.raises(TooManyMembers):
+        full.recounted(None, "member")
+    assert full.recounted("member", "admin").members == MAX_MEMBERS
+    assert full.recounted("member", None).recounted(None, "member").members == MAX_MEMBERS
+
+
+def test_members_of_a_closed_organization_do_not_change() -> None:
+    with pytest.raises(OrganizationClosed):
+        replace(OPEN, closed_at=2).recounted(None, "member")
 
 
 @pytest.mark.parametrize(("role", "manages"), [("owner", True), ("admin", True), ("member", False)])

@@ -7,6 +7,7 @@ from accounting_client.client import AccountingClient
 from accounting_client.credentials import ApiKey, AsyncToken, ServiceCredential, Token
 from accounting_client.errors import (
     AccountingError,
+    AccountNotFound,
     ApiKeyInvalid,
     ApiKeyNotFound,
     Conflict,
@@ -17,8 +18,11 @@ from accounting_client.errors import (
     InsufficientCredits,
     InternalError,
     InvalidRequest,
+    LastOwner,
+    MemberNotFound,
     ModelUnknown,
     NotFound,
+    OrganizationClosed,
     PayloadTooLarge,
     PriceBegun,
     PriceEnded,
@@ -38,6 +42,7 @@ from accounting_client.errors import (
     TokenTypeInvalid,
     TooManyAllocations,
     TooManyApiKeys,
+    TooManyMembers,
     TooManyServiceCredentials,
     Unauthorized,
     Unavailable,
@@ -53,6 +58,7 @@ from accounting_client.session import StreamingSession
 from accounting_client.version import __version__
 
 __all__ = [
+    "AccountNotFound",
     "AccountingClient",
     "AccountingError",
     "ApiKey",
@@ -69,8 +75,11 @@ __all__ = [
     "InsufficientCredits",
     "InternalError",
     "InvalidRequest",
+    "LastOwner",
+    "MemberNotFound",
     "ModelUnknown",
     "NotFound",
+    "OrganizationClosed",
     "Page",
     "PayloadTooLarge",
     "PriceBegun",
@@ -98,6 +107,7 @@ __all__ = [
     "TokenTypeInvalid",
     "TooManyAllocations",
     "TooManyApiKeys",
+    "TooManyMembers",
     "TooManyServiceCredentials",
     "Unauthorized",
     "Unavailable",

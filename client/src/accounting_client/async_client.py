@@ -215,7 +215,7 @@ class AsyncAccountingClient:
         variant: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         session_id: str | None = None,
-        heartbeat_seconds: float = 10.0,
+        heartbeat_seconds: float | None = None,
         settle_seconds: float = SETTLE_SECONDS,
         when_short: WhenShort = "raise",
         on_unreachable: OnUnreachable = "raise",
@@ -229,8 +229,8 @@ class AsyncAccountingClient:
         usage.
 
         Pass the provider's usage to ``session.set_usage``, and count the tokens generated until then with
-        ``session.add_tokens``. The client sends heartbeats every ``heartbeat_seconds``, and sooner if the tokens no
-        longer fit the hold.
+        ``session.add_tokens``. The client sends a heartbeat if the tokens no longer fit the hold, and before the
+        service's time-out; with ``heartbeat_seconds``, it also sends one that often.
 
         Leaving the block finalizes; an exception or a cancellation aborts. Both charge the usage or, without one, the
         tokens counted. Both raise no error. What the service can't take within ``settle_seconds`` is sent again in the
@@ -301,6 +301,17 @@ class AsyncAccountingClient:
     revoke_api_key = _method(routes.api_keys.revoke_api_key)
     delete_api_key = _method(routes.api_keys.delete_api_key)
     validate_api_key = _method(routes.api_keys.validate_api_key)
+
+    create_organization = _method(routes.organizations.create_organization)
+    organizations = _iterator(routes.organizations.organizations)
+    organizations_page = _method(routes.organizations.organizations_page)
+    organization = _method(routes.organizations.organization)
+    rename_organization = _method(routes.organizations.rename_organization)
+    close_organization = _method(routes.organizations.close_organization)
+    members = _iterator(routes.organizations.members)
+    members_page = _method(routes.organizations.members_page)
+    set_member = _method(routes.organizations.set_member)
+    remove_member = _method(routes.organizations.remove_member)
 
     create_service_credential = _method(routes.service_credentials.create_service_credential)
     service_credentials = _iterator(routes.service_credentials.service_credentials)

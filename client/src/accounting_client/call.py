@@ -170,6 +170,12 @@ def identifier(text: str) -> str:
     return quote(text, safe="")
 
 
+def either(user_id: str | None, account_id: str | None) -> None:
+    """Raise ValueError if there is both a user and an account."""
+    if user_id is not None and account_id is not None:
+        raise ValueError("give user_id or account_id, not both")
+
+
 def given(**fields: Any) -> dict[str, Any]:
     """Return the fields that are not None, under their names in JSON."""
     return {camel(name): sent(value) for name, value in fields.items() if value is not None}

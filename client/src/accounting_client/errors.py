@@ -158,6 +158,14 @@ class ServiceCredentialNotFound(NotFound):
     """No service credential has this id."""
 
 
+class AccountNotFound(NotFound):
+    """There is no such account or organization, or the caller has no access to it."""
+
+
+class MemberNotFound(NotFound):
+    """The user is not a member of the organization."""
+
+
 class SessionNotActive(NotFound):
     """No active session has this id."""
 
@@ -220,6 +228,18 @@ class TooManyServiceCredentials(Conflict):
 
 class TooManyApiKeys(Conflict):
     """The user has the maximum number of API keys."""
+
+
+class LastOwner(Conflict):
+    """The member is the organization's only owner."""
+
+
+class TooManyMembers(Conflict):
+    """The organization has the maximum number of members."""
+
+
+class OrganizationClosed(Conflict):
+    """The organization is closed: nothing new is paid from its account."""
 
 
 class PriceExists(Conflict):
@@ -287,6 +307,8 @@ BY_CODE: dict[str, type[AccountingError]] = {
     "RIGHT_MISSING": RightMissing,
     "USER_DISABLED": UserDisabled,
     "USER_NOT_FOUND": UserNotFound,
+    "ACCOUNT_NOT_FOUND": AccountNotFound,
+    "MEMBER_NOT_FOUND": MemberNotFound,
     "SESSION_NOT_ACTIVE": SessionNotActive,
     "API_KEY_NOT_FOUND": ApiKeyNotFound,
     "SERVICE_CREDENTIAL_NOT_FOUND": ServiceCredentialNotFound,
@@ -298,6 +320,9 @@ BY_CODE: dict[str, type[AccountingError]] = {
     "TOO_MANY_ALLOCATIONS": TooManyAllocations,
     "TOO_MANY_API_KEYS": TooManyApiKeys,
     "TOO_MANY_SERVICE_CREDENTIALS": TooManyServiceCredentials,
+    "LAST_OWNER": LastOwner,
+    "TOO_MANY_MEMBERS": TooManyMembers,
+    "ORGANIZATION_CLOSED": OrganizationClosed,
     "PRICE_EXISTS": PriceExists,
     "PRICE_BEGUN": PriceBegun,
     "PRICE_ENDED": PriceEnded,

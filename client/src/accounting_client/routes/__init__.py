@@ -9,6 +9,7 @@ from accounting_client.routes import (
     credits,
     health,
     ledger,
+    organizations,
     pricing,
     service_credentials,
     sessions,
@@ -16,4 +17,15 @@ from accounting_client.routes import (
     users,
 )
 
-__all__ = ["api_keys", "credits", "health", "ledger", "pricing", "service_credentials", "sessions", "usage", "users"]
+__all__ = [
+    "api_keys",
+    "credits",
+    "health",
+    "ledger",
+    "organizations",
+    "pricing",
+    "service_credentials",
+    "sessions",
+    "usage",
+    "users",
+]

@@ -11,7 +11,10 @@ from accounting_client.call import Access, Call, Done, Listing, Page, as_, as_pa
 
 @dataclass(frozen=True)
 class CreatedApiKey:
-    """A new key. ``key`` is its secret, which is shown only once: it is None if the request was a repeat."""
+    """A new key. ``key`` is its secret, which is shown only once: it is None if the request was a repeat.
+
+    Here and below, ``account_id`` is the only account that the key is for, None if that is its user's own.
+    """
 
     id: str
     name: str
@@ -19,6 +22,7 @@ class CreatedApiKey:
     expires_at: datetime | None
     message: str
     key: str | None = None
+    account_id: str | None = None
     replayed: bool = False
 
 
@@ -33,6 +37,7 @@ class ApiKeyInfo:
     is_active: bool
     expires_at: datetime | None = None
     last_used: datetime | None = None
+    account_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class ApiKeyValidity:
     valid: bool
     user_id: str | None = None
     permissions: tuple[str, ...] = ()
+    account_id: str | None = None
     code: str | None = None
     message: str | None = None
 
@@ -65,14 +71,16 @@ def create_api_key(
     *,
     permissions: Sequence[str] | None = None,
     expiry_days: int | None = None,
+    account_id: str | None = None,
     idempotency_key: str | None = None,
 ) -> Call[CreatedApiKey]:
     """Make a key for the caller. Without ``expiry_days`` it does not expire.
 
-    If the answer is lost, the repeat finds the key and cannot show its secret again: ``key`` is None. Delete that key
-    then, and make another. Raises TooManyApiKeys, IdempotencyConflict.
+    With ``account_id``, it is for this account only, of which the caller must be a member. If the answer is lost, the
+    repeat finds the key and cannot show its secret again: ``key`` is None. Delete that key then, and make another.
+    Raises AccountNotFound, TooManyApiKeys, IdempotencyConflict.
     """
-    body = given(name=name, permissions=_array(permissions), expiry_days=expiry_days)
+    body = given(name=name, permissions=_array(permissions), expiry_days=expiry_days, account_id=account_id)
     return command("POST", "/api/api-keys", CreatedApiKey, body, idempotency_key)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from accounting_client.call import Call, Listing, Page, as_, command, get, given, paged, path
+from accounting_client.call import Call, Listing, Page, as_, command, either, get, given, paged, path
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,17 @@ class Lot:
 
 @dataclass(frozen=True)
 class Balance:
-    """What a user can spend now, in credits, and from which lots, soonest expiry first."""
+    """What can be spent now from an account, in credits, and from which lots, soonest expiry first.
 
-    user_id: str
+    Here and below, ``user_id`` is the user whose personal account it is, None for an organization's account.
+    """
+
     total_credits: int
     held_credits: int
     debt: int
     active_allocations: tuple[Lot, ...]
+    account_id: str | None = None
+    user_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,13 +79,14 @@ class Granted:
     """A grant as it was made. ``remaining_credits`` is what is left of it after it repaid a debt."""
 
     id: str
-    user_id: str
     credits: int
     remaining_credits: int
     total_credits: int
     debt: int
     expires_at: datetime
     message: str
+    account_id: str | None = None
+    user_id: str | None = None
     replayed: bool = False
 
 
@@ -89,10 +94,11 @@ class Granted:
 class CreditsSet:
     """What a user can spend now, and could spend before."""
 
-    user_id: str
     total_credits: int
     previous_credits: int
     debt: int
+    account_id: str | None = None
+    user_id: str | None = None
     replayed: bool = False
 
 
@@ -100,9 +106,10 @@ class CreditsSet:
 class CreditsRemoved:
     """What was taken away, and what is left."""
 
-    user_id: str
     removed_credits: int
     total_credits: int
+    account_id: str | None = None
+    user_id: str | None = None
     replayed: bool = False
 
 
@@ -110,10 +117,11 @@ class CreditsRemoved:
 class CreditsAdjusted:
     """What was adjusted, and what the user can spend now."""
 
-    user_id: str
     adjustment: int
     total_credits: int
     debt: int
+    account_id: str | None = None
+    user_id: str | None = None
     replayed: bool = False
 
 
@@ -138,19 +146,24 @@ class _Allocations:
     next_cursor: str | None = None
 
 
-def balance(user_id: str | None = None) -> Call[Balance]:
+def balance(user_id: str | None = None, *, account_id: str | None = None) -> Call[Balance]:
     """Return what the caller, or as a supervisor another user, can spend now. An e-mail address works as an id.
 
-    Raises UserNotFound.
+    ``account_id`` names an account instead: the caller is a member of its organization, or a supervisor.
+    Raises UserNotFound, AccountNotFound.
     """
     if user_id is None:
-        return get("/api/credits/balance", Balance)
+        return get("/api/credits/balance", Balance, account_id=account_id)
+    either(user_id, account_id)
     return get(path("/api/credits/balance/{}", user_id), Balance)
 
 
-def check(required_credits: int) -> Call[Sufficiency]:
-    """Check whether the caller's balance covers this many credits. No credits are held."""
-    body = given(required_credits=required_credits)
+def check(required_credits: int, *, account_id: str | None = None) -> Call[Sufficiency]:
+    """Check whether the balance of the caller or of an account covers this many credits. No credits are held.
+
+    Raises AccountNotFound.
+    """
+    body = given(required_credits=required_credits, account_id=account_id)
     return Call("POST", "/api/credits/check", as_(Sufficiency), body=body, repeatable=True)
 
 
@@ -172,87 +185,108 @@ def calculate(
 
 
 def allocate(
-    user_id: str,
+    user_id: str | None,
     credits: int,
     *,
     expiry_days: int | None = None,
     expires_at: datetime | str | None = None,
     notes: str | None = None,
+    account_id: str | None = None,
     idempotency_key: str | None = None,
 ) -> Call[Granted]:
     """As a supervisor, grant credits to a user, by default for 30 days.
 
+    To grant them to an organization, give None as the user, and its account as ``account_id``.
     A repeat with the same ``idempotency_key`` grants nothing more. Without a key, each call makes a new one. Raises
-    UserNotFound, TooManyAllocations, IdempotencyConflict.
+    UserNotFound, AccountNotFound, OrganizationClosed, TooManyAllocations, IdempotencyConflict.
     """
-    body = given(user_id=user_id, credits=credits, **_expiry(expiry_days, expires_at), notes=notes)
+    body = given(**_holder(user_id, account_id), credits=credits, **_expiry(expiry_days, expires_at), notes=notes)
     return command("POST", "/api/credits/allocate", Granted, body, idempotency_key)
 
 
 def set_credits(
-    user_id: str,
+    user_id: str | None,
     credits: int,
     *,
     expiry_days: int | None = None,
     expires_at: datetime | str | None = None,
     notes: str | None = None,
+    account_id: str | None = None,
     idempotency_key: str | None = None,
 ) -> Call[CreditsSet]:
-    """As a supervisor, set what a user can spend to an exact amount, and the user's debt to 0.
+    """As a supervisor, set what a user or an account can spend to an exact amount, and the debt to 0.
 
-    Raises UserNotFound, TooManyAllocations, IdempotencyConflict.
+    Raises UserNotFound, AccountNotFound, OrganizationClosed, TooManyAllocations, IdempotencyConflict.
     """
-    body = given(user_id=user_id, credits=credits, **_expiry(expiry_days, expires_at), notes=notes)
+    body = given(**_holder(user_id, account_id), credits=credits, **_expiry(expiry_days, expires_at), notes=notes)
     return command("POST", "/api/credits/set", CreditsSet, body, idempotency_key)
 
 
 def remove(
-    user_id: str, credits: int, *, notes: str | None = None, idempotency_key: str | None = None
+    user_id: str | None,
+    credits: int,
+    *,
+    notes: str | None = None,
+    account_id: str | None = None,
+    idempotency_key: str | None = None,
 ) -> Call[CreditsRemoved]:
-    """As a supervisor, take credits away from a user.
+    """As a supervisor, take credits away from a user or, with ``account_id``, from an account.
 
-    Raises InsufficientCredits (nothing is taken), UserNotFound, IdempotencyConflict.
+    Raises InsufficientCredits (nothing is taken), UserNotFound, AccountNotFound, OrganizationClosed,
+    IdempotencyConflict.
     """
-    body = given(user_id=user_id, credits=credits, notes=notes)
+    body = given(**_holder(user_id, account_id), credits=credits, notes=notes)
     return command("DELETE", "/api/credits/remove", CreditsRemoved, body, idempotency_key)
 
 
 def adjust(
-    user_id: str,
+    user_id: str | None,
     adjustment: int,
     *,
     expiry_days: int | None = None,
     expires_at: datetime | str | None = None,
     notes: str | None = None,
+    account_id: str | None = None,
     idempotency_key: str | None = None,
 ) -> Call[CreditsAdjusted]:
-    """As a supervisor, grant a user credits (positive) or take them away (negative).
+    """As a supervisor, grant a user or account credits (positive) or take them away (negative).
 
-    Raises InsufficientCredits (nothing is taken), UserNotFound, TooManyAllocations, IdempotencyConflict.
+    Raises InsufficientCredits (nothing is taken), UserNotFound, AccountNotFound, OrganizationClosed,
+    TooManyAllocations, IdempotencyConflict.
     """
-    body = given(user_id=user_id, adjustment=adjustment, **_expiry(expiry_days, expires_at), notes=notes)
+    expiry = _expiry(expiry_days, expires_at)
+    body = given(**_holder(user_id, account_id), adjustment=adjustment, **expiry, notes=notes)
     return command("PUT", "/api/credits/adjust", CreditsAdjusted, body, idempotency_key)
 
 
 def allocations_page(
-    user_id: str | None = None, *, page: int | None = None, limit: int | None = None, cursor: str | None = None
+    user_id: str | None = None,
+    *,
+    page: int | None = None,
+    limit: int | None = None,
+    cursor: str | None = None,
+    account_id: str | None = None,
 ) -> Call[Page[Allocation]]:
-    """A page of the grants of the caller or, as an administrator, of another user, newest first.
+    """A page of the grants of the caller, as an administrator of another user, or of an account, newest first.
 
     ``limit`` is 1 to 100, by default 20; ``page`` counts from 1, and ``cursor`` is a page's ``next_cursor``.
-    Raises UserNotFound.
+    Raises UserNotFound, AccountNotFound.
     """
+    either(user_id, account_id)
     where = "/api/credits/allocations" if user_id is None else path("/api/credits/allocations/{}", user_id)
     reads = paged(_Allocations, lambda found: found.allocations)
-    return Call("GET", where, reads, query=given(page=page, limit=limit, cursor=cursor), repeatable=True)
+    query = given(page=page, limit=limit, cursor=cursor, account_id=account_id)
+    return Call("GET", where, reads, query=query, repeatable=True)
 
 
-def allocations(user_id: str | None = None, *, page_size: int = 100) -> Listing[Allocation]:
-    """All grants of the caller or, as an administrator, of another user, newest first.
+def allocations(
+    user_id: str | None = None, *, page_size: int = 100, account_id: str | None = None
+) -> Listing[Allocation]:
+    """All grants of the caller, as an administrator of another user, or of an account, newest first.
 
-    Raises UserNotFound.
+    Raises UserNotFound, AccountNotFound.
     """
-    return lambda cursor: allocations_page(user_id, limit=page_size, cursor=cursor)
+    return lambda cursor: allocations_page(user_id, limit=page_size, cursor=cursor, account_id=account_id)
 
 
 def _expiry(days: int | None, at: datetime | str | None) -> dict[str, Any]:
@@ -260,3 +294,10 @@ def _expiry(days: int | None, at: datetime | str | None) -> dict[str, Any]:
     if days is not None and at is not None:
         raise ValueError("give expiry_days or expires_at, not both")
     return {"expiry_days": days, "expires_at": at}
+
+
+def _holder(user_id: str | None, account_id: str | None) -> dict[str, Any]:
+    """Whose credits change. Raises ValueError unless there is either a user or an account."""
+    if (user_id is None) == (account_id is None):
+        raise ValueError("give either user_id or account_id")
+    return {"user_id": user_id, "account_id": account_id}

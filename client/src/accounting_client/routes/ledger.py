@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from accounting_client.call import Call, Listing, Page, get, given, paged, path
+from accounting_client.call import Call, Listing, Page, either, get, given, paged, path
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """The proof of a user's credits.
+    """The proof of an account's credits.
 
     ``drift`` is the largest error of a number in the wallet, in credits; it is 0 if ``intact``.
+    ``user_id`` is the user whose personal account it is, None for an organization's account.
     """
 
-    user_id: str
     intact: bool
     drift: int
     findings: tuple[Finding, ...]
@@ -84,6 +84,8 @@ class Audit:
     by_kind: dict[str, KindSums]
     ledger: Sums
     wallet: Sums
+    account_id: str | None = None
+    user_id: str | None = None
 
 
 def ledger_page(
@@ -93,14 +95,17 @@ def ledger_page(
     cursor: str | None = None,
     start_date: datetime | date | str | None = None,
     end_date: datetime | date | str | None = None,
+    account_id: str | None = None,
 ) -> Call[Page[Entry]]:
-    """A page of the ledger of the caller or, as a supervisor, of another user, newest first.
+    """A page of the ledger of the caller, as a supervisor of another user, or of an account, newest first.
 
     ``limit`` is 1 to 100, by default 20; ``cursor`` is a page's ``next_cursor``. Dates are in UTC. An ``end_date``
-    without a time includes that whole day. Raises UserNotFound.
+    without a time includes that whole day. ``account_id`` names an account that the caller manages. Raises
+    UserNotFound, AccountNotFound.
     """
+    either(user_id, account_id)
     where = "/api/credits/ledger" if user_id is None else path("/api/credits/ledger/{}", user_id)
-    query = given(limit=limit, cursor=cursor, start_date=start_date, end_date=end_date)
+    query = given(limit=limit, cursor=cursor, start_date=start_date, end_date=end_date, account_id=account_id)
     return Call("GET", where, paged(_Ledger, lambda found: found.entries), query=query, repeatable=True)
 
 
@@ -110,17 +115,21 @@ def ledger(
     start_date: datetime | date | str | None = None,
     end_date: datetime | date | str | None = None,
     page_size: int = 100,
+    account_id: str | None = None,
 ) -> Listing[Entry]:
-    """The ledger, or the part between two dates, newest first. As a supervisor, another user's too.
+    """The ledger, or the part between two dates, newest first. As a supervisor, another user's or an account's too.
 
-    Raises UserNotFound.
+    Raises UserNotFound, AccountNotFound.
     """
-    return lambda cursor: ledger_page(user_id, limit=page_size, cursor=cursor, start_date=start_date, end_date=end_date)
+    return lambda cursor: ledger_page(
+        user_id, limit=page_size, cursor=cursor, start_date=start_date, end_date=end_date, account_id=account_id
+    )
 
 
 def audit(user_id: str) -> Call[Audit]:
     """As an administrator, prove a user's credits: add up the ledger again, and compare it with the wallet.
 
+    ``user_id`` may also be the id of an account, such as ``org:01M7XZ7VE5EWNW6G9TAJHR15GM``.
     Raises UserNotFound.
     """
     return get(path("/api/credits/audit/{}", user_id), Audit)

@@ -154,13 +154,17 @@ def usage_stats(
     *,
     start_date: datetime | date | str | None = None,
     end_date: datetime | date | str | None = None,
+    account_id: str | None = None,
 ) -> Call[Statistics]:
     """The usage of the caller or, as a supervisor, of another user.
 
-    Dates are in UTC; an ``end_date`` without a time includes that whole day. Raises UserNotFound.
+    With ``account_id``, it is what the account paid for all of its users, or for ``user_id``. Dates are in UTC; an
+    ``end_date`` without a time includes that whole day. Raises UserNotFound, AccountNotFound.
     """
-    where = "/api/usage/stats" if user_id is None else path("/api/usage/stats/{}", user_id)
-    return get(where, Statistics, start_date=start_date, end_date=end_date)
+    dates = {"start_date": start_date, "end_date": end_date}
+    if user_id is None or account_id is not None:
+        return get("/api/usage/stats", Statistics, **dates, user_id=user_id, account_id=account_id)
+    return get(path("/api/usage/stats/{}", user_id), Statistics, **dates)
 
 
 def system_usage(

@@ -5,6 +5,7 @@ import hmac
 from dataclasses import dataclass
 from typing import Literal
 
+from accounting.domain.accounts import AccountId
 from accounting.domain.errors import TooManyApiKeys
 
 PREFIX = "acct"
@@ -16,7 +17,10 @@ type Refusal = Literal["NOT_FOUND", "DISABLED", "EXPIRED"]
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it is stored; times are epoch milliseconds. A revoked key stays revoked."""
+    """A key as it is stored; times are epoch milliseconds. A revoked key stays revoked.
+
+    ``account_id`` is the only account that the key is for, None for the personal account of its user.
+    """
 
     id: str
     user_id: str
@@ -28,6 +32,7 @@ class ApiKey:
     last_used_at: int | None = None
     enabled: bool = True
     revoked: bool = False
+    account_id: AccountId | None = None
 
     @property
     def active(self) -> bool:

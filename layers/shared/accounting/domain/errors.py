@@ -131,6 +131,18 @@ class MemberNotFound(AccountingError):
     code = "MEMBER_NOT_FOUND"
 
 
+class LastOwner(AccountingError):
+    """The member is the organization's only owner: make another member an owner first."""
+
+    code = "LAST_OWNER"
+
+
+class TooManyMembers(AccountingError):
+    """The organization has the maximum number of members."""
+
+    code = "TOO_MANY_MEMBERS"
+
+
 class OrganizationClosed(AccountingError):
     """The organization is closed. Nothing new is paid from its account, and its members no longer change."""
 

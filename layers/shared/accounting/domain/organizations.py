@@ -1,13 +1,16 @@
-"""Organizations: who is a member, and in which role."""
+"""Organizations: who is a member, in which role, and which changes of members are refused."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from accounting.domain import accounts
 from accounting.domain.accounts import AccountId
+from accounting.domain.errors import Forbidden, LastOwner, OrganizationClosed, TooManyMembers
 
 type Role = Literal["owner", "admin", "member"]
 ROLES: tuple[Role, ...] = get_args(Role.__value__)
+
+MAX_MEMBERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +49,32 @@ class Organization:
     def account_id(self) -> AccountId:
         """The organization's account."""
         return accounts.organization(self.id)
+
+    def closed(self, transfer_to: AccountId | None, now: int) -> "Organization":
+        """The organization once it is closed."""
+        return replace(self, closed_at=now, transfer_to=transfer_to, revision=self.revision + 1)
+
+    def recounted(self, before: Role | None, after: Role | None) -> "Organization":
+        """The organization after a member's role changed from ``before`` to ``after``; None means not a member.
+
+        Raises OrganizationClosed, LastOwner, TooManyMembers.
+        """
+        if self.closed_at is not None:
+            raise OrganizationClosed
+        members = self.members + (after is not None) - (before is not None)
+        owners = self.owners + (after == "owner") - (before == "owner")
+        if owners < 1:
+            raise LastOwner("The organization needs an owner; make another member an owner first")
+        if members > max(MAX_MEMBERS, self.members):
+            raise TooManyMembers(f"An organization may have at most {MAX_MEMBERS} members", limit=MAX_MEMBERS)
+        return replace(self, members=members, owners=owners, revision=self.revision + 1)
+
+
+def require_may_change(by: Member | None, before: Role | None, after: Role | None) -> None:
+    """Raise Forbidden unless ``by`` may change a member's role from ``before`` to ``after``; None means not a member.
+
+    Only owners make owners, and only they take this role from one. A member who manages nobody may only leave, which
+    is for the caller to check. ``by`` is None for an administrator of the platform, who may change every role.
+    """
+    if by is not None and by.role != "owner" and "owner" in (before, after):
+        raise Forbidden("Only the organization's owners may do this")

@@ -71,6 +71,11 @@ class Wallet:
         return sum(lot.credits for lot in self.lots)
 
     @property
+    def closed(self) -> bool:
+        """Whether the account is that of a closed organization."""
+        return self.frozen and user_of(self.account_id) is None
+
+    @property
     def next_expiry(self) -> int | None:
         """When the first lot expires; None without lots."""
         return self.lots[0].expires_at if self.lots else None
@@ -229,6 +234,8 @@ def expire(wallet: Wallet, *, cause: Cause) -> Decision:
     If no lot has expired, there is no entry.
     """
     decision = _Draft(wallet, cause).close()
+    if wallet.closed:
+        return decision
     return replace(decision, wallet=replace(decision.wallet, due_at=decision.wallet.next_expiry))
 
 
@@ -243,15 +250,27 @@ def with_new_terms(wallet: Wallet, *, more_budgets: int = 0) -> Wallet:
     return replace(wallet, version=wallet.version + 1, terms=wallet.terms + 1, budgets=budgets)
 
 
+def close(wallet: Wallet, now: int) -> Wallet:
+    """The wallet of an organization that was closed. If it has credits, it is due, so that they leave it."""
+    return replace(freeze(wallet, frozen=True), due_at=now if wallet.lots else None)
+
+
 def erase(wallet: Wallet) -> Wallet:
     """The wallet of an erased user. Its version is new, so commands in progress decide again, without texts."""
     return replace(freeze(wallet, frozen=True), erased=True)
 
 
+def require_open(wallet: Wallet) -> None:
+    """Raise OrganizationClosed if the account's organization is closed."""
+    if wallet.closed:
+        raise OrganizationClosed
+
+
 def require_enabled(wallet: Wallet) -> None:
     """Raise UserDisabled or OrganizationClosed if nothing new may be taken from the wallet."""
+    require_open(wallet)
     if wallet.frozen:
-        raise OrganizationClosed if user_of(wallet.account_id) is None else UserDisabled
+        raise UserDisabled
 
 
 class _Draft:
@@ -364,7 +383,9 @@ class _Draft:
         return Decision(wallet, tuple(self._entries))
 
     def _due_at(self) -> int | None:
-        """The old ``due_at``, or the first expiry if that is sooner."""
+        """The old ``due_at``, or the first expiry if that is sooner. The credits of a closed organization leave now."""
+        if self._before.closed:
+            return self.at if self.lots else None
         times = [at for at in (self._before.due_at, self.lots[0].expires_at if self.lots else None) if at is not None]
         return min(times, default=None)
 

@@ -4,6 +4,7 @@ import json
 import secrets
 from dataclasses import asdict, dataclass
 
+from accounting.domain.accounts import AccountId
 from accounting.domain.api_keys import ApiKey, hash_of, text_of
 from accounting.domain.errors import TooManyApiKeys
 from accounting.operations.commit import replay, retry_conflicts
@@ -31,10 +32,14 @@ def create(
     expires_at: int | None,
     now: int,
     idempotency_key: IdempotencyKey | None,
+    account_id: AccountId | None = None,
 ) -> Created:
-    """Create a key whose secret has 256 random bits. Raises TooManyApiKeys, IdempotencyConflict, Contention."""
+    """Create a key whose secret has 256 random bits. With ``account_id``, it is for this account only.
+
+    Raises TooManyApiKeys, IdempotencyConflict, Contention.
+    """
     secret = secrets.token_urlsafe(SECRET_BYTES)
-    key = ApiKey(new_id(now), user_id, name, permissions, hash_of(secret), now, expires_at)
+    key = ApiKey(new_id(now), user_id, name, permissions, hash_of(secret), now, expires_at, account_id=account_id)
 
     def write() -> Created:
         try:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from accounting.domain.accounts import AccountId, organization_of, personal, user_of
+from accounting.domain.api_keys import ApiKey
 from accounting.domain.budgets import MAX_BUDGETS, Budget, Spender, applying, key_in, member_in
 from accounting.domain.errors import (
     AccountNotFound,
@@ -190,8 +191,8 @@ def _owner_of(account_id: AccountId, subject: str) -> str | None:
     organization_id, key_id, member = organization_of(account_id), key_in(subject), member_in(subject)
     if key_id is not None:
         key = api_keys.find(key_id)
-        if key is None or personal(key.user_id) != account_id:
-            raise ApiKeyNotFound("No API key of this account has this id", id=key_id)
+        if key is None or not _may_spend(key, account_id):
+            raise ApiKeyNotFound("No API key that may spend from this account has this id", id=key_id)
         return key.user_id
     if organization_id is None:
         if member != user_of(account_id):
@@ -199,3 +200,13 @@ def _owner_of(account_id: AccountId, subject: str) -> str | None:
     elif member is not None and organizations.member(organization_id, member) is None:
         raise MemberNotFound("Not a member of the organization", userId=member)
     return None
+
+
+def _may_spend(key: ApiKey, account_id: AccountId) -> bool:
+    """Whether the key's user may use it to spend from the account. A key without an account is for any account."""
+    if key.account_id not in (None, account_id):
+        return False
+    organization_id = organization_of(account_id)
+    if organization_id is None:
+        return personal(key.user_id) == account_id
+    return organizations.member(organization_id, key.user_id) is not None

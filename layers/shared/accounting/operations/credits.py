@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 from accounting.domain import wallet as ledger
-from accounting.domain.accounts import AccountId
+from accounting.domain.accounts import AccountId, user_of
 from accounting.domain.allocations import Allocation, expiry
 from accounting.domain.errors import AccountingError, UserDisabled, UserNotFound
 from accounting.domain.ledger import SYSTEM, Cause, Entry
@@ -25,12 +25,12 @@ class Request:
     """A request to change credits: who asks (``actor``), whose credits, why, and the key that makes a repeat safe.
 
     ``user`` is the id or e-mail address of the user whose personal account changes, unless ``account_id`` names an
-    account. A lot that the change creates expires at ``expires_at`` (epoch milliseconds), by default after
-    ``expiry_days``.
+    account, which must be known. A lot that the change creates expires at ``expires_at`` (epoch milliseconds), by
+    default after ``expiry_days``.
     """
 
     actor: str
-    user: Reference
+    user: Reference | None
     notes: str
     expiry_days: int
     now: int
@@ -70,9 +70,12 @@ class Balance:
 
 
 def balance(account_id: AccountId, now: int) -> Balance:
-    """The balance of an account. Expired lots do not count, but nothing is written. Raises UserDisabled."""
+    """The balance of an account. Expired lots do not count, but nothing is written.
+
+    Raises UserDisabled if it is the personal account of a disabled user.
+    """
     wallet = wallets.get(account_id)
-    if wallet.frozen:
+    if wallet.frozen and user_of(account_id) is not None:
         raise UserDisabled
     return _balance(wallet, now)
 
@@ -155,9 +158,8 @@ class AllocationPage:
     next_last: int | None
 
 
-def list_allocations(reference: Reference, *, skip: int, last: int | None, limit: int, now: int) -> AllocationPage:
-    """A page of a user's grants: from number ``last`` down, or after the ``skip`` newest. Raises UserNotFound."""
-    wallet = users.resolve(reference).wallet
+def list_allocations(wallet: Wallet, *, skip: int, last: int | None, limit: int, now: int) -> AllocationPage:
+    """A page of an account's grants: from number ``last`` down, or after the ``skip`` newest."""
     last = wallet.allocations - skip if last is None else min(last, wallet.allocations)
     page = allocations.page(wallet.account_id, last=last, limit=limit)
     left: dict[int, int] = {}
@@ -168,13 +170,12 @@ def list_allocations(reference: Reference, *, skip: int, last: int | None, limit
 
 
 def list_entries(
-    reference: Reference, *, since: int | None, until: int | None, before: int | None, limit: int
+    wallet: Wallet, *, since: int | None, until: int | None, before: int | None, limit: int
 ) -> tuple[list[Entry], int | None]:
-    """A page of a user's ledger, newest first, and ``before`` for the next page, None on the last page.
+    """A page of an account's ledger, newest first, and ``before`` for the next page, None on the last page.
 
-    ``since`` is inclusive, ``until`` exclusive, both epoch milliseconds. Raises UserNotFound.
+    ``since`` is inclusive, ``until`` exclusive, both epoch milliseconds.
     """
-    wallet = users.resolve(reference).wallet
     account_id, newest = wallet.account_id, wallet.entry_seq
     first = 1 if since is None else entries.first_since(account_id, since, newest)
     last = newest if until is None else entries.first_since(account_id, until, newest) - 1
@@ -207,6 +208,7 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
     def decide_and_write(snapshot: Snapshot) -> Change:
         before = snapshot.wallet
         try:
+            ledger.require_open(before)
             expires_at = expiry(now, request.expiry_days, request.expires_at)
             decision = decide(before, cause, expires_at)
         except AccountingError:
@@ -246,6 +248,8 @@ def _wallet_of(request: Request) -> Wallet:
     """The wallet that a request is about. Raises UserNotFound."""
     if request.account_id is not None:
         return wallets.get(request.account_id)
+    if request.user is None:
+        raise LookupError("a request that names neither a user nor an account")
     return users.resolve(request.user).wallet
 
 

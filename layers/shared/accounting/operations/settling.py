@@ -10,7 +10,7 @@ from typing import Any
 
 from accounting.domain import sessions as streaming
 from accounting.domain import wallet as ledger
-from accounting.domain.accounts import AccountId
+from accounting.domain.accounts import AccountId, user_of
 from accounting.domain.errors import SessionNotActive
 from accounting.domain.ledger import SYSTEM, Cause
 from accounting.domain.model_usage import NO_USAGE
@@ -23,7 +23,7 @@ from accounting.operations.ids import new_id, new_salt
 from accounting.operations.sessions import Answer, active, read_with_wallet
 from accounting.operations.usage import usage_writes
 from accounting.settings import settings
-from accounting.store import budgets, prices, runs
+from accounting.store import budgets, prices, runs, users
 from accounting.store import sessions as store
 from accounting.store.table import Write, transact
 from accounting.telemetry import count
@@ -184,8 +184,8 @@ def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now:
     ended = streaming.resolved(session, settlement, report, outcome=end.outcome, success=end.success, at=cause.at)
     actor = service_in(end.actor, session.user_id)
     record = replace(_usage_record(ended, record_id, {}), actor=actor)
-    if not snapshot.wallet.erased:
-        said = {**store.metadata_of(session), **end.particulars.metadata}
+    said = {**store.metadata_of(session), **end.particulars.metadata}
+    if (said or end.particulars.provider_usage) and not _is_of_erased_user(session, snapshot.wallet):
         record = replace(_usage_record(ended, record_id, said), actor=actor)
         record = replace(record, provider_usage=end.particulars.provider_usage)
     transact(
@@ -205,6 +205,19 @@ def _counted(session: Session, ended: Session, record: UsageRecord) -> list[Writ
     before = session.allocated_credits if session.active else session.settled.credits
     more = ended.settled.credits - before
     return [*budgets.add(session.spender, session.counters, more), *runs.settle(session.spender, record, more)]
+
+
+def _is_of_erased_user(session: Session, wallet: Wallet) -> bool:
+    """Whether the session's user was erased, so that no texts about them may be stored.
+
+    Their own wallet says it. If an organization pays, their profile does, which is read only if they are disabled.
+    """
+    if user_of(session.account_id) is not None:
+        return wallet.erased
+    if not users.is_disabled(session.user_id):
+        return False
+    user = users.find(session.user_id)
+    return user is not None and user.erased
 
 
 def _settlement(wallet: Wallet, session: Session, cost: int, cause: Cause) -> Settlement:

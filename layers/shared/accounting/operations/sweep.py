@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from accounting.operations import credits, erasing, settling
+from accounting.domain.wallet import Wallet
+from accounting.operations import closing, credits, erasing, settling
 from accounting.store import erasures as erasure_store
 from accounting.store import sessions as session_store
 from accounting.store import wallets as wallet_store
@@ -38,7 +39,7 @@ def sweep(now: int, time_left: Callable[[], bool]) -> Swept:
             pool, session_store.due(now), lambda found: settling.sweep(found, now=now), swept, time_left
         ):
             swept.sessions += session is not None
-        for expired in _each(pool, wallet_store.due(now), lambda found: credits.expire(found, now), swept, time_left):
+        for expired in _each(pool, wallet_store.due(now), lambda found: _expire_or_empty(found, now), swept, time_left):
             swept.wallets += expired > 0
             swept.credits_expired += expired
         for erasure in _each(
@@ -50,6 +51,13 @@ def sweep(now: int, time_left: Callable[[], bool]) -> Swept:
     count("WalletsExpired", swept.wallets)
     count("SweepFailures", swept.failures)
     return swept
+
+
+def _expire_or_empty(wallet: Wallet, now: int) -> int:
+    """Expire a wallet's lots, and empty that of a closed organization. Returns how many credits expired."""
+    if wallet.closed:
+        closing.sweep(wallet, now)
+    return credits.expire(wallet, now)
 
 
 def _each[T, R](

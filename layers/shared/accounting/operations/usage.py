@@ -27,6 +27,7 @@ from accounting.operations.spending import commitments, refusal, room_for
 from accounting.store import idempotency, prices, rollups, runs, usage, users, wallets
 from accounting.store.idempotency import IdempotencyKey, Repeated
 from accounting.store.table import Write, transact
+from accounting.store.usage import Wanted
 from accounting.telemetry import count
 from accounting.times import day
 
@@ -178,26 +179,30 @@ class Statistics:
 
 def statistics(user_id: str, since: int | None, until: int | None) -> Statistics:
     """What a user used in ``since <= at < until`` (epoch milliseconds), whichever account paid."""
-    return _statistics(personal(user_id), since, until, paid_only=False)
+    return _statistics(personal(user_id), since, until, usage.every)
 
 
-def statistics_of_account(account_id: AccountId, since: int | None, until: int | None) -> Statistics:
-    """What an account paid for in ``since <= at < until`` (epoch milliseconds), for all of its users."""
-    return _statistics(account_id, since, until, paid_only=True)
+def statistics_of_account(
+    account_id: AccountId, since: int | None, until: int | None, *, user_id: str | None = None
+) -> Statistics:
+    """What an account paid for in ``since <= at < until`` (epoch milliseconds): for all of its users, or for one."""
+    if user_id is None or account_id == personal(user_id):
+        return _statistics(account_id, since, until, usage.paid)
+    return _statistics(personal(user_id), since, until, usage.paid_by(account_id))
 
 
-def _statistics(account_id: AccountId, since: int | None, until: int | None, *, paid_only: bool) -> Statistics:
+def _statistics(account_id: AccountId, since: int | None, until: int | None, wanted: Wanted) -> Statistics:
     """Read whole days from their sums. Count the partial days at both ends of the range from their records."""
-    wanted = split(since, until)
-    days = [*rollups.between(account_id, *wanted.days, paid_only=paid_only)] if wanted.days else []
-    for begin, end in wanted.cut:
-        days += _counted(usage.between(account_id, begin, end, paid_only=paid_only))
+    spans = split(since, until)
+    days = [*rollups.between(account_id, *spans.days, wanted)] if spans.days else []
+    for begin, end in spans.cut:
+        days += _counted(usage.between(account_id, begin, end, wanted))
     by_day: dict[str, int] = {}
     total = Sums()
     for name, sums in days:
         total.merge(sums)
         by_day[name] = by_day.get(name, 0) + sums.credits
-    newest = usage.newest(account_id, since, until, RECENT, paid_only=paid_only)
+    newest = usage.newest(account_id, since, until, RECENT, wanted)
     return Statistics(total, dict(sorted(by_day.items())), newest)
 
 

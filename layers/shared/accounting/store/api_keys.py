@@ -2,6 +2,7 @@
 
 import json
 
+from accounting.domain.accounts import stored
 from accounting.domain.api_keys import MAX_PER_USER, ApiKey, Refusal, parsed, too_many
 from accounting.domain.errors import ApiKeyNotFound
 from accounting.store import counts, keys, table
@@ -121,6 +122,7 @@ def to_item(key: ApiKey) -> Item:
         "last_used_at": key.last_used_at,
         "enabled": key.enabled,
         "revoked": key.revoked,
+        "account_id": key.account_id,
     }
 
 
@@ -137,4 +139,5 @@ def from_item(item: Item) -> ApiKey:
         last_used_at=item.get("last_used_at"),
         enabled=item["enabled"],
         revoked=item["revoked"],
+        account_id=stored(item["account_id"]) if "account_id" in item else None,
     )

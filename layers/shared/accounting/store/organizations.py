@@ -7,6 +7,7 @@ written, the wallet's new version refuses the hold, and it is decided again.
 from collections.abc import Iterator
 
 from accounting.domain.accounts import AccountId, stored
+from accounting.domain.errors import AccountNotFound
 from accounting.domain.organizations import Member, Organization, Role
 from accounting.store import keys, table
 from accounting.store.table import Conflict, Item, Write
@@ -19,6 +20,14 @@ def get(organization_id: str) -> Organization | None:
     """The organization, strongly consistent."""
     item = table.get(keys.organization(organization_id))
     return from_item(item) if item else None
+
+
+def require(organization_id: str) -> Organization:
+    """The organization, strongly consistent. Raises AccountNotFound."""
+    organization = get(organization_id)
+    if organization is None:
+        raise AccountNotFound
+    return organization
 
 
 def member(organization_id: str, user_id: str) -> Member | None:
@@ -96,6 +105,41 @@ def recount(before: Organization, after: Organization) -> Write:
         ),
         refused=lambda _: Conflict(),
     )
+
+
+def close(before: Organization, after: Organization) -> Write:
+    """Store that the organization is closed. Refused with Conflict if it has changed since it was read."""
+    transfer = ", transfer_to = :transfer_to" if after.transfer_to else ""
+    values = {":closed_at": after.closed_at, ":after": after.revision, ":seen": before.revision}
+    return Write(
+        table.update(
+            keys.organization(before.id),
+            f"SET closed_at = :closed_at, revision = :after{transfer}",
+            condition="revision = :seen",
+            values=values | ({":transfer_to": after.transfer_to} if after.transfer_to else {}),
+        ),
+        refused=lambda _: Conflict(),
+    )
+
+
+def stays_open(organization_id: str) -> Write:
+    """The condition that the organization is open. Refused with Conflict."""
+    key = keys.organization(organization_id)
+    return Write(table.check(key, condition="attribute_not_exists(closed_at)"), refused=lambda _: Conflict())
+
+
+def rename(organization_id: str, name: str) -> Organization:
+    """Give an organization another name. Raises AccountNotFound."""
+    done, item = table.update_one(
+        keys.organization(organization_id),
+        "SET #name = :name",
+        condition="attribute_exists(#pk)",
+        values={":name": name},
+        names={"#name": "name", "#pk": "pk"},
+    )
+    if not done or item is None:
+        raise AccountNotFound
+    return from_item(item)
 
 
 def add_member(member: Member) -> Write:

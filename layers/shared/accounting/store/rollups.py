@@ -14,6 +14,7 @@ from accounting.domain.usage import Sums, UsageRecord, digest
 from accounting.store import keys, table
 from accounting.store.formats import FORMAT
 from accounting.store.table import Item, Write
+from accounting.store.usage import Wanted, every
 from accounting.times import day
 
 SPREAD = 4
@@ -25,16 +26,13 @@ def any_spread() -> int:
 
 
 def between(
-    account_id: AccountId, since: int | None, until: int | None, *, paid_only: bool = False
+    account_id: AccountId, since: int | None, until: int | None, wanted: Wanted = every
 ) -> Iterator[tuple[str, Sums]]:
-    """The days and sums of every item from ``since`` until before ``until``, both the first instant of a day.
-
-    With ``paid_only``, only what the account paid; otherwise also what other accounts paid for its user.
-    """
+    """The days and sums of every ``wanted`` item from ``since`` until before ``until``, both a day's first instant."""
     pk = keys.day_rollup(account_id, "", "")["pk"]
     high = f"DAY#{keys.AFTER_ALL_TIMES if until is None else day(until)}"
     for item in table.query_all(pk, f"DAY#{day(since or 0)}", high):
-        if not (paid_only and "paid_by" in item):
+        if wanted(item):
             yield keys.day_in(item), sums_in(item)
 
 

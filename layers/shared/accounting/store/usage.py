@@ -1,7 +1,7 @@
 """Usage records in time order, stored with the account that paid, and pointers to them from the user's own account."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from itertools import islice
 from typing import Any
@@ -27,15 +27,31 @@ def point(record: UsageRecord) -> Write:
     return Write(table.put(pointer, condition="attribute_not_exists(pk)"))
 
 
-def between(account_id: AccountId, since: int, until: int, *, paid_only: bool = False) -> Iterator[Countable]:
-    """What statistics need of every record with ``since <= at < until``, newest first; no metadata is read.
+type Wanted = Callable[[Item], bool]
+"""Which of an account's records and sums to count."""
 
-    With ``paid_only``, only records that the account paid for; otherwise also those that others paid for its user.
-    """
+
+def every(_: Item) -> bool:
+    """What the account paid, and what other accounts paid for its user."""
+    return True
+
+
+def paid(item: Item) -> bool:
+    """Only what the account itself paid."""
+    return "paid_by" not in item
+
+
+def paid_by(payer: AccountId) -> Wanted:
+    """Only what ``payer``, another account, paid for the account's user."""
+    return lambda item: item.get("paid_by") == payer
+
+
+def between(account_id: AccountId, since: int, until: int, wanted: Wanted = every) -> Iterator[Countable]:
+    """What statistics need of every ``wanted`` record with ``since <= at < until``, newest first; without metadata."""
     low, high = keys.usage(account_id, since, ""), keys.usage(account_id, until, "")
-    wanted = ("at", "credits", "service", "operation", "paid_by", "usage", "unclassified", "priced_as")
-    for item in table.query_all(low["pk"], low["sk"], high["sk"], attributes=wanted):
-        if not (paid_only and "paid_by" in item):
+    needed = ("at", "credits", "service", "operation", "paid_by", "usage", "unclassified", "priced_as")
+    for item in table.query_all(low["pk"], low["sk"], high["sk"], attributes=needed):
+        if wanted(item):
             yield countable(item)
 
 
@@ -47,15 +63,15 @@ def countable(item: Item) -> Countable:
 
 
 def newest(
-    account_id: AccountId, since: int | None, until: int | None, limit: int, *, paid_only: bool = False
+    account_id: AccountId, since: int | None, until: int | None, limit: int, wanted: Wanted = every
 ) -> list[UsageRecord]:
-    """The newest ``limit`` records with ``since <= at < until``, newest first; ``paid_only`` as in ``between``."""
+    """The newest ``limit`` of the ``wanted`` records with ``since <= at < until``, newest first."""
     low = keys.usage(account_id, since or 0, "")
     high = keys.usage(account_id, until, "")["sk"] if until is not None else f"USAGE#{keys.AFTER_ALL_TIMES}"
-    if paid_only:
-        found = table.query_all(low["pk"], low["sk"], high)
-        return [from_item(account_id, item) for item in islice((i for i in found if "paid_by" not in i), limit)]
-    items = table.query(low["pk"], low["sk"], high, limit=limit)
+    if wanted is every:
+        items = table.query(low["pk"], low["sk"], high, limit=limit)
+    else:
+        items = list(islice(filter(wanted, table.query_all(low["pk"], low["sk"], high)), limit))
     return [from_item(_payer(item), item) for item in _followed(items)]
 
 

@@ -1,6 +1,7 @@
 """Users: found by id or e-mail address, listed, counted, and updated from tokens and syncs."""
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -120,6 +121,12 @@ def newest(role: str | None, *, before: str | None, skip: int, limit: int) -> tu
     found, position = table.newest(keys.BY_KIND, ranges, before=before, skip=skip, limit=limit)
     items = table.get_many([{"pk": key["pk"], "sk": key["sk"]} for key in found])
     return [profiles.from_item(item) for item in items if item], position
+
+
+def emails_of(user_ids: Sequence[str]) -> list[str]:
+    """The users' e-mail addresses, empty if there is none."""
+    items = table.get_many([keys.profile(user_id) for user_id in user_ids])
+    return [item["email"] if item else "" for item in items]
 
 
 def total(role: str | None) -> int:

@@ -7,10 +7,12 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
+from accounting.domain.accounts import AccountId
 from accounting.domain.service_credentials import Right
 from accounting.store import users
 from accounting.store.users import Reference
 from accounting.times import clock
+from accounting.web.accounts import Account, named_in
 from accounting.web.caller import Caller, Permission
 from accounting.web.subject import named_user, self_or
 
@@ -29,6 +31,11 @@ class Who(StrEnum):
     SELF_OR_SUPERVISORS = "users about themselves; supervisors and administrators about anybody"
     SELF_OR_ADMINS = "users about themselves; administrators about anybody"
     ACCOUNTS = "users, about accounts that they may use, as their role there permits; administrators about all"
+    MEMBERS = "members of the organization, and administrators"
+    MANAGERS = "the organization's owners and admins, and administrators"
+    MANAGERS_OR_SELF = (
+        "the organization's owners and admins, and administrators, about any member; members about themselves"
+    )
     PLATFORM = "the platform's own services, with the internal key"
 
 
@@ -64,6 +71,7 @@ class Access:
     ``permission`` is what an API key needs; without it the route takes only tokens. ``service_key`` checks the headers
     for the platform's key. ``subject`` finds the user that a request is about. ``service_right`` is the right that a
     service needs if no permission implies one. ``introduce`` creates a user of whom a service has named only the id.
+    ``sight`` decides whether the caller may name the account in the request (see ``web/sight.py``).
     """
 
     who: Who
@@ -73,6 +81,7 @@ class Access:
     subject: Callable[[Caller, Arguments], Reference] = named_user
     service_right: Right | None = None
     introduce: Callable[[str, int], None] | None = None
+    sight: Callable[[Caller, AccountId | None], Account] | None = None
 
     @property
     def right(self) -> Right | None:
@@ -90,6 +99,7 @@ class Access:
         if self.service_key:
             self.service_key(event.headers)
         if self.who in SELF_OR_OTHERS:
+            caller.require_key_for(caller.own_account)
             return self_or(SELF_OR_OTHERS[self.who], caller, self.subject(caller, arguments))
         if self.who is Who.SUPERVISORS:
             caller.require_supervisor()
@@ -111,6 +121,13 @@ class Access:
         if self.who is Who.USERS:
             return self.subject(caller, arguments)
         return self_or(SELF_OR_OTHERS.get(self.who, Caller.require_supervisor), caller, self.subject(caller, arguments))
+
+    def account(self, caller: Caller, arguments: Arguments) -> Account | None:
+        """The account that the request is about; None if the route takes none.
+
+        Raises AccountNotFound and Forbidden if the caller may not name it.
+        """
+        return self.sight(caller, named_in(arguments)) if self.sight else None
 
     @property
     def security(self) -> Security | None:

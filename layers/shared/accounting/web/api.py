@@ -24,6 +24,7 @@ from accounting.store.users import Reference
 from accounting.telemetry import count, flush, logger
 from accounting.times import clock
 from accounting.web.access import WITHOUT_CALLER
+from accounting.web.accounts import Account
 from accounting.web.bodies import lenient_json, strict_json, text_of
 from accounting.web.caller import Caller, caller_of
 from accounting.web.headers import headers
@@ -47,14 +48,13 @@ STATUSES = {
     "RIGHT_MISSING": HTTPStatus.FORBIDDEN,
     "USER_DISABLED": HTTPStatus.FORBIDDEN,
     "USER_NOT_FOUND": HTTPStatus.NOT_FOUND,
+    "ACCOUNT_NOT_FOUND": HTTPStatus.NOT_FOUND,
+    "MEMBER_NOT_FOUND": HTTPStatus.NOT_FOUND,
     "SESSION_NOT_ACTIVE": HTTPStatus.NOT_FOUND,
     "API_KEY_NOT_FOUND": HTTPStatus.NOT_FOUND,
     "SERVICE_CREDENTIAL_NOT_FOUND": HTTPStatus.NOT_FOUND,
     "PRICE_NOT_FOUND": HTTPStatus.NOT_FOUND,
     "ROUTE_NOT_FOUND": HTTPStatus.NOT_FOUND,
-    "ACCOUNT_NOT_FOUND": HTTPStatus.NOT_FOUND,
-    "MEMBER_NOT_FOUND": HTTPStatus.NOT_FOUND,
-    "ORGANIZATION_CLOSED": HTTPStatus.CONFLICT,
     "BUDGET_NOT_FOUND": HTTPStatus.NOT_FOUND,
     "RUN_NOT_FOUND": HTTPStatus.NOT_FOUND,
     "RUN_EXISTS": HTTPStatus.CONFLICT,
@@ -66,6 +66,9 @@ STATUSES = {
     "PRICE_BEGUN": HTTPStatus.CONFLICT,
     "PRICE_ENDED": HTTPStatus.CONFLICT,
     "USER_ERASED": HTTPStatus.CONFLICT,
+    "LAST_OWNER": HTTPStatus.CONFLICT,
+    "TOO_MANY_MEMBERS": HTTPStatus.CONFLICT,
+    "ORGANIZATION_CLOSED": HTTPStatus.CONFLICT,
     "IDEMPOTENCY_CONFLICT": HTTPStatus.CONFLICT,
     "TOO_MANY_ALLOCATIONS": HTTPStatus.CONFLICT,
     "TOO_MANY_API_KEYS": HTTPStatus.CONFLICT,
@@ -141,6 +144,14 @@ class Api:
         subject: Reference = self.resolver.context["subject"]
         return subject
 
+    @property
+    def account(self) -> Account:
+        """The account that the current request is about. Raises LookupError if the route takes none."""
+        account: Account | None = self.resolver.context["account"]
+        if account is None:
+            raise LookupError(f"{self.route.rule} declares no account")
+        return account
+
     def ignored(self, body: BaseModel) -> list[str] | None:
         """The names in body and query that the route does not know, or None if it knows all of them."""
         names = (body.model_extra or {}).keys() | self.event.query_string_parameters.keys()
@@ -191,6 +202,7 @@ class Api:
             if route.access.who not in WITHOUT_CALLER:
                 context["caller"] = caller = self._caller()
                 context["subject"] = route.access.admit(caller, event, arguments)
+                context["account"] = route.access.account(caller, arguments)
             return route.handler(**arguments)
 
         return guarded

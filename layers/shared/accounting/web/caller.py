@@ -32,7 +32,8 @@ class Caller:
 
     ``permissions`` are those of an API key; they are None for a token. ``email`` is the address in the token, or empty.
     ``issued_at`` is when the token was issued (epoch seconds). ``service`` is the credential of the service that acts
-    for the user, None if the user acts. ``key_id`` is the API key that was sent, None for other credentials.
+    for the user, None if the user acts. ``key_id`` is the API key's id, and ``key_account`` the only account that the
+    key is for, None if that is its user's own.
     """
 
     user_id: str
@@ -42,6 +43,7 @@ class Caller:
     issued_at: int = 0
     service: ServiceCredential | None = None
     key_id: str | None = None
+    key_account: AccountId | None = None
 
     @property
     def actor(self) -> str:
@@ -49,9 +51,23 @@ class Caller:
         return self.service.actor if self.service else self.user_id
 
     @property
-    def account_id(self) -> AccountId:
-        """The account that pays for the caller's requests: the caller's own."""
+    def own_account(self) -> AccountId:
+        """The caller's personal account."""
         return personal(self.user_id)
+
+    def account(self, asked: AccountId | None) -> AccountId:
+        """The account that a request is about: the one that it names, by default the API key's or the caller's own.
+
+        Raises Forbidden if the API key is for another account. Whether the caller may use the account is not checked.
+        """
+        account_id = asked or self.key_account or self.own_account
+        self.require_key_for(account_id)
+        return account_id
+
+    def require_key_for(self, account_id: AccountId) -> None:
+        """Raise Forbidden if the caller's API key is for another account."""
+        if self.key_account not in (None, account_id):
+            raise Forbidden("The API key is for another account", accountId=self.key_account)
 
     def require_supervisor(self) -> None:
         """Raise Forbidden unless the caller is a supervisor or administrator now, UserDisabled if they are disabled."""
@@ -60,12 +76,12 @@ class Caller:
 
     def require_admin(self) -> None:
         """Raise Forbidden unless the caller is an administrator now, UserDisabled if they are disabled."""
-        if self._role_now("admin") != "admin":
+        if not self.is_admin():
             raise Forbidden("Admin access required")
 
     def is_admin(self) -> bool:
-        """Whether the caller is an administrator now. Raises UserDisabled if they are disabled."""
-        return self.service is None and self._role_now("admin") == "admin"
+        """Whether the caller is an administrator now. Raises UserDisabled."""
+        return self._role_now("admin") == "admin"
 
     def require_enabled(self) -> None:
         """Raise UserDisabled if the caller is disabled. The answer is up to 30 seconds old."""
@@ -142,7 +158,7 @@ def caller_of(authorizer: Mapping[str, Any], now: int, on_behalf_of: Sequence[st
         key = api_keys.find_cached(str(key_id))
         if key is None or key.user_id != user_id or key.refusal(now):
             raise ApiKeyInvalid("The API key is invalid")
-        return Caller(user_id, "", "user", key.permissions, key_id=str(key_id))
+        return Caller(user_id, "", "user", key.permissions, key_id=key.id, key_account=key.account_id)
     if now // 1000 >= int(authorizer["exp"]) + CLOCK_LEEWAY_SECONDS:
         raise TokenExpired("The access token has expired")
     return Caller(

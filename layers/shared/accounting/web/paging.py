@@ -10,6 +10,7 @@ from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from pydantic import Field
 
 from accounting.domain.errors import Invalid
+from accounting.domain.texts import is_plain
 from accounting.domain.users import MAX_USER_ID
 from accounting.times import DAY, from_iso
 from accounting.web.types import ONLY_DIGITS
@@ -85,6 +86,14 @@ def model_in(cursor: str | None) -> str | None:
     """The model id in a cursor. Raises Invalid if ``cursor_of`` did not make the cursor."""
     text = _text_in(cursor)
     if text is not None and not _MODEL.fullmatch(text):
+        raise Invalid.field("cursor", "not a cursor of this list")
+    return text
+
+
+def member_in(cursor: str | None) -> str | None:
+    """The user id in a cursor. Raises Invalid if ``cursor_of`` did not make the cursor."""
+    text = _text_in(cursor)
+    if text is not None and not (is_plain(text) and 1 <= len(text) <= MAX_USER_ID):
         raise Invalid.field("cursor", "not a cursor of this list")
     return text
 

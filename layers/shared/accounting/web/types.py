@@ -205,7 +205,7 @@ AccountText = Annotated[
 """The id of an account: ``user:`` and a user's id, or ``org:`` and an organization's id."""
 AccountInPath = Annotated[AccountText, BeforeValidator(decoded_once_or_twice)]
 PAYER: Any = Field(
-    default=None, description="The account that pays: the user's own (the default), or that of an organization"
+    default=None, description="The account that pays; the default is the API key's account, else the user's own"
 )
 PAYER_HINT: Any = Field(
     default=None, description="The account that pays for the session. It saves a database call; a wrong one is ignored"

@@ -73,7 +73,7 @@ def delete(key: Key, *, condition: str, values: Item, names: Mapping[str, str] |
     return {"Delete": _conditioned({"Key": pack(key)}, condition, values, names)}
 
 
-def check(key: Key, *, condition: str, values: Item) -> Action:
+def check(key: Key, *, condition: str, values: Item | None = None) -> Action:
     """A condition on the item at ``key``, which the transaction does not write; for ``Write``."""
     return {"ConditionCheck": _conditioned({"Key": pack(key)}, condition, values, None)}
 

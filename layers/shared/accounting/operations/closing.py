@@ -1,0 +1,145 @@
+"""Closing an organization: nothing new is paid from its account, and its credits move to another one or are removed.
+
+Open sessions still settle. What they give back makes the wallet due, and the sweeper moves it too. Every move is one
+transaction with ledger entries on both sides, so that credits are never in both accounts and never in neither.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from accounting.domain import accounts
+from accounting.domain import wallet as ledger
+from accounting.domain.accounts import AccountId
+from accounting.domain.allocations import Allocation
+from accounting.domain.errors import Invalid, OrganizationClosed
+from accounting.domain.ledger import SYSTEM, Cause, Entry
+from accounting.domain.lots import SECOND, Lot, allocation_id
+from accounting.domain.organizations import Organization
+from accounting.domain.wallet import Decision, Wallet
+from accounting.operations.commit import ledger_writes, retry_conflicts
+from accounting.operations.ids import new_salt
+from accounting.store import allocations, organizations, users, wallets
+from accounting.store.stale import StaleRead
+from accounting.store.table import Conflict, Write, transact
+from accounting.telemetry import count
+
+MAX_MOVED = 20
+"""How many lots one transaction moves: each may need three items there, and a transaction has at most 100."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A closed organization: how many credits moved or were removed now, and how many open sessions still hold."""
+
+    organization: Organization
+    moved: int
+    removed: int
+    held: int
+
+
+def close(organization_id: str, transfer_to: AccountId | None, *, actor: str, now: int) -> Closed:
+    """Close an organization. Its credits go to ``transfer_to``, which must be open, or are removed without it.
+
+    A repeat moves what has come back since. Raises AccountNotFound, OrganizationClosed if it was closed with another
+    ``transfer_to``, Invalid if there is no such open account, Contention.
+    """
+    organization = retry_conflicts(lambda: _shut(organization_id, transfer_to, now))
+    gone = empty(organization, actor=actor, now=now)
+    held = wallets.get(organization.account_id).held
+    return Closed(organization, *((gone, 0) if transfer_to else (0, gone)), held)
+
+
+def _shut(organization_id: str, transfer_to: AccountId | None, now: int) -> Organization:
+    """Refuse all that is new of the organization from now on. Its wallet is due, so the sweeper can empty it."""
+    known = organizations.require(organization_id)
+    if known.closed_at is not None:
+        if known.transfer_to != transfer_to:
+            raise OrganizationClosed
+        return known
+    closed = known.closed(transfer_to, now)
+    wallet = wallets.get(known.account_id)
+    shut = [organizations.close(known, closed), wallets.put(wallet, ledger.close(wallet, now))]
+    _transact([*_target_is_open(known, transfer_to), *shut])
+    return closed
+
+
+def _target_is_open(organization: Organization, target: AccountId | None) -> list[Write]:
+    """The condition that the account that receives the credits stays open. Raises Invalid.
+
+    It is part of the transaction, so that two organizations that close at once cannot send their credits in a circle.
+    """
+    if target is None:
+        return []
+    receiver, user_id = accounts.organization_of(target), accounts.user_of(target)
+    known = users.find(user_id) if user_id is not None else organizations.get(receiver or "")
+    is_open = known is not None and not (isinstance(known, Organization) and known.closed_at is not None)
+    if not is_open or target == organization.account_id:
+        raise Invalid.field("transferTo", "there is no such open account")
+    return [] if receiver is None else [organizations.stays_open(receiver)]
+
+
+def empty(organization: Organization, *, actor: str, now: int) -> int:
+    """Move or remove all that can be spent from a closed organization's account. Returns how many credits. Contention.
+
+    Whoever calls this, and however often at once: each credit leaves once.
+    """
+    total = 0
+    while gone := retry_conflicts(lambda: _empty_some(organization, actor, now)):
+        total += gone
+    return total
+
+
+def sweep(wallet: Wallet, now: int) -> int:
+    """Empty the wallet of a closed organization, in which a settled session has left credits. Raises Contention."""
+    organization_id = accounts.organization_of(wallet.account_id)
+    organization = organizations.get(organization_id) if organization_id else None
+    return empty(organization, actor=SYSTEM, now=now) if organization else 0
+
+
+def _empty_some(organization: Organization, actor: str, now: int) -> int:
+    """Move up to ``MAX_MOVED`` lots, or remove all of them. Returns how many credits were in them."""
+    source, target = organization.account_id, organization.transfer_to
+    wallet = wallets.get(source)
+    lots = wallet.live_lots(now)[: MAX_MOVED if target else None]
+    credits = sum(lot.credits for lot in lots)
+    if not credits:
+        return 0
+    reason = f"Closed; moved to {target}" if target else "Closed"
+    writes = ledger_writes(wallet, ledger.remove(wallet, credits, cause=Cause(actor, now, reason, new_salt(reason))))
+    if target:
+        reason = f"From {source}, which was closed"
+        writes += _received(wallets.get(target), lots, Cause(actor, now, reason, new_salt(reason)))
+    _transact(writes)
+    count("CreditsRemoved", credits)
+    count("CreditsGranted", credits if target else 0)
+    return credits
+
+
+def _received(before: Wallet, lots: Iterable[Lot], cause: Cause) -> list[Write]:
+    """The writes for lots that arrive in another wallet. Each is a grant there, with the expiry that it had."""
+    wallet, entries, granted = before, list[Entry](), list[Allocation]()
+    for lot in lots:
+        decision = ledger.grant(wallet, lot.credits, expires_at=lot.expires_at, cause=cause)
+        wallet = decision.wallet
+        entries += decision.entries
+        granted.append(
+            Allocation(
+                account_id=wallet.account_id,
+                number=wallet.allocations,
+                id=allocation_id(wallet.account_id, wallet.allocations),
+                credits=lot.credits,
+                allocated_by=cause.actor,
+                allocated_at=cause.at // SECOND * SECOND,
+                expires_at=lot.expires_at,
+                notes="" if wallet.erased else cause.reason,
+            )
+        )
+    return [*ledger_writes(before, Decision(wallet, tuple(entries))), *map(allocations.put, granted)]
+
+
+def _transact(writes: list[Write]) -> None:
+    """Write everything or nothing. Raises Conflict if an item has changed since it was read: all is read again then."""
+    try:
+        transact(writes)
+    except StaleRead as stale:
+        raise Conflict from stale

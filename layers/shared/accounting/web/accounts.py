@@ -1,0 +1,35 @@
+"""The account that a request is about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from aws_lambda_powertools.event_handler.openapi.params import Query
+
+from accounting.domain import accounts
+from accounting.domain.accounts import AccountId
+from accounting.domain.organizations import Member
+from accounting.web.types import AccountText
+
+AccountInQuery = Annotated[AccountText | None, Query(alias="accountId", description="`user:<id>` or `org:<id>`")]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The account that a request is about. ``member`` is the caller's membership, None if they are not a member."""
+
+    id: AccountId
+    member: Member | None = None
+
+    @property
+    def manages(self) -> bool:
+        """Whether the caller sees all of the account: as its user, an owner or admin, or for the platform."""
+        return self.member is None or self.member.manages
+
+
+def named_in(arguments: Mapping[str, Any]) -> AccountId | None:
+    """The account that a handler's arguments name, None if they name none."""
+    if "organization_id" in arguments:
+        return accounts.organization(arguments["organization_id"])
+    asked: AccountId | None = arguments.get("account_id") or getattr(arguments.get("body"), "account_id", None)
+    return asked

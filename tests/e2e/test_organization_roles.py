@@ -1,0 +1,208 @@
+"""Who may do what in an organization: every route that takes one, for every role in it and for outsiders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from tests.e2e.books import items_under
+from tests.e2e.client import Person, as_service, assert_refused, described, new_service, with_key
+
+if TYPE_CHECKING:
+    from local.stack import Stack
+    from tests.e2e.conftest import People
+
+ROLES = ("owner", "admin", "member", "outsider", "supervisor", "administrator")
+"""Roles in the organization, and callers who are not members: in the platform's roles user, supervisor and admin."""
+
+SERVED, UNSEEN, FORBIDDEN = "served", (404, "ACCOUNT_NOT_FOUND"), (403, "FORBIDDEN")
+MEMBERS = dict(zip(ROLES, (SERVED, SERVED, SERVED, UNSEEN, UNSEEN, SERVED), strict=True))
+MANAGERS = dict(zip(ROLES, (SERVED, SERVED, FORBIDDEN, UNSEEN, UNSEEN, SERVED), strict=True))
+MEMBERS_OR_SUPERVISORS = {**MEMBERS, "supervisor": SERVED}
+MANAGERS_OR_SUPERVISORS = {**MANAGERS, "supervisor": SERVED}
+OWNERS = {**MANAGERS, "admin": FORBIDDEN}
+ADMINISTRATORS = {**dict.fromkeys(ROLES, FORBIDDEN), "administrator": SERVED}
+SUPERVISORS = {**ADMINISTRATORS, "supervisor": SERVED}
+ONLY_MEMBERS = {**MEMBERS, "administrator": UNSEEN}
+
+
+class Route(NamedTuple):
+    """A route about an organization, and what it answers to callers of each role."""
+
+    method: str
+    path: str
+    body: dict[str, Any] | None
+    answers: dict[str, Any]
+
+
+ROUTES = [
+    Route("GET", "organizations/{org}", None, MEMBERS),
+    Route("PUT", "organizations/{org}", {"name": "Acme"}, MANAGERS),
+    Route("GET", "organizations/{org}/members", None, MEMBERS),
+    Route("PUT", "organizations/{org}/members/{other}", {"role": "member"}, MANAGERS),
+    Route("PUT", "organizations/{org}/members/{other}", {"role": "admin"}, MANAGERS),
+    Route("PUT", "organizations/{org}/members/{other}", {"role": "owner"}, OWNERS),
+    Route("DELETE", "organizations/{org}/members/{other}", None, MANAGERS),
+    Route("POST", "organizations/{org}/close", {"transferTo": "org:NONE"}, ADMINISTRATORS),
+    Route("GET", "credits/balance?accountId={account}", None, MEMBERS_OR_SUPERVISORS),
+    Route("POST", "credits/check", {"requiredCredits": 1, "accountId": "{account}"}, MEMBERS_OR_SUPERVISORS),
+    Route("GET", "credits/allocations?accountId={account}", None, MANAGERS_OR_SUPERVISORS),
+    Route("GET", "credits/ledger?accountId={account}", None, MANAGERS_OR_SUPERVISORS),
+    Route("GET", "credits/audit/{account}", None, ADMINISTRATORS),
+    Route("GET", "usage/stats?accountId={account}", None, MEMBERS_OR_SUPERVISORS),
+    Route("GET", "usage/stats?accountId={account}&userId={other}", None, MANAGERS_OR_SUPERVISORS),
+    Route("POST", "credits/allocate", {"accountId": "{account}", "credits": 1}, SUPERVISORS),
+    Route("POST", "credits/set", {"accountId": "{account}", "credits": 60}, SUPERVISORS),
+    Route("DELETE", "credits/remove", {"accountId": "{account}", "credits": 1}, SUPERVISORS),
+    Route("DELETE", "credits/remove?accountId={account}&credits=1", None, SUPERVISORS),
+    Route("PUT", "credits/adjust", {"accountId": "{account}", "adjustment": 1}, SUPERVISORS),
+    Route("POST", "api-keys", {"name": "a key", "accountId": "{account}"}, ONLY_MEMBERS),
+]
+
+CELLS = [
+    pytest.param(route, role, id=f"{role}-{route.method} {route.path} {(route.body or {}).get('role', '')}")
+    for route in ROUTES
+    for role in ROLES
+]
+
+
+class Team(NamedTuple):
+    """An organization, somebody of each role, and a member whom requests are about."""
+
+    id: str
+    people: dict[str, Person]
+    other: Person
+
+    def filled(self, text: str, organization_id: str | None = None) -> str:
+        """Return a text with the names of the organization, or of another one in its place."""
+        org = organization_id or self.id
+        return text.replace("{org}", org).replace("{account}", f"org:{org}").replace("{other}", self.other.id)
+
+
+@pytest.fixture(scope="module")
+def team(admin: Person, people: People) -> Team:
+    """Return an organization of four with 100 credits, and outsiders in every role of the platform."""
+    members = {role: people() for role in ("owner", "admin", "member")}
+    outsiders = {"outsider": people(), "supervisor": people("supervisor"), "administrator": people("admin")}
+    made = admin.ok("POST", "organizations", {"name": "Acme", "ownerId": members["owner"].id})["organizationId"]
+    for role in ("admin", "member"):
+        members["owner"].ok("PUT", f"organizations/{made}/members/{members[role].id}", {"role": role})
+    admin.ok("POST", "credits/allocate", {"accountId": f"org:{made}", "credits": 100})
+    return Team(made, members | outsiders, people())
+
+
+@pytest.mark.parametrize(("route", "role"), CELLS)
+def test_a_route_serves_those_who_may_see_the_organization(service: Stack, team: Team, route: Route, role: str) -> None:
+    owner = team.people["owner"]
+    owner.ok("PUT", f"organizations/{team.id}/members/{team.other.id}", {"role": "member"})
+    before = _everything(service, team)
+
+    answer = _ask(team, route, role)
+
+    expected = route.answers[role]
+    if expected == SERVED and route.path.endswith("/close"):
+        assert_refused(answer, 400, "VALIDATION_ERROR")
+        assert _everything(service, team) == before
+    elif expected == SERVED:
+        assert answer.is_success, described(answer)
+    else:
+        assert_refused(answer, *expected)
+        assert _everything(service, team) == before
+
+
+@pytest.mark.parametrize("role", ["owner", "member", "outsider", "supervisor", "administrator"])
+def test_an_organization_that_is_not_there_looks_like_one_that_may_not_be_seen(team: Team, role: str) -> None:
+    nowhere = "01M7XZ7VE5EWNW6G9TAJHR15GM"
+    for route in ROUTES:
+        if route.path == "credits/audit/{account}":
+            continue
+        answer = _ask(team, route, role, nowhere)
+        unseen = _ask(team, route, "outsider")
+        if route.answers["outsider"] == UNSEEN:
+            assert (answer.status_code, answer.json()["code"], answer.json()["message"]) == (
+                unseen.status_code,
+                unseen.json()["code"],
+                unseen.json()["message"],
+            ), described(answer)
+        else:
+            assert answer.is_client_error, described(answer)
+
+
+def test_members_see_themselves_only(team: Team) -> None:
+    owner, member = team.people["owner"], team.people["member"]
+    path = f"organizations/{team.id}/members"
+
+    assert {each["userId"] for each in owner.ok("GET", path)["members"]} >= {owner.id, member.id}
+    assert [each["userId"] for each in member.ok("GET", path)["members"]] == [member.id]
+    assert [each["role"] for each in member.ok("GET", "organizations")["organizations"]] == ["member"]
+    assert team.people["outsider"].ok("GET", "organizations")["organizations"] == []
+
+
+def test_a_member_may_leave(admin: Person, people: People) -> None:
+    owner, member = people(), people()
+    made = admin.ok("POST", "organizations", {"name": "Acme", "ownerId": owner.id})["organizationId"]
+    owner.ok("PUT", f"organizations/{made}/members/{member.email}", {"role": "member"})
+
+    assert_refused(member.call("DELETE", f"organizations/{made}/members/{owner.id}"), 403, "FORBIDDEN")
+    assert_refused(owner.call("DELETE", f"organizations/{made}/members/{owner.id}"), 409, "LAST_OWNER")
+    member.ok("DELETE", f"organizations/{made}/members/{member.email}")
+    assert_refused(member.get(f"organizations/{made}"), 404, "ACCOUNT_NOT_FOUND")
+    assert_refused(owner.call("DELETE", f"organizations/{made}/members/{member.id}"), 404, "MEMBER_NOT_FOUND")
+
+
+def test_a_personal_account_is_seen_by_its_user_and_by_supervisors(team: Team) -> None:
+    owner, outsider = team.people["owner"], team.people["outsider"]
+    path = f"credits/balance?accountId=user:{outsider.id}"
+
+    assert outsider.ok("GET", path)["userId"] == outsider.id
+    assert team.people["supervisor"].ok("GET", path)["accountId"] == f"user:{outsider.id}"
+    assert_refused(owner.get(path), 404, "ACCOUNT_NOT_FOUND")
+    assert_refused(team.people["supervisor"].get("credits/balance?accountId=user:nobody"), 404, "ACCOUNT_NOT_FOUND")
+
+
+def test_a_key_is_for_its_account_only(team: Team) -> None:
+    member, account = team.people["member"], f"org:{team.id}"
+    permissions = ["credits:read", "usage:read"]
+    made = member.ok("POST", "api-keys", {"name": "a key", "permissions": permissions, "accountId": account})
+    assert made["accountId"] == account
+
+    def ask(path: str) -> Any:
+        return with_key(member.http, "GET", path, made["key"])
+
+    assert ask("credits/balance").json()["accountId"] == account
+    assert ask(f"credits/balance?accountId={account}").is_success
+    for path in (
+        f"credits/balance?accountId=user:{member.id}",
+        "credits/balance?accountId=org:OTHER",
+        f"credits/allocations/{member.id}",
+        f"usage/stats/{member.id}",
+        f"usage/stats?accountId=user:{member.id}",
+    ):
+        assert_refused(ask(path), 403, "FORBIDDEN")
+    assert_refused(ask("credits/ledger"), 403, "FORBIDDEN")
+
+
+def test_a_service_acts_in_the_accounts_of_its_user(admin: Person, team: Team) -> None:
+    credential = new_service(admin, "read")
+    path = f"credits/balance?accountId=org:{team.id}"
+
+    member = as_service(admin.http, credential, team.people["member"].id)
+    assert member.ok("GET", path)["accountId"] == f"org:{team.id}"
+    assert_refused(
+        as_service(admin.http, credential, team.people["administrator"].id).get(path), 404, "ACCOUNT_NOT_FOUND"
+    )
+    granting = as_service(admin.http, new_service(admin, "credits:grant"), team.people["owner"].id)
+    assert_refused(granting.post("credits/allocate", {"accountId": f"org:{team.id}", "credits": 5}), 403, "FORBIDDEN")
+
+
+def _ask(team: Team, route: Route, role: str, organization_id: str | None = None) -> Any:
+    body = route.body and {
+        name: team.filled(value, organization_id) if isinstance(value, str) else value
+        for name, value in route.body.items()
+    }
+    return team.people[role].call(route.method, team.filled(route.path, organization_id), body)
+
+
+def _everything(service: Stack, team: Team) -> list[list[Any]]:
+    return [items_under(service, pk) for pk in (f"ORG#{team.id}", f"ACCOUNT#org:{team.id}")]
