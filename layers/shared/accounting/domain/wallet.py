@@ -42,6 +42,7 @@ class Wallet:
     settled.
     ``erased`` is true if the user is erased: no new entry keeps a reason.
     ``terms`` counts the changes of who may spend how much, that is of members and budgets, and ``budgets`` the budgets.
+    ``passed`` is how many commands changed the wallet while the one that wrote this version waited. It decides nothing.
     """
 
     account_id: AccountId
@@ -62,6 +63,7 @@ class Wallet:
     erased: bool = False
     terms: int = 0
     budgets: int = 0
+    passed: int = 0
     format: int = FORMAT
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 

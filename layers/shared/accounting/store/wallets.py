@@ -22,7 +22,7 @@ _PLAIN = (
     "updated_at",
     "format",
 )
-_KNOWN = {*_PLAIN, "lots", "due_at", "head", "frozen", "erased", "terms", "budgets"}
+_KNOWN = {*_PLAIN, "lots", "due_at", "head", "frozen", "erased", "passed", "terms", "budgets"}
 
 
 def get(account_id: AccountId) -> Wallet:
@@ -66,6 +66,7 @@ def to_item(wallet: Wallet) -> Item:
         "erased": wallet.erased or None,
         "terms": wallet.terms or None,
         "budgets": wallet.budgets or None,
+        "passed": wallet.passed or None,
     }
 
 
@@ -82,6 +83,7 @@ def from_item(account_id: AccountId, item: Item | None) -> Wallet:
         erased=item.get("erased", False),
         terms=item.get("terms", 0),
         budgets=item.get("budgets", 0),
+        passed=item.get("passed", 0),
         more=unknown(item, _KNOWN),
         **{name: item[name] for name in _PLAIN},
     )
