@@ -56,10 +56,7 @@ def retry_until_committed[T](
             if isinstance(refusal, StaleRead):
                 newer = replace(snapshot, **refusal.current)
                 # New terms mean other members or budgets than this attempt has read.
-                if newer.wallet.terms == snapshot.wallet.terms or pause:
-                    snapshot = newer
-                else:
-                    snapshot = read()
+                snapshot = newer if newer.wallet.terms == snapshot.wallet.terms or pause else read()
         count("ConflictsRetried")
         if time.monotonic() + pause > deadline:
             raise Contention("Too many requests for this user at once, try again")
