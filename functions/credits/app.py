@@ -21,8 +21,7 @@ from accounting.web.accounts import AccountInQuery
 from accounting.web.api import Api, handler_of
 from accounting.web.caller import Caller
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
-from accounting.web.price_views import decimal_text
-from accounting.web.prices import CLASS_NAMES
+from accounting.web.rate_texts import CLASS_NAMES, decimal_text
 from accounting.web.sight import Sight
 from accounting.web.subject import named_by
 from accounting.web.types import (
