@@ -108,8 +108,14 @@ FORCE_END = ("POST", "streaming-sessions/{self}/{session}/end", {"reason": "stuc
 END_PRICE = ("PUT", f"pricing/{{model}}/{SINCE}", {"effectiveTo": "2026-03-01"})
 SYNC = ("POST", "users/sync", {"userId": "{self}", "email": "new@example.com", "username": "New", "role": "user"})
 
+CREATE_ORGANIZATION = ("POST", "organizations", {"name": "Acme", "ownerId": "{self}"})
+RENAME = ("PUT", "organizations/{organization}", {"name": "new"})
+SET_MEMBER = ("PUT", "organizations/{organization}/members/{other}", {"role": "member"})
+CLOSE = ("POST", "organizations/{organization}/close", {"transferTo": "user:nobody"})
+
 DISABLE = ("POST", "users/{other}/disable", {"reason": "left"})
 
+ACCOUNT = ["", "x", "{self}", "user:", "org:", "org:a b", "ORG:a", f"org:{'a' * 27}", f"user:{'x' * 129}", *NOT_A_TEXT]
 EMAIL = [MISSING, None, "", "x", "@", "a@", "@b", "a b@c", "a@b@c", f"{'x' * 251}@b.c", *NOT_A_TEXT, *NOT_PRINTABLE]
 ROLE = ["", "root", "Admin", " user", *NOT_A_TEXT]
 LABEL = [MISSING, None, "", "x" * 101, "__proto__", "constructor", *NOT_A_TEXT, *NOT_PRINTABLE]
@@ -156,16 +162,27 @@ WITH_BODIES = [
     ADD_PRICE,
     END_PRICE,
     SYNC,
+    CREATE_ORGANIZATION,
+    RENAME,
+    SET_MEMBER,
 ]
 COMMANDS = [ALLOCATE, SET, REMOVE, ADJUST]
 REPORTS = [HEARTBEAT, FINALIZE, ABORT]
 QUESTIONS = [CHECK, CALCULATE, VALIDATE_KEY]
-STRICT = [*(route for route in WITH_BODIES if route not in (*REPORTS, *QUESTIONS)), ROTATE_SERVICE]
+STRICT = [*(route for route in WITH_BODIES if route not in (*REPORTS, *QUESTIONS)), ROTATE_SERVICE, CLOSE]
 
 type Route = tuple[str, str, dict[str, Any]]
 
 FIELDS: list[tuple[Route, str, list[Any]]] = [
     *((route, "userId", USER) for route in COMMANDS),
+    *((route, "accountId", ACCOUNT) for route in COMMANDS),
+    (CHECK, "accountId", ACCOUNT),
+    (CREATE_KEY, "accountId", ACCOUNT),
+    (CREATE_ORGANIZATION, "name", NAME),
+    (CREATE_ORGANIZATION, "ownerId", USER),
+    (RENAME, "name", NAME),
+    (SET_MEMBER, "role", [MISSING, None, *ROLE]),
+    (CLOSE, "transferTo", [*ACCOUNT, "user:nobody", "org:NONE"]),
     *((route, "notes", NOTES) for route in COMMANDS),
     *((route, "expiryDays", EXPIRY_DAYS) for route in (ALLOCATE, SET, ADJUST)),
     (ALLOCATE, "credits", POSITIVE),
@@ -258,6 +275,7 @@ def person(service: Stack, people: People) -> Target:
         "{model}": model,
         "{service}": admin.ok("POST", "service-credentials", {"name": "a service", "rights": ["read"]})["id"],
         "{other}": people().id,
+        "{organization}": admin.ok("POST", "organizations", {"name": "Acme", "ownerId": admin.id})["organizationId"],
     }
     return Target(admin.http, admin.id, admin.token, service.internal_api_key, names)
 
@@ -271,7 +289,7 @@ def _nothing_moves(service: Stack, person: Target) -> Iterator[None]:
 
 
 def _everything(service: Stack, person: Target) -> list[list[Item]]:
-    kept = (("KEY", "{key}"), ("PRICE", "{model}"), ("SERVICE", "{service}"))
+    kept = (("KEY", "{key}"), ("PRICE", "{model}"), ("SERVICE", "{service}"), ("ORG", "{organization}"))
     partitions = (f"EMAIL#{person.email}", *(f"{kind}#{person.names[name]}" for kind, name in kept))
     return [items_of(service, person.id), *(items_under(service, pk) for pk in (*partitions, "EMAIL#new@example.com"))]
 
@@ -335,6 +353,7 @@ def test_a_command_refuses_what_it_does_not_know_and_names_it(service: Stack, pe
     [
         *(("POST", "api-keys/{key}/revoke"), ("DELETE", "api-keys/{key}"), ("POST", "users/{other}/enable")),
         *(("DELETE", f"pricing/{{model}}/{SINCE}"), ("DELETE", "service-credentials/{service}")),
+        ("DELETE", "organizations/{organization}/members/{other}"),
     ],
 )
 def test_a_command_without_a_body_refuses_unknown_names(service: Stack, person: Target, route: tuple[str, str]) -> None:
@@ -437,6 +456,8 @@ LISTS: list[tuple[str, tuple[str, ...]]] = [
     ("credits/ledger/{self}", ("limit", "cursor", "startDate", "endDate")),
     ("api-keys", ("limit", "cursor")),
     ("service-credentials", ("limit", "cursor")),
+    ("organizations", ("limit", "cursor")),
+    ("organizations/{organization}/members", ("limit", "cursor")),
     ("streaming-sessions/active", ("cursor",)),
     ("streaming-sessions/active/{self}", ("cursor",)),
     ("streaming-sessions/active/all", ("limit", "cursor")),
@@ -625,6 +646,11 @@ def test_a_bad_id_in_a_path_is_refused(service: Stack, person: Target, path: str
         ("PUT", "service-credentials/{bad}", {"name": "new"}),
         ("POST", "service-credentials/{bad}/rotate", None),
         ("DELETE", "service-credentials/{bad}", None),
+        ("PUT", "organizations/{bad}", {"name": "new"}),
+        ("POST", "organizations/{bad}/close", None),
+        ("PUT", "organizations/{bad}/members/{self}", {"role": "owner"}),
+        ("DELETE", "organizations/{bad}/members/{self}", None),
+        ("DELETE", "organizations/{organization}/members/{bad}", None),
         ("PUT", f"pricing/{{bad}}/{SINCE}", {"effectiveTo": "2026-03-01"}),
         ("PUT", "pricing/{model}/{bad}", {"effectiveTo": "2026-03-01"}),
     ],
@@ -633,7 +659,7 @@ def test_a_bad_id_of_a_thing_is_refused(
     service: Stack, person: Target, method: str, path: str, body: dict[str, str] | None
 ) -> None:
     codes = {400: ["VALIDATION_ERROR"], 404: ["API_KEY_NOT_FOUND", "PRICE_NOT_FOUND", "ROUTE_NOT_FOUND"]}
-    codes[404].append("SERVICE_CREDENTIAL_NOT_FOUND")
+    codes[404] += ["SERVICE_CREDENTIAL_NOT_FOUND", "ACCOUNT_NOT_FOUND", "MEMBER_NOT_FOUND"]
     with _nothing_moves(service, person):
         # The emulator's policies match no line break in the middle of a path.
         for bad in (each for each in BAD_IDS if each != "%0A"):
