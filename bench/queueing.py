@@ -1,10 +1,12 @@
 """Simulates one busy user: optimistic transactions on one wallet, with given service times and one seed.
 
 Requests come at random (Poisson) and do what `initialize` does: read, decide, write one transaction. DynamoDB takes
-``READ`` seconds for a strongly consistent read and ``WRITE`` for a transaction. ``LOCKED`` is how long it locks the
-wallet. A transaction that meets a locked wallet gets `TransactionConflict`. If the wallet has changed since it was
-read, the transaction is refused with the new wallet, and the next attempt decides on that at once. Pauses and time
-limits are the service's own. The times are assumptions; change them to see the effect.
+``READ`` seconds for a strongly consistent read and ``WRITE`` for a transaction, on average: the times vary as a gamma
+distribution of shape ``SHAPE`` does. ``LOCKED`` is how long it locks the wallet. A transaction that meets a locked
+wallet gets `TransactionConflict`. If the wallet has changed since it was read, the transaction is refused with the new
+wallet. Every attempt is billed, refused or not, and takes units of the partition: beyond ``PARTITION_UNITS`` a second,
+attempts are throttled. Pauses and time limits are the service's own (`operations/turns.py`). The times are assumptions;
+change them to see the effect.
 
     PYTHONPATH=layers/shared .venv/bin/python -m bench.queueing
 """
@@ -13,16 +15,29 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from unittest.mock import patch
 
-from accounting.operations.commit import CONTENTION_SECONDS, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS
+from accounting.domain.accounts import personal
+from accounting.domain.wallet import Wallet
+from accounting.operations.commit import CONTENTION_SECONDS
+from accounting.operations.turns import Turns
+from accounting.store.stale import StaleRead
+from accounting.store.table import Conflict, Throttled, chance
 
 READ = 0.004
 WRITE = 0.012
 LOCKED = 0.006
 HANDLER = 0.003
+SHAPE = 4
+PARTITION_UNITS = 1_000
+UNITS_IN_PARTITION = 4
+UNITS_WRITTEN = 9
+UNITS_REFUSED = 6
+"""Of `initialize`: what it takes of the account's partition, what it writes with indexes, and without them."""
+
 RATES = (1, 5, 10, 20, 40, 60, 80, 100, 150)
 SECONDS = 300.0
 SEED = 7
@@ -32,21 +47,28 @@ type Step = Iterator[float]
 
 
 @dataclass
-class Wallet:
-    """One item: its version, and until when a transaction has it locked."""
-
-    version: int = 0
-    locked_until: float = 0.0
-
-
-@dataclass
 class Outcome:
     """The outcomes of the requests."""
 
     latencies: list[float] = field(default_factory=list)
     given_up: int = 0
-    moved: int = 0
-    conflicts: int = 0
+    refused: int = 0
+    throttled: int = 0
+
+    @property
+    def asked(self) -> int:
+        """How many requests there were."""
+        return len(self.latencies) + self.given_up
+
+    @property
+    def attempts(self) -> float:
+        """Billed transactions for each success."""
+        return 1 + self.refused / max(1, len(self.latencies))
+
+    @property
+    def units(self) -> float:
+        """Billed write units for each success."""
+        return UNITS_WRITTEN + (self.attempts - 1) * UNITS_REFUSED
 
     def percentile(self, share: float) -> float:
         """The latency within which this share of the successes stayed."""
@@ -54,67 +76,100 @@ class Outcome:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
-def run(rate: float, seconds: float = SECONDS, seed: int = SEED) -> Outcome:
-    """Send requests at ``rate`` a second for ``seconds``."""
-    rng, now, wallet, outcome = random.Random(seed), [0.0], Wallet(), Outcome()
-    order = count()
-    events: list[tuple[float, int, Step]] = []
-    at = rng.expovariate(rate)
-    while at < seconds:
-        heapq.heappush(events, (at, next(order), _request(wallet, outcome, rng, lambda: now[0])))
-        at += rng.expovariate(rate)
-    while events:
-        now[0], _, request = heapq.heappop(events)
-        duration = next(request, None)
-        if duration is not None:
-            heapq.heappush(events, (now[0] + duration, next(order), request))
-    return outcome
+class Simulation:
+    """The wallet, its partition, and the requests on it."""
+
+    def __init__(self, seed: int, shape: float, units: int) -> None:
+        self.random = random.Random(seed)
+        self.now = 0.0
+        self.outcome = Outcome()
+        self._shape, self._attempt_units = shape, units
+        self._wallet = Wallet(personal("busy"))
+        self._locked_until = 0.0
+        self._units, self._refilled = float(PARTITION_UNITS), 0.0
+
+    def run(self, rate: float, seconds: float) -> None:
+        """Send requests at ``rate`` a second for ``seconds``, and wait for all of them."""
+        order = count()
+        events: list[tuple[float, int, Step]] = []
+        at = self.random.expovariate(rate)
+        while at < seconds:
+            heapq.heappush(events, (at, next(order), self._request()))
+            at += self.random.expovariate(rate)
+        while events:
+            self.now, _, request = heapq.heappop(events)
+            duration = next(request, None)
+            if duration is not None:
+                heapq.heappush(events, (self.now + duration, next(order), request))
+
+    def _request(self) -> Step:
+        began = self.now
+        yield HANDLER + self._about(READ)
+        seen, turns = self._wallet, Turns(self._wallet.version)
+        while True:
+            begun = self.now
+            yield self._about(WRITE - LOCKED)
+            refusal = self._refusal(seen)
+            if not refusal:
+                locked = self._about(LOCKED)
+                self._locked_until = self.now + locked
+                yield locked
+                self._wallet = Wallet(seen.account_id, version=seen.version + 1, passed=turns.passed(seen))
+                self.outcome.latencies.append(self.now - began)
+                return
+            pause = turns.pause(refusal, self.now - begun)
+            seen = self._wallet
+            if self.now + pause - began > CONTENTION_SECONDS:
+                self.outcome.given_up += 1
+                return
+            if pause:
+                yield pause
+                yield self._about(READ)
+                seen = self._wallet
+
+    def _refusal(self, seen: Wallet) -> StaleRead | Conflict | None:
+        """Judge an attempt that decided on ``seen``, and take its units."""
+        refilled = self._units + (self.now - self._refilled) * PARTITION_UNITS
+        self._units, self._refilled = min(refilled, PARTITION_UNITS), self.now
+        if self._units < self._attempt_units:
+            self.outcome.throttled += 1
+            return Throttled()
+        self._units -= self._attempt_units
+        locked, stale = self._locked_until > self.now, self._wallet.version != seen.version
+        self.outcome.refused += locked or stale
+        if locked:
+            return Conflict()
+        return StaleRead(wallet=self._wallet) if stale else None
+
+    def _about(self, seconds: float) -> float:
+        return self.random.gammavariate(self._shape, seconds / self._shape)
 
 
-def _request(wallet: Wallet, outcome: Outcome, rng: random.Random, clock: Callable[[], float]) -> Step:
-    began, longest = clock(), FIRST_PAUSE_SECONDS
-    yield HANDLER + READ
-    seen = wallet.version
-    while True:
-        yield WRITE - LOCKED
-        pause = 0.0
-        if wallet.locked_until > clock():
-            outcome.conflicts += 1
-            pause = rng.uniform(0, longest)
-            longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
-        elif wallet.version != seen:
-            outcome.moved += 1
-            seen = wallet.version
-        else:
-            wallet.locked_until = clock() + LOCKED
-            yield LOCKED
-            wallet.version += 1
-            outcome.latencies.append(clock() - began)
-            return
-        if clock() + pause - began > CONTENTION_SECONDS:
-            outcome.given_up += 1
-            return
-        if pause:
-            yield pause
-            yield READ
-            seen = wallet.version
+def run(
+    rate: float, seconds: float = SECONDS, seed: int = SEED, *, shape: float = SHAPE, units: int = UNITS_IN_PARTITION
+) -> Outcome:
+    """Send requests at ``rate`` a second for ``seconds``; an attempt takes ``units`` of the partition.
+
+    A large ``shape`` makes the service times almost constant.
+    """
+    simulation = Simulation(seed, shape, units)
+    with patch.object(chance, "_random", simulation.random):
+        simulation.run(rate, seconds)
+    return simulation.outcome
 
 
 def main() -> None:
     """Print the table of docs/scale.md."""
     times = f"read {READ * 1000:.0f} ms, transaction {WRITE * 1000:.0f} ms, of it locked {LOCKED * 1000:.0f} ms"
     print(f"{times}, seed {SEED}")
-    print("\n| commands asked a second | done a second | given up | attempts a request | p50 | p99 |")
-    print("|---:|---:|---:|---:|---:|---:|")
+    print("\n| commands asked a second | done a second | given up | attempts a success | units a success | p50 | p99 |")
+    print("|---:|---:|---:|---:|---:|---:|---:|")
     for rate in RATES:
         found = run(rate)
-        done = len(found.latencies)
-        attempts = 1 + (found.moved + found.conflicts) / max(1, done + found.given_up)
         p50, p99 = (found.percentile(share) * 1000 for share in (0.5, 0.99))
-        asked = done + found.given_up
         print(
-            f"| {rate} | {done / SECONDS:.1f} | {found.given_up / asked * 100:.1f} % | {attempts:.1f} "
-            f"| {p50:,.0f} ms | {p99:,.0f} ms |"
+            f"| {rate} | {len(found.latencies) / SECONDS:.1f} | {found.given_up / found.asked * 100:.1f} % "
+            f"| {found.attempts:.1f} | {found.units:.0f} | {p50:,.0f} ms | {p99:,.0f} ms |"
         )
 
 

@@ -64,6 +64,11 @@ class Target:
         """Return a target for a figure that must not exceed its limit."""
         return cls(promise, f"≤ {limit:g}{unit}", f"{measured:.2f}{unit}", measured <= limit)
 
+    @classmethod
+    def at_least(cls, promise: str, limit: float, measured: float, unit: str = "") -> Target:
+        """Return a target for a figure that must not be below its limit."""
+        return cls(promise, f"≥ {limit:g}{unit}", f"{measured:.2f}{unit}", measured >= limit)
+
 
 def _filled(text: str) -> list[str]:
     """Return paragraphs, separated by blank lines, in lines of a page's width; list items stay separate."""

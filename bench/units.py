@@ -27,7 +27,10 @@ class Units(Calls):
         super()._note(operation, asked, answer)
         if "Error" in answer:
             if operation == "UpdateItem":
-                self.write_units += ceil(max(1, item_bytes(answer.get("Item", {}))) / WRITE_UNIT_BYTES)
+                self.write_units += _write_units(answer.get("Item", {}))
+            elif operation == "TransactWriteItems":
+                actions = [action for each in asked["TransactItems"] for action in each.values()]
+                self.write_units += sum(2 * _write_units(action.get("Item", {})) for action in actions)
         elif operation == "GetItem":
             self.read_units += _read_units(item_bytes(answer.get("Item", {})), strong=asked["ConsistentRead"])
         elif operation == "Query":
@@ -42,6 +45,10 @@ class Units(Calls):
 
 def _read_units(size: int, *, strong: bool) -> float:
     return max(1, ceil(size / READ_UNIT_BYTES)) * (1 if strong else 0.5)
+
+
+def _write_units(item: dict[str, Any]) -> int:
+    return ceil(max(1, item_bytes(item)) / WRITE_UNIT_BYTES)
 
 
 def item_bytes(item: dict[str, Any]) -> int:

@@ -9,7 +9,7 @@ from local.steps import Refused
 if TYPE_CHECKING:
     from pathlib import Path
 
-DATA_FORMAT = "5"
+DATA_FORMAT = "6"
 """Raise it with every change of a stored format. Before 1.0, no version reads older formats."""
 
 

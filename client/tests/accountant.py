@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -29,6 +30,7 @@ class Accountant:
         self.afterwards: dict[str, list[httpx.Response | BaseException]] = {}
         self.session_ids: set[str] = set()
         self.outcome: tuple[str, int] | None = None
+        self.expires_at: Callable[[], str] = lambda: AT
         self._credits = credits
         self._held = 0
         self._lock = threading.Lock()
@@ -66,7 +68,7 @@ class Accountant:
         if self._credits < estimate:
             return refusal(402, "INSUFFICIENT_CREDITS", affordableTokens=self._credits * TOKENS_A_CREDIT)
         self._held = -(-estimate * 12 // 10)
-        known = {"sessionId": body["sessionId"], "expiresAt": AT, "message": "Holding"}
+        known = {"sessionId": body["sessionId"], "expiresAt": self.expires_at(), "message": "Holding"}
         return ok(known | {"allocatedCredits": self._held, "estimatedCredits": estimate} | again)
 
     def _heartbeat(self, body: dict[str, Any]) -> httpx.Response:
@@ -78,7 +80,7 @@ class Accountant:
             return refusal(402, "INSUFFICIENT_CREDITS", shortfall=needed - self._credits)
         if needed > self._held:
             self._held = min(self._credits, -(-needed * 12 // 10))
-        known = {"sessionId": body["sessionId"], "expiresAt": AT}
+        known = {"sessionId": body["sessionId"], "expiresAt": self.expires_at()}
         return ok(known | {"tokensGenerated": tokens, "allocatedCredits": self._held})
 
     def _finalize(self, body: dict[str, Any]) -> httpx.Response:

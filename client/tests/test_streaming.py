@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +23,7 @@ from accounting_client import (
     SessionNotActive,
     Unavailable,
     UnexpectedAnswer,
+    hold,
 )
 from accounting_client.meter import Meter
 from accounting_client.routes.sessions import Heartbeat, Initialized
@@ -162,6 +163,53 @@ def test_the_service_hears_of_the_stream_at_an_interval(stream: Run) -> None:
     beats = service.heard("heartbeat")
     assert beats == sorted(set(beats))
     assert time.monotonic() - began >= 0.15
+
+
+def expiring(service: Accountant, seconds: float) -> Accountant:
+    """The same, but it ends a session when it has heard nothing for so many seconds."""
+
+    def expires_at() -> str:
+        return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+    service.expires_at = expires_at
+    return service
+
+
+def test_the_service_hears_nothing_while_the_hold_covers_the_stream_and_no_time_out_is_near(
+    stream: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hold, "WATCH_SECONDS", 0.01)
+    service = expiring(Accountant(), 3600)
+
+    stream(service, counting(*[5] * 20, seconds=0.01))
+
+    assert service.said == [("initialize", 100), ("finalize", 100)]
+
+
+def test_the_service_hears_of_the_stream_after_a_quarter_of_the_time_out(
+    stream: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hold, "WATCH_SECONDS", 0.01)
+    service, began = expiring(Accountant(), 0.8), time.monotonic()
+
+    stream(service, until(lambda: len(service.heard("heartbeat")) == 2))
+
+    assert time.monotonic() - began >= 0.4
+
+
+def test_a_heartbeat_that_failed_is_sent_again_at_the_next_look(stream: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hold, "WATCH_SECONDS", 0.01)
+    service = expiring(Accountant(), 3600)
+    service.trouble["heartbeat"] = [httpx.ConnectError("gone")] * 5
+
+    def body(session: Any) -> Iterator[float]:
+        session.add_tokens(121)
+        yield from until(lambda: len(service.heard("heartbeat")) == 6)(session)
+
+    stream(service, body)
+
+    assert not service.trouble["heartbeat"]
+    assert service.heard("heartbeat")[-1] > 121
 
 
 def test_it_hears_at_once_when_the_tokens_no_longer_fit_the_hold(stream: Run) -> None:
@@ -393,6 +441,8 @@ def test_a_session_that_has_ended_is_not_entered(stream: Run) -> None:
 @pytest.mark.parametrize("name", ["heartbeat_seconds", "settle_seconds"])
 def test_a_time_that_no_timer_can_wait_is_refused_before_anything_is_held(stream: Run, name: str, seconds: Any) -> None:
     service = Accountant()
+    if (name, seconds) == ("heartbeat_seconds", None):
+        return  # by default, heartbeats have no interval
 
     with pytest.raises(ValueError, match=f"{name} must be a number of seconds, more than 0"):
         stream(service, lambda _: pytest.fail("entered"), **{name: seconds})

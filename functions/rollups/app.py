@@ -16,7 +16,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     """Count a batch. If a record could not be counted, the stream repeats the batch from there.
 
     The transaction that changes the sums also marks its records as counted. So batches may arrive in any order, twice,
-    or split differently. If an operator sends a part of the stream again, it also has the changes that set those marks.
+    or split differently.
     """
     sequence_numbers: dict[str, str | None] = {}
     fresh: dict[str, UsageRecord] = {}

@@ -1,6 +1,29 @@
-"""What docs/scale.md says of a hot user beside its table, which tests/documentation has made anew."""
+"""What docs/scale.md says of a busy user beside its table, which tests/documentation compares with a new run."""
 
-from bench.queueing import run
+import pytest
+
+from bench.queueing import SHAPE, run
+
+CONSTANT = 1e6
+"""The shape of service times that hardly vary."""
+
+
+@pytest.mark.parametrize("shape", [SHAPE, CONSTANT])
+def test_at_60_commands_a_second_99_of_100_take_at_most_300_ms(shape: float) -> None:
+    found = run(60, seconds=120, shape=shape)
+
+    assert len(found.latencies) > 7_000
+    assert found.given_up == 0
+    assert found.percentile(0.99) <= 0.3
+    assert found.units <= 25
+
+
+def test_a_user_who_begins_and_ends_sessions_gets_55_commands_a_second() -> None:
+    """An initialize takes 4 units of the account's partition, a finalize 8. At 60 commands, the partition throttles."""
+    fine, throttled = run(55, seconds=120, units=6), run(60, seconds=120, units=6)
+
+    assert fine.percentile(0.99) <= 0.25
+    assert throttled.throttled > 10 * fine.throttled
 
 
 def test_a_saturated_wallet_keeps_its_pace() -> None:
@@ -8,3 +31,10 @@ def test_a_saturated_wallet_keeps_its_pace() -> None:
 
     assert hundred.given_up > 0
     assert len(hundred.latencies) >= 0.95 * len(eighty.latencies)
+
+
+def test_no_command_costs_more_because_the_wallet_is_saturated() -> None:
+    found = run(150, seconds=30)
+
+    assert found.throttled > 0
+    assert found.units <= 25

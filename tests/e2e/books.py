@@ -53,7 +53,6 @@ def items_under(service: Stack, pk: str) -> list[Item]:
 
 def _plain(item: Item) -> Item:
     values = {name: _deserialize(value) for name, value in item.items()}
-    values.pop("counted", None)
     return {name: int(value) if isinstance(value, Decimal) else value for name, value in values.items()}
 
 

@@ -13,14 +13,14 @@ from accounting.domain.errors import Contention, InsufficientCredits, Unavailabl
 from accounting.domain.users import Description
 from accounting.operations import commit, credits, sessions, settling
 from accounting.operations.credits import Request
-from accounting.store import table, users
+from accounting.store import table, users, wallets
 from accounting.store.idempotency import IdempotencyKey
-from accounting.store.table import connection
+from accounting.store.table import Conflict, Throttled, connection, transact
 from accounting.store.table import wire as wire_module
 from tests.audit import assert_books_balance
 from tests.calls import the_wire
 from tests.faults import Fault, Faults, answer_lost, answers, cancelled, late, never_arrives, refused
-from tests.integration.conftest import NOW
+from tests.integration.conftest import ACCOUNT, NOW
 
 MakeUser = Callable[..., str]
 
@@ -119,6 +119,17 @@ def test_a_passing_reason_is_tried_again(reason: str, user: MakeUser, wire: Faul
 
     assert wire.exhausted
     assert assert_books_balance("u1").available == 50
+
+
+def test_a_throttled_transaction_is_told_from_a_conflict(user: MakeUser, wire: Faults) -> None:
+    user("u1")
+    write = wallets.put(wallets.get(ACCOUNT), wallets.get(ACCOUNT))
+
+    for reason, expected in (("ThrottlingError", Throttled), ("TransactionConflict", Conflict)):
+        wire.fail(TRANSACT, cancelled(reason))
+        with pytest.raises(Conflict) as refusal:
+            transact([write])
+        assert type(refusal.value) is expected
 
 
 def test_a_request_that_arrives_after_its_repeat_met_a_conflict_is_done_once(user: MakeUser, wire: Faults) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from accounting.domain.accounts import AccountId
 from accounting.domain.errors import InsufficientCredits, SessionNotActive
 from accounting.domain.users import Description
+from accounting.domain.wallet import Wallet
 from accounting.operations import credits, sessions, settling
 from accounting.operations.credits import Request
-from accounting.store import keys, table, users
+from accounting.store import keys, table, users, wallets
 from accounting.store.idempotency import IdempotencyKey
 from tests.audit import assert_books_balance
 from tests.integration.conftest import ACCOUNT, NOW
@@ -44,6 +46,12 @@ def count(prefix: str) -> int:
     return len(table.query(keys.wallet(ACCOUNT)["pk"], prefix, prefix + "~", limit=1_000))
 
 
+def stored_wallet() -> dict[str, Any]:
+    found = table.get(keys.wallet(ACCOUNT))
+    assert found
+    return dict(found)
+
+
 def kinds(answers: list[Any]) -> Counter[str]:
     return Counter(type(answer).__name__ for answer in answers)
 
@@ -56,6 +64,26 @@ def test_credits_for_ten_sessions_open_exactly_ten_of_32(user: MakeUser) -> None
     assert kinds(answers) == {"Answer": 10, "InsufficientCredits": 22}
     wallet = assert_books_balance("u1")
     assert (wallet.available, wallet.held) == (0, 60)
+
+
+def test_a_wallet_says_how_many_commands_passed_its_writer(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the next writer, whom none passed, leaves no trace of it."""
+    user("u1", 60)
+    read, between = wallets.get, iter(("s2", "s3"))
+
+    def overtaken(account_id: AccountId) -> Wallet:
+        found = read(account_id)
+        for session_id in between:
+            initialize(session_id)
+        return found
+
+    monkeypatch.setattr(wallets, "get", overtaken)
+    initialize("s1")
+    assert stored_wallet()["passed"] == 2
+
+    initialize("s4")
+    assert "passed" not in stored_wallet()
+    assert assert_books_balance("u1").held == 24
 
 
 def test_32_removals_never_go_below_zero(user: MakeUser) -> None:

@@ -19,7 +19,7 @@ from accounting.operations import system_usage, usage
 from accounting.operations.ids import new_id
 from accounting.operations.system_usage import SystemStatistics
 from accounting.operations.usage import Event
-from accounting.store import system, table
+from accounting.store import keys, system, table
 from accounting.store import usage as records
 from accounting.store.idempotency import IdempotencyKey
 from accounting.store.table import Item, exchange, queries
@@ -417,13 +417,61 @@ def test_what_a_lone_record_costs_the_systems_sums(
         system_usage.count([made])
         spent.append((calls.round_trips, calls.write_units))
 
-    assert spent == [(2, 13), (2, 16)], "of a day's first record, and of one whose user and names were there before"
+    assert spent == [(3, 13), (3, 16)], "of a day's first record, and of one whose user and names were there before"
     for chunk in system_usage.chunks([recorded("u1", 1, f"anthropic.model-{number}") for number in range(60)]):
         system_usage.count(chunk)
     made = recorded("u1", 5, "m")
     calls.reset()
     system_usage.count([made])
-    assert (calls.round_trips, calls.write_units) == (2, 16), "the names that a user gives merit to take little room"
+    assert (calls.round_trips, calls.write_units) == (3, 16), "the names that a user gives merit to take little room"
+
+
+def test_in_a_quiet_system_a_record_costs_at_most_two_units_in_the_systems_sums(
+    user: MakeUser, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A million sessions a month are 116 in five minutes, over the stream shards of four partitions.
+
+    Who is active sends a message each minute, to one of three models. The second batch finds all sums of the day.
+    """
+    monkeypatch.setattr(system_usage, "any_below", lambda _: 0)
+    people = [f"u{number}" for number in range(6)]
+    for who in people:
+        user(who)
+    for begin in (NOW, NOW + domain.SLOT):
+        made = [
+            recorded(people[number % 6], 4, f"anthropic.model-{number % 3}", now=begin + number * 10_000)
+            for number in range(29)
+        ]
+        calls.reset()
+        for chunk in system_usage.chunks(made):
+            system_usage.count(chunk)
+
+    assert calls.operations.count("TransactWriteItems") == 1
+    assert calls.write_units / 29 <= 2
+
+
+def test_marks_of_a_busy_time_are_spread_over_items(
+    user: MakeUser, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "_FULL", 10 * 8)
+    user()
+    made = [made_of("u1", 1, "m", now=NOW + number) for number in range(60)]
+    counted_at_once = [system_usage.count(made[begin : begin + 6]) for begin in range(0, 60, 6)]
+    again = system_usage.count(made[3:50])
+
+    part = keys.system_marks(domain.slot(made[0]))
+    items = list(table.query_all(part.pk, part.low, part.high, forward=True))
+    assert (counted_at_once, again) == ([6] * 10, 0)
+    assert [len(item["marks"]) // 8 for item in items] == [12] * 5
+    assert all(item["ttl"] * 1000 > NOW + 2 * DAY for item in items), "the stream may bring a record for a day"
+
+
+def test_a_record_that_is_twice_in_a_batch_is_counted_once(user: MakeUser) -> None:
+    user()
+    made = [recorded("u1", 3, "m"), recorded("u1", 4, "m")]
+
+    assert system_usage.count([made[0], made[1], made[0]]) == 2
+    assert system_usage.statistics(NOW, NOW + 1, top=1, now=NOW).sums.credits == 7
 
 
 def test_the_users_with_the_most_credits_come_first_and_it_is_said_that_there_are_more(user: MakeUser) -> None:

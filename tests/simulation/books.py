@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import reduce
+from itertools import batched
 
 from accounting.domain import system_usage
 from accounting.domain.accounts import AccountId, personal, stored
@@ -23,7 +24,7 @@ from accounting.domain.usage import Countable, UsageRecord, digest
 from accounting.domain.usage import Sums as UsageSums
 from accounting.domain.wallet import Wallet
 from accounting.settings import settings
-from accounting.store import allocations, api_keys, entries, keys, profiles, rollups, sessions, usage, wallets
+from accounting.store import allocations, api_keys, entries, keys, profiles, rollups, sessions, system, usage, wallets
 from accounting.store.table import Item
 from accounting.times import day
 from tests.audit import assert_sound
@@ -166,6 +167,7 @@ class Books:
         self.new_records: list[UsageRecord] = []
         self._database = database
         self._counted: dict[str, UsageRecord] = {}
+        self._by_mark: dict[str, UsageRecord] = {}
         self._parts: dict[Key, Item] = {}
         self._user_days: dict[Key, Item] = {}
         self._name_days: dict[Key, Item] = {}
@@ -196,6 +198,8 @@ class Books:
                 self.of(account_id).take(kind, item)
             elif partition == "KEY":
                 self.of(personal(item["user_id"])).take_api_key(api_keys.from_item(item))
+            elif partition == "COUNTED":
+                self._take_marks(item["marks"])
             elif partition == "SYSTEM":
                 place = key[1].partition("#")[0]
                 {"SUMS": self._parts, "USER": self._user_days}.get(place, self._name_days)[key] = item
@@ -210,10 +214,14 @@ class Books:
         known = len(books.records)
         books.take(kind, item)
         if len(books.records) > known:
-            self.new_records.append(usage.from_item(account_id, item))
-        if kind == "USAGE" and item.get("counted"):
-            assert item["id"] not in self._counted, "a record was counted again"
-            self._counted[item["id"]] = books.records[item["id"]]
+            record = usage.from_item(account_id, item)
+            self.new_records.append(record)
+            self._by_mark[system.mark_of(record)] = record
+
+    def _take_marks(self, marks: str) -> None:
+        found = ["".join(mark) for mark in batched(marks, system.MARK_LENGTH, strict=True)]
+        assert len(set(found)) == len(found), "a record was counted again"
+        self._counted.update({mark: self._by_mark[mark] for mark in found})
 
     def check_pointers(self) -> None:
         """What others paid for a user is what the user's own account points to."""

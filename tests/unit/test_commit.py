@@ -62,6 +62,34 @@ def test_after_a_conflict_everything_is_read_again(world: World) -> None:
     assert retry_until_committed(attempt, read=world.read) == 3
 
 
+def test_when_others_have_waited_longer_everything_is_read_again_after_a_pause(world: World) -> None:
+    world.busy = False
+    stale = iter([StaleRead(wallet=Wallet(ACCOUNT, version=1, passed=4))])
+
+    def attempt(snapshot: Snapshot) -> int:
+        for refusal in stale:
+            world.version = 3
+            raise refusal
+        return world.write(snapshot)
+
+    assert retry_until_committed(attempt, read=world.read, first=EMPTY) == 3
+    assert world.now > 0
+
+
+def test_each_attempt_says_how_many_commands_passed_this_one(world: World) -> None:
+    written: list[int] = []
+
+    def attempt(snapshot: Snapshot) -> None:
+        written.append(snapshot.wallet.passed)
+        if len(written) < 3:
+            newer = Wallet(ACCOUNT, version=snapshot.wallet.version + 2, passed=0)
+            raise StaleRead(wallet=newer)
+
+    retry_until_committed(attempt, read=world.read, first=Snapshot(Wallet(ACCOUNT, version=5, passed=9)))
+
+    assert written == [0, 2, 4]
+
+
 def test_a_domain_error_is_an_answer(world: World) -> None:
     attempts = itertools.count()
 
@@ -105,4 +133,4 @@ def test_what_a_stale_read_does_not_bring_stays_as_it_was(world: World) -> None:
     known = Snapshot(Wallet(ACCOUNT), Session("u1", "s1", ACCOUNT, "m", per_thousand(10_000), 1_000, (), 0, 0, 0, 0, 0))
     retry_until_committed(attempt, read=world.read, first=known)
 
-    assert seen[1] == replace(known, wallet=Wallet(ACCOUNT, version=7))
+    assert seen[1] == replace(known, wallet=Wallet(ACCOUNT, version=7, passed=7))

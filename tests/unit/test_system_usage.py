@@ -11,6 +11,7 @@ import pytest
 from accounting.domain.accounts import personal
 from accounting.domain.model_usage import Usage
 from accounting.domain.system_usage import (
+    MAX_IN_BATCH,
     MAX_NAME_BYTES,
     MAX_NAMES_OF_USER,
     DayPart,
@@ -26,6 +27,7 @@ from accounting.domain.system_usage import (
     counted,
     fitting,
     places,
+    slot,
     total,
     unseen,
 )
@@ -182,7 +184,12 @@ def test_a_batch_is_as_long_as_its_items_allow(kinds: int) -> None:
 
 
 def items(batch: list[UsageRecord]) -> int:
-    return len(batch) + len({place for each in batch for place in places(each, 0)})
+    """Return how many items are written when a batch is counted: each slot's marks, and the sums."""
+    return len({slot(each) for each in batch}) + len({place for each in batch for place in places(each, 0)})
+
+
+def test_a_batch_of_few_sums_is_not_endless() -> None:
+    assert [len(batch) for batch in batches([record("m")] * (MAX_IN_BATCH + 1), 100)] == [MAX_IN_BATCH, 1]
 
 
 def test_no_records_make_no_batch() -> None:

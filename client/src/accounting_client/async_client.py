@@ -215,7 +215,7 @@ class AsyncAccountingClient:
         variant: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         session_id: str | None = None,
-        heartbeat_seconds: float = 10.0,
+        heartbeat_seconds: float | None = None,
         settle_seconds: float = SETTLE_SECONDS,
         when_short: WhenShort = "raise",
         on_unreachable: OnUnreachable = "raise",
@@ -229,8 +229,8 @@ class AsyncAccountingClient:
         usage.
 
         Pass the provider's usage to ``session.set_usage``, and count the tokens generated until then with
-        ``session.add_tokens``. The client sends heartbeats every ``heartbeat_seconds``, and sooner if the tokens no
-        longer fit the hold.
+        ``session.add_tokens``. The client sends a heartbeat if the tokens no longer fit the hold, and before the
+        service's time-out; with ``heartbeat_seconds``, it also sends one that often.
 
         Leaving the block finalizes; an exception or a cancellation aborts. Both charge the usage or, without one, the
         tokens counted. Both raise no error. What the service can't take within ``settle_seconds`` is sent again in the

@@ -166,17 +166,20 @@ class TaskHold(Hold):
         meter = self.meter
         while meter is not None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(self.terms.heartbeat_seconds):
+                async with asyncio.timeout(self._watch_seconds):
                     await self._woken.wait()
+            is_woken = self._woken.is_set()
             self._woken.clear()
             if is_gone():
                 self._abandoned()
                 await self.close()
                 return
-            if meter.refusal is None:
+            if self._must_beat(meter, is_woken=is_woken):
                 report = meter.report()
                 try:
-                    meter.beaten(await self._client.send(self.heartbeat_call(report), self._beat_retries), report)
+                    heartbeat = await self._client.send(self.heartbeat_call(report), self._beat_retries)
+                    meter.beaten(heartbeat, report)
+                    self._expires(heartbeat.expires_at)
                 except Exception as error:  # the caller's token function may raise anything
                     self._missed(error, report)
             await asyncio.sleep(self._gap_seconds)

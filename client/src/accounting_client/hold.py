@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -41,10 +42,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("accounting_client")
 
+WATCH_SECONDS = 10.0
+"""How often a session looks whether it was abandoned and whether a heartbeat is due."""
+
 SETTLE_SECONDS = 2.0
 """How long leaving a stream's block waits for its settlement, by default."""
+
 GAP = 10
-"""The shortest time between two heartbeats is this part of the usual one."""
+"""The shortest time between two heartbeats is this part of the time between two looks."""
+
+PART_OF_TIME_OUT = 4
+"""A heartbeat is due after this part of the time after which the service would end the session.
+
+The rest is for repeats, and for clocks that differ.
+"""
 
 OUTPUT_PARTS = ("reasoningTokens", "outputAudioTokens")
 UNHELD = Initialized("", 0, 0, datetime.max.replace(tzinfo=UTC), "")
@@ -83,7 +94,7 @@ class Terms:
     model_id: str
     estimated_tokens: int | None = None
     session_id: str | None = None
-    heartbeat_seconds: float = 10.0
+    heartbeat_seconds: float | None = None
     settle_seconds: float = SETTLE_SECONDS
     estimated_usage: Mapping[str, Any] | None = None
     variant: str | None = None
@@ -100,7 +111,8 @@ class Terms:
             raise ValueError("when_short='shorten' and on_unreachable='allow' need an estimated_usage")
         if (self.estimated_tokens is None) == (self.estimated_usage is None):
             raise ValueError("a streaming session takes either estimated_tokens or estimated_usage")
-        require_seconds("heartbeat_seconds", self.heartbeat_seconds)
+        if self.heartbeat_seconds is not None:
+            require_seconds("heartbeat_seconds", self.heartbeat_seconds)
         require_seconds("settle_seconds", self.settle_seconds)
 
 
@@ -126,9 +138,11 @@ class Hold(ABC):
         """Whether the stream runs without a hold, because the service could not be reached."""
         self._telling = threading.RLock()
         self._is_told = False
-        self._gap_seconds = terms.heartbeat_seconds / GAP
+        self._watch_seconds = WATCH_SECONDS if terms.heartbeat_seconds is None else terms.heartbeat_seconds
+        self._gap_seconds = self._watch_seconds / GAP
+        self._beat_at = 0.0
         self._beat_retries = replace(
-            client.retries, total_seconds=min(client.retries.total_seconds, terms.heartbeat_seconds)
+            client.retries, total_seconds=min(client.retries.total_seconds, self._watch_seconds)
         )
         # Try as long as there is time: an unsettled session holds its credits for an hour.
         self._settle_retries = replace(client.retries, attempts=1000, total_seconds=terms.settle_seconds)
@@ -249,6 +263,7 @@ class Hold(ABC):
 
     def _opened_as(self, opened: Initialized) -> None:
         self.opened = opened
+        self._expires(opened.expires_at)
         if (usage := self.terms.estimated_usage) is None:
             self.meter = Meter(self.terms.estimated_tokens or 0, opened)
         else:
@@ -261,9 +276,23 @@ class Hold(ABC):
         """
         return self.opened is not None or (opening.may_be_done and not isinstance(error, Conflict))
 
+    def _must_beat(self, meter: Meter, *, is_woken: bool) -> bool:
+        """Whether to send a heartbeat now: the hold or the service's time-out needs one, or the caller wants it."""
+        if meter.refusal is not None:
+            return False
+        return (
+            self.terms.heartbeat_seconds is not None or is_woken or meter.outgrown or time.monotonic() >= self._beat_at
+        )
+
+    def _expires(self, at: datetime) -> None:
+        """Note when the service would end the session, to send a heartbeat in time."""
+        left = (at - datetime.now(UTC)).total_seconds()
+        self._beat_at = time.monotonic() + left / PART_OF_TIME_OUT
+
     def _missed(self, error: Exception, report: Progress) -> None:
         """Say that a heartbeat failed. One whose usage was rejected is followed by one without it."""
         logger.warning("heartbeat of session %s failed: %s", self.session_id, error)
+        self._beat_at = 0.0
         if not isinstance(error, AccountingError) or self._may_be_renewed(error) or self.meter is None:
             return
         if isinstance(error, InvalidRequest) and report.usage is not None:

@@ -126,7 +126,7 @@ class ThreadHold(Hold):
     def _beat(self, is_gone: IsGone) -> None:
         meter = self.meter
         while meter is not None:
-            self._woken.wait(self.terms.heartbeat_seconds)
+            is_woken = self._woken.wait(self._watch_seconds)
             if self._ended.is_set():
                 return
             self._woken.clear()
@@ -134,10 +134,12 @@ class ThreadHold(Hold):
                 self._abandoned()
                 self.settle(self.aborted())
                 return
-            if meter.refusal is None:
+            if self._must_beat(meter, is_woken=is_woken):
                 report = meter.report()
                 try:
-                    meter.beaten(self._client.send(self.heartbeat_call(report), self._beat_retries), report)
+                    heartbeat = self._client.send(self.heartbeat_call(report), self._beat_retries)
+                    meter.beaten(heartbeat, report)
+                    self._expires(heartbeat.expires_at)
                 except Exception as error:  # the caller's token function may raise anything
                     if self._ended.is_set():
                         return

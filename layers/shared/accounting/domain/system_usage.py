@@ -37,6 +37,12 @@ COUNTS_BYTES = 40_000
 MAX_SHOWN = 1000
 """The most names of one map in an answer."""
 
+SLOT = DAY // 288
+"""The records of five minutes are marked as counted together."""
+
+MAX_IN_BATCH = 400
+"""The most records that are counted together."""
+
 _REMEMBERED = 8
 """How many characters of a name's digest a user's sums keep: 48 bits are enough to tell 50 names apart."""
 
@@ -95,15 +101,21 @@ def places(record: UsageRecord, part: int) -> list[Place]:
     return [DayPart(day, part), UserDay(day, record.user_id), *(NameDay(day, name) for name in record.names)]
 
 
+def slot(record: UsageRecord) -> int:
+    """The beginning of the time whose records are marked together with this one."""
+    return record.at - record.at % SLOT
+
+
 def batches(records: Iterable[UsageRecord], most: int) -> Iterator[list[UsageRecord]]:
-    """Batches of records that each need at most ``most`` written items: one mark for each record, and the sums."""
+    """Batches of records that each need at most ``most`` written items: the marks of each slot, and the sums."""
     batch: list[UsageRecord] = []
-    touched: set[Place] = set()
+    touched: set[Place | int] = set()
     for record in records:
-        with_record = touched.union(places(record, 0))
-        if batch and len(batch) + 1 + len(with_record) > most:
+        own = {slot(record), *places(record, 0)}
+        with_record = touched | own
+        if batch and (len(with_record) > most or len(batch) == MAX_IN_BATCH):
             yield batch
-            batch, with_record = [], set(places(record, 0))
+            batch, with_record = [], own
         batch.append(record)
         touched = with_record
     if batch:

@@ -40,6 +40,7 @@ class Wallet:
     ``frozen`` is true if the user is disabled or the organization closed: nothing new is held or charged, but holds are
     settled.
     ``erased`` is true if the user is erased: no new entry keeps a reason.
+    ``passed`` is how many commands changed the wallet while the one that wrote this version waited. It decides nothing.
     """
 
     account_id: AccountId
@@ -58,6 +59,7 @@ class Wallet:
     head: str = ""
     frozen: bool = False
     erased: bool = False
+    passed: int = 0
     format: int = FORMAT
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 

@@ -10,18 +10,16 @@ from accounting.domain.accounts import stored
 from accounting.domain.errors import Contention, IdempotencyConflict, Unavailable
 from accounting.domain.sessions import Session
 from accounting.domain.wallet import Decision, Wallet
+from accounting.operations.turns import Turns
 from accounting.store import entries, wallets
 from accounting.store.formats import FORMAT
 from accounting.store.idempotency import IdempotencyKey, Record
 from accounting.store.stale import StaleRead
-from accounting.store.table import Conflict, Write, jitter
+from accounting.store.table import Conflict, Write
 from accounting.telemetry import count
 
 CONTENTION_SECONDS = 8.0
 """How long a command retries; well below a function's timeout."""
-
-FIRST_PAUSE_SECONDS = 0.01
-LONGEST_PAUSE_SECONDS = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +36,20 @@ def retry_until_committed[T](
     """Call ``attempt``, which decides on a snapshot and writes one transaction, until the transaction commits.
 
     The first attempt gets ``first`` if the caller has read it already, else what ``read`` returns. After StaleRead, the
-    next attempt follows at once, with the newer items that the refused write found. After Conflict, there is a growing
-    pause with full jitter, and everything is read again. A domain error is a result: it is raised. Raises Contention
-    when time is up.
+    next attempt follows at once if it is the command's turn (see ``turns``), with the newer items that the refused
+    write found. If it is not, and after Conflict, there is a pause, and everything is read again. A domain error is a
+    result: it is raised. Raises Contention when time is up.
     """
     snapshot = first or read()
-    deadline = time.monotonic() + CONTENTION_SECONDS
-    longest = FIRST_PAUSE_SECONDS
+    deadline, turns = time.monotonic() + CONTENTION_SECONDS, Turns(snapshot.wallet.version)
     while True:
+        begun, wallet = time.monotonic(), replace(snapshot.wallet, passed=turns.passed(snapshot.wallet))
         try:
-            return attempt(snapshot)
-        except StaleRead as stale:
-            # A pause would make this snapshot stale too, and on a busy wallet the longest waiting command would starve.
-            snapshot, pause = replace(snapshot, **stale.current), 0.0
-        except Conflict:
-            pause = jitter(longest)
-            longest = min(2 * longest, LONGEST_PAUSE_SECONDS)
+            return attempt(replace(snapshot, wallet=wallet))
+        except (StaleRead, Conflict) as refusal:
+            pause = turns.pause(refusal, time.monotonic() - begun)
+            if isinstance(refusal, StaleRead):
+                snapshot = replace(snapshot, **refusal.current)
         count("ConflictsRetried")
         if time.monotonic() + pause > deadline:
             raise Contention("Too many requests for this user at once, try again")

@@ -31,11 +31,14 @@ def count(records: Sequence[UsageRecord]) -> int:
     places = list(dict.fromkeys(chain.from_iterable(domain.places(record, part) for record in records)))
 
     def count_new() -> int:
-        fresh, stored = system.read(records, places)
-        after = domain.counted(fresh, part, stored)
-        if fresh:
-            transact([*map(system.mark, fresh), *(system.put(place, each) for place, each in after.items())])
-        return len(fresh)
+        stored = system.sums_at(places)
+        fresh = system.unmarked(records, system.marks_of(records))
+        new = list(chain.from_iterable(fresh.values()))
+        after = domain.counted(new, part, stored)
+        if new:
+            marks = [system.mark(marks, each) for marks, each in fresh.items()]
+            transact([*marks, *(system.put(place, each) for place, each in after.items())])
+        return len(new)
 
     return retry_conflicts(count_new)
 

@@ -249,6 +249,16 @@ def system_day(day: str, part: int) -> Key:
     return {"pk": f"SYSTEM#{day}#{part}", "sk": "SUMS"}
 
 
+def system_marks(slot: int) -> Range:
+    """The marks of the records that were made in a slot of time and are counted in the system's sums."""
+    return Range(f"COUNTED#{iso(slot)}", "MARKS#")
+
+
+def system_marks_part(slot: int, number: int) -> Key:
+    """One of the items over which a slot's marks are spread, from 0."""
+    return {"pk": f"COUNTED#{iso(slot)}", "sk": f"MARKS#{number:06d}"}
+
+
 def system_user(day: str, user_id: str) -> Key:
     """One user's sums of a day, for the system-wide statistics."""
     return {"pk": f"SYSTEM#{day}#{_shard(user_id)}", "sk": f"USER#{user_id}"}

@@ -1,17 +1,23 @@
-"""System-wide sums of a day: the total (spread over a few items), users ranked by credits, names ranked by merit."""
+"""System-wide sums of a day: the total (spread over a few items), users ranked by credits, names ranked by merit.
+
+Marks say which records the sums include: 8 characters for each record, in a few items for each slot of time, so that a
+batch of records pays for little more than one item.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from itertools import batched
+from typing import Any, NamedTuple
 
+from accounting.domain import usage
 from accounting.domain.model_usage import COUNTS
-from accounting.domain.system_usage import DayPart, NameDay, Place, Ranking, Standing, Sum, UserDay
+from accounting.domain.system_usage import DayPart, NameDay, Place, Ranking, Standing, Sum, UserDay, slot
 from accounting.domain.usage import NameId, UsageRecord
 from accounting.store import keys, table
 from accounting.store.formats import unknown
 from accounting.store.keys import Key
 from accounting.store.stale import StaleRead
 from accounting.store.table import Item, Write
-from accounting.times import day
+from accounting.times import DAY, day
 
 _KNOWN = {"version", "records", "credits", "newest", "services", "models", "merit", "name", *COUNTS}
 
@@ -22,25 +28,72 @@ READ_NAMES = 200
 """How many of a day's services and models are read from each part of their ranking."""
 
 
-def read(records: Sequence[UsageRecord], places: Sequence[Place]) -> tuple[list[UsageRecord], dict[Place, Sum]]:
-    """The records that are not counted yet, and the sums stored at ``places``."""
-    marks = [keys.usage(record.account_id, record.at, record.id) for record in records]
-    found = table.get_many([*marks, *map(_key, places)])
-    fresh = [record for record, item in zip(records, found, strict=False) if item and "counted" not in item]
-    return fresh, {place: _sum(item) for place, item in zip(places, found[len(marks) :], strict=True)}
+MARK_LENGTH = 8
+"""The length of a mark: 48 bits of the digest of a record's id."""
+
+_FULL = 500 * MARK_LENGTH
+"""An item with so many characters of marks gets no more."""
+
+_MARKS_KEPT = 3 * DAY
+"""Longer than the stream keeps records, so that a record never arrives after its mark is gone."""
 
 
-def mark(record: UsageRecord) -> Write:
-    """Mark a record as counted. Refused with StaleRead if it is marked already."""
-    return Write(
-        table.update(
-            keys.usage(record.account_id, record.at, record.id),
-            "SET counted = :yes",
-            values={":yes": True},
-            condition="attribute_exists(pk) AND attribute_not_exists(counted)",
-        ),
-        refused=lambda _: StaleRead(),
-    )
+class Marks(NamedTuple):
+    """The marks of a slot's counted records, and the item that gets the next ones: its number, text and version."""
+
+    slot: int
+    known: frozenset[str]
+    number: int = 0
+    text: str = ""
+    version: int = 0
+
+
+def sums_at(places: Sequence[Place]) -> dict[Place, Sum]:
+    """The sums stored at ``places``."""
+    found = table.get_many(list(map(_key, places)))
+    return {place: _sum(item) for place, item in zip(places, found, strict=True)}
+
+
+def marks_of(records: Iterable[UsageRecord]) -> list[Marks]:
+    """The marks of every slot of time that has one of the records."""
+    return [_marks(each) for each in dict.fromkeys(map(slot, records))]
+
+
+def _marks(of_slot: int) -> Marks:
+    part = keys.system_marks(of_slot)
+    items = list(table.query_all(part.pk, part.low, part.high, forward=True))
+    known = frozenset("".join(mark) for item in items for mark in batched(item["marks"], MARK_LENGTH, strict=True))
+    if items and len(items[-1]["marks"]) < _FULL:
+        return Marks(of_slot, known, len(items) - 1, items[-1]["marks"], items[-1]["version"])
+    return Marks(of_slot, known, len(items))
+
+
+def unmarked(records: Iterable[UsageRecord], marks: Sequence[Marks]) -> dict[Marks, list[UsageRecord]]:
+    """The records that are not counted yet, each once, by the marks that they are added to."""
+    of_slot = {each.slot: each for each in marks}
+    fresh: dict[Marks, dict[str, UsageRecord]] = {}
+    for record in records:
+        if mark_of(record) not in of_slot[slot(record)].known:
+            fresh.setdefault(of_slot[slot(record)], {})[record.id] = record
+    return {each: list(found.values()) for each, found in fresh.items()}
+
+
+def mark(marks: Marks, records: Iterable[UsageRecord]) -> Write:
+    """Mark records of one slot as counted. Refused with StaleRead if others of the slot were marked meanwhile.
+
+    Two writers that have read the same marks choose the same item, so that only one of them succeeds.
+    """
+    item: Item = {
+        **keys.system_marks_part(marks.slot, marks.number),
+        "marks": marks.text + "".join(map(mark_of, records)),
+        "ttl": (marks.slot + _MARKS_KEPT) // 1000,
+    }
+    return _replace(item, marks.version)
+
+
+def mark_of(record: UsageRecord) -> str:
+    """What stands for the record in the marks."""
+    return usage.digest(record.id)[:MARK_LENGTH]
 
 
 def put(place: Place, after: Sum) -> Write:
@@ -52,12 +105,17 @@ def put(place: Place, after: Sum) -> Write:
         **after.counts,
         "records": after.records,
         "credits": after.credits,
-        "version": after.version + 1,
     }
+    return _replace(item, after.version)
+
+
+def _replace(item: Item, version: int) -> Write:
+    """Put an item as the next version. Refused with StaleRead unless the stored version is ``version``, 0 for none."""
     condition, values = "attribute_not_exists(pk)", None
-    if after.version:
-        condition, values = "version = :seen", {":seen": after.version}
-    return Write(table.put(item, condition=condition, values=values), refused=lambda _: StaleRead())
+    if version:
+        condition, values = "version = :seen", {":seen": version}
+    action = table.put({**item, "version": version + 1}, condition=condition, values=values)
+    return Write(action, refused=lambda _: StaleRead())
 
 
 def parts_of(days: Iterable[int]) -> list[tuple[int, Sum]]:

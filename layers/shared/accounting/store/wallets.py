@@ -22,7 +22,7 @@ _PLAIN = (
     "updated_at",
     "format",
 )
-_KNOWN = {*_PLAIN, "lots", "due_at", "head", "frozen", "erased"}
+_KNOWN = {*_PLAIN, "lots", "due_at", "head", "frozen", "erased", "passed"}
 
 
 def get(account_id: AccountId) -> Wallet:
@@ -64,6 +64,7 @@ def to_item(wallet: Wallet) -> Item:
         "head": wallet.head,
         "frozen": wallet.frozen or None,
         "erased": wallet.erased or None,
+        "passed": wallet.passed or None,
     }
 
 
@@ -78,6 +79,7 @@ def from_item(account_id: AccountId, item: Item | None) -> Wallet:
         head=item["head"],
         frozen=item.get("frozen", False),
         erased=item.get("erased", False),
+        passed=item.get("passed", 0),
         more=unknown(item, _KNOWN),
         **{name: item[name] for name in _PLAIN},
     )

@@ -10,6 +10,7 @@ from accounting.store.table.queries import MAX_BATCH, due, forward, get, get_man
 from accounting.store.table.transactions import (
     MAX_TRANSACTED,
     Conflict,
+    Throttled,
     Write,
     check,
     delete,

@@ -23,17 +23,22 @@ type Action = dict[str, Any]
 
 MAX_BATCH_WRITE = 25
 MAX_TRANSACTED = 100
-PASSING_REASONS = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+CONFLICT = "TransactionConflict"
+THROTTLES = frozenset({"ThrottlingError", "ProvisionedThroughputExceeded"})
 
 CONFLICT_PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.4)
 """The longest pauses before the same write is sent again."""
 
 
 class Conflict(Contention):
-    """The write met another one, or was throttled. Nothing was written; read again and decide again."""
+    """The write met another one. Nothing was written; read again and decide again."""
 
     def __init__(self) -> None:
         super().__init__("Too many requests changed the same data at once, try again")
+
+
+class Throttled(Conflict):
+    """The table or one of its partitions got more requests than it takes. Nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +141,8 @@ def update_one(
 def transact(writes: Sequence[Write]) -> None:
     """Write everything or nothing.
 
-    Raises the error of the first write whose condition failed; Conflict if another transaction was in progress or the
-    table was throttled; Unavailable if the outcome is unknown.
+    Raises the error of the first write whose condition failed; Conflict if another transaction was in progress;
+    Throttled if the table takes no more; Unavailable if the outcome is unknown.
     """
     from botocore.exceptions import ClientError
 
@@ -171,7 +176,9 @@ def _refusal(writes: Sequence[Write], reasons: Sequence[Mapping[str, Any]]) -> E
     request is being committed. Only a new read can tell.
     """
     codes = {str(reason.get("Code")) for reason in reasons}
-    if codes & PASSING_REASONS:
+    if codes & THROTTLES:
+        return Throttled()
+    if CONFLICT in codes:
         return Conflict()
     for write, reason in zip(writes, reasons, strict=True):
         if reason.get("Code") == "ConditionalCheckFailed" and write.refused:

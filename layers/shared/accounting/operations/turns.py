@@ -1,0 +1,51 @@
+"""How long refused commands wait, so that those that want the same wallet write one after another.
+
+Nobody keeps a queue. Each command counts the commands that passed it: those that changed the wallet since it first read
+it. The one that writes leaves its number in the wallet (``passed``). A refused command compares: if fewer passed it,
+others have waited longer, and it lets as many go first as the difference says. The commands that have waited longest
+thus try at once, and few others try at the same time. A wrong number only changes a pause. The conditions of the
+writes decide who writes.
+
+All pauses are measured in turns. A turn is as long as the refused attempt took.
+"""
+
+from dataclasses import dataclass
+
+from accounting.domain.wallet import Wallet
+from accounting.store.stale import StaleRead
+from accounting.store.table import Conflict, Throttled, jitter
+
+SHORTEST_TURN_SECONDS = 0.005
+LONGEST_WAIT_SECONDS = 2.0
+LONGEST_THROTTLED_SECONDS = 0.4
+
+AT_ONCE = 4
+"""How many stale reads never cost a pause if it is the command's turn. After more, too many have the same turn."""
+
+
+@dataclass(slots=True)
+class Turns:
+    """What a command knows of the others: the wallet's version when it first read it, and its own refusals."""
+
+    version: int
+    stale: int = 0
+    throttled: int = 0
+
+    def passed(self, wallet: Wallet) -> int:
+        """How many commands changed the wallet while this one waited."""
+        return wallet.version - self.version
+
+    def pause(self, refusal: StaleRead | Conflict, seconds: float) -> float:
+        """How many seconds to wait after an attempt that took ``seconds``. After 0, the snapshot is still new."""
+        turn = max(seconds, SHORTEST_TURN_SECONDS)
+        if isinstance(refusal, Throttled):
+            # The table has too many attempts, so only here do pauses grow.
+            self.throttled += 1
+            return jitter(min(turn * 2**self.throttled, LONGEST_THROTTLED_SECONDS))
+        if isinstance(refusal, Conflict):
+            return jitter(turn)  # the writer in progress needs no longer
+        self.stale += 1
+        newest: Wallet | None = refusal.current.get("wallet")
+        others = newest.passed - self.passed(newest) if newest else 0
+        others = max(others, self.stale - AT_ONCE, 0)
+        return min(others * (turn / 2 + jitter(turn)), LONGEST_WAIT_SECONDS)

@@ -1,0 +1,89 @@
+"""Who waits how long for a busy wallet."""
+
+import pytest
+
+from accounting.domain.accounts import personal
+from accounting.domain.sessions import Session
+from accounting.domain.wallet import Wallet
+from accounting.operations import turns as module
+from accounting.operations.turns import AT_ONCE, LONGEST_THROTTLED_SECONDS, LONGEST_WAIT_SECONDS, Turns
+from accounting.store.stale import StaleRead
+from accounting.store.table import Conflict, Throttled
+from tests.prices import per_thousand
+
+ACCOUNT = personal("u1")
+TURN = 0.02
+
+
+@pytest.fixture(params=[0.0, 1.0])
+def chance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
+    """The shortest and the longest pauses."""
+    share: float = request.param
+    monkeypatch.setattr(module, "jitter", lambda longest: longest * share)
+    return share
+
+
+def stale(version: int, passed: int) -> StaleRead:
+    return StaleRead(wallet=Wallet(ACCOUNT, version=version, passed=passed))
+
+
+def test_a_command_that_others_passed_as_often_follows_at_once() -> None:
+    assert Turns(10).pause(stale(version=13, passed=3), TURN) == 0
+
+
+def test_a_command_that_has_waited_longer_than_the_newest_writer_follows_at_once() -> None:
+    assert Turns(10).pause(stale(version=19, passed=1), TURN) == 0
+
+
+def test_a_newcomer_lets_go_first_who_has_waited_longer(chance: float) -> None:
+    pause = Turns(10).pause(stale(version=11, passed=8), TURN)
+
+    assert pause == pytest.approx(7 * TURN * (0.5 + chance))
+
+
+def test_the_longer_a_command_waits_the_fewer_go_first(chance: float) -> None:
+    turns = Turns(10)
+
+    pauses = [turns.pause(stale(version, passed=4), TURN) for version in (11, 12, 13, 14)]
+
+    assert pauses == sorted(pauses, reverse=True)
+    assert pauses[0] > 0
+    assert pauses[-1] == 0
+
+
+def test_commands_that_have_the_same_turn_give_way_after_a_few_refusals(chance: float) -> None:
+    turns = Turns(10)
+
+    pauses = [turns.pause(stale(version=11 + number, passed=0), TURN) for number in range(AT_ONCE + 2)]
+
+    assert pauses[:AT_ONCE] == [0] * AT_ONCE
+    assert pauses[AT_ONCE:] == pytest.approx([TURN * (0.5 + chance), 2 * TURN * (0.5 + chance)])
+
+
+def test_a_session_that_has_changed_is_decided_on_at_once() -> None:
+    session = Session("u1", "s1", ACCOUNT, "m", per_thousand(10_000), 1_000, (), 0, 0, 0, 0, 0)
+
+    assert Turns(10).pause(StaleRead(session=session), TURN) == 0
+
+
+def test_no_wait_is_longer_than_two_seconds(chance: float) -> None:
+    assert Turns(10).pause(stale(version=11, passed=10_000), TURN) == LONGEST_WAIT_SECONDS == 2
+
+
+def test_after_a_conflict_the_pause_is_at_most_a_turn_however_often(chance: float) -> None:
+    turns = Turns(10)
+
+    assert {turns.pause(Conflict(), TURN) for _ in range(20)} == {TURN * chance}
+
+
+def test_a_quick_attempt_counts_as_a_turn_of_five_milliseconds(chance: float) -> None:
+    assert Turns(10).pause(Conflict(), 0.0) == 0.005 * chance
+
+
+def test_pauses_grow_while_the_table_is_throttled(chance: float) -> None:
+    turns = Turns(10)
+
+    pauses = [turns.pause(Throttled(), TURN) for _ in range(100)]
+
+    assert pauses[:3] == pytest.approx([2 * TURN * chance, 4 * TURN * chance, 8 * TURN * chance])
+    assert pauses[-1] == LONGEST_THROTTLED_SECONDS * chance
