@@ -86,7 +86,7 @@ def write_locks() -> None:
     ]
     compile_all += ["--no-emit-index-url", "--custom-compile-command", "make lock"]
     with step("Locks"):
-        for name in ("dev", "ministack", "mutation"):
+        for name in ("dev", "litellm", "ministack", "mutation"):
             uv(
                 *compile_all,
                 "--universal",

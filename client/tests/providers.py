@@ -24,7 +24,8 @@ class Plan:
     """What a model answers: ``words`` words, and the usage that it reports for them.
 
     ``status`` other than 200 is an error instead of an answer. A stream waits for `Provider.go` after ``pause_after``
-    words, hangs up after ``cut_after``, and ends without a usage if ``reports_usage`` is False.
+    words, hangs up after ``cut_after``, and ends without a usage if ``reports_usage`` is False. A whole answer waits
+    if ``pause_after`` is set at all.
     """
 
     words: int = 4
@@ -114,6 +115,11 @@ class Provider:
         self.go.clear()
         return self.plan
 
+    def pause(self, plan: Plan, word: int | None) -> None:
+        """Wait for ``go`` if the plan has the answer wait at this word."""
+        if word is not None and word == plan.pause_after:
+            self.go.wait(PATIENCE_SECONDS)
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         provider = self
 
@@ -129,6 +135,7 @@ class Provider:
                 elif asked.get("stream"):
                     self._stream(plan, _STREAMED[format_](plan, asked))
                 else:
+                    provider.pause(plan, plan.pause_after)
                     self._answer(200, _WHOLE[format_](plan, asked["model"]))
 
             def _answer(self, status: int, body: Json) -> None:
@@ -137,7 +144,8 @@ class Provider:
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                with suppress(OSError):  # the caller has left
+                    self.wfile.write(content)
 
             def _stream(self, plan: Plan, events: Iterator[tuple[int | None, Json | str]]) -> None:
                 self.close_connection = True
@@ -149,8 +157,7 @@ class Provider:
                     for word, event in events:
                         if word is not None and word == plan.cut_after:
                             return
-                        if word is not None and word == plan.pause_after:
-                            provider.go.wait(PATIENCE_SECONDS)
+                        provider.pause(plan, word)
                         text = _server_sent(event)
                         self.wfile.write(b"%x\r\n%b\r\n" % (len(text), text))
                     self.wfile.write(b"0\r\n\r\n")

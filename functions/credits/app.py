@@ -54,7 +54,7 @@ BALANCE_READERS = Access(
 
 
 def _granted_to(caller: Caller, arguments: Arguments) -> Reference:
-    """Whom a grant names in its body: a user, or an account by its id, which is no user's id."""
+    """The user that a grant names in its body, or the account, whose id is never a user's id."""
     user, account_id = arguments["body"].user(), arguments["body"].account_id
     return ById(user_of(account_id) or "") if user is None else named_by(caller, user)
 
@@ -331,7 +331,7 @@ def check(body: Check) -> CheckView:
 def allocate(body: Allocate) -> AllocateView:
     """Grant credits to a user or an account."""
     change = operations.allocate(_request(body, api.subject), body.credits)
-    allocation = _told(change).allocation
+    allocation = _marked_if_replayed(change).allocation
     if allocation is None:
         raise LookupError("an allocate without its allocation")
     return AllocateView(
@@ -350,7 +350,7 @@ def allocate(body: Allocate) -> AllocateView:
 @api.post("/api/credits/set", access=COMMANDERS, idempotency="set", codes=GRANT_CODES)
 def set_credits(body: SetCredits) -> SetView:
     """Set what can be spent from an account to an exact amount, and its debt to 0."""
-    change = _told(operations.set_available(_request(body), body.credits))
+    change = _marked_if_replayed(operations.set_available(_request(body), body.credits))
     return SetView(
         account_id=change.account_id,
         user_id=user_of(change.account_id),
@@ -379,7 +379,7 @@ def remove(
     if body and in_query:
         raise Invalid.field(next(iter(in_query)), "send all fields in the body or all in the query")
     command = body or Remove.model_validate(in_query)
-    change = _told(operations.remove(_request(command), command.credits))
+    change = _marked_if_replayed(operations.remove(_request(command), command.credits))
     return RemoveView(
         account_id=change.account_id,
         user_id=user_of(change.account_id),
@@ -391,7 +391,7 @@ def remove(
 @api.put("/api/credits/adjust", access=COMMANDERS, idempotency="adjust", codes=(*GRANT_CODES, "INSUFFICIENT_CREDITS"))
 def adjust(body: Adjust) -> AdjustView:
     """Grant credits to an account, or take them away."""
-    change = _told(operations.adjust(_request(body), body.adjustment))
+    change = _marked_if_replayed(operations.adjust(_request(body), body.adjustment))
     return AdjustView(
         account_id=change.account_id,
         user_id=user_of(change.account_id),
@@ -416,7 +416,7 @@ def _request(body: _Command, user: Reference | None = None) -> Request:
     )
 
 
-def _told(change: Change) -> Change:
+def _marked_if_replayed(change: Change) -> Change:
     """The change; if it is a replay, the answer gets a header that says so."""
     if change.replayed:
         api.add_header(REPLAYED_HEADER, "true")

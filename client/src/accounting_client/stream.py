@@ -52,6 +52,11 @@ class Stream(Generic[H]):
         return self._hold.opened
 
     @property
+    def is_settled(self) -> bool:
+        """Whether settling has begun, after which nothing is counted any more."""
+        return self._hold.is_settled()
+
+    @property
     def result(self) -> Finalized | Aborted | None:
         """The outcome, once the session is settled. It stays None if settling failed for good, which the log says.
 

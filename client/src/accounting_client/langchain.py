@@ -1,0 +1,329 @@
+"""Accounts the calls of LangChain's models: ``model.invoke(…, config={"callbacks": [AccountingCallback(client)]})``.
+
+A callback holds credits before the model is called, raises InsufficientCredits from the call if there are too few, and
+settles what the provider says was used. Needs ``accounting-client[langchain]``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+
+from accounting_client.async_session import AsyncStreamingSession
+from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, Estimate, estimated_usage, tokens_of
+from accounting_client.session import StreamingSession
+from accounting_client.settling import NO_USAGE
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import LLMResult
+
+    from accounting_client.async_client import AsyncAccountingClient
+    from accounting_client.client import AccountingClient
+
+LETTERS_A_TOKEN = 4
+"""Of a piece of a stream: most are one token."""
+LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "num_predict")
+"""What integrations call the most that a model may generate."""
+MODELS = ("model", "model_name", "model_id", "deployment_name")
+SYNC = "an AsyncAccountingCallback is for ainvoke, astream and abatch: use AccountingCallback"
+CACHED = "total_cost"
+"""What LangChain sets to 0 in the usage of an answer that its own cache gave."""
+
+Token = str | list[str | dict[str, Any]]
+C = TypeVar("C", "AccountingClient", "AsyncAccountingClient")
+S = TypeVar("S", StreamingSession, AsyncStreamingSession)
+
+
+class _Asked(NamedTuple):
+    """A call: the model, what it reads, and the most that it may generate, if the call says that."""
+
+    model_id: str
+    request: Mapping[str, Any]
+    limit: int | None
+
+
+@dataclass(eq=False)
+class _Run(Generic[S]):
+    """A model's call under way. ``has_begun``: LangChain has said something about it after its start."""
+
+    session: S
+    has_begun: bool = False
+
+
+class _Runs(Generic[C, S]):
+    """The models' calls under way, by LangChain's id of the run, and what both callbacks make of LangChain's events."""
+
+    raise_error = True
+    """Has LangChain raise what a callback raises, instead of logging it and going on."""
+
+    def __init__(
+        self,
+        client: C,
+        *,
+        model_id: str | None = None,
+        estimate: Estimate = None,
+        default_max_tokens: int = DEFAULT_OUTPUT_TOKENS,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Account for the user for whom ``client`` acts: make a callback for each, it is cheap.
+
+        ``model_id`` is that of the price rule, by default the model's own. ``estimate`` says what a request's input is
+        estimated with, and ``default_max_tokens`` is held for a call that does not limit its output, if the price
+        rule does not say less. ``metadata`` is kept with the usage.
+        """
+        super().__init__()
+        self._client: C = client
+        self._model_id = model_id
+        self._estimate = estimate
+        self._default_max_tokens = default_max_tokens
+        self._metadata = metadata
+        self._runs: dict[UUID, _Run[S]] = {}
+        self._asking = threading.local()
+
+    def _asked(self, prompt: object, event: Mapping[str, Any]) -> _Asked:
+        """What LangChain says of a call. Raises ValueError for calls that it ends without a word."""
+        if event.get("batch_size", 1) != 1:
+            raise ValueError("LangChain does not say how each of several prompts ends: use batch instead of generate")
+        params: Mapping[str, Any] = event.get("invocation_params") or {}
+        known: Mapping[str, Any] = event.get("metadata") or {}
+        limits = [known.get("ls_max_tokens"), *(params.get(name) for name in LIMITS)]
+        limit = next((limit for limit in limits if type(limit) is int and limit > 0), None)
+        models = [self._model_id, known.get("ls_model_name"), *(params.get(name) for name in MODELS)]
+        model_id = next((str(model) for model in models if model), "unknown")
+        request = {"messages": prompt, "tools": params.get("tools"), "functions": params.get("functions")}
+        return _Asked(model_id, request, limit)
+
+    def _terms(self, asked: _Asked, limit: int) -> dict[str, Any]:
+        """What a streaming session for a call takes."""
+        estimate = estimated_usage(asked.request, tuple(asked.request), self._estimate, limit)
+        return {"model_id": asked.model_id, "estimated_usage": estimate, "metadata": self._metadata}
+
+    def _count(self, token: object, run_id: UUID) -> None:
+        """Raises what a heartbeat was refused with, which ends the stream."""
+        if (run := self._runs.get(run_id)) is not None:
+            run.has_begun = True
+            if text := _text(token):
+                run.session.add_tokens(max(1, len(text) // LETTERS_A_TOKEN))
+
+    def _ended(self, run_id: UUID, response: LLMResult) -> S | None:
+        """The session of a call that has ended, with the usage of its response."""
+        run = self._runs.pop(run_id, None)
+        if run is None:
+            return None
+        session, usage = run.session, _usage_in(response)
+        if usage is not None:
+            session.set_usage(usage, "canonical")
+        else:
+            session.add_metadata({"estimated": True})
+            if not session.tokens:
+                session.set_tokens(tokens_of(_answer(response)))
+        return session
+
+    def _failed(self, run_id: UUID, response: LLMResult | None) -> S | None:
+        """The session of a call that has failed, with what it used until then."""
+        run = self._runs.pop(run_id, None)
+        if run is None:
+            return None
+        session, usage = run.session, None if response is None else _usage_in(response)
+        if usage is not None and usage["outputTokens"] >= session.tokens:
+            session.set_usage(usage, "canonical")
+        elif session.tokens:
+            session.add_metadata({"estimated": True})
+        else:
+            session.set_usage(NO_USAGE, "canonical")
+        return session
+
+
+class AccountingCallback(_Runs["AccountingClient", StreamingSession], BaseCallbackHandler):
+    """For ``invoke``, ``stream`` and ``batch``. Raises RuntimeError in ``ainvoke`` and the like."""
+
+    @property
+    def ignore_chat_model(self) -> bool:
+        """False. LangChain asks before each call: its async methods do so in another thread than they call it in."""
+        self._asking.here = True
+        return False
+
+    @property
+    def ignore_llm(self) -> bool:
+        """As `ignore_chat_model`."""
+        return self.ignore_chat_model
+
+    def on_chat_model_start(
+        self, serialized: dict[str, Any], messages: list[list[BaseMessage]], *, run_id: UUID, **event: Any
+    ) -> None:
+        """Hold what the call may cost. Raises AccountingError: InsufficientCredits if there are too few."""
+        self._open(run_id, _content(messages), event)
+
+    def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **event: Any) -> None:
+        """As `on_chat_model_start`, for models that complete a text."""
+        self._open(run_id, prompts, event)
+
+    def on_llm_new_token(self, token: Token, *, run_id: UUID, **event: Any) -> None:
+        """Count what is streamed. Raises InsufficientCredits when the hold can't be raised for it."""
+        self._count(token, run_id)
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **event: Any) -> None:
+        """Settle what the provider says was used."""
+        if (session := self._ended(run_id, response)) is not None:
+            session.finalize()
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **event: Any) -> None:
+        """Release the hold, and charge what was streamed until then."""
+        if (session := self._failed(run_id, event.get("response"))) is not None:
+            session.abort()
+
+    def _open(self, run_id: UUID, prompt: object, event: Mapping[str, Any]) -> None:
+        if not self._asking.__dict__.pop("here", False):  # a cancelled call would not be settled
+            raise RuntimeError("an AccountingCallback is for invoke, stream and batch: use AsyncAccountingCallback")
+        asked = self._asked(prompt, event)
+        limit = asked.limit or self._client.output_limit(asked.model_id, self._default_max_tokens)
+        session = self._client.streaming_session(**self._terms(asked, limit))
+        session.__enter__()
+        self._runs[run_id] = _Run(session)
+
+
+class AsyncAccountingCallback(_Runs["AsyncAccountingClient", AsyncStreamingSession], AsyncCallbackHandler):
+    """For ``ainvoke``, ``astream`` and ``abatch``; raises RuntimeError in the sync methods."""
+
+    run_inline = True
+    """Has LangChain call it in the task that calls the model, so that it sees when that task ends."""
+    _is_misused = False
+
+    def __init__(self, client: AsyncAccountingClient, **options: Any) -> None:
+        """As `AccountingCallback`'s."""
+        super().__init__(client, **options)
+        self._aborting: set[asyncio.Task[None]] = set()
+
+    @property
+    def ignore_chat_model(self) -> bool:
+        """False. LangChain asks before each call, and only logs what a coroutine raises in its sync methods."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(SYNC) from None
+        if self._is_misused:
+            raise RuntimeError(SYNC)
+        self._asking.here = True
+        return False
+
+    @property
+    def ignore_llm(self) -> bool:
+        """As `ignore_chat_model`."""
+        return self.ignore_chat_model
+
+    async def on_chat_model_start(
+        self, serialized: dict[str, Any], messages: list[list[BaseMessage]], *, run_id: UUID, **event: Any
+    ) -> None:
+        """Hold what the call may cost. Raises AccountingError: InsufficientCredits if there are too few."""
+        await self._open(run_id, _content(messages), event)
+        if (task := asyncio.current_task()) is not None:
+            task.add_done_callback(partial(self._left, run_id))
+
+    async def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **event: Any) -> None:
+        """As `on_chat_model_start`, for models that complete a text."""
+        await self._open(run_id, prompts, event)
+
+    async def on_llm_new_token(self, token: Token, *, run_id: UUID, **event: Any) -> None:
+        """Count what is streamed. Raises InsufficientCredits when the hold can't be raised for it."""
+        self._count(token, run_id)
+
+    async def on_llm_end(self, response: LLMResult, *, run_id: UUID, **event: Any) -> None:
+        """Settle what the provider says was used."""
+        if (session := self._ended(run_id, response)) is not None:
+            await session.finalize()
+
+    async def on_llm_error(self, error: BaseException, *, run_id: UUID, **event: Any) -> None:
+        """Release the hold, and charge what was streamed until then."""
+        if (session := self._failed(run_id, event.get("response"))) is not None:
+            await session.abort()
+
+    async def _open(self, run_id: UUID, prompt: object, event: Mapping[str, Any]) -> None:
+        if not self._asking.__dict__.pop("here", False):  # LangChain's sync methods call it in a thread of their own
+            self._is_misused = True
+            raise RuntimeError(SYNC)
+        asked = self._asked(prompt, event)
+        limit = asked.limit or await self._client.output_limit(asked.model_id, self._default_max_tokens)
+        session = self._client.streaming_session(**self._terms(asked, limit))
+        await session.__aenter__()
+        self._runs[run_id] = _Run(session)
+
+    def _left(self, run_id: UUID, task: asyncio.Task[Any]) -> None:
+        """Abort a call whose task has ended if LangChain will say no more of it.
+
+        It does not say that a task was cancelled that waits for LangChain's limiter, or in ``ainvoke`` for the model.
+        A stream may go on in another task once it has begun.
+        """
+        run = self._runs.get(run_id)
+        goes_on = run is None or (run.has_begun and not task.cancelled() and task.exception() is None)
+        if not goes_on and (session := self._failed(run_id, None)) is not None:
+            aborting = asyncio.get_running_loop().create_task(session.abort())
+            self._aborting.add(aborting)
+            aborting.add_done_callback(self._aborting.discard)
+
+
+def _content(messages: Sequence[Sequence[BaseMessage]]) -> list[Any]:
+    """What a model reads of messages."""
+    return [
+        {"content": message.content, "tool_calls": getattr(message, "tool_calls", None)}
+        for one_prompt in messages
+        for message in one_prompt
+    ]
+
+
+def _text(content: object) -> str:
+    """The text in a message's content, which is a text or a list of blocks."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, Mapping):
+        return "".join(_text(content[name]) for name in ("text", "reasoning", "thinking", "args") if name in content)
+    return "".join(_text(block) for block in content) if isinstance(content, list) else ""
+
+
+def _answer(response: LLMResult) -> str:
+    """All that was generated."""
+    generations = [each for answers in response.generations for each in answers]
+    return "".join(_text(getattr(getattr(each, "message", None), "content", each.text)) for each in generations)
+
+
+def _usage_in(response: LLMResult) -> dict[str, int] | None:
+    """What a call used, in canonical form; None if the provider has not said it."""
+    for answers in response.generations:
+        for generation in answers:
+            if usage := getattr(getattr(generation, "message", None), "usage_metadata", None):
+                return dict(NO_USAGE) if usage.get(CACHED) == 0 else canonical_usage(usage)
+    usage = (response.llm_output or {}).get("token_usage") or {}
+    if type(usage.get("prompt_tokens")) is not int:
+        return None
+    return {"inputTokens": usage["prompt_tokens"], "outputTokens": usage.get("completion_tokens") or 0}
+
+
+def canonical_usage(usage: Mapping[str, Any]) -> dict[str, int]:
+    """LangChain's ``usage_metadata`` of any provider in the service's canonical form."""
+    given, made = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
+    written_1h = _part(given, "ephemeral_1h_input_tokens")
+    by_age = written_1h + _part(given, "ephemeral_5m_input_tokens")
+    parts = {
+        "cachedInputTokens": _part(given, "cache_read"),
+        "cacheWriteTokens": max(_part(given, "cache_creation"), by_age) - written_1h,
+        "cacheWrite1hTokens": written_1h,
+        "inputAudioTokens": _part(given, "audio"),
+        "reasoningTokens": _part(made, "reasoning"),
+        "outputAudioTokens": _part(made, "audio"),
+    }
+    whole = {"inputTokens": usage["input_tokens"], "outputTokens": usage["output_tokens"]}
+    return whole | {name: count for name, count in parts.items() if count}
+
+
+def _part(details: Mapping[str, Any], name: str) -> int:
+    """A part, whose name has the service tier in front if it is not the default one."""
+    counts = [details.get(f"{tier}{name}") for tier in ("", "flex_", "priority_")]
+    return sum(count for count in counts if type(count) is int)

@@ -1,0 +1,304 @@
+"""A callback of the LiteLLM proxy: ``litellm_settings: callbacks: accounting_client.litellm.accounting``.
+
+It holds credits before a model is called, refuses with 402 if there are too few, and settles what the provider says
+was used, also of a stream that the caller leaves. Needs ``accounting-client[litellm]``. Without the proxy, account
+LiteLLM's functions like any other model's: by a streaming session around them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import weakref
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from string import Formatter
+from typing import TYPE_CHECKING, Any
+
+from fastapi import HTTPException
+from litellm.integrations.custom_logger import CustomLogger
+
+from accounting_client.async_client import AsyncAccountingClient
+from accounting_client.credentials import ServiceCredential
+from accounting_client.errors import AccountingError, RightMissing
+from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, Estimate, estimated_usage
+from accounting_client.litellm_requests import FREE_CALLS, INPUTS, Asked, output_tokens_in, usage_of
+from accounting_client.settling import NO_USAGE
+
+if TYPE_CHECKING:
+    from litellm.proxy._types import UserAPIKeyAuth
+
+    from accounting_client.async_session import AsyncStreamingSession
+    from accounting_client.hold import OnUnreachable, WhenShort
+
+logger = logging.getLogger("accounting_client")
+
+SESSION = "accounting_session_id"
+"""Where the proxy's metadata of a request has the session that accounts it."""
+CALLERS_FAULT = {400, 402, 403, 409}
+"""Refusals of the service that the proxy's caller is told; any other failure is a matter between the two services."""
+IDS = ("user_id", "user_email", "team_id", "team_alias", "org_id", "key_alias", "end_user_id")
+"""The proxy's ids that a template may name."""
+
+Named = str | Callable[["UserAPIKeyAuth"], str | None]
+"""A template of the proxy's ids, such as ``{user_id}``, or a function of what the proxy knows of the caller's key."""
+
+
+@dataclass(eq=False)
+class _Call:
+    """A request of the proxy, and the session that accounts it. ``answer`` is what the session was settled for."""
+
+    session: AsyncStreamingSession
+    client: AsyncAccountingClient
+    model: str
+    answer: str | None = None
+
+
+class StreamRefused(Exception):
+    """A stream must end. It has what the proxy puts into the stream's last event; HTTPException has no place there."""
+
+    def __init__(self, refused: AccountingError) -> None:
+        super().__init__(refused.message)
+        self.message = refused.message
+        self.type = refused.code
+        self.param = None
+        self.status_code = refused.status or 500
+
+
+class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an environment of its own
+    """Accounts what goes through a LiteLLM proxy. The proxy only runs hooks of its callback's own class: don't derive.
+
+    It finds the service and its credential in ``ACCOUNTING_URL`` and ``ACCOUNTING_SERVICE``, and the path of an outbox
+    in ``ACCOUNTING_OUTBOX``, unless it is given a client.
+    """
+
+    def __init__(  # noqa: PLR0913 - settings, by keyword
+        self,
+        client: AsyncAccountingClient | None = None,
+        *,
+        user: Named = "{user_id}",
+        models: Mapping[str, str] | None = None,
+        estimate: Estimate = None,
+        default_max_tokens: int = DEFAULT_OUTPUT_TOKENS,
+        when_short: WhenShort = "raise",
+        on_unreachable: OnUnreachable = "raise",
+        free_calls: Collection[str] = FREE_CALLS,
+    ) -> None:
+        """Raises KeyError, naming what the environment lacks, and ValueError for templates with other ids than `IDS`.
+
+        ``user`` is whose credits are held. ``models`` maps the proxy's names of models to those of price rules; other
+        names are the same. ``estimate`` says what a request's input is estimated with. ``default_max_tokens`` is held
+        for a request that does not limit its output, if the price rule does not say less.
+        ``when_short="shorten"`` has the model generate no more than the user can pay for, instead of refusing.
+        ``on_unreachable="allow"`` lets requests pass while the service does not answer; they are settled later.
+        ``free_calls`` are types of LiteLLM's calls that pass without credits.
+        """
+        super().__init__()
+        self._client = _client_of_environment() if client is None else client
+        self._user = _naming(user)
+        self._models = models or {}
+        self._estimate = estimate
+        self._default_max_tokens = default_max_tokens
+        self._options: dict[str, Any] = {"when_short": when_short, "on_unreachable": on_unreachable}
+        self._free_calls = frozenset(free_calls)
+        self._calls: dict[str, _Call] = {}
+        self._tasks: set[asyncio.Task[object]] = set()
+        with suppress(RuntimeError):  # no loop runs yet: the first request does it
+            self._begin(asyncio.get_running_loop(), self._client.__aenter__())  # sends what an outbox has
+
+    async def async_pre_call_hook(
+        self,
+        user_api_key_dict: UserAPIKeyAuth,
+        cache: object,
+        data: dict[str, Any],
+        call_type: str,
+    ) -> dict[str, Any]:
+        """Hold what the request may cost. Raises HTTPException, with the service's status and words, for a refusal."""
+        for bucket in ("metadata", "litellm_metadata"):
+            if isinstance(metadata := data.get(bucket), dict):
+                metadata.pop(SESSION, None)  # the caller's own
+        if call_type in self._free_calls:
+            return data
+        asked = Asked(call_type, data)
+        if not asked.is_accountable:
+            how = "in the background" if data.get("background") else "of this type"
+            raise _refusal(403, "CALL_NOT_ACCOUNTED", f"This proxy accounts no calls {how}: {call_type}")
+        call = await self._opened(user_api_key_dict, asked)
+        bucket = "litellm_metadata" if isinstance(data.get("litellm_metadata"), dict) else "metadata"
+        data.setdefault(bucket, {})[SESSION] = call.session.session_id
+        self._calls[call.session.session_id] = call
+        self._forget_with(data.get("litellm_logging_obj"), call)
+        return data
+
+    async def async_post_call_streaming_iterator_hook(
+        self,
+        user_api_key_dict: UserAPIKeyAuth,
+        response: AsyncIterator[Any],
+        request_data: dict[str, Any],
+    ) -> AsyncIterator[Any]:
+        """Count what is streamed. Raises StreamRefused, which ends the stream, when the hold can't be raised for it."""
+        call = self._call_of(request_data)
+        async for chunk in response:
+            if call is not None and not call.session.is_settled and (tokens := output_tokens_in(chunk)):
+                try:
+                    call.session.add_tokens(tokens)
+                except AccountingError as refused:
+                    raise StreamRefused(refused) from refused
+            yield chunk
+
+    async def async_log_success_event(
+        self,
+        kwargs: dict[str, Any],
+        response_obj: Any,
+        start_time: object,
+        end_time: object,
+    ) -> None:
+        """Settle what the provider says was used. A caller who hangs up comes here, too, with LiteLLM's own count."""
+        call = self._call_of(kwargs.get("litellm_params") or {})
+        if call is None:
+            return
+        metadata = (kwargs.get("litellm_params") or {}).get("metadata") or {}
+        served = metadata.get("model_group") or call.model
+        model = None if served == call.model else self._models.get(served, served)
+        answer = str(getattr(response_obj, "id", None) or kwargs.get("litellm_call_id"))
+        usage = NO_USAGE if kwargs.get("cache_hit") else usage_of(kwargs, response_obj)
+        if call.answer is not None:
+            await self._record_more(call, answer, usage, model)
+            return
+        call.answer = answer
+        session = call.session
+        has_left = bool(metadata.get("client_disconnected"))
+        if usage is None or has_left:
+            session.add_metadata({"estimated": True})
+        if usage is not None:
+            session.set_usage(usage, "canonical")
+        await (session.abort(model_id=model) if has_left else session.finalize(model_id=model))
+
+    async def async_post_call_failure_hook(
+        self,
+        request_data: dict[str, Any],
+        original_exception: Exception,
+        user_api_key_dict: UserAPIKeyAuth,
+        traceback_str: str | None = None,
+    ) -> None:
+        """Release the hold of a request that failed for good, and charge what was streamed until then."""
+        if (call := self._call_of(request_data)) is not None:
+            await _given_up(call)
+
+    async def _opened(self, key: UserAPIKeyAuth, asked: Asked) -> _Call:
+        user_id = self._user(key)
+        if not user_id:
+            raise _refusal(403, "USER_UNKNOWN", "This key belongs to nobody whose credits could be held")
+        client, model_id = self._client.for_user(user_id), self._models.get(asked.model, asked.model)
+        if not asked.limits_its_output:
+            asked = replace(asked, default_max_tokens=await client.output_limit(model_id, self._default_max_tokens))
+        session = client.streaming_session(
+            model_id,
+            estimated_usage=estimated_usage(asked.data, INPUTS, self._estimate, asked.max_output_tokens),
+            metadata={name: value for name in ("team_id", "key_alias") if (value := getattr(key, name, None))} or None,
+            **self._options,
+        )
+        try:
+            await session.__aenter__()
+        except AccountingError as refused:
+            raise _told(refused) from refused
+        asked.shorten(session.max_output_tokens or 0)
+        return _Call(session, client, asked.model)
+
+    def _call_of(self, holder: Mapping[str, Any]) -> _Call | None:
+        for bucket in ("metadata", "litellm_metadata"):
+            session_id = (holder.get(bucket) or {}).get(SESSION)
+            if isinstance(session_id, str) and session_id in self._calls:
+                return self._calls[session_id]
+        return None
+
+    def _forget_with(self, logging_obj: object, call: _Call) -> None:
+        """Give a request up once LiteLLM has forgotten it, if nothing has said until then how it ended."""
+        loop = asyncio.get_running_loop()
+
+        def forgotten() -> None:
+            self._calls.pop(call.session.session_id, None)
+            self._begin(loop, _given_up(call))
+
+        def from_any_thread() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(forgotten)
+
+        weakref.finalize(logging_obj, from_any_thread).atexit = False
+
+    def _begin(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, object]) -> None:
+        task = loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _record_more(self, call: _Call, answer: str, usage: Mapping[str, Any] | None, model: str | None) -> None:
+        """Charge a further call of a model for the same request, such as that after a tool of the proxy's."""
+        if answer == call.answer or usage is None:
+            return
+        session = call.session
+        try:
+            await call.client.record_usage(
+                "chat-streaming",
+                "litellm",
+                model_id=model or session.model_id,
+                usage=usage,
+                metadata={"sessionId": session.session_id},
+                deduct=True,
+                idempotency_key=f"{session.session_id}-{answer}"[:200],
+            )
+        except AccountingError:
+            logger.exception("a further usage of session %s could not be charged: %s", session.session_id, usage)
+
+
+async def _given_up(call: _Call) -> None:
+    session = call.session
+    if session.is_settled:
+        return
+    if session.tokens:
+        session.add_metadata({"estimated": True})
+    else:
+        session.set_usage(NO_USAGE, "canonical")
+    await session.abort()
+
+
+def _told(error: AccountingError) -> HTTPException:
+    """What the proxy's caller is told: the service's own refusal, and nothing of what only the proxy can mend."""
+    if error.status in CALLERS_FAULT and not (isinstance(error, RightMissing) and error.right != "users:sync"):
+        return _refusal(error.status, error.code, error.message, error.details)
+    logger.error("the accounting service gave no answer", exc_info=error)
+    return _refusal(503, "ACCOUNTING_UNAVAILABLE", "Accounting is not available just now")
+
+
+def _refusal(status: int, code: str, message: str, details: Mapping[str, Any] | None = None) -> HTTPException:
+    return HTTPException(status, {"error": {"message": message, "code": code, "details": dict(details or {})}})
+
+
+def _naming(named: Named) -> Callable[[UserAPIKeyAuth], str | None]:
+    """What names a user: None where the proxy lacks an id that the template has."""
+    if callable(named):
+        return named
+    template = named
+    names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+    if unknown := sorted(set(names) - set(IDS)):
+        raise ValueError(f"{template}: the proxy has no {', '.join(unknown)}, only {', '.join(IDS)}")
+
+    def filled(key: UserAPIKeyAuth) -> str | None:
+        ids = {name: getattr(key, name, None) for name in names}
+        return template.format(**ids) if all(ids.values()) else None
+
+    return filled
+
+
+def _client_of_environment() -> AsyncAccountingClient:
+    url, credential = os.environ["ACCOUNTING_URL"], ServiceCredential(os.environ["ACCOUNTING_SERVICE"])
+    return AsyncAccountingClient(url, credential, outbox=os.environ.get("ACCOUNTING_OUTBOX"))
+
+
+def __getattr__(name: str) -> AccountingCallback:
+    """``accounting``: the callback with all defaults, made when the proxy first asks for it."""
+    if name != "accounting":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    callback = globals()["accounting"] = AccountingCallback()
+    return callback

@@ -1,0 +1,1 @@
+"""A LiteLLM proxy that accounts every call."""

@@ -1,0 +1,10 @@
+"""Who pays for a call: `config.yaml` names `accounting`, and LiteLLM imports it from here."""
+
+from accounting_client.litellm import AccountingCallback
+
+accounting = AccountingCallback(
+    # This proxy has one key, of an application that says in each request for which of its users it is ("user": "…").
+    # If each user has a key of the proxy's, with a user_id, leave this out.
+    user="{end_user_id}",
+    when_short="shorten",
+)

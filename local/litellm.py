@@ -1,0 +1,50 @@
+"""The LiteLLM proxy that the tests and an example run, in an environment of its own: it is larger than all the rest."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from local import bootstrap
+from local.account import HOST
+from local.paths import LOCAL, ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ENVIRONMENT = LOCAL / "litellm"
+PATIENCE_SECONDS = 30
+LOCK = ROOT / "requirements/litellm.txt"
+
+
+def ready() -> None:
+    """Make the environment, or bring it up to date. Raises Refused."""
+    bootstrap.make_environments({ENVIRONMENT: LOCK})
+
+
+def command(config: Path, port: int | str) -> list[str]:
+    """Return what runs the proxy with a configuration."""
+    return [str(ENVIRONMENT / "bin/litellm"), "--config", str(config), "--host", HOST, "--port", str(port)]
+
+
+def run(config: Path, port: int, environ: dict[str, str]) -> int:
+    """Run the proxy until it ends, as it does at Ctrl-C; return its exit status."""
+    with subprocess.Popen(command(config, port), env=environ) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:  # the proxy has got it, too
+            process.wait(PATIENCE_SECONDS)
+            raise
+
+
+def environ(**more: str) -> dict[str, str]:
+    """Return what the proxy sees: the Python client of the sources, and nothing of the network."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "client/src"),
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # instead of the newest, from its project's site
+        "LITELLM_TELEMETRY": "False",
+        "NO_PROXY": HOST,
+        **more,
+    }

@@ -1,0 +1,55 @@
+"""A deployed service, a provider's server, and a LiteLLM proxy between them that runs the client's callback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from client.tests.providers import Provider
+from local import litellm
+from tests.e2e.client import new_service
+from tests.e2e.conftest import admin, answers, http, key_server, people, service, token
+from tests.gateways.litellm_proxy import Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from local.stack import Stack
+    from tests.e2e.client import Person
+
+__all__ = ["admin", "answers", "http", "key_server", "people", "service", "token"]
+
+FOLDER = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep in one process what shares the service."""
+    for item in items:
+        if item.path.is_relative_to(FOLDER):
+            item.add_marker(pytest.mark.xdist_group("gateways"))
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[Provider]:
+    """Return a server that answers as OpenAI and Anthropic do."""
+    with Provider.running() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def credential(admin: Person) -> str:
+    """Return the proxy's credential at the service."""
+    return new_service(admin, "sessions", "usage", "read", "users:sync")
+
+
+@pytest.fixture(scope="session")
+def proxy(
+    service: Stack, provider: Provider, credential: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Proxy]:
+    """Return a LiteLLM proxy for all tests that leave it alive."""
+    litellm.ready()
+    with Proxy.running(tmp_path_factory.mktemp("litellm"), service.base_url, credential, provider) as running:
+        yield running

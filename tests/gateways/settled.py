@@ -1,0 +1,39 @@
+"""How somebody's calls came out, once everything is settled."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from tests.e2e.books import audited, items_of
+
+if TYPE_CHECKING:
+    from local.stack import Stack
+    from tests.e2e.books import Books, Item
+    from tests.e2e.client import Person
+
+PATIENCE_SECONDS = 120
+
+
+def settled(service: Stack, person: Person) -> tuple[Item, Books]:
+    """Return the one record of somebody, as soon as nothing is held for them, and their books."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while person.balance()["heldCredits"] or not [item for item in items_of(service, person.id) if _is_record(item)]:
+        assert time.monotonic() < deadline, "it was never settled"
+        time.sleep(0.1)
+    books = audited(service, person)
+    (record,) = books.usage
+    return record, books
+
+
+def _is_record(item: Item) -> bool:
+    return str(item["sk"]).startswith("USAGE#")
+
+
+def released(person: Person, credits: int) -> None:
+    """Wait until somebody has all of their credits again."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (balance := person.balance())["heldCredits"]:
+        assert time.monotonic() < deadline, "it was never released"
+        time.sleep(0.1)
+    assert balance["totalCredits"] == credits

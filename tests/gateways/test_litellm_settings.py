@@ -1,0 +1,120 @@
+"""What a callback's settings do: who pays, which price counts, and what becomes of requests that others refuse."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from accounting.domain.model_usage import Usage
+from client.tests.wire import Wire
+from local import litellm
+from tests.gateways.litellm_proxy import Proxy, chat, texts
+from tests.gateways.settled import released, settled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from client.tests.providers import Provider
+    from local.stack import Stack
+    from tests.e2e.client import Person
+    from tests.e2e.conftest import People
+
+CALLBACKS = """
+from litellm.integrations.custom_logger import CustomLogger
+from accounting_client.litellm import AccountingCallback
+
+accounting = AccountingCallback(
+    user="{end_user_id}", models={"chat": "dear"}, when_short="shorten", on_unreachable="allow", estimate=1_000,
+    free_calls=["moderation", "amoderation"],
+)
+
+class Later(CustomLogger):
+    async def async_pre_call_hook(self, user_api_key_dict, cache, data, call_type):
+        if "forbidden" in str(data.get("messages")):
+            raise ValueError("a later callback refuses")
+
+later = Later()
+"""
+
+
+@pytest.fixture(scope="module")
+def wire(service: Stack) -> Iterator[Wire]:
+    with Wire.to(service.base_url) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def proxy(
+    wire: Wire, provider: Provider, credential: str, admin: Person, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Proxy]:
+    """Return a proxy with one key, whose application says for whom it asks; its model has a price and a limit."""
+    admin.ok(
+        "POST", "pricing", {"modelId": "dear", "rates": {"input": 1_000, "output": 10_000}, "maxOutputTokens": 500}
+    )
+    folder: Path = tmp_path_factory.mktemp("settings")
+    (folder / "callbacks.py").write_text(CALLBACKS)
+    litellm.ready()
+    callbacks = "[callbacks.accounting, callbacks.later]"
+    with Proxy.running(folder, wire.url, credential, provider, callbacks) as running:
+        yield running
+
+
+def test_the_user_of_a_request_pays_by_the_mapped_models_price(
+    service: Stack, people: People, proxy: Proxy, provider: Provider
+) -> None:
+    person = people(credits=100)
+    provider.plans(input_tokens=2_000, output_tokens=300)
+
+    answer = proxy.answer("/v1/chat/completions", chat(user=person.id), key_alias="app", team_id="red")
+
+    assert answer.is_success, answer.text
+    record, _ = settled(service, person)
+    metadata = json.loads(record["metadata"])
+    assert (person.ok("GET", "usage/stats")["byModel"], record["credits"]) == ({"dear": 5}, 5)
+    assert (metadata["key_alias"], metadata["team_id"]) == ("app", "red")
+
+
+def test_a_request_is_shortened_to_what_its_user_can_pay_for(
+    service: Stack, people: People, proxy: Proxy, provider: Provider
+) -> None:
+    person = people(credits=3)
+    provider.plans(input_tokens=1_000, output_tokens=100)
+
+    answer = proxy.answer("/v1/chat/completions", chat(user=person.id))
+
+    assert answer.is_success, answer.text
+    ((_, asked),) = provider.asked
+    assert asked["max_completion_tokens"] == 100, "two credits, and a fifth more for the hold"
+    record, books = settled(service, person)
+    assert (record["credits"], books.balance["totalCredits"]) == (2, 1)
+
+
+def test_a_request_that_a_later_callback_refuses_leaves_nothing_held(
+    people: People, proxy: Proxy, provider: Provider
+) -> None:
+    person = people(credits=100)
+    provider.plans()
+    forbidden = chat(user=person.id, stream=True) | {"messages": [{"role": "user", "content": "forbidden"}]}
+
+    assert proxy.answer("/v1/chat/completions", forbidden).is_error
+
+    released(person, 100)
+    assert provider.asked == []
+
+
+def test_a_request_passes_while_the_service_does_not_answer_and_is_settled_later(
+    service: Stack, people: People, proxy: Proxy, provider: Provider, wire: Wire
+) -> None:
+    person = people(credits=100)
+    plan = provider.plans(input_tokens=2_000, output_tokens=300)
+    wire.is_cut = lambda _step, _moment: True
+
+    with proxy.ask("/v1/chat/completions", chat(stream=True, user=person.id)) as answer:
+        assert "".join(texts(answer)) == plan.text
+    wire.mend()
+
+    record, _ = settled(service, person)
+    assert (Usage.from_text(record["usage"]), record["credits"]) == (Usage(2_000, 300), 5)
