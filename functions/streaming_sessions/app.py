@@ -115,7 +115,7 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
 )
 def heartbeat(body: Heartbeat) -> HeartbeatView:
     """Report the usage of a stream so far, and raise the hold if the usage exceeds it."""
-    report, _ = _said_in(body, body.tokens_generated)
+    report, _ = _report_in(body, body.tokens_generated)
     if report is None:
         raise Invalid.field("tokensGenerated", "either this or usage is required")
     session = operations.heartbeat(api.caller.user_id, body.session_id, report, now=clock(), actor=api.caller.actor)
@@ -134,7 +134,7 @@ def finalize(body: Finalize) -> FinalizeView:
 
     If the sweeper has already ended the session, this charges or refunds the difference.
     """
-    report, particulars = _said_in(body, body.actual_tokens)
+    report, particulars = _report_in(body, body.actual_tokens)
     if report is None:
         raise Invalid.field("actualTokens", "either this or usage is required")
     answer = settling.finalize(
@@ -168,7 +168,7 @@ def abort(body: Abort) -> AbortView:
 
     Without a usage in the body, this charges what the last heartbeat reported.
     """
-    report, particulars = _said_in(body, body.tokens_generated)
+    report, particulars = _report_in(body, body.tokens_generated)
     answer = settling.abort(
         api.caller.user_id, body.session_id, report, now=clock(), actor=api.caller.actor, particulars=particulars
     )
@@ -227,7 +227,7 @@ def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor 
     return _page(store.recent_of_user(user.id, before=position_in(cursor), limit=limit))
 
 
-def _said_in(body: Heartbeat | Finalize | Abort, tokens: int | None) -> tuple[Report | None, Particulars]:
+def _report_in(body: Heartbeat | Finalize | Abort, tokens: int | None) -> tuple[Report | None, Particulars]:
     """The usage that a body reports, and its other values. Raises Invalid if the usage does not fit its format."""
     said = usage_in(body)
     usage, raw = said or (None, None)

@@ -1,4 +1,4 @@
-"""Price rules in requests: what they may say, and how they are shown again."""
+"""Price rules in requests: what is accepted, and how rules are shown."""
 
 from typing import Any
 
@@ -107,12 +107,12 @@ def test_a_variant_can_have_tiers_and_no_rates_of_its_own() -> None:
         ({"price": 1}, "price"),
     ],
 )
-def test_a_rule_is_refused_for_the_field_that_is_wrong(changes: dict[str, Any], field: str) -> None:
+def test_a_rule_is_refused_with_the_wrong_field(changes: dict[str, Any], field: str) -> None:
     assert errors_of(FULL | changes) == [field]
 
 
 @pytest.mark.parametrize("prices", [{}, {"pricePerThousandTokens": 1, "rates": {"input": 1, "output": 1}}])
-def test_a_rule_has_one_kind_of_price(prices: dict[str, Any]) -> None:
+def test_a_rule_must_have_exactly_one_kind_of_price(prices: dict[str, Any]) -> None:
     with pytest.raises(Invalid) as refused:
         RuleBody.model_validate({"modelId": "m", **prices}).rule(0)
 
@@ -124,7 +124,7 @@ def test_a_rule_has_64_rates_at_most() -> None:
     tiers = [{"aboveInputTokens": 5 + each, "rates": rates} for each in range(4)]
 
     def body(last: int) -> dict[str, Any]:
-        """A rule of 25 rates, of 25 more in a variant, of 10 more in another, and of some in the last."""
+        """A rule with 25 rates, 25 in a variant, 10 in a second one, and the given number in a third one."""
         card = {"rates": rates, "tiers": tiers}
         variants = {"a": card, "b": {**card, "tiers": tiers[:1]}, "c": dict(list(rates.items())[:last])}
         return {"modelId": "m", **card, "variants": variants}

@@ -69,7 +69,7 @@ class Access:
 
     ``permission`` is what an API key needs; without it the route takes only tokens. ``service_key`` checks the headers
     for the platform's key. ``subject`` finds the user that a request is about. ``service_right`` is the right that a
-    service needs if no permission implies one. ``introduce`` creates a user of whom a service has named only the id.
+    service needs if no permission implies one. ``introduce`` creates a user that a service has named only by id.
     ``sight`` decides whether the caller may name the account in the request (see ``web/sight.py``).
     """
 

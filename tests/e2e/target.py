@@ -1,0 +1,69 @@
+"""Somebody whom bad input is about, of whom nothing may change."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.bad_input import SINCE
+from tests.e2e.books import items_of, items_under
+from tests.e2e.client import Person, new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx
+
+    from local.stack import Stack
+    from tests.e2e.books import Item
+    from tests.e2e.conftest import People
+
+
+@dataclass(frozen=True)
+class Target(Person):
+    """Somebody with everything that a request can be about, who may send any of them."""
+
+    internal_key: str
+    names: dict[str, str]
+    """Placeholders in routes and bodies for things of the person."""
+
+    def call(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
+        for name, value in self.names.items():
+            path = path.replace(name, value)
+        headers = {"X-Internal-Api-Key": self.internal_key, **options.pop("headers", {})}
+        return super().call(method, path, body, headers=headers, **options)
+
+
+@pytest.fixture(scope="module")
+def person(service: Stack, people: People) -> Target:
+    """Return an administrator with credits, an active session, a key and a price, whom all the bad input is about."""
+    admin, model = people("admin", credits=1000), new_id("model")
+    rule = {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": SINCE}
+    admin.ok("POST", "pricing", rule)
+    names = {
+        "{self}": admin.id,
+        "{session}": admin.open(10_000),
+        "{key}": admin.ok("POST", "api-keys", {"name": "a key"})["id"],
+        "{model}": model,
+        "{service}": admin.ok("POST", "service-credentials", {"name": "a service", "rights": ["read"]})["id"],
+        "{other}": people().id,
+        "{organization}": admin.ok("POST", "organizations", {"name": "Acme", "ownerId": admin.id})["organizationId"],
+    }
+    return Target(admin.http, admin.id, admin.token, service.internal_api_key, names)
+
+
+@contextmanager
+def nothing_moves(service: Stack, person: Target) -> Iterator[None]:
+    """Assert that everything the table holds of somebody is the same after the block."""
+    before = _everything(service, person)
+    yield
+    assert _everything(service, person) == before
+
+
+def _everything(service: Stack, person: Target) -> list[list[Item]]:
+    kept = (("KEY", "{key}"), ("PRICE", "{model}"), ("SERVICE", "{service}"), ("ORG", "{organization}"))
+    partitions = (f"EMAIL#{person.email}", *(f"{kind}#{person.names[name]}" for kind, name in kept))
+    return [items_of(service, person.id), *(items_under(service, pk) for pk in (*partitions, "EMAIL#new@example.com"))]
