@@ -66,7 +66,7 @@ def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str 
     sample |= {"multiValueHeaders": {name: [value] for name, value in headers.items()}}
     sample |= {"pathParameters": parameters or None, "body": None if body is None else json.dumps(body)}
     role = "admin" if as_ == "boss" else "user"
-    if method == "GET":  # the list of API keys names the user here; other routes that read ignore it
+    if (method, route) == ("GET", "api-keys"):  # this route names the user in the query
         sample |= {"queryStringParameters": {"userId": "u1"}, "multiValueQueryStringParameters": {"userId": ["u1"]}}
     sample["requestContext"]["authorizer"] |= {"principalId": as_, "userId": as_, "email": "", "role": role}
     answer = app.handler(sample, CONTEXT)

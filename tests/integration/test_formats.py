@@ -26,8 +26,10 @@ from accounting.domain.users import Description
 from accounting.operations import (
     api_keys,
     budgets,
+    closing,
     credits,
     erasing,
+    organizations,
     prices,
     runs,
     service_credentials,
@@ -85,6 +87,9 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
     usage.record(Event("u1", "images", "by a job", 0, {}, False, actor="service:s"), now=NOW, key=None)
     issued = service_credentials.create("a service", ("read",), now=NOW, key=None)
     service_credentials.rotate(issued.credential.id, overlap=DAY, keep_previous=False, now=NOW, key=None)
+    made = organizations.create("Acme", "u1", now=NOW, key=None).organization
+    api_keys.create("u1", "a key", (), expires_at=None, now=NOW, idempotency_key=None, account_id=made.account_id)
+    closing.close(made.id, ACCOUNT, actor="boss", now=NOW)
     people.disable("u1", by="boss", reason="away", now=NOW)
     users.sync(Description("u9"), NOW)
     erasing.erase("u9", by="boss", now=NOW)
@@ -115,8 +120,12 @@ def kind_of(item: dict[str, Any]) -> str:
     by_class = ("rates" in item and "inputs" in item) or (kind == "USAGE" and "usage" in item) or "input" in item
     known = f"{'-alias' if 'alias_of' in item else ''}{'-by-class' if by_class else ''}"
     known += f"{'-by-number' if 'unclassified' in item else ''}{'-priced' if 'priced_as' in item else ''}"
+    known += f"{'-of-an-organization' if kind == 'WALLET' and '#org:' in item['pk'] else ''}"
+    known += f"{'-for-an-account' if partition == 'KEY' and 'account_id' in item else ''}"
     known += f"{'-of-a-service' if 'actor' in item and kind == 'USAGE' else ''}"
-    known += f"{'-in-a-run' if 'run_id' in item and kind != 'RUN' else ''}{'-with-terms' if 'terms' in item else ''}"
+    known += f"{'-in-a-run' if 'run_id' in item and kind != 'RUN' else ''}"
+    known += f"{'-with-budgets' if kind == 'WALLET' and 'budgets' in item else ''}"
+    known += f"{'-closed' if 'closed_at' in item else ''}"
     return f"{partition}-{kind}{state}{known}{'-pointer' if 'paid_by' in item else ''}".lower()
 
 

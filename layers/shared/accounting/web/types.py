@@ -5,6 +5,7 @@ Integers are strict: a boolean, a text or a fraction is not a number of credits.
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -65,6 +66,10 @@ _PLAIN = _Says({"pattern": rf"^[^{CONTROL_CHARACTERS}]*$"})
 _LINES = _Says({"pattern": rf"^[^{CONTROL_CHARACTERS_OF_LINES}]*$"})
 """The validators also refuse surrogates. The patterns need not, because JSON in UTF-8 cannot have any."""
 _DATED = _Says({"anyOf": [{"format": "date"}, {"format": "date-time"}]})
+
+
+_DEFERS = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start"
+"""Whether a model is built at its first use: a request uses a few of them. A snapshot has all of them built."""
 
 
 def _none_of(reserved: frozenset[str]) -> AfterValidator:
@@ -308,22 +313,22 @@ def _never_null(schema: dict[str, Any]) -> None:
 class RequestModel(BaseModel):
     """A command's JSON object, with camelCase names. An unknown field is refused: it may be misspelled."""
 
-    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="forbid")
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="forbid", defer_build=_DEFERS)
 
 
 class QuestionModel(BaseModel):
     """The JSON object of a request that changes nothing, with camelCase names. Unknown fields are ignored."""
 
-    model_config = ConfigDict(alias_generator=to_camel, frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, defer_build=_DEFERS)
 
 
 class ReportModel(BaseModel):
     """A JSON object that reports usage, with camelCase names. Unknown fields are ignored, so that no usage is lost."""
 
-    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="allow")
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="allow", defer_build=_DEFERS)
 
 
 class ResponseModel(BaseModel):
     """A response's JSON object, with camelCase names."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, defer_build=_DEFERS)
