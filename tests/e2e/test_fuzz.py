@@ -52,6 +52,9 @@ KNOWN: dict[str, list[str]] = {
 CURSORS = {"number": "NQ", "position": "MjAzMC0wMS0wMVQwMDowMDowMC4wMDBaI3g"}
 BEYOND_SCHEMAS = (
     "must not contain control characters",
+    "either this or accountId is required",
+    "there is no such open account",
+    "send this only with accountId",
     "not a cursor of this list",
     "must be after effectiveFrom",
     "before startDate",
