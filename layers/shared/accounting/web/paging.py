@@ -39,6 +39,7 @@ _LAST_DAY = from_iso("9999-12-31")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MEMBER = "MEMBER#"
 _MODEL = re.compile(r"[A-Za-z0-9._:/@+-]{1,256}")
+_SUBJECT = re.compile(rf"members|(member|key):[^\x00-\x1f]{{1,{MAX_USER_ID}}}")
 _POSITION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z#[^\x00-\x1f]{1,240}")
 _POSITION_BY_USER = re.compile(rf"[^\x00-\x1f]{{1,{MAX_USER_ID}}}\t{_POSITION.pattern}")
 
@@ -70,6 +71,14 @@ def position_by_user_in(cursor: str | None) -> str | None:
     """The user, time and id in a cursor. Raises Invalid if ``cursor_of`` did not make the cursor."""
     text = _text_in(cursor)
     if text is not None and not _POSITION_BY_USER.fullmatch(text):
+        raise Invalid.field("cursor", "not a cursor of this list")
+    return text
+
+
+def subject_in(cursor: str | None) -> str | None:
+    """The subject of a budget in a cursor. Raises Invalid if ``cursor_of`` did not make the cursor."""
+    text = _text_in(cursor)
+    if text is not None and not _SUBJECT.fullmatch(text):
         raise Invalid.field("cursor", "not a cursor of this list")
     return text
 

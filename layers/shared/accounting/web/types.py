@@ -159,6 +159,12 @@ def _decoded(text: str) -> str:
     return unquote(unquote(text))
 
 
+def decoded_once_or_twice(text: str) -> str:
+    """Like ``_decoded``, but a text without a slash is encoded once, so that it may contain a percent sign."""
+    once = unquote(text)
+    return unquote(once) if "%2f" in once.lower() else once
+
+
 def _plain(text: str) -> str:
     if not is_plain(text):
         raise ValueError("must not contain control characters")
@@ -202,6 +208,14 @@ AccountText = Annotated[
     _Says({"pattern": rf"^(user:[^{CONTROL_CHARACTERS}]+|org:[A-Za-z0-9]{{1,26}})$"}),
 ]
 """The id of an account: ``user:`` and a user's id, or ``org:`` and an organization's id."""
+AccountInPath = Annotated[AccountText, BeforeValidator(decoded_once_or_twice)]
+PAYER: Any = Field(
+    default=None, description="The account that pays; the default is the API key's account, else the user's own"
+)
+PAYER_HINT: Any = Field(
+    default=None, description="The account that pays for the session. It saves a database call; a wrong one is ignored"
+)
+IN_RUN: Any = Field(default=None, description="The run of the account that counts and bounds what this spends")
 Credits = Annotated[int, Field(strict=True, ge=1, le=MAX_CREDITS)]
 CreditsOrNone = Annotated[int, Field(strict=True, ge=0, le=MAX_CREDITS)]
 Adjustment = Annotated[
