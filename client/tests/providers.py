@@ -24,7 +24,7 @@ type Json = dict[str, Any]
 
 @dataclass
 class Plan:
-    """What a model answers: ``words`` words, and the usage that it reports for them.
+    """What a model answers: ``words`` words, those that it ``says``, and the usage that it reports for them.
 
     ``status`` other than 200 is an error instead of an answer. A stream waits for `Provider.go` after ``pause_after``
     words, hangs up after ``cut_after``, and ends without a usage if ``reports_usage`` is False. A whole answer waits
@@ -39,11 +39,12 @@ class Plan:
     pause_after: int | None = None
     cut_after: int | None = None
     reports_usage: bool = True
+    says: str | None = None
     more_usage: Json = field(default_factory=dict)
     """Fields that the usage has beside the usual ones, or instead of them."""
 
     def word(self, number: int) -> str:
-        return f"word{number} "
+        return f"word{number} " if self.says is None else f"{self.says.split()[number]} "
 
     @property
     def text(self) -> str:
