@@ -24,7 +24,7 @@ WARMING_ROUNDS = 4
 
 @pytest.fixture(scope="module", autouse=True)
 def warm(http: httpx.Client, token: Mint, people: People) -> None:
-    """Have the emulator start as many workers as there will be clients, so that these meet in the database.
+    """Have the emulator start as many workers of each function as it will, so that clients meet in the database.
 
     A call that finds no worker free starts one, which takes a second of processor. On a machine with other work some
     of so many give up, and the others are there already when the next ones start.
