@@ -1,5 +1,5 @@
-# The two commands to know: `make run` and `make test`. Each sets up what it needs; nothing has to be installed first
-# but Python and make.
+# The two commands to know: `make run` and `make test`. Each sets up what it needs; only Python and make must be
+# installed.
 
 .DEFAULT_GOAL := help
 .PHONY: run stop demo token example openapi reference test test-tools simulate mutate bench check format build deploy restore rerate lock ready clean help
@@ -8,9 +8,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export SAM_CLI_TELEMETRY := 0
-# Where it is set, every start of SAM, pytest or mypy would compile all of its sources again: seconds each.
+# With this variable, every start of SAM, pytest or mypy would compile all of its sources again, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
-# Of no use to validation, which wants one all the same; a deployment takes the region of your AWS profile.
+# Validation requires a region but does not use it. A deployment uses the region of your AWS profile.
 VALIDATE := env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE AWS_CONFIG_FILE=/dev/null AWS_DEFAULT_REGION=us-east-1
 
 run: ready ## Run the service on a local AWS (PORT=4566, FRESH=1: no old data, BACKGROUND=1: return when it answers, ISSUERS=file.json)
@@ -22,12 +22,12 @@ stop: ## Stop what `make run BACKGROUND=1` started
 demo: ready ## Show a chat proxy's workflow against the running service
 	@$(BIN)/python -m local.demo
 
-# The environment's USER is whoever is logged in; only the one that is typed counts.
+# USER in the environment is the logged-in user; only a USER on the command line counts.
 token: ready ## Print a token for the running service (USER=alice ROLE=admin; without ROLE, a user's)
 	@exec env $(if $(filter command,$(origin USER)),,-u USER) $(BIN)/python -m local.tokens
 
 .PHONY: check-token
-check-token: ready ## Show what a token says and which issuer's it is, or why it is refused (TOKEN=…, ISSUERS=file.json)
+check-token: ready ## Show a token's claims and its issuer, or why it is refused (TOKEN=…, ISSUERS=file.json)
 	@PYTHONPATH=layers/shared POWERTOOLS_LOG_LEVEL=CRITICAL $(BIN)/python -m local.check_token
 
 example: ready ## Run an example in front of the service that `make run` started (NAME=litellm_proxy; PORT=8000)
@@ -40,7 +40,7 @@ prices: ready ## Compare price rules with genai-prices (CREDITS_PER_USD=1000, MA
 openapi: ready ## Write the HTTP API as an OpenAPI document: functions/docs/openapi.json
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.openapi
 
-reference: ready ## Write docs/reference from the code, after a change of a route, an error, a parameter or a metric
+reference: ready ## Write docs/reference from the code, after a change to a route, an error, a parameter or a metric
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.reference
 
 test: ready ## Run the service's tests: unit, contract, integration, simulation, end to end, client (ARGS="tests/unit": some)
@@ -52,7 +52,7 @@ test-tools: ready ## Run the tests of the tools: documented commands, benchmarks
 simulate: ready ## Simulate workers over a failing database (SEEDS=100, FIRST=1, STEPS=400: see tests/simulation)
 	@PYTHONPATH=layers/shared $(BIN)/python -m tests.simulation
 
-mutate: ready ## Show small changes of the domain that no unit test notices (ONLY="users lots": some modules)
+mutate: ready ## Show small changes to the domain that no unit test notices (ONLY="users lots": some modules)
 	@ONLY="$(ONLY)" $(BIN)/python -m local.mutate
 
 bench: ready ## Measure time, calls, units, sizes and cost into bench/RESULTS.md (ONLY="imports packages": some; SCALE=0.01: quick)
@@ -65,7 +65,7 @@ check: ready ## Check format, lint, types and the template
 	$(BIN)/cfn-lint template.yaml
 	$(VALIDATE) $(BIN)/sam validate --lint
 
-format: ready ## Format the code and repair what the linter can
+format: ready ## Format the code, and fix what the linter can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -76,13 +76,13 @@ deploy: build ## Deploy to the AWS account of your credentials (PARAMETERS="Name
 	$(BIN)/sam deploy $(if $(STACK),--stack-name $(STACK)) $(if $(TAGS),--tags $(TAGS)) \
 	  --parameter-overrides BuildId=$$($(BIN)/python -m local.build $(PARAMETERS)) $(PARAMETERS)
 
-rerate: ready ## Price the usage of the past with the prices as they are now, and change nothing (SINCE=2026-11-01 UNTIL=, MODEL=, TABLE=)
+rerate: ready ## Show what past usage would cost at the current prices; change nothing (SINCE=2026-11-01 UNTIL=, MODEL=, TABLE=)
 	@PYTHONPATH=layers/shared SINCE="$(SINCE)" UNTIL="$(UNTIL)" MODEL="$(MODEL)" TABLE="$(TABLE)" $(BIN)/python -m local.rerate
 
-restore: ready ## Give a table what another one has (FROM=, TO=; APPLY=1 writes): docs/operations.md
+restore: ready ## Make a table equal to another one (FROM=, TO=; APPLY=1 writes): docs/operations.md
 	@FROM="$(FROM)" TO="$(TO)" APPLY="$(APPLY)" $(BIN)/python -m local.restore
 
-lock: ## Take the newest versions that requirements/*.in allow into the locks
+lock: ## Update the locks to the newest versions that requirements/*.in allow
 	@$(PYTHON) -m local.bootstrap lock
 
 ready: # Make the environments, or bring them up to date

@@ -74,14 +74,16 @@ def run(report: Report, database: Database) -> None:
     for name, limit in LIMITS.items():
         cold = medians[name]
         report.targets.append(
-            Target.at_most(f"import of {name}, CPU, of the reference's", limit, cold.cpu / reference.cpu, " ×")
+            Target.at_most(f"import of {name}, CPU, relative to the reference", limit, cold.cpu / reference.cpu, " ×")
         )
         report.targets.append(
-            Target.at_most(f"import of {name}, wall, of the reference's", limit, cold.wall / reference.wall, " ×")
+            Target.at_most(
+                f"import of {name}, wall, relative to the reference", limit, cold.wall / reference.wall, " ×"
+            )
         )
     for name, limit in READY_LIMITS.items():
         ready = (medians[name].cpu + medians[name].first_cpu) / reference.cpu
-        promise = f"import and first request of {name}, CPU, of the reference's"
+        promise = f"import and first request of {name}, CPU, relative to the reference"
         report.targets.append(Target.at_most(promise, limit, ready, " ×"))
 
 

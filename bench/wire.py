@@ -44,7 +44,7 @@ def run(report: Report, database: Database) -> None:
         row = [name, ms(median(boto3)), ms(min(boto3)), ms(median(wire)), ms(min(wire)), f"{share:.2f}", f"{least:.2f}"]
         rows.append(row)
         report.targets.append(
-            Target.at_most(f"CPU time of {name} with the wire, of that with boto3", limit, share, " ×")
+            Target.at_most(f"CPU time of {name} with the wire, relative to boto3", limit, share, " ×")
         )
     report.add(Section("The wire beside boto3", ABOUT.format(repeats=repeats), HEADER, rows))
 

@@ -1,4 +1,4 @@
-"""The service's part in streaming sessions, as far as one session of one user at one price needs it."""
+"""A stand-in for the service's streaming sessions: as much as one session of one user at one price needs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ TOKENS_A_CREDIT = 10
 
 
 class Accountant:
-    """Keeps one session. ``said`` has the steps it heard and the tokens of each; ``trouble`` by step comes first.
+    """Keeps one session.
 
-    ``bodies`` has the requests. Of a usage, it reads OpenAI's and Anthropic's names of the output; the input is free.
-
-    A trouble is an answer or an exception instead of the step's, or of its answer when it stands in ``afterwards``.
+    ``said`` has the steps it received and the tokens of each. ``bodies`` has the requests. ``trouble`` has, for a step,
+    the answers or exceptions that come instead of the step; those in ``afterwards`` come after the step was carried
+    out, instead of its answer. Of a usage, it reads OpenAI's and Anthropic's names of the output; the input is free.
     """
 
     def __init__(self, credits: int = 1000) -> None:
@@ -47,15 +47,15 @@ class Accountant:
             return given(self.afterwards[step].pop(0)) if self.afterwards.get(step) else answer
 
     def steps(self, but: str = "heartbeat") -> list[str]:
-        """The steps it heard, but for those."""
+        """The steps it received, except these."""
         return [step for step, _ in self.said if step != but]
 
     def heard(self, step: str) -> list[int]:
-        """The tokens of every such step."""
+        """The tokens of every step with this name."""
         return [tokens for said, tokens in self.said if said == step]
 
     def told(self, step: str) -> list[dict[str, Any]]:
-        """What every such step said beside the session's id."""
+        """The values of every step with this name, without the session's id."""
         return [
             {name: value for name, value in body.items() if name != "sessionId"}
             for said, body in self.bodies
@@ -100,7 +100,7 @@ class Accountant:
 
 
 def tokens_in(body: dict[str, Any]) -> int:
-    """The tokens that a request says: of its numbers and its usage, the most."""
+    """The tokens in a request: the largest of its numbers and its usage."""
     usage = body.get("usage") or body.get("estimatedUsage") or {}
     counts = {**body, **usage}
     names = ("estimatedTokens", "tokensGenerated", "actualTokens", "outputTokens", "output_tokens", "completion_tokens")
@@ -108,7 +108,7 @@ def tokens_in(body: dict[str, Any]) -> int:
 
 
 def given(trouble: httpx.Response | BaseException) -> httpx.Response:
-    """Return the trouble anew, for a response can be read once, or raise it."""
+    """Return a new copy of the trouble, because a response can be read only once; or raise it."""
     if isinstance(trouble, BaseException):
         raise trouble
     return httpx.Response(trouble.status_code, content=trouble.content, headers=trouble.headers)

@@ -1,4 +1,4 @@
-"""Either client on a transport that a test plays the service with."""
+"""Either client, with a transport on which a test plays the service."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ type Service = Callable[[httpx.Request], httpx.Response]
 
 
 class Ask(Protocol):
-    """Has a client of ``service`` do something, and returns what comes of it; a list's items as a list."""
+    """Makes a client of ``service`` do something, and returns the result; the items of a list as a list."""
 
     def __call__(self, service: Service, act: Callable[[Any], Any], token: Any = "jwt", **options: Any) -> Any: ...
 
 
 @pytest.fixture(params=["sync", "async"])
 def ask(request: pytest.FixtureRequest) -> Ask:
-    """Return what asks with the one client, then with the other."""
+    """Return a function that calls the sync client, or the async client."""
 
     def sync(service: Service, act: Callable[[Any], Any], token: Any = "jwt", **options: Any) -> Any:
         options = {"retries": QUICK, **options}

@@ -1,4 +1,4 @@
-"""A service that a test plays: it answers as it is told and remembers what it was asked."""
+"""A stand-in for the service: it gives the answers that a test sets, and remembers the requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GRANTED = {
 
 
 class Played:
-    """Says ``said`` in turn, the last of it for ever."""
+    """Gives the answers in ``said`` in turn, and repeats the last one."""
 
     def __init__(self, *said: Said) -> None:
         self.requests: list[httpx.Request] = []
@@ -44,16 +44,16 @@ class Played:
 
     @property
     def asked(self) -> list[tuple[str, str]]:
-        """Method and last part of the path of every request."""
+        """The method and the last part of the path of every request."""
         return [(request.method, request.url.path.rpartition("/")[2]) for request in self.requests]
 
     def headers(self, name: str) -> list[str | None]:
-        """A header of every request."""
+        """The values of a header in all requests."""
         return [request.headers.get(name) for request in self.requests]
 
     @property
     def bodies(self) -> list[Any]:
-        """The JSON of every request."""
+        """The JSON bodies of all requests."""
         return [json.loads(request.content) for request in self.requests]
 
 
@@ -63,6 +63,6 @@ def ok(body: Any) -> httpx.Response:
 
 
 def refusal(status: int, code: str, retry_after: str | None = None, /, **details: Any) -> httpx.Response:
-    """A refusal in the service's one shape."""
+    """A refusal in the service's common form."""
     body = {"message": f"It is {code}", "code": code, "details": details, "requestId": "r-1"}
     return httpx.Response(status, json=body, headers={} if retry_after is None else {"Retry-After": retry_after})

@@ -268,5 +268,11 @@ def _message_events(plan: Plan, asked: Json) -> Iterator[tuple[int | None, Json 
     yield None, {"type": "message_stop"}
 
 
-_WHOLE = {"completions": _chat, "responses": _response, "messages": _message}
+def _embeddings(plan: Plan, model: str) -> Json:
+    data = [{"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}]
+    usage = {"prompt_tokens": plan.input_tokens, "total_tokens": plan.input_tokens}
+    return {"object": "list", "model": model, "data": data, "usage": usage}
+
+
+_WHOLE = {"embeddings": _embeddings, "completions": _chat, "responses": _response, "messages": _message}
 _STREAMED = {"completions": _chat_events, "responses": _response_events, "messages": _message_events}

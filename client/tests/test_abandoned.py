@@ -1,4 +1,4 @@
-"""Sessions that nobody can leave any more: no heartbeat keeps their credits held, and what was used is charged."""
+"""Abandoned sessions: no heartbeat keeps their credits held, and what was used is charged."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def dropped_with_its_stack(client: AccountingClient) -> None:
 
 
 def dropped_after_a_refusal(client: AccountingClient) -> None:
-    """What was raised and kept leads to the frames that it passed, and those to the session."""
+    """A kept exception references the frames that it passed, and these reference the session."""
     session = client.streaming_session("m", 100, heartbeat_seconds=BEAT_SECONDS).__enter__()
     with suppress(InsufficientCredits):
         session.add_tokens(10**6)
@@ -59,7 +59,7 @@ WAYS = [dropped, dropped_in_a_circle, dropped_with_its_stack, dropped_after_a_re
 
 
 @pytest.mark.parametrize("drop", WAYS)
-def test_a_session_that_was_dropped_is_aborted_with_its_tokens(
+def test_an_abandoned_session_is_aborted_with_its_tokens(
     drop: Callable[[AccountingClient], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     service = Accountant(credits=100)
@@ -78,7 +78,7 @@ def test_a_session_that_was_dropped_is_aborted_with_its_tokens(
 
 
 def test_a_session_that_is_only_entered_is_not_abandoned() -> None:
-    """The block has it, though nothing else does."""
+    """The block still references it, although nothing else does."""
     service = Accountant()
     with httpx.Client(transport=httpx.MockTransport(service)) as http:
         client = AccountingClient(BASE_URL, "jwt", http=http, retries=QUICK)
@@ -101,7 +101,7 @@ async def dropped_with_its_async_stack(client: AsyncAccountingClient) -> None:
 
 
 @pytest.mark.parametrize("drop", [dropped_async, dropped_with_its_async_stack])
-def test_a_session_of_a_task_that_was_dropped_is_aborted_with_its_tokens(
+def test_an_abandoned_async_session_is_aborted_with_its_tokens(
     drop: Callable[[AsyncAccountingClient], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     service = Accountant(credits=100)
@@ -124,7 +124,7 @@ def test_a_session_of_a_task_that_was_dropped_is_aborted_with_its_tokens(
     assert "was abandoned with 30 tokens" in caplog.text
 
 
-def test_a_session_of_a_task_that_is_only_entered_is_not_abandoned() -> None:
+def test_an_async_session_that_is_only_entered_is_not_abandoned() -> None:
     service = Accountant()
 
     async def run() -> None:

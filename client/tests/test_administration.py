@@ -42,7 +42,7 @@ SENT: list[tuple[Callable[[Any], Any], dict[str, Any], str, str, Any]] = [
 
 
 @pytest.mark.parametrize(("act", "answer", "method", "path", "body"), SENT)
-def test_a_command_goes_to_its_route(
+def test_each_command_is_sent_to_its_route(
     ask: Ask, act: Callable[[Any], Any], answer: Any, method: str, path: str, body: Any
 ) -> None:
     service = Played(ok(answer))
@@ -55,7 +55,7 @@ def test_a_command_goes_to_its_route(
     assert (service.bodies[0] if request.content else None) == body
 
 
-def test_a_user_who_is_disabled_comes_with_when_and_why(ask: Ask) -> None:
+def test_a_disabled_user_has_the_time_and_the_reason(ask: Ask) -> None:
     answer = user(1) | {"disabled": True, "disabledAt": AT, "disabledReason": "spam"}
 
     found = ask(Played(ok(answer)), lambda client: client.disable_user("u1", "spam"))
@@ -90,7 +90,7 @@ def test_a_grant_lives_for_days_or_until_an_instant(ask: Ask, grant: Callable[..
 
 @pytest.mark.parametrize("grant", GRANTS.values(), ids=GRANTS)
 @pytest.mark.parametrize("expiry", [{"expires_at": NOON, "expiry_days": 3}, {"expires_at": NOON.replace(tzinfo=None)}])
-def test_an_expiry_that_is_said_twice_or_has_no_zone_is_refused(
+def test_an_expiry_given_twice_or_without_a_time_zone_is_refused(
     ask: Ask, grant: Callable[..., Any], expiry: dict[str, Any]
 ) -> None:
     service = Played(ok(ANSWER))
@@ -103,7 +103,7 @@ def test_an_expiry_that_is_said_twice_or_has_no_zone_is_refused(
 SETTLED: dict[str, Any] = {"sessionId": "s", "status": "failed", "refund": 0, "overrun": 3, "debt": 0}
 
 
-def test_a_late_settlement_says_how_much_it_changed_and_what_was_ignored(ask: Ask) -> None:
+def test_a_late_settlement_shows_its_difference_and_the_ignored_names(ask: Ask) -> None:
     late = SETTLED | {"estimatedCredits": 1, "actualCredits": 4, "partialCredits": 4, "lateCredits": -2}
     late |= {"ignored": ["tokens", "modle"]}
 
@@ -117,13 +117,13 @@ def test_a_late_settlement_says_how_much_it_changed_and_what_was_ignored(ask: As
     assert (in_time.late_credits, in_time.ignored) == (None, ())
 
 
-def test_a_heartbeat_says_what_was_ignored(ask: Ask) -> None:
+def test_a_heartbeat_shows_the_ignored_names(ask: Ask) -> None:
     beaten = {"sessionId": "s", "tokensGenerated": 5, "allocatedCredits": 1, "expiresAt": AT, "ignored": ["usage"]}
 
     assert ask(Played(ok(beaten)), lambda client: client.heartbeat("s", 5)).ignored == ("usage",)
 
 
-def test_a_price_is_added_once_however_often_it_is_sent(ask: Ask) -> None:
+def test_a_price_is_added_once_even_if_it_is_sent_several_times(ask: Ask) -> None:
     service = Played(ok(rule(1)))
 
     ask(service, lambda client: client.add_price("m1", 1, idempotency_key="prices-7"))
@@ -185,7 +185,7 @@ def test_a_list_of_prices_shows_what_changes(ask: Ask) -> None:
     assert (len(found.added), found.unchanged) == (1, ("n",))
 
 
-def test_a_calculation_is_explained(ask: Ask) -> None:
+def test_a_calculation_shows_its_lines(ask: Ask) -> None:
     line = {"class": "cachedInput", "tokens": 20_000, "creditsPerMillion": "0.3", "credits": "0.006"}
     answer = {"modelId": "m", "tokens": 1, "credits": 1, "pricePerThousandTokens": 1, "ruleId": "m@1", "lines": [line]}
     answer |= {"usage": {"inputTokens": 20_000, "outputTokens": 0}, "tier": 9}

@@ -1,4 +1,4 @@
-"""Streams that are cancelled: by their client, by a time limit, by a framework; settled all the same, and once."""
+"""Streams cancelled by their client, a time limit or a framework are settled, and only once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Slow:
-    """An accountant whose steps take a while: before they are carried out, and again before the answer is there."""
+    """An accountant whose steps take a while: before they are carried out, and before they are answered."""
 
     def __init__(self, accountant: Accountant, seconds: float = 0.03) -> None:
         self._accountant = accountant
@@ -34,7 +34,7 @@ class Slow:
 
 
 def cancelling(scenario: Callable[[AsyncAccountingClient, Slow], Awaitable[None]]) -> Accountant:
-    """Play a scenario with a client, close it, and return what the service heard."""
+    """Run a scenario with a client, close the client, and return what the service received."""
     accountant = Accountant(credits=100_000)
 
     async def run() -> None:
@@ -50,7 +50,7 @@ def cancelling(scenario: Callable[[AsyncAccountingClient, Slow], Awaitable[None]
 
 
 async def answer(client: AsyncAccountingClient, chunks: int = 1000) -> AsyncIterator[int]:
-    """A proxy's own generator: a chunk of ten tokens a moment."""
+    """A proxy's own generator: chunks of ten tokens, a moment apart."""
     async with client.streaming_session("m", 100_000) as session:
         for number in range(chunks):
             session.add_tokens(10)
@@ -59,7 +59,7 @@ async def answer(client: AsyncAccountingClient, chunks: int = 1000) -> AsyncIter
 
 
 async def held(client: AsyncAccountingClient, inside: asyncio.Event) -> None:
-    """A stream that says when it is under way, and then stands still."""
+    """A stream that says when it has begun, and then waits."""
     async with client.streaming_session("m", 100) as session:
         session.add_tokens(30)
         inside.set()
@@ -87,7 +87,7 @@ def test_a_cancelled_client_pays_for_what_was_generated() -> None:
     assert cancelling(scenario).said == [("initialize", 100), ("abort", 30)]
 
 
-def test_one_that_is_cancelled_again_while_it_settles_is_settled_by_the_time_the_client_is_closed() -> None:
+def test_a_session_whose_task_is_cancelled_twice_is_settled_before_the_client_is_closed() -> None:
     async def scenario(client: AsyncAccountingClient, slow: Slow) -> None:
         inside = asyncio.Event()
         task = asyncio.create_task(held(client, inside))
@@ -102,7 +102,7 @@ def test_one_that_is_cancelled_again_while_it_settles_is_settled_by_the_time_the
     assert cancelling(scenario).said == [("initialize", 100), ("abort", 30)]
 
 
-def test_one_that_is_cancelled_while_it_opens_releases_what_it_would_have_held() -> None:
+def test_a_session_cancelled_while_it_opens_releases_its_hold() -> None:
     async def scenario(client: AsyncAccountingClient, slow: Slow) -> None:
         async def stream() -> None:
             async with client.streaming_session("m", 100):
@@ -117,7 +117,7 @@ def test_one_that_is_cancelled_while_it_opens_releases_what_it_would_have_held()
     assert cancelling(scenario).said == [("initialize", 100), ("abort", 0)]
 
 
-def test_one_that_is_cancelled_while_it_finalizes_is_finalized() -> None:
+def test_a_session_cancelled_while_it_finalizes_is_finalized() -> None:
     async def scenario(client: AsyncAccountingClient, slow: Slow) -> None:
         async def stream() -> None:
             async with client.streaming_session("m", 100) as session:
@@ -147,7 +147,7 @@ def test_a_generator_that_is_closed_early_pays_for_what_was_generated() -> None:
     assert cancelling(scenario).said == [("initialize", 100_000), ("abort", 50)]
 
 
-def test_a_generator_that_is_forgotten_pays_for_what_was_generated() -> None:
+def test_a_generator_that_is_garbage_collected_pays_for_what_was_generated() -> None:
     async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
         async for number in answer(client):
             if number == 4:
@@ -171,8 +171,8 @@ def test_a_time_limit_pays_for_what_was_generated() -> None:
     assert cancelling(scenario).said == [("initialize", 100), ("abort", 30)]
 
 
-def test_a_framework_that_cancels_for_as_long_as_anything_waits_does_not_keep_it_from_settling() -> None:
-    """As Starlette does when a client disconnects: its cancel scope cancels again at every turn of the loop."""
+def test_a_session_settles_even_if_a_framework_cancels_every_wait() -> None:
+    """Like Starlette when a client disconnects: its cancel scope cancels again at every turn of the loop."""
 
     async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
         reached = asyncio.Event()
@@ -184,7 +184,7 @@ def test_a_framework_that_cancels_for_as_long_as_anything_waits_does_not_keep_it
     assert cancelling(scenario).said == [("initialize", 100_000), ("abort", 50)]
 
 
-def test_a_loop_that_ends_under_it_says_what_it_left_to_the_sweeper(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_session_whose_loop_ends_logs_what_the_sweeper_has_to_settle(caplog: pytest.LogCaptureFixture) -> None:
     accountant = Accountant()
     client = AsyncAccountingClient(
         BASE_URL, "jwt", http=httpx.AsyncClient(transport=httpx.MockTransport(Slow(accountant)))

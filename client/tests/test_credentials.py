@@ -1,4 +1,4 @@
-"""What the client shows the service, and when it gets itself a new token."""
+"""Which credentials the client sends, and when it fetches a new token."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HEARD = {"sessionId": "s", "tokensGenerated": 5, "allocatedCredits": 1, "expires
 
 
 class Tokens:
-    """Returns t1, t2, … and knows how many it was asked for."""
+    """Returns t1, t2, …, and counts the calls."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -41,7 +41,7 @@ class Tokens:
 
 
 def only(good: str) -> Any:
-    """The service that takes one token and finds any other expired."""
+    """A service that accepts one token and answers that any other has expired."""
 
     def service(request: httpx.Request) -> httpx.Response:
         taken = request.headers["authorization"] == f"Bearer {good}"
@@ -53,7 +53,7 @@ def only(good: str) -> Any:
 @pytest.mark.parametrize(
     ("token", "header"), [("jwt", "Bearer jwt"), (ApiKey("acct_1"), "ApiKey acct_1"), (None, None)]
 )
-def test_it_shows_who_it_acts_for(ask: Ask, token: Any, header: str | None) -> None:
+def test_the_client_sends_the_credential_of_its_caller(ask: Ask, token: Any, header: str | None) -> None:
     service = Played(ok(BALANCE))
 
     ask(service, lambda client: client.balance(), token=token)
@@ -87,7 +87,7 @@ def test_a_token_that_is_refused_again_is_an_error(ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("code", "token"), [("TOKEN_EXPIRED", "jwt"), ("API_KEY_INVALID", Tokens()), ("TOKEN_TYPE_INVALID", Tokens())]
 )
-def test_what_no_new_token_mends_is_an_error_at_once(ask: Ask, code: str, token: Any) -> None:
+def test_a_refusal_that_no_new_token_can_fix_is_an_error_at_once(ask: Ask, code: str, token: Any) -> None:
     service = Played(refusal(401, code))
 
     with pytest.raises(Unauthorized):
@@ -95,7 +95,7 @@ def test_what_no_new_token_mends_is_an_error_at_once(ask: Ask, code: str, token:
     assert len(service.requests) == 1
 
 
-def test_a_function_may_return_an_api_key_and_is_called_for_no_route_that_takes_none(ask: Ask) -> None:
+def test_a_token_function_may_return_an_api_key_and_is_called_only_for_routes_that_need_it(ask: Ask) -> None:
     service = Played(ok(BALANCE))
     ask(service, lambda client: client.balance(), token=lambda: ApiKey("acct_2"))
     assert service.headers("authorization") == ["ApiKey acct_2"]
@@ -105,7 +105,7 @@ def test_a_function_may_return_an_api_key_and_is_called_for_no_route_that_takes_
     assert tokens.made == 0
 
 
-def test_a_coroutine_function_may_bring_the_token() -> None:
+def test_a_coroutine_function_may_return_the_token() -> None:
     async def token() -> str:
         await asyncio.sleep(0)
         return "late"
@@ -119,7 +119,7 @@ def test_a_coroutine_function_may_bring_the_token() -> None:
     asyncio.run(run())
 
 
-def test_many_tasks_whose_token_ran_out_get_one_new_one() -> None:
+def test_many_tasks_whose_token_expired_fetch_one_new_token() -> None:
     tokens = Tokens()
 
     async def run() -> None:
@@ -131,7 +131,7 @@ def test_many_tasks_whose_token_ran_out_get_one_new_one() -> None:
     assert tokens.made == 2
 
 
-def test_many_threads_whose_token_ran_out_get_one_new_one() -> None:
+def test_many_threads_whose_token_expired_fetch_one_new_token() -> None:
     tokens = Tokens()
     with httpx.Client(transport=httpx.MockTransport(only("t2"))) as http:
         client = AccountingClient(BASE_URL, tokens, http=http)
@@ -143,7 +143,7 @@ def test_many_threads_whose_token_ran_out_get_one_new_one() -> None:
     assert tokens.made == 2
 
 
-def test_the_service_key_is_shown_where_usage_is_reported_and_nowhere_else(ask: Ask) -> None:
+def test_the_service_key_is_sent_only_with_reports_of_usage(ask: Ask) -> None:
     service = Played(ok(HEARD), ok(BALANCE))
 
     ask(service, lambda client: client.heartbeat("s", 5), service_key="key")
@@ -153,7 +153,7 @@ def test_the_service_key_is_shown_where_usage_is_reported_and_nowhere_else(ask: 
     assert service.headers("authorization") == ["Bearer jwt", "Bearer jwt"]
 
 
-def test_an_internal_route_is_shown_the_service_key_and_no_token(ask: Ask) -> None:
+def test_an_internal_route_gets_the_service_key_and_no_token(ask: Ask) -> None:
     service = Played(ok(SYNCED))
 
     ask(service, lambda client: client.sync_user("u", "u@example.com", "u"), service_key="key")
@@ -162,7 +162,7 @@ def test_an_internal_route_is_shown_the_service_key_and_no_token(ask: Ask) -> No
     assert service.headers("authorization") == [None]
 
 
-def test_that_a_key_is_refused_is_an_answer_and_that_the_service_key_is_refused_is_none(ask: Ask) -> None:
+def test_a_refused_api_key_is_an_answer_but_a_refused_service_key_is_an_error(ask: Ask) -> None:
     refused = httpx.Response(401, json={"valid": False, "code": "EXPIRED", "message": "The API key has expired"})
 
     validity = ask(Played(refused), lambda client: client.validate_api_key("acct_1"), service_key="key")
@@ -179,7 +179,9 @@ UNSENDABLE = ["", "secret\n", "sec ret", "sécret", "secret\x00"]
 @pytest.mark.parametrize(
     "made", [lambda text: text, ApiKey, lambda text: lambda: text], ids=["token", "key", "function"]
 )
-def test_what_no_header_carries_is_refused_without_being_shown(ask: Ask, made: Any, text: str) -> None:
+def test_a_credential_that_is_not_valid_in_a_header_is_refused_without_being_shown(
+    ask: Ask, made: Any, text: str
+) -> None:
     service = Played(ok(BALANCE))
 
     with pytest.raises(ValueError, match="is empty, or has a space") as refused:
@@ -189,13 +191,13 @@ def test_what_no_header_carries_is_refused_without_being_shown(ask: Ask, made: A
 
 
 @pytest.mark.parametrize("text", UNSENDABLE)
-def test_a_service_key_that_no_header_carries_is_refused_without_being_shown(ask: Ask, text: str) -> None:
+def test_a_service_key_that_is_not_valid_in_a_header_is_refused_without_being_shown(ask: Ask, text: str) -> None:
     with pytest.raises(ValueError, match="the service key is empty") as refused:
         ask(Played(ok(BALANCE)), lambda client: client.balance(), service_key=text)
     assert "cret" not in str(refused.value)
 
 
-def test_what_the_network_library_will_not_send_is_not_told(ask: Ask) -> None:
+def test_a_request_that_httpx_refuses_to_send_raises_an_error_without_its_secrets(ask: Ask) -> None:
     service = Played(httpx.LocalProtocolError("Illegal header value b'secret'"))
 
     with pytest.raises(Unreachable) as refused:
@@ -204,7 +206,7 @@ def test_what_the_network_library_will_not_send_is_not_told(ask: Ask) -> None:
     assert refused.value.__cause__ is None
 
 
-def test_a_function_that_returns_no_token_is_told_so(ask: Ask) -> None:
+def test_a_function_that_returns_no_token_raises_an_error(ask: Ask) -> None:
     with pytest.raises(TypeError, match="a token must be a str, an ApiKey or a ServiceCredential, not int"):
         ask(Played(ok(BALANCE)), lambda client: client.balance(), token=lambda: 7)
 
@@ -213,12 +215,12 @@ def test_a_function_that_returns_no_token_is_told_so(ask: Ask) -> None:
     "url", ["", "accounting.example.com", "ftp://accounting.example.com", "https://a\n", "https://"]
 )
 @pytest.mark.parametrize("kind", [AccountingClient, AsyncAccountingClient])
-def test_an_address_of_no_service_is_refused(kind: Any, url: str) -> None:
+def test_an_invalid_base_url_is_refused(kind: Any, url: str) -> None:
     with pytest.raises(ValueError, match="not a valid address"):
         kind(url)
 
 
-def test_a_service_says_for_which_user_it_acts(ask: Ask) -> None:
+def test_a_service_names_the_user_that_it_acts_for(ask: Ask) -> None:
     service = Played(ok(BALANCE), ok(HEARD), ok(BALANCE))
 
     credential = ServiceCredential("svc_1_x")
@@ -231,12 +233,12 @@ def test_a_service_says_for_which_user_it_acts(ask: Ask) -> None:
     assert "svc_1" not in repr(credential)
 
 
-def test_a_service_that_acts_for_nobody_is_refused(ask: Ask) -> None:
+def test_an_empty_user_id_is_refused_for_a_service(ask: Ask) -> None:
     with pytest.raises(ValueError, match="the user id is empty"):
         ask(Played(ok(BALANCE)), lambda client: client.for_user("").balance(), token=ServiceCredential("svc_1_x"))
 
 
-def test_a_credential_that_was_rotated_out_is_replaced_by_what_its_function_returns(ask: Ask) -> None:
+def test_a_rotated_credential_is_fetched_again_from_its_function(ask: Ask) -> None:
     service = Played(refusal(401, "SERVICE_CREDENTIAL_INVALID"), ok(BALANCE))
     made = iter(("svc_1_old", "svc_1_new"))
 

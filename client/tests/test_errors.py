@@ -1,4 +1,4 @@
-"""Every refusal as an exception that can be acted on."""
+"""Every refusal is an exception that a program can act on."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from client.tests.conftest import Ask
 
 
-def test_every_code_of_the_service_has_its_exception_and_no_other() -> None:
+def test_every_error_code_has_one_exception() -> None:
     assert BY_CODE.keys() == STATUSES.keys() | {"RATE_LIMITED", "TIMEOUT"}
 
 
-def test_every_status_catches_its_codes() -> None:
+def test_the_exception_of_a_status_catches_its_codes() -> None:
     for code, status in STATUSES.items():
         assert issubclass(BY_CODE[code], BY_STATUS[status.value]), code
 
 
-def test_it_says_everything_that_the_service_said(ask: Ask) -> None:
+def test_an_exception_has_everything_that_the_service_answered(ask: Ask) -> None:
     service = Played(refusal(404, "USER_NOT_FOUND", userId="u"))
 
     with pytest.raises(UserNotFound) as refused:
@@ -51,7 +51,7 @@ def test_it_says_everything_that_the_service_said(ask: Ask) -> None:
     assert str(error) == "It is USER_NOT_FOUND (USER_NOT_FOUND, request r-1)"
 
 
-def test_too_few_credits_come_with_how_many_and_what_they_would_do(ask: Ask) -> None:
+def test_insufficient_credits_have_the_numbers_and_the_affordable_estimate(ask: Ask) -> None:
     details = {"requiredCredits": 12, "availableCredits": 5, "heldCredits": 2, "shortfall": 7, "affordableTokens": 4166}
     service = Played(refusal(402, "INSUFFICIENT_CREDITS", **details))
 
@@ -63,7 +63,7 @@ def test_too_few_credits_come_with_how_many_and_what_they_would_do(ask: Ask) -> 
     assert error.affordable_tokens == 4166
 
 
-def test_a_session_that_is_over_comes_with_how_it_ended(ask: Ask) -> None:
+def test_session_not_active_says_how_the_session_ended(ask: Ask) -> None:
     service = Played(refusal(404, "SESSION_NOT_ACTIVE", sessionId="s", status="failed", outcome="swept"))
 
     with pytest.raises(SessionNotActive) as refused:
@@ -71,7 +71,7 @@ def test_a_session_that_is_over_comes_with_how_it_ended(ask: Ask) -> None:
     assert (refused.value.session_status, refused.value.outcome) == ("failed", "swept")
 
 
-def test_a_session_id_that_was_used_up_comes_with_how_its_session_ended(ask: Ask) -> None:
+def test_session_ended_says_how_the_session_ended(ask: Ask) -> None:
     service = Played(refusal(409, "SESSION_ENDED", sessionId="s", status="completed", outcome="finalized"))
 
     with pytest.raises(SessionEnded) as refused:
@@ -80,7 +80,7 @@ def test_a_session_id_that_was_used_up_comes_with_how_its_session_ended(ask: Ask
     assert isinstance(refused.value, Conflict)
 
 
-def test_fields_at_fault_are_named(ask: Ask) -> None:
+def test_invalid_fields_are_named(ask: Ask) -> None:
     problem = {"field": "credits", "problem": "must be 1 or more"}
     service = Played(refusal(400, "VALIDATION_ERROR", errors=[problem]))
 
@@ -92,7 +92,7 @@ def test_fields_at_fault_are_named(ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("status", "kind"), [(403, Forbidden), (401, Unauthorized), (418, UnexpectedAnswer), (302, UnexpectedAnswer)]
 )
-def test_what_something_between_says_is_judged_by_its_status(
+def test_an_answer_of_a_proxy_in_between_is_judged_by_its_status(
     ask: Ask, status: int, kind: type[AccountingError]
 ) -> None:
     with pytest.raises(kind) as refused:
@@ -103,12 +103,12 @@ def test_what_something_between_says_is_judged_by_its_status(
 @pytest.mark.parametrize(
     "answer", [httpx.Response(200, text="<html>"), ok([]), ok({"userId": "u"}), ok(None)], ids=lambda each: each.text
 )
-def test_a_success_that_is_none_of_the_contract_is_no_result(ask: Ask, answer: httpx.Response) -> None:
+def test_a_success_with_unexpected_content_is_an_unexpected_answer(ask: Ask, answer: httpx.Response) -> None:
     with pytest.raises(UnexpectedAnswer):
         ask(Played(answer), lambda client: client.balance())
 
 
-def test_it_can_be_sent_to_another_process() -> None:
+def test_an_exception_can_be_sent_to_another_process() -> None:
     error = InsufficientCredits("No", "INSUFFICIENT_CREDITS", 402, {"shortfall": 3}, "r-1")
 
     copy = pickle.loads(pickle.dumps(error))

@@ -1,4 +1,4 @@
-"""A client in a process that forks, as servers do that load the application first: each process has its own part."""
+"""A client in a process that forks, as preloading servers do: each process has its own connections and sessions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 
 
 class Server:
-    """The service on a socket, for one session; ``asked`` has, of every request, its path's end and its connection."""
+    """A service on a socket, for one session. ``asked`` has each request's last part of the path and its connection."""
 
     def __init__(self) -> None:
         self.accountant = Accountant()
@@ -43,7 +43,7 @@ class Server:
 
     @contextmanager
     def running(self) -> Iterator[Server]:
-        """Serve for the time of the block."""
+        """Serve during the block."""
         thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         thread.start()
         try:
@@ -54,7 +54,7 @@ class Server:
             thread.join()
 
     def connections(self, step: str) -> list[int]:
-        """The connections over which a step was asked for, by the client's port."""
+        """The connections over which a step was requested, by the client's port."""
         return [port for asked, port in self.asked if asked == step]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -94,7 +94,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def in_a_child(act: Callable[[], Any]) -> Any:
-    """Return what ``act`` returns, as JSON, in a process forked from this one; what it raises fails the test."""
+    """Return what ``act`` returns, as JSON, from a forked process. If it raises, the test fails."""
     read_end, write_end = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # this process has threads, which is what it is about
@@ -135,7 +135,7 @@ def test_a_child_has_connections_of_its_own(server: Server) -> None:
     assert parents not in childs
 
 
-def test_a_child_of_a_child_has_them_too(server: Server) -> None:
+def test_a_grandchild_has_connections_of_its_own(server: Server) -> None:
     with AccountingClient(server.url, "jwt") as client:
         assert in_a_child(lambda: [client.balance().debt, in_a_child(lambda: client.balance().debt)]) == [0, 0]
         client.balance()
@@ -194,7 +194,7 @@ def test_a_child_heartbeats_no_session_of_its_parents(server: Server) -> None:
         assert len(set(server.connections("heartbeat"))) == 1
 
 
-def test_a_child_of_a_client_that_was_only_made_streams_and_settles_its_own(server: Server) -> None:
+def test_a_child_of_an_unused_client_streams_and_settles_its_own_sessions(server: Server) -> None:
     with AccountingClient(server.url, "jwt") as client:
 
         def child() -> Any:
@@ -207,8 +207,8 @@ def test_a_child_of_a_client_that_was_only_made_streams_and_settles_its_own(serv
     assert server.accountant.said == [("initialize", 100), ("abort", 30)]
 
 
-def test_a_lock_that_is_held_in_the_moment_of_the_fork_holds_up_no_child(server: Server) -> None:
-    """Another thread is fetching a token: in the child it never comes back."""
+def test_a_lock_held_during_the_fork_does_not_block_the_child(server: Server) -> None:
+    """Another thread is fetching a token during the fork: in the child it never returns."""
     fetching, go_on = threading.Event(), threading.Event()
 
     def token() -> str:
@@ -228,7 +228,7 @@ def test_a_lock_that_is_held_in_the_moment_of_the_fork_holds_up_no_child(server:
             thread.join()
 
 
-def test_a_child_cannot_speak_over_connections_that_the_caller_brought(server: Server) -> None:
+def test_a_child_cannot_use_connections_that_the_caller_passed(server: Server) -> None:
     with httpx.Client() as http:
         client = AccountingClient(server.url, "jwt", http=http)
         client.balance()
@@ -241,8 +241,8 @@ def test_a_child_cannot_speak_over_connections_that_the_caller_brought(server: S
     assert len(server.connections("balance")) == 1
 
 
-def test_a_child_of_an_async_client_has_its_own_part_too(server: Server) -> None:
-    """Forked in the middle of a loop: one task streams, and another one holds a lock while it fetches a token."""
+def test_a_child_of_an_async_client_has_its_own_connections_and_sessions(server: Server) -> None:
+    """Forked while the loop runs: one task streams, and another one holds a lock while it fetches a token."""
 
     async def slow_token() -> str:
         if os.getpid() == parent:

@@ -1,4 +1,4 @@
-"""Answers of any shape: each is a result or an AccountingError, whatever the client asked."""
+"""Answers of any shape become a result or an AccountingError, whatever the client asked."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ ONCE = Retries(attempts=1)
 
 
 def answers() -> Iterator[httpx.Response]:
-    """Every body, every status with a few bodies, every header with a success, a redirect and a refusal."""
+    """Every body, every status with a few bodies, and every header with a success, a redirect and a refusal."""
     for body in BODIES.values():
         yield httpx.Response(200, content=body)
         yield httpx.Response(400, content=body)
@@ -129,12 +129,12 @@ def answers() -> Iterator[httpx.Response]:
             yield httpx.Response(status, content=b"{}", headers=raw)
 
 
-def test_there_are_dozens_of_shapes_and_methods() -> None:
+def test_the_shapes_and_methods_were_found() -> None:
     assert len(list(answers())) > 150
     assert len(methods(AccountingClient)) > 40
 
 
-def test_every_method_makes_a_result_or_an_error_of_any_answer() -> None:
+def test_every_method_turns_any_answer_into_a_result_or_an_error() -> None:
     results, errors = [], []
     for answer in answers():
         with httpx.Client(transport=httpx.MockTransport(Played(answer))) as http:
@@ -152,7 +152,7 @@ def test_every_method_makes_a_result_or_an_error_of_any_answer() -> None:
     assert {error.retry_after_seconds for error in errors} == {None}
 
 
-def test_every_method_of_the_async_client_makes_a_result_or_an_error_of_any_answer() -> None:
+def test_every_async_method_turns_any_answer_into_a_result_or_an_error() -> None:
     async def ask_everything(answer: httpx.Response) -> int:
         asked = 0
         async with httpx.AsyncClient(transport=httpx.MockTransport(Played(answer))) as http:
@@ -176,7 +176,7 @@ def test_every_method_of_the_async_client_makes_a_result_or_an_error_of_any_answ
 
 
 def kinds() -> list[type[Any]]:
-    """Every dataclass that an answer is read into."""
+    """Every dataclass that an answer can become."""
     modules = [
         importlib.import_module(f"{routes.__name__}.{each.name}") for each in pkgutil.iter_modules(routes.__path__)
     ]
@@ -206,7 +206,7 @@ def sample(kind: Any) -> Any:
 
 
 def spoilt(value: Any) -> Iterator[Any]:
-    """``value`` with one thing in it, at any depth, replaced by something else."""
+    """``value`` with one part, at any depth, replaced by something else."""
     yield from (None, True, 7, -1.5, "text", "2026-99-99", "0001-01-01T00:00:00+23:59", "2026-11-21", [], [None], {})
     if isinstance(value, dict):
         for name in value:
@@ -218,7 +218,7 @@ def spoilt(value: Any) -> Iterator[Any]:
             yield [replaced]
 
 
-def test_a_wrong_type_at_any_depth_is_a_misread_answer_or_a_whole_one() -> None:
+def test_a_wrong_type_at_any_depth_is_misread_or_gives_a_valid_result() -> None:
     misread = 0
     for kind in kinds():
         assert isinstance(read(kind, sample(kind)), kind)
@@ -233,7 +233,7 @@ def test_a_wrong_type_at_any_depth_is_a_misread_answer_or_a_whole_one() -> None:
 
 
 def assert_typed(kind: Any, value: Any) -> None:
-    """That everything in ``value`` is of the type that the dataclass promises."""
+    """Assert that everything in ``value`` has the type that the dataclass declares."""
     origin, of = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         if value is not None:
@@ -257,12 +257,12 @@ def assert_typed(kind: Any, value: Any) -> None:
 @pytest.mark.parametrize(
     "name", ["no UTF-8", "half a surrogate pair", "NaN", "a field without end", "nested to the end"]
 )
-def test_what_is_no_json_of_the_services_is_misread(name: str) -> None:
+def test_a_body_that_is_not_valid_json_is_misread(name: str) -> None:
     with pytest.raises(Misread):
         json_in(BODIES[name])
 
 
-def test_a_whole_surrogate_pair_is_one_letter() -> None:
+def test_a_whole_surrogate_pair_is_one_character() -> None:
     assert json_in(b'{"name": "\\ud83d\\ude00"}') == {"name": "\U0001f600"}
 
 
@@ -270,7 +270,7 @@ DETAILS = [None, "text", -1.5, True, [], [7], {}, {"a": 1}]
 
 
 @pytest.mark.parametrize("wrong", DETAILS, ids=repr)
-def test_details_of_a_wrong_type_are_as_if_they_were_not_there(ask: Ask, wrong: Any) -> None:
+def test_details_of_a_wrong_type_are_ignored(ask: Ask, wrong: Any) -> None:
     names = ("requiredCredits", "availableCredits", "heldCredits", "shortfall", "affordableTokens")
     with pytest.raises(InsufficientCredits) as lacking:
         ask(
@@ -288,7 +288,7 @@ def test_details_of_a_wrong_type_are_as_if_they_were_not_there(ask: Ask, wrong: 
     assert invalid.value.errors == []
 
 
-def test_only_a_refusal_is_an_answer_of_its_own_kind(ask: Ask) -> None:
+def test_only_a_refusal_can_count_as_an_answer(ask: Ask) -> None:
     broken = httpx.Response(503, json={"valid": False, "code": "EXPIRED", "message": "no"})
 
     with pytest.raises(AccountingError):
@@ -296,7 +296,7 @@ def test_only_a_refusal_is_an_answer_of_its_own_kind(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("location", ["mailto:a@b", "foo:bar", "http:\\\\x"])
-def test_a_redirect_to_no_address_is_an_unexpected_answer(ask: Ask, location: str) -> None:
+def test_a_redirect_to_an_invalid_address_is_an_unexpected_answer(ask: Ask, location: str) -> None:
     with pytest.raises(UnexpectedAnswer):
         ask(Played(httpx.Response(302, headers={"Location": location})), lambda client: client.balance())
 
@@ -311,7 +311,7 @@ def test_a_request_whose_own_address_is_too_long_is_the_callers_fault(ask: Ask) 
 
 @contextmanager
 def speaking(said: bytes) -> Iterator[str]:
-    """A server that says this to every connection, whatever it is asked, and hangs up."""
+    """A server that sends this on every connection, whatever the request, and hangs up."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def serve() -> None:
@@ -362,7 +362,7 @@ ON_THE_WIRE: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", ON_THE_WIRE)
-def test_what_is_no_answer_on_the_wire_is_an_error_of_the_clients(name: str) -> None:
+def test_a_malformed_http_response_raises_an_error_of_the_client(name: str) -> None:
     with speaking(ON_THE_WIRE[name]) as url, httpx.Client(trust_env=False) as http:
         client = AccountingClient(url, "jwt", http=http, retries=ONCE)
         for act in (client.balance, lambda: client.allocate("u", 5), lambda: client.delete_api_key("k")):
@@ -377,7 +377,7 @@ def test_what_is_no_answer_on_the_wire_is_an_error_of_the_clients(name: str) -> 
             asyncio.run(run())
 
 
-def test_a_wrong_encoding_is_an_answer_that_came() -> None:
+def test_a_wrongly_encoded_answer_counts_as_an_answer() -> None:
     with (
         speaking(ON_THE_WIRE["a body that is not gzip"]) as url,
         httpx.Client(trust_env=False) as http,
@@ -387,7 +387,7 @@ def test_a_wrong_encoding_is_an_answer_that_came() -> None:
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "1.5", "9" * 400, "Wed, 21 Oct 2015 07:28:00 GMT"])
-def test_a_wait_that_is_no_number_is_none_that_was_asked_for(ask: Ask, text: str) -> None:
+def test_a_retry_after_that_is_not_a_number_is_ignored(ask: Ask, text: str) -> None:
     service = Played(refusal(503, "CONTENTION", text), ok(GRANTED))
 
     ask(service, lambda client: client.allocate("u", 5))

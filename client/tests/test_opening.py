@@ -1,4 +1,4 @@
-"""What becomes of a session that could not be opened: released if it may be held, and not a word if it can't be."""
+"""Sessions that could not be opened: they are released if they may be held; otherwise nothing is sent or logged."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def entered(_: Any) -> Any:
 
 
 @pytest.mark.parametrize("trouble", NEVER_CONNECTED, ids=repr)
-def test_an_opening_that_was_never_connected_is_not_reported(
+def test_an_opening_that_never_connected_is_neither_logged_nor_released(
     stream: Run,  # noqa: F811
     trouble: Exception,
     caplog: pytest.LogCaptureFixture,
@@ -55,8 +55,8 @@ def test_an_opening_that_was_never_connected_is_not_reported(
     assert caplog.text == ""
 
 
-def test_a_refused_connection_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:
-    """On real sockets: port 1 of this machine, where nothing listens."""
+def test_a_refused_connection_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """With real sockets: port 1 of this machine, where nothing listens."""
     http = httpx.Client(trust_env=False)
     client = AccountingClient("http://127.0.0.1:1", "jwt", http=http, retries=QUICK)
     with client, pytest.raises(Unavailable), client.streaming_session("m", 100):
@@ -90,7 +90,7 @@ def test_a_token_function_that_fails_before_anything_is_sent_leaves_nothing_to_r
 
 
 @pytest.mark.parametrize("trouble", [refusal(401, "TOKEN_EXPIRED"), refusal(403, "USER_DISABLED")], ids=repr)
-def test_a_refusal_after_a_lost_answer_does_not_say_that_nothing_is_held(
+def test_a_refusal_after_a_lost_answer_does_not_mean_that_nothing_is_held(
     stream: Run,  # noqa: F811
     trouble: httpx.Response,
 ) -> None:
@@ -138,13 +138,13 @@ def test_a_thread_that_cannot_start_releases_the_hold(monkeypatch: pytest.Monkey
 
 
 def after_the_opening(create_task: Callable[..., Any]) -> Callable[..., Any]:
-    """A loop's ``create_task`` that makes the opening's task, and then none any more."""
+    """A loop's ``create_task`` that creates the task of the opening, and fails after that."""
     left = iter([True])
     return lambda *args, **kwargs: create_task(*args, **kwargs) if next(left, False) else fail()
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_a_task_that_cannot_be_made_releases_the_hold() -> None:
+def test_a_task_that_cannot_start_releases_the_hold() -> None:
     service = Accountant()
 
     async def run() -> None:
@@ -162,7 +162,7 @@ def test_a_task_that_cannot_be_made_releases_the_hold() -> None:
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_a_stream_that_ends_when_no_task_can_be_made_is_settled() -> None:
+def test_a_stream_that_ends_when_no_task_can_start_is_settled() -> None:
     service = Accountant()
 
     async def run() -> None:
@@ -180,7 +180,7 @@ def test_a_stream_that_ends_when_no_task_can_be_made_is_settled() -> None:
 
 
 @pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt()], ids=repr)
-def test_whatever_fails_after_the_opening_releases_the_hold(
+def test_a_failure_after_the_opening_releases_the_hold(
     stream: Run,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
     error: BaseException,

@@ -1,4 +1,4 @@
-"""Lists as iterators that fetch no more than they are asked for."""
+"""Lists are iterators that fetch only the pages that are needed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def session(number: int) -> dict[str, Any]:
 
 
 def users(request: httpx.Request) -> httpx.Response:
-    """Five users in pages of two; the cursor is the number of the page's first."""
+    """Five users in pages of two; the cursor is the number of the page's first user."""
     first = int(request.url.params.get("cursor", 0))
     more = {"nextCursor": str(first + 2)} if first + 2 < 5 else {}
     found = [user(number) for number in range(first, min(first + 2, 5))]
@@ -64,7 +64,7 @@ def sessions(request: httpx.Request) -> httpx.Response:
     return httpx.Response(200, json=[session(first)], headers=headers)
 
 
-def test_a_list_is_gone_through_to_its_end(ask: Ask) -> None:
+def test_a_list_is_read_to_its_end(ask: Ask) -> None:
     service = Played(users)
 
     found = ask(service, lambda client: client.users(role="user", page_size=2))
@@ -84,12 +84,12 @@ def test_a_list_is_gone_through_to_its_end(ask: Ask) -> None:
         lambda client: client.active_sessions("u", page_size=1),
     ],
 )
-def test_a_list_whose_cursor_is_a_header_is_gone_through_to_its_end(ask: Ask, act: Callable[[Any], Any]) -> None:
+def test_a_list_with_its_cursor_in_a_header_is_read_to_its_end(ask: Ask, act: Callable[[Any], Any]) -> None:
     assert [each.session_id for each in ask(Played(sessions), act)] == ["s0", "s1", "s2"]
 
 
 def keys(request: httpx.Request) -> httpx.Response:
-    """Three API keys of whoever is asked about, in pages of two."""
+    """Three API keys of the requested user, in pages of two."""
     owner, last = request.url.params["userId"], "cursor" in request.url.params
     known: dict[str, Any] = {
         "name": "ci",
@@ -103,7 +103,7 @@ def keys(request: httpx.Request) -> httpx.Response:
     return httpx.Response(200, json=found, headers={} if last else {"X-Next-Cursor": "more"})
 
 
-def test_another_users_api_keys_are_gone_through_to_their_end(ask: Ask) -> None:
+def test_another_users_api_keys_are_read_to_their_end(ask: Ask) -> None:
     service = Played(keys)
 
     assert [each.id for each in ask(service, lambda client: client.api_keys("u", page_size=2))] == ["u-1", "u-2", "u-3"]
@@ -123,11 +123,11 @@ def prices(request: httpx.Request) -> httpx.Response:
 
 
 @pytest.mark.parametrize("act", [lambda client: client.prices(), lambda client: client.price_history("m")])
-def test_prices_are_gone_through_to_their_end(ask: Ask, act: Callable[[Any], Any]) -> None:
+def test_prices_are_read_to_their_end(ask: Ask, act: Callable[[Any], Any]) -> None:
     assert [each.model_id for each in ask(Played(prices), act)] == ["m0", "m1", "m2", "m3"]
 
 
-def test_a_page_of_prices_has_the_default_and_where_the_next_one_begins(ask: Ask) -> None:
+def test_a_page_of_prices_has_the_default_price_and_the_next_cursor(ask: Ask) -> None:
     page = ask(Played(prices), lambda client: client.prices_page(limit=2))
     history = ask(Played(prices), lambda client: client.price("m", limit=2))
 
@@ -137,7 +137,7 @@ def test_a_page_of_prices_has_the_default_and_where_the_next_one_begins(ask: Ask
 
 @pytest.mark.parametrize("cursor", ["same", "", "x" * 100_000])
 @pytest.mark.parametrize("act", [lambda client: client.users(), lambda client: client.recent_sessions()])
-def test_a_list_whose_cursor_leads_nowhere_is_no_endless_one(ask: Ask, act: Callable[[Any], Any], cursor: str) -> None:
+def test_a_list_whose_cursor_leads_nowhere_raises_an_error(ask: Ask, act: Callable[[Any], Any], cursor: str) -> None:
     answer = {"total": 1, "totalPages": 1, "users": [], "nextCursor": cursor}
 
     def service(request: httpx.Request) -> httpx.Response:
@@ -150,7 +150,7 @@ def test_a_list_whose_cursor_leads_nowhere_is_no_endless_one(ask: Ask, act: Call
 
 @pytest.mark.parametrize("act", [lambda client: client.users(), lambda client: client.recent_sessions()])
 @pytest.mark.parametrize("lap", [["a", "b"], ["a", "b", "c", "d", "b"]])
-def test_a_list_whose_cursors_go_round_is_no_endless_one(ask: Ask, act: Callable[[Any], Any], lap: list[str]) -> None:
+def test_a_list_whose_cursors_repeat_raises_an_error(ask: Ask, act: Callable[[Any], Any], lap: list[str]) -> None:
     cursors = cycle(lap)
 
     def service(request: httpx.Request) -> httpx.Response:
@@ -165,14 +165,14 @@ def test_a_list_whose_cursors_go_round_is_no_endless_one(ask: Ask, act: Callable
     assert len(played.requests) <= len(lap) + 1
 
 
-def test_a_list_may_be_gone_through_twice(ask: Ask) -> None:
+def test_a_list_can_be_read_twice(ask: Ask) -> None:
     service = Played(users)
 
     for _ in range(2):
         assert len(ask(service, lambda client: client.users(page_size=2))) == 5
 
 
-def test_a_page_knows_how_many_there_are_and_where_the_next_one_begins(ask: Ask) -> None:
+def test_a_page_has_the_total_and_the_next_cursor(ask: Ask) -> None:
     page = ask(Played(users), lambda client: client.users_page(limit=2))
 
     assert (len(page.items), page.total, page.total_pages, page.next_cursor) == (2, 5, 3, "2")

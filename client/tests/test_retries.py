@@ -1,4 +1,4 @@
-"""What is sent again, what never is, and for how long."""
+"""Which requests are repeated, which never are, and for how long."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ ONCE: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("trouble", PASSING, ids=repr)
 @pytest.mark.parametrize("kind", REPEATABLE)
-def test_what_passes_is_waited_for_where_a_repeat_is_safe(ask: Ask, trouble: Any, kind: str) -> None:
+def test_a_temporary_failure_is_repeated_if_a_repeat_is_safe(ask: Ask, trouble: Any, kind: str) -> None:
     act, body = REPEATABLE[kind]
     service = Played(trouble, trouble, ok(body))
 
@@ -71,7 +71,7 @@ def test_what_passes_is_waited_for_where_a_repeat_is_safe(ask: Ask, trouble: Any
 
 @pytest.mark.parametrize("trouble", [LOST, refusal(503, "UNAVAILABLE"), refusal(504, "TIMEOUT")], ids=repr)
 @pytest.mark.parametrize("kind", ONCE)
-def test_what_may_have_been_done_is_not_done_again_where_a_repeat_is_not_safe(
+def test_a_request_that_may_have_been_carried_out_is_not_repeated_if_that_is_unsafe(
     ask: Ask, trouble: Any, kind: str
 ) -> None:
     service = Played(trouble)
@@ -84,14 +84,14 @@ def test_what_may_have_been_done_is_not_done_again_where_a_repeat_is_not_safe(
 @pytest.mark.parametrize(
     "trouble", [refusal(429, "RATE_LIMITED"), refusal(503, "CONTENTION"), httpx.ConnectTimeout("")], ids=repr
 )
-def test_what_was_not_done_for_certain_is_sent_again_whatever_it_is(ask: Ask, trouble: Any) -> None:
+def test_a_request_that_was_certainly_not_carried_out_is_always_repeated(ask: Ask, trouble: Any) -> None:
     service = Played(trouble, ok(DONE))
 
     assert ask(service, lambda client: client.delete_api_key("k")).message == "done"
     assert len(service.requests) == 2
 
 
-def test_every_repeat_of_a_command_has_its_one_key_and_every_command_another(ask: Ask) -> None:
+def test_repeats_of_a_command_share_one_key_and_every_command_has_its_own(ask: Ask) -> None:
     service = Played(LOST, refusal(503, "UNAVAILABLE", "0"), ok(GRANTED), LOST, ok(GRANTED))
 
     ask(service, lambda client: client.allocate("u", 5))
@@ -104,7 +104,7 @@ def test_every_repeat_of_a_command_has_its_one_key_and_every_command_another(ask
 
 
 @pytest.mark.parametrize("key", ["", "two words", "schlüssel", "line\n"])
-def test_a_key_that_no_header_carries_is_refused_and_none_is_made_instead(ask: Ask, key: str) -> None:
+def test_a_key_that_is_not_valid_in_a_header_is_refused_and_not_replaced(ask: Ask, key: str) -> None:
     service = Played(ok(GRANTED))
 
     with pytest.raises(ValueError, match="the idempotency key is empty"):
@@ -112,7 +112,7 @@ def test_a_key_that_no_header_carries_is_refused_and_none_is_made_instead(ask: A
     assert service.requests == []
 
 
-def test_a_key_of_the_callers_own_is_sent_as_it_is(ask: Ask) -> None:
+def test_the_callers_own_key_is_sent_unchanged(ask: Ask) -> None:
     service = Played(ok(GRANTED))
 
     ask(service, lambda client: client.allocate("u", 5, idempotency_key="order-7"))
@@ -129,7 +129,7 @@ def test_a_key_of_the_callers_own_is_sent_as_it_is(ask: Ask) -> None:
     ],
     ids=repr,
 )
-def test_what_would_be_refused_again_is_not_asked_again(
+def test_a_request_that_would_be_refused_again_is_not_repeated(
     ask: Ask, answer: httpx.Response, kind: type[Exception]
 ) -> None:
     service = Played(answer)
@@ -139,7 +139,7 @@ def test_what_would_be_refused_again_is_not_asked_again(
     assert len(service.requests) == 1
 
 
-def test_after_its_attempts_it_says_what_the_last_one_came_to(ask: Ask) -> None:
+def test_after_the_last_attempt_its_error_is_raised(ask: Ask) -> None:
     service = Played(LOST, LOST, refusal(429, "RATE_LIMITED", "0"))
 
     with pytest.raises(RateLimited):
@@ -147,7 +147,7 @@ def test_after_its_attempts_it_says_what_the_last_one_came_to(ask: Ask) -> None:
     assert len(service.requests) == 4
 
 
-def test_a_wait_that_does_not_fit_the_time_is_not_waited(ask: Ask) -> None:
+def test_a_wait_that_exceeds_the_total_time_is_not_begun(ask: Ask) -> None:
     service = Played(refusal(503, "CONTENTION", "3600"))
 
     with pytest.raises(Contention) as refused:
@@ -156,7 +156,7 @@ def test_a_wait_that_does_not_fit_the_time_is_not_waited(ask: Ask) -> None:
     assert len(service.requests) == 1
 
 
-def test_an_attempt_may_take_no_longer_than_all_of_them(ask: Ask) -> None:
+def test_one_attempt_cannot_exceed_the_total_time(ask: Ask) -> None:
     service = Played(LOST)
 
     with pytest.raises(Unreachable):
@@ -165,18 +165,18 @@ def test_an_attempt_may_take_no_longer_than_all_of_them(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("attempts", range(1, 6))
-def test_a_pause_is_a_random_part_of_one_that_doubles(attempts: int) -> None:
+def test_a_pause_is_a_random_part_of_a_limit_that_doubles(attempts: int) -> None:
     retries = Retries(attempts=100, first_seconds=0.5, longest_seconds=4)
     longest = min(4, 0.5 * 2 ** (attempts - 1))
 
     assert [retries.pause(attempts, 0, 0, chance) for chance in (0, 0.5, 1)] == [0, longest / 2, longest]
 
 
-def test_a_wait_that_is_asked_for_comes_before_the_random_one() -> None:
+def test_retry_after_comes_before_the_random_pause() -> None:
     assert Retries(first_seconds=0.5).pause(1, 0, 2, 0.5) == 2.25
 
 
-def test_the_pauses_end_with_the_attempts_and_with_the_time() -> None:
+def test_pauses_end_when_attempts_or_time_are_used_up() -> None:
     retries = Retries(attempts=3, total_seconds=10, first_seconds=4)
 
     assert retries.pause(2, 0, 0, 1) == 5
@@ -186,7 +186,7 @@ def test_the_pauses_end_with_the_attempts_and_with_the_time() -> None:
 
 
 @pytest.mark.parametrize("number", [0, -1, 1.5, True, "6", None])
-def test_a_number_of_attempts_is_whole_and_there_is_one(number: Any) -> None:
+def test_the_number_of_attempts_must_be_a_whole_number_of_at_least_one(number: Any) -> None:
     with pytest.raises(ValueError, match="attempts must be a whole number of at least 1"):
         Retries(attempts=number)
 

@@ -1,4 +1,4 @@
-"""Streams that hand over their provider's usage, sync and async alike: what the service hears, and what is settled."""
+"""Streams that report their provider's usage, sync and async: what the service receives, and what is settled."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def rejected(*fields: str) -> Any:
 
 @pytest.fixture
 def accounted(stream: Run) -> Run:  # noqa: F811
-    """Return what streams in a session with an estimated usage."""
+    """Return a function that streams in a session with an estimated usage."""
     return lambda service, body, estimate=None, **options: stream(
         service, body, estimate, estimated_usage=ESTIMATE, **options
     )
 
 
 def using(usage: Any, usage_format: Any = "openai", *, then: int = 0) -> Body:
-    """A stream that reports a usage, and so many tokens more."""
+    """A stream that reports a usage, and this many tokens after it."""
 
     def body(session: Any) -> Iterator[float]:
         session.set_usage(usage, usage_format)
@@ -50,7 +50,7 @@ def using(usage: Any, usage_format: Any = "openai", *, then: int = 0) -> Body:
     return body
 
 
-def test_a_stream_is_settled_for_its_providers_usage_as_it_came(accounted: Run) -> None:
+def test_a_stream_is_settled_for_its_providers_usage(accounted: Run) -> None:
     service = Accountant()
 
     session = accounted(service, using(OPENAI), variant="batch", metadata={"chat": 7})
@@ -74,7 +74,7 @@ def test_a_usage_replaces_what_was_counted(accounted: Run) -> None:
     assert service.outcome == ("finalize", 42)
 
 
-def test_cumulative_usage_is_assigned_over_what_was_reported_before(accounted: Run) -> None:
+def test_a_cumulative_usage_replaces_the_earlier_report(accounted: Run) -> None:
     def body(session: Any) -> Iterator[float]:
         session.set_usage(STARTED, "anthropic")
         for _ in range(30):
@@ -89,7 +89,7 @@ def test_cumulative_usage_is_assigned_over_what_was_reported_before(accounted: R
     assert service.told("finalize")[0]["usage"] == STARTED | {"output_tokens": 25}
 
 
-def test_a_stream_that_is_cut_after_its_first_usage_is_settled_with_the_output_counted(accounted: Run) -> None:
+def test_a_stream_cut_after_its_first_usage_is_settled_with_the_output_counted(accounted: Run) -> None:
     def body(session: Any) -> Iterator[float]:
         yield from using(STARTED, "anthropic", then=30)(session)
         raise ConnectionResetError("the model hung up")
@@ -100,7 +100,7 @@ def test_a_stream_that_is_cut_after_its_first_usage_is_settled_with_the_output_c
     assert service.told("abort") == [{"usage": STARTED | {"output_tokens": 31}, "usageFormat": "anthropic"}]
 
 
-def test_a_stream_that_is_cut_before_any_usage_is_settled_by_number(accounted: Run) -> None:
+def test_a_stream_cut_before_any_usage_is_settled_by_number_of_tokens(accounted: Run) -> None:
     service = Accountant()
 
     accounted(service, counting(30, 12))
@@ -120,7 +120,7 @@ def test_tokens_can_be_set_beyond_a_usage_but_not_below_it(accounted: Run) -> No
     accounted(Accountant(), body)
 
 
-def test_a_usage_of_another_format_is_another_request(accounted: Run) -> None:
+def test_a_usage_of_another_format_replaces_the_earlier_one_completely(accounted: Run) -> None:
     def body(session: Any) -> Iterator[float]:
         session.set_usage(STARTED, "anthropic")
         session.set_usage(OPENAI, "openai")
@@ -151,7 +151,7 @@ def test_a_session_has_exactly_one_estimate(stream: Run, estimates: dict[str, An
     ("usage", "usage_format", "kind"),
     [(None, "openai", TypeError), ({"a": float("nan")}, "openai", ValueError), ({}, "cohere", ValueError)],
 )
-def test_what_can_not_be_handed_over_aborts_with_what_was_counted(
+def test_an_unusable_usage_aborts_with_the_tokens_counted(
     accounted: Run, usage: Any, usage_format: str, kind: type[Exception]
 ) -> None:
     def body(session: Any) -> Iterator[float]:
@@ -164,7 +164,7 @@ def test_what_can_not_be_handed_over_aborts_with_what_was_counted(
     assert service.outcome == ("abort", 30)
 
 
-def test_heartbeats_have_the_usage_and_the_tokens(accounted: Run) -> None:
+def test_heartbeats_report_the_usage_and_the_tokens(accounted: Run) -> None:
     service = Accountant()
 
     def body(session: Any) -> Iterator[float]:
@@ -256,7 +256,7 @@ def test_a_rejected_usage_does_not_stop_heartbeats_or_the_stream(accounted: Run)
     assert corrected["usageFormat"] == "anthropic"
 
 
-def test_a_heartbeat_whose_usage_was_rejected_is_made_up_for_at_once(accounted: Run) -> None:
+def test_a_heartbeat_with_a_rejected_usage_is_followed_at_once_by_one_without_it(accounted: Run) -> None:
     service = Accountant()
     service.trouble["heartbeat"] = [rejected("usage")]
 
@@ -277,7 +277,7 @@ def test_a_heartbeat_whose_usage_was_rejected_is_made_up_for_at_once(accounted: 
     [rejected("actualTokens"), rejected("metadata", "usage.total_tokens"), refusal(400, "HTTP_400")],
     ids=["of a service without usage", "with the metadata", "of a firewall"],
 )
-def test_a_usage_that_is_not_taken_for_any_reason_is_settled_by_number(accounted: Run, trouble: Any) -> None:
+def test_a_usage_rejected_for_any_reason_is_settled_by_number_of_tokens(accounted: Run, trouble: Any) -> None:
     service = Accountant()
     service.trouble["finalize"] = [trouble]
 
@@ -287,7 +287,7 @@ def test_a_usage_that_is_not_taken_for_any_reason_is_settled_by_number(accounted
 
 
 @pytest.mark.parametrize("settle", ["finalize", "abort"])
-def test_the_end_says_which_model_served_and_what_else_to_keep(ask: Ask, settle: str) -> None:
+def test_finalize_sends_the_model_that_served_and_the_metadata(ask: Ask, settle: str) -> None:
     ended = ABORTED | {"sessionId": "s", "actualCredits": 0, "estimatedCredits": 0}
     service = Played(ok(OPENED | {"sessionId": "s"}), ok(ended))
 
@@ -324,9 +324,7 @@ def test_the_end_says_which_model_served_and_what_else_to_keep(ask: Ask, settle:
     ],
     ids=["unknown model", "wrong model", "metadata", "both"],
 )
-def test_what_the_service_rejects_beside_the_usage_is_left_out(
-    accounted: Run, trouble: Any, left: dict[str, Any]
-) -> None:
+def test_details_that_the_service_rejects_are_left_out(accounted: Run, trouble: Any, left: dict[str, Any]) -> None:
     service = Accountant()
     service.trouble["finalize"] = [trouble]
 
@@ -340,7 +338,7 @@ def test_what_the_service_rejects_beside_the_usage_is_left_out(
     assert service.told("finalize")[1] == {"usage": OPENAI, "usageFormat": "openai", "success": True} | left
 
 
-def test_a_settlement_that_is_rejected_without_a_usage_is_refused_once(
+def test_a_settlement_rejected_without_a_usage_is_not_repeated(
     accounted: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = Accountant()
@@ -351,7 +349,7 @@ def test_a_settlement_that_is_rejected_without_a_usage_is_refused_once(
     assert "could not be settled with 30 tokens" in caplog.text
 
 
-def test_a_refused_estimate_comes_with_the_output_that_is_affordable(ask: Ask) -> None:
+def test_a_refused_estimate_shows_the_affordable_output(ask: Ask) -> None:
     service = Played(refusal(402, "INSUFFICIENT_CREDITS", affordableOutputTokens=3_000))
 
     with pytest.raises(InsufficientCredits) as refused:
@@ -377,7 +375,7 @@ def test_answers_have_the_usage_by_class(ask: Ask) -> None:
 
 
 def held(meter: Meter, credits: int, progress: Progress | None = None) -> None:
-    """Have a heartbeat answer that so many credits are held."""
+    """Make heartbeats answer that this many credits are held."""
     report = progress or meter.report()
     meter.beaten(Heartbeat("s", report.tokens, credits, AT), report)
 
@@ -386,7 +384,7 @@ AT = datetime.now(UTC)
 
 
 def fits(meter: Meter) -> int:
-    """The most output tokens that need no heartbeat, to a hundred."""
+    """The most output tokens that need no heartbeat, to the nearest hundred."""
     while not meter.outgrown:
         meter.count(meter.progress.tokens + 100)
     return meter.progress.tokens - 100
@@ -394,7 +392,7 @@ def fits(meter: Meter) -> int:
 
 @pytest.mark.parametrize("input_credits", [0, 5, 50, 500])
 def test_output_within_the_hold_of_an_estimate_by_class_never_costs_more_than_is_held(input_credits: int) -> None:
-    """An output token costs a hundredth of a credit: whatever the input costs, the client hears of no rate."""
+    """An output token costs a hundredth of a credit. The client knows no rates, so the input may cost anything."""
     estimated = input_credits + 100
     meter = Meter(10_000, Initialized("s", estimated * 12 // 10, estimated, AT, ""), estimated_inputs=1_000)
     allocated = estimated * 12 // 10
@@ -408,8 +406,8 @@ def test_output_within_the_hold_of_an_estimate_by_class_never_costs_more_than_is
         held(meter, allocated)
 
 
-def test_a_usage_that_costs_more_than_the_estimate_is_heard_of_again_before_its_buffer_is_used_up() -> None:
-    """A tier that begins in mid-stream makes the whole request twice as dear: 190,000 tokens were 600 credits."""
+def test_a_usage_above_the_estimate_causes_a_heartbeat_before_the_buffer_is_used_up() -> None:
+    """A tier reached during the stream doubles the cost of the whole request: 190,000 tokens were 600 credits."""
     meter = Meter(4_000, Initialized("s", 720, 600, AT, ""), estimated_inputs=190_000)
     meter.use({"prompt_tokens": 210_000, "completion_tokens": 1_000}, "openai")
     weighs_more = meter.outgrown
@@ -420,8 +418,8 @@ def test_a_usage_that_costs_more_than_the_estimate_is_heard_of_again_before_its_
     assert 1_000 < fits(meter) < 4_000
 
 
-def test_a_usage_that_is_cheaper_than_it_weighs_makes_no_heartbeat_of_every_chunk() -> None:
-    """Its input was estimated too small, but costs next to nothing."""
+def test_a_cheap_usage_does_not_cause_a_heartbeat_for_every_chunk() -> None:
+    """The input was estimated too low, but costs almost nothing."""
     meter, beats = Meter(1_000, Initialized("s", 120, 100, AT, ""), estimated_inputs=10), 0
     for output in range(0, 1_000, 2):
         meter.use({"prompt_tokens": 5_000, "completion_tokens": output}, "openai")

@@ -1,4 +1,4 @@
-"""A streaming session, sync and async alike: what the service hears of it, and what the proxy does."""
+"""Streaming sessions, sync and async: what the service receives, and what the proxy does."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 type Body = Callable[[Any], Iterator[float]]
-"""What happens in the block; it yields how many seconds to wait."""
+"""The body of the block; it yields how many seconds to wait."""
 
 LOST = httpx.ReadError("the connection was closed")
 QUICK = Retries(attempts=3, first_seconds=0.001, longest_seconds=0.01)
@@ -50,7 +50,7 @@ class Run(Protocol):
 
 @pytest.fixture(params=["sync", "async"])
 def stream(request: pytest.FixtureRequest) -> Run:
-    """Return what streams with the one client, then with the other."""
+    """Return a function that streams with the sync client, or with the async client."""
 
     def sync(service: Accountant, body: Body, estimate: int = 100, **options: Any) -> Any:
         with httpx.Client(transport=httpx.MockTransport(service)) as http:
@@ -90,7 +90,7 @@ def counting(*numbers: int, seconds: float = 0) -> Body:
 
 
 def until(done: Callable[[], object], *, at_most: int = 500) -> Body:
-    """A stream of one token a moment, until something is true or somebody stops it."""
+    """A stream of one token at a time, until something is true or the stream is stopped."""
 
     def body(session: Any) -> Iterator[float]:
         for _ in range(at_most):
@@ -114,14 +114,14 @@ def test_a_stream_that_ends_is_finalized_with_its_tokens(stream: Run) -> None:
     assert service.session_ids == {session.session_id}
 
 
-def test_every_session_has_an_id_of_its_own_or_the_callers(stream: Run) -> None:
+def test_every_session_has_a_new_id_or_the_callers_id(stream: Run) -> None:
     one, other = stream(Accountant(), counting()), stream(Accountant(), counting())
 
     assert one.session_id != other.session_id
     assert stream(Accountant(), counting(), session_id="mine").session_id == "mine"
 
 
-def test_a_stream_that_fails_is_aborted_with_the_tokens_until_then_and_fails_still(stream: Run) -> None:
+def test_a_stream_that_fails_is_aborted_with_its_tokens_and_still_raises(stream: Run) -> None:
     service = Accountant()
 
     def fails(session: Any) -> Iterator[float]:
@@ -134,7 +134,7 @@ def test_a_stream_that_fails_is_aborted_with_the_tokens_until_then_and_fails_sti
     assert service.said == [("initialize", 100), ("abort", 30)]
 
 
-def test_without_the_credits_the_block_is_not_entered(stream: Run) -> None:
+def test_without_enough_credits_the_block_is_not_entered(stream: Run) -> None:
     service = Accountant(credits=4)
 
     with pytest.raises(InsufficientCredits) as refused:
@@ -143,7 +143,7 @@ def test_without_the_credits_the_block_is_not_entered(stream: Run) -> None:
     assert service.steps() == ["initialize"]
 
 
-def test_the_model_may_say_at_its_end_how_many_tokens_there_are(stream: Run) -> None:
+def test_the_total_number_of_tokens_can_be_set_at_the_end(stream: Run) -> None:
     service = Accountant()
 
     def body(session: Any) -> Iterator[float]:
@@ -155,7 +155,7 @@ def test_the_model_may_say_at_its_end_how_many_tokens_there_are(stream: Run) -> 
     assert service.outcome == ("finalize", 47)
 
 
-def test_the_service_hears_of_the_stream_at_an_interval(stream: Run) -> None:
+def test_heartbeats_are_sent_at_an_interval(stream: Run) -> None:
     service, began = Accountant(), time.monotonic()
 
     stream(service, until(lambda: len(service.heard("heartbeat")) == 3), heartbeat_seconds=0.05)
@@ -175,7 +175,7 @@ def expiring(service: Accountant, seconds: float) -> Accountant:
     return service
 
 
-def test_the_service_hears_nothing_while_the_hold_covers_the_stream_and_no_time_out_is_near(
+def test_no_heartbeat_is_sent_while_the_hold_suffices_and_the_timeout_is_far(
     stream: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hold, "WATCH_SECONDS", 0.01)
@@ -186,9 +186,7 @@ def test_the_service_hears_nothing_while_the_hold_covers_the_stream_and_no_time_
     assert service.said == [("initialize", 100), ("finalize", 100)]
 
 
-def test_the_service_hears_of_the_stream_after_a_quarter_of_the_time_out(
-    stream: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_heartbeat_is_sent_after_a_quarter_of_the_timeout(stream: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hold, "WATCH_SECONDS", 0.01)
     service, began = expiring(Accountant(), 0.8), time.monotonic()
 
@@ -197,7 +195,7 @@ def test_the_service_hears_of_the_stream_after_a_quarter_of_the_time_out(
     assert time.monotonic() - began >= 0.4
 
 
-def test_a_heartbeat_that_failed_is_sent_again_at_the_next_look(stream: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_heartbeat_is_repeated_at_the_next_check(stream: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hold, "WATCH_SECONDS", 0.01)
     service = expiring(Accountant(), 3600)
     service.trouble["heartbeat"] = [httpx.ConnectError("gone")] * 5
@@ -212,7 +210,7 @@ def test_a_heartbeat_that_failed_is_sent_again_at_the_next_look(stream: Run, mon
     assert service.heard("heartbeat")[-1] > 121
 
 
-def test_it_hears_at_once_when_the_tokens_no_longer_fit_the_hold(stream: Run) -> None:
+def test_a_heartbeat_is_sent_at_once_if_the_tokens_no_longer_fit_the_hold(stream: Run) -> None:
     service = Accountant()
 
     def body(session: Any) -> Iterator[float]:
@@ -225,14 +223,14 @@ def test_it_hears_at_once_when_the_tokens_no_longer_fit_the_hold(stream: Run) ->
     assert service.heard("heartbeat")[0] > 120
 
 
-def test_tokens_that_fit_the_hold_are_not_worth_a_heartbeat(stream: Run) -> None:
+def test_tokens_that_fit_the_hold_cause_no_extra_heartbeat(stream: Run) -> None:
     service = Accountant()
 
     stream(service, counting(*[12] * 10, seconds=0.005))
     assert service.heard("heartbeat") == []
 
 
-def test_a_stream_that_grows_fast_is_heard_of_no_more_than_ten_times_as_often(stream: Run) -> None:
+def test_a_fast_stream_sends_at_most_ten_times_as_many_heartbeats(stream: Run) -> None:
     service = Accountant(credits=10**6)
 
     began = time.monotonic()
@@ -240,8 +238,8 @@ def test_a_stream_that_grows_fast_is_heard_of_no_more_than_ten_times_as_often(st
     assert len(service.heard("heartbeat")) <= 1 + (time.monotonic() - began) / 0.05
 
 
-def test_a_price_that_rounding_hides_makes_no_heartbeat_of_every_chunk() -> None:
-    """One token is estimated at one credit, which pays for a thousand: the hold fits more than it seems to."""
+def test_a_tiny_price_does_not_cause_a_heartbeat_for_every_chunk() -> None:
+    """One token is estimated at one credit, which pays for a thousand: the hold fits more tokens than estimated."""
     at, beats = datetime.now(UTC), 0
     meter = Meter(1, Initialized("s", 2, 1, at, "Holding"))
 
@@ -274,7 +272,7 @@ def test_a_hold_that_cannot_be_raised_stops_the_stream_at_its_next_tokens(stream
 @pytest.mark.parametrize(
     ("answer", "kind"), [(refusal(404, "SESSION_NOT_ACTIVE"), SessionNotActive), (refusal(403, "FORBIDDEN"), Forbidden)]
 )
-def test_a_stream_that_nobody_accounts_any_more_is_stopped(stream: Run, answer: httpx.Response, kind: Any) -> None:
+def test_a_stream_whose_session_was_ended_is_stopped(stream: Run, answer: httpx.Response, kind: Any) -> None:
     service = Accountant()
     service.trouble["heartbeat"] = [answer]
 
@@ -297,7 +295,7 @@ def test_heartbeats_that_fail_for_a_while_do_not_stop_the_stream(
 
 
 @pytest.mark.parametrize("moment", ["trouble", "afterwards"])
-def test_a_settlement_whose_answer_is_lost_is_asked_for_until_it_comes(stream: Run, moment: str) -> None:
+def test_a_settlement_whose_answer_is_lost_is_repeated(stream: Run, moment: str) -> None:
     service = Accountant()
     getattr(service, moment)["finalize"] = [LOST] * 5
 
@@ -309,7 +307,7 @@ def test_a_settlement_whose_answer_is_lost_is_asked_for_until_it_comes(stream: R
 
 
 @pytest.mark.parametrize("trouble", [refusal(503, "UNAVAILABLE"), LOST, refusal(404, "SESSION_NOT_ACTIVE")], ids=repr)
-def test_a_settlement_that_fails_for_good_is_the_sweepers_and_stands_in_the_log(
+def test_a_settlement_that_fails_for_good_is_logged_and_left_to_the_sweeper(
     stream: Run, trouble: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = Accountant()
@@ -323,7 +321,7 @@ def test_a_settlement_that_fails_for_good_is_the_sweepers_and_stands_in_the_log(
     assert f"session {session.session_id} could not be settled with 30 tokens" in caplog.text
 
 
-def test_what_a_token_function_raises_is_no_reason_to_lose_the_streams_own_error(
+def test_an_error_of_the_token_function_does_not_hide_the_streams_own_error(
     stream: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     service, tokens = Accountant(), iter(["one"])
@@ -343,8 +341,8 @@ EXPIRED = refusal(401, "TOKEN_EXPIRED")
 
 
 @pytest.mark.parametrize("trouble", [refusal(500, "INTERNAL_ERROR"), UNREADABLE, EXPIRED], ids=repr)
-def test_what_may_settle_later_is_tried_again(stream: Run, trouble: httpx.Response) -> None:
-    """Even a token that is refused twice, where a function may yet bring another one."""
+def test_a_settlement_that_may_succeed_later_is_repeated(stream: Run, trouble: httpx.Response) -> None:
+    """Even a token that is refused twice, if the token function may still return another one."""
     service = Accountant()
     service.trouble["finalize"] = [trouble] * 4
 
@@ -354,7 +352,7 @@ def test_what_may_settle_later_is_tried_again(stream: Run, trouble: httpx.Respon
     assert session.result.status == "completed"
 
 
-def test_a_token_function_that_fails_for_a_while_does_not_keep_it_from_settling(stream: Run) -> None:
+def test_a_session_settles_after_its_token_function_fails_for_a_while(stream: Run) -> None:
     service, failures = Accountant(), [OSError("the sign-in service is away")] * 2
     service.trouble["finalize"] = [EXPIRED] * 2
 
@@ -367,7 +365,7 @@ def test_a_token_function_that_fails_for_a_while_does_not_keep_it_from_settling(
     assert failures == []
 
 
-def test_a_token_that_is_all_there_is_is_refused_once(stream: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fixed_token_that_is_refused_is_not_sent_again(stream: Run, caplog: pytest.LogCaptureFixture) -> None:
     service = Accountant()
     service.trouble["finalize"] = [EXPIRED] * 2
 
@@ -377,7 +375,7 @@ def test_a_token_that_is_all_there_is_is_refused_once(stream: Run, caplog: pytes
 
 
 @pytest.mark.parametrize("trouble", [UNREADABLE, EXPIRED], ids=repr)
-def test_heartbeats_that_a_renewed_token_or_another_answer_may_mend_do_not_stop_the_stream(
+def test_failures_of_heartbeats_that_may_be_temporary_do_not_stop_the_stream(
     stream: Run, trouble: httpx.Response
 ) -> None:
     service = Accountant()
@@ -388,7 +386,7 @@ def test_heartbeats_that_a_renewed_token_or_another_answer_may_mend_do_not_stop_
 
 
 @pytest.mark.parametrize("trouble", [refusal(500, "INTERNAL_ERROR"), UNREADABLE], ids=repr)
-def test_an_opening_whose_answer_says_nothing_is_released(stream: Run, trouble: httpx.Response) -> None:
+def test_an_opening_with_an_unreadable_answer_is_released(stream: Run, trouble: httpx.Response) -> None:
     service = Accountant()
     service.afterwards["initialize"] = [trouble]
 
@@ -406,8 +404,8 @@ def test_only_whole_numbers_of_tokens_are_counted(stream: Run, tokens: Any) -> N
     assert service.outcome == ("abort", 30)
 
 
-def test_a_session_of_somebody_else_is_not_entered(stream: Run) -> None:
-    """The service says of it what it said before, and holds nothing more."""
+def test_a_session_id_used_by_somebody_else_is_not_entered(stream: Run) -> None:
+    """The service repeats its first answer about it, and holds nothing more."""
     service = Accountant()
     stream(service, counting(30), session_id="mine")
 
@@ -417,7 +415,7 @@ def test_a_session_of_somebody_else_is_not_entered(stream: Run) -> None:
 
 
 @pytest.mark.parametrize("session_id", [None, "mine"])
-def test_a_session_that_the_client_itself_asked_for_twice_is_entered(stream: Run, session_id: str | None) -> None:
+def test_a_session_whose_opening_was_repeated_is_entered(stream: Run, session_id: str | None) -> None:
     service = Accountant()
     service.afterwards["initialize"] = [LOST]
 
@@ -460,7 +458,7 @@ def test_a_session_is_entered_once() -> None:
     assert service.steps() == ["initialize", "finalize"]
 
 
-def test_ctrl_c_while_it_opens_releases_what_may_be_held() -> None:
+def test_ctrl_c_during_the_opening_releases_the_hold() -> None:
     service = Accountant()
     service.afterwards["initialize"] = [KeyboardInterrupt()]
     with httpx.Client(transport=httpx.MockTransport(service)) as http:
@@ -470,7 +468,7 @@ def test_ctrl_c_while_it_opens_releases_what_may_be_held() -> None:
     assert service.outcome == ("abort", 0)
 
 
-def test_ctrl_c_while_it_settles_leaves_the_settling_to_the_background() -> None:
+def test_ctrl_c_during_settling_leaves_it_to_the_background() -> None:
     service = Accountant()
     service.trouble["finalize"] = [KeyboardInterrupt()]
     with (
@@ -483,7 +481,7 @@ def test_ctrl_c_while_it_settles_leaves_the_settling_to_the_background() -> None
     assert service.outcome == ("finalize", 30)
 
 
-def test_a_session_whose_opening_may_have_been_done_is_released(stream: Run) -> None:
+def test_a_session_that_may_have_been_opened_is_released(stream: Run) -> None:
     service = Accountant()
     service.afterwards["initialize"] = [LOST] * 3
 
@@ -492,7 +490,7 @@ def test_a_session_whose_opening_may_have_been_done_is_released(stream: Run) -> 
     assert service.outcome == ("abort", 0)
 
 
-def test_a_session_that_was_never_opened_is_no_alarm(stream: Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_session_that_was_never_opened_is_not_logged(stream: Run, caplog: pytest.LogCaptureFixture) -> None:
     service = Accountant()
     service.trouble["initialize"] = [LOST] * 3
 
@@ -502,7 +500,7 @@ def test_a_session_that_was_never_opened_is_no_alarm(stream: Run, caplog: pytest
     assert "could not be settled" not in caplog.text
 
 
-def test_tokens_are_counted_in_the_block_only_and_no_stream_has_fewer_than_none(stream: Run) -> None:
+def test_tokens_are_counted_only_inside_the_block_and_are_never_negative(stream: Run) -> None:
     def body(session: Any) -> Iterator[float]:
         with pytest.raises(ValueError, match="-1 can't be added"):
             session.add_tokens(-1)
@@ -515,7 +513,7 @@ def test_tokens_are_counted_in_the_block_only_and_no_stream_has_fewer_than_none(
         session.add_tokens(1)
 
 
-def test_settling_in_the_block_leaves_nothing_for_its_end() -> None:
+def test_a_session_settled_inside_the_block_is_not_settled_again_at_its_end() -> None:
     for settle, outcome in (("finalize", "completed"), ("abort", "aborted")):
         service = Accountant()
         with httpx.Client(transport=httpx.MockTransport(service)) as http:
@@ -528,7 +526,7 @@ def test_settling_in_the_block_leaves_nothing_for_its_end() -> None:
         assert service.steps() == ["initialize", settle]
 
 
-def test_a_session_that_nobody_left_ends_with_the_client() -> None:
+def test_a_session_whose_block_was_not_left_ends_with_the_client() -> None:
     service = Accountant()
     with httpx.Client(transport=httpx.MockTransport(service)) as http, AccountingClient(BASE_URL, http=http) as client:
         with client.with_token("one") as one:

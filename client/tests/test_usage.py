@@ -18,7 +18,7 @@ ROW: dict[str, Any] = {"id": "r", "service": "s", "operation": "o", "credits": 2
 SUMS: dict[str, Any] = {"totalRecords": 1, "totalCredits": 2, "byService": {}, "byDay": {}, "byModel": {}}
 
 
-def test_a_record_hands_over_a_providers_usage_as_it_came(ask: Ask) -> None:
+def test_a_record_sends_a_providers_usage_unchanged(ask: Ask) -> None:
     service = Played(ok(ROW | {"deducted": True, "message": "done", "usage": USED}))
 
     made = ask(

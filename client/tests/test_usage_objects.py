@@ -1,4 +1,4 @@
-"""Providers' usage objects: how they become JSON, and how tokens counted beyond them are added."""
+"""Providers' usage objects: how they become JSON, and how tokens counted later are added."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ XAI = {
     "total_tokens": 970,
     "completion_tokens_details": {"reasoning_tokens": 20},
 }
-"""As OpenAI's, but reasoning is beside the completion, which only the total tells."""
+"""OpenAI's format, but the completion excludes reasoning, which only the total shows."""
 
 
 def samples() -> Iterator[tuple[UsageFormat, dict[str, Any]]]:
@@ -83,7 +83,7 @@ def test_input_and_output_are_read_as_the_service_reads_them(usage_format: Usage
 
 
 @pytest.mark.parametrize(("usage_format", "usage"), list(samples()), ids=str)
-def test_output_counted_beyond_a_usage_is_all_that_changes_what_it_means(
+def test_output_counted_after_a_usage_changes_nothing_else_in_it(
     usage_format: UsageFormat, usage: dict[str, Any]
 ) -> None:
     before, kept = usage_formats.read(usage_format, usage), dict(usage)
@@ -94,7 +94,7 @@ def test_output_counted_beyond_a_usage_is_all_that_changes_what_it_means(
     assert with_more_output(usage, usage_format, 0) == usage == kept
 
 
-def test_a_later_usage_replaces_counts_and_never_adds_them() -> None:
+def test_a_later_usage_replaces_counts_instead_of_adding_them() -> None:
     started = {"input_tokens": 10, "cache_read_input_tokens": 4_000, "output_tokens": 1, "service_tier": "standard"}
     delta = {"input_tokens": None, "cache_read_input_tokens": None, "output_tokens": 300}
 
@@ -115,7 +115,7 @@ class Detail(BaseModel):
 
 
 class GeminiUsage(BaseModel):
-    """As google-genai has it: names in Python's style, JSON's by alias."""
+    """Like google-genai's class: Python-style names, with JSON's names as aliases."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
     prompt_token_count: int
@@ -152,7 +152,7 @@ class Plain:
     ],
     ids=["mapping", "pydantic", "to_dict", "dict", "fields"],
 )
-def test_an_sdks_object_is_taken_as_it_came(usage: object, fields: dict[str, Any]) -> None:
+def test_an_object_of_an_sdk_is_accepted(usage: object, fields: dict[str, Any]) -> None:
     assert in_json(usage, "the usage") == fields
 
 
@@ -161,12 +161,12 @@ def test_an_sdks_object_is_taken_as_it_came(usage: object, fields: dict[str, Any
     [None, 7, "7", [], object(), Plain, {"a": Decimal(1)}, {"a": {1, 2}}],
     ids=lambda each: str(each).partition(" at ")[0],
 )
-def test_what_has_no_fields_is_no_usage(usage: object) -> None:
+def test_a_value_without_fields_is_not_a_usage(usage: object) -> None:
     with pytest.raises(TypeError, match="the usage can't be sent as JSON"):
         in_json(usage, "the usage")
 
 
-def test_what_json_does_not_have_is_refused_before_it_is_needed() -> None:
+def test_a_value_that_is_not_json_is_refused_when_it_is_passed() -> None:
     circle: dict[str, Any] = {}
     circle["self"] = circle
     for usage in ({"a": float("nan")}, {"a": float("inf")}, {"a": "\ud800"}, circle):
@@ -174,6 +174,6 @@ def test_what_json_does_not_have_is_refused_before_it_is_needed() -> None:
             in_json(usage, "the usage")
 
 
-def test_an_unknown_format_is_named_with_those_that_there_are() -> None:
+def test_an_unknown_format_is_refused_with_the_list_of_known_ones() -> None:
     with pytest.raises(ValueError, match=r"canonical, openai, .*, otel, not 'cohere'"):
         require_format("cohere")

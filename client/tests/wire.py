@@ -1,4 +1,4 @@
-"""The network between the client and the gateway; a test cuts it."""
+"""The network between the client and the gateway, which a test can cut."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 type Moment = Literal["before", "after"]
-"""Before a request arrives, or after it was carried out, so that its answer is lost."""
+"""Before a request arrives, or after it was carried out and before its answer arrives."""
 
 FOREVER = 10**9
 PATIENCE_SECONDS = 120
@@ -22,7 +22,7 @@ OWN = {"connection", "transfer-encoding", "content-length", "keep-alive", "host"
 
 
 class Wire:
-    """Carries requests to ``target``. ``answered`` counts those whose answer came through, by their path's end."""
+    """Carries requests to ``target``. ``answered`` counts the answered requests by the last part of their path."""
 
     def __init__(self, target: str) -> None:
         parts = urlsplit(target)
@@ -36,7 +36,7 @@ class Wire:
     @classmethod
     @contextmanager
     def to(cls, target: str) -> Iterator[Wire]:
-        """Run one for the time of the block."""
+        """Run one during the block."""
         wire = cls(target)
         thread = threading.Thread(target=wire._server.serve_forever, daemon=True)
         thread.start()
@@ -48,7 +48,7 @@ class Wire:
             thread.join()
 
     def cut(self, step: str, moment: Moment, times: int) -> None:
-        """Cut so many requests whose path ends so."""
+        """Cut this many requests whose path ends like this."""
         left, lock = Counter({(step, moment): times}), threading.Lock()
 
         def is_cut(of: str, when: Moment) -> bool:
@@ -59,7 +59,7 @@ class Wire:
         self.is_cut = is_cut
 
     def mend(self) -> None:
-        """Cut no more."""
+        """Stop cutting requests."""
         self.is_cut = lambda _step, _moment: False
 
     def _carry(self, handler: BaseHTTPRequestHandler, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:

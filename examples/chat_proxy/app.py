@@ -87,7 +87,7 @@ async def chat(
                         yield _event({"text": chunk.text})
                 yield _event({"usage": session.usage, "sessionId": session.session_id})
         except AccountingError as error:  # the hold can't be raised any more, or somebody has ended the session
-            told = _told(error)
+            told = _public(error)
             yield _event({"error": told.code, "message": told.message})
 
     # Settles a session whose stream never began, because the caller had gone before the first word.
@@ -97,12 +97,12 @@ async def chat(
 @app.exception_handler(AccountingError)
 async def refused(_request: Request, error: AccountingError) -> JSONResponse:
     """Answer as the service did: 402 with what is missing, 401 for a token that has expired."""
-    told = _told(error)
+    told = _public(error)
     content = {"message": told.message, "code": told.code, "details": told.details}
     return JSONResponse(content, status_code=told.status or 503)
 
 
-def _told(error: AccountingError) -> AccountingError:
+def _public(error: AccountingError) -> AccountingError:
     """Return what the caller may know: the service's own refusal, but no details of network errors."""
     if error.status is not None and not isinstance(error, UnexpectedAnswer):
         return error

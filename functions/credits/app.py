@@ -21,8 +21,7 @@ from accounting.web.accounts import AccountInQuery
 from accounting.web.api import Api, handler_of
 from accounting.web.caller import Caller
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
-from accounting.web.price_views import decimal_text
-from accounting.web.prices import CLASS_NAMES
+from accounting.web.rate_texts import CLASS_NAMES, decimal_text
 from accounting.web.sight import Sight
 from accounting.web.subject import named_by
 from accounting.web.types import (
@@ -54,11 +53,9 @@ BALANCE_READERS = Access(
 
 
 def _granted_to(caller: Caller, arguments: Arguments) -> Reference:
-    """Whom a grant names in its body: a user, or an account by its id, which is no user's id."""
-    body = arguments["body"]
-    if body.account_id is not None:
-        return ById(user_of(body.account_id) or "")
-    return named_by(caller, body.user_id)
+    """The user that a grant names in its body, or the account, whose id is never a user's id."""
+    user, account_id = arguments["body"].user(), arguments["body"].account_id
+    return ById(user_of(account_id) or "") if user is None else named_by(caller, user)
 
 
 def _let_in_already(_caller: Caller) -> None:
@@ -97,18 +94,16 @@ class _Command(RequestModel):
     account_id: AccountText | None = None
     user_id: UserReference | None = Field(
         default=None,
-        validate_default=True,
         validation_alias=AliasChoices("userId", "targetUserId"),
         description="An id or e-mail address; can also be sent as `targetUserId`",
     )
     notes: Notes | None = None
 
-    @field_validator("user_id")
-    @classmethod
-    def _has_one_account(cls, user_id: str | None, info: ValidationInfo) -> str | None:
-        if "account_id" in info.data and (user_id is None) == (info.data["account_id"] is None):
-            raise ValueError("either this or accountId is required")
-        return user_id
+    def user(self) -> str | None:
+        """The user whose account changes, None if an account is named. Raises Invalid unless there is one of both."""
+        if (self.user_id is None) == (self.account_id is None):
+            raise Invalid.field("userId", "either this or accountId is required")
+        return self.user_id
 
 
 class _Grant(_Command):
@@ -335,7 +330,7 @@ def check(body: Check) -> CheckView:
 def allocate(body: Allocate) -> AllocateView:
     """Grant credits to a user or an account."""
     change = operations.allocate(_request(body, api.subject), body.credits)
-    allocation = _told(change).allocation
+    allocation = _marked_if_replayed(change).allocation
     if allocation is None:
         raise LookupError("an allocate without its allocation")
     return AllocateView(
@@ -354,7 +349,7 @@ def allocate(body: Allocate) -> AllocateView:
 @api.post("/api/credits/set", access=COMMANDERS, idempotency="set", codes=GRANT_CODES)
 def set_credits(body: SetCredits) -> SetView:
     """Set what can be spent from an account to an exact amount, and its debt to 0."""
-    change = _told(operations.set_available(_request(body), body.credits))
+    change = _marked_if_replayed(operations.set_available(_request(body), body.credits))
     return SetView(
         account_id=change.account_id,
         user_id=user_of(change.account_id),
@@ -383,7 +378,7 @@ def remove(
     if body and in_query:
         raise Invalid.field(next(iter(in_query)), "send all fields in the body or all in the query")
     command = body or Remove.model_validate(in_query)
-    change = _told(operations.remove(_request(command), command.credits))
+    change = _marked_if_replayed(operations.remove(_request(command), command.credits))
     return RemoveView(
         account_id=change.account_id,
         user_id=user_of(change.account_id),
@@ -395,7 +390,7 @@ def remove(
 @api.put("/api/credits/adjust", access=COMMANDERS, idempotency="adjust", codes=(*GRANT_CODES, "INSUFFICIENT_CREDITS"))
 def adjust(body: Adjust) -> AdjustView:
     """Grant credits to an account, or take them away."""
-    change = _told(operations.adjust(_request(body), body.adjustment))
+    change = _marked_if_replayed(operations.adjust(_request(body), body.adjustment))
     return AdjustView(
         account_id=change.account_id,
         user_id=user_of(change.account_id),
@@ -407,9 +402,10 @@ def adjust(body: Adjust) -> AdjustView:
 
 def _request(body: _Command, user: Reference | None = None) -> Request:
     """The command's request about ``user``, if the route's access has found them already."""
+    named = body.user()
     return Request(
         actor=api.caller.actor,
-        user=user or (named_by(api.caller, body.user_id) if body.user_id else None),
+        user=user or (None if named is None else named_by(api.caller, named)),
         account_id=body.account_id,
         notes=body.notes or "",
         expiry_days=(body.expiry_days if isinstance(body, _Grant) else None) or DEFAULT_EXPIRY_DAYS,
@@ -419,7 +415,7 @@ def _request(body: _Command, user: Reference | None = None) -> Request:
     )
 
 
-def _told(change: Change) -> Change:
+def _marked_if_replayed(change: Change) -> Change:
     """The change; if it is a replay, the answer gets a header that says so."""
     if change.replayed:
         api.add_header(REPLAYED_HEADER, "true")

@@ -31,6 +31,7 @@ from accounting.web.paging import (
     position_by_user_in,
     position_in,
 )
+from accounting.web.refusals import SPENDING_CODES
 from accounting.web.service_key import require_service_key
 from accounting.web.sessions import (
     Abort,
@@ -73,7 +74,7 @@ api = Api()
     "/api/streaming-sessions/initialize",
     status_code=201,
     access=OPENERS,
-    codes=("MODEL_UNKNOWN", "INSUFFICIENT_CREDITS", "SESSION_EXISTS", "SESSION_ENDED"),
+    codes=("MODEL_UNKNOWN", *SPENDING_CODES, "SESSION_EXISTS", "SESSION_ENDED"),
     responses=OPENED,
 )
 def initialize(body: Initialize) -> tuple[InitializeView, int]:
@@ -94,6 +95,9 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
         metadata=body.metadata,
         estimated_usage=usage,
         variant=body.variant,
+        account_id=api.caller.account(body.account_id),
+        key_id=api.caller.key_id,
+        run_id=body.run_id,
     )
     session = answer.session
     view = InitializeView(
@@ -110,12 +114,12 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
 @api.post(
     "/api/streaming-sessions/heartbeat",
     access=HOLDERS,
-    codes=("INSUFFICIENT_CREDITS", "SESSION_NOT_ACTIVE"),
+    codes=(*SPENDING_CODES, "SESSION_NOT_ACTIVE"),
     any_query=True,
 )
 def heartbeat(body: Heartbeat) -> HeartbeatView:
     """Report the usage of a stream so far, and raise the hold if the usage exceeds it."""
-    report, _ = _said_in(body, body.tokens_generated)
+    report, _ = _report_in(body, body.tokens_generated)
     if report is None:
         raise Invalid.field("tokensGenerated", "either this or usage is required")
     session = operations.heartbeat(api.caller.user_id, body.session_id, report, now=clock(), actor=api.caller.actor)
@@ -134,7 +138,7 @@ def finalize(body: Finalize) -> FinalizeView:
 
     If the sweeper has already ended the session, this charges or refunds the difference.
     """
-    report, particulars = _said_in(body, body.actual_tokens)
+    report, particulars = _report_in(body, body.actual_tokens)
     if report is None:
         raise Invalid.field("actualTokens", "either this or usage is required")
     answer = settling.finalize(
@@ -143,6 +147,7 @@ def finalize(body: Finalize) -> FinalizeView:
         report,
         success=body.success is not False,
         now=clock(),
+        account_id=body.account_id,
         actor=api.caller.actor,
         particulars=particulars,
     )
@@ -168,9 +173,15 @@ def abort(body: Abort) -> AbortView:
 
     Without a usage in the body, this charges what the last heartbeat reported.
     """
-    report, particulars = _said_in(body, body.tokens_generated)
+    report, particulars = _report_in(body, body.tokens_generated)
     answer = settling.abort(
-        api.caller.user_id, body.session_id, report, now=clock(), actor=api.caller.actor, particulars=particulars
+        api.caller.user_id,
+        body.session_id,
+        report,
+        now=clock(),
+        account_id=body.account_id,
+        actor=api.caller.actor,
+        particulars=particulars,
     )
     settled = answer.session.settled
     return AbortView(
@@ -227,7 +238,7 @@ def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor 
     return _page(store.recent_of_user(user.id, before=position_in(cursor), limit=limit))
 
 
-def _said_in(body: Heartbeat | Finalize | Abort, tokens: int | None) -> tuple[Report | None, Particulars]:
+def _report_in(body: Heartbeat | Finalize | Abort, tokens: int | None) -> tuple[Report | None, Particulars]:
     """The usage that a body reports, and its other values. Raises Invalid if the usage does not fit its format."""
     said = usage_in(body)
     usage, raw = said or (None, None)

@@ -1,4 +1,4 @@
-"""A page in a real browser, driven without a screen and watched."""
+"""A page in a real browser without a window, which records what the page does."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PATIENCE_MILLISECONDS = 60_000
 
 
 class Watched:
-    """What a page did that it should not do: errors that it told of, and whom it asked."""
+    """Things that a page should not do: errors that it reported, and the hosts that it called."""
 
     def __init__(self, page: Page) -> None:
         self.errors: list[str] = []

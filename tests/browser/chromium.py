@@ -1,7 +1,7 @@
-"""A Chromium for the tests: the machine's own, else one that npm brings, which needs neither root nor a library.
+"""A Chromium for the tests: the machine's own, or one from npm, which needs neither root nor system libraries.
 
-No package of PyPI carries a Chromium. npm's @sparticuz/chromium does, built for the bare machines of Lambda; it is
-fetched once, into `.local`, of one version and one hash.
+No package on PyPI contains a Chromium. npm's @sparticuz/chromium does; it is built for Lambda. It is downloaded once
+into `.local`, with a fixed version and hash.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ UNPACK = """
 const [packed, unpacked] = process.argv.slice(1), { readFileSync, writeFileSync } = require("fs");
 writeFileSync(unpacked, require("zlib").brotliDecompressSync(readFileSync(packed)));
 """
-"""The standard library has no Brotli; the Node that Playwright brings has."""
+"""The standard library has no Brotli; the Node that Playwright contains does."""
 
 FONTS = '<?xml version="1.0"?><fontconfig><dir prefix="relative">fonts</dir></fontconfig>'
 
 
 class Missing(Exception):
-    """There is no Chromium, and why none could be had."""
+    """There is no Chromium; the message says why."""
 
 
 class Chromium(NamedTuple):
-    """An executable, and what its environment needs."""
+    """An executable, and its environment."""
 
     path: Path
     environ: dict[str, str]
@@ -48,7 +48,7 @@ class Chromium(NamedTuple):
 
 @cache
 def chromium() -> Chromium:
-    """Find one: that of the variable CHROMIUM, one on PATH, or npm's. Raises Missing."""
+    """Find one: from the variable CHROMIUM, on PATH, or from npm. Raises Missing."""
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     return Chromium(Path(found), {}) if found else _npms()
 
@@ -70,7 +70,7 @@ def _npms() -> Chromium:
 
 
 def _fetched(npm: str, folder: Path) -> Path:
-    """Have npm fetch the package's archive, of the known hash."""
+    """Let npm download the package's archive, and check its hash."""
     command = [npm, "pack", "--silent", f"{PACKAGE}@{VERSION}", "--pack-destination", str(folder)]
     try:
         subprocess.run(command, cwd=folder, capture_output=True, timeout=PATIENCE_SECONDS, check=True)

@@ -1,4 +1,4 @@
-"""The API's own page in a real browser: what it shows, and calls that are made and answered."""
+"""The API's page in a real browser: what it shows, and requests that it sends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def opened(service: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, Watched]]:
-    """Return the page in a browser, and what it did."""
+    """Return the page in a browser, and the record of what it did."""
     with fresh_page(tmp_path_factory.mktemp("profile")) as (page, watched):
         page.goto(f"{service.base_url}/api/docs")
         page.locator(".opblock").first.wait_for()
@@ -34,7 +34,7 @@ def opened(service: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def page(service: Stack, opened: tuple[Page, Watched]) -> Iterator[Page]:
-    """Return the page, as it is when it is opened; afterwards it has told no error and asked nobody else."""
+    """Return the newly opened page. After the test, it must have reported no error and called no other host."""
     page, watched = opened
     page.goto("about:blank")
     page.goto(f"{service.base_url}/api/docs")
@@ -55,7 +55,7 @@ def _authorize(page: Page, scheme: str, value: str) -> None:
 
 
 def _execute(page: Page, operation: str) -> tuple[Locator, str, dict[str, object]]:
-    """Open an operation and send it as the page fills it in; return its block, and what it shows as the answer."""
+    """Open an operation and send it with the values that the page fills in; return its block and the shown answer."""
     block = page.locator(f"[id$='-{operation}']")
     block.locator(".opblock-summary").click()
     block.locator("button.execute").click()
@@ -91,7 +91,7 @@ def test_routes_are_in_the_order_of_use(page: Page) -> None:
     assert sessions[:4] == ["Initialize", "Heartbeat", "Finalize", "Abort"]
 
 
-def test_the_page_says_first_how_to_paste_a_token_and_has_the_cursor_there(page: Page) -> None:
+def test_the_page_first_explains_how_to_paste_a_token_and_puts_the_cursor_there(page: Page) -> None:
     assert "paste a token first" in page.locator(".info .description").inner_text()
     assert "The service that this page comes from" in page.locator(".servers").inner_text()
 
@@ -103,7 +103,7 @@ def test_the_page_says_first_how_to_paste_a_token_and_has_the_cursor_there(page:
     assert page.evaluate("document.activeElement.closest('form').querySelector('h4 code').innerText") == "token"
 
 
-def test_samples_of_errors_are_folded_and_those_of_successes_are_not(page: Page) -> None:
+def test_only_error_samples_are_folded(page: Page) -> None:
     block = page.locator("[id$='-postApiStreamingSessionsInitialize']")
     block.locator(".opblock-summary").click()
     created, short = (block.locator(f"tr.response[data-code='{code}']") for code in (201, 402))
@@ -128,7 +128,7 @@ def test_a_pasted_token_shows_its_owners_balance(page: Page, people: People) -> 
     assert "/api/credits/balance" in block.locator(".request-url").inner_text()
 
 
-def test_a_pasted_api_key_does_what_it_may(page: Page, people: People) -> None:
+def test_a_pasted_api_key_acts_within_its_permissions(page: Page, people: People) -> None:
     owner = people(credits=12)
     key = owner.ok("POST", "api-keys", {"name": "page", "permissions": ["credits:read"]})["key"]
     _authorize(page, "apiKey", f"ApiKey {key}")
@@ -139,7 +139,7 @@ def test_a_pasted_api_key_does_what_it_may(page: Page, people: People) -> None:
     assert (status, shown["totalCredits"]) == ("200", 12)
 
 
-def test_a_pasted_internal_key_does_what_the_platform_does(service: Stack, page: Page) -> None:
+def test_a_pasted_internal_key_opens_the_internal_routes(service: Stack, page: Page) -> None:
     _authorize(page, "internalKey", service.internal_api_key)
 
     _, status, shown = _execute(page, "postApiUsersSync")
@@ -147,7 +147,7 @@ def test_a_pasted_internal_key_does_what_the_platform_does(service: Stack, page:
     assert (status, shown["userId"]) in (("201", "new-user"), ("200", "new-user"))
 
 
-def test_a_command_given_on_the_page_moves_credits(page: Page, admin: Person, people: People) -> None:
+def test_a_command_sent_from_the_page_moves_credits(page: Page, admin: Person, people: People) -> None:
     person = people(credits=100)
     _authorize(page, "token", admin.token)
     block = page.locator("[id$='-postApiCreditsAllocate']")

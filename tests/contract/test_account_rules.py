@@ -1,4 +1,4 @@
-"""The stack fits into its account: beside other stacks, within a permissions boundary, and in a VPC."""
+"""The stack fits into its account: beside other stacks, with a permissions boundary, and in a VPC."""
 
 import json
 from typing import Any
@@ -28,13 +28,13 @@ NAMES = {
     "AWS::SecretsManager::Secret": "Name",
     "AWS::WAFv2::WebACL": "Name",
 }
-"""The property with the name that a resource has in its account; without it CloudFormation makes up a unique one."""
+"""The property that names a resource in its account. Without it, CloudFormation makes a unique name."""
 WITHOUT_A_NAME = {
     *("AWS::ApiGateway::Account", "AWS::ApiGateway::Deployment", "AWS::ApiGateway::Stage", "AWS::Lambda::Alias"),
     *("AWS::Lambda::EventInvokeConfig", "AWS::Lambda::EventSourceMapping", "AWS::Lambda::Permission"),
     *("AWS::Lambda::Version", "AWS::WAFv2::WebACLAssociation"),
 }
-"""Types that have no name in the account, or one within another resource."""
+"""Types of resources without a name in the account, or with a name inside another resource."""
 
 
 def of_type(made: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
@@ -57,7 +57,7 @@ def test_two_stacks_of_one_account_share_no_name(monkeypatch: pytest.MonkeyPatch
     assert {name for name, output in template()["Outputs"].items() if "Export" in output} == set()
 
 
-def test_every_function_counts_for_its_stack() -> None:
+def test_every_function_adds_its_stack_to_its_metrics() -> None:
     assert functions()
     for found in functions().values():
         assert found["Environment"]["Variables"]["STACK_NAME"] == {"Ref": "AWS::StackName"}
@@ -86,7 +86,7 @@ def test_the_dashboard_shows_only_metrics_of_its_own_stack() -> None:
 
 
 def unfolded(metrics: list[list[Any]]) -> list[list[Any]]:
-    """A widget's series. In the template, "." repeats the value at the same place in the previous series."""
+    """A widget's metrics. In the template, "." repeats the value at the same place in the previous metric."""
     found = [metrics[0]]
     for series in metrics[1:]:
         found.append([found[-1][place] if part == "." else part for place, part in enumerate(series)])

@@ -1,4 +1,4 @@
-"""The figures of docs/choose-a-credit.md are what the service's own arithmetic gives."""
+"""The figures in docs/choose-a-credit.md match the service's own arithmetic."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_call_costs_what_the_table_says() -> None:
         assert row(f"{for_a_dollar:,}", f"{price_of(rate):,}", *cells) in PAGE
 
 
-def test_sessions_are_rounded_one_by_one() -> None:
+def test_each_session_is_rounded_separately() -> None:
     apart, together = 20 * DEFAULT_CARD.cost_of_number(137), DEFAULT_CARD.cost_of_number(20 * 137)
 
     assert f"cost {apart} credits as twenty sessions, and {together} as one session of 2,740 tokens" in TEXT
@@ -42,13 +42,13 @@ def test_a_hold_is_what_the_table_says() -> None:
     assert row("hold", *(f"{with_buffer(each, DEFAULT_HOLD_BUFFER_PERCENT):,}" for each in ESTIMATES)) in PAGE
 
 
-def test_the_prices_without_a_rule_are_the_codes() -> None:
+def test_the_page_has_the_codes_default_prices() -> None:
     for model, card in DEFAULT_CARDS.items():
         assert row(f"`{model}`", f"{price_of(card.number_rate)}") in PAGE
     assert row("any other", f"{price_of(DEFAULT_CARD.number_rate)}") in PAGE
 
 
-def test_the_limits_are_the_codes() -> None:
+def test_the_page_has_the_codes_limits() -> None:
     assert (MAX_CREDITS, MAX_PRICE, MAX_RATE, RATE_DECIMALS) == (10**12, 10**6, 10**9, 6)
     assert "at most 10¹² credits" in TEXT
     assert "at most 10⁶ credits per 1,000 tokens" in TEXT

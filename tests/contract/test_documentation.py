@@ -1,4 +1,4 @@
-"""What the documentation names is there, and what there is it names."""
+"""Links, targets and files that the documentation names exist, and the documentation is complete."""
 
 import re
 from pathlib import Path
@@ -18,12 +18,12 @@ def without_code(text: str) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return what a link may name of a page: its headings, as GitHub spells them."""
+    """Return the anchors of a page: its headings, as GitHub spells them."""
     headings = re.findall(r"^#+ (.*)", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_the_pages_were_found() -> None:
+def test_the_pages_are_found() -> None:
     assert ROOT / "README.md" in PAGES
     assert len(PAGES) > 15
 
@@ -44,7 +44,7 @@ def test_every_link_to_a_heading_names_one(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: str(page.relative_to(ROOT)))
-def test_a_page_says_first_what_it_is_for(page: Path) -> None:
+def test_the_first_line_of_a_page_says_what_it_is_for(page: Path) -> None:
     (title, said, *_) = re.sub(r"<!--.*?-->\n\n", "", page.read_text()).split("\n\n")
 
     assert title.startswith("# ")
@@ -70,7 +70,7 @@ def test_the_two_commands_are_the_first_in_the_readme() -> None:
     assert [line.split("#")[0].strip() for line in first.splitlines()] == ["make run", "make test"]
 
 
-def test_what_is_paid_without_a_request_is_what_the_template_makes() -> None:
+def test_the_bill_without_requests_matches_the_template() -> None:
     page = (ROOT / "docs/operations.md").read_text()
     bill = page[page.index("## What it costs without") : page.index("## Deploying a new version")]
     alarms = [each["Properties"] for each in resources("AWS::CloudWatch::Alarm").values()]
@@ -94,8 +94,8 @@ def test_what_is_paid_without_a_request_is_what_the_template_makes() -> None:
     assert f"(all {len(counted())} in every hour: {len(counted()) * 0.30:.2f})" in bill
 
 
-def test_the_lines_that_account_a_stream_are_the_clients() -> None:
-    """Which tests/e2e/test_client.py runs against the service."""
+def test_the_stream_example_is_the_same_as_the_clients() -> None:
+    """tests/e2e/test_client.py runs this code against the service."""
     (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/account-a-stream.md").read_text(), re.DOTALL)
 
     assert lines == re.findall(r"```python\n(.*?)```", (ROOT / "client/README.md").read_text(), re.DOTALL)[0]

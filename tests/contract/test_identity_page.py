@@ -1,4 +1,4 @@
-"""Each recipe of docs/identity.md accepts the tokens that its provider makes, and its words are the code's."""
+"""Each recipe in docs/identity.md accepts its provider's tokens, and the page's figures match the code."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def recipe(provider: str) -> dict[str, Any]:
 
 
 def accepted(issuer: dict[str, Any], claims: dict[str, Any]) -> Claims:
-    """What a token with these claims says by the recipe. Raises TokenInvalid."""
+    """The result of a token with these claims under the recipe. Raises TokenInvalid."""
     key = make_key(issuer["algorithms"][0], "key-1")
     now = int(time.time())  # of the call: the shortest tokens live for a minute
     times = {"iat": now, "exp": now + 60, "iss": issuer["issuer"]}
@@ -123,12 +123,12 @@ TOKENS: dict[str, dict[str, Any]] = {
 NAMES = {"Amazon Cognito": "jane", "Firebase": "Jane", "Keycloak": "jane"}
 
 
-def test_every_recipe_is_tried() -> None:
+def test_every_recipe_is_tested() -> None:
     assert re.findall(r"^### (.*)", PAGE.split("\n## Recipes\n")[1], re.MULTILINE) == list(TOKENS)
 
 
 @pytest.mark.parametrize("provider", TOKENS)
-def test_an_administrators_token_is_accepted_as_such(provider: str) -> None:
+def test_a_token_with_an_administrators_role_is_accepted(provider: str) -> None:
     token = TOKENS[provider]
 
     user = accepted(recipe(provider), token).user
@@ -148,8 +148,8 @@ def test_an_administrators_token_is_accepted_as_such(provider: str) -> None:
         ("Keycloak", {"realm_access"}),
     ],
 )
-def test_a_token_without_roles_is_a_users(provider: str, without: set[str]) -> None:
-    """In Clerk also if they head an organization, in Supabase whatever the database and they themselves say."""
+def test_a_token_without_roles_is_treated_as_a_users(provider: str, without: set[str]) -> None:
+    """Also if they lead an organization in Clerk, and whatever Supabase's database or the users themselves say."""
     token = {name: value for name, value in TOKENS[provider].items() if name not in without}
 
     assert accepted(recipe(provider), token).user.role == "user"
@@ -183,7 +183,7 @@ def test_an_address_that_the_provider_did_not_verify_is_not_claimed(provider: st
     assert accepted(recipe(provider), TOKENS[provider] | {verified: False}).user.email is None
 
 
-def test_the_table_names_what_a_document_may_say() -> None:
+def test_the_table_lists_every_name_of_the_document() -> None:
     named = re.findall(r"^\| `([\w.]+)` \|", PAGE, re.MULTILINE)
     of_claims = {f"claims.{field.alias}" for field in document.ClaimNames.model_fields.values()}
     of_issuers = {str(field.alias) for field in document.Issuer.model_fields.values()} - {"claims"}
@@ -192,7 +192,7 @@ def test_the_table_names_what_a_document_may_say() -> None:
     assert f"Some of {', '.join(get_args(document.Algorithm.__value__))}." in PAGE
 
 
-def test_the_numbers_are_those_of_the_code() -> None:
+def test_the_page_has_the_codes_numbers() -> None:
     page = " ".join(PAGE.split())
 
     assert (keys.FRESH_SECONDS, keys.RETRY_SECONDS, keys.FIRST_RETRY_SECONDS) == (600, 60, 10)

@@ -1,4 +1,4 @@
-"""Arrows point one way: functions → operations → domain and store; the domain knows nothing but itself."""
+"""Imports point one way: functions → operations → domain and store. The domain imports only itself."""
 
 import ast
 import subprocess
@@ -27,11 +27,13 @@ TALK_TO_AWS = {
     *(f"{TABLE}.{name}" for name in ("connection", "exchange", "surroundings", "transactions", "wire")),
     "accounting.secrets",
 }
+CALENDAR = "accounting.domain.windows"
+"""It converts instants to days of a time zone and back, for which it needs datetime."""
 NOT_PURE = {"os", "sys", "time", "datetime", "random", "secrets", "uuid", "ulid", "threading", "logging", "pathlib"}
 
 
 def imports_of(name: str) -> set[str]:
-    """The modules that a module imports, anywhere in it; ours in full, others by their root."""
+    """The modules that a module imports anywhere in it: ours with their full names, others by package."""
     found = set()
     for _, meant in chain.from_iterable(imported(node) for node in ast.walk(module(name).tree)):
         ours = next((known for known in (meant, meant.rpartition(".")[0]) if known in module_names()), None)
@@ -53,11 +55,21 @@ def test_a_module_imports_only_lower_layers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in module_names() if layer_of(name) == "accounting.domain"])
-def test_the_domain_has_no_clock_no_chance_and_no_environment(name: str) -> None:
+def test_the_domain_uses_no_clock_no_randomness_and_no_environment(name: str) -> None:
     others = {found for found in imports_of(name) if not found.startswith("accounting")}
 
     assert others <= {*sys.stdlib_module_names}, "third-party code in the domain"
-    assert others & NOT_PURE == set()
+    assert others & NOT_PURE == ({"datetime"} if name == CALENDAR else set())
+
+
+def test_the_calendar_is_never_asked_what_time_it_is() -> None:
+    tree = module(CALENDAR).tree
+    called = {
+        node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+
+    assert "fromtimestamp" in called
+    assert called & {"now", "today", "utcnow"} == set()
 
 
 def test_only_the_table_and_the_secrets_talk_to_aws() -> None:
@@ -75,8 +87,8 @@ def test_nothing_in_the_layer_imports_a_function() -> None:
     assert [name for name in module_names() if "functions" in imports_of(name)] == []
 
 
-def test_only_the_authorizer_has_the_library_of_public_keys() -> None:
-    """It is larger than the layer, and each function would import it with PyJWT or carry it."""
+def test_only_the_authorizer_imports_cryptography() -> None:
+    """It is larger than the layer. Each function would contain it, or import it with PyJWT."""
     locks = {path.parent.name: path.read_text() for path in ROOT.glob("functions/*/requirements.txt")}
     users = [
         name for name in function_names() if any(where.startswith("accounting.identity") for where, _ in reach(name))
@@ -92,8 +104,8 @@ def test_functions_import_no_other_function() -> None:
     assert [name for name in function_names() if "functions" in imports_of(f"functions.{name}.app")] == []
 
 
-def test_nothing_is_looked_up_by_a_computed_name() -> None:
-    """What tests/reach.py rests on."""
+def test_no_name_is_imported_or_evaluated_dynamically() -> None:
+    """tests/reach.py depends on this."""
     everything = [*module_names(), *(f"functions.{function}.app" for function in function_names())]
     found = [
         (name, node.lineno)
@@ -109,7 +121,7 @@ def test_nothing_is_looked_up_by_a_computed_name() -> None:
 
 @pytest.mark.parametrize("function", function_names())
 def test_a_function_starts_without_an_environment_and_without_boto3(function: str) -> None:
-    """Nothing is read at import but code, and the slow client only when it is needed."""
+    """An import only loads code; boto3 is imported only if it is needed."""
     code = f"""
 import sys
 sys.path[:0] = [{str(LAYER)!r}, {str(ROOT / "functions" / function)!r}]

@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the service is: its routes, statuses, names, errors, examples and who may come in."""
+"""The OpenAPI document matches the service: routes, statuses, names, errors, examples and authentication."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ made = cache(document)
 
 
 def operations() -> Iterator[tuple[Route, dict[str, Any]]]:
-    """Every operation by its route in the contract's words."""
+    """Every operation by its route, written as in the contract."""
     for path, item in made()["paths"].items():
         for method, operation in item.items():
             yield (method.upper(), plain(path)), operation
@@ -70,16 +70,16 @@ def test_routes_are_in_the_order_of_use() -> None:
     assert sessions[:4] == ["initialize", "heartbeat", "finalize", "abort"]
 
 
-def test_it_is_an_openapi_document() -> None:
+def test_the_document_is_valid_openapi() -> None:
     validate(made())
 
 
-def test_the_committed_document_is_the_one_that_the_code_makes() -> None:
+def test_the_committed_document_matches_the_code() -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == text(), "stale: `make openapi` writes it anew"
     assert not DOCUMENT.is_symlink(), "a checkout without links has a path where the document should be"
 
 
-def test_the_repository_has_the_document_once_where_sam_builds_the_function_from() -> None:
+def test_the_repository_has_the_document_once_in_the_docs_functions_folder() -> None:
     sources = [ROOT / folder for folder in ("client", "docs", "functions", "layers", "local")]
     code = resources("AWS::Serverless::Function")["DocsFunction"]["Properties"]["CodeUri"]
 
@@ -87,12 +87,12 @@ def test_the_repository_has_the_document_once_where_sam_builds_the_function_from
     assert DOCUMENT.parent == ROOT / code
 
 
-def test_its_routes_are_relative_to_it_under_any_stage() -> None:
+def test_the_routes_are_relative_and_work_under_any_stage() -> None:
     assert [server["url"] for server in made()["servers"]] == [".."]
     assert "/api/openapi.json" in made()["paths"]
 
 
-def test_every_route_says_what_it_is_who_may_call_it_and_what_belongs_together() -> None:
+def test_every_route_has_a_summary_its_callers_a_tag_and_a_unique_id() -> None:
     tags = {tag["name"] for tag in made()["tags"]}
     for route, operation in operations():
         assert operation["summary"].endswith("."), route
@@ -114,6 +114,7 @@ WORDS = {
     ("anybody", "supervisors"): Who.SELF_OR_SUPERVISORS,
     ("anybody", "administrators"): Who.SELF_OR_ADMINS,
     ("anybody", "administrators, unseen by others"): Who.SELF_OR_ADMINS,
+    ("anybody", roles.OF_ACCOUNTS): Who.ACCOUNTS,
     ("supervisors", None): Who.SUPERVISORS,
     ("supervisors", "supervisors"): Who.SUPERVISORS,
     ("administrators", None): Who.ADMINS,
@@ -122,10 +123,10 @@ WORDS = {
     ("managers", None): Who.MANAGERS,
     ("managers and oneself", None): Who.MANAGERS_OR_SELF,
 }
-"""A line of the table of roles that is tested over HTTP, in the document's words."""
+"""The phrases of the document for the table of roles that is tested over HTTP."""
 
 
-def test_it_says_of_every_route_what_is_tested_over_http_of_roles_keys_and_services() -> None:
+def test_the_document_states_the_access_that_the_tests_check_over_http() -> None:
     said = {
         (method.upper(), plain(path)): (about.access.who, about.access.permission, about.access.right)
         for (method, path), about in declared().items()
@@ -146,7 +147,7 @@ def test_it_says_of_every_route_what_is_tested_over_http_of_roles_keys_and_servi
     assert said == tested
 
 
-def test_every_example_is_what_its_schema_asks_for() -> None:
+def test_every_example_fits_its_schema() -> None:
     for where, schema, example in examples():
         validator = OAS31Validator({**schema, "components": made()["components"]})
         assert [error.message for error in validator.iter_errors(example)] == [], where
@@ -175,7 +176,7 @@ def test_every_recorded_answer_is_an_example_of_its_route() -> None:
         assert {where.replace(" 401 ", " 401 refused") for where in shown} <= there, name
 
 
-def test_its_paths_are_the_templates() -> None:
+def test_the_documents_paths_are_the_templates() -> None:
     functions = resources("AWS::Serverless::Function").values()
     events = [event for each in functions for event in each["Properties"].get("Events", {}).values()]
     paths = {event["Properties"]["Path"] for event in events if event["Type"] == "Api"}
@@ -190,7 +191,7 @@ def test_every_parameter_of_a_path_is_described_by_its_name() -> None:
             assert described == set(re.findall(r"{(\w+)}", path)), path
 
 
-def test_every_code_is_listed_with_its_status_and_in_the_one_form() -> None:
+def test_every_error_code_has_its_status_and_the_common_form() -> None:
     codes = {**STATUSES, "RATE_LIMITED": 429, "TIMEOUT": 504}
     for route, operation in operations():
         of_route = codes_of((route[0].lower(), _path_of(route)))
@@ -207,7 +208,7 @@ def test_every_code_is_listed_with_its_status_and_in_the_one_form() -> None:
     assert {code for route in declared() for code in codes_of(route)} == set(codes)
 
 
-def test_every_route_may_be_refused_and_fail() -> None:
+def test_every_route_lists_its_refusals_and_failures() -> None:
     codes = {**STATUSES, "RATE_LIMITED": 429, "TIMEOUT": 504}
     always = {str(int(codes[code])) for code in ALWAYS}
     for route, operation in operations():
@@ -217,7 +218,7 @@ def test_every_route_may_be_refused_and_fail() -> None:
         assert refusals - {"402", "404", "409"} == (always - of_a_body) | about_the_caller, route
 
 
-def test_what_reads_no_request_and_has_no_table_is_not_refused_for_either() -> None:
+def test_an_open_route_lists_no_refusals_about_a_request_or_the_table() -> None:
     for method, path in PUBLIC:
         (operation,) = (each for route, each in operations() if route == (method, path))
         assert "400" not in operation["responses"], path
@@ -225,7 +226,7 @@ def test_what_reads_no_request_and_has_no_table_is_not_refused_for_either() -> N
         assert refused["properties"]["code"]["enum"] == ["UNAVAILABLE"], path
 
 
-def test_it_says_who_may_come_in() -> None:
+def test_the_document_describes_authentication() -> None:
     security = {route: operation.get("security", made()["security"]) for route, operation in operations()}
 
     assert {route for route, each in security.items() if each == []} == PUBLIC
@@ -241,7 +242,7 @@ def test_it_says_who_may_come_in() -> None:
         assert security[route] == of_users + acting + of_services, route
 
 
-def test_every_body_is_required_that_is_not_given_in_the_query_or_says_nothing_that_is_needed() -> None:
+def test_a_body_is_required_unless_it_may_be_in_the_query_or_is_optional() -> None:
     bodies = {route: operation["requestBody"] for route, operation in operations() if "requestBody" in operation}
 
     assert {route for route, body in bodies.items() if not body.get("required")} == {
@@ -252,7 +253,7 @@ def test_every_body_is_required_that_is_not_given_in_the_query_or_says_nothing_t
     }
 
 
-def test_limits_are_there_and_what_no_one_answers_is_not() -> None:
+def test_limits_are_documented_and_unused_statuses_are_not() -> None:
     (limit,) = (each for each in made()["paths"]["/api/users"]["get"]["parameters"] if each["name"] == "limit")
     assert limit["schema"] == {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}
     for operation in dict(operations()).values():
@@ -263,7 +264,7 @@ def test_limits_are_there_and_what_no_one_answers_is_not() -> None:
         assert not (isinstance(schema, dict) and {"ge", "le", "decimal_places"} & schema.keys()), schema
 
 
-def test_two_meanings_of_one_name_are_refused() -> None:
+def test_two_different_schemas_with_the_same_name_are_refused() -> None:
     known = {"View": {"type": "object"}}
     add_schemas(known, {"View": {"type": "object"}, "Other": {}})
 

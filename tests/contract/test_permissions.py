@@ -1,4 +1,4 @@
-"""A function may do exactly what its code can do: no call is refused, and no permission is left lying about."""
+"""A function's policy allows exactly what its code does: no call is refused, and no permission is unused."""
 
 import ast
 from collections.abc import Collection
@@ -16,7 +16,7 @@ SECRETS = "accounting.secrets"
 
 type Reached = Collection[tuple[str, str]]
 type Permission = tuple[str, str]
-"""An action, and the resource that it is for: ``table``, ``index/<name>`` or a secret's logical id."""
+"""An action and its resource: ``table``, ``index/<name>``, or a secret's logical id."""
 
 CALLS = {
     "get_item": "dynamodb:GetItem",
@@ -38,7 +38,7 @@ WRITES = {
 
 
 def table_permissions(reached: Reached) -> set[Permission]:
-    """What the reached definitions of store/table ask of DynamoDB."""
+    """The DynamoDB permissions that the reached functions of store/table need."""
     needed: set[Permission] = set()
     for node in nodes({(where, name) for where, name in reached if where.startswith(TABLE)}):
         if isinstance(node, ast.Attribute) and _is_client(node.value):
@@ -60,7 +60,7 @@ def _of_call(method: str, reached: Reached) -> set[Permission]:
 
 
 def partitions(reached: Reached) -> set[str]:
-    """What the partition keys of the table's items begin with that the reached code names, as IAM patterns."""
+    """The beginnings of the partition keys in the reached code, as IAM patterns."""
     definitions = {(where, name) for where, name in reached if where == keys.__name__}
     return {
         _pattern(value)
@@ -72,7 +72,7 @@ def partitions(reached: Reached) -> set[str]:
 
 
 def _pattern(value: ast.expr) -> str:
-    """``COUNTS`` of a text, ``USER#*`` of an f-string that begins so."""
+    """``COUNTS`` for a text, ``USER#*`` for an f-string that begins with ``USER#``."""
     if isinstance(value, ast.Constant):
         return str(value.value)
     assert isinstance(value, ast.JoinedStr)
@@ -83,7 +83,7 @@ def _pattern(value: ast.expr) -> str:
 
 
 def indexes(reached: Reached) -> set[str]:
-    """The indexes that the reached code names, other than to say which there are."""
+    """The indexes that the reached code uses."""
     users = {(where, name) for where, name in reached if where != keys.__name__}
     return {
         getattr(keys, node.attr)
@@ -104,7 +104,7 @@ def _texts(node: ast.Dict) -> list[str]:
 
 
 def environment(reached: Reached) -> set[str]:
-    """The variables without which the reached code fails: ``os.environ["X"]``, by that or another name."""
+    """The variables without which the reached code fails: ``os.environ["X"]``, under any name."""
     return {
         str(node.slice.value)
         for node in nodes(reached)
@@ -123,7 +123,7 @@ def needed(function: str) -> set[Permission]:
 
 
 def _reference(properties: dict[str, Any], variable: str) -> str:
-    """The resource that a function finds by this variable."""
+    """The resource that this variable names."""
     return _resource(properties["Environment"]["Variables"][variable])
 
 
@@ -138,7 +138,7 @@ def granted(function: str) -> list[Permission]:
 
 
 def permitted_partitions(function: str) -> list[str]:
-    """The partition keys that a function's statements on the table are limited to."""
+    """The partition keys to which a function's statements on the table are limited."""
     limits = [
         statement["Condition"]
         for policy in functions()[function].get("Policies", [])
@@ -168,28 +168,28 @@ def _resource(value: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("function", function_names())
-def test_a_functions_policy_allows_exactly_what_its_code_does(function: str) -> None:
+def test_a_functions_policy_allows_exactly_the_calls_that_its_code_makes(function: str) -> None:
     allowed = granted(function)
 
     assert sorted(allowed) == sorted(needed(function))
 
 
 @pytest.mark.parametrize("function", function_names())
-def test_a_function_may_touch_the_partitions_that_its_code_names_and_no_others(function: str) -> None:
+def test_a_function_may_access_only_the_partitions_that_its_code_uses(function: str) -> None:
     on_table = any(resource == "table" for _, resource in granted(function))
 
     assert sorted(permitted_partitions(function)) == sorted(partitions(reach(function)) if on_table else [])
 
 
 @pytest.mark.parametrize("function", function_names())
-def test_a_function_has_the_environment_without_which_it_fails(function: str) -> None:
+def test_a_function_has_the_environment_that_it_needs(function: str) -> None:
     given = functions()[function]["Environment"]["Variables"]
 
     assert environment(reach(function)) <= set(given)
 
 
-def test_what_the_code_reaches_is_told_apart() -> None:
-    """So that the comparison above can not be one of nothing with nothing."""
+def test_the_analysis_distinguishes_the_calls_of_functions() -> None:
+    """Otherwise the comparison above could compare two empty sets."""
     assert ("dynamodb:UpdateItem", "table") in needed("streaming_sessions")
     assert ("dynamodb:Query", "index/due") in needed("streaming_sessions")
     assert ("dynamodb:Query", "table") in needed("credits")
@@ -202,7 +202,7 @@ def test_what_the_code_reaches_is_told_apart() -> None:
     assert {"USER#*", "EMAIL#*", "COUNTS"} <= partitions(reach("users"))
 
 
-def test_every_call_of_the_store_is_known_here() -> None:
+def test_every_call_of_the_store_is_listed() -> None:
     called = {
         node.attr
         for name in module_names()

@@ -1,4 +1,4 @@
-"""The figures of docs/pricing.md are what the service computes, and what its limits are."""
+"""The examples and limits in docs/pricing.md match the service."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import pytest
 from accounting.domain.pricing import PriceRule
 from accounting.domain.rates import AMOUNT_SCALE, RATE_NAMES, RATE_SCALE
 from accounting.domain.usage_formats import read
-from accounting.web.price_views import decimal_text
 from accounting.web.prices import (
-    CLASS_NAMES,
     MAX_ALIASES,
     MAX_ALIASES_LENGTH,
     MAX_RATE,
@@ -23,6 +21,7 @@ from accounting.web.prices import (
     RATE_DECIMALS,
     RuleBody,
 )
+from accounting.web.rate_texts import CLASS_NAMES, decimal_text
 from local.paths import ROOT
 
 PAGE = (ROOT / "docs/pricing.md").read_text()
@@ -37,7 +36,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Example:
-    """An example of the page: a rule, a usage in its provider's format, and the variant that the request names."""
+    """An example on the page: a rule, a usage in its provider's format, and the requested variant."""
 
     text: str
     rule: PriceRule
@@ -47,14 +46,14 @@ class Example:
 
     @classmethod
     def read(cls, text: str) -> Example:
-        """Return the example of a section of the page."""
+        """Return the example in a section of the page."""
         rule, usage = map(json.loads, re.findall(r"```json\n(.*?)```", text, re.DOTALL))
         usage_format = re.findall(r"`([a-z-]+)`:\n", text)[0]
         variant = re.findall(r'`"variant": "(\w+)"`', text)
         return cls(text, RuleBody.model_validate(rule).rule(0), usage_format, usage, variant[0] if variant else None)
 
     def result(self) -> str:
-        """Return the table of its classes that have a rate, and its sum, as the page has them."""
+        """Return the example's table of classes with a rate, and its sum, in the form of the page."""
         card, usage = self.rule.card_of(self.variant), read(self.usage_format, self.usage)
         rows = [
             f"| `{CLASS_NAMES[RATE_NAMES.get(line.name, line.name)]}` | {line.units:,} "
@@ -85,6 +84,6 @@ def test_an_example_costs_what_the_page_says(example: Example) -> None:
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_the_limits_are_the_codes(name: str) -> None:
+def test_the_page_has_the_codes_limits(name: str) -> None:
     assert f"| {name} | {LIMITS[name]}" in PAGE
     assert MAX_RATE == 10**9

@@ -1,4 +1,4 @@
-"""The pages of docs/reference are those that the code makes, and miss nothing of it."""
+"""The pages of docs/reference match the code and are complete."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ BY_HAND = {"requests.md", "users.md"}
 
 
 def first_cells(page: str) -> list[str]:
-    """Return the name that each row of a page's tables begins with."""
+    """Return the names in the first column of a page's tables."""
     return re.findall(r"^\| (?:\d+ \| )?`([^`]+)` \|", made()[page], re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", ["routes.md", "errors.md", "parameters.md", "metrics.md"])
-def test_a_page_is_the_one_that_the_code_makes(page: str) -> None:
+def test_a_page_matches_the_code(page: str) -> None:
     assert (REFERENCE / page).read_text(encoding="utf-8") == made()[page], "stale: `make reference` writes it"
 
 
@@ -50,6 +50,6 @@ def test_every_parameter_has_a_row() -> None:
     assert sorted(first_cells("parameters.md")) == sorted(template()["Parameters"])
 
 
-def test_every_metric_that_is_counted_has_a_row_and_no_other() -> None:
+def test_every_metric_has_a_row_and_there_are_no_other_rows() -> None:
     assert set(METRICS) == counted()
     assert first_cells("metrics.md") == list(METRICS)

@@ -1,4 +1,4 @@
-"""The gateway sends a function exactly the routes that it answers."""
+"""The gateway sends each function exactly the routes that the function answers."""
 
 import inspect
 import re
@@ -26,7 +26,7 @@ WITHOUT_A_ROUTER: dict[str, set[Route]] = {
 
 
 def functions() -> dict[str, dict[str, Any]]:
-    """The properties of the template's functions with those of Globals, by the folder of their code."""
+    """The properties of the template's functions, merged with those in Globals, by the folder of their code."""
     shared = template()["Globals"]["Function"]
     return {
         re.sub(r"^functions/|/$", "", own["CodeUri"]): shared
@@ -37,7 +37,7 @@ def functions() -> dict[str, dict[str, Any]]:
 
 
 def variables(*layers: dict[str, Any]) -> dict[str, Any]:
-    """The environment that properties add up to, the last ones first."""
+    """The merged environment; later properties take precedence."""
     return {name: value for each in layers for name, value in each.get("Environment", {}).get("Variables", {}).items()}
 
 
@@ -66,11 +66,11 @@ def test_every_folder_is_a_function_and_every_function_a_folder() -> None:
 
 
 @pytest.mark.parametrize("function", function_names())
-def test_the_gateways_routes_are_the_handlers(function: str) -> None:
+def test_the_gateways_routes_match_the_handlers(function: str) -> None:
     assert gateway_routes(function) == handler_routes(function)
 
 
-def test_the_routes_are_the_contracts() -> None:
+def test_the_routes_match_the_contract() -> None:
     routes = [route for function in function_names() for route in gateway_routes(function)]
 
     assert sorted(routes) == sorted([*CONTRACT, *HEADS]), "each once"
@@ -83,11 +83,11 @@ def test_every_route_that_takes_a_token_is_in_the_table_of_roles() -> None:
 
 
 @pytest.mark.parametrize("function", sorted(apis()))
-def test_path_parameters_have_the_handlers_names(function: str) -> None:
+def test_path_parameters_have_the_same_names_in_template_and_handlers(function: str) -> None:
     assert {event["Path"] for event in events(function)} == {route.path for route in apis()[function].routes}
 
 
-def test_only_health_and_the_apis_own_page_are_open_to_everybody() -> None:
+def test_only_health_and_the_apis_page_need_no_identity() -> None:
     opened = {
         (event["Method"], plain(event["Path"]))
         for function in function_names()
@@ -100,7 +100,7 @@ def test_only_health_and_the_apis_own_page_are_open_to_everybody() -> None:
     assert {("GET", path) for path in paths} == PUBLIC
 
 
-def test_only_the_internal_routes_take_the_internal_key() -> None:
+def test_only_the_internal_routes_use_the_internal_authorizer() -> None:
     internal = {
         (event["Method"], plain(event["Path"]))
         for function in function_names()
@@ -112,8 +112,8 @@ def test_only_the_internal_routes_take_the_internal_key() -> None:
     assert internal
 
 
-def test_every_route_that_declares_idempotency_reads_the_key() -> None:
-    """A route that does not declare it can read none: ``key_of`` refuses."""
+def test_every_route_that_declares_idempotency_uses_the_key() -> None:
+    """A route that does not declare idempotency cannot read a key: ``key_of`` raises."""
     declaring = {
         (name, route.handler.__name__) for name, api in apis().items() for route in api.routes if route.idempotency
     }
@@ -123,7 +123,7 @@ def test_every_route_that_declares_idempotency_reads_the_key() -> None:
     assert {each for each in declaring if reader not in reach_of_handler(*each)} == set()
 
 
-def test_every_route_is_on_the_one_api() -> None:
+def test_every_route_belongs_to_the_same_api() -> None:
     for function in function_names():
         assert all(event["RestApiId"] == {"Ref": "Api"} for event in events(function))
 
@@ -141,8 +141,8 @@ def test_every_optional_field_of_a_body_may_be_null() -> None:
     assert [found for found in optional if not found[2]] == []
 
 
-def test_what_changes_something_without_a_body_is_known_as_such() -> None:
-    """Such a route refuses a body with anything in it; one whose model was overlooked would refuse its own requests."""
+def test_routes_that_change_something_without_a_body_are_listed() -> None:
+    """Such a route refuses a body with fields. If its model were overlooked, it would refuse its own requests."""
     without_a_body = {
         (route.method, route.path)
         for api in apis().values()
@@ -151,6 +151,8 @@ def test_what_changes_something_without_a_body_is_known_as_such() -> None:
     }
 
     assert without_a_body == {
+        ("DELETE", "/api/budgets/{accountId}/{subject}"),
+        ("POST", "/api/runs/{accountId}/{runId}/stop"),
         ("POST", "/api/users/{userId}/enable"),
         ("POST", "/api/users/{userId}/erase"),
         ("POST", "/api/api-keys/{keyId}/revoke"),
@@ -161,7 +163,7 @@ def test_what_changes_something_without_a_body_is_known_as_such() -> None:
     }
 
 
-def test_a_number_in_the_query_is_digits_on_every_route() -> None:
+def test_numbers_in_the_query_are_digits_only_on_every_route() -> None:
     numbers = {
         (route.path, name): TypeAdapter(parameter.annotation)
         for api in apis().values()

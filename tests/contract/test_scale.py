@@ -1,4 +1,4 @@
-"""What docs/scale.md says of a busy user beside its table, which tests/documentation compares with a new run."""
+"""What docs/scale.md says about a hot user; tests/documentation regenerates its table."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_a_user_who_begins_and_ends_sessions_gets_55_commands_a_second() -> None
     assert throttled.throttled > 10 * fine.throttled
 
 
-def test_a_saturated_wallet_keeps_its_pace() -> None:
+def test_a_saturated_wallet_keeps_its_throughput() -> None:
     eighty, hundred = run(80, seconds=30), run(100, seconds=30)
 
     assert hundred.given_up > 0

@@ -1,4 +1,4 @@
-"""What the template promises of every function, of the table and of the gateway's own answers."""
+"""What the template promises about every function, the table and the gateway's own answers."""
 
 import ast
 import copy
@@ -37,7 +37,7 @@ SNAPSHOTS = ("authorizer", "credits", "streaming_sessions")
 
 
 @pytest.mark.parametrize("function", function_names())
-def test_a_function_is_built_and_bounded_as_the_design_has_it(function: str) -> None:
+def test_a_function_has_the_properties_that_the_design_requires(function: str) -> None:
     found = functions()[function]
 
     assert (found["Runtime"], found["Handler"]) == ("python3.13", "app.handler")
@@ -51,14 +51,14 @@ def test_a_function_is_built_and_bounded_as_the_design_has_it(function: str) -> 
 
 
 def deployed(monkeypatch: pytest.MonkeyPatch, at: int, **parameters: str) -> dict[str, set[str]]:
-    """What CloudFormation creates after SAM's own transform, at a given time: the names of each type."""
+    """What CloudFormation creates after SAM's transform, at a given time: names by type."""
     monkeypatch.setattr("time.time", lambda: at)
     found = transformed(monkeypatch, **parameters)
     return {kind: {name for name, each in found.items() if each["Type"] == kind} for kind in FIXED}
 
 
 def transformed(monkeypatch: pytest.MonkeyPatch, **parameters: str) -> dict[str, Any]:
-    """The resources that SAM makes of the template."""
+    """The resources that SAM makes from the template."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     packaged = copy.deepcopy(template())
     for resource in packaged["Resources"].values():
@@ -69,11 +69,11 @@ def transformed(monkeypatch: pytest.MonkeyPatch, **parameters: str) -> dict[str,
 
 
 FIXED = ("AWS::Lambda::Version", "AWS::ApiGateway::Deployment")
-"""What is as it was when it was made: what serves requests must be made anew for whatever changes."""
+"""Resources that never change: to serve requests with a change, they must be created again."""
 
 
-def test_a_changed_parameter_comes_into_force(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It makes another BuildId; see below. The same deployment publishes no functions again."""
+def test_a_changed_parameter_publishes_new_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It changes the BuildId; see below. Without a change, a deployment publishes no functions again."""
     first, again, other = (
         deployed(monkeypatch, at, BuildId=build) for at, build in enumerate(("a" * 16, "a" * 16, "b" * 16))
     )
@@ -86,7 +86,7 @@ def test_a_changed_parameter_comes_into_force(monkeypatch: pytest.MonkeyPatch) -
     assert first[deployment] != other[deployment]
 
 
-def test_other_sources_or_settings_are_another_deployment() -> None:
+def test_different_sources_or_settings_get_different_build_ids() -> None:
     names = {
         deployment_id(*deployed)
         for deployed in (("s1", []), ("s2", []), ("s1", ["LogLevel=DEBUG"]), ("s1", ["LogLevel=INFO", "StageName=v1"]))
@@ -141,7 +141,7 @@ SETTINGS = {
 }
 
 
-def test_every_setting_is_known_here() -> None:
+def test_every_setting_is_listed_in_this_test() -> None:
     assert set(SETTINGS) == set(Settings.__slots__)
 
 
@@ -157,7 +157,7 @@ def test_a_function_is_given_the_settings_that_it_uses(function: str) -> None:
     assert {SETTINGS[name] for name in used} <= set(given)
 
 
-def test_the_defaults_of_the_code_are_the_templates(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_defaults_of_code_and_template_are_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     parameters = template()["Parameters"]
     monkeypatch.setenv("TABLE_NAME", "t")
     for name in SETTINGS.values():
@@ -172,13 +172,13 @@ def test_the_defaults_of_the_code_are_the_templates(monkeypatch: pytest.MonkeyPa
     assert settings.__wrapped__() == by_default
 
 
-def test_every_parameter_says_what_it_is_and_has_a_default() -> None:
+def test_every_parameter_has_a_description_and_a_default() -> None:
     for name, parameter in template()["Parameters"].items():
         assert parameter["Description"], name
         assert "Default" in parameter, name
 
 
-def test_the_table_can_be_restored_and_does_not_go_with_the_stack() -> None:
+def test_the_table_can_be_restored_and_outlives_the_stack() -> None:
     (table,) = resources("AWS::DynamoDB::Table").values()
     found = table["Properties"]
 
@@ -194,7 +194,7 @@ def test_the_table_can_be_restored_and_does_not_go_with_the_stack() -> None:
     assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
 
 
-def test_the_indexes_are_those_that_the_store_knows() -> None:
+def test_the_indexes_match_those_of_the_store() -> None:
     found = {
         index["IndexName"]: tuple(key["AttributeName"] for key in index["KeySchema"])
         for index in properties("AWS::DynamoDB::Table")["GlobalSecondaryIndexes"]
@@ -231,7 +231,7 @@ def test_the_gateways_own_answers_have_the_one_error_shape(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", answers())
-def test_a_code_of_the_gateway_has_the_status_of_the_functions(kind: str) -> None:
+def test_a_code_has_the_same_status_from_the_gateway_and_from_the_functions(kind: str) -> None:
     text = next(iter(answers()[kind]["ResponseTemplates"].values()))
     (code,) = re.findall(r'"code":"([^"]+)"', text)
 
@@ -252,18 +252,18 @@ def test_a_code_of_the_gateway_has_the_status_of_the_functions(kind: str) -> Non
         ("DEFAULT_5XX", 500, "INTERNAL_ERROR"),
     ],
 )
-def test_the_gateway_refuses_as_the_contract_has_it(kind: str, status: int, code: str) -> None:
+def test_the_gateways_refusals_follow_the_contract(kind: str, status: int, code: str) -> None:
     text = answers()[kind]["ResponseTemplates"]["application/json"]
 
     assert answers()[kind]["StatusCode"] == status
     assert f'"code":"{code}"' in text
 
 
-def test_the_defaults_stand_for_whatever_has_no_answer_of_its_own() -> None:
+def test_the_default_responses_cover_all_other_cases() -> None:
     assert {"DEFAULT_4XX", "DEFAULT_5XX"} <= set(answers())
 
 
-def test_a_refusal_that_passes_says_when_to_try_again() -> None:
+def test_a_temporary_refusal_has_retry_after() -> None:
     for kind, answer in answers().items():
         if answer.get("StatusCode") in (429, 503):
             assert answer["ResponseParameters"]["Headers"]["Retry-After"] == "'1'", kind
@@ -281,7 +281,7 @@ def test_the_gateways_own_answers_have_the_headers_of_every_answer(kind: str) ->
 
 
 def test_every_path_has_a_preflight_whose_headers_are_those_that_sam_can_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No security headers among them: docs/security.md says so, and why."""
+    """Security headers are not among them; docs/security.md explains why."""
     paths = transformed(monkeypatch)["Api"]["Properties"]["Body"]["paths"]
     preflights = [path["options"]["x-amazon-apigateway-integration"]["responses"]["default"] for path in paths.values()]
     sent = {frozenset(each["responseParameters"]) for each in preflights}
@@ -302,10 +302,10 @@ KINDS = {
     *("MISSING_AUTHENTICATION_TOKEN", "QUOTA_EXCEEDED", "REQUEST_TOO_LARGE", "RESOURCE_NOT_FOUND", "THROTTLED"),
     *("UNAUTHORIZED", "UNSUPPORTED_MEDIA_TYPE", "WAF_FILTERED"),
 }
-"""Every kind of answer that API Gateway gives by itself."""
+"""Every kind of response that API Gateway makes itself."""
 
 
-def test_every_kind_of_answer_of_the_gateway_is_ours() -> None:
+def test_every_gateway_response_is_defined() -> None:
     assert set(answers()) == KINDS - ANSWERED_BY_ANOTHER.keys()
 
 
@@ -327,13 +327,13 @@ def only_with_an_origin(value: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("limit", "taken"), [("0", True), ("10", True), ("2000", True), ("1", False), ("9", False)])
-def test_a_limit_per_address_is_0_or_one_that_waf_accepts(limit: str, taken: bool) -> None:
+def test_a_limit_per_address_is_0_or_accepted_by_waf(limit: str, taken: bool) -> None:
     pattern = template()["Parameters"]["RateLimitPerAddress"]["AllowedPattern"]
 
     assert bool(re.search(pattern, limit)) is taken
 
 
-def test_the_web_acl_refuses_as_the_stage_does() -> None:
+def test_the_web_acl_refuses_like_the_stage() -> None:
     acl = properties("AWS::WAFv2::WebACL")
     (rule,) = acl["Rules"]
     response = rule["Action"]["Block"]["CustomResponse"]
@@ -368,7 +368,7 @@ def test_a_scheduled_run_that_fails_leaves_a_message_and_is_not_repeated(functio
     assert schedule["RetryPolicy"] == {"MaximumRetryAttempts": 0}
 
 
-def test_what_could_not_be_counted_leaves_a_message() -> None:
+def test_records_that_cannot_be_counted_leave_a_message() -> None:
     stream = functions()["rollups"]["Events"]["NewUsage"]["Properties"]
 
     assert stream["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": "UncountedRecords.Arn"}
@@ -416,7 +416,7 @@ def test_the_dashboard_shows_every_alarm_and_only_metrics_that_are_counted() -> 
     assert ours <= counted()
 
 
-def test_a_new_version_is_taken_back_when_it_fails() -> None:
+def test_a_failing_new_version_is_rolled_back() -> None:
     preference = template()["Globals"]["Function"]["DeploymentPreference"]
 
     assert preference["Enabled"] == {"Ref": "GradualDeployment"}
@@ -433,14 +433,14 @@ def test_a_new_version_is_taken_back_when_it_fails() -> None:
         ("AWS::SNS::Topic", "KmsMasterKeyId"),
     ],
 )
-def test_everything_at_rest_takes_the_operators_key(kind: str, attribute: str) -> None:
+def test_everything_at_rest_can_be_encrypted_with_the_operators_key(kind: str, attribute: str) -> None:
     for resource in resources(kind).values():
         assert resource["Properties"][attribute] == {
             "Fn::If": ["HasKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]
         }
 
 
-def test_the_money_path_can_reserve_its_executions() -> None:
+def test_the_functions_that_move_credits_can_reserve_concurrency() -> None:
     reserving = {name for name in function_names() if "ReservedConcurrentExecutions" in functions()[name]}
 
     assert reserving == {"authorizer", "credits", "streaming_sessions", "usage"}

@@ -1,4 +1,4 @@
-"""Every text field of a request says in the OpenAPI document which characters it takes, and takes just those."""
+"""For every text in a request, the OpenAPI document says which characters it accepts, and that is true."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def accepts(kind: Any, text: str) -> bool:
 
 
 def says(kind: Any, text: str) -> bool:
-    """As JSON Schema has it: its ``$`` is the end, where Python's is also before a last line break."""
+    """Like JSON Schema: its ``$`` matches only at the end; Python's also matches before a last line break."""
     return re.fullmatch(TypeAdapter(kind).json_schema()["pattern"], text) is not None
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_text_takes_what_its_pattern_says_and_that_is_all_but_control_characters(name: str) -> None:
+def test_a_text_accepts_everything_but_control_characters(name: str) -> None:
     kind = getattr(types, name)
     assert len(CONTROL) == 65
     assert {unicodedata.category(char) for char in CONTROL} == {"Cc"}
@@ -68,13 +68,13 @@ def test_no_text_accepts_half_a_surrogate_pair(name: str) -> None:
         assert not accepts(getattr(types, name), f"a{char}@b"), ascii(char)
 
 
-def test_an_address_takes_what_its_pattern_says() -> None:
+def test_an_address_accepts_what_its_pattern_allows() -> None:
     for char in (*CONTROL, *(each for each in ORDINARY if each not in "@\ufeff")):
         for text in (f"a{char}b@c", f"a@b{char}c"):
             assert accepts(types.EmailAddress, text) == says(types.EmailAddress, text), ascii(text)
 
 
-def test_every_text_of_a_body_says_which_characters_it_takes() -> None:
+def test_every_text_in_a_body_documents_its_characters() -> None:
     texts = dict(texts_of_bodies())
 
     assert len(texts) > 20
@@ -93,8 +93,8 @@ def texts_of_bodies() -> Iterator[tuple[str, dict[str, Any]]]:
                             yield f"{' '.join(route)} {name}", kind
 
 
-def test_the_ids_that_are_routes_are_no_users_ids() -> None:
-    """A path segment in the place of a user's id would make a user with that id unreachable."""
+def test_ids_that_are_also_routes_are_not_allowed_as_user_ids() -> None:
+    """If such a word is a route in the place of a user's id, a user with that id could not be reached."""
     paths = [path.split("/") for path in made()["paths"]]
     fixed = {
         other[at]

@@ -1,4 +1,4 @@
-"""What the documentation has people type is typed here, in a copy of the project; at the end nothing may be left."""
+"""The documentation's commands are run in a copy of the project; at the end, all of them must have been run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep in one process what is typed, and put last what looks back on it."""
+    """Keep these tests in one process, and run the test that checks completeness last."""
     for item in items:
         if item.path.is_relative_to(FOLDER):
             item.add_marker(pytest.mark.xdist_group("documentation"))
@@ -29,19 +29,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def documentation() -> Documentation:
-    """Return the documentation, which remembers what of it was typed."""
+    """Return the documentation, which remembers which of its commands were run."""
     return Documentation()
 
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Return a copy of the project, for all tests that leave its sources as they are."""
+    """Return a copy of the project, shared by all tests that do not change its sources."""
     return Project(with_environments(copy(tmp_path_factory.mktemp("documentation") / "project")))
 
 
 @pytest.fixture(scope="module")
 def service(project: Project, documentation: Documentation) -> Iterator[Running]:
-    """Return the service that `make run` runs, afresh on a port of its own, and stop it as one does."""
+    """Start the service with `make run`, without old data and on its own port, and stop it afterward with Ctrl-C."""
     earlier = project.folder / ".local/state/earlier"
     earlier.parent.mkdir(exist_ok=True)
     earlier.touch()

@@ -1,4 +1,4 @@
-"""A copy of the project in a folder of its own, where the documentation's commands can be typed for good."""
+"""A copy of the project in a separate folder, where the documentation's commands can run without harm."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SHARED = (
     ".local/litellm",
     ".local/mutation",
 )
-"""What takes long to make and is the same in a copy."""
+"""Folders that take long to make and are the same in a copy."""
 PATIENCE_SECONDS = 600
 
 
 class Project:
-    """The copy, and a shell in it: one of somebody who has an AWS CLI and httpie, and none of our settings."""
+    """The copy, and a shell in it, as for a user who has the AWS CLI and httpie and none of our settings."""
 
     def __init__(self, folder: Path, **environ: str) -> None:
         self.folder = folder
@@ -46,7 +46,7 @@ class Project:
         }
 
     def type(self, command: str, status: int = 0, **environ: str) -> str:
-        """Run a command or several lines to their end; return what they say, to standard output and error."""
+        """Run one or several commands to their end; return their output, standard error included."""
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", command],
             cwd=self.folder,
@@ -88,11 +88,11 @@ class Running:
 
     @property
     def said(self) -> str:
-        """Return all that it has said."""
+        """Return all output so far."""
         return self._said.read_text()
 
     def until(self, pattern: str) -> re.Match[str]:
-        """Wait until it has said something; return where."""
+        """Wait until the output contains something; return the position."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not (found := re.search(pattern, self.said, re.DOTALL)):
             assert self._process.poll() is None, f"it has ended\n{self.said}"
@@ -104,19 +104,19 @@ class Running:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Press Ctrl-C, which all in its terminal get, and wait for its end."""
+        """Press Ctrl-C, which all processes in its terminal receive, and wait for its end."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGINT)
         self._process.wait(PATIENCE_SECONDS)
 
 
 def copy(folder: Path) -> Path:
-    """Copy the sources as they are now, with nothing that was made from them."""
+    """Copy the current sources, without anything generated from them."""
     return shutil.copytree(ROOT, folder, symlinks=True, ignore=shutil.ignore_patterns(*NOT_SOURCES))
 
 
 def with_environments(folder: Path) -> Path:
-    """Give a copy the environments that are there, which its own bootstrap finds as they must be."""
+    """Give a copy the existing environments; its own bootstrap then finds them complete."""
     assert not outdated(ENVIRONMENTS), (
         "run `make ready` first: a copy would make these environments again, under the tests' feet"
     )
@@ -128,7 +128,7 @@ def with_environments(folder: Path) -> Path:
 
 
 def free_port() -> str:
-    """Return a port that nobody listens at."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return str(probe.getsockname()[1])

@@ -1,7 +1,7 @@
-"""bench/README.md's commands, at a hundredth of their size, and the simulation of docs/scale.md.
+"""bench/README.md's commands at a hundredth of their size, and the simulation in docs/scale.md.
 
-What is exact, such as units, a quick run finds as bench/RESULTS.md has it. Where it doesn't, that page is of an older
-service or an older bench: `make bench` writes it anew.
+Exact results, such as units, must be the same in a quick run as in bench/RESULTS.md. If they are not, that page comes
+from an older service or an older benchmark: `make bench` updates it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RESULTS = "bench/RESULTS.md"
 WARNING = f"**Measured at a scale of {SCALE}: the figures mean nothing"
 
 type Tables = dict[str, list[list[str]]]
-"""By the titles of their sections, the rows of a page's tables, without their headers."""
+"""The rows of a page's tables without headers, by the title of the section."""
 
 
 def tables(page: str) -> Tables:
@@ -33,7 +33,7 @@ def tables(page: str) -> Tables:
 
 
 def rows(section: str) -> list[list[str]]:
-    """Return the cells of each row; what a row repeats of the one above is left blank there, and filled in here."""
+    """Return the cells of each row. A blank cell repeats the value above it, and is filled in here."""
     found: list[list[str]] = []
     for line in re.findall(r"^\| (.*) \|$", section, re.MULTILINE)[2:]:
         first, *others = (cell.strip() for cell in line.split(" | "))
@@ -43,7 +43,7 @@ def rows(section: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def page(project: Project, documentation: Documentation) -> str:
-    """Return what a run of everything says."""
+    """Return the page of a run of everything."""
     return project.type(documentation.line("make bench"), SCALE=SCALE)
 
 
@@ -57,7 +57,7 @@ def results() -> Tables:
     return tables((ROOT / RESULTS).read_text())
 
 
-def test_a_quick_run_says_that_it_means_nothing_and_leaves_the_results(page: str, project: Project) -> None:
+def test_a_quick_run_warns_about_its_figures_and_keeps_the_results(page: str, project: Project) -> None:
     assert WARNING in page
     assert (project.folder / RESULTS).read_bytes() == (ROOT / RESULTS).read_bytes()
 
@@ -81,7 +81,7 @@ def test_every_part_is_on_the_page(measured: Tables, results: Tables) -> None:
     ],
 )
 def test_no_row_is_missing(measured: Tables, results: Tables, section: str) -> None:
-    """Those of a part that makes things grow are called otherwise, and those of a profile come in another order."""
+    """Rows that depend on a scaled size have other names, and those of a profile may be in another order."""
     if section == "Statistics by records":
         assert [row[0] for row in measured[section]] == ["10", "100", "1,000"]
     else:
@@ -93,20 +93,20 @@ def test_every_target_has_its_figure(measured: Tables, results: Tables) -> None:
     assert {verdict for *_, verdict in measured["Targets"]} <= {"pass", "**MISSED**"}
 
 
-def test_round_trips_and_units_are_those_of_the_results(measured: Tables, results: Tables) -> None:
+def test_round_trips_and_units_match_the_results(measured: Tables, results: Tables) -> None:
     section = "A request of each operation"
 
     assert [row[:4] for row in measured[section]] == [row[:4] for row in results[section]]
 
 
-def test_round_trips_and_write_units_are_the_same_whatever_the_past(measured: Tables, results: Tables) -> None:
+def test_round_trips_and_write_units_do_not_depend_on_a_users_past(measured: Tables, results: Tables) -> None:
     found, expected = ([[row[0], *row[2:4]] for row in page["A user's past"]] for page in (measured, results))
 
     assert found == expected
 
 
-def test_a_million_sessions_need_what_the_results_say(measured: Tables, results: Tables) -> None:
-    """All that depends on no time."""
+def test_the_numbers_for_a_million_sessions_match_the_results(measured: Tables, results: Tables) -> None:
+    """All numbers that do not depend on time."""
     exact = ["DynamoDB writes", "DynamoDB reads", "API Gateway requests", "Lambda requests"]
     found, expected = ([row for row in page["A million sessions"] if row[0] in exact] for page in (measured, results))
 
@@ -114,27 +114,27 @@ def test_a_million_sessions_need_what_the_results_say(measured: Tables, results:
     assert found == expected
 
 
-def test_the_hot_users_wallet_is_right(measured: Tables) -> None:
+def test_the_hot_users_wallet_adds_up(measured: Tables) -> None:
     for workers, successes, *_, wallet in measured["One hot user"]:
         assert int(successes) > 0, workers
         assert wallet == "right", workers
 
 
-def test_a_profile_shares_all_of_the_time(measured: Tables) -> None:
+def test_the_shares_of_a_profile_add_up(measured: Tables) -> None:
     shares = [[int(cell.removesuffix(" %")) for cell in row[1:]] for row in measured["Where the time goes"]]
 
     for operation in zip(*shares, strict=True):
         assert sum(operation) == pytest.approx(100, abs=len(operation) // 2)
 
 
-def test_some_of_it_can_be_measured(project: Project, documentation: Documentation) -> None:
+def test_single_parts_can_be_measured(project: Project, documentation: Documentation) -> None:
     said = project.type(documentation.line('make bench ONLY="imports packages"'), SCALE=SCALE)
 
     assert [*tables(said)] == ["Targets", "Cold starts", "Packages"]
 
 
-def test_the_scale_can_be_typed(project: Project, documentation: Documentation) -> None:
-    """What it makes of everything is tested above."""
+def test_the_command_with_a_scale_works(project: Project, documentation: Documentation) -> None:
+    """Its effect on everything is tested above."""
     said = project.type(documentation.line("make bench SCALE=0.01"), ONLY="packages")
 
     assert WARNING in said
@@ -145,7 +145,7 @@ def test_the_scale_can_be_typed(project: Project, documentation: Documentation) 
     ("variable", "value", "why"),
     [("SCALE", "1%", "SCALE is a number above 0, and 1 at most, not 1%"), ("ONLY", "lot", "no part is called lot")],
 )
-def test_what_cannot_be_measured_is_refused(project: Project, variable: str, value: str, why: str) -> None:
+def test_an_unknown_part_or_scale_is_refused(project: Project, variable: str, value: str, why: str) -> None:
     assert f"error: {why}" in project.type("make bench", status=2, **{variable: value})
 
 
@@ -158,14 +158,14 @@ def test_an_invalid_scale_is_refused(monkeypatch: pytest.MonkeyPatch, said: str)
 
 
 @pytest.mark.parametrize("said", ["", "1"])
-def test_without_a_scale_everything_is_measured(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+def test_without_a_scale_everything_is_measured_in_full(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setenv("SCALE", said)
 
     assert [scaled(count, least=2) for count in (0, 1, 2, 9, 350)] == [0, 1, 2, 9, 350]
     assert growing((0, 1_000, 10_000)) == [0, 1_000, 10_000]
 
 
-def test_a_small_scale_leaves_the_least_and_an_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_scale_keeps_the_minimum_and_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCALE", SCALE)
 
     assert [scaled(count, least=2) for count in (0, 1, 9, 350, 1_000)] == [0, 1, 2, 4, 10]
@@ -173,7 +173,7 @@ def test_a_small_scale_leaves_the_least_and_an_order(monkeypatch: pytest.MonkeyP
     assert growing((0, 1_000, 10_000)) == [0, 10, 100]
 
 
-def test_the_page_on_scale_has_what_the_simulation_says(project: Project, documentation: Documentation) -> None:
+def test_the_page_on_scale_matches_the_simulation(project: Project, documentation: Documentation) -> None:
     said = project.type(documentation.line("PYTHONPATH=layers/shared .venv/bin/python -m bench.queueing"))
 
     table = said[said.index("| commands asked") :]

@@ -1,4 +1,4 @@
-"""A look back on all the other tests of this folder: whether somebody typed each command of the documentation."""
+"""Runs after all other tests of this folder, and checks that every command of the documentation was run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.commands import Documentation
 
 
-def test_every_command_was_typed(request: pytest.FixtureRequest, documentation: Documentation) -> None:
+def test_every_documented_command_was_run(request: pytest.FixtureRequest, documentation: Documentation) -> None:
     skip_unless_the_whole_folder_ran(request)
 
     assert documentation.untyped() == []

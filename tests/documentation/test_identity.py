@@ -1,4 +1,4 @@
-"""docs/identity.md, typed: a token is checked, the local AWS accepts it, and a deployment reads the stored document."""
+"""The commands of docs/identity.md: a token is checked, the local AWS accepts it, a deployment reads the document."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TOKEN = KEY.sign(claims_of(ISSUER["issuer"], "jane", typ="Bearer", realm_access=
 
 @pytest.fixture(scope="module")
 def at_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """Return a copy of the project with an issuers.json, while the provider's keys can be fetched."""
+    """Return a copy of the project with an issuers.json, while the provider's keys are available."""
     with providers.key_server() as server:
         server.answers["/keys"] = key_set(KEY)
         project = Project(with_environments(copy(tmp_path_factory.mktemp("identity") / "project")))
@@ -43,7 +43,7 @@ def at_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         yield project
 
 
-def test_a_token_is_checked(at_work: Project, documentation: Documentation) -> None:
+def test_make_check_token_shows_a_token(at_work: Project, documentation: Documentation) -> None:
     command, example = documentation.line(CHECK), CHECK.rpartition("TOKEN=")[2]
 
     said = at_work.type(command.replace(example, TOKEN))
@@ -93,7 +93,7 @@ def test_a_deployment_reads_the_document_from_its_secret(at_work: Project, docum
 
 
 def me(address: str) -> tuple[str, str]:
-    """Return the id and the role that the service knows the token's user by."""
+    """Return the id and the role of the token's user, as the service knows them."""
     answer = httpx.get(
         f"{address}/api/users/me", headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=120
     )

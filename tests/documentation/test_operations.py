@@ -1,4 +1,4 @@
-"""docs/operations.md, typed from its first line to its last against a local AWS that begins empty."""
+"""All commands of docs/operations.md in order, against a local AWS that is empty at first."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ curl() {
 }
 """
 SOME = "functions=$(grep -E -o '\\S+-(credits|sweeper)' <<< $functions)"
-"""What is done to each function is done to two: each call of the AWS CLI takes most of a second."""
+"""Commands for all functions are run for two, because each call of the AWS CLI takes most of a second."""
 LETTER = """{"DDBStreamBatchInfo": {"streamArn": "%s", "shardId": "%s", "startSequenceNumber": "%s"}}"""
 
 
-def test_the_page_can_be_typed_from_its_first_line_to_its_last(tmp_path: Path, documentation: Documentation) -> None:
+def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation: Documentation) -> None:
     page = [command.replace("eu-central-1", "us-east-1") for command in documentation.page(PAGE)]
     first_use = next(number for number, command in enumerate(page) if "$ADMIN" in command)
     definitions = [command for command in page[:first_use] if re.match(r"export |output\(\)|url=", command)]
@@ -99,7 +99,7 @@ def test_the_page_can_be_typed_from_its_first_line_to_its_last(tmp_path: Path, d
 
 
 def is_there_beside(aws: Emulator, name: str, tags: dict[str, str]) -> None:
-    """Assert that a second stack has what the first one has, under its own name, and answers."""
+    """Assert that a second stack has the same resources as the first under its own name, and answers."""
     second = stack(aws, name)
     outputs = {each["OutputKey"]: each["OutputValue"] for each in second["Outputs"]}
     assert {each["Key"]: each["Value"] for each in second["Tags"]} == tags
@@ -117,7 +117,7 @@ def is_there_beside(aws: Emulator, name: str, tags: dict[str, str]) -> None:
 
 
 def deployed_to(aws: Emulator, said: str) -> Stack:
-    """Return the service as what was typed so far tells of it."""
+    """Return the service, from the output of the commands so far."""
     outputs = {each["OutputKey"]: each["OutputValue"] for each in stack(aws)["Outputs"]}
     (secret, internal_key) = re.findall(r'(\{"previous.*\})\n(\S+)\n$', said)[0]
     return Stack(
@@ -135,7 +135,7 @@ def gateway(aws: Emulator, outputs: dict[str, str]) -> str:
 
 
 def people_come(service: Stack) -> None:
-    """Have the page's user and administrator known, and the latter report what only the platform may report."""
+    """Create the page's user and administrator, and let the administrator report what only the platform may report."""
     with httpx.Client(base_url=service.base_url, trust_env=False, timeout=60) as http:
         for name, role in (("their-sub", "user"), ("boss", "admin")):
             http.headers["Authorization"] = f"Bearer {tokens.mint(service.jwt_secret, name, role)}"
@@ -147,7 +147,7 @@ def people_come(service: Stack) -> None:
 
 
 def versions_come(aws: Emulator) -> None:
-    """Have a function deployed three more times."""
+    """Publish three more versions of a function."""
     functions, name = aws.client("lambda"), f"{STACK_NAME}-credits"
     for number in range(3):
         functions.update_function_configuration(FunctionName=name, Description=f"Deployed again: {number}")

@@ -1,4 +1,4 @@
-"""The commands of README.md, docs/account-a-stream.md and examples/, typed against the service that they start."""
+"""The commands of README.md, docs/account-a-stream.md and examples/, run against the service that they start."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class llm:
 
 
 """
-"""What the README's lines take as given: a client, a model, and its client, whose answers have 4,000 tokens."""
+"""Definitions that the README's code needs: a client, a model, and a model's client that answers 4,000 tokens."""
 
 
 PATIENCE_SECONDS = 30
@@ -71,11 +71,11 @@ PROXIES = {
     **dict.fromkeys(("ALL_PROXY", "all_proxy"), "socks5://127.0.0.1:1"),
     "NO_PROXY": "",
 }
-"""An environment whose proxies nobody needs on 127.0.0.1; none of them is there."""
+"""An environment with unreachable proxies, which nothing on 127.0.0.1 needs."""
 
 
 def attached(project: Project) -> Any:
-    """Return what a tool needs to attach to the service that runs."""
+    """Return what a tool needs to connect to the running service."""
     return json.loads((project.folder / ".local/stack.json").read_text())
 
 
@@ -92,7 +92,7 @@ def balance(project: Project) -> Any:
     return answer.raise_for_status().json()
 
 
-def test_make_run_says_what_to_paste(service: Running, project: Project) -> None:
+def test_make_run_prints_what_to_paste(service: Running, project: Project) -> None:
     (line,) = re.findall(r"^curl .*$", service.said, re.MULTILINE)
 
     credits = json.loads(project.type(line.replace("curl", "curl -f")))
@@ -115,7 +115,7 @@ def test_make_token_prints_a_token_or_the_reason_why_not(
     assert "say whose token it is" in project.type("make token", status=2, USER="root")
 
 
-def test_make_demo_plays_a_proxys_workflow(service: Running, project: Project, documentation: Documentation) -> None:
+def test_make_demo_runs_a_proxys_workflow(service: Running, project: Project, documentation: Documentation) -> None:
     said = project.type(documentation.line("make demo"), 0, **PROXIES)
 
     assert "1 sessions swept" in said
@@ -170,10 +170,10 @@ def test_the_example_of_a_litellm_proxy_answers_users_with_credits(
 
 
 @pytest.mark.parametrize("program", ["curl", "http"])
-def test_the_lines_of_the_examples_do_what_they_are_for(
+def test_the_commands_of_the_examples_work(
     service: Running, project: Project, documentation: Documentation, program: str
 ) -> None:
-    """Each program's lines in one shell, with a session and a grant of their own."""
+    """The commands of each program in one shell, with a separate session and grant."""
     page = documentation.page("examples/README.md")
     set_up = [line for line in page if line.startswith(("base=", "USER_TOKEN=", "ADMIN_TOKEN="))]
     assert len(set_up) == 3
@@ -191,7 +191,7 @@ def test_the_lines_of_the_examples_do_what_they_are_for(
     assert balance(project)["totalCredits"] == before - 5 + 500
 
 
-def test_the_client_installs_into_a_fresh_environment_where_the_pages_lines_account_an_answer(
+def test_the_client_installs_into_a_fresh_environment_and_the_documented_code_works(
     service: Running, project: Project, documentation: Documentation, tmp_path: Path
 ) -> None:
     project.type(f"{sys.executable} -m venv {tmp_path}/fresh")
@@ -217,6 +217,6 @@ def test_the_client_installs_into_a_fresh_environment_where_the_pages_lines_acco
 
 
 def lines_of(page: str, language: str = "python") -> str:
-    """Return a page's one block of a language."""
+    """Return a page's only block in this language."""
     (lines,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
     return str(lines)

@@ -1,4 +1,4 @@
-"""events/README.md, typed from its first line to its last, as far as that goes without a container engine."""
+"""All commands of events/README.md in order, as far as possible without a container engine."""
 
 from __future__ import annotations
 
@@ -30,12 +30,15 @@ NEEDS_AN_ENGINE = {
     "sam local invoke CreditsFunction": "runs the function in Lambda's image",
     "sam local start-api": "runs a function in Lambda's image for each request",
 }
-"""What the tests cannot run to its end, and why. SAM reads all that these commands name, then asks for the engine."""
+"""Commands that the tests cannot run to their end, and why.
+
+SAM reads everything that these commands name, and then asks for the engine.
+"""
 NO_ENGINE = "requires a container runtime. Do you have Docker or Finch installed and running?"
 
 
 class Terminal:
-    """A shell that keeps what is exported in it, of somebody who has an AWS account and no container engine."""
+    """A shell that keeps exported variables, of a user with an AWS account and without a container engine."""
 
     def __init__(self, project: Project, home: Path, port: str) -> None:
         self.folder = project.folder
@@ -54,7 +57,7 @@ class Terminal:
         return self._project.type(self._here(command), status, **self.environ)
 
     def type_up_to_the_engine(self, command: str) -> str:
-        """Run a command that needs an engine; return what SAM says before it misses one."""
+        """Run a command that needs an engine; return SAM's output before it asks for the engine."""
         said, missing, _ = self.type(command, 1).partition(NO_ENGINE)
         assert missing, said
         return said
@@ -77,7 +80,7 @@ def port() -> str:
 
 @pytest.fixture(scope="module")
 def aws(project: Project, documentation: Documentation, port: str) -> Iterator[Running]:
-    """Begin `make run`; who needs it waits for it."""
+    """Start `make run`. Tests that need it wait for it."""
     with project.begin(documentation.line("make run"), PORT=port) as running:
         yield running
 
@@ -90,10 +93,10 @@ def terminal(project: Project, port: str, tmp_path: Path) -> Iterator[Terminal]:
     variables.write_text(untouched)
 
 
-def test_the_page_can_be_typed_from_its_first_line_to_its_last(
+def test_every_command_on_the_page_works_in_order(
     terminal: Terminal, aws: Running, documentation: Documentation
 ) -> None:
-    """But for `make run`, which begins before. A new line of the page fails the unpacking."""
+    """Except `make run`, which was started before. A new command on the page makes the unpacking fail."""
     typed = [line for line in documentation.page(PAGE) if line != "make run"]
     path, build, health, endpoint, address, credentials, unset, bridge, balance, jwt_secret, key, api = typed
     assert [line for line in typed if line.startswith(tuple(NEEDS_AN_ENGINE))] == [health, balance, api]
@@ -132,7 +135,7 @@ def test_the_page_can_be_typed_from_its_first_line_to_its_last(
 
 
 def assert_the_authorizers_find_their_secrets(terminal: Terminal, port: str) -> None:
-    """Read, over the bridge and by the names in sam-local-env.json, what the authorizers' sample events need."""
+    """Read the secrets for the authorizers' sample events, over the bridge and by the names in sam-local-env.json."""
     events = terminal.folder / "events"
     names = json.loads((events / "sam-local-env.json").read_text())["Parameters"]
 
@@ -149,7 +152,7 @@ def assert_the_authorizers_find_their_secrets(terminal: Terminal, port: str) -> 
     assert sent("internal_authorizer/key.json") == secret("INTERNAL_API_KEY_ID")
 
 
-def test_the_pages_table_has_every_function_with_a_sample_event_of_its_own(project: Project) -> None:
+def test_the_pages_table_has_every_function_with_its_own_sample_event(project: Project) -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| `(\S+)` \|$", (project.folder / PAGE).read_text(), re.MULTILINE))
     functions = {name: folder_of(function) for name, function in resources("AWS::Serverless::Function").items()}
 

@@ -1,4 +1,4 @@
-"""What the environment says to `make run`, and how what runs in the background is stopped."""
+"""Variables for `make run`, and how to stop it in the background."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PATIENCE_SECONDS = 30
 
 
 def test_each_variable_does_what_getting_started_says(project: Project, documentation: Documentation) -> None:
-    """Set at a second start, which has to bring what is deployed and kept up to date; all but `FRESH` at once."""
+    """They are set at a second start, which must update what is deployed; all except `FRESH` at once."""
     for each in VARIABLES:
         documentation.line(f"{each} make run")
     project.type("make run", PORT=free_port(), BACKGROUND="1")
@@ -84,7 +84,7 @@ BROKEN_ACCOUNT = {
 
 
 def test_a_killed_service_continues_from_its_last_save_and_counts_everything_once(project: Project) -> None:
-    """With an AWS account that nothing works of, and in a folder that others could read before."""
+    """With a broken AWS account, and in a folder that others could read before."""
     local = project.folder / ".local"
     (local / "state").mkdir(exist_ok=True)
     opened = local / "state/opened"
@@ -132,7 +132,7 @@ def report(stack: dict[str, str], user: str, records: int) -> None:
 
 
 def counted(stack: dict[str, str], user: str) -> int:
-    """Return the credits that the system's statistics know of somebody."""
+    """Return the credits of a user in the system's statistics."""
     with as_user(stack, "demo-admin", "admin") as http:
         answer = http.get("/api/usage/system-stats", params={"top": 1000}).raise_for_status().json()
     return int(answer["byUser"].get(user, 0))
@@ -148,7 +148,7 @@ def until(wanted: Callable[[], bool]) -> bool:
 
 
 def readable_by_others(folder: Path) -> list[Path]:
-    """Return what others may read of that which has secrets, and the folder that it is in."""
+    """Return the files with secrets, and their folder, that other users can read."""
     local = folder / ".local"
     secret = [local / name for name in ("state", "scratch")]
     secret += [path for each in secret for path in each.rglob("*")]

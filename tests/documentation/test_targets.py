@@ -1,4 +1,4 @@
-"""The commands for those who work on the project: CONTRIBUTING.md and tests/simulation/README.md."""
+"""The commands in CONTRIBUTING.md and tests/simulation/README.md."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def sources(folder: Path) -> dict[str, str]:
-    """Return a digest of each file that is somebody's source."""
+    """Return a digest of each source file."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -35,7 +35,7 @@ def test_make_help_names_the_targets(project: Project, documentation: Documentat
 
 
 def test_make_test_runs_the_selected_tests(project: Project, documentation: Documentation) -> None:
-    """Without ARGS they are what `.ci/run` runs, and the second of them runs this."""
+    """Without ARGS, `make test` and `make test-tools` are what `.ci/run` runs, and the second one runs this test."""
     assert (ROOT / ".ci/run").read_text().endswith("\nmake test\nexec make test-tools\n")
     for command in ("make test", "make test-tools"):
         documentation.line(command)
@@ -45,9 +45,7 @@ def test_make_test_runs_the_selected_tests(project: Project, documentation: Docu
 
 
 @pytest.mark.parametrize("command", ["make format", "make check", "make openapi", "make reference"])
-def test_the_sources_are_as_the_project_wants_them(
-    project: Project, documentation: Documentation, command: str
-) -> None:
+def test_make_check_and_make_format_work(project: Project, documentation: Documentation, command: str) -> None:
     before = sources(project.folder)
 
     project.type(documentation.line(command))
@@ -56,7 +54,7 @@ def test_the_sources_are_as_the_project_wants_them(
 
 
 def test_make_lock_writes_locks_without_addresses(tmp_path: Path, documentation: Documentation) -> None:
-    """In a copy of its own, without environments: those of the other one hold to the locks that it has."""
+    """In a separate copy without environments: those of the shared copy must match its locks."""
     fresh = Project(copy(tmp_path / "project"))
     names = ("requirements/dev.txt", "requirements/ministack.txt", "requirements/mutation.txt")
     locks = [*names, "layers/shared/requirements.txt", "functions/authorizer/requirements.txt"]
@@ -73,7 +71,7 @@ def test_make_lock_writes_locks_without_addresses(tmp_path: Path, documentation:
 
 
 def test_mutants_of_a_module_are_killed(project: Project, documentation: Documentation) -> None:
-    """Of the smallest module: each mutant takes a moment."""
+    """The smallest module, because each mutant takes a moment."""
     typed = documentation.line('make mutate ONLY="lots users"').replace("lots users", "texts")
 
     assert re.search(r"^texts +4 +4  100%$", project.type(typed), re.MULTILINE)
@@ -81,7 +79,7 @@ def test_mutants_of_a_module_are_killed(project: Project, documentation: Documen
 
 
 def test_a_simulation_runs_the_given_seeds(project: Project, documentation: Documentation) -> None:
-    """With a hundredth of the seeds; the sabotage is caught by the first one."""
+    """With a hundredth of the seeds; the first seed catches the sabotage."""
     for command in [*documentation.page("tests/simulation/README.md"), documentation.line("make simulate SEEDS=1000")]:
         if command.startswith("make simulate"):
             sabotaged = "SABOTAGE" in command

@@ -1,4 +1,4 @@
-"""A user's books: what HTTP tells of them, what the table holds, and that all of it agrees."""
+"""A user's books: what HTTP answers, what the table holds, and the check that both agree."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _deserialize = TypeDeserializer().deserialize
 
 @cache
 def dynamodb(service: Stack) -> Any:
-    """Return the tests' one client of the table: to make one takes longer than any of its calls."""
+    """Return the tests' only client of the table: creating one takes longer than any of its calls."""
     return service.aws.client("dynamodb")
 
 
 def items_of(service: Stack, user_id: str) -> list[Item]:
-    """Return everything that the table holds of a user, in the order of its keys.
+    """Return every item of a user in the table, in the order of keys.
 
-    But for the mark that the system's statistics leave on a usage record, some moments after it was written.
+    The mark that the system's statistics add to a usage record moments later is left out.
     """
     return [*items_under(service, f"ACCOUNT#{personal(user_id)}"), *items_under(service, f"USER#{user_id}")]
 
@@ -57,7 +57,7 @@ def _plain(item: Item) -> Item:
 
 
 def usage_in_stream(service: Stack, user_id: str) -> dict[str, str]:
-    """Return where in the table's stream somebody's first usage record is, as a dead letter tells it."""
+    """Return the position of a user's first usage record in the table's stream, in the form of a dead letter."""
     streams = service.aws.client("dynamodbstreams")
     (stream,) = streams.list_streams(TableName=service.table_name)["Streams"]
     (shard,) = streams.describe_stream(StreamArn=stream["StreamArn"])["StreamDescription"]["Shards"]
@@ -87,7 +87,7 @@ def ledger_of(person: Person) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Books:
-    """What a user's credits came to, once everything agreed."""
+    """A user's credits, ledger and items, after they were found to agree."""
 
     balance: dict[str, Any]
     ledger: list[dict[str, Any]]
@@ -112,16 +112,16 @@ class Books:
 
 
 def audited(service: Stack, person: Person) -> Books:
-    """Read a user's books and assert that ledger, balance, wallet, sessions, usage and rollups tell the same story."""
+    """Read a user's books, and assert that ledger, balance, wallet, sessions, usage and rollups agree."""
     books = balanced(service, person)
     _assert_usage_is_what_was_charged(books)
     return books
 
 
 def balanced(service: Stack, person: Person) -> Books:
-    """Read a user's books and assert that ledger, balance, wallet and sessions tell the same story.
+    """Read a user's books, and assert that ledger, balance, wallet and sessions agree.
 
-    That holds for usage that was recorded without its credits being taken, too.
+    This holds even if usage was recorded without deducting credits.
     """
     items = items_of(service, person.id)
     (wallet,) = (item for item in items if item["sk"] == "WALLET")

@@ -1,4 +1,4 @@
-"""What a test may change of the deployed service for the time of a block."""
+"""Temporary changes to the deployed service, during a block."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 30
 
 @contextmanager
 def without_permissions(service: Stack, function: str) -> Iterator[None]:
-    """Take every permission from a function."""
+    """Remove every permission from a function."""
     iam = service.aws.client("iam")
     configuration = service.aws.client("lambda").get_function_configuration(FunctionName=_name(service, function))
     role = configuration["Role"].rpartition("/")[2]
@@ -36,7 +36,7 @@ def without_permissions(service: Stack, function: str) -> Iterator[None]:
 
 @contextmanager
 def with_environment(service: Stack, function: str, **variables: str) -> Iterator[None]:
-    """Have the gateway call a version of a function with other environment variables, as a deployment does."""
+    """Make the gateway call a version of a function with other environment variables, as a deployment does."""
     functions, name = service.aws.client("lambda"), _name(service, function)
     before = functions.get_function_configuration(FunctionName=name)["Environment"]
     live = functions.get_alias(FunctionName=name, Name="live")["FunctionVersion"]

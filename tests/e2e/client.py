@@ -1,4 +1,4 @@
-"""A caller of the service as the tests see one, and what many callers do at once."""
+"""A caller of the service, and helpers for many concurrent requests."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 # 1 credit per 1,000 tokens, as any model without a price of its own.
 MODEL = "plain-model"
 PLAIN = False
-"""For ``verify`` of a client that speaks HTTP only: loading certificates takes longer than several requests."""
+"""For ``verify`` of a client that uses HTTP only: loading certificates takes longer than several requests."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody with a token. Paths stand below ``/api/``."""
+    """A user with a token. Paths are relative to ``/api/``."""
 
     http: httpx.Client
     id: str
@@ -35,7 +35,7 @@ class Person:
         return f"{self.id}@example.com"
 
     def call(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
-        """Send ``body`` as JSON, or as it is when it is bytes; ``options`` are httpx's."""
+        """Send ``body`` as JSON, or unchanged if it is bytes; ``options`` are httpx's."""
         headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
         if isinstance(body, bytes):
             options["content"] = body
@@ -47,7 +47,7 @@ class Person:
         return self.call("GET", path, params=params)
 
     def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
-        """Send a POST; ``headers`` by name, with _ for -."""
+        """Send a POST request. ``headers`` are given by name, with _ in place of -."""
         return self.call("POST", path, body, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
     def ok(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
@@ -106,12 +106,12 @@ def new_service(admin: Person, *rights: str) -> str:
 
 
 def new_id(kind: str) -> str:
-    """Return an id that nobody has had."""
+    """Return an unused id."""
     return f"{kind}-{uuid4().hex[:12]}"
 
 
 def references(person: Person) -> dict[str, str]:
-    """Return every way to name somebody."""
+    """Return every way to name a user."""
     return {
         "id": person.id,
         "e-mail address": person.email,
@@ -121,18 +121,18 @@ def references(person: Person) -> dict[str, str]:
 
 
 def path_references(person: Person) -> dict[str, str]:
-    """Return every way to name somebody in a path; the twice encoded one arrives encoded, as behind some gateways."""
+    """Return every way to name a user in a path. The doubly encoded one arrives encoded, as behind some gateways."""
     return references(person) | {"twice encoded e-mail address": quote(quote(person.email, safe=""), safe="")}
 
 
 def described(answer: httpx.Response) -> str:
-    """Say what was asked and answered, for the message of a failed assertion."""
+    """Describe a request and its answer, for the message of a failed assertion."""
     request = answer.request
     return f"{request.method} {request.url.path} -> {answer.status_code} {answer.text[:500]}"
 
 
 def assert_refused(answer: httpx.Response, status: int, code: str, message: str | None = None) -> dict[str, Any]:
-    """Assert that an answer is this refusal, in the one shape of all errors; return its details."""
+    """Assert that an answer is this refusal in the common error form; return its details."""
     assert answer.status_code == status, described(answer)
     assert answer.headers["content-type"].split(";")[0] == "application/json", described(answer)
     error = answer.json()
@@ -150,7 +150,7 @@ def assert_refused(answer: httpx.Response, status: int, code: str, message: str 
 
 
 def at_once(count: int, call: Callable[[int], httpx.Response]) -> list[httpx.Response]:
-    """Have ``count`` clients send ``call(number)`` at the same moment; no answer may be a fault or a give-up."""
+    """Let ``count`` clients send ``call(number)`` at the same moment. No answer may be a fault or a timeout."""
     answers = together(count, call)
     faults = [f"after {seconds:.1f} s: {described(answer)}" for answer, seconds in answers if answer.is_server_error]
     assert not faults, faults
@@ -158,7 +158,7 @@ def at_once(count: int, call: Callable[[int], httpx.Response]) -> list[httpx.Res
 
 
 def together(count: int, call: Callable[[int], httpx.Response]) -> list[tuple[httpx.Response, float]]:
-    """Have ``count`` clients send ``call(number)`` at the same moment; return what each got, after how many seconds."""
+    """Let ``count`` clients send ``call(number)`` at the same moment; return the answers and their seconds."""
     start = threading.Barrier(count)
 
     def client(number: int) -> tuple[httpx.Response, float]:
@@ -171,5 +171,5 @@ def together(count: int, call: Callable[[int], httpx.Response]) -> list[tuple[ht
 
 
 def statuses(answers: list[httpx.Response]) -> dict[int, int]:
-    """Return how many answers have which status."""
+    """Return the number of answers by status."""
     return dict(Counter(answer.status_code for answer in answers))

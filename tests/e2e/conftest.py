@@ -1,4 +1,4 @@
-"""The whole service on a local AWS of its own, once for all end-to-end tests."""
+"""The whole service on its own local AWS, started once for all end-to-end tests."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 120
 FOLDER = "tests/e2e/"
 ORIGIN = "https://app.example.com"
-"""The origin whose pages may call the service that is tested."""
+"""The origin whose pages may call the tested service."""
 
 
 type Answers = set[tuple[str, str, int, str]]
 
 
 class Mint(Protocol):
-    """Makes a token of `sub`; see local.tokens.mint for the claims."""
+    """Makes a token for `sub`; see local.tokens.mint for the claims."""
 
     def __call__(self, sub: str, role: str = "user", **claims: Any) -> str: ...
 
 
 class People(Protocol):
-    """Makes somebody new, known to the service, with ``credits`` if asked for; ``claims`` as Mint's."""
+    """Creates a user, with ``credits`` if given; ``claims`` are as for Mint."""
 
     def __call__(self, role: str = "user", credits: int = 0, **claims: Any) -> Person: ...
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything here; put last what leaves much behind, and then what looks back on all."""
+    """Put these tests in one group. Tests that leave much data run late, and those that check all others run last."""
     for item in items:
         if item.nodeid.startswith(FOLDER):
             item.add_marker(pytest.mark.e2e)
@@ -60,7 +60,7 @@ def key_server() -> Iterator[KeyServer]:
 
 @pytest.fixture(scope="session")
 def service(key_server: KeyServer) -> Iterator[Stack]:
-    """Deploy the service afresh, apart from any `make run`; each folder that uses this has one of its own."""
+    """Deploy the service, apart from any `make run`; each folder that uses this fixture has its own."""
     document = json.dumps([providers.issuer(name, key_server) for name in ("one", "two", "huge", "nonsense")])
     with stack.start(issuers=document, CorsAllowOrigin=ORIGIN) as running:
         yield running
@@ -68,7 +68,7 @@ def service(key_server: KeyServer) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def token(service: Stack) -> Mint:
-    """Return what makes a token of anybody."""
+    """Return a function that makes a token for any user."""
 
     def mint(sub: str, role: str = "user", **claims: Any) -> str:
         return tokens.mint(service.jwt_secret, sub, role, **claims)
@@ -78,13 +78,13 @@ def token(service: Stack) -> Mint:
 
 @pytest.fixture(scope="session")
 def answers() -> Answers:
-    """Return what the service has answered so far: method, path below the stage, status and code if it has one."""
+    """Return the answers of the service so far: method, path below the stage, status, and code if there is one."""
     return set()
 
 
 @pytest.fixture(scope="session")
 def http(service: Stack, answers: Answers) -> Iterator[httpx.Client]:
-    """Return a client of the service, fit for many threads at once."""
+    """Return a client of the service that many threads can share."""
     stage = httpx.URL(service.base_url).path
 
     def note(response: httpx.Response) -> None:
@@ -113,7 +113,7 @@ def admin(http: httpx.Client, token: Mint) -> Person:
 
 @pytest.fixture(scope="session")
 def people(http: httpx.Client, token: Mint, admin: Person) -> People:
-    """Return what makes somebody new for a test, apart from everybody else."""
+    """Return a function that creates a new, separate user for a test."""
 
     def make(role: str = "user", credits: int = 0, **claims: Any) -> Person:
         user_id = new_id(role)
@@ -128,7 +128,7 @@ def people(http: httpx.Client, token: Mint, admin: Person) -> People:
 
 @pytest.fixture(scope="session", autouse=True)
 def revoked_key(http: httpx.Client, people: People) -> str:
-    """Return an API key that was used and then revoked before all else, so that nobody has to wait for its end."""
+    """Return an API key that was used and revoked before all other tests, so that no test has to wait for its end."""
     owner = people(credits=5)
     made = owner.ok("POST", "api-keys", {"name": "ci", "permissions": ["credits:read"]})
     assert with_key(http, "GET", "credits/balance", made["key"]).is_success

@@ -1,4 +1,4 @@
-"""What the functions have written to their log groups."""
+"""The contents of the functions' log groups."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def group_of(service: Stack, function: str) -> str:
 
 
 def events(service: Stack, group: str) -> list[dict[str, Any]]:
-    """Return every event of a group, in order of time.
+    """Return every event of a group, in time order.
 
-    The emulator gives the first ``PAGE`` from a time on, and no token for the next page.
+    The emulator returns the first ``PAGE`` events after a time, and no token for the next page.
     """
     logs, found = service.aws.client("logs"), list[dict[str, Any]]()
     since = 0

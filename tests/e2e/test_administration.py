@@ -27,13 +27,11 @@ PATIENCE_SECONDS = 30
 
 @pytest.fixture
 def internal(service: Stack) -> dict[str, str]:
-    """Return the header of the platform's own services."""
+    """Return the header with the internal key."""
     return {"X-Internal-Api-Key": service.internal_api_key}
 
 
-def test_the_platform_makes_a_user_known_and_brings_them_up_to_date(
-    http: httpx.Client, admin: Person, internal: dict[str, str]
-) -> None:
+def test_the_platform_creates_and_updates_a_user(http: httpx.Client, admin: Person, internal: dict[str, str]) -> None:
     user_id = new_id("synced")
     body = {"userId": user_id, "email": f"{user_id}@example.com", "username": "One"}
 
@@ -48,7 +46,7 @@ def test_the_platform_makes_a_user_known_and_brings_them_up_to_date(
 
 
 @pytest.mark.parametrize("path", ["users/sync", "api-keys/validate"])
-def test_internal_routes_take_the_internal_key_and_nothing_else(
+def test_internal_routes_accept_only_the_internal_key(
     http: httpx.Client, admin: Person, service: Stack, path: str
 ) -> None:
     assert_refused(http.post(f"/api/{path}", json={}), 401, "TOKEN_REQUIRED")
@@ -77,7 +75,7 @@ def test_users_are_listed_by_page_and_by_cursor_newest_first(admin: Person, peop
     assert_refused(admin.get("users", page=101, limit=100), 400, "VALIDATION_ERROR")
 
 
-def test_a_key_speaks_for_its_owner_within_its_permissions_as_a_user(
+def test_a_key_acts_for_its_owner_as_a_user_within_its_permissions(
     http: httpx.Client, people: People, internal: dict[str, str]
 ) -> None:
     owner = people("admin", credits=50)
@@ -132,7 +130,7 @@ def test_another_users_key_is_not_found(people: People) -> None:
     assert owner.ok("GET", "api-keys") == []
 
 
-def test_an_administrator_lists_and_ends_anybodys_keys(admin: Person, people: People) -> None:
+def test_an_administrator_can_list_and_end_anybodys_keys(admin: Person, people: People) -> None:
     owner = people()
     made = [owner.ok("POST", "api-keys", {"name": f"key {number}"})["id"] for number in range(3)]
 
@@ -152,7 +150,7 @@ def test_an_administrator_lists_and_ends_anybodys_keys(admin: Person, people: Pe
     assert_refused(admin.get("api-keys", userId="nobody-at-all"), 404, "USER_NOT_FOUND")
 
 
-def test_no_list_of_active_sessions_hides_any(admin: Person, people: People) -> None:
+def test_lists_of_active_sessions_are_complete(admin: Person, people: People) -> None:
     person = people(credits=100)
     opened = [person.open(10) for _ in range(5)]
 
@@ -179,7 +177,7 @@ def test_a_sync_without_a_role_keeps_the_role(
     assert admin.ok("GET", f"users/{person.id}")["username"] == "Renamed"
 
 
-def test_the_newest_rule_that_has_begun_and_not_ended_wins(admin: Person, people: People) -> None:
+def test_of_the_rules_in_force_the_newest_applies(admin: Person, people: People) -> None:
     user, model = people(), new_id("model")
     for price, begins in ((1.1, "2026-01-01"), ("0.0175", "2026-02-01"), (9, "2999-01-01")):
         rule = {"modelId": model, "pricePerThousandTokens": price, "effectiveFrom": begins}
@@ -217,7 +215,7 @@ def test_the_newest_rule_that_has_begun_and_not_ended_wins(admin: Person, people
     assert_refused(admin.post("pricing", backwards), 400, "VALIDATION_ERROR")
 
 
-def test_the_price_list_is_complete_over_its_pages(admin: Person, people: People) -> None:
+def test_the_pages_of_the_price_list_are_complete(admin: Person, people: People) -> None:
     user, models = people(), [new_id("model") for _ in range(5)]
     for model in models:
         admin.ok("POST", "pricing", {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": "2026-01-01"})
@@ -261,7 +259,7 @@ def test_a_model_with_a_slash_in_its_id_is_priced_like_any_other(admin: Person, 
     assert (ended["modelId"], ended["effectiveTo"]) == (model, "2026-02-01T00:00:00.000Z")
 
 
-def test_usage_is_recorded_deducted_once_and_in_the_statistics_at_once(people: People) -> None:
+def test_usage_is_deducted_once_and_in_the_statistics_at_once(people: People) -> None:
     person = people(credits=10)
     body = {"service": "images", "operation": "render", "credits": 7, "metadata": {"a": [1, 2.5]}, "deduct": True}
     key = {"Idempotency-Key": new_id("key")}
@@ -322,7 +320,7 @@ def _added(maps: Iterable[dict[str, int]]) -> dict[str, int]:
     return dict(total)
 
 
-def test_what_is_scheduled_runs(service: Stack) -> None:
+def test_the_scheduled_functions_run(service: Stack) -> None:
     functions = service.aws.client("lambda")
     swept, audited = (
         json.loads(functions.invoke(FunctionName=f"{service.stack_name}-{name}:live", Payload=b"{}")["Payload"].read())
@@ -346,7 +344,7 @@ def test_what_is_scheduled_runs(service: Stack) -> None:
     }
 
 
-def test_every_alarm_and_the_dashboard_are_there(service: Stack) -> None:
+def test_every_alarm_and_the_dashboard_exist(service: Stack) -> None:
     cloudwatch = service.aws.client("cloudwatch")
     wanted = {
         alarm["Properties"]["AlarmName"]["Fn::Sub"].replace("${AWS::StackName}", service.stack_name)
@@ -357,7 +355,7 @@ def test_every_alarm_and_the_dashboard_are_there(service: Stack) -> None:
     assert [each["DashboardName"] for each in cloudwatch.list_dashboards()["DashboardEntries"]] == [service.stack_name]
 
 
-def test_the_proof_of_a_user_shows_what_every_kind_of_entry_came_to(admin: Person, people: People) -> None:
+def test_a_users_proof_has_the_sums_of_every_kind_of_entry(admin: Person, people: People) -> None:
     person = people(credits=100)
     person.finalize(person.open(10_000), 4_000)
     admin.ok("DELETE", "credits/remove", {"userId": person.id, "credits": 6})

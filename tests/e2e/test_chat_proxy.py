@@ -1,4 +1,4 @@
-"""The example proxy, run as its README says, in front of the service: every answer is paid for, none twice."""
+"""The example proxy, run as in its README, with the real service: every answer is paid for exactly once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PATIENCE_SECONDS = 30
 PROMPT = "what is a ledger"
 PROMPT_TOKENS = len(PROMPT) // 4
 PRICE = 0.25
-"""Credits per 1,000 tokens of the proxy's model."""
+"""The price of the proxy's model, in credits per 1,000 tokens."""
 
 
 class Proxy:
@@ -49,7 +49,7 @@ class Proxy:
     def ask(
         self, person: Person, max_tokens: int, prompt: str = PROMPT, headers: dict[bytes, bytes] | None = None
     ) -> Iterator[httpx.Response]:
-        """Ask for an answer, with their token unless there are other ``headers``, and read it as it comes."""
+        """Ask for an answer, with the user's token unless other ``headers`` are given, and read the stream."""
         if headers is None:
             headers = {b"Authorization": f"Bearer {person.token}".encode()}
         question = {"prompt": prompt, "max_tokens": max_tokens}
@@ -62,7 +62,7 @@ class Proxy:
 
 @contextmanager
 def proxy_of(service: Stack, **environ: str) -> Iterator[Proxy]:
-    """Run the proxy in a process of its own."""
+    """Run the proxy in a separate process."""
     port = free_port()
     environ = {
         **os.environ,
@@ -85,12 +85,12 @@ def proxy_of(service: Stack, **environ: str) -> Iterator[Proxy]:
 
 @pytest.fixture(scope="module")
 def proxy(service: Stack) -> Iterator[Proxy]:
-    """Return a proxy for all tests that leave it alive."""
+    """Return a proxy, shared by all tests that do not kill it."""
     with proxy_of(service) as running:
         yield running
 
 
-def test_an_answer_is_streamed_and_what_was_generated_is_paid(service: Stack, people: People, proxy: Proxy) -> None:
+def test_a_streamed_answer_is_paid_for(service: Stack, people: People, proxy: Proxy) -> None:
     person = people(credits=100)
     with proxy.ask(person, 20) as answer:
         events = _events(answer)
@@ -104,7 +104,9 @@ def test_an_answer_is_streamed_and_what_was_generated_is_paid(service: Stack, pe
     assert books.balance["heldCredits"] == 0
 
 
-def test_a_user_without_enough_credits_gets_no_stream_but_what_they_can_afford(people: People, proxy: Proxy) -> None:
+def test_a_user_without_enough_credits_gets_no_stream_and_is_told_what_is_affordable(
+    people: People, proxy: Proxy
+) -> None:
     with proxy.ask(people(), 2000) as answer:
         answer.read()
 
@@ -113,7 +115,7 @@ def test_a_user_without_enough_credits_gets_no_stream_but_what_they_can_afford(p
     assert answer.json()["details"]["affordableOutputTokens"] == 0
 
 
-def test_a_bad_token_is_the_callers_to_renew(people: People, proxy: Proxy) -> None:
+def test_a_refused_token_is_reported_to_the_caller(people: People, proxy: Proxy) -> None:
     person = people()
     with proxy.ask(Person(person.http, person.id, f"{person.token}x"), 5) as answer:
         answer.read()
@@ -130,7 +132,7 @@ def test_an_api_key_acts_for_its_owner(service: Stack, people: People, proxy: Pr
     assert audited(service, person).usage[0]["credits"] == 1
 
 
-def test_the_scheme_is_read_in_capitals_too(people: People, proxy: Proxy) -> None:
+def test_the_scheme_may_have_capitals(people: People, proxy: Proxy) -> None:
     person = people(credits=100)
     with proxy.ask(person, 5, headers={b"Authorization": f"BEARER {person.token}".encode()}) as answer:
         answer.read()
@@ -141,7 +143,7 @@ def test_the_scheme_is_read_in_capitals_too(people: People, proxy: Proxy) -> Non
 @pytest.mark.parametrize(
     "sent", ["", "Bearer", "Basic dXNlcjpwYXNz", "Bearer a b", "Bearer \u00e9", "ApiKey acct_\N{OWL}", "\u00e9"]
 )
-def test_what_is_neither_token_nor_key_is_refused_by_the_proxy(people: People, proxy: Proxy, sent: str) -> None:
+def test_the_proxy_refuses_a_header_that_is_neither_token_nor_key(people: People, proxy: Proxy, sent: str) -> None:
     headers = {b"Authorization": sent.encode()} if sent else {}
     with proxy.ask(people(), 5, headers=headers) as answer:
         answer.read()
@@ -149,7 +151,7 @@ def test_what_is_neither_token_nor_key_is_refused_by_the_proxy(people: People, p
     assert (answer.status_code, answer.json()["code"]) == (401, "TOKEN_REQUIRED")
 
 
-def test_what_the_network_says_is_for_the_log_only(
+def test_details_of_network_errors_are_only_in_the_log(
     service: Stack, people: People, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with proxy_of(service, ACCOUNTING_URL="http://127.0.0.1:1") as cut_off, cut_off.ask(people(), 5) as answer:
@@ -193,7 +195,7 @@ def test_a_stream_whose_session_somebody_ends_ends_with_an_event(service: Stack,
     assert books.balance["heldCredits"] == 0
 
 
-def test_a_caller_who_leaves_pays_for_what_they_saw(service: Stack, people: People, proxy: Proxy) -> None:
+def test_a_caller_who_leaves_pays_for_what_was_generated(service: Stack, people: People, proxy: Proxy) -> None:
     person = people(credits=100)
     with proxy.ask(person, 2000) as answer:
         for number, _ in enumerate(answer.iter_lines()):
@@ -206,9 +208,7 @@ def test_a_caller_who_leaves_pays_for_what_they_saw(service: Stack, people: Peop
     assert audited(service, person).balance["heldCredits"] == 0
 
 
-def test_a_proxy_that_dies_leaves_a_session_that_is_swept_for_its_last_heartbeat(
-    service: Stack, people: People
-) -> None:
+def test_the_session_of_a_dead_proxy_is_swept_and_charged_its_last_heartbeat(service: Stack, people: People) -> None:
     person = people(credits=100)
     with proxy_of(service) as doomed, doomed.ask(person, 4000) as answer:
         lines = answer.iter_lines()
@@ -246,7 +246,7 @@ def _wait_until_it_listens(port: int) -> None:
 
 
 def _once(found: Any) -> Any:
-    """Return what is found, as soon as it is anything."""
+    """Return the result as soon as there is one."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (result := found()):
         assert time.monotonic() < deadline, "it never came to that"
@@ -259,12 +259,12 @@ def _active(service: Stack, person: Person) -> list[Item]:
 
 
 def _under(service: Stack, person: Person, prefix: str) -> list[Item]:
-    """Return somebody's items of a kind, while everything may still go on."""
+    """Return a user's items of one kind, while requests may still be in progress."""
     return [item for item in items_of(service, person.id) if item["sk"].startswith(prefix)]
 
 
 def _let_a_day_pass(service: Stack, session: Item) -> None:
-    """Have a session's last sign of life lie a day back."""
+    """Move a session's last sign of life back by a day."""
     last_seen_at = session["last_seen_at"] - DAY
     due = keys.active_session(session["user_id"], session["session_id"], session["started_at"], last_seen_at)
     dynamodb(service).update_item(

@@ -1,4 +1,4 @@
-"""The client against the service, with the network between them cut at every step of a session's life."""
+"""The client with the real service, while the network is cut at every step of a session."""
 
 from __future__ import annotations
 
@@ -122,9 +122,7 @@ def test_a_cut_network_charges_nothing_twice_and_leaves_nothing_held(
 
 
 @both
-def test_a_session_that_was_begun_before_is_not_entered(
-    service: Stack, people: People, wire: Wire, stream: Any
-) -> None:
+def test_a_session_that_already_exists_is_not_entered(service: Stack, people: People, wire: Wire, stream: Any) -> None:
     person, used = people(credits=100), new_id("session")
 
     def body(session: Any) -> Iterator[None]:
@@ -139,7 +137,7 @@ def test_a_session_that_was_begun_before_is_not_entered(
 
 
 @both
-def test_a_settlement_that_never_arrives_stands_in_the_log_and_can_be_made_up_for(
+def test_a_settlement_that_never_arrives_is_logged_and_can_be_repeated_later(
     service: Stack, people: People, wire: Wire, stream: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     person = people(credits=100)
@@ -161,7 +159,7 @@ def test_a_settlement_that_never_arrives_stands_in_the_log_and_can_be_made_up_fo
 
 
 @both
-def test_a_session_whose_opening_was_only_not_heard_of_is_released(
+def test_a_session_whose_opening_had_a_lost_answer_is_released(
     service: Stack, people: People, wire: Wire, stream: Any
 ) -> None:
     person = people(credits=100)
@@ -198,8 +196,10 @@ def test_a_stream_whose_hold_can_no_longer_be_raised_is_stopped_and_charged(
     assert books.balance["debt"] == -(-generated // 1000) - 3
 
 
-def test_many_streams_over_a_bad_network_come_to_what_was_generated(service: Stack, people: People, wire: Wire) -> None:
-    """A quarter of everything is cut; a third of the clients go away."""
+def test_many_streams_over_a_bad_network_are_charged_what_was_generated(
+    service: Stack, people: People, wire: Wire
+) -> None:
+    """A quarter of all requests is cut, and a third of the clients leave early."""
     person, chance = people(credits=1000), random.Random(7)
     wire.is_cut = lambda _step, _moment: chance.random() < 0.25
     cost = 0
@@ -257,7 +257,7 @@ def test_a_command_over_a_cut_network_is_carried_out_once(
     assert len(books.usage) == 1
 
 
-def test_every_route_answers_what_its_type_says(service: Stack, people: People, admin: Person, wire: Wire) -> None:
+def test_every_routes_answer_fits_its_type(service: Stack, people: People, admin: Person, wire: Wire) -> None:
     person = people(credits=100)
     user, boss = client_of(wire, person), client_of(wire, admin, service_key=service.internal_api_key)
 
@@ -348,7 +348,7 @@ def test_a_user_is_reached_with_any_characters_in_their_id(token: Mint, admin: P
         assert boss.balance(odd).user_id == odd
 
 
-def test_a_token_that_ran_out_is_replaced_on_the_way(people: People, token: Mint, wire: Wire) -> None:
+def test_an_expired_token_is_replaced_during_a_call(people: People, token: Mint, wire: Wire) -> None:
     person, now = people(credits=5), int(time.time())
     made = iter([token(person.id, exp=now - 3600), token(person.id)])
 
@@ -356,7 +356,7 @@ def test_a_token_that_ran_out_is_replaced_on_the_way(people: People, token: Mint
         assert client.balance().total_credits == 5
 
 
-def test_the_readmes_lines_account_a_streamed_answer(
+def test_the_readmes_code_accounts_a_streamed_answer(
     service: Stack, people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     person = people(credits=2)
@@ -390,7 +390,7 @@ class Chunk:
 
 
 class Model:
-    """Four chunks, and at the end the usage."""
+    """Answers four chunks, and the usage at the end."""
 
     async def stream(self, model: str, prompt: str) -> AsyncIterator[Chunk]:
         for _ in range(4):

@@ -1,4 +1,4 @@
-"""A look back on all the other tests of this folder: what of the contract they exercised over HTTP."""
+"""Runs after all other tests of this folder, and checks which parts of the contract they exercised over HTTP."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CODES = {(status.value, code) for code, status in STATUSES.items()} | {(429, "RATE_LIMITED")}
 ONLY_OF_FAILURES = {(500, "INTERNAL_ERROR"), (503, "CONTENTION"), (503, "UNAVAILABLE")}
-"""Those that `tests/outages` provokes, and looks back on."""
+"""Codes that `tests/outages` provokes and checks."""
 ELSEWHERE = {
     (400, "MODEL_UNKNOWN"),  # only with a parameter: tests/integration/test_price_routes.py
     (403, "USER_DISABLED"),  # tests/outages/test_disabled.py
@@ -28,9 +28,9 @@ ELSEWHERE = {
 }
 """Codes that other tests provoke."""
 LATER = {("POST", "/api/users/{}/erase"): {200}}
-"""Answers that come minutes later: tests/integration/test_erasing.py."""
+"""Answers that take minutes: tests/integration/test_erasing.py."""
 ROUTES = sorted(CONTRACT, key=lambda route: route[1].count("{}"))
-"""Those with fewer parameters first, as the gateway chooses."""
+"""The routes, those with fewer parameters first, because the gateway chooses in this order."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -38,7 +38,7 @@ def _after_all_others(request: pytest.FixtureRequest) -> None:
     skip_unless_the_whole_folder_ran(request)
 
 
-def test_every_route_answered_in_each_way_that_it_succeeds(answers: Answers) -> None:
+def test_every_success_status_of_every_route_was_answered(answers: Answers) -> None:
     exercised: dict[tuple[str, str], set[int]] = {route: set() for route in CONTRACT}
     for method, path, status, _ in answers:
         route = _route_of(method, path)
@@ -48,16 +48,16 @@ def test_every_route_answered_in_each_way_that_it_succeeds(answers: Answers) -> 
     assert {route: exercised[route] | LATER.get(route, set()) for route in CONTRACT} == CONTRACT
 
 
-def test_every_code_was_answered_with_its_status(answers: Answers) -> None:
+def test_every_error_code_was_answered_with_its_status(answers: Answers) -> None:
     assert CODES - ONLY_OF_FAILURES - ELSEWHERE - {(status, code) for _, _, status, code in answers} == set()
 
 
-def test_no_route_was_refused_with_a_code_that_the_document_does_not_name(answers: Answers) -> None:
+def test_no_route_answered_a_code_that_the_document_does_not_list_for_it(answers: Answers) -> None:
     assert undocumented(answers) == set()
 
 
 def undocumented(answers: Answers) -> set[tuple[tuple[str, str], str]]:
-    """Return the routes that were refused with a code that the document does not name, each with the code."""
+    """Return the routes that answered a code that the document does not list, each with that code."""
     named = {(method.upper(), plain(path)): codes_of((method, path)) for method, path in declared()}
     found = {(_route_of(method, path), code) for method, path, status, code in answers if (status, code) in CODES}
     return {(route, code) for route, code in found if route and code not in named[route]}

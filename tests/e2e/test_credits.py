@@ -1,4 +1,4 @@
-"""Every route of the contract's tables Health and Credits, answered as written, with each of its refusals."""
+"""Every credits and health route answers as documented, with each of its refusals."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ COMMANDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "remove": ("DELETE", "credits/remove", {"credits": 5}),
     "adjust": ("PUT", "credits/adjust", {"adjustment": 5}),
 }
-"""The four commands, each with a body that lacks only its user; for a user with 50 credits."""
+"""The four commands, each with a body without its user, who has 50 credits."""
 
 each_command = pytest.mark.parametrize(("method", "path", "body"), COMMANDS.values(), ids=COMMANDS)
 
 
 def _about_now(text: str, days: int = 0) -> bool:
-    """Whether a timestamp has the contract's form and is that many days from a moment ago."""
+    """Whether a timestamp has the right format and is this many days from now."""
     at = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
     assert text == iso(from_iso(text))
     return abs(datetime.now(UTC) + timedelta(days=days) - at) < timedelta(minutes=2)
@@ -93,7 +93,7 @@ def test_a_new_user_has_nothing(people: People) -> None:
     }
 
 
-def test_a_balance_lists_lots_soonest_expiry_first_and_what_is_held_apart(people: People, admin: Person) -> None:
+def test_a_balance_lists_lots_by_expiry_and_shows_held_credits_separately(people: People, admin: Person) -> None:
     person = people()
     late = admin.ok("POST", "credits/allocate", {"userId": person.id, "credits": 100, "expiryDays": 30})
     soon = admin.ok("POST", "credits/allocate", {"userId": person.id, "credits": 50, "expiryDays": 3})
@@ -112,7 +112,7 @@ def test_a_balance_lists_lots_soonest_expiry_first_and_what_is_held_apart(people
         assert _about_now(lot["allocatedAt"])
 
 
-def test_a_supervisor_sees_the_same_balance_by_id_and_by_address(people: People) -> None:
+def test_a_supervisor_sees_a_balance_by_id_and_by_address(people: People) -> None:
     person, supervisor = people(credits=50), people("supervisor")
     own = person.balance()
 
@@ -132,7 +132,7 @@ def test_answers_have_the_security_headers(people: People) -> None:
 
 
 @pytest.mark.parametrize("field", ["requiredCredits", "credits"])
-def test_check_says_whether_there_is_enough(service: Stack, people: People, field: str) -> None:
+def test_check_says_whether_the_credits_suffice(service: Stack, people: People, field: str) -> None:
     person = people(credits=50)
     before = items_of(service, person.id)
 
@@ -248,7 +248,7 @@ def test_expiry_days_reach_from_tomorrow_to_ten_years(people: People, admin: Per
         assert _about_now(granted["expiresAt"], days=days)
 
 
-def test_set_makes_what_can_be_spent_exactly_this(service: Stack, people: People, admin: Person) -> None:
+def test_set_makes_the_balance_exactly_the_amount(service: Stack, people: People, admin: Person) -> None:
     person = people(credits=100)
     person.open(tokens=10_000)
 
@@ -289,7 +289,7 @@ def test_remove_takes_credits_away(service: Stack, people: People, admin: Person
     )
 
 
-def test_adjust_goes_up_and_down(service: Stack, people: People, admin: Person) -> None:
+def test_adjust_grants_and_takes_away(service: Stack, people: People, admin: Person) -> None:
     person = people(credits=100)
 
     for adjustment, total in ((25, 125), (-125, 0), (1, 1)):
@@ -328,7 +328,7 @@ def test_a_command_on_an_unknown_user_is_refused(admin: Person, method: str, pat
         ("PUT", "credits/adjust", {"adjustment": -39}),
     ],
 )
-def test_more_than_there_is_can_not_be_taken(
+def test_more_credits_than_available_cannot_be_taken(
     service: Stack, people: People, admin: Person, method: str, path: str, body: dict[str, int]
 ) -> None:
     person = people(credits=50)
@@ -378,7 +378,7 @@ def test_one_lot_too_many_is_refused(
 
 
 @each_command
-def test_the_same_key_answers_as_the_first_time_and_moves_nothing(
+def test_a_repeated_key_gets_the_first_answer_and_moves_nothing(
     service: Stack, people: People, admin: Person, method: str, path: str, body: dict[str, Any]
 ) -> None:
     person = people(credits=50)
@@ -413,7 +413,7 @@ def test_the_same_key_for_another_request_is_a_conflict(
     assert items_of(service, person.id) == before
 
 
-def test_a_key_is_its_callers_own_and_its_routes(service: Stack, people: People, admin: Person) -> None:
+def test_a_key_belongs_to_one_caller_and_one_route(service: Stack, people: People, admin: Person) -> None:
     person, other = people(), people("supervisor")
     headers = {"Idempotency-Key": new_id("key")}
     body = {"userId": person.id, "credits": 5}
@@ -444,7 +444,7 @@ def test_a_refusal_does_not_use_up_its_key(people: People, admin: Person) -> Non
 
 @pytest.fixture(scope="module")
 def granted(people: People, admin: Person) -> Person:
-    """Return somebody with five grants, of 1 to 5 credits, the first of which is used up."""
+    """Return a user with five grants of 1 to 5 credits; the first one is used up."""
     person = people()
     for credits in range(1, 6):
         body = {"userId": person.id, "credits": credits, "expiryDays": 10 + credits, "notes": f"grant {credits}"}
@@ -453,7 +453,7 @@ def granted(people: People, admin: Person) -> Person:
     return person
 
 
-def test_allocations_are_the_grants_as_made_and_what_is_left_of_them(granted: Person) -> None:
+def test_allocations_show_grants_as_made_and_what_is_left_of_them(granted: Person) -> None:
     page = granted.ok("GET", "credits/allocations")
 
     assert (page["total"], page["page"], page["totalPages"]) == (5, 1, 1)
@@ -509,7 +509,7 @@ def test_allocations_follow_their_cursor_to_the_end(granted: Person, admin: Pers
             assert caller.ok("GET", f"credits/allocations/{reference}")["total"] == 5, name
 
 
-def test_a_grant_between_two_pages_shifts_no_cursor(people: People, admin: Person) -> None:
+def test_a_grant_between_two_pages_does_not_shift_the_pages(people: People, admin: Person) -> None:
     person = people()
     for credits in (1, 2, 3):
         admin.ok("POST", "credits/allocate", {"userId": person.id, "credits": credits})
@@ -530,7 +530,7 @@ def test_a_user_without_allocations_has_none(people: People) -> None:
 
 @pytest.fixture(scope="module")
 def storied(people: People, admin: Person) -> Person:
-    """Return somebody with a ledger of seven entries."""
+    """Return a user with a ledger of seven entries."""
     person = people(credits=100)
     session = person.open(tokens=10_000)
     assert person.finalize(session, 4000).is_success
@@ -605,7 +605,7 @@ def test_the_ledger_of_a_period(storied: Person) -> None:
     assert seqs(startDate="2020-01-01T00:00:00+02:00") == everything
 
 
-def test_a_period_s_cursor_stays_in_the_period(storied: Person) -> None:
+def test_a_periods_cursor_stays_in_the_period(storied: Person) -> None:
     at = {entry["seq"]: entry["at"] for entry in storied.ok("GET", "credits/ledger")["entries"]}
     wanted = [seq for seq in sorted(at, reverse=True) if at[4] <= at[seq] <= at[6]]
     seen: list[int] = []
@@ -624,7 +624,7 @@ def test_a_period_s_cursor_stays_in_the_period(storied: Person) -> None:
 
 
 @pytest.mark.parametrize("path", ["credits/balance", "credits/allocations", "credits/ledger"])
-def test_what_an_unknown_user_has_is_not_found(admin: Person, path: str) -> None:
+def test_routes_about_an_unknown_user_answer_not_found(admin: Person, path: str) -> None:
     for reference in (UNKNOWN, "nobody@nowhere.example", "nobody%40nowhere.example", "__proto__", "constructor"):
         assert_refused(admin.get(f"{path}/{reference}"), 404, "USER_NOT_FOUND", "User not found")
 
@@ -677,7 +677,7 @@ def test_an_address_means_the_user_of_the_newest_token_that_claims_it(
 
 
 @pytest.mark.parametrize("path", ["credits/allocations", "streaming-sessions/active"])
-def test_an_address_that_moved_on_shows_its_old_owner_nothing_of_the_new(
+def test_an_address_that_moved_shows_its_old_owner_nothing_of_the_new_owner(
     http: httpx.Client, token: Mint, admin: Person, path: str
 ) -> None:
     address = f"{new_id('shared')}@example.com"

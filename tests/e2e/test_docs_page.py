@@ -1,4 +1,4 @@
-"""The API's own page: served whole and from nowhere else. `tests/browser` opens it."""
+"""The API's page: all of its files come from this service. `tests/browser` opens it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALONE = {
 
 
 class _Addresses(HTMLParser):
-    """Every address that a page names, and whether it has a script or a style of its own."""
+    """Every address on a page, and whether the page has inline scripts or styles."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ def test_the_document_is_served_as_it_is_committed(http: httpx.Client) -> None:
     assert urljoin(str(answer.url), server["url"]).rstrip("/") == str(http.base_url).rstrip("/")
 
 
-def test_the_page_is_html_that_may_load_and_ask_nothing_but_this_service(http: httpx.Client) -> None:
+def test_the_page_may_load_from_and_call_only_this_service(http: httpx.Client) -> None:
     answer = http.get("/api/docs")
 
     assert answer.status_code == 200, described(answer)
@@ -71,7 +71,7 @@ def test_the_page_is_html_that_may_load_and_ask_nothing_but_this_service(http: h
     assert _named_by(answer.text).inline == [], "the policy forbids them"
 
 
-def test_everything_that_the_page_names_is_relative_and_there_as_what_it_is(http: httpx.Client) -> None:
+def test_every_file_of_the_page_is_relative_and_has_its_content_type(http: httpx.Client) -> None:
     page = http.get("/api/docs")
     addresses = [address for address in _named_by(page.text).found if not address.startswith("data:")]
     asked: set[str] = set()
@@ -92,7 +92,7 @@ def test_everything_that_the_page_names_is_relative_and_there_as_what_it_is(http
     assert asked == set(ASSETS)
 
 
-def test_what_browsers_keep_for_a_year_has_an_address_with_the_version_of_the_package_that_ships_it(
+def test_files_cached_for_a_year_have_their_version_in_their_address(
     http: httpx.Client,
 ) -> None:
     kept = [urlsplit(address) for address in _named_by(http.get("/api/docs").text).found if "?" in address]
@@ -108,7 +108,7 @@ def test_an_unknown_file_of_the_page_is_not_found(http: httpx.Client) -> None:
         assert_refused(http.get(f"/api/docs/{name}"), 404, "ROUTE_NOT_FOUND")
 
 
-def test_the_page_is_found_with_a_slash_behind_it(http: httpx.Client) -> None:
+def test_the_page_is_found_with_a_trailing_slash(http: httpx.Client) -> None:
     answer = http.get("/api/docs/")
 
     assert answer.status_code == 308, described(answer)

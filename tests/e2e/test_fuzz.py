@@ -1,8 +1,8 @@
-"""Whatever is sent to a route, by the rules of the OpenAPI document or against them, is answered as it says.
+"""Requests generated from the OpenAPI document, valid and invalid, get only documented answers.
 
-Each route is asked with the values at the edges of every field and with some at random: by an administrator, a user, an
-API key with all permissions, and the internal routes with their key. The same requests are made in every run, about
-people of these tests; what they leave in everybody's lists no other test has to read, because these run last.
+Each route gets values at the limits of every field, and random values. The callers are an administrator, a user, an API
+key with all permissions, and the platform with its internal key. Every run sends the same requests, about users of
+these tests. These tests run last, so no other test reads what they leave in the lists of all users.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 SINCE = "2026-01-01T00:00:00.000Z"
 A_SESSION, A_KEY, A_KEYS_TEXT = "fuzz-session", "fuzz-key", "acct_fuzz_key"
-"""Placeholders for things of the caller, which are created when a request names them."""
+"""Placeholders for the caller's own things, which are created when a request names them."""
 KNOWN: dict[str, list[str]] = {
     "userId": ["fuzz-target", "fuzz-target@example.com"],
     "sessionId": [A_SESSION],
@@ -46,10 +46,13 @@ KNOWN: dict[str, list[str]] = {
     "effectiveTo": ["2030-01-01", "9999-12-31T23:59:59.999Z"],
     "email": ["fuzz-target@example.com"],
 }
-"""Values that the service knows, by the names of the fields that take them."""
+"""Values that exist in the service, by the names of fields."""
 CURSORS = {"number": "NQ", "position": "MjAzMC0wMS0wMVQwMDowMDowMC4wMDBaI3g"}
 BEYOND_SCHEMAS = (
     "must not contain control characters",
+    "either this or accountId is required",
+    "there is no such open account",
+    "send this only with accountId",
     "not a cursor of this list",
     "must be after effectiveFrom",
     "before startDate",
@@ -85,7 +88,7 @@ BEYOND_SCHEMAS = (
     "must be between 1970 and 9999",
     "Input should be a valid integer",  # 5.0 is one to a schema
 )
-"""What a request may be refused for, though it is all that the document asks for."""
+"""Reasons to refuse a request that satisfies the document."""
 
 UNKNOWN_PARAMETER = "x-schemathesis-unknown-property"
 REMOVE = "/api/credits/remove"
@@ -97,14 +100,14 @@ SESSION.trust_env = False
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sends generated requests, and whose the things are that these are about."""
+    """The sender of generated requests, who owns the things that they name."""
 
     base_url: str
     headers: dict[str, str]
     owner: Person
 
     def made(self, value: Any) -> Any:
-        """Return what a placeholder means, new for each request because a session can only be ended once."""
+        """Return the value of a placeholder. It is new for each request, because a session can be ended only once."""
         if value == A_SESSION:
             return self.owner.open(10)
         if value == A_KEY:
@@ -114,7 +117,7 @@ class Caller:
         return value
 
     def sends(self, case: Case[Any]) -> None:
-        """Send a request and assert that the answer is within the document; what is printed of a failure repeats it."""
+        """Send a request, and assert that the answer is documented. A failure prints how to repeat the request."""
         if "%0A" in case.formatted_path:
             return  # the emulator's policies match no line break in a path
         if case.path.endswith("/erase") and _is_by_the_rules(case):
@@ -128,7 +131,7 @@ class Caller:
 
 
 def _of_this_request(case: Case[Any]) -> None:
-    """Let an idempotency key be of one body only, or most requests would conflict with the first."""
+    """Use each idempotency key for one body only; otherwise most requests would conflict with the first."""
     key = case.headers.get(KEY_HEADER)
     if isinstance(key, str) and _is_by_the_rules(case):
         digest = hashlib.sha256(repr((case.body, case.query)).encode()).hexdigest()
@@ -140,7 +143,7 @@ def _is_by_the_rules(case: Case[Any]) -> bool:
 
 
 def _is_a_removal_by_query(case: Case[Any]) -> bool:
-    """Whether the request must have what the document calls optional: the query of a removal without a body."""
+    """Whether the request is a removal without a body, which must have its fields in the query."""
     return case.path == REMOVE and not isinstance(case.body, dict)
 
 
@@ -176,7 +179,7 @@ CHECKS: list[CheckFunction] = [
 
 
 def _with_examples() -> dict[str, Any]:
-    """Return the document with KNOWN values where a request can have them, so that not all of it is unknown."""
+    """Return the document with KNOWN values as examples, so that requests also name existing things."""
     made = document()
     for path, item in made["paths"].items():
         for operation in item.values():
@@ -195,7 +198,7 @@ def _with_examples() -> dict[str, Any]:
 
 
 def _generated(examples: int, *, edges: bool) -> BaseSchema:
-    """Return the document as a source of requests: so many at random a route, and those at the edges of its fields."""
+    """Return the document as a source of requests: a number of random ones for each route, and all limits of fields."""
     generation = {
         "deterministic": True,
         "database": "none",
@@ -215,18 +218,18 @@ schemathesis.openapi.format(
 )
 INTERNAL_PATHS = [path for _, path in INTERNAL]
 NO_USERS_PATHS = [*INTERNAL_PATHS, *(path.replace("{}", "{asset}") for _, path in DOCS)]
-"""Paths without a caller; the page's files have tests of their own."""
+"""Paths without a caller; the page's files have separate tests."""
 
 
 @pytest.fixture(scope="module")
 def everything_generated() -> BaseSchema:
-    """Return the requests for a thorough look, made only in the process that sends them: it takes many seconds."""
+    """Return the requests of a thorough run. They are generated only in the process that sends them: it takes long."""
     return _generated(12, edges=True)
 
 
 @pytest.fixture(scope="module")
 def little_generated() -> BaseSchema:
-    """Return fewer requests, without those at the edges."""
+    """Return fewer requests, without those at the limits."""
     return _generated(6, edges=False)
 
 
@@ -236,7 +239,7 @@ little = schemathesis.pytest.from_fixture("little_generated")
 
 @pytest.fixture(scope="module")
 def callers(service: Stack, http: httpx.Client, token: Mint, admin: Person) -> dict[str, Caller]:
-    """Return who sends requests, all with credits of their own, and make what KNOWN names."""
+    """Return the senders of requests, each with credits, and create the things that KNOWN names."""
     people = {name: Person(http, f"fuzz-{name}", token(f"fuzz-{name}", name)) for name in ("admin", "user")}
     people |= {name: Person(http, f"fuzz-{name}", token(f"fuzz-{name}")) for name in ("owner", "target", "erased")}
     for person in people.values():
@@ -255,26 +258,26 @@ def callers(service: Stack, http: httpx.Client, token: Mint, admin: Person) -> d
 
 
 @everything.exclude(path=NO_USERS_PATHS).parametrize()
-def test_an_administrator_is_answered_as_the_document_says(case: Case[Any], callers: dict[str, Caller]) -> None:
+def test_an_administrator_gets_only_documented_answers(case: Case[Any], callers: dict[str, Caller]) -> None:
     callers["admin"].sends(case)
 
 
 @little.exclude(path=NO_USERS_PATHS).parametrize()
-def test_a_user_is_answered_as_the_document_says(case: Case[Any], callers: dict[str, Caller]) -> None:
+def test_a_user_gets_only_documented_answers(case: Case[Any], callers: dict[str, Caller]) -> None:
     callers["user"].sends(case)
 
 
 @little.exclude(path=NO_USERS_PATHS).parametrize()
-def test_an_api_key_is_answered_as_the_document_says(case: Case[Any], callers: dict[str, Caller]) -> None:
+def test_an_api_key_gets_only_documented_answers(case: Case[Any], callers: dict[str, Caller]) -> None:
     callers["owner"].sends(case)
 
 
 @everything.include(path=INTERNAL_PATHS).parametrize()
-def test_the_platform_is_answered_as_the_document_says(case: Case[Any], callers: dict[str, Caller]) -> None:
+def test_the_platform_gets_only_documented_answers(case: Case[Any], callers: dict[str, Caller]) -> None:
     callers["target"].sends(case)
 
 
-def test_after_all_of_it_the_books_balance(service: Stack, callers: dict[str, Caller]) -> None:
+def test_after_all_requests_the_ledgers_balance(service: Stack, callers: dict[str, Caller]) -> None:
     for caller in callers.values():
         books = balanced(service, caller.owner)
         assert len(books.ledger) > 1, caller.owner.id

@@ -1,4 +1,4 @@
-"""What the gateway does by itself: who may not come in, how many may, and what pages of other origins may read."""
+"""The gateway's own behavior: authentication, throttling, and what pages of other origins may read."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def test_every_protected_route_refuses_requests_without_identity(http: httpx.Cli
 
 
 @pytest.mark.parametrize("route", sorted(INTERNAL), ids=" ".join)
-def test_an_internal_route_takes_no_key_but_the_internal_one(http: httpx.Client, route: Route) -> None:
+def test_an_internal_route_accepts_only_the_internal_key(http: httpx.Client, route: Route) -> None:
     answer = http.request(*route, json={}, headers={"X-Internal-Api-Key": "wrong"})
 
     assert_refused(answer, 401, "API_KEY_INVALID")
 
 
 def test_pages_of_the_allowed_origin_may_read_every_answer(http: httpx.Client, people: People) -> None:
-    """Answers of a function, of the gateway before any function, and of an authorizer that refuses."""
+    """Answers of a function, of the gateway alone, and of an authorizer."""
     fine, unknown = people().get("credits/balance"), http.get("/api/nothing")
     nobody, forged = (http.get("/api/users/me", headers=headers) for headers in ({}, {"Authorization": "Bearer x"}))
 
@@ -57,7 +57,7 @@ def test_pages_of_the_allowed_origin_may_read_every_answer(http: httpx.Client, p
 
 
 def test_every_kind_of_answer_has_the_security_headers(http: httpx.Client, people: People) -> None:
-    """A function's own, and the gateway's; an unknown method of a known path is an unknown route."""
+    """Answers of functions and of the gateway; an unknown method of a known path is an unknown route."""
     person = people(credits=5)
     opening = {"sessionId": "s", "modelId": "m", "estimatedTokens": 10**8}
     kinds = {
@@ -84,7 +84,7 @@ def test_every_kind_of_answer_has_the_security_headers(http: httpx.Client, peopl
 
 
 @pytest.mark.parametrize("route", sorted(HEADS), ids=" ".join)
-def test_head_answers_what_is_open_as_get_does_without_a_body(http: httpx.Client, route: Route) -> None:
+def test_head_answers_like_get_without_a_body(http: httpx.Client, route: Route) -> None:
     path = route[1].replace("{}", "page.js")
     whole, head = http.get(path), http.head(path)
 
@@ -104,7 +104,7 @@ def test_head_of_a_file_that_does_not_exist_is_refused_without_a_body(http: http
 
 
 def test_a_preflight_asks_for_no_token(http: httpx.Client) -> None:
-    """The emulator leaves the headers of its answer out: the template's test holds them."""
+    """The emulator's answer lacks the headers: a test of the template checks them."""
     answer = http.options("/api/credits/balance", headers={"Origin": ORIGIN, "Access-Control-Request-Method": "GET"})
 
     assert answer.status_code == 200
@@ -112,7 +112,7 @@ def test_a_preflight_asks_for_no_token(http: httpx.Client) -> None:
 
 @pytest.fixture
 def few_admitted(service: Stack) -> Iterator[None]:
-    """Have the stage admit few requests, by the two settings that the template's parameters make."""
+    """Make the stage admit few requests, with the two settings that come from the template's parameters."""
     gateway = service.aws.client("apigateway")
     api_id, stage = service.base_url.split("/")[-2:]
 
@@ -133,7 +133,7 @@ def few_admitted(service: Stack) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("few_admitted")
-def test_requests_above_the_stages_limit_get_retry_after(http: httpx.Client) -> None:
+def test_requests_above_the_stages_limit_are_answered_with_retry_after(http: httpx.Client) -> None:
     answers = [http.get("/api/health") for _ in range(20)]
 
     refused = [answer for answer in answers if answer.status_code == 429]

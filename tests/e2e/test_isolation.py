@@ -1,4 +1,4 @@
-"""Nobody reaches anybody else's data: not by a session's id, a cursor, an idempotency key or a borrowed name."""
+"""No user reaches another user's data: not with a session id, a cursor, an idempotency key or a borrowed name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def two(people: People) -> tuple[Person, Person]:
-    """Return an owner and a stranger, with some history each."""
+    """Return an owner and a stranger, both with some history."""
     owner, stranger = people(credits=100), people(credits=50)
     for person in (owner, stranger):
         for _ in range(3):
@@ -39,7 +39,7 @@ def test_another_users_session_is_not_found(service: Stack, two: tuple[Person, P
     assert items_of(service, owner.id) == before
 
 
-def test_the_same_session_id_is_another_session_of_another_user(service: Stack, two: tuple[Person, Person]) -> None:
+def test_the_same_session_id_means_another_session_for_another_user(service: Stack, two: tuple[Person, Person]) -> None:
     owner, stranger = two
     session_id = owner.open(10_000)
 
@@ -76,7 +76,7 @@ def test_an_idempotency_key_is_its_callers_own(people: People) -> None:
     assert user.balance()["totalCredits"] == 10
 
 
-def test_an_id_that_looks_like_somebodys_address_or_key_is_only_an_id(
+def test_an_id_that_looks_like_an_address_or_a_key_is_only_an_id(
     http: httpx.Client, token: Mint, two: tuple[Person, Person]
 ) -> None:
     owner, _ = two
@@ -100,7 +100,7 @@ def without_user(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name != "userId"}
 
 
-def test_what_a_user_sends_as_their_own_id_is_not_believed(two: tuple[Person, Person]) -> None:
+def test_a_user_id_in_the_body_or_a_header_does_not_change_who_the_caller_is(two: tuple[Person, Person]) -> None:
     owner, stranger = two
     before = owner.balance()
 
@@ -118,7 +118,7 @@ def test_what_a_user_sends_as_their_own_id_is_not_believed(two: tuple[Person, Pe
     assert owner.balance() == before
 
 
-def test_who_names_themselves_by_an_address_reads_themselves_or_nothing(
+def test_users_who_name_themselves_by_address_see_only_themselves(
     http: httpx.Client, token: Mint, people: People
 ) -> None:
     now = int(time.time())
@@ -154,7 +154,7 @@ def test_an_email_that_is_another_users_id_does_not_reach_that_user(
         assert supervisor.ok("POST", "credits/allocate", {"userId": plain.id, "credits": 1})["userId"] == plain.id
 
 
-def test_an_id_that_is_somebodys_address_takes_nothing_of_theirs(
+def test_a_user_whose_id_is_anothers_address_gets_nothing_of_theirs(
     http: httpx.Client, token: Mint, people: People, admin: Person
 ) -> None:
     owner = people()
@@ -181,7 +181,7 @@ def test_an_unverified_address_claims_nothing(people: People, admin: Person) -> 
     assert admin.ok("POST", "credits/allocate", {"userId": owner.email, "credits": 5})["userId"] == owner.id
 
 
-def test_an_address_goes_back_when_the_other_gives_it_up(
+def test_an_address_returns_when_the_other_user_gives_it_up(
     http: httpx.Client, token: Mint, people: People, admin: Person
 ) -> None:
     now = int(time.time())

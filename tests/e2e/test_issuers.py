@@ -30,7 +30,7 @@ UNREACHABLE_SECONDS = 3
 
 @pytest.fixture(autouse=True)
 def keys(service: Stack, key_server: KeyServer) -> Iterator[KeyServer]:
-    """Return the providers' server as it is by default, and authorizers that have asked it for nothing yet."""
+    """Return the providers' server in its default state, and authorizers that have not fetched any keys."""
     key_server.silent.clear()
     key_server.answers = {"/one": key_set(RSA, EC, ED), "/two": key_set(EC), "/nonsense": b"<html>Sign in</html>"}
     with with_environment(service, "authorizer", FRESH=new_id("fresh")):
@@ -92,7 +92,7 @@ def test_made_up_keys_are_refused_and_cause_one_fetch(http: httpx.Client, keys: 
     assert keys.asked == ["/one", "/one"], "nothing that the token points to is fetched"
 
 
-def test_known_keys_go_on_and_others_are_unavailable_while_the_provider_is_silent(
+def test_while_the_provider_is_silent_known_keys_work_and_others_are_unavailable(
     http: httpx.Client, keys: KeyServer
 ) -> None:
     assert bearer(http, signed(EC)).is_success
@@ -109,7 +109,7 @@ def test_known_keys_go_on_and_others_are_unavailable_while_the_provider_is_silen
 
 
 @pytest.mark.parametrize("name", ["huge", "nonsense", "two"])
-def test_a_provider_without_usable_keys_is_unavailable_and_harms_no_other(
+def test_a_provider_without_usable_keys_is_unavailable_and_does_not_affect_others(
     http: httpx.Client, keys: KeyServer, name: str
 ) -> None:
     keys.answers["/huge"] = b'{"keys": [' + b" " * 10_000_000 + json.dumps(EC.listed()).encode() + b"]}"
@@ -119,9 +119,7 @@ def test_a_provider_without_usable_keys_is_unavailable_and_harms_no_other(
     assert bearer(http, signed(EC)).is_success
 
 
-def test_a_token_that_is_not_the_issuers_or_not_for_us_is_refused(
-    service: Stack, http: httpx.Client, token: Mint
-) -> None:
+def test_a_forged_token_or_one_for_another_audience_is_refused(service: Stack, http: httpx.Client, token: Mint) -> None:
     forger = Forger(service, token)
     pem = RSA.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     claims = claims_of(ONE, new_id("forged"))

@@ -1,4 +1,4 @@
-"""What the functions log: one line a request, the metrics, no secret, and nothing that a caller forged."""
+"""The functions' logs: one line for each request, metrics, no secrets, and nothing forged by callers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def written(service: Stack) -> list[Line]:
 
 
 def written_once(service: Stack, wanted: Callable[[Line], bool]) -> list[Line]:
-    """Return every line as soon as one is ``wanted``: logs come to light a little later than answers."""
+    """Return every line as soon as one is ``wanted``: log lines appear a little later than answers."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         lines = written(service)
@@ -65,7 +65,7 @@ def requests(lines: list[Line]) -> list[dict[str, Any]]:
 
 
 def of_request(service: Stack, answer: httpx.Response) -> tuple[list[Line], list[dict[str, Any]]]:
-    """Return every line so far, and the request lines with the id of the gateway's that a refusal tells."""
+    """Return every line so far, and the request lines with the gateway's id from the refusal."""
     request_id = answer.json()["requestId"]
     lines = written_once(service, lambda line: line.json().get("correlation_id") == request_id)
     return lines, [found for found in requests(lines) if found.get("correlation_id") == request_id]
@@ -158,7 +158,7 @@ def test_every_answered_request_leaves_one_line(service: Stack, people: People) 
     assert all(each["duration_ms"] > 0 for each in found)
 
 
-def test_a_health_check_leaves_a_line_with_an_id_of_the_gateway(service: Stack, http: httpx.Client) -> None:
+def test_a_health_check_leaves_a_line_with_the_gateways_id(service: Stack, http: httpx.Client) -> None:
     assert http.get("/health").is_success
     lines = written_once(service, lambda line: line.json().get("route") == "/health")
 
@@ -179,7 +179,7 @@ def test_a_hold_is_counted_in_a_metric(service: Stack, people: People) -> None:
     assert metric["service"] == "accounting-service"
 
 
-def test_what_a_caller_writes_forges_no_line(service: Stack, people: People) -> None:
+def test_text_from_a_caller_cannot_forge_a_log_line(service: Stack, people: People) -> None:
     admin = people("admin", credits=100)
     mark = new_id("forged")
     line = json.dumps({"level": "INFO", "message": "request", "status": 200, "correlation_id": mark, mark: 1})
@@ -201,8 +201,8 @@ def test_what_a_caller_writes_forges_no_line(service: Stack, people: People) -> 
     assert not [each for each in lines if mark in each.message], "and nothing of it is logged at all"
 
 
-def test_what_a_caller_sends_makes_no_line_of_its_own(service: Stack, people: People) -> None:
-    """Input cannot forge a field either: it is always inside the JSON text of the service's own line."""
+def test_text_from_a_caller_cannot_begin_a_log_line(service: Stack, people: People) -> None:
+    """Input cannot forge a field either: it is always inside the JSON text of a line of the service."""
     person = people("admin", credits=5)
     forged = f"forged-{new_id('line')}"
     line = f'x\n{{"level": "ERROR", "message": "{forged}"}}\r\n{{"message": "{forged}"}}'

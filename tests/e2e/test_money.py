@@ -46,7 +46,7 @@ def test_an_overrun_is_charged_from_what_is_left(service: Stack, people: People)
     assert (books.ledger[-1]["kind"], books.ledger[-1]["charged"], books.ledger[-1]["credits"]) == ("settle", 60, -56)
 
 
-def test_an_overrun_that_can_not_be_covered_is_debt_and_the_next_grant_repays_it(
+def test_an_uncovered_overrun_becomes_debt_that_the_next_grant_repays(
     service: Stack, people: People, admin: Person
 ) -> None:
     person = people(credits=20)
@@ -80,7 +80,7 @@ def test_an_overrun_that_can_not_be_covered_is_debt_and_the_next_grant_repays_it
     assert remaining == [5, 0, 0]
 
 
-def test_what_another_session_gets_back_repays_the_debt_too(service: Stack, people: People) -> None:
+def test_a_refund_of_another_session_repays_the_debt_too(service: Stack, people: People) -> None:
     person = people(credits=24)
     other, session = person.open(10_000), person.open(10_000)
     assert person.finalize(session, 20_000).json()["debt"] == 8
@@ -117,7 +117,7 @@ def test_set_ends_a_debt(service: Stack, people: People, admin: Person) -> None:
     ],
     ids=["unused", "used in part", "overrun", "aborted", "aborted in part"],
 )
-def test_credits_that_expire_tomorrow_still_do_after_a_session_but_for_what_was_used(
+def test_refunded_credits_keep_their_expiry(
     service: Stack, people: People, admin: Person, end: Callable[[Person, str], Any], used: int
 ) -> None:
     person = people()
@@ -132,7 +132,7 @@ def test_credits_that_expire_tomorrow_still_do_after_a_session_but_for_what_was_
     assert audited(service, person).balance["totalCredits"] == 1000 - used
 
 
-def test_a_hold_over_two_lots_goes_back_to_both(service: Stack, people: People, admin: Person) -> None:
+def test_a_hold_from_two_lots_is_refunded_to_both(service: Stack, people: People, admin: Person) -> None:
     person = people()
     for credits, days in ((100, 20), (40, 1)):
         admin.ok("POST", "credits/allocate", {"userId": person.id, "credits": credits, "expiryDays": days})
@@ -151,7 +151,7 @@ def test_a_hold_over_two_lots_goes_back_to_both(service: Stack, people: People, 
 
 
 def _let_lots_expire(service: Stack, person: Person) -> None:
-    """Put the end of all that somebody has, in the wallet and in the holds, into the past."""
+    """Move the expiry of all of a user's lots, in the wallet and in holds, into the past."""
     past = (clock() - DAY) // SECOND * SECOND
     for item in items_of(service, person.id):
         attribute = {"WALLET": "lots", "SESSION": "parts"}.get(item["sk"].partition("#")[0])
@@ -160,7 +160,7 @@ def _let_lots_expire(service: Stack, person: Person) -> None:
             dynamodb(service).put_item(TableName=service.table_name, Item=pack({**item, attribute: expired}))
 
 
-def test_expired_credits_are_not_there_and_the_next_command_says_so(
+def test_expired_credits_cannot_be_spent_and_the_next_command_records_the_expiry(
     service: Stack, people: People, admin: Person
 ) -> None:
     person = people(credits=100)
@@ -184,7 +184,7 @@ def test_expired_credits_are_not_there_and_the_next_command_says_so(
     assert books.wallet["expired"] == 100
 
 
-def test_credits_that_expired_while_they_were_held_come_back_for_a_day_only(service: Stack, people: People) -> None:
+def test_credits_that_expired_while_held_return_for_one_day(service: Stack, people: People) -> None:
     person = people(credits=60)
     session = person.open(50_000)
     _let_lots_expire(service, person)
@@ -233,7 +233,7 @@ def test_prices_are_exact(
 
 
 @pytest.mark.parametrize(("price_e4", "tokens", "credits", "held"), [(11_000, 110_000, 121, 146), (175, 400_000, 7, 9)])
-def test_sessions_hold_and_settle_exactly(
+def test_sessions_hold_and_settle_exact_amounts(
     service: Stack, people: People, price_e4: int, tokens: int, credits: int, held: int
 ) -> None:
     person, model = people(credits=200), _price(service, price_e4)

@@ -1,4 +1,4 @@
-"""Streams of OpenAI's and Anthropic's formats, from servers on this machine, accounted to the credit by the client."""
+"""Streams in OpenAI's and Anthropic's formats, from local servers, accounted exactly by the client."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ RATES = {
     "webSearch": 10_000,
 }
 LONG_CONTEXT = {"aboveInputTokens": 200_000, "rates": {"input": 6_000, "output": 22_500}}
-"""Credits for a million tokens, or a thousand searches, as for a frontier model at 1,000 credits per USD."""
+"""Credits for a million tokens or a thousand searches, for a frontier model at 1,000 credits per USD."""
 
 
 class Provider:
-    """Answers any request with a script of server-sent events: waits for ``go`` at PAUSE, and hangs up at CUT."""
+    """Answers any request with scripted server-sent events: it waits for ``go`` at PAUSE, and hangs up at CUT."""
 
     def __init__(self, script: Script) -> None:
         self.go = threading.Event()
@@ -101,18 +101,18 @@ class Provider:
 
 
 def chunk(text: str = "", usage: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A chunk of OpenAI's chat completions: the one with the usage has no choices."""
+    """A chunk of OpenAI's chat completions. The chunk with the usage has no choices."""
     choices = [] if usage else [{"index": 0, "delta": {"content": text}, "finish_reason": None}]
     return {"object": "chat.completion.chunk", "choices": choices, "usage": usage}
 
 
 def chunks(count: int) -> Script:
-    """So many chunks of OpenAI's with a word each."""
+    """This many chunks of OpenAI's, with one word each."""
     return [chunk("word ") for _ in range(count)]
 
 
 def words(count: int) -> Script:
-    """So many deltas of Anthropic's messages."""
+    """This many deltas of Anthropic's messages."""
     delta = {"type": "text_delta", "text": "word "}
     return [{"type": "content_block_delta", "index": 0, "delta": delta} for _ in range(count)]
 
@@ -126,7 +126,7 @@ def message_delta(usage: dict[str, Any]) -> dict[str, Any]:
 
 
 def events_of(url: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Ask a provider for a stream, and return its events as they come."""
+    """Request a stream from a provider, and return its events as they arrive."""
     with (
         httpx.Client(trust_env=False, timeout=PATIENCE_SECONDS) as http,
         http.stream("POST", url, json={"stream": True, **request}) as answer,
@@ -137,7 +137,7 @@ def events_of(url: str, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def openai(provider: Provider) -> Body:
-    """What a proxy does with OpenAI's stream."""
+    """A proxy's code for OpenAI's stream."""
 
     def body(session: Any) -> Iterator[object]:
         request = {"messages": [], "stream_options": {"include_usage": True}}
@@ -152,7 +152,7 @@ def openai(provider: Provider) -> Body:
 
 
 def anthropic(provider: Provider) -> Body:
-    """What a proxy does with Anthropic's stream."""
+    """A proxy's code for Anthropic's stream."""
 
     def body(session: Any) -> Iterator[object]:
         for event in events_of(f"{provider.url}/messages", {"messages": []}):
@@ -208,14 +208,14 @@ both = pytest.mark.parametrize("stream", [sync_stream, async_stream])
 
 @pytest.fixture(scope="module")
 def model(admin: Person) -> str:
-    """Return a model whose price has classes and a tier of long contexts."""
+    """Return a model with a price by class and a long-context tier."""
     model = new_id("model")
     admin.ok("POST", "pricing", {"modelId": model, "rates": RATES, "tiers": [LONG_CONTEXT]})
     return model
 
 
 def settled(service: Stack, person: Person) -> dict[str, Any]:
-    """Return the one record of somebody whose books are right and hold nothing."""
+    """Return the only usage record of a user whose books balance and who holds nothing."""
     balance = audited(service, person).balance
     assert (balance["heldCredits"], balance["debt"]) == (0, 0)
     (record,) = person.ok("GET", "usage/stats")["recentActivity"]
@@ -285,7 +285,7 @@ def test_openais_usage_at_the_end_only(service: Stack, people: People, model: st
 
 @both
 def test_a_context_tier_that_is_crossed_in_mid_stream(service: Stack, people: People, model: str, stream: Any) -> None:
-    """What the model's searches found makes its input longer. The hold is raised at once, not at the next interval."""
+    """The results of the model's searches make its input longer. The hold is raised at once, not later."""
     searched = {"input_tokens": 230_000, "output_tokens": 500, "server_tool_use": {"web_search_requests": 2}}
     script: Script = [
         message_start({"input_tokens": 190_000, "output_tokens": 1}),
@@ -359,7 +359,7 @@ def test_a_stream_that_is_cut_after_its_first_usage(service: Stack, people: Peop
 def test_a_usage_that_the_service_rejects_is_settled_by_what_was_counted(
     service: Stack, people: People, model: str, stream: Any
 ) -> None:
-    """More cached tokens than there are: nobody can bill that."""
+    """It has more cached tokens than input, so nobody can bill it."""
     broken = {"prompt_tokens": 10, "completion_tokens": 20, "prompt_tokens_details": {"cached_tokens": 1_024}}
     person = people(credits=10_000)
     with Provider.of([*chunks(25), chunk(usage=broken), "[DONE]"]) as provider:

@@ -1,4 +1,4 @@
-"""Many clients at once: the database is the judge, and everybody gets an answer."""
+"""Many clients at once: the database decides, and every client gets an answer."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ WARMING_ROUNDS = 4
 
 @pytest.fixture(scope="module", autouse=True)
 def warm(http: httpx.Client, token: Mint, people: People) -> None:
-    """Have the emulator start as many workers of each function as it will, so that clients meet in the database.
+    """Start as many workers of each function as the emulator will, so that the requests meet in the database.
 
-    A call that finds no worker free starts one, which takes a second of processor. On a machine with other work some
-    of so many give up, and the others are there already when the next ones start.
+    A call that finds no free worker starts one, which takes a second of processor time. On a busy machine, some calls
+    then time out; the workers that have started remain for the next calls.
     """
     anybody = people()
     paths = ("credits/balance", "streaming-sessions/active")
@@ -49,7 +49,7 @@ def _without(answers: list[httpx.Response], name: str) -> list[dict[str, object]
     return [{key: value for key, value in answer.json().items() if key != name} for answer in answers]
 
 
-def test_credits_for_ten_sessions_open_exactly_ten_of_32(service: Stack, people: People) -> None:
+def test_credits_for_ten_sessions_open_exactly_ten_of_32_sessions(service: Stack, people: People) -> None:
     person = people(credits=20)
 
     def initialize(number: int) -> httpx.Response:
@@ -126,7 +126,7 @@ def test_16_finalizes_with_different_tokens_settle_with_one_of_them(service: Sta
     assert books.balance["totalCredits"] == 100 - winner["actualCredits"]
 
 
-def test_finalize_against_abort_resolves_once(service: Stack, people: People) -> None:
+def test_a_concurrent_finalize_and_abort_settle_once(service: Stack, people: People) -> None:
     person = people(credits=100)
     spent = 0
     for _ in range(5):
@@ -212,7 +212,7 @@ def test_the_first_16_requests_of_a_new_user_all_succeed(
     assert [item["sk"] for item in items_of(service, user_id)] == ["PROFILE"]
 
 
-def test_credits_for_16_sessions_open_all_of_16(service: Stack, people: People) -> None:
+def test_credits_for_16_sessions_open_all_16(service: Stack, people: People) -> None:
     person = people(credits=2 * REPEATS)
 
     answers = at_once(
@@ -227,7 +227,7 @@ def test_credits_for_16_sessions_open_all_of_16(service: Stack, people: People) 
     assert audited(service, person).balance["totalCredits"] == 0
 
 
-def test_everything_at_once_leaves_books_that_agree(service: Stack, people: People, admin: Person) -> None:
+def test_everything_at_once_leaves_ledgers_that_balance(service: Stack, people: People, admin: Person) -> None:
     person = people(credits=500)
     sessions = [person.open(tokens=20_000) for _ in range(4)]
 

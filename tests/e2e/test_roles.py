@@ -1,4 +1,4 @@
-"""Who may do what: every route for every role, on oneself and on somebody else, cell by cell."""
+"""Every route for every role, about oneself and about another user."""
 
 from __future__ import annotations
 
@@ -44,9 +44,10 @@ REFUSALS = {
     "members": NOT_MEMBERS,
     "managers": NOT_MEMBERS,
     "managers and oneself": NOT_MEMBERS,
+    "users of the account": NOT_MEMBERS,
 }
-"""With what message each role is refused, if it is. The roles in an organization are tested in
-``test_organization_roles``; here nobody is a member."""
+"""The refusal of each role, if it is refused. The roles in an organization are tested in ``test_organization_roles``;
+here nobody is a member."""
 
 
 class Route(NamedTuple):
@@ -61,7 +62,7 @@ class Route(NamedTuple):
 
 
 class Things(NamedTuple):
-    """What routes are about beside users: a model with a price, and the id of somebody to disable."""
+    """Things that routes need besides users: a model with a price, and the id of a user to disable."""
 
     model: str
     other: str
@@ -70,6 +71,8 @@ class Things(NamedTuple):
     organization: Callable[[], tuple[str, str]]
 
 
+BUDGET = "budgets/{account}/{subject}"
+OF_ACCOUNTS = "users of the account"
 ROUTES = [
     Route("GET", "credits/balance", None, 200, "anybody"),
     Route("GET", "credits/balance/{user}", None, 200, "supervisors", "supervisors"),
@@ -108,6 +111,12 @@ ROUTES = [
         201,
         "anybody",
     ),
+    Route("PUT", BUDGET, {"limitCredits": 10**6, "window": "month"}, 200, "anybody", OF_ACCOUNTS),
+    Route("GET", "budgets/{account}", None, 200, "anybody", OF_ACCOUNTS),
+    Route("DELETE", BUDGET, None, 200, "anybody", OF_ACCOUNTS),
+    Route("POST", "runs", {"runId": "{new}", "limitCredits": 5}, 201, "anybody"),
+    Route("GET", "runs/{account}/{run}", None, 200, "anybody", OF_ACCOUNTS),
+    Route("POST", "runs/{account}/{run}/stop", None, 200, "anybody", OF_ACCOUNTS),
     Route("GET", "usage/stats", None, 200, "anybody"),
     Route("GET", "usage/stats/{user}", None, 200, "anybody", "supervisors"),
     Route("GET", "usage/system-stats", None, 200, "administrators"),
@@ -175,11 +184,14 @@ KEYS = {
         "POST streaming-sessions/abort",
         "GET streaming-sessions/active",
         "GET streaming-sessions/active/{user}",
+        "POST runs",
+        "GET runs/{account}/{run}",
+        "POST runs/{account}/{run}/stop",
     ],
     "usage:read": ["GET usage/stats", "GET usage/stats/{user}"],
     "usage:write": ["POST usage/record"],
 }
-"""What an API key with a permission may call, about its owner; everything else is refused."""
+"""The routes that an API key with a permission may call about its owner; all others are refused."""
 
 SERVICES = {
     "read": [*KEYS["credits:read"], *KEYS["usage:read"]],
@@ -188,7 +200,7 @@ SERVICES = {
     "users:sync": [],
     "credits:grant": ["POST credits/allocate"],
 }
-"""What a service with a right may call for a user, about that user; everything else is refused."""
+"""The routes that a service with a right may call about its user; all others are refused."""
 
 SERVICE_CELLS = [
     pytest.param(route, right, id=f"{right}-{route.method} {route.path}") for route in ROUTES for right in SERVICES
@@ -211,24 +223,24 @@ CELLS = [
 
 @pytest.fixture(scope="module")
 def callers(people: People) -> dict[str, Person]:
-    """Return somebody of each role."""
+    """Return a user of each role."""
     return {role: people(role, credits=100) for role in ROLES}
 
 
 @pytest.fixture(scope="module")
 def somebody(people: People) -> Person:
-    """Return whom they call about."""
+    """Return the user that the requests are about."""
     return people(credits=100)
 
 
 @pytest.fixture(scope="module")
 def things(admin: Person, people: People) -> Things:
-    """Return a model with a price rule since SINCE, and somebody whom nothing else is about."""
+    """Return a model with a price rule since SINCE, and a user whom no other request is about."""
     model = new_id("model")
     admin.ok("POST", "pricing", {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": SINCE})
 
     def to_come() -> str:
-        """Return a model with a rule that has not begun."""
+        """Return a model with a future rule."""
         model = new_id("model")
         admin.ok("POST", "pricing", {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": LATER})
         return model
@@ -249,7 +261,7 @@ def things(admin: Person, people: People) -> Things:
 
 
 @pytest.mark.parametrize(("route", "role", "about"), CELLS)
-def test_a_route_serves_those_it_is_for(
+def test_a_route_serves_only_the_roles_that_it_is_for(
     service: Stack, callers: dict[str, Person], somebody: Person, things: Things, route: Route, role: str, about: str
 ) -> None:
     caller = callers[role]
@@ -280,13 +292,18 @@ def _unchanged(service: Stack, person: Person) -> Iterator[None]:
 
 
 def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> tuple[str, dict[str, Any] | None]:
-    """Return a route's path and body with the names of things that are there."""
+    """Return a route's path and body with the names of existing things."""
     names = {"{user}": target.id, "{new}": new_id("session"), "{model}": things.model, "{since}": SINCE}
-    names["{other}"] = things.other
+    names |= {"{other}": things.other, "{account}": f"user:{target.id}", "{subject}": f"member:{target.id}"}
     if route.body and "{open}" in route.body.values():
         names["{open}"] = caller.open(1)
     if "{theirs}" in route.path:
         names["{theirs}"] = target.open(1)
+    if "{run}" in route.path:
+        names["{run}"] = target.ok("POST", "runs", {"runId": new_id("run"), "limitCredits": 5})["runId"]
+    if (route.method, route.path) == ("DELETE", BUDGET):
+        # Refused if an administrator has set it: it is there in both cases.
+        target.call("PUT", f"budgets/user:{target.id}/member:{target.id}", {"limitCredits": 10**6, "window": "month"})
     if "{credential}" in route.path:
         names["{credential}"] = things.credential()
     if "{organization}" in route.path:
@@ -306,7 +323,7 @@ def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> 
 
 @pytest.fixture(scope="module")
 def keys(people: People) -> dict[str, tuple[Person, str]]:
-    """Return keys by what they may do, each of an administrator of its own: the owner's role must not help."""
+    """Return keys by permission. Each belongs to a different administrator, whose role must not help the key."""
     permissions = {**{name: [name] for name in KEYS}, "every one": list(KEYS), "another service's": ["x:y"], "none": []}
     owners = {name: people("admin", credits=100) for name in permissions}
     return {
@@ -316,7 +333,7 @@ def keys(people: People) -> dict[str, tuple[Person, str]]:
 
 
 @pytest.mark.parametrize(("route", "permission"), KEY_CELLS)
-def test_a_key_serves_for_what_it_is_permitted(
+def test_a_key_can_call_only_what_its_permissions_allow(
     service: Stack, keys: dict[str, tuple[Person, str]], things: Things, route: Route, permission: str
 ) -> None:
     owner, key = keys[permission]
@@ -345,7 +362,7 @@ def served(people: People) -> Person:
 
 
 @pytest.mark.parametrize(("route", "right"), SERVICE_CELLS)
-def test_a_service_serves_a_user_for_what_it_has_the_right_to(
+def test_a_service_can_call_only_what_its_rights_allow(
     service: Stack, served: Person, services: dict[str, str], things: Things, route: Route, right: str
 ) -> None:
     path, body = _filled_in(route, served, served, things)
@@ -365,7 +382,7 @@ def test_a_service_serves_a_user_for_what_it_has_the_right_to(
     assert_refused(answer, 403, "RIGHT_MISSING" if of_services else "FORBIDDEN")
 
 
-def test_a_service_does_nothing_for_anybody_but_the_user_whom_it_names(
+def test_a_service_can_act_only_for_the_user_that_it_names(
     callers: dict[str, Person], services: dict[str, str], somebody: Person
 ) -> None:
     for role in ROLES:
@@ -382,13 +399,15 @@ def test_a_service_does_nothing_for_anybody_but_the_user_whom_it_names(
     "path",
     ["credits/allocations/{user}", "streaming-sessions/active/{user}", "usage/stats/{user}", "users/{user}"],
 )
-def test_a_key_tells_nothing_of_anybody_else(keys: dict[str, tuple[Person, str]], somebody: Person, path: str) -> None:
+def test_a_key_shows_nothing_about_other_users(
+    keys: dict[str, tuple[Person, str]], somebody: Person, path: str
+) -> None:
     owner, key = keys["every one"]
     for name in (somebody.id, somebody.email, "nobody-at-all"):
         assert_refused(with_key(owner.http, "GET", path.replace("{user}", name), key), 403, "FORBIDDEN")
 
 
-def test_a_key_and_a_token_without_an_address_know_their_owner_by_the_address_in_the_profile(
+def test_keys_and_tokens_without_an_address_use_the_address_in_the_profile(
     http: httpx.Client, token: Mint, keys: dict[str, tuple[Person, str]], people: People
 ) -> None:
     owner, key = keys["every one"]
@@ -419,7 +438,7 @@ def test_a_forbidden_caller_gets_403_even_if_the_request_is_invalid(
     assert_refused(user.get("usage/stats/nobody-at-all?startDate=2026-02-01&endDate=2026-01-01"), 403, "FORBIDDEN")
 
 
-def test_a_refusal_does_not_tell_whether_a_user_exists(callers: dict[str, Person]) -> None:
+def test_a_refusal_does_not_reveal_whether_a_user_exists(callers: dict[str, Person]) -> None:
     for path in ("credits/balance", "credits/allocations", "credits/ledger", "streaming-sessions/active"):
         assert_refused(callers["user"].get(f"{path}/nobody-at-all"), 403, "FORBIDDEN")
 
@@ -436,7 +455,7 @@ def test_a_new_role_counts_from_the_token_that_has_it(
 
 
 @pytest.mark.parametrize("ahead", [-5, 25], ids=["issued before", "issued by a clock that is ahead"])
-def test_a_demotion_counts_at_once_for_a_token_from_before(
+def test_a_demotion_counts_at_once_for_older_tokens(
     service: Stack, http: httpx.Client, token: Mint, people: People, somebody: Person, ahead: int
 ) -> None:
     began = int(time.time())

@@ -1,4 +1,4 @@
-"""``RequireServiceKey``: what reports usage must come from a service of the platform, not from the end user."""
+"""``RequireServiceKey``: reports of usage must come from a service of the platform, not from the end user."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _required(service: Stack) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("path", "body", "status"), REPORTS, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_report_needs_the_services_key_and_the_users_token(
+def test_reporting_usage_needs_the_service_key_and_the_users_token(
     service: Stack, people: People, http: httpx.Client, path: str, body: dict[str, Any], status: int
 ) -> None:
     person = people(credits=100)
@@ -60,20 +60,20 @@ def test_a_report_needs_the_services_key_and_the_users_token(
     assert answer.status_code == status, described(answer)
 
 
-def test_a_service_credential_needs_no_key_beside_it(people: People, admin: Person, http: httpx.Client) -> None:
+def test_a_service_credential_needs_no_service_key(people: People, admin: Person, http: httpx.Client) -> None:
     acting = as_service(http, new_service(admin, "sessions"), people(credits=5).id)
 
     assert acting.finalize(acting.open(1000), 500).status_code == 200
     assert_refused(acting.post("usage/record", REPORTS[-1][1]), 403, "RIGHT_MISSING")
 
 
-def test_the_services_key_alone_is_nobody(http: httpx.Client, service: Stack) -> None:
+def test_the_service_key_alone_is_no_identity(http: httpx.Client, service: Stack) -> None:
     headers = {"X-Internal-Api-Key": service.internal_api_key}
 
     assert_refused(http.post("/api/usage/record", json={}, headers=headers), 401, "TOKEN_REQUIRED")
 
 
-def test_looking_needs_no_more_than_before(people: People) -> None:
+def test_reading_needs_no_service_key(people: People) -> None:
     person: Person = people(credits=5)
 
     for path in ("streaming-sessions/active", "usage/stats", "credits/balance"):

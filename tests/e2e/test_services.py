@@ -1,4 +1,4 @@
-"""Services that act for users over HTTP: the gateway remembers the credential, the functions judge everything else."""
+"""Services that act for users, over HTTP: the gateway caches the credential, the functions check all else."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 PAGE = ROOT / "docs/services.md"
 WITHIN_SECONDS = 30 + 10
-"""How long a process may act on what it remembers, and for what the machine takes."""
+"""How long a process may use cached answers, plus a margin for slow machines."""
 
 
 def until_refused(ask: Callable[[], httpx.Response]) -> httpx.Response:
-    """Ask until the answer is no success; it must not take longer than what is remembered may count."""
+    """Repeat a request until it is refused. This must not take longer than a cached answer is valid."""
     began = time.monotonic()
     while (answer := ask()).is_success:
         assert time.monotonic() - began < WITHIN_SECONDS
@@ -44,7 +44,7 @@ def made(admin: Person) -> dict[str, str]:
     return answer
 
 
-def test_a_stream_is_settled_though_the_users_token_has_run_out(
+def test_a_service_settles_a_stream_after_the_users_token_has_expired(
     http: httpx.Client, token: Mint, people: People, made: dict[str, str]
 ) -> None:
     person = people(credits=100)
@@ -59,7 +59,7 @@ def test_a_stream_is_settled_though_the_users_token_has_run_out(
     assert (settled.json()["actualCredits"], person.balance()["heldCredits"]) == (1, 0)
 
 
-def test_one_credential_serves_many_users_whose_data_stays_apart(
+def test_one_credential_serves_many_users_and_keeps_their_data_apart(
     http: httpx.Client, people: People, made: dict[str, str]
 ) -> None:
     for credits in (7, 9):
@@ -69,7 +69,7 @@ def test_one_credential_serves_many_users_whose_data_stays_apart(
 
 
 @pytest.mark.parametrize("user_id", ["Zoë Müller", "a/b, c", "auth0|x%41"])
-def test_an_id_of_any_letters_is_the_same_in_the_header_and_in_the_table(
+def test_an_id_with_any_characters_is_the_same_in_the_header_and_in_the_table(
     http: httpx.Client, admin: Person, made: dict[str, str], user_id: str
 ) -> None:
     unique = f"{user_id} {new_id('u')}"
@@ -94,7 +94,7 @@ def test_a_request_that_names_no_user_or_several_is_refused(
     assert http.get("/api/credits/balance", headers=headers).status_code == 200
 
 
-def test_the_header_alone_makes_nobody_a_service(people: People) -> None:
+def test_the_header_alone_does_not_make_a_caller_a_service(people: People) -> None:
     one, other = people(credits=3), people(credits=4)
 
     assert one.call("GET", "credits/balance", headers={"X-On-Behalf-Of": other.id}).json()["totalCredits"] == 3
@@ -123,7 +123,7 @@ def test_a_disabled_user_is_refused_and_their_open_session_can_be_settled(
     assert service.finalize(session_id, 10).status_code == 200
 
 
-def test_what_is_taken_from_a_service_counts_although_the_gateway_remembers_it(
+def test_a_services_lost_right_counts_although_the_gateway_remembers_the_credential(
     http: httpx.Client, admin: Person, people: People, made: dict[str, str]
 ) -> None:
     person, path = people(), f"service-credentials/{made['id']}"
@@ -149,7 +149,7 @@ def test_what_is_taken_from_a_service_counts_although_the_gateway_remembers_it(
     assert made["id"] not in [each["id"] for each in admin.ok("GET", "service-credentials")["services"]]
 
 
-def test_the_programs_of_the_page_run(
+def test_the_programs_on_the_page_run(
     service: Stack, admin: Person, people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     person, poor = people(credits=10), people()
@@ -177,7 +177,7 @@ def test_the_programs_of_the_page_run(
 
 
 async def said(module: dict[str, Any], user_id: str) -> str:
-    """Return what the page's chat proxy answers."""
+    """Return the answer of the page's chat proxy."""
     estimate = {"inputTokens": 4, "outputTokens": 100}
     answer = "".join([text async for text in module["answer"](user_id, "Why?", estimate)])
     await module["accounting"].aclose()

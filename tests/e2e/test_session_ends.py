@@ -1,4 +1,4 @@
-"""What comes after a session's end: its id opens no other, and usage that arrives late is settled once."""
+"""After a session's end: its id cannot be used again, and late usage is settled once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def force_end(by: Person, of: Person, session: str, reason: str = "stuck") -> An
 
 
 @pytest.mark.parametrize("outcome", ["finalized", "aborted", "swept"])
-def test_the_id_of_an_ended_session_opens_no_other(service: Stack, people: People, admin: Person, outcome: str) -> None:
+def test_the_id_of_an_ended_session_cannot_be_used_again(
+    service: Stack, people: People, admin: Person, outcome: str
+) -> None:
     person, session = people(credits=100), new_id("session")
     request = {"sessionId": session, "modelId": MODEL, "estimatedTokens": 10_000}
     person.open(10_000, session_id=session)
@@ -43,8 +45,8 @@ def test_the_id_of_an_ended_session_opens_no_other(service: Stack, people: Peopl
     assert person.balance()["heldCredits"] == 0
 
 
-def test_a_session_that_ends_while_it_is_begun_again_holds_or_is_refused(people: People) -> None:
-    """If an answer says that credits are held, they are held then, or the session has been settled since."""
+def test_initialize_racing_with_the_end_of_its_session_holds_or_is_refused(people: People) -> None:
+    """If an answer says that credits are held, then they are held, or the session has been settled since."""
     person = people(credits=1_000)
     session = person.open(10_000)
     request = {"sessionId": session, "modelId": MODEL, "estimatedTokens": 10_000}
@@ -93,7 +95,7 @@ def test_usage_that_arrives_late_is_settled_once(service: Stack, people: People,
     assert (shown["usedCredits"], shown["lateCredits"], shown["reportedTokens"]) == (45, 25, 20_000)
 
 
-def test_late_usage_below_what_the_sweep_charged_comes_back(service: Stack, people: People, admin: Person) -> None:
+def test_late_usage_below_the_swept_charge_is_refunded(service: Stack, people: People, admin: Person) -> None:
     person = people(credits=100)
     session = person.open(50_000)
     person.heartbeat(session, 40_000)
@@ -106,7 +108,7 @@ def test_late_usage_below_what_the_sweep_charged_comes_back(service: Stack, peop
     assert person.ok("GET", "usage/stats")["totalCredits"] == 10
 
 
-def test_a_supervisor_ends_a_session_by_any_name_of_its_user(people: People) -> None:
+def test_a_supervisor_ends_a_session_by_its_users_id_or_address(people: People) -> None:
     person, supervisor = people(credits=100), people("supervisor")
     for name in path_references(person).values():
         session = f"s/{new_id('session')}"
@@ -152,7 +154,7 @@ def test_a_report_with_unknown_names_succeeds_and_lists_them(people: People) -> 
     ['"\\ud83d": 1', '"zz": "\\ud83d"', f'"zz": 1e{"9" * 19}', '"zz": NaN', f'"zz": {"[" * 20_000}{"]" * 20_000}'],
     ids=lambda field: field[:16],
 )
-def test_no_unknown_field_loses_the_usage_of_a_report(people: People, field: str) -> None:
+def test_an_unknown_field_never_loses_the_usage_of_a_report(people: People, field: str) -> None:
     person = people(credits=1000)
     session, other = person.open(1000), person.open(1000)
     reports = [

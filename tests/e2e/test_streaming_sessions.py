@@ -1,4 +1,4 @@
-"""Every route of the contract's table Streaming sessions, answered as written, with each of its refusals."""
+"""Every route of streaming sessions answers as documented, with each of its refusals."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _about(text: str, at: int) -> bool:
     ("tokens", "estimated", "allocated"),
     [(1, 1, 2), (1000, 1, 2), (5000, 5, 6), (5001, 6, 8), (100_000, 100, 120)],
 )
-def test_initialize_holds_the_estimate_and_a_fifth(
+def test_initialize_holds_the_estimate_plus_20_percent(
     service: Stack, people: People, tokens: int, estimated: int, allocated: int
 ) -> None:
     person = people(credits=200)
@@ -59,7 +59,7 @@ def test_initialize_holds_the_estimate_and_a_fifth(
     assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (200 - allocated, allocated)
 
 
-def test_initialize_again_answers_the_same_and_holds_once(service: Stack, people: People) -> None:
+def test_a_repeated_initialize_answers_the_same_and_holds_once(service: Stack, people: People) -> None:
     person = people(credits=100)
     request: dict[str, Any] = {"sessionId": new_id("session"), "modelId": MODEL, "estimatedTokens": 50_000}
     first = person.post("streaming-sessions/initialize", request)
@@ -72,7 +72,9 @@ def test_initialize_again_answers_the_same_and_holds_once(service: Stack, people
     assert items_of(service, person.id) == before
 
 
-def test_initialize_again_while_it_is_active_answers_as_the_first_time(service: Stack, people: People) -> None:
+def test_a_repeated_initialize_gets_the_first_answer_while_the_session_is_active(
+    service: Stack, people: People
+) -> None:
     person = people(credits=100)
     request: dict[str, Any] = {"sessionId": new_id("session"), "modelId": MODEL, "estimatedTokens": 50_000}
     first = person.post("streaming-sessions/initialize", request)
@@ -98,7 +100,7 @@ def test_a_known_id_with_other_values_is_a_conflict(service: Stack, people: Peop
     assert items_of(service, person.id) == before
 
 
-def test_a_session_id_is_its_users_own(service: Stack, people: People) -> None:
+def test_a_session_id_belongs_to_its_user(service: Stack, people: People) -> None:
     one, other = people(credits=100), people(credits=100)
     session = one.open(50_000)
 
@@ -109,7 +111,7 @@ def test_a_session_id_is_its_users_own(service: Stack, people: People) -> None:
     assert audited(service, other).balance["totalCredits"] == 100
 
 
-def test_too_few_credits_are_refused_with_what_they_would_do_for(service: Stack, people: People) -> None:
+def test_too_few_credits_are_refused_with_the_affordable_estimate(service: Stack, people: People) -> None:
     person = people(credits=100)
     person.open(10_000)
     before = items_of(service, person.id)
@@ -134,7 +136,7 @@ def test_too_few_credits_are_refused_with_what_they_would_do_for(service: Stack,
 # --------------------------------------------------------------------------------------------------------- heartbeat
 
 
-def test_a_heartbeat_tells_how_far_the_stream_is_and_keeps_it_alive(service: Stack, people: People) -> None:
+def test_a_heartbeat_reports_progress_and_keeps_the_session_alive(service: Stack, people: People) -> None:
     person = people(credits=100)
     session = person.open(50_000)
 
@@ -176,7 +178,7 @@ def test_a_heartbeat_raises_the_hold_when_the_stream_outgrows_it(service: Stack,
     assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (40, 60)
 
 
-def test_a_heartbeat_that_can_not_be_held_is_refused_but_remembered(service: Stack, people: People) -> None:
+def test_a_heartbeat_whose_hold_cannot_be_raised_is_refused_but_remembered(service: Stack, people: People) -> None:
     person = people(credits=20)
     session = person.open(10_000)
 
@@ -230,7 +232,7 @@ def test_finalize_charges_what_was_used_and_returns_the_rest(
     assert books.ledger[-1]["usageId"] == record["id"]
 
 
-def test_a_repeat_of_a_finalize_with_a_lost_answer_gets_the_answer(service: Stack, people: People) -> None:
+def test_a_repeated_finalize_gets_the_first_answer(service: Stack, people: People) -> None:
     person = people(credits=100)
     session = person.open(50_000)
     first = person.finalize(session, 42_000)
@@ -279,7 +281,7 @@ def test_abort_charges_what_was_generated(service: Stack, people: People, told: 
     ("ended", "status", "outcome"),
     [("finalized", "completed", "finalized"), ("failed", "failed", "finalized"), ("aborted", "failed", "aborted")],
 )
-def test_an_ended_session_takes_nothing_more(
+def test_an_ended_session_accepts_no_more_reports(
     service: Stack, people: People, ended: str, status: str, outcome: str
 ) -> None:
     person = people(credits=100)
@@ -339,7 +341,7 @@ def test_a_body_too_large_is_refused(service: Stack, people: People, path: str, 
 
 @pytest.fixture(scope="module")
 def busy(people: People) -> Person:
-    """Return somebody with five sessions, the first and the third of which have ended."""
+    """Return a user with five sessions; the first and the third have ended."""
     person = people(credits=1000)
     for number in range(1, 6):
         person.open(1000 * number, session_id=f"{person.id}-{number}")
@@ -354,7 +356,7 @@ def _numbers(sessions: list[dict[str, Any]], person: Person) -> list[int]:
 
 
 def _followed(caller: Person, path: str, limit: int) -> list[list[dict[str, Any]]]:
-    """Return the pages of a list, by its cursor in the header."""
+    """Return the pages of a list, following the cursor in the header."""
     pages: list[list[dict[str, Any]]] = []
     cursor: dict[str, str] = {}
     while True:
@@ -390,7 +392,7 @@ def test_active_is_empty_for_a_user_without_sessions(people: People) -> None:
     assert people().ok("GET", "streaming-sessions/active") == []
 
 
-def test_active_of_a_user_by_id_and_by_address(busy: Person, people: People) -> None:
+def test_active_lists_a_users_sessions_by_id_and_by_address(busy: Person, people: People) -> None:
     own, supervisor = busy.ok("GET", "streaming-sessions/active"), people("supervisor")
 
     for name, reference in path_references(busy).items():
@@ -398,7 +400,7 @@ def test_active_of_a_user_by_id_and_by_address(busy: Person, people: People) -> 
             assert caller.ok("GET", f"streaming-sessions/active/{reference}") == own, name
 
 
-def test_active_of_all_shows_everybodys_in_pages(busy: Person, people: People, admin: Person) -> None:
+def test_active_of_all_lists_everybodys_sessions_in_pages(busy: Person, people: People, admin: Person) -> None:
     other = people(credits=10)
     session = other.open()
 
@@ -412,7 +414,7 @@ def test_active_of_all_shows_everybodys_in_pages(busy: Person, people: People, a
     assert set(everything[0]) >= FIELDS
 
 
-def test_recent_of_a_user_shows_active_and_ended_ones_newest_first(busy: Person, people: People) -> None:
+def test_recent_lists_a_users_active_and_ended_sessions_newest_first(busy: Person, people: People) -> None:
     supervisor = people("supervisor")
 
     for name, reference in path_references(busy).items():
@@ -432,13 +434,13 @@ def test_recent_of_a_user_shows_active_and_ended_ones_newest_first(busy: Person,
     assert by_number[1]["completedAt"] >= by_number[1]["startedAt"]
 
 
-def test_recent_of_a_user_comes_in_pages(busy: Person, people: People) -> None:
+def test_recent_of_a_user_has_pages(busy: Person, people: People) -> None:
     pages = _followed(people("supervisor"), f"streaming-sessions/recent/{busy.id}", 2)
 
     assert [_numbers(page, busy) for page in pages] == [[5, 4], [3, 2], [1]]
 
 
-def test_recent_shows_everybodys_newest_first_in_pages(busy: Person, people: People) -> None:
+def test_recent_lists_everybodys_sessions_newest_first_in_pages(busy: Person, people: People) -> None:
     supervisor, other = people("supervisor"), people(credits=10)
     session = other.open()
 
@@ -454,7 +456,7 @@ def test_recent_shows_everybodys_newest_first_in_pages(busy: Person, people: Peo
     )
 
 
-def test_a_session_that_ends_between_two_pages_is_seen_once(people: People, admin: Person) -> None:
+def test_a_session_that_ends_between_two_pages_is_listed_once(people: People, admin: Person) -> None:
     person = people(credits=100)
     sessions = [person.open() for _ in range(4)]
     path = f"streaming-sessions/recent/{person.id}"

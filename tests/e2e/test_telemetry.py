@@ -1,4 +1,4 @@
-"""What the functions count, and that nothing else than requests is in their logs."""
+"""The functions' metrics, and their logs, which contain only requests."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ GROUPS = ("authorizer", "credits", "health", "streaming-sessions")
 
 
 def _messages(service: Stack, group: str) -> list[str]:
-    """Return all that a function has written."""
+    """Return everything that a function has logged."""
     return [event["message"] for event in events(service, group_of(service, group))]
 
 
 def _lines(service: Stack, group: str, wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-    """Return the structured lines that are wanted; the emulator delivers them a moment after the answer."""
+    """Return the wanted structured lines; the emulator delivers them a moment after the answer."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         found = [line for message in _messages(service, group) if wanted(line := _structured(message))]
@@ -44,7 +44,7 @@ def _structured(message: str) -> dict[str, Any]:
     return line if isinstance(line, dict) else {}
 
 
-def test_one_request_s_keys_do_not_stay_for_the_next(service: Stack, people: People) -> None:
+def test_log_keys_of_one_request_are_not_kept_for_the_next(service: Stack, people: People) -> None:
     person = people()
     person.post("credits/check", {"requiredCredits": 0})
     refused = person.post("credits/calculate", {"modelId": MODEL, "tokens": -1}).json()["requestId"]
@@ -68,7 +68,7 @@ def _value(line: dict[str, Any], name: str) -> int:
     return int(sum(value) if isinstance(value, list) else value)
 
 
-def test_credits_are_counted_as_they_move(service: Stack, people: People, admin: Person) -> None:
+def test_metrics_count_the_credits_that_move(service: Stack, people: People, admin: Person) -> None:
     person = people()
     before = {group: len(_messages(service, group)) for group in ("credits", "streaming-sessions")}
 
@@ -96,7 +96,7 @@ def test_credits_are_counted_as_they_move(service: Stack, people: People, admin:
         assert {name: _sums_since(service, group, before[group], name) for name in metrics} == metrics
 
 
-def test_every_metric_is_of_the_stack_that_counts_it(service: Stack, people: People, admin: Person) -> None:
+def test_every_metric_has_the_dimension_of_its_stack(service: Stack, people: People, admin: Person) -> None:
     admin.ok("POST", "credits/allocate", {"userId": people().id, "credits": 101})
 
     counted = _lines(service, "credits", lambda line: "_aws" in line)
@@ -122,8 +122,8 @@ def test_no_log_has_an_idempotency_key(service: Stack, people: People, admin: Pe
     assert not [message for message in _messages(service, "credits") if key in message]
 
 
-def test_nothing_failed(service: Stack) -> None:
-    """Whatever the tests so far sent, no function met what it did not expect."""
+def test_no_function_logged_an_error(service: Stack) -> None:
+    """None of the tests so far caused an unexpected error in a function."""
     for group in GROUPS:
         lines = [_structured(message) for message in _messages(service, group)]
         failures = [line for line in lines if line.get("level") in ("ERROR", "CRITICAL") or line.get("exception")]

@@ -1,4 +1,4 @@
-"""A token that runs out while the gateway still remembers it as good, and the headers of every answer."""
+"""A token that expires while the gateway still has it in its cache, and the headers of every answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECURITY_HEADERS = {
 
 
 def _about_to_expire(http: httpx.Client, token: Mint) -> tuple[Person, int]:
-    """Return somebody whose token was let in, and the second it runs out; a slow machine may take several."""
+    """Return a user with an accepted token, and the second when it expires. A slow machine may need several tries."""
     for _ in range(ATTEMPTS):
         user_id = new_id("late")
         expires_at = int(time.time()) - CLOCK_LEEWAY_SECONDS + 2
@@ -36,7 +36,7 @@ def _about_to_expire(http: httpx.Client, token: Mint) -> tuple[Person, int]:
     pytest.fail("no token was let in before it ran out")
 
 
-def test_a_token_that_runs_out_in_the_gateways_cache_is_refused(
+def test_a_token_that_expires_in_the_gateways_cache_is_refused(
     service: Stack, people: People, http: httpx.Client, token: Mint
 ) -> None:
     people()  # so that neither function has to start
@@ -52,7 +52,7 @@ def test_a_token_that_runs_out_in_the_gateways_cache_is_refused(
     assert len(asked) == 1, "the gateway asked once: it was the functions that refused"
 
 
-def test_a_token_just_inside_the_leeway_is_let_in_and_just_outside_is_not(
+def test_a_token_is_accepted_within_the_leeway_and_refused_after_it(
     people: People, http: httpx.Client, token: Mint
 ) -> None:
     people()

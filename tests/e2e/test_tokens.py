@@ -1,4 +1,4 @@
-"""Who is let in: genuine access tokens only."""
+"""Authentication: only genuine access tokens are accepted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LEEWAY = 30
 
 
 class Forger:
-    """Makes tokens that no honest issuer makes, of one user."""
+    """Makes tokens for one user that no honest issuer would make."""
 
     def __init__(self, service: Stack, token: Mint) -> None:
         self.user_id = new_id("forged")
@@ -37,14 +37,14 @@ class Forger:
         self.payload: dict[str, Any] = jwt.decode(self.genuine, options={"verify_signature": False})
 
     def signed(self, header: dict[str, Any], payload: Any, secret: str | None, digest: str = "sha256") -> str:
-        """Put a token together by hand, with an empty signature if ``secret`` is None."""
+        """Make a token by hand, with an empty signature if ``secret`` is None."""
         signed = f"{_encoded(header)}.{_encoded(payload)}"
         if secret is None:
             return f"{signed}."
         return f"{signed}.{_base64(hmac.digest(secret.encode(), signed.encode(), digest))}"
 
     def claiming(self, **claims: Any) -> str:
-        """Sign other claims with the genuine secret; None takes one away."""
+        """Sign changed claims with the genuine secret; None removes a claim."""
         payload = {name: value for name, value in (self.payload | claims).items() if value is not None}
         return self.signed({"alg": "HS256", "typ": "JWT"}, payload, self.secret)
 
@@ -59,12 +59,12 @@ def _base64(raw: bytes) -> str:
 
 @pytest.fixture(scope="module")
 def forger(service: Stack, token: Mint) -> Forger:
-    """Return the forger, whose user nobody ever becomes."""
+    """Return the forger. Its user must never be created."""
     return Forger(service, token)
 
 
 def _forged(forger: Forger) -> dict[str, str]:
-    """Return tokens that the service's secret did not sign, or not as it must."""
+    """Return tokens that were not signed with the service's secret, or not correctly."""
     header, payload, signature = forger.genuine.split(".")
     other_payload = _encoded(forger.payload | {"role": "admin"})
     private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -103,7 +103,7 @@ def _forged(forger: Forger) -> dict[str, str]:
 
 
 def _dishonest(forger: Forger) -> dict[str, str]:
-    """Return tokens with the genuine signature and claims that will not do."""
+    """Return tokens with a genuine signature and invalid claims."""
     now = int(time.time())
     values: dict[str, list[Any]] = {
         "exp": [None, "soon", [], {}, f"{now + HOUR}x", float("nan"), float("inf")],
@@ -116,7 +116,7 @@ def _dishonest(forger: Forger) -> dict[str, str]:
 
 
 def _assert_stranger(service: Stack, forger: Forger, person: Person) -> None:
-    """Assert that no token made its user known."""
+    """Assert that no token created its user."""
     assert items_of(service, forger.user_id) == []
     assert_refused(person.get(f"credits/balance/{forger.user_id}"), 404, "USER_NOT_FOUND")
 
@@ -138,7 +138,7 @@ def test_a_token_that_is_not_genuine_is_invalid(
 
 
 @pytest.mark.parametrize("kind", ["refresh", "id", "Access", "", None, 1, ["access"]])
-def test_a_genuine_token_of_another_type_is_no_access_token(
+def test_a_genuine_token_of_another_type_is_not_an_access_token(
     service: Stack, http: httpx.Client, forger: Forger, admin: Person, kind: Any
 ) -> None:
     assert_refused(_bearing(http, forger.claiming(type=kind)), 401, "TOKEN_TYPE_INVALID")
@@ -162,7 +162,7 @@ def test_a_forged_token_is_invalid_even_if_it_has_expired(http: httpx.Client, fo
     assert_refused(_bearing(http, jwt.encode(expired, "x" * 48, "HS256")), 401, "TOKEN_INVALID")
 
 
-def test_no_token_is_required_to_be_told_so(http: httpx.Client) -> None:
+def test_a_request_without_a_token_is_told_that_one_is_required(http: httpx.Client) -> None:
     for method, path in (
         ("GET", "credits/balance"),
         ("POST", "credits/allocate"),
@@ -174,7 +174,7 @@ def test_no_token_is_required_to_be_told_so(http: httpx.Client) -> None:
         assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_what_is_no_bearer_token_is_refused(http: httpx.Client, forger: Forger) -> None:
+def test_a_header_without_a_bearer_token_is_refused(http: httpx.Client, forger: Forger) -> None:
     genuine = forger.genuine
     for authorization in (
         *("Bearer", "Basic dXNlcjpwYXNz", "Digest x", f"Token {genuine}", genuine, f"Bearer{genuine}"),
@@ -186,7 +186,7 @@ def test_what_is_no_bearer_token_is_refused(http: httpx.Client, forger: Forger) 
         assert answer.json()["code"] in ("TOKEN_INVALID", "TOKEN_REQUIRED")
 
 
-def test_the_scheme_is_written_in_any_case(http: httpx.Client, token: Mint) -> None:
+def test_the_scheme_may_be_in_any_case(http: httpx.Client, token: Mint) -> None:
     for scheme in ("bearer", "BEARER", "Bearer "):
         user_id = new_id("user")
         answer = http.get("/api/credits/balance", headers={"Authorization": f"{scheme} {token(user_id)}"})
@@ -204,7 +204,7 @@ def test_the_scheme_is_written_in_any_case(http: httpx.Client, token: Mint) -> N
         {"exp": 10**12},
     ],
 )
-def test_a_genuine_token_may_say_more_or_less(http: httpx.Client, token: Mint, claims: dict[str, Any]) -> None:
+def test_a_genuine_token_may_have_more_or_fewer_claims(http: httpx.Client, token: Mint, claims: dict[str, Any]) -> None:
     user_id = new_id("user")
 
     answer = _bearing(http, token(user_id, **claims))
@@ -223,9 +223,7 @@ ODD: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize("claims", [{name: value} for name in ODD for value in ODD[name]])
-def test_an_odd_or_null_claim_on_the_user_is_absent_and_lets_them_in(
-    http: httpx.Client, forger: Forger, claims: dict[str, Any]
-) -> None:
+def test_an_unusable_optional_claim_is_ignored(http: httpx.Client, forger: Forger, claims: dict[str, Any]) -> None:
     user_id = new_id("odd")
     said = {name: None if value is NULL else value for name, value in claims.items()}
     payload = {**forger.payload, "sub": user_id, "email": f"{user_id}@example.com", "username": "x", **said}
@@ -242,7 +240,7 @@ def test_an_odd_or_null_claim_on_the_user_is_absent_and_lets_them_in(
 
 
 @pytest.mark.parametrize("name", ["\u5c71\u3000\u592a", "\U0001f469\u200d\U0001f4bb", "Jean\u00a0Dupont", "\U0001fae9"])
-def test_a_name_that_people_have_is_kept_as_it_is(http: httpx.Client, token: Mint, name: str) -> None:
+def test_a_name_with_any_characters_is_kept(http: httpx.Client, token: Mint, name: str) -> None:
     user_id = new_id("named")
     person = Person(http, user_id, token(user_id, username=name))
 
@@ -273,7 +271,7 @@ def test_a_refusal_says_what_is_wrong_with_the_token(http: httpx.Client, forger:
         assert "ApiKey" in message
 
 
-def test_an_api_key_is_taken_as_a_bearer_too(http: httpx.Client, token: Mint) -> None:
+def test_an_api_key_is_accepted_as_a_bearer_token(http: httpx.Client, token: Mint) -> None:
     user_id = new_id("user")
     key = Person(http, user_id, token(user_id)).ok("POST", "api-keys", {"name": "sdk", "permissions": ["credits:read"]})
 
@@ -284,7 +282,7 @@ def test_an_api_key_is_taken_as_a_bearer_too(http: httpx.Client, token: Mint) ->
     assert_refused(_bearing(http, f"{key['key']}x"), 401, "API_KEY_INVALID")
 
 
-def test_a_clock_half_a_minute_behind_is_forgiven(http: httpx.Client, token: Mint) -> None:
+def test_a_clock_that_is_half_a_minute_behind_is_tolerated(http: httpx.Client, token: Mint) -> None:
     just_expired = token(new_id("user"), exp=int(time.time()) - LEEWAY // 2)
 
     assert _bearing(http, just_expired).status_code == 200

@@ -14,7 +14,7 @@ PATIENCE_SECONDS = 60.0
 MODELS = 300
 
 
-def test_three_hundred_models_of_a_day_are_exact_for_their_user(admin: Person, people: People) -> None:
+def test_a_users_statistics_are_exact_for_three_hundred_models_in_a_day(admin: Person, people: People) -> None:
     person = people()
     begin = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.001Z")
     wanted = {f"{person.id}-{number}": number for number in range(MODELS)}
@@ -39,7 +39,7 @@ def test_three_hundred_models_of_a_day_are_exact_for_their_user(admin: Person, p
     assert shown.items() <= wanted.items()
 
 
-def test_a_providers_usage_is_priced_kept_and_counted(admin: Person, people: People) -> None:
+def test_a_providers_usage_is_priced_stored_and_counted(admin: Person, people: People) -> None:
     person = people(credits=100)
     model = f"model-of-{person.id}"
     sent = {"input_tokens": 1_000, "output_tokens": 500, "cache_read_input_tokens": 2_000, "from": "tomorrow"}

@@ -1,4 +1,4 @@
-"""Sessions with a usage by class, over HTTP: what is accepted, what is refused and changes nothing."""
+"""Sessions with a usage by class, over HTTP: what is accepted, and which refusals change nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _open(person: Person, estimate: dict[str, Any] = ESTIMATE) -> str:
     return session_id
 
 
-def test_a_stream_that_reports_what_its_provider_says(service: Stack, people: People, admin: Person) -> None:
+def test_a_stream_reports_its_providers_usage(service: Stack, people: People, admin: Person) -> None:
     person = people(credits=100)
     session = _open(person)
 
@@ -55,7 +55,7 @@ def test_a_stream_that_reports_what_its_provider_says(service: Stack, people: Pe
     assert audited(service, person).balance["totalCredits"] == 95
 
 
-def test_a_repeat_is_answered_as_the_first_time(people: People) -> None:
+def test_a_repeat_gets_the_first_answer(people: People) -> None:
     person = people(credits=100)
     session = _open(person)
     request = {"sessionId": session, "usage": OPENAI, "usageFormat": "openai"}
@@ -114,7 +114,7 @@ def test_a_rejected_usage_leaves_the_session_open_for_a_corrected_one(
         ("finalize", {"usage": ESTIMATE, "metadata": []}, "metadata"),
     ],
 )
-def test_a_report_that_says_too_little_or_two_things_is_refused(
+def test_an_incomplete_or_ambiguous_report_is_refused(
     step: str, body: dict[str, Any], field: str, people: People
 ) -> None:
     person = people(credits=100)
@@ -139,7 +139,7 @@ def test_a_report_that_says_too_little_or_two_things_is_refused(
         ({"estimatedUsage": ESTIMATE, "variant": "B A T C H"}, "variant"),
     ],
 )
-def test_an_estimate_that_can_not_be_priced_is_refused(body: dict[str, Any], field: str, people: People) -> None:
+def test_an_estimate_that_cannot_be_priced_is_refused(body: dict[str, Any], field: str, people: People) -> None:
     person = people(credits=100)
 
     refusal = person.post(f"{SESSIONS}/initialize", {"sessionId": new_id("session"), "modelId": MODEL, **body})
@@ -149,7 +149,7 @@ def test_an_estimate_that_can_not_be_priced_is_refused(body: dict[str, Any], fie
     assert person.ok("GET", "credits/balance")["heldCredits"] == 0
 
 
-def test_a_refused_estimate_says_how_much_output_the_credits_pay(people: People) -> None:
+def test_a_refused_estimate_shows_the_affordable_output(people: People) -> None:
     person = people(credits=10)
     request = {"sessionId": new_id("session"), "modelId": MODEL}
 

@@ -1,4 +1,4 @@
-"""A table of its own for every test, on the local AWS's DynamoDB, which is exact under threads."""
+"""A separate table for every test, on the local AWS's DynamoDB, which is exact under concurrent threads."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -16,10 +16,10 @@ from tests.calls import Calls, the_wire
 from tests.template import create_table
 
 NOW = 1_800_000_000_000
-"""An instant to begin at, in epoch milliseconds: 2027-01-15T08:00:00Z."""
+"""The tests' starting time, in epoch milliseconds: 2027-01-15T08:00:00Z."""
 
 ACCOUNT = personal("u1")
-"""The account of the user whom most tests are about."""
+"""The account of the user in most tests."""
 
 
 @pytest.fixture(scope="session")
@@ -31,13 +31,13 @@ def aws() -> Iterator[Emulator]:
 
 @pytest.fixture(scope="session")
 def dynamodb(aws: Emulator) -> Any:
-    """A client of its DynamoDB for the tests' own looks at the table."""
+    """A client of its DynamoDB, with which the tests read the table."""
     return aws.client("dynamodb", max_pool_connections=64)
 
 
 @pytest.fixture(autouse=True)
 def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The template's table, empty, where the store's own client finds it."""
+    """The template's table, empty, where the store's client finds it."""
     name = f"test-{uuid4()}"
     create_table(dynamodb, name)
     monkeypatch.setenv("TABLE_NAME", name)
@@ -58,7 +58,7 @@ def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 
 class Uncounted:
-    """Metrics that nobody reads: Powertools' own gather for one invocation of one thread."""
+    """Metrics that are dropped: Powertools' own are for one invocation in one thread."""
 
     metric_set: ClassVar[dict[str, Any]] = {}
 
@@ -68,20 +68,20 @@ class Uncounted:
 
 @pytest.fixture(autouse=True)
 def no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let operations count without an invocation that would flush the counters."""
+    """Let operations write metrics without an invocation that would flush them."""
     monkeypatch.setattr(telemetry, "metrics", Uncounted())
 
 
 @pytest.fixture
 def calls() -> Iterator[Calls]:
-    """Counts the database calls of the store's client, and what they consume."""
+    """Counts the database calls of the store's client, and their units."""
     with Calls.of(the_wire()) as counted:
         yield counted
 
 
 @pytest.fixture
 def user() -> Callable[..., str]:
-    """Make a user known, with credits if asked for."""
+    """Create a user, with credits if given."""
     from accounting.domain.users import Description
     from accounting.operations import credits
     from accounting.store import users

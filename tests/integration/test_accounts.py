@@ -1,4 +1,4 @@
-"""An organization's account goes through every operation that a user's own does: who pays is not who calls."""
+"""An organization's account works in every operation like a user's own: the payer and the caller may differ."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,6 +22,7 @@ from accounting.times import DAY, HOUR, MINUTE, day
 from tests.audit import assert_books_balance
 from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
+from tests.members import organization_with
 
 type MakeUser = Callable[..., str]
 
@@ -37,8 +38,13 @@ def stream(session_id: str, tokens: int = 1_000, user_id: str = "u1", now: int =
 
 
 @pytest.fixture(autouse=True)
+def _has_members(table_name: str) -> None:
+    organization_with(ORGANIZATION, "u1", "u2", "org:o1", now=NOW)
+
+
+@pytest.fixture(autouse=True)
 def _the_users_own_account_is_untouched(table_name: str) -> Iterator[None]:
-    """Whatever a user does with an organization's credits leaves their own as they were."""
+    """Using an organization's credits leaves the user's own account unchanged."""
     yield
     for user_id in ("u1", "org:o1"):
         assert wallets.get(personal(user_id)).entry_seq == 0
@@ -76,7 +82,7 @@ def test_a_stream_is_held_and_settled_on_the_account_that_pays(hint: Any, user: 
     assert (hold.kind, hold.actor) == ("hold", "u1")
 
 
-def test_a_session_of_another_account_is_another_session(user: MakeUser) -> None:
+def test_the_same_session_id_for_another_account_is_a_conflict(user: MakeUser) -> None:
     user("u1")
     credits.allocate(request(), 100)
     stream("s1")
@@ -86,7 +92,7 @@ def test_a_session_of_another_account_is_another_session(user: MakeUser) -> None
     assert stream("s1").replayed
 
 
-def test_abort_sweep_late_usage_and_a_forced_end_settle_there_too(user: MakeUser) -> None:
+def test_abort_sweep_late_usage_and_a_forced_end_settle_on_the_paying_account(user: MakeUser) -> None:
     user("u1")
     credits.allocate(request(), 100)
     for name in ("aborted", "swept", "forced"):
@@ -102,7 +108,7 @@ def test_abort_sweep_late_usage_and_a_forced_end_settle_there_too(user: MakeUser
     assert (wallet.charged, wallet.held) == (3 + 3 + 9, 0)
 
 
-def test_its_lots_expire_and_its_debt_is_repaid(user: MakeUser) -> None:
+def test_an_organizations_lots_expire_and_its_debt_is_repaid(user: MakeUser) -> None:
     user("u1")
     credits.allocate(request(), 10)
     stream("s1", 5_000)
@@ -117,7 +123,7 @@ def test_its_lots_expire_and_its_debt_is_repaid(user: MakeUser) -> None:
 
 
 @pytest.mark.parametrize("deduct", [True, False])
-def test_usage_is_recorded_with_who_paid_and_counted_for_who_used(deduct: bool, user: MakeUser) -> None:
+def test_usage_is_recorded_for_the_payer_and_counted_for_the_user(deduct: bool, user: MakeUser) -> None:
     user("u1")
     credits.allocate(request(), 100)
     event = Event("u1", "chat", "m", 7, {"a": 1}, deduct, ORGANIZATION)
@@ -140,7 +146,7 @@ def test_usage_is_recorded_with_who_paid_and_counted_for_who_used(deduct: bool, 
     assert (of_own_account.sums.records, of_own_account.recent) == (0, [])
 
 
-def test_a_users_statistics_have_their_usage_whichever_account_paid(user: MakeUser, calls: Calls) -> None:
+def test_a_users_statistics_include_usage_that_any_account_paid_for(user: MakeUser, calls: Calls) -> None:
     user("u1", 0)
     credits.allocate(request(), 100)
     own = usage.record(Event("u1", "images", "draw", 2, {}, False), now=NOW, key=None).record
@@ -185,7 +191,7 @@ def test_the_auditor_reaches_an_account_that_no_user_points_to(dynamodb: Any, ta
 
 
 def test_a_user_id_that_looks_like_an_account_id_is_only_a_user_id(user: MakeUser) -> None:
-    """``org:o1`` as a user's id is that user's own account, and no way to the organization's."""
+    """``org:o1`` as a user's id means that user's own account, and gives no access to the organization's."""
     user("org:o1")
     credits.allocate(request(), 100)
 
@@ -195,7 +201,7 @@ def test_a_user_id_that_looks_like_an_account_id_is_only_a_user_id(user: MakeUse
     assert usage.statistics("org:o1", None, None).sums.records == 0
 
 
-def test_an_organizations_stream_costs_what_it_is_meant_to(user: MakeUser, calls: Calls) -> None:
+def test_an_organizations_stream_stays_within_its_budget(user: MakeUser, calls: Calls) -> None:
     user("u1")
     credits.allocate(request(), 1_000)
     stream("s0")

@@ -1,4 +1,4 @@
-"""API keys: made once, checked against a hash, and gone when they are revoked."""
+"""API keys: created once, checked against a hash, and refused after they are revoked."""
 
 from collections.abc import Callable
 from typing import Any
@@ -56,7 +56,7 @@ def test_a_key_is_accepted_and_any_other_secret_is_not() -> None:
         assert api_keys.verify(wrong, NOW) == (None, "NOT_FOUND")
 
 
-def test_a_key_ends_when_it_expires_is_switched_off_or_revoked() -> None:
+def test_an_expired_disabled_or_revoked_key_is_refused() -> None:
     created = create(expires_at=NOW + DAY)
     text = text_of(created)
 
@@ -81,7 +81,7 @@ def test_a_functions_own_check_refuses_a_key_that_the_gateway_still_lets_pass() 
         caller_of(passed, NOW)
 
 
-def test_what_another_process_remembers_of_a_revoked_key_is_at_most_30_seconds_old(
+def test_other_processes_refuse_a_revoked_key_within_30_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     created = create()
@@ -102,7 +102,7 @@ def test_what_another_process_remembers_of_a_revoked_key_is_at_most_30_seconds_o
     assert not found.active
 
 
-def test_a_key_may_do_what_its_permissions_say() -> None:
+def test_a_key_may_do_only_what_its_permissions_allow() -> None:
     caller = caller_of({"userId": "u1", "role": "user", "apiKeyId": create().key.id}, NOW)
 
     caller.require_permission("credits:read")
@@ -134,7 +134,7 @@ def test_last_use_is_written_once_a_minute() -> None:
         assert found.last_used_at == (NOW + MINUTE if at == NOW + MINUTE else NOW)
 
 
-def test_one_idempotency_key_makes_one_key_and_tells_its_secret_once() -> None:
+def test_one_idempotency_key_creates_one_api_key_and_shows_its_secret_once() -> None:
     key = IdempotencyKey("u1", "api-keys", "k", "body")
 
     answers = together(*times(8, lambda: create(key=key)))
@@ -153,7 +153,7 @@ def test_a_user_has_a_hundred_keys_at_most(monkeypatch: pytest.MonkeyPatch) -> N
         create()
 
 
-def test_the_limit_holds_for_keys_that_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_holds_for_keys_created_concurrently(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_keys, "MAX_PER_USER", 5)
     create()
 
@@ -164,7 +164,7 @@ def test_the_limit_holds_for_keys_that_are_made_at_once(monkeypatch: pytest.Monk
     assert len(listed()) == 5
 
 
-def test_first_keys_that_are_made_at_once_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_keys_created_concurrently_are_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_keys, "MAX_PER_USER", 3)
 
     answers = together(*times(8, create))
@@ -172,7 +172,7 @@ def test_first_keys_that_are_made_at_once_are_all_counted(monkeypatch: pytest.Mo
     assert sum(isinstance(answer, Created) for answer in answers) == len(listed()) == 3
 
 
-def test_a_deleted_key_makes_room_once_and_a_revoked_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deleting_a_key_frees_one_place_and_revoking_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_keys, "MAX_PER_USER", 2)
     first, second = create(), create()
 
@@ -186,7 +186,7 @@ def test_a_deleted_key_makes_room_once_and_a_revoked_one_does_not(monkeypatch: p
         create()
 
 
-def test_a_repeat_at_the_limit_is_answered_as_the_first_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repeat_at_the_limit_gets_the_first_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_keys, "MAX_PER_USER", 1)
     key = IdempotencyKey("u1", "api-keys", "k", "body")
     made = create(key=key)

@@ -1,6 +1,6 @@
-"""The audit of what the table holds: nothing that was changed beside the service goes unnoticed.
+"""The audit of the table: every change that the service did not make is found.
 
-``AUDIT_WALLETS=10000`` makes the test of many wallets so large, and ``--log-cli-level=INFO`` shows its figures.
+``AUDIT_WALLETS=10000`` sets the size of the test with many wallets, and ``--log-cli-level=INFO`` shows its figures.
 """
 
 import logging
@@ -48,13 +48,13 @@ def three(user: MakeUser) -> None:
 
 
 @pytest.mark.usefixtures("three")
-def test_what_the_service_wrote_is_intact() -> None:
+def test_ledgers_that_the_service_wrote_are_intact() -> None:
     assert audit_all(NOW, always) == Audited(wallets=3)
 
 
 @pytest.fixture
 def tamper(dynamodb: Any, table_name: str) -> Tamper:
-    """Change an entry of u2 behind the service's back."""
+    """Change an entry of u2 without the service."""
 
     def change(how: str, number: int, **values: Any) -> None:
         key = table.pack(keys.entry(personal("u2"), number))
@@ -72,6 +72,8 @@ TAMPERINGS = [
     pytest.param("alter", 3, {"credits": 9}, "altered", id="credits"),
     pytest.param("alter", 3, {"credits": "1"}, "altered", id="a type"),
     pytest.param("alter", 3, {"more": 1}, "altered", id="an attribute more"),
+    pytest.param("alter", 3, {"run_id": "r1"}, "altered", id="an attribute of a later format"),
+    pytest.param("alter", 3, {"run_id": "r1", "format": 2}, "altered", id="a later format"),
     pytest.param("alter", 5, {"actor": "u2"}, "altered", id="the last one"),
     pytest.param("remove", 1, {}, "missing", id="the first removed"),
     pytest.param("remove", 3, {}, "missing", id="one removed"),
@@ -121,7 +123,7 @@ def test_a_wallet_that_was_changed_is_found_by_the_next_audit(dynamodb: Any, tab
 
 @pytest.mark.usefixtures("three")
 @pytest.mark.parametrize("lots", ["{", "1,5", "tro8w0,5,1jk00,1", 7])
-def test_a_wallet_that_can_not_be_read_is_found_and_does_not_stop_the_others(
+def test_an_unreadable_wallet_is_reported_and_does_not_stop_the_audit(
     lots: object, dynamodb: Any, table_name: str
 ) -> None:
     account = personal("u2")
@@ -148,7 +150,7 @@ def test_an_audit_reads_new_entries_and_after_a_week_everything(calls: Calls) ->
 
 
 @pytest.mark.usefixtures("three")
-def test_the_next_audit_resumes_one_that_ran_out_of_time() -> None:
+def test_an_audit_resumes_where_the_last_one_ran_out_of_time() -> None:
     turns = iter([True, False])
     first = audit_all(NOW, lambda: next(turns))
     second = audit_all(NOW, always)
@@ -172,7 +174,9 @@ def test_commands_during_an_audit_cause_no_finding(user: MakeUser) -> None:
     assert {(each.drifting, each.failures) for each in audits} == {(0, 0)}
 
 
-def test_a_long_ledger_is_proved_from_where_the_auditor_was(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_ledger_is_proved_from_the_auditors_last_position(
+    user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("accounting.operations.audit.MAX_FIRST_READ", 10)
     move(user(credits_granted=5), 20)
     audit_all(NOW, always)
@@ -187,7 +191,7 @@ def test_a_long_ledger_is_proved_from_where_the_auditor_was(user: MakeUser, monk
 WALLETS = int(os.environ.get("AUDIT_WALLETS", "300"))
 
 
-def test_many_wallets_are_proved_in_bounded_memory(dynamodb: Any, table_name: str) -> None:
+def test_auditing_many_wallets_takes_bounded_memory(dynamodb: Any, table_name: str) -> None:
     items = []
     for number in range(WALLETS):
         items += _somebody(f"u{number:05}")

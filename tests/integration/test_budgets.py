@@ -1,4 +1,4 @@
-"""What each operation costs the database, against design.md §4's budgets, and that it does not grow with history."""
+"""What each operation costs the database, compared with its budget; costs do not grow with history."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -44,7 +44,7 @@ def request() -> Request:
 
 @dataclass(frozen=True)
 class Budget:
-    """An operation, what must be there before it, and what it may cost."""
+    """An operation, its preparation, and its budget."""
 
     operation: str
     round_trips: int
@@ -75,7 +75,7 @@ def aborted() -> str:
 
 
 def described() -> Description:
-    """What the newest word on the user said."""
+    """The newest statement about the user."""
     user = users.resolve("u1").user
     return Description(user.id, user.email, user.username, user.role, user.email_at, user.role_at)
 
@@ -116,7 +116,7 @@ BUDGETS = [
 
 
 @pytest.mark.parametrize("history", [0, HISTORY], ids=["new user", "long history"])
-def test_every_operation_keeps_its_budget(user: MakeUser, calls: Calls, history: int) -> None:
+def test_every_operation_stays_within_its_budget(user: MakeUser, calls: Calls, history: int) -> None:
     user("u1", 100_000)
     write_history(history)
     spent, allowed = {}, {}
@@ -137,7 +137,7 @@ def test_every_operation_keeps_its_budget(user: MakeUser, calls: Calls, history:
 
 
 def write_history(length: int) -> None:
-    """Many ended sessions: decided by the domain and stored as they are, without the way through the operations."""
+    """Write many ended sessions: decided by the domain and stored directly, without the operations."""
     before = wallet = wallets.get(ACCOUNT)
     items = []
     for number in range(length):
@@ -192,9 +192,7 @@ def test_no_operation_scans(user: MakeUser, calls: Calls) -> None:
     assert set(calls.operations) <= {"GetItem", "BatchGetItem", "Query", "TransactWriteItems", "UpdateItem"}
 
 
-def test_a_hold_on_a_wallet_of_two_hundred_different_lots_has_at_most_fifteen_units(
-    user: MakeUser, calls: Calls
-) -> None:
+def test_a_hold_on_a_wallet_of_200_lots_costs_at_most_15_units(user: MakeUser, calls: Calls) -> None:
     user("u1", 1)
     table.put_many([wallets.to_item(replace(wallets.get(ACCOUNT), lots=tuple(different_lots(200)), allocations=200))])
     calls.reset()
@@ -204,7 +202,7 @@ def test_a_hold_on_a_wallet_of_two_hundred_different_lots_has_at_most_fifteen_un
     assert calls.write_units <= 15
 
 
-def test_a_session_that_empties_the_first_lot_keeps_the_budget(user: MakeUser, calls: Calls) -> None:
+def test_a_session_that_empties_the_first_lot_stays_within_the_budget(user: MakeUser, calls: Calls) -> None:
     user("u1", 6, days=1)
     credits.allocate(credits.Request("admin", "u1", "", 30, NOW), 100)
     prices.card_at("m", NOW)

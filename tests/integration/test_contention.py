@@ -1,4 +1,4 @@
-"""Every request that is answered 503 CONTENTION is counted once, wherever it was given up."""
+"""Every request that is answered 503 CONTENTION is counted once, no matter where it was given up."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -53,7 +53,7 @@ def wire(table_name: str) -> Iterator[Faults]:
         ("users/disable", TRANSACTION),
     ],
 )
-def test_what_is_answered_contention_is_counted_once(
+def test_a_contention_answer_is_counted_once(
     user: MakeUser, wire: Faults, monkeypatch: pytest.MonkeyPatch, sample: str, fault: tuple[str, Fault]
 ) -> None:
     user("demo-user", 1_000)
@@ -72,7 +72,7 @@ def test_what_is_answered_contention_is_counted_once(
     assert counted.counts["Contention"] == 1
 
 
-def test_what_gets_through_after_a_conflict_is_not_counted(
+def test_a_command_that_succeeds_after_a_conflict_is_not_counted_as_contention(
     user: MakeUser, wire: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user("demo-user")

@@ -1,4 +1,4 @@
-"""Balances, the four commands, allocations and the ledger, as they are stored."""
+"""Balances, the four commands, allocations and the ledger in the table."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -39,7 +39,7 @@ def test_a_user_without_a_wallet_has_nothing(user: MakeUser) -> None:
     assert (balance.available, balance.held, balance.debt, balance.lots) == (0, 0, 0, ())
 
 
-def test_a_balance_ignores_what_expired_and_writes_nothing(user: MakeUser, calls: Calls) -> None:
+def test_a_balance_ignores_expired_credits_and_writes_nothing(user: MakeUser, calls: Calls) -> None:
     user("u1", 10, days=1)
     credits.allocate(request(days=2), 5)
     before = wallets.get(ACCOUNT)
@@ -52,7 +52,7 @@ def test_a_balance_ignores_what_expired_and_writes_nothing(user: MakeUser, calls
     assert wallets.get(ACCOUNT) == before
 
 
-def test_the_next_command_writes_the_expiry(user: MakeUser) -> None:
+def test_the_next_command_records_the_expiry(user: MakeUser) -> None:
     user("u1", 10, days=1)
 
     credits.allocate(request(now=NOW + DAY), 3)
@@ -111,7 +111,7 @@ def test_each_command_answers_with_what_it_did(user: MakeUser) -> None:
     assert assert_books_balance("u1").allocations == 3
 
 
-def test_what_is_refused_writes_nothing(user: MakeUser) -> None:
+def test_a_refused_command_writes_nothing(user: MakeUser) -> None:
     user("u1", 10)
     before = wallets.get(ACCOUNT)
 
@@ -130,7 +130,7 @@ def test_credits_of_unknown_users_cannot_be_moved(command: Callable[[Request, in
         command(request(user="nobody"), 1)
 
 
-def test_a_wallet_takes_a_thousand_lots_and_then_merges(user: MakeUser, calls: Calls) -> None:
+def test_a_wallet_holds_a_thousand_lots_and_then_merges_them(user: MakeUser, calls: Calls) -> None:
     user("u1")
     full = wallets.get(ACCOUNT)
     for number in range(1000):
@@ -179,7 +179,7 @@ def test_the_ledger_is_read_newest_first_page_by_page(user: MakeUser) -> None:
     assert pages == [[7, 6, 5], [4, 3, 2], [1]]
 
 
-def test_a_full_last_page_leads_nowhere(user: MakeUser) -> None:
+def test_a_full_last_page_has_no_cursor(user: MakeUser) -> None:
     user("u1")
     for number in range(3):
         credits.allocate(request(now=NOW + number), 1)
@@ -223,7 +223,7 @@ def test_a_range_of_time_has_pages_too(user: MakeUser) -> None:
     assert ([entry.seq for entry in first], [entry.seq for entry in second], end) == ([8, 7, 6], [5, 4], None)
 
 
-def test_a_range_of_time_is_searched_and_not_read_through(user: MakeUser, calls: Calls) -> None:
+def test_a_range_of_time_is_found_by_binary_search(user: MakeUser, calls: Calls) -> None:
     user("u1")
     for at in range(40):
         credits.allocate(request(now=NOW + at), 1)
@@ -268,7 +268,7 @@ def test_allocations_are_paged_by_number_and_by_cursor(user: MakeUser) -> None:
     assert page(last=0) == ([], None)
 
 
-def test_what_a_graced_lot_has_left_belongs_to_its_allocation(user: MakeUser) -> None:
+def test_the_rest_of_a_graced_lot_belongs_to_its_allocation(user: MakeUser) -> None:
     user("u1", 10, days=1)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
     settling.abort("u1", "s1", 0, now=NOW + DAY + HOUR)

@@ -1,4 +1,4 @@
-"""A disabled user gets nothing new, ends what they have begun, and loses nothing."""
+"""A disabled user cannot begin anything new, can end open sessions, and loses nothing."""
 
 from collections.abc import Callable
 from functools import partial
@@ -35,7 +35,7 @@ def initialize(session_id: str = "new") -> object:
 
 @pytest.fixture
 def frozen(user: MakeUser) -> None:
-    """A user with two open sessions and credits, who is disabled."""
+    """A disabled user with two open sessions and credits."""
     user("u1", 100)
     initialize("a")
     initialize("b")
@@ -43,7 +43,7 @@ def frozen(user: MakeUser) -> None:
 
 
 @pytest.mark.usefixtures("frozen")
-def test_nothing_new_is_held_charged_or_told() -> None:
+def test_a_disabled_user_cannot_hold_charge_or_read_anything() -> None:
     before = wallets.get(ACCOUNT)
 
     for refused in (initialize, record, lambda: credits.balance(ACCOUNT, NOW)):
@@ -81,7 +81,7 @@ def test_administrators_move_a_disabled_users_credits() -> None:
 
 
 @pytest.mark.usefixtures("frozen")
-def test_an_enabled_user_is_as_before() -> None:
+def test_an_enabled_user_can_do_everything_again() -> None:
     operations.enable("u1", now=NOW)
 
     initialize("c")
@@ -90,7 +90,7 @@ def test_an_enabled_user_is_as_before() -> None:
     assert not assert_books_balance("u1").frozen
 
 
-def test_who_has_no_wallet_yet_gets_one_that_is_frozen(user: MakeUser) -> None:
+def test_disabling_a_user_without_a_wallet_creates_a_frozen_one(user: MakeUser) -> None:
     user("u1")
     disable()
 
@@ -118,7 +118,7 @@ def test_a_repeat_changes_nothing(user: MakeUser, calls: Calls) -> None:
     assert calls.write_units == 0
 
 
-def test_nobody_disables_themselves_or_a_stranger(user: MakeUser) -> None:
+def test_an_administrator_can_disable_neither_themselves_nor_an_unknown_user(user: MakeUser) -> None:
     user("boss")
     with pytest.raises(Invalid):
         disable("boss")
@@ -128,7 +128,7 @@ def test_nobody_disables_themselves_or_a_stranger(user: MakeUser) -> None:
         disable("nobody")
 
 
-def test_a_hold_that_meets_the_disabling_is_before_it_or_refused(user: MakeUser) -> None:
+def test_a_hold_that_races_with_disabling_happens_before_it_or_is_refused(user: MakeUser) -> None:
     user("u1", 10_000)
     for round_ in range(6):
         calls = [partial(initialize, f"{round_}-{number}") for number in range(6)]
@@ -141,7 +141,7 @@ def test_a_hold_that_meets_the_disabling_is_before_it_or_refused(user: MakeUser)
         operations.enable("u1", now=NOW)
 
 
-def test_all_that_happens_at_once_leaves_profile_and_wallet_agreed(user: MakeUser) -> None:
+def test_concurrent_disabling_and_enabling_leave_profile_and_wallet_consistent(user: MakeUser) -> None:
     user("u1", 10_000)
     said = [Description("u1", username=f"n{number}", issued_at=number) for number in range(4)]
 
@@ -158,7 +158,7 @@ def test_all_that_happens_at_once_leaves_profile_and_wallet_agreed(user: MakeUse
     assert wallet.granted == 10_004
 
 
-def test_disabling_costs_holds_and_settlements_nothing(user: MakeUser, calls: Calls) -> None:
+def test_the_check_for_disabled_users_costs_holds_and_settlements_nothing(user: MakeUser, calls: Calls) -> None:
     user("u1", 1_000)
     disable()
     operations.enable("u1", now=NOW)

@@ -1,4 +1,4 @@
-"""Erasing a user's personal data: nothing that somebody said of them is left, and nothing that counts is lost."""
+"""Erasing a user's personal data: all texts about them are erased, and all numbers stay."""
 
 import json
 from collections.abc import Callable
@@ -33,12 +33,13 @@ from tests.calls import the_wire
 from tests.faults import Faults, answer_lost, never_arrives
 from tests.integration.conftest import ACCOUNT, NOW
 from tests.integration.test_events import CONTEXT, event
+from tests.members import organization_with
 from tests.together import times, together
 
 type MakeUser = Callable[..., str]
 
 TEXT = "Zaphod"
-"""What every text contains that anybody says of the user."""
+"""Part of every text about the user."""
 LATER = NOW + erasing.WAIT
 APPS = (api_keys_app, credits_app, ledger_app, sessions_app, usage_app, users_app)
 
@@ -46,7 +47,8 @@ APPS = (api_keys_app, credits_app, ledger_app, sessions_app, usage_app, users_ap
 def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str = "u1", key: str = "") -> Any:
     """The body of a route's answer to a user, or to the administrator ``boss``; its status is in ``http``.
 
-    Every parameter of the route's path is ``u1`` or, if it is a session or a key, comes after a colon: ``{keyId:7}``.
+    Every parameter of the route's path is ``u1``. Only the value of a session or a key is given after a colon:
+    ``{keyId:7}``.
     """
     sample = event("users/disable")
     parameters: dict[str, str] = {}
@@ -64,7 +66,7 @@ def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str 
     sample |= {"multiValueHeaders": {name: [value] for name, value in headers.items()}}
     sample |= {"pathParameters": parameters or None, "body": None if body is None else json.dumps(body)}
     role = "admin" if as_ == "boss" else "user"
-    if method == "GET":  # the list of API keys names the user here; other routes that read ignore it
+    if (method, route) == ("GET", "api-keys"):  # this route names the user in the query
         sample |= {"queryStringParameters": {"userId": "u1"}, "multiValueQueryStringParameters": {"userId": ["u1"]}}
     sample["requestContext"]["authorizer"] |= {"principalId": as_, "userId": as_, "email": "", "role": role}
     answer = app.handler(sample, CONTEXT)
@@ -73,7 +75,7 @@ def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str 
 
 
 def say_everything() -> None:
-    """Say something of the user in every field of every route that takes a text about them."""
+    """Send a text about the user in every field of every route that takes one."""
     said = {TEXT: [TEXT]}
     by_class = {"inputTokens": 5, "outputTokens": 5}
     provider = {"usage": {"prompt_tokens": 5, "completion_tokens": 5, TEXT: TEXT}, "usageFormat": "openai"}
@@ -119,7 +121,7 @@ def stored(dynamodb: Any, table_name: str) -> str:
 
 
 def told() -> str:
-    """What every route that reads a user tells an administrator of them, as one text."""
+    """What all routes about a user answer an administrator, as one text."""
     answers = [
         ask(app, "GET", route.path.removeprefix("/api/"), as_="boss")
         for app in APPS
@@ -136,7 +138,7 @@ def erase(now: int = NOW, **options: Any) -> erasures.Erasure:
     return erasing.erase("u1", by="boss", now=now, **options)
 
 
-def test_nothing_that_anybody_said_of_a_user_is_left_and_nothing_that_counts_is_lost(
+def test_erasing_removes_every_text_about_a_user_and_keeps_every_number(
     dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     users.sync(Description("boss", "boss@x.org", "boss", "admin"), clock())
@@ -168,7 +170,7 @@ def test_nothing_that_anybody_said_of_a_user_is_left_and_nothing_that_counts_is_
 
 
 def settle_what_was_open() -> None:
-    """End the sessions that were open when the erasure began, saying as much as there is to say."""
+    """End the sessions that were open when the erasure began, with as many texts as possible."""
     said = Particulars(None, {TEXT: TEXT}, None)
     settling.finalize("u1", "open", 3, success=True, now=clock(), particulars=said)
     settling.finalize("u1", "late", 4, success=True, now=clock(), particulars=said)
@@ -177,7 +179,7 @@ def settle_what_was_open() -> None:
     credits.remove(Request("boss", "u1", TEXT, 30, clock()), 1)
 
 
-def test_an_erased_user_is_refused_for_good_and_no_word_of_them_counts(user: MakeUser) -> None:
+def test_an_erased_user_is_refused_for_good_and_their_tokens_change_nothing(user: MakeUser) -> None:
     user("u1", 100)
     erase()
 
@@ -201,7 +203,7 @@ def test_an_erased_user_is_refused_for_good_and_no_word_of_them_counts(user: Mak
     assert [(answer["http"], answer["code"]) for answer in (synced, enabled)] == [(409, "USER_ERASED")] * 2
 
 
-def test_nobody_erases_themselves_or_a_stranger(user: MakeUser) -> None:
+def test_an_administrator_can_erase_neither_themselves_nor_an_unknown_user(user: MakeUser) -> None:
     user("boss")
 
     with pytest.raises(Invalid):
@@ -210,7 +212,7 @@ def test_nobody_erases_themselves_or_a_stranger(user: MakeUser) -> None:
         erasing.erase("stranger", by="boss", now=NOW)
 
 
-def test_the_address_goes_to_who_claims_it_too_and_nobody_remembers_that_the_user_did(user: MakeUser) -> None:
+def test_an_erased_users_address_goes_to_the_next_claim_and_the_user_is_forgotten(user: MakeUser) -> None:
     first = NOW // 1000
     for number, user_id in enumerate(("u1", "u2", "u3")):
         users.sync(Description(user_id, "team@x.org", user_id, issued_at=first + number), NOW + number * 1000)
@@ -244,7 +246,7 @@ def talked_about(user: MakeUser) -> None:
 
 
 @pytest.mark.usefixtures("talked_about")
-def test_it_begins_only_when_what_was_under_way_is_over(dynamodb: Any, table_name: str) -> None:
+def test_erasing_begins_after_the_requests_in_progress_have_ended(dynamodb: Any, table_name: str) -> None:
     texts = stored(dynamodb, table_name).count(TEXT)
 
     assert erase().finished_at is None
@@ -261,7 +263,7 @@ def test_it_begins_only_when_what_was_under_way_is_over(dynamodb: Any, table_nam
 
 
 @pytest.mark.usefixtures("talked_about")
-def test_one_that_stops_after_every_item_comes_to_its_end_and_looks_at_none_again(
+def test_an_erasure_that_stops_after_every_item_finishes_without_repeating_items(
     dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
@@ -276,7 +278,7 @@ def test_one_that_stops_after_every_item_comes_to_its_end_and_looks_at_none_agai
 
     runs = 0
     while found.finished_at is None:
-        found = erasing.go_on(found, LATER, lambda: False)
+        found = erasing.resume(found, LATER, lambda: False)
         assert erasures.get("u1") == found
         runs += 1
 
@@ -287,7 +289,7 @@ def test_one_that_stops_after_every_item_comes_to_its_end_and_looks_at_none_agai
 
 
 @pytest.mark.usefixtures("talked_about")
-def test_many_at_once_erase_once(dynamodb: Any, table_name: str) -> None:
+def test_concurrent_erasures_erase_once(dynamodb: Any, table_name: str) -> None:
     begun = together(*times(4, erase), partial(users.sync, Description("u1", "x@x.org", issued_at=1), NOW))
     assert not [answer for answer in begun if isinstance(answer, Exception) and not isinstance(answer, UserErased)]
 
@@ -304,7 +306,7 @@ def test_many_at_once_erase_once(dynamodb: Any, table_name: str) -> None:
 @pytest.mark.usefixtures("talked_about")
 @pytest.mark.parametrize("fault", [answer_lost, never_arrives()], ids=["answer lost", "never arrives"])
 @pytest.mark.parametrize("after", [0, 7, 20])
-def test_a_database_that_fails_midway_leaves_it_to_the_next_run(
+def test_the_next_run_continues_an_erasure_that_failed_midway(
     dynamodb: Any, table_name: str, fault: Any, after: int
 ) -> None:
     erase()
@@ -321,7 +323,7 @@ def test_a_database_that_fails_midway_leaves_it_to_the_next_run(
     assert_books_balance("u1")
 
 
-def test_a_settle_that_was_decided_before_the_first_step_is_decided_again_without_texts(user: MakeUser) -> None:
+def test_a_settle_decided_before_the_erasure_is_decided_again_without_texts(user: MakeUser) -> None:
     user("u1", 100)
     sessions.initialize("u1", "s1", "m", 1_000, now=NOW, metadata={TEXT: 1})
 
@@ -338,6 +340,7 @@ def test_a_record_that_another_account_paid_for_is_erased_there(user: MakeUser, 
     from accounting.domain.accounts import stored as account
 
     user("u1")
+    organization_with(account("org:o1"), "u1")
     event_ = Event("u1", "s", "o", 0, {TEXT: 1}, deduct=False, account_id=account("org:o1"))
     usage.record(event_, now=NOW, key=None)
     users.forget()
@@ -377,7 +380,7 @@ def test_a_session_that_an_organization_pays_for_keeps_no_texts_of_an_erased_use
     assert_books_balance("u1", made.account_id)
 
 
-def test_an_erased_reason_can_not_be_guessed_from_what_is_left(user: MakeUser) -> None:
+def test_an_erased_reason_cannot_be_guessed_from_the_remaining_digest(user: MakeUser) -> None:
     user("u1")
     credits.allocate(Request("boss", "u1", TEXT, 30, NOW), 5)
     erase()
@@ -391,7 +394,7 @@ def test_an_erased_reason_can_not_be_guessed_from_what_is_left(user: MakeUser) -
 
 
 def test_a_user_who_was_restored_is_erased_again(user: MakeUser, dynamodb: Any, table_name: str) -> None:
-    """What ``make restore`` leaves: all as it was, but the erasure's item."""
+    """The state after ``make restore``: everything as before, plus the item of the erasure."""
     user("u1", 5)
     before = [item for page in dynamodb.get_paginator("scan").paginate(TableName=table_name) for item in page["Items"]]
     erase()

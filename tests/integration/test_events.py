@@ -1,4 +1,4 @@
-"""The sample events, run by the real handlers: the same files that `sam local invoke` takes."""
+"""The sample events with the real handlers: the same files that `sam local invoke` uses."""
 
 import importlib.util
 import json
@@ -48,6 +48,12 @@ STEPS: list[tuple[str, int, dict[str, Any]]] = [
     ("usage/stats-of", 200, {"byService": {"chat-streaming": 12, "image-generation": 5}}),
     ("usage/system-stats", 200, {"truncated": False}),
     ("usage/system", 200, {"truncated": False}),
+    ("budgets/set", 200, {"subject": "member:demo-user", "limitCredits": 500, "committedCredits": 0}),
+    ("budgets/list", 200, {}),
+    ("budgets/begin-run", 201, {"runId": "demo-run", "status": "active"}),
+    ("budgets/show-run", 200, {"remainingCredits": 50, "byModel": {}, "metadata": {"task": "translate"}}),
+    ("budgets/stop-run", 200, {"status": "stopped"}),
+    ("budgets/delete", 200, {}),
     ("users/me", 200, {"userId": "demo-user"}),
     ("users/user-of", 200, {"userId": "demo-user"}),
     ("users/list", 200, {"total": 1}),
@@ -127,13 +133,13 @@ def test_each_sample_is_answered_as_its_route_should(user: Callable[..., str]) -
 
 
 @pytest.mark.parametrize(("name", "beginning"), [("page", "<!doctype html>"), ("asset", ".swagger-ui")])
-def test_the_samples_of_the_page_are_answered_with_it(name: str, beginning: str) -> None:
+def test_the_sample_events_of_the_page_return_the_page(name: str, beginning: str) -> None:
     answer = app("docs").handler(event(f"docs/{name}"), CONTEXT)
     assert (answer["statusCode"], answer["body"][: len(beginning)]) == (200, beginning)
 
 
 @pytest.mark.parametrize("name", ["health/health", "health/api-health", "docs/document", "docs/page", "docs/asset"])
-def test_the_samples_of_head_are_answered_as_those_of_get_without_a_body(name: str) -> None:
+def test_the_sample_events_of_head_are_answered_like_get_without_a_body(name: str) -> None:
     handler = app(name.partition("/")[0]).handler
     whole, head = handler(event(name), CONTEXT), handler(event(f"{name}-head"), CONTEXT)
 
@@ -155,13 +161,13 @@ def test_a_removal_is_in_the_body_or_in_the_query_but_not_in_both(user: Callable
     assert run("credits/balance-of")[1]["totalCredits"] == 50
 
 
-def test_the_sample_schedule_and_stream_are_taken() -> None:
+def test_the_sample_schedule_and_stream_events_are_accepted() -> None:
     assert app("sweeper").handler(event("sweeper/schedule"), CONTEXT)["complete"] is True
     assert app("auditor").handler(event("auditor/schedule"), CONTEXT)["complete"] is True
     assert app("rollups").handler(event("rollups/stream"), CONTEXT) == {"batchItemFailures": []}
 
 
-def test_what_can_not_be_counted_is_reported_to_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_that_cannot_be_counted_are_reported_to_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(_records: object) -> None:
         raise RuntimeError("the table is away")
 
@@ -173,7 +179,7 @@ def test_what_can_not_be_counted_is_reported_to_the_stream(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(("stored", "effect"), [("an-example-internal-key", "Allow"), ("another", "Deny")])
-def test_the_sample_internal_key_is_let_in_if_it_is_the_stored_one(
+def test_the_sample_internal_key_is_accepted_if_it_is_stored(
     monkeypatch: pytest.MonkeyPatch, stored: str, effect: str
 ) -> None:
     monkeypatch.setattr(secrets, "_read", lambda _name, *, refresh: stored)
@@ -184,7 +190,7 @@ def test_the_sample_internal_key_is_let_in_if_it_is_the_stored_one(
     assert answer["policyDocument"]["Statement"][0]["Effect"] == effect
 
 
-def test_the_sample_token_is_let_in(aws: Emulator, monkeypatch: pytest.MonkeyPatch, table_name: str) -> None:
+def test_the_sample_token_is_accepted(aws: Emulator, monkeypatch: pytest.MonkeyPatch, table_name: str) -> None:
     secret = json.dumps({"current": EXAMPLE_SECRET, "previous": ""})
     aws.client("secretsmanager").create_secret(Name=table_name, SecretString=secret)
     monkeypatch.setenv("JWT_SECRET_ID", table_name)
@@ -217,7 +223,7 @@ def test_every_route_has_a_sample_and_every_sample_a_route() -> None:
 
 
 def test_sam_local_sets_only_variables_that_it_passes_on() -> None:
-    """SAM drops a variable that the template does not declare, but for the one that the page has the reader declare."""
+    """SAM drops a variable that the template does not declare, except the one that the page adds to the template."""
     declared = {name for function in functions().values() for name in function["Environment"]["Variables"]}
     settings = json.loads((EVENTS / "sam-local-env.json").read_text())["Parameters"]
     assert settings.keys() - declared == {"AWS_ENDPOINT_URL"}

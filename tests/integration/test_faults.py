@@ -1,4 +1,4 @@
-"""A database that loses answers, conflicts, throttles or does not answer: nothing happens twice, nothing is made up."""
+"""A database that loses answers, conflicts, throttles or does not answer: nothing happens twice, no result is false."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ ATTEMPTS = 3
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the wire repeat without the pauses between."""
+    """Let the wire repeat without pauses."""
     monkeypatch.setattr(wire_module, "time", SimpleNamespace(**vars(time) | {"sleep": lambda _seconds: None}))
 
 
@@ -52,7 +52,7 @@ def finalize() -> Any:
     return settling.finalize("u1", "s1", 2_000, success=True, now=NOW)
 
 
-def test_a_grant_whose_answer_was_lost_is_sent_again_unchanged_and_made_once(user: MakeUser, wire: Faults) -> None:
+def test_a_grant_whose_answer_was_lost_is_sent_again_and_made_once(user: MakeUser, wire: Faults) -> None:
     user("u1")
     wire.requests.clear()
     wire.fail(TRANSACT, answer_lost)
@@ -66,7 +66,7 @@ def test_a_grant_whose_answer_was_lost_is_sent_again_unchanged_and_made_once(use
     assert assert_books_balance("u1").available == 50
 
 
-def test_a_finalize_whose_answer_was_lost_settles_once_and_answers_as_it_did(user: MakeUser, wire: Faults) -> None:
+def test_a_finalize_whose_answer_was_lost_settles_once_and_gets_the_first_answer(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     open_session()
     wire.fail(TRANSACT, answer_lost, answer_lost)
@@ -77,7 +77,7 @@ def test_a_finalize_whose_answer_was_lost_settles_once_and_answers_as_it_did(use
     assert assert_books_balance("u1").charged == 2
 
 
-def test_two_commands_have_two_tokens(user: MakeUser, wire: Faults) -> None:
+def test_two_commands_have_different_tokens(user: MakeUser, wire: Faults) -> None:
     user("u1", 10)
     credits.allocate(request(), 10)
 
@@ -85,7 +85,7 @@ def test_two_commands_have_two_tokens(user: MakeUser, wire: Faults) -> None:
     assert len(set(tokens)) == len(tokens) == 3
 
 
-def test_an_answer_lost_for_good_is_unavailable_and_the_key_tells_what_happened(user: MakeUser, wire: Faults) -> None:
+def test_after_an_answer_is_lost_for_good_the_idempotency_key_shows_what_happened(user: MakeUser, wire: Faults) -> None:
     user("u1")
     wire.fail(TRANSACT, *[answer_lost] * ATTEMPTS)
 
@@ -111,7 +111,7 @@ def test_after_a_conflict_everything_is_read_and_decided_again(user: MakeUser, w
 
 
 @pytest.mark.parametrize("reason", ["ThrottlingError", "ProvisionedThroughputExceeded", "TransactionConflict"])
-def test_a_passing_reason_is_tried_again(reason: str, user: MakeUser, wire: Faults) -> None:
+def test_a_temporary_reason_is_retried(reason: str, user: MakeUser, wire: Faults) -> None:
     user("u1")
     wire.fail(TRANSACT, cancelled("None", "None", reason))
 
@@ -132,8 +132,8 @@ def test_a_throttled_transaction_is_told_from_a_conflict(user: MakeUser, wire: F
         assert type(refusal.value) is expected
 
 
-def test_a_request_that_arrives_after_its_repeat_met_a_conflict_is_done_once(user: MakeUser, wire: Faults) -> None:
-    """Without an idempotency key, too: a new decision beside the late request would be a second grant."""
+def test_a_request_that_arrives_after_its_repeats_conflict_is_carried_out_once(user: MakeUser, wire: Faults) -> None:
+    """This also holds without an idempotency key: a new decision beside the late request would be a second grant."""
     user("u1")
     wire.requests.clear()
     withheld, overtaken = late()
@@ -147,7 +147,7 @@ def test_a_request_that_arrives_after_its_repeat_met_a_conflict_is_done_once(use
     assert assert_books_balance("u1").available == 50
 
 
-def test_what_may_still_arrive_is_not_said_to_have_changed_nothing(user: MakeUser, wire: Faults) -> None:
+def test_a_write_that_may_still_arrive_is_reported_as_unknown(user: MakeUser, wire: Faults) -> None:
     user("u1")
     wire.fail(TRANSACT, never_arrives(), *[cancelled("TransactionConflict", "None", "None")] * 9)
 
@@ -163,7 +163,7 @@ def test_a_heartbeat_waits_for_a_transaction_on_its_session(user: MakeUser, wire
     assert sessions.heartbeat("u1", "s1", 100, now=NOW).tokens == 100
 
 
-def test_a_heartbeat_that_meets_transactions_without_end_may_be_sent_again(user: MakeUser, wire: Faults) -> None:
+def test_a_heartbeat_that_keeps_meeting_transactions_may_be_sent_again(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     open_session()
     wire.fail("UpdateItem", *[refused("TransactionConflictException")] * 9)
@@ -262,7 +262,7 @@ def test_conflicts_without_end_are_contention_and_nothing_is_written(
     assert assert_books_balance("u1").held == 0
 
 
-def test_a_refusal_is_an_answer_and_is_not_asked_for_again(user: MakeUser, wire: Faults) -> None:
+def test_a_refusal_is_an_answer_and_is_not_repeated(user: MakeUser, wire: Faults) -> None:
     user("u1", 5)
     wire.requests.clear()
 
@@ -273,7 +273,7 @@ def test_a_refusal_is_an_answer_and_is_not_asked_for_again(user: MakeUser, wire:
     assert len(wire.requests) <= 3
 
 
-def test_an_unknown_reason_is_a_defect_and_no_answer(user: MakeUser, wire: Faults) -> None:
+def test_an_unknown_cancellation_reason_is_a_defect(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     wire.fail(TRANSACT, cancelled("None", "ValidationError", "None"))
 
@@ -281,7 +281,7 @@ def test_an_unknown_reason_is_a_defect_and_no_answer(user: MakeUser, wire: Fault
         open_session()
 
 
-def test_keys_that_a_batch_left_out_are_asked_for_again(user: MakeUser, wire: Faults) -> None:
+def test_unprocessed_keys_of_a_batch_are_read_again(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     name = wire.sent(TRANSACT)[0]["TransactItems"][0]["Put"]["TableName"]
     keys = [{"pk": {"S": "USER#u1"}, "sk": {"S": "PROFILE"}}, {"pk": {"S": "ACCOUNT#user:u1"}, "sk": {"S": "WALLET"}}]
@@ -301,7 +301,7 @@ def test_a_users_first_request_survives_conflicts(wire: Faults) -> None:
     assert users.resolve("u9@example.com").user.id == "u9"
 
 
-def test_no_call_is_begun_when_a_request_has_taken_too_long(
+def test_a_request_that_has_taken_too_long_begins_no_more_calls(
     user: MakeUser, wire: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user("u1", 60)
@@ -315,7 +315,9 @@ def test_no_call_is_begun_when_a_request_has_taken_too_long(
     assert open_session().session.active, "and the next request has its own time"
 
 
-def test_the_time_of_one_request_bounds_no_other_threads_calls(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_limit_of_one_request_does_not_affect_other_threads(
+    user: MakeUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
     user("u1", 60)
     monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.0)
 
@@ -323,9 +325,7 @@ def test_the_time_of_one_request_bounds_no_other_threads_calls(user: MakeUser, m
         assert another.submit(open_session).result().session.active
 
 
-def test_a_bounded_block_within_another_leaves_the_outer_bound_in_force(
-    user: MakeUser, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_nested_time_limit_keeps_the_outer_limit(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
     user("u1", 60)
     monkeypatch.setattr(connection, "REQUEST_SECONDS", 0.0)
     with table.for_a_request():

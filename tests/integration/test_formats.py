@@ -1,12 +1,13 @@
-"""Stored formats: what was written is read, what a newer version wrote is handed on, and no shape changes unnoticed.
+"""Stored formats: old items can be read, a newer version's attributes are kept, and no format changes unnoticed.
 
-``tests/samples`` has an item of each kind as this version writes it. A shape that changes needs a new format, and the
-old sample stays, for as long as its format is read. ``WRITE_SAMPLES=1`` writes samples of kinds that have none.
+``tests/samples`` has an item of each kind as this version writes it. A changed item needs a new format; its old sample
+stays as long as that format is read. ``WRITE_SAMPLES=1`` writes the samples that are missing.
 """
 
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +15,9 @@ from uuid import uuid4
 import pytest
 
 from accounting.domain.accounts import stored
+from accounting.domain.budgets import Spender
 from accounting.domain.errors import Unavailable
+from accounting.domain.ledger import FORMAT
 from accounting.domain.model_usage import Usage
 from accounting.domain.pricing import PriceRule
 from accounting.domain.sessions import Report
@@ -22,9 +25,13 @@ from accounting.domain.usage import ModelCall, ProviderUsage
 from accounting.domain.users import Description
 from accounting.operations import (
     api_keys,
+    budgets,
+    closing,
     credits,
     erasing,
+    organizations,
     prices,
+    runs,
     service_credentials,
     sessions,
     settling,
@@ -43,6 +50,7 @@ from accounting.store.idempotency import IdempotencyKey
 from accounting.times import DAY
 from tests.audit import assert_books_balance
 from tests.integration.conftest import ACCOUNT, NOW
+from tests.members import organization_with
 from tests.prices import per_thousand
 
 type MakeUser = Callable[..., str]
@@ -56,7 +64,7 @@ def request(**more: Any) -> Request:
 
 
 def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
-    """Every item of the table, after something of each kind was written."""
+    """Every item of the table, after one of each kind was written."""
     credits.allocate(request(key=IdempotencyKey("boss", "allocate", "k", "fingerprint")), 100)
     for name in ("s1", "s2"):
         sessions.initialize("u1", name, "m", 1_000, now=NOW, metadata={"chat": name})
@@ -70,6 +78,8 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
     usage.record(Event("u1", "images", "describe", priced, {}, False), now=NOW, key=None)
     settling.force_end("u1", "s1", actor="boss", reason="stuck", now=NOW)
     settling.finalize("u1", "s1", 2_000, success=True, now=NOW)
+    organization_with(ORGANIZATION, "u1", now=NOW)
+    _spend_within_limits()
     usage.record(Event("u1", "images", "draw", 0, {"a": 1}, False, ORGANIZATION), now=NOW, key=None)
     full = PriceRule("m", per_thousand(9), NOW + DAY, NOW + 2 * DAY, {"v": per_thousand(1)}, ("alias",), 9, "list", "1")
     prices.add(full, now=NOW, key=None)
@@ -77,23 +87,45 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
     usage.record(Event("u1", "images", "by a job", 0, {}, False, actor="service:s"), now=NOW, key=None)
     issued = service_credentials.create("a service", ("read",), now=NOW, key=None)
     service_credentials.rotate(issued.credential.id, overlap=DAY, keep_previous=False, now=NOW, key=None)
+    made = organizations.create("Acme", "u1", now=NOW, key=None).organization
+    api_keys.create("u1", "a key", (), expires_at=None, now=NOW, idempotency_key=None, account_id=made.account_id)
+    closing.close(made.id, ACCOUNT, actor="boss", now=NOW)
     people.disable("u1", by="boss", reason="away", now=NOW)
     users.sync(Description("u9"), NOW)
     erasing.erase("u9", by="boss", now=NOW)
-    system_usage.count([*usage_store.newest(ACCOUNT, None, None, 9)])
+    system_usage.count([*usage_store.newest(ACCOUNT, None, None, 99)])
     audit_all(NOW, lambda: True)
     pages = dynamodb.get_paginator("scan").paginate(TableName=table_name, ConsistentRead=True)
     return [table.unpack(item) for page in pages for item in page["Items"]]
 
 
+def _spend_within_limits() -> None:
+    """A budget and a run, with an open session, an ended one and a record that count in both."""
+    credits.allocate(replace(request(), account_id=ORGANIZATION), 100)
+    of_all = budgets.Wanted(90, "month", "Europe/Berlin", (80,))
+    budgets.put(ORGANIZATION, "members", of_all, by=budgets.Manager("boss", platform=True), now=NOW)
+    spender = Spender("u1", ORGANIZATION, "k", "r1")
+    runs.begin(spender, "r1", 50, expires_at=None, metadata={"task": "t"}, now=NOW)
+    for name in ("s6", "s7"):
+        sessions.initialize("u1", name, "m", 1_000, now=NOW, account_id=ORGANIZATION, key_id="k", run_id="r1")
+    settling.finalize("u1", "s7", 500, success=True, now=NOW)
+    event = Event("u1", "images", "draw", 1, {}, True, ORGANIZATION, None, "k", "r1")
+    usage.record(event, now=NOW, key=None)
+
+
 def kind_of(item: dict[str, Any]) -> str:
-    """The kind of an item: what its keys begin with, what it knows of usage, whether it points to another account's."""
+    """The kind of an item: how its keys begin, its kind of usage, and whether it points to another account's."""
     partition, kind = item["pk"].partition("#")[0], item["sk"].partition("#")[0]
     state = f"-{item['status']}" if kind == "SESSION" else "-erased" if {"erased", "erased_at"} & item.keys() else ""
     by_class = ("rates" in item and "inputs" in item) or (kind == "USAGE" and "usage" in item) or "input" in item
     known = f"{'-alias' if 'alias_of' in item else ''}{'-by-class' if by_class else ''}"
     known += f"{'-by-number' if 'unclassified' in item else ''}{'-priced' if 'priced_as' in item else ''}"
+    known += f"{'-of-an-organization' if kind == 'WALLET' and '#org:' in item['pk'] else ''}"
+    known += f"{'-for-an-account' if partition == 'KEY' and 'account_id' in item else ''}"
     known += f"{'-of-a-service' if 'actor' in item and kind == 'USAGE' else ''}"
+    known += f"{'-in-a-run' if 'run_id' in item and kind != 'RUN' else ''}"
+    known += f"{'-with-budgets' if kind == 'WALLET' and 'budgets' in item else ''}"
+    known += f"{'-closed' if 'closed_at' in item else ''}"
     return f"{partition}-{kind}{state}{known}{'-pointer' if 'paid_by' in item else ''}".lower()
 
 
@@ -102,7 +134,7 @@ def shape_of(item: dict[str, Any]) -> dict[str, str]:
     return {name: type(value).__name__ for name, value in sorted(item.items())}
 
 
-def test_every_kind_of_item_is_as_its_sample(user: MakeUser, dynamodb: Any, table_name: str) -> None:
+def test_every_kind_of_item_matches_its_sample(user: MakeUser, dynamodb: Any, table_name: str) -> None:
     user("u1")
     written: dict[str, dict[str, Any]] = {}
     for item in everything(dynamodb, table_name):
@@ -130,7 +162,7 @@ def test_every_kind_of_item_is_as_its_sample(user: MakeUser, dynamodb: Any, tabl
         ("user-profile", lambda item: profiles.to_item(profiles.from_item(item))),
     ],
 )
-def test_what_is_replaced_whole_keeps_what_a_newer_version_gave_it(
+def test_replacing_an_item_keeps_attributes_of_a_newer_version(
     sample: str, read_and_write: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
     item = json.loads((SAMPLES / f"{sample}.json").read_text())
@@ -141,22 +173,22 @@ def test_what_is_replaced_whole_keeps_what_a_newer_version_gave_it(
     assert written == newer
 
 
-def test_a_time_that_a_token_was_ahead_to_is_kept(user: MakeUser) -> None:
+def test_the_time_of_a_token_that_was_ahead_is_kept(user: MakeUser) -> None:
     said = users.sync(Description("u1", role="admin", issued_at=NOW // 1000 + 25), NOW)[0]
 
     assert said.ahead == NOW // 1000 + 25
     assert users.find("u1") == said
 
 
-def test_a_wallet_of_a_newer_version_is_used_and_handed_on(user: MakeUser, dynamodb: Any, table_name: str) -> None:
-    """During a deployment both versions write the same wallets: neither may refuse, or lose what the other says."""
+def test_a_wallet_of_a_newer_version_is_used_and_kept_unchanged(user: MakeUser, dynamodb: Any, table_name: str) -> None:
+    """During a deployment, both versions write the same wallets. Neither may refuse or lose the other's values."""
     user("u1", 100)
     dynamodb.update_item(
         TableName=table_name,
         Key=table.pack(keys.wallet(ACCOUNT)),
-        UpdateExpression="SET terms = :terms, #format = :two",
+        UpdateExpression="SET tariff = :tariff, #format = :two",
         ExpressionAttributeNames={"#format": "format"},
-        ExpressionAttributeValues={":terms": {"M": {"name": {"S": "pro"}}}, ":two": {"N": "2"}},
+        ExpressionAttributeValues={":tariff": {"M": {"name": {"S": "pro"}}}, ":two": {"N": "2"}},
     )
 
     sessions.initialize("u1", "s1", "m", 1_000, now=NOW)
@@ -164,11 +196,11 @@ def test_a_wallet_of_a_newer_version_is_used_and_handed_on(user: MakeUser, dynam
 
     item = table.get(keys.wallet(ACCOUNT))
     assert item is not None
-    assert (item["terms"], item["format"]) == ({"M": {"name": {"S": "pro"}}}, 2)
+    assert (item["tariff"], item["format"]) == ({"M": {"name": {"S": "pro"}}}, 2)
     assert assert_books_balance("u1").available == 99
 
 
-def test_a_ledger_that_continues_in_a_newer_format_is_unread_and_not_altered(
+def test_a_ledger_that_continues_in_a_newer_format_counts_as_unread(
     user: MakeUser, dynamodb: Any, table_name: str
 ) -> None:
     user("u1", 100)
@@ -177,9 +209,13 @@ def test_a_ledger_that_continues_in_a_newer_format_is_unread_and_not_altered(
     dynamodb.update_item(
         TableName=table_name,
         Key=table.pack(keys.entry(ACCOUNT, 2)),
-        UpdateExpression="SET #format = :two, budget = :b, #hash = :other",
+        UpdateExpression="SET #format = :newer, budget = :b, #hash = :other",
         ExpressionAttributeNames={"#format": "format", "#hash": "hash"},
-        ExpressionAttributeValues={":two": {"N": "2"}, ":b": {"S": "b"}, ":other": {"S": "of another kind"}},
+        ExpressionAttributeValues={
+            ":newer": {"N": str(FORMAT + 1)},
+            ":b": {"S": "b"},
+            ":other": {"S": "of another kind"},
+        },
     )
 
     assert audit_all(NOW, lambda: True) == Audited(wallets=2, unread=1)
@@ -187,7 +223,9 @@ def test_a_ledger_that_continues_in_a_newer_format_is_unread_and_not_altered(
     assert (proof.unread, proof.intact, proof.seq) == (True, True, 1)
 
 
-def test_an_answer_of_a_newer_version_is_asked_for_again(user: MakeUser, dynamodb: Any, table_name: str) -> None:
+def test_an_idempotency_record_of_a_newer_version_answers_unavailable(
+    user: MakeUser, dynamodb: Any, table_name: str
+) -> None:
     user("u1")
     keyed = request(key=IdempotencyKey("boss", "allocate", "k", "fingerprint"))
     credits.allocate(keyed, 7)
@@ -204,7 +242,7 @@ def test_an_answer_of_a_newer_version_is_asked_for_again(user: MakeUser, dynamod
     assert assert_books_balance("u1").available == 7
 
 
-def test_metadata_is_apart_from_its_session(user: MakeUser, calls: Any) -> None:
+def test_metadata_is_stored_apart_from_its_session(user: MakeUser, calls: Any) -> None:
     user("u1", 100)
     metadata = {"prompt": "x" * 4_000}
     sessions.initialize("u1", "s1", "m", 1_000, now=NOW, metadata=metadata)
@@ -225,12 +263,12 @@ def test_metadata_is_apart_from_its_session(user: MakeUser, calls: Any) -> None:
 
 
 def bytes_of(value: dict[str, Any]) -> int:
-    """What DynamoDB counts of a value: a number has a byte for two digits and one more."""
+    """The size of a value in DynamoDB: a number takes a byte for two digits, plus one."""
     return 1 + -(-len(value["N"]) // 2) if "N" in value else len(str(next(iter(value.values()))))
 
 
-def test_a_session_has_less_than_a_kilobyte(user: MakeUser) -> None:
-    """With ids as they usually are, and a hold over five lots."""
+def test_a_session_item_is_smaller_than_a_kilobyte(user: MakeUser) -> None:
+    """With ids of usual length, and a hold over five lots."""
     user_id, session_id = str(uuid4()), str(uuid4())
     user(user_id)
     for number in range(5):

@@ -1,4 +1,4 @@
-"""A repeat of a request answers as the first time did, whatever has happened since."""
+"""A repeated request gets the first answer, whatever has happened since."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,7 +52,7 @@ COMMANDS: dict[str, Callable[[Request], Change]] = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_first_answer_is_given_again_and_nothing_happens_twice(command: str, user: MakeUser) -> None:
+def test_a_repeat_gets_the_first_answer_and_nothing_happens_twice(command: str, user: MakeUser) -> None:
     user("u1", 100)
     first = COMMANDS[command](request())
     credits.set_available(Request("boss", "u1", "", 30, NOW + 1), 3)
@@ -109,7 +109,7 @@ def test_a_key_is_kept_for_seven_days_and_is_free_again_then(user: MakeUser) -> 
         credits.allocate(request(now=NOW + 7 * DAY + 1), 7)
 
 
-def test_a_removal_is_not_answered_from_a_key_that_has_run_out(user: MakeUser) -> None:
+def test_an_expired_key_does_not_answer_a_removal(user: MakeUser) -> None:
     user("u1", 100, days=300)
     credits.remove(request(), 100)
 
@@ -137,7 +137,7 @@ def test_one_key_may_be_used_for_two_routes(user: MakeUser) -> None:
     assert credits.remove(removal, 7).available == 0
 
 
-def test_without_a_key_every_request_counts(user: MakeUser) -> None:
+def test_without_a_key_every_request_takes_effect(user: MakeUser) -> None:
     user("u1")
     for _ in range(2):
         credits.allocate(Request("boss", "u1", "", 30, NOW), 7)
@@ -145,7 +145,7 @@ def test_without_a_key_every_request_counts(user: MakeUser) -> None:
     assert assert_books_balance("u1").available == 14
 
 
-def test_initialize_again_holds_once_even_when_nothing_is_left(user: MakeUser) -> None:
+def test_a_repeated_initialize_holds_once_even_if_no_credits_are_left(user: MakeUser) -> None:
     user("u1", 6)
     first = sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
 
@@ -178,10 +178,10 @@ ENDS: dict[str, Callable[[], object]] = {
 @pytest.mark.parametrize("left", [0, 100])
 @pytest.mark.parametrize("outcome", ENDS)
 @pytest.mark.parametrize(("model", "tokens"), [("m", 5_000), ("n", 5_000), ("m", 1)])
-def test_the_id_of_an_ended_session_opens_no_other(
+def test_the_id_of_an_ended_session_cannot_be_used_again(
     outcome: str, model: str, tokens: int, left: int, user: MakeUser
 ) -> None:
-    """If an answer says that credits are held, they are held, whether or not the wallet could hold them again."""
+    """If an answer says that credits are held, then they are held, even if the wallet could not hold them again."""
     user("u1", 6 + left)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
     ENDS[outcome]()
@@ -195,8 +195,8 @@ def test_the_id_of_an_ended_session_opens_no_other(
     assert assert_books_balance("u1").held == 0
 
 
-def test_initialize_is_repeated_as_it_was_answered_first(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever has changed since: the hold, the signs of life, the price, the stack's parameters."""
+def test_a_repeated_initialize_gets_the_first_answer(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hold, signs of life, the price and parameters may have changed since."""
     user("u1", 5)
     with monkeypatch.context() as reducing:
         reducing.setenv("HOLD_BUFFER_WHEN_SHORT", "reduce")
@@ -216,7 +216,7 @@ def test_initialize_is_repeated_as_it_was_answered_first(user: MakeUser, monkeyp
     assert (again.session.initial_credits, again.session.estimated_credits, again.session.initial_expires_at) == told
 
 
-def test_a_client_that_lost_the_answer_to_finalize_gets_it_again(user: MakeUser) -> None:
+def test_a_client_that_lost_finalizes_answer_gets_it_again(user: MakeUser) -> None:
     user("u1", 60)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
     first = settling.finalize("u1", "s1", 2_000, success=True, now=NOW + 1)
@@ -261,7 +261,7 @@ def test_abort_without_tokens_repeats_itself(user: MakeUser) -> None:
 
 
 def test_a_repeat_is_answered_after_the_user_lost_the_address(user: MakeUser) -> None:
-    """By then the address names another user or nobody: the repeat gets the first answer, and moves nothing."""
+    """By then the address names another user or nobody. The repeat gets the first answer, and moves nothing."""
     user("u1", 10)
     by_address = replace(request(), user="u1@example.com")
     first = credits.allocate(by_address, 7)

@@ -1,6 +1,6 @@
-"""A sweep of many stale sessions, whose first run is killed half-way: nothing is lost, nothing is resolved twice.
+"""A sweep of many stale sessions whose first run is killed halfway: nothing is lost or resolved twice.
 
-By default 400 sessions, to be quick; ``SWEEP_USERS=50`` makes it 5,000.
+By default there are 400 sessions; ``SWEEP_USERS=50`` makes it 5,000.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LAYER = Path(__file__).resolve().parents[2] / "layers/shared"
 
 
 def stale_sessions_of(user_id: str) -> list[dict[str, Any]]:
-    """Items of somebody with credits who opened sessions and was not heard of again."""
+    """The items of a user with credits who opened sessions and sent nothing more."""
     account = personal(user_id)
     decision = ledger.grant(Wallet(account), 1000, expires_at=NOW + 30 * DAY, cause=Cause("boss", NOW))
     wallet, made = decision.wallet, list[Entry](decision.entries)
@@ -66,7 +66,7 @@ def active(users: list[str]) -> int:
     return sum(len(sessions.active_of_user(user_id)[0]) for user_id in users)
 
 
-def test_many_stale_sessions_are_each_resolved_once_though_a_sweep_is_killed(dynamodb: Any, table_name: str) -> None:
+def test_stale_sessions_are_each_resolved_once_even_if_a_sweep_is_killed(dynamodb: Any, table_name: str) -> None:
     users = [f"u{number}" for number in range(USERS)]
     for user_id in users:
         write(dynamodb, table_name, stale_sessions_of(user_id))

@@ -1,4 +1,4 @@
-"""Usage that arrives after a session was ended for its caller: settled once, by its difference."""
+"""Usage that arrives after the sweeper or a supervisor ended the session: the difference is settled once."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,7 @@ LATE = STALE + 2 * DAY
 
 
 def swept(reported: int, credits_granted: int = 100, days: int = 30) -> None:
-    """A session of an estimated 10,000 tokens that reported so many, was not heard of again, and was swept."""
+    """A session with an estimate of 10,000 tokens that reported this many, sent nothing more, and was swept."""
     credits.allocate(credits.Request("boss", "u1", "", days, NOW), credits_granted)
     sessions.initialize("u1", "s1", "m", 10_000, now=NOW)
     if reported:
@@ -69,7 +69,7 @@ def test_late_usage_settles_the_difference(
     assert "late" not in first["metadata"]
 
 
-def test_a_late_end_is_settled_once_and_repeated_as_it_was(user: MakeUser) -> None:
+def test_a_late_end_is_settled_once_and_its_repeat_gets_the_first_answer(user: MakeUser) -> None:
     user()
     swept(3_000)
     first = finalize(9_000)
@@ -102,7 +102,7 @@ def test_a_late_abort_settles_too(tokens: int | None, charged: int, user: MakeUs
     assert assert_books_balance("u1").charged == charged
 
 
-def test_a_session_that_was_ended_by_force_takes_late_usage(user: MakeUser) -> None:
+def test_a_session_ended_by_force_accepts_late_usage(user: MakeUser) -> None:
     user("u1", 100)
     sessions.initialize("u1", "s1", "m", 10_000, now=NOW)
     sessions.heartbeat("u1", "s1", 2_000, now=NOW + 1)
@@ -154,7 +154,7 @@ def test_a_late_refund_repays_debt_first(user: MakeUser) -> None:
 
 
 def test_a_late_refund_lives_as_long_as_the_grace_and_no_longer(user: MakeUser) -> None:
-    """Credits cannot be kept alive by sessions that are left to the sweeper and settled late, again and again."""
+    """Users cannot extend credits by leaving sessions to the sweeper and settling them late, again and again."""
     user()
     swept(9_000, credits_granted=12, days=1)
     finalize(0)
@@ -189,7 +189,7 @@ def test_a_swept_session_is_never_opened_again(user: MakeUser) -> None:
         finalize(9_000)
 
 
-def test_late_ends_that_race_settle_once(user: MakeUser) -> None:
+def test_concurrent_late_ends_settle_once(user: MakeUser) -> None:
     user()
     swept(3_000)
 
@@ -201,7 +201,7 @@ def test_late_ends_that_race_settle_once(user: MakeUser) -> None:
     assert assert_books_balance("u1").charged == settled[0].settled.credits
 
 
-def test_late_usage_is_what_a_settle_costs(user: MakeUser, calls: Calls) -> None:
+def test_late_usage_costs_as_much_as_a_settle(user: MakeUser, calls: Calls) -> None:
     user()
     swept(3_000)
     calls.reset()
@@ -225,7 +225,7 @@ def test_negative_sums_of_a_day_are_exact_in_all_statistics(user: MakeUser) -> N
 
 
 @pytest.mark.parametrize(("used", "below"), [(2_000, 7), (9_000, 0), (20_000, 0)])
-def test_settling_below_what_was_reported_is_seen(
+def test_settling_below_the_reported_usage_is_recorded(
     used: int, below: int, user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Nothing of this machine's AWS account reaches what uses the local AWS, however broken it is."""
+"""This machine's AWS account, however broken, does not affect programs that use the local AWS."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from local.emulator import Emulator
 
 SERVICES = ("dynamodb", "cloudformation", "secretsmanager", "lambda", "logs", "apigateway")
-"""Those that the programs here use."""
+"""The services that the local programs use."""
 
 
 @pytest.fixture
 def broken_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Have every variable and every file that botocore knows say nonsense."""
+    """Set every variable and file that botocore knows to nonsense."""
     files = tmp_path / ".aws"
     files.mkdir()
     for name in ("config", "credentials"):
@@ -46,7 +46,7 @@ def broken_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("broken_account")
-def test_a_client_of_the_local_aws_knows_nothing_of_it(aws: Emulator, table_name: str) -> None:
+def test_a_client_of_the_local_aws_ignores_this_machines_account(aws: Emulator, table_name: str) -> None:
     emulator._session.cache_clear()
     try:
         for service in SERVICES:
@@ -57,7 +57,7 @@ def test_a_client_of_the_local_aws_knows_nothing_of_it(aws: Emulator, table_name
 
 
 @pytest.mark.usefixtures("broken_account")
-def test_sam_knows_nothing_of_it() -> None:
+def test_sam_ignores_this_machines_account() -> None:
     environ = account.without_proxies(sam_environment())
     program = "import boto3; print(boto3.client('cloudformation', aws_access_key_id='a', aws_secret_access_key='b'))"
 
@@ -72,8 +72,8 @@ def test_sam_knows_nothing_of_it() -> None:
 
 
 @pytest.mark.usefixtures("broken_account")
-def test_a_program_can_leave_it(aws: Emulator, table_name: str) -> None:
-    """As the benchmark, the simulation and these tests do, which use the service's own clients."""
+def test_a_program_can_drop_this_machines_account(aws: Emulator, table_name: str) -> None:
+    """The benchmark, the simulation and these tests do this; they use the service's own clients."""
     program = (
         "from local.account import leave_account; leave_account()\n"
         "import boto3, sys\n"
@@ -87,6 +87,6 @@ def test_a_program_can_leave_it(aws: Emulator, table_name: str) -> None:
     assert table_name in left.stdout, left.stderr
 
 
-def test_these_tests_have_left_it() -> None:
+def test_these_tests_run_without_this_machines_account() -> None:
     assert os.environ["AWS_CONFIG_FILE"] == os.devnull
     assert "AWS_PROFILE" not in os.environ

@@ -1,4 +1,4 @@
-"""The routes that price a usage and import lists of prices, asked as the gateway asks their functions."""
+"""The routes that price a usage and import price lists, called as the gateway calls them."""
 
 import json
 from fractions import Fraction
@@ -32,7 +32,7 @@ SHOWN = {**RULE, "pricePerThousandTokens": 10, "effectiveTo": None}
 
 
 def ask(app: Any, method: str, path: str, body: Any = None, key: str | None = None, **more: str) -> Any:
-    """The answer's body; its status is in ``status``, whether it was replayed in ``replayed``."""
+    """The answer's body, with its status in ``status`` and whether it was replayed in ``replayed``."""
     resource = path.replace(more.get("modelId", "{}"), "{modelId}") if "modelId" in more else path
     sample = event("pricing/add")
     headers = {**sample["headers"], **({"Idempotency-Key": key} if key else {})}
@@ -65,7 +65,7 @@ def history(model: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_every_answer_shows_all_of_a_rule() -> None:
+def test_every_answer_shows_the_whole_rule() -> None:
     added = add(RULE, key="k")
     again = add(RULE, key="k")
     listed = ask(pricing_app, "GET", "/api/pricing")["models"]
@@ -119,7 +119,7 @@ def test_a_usage_is_priced_and_explained(usage: dict[str, Any], usage_format: st
     }
 
 
-def test_a_tier_and_a_variant_are_said() -> None:
+def test_an_answer_names_the_tier_and_the_variant() -> None:
     add(RULE)
     long = {"inputTokens": 200_001, "outputTokens": 0}
 
@@ -130,7 +130,7 @@ def test_a_tier_and_a_variant_are_said() -> None:
     assert calculate(usage=long, variant="flex")["status"] == 400
 
 
-def test_a_number_of_tokens_is_priced_as_ever() -> None:
+def test_a_bare_number_of_tokens_is_priced() -> None:
     add({"modelId": "m", "pricePerThousandTokens": "1.1", "effectiveFrom": BEGINNING})
 
     answer = calculate(tokens=110_000)
@@ -157,13 +157,13 @@ def test_a_usage_at_the_default_price_has_no_rule() -> None:
         ({"tokens": 1, "variant": "Batch"}, "variant"),
     ],
 )
-def test_what_cannot_be_priced_is_named(body: dict[str, Any], field: str) -> None:
+def test_a_usage_that_cannot_be_priced_is_refused_with_the_field(body: dict[str, Any], field: str) -> None:
     answer = calculate(**body)
 
     assert (answer["status"], answer["details"]["errors"][0]["field"]) == (400, field)
 
 
-def test_a_model_without_a_price_is_refused_where_the_stack_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_unknown_models_refused_a_model_without_a_price_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNKNOWN_MODELS", "refuse")
     settings.cache_clear()
 
@@ -258,7 +258,7 @@ def test_every_problem_of_a_list_is_named_and_nothing_is_written() -> None:
     assert history("n") == []
 
 
-def test_a_list_is_refused_for_the_rules_that_are_there() -> None:
+def test_a_list_that_conflicts_with_stored_rules_is_refused() -> None:
     add(RULE)
     good = {"modelId": "n", "rates": {"input": "1", "output": "2"}, "effectiveFrom": BEGINNING}
     taken = [{**good, "modelId": "m"}, {**good, "aliases": ["x", "m-latest"]}, {**good, "modelId": "m-latest"}]
@@ -287,10 +287,10 @@ def test_99_rules_and_aliases_are_one_transaction(calls: Calls) -> None:
     assert (more["status"], more["details"]["errors"][0]["field"]) == (400, "rules")
 
 
-def test_what_an_import_costs(calls: Calls) -> None:
-    """A query for each rule and alias, one look at what is taken, one transaction.
+def test_an_import_stays_within_its_budget(calls: Calls) -> None:
+    """A query for each rule and alias, one read of conflicting rules, and one transaction.
 
-    Each item is 2 units, and 1 for its place in the list.
+    Each item costs 2 units, plus 1 for its place in the list.
     """
     rules = [{**RULE, "effectiveFrom": BEGINNING}, {**RULE, "modelId": "n", "aliases": []}]
 
@@ -308,8 +308,8 @@ def test_what_an_import_costs(calls: Calls) -> None:
     assert calls.operations == ["GetItem", "Query", "Query", "Query", "Query"]  # an alias leads to its model's rules
 
 
-def test_a_rule_that_appears_during_an_import_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody else adds the same rule between the reading and the writing: then the list's is unchanged."""
+def test_an_import_notices_a_rule_added_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another writer adds the same rule between reading and writing: then the list's rule is unchanged."""
     read = store.found_at
 
     def slow(places: Any) -> Any:
@@ -325,7 +325,7 @@ def test_a_rule_that_appears_during_an_import_is_seen(monkeypatch: pytest.Monkey
 
 
 def test_the_answer_to_the_largest_import_is_kept() -> None:
-    """99 rules that are as large as rules can be, each replaced by another: the answer's record has to fit an item."""
+    """99 rules of the maximum size, each replacing another: the record of the answer must fit into an item."""
     before = [largest(each) for each in range(99)]
     for rule in before:
         prices.add(rule, now=NOW, key=None)

@@ -1,4 +1,4 @@
-"""Prices: from the rules, cached for a minute, right at every boundary."""
+"""Prices: read from the rules, cached for a minute, and exact at every boundary."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ from tests.prices import per_thousand, price_e4
 
 
 class Clock:
-    """The process's monotonic clock, set by hand."""
+    """The process's monotonic clock, which the test sets."""
 
     def __init__(self) -> None:
         self.seconds = 1_000.0
@@ -52,7 +52,7 @@ def test_a_model_without_rules_has_the_documented_price() -> None:
     assert cost("amazon.titan-text-express-v1", 1_000_000) == 300
 
 
-def test_exact_prices() -> None:
+def test_prices_are_exact() -> None:
     put(PriceRule("m", per_thousand(11_000), NOW))
     put(PriceRule("n", per_thousand(175), NOW))
 
@@ -73,7 +73,7 @@ def test_a_price_is_read_once_a_minute(process: Clock, calls: Calls) -> None:
     assert (first, cached, fresh) == (10_000, (10_000, 0), (50_000, 1))
 
 
-def test_that_a_model_has_no_rules_is_cached_too(calls: Calls) -> None:
+def test_the_absence_of_rules_is_cached_too(calls: Calls) -> None:
     price()
     calls.reset()
 
@@ -111,14 +111,14 @@ def test_a_rule_from_before_many_short_ones_is_found() -> None:
     assert price() == 7
 
 
-def test_many_short_rules_since_the_beginning_of_time_come_to_the_default() -> None:
+def test_after_many_short_rules_the_default_price_applies() -> None:
     for number in range(25):
         put(PriceRule("m", per_thousand(100 + number), number * 1_000, number * 1_000 + 500))
 
     assert price() == 10_000
 
 
-def test_an_alias_has_the_newest_price_of_its_model_also_if_that_does_not_list_it() -> None:
+def test_an_alias_has_its_models_newest_price_even_if_that_rule_does_not_list_it() -> None:
     put(PriceRule("m", per_thousand(10_000), NOW - DAY, aliases=("latest",)))
     put(PriceRule("m", per_thousand(50_000), NOW - 1))
 
@@ -134,7 +134,7 @@ def test_a_model_that_was_an_alias_has_its_own_newer_price() -> None:
     assert price_e4(prices.card_at("latest", NOW)) == 7
 
 
-def test_models_do_not_share_prices() -> None:
+def test_models_have_separate_prices() -> None:
     put(PriceRule("m", per_thousand(5), NOW))
 
     assert price_e4(prices.card_at("mm", NOW)) == 10_000
@@ -154,7 +154,7 @@ def test_a_rule_is_never_overwritten(effective_from: int) -> None:
     )
 
 
-def test_a_repeated_addition_is_answered_as_the_first_time() -> None:
+def test_a_repeated_addition_gets_the_first_answer() -> None:
     rule = PriceRule("m", per_thousand(10_000), NOW + DAY)
     key = IdempotencyKey("boss", "pricing", "k", "fingerprint")
 
@@ -166,7 +166,7 @@ def test_a_repeated_addition_is_answered_as_the_first_time() -> None:
     assert prices.history("m", before=None, limit=9)[0] == [rule]
 
 
-def test_a_repeated_addition_is_answered_after_the_rule_has_ended() -> None:
+def test_a_repeated_addition_gets_the_first_answer_after_the_rule_has_ended() -> None:
     key = IdempotencyKey("boss", "pricing", "k", "fingerprint")
     first = operations.add(PriceRule("m", per_thousand(10_000), NOW, NOW + 5), now=NOW, key=key)
     ended = PriceRule("m", per_thousand(10_000), NOW + 9, NOW + 5)
@@ -177,7 +177,7 @@ def test_a_repeated_addition_is_answered_after_the_rule_has_ended() -> None:
             operations.add(ended, now=NOW + 9, key=other)
 
 
-def test_when_a_rule_ended_is_history() -> None:
+def test_the_end_of_an_ended_rule_cannot_change() -> None:
     put(PriceRule("m", per_thousand(10_000), NOW - 3 * DAY))
     operations.end("m", NOW - 3 * DAY, NOW - DAY, NOW)
 
@@ -190,7 +190,7 @@ def test_when_a_rule_ended_is_history() -> None:
     ]
 
 
-def test_an_end_that_has_not_come_can_be_moved() -> None:
+def test_a_future_end_can_be_moved() -> None:
     put(PriceRule("m", per_thousand(10_000), NOW - DAY, NOW + DAY))
 
     assert operations.end("m", NOW - DAY, NOW + 2 * DAY, NOW).effective_to == NOW + 2 * DAY
@@ -212,7 +212,7 @@ def test_a_rule_is_withdrawn_until_two_minutes_before_it_begins() -> None:
         operations.withdraw("m", NOW + 2 * MINUTE, NOW)
 
 
-def test_no_process_remembers_a_withdrawn_rule_when_it_would_have_begun(process: Clock) -> None:
+def test_a_withdrawn_rule_is_in_no_cache_when_it_would_have_begun(process: Clock) -> None:
     put(PriceRule("m", per_thousand(50_000), NOW + 2 * MINUTE))
     price()
     operations.withdraw("m", NOW + 2 * MINUTE, NOW)
@@ -222,8 +222,8 @@ def test_no_process_remembers_a_withdrawn_rule_when_it_would_have_begun(process:
     assert price(NOW + 2 * MINUTE) == 10_000
 
 
-def test_the_list_of_prices_pages_and_leaves_nothing_out() -> None:
-    """Models whose ids are prefixes of each other, with rules to come, ended ones, and long histories."""
+def test_the_pages_of_the_price_list_are_complete() -> None:
+    """Models whose ids are prefixes of each other, with future rules, ended rules and long histories."""
     models = ["a", "a.b", "a:b", "a/b", "ab", "m", "m-1", "m.1", "z" * 256]
     for number, model in enumerate(models):
         for age in range(number + 1):
@@ -250,7 +250,7 @@ def test_the_list_of_prices_pages_and_leaves_nothing_out() -> None:
     }
 
 
-def test_a_history_pages() -> None:
+def test_a_price_history_has_pages() -> None:
     for number in range(5):
         put(PriceRule("m", per_thousand(10_000 + number), number))
 
@@ -275,7 +275,7 @@ EVERYTHING = PriceRule(
 
 
 def largest(number: int = 0) -> PriceRule:
-    """The largest rule that a request can ask for: every text, number and list at its limit."""
+    """The largest rule that a request can send: every text, number and list at its limit."""
     rate, longest = MAX_RATE * RATE_SCALE, f"{number:04d}" + "m" * (MAX_MODEL_ID - 4)
     sparse = Rates(web_search=rate)
     card = RateCard(sparse, tuple(Tier(MAX_TOKENS - each, sparse) for each in reversed(range(MAX_TIERS))))
@@ -288,7 +288,7 @@ def largest(number: int = 0) -> PriceRule:
     return PriceRule(longest, RateCard(full), NOW, NOW + DAY, variants, tuple(aliases), MAX_TOKENS, "s" * 64, "v" * 64)
 
 
-def test_everything_of_a_rule_is_kept() -> None:
+def test_every_field_of_a_rule_is_stored() -> None:
     put(EVERYTHING)
 
     assert prices.rule_at("m", NOW) == EVERYTHING
@@ -296,7 +296,7 @@ def test_everything_of_a_rule_is_kept() -> None:
     assert prices.card_at("m", NOW, "batch") == EVERYTHING.card_of("batch")
 
 
-def test_the_largest_rule_is_one_unit_to_read() -> None:
+def test_reading_the_largest_rule_costs_one_unit() -> None:
     rule = largest()
     put(rule)
 
@@ -307,7 +307,7 @@ def test_the_largest_rule_is_one_unit_to_read() -> None:
     assert sum(len(name) + len(str(value)) for name, value in item.items()) < 3_700
 
 
-def test_an_alias_has_the_price_of_its_model_for_one_read_more(calls: Calls) -> None:
+def test_pricing_by_an_alias_costs_one_more_read(calls: Calls) -> None:
     put(EVERYTHING)
     calls.reset()
 
@@ -316,7 +316,7 @@ def test_an_alias_has_the_price_of_its_model_for_one_read_more(calls: Calls) -> 
     assert prices.history("vendor/m", before=None, limit=9)[0] == [EVERYTHING]
 
 
-def test_the_list_of_prices_has_a_rule_with_aliases_once() -> None:
+def test_the_price_list_shows_a_rule_with_aliases_once() -> None:
     put(EVERYTHING)
 
     assert prices.in_force(NOW, after=None, limit=9) == ([EVERYTHING], None)
@@ -342,7 +342,9 @@ def test_a_rule_ends_and_is_withdrawn_with_its_aliases() -> None:
         ("n", ("free", "vendor/m"), "vendor/m", "m"),
     ],
 )
-def test_an_id_has_one_rule_at_a_beginning(model: str, aliases: tuple[str, ...], taken: str, owner: str) -> None:
+def test_an_id_has_at_most_one_rule_with_the_same_beginning(
+    model: str, aliases: tuple[str, ...], taken: str, owner: str
+) -> None:
     put(EVERYTHING)
 
     with pytest.raises(PriceExists) as refused:
@@ -361,8 +363,8 @@ def test_an_alias_moves_to_another_model_with_a_newer_rule() -> None:
     assert prices.card_at("m", NOW) == EVERYTHING.card
 
 
-def test_a_rule_that_changes_while_it_is_ended_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between its reading and its writing somebody else gives the rule an end, in which the first sees an old end."""
+def test_a_rule_that_changes_while_its_end_is_set_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between reading and writing, another request gives the rule an end; the first one decides on an old rule."""
     put(PriceRule("m", per_thousand(1), NOW - DAY))
     read = prices.find
 
@@ -379,7 +381,7 @@ def test_a_rule_that_changes_while_it_is_ended_is_read_again(monkeypatch: pytest
     assert prices.history("m", before=None, limit=9)[0][0].effective_to == NOW - 5
 
 
-def test_a_repeat_is_answered_with_everything() -> None:
+def test_a_repeat_is_answered_with_the_whole_rule() -> None:
     key = IdempotencyKey("boss", "pricing", "k", "fingerprint")
     first = operations.add(EVERYTHING, now=NOW, key=key)
 

@@ -1,4 +1,4 @@
-"""Many callers at one wallet: whatever the order, the books balance and nothing happens twice."""
+"""Many callers of one wallet: in any order, the ledger balances and nothing happens twice."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -26,7 +26,7 @@ MakeUser = Callable[..., str]
 
 @pytest.fixture(autouse=True)
 def _one_client(table_name: str) -> None:
-    """Make the store's client before threads race to make it."""
+    """Create the store's client before threads race to create it."""
     table.client()
 
 
@@ -56,7 +56,7 @@ def kinds(answers: list[Any]) -> Counter[str]:
     return Counter(type(answer).__name__ for answer in answers)
 
 
-def test_credits_for_ten_sessions_open_exactly_ten_of_32(user: MakeUser) -> None:
+def test_credits_for_ten_sessions_open_exactly_ten_of_32_sessions(user: MakeUser) -> None:
     user("u1", 60)  # a session holds 6
 
     answers = together(*(partial(initialize, f"s{number}") for number in range(32)))
@@ -121,7 +121,7 @@ def test_16_identical_finalizes_settle_once_and_answer_the_same(user: MakeUser) 
     assert (wallet.available, wallet.held, wallet.charged) == (58, 0, 2)
 
 
-def test_finalize_against_abort_resolves_once(user: MakeUser) -> None:
+def test_a_concurrent_finalize_and_abort_settle_once(user: MakeUser) -> None:
     user("u1", 1_000)
     rounds = 20
     for number in range(rounds):
@@ -151,7 +151,7 @@ def test_one_idempotency_key_sent_16_times_allocates_once(user: MakeUser) -> Non
     assert assert_books_balance("u1").available == 50
 
 
-def test_one_idempotency_key_removes_everything_once(user: MakeUser) -> None:
+def test_one_idempotency_key_removes_all_credits_once(user: MakeUser) -> None:
     user("u1", 50)
 
     answers = together(*times(16, lambda: credits.remove(request("k"), 50)))
@@ -160,7 +160,7 @@ def test_one_idempotency_key_removes_everything_once(user: MakeUser) -> None:
     assert assert_books_balance("u1").available == 0
 
 
-def test_16_allocations_without_a_key_are_16(user: MakeUser) -> None:
+def test_16_allocations_without_a_key_make_16_grants(user: MakeUser) -> None:
     user("u1")
 
     answers = together(*times(16, lambda: credits.allocate(request(), 50)))
@@ -179,7 +179,7 @@ def test_a_new_users_first_16_requests_all_succeed() -> None:
     assert users.resolve("new@example.com").user.id == "new"
 
 
-def test_two_new_users_who_claim_one_address_both_get_in() -> None:
+def test_two_new_users_who_claim_one_address_are_both_accepted() -> None:
     described = [Description(f"u{number}", "one@example.com", "", "user", issued_at=number) for number in range(2)]
 
     answers = together(*(partial(users.sync, one, NOW) for one in described * 8))
@@ -188,7 +188,7 @@ def test_two_new_users_who_claim_one_address_both_get_in() -> None:
     assert users.resolve("one@example.com").user.id == "u1", "the newest token has it"
 
 
-def test_everything_at_once_keeps_the_books(user: MakeUser) -> None:
+def test_everything_at_once_leaves_ledgers_that_balance(user: MakeUser) -> None:
     user("u1", 300)
     for number in range(8):
         initialize(f"s{number}")
@@ -213,7 +213,7 @@ def test_everything_at_once_keeps_the_books(user: MakeUser) -> None:
     assert_books_balance("u1")
 
 
-def test_heartbeats_that_race_leave_the_furthest(user: MakeUser) -> None:
+def test_of_concurrent_heartbeats_the_furthest_counts(user: MakeUser) -> None:
     user("u1", 500)
     initialize("s1")
 

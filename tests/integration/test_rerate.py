@@ -1,4 +1,4 @@
-"""What the usage of the past would cost now: `make rerate`."""
+"""`make rerate`: what past usage would cost at the current prices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +21,7 @@ from accounting.times import DAY, MINUTE, day
 from local import rerate
 from local.rerate import Cost
 from tests.integration.conftest import NOW
+from tests.members import organization_with
 
 type MakeUser = Callable[..., str]
 
@@ -34,7 +35,7 @@ def record(used: Usage | None, credits: int, *, service: str = "images", at: int
 
 
 def card_of(model_id: str, variant: str | None) -> RateCard:
-    """2 credits for a thousand tokens, 1 in the variant ``batch``, and no price of ``gone``."""
+    """2 credits for a thousand tokens, 1 in the variant ``batch``, and no price for the model ``gone``."""
     if model_id == "gone":
         raise ModelUnknown("The model has no price", modelId=model_id)
     return RateCard.flat((1000 if variant == "batch" else 2000) * RATE_SCALE)
@@ -62,13 +63,13 @@ def test_records_are_priced_by_model_and_day() -> None:
     ]
 
 
-def test_what_would_cost_the_same_has_no_line() -> None:
+def test_unchanged_costs_have_no_line() -> None:
     _, total = rerate.rerate([record(THOUSAND, 4)], card_of).lines()
 
     assert total.split() == ["total", "1", "4", "4", "+0"]
 
 
-def test_what_has_no_usage_by_class_or_no_price_is_left_out_and_counted() -> None:
+def test_records_without_usage_by_class_or_price_are_left_out_and_counted() -> None:
     made = [
         record(None, 5, priced_as=None),
         record(None, 5, service="chat-streaming", unclassified=700),
@@ -83,7 +84,7 @@ def test_what_has_no_usage_by_class_or_no_price_is_left_out_and_counted() -> Non
 
 
 def test_a_session_that_was_corrected_late_is_priced_as_a_whole() -> None:
-    """The difference of two usages does not cost the difference of their prices: credits are rounded up once."""
+    """The price of a difference is not the difference of two prices, because credits are rounded up."""
     swept = record(Usage(1_500, 100), 4, service="chat-streaming-expired", metadata={"sessionId": "s"})
     late = record(
         Usage(0, -90, requests=0),
@@ -110,7 +111,7 @@ def test_a_sweep_without_late_usage_is_priced_unchanged() -> None:
     assert rerate.rerate([swept], card_of).costs == {("m", day(NOW)): Cost(1, 5, 4)}
 
 
-def test_it_reads_everybodys_records_and_writes_nothing(
+def test_the_tool_reads_all_users_records_and_writes_nothing(
     user: MakeUser,
     dynamodb: Any,
     table_name: str,
@@ -119,6 +120,7 @@ def test_it_reads_everybodys_records_and_writes_nothing(
 ) -> None:
     for who in ("u1", "u2"):
         user(who, 1_000)
+    organization_with(ORGANIZATION, "u2")
     used = ModelCall("m", THOUSAND)
     made = [
         usage.record(Event("u1", "images", "draw", used, {}, True), now=NOW, key=None).record,
@@ -153,7 +155,7 @@ def test_it_reads_everybodys_records_and_writes_nothing(
     assert dynamodb.scan(TableName=table_name)["Items"] == before
 
 
-def test_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("SINCE", "UNTIL", "MODEL", "TABLE"):
         monkeypatch.delenv(name, raising=False)
 

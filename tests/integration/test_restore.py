@@ -1,4 +1,4 @@
-"""A table is given back what it had: `make restore`."""
+"""`make restore`: a table gets its earlier items back."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,7 +21,7 @@ type MakeUser = Callable[..., str]
 
 @pytest.fixture
 def backup(dynamodb: Any) -> Iterator[str]:
-    """Another table, empty."""
+    """A second, empty table."""
     name = f"test-{uuid4()}"
     create_table(dynamodb, name)
     yield name
@@ -57,14 +57,14 @@ def test_a_restored_table_equals_the_source_and_its_books_balance(
     assert [assert_books_balance(f"u{number}").available for number in (1, 2, 3)] == [98, 100, 100]
 
 
-def test_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("FROM", raising=False)
 
     assert restore.main() == 1
     assert "make restore FROM=" in capsys.readouterr().err
 
 
-def test_it_writes_with_apply(
+def test_changes_are_written_only_with_apply(
     dynamodb: Any,
     table_name: str,
     backup: str,
@@ -84,7 +84,7 @@ def test_it_writes_with_apply(
     assert items(dynamodb, backup) == items(dynamodb, table_name)
 
 
-def test_it_lists_who_was_erased_since_then_until_they_are_erased_again(
+def test_users_erased_since_then_are_listed_until_they_are_erased_again(
     dynamodb: Any,
     table_name: str,
     backup: str,

@@ -1,4 +1,4 @@
-"""Services that act for users: their credentials, whom they may act for, and what names them."""
+"""Services that act for users: their credentials, the users that they may act for, and the actor in records."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +37,7 @@ type MakeUser = Callable[..., str]
 
 
 class Clock:
-    """The time that caches go by."""
+    """The clock of the caches."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -45,7 +45,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Let the test decide when what is remembered is too old, and remember nothing of other tests."""
+    """Let the test set the clock of the caches, and begin with empty caches."""
     clock = Clock()
     monkeypatch.setattr(cache, "_now", lambda: clock.seconds)
     for module, name, read in (
@@ -65,7 +65,7 @@ def rotate(issued: Issued, *, overlap: int = DAY, keep_previous: bool = False, n
 
 
 def authorized(issued: Issued) -> dict[str, Any]:
-    """What the authorizer tells the functions of a service."""
+    """What the authorizer passes to the functions about a service."""
     asked = {"type": "TOKEN", "methodArn": "arn:a/v1/GET/x", "authorizationToken": f"Service {issued.text}"}
     authorizer = app("authorizer")
     vars(authorizer)["clock"] = lambda: NOW
@@ -91,7 +91,7 @@ def test_only_the_hash_of_a_secret_is_stored(dynamodb: Any, table_name: str) -> 
     assert secret not in stored
 
 
-def test_a_repeated_create_or_rotate_makes_nothing_and_shows_no_secret() -> None:
+def test_a_repeated_create_or_rotate_changes_nothing_and_shows_no_secret() -> None:
     key = IdempotencyKey("boss", "service-credentials", "k", "body")
     first, again = create(key=key), create(key=key)
 
@@ -106,7 +106,7 @@ def test_a_repeated_create_or_rotate_makes_nothing_and_shows_no_secret() -> None
     assert service_credentials.get(first.credential.id).generation == 2
 
 
-def test_there_are_only_so_many_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_credentials_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_credentials, "MAX_CREDENTIALS", 2)
     first, _ = create(), create()
 
@@ -127,12 +127,12 @@ def test_the_list_has_every_credential_newest_first() -> None:
 
 
 @pytest.mark.parametrize("text", ["svc", "svc_x", "svc_x_y", "acct_x_y"])
-def test_a_text_that_is_no_credential_is_refused(text: str) -> None:
+def test_a_malformed_credential_is_refused(text: str) -> None:
     with pytest.raises(ServiceCredentialInvalid, match="is invalid"):
         authorized(Issued(create().credential, text))
 
 
-def test_both_secrets_are_let_in_until_the_older_one_ends() -> None:
+def test_both_secrets_are_accepted_until_the_older_one_ends() -> None:
     old = create()
     new = rotate(old)
 
@@ -143,7 +143,7 @@ def test_both_secrets_are_let_in_until_the_older_one_ends() -> None:
         caller_of(passed, NOW + DAY, ["u1"])
 
 
-def test_a_new_secret_counts_at_once_though_the_process_remembers_the_credential_before(
+def test_a_new_secret_works_at_once_although_the_process_caches_the_credential(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     old = create()
@@ -158,7 +158,7 @@ def test_a_new_secret_counts_at_once_though_the_process_remembers_the_credential
 
 
 @pytest.mark.parametrize("end", ["deleted", "rotated out", "previous ended"])
-def test_a_secret_that_ended_is_refused_within_30_seconds_whatever_the_gateway_remembers(
+def test_an_ended_secret_is_refused_within_30_seconds_despite_the_gateways_cache(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     issued = create()
@@ -183,7 +183,7 @@ def test_a_secret_that_ended_is_refused_within_30_seconds_whatever_the_gateway_r
         authorized(issued)
 
 
-def test_a_right_that_is_taken_away_is_missing() -> None:
+def test_a_removed_right_is_missing() -> None:
     issued = create("read", "usage")
     acting(issued).require_right("usage")
 
@@ -196,7 +196,7 @@ def test_a_right_that_is_taken_away_is_missing() -> None:
     assert service_credentials.get(issued.credential.id).name == "new"
 
 
-def test_what_is_not_there_cannot_be_changed_rotated_or_deleted() -> None:
+def test_an_unknown_credential_cannot_be_changed_rotated_or_deleted() -> None:
     nothing = Issued(ServiceCredential("nothing", "", (), "", NOW), None)
     for change in (
         lambda: service_credentials.change("nothing", name="x", rights=None, end_previous=False),
@@ -208,7 +208,7 @@ def test_what_is_not_there_cannot_be_changed_rotated_or_deleted() -> None:
     assert service_credentials.newest(before=None, limit=5) == ([], None)
 
 
-def test_a_service_is_a_user_whatever_the_users_role() -> None:
+def test_a_service_acts_as_a_user_even_for_an_administrator() -> None:
     caller = acting(create(), "boss")
 
     assert (caller.role, caller.user_id) == ("user", "boss")
@@ -225,7 +225,7 @@ def admit(access: Access, caller: Caller) -> None:
     access.admit(caller, None, {})  # type: ignore[arg-type]  # its headers are not read for a service
 
 
-def test_a_disabled_user_is_refused_as_in_their_own_requests(user: MakeUser) -> None:
+def test_a_service_is_refused_for_a_disabled_user(user: MakeUser) -> None:
     user("u1")
     caller = acting(create("read"))
     admit(READ, caller)
@@ -235,7 +235,7 @@ def test_a_disabled_user_is_refused_as_in_their_own_requests(user: MakeUser) -> 
         admit(READ, caller)
 
 
-def test_a_user_whom_nobody_knows_needs_the_right_and_is_known_from_then_on(clock: Clock) -> None:
+def test_an_unknown_user_needs_the_right_users_sync_and_is_then_created(clock: Clock) -> None:
     introducing = Access(Who.USERS, "credits:read", introduce=users.introduce)
     with pytest.raises(RightMissing) as refused:
         admit(introducing, acting(create("read"), "new"))
@@ -252,7 +252,7 @@ def test_a_user_whom_nobody_knows_needs_the_right_and_is_known_from_then_on(cloc
     admit(introducing, acting(create("read"), "new"))
 
 
-def test_an_address_is_no_id_of_a_new_user(user: MakeUser) -> None:
+def test_another_users_address_cannot_be_the_id_of_a_new_user(user: MakeUser) -> None:
     user("u1")
     known = users.find("u1")
     assert known is not None
@@ -293,7 +293,7 @@ def test_the_ledger_and_the_usage_name_the_service(user: MakeUser) -> None:
     assert_books_balance("u1")
 
 
-def test_keys_of_two_services_and_of_the_user_never_meet(user: MakeUser) -> None:
+def test_idempotency_keys_of_services_and_users_are_separate(user: MakeUser) -> None:
     user("u1", credits_granted=100)
     user("u2", credits_granted=100)
     one, other = authorized(create("usage")), authorized(create("usage"))
@@ -341,7 +341,7 @@ def test_a_service_needs_no_internal_key(user: MakeUser, monkeypatch: pytest.Mon
     assert call("usage/record", authorized(create("sessions")), "u1")["statusCode"] == 403
 
 
-def test_what_a_process_remembers_makes_a_service_as_cheap_as_the_user(user: MakeUser, calls: Calls) -> None:
+def test_with_its_cache_a_service_costs_no_more_than_a_user(user: MakeUser, calls: Calls) -> None:
     user("u1", credits_granted=1_000)
     own, service = {"userId": "u1", "role": "user", "exp": "4070908800"}, authorized(create("sessions"))
     call("streaming_sessions/initialize", own, "u1")
@@ -357,7 +357,7 @@ def test_what_a_process_remembers_makes_a_service_as_cheap_as_the_user(user: Mak
     assert second == of_the_user
 
 
-def test_a_rotation_decides_on_the_newest_secret_when_two_race() -> None:
+def test_concurrent_rotations_decide_on_the_newest_secret() -> None:
     known = create().credential
     first, second = (known.rotated(f"hash-{each}", ends_at=NOW, keep_previous=False, now=NOW) for each in (1, 2))
     transact([service_credentials.rotate(known, first)])

@@ -1,4 +1,4 @@
-"""Lists of sessions: complete, in order, and steady while sessions begin and end."""
+"""Lists of sessions are complete and in order, even while sessions begin and end."""
 
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -50,7 +50,7 @@ def active(before: str | None) -> store.Page:
 
 
 def pages(read: List) -> Iterator[list[str]]:
-    """Page by page, over cursors as a client holds them."""
+    """All pages of a list, with cursors in the form that clients have."""
     cursor = None
     while True:
         found, position = read(position_by_user_in(cursor) if read is active else position_in(cursor))
@@ -70,7 +70,7 @@ def test_active_sessions_are_those_that_have_not_ended_newest_first() -> None:
 
 
 @pytest.mark.parametrize("other", ["u1#x", "u", "u1 ", "u11", "~", " u1", "\U0010ffff", "語" * 128])
-def test_no_user_sees_sessions_of_another_whatever_their_ids(user: MakeUser, other: str) -> None:
+def test_no_user_sees_another_users_sessions_whatever_their_ids(user: MakeUser, other: str) -> None:
     user(other, 10_000)
     opened(1)
     opened(2, other)
@@ -130,7 +130,7 @@ def test_the_active_sessions_of_all_are_in_order_of_users_and_each_users_in_orde
 
 
 @pytest.mark.parametrize("read", [of_user, of_all, active])
-def test_sessions_of_one_instant_are_neither_lost_nor_doubled(read: List) -> None:
+def test_sessions_of_the_same_instant_are_listed_once(read: List) -> None:
     names = [opened(number, at=NOW) for number in range(8)]
 
     found = list(chain(*pages(read)))
@@ -139,7 +139,7 @@ def test_sessions_of_one_instant_are_neither_lost_nor_doubled(read: List) -> Non
 
 
 @pytest.mark.parametrize("read", [of_user, of_all])
-def test_a_session_that_ends_between_two_pages_is_neither_lost_nor_doubled(read: List) -> None:
+def test_a_session_that_ends_between_two_pages_is_listed_once(read: List) -> None:
     names = [opened(number) for number in range(9)]
 
     found = []
@@ -165,7 +165,7 @@ def test_new_sessions_do_not_shift_the_pages() -> None:
 
 
 @pytest.mark.parametrize("read", [of_user, of_all, active])
-def test_a_full_last_page_leads_nowhere(read: List) -> None:
+def test_a_full_last_page_has_no_cursor(read: List) -> None:
     for number in range(3):
         opened(number)
 
@@ -179,7 +179,7 @@ def test_the_sessions_of_a_user_without_any_are_one_empty_page(read: List) -> No
     assert read(None) == ([], None)
 
 
-def test_a_list_shows_sessions_as_they_are_now() -> None:
+def test_a_list_shows_the_current_state_of_sessions() -> None:
     opened(1)
     sessions.heartbeat("u1", "s01", 700, now=NOW + 2)
 

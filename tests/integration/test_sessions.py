@@ -1,4 +1,4 @@
-"""Holds, heartbeats and settlements, as they are stored."""
+"""Holds, heartbeats and settlements in the table."""
 
 import json
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def test_an_overrun_is_charged(user: MakeUser) -> None:
     assert assert_books_balance("u1").available == 40
 
 
-def test_an_overrun_that_is_not_there_is_debt_and_the_next_grant_repays_it(user: MakeUser) -> None:
+def test_an_uncovered_overrun_becomes_debt_that_the_next_grant_repays(user: MakeUser) -> None:
     user("u1", 10)
     initialize()
 
@@ -68,7 +68,7 @@ def test_an_overrun_that_is_not_there_is_debt_and_the_next_grant_repays_it(user:
     assert assert_books_balance("u1").debt == 0
 
 
-def test_a_session_can_not_be_opened_in_debt(user: MakeUser) -> None:
+def test_a_session_cannot_be_opened_in_debt(user: MakeUser) -> None:
     user("u1", 10)
     initialize()
     finalize(60_000)
@@ -88,7 +88,7 @@ def test_a_refund_keeps_the_expiry_of_its_lot(user: MakeUser) -> None:
     assert credits.balance(ACCOUNT, NOW + DAY).available == 0
 
 
-def test_credits_that_expired_while_held_come_back_for_a_day_once(user: MakeUser) -> None:
+def test_credits_that_expired_while_held_return_once_for_a_day(user: MakeUser) -> None:
     user("u1", 4, days=1)
     initialize(now=NOW + DAY - 1)
 
@@ -100,7 +100,7 @@ def test_credits_that_expired_while_held_come_back_for_a_day_once(user: MakeUser
     assert (wallet.available, wallet.expired) == (0, 4)
 
 
-def test_what_can_be_afforded_is_said(user: MakeUser) -> None:
+def test_a_refusal_shows_the_affordable_estimate(user: MakeUser) -> None:
     user("u1", 10)
 
     with pytest.raises(InsufficientCredits) as refused:
@@ -112,6 +112,7 @@ def test_what_can_be_afforded_is_said(user: MakeUser) -> None:
         "heldCredits": 0,
         "shortfall": 2,
         "affordableTokens": 8_000,
+        "limits": [{"limit": "balance", "remainingCredits": 10, "requiredCredits": 12}],
     }
     assert initialize(8_000).session.allocated_credits == 10
 
@@ -152,7 +153,7 @@ def test_settling_writes_one_usage_record(end: Callable[[], object], service: st
     assert_books_balance("u1")
 
 
-def test_a_heartbeat_that_fits_only_notes_how_far_it_is(user: MakeUser) -> None:
+def test_a_heartbeat_that_fits_the_hold_only_records_progress(user: MakeUser) -> None:
     user("u1", 100)
     initialize()
 
@@ -162,7 +163,7 @@ def test_a_heartbeat_that_fits_only_notes_how_far_it_is(user: MakeUser) -> None:
     assert assert_books_balance("u1").held == 4
 
 
-def test_a_heartbeat_that_no_longer_fits_raises_the_hold_with_the_buffer(user: MakeUser) -> None:
+def test_a_heartbeat_beyond_the_hold_raises_it_with_the_buffer(user: MakeUser) -> None:
     user("u1", 100)
     initialize()
 
@@ -181,7 +182,7 @@ def test_a_heartbeat_holds_all_that_is_left_if_the_buffer_does_not_fit(user: Mak
     assert heartbeat(11_000).allocated_credits == 11
 
 
-def test_a_heartbeat_that_can_not_be_paid_is_refused_and_remembered(user: MakeUser) -> None:
+def test_a_heartbeat_whose_hold_cannot_be_raised_is_refused_and_remembered(user: MakeUser) -> None:
     user("u1", 10)
     initialize()
 
@@ -198,7 +199,7 @@ def test_a_heartbeat_that_can_not_be_paid_is_refused_and_remembered(user: MakeUs
     assert settling.abort("u1", "s1", None, now=NOW + 8).session.settled.credits == 20
 
 
-def test_a_late_heartbeat_is_a_sign_of_life_but_no_step_back(user: MakeUser) -> None:
+def test_an_older_heartbeat_is_a_sign_of_life_but_does_not_lower_the_tokens(user: MakeUser) -> None:
     user("u1", 100)
     initialize()
     heartbeat(2_000, NOW + 1)
@@ -208,9 +209,7 @@ def test_a_late_heartbeat_is_a_sign_of_life_but_no_step_back(user: MakeUser) -> 
     assert (session.tokens, session.last_seen_at) == (2_000, NOW + 2)
 
 
-def test_a_heartbeat_that_raises_does_not_undo_one_that_was_further(
-    user: MakeUser, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_raising_the_hold_does_not_undo_a_further_heartbeat(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
     user("u1", 100)
     initialize()
     transact = table.transact
@@ -228,7 +227,7 @@ def test_a_heartbeat_that_raises_does_not_undo_one_that_was_further(
     assert (session.tokens, session.last_seen_at) == (30_000, NOW + 2)
 
 
-def test_an_abort_by_the_last_heartbeat_charges_a_heartbeat_that_came_between(
+def test_an_abort_without_tokens_charges_a_heartbeat_that_came_meanwhile(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user("u1", 100)
@@ -256,7 +255,7 @@ def test_an_abort_by_the_last_heartbeat_charges_a_heartbeat_that_came_between(
         lambda: settling.abort("u1", "s1", None, now=NOW),
     ],
 )
-def test_a_session_that_is_not_there_is_not_active(call: Callable[[], object], user: MakeUser) -> None:
+def test_an_unknown_session_is_not_active(call: Callable[[], object], user: MakeUser) -> None:
     user("u1", 100)
     sessions.initialize("u1", "other", "m", 1, now=NOW)
 
@@ -266,7 +265,7 @@ def test_a_session_that_is_not_there_is_not_active(call: Callable[[], object], u
     assert refused.value.details == {"sessionId": "s1"}
 
 
-def test_a_session_is_its_users_own(user: MakeUser) -> None:
+def test_a_session_belongs_to_its_user(user: MakeUser) -> None:
     user("u1", 100)
     user("u2", 100)
     initialize()
@@ -278,7 +277,7 @@ def test_a_session_is_its_users_own(user: MakeUser) -> None:
     assert (assert_books_balance("u1").held, assert_books_balance("u2").held) == (4, 11)
 
 
-def test_an_ended_session_takes_no_heartbeat(user: MakeUser) -> None:
+def test_an_ended_session_refuses_heartbeats(user: MakeUser) -> None:
     user("u1", 100)
     initialize()
     finalize(1_000)
@@ -290,7 +289,7 @@ def test_an_ended_session_takes_no_heartbeat(user: MakeUser) -> None:
     assert_books_balance("u1")
 
 
-def test_the_largest_session_is_only_debt(user: MakeUser) -> None:
+def test_the_largest_possible_session_only_causes_debt(user: MakeUser) -> None:
     user("u1", 10)
     initialize()
 
@@ -300,7 +299,7 @@ def test_the_largest_session_is_only_debt(user: MakeUser) -> None:
     assert_books_balance("u1")
 
 
-def test_only_ended_sessions_and_records_run_out(user: MakeUser) -> None:
+def test_only_ended_sessions_and_usage_records_expire(user: MakeUser) -> None:
     user("u1", 100)
     initialize()
     finalize(0)
@@ -315,7 +314,7 @@ def test_only_ended_sessions_and_records_run_out(user: MakeUser) -> None:
     assert usage()[0]["ttl"] == (NOW + settings().usage_retention) // 1000
 
 
-def test_a_day_is_exact_for_every_model_of_many(user: MakeUser) -> None:
+def test_a_days_sums_are_exact_for_many_models(user: MakeUser) -> None:
     user("u1", 1_000)
     for number in range(53):
         sessions.initialize("u1", f"s{number}", f"model-{number}", 1_000, now=NOW)

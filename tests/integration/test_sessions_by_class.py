@@ -1,4 +1,4 @@
-"""Sessions with a usage by class, as they are stored: holds, heartbeats, settlements, sweeps and what they cost."""
+"""Sessions with a usage by class in the table: holds, heartbeats, settlements, sweeps and their costs."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -110,7 +110,7 @@ def test_a_refusal_names_the_output_that_would_fit() -> None:
         initialize(Usage(10_000, affordable + 250), session_id="s2")
 
 
-def test_a_heartbeat_that_fits_is_one_write_also_with_an_unchanged_usage(calls: Calls) -> None:
+def test_a_heartbeat_with_an_unchanged_usage_is_one_write(calls: Calls) -> None:
     initialize()
     heartbeat(10, Usage(10_000, 10))
     calls.reset()
@@ -131,7 +131,7 @@ def test_a_changed_usage_is_priced_anew_and_raises_the_hold() -> None:
     assert assert_books_balance("u1").held == after.allocated_credits
 
 
-def test_a_usage_that_crosses_a_tier_raises_the_hold_for_all_of_it() -> None:
+def test_a_usage_that_crosses_a_tier_raises_the_hold_for_the_whole_request() -> None:
     initialize()
 
     with pytest.raises(InsufficientCredits):
@@ -155,8 +155,8 @@ def test_a_smaller_input_than_estimated_leaves_more_room_for_output() -> None:
     assert after.fitting_tokens == fits + 2_000
 
 
-def test_a_dearer_class_of_output_raises_the_hold_or_is_refused() -> None:
-    """The hold was made for plain output; a reasoning token costs ten times as much."""
+def test_a_more_expensive_class_of_output_raises_the_hold_or_is_refused() -> None:
+    """The hold is for plain output; a reasoning token costs ten times as much."""
     dear = RateCard(Rates(THOUSAND, THOUSAND, reasoning=10 * THOUSAND))
     price_rules.add(PriceRule("m", dear, NOW), now=NOW, key=None)
     prices.forget()
@@ -171,7 +171,7 @@ def test_a_dearer_class_of_output_raises_the_hold_or_is_refused() -> None:
     assert assert_books_balance("u1").held == after.allocated_credits
 
 
-def test_heartbeats_at_once_lose_no_part_of_the_furthest_usage() -> None:
+def test_concurrent_heartbeats_keep_the_furthest_usage() -> None:
     dear = RateCard(Rates(THOUSAND, THOUSAND, reasoning=10 * THOUSAND))
     price_rules.add(PriceRule("m", dear, NOW), now=NOW, key=None)
     prices.forget()
@@ -184,7 +184,7 @@ def test_heartbeats_at_once_lose_no_part_of_the_furthest_usage() -> None:
     assert session().reported_usage == usages[-1]
 
 
-def test_another_id_of_the_sessions_own_model_keeps_its_price() -> None:
+def test_an_alias_of_the_sessions_model_keeps_the_sessions_price() -> None:
     price_rules.add(PriceRule("n", RateCard.flat(THOUSAND), NOW - DAY, aliases=("n-latest",)), now=NOW, key=None)
     initialize(Usage(1_000, 1_000), model="n")
     price_rules.add(PriceRule("n", RateCard.flat(9 * THOUSAND), NOW - 1, aliases=("n-latest",)), now=NOW, key=None)
@@ -234,7 +234,7 @@ def test_the_model_that_served_is_priced_as_it_was_when_the_session_began() -> N
     assert (records()[0].operation, ended.model_id) == ("other", "m")
 
 
-def test_what_the_caller_says_at_the_end_is_kept_with_the_record() -> None:
+def test_metadata_sent_at_the_end_is_kept_with_the_record() -> None:
     sessions.initialize("u1", "s1", "m", 2_000, now=NOW, metadata={"chat": 1, "turn": 1})
     raw = ProviderUsage("openai", {"prompt_tokens": 9, "completion_tokens": 1})
 
@@ -252,7 +252,7 @@ def test_a_sweep_without_a_heartbeat_charges_nothing() -> None:
     assert assert_books_balance("u1").available == 100
 
 
-def test_a_sweep_without_a_heartbeat_charges_the_estimate_where_the_stack_says_so(
+def test_with_sweep_charges_estimate_a_sweep_without_a_heartbeat_charges_the_estimate(
     set_parameter: Callable[[str, str], None],
 ) -> None:
     set_parameter("SWEEP_CHARGES", "estimate")
@@ -288,7 +288,7 @@ def test_usage_that_arrives_after_the_sweep_settles_the_difference(said: Usage, 
     assert assert_books_balance("u1").available == 100 - 12 - late
 
 
-def test_a_variant_is_priced_and_one_that_the_price_lacks_is_refused() -> None:
+def test_a_variant_is_priced_and_an_unknown_variant_is_refused() -> None:
     assert initialize(variant="batch").session.initial_credits == 11
     with pytest.raises(Invalid, match="variant"):
         initialize(session_id="s2", variant="priority")
@@ -315,7 +315,9 @@ def test_a_repeat_is_answered_after_the_variant_was_removed(set_parameter: Calla
         initialize(Usage(1, 1), variant="batch")
 
 
-def test_a_model_without_a_price_is_refused_where_the_stack_says_so(set_parameter: Callable[[str, str], None]) -> None:
+def test_with_unknown_models_refused_a_model_without_a_price_is_refused(
+    set_parameter: Callable[[str, str], None],
+) -> None:
     set_parameter("UNKNOWN_MODELS", "refuse")
 
     with pytest.raises(ModelUnknown):
@@ -327,7 +329,7 @@ def test_a_model_without_a_price_is_refused_where_the_stack_says_so(set_paramete
     assert finalize(Usage(1_000, 0)).settled.credits == 1
 
 
-def test_a_session_by_class_costs_as_many_trips_and_units(calls: Calls) -> None:
+def test_a_session_by_class_costs_as_many_round_trips_and_units_as_one_by_number(calls: Calls) -> None:
     prices.card_at("m", NOW)
     calls.reset()
     initialize()

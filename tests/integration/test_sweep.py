@@ -1,4 +1,4 @@
-"""The sweep: stale sessions and expired credits are brought to their end, once."""
+"""The sweep ends stale sessions and expires credits, each once."""
 
 from collections.abc import Callable
 
@@ -32,7 +32,7 @@ def opened(user_id: str, count: int, tokens: int = 10_000) -> list[str]:
     return names
 
 
-def test_a_stale_session_is_charged_its_last_heartbeat_and_refunded_the_rest(user: MakeUser) -> None:
+def test_a_stale_session_is_charged_for_its_last_heartbeat_and_the_rest_is_refunded(user: MakeUser) -> None:
     user(credits_granted=100)
     opened("u1", 1)
     sessions.heartbeat("u1", "s0", 3000, now=NOW + 1)
@@ -48,7 +48,7 @@ def test_a_stale_session_is_charged_its_last_heartbeat_and_refunded_the_rest(use
     assert (wallet.available, wallet.held) == (97, 0)
 
 
-def test_a_session_that_gave_a_sign_of_life_is_looked_at_again_later(user: MakeUser) -> None:
+def test_a_session_with_a_sign_of_life_is_rescheduled(user: MakeUser) -> None:
     user(credits_granted=100)
     opened("u1", 1)
     sessions.heartbeat("u1", "s0", 3000, now=NOW + 50 * MINUTE)
@@ -91,7 +91,7 @@ def test_two_sweeps_at_once_and_late_finalizes_charge_each_session_once(user: Ma
         assert (wallet.held, wallet.charged) == (0, 4 * 2)
 
 
-def test_what_a_sweep_had_no_time_for_the_next_one_does(user: MakeUser) -> None:
+def test_the_next_sweep_does_what_the_last_one_had_no_time_for(user: MakeUser) -> None:
     for n in range(12):
         user(f"u{n}", credits_granted=50)
         opened(f"u{n}", 2)
@@ -108,7 +108,7 @@ def test_what_a_sweep_had_no_time_for_the_next_one_does(user: MakeUser) -> None:
         assert assert_books_balance(f"u{n}").held == 0
 
 
-def test_one_sessions_failure_does_not_stop_the_others(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_failure_of_one_session_does_not_stop_the_others(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
     user(credits_granted=100)
     opened("u1", 3)
     healthy = settling.sweep
@@ -126,8 +126,8 @@ def test_one_sessions_failure_does_not_stop_the_others(user: MakeUser, monkeypat
     assert assert_books_balance("u1").held == 0
 
 
-def test_a_session_has_a_longest_life_whatever_its_heartbeats_say(user: MakeUser) -> None:
-    """Within it, neither credits outlive their lot's expiry for long, nor a price its end."""
+def test_a_session_has_a_maximum_age_despite_heartbeats(user: MakeUser) -> None:
+    """This limits how long credits can outlive their lot's expiry, and a price its end."""
     user(credits_granted=100)
     opened("u1", 1)
     for hour in range(1, 24):

@@ -41,7 +41,7 @@ def key(name: str = "k", body: str = "body") -> IdempotencyKey:
     return IdempotencyKey("u1", "usage", name, body)
 
 
-def test_a_deduction_is_in_the_records_own_transaction(user: MakeUser, calls: Calls) -> None:
+def test_a_deduction_is_in_the_same_transaction_as_the_record(user: MakeUser, calls: Calls) -> None:
     user(credits_granted=10)
     calls.reset()
 
@@ -52,7 +52,7 @@ def test_a_deduction_is_in_the_records_own_transaction(user: MakeUser, calls: Ca
 
 
 def test_without_deduction_a_record_is_one_round_trip(user: MakeUser, calls: Calls) -> None:
-    """And one more every 30 seconds, for whether the user is disabled, by a process that has no answer yet."""
+    """Every 30 seconds there is one more, to check whether the user is disabled."""
     user()
     for number, round_trips in enumerate((2, 1)):
         calls.reset()
@@ -62,7 +62,7 @@ def test_without_deduction_a_record_is_one_round_trip(user: MakeUser, calls: Cal
     assert assert_books_balance("u1").charged == 0
 
 
-def test_a_deduction_that_is_not_there_records_nothing(user: MakeUser) -> None:
+def test_a_deduction_that_the_credits_do_not_cover_records_nothing(user: MakeUser) -> None:
     user(credits_granted=6)
 
     with pytest.raises(InsufficientCredits):
@@ -72,7 +72,7 @@ def test_a_deduction_that_is_not_there_records_nothing(user: MakeUser) -> None:
     assert assert_books_balance("u1").charged == 0
 
 
-def test_one_key_records_and_deducts_once_even_when_that_emptied_the_balance(user: MakeUser) -> None:
+def test_one_key_records_and_deducts_once_even_if_that_empties_the_balance(user: MakeUser) -> None:
     user(credits_granted=7)
 
     answers = together(*times(12, lambda: usage.record(event("u1", 7, deduct=True), now=NOW, key=key())))
@@ -85,7 +85,7 @@ def test_one_key_records_and_deducts_once_even_when_that_emptied_the_balance(use
         usage.record(event("u1", 7, deduct=True), now=NOW, key=key(body="another"))
 
 
-def test_records_at_once_are_all_counted(user: MakeUser) -> None:
+def test_concurrent_records_are_all_counted(user: MakeUser) -> None:
     user()
 
     together(*(lambda n=n: usage.record(event("u1", n), now=NOW + n, key=None) for n in range(24)))
@@ -106,7 +106,9 @@ def test_records_at_once_are_all_counted(user: MakeUser) -> None:
         ("0001-01-01", "0300-01-01", 0),
     ],
 )
-def test_a_range_may_reach_beyond_all_times(user: MakeUser, start: str | None, end: str | None, counted: int) -> None:
+def test_a_range_may_exceed_all_possible_times(
+    user: MakeUser, start: str | None, end: str | None, counted: int
+) -> None:
     user()
     usage.record(event("u1", 7), now=NOW, key=None)
 
@@ -115,7 +117,7 @@ def test_a_range_may_reach_beyond_all_times(user: MakeUser, start: str | None, e
     assert (found.sums.records, len(found.recent)) == (counted, counted)
 
 
-def test_a_range_of_thousands_of_years_is_refused_before_its_days_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_range_of_thousands_of_years_is_refused_early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system_usage, "day", None)
 
     with pytest.raises(Invalid, match="at most 400 days"):
@@ -124,7 +126,7 @@ def test_a_range_of_thousands_of_years_is_refused_before_its_days_are_named(monk
 
 @pytest.fixture
 def forty_days(user: MakeUser) -> list[UsageRecord]:
-    """600 records of 40 days, from midday of the first."""
+    """600 records over 40 days, from midday of the first day."""
     user()
     rng = random.Random(20260115)
     made = []
@@ -135,7 +137,7 @@ def forty_days(user: MakeUser) -> list[UsageRecord]:
     return made
 
 
-def test_statistics_are_a_plain_recount_of_the_records(forty_days: list[UsageRecord], calls: Calls) -> None:
+def test_statistics_equal_a_recount_of_the_records(forty_days: list[UsageRecord], calls: Calls) -> None:
     rng = random.Random(7)
     edges = [sorted(NOW - DAY + rng.randrange(42 * DAY) for _ in range(2)) for _ in range(10)]
     within_a_day = [NOW + 5 * DAY + HOUR, NOW + 5 * DAY + 9 * HOUR]
@@ -157,11 +159,10 @@ def test_statistics_are_a_plain_recount_of_the_records(forty_days: list[UsageRec
 def test_statistics_of_the_same_days_read_the_same_amount_for_any_number_of_records(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By default 800 records, so that each day has one in every part of its sums, or ``STATISTICS_RECORDS``.
+    """With 800 records by default (``STATISTICS_RECORDS``), each day has one in every part of its sums.
 
-    ``--log-cli-level=INFO`` shows the counts.
-
-    The emulator looks through all records of a user for any query, so that it needs a client with patience.
+    ``--log-cli-level=INFO`` shows the counts. The emulator looks through all records of a user for any query, so the
+    client needs more time.
     """
     user()
     monkeypatch.setattr(exchange, "READ_SECONDS", 120)
@@ -181,7 +182,7 @@ def test_statistics_of_the_same_days_read_the_same_amount_for_any_number_of_reco
     assert len(set(reads.values())) == 1, reads
 
 
-def test_three_hundred_models_of_a_day_are_exact_for_their_user(user: MakeUser) -> None:
+def test_a_users_statistics_are_exact_for_three_hundred_models_in_a_day(user: MakeUser) -> None:
     user()
     begin, made = NOW - NOW % DAY, []
     for number in range(600):
@@ -241,7 +242,7 @@ def _sums(counted: list[UsageRecord], name: Callable[[UsageRecord], str | None])
     return sums
 
 
-def test_system_statistics_count_each_record_once_for_any_batches(user: MakeUser) -> None:
+def test_system_statistics_count_each_record_once_in_any_batches(user: MakeUser) -> None:
     rng = random.Random(3)
     made = []
     for who in range(5):
@@ -269,7 +270,7 @@ def test_system_statistics_count_each_record_once_for_any_batches(user: MakeUser
     assert not found.truncated
 
 
-def test_counting_the_same_records_at_once_counts_them_once(user: MakeUser) -> None:
+def test_concurrent_counting_of_the_same_records_counts_them_once(user: MakeUser) -> None:
     user()
     made = [usage.record(event("u1", 3), now=NOW + n, key=None).record for n in range(20)]
 
@@ -302,14 +303,14 @@ def made_of(user_id: str, credits: int, model: str, *, now: int = NOW, service: 
 
 
 def write(dynamodb: Any, table_name: str, made: list[UsageRecord]) -> None:
-    """Write records as the function that counts finds them, without the sums that recording writes beside them."""
+    """Write records for the function that counts them, without the sums that recording writes beside them."""
     for batch in batched(made, 25, strict=False):
         puts = [{"PutRequest": {"Item": table.pack(records.to_item(record))}} for record in batch]
         assert not dynamodb.batch_write_item(RequestItems={table_name: puts})["UnprocessedItems"]
 
 
 def counted(made: list[UsageRecord]) -> SystemStatistics:
-    """The system's statistics of the days from ``NOW`` on, once the records are counted."""
+    """The system's statistics of the days since ``NOW``, after the records are counted."""
     for chunk in system_usage.chunks(made):
         system_usage.count(chunk)
     until = max(record.at for record in made) + 1
@@ -317,9 +318,7 @@ def counted(made: list[UsageRecord]) -> SystemStatistics:
 
 
 @pytest.mark.parametrize("credits", [0, 10**12])
-def test_a_flood_of_made_up_names_displaces_no_real_one(
-    user: MakeUser, dynamodb: Any, table_name: str, credits: int
-) -> None:
+def test_made_up_names_do_not_displace_real_ones(user: MakeUser, dynamodb: Any, table_name: str, credits: int) -> None:
     for who in ("flooder", *(f"u{number}" for number in range(10))):
         user(who)
     emoji, plain = "\U0001f600", "x" * 200
@@ -345,7 +344,7 @@ def test_a_flood_of_made_up_names_displaces_no_real_one(
         assert len(json.dumps(names, separators=(",", ":"))) <= domain.MAP_BYTES
 
 
-def test_the_longest_names_there_are_can_be_counted(user: MakeUser) -> None:
+def test_the_longest_possible_names_can_be_counted(user: MakeUser) -> None:
     longest_id, longest_name = "\U0001f600" * 128, "\U0001f600" * 256
     user(longest_id)
 
@@ -384,7 +383,7 @@ def test_every_user_shown_has_exact_totals_even_if_rankings_are_cut(
     assert len(found.by_user) < 40, "with limits this low somebody is left out"
 
 
-def test_nothing_is_truncated_where_everything_is_shown(user: MakeUser) -> None:
+def test_truncated_is_false_if_everything_is_shown(user: MakeUser) -> None:
     user()
 
     found = counted([recorded("u1", number, f"m{number}", now=NOW + number % 2 * DAY) for number in range(60)])
@@ -394,7 +393,7 @@ def test_nothing_is_truncated_where_everything_is_shown(user: MakeUser) -> None:
     assert next(iter(found.sums.by_model)) == "m59", "the most credits come first"
 
 
-def test_a_map_ends_where_its_bytes_do_and_says_so(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_map_that_exceeds_its_bytes_is_truncated_and_says_so(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(domain, "MAP_BYTES", 40)
     user()
 
@@ -405,7 +404,7 @@ def test_a_map_ends_where_its_bytes_do_and_says_so(user: MakeUser, monkeypatch: 
     assert found.truncated
 
 
-def test_what_a_lone_record_costs_the_systems_sums(
+def test_counting_a_single_record_costs_at_most_its_budget(
     user: MakeUser, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(system_usage, "any_below", lambda _: 0)
@@ -474,7 +473,7 @@ def test_a_record_that_is_twice_in_a_batch_is_counted_once(user: MakeUser) -> No
     assert system_usage.statistics(NOW, NOW + 1, top=1, now=NOW).sums.credits == 7
 
 
-def test_the_users_with_the_most_credits_come_first_and_it_is_said_that_there_are_more(user: MakeUser) -> None:
+def test_the_users_with_the_most_credits_come_first_and_truncated_says_that_there_are_more(user: MakeUser) -> None:
     made = []
     for who in range(6):
         user(f"u{who}")

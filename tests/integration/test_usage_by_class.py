@@ -1,4 +1,4 @@
-"""Usage by class: records that the service prices, and what statistics count of them and of sessions."""
+"""Usage by class: records that the service prices, and how statistics count them and sessions."""
 
 import json
 import random
@@ -28,6 +28,7 @@ from accounting.times import DAY, MINUTE
 from tests.audit import assert_books_balance
 from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
+from tests.members import organization_with
 
 type MakeUser = Callable[..., str]
 
@@ -66,7 +67,7 @@ def by_model(found: Iterable[UsageRecord]) -> dict[str, Counter[str]]:
     return totals
 
 
-def test_a_record_costs_its_models_price(user: MakeUser) -> None:
+def test_a_record_costs_what_its_models_price_says(user: MakeUser) -> None:
     user(credits_granted=100)
     price(CARD)
 
@@ -93,7 +94,7 @@ def test_a_record_is_priced_by_its_variant_and_keeps_it(user: MakeUser) -> None:
     assert (made.variant, made.model_id) == ("batch", "also-m")
 
 
-def test_a_call_that_costs_nothing_takes_nothing(user: MakeUser) -> None:
+def test_a_free_call_takes_no_credits(user: MakeUser) -> None:
     user()
 
     made = usage.record(event(call(used=Usage(0, 0)), deduct=True), now=NOW, key=None)
@@ -101,7 +102,7 @@ def test_a_call_that_costs_nothing_takes_nothing(user: MakeUser) -> None:
     assert (made.record.credits, made.deducted) == (0, False)
 
 
-def test_a_repeat_answers_the_first_price_though_another_counts_since(
+def test_a_repeat_answers_the_first_price_even_after_a_price_change(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user(credits_granted=100)
@@ -142,8 +143,8 @@ def test_a_variant_or_a_model_without_a_price_records_nothing(user: MakeUser, mo
     assert assert_books_balance("u1").charged == 0
 
 
-def test_what_usage_by_class_adds_to_a_record(user: MakeUser, calls: Calls) -> None:
-    """The counts fit the items that are written anyway; a provider's object is billed by its size."""
+def test_usage_by_class_costs_a_record_no_more_write_units(user: MakeUser, calls: Calls) -> None:
+    """The counts fit into items that are written anyway; a provider's object costs by its size."""
     user(credits_granted=1_000)
     usage.record(event(0), now=NOW, key=None)
     usage.record(event(call()), now=NOW, key=None)
@@ -175,6 +176,7 @@ def everything(seed: int) -> list[UsageRecord]:
     """Records of every kind over three days: bare credits, priced calls, sessions, and late usage below the sweep's."""
     rng = random.Random(seed)
     begin = NOW - NOW % DAY
+    organization_with(ORGANIZATION, "u1")
     for number in range(24):
         at = begin + rng.randrange(3 * DAY)
         model, output = rng.choice(["m", "n"]), rng.randrange(500)
@@ -212,7 +214,7 @@ def _late(session_id: str, at: int, reported: int | Usage, used: int | Usage) ->
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_statistics_and_the_systems_are_a_recount_of_the_records(user: MakeUser, seed: int) -> None:
+def test_user_and_system_statistics_equal_a_recount_of_the_records(user: MakeUser, seed: int) -> None:
     user(credits_granted=1_000, now=NOW - DAY)
     made = everything(seed)
     for chunk in system_usage.chunks(made):
@@ -236,7 +238,7 @@ def test_statistics_and_the_systems_are_a_recount_of_the_records(user: MakeUser,
     assert_books_balance("u1")
 
 
-def test_late_usage_by_class_takes_the_swept_number_back(user: MakeUser) -> None:
+def test_late_usage_by_class_replaces_the_swept_number_of_tokens(user: MakeUser) -> None:
     user(credits_granted=1_000)
     _late("s", NOW, 2_000, Usage(900, 40))
 
@@ -250,7 +252,7 @@ def _count(made: Iterable[UsageRecord]) -> None:
         system_usage.count(chunk)
 
 
-def test_the_system_tells_the_usage_of_the_models_with_the_most_credits(
+def test_system_statistics_show_usage_of_the_models_with_the_most_credits(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(domain, "MAX_MODELS_COUNTED", 2)
@@ -271,7 +273,7 @@ def test_the_system_tells_the_usage_of_the_models_with_the_most_credits(
     assert found.truncated
 
 
-def test_usage_by_model_of_the_system_is_exact_where_rankings_are_cut(
+def test_the_systems_usage_by_model_is_exact_even_if_rankings_are_cut(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("accounting.store.system.READ_NAMES", 1)
@@ -291,7 +293,7 @@ def test_usage_by_model_of_the_system_is_exact_where_rankings_are_cut(
         assert Counter(counts) == by_model(made)[model]
 
 
-def test_who_counts_no_classes_reads_no_more_for_the_systems_statistics(user: MakeUser, calls: Calls) -> None:
+def test_days_without_usage_by_class_cost_no_more_reads(user: MakeUser, calls: Calls) -> None:
     user()
     price(CARD)
     made = [usage.record(event(5, service="chat"), now=NOW + day * DAY, key=None).record for day in range(3)]
@@ -309,7 +311,7 @@ def test_who_counts_no_classes_reads_no_more_for_the_systems_statistics(user: Ma
     assert calls.round_trips == without + 1, "the models of the one day that has classes"
 
 
-def test_the_systems_answer_is_bounded_with_the_longest_names_and_numbers(user: MakeUser) -> None:
+def test_the_systems_answer_is_bounded_even_with_the_longest_names_and_numbers(user: MakeUser) -> None:
     for who in range(4):
         user(f"u{who}")
     full = Usage(*[10**9] * 10)

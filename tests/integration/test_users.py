@@ -1,4 +1,4 @@
-"""Users as their tokens describe them, and who an address means."""
+"""Users, as their tokens describe them, and which user an address means."""
 
 from collections.abc import Callable
 from functools import partial
@@ -37,7 +37,7 @@ def test_a_user_is_created_once_and_found_again() -> None:
     assert (made.created_at, made.updated_at) == (NOW + 1, NOW + 1)
 
 
-def test_nothing_is_written_when_nothing_new_is_said(calls: Calls) -> None:
+def test_a_token_without_new_information_writes_nothing(calls: Calls) -> None:
     sync("u1", "a@example.com", 5)
     calls.reset()
 
@@ -47,7 +47,7 @@ def test_nothing_is_written_when_nothing_new_is_said(calls: Calls) -> None:
     assert (calls.round_trips, calls.write_units) == (2, 0)
 
 
-def test_a_newer_token_that_says_the_same_is_remembered_by_one_small_write(calls: Calls) -> None:
+def test_a_newer_token_without_new_information_causes_one_small_write(calls: Calls) -> None:
     sync("u1", "a@example.com", 1)
     calls.reset()
 
@@ -58,7 +58,7 @@ def test_a_newer_token_that_says_the_same_is_remembered_by_one_small_write(calls
     assert (user.email, user.role) == ("a@example.com", "user"), "what was said in between is older"
 
 
-def test_a_newer_token_describes_the_user_anew() -> None:
+def test_a_newer_token_updates_the_user() -> None:
     sync("u1", "a@example.com", 1)
 
     user, created = sync("u1", "a@example.com", 2, name="Anna", role="admin")
@@ -85,7 +85,7 @@ def test_an_address_moves_to_the_newest_token_that_claims_it() -> None:
     assert meaning("one@example.com") == "u2"
 
 
-def test_an_old_token_does_not_move_it_back() -> None:
+def test_an_older_token_does_not_move_an_address_back() -> None:
     sync("u2", "one@example.com", 2)
     sync("u1", "one@example.com", 1)
 
@@ -93,7 +93,7 @@ def test_an_old_token_does_not_move_it_back() -> None:
     assert meaning("u1") == "u1"
 
 
-def test_an_address_that_was_given_up_means_nobody() -> None:
+def test_an_address_that_was_given_up_names_nobody() -> None:
     sync("u1", "old@example.com", 1)
     sync("u1", "new@example.com", 2)
 
@@ -102,7 +102,7 @@ def test_an_address_that_was_given_up_means_nobody() -> None:
         meaning("old@example.com")
 
 
-def test_who_gives_up_an_address_does_not_take_it_from_its_new_owner() -> None:
+def test_giving_up_an_address_does_not_take_it_from_its_new_owner() -> None:
     sync("u1", "one@example.com", 1)
     sync("u2", "one@example.com", 2)
     sync("u1", "other@example.com", 3)
@@ -110,7 +110,7 @@ def test_who_gives_up_an_address_does_not_take_it_from_its_new_owner() -> None:
     assert meaning("one@example.com") == "u2"
 
 
-def test_a_change_of_case_keeps_the_address() -> None:
+def test_a_change_of_letter_case_keeps_the_address() -> None:
     sync("u1", "one@example.com", 1)
     sync("u1", "One@Example.com", 2)
 
@@ -144,7 +144,7 @@ def test_an_id_that_came_after_an_address_of_the_same_text_does_not_take_it() ->
     assert users.resolve(ById("x@example.com")).user.id == "x@example.com"
 
 
-def test_an_address_is_not_claimed_that_was_another_users_id_before() -> None:
+def test_an_address_that_was_another_users_id_cannot_be_claimed() -> None:
     sync("x@example.com", "y@example.com", 1)
     sync("u1", "x@example.com", 2)
     sync("u2", "X@Example.com ", 3)
@@ -154,13 +154,13 @@ def test_an_address_is_not_claimed_that_was_another_users_id_before() -> None:
     assert meaning("u1") == "u1", "who says so is let in all the same"
 
 
-def test_an_address_that_is_ones_own_id_is_claimed() -> None:
+def test_a_user_can_claim_an_address_that_is_their_own_id() -> None:
     sync("x@example.com", "x@example.com", 1)
 
     assert meaning("X@example.com") == "x@example.com"
 
 
-def test_an_address_that_came_before_an_id_still_moves_between_those_who_claim_it() -> None:
+def test_an_address_older_than_an_id_still_moves_between_its_claimants() -> None:
     sync("u1", "x@example.com", 1)
     sync("x@example.com", "y@example.com", 2)
     sync("u2", "x@example.com", 3)
@@ -168,7 +168,7 @@ def test_an_address_that_came_before_an_id_still_moves_between_those_who_claim_i
     assert meaning("x@example.com") == "u2"
 
 
-def test_an_email_that_is_no_address_points_nowhere() -> None:
+def test_an_invalid_email_address_names_nobody() -> None:
     sync("victim", "v@example.com", 1)
     sync("u1", "victim", 2)
 
@@ -186,7 +186,7 @@ def test_an_address_is_found_in_any_of_its_forms() -> None:
         assert meaning(form) == "u1", ascii(form)
 
 
-def test_a_look_alike_is_another_address() -> None:
+def test_a_lookalike_is_a_different_address() -> None:
     sync("u1", "kate@example.com", 1)
     sync("u2", "\u212aate@example.com", 2)
 
@@ -194,7 +194,7 @@ def test_a_look_alike_is_another_address() -> None:
     assert meaning("\u212aate@example.com") == "u2"
 
 
-def test_an_address_goes_back_to_its_holder_when_the_other_gives_it_up() -> None:
+def test_an_address_returns_to_its_earlier_holder_when_the_other_gives_it_up() -> None:
     sync("u1", "one@example.com", 1)
     sync("u2", "one@example.com", 2)
     sync("u3", "One@example.com", 3)
@@ -208,7 +208,7 @@ def test_an_address_goes_back_to_its_holder_when_the_other_gives_it_up() -> None
         meaning("one@example.com")
 
 
-def test_an_address_does_not_go_back_to_somebody_who_has_another_one_now() -> None:
+def test_an_address_does_not_return_to_a_user_who_has_another_one_now() -> None:
     sync("u1", "one@example.com", 1)
     sync("u2", "one@example.com", 2)
     sync("u1", "other@example.com", 3)
@@ -219,7 +219,7 @@ def test_an_address_does_not_go_back_to_somebody_who_has_another_one_now() -> No
 
 
 @pytest.mark.parametrize("spelled", ["one@example.com", "ONE@Example.com"])
-def test_the_first_holder_takes_an_address_back_by_a_newer_word(spelled: str) -> None:
+def test_the_first_holder_takes_an_address_back_with_a_newer_token(spelled: str) -> None:
     sync("u1", "one@example.com", 1)
     sync("u2", "one@example.com", 2)
     sync("u1", spelled, 3)
@@ -237,7 +237,7 @@ def test_a_sync_takes_an_address_back() -> None:
     assert meaning("one@example.com") == "u1"
 
 
-def test_an_address_goes_to_an_older_claim_when_the_newer_one_is_given_up(calls: Calls) -> None:
+def test_an_address_goes_to_the_older_claim_when_the_newer_one_is_given_up(calls: Calls) -> None:
     sync("u2", "one@example.com", 5)
     sync("u1", "one@example.com", 1)
     assert meaning("one@example.com") == "u2"
@@ -258,7 +258,7 @@ def test_an_address_that_is_given_up_goes_to_the_newest_claim_and_not_to_the_las
     assert meaning("one@example.com") == "u2"
 
 
-def test_who_signs_in_anew_gets_their_address_if_nobody_holds_it(dynamodb: Any, table_name: str) -> None:
+def test_signing_in_again_gets_an_address_that_nobody_holds(dynamodb: Any, table_name: str) -> None:
     sync("u1", "one@example.com", 1)
     dynamodb.delete_item(TableName=table_name, Key=table.pack(keys.email("one@example.com")))
     users.sync(Description("u1", username="Ann", issued_at=2), NOW)
@@ -269,7 +269,7 @@ def test_who_signs_in_anew_gets_their_address_if_nobody_holds_it(dynamodb: Any, 
     assert meaning("one@example.com") == "u1"
 
 
-def test_an_address_is_not_lost_however_many_take_it_over_and_give_it_up() -> None:
+def test_an_address_is_not_lost_however_often_it_changes_hands() -> None:
     sync("u1", "one@example.com", 1)
     sync("other", "one@example.com", 2)
     for number in range(12):
@@ -282,7 +282,7 @@ def test_an_address_is_not_lost_however_many_take_it_over_and_give_it_up() -> No
     assert meaning("one@example.com") == "other"
 
 
-def test_a_disabled_user_takes_no_address_over() -> None:
+def test_a_disabled_user_cannot_claim_an_address() -> None:
     sync("u1", "one@example.com", 1)
     sync("u2", "two@example.com", 1)
     operations.disable("u2", by="boss", reason="", now=NOW)
@@ -301,7 +301,7 @@ def test_a_disabled_user_takes_no_address_over() -> None:
     assert meaning("free@example.com") == "u2"
 
 
-def test_the_newest_of_words_at_once_has_the_address_in_the_end() -> None:
+def test_of_concurrent_claims_the_newest_gets_the_address() -> None:
     for round_ in range(6):
         address = f"one{round_}@example.com"
         sync("u1", address, 100 * round_ + 1)
@@ -312,7 +312,7 @@ def test_the_newest_of_words_at_once_has_the_address_in_the_end() -> None:
         assert meaning(address) == "u1", round_
 
 
-def test_an_address_that_two_give_up_at_once_is_nobodys() -> None:
+def test_an_address_that_two_users_give_up_at_once_belongs_to_nobody() -> None:
     for round_ in range(8):
         address = f"one{round_}@example.com"
         sync("u1", address, 3 * round_ + 1)
@@ -323,7 +323,7 @@ def test_an_address_that_two_give_up_at_once_is_nobodys() -> None:
             meaning(address)
 
 
-def test_an_older_token_does_not_take_an_address_that_its_holder_has_said_again_since() -> None:
+def test_an_older_token_does_not_take_an_address_that_its_holder_has_claimed_again() -> None:
     sync("u1", "one@example.com", 1)
     sync("u1", "one@example.com", 9)
     sync("u2", "one@example.com", 5)
@@ -331,7 +331,7 @@ def test_an_older_token_does_not_take_an_address_that_its_holder_has_said_again_
     assert meaning("one@example.com") == "u1"
 
 
-def test_what_is_not_said_stays() -> None:
+def test_values_that_a_token_leaves_out_stay() -> None:
     sync("u1", "a@example.com", 1, name="Anna", role="supervisor")
     user, _ = users.sync(Description("u1", issued_at=9), NOW + 9)
 
@@ -342,21 +342,21 @@ def test_what_is_not_said_stays() -> None:
 
 
 @pytest.mark.parametrize("reference", ["nobody", "nobody@example.com", "%40", "@", "%", "U1"])
-def test_what_means_nobody_is_not_found(reference: str) -> None:
+def test_an_unknown_reference_is_not_found(reference: str) -> None:
     sync("u1", "a@example.com", 1)
 
     with pytest.raises(UserNotFound):
         meaning(reference)
 
 
-def test_resolving_brings_the_wallet_along(user: MakeUser) -> None:
+def test_resolving_also_returns_the_wallet(user: MakeUser) -> None:
     user("u1", 50)
 
     for reference in ("u1", "u1@example.com"):
         assert users.resolve(reference).wallet.granted == 50
 
 
-def test_an_id_that_has_to_be_encoded_in_a_path_is_found_and_an_id_that_looks_encoded_is_itself(user: MakeUser) -> None:
+def test_ids_that_need_encoding_and_ids_that_look_encoded_are_found(user: MakeUser) -> None:
     user("a/b")
     assert users.resolve("a%2Fb").user.id == "a/b"
     user("a%2Fb")

@@ -1,4 +1,4 @@
-"""Every call of the store, made twice: over the wire to one table, and with boto3's client to its twin."""
+"""Every call of the store, made twice: over the wire to one table, and with boto3's client to a second table."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CALLS_OF_THE_STORE = {
 
 
 class Twins:
-    """What goes over the wire goes to boto3's client, too, for a second table; what came back is compared."""
+    """Sends every call over the wire, and with boto3's client to a second table; compares the results."""
 
     def __init__(self, wire: Wire, names: tuple[str, str]) -> None:
         self.calls: Counter[str] = Counter()
@@ -68,7 +68,7 @@ class Twins:
         return ours.said
 
     def counting(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function of the table, counted."""
+        """The same function of the table, with its calls counted."""
 
         def counted(*arguments: Any, **named: Any) -> Any:
             self.calls[function.__name__] += 1
@@ -124,10 +124,10 @@ def refused(call: Callable[[], object]) -> None:
         call()
 
 
-def test_every_call_of_the_store_is_answered_alike(
+def test_wire_and_boto3_answer_every_call_of_the_store_alike(
     user: MakeUser, twins: Twins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The samples of all routes, the schedules and the stream, commands that are refused, and a sweep."""
+    """The sample events of all routes, the schedules and the stream, refused commands, and a sweep."""
     user("demo-user")
     for name, status, _ in STEPS:
         assert run(name)[0] == status
@@ -165,7 +165,7 @@ KEY = {"pk": ITEM["pk"], "sk": ITEM["sk"]}
 ABSENT = {"ConditionExpression": "attribute_not_exists(pk)", "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 
 
-def test_every_refusal_is_the_same(twins: Twins, table_name: str) -> None:
+def test_wire_and_boto3_raise_the_same_refusals(twins: Twins, table_name: str) -> None:
     wire: Any = the_wire()
 
     def transact(*actions: dict[str, Any], token: str = "") -> None:
@@ -204,7 +204,7 @@ def test_every_refusal_is_the_same(twins: Twins, table_name: str) -> None:
     assert twins.refusals.total() == 7
 
 
-def test_pages_and_empty_answers_are_the_same(twins: Twins, table_name: str) -> None:
+def test_wire_and_boto3_return_the_same_pages_and_empty_answers(twins: Twins, table_name: str) -> None:
     wire: Any = the_wire()
     stored = [{"pk": {"S": "a"}, "sk": {"S": f"{number:02}"}, "x": {"S": "é" * 99}} for number in range(20)]
     puts = [{"PutRequest": {"Item": item}} for item in stored]
@@ -236,8 +236,8 @@ def test_threads_that_share_the_wire_lose_no_update(table_name: str) -> None:
     assert wire.get_item(TableName=table_name, Key=KEY, ConsistentRead=True)["Item"]["n"] == {"N": "300"}
 
 
-def test_a_first_request_takes_no_botocore_but_its_errors(table_name: str, aws: Emulator) -> None:
-    """Where the environment says everything, as on Lambda without SnapStart."""
+def test_a_first_request_imports_only_botocores_errors(table_name: str, aws: Emulator) -> None:
+    """This holds if the environment has all settings, as on Lambda without SnapStart."""
     code = f"""
 import json, sys
 from types import SimpleNamespace

@@ -46,7 +46,7 @@ def rule(model: ModelInfo, credits_per_usd: Decimal = CREDITS_PER_USD) -> PriceR
 
 
 def with_rule() -> list[tuple[str, ModelInfo]]:
-    """The models that have a rule."""
+    """All models for which a rule can be made."""
     found = []
     for provider, model in CASES:
         try:
@@ -62,7 +62,7 @@ PRICED = with_rule()
 
 @st.composite
 def usages(draw: st.DrawFn) -> Usage:
-    """A call's usage, as often on one side of the usual context tiers as on the other."""
+    """The usage of a call, equally often on each side of the usual context tiers."""
     counts = st.one_of(st.integers(0, 1000), st.integers(0, 400_000))
     cached, write, write_1h, audio, fresh = (draw(counts) for _ in range(5))
     reasoning, spoken, rest = (draw(counts) for _ in range(3))
@@ -80,7 +80,7 @@ def usages(draw: st.DrawFn) -> Usage:
 
 
 def theirs(usage: Usage) -> TheirUsage:
-    """The same usage for genai-prices, where all that is written to a cache includes what is written for an hour."""
+    """The same usage for genai-prices, whose cache writes include those for an hour."""
     return TheirUsage(
         input_tokens=usage.input,
         output_tokens=usage.output,
@@ -96,18 +96,18 @@ def theirs(usage: Usage) -> TheirUsage:
 
 
 def their_credits(price: ModelPrice, usage: Usage) -> Fraction:
-    """What genai-prices computes, exactly, in credits."""
+    """The exact price that genai-prices computes, in credits."""
     with localcontext(prec=60):
         return Fraction(price.calc_price(theirs(usage))["total_price"]) * Fraction(CREDITS_PER_USD)
 
 
 def variants_of(model: ModelInfo) -> dict[str | None, dict[str, str] | None]:
-    """Every way to be priced: without a variant, and in each."""
+    """Every way to price a call: without a variant, and with each one."""
     return {None: None, **dict(price_lists._variants(model, AT))}
 
 
 def decimals(price: ModelPrice) -> int:
-    """How many decimals its prices have at most, of those that a rule has."""
+    """The most decimals of the prices that a rule has."""
     values = [price.__dict__.get(key) for key in price_lists.PRICES.values()]
     found = [each for value in values for each in _parts(value)]
     return max(-int(each.normalize().as_tuple().exponent) for each in found)
@@ -119,7 +119,7 @@ def _parts(value: Any) -> list[Decimal]:
     return [] if value is None else [value]
 
 
-def test_there_are_enough_models_with_tiers_and_variants() -> None:
+def test_the_price_list_has_models_with_tiers_and_variants() -> None:
     rules = {(provider, model.id): rule(model) for provider, model in PRICED}
 
     for provider in PROVIDERS:
@@ -160,7 +160,7 @@ def test_a_cache_write_for_an_hour_costs_what_a_cache_write_does() -> None:
     assert ours.card.cost(usage) == 3500 == their_credits(price, usage)
 
 
-def test_what_has_no_price_of_its_own_costs_what_its_whole_costs() -> None:
+def test_a_class_without_a_price_costs_what_the_class_that_contains_it_costs() -> None:
     price = ModelPrice(input_mtok=Decimal(1), output_mtok=Decimal(2))
     usage = Usage(6, 3, cached_input=1, cache_write=1, cache_write_1h=1, input_audio=1, reasoning=1, output_audio=1)
 
@@ -208,7 +208,7 @@ def test_prices_that_begin_later_are_found() -> None:
     assert [len(changes_after(model, datetime(2024, 1, 1, tzinfo=UTC))) > 0 for _, model in PRICED].count(True) > 20
 
 
-def test_what_a_rule_cannot_say_is_said() -> None:
+def test_prices_that_a_rule_cannot_have_are_named() -> None:
     image = model_of(ModelPrice(input_mtok=Decimal(1), output_mtok=Decimal(1), input_image_mtok=Decimal(3)))
 
     assert left_out(image, AT) == ["input_image_mtok"]
@@ -219,13 +219,13 @@ def test_what_a_rule_cannot_say_is_said() -> None:
         rule_of(next(model for model in deepseek.models if model.id == "deepseek-chat"), AT, Decimal(1))
 
 
-def test_the_limits_are_the_routes() -> None:
+def test_the_limits_match_the_routes() -> None:
     limits = (price_lists.MAX_TIERS, price_lists.MAX_VARIANTS, price_lists.MAX_ALIASES, price_lists.MAX_ALIASES_LENGTH)
 
     assert limits == (MAX_TIERS, MAX_VARIANTS, MAX_ALIASES, MAX_ALIASES_LENGTH)
 
 
-def test_the_last_pattern_that_a_model_matches_is_its_markup() -> None:
+def test_the_last_matching_pattern_decides_the_markup() -> None:
     markup = Markup.read("1.2 anthropic=1.3 gpt-4o*=1.1 openai/gpt-4o=1.15")
 
     assert [markup.of(*name) for name in (("google", "g"), ("anthropic", "c"), ("openai", "gpt-4o-mini"))] == [

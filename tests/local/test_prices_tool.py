@@ -1,4 +1,4 @@
-"""`make prices`: which rules it makes of which models, in which requests, and what it shows of the answers."""
+"""`make prices`: the rules that it makes, its requests, and what it shows of the answers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_prices_become_credits_with_the_markup_of_their_model() -> None:
     assert all(rule["sourceVersion"] for rule in found.rules)
 
 
-def test_a_price_to_come_is_a_rule_of_its_own_after_all_of_now() -> None:
+def test_future_prices_become_separate_rules_after_the_current_ones() -> None:
     found = price_list(known(openai=[model("a", "1", "alias", later="2"), model("b")]), options(), NOW)
 
     assert inputs(found) == {("a", ""): "1000", ("b", ""): "1000", ("a", "2027-01-01T00:00:00Z"): "2000"}
@@ -66,7 +66,7 @@ def test_a_price_to_come_is_a_rule_of_its_own_after_all_of_now() -> None:
     assert [len(batch) for batch in requests_for(found.rules)] == [2, 1]
 
 
-def test_an_id_means_one_model() -> None:
+def test_an_id_that_two_providers_have_is_refused() -> None:
     found = price_list(known(openai=[model("a", "1", "x", "b"), model("b", "1", "x", "y")]), options(), NOW)
 
     assert [rule["aliases"] for rule in found.rules] == [["x"], ["y"]]
@@ -76,7 +76,7 @@ def test_an_id_means_one_model() -> None:
         price_list(known(openai=[model("a")]), options("nothing"), NOW)
 
 
-def test_models_without_a_rule_are_named() -> None:
+def test_models_without_a_rule_are_listed() -> None:
     found = price_list(
         known(openai=[ModelInfo("w", ClauseEquals("w"), prices=ModelPrice(audio_hours=Decimal(1)))]), options(), NOW
     )
@@ -119,7 +119,7 @@ def test_a_change_shows_each_rate_that_differs() -> None:
 
 
 @pytest.mark.parametrize("apply", [False, True])
-def test_nothing_is_imported_unless_asked_for(apply: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_apply_nothing_is_imported(apply: bool, capsys: pytest.CaptureFixture[str]) -> None:
     asked: list[bool] = []
 
     def answer(request: httpx.Request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""What the programs of `local/` have in common: how Ctrl-C ends them, what they leave, and what others may read."""
+"""The programs of `local/`: how Ctrl-C ends them, what they leave behind, and what others may read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ sys.meta_path.insert(0, Finder)
 PATIENCE_SECONDS = 30
 
 
-def test_the_programs_were_found() -> None:
+def test_the_programs_are_found() -> None:
     assert {"local.run", "local.stop", "local.demo", "local.bootstrap", "local.bridge", "local.build"} <= set(PROGRAMS)
 
 
@@ -57,7 +57,7 @@ def test_ctrl_c_ends_a_program_quietly_while_it_still_imports(tmp_path: Path, pr
 
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
-    """Return a copy of what makes environments, with a uv that never ends."""
+    """Return a copy of the bootstrap, with a uv that never ends."""
     for name in ("local", "requirements"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".python-version").write_text(bootstrap.PYTHON_VERSION)
@@ -82,8 +82,8 @@ sys.exit(bootstrap.main())
 """
 
 
-def test_ctrl_c_in_the_first_setup_ends_it_and_its_children_and_leaves_nothing_that_looks_made(copied: Path) -> None:
-    """Only the program itself gets the signal: a terminal would send it to its children too."""
+def test_ctrl_c_during_the_first_setup_ends_all_processes_and_leaves_nothing_half_made(copied: Path) -> None:
+    """Only the program itself gets the signal. A terminal would send it to its children too."""
     environment, pid_file = copied / ".venv", copied / "uv.pid"
     environment.mkdir()
     (environment / ".locked").write_text("of other locks")
@@ -113,12 +113,12 @@ def test_ctrl_c_in_the_first_setup_ends_it_and_its_children_and_leaves_nothing_t
 
 
 def runs(pid: int) -> bool:
-    """Return whether a process runs; one that has ended stays a zombie where nobody asks how."""
+    """Return whether a process runs. An ended process can remain as a zombie."""
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
     return bool(state.strip()) and not state.startswith("Z")
 
 
-def test_a_uv_that_was_half_installed_is_installed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_half_installed_uv_is_installed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[list[str]] = []
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     monkeypatch.setattr("shutil.which", lambda _name: None)
@@ -138,7 +138,7 @@ def test_a_uv_that_was_half_installed_is_installed_again(tmp_path: Path, monkeyp
     assert len(commands) == 2, "what is whole is not installed again"
 
 
-def test_a_private_file_is_its_owners_alone_from_its_first_moment(tmp_path: Path) -> None:
+def test_a_private_file_is_never_readable_by_others(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         private.folder(tmp_path / "a/b")
@@ -151,7 +151,7 @@ def test_a_private_file_is_its_owners_alone_from_its_first_moment(tmp_path: Path
     assert [file.name for file in (tmp_path / "a/b").iterdir()] == ["secret"]
 
 
-def test_what_was_open_before_is_closed(tmp_path: Path) -> None:
+def test_files_that_were_readable_before_are_closed(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     (folder / "deep").mkdir(parents=True, mode=0o755)
     (folder / "deep/open").write_text("hidden")

@@ -1,4 +1,4 @@
-"""The local AWS keeps its data over a stop and a kill, and every trigger gets every record of its table's stream."""
+"""The local AWS keeps its data over a stop and a kill, and every trigger gets every record of its stream."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def put(aws: Emulator, *names: str, table: str = "things") -> None:
 
 
 def found(aws: Emulator, table: str) -> dict[str, int]:
-    """Return the items of a table, each with how often it was seen."""
+    """Return the items of a table, each with the number of times that it was seen."""
     items = aws.client("dynamodb").scan(TableName=table)["Items"]
     return {item["pk"]["S"]: int(item.get("times", {"N": "0"})["N"]) for item in items}
 
@@ -99,7 +99,7 @@ def until(wanted: Callable[[], bool]) -> bool:
 
 @contextmanager
 def killed(state: Path) -> Iterator[Emulator]:
-    """Run a local AWS for the time of the block, and kill it and its functions without a warning."""
+    """Run a local AWS during the block, then kill it and its functions without a warning."""
     with emulator.start(state=state) as aws:
         try:
             yield aws
@@ -129,8 +129,8 @@ def test_each_record_of_a_stream_reaches_its_function_once_over_a_restart(tmp_pa
         assert found(aws, "things").keys() == found(aws, "seen").keys()
 
 
-def test_a_state_without_records_does_not_have_triggers_skip_new_ones(tmp_path: Path) -> None:
-    """Such a state has its files in the folder itself: launchers before this one kept no records."""
+def test_triggers_skip_no_new_records_after_a_state_without_records(tmp_path: Path) -> None:
+    """Such a state has its files directly in the folder; older launchers kept no records."""
     with emulator.start(state=tmp_path) as aws:
         make_trigger(aws)
         put(aws, *(f"read-{number}" for number in range(12)))
@@ -150,7 +150,7 @@ def test_a_state_without_records_does_not_have_triggers_skip_new_ones(tmp_path: 
     assert not list(tmp_path.glob("*.json")), "they are part of the new save"
 
 
-def test_changes_are_saved_by_themselves_and_reads_are_not_saved(tmp_path: Path) -> None:
+def test_changes_are_saved_automatically_and_reads_cause_no_save(tmp_path: Path) -> None:
     with killed(tmp_path) as aws:
         make_table(aws, "things")
         put(aws, "one")
@@ -169,8 +169,8 @@ def test_changes_are_saved_by_themselves_and_reads_are_not_saved(tmp_path: Path)
         assert found(aws, "things").keys() == {"one", "two"}
 
 
-def test_a_kill_while_it_saves_leaves_the_save_before_whole(tmp_path: Path) -> None:
-    """The first kills come at any moment of a save; the last save is cut by hand."""
+def test_a_kill_during_a_save_keeps_the_previous_save(tmp_path: Path) -> None:
+    """The first kills happen at any moment of a save; the last save is truncated by hand."""
     names: list[str] = []
     for delay in (0.0, 0.004, 0.008, 0.012):
         with killed(tmp_path) as aws:
@@ -191,13 +191,13 @@ def test_a_kill_while_it_saves_leaves_the_save_before_whole(tmp_path: Path) -> N
 
 
 def begin_to_save(aws: Emulator) -> None:
-    """Ask for a save, and do not wait for the answer."""
+    """Request a save without waiting for the answer."""
     with socket.create_connection((account.HOST, aws.port)) as connection:
         connection.sendall(b"POST /_accounting/save HTTP/1.1\r\nHost: local\r\nContent-Length: 0\r\n\r\n")
 
 
 def test_half_a_deployment_is_not_saved(tmp_path: Path) -> None:
-    """The next start could not go on from a stack that is being made."""
+    """The next start could not continue from a stack that is being created."""
     never = {"Handle": {"Ref": "Handle"}, "Timeout": "600"}
     waiting = {
         "Handle": {"Type": "AWS::CloudFormation::WaitConditionHandle"},
@@ -217,8 +217,8 @@ def test_half_a_deployment_is_not_saved(tmp_path: Path) -> None:
         assert found(aws, "things") == {}
 
 
-def test_what_no_save_has_is_not_there_in_part(tmp_path: Path) -> None:
-    """With a bucket that its stack did not know of, the next deployment could not make its own."""
+def test_data_that_no_save_contains_is_absent_completely(tmp_path: Path) -> None:
+    """If a bucket existed that its stack does not know, the next deployment could not create its own."""
     with killed(tmp_path) as aws:
         aws.save()
         aws.client("s3").create_bucket(Bucket="artifacts")
@@ -228,7 +228,7 @@ def test_what_no_save_has_is_not_there_in_part(tmp_path: Path) -> None:
         assert aws.client("s3").list_buckets()["Buckets"] == []
 
 
-def test_what_it_saves_is_closed_to_others(tmp_path: Path) -> None:
+def test_saves_are_not_readable_by_others(tmp_path: Path) -> None:
     state, scratch = tmp_path / "state", tmp_path / "scratch"
     aws = emulator.launch(0, scratch, state)
     try:

@@ -1,4 +1,4 @@
-"""A second deployed service, for tests that break it or mostly wait; they run beside those of `tests/e2e`."""
+"""A second deployed service, for tests that break it or mostly wait; they run in parallel with `tests/e2e`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FOLDER = "tests/outages/"
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep in one process what shares the service, and put last what looks back on it."""
+    """Keep these tests in one process, and run the tests that check all others last."""
     for item in items:
         if item.nodeid.startswith(FOLDER):
             item.add_marker(pytest.mark.e2e)

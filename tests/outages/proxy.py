@@ -1,4 +1,4 @@
-"""Stands between a function and the database, and lets a test decide what comes of each call."""
+"""A proxy between a function and the database, with which a test decides the outcome of each call."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 type Moment = tuple[str, str]
-"""``before`` or ``after`` the database did it, and the operation's name."""
+"""``before`` or ``after`` the database handles a call, and the name of the operation."""
 
 
 class Cut(Exception):
-    """Close the connection instead of going on."""
+    """Closes the connection."""
 
 
 class Proxy:
-    """A way to the database. ``at`` is called at every moment of every call: it may wait, or raise Cut."""
+    """A proxy to the database. ``at`` is called at every moment of every call: it may wait, or raise Cut."""
 
     def __init__(self, target: str) -> None:
         self.at: Callable[[Moment], None] = _pass
@@ -32,7 +32,7 @@ class Proxy:
     @classmethod
     @contextmanager
     def to(cls, target: str) -> Iterator[Proxy]:
-        """Run one for the time of the block."""
+        """Run one during the block."""
         proxy = cls(target)
         thread = threading.Thread(target=proxy._server.serve_forever, daemon=True)
         thread.start()

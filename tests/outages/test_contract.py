@@ -1,4 +1,4 @@
-"""A look back on the other tests of this folder: what only a failure is answered with, they met."""
+"""Runs after the other tests of this folder, and checks that they saw all answers that only failures cause."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def _after_all_others(request: pytest.FixtureRequest) -> None:
     skip_unless_the_whole_folder_ran(request)
 
 
-def test_every_code_of_a_failure_was_answered_with_its_status(answers: Answers) -> None:
+def test_every_code_of_a_failure_was_answered_with_the_right_status(answers: Answers) -> None:
     assert ONLY_OF_FAILURES - {(status, code) for _, _, status, code in answers} == set()
 
 
-def test_no_route_was_refused_with_a_code_that_the_document_does_not_name(answers: Answers) -> None:
+def test_no_route_answered_a_code_that_the_document_does_not_list_for_it(answers: Answers) -> None:
     assert undocumented(answers) == set()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LATE_SECONDS = 30
 SLACK_SECONDS = 15
-"""What the requests themselves may take on a slow machine."""
+"""How long the requests themselves may take on a slow machine."""
 
 AT_ONCE: list[tuple[str, str, dict[str, Any] | None]] = [
     ("GET", "credits/balance", None),
@@ -96,7 +96,7 @@ def test_a_disabled_user_can_only_end_open_sessions(
     person.ok("POST", "streaming-sessions/initialize", AT_ONCE[2][2])
 
 
-def test_a_disabled_administrator_administers_nothing_at_once(admin: Person, people: People) -> None:
+def test_a_disabled_administrator_is_refused_at_once(admin: Person, people: People) -> None:
     boss, user = people("admin"), people()
     assert boss.get("users").status_code == 200
 

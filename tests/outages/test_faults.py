@@ -1,4 +1,4 @@
-"""What goes wrong inside, as a caller sees it and as an operator finds it again."""
+"""Internal faults, as a caller sees them and as an operator finds them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 30
 
 
-def test_a_ledger_that_is_not_as_it_must_be_stops_the_command_and_tells_nothing_of_itself(
+def test_an_impossible_ledger_entry_stops_the_command_and_reveals_nothing(
     service: Stack, people: People, admin: Person
 ) -> None:
     person = people(credits=10)
@@ -39,10 +39,8 @@ def test_a_ledger_that_is_not_as_it_must_be_stops_the_command_and_tells_nothing_
     assert items_of(service, person.id) == before
 
 
-def test_a_wallet_that_never_stays_as_it_was_read_is_given_up_in_time(
-    service: Stack, people: People, admin: Person
-) -> None:
-    """Its version is no integer, so that no condition on it ever holds: as if another writer were always first."""
+def test_a_wallet_that_always_changes_is_given_up_in_time(service: Stack, people: People, admin: Person) -> None:
+    """Its version is not an integer, so no condition on it ever holds: as if another writer were always first."""
     person = people(credits=10)
     dynamodb(service).update_item(
         TableName=service.table_name,
@@ -59,7 +57,7 @@ def test_a_wallet_that_never_stays_as_it_was_read_is_given_up_in_time(
     assert items_of(service, person.id) == before
 
 
-def test_a_failing_authorizer_does_not_refuse_the_caller(service: Stack, http: httpx.Client, token: Mint) -> None:
+def test_a_failing_authorizer_answers_503(service: Stack, http: httpx.Client, token: Mint) -> None:
     with without_permissions(service, "authorizer"):
         stranger = Person(http, new_id("stranger"), token(new_id("stranger")))
         answer = stranger.get("credits/balance")
@@ -69,7 +67,7 @@ def test_a_failing_authorizer_does_not_refuse_the_caller(service: Stack, http: h
     assert stranger.get("credits/balance").status_code == 200, "and it goes on when it can again"
 
 
-def test_a_sweep_that_fails_leaves_a_message_and_the_next_one_does_its_work(service: Stack) -> None:
+def test_a_failed_sweep_leaves_a_message_and_the_next_one_does_its_work(service: Stack) -> None:
     functions, queues = service.aws.client("lambda"), service.aws.client("sqs")
     name = f"{service.stack_name}-sweeper"
     invoke_config = functions.get_function_event_invoke_config(FunctionName=name, Qualifier="live")
@@ -91,10 +89,10 @@ def test_a_sweep_that_fails_leaves_a_message_and_the_next_one_does_its_work(serv
     assert json.loads(swept["Payload"].read())["complete"] is True
 
 
-def test_records_that_the_stream_gave_up_are_counted_once_when_they_are_sent_again(
+def test_records_that_the_stream_gave_up_are_counted_once_when_sent_again(
     service: Stack, people: People, admin: Person
 ) -> None:
-    """With the two calls of docs/operations.md: read that part of the stream, invoke the function with it."""
+    """It uses the two commands of docs/operations.md: read that part of the stream, invoke the function with it."""
     person = people()
     with without_permissions(service, "rollups"):
         person.ok("POST", "usage/record", {"service": "images", "operation": "render", "credits": 7})

@@ -1,6 +1,6 @@
-"""The database out of reach or slow, and functions that die in the middle: nothing is lost, nothing happens twice.
+"""An unreachable or slow database, and functions that are killed: nothing is lost, and nothing happens twice.
 
-By default each kind of death twice; ``KILLS=40`` kills 40 times in initialize and 40 times in finalize.
+By default each kind of kill happens twice; ``KILLS=40`` kills 40 times in initialize and 40 times in finalize.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ KILLS = int(os.environ.get("KILLS", "8"))
 
 @pytest.fixture(scope="module")
 def proxy(service: Stack) -> Iterator[Proxy]:
-    """Stand between the function and its database."""
+    """Return a proxy between the function and its database."""
     with (
         Proxy.to(service.endpoint_url) as between,
         with_environment(service, FUNCTION, AWS_ENDPOINT_URL_DYNAMODB=between.url),
@@ -71,13 +71,13 @@ def hang(_moment: Moment) -> None:
 
 
 def crawl(moment: Moment) -> None:
-    """Answer, a little sooner than who asks gives up."""
+    """Answer a little before the caller gives up."""
     if moment[0] == "before":
         time.sleep(1.8)
 
 
 @pytest.mark.parametrize("broken", [cut, hang], ids=["out of reach", "silent"])
-def test_without_a_database_an_answer_comes_in_time_and_is_right_again_when_it_is_back(
+def test_without_a_database_answers_come_in_time_and_recover_with_it(
     service: Stack, people: People, proxy: Proxy, broken: Callable[[Moment], None]
 ) -> None:
     person = people(credits=1000)
@@ -101,10 +101,10 @@ def test_without_a_database_an_answer_comes_in_time_and_is_right_again_when_it_i
     assert audited(service, person).balance["heldCredits"] == 2
 
 
-def test_a_slow_database_is_waited_for_no_longer_than_the_gateway_waits(
+def test_waiting_for_a_slow_database_ends_before_the_gateway_gives_up(
     service: Stack, people: People, proxy: Proxy
 ) -> None:
-    """Each call is answered, but a list that takes many of them is given up."""
+    """Each call is answered in time, but a list that needs many calls is given up."""
     person = people("supervisor", credits=1000)
     session_id = person.open(10_000)
     proxy.at = crawl
@@ -162,7 +162,7 @@ def test_a_session_is_settled_once_even_if_its_function_dies_repeatedly(
 
 
 def _die_at(service: Stack, proxy: Proxy, moment: Moment, call: Callable[[], httpx.Response]) -> None:
-    """Send a request, and kill its function's process at this moment of it."""
+    """Send a request, and kill the function's process at this moment."""
     reached, gone = threading.Event(), threading.Event()
 
     def stop(at: Moment) -> None:

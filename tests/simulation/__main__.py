@@ -1,4 +1,4 @@
-"""``make simulate``: many seeds, one after another, to the first broken promise."""
+"""``make simulate``: runs many seeds, one after another, until a promise is broken."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROGRESS_SEEDS = 100
 
 
 def main() -> int:
-    """Run SEEDS seeds from FIRST with STEPS calls each, as the environment says; 1 when a promise was broken."""
+    """Run SEEDS seeds from FIRST on with STEPS calls each; return 1 if a promise was broken."""
     leave_account()
     first, seeds = int(os.environ.get("FIRST") or 1), int(os.environ.get("SEEDS") or 100)
     steps, sabotage = int(os.environ.get("STEPS") or STEPS), os.environ.get("SABOTAGE") or None

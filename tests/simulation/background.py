@@ -1,4 +1,4 @@
-"""What runs without being asked: sweepers, the auditor, and the stream's consumers that count usage for everybody."""
+"""Background work: sweepers, the auditor, and the consumers of the stream that count usage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BETWEEN_BATCHES_SECONDS = (1, 60, 900)
 
 
 class Background:
-    """Lives as long as ``clients`` do. ``stream`` is what the table's stream has of usage records."""
+    """Runs as long as ``clients`` do. ``stream`` has the usage records in the table's stream."""
 
     def __init__(self, scheduler: Scheduler, clients: Clients, stream: list[UsageRecord]) -> None:
         self.done: Counter[str] = Counter()
@@ -30,7 +30,7 @@ class Background:
         self._clients = clients
 
     def sweeper(self) -> None:
-        """Sweep on a schedule; a second one meets the first."""
+        """Sweep on a schedule, sometimes at the same time as the other sweeper."""
         while self._clients.living:
             random, now = self._scheduler.random, self._scheduler.now
             late = random.choice(SWEEPS_LEFT_OUT) * SWEEP_SECONDS + random.uniform(0, LATENESS_SECONDS)
@@ -38,21 +38,21 @@ class Background:
             self._process("sweep", self.sweep)
 
     def auditor(self) -> None:
-        """Prove every ledger while it grows: what is found is a false alarm, for the books know better."""
+        """Prove every ledger while it grows. A finding is a false alarm, because the books are correct."""
         random = self._scheduler.random
         while self._clients.living:
             self._scheduler.pause(random.choice(BETWEEN_AUDITS_SECONDS))
             self._process("audit", self.audit)
 
     def audit(self) -> None:
-        """One audit; outside the calm its time may run out before its work does."""
+        """Run one audit. Before the calm, its time may end before its work."""
         random = self._scheduler.random
         audited = audit_all(self._clients.clock(), lambda: self._clients.calm or random.random() < 0.9)
         assert not audited.drifting, "the audit raised a false alarm"
         self.done["wallets audited"] += audited.wallets
 
     def consumer(self) -> None:
-        """Deliver batches as the stream may: again, cut otherwise, out of order, and until they are counted."""
+        """Deliver batches as the stream may: repeatedly, split differently, out of order, until they are counted."""
         position, random = 0, self._scheduler.random
         while self._clients.living:
             self._scheduler.pause(random.choice(BETWEEN_BATCHES_SECONDS))
@@ -65,7 +65,7 @@ class Background:
                 position = begin + len(batch)
 
     def sweep(self) -> Swept:
-        """One sweep; outside the calm its time may run out before its work does."""
+        """Run one sweep. Before the calm, its time may end before its work."""
         random = self._scheduler.random
         swept = sweep(
             self._clients.clock() + random.randint(-3000, 3000), lambda: self._clients.calm or random.random() < 0.9
@@ -87,7 +87,7 @@ class Background:
         self.done["records delivered again"] += len(batch) - fresh
 
     def _process(self, name: str, work: Callable[[], object]) -> bool:
-        """Whether a process of its own did the work; what it could not do, or died over, the next one does."""
+        """Whether a separate process did the work. If it failed or was killed, the next one does the work."""
 
         def body() -> bool:
             try:

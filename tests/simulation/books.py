@@ -1,7 +1,7 @@
-"""What must hold after every write, checked on the items that were written; ``tests.audit`` has the rules of a wallet.
+"""What must hold after every write, checked on the written items; ``tests.audit`` has the rules of a wallet.
 
-The books follow the table item by item, so that a check costs what changed and not what there is. They read the
-table itself, past the faults.
+The books follow the table item by item, so the cost of a check depends on what changed, not on the table's size. They
+read the table directly, without faults.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from tests.audit import assert_sound
 from tests.simulation.database import Database, Key
 
 PRINCIPAL = ("grant", "set", "remove", "adjust", "charge")
-"""Kinds of the entries that a request is answered for; others come with them."""
+"""Kinds of entries that requests cause directly; other kinds accompany them."""
 
 
 class AccountBooks:
-    """All that is stored of one account and, if it is a user's own, of them, as it was written."""
+    """The stored items of one account and, if it is a user's own, of that user."""
 
     def __init__(self, account_id: AccountId) -> None:
         self.wallet = Wallet(account_id)
@@ -55,7 +55,7 @@ class AccountBooks:
         self.disabled = False
 
     def take(self, kind: str, item: Item) -> None:
-        """Account for an item as it stands now."""
+        """Take the current state of an item into account."""
         account_id = self.wallet.account_id
         match kind:
             case "PROFILE":
@@ -114,12 +114,12 @@ class AccountBooks:
         self.records_of[str(record.metadata.get("request", record.metadata.get("sessionId")))].append(record)
 
     def take_api_key(self, key: ApiKey) -> None:
-        """Account for an API key as it stands now; a simulated client gives every key a name of its own."""
+        """Take an API key into account. A simulated client gives every key a different name."""
         self.api_keys[key.id] = key.name
         assert list(self.api_keys.values()).count(key.name) == 1, f"a key was made twice: {key}"
 
     def check(self) -> None:
-        """What holds for an account at every instant."""
+        """Check what must hold for an account at every instant."""
         wallet = self.wallet
         assert_sound(wallet)
         assert wallet.frozen == self.disabled, "the wallet and the profile differ on whether the user is disabled"
@@ -160,7 +160,7 @@ class AccountBooks:
 
 
 class Books:
-    """All accounts', and the system's sums of what was counted."""
+    """The books of all accounts, and the system's sums."""
 
     def __init__(self, database: Database) -> None:
         self.accounts: dict[AccountId, AccountBooks] = {}
@@ -180,7 +180,7 @@ class Books:
             yield from books.records.values()
 
     def follow(self) -> None:
-        """Take in what was written since, and check which accounts it touched. Raises AssertionError."""
+        """Read the items written since the last call, and check the accounts that changed. Raises AssertionError."""
         touched = set()
         counted, sums_written = len(self._counted), False
         for key in sorted(set(self._database.take_written())):
@@ -224,7 +224,7 @@ class Books:
         self._counted.update({mark: self._by_mark[mark] for mark in found})
 
     def check_pointers(self) -> None:
-        """What others paid for a user is what the user's own account points to."""
+        """Check that a user's own account has pointers to everything that others paid for them."""
         pointed = {(name, record) for name, books in self.accounts.items() for record in books.pointers}
         paid = {(personal(record.user_id), record.id) for record in self.records() if len(record.accounts) > 1}
         assert pointed == paid, "records that others paid for are not those that users' accounts point to"
@@ -238,7 +238,7 @@ class Books:
         self._check_counts()
 
     def _check_counts(self) -> None:
-        """Usage by class, in total and of each model's days, is a recount of the records."""
+        """Check that usage by class, in total and for each model, equals a recount of the records."""
         total: Counter[str] = Counter()
         by_model: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         for record in self._counted.values():
@@ -253,7 +253,7 @@ class Books:
             assert _counts_in(item) == expected, f"usage by class differs from the records: {item}"
 
     def _check_names(self) -> None:
-        """Each name's sums and merit are a recount, given the names that each user gives merit to."""
+        """Check that each name's sums and merit equal a recount, given the names to which each user gives merit."""
         expected: dict[tuple[str, str, str], list[int | None]] = {}
         for record in self._counted.values():
             user_key = keys.system_user(day(record.at), record.user_id)
@@ -280,7 +280,7 @@ def _counts_in(item: Item) -> Counter[str]:
 
 
 def sums_by_day(records: Iterable[UsageRecord]) -> dict[str, UsageSums]:
-    """A recount of records."""
+    """Recount the records."""
     days: defaultdict[str, UsageSums] = defaultdict(UsageSums)
     for record in records:
         days[day(record.at)].add(record)

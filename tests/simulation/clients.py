@@ -1,4 +1,4 @@
-"""The clients: chat proxies, supervisors and users that record usage, who repeat what they are allowed to repeat."""
+"""The clients: chat proxies, supervisors, and users who record usage. They repeat requests as they are allowed to."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tests.simulation.requests import OK, REPEATABLE, Answer, Request, Who
 from tests.simulation.scheduler import Scheduler, Task
 
 PACES = ((0, 0, 1), (0, 5, 900), (0, 900, 3600), (0, 900, 4500, 90_000))
-"""How many seconds clients pause: within a stream, across sweeps, beyond a session's timeout, beyond a lot's end."""
+"""The pauses of clients in seconds: within a stream, across sweeps, past a session's timeout, past a lot's end."""
 STALE_SECONDS = 3600
 RETRY_SECONDS = (0.1, 1, 30, 900, 4500)
 APPOINTMENT_SECONDS = 900
 LATENESS_SECONDS = 0.3
-"""Long pauses end together, so that those who were away for long meet each other and a sweep under way."""
+"""Long pauses end close together, so that returning clients meet each other and a running sweep."""
 LARGEST_SKEW_MILLISECONDS = 3000
 
 
 class Clients:
-    """What ``living`` clients ask for. Once they are ``calm`` they begin nothing new and insist on an answer."""
+    """What ``living`` clients do. Once they are ``calm``, they begin nothing new and repeat until answered."""
 
     def __init__(
         self, scheduler: Scheduler, users: list[str], organizations: list[AccountId], clock: Callable[[], int]
@@ -42,12 +42,12 @@ class Clients:
         self._names = 0
 
     def join(self) -> None:
-        """Let another client live."""
+        """Start another client."""
         self.living += 1
         self._scheduler.spawn(f"client {self.living}", self._live)
 
     def _live(self) -> None:
-        """One client's day: something, a pause, something else."""
+        """Run one client: an action, a pause, another action."""
         while not self.calm:
             what = self._random.choices((self.stream, self.supervise, self.use), (4, 3, 2))[0]
             what(self._somebody())
@@ -55,12 +55,12 @@ class Clients:
         self.living -= 1
 
     def _somebody(self) -> Who:
-        """A user, for themselves or for an organization."""
+        """Choose a user who acts for themselves or for an organization."""
         user_id = self._random.choice(self._users)
         return Who(user_id, self._random.choice([personal(user_id), personal(user_id), *self._organizations]))
 
     def stream(self, who: Who) -> None:
-        """A chat proxy's stream, from its hold to its end, if it comes to one."""
+        """Run a chat proxy's stream, from its hold to its end, if it gets there."""
         random, session_id = self._random, self._name("s")
         inputs = random.choice((0, 0, 1, 5)) * 1000
         begin = requests.initialize(who, session_id, "m", self._usage(inputs, 1000 * random.randint(1, 20)))
@@ -88,14 +88,14 @@ class Clients:
             self._ask(begin)
 
     def _usage(self, inputs: int, output: int) -> int | Usage:
-        """A usage by class or, for a stream of numbers, the number."""
+        """Return a usage by class or, for a stream that counts a number, the number."""
         if not inputs:
             return output
         cached, reasoning = self._random.choice((0, inputs // 2)), self._random.choice((0, output // 4))
         return Usage(inputs, output, cached_input=cached, reasoning=reasoning)
 
     def _end(self, who: Who, session_id: str, number: int, inputs: int) -> Request:
-        """No two ends of a session have the same tokens, so that the table says which one it was."""
+        """End a session. All ends of a session have different tokens, so that the table shows which one counted."""
         random = self._random
         hint = random.choice((None, who.account_id, personal("nobody")))
         kind, tokens = random.choice(("finalize", "finalize", "abort")), random.randrange(3_000) * 10 + number + 1
@@ -105,7 +105,7 @@ class Clients:
         return requests.end(who, session_id, kind, used, success=random.random() < 0.8, hint=hint)
 
     def supervise(self, who: Who) -> None:
-        """A supervisor's command, sometimes with the key of another command, or the user disabled for a while."""
+        """Send a supervisor's command, sometimes with another command's key; or disable the user for a while."""
         random, name = self._random, self._name("c")
         if random.random() < 0.08:
             self._ask(requests.switch(name, who.user_id, off=True))
@@ -118,7 +118,7 @@ class Clients:
         self._ask(requests.command(name, kind, who.account_id, amount, random.choice((1, 1, 2, 30)), key))
 
     def use(self, who: Who) -> None:
-        """A usage record, or a new API key."""
+        """Send a usage record, or create an API key."""
         random, name = self._random, self._name("u")
         key = random.choice((None, name))
         if random.random() < 0.15:
@@ -127,16 +127,16 @@ class Clients:
             self._ask(requests.record(name, who, self._cost(), deduct=random.random() < 0.6, key=key))
 
     def _cost(self) -> int | ModelCall:
-        """Credits, or what was used of a model."""
+        """Return credits, or the usage of a model."""
         random = self._random
         if random.random() < 0.5:
             return random.randrange(12)
         return ModelCall(random.choice("mn"), Usage(random.randrange(5_000), random.randrange(3_000), cache_write=1))
 
     def _ask(self, request: Request) -> Answer:
-        """Send a request, as often as a client does that wants an answer and may repeat it; the last answer.
+        """Send a request and repeat it like a client that wants an answer; return the last answer.
 
-        Sometimes it is sent twice at once, and sometimes the client stops waiting while a worker still works on it.
+        Sometimes it is sent twice at once, and sometimes the client stops waiting while a worker is still busy with it.
         """
         self.requests.append(request)
         if request.repeatable and self._random.random() < 0.1:
@@ -152,7 +152,7 @@ class Clients:
             self._pause(self._random.choice(RETRY_SECONDS))
 
     def _deliver(self, request: Request) -> tuple[Answer, Task]:
-        """Give a request to a worker, whose clock is a little off."""
+        """Give a request to a worker whose clock is slightly wrong."""
         answer = Answer()
         request.answers.append(answer)
         skew = self._random.choice(self._skews)

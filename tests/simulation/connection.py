@@ -1,7 +1,7 @@
-"""The store's wire over a network that fails: at every attempt others go on, and the scheduler may let it fail.
+"""The store's wire over a failing network: at every attempt other tasks continue, and the attempt may fail.
 
-The wire itself is the real one: it writes the request, reads the reply, repeats it and raises. Only the attempt, which
-would sign and send, is played here.
+The wire is the real one: it writes the request, reads the reply, repeats it and raises errors. Only the attempt, which
+would sign and send, is simulated.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ THROTTLED = {
     "ThrottlingException": 400,
     "TransactionInProgressException": 400,
 }
-"""Errors after which the same request is sent again, with their statuses."""
+"""Errors after which the wire repeats the request, with their statuses."""
 
 
 class Connection(Wire):
-    """Calls to the database that go wrong with the probability ``risk``, writes with twice that.
+    """Calls to the database that fail with the probability ``risk``, writes with twice that.
 
-    ``trace`` hashes all that was asked and what came of it, ``last_calls`` shows the end of that.
+    ``trace`` hashes all requests and their outcomes; ``last_calls`` shows the last of them.
     """
 
     def __init__(self, scheduler: Scheduler, database: Database, risk: float) -> None:
@@ -55,7 +55,7 @@ class Connection(Wire):
         self._seen_indexes: dict[str, Answer] = {}
 
     def attempt(self, operation: str, body: bytes) -> Reply:
-        """What the network and the database make of one attempt."""
+        """Return what the network and the database make of one attempt."""
         self._scheduler.pause(0)
         self.steps += 1
         request = orjson.loads(body)
@@ -76,7 +76,7 @@ class Connection(Wire):
         return Reply(200, None, orjson.dumps(answer))
 
     def _fault_of(self, operation: str, request: dict[str, Any]) -> Callable[[str, dict[str, Any]], Answer]:
-        """What happens to an attempt: mostly nothing."""
+        """Choose the fault of an attempt: usually none."""
         random = self._scheduler.random
         if request.get("ClientRequestToken") in self._under_way:
             self.faults["in progress"] += 1
@@ -107,12 +107,12 @@ class Connection(Wire):
         raise ReadTimeoutError(endpoint_url="simulated")
 
     def arrives_late(self, operation: str, request: dict[str, Any]) -> Answer:
-        """The database has the request and takes longer over it than the sender waits."""
+        """The database takes longer to carry out the request than the sender waits."""
         self._under_way.add(request.get("ClientRequestToken", ""))
         return self.delivered_late(operation, request)
 
     def delivered_late(self, operation: str, request: dict[str, Any]) -> Answer:
-        """The request is on its way for longer than the sender waits, and perhaps than its repeats take."""
+        """The request arrives later than the sender waits, and perhaps after its repeats."""
         delay = self._scheduler.random.uniform(0, LONGEST_DELAY_SECONDS)
 
         def arrive() -> None:
@@ -125,7 +125,7 @@ class Connection(Wire):
         raise ReadTimeoutError(endpoint_url="simulated")
 
     def in_progress(self, operation: str, _request: dict[str, Any]) -> Answer:
-        """What a transaction's repeat is told while the first is under way."""
+        """The answer to a repeated transaction while the first one is in progress."""
         raise error("TransactionInProgressException", operation)
 
     def dies_before(self, _operation: str, _request: dict[str, Any]) -> Answer:
@@ -136,7 +136,7 @@ class Connection(Wire):
         raise Killed
 
     def conflict(self, operation: str, request: dict[str, Any]) -> Answer:
-        """Another transaction is at one of the items, or the transaction is throttled there."""
+        """Another transaction uses one of the items, or the transaction is throttled."""
         if operation == "UpdateItem":
             raise error("TransactionConflictException", operation)
         random = self._scheduler.random
@@ -156,7 +156,7 @@ class Connection(Wire):
         return answer | {"UnprocessedKeys": {table: {**wanted, "Keys": rest}}}
 
     def stale_index(self, operation: str, request: dict[str, Any]) -> Answer:
-        """What the index answered before, or not all that it has by now."""
+        """An earlier state of the index, or only a part of its current rows."""
         answer = self._database.perform(operation, request)
         wanted = f"{request['IndexName']} {request['ExpressionAttributeValues'][':pk']['S']}"
         earlier = self._seen_indexes.get(wanted)
@@ -166,7 +166,7 @@ class Connection(Wire):
         return answer | {"Items": [item for item in answer["Items"] if self._scheduler.random.random() < 0.5]}
 
     def _carry_out(self, operation: str, request: dict[str, Any]) -> None:
-        """Nobody hears of a refusal."""
+        """Carry out the call; a refusal is lost."""
         try:
             self._database.perform(operation, request)
         except ClientError:
@@ -185,7 +185,7 @@ def _name(fault: Callable[..., Any]) -> str:
 
 
 def _what(request: dict[str, Any]) -> str:
-    """Which items a call is about."""
+    """Return the items that a call concerns."""
     if "TransactItems" in request:
         writes = [write for action in request["TransactItems"] for write in action.values()]
         keys = [write.get("Key") or write["Item"] for write in writes]

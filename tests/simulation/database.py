@@ -1,8 +1,8 @@
-"""DynamoDB in this process: moto's table and moto's judgement of expressions, one call at a time.
+"""DynamoDB in this process: moto's table and moto's evaluation of expressions, one call at a time.
 
-Moto's backend is called without its HTTP layer. Two things are done here because moto does them otherwise than
-DynamoDB: a transaction with a token that was seen answers without being applied again, and a transaction's conditions
-are all judged before anything is written (moto writes, and copies the whole table for each item to undo it).
+Moto's backend is called without its HTTP layer. Two things differ from moto, to match DynamoDB: a transaction with a
+known token is answered without being applied again, and all conditions of a transaction are checked before anything is
+written (moto writes first, and copies the whole table for each item to undo it).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ type Answer = dict[str, Any]
 
 
 class Database:
-    """An empty table, the template's. ``written`` are the keys written since they were last taken."""
+    """The template's table, empty at first. ``written`` has the keys written since they were last taken."""
 
     def __init__(self) -> None:
         self._backend = _backend()
@@ -39,7 +39,7 @@ class Database:
         self.written: list[Key] = []
 
     def perform(self, operation: str, request: dict[str, Any]) -> Answer:
-        """Carry out a call as DynamoDB does. Raises ClientError, as botocore has it."""
+        """Carry out a call like DynamoDB. Raises ClientError like botocore."""
         match operation:
             case "GetItem":
                 found = self._find(request["Key"])
@@ -68,7 +68,7 @@ class Database:
         return table.unpack(found) if found else None
 
     def keys(self) -> list[Key]:
-        """Of all that there is."""
+        """The keys of all items."""
         return [(pk.value, sk.value) for pk, part in self._items.items() for sk in part]
 
     def _find(self, key: dict[str, Any]) -> Answer | None:
@@ -119,7 +119,7 @@ class Database:
         return {}
 
     def _judge(self, write: dict[str, Any]) -> Answer:
-        """Whether the condition holds, as a cancelled transaction's reason says it."""
+        """Check a condition; return the reason for a cancelled transaction if it fails."""
         pk, sk = _key(write)
         current = self._backend.get_item(TABLE, {"pk": {"S": pk}, "sk": {"S": sk}})
         condition = get_filter_expression(
@@ -145,13 +145,13 @@ class Database:
         self.written.append(_key(write))
 
     def take_written(self) -> Iterator[Key]:
-        """The keys written since this was last asked."""
+        """Return the keys written since the last call."""
         written, self.written = self.written, []
         return iter(written)
 
 
 def error(code: str, operation: str, **fields: Any) -> ClientError:
-    """What botocore raises for an error of DynamoDB."""
+    """The exception of botocore for an error of DynamoDB."""
     return ClientError({"Error": {"Code": code, "Message": code}, **fields}, operation)  # type: ignore[typeddict-item]
 
 

@@ -1,4 +1,4 @@
-"""What clients ask for, and whether the table holds what they were told: the contract of answers and repeats."""
+"""The clients' requests, and the check that the table agrees with their answers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tests.simulation.books import AccountBooks
 OK = "OK"
 NO_ANSWER = "NO ANSWER"
 UNKNOWN = (NO_ANSWER, "UNAVAILABLE", "INTERNAL_ERROR")
-"""After these the request may or may not have been carried out."""
+"""After these errors the request may or may not have been carried out."""
 REPEATABLE = (*UNKNOWN, "CONTENTION")
-"""After these a client may ask again, with a key; CONTENTION promises that nothing was written."""
+"""After these errors a client may repeat a request that has a key; CONTENTION promises that nothing was written."""
 
 SUPERVISOR = "boss"
 COMMANDS: dict[str, Callable[[credits.Request, int], Change]] = {
@@ -35,7 +35,7 @@ COMMANDS: dict[str, Callable[[credits.Request, int], Change]] = {
 
 
 class Who(NamedTuple):
-    """Somebody, and the account that they use: their own, or an organization's."""
+    """A user, and the account that they use: their own, or an organization's."""
 
     user_id: str
     account_id: AccountId
@@ -46,7 +46,7 @@ OUTCOMES: dict[str, Outcome] = {"finalize": "finalized", "abort": "aborted"}
 
 @dataclass
 class Answer:
-    """What one delivery of a request came to; ``code`` is OK, an error's, or that nothing came."""
+    """The outcome of one delivery of a request. ``code`` is OK, an error's code, or says that there was no answer."""
 
     code: str = NO_ANSWER
     value: Any = None
@@ -57,10 +57,10 @@ class Answer:
 
 @dataclass
 class Request:
-    """A request of a client, delivered once or more.
+    """A request of a client, delivered once or more often.
 
-    ``send`` carries it out at a worker's time. ``effects`` says how often the table shows it done, ``agrees`` whether
-    an answer says what the table does. A heartbeat may count any number of times: it has no ``effects``.
+    ``send`` carries it out at a worker's time. ``effects`` says how often the table shows its effect, and ``agrees``
+    whether an answer matches the table. A heartbeat may take effect any number of times, so it has no ``effects``.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Request:
     answers: list[Answer] = field(default_factory=list)
 
     def verify(self, books: AccountBooks) -> None:
-        """Done exactly once if somebody was told so, at most once if somebody was told nothing, else not at all."""
+        """Check the effects: one if an answer said so, at most one without an answer, otherwise none."""
         codes = [answer.code for answer in self.answers]
         if self.effects:
             done = self.effects(books)
@@ -85,7 +85,7 @@ class Request:
 
 
 def command(name: str, kind: str, account_id: AccountId, amount: int, days: int, key: str | None) -> Request:
-    """A supervisor's change of an account's credits."""
+    """A supervisor's command on an account's credits."""
 
     def send(now: int) -> Change:
         sent = IdempotencyKey(SUPERVISOR, kind, key, f"{name} {amount}") if key else None
@@ -101,7 +101,7 @@ def command(name: str, kind: str, account_id: AccountId, amount: int, days: int,
 
 
 def record(name: str, who: Who, cost: int | ModelCall, *, deduct: bool, key: str | None) -> Request:
-    """A usage record of a user's own, with its credits or with what was used of a model."""
+    """A usage record of a user, with credits or with the usage of a model."""
     user_id = who.user_id
     event = Event(user_id, "images", "draw", cost, {"request": name}, deduct, who.account_id)
     amount = cost if isinstance(cost, int) else DEFAULT_CARD.cost(cost.usage)
@@ -122,7 +122,7 @@ def record(name: str, who: Who, cost: int | ModelCall, *, deduct: bool, key: str
 
 
 def api_key(name: str, user_id: str, key: str | None) -> Request:
-    """An API key of a user's own."""
+    """The creation of an API key."""
 
     def send(now: int) -> api_keys.Created:
         sent = IdempotencyKey(user_id, "api-keys", key, name) if key else None
@@ -137,7 +137,7 @@ def api_key(name: str, user_id: str, key: str | None) -> Request:
 
 
 def switch(name: str, user_id: str, *, off: bool) -> Request:
-    """An administrator's disabling of a user, or enabling again; both may be done any number of times."""
+    """Disabling or enabling a user; both may happen any number of times."""
 
     def send(now: int) -> User:
         if off:
@@ -174,7 +174,7 @@ def initialize(who: Who, session_id: str, model_id: str, estimate: int | Usage) 
 
 
 def heartbeat(who: Who, session_id: str, used: int | Usage) -> Request:
-    """A sign of life. Once answered, no end of the session can overlook its tokens but by the client's own number."""
+    """A heartbeat. Once it is answered, every end of the session counts its tokens, unless the client names others."""
     report = _report(used)
 
     def send(now: int) -> Any:
@@ -190,7 +190,7 @@ def heartbeat(who: Who, session_id: str, used: int | Usage) -> Request:
 def end(
     who: Who, session_id: str, kind: str, used: int | Usage | None, *, success: bool, hint: AccountId | None
 ) -> Request:
-    """The end of a stream: ``finalize``, or ``abort`` which may leave the tokens to the last heartbeat."""
+    """The end of a stream: ``finalize``, or ``abort``, which may use the tokens of the last heartbeat."""
     report = None if used is None else _report(used)
 
     def send(now: int) -> sessions.Answer:
@@ -217,7 +217,7 @@ def _report(used: int | Usage) -> Report:
 
 
 def force_end(who: Who, session_id: str) -> Request:
-    """A supervisor's end of a session; a sweep's answers it too."""
+    """A forced end by a supervisor; a sweep has the same effect."""
 
     def send(now: int) -> sessions.Answer:
         return settling.force_end(who.user_id, session_id, actor=SUPERVISOR, reason="stuck", now=now)

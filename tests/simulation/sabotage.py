@@ -1,4 +1,4 @@
-"""Conditions of the service that can be taken away, in this process only: a simulation that misses that is blind."""
+"""Removes conditions of the service, in this process only: a simulation that does not notice is useless."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ SABOTAGES: dict[str, list[tuple[ModuleType, str, Change]]] = {
     "heartbeat": [(sessions, "replace", _any_heartbeat)],
     "idempotency": [(idempotency, "put", _no_condition)],
 }
-"""By name, which builders of writes lose which condition.
+"""The writes that lose conditions, by the name of the sabotage.
 
-``wallet`` loses its version: the ledger's own condition then refuses, which the service can only answer as 500.
-``ledger`` loses that second defence too, so that only the books can tell.
+``wallet`` removes the condition on the version: the ledger's own condition then fails, which the service can only
+answer with 500. ``ledger`` removes that second condition too, so that only the books can notice.
 """
 
 
 @contextmanager
 def sabotaged(name: str | None) -> Iterator[None]:
-    """Without the conditions of a sabotage for the time of the block."""
+    """Remove the conditions of a sabotage during the block."""
     with ExitStack() as stack:
         for module, function, change in SABOTAGES[name] if name else ():
             stack.enter_context(patch.object(module, function, _weakened(getattr(module, function), change)))

@@ -1,6 +1,6 @@
-"""The one scheduler: every task is a thread, one runs at a time, and who goes on at a pause is the seed's choice.
+"""The scheduler: every task is a thread, one runs at a time, and the seed decides which one continues at a pause.
 
-Time is the simulation's own: it passes a little with every step, and jumps when everybody sleeps.
+The time is simulated: it advances a little with every step, and jumps when all tasks sleep.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ LONGEST_STEP_SECONDS = 0.02
 
 
 class Killed(BaseException):
-    """The task ends where it is, as a process does that is killed: nothing in it gets to handle that."""
+    """Ends a task where it is, like a killed process: nothing in the task can handle it."""
 
 
 class Task:
-    """Something that runs beside others. It is ready when its sleep, or the task that it waits for, is over."""
+    """A concurrent task. It is ready when its sleep, or the task that it waits for, has ended."""
 
     def __init__(self, name: str, body: Callable[[], Any]) -> None:
         self.name = name
@@ -33,7 +33,7 @@ class Task:
 
 
 class Scheduler:
-    """Gives the baton to one ready task after another, as its seed decides."""
+    """Runs one ready task after another, as its seed decides."""
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
@@ -44,14 +44,14 @@ class Scheduler:
         self._failure: BaseException | None = None
 
     def spawn(self, name: str, body: Callable[[], Any]) -> Task:
-        """Add a task; it begins when it is chosen."""
+        """Add a task. It begins when it is chosen."""
         task = Task(name, body)
         self._tasks.append(task)
         Thread(target=self._run, args=(task,), daemon=True).start()
         return task
 
     def pause(self, seconds: float = 0.0, *, until: Task | None = None) -> None:
-        """Let others go on, for ``seconds`` at least, or until a task is done if that is sooner."""
+        """Let other tasks continue for at least ``seconds``, or until a task has ended."""
         task = self.current
         if task is None:  # the simulation itself, with nobody beside it
             self.now += seconds
@@ -63,11 +63,11 @@ class Scheduler:
             raise Killed
 
     def fail(self, error: BaseException) -> None:
-        """Let the simulation end with this: it is no answer that anybody may get."""
+        """Stop the simulation with this error, which no caller may receive as an answer."""
         self._failure = self._failure or error
 
     def step(self) -> bool:
-        """Let one task go on to its next pause; False when there is none. Raises what a task failed with."""
+        """Run one task to its next pause; return False if there is none. Raises the error of a failed task."""
         if not self._tasks:
             return False
         if not (ready := self._ready()):
@@ -81,7 +81,7 @@ class Scheduler:
         return True
 
     def stop(self) -> None:
-        """End every task that is left."""
+        """End all remaining tasks."""
         while self._tasks:
             self._tasks[0].doomed = True
             self._resume(self._tasks[0])
@@ -110,7 +110,7 @@ class Scheduler:
 
 
 class Pool:
-    """Stands in for ``ThreadPoolExecutor``: what is submitted runs as tasks of the scheduler."""
+    """A replacement for ``ThreadPoolExecutor`` that runs submitted work as tasks of the scheduler."""
 
     def __init__(self, scheduler: Scheduler, expected: type[Exception]) -> None:
         self._scheduler = scheduler
@@ -126,7 +126,7 @@ class Pool:
         pass
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Submitted:
-        """Run ``function`` beside the caller; at once when the simulation itself asks."""
+        """Run ``function`` concurrently; at once if the simulation itself submits it."""
         submitted = Submitted(self._scheduler)
 
         def body() -> None:
@@ -145,7 +145,7 @@ class Pool:
 
 
 class Submitted:
-    """Stands in for a ``Future``."""
+    """A replacement for a ``Future``."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -154,7 +154,7 @@ class Submitted:
         self.error: Exception | None = None
 
     def result(self) -> Any:
-        """What came of it, once it is done; a process that died took the caller with it."""
+        """Return the result once it is there. If its process died, the caller dies too."""
         while self.task and not self.task.done:
             self._scheduler.pause(inf, until=self.task)
         if self.task and self.task.died:

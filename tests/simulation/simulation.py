@@ -15,6 +15,7 @@ from accounting.operations import prices, system_usage
 from accounting.store import sessions, users, wallets
 from accounting.times import DAY
 from tests.audit import assert_ledger_explains
+from tests.members import organization_with
 from tests.simulation.background import Background
 from tests.simulation.books import Books, sums_by_day
 from tests.simulation.clients import Clients
@@ -31,14 +32,14 @@ CARD = RateCard(
     Rates(THOUSAND, THOUSAND, cached_input=THOUSAND // 10, reasoning=2 * THOUSAND),
     (Tier(8_000, Rates(input=2 * THOUSAND)),),
 )
-"""What the streams' model costs: a credit for a thousand tokens, some classes less or more."""
+"""The price of the streams' model: a credit for a thousand tokens; some classes cost less or more."""
 RISKS = (0.0, 0.02, 0.08, 0.2)
-"""How probable it is that a call goes wrong; each run has its own."""
+"""The possible probabilities that a call fails; each run has one of them."""
 
 
 @dataclass
 class Exercised:
-    """What runs went through."""
+    """Counts of what happened in runs."""
 
     calls: int = 0
     faults: Counter[str] = field(default_factory=Counter)
@@ -46,14 +47,14 @@ class Exercised:
     background: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Exercised) -> None:
-        """Count what another went through."""
+        """Add the counts of another run."""
         self.calls += other.calls
         for name in ("faults", "outcomes", "background"):
             getattr(self, name).update(getattr(other, name))
 
 
 class Violation(Exception):
-    """A promise was broken: which, and the calls that led there."""
+    """A promise was broken; it has the promise and the calls that led there."""
 
     def __init__(self, broken: BaseException, last_calls: list[str]) -> None:
         where = traceback.extract_tb(broken.__traceback__)[-1]
@@ -62,7 +63,7 @@ class Violation(Exception):
 
 
 class Simulation:
-    """A run of one seed: ``steps`` calls with faults, then as many without as it takes to end everything."""
+    """A run of one seed: ``steps`` calls with faults, then calls without faults until everything has ended."""
 
     def __init__(self, seed: int, steps: int = STEPS) -> None:
         self.scheduler = Scheduler(seed)
@@ -71,13 +72,13 @@ class Simulation:
         self.connection = Connection(self.scheduler, self.database, 0)
         self.books = Books(self.database)
         self.users = [f"u{number}" for number in range(random.randint(1, 3))]
-        organizations = [stored(f"org:o{number}") for number in range(random.randint(0, 2))]
-        self.clients = Clients(self.scheduler, self.users, organizations, self.clock)
+        self.organizations = [stored(f"org:o{number}") for number in range(random.randint(0, 2))]
+        self.clients = Clients(self.scheduler, self.users, self.organizations, self.clock)
         self.background = Background(self.scheduler, self.clients, self.books.new_records)
         self._steps = steps
 
     def clock(self) -> int:
-        """The true time, in epoch milliseconds; nobody's clock shows just that."""
+        """The true time, in epoch milliseconds; every worker's clock differs from it."""
         return BEGIN + int(self.scheduler.now * 1000)
 
     def run(self, sabotage: str | None = None) -> Exercised:
@@ -101,6 +102,8 @@ class Simulation:
         random = self.scheduler.random
         for user_id in self.users:
             users.sync(Description(user_id, f"{user_id}@example.com", user_id, "user"), self.clock())
+        for account_id in self.organizations:
+            organization_with(account_id, *self.users)
         prices.add(PriceRule("m", CARD, 0), now=self.clock(), key=None)
         for _ in range(random.randint(2, 6)):
             self.clients.join()
@@ -116,7 +119,7 @@ class Simulation:
             self.books.follow()
 
     def _calm(self) -> None:
-        """Let everybody come to an end without faults, then sweep what is left once all of it is stale."""
+        """Let all clients finish without faults, then sweep everything that is left once it is stale."""
         self.connection.risk = 0
         self.clients.calm = True
         while self.scheduler.step():

@@ -1,4 +1,4 @@
-"""All that the service gets from its process, from the simulation instead: time, ids, chance, threads, the client."""
+"""Replaces what the service gets from its process: time, ids, randomness, threads and the client."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 from unittest.mock import patch
 from uuid import UUID
-
-from ulid import ULID
 
 from accounting import settings as settings_module
 from accounting import telemetry
@@ -26,15 +24,15 @@ from tests.simulation.database import TABLE
 from tests.simulation.scheduler import Pool, Scheduler
 
 PATIENCE_SECONDS = (commit.CONTENTION_SECONDS, commit.CONTENTION_SECONDS, 0.1)
-"""How long a command tries; with little patience the few callers here come to CONTENTION, too."""
+"""How long a command tries. It is short, so that even the few callers here get CONTENTION."""
 
 
 NAMES_OF_USER = (1, 2, system_usage.MAX_NAMES_OF_USER)
-"""To how many names a user gives merit; the few names here go beyond a low limit only."""
+"""The number of names to which a user gives merit. It is low, so that the few names here exceed it."""
 
 
 class Uncounted:
-    """Metrics that nobody reads."""
+    """Metrics that are dropped."""
 
     metric_set: ClassVar[dict[str, Any]] = {}
 
@@ -44,12 +42,11 @@ class Uncounted:
 
 @contextmanager
 def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
-    """Let the service run in the simulation for the time of the block."""
+    """Run the service in the simulation during the block."""
     random = scheduler.random
     time = SimpleNamespace(monotonic=lambda: scheduler.now, sleep=scheduler.pause)
     pool = Pool(scheduler, AccountingError)
     unheard = SimpleNamespace(exception=lambda _: None, error=lambda _, **__: None)
-    made = SimpleNamespace(from_timestamp=lambda now: ULID.from_int(now << 80 | random.getrandbits(80)))
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, {"TABLE_NAME": TABLE}))
         settings_module.settings.cache_clear()
@@ -66,7 +63,7 @@ def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
             (transactions, "client", lambda: connection),
             (chance, "_random", random),
             (transactions, "uuid4", lambda: UUID(int=random.getrandbits(128))),
-            (ids, "ULID", made),
+            (ids, "randbits", random.getrandbits),
             (key_making, "secrets", SimpleNamespace(token_urlsafe=lambda size: f"{random.getrandbits(8 * size):x}")),
             (sweep, "ThreadPoolExecutor", pool),
             (sweep, "logger", unheard),

@@ -1,4 +1,4 @@
-"""A few of the simulation's seeds; ``make simulate`` runs as many as you have time for."""
+"""A few seeds of the simulation; ``make simulate`` runs more."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.simulation.simulation import Simulation, Violation
 
 SEEDS = range(1, 41)
 UNTIL_CAUGHT = 30
-"""Seeds that a sabotage has to be caught in. Measured: one to three in the mean, 7 at the most in a row without."""
+"""The number of seeds that must catch a sabotage. Measured: one to three on average, at most 7 without a catch."""
 
 
 @pytest.mark.parametrize("first", SEEDS[::10])
@@ -16,12 +16,12 @@ def test_no_promise_is_broken(first: int) -> None:
 
 
 @pytest.mark.parametrize("sabotage", ["wallet", "ledger", "session", "idempotency"])
-def test_a_condition_that_is_missing_is_missed(sabotage: str) -> None:
+def test_a_missing_condition_is_detected(sabotage: str) -> None:
     assert any(breaks(seed, sabotage) for seed in range(1, 1 + UNTIL_CAUGHT))
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_seed_is_the_same_run_every_time(seed: int) -> None:
+def test_a_seed_always_gives_the_same_run(seed: int) -> None:
     assert trace_of(seed) == trace_of(seed)
 
 

@@ -1,4 +1,4 @@
-"""A route's declaration decides who gets in, before the handler runs and whatever the handler does."""
+"""A route's declaration decides who may call it, before the handler runs."""
 
 import json
 from types import SimpleNamespace
@@ -34,12 +34,12 @@ EVERYBODY = {"user", "supervisor", "admin"}
 
 
 class Nothing(RequestModel):
-    """A body that takes nothing."""
+    """A body without fields."""
 
 
 @pytest.fixture(autouse=True)
 def disabled(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Let every user be known in every role, and return the ids of those who are disabled."""
+    """Make every user known in every role, and return the ids of disabled users."""
     ids: set[str] = set()
 
     def find(user_id: str) -> User:
@@ -51,7 +51,7 @@ def disabled(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 class Answered:
-    """A function with one route, and whom its handler was called about."""
+    """A function with one route; it records the calls of its handler."""
 
     def __init__(self, access: Access, *, any_query: bool = False) -> None:
         self.api, self.served = Api(), list[tuple[str, Reference]]()
@@ -100,7 +100,7 @@ def token(role: str, user_id: str = "me") -> dict[str, str]:
     ],
     ids=lambda value: value.who.name if isinstance(value, Access) else "",
 )
-def test_only_those_whom_a_route_is_for_reach_its_handler(access: Access, oneself: set[str], others: set[str]) -> None:
+def test_only_permitted_callers_reach_a_handler(access: Access, oneself: set[str], others: set[str]) -> None:
     for about, allowed in (("me", oneself), ("me@example.com", oneself), ("else", others)):
         for role in sorted(EVERYBODY):
             route = Answered(access)
@@ -119,7 +119,7 @@ def test_nobody_reaches_a_handler_without_an_identity(access: Access) -> None:
     assert route.served == []
 
 
-def test_a_platforms_route_has_no_caller() -> None:
+def test_a_route_of_the_platform_has_no_caller() -> None:
     api, served = Api(), []
 
     @api.post("/api/things/sync", access=PLATFORM)
@@ -166,7 +166,7 @@ def test_a_disabled_user_is_refused_unless_the_route_says_otherwise(disabled: se
         assert Answered(Access(Who.USERS, disabled=otherwise)).ask(token("user")) == (200, None)
 
 
-def test_a_service_key_is_asked_for_with_the_headers_of_the_request() -> None:
+def test_the_service_key_is_checked_with_the_headers_of_the_request() -> None:
     def require_key(headers: Any) -> None:
         if headers.get("x-key") != "right":
             raise Forbidden("no")
@@ -178,7 +178,7 @@ def test_a_service_key_is_asked_for_with_the_headers_of_the_request() -> None:
     assert route.ask(token("user"), headers={"X-Key": "right"}) == (200, None)
 
 
-def test_a_route_may_find_its_subject_by_something_else_than_a_user() -> None:
+def test_a_route_may_find_its_subject_without_a_user_id() -> None:
     def owner(caller: Caller, arguments: Arguments) -> ById:
         return ById(arguments["user_id"].removeprefix("thing-of-"))
 
@@ -211,12 +211,12 @@ def test_a_route_needs_a_declaration() -> None:
     assert api.routes == []
 
 
-def test_a_route_for_oneself_and_others_has_to_name_the_user() -> None:
+def test_a_route_about_oneself_or_others_must_name_the_user() -> None:
     with pytest.raises(TypeError, match="no argument user_id"):
         Api().get("/api/things", access=SELF_OR_ADMINS)(lambda: None)
 
 
-def test_a_request_leaves_no_caller_behind_for_the_next() -> None:
+def test_the_caller_of_one_request_is_not_kept_for_the_next() -> None:
     route = Answered(SUPERVISORS)
     route.ask(token("admin", "boss"))
 
@@ -227,7 +227,7 @@ def test_a_request_leaves_no_caller_behind_for_the_next() -> None:
         _ = route.api.subject
 
 
-def test_refusals_follow_from_what_a_route_declares() -> None:
+def test_a_routes_refusals_follow_from_its_declaration() -> None:
     assert apis()
     assert declared()["post", "/api/api-keys"] == About(
         Access(Who.USERS, sight=Sight("member")),

@@ -1,4 +1,4 @@
-"""Accounts: whose a wallet is, told by the prefix of its account's id."""
+"""Accounts: the prefix of an account's id tells who owns its wallet."""
 
 import pytest
 
@@ -6,14 +6,14 @@ from accounting.domain.accounts import organization_of, owner_of, parsed, person
 
 
 @pytest.mark.parametrize("user_id", ["u1", "org:o1", "user:u1", ""])
-def test_a_personal_account_is_its_users_whatever_their_id_looks_like(user_id: str) -> None:
+def test_a_personal_account_belongs_to_its_user_whatever_the_id_looks_like(user_id: str) -> None:
     account = personal(user_id)
 
     assert account == stored(f"user:{user_id}")
     assert user_of(account) == owner_of(account) == user_id
 
 
-def test_an_organizations_account_is_no_users() -> None:
+def test_an_organizations_account_belongs_to_no_user() -> None:
     organization = stored("org:o1")
 
     assert user_of(organization) is None

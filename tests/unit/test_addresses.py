@@ -1,4 +1,4 @@
-"""Addresses are compared in one form, which makes different spellings equal and never two addresses one."""
+"""Addresses are compared in a canonical form, which equates different spellings and never two different addresses."""
 
 import sys
 from itertools import batched
@@ -47,7 +47,7 @@ def test_spellings_of_one_address_have_one_form(spelled: str, form: str) -> None
         ("strasse", "stra\u00dfe"),
     ],
 )
-def test_a_look_alike_is_another_address(name: str, look_alike: str) -> None:
+def test_a_lookalike_is_a_different_address(name: str, look_alike: str) -> None:
     assert canonical(f"{look_alike}@corp.example") not in (None, canonical(f"{name}@corp.example"))
 
 
@@ -67,11 +67,11 @@ def test_a_look_alike_is_another_address(name: str, look_alike: str) -> None:
         "xn--cork1s-.example",
     ],
 )
-def test_a_domain_that_only_looks_like_another_is_another(look_alike: str) -> None:
+def test_a_lookalike_domain_is_a_different_domain(look_alike: str) -> None:
     assert canonical(f"a@{look_alike}") != "a@cork1s.example"
 
 
-def test_no_character_of_a_domain_becomes_ascii_and_none_vanishes() -> None:
+def test_no_character_of_a_domain_becomes_ascii_or_vanishes() -> None:
     dots = {"\u3002", "\uff0e", "\uff61"}
     others = [char for char in map(chr, range(128, sys.maxunicode + 1)) if not "\ud800" <= char <= "\udfff"]
     # Of the million characters that are private or unassigned, those in a thousand labels stand for all: none changes.
@@ -102,7 +102,7 @@ def test_a_valid_domain_is_as_idna_2008_writes_it(label: str) -> None:
     assert canonical(f"a@{label}.example") == f"a@{idna.encode(label).decode()}.example"
 
 
-def test_only_three_characters_would_become_ascii_by_composition_and_none_does() -> None:
+def test_the_three_characters_that_nfc_would_turn_into_ascii_are_not_turned() -> None:
     become = [
         char
         for char in map(chr, range(128, sys.maxunicode + 1))
@@ -115,19 +115,19 @@ def test_only_three_characters_would_become_ascii_by_composition_and_none_does()
 
 
 @pytest.mark.parametrize("text", [None, "", " ", "u1", "@", "a@", "@b", " @b", "a@ ", "a@.", "a@\u3002"])
-def test_what_is_no_address_has_no_form(text: str | None) -> None:
+def test_an_invalid_address_has_no_canonical_form(text: str | None) -> None:
     assert canonical(text) is None
 
 
 @pytest.mark.parametrize(
     "domain", ["-\u00fc-", "\u00fc" * 100, "\u00fc..b", "\u200d\u00fc", "xn--\u00fc", "\u2603\U0001fae9"]
 )
-def test_a_domain_that_idna_refuses_has_a_form_too(domain: str) -> None:
+def test_a_domain_that_idna_refuses_has_a_canonical_form_too(domain: str) -> None:
     assert canonical(f"A@{domain}.X") == canonical(f"a@{domain}.x") is not None
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
-def test_the_form_of_a_form_is_itself(name: str, domain: str) -> None:
+def test_canonical_form_is_idempotent(name: str, domain: str) -> None:
     form = canonical(f"{name}@{domain}")
 
     assert form is None or canonical(form) == form

@@ -15,7 +15,7 @@ def test_credits_expire_after_so_many_days_at_the_next_whole_second() -> None:
 
 
 @pytest.mark.parametrize(("at", "expires_at"), [(NOW + 1, SECOND), (SECOND, SECOND), (SECOND + 1, SECOND + 1_000)])
-def test_an_instant_that_is_asked_for_counts_instead_of_the_days(at: int, expires_at: int) -> None:
+def test_a_given_instant_counts_instead_of_the_days(at: int, expires_at: int) -> None:
     assert expiry(NOW, 30, at) == expires_at
 
 

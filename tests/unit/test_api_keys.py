@@ -1,4 +1,4 @@
-"""API keys: the text that a holder sends, and why a key is refused."""
+"""API keys: their text form, and why a key is refused."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_a_malformed_text_is_not_a_key(text: str) -> None:
     assert parsed(text) is None
 
 
-def test_only_the_hash_of_a_secret_is_kept_and_only_the_secret_fits_it() -> None:
+def test_only_the_hash_is_stored_and_only_the_secret_matches_it() -> None:
     assert hash_of("secret") == "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
     assert key().has_secret(SECRET)
     assert not key().has_secret(SECRET + "x")
@@ -56,6 +56,6 @@ def test_a_new_key_is_active_and_a_revoked_one_stays_refused_when_it_is_enabled_
     assert key(enabled=False, expires_at=NOW).refusal(NOW) == "DISABLED", "what the owner decided is said first"
 
 
-def test_the_refusal_of_one_key_too_many_says_the_limit() -> None:
+def test_the_refusal_of_too_many_keys_has_the_limit() -> None:
     assert str(too_many()) == "A user may have at most 100 API keys"
     assert too_many().details == {"limit": 100}

@@ -1,4 +1,4 @@
-"""The proof of a ledger: it holds for every ledger that commands wrote, and for none that was changed since."""
+"""The proof of a ledger: it succeeds for every ledger that commands wrote, and fails for every changed one."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from accounting.domain import wallet as ledger
 from accounting.domain.accounts import personal
 from accounting.domain.audit import MAX_FINDINGS, Finding, KindSums, Newer, Proof, Sums, Unreadable
 from accounting.domain.errors import InsufficientCredits
-from accounting.domain.ledger import Cause, Entry, Kind, digest
+from accounting.domain.ledger import OF_SECOND_FORMAT, Cause, Entry, Kind, digest
 from accounting.domain.lots import Lot
 from accounting.domain.wallet import Decision, Wallet
 from accounting.times import DAY, HOUR
@@ -21,13 +21,14 @@ ACCOUNT = personal("u1")
 
 
 def history(seed: int, commands: int = 40) -> tuple[Wallet, list[Entry]]:
-    """A wallet that random commands made, with its ledger."""
+    """A wallet and its ledger, made by random commands."""
     rng = random.Random(seed)
     wallet, entries, held = Wallet(ACCOUNT), list[Entry](), list[tuple[Lot, ...]]()
     now = NOW
     for number in range(commands):
         now += rng.randrange(6 * HOUR)
-        cause = Cause("boss", now, "why", f"salt{number}", session_id=f"s{number}")
+        of_a_run = {"key_id": "k", "run_id": f"r{number}"} if number % 2 else {}
+        cause = Cause("boss", now, "why", f"salt{number}", session_id=f"s{number}", **of_a_run)
         try:
             decision = _command(rng, wallet, cause, held)
         except InsufficientCredits:
@@ -65,7 +66,7 @@ def findings(wallet: Wallet, entries: Sequence[Entry | Unreadable | Newer]) -> l
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_what_commands_wrote_is_proved_at_once_or_in_parts(seed: int) -> None:
+def test_histories_are_proved_at_once_or_in_parts(seed: int) -> None:
     wallet, entries = history(seed)
     half = Proof(ACCOUNT, since=NOW)
     half.follow(entries[: len(entries) // 2])
@@ -89,7 +90,8 @@ def test_the_histories_have_every_kind_of_entry() -> None:
 def test_an_altered_field_is_found_at_its_entry(name: str) -> None:
     for seed in range(20):
         wallet, entries = history(seed)
-        place = random.Random(seed).randrange(len(entries))
+        has_field = [each.seq - 1 for each in entries if each.format == 2 or name not in OF_SECOND_FORMAT]
+        place = random.Random(seed).choice(has_field)
         value = getattr(entries[place], name)
         change: dict[str, Any] = {name: value + 1 if isinstance(value, int) else f"{value}x"}
         found = findings(wallet, [*entries[:place], replace(entries[place], **change), *entries[place + 1 :]])
@@ -98,7 +100,7 @@ def test_an_altered_field_is_found_at_its_entry(name: str) -> None:
 
 
 def rehashed(entries: list[Entry]) -> list[Entry]:
-    """A ledger whose hashes fit, as somebody makes it who knows how."""
+    """A ledger with recomputed hashes, as a skilled attacker would make it."""
     chained, head = list[Entry](), ""
     for entry in entries:
         head = entry.hashed(head)
@@ -115,7 +117,7 @@ def test_a_removed_entry_is_found(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_an_inserted_entry_is_found_even_if_all_after_it_is_made_to_fit(seed: int) -> None:
+def test_an_inserted_entry_is_found_even_if_later_entries_are_adjusted(seed: int) -> None:
     wallet, entries = history(seed)
     place = random.Random(seed).randrange(1, len(entries))
     forged = replace(entries[place - 1], credits=5, reason="a gift")
@@ -150,7 +152,7 @@ def test_a_duplicate_entry_is_inserted_and_the_rest_is_still_read() -> None:
     assert findings(wallet, [*entries[:3], entries[2], *entries[3:]]) == [Finding("inserted", 3)]
 
 
-def test_a_ledger_that_ends_too_soon_lacks_its_next_entry() -> None:
+def test_a_ledger_that_ends_too_soon_is_missing_its_next_entry() -> None:
     wallet, entries = history(2)
     last = wallet.entry_seq
 
@@ -159,7 +161,7 @@ def test_a_ledger_that_ends_too_soon_lacks_its_next_entry() -> None:
     assert findings(replace(wallet, entry_seq=last - 1), entries) == [Finding("wallet", last - 1)]
 
 
-def test_an_entry_that_does_not_follow_from_the_one_before_is_found_though_its_hash_fits() -> None:
+def test_an_entry_with_wrong_sums_is_found_even_if_its_hash_matches() -> None:
     wallet, entries = history(2)
     last = wallet.entry_seq
     for place in (10, last):
@@ -183,7 +185,7 @@ def test_a_proof_adds_up_the_entries_of_each_kind() -> None:
 
 
 @pytest.mark.parametrize(("available", "stated"), [(5, 6), (-1, -1)])
-def test_sums_explain_no_other_numbers_and_none_below_zero(available: int, stated: int) -> None:
+def test_sums_explain_neither_other_nor_negative_numbers(available: int, stated: int) -> None:
     entry = Entry(ACCOUNT, 1, "merge", 0, 0, stated, 0, 0, NOW, "boss")
 
     assert not Sums(available=available).explains(entry)
@@ -210,7 +212,7 @@ BEFORE = Sums(available=10, held=6, granted=16)
         ("merge", 0, 0, BEFORE),
     ],
 )
-def test_each_kind_of_entry_adds_to_the_sums_what_it_means(kind: Kind, credits: int, charged: int, after: Sums) -> None:
+def test_each_kind_of_entry_changes_the_right_sums(kind: Kind, credits: int, charged: int, after: Sums) -> None:
     entry = Entry(ACCOUNT, 1, kind, credits, charged, after.available, after.held, 0, NOW, "boss")
 
     assert BEFORE.after(entry) == after
@@ -226,7 +228,7 @@ def test_each_kind_of_entry_adds_to_the_sums_what_it_means(kind: Kind, credits: 
         ("settle", BEFORE, -10, 20, Sums(charged=20, granted=16, debt=4)),
     ],
 )
-def test_entries_of_a_debt_add_to_the_sums_what_they_mean(
+def test_entries_of_a_debt_change_the_right_sums(
     kind: Kind, before: Sums, credits: int, charged: int, after: Sums
 ) -> None:
     entry = Entry(ACCOUNT, 1, kind, credits, charged, after.available, after.held, after.debt, NOW, "boss")
@@ -262,7 +264,7 @@ def test_a_reason_can_be_erased_and_the_chain_is_still_proved() -> None:
     assert findings(wallet, erased) == []
 
 
-def test_another_reason_under_an_erased_ones_digest_is_found() -> None:
+def test_a_replaced_reason_is_found_by_its_digest() -> None:
     wallet, entries = history(3)
     place = next(place for place, entry in enumerate(entries) if entry.reason)
     forged = replace(entries[place], reason="something else", salt="")
@@ -270,7 +272,7 @@ def test_another_reason_under_an_erased_ones_digest_is_found() -> None:
     assert findings(wallet, [*entries[:place], forged, *entries[place + 1 :]]) == [Finding("altered", place + 1)]
 
 
-def test_equal_reasons_have_digests_of_their_own() -> None:
+def test_equal_reasons_have_different_digests() -> None:
     _, entries = history(3)
     digests = [entry.reason_digest for entry in entries if entry.reason]
 
@@ -278,7 +280,7 @@ def test_equal_reasons_have_digests_of_their_own() -> None:
     assert len(set(digests)) > len(digests) // 2  # the entries of one command share its salt
 
 
-def test_what_a_newer_version_wrote_is_neither_proved_nor_doubted() -> None:
+def test_entries_of_a_newer_version_are_not_judged() -> None:
     wallet, entries = history(2)
     proof = Proof(ACCOUNT, since=NOW)
 
@@ -288,14 +290,36 @@ def test_what_a_newer_version_wrote_is_neither_proved_nor_doubted() -> None:
     assert (proof.unread, proof.seq, proof.findings) == (True, 3, [])
 
 
-def test_no_reason_has_no_digest() -> None:
+def test_an_empty_reason_has_no_digest() -> None:
     assert digest("", "") == digest("", "salt") == ""
 
 
 def test_an_entry_of_the_first_format_has_this_hash() -> None:
-    """A format that was written is never changed: ledgers that are stored must stay provable."""
+    """A stored format never changes, because stored ledgers must stay provable."""
     entry = Entry(
         ACCOUNT, 7, "settle", 1, 4, 6, 0, 0, NOW, "u1", "why", "salt", digest("why", "salt"), "s1", None, "usage"
     )
 
     assert entry.hashed("before") == "ff9298c30fb3fcd041274d2ad3ca78799d93e5703d659354aaf9af64116d736a"
+
+
+def test_an_entry_of_the_second_format_has_this_hash() -> None:
+    said = digest("why", "salt")
+    entry = Entry(
+        ACCOUNT, 7, "settle", 1, 4, 6, 0, 0, NOW, "u1", "why", "salt", said, "s1", None, "usage", "key", "run", format=2
+    )
+
+    assert entry.hashed("before") == "cdee80798376c0907a66a6e74141d10926fd47fb1146b6cd412ae1e7af940d87"
+
+
+def test_only_entries_of_a_key_or_a_run_are_in_the_second_format() -> None:
+    wallet = ledger.grant(Wallet(ACCOUNT), 10, expires_at=NOW + DAY, cause=Cause("boss", NOW)).wallet
+    causes = [Cause("u1", NOW), Cause("u1", NOW, key_id="k"), Cause("u1", NOW, run_id="r")]
+
+    entries = [ledger.charge(wallet, 1, cause=cause).entries[0] for cause in causes]
+
+    assert [(entry.format, entry.key_id, entry.run_id) for entry in entries] == [
+        (1, None, None),
+        (2, "k", None),
+        (2, None, "r"),
+    ]

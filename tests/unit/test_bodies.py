@@ -1,4 +1,4 @@
-"""What a request's body brings to a handler, and what it is refused for."""
+"""How a request's body is read, and why it is refused."""
 
 import json
 from base64 import b64encode
@@ -29,11 +29,11 @@ HUGE_EXPONENTS = [
     "1e-9999999999999999999",
     "1.5E+99999999999999999999",
 ]
-"""Decimal takes none of them."""
+"""Exponents that Decimal does not accept."""
 
 
 class Command(RequestModel):
-    """A command with a field of each type that reads a number."""
+    """A command with one field for each type that reads a number."""
 
     credits: Credits | None = None
     model_id: ModelId | None = None
@@ -61,7 +61,7 @@ class Report(ReportModel):
 
 
 class Answered:
-    """A function with a route of each kind, and the bodies that their handlers got."""
+    """A function with a route of each kind; it records the bodies of their handlers."""
 
     def __init__(self) -> None:
         self.api, self.got = Api(), list[Any]()
@@ -156,12 +156,12 @@ def test_a_question_ignores_a_number_with_a_huge_exponent_in_a_field_it_does_not
     ],
     ids=lambda field: field[:20],
 )
-def test_no_field_that_a_report_does_not_know_loses_its_usage(function: Answered, field: str) -> None:
+def test_an_unknown_field_never_loses_the_usage_of_a_report(function: Answered, field: str) -> None:
     for body in (f'{{"sessionId": "s", "tokens": 5, {field}}}', f'{{{field}, "sessionId": "s", "tokens": 5}}'):
         assert function.ask("report", body) == (200, {"tokens": 5, "ignored": ["zz"]})
 
 
-def test_a_name_with_half_a_surrogate_pair_is_escaped_among_the_ignored(function: Answered) -> None:
+def test_an_ignored_name_with_half_a_surrogate_pair_is_escaped(function: Answered) -> None:
     answer = function.ask("report", '{"sessionId": "s", "tokens": 5, "a\\ud83d": 1, "\\ud83d\\ude00": 2}')
 
     assert answer == (200, {"tokens": 5, "ignored": ["a\\ud83d", "😀"]})
@@ -186,7 +186,7 @@ def test_a_report_still_refuses_an_invalid_value_in_a_known_field(function: Answ
     ["", "null", "[]", "5", "{", '{"sessionId": "s", "tokens": 5', "[" * 30_000, "[" * 30_000 + "]" * 30_000, "{]"],
     ids=lambda body: body[:40],
 )
-def test_a_report_is_an_object(function: Answered, body: str) -> None:
+def test_a_report_must_be_an_object(function: Answered, body: str) -> None:
     status, answer = function.ask("report", body)
 
     assert (status, answer["code"]) == (400, "VALIDATION_ERROR")
@@ -194,7 +194,7 @@ def test_a_report_is_an_object(function: Answered, body: str) -> None:
 
 @pytest.mark.parametrize("route", ["command", "question"])
 @pytest.mark.parametrize("value", ['"\\ud83d"', "NaN", "9" * 5000, '"a\tb"'], ids=lambda value: value[:10])
-def test_only_reports_are_read_so_leniently(function: Answered, route: str, value: str) -> None:
+def test_only_reports_are_read_leniently(function: Answered, route: str, value: str) -> None:
     function.fields(route, f'{{"zz": {value}}}')
 
 
@@ -226,7 +226,7 @@ def test_a_question_without_a_body_ignores_one(function: Answered) -> None:
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "1_0", "+5", " 5", "5.0", "٥", "", "9" * 5000])
-def test_a_limit_in_the_query_is_digits_within_its_bounds(function: Answered, limit: str) -> None:
+def test_a_limit_in_the_query_must_be_digits_within_its_bounds(function: Answered, limit: str) -> None:
     def query(text: str) -> dict[str, Any]:
         return {"queryStringParameters": {"limit": text}, "multiValueQueryStringParameters": {"limit": [text]}}
 
@@ -245,12 +245,12 @@ def test_a_limit_in_the_query_is_digits_within_its_bounds(function: Answered, li
         ('{"\\ud83d": 1, "\\ud83d": 2}', ["\\ud83d"]),
     ],
 )
-def test_a_command_has_each_name_once(function: Answered, body: str, names: list[str]) -> None:
+def test_a_command_refuses_repeated_names(function: Answered, body: str, names: list[str]) -> None:
     assert function.fields("command", body) == names
     assert function.got == []
 
 
-def test_of_a_name_that_a_report_has_twice_the_last_value_counts(function: Answered) -> None:
+def test_in_a_report_the_last_value_of_a_repeated_name_counts(function: Answered) -> None:
     answer = function.ask("report", '{"sessionId": "s", "tokens": 5, "tokens": 7}')
 
     assert answer == (200, {"tokens": 7, "ignored": None})

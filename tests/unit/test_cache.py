@@ -1,4 +1,4 @@
-"""What a process remembers: for how long, how much, and what it does when threads share it."""
+"""The cache of a process: how long, how much, and shared by threads."""
 
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ SECONDS = 30
 
 
 class Table:
-    """What is read, a clock set by hand, and how long a read takes."""
+    """The data that is read, a clock that the test sets, and the duration of a read."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -35,7 +35,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Table:
     return made
 
 
-def test_an_answer_is_read_once_until_it_is_too_old(table: Table) -> None:
+def test_a_result_is_read_once_until_it_is_too_old(table: Table) -> None:
     known = Cache(table.read, SECONDS)
     known.get("a")
     table.value = 2
@@ -46,7 +46,7 @@ def test_an_answer_is_read_once_until_it_is_too_old(table: Table) -> None:
     assert (known.get("a"), len(table.reads)) == (2, 2)
 
 
-def test_an_answers_age_counts_from_before_it_was_read(table: Table) -> None:
+def test_a_cached_answers_age_counts_from_before_it_was_read(table: Table) -> None:
     known = Cache(table.read, SECONDS)
     table.takes = 12
     known.get("a")
@@ -58,7 +58,7 @@ def test_an_answers_age_counts_from_before_it_was_read(table: Table) -> None:
     assert known.get("a") == 2
 
 
-def test_an_answer_that_took_too_long_is_given_and_not_remembered(table: Table) -> None:
+def test_an_answer_that_took_too_long_is_returned_but_not_cached(table: Table) -> None:
     known = Cache(table.read, SECONDS)
     table.takes = SECONDS
 
@@ -67,7 +67,7 @@ def test_an_answer_that_took_too_long_is_given_and_not_remembered(table: Table) 
     assert known.get("a") == 2
 
 
-def test_nothing_found_is_remembered_too(table: Table) -> None:
+def test_a_missing_result_is_cached_too(table: Table) -> None:
     def none(name: str) -> None:
         table.read(name)
 
@@ -76,7 +76,7 @@ def test_nothing_found_is_remembered_too(table: Table) -> None:
     assert (known.get("a"), known.get("a"), table.reads) == (None, None, ["a"])
 
 
-def test_a_read_that_fails_is_not_remembered(table: Table) -> None:
+def test_a_failed_read_is_not_cached(table: Table) -> None:
     def failing(name: str) -> int:
         if not table.reads:
             table.read(name)
@@ -90,7 +90,7 @@ def test_a_read_that_fails_is_not_remembered(table: Table) -> None:
     assert known.get("a") == 1
 
 
-def test_no_more_are_remembered_than_allowed_and_the_ones_used_last_stay(table: Table) -> None:
+def test_the_cache_is_bounded_and_keeps_the_results_used_last(table: Table) -> None:
     known = Cache(table.read, SECONDS, most=3)
     for name in ("a", "b", "c", "a", "d"):
         known.get(name)
@@ -103,11 +103,11 @@ def test_no_more_are_remembered_than_allowed_and_the_ones_used_last_stay(table: 
     assert table.reads == ["b"]
 
 
-def test_what_else_the_read_takes_is_passed_on(table: Table) -> None:
+def test_other_arguments_are_passed_to_the_read(table: Table) -> None:
     assert Cache(table.read, SECONDS).get("a", 7) == 7
 
 
-def test_one_is_forgotten_or_all_are(table: Table) -> None:
+def test_one_result_or_all_can_be_dropped(table: Table) -> None:
     known = Cache(table.read, SECONDS)
     for name in ("a", "b"):
         known.get(name)
@@ -124,7 +124,7 @@ def test_one_is_forgotten_or_all_are(table: Table) -> None:
     assert table.reads == ["a", "a", "b"]
 
 
-def test_what_is_too_old_can_be_forgotten(table: Table) -> None:
+def test_a_result_that_is_too_old_can_be_dropped(table: Table) -> None:
     known = Cache(table.read, SECONDS)
     known.get("a")
     table.now += SECONDS
@@ -135,8 +135,8 @@ def test_what_is_too_old_can_be_forgotten(table: Table) -> None:
     assert known.get("a") == 2
 
 
-def test_threads_may_share_it() -> None:
-    """With room for few and answers that are soon too old, so that every call changes what is remembered."""
+def test_threads_may_share_the_cache() -> None:
+    """The cache is small and its results expire quickly, so that every call changes it."""
 
     def twice(name: str) -> str:
         return name * 2

@@ -1,4 +1,4 @@
-"""The caller is who the authorizer says, in the role that the newest word gives, as long as the token lives."""
+"""The caller comes from the authorizer's context, in the role that the newest statement allows."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ type Known = Callable[..., list[str]]
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> Known:
-    """Make a user of whom the table says this, and return who is asked for from then on."""
+    """Store a user, and return the list of ids that are looked up afterward."""
 
     def make(role: str = "user", role_at: int = 0, disabled_at: int | None = None, email: str = "") -> list[str]:
         asked: list[str] = []
@@ -35,17 +35,17 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Known:
     return make
 
 
-def test_the_authorizers_texts_make_the_caller() -> None:
+def test_the_caller_is_read_from_the_authorizers_texts() -> None:
     made = caller_of(CONTEXT, EXP * 1000)
 
     assert made == Caller("u1", "Some@Example.com", "supervisor", issued_at=1_700_000_000)
 
 
-def test_a_context_that_does_not_say_when_the_token_was_issued_is_of_the_oldest() -> None:
+def test_a_token_without_an_issue_time_counts_as_the_oldest() -> None:
     assert caller_of({name: value for name, value in CONTEXT.items() if name != "iat"}, 0).issued_at == 0
 
 
-def test_a_token_that_ran_out_in_the_gateways_cache_is_refused_after_the_leeway() -> None:
+def test_a_token_that_expires_in_the_gateways_cache_is_refused_after_the_leeway() -> None:
     caller_of(CONTEXT, (EXP + 30) * 1000 - 1)
     with pytest.raises(TokenExpired):
         caller_of(CONTEXT, (EXP + 30) * 1000)
@@ -61,7 +61,7 @@ def test_without_an_identity_there_is_no_caller(context: dict[str, str]) -> None
     ("role", "supervises", "administers"),
     [("user", False, False), ("supervisor", True, False), ("admin", True, True), ("Admin", False, False)],
 )
-def test_roles_are_a_ladder(known: Known, role: str, supervises: bool, administers: bool) -> None:
+def test_a_higher_role_includes_the_lower_ones(known: Known, role: str, supervises: bool, administers: bool) -> None:
     known()
     caller = Caller("u1", "", role, issued_at=1)
 
@@ -81,9 +81,7 @@ def allows(check: Callable[[], None]) -> bool:
     ("stored", "supervises", "administers"),
     [("user", False, False), ("supervisor", True, False), ("admin", True, True)],
 )
-def test_a_newer_word_that_says_less_counts_at_once(
-    known: Known, stored: str, supervises: bool, administers: bool
-) -> None:
+def test_a_newer_lower_role_counts_at_once(known: Known, stored: str, supervises: bool, administers: bool) -> None:
     known(stored, role_at=5_001)
     caller = Caller("u1", "", "admin", issued_at=5)
 
@@ -91,21 +89,21 @@ def test_a_newer_word_that_says_less_counts_at_once(
     assert allows(caller.require_admin) == administers
 
 
-def test_a_newer_word_gives_a_token_no_more_than_it_says(known: Known) -> None:
+def test_a_newer_higher_role_does_not_raise_a_token(known: Known) -> None:
     known("admin", role_at=9_001)
 
     assert not allows(Caller("u1", "", "supervisor", issued_at=5).require_admin)
     assert not allows(Caller("u1", "", "user", issued_at=5).require_supervisor)
 
 
-def test_a_token_that_is_newer_than_the_word_counts_as_it_is(known: Known) -> None:
+def test_a_token_newer_than_the_stored_role_keeps_its_role(known: Known) -> None:
     known("user", role_at=5_001)
 
     assert allows(Caller("u1", "", "admin", issued_at=6).require_admin)
     assert not allows(Caller("u1", "", "admin").require_admin), "without a time it is the oldest"
 
 
-def test_a_role_is_looked_up_each_time_and_a_mere_user_once_in_30_seconds(known: Known) -> None:
+def test_higher_roles_are_looked_up_each_time_and_users_once_in_30_seconds(known: Known) -> None:
     asked = known("admin")
 
     for _ in range(3):
@@ -116,7 +114,7 @@ def test_a_role_is_looked_up_each_time_and_a_mere_user_once_in_30_seconds(known:
     assert asked == [*["boss"] * 3, "u1"]
 
 
-def test_a_disabled_user_is_told_so_whatever_their_role(known: Known) -> None:
+def test_a_disabled_user_is_refused_in_every_role(known: Known) -> None:
     known("admin", disabled_at=1)
     boss, user = Caller("boss", "", "admin", issued_at=1), Caller("u1", "", "user", issued_at=1)
 
@@ -142,7 +140,7 @@ def test_a_change_is_seen_within_30_seconds(known: Known, monkeypatch: pytest.Mo
         caller.require_enabled()
 
 
-def test_oneself_is_ones_id_or_address_in_any_form_and_url_encoded_or_not() -> None:
+def test_callers_can_name_themselves_by_id_or_address_in_any_form() -> None:
     caller = Caller("u1", "Some@B\u00fccher.example", "user")
     own = ("u1", "some@B\u00fccher.example", "some%40xn--bcher-kva.EXAMPLE", " some@bu\u0308cher.example")
     others = ("u2", "U1", "", "other@b\u00fccher.example", "\u017fome@b\u00fccher.example")
@@ -151,7 +149,7 @@ def test_oneself_is_ones_id_or_address_in_any_form_and_url_encoded_or_not() -> N
 
 
 @pytest.mark.parametrize("email", ["", "victim", "@", "@victim", "victim@"])
-def test_who_has_no_address_is_not_found_by_one(known: Known, email: str) -> None:
+def test_a_caller_without_an_address_is_not_found_by_an_address(known: Known, email: str) -> None:
     known(email=email)
     caller = Caller("u1", email, "user")
 
@@ -159,7 +157,7 @@ def test_who_has_no_address_is_not_found_by_one(known: Known, email: str) -> Non
 
 
 @pytest.mark.parametrize("caller", [Caller("u1", "", "user"), Caller("u1", "", "user", ("usage:read",))])
-def test_oneself_is_ones_stored_address_where_the_credential_says_none(known: Known, caller: Caller) -> None:
+def test_without_an_address_in_the_credential_the_stored_address_counts(known: Known, caller: Caller) -> None:
     asked = known(email="Own@B\u00fccher.example")
 
     assert caller.is_self("u1")
@@ -170,7 +168,7 @@ def test_oneself_is_ones_stored_address_where_the_credential_says_none(known: Kn
     assert asked == ["u1", "u1"]
 
 
-def test_a_token_that_says_an_address_is_not_looked_up(known: Known) -> None:
+def test_a_token_with_an_address_is_not_looked_up(known: Known) -> None:
     asked = known(email="stored@example.com")
     caller = Caller("u1", "token@example.com", "user")
 
@@ -179,7 +177,7 @@ def test_a_token_that_says_an_address_is_not_looked_up(known: Known) -> None:
     assert asked == []
 
 
-def test_who_names_themselves_is_never_looked_up_by_the_address() -> None:
+def test_callers_who_name_themselves_are_never_looked_up_by_address() -> None:
     caller = Caller("u1", "moved@example.com", "admin")
 
     assert named_by(caller, "Moved@example.com") == ById("u1")

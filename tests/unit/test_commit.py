@@ -1,4 +1,4 @@
-"""Getting through among others: against a world that moves on while one waits."""
+"""Retrying until a commit succeeds, while others change the data."""
 
 import itertools
 from dataclasses import replace
@@ -20,7 +20,7 @@ EMPTY = Snapshot(Wallet(ACCOUNT))
 
 
 class World:
-    """A wallet that others write: once while one decides, and again whenever one sleeps. Time passes in sleep only."""
+    """A wallet that others change, once during each decision and each pause. Time passes only in pauses."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
@@ -90,7 +90,7 @@ def test_each_attempt_says_how_many_commands_passed_this_one(world: World) -> No
     assert written == [0, 2, 4]
 
 
-def test_a_domain_error_is_an_answer(world: World) -> None:
+def test_a_domain_error_is_raised_and_not_retried(world: World) -> None:
     attempts = itertools.count()
 
     def attempt(_snapshot: Snapshot) -> None:
@@ -122,7 +122,7 @@ def test_stale_reads_without_end_are_contention_when_time_is_up(world: World) ->
         retry_until_committed(attempt, read=world.read, first=EMPTY)
 
 
-def test_what_a_stale_read_does_not_bring_stays_as_it_was(world: World) -> None:
+def test_values_that_a_stale_read_does_not_contain_stay(world: World) -> None:
     seen: list[Snapshot] = []
 
     def attempt(snapshot: Snapshot) -> None:

@@ -1,4 +1,4 @@
-"""Data of an earlier version is refused with what to do, and never read as if it were of this one."""
+"""Data of an earlier version is refused with an instruction, and never read as current data."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Codes are stable, and each has a status."""
+"""Error codes are stable, and each has a status."""
 
 import inspect
 
@@ -26,7 +26,7 @@ CONTRACT = {
     "INTERNAL_ERROR": 500,
     "CONTENTION": 503,
 }
-"""The contract's table."""
+"""The contract's table of codes and statuses."""
 
 
 def refusals() -> list[type[AccountingError]]:
@@ -41,11 +41,11 @@ def test_every_error_has_a_code_of_its_own_and_a_status() -> None:
     assert set(codes) == set(STATUSES)
 
 
-def test_statuses_are_the_contracts() -> None:
+def test_statuses_match_the_contract() -> None:
     assert {code: int(STATUSES[code]) for code in CONTRACT} == CONTRACT
 
 
-def test_a_refusal_says_what_a_client_needs_to_act() -> None:
+def test_a_refusal_has_the_details_that_a_client_needs() -> None:
     refused = errors.InsufficientCredits(10, 4, 3, affordableTokens=2)
 
     assert refused.details == {
@@ -64,7 +64,7 @@ def test_a_refused_field_is_named_with_its_problem() -> None:
     assert refused.details == {"errors": [{"field": "credits", "problem": "must be positive"}]}
 
 
-def test_a_refusal_says_in_words_what_happened() -> None:
+def test_a_refusals_message_says_what_happened() -> None:
     ended = errors.SessionEnded("s1", "failed", "swept")
 
     assert ended.message == "This session has ended; a new stream needs a new sessionId"
@@ -79,7 +79,7 @@ def test_a_session_that_has_ended_says_how() -> None:
     assert refused.details == {"sessionId": "s1", "status": "failed", "outcome": "swept"}
 
 
-def test_a_session_that_is_not_there_has_no_status() -> None:
+def test_an_unknown_session_has_no_status() -> None:
     assert errors.SessionNotActive("s1").details == {"sessionId": "s1"}
     refused = errors.SessionNotActive("s1", "failed", "swept")
     assert refused.details == {"sessionId": "s1", "status": "failed", "outcome": "swept"}

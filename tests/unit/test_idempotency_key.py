@@ -1,4 +1,4 @@
-"""What makes two requests the same one."""
+"""When two requests count as the same request."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -52,7 +52,7 @@ def test_a_key_is_visible_ascii(text: str) -> None:
     assert (found.caller, found.route, found.key) == ("boss", "allocate", text)
 
 
-def test_the_keys_of_a_user_and_of_each_service_are_apart() -> None:
+def test_the_keys_of_users_and_services_are_separate() -> None:
     services = [None, *(ServiceCredential(each, "", (), "", 0) for each in ("one", "two"))]
     sent = {"Idempotency-Key": "k"}
     found = [key_of(cast("Api", at_hand(sent, "allocate", service=service)), BODY) for service in services]
@@ -97,7 +97,7 @@ def test_a_fingerprint_does_not_depend_on_the_order_of_names_at_any_depth() -> N
     assert digest(one) != digest(one.replace('"x": 1', '"x": 2'))
 
 
-def test_an_optional_field_that_is_new_changes_no_fingerprint() -> None:
+def test_a_new_optional_field_does_not_change_fingerprints() -> None:
     class Newer(Allocate):
         added: str = "a default"
 
@@ -107,5 +107,5 @@ def test_an_optional_field_that_is_new_changes_no_fingerprint() -> None:
 
 
 @pytest.mark.parametrize("other", [{"credits": 6}, {"userId": "u2"}, {"notes": ""}, {"notes": "x"}, {"expiryDays": 30}])
-def test_other_values_have_another(other: dict[str, Any]) -> None:
+def test_other_values_have_another_fingerprint(other: dict[str, Any]) -> None:
     assert fingerprint(**other) != fingerprint()

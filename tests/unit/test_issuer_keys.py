@@ -1,4 +1,4 @@
-"""An issuer's keys are fetched rarely, kept through its outages, and never taken from nonsense."""
+"""An issuer's keys are fetched rarely, kept during its outages, and never replaced by an invalid answer."""
 
 import json
 import time
@@ -16,7 +16,7 @@ ONE, TWO = make_key("ES256", "one"), make_key("EdDSA", "two")
 
 
 class Provider:
-    """An issuer that the test plays, and the clock."""
+    """A stand-in for an issuer, and the clock."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -31,7 +31,7 @@ class Provider:
         return self.body
 
     def after(self, seconds: float, key_id: str) -> str:
-        """What becomes of a token with this key, so many seconds later."""
+        """The result for a token with this key, this many seconds later."""
         self.now += seconds
         try:
             self.keys.find(key_id)
@@ -52,7 +52,7 @@ def test_keys_are_fetched_once_in_ten_minutes(provider: Provider) -> None:
     assert provider.fetches == 2
 
 
-def test_a_key_that_was_taken_back_ends_with_the_next_fetch(provider: Provider) -> None:
+def test_a_withdrawn_key_ends_with_the_next_fetch(provider: Provider) -> None:
     provider.after(0, "one")
     provider.body = key_set(TWO)
 
@@ -77,7 +77,7 @@ def test_unknown_keys_cause_one_fetch_a_minute(provider: Provider) -> None:
     assert provider.fetches == 3
 
 
-def test_known_keys_are_good_for_hours_if_the_provider_does_not_answer(provider: Provider) -> None:
+def test_known_keys_stay_valid_for_hours_if_the_provider_does_not_answer(provider: Provider) -> None:
     provider.after(0, "one")
     provider.body = None
 
@@ -129,7 +129,7 @@ def test_without_any_keys_the_provider_is_asked_every_ten_seconds(provider: Prov
     ],
     ids=range(17),  # the bodies have random keys, and every process must call a test the same
 )
-def test_nonsense_replaces_no_keys(provider: Provider, body: bytes) -> None:
+def test_an_invalid_answer_replaces_no_keys(provider: Provider, body: bytes) -> None:
     provider.after(0, "one")
     provider.body = body
 
@@ -138,14 +138,14 @@ def test_nonsense_replaces_no_keys(provider: Provider, body: bytes) -> None:
     assert provider.fetches == 2
 
 
-def test_keys_that_verify_no_signature_are_left_out_beside_those_that_do() -> None:
+def test_keys_that_cannot_verify_signatures_are_left_out() -> None:
     weak = {"kid": "weak", "kty": "RSA", "e": "AQAB", "n": "w" * 170}
     listed = [{"kid": "shared", "kty": "oct", "k": "c2VjcmV0"}, weak, ONE.listed(kid="enc", use="enc"), TWO.listed()]
 
     assert set(parse(json.dumps({"keys": listed}).encode())) == {"two"}
 
 
-def test_a_private_key_that_a_provider_shows_is_read_as_a_public_one() -> None:
+def test_a_published_private_key_is_read_as_a_public_key() -> None:
     private: Any = ONE.listed(d="c2VjcmV0")
 
     assert not hasattr(parse(json.dumps({"keys": [private]}).encode())["one"], "private_numbers")
@@ -176,7 +176,7 @@ def test_a_key_set_of_ten_megabytes_is_not_read(server: KeyServer) -> None:
     assert "more than 1000000 bytes" in failure_of(server.url("/keys"))[0]
 
 
-def test_a_silent_server_is_given_up_after_two_seconds(server: KeyServer) -> None:
+def test_waiting_for_a_silent_server_ends_after_two_seconds(server: KeyServer) -> None:
     server.silent.set()
 
     said, seconds = failure_of(server.url("/keys"))
@@ -185,7 +185,7 @@ def test_a_silent_server_is_given_up_after_two_seconds(server: KeyServer) -> Non
     assert keys.FETCH_SECONDS - 0.1 <= seconds < keys.FETCH_SECONDS + 1
 
 
-def test_a_server_must_prove_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_servers_certificate_is_verified(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     certificate, private = tmp_path / "certificate.pem", tmp_path / "private.pem"
     write_certificate("localhost", certificate, private)
     with key_server((certificate, private)) as server:

@@ -1,4 +1,4 @@
-"""The document of the issuers is taken as it is meant or not at all."""
+"""The document of the issuers is either valid as a whole or refused."""
 
 import json
 from typing import Any
@@ -21,14 +21,14 @@ def issuers(*changes: dict[str, Any]) -> Any:
     return parse(json.dumps(listed))
 
 
-def test_what_is_not_said_has_a_safe_default() -> None:
+def test_values_that_are_left_out_have_safe_defaults() -> None:
     (found,) = issuers({}).values()
 
     assert (found.audience_claim, found.leeway_seconds, found.require, found.roles) == ("aud", 30, {}, {})
     assert (found.claims.user_id, found.claims.email, found.claims.role) == ("sub", None, None)
 
 
-def test_everything_can_be_said() -> None:
+def test_every_value_can_be_set() -> None:
     (found,) = issuers(
         {"claims": CLAIMS, "roles": {"boss": "admin"}, "leewaySeconds": 0, "audienceClaim": "azp"}
     ).values()
@@ -39,7 +39,7 @@ def test_everything_can_be_said() -> None:
 @pytest.mark.parametrize(
     "url", ["https://a.example:8443/keys?v=1", "http://127.0.0.1:4000/keys", "http://localhost/keys"]
 )
-def test_keys_come_over_tls_or_from_this_machine(url: str) -> None:
+def test_key_addresses_use_tls_or_are_on_this_machine(url: str) -> None:
     (found,) = issuers({"jwksUrl": url}).values()
 
     assert found.jwks_url == url
@@ -48,7 +48,7 @@ def test_keys_come_over_tls_or_from_this_machine(url: str) -> None:
 @pytest.mark.parametrize("url", ["http://a.example/keys", "file:///etc/passwd", "https://", "a.example/keys",
     "https://me:pw@a.example/", "https://a.example/#x", "https://a.example/a b", "http://127.0.0.1.a.example/",
     "https://a.example/\u00fc", "https://a.example:x/"])  # fmt: skip
-def test_other_addresses_of_keys_are_refused(url: str) -> None:
+def test_other_key_addresses_are_refused(url: str) -> None:
     with pytest.raises(InvalidDocument, match=r"jwksUrl|0\.jwks_url"):
         issuers({"jwksUrl": url})
 
@@ -82,7 +82,7 @@ UNUSABLE: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("change", UNUSABLE, ids=str)
-def test_a_document_with_anything_else_is_refused_whole(change: dict[str, Any]) -> None:
+def test_a_document_with_unknown_names_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidDocument):
         issuers({"issuer": "https://fine.example", "claims": {"userIdPrefix": "fine-"}}, change)
 
@@ -93,7 +93,7 @@ def test_what_is_not_a_list_of_issuers_is_refused(text: str) -> None:
         parse(text)
 
 
-def test_a_name_that_is_there_twice_is_refused() -> None:
+def test_a_repeated_name_is_refused() -> None:
     text = json.dumps([WHOLE])
     assert parse(text)
 
@@ -101,7 +101,7 @@ def test_a_name_that_is_there_twice_is_refused() -> None:
         parse(text.replace('"algorithms"', '"algorithms": ["ES256"], "algorithms"'))
 
 
-def test_a_refusal_says_where_and_repeats_no_value() -> None:
+def test_a_refusal_names_the_place_and_no_value() -> None:
     with pytest.raises(InvalidDocument) as refused:
         issuers({"audience": {"shh": "secret"}, "algorithms": ["secret"]})
 
@@ -116,17 +116,17 @@ def with_prefixes(*prefixes: str) -> Any:
     )
 
 
-def test_users_of_several_issuers_are_told_apart() -> None:
+def test_prefixes_keep_users_of_several_issuers_apart() -> None:
     assert len(with_prefixes("a-", "b-", "c-")) == 3
     assert len(with_prefixes("")) == 1
 
 
 @pytest.mark.parametrize("prefixes", [("", ""), ("", "a"), ("a", ""), ("a", "a"), ("a", "ab"), ("ab", "x", "a")])
-def test_users_of_several_issuers_who_could_be_one_are_refused(prefixes: tuple[str, ...]) -> None:
+def test_ambiguous_prefixes_are_refused(prefixes: tuple[str, ...]) -> None:
     with pytest.raises(InvalidDocument, match="userIdPrefix"):
         with_prefixes(*prefixes)
 
 
-def test_two_issuers_of_one_name_are_refused() -> None:
+def test_two_issuers_with_the_same_name_are_refused() -> None:
     with pytest.raises(InvalidDocument, match="same name"):
         issuers({"claims": {"userIdPrefix": "a-"}}, {"claims": {"userIdPrefix": "b-"}})

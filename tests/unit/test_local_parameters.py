@@ -1,4 +1,4 @@
-"""`make run` takes the template's parameters from the environment, and no wrong value."""
+"""`make run` takes the template's parameters from the environment, and refuses invalid values."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from local.template import template
 
 @pytest.fixture
 def changed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Return a template of one's own."""
+    """Return a copy of the template that a test can change."""
     own = copy.deepcopy(template())
     monkeypatch.setattr(parameters, "template", lambda: own)
     return own
 
 
-def test_without_an_environment_each_has_the_templates_default() -> None:
+def test_without_variables_every_parameter_has_its_default() -> None:
     found = parameters.from_environment({"SESSION_TIMEOUT_MINUTES": ""})
 
     assert set(template()["Parameters"]) - set(found) == {
@@ -45,7 +45,7 @@ def test_without_an_environment_each_has_the_templates_default() -> None:
         ("USAGE_RETENTION_DAYS", "UsageRetentionDays", "3650"),
     ],
 )
-def test_the_environment_has_a_name_for_each(name: str, parameter: str, value: str) -> None:
+def test_every_parameter_has_a_variable(name: str, parameter: str, value: str) -> None:
     assert parameters.from_environment({name: value})[parameter] == value
 
 
@@ -65,16 +65,14 @@ def test_the_environment_has_a_name_for_each(name: str, parameter: str, value: s
         ("THROTTLING_RATE_LIMIT", "0", "a whole number of 1 or more"),
     ],
 )
-def test_a_value_that_the_template_does_not_take_is_refused_with_those_that_it_takes(
-    name: str, value: str, said: str
-) -> None:
+def test_an_invalid_value_is_refused_with_the_allowed_ones(name: str, value: str, said: str) -> None:
     with pytest.raises(Refused) as refused:
         parameters.from_environment({name: value})
 
     assert str(refused.value) == f"{name} is {said}, not {value}"
 
 
-def test_a_new_parameter_needs_nothing_else(changed: dict[str, Any]) -> None:
+def test_a_new_parameter_can_be_set_without_further_code(changed: dict[str, Any]) -> None:
     made = {
         "HoldBufferWhenNew": {"Type": "String", "Default": "refuse", "AllowedValues": ["refuse", "reduce"]},
         "NewHours": {"Type": "Number", "Default": 24, "MinValue": 1},

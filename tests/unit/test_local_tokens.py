@@ -1,4 +1,4 @@
-"""`make token` prints a token that the running service accepts, or says why there is none."""
+"""`make token` prints a token that the running service accepts, or explains why there is none."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECRET = "a-secret-of-the-sign-in-service-of-48-characters"
 
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[httpx.Response]:
-    """Have a service run that answers from this list, by default that all is well; it is asked with the token."""
+    """Run a service that gives these answers, by default successes; it records the tokens."""
     answers: list[httpx.Response] = [httpx.Response(200)]
     stack_json = tmp_path / "stack.json"
     stack_json.write_text(json.dumps({"baseUrl": "http://127.0.0.1:1/v1", "jwtSecret": SECRET}))
@@ -37,7 +37,7 @@ def running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[httpx.Respo
     return answers
 
 
-def test_a_token_is_of_its_user_in_their_role(
+def test_a_token_names_its_user_and_role(
     running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("USER", "alice")
@@ -49,7 +49,7 @@ def test_a_token_is_of_its_user_in_their_role(
     assert (claims["sub"], claims["role"]) == ("alice", "admin")
 
 
-def test_without_a_role_it_is_a_users(running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_role_a_token_is_a_users(running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch) -> None:
     assert jwt.decode(tokens.accepted("alice", "user"), SECRET, ["HS256"])["role"] == "user"
 
 
@@ -57,7 +57,7 @@ def test_the_roles_are_those_of_the_service() -> None:
     assert tokens.ROLES == users.ROLES
 
 
-def test_what_is_missing_or_wrong_is_said(running: list[httpx.Response]) -> None:
+def test_a_missing_or_wrong_variable_is_explained(running: list[httpx.Response]) -> None:
     with pytest.raises(Refused, match="say whose token it is: `make token USER=alice`"):
         tokens.accepted("", "user")
     with pytest.raises(Refused, match="ROLE is user, supervisor or admin, not boss"):
@@ -67,7 +67,7 @@ def test_what_is_missing_or_wrong_is_said(running: list[httpx.Response]) -> None
         tokens.accepted("all", "user")
 
 
-def test_it_says_so_when_nothing_runs(
+def test_without_a_running_service_the_program_says_so(
     running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def get(*_: Any, **__: Any) -> httpx.Response:
@@ -81,7 +81,7 @@ def test_it_says_so_when_nothing_runs(
         tokens.accepted("alice", "user")
 
 
-def test_make_run_says_what_a_newcomer_needs_in_at_most_ten_lines() -> None:
+def test_make_run_prints_what_a_newcomer_needs_in_at_most_ten_lines() -> None:
     stack = Stack(aws=None, base_url="http://127.0.0.1:1/v1", jwt_secret=SECRET, internal_api_key="k", table_name="t")  # type: ignore[arg-type]
 
     said = [*run.introduction(stack).splitlines(), "Ctrl-C stops it."]

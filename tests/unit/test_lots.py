@@ -1,4 +1,4 @@
-"""Lots: what is one, how holds split and merge them, and the short text that they are stored as."""
+"""Lots: what forms a lot, how holds split and merge lots, and their stored text."""
 
 import pytest
 from hypothesis import given
@@ -37,14 +37,14 @@ def test_lots_are_read_as_they_were_written_in_burn_order(lots: list[Lot]) -> No
     assert [lot.order for lot in read] == [lot.order for lot in lots]
 
 
-def test_the_text_has_a_row_for_each_lot_with_differences_to_the_row_before() -> None:
+def test_the_text_has_a_row_for_each_lot_with_differences_to_the_previous_row() -> None:
     first, second = Lot(1, 35, NOW + 30 * DAY, NOW), Lot(3, 36, NOW + DAY, NOW + 7_000, grace=True)
 
     assert stored.to_text([second, first]) == "tro8w0,z,1jk00;7,10,1unt,2,1"
     assert stored.to_text([]) == ""
 
 
-def test_what_a_newer_version_keeps_with_a_lot_is_handed_on() -> None:
+def test_values_of_a_newer_version_are_kept_with_a_lot() -> None:
     text = "tro8w0,a,1jk00,1,0,gift,7;1uo0,5,1jk00"
 
     lots = stored.from_text(text)
@@ -100,7 +100,7 @@ def test_the_parts_that_expire_soonest_are_used_first() -> None:
     assert split([late, soon], 9) == (8, [])
 
 
-def test_the_nearest_pair_is_the_first_of_equal_terms() -> None:
+def test_the_nearest_pair_is_the_first_with_equal_terms() -> None:
     lots = [Lot(number, 1, NOW + at, NOW) for number, at in enumerate((0, 5_000, 7_000, 9_000))]
 
     assert nearest_pair(lots) == 1
@@ -112,11 +112,11 @@ def test_the_nearest_pair_is_the_first_of_equal_terms() -> None:
 
 
 @pytest.mark.parametrize(("at", "second"), [(0, 0), (1, 1_000), (999, 1_000), (1_000, 1_000), (1_001, 2_000)])
-def test_a_whole_second_is_never_sooner(at: int, second: int) -> None:
+def test_rounding_to_a_whole_second_never_goes_back(at: int, second: int) -> None:
     assert whole_second(at) == second
 
 
-def test_allocations_have_ids_of_their_own() -> None:
+def test_allocations_have_unique_ids() -> None:
     ids = {allocation_id(personal(user), number) for user in ("u1", "u2", "u") for number in (1, 2, 11, 21)}
 
     assert len(ids) == 12

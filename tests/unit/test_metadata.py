@@ -1,4 +1,4 @@
-"""Metadata is kept as it was sent, or refused."""
+"""Metadata is either stored exactly as sent or refused."""
 
 import json
 from typing import Any
@@ -24,12 +24,12 @@ JSON = st.recursive(
 
 
 def sent(text: str) -> Any:
-    """Metadata as a request's body brings it to a handler."""
+    """Metadata as the handler gets it from a request's body."""
     return TypeAdapter(types.Metadata).validate_python(strict_json(f'{{"metadata": {text}}}')["metadata"])
 
 
 def kept(metadata: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Metadata as it is read back."""
+    """Metadata as it is read from the table."""
     monkeypatch.setenv("TABLE_NAME", "t")
     record = UsageRecord("id", personal("u1"), "u1", "s", "o", 1, 0, metadata)
     return json.loads(json.dumps(usage.from_item(personal("u1"), usage.to_item(record)).metadata))
@@ -49,7 +49,7 @@ def test_what_is_accepted_comes_back_equal(metadata: dict[str, Any], escaped: bo
 
 
 HUGE_EXPONENT = "9" * 19
-"""Decimal takes no exponent of so many digits."""
+"""An exponent with more digits than Decimal accepts."""
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ HUGE_EXPONENT = "9" * 19
         *(f'{{"x": 1e{HUGE_EXPONENT}}}', f'{{"x": [-1e-{HUGE_EXPONENT}]}}'),
     ],
 )
-def test_a_number_that_no_double_is_near_is_refused(text: str) -> None:
+def test_a_number_beyond_the_range_of_doubles_is_refused(text: str) -> None:
     with pytest.raises(ValidationError, match="too large or too small"):
         sent(text)
 
@@ -71,7 +71,7 @@ def test_a_number_that_no_double_is_near_is_refused(text: str) -> None:
         "0.1000000000000000055511151231257827021181583404541015625",
     ],
 )
-def test_a_number_with_more_digits_than_are_kept_is_refused(number: str) -> None:
+def test_a_number_with_too_many_digits_is_refused(number: str) -> None:
     with pytest.raises(ValidationError, match="digits"):
         sent(f'{{"x": {number}}}')
 
@@ -84,7 +84,7 @@ def test_an_integer_is_kept_whatever_its_size(number: str) -> None:
 @pytest.mark.parametrize(
     ("text", "number"), [('{"x": 0e-999}', 0), ('{"x": 1.10}', 1.1), ('{"x": 1e308}', 1e308), ('{"x": 5e-324}', 5e-324)]
 )
-def test_a_number_that_a_double_can_be_is_accepted(text: str, number: float) -> None:
+def test_a_number_that_a_double_holds_exactly_is_accepted(text: str, number: float) -> None:
     assert sent(text) == {"x": number}
 
 
@@ -100,7 +100,7 @@ def test_a_whole_surrogate_pair_is_a_character() -> None:
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"x":', "}")])
-def test_levels_are_bounded(opening: str, closing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_depth_of_nesting_is_limited(opening: str, closing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def nested(levels: int) -> str:
         return '{"x":' + opening * (levels - 1) + "1" + closing * (levels - 1) + "}"
 
@@ -113,7 +113,7 @@ def test_levels_are_bounded(opening: str, closing: str, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("character", ["a", "é", "漢", "😀", '"', "\n"])
 def test_bytes_are_counted_as_they_are_sent(character: str) -> None:
-    """As UTF-8 without blanks: neither escapes nor indentation make a difference."""
+    """They are counted as UTF-8 without blanks, so escapes and indentation make no difference."""
     each = len(json.dumps(character, ensure_ascii=False).encode()) - 2
     fitting = (types.MAX_METADATA_BYTES - len('{"x":""}')) // each
 

@@ -1,4 +1,4 @@
-"""The canonical form of a call's usage: arithmetic, its text, and what a call can have."""
+"""The canonical form of usage: arithmetic, its text, and its limits."""
 
 import pytest
 from hypothesis import given
@@ -26,7 +26,7 @@ def test_sums_and_differences_are_taken_count_by_count(one: Usage, other: Usage)
 
 
 @given(USAGES)
-def test_a_usage_comes_back_from_its_text(usage: Usage) -> None:
+def test_a_usage_can_be_read_back_from_its_text(usage: Usage) -> None:
     assert Usage.from_text(usage.to_text()) == usage
     negative = NO_USAGE.minus(usage)
     assert Usage.from_text(negative.to_text()) == negative
@@ -45,12 +45,12 @@ def test_the_inputs_are_the_usage_before_any_output() -> None:
 @pytest.mark.parametrize(
     ("tokens", "reasoning", "audio"), [(60, 30, 20), (50, 30, 20), (45, 30, 15), (30, 30, 0), (10, 10, 0), (0, 0, 0)]
 )
-def test_another_output_keeps_the_parts_that_fit(tokens: int, reasoning: int, audio: int) -> None:
+def test_changing_the_output_keeps_the_parts_that_fit(tokens: int, reasoning: int, audio: int) -> None:
     assert FULL.with_output(tokens) == FULL._replace(output=tokens, reasoning=reasoning, output_audio=audio)
 
 
 @given(USAGES.filter(lambda usage: usage.reasoning + usage.output_audio <= usage.output), COUNTS)
-def test_the_parts_of_another_output_never_exceed_it(usage: Usage, tokens: int) -> None:
+def test_parts_never_exceed_a_changed_output(usage: Usage, tokens: int) -> None:
     checked(usage._replace(**dict.fromkeys(INPUT_PARTS, 0)).with_output(tokens))
 
 

@@ -1,4 +1,4 @@
-"""How long the name of an operation may be: as long as a model's id, if it is one."""
+"""The maximum length of an operation's name: longer if it is a model's id."""
 
 import pytest
 from pydantic import ValidationError
@@ -11,12 +11,12 @@ def record(service: str, length: int) -> Record:
 
 
 @pytest.mark.parametrize(("service", "length"), [("images", 100), ("chat", 101), ("chat", 256), ("chat_proxy", 256)])
-def test_names_that_are_recorded(service: str, length: int) -> None:
+def test_valid_names_are_accepted(service: str, length: int) -> None:
     assert record(service, length).operation == "m" * length
 
 
 @pytest.mark.parametrize(("service", "length"), [("images", 101), ("chat", 257)])
-def test_names_that_are_refused(service: str, length: int) -> None:
+def test_invalid_names_are_refused(service: str, length: int) -> None:
     with pytest.raises(ValidationError, match="operation"):
         record(service, length)
 
@@ -24,7 +24,7 @@ def test_names_that_are_refused(service: str, length: int) -> None:
 @pytest.mark.parametrize(
     ("service", "operation"), [("漢" * 16, "漢" * 33), ("chat" + "é" * 23, "漢" * 85), ("é" * 25, "é" * 50)]
 )
-def test_names_count_in_bytes_of_utf_8(service: str, operation: str) -> None:
+def test_the_length_of_names_is_counted_in_bytes_of_utf_8(service: str, operation: str) -> None:
     Record.model_validate({"service": service, "operation": operation, "credits": 1})
 
     for longer in ((service + "漢", operation), (service, operation + "漢")):

@@ -1,4 +1,4 @@
-"""Cursors are opaque and checked, pages have a depth, dates include their day."""
+"""Cursors are opaque and checked, pages have a maximum depth, and end dates include their day."""
 
 import base64
 from typing import Any
@@ -27,19 +27,19 @@ def encoded(text: str) -> str:
 
 
 @given(st.integers(0, 10**12 - 1))
-def test_a_number_survives_as_a_cursor(number: int) -> None:
+def test_a_number_can_be_read_back_from_its_cursor(number: int) -> None:
     assert paging.number_in(paging.cursor_of(number)) == number
 
 
 @given(st.integers(0, 10**13), st.text("abcXYZ019._:/@+-", min_size=1, max_size=100))
-def test_a_position_survives_as_a_cursor(at: int, session_id: str) -> None:
+def test_a_position_can_be_read_back_from_its_cursor(at: int, session_id: str) -> None:
     position = keys.session_of_all("u1", session_id, at)["kind_sk"]
 
     assert paging.position_in(paging.cursor_of(position)) == position
 
 
 @pytest.mark.parametrize("character", ["x", "ä", "語", "🜂"])
-def test_the_longest_ids_make_a_cursor_that_is_taken_back(character: str) -> None:
+def test_a_cursor_of_the_longest_ids_is_accepted(character: str) -> None:
     position = keys.session_of_all(character * MAX_SUBJECT, "s" * 100, 1_800_000_000_000)["kind_sk"]
     cursor = paging.cursor_of(position)
 
@@ -48,7 +48,7 @@ def test_the_longest_ids_make_a_cursor_that_is_taken_back(character: str) -> Non
 
 
 @pytest.mark.parametrize("user_id", ["u", "a#b", "x" * MAX_SUBJECT, "🜂" * MAX_SUBJECT])
-def test_a_position_by_user_survives_as_a_cursor(user_id: str) -> None:
+def test_a_position_by_user_can_be_read_back_from_its_cursor(user_id: str) -> None:
     key = keys.active_session(user_id, "s" * 100, 1_800_000_000_000, 1_800_000_000_001)
     position = keys.position(keys.DUE, keys.active_of_all()[0], key)
     cursor = paging.cursor_of(position)
@@ -74,7 +74,7 @@ def test_no_cursor_is_the_first_page() -> None:
     "cursor",
     ["", "?", "AB*D", "A", "äöü", encoded("-1"), encoded("1.5"), encoded("x"), encoded("٣"), encoded("1" * 13), "_w"],
 )
-def test_a_number_that_is_not_ours_is_refused(cursor: str) -> None:
+def test_a_foreign_number_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(Invalid):
         paging.number_in(cursor)
 
@@ -93,12 +93,12 @@ def test_a_number_that_is_not_ours_is_refused(cursor: str) -> None:
         "_____w",
     ],
 )
-def test_a_position_that_is_not_ours_is_refused(cursor: str) -> None:
+def test_a_foreign_position_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(Invalid):
         paging.position_in(cursor)
 
 
-def test_pages_reach_ten_thousand_rows_deep() -> None:
+def test_pages_reach_the_first_ten_thousand_rows() -> None:
     assert paging.rows_to_skip(1, 20) == 0
     assert paging.rows_to_skip(500, 20) == 9_980
     assert paging.rows_to_skip(100, 100) == 9_900

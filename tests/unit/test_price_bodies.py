@@ -1,4 +1,4 @@
-"""Price rules in requests: what they may say, and how they are shown again."""
+"""Price rules in requests: what is accepted, and how rules are shown."""
 
 from typing import Any
 
@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from accounting.domain.errors import Invalid
 from accounting.domain.pricing import RATE_OF_PRICE
 from accounting.domain.rates import RATE_SCALE, RateCard, Rates, Tier
-from accounting.web.price_views import RuleView, decimal_text
-from accounting.web.prices import MAX_RATE, RuleBody
+from accounting.web.price_views import RuleView
+from accounting.web.prices import MAX_RATE, RuleBody, SomeRates
+from accounting.web.rate_texts import CLASS_NAMES, decimal_text
 
 FULL: dict[str, Any] = {
     "modelId": "m",
@@ -106,12 +107,12 @@ def test_a_variant_can_have_tiers_and_no_rates_of_its_own() -> None:
         ({"price": 1}, "price"),
     ],
 )
-def test_a_rule_is_refused_for_the_field_that_is_wrong(changes: dict[str, Any], field: str) -> None:
+def test_a_rule_is_refused_with_the_wrong_field(changes: dict[str, Any], field: str) -> None:
     assert errors_of(FULL | changes) == [field]
 
 
 @pytest.mark.parametrize("prices", [{}, {"pricePerThousandTokens": 1, "rates": {"input": 1, "output": 1}}])
-def test_a_rule_has_one_kind_of_price(prices: dict[str, Any]) -> None:
+def test_a_rule_must_have_exactly_one_kind_of_price(prices: dict[str, Any]) -> None:
     with pytest.raises(Invalid) as refused:
         RuleBody.model_validate({"modelId": "m", **prices}).rule(0)
 
@@ -123,7 +124,7 @@ def test_a_rule_has_64_rates_at_most() -> None:
     tiers = [{"aboveInputTokens": 5 + each, "rates": rates} for each in range(4)]
 
     def body(last: int) -> dict[str, Any]:
-        """A rule of 25 rates, of 25 more in a variant, of 10 more in another, and of some in the last."""
+        """A rule with 25 rates, 25 in a variant, 10 in a second one, and the given number in a third one."""
         card = {"rates": rates, "tiers": tiers}
         variants = {"a": card, "b": {**card, "tiers": tiers[:1]}, "c": dict(list(rates.items())[:last])}
         return {"modelId": "m", **card, "variants": variants}
@@ -139,3 +140,7 @@ def test_a_rate_is_shown_exactly(rate: int) -> None:
     whole, _, part = text.partition(".")
     assert int(whole + part.ljust(6, "0")) == rate
     assert not part.endswith("0")
+
+
+def test_the_classes_of_rates_have_the_names_of_a_rules_fields() -> None:
+    assert {name: field.alias for name, field in SomeRates.model_fields.items()} == CLASS_NAMES

@@ -40,7 +40,7 @@ CREDITS = st.integers(0, 10**12)
         (5, 0, 0),
     ],
 )
-def test_what_tokens_cost_is_exact(tokens: int, price: int, credits: int) -> None:
+def test_the_cost_of_tokens_is_exact(tokens: int, price: int, credits: int) -> None:
     assert per_thousand(price).cost_of_number(tokens) == credits
 
 
@@ -52,22 +52,22 @@ def test_credits_are_the_price_rounded_up_once(tokens: int, price: int) -> None:
 
 
 @given(CREDITS)
-def test_the_buffer_is_a_fifth_rounded_up_once(credits: int) -> None:
+def test_the_default_buffer_is_20_percent_rounded_up_once(credits: int) -> None:
     assert with_buffer(credits, 20) == ceil(credits * Fraction(12, 10))
 
 
 @pytest.mark.parametrize(("credits", "held"), [(0, 0), (1, 2), (4, 5), (5, 6), (10, 12), (10**12, 12 * 10**11)])
-def test_a_session_holds_its_estimate_and_a_fifth(credits: int, held: int) -> None:
+def test_a_session_holds_its_estimate_plus_20_percent(credits: int, held: int) -> None:
     assert with_buffer(credits, 20) == held
 
 
 @given(CREDITS, st.integers(0, 400))
-def test_the_buffer_is_the_percentage_rounded_up_once(credits: int, percent: int) -> None:
+def test_the_buffer_is_its_percentage_rounded_up_once(credits: int, percent: int) -> None:
     assert with_buffer(credits, percent) == ceil(credits * Fraction(100 + percent, 100))
 
 
 @given(CREDITS, PRICES)
-def test_the_number_within_is_the_most_that_credits_pay(credits: int, price: int) -> None:
+def test_number_within_is_the_most_tokens_that_the_credits_pay_for(credits: int, price: int) -> None:
     card = per_thousand(price)
     most = card.number_within(credits)
 
@@ -107,7 +107,7 @@ def test_a_rule_is_in_force_from_its_beginning_until_just_before_its_end() -> No
     assert prices == [10_000, 50_000, 50_000, 10_000]
 
 
-def test_the_newest_rule_that_has_begun_and_not_ended_wins() -> None:
+def test_of_the_rules_in_force_the_newest_applies() -> None:
     rules = [
         PriceRule("m", per_thousand(price), begins, ends)
         for price, begins, ends in [(1, 0, None), (3, 300, None), (2, 100, 200)]
@@ -134,7 +134,7 @@ def test_no_further_model_has_a_default_of_its_own() -> None:
     assert len(DEFAULT_CARDS) == 4
 
 
-def test_a_model_without_a_price_is_refused_where_the_stack_says_so() -> None:
+def test_with_unknown_models_refused_a_model_without_a_price_is_refused() -> None:
     with pytest.raises(ModelUnknown):
         card_in_force("something-else", [], 0, refuse_unknown=True)
     assert card_in_force("anthropic.claude-instant-v1", [], 0, refuse_unknown=True) == per_thousand(8_000)
@@ -153,7 +153,7 @@ def test_a_variant_replaces_what_it_names_and_a_missing_one_is_refused() -> None
 
 
 @given(st.integers(0, 10**15))
-def test_a_price_survives_as_a_json_number(rate: int) -> None:
+def test_a_price_is_exact_as_a_json_number(rate: int) -> None:
     assert Fraction(str(price_of(rate))) == Fraction(rate, RATE_OF_PRICE)
 
 

@@ -54,7 +54,7 @@ def usages(draw: st.DrawFn) -> Usage:
 
 
 def exact(card: RateCard, usage: Usage) -> Fraction:
-    """The cost in credits, by the words of docs/pricing.md instead of by the code's steps."""
+    """The cost in credits, computed from the text of docs/pricing.md instead of the code's steps."""
     rates = card.rates
     for tier in card.tiers:
         if usage.input > tier.above_input:
@@ -98,7 +98,7 @@ def test_each_class_has_its_rate(usage: Usage, credits: int) -> None:
     assert RateCard(BASE).cost(usage) == credits
 
 
-def test_parts_are_taken_out_of_their_whole() -> None:
+def test_parts_are_subtracted_from_the_count_that_contains_them() -> None:
     usage = Usage(1_000, 500, cached_input=600, cache_write=100, reasoning=200, requests=0)
 
     lines = {line.name: (line.units, line.rate) for line in RateCard(BASE).lines(usage)}
@@ -112,13 +112,13 @@ def test_parts_are_taken_out_of_their_whole() -> None:
     }
 
 
-def test_a_class_without_a_rate_costs_what_its_whole_costs() -> None:
+def test_a_class_without_a_rate_has_the_rate_of_the_class_that_contains_it() -> None:
     parts = Usage(MILLION, MILLION, 1, 2, 3, 4, 5, 6, requests=9, web_searches=9)
 
     assert SHORT.cost(parts) == SHORT.cost(Usage(MILLION, MILLION)) == 18
 
 
-def test_a_tier_is_a_cliff_for_the_whole_request_and_counts_all_input() -> None:
+def test_a_tier_applies_to_the_whole_request_and_counts_all_input() -> None:
     tier = Tier(200_000, Rates(input=6 * CREDIT, output=30 * CREDIT))
     card = RateCard(Rates(3 * CREDIT, 15 * CREDIT, cached_input=CREDIT), (tier,))
 
@@ -129,7 +129,7 @@ def test_a_tier_is_a_cliff_for_the_whole_request_and_counts_all_input() -> None:
     assert card.cost(Usage(200_001, 0, cached_input=200_001)) == 1
 
 
-def test_the_highest_tier_that_is_passed_counts() -> None:
+def test_the_highest_tier_that_is_exceeded_applies() -> None:
     tiers = Tier(100, Rates(input=2 * CREDIT)), Tier(200, Rates(input=9 * CREDIT))
     card = RateCard(Rates(CREDIT, CREDIT), tiers)
 
@@ -158,8 +158,8 @@ def test_a_cost_is_exact_and_rounded_up_once(card: RateCard, usage: Usage) -> No
 
 
 @given(CARDS, usages(), st.integers(0, 10**7))
-def test_fitting_output_is_never_more_than_the_credits_pay(card: RateCard, usage: Usage, credits: int) -> None:
-    """Whatever class the further output is of."""
+def test_fitting_output_never_costs_more_than_the_credits(card: RateCard, usage: Usage, credits: int) -> None:
+    """This holds for additional output of any class."""
     fits = card.fitting_output(credits, usage)
 
     if card.cost(usage) <= credits:
@@ -173,7 +173,7 @@ def test_fitting_output_is_never_more_than_the_credits_pay(card: RateCard, usage
 
 
 @given(CARDS, usages(), st.integers(0, 10**7))
-def test_output_within_is_the_most_output_that_credits_pay(card: RateCard, usage: Usage, credits: int) -> None:
+def test_output_within_is_the_most_output_that_the_credits_pay_for(card: RateCard, usage: Usage, credits: int) -> None:
     most = card.output_within(credits, usage)
     parts = usage.reasoning + usage.output_audio
 
@@ -186,7 +186,7 @@ def test_output_within_is_the_most_output_that_credits_pay(card: RateCard, usage
 
 
 @given(CARDS)
-def test_a_card_comes_back_from_its_text(card: RateCard) -> None:
+def test_a_card_can_be_read_back_from_its_text(card: RateCard) -> None:
     assert RateCard.from_text(card.to_text()) == card
 
 
@@ -194,7 +194,7 @@ def test_a_card_of_two_rates_is_a_short_text() -> None:
     assert SHORT.to_text() == "3000000,15000000"
 
 
-def test_a_bare_number_costs_the_dearer_of_input_and_output() -> None:
+def test_a_bare_number_costs_the_higher_rate_of_input_and_output() -> None:
     assert SHORT.cost_of_number(MILLION) == 15
     assert RateCard(Rates(9 * CREDIT, CREDIT)).cost_of_number(MILLION) == 9
 

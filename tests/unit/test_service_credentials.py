@@ -1,4 +1,4 @@
-"""Service credentials: which of their secrets are valid, and whom a request of theirs is about."""
+"""Service credentials: which of their secrets are valid, and which user a service's request is about."""
 
 from urllib.parse import quote
 
@@ -17,7 +17,7 @@ def rotated(known: ServiceCredential, secret: str, *, ends_at: int, keep_previou
 
 
 def valid(credential: ServiceCredential, now: int) -> list[str]:
-    """The secrets that are valid."""
+    """The valid secrets."""
     generations = {secret: credential.generation_of(secret) for secret in ("one", "two", "three", "other")}
     return [secret for secret, known in generations.items() if known is not None and credential.accepts(known, now)]
 
@@ -26,7 +26,7 @@ ONE = ServiceCredential("id", "a name", ("read",), hash_of("one"), NOW)
 TWO = rotated(ONE, "two", ends_at=NOW + 10)
 
 
-def test_the_secret_before_is_valid_until_its_end() -> None:
+def test_the_previous_secret_is_valid_until_its_end() -> None:
     assert valid(ONE, NOW) == ["one"]
     assert valid(TWO, NOW + 9) == ["one", "two"]
     assert valid(TWO, NOW + 10) == ["two"]
@@ -51,12 +51,12 @@ def test_a_generation_is_never_used_again() -> None:
     assert not ONE.accepts(2, NOW)
 
 
-def test_rights_are_kept_once_and_in_order() -> None:
+def test_rights_are_stored_once_and_in_order() -> None:
     assert in_order(["usage", "sessions", "usage"]) == ("sessions", "usage")
     assert in_order(RIGHTS) == RIGHTS
 
 
-def test_only_a_service_is_an_actor_of_a_usage_record() -> None:
+def test_only_services_are_actors_of_usage_records() -> None:
     assert ONE.actor == "service:id"
     assert service_in("service:id", "u1") == "service:id"
     for actor in ("u1", "system", "boss"):
@@ -94,7 +94,7 @@ def test_the_subject_is_decoded_once(user_id: str) -> None:
         ("__proto__",),
     ],
 )
-def test_what_names_no_user_or_several_is_refused(values: tuple[str, ...]) -> None:
+def test_a_header_that_names_no_user_or_several_is_refused(values: tuple[str, ...]) -> None:
     with pytest.raises(Invalid) as refused:
         subject_in(values)
 

@@ -1,4 +1,4 @@
-"""What a session knows of itself, and how it ends."""
+"""A session's values, and how it ends."""
 
 from dataclasses import replace
 
@@ -41,18 +41,18 @@ def more(*parts: Lot) -> Hold:
     return Hold(held.wallet, held.entries, parts)
 
 
-def test_an_open_session_is_worth_its_estimate_and_holds_the_buffer() -> None:
+def test_a_new_session_has_its_estimate_and_holds_the_buffer() -> None:
     assert (SESSION.estimated_credits, SESSION.initial_credits, SESSION.allocated_credits) == (3, 4, 4)
     assert (SESSION.active, SESSION.status, SESSION.outcome) == (True, "active", None)
 
 
-def test_the_hold_fits_as_many_tokens_as_it_pays() -> None:
+def test_the_hold_fits_as_many_tokens_as_it_pays_for() -> None:
     assert sessions.fitting(SESSION).fitting_tokens == 1_333
     assert SESSION.cost(Report(1_333)) == 4
     assert SESSION.cost(Report(1_334)) == 5
 
 
-def test_an_active_session_has_used_what_its_last_heartbeat_says() -> None:
+def test_an_active_session_has_used_what_its_last_heartbeat_reported() -> None:
     assert replace(SESSION, tokens=334).used_credits == 2
 
 
@@ -63,7 +63,7 @@ def test_a_session_ends_at_the_price_that_it_began_with() -> None:
     assert (session.settled.credits, session.settled.tokens, session.used_credits) == (2, 500, 2)
 
 
-def test_a_session_without_success_has_failed() -> None:
+def test_a_session_finalized_without_success_has_failed() -> None:
     assert ended(SESSION, success=False).status == "failed"
     assert ended(SESSION, "aborted", success=False).outcome == "aborted"
 
@@ -80,7 +80,7 @@ def test_an_active_session_has_not_been_settled() -> None:
         _ = SESSION.settled
 
 
-def test_only_the_same_end_repeats_the_one_that_was() -> None:
+def test_only_the_same_end_is_a_repeat() -> None:
     session = ended(SESSION)
 
     assert session.settled_by("finalized", Report(500), True)
@@ -90,7 +90,7 @@ def test_only_the_same_end_repeats_the_one_that_was() -> None:
     assert not SESSION.settled_by("finalized", Report(0), True)
 
 
-def test_a_repeat_without_a_number_is_answered_by_any_number() -> None:
+def test_a_repeat_without_a_number_matches_any_number() -> None:
     session = ended(SESSION, "aborted", success=False)
 
     assert session.settled_by("aborted", None, False)
@@ -112,7 +112,7 @@ def test_a_swept_session_is_settled_late_once() -> None:
 
 
 @pytest.mark.parametrize("outcome", ["finalized", "aborted"])
-def test_a_session_that_its_caller_settled_awaits_nothing(outcome: Outcome) -> None:
+def test_a_session_settled_by_its_caller_awaits_no_late_usage(outcome: Outcome) -> None:
     assert not ended(SESSION, outcome).awaits_late_usage
 
 
@@ -121,7 +121,7 @@ def test_a_swept_session_is_not_swept_again() -> None:
         ended(ended(SESSION, "swept", success=False), "swept", success=False)
 
 
-def test_settling_below_the_report_is_known() -> None:
+def test_settling_below_the_reported_usage_is_recorded() -> None:
     reported = replace(SESSION, tokens=1_000)
 
     assert ended(reported, tokens=400).unsettled_report == 1
@@ -129,7 +129,7 @@ def test_settling_below_the_report_is_known() -> None:
     assert ended(reported, tokens=5_000).unsettled_report == 0
 
 
-def test_a_session_expires_by_silence_or_by_age() -> None:
+def test_a_session_expires_by_inactivity_or_by_age() -> None:
     session = replace(SESSION, last_seen_at=NOW + 50)
 
     assert session.expires_at(timeout=100, max_life=1_000) == NOW + 150
@@ -142,7 +142,7 @@ def test_only_the_same_values_repeat_an_initialize() -> None:
     assert not SESSION.same_request("n", 1_000)
 
 
-def test_a_raised_session_holds_both_and_counts_the_revision() -> None:
+def test_a_raised_session_holds_both_amounts_and_has_a_new_revision() -> None:
     reported = sessions.reported(SESSION, Report(2_000), NOW + 9)
     session = sessions.raised(reported, more(Lot(1, 1, NOW + 1, NOW), Lot(2, 2, NOW + 2, NOW)))
 
@@ -151,7 +151,7 @@ def test_a_raised_session_holds_both_and_counts_the_revision() -> None:
     assert session.initial_credits == 4
 
 
-def test_a_session_never_runs_backwards() -> None:
+def test_the_tokens_of_a_session_never_decrease() -> None:
     further = replace(SESSION, tokens=5_000, last_seen_at=NOW + 100)
 
     session = sessions.reported(further, Report(2_000), NOW + 9)

@@ -1,4 +1,4 @@
-"""Sessions that count output beside known inputs: what heartbeats change, what fits, and what an end charges."""
+"""Sessions that count output beside known inputs: the effects of heartbeats, what fits the hold, and final charges."""
 
 from dataclasses import replace
 
@@ -52,18 +52,18 @@ def test_the_estimate_is_priced_by_class() -> None:
     assert session(usage=Usage(100_001, 0)).estimated_credits == 201
 
 
-def test_what_fits_counts_the_inputs_and_the_dearest_output() -> None:
+def test_fitting_tokens_count_the_inputs_and_the_highest_output_rate() -> None:
     assert session(held=18).fitting_tokens == 8_000 // 5
     assert session(held=10).fitting_tokens == 0
     assert session(held=9).fitting_tokens == -1
 
 
-def test_a_heartbeat_with_the_known_inputs_brings_nothing_new() -> None:
+def test_a_heartbeat_with_known_inputs_needs_no_new_pricing() -> None:
     assert not session().brings_news(Report(100))
     assert not session().brings_news(Report(100, Usage(10_000, 100)))
 
 
-def test_a_part_of_the_output_is_news_because_the_hold_was_made_without_it() -> None:
+def test_a_new_output_part_needs_new_pricing() -> None:
     heard = beat(session(), Report(100, Usage(10_000, 100)))
 
     assert heard.brings_news(Report(100, Usage(10_000, 100, reasoning=100)))
@@ -71,7 +71,7 @@ def test_a_part_of_the_output_is_news_because_the_hold_was_made_without_it() -> 
     assert (after.reported_credits, after.fitting_tokens) == (11, 100 + 7_500 // 5)
 
 
-def test_other_inputs_are_priced_anew() -> None:
+def test_changed_inputs_are_priced_again() -> None:
     after = beat(session(), Report(100, Usage(10_000, 100, cached_input=10_000)))
 
     assert session().brings_news(Report(100, Usage(10_000, 100, cached_input=10_000)))
@@ -79,7 +79,7 @@ def test_other_inputs_are_priced_anew() -> None:
     assert after.fitting_tokens == 100 + (18_000 - 1_000 - 400) // 5
 
 
-def test_a_late_usage_replaces_no_newer_one() -> None:
+def test_an_older_usage_does_not_replace_a_newer_one() -> None:
     newer = beat(session(), Report(900, Usage(12_000, 900)))
 
     assert not newer.takes(Report(300, Usage(11_000, 300)))
@@ -87,14 +87,14 @@ def test_a_late_usage_replaces_no_newer_one() -> None:
     assert beat(newer, Report(300, Usage(11_000, 300))).tokens == 900
 
 
-def test_a_late_usage_replaces_no_newer_one_with_the_estimates_inputs() -> None:
+def test_an_older_usage_does_not_replace_a_newer_one_with_the_estimates_inputs() -> None:
     newer = replace(session(), tokens=40, usage_output=40)
 
     assert not newer.takes(Report(5, Usage(20, 5)))
     assert beat(newer, Report(5, Usage(20, 5))).reported_usage == Usage(10_000, 40)
 
 
-def test_a_newer_usage_is_taken_though_the_callers_own_count_is_ahead() -> None:
+def test_a_newer_usage_replaces_an_older_one_even_if_the_callers_count_is_higher() -> None:
     first = beat(session(), Report(1, Usage(11_000, 1)))
     ahead = replace(first, tokens=80)
 
@@ -103,7 +103,7 @@ def test_a_newer_usage_is_taken_though_the_callers_own_count_is_ahead() -> None:
     assert after.reported_usage == Usage(50_000, 80)
 
 
-def test_the_first_usage_replaces_the_estimate_even_if_it_is_late() -> None:
+def test_the_first_usage_always_replaces_the_estimate() -> None:
     ahead = replace(session(), tokens=900)
 
     after = beat(ahead, Report(1, Usage(8_000, 1)))
@@ -128,7 +128,7 @@ def test_a_number_in_a_session_that_began_with_one_is_priced_as_a_number() -> No
     assert heard.cost(heard.completed(Report(510))) == CARD.cost_of_number(510)
 
 
-def test_what_was_reported_is_nothing_without_a_heartbeat() -> None:
+def test_without_a_heartbeat_nothing_was_reported() -> None:
     assert (session().reported_usage, session().reported_credits) == (NO_USAGE, 0)
     heard = replace(session(), last_seen_at=NOW + 1)
     assert (heard.reported_usage, heard.reported_credits) == (Usage(10_000, 0), 10)
@@ -148,11 +148,11 @@ def test_a_sweep_after_a_heartbeat_charges_the_inputs_and_the_reported_output(es
     assert heard.cost(heard.swept_report(charge_estimate=estimate)) == 12
 
 
-def test_an_end_by_number_counts_output() -> None:
+def test_a_number_at_the_end_counts_output() -> None:
     assert session().cost(session().completed(Report(1_000))) == 14
 
 
-def test_a_usage_with_less_output_keeps_as_much_of_its_parts_as_fits() -> None:
+def test_a_usage_with_less_output_keeps_the_parts_that_fit() -> None:
     usage = Usage(10, 100, reasoning=60, output_audio=30)
 
     assert usage.with_output(70) == Usage(10, 70, reasoning=60, output_audio=10)
@@ -175,7 +175,7 @@ def test_a_report_of_number_and_usage_counts_the_larger_output() -> None:
         (9, {"affordableOutputTokens": 0}),
     ],
 )
-def test_a_refusal_names_the_output_that_the_credits_pay(known: int, details: dict[str, int]) -> None:
+def test_a_refusal_shows_the_affordable_output(known: int, details: dict[str, int]) -> None:
     assert session().affordable(known) == details
 
 

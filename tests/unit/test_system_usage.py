@@ -1,4 +1,4 @@
-"""The system's sums: what a batch adds, who gives merit to which names, and which names an answer shows."""
+"""The system's sums: what a batch adds, which names get merit, and which names an answer shows."""
 
 import json
 from collections import defaultdict
@@ -40,7 +40,7 @@ def record(model: str, credits: int = 1, *, user_id: str = "u1", at: int = 0, se
 
 
 def count(records: list[UsageRecord], stored: dict[Place, Sum] | None = None) -> dict[Place, Sum]:
-    """Everything after ``records``, counted in one batch."""
+    """All sums after ``records`` were counted in one batch."""
     known: defaultdict[Place, Sum] = defaultdict(Sum, stored or {})
     return {**known, **counted(records, 3, known)}
 
@@ -101,11 +101,11 @@ def test_usage_is_counted_for_the_day_and_the_model() -> None:
     assert {tuple(after[each].counts) for each in after if each not in (model("m"), model("n"), DayPart(0, 3))} == {()}
 
 
-def test_a_late_record_does_not_make_the_newest_older() -> None:
+def test_a_late_record_does_not_change_the_newest_time() -> None:
     assert count([record("m", at=9), record("m", at=4)])[DayPart(0, 3)].newest == 9
 
 
-def test_a_users_first_names_have_merit_and_later_ones_are_counted_without() -> None:
+def test_a_users_first_names_have_merit_and_later_names_have_none() -> None:
     names = [f"m{number}" for number in range(MAX_NAMES_OF_USER + 2)]
 
     after = count([record(name, 10**12) for name in names * 2])
@@ -115,7 +115,7 @@ def test_a_users_first_names_have_merit_and_later_ones_are_counted_without() -> 
     assert after[NameDay(0, Name("service", "chat"))].merit == after[UserDay(0, "u1")].credits
 
 
-def test_which_names_were_first_is_remembered_from_batch_to_batch() -> None:
+def test_the_first_names_are_remembered_between_batches() -> None:
     first = [record(f"m{number}") for number in range(MAX_NAMES_OF_USER)]
     stored = count(first)
 
@@ -135,7 +135,7 @@ def test_services_and_models_have_places_of_their_own() -> None:
     assert after[model("m")].merit == MAX_NAMES_OF_USER + 1
 
 
-def test_one_users_flood_takes_no_merit_from_a_name_that_others_use() -> None:
+def test_made_up_names_take_no_merit_from_names_that_others_use() -> None:
     flood = [record(f"m{number}", 10**12) for number in range(3 * MAX_NAMES_OF_USER)]
 
     after = count([*flood, record("m149", 4, user_id="u2"), record("free", 0, user_id="u2")])
@@ -157,7 +157,7 @@ def test_every_day_has_its_own_first_names() -> None:
     ("name", "merit"),
     [("x" * 256, 1), ("x" * (MAX_NAME_BYTES - 2), 1), ("x" * (MAX_NAME_BYTES - 1), None), ("\U0001f600" * 25, None)],
 )
-def test_a_name_too_long_for_an_answer_has_no_merit_and_takes_no_place(name: str, merit: int | None) -> None:
+def test_a_name_that_is_too_long_has_no_merit_and_takes_no_place(name: str, merit: int | None) -> None:
     after = count([record(name)])
 
     assert (after[model(name)].credits, after[model(name)].merit) == (1, merit)
@@ -192,14 +192,14 @@ def test_a_batch_of_few_sums_is_not_endless() -> None:
     assert [len(batch) for batch in batches([record("m")] * (MAX_IN_BATCH + 1), 100)] == [MAX_IN_BATCH, 1]
 
 
-def test_no_records_make_no_batch() -> None:
+def test_without_records_there_is_no_batch() -> None:
     assert list(batches([], 100)) == []
 
 
 A, B, C = (NameId("model", text) for text in "abc")
 
 
-def test_standings_of_several_days_add_up() -> None:
+def test_rankings_of_several_days_add_up() -> None:
     days = [
         Ranking(0, {A: Standing(5, 3), B: Standing(1), C: Standing(1, 3)}, cut=False),
         Ranking(DAY, {A: Standing(2, -1), B: Standing(4, 4), C: Standing(9)}, cut=False),
@@ -208,7 +208,7 @@ def test_standings_of_several_days_add_up() -> None:
     assert total(days) == {A: Standing(7, 2), B: Standing(5, 4), C: Standing(10, 3)}
 
 
-def test_what_a_cut_day_does_not_show_has_to_be_read() -> None:
+def test_names_missing_from_a_cut_ranking_are_read_separately() -> None:
     days = [
         Ranking(0, {A: Standing(5)}, cut=True),
         Ranking(DAY, {B: Standing(5)}, cut=False),
@@ -218,7 +218,7 @@ def test_what_a_cut_day_does_not_show_has_to_be_read() -> None:
     assert unseen([A, B, C], days) == [(0, B), (0, C), (2 * DAY, C)]
 
 
-def test_names_rank_by_merit_and_those_without_any_come_last() -> None:
+def test_names_rank_by_merit_and_names_without_merit_come_last() -> None:
     totals = {A: Standing(10**15), B: Standing(1, 0), C: Standing(3, -2), NameId("service", "d"): Standing(2, 2)}
 
     assert by_merit(totals) == [NameId("service", "d"), B, C, A]
@@ -230,7 +230,7 @@ def test_users_rank_by_credits() -> None:
 
 
 @pytest.mark.parametrize("names", [["a", "b", "c"], ["\U0001f600" * 9, 'quoted "', "\\", "é"], ["x" * 300]])
-def test_names_fit_as_the_response_encodes_them(names: list[str]) -> None:
+def test_the_size_of_names_is_counted_as_the_response_encodes_them(names: list[str]) -> None:
     shown = {name: 10**number for number, name in enumerate(names)}
     whole = len(json.dumps(shown, separators=(",", ":")))
 
@@ -238,5 +238,5 @@ def test_names_fit_as_the_response_encodes_them(names: list[str]) -> None:
     assert dict(fitting(shown.items(), whole - 1)) == dict(list(shown.items())[:-1])
 
 
-def test_what_comes_after_a_name_that_does_not_fit_is_not_shown() -> None:
+def test_names_after_one_that_does_not_fit_are_not_shown() -> None:
     assert list(fitting([("a", 1), ("x" * 50, 1), ("b", 1)], 40)) == [("a", 1)]

@@ -1,4 +1,4 @@
-"""What the functions count is written as EMF, of the stack that counts."""
+"""Metrics are written as EMF, with the stack that counts as a dimension."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COUNT_TWICE = "from accounting.telemetry import count, flush; count('A', 2); flu
 
 
 def written(**environ: str) -> list[dict[str, Any]]:
-    """Return what two invocations of a new process write."""
+    """Return the output of two invocations in a new process."""
     said = subprocess.run(
         [sys.executable, "-c", COUNT_TWICE],
         env=os.environ | {"PYTHONPATH": str(LAYER), "POWERTOOLS_SERVICE_NAME": "accounting-service"} | environ,
@@ -26,7 +26,7 @@ def written(**environ: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in said.stdout.splitlines()]
 
 
-def test_every_invocation_counts_for_its_stack() -> None:
+def test_every_invocation_adds_the_stack_to_its_metrics() -> None:
     first, second = written(STACK_NAME="staging")
 
     for line, metric in ((first, "A"), (second, "B")):

@@ -1,4 +1,4 @@
-"""Texts that people write: everything but control characters and halves of characters."""
+"""Texts from people may have all characters except control characters and half surrogate pairs."""
 
 import pytest
 
@@ -6,13 +6,13 @@ from accounting.domain.texts import is_lines, is_plain
 
 
 @pytest.mark.parametrize("text", ["", "Ann", "Zoë Ōé", "全角\u3000", "a\u200db", "\U0001f9d1\u200d\U0001f680"])
-def test_letters_blanks_joiners_and_emoji_are_taken(text: str) -> None:
+def test_letters_blanks_joiners_and_emoji_are_accepted(text: str) -> None:
     assert is_plain(text)
     assert is_lines(text)
 
 
 @pytest.mark.parametrize("text", ["a\tb", "a\nb", "a\r\n"])
-def test_tabs_and_line_breaks_are_taken_in_lines_only(text: str) -> None:
+def test_tabs_and_line_breaks_are_accepted_only_in_lines(text: str) -> None:
     assert is_lines(text)
     assert not is_plain(text)
 

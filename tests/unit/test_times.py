@@ -1,4 +1,4 @@
-"""Instants inside are milliseconds, outside ISO-8601."""
+"""Instants are milliseconds internally and ISO-8601 externally."""
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ INSTANTS = st.integers(0, 32_503_680_000_000)  # until the year 3000
 
 
 @given(INSTANTS)
-def test_an_instant_survives_as_text(at: int) -> None:
+def test_an_instant_can_be_read_back_from_its_text(at: int) -> None:
     assert from_iso(iso(at)) == at
 
 

@@ -1,4 +1,4 @@
-"""The field types of requests refuse what is not of the contract."""
+"""The field types of requests refuse values outside the contract."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def accepts(kind: Any, value: Any) -> bool:
 
 
 @pytest.mark.parametrize(("kind", "least", "most"), RANGES)
-def test_a_number_is_an_integer_of_its_range(kind: Any, least: int, most: int) -> None:
+def test_a_number_must_be_an_integer_in_its_range(kind: Any, least: int, most: int) -> None:
     assert accepts(kind, least)
     assert accepts(kind, most)
     assert not accepts(kind, least - 1)
@@ -35,7 +35,7 @@ def test_a_number_is_an_integer_of_its_range(kind: Any, least: int, most: int) -
     assert [value for value in NO_NUMBERS if accepts(kind, value)] == []
 
 
-def test_an_adjustment_goes_both_ways() -> None:
+def test_an_adjustment_may_be_positive_or_negative() -> None:
     assert accepts(types.Adjustment, -(10**12))
     assert accepts(types.Adjustment, 10**12)
     assert not accepts(types.Adjustment, -(10**12) - 1)
@@ -44,7 +44,7 @@ def test_an_adjustment_goes_both_ways() -> None:
 
 
 @pytest.mark.parametrize("text", ["a", "a" * 100, "anthropic.claude-3:0", "A/b@c+d_e", "0"])
-def test_an_identifier_has_these_characters(text: str) -> None:
+def test_valid_identifiers_are_accepted(text: str) -> None:
     assert accepts(types.Identifier, text)
 
 
@@ -52,19 +52,19 @@ def test_an_identifier_has_these_characters(text: str) -> None:
     "value",
     ["", "a" * 101, "a b", "a#b", "a\n", "ä", "a\x00", "__proto__", "constructor", "prototype", None, 1, True, ["a"]],
 )
-def test_any_other_text_is_not_an_identifier(value: Any) -> None:
+def test_other_identifiers_are_refused(value: Any) -> None:
     assert not accepts(types.Identifier, value)
 
 
 @pytest.mark.parametrize("value", ["", "a" * 255, "a\nb", "\x00", "a\x85", "\ud800", None, 7, True, ["u"]])
-def test_what_is_no_reference_to_a_user(value: Any) -> None:
+def test_invalid_references_to_users_are_refused(value: Any) -> None:
     assert not accepts(types.UserReference, value)
 
 
 @pytest.mark.parametrize(
     "value", ["u1", "someone@example.com", "someone%40example.com", "Jürgen", "a b", "\u3000", "a\u200db", "\U0001fae9"]
 )
-def test_what_may_refer_to_a_user(value: str) -> None:
+def test_valid_references_to_users_are_accepted(value: str) -> None:
     assert accepts(types.UserReference, value)
 
 
@@ -75,7 +75,7 @@ def test_notes_have_at_most_a_thousand_characters() -> None:
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\r\nb", "a\tb", "\u2028", "\u202e", "\U0001fae9"])
-def test_notes_have_lines(text: str) -> None:
+def test_notes_may_have_line_breaks(text: str) -> None:
     assert accepts(types.Notes, text)
 
 
@@ -85,12 +85,12 @@ def test_notes_have_no_other_control_characters(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["all", "me", "sync", "__proto__"])
-def test_what_is_a_route_is_no_users_id(name: str) -> None:
+def test_names_of_routes_are_refused_as_user_ids(name: str) -> None:
     assert not accepts(types.UserId, name)
     assert accepts(types.UserId, name.upper())
 
 
-def test_a_flag_is_a_boolean() -> None:
+def test_a_flag_must_be_a_boolean() -> None:
     assert accepts(types.StrictFlag, False)
     assert [value for value in (None, 0, 1, "true", "false", "") if accepts(types.StrictFlag, value)] == []
 
@@ -101,14 +101,14 @@ class Model(types.RequestModel):
     session_id: types.Identifier
 
 
-def test_a_command_has_camel_case_names_and_refuses_what_it_does_not_know() -> None:
+def test_a_command_has_camel_case_names_and_refuses_unknown_ones() -> None:
     assert Model.model_validate({"sessionId": "s"}).session_id == "s"
     for wrong in ({"session_id": "s"}, {"sessionId": "s", "other": 1}, {"sessionId": "s", "SessionId": "s"}):
         with pytest.raises(ValidationError):
             Model.model_validate(wrong)
 
 
-def test_a_question_ignores_and_a_report_remembers_what_it_does_not_know() -> None:
+def test_a_question_ignores_unknown_names_and_a_report_lists_them() -> None:
     class Question(types.QuestionModel):
         session_id: str
 
@@ -139,11 +139,11 @@ def test_a_timestamp_is_a_date_or_a_date_time(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["20271231", "2027-W10-1", "2027-12-31T00:00:00,5Z", "1969-12-31", "x" * 41, 5, None])
-def test_what_is_no_timestamp(text: Any) -> None:
+def test_invalid_timestamps_are_refused(text: Any) -> None:
     assert not accepts(types.Timestamp, text)
 
 
-def test_only_in_a_path_is_a_timestamp_encoded() -> None:
+def test_timestamps_are_decoded_only_in_paths() -> None:
     in_path: Any = types.TimestampInPath
 
     assert not accepts(types.Timestamp, "2027%2D12%2D31")

@@ -1,4 +1,4 @@
-"""Usage: what a record counts for, sums, and how a range of time splits into whole days and cut days."""
+"""Usage: what a record counts for, sums, and how a range of time splits into whole and partial days."""
 
 from collections import Counter
 from dataclasses import replace
@@ -34,7 +34,7 @@ def test_a_record_counts_for_the_account_that_pays_and_for_its_users_own() -> No
     assert (paid_by_other.payer_beside(own), paid_by_other.payer_beside(other)) == (other, None)
 
 
-def test_digests_have_one_length_and_tell_names_apart() -> None:
+def test_digests_have_one_length_and_differ_for_different_names() -> None:
     names = [("a", "b"), ("a", "b", None), ("ab",), ("a", None), ("a",), ("\U0001f600" * 256,), (" ",), ("",)]
 
     digests = {digest(*each) for each in names}
@@ -44,8 +44,8 @@ def test_digests_have_one_length_and_tell_names_apart() -> None:
     assert not any({"#", " "} & set(each) for each in digests), "they stand in keys between # and in lists"
 
 
-def test_a_digest_stays_what_it_is() -> None:
-    """It is part of keys: if it changed, the sums of a day would be split."""
+def test_digests_never_change() -> None:
+    """The digest is part of keys: if it changed, the sums of a day would be split."""
     assert digest("chat-streaming", "m") == "Pk6qnZZbmpF9bXcs"
 
 
@@ -95,7 +95,7 @@ def test_a_priced_record_counts_for_the_model_that_priced_it() -> None:
         (None, 0, None, ()),
     ],
 )
-def test_a_range_is_its_whole_days_and_the_days_it_cuts(
+def test_a_range_splits_into_whole_days_and_partial_days(
     since: int | None, until: int | None, days: Span | None, cut: tuple[tuple[int, int], ...]
 ) -> None:
     found = split(since, until)

@@ -17,14 +17,14 @@ from tests.provider_usage import SAMPLES
 
 
 class Report(ReportModel):
-    """A body as finalize has it."""
+    """A body like that of finalize."""
 
     usage: UsageObject | None = None
     usage_format: UsageFormat | None = None
 
 
 class Command(RequestModel):
-    """A body as a record has it."""
+    """A body like that of a record."""
 
     usage: UsageObject
     usage_format: UsageFormat | None = None
@@ -42,7 +42,7 @@ def refused(kind: Any, value: Any) -> bool:
     return False
 
 
-def test_the_formats_are_those_that_can_be_read() -> None:
+def test_the_formats_of_the_field_are_those_that_can_be_read() -> None:
     assert get_args(UsageFormat) == FORMATS
 
 
@@ -78,7 +78,7 @@ def test_an_invalid_count_is_refused_in_every_notation(count: str) -> None:
         usage_in(body)
 
 
-def test_a_refusal_can_name_what_utf8_cannot_hold() -> None:
+def test_a_refusal_can_name_text_that_utf8_cannot_encode() -> None:
     with pytest.raises(Invalid, match=r"^usage\.\\ud800: unknown field$") as refused:
         usage_in(report('{"usage": {"inputTokens": 1, "outputTokens": 1, "\\ud800": 1}}'))
     assert refused.value.message.isascii()
@@ -95,7 +95,7 @@ def test_a_usage_has_at_most_16_kib_of_json() -> None:
     assert refused(UsageObject, {"x": "\ud800" * 8188})
 
 
-def test_a_usage_is_nested_to_32_levels() -> None:
+def test_a_usage_may_be_nested_up_to_32_levels() -> None:
     def nested(levels: int) -> dict[str, Any]:
         usage: dict[str, Any] = {}
         for _ in range(levels - 1):
@@ -107,7 +107,7 @@ def test_a_usage_is_nested_to_32_levels() -> None:
     assert refused(UsageObject, nested(5000))
 
 
-def test_a_report_nested_without_end_has_no_usage_that_can_be_read() -> None:
+def test_the_usage_of_an_extremely_nested_report_cannot_be_read() -> None:
     with pytest.raises(ValidationError):
         report('{"usage": ' + '{"x":' * 10_000 + "1" + "}" * 10_000 + "}")
 
@@ -118,12 +118,12 @@ def test_an_unknown_format_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["batch", "priority", "eu-west_1", "a", "0" * 32])
-def test_the_name_of_a_variant(name: str) -> None:
+def test_valid_variant_names_are_accepted(name: str) -> None:
     assert not refused(Variant, name)
 
 
 @pytest.mark.parametrize("name", ["", "Batch", "a b", "a" * 33, "ü", "a\n", "a.b", None, 1])
-def test_what_names_no_variant(name: Any) -> None:
+def test_invalid_variant_names_are_refused(name: Any) -> None:
     assert refused(Variant, name)
 
 
@@ -137,7 +137,7 @@ def test_a_view_has_every_count_by_its_name() -> None:
     assert list(view(usage)) == list(NAMES)
 
 
-def test_a_view_leaves_out_what_is_0_except_for_all_input_and_output() -> None:
+def test_a_view_leaves_out_zeros_except_total_input_and_output() -> None:
     assert view(Usage(requests=0)) == {"inputTokens": 0, "outputTokens": 0}
     assert view(Usage(7, 0, 3)) == {"inputTokens": 7, "cachedInputTokens": 3, "outputTokens": 0, "requests": 1}
 
@@ -153,12 +153,12 @@ def test_the_document_describes_the_canonical_counts_and_allows_a_providers_obje
         assert (each["type"], each["minimum"], each["maximum"]) == ("integer", 0, MAX_COUNT)
 
 
-def test_a_providers_object_is_kept_as_it_came() -> None:
+def test_a_providers_object_is_stored_unchanged() -> None:
     sent = {"prompt_tokens": 5, "cost": Decimal("0.00014"), "id": "ä", "none": None, "flag": True, "list": [1, {}]}
     assert kept(sent) == {**sent, "cost": 0.00014}
 
 
-def test_a_fraction_that_no_double_holds_is_kept_as_a_text() -> None:
+def test_a_fraction_that_no_double_holds_is_stored_as_text() -> None:
     for fraction in ("0.12345678901234567890123", "1E+400", "1E-400", "NaN"):
         found = kept({"cost": Decimal(fraction)})
         assert found == {"cost": fraction}
@@ -170,7 +170,7 @@ def test_a_large_object_is_not_kept() -> None:
     assert kept({"x": "ä" * 1020 + "a"}) is None
 
 
-def test_an_object_that_utf8_cannot_hold_is_not_kept() -> None:
+def test_an_object_that_utf8_cannot_encode_is_not_kept() -> None:
     body = report('{"usage": {"prompt_tokens": 1, "completion_tokens": 2, "x": "\\ud800"}, "usageFormat": "openai"}')
     found = usage_in(body)
     assert found is not None

@@ -38,20 +38,20 @@ TOTALS = {
 }
 
 
-def test_there_are_at_least_eight_shapes_of_every_format() -> None:
+def test_every_format_has_at_least_eight_samples() -> None:
     assert sorted(SAMPLES) == sorted(FORMATS)
     assert [name for name, samples in SAMPLES.items() if len(samples) < 8] == []
 
 
 @pytest.mark.parametrize(("usage_format", "sent", "usage"), ROWS)
-def test_an_object_means_what_was_worked_out_by_hand(usage_format: str, sent: Sent, usage: Usage) -> None:
+def test_every_sample_is_read_as_its_manual_calculation_says(usage_format: str, sent: Sent, usage: Usage) -> None:
     assert read(usage_format, sent) == usage
     assert checked(usage) == usage
 
 
 @pytest.mark.parametrize("usage_format", FORMATS)
 @given(data=st.data())
-def test_no_token_is_lost_whatever_the_call_used(usage_format: str, data: st.DataObject) -> None:
+def test_no_token_of_generated_usage_is_lost(usage_format: str, data: st.DataObject) -> None:
     sent, call = data.draw(sent_calls(usage_format))
 
     usage = read(usage_format, sent)
@@ -76,11 +76,11 @@ DIFFERENT = {
     ("bedrock", "cache writes by age only"),
     ("gemini", "the live API"),
 }
-"""The shapes that genai-prices reads otherwise; the docstring says why."""
+"""The samples that genai-prices reads differently; the module's docstring says why."""
 
 
 def theirs(usage_format: str, sent: Sent, provider: str | None = None) -> Usage:
-    """The canonical form of what genai-prices reads."""
+    """The canonical form of a usage that genai-prices has read."""
     known, flavor, root = EXTRACTORS[usage_format]
     response = {root: sent, "model": "m", "modelVersion": "m"}
     _, found = get_snapshot().find_provider(None, provider or known, None).extract_usage(response, api_flavor=flavor)
@@ -104,7 +104,7 @@ def theirs(usage_format: str, sent: Sent, provider: str | None = None) -> Usage:
 
 
 @pytest.mark.parametrize("usage_format", EXTRACTORS)
-def test_genai_prices_reads_the_same_but_for_the_differences_that_are_listed(usage_format: str) -> None:
+def test_genai_prices_reads_the_same_except_for_listed_differences(usage_format: str) -> None:
     samples = SAMPLES[usage_format]
     differing = {shape for shape, (sent, usage) in samples.items() if theirs(usage_format, sent) != usage}
     assert differing == {shape for known, shape in DIFFERENT if known == usage_format}
@@ -117,7 +117,7 @@ def test_genai_prices_reads_xais_reasoning_the_same() -> None:
 
 @pytest.mark.parametrize("usage_format", EXTRACTORS)
 @given(data=st.data())
-def test_genai_prices_reads_the_same_whatever_the_call_used(usage_format: str, data: st.DataObject) -> None:
+def test_genai_prices_reads_generated_usage_the_same(usage_format: str, data: st.DataObject) -> None:
     sent, call = data.draw(sent_calls(usage_format))
     if usage_format == "openai":  # how much of the cached tokens is audio is not read there
         sent["prompt_tokens_details"].pop("cached_tokens_details")
@@ -126,7 +126,7 @@ def test_genai_prices_reads_the_same_whatever_the_call_used(usage_format: str, d
     assert call.usage.output == read(usage_format, sent).output
 
 
-def test_the_page_has_every_format_with_what_it_requires() -> None:
+def test_the_page_lists_every_format_with_its_required_names() -> None:
     page = (ROOT / "docs/usage-formats.md").read_text()
     rows = {row.split("`")[1]: row for row in re.findall(r"^\| `[a-z-]+`.*", page, re.MULTILINE)}
 

@@ -50,7 +50,7 @@ def test_a_providers_object_too_large_to_be_kept_is_marked_and_priced() -> None:
         ({"modelId": "m", "usage": CANONICAL, "usageFormat": "openai"}, "usage.prompt_tokens"),
     ],
 )
-def test_what_is_refused_is_named(more: dict[str, Any], field: str) -> None:
+def test_a_refusal_names_the_field(more: dict[str, Any], field: str) -> None:
     with pytest.raises(Invalid) as refused:
         cost(**more)
 
@@ -62,7 +62,7 @@ def shown(**more: Any) -> dict[str, Any]:
     return RecordView.of(record).model_dump(by_alias=True)
 
 
-def test_a_record_shows_what_is_known_of_its_usage_and_nothing_else() -> None:
+def test_a_record_shows_only_the_known_parts_of_its_usage() -> None:
     plain = shown()
     priced = shown(usage=USED, priced_as="m", variant="batch", provider_usage=ProviderUsage("openai", OPENAI))
     dropped = shown(usage=USED, priced_as="m", provider_usage=ProviderUsage("openai", None))

@@ -26,11 +26,11 @@ UNREAD = {
     *("cost", "upstream_inference_cost", "num_sources_used", "cost_in_usd_ticks", "num_server_side_tools_used"),
     *("textCount", "cacheReadInputTokenCount", "gen_ai.usage.text.input_tokens"),
 }
-"""Numbers in the tables that are no part of what is billed."""
+"""Numbers in the tables that are not billed."""
 
 
 def refusal(usage_format: str, sent: Sent) -> tuple[str, str]:
-    """The field that is refused, and why."""
+    """The refused field, and the reason."""
     with pytest.raises(Invalid) as refused:
         read(usage_format, sent)
     (problem,) = refused.value.details["errors"]
@@ -38,7 +38,7 @@ def refusal(usage_format: str, sent: Sent) -> tuple[str, str]:
 
 
 def numbers(value: Any, path: tuple[Any, ...] = (), *, counted: bool = True) -> Iterator[tuple[tuple[Any, ...], bool]]:
-    """The paths to the numbers in an object, each with whether its entry of a list is one that counts."""
+    """The paths to all numbers in an object, each with whether its entry in a list is billed."""
     if isinstance(value, dict):
         labels = {value.get(name) for name in ("modality", "type", "ttl")} - {None}
         for name, inner in value.items():
@@ -85,7 +85,7 @@ def test_an_invalid_count_is_refused_and_named(usage_format: str) -> None:
 
 @pytest.mark.parametrize("usage_format", FORMATS)
 @pytest.mark.parametrize("null", [True, False])
-def test_what_a_format_requires_must_be_there(usage_format: str, null: bool) -> None:
+def test_required_names_of_a_format_must_be_present(usage_format: str, null: bool) -> None:
     sent, _ = SAMPLES[usage_format]["plain"]
     for name in REQUIRED[usage_format]:
         without = {each: value for each, value in sent.items() if each != name} | ({name: None} if null else {})
@@ -142,7 +142,7 @@ def test_other_and_incomplete_objects_are_refused(usage_format: str, sent: Sent,
         ("otel", "prompt_tokens input_tokens"),
     ],
 )
-def test_what_is_of_another_format_is_refused(usage_format: str, foreign: str) -> None:
+def test_names_of_another_format_are_refused(usage_format: str, foreign: str) -> None:
     sent, _ = SAMPLES[usage_format]["plain"]
     for name in foreign.split():
         for value in (1, {"cached_tokens": 1}):
@@ -152,7 +152,7 @@ def test_what_is_of_another_format_is_refused(usage_format: str, foreign: str) -
 
 @pytest.mark.parametrize("usage_format", [name for name in FORMATS if name != "canonical"])
 @pytest.mark.parametrize("empty", [0, None])
-def test_what_other_formats_require_may_be_there_if_it_says_nothing(usage_format: str, empty: int | None) -> None:
+def test_names_of_other_formats_may_be_present_as_0_or_null(usage_format: str, empty: int | None) -> None:
     """Gateways send the counts of several formats, those that are not used as 0 or null."""
     others = {name: empty for names in REQUIRED.values() for name in names - REQUIRED[usage_format]}
     for sent, usage in SAMPLES[usage_format].values():
@@ -293,7 +293,7 @@ VALUES = st.recursive(
 
 @pytest.mark.parametrize("usage_format", FORMATS)
 @given(data=st.data())
-def test_any_object_is_a_usage_that_a_call_can_have_or_is_refused(usage_format: str, data: st.DataObject) -> None:
+def test_any_object_is_read_as_a_valid_usage_or_refused(usage_format: str, data: st.DataObject) -> None:
     required = data.draw(st.fixed_dictionaries({name: st.integers(0, 30) for name in REQUIRED[usage_format]}))
     more = data.draw(st.dictionaries(st.sampled_from(NAMES_SENT), VALUES, max_size=5))
     try:

@@ -1,4 +1,4 @@
-"""What is said of users: newer words count, what is not said stays, and a text means whom it meant first."""
+"""Users: newer statements count, missing values stay, and a text means the user who had it first."""
 
 from dataclasses import replace
 
@@ -21,11 +21,11 @@ KNOWN = User("u1", "a@x.y", "Anna", "supervisor", created_at=1, updated_at=2, em
     ],
     ids=["nothing", "older", "the same again"],
 )
-def test_what_says_nothing_new_changes_nothing(said: Description) -> None:
+def test_a_statement_without_news_changes_nothing(said: Description) -> None:
     assert said.applied_to(KNOWN, NOW) == KNOWN
 
 
-def test_each_word_changes_what_it_says_and_no_more() -> None:
+def test_a_statement_changes_only_the_values_that_it_has() -> None:
     email = Description("u1", email="b@x.y", issued_at=6, role_at=6_000).applied_to(KNOWN, NOW)
     role = Description("u1", role="user", issued_at=6, role_at=6_000).applied_to(KNOWN, NOW)
 
@@ -33,21 +33,21 @@ def test_each_word_changes_what_it_says_and_no_more() -> None:
     assert role == replace(KNOWN, role="user", role_at=6_000, updated_at=NOW)
 
 
-def test_a_word_on_the_role_is_newer_or_older_than_the_last_word_on_the_role() -> None:
+def test_a_role_counts_only_if_it_is_newer_than_the_last_one() -> None:
     renamed = Description("u1", username="Ann", issued_at=9, role_at=9_000).applied_to(KNOWN, NOW)
     demoted = Description("u1", username="A", role="user", issued_at=7, role_at=7_000).applied_to(renamed, NOW)
 
     assert (demoted.username, demoted.role) == ("Ann", "user")
 
 
-def test_a_newer_word_that_says_the_same_is_remembered() -> None:
+def test_the_time_of_a_newer_equal_statement_is_stored() -> None:
     again = Description("u1", role="supervisor", issued_at=9, role_at=9_000).applied_to(KNOWN, NOW)
     older = Description("u1", role="admin", issued_at=7, role_at=7_000).applied_to(again, NOW)
 
     assert older.role == "supervisor"
 
 
-def test_the_newest_word_on_the_email_counts_whatever_was_said_of_the_name_since() -> None:
+def test_the_newest_email_counts_regardless_of_newer_names() -> None:
     renamed = Description("u1", username="Ann", issued_at=90).applied_to(KNOWN, NOW)
     moved = Description("u1", email="b@x.y", username="A", issued_at=50).applied_to(renamed, NOW)
 
@@ -89,7 +89,7 @@ def test_a_token_that_is_ahead_is_recorded_once() -> None:
     assert effective_role("admin", (SECOND + 25) * 1000, heard) == "admin"
 
 
-def test_a_token_demotes_one_that_was_ahead_of_it() -> None:
+def test_a_later_token_lowers_the_role_of_a_token_that_was_ahead() -> None:
     heard = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
     demoted = of_a_token(SECOND + 10, role="user").applied_to(heard, NOW + 10_000)
 
@@ -99,7 +99,7 @@ def test_a_token_demotes_one_that_was_ahead_of_it() -> None:
 
 
 @pytest.mark.parametrize("later", [1, 500, 2_000])
-def test_a_token_that_is_ahead_and_first_heard_after_a_sync_is_newer(later: int) -> None:
+def test_a_token_that_is_ahead_and_arrives_after_a_sync_is_newer(later: int) -> None:
     synced = of_a_sync(NOW + 400, "user").applied_to(KNOWN, NOW + 400)
     now = NOW + 400 + later
     heard = of_a_token(SECOND + 25, role="admin").applied_to(synced, now)
@@ -110,34 +110,34 @@ def test_a_token_that_is_ahead_and_first_heard_after_a_sync_is_newer(later: int)
 
 
 @pytest.mark.parametrize("now", [NOW, NOW + 25_000])
-def test_a_sync_counts_in_the_very_second_that_a_token_was_ahead_to(now: int) -> None:
+def test_a_sync_counts_in_the_second_that_a_token_was_ahead_to(now: int) -> None:
     heard = of_a_token(SECOND + 25, role="admin", email="t@x.y").applied_to(KNOWN, NOW)
     synced = of_a_sync(now, "user").applied_to(heard, now)
 
     assert (synced.role, synced.email) == ("user", "sync@x.y")
 
 
-def test_a_sync_counts_against_a_future_word_that_is_stored_already() -> None:
+def test_a_sync_counts_against_a_stored_statement_from_the_future() -> None:
     synced = of_a_sync(NOW, "user").applied_to(replace(KNOWN, role="admin", role_at=NOW + 25_000), NOW)
 
     assert synced.role == "user"
 
 
 @pytest.mark.parametrize(("now", "role_at"), [(NOW, NOW + 1), (NOW + 1, NOW + 1), (NOW + 500, NOW + 500)])
-def test_a_sync_never_speaks_of_the_role_in_the_first_millisecond_of_a_second(now: int, role_at: int) -> None:
+def test_the_role_of_a_sync_is_never_dated_to_the_first_millisecond_of_a_second(now: int, role_at: int) -> None:
     said = Description.by_the_platform("u1", email="a@x.y", username="A", role="user", now=now)
 
     assert said == Description("u1", "a@x.y", "A", "user", issued_at=SECOND, role_at=role_at)
 
 
-def test_a_sync_that_is_heard_after_a_newer_one_of_its_second_does_not_undo_its_role() -> None:
+def test_a_sync_that_arrives_after_a_newer_sync_of_its_second_does_not_undo_its_role() -> None:
     newer = of_a_sync(NOW + 500, "user").applied_to(KNOWN, NOW + 500)
 
     assert of_a_sync(NOW + 300, "admin").applied_to(newer, NOW + 600).role == "user"
     assert of_a_sync(NOW + 500, "admin").applied_to(newer, NOW + 600).role == "admin", "of equal times the last heard"
 
 
-def test_a_sync_that_is_heard_after_a_newer_token_does_not_undo_its_role() -> None:
+def test_a_sync_that_arrives_after_a_newer_token_does_not_undo_its_role() -> None:
     heard = of_a_token(SECOND, role="admin").applied_to(KNOWN, NOW)
 
     assert of_a_sync(NOW - 500, "user").applied_to(heard, NOW + 2_000).role == "admin"
@@ -150,7 +150,7 @@ def test_a_token_of_the_second_of_a_sync_does_not_change_the_role() -> None:
         assert of_a_token(SECOND, role=role).applied_to(synced, NOW + 300).role == "supervisor"
 
 
-def test_a_token_of_the_second_in_which_one_ahead_was_heard_does_not_change_the_role() -> None:
+def test_a_token_of_the_second_when_another_arrived_ahead_does_not_change_the_role() -> None:
     heard = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
 
     assert of_a_token(SECOND, role="user").applied_to(heard, NOW).role == "admin"
@@ -163,17 +163,17 @@ def test_a_token_that_may_be_older_than_a_sync_does_not_lower_its_role() -> None
     assert of_a_token(SECOND + 10, role="user").applied_to(synced, NOW + 10_000).role == "supervisor"
 
 
-def test_of_two_tokens_of_the_same_second_the_last_to_be_heard_decides_the_role() -> None:
+def test_of_two_tokens_of_the_same_second_the_last_to_arrive_decides_the_role() -> None:
     assert of_a_token(5, role="user").applied_to(KNOWN, NOW).role == "user"
 
 
-def test_a_token_of_the_second_in_which_it_is_heard_is_not_ahead() -> None:
+def test_a_token_of_the_second_in_which_it_arrives_is_not_ahead() -> None:
     assert of_a_token(SECOND, username="A").applied_to(KNOWN, NOW).ahead == 0
     assert of_a_token(SECOND + 1, username="A").applied_to(KNOWN, NOW).ahead == SECOND + 1
 
 
 @pytest.mark.parametrize("now", [2, 3, NOW])
-def test_every_change_has_an_updated_at_of_its_own_even_within_a_millisecond(now: int) -> None:
+def test_every_change_has_a_different_updated_at_even_within_a_millisecond(now: int) -> None:
     changed = of_a_token(9, username="A").applied_to(KNOWN, now)
     disabled = users.disabled(KNOWN, by="boss", reason="left", now=now)
 
@@ -181,13 +181,13 @@ def test_every_change_has_an_updated_at_of_its_own_even_within_a_millisecond(now
     assert users.enabled(disabled, now=now).updated_at == max(4, now + 1)
 
 
-def test_who_is_new_and_of_whom_nothing_is_said_is_a_user() -> None:
+def test_a_new_user_without_a_role_is_a_user() -> None:
     made = Description("u1").applied_to(None, NOW)
 
     assert made == User("u1", "", "", "user", created_at=NOW, updated_at=NOW)
 
 
-def test_a_disabled_user_stays_disabled_whatever_is_said_of_them() -> None:
+def test_no_statement_enables_a_disabled_user() -> None:
     known = replace(KNOWN, disabled_at=7, disabled_reason="left")
 
     said = of_a_token(9, email="b@x.y", role="admin").applied_to(known, NOW)
@@ -219,7 +219,7 @@ def test_a_token_of_the_second_of_a_sync_counts_as_older(now: int) -> None:
         ("admin", "admin", "admin"),
     ],
 )
-def test_the_lesser_role_counts_when_the_newer_word_is_not_the_tokens(said: str, known: str, acts_as: str) -> None:
+def test_a_newer_statement_can_lower_a_tokens_role_but_not_raise_it(said: str, known: str, acts_as: str) -> None:
     user = replace(KNOWN, role=known)
 
     assert effective_role(said, 4_999, user) == acts_as
@@ -243,7 +243,7 @@ def test_an_administrator_cannot_disable_themselves() -> None:
     assert str(refused.value) == "userId: an administrator cannot disable themselves"
 
 
-def test_an_address_remembers_its_last_holders_each_once() -> None:
+def test_an_address_remembers_each_of_its_last_holders_once() -> None:
     pointer = Pointer("a@x.y", "u0", 0, since=0)
     for number in range(1, 30):
         pointer = pointer.held_by(f"u{number}", number)
@@ -266,7 +266,7 @@ def test_the_first_to_claim_an_address_holds_it_from_then_on() -> None:
     )
 
 
-def test_a_holder_who_says_their_address_again_holds_it_by_the_newer_word() -> None:
+def test_a_holder_who_claims_an_address_again_holds_it_with_the_newer_time() -> None:
     pointer = Pointer("a@x.y", "u1", 4, since=0, former=("u2",))
 
     assert claimed(pointer, KNOWN, holder=KNOWN, namesakes=[], now=NOW) == replace(pointer, issued_at=5)
@@ -276,8 +276,8 @@ def test_a_holder_who_says_their_address_again_holds_it_by_the_newer_word() -> N
     ("email", "email_at", "holds"),
     [("a@x.y", 4, "u1"), ("a@x.y", 5, "u1"), ("a@x.y", 6, "u2"), ("b@x.y", 6, "u1")],
 )
-def test_the_newest_word_on_an_address_gets_it(email: str, email_at: int, holds: str) -> None:
-    """Of equal words the last to be heard; a holder who has another address now has no word on this one."""
+def test_the_newest_claim_gets_an_address(email: str, email_at: int, holds: str) -> None:
+    """Of claims with the same time, the last to arrive counts. A holder who has another address now has no claim."""
     holder = User("u2", email, "", "user", email_at=email_at)
 
     after = claimed(Pointer("a@x.y", "u2", 3, since=0), KNOWN, holder=holder, namesakes=[], now=NOW)
@@ -300,7 +300,7 @@ HELD = Pointer("a@x.y", "u1", 5, since=0)
         (replace(KNOWN, email="b@x.y"), HELD, True),
     ],
 )
-def test_an_address_is_claimed_when_it_is_said_anew_and_is_not_theirs_already(
+def test_an_address_is_claimed_if_it_is_stated_again_and_not_held_already(
     known: User | None, pointer: Pointer | None, must: bool
 ) -> None:
     assert users.must_claim(known, KNOWN, pointer) is must
@@ -311,7 +311,7 @@ def test_a_user_without_an_address_claims_none() -> None:
 
 
 @pytest.mark.parametrize(("created_at", "is_theirs"), [(50, False), (100, False), (101, True)])
-def test_an_address_is_not_claimed_that_was_an_id_before(created_at: int, is_theirs: bool) -> None:
+def test_an_address_that_was_an_id_before_cannot_be_claimed(created_at: int, is_theirs: bool) -> None:
     namesake = User("a@x.y", "", "", "user", created_at=created_at)
     pointer = Pointer("a@x.y", "u2", 1, since=100)
 
@@ -321,7 +321,7 @@ def test_an_address_is_not_claimed_that_was_an_id_before(created_at: int, is_the
     assert users.is_meant_by_id(namesake, pointer) != is_theirs
 
 
-def test_an_older_claim_waits_for_the_address_and_a_disabled_users_does_not() -> None:
+def test_an_older_claim_waits_for_an_address_unless_its_user_is_disabled() -> None:
     holder = User("u2", "a@x.y", "", "user", email_at=9)
     pointer = Pointer("a@x.y", "u2", 9, since=0)
 
@@ -344,7 +344,7 @@ def test_the_newest_claim_gets_an_address_that_is_given_up() -> None:
     assert heir("a@x.y", [elsewhere]) is None
 
 
-def test_an_erased_user_keeps_their_id_and_nothing_that_was_said_of_them() -> None:
+def test_an_erased_user_keeps_only_their_id() -> None:
     known = User("u1", "a@x.org", "a", "admin", created_at=5, updated_at=7, disabled_reason="spam", more={"phone": "1"})
 
     erased = users.erased(known, by="boss", now=100)
@@ -357,7 +357,7 @@ def test_an_erased_user_keeps_their_id_and_nothing_that_was_said_of_them() -> No
         users.erased(known, by="u1", now=100)
 
 
-def test_no_later_word_changes_an_erased_user() -> None:
+def test_no_later_statement_changes_an_erased_user() -> None:
     erased = users.erased(User("u1", "a@x.org", "a", "user"), by="boss", now=1_000)
 
     assert Description("u1", "b@x.org", "b", "admin", issued_at=9).applied_to(erased, 9_000) is erased

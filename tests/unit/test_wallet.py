@@ -1,4 +1,4 @@
-"""The rules of the wallet, one example each."""
+"""The rules of the wallet, with one example each."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -55,7 +55,7 @@ class Book:
         return self.apply(ledger.grant(self.wallet, credits, expires_at=expires_at, cause=because(at)))
 
     def lot(self, name: str, credits: int, expires_at: int, *, grace: bool = False) -> Lot:
-        """What of a grant expires at an instant."""
+        """The part of a grant that expires at an instant."""
         number, granted_at = self.granted[name]
         return Lot(number, credits, expires_at, granted_at, grace)
 
@@ -89,7 +89,7 @@ def test_credits_burn_soonest_expiry_first_then_oldest() -> None:
     assert list(book.lots.items()) == [("b", 5), ("a", 10)]
 
 
-def test_a_grant_is_a_lot_of_its_own_with_its_own_expiry() -> None:
+def test_a_grant_is_a_separate_lot_with_its_own_expiry() -> None:
     book = Book(("a", 10, NOW + DAY), ("b", 5, NOW + HOUR))
 
     assert book.wallet.lots == (book.lot("b", 5, NOW + HOUR), book.lot("a", 10, NOW + DAY))
@@ -141,14 +141,14 @@ def test_a_wallet_is_due_again_when_its_next_lot_expires() -> None:
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_what_was_decided_on_a_wallet_before_it_was_frozen_does_not_fit_it_afterwards(frozen: bool) -> None:
+def test_freezing_a_wallet_changes_its_version(frozen: bool) -> None:
     wallet = Wallet(ACCOUNT, version=4, frozen=not frozen)
 
     assert ledger.freeze(wallet, frozen=frozen) == Wallet(ACCOUNT, version=5, frozen=frozen)
 
 
 @pytest.mark.parametrize(("account_id", "refusal"), [(ACCOUNT, UserDisabled), (organization("o1"), OrganizationClosed)])
-def test_a_frozen_wallet_takes_no_holds_and_no_charges(account_id: AccountId, refusal: type[AccountingError]) -> None:
+def test_a_frozen_wallet_refuses_holds_and_charges(account_id: AccountId, refusal: type[AccountingError]) -> None:
     frozen = Wallet(account_id, frozen=True)
 
     for command in (ledger.hold, ledger.charge):
@@ -156,7 +156,7 @@ def test_a_frozen_wallet_takes_no_holds_and_no_charges(account_id: AccountId, re
             command(frozen, 0, cause=because())
 
 
-def test_what_a_hold_does_not_use_returns_to_its_lots() -> None:
+def test_unused_credits_of_a_hold_return_to_their_lots() -> None:
     book = Book(("soon", 10, NOW + DAY), ("late", 10, NOW + 2 * DAY))
 
     slices = book.hold(15)
@@ -168,7 +168,7 @@ def test_what_a_hold_does_not_use_returns_to_its_lots() -> None:
     assert (book.wallet.held, book.wallet.charged) == (0, 12)
 
 
-def test_a_hold_can_not_be_spent_twice() -> None:
+def test_a_hold_cannot_be_spent_twice() -> None:
     book = Book(("a", 10, NOW + DAY))
     book.hold(6)
 
@@ -187,7 +187,7 @@ def test_a_hold_that_used_nothing_is_released() -> None:
     assert book.wallet.lots == (book.lot("a", 10, NOW + DAY),)
 
 
-def test_credits_that_expired_while_held_return_for_the_grace_only() -> None:
+def test_credits_that_expired_while_held_return_only_for_the_grace() -> None:
     book = Book(("a", 10, NOW + HOUR))
 
     book.settle(book.hold(10), 4, at=NOW + 2 * HOUR)
@@ -195,7 +195,7 @@ def test_credits_that_expired_while_held_return_for_the_grace_only() -> None:
     assert book.wallet.lots == (book.lot("a", 6, NOW + 2 * HOUR + GRACE, grace=True),)
 
 
-def test_reserve_and_abort_gives_grace_once_and_only_once() -> None:
+def test_holding_and_aborting_gives_grace_only_once() -> None:
     book = Book(("a", 10, NOW + HOUR))
     book.settle(book.hold(10), 0, at=NOW + 2 * HOUR)
     graced_until = NOW + 2 * HOUR + GRACE
@@ -208,7 +208,7 @@ def test_reserve_and_abort_gives_grace_once_and_only_once() -> None:
     assert (book.wallet.available, book.wallet.expired) == (0, 10)
 
 
-def test_reserve_and_abort_repeated_does_not_move_an_expiry() -> None:
+def test_repeated_holding_and_aborting_does_not_extend_an_expiry() -> None:
     book = Book(("a", 10, NOW + HOUR))
     book.settle(book.hold(10), 0, at=NOW + 2 * HOUR)
 
@@ -218,7 +218,7 @@ def test_reserve_and_abort_repeated_does_not_move_an_expiry() -> None:
     assert book.wallet.lots == (book.lot("a", 10, NOW + 2 * HOUR + GRACE, grace=True),)
 
 
-def test_parts_of_one_lot_that_return_one_after_another_share_the_first_ones_grace() -> None:
+def test_parts_of_one_lot_share_the_grace_of_the_first_that_returns() -> None:
     book = Book(("a", 10, NOW + HOUR))
     first, second = book.hold(4), book.hold(6)
 
@@ -249,7 +249,7 @@ def test_only_entries_of_grants_name_an_allocation() -> None:
     assert [entry.allocation_id for entry in book.entries] == [allocation_id(ACCOUNT, 1), None]
 
 
-def test_lots_that_return_one_after_another_have_a_grace_of_their_own() -> None:
+def test_different_lots_have_separate_graces() -> None:
     book = Book(("first", 10, NOW + HOUR), ("second", 10, NOW + HOUR))
     holds = [book.hold(10), book.hold(10)]
 
@@ -278,7 +278,7 @@ def test_an_overrun_is_drawn_from_the_live_lots() -> None:
     assert (book.wallet.available, book.wallet.charged, book.wallet.debt) == (40, 60, 0)
 
 
-def test_an_overrun_that_the_lots_can_not_cover_becomes_debt_and_the_next_grant_repays_it() -> None:
+def test_an_uncovered_overrun_becomes_debt_that_the_next_grant_repays() -> None:
     book = Book(("a", 10, NOW + DAY))
 
     settlement = book.settle(book.hold(4), 60)
@@ -311,7 +311,7 @@ def test_a_refund_repays_the_debt_of_another_session() -> None:
 
 
 @pytest.mark.parametrize(("target", "granted", "removed"), [(25, 5, 0), (20, 0, 0), (7, 0, 13), (0, 0, 20)])
-def test_set_makes_exactly_this_available(target: int, granted: int, removed: int) -> None:
+def test_set_makes_exactly_the_target_available(target: int, granted: int, removed: int) -> None:
     book = Book(("a", 12, NOW + DAY), ("b", 8, NOW + 2 * DAY))
 
     book.set(target)
@@ -335,7 +335,7 @@ def test_set_leaves_held_credits_and_other_lots_alone() -> None:
     )
 
 
-def test_set_writes_debt_off_and_says_so() -> None:
+def test_set_writes_off_debt_with_an_entry() -> None:
     book = Book(("a", 10, NOW + DAY))
     book.settle(book.hold(10), 40)
 
@@ -346,7 +346,7 @@ def test_set_writes_debt_off_and_says_so() -> None:
     assert book.wallet.granted == 10 + 30 + 5
 
 
-def test_set_counts_without_what_expired() -> None:
+def test_set_ignores_expired_lots() -> None:
     book = Book(("a", 10, NOW + HOUR))
 
     book.set(10, at=NOW + DAY)
@@ -356,7 +356,7 @@ def test_set_counts_without_what_expired() -> None:
 
 
 def full_wallet() -> Wallet:
-    """A wallet with as many lots as one may have, two of which are a minute apart, the others an hour."""
+    """A wallet with the maximum number of lots. Two of them expire a minute apart, the others an hour apart."""
     wallet = Wallet(ACCOUNT)
     for number in range(MAX_LOTS):
         expires_at = NOW + DAY + number * HOUR - (HOUR - MINUTE if number == 7 else 0)
@@ -364,7 +364,7 @@ def full_wallet() -> Wallet:
     return wallet
 
 
-def test_one_lot_more_than_the_limit_merges_the_two_that_expire_nearest_to_each_other() -> None:
+def test_a_lot_beyond_the_limit_merges_the_two_with_the_closest_expiries() -> None:
     full = full_wallet()
 
     decision = ledger.grant(full, 5, expires_at=NOW + 9_000 * DAY, cause=because())
@@ -381,7 +381,7 @@ def test_one_lot_more_than_the_limit_merges_the_two_that_expire_nearest_to_each_
 
 
 @pytest.mark.parametrize("command", [ledger.grant, ledger.set_available])
-def test_lots_of_different_terms_do_not_merge(command: Callable[..., Decision]) -> None:
+def test_lots_with_different_terms_do_not_merge(command: Callable[..., Decision]) -> None:
     full = full_wallet()
     alternating = tuple(lot._replace(grace=bool(place % 2)) for place, lot in enumerate(full.lots))
 
@@ -408,7 +408,7 @@ def late(book: Book, difference: int, at: int = NOW) -> ledger.Settlement:
     return book.apply(ledger.settle_late(book.wallet, difference, grace_milliseconds=GRACE, cause=cause))
 
 
-def test_late_usage_is_an_entry_with_an_empty_hold() -> None:
+def test_late_usage_writes_an_entry_without_a_hold() -> None:
     book = Book(("a", 10, NOW + DAY))
     book.settle(book.hold(5), 2)
 
@@ -427,7 +427,7 @@ def test_late_usage_that_is_not_covered_becomes_debt() -> None:
     assert (book.wallet.debt, book.wallet.available) == (3, 0)
 
 
-def test_what_was_charged_too_much_returns_as_a_lot_with_the_grace() -> None:
+def test_overcharged_credits_return_as_a_lot_with_the_grace() -> None:
     book = Book(("a", 10, NOW + DAY))
     book.settle(book.hold(9), 9)
 
@@ -439,7 +439,7 @@ def test_what_was_charged_too_much_returns_as_a_lot_with_the_grace() -> None:
     assert book.kinds[-1] == "settle"
 
 
-def test_late_usage_of_no_difference_says_that_it_came() -> None:
+def test_late_usage_without_a_difference_still_writes_an_entry() -> None:
     book = Book(("a", 10, NOW + DAY))
 
     late(book, 0)
@@ -449,7 +449,7 @@ def test_late_usage_of_no_difference_says_that_it_came() -> None:
 
 
 @pytest.mark.parametrize("command", [ledger.remove, ledger.charge, ledger.hold])
-def test_what_is_not_there_can_not_be_taken(command: Callable[..., Decision]) -> None:
+def test_missing_credits_cannot_be_taken(command: Callable[..., Decision]) -> None:
     book = Book(("a", 10, NOW + DAY))
     before = book.wallet
 
@@ -468,7 +468,7 @@ def test_a_grant_is_recorded_as_it_was_made(kind: str) -> None:
     assert [(entry.kind, entry.credits) for entry in decision.entries] == [(kind, 3)]
 
 
-def test_a_settlement_says_what_came_back_and_what_was_charged() -> None:
+def test_a_settlement_has_the_refund_and_the_charge() -> None:
     book = Book(("a", 10, NOW + DAY))
 
     book.settle(book.hold(5), 4)
@@ -487,7 +487,7 @@ def test_a_clock_that_runs_behind_does_not_put_the_ledger_out_of_order() -> None
     assert decision.wallet.updated_at == NOW
 
 
-def test_every_command_counts_the_version_and_numbers_its_entries() -> None:
+def test_every_command_raises_the_version_and_numbers_its_entries() -> None:
     book = Book(("a", 10, NOW + HOUR))
 
     book.grant("b", 5, at=NOW + 2 * HOUR)

@@ -1,4 +1,4 @@
-"""Random sequences of every command on a wallet, beside a model that knows nothing but single coins."""
+"""Random sequences of all commands on a wallet, compared with a model that only knows single coins."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ class Coin:
 
 
 class Coins:
-    """The wallet as a heap of single coins: no lots, no slices, no sums that could agree with the code's own."""
+    """The wallet as a heap of single coins: it shares no lots or sums with the code under test."""
 
     def __init__(self) -> None:
         self.free: list[Coin] = []
@@ -89,7 +89,7 @@ class Coins:
 
 
 class Wallets(RuleBasedStateMachine):
-    """Every command, with several sessions open at once and time that jumps."""
+    """All commands, with several open sessions and jumps in time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class Wallets(RuleBasedStateMachine):
 
     @initialize(hours=LIVES)
     def two_sessions_share_a_lot(self, hours: int) -> None:
-        """Begin where expiry and grace matter; chance alone seldom comes there."""
+        """Begin in a state where expiry and grace matter, which random sequences rarely reach."""
         self.grant(12, hours, 0, "grant")
         for session in ("first", "second"):
             self.open_or_raise(session, 5, 0)
@@ -176,7 +176,7 @@ class Wallets(RuleBasedStateMachine):
         self.open_or_raise(data.draw(st.sampled_from([*self.sessions, self.name()])), credits, passed)
 
     def open_or_raise(self, session: str, credits: int, passed: int) -> None:
-        """Hold for a new session, or more for one that is open."""
+        """Hold credits for a new session, or more credits for an open one."""
         cause = self.cause(passed)
         try:
             decision = ledger.hold(self.wallet, credits, cause=cause)
@@ -216,7 +216,7 @@ class Wallets(RuleBasedStateMachine):
         self.take_up_expiry(self.cause(passed))
 
     def take_up_expiry(self, cause: Cause) -> None:
-        """Bring the wallet to where a refused command's look at the clock has brought the coins."""
+        """Apply to the wallet the expiry that a refused command has already applied to the coins."""
         self.apply(ledger.expire(self.wallet, cause=cause))
 
     @invariant()

@@ -1,4 +1,4 @@
-"""The wire beside botocore: the same signatures, the same repeats, and the same idea of where DynamoDB is."""
+"""The wire compared with botocore: the same signatures, the same retries, and the same address of DynamoDB."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ GONE = "https://dynamodb.example.com"
 
 
 class Scripted(Wire):
-    """A wire whose attempts end as a script says; the last line of it goes on."""
+    """A wire whose attempts follow a script; its last line repeats."""
 
     def __init__(self, *script: Reply | Exception) -> None:
         super().__init__(Place(GONE, "eu-west-1", None, lambda: Credentials("key", "secret", None)))
@@ -67,7 +67,7 @@ class Scripted(Wire):
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The longest pauses that were asked for; none is made."""
+    """The longest pauses that were requested; none of them is made."""
     asked: list[float] = []
 
     def none(longest: float) -> float:
@@ -82,7 +82,7 @@ def refusal(code: str | None, status: int) -> Reply:
     return Reply(status, None, json.dumps({"__type": code} if code else {}).encode())
 
 
-def test_signatures_are_botocores() -> None:
+def test_signatures_equal_those_of_botocore() -> None:
     chance = random.Random(1)
 
     def text(longest: int) -> str:
@@ -113,12 +113,12 @@ def test_signatures_are_botocores() -> None:
 
 @cache
 def model() -> Any:
-    """DynamoDB as botocore knows it."""
+    """Botocore's model of DynamoDB."""
     return botocore.session.get_session().get_service_model("dynamodb")
 
 
 def known_codes() -> list[str | None]:
-    """Every code that botocore repeats, every error of DynamoDB's, and some that nobody knows."""
+    """All codes that botocore retries, all errors of DynamoDB, and some unknown codes."""
     throttled: list[str] = vars(ThrottledRetryableChecker)["_THROTTLED_ERROR_CODES"]
     transient = ["RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete"]
     others = ["ValidationException", "ExpiredTokenException", "ServiceUnavailable", "Unheard"]
@@ -126,7 +126,7 @@ def known_codes() -> list[str | None]:
 
 
 @pytest.mark.parametrize("code", known_codes())
-def test_what_botocore_repeats_is_repeated(code: str | None) -> None:
+def test_the_wire_repeats_what_botocore_repeats(code: str | None) -> None:
     for status in (400, 403, 413, 429, 500, 501, 502, 503, 504):
         said: Any = {"Error": {"Code": code or str(status)}}
         answer = SimpleNamespace(status_code=status, headers={}, content=b"")
@@ -145,7 +145,7 @@ def test_what_botocore_repeats_is_repeated(code: str | None) -> None:
 @pytest.mark.parametrize(
     "kind", [ReadTimeoutError, ConnectTimeoutError, ConnectionClosedError, EndpointConnectionError, SSLError]
 )
-def test_what_was_lost_is_repeated_and_then_raised(kind: Any, pauses: list[float]) -> None:
+def test_a_lost_request_is_repeated_and_then_raised(kind: Any, pauses: list[float]) -> None:
     error = kind(endpoint_url=GONE, error="lost")
     scripted = Scripted(error)
 
@@ -177,7 +177,7 @@ def test_a_defect_is_not_repeated() -> None:
     ],
     ids=["empty", "cut short", "a page", "a list", "null", "checksum", "checksum of an error"],
 )
-def test_an_answer_that_cannot_be_read_is_lost_and_asked_for_again(reply: Reply) -> None:
+def test_an_unreadable_answer_counts_as_lost_and_is_requested_again(reply: Reply) -> None:
     scripted = Scripted(reply, Reply(200, "2745614147", b"{}"))
     assert scripted.get_item() == {}
     assert scripted.attempts == 2
@@ -186,7 +186,7 @@ def test_an_answer_that_cannot_be_read_is_lost_and_asked_for_again(reply: Reply)
         Scripted(reply).get_item()
 
 
-def test_many_failures_use_up_the_quota_and_successes_fill_it() -> None:
+def test_failures_use_up_the_retry_quota_and_successes_refill_it() -> None:
     down = Scripted(refusal("InternalServerError", 500))
     for _ in range(100):
         with pytest.raises(ClientError):
@@ -209,7 +209,7 @@ def test_many_failures_use_up_the_quota_and_successes_fill_it() -> None:
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """An environment without files, with only what Lambda sets."""
+    """An environment without files, with only the variables that Lambda sets."""
     monkeypatch.setenv("HOME", str(tmp_path))
     files = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "REQUESTS_CA_BUNDLE")
     for name in {*files, *(name for name in os.environ if name.lower().endswith("_proxy"))}:
@@ -224,7 +224,7 @@ LOADER = botocore.loaders.create_loader()
 
 
 def found_by_botocore() -> tuple[Any, ...]:
-    """Address, region and credentials, without looking at the environment ourselves."""
+    """Address, region and credentials as botocore finds them."""
     session = botocore.session.get_session()
     session.register_component("data_loader", LOADER)
     client = connection.sdk_client(session)
@@ -244,7 +244,7 @@ def regions() -> Iterator[str]:
         yield from session.get_available_regions("dynamodb", partition)
 
 
-def test_the_environment_says_what_botocore_finds_in_every_region(environment: pytest.MonkeyPatch) -> None:
+def test_the_environment_gives_the_same_place_as_botocore_in_every_region(environment: pytest.MonkeyPatch) -> None:
     commercial = botocore.session.get_session().get_available_regions("dynamodb", "aws")
     every = [region for region in regions() if "fips" not in region and region != "local"]
     assert len(every) > len(commercial) - 6 > 20
@@ -267,7 +267,7 @@ def test_the_environment_says_what_botocore_finds_in_every_region(environment: p
         {"AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR", "no_proxy": "127.0.0.1"},
     ],
 )
-def test_what_lambda_sets_is_read_without_botocore(environment: pytest.MonkeyPatch, more: dict[str, str]) -> None:
+def test_lambdas_own_variables_are_read_without_botocore(environment: pytest.MonkeyPatch, more: dict[str, str]) -> None:
     for name, value in more.items():
         environment.setenv(name, value)
 
@@ -288,7 +288,7 @@ def test_every_other_setting_of_botocore_is_left_to_botocore() -> None:
 
 
 @pytest.mark.parametrize("without", ENVIRONMENT)
-def test_an_environment_that_does_not_say_enough_is_left_to_botocore(without: str) -> None:
+def test_an_incomplete_environment_is_left_to_botocore(without: str) -> None:
     assert place_of_environment({name: value for name, value in ENVIRONMENT.items() if name != without}) is None
 
 
@@ -337,7 +337,7 @@ def test_a_user_without_a_home_has_no_files(environment: pytest.MonkeyPatch) -> 
         ({"AWS_ACCOUNT_ID": "123456789012"}, None),
     ],
 )
-def test_what_botocore_finds_the_wire_takes(
+def test_the_wire_uses_what_botocore_finds(
     environment: pytest.MonkeyPatch, more: dict[str, str], url: str | None
 ) -> None:
     for name, value in more.items():
@@ -361,7 +361,7 @@ def test_what_botocore_finds_the_wire_takes(
         {"AWS_ACCOUNT_ID": "123456789012", "AWS_ACCOUNT_ID_ENDPOINT_MODE": "required"},
     ],
 )
-def test_what_a_wire_does_not_do_boto3s_client_does(environment: pytest.MonkeyPatch, more: dict[str, str]) -> None:
+def test_boto3s_client_is_used_if_the_wire_cannot_be(environment: pytest.MonkeyPatch, more: dict[str, str]) -> None:
     for name, value in more.items():
         environment.setenv(name, value)
 
@@ -371,14 +371,14 @@ def test_what_a_wire_does_not_do_boto3s_client_does(environment: pytest.MonkeyPa
     assert connected.meta.service_model.service_name == "dynamodb"
 
 
-def test_a_proxy_that_is_not_for_this_address_leaves_the_wire(environment: pytest.MonkeyPatch) -> None:
+def test_a_proxy_for_other_addresses_does_not_prevent_the_wire(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("HTTPS_PROXY", "http://127.0.0.1:3128")
     environment.setenv("NO_PROXY", "amazonaws.com")
 
     assert isinstance(connection.client.__wrapped__(), Wire)
 
 
-def test_credentials_are_asked_for_before_every_attempt() -> None:
+def test_credentials_are_requested_before_every_attempt() -> None:
     numbers = count(1)
     changing = Wire(Place(GONE, "eu-west-1", None, lambda: Credentials(f"key{next(numbers)}", "secret", None)))
 

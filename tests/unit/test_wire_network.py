@@ -1,4 +1,4 @@
-"""The wire and boto3's client beside each other, in front of a network that does everything that networks do."""
+"""The wire compared with boto3's client, on a network with every kind of fault."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ READ_SECONDS = 0.5
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait less than the service does, and not at all before a repeat."""
+    """Use shorter waits than the service, and no pauses before retries."""
     monkeypatch.setattr(exchange, "READ_SECONDS", READ_SECONDS)
     monkeypatch.setattr(wire, "jitter", lambda _longest: 0)
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _seconds: None))
@@ -60,7 +60,7 @@ def wire_to(url: str) -> Wire:
 
 
 def both(url: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The wire, and boto3's client as the store would have it."""
+    """The wire, and boto3's client as the store configures it."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     return [wire_to(url), connection.sdk_client(botocore.session.get_session())]
 
@@ -113,7 +113,7 @@ GARBAGE = send(b"\x00\x01garbage\r\n\r\n")
         ([GARBAGE], ConnectionClosedError, 3),
     ],
 )
-def test_both_come_to_the_same(
+def test_wire_and_boto3_give_the_same_result(
     peer: Peer, monkeypatch: pytest.MonkeyPatch, deeds: list[Deed], expected: Any, attempts: int
 ) -> None:
     for client in both(peer.url, monkeypatch):
@@ -133,7 +133,7 @@ def test_both_come_to_the_same(
         answer(b""),
     ],
 )
-def test_what_boto3_takes_for_an_answer_without_an_item_is_lost(
+def test_an_answer_that_boto3_reads_as_empty_counts_as_lost(
     peer: Peer, monkeypatch: pytest.MonkeyPatch, deed: Deed
 ) -> None:
     ours, theirs = both(peer.url, monkeypatch)
@@ -146,7 +146,7 @@ def test_what_boto3_takes_for_an_answer_without_an_item_is_lost(
     assert outcome(ours) == ITEM
 
 
-def test_an_answer_past_the_time_is_not_waited_for(peer: Peer) -> None:
+def test_an_answer_that_takes_too_long_is_not_awaited(peer: Peer) -> None:
     peer.does(send(b"", hang=True))
     begun = time.monotonic()
 
@@ -155,8 +155,8 @@ def test_an_answer_past_the_time_is_not_waited_for(peer: Peer) -> None:
     assert 3 * READ_SECONDS <= time.monotonic() - begun < 3 * READ_SECONDS + 1
 
 
-def test_an_answer_that_came_too_late_is_not_taken_for_the_next_ones(peer: Peer) -> None:
-    """The connection of a request that was given up is never used again."""
+def test_a_late_answer_is_not_mistaken_for_the_next_one(peer: Peer) -> None:
+    """The connection of an abandoned request is never used again."""
 
     def late(connection: Any) -> bool:
         time.sleep(2 * READ_SECONDS)
@@ -172,9 +172,7 @@ def test_an_answer_that_came_too_late_is_not_taken_for_the_next_ones(peer: Peer)
     assert peer.connections == 2
 
 
-def test_a_connection_is_kept_and_one_that_was_closed_meanwhile_replaced_without_a_failure(
-    peer: Peer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_connections_are_kept_and_closed_ones_are_replaced(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "ATTEMPTS", 1)
     ours = wire_to(peer.url)
     peer.does(answer(ITEM), answer(ITEM), send(_whole(ITEM)), answer(ITEM))
@@ -194,7 +192,7 @@ def _whole(said: Any) -> bytes:
 
 
 def test_threads_share_a_wire(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each gets the answer to its own request, and no more connections are kept than may be."""
+    """Each thread gets the answer to its own request, and the number of kept connections is limited."""
     monkeypatch.setattr(exchange, "KEPT_CONNECTIONS", 3)
 
     def echo(connection: Any) -> bool:
@@ -218,7 +216,7 @@ def test_threads_share_a_wire(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(ours._exchange._idle) <= 3
 
 
-def test_nobody_at_the_address_is_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_address_raises_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with Peer.listening() as gone:
         url = gone.url
     for client in both(url, monkeypatch):
@@ -227,7 +225,7 @@ def test_nobody_at_the_address_is_the_same_error(monkeypatch: pytest.MonkeyPatch
         assert outcome(client) is EndpointConnectionError
 
 
-def test_an_address_that_does_not_take_the_connection_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_accepts_no_connection_in_time_raises_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "CONNECT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
         host = deaf.getsockname()
@@ -241,7 +239,7 @@ def test_an_address_that_does_not_take_the_connection_in_time(monkeypatch: pytes
             each.close()
 
 
-def test_an_address_of_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ipv6_address_works(monkeypatch: pytest.MonkeyPatch) -> None:
     with Peer.listening("::1") as peer:
         peer.does(answer(ITEM))
         for client in both(peer.url, monkeypatch):
@@ -251,7 +249,7 @@ def test_an_address_of_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
             assert f"host: [::1]:{peer.port}\r\n".encode() in request.lower()
 
 
-def test_a_certificate_that_is_trusted_by_a_bundle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_certificate_trusted_by_a_bundle_is_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     context, trusted = certificate(tmp_path, "127.0.0.1")
     with Peer.listening(tls=context) as peer:
         peer.does(answer(ITEM))
@@ -304,7 +302,7 @@ def test_a_proxy_is_used_through_boto3s_client(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_credentials_of_a_container_are_refreshed_by_botocore(monkeypatch: pytest.MonkeyPatch, peer: Peer) -> None:
-    """As SnapStart gives them: from an address, with an end, again when they are about to end."""
+    """SnapStart provides them like this: from an address, with an end, and new ones shortly before the end."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     soon = (datetime.now(UTC) + timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")

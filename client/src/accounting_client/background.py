@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger("accounting_client")
 
 TICK_SECONDS = 20.0
-"""How often an outbox is looked at, and its leases are renewed."""
+"""How often an outbox is read, and its leases are renewed."""
 ONCE_SECONDS = 10.0
-"""How long one attempt may take: leases are renewed between two attempts."""
+"""How long one attempt may take. Leases are renewed between two attempts."""
 LOOK_SECONDS = 0.01
-"""How often it is looked whether an attempt of somebody else has ended."""
+"""How often to check whether another thread's attempt has ended."""
 
 
 EXIT_SECONDS = 2.0
-"""How long the end of a program waits for the settlements of clients that it did not close."""
+"""How long the end of a program waits for settlements of clients that it did not close."""
 
 
 class _Unclosed(Protocol):
@@ -37,7 +37,7 @@ class _Unclosed(Protocol):
 
 
 unclosed: weakref.WeakSet[_Unclosed] = weakref.WeakSet()
-"""The clients that were not closed."""
+"""The clients that are not closed yet."""
 
 
 @atexit.register
@@ -52,7 +52,7 @@ def _once(seconds: float = ONCE_SECONDS) -> Retries:
 
 
 class ThreadSender:
-    """For `AccountingClient`. Its thread runs while anything is left to send; with an outbox, until it is closed."""
+    """The sender of `AccountingClient`: a thread that runs while something is left, or with an outbox until closed."""
 
     def __init__(self, backlog: Backlog) -> None:
         self.backlog = backlog
@@ -62,7 +62,7 @@ class ThreadSender:
         self._thread: threading.Thread | None = None
 
     def start(self, client: AccountingClient) -> None:
-        """Have the thread run, and see what is new."""
+        """Start the thread if it is not running, and wake it."""
         self._woken.set()
         with self._lock:
             if self._thread is not None or self._closed.is_set():
@@ -81,7 +81,7 @@ class ThreadSender:
         self.start(kept.client)
 
     def drain(self, seconds: float) -> None:
-        """Send what is left, for so long at most."""
+        """Send the remaining settlements, for at most this long."""
         until = time.monotonic() + seconds
         while not self.backlog.is_empty and (left := until - time.monotonic()) > 0:
             kept = self.backlog.take()
@@ -130,7 +130,7 @@ class ThreadSender:
 
 
 class TaskSender:
-    """For `AsyncAccountingClient`: as `ThreadSender`, with a task."""
+    """The sender of `AsyncAccountingClient`: like `ThreadSender`, with a task."""
 
     def __init__(self, backlog: Backlog) -> None:
         self.backlog = backlog
@@ -139,7 +139,7 @@ class TaskSender:
         self._is_closed = False
 
     def start(self, client: AsyncAccountingClient) -> None:
-        """Have the task run, and see what is new. Raises what the loop does when it makes no tasks any more."""
+        """Start the task if it is not running, and wake it. Raises what the loop raises if it accepts no more tasks."""
         self._woken.set()
         if (self._task is None or self._task.done()) and not self._is_closed:
             work = self._run(client)
@@ -155,7 +155,7 @@ class TaskSender:
         self.start(kept.client)
 
     async def drain(self) -> None:
-        """Send what is left."""
+        """Send the remaining settlements."""
         while not self.backlog.is_empty:
             kept = self.backlog.take()
             await asyncio.sleep(LOOK_SECONDS if kept is None else await self._send(kept))

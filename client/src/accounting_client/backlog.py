@@ -1,6 +1,7 @@
-"""Settlements that the service could not take yet: which one to send next, when, and what comes of it.
+"""Settlements that have not succeeded yet: which one to send next, when, and what its outcome means.
 
-No input or output but the outbox. The clients send, one settlement after another, in a thread or a task.
+This module does no input or output, except with the outbox. The clients send one settlement after another, in a thread
+or a task.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("accounting_client")
 
 LONGEST_PAUSE_SECONDS = 30.0
-"""Between two attempts while the service can't be reached."""
+"""The longest pause between two attempts while the service cannot be reached."""
 CLOSED = TimeoutError("the client was closed before")
 
 
 class Key(NamedTuple):
-    """Whose session it is: under whose credential, and for which user ('' for the credential's own)."""
+    """The owner of a session: the credential, and the user ('' for the credential's own user)."""
 
     sender: str
     user: str
@@ -41,7 +42,7 @@ class Key(NamedTuple):
 
 @dataclass(eq=False)
 class Kept:
-    """A settlement to be sent by ``client``. ``hold`` is None if the session was that of an earlier process."""
+    """A settlement that ``client`` sends. ``hold`` is None if the session belongs to an earlier process."""
 
     settling: Settling
     client: Any
@@ -55,10 +56,10 @@ class Kept:
 
 
 class Backlog:
-    """The settlements that one process still has to send. Any thread may ask."""
+    """The settlements that this process still has to send. Threads may share it."""
 
     def __init__(self, retries: Retries, service: str, outbox: str | PathLike[str] | None = None) -> None:
-        """``outbox`` is the path of a file. Raises sqlite3.Error, OSError where it can't be written."""
+        """``outbox`` is the path of a file. Raises sqlite3.Error or OSError if it cannot be written."""
         self.outbox: Outbox | None = None
         if outbox is not None:
             from accounting_client.outbox import Outbox  # noqa: PLC0415 - nobody else pays for importing SQLite
@@ -73,27 +74,27 @@ class Backlog:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits or is just being sent."""
+        """Whether no settlement is waiting or being sent."""
         with self._lock:
             return not self._waiting and not self._sending
 
     def opening(self, key: Key | None) -> None:
-        """Note that a session may be open from now on."""
+        """Record that a session may be open from now on."""
         if self.outbox and key:
             self.outbox.opening(key)
 
     def ended(self, key: Key | None, ending: Ending) -> None:
-        """Note how a session is to be settled, before that is tried for the first time."""
+        """Record how a session must be settled, before the first attempt."""
         if self.outbox and key:
             self.outbox.ended(key, ending)
 
     def answered(self, key: Key | None) -> None:
-        """Note that the service has answered, or was never asked to hold anything."""
+        """Record that the service has answered, or was never asked to hold anything."""
         if self.outbox and key:
             self.outbox.answered(key)
 
     def defer(self, kept: Kept) -> None:
-        """Take a settlement that was tried in vain."""
+        """Queue a settlement whose attempt failed."""
         with self._lock:
             if not self._is_closed:
                 self._waiting.append(kept)
@@ -101,7 +102,7 @@ class Backlog:
         self.left(kept, CLOSED)
 
     def claim(self, client: Any, sender: str) -> None:
-        """Renew this process's leases in the outbox, and take over what is left there by processes that are gone."""
+        """Renew this process's leases in the outbox, and take over the settlements of processes that have ended."""
         if self.outbox is None:
             return
         self.outbox.renew()
@@ -111,7 +112,7 @@ class Backlog:
             self.defer(Kept(Settling(ending, self._retries), acting, key=key))
 
     def take(self) -> Kept | None:
-        """The settlement to send now: tell `heard` what comes of it."""
+        """The settlement to send now. Pass its outcome to `heard`."""
         with self._lock:
             if not self._waiting:
                 return None
@@ -120,7 +121,7 @@ class Backlog:
             return kept
 
     def heard(self, kept: Kept, outcome: Settled | Initialized | BaseException) -> float:
-        """Note what came of a settlement that was sent; return how long to wait before the next one is sent."""
+        """Process the outcome of a settlement that was sent; return how long to wait before the next one."""
         again, pause = False, 0.0
         if not isinstance(outcome, BaseException):
             self._failures = 0
@@ -146,7 +147,7 @@ class Backlog:
         return pause
 
     def close(self) -> None:
-        """Say what is left, and leave it to the outbox if there is one."""
+        """Log the remaining settlements, and leave them to the outbox if there is one."""
         with self._lock:
             self._is_closed = True
             left = [*self._waiting, *self._sending]  # nobody waits for what is just being sent
@@ -163,7 +164,7 @@ class Backlog:
         logger.info("session %s was settled late: %d credits", kept.session_id, settled.charged_credits)
 
     def refused(self, kept: Kept, error: Exception) -> None:
-        """Say that a settlement is refused. One that another credential may send stays in the outbox."""
+        """Log that a settlement was refused. It stays in the outbox if another credential may be able to send it."""
         if not isinstance(error, Unauthorized | Forbidden):
             self.answered(kept.key)
         if kept.hold is not None:
@@ -172,7 +173,7 @@ class Backlog:
             logger.error("session %s could not be settled: %s %s", kept.session_id, type(error).__name__, error)
 
     def left(self, kept: Kept, why: BaseException) -> None:
-        """Say that this process does not settle a session any more."""
+        """Log that this process will not settle a session."""
         if self.outbox and kept.key:
             logger.warning("session %s is not settled yet, the outbox has it: %s", kept.session_id, why)
         elif kept.hold is not None:

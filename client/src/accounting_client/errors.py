@@ -53,6 +53,10 @@ class AccountingError(Exception):
         return f"{self.message} ({self.code}{where})"
 
 
+class NotAccounted(RuntimeError):
+    """A call of a provider's SDK that would use a model without being accounted. It was not sent."""
+
+
 class InvalidRequest(AccountingError):
     """400: the request is malformed."""
 

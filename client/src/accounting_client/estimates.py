@@ -1,4 +1,4 @@
-"""How many tokens a request to a model may use: what to hold credits for before it is sent."""
+"""Estimates of the tokens that a request to a model may use, for which credits are held before it is sent."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from typing import Any, Protocol
 
 DEFAULT_OUTPUT_TOKENS = 4096
-"""Reserved for a request that does not limit its output, or what the model's price allows at most, if that is less."""
+"""The output to reserve for a request without a limit, unless the model's price allows less."""
 BYTES_A_TOKEN = 3
-"""Of text, by default: rather too many tokens than too few."""
+"""The bytes of text that count as a token by default; this gives too many tokens rather than too few."""
 MEDIA_TOKENS = 1500
-"""Of an image or a file in the request, by default and by a tokenizer."""
+"""The tokens of an image or a file in the request, by default and with a tokenizer."""
 MESSAGE_TOKENS = 4
-"""What each message or tool has beside its text."""
+"""The tokens of each message or tool beside its text."""
 MEDIA_FIELDS = {"data", "file_data", "image_url", "file_id", "url", "bytes"}
 KNOWN_SECONDS = 300.0
 MOST_MODELS = 1000
 
 
 class Tokenizer(Protocol):
-    """As tiktoken and Hugging Face have them."""
+    """A tokenizer like those of tiktoken and Hugging Face."""
 
     def encode(self, text: str, /) -> Sized: ...
 
 
 Estimate = int | Tokenizer | Callable[[Mapping[str, Any]], int | Mapping[str, Any]] | None
-"""What a request's input is estimated with: a number of tokens, a tokenizer, or a function of the request.
+"""How to estimate a request's input: a number of tokens, a tokenizer, or a function of the request.
 
 The function returns the input tokens, or a usage in canonical form, such as
-``{"inputTokens": 4000, "outputTokens": 1000}``. None counts a token for every three bytes of text.
+``{"inputTokens": 4000, "outputTokens": 1000}``. With None, every three bytes of text count as a token.
 """
 
 
 def estimated_usage(
     request: Mapping[str, Any], inputs: Sequence[str], estimate: Estimate, output_tokens: int
 ) -> dict[str, Any]:
-    """The most that a request can use, in canonical form: of its fields, ``inputs`` are read by the model."""
+    """The most that a request can use, in canonical form. The model reads the request's fields in ``inputs``."""
     if callable(estimate):
         found = estimate(request)
         if isinstance(found, Mapping):
@@ -77,23 +77,23 @@ def _texts(name: str, value: object) -> Iterator[str | None]:
 
 
 class OutputLimits:
-    """The most that models answer, as their price rules say, for some minutes."""
+    """The maximum outputs of models from their price rules, cached for some minutes."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, int | None]] = {}
 
     def get(self, model_id: str) -> tuple[bool, int | None]:
-        """Whether it is known, and what is known."""
+        """Return whether the limit is known, and the limit."""
         until, limit = self._known.get(model_id, (0.0, None))
         return time.monotonic() < until, limit
 
     def put(self, model_id: str, limit: int | None) -> None:
-        """Note what the model's price says."""
+        """Store the limit in the model's price."""
         if len(self._known) >= MOST_MODELS:
             self._known.clear()
         self._known[model_id] = time.monotonic() + KNOWN_SECONDS, limit
 
 
 def least(limit: int | None, default: int) -> int:
-    """What to reserve for the output of a request that does not limit it."""
+    """The output to reserve for a request that does not limit it."""
     return default if limit is None else min(limit, default)

@@ -1,8 +1,8 @@
-"""Settlements on disk: what a process that is killed leaves open, the next one settles.
+"""Settlements on disk: the next process settles the sessions that a killed process leaves open.
 
-Every session has a row from before its credits are held until the service has answered its settlement. Processes may
-share the file: each leases its rows and renews the lease, and takes over rows whose lease has ended. A settlement that
-two processes send is settled once, because the session's id identifies it.
+A session's row is added before its credits are held, and stays until the service has answered its settlement. Processes
+may share the file: each leases its rows and renews the leases, and takes over rows whose lease has ended. If two
+processes send the same settlement, it counts once, because the session's id identifies it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ logger = logging.getLogger("accounting_client")
 
 FORMAT = 1
 OPEN_LEASE_SECONDS = 600.0
-"""A stream whose process has not been heard from for so long is aborted: no process pauses for so long."""
+"""After this time without a sign of its process, an open stream is aborted: no process pauses for so long."""
 LEASE_SECONDS = 60.0
-"""The same for a stream that has ended, whose settlement may be sent twice."""
+"""The same for a stream that has ended; its settlement may be sent twice."""
 CLAIMED_AT_ONCE = 100
 BUSY_SECONDS = 5.0
 
@@ -81,24 +81,24 @@ class Outbox:
             self._database.execute(f"PRAGMA user_version = {FORMAT}")
 
     def opening(self, key: Key) -> None:
-        """Note that a session may be open from now on."""
+        """Record that a session may be open from now on."""
         self._write(PUT, (self._service, *key, None, self._owner, time.time() + OPEN_LEASE_SECONDS))
 
     def ended(self, key: Key, ending: Ending) -> None:
-        """Note how a session is to be settled."""
+        """Record how a session must be settled."""
         self._write(PUT, (self._service, *key, in_text(ending), self._owner, time.time() + LEASE_SECONDS))
 
     def answered(self, key: Key) -> None:
-        """Forget a session that is settled, or that the service does not let settle."""
+        """Delete a session that is settled, or whose settlement the service refuses."""
         self._write(ANSWERED, (self._service, *key))
 
     def renew(self) -> None:
-        """Lease the rows of this process anew."""
+        """Renew the leases of this process's rows."""
         now = time.time()
         self._write(RENEW, (now + OPEN_LEASE_SECONDS, now + LEASE_SECONDS, self._owner))
 
     def claim(self, sender: str) -> list[tuple[Key, Ending]]:
-        """Take over settlements of this sender whose process is gone. Streams that it left open are to be aborted."""
+        """Take over this sender's settlements from processes that have ended, and abort streams that they left open."""
         now = time.time()
         found: list[tuple[Key, Ending]] = []
         try:
@@ -119,7 +119,7 @@ class Outbox:
         return found
 
     def close(self) -> None:
-        """Leave what is open to the next process, at once."""
+        """Leave the open rows to the next process, without waiting for the end of their leases."""
         self._write(RELEASE, (self._owner,))
         with self._lock:
             self._is_closed = True
@@ -149,12 +149,12 @@ class Outbox:
 
 
 def in_text(ending: Ending) -> str:
-    """An ending as a row has it."""
+    """An ending in the form of a row."""
     return json.dumps(asdict(ending))
 
 
 def from_text(text: str) -> Ending:
-    """The ending that `in_text` wrote."""
+    """The ending in a text that `in_text` made."""
     fields = json.loads(text)
     progress = fields.pop("progress")
     return Ending(**fields, progress=None if progress is None else Progress(**progress))

@@ -61,7 +61,7 @@ def in_json(value: object, name: str) -> dict[str, Any]:
 
 
 def put_together(known: Mapping[str, Any] | None, newer: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge a newer report of the same stream into a usage. Counts are cumulative; fields that it lacks stay known."""
+    """Merge a newer report of the same stream into a usage. Counts are cumulative; fields that it lacks are kept."""
     if known is None:
         return dict(newer)
     return {**known, **{name: value for name, value in newer.items() if value is not None}}

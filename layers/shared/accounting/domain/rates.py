@@ -94,11 +94,11 @@ class RateCard:
         yield from (tier.rates for tier in self.tiers)
 
     def tier_of(self, input_tokens: int) -> Tier | None:
-        """The tier that a request with so many input tokens is in, if any."""
+        """The tier for a request with this many input tokens, if there is one."""
         return next((tier for tier in reversed(self.tiers) if input_tokens > tier.above_input), None)
 
     def rates_of(self, input_tokens: int) -> Rates:
-        """The rates of a request with so many input tokens: a tier counts for the whole request."""
+        """The rates for a request with this many input tokens: a tier applies to the whole request."""
         tier = self.tier_of(input_tokens)
         return tier.rates.over(self.rates) if tier else self.rates
 

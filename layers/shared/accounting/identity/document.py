@@ -95,7 +95,7 @@ def parse(text: str) -> Mapping[str, Issuer]:
     try:
         found = _DOCUMENT.validate_json(text)
     except ValidationError as error:
-        raise InvalidDocument("; ".join(map(_said, error.errors(include_url=False)))) from None
+        raise InvalidDocument("; ".join(map(_problem, error.errors(include_url=False)))) from None
     json.loads(text, object_pairs_hook=_require_names_once)
     issuers = {each.issuer: each for each in found}
     if len(issuers) < len(found):
@@ -104,7 +104,7 @@ def parse(text: str) -> Mapping[str, Issuer]:
     return issuers
 
 
-def _said(error: Any) -> str:
+def _problem(error: Any) -> str:
     return f"{'.'.join(map(str, error['loc'])) or 'the document'}: {error['msg']}"
 
 

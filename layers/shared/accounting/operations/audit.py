@@ -72,7 +72,7 @@ def audit_all(now: int, time_left: Callable[[], bool]) -> Audited:
 
 
 def _audit_batch(pool: ThreadPoolExecutor, account_ids: list[AccountId], now: int, audited: Audited) -> None:
-    tasks = [pool.submit(_go_on, account, now) for account in audits.read(account_ids)]
+    tasks = [pool.submit(_continued, account, now) for account in audits.read(account_ids)]
     proofs = []
     for task in tasks:
         try:
@@ -92,7 +92,7 @@ def _audit_batch(pool: ThreadPoolExecutor, account_ids: list[AccountId], now: in
     audits.put_many(proofs)
 
 
-def _go_on(account: Account, now: int) -> tuple[Proof, bool]:
+def _continued(account: Account, now: int) -> tuple[Proof, bool]:
     """The account's proof, and whether it covers more than the stored one."""
     if account.wallet is None:
         unreadable = Proof(account.id, since=now)

@@ -44,15 +44,15 @@ def erase(reference: Reference, *, by: str, now: int) -> Erasure:
     """
     deadline = time.monotonic() + REQUEST_SECONDS
     erasure = retry_conflicts(lambda: _begun(reference, by, now))
-    return go_on(erasure, now, lambda: time.monotonic() < deadline)
+    return resume(erasure, now, lambda: time.monotonic() < deadline)
 
 
-def go_on(erasure: Erasure, now: int, time_left: Callable[[], bool]) -> Erasure:
+def resume(erasure: Erasure, now: int, time_left: Callable[[], bool]) -> Erasure:
     """Erase as much as time allows, if the erasure is due, and return how far it got. Raises Contention."""
     if erasure.finished_at is not None or now < erasure.due_at:
         return erasure
     try:
-        return _go_on(erasure, now, time_left)
+        return _resume(erasure, now, time_left)
     except StaleRead as stale:
         newer: Erasure = stale.current["erasure"]
         return newer
@@ -75,18 +75,18 @@ def _begun(reference: Reference, by: str, now: int) -> Erasure:
     return erasure
 
 
-def _go_on(erasure: Erasure, now: int, time_left: Callable[[], bool]) -> Erasure:
+def _resume(erasure: Erasure, now: int, time_left: Callable[[], bool]) -> Erasure:
     _delete_api_keys(erasure.user_id)
     for number, (part, item) in enumerate(erasures.items(erasure), 1):
         erasures.erase(item)
         stops = not time_left()
         if stops or number % REMEMBERED_EVERY == 0:
             erasure = erasure.reached(part, item["sk"])
-            erasures.go_on(erasure)
+            erasures.put_progress(erasure)
         if stops:
             return erasure
     ended = erasure.finished(now)
-    erasures.go_on(ended)
+    erasures.put_progress(ended)
     return ended
 
 

@@ -43,7 +43,7 @@ def sweep(now: int, time_left: Callable[[], bool]) -> Swept:
             swept.wallets += expired > 0
             swept.credits_expired += expired
         for erasure in _each(
-            pool, erasure_store.due(now), lambda found: erasing.go_on(found, now, time_left), swept, time_left
+            pool, erasure_store.due(now), lambda found: erasing.resume(found, now, time_left), swept, time_left
         ):
             swept.users_erased += erasure.finished_at is not None
             swept.complete = swept.complete and erasure.finished_at is not None

@@ -51,7 +51,7 @@ def begin(erasure: Erasure) -> Write:
     return Write(table.put(to_item(erasure)))
 
 
-def go_on(after: Erasure) -> None:
+def put_progress(after: Erasure) -> None:
     """Store how far an erasure got. If it has ended or begun anew, raise StaleRead with the stored ``erasure``."""
     still_running = "begun_at = :at AND attribute_not_exists(finished_at)"
     action = table.put(to_item(after), condition=still_running, values={":at": after.at})

@@ -160,7 +160,7 @@ def sync(described: Description, now: int) -> tuple[User, bool]:
 
 
 def introduce(user_id: str, now: int) -> None:
-    """Create a user of whom a service has named only the id.
+    """Create a user that a service has named only by id.
 
     Raises Invalid if the id is the address of another user: the text would then mean the new user.
     """

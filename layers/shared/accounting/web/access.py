@@ -30,6 +30,7 @@ class Who(StrEnum):
     ADMINS = "administrators"
     SELF_OR_SUPERVISORS = "users about themselves; supervisors and administrators about anybody"
     SELF_OR_ADMINS = "users about themselves; administrators about anybody"
+    ACCOUNTS = "users, about accounts that they may use, as their role there permits; administrators about all"
     MEMBERS = "members of the organization, and administrators"
     MANAGERS = "the organization's owners and admins, and administrators"
     MANAGERS_OR_SELF = (
@@ -69,7 +70,7 @@ class Access:
 
     ``permission`` is what an API key needs; without it the route takes only tokens. ``service_key`` checks the headers
     for the platform's key. ``subject`` finds the user that a request is about. ``service_right`` is the right that a
-    service needs if no permission implies one. ``introduce`` creates a user of whom a service has named only the id.
+    service needs if no permission implies one. ``introduce`` creates a user that a service has named only by id.
     ``sight`` decides whether the caller may name the account in the request (see ``web/sight.py``).
     """
 

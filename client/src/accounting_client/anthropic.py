@@ -1,0 +1,85 @@
+"""Account the calls of Anthropic's SDK: ``client = accounted(Anthropic(), accounting)``.
+
+Needs ``accounting-client[anthropic]``. Accounted are messages, also those of ``beta``: ``create``, ``parse`` and
+``stream``, with ``stream=True`` or not. Counting tokens and files are passed on. Everything else that could cost raises
+`NotAccounted`: raw responses, batches, and the like.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Unpack, overload
+
+import anthropic
+
+from accounting_client.sdk_call import Accounting, Provider, Route, Used, get, length
+from accounting_client.sdk_client import Accounted, AsyncAccounted, Options, wrapped
+
+if TYPE_CHECKING:
+    from accounting_client.async_client import AsyncAccountingClient
+    from accounting_client.client import AccountingClient
+
+
+def _of_message(answer: object) -> Used:
+    return Used(get(answer, "usage"), sum(length(get(block, "text")) for block in get(answer, "content") or ()))
+
+
+def _of_event(event: object) -> Used:
+    kind = get(event, "type")
+    if kind == "message_start":
+        return Used(get(event, "message", "usage"))
+    if kind == "message_delta":
+        return Used(get(event, "usage"), is_last=get(event, "delta", "stop_reason") is not None)
+    delta = get(event, "delta")
+    return Used(tokens=length(get(delta, "text"), get(delta, "partial_json"), get(delta, "thinking")))
+
+
+PROVIDER = Provider(
+    routes={
+        "/v1/messages": Route(
+            inputs=("messages", "system", "tools"),
+            limits=("max_tokens",),
+            usage_format="anthropic",
+            of_answer=_of_message,
+            of_part=_of_event,
+        )
+    },
+    free=re.compile(r"/v1/messages/count_tokens|/v1/files(/.*)?|/v1/messages/batches/[^/]+/cancel"),
+    released=(anthropic.APIError,),
+    uncertain=(anthropic.APITimeoutError, anthropic.APIResponseValidationError),
+)
+
+
+class _Accounted(Accounted):
+    _api = PROVIDER
+
+
+class _AsyncAccounted(AsyncAccounted):
+    _api = PROVIDER
+
+
+if TYPE_CHECKING:
+
+    class AccountedAnthropic(Accounted, anthropic.Anthropic):
+        """A client of Anthropic's SDK whose calls are accounted."""
+
+    class AsyncAccountedAnthropic(AsyncAccounted, anthropic.AsyncAnthropic):
+        """As `AccountedAnthropic`, for asyncio."""
+
+
+@overload
+def accounted(
+    client: anthropic.Anthropic, accounting: AccountingClient, **options: Unpack[Options]
+) -> AccountedAnthropic: ...
+@overload
+def accounted(
+    client: anthropic.AsyncAnthropic, accounting: AsyncAccountingClient, **options: Unpack[Options]
+) -> AsyncAccountedAnthropic: ...
+def accounted(client: Any, accounting: Any, **options: Unpack[Options]) -> Any:
+    """A copy of ``client`` whose calls hold credits before a model is called, and settle what its provider says.
+
+    Options and errors are those of `accounting_client.openai.accounted`. ``client`` may also be an ``AnthropicBedrock``
+    or an ``AnthropicVertex``.
+    """
+    is_async = isinstance(client, anthropic._base_client.AsyncAPIClient)
+    return wrapped(client, _AsyncAccounted if is_async else _Accounted, Accounting(accounting, **options))

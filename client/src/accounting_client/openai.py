@@ -1,0 +1,159 @@
+"""Account the calls of OpenAI's SDK: ``client = accounted(OpenAI(), accounting)``. Needs ``accounting-client[openai]``.
+
+Accounted are chat completions, responses and embeddings: ``create``, ``parse`` and ``stream``, with ``stream=True`` or
+not. Routes that use no model are passed on. Everything else that could cost raises `NotAccounted`: raw responses,
+responses in the background, websockets, images, audio, batches and the like.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack, overload
+
+import openai
+
+from accounting_client.errors import NotAccounted
+from accounting_client.sdk_call import Accounting, Provider, Route, Used, get, length
+from accounting_client.sdk_client import Accounted, AsyncAccounted, Options, wrapped
+
+if TYPE_CHECKING:
+    from accounting_client.async_client import AsyncAccountingClient
+    from accounting_client.client import AccountingClient
+
+ENDS = {"response.completed", "response.incomplete", "response.failed"}
+
+
+def _of_completion(answer: object) -> Used:
+    choices = get(answer, "choices") or ()
+    return Used(get(answer, "usage"), sum(length(get(choice, "message", "content")) for choice in choices))
+
+
+def _of_chunk(chunk: object) -> Used:
+    choices, usage, tokens = get(chunk, "choices") or (), get(chunk, "usage"), 0
+    for choice in choices:
+        delta = get(choice, "delta")
+        tokens += length(get(delta, "content"), get(delta, "reasoning_content"), get(delta, "refusal"))
+        for call in get(delta, "tool_calls") or ():
+            tokens += length(get(call, "function", "arguments"))
+    is_last = usage is not None and all(get(choice, "finish_reason") for choice in choices)
+    return Used(usage, tokens, is_last, is_usage_only=usage is not None and not choices)
+
+
+def _of_response(answer: object) -> Used:
+    return Used(get(answer, "usage"), length(get(answer, "output_text")))
+
+
+def _of_event(event: object) -> Used:
+    if get(event, "type") in ENDS:
+        return Used(get(event, "response", "usage"), is_last=True)
+    return Used(tokens=length(get(event, "delta")))
+
+
+def _of_embeddings(answer: object) -> Used:
+    tokens = get(answer, "usage", "prompt_tokens")
+    return Used(None if tokens is None else {"inputTokens": tokens, "outputTokens": 0})
+
+
+def _asks_for_usage(body: dict[str, Any]) -> bool:
+    options = body.get("stream_options")
+    known = options if isinstance(options, Mapping) else {}
+    body["stream_options"] = {**known, "include_usage": True}
+    return not known.get("include_usage")
+
+
+def _refuses(body: Mapping[str, Any]) -> str | None:
+    return "a response in the background can't be accounted" if body.get("background") else None
+
+
+PROVIDER = Provider(
+    routes={
+        "/chat/completions": Route(
+            inputs=("messages", "tools", "functions", "response_format"),
+            limits=("max_completion_tokens", "max_tokens"),
+            usage_format="openai",
+            of_answer=_of_completion,
+            of_part=_of_chunk,
+            asks_for_usage=_asks_for_usage,
+        ),
+        "/responses": Route(
+            inputs=("input", "instructions", "tools", "text"),
+            limits=("max_output_tokens",),
+            usage_format="openai-responses",
+            of_answer=_of_response,
+            of_part=_of_event,
+            refuses=_refuses,
+        ),
+        "/embeddings": Route(
+            inputs=("input",), limits=(), usage_format="canonical", of_answer=_of_embeddings, of_part=_of_embeddings
+        ),
+    },
+    free=re.compile(
+        r"/(files|uploads|moderations|conversations|vector_stores|containers)(/.*)?"
+        r"|/chat/completions/[^/]+|/responses/input_tokens|/responses/[^/]+/cancel"
+    ),
+    released=(openai.APIError,),
+    uncertain=(openai.APITimeoutError, openai.APIResponseValidationError),
+)
+
+
+class _WithoutSockets:
+    """Websockets do not pass where calls are accounted."""
+
+    @property
+    def realtime(self) -> NoReturn:
+        """Raise NotAccounted."""
+        raise NotAccounted("realtime sessions can't be accounted: use the client that is not wrapped")
+
+    live = realtime
+
+    @property
+    def responses(self) -> Any:
+        """The SDK's, without ``connect``."""
+        found = super().responses  # type: ignore[misc]
+        found.connect = _refuse_to_connect
+        return found
+
+
+def _refuse_to_connect(*_: object, **__: object) -> NoReturn:
+    raise NotAccounted("websockets can't be accounted: use the client that is not wrapped")
+
+
+class _Accounted(_WithoutSockets, Accounted):
+    _api = PROVIDER
+
+
+class _AsyncAccounted(_WithoutSockets, AsyncAccounted):
+    _api = PROVIDER
+
+
+if TYPE_CHECKING:
+
+    class AccountedOpenAI(Accounted, openai.OpenAI):
+        """A client of OpenAI's SDK whose calls are accounted."""
+
+    class AsyncAccountedOpenAI(AsyncAccounted, openai.AsyncOpenAI):
+        """As `AccountedOpenAI`, for asyncio."""
+
+
+@overload
+def accounted(client: openai.OpenAI, accounting: AccountingClient, **options: Unpack[Options]) -> AccountedOpenAI: ...
+@overload
+def accounted(
+    client: openai.AsyncOpenAI, accounting: AsyncAccountingClient, **options: Unpack[Options]
+) -> AsyncAccountedOpenAI: ...
+def accounted(client: Any, accounting: Any, **options: Unpack[Options]) -> Any:
+    """A copy of ``client`` whose calls hold credits before a model is called, and settle what its provider says.
+
+    It raises InsufficientCredits before the model is called. Everything else is as without it. ``client`` may be of
+    a subclass, such as ``AzureOpenAI``. ``client.with_accounting(user=…)`` changes the options for a call.
+
+    - ``user`` is whom ``accounting`` acts for, if it has a `ServiceCredential`.
+    - ``estimate`` says how many tokens the input has: a number, a tokenizer, or a function of the request.
+    - ``max_output_tokens`` is the most that is reserved for a request that does not limit its output.
+    - ``when_short="shorten"`` limits the output to what the user can pay for.
+    - ``on_unreachable="allow"`` calls the model although nothing could be held, and charges it later.
+    - ``variant``, ``metadata``, ``session_id``, ``heartbeat_seconds`` and ``settle_seconds`` are those of a session.
+    """
+    kind = _AsyncAccounted if isinstance(client, openai.AsyncOpenAI) else _Accounted
+    return wrapped(client, kind, Accounting(accounting, **options))

@@ -1,0 +1,241 @@
+"""What a call of a provider's SDK holds, what its answer used, and how its session ends. Nothing is sent here."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+from accounting_client.errors import AccountingError, NotAccounted
+from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, Estimate, estimated_usage
+from accounting_client.hold import SETTLE_SECONDS, OnUnreachable, WhenShort
+from accounting_client.settling import NO_USAGE
+from accounting_client.usage_objects import UsageFormat
+
+if TYPE_CHECKING:
+    from accounting_client.async_client import AsyncAccountingClient
+    from accounting_client.async_session import AsyncStreamingSession
+    from accounting_client.client import AccountingClient
+    from accounting_client.session import StreamingSession
+
+A = TypeVar("A", "AccountingClient", "AsyncAccountingClient")
+S = TypeVar("S", "StreamingSession", "AsyncStreamingSession")
+
+RAW_HEADER = "x-stainless-raw-response"
+BYTES_A_TOKEN = 4
+
+
+class Used(NamedTuple):
+    """What an answer, or a part of a stream, says about what was used.
+
+    ``usage`` is the provider's, ``tokens`` those of the part itself, by its length. ``is_last``: nothing that costs
+    comes after it. ``is_usage_only``: there is nothing else in it.
+    """
+
+    usage: object = None
+    tokens: int = 0
+    is_last: bool = False
+    is_usage_only: bool = False
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route of a provider that is accounted.
+
+    ``inputs`` are the fields of a request that the model reads; ``limits`` those that limit its output, of which the
+    first is set where a request has none. ``refuses`` says why a request can't be accounted. ``asks_for_usage`` changes
+    the body of a streamed request so that its stream reports the usage, and returns whether it had to.
+    """
+
+    inputs: tuple[str, ...]
+    limits: tuple[str, ...]
+    usage_format: UsageFormat
+    of_answer: Callable[[Any], Used]
+    of_part: Callable[[Any], Used]
+    refuses: Callable[[Mapping[str, Any]], str | None] = lambda _: None
+    asks_for_usage: Callable[[dict[str, Any]], bool] = lambda _: False
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A provider's API. ``free`` matches ``POST`` routes that use no model.
+
+    ``released`` are errors after which nothing was used, unless they are ``uncertain``.
+    """
+
+    routes: Mapping[str, Route]
+    free: re.Pattern[str]
+    released: tuple[type[BaseException], ...]
+    uncertain: tuple[type[BaseException], ...]
+
+    def route(self, options: Any) -> Route | None:
+        """The route of a request; None if it costs nothing. Raises NotAccounted for one that can't be accounted."""
+        path = options.url.partition("?")[0]
+        if options.method.lower() != "post" or self.free.fullmatch(path):
+            return None
+        route = self.routes.get(path)
+        if route is None:
+            raise NotAccounted(f"{path} can't be accounted: call it with the client that is not wrapped")
+        headers = options.headers if isinstance(options.headers, Mapping) else {}
+        if any(name.lower() == RAW_HEADER for name in headers):
+            raise NotAccounted("raw responses can't be accounted: call it without with_raw_response")
+        return route
+
+    def used_nothing(self, error: BaseException) -> bool:
+        """Whether a call that failed so, before anything of its answer, used nothing."""
+        return isinstance(error, self.released) and not isinstance(error, self.uncertain)
+
+
+@dataclass(frozen=True)
+class Accounting(Generic[A]):
+    """By which client and how calls are accounted: the arguments of ``accounted``."""
+
+    client: A
+    user: str | None = None
+    estimate: Estimate = None
+    max_output_tokens: int = DEFAULT_OUTPUT_TOKENS
+    when_short: WhenShort = "raise"
+    on_unreachable: OnUnreachable = "raise"
+    variant: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    session_id: str | None = None
+    heartbeat_seconds: float = 10.0
+    settle_seconds: float = SETTLE_SECONDS
+
+    @property
+    def acting(self) -> A:
+        """The client for the user."""
+        return self.client if self.user is None else self.client.for_user(self.user)
+
+    def session(self, model: str, estimate: Mapping[str, Any]) -> Any:
+        """The session for a call, not entered yet."""
+        return self.acting.streaming_session(
+            model,
+            estimated_usage=estimate,
+            variant=self.variant,
+            metadata=self.metadata,
+            session_id=self.session_id,
+            heartbeat_seconds=self.heartbeat_seconds,
+            settle_seconds=self.settle_seconds,
+            when_short=self.when_short,
+            on_unreachable=self.on_unreachable,
+        )
+
+
+class Request:
+    """A request to a model, as an SDK is about to send it."""
+
+    def __init__(self, route: Route, options: Any, accounting: Accounting[Any]) -> None:
+        self._route = route
+        self._options = options
+        self._accounting = accounting
+        self._body = {**(options.json_data or {}), **(options.extra_json or {})}
+        if (why := route.refuses(self._body)) is not None:
+            raise NotAccounted(why)
+        if not isinstance(model := self._body.get("model"), str):
+            raise NotAccounted("a request that names no model can't be accounted")
+        self.model = model
+        self._limit_name = next((name for name in route.limits if _count(self._body.get(name))), None)
+        self._answers = _count(self._body.get("n")) or 1
+        self._estimated = 0
+        self.hides_usage = False
+
+    @property
+    def needs_limit(self) -> bool:
+        """Whether the most that the model may answer has to be found out."""
+        return bool(self._route.limits) and self._limit_name is None
+
+    def estimate(self, limit: int) -> dict[str, Any]:
+        """What to hold for; ``limit`` is the most that the model may answer, if the request does not say."""
+        if not self._route.limits:
+            limit = 0
+        elif self._limit_name is not None:
+            limit = _count(self._body[self._limit_name])
+        usage = estimated_usage(self._body, self._route.inputs, self._accounting.estimate, limit * self._answers)
+        self._estimated = int(usage["outputTokens"])
+        return usage
+
+    def within(self, granted: int | None, *, stream: bool) -> Any:
+        """The options to send: with the output limited to what was granted, if that is less than was asked for."""
+        body = dict(self._options.json_data or {})
+        extra = self._options.extra_json
+        if granted is not None and granted < self._estimated and self._route.limits:
+            name = self._limit_name or self._route.limits[0]
+            body[name] = max(1, granted // self._answers)
+            if extra is not None and name in extra:
+                extra = {**extra, name: body[name]}
+        changed = copy.copy(self._options)
+        if stream:
+            self.hides_usage = self._route.asks_for_usage(body)
+        changed.json_data, changed.extra_json = body, extra
+        return changed
+
+
+@dataclass
+class Progress(Generic[S]):
+    """What is known of a call under way, and how to end its session."""
+
+    provider: Provider
+    route: Route
+    session: S
+    hides_usage: bool = False
+    has_begun: bool = False
+    has_usage: bool = False
+    is_complete: bool = False
+    is_settled: bool = False
+
+    def note(self, used: Used) -> bool:
+        """Count it; return whether the caller is not to see it. Raises what a heartbeat was refused with."""
+        self.has_begun = True
+        self.is_complete = self.is_complete or used.is_last
+        if used.usage is None:
+            if used.tokens:
+                self.session.add_tokens(used.tokens)
+            return False
+        try:
+            self.session.set_usage(used.usage, self.route.usage_format)
+            self.has_usage = True
+        except (TypeError, ValueError):  # no object of a usage
+            self.session.add_tokens(used.tokens)
+        return self.hides_usage and used.is_usage_only
+
+    def note_answer(self, answer: object) -> None:
+        """Count a whole answer: it is there, whatever the service thinks of it."""
+        self.is_complete = True
+        with suppress(AccountingError, RuntimeError):
+            self.note(self.route.of_answer(answer))
+
+    def failed(self, error: BaseException) -> None:
+        """Note why the call ends: nothing is charged if its provider refused it, before it answered anything."""
+        if not self.has_begun and self.provider.used_nothing(error):
+            with suppress(AccountingError, RuntimeError):
+                self.session.set_usage(NO_USAGE, "canonical")
+            self.has_usage = self.is_complete = True
+
+    def end(self) -> S | None:
+        """The session, to be settled now; None if that was done before."""
+        if self.is_settled:
+            return None
+        self.is_settled = True
+        if not (self.has_usage and self.is_complete):
+            self.session.add_metadata({"estimated": True})
+        return self.session
+
+
+def get(value: object, *names: str) -> Any:
+    """A field of an object or a mapping, or of what is inside; None where there is none."""
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+    return value
+
+
+def length(*texts: object) -> int:
+    """About how many tokens the texts have."""
+    return sum(-(-len(text) // BYTES_A_TOKEN) for text in texts if isinstance(text, str))
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

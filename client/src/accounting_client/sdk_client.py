@@ -1,0 +1,256 @@
+"""Providers' SDKs, accounted: what is mixed into their clients, and what reads their streams.
+
+Both SDKs send every request by ``request`` of their client, and read a stream by the iterator of their ``Stream``.
+These two places are accounted here. Nothing of an SDK is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+
+from accounting_client.estimates import Estimate
+from accounting_client.hold import OnUnreachable, WhenShort
+from accounting_client.sdk_call import Accounting, Progress, Provider, Request
+
+if TYPE_CHECKING:
+    from accounting_client.async_client import AsyncAccountingClient
+    from accounting_client.async_session import AsyncStreamingSession
+    from accounting_client.client import AccountingClient
+    from accounting_client.session import StreamingSession
+
+_classes: dict[tuple[type, type], type] = {}
+
+
+class Parts:
+    """The parts of a stream, as its reader gets them; settles the session however the stream ends."""
+
+    def __init__(self, stream: Any, progress: Progress[StreamingSession]) -> None:
+        self._parts = iter(stream._iterator)
+        self._progress = progress
+        self._is_reading = False
+        self._close = stream.response.close
+        stream._iterator = self
+        stream.response.close = self.close
+
+    def __iter__(self) -> Parts:
+        return self
+
+    def __next__(self) -> Any:
+        progress = self._progress
+        while True:
+            self._is_reading = True
+            try:
+                part = next(self._parts)
+            except StopIteration:
+                progress.is_complete = True
+                if session := progress.end():
+                    session.finalize()
+                raise
+            except BaseException as error:
+                progress.failed(error)
+                if session := progress.end():
+                    session.abort()
+                raise
+            finally:
+                self._is_reading = False
+            try:
+                is_hidden = progress.note(progress.route.of_part(part))
+            except BaseException:  # the hold can't be raised, or somebody has ended the session
+                self.close()
+                raise
+            if not is_hidden:
+                return part
+
+    def close(self) -> None:
+        """Close the response and, if its reader has left it, settle.
+
+        The SDK's own iterator also closes it, also while garbage is collected, when nothing may be sent: a session
+        that is dropped is aborted by its heartbeats.
+        """
+        self._close()
+        if self._is_reading or sys._getframe(1).f_code.co_name == "__stream__":
+            return
+        if session := self._progress.end():
+            session.finalize() if self._progress.is_complete else session.abort()
+
+
+class AsyncParts:
+    """As `Parts`, for asyncio."""
+
+    def __init__(self, stream: Any, progress: Progress[AsyncStreamingSession]) -> None:
+        self._parts = aiter(stream._iterator)
+        self._progress = progress
+        self._is_reading = False
+        self._close = stream.response.aclose
+        stream._iterator = self
+        stream.response.aclose = self.close
+
+    def __aiter__(self) -> AsyncParts:
+        return self
+
+    async def __anext__(self) -> Any:
+        progress = self._progress
+        while True:
+            self._is_reading = True
+            try:
+                part = await anext(self._parts)
+            except StopAsyncIteration:
+                progress.is_complete = True
+                if session := progress.end():
+                    await session.finalize()
+                raise
+            except BaseException as error:
+                progress.failed(error)
+                if session := progress.end():
+                    await session.abort()
+                raise
+            finally:
+                self._is_reading = False
+            try:
+                is_hidden = progress.note(progress.route.of_part(part))
+            except BaseException:  # the hold can't be raised, or somebody has ended the session
+                await self.close()
+                raise
+            if not is_hidden:
+                return part
+
+    async def close(self) -> None:
+        """Close the response and, if its reader has left it, settle."""
+        try:
+            await self._close()
+        finally:
+            if not self._is_reading and (session := self._progress.end()):
+                await (session.finalize() if self._progress.is_complete else session.abort())
+
+
+class Options(TypedDict, total=False):
+    """What ``accounted`` and ``with_accounting`` take."""
+
+    user: str | None
+    estimate: Estimate
+    max_output_tokens: int
+    when_short: WhenShort
+    on_unreachable: OnUnreachable
+    variant: str | None
+    metadata: Mapping[str, Any] | None
+    session_id: str | None
+    heartbeat_seconds: float
+    settle_seconds: float
+
+
+class _Wrapped:
+    """What is mixed into both kinds of clients. An SDK's client is made again by its ``copy``, and stays wrapped."""
+
+    _accounting: Accounting[Any]
+    _api: Provider
+
+    def with_accounting(self, **options: Unpack[Options]) -> Self:
+        """The same client with other options of ``accounted``, such as ``user``; it shares the connections."""
+        twin: Self = _twin(self, type(self))
+        twin._accounting = replace(self._accounting, **options)
+        return twin
+
+    def copy(self, **options: Any) -> Self:
+        """As the SDK's own."""
+        twin: Self = super().copy(**options)  # type: ignore[misc]
+        twin._accounting = self._accounting
+        return twin
+
+    with_options = copy
+
+
+class Accounted(_Wrapped):
+    """Mixed into an SDK's client for threads."""
+
+    def request(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
+        """As the SDK's own, with the credits held before. Raises InsufficientCredits, and the model is not called."""
+        send: Callable[..., Any] = super().request  # type: ignore[misc]
+        if (route := self._api.route(options)) is None:
+            return send(cast_to, options, stream=stream, stream_cls=stream_cls)
+        accounting: Accounting[AccountingClient] = self._accounting
+        request, limit = Request(route, options, accounting), accounting.max_output_tokens
+        if request.needs_limit:
+            limit = accounting.acting.output_limit(request.model, limit)
+        session: StreamingSession = accounting.session(request.model, request.estimate(limit))
+        session.__enter__()
+        progress = Progress(self._api, route, session)
+        try:
+            sent = request.within(session.max_output_tokens, stream=stream)
+            answer = send(cast_to, sent, stream=stream, stream_cls=stream_cls)
+            if stream:
+                progress.hides_usage = request.hides_usage
+                Parts(answer, progress)
+                return answer
+        except BaseException as error:
+            progress.failed(error)
+            if ended := progress.end():
+                ended.abort()
+            raise
+        progress.note_answer(answer)
+        if ended := progress.end():
+            ended.finalize()
+        return answer
+
+
+class AsyncAccounted(_Wrapped):
+    """Mixed into an SDK's client for asyncio."""
+
+    async def request(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
+        """As `Accounted.request`."""
+        send: Callable[..., Any] = super().request  # type: ignore[misc]
+        if (route := self._api.route(options)) is None:
+            return await send(cast_to, options, stream=stream, stream_cls=stream_cls)
+        accounting: Accounting[AsyncAccountingClient] = self._accounting
+        request, limit = Request(route, options, accounting), accounting.max_output_tokens
+        if request.needs_limit:
+            limit = await accounting.acting.output_limit(request.model, limit)
+        session: AsyncStreamingSession = accounting.session(request.model, request.estimate(limit))
+        await session.__aenter__()
+        progress = Progress(self._api, route, session)
+        try:
+            sent = request.within(session.max_output_tokens, stream=stream)
+            answer = await send(cast_to, sent, stream=stream, stream_cls=stream_cls)
+            if stream:
+                progress.hides_usage = request.hides_usage
+                AsyncParts(answer, progress)
+                return answer
+        except BaseException as error:
+            progress.failed(error)
+            if ended := progress.end():
+                await ended.abort()
+            raise
+        progress.note_answer(answer)
+        if ended := progress.end():
+            await ended.finalize()
+        return answer
+
+
+def wrapped(client: Any, kind: type, accounting: Accounting[Any]) -> Any:
+    """A copy of an SDK's client whose calls are accounted; ``kind`` is `Accounted` or `AsyncAccounted` of its provider.
+
+    Raises TypeError for a client for asyncio with one for threads, or the reverse.
+    """
+    is_async = issubclass(kind, AsyncAccounted)
+    if is_async != hasattr(accounting.client, "aclose"):
+        wanted = "AsyncAccountingClient" if is_async else "AccountingClient"
+        raise TypeError(f"{type(client).__name__} takes an {wanted}, not {type(accounting.client).__name__}")
+    twin = _twin(client, type(client) if isinstance(client, kind) else _class_of(type(client), kind))
+    twin._accounting = accounting
+    return twin
+
+
+def _twin(client: Any, kind: type) -> Any:
+    """The same client, of another class: without what it has made for itself, such as ``chat``, which would use it."""
+    twin: Any = object.__new__(kind)
+    own = {name: each for name, each in vars(client).items() if getattr(each, "_client", None) is not client}
+    vars(twin).update(own)
+    return twin
+
+
+def _class_of(client: type, kind: type) -> type:
+    if (known := _classes.get((client, kind))) is None:
+        known = _classes[client, kind] = type(f"Accounted{client.__name__}", (kind, client), {})
+    return known
