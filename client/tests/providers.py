@@ -7,6 +7,7 @@ import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 60
 
 ERROR = {"type": "error", "error": {"message": "no answer today", "type": "server_error"}}
+
+_numbers = count()
 
 type Json = dict[str, Any]
 
@@ -179,12 +182,13 @@ def _chat(plan: Plan, model: str) -> Json:
     message = {"role": "assistant", "content": plan.text}
     choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
     usage = {"usage": plan.chat_usage} if plan.reports_usage else {}
-    return {"id": "chat-1", "object": "chat.completion", "created": 1, "model": model, "choices": choices, **usage}
+    answer_id = f"chat-{next(_numbers)}"
+    return {"id": answer_id, "object": "chat.completion", "created": 1, "model": model, "choices": choices, **usage}
 
 
 def _chat_events(plan: Plan, asked: Json) -> Iterator[tuple[int | None, Json | str]]:
     """Chunks of a chat completion. As with OpenAI, only who asks for the usage gets it, in a chunk without choices."""
-    common = {"id": "chat-1", "object": "chat.completion.chunk", "created": 1, "model": asked["model"]}
+    common = {"id": f"chat-{next(_numbers)}", "object": "chat.completion.chunk", "created": 1, "model": asked["model"]}
     wants_usage = (asked.get("stream_options") or {}).get("include_usage", False)
     nothing: Json = {"usage": None} if wants_usage else {}
 

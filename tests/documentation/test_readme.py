@@ -145,7 +145,7 @@ def test_make_example_answers_users_with_credits(
         (line,) = proxy.until(r"(curl -N .*?50}')\n").groups()
         said = project.type(f"curl -f --retry 20 --retry-connrefused --retry-delay 1 {line.removeprefix('curl ')}")
 
-    assert '"output_tokens": 50' in said
+    assert '"completion_tokens": 50' in said
     assert balance(project)["totalCredits"] == before - 1
 
 
