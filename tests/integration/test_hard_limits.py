@@ -312,6 +312,21 @@ def test_a_record_with_a_deduction_counts_at_once() -> None:
     assert_books_balance("u1", ACME)
 
 
+def test_what_costs_nothing_is_admitted_beyond_every_limit() -> None:
+    budget("member:u1", 10)
+    runs.begin(Spender("u1", ACME), "r1", 10, expires_at=None, metadata={}, now=NOW)
+    stream("s1", run_id="r1")
+    finalize("s1", 20_000)
+    assert committed("member:u1") == 20
+
+    usage.record(Event("u1", "images", "draw", 0, {}, deduct=True, account_id=ACME, run_id="r1"), now=NOW, key=None)
+
+    run = runs.show(ACME, "r1", by=BOSS).run
+    assert (run.committed, run.records, committed("member:u1")) == (20, 2, 20)
+    with pytest.raises(BudgetExceeded):
+        stream("s2", 1)
+
+
 def test_a_run_sums_up_what_its_sessions_and_records_came_to(user: MakeUser) -> None:
     user("u1", 100)
     runs.begin(Spender("u1", ACCOUNT), "r1", 50, expires_at=None, metadata={"task": "t"}, now=NOW)
