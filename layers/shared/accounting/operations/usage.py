@@ -127,10 +127,9 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
         count("CreditsCharged", made.credits if deducts else 0)
         return Recorded(made, deducts)
 
-    def read() -> Snapshot:
-        return spending.read(spender) if reads else Snapshot(wallets.from_item(event.payer, None))
-
-    return retry_until_committed(charge_and_record, read=read)
+    if not reads:
+        return retry_until_committed(charge_and_record, read=lambda: Snapshot(wallets.from_item(event.payer, None)))
+    return retry_until_committed(charge_and_record, read=spending.reader(spender, now))
 
 
 def _priced(event: Event, now: int) -> UsageRecord:
