@@ -57,7 +57,7 @@ class Parts:
             finally:
                 self._is_reading = False
             try:
-                is_hidden = progress.note(progress.route.of_part(part))
+                is_hidden = progress.read(part)
             except BaseException:  # the hold can't be raised, or somebody has ended the session
                 self.close()
                 raise
@@ -110,7 +110,7 @@ class AsyncParts:
             finally:
                 self._is_reading = False
             try:
-                is_hidden = progress.note(progress.route.of_part(part))
+                is_hidden = progress.read(part)
             except BaseException:  # the hold can't be raised, or somebody has ended the session
                 await self.close()
                 raise
