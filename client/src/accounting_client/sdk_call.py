@@ -51,9 +51,9 @@ class Route:
     """A route of a provider that is accounted.
 
     ``inputs`` are the fields of a request that the model reads; ``limits`` those that limit its output, of which the
-    first is set where a request has none. ``text_of_part`` is quick: the text of a part of a stream that has nothing else
-    to count, None for any other part. ``refuses`` says why a request can't be accounted. ``asks_for_usage`` changes
-    the body of a streamed request so that its stream reports the usage, and returns whether it had to.
+    first is set where a request has none. ``text_of_part`` is quick: the text of a part of a stream that has nothing
+    else to count, None for any other part. ``refuses`` says why a request can't be accounted. ``asks_for_usage``
+    changes the body of a streamed request so that its stream reports the usage, and returns whether it had to.
     """
 
     inputs: tuple[str, ...]
@@ -109,7 +109,7 @@ class Accounting(Generic[A]):
     variant: str | None = None
     metadata: Mapping[str, Any] | None = None
     session_id: str | None = None
-    heartbeat_seconds: float = 10.0
+    heartbeat_seconds: float | None = None
     settle_seconds: float = SETTLE_SECONDS
 
     @property

@@ -137,7 +137,7 @@ class Options(TypedDict, total=False):
     variant: str | None
     metadata: Mapping[str, Any] | None
     session_id: str | None
-    heartbeat_seconds: float
+    heartbeat_seconds: float | None
     settle_seconds: float
 
 
