@@ -45,6 +45,7 @@ class Database:
             "TABLE_NAME": self.table_name,
             "JWT_SECRET_ID": "bench-jwt",
             "INTERNAL_API_KEY_ID": "bench-internal",
+            "PYDANTIC_DISABLE_PLUGINS": "__all__",
             "LOG_LEVEL": "INFO",
             "POWERTOOLS_SERVICE_NAME": "accounting-service",
             "POWERTOOLS_METRICS_NAMESPACE": "AccountingService",

@@ -94,8 +94,14 @@ FORCE_END = ("POST", "streaming-sessions/{self}/{session}/end", {"reason": "stuc
 END_PRICE = ("PUT", f"pricing/{{model}}/{SINCE}", {"effectiveTo": "2026-03-01"})
 SYNC = ("POST", "users/sync", {"userId": "{self}", "email": "new@example.com", "username": "New", "role": "user"})
 
+CREATE_ORGANIZATION = ("POST", "organizations", {"name": "Acme", "ownerId": "{self}"})
+RENAME = ("PUT", "organizations/{organization}", {"name": "new"})
+SET_MEMBER = ("PUT", "organizations/{organization}/members/{other}", {"role": "member"})
+CLOSE = ("POST", "organizations/{organization}/close", {"transferTo": "user:nobody"})
+
 DISABLE = ("POST", "users/{other}/disable", {"reason": "left"})
 
+ACCOUNT = ["", "x", "{self}", "user:", "org:", "org:a b", "ORG:a", f"org:{'a' * 27}", f"user:{'x' * 129}", *NOT_A_TEXT]
 EMAIL = [MISSING, None, "", "x", "@", "a@", "@b", "a b@c", "a@b@c", f"{'x' * 251}@b.c", *NOT_A_TEXT, *NOT_PRINTABLE]
 ROLE = ["", "root", "Admin", " user", *NOT_A_TEXT]
 LABEL = [MISSING, None, "", "x" * 101, "__proto__", "constructor", *NOT_A_TEXT, *NOT_PRINTABLE]
@@ -142,16 +148,27 @@ WITH_BODIES = [
     ADD_PRICE,
     END_PRICE,
     SYNC,
+    CREATE_ORGANIZATION,
+    RENAME,
+    SET_MEMBER,
 ]
 COMMANDS = [ALLOCATE, SET, REMOVE, ADJUST]
 REPORTS = [HEARTBEAT, FINALIZE, ABORT]
 QUESTIONS = [CHECK, CALCULATE, VALIDATE_KEY]
-STRICT = [*(route for route in WITH_BODIES if route not in (*REPORTS, *QUESTIONS)), ROTATE_SERVICE]
+STRICT = [*(route for route in WITH_BODIES if route not in (*REPORTS, *QUESTIONS)), ROTATE_SERVICE, CLOSE]
 
 type Route = tuple[str, str, dict[str, Any]]
 
 FIELDS: list[tuple[Route, str, list[Any]]] = [
     *((route, "userId", USER) for route in COMMANDS),
+    *((route, "accountId", ACCOUNT) for route in COMMANDS),
+    (CHECK, "accountId", ACCOUNT),
+    (CREATE_KEY, "accountId", ACCOUNT),
+    (CREATE_ORGANIZATION, "name", NAME),
+    (CREATE_ORGANIZATION, "ownerId", USER),
+    (RENAME, "name", NAME),
+    (SET_MEMBER, "role", [MISSING, None, *ROLE]),
+    (CLOSE, "transferTo", [*ACCOUNT, "user:nobody", "org:NONE"]),
     *((route, "notes", NOTES) for route in COMMANDS),
     *((route, "expiryDays", EXPIRY_DAYS) for route in (ALLOCATE, SET, ADJUST)),
     (ALLOCATE, "credits", POSITIVE),

@@ -32,7 +32,14 @@ ALTERNATIVES = (("expiry_days", "expires_at"), ("user_id", "account_id"))
 """Pairs of arguments of which a method takes exactly one."""
 ALIASES = {("GET", "/health"): ("GET", "/api/health"), ("GET", "/api/usage/system"): ("GET", "/api/usage/system-stats")}
 """Routes that answer like another one, so that they need no method."""
-WITHOUT_A_METHOD: set[Route] = set()
+WITHOUT_A_METHOD: set[Route] = {
+    ("PUT", "/api/budgets/{}/{}"),
+    ("GET", "/api/budgets/{}"),
+    ("DELETE", "/api/budgets/{}/{}"),
+    ("POST", "/api/runs"),
+    ("GET", "/api/runs/{}/{}"),
+    ("POST", "/api/runs/{}/{}/stop"),
+}
 """Routes that no caller of the client needs."""
 ROUTES = sorted(CONTRACT, key=lambda route: route[1].count("{}"))
 AT = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)

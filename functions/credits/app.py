@@ -21,8 +21,7 @@ from accounting.web.accounts import AccountInQuery
 from accounting.web.api import Api, handler_of
 from accounting.web.caller import Caller
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
-from accounting.web.price_views import decimal_text
-from accounting.web.prices import CLASS_NAMES
+from accounting.web.rate_texts import CLASS_NAMES, decimal_text
 from accounting.web.sight import Sight
 from accounting.web.subject import named_by
 from accounting.web.types import (
@@ -55,10 +54,8 @@ BALANCE_READERS = Access(
 
 def _granted_to(caller: Caller, arguments: Arguments) -> Reference:
     """The user that a grant names in its body, or the account, whose id is never a user's id."""
-    body = arguments["body"]
-    if body.account_id is not None:
-        return ById(user_of(body.account_id) or "")
-    return named_by(caller, body.user_id)
+    user, account_id = arguments["body"].user(), arguments["body"].account_id
+    return ById(user_of(account_id) or "") if user is None else named_by(caller, user)
 
 
 def _let_in_already(_caller: Caller) -> None:
@@ -97,18 +94,16 @@ class _Command(RequestModel):
     account_id: AccountText | None = None
     user_id: UserReference | None = Field(
         default=None,
-        validate_default=True,
         validation_alias=AliasChoices("userId", "targetUserId"),
         description="An id or e-mail address; can also be sent as `targetUserId`",
     )
     notes: Notes | None = None
 
-    @field_validator("user_id")
-    @classmethod
-    def _has_one_account(cls, user_id: str | None, info: ValidationInfo) -> str | None:
-        if "account_id" in info.data and (user_id is None) == (info.data["account_id"] is None):
-            raise ValueError("either this or accountId is required")
-        return user_id
+    def user(self) -> str | None:
+        """The user whose account changes, None if an account is named. Raises Invalid unless there is one of both."""
+        if (self.user_id is None) == (self.account_id is None):
+            raise Invalid.field("userId", "either this or accountId is required")
+        return self.user_id
 
 
 class _Grant(_Command):
@@ -407,9 +402,10 @@ def adjust(body: Adjust) -> AdjustView:
 
 def _request(body: _Command, user: Reference | None = None) -> Request:
     """The command's request about ``user``, if the route's access has found them already."""
+    named = body.user()
     return Request(
         actor=api.caller.actor,
-        user=user or (named_by(api.caller, body.user_id) if body.user_id else None),
+        user=user or (None if named is None else named_by(api.caller, named)),
         account_id=body.account_id,
         notes=body.notes or "",
         expiry_days=(body.expiry_days if isinstance(body, _Grant) else None) or DEFAULT_EXPIRY_DAYS,

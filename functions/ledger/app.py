@@ -92,6 +92,8 @@ class EntryView(ResponseModel):
     session_id: str | None = left_out()
     allocation_id: str | None = left_out()
     usage_id: str | None = left_out()
+    key_id: str | None = left_out("The API key that was used, if any")
+    run_id: str | None = left_out("The run that the entry counts for, if any")
     hash: str
 
     @classmethod
@@ -111,6 +113,8 @@ class EntryView(ResponseModel):
             session_id=entry.session_id,
             allocation_id=entry.allocation_id,
             usage_id=entry.usage_id,
+            key_id=entry.key_id,
+            run_id=entry.run_id,
             hash=entry.hash,
         )
 

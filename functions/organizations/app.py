@@ -14,7 +14,7 @@ from accounting.web.access import ADMINS, USERS, Access, Who
 from accounting.web.api import Api, handler_of
 from accounting.web.caller import Caller
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
-from accounting.web.paging import MAX_LIMIT, Cursor, Limit, cursor_of, member_in, position_in
+from accounting.web.paging import MAX_LIMIT, Cursor, Limit, after_member, cursor_of, member_in, position_in
 from accounting.web.sight import Sight
 from accounting.web.types import (
     AccountText,
@@ -205,7 +205,7 @@ def list_members(organization_id: IdentifierInPath, limit: Limit = MAX_LIMIT, cu
     emails = users.emails_of([member.user_id for member in found])
     return MembersView(
         members=[MemberView.of(member, email) for member, email in zip(found, emails, strict=True)],
-        next_cursor=cursor_of(last) if last else None,
+        next_cursor=after_member(last) if last else None,
     )
 
 

@@ -31,6 +31,7 @@ from accounting.web.paging import (
     position_by_user_in,
     position_in,
 )
+from accounting.web.refusals import SPENDING_CODES
 from accounting.web.service_key import require_service_key
 from accounting.web.sessions import (
     Abort,
@@ -73,7 +74,7 @@ api = Api()
     "/api/streaming-sessions/initialize",
     status_code=201,
     access=OPENERS,
-    codes=("MODEL_UNKNOWN", "INSUFFICIENT_CREDITS", "SESSION_EXISTS", "SESSION_ENDED"),
+    codes=("MODEL_UNKNOWN", *SPENDING_CODES, "SESSION_EXISTS", "SESSION_ENDED"),
     responses=OPENED,
 )
 def initialize(body: Initialize) -> tuple[InitializeView, int]:
@@ -94,6 +95,9 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
         metadata=body.metadata,
         estimated_usage=usage,
         variant=body.variant,
+        account_id=api.caller.account(body.account_id),
+        key_id=api.caller.key_id,
+        run_id=body.run_id,
     )
     session = answer.session
     view = InitializeView(
@@ -110,7 +114,7 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
 @api.post(
     "/api/streaming-sessions/heartbeat",
     access=HOLDERS,
-    codes=("INSUFFICIENT_CREDITS", "SESSION_NOT_ACTIVE"),
+    codes=(*SPENDING_CODES, "SESSION_NOT_ACTIVE"),
     any_query=True,
 )
 def heartbeat(body: Heartbeat) -> HeartbeatView:
@@ -143,6 +147,7 @@ def finalize(body: Finalize) -> FinalizeView:
         report,
         success=body.success is not False,
         now=clock(),
+        account_id=body.account_id,
         actor=api.caller.actor,
         particulars=particulars,
     )
@@ -170,7 +175,13 @@ def abort(body: Abort) -> AbortView:
     """
     report, particulars = _report_in(body, body.tokens_generated)
     answer = settling.abort(
-        api.caller.user_id, body.session_id, report, now=clock(), actor=api.caller.actor, particulars=particulars
+        api.caller.user_id,
+        body.session_id,
+        report,
+        now=clock(),
+        account_id=body.account_id,
+        actor=api.caller.actor,
+        particulars=particulars,
     )
     settled = answer.session.settled
     return AbortView(

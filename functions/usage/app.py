@@ -21,13 +21,18 @@ from accounting.web.api import Api, handler_of
 from accounting.web.caller import Caller
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
 from accounting.web.paging import EndDate, StartDate, instants
+from accounting.web.refusals import SPENDING_CODES
 from accounting.web.service_key import require_service_key
 from accounting.web.sight import Sight
 from accounting.web.subject import named_by
 from accounting.web.types import (
+    IN_RUN,
     MAX_LABEL,
     ONLY_DIGITS,
+    PAYER,
+    AccountText,
     CreditsOrNone,
+    Identifier,
     Instant,
     Metadata,
     ModelId,
@@ -65,6 +70,8 @@ class Record(RequestModel):
     variant: Variant | None = None
     metadata: Metadata | None = None
     deduct: StrictFlag | None = None
+    account_id: AccountText | None = PAYER
+    run_id: Identifier | None = IN_RUN
 
     @field_validator("operation")
     @classmethod
@@ -231,7 +238,7 @@ def _by_model(counts: Mapping[str, Mapping[str, int]]) -> dict[str, CountsView]:
     status_code=201,
     access=REPORTERS,
     idempotency="usage",
-    codes=("INSUFFICIENT_CREDITS", "MODEL_UNKNOWN"),
+    codes=(*SPENDING_CODES, "MODEL_UNKNOWN"),
 )
 def record(body: Record) -> RecordedView:
     """Record a billable event of the caller, and take its credits if ``deduct`` says so.
@@ -248,7 +255,10 @@ def record(body: Record) -> RecordedView:
             cost=body.cost(),
             metadata=body.metadata or {},
             deduct=deduct,
+            account_id=api.caller.account(body.account_id),
             actor=api.caller.actor,
+            key_id=api.caller.key_id,
+            run_id=body.run_id,
         ),
         now=clock(),
         key=key_of(api, body),

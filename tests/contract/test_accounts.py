@@ -15,7 +15,7 @@ from tests.reach import ROOT, function_names, module, module_names
 
 OF_ACCOUNTS = {
     *("wallet", "wallet_of_all", "allocation", "entry", "audit", "usage", "day_rollup", "wallet_due"),
-    "texts_of_account",
+    *("texts_of_account", "budget"),
 }
 
 

@@ -27,6 +27,8 @@ TALK_TO_AWS = {
     *(f"{TABLE}.{name}" for name in ("connection", "exchange", "surroundings", "transactions", "wire")),
     "accounting.secrets",
 }
+CALENDAR = "accounting.domain.windows"
+"""It converts instants to days of a time zone and back, for which it needs datetime."""
 NOT_PURE = {"os", "sys", "time", "datetime", "random", "secrets", "uuid", "ulid", "threading", "logging", "pathlib"}
 
 
@@ -57,7 +59,17 @@ def test_the_domain_uses_no_clock_no_randomness_and_no_environment(name: str) ->
     others = {found for found in imports_of(name) if not found.startswith("accounting")}
 
     assert others <= {*sys.stdlib_module_names}, "third-party code in the domain"
-    assert others & NOT_PURE == set()
+    assert others & NOT_PURE == ({"datetime"} if name == CALENDAR else set())
+
+
+def test_the_calendar_is_never_asked_what_time_it_is() -> None:
+    tree = module(CALENDAR).tree
+    called = {
+        node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+
+    assert "fromtimestamp" in called
+    assert called & {"now", "today", "utcnow"} == set()
 
 
 def test_only_the_table_and_the_secrets_talk_to_aws() -> None:

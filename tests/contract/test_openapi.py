@@ -114,6 +114,7 @@ WORDS = {
     ("anybody", "supervisors"): Who.SELF_OR_SUPERVISORS,
     ("anybody", "administrators"): Who.SELF_OR_ADMINS,
     ("anybody", "administrators, unseen by others"): Who.SELF_OR_ADMINS,
+    ("anybody", roles.OF_ACCOUNTS): Who.ACCOUNTS,
     ("supervisors", None): Who.SUPERVISORS,
     ("supervisors", "supervisors"): Who.SUPERVISORS,
     ("administrators", None): Who.ADMINS,

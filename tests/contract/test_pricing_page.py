@@ -11,9 +11,7 @@ import pytest
 from accounting.domain.pricing import PriceRule
 from accounting.domain.rates import AMOUNT_SCALE, RATE_NAMES, RATE_SCALE
 from accounting.domain.usage_formats import read
-from accounting.web.price_views import decimal_text
 from accounting.web.prices import (
-    CLASS_NAMES,
     MAX_ALIASES,
     MAX_ALIASES_LENGTH,
     MAX_RATE,
@@ -23,6 +21,7 @@ from accounting.web.prices import (
     RATE_DECIMALS,
     RuleBody,
 )
+from accounting.web.rate_texts import CLASS_NAMES, decimal_text
 from local.paths import ROOT
 
 PAGE = (ROOT / "docs/pricing.md").read_text()

@@ -151,6 +151,8 @@ def test_routes_that_change_something_without_a_body_are_listed() -> None:
     }
 
     assert without_a_body == {
+        ("DELETE", "/api/budgets/{accountId}/{subject}"),
+        ("POST", "/api/runs/{accountId}/{runId}/stop"),
         ("POST", "/api/users/{userId}/enable"),
         ("POST", "/api/users/{userId}/erase"),
         ("POST", "/api/api-keys/{keyId}/revoke"),

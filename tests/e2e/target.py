@@ -50,6 +50,7 @@ def person(service: Stack, people: People) -> Target:
         "{model}": model,
         "{service}": admin.ok("POST", "service-credentials", {"name": "a service", "rights": ["read"]})["id"],
         "{other}": people().id,
+        "{organization}": admin.ok("POST", "organizations", {"name": "Acme", "ownerId": admin.id})["organizationId"],
     }
     return Target(admin.http, admin.id, admin.token, service.internal_api_key, names)
 
@@ -63,6 +64,6 @@ def nothing_moves(service: Stack, person: Target) -> Iterator[None]:
 
 
 def _everything(service: Stack, person: Target) -> list[list[Item]]:
-    kept = (("KEY", "{key}"), ("PRICE", "{model}"), ("SERVICE", "{service}"))
+    kept = (("KEY", "{key}"), ("PRICE", "{model}"), ("SERVICE", "{service}"), ("ORG", "{organization}"))
     partitions = (f"EMAIL#{person.email}", *(f"{kind}#{person.names[name]}" for kind, name in kept))
     return [items_of(service, person.id), *(items_under(service, pk) for pk in (*partitions, "EMAIL#new@example.com"))]

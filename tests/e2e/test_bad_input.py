@@ -84,6 +84,7 @@ def test_a_command_refuses_what_it_does_not_know_and_names_it(service: Stack, pe
     [
         *(("POST", "api-keys/{key}/revoke"), ("DELETE", "api-keys/{key}"), ("POST", "users/{other}/enable")),
         *(("DELETE", f"pricing/{{model}}/{SINCE}"), ("DELETE", "service-credentials/{service}")),
+        ("DELETE", "organizations/{organization}/members/{other}"),
     ],
 )
 def test_a_command_without_a_body_refuses_unknown_names(service: Stack, person: Target, route: tuple[str, str]) -> None:

@@ -43,6 +43,8 @@ LISTS: list[tuple[str, tuple[str, ...]]] = [
     ("credits/ledger/{self}", ("limit", "cursor", "startDate", "endDate")),
     ("api-keys", ("limit", "cursor")),
     ("service-credentials", ("limit", "cursor")),
+    ("organizations", ("limit", "cursor")),
+    ("organizations/{organization}/members", ("limit", "cursor")),
     ("streaming-sessions/active", ("cursor",)),
     ("streaming-sessions/active/{self}", ("cursor",)),
     ("streaming-sessions/active/all", ("limit", "cursor")),
@@ -67,7 +69,7 @@ def test_a_bad_query_value_is_refused_by_its_name(
     with nothing_moves(service, person):
         for name in names:
             for value in QUERY[name]:
-                answer = person.get(path.replace("{self}", person.id), **{name: value})
+                answer = person.get(path, **{name: value})
                 details = assert_refused(answer, 400, "VALIDATION_ERROR")
                 assert [error["field"] for error in details["errors"]] == [name], described(answer)
 
@@ -81,7 +83,7 @@ def test_a_cursor_of_another_list_is_refused(person: Target) -> None:
 
     for path, names in LISTS:
         cursor = position if "page" in names or "startDate" in names else number
-        answer = person.get(path.replace("{self}", person.id), cursor=cursor)
+        answer = person.get(path, cursor=cursor)
         details = assert_refused(answer, 400, "VALIDATION_ERROR")
         assert [error["field"] for error in details["errors"]] == ["cursor"]
 
@@ -231,6 +233,11 @@ def test_a_bad_id_in_a_path_is_refused(service: Stack, person: Target, path: str
         ("PUT", "service-credentials/{bad}", {"name": "new"}),
         ("POST", "service-credentials/{bad}/rotate", None),
         ("DELETE", "service-credentials/{bad}", None),
+        ("PUT", "organizations/{bad}", {"name": "new"}),
+        ("POST", "organizations/{bad}/close", None),
+        ("PUT", "organizations/{bad}/members/{self}", {"role": "owner"}),
+        ("DELETE", "organizations/{bad}/members/{self}", None),
+        ("DELETE", "organizations/{organization}/members/{bad}", None),
         ("PUT", f"pricing/{{bad}}/{SINCE}", {"effectiveTo": "2026-03-01"}),
         ("PUT", "pricing/{model}/{bad}", {"effectiveTo": "2026-03-01"}),
     ],
@@ -239,7 +246,7 @@ def test_a_bad_id_of_a_thing_is_refused(
     service: Stack, person: Target, method: str, path: str, body: dict[str, str] | None
 ) -> None:
     codes = {400: ["VALIDATION_ERROR"], 404: ["API_KEY_NOT_FOUND", "PRICE_NOT_FOUND", "ROUTE_NOT_FOUND"]}
-    codes[404].append("SERVICE_CREDENTIAL_NOT_FOUND")
+    codes[404] += ["SERVICE_CREDENTIAL_NOT_FOUND", "ACCOUNT_NOT_FOUND", "MEMBER_NOT_FOUND"]
     with nothing_moves(service, person):
         # The emulator's policies match no line break in the middle of a path.
         for bad in (each for each in BAD_IDS if each != "%0A"):

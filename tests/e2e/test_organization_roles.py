@@ -157,8 +157,10 @@ def test_a_personal_account_is_seen_by_its_user_and_by_supervisors(team: Team) -
 
     assert outsider.ok("GET", path)["userId"] == outsider.id
     assert team.people["supervisor"].ok("GET", path)["accountId"] == f"user:{outsider.id}"
-    assert_refused(owner.get(path), 404, "ACCOUNT_NOT_FOUND")
-    assert_refused(team.people["supervisor"].get("credits/balance?accountId=user:nobody"), 404, "ACCOUNT_NOT_FOUND")
+    assert_refused(owner.call("GET", path), 404, "ACCOUNT_NOT_FOUND")
+    assert_refused(
+        team.people["supervisor"].call("GET", "credits/balance?accountId=user:nobody"), 404, "ACCOUNT_NOT_FOUND"
+    )
 
 
 def test_a_key_is_for_its_account_only(team: Team) -> None:
@@ -190,7 +192,7 @@ def test_a_service_acts_in_the_accounts_of_its_user(admin: Person, team: Team) -
     member = as_service(admin.http, credential, team.people["member"].id)
     assert member.ok("GET", path)["accountId"] == f"org:{team.id}"
     assert_refused(
-        as_service(admin.http, credential, team.people["administrator"].id).get(path), 404, "ACCOUNT_NOT_FOUND"
+        as_service(admin.http, credential, team.people["administrator"].id).call("GET", path), 404, "ACCOUNT_NOT_FOUND"
     )
     granting = as_service(admin.http, new_service(admin, "credits:grant"), team.people["owner"].id)
     assert_refused(granting.post("credits/allocate", {"accountId": f"org:{team.id}", "credits": 5}), 403, "FORBIDDEN")

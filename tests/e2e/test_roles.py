@@ -44,6 +44,7 @@ REFUSALS = {
     "members": NOT_MEMBERS,
     "managers": NOT_MEMBERS,
     "managers and oneself": NOT_MEMBERS,
+    "users of the account": NOT_MEMBERS,
 }
 """The refusal of each role, if it is refused. The roles in an organization are tested in ``test_organization_roles``;
 here nobody is a member."""
@@ -70,6 +71,8 @@ class Things(NamedTuple):
     organization: Callable[[], tuple[str, str]]
 
 
+BUDGET = "budgets/{account}/{subject}"
+OF_ACCOUNTS = "users of the account"
 ROUTES = [
     Route("GET", "credits/balance", None, 200, "anybody"),
     Route("GET", "credits/balance/{user}", None, 200, "supervisors", "supervisors"),
@@ -108,6 +111,12 @@ ROUTES = [
         201,
         "anybody",
     ),
+    Route("PUT", BUDGET, {"limitCredits": 10**6, "window": "month"}, 200, "anybody", OF_ACCOUNTS),
+    Route("GET", "budgets/{account}", None, 200, "anybody", OF_ACCOUNTS),
+    Route("DELETE", BUDGET, None, 200, "anybody", OF_ACCOUNTS),
+    Route("POST", "runs", {"runId": "{new}", "limitCredits": 5}, 201, "anybody"),
+    Route("GET", "runs/{account}/{run}", None, 200, "anybody", OF_ACCOUNTS),
+    Route("POST", "runs/{account}/{run}/stop", None, 200, "anybody", OF_ACCOUNTS),
     Route("GET", "usage/stats", None, 200, "anybody"),
     Route("GET", "usage/stats/{user}", None, 200, "anybody", "supervisors"),
     Route("GET", "usage/system-stats", None, 200, "administrators"),
@@ -175,6 +184,9 @@ KEYS = {
         "POST streaming-sessions/abort",
         "GET streaming-sessions/active",
         "GET streaming-sessions/active/{user}",
+        "POST runs",
+        "GET runs/{account}/{run}",
+        "POST runs/{account}/{run}/stop",
     ],
     "usage:read": ["GET usage/stats", "GET usage/stats/{user}"],
     "usage:write": ["POST usage/record"],
@@ -282,11 +294,16 @@ def _unchanged(service: Stack, person: Person) -> Iterator[None]:
 def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> tuple[str, dict[str, Any] | None]:
     """Return a route's path and body with the names of existing things."""
     names = {"{user}": target.id, "{new}": new_id("session"), "{model}": things.model, "{since}": SINCE}
-    names["{other}"] = things.other
+    names |= {"{other}": things.other, "{account}": f"user:{target.id}", "{subject}": f"member:{target.id}"}
     if route.body and "{open}" in route.body.values():
         names["{open}"] = caller.open(1)
     if "{theirs}" in route.path:
         names["{theirs}"] = target.open(1)
+    if "{run}" in route.path:
+        names["{run}"] = target.ok("POST", "runs", {"runId": new_id("run"), "limitCredits": 5})["runId"]
+    if (route.method, route.path) == ("DELETE", BUDGET):
+        # Refused if an administrator has set it: it is there in both cases.
+        target.call("PUT", f"budgets/user:{target.id}/member:{target.id}", {"limitCredits": 10**6, "window": "month"})
     if "{credential}" in route.path:
         names["{credential}"] = things.credential()
     if "{organization}" in route.path:

@@ -22,6 +22,7 @@ from accounting.times import DAY, HOUR, MINUTE, day
 from tests.audit import assert_books_balance
 from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
+from tests.members import organization_with
 
 type MakeUser = Callable[..., str]
 
@@ -34,6 +35,11 @@ def request(**more: Any) -> Request:
 
 def stream(session_id: str, tokens: int = 1_000, user_id: str = "u1", now: int = NOW) -> sessions.Answer:
     return sessions.initialize(user_id, session_id, "m", tokens, now=now, account_id=ORGANIZATION)
+
+
+@pytest.fixture(autouse=True)
+def _has_members(table_name: str) -> None:
+    organization_with(ORGANIZATION, "u1", "u2", "org:o1", now=NOW)
 
 
 @pytest.fixture(autouse=True)

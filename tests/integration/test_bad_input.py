@@ -66,6 +66,7 @@ def names(user: Callable[..., str]) -> dict[str, str]:
         "{model}": MODEL,
         "{key}": made("POST", "api-keys", {"name": "a key"})["id"],
         "{service}": made("POST", "service-credentials", {"name": "a service", "rights": ["read"]})["id"],
+        "{organization}": made("POST", "organizations", {"name": "Acme", "ownerId": "u1"})["organizationId"],
     }
 
 

@@ -33,6 +33,7 @@ from tests.calls import the_wire
 from tests.faults import Faults, answer_lost, never_arrives
 from tests.integration.conftest import ACCOUNT, NOW
 from tests.integration.test_events import CONTEXT, event
+from tests.members import organization_with
 from tests.together import times, together
 
 type MakeUser = Callable[..., str]
@@ -65,7 +66,7 @@ def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str 
     sample |= {"multiValueHeaders": {name: [value] for name, value in headers.items()}}
     sample |= {"pathParameters": parameters or None, "body": None if body is None else json.dumps(body)}
     role = "admin" if as_ == "boss" else "user"
-    if method == "GET":  # the list of API keys names the user here; other routes that read ignore it
+    if (method, route) == ("GET", "api-keys"):  # this route names the user in the query
         sample |= {"queryStringParameters": {"userId": "u1"}, "multiValueQueryStringParameters": {"userId": ["u1"]}}
     sample["requestContext"]["authorizer"] |= {"principalId": as_, "userId": as_, "email": "", "role": role}
     answer = app.handler(sample, CONTEXT)
@@ -339,6 +340,7 @@ def test_a_record_that_another_account_paid_for_is_erased_there(user: MakeUser, 
     from accounting.domain.accounts import stored as account
 
     user("u1")
+    organization_with(account("org:o1"), "u1")
     event_ = Event("u1", "s", "o", 0, {TEXT: 1}, deduct=False, account_id=account("org:o1"))
     usage.record(event_, now=NOW, key=None)
     users.forget()

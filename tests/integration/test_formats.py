@@ -7,6 +7,7 @@ stays as long as that format is read. ``WRITE_SAMPLES=1`` writes the samples tha
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +15,9 @@ from uuid import uuid4
 import pytest
 
 from accounting.domain.accounts import stored
+from accounting.domain.budgets import Spender
 from accounting.domain.errors import Unavailable
+from accounting.domain.ledger import FORMAT
 from accounting.domain.model_usage import Usage
 from accounting.domain.pricing import PriceRule
 from accounting.domain.sessions import Report
@@ -22,9 +25,13 @@ from accounting.domain.usage import ModelCall, ProviderUsage
 from accounting.domain.users import Description
 from accounting.operations import (
     api_keys,
+    budgets,
+    closing,
     credits,
     erasing,
+    organizations,
     prices,
+    runs,
     service_credentials,
     sessions,
     settling,
@@ -43,6 +50,7 @@ from accounting.store.idempotency import IdempotencyKey
 from accounting.times import DAY
 from tests.audit import assert_books_balance
 from tests.integration.conftest import ACCOUNT, NOW
+from tests.members import organization_with
 from tests.prices import per_thousand
 
 type MakeUser = Callable[..., str]
@@ -70,6 +78,8 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
     usage.record(Event("u1", "images", "describe", priced, {}, False), now=NOW, key=None)
     settling.force_end("u1", "s1", actor="boss", reason="stuck", now=NOW)
     settling.finalize("u1", "s1", 2_000, success=True, now=NOW)
+    organization_with(ORGANIZATION, "u1", now=NOW)
+    _spend_within_limits()
     usage.record(Event("u1", "images", "draw", 0, {"a": 1}, False, ORGANIZATION), now=NOW, key=None)
     full = PriceRule("m", per_thousand(9), NOW + DAY, NOW + 2 * DAY, {"v": per_thousand(1)}, ("alias",), 9, "list", "1")
     prices.add(full, now=NOW, key=None)
@@ -77,13 +87,30 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
     usage.record(Event("u1", "images", "by a job", 0, {}, False, actor="service:s"), now=NOW, key=None)
     issued = service_credentials.create("a service", ("read",), now=NOW, key=None)
     service_credentials.rotate(issued.credential.id, overlap=DAY, keep_previous=False, now=NOW, key=None)
+    made = organizations.create("Acme", "u1", now=NOW, key=None).organization
+    api_keys.create("u1", "a key", (), expires_at=None, now=NOW, idempotency_key=None, account_id=made.account_id)
+    closing.close(made.id, ACCOUNT, actor="boss", now=NOW)
     people.disable("u1", by="boss", reason="away", now=NOW)
     users.sync(Description("u9"), NOW)
     erasing.erase("u9", by="boss", now=NOW)
-    system_usage.count([*usage_store.newest(ACCOUNT, None, None, 9)])
+    system_usage.count([*usage_store.newest(ACCOUNT, None, None, 99)])
     audit_all(NOW, lambda: True)
     pages = dynamodb.get_paginator("scan").paginate(TableName=table_name, ConsistentRead=True)
     return [table.unpack(item) for page in pages for item in page["Items"]]
+
+
+def _spend_within_limits() -> None:
+    """A budget and a run, with an open session, an ended one and a record that count in both."""
+    credits.allocate(replace(request(), account_id=ORGANIZATION), 100)
+    of_all = budgets.Wanted(90, "month", "Europe/Berlin", (80,))
+    budgets.put(ORGANIZATION, "members", of_all, by=budgets.Manager("boss", platform=True), now=NOW)
+    spender = Spender("u1", ORGANIZATION, "k", "r1")
+    runs.begin(spender, "r1", 50, expires_at=None, metadata={"task": "t"}, now=NOW)
+    for name in ("s6", "s7"):
+        sessions.initialize("u1", name, "m", 1_000, now=NOW, account_id=ORGANIZATION, key_id="k", run_id="r1")
+    settling.finalize("u1", "s7", 500, success=True, now=NOW)
+    event = Event("u1", "images", "draw", 1, {}, True, ORGANIZATION, None, "k", "r1")
+    usage.record(event, now=NOW, key=None)
 
 
 def kind_of(item: dict[str, Any]) -> str:
@@ -93,7 +120,12 @@ def kind_of(item: dict[str, Any]) -> str:
     by_class = ("rates" in item and "inputs" in item) or (kind == "USAGE" and "usage" in item) or "input" in item
     known = f"{'-alias' if 'alias_of' in item else ''}{'-by-class' if by_class else ''}"
     known += f"{'-by-number' if 'unclassified' in item else ''}{'-priced' if 'priced_as' in item else ''}"
+    known += f"{'-of-an-organization' if kind == 'WALLET' and '#org:' in item['pk'] else ''}"
+    known += f"{'-for-an-account' if partition == 'KEY' and 'account_id' in item else ''}"
     known += f"{'-of-a-service' if 'actor' in item and kind == 'USAGE' else ''}"
+    known += f"{'-in-a-run' if 'run_id' in item and kind != 'RUN' else ''}"
+    known += f"{'-with-budgets' if kind == 'WALLET' and 'budgets' in item else ''}"
+    known += f"{'-closed' if 'closed_at' in item else ''}"
     return f"{partition}-{kind}{state}{known}{'-pointer' if 'paid_by' in item else ''}".lower()
 
 
@@ -154,9 +186,9 @@ def test_a_wallet_of_a_newer_version_is_used_and_kept_unchanged(user: MakeUser, 
     dynamodb.update_item(
         TableName=table_name,
         Key=table.pack(keys.wallet(ACCOUNT)),
-        UpdateExpression="SET terms = :terms, #format = :two",
+        UpdateExpression="SET tariff = :tariff, #format = :two",
         ExpressionAttributeNames={"#format": "format"},
-        ExpressionAttributeValues={":terms": {"M": {"name": {"S": "pro"}}}, ":two": {"N": "2"}},
+        ExpressionAttributeValues={":tariff": {"M": {"name": {"S": "pro"}}}, ":two": {"N": "2"}},
     )
 
     sessions.initialize("u1", "s1", "m", 1_000, now=NOW)
@@ -164,7 +196,7 @@ def test_a_wallet_of_a_newer_version_is_used_and_kept_unchanged(user: MakeUser, 
 
     item = table.get(keys.wallet(ACCOUNT))
     assert item is not None
-    assert (item["terms"], item["format"]) == ({"M": {"name": {"S": "pro"}}}, 2)
+    assert (item["tariff"], item["format"]) == ({"M": {"name": {"S": "pro"}}}, 2)
     assert assert_books_balance("u1").available == 99
 
 
@@ -177,9 +209,13 @@ def test_a_ledger_that_continues_in_a_newer_format_counts_as_unread(
     dynamodb.update_item(
         TableName=table_name,
         Key=table.pack(keys.entry(ACCOUNT, 2)),
-        UpdateExpression="SET #format = :two, budget = :b, #hash = :other",
+        UpdateExpression="SET #format = :newer, budget = :b, #hash = :other",
         ExpressionAttributeNames={"#format": "format", "#hash": "hash"},
-        ExpressionAttributeValues={":two": {"N": "2"}, ":b": {"S": "b"}, ":other": {"S": "of another kind"}},
+        ExpressionAttributeValues={
+            ":newer": {"N": str(FORMAT + 1)},
+            ":b": {"S": "b"},
+            ":other": {"S": "of another kind"},
+        },
     )
 
     assert audit_all(NOW, lambda: True) == Audited(wallets=2, unread=1)

@@ -26,6 +26,7 @@ from accounting.store import allocations, entries, organizations, users, wallets
 from accounting.store.idempotency import IdempotencyKey
 from accounting.times import DAY, MINUTE
 from tests.audit import assert_books_balance
+from tests.calls import Calls
 from tests.integration.conftest import NOW
 from tests.together import together
 
@@ -280,3 +281,18 @@ def test_an_organization_outlives_the_erasure_of_its_members(acme: Organization)
     assert [each.user_id for each in found] == ["boss", "u1"]
     assert users.emails_of(["boss", "u1"]) == ["boss@example.com", ""]
     operations.remove(acme.id, "u1", by=None)
+
+
+def test_a_change_of_members_costs_what_the_data_model_says(acme: Organization, calls: Calls) -> None:
+    changes: dict[str, Callable[[], object]] = {
+        "add": lambda: operations.set_role(acme.id, "u1", "member", by=None, now=NOW),
+        "change": lambda: operations.set_role(acme.id, "u1", "admin", by=None, now=NOW),
+        "remove": lambda: operations.remove(acme.id, "u1", by=None),
+    }
+    spent = {}
+    for name, change in changes.items():
+        calls.reset()
+        change()
+        spent[name] = (calls.round_trips, calls.write_units)
+
+    assert spent == {"add": (3, 7), "change": (3, 6), "remove": (2, 7)}, "the first two also find the user"

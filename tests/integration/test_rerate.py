@@ -21,6 +21,7 @@ from accounting.times import DAY, MINUTE, day
 from local import rerate
 from local.rerate import Cost
 from tests.integration.conftest import NOW
+from tests.members import organization_with
 
 type MakeUser = Callable[..., str]
 
@@ -119,6 +120,7 @@ def test_the_tool_reads_all_users_records_and_writes_nothing(
 ) -> None:
     for who in ("u1", "u2"):
         user(who, 1_000)
+    organization_with(ORGANIZATION, "u2")
     used = ModelCall("m", THOUSAND)
     made = [
         usage.record(Event("u1", "images", "draw", used, {}, True), now=NOW, key=None).record,

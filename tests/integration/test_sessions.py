@@ -112,6 +112,7 @@ def test_a_refusal_shows_the_affordable_estimate(user: MakeUser) -> None:
         "heldCredits": 0,
         "shortfall": 2,
         "affordableTokens": 8_000,
+        "limits": [{"limit": "balance", "remainingCredits": 10, "requiredCredits": 12}],
     }
     assert initialize(8_000).session.allocated_credits == 10
 

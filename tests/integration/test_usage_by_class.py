@@ -28,6 +28,7 @@ from accounting.times import DAY, MINUTE
 from tests.audit import assert_books_balance
 from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
+from tests.members import organization_with
 
 type MakeUser = Callable[..., str]
 
@@ -175,6 +176,7 @@ def everything(seed: int) -> list[UsageRecord]:
     """Records of every kind over three days: bare credits, priced calls, sessions, and late usage below the sweep's."""
     rng = random.Random(seed)
     begin = NOW - NOW % DAY
+    organization_with(ORGANIZATION, "u1")
     for number in range(24):
         at = begin + rng.randrange(3 * DAY)
         model, output = rng.choice(["m", "n"]), rng.randrange(500)

@@ -15,6 +15,7 @@ from accounting.operations import prices, system_usage
 from accounting.store import sessions, users, wallets
 from accounting.times import DAY
 from tests.audit import assert_ledger_explains
+from tests.members import organization_with
 from tests.simulation.background import Background
 from tests.simulation.books import Books, sums_by_day
 from tests.simulation.clients import Clients
@@ -71,8 +72,8 @@ class Simulation:
         self.connection = Connection(self.scheduler, self.database, 0)
         self.books = Books(self.database)
         self.users = [f"u{number}" for number in range(random.randint(1, 3))]
-        organizations = [stored(f"org:o{number}") for number in range(random.randint(0, 2))]
-        self.clients = Clients(self.scheduler, self.users, organizations, self.clock)
+        self.organizations = [stored(f"org:o{number}") for number in range(random.randint(0, 2))]
+        self.clients = Clients(self.scheduler, self.users, self.organizations, self.clock)
         self.background = Background(self.scheduler, self.clients, self.books.new_records)
         self._steps = steps
 
@@ -101,6 +102,8 @@ class Simulation:
         random = self.scheduler.random
         for user_id in self.users:
             users.sync(Description(user_id, f"{user_id}@example.com", user_id, "user"), self.clock())
+        for account_id in self.organizations:
+            organization_with(account_id, *self.users)
         prices.add(PriceRule("m", CARD, 0), now=self.clock(), key=None)
         for _ in range(random.randint(2, 6)):
             self.clients.join()

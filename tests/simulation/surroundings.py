@@ -10,8 +10,6 @@ from typing import Any, ClassVar
 from unittest.mock import patch
 from uuid import UUID
 
-from ulid import ULID
-
 from accounting import settings as settings_module
 from accounting import telemetry
 from accounting.domain import system_usage
@@ -49,7 +47,6 @@ def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
     time = SimpleNamespace(monotonic=lambda: scheduler.now, sleep=scheduler.pause)
     pool = Pool(scheduler, AccountingError)
     unheard = SimpleNamespace(exception=lambda _: None, error=lambda _, **__: None)
-    made = SimpleNamespace(from_timestamp=lambda now: ULID.from_int(now << 80 | random.getrandbits(80)))
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, {"TABLE_NAME": TABLE}))
         settings_module.settings.cache_clear()
@@ -66,7 +63,7 @@ def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
             (transactions, "client", lambda: connection),
             (chance, "_random", random),
             (transactions, "uuid4", lambda: UUID(int=random.getrandbits(128))),
-            (ids, "ULID", made),
+            (ids, "randbits", random.getrandbits),
             (key_making, "secrets", SimpleNamespace(token_urlsafe=lambda size: f"{random.getrandbits(8 * size):x}")),
             (sweep, "ThreadPoolExecutor", pool),
             (sweep, "logger", unheard),

@@ -11,7 +11,7 @@ from accounting.domain import wallet as ledger
 from accounting.domain.accounts import personal
 from accounting.domain.audit import MAX_FINDINGS, Finding, KindSums, Newer, Proof, Sums, Unreadable
 from accounting.domain.errors import InsufficientCredits
-from accounting.domain.ledger import Cause, Entry, Kind, digest
+from accounting.domain.ledger import OF_SECOND_FORMAT, Cause, Entry, Kind, digest
 from accounting.domain.lots import Lot
 from accounting.domain.wallet import Decision, Wallet
 from accounting.times import DAY, HOUR
@@ -27,7 +27,8 @@ def history(seed: int, commands: int = 40) -> tuple[Wallet, list[Entry]]:
     now = NOW
     for number in range(commands):
         now += rng.randrange(6 * HOUR)
-        cause = Cause("boss", now, "why", f"salt{number}", session_id=f"s{number}")
+        of_a_run = {"key_id": "k", "run_id": f"r{number}"} if number % 2 else {}
+        cause = Cause("boss", now, "why", f"salt{number}", session_id=f"s{number}", **of_a_run)
         try:
             decision = _command(rng, wallet, cause, held)
         except InsufficientCredits:
@@ -89,7 +90,8 @@ def test_the_histories_have_every_kind_of_entry() -> None:
 def test_an_altered_field_is_found_at_its_entry(name: str) -> None:
     for seed in range(20):
         wallet, entries = history(seed)
-        place = random.Random(seed).randrange(len(entries))
+        has_field = [each.seq - 1 for each in entries if each.format == 2 or name not in OF_SECOND_FORMAT]
+        place = random.Random(seed).choice(has_field)
         value = getattr(entries[place], name)
         change: dict[str, Any] = {name: value + 1 if isinstance(value, int) else f"{value}x"}
         found = findings(wallet, [*entries[:place], replace(entries[place], **change), *entries[place + 1 :]])
@@ -299,3 +301,25 @@ def test_an_entry_of_the_first_format_has_this_hash() -> None:
     )
 
     assert entry.hashed("before") == "ff9298c30fb3fcd041274d2ad3ca78799d93e5703d659354aaf9af64116d736a"
+
+
+def test_an_entry_of_the_second_format_has_this_hash() -> None:
+    said = digest("why", "salt")
+    entry = Entry(
+        ACCOUNT, 7, "settle", 1, 4, 6, 0, 0, NOW, "u1", "why", "salt", said, "s1", None, "usage", "key", "run", format=2
+    )
+
+    assert entry.hashed("before") == "cdee80798376c0907a66a6e74141d10926fd47fb1146b6cd412ae1e7af940d87"
+
+
+def test_only_entries_of_a_key_or_a_run_are_in_the_second_format() -> None:
+    wallet = ledger.grant(Wallet(ACCOUNT), 10, expires_at=NOW + DAY, cause=Cause("boss", NOW)).wallet
+    causes = [Cause("u1", NOW), Cause("u1", NOW, key_id="k"), Cause("u1", NOW, run_id="r")]
+
+    entries = [ledger.charge(wallet, 1, cause=cause).entries[0] for cause in causes]
+
+    assert [(entry.format, entry.key_id, entry.run_id) for entry in entries] == [
+        (1, None, None),
+        (2, "k", None),
+        (2, None, "r"),
+    ]

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from accounting.domain.errors import Invalid
 from accounting.domain.pricing import RATE_OF_PRICE
 from accounting.domain.rates import RATE_SCALE, RateCard, Rates, Tier
-from accounting.web.price_views import RuleView, decimal_text
-from accounting.web.prices import MAX_RATE, RuleBody
+from accounting.web.price_views import RuleView
+from accounting.web.prices import MAX_RATE, RuleBody, SomeRates
+from accounting.web.rate_texts import CLASS_NAMES, decimal_text
 
 FULL: dict[str, Any] = {
     "modelId": "m",
@@ -139,3 +140,7 @@ def test_a_rate_is_shown_exactly(rate: int) -> None:
     whole, _, part = text.partition(".")
     assert int(whole + part.ljust(6, "0")) == rate
     assert not part.endswith("0")
+
+
+def test_the_classes_of_rates_have_the_names_of_a_rules_fields() -> None:
+    assert {name: field.alias for name, field in SomeRates.model_fields.items()} == CLASS_NAMES

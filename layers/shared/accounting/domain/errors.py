@@ -225,6 +225,53 @@ class InsufficientCredits(AccountingError):
         )
 
 
+class BudgetExceeded(AccountingError):
+    """A budget or a run has too few credits left; nothing was taken. ``details.limits`` names each limit that failed.
+
+    For a session, ``affordableTokens`` or ``affordableOutputTokens`` is the largest estimate that fits.
+    """
+
+    code = "BUDGET_EXCEEDED"
+
+    def __init__(self, required: int, remaining: int, **details: Any) -> None:
+        super().__init__(
+            f"A limit is exceeded: {required} credits required, {remaining} remaining",
+            requiredCredits=required,
+            remainingCredits=remaining,
+            **details,
+        )
+
+
+class BudgetNotFound(AccountingError):
+    """The account has no budget for this subject."""
+
+    code = "BUDGET_NOT_FOUND"
+
+
+class TooManyBudgets(AccountingError):
+    """The account has the maximum number of budgets."""
+
+    code = "TOO_MANY_BUDGETS"
+
+
+class RunNotFound(AccountingError):
+    """The account has no run with this id, or the caller may not see it."""
+
+    code = "RUN_NOT_FOUND"
+
+
+class RunExists(AccountingError):
+    """A run with this id has different values."""
+
+    code = "RUN_EXISTS"
+
+
+class RunEnded(AccountingError):
+    """The run is stopped or has expired, as ``details.status`` says: it admits nothing new."""
+
+    code = "RUN_ENDED"
+
+
 class TooManyAllocations(AccountingError):
     """The wallet has the maximum number of live lots, and no two of them can be merged."""
 

@@ -14,27 +14,31 @@ Kind = Literal[
     "grant", "hold", "settle", "release", "charge", "remove", "set", "adjust", "expire", "repay", "write_off", "merge"
 ]
 
-FORMAT = 1
-"""The newest entry format, in which this version writes."""
+FIRST_FORMAT = 1
+FORMAT = 2
+"""The newest entry format. This version writes it for entries of an API key or a run, others in ``FIRST_FORMAT``."""
 
-_HASHED: dict[int, tuple[str, ...]] = {
-    1: (
-        "account_id",
-        "seq",
-        "kind",
-        "credits",
-        "charged",
-        "available_after",
-        "held_after",
-        "debt_after",
-        "at",
-        "actor",
-        "reason_digest",
-        "session_id",
-        "allocation_id",
-        "usage_id",
-    )
-}
+_OF_FIRST_FORMAT = (
+    "account_id",
+    "seq",
+    "kind",
+    "credits",
+    "charged",
+    "available_after",
+    "held_after",
+    "debt_after",
+    "at",
+    "actor",
+    "reason_digest",
+    "session_id",
+    "allocation_id",
+    "usage_id",
+)
+
+OF_SECOND_FORMAT = ("key_id", "run_id")
+"""The fields that an entry of the first format lacks."""
+
+_HASHED = {FIRST_FORMAT: _OF_FIRST_FORMAT, FORMAT: (*_OF_FIRST_FORMAT, *OF_SECOND_FORMAT)}
 """The fields that an entry's hash covers, by format. A format never changes once entries were written in it."""
 
 
@@ -51,6 +55,8 @@ class Cause:
     salt: str = ""
     session_id: str | None = None
     usage_id: str | None = None
+    key_id: str | None = None
+    run_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,8 @@ class Entry:
     """One line of an account's ledger. ``seq`` counts from 1 without gaps.
 
     ``credits`` is the signed change of what can be spent; ``charged`` is what left the account for good. If a hold of 5
-    is settled for 4, ``credits`` is 1 (the refund) and ``charged`` is 4. The hash covers ``reason_digest`` instead of
+    is settled for 4, ``credits`` is 1 (the refund) and ``charged`` is 4. ``key_id`` is the API key that was used, if
+    any, and ``run_id`` the run that it counts for. The hash covers ``reason_digest`` instead of
     ``reason``, so that personal text can be erased and the chain can still be proved.
     """
 
@@ -78,8 +85,10 @@ class Entry:
     session_id: str | None = None
     allocation_id: str | None = None
     usage_id: str | None = None
+    key_id: str | None = None
+    run_id: str | None = None
     hash: str = ""
-    format: int = FORMAT
+    format: int = FIRST_FORMAT
 
     def hashed(self, predecessor: str) -> str:
         """What ``hash`` must be: SHA-256, in hexadecimal, of a JSON array.

@@ -3,7 +3,7 @@
 A session is priced in one of two ways. If it began with ``estimated_tokens``, it counts a **number** of tokens, at one
 rate. If it began with ``estimated_usage``, or a heartbeat has reported a usage, it counts **output** tokens beside the
 known inputs, priced by class.
-Imports ``errors``, ``rates`` and ``wallet``.
+Imports ``budgets``, ``errors``, ``rates`` and ``wallet``.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from accounting.domain.accounts import AccountId
+from accounting.domain.budgets import Counter, Spender
 from accounting.domain.errors import SessionNotActive
 from accounting.domain.lots import Lot, merged
 from accounting.domain.model_usage import NO_USAGE, Usage
@@ -94,8 +95,10 @@ class Session:
     everything but the output; at first they are the estimate's. ``usage_output`` is the output of the newest reported
     usage, -1 before the first. ``fitting_tokens`` is the most tokens that a heartbeat
     may report before the hold must be raised. ``due_at`` is when the sweeper next looks at the session; a heartbeat
-    moves ``last_seen_at`` instead. ``late`` is the settlement that arrived after the sweep had ended the session. A
-    newer version may have written ``format`` and ``more``; this version keeps them unchanged.
+    moves ``last_seen_at`` instead. ``late`` is the settlement that arrived after the sweep had ended the session.
+    ``counters`` are those of the budgets that it committed to. ``key_id`` is the API key that opened it, if any, and
+    ``run_id`` the run that it counts for. A newer version may have written ``format`` and ``more``; this version keeps
+    them unchanged.
     """
 
     user_id: str
@@ -120,8 +123,16 @@ class Session:
     resolution: Settled | None = None
     late: Settled | None = None
     has_metadata: bool = False
+    counters: tuple[Counter, ...] = ()
+    key_id: str | None = None
+    run_id: str | None = None
     format: int = FORMAT
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def spender(self) -> Spender:
+        """Who spends, from which account."""
+        return Spender(self.user_id, self.account_id, self.key_id, self.run_id)
 
     @property
     def active(self) -> bool:

@@ -82,7 +82,8 @@ class UsageRecord:
     ``provider_usage`` is the provider's own object. ``unclassified`` counts tokens that were reported only as a number.
 
     If the caller named a model beside the operation, ``priced_as`` is that model, whose price was used. ``variant`` is
-    the variant of the price. ``actor`` is the service that acted for the user, None if the user acted.
+    the variant of the price. ``actor`` is the service that acted for the user, None if the user acted. ``key_id`` is
+    the API key that was used, if any. ``run_id`` is the run that the record counts for.
     """
 
     id: str
@@ -99,6 +100,8 @@ class UsageRecord:
     priced_as: str | None = None
     variant: str | None = None
     actor: str | None = None
+    key_id: str | None = None
+    run_id: str | None = None
 
     @property
     def model_id(self) -> str | None:

@@ -20,7 +20,8 @@ from typing import Any, Literal
 from accounting.domain import lots as of_lots
 from accounting.domain.accounts import AccountId, user_of
 from accounting.domain.errors import InsufficientCredits, OrganizationClosed, TooManyAllocations, UserDisabled
-from accounting.domain.ledger import SYSTEM, Cause, Entry, Kind, digest
+from accounting.domain.ledger import FIRST_FORMAT, SYSTEM, Cause, Entry, Kind, digest
+from accounting.domain.ledger import FORMAT as ENTRY_FORMAT
 from accounting.domain.lots import MAX_LOTS, SECOND, Lot
 
 FORMAT = 1
@@ -40,6 +41,7 @@ class Wallet:
     ``frozen`` is true if the user is disabled or the organization closed: nothing new is held or charged, but holds are
     settled.
     ``erased`` is true if the user is erased: no new entry keeps a reason.
+    ``terms`` counts the changes of who may spend how much, that is of members and budgets, and ``budgets`` the budgets.
     ``passed`` is how many commands changed the wallet while the one that wrote this version waited. It decides nothing.
     """
 
@@ -59,6 +61,8 @@ class Wallet:
     head: str = ""
     frozen: bool = False
     erased: bool = False
+    terms: int = 0
+    budgets: int = 0
     passed: int = 0
     format: int = FORMAT
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -163,7 +167,7 @@ def charge(wallet: Wallet, credits: int, *, cause: Cause) -> Decision:
 
     Raises UserDisabled, OrganizationClosed, InsufficientCredits; nothing is taken then.
     """
-    _require_enabled(wallet)
+    require_enabled(wallet)
     draft = _Draft(wallet, cause)
     draft.require(credits)
     draft.burn(credits)
@@ -177,7 +181,7 @@ def hold(wallet: Wallet, credits: int, *, cause: Cause) -> Hold:
 
     Raises UserDisabled, OrganizationClosed, InsufficientCredits; nothing is held then.
     """
-    _require_enabled(wallet)
+    require_enabled(wallet)
     draft = _Draft(wallet, cause)
     draft.require(credits)
     parts = draft.burn(credits)
@@ -242,6 +246,12 @@ def freeze(wallet: Wallet, *, frozen: bool) -> Wallet:
     return replace(wallet, frozen=frozen, version=wallet.version + 1)
 
 
+def with_new_terms(wallet: Wallet, *, more_budgets: int = 0) -> Wallet:
+    """The wallet after who may spend how much was changed. Its version is new, so holds in progress decide again."""
+    budgets = wallet.budgets + more_budgets
+    return replace(wallet, version=wallet.version + 1, terms=wallet.terms + 1, budgets=budgets)
+
+
 def close(wallet: Wallet, now: int) -> Wallet:
     """The wallet of an organization that was closed. If it has credits, it is due, so that they leave it."""
     return replace(freeze(wallet, frozen=True), due_at=now if wallet.lots else None)
@@ -258,7 +268,8 @@ def require_open(wallet: Wallet) -> None:
         raise OrganizationClosed
 
 
-def _require_enabled(wallet: Wallet) -> None:
+def require_enabled(wallet: Wallet) -> None:
+    """Raise UserDisabled or OrganizationClosed if nothing new may be taken from the wallet."""
     require_open(wallet)
     if wallet.frozen:
         raise UserDisabled
@@ -344,6 +355,9 @@ class _Draft:
             session_id=cause.session_id,
             allocation_id=self._allocation_id if cause is self._cause else None,
             usage_id=cause.usage_id,
+            key_id=cause.key_id,
+            run_id=cause.run_id,
+            format=FIRST_FORMAT if cause.key_id is None and cause.run_id is None else ENTRY_FORMAT,
         )
         self._head = entry.hashed(self._head)
         self._entries.append(replace(entry, hash=self._head))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from accounting.domain.accounts import stored
+from accounting.domain.budgets import Allowance, Spender
 from accounting.domain.errors import Contention, IdempotencyConflict, Unavailable
 from accounting.domain.sessions import Session
 from accounting.domain.wallet import Decision, Wallet
@@ -22,12 +23,16 @@ CONTENTION_SECONDS = 8.0
 """How long a command retries; well below a function's timeout."""
 
 
+NOTHING_BOUNDS = Allowance(Spender("", stored("")))
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a command has read and bases its decision on."""
+    """What a command has read and bases its decision on; ``allowance`` if it commits new credits."""
 
     wallet: Wallet
     session: Session | None = None
+    allowance: Allowance = NOTHING_BOUNDS
 
 
 def retry_until_committed[T](
@@ -49,7 +54,9 @@ def retry_until_committed[T](
         except (StaleRead, Conflict) as refusal:
             pause = turns.pause(refusal, time.monotonic() - begun)
             if isinstance(refusal, StaleRead):
-                snapshot = replace(snapshot, **refusal.current)
+                newer = replace(snapshot, **refusal.current)
+                # New terms mean other members or budgets than this attempt has read.
+                snapshot = newer if newer.wallet.terms == snapshot.wallet.terms or pause else read()
         count("ConflictsRetried")
         if time.monotonic() + pause > deadline:
             raise Contention("Too many requests for this user at once, try again")

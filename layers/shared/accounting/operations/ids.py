@@ -1,15 +1,21 @@
 """Identifiers that sort by time of creation, and salts."""
 
-import secrets
+from base64 import b32encode
+from secrets import randbits, token_urlsafe
 
-from ulid import ULID
+_CROCKFORD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789ABCDEFGHJKMNPQRSTVWXYZ")
+"""From the digits of RFC 4648 to those of a ULID."""
 
 
 def new_id(now: int) -> str:
-    """A ULID made at ``now`` (epoch milliseconds)."""
-    return str(ULID.from_timestamp(now))
+    """A ULID made at ``now`` (epoch milliseconds): 48 bits of time, then 80 random bits, in base 32.
+
+    The package for this would take a tenth of a cold start, because it reads its own version from its metadata.
+    """
+    number = now << 80 | randbits(80)
+    return b32encode((number << 6).to_bytes(17))[:26].translate(_CROCKFORD).decode()
 
 
 def new_salt(text: str) -> str:
     """A random salt for the digest of ``text``; empty if the text is empty."""
-    return secrets.token_urlsafe(12) if text else ""
+    return token_urlsafe(12) if text else ""

@@ -4,28 +4,28 @@
 first answer. ``settling`` ends sessions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from accounting.domain import sessions as streaming
 from accounting.domain import wallet as ledger
 from accounting.domain.accounts import AccountId, personal
+from accounting.domain.budgets import Spender
 from accounting.domain.errors import (
     AccountingError,
-    InsufficientCredits,
     Invalid,
     ModelUnknown,
-    OrganizationClosed,
     SessionEnded,
     SessionExists,
     SessionNotActive,
-    UserDisabled,
 )
 from accounting.domain.ledger import Cause
 from accounting.domain.model_usage import Usage
 from accounting.domain.pricing import affordable, hold_for, with_buffer
 from accounting.domain.sessions import Report, Session, opened
+from accounting.operations import spending
 from accounting.operations.commit import Snapshot, ledger_writes, retry_until_committed
+from accounting.operations.spending import commitments, refusal, room_for
 from accounting.settings import settings
 from accounting.store import prices, wallets
 from accounting.store import sessions as store
@@ -53,24 +53,30 @@ def initialize(  # noqa: PLR0913 what a session is opened with
     metadata: dict[str, Any] | None = None,
     estimated_usage: Usage | None = None,
     variant: str | None = None,
+    key_id: str | None = None,
+    run_id: str | None = None,
 ) -> Answer:
     """Open a session: hold its estimate plus the buffer, at the price in force.
 
+    ``key_id`` is the API key that is used, if any, and ``run_id`` the run of the account that the session counts for.
     ``actor`` acts for the user, by default they themselves. With ``estimated_usage``, whose output ``estimated_tokens``
     then is, the session is priced by class. Where the credits cover the estimate but not the buffer,
-    ``HoldBufferWhenShort`` decides. ``metadata`` is kept with the session's usage record. Raises UserDisabled, Invalid
-    for a variant that the price lacks, ModelUnknown, InsufficientCredits (with ``affordableTokens`` or
-    ``affordableOutputTokens``), SessionExists when an active session with this id has other values, SessionEnded when
-    the id was used before, Contention.
+    ``HoldBufferWhenShort`` decides. ``metadata`` is kept with the session's usage record.
+
+    Raises AccountNotFound if the user may not spend from the account, OrganizationClosed, UserDisabled, Invalid for a
+    variant that the price lacks or a run that the account lacks, RunEnded, ModelUnknown, InsufficientCredits and
+    BudgetExceeded (with ``affordableTokens`` or ``affordableOutputTokens``), SessionExists when an active session with
+    this id has other values, SessionEnded when the id was used before, Contention.
     """
     account_id = account_id or personal(user_id)
     asked = model_id, estimated_tokens, estimated_usage, variant
+    spender = Spender(user_id, account_id, key_id, run_id)
     try:
         card = prices.card_at(model_id, now, variant)
     except (Invalid, ModelUnknown):
         # A repeat gets the first answer, even if the price has changed since.
         if taken := store.get(user_id, session_id):
-            return _reopened(taken, account_id, asked)
+            return _reopened(taken, spender, asked)
         raise
     reduce, percent = settings().reduce_short_holds, settings().hold_buffer_percent
     expires_at = now + min(settings().session_timeout, settings().session_max_life)
@@ -91,30 +97,37 @@ def initialize(  # noqa: PLR0913 what a session is opened with
         initial_credits=0,
         initial_expires_at=expires_at,
         has_metadata=bool(metadata),
+        key_id=key_id,
+        run_id=run_id,
     )
+    cause = Cause(actor or user_id, now, session_id=session_id, key_id=key_id, run_id=run_id)
 
     def hold_and_open(snapshot: Snapshot) -> Answer:
-        available = snapshot.wallet.spendable(now)
-        wanted = hold_for(unfunded.estimated_credits, available, percent=percent, reduce=reduce)
         try:
-            hold = ledger.hold(snapshot.wallet, wanted, cause=Cause(actor or user_id, now, session_id=session_id))
-        except AccountingError as refusal:
+            ledger.require_enabled(snapshot.wallet)
+            room = room_for(with_buffer(unfunded.estimated_credits, percent), snapshot, now=now)
+            wanted = hold_for(unfunded.estimated_credits, room.credits, percent=percent, reduce=reduce)
+            if wanted > room.credits:
+                most = affordable(room.credits, percent=percent, reduce=reduce)
+                raise refusal(room, wanted, **unfunded.affordable(most))
+        except AccountingError:
             # An earlier attempt of this request may hold the missing credits.
             if taken := store.get(user_id, session_id):
-                return _reopened(taken, account_id, asked)
-            if isinstance(refusal, InsufficientCredits):
-                refusal.details |= unfunded.affordable(affordable(available, percent=percent, reduce=reduce))
+                return _reopened(taken, spender, asked)
             raise
-        session = opened(unfunded, hold)
+        hold = ledger.hold(snapshot.wallet, wanted, cause=cause)
+        counters = tuple(bound.counter for bound in room.bounds if bound.counter)
+        session = opened(replace(unfunded, counters=counters), hold)
+        counted = commitments(snapshot.allowance, room.bounds, wanted, in_run={"sessions": 1})
         apart = [store.put_metadata(session, metadata)] if metadata else []
         try:
-            transact([store.open_new(session), *ledger_writes(snapshot.wallet, hold), *apart])
+            transact([store.open_new(session), *ledger_writes(snapshot.wallet, hold), *counted, *apart])
         except store.SessionTaken as taken:
-            return _reopened(taken.session, account_id, asked)
+            return _reopened(taken.session, spender, asked)
         count("CreditsHeld", wanted)
         return Answer(session)
 
-    return retry_until_committed(hold_and_open, read=lambda: Snapshot(wallets.get(account_id)))
+    return retry_until_committed(hold_and_open, read=lambda: spending.read(spender))
 
 
 def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, actor: str | None = None) -> Session:
@@ -122,7 +135,8 @@ def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, ac
 
     ``actor`` acts for the user, by default they themselves.
     The report is kept even if the hold can't be raised: the tokens were generated.
-    Raises SessionNotActive, InsufficientCredits, UserDisabled, Contention.
+    Raises SessionNotActive, InsufficientCredits, BudgetExceeded, RunEnded, UserDisabled, AccountNotFound,
+    OrganizationClosed, Contention.
     """
     report = Report.of_number(used)
     done, session = store.beat(user_id, session_id, report, now)
@@ -140,6 +154,7 @@ def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, ac
 def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session:
     """Hold what was reported so far costs with the buffer or, if that is not there, just what it costs."""
     user_id, session_id = known.user_id, known.session_id
+    cause = Cause(actor, now, session_id=session_id, key_id=known.key_id, run_id=known.run_id)
 
     def hold_more(snapshot: Snapshot) -> Session:
         found = active(session_id, snapshot.session)
@@ -151,20 +166,24 @@ def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session
             transact([store.replace(found, session, untouched=True)])
             return session
         cost = session.reported_credits
-        wanted = with_buffer(cost, settings().hold_buffer_percent)
-        wanted = min(wanted, session.allocated_credits + snapshot.wallet.spendable(now))
-        more = max(cost, wanted) - session.allocated_credits
+        wanted = with_buffer(cost, settings().hold_buffer_percent) - session.allocated_credits
         try:
-            hold = ledger.hold(snapshot.wallet, more, cause=Cause(actor, now, session_id=session_id))
-        except (InsufficientCredits, UserDisabled, OrganizationClosed):
+            ledger.require_enabled(snapshot.wallet)
+            room = room_for(wanted, snapshot, now=now, at=session.started_at, stored=session.counters)
+            more = max(cost - session.allocated_credits, min(wanted, room.credits))
+            if more > room.credits:
+                raise refusal(room, more)
+        except AccountingError:
             transact([store.replace(found, session, untouched=True)])
             raise
+        hold = ledger.hold(snapshot.wallet, more, cause=cause)
         after = streaming.raised(session, hold)
-        transact([store.replace(found, after, untouched=True), *ledger_writes(snapshot.wallet, hold)])
+        counted = commitments(snapshot.allowance, room.bounds, more, stored=session.counters)
+        transact([store.replace(found, after, untouched=True), *ledger_writes(snapshot.wallet, hold), *counted])
         count("CreditsHeld", more)
         return after
 
-    return retry_until_committed(hold_more, read=lambda: read_with_wallet(user_id, session_id, known.account_id))
+    return retry_until_committed(hold_more, read=lambda: spending.read_with_session(known.spender, session_id))
 
 
 def read_with_wallet(user_id: str, session_id: str, account_id: AccountId | None = None) -> Snapshot:
@@ -187,10 +206,11 @@ def active(session_id: str, session: Session | None) -> Session:
     return session
 
 
-def _reopened(session: Session, account_id: AccountId, asked: tuple[str, int, Usage | None, str | None]) -> Answer:
+def _reopened(session: Session, spender: Spender, asked: tuple[str, int, Usage | None, str | None]) -> Answer:
     """The answer to a repeated initialize. Raises SessionEnded, and SessionExists if the values differ."""
     if not session.active:
         raise SessionEnded(session.session_id, session.status, session.outcome)
-    if session.account_id == account_id and session.same_request(*asked):
+    same_payer = (session.account_id, session.run_id) == (spender.account_id, spender.run_id)
+    if same_payer and session.same_request(*asked):
         return Answer(session, replayed=True)
     raise SessionExists("A session with this id has different values", sessionId=session.session_id)

@@ -23,9 +23,9 @@ from accounting.operations.ids import new_id, new_salt
 from accounting.operations.sessions import Answer, active, read_with_wallet
 from accounting.operations.usage import usage_writes
 from accounting.settings import settings
-from accounting.store import prices, users
+from accounting.store import budgets, prices, runs, users
 from accounting.store import sessions as store
-from accounting.store.table import transact
+from accounting.store.table import Write, transact
 from accounting.telemetry import count
 
 SERVICES: dict[tuple[Outcome, bool], str] = {
@@ -170,7 +170,16 @@ def _settle_as_swept(snapshot: Snapshot, session: Session, end: End, now: int) -
 def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now: int) -> Session:
     """Settle an active or swept session: write it, wallet, entries, usage record and day's sums in one transaction."""
     record_id = new_id(now)
-    cause = Cause(end.actor, now, end.reason, new_salt(end.reason), session_id=session.session_id, usage_id=record_id)
+    cause = Cause(
+        end.actor,
+        now,
+        end.reason,
+        new_salt(end.reason),
+        session_id=session.session_id,
+        usage_id=record_id,
+        key_id=session.key_id,
+        run_id=session.run_id,
+    )
     settlement = _settlement(snapshot.wallet, session, session.cost(report), cause)
     ended = streaming.resolved(session, settlement, report, outcome=end.outcome, success=end.success, at=cause.at)
     actor = service_in(end.actor, session.user_id)
@@ -184,10 +193,18 @@ def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now:
             store.replace(session, ended, untouched=end.report is None) if session.active else store.settle_late(ended),
             *ledger_writes(snapshot.wallet, settlement),
             *usage_writes(record),
+            *_counted(session, ended, record),
         ]
     )
     _count_settled(ended, record)
     return ended
+
+
+def _counted(session: Session, ended: Session, record: UsageRecord) -> list[Write]:
+    """Correct what the session committed to budgets and its run: by what it cost more or less than it held."""
+    before = session.allocated_credits if session.active else session.settled.credits
+    more = ended.settled.credits - before
+    return [*budgets.add(session.spender, session.counters, more), *runs.settle(session.spender, record, more)]
 
 
 def _is_of_erased_user(session: Session, wallet: Wallet) -> bool:
@@ -240,6 +257,8 @@ def _usage_record(session: Session, record_id: str, said: dict[str, Any]) -> Usa
         usage=settled.usage and settled.usage.minus((swept and swept.usage) or NO_USAGE),
         unclassified=settled.unclassified - (swept.unclassified if swept else 0),
         variant=session.variant,
+        key_id=session.key_id,
+        run_id=session.run_id,
     )
 
 

@@ -7,14 +7,24 @@ from typing import Any
 
 from accounting.domain import wallet as ledger
 from accounting.domain.accounts import AccountId, personal
-from accounting.domain.errors import InsufficientCredits, Invalid, ModelUnknown, UserDisabled
+from accounting.domain.budgets import Spender
+from accounting.domain.errors import (
+    AccountingError,
+    Contention,
+    IdempotencyConflict,
+    Invalid,
+    Unavailable,
+    UserDisabled,
+)
 from accounting.domain.ledger import Cause
 from accounting.domain.model_usage import Usage
 from accounting.domain.service_credentials import service_in
 from accounting.domain.usage import Countable, ModelCall, Sums, UsageRecord, split
+from accounting.operations import spending
 from accounting.operations.commit import Snapshot, ledger_writes, replay, retry_until_committed
 from accounting.operations.ids import new_id
-from accounting.store import idempotency, prices, rollups, usage, users, wallets
+from accounting.operations.spending import commitments, refusal, room_for
+from accounting.store import idempotency, prices, rollups, runs, usage, users, wallets
 from accounting.store.idempotency import IdempotencyKey, Repeated
 from accounting.store.table import Write, transact
 from accounting.store.usage import Wanted
@@ -38,7 +48,7 @@ class Event:
     """A billable event to record. With ``deduct``, the same transaction takes its credits.
 
     It costs ``credits``, or what the model's price says that a call costs. ``actor`` acts for the user, by default they
-    themselves.
+    themselves. ``key_id`` is the API key that is used, if any, and ``run_id`` the run that it counts for.
     """
 
     user_id: str
@@ -49,23 +59,33 @@ class Event:
     deduct: bool
     account_id: AccountId | None = None
     actor: str | None = None
+    key_id: str | None = None
+    run_id: str | None = None
 
     @property
     def payer(self) -> AccountId:
         """The account that pays: ``account_id``, by default the user's personal account."""
         return self.account_id or personal(self.user_id)
 
+    @property
+    def spender(self) -> Spender:
+        """Who spends, from which account."""
+        return Spender(self.user_id, self.payer, self.key_id, self.run_id)
+
 
 def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
     """Record an event.
 
-    Raises InsufficientCredits, UserDisabled, Invalid if the price has no such variant, ModelUnknown,
-    IdempotencyConflict, Contention; nothing is recorded then. With a deduction, the wallet says whether the user is
-    disabled; without one, an answer that is at most 30 seconds old.
+    Raises InsufficientCredits, BudgetExceeded, RunEnded, AccountNotFound if the user may not spend from the account,
+    OrganizationClosed, UserDisabled, Invalid if the price has no such variant or the account no such run, ModelUnknown,
+    IdempotencyConflict, Contention; nothing is recorded then. If the user pays and without a deduction, an answer that
+    is at most 30 seconds old says whether the user is disabled.
     """
     try:
         return _record(event, now, key)
-    except (InsufficientCredits, UserDisabled, Invalid, ModelUnknown):
+    except (Contention, IdempotencyConflict, Unavailable):
+        raise
+    except AccountingError:
         # The balance, the user or the price may have changed since this request was first sent.
         if key and (known := idempotency.find(key, now)):
             return _again(key, known)
@@ -73,19 +93,29 @@ def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
 
 
 def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
-    made = _priced(event, now)
-    deducts = event.deduct and made.credits > 0
-    if not deducts and users.is_disabled(event.user_id):
+    made, spender = _priced(event, now), event.spender
+    if event.run_id is not None and not event.deduct:
+        raise Invalid.field("runId", "a run counts what is taken from the balance; send this only with deduct")
+    deducts = event.deduct and (made.credits > 0 or event.run_id is not None)
+    reads = deducts or spender.account_id != personal(event.user_id)
+    if not reads and users.is_disabled(event.user_id):
         raise UserDisabled
+    cause = Cause(event.actor or event.user_id, now, usage_id=made.id, key_id=event.key_id, run_id=event.run_id)
     # Records without a deduction do not wait for the wallet, so they should not wait for one rollup item either.
     spread = 0 if deducts else rollups.any_spread()
 
     def charge_and_record(snapshot: Snapshot) -> Recorded:
         writes = usage_writes(made, spread)
         if deducts:
-            cause = Cause(event.actor or event.user_id, now, usage_id=made.id)
+            ledger.require_enabled(snapshot.wallet)
+            room = room_for(made.credits, snapshot, now=now)
+            if made.credits > room.credits:
+                raise refusal(room, made.credits)
             decision = ledger.charge(snapshot.wallet, made.credits, cause=cause)
-            writes = [*ledger_writes(snapshot.wallet, decision), *writes]
+            counted = commitments(snapshot.allowance, room.bounds, made.credits, in_run=runs.sums_of(made))
+            writes = [*ledger_writes(snapshot.wallet, decision), *writes, *counted, *runs.count_model(spender, made)]
+        elif snapshot.allowance.refusal:
+            raise snapshot.allowance.refusal
         if key:
             answer = asdict(Recorded(replace(made, metadata={}, provider_usage=None), deducts))
             writes.insert(0, idempotency.put(key, json.dumps(answer), now))
@@ -98,7 +128,7 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
         return Recorded(made, deducts)
 
     def read() -> Snapshot:
-        return Snapshot(wallets.get(event.payer) if deducts else wallets.from_item(event.payer, None))
+        return spending.read(spender) if reads else Snapshot(wallets.from_item(event.payer, None))
 
     return retry_until_committed(charge_and_record, read=read)
 
@@ -115,6 +145,8 @@ def _priced(event: Event, now: int) -> UsageRecord:
         at=now,
         metadata=event.metadata,
         actor=service_in(event.actor or event.user_id, event.user_id),
+        key_id=event.key_id,
+        run_id=event.run_id,
     )
     if isinstance(event.cost, int):
         return replace(made, credits=event.cost)

@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 
 from accounting.domain.accounts import AccountId
 from accounting.domain.audit import Newer, Unreadable
-from accounting.domain.ledger import FORMAT, Entry
+from accounting.domain.ledger import FIRST_FORMAT, FORMAT, OF_SECOND_FORMAT, Entry
 from accounting.store import keys, table
 from accounting.store.table import Item, Write
 
@@ -78,5 +78,6 @@ def to_item(entry: Entry) -> Item:
 
 
 def from_item(account_id: AccountId, item: Item) -> Entry:
-    """Convert an item to an entry."""
-    return Entry(account_id=account_id, seq=item["seq"], **{name: item[name] for name in _FIELDS if name in item})
+    """Convert an item to an entry. The hash covers no field that the item's format does not have, so none is taken."""
+    known = [name for name in _FIELDS if item.get("format") != FIRST_FORMAT or name not in OF_SECOND_FORMAT]
+    return Entry(account_id=account_id, seq=item["seq"], **{name: item[name] for name in known if name in item})

@@ -174,6 +174,41 @@ def api_key_count(user_id: str) -> Key:
     return {"pk": f"USER#{user_id}", "sk": "KEYS"}
 
 
+def budget(account_id: AccountId, subject: str) -> Key:
+    """The definition of an account's budget."""
+    return {"pk": f"ACCOUNT#{account_id}", "sk": f"BUDGET#{subject}"}
+
+
+def end_of_budgets() -> str:
+    """The sort key after all of an account's budgets."""
+    return f"BUDGET#{AFTER_ALL_ACCOUNTS}"
+
+
+def member_counter(account_id: AccountId, user_id: str, begun: int, window: str) -> Key:
+    """What a member committed to a budget in one window, in a partition of its own."""
+    return {"pk": f"COUNTER#{begun}#{window}#{account_id}#{user_id}", "sk": "COUNTER"}
+
+
+def key_counter(account_id: AccountId, key_id: str, begun: int, window: str) -> Key:
+    """What was committed to an API key's budget in one window, in a partition of its own."""
+    return {"pk": f"COUNTER#{begun}#{window}#KEY#{key_id}#{account_id}", "sk": "COUNTER"}
+
+
+def run(account_id: AccountId, run_id: str) -> Key:
+    """An account's run."""
+    return {"pk": f"RUN#{account_id}#{run_id}", "sk": "RUN"}
+
+
+def run_model(account_id: AccountId, run_id: str, digest: str) -> Key:
+    """What a run spent on one model."""
+    return {"pk": f"RUN#{account_id}#{run_id}", "sk": f"MODEL#{digest}"}
+
+
+def run_metadata(user_id: str, account_id: AccountId, run_id: str) -> Key:
+    """The metadata that a run's maker sent. No session's id begins with ``#``."""
+    return {"pk": f"USER#{user_id}", "sk": f"METADATA##{account_id}#{run_id}"}
+
+
 def organization(organization_id: str) -> Key:
     """An organization. Its members are in the same partition."""
     return {"pk": f"ORG#{organization_id}", "sk": "ORGANIZATION"}

@@ -172,9 +172,14 @@ def remove_member(before: Member) -> Write:
 
 
 def bump_wallet(account_id: AccountId) -> Write:
-    """Change the version of the account's wallet, so that every hold in progress is decided again."""
+    """Change the version and the terms of the account's wallet, so that every hold in progress is decided again."""
     return Write(
-        table.update(keys.wallet(account_id), "ADD version :one", condition="attribute_exists(pk)", values={":one": 1})
+        table.update(
+            keys.wallet(account_id),
+            "ADD version :one, terms :one",
+            condition="attribute_exists(pk)",
+            values={":one": 1},
+        )
     )
 
 

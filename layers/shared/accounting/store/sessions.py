@@ -16,7 +16,7 @@ from accounting.domain.rates import RateCard
 from accounting.domain.sessions import Report, Session, Settled
 from accounting.domain.wallet import Wallet
 from accounting.settings import settings
-from accounting.store import keys, lots, table, wallets
+from accounting.store import budgets, keys, lots, table, wallets
 from accounting.store.formats import unknown
 from accounting.store.stale import StaleRead
 from accounting.store.table import Item, Write
@@ -38,7 +38,7 @@ _PLAIN = (
 _SETTLED = tuple(field.name for field in fields(Settled) if field.name not in ("usage", "model_id"))
 _KNOWN = {
     *("user_id", "session_id", "account_id", "status", "parts", "rates", "inputs", "output_parts", "has_metadata"),
-    *("estimated_usage", "variant"),
+    *("estimated_usage", "variant", "counters", "key_id", "run_id"),
     *_PLAIN,
     *(f"{prefix}_{name}" for prefix in ("settled", "late") for name in (*_SETTLED, "usage", "model_id")),
 }
@@ -247,6 +247,9 @@ def to_item(session: Session) -> Item:
         "estimated_usage": session.estimated_usage and session.estimated_usage.to_text(),
         "inputs": session.usage and session.usage.inputs.to_text(),
         "output_parts": session.usage and _output_parts(session.usage),
+        "counters": budgets.to_text(session.counters),
+        "key_id": session.key_id,
+        "run_id": session.run_id,
         **{name: getattr(session, name) for name in _PLAIN},
     }
     if session.resolution is None:
@@ -270,6 +273,9 @@ def from_item(item: Item) -> Session:
         variant=item.get("variant"),
         estimated_usage=_usage(item, "estimated_usage"),
         usage=_known_usage(item),
+        counters=budgets.from_text(item.get("counters")),
+        key_id=item.get("key_id"),
+        run_id=item.get("run_id"),
         resolution=_settled_from_item("settled", item),
         late=_settled_from_item("late", item),
         more=unknown(item, _KNOWN),

@@ -117,6 +117,8 @@ def to_item(record: UsageRecord) -> Item:
         "priced_as": record.priced_as,
         "variant": record.variant,
         "actor": record.actor,
+        "key_id": record.key_id,
+        "run_id": record.run_id,
         "ttl": (record.at + settings().usage_retention) // 1000,
     }
 
@@ -142,6 +144,8 @@ def from_item(account_id: AccountId, item: Item) -> UsageRecord:
         priced_as=item.get("priced_as"),
         variant=item.get("variant"),
         actor=item.get("actor"),
+        key_id=item.get("key_id"),
+        run_id=item.get("run_id"),
     )
 
 

@@ -22,7 +22,7 @@ _PLAIN = (
     "updated_at",
     "format",
 )
-_KNOWN = {*_PLAIN, "lots", "due_at", "head", "frozen", "erased", "passed"}
+_KNOWN = {*_PLAIN, "lots", "due_at", "head", "frozen", "erased", "passed", "terms", "budgets"}
 
 
 def get(account_id: AccountId) -> Wallet:
@@ -64,6 +64,8 @@ def to_item(wallet: Wallet) -> Item:
         "head": wallet.head,
         "frozen": wallet.frozen or None,
         "erased": wallet.erased or None,
+        "terms": wallet.terms or None,
+        "budgets": wallet.budgets or None,
         "passed": wallet.passed or None,
     }
 
@@ -79,6 +81,8 @@ def from_item(account_id: AccountId, item: Item | None) -> Wallet:
         head=item["head"],
         frozen=item.get("frozen", False),
         erased=item.get("erased", False),
+        terms=item.get("terms", 0),
+        budgets=item.get("budgets", 0),
         passed=item.get("passed", 0),
         more=unknown(item, _KNOWN),
         **{name: item[name] for name in _PLAIN},

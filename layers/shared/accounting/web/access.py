@@ -30,6 +30,7 @@ class Who(StrEnum):
     ADMINS = "administrators"
     SELF_OR_SUPERVISORS = "users about themselves; supervisors and administrators about anybody"
     SELF_OR_ADMINS = "users about themselves; administrators about anybody"
+    ACCOUNTS = "users, about accounts that they may use, as their role there permits; administrators about all"
     MEMBERS = "members of the organization, and administrators"
     MANAGERS = "the organization's owners and admins, and administrators"
     MANAGERS_OR_SELF = (

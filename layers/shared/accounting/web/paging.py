@@ -37,7 +37,9 @@ EndDate = Annotated[str | None, Query(alias="endDate", max_length=40, json_schem
 
 _LAST_DAY = from_iso("9999-12-31")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MEMBER = "MEMBER#"
 _MODEL = re.compile(r"[A-Za-z0-9._:/@+-]{1,256}")
+_SUBJECT = re.compile(rf"members|(member|key):[^\x00-\x1f]{{1,{MAX_USER_ID}}}")
 _POSITION = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z#[^\x00-\x1f]{1,240}")
 _POSITION_BY_USER = re.compile(rf"[^\x00-\x1f]{{1,{MAX_USER_ID}}}\t{_POSITION.pattern}")
 
@@ -73,6 +75,14 @@ def position_by_user_in(cursor: str | None) -> str | None:
     return text
 
 
+def subject_in(cursor: str | None) -> str | None:
+    """The subject of a budget in a cursor. Raises Invalid if ``cursor_of`` did not make the cursor."""
+    text = _text_in(cursor)
+    if text is not None and not _SUBJECT.fullmatch(text):
+        raise Invalid.field("cursor", "not a cursor of this list")
+    return text
+
+
 def model_in(cursor: str | None) -> str | None:
     """The model id in a cursor. Raises Invalid if ``cursor_of`` did not make the cursor."""
     text = _text_in(cursor)
@@ -82,11 +92,19 @@ def model_in(cursor: str | None) -> str | None:
 
 
 def member_in(cursor: str | None) -> str | None:
-    """The user id in a cursor. Raises Invalid if ``cursor_of`` did not make the cursor."""
+    """The user id in a cursor that ``after_member`` made. Raises Invalid for any other cursor."""
     text = _text_in(cursor)
-    if text is not None and not (is_plain(text) and 1 <= len(text) <= MAX_USER_ID):
+    if text is None:
+        return None
+    prefix, _, user_id = text.partition(_MEMBER)
+    if prefix or not (is_plain(user_id) and 1 <= len(user_id) <= MAX_USER_ID):
         raise Invalid.field("cursor", "not a cursor of this list")
-    return text
+    return user_id
+
+
+def after_member(user_id: str) -> str:
+    """The cursor of the page of members that begins after this one."""
+    return cursor_of(_MEMBER + user_id)
 
 
 def rows_to_skip(page: int, limit: int) -> int:

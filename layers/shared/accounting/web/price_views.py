@@ -7,6 +7,7 @@ from pydantic import Field
 from accounting.domain.pricing import PriceRule, price_of
 from accounting.domain.rates import RATE_SCALE, RateCard, Rates
 from accounting.times import iso
+from accounting.web.rate_texts import decimal_text
 from accounting.web.types import Instant, ResponseModel, left_out
 
 
@@ -91,9 +92,3 @@ def shown(rule: PriceRule) -> dict[str, Any]:
 def _tier_views(card: RateCard) -> list[TierView] | None:
     tiers = [TierView(above_input_tokens=tier.above_input, rates=RatesView.of(tier.rates)) for tier in card.tiers]
     return tiers or None
-
-
-def decimal_text(number: int, scale: int) -> str:
-    """``number / scale``, exact, without trailing zeros; ``scale`` is a power of ten."""
-    whole, part = divmod(number, scale)
-    return f"{whole}.{part:0{len(str(scale)) - 1}}".rstrip("0").rstrip(".")

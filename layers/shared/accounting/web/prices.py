@@ -95,10 +95,6 @@ class SomeRates(RequestModel):
         return Rates(**{name: None if rate is None else int(rate * RATE_SCALE) for name, rate in named.items()})
 
 
-CLASS_NAMES = {name: field.alias or name for name, field in SomeRates.model_fields.items()}
-"""The names in JSON of the classes of the domain's rates."""
-
-
 class BaseRates(SomeRates):
     """Rates of a model. A class without a rate has the rate of the class that it is part of.
 

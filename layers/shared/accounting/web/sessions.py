@@ -6,6 +6,10 @@ from accounting.domain.sessions import Session
 from accounting.times import iso
 from accounting.web.problems import MAX_NAMED
 from accounting.web.types import (
+    IN_RUN,
+    PAYER,
+    PAYER_HINT,
+    AccountText,
     EstimatedTokens,
     Identifier,
     Instant,
@@ -34,6 +38,8 @@ class Initialize(RequestModel):
     estimated_usage: CanonicalUsage | None = None
     variant: Variant | None = None
     metadata: Metadata | None = None
+    account_id: AccountText | None = PAYER
+    run_id: Identifier | None = IN_RUN
 
 
 class Heartbeat(ReportModel):
@@ -46,6 +52,7 @@ class Heartbeat(ReportModel):
     tokens_generated: Tokens | None = None
     usage: UsageObject | None = None
     usage_format: UsageFormat | None = None
+    account_id: AccountText | None = PAYER_HINT
 
 
 class Finalize(ReportModel):
@@ -58,6 +65,7 @@ class Finalize(ReportModel):
     model_id: ModelId | None = None
     metadata: Metadata | None = None
     success: StrictFlag | None = True
+    account_id: AccountText | None = PAYER_HINT
 
 
 class Abort(ReportModel):
@@ -69,6 +77,7 @@ class Abort(ReportModel):
     usage_format: UsageFormat | None = None
     model_id: ModelId | None = None
     metadata: Metadata | None = None
+    account_id: AccountText | None = PAYER_HINT
 
 
 class ForceEnd(RequestModel):

@@ -5,6 +5,7 @@ Integers are strict: a boolean, a text or a fraction is not a number of credits.
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -65,6 +66,10 @@ _PLAIN = _Says({"pattern": rf"^[^{CONTROL_CHARACTERS}]*$"})
 _LINES = _Says({"pattern": rf"^[^{CONTROL_CHARACTERS_OF_LINES}]*$"})
 """The validators also refuse surrogates. The patterns need not, because JSON in UTF-8 cannot have any."""
 _DATED = _Says({"anyOf": [{"format": "date"}, {"format": "date-time"}]})
+
+
+_DEFERS = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start"
+"""Whether a model is built at its first use: a request uses a few of them. A snapshot has all of them built."""
 
 
 def _none_of(reserved: frozenset[str]) -> AfterValidator:
@@ -154,6 +159,12 @@ def _decoded(text: str) -> str:
     return unquote(unquote(text))
 
 
+def decoded_once_or_twice(text: str) -> str:
+    """Like ``_decoded``, but a text without a slash is encoded once, so that it may contain a percent sign."""
+    once = unquote(text)
+    return unquote(once) if "%2f" in once.lower() else once
+
+
 def _plain(text: str) -> str:
     if not is_plain(text):
         raise ValueError("must not contain control characters")
@@ -197,6 +208,14 @@ AccountText = Annotated[
     _Says({"pattern": rf"^(user:[^{CONTROL_CHARACTERS}]+|org:[A-Za-z0-9]{{1,26}})$"}),
 ]
 """The id of an account: ``user:`` and a user's id, or ``org:`` and an organization's id."""
+AccountInPath = Annotated[AccountText, BeforeValidator(decoded_once_or_twice)]
+PAYER: Any = Field(
+    default=None, description="The account that pays; the default is the API key's account, else the user's own"
+)
+PAYER_HINT: Any = Field(
+    default=None, description="The account that pays for the session. It saves a database call; a wrong one is ignored"
+)
+IN_RUN: Any = Field(default=None, description="The run of the account that counts and bounds what this spends")
 Credits = Annotated[int, Field(strict=True, ge=1, le=MAX_CREDITS)]
 CreditsOrNone = Annotated[int, Field(strict=True, ge=0, le=MAX_CREDITS)]
 Adjustment = Annotated[
@@ -291,25 +310,33 @@ def _never_null(schema: dict[str, Any]) -> None:
     schema.update(kind)
 
 
-class RequestModel(BaseModel):
+class _Body(BaseModel):
+    """The JSON object of a request."""
+
+    def __repr__(self) -> str:
+        """Its name only: for each request, Powertools formats the whole body for a debug line that nobody reads."""
+        return type(self).__name__
+
+
+class RequestModel(_Body):
     """A command's JSON object, with camelCase names. An unknown field is refused: it may be misspelled."""
 
-    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="forbid")
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="forbid", defer_build=_DEFERS)
 
 
-class QuestionModel(BaseModel):
+class QuestionModel(_Body):
     """The JSON object of a request that changes nothing, with camelCase names. Unknown fields are ignored."""
 
-    model_config = ConfigDict(alias_generator=to_camel, frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, defer_build=_DEFERS)
 
 
-class ReportModel(BaseModel):
+class ReportModel(_Body):
     """A JSON object that reports usage, with camelCase names. Unknown fields are ignored, so that no usage is lost."""
 
-    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="allow")
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="allow", defer_build=_DEFERS)
 
 
 class ResponseModel(BaseModel):
     """A response's JSON object, with camelCase names."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, defer_build=_DEFERS)

@@ -1,0 +1,127 @@
+"""Budgets and runs: hard limits on what flows from an account."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from aws_lambda_powertools.event_handler.openapi.params import Query
+from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
+
+from accounting.domain.budgets import Spender
+from accounting.operations import budgets, runs
+from accounting.operations.budgets import Manager, Wanted
+from accounting.store import users
+from accounting.times import clock, from_iso
+from accounting.web.access import Access, Who
+from accounting.web.api import Api, handler_of
+from accounting.web.budgets import (
+    BeginRun,
+    BegunView,
+    BudgetDeletedView,
+    BudgetsView,
+    BudgetView,
+    RunView,
+    SetBudget,
+    SubjectInPath,
+    SummaryView,
+)
+from accounting.web.paging import DEFAULT_LIMIT, Cursor, Limit, cursor_of, subject_in
+from accounting.web.types import AccountInPath, IdentifierInPath, UserId
+
+MANAGERS = Access(Who.ACCOUNTS)
+BEGINNERS = Access(Who.USERS, "sessions:write", introduce=users.introduce)
+RUNNERS = Access(Who.ACCOUNTS, "sessions:write")
+BEGUN: dict[int, OpenAPIResponse] = {
+    201: {"description": "The run was made"},
+    200: {"description": "The run existed already, and has not changed"},
+}
+
+api = Api()
+
+
+@api.put(
+    "/api/budgets/<account_id>/<subject>",
+    access=MANAGERS,
+    codes=("ACCOUNT_NOT_FOUND", "MEMBER_NOT_FOUND", "API_KEY_NOT_FOUND", "TOO_MANY_BUDGETS"),
+)
+def set_budget(account_id: AccountInPath, subject: SubjectInPath, body: SetBudget) -> BudgetView:
+    """Set the budget of a member, of all members, or of an API key.
+
+    Another limit counts from what is committed already; another window or time zone begins at 0. Owners and admins set
+    the budgets of an organization, and users those of their own account, unless an administrator has set them.
+    """
+    wanted = Wanted(body.limit_credits, body.window, body.time_zone or "UTC", body.warn_at_percent or ())
+    return BudgetView.of(budgets.put(account_id, subject, wanted, by=_manager(), now=clock()))
+
+
+@api.get("/api/budgets/<account_id>", access=MANAGERS, codes=("ACCOUNT_NOT_FOUND",))
+def list_budgets(
+    account_id: AccountInPath,
+    user_id: Annotated[UserId | None, Query(alias="userId")] = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> BudgetsView:
+    """List an account's budgets. Members see those that bound themselves.
+
+    Owners, admins and administrators see all, or with ``userId`` those that bound one user.
+    """
+    found, position = budgets.page(
+        account_id, by=_manager(), user_id=user_id, after=subject_in(cursor), limit=limit, now=clock()
+    )
+    return BudgetsView(
+        budgets=[BudgetView.of(each) for each in found], next_cursor=cursor_of(position) if position else None
+    )
+
+
+@api.delete("/api/budgets/<account_id>/<subject>", access=MANAGERS, codes=("ACCOUNT_NOT_FOUND", "BUDGET_NOT_FOUND"))
+def delete_budget(account_id: AccountInPath, subject: SubjectInPath) -> BudgetDeletedView:
+    """End a budget. A new one for the same subject begins at 0."""
+    budgets.delete(account_id, subject, by=_manager())
+    return BudgetDeletedView(message="Budget deleted")
+
+
+@api.post(
+    "/api/runs",
+    status_code=201,
+    access=BEGINNERS,
+    codes=("ACCOUNT_NOT_FOUND", "ORGANIZATION_CLOSED", "RUN_EXISTS"),
+    responses=BEGUN,
+)
+def begin_run(body: BeginRun) -> tuple[BegunView, int]:
+    """Make a run: one limit for any number of sessions and records, and one switch to stop them.
+
+    A repeat with the same values answers 200 with the run as it is now.
+    """
+    spender = Spender(api.caller.user_id, api.caller.account(body.account_id), api.caller.key_id)
+    begun = runs.begin(
+        spender,
+        body.run_id,
+        body.limit_credits,
+        expires_at=None if body.expires_at is None else from_iso(body.expires_at),
+        metadata=body.metadata or {},
+        now=clock(),
+    )
+    view = BegunView(**RunView.of(begun.run).model_dump(), replayed=begun.replayed or None)
+    return view, HTTPStatus.OK if begun.replayed else HTTPStatus.CREATED
+
+
+@api.get("/api/runs/<account_id>/<run_id>", access=RUNNERS, codes=("ACCOUNT_NOT_FOUND", "RUN_NOT_FOUND"))
+def show_run(account_id: AccountInPath, run_id: IdentifierInPath) -> SummaryView:
+    """Show a run with its sums, to who made it and to the account's owners and admins."""
+    api.caller.require_key_for(account_id)
+    summary = runs.show(account_id, run_id, by=_manager())
+    view = RunView.of(summary.run).model_dump()
+    return SummaryView(**view, by_model=summary.by_model, metadata=summary.metadata)
+
+
+@api.post("/api/runs/<account_id>/<run_id>/stop", access=RUNNERS, codes=("ACCOUNT_NOT_FOUND", "RUN_NOT_FOUND"))
+def stop_run(account_id: AccountInPath, run_id: IdentifierInPath) -> RunView:
+    """Stop a run: it admits nothing new, and its open sessions settle. Stopping again changes nothing."""
+    api.caller.require_key_for(account_id)
+    return RunView.of(runs.stop(account_id, run_id, by=_manager(), now=clock()))
+
+
+def _manager() -> Manager:
+    return Manager(api.caller.user_id, platform=api.caller.permissions is None and api.caller.is_admin())
+
+
+handler = handler_of(api)

@@ -1,0 +1,190 @@
+"""Budgets: how much may flow from an account through one member or API key in a window of time.
+
+A budget counts what is **committed**: the credits that are held and those that were charged. Nothing resets a count.
+Each window has a counter of its own, and a session stores the counters that it committed to.
+Imports ``accounts``, ``errors``, ``runs`` and ``windows``.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
+
+from accounting.domain.accounts import AccountId, user_of
+from accounting.domain.errors import AccountingError
+from accounting.domain.runs import Run
+from accounting.domain.windows import Window, WindowKind, window_at
+
+MEMBERS = "members"
+_MEMBER = "member:"
+_KEY = "key:"
+
+MAX_BUDGETS = 1000
+MAX_WARNINGS = 5
+
+
+class Spender(NamedTuple):
+    """Who spends, from which account, and through which API key and in which run, if any."""
+
+    user_id: str
+    account_id: AccountId
+    key_id: str | None = None
+    run_id: str | None = None
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The subjects of the budgets that may bound what they spend."""
+        members = () if user_of(self.account_id) else (MEMBERS,)
+        keys = () if self.key_id is None else (of_key(self.key_id),)
+        return (of_member(self.user_id), *members, *keys)
+
+
+def of_member(user_id: str) -> str:
+    """The subject of a member's own budget."""
+    return _MEMBER + user_id
+
+
+def of_key(key_id: str) -> str:
+    """The subject of an API key's budget."""
+    return _KEY + key_id
+
+
+def member_in(subject: str) -> str | None:
+    """The member whose own budget this is; None if it is not a member's."""
+    return subject.removeprefix(_MEMBER) if subject.startswith(_MEMBER) else None
+
+
+def key_in(subject: str) -> str | None:
+    """The API key whose budget this is; None if it is not a key's."""
+    return subject.removeprefix(_KEY) if subject.startswith(_KEY) else None
+
+
+class Counter(NamedTuple):
+    """Where one person's or one key's commitments to a budget add up in one window. ``begun`` is the budget's."""
+
+    of: Literal["member", "key"]
+    begun: int
+    window: str
+
+    def subject(self, spender: Spender) -> str:
+        """Whose commitments it counts: those of one member, also of a budget of all members, or those of a key."""
+        return of_key(spender.key_id or "") if self.of == "key" else of_member(spender.user_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A limit in credits for each window. A budget of ``members`` counts each of them separately.
+
+    ``begun`` is a number that the account never used before, and is part of the counters' keys. So a budget with
+    another window or zone begins at 0. ``warn_at`` are percentages of the limit. ``owner`` is the user whose key a
+    key's budget is about. ``by_platform`` marks a budget that an administrator of the platform set.
+    """
+
+    account_id: AccountId
+    subject: str
+    limit: int
+    window: WindowKind
+    zone: str
+    begun: int
+    changed_at: int
+    changed_by: str
+    warn_at: tuple[int, ...] = ()
+    owner: str | None = None
+    by_platform: bool = False
+
+    def window_at(self, at: int) -> Window:
+        """The window that counts what begins at ``at``."""
+        return window_at(self.window, self.zone, at)
+
+    def counter_at(self, at: int) -> Counter:
+        """The counter for what begins at ``at``."""
+        return Counter("key" if key_in(self.subject) else "member", self.begun, self.window_at(at).name)
+
+    def follows(self, known: "Budget | None") -> "Budget":
+        """This budget as it takes the place of ``known``: it keeps the counters if it has the same windows."""
+        same = known is not None and (known.window, known.zone) == (self.window, self.zone)
+        return replace(self, begun=known.begun) if known is not None and same else self
+
+    def says_the_same(self, known: "Budget | None") -> bool:
+        """Whether it changes nothing of ``known`` but who set it when."""
+        return (
+            known is not None
+            and replace(self, begun=known.begun, changed_at=known.changed_at, changed_by=known.changed_by) == known
+        )
+
+
+class Bound(NamedTuple):
+    """A limit that new commitments must fit. ``committed`` is what is known to count already; the truth may be more.
+
+    ``counter`` is None for a run's limit. ``ends_at`` is when the counter's window ends.
+    """
+
+    name: str
+    limit: int
+    committed: int = 0
+    counter: Counter | None = None
+    ends_at: int | None = None
+
+    @property
+    def remaining(self) -> int:
+        """How many credits the limit has left."""
+        return max(0, self.limit - self.committed)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What bounds a spender beside the wallet: the budgets that apply, and the run.
+
+    ``refusal`` is why the spender may not spend from the account at all. ``committed`` has the counters that were read.
+    """
+
+    spender: Spender
+    budgets: tuple[Budget, ...] = ()
+    run: Run | None = None
+    refusal: AccountingError | None = None
+    committed: Mapping[Counter, int] = field(default_factory=dict, hash=False)
+
+    def bounds(self, at: int, stored: Collection[Counter] | None = None) -> tuple[Bound, ...]:
+        """The limits of what begins at ``at``. Raises the refusal.
+
+        A session's raise counts where the session does, in its ``stored`` counters. A budget that began later does not
+        bound it.
+        """
+        if self.refusal:
+            raise self.refusal
+        found = [self._bound(budget, at) for budget in self.budgets]
+        bounds = [bound for bound in found if stored is None or bound.counter in stored]
+        if self.run:
+            bounds.append(Bound(f"run:{self.run.id}", self.run.limit, self.run.committed))
+        return tuple(bounds)
+
+    def _bound(self, budget: Budget, at: int) -> Bound:
+        counter, window = budget.counter_at(at), budget.window_at(at)
+        return Bound(budget.subject, budget.limit, self.committed.get(counter, 0), counter, window.resets_at)
+
+    def knowing(self, committed: Mapping[Counter, int]) -> "Allowance":
+        """The allowance with newer values of counters."""
+        return replace(self, committed={**self.committed, **committed})
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many credits can be committed: the least of what the wallet and every bound have left."""
+
+    available: int
+    held: int
+    bounds: tuple[Bound, ...]
+
+    @property
+    def credits(self) -> int:
+        """The least that is left."""
+        return min([self.available, *(bound.remaining for bound in self.bounds)])
+
+
+def applying(budgets: Iterable[Budget], *, owns_account: bool) -> tuple[Budget, ...]:
+    """The budgets that bound a spender, out of those with one of the spender's subjects.
+
+    A member's own budget replaces that of all members, which does not bound the account's owners.
+    """
+    found = {budget.subject: budget for budget in budgets}
+    own = any(member_in(subject) is not None for subject in found)
+    return tuple(budget for budget in found.values() if budget.subject != MEMBERS or not (own or owns_account))

@@ -1,0 +1,68 @@
+"""Runs: an agent's own budget, which any number of sessions and records of one account share.
+
+Times are epoch milliseconds.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from accounting.domain.accounts import AccountId
+from accounting.domain.errors import Invalid, RunEnded
+
+type Status = Literal["active", "stopped", "expired"]
+
+DAY = 86_400_000
+DEFAULT_LIFE = 30 * DAY
+LONGEST_LIFE = 366 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run of ``user_id``, paid by ``account_id``. Its id is the client's, and unique in the account.
+
+    ``committed`` is what its sessions and records hold or have spent, ``spent`` what they were charged. ``sessions``
+    counts those that were opened, ``records`` the usage records.
+    """
+
+    account_id: AccountId
+    id: str
+    user_id: str
+    limit: int
+    created_at: int
+    expires_at: int
+    stopped_at: int | None = None
+    committed: int = 0
+    spent: int = 0
+    sessions: int = 0
+    records: int = 0
+    has_metadata: bool = False
+
+    @property
+    def remaining(self) -> int:
+        """What can still be committed, if the run is active."""
+        return max(0, self.limit - self.committed)
+
+    def status(self, now: int) -> Status:
+        """Whether the run admits something new, and if not, why."""
+        if self.stopped_at is not None:
+            return "stopped"
+        return "expired" if self.expires_at <= now else "active"
+
+    def require_active(self, now: int) -> None:
+        """Raise RunEnded unless the run is active."""
+        status = self.status(now)
+        if status != "active":
+            raise RunEnded(f"The run is {status}", runId=self.id, status=status)
+
+    def same_request(self, user_id: str, limit: int, expires_at: int | None) -> bool:
+        """Whether a request with these values repeats the one that made the run."""
+        return (self.user_id, self.limit) == (user_id, limit) and expires_at in (None, self.expires_at)
+
+
+def end_of(expires_at: int | None, now: int) -> int:
+    """When a run that is made now expires. Raises Invalid if ``expires_at`` is past or too late."""
+    if expires_at is None:
+        return now + DEFAULT_LIFE
+    if not now < expires_at <= now + LONGEST_LIFE:
+        raise Invalid.field("expiresAt", f"must be in the future, and within {LONGEST_LIFE // DAY} days")
+    return expires_at

@@ -1,0 +1,85 @@
+"""The windows in which a budget counts: days, weeks and months of a time zone, or all time. Imports nothing of ours."""
+
+from bisect import bisect_left
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+type WindowKind = Literal["day", "week", "month", "total"]
+WINDOW_KINDS: tuple[WindowKind, ...] = get_args(WindowKind.__value__)
+
+ONE_DAY = timedelta(days=1)
+
+
+class Window(NamedTuple):
+    """One window: ``starts_at <= at < resets_at`` in epoch milliseconds. All time has no ``resets_at``.
+
+    ``name`` is unique among the windows of one kind and zone.
+    """
+
+    name: str
+    starts_at: int
+    resets_at: int | None
+
+
+def window_at(kind: WindowKind, zone: str, at: int) -> Window:
+    """The window that contains the instant ``at``. Raises ValueError if there is no such zone.
+
+    A window begins at the first instant of its first day in the zone. That is midnight, or if the clock skips midnight,
+    the instant of the change. A week begins on Monday.
+    """
+    if kind == "total":
+        return Window("total", 0, None)
+    found = zone_named(zone)
+    first = _first_day(kind, datetime.fromtimestamp(at / 1000, found).date())
+    # If a clock is set back over midnight, a day that has begun is interrupted by the end of the day before.
+    if _begin_of(_next(kind, first), found) <= at:
+        first = _next(kind, first)
+    while _begin_of(first, found) > at:
+        first = _first_day(kind, first - ONE_DAY)
+    return Window(_name(kind, first), _begin_of(first, found), _begin_of(_next(kind, first), found))
+
+
+@cache
+def zone_named(name: str) -> "ZoneInfo":
+    """The time zone of this name in the IANA database. Raises ValueError if there is none."""
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(name)
+    except (KeyError, OSError, ValueError):
+        raise ValueError("must be the name of an IANA time zone, such as Europe/Berlin") from None
+
+
+def _first_day(kind: WindowKind, day: date) -> date:
+    if kind == "week":
+        return day - day.weekday() * ONE_DAY
+    return day.replace(day=1) if kind == "month" else day
+
+
+def _next(kind: WindowKind, first: date) -> date:
+    if kind == "month":
+        return (first + 31 * ONE_DAY).replace(day=1)
+    return first + (7 if kind == "week" else 1) * ONE_DAY
+
+
+def _name(kind: WindowKind, first: date) -> str:
+    if kind == "week":
+        year, week, _ = first.isocalendar()
+        return f"{year}-W{week:02d}"
+    return first.isoformat()[:7] if kind == "month" else first.isoformat()
+
+
+def _begin_of(day: date, zone: "ZoneInfo") -> int:
+    """The first instant at which the zone's clock shows ``day`` or a later day."""
+    midnight = datetime.combine(day, time(), zone)
+    early, late = sorted(round(midnight.replace(fold=fold).astimezone(UTC).timestamp() * 1000) for fold in (0, 1))
+
+    def shown(at: int) -> date:
+        return datetime.fromtimestamp(at / 1000, zone).date()
+
+    # If the clock shows midnight twice, both are instants. If it skips midnight, they lie on both sides of the change.
+    return early if shown(early) >= day else early + bisect_left(range(early, late), day, key=shown)

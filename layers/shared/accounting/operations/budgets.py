@@ -1,0 +1,212 @@
+"""Budgets of an account: who may change and see them, and how much each has left."""
+
+from dataclasses import dataclass
+
+from accounting.domain.accounts import AccountId, organization_of, personal, user_of
+from accounting.domain.api_keys import ApiKey
+from accounting.domain.budgets import MAX_BUDGETS, Budget, Spender, applying, key_in, member_in
+from accounting.domain.errors import (
+    AccountNotFound,
+    ApiKeyNotFound,
+    BudgetNotFound,
+    Forbidden,
+    Invalid,
+    MemberNotFound,
+    TooManyBudgets,
+)
+from accounting.domain.organizations import Member
+from accounting.domain.wallet import Wallet, with_new_terms
+from accounting.domain.windows import Window, WindowKind
+from accounting.operations.commit import retry_conflicts
+from accounting.store import api_keys, keys, organizations, table, users, wallets
+from accounting.store import budgets as store
+from accounting.store.table import transact
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """Who asks: a user, who may be an administrator of the platform."""
+
+    user_id: str
+    platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a budget shall be."""
+
+    limit: int
+    window: WindowKind
+    zone: str = "UTC"
+    warn_at: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A budget, its window now, and what is committed in it.
+
+    A budget of all members counts each of them, so ``committed`` is None unless one member was asked about.
+    """
+
+    budget: Budget
+    window: Window
+    committed: int | None
+
+
+def put(account_id: AccountId, subject: str, wanted: Wanted, *, by: Manager, now: int) -> Standing:
+    """Set a subject's budget. With the windows of the one before, it keeps what is committed; else it begins at 0.
+
+    Raises AccountNotFound, Forbidden, Invalid, MemberNotFound, ApiKeyNotFound, TooManyBudgets, Contention.
+    """
+
+    def attempt() -> Budget:
+        wallet, known = _read(account_id, subject, by)
+        owner = _owner_of(account_id, subject)
+        asked = Budget(
+            account_id,
+            subject,
+            wanted.limit,
+            wanted.window,
+            wanted.zone,
+            begun=wallet.terms + 1,
+            changed_at=now,
+            changed_by=by.user_id,
+            warn_at=wanted.warn_at,
+            owner=owner,
+            by_platform=by.platform,
+        ).follows(known)
+        if known is not None and asked.says_the_same(known):
+            return known
+        if known is None and wallet.budgets >= MAX_BUDGETS:
+            raise TooManyBudgets(f"An account may have at most {MAX_BUDGETS} budgets", limit=MAX_BUDGETS)
+        after = with_new_terms(wallet, more_budgets=0 if known else 1)
+        transact([wallets.put(wallet, after), store.put(asked)])
+        return asked
+
+    budget = retry_conflicts(attempt)
+    return _standings(account_id, [budget], member_in(budget.subject), now)[0]
+
+
+def delete(account_id: AccountId, subject: str, *, by: Manager) -> None:
+    """End a subject's budget. Raises AccountNotFound, Forbidden, BudgetNotFound, Contention."""
+
+    def attempt() -> None:
+        wallet, known = _read(account_id, subject, by)
+        if known is None:
+            raise BudgetNotFound("The account has no budget for this subject", subject=subject)
+        transact([wallets.put(wallet, with_new_terms(wallet, more_budgets=-1)), store.delete(account_id, subject)])
+
+    retry_conflicts(attempt)
+
+
+type Page = tuple[list[Standing], str | None]
+"""Budgets, and ``after`` for the next page, None on the last page."""
+
+
+def page(account_id: AccountId, *, by: Manager, user_id: str | None, after: str | None, limit: int, now: int) -> Page:
+    """A page of an account's budgets, in the order of their subjects.
+
+    Members who do not manage the account only see the budgets that bound themselves, as does anybody who asks about one
+    ``user_id``. Raises AccountNotFound, Forbidden.
+    """
+    member = membership(account_id, by)
+    manages = by.platform or member is None or member.manages
+    about = user_id if manages else by.user_id
+    if user_id not in (None, about):
+        raise Forbidden("Members see only the budgets that bound themselves")
+    if about is None:
+        budgets, position = store.page(account_id, after=after, limit=limit)
+        return _standings(account_id, budgets, None, now), position
+    bounding = [each for each in _bounding(account_id, about) if after is None or each.subject > after]
+    found = sorted(bounding, key=lambda budget: budget.subject)
+    position = found[limit - 1].subject if len(found) > limit else None
+    return _standings(account_id, found[:limit], about, now), position
+
+
+def _bounding(account_id: AccountId, user_id: str) -> list[Budget]:
+    """The budgets that bound a user: those of the member, or of all members, and those of the user's keys."""
+    organization_id = organization_of(account_id)
+    spender = Spender(user_id, account_id)
+    items = table.get_many([keys.budget(account_id, subject) for subject in spender.subjects])
+    member = organizations.member(organization_id, user_id) if organization_id else None
+    owns_account = member is not None and member.role == "owner"
+    own = applying([store.from_item(item) for item in items if item], owns_account=owns_account)
+    return [*own, *(budget for budget in store.of_keys(account_id) if budget.owner == user_id)]
+
+
+def _standings(account_id: AccountId, budgets: list[Budget], user_id: str | None, now: int) -> list[Standing]:
+    """Each budget with what is committed, of ``user_id`` if it counts members."""
+    wanted = {budget.subject: _counter_key(account_id, budget, user_id, now) for budget in budgets}
+    asked = [key for key in wanted.values() if key]
+    items = iter(table.get_many(asked)) if asked else iter(())
+    committed = {subject: (item["committed"] if (item := next(items)) else 0) for subject, key in wanted.items() if key}
+    return [Standing(each, each.window_at(now), committed.get(each.subject)) for each in budgets]
+
+
+def _counter_key(account_id: AccountId, budget: Budget, user_id: str | None, now: int) -> keys.Key | None:
+    """The counter of a key's budget or of a member's, None of all members' budget if nobody was asked about."""
+    about = member_in(budget.subject) or user_id
+    key_id = key_in(budget.subject)
+    if key_id is None and about is None:
+        return None
+    return store.counter_key(Spender(about or "", account_id, key_id), budget.counter_at(now))
+
+
+def _read(account_id: AccountId, subject: str, by: Manager) -> tuple[Wallet, Budget | None]:
+    """The wallet and the budget that there is. Raises AccountNotFound, Forbidden."""
+    member = membership(account_id, by)
+    if not by.platform and member is not None and not member.manages:
+        raise Forbidden("Only the organization's owners and admins may change budgets")
+    wallet, item = table.get_many([keys.wallet(account_id), keys.budget(account_id, subject)])
+    known = store.from_item(item) if item else None
+    personal_account = organization_of(account_id) is None
+    if known and known.by_platform and personal_account and not by.platform:
+        raise Forbidden("An administrator of the platform has set this budget")
+    return wallets.from_item(account_id, wallet), known
+
+
+def membership(account_id: AccountId, by: Manager) -> Member | None:
+    """The membership of who asks; None for a user's own account, and for an administrator of the platform.
+
+    Raises AccountNotFound if they may not see the account.
+    """
+    organization_id, owner = organization_of(account_id), user_of(account_id)
+    if by.platform:
+        known = organizations.get(organization_id) if organization_id else users.is_known(str(owner))
+        if not known:
+            raise AccountNotFound
+        return None
+    if organization_id is None:
+        if owner != by.user_id:
+            raise AccountNotFound
+        return None
+    member = organizations.member(organization_id, by.user_id)
+    if member is None:
+        raise AccountNotFound
+    return member
+
+
+def _owner_of(account_id: AccountId, subject: str) -> str | None:
+    """The user whose key the subject is, None of other subjects. Raises Invalid, MemberNotFound, ApiKeyNotFound."""
+    organization_id, key_id, member = organization_of(account_id), key_in(subject), member_in(subject)
+    if key_id is not None:
+        key = api_keys.find(key_id)
+        if key is None or not _may_spend(key, account_id):
+            raise ApiKeyNotFound("No API key that may spend from this account has this id", id=key_id)
+        return key.user_id
+    if organization_id is None:
+        if member != user_of(account_id):
+            raise Invalid.field("subject", "a personal account has budgets of its user and of API keys")
+    elif member is not None and organizations.member(organization_id, member) is None:
+        raise MemberNotFound("Not a member of the organization", userId=member)
+    return None
+
+
+def _may_spend(key: ApiKey, account_id: AccountId) -> bool:
+    """Whether the key's user may use it to spend from the account. A key without an account is for any account."""
+    if key.account_id not in (None, account_id):
+        return False
+    organization_id = organization_of(account_id)
+    if organization_id is None:
+        return personal(key.user_id) == account_id
+    return organizations.member(organization_id, key.user_id) is not None

@@ -1,0 +1,86 @@
+"""Runs: an agent's budget that any number of sessions and records of an account share, with one switch to stop it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from accounting.domain import wallet as ledger
+from accounting.domain.accounts import AccountId
+from accounting.domain.budgets import Spender
+from accounting.domain.errors import RunExists, RunNotFound
+from accounting.domain.runs import Run, end_of
+from accounting.operations.budgets import Manager, membership
+from accounting.operations.commit import retry_conflicts
+from accounting.store import allowances
+from accounting.store import runs as store
+from accounting.store.table import transact
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run after the request that makes it; ``replayed`` if the request is a repeat."""
+
+    run: Run
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A run with what it spent on each model, and the metadata that its maker sent."""
+
+    run: Run
+    by_model: dict[str, int]
+    metadata: dict[str, Any]
+
+
+def begin(
+    spender: Spender, run_id: str, limit: int, *, expires_at: int | None, metadata: dict[str, Any], now: int
+) -> Begun:
+    """Make a run that may commit at most ``limit`` credits of the account, by default for 30 days.
+
+    A repeat gets the run as it is now. Raises AccountNotFound if the user may not spend from the account, UserDisabled,
+    OrganizationClosed, Invalid, RunExists if the account has a run with this id and other values, Contention.
+    """
+    wallet, allowance = allowances.read(spender._replace(run_id=None))
+    if allowance.refusal:
+        raise allowance.refusal
+    ledger.require_enabled(wallet)
+    known = store.find(spender.account_id, run_id)
+    if known is None:
+        ends_at = end_of(expires_at, now)
+        made = Run(spender.account_id, run_id, spender.user_id, limit, now, ends_at, has_metadata=bool(metadata))
+        try:
+            retry_conflicts(lambda: transact(store.open_new(made, metadata)))
+        except store.RunTaken as taken:
+            known = taken.run
+        else:
+            return Begun(made)
+    if not known.same_request(spender.user_id, limit, expires_at):
+        raise RunExists("A run with this id has different values", runId=run_id)
+    return Begun(known, replayed=True)
+
+
+def show(account_id: AccountId, run_id: str, *, by: Manager) -> Summary:
+    """A run with its sums. Raises AccountNotFound, RunNotFound if there is none or another member made it."""
+    run, by_model = store.with_models(account_id, run_id)
+    known = _visible(run, account_id, run_id, by)
+    return Summary(known, by_model, store.metadata_of(known))
+
+
+def stop(account_id: AccountId, run_id: str, *, by: Manager, now: int) -> Run:
+    """Stop a run: it admits nothing new, and its open sessions settle. A repeat changes nothing.
+
+    Raises as ``show`` does.
+    """
+    _visible(store.find(account_id, run_id), account_id, run_id, by)
+    stopped = store.stop(account_id, run_id, now)
+    if stopped is None:
+        raise RunNotFound("Run not found", runId=run_id)
+    return stopped
+
+
+def _visible(run: Run | None, account_id: AccountId, run_id: str, by: Manager) -> Run:
+    """The run, if who asks made it or manages the account. Raises AccountNotFound, RunNotFound."""
+    member = membership(account_id, by)
+    if run is None or (member is not None and not member.manages and run.user_id != by.user_id):
+        raise RunNotFound("Run not found", runId=run_id)
+    return run

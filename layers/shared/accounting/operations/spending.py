@@ -1,0 +1,97 @@
+"""What every command that commits new credits does: find how many there are, and count them with each limit.
+
+The wallet, the counters of the budgets and the run are written in one transaction. The conditions of the counters and
+of the run decide; what was read before only says what to ask for.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from accounting.domain.budgets import Allowance, Bound, Counter, Room, Spender
+from accounting.domain.errors import BudgetExceeded, InsufficientCredits
+from accounting.domain.runs import Run
+from accounting.operations.commit import Snapshot
+from accounting.store import allowances, budgets, runs
+from accounting.store.stale import StaleRead
+from accounting.store.table import Write
+from accounting.times import iso
+
+NO_SUMS: Mapping[str, int] = MappingProxyType({})
+
+
+def read(spender: Spender) -> Snapshot:
+    """The wallet, and what bounds the spender."""
+    wallet, allowance = allowances.read(spender)
+    return Snapshot(wallet, allowance=allowance)
+
+
+def read_with_session(spender: Spender, session_id: str) -> Snapshot:
+    """The wallet, what bounds the spender, and the session."""
+    wallet, allowance, session = allowances.read_with_session(spender, session_id)
+    return Snapshot(wallet, session, allowance)
+
+
+def room_for(
+    wanted: int, snapshot: Snapshot, *, now: int, at: int | None = None, stored: Collection[Counter] | None = None
+) -> Room:
+    """How many credits can be committed now to what began ``at``, by default now; ``stored`` as in ``bounds``.
+
+    The counters are only read if what is known of them does not cover ``wanted``, so that a refusal names each limit
+    that fails. Raises why the spender may not spend at all.
+    """
+    allowance, begun = snapshot.allowance, now if at is None else at
+    if allowance.run:
+        allowance.run.require_active(now)
+    bounds = allowance.bounds(begun, stored)
+    room = Room(snapshot.wallet.spendable(now), snapshot.wallet.held, bounds)
+    if bounds and wanted > room.credits:
+        allowance = allowances.counted(allowance, bounds)
+        room = replace(room, bounds=allowance.bounds(begun, stored))
+    return room
+
+
+def refusal(room: Room, required: int, **details: Any) -> InsufficientCredits | BudgetExceeded:
+    """The refusal of ``required`` credits, which exceed the room, with each limit that fails."""
+    failed = [
+        {"limit": bound.name, "remainingCredits": bound.remaining, "requiredCredits": required}
+        | ({} if bound.ends_at is None else {"resetsAt": iso(bound.ends_at)})
+        for bound in room.bounds
+        if required > bound.remaining
+    ]
+    if required > room.available:
+        balance = {"limit": "balance", "remainingCredits": room.available, "requiredCredits": required}
+        return InsufficientCredits(required, room.available, room.held, limits=[balance, *failed], **details)
+    return BudgetExceeded(required, room.credits, limits=failed, **details)
+
+
+def commitments(
+    allowance: Allowance,
+    bounds: Collection[Bound],
+    credits: int,
+    *,
+    stored: Collection[Counter] = (),
+    in_run: Mapping[str, int] = NO_SUMS,
+) -> list[Write]:
+    """Count ``credits`` with each bound, and without a condition in the ``stored`` counters that no budget bounds now.
+
+    ``in_run`` is what else adds to the run's sums. A refusal is a StaleRead with the allowance as it is now.
+    """
+    spender, writes = allowance.spender, list[Write]()
+    for bound in bounds:
+        if bound.counter:
+            writes.append(budgets.commit(spender, bound, credits, _learned(allowance, bound.counter)))
+    bounded = {bound.counter for bound in bounds}
+    writes += budgets.add(spender, [counter for counter in stored if counter not in bounded], credits)
+    if allowance.run:
+
+        def ended_or_full(newer: Run) -> StaleRead:
+            return StaleRead(allowance=replace(allowance, run=newer))
+
+        writes.append(runs.commit(allowance.run, credits, ended_or_full, in_run))
+    return writes
+
+
+def _learned(allowance: Allowance, counter: Counter) -> Callable[[int], StaleRead]:
+    return lambda committed: StaleRead(allowance=allowance.knowing({counter: committed}))

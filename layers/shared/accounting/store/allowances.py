@@ -1,0 +1,99 @@
+"""What bounds a spender, read together with the wallet: membership, budgets and the run.
+
+A personal call without a run reads only the wallet, which says whether the account has budgets.
+"""
+
+from dataclasses import replace
+
+from accounting.domain.accounts import organization_of, user_of
+from accounting.domain.budgets import Allowance, Bound, Counter, Spender, applying
+from accounting.domain.errors import AccountingError, AccountNotFound, Invalid, UserDisabled
+from accounting.domain.sessions import Session
+from accounting.domain.wallet import Wallet
+from accounting.store import budgets, keys, organizations, profiles, runs, sessions, table, wallets
+from accounting.store.keys import Key
+from accounting.store.table import Item
+
+type Found = dict[str, Item | None]
+
+
+def read(spender: Spender) -> tuple[Wallet, Allowance]:
+    """The wallet and the allowance, strongly consistent."""
+    wallet, allowance, _ = _read(spender, {})
+    return wallet, allowance
+
+
+def read_with_session(spender: Spender, session_id: str) -> tuple[Wallet, Allowance, Session | None]:
+    """The wallet, the allowance and the session, strongly consistent."""
+    wallet, allowance, found = _read(spender, {"session": keys.session(spender.user_id, session_id)})
+    item = found["session"]
+    return wallet, allowance, sessions.from_item(item) if item else None
+
+
+def _read(spender: Spender, more: dict[str, Key]) -> tuple[Wallet, Allowance, Found]:
+    """An organization's is one call. A personal one takes a second call if the account has budgets.
+
+    The wallet is never newer than the budgets that are read after it. So a change of them between the two calls is
+    noticed by the wallet's version.
+    """
+    account_id, organization_id = spender.account_id, organization_of(spender.account_id)
+    wanted = {"wallet": keys.wallet(account_id), **more}
+    if spender.run_id is not None:
+        wanted["run"] = keys.run(account_id, spender.run_id)
+    definitions = {subject: keys.budget(account_id, subject) for subject in spender.subjects}
+    if organization_id is not None:
+        wanted["member"] = keys.member(organization_id, spender.user_id)
+        wanted["profile"] = keys.profile(spender.user_id)
+        wanted |= definitions
+    found = _get(wanted)
+    wallet = wallets.from_item(account_id, found["wallet"])
+    if organization_id is None and wallet.budgets:
+        found |= _get(definitions)
+    return wallet, _allowance(spender, found), found
+
+
+def _get(wanted: dict[str, Key]) -> Found:
+    if len(wanted) == 1:
+        return {name: table.get(key) for name, key in wanted.items()}
+    return dict(zip(wanted, table.get_many(list(wanted.values())), strict=True))
+
+
+def _allowance(spender: Spender, found: Found) -> Allowance:
+    defined = [budgets.from_item(item) for subject in spender.subjects if (item := found.get(subject))]
+    member = found.get("member")
+    owns_account = member is not None and organizations.member_from_item(member).role == "owner"
+    run = found.get("run")
+    return Allowance(
+        spender,
+        applying(defined, owns_account=owns_account),
+        runs.from_item(run) if run else None,
+        _refusal(spender, found),
+    )
+
+
+def _refusal(spender: Spender, found: Found) -> AccountingError | None:
+    """Why the spender may not spend from the account. Who may not see the account learns nothing else."""
+    if user_of(spender.account_id) not in (None, spender.user_id):
+        return AccountNotFound()
+    if "member" in found:
+        profile = found["profile"]
+        if found["member"] is None:
+            return AccountNotFound()
+        if profile and profiles.from_item(profile).disabled:
+            return UserDisabled()
+    if "run" in found and found["run"] is None:
+        return Invalid.field("runId", "the account has no such run")
+    return None
+
+
+def counted(allowance: Allowance, bounds: tuple[Bound, ...]) -> Allowance:
+    """The allowance with what the bounds' counters and the run have now, strongly consistent, in one call."""
+    spender = allowance.spender
+    counters: list[Counter] = [bound.counter for bound in bounds if bound.counter]
+    wanted = [budgets.counter_key(spender, counter) for counter in counters]
+    if allowance.run:
+        wanted.append(keys.run(spender.account_id, allowance.run.id))
+    items = table.get_many(wanted)
+    run = items.pop() if allowance.run else None
+    committed = {counter: item["committed"] if item else 0 for counter, item in zip(counters, items, strict=True)}
+    return replace(allowance.knowing(committed), run=runs.from_item(run) if run else allowance.run)

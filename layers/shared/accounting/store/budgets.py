@@ -1,0 +1,144 @@
+"""Budgets: their definitions in the account's partition, and their counters, each in a partition of its own.
+
+A hold adds to a counter under the condition that the limit covers it. A settlement adds the difference without a
+condition. A new window begins with a new counter, so no job resets anything.
+"""
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from typing import Any
+
+from accounting.domain.accounts import AccountId
+from accounting.domain.budgets import Bound, Budget, Counter, Spender, of_key
+from accounting.settings import settings
+from accounting.store import keys, table
+from accounting.store.formats import FORMAT
+from accounting.store.keys import Key
+from accounting.store.table import Item, Write
+from accounting.times import DAY
+
+KEPT_AFTER_WINDOW = 30 * DAY
+"""How long a counter is kept after the last session that can commit to it."""
+
+
+def put(budget: Budget) -> Write:
+    """Define a budget. Only the wallet's version, in the same transaction, refuses a change that came second."""
+    return Write(table.put(to_item(budget)))
+
+
+def delete(account_id: AccountId, subject: str) -> Write:
+    """End a budget. Its counters stay until they expire."""
+    return Write(table.delete(keys.budget(account_id, subject), condition="attribute_exists(pk)", values={}))
+
+
+def page(account_id: AccountId, *, after: str | None, limit: int) -> tuple[list[Budget], str | None]:
+    """A page of the account's budgets in the order of their subjects, and ``after`` for the next page."""
+    first = keys.budget(account_id, after or "")
+    found = table.query_all(first["pk"], first["sk"], keys.end_of_budgets(), forward=True)
+    budgets = list(islice((from_item(item) for item in found if item["subject"] != after), limit + 1))
+    return budgets[:limit], budgets[limit - 1].subject if len(budgets) > limit else None
+
+
+def of_keys(account_id: AccountId) -> list[Budget]:
+    """The budgets of API keys of the account."""
+    first = keys.budget(account_id, of_key(""))
+    items = table.query_all(first["pk"], first["sk"], first["sk"] + keys.AFTER_ALL_TIMES, forward=True)
+    return [from_item(item) for item in items]
+
+
+def commit(spender: Spender, bound: Bound, credits: int, refused: Callable[[int], Exception]) -> Write:
+    """Add to the counter of a bound if the limit covers it. Refused with an error made from what is committed."""
+    if bound.counter is None:
+        raise LookupError(f"{bound.name} has no counter")
+    said: Item = {"format": FORMAT}
+    if bound.ends_at is not None:
+        said["ttl"] = _kept_until(bound.ends_at)
+    sets = ", ".join(f"#{name} = :{name}" for name in said)
+    return Write(
+        table.update(
+            counter_key(spender, bound.counter),
+            f"ADD #committed :more SET {sets}",
+            condition="attribute_not_exists(pk) OR #committed <= :most",
+            values={
+                ":most": bound.limit - credits,
+                ":more": credits,
+                **{f":{name}": each for name, each in said.items()},
+            },
+            names={f"#{name}": name for name in ("committed", *said)},
+        ),
+        refused=lambda old: refused(old["committed"] if old else 0),
+    )
+
+
+def add(spender: Spender, counters: Iterable[Counter], credits: int) -> list[Write]:
+    """Add to counters, or take away from them, without a condition."""
+    if not credits:
+        return []
+    names, values = {"#committed": "committed"}, {":more": credits}
+    return [
+        Write(table.update(counter_key(spender, counter), "ADD #committed :more", values=values, names=names))
+        for counter in counters
+    ]
+
+
+def counter_key(spender: Spender, counter: Counter) -> Key:
+    """The key of a counter: of the spender themselves, or of their API key."""
+    if counter.of == "key":
+        return keys.key_counter(spender.account_id, str(spender.key_id), counter.begun, counter.window)
+    return keys.member_counter(spender.account_id, spender.user_id, counter.begun, counter.window)
+
+
+def to_text(counters: Iterable[Counter]) -> str | None:
+    """Counters as a session stores them, such as ``m5.2026-11 k7.total``; None if there are none."""
+    return " ".join(f"{counter.of[0]}{counter.begun}.{counter.window}" for counter in counters) or None
+
+
+def from_text(text: str | None) -> tuple[Counter, ...]:
+    """The inverse of ``to_text``."""
+    return tuple(_counter(part) for part in (text or "").split())
+
+
+def _counter(text: str) -> Counter:
+    begun, _, window = text[1:].partition(".")
+    return Counter("key" if text[0] == "k" else "member", int(begun), window)
+
+
+def _kept_until(ends_at: int) -> int:
+    """When the database may delete the counter of a window that ends then, in seconds.
+
+    A session may begin at the window's last instant, live for as long as a session may, and be settled late as long as
+    its item is kept.
+    """
+    longest = settings().session_max_life + settings().session_retention
+    return (ends_at + longest + KEPT_AFTER_WINDOW) // 1000
+
+
+def to_item(budget: Budget) -> Item:
+    """Convert a budget to an item."""
+    return {
+        **keys.budget(budget.account_id, budget.subject),
+        "subject": budget.subject,
+        "limit": budget.limit,
+        "window": budget.window,
+        "zone": budget.zone,
+        "begun": budget.begun,
+        "changed_at": budget.changed_at,
+        "changed_by": budget.changed_by,
+        "warn_at": " ".join(map(str, budget.warn_at)) or None,
+        "owner": budget.owner,
+        "by_platform": budget.by_platform or None,
+    }
+
+
+def from_item(item: Item) -> Budget:
+    """Convert an item to a budget."""
+    plain: dict[str, Any] = {
+        name: item[name] for name in ("subject", "limit", "window", "zone", "begun", "changed_at", "changed_by")
+    }
+    return Budget(
+        account_id=keys.account_in(item),
+        warn_at=tuple(map(int, item.get("warn_at", "").split())),
+        owner=item.get("owner"),
+        by_platform=item.get("by_platform", False),
+        **plain,
+    )

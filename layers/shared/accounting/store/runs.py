@@ -1,0 +1,154 @@
+"""Runs, each in a partition of its own: what it may commit and has committed, and its sums by model."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from accounting.domain.accounts import AccountId, stored
+from accounting.domain.budgets import Spender
+from accounting.domain.runs import Run
+from accounting.domain.usage import UsageRecord, digest
+from accounting.settings import settings
+from accounting.store import keys, table
+from accounting.store.formats import FORMAT
+from accounting.store.table import Conflict, Item, Write
+
+_PLAIN = ("user_id", "limit", "created_at", "expires_at", "committed", "spent", "sessions", "records")
+
+
+class RunTaken(Exception):
+    """The id already belongs to ``run``."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run.id)
+        self.run = run
+
+
+def find(account_id: AccountId, run_id: str) -> Run | None:
+    """The run, strongly consistent; None if the account has no run with this id."""
+    item = table.get(keys.run(account_id, run_id))
+    return from_item(item) if item else None
+
+
+def with_models(account_id: AccountId, run_id: str) -> tuple[Run | None, dict[str, int]]:
+    """The run, and what it spent on each model, strongly consistent."""
+    pk = keys.run(account_id, run_id)["pk"]
+    items = list(table.query_all(pk, keys.BEFORE_ALL_TIMES, keys.AFTER_ALL_TIMES, forward=True))
+    run = next((from_item(item) for item in items if item["sk"] == "RUN"), None)
+    return run, {item["model"]: item["spent"] for item in items if item["sk"] != "RUN"}
+
+
+def metadata_of(run: Run) -> dict[str, Any]:
+    """The metadata that the run's maker sent; empty if they sent nothing, or were erased since."""
+    if not run.has_metadata:
+        return {}
+    item = table.get(keys.run_metadata(run.user_id, run.account_id, run.id))
+    found: dict[str, Any] = json.loads(item["metadata"]) if item else {}
+    return found
+
+
+def open_new(run: Run, metadata: dict[str, Any]) -> list[Write]:
+    """Add a run with its metadata. Refused with RunTaken if the account has a run with this id."""
+
+    def refused(old: Item | None) -> Exception:
+        return RunTaken(from_item(old)) if old else Conflict()
+
+    writes = [Write(table.put(to_item(run), condition="attribute_not_exists(pk)"), refused=refused)]
+    if metadata:
+        item = {**keys.run_metadata(run.user_id, run.account_id, run.id), "metadata": table.compact(metadata)}
+        writes.append(Write(table.put({**item, "ttl": _kept_until(run)})))
+    return writes
+
+
+def stop(account_id: AccountId, run_id: str, now: int) -> Run | None:
+    """Stop the run unless it is stopped already; return it as it is now, None if there is no such run."""
+    _, item = table.update_one(
+        keys.run(account_id, run_id),
+        "SET stopped_at = :now",
+        condition="attribute_exists(#pk) AND attribute_not_exists(stopped_at)",
+        values={":now": now},
+        names={"#pk": "pk"},
+    )
+    return from_item(item) if item else None
+
+
+def commit(run: Run, credits: int, refused: Callable[[Run], Exception], sums: Mapping[str, int]) -> Write:
+    """Add to what the run has committed, and to its other ``sums``.
+
+    Refused with an error made from the newer run if its limit does not cover the credits, or it was stopped.
+    """
+    active = "attribute_exists(pk) AND attribute_not_exists(stopped_at)"
+    covered = "#committed <= :most"
+    added = {"committed": credits, **sums}
+    return Write(
+        table.update(
+            keys.run(run.account_id, run.id),
+            "ADD " + ", ".join(f"#{name} :{name}" for name in added),
+            condition=f"{active} AND {covered}",
+            values={":most": run.limit - credits, **{f":{name}": more for name, more in added.items()}},
+            names={f"#{name}": name for name in added},
+        ),
+        refused=lambda old: refused(from_item(old)) if old else Conflict(),
+    )
+
+
+def settle(spender: Spender, record: UsageRecord, more: int) -> list[Write]:
+    """Count a usage record: ``more`` is what it adds to the commitments, negative for what a hold gives back.
+
+    Without a condition, so it is never refused.
+    """
+    if spender.run_id is None:
+        return []
+    added = {"committed": more, **sums_of(record)}
+    return [_add(keys.run(spender.account_id, spender.run_id), added), *count_model(spender, record)]
+
+
+def sums_of(record: UsageRecord) -> dict[str, int]:
+    """What a usage record adds to a run's sums."""
+    return {"spent": record.credits, "records": 1}
+
+
+def count_model(spender: Spender, record: UsageRecord) -> list[Write]:
+    """Count a usage record of a model in the run's sums by model. Without a condition, so it is never refused."""
+    if spender.run_id is None or record.model_id is None:
+        return []
+    key = keys.run_model(spender.account_id, spender.run_id, digest(record.model_id))
+    return [_add(key, sums_of(record), model=record.model_id, format=FORMAT)]
+
+
+def _add(key: keys.Key, added: Mapping[str, int], **said: Any) -> Write:
+    adds = ", ".join(f"#{name} :{name}" for name in added)
+    sets = ", ".join(f"#{name} = :{name}" for name in said)
+    values = {f":{name}": value for name, value in (*added.items(), *said.items())}
+    names = {f"#{name}": name for name in (*added, *said)}
+    return Write(table.update(key, f"ADD {adds}" + (f" SET {sets}" if said else ""), values=values, names=names))
+
+
+def to_item(run: Run) -> Item:
+    """Convert a run to an item. It is kept as long as usage records are."""
+    return {
+        **keys.run(run.account_id, run.id),
+        "account_id": run.account_id,
+        "run_id": run.id,
+        **{name: getattr(run, name) for name in _PLAIN},
+        "stopped_at": run.stopped_at,
+        "has_metadata": run.has_metadata or None,
+        "ttl": _kept_until(run),
+    }
+
+
+def from_item(item: Item) -> Run:
+    """Convert an item to a run."""
+    return Run(
+        account_id=stored(item["account_id"]),
+        id=item["run_id"],
+        stopped_at=item.get("stopped_at"),
+        has_metadata=item.get("has_metadata", False),
+        **{name: item[name] for name in _PLAIN},
+    )
+
+
+def _kept_until(run: Run) -> int:
+    """When the database may delete the run, in seconds: after every session of it, and as late as usage records."""
+    kept = max(settings().usage_retention, settings().session_retention)
+    return (run.expires_at + settings().session_max_life + kept) // 1000

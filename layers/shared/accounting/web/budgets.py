@@ -1,0 +1,187 @@
+"""Budgets and runs in requests and responses. Imports the field types and the domain."""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+from accounting.domain.api_keys import MAX_ID_LENGTH
+from accounting.domain.budgets import MAX_WARNINGS, MEMBERS, key_in, member_in
+from accounting.domain.runs import Run
+from accounting.domain.texts import is_plain
+from accounting.domain.users import MAX_USER_ID
+from accounting.domain.windows import WindowKind, zone_named
+from accounting.operations.budgets import Standing
+from accounting.times import clock, iso
+from accounting.web.types import (
+    PAYER,
+    AccountText,
+    Credits,
+    CreditsOrNone,
+    Identifier,
+    Instant,
+    Metadata,
+    RequestModel,
+    ResponseModel,
+    Timestamp,
+    decoded_once_or_twice,
+    left_out,
+)
+
+
+def _subject(text: str) -> str:
+    key_id = key_in(text)
+    if not is_plain(text):
+        raise ValueError("must not contain control characters")
+    if text != MEMBERS and not member_in(text) and not (key_id and re.fullmatch(_KEY_ID, key_id)):
+        raise ValueError("must be members, member:<user id> or key:<key id>")
+    return text
+
+
+def _zone(name: str) -> str:
+    zone_named(name)
+    return name
+
+
+def _in_order(levels: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(set(levels)))
+
+
+_KEY_ID = rf"[A-Za-z0-9]{{1,{MAX_ID_LENGTH}}}"
+SubjectInPath = Annotated[
+    str,
+    StringConstraints(strict=True, max_length=len("member:") + MAX_USER_ID),
+    AfterValidator(_subject),
+    BeforeValidator(decoded_once_or_twice),
+]
+"""Whom a budget bounds: ``member:`` and a user's id, ``members``, or ``key:`` and an API key's id."""
+TimeZone = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9._+/-]{1,64}$"), AfterValidator(_zone)]
+Percent = Annotated[int, Field(strict=True, ge=1, le=100)]
+WarnAt = Annotated[tuple[Percent, ...], Field(max_length=MAX_WARNINGS), AfterValidator(_in_order)]
+
+
+class SetBudget(RequestModel):
+    """How much may flow from the account through the subject in each window.
+
+    ``timeZone`` is an IANA name, by default UTC: a day begins at midnight there, a week on Monday. ``warnAtPercent``
+    are percentages of the limit.
+    """
+
+    limit_credits: CreditsOrNone
+    window: WindowKind
+    time_zone: TimeZone | None = None
+    warn_at_percent: WarnAt | None = None
+
+
+class BudgetView(ResponseModel):
+    """A budget and its window now. ``committedCredits`` is what is held and what was spent in this window.
+
+    A budget of ``members`` counts each member separately. It shows what is committed only if one member is asked about.
+    ``fromAdministrator`` marks a budget on a user's own account that only an administrator can change.
+    """
+
+    account_id: str
+    subject: str
+    limit_credits: int
+    committed_credits: int | None = left_out()
+    remaining_credits: int | None = left_out()
+    window: WindowKind
+    time_zone: str
+    window_starts_at: Instant | None = left_out("Left out for a total, which has no windows")
+    resets_at: Instant | None = left_out("Left out for a total, which never resets")
+    warn_at_percent: list[int]
+    from_administrator: bool | None = left_out()
+
+    @classmethod
+    def of(cls, standing: Standing) -> Self:
+        """The view of a budget."""
+        budget, window, committed = standing.budget, standing.window, standing.committed
+        return cls(
+            account_id=budget.account_id,
+            subject=budget.subject,
+            limit_credits=budget.limit,
+            committed_credits=committed,
+            remaining_credits=None if committed is None else max(0, budget.limit - committed),
+            window=budget.window,
+            time_zone=budget.zone,
+            window_starts_at=None if window.resets_at is None else iso(window.starts_at),
+            resets_at=None if window.resets_at is None else iso(window.resets_at),
+            warn_at_percent=list(budget.warn_at),
+            from_administrator=budget.by_platform or None,
+        )
+
+
+class BudgetsView(ResponseModel):
+    """A page of an account's budgets, in the order of their subjects."""
+
+    budgets: list[BudgetView]
+    next_cursor: str | None = left_out()
+
+
+class BudgetDeletedView(ResponseModel):
+    """That the budget has ended."""
+
+    message: str
+
+
+class BeginRun(RequestModel):
+    """A run: a limit that sessions and records share. The client chooses ``runId``, which is unique in the account.
+
+    Without ``expiresAt``, the run expires after 30 days.
+    """
+
+    run_id: Identifier
+    limit_credits: Credits
+    account_id: AccountText | None = PAYER
+    expires_at: Timestamp | None = None
+    metadata: Metadata | None = None
+
+
+class RunView(ResponseModel):
+    """A run. ``committedCredits`` is what its sessions and records hold and have spent."""
+
+    account_id: str
+    run_id: str
+    user_id: str
+    status: Literal["active", "stopped", "expired"]
+    limit_credits: int
+    committed_credits: int
+    spent_credits: int
+    remaining_credits: int
+    sessions: int
+    records: int
+    created_at: Instant
+    expires_at: Instant
+    stopped_at: Instant | None = left_out()
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """The view of a run."""
+        return cls(
+            account_id=run.account_id,
+            run_id=run.id,
+            user_id=run.user_id,
+            status=run.status(clock()),
+            limit_credits=run.limit,
+            committed_credits=run.committed,
+            spent_credits=run.spent,
+            remaining_credits=run.remaining,
+            sessions=run.sessions,
+            records=run.records,
+            created_at=iso(run.created_at),
+            expires_at=iso(run.expires_at),
+            stopped_at=None if run.stopped_at is None else iso(run.stopped_at),
+        )
+
+
+class BegunView(RunView):
+    """A run after the request that makes it; ``replayed`` if it existed already."""
+
+    replayed: bool | None = left_out()
+
+
+class SummaryView(RunView):
+    """A run with the credits that it spent on each model, and its metadata."""
+
+    by_model: dict[str, int]
+    metadata: dict[str, object]

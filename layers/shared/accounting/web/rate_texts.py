@@ -1,0 +1,17 @@
+"""How rates are named and written in requests and responses. Imports the domain.
+
+It has no models, so that a function without price rules does not import theirs.
+"""
+
+from pydantic.alias_generators import to_camel
+
+from accounting.domain.rates import Rates
+
+CLASS_NAMES = {name: to_camel(name) for name in Rates._fields} | {"cache_write_1h": "cacheWrite1h"}
+"""The names in JSON of the classes of the domain's rates."""
+
+
+def decimal_text(number: int, scale: int) -> str:
+    """``number / scale``, exact, without trailing zeros; ``scale`` is a power of ten."""
+    whole, part = divmod(number, scale)
+    return f"{whole}.{part:0{len(str(scale)) - 1}}".rstrip("0").rstrip(".")
