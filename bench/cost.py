@@ -1,11 +1,16 @@
-"""What a million streaming sessions cost on AWS, from the measured units and times and the listed prices."""
+"""What streaming sessions, and a month without any, cost on AWS: measured units and times, and the listed prices."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from accounting.domain.accounts import personal
+from accounting.domain.system_usage import SLOT
+from accounting.domain.usage import UsageRecord
 from accounting.domain.users import Description
+from accounting.operations.ids import new_id
 from accounting.operations.system_usage import count
 from accounting.store import users
 from accounting.tokens import verify
@@ -14,8 +19,9 @@ from bench.database import JWT_SECRET
 from bench.functions import here
 from bench.operations import MODEL
 from bench.per_request import MOST_SECONDS, Asked, Effort, measure
-from bench.report import Section, number
+from bench.report import Section, Target, number
 from bench.scale import scaled
+from local.template import template
 from local.tokens import mint
 
 if TYPE_CHECKING:
@@ -28,8 +34,14 @@ if TYPE_CHECKING:
 SESSIONS = 1_000_000
 TIMES = 40
 """How often the work behind a session's requests is measured."""
-SESSION = {"initialize": 1, "heartbeat": 3, "finalize": 1}
+HEARTBEATS = 3
+SESSION = {"initialize": 1, "heartbeat": HEARTBEATS, "finalize": 1}
 """The requests of a session."""
+BATCH = 29
+"""The usage records that the system's statistics count together: those of five minutes at a million sessions a month,
+over the stream shards of a table with four partitions."""
+ACTIVE_USERS, MODELS = 6, 3
+"""The users and models of such a batch: each active user begins a session each minute."""
 
 # AWS's list prices for us-east-1 in 2025/2026, before free tiers and volume discounts.
 WRITE_UNIT_USD = 0.625 / 1e6
@@ -38,33 +50,38 @@ GATEWAY_REQUEST_USD = 3.50 / 1e6
 LAMBDA_REQUEST_USD = 0.20 / 1e6
 LAMBDA_GIGABYTE_SECOND_USD = 0.0000133334
 LOG_GIGABYTE_USD = 0.50
+SNAPSHOT_GIGABYTE_SECOND_USD = 0.0000015046
+ALARM_USD, DASHBOARD_USD, SECRET_USD = 0.10, 3.00, 0.40
+"""Each for a month."""
+MONTH_SECONDS = 30 * 86_400
 
 MEMORY_GIGABYTES = 0.5
 FULL_CORE_GIGABYTES = 1769 / 1024
 """A function's share of a core is proportional to its memory; with 1,769 MB it has a whole core."""
 DATABASE_SECONDS = 0.006
 """Assumed, not measured on AWS: how long a call waits for DynamoDB. A read takes about 3 ms, a transaction about 10."""
-PLATFORM_LOG_BYTES = 260
-"""Assumed: Lambda's own START, END and REPORT lines of an invocation."""
 ACCESS_LOG_BYTES = 520
 """Assumed: the gateway's access log line of a request."""
 
 ABOUT = f"""\
 {SESSIONS:,} sessions of {", ".join(f"{count} × {name}" for name, count in SESSION.items())}, in us-east-1, before
-free tiers. **Duration** is assumed: the CPU time measured here, stretched by the share of a core that a function of
-{MEMORY_GIGABYTES * 1024:.0f} MB has ({MEMORY_GIGABYTES / FULL_CORE_GIGABYTES:.2f}), and
-{DATABASE_SECONDS * 1000:.0f} ms waiting for each call to DynamoDB. Log bytes are measured, with {PLATFORM_LOG_BYTES} of
-Lambda's own lines an invocation and {ACCESS_LOG_BYTES} of the gateway's access log line a request. The authorizer
-counts once a session (its answers are cached for 5 minutes). The system's statistics count with one record a batch,
-the most expensive case, which is the usual one at a million sessions a month."""
+free tiers, and the same without heartbeats, which short streams do not need. **Duration** is assumed: the CPU time
+measured here, stretched by the share of a core that a function of {MEMORY_GIGABYTES * 1024:.0f} MB has
+({MEMORY_GIGABYTES / FULL_CORE_GIGABYTES:.2f}), and {DATABASE_SECONDS * 1000:.0f} ms waiting for each call to DynamoDB.
+Log bytes are measured, with {ACCESS_LOG_BYTES} of the gateway's access log line a request; Lambda logs no lines of its
+own. The authorizer counts once a session (its answers are cached for 5 minutes). The system's statistics count with
+{BATCH} records a batch, of {ACTIVE_USERS} users and {MODELS} models: those of five minutes at a million sessions a
+month, if each active user begins a session each minute and the table has four partitions."""
 PRICES = """\
 List prices of 2025/2026: DynamoDB on-demand writes 0.625 and reads 0.125 USD per million units; Lambda
 arm64 0.0000133334 USD per GB-second and 0.20 per million requests; API Gateway REST 3.50 per million requests;
-CloudWatch Logs 0.50 per GB ingested. Not counted: storage, backups, X-Ray's sampled traces (5.00 per million), the
-snapshots of SnapStart (twelve functions of 0.5 GB at 0.0000015046 per GB-second: 23 USD a month at any
-traffic, and the same for each older version that is kept), monthly fees of alarms and metrics, the schedules' own runs,
-data transfer, taxes."""
-HEADER = ["item", "how many", "price", "USD"]
+CloudWatch Logs 0.50 per GB ingested. Not counted: storage, backups, X-Ray's sampled traces (5.00 per million), what is
+paid without a request (below), metrics, the schedules' own runs, data transfer, taxes."""
+HEADER = ["item", "how many", "price", "USD", "without heartbeats"]
+IDLE_ABOUT = """\
+What a month of 30 days costs without a request, by the template's defaults. Not counted: metrics (0.30 each, for the
+hours in which they are written), the scheduled runs, stored data, and the snapshots of older versions that are kept."""
+IDLE_USD = 12
 
 
 @dataclass(frozen=True)
@@ -87,15 +104,55 @@ class Line:
         return [self.item, f"{number(self.amount)} {self.unit}".strip(), price, f"{self.usd:.2f}"]
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of a session's work: its figures, and how often a session needs it."""
+
+    figures: Figures
+    times: float = 1
+    is_request: bool = True
+    records: int = 1
+    """The usage records that the figures are for."""
+
+    def total(self, of: str) -> float:
+        """Return how much a session needs of a figure."""
+        return self.times * float(getattr(self.figures, of)) / self.records
+
+
 def run(report: Report, database: Database) -> None:
-    """Add up the bill. Measure the requests of a session first, if that has not been done."""
+    """Add up the bills. Measure the requests of a session first, if that has not been done."""
     requests = {name: report.figures.get(name) or _measured(database, name) for name in SESSION}
-    requests |= _behind_the_scenes(database)
-    lines = bill(requests)
+    parts = {name: Part(each, SESSION[name]) for name, each in requests.items()} | _behind_the_scenes(database)
+    lines, least = bill(parts), bill({name: each for name, each in parts.items() if name != "heartbeat"})
+    totals = sum(line.usd for line in lines), sum(line.usd for line in least)
+    rows = [[*line.row(), f"{short.usd:.2f}"] for line, short in zip(lines, least, strict=True)]
+    rows.append(["**total**", "", "", *(f"**{total:.2f}**" for total in totals)])
+    report.add(Section("A million sessions", ABOUT, HEADER, rows, f"{PRICES}\n\n{_arithmetic(parts)}"))
+    for name, limit, total in zip((f"with {HEARTBEATS}", "without"), (38, 26), totals, strict=True):
+        report.targets.append(Target.at_most(f"a million sessions {name} heartbeats", limit, total, " USD"))
+    for name, units in (("initialize", 8), ("finalize", 11), ("system statistics", 2)):
+        each = parts[name]
+        promise = f"write units of {name}" + (", a record" if each.records > 1 else "")
+        report.targets.append(Target.at_most(promise, units, each.figures.write_units / each.records))
+    _idle(report)
+
+
+def _idle(report: Report) -> None:
+    """Add up what is paid without a request, from the template."""
+    made = template()["Resources"].values()
+    snapshots = [each for each in made if "SnapStart" in each["Properties"]]
+    kinds = Counter(each["Type"] for each in made)
+    stored = len(snapshots) * MEMORY_GIGABYTES * MONTH_SECONDS
+    lines = [
+        Line(f"snapshots of {len(snapshots)} functions", stored, "GB-s", SNAPSHOT_GIGABYTE_SECOND_USD),
+        Line("dashboards", kinds["AWS::CloudWatch::Dashboard"], "", DASHBOARD_USD),
+        Line("alarms", kinds["AWS::CloudWatch::Alarm"], "", ALARM_USD),
+        Line("secrets", kinds["AWS::SecretsManager::Secret"], "", SECRET_USD),
+    ]
     total = sum(line.usd for line in lines)
     rows = [*(line.row() for line in lines), ["**total**", "", "", f"**{total:.2f}**"]]
-    after = f"{PRICES}\n\n{_arithmetic(requests)}"
-    report.add(Section("A million sessions", ABOUT, HEADER, rows, after))
+    report.add(Section("A month without a request", IDLE_ABOUT, HEADER[:4], rows))
+    report.targets.append(Target.at_most("a month without a request", IDLE_USD, total, " USD"))
 
 
 def _measured(database: Database, name: str) -> Figures:
@@ -105,7 +162,7 @@ def _measured(database: Database, name: str) -> Figures:
     return found[name]
 
 
-def _behind_the_scenes(database: Database) -> dict[str, Figures]:
+def _behind_the_scenes(database: Database) -> dict[str, Part]:
     """Measure a session's costs besides its requests: authorization, and its record in the system's statistics."""
     database.table("cost-behind")
     seed.user("cost")
@@ -113,30 +170,40 @@ def _behind_the_scenes(database: Database) -> dict[str, Figures]:
     described = Description(user.id, user.email, user.username, user.role, user.email_at, user.role_at)
     token = mint(JWT_SECRET, "cost")
     times = scaled(TIMES, least=3)
-    made = [
-        replace(each, at=seed.first_instant() + number, service="chat-streaming", operation=MODEL, credits=4)
-        for number, each in enumerate(seed.records("cost", times))
-    ]
-    seed.write_records(made)
-    count([made.pop()])  # a record costs most if its user and names have sums that day: their ranks change
+    batches = [_batch(seed.first_instant() + number * SLOT) for number in range(times)]
+    count(batches.pop())  # a record costs most if its user and names have sums that day: their ranks change
 
     def authorize() -> None:
         verify(token, lambda **_: [JWT_SECRET.encode()])
         users.sync(described, 0)
 
-    return {"authorizer": here(authorize, times), "system statistics": here(lambda: count([made.pop()]), times - 1)}
+    counting = here(lambda: count(batches.pop()), times - 1)
+    return {
+        "authorizer": Part(here(authorize, times), is_request=False),
+        "system statistics": Part(counting, is_request=False, records=BATCH),
+    }
 
 
-def bill(requests: Mapping[str, Figures]) -> list[Line]:
+def _batch(begin: int) -> list[UsageRecord]:
+    """Return the usage records of five minutes, as the system's statistics get them in a quiet system."""
+    found = []
+    for each in range(BATCH):
+        at, user_id = begin + each * SLOT // BATCH, f"active-{each % ACTIVE_USERS}"
+        model = f"{MODEL}-{each % MODELS}"
+        found.append(UsageRecord(new_id(at), personal(user_id), user_id, "chat-streaming", model, 4, at, {}))
+    return found
+
+
+def bill(parts: Mapping[str, Part]) -> list[Line]:
     """Return the lines of the bill for ``SESSIONS``."""
 
     def total(of: str) -> float:
-        return SESSIONS * sum(SESSION.get(name, 1) * float(getattr(each, of)) for name, each in requests.items())
+        return SESSIONS * sum(each.total(of) for each in parts.values())
 
-    asked = SESSIONS * sum(SESSION.values())
-    invoked = SESSIONS * sum(SESSION.get(name, 1) for name in requests)
-    seconds = SESSIONS * sum(SESSION.get(name, 1) * duration(each) for name, each in requests.items())
-    logged = total("log_bytes") + invoked * PLATFORM_LOG_BYTES + asked * ACCESS_LOG_BYTES
+    asked = SESSIONS * sum(each.times for each in parts.values() if each.is_request)
+    invoked = SESSIONS * sum(each.times / each.records for each in parts.values())
+    seconds = SESSIONS * sum(each.times * duration(each.figures) / each.records for each in parts.values())
+    logged = total("log_bytes") + asked * ACCESS_LOG_BYTES
     return [
         Line("DynamoDB writes", total("write_units"), "units", WRITE_UNIT_USD),
         Line("DynamoDB reads", total("read_units"), "units", READ_UNIT_USD),
@@ -152,11 +219,12 @@ def duration(figures: Figures) -> float:
     return figures.cpu * (FULL_CORE_GIGABYTES / MEMORY_GIGABYTES) + figures.round_trips * DATABASE_SECONDS
 
 
-def _arithmetic(requests: Mapping[str, Figures]) -> str:
+def _arithmetic(parts: Mapping[str, Part]) -> str:
     lines = [
-        f"- {name}: {each.write_units:g} write units, {each.read_units:g} read units, {each.log_bytes} log bytes,"
-        f" {each.cpu * 1000:.2f} ms × {FULL_CORE_GIGABYTES / MEMORY_GIGABYTES:.2f} + {each.round_trips} ×"
-        f" {DATABASE_SECONDS * 1000:.0f} ms = {duration(each) * 1000:.1f} ms"
-        for name, each in requests.items()
+        f"- {name}{f', {part.records} records' if part.records > 1 else ''}: {part.figures.write_units:g} write units,"
+        f" {part.figures.read_units:g} read units, {part.figures.log_bytes} log bytes, {part.figures.cpu * 1000:.2f} ms"
+        f" × {FULL_CORE_GIGABYTES / MEMORY_GIGABYTES:.2f} + {part.figures.round_trips} × {DATABASE_SECONDS * 1000:.0f}"
+        f" ms = {duration(part.figures) * 1000:.1f} ms"
+        for name, part in parts.items()
     ]
     return "\n".join(lines)

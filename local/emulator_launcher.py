@@ -5,8 +5,9 @@ It runs in MiniStack's own environment: `<its python> local/emulator_launcher.py
 The pinned MiniStack serves gateway responses, but (1) does not read them from the OpenAPI document that SAM
 makes from the template, and (2) does not fill in `$context.authorizer.*`. Both work on AWS, and the second one has
 the reason of every 401 (TOKEN_EXPIRED, ...). Also, (3) it unpacks the layer again for each worker, one after the
-other, and (4) imports botocore in each worker to count how deep functions call each other, which ours do not. Both
-make up most of the waiting time in a burst of calls. `emulator_state.py` changes how it keeps its data.
+other, (4) imports botocore in each worker to count how deep functions call each other, which ours do not, and
+(5) starts a worker for each call of a burst, where fewer would be free again sooner. All three make a burst of calls
+wait. `emulator_state.py` changes how it keeps its data.
 MiniStack's own functions are wrapped, not replaced. This refuses to run with any other version of MiniStack.
 """
 
@@ -20,6 +21,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -44,10 +46,16 @@ SIGNATURES = {
     gateway._cache_authorizer_result: "(key, expires_at, policy_doc, context)",
     gateway._header_ci: "(headers, name)",
     gateway._gateway_error_response: "(error, request)",
+    lambda_svc.acquire_worker: (
+        "(func_name: str, config: dict, code_zip: bytes, qualifier: str = '$LATEST',"
+        " max_concurrency: int | None = None)"
+    ),
     lambda_svc._resolve_layer_zip: "(attachment: str | dict) -> bytes | None",
     **emulator_state.SIGNATURES,
 }
 GATEWAY_RESPONSES = "x-amazon-apigateway-gateway-responses"
+ENOUGH_WORKERS = 12
+PATIENCE_SECONDS = 5
 COUNT_DEPTH = "    _ms_install_invoke_depth()\n"
 AUTHORIZER_VARIABLE = re.compile(rb"\$context\.authorizer\.(\w+)")
 
@@ -59,6 +67,7 @@ def main() -> None:
     fill_in_authorizer_variables()
     unpack_layers_once()
     start_workers_without_botocore()
+    wait_for_free_workers()
     emulator_state.keep()
     if "--die-with-parent" in sys.argv:
         threading.Thread(target=die_with_parent, daemon=True).start()
@@ -168,6 +177,22 @@ def start_workers_without_botocore() -> None:
     if program.count(COUNT_DEPTH) != 1:
         sys.exit(f"MiniStack's program for workers is not the one that {__file__} was written for")
     lambda_runtime._PYTHON_WORKER_SCRIPT = program.replace(COUNT_DEPTH, "")
+
+
+def wait_for_free_workers() -> None:
+    """Let a call wait some seconds for a free worker if its function has ENOUGH_WORKERS, before it starts another."""
+    acquire = lambda_svc.acquire_worker
+
+    def acquire_soon(func_name: str, config: dict[str, Any], code_zip: bytes, qualifier: str = "$LATEST") -> Any:
+        patience_ends = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < patience_ends:
+            worker, reason = acquire(func_name, config, code_zip, qualifier=qualifier, max_concurrency=ENOUGH_WORKERS)
+            if worker is not None:
+                return worker, reason
+            time.sleep(0.005)
+        return acquire(func_name, config, code_zip, qualifier=qualifier)
+
+    lambda_svc.acquire_worker = acquire_soon
 
 
 def die_with_parent() -> None:

@@ -7,6 +7,7 @@ import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,12 +17,14 @@ PATIENCE_SECONDS = 60
 
 ERROR = {"type": "error", "error": {"message": "no answer today", "type": "server_error"}}
 
+_numbers = count()
+
 type Json = dict[str, Any]
 
 
 @dataclass
 class Plan:
-    """What a model answers: ``words`` words, and the usage that it reports for them.
+    """What a model answers: ``words`` words, those that it ``says``, and the usage that it reports for them.
 
     ``status`` other than 200 is an error instead of an answer. A stream waits for `Provider.go` after ``pause_after``
     words, hangs up after ``cut_after``, and ends without a usage if ``reports_usage`` is False. A whole answer waits
@@ -36,11 +39,12 @@ class Plan:
     pause_after: int | None = None
     cut_after: int | None = None
     reports_usage: bool = True
+    says: str | None = None
     more_usage: Json = field(default_factory=dict)
     """Fields that the usage has beside the usual ones, or instead of them."""
 
     def word(self, number: int) -> str:
-        return f"word{number} "
+        return f"word{number} " if self.says is None else f"{self.says.split()[number]} "
 
     @property
     def text(self) -> str:
@@ -179,12 +183,13 @@ def _chat(plan: Plan, model: str) -> Json:
     message = {"role": "assistant", "content": plan.text}
     choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
     usage = {"usage": plan.chat_usage} if plan.reports_usage else {}
-    return {"id": "chat-1", "object": "chat.completion", "created": 1, "model": model, "choices": choices, **usage}
+    answer_id = f"chat-{next(_numbers)}"
+    return {"id": answer_id, "object": "chat.completion", "created": 1, "model": model, "choices": choices, **usage}
 
 
 def _chat_events(plan: Plan, asked: Json) -> Iterator[tuple[int | None, Json | str]]:
     """Chunks of a chat completion. As with OpenAI, only who asks for the usage gets it, in a chunk without choices."""
-    common = {"id": "chat-1", "object": "chat.completion.chunk", "created": 1, "model": asked["model"]}
+    common = {"id": f"chat-{next(_numbers)}", "object": "chat.completion.chunk", "created": 1, "model": asked["model"]}
     wants_usage = (asked.get("stream_options") or {}).get("include_usage", False)
     nothing: Json = {"usage": None} if wants_usage else {}
 

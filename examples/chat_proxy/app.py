@@ -1,7 +1,7 @@
-"""The proxy: it holds credits before it streams, counts what is generated, and settles what the model reports.
+"""The proxy: it calls OpenAI's API, or one like it, by a client whose calls are accounted.
 
-Callers send their own tokens. The proxy adds the platform's internal key, which is needed to report usage if the stack
-has ``RequireServiceKey``.
+Whoever asks sends their own token; the proxy adds the platform's key, without which nobody may report usage where the
+service is deployed with ``RequireServiceKey``.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import logging
 import os
 import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Annotated
 
+import openai
 from fastapi import Depends, FastAPI, Header, Request
 from fastapi.responses import JSONResponse, StreamingResponse
+from openai.types.chat import ChatCompletionChunk
 from pydantic import BaseModel, Field
 from starlette.background import BackgroundTask
 
@@ -27,8 +29,9 @@ from accounting_client import (
     Unavailable,
     UnexpectedAnswer,
 )
-from examples.chat_proxy import model
+from accounting_client.openai import accounted
 
+MODEL = os.environ.get("MODEL", "gpt-4o-mini")
 HEARTBEAT_SECONDS = float(os.environ.get("HEARTBEAT_SECONDS", "10"))
 
 logger = logging.getLogger(__name__)
@@ -36,10 +39,10 @@ logger = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Keep one client for all requests; closing it settles what is still open."""
+    """Keep one client of each for all requests; closing that of the service settles what is still open."""
     url, key = os.environ["ACCOUNTING_URL"], os.environ.get("ACCOUNTING_SERVICE_KEY")
-    async with AsyncAccountingClient(url, service_key=key) as accounting:
-        app.state.accounting = accounting
+    async with openai.AsyncOpenAI() as models, AsyncAccountingClient(url, service_key=key) as accounting:
+        app.state.models, app.state.accounting = models, accounting
         yield
 
 
@@ -47,14 +50,14 @@ app = FastAPI(title="Chat proxy", lifespan=lifespan)
 
 
 class Question(BaseModel):
-    """A question for the model."""
+    """What somebody asks."""
 
     prompt: str = Field(min_length=1, max_length=10_000)
     max_tokens: int = Field(default=200, ge=1, le=4_000)
 
 
 def credential(authorization: Annotated[str, Header()] = "") -> str | ApiKey:
-    """Return the caller's token or API key, to send it on. Raises Unauthorized for anything else."""
+    """The caller's token or API key, which another header can carry on. Raises Unauthorized for anything else."""
     found = re.fullmatch(r"(Bearer|ApiKey) +([!-~]+)", authorization, re.IGNORECASE)
     if found is None:
         raise Unauthorized("Send `Authorization: Bearer <token>` or `ApiKey <key>`", "TOKEN_REQUIRED", 401)
@@ -66,44 +69,57 @@ def credential(authorization: Annotated[str, Header()] = "") -> str | ApiKey:
 async def chat(
     question: Question, request: Request, token: Annotated[str | ApiKey, Depends(credential)]
 ) -> StreamingResponse:
-    """Stream an answer as server-sent events: ``{"text": …}``, then ``{"usage": …}`` or ``{"error": …}`` at the end."""
-    accounting: AsyncAccountingClient = request.app.state.accounting
-    caller = accounting.with_token(token)
-    estimated = model.estimate(question.prompt, question.max_tokens)
-    # Entered here and not in the stream, so that a user with too few credits gets a 402 and no stream.
-    accounted = AsyncExitStack()
-    session = await accounted.enter_async_context(
-        caller.streaming_session(model.NAME, estimated_usage=estimated, heartbeat_seconds=HEARTBEAT_SECONDS)
+    """Stream an answer as server-sent events: ``{"text": …}``, at the end ``{"usage": …}`` or ``{"error": …}``."""
+    state = request.app.state
+    client = accounted(state.models, state.accounting.with_token(token), heartbeat_seconds=HEARTBEAT_SECONDS)
+    # Called here and not in the stream, so that a caller without credits gets a 402 and no stream.
+    stream = await client.chat.completions.create(
+        model=MODEL,
+        messages=[{"role": "user", "content": question.prompt}],
+        max_completion_tokens=question.max_tokens,
+        stream=True,
+        stream_options={"include_usage": True},
     )
+    # Closing it settles what was never streamed because the caller was gone before the first word.
+    return StreamingResponse(_events(stream), media_type="text/event-stream", background=BackgroundTask(stream.close))
 
-    async def answer() -> AsyncIterator[str]:
-        try:
-            async with accounted:  # settled at the end of the stream; aborted after an error, or if the caller has gone
-                async for chunk in model.stream(question.prompt, question.max_tokens):
-                    if chunk.usage:
-                        session.set_usage(chunk.usage, "anthropic")
-                    else:
-                        session.add_tokens(1)  # a word is about a token, until the model says how many it took
-                        yield _event({"text": chunk.text})
-                yield _event({"usage": session.usage, "sessionId": session.session_id})
-        except AccountingError as error:  # the hold can't be raised any more, or somebody has ended the session
-            told = _public(error)
-            yield _event({"error": told.code, "message": told.message})
 
-    # Settles a session whose stream never began, because the caller had gone before the first word.
-    return StreamingResponse(answer(), media_type="text/event-stream", background=BackgroundTask(accounted.aclose))
+async def _events(stream: openai.AsyncStream[ChatCompletionChunk]) -> AsyncIterator[str]:
+    """The answer as it comes. Its end settles, and so does an error, or a caller who is gone."""
+    try:
+        async with stream:
+            async for chunk in stream:
+                if chunk.usage:
+                    yield _event({"usage": chunk.usage.model_dump(exclude_none=True)})
+                for choice in chunk.choices:
+                    if choice.delta.content:
+                        yield _event({"text": choice.delta.content})
+    except AccountingError as error:  # the hold can't be raised any more, or somebody has ended the session
+        told = _told(error)
+        yield _event({"error": told.code, "message": told.message})
+    except (openai.APIError, OSError) as error:
+        logger.warning("the model broke off", exc_info=error)
+        yield _event({"error": "MODEL_UNAVAILABLE", "message": "The model broke off"})
 
 
 @app.exception_handler(AccountingError)
 async def refused(_request: Request, error: AccountingError) -> JSONResponse:
     """Answer as the service did: 402 with what is missing, 401 for a token that has expired."""
-    told = _public(error)
+    told = _told(error)
     content = {"message": told.message, "code": told.code, "details": told.details}
     return JSONResponse(content, status_code=told.status or 503)
 
 
-def _public(error: AccountingError) -> AccountingError:
-    """Return what the caller may know: the service's own refusal, but no details of network errors."""
+@app.exception_handler(openai.APIError)
+async def unanswered(_request: Request, error: openai.APIError) -> JSONResponse:
+    """Answer 502: nothing was charged."""
+    logger.error("the model gave no answer", exc_info=error)
+    content = {"message": "The model gave no answer", "code": "MODEL_UNAVAILABLE", "details": {}}
+    return JSONResponse(content, status_code=502)
+
+
+def _told(error: AccountingError) -> AccountingError:
+    """What the caller is told: the service's own refusal, and nothing of what only the network said."""
     if error.status is not None and not isinstance(error, UnexpectedAnswer):
         return error
     logger.error("the accounting service gave no answer", exc_info=error)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from client.tests.providers import Provider
 from local import litellm
 from tests.documentation.project import free_port
 
@@ -42,27 +43,13 @@ async def main():
 llm = Model()
 asyncio.run(main())
 """
-SYNC = """
+OWN = """
 import os
 import sys
-from types import SimpleNamespace
 
-from accounting_client import AccountingClient
-
-MODEL = "anthropic.claude-3-haiku-20240307-v1:0"
-url, key = os.environ["ACCOUNTING_URL"], os.environ["ACCOUNTING_SERVICE_KEY"]
-accounting = AccountingClient(url, sys.argv[1], service_key=key)
-
-
-class llm:
-    @staticmethod
-    def stream(prompt):
-        for word in ("Air ", "scatters blue light ", "more than ", "red.\\n"):
-            yield SimpleNamespace(text=word, tokens=1_000)
-
-
+url, token = os.environ["ACCOUNTING_URL"], sys.argv[1]
 """
-"""Definitions that the README's code needs: a client, a model, and a model's client that answers 4,000 tokens."""
+"""What the README's code needs."""
 
 
 PATIENCE_SECONDS = 30
@@ -120,6 +107,10 @@ def test_make_demo_runs_a_proxys_workflow(service: Running, project: Project, do
 
     assert "1 sessions swept" in said
     assert "chat-streaming-expired: 3 credits for 700 tokens" in said
+    assert re.search(r"BUDGET_EXCEEDED: \d+ needed, 200 left of member:demo-grace-\w+\n", said)
+    assert re.search(r"BUDGET_EXCEEDED: run:demo-\w+\n", said)
+    assert "stopped: 32 credits in 2 sessions\n" in said
+    assert "968 credits left for the team\n" in said
 
 
 def test_make_prices_shows_a_difference_and_imports_it_with_apply(
@@ -145,7 +136,7 @@ def test_make_example_answers_users_with_credits(
         (line,) = proxy.until(r"(curl -N .*?50}')\n").groups()
         said = project.type(f"curl -f --retry 20 --retry-connrefused --retry-delay 1 {line.removeprefix('curl ')}")
 
-    assert '"output_tokens": 50' in said
+    assert '"completion_tokens": 50' in said
     assert balance(project)["totalCredits"] == before - 1
 
 
@@ -199,20 +190,28 @@ def test_the_client_installs_into_a_fresh_environment_and_the_documented_code_wo
     project.type(documentation.line("pip install ./client"), PATH=path)
     page, readme = (project.folder / "docs/account-a-stream.md").read_text(), (project.folder / "README.md").read_text()
     (tmp_path / "proxy.py").write_text(lines_of(page) + MODEL)
-    (tmp_path / "readme.py").write_text(f"{SYNC}{lines_of(readme)}accounting.close()\n")
+    (tmp_path / "readme.py").write_text(f"{OWN}{lines_of(readme)}accounting.close()\n")
     exports = re.findall(r"^export ACCOUNTING_.*$", page, re.MULTILINE)
     assert len(exports) == 2
     set_up = "\n".join([*(documentation.line(each) for each in exports), f"cd {tmp_path}"])
     before = balance(project)
 
-    def run(program: str) -> str:
-        return project.type(f"{set_up}\npython -W error {program}", PATH=path)
+    def run(program: str, **environ: str) -> str:
+        return project.type(f"{set_up}\npython -W error {program}", 0, PATH=path, **environ)
 
     assert run(f"proxy.py {token(project)} 400") == "Because." * 4
     assert re.fullmatch(r"\nYou lack \d+ credits.", run(f"proxy.py {token(project)} {10**9}"))
-    assert run(f"readme.py {token(project)}") == lines_of(readme, "text")
+    project.type(documentation.line('pip install "./client[openai]"'), PATH=path)
+    shown = lines_of(readme, "text").splitlines()
+    with Provider.running() as provider:
+        tokens = [int(number) for number in re.findall(r"\d+", shown[1])]
+        provider.plans(says=shown[0], words=len(shown[0].split()), input_tokens=tokens[0], output_tokens=tokens[1])
+        said = run(f"readme.py {token(project)}", OPENAI_BASE_URL=provider.base_url, OPENAI_API_KEY="none")
+    assert [line.rstrip() for line in said.splitlines()[:2]] == shown[:2]
     after = balance(project)
-    assert (after["totalCredits"], after["heldCredits"]) == (before["totalCredits"] - 2, before["heldCredits"])
+    assert (after["totalCredits"], after["heldCredits"]) == (before["totalCredits"] - 3, before["heldCredits"])
+    assert said.splitlines()[2] == f"{after['totalCredits']} credits left"
+    assert re.sub(r"\d+", "", said.splitlines()[2]) == re.sub(r"\d+", "", shown[2])
     assert list(tmp_path.glob("fresh/lib/*/site-packages/accounting_client/py.typed"))
 
 

@@ -31,9 +31,11 @@ model_list:
     litellm_params: {model: anthropic/claude-3-haiku-20240307, api_base: "%(origin)s", api_key: none, max_retries: 0}
   - model_name: flaky
     litellm_params: {model: openai/gpt-4o-mini, api_base: "http://127.0.0.1:1/v1", api_key: none, max_retries: 0}
+  - model_name: limited
+    litellm_params: {model: openai/gpt-4o-mini, api_base: "%(base_url)s", api_key: none, max_retries: 0}
 router_settings:
   num_retries: 0
-  fallbacks: [{flaky: [chat]}]
+  fallbacks: [{flaky: [chat]}, {limited: [chat]}]
 litellm_settings:
   callbacks: %(callback)s
 general_settings:

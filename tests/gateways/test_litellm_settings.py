@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from accounting.domain.model_usage import Usage
 from client.tests.wire import Wire
 from local import litellm
+from tests.e2e.books import audited, balanced
 from tests.gateways.litellm_proxy import Proxy, chat, texts
-from tests.gateways.settled import released, settled
+from tests.gateways.settled import PATIENCE_SECONDS, released, settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 CALLBACKS = """
 from litellm.integrations.custom_logger import CustomLogger
+from litellm.proxy.common_utils.proxy_rate_limit_error import ProxyRateLimitError
 from accounting_client.litellm import AccountingCallback
 
 accounting = AccountingCallback(
@@ -35,6 +38,14 @@ class Later(CustomLogger):
     async def async_pre_call_hook(self, user_api_key_dict, cache, data, call_type):
         if "forbidden" in str(data.get("messages")):
             raise ValueError("a later callback refuses")
+        if data["model"] == "limited":
+            raise ProxyRateLimitError(detail="a later callback limits this model")
+
+    async def async_post_call_success_hook(self, data, user_api_key_dict, response):
+        if "judge" in str(data.get("messages")):  # by another call for the same request, as guardrails do
+            from litellm.proxy.proxy_server import llm_router
+            question = [{"role": "user", "content": "Is this right?"}]
+            await llm_router.acompletion("chat", question, metadata=data["metadata"])
 
 later = Later()
 """
@@ -118,3 +129,40 @@ def test_a_request_passes_while_the_service_does_not_answer_and_is_settled_later
 
     record, _ = settled(service, person)
     assert (Usage.from_text(record["usage"]), record["credits"]) == (Usage(2_000, 300), 5)
+
+
+def test_a_request_that_begins_again_with_another_model_holds_once(
+    service: Stack, people: People, proxy: Proxy, provider: Provider
+) -> None:
+    """LiteLLM runs the callbacks again for the fallback, and tells nobody that the first attempt is over."""
+    person = people(credits=100)
+    provider.plans(input_tokens=2_000, output_tokens=300)
+
+    answer = proxy.answer("/v1/chat/completions", chat("limited", user=person.id))
+
+    assert answer.is_success, answer.text
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while person.balance()["totalCredits"] != 95 or person.balance()["heldCredits"]:
+        assert time.monotonic() < deadline, person.balance()
+        time.sleep(0.1)
+    books = audited(service, person)
+    assert sorted(books.kinds()) == ["grant", "hold", "hold", "release", "settle"]
+
+
+def test_a_further_call_for_the_same_request_is_charged_too(
+    service: Stack, people: People, proxy: Proxy, provider: Provider
+) -> None:
+    person = people(credits=100)
+    provider.plans(input_tokens=2_000, output_tokens=300)
+    judged = chat(user=person.id) | {"messages": [{"role": "user", "content": "judge"}]}
+
+    answer = proxy.answer("/v1/chat/completions", judged)
+
+    assert answer.is_success, answer.text
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while person.balance()["totalCredits"] != 90 or person.balance()["heldCredits"]:
+        assert time.monotonic() < deadline, person.balance()
+        time.sleep(0.1)
+    books = balanced(service, person)  # which has a record beside that of the session
+    assert [record["credits"] for record in books.usage] == [5, 5]
+    assert {record["service"] for record in books.usage} == {"chat-streaming"}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from accounting.store import users
+from accounting.web import headers, idempotency, on_behalf, service_key
 from accounting.web.access import USERS
 from accounting.web.api import Api
 from accounting.web.paging import DEFAULT_LIMIT, Limit
@@ -275,3 +276,17 @@ def test_bytes_that_are_not_utf_8_are_refused_and_lose_no_usage(function: Answer
         assert function.fields("command", in_base64(body % text), **BASE64) == []
     status, answer = function.ask("report", in_base64(b'{"sessionId": "s", "tokens": 5, "zz": "%b"}' % text), **BASE64)
     assert (status, answer) == (200, {"tokens": 5, "ignored": ["zz"]})
+
+
+def test_a_body_shows_no_values_in_a_log() -> None:
+    class Said(RequestModel):
+        reason: str
+
+    assert "secret" not in repr(Said(reason="secret"))
+    assert "secret" not in str([Said(reason="secret")])
+
+
+def test_every_header_with_a_name_of_its_own_is_read() -> None:
+    for name in (idempotency.HEADER, on_behalf.HEADER, service_key.HEADER):
+        assert headers.is_read(name)
+        assert headers.is_read(name.upper())

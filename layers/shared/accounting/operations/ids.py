@@ -1,8 +1,10 @@
 """Identifiers that sort by time of creation, and salts."""
 
+from base64 import b32encode
 from secrets import randbits, token_urlsafe
 
-_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_CROCKFORD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789ABCDEFGHJKMNPQRSTVWXYZ")
+"""From the digits of RFC 4648 to those of a ULID."""
 
 
 def new_id(now: int) -> str:
@@ -11,7 +13,7 @@ def new_id(now: int) -> str:
     The package for this would take a tenth of a cold start, because it reads its own version from its metadata.
     """
     number = now << 80 | randbits(80)
-    return "".join(_DIGITS[number >> shift & 31] for shift in range(125, -1, -5))
+    return b32encode((number << 6).to_bytes(17))[:26].translate(_CROCKFORD).decode()
 
 
 def new_salt(text: str) -> str:

@@ -27,7 +27,7 @@ from accounting.web.access import WITHOUT_CALLER
 from accounting.web.accounts import Account
 from accounting.web.bodies import lenient_json, strict_json, text_of
 from accounting.web.caller import Caller, caller_of
-from accounting.web.headers import headers
+from accounting.web.headers import headers, is_read
 from accounting.web.on_behalf import HEADER as ON_BEHALF_OF
 from accounting.web.problems import MAX_NAMED, invalid, text_of_error, unknown
 from accounting.web.route import Declared, Route
@@ -115,10 +115,14 @@ class Api:
         """Answer the request.
 
         A body is read as JSON whatever its content type says, because curl's default names a form. The path is the
-        gateway's route with its parameters quoted again, so that an id may contain a slash.
+        gateway's route with its parameters quoted again, so that an id may contain a slash. Powertools copies all
+        headers nine times for each request, so it gets only those that are read.
         """
-        sent = {name: value for name, value in (event["headers"] or {}).items() if name.lower() != "content-type"}
-        plain = {"headers": sent, "path": _quoted_path(event), "body": text_of(event), "isBase64Encoded": False}
+        kinds = ("headers", "multiValueHeaders")
+        sent = {
+            kind: {name: value for name, value in (event.get(kind) or {}).items() if is_read(name)} for kind in kinds
+        }
+        plain = {**sent, "path": _quoted_path(event), "body": text_of(event), "isBase64Encoded": False}
         return self.resolver.resolve({**event, **plain}, context)
 
     @property
@@ -258,6 +262,7 @@ def handler_of(api: Api) -> Callable[[dict[str, Any], LambdaContext], dict[str, 
     @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_REST, clear_state=True)
     def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         started = time.perf_counter()
+        logger.remove_keys(["function_arn", "function_memory_size"])  # the log group says as much
         with for_a_request():
             answer = api.resolve(event, context)
         logger.info(

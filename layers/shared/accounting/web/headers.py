@@ -23,3 +23,12 @@ def headers() -> dict[str, str]:
         "Access-Control-Expose-Headers": EXPOSED,
         "Vary": "Origin",
     }
+
+
+READ = frozenset({"idempotency-key", "x-internal-api-key", "x-on-behalf-of"})
+"""The headers of a request that the service reads."""
+
+
+def is_read(name: str) -> bool:
+    """Whether the service reads a request's header with this name, in any case."""
+    return name.lower() in READ

@@ -310,19 +310,27 @@ def _never_null(schema: dict[str, Any]) -> None:
     schema.update(kind)
 
 
-class RequestModel(BaseModel):
+class _Body(BaseModel):
+    """The JSON object of a request."""
+
+    def __repr__(self) -> str:
+        """Its name only: for each request, Powertools formats the whole body for a debug line that nobody reads."""
+        return type(self).__name__
+
+
+class RequestModel(_Body):
     """A command's JSON object, with camelCase names. An unknown field is refused: it may be misspelled."""
 
     model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="forbid", defer_build=_DEFERS)
 
 
-class QuestionModel(BaseModel):
+class QuestionModel(_Body):
     """The JSON object of a request that changes nothing, with camelCase names. Unknown fields are ignored."""
 
     model_config = ConfigDict(alias_generator=to_camel, frozen=True, defer_build=_DEFERS)
 
 
-class ReportModel(BaseModel):
+class ReportModel(_Body):
     """A JSON object that reports usage, with camelCase names. Unknown fields are ignored, so that no usage is lost."""
 
     model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="allow", defer_build=_DEFERS)
