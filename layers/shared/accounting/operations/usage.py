@@ -177,18 +177,26 @@ class Statistics:
     recent: list[UsageRecord]
 
 
-def statistics(user_id: str, since: int | None, until: int | None) -> Statistics:
-    """What a user used in ``since <= at < until`` (epoch milliseconds), whichever account paid."""
-    return _statistics(personal(user_id), since, until, usage.every)
+def statistics(user_id: str, since: int | None, until: int | None, *, key_id: str | None = None) -> Statistics:
+    """What a user used in ``since <= at < until`` (epoch milliseconds), whichever account paid.
+
+    With ``key_id``, only what this API key was used for.
+    """
+    return _statistics(personal(user_id), since, until, usage.with_key(key_id, usage.every))
 
 
-def statistics_of_account(
-    account_id: AccountId, since: int | None, until: int | None, *, user_id: str | None = None
+def statistics_of_account(account_id: AccountId, since: int | None, until: int | None) -> Statistics:
+    """What an account paid for in ``since <= at < until`` (epoch milliseconds), for all of its users."""
+    return _statistics(account_id, since, until, usage.paid)
+
+
+def statistics_of_member(
+    account_id: AccountId, user_id: str, since: int | None, until: int | None, *, key_id: str | None = None
 ) -> Statistics:
-    """What an account paid for in ``since <= at < until`` (epoch milliseconds): for all of its users, or for one."""
-    if user_id is None or account_id == personal(user_id):
-        return _statistics(account_id, since, until, usage.paid)
-    return _statistics(personal(user_id), since, until, usage.paid_by(account_id))
+    """What an account paid for one user in ``since <= at < until``; ``key_id`` as in ``statistics``."""
+    own = personal(user_id)
+    paid = usage.paid if account_id == own else usage.paid_by(account_id)
+    return _statistics(own, since, until, usage.with_key(key_id, paid))
 
 
 def _statistics(account_id: AccountId, since: int | None, until: int | None, wanted: Wanted) -> Statistics:
