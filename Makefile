@@ -56,7 +56,7 @@ mutate: ready ## Show small changes to the domain that no unit test notices (ONL
 	@ONLY="$(ONLY)" $(BIN)/python -m local.mutate
 
 bench: ready ## Measure time, calls, units, sizes and cost into bench/RESULTS.md (ONLY="imports packages": some; SCALE=0.01: quick)
-	@PYTHONPATH=layers/shared ONLY="$(ONLY)" $(BIN)/python -m bench
+	@PYTHONPATH=layers/shared:client/src ONLY="$(ONLY)" $(BIN)/python -m bench
 
 check: ready ## Check format, lint, types and the template
 	$(BIN)/ruff format --check .

@@ -12,7 +12,20 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import cost, database, growth, hot_user, imports, machine, packages, per_request, profiles, targets, wire
+from bench import (
+    callers,
+    cost,
+    database,
+    growth,
+    hot_user,
+    imports,
+    machine,
+    packages,
+    per_request,
+    profiles,
+    targets,
+    wire,
+)
 from bench.report import Report
 from bench.scale import scale
 from local import end_quietly_on_interrupt
@@ -37,6 +50,7 @@ PARTS: dict[str, Callable[[Report, Database], None]] = {
     "lots": growth.lots,
     "sessions": growth.sessions,
     "hot-user": hot_user.run,
+    "callers": callers.run,
     "cost": cost.run,
     "profile": profiles.run,
 }

@@ -50,6 +50,7 @@ def dropped_after_a_refusal(client: AccountingClient) -> None:
     session = client.streaming_session("m", 100, heartbeat_seconds=BEAT_SECONDS).__enter__()
     with suppress(InsufficientCredits):
         session.add_tokens(10**6)
+    with suppress(InsufficientCredits):
         for _ in range(500):
             time.sleep(0.01)
             session.set_tokens(30)

@@ -15,7 +15,7 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import FakeListLLM
 from langchain_core.messages import HumanMessage
-from langchain_core.rate_limiters import InMemoryRateLimiter
+from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_openai import ChatOpenAI
 
 from accounting_client import AccountingClient, AsyncAccountingClient, InsufficientCredits
@@ -59,6 +59,19 @@ class Accountants:
         assert self.only.steps() == ["initialize", step]
         (told,) = self.only.told(step)
         return told
+
+
+class Never(BaseRateLimiter):
+    """Has a call wait for good."""
+
+    is_asked = False
+
+    def acquire(self, *, blocking: bool = True) -> bool:
+        raise NotImplementedError
+
+    async def aacquire(self, *, blocking: bool = True) -> bool:
+        self.is_asked = True
+        return bool(await asyncio.get_running_loop().create_future())
 
 
 @pytest.fixture(scope="module")
@@ -246,15 +259,15 @@ def test_a_task_that_is_cancelled_while_the_model_thinks_leaves_nothing_held(
 
 def test_a_task_that_is_cancelled_before_the_model_is_called_leaves_nothing_held(provider: Provider) -> None:
     """It waits for LangChain's limiter, and LangChain tells no callback of its end."""
-    service = Accountants()
+    service, limiter = Accountants(), Never()
     provider.plans()
 
     async def run() -> None:
         async with async_client(service) as client:
-            model: Any = model_of(provider, rate_limiter=InMemoryRateLimiter(requests_per_second=0.001))
+            model: Any = model_of(provider, rate_limiter=limiter)
             config = callbacks(AsyncAccountingCallback(client))
             task: asyncio.Task[Any] = asyncio.create_task(anext(model.astream("Why?", config=config)))
-            await _cancelled(task, lambda: service.sessions and service.only.steps() == ["initialize"])
+            await _cancelled(task, lambda: limiter.is_asked)
             await _until(lambda: service.only.steps() != ["initialize"])
             assert service.settled("abort")["usage"] == NOTHING
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -17,8 +18,12 @@ from accounting_client import (
     SessionExists,
     TokenExpired,
     Unavailable,
+    alarm,
+    session,
 )
+from accounting_client.alarm import Alarm
 from accounting_client.hold import Hold
+from accounting_client.process import PerProcess
 from client.tests.accountant import Accountant
 from client.tests.conftest import BASE_URL, QUICK
 from client.tests.played import refusal
@@ -131,10 +136,34 @@ def test_a_thread_that_cannot_start_releases_the_hold(monkeypatch: pytest.Monkey
     with httpx.Client(transport=httpx.MockTransport(service)) as http:
         client = AccountingClient(BASE_URL, "jwt", http=http, retries=QUICK)
         monkeypatch.setattr(threading.Thread, "start", fail)
+        monkeypatch.setattr(session, "ALARM", PerProcess(Alarm))
         with pytest.raises(RuntimeError, match="can't start new thread"), client.streaming_session("m", 100):
             pytest.fail("entered")
     assert service.outcome == ("abort", 0)
     assert client.open_sessions == set()
+
+
+def test_heartbeats_that_cannot_begin_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    service, start, refused = Accountant(), threading.Thread.start, list[str]()
+
+    def starts(thread: threading.Thread) -> None:
+        if thread.name.startswith("heartbeats of") and not refused:
+            refused.append(thread.name)
+            fail()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", starts)
+    monkeypatch.setattr(alarm, "AGAIN_SECONDS", 0.01)
+    with (
+        httpx.Client(transport=httpx.MockTransport(service)) as http,
+        AccountingClient(BASE_URL, "jwt", http=http, retries=QUICK) as client,
+        client.streaming_session("m", 100, heartbeat_seconds=0.02),
+    ):
+        until = time.monotonic() + 10
+        while not service.heard("heartbeat"):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    assert len(refused) == 1
 
 
 def after_the_opening(create_task: Callable[..., Any]) -> Callable[..., Any]:

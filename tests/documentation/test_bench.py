@@ -76,6 +76,7 @@ def test_every_part_is_on_the_page(measured: Tables, results: Tables) -> None:
         "A user's lots",
         "A user's past",
         "One hot user",
+        "Calls of an SDK",
         "A million sessions",
         "Where the time goes",
     ],

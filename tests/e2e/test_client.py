@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 120
 PATIENT = Retries(attempts=8, total_seconds=PATIENCE_SECONDS, first_seconds=0.01, longest_seconds=0.1)
+BRIEF = Retries(attempts=8, total_seconds=3, first_seconds=0.01, longest_seconds=0.1)
 ESTIMATE, TOKENS = 1000, 5000
 
 
@@ -148,7 +149,7 @@ def test_a_settlement_that_never_arrives_is_logged_and_can_be_repeated_later(
         yield
 
     with caplog.at_level(logging.ERROR):
-        session = stream(wire, person, body, settle_seconds=0.5)
+        session = stream(wire, person, body, settle_seconds=0.5, retries=BRIEF)
 
     assert session.result is None
     assert f"session {session.session_id} could not be settled with 700 tokens" in caplog.text
@@ -362,10 +363,10 @@ def test_the_readmes_code_accounts_a_streamed_answer(
     person = people(credits=2)
     monkeypatch.setenv("ACCOUNTING_URL", service.base_url)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    lines = re.search(r"```python\n(.*?)```", (ROOT / "client/README.md").read_text(), re.DOTALL)
-    assert lines
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "client/README.md").read_text(), re.DOTALL)
+    (lines,) = (each for each in examples if "async def answer(" in each)
     module: dict[str, Any] = {"llm": Model()}
-    exec(compile(lines[1], "README.md", "exec"), module)
+    exec(compile(lines, "README.md", "exec"), module)
 
     async def run() -> list[str]:
         estimates = [{"inputTokens": 4, "outputTokens": output} for output in (100, 10**6)]

@@ -1,6 +1,7 @@
 """Budgets and runs: what a hold, a raise, a record and a settlement count, and what a refusal names."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from accounting.domain.accounts import personal, stored
 from accounting.domain.budgets import Counter, Spender
 from accounting.domain.errors import (
+    AccountingError,
     AccountNotFound,
     BudgetExceeded,
     Forbidden,
@@ -36,6 +38,7 @@ from tests.audit import assert_books_balance
 from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
 from tests.members import organization_with
+from tests.together import together
 
 type MakeUser = Callable[..., str]
 
@@ -269,6 +272,18 @@ def test_a_raise_of_a_session_older_than_the_budget_is_not_bounded_by_it() -> No
     sessions.heartbeat("u1", "s1", 9_000, now=NOW)
 
     assert committed("member:u1") == 0
+
+
+def test_a_raise_is_bounded_by_the_budget_of_all_members_that_it_began_under() -> None:
+    """The member has a budget of their own since, but the session does not count in it."""
+    budget("members", 8)
+    stream("s1")
+    budget("member:u1", 100)
+
+    with pytest.raises(BudgetExceeded) as refused:
+        sessions.heartbeat("u1", "s1", 9_000, now=NOW)
+
+    assert limits(refused) == [("members", 2, 3)]
 
 
 def test_with_a_reduced_buffer_a_hold_takes_the_least_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -600,3 +615,34 @@ def test_a_personal_hold_without_limits_reads_only_its_wallet(user: MakeUser, ca
     stream("s1", account_id=ACCOUNT, key_id="k")
 
     assert calls.operations == ["GetItem", "TransactWriteItems"]
+
+
+@pytest.mark.parametrize(
+    ("run_id", "own", "admitted", "tightest"),
+    [
+        ("r1", True, 4, ["run:r1"]),
+        (None, True, 6, ["member:u1"]),
+        (None, False, 10, ["balance"]),
+    ],
+)
+def test_32_callers_get_exactly_what_the_tightest_limit_covers(
+    run_id: str | None, own: bool, admitted: int, tightest: list[str]
+) -> None:
+    """The wallet covers ten sessions, the member's budget six and the run four; a session holds 2 credits."""
+    table.client()  # before threads race to create it
+    credits.set_available(Request("boss", "", "", 30, NOW, account_id=ACME), 20)
+    if own:
+        budget("member:u1", 12)
+    runs.begin(Spender("u1", ACME), "r1", 8, expires_at=None, metadata={}, now=NOW)
+
+    answers = together(*(partial(stream, f"s{number}", 1_000, run_id=run_id) for number in range(32)))
+
+    refused = [answer for answer in answers if isinstance(answer, AccountingError)]
+    assert len(answers) - len(refused) == admitted
+    assert {type(each) for each in refused} == {InsufficientCredits if tightest == ["balance"] else BudgetExceeded}
+    assert {tuple(each["limit"] for each in refusal.details["limits"]) for refusal in refused} == {tuple(tightest)}
+    assert wallets.get(ACME).held == 2 * admitted
+    assert runs.show(ACME, "r1", by=BOSS).run.committed == (8 if run_id else 0)
+    if own:
+        assert committed("member:u1") == 2 * admitted
+    assert_books_balance("u1", ACME)

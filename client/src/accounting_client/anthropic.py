@@ -34,6 +34,10 @@ def _of_event(event: object) -> Used:
     return Used(tokens=length(get(delta, "text"), get(delta, "partial_json"), get(delta, "thinking")))
 
 
+def _text_of_event(event: Any) -> str | None:
+    return event.delta.text if event.type == "content_block_delta" else None
+
+
 PROVIDER = Provider(
     routes={
         "/v1/messages": Route(
@@ -42,6 +46,7 @@ PROVIDER = Provider(
             usage_format="anthropic",
             of_answer=_of_message,
             of_part=_of_event,
+            text_of_part=_text_of_event,
         )
     },
     free=re.compile(r"/v1/messages/count_tokens|/v1/files(/.*)?|/v1/messages/batches/[^/]+/cancel"),

@@ -40,6 +40,12 @@ def _of_chunk(chunk: object) -> Used:
     return Used(usage, tokens, is_last, is_usage_only=usage is not None and not choices)
 
 
+def _text_of_chunk(chunk: Any) -> str | None:
+    (choice,) = chunk.choices
+    delta = choice.delta
+    return None if chunk.usage or delta.tool_calls or delta.refusal or not delta.content else delta.content
+
+
 def _of_response(answer: object) -> Used:
     return Used(get(answer, "usage"), length(get(answer, "output_text")))
 
@@ -48,6 +54,10 @@ def _of_event(event: object) -> Used:
     if get(event, "type") in ENDS:
         return Used(get(event, "response", "usage"), is_last=True)
     return Used(tokens=length(get(event, "delta")))
+
+
+def _text_of_event(event: Any) -> str | None:
+    return event.delta if event.type == "response.output_text.delta" else None
 
 
 def _of_embeddings(answer: object) -> Used:
@@ -74,6 +84,7 @@ PROVIDER = Provider(
             usage_format="openai",
             of_answer=_of_completion,
             of_part=_of_chunk,
+            text_of_part=_text_of_chunk,
             asks_for_usage=_asks_for_usage,
         ),
         "/responses": Route(
@@ -82,10 +93,16 @@ PROVIDER = Provider(
             usage_format="openai-responses",
             of_answer=_of_response,
             of_part=_of_event,
+            text_of_part=_text_of_event,
             refuses=_refuses,
         ),
         "/embeddings": Route(
-            inputs=("input",), limits=(), usage_format="canonical", of_answer=_of_embeddings, of_part=_of_embeddings
+            inputs=("input",),
+            limits=(),
+            usage_format="canonical",
+            of_answer=_of_embeddings,
+            of_part=_of_embeddings,
+            text_of_part=lambda _: None,
         ),
     },
     free=re.compile(

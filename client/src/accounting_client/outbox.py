@@ -70,6 +70,7 @@ class Outbox:
         self._owner = uuid4().hex
         self._lock = threading.Lock()
         self._is_closed = False
+        self._answered: list[tuple[str, ...]] = []
         self._database = sqlite3.connect(where, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = NORMAL")  # survives a killed process, not always a power failure
@@ -126,12 +127,13 @@ class Outbox:
             self._database.close()
 
     def _write(self, statement: str, values: Sequence[Any]) -> None:
-        with self._lock:
-            if self._is_closed:
-                return
-            try:
+        try:
+            with self._transaction():
+                answered, self._answered = self._answered, []
+                self._database.executemany(ANSWERED, answered)
                 self._database.execute(statement, values)
-            except sqlite3.Error as error:
+        except sqlite3.Error as error:
+            if not self._is_closed:
                 logger.error("the outbox can't be written: %s", error)
 
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -26,6 +27,10 @@ S = TypeVar("S", "StreamingSession", "AsyncStreamingSession")
 
 RAW_HEADER = "x-stainless-raw-response"
 BYTES_A_TOKEN = 4
+COUNTED_AT_ONCE = 8
+"""Tokens of a stream that its session need not know of at once."""
+
+logger = logging.getLogger("accounting_client")
 
 
 class Used(NamedTuple):
@@ -46,8 +51,9 @@ class Route:
     """A route of a provider that is accounted.
 
     ``inputs`` are the fields of a request that the model reads; ``limits`` those that limit its output, of which the
-    first is set where a request has none. ``refuses`` says why a request can't be accounted. ``asks_for_usage`` changes
-    the body of a streamed request so that its stream reports the usage, and returns whether it had to.
+    first is set where a request has none. ``text_of_part`` is quick: the text of a part of a stream that has nothing
+    else to count, None for any other part. ``refuses`` says why a request can't be accounted. ``asks_for_usage``
+    changes the body of a streamed request so that its stream reports the usage, and returns whether it had to.
     """
 
     inputs: tuple[str, ...]
@@ -55,6 +61,7 @@ class Route:
     usage_format: UsageFormat
     of_answer: Callable[[Any], Used]
     of_part: Callable[[Any], Used]
+    text_of_part: Callable[[Any], str | None]
     refuses: Callable[[Mapping[str, Any]], str | None] = lambda _: None
     asks_for_usage: Callable[[dict[str, Any]], bool] = lambda _: False
 
@@ -102,7 +109,7 @@ class Accounting(Generic[A]):
     variant: str | None = None
     metadata: Mapping[str, Any] | None = None
     session_id: str | None = None
-    heartbeat_seconds: float = 10.0
+    heartbeat_seconds: float | None = None
     settle_seconds: float = SETTLE_SECONDS
 
     @property
@@ -186,20 +193,41 @@ class Progress(Generic[S]):
     has_usage: bool = False
     is_complete: bool = False
     is_settled: bool = False
+    uncounted: int = 0
+
+    def read(self, part: object) -> bool:
+        """Count a part of a stream; return whether its reader is not to see it. Raises what `note` does."""
+        try:
+            text = self.route.text_of_part(part)
+        except (AttributeError, TypeError, ValueError):  # another one than most are
+            text = None
+        if text is None:
+            return self.note(self.route.of_part(part))
+        self.has_begun = True
+        self.uncounted += -(-len(text) // BYTES_A_TOKEN)
+        if self.uncounted >= COUNTED_AT_ONCE:
+            self.count()
+        return False
+
+    def count(self) -> None:
+        """Tell the session of the tokens that it does not know. Raises what a heartbeat was refused with."""
+        tokens, self.uncounted = self.uncounted, 0
+        if tokens:
+            self.session.add_tokens(tokens)
 
     def note(self, used: Used) -> bool:
         """Count it; return whether the caller is not to see it. Raises what a heartbeat was refused with."""
         self.has_begun = True
         self.is_complete = self.is_complete or used.is_last
+        self.uncounted += used.tokens
+        self.count()
         if used.usage is None:
-            if used.tokens:
-                self.session.add_tokens(used.tokens)
             return False
         try:
             self.session.set_usage(used.usage, self.route.usage_format)
             self.has_usage = True
-        except (TypeError, ValueError):  # no object of a usage
-            self.session.add_tokens(used.tokens)
+        except (TypeError, ValueError) as error:  # no object of a usage
+            logger.warning("session %s is settled by count: %s", self.session.session_id, error)
         return self.hides_usage and used.is_usage_only
 
     def note_answer(self, answer: object) -> None:
@@ -220,6 +248,8 @@ class Progress(Generic[S]):
         if self.is_settled:
             return None
         self.is_settled = True
+        with suppress(AccountingError, RuntimeError):
+            self.count()
         if not (self.has_usage and self.is_complete):
             self.session.add_metadata({"estimated": True})
         return self.session

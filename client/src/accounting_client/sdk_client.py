@@ -57,7 +57,7 @@ class Parts:
             finally:
                 self._is_reading = False
             try:
-                is_hidden = progress.note(progress.route.of_part(part))
+                is_hidden = progress.read(part)
             except BaseException:  # the hold can't be raised, or somebody has ended the session
                 self.close()
                 raise
@@ -110,7 +110,7 @@ class AsyncParts:
             finally:
                 self._is_reading = False
             try:
-                is_hidden = progress.note(progress.route.of_part(part))
+                is_hidden = progress.read(part)
             except BaseException:  # the hold can't be raised, or somebody has ended the session
                 await self.close()
                 raise
@@ -137,7 +137,7 @@ class Options(TypedDict, total=False):
     variant: str | None
     metadata: Mapping[str, Any] | None
     session_id: str | None
-    heartbeat_seconds: float
+    heartbeat_seconds: float | None
     settle_seconds: float
 
 

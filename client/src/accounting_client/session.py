@@ -6,10 +6,12 @@ import threading
 import time
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from accounting_client.alarm import ALARM
 from accounting_client.errors import InsufficientCredits
 from accounting_client.hold import Hold, IsGone, Terms
 from accounting_client.retries import NEVER, Retries
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ThreadHold(Hold):
-    """A hold with a thread for its heartbeats. Any thread may settle it; the first one does."""
+    """A hold with a thread for its heartbeats, from the first one on. Any thread may settle it; the first one does."""
 
     _client: AccountingClient
 
@@ -33,6 +35,9 @@ class ThreadHold(Hold):
         self.over = threading.Event()
         """That nothing is left to be done about it."""
         self._claim = threading.Lock()
+        self._beginning = threading.Lock()
+        self._is_beating = False
+        self._is_gone: IsGone = bool
         self._claimed_by: int | None = None
 
     def is_settled(self) -> bool:
@@ -40,6 +45,17 @@ class ThreadHold(Hold):
 
     def wake(self) -> None:
         self._woken.set()
+        with suppress(RuntimeError):  # the next tokens, or the alarm, try again
+            self.begin_beating()
+
+    def begin_beating(self) -> None:
+        """Send a heartbeat, and further ones from now on. Raises RuntimeError if there can be no more threads."""
+        with self._beginning:
+            if self._is_beating or self._ended.is_set() or not self.opened:
+                return
+            name = f"heartbeats of {self.session_id}"
+            threading.Thread(target=self._beat, args=(self._is_gone,), name=name, daemon=True).start()
+            self._is_beating = True
 
     def open(self, is_gone: IsGone) -> None:
         """Hold the credits and begin the heartbeats. Whatever keeps it from that releases what may be held."""
@@ -60,8 +76,8 @@ class ThreadHold(Hold):
             self._open.set()
             if self._ended.is_set():
                 raise RuntimeError(f"the client was closed while session {self.session_id} opened")
-            name = f"heartbeats of {self.session_id}"
-            threading.Thread(target=self._beat, args=(is_gone,), name=name, daemon=True).start()
+            self._is_gone = is_gone
+            ALARM.get().after(self._watch_seconds, self)
         except BaseException as error:
             if self._allowed(error):
                 self._open.set()
@@ -124,11 +140,8 @@ class ThreadHold(Hold):
         self.backlog.answered(self.key)
 
     def _beat(self, is_gone: IsGone) -> None:
-        meter = self.meter
-        while meter is not None:
-            is_woken = self._woken.wait(self._watch_seconds)
-            if self._ended.is_set():
-                return
+        meter, is_woken = self.meter, self._woken.is_set()
+        while meter is not None and not self._ended.is_set():
             self._woken.clear()
             if is_gone():
                 self._abandoned()
@@ -145,6 +158,7 @@ class ThreadHold(Hold):
                         return
                     self._missed(error, report)
             self._ended.wait(self._gap_seconds)
+            is_woken = self._woken.wait(self._watch_seconds)
 
 
 def close_all(holds: AbstractSet[ThreadHold], seconds: float) -> None:

@@ -126,7 +126,7 @@ def initialize(  # noqa: PLR0913 what a session is opened with
         count("CreditsHeld", wanted)
         return Answer(session)
 
-    return retry_until_committed(hold_and_open, read=lambda: spending.read(spender))
+    return retry_until_committed(hold_and_open, read=spending.reader(spender, now))
 
 
 def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, actor: str | None = None) -> Session:

@@ -126,10 +126,9 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
         count("CreditsCharged", made.credits if deducts else 0)
         return Recorded(made, deducts)
 
-    def read() -> Snapshot:
-        return spending.read(spender) if reads else Snapshot(wallets.from_item(event.payer, None))
-
-    return retry_until_committed(charge_and_record, read=read)
+    if not reads:
+        return retry_until_committed(charge_and_record, read=lambda: Snapshot(wallets.from_item(event.payer, None)))
+    return retry_until_committed(charge_and_record, read=spending.reader(spender, now))
 
 
 def _priced(event: Event, now: int) -> UsageRecord:
@@ -176,18 +175,26 @@ class Statistics:
     recent: list[UsageRecord]
 
 
-def statistics(user_id: str, since: int | None, until: int | None) -> Statistics:
-    """What a user used in ``since <= at < until`` (epoch milliseconds), whichever account paid."""
-    return _statistics(personal(user_id), since, until, usage.every)
+def statistics(user_id: str, since: int | None, until: int | None, *, key_id: str | None = None) -> Statistics:
+    """What a user used in ``since <= at < until`` (epoch milliseconds), whichever account paid.
+
+    With ``key_id``, only what this API key was used for.
+    """
+    return _statistics(personal(user_id), since, until, usage.with_key(key_id, usage.every))
 
 
-def statistics_of_account(
-    account_id: AccountId, since: int | None, until: int | None, *, user_id: str | None = None
+def statistics_of_account(account_id: AccountId, since: int | None, until: int | None) -> Statistics:
+    """What an account paid for in ``since <= at < until`` (epoch milliseconds), for all of its users."""
+    return _statistics(account_id, since, until, usage.paid)
+
+
+def statistics_of_member(
+    account_id: AccountId, user_id: str, since: int | None, until: int | None, *, key_id: str | None = None
 ) -> Statistics:
-    """What an account paid for in ``since <= at < until`` (epoch milliseconds): for all of its users, or for one."""
-    if user_id is None or account_id == personal(user_id):
-        return _statistics(account_id, since, until, usage.paid)
-    return _statistics(personal(user_id), since, until, usage.paid_by(account_id))
+    """What an account paid for one user in ``since <= at < until``; ``key_id`` as in ``statistics``."""
+    own = personal(user_id)
+    paid = usage.paid if account_id == own else usage.paid_by(account_id)
+    return _statistics(own, since, until, usage.with_key(key_id, paid))
 
 
 def _statistics(account_id: AccountId, since: int | None, until: int | None, wanted: Wanted) -> Statistics:

@@ -1,0 +1,191 @@
+"""CPU time that a wrapper takes for a call, beside the SDK's own and the two requests that account it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bench.report import Section, Target, ms
+from bench.scale import scaled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.database import Database
+    from bench.report import Report
+
+REPEATS = 400
+WARM_UP = 20
+CHUNKS = 100
+LIMIT_MS = 1.0
+AT = "2026-11-21T09:30:00.000Z"
+MESSAGES = [{"role": "user", "content": "What is a ledger? " * 50}]
+USAGE = {"prompt_tokens": 500, "completion_tokens": 100, "total_tokens": 600}
+ESTIMATE = {"inputTokens": 500, "outputTokens": 4096}
+ABOUT = """\
+OpenAI's SDK with a provider and an accounting service that answer at once, in this process: the medians of the CPU time
+of {repeats} calls each, in turns. **SDK** is the call without accounting. **requests** are `initialize` and `finalize`
+with the Python client, without anything around them. **own** is what an accounted call takes beyond both: the estimate,
+the session with its heartbeats' thread or task, and counting. A stream has {chunks} chunks."""
+HEADER = ["call", "accounted ms", "SDK ms", "requests ms", "own ms"]
+
+
+class Call(NamedTuple):
+    """A call in its three forms; each returns the CPU seconds that it took."""
+
+    accounted: Callable[[], float]
+    plain: Callable[[], float]
+    requests: Callable[[], float]
+    close: Callable[[], object] = bool
+
+
+def run(report: Report, _database: Database) -> None:
+    """Measure each kind of call."""
+    repeats, rows, most = scaled(REPEATS), [], 0.0
+    with tempfile.TemporaryDirectory(prefix="accounting-outbox-") as folder:
+        kinds: dict[str, Callable[[], Call]] = {
+            "chat": lambda: _sync(stream=False),
+            "chat, streamed": lambda: _sync(stream=True),
+            "chat, streamed, with an outbox": lambda: _sync(stream=True, outbox=str(Path(folder) / "outbox")),
+            "chat, asyncio": lambda: _asynchronous(stream=False),
+            "chat, streamed, asyncio": lambda: _asynchronous(stream=True),
+        }
+        for name, make in kinds.items():
+            accounted, plain, requests = _measured(make(), repeats)
+            own = accounted - plain - requests
+            most = max(most, own)
+            rows.append([name, ms(accounted), ms(plain), ms(requests), ms(own)])
+    report.targets.append(
+        Target.at_most("CPU time of a wrapper beside the SDK and two requests", LIMIT_MS, most * 1000, " ms")
+    )
+    report.add(Section("Calls of an SDK", ABOUT.format(repeats=repeats, chunks=CHUNKS), HEADER, rows))
+
+
+def _measured(call: Call, repeats: int) -> tuple[float, ...]:
+    forms = call.accounted, call.plain, call.requests
+    for _ in range(min(WARM_UP, repeats)):
+        for form in forms:
+            form()
+    taken: list[list[float]] = [[], [], []]
+    for _ in range(repeats):
+        for seconds, form in zip(taken, forms, strict=True):
+            seconds.append(form())
+    call.close()
+    return tuple(median(seconds) for seconds in taken)
+
+
+def _sync(*, stream: bool, outbox: str | None = None) -> Call:
+    import httpx
+    import httpx2
+    import openai
+
+    from accounting_client import AccountingClient, ServiceCredential
+    from accounting_client.openai import accounted
+
+    accounting = AccountingClient(
+        "https://accounting.example.com",
+        ServiceCredential("svc_01_secret"),
+        http=httpx.Client(transport=httpx.MockTransport(_service)),
+        outbox=outbox,
+    )
+    plain = openai.OpenAI(api_key="k", http_client=httpx2.Client(transport=httpx2.MockTransport(_model)))
+    wrapped = accounted(plain, accounting, user="ann", max_output_tokens=4096)
+
+    def ask(client: Any) -> float:
+        began = time.process_time()
+        answer = client.chat.completions.create(model="m", messages=MESSAGES, stream=stream)
+        if stream:
+            for _ in answer:
+                pass
+        return time.process_time() - began
+
+    def requests() -> float:
+        began = time.process_time()
+        acting = accounting.for_user("ann")
+        acting.initialize("s", "m", estimated_usage=ESTIMATE)
+        acting.finalize("s", usage=USAGE, usage_format="openai")
+        return time.process_time() - began
+
+    return Call(lambda: ask(wrapped), lambda: ask(plain), requests, accounting.close)
+
+
+def _asynchronous(*, stream: bool) -> Call:
+    import httpx
+    import httpx2
+    import openai
+
+    from accounting_client import AsyncAccountingClient, ServiceCredential
+    from accounting_client.openai import accounted
+
+    accounting = AsyncAccountingClient(
+        "https://accounting.example.com",
+        ServiceCredential("svc_01_secret"),
+        http=httpx.AsyncClient(transport=httpx.MockTransport(_service)),
+    )
+    plain = openai.AsyncOpenAI(api_key="k", http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(_model)))
+    wrapped = accounted(plain, accounting, user="ann")
+    loop = asyncio.new_event_loop()
+
+    async def ask(client: Any) -> float:
+        began = time.process_time()
+        answer = await client.chat.completions.create(model="m", messages=MESSAGES, stream=stream)
+        if stream:
+            async for _ in answer:
+                pass
+        return time.process_time() - began
+
+    async def requests() -> float:
+        began = time.process_time()
+        acting = accounting.for_user("ann")
+        await acting.initialize("s", "m", estimated_usage=ESTIMATE)
+        await acting.finalize("s", usage=USAGE, usage_format="openai")
+        return time.process_time() - began
+
+    def timed(work: Callable[[], Any]) -> Callable[[], float]:
+        return lambda: float(loop.run_until_complete(work()))
+
+    def close() -> None:
+        loop.run_until_complete(accounting.aclose())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+    return Call(timed(lambda: ask(wrapped)), timed(lambda: ask(plain)), timed(requests), close)
+
+
+def _service(request: Any) -> Any:
+    """Answer as the accounting service does."""
+    import httpx
+
+    step = request.url.path.rpartition("/")[2]
+    if step == "m":
+        return httpx.Response(200, json={"modelId": "m", "pricePerThousandTokens": 1, "history": []})
+    known = {"sessionId": json.loads(request.content)["sessionId"], "expiresAt": AT}
+    if step == "initialize":
+        return httpx.Response(200, json={**known, "message": "", "allocatedCredits": 12, "estimatedCredits": 10})
+    settled = {"status": "completed", "actualCredits": 1, "estimatedCredits": 10, "partialCredits": 1, "debt": 0}
+    return httpx.Response(200, json={**known, **settled, "refund": 11, "overrun": 0})
+
+
+def _model(request: Any) -> Any:
+    """Answer as OpenAI's API does."""
+    import httpx2
+
+    asked = json.loads(request.content)
+    common = {"id": "c", "created": 1, "model": "m"}
+    if not asked.get("stream"):
+        message = {"role": "assistant", "content": "word " * CHUNKS}
+        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+        return httpx2.Response(200, json={**common, "object": "chat.completion", "choices": choices, "usage": USAGE})
+    deltas: list[dict[str, Any]] = [
+        {**common, "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "word "}}]}
+    ] * CHUNKS
+    if asked.get("stream_options"):
+        deltas = [*deltas, {**common, "object": "chat.completion.chunk", "choices": [], "usage": USAGE}]
+    events = [*(json.dumps(delta) for delta in deltas), "[DONE]"]
+    content = "".join(f"data: {event}\n\n" for event in events).encode()
+    return httpx2.Response(200, content=content, headers={"Content-Type": "text/event-stream"})

@@ -1,0 +1,65 @@
+"""Begins the heartbeats of streams for threads when they are due: most streams end before, and need no thread."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+import weakref
+from typing import Protocol
+
+from accounting_client.process import PerProcess
+
+logger = logging.getLogger("accounting_client")
+
+AGAIN_SECONDS = 1.0
+
+
+class _Beating(Protocol):
+    def begin_beating(self) -> None: ...
+
+
+class Alarm:
+    """One thread, which runs while anything is due. What is gone by then is left out."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._woken = threading.Event()
+        self._due: list[tuple[float, int, weakref.ref[_Beating]]] = []
+        self._numbers = itertools.count()
+        self._is_running = False
+
+    def after(self, seconds: float, beating: _Beating) -> None:
+        """Begin so many seconds from now. Raises RuntimeError if there can be no more threads."""
+        entry = time.monotonic() + seconds, next(self._numbers), weakref.ref(beating)
+        with self._lock:
+            heapq.heappush(self._due, entry)
+            if not self._is_running:
+                threading.Thread(target=self._run, name="heartbeats begin", daemon=True).start()
+                self._is_running = True
+            elif self._due[0] is entry:
+                self._woken.set()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                self._woken.clear()
+                if not self._due:
+                    self._is_running = False
+                    return
+                seconds = self._due[0][0] - time.monotonic()
+                beating = None if seconds > 0 else heapq.heappop(self._due)[2]()
+            if beating is not None:
+                try:
+                    beating.begin_beating()
+                except RuntimeError as error:  # there can be no more threads
+                    logger.warning("the heartbeats of a session can't begin yet: %s", error)
+                    self.after(AGAIN_SECONDS, beating)
+                beating = None
+            elif seconds > 0:
+                self._woken.wait(seconds)
+
+
+ALARM = PerProcess(Alarm)
