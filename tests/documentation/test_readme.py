@@ -211,6 +211,35 @@ def test_the_client_installs_into_a_fresh_environment_and_the_documented_code_wo
     assert list(tmp_path.glob("fresh/lib/*/site-packages/accounting_client/py.typed"))
 
 
+def test_the_lines_around_openais_sdk_account_a_stream_in_a_fresh_environment(
+    service: Running, project: Project, documentation: Documentation, tmp_path: Path
+) -> None:
+    project.type(f"{sys.executable} -m venv {tmp_path}/fresh")
+    path = f"{tmp_path}/fresh/bin:/usr/bin:/bin"
+    project.type(documentation.line('pip install "./client[openai]"'), PATH=path)
+    page = (project.folder / "client/README.md").read_text()
+    (lines,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "accounted(OpenAI()" in block]
+    (tmp_path / "first.py").write_text(lines)
+    stack = json.loads((project.folder / ".local/stack.json").read_text())
+    before = balance(project)
+
+    with Provider.running() as provider:
+        said = project.type(
+            f"python {tmp_path}/first.py",
+            PATH=path,
+            OPENAI_API_KEY="k",
+            OPENAI_BASE_URL=provider.base_url,
+            ACCOUNTING_URL=stack["baseUrl"],
+            ACCOUNTING_TOKEN=token(project),
+            ACCOUNTING_SERVICE_KEY=stack["internalApiKey"],
+            no_proxy="*",
+        )
+
+    assert said.strip() == provider.plan.text.strip()
+    after = balance(project)
+    assert (after["totalCredits"], after["heldCredits"]) == (before["totalCredits"] - 1, before["heldCredits"])
+
+
 def lines_of(page: str, language: str = "python") -> str:
     """Return a page's only block in this language."""
     (lines,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)

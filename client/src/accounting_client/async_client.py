@@ -219,6 +219,8 @@ class AsyncAccountingClient:
         settle_seconds: float = SETTLE_SECONDS,
         when_short: WhenShort = "raise",
         on_unreachable: OnUnreachable = "raise",
+        account: str | None = None,
+        run: str | None = None,
     ) -> AsyncStreamingSession:
         """Account a stream: ``async with client.streaming_session(…) as session:``.
 
@@ -236,6 +238,8 @@ class AsyncAccountingClient:
         tokens counted. Both raise no error. What the service can't take within ``settle_seconds`` is sent again in the
         background. ``session.result`` has the outcome.
 
+        ``account`` names who pays, such as ``org:acme``, by default the user; ``run`` names a run of that account.
+
         With ``when_short="shorten"``, the estimate's output becomes what the user can pay for, and
         ``session.max_output_tokens`` says how much. With ``on_unreachable="allow"``, a stream begins without a hold
         while the service can't be reached, and is charged later.
@@ -251,6 +255,8 @@ class AsyncAccountingClient:
             metadata=metadata,
             when_short=when_short,
             on_unreachable=on_unreachable,
+            account=account,
+            run=run,
         )
         return AsyncStreamingSession(self, terms)
 

@@ -101,6 +101,8 @@ class Terms:
     metadata: Mapping[str, Any] | None = None
     when_short: WhenShort = "raise"
     on_unreachable: OnUnreachable = "raise"
+    account: str | None = None
+    run: str | None = None
 
     def __post_init__(self) -> None:
         if self.when_short not in get_args(WhenShort):
@@ -194,6 +196,8 @@ class Hold(ABC):
             estimated_usage=terms.estimated_usage,
             variant=terms.variant,
             metadata=terms.metadata,
+            account_id=terms.account,
+            run_id=terms.run,
         )
 
         def read(answer: Answer) -> Initialized:
@@ -226,6 +230,7 @@ class Hold(ABC):
             progress = progress.with_usage({**terms.estimated_usage, "outputTokens": progress.counted}, "canonical")
             metadata = {**metadata, "estimated": True}
         opening = {"model_id": terms.model_id, "variant": terms.variant, "metadata": terms.metadata}
+        opening |= {"account_id": terms.account, "run_id": terms.run}
         return Ending(self.session_id, success, progress, self.served_model, metadata or None, unheld=opening)
 
     def _put_off(self, settling: Settling, error: BaseException | None = None) -> None:

@@ -118,7 +118,7 @@ class Session:
     late_credits: int | None = None
 
 
-def initialize(
+def initialize(  # noqa: PLR0913 - the route's fields, each by its name
     session_id: str,
     model_id: str,
     estimated_tokens: int | None = None,
@@ -126,11 +126,14 @@ def initialize(
     estimated_usage: Mapping[str, Any] | None = None,
     variant: str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    account_id: str | None = None,
+    run_id: str | None = None,
 ) -> Call[Initialized]:
     """Hold what the estimate costs, and a fifth more, for a new session under an id of the caller's making.
 
     The estimate is ``estimated_tokens``, a number of all tokens, or ``estimated_usage``, the most that the request can
-    use by class, in canonical form. ``variant`` is that of the model's price.
+    use by class, in canonical form. ``variant`` is that of the model's price. ``account_id`` names who
+    pays, such as ``org:acme``, by default the user; ``run_id`` names a run of that account.
 
     The same again answers as the first time did, while the session is active. Raises InsufficientCredits with
     ``affordable_tokens`` or ``affordable_output_tokens``, ModelUnknown, SessionExists when the id has other values, and
@@ -143,6 +146,8 @@ def initialize(
         estimated_usage=estimated_usage,
         variant=variant,
         metadata=metadata,
+        account_id=account_id,
+        run_id=run_id,
     )
     return _report("initialize", Initialized, body)
 
