@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 
 from local import tokens
+from local.demo_caller import Caller, new_id, title
+from local.demo_team import show_team
 from local.emulator import client_of
 from local.paths import STACK_JSON
 from local.steps import Refused, explain
@@ -37,36 +39,6 @@ DAY_MILLISECONDS = 86_400_000
 SWEPT_SERVICE = "chat-streaming-expired"
 
 
-class Caller:
-    """Calls the service as one user, and shows each call and its status."""
-
-    def __init__(self, http: httpx.Client, sub: str, token: str) -> None:
-        self.sub = sub
-        self._http = http
-        self._headers = {"Authorization": f"Bearer {token}"}
-
-    def call(self, method: str, path: str, body: dict[str, Any] | None = None, expect: int = 200) -> Any:
-        """Return the answer's JSON. Raises Refused if its status is not the expected one."""
-        answer = self._http.request(method, path, json=body, headers=self._headers)
-        sent = f"  {json.dumps(body)}" if body else ""
-        print(f"    {method} {path}{sent}\n      → {answer.status_code}", end="  ")
-        if answer.status_code != expect:
-            raise Refused(f"{method} {path} answered {answer.status_code}, not {expect}: {answer.text}")
-        return answer.json()
-
-    def with_key(self, key: str) -> Caller:
-        """Return a caller for the same user that sends an API key instead of the token."""
-        caller = Caller(self._http, self.sub, "")
-        caller._headers = {"Authorization": f"ApiKey {key}"}
-        return caller
-
-    def get(self, path: str) -> Any:
-        return self.call("GET", path)
-
-    def post(self, path: str, body: dict[str, Any], expect: int = 200) -> Any:
-        return self.call("POST", path, body, expect)
-
-
 def main() -> int:
     """Run the demo; return the exit status."""
     try:
@@ -77,6 +49,7 @@ def main() -> int:
         with httpx.Client(base_url=stack["baseUrl"], headers=as_proxy, timeout=60, trust_env=False) as http:
             user, admin = (_caller(http, stack["jwtSecret"], role) for role in ("user", "admin"))
             _show(user, admin, stack)
+            show_team(admin, lambda name: _caller(http, stack["jwtSecret"], "user", name))
     except Refused as refused:
         return explain(refused)
     except httpx.TransportError as error:
@@ -84,8 +57,8 @@ def main() -> int:
     return 0
 
 
-def _caller(http: httpx.Client, secret: str, role: str) -> Caller:
-    sub = f"demo-{role}-{uuid.uuid4().hex[:8]}"
+def _caller(http: httpx.Client, secret: str, role: str, name: str = "") -> Caller:
+    sub = f"demo-{name or role}-{uuid.uuid4().hex[:8]}"
     return Caller(http, sub, tokens.mint(secret, sub, role))
 
 
@@ -102,7 +75,7 @@ def _show(user: Caller, admin: Caller, stack: dict[str, str]) -> None:
 
 
 def _get_credits(user: Caller, admin: Caller) -> None:
-    _title("A user comes with a token, and an administrator grants credits")
+    title("A user comes with a token, and an administrator grants credits")
     _say_balance(user)
     grant = {"userId": user.sub, "credits": GRANT, "expiryDays": 30, "notes": "Welcome"}
     print(admin.post("/api/credits/allocate", grant, expect=201)["message"])
@@ -110,7 +83,7 @@ def _get_credits(user: Caller, admin: Caller) -> None:
 
 
 def _stream(user: Caller) -> None:
-    _title("The chat proxy estimates, reserves, streams, and settles what was really used")
+    title("The chat proxy estimates, reserves, streams, and settles what was really used")
     estimate = user.post("/api/credits/calculate", {"modelId": MODEL, "usage": _estimate(ESTIMATED_TOKENS)})
     print(f"{estimate['credits']} credits for a prompt of {PROMPT_TOKENS} tokens and {ESTIMATED_TOKENS:,} of output")
     session_id = _open(user, ESTIMATED_TOKENS)
@@ -128,10 +101,10 @@ def _stream(user: Caller) -> None:
 
 
 def _too_large(user: Caller) -> None:
-    _title("A stream that the credits do not cover is refused before it starts")
+    title("A stream that the credits do not cover is refused before it starts")
     check = user.post("/api/credits/check", {"requiredCredits": LARGE_STREAM_TOKENS * 3 // 1000})
     print("enough" if check["sufficient"] else f"not enough: {check['credits']} are there")
-    session = {"sessionId": _new_id(), "modelId": MODEL, "estimatedUsage": _estimate(LARGE_STREAM_TOKENS)}
+    session = {"sessionId": new_id(), "modelId": MODEL, "estimatedUsage": _estimate(LARGE_STREAM_TOKENS)}
     refusal = user.post("/api/streaming-sessions/initialize", session, expect=402)
     details = refusal["details"]
     print(f"{refusal['code']}: {details['requiredCredits']} needed, {details['availableCredits']} available,")
@@ -139,7 +112,7 @@ def _too_large(user: Caller) -> None:
 
 
 def _abort(user: Caller) -> None:
-    _title("The user presses stop: what was generated is paid, the rest comes back")
+    title("The user presses stop: what was generated is paid, the rest comes back")
     session_id = _open(user, ESTIMATED_TOKENS // 2)
     stop = {"sessionId": session_id, "tokensGenerated": 900}
     aborted = user.post("/api/streaming-sessions/abort", stop)
@@ -148,7 +121,7 @@ def _abort(user: Caller) -> None:
 
 
 def _price(user: Caller, admin: Caller) -> None:
-    _title("An administrator sets a price; it holds from now on")
+    title("An administrator sets a price; it holds from now on")
     model = f"demo-model-{uuid.uuid4().hex[:8]}"
     rule = admin.post("/api/pricing", {"modelId": model, "pricePerThousandTokens": "0.0175"}, expect=201)
     print(f"{rule['pricePerThousandTokens']} credits per 1,000 tokens")
@@ -157,7 +130,7 @@ def _price(user: Caller, admin: Caller) -> None:
 
 
 def _api_key(user: Caller) -> None:
-    _title("A nightly job gets an API key: it may do what the key says, until that is revoked")
+    title("A nightly job gets an API key: it may do what the key says, until that is revoked")
     wanted = {"name": "Nightly job", "permissions": ["credits:read"], "expiryDays": 30}
     made = user.post("/api/api-keys", wanted, expect=201)
     print(made["message"])
@@ -169,7 +142,7 @@ def _api_key(user: Caller) -> None:
 
 
 def _usage(user: Caller, admin: Caller) -> None:
-    _title("What is not a stream is recorded, and paid in the same step")
+    title("What is not a stream is recorded, and paid in the same step")
     event = {"service": "image-generation", "operation": "render", "credits": 5, "deduct": True}
     print(user.post("/api/usage/record", event, expect=201)["message"])
     mine = user.get("/api/usage/stats")
@@ -180,7 +153,7 @@ def _usage(user: Caller, admin: Caller) -> None:
 
 
 def _sweep(user: Caller, stack: dict[str, str]) -> None:
-    _title("A stream dies without a word: the sweeper charges what is known of it, and gives the rest back")
+    title("A stream dies without a word: the sweeper charges what is known of it, and gives the rest back")
     session_id = _open(user, ESTIMATED_TOKENS // 5)
     beat = {"sessionId": session_id, "tokensGenerated": 700}
     expires_at = user.post("/api/streaming-sessions/heartbeat", beat)["expiresAt"]
@@ -203,12 +176,12 @@ def _let_time_pass(user: Caller, session_id: str, stack: dict[str, str]) -> None
     session = table.get_item(TableName=stack["tableName"], Key=key)["Item"]
     last_seen_at = int(session["last_seen_at"]["N"]) - DAY_MILLISECONDS
     due = datetime.fromtimestamp(last_seen_at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    _, _, owner = session["due_sk"]["S"].partition("#")
+    whose, _, _ = session["due_sk"]["S"].rpartition("#")
     table.update_item(
         TableName=stack["tableName"],
         Key=key,
         UpdateExpression="SET last_seen_at = :seen, due_sk = :due",
-        ExpressionAttributeValues={":seen": {"N": str(last_seen_at)}, ":due": {"S": f"{due}#{owner}"}},
+        ExpressionAttributeValues={":seen": {"N": str(last_seen_at)}, ":due": {"S": f"{whose}#{due}"}},
     )
 
 
@@ -217,7 +190,7 @@ def _aws(stack: dict[str, str], service: str) -> Any:
 
 
 def _ledger(user: Caller) -> None:
-    _title("Every change is in the ledger, and it explains the balance")
+    title("Every change is in the ledger, and it explains the balance")
     entries = user.get("/api/credits/ledger")["entries"]
     print(f"{len(entries)} entries\n")
     print(f"    {'seq':>4}  {'kind':<8} {'credits':>8} {'available':>10} {'held':>6}  session")
@@ -236,7 +209,7 @@ def _estimate(output_tokens: int) -> dict[str, int]:
 
 def _open(user: Caller, output_tokens: int) -> str:
     """Open a session, and return the id that we chose for it."""
-    session_id = _new_id()
+    session_id = new_id()
     session = {"sessionId": session_id, "modelId": MODEL, "estimatedUsage": _estimate(output_tokens)}
     opened = user.post("/api/streaming-sessions/initialize", session, expect=201)
     print(f"{opened['allocatedCredits']} credits held ({opened['estimatedCredits']} plus 20 %)")
@@ -248,17 +221,9 @@ def _say_balance(user: Caller) -> None:
     print(f"{balance['totalCredits']} credits to spend, {balance['heldCredits']} held")
 
 
-def _new_id() -> str:
-    return f"demo-{uuid.uuid4().hex[:12]}"
-
-
 def _bar(tokens_so_far: int) -> str:
     filled = BAR_WIDTH * tokens_so_far // ESTIMATED_TOKENS
     return f"{'█' * filled}{'░' * (BAR_WIDTH - filled)} {tokens_so_far:,} tokens"
-
-
-def _title(text: str) -> None:
-    print(f"\n{text}\n")
 
 
 if __name__ == "__main__":

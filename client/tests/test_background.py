@@ -175,7 +175,7 @@ def test_a_short_hold_is_made_for_as_much_output_as_the_user_can_pay_for(play: P
 
 
 def test_a_session_may_be_an_accounts_and_a_runs(play: Play) -> None:
-    play(lambda session: session.add_tokens(1), account="org:acme", run="r1")
+    play(lambda session: session.add_tokens(1), account_id="org:acme", run_id="r1")
     assert play.bank.only().opened["accountId"] == "org:acme"
     assert play.bank.only().opened["runId"] == "r1"
 
@@ -213,8 +213,8 @@ def test_a_stream_that_may_begin_without_the_service_is_charged_when_it_is_back(
         until=lambda: bank.sessions and not bank.open,
         on_unreachable="allow",
         variant="batch",
-        account="org:acme",
-        run="r1",
+        account_id="org:acme",
+        run_id="r1",
     )
 
     assert bank.only().opened == {

@@ -28,18 +28,11 @@ if TYPE_CHECKING:
 OWN = {"close", "aclose", "with_token", "for_user", "streaming_session", "send", "exchange", "carry", "keep"}
 OWN |= {"acting_for", "outbox_key", "output_limit", "sender", "settle_at_exit"}
 """Methods of a client that are not routes."""
-ALTERNATIVES = (("expiry_days", "expires_at"), ("user_id", "account_id"))
+ALTERNATIVES = (("expiry_days", "expires_at"), ("user_id", "account_id"), ("user_id", "key_id"))
 """Pairs of arguments of which a method takes exactly one."""
 ALIASES = {("GET", "/health"): ("GET", "/api/health"), ("GET", "/api/usage/system"): ("GET", "/api/usage/system-stats")}
 """Routes that answer like another one, so that they need no method."""
-WITHOUT_A_METHOD: set[Route] = {
-    ("PUT", "/api/budgets/{}/{}"),
-    ("GET", "/api/budgets/{}"),
-    ("DELETE", "/api/budgets/{}/{}"),
-    ("POST", "/api/runs"),
-    ("GET", "/api/runs/{}/{}"),
-    ("POST", "/api/runs/{}/{}/stop"),
-}
+WITHOUT_A_METHOD: set[Route] = set()
 """Routes that no caller of the client needs."""
 ROUTES = sorted(CONTRACT, key=lambda route: route[1].count("{}"))
 AT = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)
@@ -62,7 +55,7 @@ def arguments(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
     parameters = inspect.signature(method).parameters.values()
     required = {each.name for each in parameters if each.default is each.empty}
     every = {each.name for each in parameters}
-    pairs = [pair for pair in ALTERNATIVES if {*pair} <= every]
+    pairs = [pair for pair in ALTERNATIVES if {*pair} <= every and pair[1] not in required]
     for names in (required, *(every - {*others} for others in product(*pairs))):
         yield {name: SAMPLES.get(name, f"a-{name}") for name in names} | dict.fromkeys(required - names)
 

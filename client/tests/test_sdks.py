@@ -393,7 +393,7 @@ def test_the_service_may_be_down_when_a_stream_ends(sdk: Sdk) -> None:
 
 def test_a_client_acts_for_the_user_of_the_call(sdk: Sdk) -> None:
     def body(talk: Talk) -> None:
-        talk.ask(talk.client.with_accounting(user="ann", metadata={"chat": 7}, account="org:acme", run="r1"))
+        talk.ask(talk.client.with_accounting(user="ann", metadata={"chat": 7}, account_id="org:acme", run_id="r1"))
         talk.ask(talk.client.with_accounting(user="bob").with_options(timeout=5))
         talk.ask()
 

@@ -6,17 +6,18 @@ from typing import Annotated, Self
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from pydantic import Field, ValidationInfo, field_validator
 
-from accounting.domain.errors import Forbidden, Invalid, UserNotFound
+from accounting.domain.accounts import personal
+from accounting.domain.errors import ApiKeyNotFound, Forbidden, Invalid, UserNotFound
 from accounting.domain.usage import CHAT_SERVICE_PREFIX, ModelCall, ProviderUsage, UsageRecord
 from accounting.domain.usage_formats import CANONICAL
 from accounting.operations import system_usage
 from accounting.operations import usage as operations
 from accounting.operations.usage import Event, Statistics
 from accounting.settings import settings
-from accounting.store import users
+from accounting.store import api_keys, users
 from accounting.times import clock, iso
 from accounting.web.access import ADMINS, Access, Disabled, Who
-from accounting.web.accounts import AccountInQuery
+from accounting.web.accounts import Account, AccountInQuery
 from accounting.web.api import Api, handler_of
 from accounting.web.caller import Caller
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
@@ -277,34 +278,48 @@ def record(body: Record) -> RecordedView:
     )
 
 
-@api.get("/api/usage/stats", access=READERS)
+@api.get("/api/usage/stats", access=READERS, codes=("API_KEY_NOT_FOUND",))
 def own_statistics(
     start_date: StartDate = None,
     end_date: EndDate = None,
     account_id: AccountInQuery = None,
     member: Annotated[UserReference | None, Query(alias="userId", description="An id or e-mail address")] = None,
+    key_id: Annotated[Identifier | None, Query(alias="keyId", description="An API key's id")] = None,
 ) -> StatisticsView:
     """Show what the caller used or, with ``accountId``, what an account paid for.
 
     Owners and admins of an organization see what it paid for all members, or for the one in ``userId``. Members see
-    what it paid for them.
+    what it paid for them. With ``keyId``, only what this API key was used for counts.
     """
     since, until = instants(start_date, end_date)
     account = api.account
     if account_id is None and account.id == api.caller.own_account:
         if member is not None:
             raise Invalid.field("userId", "send this only with accountId")
-        return StatisticsView.of(operations.statistics(api.caller.user_id, since, until))
+        return StatisticsView.of(operations.statistics(api.caller.user_id, since, until, key_id=key_id))
+    user_id = _member(account, member, key_id)
+    if user_id is None:
+        return StatisticsView.of(operations.statistics_of_account(account.id, since, until))
+    return StatisticsView.of(operations.statistics_of_member(account.id, user_id, since, until, key_id=key_id))
+
+
+def _member(account: Account, member: str | None, key_id: str | None) -> str | None:
+    """The member whose usage a request is about; None for all members. Raises Forbidden, ApiKeyNotFound."""
     user_id = None if member is None else _id_of(member)
     if not account.manages:
         if user_id not in (None, api.caller.user_id):
             raise Forbidden("Only the organization's owners and admins may do this")
-        user_id = api.caller.user_id
-    return StatisticsView.of(operations.statistics_of_account(account.id, since, until, user_id=user_id))
+        return api.caller.user_id
+    if key_id is None or user_id is not None:
+        return user_id
+    key = api_keys.find(key_id)
+    if key is None or account.id not in (key.account_id, personal(key.user_id)):
+        raise ApiKeyNotFound("API key not found", id=key_id)
+    return key.user_id
 
 
 def _id_of(member: str) -> str:
-    """The id of the user whom a text names. A text that names nobody stays as it is: it has no usage either."""
+    """The id of the user that a text names. A text that names nobody stays as it is: it has no usage either."""
     try:
         return users.resolve(named_by(api.caller, member)).user.id
     except UserNotFound:

@@ -107,6 +107,10 @@ def test_make_demo_runs_a_proxys_workflow(service: Running, project: Project, do
 
     assert "1 sessions swept" in said
     assert "chat-streaming-expired: 3 credits for 700 tokens" in said
+    assert re.search(r"BUDGET_EXCEEDED: \d+ needed, 200 left of member:demo-grace-\w+\n", said)
+    assert re.search(r"BUDGET_EXCEEDED: run:demo-\w+\n", said)
+    assert "stopped: 32 credits in 2 sessions\n" in said
+    assert "968 credits left for the team\n" in said
 
 
 def test_make_prices_shows_a_difference_and_imports_it_with_apply(

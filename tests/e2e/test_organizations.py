@@ -1,4 +1,4 @@
-"""docs/organizations.md, run as it is written; and what a team and its administrator see over HTTP."""
+"""docs/organizations.md and docs/budgets.md, run as they are written, and what a team sees over HTTP."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import People
 
 PAGE = ROOT / "docs/organizations.md"
+BUDGETS = ROOT / "docs/budgets.md"
 
 
 def test_the_page_says_what_works(
@@ -67,3 +68,36 @@ def test_an_organization_that_closed_is_still_read(admin: Person, people: People
     assert_refused(admin.post("credits/allocate", {**account, "credits": 1}), 409, "ORGANIZATION_CLOSED")
     path = f"organizations/{made['organizationId']}/members/{admin.id}"
     assert_refused(owner.call("PUT", path, {"role": "member"}), 409, "ORGANIZATION_CLOSED")
+
+
+def test_the_page_of_budgets_says_what_works(
+    service: Stack, admin: Person, people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    owner, member = people(), people()
+    made = admin.ok("POST", "organizations", {"name": "Acme", "ownerId": owner.id})
+    owner.ok("PUT", f"organizations/{made['organizationId']}/members/{member.id}", {"role": "member"})
+    account = made["accountId"]
+    admin.ok("POST", "credits/allocate", {"accountId": account, "credits": 10_000})
+    for name, value in (
+        ("ACCOUNTING_URL", service.base_url),
+        ("ACCOUNT", account),
+        ("OWNER_TOKEN", owner.token),
+        ("MEMBER_ID", member.id),
+        ("MEMBER_TOKEN", member.token),
+        ("NO_PROXY", "127.0.0.1"),
+    ):
+        monkeypatch.setenv(name, value)
+    module: dict[str, Any] = {}
+    said = []
+
+    for block in re.findall(r"```python\n(.*?)```", BUDGETS.read_text(), re.DOTALL):
+        exec(compile(block, BUDGETS.name, "exec"), module)
+        said.append(capsys.readouterr().out.split())
+
+    _, left, refused, run, stopped = said
+    assert left[:4] == [f"member:{member.id}", "0", "of", "200"]
+    assert refused[:3] == [f"member:{member.id}", "200", "360"]
+    assert run == ["18", "82", "{'plain-model':", "15}"]
+    assert stopped == ["stopped"]
+    balance = owner.call("GET", f"credits/balance?accountId={account}").json()
+    assert balance["totalCredits"] == 10_000 - 18

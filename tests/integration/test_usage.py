@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from accounting.domain import system_usage as domain
-from accounting.domain.accounts import personal
+from accounting.domain.accounts import personal, stored
 from accounting.domain.errors import IdempotencyConflict, InsufficientCredits, Invalid
 from accounting.domain.usage import UsageRecord
 from accounting.operations import system_usage, usage
@@ -27,7 +27,8 @@ from accounting.times import DAY, HOUR, day
 from accounting.web.paging import instants
 from tests.audit import assert_books_balance
 from tests.calls import Calls, the_wire
-from tests.integration.conftest import NOW
+from tests.integration.conftest import ACCOUNT, NOW
+from tests.members import organization_with
 from tests.together import times, together
 
 type MakeUser = Callable[..., str]
@@ -485,3 +486,26 @@ def test_the_users_with_the_most_credits_come_first_and_truncated_says_that_ther
     assert found.by_user == {"u5": 5, "u4": 4}
     assert found.truncated
     assert found.sums.credits == 15
+
+
+def test_statistics_tell_api_keys_apart(user: MakeUser) -> None:
+    """In sums of whole days and in records of partial days, for what the user paid and what another account paid."""
+    user("u1", 100)
+    organization = stored("org:ACME")
+    organization_with(organization, "u1", now=NOW)
+    for number, (key_id, account_id) in enumerate(
+        [(None, None), ("K1", None), ("K1", None), ("K2", None), ("K1", organization), (None, organization)]
+    ):
+        spent = Event("u1", "images", "draw", 10**number, {}, False, account_id, key_id=key_id)
+        usage.record(spent, now=NOW + number, key=None)
+
+    for since in (None, NOW):
+        assert usage.statistics("u1", since, None).sums.credits == 111_111
+        assert usage.statistics("u1", since, None, key_id="K1").sums.credits == 10_110
+        assert usage.statistics("u1", since, None, key_id="K3").sums.credits == 0
+        assert usage.statistics_of_account(organization, since, None).sums.credits == 110_000
+        of_member = usage.statistics_of_member(organization, "u1", since, None)
+        assert (of_member.sums.credits, len(of_member.recent)) == (110_000, 2)
+        assert usage.statistics_of_member(organization, "u1", since, None, key_id="K1").sums.credits == 10_000
+        assert usage.statistics_of_member(ACCOUNT, "u1", since, None, key_id="K1").sums.credits == 110
+        assert usage.statistics_of_member(organization, "u2", since, None).sums.records == 0

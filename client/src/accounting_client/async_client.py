@@ -219,8 +219,8 @@ class AsyncAccountingClient:
         settle_seconds: float = SETTLE_SECONDS,
         when_short: WhenShort = "raise",
         on_unreachable: OnUnreachable = "raise",
-        account: str | None = None,
-        run: str | None = None,
+        account_id: str | None = None,
+        run_id: str | None = None,
     ) -> AsyncStreamingSession:
         """Account a stream: ``async with client.streaming_session(…) as session:``.
 
@@ -238,11 +238,11 @@ class AsyncAccountingClient:
         tokens counted. Both raise no error. What the service can't take within ``settle_seconds`` is sent again in the
         background. ``session.result`` has the outcome.
 
-        ``account`` names who pays, such as ``org:acme``, by default the user; ``run`` names a run of that account.
-
         With ``when_short="shorten"``, the estimate's output becomes what the user can pay for, and
         ``session.max_output_tokens`` says how much. With ``on_unreachable="allow"``, a stream begins without a hold
         while the service can't be reached, and is charged later.
+
+        ``account_id`` is the account that pays, by default the caller's own, and ``run_id`` a run of this account.
         """
         terms = Terms(
             model_id,
@@ -255,8 +255,8 @@ class AsyncAccountingClient:
             metadata=metadata,
             when_short=when_short,
             on_unreachable=on_unreachable,
-            account=account,
-            run=run,
+            account_id=account_id,
+            run_id=run_id,
         )
         return AsyncStreamingSession(self, terms)
 
@@ -318,6 +318,14 @@ class AsyncAccountingClient:
     members_page = _method(routes.organizations.members_page)
     set_member = _method(routes.organizations.set_member)
     remove_member = _method(routes.organizations.remove_member)
+
+    set_budget = _method(routes.budgets.set_budget)
+    budgets = _iterator(routes.budgets.budgets)
+    budgets_page = _method(routes.budgets.budgets_page)
+    delete_budget = _method(routes.budgets.delete_budget)
+    begin_run = _method(routes.budgets.begin_run)
+    run = _method(routes.budgets.run)
+    stop_run = _method(routes.budgets.stop_run)
 
     create_service_credential = _method(routes.service_credentials.create_service_credential)
     service_credentials = _iterator(routes.service_credentials.service_credentials)

@@ -5,12 +5,24 @@ Catch the narrowest one that you can act on, or `AccountingError` for all of the
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from accounting_client.reading import Misread, json_in
+from accounting_client.reading import Misread, json_in, read
 
 if TYPE_CHECKING:
     import httpx
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit that failed: ``balance``, ``member:<user id>``, ``members``, ``key:<key id>`` or ``run:<run id>``."""
+
+    limit: str
+    remaining_credits: int
+    required_credits: int
+    resets_at: datetime | None = None
 
 
 class AccountingError(Exception):
@@ -132,6 +144,28 @@ class InsufficientCredits(AccountingError):
         """Like `affordable_tokens`, for an `estimated_usage`: the most output tokens that fit beside its inputs."""
         return self._number("affordableOutputTokens")
 
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """Each limit that failed: the balance, budgets and the run."""
+        try:
+            return read(tuple[Limit, ...], self.details.get("limits", []))
+        except Misread:
+            return ()
+
+
+class BudgetExceeded(InsufficientCredits):
+    """402: a budget or a run has too few credits left; nothing was taken. ``limits`` names each one that failed."""
+
+    @property
+    def available(self) -> int:
+        """What the limits still admit."""
+        return self._number("remainingCredits") or 0
+
+    @property
+    def shortfall(self) -> int:
+        """How much is missing."""
+        return self.required - self.available
+
 
 class Forbidden(AccountingError):
     """403: the caller may not do this, or the service key is missing (`RequireServiceKey`)."""
@@ -168,6 +202,14 @@ class AccountNotFound(NotFound):
 
 class MemberNotFound(NotFound):
     """The user is not a member of the organization."""
+
+
+class BudgetNotFound(NotFound):
+    """The account has no budget for this subject."""
+
+
+class RunNotFound(NotFound):
+    """The account has no run with this id, or the caller may not see it."""
 
 
 class SessionNotActive(NotFound):
@@ -232,6 +274,18 @@ class TooManyServiceCredentials(Conflict):
 
 class TooManyApiKeys(Conflict):
     """The user has the maximum number of API keys."""
+
+
+class TooManyBudgets(Conflict):
+    """The account has the maximum number of budgets."""
+
+
+class RunExists(Conflict):
+    """A run with this id has different values."""
+
+
+class RunEnded(Conflict):
+    """The run was stopped or has expired: it admits nothing new."""
 
 
 class LastOwner(Conflict):
@@ -307,6 +361,12 @@ BY_CODE: dict[str, type[AccountingError]] = {
     "API_KEY_INVALID": ApiKeyInvalid,
     "SERVICE_CREDENTIAL_INVALID": ServiceCredentialInvalid,
     "INSUFFICIENT_CREDITS": InsufficientCredits,
+    "BUDGET_EXCEEDED": BudgetExceeded,
+    "BUDGET_NOT_FOUND": BudgetNotFound,
+    "RUN_NOT_FOUND": RunNotFound,
+    "TOO_MANY_BUDGETS": TooManyBudgets,
+    "RUN_EXISTS": RunExists,
+    "RUN_ENDED": RunEnded,
     "FORBIDDEN": Forbidden,
     "RIGHT_MISSING": RightMissing,
     "USER_DISABLED": UserDisabled,

@@ -101,8 +101,8 @@ class Terms:
     metadata: Mapping[str, Any] | None = None
     when_short: WhenShort = "raise"
     on_unreachable: OnUnreachable = "raise"
-    account: str | None = None
-    run: str | None = None
+    account_id: str | None = None
+    run_id: str | None = None
 
     def __post_init__(self) -> None:
         if self.when_short not in get_args(WhenShort):
@@ -196,8 +196,8 @@ class Hold(ABC):
             estimated_usage=terms.estimated_usage,
             variant=terms.variant,
             metadata=terms.metadata,
-            account_id=terms.account,
-            run_id=terms.run,
+            account_id=terms.account_id,
+            run_id=terms.run_id,
         )
 
         def read(answer: Answer) -> Initialized:
@@ -212,7 +212,13 @@ class Hold(ABC):
         """The call that reports how far the stream is."""
         usage = report.whole_usage
         usage_format = None if usage is None else report.usage_format
-        return sessions.heartbeat(self.session_id, report.tokens, usage=usage, usage_format=usage_format)
+        return sessions.heartbeat(
+            self.session_id,
+            report.tokens,
+            usage=usage,
+            usage_format=usage_format,
+            account_id=self.terms.account_id,
+        )
 
     def finalized(self, success: bool) -> Ending:
         """How a stream that has ended is settled."""
@@ -225,13 +231,28 @@ class Hold(ABC):
     def _ending(self, success: bool | None) -> Ending:
         progress, metadata, terms = self.progress, self.metadata, self.terms
         if not self.is_unheld:
-            return Ending(self.session_id, success, progress, self.served_model, metadata or None)
+            return Ending(
+                self.session_id, success, progress, self.served_model, metadata or None, account_id=terms.account_id
+            )
         if progress.usage is None and terms.estimated_usage is not None:  # the service does not have the estimate
             progress = progress.with_usage({**terms.estimated_usage, "outputTokens": progress.counted}, "canonical")
             metadata = {**metadata, "estimated": True}
-        opening = {"model_id": terms.model_id, "variant": terms.variant, "metadata": terms.metadata}
-        opening |= {"account_id": terms.account, "run_id": terms.run}
-        return Ending(self.session_id, success, progress, self.served_model, metadata or None, unheld=opening)
+        opening = {
+            "model_id": terms.model_id,
+            "variant": terms.variant,
+            "metadata": terms.metadata,
+            "account_id": terms.account_id,
+            "run_id": terms.run_id,
+        }
+        return Ending(
+            self.session_id,
+            success,
+            progress,
+            self.served_model,
+            metadata or None,
+            unheld=opening,
+            account_id=terms.account_id,
+        )
 
     def _put_off(self, settling: Settling, error: BaseException | None = None) -> None:
         """Leave a settlement to the background, unless it was refused for good."""

@@ -38,7 +38,7 @@ class Ending:
     ``progress`` is None for an aborted stream of which only the service knows how far it was. ``model_id`` is the model
     that served, if it is not the session's. ``is_estimated``: the service rejected the provider's usage, so that the
     tokens counted are settled. ``unheld`` is what `initialize` takes beside the session's id, if nothing was held
-    because the service could not be reached.
+    because the service could not be reached. ``account_id`` is the account that pays, if the caller named one.
     """
 
     session_id: str
@@ -48,11 +48,12 @@ class Ending:
     metadata: Mapping[str, Any] | None = None
     is_estimated: bool = False
     unheld: Mapping[str, Any] | None = None
+    account_id: str | None = None
 
     def call(self) -> Call[Settled]:
         """The call that settles the session: with the provider's usage, if there is one, else with a number."""
         metadata = {**(self.metadata or {}), **({"estimated": True} if self.is_estimated else {})} or None
-        more: dict[str, Any] = {"model_id": self.model_id, "metadata": metadata}
+        more: dict[str, Any] = {"model_id": self.model_id, "metadata": metadata, "account_id": self.account_id}
         if self.progress is None:
             return sessions.abort(self.session_id, **more)
         usage = None if self.is_estimated else self.progress.whole_usage

@@ -6,6 +6,7 @@ A function's documentation names the errors that are particular to it. Any call 
 
 from accounting_client.routes import (
     api_keys,
+    budgets,
     credits,
     health,
     ledger,
@@ -19,6 +20,7 @@ from accounting_client.routes import (
 
 __all__ = [
     "api_keys",
+    "budgets",
     "credits",
     "health",
     "ledger",

@@ -118,7 +118,7 @@ class Session:
     late_credits: int | None = None
 
 
-def initialize(  # noqa: PLR0913 - the route's fields, each by its name
+def initialize(  # noqa: PLR0913 - the fields of the request, by keyword
     session_id: str,
     model_id: str,
     estimated_tokens: int | None = None,
@@ -132,12 +132,12 @@ def initialize(  # noqa: PLR0913 - the route's fields, each by its name
     """Hold what the estimate costs, and a fifth more, for a new session under an id of the caller's making.
 
     The estimate is ``estimated_tokens``, a number of all tokens, or ``estimated_usage``, the most that the request can
-    use by class, in canonical form. ``variant`` is that of the model's price. ``account_id`` names who
-    pays, such as ``org:acme``, by default the user; ``run_id`` names a run of that account.
+    use by class, in canonical form. ``variant`` is that of the model's price. ``account_id`` is the account that pays,
+    by default the caller's own, and ``run_id`` the run of this account that counts and bounds the session.
 
     The same again answers as the first time did, while the session is active. Raises InsufficientCredits with
     ``affordable_tokens`` or ``affordable_output_tokens``, ModelUnknown, SessionExists when the id has other values, and
-    SessionEnded when its session has ended.
+    SessionEnded when its session has ended. Also raises BudgetExceeded, RunEnded, AccountNotFound, OrganizationClosed.
     """
     body = given(
         session_id=session_id,
@@ -158,19 +158,26 @@ def heartbeat(
     *,
     usage: object = None,
     usage_format: UsageFormat | None = None,
+    account_id: str | None = None,
 ) -> Call[Heartbeat]:
     """Say how far the stream is; the hold is raised when that no longer fits it.
 
     ``usage`` is what the provider says so far, as it came, and ``usage_format`` its format. Beside it, and in a session
     with an estimated usage, ``tokens_generated`` counts output tokens; the larger output counts.
 
+    ``account_id`` is the account that pays, if the caller knows it: the answer is then faster.
+
     Raises SessionNotActive, and InsufficientCredits when the hold can't be raised: stop the stream then.
     """
     used = _used(usage, usage_format)
-    return _report("heartbeat", Heartbeat, given(session_id=session_id, tokens_generated=tokens_generated, **used))
+    return _report(
+        "heartbeat",
+        Heartbeat,
+        given(session_id=session_id, tokens_generated=tokens_generated, account_id=account_id, **used),
+    )
 
 
-def finalize(
+def finalize(  # noqa: PLR0913 - the fields of the request, by keyword
     session_id: str,
     actual_tokens: int | None = None,
     *,
@@ -179,6 +186,7 @@ def finalize(
     model_id: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     success: bool = True,
+    account_id: str | None = None,
 ) -> Call[Finalized]:
     """Charge what was really used, and give the rest of the hold back.
 
@@ -189,6 +197,7 @@ def finalize(
     resolved otherwise, and ModelUnknown.
     """
     said = {**_used(usage, usage_format), "model_id": model_id, "metadata": metadata, "success": success}
+    said["account_id"] = account_id
     return _report("finalize", Finalized, given(session_id=session_id, actual_tokens=actual_tokens, **said))
 
 
@@ -200,12 +209,13 @@ def abort(
     usage_format: UsageFormat | None = None,
     model_id: str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    account_id: str | None = None,
 ) -> Call[Aborted]:
     """Charge what was generated, by default what the last heartbeat said, and give the rest of the hold back.
 
     Takes and raises what ``finalize`` does.
     """
-    said = {**_used(usage, usage_format), "model_id": model_id, "metadata": metadata}
+    said = {**_used(usage, usage_format), "model_id": model_id, "metadata": metadata, "account_id": account_id}
     return _report("abort", Aborted, given(session_id=session_id, tokens_generated=tokens_generated, **said))
 
 

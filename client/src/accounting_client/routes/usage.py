@@ -126,14 +126,19 @@ def record_usage(  # noqa: PLR0913 - the fields of the request, by keyword
     variant: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     deduct: bool | None = None,
+    account_id: str | None = None,
+    run_id: str | None = None,
     idempotency_key: str | None = None,
 ) -> Call[Recorded]:
     """Record an event of the caller. ``deduct`` says whether its credits are taken (by default, the stack decides).
 
     The event costs ``credits``, or what ``usage`` of ``model_id`` costs at the service's price. ``usage`` is in
     canonical form or, with ``usage_format`` (such as ``openai``), the provider's own object. A repeat with the same
-    ``idempotency_key`` records nothing more. Without a key, each call makes a new one. Raises InsufficientCredits
-    (nothing is recorded), IdempotencyConflict.
+    ``idempotency_key`` records nothing more. Without a key, each call makes a new one. ``account_id`` is the account
+    that pays, by default the caller's own, and ``run_id`` a run of this account.
+
+    Raises InsufficientCredits or BudgetExceeded (nothing is recorded), RunEnded, AccountNotFound, OrganizationClosed,
+    IdempotencyConflict.
     """
     body = given(
         service=service,
@@ -145,6 +150,8 @@ def record_usage(  # noqa: PLR0913 - the fields of the request, by keyword
         variant=variant,
         metadata=metadata,
         deduct=deduct,
+        account_id=account_id,
+        run_id=run_id,
     )
     return reporting(command("POST", "/api/usage/record", Recorded, body, idempotency_key))
 
@@ -155,15 +162,19 @@ def usage_stats(
     start_date: datetime | date | str | None = None,
     end_date: datetime | date | str | None = None,
     account_id: str | None = None,
+    key_id: str | None = None,
 ) -> Call[Statistics]:
     """The usage of the caller or, as a supervisor, of another user.
 
-    With ``account_id``, it is what the account paid for all of its users, or for ``user_id``. Dates are in UTC; an
-    ``end_date`` without a time includes that whole day. Raises UserNotFound, AccountNotFound.
+    With ``account_id``, it is what the account paid for all of its users, or for ``user_id``. With ``key_id``, only
+    what this API key was used for counts. Dates are in UTC; an ``end_date`` without a time includes that whole day.
+    Raises ValueError for a key of another user without ``account_id``, UserNotFound, AccountNotFound, ApiKeyNotFound.
     """
+    if key_id is not None and user_id is not None and account_id is None:
+        raise ValueError("give account_id with a user's key_id")
     dates = {"start_date": start_date, "end_date": end_date}
     if user_id is None or account_id is not None:
-        return get("/api/usage/stats", Statistics, **dates, user_id=user_id, account_id=account_id)
+        return get("/api/usage/stats", Statistics, **dates, user_id=user_id, account_id=account_id, key_id=key_id)
     return get(path("/api/usage/stats/{}", user_id), Statistics, **dates)
 
 

@@ -8,7 +8,7 @@ and reads nothing, and no item grows with the number of names.
 
 from collections.abc import Iterator
 
-from accounting.domain.accounts import AccountId
+from accounting.domain.accounts import AccountId, personal
 from accounting.domain.model_usage import COUNTS
 from accounting.domain.usage import Sums, UsageRecord, digest
 from accounting.store import keys, table
@@ -44,9 +44,15 @@ def sums_in(item: Item) -> Sums:
 
 def key_of(record: UsageRecord, account_id: AccountId, spread: int = 0) -> keys.Key:
     """The key of the item that counts the record for one of its accounts."""
-    payer = record.payer_beside(account_id)
-    names = (record.service, record.model_id) if payer is None else (record.service, record.model_id, payer)
+    names = [record.service, record.model_id, record.payer_beside(account_id), _key_id(record, account_id)]
+    while len(names) > 2 and names[-1] is None:
+        names.pop()
     return keys.day_rollup(account_id, day(record.at), digest(*names), spread)
+
+
+def _key_id(record: UsageRecord, account_id: AccountId) -> str | None:
+    """The API key that the sums are about: only the sums of the user's own account tell keys apart."""
+    return record.key_id if account_id == personal(record.user_id) else None
 
 
 def add(record: UsageRecord, account_id: AccountId, spread: int = 0) -> Write:
@@ -55,6 +61,7 @@ def add(record: UsageRecord, account_id: AccountId, spread: int = 0) -> Write:
         "service": record.service,
         "model": record.model_id,
         "paid_by": record.payer_beside(account_id),
+        "key_id": _key_id(record, account_id),
         "format": FORMAT,
     }
     named = {name: value for name, value in said.items() if value is not None}

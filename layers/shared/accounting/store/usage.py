@@ -46,10 +46,15 @@ def paid_by(payer: AccountId) -> Wanted:
     return lambda item: item.get("paid_by") == payer
 
 
+def with_key(key_id: str | None, wanted: Wanted) -> Wanted:
+    """Of what is ``wanted``, only what an API key was used for; all of it if ``key_id`` is None."""
+    return wanted if key_id is None else lambda item: item.get("key_id") == key_id and wanted(item)
+
+
 def between(account_id: AccountId, since: int, until: int, wanted: Wanted = every) -> Iterator[Countable]:
     """What statistics need of every ``wanted`` record with ``since <= at < until``, newest first; without metadata."""
     low, high = keys.usage(account_id, since, ""), keys.usage(account_id, until, "")
-    needed = ("at", "credits", "service", "operation", "paid_by", "usage", "unclassified", "priced_as")
+    needed = ("at", "credits", "service", "operation", "paid_by", "key_id", "usage", "unclassified", "priced_as")
     for item in table.query_all(low["pk"], low["sk"], high["sk"], attributes=needed):
         if wanted(item):
             yield countable(item)

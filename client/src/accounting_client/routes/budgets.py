@@ -1,0 +1,143 @@
+"""Budgets and runs: hard limits on what flows from an account."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from accounting_client.call import Call, Done, Listing, Page, as_, get, given, identifier, paged, path
+
+Window = Literal["day", "week", "month", "total"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A budget and its window now. ``committed_credits`` is what is held and what was spent in this window.
+
+    ``committed_credits`` and ``remaining_credits`` are None for a budget of all members, unless one member is asked
+    about. ``from_administrator`` is true for a budget that only an administrator can change.
+    """
+
+    account_id: str
+    subject: str
+    limit_credits: int
+    window: str
+    time_zone: str
+    committed_credits: int | None = None
+    remaining_credits: int | None = None
+    window_starts_at: datetime | None = None
+    resets_at: datetime | None = None
+    warn_at_percent: tuple[int, ...] = ()
+    from_administrator: bool = False
+
+
+@dataclass(frozen=True)
+class _Budgets:
+    budgets: tuple[Budget, ...]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run. ``committed_credits`` is what its sessions and records hold and have spent.
+
+    ``status`` is ``active``, ``stopped`` or ``expired``. ``by_model`` and ``metadata`` are empty unless ``run`` reads
+    them.
+    """
+
+    account_id: str
+    run_id: str
+    user_id: str
+    status: str
+    limit_credits: int
+    committed_credits: int
+    spent_credits: int
+    remaining_credits: int
+    sessions: int
+    records: int
+    created_at: datetime
+    expires_at: datetime
+    stopped_at: datetime | None = None
+    by_model: dict[str, int] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    replayed: bool = False
+
+
+def set_budget(
+    account_id: str,
+    subject: str,
+    limit_credits: int,
+    *,
+    window: Window,
+    time_zone: str | None = None,
+    warn_at_percent: Sequence[int] | None = None,
+) -> Call[Budget]:
+    """Limit what flows from an account through ``member:<user id>``, ``members`` or ``key:<key id>`` in each window.
+
+    ``time_zone`` is an IANA name, by default UTC. Another limit counts from what is committed already; another window
+    or time zone begins at 0. Raises AccountNotFound, MemberNotFound, ApiKeyNotFound, TooManyBudgets.
+    """
+    warnings = None if warn_at_percent is None else list(warn_at_percent)
+    body = given(limit_credits=limit_credits, window=window, time_zone=time_zone, warn_at_percent=warnings)
+    return Call("PUT", _budget(account_id, subject), as_(Budget), body=body, repeatable=True)
+
+
+def budgets_page(
+    account_id: str, *, user_id: str | None = None, limit: int | None = None, cursor: str | None = None
+) -> Call[Page[Budget]]:
+    """A page of an account's budgets. Members get those that bound themselves, managers all or those of ``user_id``.
+
+    ``limit`` is 1 to 100, by default 20. Raises AccountNotFound.
+    """
+    reads = paged(_Budgets, lambda page: page.budgets)
+    query = given(user_id=user_id, limit=limit, cursor=cursor)
+    return Call("GET", path("/api/budgets/{}", account_id), reads, query=query, repeatable=True)
+
+
+def budgets(account_id: str, *, user_id: str | None = None, page_size: int = 100) -> Listing[Budget]:
+    """An account's budgets. Members get those that bound themselves, managers all or those of ``user_id``.
+
+    Raises AccountNotFound.
+    """
+    return lambda cursor: budgets_page(account_id, user_id=user_id, limit=page_size, cursor=cursor)
+
+
+def delete_budget(account_id: str, subject: str) -> Call[Done]:
+    """End a budget. A new one for the same subject begins at 0. Raises AccountNotFound, BudgetNotFound."""
+    return Call("DELETE", _budget(account_id, subject), as_(Done))
+
+
+def begin_run(
+    run_id: str,
+    limit_credits: int,
+    *,
+    account_id: str | None = None,
+    expires_at: datetime | str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Call[Run]:
+    """Make a run, by default of the caller's own account: one limit for many sessions and records, and one switch.
+
+    A repeat with the same values gets the run as it is now. Without ``expires_at``, the run expires after 30 days.
+    Raises AccountNotFound, OrganizationClosed, RunExists.
+    """
+    body = given(
+        run_id=run_id, limit_credits=limit_credits, account_id=account_id, expires_at=expires_at, metadata=metadata
+    )
+    return Call("POST", "/api/runs", as_(Run), body=body, repeatable=True)
+
+
+def run(account_id: str, run_id: str) -> Call[Run]:
+    """A run with its sums, for its maker and those who manage the account. Raises AccountNotFound, RunNotFound."""
+    return get(path("/api/runs/{}/{}", account_id, identifier(run_id)), Run)
+
+
+def stop_run(account_id: str, run_id: str) -> Call[Run]:
+    """Stop a run: it admits nothing new, and its open sessions settle. Raises AccountNotFound, RunNotFound."""
+    target = path("/api/runs/{}/{}/stop", account_id, identifier(run_id))
+    return Call("POST", target, as_(Run), repeatable=True)
+
+
+def _budget(account_id: str, subject: str) -> str:
+    return path("/api/budgets/{}/{}", account_id, subject)
