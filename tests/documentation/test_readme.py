@@ -160,6 +160,20 @@ def test_the_example_of_a_litellm_proxy_answers_users_with_credits(
     assert balance(project)["totalCredits"] == before - 1
 
 
+def test_the_example_of_an_agent_works_until_its_runs_credits_are_spent(
+    service: Running, project: Project, documentation: Documentation
+) -> None:
+    before = balance(project)["totalCredits"]
+
+    said = project.type(documentation.line("make example NAME=agent"), 0, **PROXIES)
+
+    steps = re.findall(r"^step (\d+): ", said, re.MULTILINE)
+    assert "The run's credits are spent: 1 are left, and a step needs 2." in said
+    spent = before - balance(project)["totalCredits"]
+    assert f"{len(steps)} sessions, {spent} of 4 credits, stopped" in said
+    assert 1 <= spent == len(steps) <= 4
+
+
 @pytest.mark.parametrize("program", ["curl", "http"])
 def test_the_commands_of_the_examples_work(
     service: Running, project: Project, documentation: Documentation, program: str
