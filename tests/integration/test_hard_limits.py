@@ -16,6 +16,7 @@ from accounting.domain.errors import (
     InsufficientCredits,
     Invalid,
     MemberNotFound,
+    OrganizationClosed,
     RunEnded,
     RunExists,
     RunNotFound,
@@ -23,7 +24,7 @@ from accounting.domain.errors import (
 )
 from accounting.domain.model_usage import Usage
 from accounting.domain.organizations import Member
-from accounting.operations import api_keys, budgets, credits, runs, sessions, settling, usage
+from accounting.operations import api_keys, budgets, closing, credits, runs, sessions, settling, usage
 from accounting.operations import users as people
 from accounting.operations.budgets import Manager, Wanted
 from accounting.operations.credits import Request
@@ -327,6 +328,21 @@ def test_a_record_with_a_deduction_counts_at_once() -> None:
     assert_books_balance("u1", ACME)
 
 
+def test_what_costs_nothing_is_admitted_beyond_every_limit() -> None:
+    budget("member:u1", 10)
+    runs.begin(Spender("u1", ACME), "r1", 10, expires_at=None, metadata={}, now=NOW)
+    stream("s1", run_id="r1")
+    finalize("s1", 20_000)
+    assert committed("member:u1") == 20
+
+    usage.record(Event("u1", "images", "draw", 0, {}, deduct=True, account_id=ACME, run_id="r1"), now=NOW, key=None)
+
+    run = runs.show(ACME, "r1", by=BOSS).run
+    assert (run.committed, run.records, committed("member:u1")) == (20, 2, 20)
+    with pytest.raises(BudgetExceeded):
+        stream("s2", 1)
+
+
 def test_a_run_sums_up_what_its_sessions_and_records_came_to(user: MakeUser) -> None:
     user("u1", 100)
     runs.begin(Spender("u1", ACCOUNT), "r1", 50, expires_at=None, metadata={"task": "t"}, now=NOW)
@@ -424,6 +440,31 @@ def test_who_is_not_in_the_account_spends_nothing_from_it(user: MakeUser) -> Non
     assert sessions.heartbeat("u1", "fits", 5_000, now=NOW).tokens == 5_000
 
     assert finalize("s1", 4_000).settled.credits == 4
+
+
+def test_a_stranger_learns_nothing_of_the_state_of_an_account(user: MakeUser) -> None:
+    user("u1", 100)
+    user("u2", 100)
+    for account_id in (ACME, personal("u2")):
+        spender = Spender("u1" if account_id == ACME else "u2", account_id)
+        runs.begin(spender, "r1", 50, expires_at=None, metadata={}, now=NOW)
+        runs.stop(account_id, "r1", by=BOSS, now=NOW)
+
+    def assert_unseen() -> None:
+        for account_id, run_id in ((ACME, None), (ACME, "r1"), (personal("u2"), None), (personal("u2"), "r1")):
+            with pytest.raises(AccountNotFound):
+                stream("s1", user_id="u3", account_id=account_id, run_id=run_id)
+            event = Event("u3", "images", "draw", 1, {}, deduct=True, account_id=account_id, run_id=run_id)
+            with pytest.raises(AccountNotFound):
+                usage.record(event, now=NOW, key=None)
+
+    assert_unseen()
+    people.disable("u2", by="boss", reason="", now=NOW)
+    closing.close("acme", None, actor="boss", now=NOW)
+    assert_unseen()
+    for deduct in (True, False):
+        with pytest.raises(OrganizationClosed):
+            usage.record(Event("u1", "images", "draw", 1, {}, deduct, ACME), now=NOW, key=None)
 
 
 def test_a_disabled_member_gets_nothing_new(user: MakeUser) -> None:

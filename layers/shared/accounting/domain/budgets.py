@@ -20,6 +20,7 @@ _KEY = "key:"
 
 MAX_BUDGETS = 1000
 MAX_WARNINGS = 5
+UNLIMITED = 10**30
 
 
 class Spender(NamedTuple):
@@ -182,6 +183,11 @@ class Room:
     def credits(self) -> int:
         """The least that is left."""
         return min([self.available, *(bound.remaining for bound in self.bounds)])
+
+
+def most_before(limit: int, credits: int) -> int:
+    """The most that may be committed to a limit before ``credits`` are added. No credits fit even beyond the limit."""
+    return limit - credits if credits else UNLIMITED
 
 
 def applying(budgets: Iterable[Budget], *, owns_account: bool) -> tuple[Budget, ...]:

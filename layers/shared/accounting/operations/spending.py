@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+from accounting.domain import wallet as ledger
 from accounting.domain.budgets import Allowance, Bound, Counter, Room, Spender
 from accounting.domain.errors import BudgetExceeded, InsufficientCredits
 from accounting.domain.runs import Run
@@ -52,6 +53,16 @@ def read_with_session(spender: Spender, session_id: str) -> Snapshot:
     return Snapshot(wallet, session, allowance)
 
 
+def admit(snapshot: Snapshot, now: int) -> None:
+    """Raise why the spender may commit nothing new. If they may not see the account, they learn nothing else of it."""
+    allowance = snapshot.allowance
+    if allowance.refusal:
+        raise allowance.refusal
+    ledger.require_enabled(snapshot.wallet)
+    if allowance.run:
+        allowance.run.require_active(now)
+
+
 def room_for(
     wanted: int, snapshot: Snapshot, *, now: int, at: int | None = None, stored: Collection[Counter] | None = None
 ) -> Room:
@@ -60,9 +71,8 @@ def room_for(
     The counters are only read if what is known of them does not cover ``wanted``, so that a refusal names each limit
     that fails. Raises why the spender may not spend at all.
     """
+    admit(snapshot, now)
     allowance, begun = snapshot.allowance, now if at is None else at
-    if allowance.run:
-        allowance.run.require_active(now)
     bounds = allowance.bounds(begun, stored)
     room = Room(snapshot.wallet.spendable(now), snapshot.wallet.held, bounds)
     if bounds and wanted > room.credits:
