@@ -98,4 +98,4 @@ def test_the_stream_example_is_the_same_as_the_clients() -> None:
     """tests/e2e/test_client.py runs this code against the service."""
     (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/account-a-stream.md").read_text(), re.DOTALL)
 
-    assert lines == re.findall(r"```python\n(.*?)```", (ROOT / "client/README.md").read_text(), re.DOTALL)[0]
+    assert lines in re.findall(r"```python\n(.*?)```", (ROOT / "client/README.md").read_text(), re.DOTALL)

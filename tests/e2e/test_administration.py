@@ -366,6 +366,7 @@ def test_a_users_proof_has_the_sums_of_every_kind_of_entry(admin: Person, people
     assert found.pop("head") == person.ok("GET", "credits/ledger")["entries"][0]["hash"]
     assert found == {
         "userId": person.id,
+        "accountId": f"user:{person.id}",
         "intact": True,
         "drift": 0,
         "findings": [],

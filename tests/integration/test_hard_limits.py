@@ -1,6 +1,7 @@
 """Budgets and runs: what a hold, a raise, a record and a settlement count, and what a refusal names."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,12 +9,14 @@ import pytest
 from accounting.domain.accounts import personal, stored
 from accounting.domain.budgets import Counter, Spender
 from accounting.domain.errors import (
+    AccountingError,
     AccountNotFound,
     BudgetExceeded,
     Forbidden,
     InsufficientCredits,
     Invalid,
     MemberNotFound,
+    OrganizationClosed,
     RunEnded,
     RunExists,
     RunNotFound,
@@ -21,7 +24,7 @@ from accounting.domain.errors import (
 )
 from accounting.domain.model_usage import Usage
 from accounting.domain.organizations import Member
-from accounting.operations import api_keys, budgets, credits, runs, sessions, settling, usage
+from accounting.operations import api_keys, budgets, closing, credits, runs, sessions, settling, usage
 from accounting.operations import users as people
 from accounting.operations.budgets import Manager, Wanted
 from accounting.operations.credits import Request
@@ -35,6 +38,7 @@ from tests.audit import assert_books_balance
 from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
 from tests.members import organization_with
+from tests.together import together
 
 type MakeUser = Callable[..., str]
 
@@ -270,6 +274,18 @@ def test_a_raise_of_a_session_older_than_the_budget_is_not_bounded_by_it() -> No
     assert committed("member:u1") == 0
 
 
+def test_a_raise_is_bounded_by_the_budget_of_all_members_that_it_began_under() -> None:
+    """The member has a budget of their own since, but the session does not count in it."""
+    budget("members", 8)
+    stream("s1")
+    budget("member:u1", 100)
+
+    with pytest.raises(BudgetExceeded) as refused:
+        sessions.heartbeat("u1", "s1", 9_000, now=NOW)
+
+    assert limits(refused) == [("members", 2, 3)]
+
+
 def test_with_a_reduced_buffer_a_hold_takes_the_least_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     from accounting import settings as settings_module
 
@@ -310,6 +326,21 @@ def test_a_record_with_a_deduction_counts_at_once() -> None:
     newest = entries.page(ACME, first=1, last=wallets.get(ACME).entry_seq, limit=1)[0]
     assert (newest.kind, newest.run_id) == ("charge", "r1")
     assert_books_balance("u1", ACME)
+
+
+def test_what_costs_nothing_is_admitted_beyond_every_limit() -> None:
+    budget("member:u1", 10)
+    runs.begin(Spender("u1", ACME), "r1", 10, expires_at=None, metadata={}, now=NOW)
+    stream("s1", run_id="r1")
+    finalize("s1", 20_000)
+    assert committed("member:u1") == 20
+
+    usage.record(Event("u1", "images", "draw", 0, {}, deduct=True, account_id=ACME, run_id="r1"), now=NOW, key=None)
+
+    run = runs.show(ACME, "r1", by=BOSS).run
+    assert (run.committed, run.records, committed("member:u1")) == (20, 2, 20)
+    with pytest.raises(BudgetExceeded):
+        stream("s2", 1)
 
 
 def test_a_run_sums_up_what_its_sessions_and_records_came_to(user: MakeUser) -> None:
@@ -409,6 +440,31 @@ def test_who_is_not_in_the_account_spends_nothing_from_it(user: MakeUser) -> Non
     assert sessions.heartbeat("u1", "fits", 5_000, now=NOW).tokens == 5_000
 
     assert finalize("s1", 4_000).settled.credits == 4
+
+
+def test_a_stranger_learns_nothing_of_the_state_of_an_account(user: MakeUser) -> None:
+    user("u1", 100)
+    user("u2", 100)
+    for account_id in (ACME, personal("u2")):
+        spender = Spender("u1" if account_id == ACME else "u2", account_id)
+        runs.begin(spender, "r1", 50, expires_at=None, metadata={}, now=NOW)
+        runs.stop(account_id, "r1", by=BOSS, now=NOW)
+
+    def assert_unseen() -> None:
+        for account_id, run_id in ((ACME, None), (ACME, "r1"), (personal("u2"), None), (personal("u2"), "r1")):
+            with pytest.raises(AccountNotFound):
+                stream("s1", user_id="u3", account_id=account_id, run_id=run_id)
+            event = Event("u3", "images", "draw", 1, {}, deduct=True, account_id=account_id, run_id=run_id)
+            with pytest.raises(AccountNotFound):
+                usage.record(event, now=NOW, key=None)
+
+    assert_unseen()
+    people.disable("u2", by="boss", reason="", now=NOW)
+    closing.close("acme", None, actor="boss", now=NOW)
+    assert_unseen()
+    for deduct in (True, False):
+        with pytest.raises(OrganizationClosed):
+            usage.record(Event("u1", "images", "draw", 1, {}, deduct, ACME), now=NOW, key=None)
 
 
 def test_a_disabled_member_gets_nothing_new(user: MakeUser) -> None:
@@ -559,3 +615,34 @@ def test_a_personal_hold_without_limits_reads_only_its_wallet(user: MakeUser, ca
     stream("s1", account_id=ACCOUNT, key_id="k")
 
     assert calls.operations == ["GetItem", "TransactWriteItems"]
+
+
+@pytest.mark.parametrize(
+    ("run_id", "own", "admitted", "tightest"),
+    [
+        ("r1", True, 4, ["run:r1"]),
+        (None, True, 6, ["member:u1"]),
+        (None, False, 10, ["balance"]),
+    ],
+)
+def test_32_callers_get_exactly_what_the_tightest_limit_covers(
+    run_id: str | None, own: bool, admitted: int, tightest: list[str]
+) -> None:
+    """The wallet covers ten sessions, the member's budget six and the run four; a session holds 2 credits."""
+    table.client()  # before threads race to create it
+    credits.set_available(Request("boss", "", "", 30, NOW, account_id=ACME), 20)
+    if own:
+        budget("member:u1", 12)
+    runs.begin(Spender("u1", ACME), "r1", 8, expires_at=None, metadata={}, now=NOW)
+
+    answers = together(*(partial(stream, f"s{number}", 1_000, run_id=run_id) for number in range(32)))
+
+    refused = [answer for answer in answers if isinstance(answer, AccountingError)]
+    assert len(answers) - len(refused) == admitted
+    assert {type(each) for each in refused} == {InsufficientCredits if tightest == ["balance"] else BudgetExceeded}
+    assert {tuple(each["limit"] for each in refusal.details["limits"]) for refusal in refused} == {tuple(tightest)}
+    assert wallets.get(ACME).held == 2 * admitted
+    assert runs.show(ACME, "r1", by=BOSS).run.committed == (8 if run_id else 0)
+    if own:
+        assert committed("member:u1") == 2 * admitted
+    assert_books_balance("u1", ACME)

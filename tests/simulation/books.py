@@ -29,6 +29,7 @@ from accounting.store.table import Item
 from accounting.times import day
 from tests.audit import assert_sound
 from tests.simulation.database import Database, Key
+from tests.simulation.limits import Limits
 
 PRINCIPAL = ("grant", "set", "remove", "adjust", "charge")
 """Kinds of entries that requests cause directly; other kinds accompany them."""
@@ -162,7 +163,8 @@ class AccountBooks:
 class Books:
     """The books of all accounts, and the system's sums."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, limits: Limits | None = None) -> None:
+        self._limits = limits
         self.accounts: dict[AccountId, AccountBooks] = {}
         self.new_records: list[UsageRecord] = []
         self._database = database
@@ -182,11 +184,10 @@ class Books:
     def follow(self) -> None:
         """Read the items written since the last call, and check the accounts that changed. Raises AssertionError."""
         touched = set()
-        counted, sums_written = len(self._counted), False
-        for key in sorted(set(self._database.take_written())):
-            item = self._database.item(key)
-            if item is None:
-                continue
+        counted, sums_written, known = len(self._counted), False, len(self.new_records)
+        keys_written = sorted(set(self._database.take_written()))
+        written = {key: item for key in keys_written if (item := self._database.item(key)) is not None}
+        for key, item in written.items():
             partition, _, owner = key[0].partition("#")
             kind = key[1].split("#")[0]
             if partition == "ACCOUNT":
@@ -204,6 +205,8 @@ class Books:
                 place = key[1].partition("#")[0]
                 {"SUMS": self._parts, "USER": self._user_days}.get(place, self._name_days)[key] = item
                 sums_written = True
+        if self._limits:
+            self._limits.take(written, self.new_records[known:])
         for account_id in sorted(touched):
             self.of(account_id).check()
         if sums_written or len(self._counted) > counted:

@@ -9,12 +9,16 @@ from accounting.domain.accounts import AccountId, personal
 from accounting.domain.errors import AccountingError
 from accounting.domain.model_usage import Usage
 from accounting.domain.usage import ModelCall
+from accounting.domain.windows import WindowKind
+from accounting.operations.budgets import Wanted
 from tests.simulation import requests
 from tests.simulation.requests import OK, REPEATABLE, Answer, Request, Who
 from tests.simulation.scheduler import Scheduler, Task
 
 PACES = ((0, 0, 1), (0, 5, 900), (0, 900, 3600), (0, 900, 4500, 90_000))
 """The pauses of clients in seconds: within a stream, across sweeps, past a session's timeout, past a lot's end."""
+WINDOWS: tuple[WindowKind, ...] = ("day", "day", "month", "total")
+ZONES = ("UTC", "Asia/Kathmandu")
 STALE_SECONDS = 3600
 RETRY_SECONDS = (0.1, 1, 30, 900, 4500)
 APPOINTMENT_SECONDS = 900
@@ -40,6 +44,7 @@ class Clients:
         self._pace = self._random.choice(PACES)
         self._skews = [self._random.randint(-LARGEST_SKEW_MILLISECONDS, LARGEST_SKEW_MILLISECONDS) for _ in range(8)]
         self._names = 0
+        self._runs: dict[AccountId, list[str]] = {}
 
     def join(self) -> None:
         """Start another client."""
@@ -49,7 +54,7 @@ class Clients:
     def _live(self) -> None:
         """Run one client: an action, a pause, another action."""
         while not self.calm:
-            what = self._random.choices((self.stream, self.supervise, self.use), (4, 3, 2))[0]
+            what = self._random.choices((self.stream, self.supervise, self.use, self.limit), (4, 3, 2, 2))[0]
             what(self._somebody())
             self._rest()
         self.living -= 1
@@ -63,7 +68,8 @@ class Clients:
         """Run a chat proxy's stream, from its hold to its end, if it gets there."""
         random, session_id = self._random, self._name("s")
         inputs = random.choice((0, 0, 1, 5)) * 1000
-        begin = requests.initialize(who, session_id, "m", self._usage(inputs, 1000 * random.randint(1, 20)))
+        run_id = self._run(who)
+        begin = requests.initialize(who, session_id, "m", self._usage(inputs, 1000 * random.randint(1, 20)), run_id)
         if self._ask(begin).code != OK:
             return
         if random.random() < 0.1:  # somebody takes the id for another stream
@@ -124,7 +130,35 @@ class Clients:
         if random.random() < 0.15:
             self._ask(requests.api_key(name, who.user_id, key))
         else:
-            self._ask(requests.record(name, who, self._cost(), deduct=random.random() < 0.6, key=key))
+            deduct = random.random() < 0.6
+            run_id = self._run(who) if deduct else None
+            self._ask(requests.record(name, who, self._cost(), deduct=deduct, key=key, run_id=run_id))
+
+    def limit(self, who: Who) -> None:
+        """Set or delete a budget, begin or stop a run, or remove a member for a while."""
+        random, name = self._random, self._name("l")
+        what = random.randrange(7)
+        if what < 2:
+            begun = self._ask(requests.run(name, who, random.randint(5, 40)))
+            if begun.code == OK:
+                self._runs.setdefault(who.account_id, []).append(name)
+        elif what == 2 and (run_id := self._run(who)):
+            self._ask(requests.stop(run_id, who))
+        elif what == 3 and who.account_id in self._organizations:
+            self._ask(requests.member(name, who, leaves=True))
+            self._rest()
+            self._ask(requests.member(name, who, leaves=False))
+        else:
+            window, zone = random.choice(WINDOWS), random.choice(ZONES)
+            wanted = Wanted(random.choice((0, 5, 20, 60)), window, zone) if random.random() < 0.85 else None
+            of_all = ["members"] if who.account_id in self._organizations else []
+            subject = random.choice([f"member:{who.user_id}", *of_all])
+            self._ask(requests.budget(name, who.account_id, subject, wanted))
+
+    def _run(self, who: Who) -> str | None:
+        """A run of the account, for some of the spending."""
+        begun = self._runs.get(who.account_id, [])
+        return self._random.choice([None, begun[-1], *begun]) if begun else None
 
     def _cost(self) -> int | ModelCall:
         """Return credits, or the usage of a model."""

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from accounting.domain.accounts import AccountId, personal
+from accounting.domain.accounts import AccountId, organization_of, personal
+from accounting.domain.budgets import Spender
 from accounting.domain.model_usage import Usage
 from accounting.domain.pricing import DEFAULT_CARD
+from accounting.domain.runs import Run
 from accounting.domain.sessions import Outcome, Report
 from accounting.domain.usage import ModelCall
 from accounting.domain.users import User
-from accounting.operations import api_keys, credits, sessions, settling, usage, users
+from accounting.operations import api_keys, budgets, credits, organizations, runs, sessions, settling, usage, users
 from accounting.operations.credits import Change
 from accounting.operations.usage import Event, Recorded
 from accounting.store.idempotency import IdempotencyKey
+from accounting.store.users import ById
 from tests.simulation.books import AccountBooks
 
 OK = "OK"
@@ -100,10 +103,12 @@ def command(name: str, kind: str, account_id: AccountId, amount: int, days: int,
     return Request(name, kind, account_id, key is not None, send, lambda books: len(books.entries_of[name]), agrees)
 
 
-def record(name: str, who: Who, cost: int | ModelCall, *, deduct: bool, key: str | None) -> Request:
+def record(
+    name: str, who: Who, cost: int | ModelCall, *, deduct: bool, key: str | None, run_id: str | None = None
+) -> Request:
     """A usage record of a user, with credits or with the usage of a model."""
     user_id = who.user_id
-    event = Event(user_id, "images", "draw", cost, {"request": name}, deduct, who.account_id)
+    event = Event(user_id, "images", "draw", cost, {"request": name}, deduct, who.account_id, None, "k", run_id)
     amount = cost if isinstance(cost, int) else DEFAULT_CARD.cost(cost.usage)
 
     def send(now: int) -> Recorded:
@@ -150,14 +155,78 @@ def switch(name: str, user_id: str, *, off: bool) -> Request:
     return Request(name, "disable" if off else "enable", personal(user_id), True, send, None, agrees)
 
 
-def initialize(who: Who, session_id: str, model_id: str, estimate: int | Usage) -> Request:
+def budget(name: str, account_id: AccountId, subject: str, wanted: budgets.Wanted | None) -> Request:
+    """An administrator sets a budget, or deletes it."""
+    boss = budgets.Manager(SUPERVISOR, platform=True)
+
+    def send(now: int) -> budgets.Standing | None:
+        if wanted is None:
+            budgets.delete(account_id, subject, by=boss)
+            return None
+        return budgets.put(account_id, subject, wanted, by=boss, now=now)
+
+    def agrees(_books: AccountBooks, standing: budgets.Standing | None) -> bool:
+        return wanted is None or (standing is not None and standing.budget.limit == wanted.limit)
+
+    kind = "delete budget" if wanted is None else "budget"
+    return Request(name, kind, account_id, True, send, None, agrees)
+
+
+def run(name: str, who: Who, limit: int) -> Request:
+    """A user begins a run."""
+    spender = Spender(who.user_id, who.account_id)
+
+    def send(now: int) -> runs.Begun:
+        return runs.begin(spender, name, limit, expires_at=None, metadata={}, now=now)
+
+    def agrees(_books: AccountBooks, begun: runs.Begun) -> bool:
+        return (begun.run.id, begun.run.limit) == (name, limit)
+
+    return Request(name, "run", who.account_id, True, send, None, agrees)
+
+
+def stop(name: str, who: Who) -> Request:
+    """A user stops a run."""
+
+    def send(now: int) -> Run:
+        return runs.stop(who.account_id, name, by=budgets.Manager(SUPERVISOR, platform=True), now=now)
+
+    def agrees(_books: AccountBooks, stopped: Run) -> bool:
+        return stopped.stopped_at is not None
+
+    return Request(name, "stop run", who.account_id, True, send, None, agrees)
+
+
+def member(name: str, who: Who, *, leaves: bool) -> Request:
+    """An administrator removes a member, or adds them again."""
+    organization_id = str(organization_of(who.account_id))
+
+    def send(now: int) -> None:
+        if leaves:
+            organizations.remove(organization_id, who.user_id, by=None)
+        else:
+            organizations.set_role(organization_id, ById(who.user_id), "member", by=None, now=now)
+
+    kind = "remove member" if leaves else "add member"
+    return Request(name, kind, who.account_id, True, send, None, lambda _books, _answer: True)
+
+
+def initialize(who: Who, session_id: str, model_id: str, estimate: int | Usage, run_id: str | None = None) -> Request:
     """The beginning of a stream, for a number of tokens or a usage by class."""
     tokens, by_class = (estimate.output, estimate) if isinstance(estimate, Usage) else (estimate, None)
     payer = who.account_id
 
     def send(now: int) -> sessions.Answer:
         return sessions.initialize(
-            who.user_id, session_id, model_id, tokens, now=now, account_id=payer, estimated_usage=by_class
+            who.user_id,
+            session_id,
+            model_id,
+            tokens,
+            now=now,
+            account_id=payer,
+            estimated_usage=by_class,
+            key_id="k",
+            run_id=run_id,
         )
 
     def effects(books: AccountBooks) -> int:

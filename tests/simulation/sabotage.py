@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from accounting.store import entries, idempotency, sessions, wallets
+from accounting.store import budgets, entries, idempotency, sessions, wallets
 from accounting.store.table import Write
 
 type Change = Callable[[dict[str, Any]], None]
@@ -31,12 +31,17 @@ def _any_heartbeat(put: dict[str, Any]) -> None:
         put["ExpressionAttributeValues"].pop(name, None)
 
 
+def _no_limit(update: dict[str, Any]) -> None:
+    del update["ConditionExpression"], update["ExpressionAttributeValues"][":most"]
+
+
 SABOTAGES: dict[str, list[tuple[ModuleType, str, Change]]] = {
     "wallet": [(wallets, "put", _no_condition)],
     "ledger": [(wallets, "put", _no_condition), (entries, "put", _no_condition)],
     "session": [(sessions, "replace", _any_status)],
     "heartbeat": [(sessions, "replace", _any_heartbeat)],
     "idempotency": [(idempotency, "put", _no_condition)],
+    "budget": [(budgets, "commit", _no_limit)],
 }
 """The writes that lose conditions, by the name of the sabotage.
 
@@ -57,7 +62,8 @@ def sabotaged(name: str | None) -> Iterator[None]:
 def _weakened(build: Callable[..., Write], change: Change) -> Callable[..., Write]:
     def weakened(*args: Any, **options: Any) -> Write:
         write = build(*args, **options)
-        change(write.action["Put"])
+        (action,) = write.action.values()
+        change(action)
         return write
 
     return weakened

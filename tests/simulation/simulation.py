@@ -21,6 +21,7 @@ from tests.simulation.books import Books, sums_by_day
 from tests.simulation.clients import Clients
 from tests.simulation.connection import Connection
 from tests.simulation.database import Database
+from tests.simulation.limits import Limits
 from tests.simulation.sabotage import sabotaged
 from tests.simulation.scheduler import Scheduler
 from tests.simulation.surroundings import simulated
@@ -70,7 +71,7 @@ class Simulation:
         random = self.scheduler.random
         self.database = Database()
         self.connection = Connection(self.scheduler, self.database, 0)
-        self.books = Books(self.database)
+        self.books = Books(self.database, Limits(self.database))
         self.users = [f"u{number}" for number in range(random.randint(1, 3))]
         self.organizations = [stored(f"org:o{number}") for number in range(random.randint(0, 2))]
         self.clients = Clients(self.scheduler, self.users, self.organizations, self.clock)

@@ -15,7 +15,7 @@ def test_no_promise_is_broken(first: int) -> None:
         Simulation(seed).run()
 
 
-@pytest.mark.parametrize("sabotage", ["wallet", "ledger", "session", "idempotency"])
+@pytest.mark.parametrize("sabotage", ["wallet", "ledger", "session", "idempotency", "budget"])
 def test_a_missing_condition_is_detected(sabotage: str) -> None:
     assert any(breaks(seed, sabotage) for seed in range(1, 1 + UNTIL_CAUGHT))
 

@@ -20,6 +20,7 @@ _KEY = "key:"
 
 MAX_BUDGETS = 1000
 MAX_WARNINGS = 5
+UNLIMITED = 10**30
 
 
 class Spender(NamedTuple):
@@ -132,27 +133,31 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What bounds a spender beside the wallet: the budgets that apply, and the run.
+    """What bounds a spender beside the wallet: the budgets with one of the spender's subjects, and the run.
 
-    ``refusal`` is why the spender may not spend from the account at all. ``committed`` has the counters that were read.
+    ``owns_account`` is true for an organization's owner. ``refusal`` is why the spender may not spend from the account
+    at all. ``committed`` has the counters that were read.
     """
 
     spender: Spender
     budgets: tuple[Budget, ...] = ()
     run: Run | None = None
     refusal: AccountingError | None = None
+    owns_account: bool = False
     committed: Mapping[Counter, int] = field(default_factory=dict, hash=False)
 
     def bounds(self, at: int, stored: Collection[Counter] | None = None) -> tuple[Bound, ...]:
         """The limits of what begins at ``at``. Raises the refusal.
 
-        A session's raise counts where the session does, in its ``stored`` counters. A budget that began later does not
-        bound it.
+        A session's raise counts where the session does, in its ``stored`` counters, and is bounded by their budgets. A
+        budget that began later does not bound it.
         """
         if self.refusal:
             raise self.refusal
-        found = [self._bound(budget, at) for budget in self.budgets]
-        bounds = [bound for bound in found if stored is None or bound.counter in stored]
+        if stored is None:
+            bounds = [self._bound(budget, at) for budget in applying(self.budgets, owns_account=self.owns_account)]
+        else:
+            bounds = [bound for budget in self.budgets if (bound := self._bound(budget, at)).counter in stored]
         if self.run:
             bounds.append(Bound(f"run:{self.run.id}", self.run.limit, self.run.committed))
         return tuple(bounds)
@@ -178,6 +183,11 @@ class Room:
     def credits(self) -> int:
         """The least that is left."""
         return min([self.available, *(bound.remaining for bound in self.bounds)])
+
+
+def most_before(limit: int, credits: int) -> int:
+    """The most that may be committed to a limit before ``credits`` are added. No credits fit even beyond the limit."""
+    return limit - credits if credits else UNLIMITED
 
 
 def applying(budgets: Iterable[Budget], *, owns_account: bool) -> tuple[Budget, ...]:

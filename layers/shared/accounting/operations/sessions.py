@@ -104,7 +104,6 @@ def initialize(  # noqa: PLR0913 what a session is opened with
 
     def hold_and_open(snapshot: Snapshot) -> Answer:
         try:
-            ledger.require_enabled(snapshot.wallet)
             room = room_for(with_buffer(unfunded.estimated_credits, percent), snapshot, now=now)
             wanted = hold_for(unfunded.estimated_credits, room.credits, percent=percent, reduce=reduce)
             if wanted > room.credits:
@@ -127,7 +126,7 @@ def initialize(  # noqa: PLR0913 what a session is opened with
         count("CreditsHeld", wanted)
         return Answer(session)
 
-    return retry_until_committed(hold_and_open, read=lambda: spending.read(spender))
+    return retry_until_committed(hold_and_open, read=spending.reader(spender, now))
 
 
 def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, actor: str | None = None) -> Session:
@@ -168,7 +167,6 @@ def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session
         cost = session.reported_credits
         wanted = with_buffer(cost, settings().hold_buffer_percent) - session.allocated_credits
         try:
-            ledger.require_enabled(snapshot.wallet)
             room = room_for(wanted, snapshot, now=now, at=session.started_at, stored=session.counters)
             more = max(cost - session.allocated_credits, min(wanted, room.credits))
             if more > room.credits:

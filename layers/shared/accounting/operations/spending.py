@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+from accounting.domain import wallet as ledger
 from accounting.domain.budgets import Allowance, Bound, Counter, Room, Spender
 from accounting.domain.errors import BudgetExceeded, InsufficientCredits
 from accounting.domain.runs import Run
@@ -27,10 +28,39 @@ def read(spender: Spender) -> Snapshot:
     return Snapshot(wallet, allowance=allowance)
 
 
+def reader(spender: Spender, now: int) -> Callable[[], Snapshot]:
+    """Reads as ``read`` does, and from the second time on the counters too.
+
+    After a conflict, others are spending as well: who knows that a limit is reached need not meet them again.
+    """
+    first = True
+
+    def read_again() -> Snapshot:
+        nonlocal first
+        snapshot, again = read(spender), not first
+        first = False
+        if again and snapshot.allowance.budgets and not snapshot.allowance.refusal:
+            counted = allowances.counted(snapshot.allowance, snapshot.allowance.bounds(now))
+            return replace(snapshot, allowance=counted)
+        return snapshot
+
+    return read_again
+
+
 def read_with_session(spender: Spender, session_id: str) -> Snapshot:
     """The wallet, what bounds the spender, and the session."""
     wallet, allowance, session = allowances.read_with_session(spender, session_id)
     return Snapshot(wallet, session, allowance)
+
+
+def admit(snapshot: Snapshot, now: int) -> None:
+    """Raise why the spender may commit nothing new. If they may not see the account, they learn nothing else of it."""
+    allowance = snapshot.allowance
+    if allowance.refusal:
+        raise allowance.refusal
+    ledger.require_enabled(snapshot.wallet)
+    if allowance.run:
+        allowance.run.require_active(now)
 
 
 def room_for(
@@ -41,9 +71,8 @@ def room_for(
     The counters are only read if what is known of them does not cover ``wanted``, so that a refusal names each limit
     that fails. Raises why the spender may not spend at all.
     """
+    admit(snapshot, now)
     allowance, begun = snapshot.allowance, now if at is None else at
-    if allowance.run:
-        allowance.run.require_active(now)
     bounds = allowance.bounds(begun, stored)
     room = Room(snapshot.wallet.spendable(now), snapshot.wallet.held, bounds)
     if bounds and wanted > room.credits:

@@ -23,7 +23,7 @@ from accounting.domain.usage import Countable, ModelCall, Sums, UsageRecord, spl
 from accounting.operations import spending
 from accounting.operations.commit import Snapshot, ledger_writes, replay, retry_until_committed
 from accounting.operations.ids import new_id
-from accounting.operations.spending import commitments, refusal, room_for
+from accounting.operations.spending import admit, commitments, refusal, room_for
 from accounting.store import idempotency, prices, rollups, runs, usage, users, wallets
 from accounting.store.idempotency import IdempotencyKey, Repeated
 from accounting.store.table import Write, transact
@@ -107,15 +107,14 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
     def charge_and_record(snapshot: Snapshot) -> Recorded:
         writes = usage_writes(made, spread)
         if deducts:
-            ledger.require_enabled(snapshot.wallet)
             room = room_for(made.credits, snapshot, now=now)
             if made.credits > room.credits:
                 raise refusal(room, made.credits)
             decision = ledger.charge(snapshot.wallet, made.credits, cause=cause)
             counted = commitments(snapshot.allowance, room.bounds, made.credits, in_run=runs.sums_of(made))
             writes = [*ledger_writes(snapshot.wallet, decision), *writes, *counted, *runs.count_model(spender, made)]
-        elif snapshot.allowance.refusal:
-            raise snapshot.allowance.refusal
+        elif reads:
+            admit(snapshot, now)
         if key:
             answer = asdict(Recorded(replace(made, metadata={}, provider_usage=None), deducts))
             writes.insert(0, idempotency.put(key, json.dumps(answer), now))
@@ -127,10 +126,9 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
         count("CreditsCharged", made.credits if deducts else 0)
         return Recorded(made, deducts)
 
-    def read() -> Snapshot:
-        return spending.read(spender) if reads else Snapshot(wallets.from_item(event.payer, None))
-
-    return retry_until_committed(charge_and_record, read=read)
+    if not reads:
+        return retry_until_committed(charge_and_record, read=lambda: Snapshot(wallets.from_item(event.payer, None)))
+    return retry_until_committed(charge_and_record, read=spending.reader(spender, now))
 
 
 def _priced(event: Event, now: int) -> UsageRecord:

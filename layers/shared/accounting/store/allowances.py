@@ -6,7 +6,7 @@ A personal call without a run reads only the wallet, which says whether the acco
 from dataclasses import replace
 
 from accounting.domain.accounts import organization_of, user_of
-from accounting.domain.budgets import Allowance, Bound, Counter, Spender, applying
+from accounting.domain.budgets import Allowance, Bound, Counter, Spender
 from accounting.domain.errors import AccountingError, AccountNotFound, Invalid, UserDisabled
 from accounting.domain.sessions import Session
 from accounting.domain.wallet import Wallet
@@ -61,13 +61,13 @@ def _get(wanted: dict[str, Key]) -> Found:
 def _allowance(spender: Spender, found: Found) -> Allowance:
     defined = [budgets.from_item(item) for subject in spender.subjects if (item := found.get(subject))]
     member = found.get("member")
-    owns_account = member is not None and organizations.member_from_item(member).role == "owner"
     run = found.get("run")
     return Allowance(
         spender,
-        applying(defined, owns_account=owns_account),
+        tuple(defined),
         runs.from_item(run) if run else None,
         _refusal(spender, found),
+        owns_account=member is not None and organizations.member_from_item(member).role == "owner",
     )
 
 

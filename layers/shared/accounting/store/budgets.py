@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from accounting.domain.accounts import AccountId
-from accounting.domain.budgets import Bound, Budget, Counter, Spender, of_key
+from accounting.domain.budgets import Bound, Budget, Counter, Spender, most_before, of_key
 from accounting.settings import settings
 from accounting.store import keys, table
 from accounting.store.formats import FORMAT
@@ -60,7 +60,7 @@ def commit(spender: Spender, bound: Bound, credits: int, refused: Callable[[int]
             f"ADD #committed :more SET {sets}",
             condition="attribute_not_exists(pk) OR #committed <= :most",
             values={
-                ":most": bound.limit - credits,
+                ":most": most_before(bound.limit, credits),
                 ":more": credits,
                 **{f":{name}": each for name, each in said.items()},
             },

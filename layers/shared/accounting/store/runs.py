@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from accounting.domain.accounts import AccountId, stored
-from accounting.domain.budgets import Spender
+from accounting.domain.budgets import Spender, most_before
 from accounting.domain.runs import Run
 from accounting.domain.usage import UsageRecord, digest
 from accounting.settings import settings
@@ -85,7 +85,7 @@ def commit(run: Run, credits: int, refused: Callable[[Run], Exception], sums: Ma
             keys.run(run.account_id, run.id),
             "ADD " + ", ".join(f"#{name} :{name}" for name in added),
             condition=f"{active} AND {covered}",
-            values={":most": run.limit - credits, **{f":{name}": more for name, more in added.items()}},
+            values={":most": most_before(run.limit, credits), **{f":{name}": more for name, more in added.items()}},
             names={f"#{name}": name for name in added},
         ),
         refused=lambda old: refused(from_item(old)) if old else Conflict(),
