@@ -17,10 +17,13 @@ from local.steps import Refused, explain, step
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
-# What runs on Lambda: the lock of each package, by its name in requirements/.
+# What runs on Lambda: the lock of each package, with its name in requirements/.
 DEPLOYED_LOCKS = {
-    "layer": ROOT / "layers/shared/requirements.txt",
-    "authorizer": ROOT / "functions/authorizer/requirements.txt",
+    ROOT / "layers/shared/requirements.txt": "layer",
+    ROOT / "functions/authorizer/requirements.txt": "authorizer",
+    ROOT / "functions/budgets/requirements.txt": "zones",
+    ROOT / "functions/streaming_sessions/requirements.txt": "zones",
+    ROOT / "functions/usage/requirements.txt": "zones",
 }
 PYTHON_VERSION = (ROOT / ".python-version").read_text().strip()
 
@@ -95,7 +98,7 @@ def write_locks() -> None:
                 f"requirements/{name}.txt",
             )
         # These run on Lambda alone, and in the versions that the tests ran with.
-        for name, lock in DEPLOYED_LOCKS.items():
+        for lock, name in DEPLOYED_LOCKS.items():
             uv(*compile_all, "--python-platform", "linux", "--constraints", "requirements/dev.txt",
                f"requirements/{name}.in", "--output-file", lock.relative_to(ROOT))  # fmt: skip
 

@@ -174,6 +174,12 @@ def test_a_short_hold_is_made_for_as_much_output_as_the_user_can_pay_for(play: P
     assert play.bank.asked["initialize"] == 2
 
 
+def test_a_session_may_be_an_accounts_and_a_runs(play: Play) -> None:
+    play(lambda session: session.add_tokens(1), account_id="org:acme", run_id="r1")
+    assert play.bank.only().opened["accountId"] == "org:acme"
+    assert play.bank.only().opened["runId"] == "r1"
+
+
 def test_an_output_of_nothing_is_no_short_hold(play: Play) -> None:
     play.bank.credits = 0
     with pytest.raises(InsufficientCredits):
@@ -207,12 +213,16 @@ def test_a_stream_that_may_begin_without_the_service_is_charged_when_it_is_back(
         until=lambda: bank.sessions and not bank.open,
         on_unreachable="allow",
         variant="batch",
+        account_id="org:acme",
+        run_id="r1",
     )
 
     assert bank.only().opened == {
         "sessionId": session.session_id,
         "modelId": "m",
         "variant": "batch",
+        "accountId": "org:acme",
+        "runId": "r1",
         "estimatedUsage": {"inputTokens": 0, "outputTokens": 0, "requests": 0},
     }
     assert (bank.only().settled or {})["usage"] == USAGE

@@ -351,12 +351,14 @@ def test_a_call_is_held_for_as_its_callback_says_and_for_what_its_price_allows_a
     service = Accountants()
     provider.plans()
     with sync_client(service) as client:
-        callback = AccountingCallback(client, model_id="ours", estimate=7, metadata={"chain": "summary"})
+        paid: Any = {"account_id": "org:acme", "run_id": "r-1", "model_id": "ours"}
+        callback = AccountingCallback(client, **paid, estimate=7, metadata={"chain": "summary"})
         model_of(provider, max_tokens=None).invoke("Why?", config=callbacks(callback))
 
     (opened,) = service.only.told("initialize")
     estimate = {"inputTokens": 7, "outputTokens": 2_000}
-    assert opened == {"modelId": "ours", "estimatedUsage": estimate, "metadata": {"chain": "summary"}}
+    told = {"accountId": "org:acme", "runId": "r-1", "modelId": "ours"}
+    assert opened == {**told, "estimatedUsage": estimate, "metadata": {"chain": "summary"}}
 
 
 def test_several_prompts_of_one_call_are_refused(provider: Provider) -> None:

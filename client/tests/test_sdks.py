@@ -393,13 +393,14 @@ def test_the_service_may_be_down_when_a_stream_ends(sdk: Sdk) -> None:
 
 def test_a_client_acts_for_the_user_of_the_call(sdk: Sdk) -> None:
     def body(talk: Talk) -> None:
-        talk.ask(talk.client.with_accounting(user="ann", metadata={"chat": 7}))
+        talk.ask(talk.client.with_accounting(user="ann", metadata={"chat": 7}, account_id="org:acme", run_id="r1"))
         talk.ask(talk.client.with_accounting(user="bob").with_options(timeout=5))
         talk.ask()
 
     sdk.run(body, user="carl")
     assert [session.user for session in sdk.bank.sessions.values()] == ["ann", "bob", "carl"]
-    assert next(iter(sdk.bank.sessions.values())).opened["metadata"] == {"chat": 7}
+    opened = next(iter(sdk.bank.sessions.values())).opened
+    assert (opened["metadata"], opened["accountId"], opened["runId"]) == ({"chat": 7}, "org:acme", "r1")
 
 
 def test_a_request_without_a_limit_reserves_the_models_most_up_to_a_default(sdk: Sdk) -> None:

@@ -160,6 +160,20 @@ def test_the_example_of_a_litellm_proxy_answers_users_with_credits(
     assert balance(project)["totalCredits"] == before - 1
 
 
+def test_the_example_of_an_agent_works_until_its_runs_credits_are_spent(
+    service: Running, project: Project, documentation: Documentation
+) -> None:
+    before = balance(project)["totalCredits"]
+
+    said = project.type(documentation.line("make example NAME=agent"), 0, **PROXIES)
+
+    steps = re.findall(r"^step (\d+): ", said, re.MULTILINE)
+    assert "The run's credits are spent: 1 are left, and a step needs 2." in said
+    spent = before - balance(project)["totalCredits"]
+    assert f"{len(steps)} sessions, {spent} of 4 credits, stopped" in said
+    assert 1 <= spent == len(steps) <= 4
+
+
 @pytest.mark.parametrize("program", ["curl", "http"])
 def test_the_commands_of_the_examples_work(
     service: Running, project: Project, documentation: Documentation, program: str
@@ -213,6 +227,35 @@ def test_the_client_installs_into_a_fresh_environment_and_the_documented_code_wo
     assert said.splitlines()[2] == f"{after['totalCredits']} credits left"
     assert re.sub(r"\d+", "", said.splitlines()[2]) == re.sub(r"\d+", "", shown[2])
     assert list(tmp_path.glob("fresh/lib/*/site-packages/accounting_client/py.typed"))
+
+
+def test_the_lines_around_openais_sdk_account_a_stream_in_a_fresh_environment(
+    service: Running, project: Project, documentation: Documentation, tmp_path: Path
+) -> None:
+    project.type(f"{sys.executable} -m venv {tmp_path}/fresh")
+    path = f"{tmp_path}/fresh/bin:/usr/bin:/bin"
+    project.type(documentation.line('pip install "./client[openai]"'), PATH=path)
+    page = (project.folder / "client/README.md").read_text()
+    (lines,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "accounted(OpenAI()" in block]
+    (tmp_path / "first.py").write_text(lines)
+    stack = json.loads((project.folder / ".local/stack.json").read_text())
+    before = balance(project)
+
+    with Provider.running() as provider:
+        said = project.type(
+            f"python {tmp_path}/first.py",
+            PATH=path,
+            OPENAI_API_KEY="k",
+            OPENAI_BASE_URL=provider.base_url,
+            ACCOUNTING_URL=stack["baseUrl"],
+            ACCOUNTING_TOKEN=token(project),
+            ACCOUNTING_SERVICE_KEY=stack["internalApiKey"],
+            no_proxy="*",
+        )
+
+    assert said.strip() == provider.plan.text.strip()
+    after = balance(project)
+    assert (after["totalCredits"], after["heldCredits"]) == (before["totalCredits"] - 1, before["heldCredits"])
 
 
 def lines_of(page: str, language: str = "python") -> str:

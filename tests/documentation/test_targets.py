@@ -57,7 +57,8 @@ def test_make_lock_writes_locks_without_addresses(tmp_path: Path, documentation:
     """In a separate copy without environments: those of the shared copy must match its locks."""
     fresh = Project(copy(tmp_path / "project"))
     names = ("requirements/dev.txt", "requirements/ministack.txt", "requirements/mutation.txt")
-    locks = [*names, "layers/shared/requirements.txt", "functions/authorizer/requirements.txt"]
+    locks = [*names, "layers/shared/requirements.txt"]
+    locks += [f"functions/{each}/requirements.txt" for each in ("authorizer", "budgets", "streaming_sessions", "usage")]
     for lock in locks:
         (fresh.folder / lock).unlink()
 

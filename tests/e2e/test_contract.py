@@ -25,6 +25,7 @@ ELSEWHERE = {
     (403, "USER_DISABLED"),  # tests/outages/test_disabled.py
     (409, "USER_ERASED"),  # tests/integration/test_erasing.py
     (409, "TOO_MANY_SERVICE_CREDENTIALS"),  # tests/integration/test_service_credentials.py
+    (409, "TOO_MANY_MEMBERS"),  # tests/unit/test_organizations.py
 }
 """Codes that other tests provoke."""
 LATER = {("POST", "/api/users/{}/erase"): {200}}

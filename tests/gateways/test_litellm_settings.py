@@ -30,7 +30,8 @@ from litellm.proxy.common_utils.proxy_rate_limit_error import ProxyRateLimitErro
 from accounting_client.litellm import AccountingCallback
 
 accounting = AccountingCallback(
-    user="{end_user_id}", models={"chat": "dear"}, when_short="shorten", on_unreachable="allow", estimate=1_000,
+    user="{end_user_id}", account="org:{team_id}", models={"chat": "dear"}, estimate=1_000,
+    when_short="shorten", on_unreachable="allow",
     free_calls=["moderation", "amoderation"],
 )
 
@@ -79,13 +80,36 @@ def test_the_user_of_a_request_pays_by_the_mapped_models_price(
     person = people(credits=100)
     provider.plans(input_tokens=2_000, output_tokens=300)
 
-    answer = proxy.answer("/v1/chat/completions", chat(user=person.id), key_alias="app", team_id="red")
+    answer = proxy.answer("/v1/chat/completions", chat(user=person.id), key_alias="app")
 
     assert answer.is_success, answer.text
     record, _ = settled(service, person)
     metadata = json.loads(record["metadata"])
     assert (person.ok("GET", "usage/stats")["byModel"], record["credits"]) == ({"dear": 5}, 5)
-    assert (metadata["key_alias"], metadata["team_id"]) == ("app", "red")
+    assert metadata["key_alias"] == "app"
+
+
+def test_the_organization_of_a_team_pays_for_its_members_only(
+    people: People, proxy: Proxy, provider: Provider, admin: Person
+) -> None:
+    member, stranger = people(), people(credits=100)
+    organization = admin.ok("POST", "organizations", {"name": "Red", "ownerId": member.id})
+    account_id, team_id = organization["accountId"], organization["organizationId"]
+    admin.ok("POST", "credits/allocate", {"accountId": account_id, "credits": 100})
+    provider.plans(input_tokens=2_000, output_tokens=300)
+
+    paid = proxy.answer("/v1/chat/completions", chat(user=member.id), team_id=team_id)
+    refused = proxy.answer("/v1/chat/completions", chat(user=stranger.id), team_id=team_id)
+
+    assert paid.is_success, paid.text
+    assert (refused.status_code, "ACCOUNT_NOT_FOUND" in refused.text) == (404, True)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (balance := member.get("credits/balance", accountId=account_id).json())["heldCredits"]:
+        assert time.monotonic() < deadline, balance
+        time.sleep(0.1)
+    assert balance["totalCredits"] == 95
+    assert stranger.balance()["totalCredits"] == 100
+    assert len(provider.asked) == 1
 
 
 def test_a_request_is_shortened_to_what_its_user_can_pay_for(

@@ -69,6 +69,8 @@ class _Runs(Generic[C, S]):
         self,
         client: C,
         *,
+        account_id: str | None = None,
+        run_id: str | None = None,
         model_id: str | None = None,
         estimate: Estimate = None,
         default_max_tokens: int = DEFAULT_OUTPUT_TOKENS,
@@ -76,6 +78,7 @@ class _Runs(Generic[C, S]):
     ) -> None:
         """Account for the user for whom ``client`` acts: make a callback for each, it is cheap.
 
+        ``account_id`` is the account that pays, by default their own, and ``run_id`` the service's run that it is for.
         ``model_id`` is that of the price rule, by default the model's own. ``estimate`` says what a request's input is
         estimated with, and ``default_max_tokens`` is held for a call that does not limit its output, if the price
         rule does not say less. ``metadata`` is kept with the usage.
@@ -85,7 +88,7 @@ class _Runs(Generic[C, S]):
         self._model_id = model_id
         self._estimate = estimate
         self._default_max_tokens = default_max_tokens
-        self._metadata = metadata
+        self._terms_of_all = {"account_id": account_id, "run_id": run_id, "metadata": metadata}
         self._runs: dict[UUID, _Run[S]] = {}
         self._asking = threading.local()
 
@@ -105,7 +108,7 @@ class _Runs(Generic[C, S]):
     def _terms(self, asked: _Asked, limit: int) -> dict[str, Any]:
         """What a streaming session for a call takes."""
         estimate = estimated_usage(asked.request, tuple(asked.request), self._estimate, limit)
-        return {"model_id": asked.model_id, "estimated_usage": estimate, "metadata": self._metadata}
+        return {"model_id": asked.model_id, "estimated_usage": estimate, **self._terms_of_all}
 
     def _count(self, token: object, run_id: UUID) -> None:
         """Raises what a heartbeat was refused with, which ends the stream."""

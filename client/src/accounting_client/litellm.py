@@ -37,7 +37,7 @@ logger = logging.getLogger("accounting_client")
 
 SESSION = "accounting_session_id"
 """Where the proxy's metadata of a request has the session that accounts it."""
-CALLERS_FAULT = {400, 402, 403, 409}
+CALLERS_FAULT = {400, 402, 403, 404, 409}
 """Refusals of the service that the proxy's caller is told; any other failure is a matter between the two services."""
 IDS = ("user_id", "user_email", "team_id", "team_alias", "org_id", "key_alias", "end_user_id")
 """The proxy's ids that a template may name."""
@@ -53,6 +53,7 @@ class _Call:
     session: AsyncStreamingSession
     client: AsyncAccountingClient
     model: str
+    account_id: str | None
     answer: str | None = None
 
 
@@ -79,6 +80,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         client: AsyncAccountingClient | None = None,
         *,
         user: Named = "{user_id}",
+        account: Named | None = None,
         models: Mapping[str, str] | None = None,
         estimate: Estimate = None,
         default_max_tokens: int = DEFAULT_OUTPUT_TOKENS,
@@ -88,7 +90,8 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
     ) -> None:
         """Raises KeyError, naming what the environment lacks, and ValueError for templates with other ids than `IDS`.
 
-        ``user`` is whose credits are held. ``models`` maps the proxy's names of models to those of price rules; other
+        ``user`` is for whom credits are held, and ``account`` the account that pays, such as ``org:{team_id}``: their
+        own where the proxy has no such id. ``models`` maps the proxy's names of models to those of price rules; other
         names are the same. ``estimate`` says what a request's input is estimated with. ``default_max_tokens`` is held
         for a request that does not limit its output, if the price rule does not say less.
         ``when_short="shorten"`` has the model generate no more than the user can pay for, instead of refusing.
@@ -97,7 +100,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         """
         super().__init__()
         self._client = _client_of_environment() if client is None else client
-        self._user = _naming(user)
+        self._user, self._account = _naming(user), _naming(account)
         self._models = models or {}
         self._estimate = estimate
         self._default_max_tokens = default_max_tokens
@@ -189,6 +192,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
 
     async def _opened(self, key: UserAPIKeyAuth, asked: Asked) -> _Call:
         user_id = self._user(key)
+        account_id = self._account(key)
         if not user_id:
             raise _refusal(403, "USER_UNKNOWN", "This key belongs to nobody whose credits could be held")
         client, model_id = self._client.for_user(user_id), self._models.get(asked.model, asked.model)
@@ -197,6 +201,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         session = client.streaming_session(
             model_id,
             estimated_usage=estimated_usage(asked.data, INPUTS, self._estimate, asked.max_output_tokens),
+            account_id=account_id,
             metadata={name: value for name in ("team_id", "key_alias") if (value := getattr(key, name, None))} or None,
             **self._options,
         )
@@ -205,7 +210,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         except AccountingError as refused:
             raise _told(refused) from refused
         asked.shorten(session.max_output_tokens or 0)
-        return _Call(session, client, asked.model)
+        return _Call(session, client, asked.model, account_id)
 
     def _call_of(self, holder: Mapping[str, Any]) -> _Call | None:
         for bucket in ("metadata", "litellm_metadata"):
@@ -244,6 +249,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
                 "litellm",
                 model_id=model or session.model_id,
                 usage=usage,
+                account_id=call.account_id,
                 metadata={"sessionId": session.session_id},
                 deduct=True,
                 idempotency_key=f"{session.session_id}-{answer}"[:200],
@@ -275,8 +281,10 @@ def _refusal(status: int, code: str, message: str, details: Mapping[str, Any] | 
     return HTTPException(status, {"error": {"message": message, "code": code, "details": dict(details or {})}})
 
 
-def _naming(named: Named) -> Callable[[UserAPIKeyAuth], str | None]:
-    """What names a user: None where the proxy lacks an id that the template has."""
+def _naming(named: Named | None) -> Callable[[UserAPIKeyAuth], str | None]:
+    """What names a user or an account: None where the proxy lacks an id that the template has."""
+    if named is None:
+        return lambda _key: None
     if callable(named):
         return named
     template = named

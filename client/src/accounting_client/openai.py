@@ -165,6 +165,7 @@ def accounted(client: Any, accounting: Any, **options: Unpack[Options]) -> Any:
     It raises InsufficientCredits before the model is called. Everything else is as without it. ``client`` may be of
     a subclass, such as ``AzureOpenAI``. ``client.with_accounting(user=…)`` changes the options for a call.
 
+    - ``account_id`` pays, such as ``org:acme``, by default the user. ``run_id`` is a run of that account.
     - ``user`` is whom ``accounting`` acts for, if it has a `ServiceCredential`.
     - ``estimate`` says how many tokens the input has: a number, a tokenizer, or a function of the request.
     - ``max_output_tokens`` is the most that is reserved for a request that does not limit its output.

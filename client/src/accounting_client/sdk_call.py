@@ -109,6 +109,8 @@ class Accounting(Generic[A]):
     variant: str | None = None
     metadata: Mapping[str, Any] | None = None
     session_id: str | None = None
+    account_id: str | None = None
+    run_id: str | None = None
     heartbeat_seconds: float | None = None
     settle_seconds: float = SETTLE_SECONDS
 
@@ -125,6 +127,8 @@ class Accounting(Generic[A]):
             variant=self.variant,
             metadata=self.metadata,
             session_id=self.session_id,
+            account_id=self.account_id,
+            run_id=self.run_id,
             heartbeat_seconds=self.heartbeat_seconds,
             settle_seconds=self.settle_seconds,
             when_short=self.when_short,

@@ -137,6 +137,8 @@ class Options(TypedDict, total=False):
     variant: str | None
     metadata: Mapping[str, Any] | None
     session_id: str | None
+    account_id: str | None
+    run_id: str | None
     heartbeat_seconds: float | None
     settle_seconds: float
 
