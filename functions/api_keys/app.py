@@ -58,7 +58,7 @@ KEY_ENDERS = Access(Who.SELF_OR_ADMINS, subject=_owner_of_key)
 
 CREATORS = Access(Who.USERS, sight=Sight("member"))
 
-_FOR = left_out("The only account that the key is for; left out if that is its user's own")
+_FOR = left_out("The only account that the key is for; left out if it is for every account that its user may use")
 
 api = Api()
 
@@ -165,7 +165,7 @@ class ValidateView(ResponseModel):
 )
 def create(body: Create) -> CreatedView:
     """Create an API key."""
-    now, own = clock(), api.account.id == api.caller.own_account
+    now = clock()
     created = operations.create(
         api.caller.user_id,
         body.name,
@@ -173,7 +173,7 @@ def create(body: Create) -> CreatedView:
         expires_at=now + body.expiry_days * DAY if body.expiry_days else None,
         now=now,
         idempotency_key=key_of(api, body),
-        account_id=None if own else api.account.id,
+        account_id=body.account_id,
     )
     if created.text is None:
         api.add_header(REPLAYED_HEADER, "true")

@@ -7,7 +7,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from pydantic import Field
 
-from accounting.domain.errors import Invalid
+from accounting.domain.errors import Invalid, SessionNotActive
 from accounting.domain.sessions import Report
 from accounting.domain.usage import ProviderUsage
 from accounting.domain.usage_formats import CANONICAL, read
@@ -122,6 +122,7 @@ def heartbeat(body: Heartbeat) -> HeartbeatView:
     report, _ = _report_in(body, body.tokens_generated)
     if report is None:
         raise Invalid.field("tokensGenerated", "either this or usage is required")
+    _require_session_for_key(body.session_id)
     session = operations.heartbeat(api.caller.user_id, body.session_id, report, now=clock(), actor=api.caller.actor)
     return HeartbeatView(
         session_id=session.session_id,
@@ -141,13 +142,14 @@ def finalize(body: Finalize) -> FinalizeView:
     report, particulars = _report_in(body, body.actual_tokens)
     if report is None:
         raise Invalid.field("actualTokens", "either this or usage is required")
+    _require_session_for_key(body.session_id)
     answer = settling.finalize(
         api.caller.user_id,
         body.session_id,
         report,
         success=body.success is not False,
         now=clock(),
-        account_id=body.account_id,
+        account_id=body.account_id or api.caller.key_account,
         actor=api.caller.actor,
         particulars=particulars,
     )
@@ -174,12 +176,13 @@ def abort(body: Abort) -> AbortView:
     Without a usage in the body, this charges what the last heartbeat reported.
     """
     report, particulars = _report_in(body, body.tokens_generated)
+    _require_session_for_key(body.session_id)
     answer = settling.abort(
         api.caller.user_id,
         body.session_id,
         report,
         now=clock(),
-        account_id=body.account_id,
+        account_id=body.account_id or api.caller.key_account,
         actor=api.caller.actor,
         particulars=particulars,
     )
@@ -209,7 +212,9 @@ def force_end(user_id: UserInPath, session_id: IdentifierInPath, body: ForceEnd)
 @api.get("/api/streaming-sessions/active", access=WATCHERS, responses=PAGE)
 def own_active(limit: ActiveLimit = MAX_ACTIVE_LISTED, cursor: Cursor = None) -> list[SessionView]:
     """List the caller's active sessions, newest first. The header ``X-Next-Cursor`` has the next page's cursor."""
-    return _page(store.active_of_user(api.caller.user_id, before=position_in(cursor), limit=limit))
+    sessions, position = store.active_of_user(api.caller.user_id, before=position_in(cursor), limit=limit)
+    only = api.caller.key_account
+    return _page(([session for session in sessions if only in (None, session.account_id)], position))
 
 
 @api.get("/api/streaming-sessions/active/all", access=ADMINS, responses=PAGE)
@@ -236,6 +241,13 @@ def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor 
     """List a user's sessions, active and ended, newest first."""
     user = users.resolve(api.subject).user
     return _page(store.recent_of_user(user.id, before=position_in(cursor), limit=limit))
+
+
+def _require_session_for_key(session_id: str) -> None:
+    """Refuse a session of another account to a key for one account only, as if there were no such session."""
+    only = api.caller.key_account
+    if only is not None and (known := store.get(api.caller.user_id, session_id)) and known.account_id != only:
+        raise SessionNotActive(session_id)
 
 
 def _report_in(body: Heartbeat | Finalize | Abort, tokens: int | None) -> tuple[Report | None, Particulars]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from tests.e2e.books import items_under
-from tests.e2e.client import Person, as_service, assert_refused, described, new_service, with_key
+from tests.e2e.client import MODEL, Person, as_service, assert_refused, described, new_id, new_service, with_key
 
 if TYPE_CHECKING:
     from local.stack import Stack
@@ -183,6 +183,34 @@ def test_a_key_is_for_its_account_only(team: Team) -> None:
     ):
         assert_refused(ask(path), 403, "FORBIDDEN")
     assert_refused(ask("credits/ledger"), 403, "FORBIDDEN")
+
+
+def test_a_key_for_one_account_reaches_no_session_of_another(admin: Person, people: People, team: Team) -> None:
+    member, account = people(credits=100), f"org:{team.id}"
+    team.people["owner"].ok("PUT", f"organizations/{team.id}/members/{member.id}", {"role": "member"})
+    admin.ok("POST", "credits/set", {"accountId": account, "credits": 100})
+    keys = {
+        each: member.ok("POST", "api-keys", {"name": "a key", "permissions": ["sessions:write"], "accountId": each})
+        for each in (account, f"user:{member.id}")
+    }
+    opened = {account: new_id("s"), f"user:{member.id}": new_id("s")}
+    for each, session_id in opened.items():
+        body = {"sessionId": session_id, "modelId": MODEL, "estimatedTokens": 5_000, "accountId": each}
+        member.ok("POST", "streaming-sessions/initialize", body)
+
+    def ask(method: str, call: str, key: str, body: Any = None) -> Any:
+        return with_key(member.http, method, f"streaming-sessions/{call}", keys[key]["key"], body)
+
+    for own, other in (tuple(keys), tuple(reversed(keys))):
+        assert [each["sessionId"] for each in ask("GET", "active", own).json()] == [opened[own]]
+        said = {"sessionId": opened[other], "tokensGenerated": 50_000, "actualTokens": 50_000, "accountId": other}
+        for call in ("heartbeat", "finalize", "abort"):
+            refused = ask("POST", call, own, said)
+            assert_refused(refused, 404, "SESSION_NOT_ACTIVE", "Active streaming session not found")
+        body = {"sessionId": new_id("s"), "modelId": MODEL, "estimatedTokens": 1_000, "accountId": other}
+        assert_refused(ask("POST", "initialize", own, body), 403, "FORBIDDEN")
+    for own in keys:
+        assert ask("POST", "finalize", own, {"sessionId": opened[own], "actualTokens": 2_000}).json()["refund"] == 4
 
 
 def test_a_service_acts_in_the_accounts_of_its_user(admin: Person, team: Team) -> None:

@@ -168,14 +168,14 @@ def test_a_disabled_user_is_refused_unless_the_route_says_otherwise(disabled: se
 
 def test_the_service_key_is_checked_with_the_headers_of_the_request() -> None:
     def require_key(headers: Any) -> None:
-        if headers.get("x-key") != "right":
+        if headers.get("x-internal-api-key") != "right":
             raise Forbidden("no")
 
     route = Answered(Access(Who.USERS, service_key=require_key))
 
-    assert route.ask(token("admin"), headers={"X-Key": "wrong"}) == (403, "FORBIDDEN")
+    assert route.ask(token("admin"), headers={"X-Internal-Api-Key": "wrong"}) == (403, "FORBIDDEN")
     assert route.served == []
-    assert route.ask(token("user"), headers={"X-Key": "right"}) == (200, None)
+    assert route.ask(token("user"), headers={"X-Internal-Api-Key": "right"}) == (200, None)
 
 
 def test_a_route_may_find_its_subject_without_a_user_id() -> None:

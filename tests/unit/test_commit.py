@@ -6,11 +6,13 @@ from dataclasses import replace
 import pytest
 
 from accounting.domain.accounts import personal
-from accounting.domain.errors import Contention, InsufficientCredits
+from accounting.domain.budgets import Allowance, Counter, Spender
+from accounting.domain.errors import BudgetExceeded, Contention, InsufficientCredits
 from accounting.domain.sessions import Session
 from accounting.domain.wallet import Wallet
 from accounting.operations import commit
 from accounting.operations.commit import Snapshot, retry_until_committed
+from accounting.operations.turns import AT_ONCE
 from accounting.store.stale import StaleRead
 from accounting.store.table import Conflict
 from tests.prices import per_thousand
@@ -74,6 +76,22 @@ def test_when_others_have_waited_longer_everything_is_read_again_after_a_pause(w
 
     assert retry_until_committed(attempt, read=world.read, first=EMPTY) == 3
     assert world.now > 0
+
+
+def test_a_full_counter_refuses_even_if_the_command_has_waited_for_the_wallet(world: World) -> None:
+    counter, allowance = Counter("member", 1, "total"), Allowance(Spender("u1", ACCOUNT))
+    wallets = iter(StaleRead(wallet=Wallet(ACCOUNT, version=number)) for number in range(AT_ONCE + 1))
+    world.busy = False
+
+    def attempt(snapshot: Snapshot) -> None:
+        for stale in wallets:
+            raise stale
+        if counter in snapshot.allowance.committed:
+            raise BudgetExceeded(6, 0)
+        raise StaleRead(allowance=allowance.knowing({counter: 24}))
+
+    with pytest.raises(BudgetExceeded):
+        retry_until_committed(attempt, read=world.read)
 
 
 def test_each_attempt_says_how_many_commands_passed_this_one(world: World) -> None:

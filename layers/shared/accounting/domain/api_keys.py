@@ -19,7 +19,7 @@ type Refusal = Literal["NOT_FOUND", "DISABLED", "EXPIRED"]
 class ApiKey:
     """A key as it is stored; times are epoch milliseconds. A revoked key stays revoked.
 
-    ``account_id`` is the only account that the key is for, None for the personal account of its user.
+    ``account_id`` is the only account that the key is for, None if it is for every account that its user may use.
     """
 
     id: str

@@ -56,13 +56,22 @@ def retry_until_committed[T](
             if isinstance(refusal, StaleRead):
                 newer = replace(snapshot, **refusal.current)
                 # New terms mean other members or budgets than this attempt has read.
-                snapshot = newer if newer.wallet.terms == snapshot.wallet.terms or pause else read()
+                snapshot = newer if newer.wallet.terms == snapshot.wallet.terms or pause else _again(read, newer)
         count("ConflictsRetried")
         if time.monotonic() + pause > deadline:
             raise Contention("Too many requests for this user at once, try again")
         if pause:
             time.sleep(pause)
-            snapshot = read()
+            snapshot = _again(read, snapshot)
+
+
+def _again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
+    """A new snapshot with what is known of the counters, which ``read`` does not read.
+
+    Without it, a command that pauses after the refusal of a full counter would ask for the same credits again.
+    """
+    snapshot = read()
+    return replace(snapshot, allowance=snapshot.allowance.knowing(known.allowance.committed))
 
 
 def retry_conflicts[T](attempt: Callable[[], T]) -> T:

@@ -33,7 +33,7 @@ class Caller:
     ``permissions`` are those of an API key; they are None for a token. ``email`` is the address in the token, or empty.
     ``issued_at`` is when the token was issued (epoch seconds). ``service`` is the credential of the service that acts
     for the user, None if the user acts. ``key_id`` is the API key's id, and ``key_account`` the only account that the
-    key is for, None if that is its user's own.
+    key is for, None if it is for every account that its user may use.
     """
 
     user_id: str
