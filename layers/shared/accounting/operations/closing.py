@@ -72,8 +72,8 @@ def _target_is_open(organization: Organization, target: AccountId | None) -> lis
         return []
     receiver, user_id = accounts.organization_of(target), accounts.user_of(target)
     known = users.find(user_id) if user_id is not None else organizations.get(receiver or "")
-    is_open = known is not None and not (isinstance(known, Organization) and known.closed_at is not None)
-    if not is_open or target == organization.account_id:
+    ended = known is None or (known.closed_at is not None if isinstance(known, Organization) else known.erased)
+    if ended or target == organization.account_id:
         raise Invalid.field("transferTo", "there is no such open account")
     return [] if receiver is None else [organizations.stays_open(receiver)]
 
