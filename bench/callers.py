@@ -1,4 +1,4 @@
-"""CPU time that a wrapper takes for a call, beside the SDK's own and the two requests that account it."""
+"""CPU time that a wrapper adds to a call, besides the SDK and the two requests that account the call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The service that `make run` started on this machine, for the examples that stand in front of it."""
+"""The service that `make run` started on this machine, for the examples that use it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 USER = "demo-user"
-"""Whom `make run` grants credits."""
+"""The user to whom `make run` grants credits."""
 
 
 @dataclass(frozen=True)
 class LocalService:
-    """Its address and its keys."""
+    """The address and the keys of the running service."""
 
     url: str
     service_key: str
@@ -30,9 +30,9 @@ class LocalService:
 
     @classmethod
     def running(cls) -> LocalService:
-        """Return the one that runs. Raises Refused if none does."""
+        """Return the running service. Raises Refused if there is none."""
         if not STACK_JSON.exists():
-            raise Refused("nothing runs here: start it with `make run`, and this in a second terminal")
+            raise Refused("nothing runs here: start it with `make run`, then repeat this in a second terminal")
         os.environ["no_proxy"] = "*"  # all of it is on this machine
         stack = json.loads(STACK_JSON.read_text())
         return cls(stack["baseUrl"], stack["internalApiKey"], stack["jwtSecret"])

@@ -1,4 +1,4 @@
-"""Stands for OpenAI's API where there is no key for it: it streams the prompt back, a word at a time."""
+"""A stub of OpenAI's API, for use without a key: it streams the prompt back, a word at a time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ app = FastAPI(title="A model's place")
 
 @app.post("/v1/chat/completions")
 async def complete(request: dict[str, Any]) -> StreamingResponse:
-    """Stream as many words as are asked for at most."""
+    """Stream as many words as the request allows."""
     return StreamingResponse(_stream(request), media_type="text/event-stream")
 
 
@@ -47,7 +47,7 @@ def _chunk(request: dict[str, Any], choices: list[dict[str, Any]], **more: Any) 
 
 
 def take_its_place() -> None:
-    """Serve it in a thread, and have OpenAI's SDK call it, unless there is a key for the real one."""
+    """Unless there is a key for the real API, serve the stub in a thread and let OpenAI's SDK call it."""
     if os.environ.get("OPENAI_API_KEY"):
         return
     config = uvicorn.Config(app, host=HOST, port=0, log_level="warning")

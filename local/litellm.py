@@ -1,4 +1,4 @@
-"""The LiteLLM proxy that the tests and an example run, in an environment of its own: it is larger than all the rest."""
+"""The LiteLLM proxy of the tests and an example. Its environment is separate, because it is larger than all others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ready() -> None:
 
 
 def command(config: Path, port: int | str) -> list[str]:
-    """Return what runs the proxy with a configuration."""
+    """Return the command that runs the proxy with a configuration."""
     return [str(ENVIRONMENT / "bin/litellm"), "--config", str(config), "--host", HOST, "--port", str(port)]
 
 
@@ -33,13 +33,13 @@ def run(config: Path, port: int, environ: dict[str, str]) -> int:
     with subprocess.Popen(command(config, port), env=environ) as process:
         try:
             return process.wait()
-        except KeyboardInterrupt:  # the proxy has got it, too
+        except KeyboardInterrupt:  # the proxy gets it, too
             process.wait(PATIENCE_SECONDS)
             raise
 
 
 def environ(**more: str) -> dict[str, str]:
-    """Return what the proxy sees: the Python client of the sources, and nothing of the network."""
+    """Return the proxy's environment variables: the Python client from the sources, and nothing from the network."""
     return {
         **os.environ,
         "PYTHONPATH": str(ROOT / "client/src"),

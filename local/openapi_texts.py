@@ -65,7 +65,7 @@ SECURITY: Json = {
 TAGS = {
     "credits": "What a user can spend, what it costs, and the commands that move it.",
     "streaming-sessions": "What a chat proxy calls before, during and after a stream.",
-    "budgets": "Limits on what flows from an account through a member or an API key, for each window of time.",
+    "budgets": "Limits on what a member or an API key spends from an account, for each window of time.",
     "runs": "One limit for any number of sessions and records, with one switch to stop them.",
     "usage": "Billable events, and their statistics.",
     "users": "The users that the service knows.",

@@ -57,7 +57,7 @@ def accepted(sub: str, role: str) -> str:
     if role not in ROLES:
         raise Refused(f"ROLE is {', '.join(ROLES[:-1])} or {ROLES[-1]}, not {role}")
     if not STACK_JSON.exists():
-        raise Refused("nothing runs here: start it with `make run`, and this in a second terminal")
+        raise Refused("nothing runs here: start it with `make run`, then repeat this in a second terminal")
     stack = json.loads(STACK_JSON.read_text())
     token = mint(stack["jwtSecret"], sub, role)
     try:

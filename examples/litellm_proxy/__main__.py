@@ -33,7 +33,7 @@ def main() -> int:
             LITELLM_MASTER_KEY=key,
         )
         print(
-            f"""Ask it, for {USER}, as soon as it says that it runs:
+            f"""As soon as the proxy says that it runs, ask it something for {USER}:
 
 curl -N http://{HOST}:{port}/v1/chat/completions -H 'Authorization: Bearer {key}' \\
   -H 'Content-Type: application/json' \\

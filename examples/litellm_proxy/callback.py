@@ -3,8 +3,8 @@
 from accounting_client.litellm import AccountingCallback
 
 accounting = AccountingCallback(
-    # This proxy has one key, of an application that says in each request for which of its users it is ("user": "…").
-    # If each user has a key of the proxy's, with a user_id, leave this out.
+    # This proxy has one key. It belongs to an application, which names its user in each request ("user": "…").
+    # If each user has a key of the proxy, with a user_id, leave this out.
     user="{end_user_id}",
     when_short="shorten",
 )

@@ -1,4 +1,4 @@
-"""Budgets and runs: hard limits on what flows from an account."""
+"""Budgets and runs: hard limits on what is spent from an account."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -46,8 +46,9 @@ api = Api()
 def set_budget(account_id: AccountInPath, subject: SubjectInPath, body: SetBudget) -> BudgetView:
     """Set the budget of a member, of all members, or of an API key.
 
-    Another limit counts from what is committed already; another window or time zone begins at 0. Owners and admins set
-    the budgets of an organization, and users those of their own account, unless an administrator has set them.
+    If only the limit changes, the count of committed credits stays. If the window or the time zone changes, the count
+    begins at 0. Owners and admins set the budgets of an organization, and users those of their own account, unless an
+    administrator has set them.
     """
     wanted = Wanted(body.limit_credits, body.window, body.time_zone or "UTC", body.warn_at_percent or ())
     return BudgetView.of(budgets.put(account_id, subject, wanted, by=_manager(), now=clock()))
@@ -60,9 +61,9 @@ def list_budgets(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> BudgetsView:
-    """List an account's budgets. Members see those that bound themselves.
+    """List an account's budgets. Members see those that limit them.
 
-    Owners, admins and administrators see all, or with ``userId`` those that bound one user.
+    Owners, admins and administrators see all, or with ``userId`` those that limit one user.
     """
     found, position = budgets.page(
         account_id, by=_manager(), user_id=user_id, after=subject_in(cursor), limit=limit, now=clock()
@@ -106,7 +107,7 @@ def begin_run(body: BeginRun) -> tuple[BegunView, int]:
 
 @api.get("/api/runs/<account_id>/<run_id>", access=RUNNERS, codes=("ACCOUNT_NOT_FOUND", "RUN_NOT_FOUND"))
 def show_run(account_id: AccountInPath, run_id: IdentifierInPath) -> SummaryView:
-    """Show a run with its sums, to who made it and to the account's owners and admins."""
+    """Show a run with its sums, to the user who made it and to the account's owners and admins."""
     api.caller.require_key_for(account_id)
     summary = runs.show(account_id, run_id, by=_manager())
     view = RunView.of(summary.run).model_dump()

@@ -39,7 +39,7 @@ api = Api()
 
 
 class CreateOrganization(RequestModel):
-    """An organization to make, and the user who becomes its first owner."""
+    """An organization to create, and the user who becomes its first owner."""
 
     name: Name
     owner_id: UserReference
@@ -52,7 +52,7 @@ class RenameOrganization(RequestModel):
 
 
 class CloseOrganization(RequestModel):
-    """Where the credits go that are left. Without ``transferTo``, they are removed."""
+    """The account that gets the remaining credits. Without ``transferTo``, they are removed."""
 
     transfer_to: AccountText | None = None
 
@@ -100,7 +100,7 @@ class OrganizationsView(ResponseModel):
 class ClosedView(OrganizationView):
     """A closed organization: the credits that left it now, and those that open sessions still hold.
 
-    What the sessions give back moves in the same way, within minutes.
+    What the sessions refund moves in the same way, within minutes.
     """
 
     moved_credits: int
@@ -171,7 +171,7 @@ def get(organization_id: IdentifierInPath) -> OrganizationView:
 
 @api.put("/api/organizations/<organization_id>", access=MANAGERS)
 def rename(organization_id: IdentifierInPath, body: RenameOrganization) -> OrganizationView:
-    """Give an organization another name."""
+    """Rename an organization."""
     return OrganizationView.of(organizations.rename(organization_id, body.name), api.account.member)
 
 
@@ -181,7 +181,7 @@ def rename(organization_id: IdentifierInPath, body: RenameOrganization) -> Organ
 def close(organization_id: IdentifierInPath, body: CloseOrganization | None = None) -> ClosedView:
     """Close an organization. Nothing new is paid from its account; open sessions still settle.
 
-    Its credits go to ``transferTo``, with the expiry that they have, or are removed. A repeat changes nothing.
+    Its credits go to ``transferTo`` and keep their expiry, or are removed. A repeat changes nothing.
     """
     transfer_to = body.transfer_to if body else None
     closed = closing.close(organization_id, transfer_to, actor=api.caller.actor, now=clock())
@@ -196,7 +196,7 @@ def close(organization_id: IdentifierInPath, body: CloseOrganization | None = No
 
 @api.get("/api/organizations/<organization_id>/members", access=MEMBERS)
 def list_members(organization_id: IdentifierInPath, limit: Limit = MAX_LIMIT, cursor: Cursor = None) -> MembersView:
-    """List the members. A member who is neither owner nor admin gets only themselves."""
+    """List the members. Members who are neither owner nor admin get only themselves."""
     account, after = api.account, member_in(cursor)
     if account.member and not account.manages:
         found, last = [account.member], None
@@ -215,7 +215,7 @@ def list_members(organization_id: IdentifierInPath, limit: Limit = MAX_LIMIT, cu
     codes=(*CHANGE_CODES, "USER_ERASED", "TOO_MANY_MEMBERS"),
 )
 def set_role(organization_id: IdentifierInPath, user_id: UserInPath, body: SetMember) -> MemberView:
-    """Add a user to an organization, or change a member's role. Only owners make and unmake owners."""
+    """Add a user to an organization, or change a member's role. Only owners may give or take the role of owner."""
     by = api.account.member
     member = operations.set_role(organization_id, api.subject, body.role, by=by, now=clock())
     return MemberView.of(member, *users.emails_of([member.user_id]))
@@ -227,7 +227,7 @@ def set_role(organization_id: IdentifierInPath, user_id: UserInPath, body: SetMe
     codes=(*CHANGE_CODES, "MEMBER_NOT_FOUND"),
 )
 def remove_member(organization_id: IdentifierInPath, user_id: UserInPath) -> MessageView:
-    """Remove a member, who can spend nothing more from the account. Open sessions still settle."""
+    """Remove a member. They can no longer spend from the account. Open sessions still settle."""
     own = api.subject == ById(api.caller.user_id)
     if not own and not api.account.manages:
         raise Forbidden("Only the organization's owners and admins may do this")
@@ -236,7 +236,7 @@ def remove_member(organization_id: IdentifierInPath, user_id: UserInPath) -> Mes
 
 
 def _member_id(reference: str) -> str:
-    """The id of the user whom a text names. Raises MemberNotFound, as for a user who is not a member."""
+    """The id of the user that ``reference`` names. Raises MemberNotFound, as for a user who is not a member."""
     try:
         return users.resolve(api.subject).user.id
     except UserNotFound:

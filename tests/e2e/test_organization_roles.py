@@ -203,12 +203,9 @@ def test_a_key_for_one_account_reaches_no_session_of_another(admin: Person, peop
 
     for own, other in (tuple(keys), tuple(reversed(keys))):
         assert [each["sessionId"] for each in ask("GET", "active", own).json()] == [opened[own]]
-        for call, body in (
-            ("heartbeat", {"tokensGenerated": 50_000}),
-            ("finalize", {"actualTokens": 50_000, "accountId": other}),
-            ("abort", {"tokensGenerated": 50_000}),
-        ):
-            refused = ask("POST", call, own, {"sessionId": opened[other], **body})
+        said = {"sessionId": opened[other], "tokensGenerated": 50_000, "actualTokens": 50_000, "accountId": other}
+        for call in ("heartbeat", "finalize", "abort"):
+            refused = ask("POST", call, own, said)
             assert_refused(refused, 404, "SESSION_NOT_ACTIVE", "Active streaming session not found")
         body = {"sessionId": new_id("s"), "modelId": MODEL, "estimatedTokens": 1_000, "accountId": other}
         assert_refused(ask("POST", "initialize", own, body), 403, "FORBIDDEN")

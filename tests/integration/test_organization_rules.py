@@ -244,7 +244,9 @@ def test_credits_go_only_to_another_open_account(acme: Organization) -> None:
     gone = operations.create("Gone", "boss", now=NOW, key=None).organization
     closing.close(gone.id, None, actor="admin", now=NOW)
 
-    for target in (acme.account_id, gone.account_id, personal("nobody"), AccountId("org:NONE")):
+    erasing.erase("u1", by="admin", now=NOW)
+
+    for target in (acme.account_id, gone.account_id, personal("nobody"), AccountId("org:NONE"), personal("u1")):
         with pytest.raises(Invalid):
             closing.close(acme.id, target, actor="admin", now=NOW)
     assert organizations.require(acme.id).closed_at is None

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from accounting.domain.accounts import AccountId
+from accounting.domain.budgets import Allowance, Spender
 from accounting.domain.errors import InsufficientCredits, SessionNotActive
 from accounting.domain.users import Description
 from accounting.domain.wallet import Wallet
 from accounting.operations import credits, sessions, settling
 from accounting.operations.credits import Request
-from accounting.store import keys, table, users, wallets
+from accounting.store import allowances, keys, table, users
 from accounting.store.idempotency import IdempotencyKey
 from tests.audit import assert_books_balance
 from tests.integration.conftest import ACCOUNT, NOW
@@ -69,15 +69,15 @@ def test_credits_for_ten_sessions_open_exactly_ten_of_32_sessions(user: MakeUser
 def test_a_wallet_says_how_many_commands_passed_its_writer(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the next writer, whom none passed, leaves no trace of it."""
     user("u1", 60)
-    read, between = wallets.get, iter(("s2", "s3"))
+    read, between = allowances.read, iter(("s2", "s3"))
 
-    def overtaken(account_id: AccountId) -> Wallet:
-        found = read(account_id)
+    def overtaken(spender: Spender) -> tuple[Wallet, Allowance]:
+        found = read(spender)
         for session_id in between:
             initialize(session_id)
         return found
 
-    monkeypatch.setattr(wallets, "get", overtaken)
+    monkeypatch.setattr(allowances, "read", overtaken)
     initialize("s1")
     assert stored_wallet()["passed"] == 2
 

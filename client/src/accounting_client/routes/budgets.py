@@ -1,4 +1,4 @@
-"""Budgets and runs: hard limits on what flows from an account."""
+"""Budgets and runs: hard limits on what is spent from an account."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def set_budget(
     time_zone: str | None = None,
     warn_at_percent: Sequence[int] | None = None,
 ) -> Call[Budget]:
-    """Limit what flows from an account through ``member:<user id>``, ``members`` or ``key:<key id>`` in each window.
+    """Limit what ``member:<user id>``, ``members`` or ``key:<key id>`` spends from an account in each window.
 
-    ``time_zone`` is an IANA name, by default UTC. Another limit counts from what is committed already; another window
-    or time zone begins at 0. Raises AccountNotFound, MemberNotFound, ApiKeyNotFound, TooManyBudgets.
+    ``time_zone`` is an IANA name, by default UTC. If only the limit changes, the count of committed credits stays.
+    Another window or time zone begins at 0. Raises AccountNotFound, MemberNotFound, ApiKeyNotFound, TooManyBudgets.
     """
     warnings = None if warn_at_percent is None else list(warn_at_percent)
     body = given(limit_credits=limit_credits, window=window, time_zone=time_zone, warn_at_percent=warnings)
@@ -87,7 +87,7 @@ def set_budget(
 def budgets_page(
     account_id: str, *, user_id: str | None = None, limit: int | None = None, cursor: str | None = None
 ) -> Call[Page[Budget]]:
-    """A page of an account's budgets. Members get those that bound themselves, managers all or those of ``user_id``.
+    """A page of an account's budgets. Members get those that limit them, managers all or those of ``user_id``.
 
     ``limit`` is 1 to 100, by default 20. Raises AccountNotFound.
     """
@@ -97,7 +97,7 @@ def budgets_page(
 
 
 def budgets(account_id: str, *, user_id: str | None = None, page_size: int = 100) -> Listing[Budget]:
-    """An account's budgets. Members get those that bound themselves, managers all or those of ``user_id``.
+    """An account's budgets. Members get those that limit them, managers all or those of ``user_id``.
 
     Raises AccountNotFound.
     """
@@ -117,7 +117,7 @@ def begin_run(
     expires_at: datetime | str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Call[Run]:
-    """Make a run, by default of the caller's own account: one limit for many sessions and records, and one switch.
+    """Make a run, by default of the caller's own account: one limit for sessions and records, which one call stops.
 
     A repeat with the same values gets the run as it is now. Without ``expires_at``, the run expires after 30 days.
     Raises AccountNotFound, OrganizationClosed, RunExists.
@@ -129,7 +129,10 @@ def begin_run(
 
 
 def run(account_id: str, run_id: str) -> Call[Run]:
-    """A run with its sums, for its maker and those who manage the account. Raises AccountNotFound, RunNotFound."""
+    """A run with its sums, for the user who made it and those who manage the account.
+
+    Raises AccountNotFound, RunNotFound.
+    """
     return get(path("/api/runs/{}/{}", account_id, identifier(run_id)), Run)
 
 

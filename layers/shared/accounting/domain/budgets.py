@@ -1,4 +1,4 @@
-"""Budgets: how much may flow from an account through one member or API key in a window of time.
+"""Budgets: how much one member or API key may spend from an account in a window of time.
 
 A budget counts what is **committed**: the credits that are held and those that were charged. Nothing resets a count.
 Each window has a counter of its own, and a session stores the counters that it committed to.
@@ -60,14 +60,14 @@ def key_in(subject: str) -> str | None:
 
 
 class Counter(NamedTuple):
-    """Where one person's or one key's commitments to a budget add up in one window. ``begun`` is the budget's."""
+    """The sum of one member's or one key's commitments to a budget in one window. ``begun`` is that of the budget."""
 
     of: Literal["member", "key"]
     begun: int
     window: str
 
     def subject(self, spender: Spender) -> str:
-        """Whose commitments it counts: those of one member, also of a budget of all members, or those of a key."""
+        """The member or the key whose commitments it counts. A budget of all members has a counter for each member."""
         return of_key(spender.key_id or "") if self.of == "key" else of_member(spender.user_id)
 
 
@@ -76,8 +76,8 @@ class Budget:
     """A limit in credits for each window. A budget of ``members`` counts each of them separately.
 
     ``begun`` is a number that the account never used before, and is part of the counters' keys. So a budget with
-    another window or zone begins at 0. ``warn_at`` are percentages of the limit. ``owner`` is the user whose key a
-    key's budget is about. ``by_platform`` marks a budget that an administrator of the platform set.
+    another window or zone begins at 0. ``warn_at`` are percentages of the limit. In a budget of an API key,
+    ``owner`` is the key's user. ``by_platform`` marks a budget that an administrator of the platform set.
     """
 
     account_id: AccountId
@@ -101,12 +101,12 @@ class Budget:
         return Counter("key" if key_in(self.subject) else "member", self.begun, self.window_at(at).name)
 
     def follows(self, known: "Budget | None") -> "Budget":
-        """This budget as it takes the place of ``known``: it keeps the counters if it has the same windows."""
+        """This budget as the replacement of ``known``. It keeps the counters if the windows are the same."""
         same = known is not None and (known.window, known.zone) == (self.window, self.zone)
         return replace(self, begun=known.begun) if known is not None and same else self
 
     def says_the_same(self, known: "Budget | None") -> bool:
-        """Whether it changes nothing of ``known`` but who set it when."""
+        """Whether it equals ``known``, apart from who set it and when."""
         return (
             known is not None
             and replace(self, begun=known.begun, changed_at=known.changed_at, changed_by=known.changed_by) == known
@@ -114,7 +114,7 @@ class Budget:
 
 
 class Bound(NamedTuple):
-    """A limit that new commitments must fit. ``committed`` is what is known to count already; the truth may be more.
+    """A limit that new commitments must fit. ``committed`` is what was read or 0; the actual sum may be higher.
 
     ``counter`` is None for a run's limit. ``ends_at`` is when the counter's window ends.
     """
@@ -133,7 +133,7 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What bounds a spender beside the wallet: the budgets with one of the spender's subjects, and the run.
+    """What limits a spender besides the wallet: the budgets with one of the spender's subjects, and the run.
 
     ``owns_account`` is true for an organization's owner. ``refusal`` is why the spender may not spend from the account
     at all. ``committed`` has the counters that were read.
@@ -149,8 +149,8 @@ class Allowance:
     def bounds(self, at: int, stored: Collection[Counter] | None = None) -> tuple[Bound, ...]:
         """The limits of what begins at ``at``. Raises the refusal.
 
-        A session's raise counts where the session does, in its ``stored`` counters, and is bounded by their budgets. A
-        budget that began later does not bound it.
+        If a session raises its hold, the raise counts in the session's ``stored`` counters, and their budgets limit it.
+        A budget that began later does not.
         """
         if self.refusal:
             raise self.refusal
@@ -186,14 +186,17 @@ class Room:
 
 
 def most_before(limit: int, credits: int) -> int:
-    """The most that may be committed to a limit before ``credits`` are added. No credits fit even beyond the limit."""
+    """The most that may be committed to a limit before ``credits`` are added.
+
+    Adding 0 credits is allowed even beyond the limit.
+    """
     return limit - credits if credits else UNLIMITED
 
 
 def applying(budgets: Iterable[Budget], *, owns_account: bool) -> tuple[Budget, ...]:
     """The budgets that bound a spender, out of those with one of the spender's subjects.
 
-    A member's own budget replaces that of all members, which does not bound the account's owners.
+    A member's own budget replaces that of all members. The budget of all members does not limit the account's owners.
     """
     found = {budget.subject: budget for budget in budgets}
     own = any(member_in(subject) is not None for subject in found)

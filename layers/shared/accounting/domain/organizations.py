@@ -32,8 +32,8 @@ class Member:
 class Organization:
     """An organization with the number of its ``members`` and how many of them are ``owners``.
 
-    ``revision`` counts the changes of its members. ``closed_at`` is None while it is open. What a closed organization
-    has left goes to the account ``transfer_to``, or is removed without one.
+    ``revision`` counts the changes of its members. ``closed_at`` is None while it is open. The credits of a
+    closed organization go to the account ``transfer_to``, or are removed if that is None.
     """
 
     id: str
@@ -73,8 +73,9 @@ class Organization:
 def require_may_change(by: Member | None, before: Role | None, after: Role | None) -> None:
     """Raise Forbidden unless ``by`` may change a member's role from ``before`` to ``after``; None means not a member.
 
-    Only owners make owners, and only they take this role from one. A member who manages nobody may only leave, which
-    is for the caller to check. ``by`` is None for an administrator of the platform, who may change every role.
+    Only owners may give a member the role of owner, or take it away. A member who manages nobody may only leave, and
+    the caller of this function checks that. ``by`` is None for an administrator of the platform, who may change every
+    role.
     """
     if by is not None and by.role != "owner" and "owner" in (before, after):
         raise Forbidden("Only the organization's owners may do this")

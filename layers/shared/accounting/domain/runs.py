@@ -18,7 +18,7 @@ LONGEST_LIFE = 366 * DAY
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run of ``user_id``, paid by ``account_id``. Its id is the client's, and unique in the account.
+    """A run of ``user_id``, paid by ``account_id``. The client chooses its id, which is unique in the account.
 
     ``committed`` is what its sessions and records hold or have spent, ``spent`` what they were charged. ``sessions``
     counts those that were opened, ``records`` the usage records.

@@ -15,7 +15,7 @@ ONE_DAY = timedelta(days=1)
 
 
 class Window(NamedTuple):
-    """One window: ``starts_at <= at < resets_at`` in epoch milliseconds. All time has no ``resets_at``.
+    """One window: ``starts_at <= at < resets_at`` in epoch milliseconds. The window of all time has no ``resets_at``.
 
     ``name`` is unique among the windows of one kind and zone.
     """

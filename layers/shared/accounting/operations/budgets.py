@@ -33,7 +33,7 @@ class Manager:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a budget shall be."""
+    """The values that a budget should have."""
 
     limit: int
     window: WindowKind
@@ -54,7 +54,7 @@ class Standing:
 
 
 def put(account_id: AccountId, subject: str, wanted: Wanted, *, by: Manager, now: int) -> Standing:
-    """Set a subject's budget. With the windows of the one before, it keeps what is committed; else it begins at 0.
+    """Set a subject's budget. If the windows stay the same, so does the count. Otherwise it begins at 0.
 
     Raises AccountNotFound, Forbidden, Invalid, MemberNotFound, ApiKeyNotFound, TooManyBudgets, Contention.
     """
@@ -106,14 +106,14 @@ type Page = tuple[list[Standing], str | None]
 def page(account_id: AccountId, *, by: Manager, user_id: str | None, after: str | None, limit: int, now: int) -> Page:
     """A page of an account's budgets, in the order of their subjects.
 
-    Members who do not manage the account only see the budgets that bound themselves, as does anybody who asks about one
-    ``user_id``. Raises AccountNotFound, Forbidden.
+    With ``user_id``, only the budgets that limit this user. Members who do not manage the account see only the budgets
+    that limit themselves. Raises AccountNotFound, Forbidden.
     """
     member = membership(account_id, by)
     manages = by.platform or member is None or member.manages
     about = user_id if manages else by.user_id
     if user_id not in (None, about):
-        raise Forbidden("Members see only the budgets that bound themselves")
+        raise Forbidden("Members see only the budgets that limit them")
     if about is None:
         budgets, position = store.page(account_id, after=after, limit=limit)
         return _standings(account_id, budgets, None, now), position
@@ -124,7 +124,7 @@ def page(account_id: AccountId, *, by: Manager, user_id: str | None, after: str 
 
 
 def _bounding(account_id: AccountId, user_id: str) -> list[Budget]:
-    """The budgets that bound a user: those of the member, or of all members, and those of the user's keys."""
+    """The budgets that limit a user: those of the member, or of all members, and those of the user's keys."""
     organization_id = organization_of(account_id)
     spender = Spender(user_id, account_id)
     items = table.get_many([keys.budget(account_id, subject) for subject in spender.subjects])
@@ -135,7 +135,7 @@ def _bounding(account_id: AccountId, user_id: str) -> list[Budget]:
 
 
 def _standings(account_id: AccountId, budgets: list[Budget], user_id: str | None, now: int) -> list[Standing]:
-    """Each budget with what is committed, of ``user_id`` if it counts members."""
+    """Each budget with what is committed. If it counts each member, that is what ``user_id`` committed."""
     wanted = {budget.subject: _counter_key(account_id, budget, user_id, now) for budget in budgets}
     asked = [key for key in wanted.values() if key]
     items = iter(table.get_many(asked)) if asked else iter(())
@@ -144,7 +144,7 @@ def _standings(account_id: AccountId, budgets: list[Budget], user_id: str | None
 
 
 def _counter_key(account_id: AccountId, budget: Budget, user_id: str | None, now: int) -> keys.Key | None:
-    """The counter of a key's budget or of a member's, None of all members' budget if nobody was asked about."""
+    """The key of the budget's counter; None if the budget counts each member and there is no ``user_id``."""
     about = member_in(budget.subject) or user_id
     key_id = key_in(budget.subject)
     if key_id is None and about is None:
@@ -153,7 +153,7 @@ def _counter_key(account_id: AccountId, budget: Budget, user_id: str | None, now
 
 
 def _read(account_id: AccountId, subject: str, by: Manager) -> tuple[Wallet, Budget | None]:
-    """The wallet and the budget that there is. Raises AccountNotFound, Forbidden."""
+    """The wallet, and the subject's budget if there is one. Raises AccountNotFound, Forbidden."""
     member = membership(account_id, by)
     if not by.platform and member is not None and not member.manages:
         raise Forbidden("Only the organization's owners and admins may change budgets")
@@ -166,7 +166,7 @@ def _read(account_id: AccountId, subject: str, by: Manager) -> tuple[Wallet, Bud
 
 
 def membership(account_id: AccountId, by: Manager) -> Member | None:
-    """The membership of who asks; None for a user's own account, and for an administrator of the platform.
+    """The membership of ``by``; None for a user's own account, and for an administrator of the platform.
 
     Raises AccountNotFound if they may not see the account.
     """
@@ -187,7 +187,10 @@ def membership(account_id: AccountId, by: Manager) -> Member | None:
 
 
 def _owner_of(account_id: AccountId, subject: str) -> str | None:
-    """The user whose key the subject is, None of other subjects. Raises Invalid, MemberNotFound, ApiKeyNotFound."""
+    """The user of the API key that is the subject; None for other subjects.
+
+    Raises Invalid, MemberNotFound, ApiKeyNotFound.
+    """
     organization_id, key_id, member = organization_of(account_id), key_in(subject), member_in(subject)
     if key_id is not None:
         key = api_keys.find(key_id)

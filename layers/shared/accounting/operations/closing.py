@@ -1,6 +1,6 @@
-"""Closing an organization: nothing new is paid from its account, and its credits move to another one or are removed.
+"""Closing an organization: its account pays for nothing new, and its credits move to another account or are removed.
 
-Open sessions still settle. What they give back makes the wallet due, and the sweeper moves it too. Every move is one
+Open sessions still settle. Their refunds make the wallet due, and the sweeper moves the refunds too. Every move is one
 transaction with ledger entries on both sides, so that credits are never in both accounts and never in neither.
 """
 
@@ -40,8 +40,8 @@ class Closed:
 def close(organization_id: str, transfer_to: AccountId | None, *, actor: str, now: int) -> Closed:
     """Close an organization. Its credits go to ``transfer_to``, which must be open, or are removed without it.
 
-    A repeat moves what has come back since. Raises AccountNotFound, OrganizationClosed if it was closed with another
-    ``transfer_to``, Invalid if there is no such open account, Contention.
+    A repeat moves the credits that have come back since. Raises AccountNotFound, OrganizationClosed if it was closed
+    with another ``transfer_to``, Invalid if there is no such open account, Contention.
     """
     organization = retry_conflicts(lambda: _shut(organization_id, transfer_to, now))
     gone = empty(organization, actor=actor, now=now)
@@ -50,7 +50,7 @@ def close(organization_id: str, transfer_to: AccountId | None, *, actor: str, no
 
 
 def _shut(organization_id: str, transfer_to: AccountId | None, now: int) -> Organization:
-    """Refuse all that is new of the organization from now on. Its wallet is due, so the sweeper can empty it."""
+    """Refuse everything new that the organization would pay for. Its wallet is due, so the sweeper can empty it."""
     known = organizations.require(organization_id)
     if known.closed_at is not None:
         if known.transfer_to != transfer_to:
@@ -72,16 +72,16 @@ def _target_is_open(organization: Organization, target: AccountId | None) -> lis
         return []
     receiver, user_id = accounts.organization_of(target), accounts.user_of(target)
     known = users.find(user_id) if user_id is not None else organizations.get(receiver or "")
-    is_open = known is not None and not (isinstance(known, Organization) and known.closed_at is not None)
-    if not is_open or target == organization.account_id:
+    ended = known is None or (known.closed_at is not None if isinstance(known, Organization) else known.erased)
+    if ended or target == organization.account_id:
         raise Invalid.field("transferTo", "there is no such open account")
     return [] if receiver is None else [organizations.stays_open(receiver)]
 
 
 def empty(organization: Organization, *, actor: str, now: int) -> int:
-    """Move or remove all that can be spent from a closed organization's account. Returns how many credits. Contention.
+    """Move or remove all that can be spent from a closed organization's account. Returns how many credits.
 
-    Whoever calls this, and however often at once: each credit leaves once.
+    Each credit leaves once, even if several callers do this at the same time. Raises Contention.
     """
     total = 0
     while gone := retry_conflicts(lambda: _empty_some(organization, actor, now)):
@@ -90,7 +90,7 @@ def empty(organization: Organization, *, actor: str, now: int) -> int:
 
 
 def sweep(wallet: Wallet, now: int) -> int:
-    """Empty the wallet of a closed organization, in which a settled session has left credits. Raises Contention."""
+    """Empty the wallet of a closed organization, where settled sessions have left credits. Raises Contention."""
     organization_id = accounts.organization_of(wallet.account_id)
     organization = organizations.get(organization_id) if organization_id else None
     return empty(organization, actor=SYSTEM, now=now) if organization else 0
@@ -116,7 +116,7 @@ def _empty_some(organization: Organization, actor: str, now: int) -> int:
 
 
 def _received(before: Wallet, lots: Iterable[Lot], cause: Cause) -> list[Write]:
-    """The writes for lots that arrive in another wallet. Each is a grant there, with the expiry that it had."""
+    """The writes for lots that arrive in another wallet. Each is a grant there and keeps its expiry."""
     wallet, entries, granted = before, list[Entry](), list[Allocation]()
     for lot in lots:
         decision = ledger.grant(wallet, lot.credits, expires_at=lot.expires_at, cause=cause)
@@ -138,7 +138,7 @@ def _received(before: Wallet, lots: Iterable[Lot], cause: Cause) -> list[Write]:
 
 
 def _transact(writes: list[Write]) -> None:
-    """Write everything or nothing. Raises Conflict if an item has changed since it was read: all is read again then."""
+    """Write everything or nothing. Raises Conflict, after which all is read again, if an item has changed."""
     try:
         transact(writes)
     except StaleRead as stale:

@@ -66,12 +66,13 @@ def retry_until_committed[T](
 
 
 def _again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
-    """A new snapshot with what is known of the counters, which ``read`` does not read.
+    """A new snapshot that also has what is known of the counters that ``read`` has not read.
 
     Without it, a command that pauses after the refusal of a full counter would ask for the same credits again.
     """
     snapshot = read()
-    return replace(snapshot, allowance=snapshot.allowance.knowing(known.allowance.committed))
+    committed = {**known.allowance.committed, **snapshot.allowance.committed}
+    return replace(snapshot, allowance=snapshot.allowance.knowing(committed))
 
 
 def retry_conflicts[T](attempt: Callable[[], T]) -> T:

@@ -1,7 +1,7 @@
-"""Organizations: made, renamed and closed by the platform, with members who share one account.
+"""Creating organizations, and changing their members, who share one account.
 
-A change of the members also changes the version of the organization's wallet, in the same transaction: a hold that was
-decided on the membership before is decided again.
+A change of the members also changes the version of the organization's wallet, in the same transaction. So a hold that
+was decided on the old membership is decided again.
 """
 
 import json
@@ -88,7 +88,7 @@ def set_role(organization_id: str, reference: Reference, role: Role, *, by: Memb
 
 
 def remove(organization_id: str, user_id: str, *, by: Member | None) -> None:
-    """Remove a member. Their open sessions still settle on the organization. ``by`` is as in ``set_role``.
+    """Remove a member. The organization still pays for their open sessions. ``by`` is as in ``set_role``.
 
     Raises MemberNotFound, Forbidden, LastOwner, OrganizationClosed, AccountNotFound, Contention.
     """

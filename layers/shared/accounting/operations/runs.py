@@ -17,7 +17,7 @@ from accounting.store.table import transact
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A run after the request that makes it; ``replayed`` if the request is a repeat."""
+    """A run, and whether the request to make it is a repeat."""
 
     run: Run
     replayed: bool = False
@@ -79,7 +79,7 @@ def stop(account_id: AccountId, run_id: str, *, by: Manager, now: int) -> Run:
 
 
 def _visible(run: Run | None, account_id: AccountId, run_id: str, by: Manager) -> Run:
-    """The run, if who asks made it or manages the account. Raises AccountNotFound, RunNotFound."""
+    """The run, if ``by`` made it or manages the account. Raises AccountNotFound, RunNotFound."""
     member = membership(account_id, by)
     if run is None or (member is not None and not member.manages and run.user_id != by.user_id):
         raise RunNotFound("Run not found", runId=run_id)

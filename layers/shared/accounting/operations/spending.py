@@ -1,7 +1,7 @@
 """What every command that commits new credits does: find how many there are, and count them with each limit.
 
 The wallet, the counters of the budgets and the run are written in one transaction. The conditions of the counters and
-of the run decide; what was read before only says what to ask for.
+of the run decide. What was read before only determines which writes to try.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -23,15 +23,16 @@ NO_SUMS: Mapping[str, int] = MappingProxyType({})
 
 
 def read(spender: Spender) -> Snapshot:
-    """The wallet, and what bounds the spender."""
+    """The wallet, and what limits the spender."""
     wallet, allowance = allowances.read(spender)
     return Snapshot(wallet, allowance=allowance)
 
 
 def reader(spender: Spender, now: int) -> Callable[[], Snapshot]:
-    """Reads as ``read`` does, and from the second time on the counters too.
+    """A function that reads as ``read`` does, and from its second call on reads the counters too.
 
-    After a conflict, others are spending as well: who knows that a limit is reached need not meet them again.
+    After a conflict, others are spending as well. If the counters show that a limit is reached, the command can be
+    refused without another conflict.
     """
     first = True
 
@@ -48,13 +49,13 @@ def reader(spender: Spender, now: int) -> Callable[[], Snapshot]:
 
 
 def read_with_session(spender: Spender, session_id: str) -> Snapshot:
-    """The wallet, what bounds the spender, and the session."""
+    """The wallet, what limits the spender, and the session."""
     wallet, allowance, session = allowances.read_with_session(spender, session_id)
     return Snapshot(wallet, session, allowance)
 
 
 def admit(snapshot: Snapshot, now: int) -> None:
-    """Raise why the spender may commit nothing new. If they may not see the account, they learn nothing else of it."""
+    """Raise the reason if the spender may commit nothing new. One who may not see the account learns nothing else."""
     allowance = snapshot.allowance
     if allowance.refusal:
         raise allowance.refusal
@@ -68,8 +69,8 @@ def room_for(
 ) -> Room:
     """How many credits can be committed now to what began ``at``, by default now; ``stored`` as in ``bounds``.
 
-    The counters are only read if what is known of them does not cover ``wanted``, so that a refusal names each limit
-    that fails. Raises why the spender may not spend at all.
+    The counters are read only if ``wanted`` does not fit what is known of them. A refusal then names each limit that
+    fails. Raises the reason if the spender may not spend at all.
     """
     admit(snapshot, now)
     allowance, begun = snapshot.allowance, now if at is None else at
@@ -103,9 +104,10 @@ def commitments(
     stored: Collection[Counter] = (),
     in_run: Mapping[str, int] = NO_SUMS,
 ) -> list[Write]:
-    """Count ``credits`` with each bound, and without a condition in the ``stored`` counters that no budget bounds now.
+    """Count ``credits`` in the counter of each bound, and in the run.
 
-    ``in_run`` is what else adds to the run's sums. A refusal is a StaleRead with the allowance as it is now.
+    ``stored`` counters that no bound has now are counted without a condition. ``in_run`` is added to the run's other
+    sums. A refusal is a StaleRead with the allowance as it is now.
     """
     spender, writes = allowance.spender, list[Write]()
     for bound in bounds:

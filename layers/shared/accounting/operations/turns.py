@@ -1,10 +1,10 @@
-"""How long refused commands wait, so that those that want the same wallet write one after another.
+"""How long a refused command waits, so that the commands on one wallet write one after another.
 
-Nobody keeps a queue. Each command counts the commands that passed it: those that changed the wallet since it first read
-it. The one that writes leaves its number in the wallet (``passed``). A refused command compares: if fewer passed it,
-others have waited longer, and it lets as many go first as the difference says. The commands that have waited longest
-thus try at once, and few others try at the same time. A wrong number only changes a pause. The conditions of the
-writes decide who writes.
+There is no queue. Each command counts the commands that passed it: those that changed the wallet after it first
+read it. A command that writes stores its number in the wallet (``passed``). A refused command compares this number with
+its own. If its own is lower, others have waited longer, and it lets as many of them go first as the difference. So the
+commands that have waited longest try at once, and few others try at the same time. A wrong number only changes a
+pause. The conditions of the writes decide who writes.
 
 All pauses are measured in turns. A turn is as long as the refused attempt took.
 """
@@ -20,12 +20,12 @@ LONGEST_WAIT_SECONDS = 2.0
 LONGEST_THROTTLED_SECONDS = 0.4
 
 AT_ONCE = 4
-"""How many stale reads never cost a pause if it is the command's turn. After more, too many have the same turn."""
+"""How many stale reads cost no pause if it is the command's turn. After more, too many commands have the same turn."""
 
 
 @dataclass(slots=True)
 class Turns:
-    """What a command knows of the others: the wallet's version when it first read it, and its own refusals."""
+    """What a command knows about the others: the wallet's version when it first read it, and its own refusals."""
 
     version: int
     stale: int = 0
@@ -36,14 +36,14 @@ class Turns:
         return wallet.version - self.version
 
     def pause(self, refusal: StaleRead | Conflict, seconds: float) -> float:
-        """How many seconds to wait after an attempt that took ``seconds``. After 0, the snapshot is still new."""
+        """How many seconds to wait after an attempt that took ``seconds``. If it is 0, the snapshot is still new."""
         turn = max(seconds, SHORTEST_TURN_SECONDS)
         if isinstance(refusal, Throttled):
-            # The table has too many attempts, so only here do pauses grow.
+            # The table gets too many attempts, so pauses grow, and only here.
             self.throttled += 1
             return jitter(min(turn * 2**self.throttled, LONGEST_THROTTLED_SECONDS))
         if isinstance(refusal, Conflict):
-            return jitter(turn)  # the writer in progress needs no longer
+            return jitter(turn)  # the write in progress takes no longer than this
         self.stale += 1
         newest: Wallet | None = refusal.current.get("wallet")
         others = newest.passed - self.passed(newest) if newest else 0

@@ -1,4 +1,4 @@
-"""What bounds a spender, read together with the wallet: membership, budgets and the run.
+"""What limits a spender, read together with the wallet: membership, budgets and the run.
 
 A personal call without a run reads only the wallet, which says whether the account has budgets.
 """
@@ -31,10 +31,10 @@ def read_with_session(spender: Spender, session_id: str) -> tuple[Wallet, Allowa
 
 
 def _read(spender: Spender, more: dict[str, Key]) -> tuple[Wallet, Allowance, Found]:
-    """An organization's is one call. A personal one takes a second call if the account has budgets.
+    """An organization's account is read in one call. A personal account with budgets takes a second call.
 
-    The wallet is never newer than the budgets that are read after it. So a change of them between the two calls is
-    noticed by the wallet's version.
+    The wallet is never newer than the budgets that are read after it. So if they change between the
+    two calls, the wallet's version reveals it.
     """
     account_id, organization_id = spender.account_id, organization_of(spender.account_id)
     wanted = {"wallet": keys.wallet(account_id), **more}
@@ -72,7 +72,7 @@ def _allowance(spender: Spender, found: Found) -> Allowance:
 
 
 def _refusal(spender: Spender, found: Found) -> AccountingError | None:
-    """Why the spender may not spend from the account. Who may not see the account learns nothing else."""
+    """Why the spender may not spend from the account. A spender who may not see the account learns nothing else."""
     if user_of(spender.account_id) not in (None, spender.user_id):
         return AccountNotFound()
     if "member" in found:

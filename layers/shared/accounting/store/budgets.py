@@ -22,7 +22,7 @@ KEPT_AFTER_WINDOW = 30 * DAY
 
 
 def put(budget: Budget) -> Write:
-    """Define a budget. Only the wallet's version, in the same transaction, refuses a change that came second."""
+    """Define a budget. Of two changes at the same time, the wallet's version in the transaction refuses the second."""
     return Write(table.put(to_item(budget)))
 
 
@@ -106,8 +106,8 @@ def _counter(text: str) -> Counter:
 def _kept_until(ends_at: int) -> int:
     """When the database may delete the counter of a window that ends then, in seconds.
 
-    A session may begin at the window's last instant, live for as long as a session may, and be settled late as long as
-    its item is kept.
+    A session may begin at the window's last instant, live for the longest time that is allowed, and be settled late
+    while its item is kept.
     """
     longest = settings().session_max_life + settings().session_retention
     return (ends_at + longest + KEPT_AFTER_WINDOW) // 1000

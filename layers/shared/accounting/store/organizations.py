@@ -85,7 +85,7 @@ def _both(items: Iterator[Item | None]) -> Iterator[tuple[Item, Item]]:
 
 
 def put(organization: Organization) -> Write:
-    """Add an organization, whose id was made for it."""
+    """Add an organization, which has a new id."""
     return Write(table.put(to_item(organization), condition="attribute_not_exists(pk)"))
 
 

@@ -149,6 +149,6 @@ def from_item(item: Item) -> Run:
 
 
 def _kept_until(run: Run) -> int:
-    """When the database may delete the run, in seconds: after every session of it, and as late as usage records."""
+    """When the database may delete the run, in seconds: no earlier than its sessions and usage records."""
     kept = max(settings().usage_retention, settings().session_retention)
     return (run.expires_at + settings().session_max_life + kept) // 1000

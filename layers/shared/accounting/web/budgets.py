@@ -54,14 +54,14 @@ SubjectInPath = Annotated[
     AfterValidator(_subject),
     BeforeValidator(decoded_once_or_twice),
 ]
-"""Whom a budget bounds: ``member:`` and a user's id, ``members``, or ``key:`` and an API key's id."""
+"""Whom a budget limits: ``member:`` and a user's id, ``members``, or ``key:`` and an API key's id."""
 TimeZone = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9._+/-]{1,64}$"), AfterValidator(_zone)]
 Percent = Annotated[int, Field(strict=True, ge=1, le=100)]
 WarnAt = Annotated[tuple[Percent, ...], Field(max_length=MAX_WARNINGS), AfterValidator(_in_order)]
 
 
 class SetBudget(RequestModel):
-    """How much may flow from the account through the subject in each window.
+    """How much the subject may spend from the account in each window.
 
     ``timeZone`` is an IANA name, by default UTC: a day begins at midnight there, a week on Monday. ``warnAtPercent``
     are percentages of the limit.
@@ -119,7 +119,7 @@ class BudgetsView(ResponseModel):
 
 
 class BudgetDeletedView(ResponseModel):
-    """That the budget has ended."""
+    """A confirmation that the budget has ended."""
 
     message: str
 

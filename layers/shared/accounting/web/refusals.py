@@ -7,4 +7,4 @@ SPENDING_CODES = (
     "ORGANIZATION_CLOSED",
     "RUN_ENDED",
 )
-"""Why a route that spends credits may refuse to, beside what all routes refuse."""
+"""The refusals of routes that spend credits, in addition to those of all routes."""

@@ -16,8 +16,8 @@ from accounting.web.caller import Caller
 class Sight:
     """Who may name an account that is not their own.
 
-    ``least`` is the least role of an organization's member who may; None if no member may. ``others`` lets callers pass
-    who are no members, and to whom a personal account does not belong.
+    ``least`` is the lowest role in an organization that is enough; None if no role is. ``others`` decides about callers
+    who are not members, and about personal accounts of other users: it raises Forbidden if the caller may not.
     """
 
     least: Role | None
@@ -26,7 +26,7 @@ class Sight:
     def __call__(self, caller: Caller, asked: AccountId | None) -> Account:
         """The account that a request is about. Nothing is read if it is the caller's own.
 
-        Raises AccountNotFound if the caller may not know of the account, and in the same way if there is none. Raises
+        Raises AccountNotFound if there is no such account, or if the caller may not know of it. Raises
         Forbidden if the caller is a member whose role does not suffice, or if their API key is for another account.
         """
         account_id = caller.account(asked)
