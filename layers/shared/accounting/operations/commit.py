@@ -71,7 +71,7 @@ def _again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
     Without it, a command that pauses after the refusal of a full counter would ask for the same credits again.
     """
     snapshot = read()
-    return replace(snapshot, allowance=snapshot.allowance.knowing(known.allowance.committed))
+    return replace(snapshot, allowance=snapshot.allowance.knowing(known.allowance.committed, known.allowance.warned))
 
 
 def retry_conflicts[T](attempt: Callable[[], T]) -> T:
