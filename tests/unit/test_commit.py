@@ -94,6 +94,19 @@ def test_a_full_counter_refuses_even_if_the_command_has_waited_for_the_wallet(wo
         retry_until_committed(attempt, read=world.read)
 
 
+def test_counters_that_were_read_again_replace_what_was_known_of_them(world: World) -> None:
+    counter, allowance = Counter("member", 1, "total"), Allowance(Spender("u1", ACCOUNT))
+    snapshots = iter([EMPTY, Snapshot(Wallet(ACCOUNT), allowance=allowance.knowing({counter: 6}))])
+    refusals = iter([StaleRead(wallet=Wallet(ACCOUNT, terms=1), allowance=allowance.knowing({counter: 24}))])
+
+    def attempt(snapshot: Snapshot) -> int:
+        for stale in refusals:
+            raise stale
+        return snapshot.allowance.committed[counter]
+
+    assert retry_until_committed(attempt, read=lambda: next(snapshots)) == 6
+
+
 def test_each_attempt_says_how_many_commands_passed_this_one(world: World) -> None:
     written: list[int] = []
 

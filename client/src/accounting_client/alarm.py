@@ -1,4 +1,4 @@
-"""Begins the heartbeats of streams for threads when they are due: most streams end before, and need no thread."""
+"""Begins the heartbeats of sync sessions when they are due. Most streams end earlier and need no thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Beating(Protocol):
 
 
 class Alarm:
-    """One thread, which runs while anything is due. What is gone by then is left out."""
+    """One thread, which runs while sessions wait for their heartbeats. Sessions that no longer exist are skipped."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,7 +32,7 @@ class Alarm:
         self._is_running = False
 
     def after(self, seconds: float, beating: _Beating) -> None:
-        """Begin so many seconds from now. Raises RuntimeError if there can be no more threads."""
+        """Begin the heartbeats after ``seconds``. Raises RuntimeError if no more threads can start."""
         entry = time.monotonic() + seconds, next(self._numbers), weakref.ref(beating)
         with self._lock:
             heapq.heappush(self._due, entry)
@@ -54,7 +54,7 @@ class Alarm:
             if beating is not None:
                 try:
                     beating.begin_beating()
-                except RuntimeError as error:  # there can be no more threads
+                except RuntimeError as error:  # no more threads can start
                     logger.warning("the heartbeats of a session can't begin yet: %s", error)
                     self.after(AGAIN_SECONDS, beating)
                 beating = None

@@ -1,6 +1,6 @@
 """Account the calls of Anthropic's SDK: ``client = accounted(Anthropic(), accounting)``.
 
-Needs ``accounting-client[anthropic]``. Accounted are messages, also those of ``beta``: ``create``, ``parse`` and
+Needs ``accounting-client[anthropic]``. It accounts messages, also those of ``beta``: ``create``, ``parse`` and
 ``stream``, with ``stream=True`` or not. Counting tokens and files are passed on. Everything else that could cost raises
 `NotAccounted`: raw responses, batches, and the like.
 """
@@ -81,7 +81,7 @@ def accounted(
     client: anthropic.AsyncAnthropic, accounting: AsyncAccountingClient, **options: Unpack[Options]
 ) -> AsyncAccountedAnthropic: ...
 def accounted(client: Any, accounting: Any, **options: Unpack[Options]) -> Any:
-    """A copy of ``client`` whose calls hold credits before a model is called, and settle what its provider says.
+    """A copy of ``client`` whose calls hold credits first, and afterward settle the usage that the provider reports.
 
     Options and errors are those of `accounting_client.openai.accounted`. ``client`` may also be an ``AnthropicBedrock``
     or an ``AnthropicVertex``.

@@ -70,13 +70,13 @@ class ThreadSender:
             thread = threading.Thread(target=self._run, args=(client,), name="settlements", daemon=True)
             try:
                 thread.start()
-            except RuntimeError as error:  # there can be no more of them: closing the client sends what is left
+            except RuntimeError as error:  # no more threads can start: closing the client sends what is left
                 logger.warning("settlements can't be sent in the background: %s", error)
                 return
             self._thread = thread
 
     def defer(self, kept: Kept) -> None:
-        """Take a settlement that was tried in vain."""
+        """Queue a settlement whose attempt failed."""
         self.backlog.defer(kept)
         self.start(kept.client)
 
@@ -89,7 +89,7 @@ class ThreadSender:
             time.sleep(max(0.0, min(pause, until - time.monotonic())))
 
     def close(self) -> None:
-        """Send no more, and say what is left."""
+        """Send no more, and log what is left."""
         self._closed.set()
         self._woken.set()
         self.backlog.close()
@@ -126,7 +126,7 @@ class ThreadSender:
         try:
             self.backlog.claim(client, client.sender())
         except Exception as error:  # the caller's token function may raise anything
-            logger.warning("what earlier processes left in the outbox has to wait: %s", error)
+            logger.warning("settlements of earlier processes have to wait in the outbox: %s", error)
 
 
 class TaskSender:
@@ -150,7 +150,7 @@ class TaskSender:
                 raise
 
     def defer(self, kept: Kept) -> None:
-        """Take a settlement that was tried in vain."""
+        """Queue a settlement whose attempt failed."""
         self.backlog.defer(kept)
         self.start(kept.client)
 
@@ -161,7 +161,7 @@ class TaskSender:
             await asyncio.sleep(LOOK_SECONDS if kept is None else await self._send(kept))
 
     async def close(self) -> None:
-        """Send no more, and say what is left."""
+        """Send no more, and log what is left."""
         self._is_closed = True
         if self._task is not None and not self._task.done():
             self._task.cancel()
@@ -202,4 +202,4 @@ class TaskSender:
         try:
             self.backlog.claim(client, await client.sender())
         except Exception as error:  # the caller's token function may raise anything
-            logger.warning("what earlier processes left in the outbox has to wait: %s", error)
+            logger.warning("settlements of earlier processes have to wait in the outbox: %s", error)

@@ -107,7 +107,7 @@ class Backlog:
             return
         self.outbox.renew()
         for key, ending in self.outbox.claim(sender):
-            logger.info("session %s was left open by an earlier process: it is settled", key.session_id)
+            logger.info("session %s was left open by an earlier process and is settled now", key.session_id)
             acting = client.acting_for(key.user)
             self.defer(Kept(Settling(ending, self._retries), acting, key=key))
 
@@ -150,7 +150,7 @@ class Backlog:
         """Log the remaining settlements, and leave them to the outbox if there is one."""
         with self._lock:
             self._is_closed = True
-            left = [*self._waiting, *self._sending]  # nobody waits for what is just being sent
+            left = [*self._waiting, *self._sending]  # nobody waits for what is being sent just now
             self._waiting.clear()
         for kept in left:
             self.left(kept, CLOSED)

@@ -13,7 +13,7 @@ BYTES_A_TOKEN = 3
 MEDIA_TOKENS = 1500
 """The tokens of an image or a file in the request, by default and with a tokenizer."""
 MESSAGE_TOKENS = 4
-"""The tokens of each message or tool beside its text."""
+"""The tokens of each message or tool in addition to its text."""
 MEDIA_FIELDS = {"data", "file_data", "image_url", "file_id", "url", "bytes"}
 KNOWN_SECONDS = 300.0
 MOST_MODELS = 1000

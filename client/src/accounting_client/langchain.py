@@ -1,7 +1,7 @@
 """Accounts the calls of LangChain's models: ``model.invoke(…, config={"callbacks": [AccountingCallback(client)]})``.
 
 A callback holds credits before the model is called, raises InsufficientCredits from the call if there are too few, and
-settles what the provider says was used. Needs ``accounting-client[langchain]``.
+settles the usage that the provider reports. Needs ``accounting-client[langchain]``.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from accounting_client.client import AccountingClient
 
 LETTERS_A_TOKEN = 4
-"""Of a piece of a stream: most are one token."""
+"""How many letters of a streamed piece count as a token. Most pieces are one token."""
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "num_predict")
-"""What integrations call the most that a model may generate."""
+"""The integrations' names for the limit on generated tokens."""
 MODELS = ("model", "model_name", "model_id", "deployment_name")
 SYNC = "an AsyncAccountingCallback is for ainvoke, astream and abatch: use AccountingCallback"
 CACHED = "total_cost"
-"""What LangChain sets to 0 in the usage of an answer that its own cache gave."""
+"""The field that LangChain sets to 0 in the usage of an answer from its own cache."""
 
 Token = str | list[str | dict[str, Any]]
 C = TypeVar("C", "AccountingClient", "AsyncAccountingClient")
@@ -44,7 +44,7 @@ S = TypeVar("S", StreamingSession, AsyncStreamingSession)
 
 
 class _Asked(NamedTuple):
-    """A call: the model, what it reads, and the most that it may generate, if the call says that."""
+    """A call: the model, what it reads, and the most that it may generate, if the call limits it."""
 
     model_id: str
     request: Mapping[str, Any]
@@ -53,17 +53,17 @@ class _Asked(NamedTuple):
 
 @dataclass(eq=False)
 class _Run(Generic[S]):
-    """A model's call under way. ``has_begun``: LangChain has said something about it after its start."""
+    """A model call in progress. ``has_begun`` is true once LangChain has reported something after its start."""
 
     session: S
     has_begun: bool = False
 
 
 class _Runs(Generic[C, S]):
-    """The models' calls under way, by LangChain's id of the run, and what both callbacks make of LangChain's events."""
+    """The model calls in progress, by LangChain's id of the run, and what both callbacks do with LangChain's events."""
 
     raise_error = True
-    """Has LangChain raise what a callback raises, instead of logging it and going on."""
+    """Makes LangChain raise what a callback raises, instead of logging it and continuing."""
 
     def __init__(
         self,
@@ -76,12 +76,12 @@ class _Runs(Generic[C, S]):
         default_max_tokens: int = DEFAULT_OUTPUT_TOKENS,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        """Account for the user for whom ``client`` acts: make a callback for each, it is cheap.
+        """Account for the user that ``client`` acts for. Callbacks are cheap: make one for each user.
 
-        ``account_id`` is the account that pays, by default their own, and ``run_id`` the service's run that it is for.
-        ``model_id`` is that of the price rule, by default the model's own. ``estimate`` says what a request's input is
-        estimated with, and ``default_max_tokens`` is held for a call that does not limit its output, if the price
-        rule does not say less. ``metadata`` is kept with the usage.
+        ``account_id`` is the account that pays, by default the user's own. ``run_id`` is a run of this service.
+        ``model_id`` is that of the price rule, by default the model's own. ``estimate`` says how a request's input is
+        estimated. ``default_max_tokens`` is held for a call that does not limit its output, if the price rule does not
+        say less. ``metadata`` is kept with the usage.
         """
         super().__init__()
         self._client: C = client
@@ -93,7 +93,7 @@ class _Runs(Generic[C, S]):
         self._asking = threading.local()
 
     def _asked(self, prompt: object, event: Mapping[str, Any]) -> _Asked:
-        """What LangChain says of a call. Raises ValueError for calls that it ends without a word."""
+        """What LangChain reports about a call. Raises ValueError for calls whose end it does not report."""
         if event.get("batch_size", 1) != 1:
             raise ValueError("LangChain does not say how each of several prompts ends: use batch instead of generate")
         params: Mapping[str, Any] = event.get("invocation_params") or {}
@@ -111,7 +111,7 @@ class _Runs(Generic[C, S]):
         return {"model_id": asked.model_id, "estimated_usage": estimate, **self._terms_of_all}
 
     def _count(self, token: object, run_id: UUID) -> None:
-        """Raises what a heartbeat was refused with, which ends the stream."""
+        """Count a token. Raises the refusal of a heartbeat, if there was one, which ends the stream."""
         if (run := self._runs.get(run_id)) is not None:
             run.has_begun = True
             if text := _text(token):
@@ -151,7 +151,7 @@ class AccountingCallback(_Runs["AccountingClient", StreamingSession], BaseCallba
 
     @property
     def ignore_chat_model(self) -> bool:
-        """False. LangChain asks before each call: its async methods do so in another thread than they call it in."""
+        """False. LangChain reads this before each call. Its async methods read it and call in different threads."""
         self._asking.here = True
         return False
 
@@ -171,11 +171,11 @@ class AccountingCallback(_Runs["AccountingClient", StreamingSession], BaseCallba
         self._open(run_id, prompts, event)
 
     def on_llm_new_token(self, token: Token, *, run_id: UUID, **event: Any) -> None:
-        """Count what is streamed. Raises InsufficientCredits when the hold can't be raised for it."""
+        """Count what is streamed. Raises InsufficientCredits if the hold can't be raised."""
         self._count(token, run_id)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **event: Any) -> None:
-        """Settle what the provider says was used."""
+        """Settle the usage that the provider reports."""
         if (session := self._ended(run_id, response)) is not None:
             session.finalize()
 
@@ -198,7 +198,7 @@ class AsyncAccountingCallback(_Runs["AsyncAccountingClient", AsyncStreamingSessi
     """For ``ainvoke``, ``astream`` and ``abatch``; raises RuntimeError in the sync methods."""
 
     run_inline = True
-    """Has LangChain call it in the task that calls the model, so that it sees when that task ends."""
+    """Makes LangChain call this in the task that calls the model, so that the end of that task is noticed."""
     _is_misused = False
 
     def __init__(self, client: AsyncAccountingClient, **options: Any) -> None:
@@ -236,11 +236,11 @@ class AsyncAccountingCallback(_Runs["AsyncAccountingClient", AsyncStreamingSessi
         await self._open(run_id, prompts, event)
 
     async def on_llm_new_token(self, token: Token, *, run_id: UUID, **event: Any) -> None:
-        """Count what is streamed. Raises InsufficientCredits when the hold can't be raised for it."""
+        """Count what is streamed. Raises InsufficientCredits if the hold can't be raised."""
         self._count(token, run_id)
 
     async def on_llm_end(self, response: LLMResult, *, run_id: UUID, **event: Any) -> None:
-        """Settle what the provider says was used."""
+        """Settle the usage that the provider reports."""
         if (session := self._ended(run_id, response)) is not None:
             await session.finalize()
 
@@ -260,10 +260,10 @@ class AsyncAccountingCallback(_Runs["AsyncAccountingClient", AsyncStreamingSessi
         self._runs[run_id] = _Run(session)
 
     def _left(self, run_id: UUID, task: asyncio.Task[Any]) -> None:
-        """Abort a call whose task has ended if LangChain will say no more of it.
+        """Abort a call whose task has ended, if LangChain will not report the call's end.
 
-        It does not say that a task was cancelled that waits for LangChain's limiter, or in ``ainvoke`` for the model.
-        A stream may go on in another task once it has begun.
+        LangChain does not report a task that was cancelled while it waited for LangChain's limiter or, in ``ainvoke``,
+        for the model. A stream that has begun may continue in another task.
         """
         run = self._runs.get(run_id)
         goes_on = run is None or (run.has_begun and not task.cancelled() and task.exception() is None)
@@ -274,7 +274,7 @@ class AsyncAccountingCallback(_Runs["AsyncAccountingClient", AsyncStreamingSessi
 
 
 def _content(messages: Sequence[Sequence[BaseMessage]]) -> list[Any]:
-    """What a model reads of messages."""
+    """The parts of messages that a model reads."""
     return [
         {"content": message.content, "tool_calls": getattr(message, "tool_calls", None)}
         for one_prompt in messages
@@ -298,7 +298,7 @@ def _answer(response: LLMResult) -> str:
 
 
 def _usage_in(response: LLMResult) -> dict[str, int] | None:
-    """What a call used, in canonical form; None if the provider has not said it."""
+    """What a call used, in canonical form; None if the provider has not reported it."""
     for answers in response.generations:
         for generation in answers:
             if usage := getattr(getattr(generation, "message", None), "usage_metadata", None):

@@ -1,8 +1,8 @@
 """A callback of the LiteLLM proxy: ``litellm_settings: callbacks: accounting_client.litellm.accounting``.
 
-It holds credits before a model is called, refuses with 402 if there are too few, and settles what the provider says
-was used, also of a stream that the caller leaves. Needs ``accounting-client[litellm]``. Without the proxy, account
-LiteLLM's functions like any other model's: by a streaming session around them.
+It holds credits before a model is called, refuses with 402 if there are too few, and settles the usage that the
+provider reports, even if the caller leaves the stream. Needs ``accounting-client[litellm]``. To account LiteLLM's
+functions without the proxy, put a streaming session around each call, as for any other model.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("accounting_client")
 
 SESSION = "accounting_session_id"
-"""Where the proxy's metadata of a request has the session that accounts it."""
+"""The name of the session's id in the proxy's metadata of a request."""
 CALLERS_FAULT = {400, 402, 403, 404, 409}
-"""Refusals of the service that the proxy's caller is told; any other failure is a matter between the two services."""
+"""The statuses of refusals that are passed to the proxy's caller. All other failures concern only the two services."""
 IDS = ("user_id", "user_email", "team_id", "team_alias", "org_id", "key_alias", "end_user_id")
 """The proxy's ids that a template may name."""
 
@@ -48,7 +48,7 @@ Named = str | Callable[["UserAPIKeyAuth"], str | None]
 
 @dataclass(eq=False)
 class _Call:
-    """A request of the proxy, and the session that accounts it. ``answer`` is what the session was settled for."""
+    """A request of the proxy, and the session that accounts it. ``answer`` is the id of the settled answer."""
 
     session: AsyncStreamingSession
     client: AsyncAccountingClient
@@ -58,7 +58,7 @@ class _Call:
 
 
 class StreamRefused(Exception):
-    """A stream must end. It has what the proxy puts into the stream's last event; HTTPException has no place there."""
+    """Ends a stream. The proxy puts these fields into the stream's last event, where it can't use an HTTPException."""
 
     def __init__(self, refused: AccountingError) -> None:
         super().__init__(refused.message)
@@ -69,7 +69,7 @@ class StreamRefused(Exception):
 
 
 class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an environment of its own
-    """Accounts what goes through a LiteLLM proxy. The proxy only runs hooks of its callback's own class: don't derive.
+    """Accounts what goes through a LiteLLM proxy. Don't derive from it: the proxy ignores hooks that are inherited.
 
     It finds the service and its credential in ``ACCOUNTING_URL`` and ``ACCOUNTING_SERVICE``, and the path of an outbox
     in ``ACCOUNTING_OUTBOX``, unless it is given a client.
@@ -90,13 +90,13 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
     ) -> None:
         """Raises KeyError, naming what the environment lacks, and ValueError for templates with other ids than `IDS`.
 
-        ``user`` is for whom credits are held, and ``account`` the account that pays, such as ``org:{team_id}``: their
-        own where the proxy has no such id. ``models`` maps the proxy's names of models to those of price rules; other
-        names are the same. ``estimate`` says what a request's input is estimated with. ``default_max_tokens`` is held
-        for a request that does not limit its output, if the price rule does not say less.
-        ``when_short="shorten"`` has the model generate no more than the user can pay for, instead of refusing.
+        ``user`` is the user for whom credits are held. ``account`` is the account that pays, such as ``org:{team_id}``;
+        if the proxy has no such id, it is the user's own. ``models`` maps the proxy's names of models to those of price
+        rules; other names stay the same. ``estimate`` says how a request's input is estimated. ``default_max_tokens``
+        is held for a request that does not limit its output, if the price rule does not say less.
+        ``when_short="shorten"`` makes the model generate no more than the user can pay for, instead of refusing.
         ``on_unreachable="allow"`` lets requests pass while the service does not answer; they are settled later.
-        ``free_calls`` are types of LiteLLM's calls that pass without credits.
+        ``free_calls`` are types of LiteLLM's calls that cost no credits.
         """
         super().__init__()
         self._client = _client_of_environment() if client is None else client
@@ -118,7 +118,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         data: dict[str, Any],
         call_type: str,
     ) -> dict[str, Any]:
-        """Hold what the request may cost. Raises HTTPException, with the service's status and words, for a refusal."""
+        """Hold what the request may cost. Raises HTTPException, with the service's status and message, if refused."""
         for bucket in ("metadata", "litellm_metadata"):
             if isinstance(metadata := data.get(bucket), dict):
                 metadata.pop(SESSION, None)  # the caller's own
@@ -141,7 +141,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         response: AsyncIterator[Any],
         request_data: dict[str, Any],
     ) -> AsyncIterator[Any]:
-        """Count what is streamed. Raises StreamRefused, which ends the stream, when the hold can't be raised for it."""
+        """Count what is streamed. Raises StreamRefused, which ends the stream, if the hold can't be raised."""
         call = self._call_of(request_data)
         async for chunk in response:
             if call is not None and not call.session.is_settled and (tokens := output_tokens_in(chunk)):
@@ -158,7 +158,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         start_time: object,
         end_time: object,
     ) -> None:
-        """Settle what the provider says was used. A caller who hangs up comes here, too, with LiteLLM's own count."""
+        """Settle the usage that the provider reports or, if the caller hangs up, that LiteLLM counted."""
         call = self._call_of(kwargs.get("litellm_params") or {})
         if call is None:
             return
@@ -220,7 +220,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         return None
 
     def _forget_with(self, logging_obj: object, call: _Call) -> None:
-        """Give a request up once LiteLLM has forgotten it, if nothing has said until then how it ended."""
+        """Give up a request once LiteLLM has dropped it, if its end has not been reported by then."""
         loop = asyncio.get_running_loop()
 
         def forgotten() -> None:
@@ -239,7 +239,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         task.add_done_callback(self._tasks.discard)
 
     async def _record_more(self, call: _Call, answer: str, usage: Mapping[str, Any] | None, model: str | None) -> None:
-        """Charge a further call of a model for the same request, such as that after a tool of the proxy's."""
+        """Charge a further call of a model for the same request, such as the one after a tool of the proxy."""
         if answer == call.answer or usage is None:
             return
         session = call.session
@@ -270,7 +270,7 @@ async def _given_up(call: _Call) -> None:
 
 
 def _told(error: AccountingError) -> HTTPException:
-    """What the proxy's caller is told: the service's own refusal, and nothing of what only the proxy can mend."""
+    """The answer to the proxy's caller: the service's refusal, or nothing of what only the proxy's owner can fix."""
     if error.status in CALLERS_FAULT and not (isinstance(error, RightMissing) and error.right != "users:sync"):
         return _refusal(error.status, error.code, error.message, error.details)
     logger.error("the accounting service gave no answer", exc_info=error)

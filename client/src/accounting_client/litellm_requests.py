@@ -1,4 +1,4 @@
-"""What requests and answers of a LiteLLM proxy say: what may be used, and what was. Imports nothing of LiteLLM."""
+"""What a LiteLLM proxy's requests may use, and what its answers say was used. Imports nothing of LiteLLM."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from accounting_client.usage_objects import in_json
 
 LETTERS_A_TOKEN = 4
-"""Of a piece of a stream: most are one token."""
+"""How many letters of a streamed piece count as a token. Most pieces are one token."""
 INPUTS = ("messages", "system", "prompt", "input", "instructions", "tools", "functions")
-"""What a model reads of a request, of whatever type."""
+"""The fields of a request that a model reads, for all types of calls."""
 MAX_TOKENS = {
     "acompletion": ("max_completion_tokens", "max_tokens"),
     "atext_completion": ("max_tokens",),
@@ -19,7 +19,7 @@ MAX_TOKENS = {
     "anthropic_messages": ("max_tokens",),
     "aembedding": (),
 }
-"""Where each type of call that is accounted says how many tokens may be generated."""
+"""The fields that limit the output, for each type of call that is accounted."""
 FREE_CALLS = frozenset(
     {
         *("moderation", "amoderation", "list_mcp_tools", "call_mcp_tool"),
@@ -31,12 +31,12 @@ FREE_CALLS = frozenset(
 
 @dataclass(frozen=True)
 class Asked:
-    """A request to the proxy. ``data`` is LiteLLM's: what is changed in it is what the model is asked."""
+    """A request to the proxy. ``data`` is LiteLLM's: a change in it changes the request to the model."""
 
     call_type: str
     data: dict[str, Any]
     default_max_tokens: int = 0
-    """What each answer may have if the request does not say it."""
+    """The limit on the output of each answer if the request sets none."""
 
     @property
     def is_accountable(self) -> bool:
@@ -50,7 +50,7 @@ class Asked:
 
     @property
     def limits_its_output(self) -> bool:
-        """Whether it says how many tokens may be generated; none are for an embedding."""
+        """Whether the request limits its output. An embedding has no output."""
         return not MAX_TOKENS[self.call_type] or bool(self._said)
 
     @property
@@ -114,7 +114,7 @@ def canonical_usage(usage: Mapping[str, Any]) -> dict[str, int] | None:
 
 
 def usage_of(event: Mapping[str, Any], response: object) -> dict[str, int] | None:
-    """What a call used, by an event of LiteLLM's about it and its response; None if neither says."""
+    """What a call used, from LiteLLM's event about it or from its response; None if neither has it."""
     logged = _details(_details(event, "standard_logging_object"), "metadata").get("usage_object")
     usage = logged or getattr(response, "usage", None)
     return None if usage is None else canonical_usage(in_json(usage, "LiteLLM's usage"))
@@ -126,6 +126,6 @@ def _details(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _number(holder: Mapping[str, Any], *names: str) -> int:
-    """The first of these that is a count; 0 without one."""
+    """The first of these that is a count; 0 if none is."""
     counts = [count for name in names if type(count := holder.get(name)) is int and count > 0]
     return counts[0] if counts else 0

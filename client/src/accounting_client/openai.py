@@ -1,6 +1,6 @@
 """Account the calls of OpenAI's SDK: ``client = accounted(OpenAI(), accounting)``. Needs ``accounting-client[openai]``.
 
-Accounted are chat completions, responses and embeddings: ``create``, ``parse`` and ``stream``, with ``stream=True`` or
+It accounts chat completions, responses and embeddings: ``create``, ``parse`` and ``stream``, with ``stream=True`` or
 not. Routes that use no model are passed on. Everything else that could cost raises `NotAccounted`: raw responses,
 responses in the background, websockets, images, audio, batches and the like.
 """
@@ -115,7 +115,7 @@ PROVIDER = Provider(
 
 
 class _WithoutSockets:
-    """Websockets do not pass where calls are accounted."""
+    """Refuses websockets, because they can't be accounted."""
 
     @property
     def realtime(self) -> NoReturn:
@@ -160,17 +160,19 @@ def accounted(
     client: openai.AsyncOpenAI, accounting: AsyncAccountingClient, **options: Unpack[Options]
 ) -> AsyncAccountedOpenAI: ...
 def accounted(client: Any, accounting: Any, **options: Unpack[Options]) -> Any:
-    """A copy of ``client`` whose calls hold credits before a model is called, and settle what its provider says.
+    """A copy of ``client`` whose calls hold credits first, and afterward settle the usage that the provider reports.
 
-    It raises InsufficientCredits before the model is called. Everything else is as without it. ``client`` may be of
-    a subclass, such as ``AzureOpenAI``. ``client.with_accounting(user=…)`` changes the options for a call.
+    If the user has too few credits, a call raises InsufficientCredits, and the model is not called. Everything else is
+    as in ``client``, which may be of a subclass, such as ``AzureOpenAI``. ``client.with_accounting(user=…)`` changes
+    the options for a call.
 
-    - ``account_id`` pays, such as ``org:acme``, by default the user. ``run_id`` is a run of that account.
-    - ``user`` is whom ``accounting`` acts for, if it has a `ServiceCredential`.
+    - ``account_id`` is the account that pays, such as ``org:acme``, by default the user's own. ``run_id`` is a run of
+      that account.
+    - ``user`` is the user that ``accounting`` acts for, if it has a `ServiceCredential`.
     - ``estimate`` says how many tokens the input has: a number, a tokenizer, or a function of the request.
     - ``max_output_tokens`` is the most that is reserved for a request that does not limit its output.
     - ``when_short="shorten"`` limits the output to what the user can pay for.
-    - ``on_unreachable="allow"`` calls the model although nothing could be held, and charges it later.
+    - ``on_unreachable="allow"`` calls the model even if nothing could be held, and charges the call later.
     - ``variant``, ``metadata``, ``session_id``, ``heartbeat_seconds`` and ``settle_seconds`` are those of a session.
     """
     kind = _AsyncAccounted if isinstance(client, openai.AsyncOpenAI) else _Accounted

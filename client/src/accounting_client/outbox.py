@@ -57,16 +57,16 @@ WHERE service = ? AND sender = ? AND owner != ? AND leased_until < ? LIMIT ?
 
 
 class Outbox:
-    """The file, as one process has it open, with the settlements of one ``service``, by its address.
+    """The file as one process uses it, with the settlements of one ``service``, which is an address.
 
-    Making it raises sqlite3.Error, OSError where it can't be written.
-    A write that fails later is logged: the stream goes on, and its settlement is in memory.
+    Opening it raises sqlite3.Error or OSError if it can't be written. A write that fails later is logged: the stream
+    continues, and its settlement is kept in memory.
     """
 
     def __init__(self, path: str | os.PathLike[str], service: str) -> None:
         where = Path(path)
         self._service = service
-        where.touch(mode=0o600)  # it says what users used
+        where.touch(mode=0o600)  # it shows what users used
         self._owner = uuid4().hex
         self._lock = threading.Lock()
         self._is_closed = False

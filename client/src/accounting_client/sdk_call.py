@@ -28,7 +28,7 @@ S = TypeVar("S", "StreamingSession", "AsyncStreamingSession")
 RAW_HEADER = "x-stainless-raw-response"
 BYTES_A_TOKEN = 4
 COUNTED_AT_ONCE = 8
-"""Tokens of a stream that its session need not know of at once."""
+"""How many tokens of a stream are counted together before they are added to its session."""
 
 logger = logging.getLogger("accounting_client")
 
@@ -36,8 +36,8 @@ logger = logging.getLogger("accounting_client")
 class Used(NamedTuple):
     """What an answer, or a part of a stream, says about what was used.
 
-    ``usage`` is the provider's, ``tokens`` those of the part itself, by its length. ``is_last``: nothing that costs
-    comes after it. ``is_usage_only``: there is nothing else in it.
+    ``usage`` is what the provider reports. ``tokens`` is estimated from the length of the part's text. ``is_last`` is
+    true if nothing that costs comes after the part. ``is_usage_only`` is true if the part has nothing but the usage.
     """
 
     usage: object = None
@@ -50,10 +50,11 @@ class Used(NamedTuple):
 class Route:
     """A route of a provider that is accounted.
 
-    ``inputs`` are the fields of a request that the model reads; ``limits`` those that limit its output, of which the
-    first is set where a request has none. ``text_of_part`` is quick: the text of a part of a stream that has nothing
-    else to count, None for any other part. ``refuses`` says why a request can't be accounted. ``asks_for_usage``
-    changes the body of a streamed request so that its stream reports the usage, and returns whether it had to.
+    ``inputs`` are the fields of a request that the model reads; ``limits`` those that limit its output. If a
+    request has none of these, the first one is set. ``text_of_part`` is a fast path: the text of a part of a stream
+    that has nothing else to count, and None for any other part. ``refuses`` says why a request can't be accounted.
+    ``asks_for_usage`` changes the body of a streamed request so that its stream reports the usage, and returns whether
+    it had to.
     """
 
     inputs: tuple[str, ...]
@@ -92,13 +93,13 @@ class Provider:
         return route
 
     def used_nothing(self, error: BaseException) -> bool:
-        """Whether a call that failed so, before anything of its answer, used nothing."""
+        """Whether a call that failed with this error, before any part of its answer, used nothing."""
         return isinstance(error, self.released) and not isinstance(error, self.uncertain)
 
 
 @dataclass(frozen=True)
 class Accounting(Generic[A]):
-    """By which client and how calls are accounted: the arguments of ``accounted``."""
+    """Which client accounts the calls, and how: the arguments of ``accounted``."""
 
     client: A
     user: str | None = None
@@ -156,11 +157,11 @@ class Request:
 
     @property
     def needs_limit(self) -> bool:
-        """Whether the most that the model may answer has to be found out."""
+        """Whether the limit on the output must be looked up, because the request sets none."""
         return bool(self._route.limits) and self._limit_name is None
 
     def estimate(self, limit: int) -> dict[str, Any]:
-        """What to hold for; ``limit`` is the most that the model may answer, if the request does not say."""
+        """The usage to hold credits for. ``limit`` is that of the output if the request sets none."""
         if not self._route.limits:
             limit = 0
         elif self._limit_name is not None:
@@ -187,7 +188,7 @@ class Request:
 
 @dataclass
 class Progress(Generic[S]):
-    """What is known of a call under way, and how to end its session."""
+    """What is known about a call in progress, and how to end its session."""
 
     provider: Provider
     route: Route
@@ -200,10 +201,10 @@ class Progress(Generic[S]):
     uncounted: int = 0
 
     def read(self, part: object) -> bool:
-        """Count a part of a stream; return whether its reader is not to see it. Raises what `note` does."""
+        """Count a part of a stream; return whether to hide it from the reader. Raises what `note` raises."""
         try:
             text = self.route.text_of_part(part)
-        except (AttributeError, TypeError, ValueError):  # another one than most are
+        except (AttributeError, TypeError, ValueError):  # not one of the usual parts
             text = None
         if text is None:
             return self.note(self.route.of_part(part))
@@ -214,13 +215,13 @@ class Progress(Generic[S]):
         return False
 
     def count(self) -> None:
-        """Tell the session of the tokens that it does not know. Raises what a heartbeat was refused with."""
+        """Add the uncounted tokens to the session. Raises the refusal of a heartbeat, if there was one."""
         tokens, self.uncounted = self.uncounted, 0
         if tokens:
             self.session.add_tokens(tokens)
 
     def note(self, used: Used) -> bool:
-        """Count it; return whether the caller is not to see it. Raises what a heartbeat was refused with."""
+        """Count a part; return whether to hide it. Raises the refusal of a heartbeat, if there was one."""
         self.has_begun = True
         self.is_complete = self.is_complete or used.is_last
         self.uncounted += used.tokens
@@ -230,25 +231,25 @@ class Progress(Generic[S]):
         try:
             self.session.set_usage(used.usage, self.route.usage_format)
             self.has_usage = True
-        except (TypeError, ValueError) as error:  # no object of a usage
+        except (TypeError, ValueError) as error:  # not a usage object
             logger.warning("session %s is settled by count: %s", self.session.session_id, error)
         return self.hides_usage and used.is_usage_only
 
     def note_answer(self, answer: object) -> None:
-        """Count a whole answer: it is there, whatever the service thinks of it."""
+        """Count a whole answer. The caller gets it even if the service refuses something."""
         self.is_complete = True
         with suppress(AccountingError, RuntimeError):
             self.note(self.route.of_answer(answer))
 
     def failed(self, error: BaseException) -> None:
-        """Note why the call ends: nothing is charged if its provider refused it, before it answered anything."""
+        """Note why the call ends. If the provider refused it before any part of an answer, nothing is charged."""
         if not self.has_begun and self.provider.used_nothing(error):
             with suppress(AccountingError, RuntimeError):
                 self.session.set_usage(NO_USAGE, "canonical")
             self.has_usage = self.is_complete = True
 
     def end(self) -> S | None:
-        """The session, to be settled now; None if that was done before."""
+        """The session to settle now; None if it has been settled already."""
         if self.is_settled:
             return None
         self.is_settled = True
@@ -260,7 +261,7 @@ class Progress(Generic[S]):
 
 
 def get(value: object, *names: str) -> Any:
-    """A field of an object or a mapping, or of what is inside; None where there is none."""
+    """A field of an object or a mapping, or with more ``names`` a nested field; None if there is none."""
     for name in names:
         value = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
     return value

@@ -1,7 +1,7 @@
-"""Providers' SDKs, accounted: what is mixed into their clients, and what reads their streams.
+"""Mixins that account the calls of an SDK's client, and iterators that account its streams.
 
-Both SDKs send every request by ``request`` of their client, and read a stream by the iterator of their ``Stream``.
-These two places are accounted here. Nothing of an SDK is imported.
+Both SDKs send every request with the method ``request`` of their client, and read a stream with the iterator of their
+``Stream``. This module accounts in these two places. It imports nothing of an SDK.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class Parts:
     def close(self) -> None:
         """Close the response and, if its reader has left it, settle.
 
-        The SDK's own iterator also closes it, also while garbage is collected, when nothing may be sent: a session
-        that is dropped is aborted by its heartbeats.
+        The SDK's own iterator also closes it, even during garbage collection, when nothing may be sent. The heartbeats
+        abort a session that is dropped.
         """
         self._close()
         if self._is_reading or sys._getframe(1).f_code.co_name == "__stream__":
@@ -144,7 +144,7 @@ class Options(TypedDict, total=False):
 
 
 class _Wrapped:
-    """What is mixed into both kinds of clients. An SDK's client is made again by its ``copy``, and stays wrapped."""
+    """What both mixins share. The ``copy`` of a wrapped client is wrapped, too."""
 
     _accounting: Accounting[Any]
     _api: Provider
@@ -168,7 +168,7 @@ class Accounted(_Wrapped):
     """Mixed into an SDK's client for threads."""
 
     def request(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
-        """As the SDK's own, with the credits held before. Raises InsufficientCredits, and the model is not called."""
+        """Hold credits, then call the SDK's method. If this raises InsufficientCredits, the model is not called."""
         send: Callable[..., Any] = super().request  # type: ignore[misc]
         if (route := self._api.route(options)) is None:
             return send(cast_to, options, stream=stream, stream_cls=stream_cls)
@@ -233,7 +233,7 @@ class AsyncAccounted(_Wrapped):
 def wrapped(client: Any, kind: type, accounting: Accounting[Any]) -> Any:
     """A copy of an SDK's client whose calls are accounted; ``kind`` is `Accounted` or `AsyncAccounted` of its provider.
 
-    Raises TypeError for a client for asyncio with one for threads, or the reverse.
+    Raises TypeError if only one of the two clients is for asyncio.
     """
     is_async = issubclass(kind, AsyncAccounted)
     if is_async != hasattr(accounting.client, "aclose"):
@@ -245,7 +245,7 @@ def wrapped(client: Any, kind: type, accounting: Accounting[Any]) -> Any:
 
 
 def _twin(client: Any, kind: type) -> Any:
-    """The same client, of another class: without what it has made for itself, such as ``chat``, which would use it."""
+    """The same client, of another class. Cached parts such as ``chat`` are left out: they would use the old client."""
     twin: Any = object.__new__(kind)
     own = {name: each for name, each in vars(client).items() if getattr(each, "_client", None) is not client}
     vars(twin).update(own)

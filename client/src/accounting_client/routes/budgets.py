@@ -117,7 +117,7 @@ def begin_run(
     expires_at: datetime | str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Call[Run]:
-    """Make a run, by default of the caller's own account: one limit for many sessions and records, and one switch.
+    """Make a run, by default of the caller's own account: one limit for sessions and records, which one call stops.
 
     A repeat with the same values gets the run as it is now. Without ``expires_at``, the run expires after 30 days.
     Raises AccountNotFound, OrganizationClosed, RunExists.
@@ -129,7 +129,10 @@ def begin_run(
 
 
 def run(account_id: str, run_id: str) -> Call[Run]:
-    """A run with its sums, for its maker and those who manage the account. Raises AccountNotFound, RunNotFound."""
+    """A run with its sums, for the user who made it and those who manage the account.
+
+    Raises AccountNotFound, RunNotFound.
+    """
     return get(path("/api/runs/{}/{}", account_id, identifier(run_id)), Run)
 
 

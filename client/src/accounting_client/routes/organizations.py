@@ -96,7 +96,7 @@ def organization(organization_id: str) -> Call[Organization]:
 
 
 def rename_organization(organization_id: str, name: str) -> Call[Organization]:
-    """As its owner or admin, give an organization another name. Raises AccountNotFound."""
+    """As its owner or admin, rename an organization. Raises AccountNotFound."""
     target = path("/api/organizations/{}", identifier(organization_id))
     return Call("PUT", target, as_(Organization), body=given(name=name), repeatable=True)
 

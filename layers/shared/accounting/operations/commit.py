@@ -66,12 +66,14 @@ def retry_until_committed[T](
 
 
 def _again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
-    """A new snapshot with what is known of the counters, which ``read`` does not read.
+    """A new snapshot that also has what is known of the counters that ``read`` has not read.
 
     Without it, a command that pauses after the refusal of a full counter would ask for the same credits again.
     """
     snapshot = read()
-    return replace(snapshot, allowance=snapshot.allowance.knowing(known.allowance.committed, known.allowance.warned))
+    read_again = snapshot.allowance
+    merged = known.allowance.knowing(read_again.committed, read_again.warned)
+    return replace(snapshot, allowance=read_again.knowing(merged.committed, merged.warned))
 
 
 def retry_conflicts[T](attempt: Callable[[], T]) -> T:
