@@ -1,8 +1,8 @@
 """Simulates one busy user: optimistic transactions on one wallet, with given service times and one seed.
 
 Requests come at random (Poisson) and do what `initialize` does: read, decide, write one transaction. DynamoDB takes
-``READ`` seconds for a strongly consistent read and ``WRITE`` for a transaction, on average: the times vary as a gamma
-distribution of shape ``SHAPE`` does. ``LOCKED`` is how long it locks the wallet. A transaction that meets a locked
+``READ`` seconds for a strongly consistent read and ``WRITE`` for a transaction, on average. The times have a gamma
+distribution of shape ``SHAPE``. ``LOCKED`` is how long it locks the wallet. A transaction that meets a locked
 wallet gets `TransactionConflict`. If the wallet has changed since it was read, the transaction is refused with the new
 wallet. Every attempt is billed, refused or not, and takes units of the partition: beyond ``PARTITION_UNITS`` a second,
 attempts are throttled. Pauses and time limits are the service's own (`operations/turns.py`). The times are assumptions;
@@ -36,7 +36,7 @@ PARTITION_UNITS = 1_000
 UNITS_IN_PARTITION = 4
 UNITS_WRITTEN = 9
 UNITS_REFUSED = 6
-"""Of `initialize`: what it takes of the account's partition, what it writes with indexes, and without them."""
+"""The units of `initialize`: in the account's partition, billed with the indexes, and billed if it is refused."""
 
 RATES = (1, 5, 10, 20, 40, 60, 80, 100, 150)
 SECONDS = 300.0
@@ -71,7 +71,7 @@ class Outcome:
         return UNITS_WRITTEN + (self.attempts - 1) * UNITS_REFUSED
 
     def percentile(self, share: float) -> float:
-        """The latency within which this share of the successes stayed."""
+        """The latency that this share of the successes did not exceed."""
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 

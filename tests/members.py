@@ -1,4 +1,4 @@
-"""Organizations and memberships that tests need before they begin, stored without the way through the operations."""
+"""Organizations and memberships that tests need before they begin, stored directly, without the operations."""
 
 from accounting.domain.accounts import AccountId, organization_of
 from accounting.domain.organizations import Member, Organization, Role

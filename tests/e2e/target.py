@@ -1,4 +1,4 @@
-"""Somebody whom bad input is about, of whom nothing may change."""
+"""The user that bad input is about. Nothing of this user may change."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target(Person):
-    """Somebody with everything that a request can be about, who may send any of them."""
+    """A user who has everything that a request can be about, and may send every request."""
 
     internal_key: str
     names: dict[str, str]

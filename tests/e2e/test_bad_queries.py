@@ -1,4 +1,4 @@
-"""Bad values in queries, paths and headers are a 4xx of the one error shape, and change nothing."""
+"""Bad values in queries, paths and headers get a 4xx in the usual error shape, and change nothing."""
 
 from __future__ import annotations
 

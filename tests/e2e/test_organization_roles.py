@@ -112,7 +112,7 @@ def test_a_route_serves_those_who_may_see_the_organization(service: Stack, team:
 
 
 @pytest.mark.parametrize("role", ["owner", "member", "outsider", "supervisor", "administrator"])
-def test_an_organization_that_is_not_there_looks_like_one_that_may_not_be_seen(team: Team, role: str) -> None:
+def test_a_missing_organization_looks_like_one_that_the_caller_may_not_see(team: Team, role: str) -> None:
     nowhere = "01M7XZ7VE5EWNW6G9TAJHR15GM"
     for route in ROUTES:
         if route.path == "credits/audit/{account}":

@@ -18,7 +18,7 @@ PAGE = ROOT / "docs/organizations.md"
 BUDGETS = ROOT / "docs/budgets.md"
 
 
-def test_the_page_says_what_works(
+def test_the_examples_of_the_page_work(
     service: Stack, admin: Person, people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     team = {f"{name}@example.com": people() for name in ("ada", "grace", "linus")}
@@ -50,7 +50,7 @@ def test_the_page_says_what_works(
     assert ada.balance()["totalCredits"] == 10_000
 
 
-def test_an_organization_that_closed_is_still_read(admin: Person, people: People) -> None:
+def test_a_closed_organization_can_still_be_read(admin: Person, people: People) -> None:
     owner = people()
     made = admin.ok("POST", "organizations", {"name": "Acme", "ownerId": owner.id})
     account = {"accountId": made["accountId"]}
@@ -70,7 +70,7 @@ def test_an_organization_that_closed_is_still_read(admin: Person, people: People
     assert_refused(owner.call("PUT", path, {"role": "member"}), 409, "ORGANIZATION_CLOSED")
 
 
-def test_the_page_of_budgets_says_what_works(
+def test_the_examples_of_the_page_of_budgets_work(
     service: Stack, admin: Person, people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     owner, member = people(), people()

@@ -50,7 +50,7 @@ async def read(request, api_key):
     # a test's key says what the proxy would know of it
     return UserAPIKeyAuth(api_key=api_key, **json.loads(bytes.fromhex(api_key.removeprefix("sk-"))))
 """
-"""Stands for the proxy's database of keys."""
+"""Replaces the proxy's database of keys."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Proxy:
 
     @contextmanager
     def ask(self, path: str, body: dict[str, Any], **key: Any) -> Iterator[httpx.Response]:
-        """Send a request with a key of which the proxy knows this, and read the answer as it comes."""
+        """Send a request with a key that has these ids in the proxy, and read the answer as it comes."""
         known = json.dumps(key).encode().hex()
         with (
             httpx.Client(trust_env=False, verify=PLAIN, timeout=PATIENCE_SECONDS) as http,

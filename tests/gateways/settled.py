@@ -1,4 +1,4 @@
-"""How somebody's calls came out, once everything is settled."""
+"""What somebody's calls cost, once everything is settled."""
 
 from __future__ import annotations
 

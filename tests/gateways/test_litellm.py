@@ -1,4 +1,4 @@
-"""A LiteLLM proxy with the client's callback: no call without credits, and none that is not settled."""
+"""A LiteLLM proxy with the client's callback: no call without credits, and every call is settled."""
 
 from __future__ import annotations
 

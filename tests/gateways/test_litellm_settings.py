@@ -1,4 +1,4 @@
-"""What a callback's settings do: who pays, which price counts, and what becomes of requests that others refuse."""
+"""What a callback's settings do: who pays, which price counts, and what happens to requests that others refuse."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def sent(method: str, path: str, body: str) -> dict[str, Any]:
 
 
 def made(method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """What a request makes that is a success."""
+    """What a successful request creates."""
     answer = sent(method, path, json.dumps(body))
     assert answer["statusCode"] == 201, answer
     read: dict[str, Any] = json.loads(answer["body"])
@@ -53,7 +53,7 @@ def made(method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def names(user: Callable[..., str]) -> dict[str, str]:
-    """Things that requests are about, by their placeholders: all of the administrator who sends them."""
+    """The things that requests name, by placeholder. All belong to the administrator who sends the requests."""
     user("u1", credits_granted=1000)
     user("u2")
     session = {"sessionId": "a-session", "modelId": MODEL, "estimatedTokens": 10_000}

@@ -20,6 +20,7 @@ from accounting.domain.errors import (
     RunEnded,
     RunExists,
     RunNotFound,
+    TooManyBudgets,
     UserDisabled,
 )
 from accounting.domain.model_usage import Usage
@@ -153,7 +154,7 @@ def key_budget(key_id: str, limit: int) -> Any:
     return Budget(ACME, f"key:{key_id}", limit, "total", "UTC", 99, NOW, "boss", owner="u1")
 
 
-def test_a_budget_of_all_members_counts_each_alone_and_bounds_no_owner() -> None:
+def test_a_budget_of_all_members_counts_each_separately_and_limits_no_owner() -> None:
     budget("members", 6)
     budget("member:u2", 100)
 
@@ -206,7 +207,7 @@ def test_a_budget_unused_for_a_year_is_right_on_its_first_request() -> None:
     assert refused.value.details["limits"][0]["resetsAt"] == "2028-01-14T18:15:00.000Z"
 
 
-def test_another_limit_keeps_the_counter_and_another_window_begins_at_zero() -> None:
+def test_a_new_limit_keeps_the_count_and_a_new_window_begins_at_zero() -> None:
     budget("member:u1", 10, window="month")
     stream("s1")
 
@@ -265,7 +266,7 @@ def test_a_raise_is_refused_by_every_limit_and_the_report_is_kept() -> None:
     assert runs.show(ACME, "r1", by=BOSS).run.committed == 10
 
 
-def test_a_raise_of_a_session_older_than_the_budget_is_not_bounded_by_it() -> None:
+def test_a_raise_of_a_session_older_than_the_budget_is_not_limited_by_it() -> None:
     stream("s1")
     budget("member:u1", 1)
 
@@ -274,8 +275,8 @@ def test_a_raise_of_a_session_older_than_the_budget_is_not_bounded_by_it() -> No
     assert committed("member:u1") == 0
 
 
-def test_a_raise_is_bounded_by_the_budget_of_all_members_that_it_began_under() -> None:
-    """The member has a budget of their own since, but the session does not count in it."""
+def test_a_raise_is_limited_by_the_budget_that_its_session_began_under() -> None:
+    """The member got a budget of their own later, but the session does not count in it."""
     budget("members", 8)
     stream("s1")
     budget("member:u1", 100)
@@ -343,7 +344,7 @@ def test_what_costs_nothing_is_admitted_beyond_every_limit() -> None:
         stream("s2", 1)
 
 
-def test_a_run_sums_up_what_its_sessions_and_records_came_to(user: MakeUser) -> None:
+def test_a_run_has_the_sums_of_its_sessions_and_records(user: MakeUser) -> None:
     user("u1", 100)
     runs.begin(Spender("u1", ACCOUNT), "r1", 50, expires_at=None, metadata={"task": "t"}, now=NOW)
 
@@ -421,7 +422,7 @@ def test_a_run_is_made_once_and_belongs_to_one_account(user: MakeUser) -> None:
     stream("s1", run_id="r1", user_id="u2")
 
 
-def test_who_is_not_in_the_account_spends_nothing_from_it(user: MakeUser) -> None:
+def test_a_user_who_is_not_a_member_spends_nothing_from_the_account(user: MakeUser) -> None:
     user("u1")
     stream("s1")
     stream("fits")
@@ -442,7 +443,7 @@ def test_who_is_not_in_the_account_spends_nothing_from_it(user: MakeUser) -> Non
     assert finalize("s1", 4_000).settled.credits == 4
 
 
-def test_a_stranger_learns_nothing_of_the_state_of_an_account(user: MakeUser) -> None:
+def test_a_stranger_learns_nothing_about_the_state_of_an_account(user: MakeUser) -> None:
     user("u1", 100)
     user("u2", 100)
     for account_id in (ACME, personal("u2")):
@@ -544,7 +545,7 @@ def test_only_those_who_manage_an_account_change_its_budgets(user: MakeUser) -> 
     budgets.delete(ACCOUNT, "member:u1", by=BOSS)
 
 
-def test_members_see_the_budgets_that_bound_themselves(user: MakeUser) -> None:
+def test_members_see_only_the_budgets_that_limit_them(user: MakeUser) -> None:
     budget("members", 10)
     budget("member:u2", 10)
     stream("s1")
@@ -588,7 +589,7 @@ def test_a_counter_outlives_every_session_that_can_commit_to_it() -> None:
 
 
 def test_an_organizations_hold_with_every_limit_keeps_its_budget(user: MakeUser, calls: Calls) -> None:
-    """design.md §5: 2 trips and 15 units for a hold; its settlement with a hint 2 trips and 23."""
+    """A hold takes 2 round trips and 15 units, its settlement with a hint 2 round trips and 23 units."""
     user("u1")
     key_id = make_key()
     budget("member:u1", 500, window="month")
@@ -646,3 +647,74 @@ def test_32_callers_get_exactly_what_the_tightest_limit_covers(
     if own:
         assert committed("member:u1") == 2 * admitted
     assert_books_balance("u1", ACME)
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int]]:
+    """The budget and the level in credits of each warning since the last call."""
+    lines = [vars(record) for record in caplog.records if "warning level" in record.message]
+    caplog.clear()
+    return [(line["budget"], line["level_credits"]) for line in lines]
+
+
+def test_each_warning_level_is_logged_once_in_a_window(caplog: pytest.LogCaptureFixture) -> None:
+    budget("member:u1", 40, window="day", warn_at=(50, 80))
+    said = []
+    for number in range(6):
+        stream(f"s{number}")
+        said.append(warnings(caplog))
+
+    assert said == [[], [], [], [("member:u1", 20)], [], [("member:u1", 32)]]
+    stream("tomorrow", now=NOW + DAY)
+    assert warnings(caplog) == []
+    stream("much", 16_000, now=NOW + DAY)
+    assert warnings(caplog) == [("member:u1", 20)]
+
+
+def test_a_record_and_a_raise_reach_warning_levels_too(caplog: pytest.LogCaptureFixture) -> None:
+    budget("members", 40, warn_at=(25, 100))
+    usage.record(Event("u1", "s", "o", 12, {}, True, account_id=ACME), now=NOW, key=None)
+    assert warnings(caplog) == [("members", 10)]
+
+    stream("s1")
+    sessions.heartbeat("u1", "s1", 23_000, now=NOW)
+    assert warnings(caplog) == [("members", 40)]
+
+
+def test_a_level_of_another_limit_is_reported_again(caplog: pytest.LogCaptureFixture) -> None:
+    budget("member:u1", 10, warn_at=(50,))
+    stream("s1")
+    assert warnings(caplog) == [("member:u1", 5)]
+
+    budget("member:u1", 20, warn_at=(50,))
+    stream("s2")
+    assert warnings(caplog) == [("member:u1", 10)]
+
+
+def test_a_level_that_only_an_overrun_reached_is_reported_by_the_next_hold(caplog: pytest.LogCaptureFixture) -> None:
+    budget("member:u1", 100, warn_at=(50,))
+    stream("s1")
+    finalize("s1", 60_000)
+    assert warnings(caplog) == []
+
+    stream("s2")
+    assert warnings(caplog) == [("member:u1", 50)]
+
+
+def test_callers_that_reach_a_level_at_once_report_it_once(caplog: pytest.LogCaptureFixture) -> None:
+    table.client()  # before threads race to create it
+    budget("member:u1", 100, warn_at=(10,))
+
+    together(*(partial(stream, f"s{number}") for number in range(8)))
+
+    assert [level for _, level in warnings(caplog)] == [10]
+    assert committed("member:u1") == 48
+
+
+def test_an_account_has_at_most_so_many_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accounting.operations.budgets.MAX_BUDGETS", 2)
+    budget("member:u1", 10)
+    budget("member:u2", 10)
+
+    with pytest.raises(TooManyBudgets):
+        budget("members", 10)
+    budget("member:u1", 20)

@@ -35,7 +35,7 @@ type MakeUser = Callable[..., str]
 
 @pytest.fixture
 def acme(user: MakeUser) -> Organization:
-    """An organization with the owner ``boss``, and three users who are no members yet."""
+    """An organization with the owner ``boss``, and three users who are not members yet."""
     for name in ("boss", "u1", "u2", "u3"):
         user(name)
     return operations.create("Acme", "boss", now=NOW, key=None).organization
@@ -96,7 +96,7 @@ def test_only_known_users_become_members(acme: Organization) -> None:
         operations.set_role("NONE", "u1", "member", by=None, now=NOW)
 
 
-def test_members_come_change_and_go(acme: Organization) -> None:
+def test_members_are_added_changed_and_removed(acme: Organization) -> None:
     boss = member(acme, "boss")
     operations.set_role(acme.id, "u1@example.com", "member", by=boss, now=NOW + 5)
     before = wallets.get(acme.account_id).version
@@ -193,7 +193,7 @@ def test_a_closed_organization_takes_nothing_new(acme: Organization) -> None:
 
 
 @pytest.mark.parametrize("transfer", [True, False])
-def test_what_an_open_session_gives_back_after_the_close_leaves_too(acme: Organization, transfer: bool) -> None:
+def test_a_refund_after_the_close_leaves_the_account_too(acme: Organization, transfer: bool) -> None:
     operations.set_role(acme.id, "u1", "member", by=None, now=NOW)
     grant(acme.account_id, 50)
     sessions.initialize("u1", "s1", "m", 20_000, now=NOW, account_id=acme.account_id)
@@ -229,7 +229,7 @@ def test_an_interrupted_close_is_finished_by_the_sweep(acme: Organization, monke
     assert assert_books_balance("u2").available == 50
 
 
-def test_credits_move_once_however_often_an_organization_is_closed_at_once(acme: Organization) -> None:
+def test_credits_move_once_even_if_an_organization_is_closed_many_times_at_once(acme: Organization) -> None:
     for days in range(1, 46):
         grant(acme.account_id, 1, days)
 

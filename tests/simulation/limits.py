@@ -1,4 +1,4 @@
-"""The limits of budgets and runs, as the table has them: what they count, and that nothing new exceeds them."""
+"""The limits of budgets and runs, as they are in the table: what they count, and that nothing new exceeds them."""
 
 from __future__ import annotations
 

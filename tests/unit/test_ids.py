@@ -1,4 +1,4 @@
-"""Identifiers: ULIDs, as their specification has them."""
+"""Identifiers: ULIDs, as their specification defines them."""
 
 import pytest
 
@@ -8,7 +8,9 @@ DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 @pytest.mark.parametrize(("now", "random"), [(0, 0), (1_800_000_000_000, 12345), (2**48 - 1, 2**80 - 1)])
-def test_an_id_is_the_time_and_chance_in_base_32(monkeypatch: pytest.MonkeyPatch, now: int, random: int) -> None:
+def test_an_id_is_the_time_and_a_random_number_in_base_32(
+    monkeypatch: pytest.MonkeyPatch, now: int, random: int
+) -> None:
     monkeypatch.setattr(ids, "randbits", lambda _: random)
 
     made = ids.new_id(now)

@@ -38,7 +38,7 @@ def test_the_last_owner_stays(after: Role | None) -> None:
     assert replace(OPEN, owners=2).recounted("owner", after).owners == 1
 
 
-def test_an_organization_has_a_most_of_members() -> None:
+def test_the_number_of_members_is_limited() -> None:
     full = replace(OPEN, members=MAX_MEMBERS)
 
     with pytest.raises(TooManyMembers):

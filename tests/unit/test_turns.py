@@ -1,4 +1,4 @@
-"""Who waits how long for a busy wallet."""
+"""How long each command waits for a busy wallet."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def stale(version: int, passed: int) -> StaleRead:
     return StaleRead(wallet=Wallet(ACCOUNT, version=version, passed=passed))
 
 
-def test_a_command_that_others_passed_as_often_follows_at_once() -> None:
+def test_a_command_that_was_passed_as_often_as_the_newest_writer_follows_at_once() -> None:
     assert Turns(10).pause(stale(version=13, passed=3), TURN) == 0
 
 
@@ -35,7 +35,7 @@ def test_a_command_that_has_waited_longer_than_the_newest_writer_follows_at_once
     assert Turns(10).pause(stale(version=19, passed=1), TURN) == 0
 
 
-def test_a_newcomer_lets_go_first_who_has_waited_longer(chance: float) -> None:
+def test_a_newcomer_lets_those_who_have_waited_longer_go_first(chance: float) -> None:
     pause = Turns(10).pause(stale(version=11, passed=8), TURN)
 
     assert pause == pytest.approx(7 * TURN * (0.5 + chance))
@@ -70,7 +70,7 @@ def test_no_wait_is_longer_than_two_seconds(chance: float) -> None:
     assert Turns(10).pause(stale(version=11, passed=10_000), TURN) == LONGEST_WAIT_SECONDS == 2
 
 
-def test_after_a_conflict_the_pause_is_at_most_a_turn_however_often(chance: float) -> None:
+def test_the_pause_is_at_most_a_turn_even_after_many_conflicts(chance: float) -> None:
     turns = Turns(10)
 
     assert {turns.pause(Conflict(), TURN) for _ in range(20)} == {TURN * chance}

@@ -267,7 +267,7 @@ def allocations_page(
     cursor: str | None = None,
     account_id: str | None = None,
 ) -> Call[Page[Allocation]]:
-    """A page of the grants of the caller, as an administrator of another user, or of an account, newest first.
+    """A page of grants, newest first: of the caller, of another user (for administrators), or of an account.
 
     ``limit`` is 1 to 100, by default 20; ``page`` counts from 1, and ``cursor`` is a page's ``next_cursor``.
     Raises UserNotFound, AccountNotFound.
