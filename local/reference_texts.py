@@ -68,6 +68,10 @@ METRICS = {
         "It stays above 0.",
     ),
     "CreditsCharged": ("Credits deducted with usage records.", TRAFFIC),
+    "BudgetWarnings": (
+        "Budgets that reached one of their `warnAtPercent`. The log line beside it names the account and the budget.",
+        "",
+    ),
     "CreditsExpired": ("Credits that expired unused. They are counted when the service next changes the wallet.", ""),
     "SessionsResolved": ("Sessions that ended, in any way.", ""),
     "SessionsSettledLate": (

@@ -26,6 +26,7 @@ ELSEWHERE = {
     (409, "USER_ERASED"),  # tests/integration/test_erasing.py
     (409, "TOO_MANY_SERVICE_CREDENTIALS"),  # tests/integration/test_service_credentials.py
     (409, "TOO_MANY_MEMBERS"),  # tests/unit/test_organizations.py
+    (409, "TOO_MANY_BUDGETS"),  # tests/integration/test_hard_limits.py
 }
 """Codes that other tests provoke."""
 LATER = {("POST", "/api/users/{}/erase"): {200}}

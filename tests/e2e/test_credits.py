@@ -86,6 +86,7 @@ def test_a_new_user_has_nothing(people: People) -> None:
 
     assert person.balance() == {
         "userId": person.id,
+        "accountId": f"user:{person.id}",
         "totalCredits": 0,
         "heldCredits": 0,
         "debt": 0,
@@ -102,7 +103,13 @@ def test_a_balance_lists_lots_by_expiry_and_shows_held_credits_separately(people
     balance = person.balance()
 
     lots = balance.pop("activeAllocations")
-    assert balance == {"userId": person.id, "totalCredits": 138, "heldCredits": 12, "debt": 0}
+    assert balance == {
+        "userId": person.id,
+        "accountId": f"user:{person.id}",
+        "totalCredits": 138,
+        "heldCredits": 12,
+        "debt": 0,
+    }
     assert [(lot["id"], lot["credits"], lot["expiresAt"]) for lot in lots] == [
         (soon["id"], 38, soon["expiresAt"]),
         (late["id"], 100, late["expiresAt"]),
@@ -279,7 +286,12 @@ def test_remove_takes_credits_away(service: Stack, people: People, admin: Person
         answer = admin.call("DELETE", "credits/remove", params=request)
 
     assert answer.status_code == 200
-    assert answer.json() == {"userId": person.id, "removedCredits": 30, "totalCredits": 70}
+    assert answer.json() == {
+        "userId": person.id,
+        "accountId": f"user:{person.id}",
+        "removedCredits": 30,
+        "totalCredits": 70,
+    }
     entry = audited(service, person).ledger[-1]
     assert (entry["kind"], entry["credits"], entry["actor"], entry["reason"]) == (
         "remove",

@@ -56,6 +56,7 @@ def test_initialize_racing_with_the_end_of_its_session_holds_or_is_refused(peopl
     assert {answer.status_code for answer in answers[1:]} <= {200, 409}
     assert person.balance() | {"activeAllocations": []} == {
         "userId": person.id,
+        "accountId": f"user:{person.id}",
         "totalCredits": 991,
         "heldCredits": 0,
         "debt": 0,

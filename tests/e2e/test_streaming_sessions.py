@@ -125,6 +125,7 @@ def test_too_few_credits_are_refused_with_the_affordable_estimate(service: Stack
         "heldCredits": 12,
         "shortfall": 2,
         "affordableTokens": 73_000,
+        "limits": [{"limit": "balance", "remainingCredits": 88, "requiredCredits": 90}],
     }
     assert items_of(service, person.id) == before
     request["estimatedTokens"] = 73_001

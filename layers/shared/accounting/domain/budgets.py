@@ -92,6 +92,11 @@ class Budget:
     owner: str | None = None
     by_platform: bool = False
 
+    @property
+    def warning_levels(self) -> tuple[int, ...]:
+        """The credits at which a window's commitments reach each of ``warn_at``, in rising order."""
+        return tuple(sorted(-(-self.limit * percent // 100) for percent in self.warn_at))
+
     def window_at(self, at: int) -> Window:
         """The window that counts what begins at ``at``."""
         return window_at(self.window, self.zone, at)
@@ -116,7 +121,8 @@ class Budget:
 class Bound(NamedTuple):
     """A limit that new commitments must fit. ``committed`` is what was read or 0; the actual sum may be higher.
 
-    ``counter`` is None for a run's limit. ``ends_at`` is when the counter's window ends.
+    ``counter`` is None for a run's limit. ``ends_at`` is when the counter's window ends. ``levels`` are the commitments
+    in credits at which to warn, in rising order. ``warned`` is the highest of them that is known to have been reported.
     """
 
     name: str
@@ -124,11 +130,18 @@ class Bound(NamedTuple):
     committed: int = 0
     counter: Counter | None = None
     ends_at: int | None = None
+    levels: tuple[int, ...] = ()
+    warned: int = 0
 
     @property
     def remaining(self) -> int:
         """How many credits the limit has left."""
         return max(0, self.limit - self.committed)
+
+    def level_reached(self, credits: int) -> int | None:
+        """The warning level to report if ``credits`` are committed now; None if there is nothing new to report."""
+        reached = [level for level in self.levels if self.warned < level <= self.committed + credits]
+        return reached[-1] if reached else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +149,7 @@ class Allowance:
     """What limits a spender besides the wallet: the budgets with one of the spender's subjects, and the run.
 
     ``owns_account`` is true for an organization's owner. ``refusal`` is why the spender may not spend from the account
-    at all. ``committed`` has the counters that were read.
+    at all. ``committed`` has the counters that were read, and ``warned`` the warnings that they have noted.
     """
 
     spender: Spender
@@ -145,6 +158,7 @@ class Allowance:
     refusal: AccountingError | None = None
     owns_account: bool = False
     committed: Mapping[Counter, int] = field(default_factory=dict, hash=False)
+    warned: Mapping[Counter, int] = field(default_factory=dict, hash=False)
 
     def bounds(self, at: int, stored: Collection[Counter] | None = None) -> tuple[Bound, ...]:
         """The limits of what begins at ``at``. Raises the refusal.
@@ -164,11 +178,19 @@ class Allowance:
 
     def _bound(self, budget: Budget, at: int) -> Bound:
         counter, window = budget.counter_at(at), budget.window_at(at)
-        return Bound(budget.subject, budget.limit, self.committed.get(counter, 0), counter, window.resets_at)
+        return Bound(
+            budget.subject,
+            budget.limit,
+            self.committed.get(counter, 0),
+            counter,
+            window.resets_at,
+            budget.warning_levels,
+            self.warned.get(counter, 0),
+        )
 
-    def knowing(self, committed: Mapping[Counter, int]) -> "Allowance":
+    def knowing(self, committed: Mapping[Counter, int], warned: Mapping[Counter, int] | None = None) -> "Allowance":
         """The allowance with newer values of counters."""
-        return replace(self, committed={**self.committed, **committed})
+        return replace(self, committed={**self.committed, **committed}, warned={**self.warned, **(warned or {})})
 
 
 @dataclass(frozen=True, slots=True)

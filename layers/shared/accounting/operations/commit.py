@@ -71,8 +71,9 @@ def _again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
     Without it, a command that pauses after the refusal of a full counter would ask for the same credits again.
     """
     snapshot = read()
-    committed = {**known.allowance.committed, **snapshot.allowance.committed}
-    return replace(snapshot, allowance=snapshot.allowance.knowing(committed))
+    read_again = snapshot.allowance
+    merged = known.allowance.knowing(read_again.committed, read_again.warned)
+    return replace(snapshot, allowance=read_again.knowing(merged.committed, merged.warned))
 
 
 def retry_conflicts[T](attempt: Callable[[], T]) -> T:

@@ -124,6 +124,7 @@ def initialize(  # noqa: PLR0913 what a session is opened with
         except store.SessionTaken as taken:
             return _reopened(taken.session, spender, asked)
         count("CreditsHeld", wanted)
+        spending.warn(spender, room.bounds, wanted)
         return Answer(session)
 
     return retry_until_committed(hold_and_open, read=spending.reader(spender, now))
@@ -179,6 +180,7 @@ def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session
         counted = commitments(snapshot.allowance, room.bounds, more, stored=session.counters)
         transact([store.replace(found, after, untouched=True), *ledger_writes(snapshot.wallet, hold), *counted])
         count("CreditsHeld", more)
+        spending.warn(known.spender, room.bounds, more)
         return after
 
     return retry_until_committed(hold_more, read=lambda: spending.read_with_session(known.spender, session_id))

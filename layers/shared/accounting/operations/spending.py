@@ -17,6 +17,7 @@ from accounting.operations.commit import Snapshot
 from accounting.store import allowances, budgets, runs
 from accounting.store.stale import StaleRead
 from accounting.store.table import Write
+from accounting.telemetry import count, logger
 from accounting.times import iso
 
 NO_SUMS: Mapping[str, int] = MappingProxyType({})
@@ -124,5 +125,21 @@ def commitments(
     return writes
 
 
-def _learned(allowance: Allowance, counter: Counter) -> Callable[[int], StaleRead]:
-    return lambda committed: StaleRead(allowance=allowance.knowing({counter: committed}))
+def warn(spender: Spender, bounds: Collection[Bound], credits: int) -> None:
+    """Log each warning level that the commitment of ``credits`` has reached. Each level is logged once a window."""
+    for bound in bounds:
+        level = bound.level_reached(credits)
+        if level is not None:
+            count("BudgetWarnings")
+            logger.warning(
+                "a budget has reached a warning level",
+                account_id=spender.account_id,
+                budget=bound.name,
+                user_id=spender.user_id,
+                level_credits=level,
+                limit_credits=bound.limit,
+            )
+
+
+def _learned(allowance: Allowance, counter: Counter) -> Callable[[int, int], StaleRead]:
+    return lambda committed, warned: StaleRead(allowance=allowance.knowing({counter: committed}, {counter: warned}))

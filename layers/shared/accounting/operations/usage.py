@@ -7,7 +7,7 @@ from typing import Any
 
 from accounting.domain import wallet as ledger
 from accounting.domain.accounts import AccountId, personal
-from accounting.domain.budgets import Spender
+from accounting.domain.budgets import Bound, Spender
 from accounting.domain.errors import (
     AccountingError,
     Contention,
@@ -105,13 +105,14 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
     spread = 0 if deducts else rollups.any_spread()
 
     def charge_and_record(snapshot: Snapshot) -> Recorded:
-        writes = usage_writes(made, spread)
+        writes, bounds = usage_writes(made, spread), tuple[Bound, ...]()
         if deducts:
             room = room_for(made.credits, snapshot, now=now)
             if made.credits > room.credits:
                 raise refusal(room, made.credits)
             decision = ledger.charge(snapshot.wallet, made.credits, cause=cause)
-            counted = commitments(snapshot.allowance, room.bounds, made.credits, in_run=runs.sums_of(made))
+            bounds = room.bounds
+            counted = commitments(snapshot.allowance, bounds, made.credits, in_run=runs.sums_of(made))
             writes = [*ledger_writes(snapshot.wallet, decision), *writes, *counted, *runs.count_model(spender, made)]
         elif reads:
             admit(snapshot, now)
@@ -124,6 +125,7 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
             return _again(repeated.key, repeated.record)
         count("UsageRecorded")
         count("CreditsCharged", made.credits if deducts else 0)
+        spending.warn(spender, bounds, made.credits)
         return Recorded(made, deducts)
 
     if not reads:

@@ -95,5 +95,7 @@ def counted(allowance: Allowance, bounds: tuple[Bound, ...]) -> Allowance:
         wanted.append(keys.run(spender.account_id, allowance.run.id))
     items = table.get_many(wanted)
     run = items.pop() if allowance.run else None
-    committed = {counter: item["committed"] if item else 0 for counter, item in zip(counters, items, strict=True)}
-    return replace(allowance.knowing(committed), run=runs.from_item(run) if run else allowance.run)
+    known = [(item["committed"], item.get("warned", 0)) if item else (0, 0) for item in items]
+    committed = {counter: each for counter, (each, _) in zip(counters, known, strict=True)}
+    warned = {counter: each for counter, (_, each) in zip(counters, known, strict=True)}
+    return replace(allowance.knowing(committed, warned), run=runs.from_item(run) if run else allowance.run)

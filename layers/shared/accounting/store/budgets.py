@@ -46,27 +46,37 @@ def of_keys(account_id: AccountId) -> list[Budget]:
     return [from_item(item) for item in items]
 
 
-def commit(spender: Spender, bound: Bound, credits: int, refused: Callable[[int], Exception]) -> Write:
-    """Add to the counter of a bound if the limit covers it. Refused with an error made from what is committed."""
+def commit(spender: Spender, bound: Bound, credits: int, refused: Callable[[int, int], Exception]) -> Write:
+    """Add to the counter of a bound if the limit covers it, and note the warning level that this reaches.
+
+    Refused with an error made from what is committed and the highest noted level. It is also refused if it would reach
+    a level that is not noted, which costs one more attempt, once for each level and window.
+    """
     if bound.counter is None:
         raise LookupError(f"{bound.name} has no counter")
     said: Item = {"format": FORMAT}
     if bound.ends_at is not None:
         said["ttl"] = _kept_until(bound.ends_at)
+    limits: Item = {":most": most_before(bound.limit, credits)}
+    clauses = ["#committed <= :most"]
+    reached = bound.level_reached(credits)
+    if reached is not None:
+        said["warned"] = reached
+        clauses.append("(attribute_not_exists(#warned) OR #warned < :warned)")
+    to_come = [level for level in bound.levels if level > max(reached or 0, bound.warned)]
+    for number, level in enumerate(to_come):
+        clauses.append(f"(#committed < :before{number} OR #warned >= :level{number})")
+        limits |= {f":before{number}": level - credits, f":level{number}": level}
     sets = ", ".join(f"#{name} = :{name}" for name in said)
     return Write(
         table.update(
             counter_key(spender, bound.counter),
             f"ADD #committed :more SET {sets}",
-            condition="attribute_not_exists(pk) OR #committed <= :most",
-            values={
-                ":most": most_before(bound.limit, credits),
-                ":more": credits,
-                **{f":{name}": each for name, each in said.items()},
-            },
-            names={f"#{name}": name for name in ("committed", *said)},
+            condition=f"attribute_not_exists(pk) OR ({' AND '.join(clauses)})",
+            values={**limits, ":more": credits, **{f":{name}": each for name, each in said.items()}},
+            names={f"#{name}": name for name in ("committed", *said, *(["warned"] if to_come else []))},
         ),
-        refused=lambda old: refused(old["committed"] if old else 0),
+        refused=lambda old: refused(old["committed"], old.get("warned", 0)) if old else refused(0, 0),
     )
 
 

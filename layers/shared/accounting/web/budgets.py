@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from accounting.domain.api_keys import MAX_ID_LENGTH
 from accounting.domain.budgets import MAX_WARNINGS, MEMBERS, key_in, member_in
 from accounting.domain.runs import Run
-from accounting.domain.texts import is_plain
+from accounting.domain.texts import CONTROL_CHARACTERS, is_plain
 from accounting.domain.users import MAX_USER_ID
 from accounting.domain.windows import WindowKind, zone_named
 from accounting.operations.budgets import Standing
@@ -48,9 +48,11 @@ def _in_order(levels: tuple[int, ...]) -> tuple[int, ...]:
 
 
 _KEY_ID = rf"[A-Za-z0-9]{{1,{MAX_ID_LENGTH}}}"
+_MAX_SUBJECT = len("member:") + MAX_USER_ID
+_SUBJECT = rf"^(members|member:[^{CONTROL_CHARACTERS}]+|key:{_KEY_ID})$"
 SubjectInPath = Annotated[
     str,
-    StringConstraints(strict=True, max_length=len("member:") + MAX_USER_ID),
+    StringConstraints(strict=True, max_length=_MAX_SUBJECT),
     AfterValidator(_subject),
     BeforeValidator(decoded_once_or_twice),
 ]
