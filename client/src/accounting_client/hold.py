@@ -135,7 +135,7 @@ class Hold(ABC):
         self._renewable = client.renewable
         self._generation = generation()
         self.key: Key | None = None
-        """The session's in the outbox, if there is one."""
+        """The session's key in the outbox, if there is an outbox."""
         self.is_unheld = False
         """Whether the stream runs without a hold, because the service could not be reached."""
         self._telling = threading.RLock()
@@ -186,7 +186,10 @@ class Hold(ABC):
             raise RuntimeError(f"session {self.session_id} was entered before")
 
     def initialize_call(self) -> Call[Initialized]:
-        """Raises RuntimeError for a session that was entered before, and its answer SessionExists for another's."""
+        """The call that opens the session. Raises RuntimeError if the session was entered before.
+
+        Reading its answer raises SessionExists if the id is that of another session.
+        """
         self.require_new()
         terms = self.terms
         call = sessions.initialize(

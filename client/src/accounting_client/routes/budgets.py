@@ -89,7 +89,8 @@ def budgets_page(
 ) -> Call[Page[Budget]]:
     """A page of an account's budgets.
 
-    Members get those that limit them; owners and admins get all, or those of ``user_id``. ``limit`` is 1 to 100, by default 20. Raises AccountNotFound.
+    Members get those that limit them; owners and admins get all, or those of ``user_id``.
+    ``limit`` is 1 to 100, by default 20. Raises AccountNotFound.
     """
     reads = paged(_Budgets, lambda page: page.budgets)
     query = given(user_id=user_id, limit=limit, cursor=cursor)
