@@ -98,6 +98,16 @@ CREATE_ORGANIZATION = ("POST", "organizations", {"name": "Acme", "ownerId": "{se
 RENAME = ("PUT", "organizations/{organization}", {"name": "new"})
 SET_MEMBER = ("PUT", "organizations/{organization}/members/{other}", {"role": "member"})
 CLOSE = ("POST", "organizations/{organization}/close", {"transferTo": "user:nobody"})
+SET_BUDGET = (
+    "PUT",
+    "budgets/{account}/members",
+    {"limitCredits": 5, "window": "month", "timeZone": "Europe/Berlin", "warnAtPercent": [50, 80]},
+)
+BEGIN_RUN = (
+    "POST",
+    "runs",
+    {"runId": "new", "limitCredits": 5, "accountId": "{account}", "metadata": {}},
+)
 
 DISABLE = ("POST", "users/{other}/disable", {"reason": "left"})
 
@@ -126,6 +136,42 @@ TIMESTAMP = [
     *(5, True, "", "yesterday", "2026-13-01", "1969-12-31", "2026-01-01T25:00:00Z", "x" * 41, *NOT_A_SCALAR),
 ]
 INSTANT = [bad for bad in TIMESTAMP if bad is not None]
+WINDOW = [MISSING, None, "", "year", "Day", " day", "days", "__proto__", *NOT_A_TEXT, *NOT_PRINTABLE]
+TIME_ZONE = [
+    *(
+        "",
+        " ",
+        "Mars",
+        "Europe",
+        "europe/Berlin",
+        "Europe/Berlin ",
+        "UTC\n",
+        "../etc/passwd",
+        "/etc/localtime",
+        "+01:00",
+    ),
+    *("x" * 65, "Europe/Bérlin", "__proto__", *NOT_A_TEXT, *NOT_PRINTABLE),
+]
+PERCENTAGES = [
+    *(
+        50,
+        "50",
+        True,
+        {},
+        {"0": 50},
+        [0],
+        [101],
+        [-1],
+        [50.5],
+        ["50"],
+        [True],
+        [None],
+        [[50]],
+        [{}],
+        [1, 2, 3, 4, 5, 6],
+    ),
+    *([10**300], Raw("[NaN]"), Raw("[1e999]"), *NOT_JSON),
+]
 
 WITH_BODIES = [
     ALLOCATE,
@@ -151,6 +197,8 @@ WITH_BODIES = [
     CREATE_ORGANIZATION,
     RENAME,
     SET_MEMBER,
+    SET_BUDGET,
+    BEGIN_RUN,
 ]
 COMMANDS = [ALLOCATE, SET, REMOVE, ADJUST]
 REPORTS = [HEARTBEAT, FINALIZE, ABORT]
@@ -168,6 +216,16 @@ FIELDS: list[tuple[Route, str, list[Any]]] = [
     (CREATE_ORGANIZATION, "ownerId", USER),
     (RENAME, "name", NAME),
     (SET_MEMBER, "role", [MISSING, None, *ROLE]),
+    *((route, "accountId", ACCOUNT) for route in (INITIALIZE, RECORD, BEGIN_RUN)),
+    *((route, "runId", [bad for bad in IDENTIFIER if bad not in (MISSING, None)]) for route in (INITIALIZE, RECORD)),
+    (SET_BUDGET, "limitCredits", NOT_NEGATIVE),
+    (SET_BUDGET, "window", WINDOW),
+    (SET_BUDGET, "timeZone", TIME_ZONE),
+    (SET_BUDGET, "warnAtPercent", PERCENTAGES),
+    (BEGIN_RUN, "runId", IDENTIFIER),
+    (BEGIN_RUN, "limitCredits", POSITIVE),
+    (BEGIN_RUN, "expiresAt", [*INSTANT, "2026-01-01", "9999-12-31", "-1"]),
+    (BEGIN_RUN, "metadata", METADATA),
     (CLOSE, "transferTo", [*ACCOUNT, "user:nobody", "org:NONE"]),
     *((route, "notes", NOTES) for route in COMMANDS),
     *((route, "expiryDays", EXPIRY_DAYS) for route in (ALLOCATE, SET, ADJUST)),
@@ -242,6 +300,11 @@ def text_of(body: dict[str, Any], names: dict[str, str]) -> bytes:
         plain = names.get(value, value) if isinstance(value, str) else value
         fields.append(f'"{field}": {plain.text if isinstance(plain, Raw) else json.dumps(plain)}')
     return f"{{{', '.join(fields)}}}".encode()
+
+
+def fields_named(errors: list[dict[str, str]]) -> list[str]:
+    """Return the fields that a refusal names, without the places of values in a list: ``warnAtPercent.0``."""
+    return [error["field"].split(".")[0] for error in errors]
 
 
 def is_json(body: bytes) -> bool:

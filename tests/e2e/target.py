@@ -39,10 +39,13 @@ class Target(Person):
 
 @pytest.fixture(scope="module")
 def person(service: Stack, people: People) -> Target:
-    """Return an administrator with credits, an active session, a key and a price, whom all the bad input is about."""
+    """Return an administrator with credits and all else that requests name, whom all the bad input is about."""
     admin, model = people("admin", credits=1000), new_id("model")
     rule = {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": SINCE}
     admin.ok("POST", "pricing", rule)
+    organization = admin.ok("POST", "organizations", {"name": "Acme", "ownerId": admin.id})
+    account = organization["accountId"]
+    admin.ok("PUT", f"budgets/{account}/members", {"limitCredits": 9, "window": "week"})
     names = {
         "{self}": admin.id,
         "{session}": admin.open(10_000),
@@ -50,7 +53,9 @@ def person(service: Stack, people: People) -> Target:
         "{model}": model,
         "{service}": admin.ok("POST", "service-credentials", {"name": "a service", "rights": ["read"]})["id"],
         "{other}": people().id,
-        "{organization}": admin.ok("POST", "organizations", {"name": "Acme", "ownerId": admin.id})["organizationId"],
+        "{organization}": organization["organizationId"],
+        "{account}": account,
+        "{run}": admin.ok("POST", "runs", {"runId": "a-run", "limitCredits": 9, "accountId": account})["runId"],
     }
     return Target(admin.http, admin.id, admin.token, service.internal_api_key, names)
 
@@ -64,6 +69,10 @@ def nothing_moves(service: Stack, person: Target) -> Iterator[None]:
 
 
 def _everything(service: Stack, person: Target) -> list[list[Item]]:
-    kept = (("KEY", "{key}"), ("PRICE", "{model}"), ("SERVICE", "{service}"), ("ORG", "{organization}"))
-    partitions = (f"EMAIL#{person.email}", *(f"{kind}#{person.names[name]}" for kind, name in kept))
+    kept = (
+        *(("KEY", "{key}"), ("PRICE", "{model}"), ("SERVICE", "{service}")),
+        *(("ORG", "{organization}"), ("ACCOUNT", "{account}")),
+    )
+    run = f"RUN#{person.names['{account}']}#{person.names['{run}']}"
+    partitions = (f"EMAIL#{person.email}", run, *(f"{kind}#{person.names[name]}" for kind, name in kept))
     return [items_of(service, person.id), *(items_under(service, pk) for pk in (*partitions, "EMAIL#new@example.com"))]

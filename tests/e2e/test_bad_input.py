@@ -13,6 +13,7 @@ from tests.bad_input import (
     ADD_PRICE,
     ADJUST,
     ALLOCATE,
+    BEGIN_RUN,
     COMMANDS,
     CREATE_KEY,
     CREATE_SERVICE,
@@ -23,12 +24,14 @@ from tests.bad_input import (
     QUESTIONS,
     RECORD,
     SET,
+    SET_BUDGET,
     SINCE,
     STRICT,
     SYNC,
     UNKNOWN_USER,
     WITH_BODIES,
     Route,
+    fields_named,
     is_json,
     route_id,
     text_of,
@@ -44,6 +47,7 @@ __all__ = ["person"]
 OVER_HTTP = [
     *((ALLOCATE, "credits"), (ALLOCATE, "notes"), (INITIALIZE, "sessionId"), (RECORD, "metadata")),
     *((CREATE_KEY, "permissions"), (CREATE_SERVICE, "name"), (ADD_PRICE, "effectiveFrom"), (SYNC, "email")),
+    *((SET_BUDGET, "warnAtPercent"), (BEGIN_RUN, "runId")),
 ]
 FIELDS_OVER_HTTP = [case for case in FIELDS if case[:2] in OVER_HTTP]
 
@@ -63,8 +67,7 @@ def test_a_bad_value_is_refused_by_the_name_of_its_field(
             answer = person.call(method, path, body)
             details = assert_refused(answer, 400, "VALIDATION_ERROR")
             if is_json(body):
-                named = [error["field"] for error in details["errors"]]
-                assert named == [field], (value, described(answer))
+                assert fields_named(details["errors"]) == [field], (value, described(answer))
 
 
 @pytest.mark.parametrize("route", STRICT, ids=route_id)
@@ -84,7 +87,8 @@ def test_a_command_refuses_what_it_does_not_know_and_names_it(service: Stack, pe
     [
         *(("POST", "api-keys/{key}/revoke"), ("DELETE", "api-keys/{key}"), ("POST", "users/{other}/enable")),
         *(("DELETE", f"pricing/{{model}}/{SINCE}"), ("DELETE", "service-credentials/{service}")),
-        ("DELETE", "organizations/{organization}/members/{other}"),
+        *(("DELETE", "organizations/{organization}/members/{other}"), ("DELETE", "budgets/{account}/members")),
+        ("POST", "runs/{account}/{run}/stop"),
     ],
 )
 def test_a_command_without_a_body_refuses_unknown_names(service: Stack, person: Target, route: tuple[str, str]) -> None:

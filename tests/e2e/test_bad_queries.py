@@ -45,6 +45,7 @@ LISTS: list[tuple[str, tuple[str, ...]]] = [
     ("service-credentials", ("limit", "cursor")),
     ("organizations", ("limit", "cursor")),
     ("organizations/{organization}/members", ("limit", "cursor")),
+    ("budgets/{account}", ("limit", "cursor")),
     ("streaming-sessions/active", ("cursor",)),
     ("streaming-sessions/active/{self}", ("cursor",)),
     ("streaming-sessions/active/all", ("limit", "cursor")),
@@ -238,6 +239,15 @@ def test_a_bad_id_in_a_path_is_refused(service: Stack, person: Target, path: str
         ("PUT", "organizations/{bad}/members/{self}", {"role": "owner"}),
         ("DELETE", "organizations/{bad}/members/{self}", None),
         ("DELETE", "organizations/{organization}/members/{bad}", None),
+        ("PUT", "budgets/{bad}/members", {"limitCredits": 5, "window": "day"}),
+        ("PUT", "budgets/{account}/{bad}", {"limitCredits": 5, "window": "day"}),
+        ("PUT", "budgets/{account}/member:{bad}", {"limitCredits": 5, "window": "day"}),
+        ("PUT", "budgets/{account}/key:{bad}", {"limitCredits": 5, "window": "day"}),
+        ("GET", "budgets/{bad}", None),
+        ("DELETE", "budgets/{account}/member:{bad}", None),
+        ("GET", "runs/{bad}/{run}", None),
+        ("GET", "runs/{account}/{bad}", None),
+        ("POST", "runs/{account}/{bad}/stop", None),
         ("PUT", f"pricing/{{bad}}/{SINCE}", {"effectiveTo": "2026-03-01"}),
         ("PUT", "pricing/{model}/{bad}", {"effectiveTo": "2026-03-01"}),
     ],
@@ -247,6 +257,7 @@ def test_a_bad_id_of_a_thing_is_refused(
 ) -> None:
     codes = {400: ["VALIDATION_ERROR"], 404: ["API_KEY_NOT_FOUND", "PRICE_NOT_FOUND", "ROUTE_NOT_FOUND"]}
     codes[404] += ["SERVICE_CREDENTIAL_NOT_FOUND", "ACCOUNT_NOT_FOUND", "MEMBER_NOT_FOUND"]
+    codes[404] += ["BUDGET_NOT_FOUND", "RUN_NOT_FOUND"]
     with nothing_moves(service, person):
         # The emulator's policies match no line break in the middle of a path.
         for bad in (each for each in BAD_IDS if each != "%0A"):

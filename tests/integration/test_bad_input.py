@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.bad_input import FIELDS, SINCE, Route, is_json, route_id, text_of
+from tests.bad_input import FIELDS, SINCE, Route, fields_named, is_json, route_id, text_of
 from tests.integration.test_events import CONTEXT, EVENTS, app
 
 MODEL = "a-model"
@@ -59,6 +59,7 @@ def names(user: Callable[..., str]) -> dict[str, str]:
     session = {"sessionId": "a-session", "modelId": MODEL, "estimatedTokens": 10_000}
     made("POST", "streaming-sessions/initialize", session)
     made("POST", "pricing", {"modelId": MODEL, "pricePerThousandTokens": 1, "effectiveFrom": SINCE})
+    organization = made("POST", "organizations", {"name": "Acme", "ownerId": "u1"})
     return {
         "{self}": "u1",
         "{other}": "u2",
@@ -66,7 +67,8 @@ def names(user: Callable[..., str]) -> dict[str, str]:
         "{model}": MODEL,
         "{key}": made("POST", "api-keys", {"name": "a key"})["id"],
         "{service}": made("POST", "service-credentials", {"name": "a service", "rights": ["read"]})["id"],
-        "{organization}": made("POST", "organizations", {"name": "Acme", "ownerId": "u1"})["organizationId"],
+        "{organization}": organization["organizationId"],
+        "{account}": organization["accountId"],
     }
 
 
@@ -89,6 +91,6 @@ def test_a_bad_value_is_refused_by_the_name_of_its_field(
         assert error.keys() == {"message", "code", "details", "requestId"}
         assert error["message"]
         if is_json(body):
-            assert [each["field"] for each in error["details"]["errors"]] == [field], (value, error)
+            assert fields_named(error["details"]["errors"]) == [field], (value, error)
 
     assert dynamodb.scan(TableName=table_name)["Items"] == before

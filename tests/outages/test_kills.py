@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from local.stack import Stack
+    from tests.e2e.client import Person
     from tests.e2e.conftest import People
     from tests.outages.proxy import Moment
 
@@ -159,6 +160,46 @@ def test_a_session_is_settled_once_even_if_its_function_dies_repeatedly(
     assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (KILLS, 0)
     assert books.kinds() == ["grant", *["hold"] * KILLS, *["settle"] * KILLS]
     assert len(books.usage) == KILLS
+
+
+def test_an_organizations_limits_count_a_session_once_even_if_its_function_dies_repeatedly(
+    service: Stack, admin: Person, people: People, proxy: Proxy
+) -> None:
+    owner, member = people(), people()
+    made = admin.ok("POST", "organizations", {"name": "Acme", "ownerId": owner.id})
+    account = made["accountId"]
+    owner.ok("PUT", f"organizations/{made['organizationId']}/members/{member.id}", {"role": "member"})
+    admin.ok("POST", "credits/allocate", {"accountId": account, "credits": 2 * KILLS})
+    budget = {"limitCredits": 2 * KILLS, "window": "total"}
+    owner.ok("PUT", f"budgets/{account}/member:{member.id}", budget)
+    payer = {"accountId": account, "runId": "a-run"}
+    member.ok("POST", "runs", {**payer, "limitCredits": 2 * KILLS})
+
+    def counted() -> tuple[int, ...]:
+        """What the wallet has left and holds, and what the budget and the run count."""
+        (budget,) = owner.ok("GET", f"budgets/{account}")["budgets"]
+        run = owner.ok("GET", f"runs/{account}/a-run")
+        balance = owner.ok("GET", "credits/balance", params={"accountId": account})
+        sums = (run[name] for name in ("committedCredits", "spentCredits", "sessions", "records"))
+        return balance["totalCredits"], balance["heldCredits"], budget["committedCredits"], *sums
+
+    opened = [new_id("session") for _ in range(KILLS)]
+    for number, (session_id, moment) in enumerate(zip(opened, cycle(FINALIZE), strict=False), start=1):
+        body = {"sessionId": session_id, "modelId": MODEL, "estimatedTokens": 1000, **payer}
+        initialize = partial(member.post, "streaming-sessions/initialize", body)
+        _die_at(service, proxy, moment, initialize)
+        again = initialize()
+        assert again.status_code == (200 if moment == ("after", WRITE) else 201), described(again)
+        held = 2 * number
+        assert counted() == (2 * KILLS - held, held, held, held, 0, number, 0)
+    for number, (session_id, moment) in enumerate(zip(opened, cycle(FINALIZE), strict=False), start=1):
+        finalize = partial(member.finalize, session_id, 900, accountId=account)
+        _die_at(service, proxy, moment, finalize)
+        assert finalize().json()["refund"] == 1
+        held, committed = 2 * (KILLS - number), 2 * KILLS - number
+        assert counted() == (number, held, committed, committed, number, KILLS, number)
+
+    assert admin.ok("GET", f"credits/audit/{account}")["intact"]
 
 
 def _die_at(service: Stack, proxy: Proxy, moment: Moment, call: Callable[[], httpx.Response]) -> None:

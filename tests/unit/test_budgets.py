@@ -1,0 +1,189 @@
+"""Budgets: whom they bound, where they count, and what fits what is left."""
+
+from dataclasses import replace
+
+import pytest
+
+from accounting.domain.accounts import personal, stored
+from accounting.domain.budgets import (
+    MEMBERS,
+    UNLIMITED,
+    Allowance,
+    Bound,
+    Budget,
+    Counter,
+    Room,
+    Spender,
+    applying,
+    key_in,
+    member_in,
+    most_before,
+    of_key,
+    of_member,
+)
+from accounting.domain.errors import AccountNotFound
+from accounting.domain.runs import Run
+from accounting.times import DAY, from_iso
+
+ACME = stored("org:acme")
+AT = from_iso("2027-01-15T08:00:00Z")
+SPENDER = Spender("u1", ACME, "k1", "r1")
+
+
+def budget(subject: str, limit: int = 10, begun: int = 1) -> Budget:
+    return Budget(ACME, subject, limit, "day", "UTC", begun, changed_at=AT, changed_by="boss")
+
+
+OWN, ALL, KEY = budget("member:u1", 10, 1), budget(MEMBERS, 20, 2), budget("key:k1", 30, 3)
+OWN_COUNTER, ALL_COUNTER = Counter("member", 1, "2027-01-15"), Counter("member", 2, "2027-01-15")
+KEY_COUNTER = Counter("key", 3, "2027-01-15")
+MIDNIGHT = from_iso("2027-01-16")
+RUN = Run(ACME, "r1", "u1", 40, created_at=AT, expires_at=AT + DAY, committed=4)
+
+
+def test_a_spender_may_be_bounded_as_a_member_among_all_members_and_by_key() -> None:
+    assert SPENDER.subjects == ("member:u1", "members", "key:k1")
+    assert Spender("u1", ACME).subjects == ("member:u1", "members")
+    assert Spender("u1", personal("u1"), "k1").subjects == ("member:u1", "key:k1")
+    assert Spender("u1", personal("u1")).subjects == ("member:u1",)
+
+
+@pytest.mark.parametrize(
+    ("subject", "member", "key"),
+    [
+        ("member:u1", "u1", None),
+        ("member:member:u1", "member:u1", None),
+        ("member:key:k1", "key:k1", None),
+        ("key:k1", None, "k1"),
+        ("members", None, None),
+        ("member:", "", None),
+        ("key:", None, ""),
+        ("", None, None),
+    ],
+)
+def test_a_subject_names_a_member_a_key_or_all_members(subject: str, member: str | None, key: str | None) -> None:
+    assert (member_in(subject), key_in(subject)) == (member, key)
+    assert of_member(member) == subject if member is not None else True
+    assert of_key(key) == subject if key is not None else True
+
+
+def test_a_counter_counts_a_member_or_a_key() -> None:
+    assert OWN_COUNTER.subject(SPENDER) == ALL_COUNTER.subject(SPENDER) == "member:u1"
+    assert KEY_COUNTER.subject(SPENDER) == "key:k1"
+    assert KEY_COUNTER.subject(Spender("u1", ACME)) == "key:"
+
+
+def test_a_budget_counts_in_the_window_of_its_zone() -> None:
+    assert [each.counter_at(AT) for each in (OWN, ALL, KEY)] == [OWN_COUNTER, ALL_COUNTER, KEY_COUNTER]
+    assert OWN.counter_at(MIDNIGHT - 1).window == "2027-01-15"
+    assert OWN.counter_at(MIDNIGHT).window == "2027-01-16"
+    assert replace(OWN, zone="Europe/Berlin").counter_at(MIDNIGHT - 1).window == "2027-01-16"
+    assert replace(OWN, window="month").counter_at(AT).window == "2027-01"
+    assert replace(OWN, window="total").window_at(AT).resets_at is None
+
+
+def test_another_limit_keeps_the_counters_and_another_window_or_zone_begins_at_zero() -> None:
+    lower = replace(OWN, limit=1, begun=9, changed_at=AT + 1, changed_by="other", warn_at=(50,))
+
+    assert lower.follows(OWN) == replace(lower, begun=1)
+    assert lower.follows(None) == lower
+    for changed in (replace(lower, window="week"), replace(lower, zone="Europe/Berlin")):
+        assert changed.follows(OWN) == changed
+        assert changed.follows(OWN).counter_at(AT) != OWN.counter_at(AT)
+
+
+def test_only_who_set_it_when_is_no_change() -> None:
+    assert replace(OWN, begun=9, changed_at=AT + 1, changed_by="other").says_the_same(OWN)
+    assert not OWN.says_the_same(None)
+    for changed in (
+        replace(OWN, limit=11),
+        replace(OWN, window="week"),
+        replace(OWN, zone="Europe/Berlin"),
+        replace(OWN, warn_at=(80,)),
+        replace(OWN, by_platform=True),
+    ):
+        assert not changed.says_the_same(OWN)
+
+
+@pytest.mark.parametrize(
+    ("limit", "committed", "remaining"), [(10, 0, 10), (10, 9, 1), (10, 10, 0), (10, 11, 0), (0, 0, 0)]
+)
+def test_what_a_limit_has_left_is_never_below_zero(limit: int, committed: int, remaining: int) -> None:
+    assert Bound("members", limit, committed).remaining == remaining
+
+
+def test_there_is_room_for_the_least_that_is_left() -> None:
+    bounds = (Bound("member:u1", 10, 4), Bound("run:r1", 8, 1))
+
+    assert Room(100, 0, bounds).credits == 6
+    assert Room(100, 0, bounds[1:]).credits == 7
+    assert Room(5, 100, bounds).credits == 5
+    assert Room(100, 0, ()).credits == 100
+    assert Room(0, 9, bounds).credits == 0
+    assert Room(100, 0, (*bounds, Bound("key:k1", 3, 4))).credits == 0
+
+
+@pytest.mark.parametrize(("limit", "credits", "most"), [(10, 1, 9), (10, 10, 0), (10, 11, -1), (0, 1, -1)])
+def test_credits_fit_a_limit_exactly(limit: int, credits: int, most: int) -> None:
+    assert most_before(limit, credits) == most
+
+
+def test_no_credits_fit_even_beyond_the_limit() -> None:
+    assert most_before(10, 0) == most_before(0, 0) == UNLIMITED == 10**30
+
+
+def test_a_members_own_budget_replaces_that_of_all_members() -> None:
+    assert applying([OWN, ALL, KEY], owns_account=False) == (OWN, KEY)
+    assert applying([ALL, OWN], owns_account=False) == (OWN,)
+    assert applying([ALL, KEY], owns_account=False) == (ALL, KEY)
+    assert applying([], owns_account=False) == ()
+
+
+def test_the_budget_of_all_members_bounds_no_owner() -> None:
+    assert applying([ALL, KEY], owns_account=True) == (KEY,)
+    assert applying([OWN, ALL, KEY], owns_account=True) == (OWN, KEY)
+
+
+def test_every_budget_that_applies_and_the_run_bound_what_is_new() -> None:
+    allowance = Allowance(SPENDER, (OWN, ALL, KEY), RUN, committed={OWN_COUNTER: 6})
+
+    assert allowance.bounds(AT) == (
+        Bound("member:u1", 10, 6, OWN_COUNTER, MIDNIGHT),
+        Bound("key:k1", 30, 0, KEY_COUNTER, MIDNIGHT),
+        Bound("run:r1", 40, 4, None, None),
+    )
+    assert allowance.bounds(MIDNIGHT)[0] == Bound(
+        "member:u1", 10, 0, OWN_COUNTER._replace(window="2027-01-16"), MIDNIGHT + DAY
+    )
+    assert Allowance(SPENDER).bounds(AT) == ()
+    assert Allowance(SPENDER, (ALL,), owns_account=True).bounds(AT) == ()
+
+
+def test_a_raise_is_bounded_where_its_session_counts() -> None:
+    allowance = Allowance(SPENDER, (OWN, ALL, KEY), RUN, committed={ALL_COUNTER: 7})
+
+    assert allowance.bounds(AT, [ALL_COUNTER]) == (
+        Bound("members", 20, 7, ALL_COUNTER, MIDNIGHT),
+        Bound("run:r1", 40, 4),
+    )
+    assert allowance.bounds(AT, []) == (Bound("run:r1", 40, 4),)
+    assert allowance.bounds(MIDNIGHT, [ALL_COUNTER]) == (Bound("run:r1", 40, 4),)
+
+
+@pytest.mark.parametrize("stored_counters", [None, [OWN_COUNTER]])
+def test_who_may_not_spend_is_refused_before_any_limit(stored_counters: list[Counter] | None) -> None:
+    refusal = AccountNotFound()
+
+    with pytest.raises(AccountNotFound) as refused:
+        Allowance(SPENDER, (OWN,), RUN, refusal).bounds(AT, stored_counters)
+
+    assert refused.value is refusal
+
+
+def test_a_newer_value_of_a_counter_replaces_what_was_known() -> None:
+    known = Allowance(SPENDER, (OWN, KEY), committed={OWN_COUNTER: 6, KEY_COUNTER: 1})
+
+    newer = known.knowing({OWN_COUNTER: 9})
+
+    assert newer == replace(known, committed={OWN_COUNTER: 9, KEY_COUNTER: 1})
+    assert [bound.remaining for bound in newer.bounds(AT)] == [1, 29]
