@@ -223,7 +223,7 @@ def test_the_client_installs_into_a_fresh_environment_and_the_documented_code_wo
         said = run(f"readme.py {token(project)}", OPENAI_BASE_URL=provider.base_url, OPENAI_API_KEY="none")
     assert [line.rstrip() for line in said.splitlines()[:2]] == shown[:2]
     after = balance(project)
-    assert (after["totalCredits"], after["heldCredits"]) == (before["totalCredits"] - 3, before["heldCredits"])
+    assert (after["totalCredits"], after["heldCredits"]) == (before["totalCredits"] - 2, before["heldCredits"])
     assert said.splitlines()[2] == f"{after['totalCredits']} credits left"
     assert re.sub(r"\d+", "", said.splitlines()[2]) == re.sub(r"\d+", "", shown[2])
     assert list(tmp_path.glob("fresh/lib/*/site-packages/accounting_client/py.typed"))
