@@ -38,7 +38,7 @@ Each call is one transaction on the same wallet, so they can only succeed one af
 transactions that a success took. **Units** are what they wrote, and what refused ones are billed: two for each KB of
 their items, without indexes. A **failure** is a 503 `CONTENTION` after 8 seconds. Afterward the wallet's sums and its
 held credits are checked against the successes. The emulator carries out one request at a time and the processes share
-its two cores, so on AWS the times are others."""
+its two cores, so on AWS the times differ."""
 HEADER = [
     "processes",
     "successes",

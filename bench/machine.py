@@ -1,4 +1,4 @@
-"""Describes the machine, the time, and how busy it was otherwise; figures mean nothing without that."""
+"""Describes the machine, the time, and how busy it was otherwise. Without this, figures mean nothing."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Requests come at random (Poisson) and do what `initialize` does: read, decide, write one transaction. DynamoDB takes
 ``READ`` seconds for a strongly consistent read and ``WRITE`` for a transaction, on average. The times have a gamma
-distribution of shape ``SHAPE``. ``LOCKED`` is how long it locks the wallet. A transaction that meets a locked
-wallet gets `TransactionConflict`. If the wallet has changed since it was read, the transaction is refused with the new
+distribution of shape ``SHAPE``. A transaction locks the wallet for ``LOCKED`` seconds. Another one that meets the lock
+gets `TransactionConflict`. If the wallet has changed since it was read, the transaction is refused with the new
 wallet. Every attempt is billed, refused or not, and takes units of the partition: beyond ``PARTITION_UNITS`` a second,
 attempts are throttled. Pauses and time limits are the service's own (`operations/turns.py`). The times are assumptions;
 change them to see the effect.

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounting.domain.windows import WINDOW_KINDS, Window, WindowKind, window_at, zone_named
+from accounting.domain.windows import WINDOW_KINDS, Window, WindowKind, window_at, zone_named, zone_names
 from accounting.times import DAY, HOUR, from_iso
+from accounting.web.budgets import SetBudget
 
 BERLIN, NEW_YORK, SANTIAGO, LORD_HOWE, KATHMANDU = (
     "Europe/Berlin",
@@ -152,3 +153,15 @@ def test_other_names_are_no_zone(zone: str) -> None:
 
 def test_every_kind_of_window_is_tested() -> None:
     assert WINDOW_KINDS == ("day", "week", "month", "total")
+
+
+@pytest.mark.parametrize("zone", ["localtime", "posix/Europe/Berlin", "right/UTC", "posixrules", "../UTC"])
+def test_a_budget_takes_no_zone_that_only_some_machines_know(zone: str) -> None:
+    with pytest.raises(ValueError, match="must be the name of an IANA time zone"):
+        SetBudget.model_validate({"limitCredits": 1, "window": "day", "timeZone": zone})
+
+
+def test_every_zone_that_a_budget_takes_can_be_loaded() -> None:
+    assert {"UTC", "Europe/Berlin", "America/New_York"} <= zone_names()
+    for name in zone_names():
+        zone_named(name)

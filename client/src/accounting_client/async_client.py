@@ -157,7 +157,7 @@ class AsyncAccountingClient:
         return self._background.get()
 
     async def outbox_key(self, session_id: str) -> Key | None:
-        """The session's in the outbox, None without one. Raises ValueError for a user whose token a restart loses."""
+        """The session's key in the outbox; None without one. Raises ValueError if a restart would lose the token."""
         if self.background.backlog.outbox is None:
             return None
         if not self._has_own_credential:
@@ -166,7 +166,7 @@ class AsyncAccountingClient:
         return Key(await self.sender(), self._settings.acts_for or "", session_id)
 
     async def sender(self) -> str:
-        """Whom the client's credential stands for. Raises what its function does."""
+        """The identity behind the client's credential. Raises what the token function raises."""
         return sender(await self._authorization.get(None))
 
     @property
@@ -226,17 +226,17 @@ class AsyncAccountingClient:
 
         Entering holds the credits of the estimate. The estimate is ``estimated_tokens``, one number for all tokens, or
         ``estimated_usage``, the most that the request can use by class, such as
-        ``{"inputTokens": 4000, "outputTokens": 1000}``. Entering raises InsufficientCredits with ``affordable_tokens``
-        or ``affordable_output_tokens``. ``variant`` names a variant of the model's price; ``metadata`` is kept with the
-        usage.
+        ``{"inputTokens": 4000, "outputTokens": 1000}``. If the user has too few, entering raises
+        InsufficientCredits with ``affordable_tokens`` or ``affordable_output_tokens``. ``variant`` names a variant of
+        the model's price; ``metadata`` is kept with the usage.
 
         Pass the provider's usage to ``session.set_usage``, and count the tokens generated until then with
         ``session.add_tokens``. The client sends a heartbeat if the tokens no longer fit the hold, and before the
-        service's time-out; with ``heartbeat_seconds``, it also sends one that often.
+        service's time-out; with ``heartbeat_seconds``, it also sends one at that interval.
 
         Leaving the block finalizes; an exception or a cancellation aborts. Both charge the usage or, without one, the
-        tokens counted. Both raise no error. What the service can't take within ``settle_seconds`` is sent again in the
-        background. ``session.result`` has the outcome.
+        tokens counted. Neither raises an error. What the service can't take within ``settle_seconds`` is sent again in
+        the background. ``session.result`` has the outcome.
 
         With ``when_short="shorten"``, the estimate's output becomes what the user can pay for, and
         ``session.max_output_tokens`` says how much. With ``on_unreachable="allow"``, a stream begins without a hold
@@ -344,9 +344,9 @@ class AsyncAccountingClient:
     withdraw_price = _method(routes.pricing.withdraw_price)
 
     async def output_limit(self, model_id: str, default: int = DEFAULT_OUTPUT_TOKENS) -> int:
-        """What to reserve for the output of a request without a limit: the model's most, but at most ``default``.
+        """How much output to reserve for a request without a limit: the model's maximum, but at most ``default``.
 
-        The model's price says the most (``maxOutputTokens``); it is remembered for five minutes.
+        The maximum is in the model's price (``maxOutputTokens``), and is cached for five minutes.
         """
         is_known, limit = self._output_limits.get(model_id)
         if not is_known:

@@ -58,7 +58,7 @@ def visible(text: str, name: str) -> str:
 
 
 def sender(authorization: str | None) -> str:
-    """Whom a header stands for: the same text after its token or its secret was renewed."""
+    """The identity behind a header. It stays the same if the token or the secret is renewed."""
     scheme, _, text = (authorization or "").partition(" ")
     parts = text.split(".")
     if len(parts) != 3:
@@ -71,7 +71,7 @@ def sender(authorization: str | None) -> str:
 
 
 class Authorization:
-    """The current header, for many threads. The token function is called once, however many threads wait for it."""
+    """The current header, for many threads. The token function is called once, even if many threads wait for it."""
 
     def __init__(self, token: Token) -> None:
         self._token = token

@@ -1,7 +1,7 @@
-"""The credits held for one stream: what is known of them, what the service is told, and what the log is told.
+"""The credits held for one stream: what is known about them, what is sent to the service, and what is logged.
 
-Neither a client nor a thread nor a task refers to the session that the stream's block has, only to this: so a session
-that nobody can leave any more is seen to be gone.
+Clients, threads and tasks refer only to this, and not to the session that the stream's block has. So if nobody can
+leave the block any more, the session is garbage-collected, and that is noticed.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("accounting_client")
 
 WATCH_SECONDS = 10.0
-"""How often a session looks whether it was abandoned and whether a heartbeat is due."""
+"""How often a session checks whether it was abandoned and whether a heartbeat is due."""
 
 SETTLE_SECONDS = 2.0
 """How long leaving a stream's block waits for its settlement, by default."""
 
 GAP = 10
-"""The shortest time between two heartbeats is this part of the time between two looks."""
+"""The shortest time between two heartbeats is this part of the time between two checks."""
 
 PART_OF_TIME_OUT = 4
 """A heartbeat is due after this part of the time after which the service would end the session.
@@ -61,7 +61,7 @@ OUTPUT_PARTS = ("reasoningTokens", "outputAudioTokens")
 UNHELD = Initialized("", 0, 0, datetime.max.replace(tzinfo=UTC), "")
 
 IsGone = Callable[[], bool]
-"""Whether the session that has the stream's block is gone, so that nobody will leave the block."""
+"""Whether the session of the stream's block was garbage-collected, so that nobody will leave the block."""
 
 
 WhenShort = Literal["raise", "shorten"]
@@ -87,8 +87,8 @@ class _Client(Protocol):
 class Terms:
     """What a caller asks of a streaming session.
 
-    Raises ValueError for times that no timer can wait, and unless there is one estimate: `estimated_usage`, where
-    the output may be shortened or the stream may begin without a hold.
+    Raises ValueError for times that no timer can wait, and unless there is exactly one estimate. It must be
+    `estimated_usage` if the output may be shortened, or if the stream may begin without a hold.
     """
 
     model_id: str
@@ -119,7 +119,7 @@ class Terms:
 
 
 class Hold(ABC):
-    """What the sync and the async hold have in common. ``result`` stays None when settling failed for good."""
+    """What the sync and the async hold have in common. ``result`` stays None if settling failed for good."""
 
     _client: _Client
 
@@ -135,7 +135,7 @@ class Hold(ABC):
         self._renewable = client.renewable
         self._generation = generation()
         self.key: Key | None = None
-        """The session's in the outbox, if there is one."""
+        """The session's key in the outbox, if there is an outbox."""
         self.is_unheld = False
         """Whether the stream runs without a hold, because the service could not be reached."""
         self._telling = threading.RLock()
@@ -161,7 +161,7 @@ class Hold(ABC):
 
     @property
     def is_another_process(self) -> bool:
-        """Whether it was made before a fork: it is the parent's to count, to heartbeat and to settle."""
+        """Whether it was made before a fork. Then only the parent process counts, sends heartbeats and settles."""
         return self._generation != generation()
 
     def running(self) -> Meter:
@@ -177,7 +177,7 @@ class Hold(ABC):
 
     @abstractmethod
     def wake(self) -> None:
-        """Have a heartbeat sent as soon as may be."""
+        """Have a heartbeat sent as soon as possible."""
 
     def require_new(self) -> None:
         """Raise RuntimeError for a session that was entered before, or before a fork."""
@@ -186,7 +186,10 @@ class Hold(ABC):
             raise RuntimeError(f"session {self.session_id} was entered before")
 
     def initialize_call(self) -> Call[Initialized]:
-        """Raises RuntimeError for a session that was entered before, and its answer SessionExists for another's."""
+        """The call that opens the session. Raises RuntimeError if the session was entered before.
+
+        Reading its answer raises SessionExists if the id is that of another session.
+        """
         self.require_new()
         terms = self.terms
         call = sessions.initialize(
@@ -225,7 +228,7 @@ class Hold(ABC):
         return self._ending(success)
 
     def aborted(self) -> Ending:
-        """How a stream that was given up is settled, or what may be held for none is released."""
+        """How a stream that was given up is settled, or how credits that may be held without a stream are released."""
         return self._ending(None)
 
     def _ending(self, success: bool | None) -> Ending:
@@ -279,7 +282,7 @@ class Hold(ABC):
         return True
 
     def _allowed(self, error: BaseException) -> bool:
-        """Whether the stream may begin though its session could not be opened because of ``error``."""
+        """Whether the stream may begin although its session could not be opened because of ``error``."""
         if self.terms.on_unreachable != "allow" or not (isinstance(error, AccountingError) and failed(error)):
             return False
         logger.warning("session %s begins without a hold: %s", self.session_id, error)
@@ -296,9 +299,9 @@ class Hold(ABC):
             self.meter = Meter(output_of(usage, "canonical"), opened, input_of(usage, "canonical"))
 
     def _may_be_held(self, opening: Exchange[Initialized], error: BaseException) -> bool:
-        """Whether credits may be held though the opening failed by ``error``.
+        """Whether credits may be held although the opening failed with ``error``.
 
-        None are when no attempt can have reached the service, or the session's id is that of another session.
+        None are held if no attempt can have reached the service, or if the session's id is that of another session.
         """
         return self.opened is not None or (opening.may_be_done and not isinstance(error, Conflict))
 
@@ -316,7 +319,7 @@ class Hold(ABC):
         self._beat_at = time.monotonic() + left / PART_OF_TIME_OUT
 
     def _missed(self, error: Exception, report: Progress) -> None:
-        """Say that a heartbeat failed. One whose usage was rejected is followed by one without it."""
+        """Log that a heartbeat failed. If its usage was rejected, the next one is sent without usage."""
         logger.warning("heartbeat of session %s failed: %s", self.session_id, error)
         self._beat_at = 0.0
         if not isinstance(error, AccountingError) or self._may_be_renewed(error) or self.meter is None:
@@ -328,11 +331,11 @@ class Hold(ABC):
             self.meter.missed(error)
 
     def _abandoned(self) -> None:
-        """Say that nobody can leave the stream's block any more."""
+        """Log that nobody can leave the stream's block any more."""
         logger.warning("session %s was abandoned with %d tokens: it is aborted", self.session_id, self.progress.tokens)
 
     def _pause_after(self, error: Exception, settling: Settling) -> float | None:
-        """How long to wait until settling is tried again, after this came of it; None to give up."""
+        """How long to wait before settling is tried again after this error; None to give up."""
         if settling.corrected(error):
             return 0
         return settling.pause() if may_settle_later(error, renewable=self._renewable) else None
@@ -341,11 +344,11 @@ class Hold(ABC):
         return self._renewable and isinstance(error, Unauthorized)
 
     def unsettled(self, error: BaseException) -> None:
-        """Say, once, that the session could not be settled."""
+        """Log, once, that the session could not be settled."""
         ended = isinstance(error, SessionNotActive | SessionEnded)
         if self.meter is None and ended:
-            return  # it was never opened, which was only not certain
-        with self._telling:  # closing the client may give it up in the moment when its own time is over
+            return  # it was never opened, which was not certain until now
+        with self._telling:  # closing the client may give it up just when its own time is over
             if self._is_told:
                 return
             self._is_told = True
@@ -359,5 +362,5 @@ class Hold(ABC):
             )
 
     def left_behind(self) -> None:
-        """Say that the client was closed, or its program ended, before the session was settled."""
+        """Log that the client was closed, or its program ended, before the session was settled."""
         self.unsettled(TimeoutError("the client's total_seconds were over before it was settled"))

@@ -1,4 +1,4 @@
-"""How a stream's session is settled: what the service is told, and what is left out if it rejects a part of that."""
+"""How a stream's session is settled: what is sent, and what is left out if the service rejects a part of it."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ NO_USAGE = {"inputTokens": 0, "outputTokens": 0, "requests": 0}
 
 @dataclass(frozen=True)
 class Ending:
-    """How a stream ended: finalized with or without ``success``, or aborted where that is None.
+    """How a stream ended: finalized with or without ``success``, or aborted if ``success`` is None.
 
-    ``progress`` is None for an aborted stream of which only the service knows how far it was. ``model_id`` is the model
-    that served, if it is not the session's. ``is_estimated``: the service rejected the provider's usage, so that the
-    tokens counted are settled. ``unheld`` is what `initialize` takes beside the session's id, if nothing was held
-    because the service could not be reached. ``account_id`` is the account that pays, if the caller named one.
+    ``progress`` is None for an aborted stream whose progress only the service knows. ``model_id`` is the model that
+    served, if it is not the session's. ``is_estimated`` is true if the service rejected the provider's usage, so that
+    the tokens counted are settled. ``unheld`` has the other arguments of `initialize`, if nothing was held because the
+    service could not be reached. ``account_id`` is the account that pays, if the caller named one.
     """
 
     session_id: str
@@ -69,7 +69,7 @@ class Ending:
         return sessions.initialize(self.session_id, estimated_usage=NO_USAGE, **(self.unheld or {}))
 
     def without_rejected(self, error: InvalidRequest | PayloadTooLarge) -> Ending:
-        """The same without what the service rejects: the metadata or the model that it names, else the usage.
+        """The same ending without what the service rejects: the metadata or the model that it names, else the usage.
 
         If even the number is rejected, all that is left is the number.
         """
@@ -86,7 +86,7 @@ class Ending:
 
 
 class Settling:
-    """A session's settling: the call to try next, how often and how long it is tried."""
+    """Settles a session: which call to try next, how often and for how long."""
 
     def __init__(self, ending: Ending, retries: Retries) -> None:
         self.ending = ending
@@ -98,18 +98,18 @@ class Settling:
 
     @property
     def retries(self) -> Retries:
-        """Those of the next attempt, within the time that is left."""
+        """The retries of the next attempt, within the time that is left."""
         return replace(self._retries, total_seconds=max(0.0, self._retries.total_seconds - self._elapsed()))
 
     def heard(self, answer: Settled | Initialized) -> Settled | None:
-        """What the session came to; None if the answer to ``call`` only opened it, so that ``call`` is another one."""
+        """What was settled; None if the answer to ``call`` only opened the session, so that ``call`` has changed."""
         if not isinstance(answer, Initialized):
             return answer
         self.call = self.ending.call()
         return None
 
     def corrected(self, error: Exception) -> bool:
-        """Whether ``call`` is now another one that may succeed: usage is never lost over a part of it."""
+        """Whether ``call`` was corrected and may succeed now, so that a rejected part does not lose the usage."""
         if isinstance(error, SessionNotActive) and self.ending.unheld is not None and not self._has_opened:
             self._has_opened, self.call = True, self.ending.opening_call()
             return True
@@ -135,7 +135,7 @@ class Settling:
 
 
 def may_settle_later(error: Exception, *, renewable: bool) -> bool:
-    """Whether the same may settle the session, though this came of it: refused, it is refused for good."""
+    """Whether the same call may still settle the session after this error. A refusal is final."""
     if isinstance(error, AccountingError):
         return failed(error) or (renewable and isinstance(error, Unauthorized))
     return renewable  # what the caller's token function raised

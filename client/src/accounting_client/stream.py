@@ -42,7 +42,7 @@ class Stream(Generic[H]):
 
     @property
     def max_output_tokens(self) -> int | None:
-        """The output that the hold was made for: the request's limit, where `when_short` may have shortened it."""
+        """The output tokens that are held for, which `when_short` may have reduced: the limit to pass to the model."""
         estimate = self.estimated_usage
         return None if estimate is None else output_of(estimate, "canonical")
 
@@ -58,7 +58,7 @@ class Stream(Generic[H]):
 
     @property
     def result(self) -> Finalized | Aborted | None:
-        """The outcome, once the session is settled. It stays None if settling failed for good, which the log says.
+        """The outcome, once the session is settled. It stays None if settling failed for good; the log then says so.
 
         The sweeper then ends the session and charges the tokens of its last heartbeat.
         """
@@ -94,7 +94,7 @@ class Stream(Generic[H]):
         self._note(lambda meter: meter.count(tokens))
 
     def set_usage(self, usage: object, usage_format: UsageFormat) -> None:
-        """Pass on what the provider says that the stream has used so far, as you received it. This never waits.
+        """Pass on the usage that the provider has reported so far, as you received it. This never waits.
 
         ``usage`` is a mapping, or an object of the provider's SDK. It replaces the tokens counted so far, and the
         session is settled for it. Tokens that are added later are added to its output. Usage is cumulative: a later

@@ -53,7 +53,7 @@ class ChangedApiKey:
 
 @dataclass(frozen=True)
 class ApiKeyValidity:
-    """Whose key it is and what it permits or, if it is refused, why.
+    """The owner and the permissions of a key or, if it is refused, the reason.
 
     ``code`` is ``NOT_FOUND``, ``DISABLED``, ``EXPIRED`` or ``USER_DISABLED``.
     """
@@ -76,7 +76,7 @@ def create_api_key(
 ) -> Call[CreatedApiKey]:
     """Make a key for the caller. Without ``expiry_days`` it does not expire.
 
-    With ``account_id``, it is for this account only, of which the caller must be a member. If the answer is lost, the
+    With ``account_id``, it is for this account only, and the caller must be a member. If the answer is lost, the
     repeat finds the key and cannot show its secret again: ``key`` is None. Delete that key then, and make another.
     Raises AccountNotFound, TooManyApiKeys, IdempotencyConflict.
     """

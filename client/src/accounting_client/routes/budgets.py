@@ -87,8 +87,9 @@ def set_budget(
 def budgets_page(
     account_id: str, *, user_id: str | None = None, limit: int | None = None, cursor: str | None = None
 ) -> Call[Page[Budget]]:
-    """A page of an account's budgets. Members get those that limit them, managers all or those of ``user_id``.
+    """A page of an account's budgets.
 
+    Members get those that limit them; owners and admins get all, or those of ``user_id``.
     ``limit`` is 1 to 100, by default 20. Raises AccountNotFound.
     """
     reads = paged(_Budgets, lambda page: page.budgets)
@@ -97,7 +98,7 @@ def budgets_page(
 
 
 def budgets(account_id: str, *, user_id: str | None = None, page_size: int = 100) -> Listing[Budget]:
-    """An account's budgets. Members get those that limit them, managers all or those of ``user_id``.
+    """An account's budgets. Members get those that limit them; owners and admins get all, or those of ``user_id``.
 
     Raises AccountNotFound.
     """

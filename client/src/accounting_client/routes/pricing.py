@@ -125,7 +125,7 @@ def price_history(model_id: str, *, page_size: int = 100) -> Listing[PriceRule]:
     return _rules(where, paged(ModelPrice, lambda found: found.history), page_size)
 
 
-def add_price(  # noqa: PLR0913 - they are the route's, each by its name
+def add_price(  # noqa: PLR0913 - the route's fields, by keyword
     model_id: str,
     price_per_thousand_tokens: Decimal | int | str | None = None,
     *,

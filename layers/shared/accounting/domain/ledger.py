@@ -16,7 +16,7 @@ Kind = Literal[
 
 FIRST_FORMAT = 1
 FORMAT = 2
-"""The newest entry format. This version writes it for entries of an API key or a run, others in ``FIRST_FORMAT``."""
+"""The newest entry format. Only entries with an API key or a run are written in it, all others in ``FIRST_FORMAT``."""
 
 _OF_FIRST_FORMAT = (
     "account_id",

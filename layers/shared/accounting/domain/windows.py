@@ -52,6 +52,17 @@ def zone_named(name: str) -> "ZoneInfo":
         raise ValueError("must be the name of an IANA time zone, such as Europe/Berlin") from None
 
 
+@cache
+def zone_names() -> frozenset[str]:
+    """The names of all time zones in the IANA database.
+
+    They come from the package tzdata, because a machine's own files may have names that another machine lacks.
+    """
+    from importlib.resources import files
+
+    return frozenset((files("tzdata") / "zones").read_text(encoding="utf-8").split())
+
+
 def _first_day(kind: WindowKind, day: date) -> date:
     if kind == "week":
         return day - day.weekday() * ONE_DAY

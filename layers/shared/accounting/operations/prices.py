@@ -25,7 +25,7 @@ def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
     try:
         require_order(rule.effective_from, rule.effective_to)
     except Invalid:
-        # By default a rule begins when it is sent. When this request was first sent, its end may have been later.
+        # By default a rule begins when it is sent. A repeat may be sent after the rule's end, and is still a repeat.
         if key and (known := idempotency.find(key, now)):
             return _again(key, known)
         raise
@@ -44,9 +44,10 @@ def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
 
 
 def end(model_id: str, effective_from: int, effective_to: int, now: int) -> PriceRule:
-    """Set a rule's end, unless it has already ended at another time by ``now``. ``model_id`` may be an alias.
+    """Set a rule's end. ``model_id`` may be an alias.
 
-    Raises Invalid unless it ends after it begins, PriceNotFound, PriceEnded, Contention.
+    Raises Invalid unless it ends after it begins, PriceNotFound, PriceEnded if it has already ended at another time,
+    Contention.
     """
     require_order(effective_from, effective_to)
 

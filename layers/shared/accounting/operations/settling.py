@@ -51,7 +51,7 @@ class Particulars:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a session shall end, and who ends it. Without a ``report``, the last heartbeat's report is charged."""
+    """How a session should end, and who ends it. Without a ``report``, the last heartbeat's report is charged."""
 
     outcome: Outcome
     success: bool
@@ -79,9 +79,9 @@ def finalize(  # noqa: PLR0913 what a session is settled with
 ) -> Answer:
     """Charge what was really used and give the rest of the hold back; after a sweep, settle the difference, once.
 
-    ``account_id`` is a hint which account pays (see ``sessions.read_with_wallet``). ``actor`` acts for the user, by
-    default they themselves. Raises SessionNotActive when there
-    is no such session or it was settled otherwise, ModelUnknown, Contention.
+    ``account_id`` hints which account pays (see ``sessions.read_with_wallet``). ``actor`` acts for the user, and is by
+    default the user. Raises SessionNotActive if there is no such session or it was settled in another way,
+    ModelUnknown, Contention.
     """
     end = End("finalized", success, Report.of_number(used), actor or user_id, particulars=particulars)
     return _settle_once(user_id, session_id, end, now, account_id)
@@ -124,8 +124,8 @@ def force_end(user_id: str, session_id: str, *, actor: str, reason: str, now: in
 def sweep(session: Session, *, now: int) -> Session | None:
     """End a session that has expired: charge its last heartbeat's report, and refund the rest.
 
-    If it has not expired, the sweeper looks at it again when it can have. Returns the ended session, or None if this
-    call did not end it. If several calls settle it at once, only one succeeds. Raises Contention.
+    If it has not expired, the sweeper looks at it again when it may have expired. Returns the ended session, or None
+    if this call did not end it. If several calls settle it at once, only one succeeds. Raises Contention.
     """
 
     def end_or_reschedule(snapshot: Snapshot) -> Session | None:
@@ -201,7 +201,7 @@ def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now:
 
 
 def _counted(session: Session, ended: Session, record: UsageRecord) -> list[Write]:
-    """Correct what the session committed to budgets and its run: by what it cost more or less than it held."""
+    """Correct what the session committed to budgets and its run, by the difference between its cost and its hold."""
     before = session.allocated_credits if session.active else session.settled.credits
     more = ended.settled.credits - before
     return [*budgets.add(session.spender, session.counters, more), *runs.settle(session.spender, record, more)]
@@ -210,7 +210,7 @@ def _counted(session: Session, ended: Session, record: UsageRecord) -> list[Writ
 def _is_of_erased_user(session: Session, wallet: Wallet) -> bool:
     """Whether the session's user was erased, so that no texts about them may be stored.
 
-    Their own wallet says it. If an organization pays, their profile does, which is read only if they are disabled.
+    The user's own wallet says so. If an organization pays, the profile does; it is read only of disabled users.
     """
     if user_of(session.account_id) is not None:
         return wallet.erased

@@ -1,4 +1,4 @@
-"""What every command that commits new credits does: find how many there are, and count them with each limit.
+"""Shared by all commands that commit new credits: how many can be committed, and counting them with each limit.
 
 The wallet, the counters of the budgets and the run are written in one transaction. The conditions of the counters and
 of the run decide. What was read before only determines which writes to try.
@@ -56,7 +56,7 @@ def read_with_session(spender: Spender, session_id: str) -> Snapshot:
 
 
 def admit(snapshot: Snapshot, now: int) -> None:
-    """Raise the reason if the spender may commit nothing new. One who may not see the account learns nothing else."""
+    """Raise the reason if the spender may commit nothing new. If they may not see the account, they get no other."""
     allowance = snapshot.allowance
     if allowance.refusal:
         raise allowance.refusal

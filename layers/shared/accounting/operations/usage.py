@@ -47,8 +47,8 @@ class Recorded:
 class Event:
     """A billable event to record. With ``deduct``, the same transaction takes its credits.
 
-    It costs ``credits``, or what the model's price says that a call costs. ``actor`` acts for the user, by default they
-    themselves. ``key_id`` is the API key that is used, if any, and ``run_id`` the run that it counts for.
+    It costs ``credits``, or what a call costs at the model's price. ``actor`` acts for the user, and is by default the
+    user. ``key_id`` is the API key that is used, if any, and ``run_id`` the run that it counts for.
     """
 
     user_id: str
@@ -78,8 +78,8 @@ def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
 
     Raises InsufficientCredits, BudgetExceeded, RunEnded, AccountNotFound if the user may not spend from the account,
     OrganizationClosed, UserDisabled, Invalid if the price has no such variant or the account no such run, ModelUnknown,
-    IdempotencyConflict, Contention; nothing is recorded then. If the user pays and without a deduction, an answer that
-    is at most 30 seconds old says whether the user is disabled.
+    IdempotencyConflict, Contention; nothing is recorded then. If the user pays and nothing is deducted, the check
+    whether the user is disabled may be up to 30 seconds old.
     """
     try:
         return _record(event, now, key)

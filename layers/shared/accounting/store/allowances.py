@@ -33,8 +33,8 @@ def read_with_session(spender: Spender, session_id: str) -> tuple[Wallet, Allowa
 def _read(spender: Spender, more: dict[str, Key]) -> tuple[Wallet, Allowance, Found]:
     """An organization's account is read in one call. A personal account with budgets takes a second call.
 
-    The wallet is never newer than the budgets that are read after it. So if they change between the
-    two calls, the wallet's version reveals it.
+    The wallet is never newer than the budgets that are read after it. So if they change between the two
+    calls, the wallet's version reveals it.
     """
     account_id, organization_id = spender.account_id, organization_of(spender.account_id)
     wanted = {"wallet": keys.wallet(account_id), **more}

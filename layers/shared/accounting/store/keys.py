@@ -106,7 +106,7 @@ def end_of_entries() -> str:
 
 
 def session(user_id: str, session_id: str) -> Key:
-    """A streaming session; its id is the client's and unique per user."""
+    """A streaming session. The client chooses its id, which is unique for the user."""
     return {"pk": f"USER#{user_id}", "sk": f"SESSION#{session_id}"}
 
 
@@ -205,7 +205,7 @@ def run_model(account_id: AccountId, run_id: str, digest: str) -> Key:
 
 
 def run_metadata(user_id: str, account_id: AccountId, run_id: str) -> Key:
-    """The metadata that a run's maker sent. No session's id begins with ``#``."""
+    """The metadata that a run's maker sent. No session's has the same key: no session id begins with ``#``."""
     return {"pk": f"USER#{user_id}", "sk": f"METADATA##{account_id}#{run_id}"}
 
 
@@ -255,17 +255,17 @@ def erasure(user_id: str) -> Key:
 
 
 def erasure_due(user_id: str, due_at: int) -> Key:
-    """When an erasure that has not ended is to go on."""
+    """When an unfinished erasure continues."""
     return {"due_pk": DUE_ERASURES, "due_sk": f"{iso(due_at)}#{user_id}"}
 
 
 def texts_of_account(account_id: AccountId) -> list[Range]:
-    """What has texts in an account: grants, ledger entries and usage records."""
+    """The items of an account that have texts: grants, ledger entries and usage records."""
     return [Range(f"ACCOUNT#{account_id}", prefix) for prefix in ("ALLOC#", "ENTRY#", "USAGE#")]
 
 
 def texts_of_user(user_id: str) -> list[Range]:
-    """What is nothing but texts of a user: answers to their requests, and what they said of sessions."""
+    """The items that are only texts of a user: answers to their requests, and metadata of sessions and runs."""
     return [Range(f"USER#{user_id}", prefix) for prefix in ("IDEM#", "METADATA#")]
 
 
@@ -343,7 +343,7 @@ def active_session(user_id: str, session_id: str, started_at: int, due_at: int) 
 
 
 def is_due(key: Key, now: int) -> bool:
-    """Whether the sweeper is to look at the active session with this key by ``now``."""
+    """Whether the sweeper should look at the active session with this key by ``now``."""
     return key["due_sk"].rpartition("#")[2] <= iso(now)
 
 

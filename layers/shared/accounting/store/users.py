@@ -167,7 +167,7 @@ def introduce(user_id: str, now: int) -> None:
     if _named(user_id):
         raise Invalid("The id of a new user is another user's e-mail address")
     user = Description(user_id).applied_to(None, now)
-    # If another transaction creates the user first, that is as good.
+    # If another transaction creates the user first, that is just as good.
     with suppress(Raced):
         table.transact([profiles.put(None, user, Raced), _count(user.role, user.id, 1)])
     forget(user_id)

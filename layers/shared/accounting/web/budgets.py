@@ -10,7 +10,7 @@ from accounting.domain.budgets import MAX_WARNINGS, MEMBERS, key_in, member_in
 from accounting.domain.runs import Run
 from accounting.domain.texts import CONTROL_CHARACTERS, is_plain
 from accounting.domain.users import MAX_USER_ID
-from accounting.domain.windows import WindowKind, zone_named
+from accounting.domain.windows import WindowKind, zone_names
 from accounting.operations.budgets import Standing
 from accounting.times import clock, iso
 from accounting.web.types import (
@@ -39,7 +39,8 @@ def _subject(text: str) -> str:
 
 
 def _zone(name: str) -> str:
-    zone_named(name)
+    if name not in zone_names():
+        raise ValueError("must be the name of an IANA time zone, such as Europe/Berlin")
     return name
 
 
