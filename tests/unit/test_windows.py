@@ -126,6 +126,25 @@ def test_the_clock_of_st_johns_was_set_back_over_midnight() -> None:
     assert names == ["2010-11-06", *["2010-11-07"] * 4]
 
 
+def test_a_month_that_began_goes_on_when_the_clock_of_st_johns_is_set_back_into_the_month_before() -> None:
+    zone = "America/St_Johns"
+    change = from_iso("2009-11-01T02:31:00Z")
+
+    assert datetime.fromtimestamp(change / 1000, ZoneInfo(zone)).month == 10
+    november = Window("2009-11", from_iso("2009-11-01T02:30:00Z"), from_iso("2009-12-01T03:30:00Z"))
+    assert {window_at("month", zone, change + minutes * 60_000) for minutes in (-1, 0, 59, 61)} == {november}
+
+
+def test_a_day_that_began_goes_on_when_the_clock_of_casey_is_set_back_three_hours() -> None:
+    """At two o'clock of the fifth, the clock went back to eleven in the evening of the fourth, east of Greenwich."""
+    zone = "Antarctica/Casey"
+    change = from_iso("2010-03-04T15:00:00Z")
+
+    assert datetime.fromtimestamp(change / 1000, ZoneInfo(zone)).day == 4
+    fifth = Window("2010-03-05", from_iso("2010-03-04T13:00:00Z"), from_iso("2010-03-05T16:00:00Z"))
+    assert {window_at("day", zone, change + minutes * 60_000) for minutes in (-120, -1, 0, 59, 61)} == {fifth}
+
+
 @pytest.mark.parametrize("zone", ["", "Mars", "../etc/passwd", "/etc/localtime", "europe\x00", "Europe", "x" * 300])
 def test_other_names_are_no_zone(zone: str) -> None:
     with pytest.raises(ValueError, match=r"^must be the name of an IANA time zone"):

@@ -38,8 +38,6 @@ def window_at(kind: WindowKind, zone: str, at: int) -> Window:
     # If a clock is set back over midnight, a day that has begun is interrupted by the end of the day before.
     if _begin_of(_next(kind, first), found) <= at:
         first = _next(kind, first)
-    while _begin_of(first, found) > at:
-        first = _first_day(kind, first - ONE_DAY)
     return Window(_name(kind, first), _begin_of(first, found), _begin_of(_next(kind, first), found))
 
 

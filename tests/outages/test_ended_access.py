@@ -1,0 +1,123 @@
+"""A member who leaves, a disabled user and a revoked key get nothing new from an organization within 30 seconds.
+
+Their open sessions settle on the organization, whose history stays.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.client import MODEL, Person, assert_refused, at_once, described, new_id, statuses, with_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+    from tests.e2e.conftest import People
+
+LATE_SECONDS = 30
+
+CALLERS = 6
+"""So many callers at once that several processes of each function answer, and remember the caller."""
+
+
+@dataclass(frozen=True)
+class Holder(Person):
+    """A user who sends an API key instead of the token."""
+
+    key: str
+
+    def call(self, method: str, path: str, body: Any = None, **_: Any) -> httpx.Response:
+        return with_key(self.http, method, path, self.key, body)
+
+
+def initialize(person: Person, account: str) -> httpx.Response:
+    session = {"sessionId": new_id("session"), "modelId": MODEL, "estimatedTokens": 1000, "accountId": account}
+    return person.post("streaming-sessions/initialize", session)
+
+
+def charge(person: Person, account: str) -> httpx.Response:
+    event = {"service": "images", "operation": "draw", "credits": 1, "deduct": True, "accountId": account}
+    return person.post("usage/record", event)
+
+
+def note(person: Person, account: str) -> httpx.Response:
+    event = {"service": "images", "operation": "draw", "credits": 1, "deduct": False, "accountId": account}
+    return person.post("usage/record", event)
+
+
+def begin_run(person: Person, account: str) -> httpx.Response:
+    return person.post("runs", {"runId": new_id("run"), "limitCredits": 5, "accountId": account})
+
+
+SPENDING = (initialize, charge, note, begin_run)
+
+
+@pytest.mark.parametrize(
+    ("ending", "refusal"),
+    [
+        ("leaves", (404, "ACCOUNT_NOT_FOUND")),
+        ("is disabled", (403, "USER_DISABLED")),
+        ("revokes the key", (401, "API_KEY_INVALID")),
+    ],
+)
+def test_who_lost_access_gets_nothing_new_and_their_sessions_settle_on_the_organization(
+    admin: Person, people: People, ending: str, refusal: tuple[int, str]
+) -> None:
+    owner, member = people(), people()
+    made = admin.ok("POST", "organizations", {"name": "Acme", "ownerId": owner.id})
+    account, membership = made["accountId"], f"organizations/{made['organizationId']}/members/{member.id}"
+    owner.ok("PUT", membership, {"role": "member"})
+    admin.ok("POST", "credits/allocate", {"accountId": account, "credits": 1000})
+    wanted = {"name": "ci", "permissions": ["sessions:write", "usage:write"], "accountId": account}
+    key = member.ok("POST", "api-keys", wanted)
+    holder = Holder(member.http, member.id, member.token, key["key"])
+    callers: list[Person] = [holder] if ending == "revokes the key" else [member, holder]
+    ways = [partial(spend, caller, account) for caller in callers for spend in SPENDING]
+    for spend in ways:
+        assert statuses(_at_once(spend)) == {201: CALLERS}
+    open_session = initialize(holder, account).json()["sessionId"]
+
+    if ending == "leaves":
+        member.ok("DELETE", membership)
+    elif ending == "is disabled":
+        admin.ok("POST", f"users/{member.id}/disable")
+    else:
+        member.ok("POST", f"api-keys/{key['id']}/revoke")
+    deadline = time.monotonic() + LATE_SECONDS
+
+    for spend in ways:
+        _wait_until_refused(spend, deadline)
+    before = owner.ok("GET", "credits/ledger", params={"accountId": account})["entries"]
+    raising = [partial(caller.heartbeat, open_session, 90_000) for caller in callers]
+    for answer in (answer for spend in (*ways, *raising) for answer in _at_once(spend)):
+        assert_refused(answer, *refusal)
+    assert owner.ok("GET", "credits/ledger", params={"accountId": account})["entries"] == before
+
+    settled = member.finalize(open_session, 900, accountId=account)
+    assert settled.json()["actualCredits"] == 1, described(settled)
+    newest = owner.ok("GET", "credits/ledger", params={"accountId": account, "limit": 1})["entries"][0]
+    assert (newest["kind"], newest["actor"], newest["sessionId"]) == ("settle", member.id, open_session)
+    assert newest["charged"] == 1
+    used = owner.ok("GET", "usage/stats", params={"accountId": account, "userId": member.id})
+    assert used["totalCredits"] >= 1 + 2 * CALLERS * len(callers)
+    assert admin.ok("GET", f"credits/audit/{account}")["intact"]
+
+
+def _at_once(spend: Callable[[], httpx.Response]) -> list[httpx.Response]:
+    return at_once(CALLERS, lambda _: spend())
+
+
+def _wait_until_refused(spend: Callable[[], httpx.Response], deadline: float) -> None:
+    """Wait until every process refuses. A request that begins after the deadline may not succeed."""
+    began = time.monotonic()
+    while any(answer.is_success for answer in _at_once(spend)):
+        assert began < deadline, f"later than {LATE_SECONDS} seconds"
+        time.sleep(1)
+        began = time.monotonic()
