@@ -54,6 +54,7 @@ BEYOND_SCHEMAS = (
     "there is no such open account",
     "send this only with accountId",
     "not a cursor of this list",
+    "must be the name of an IANA time zone",
     "must be after effectiveFrom",
     "before startDate",
     "at most 400 days",

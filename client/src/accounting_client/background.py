@@ -62,8 +62,7 @@ class ThreadSender:
         self._thread: threading.Thread | None = None
 
     def start(self, client: AccountingClient) -> None:
-        """Start the thread if it is not running, and wake it."""
-        self._woken.set()
+        """Start the thread if it is not running."""
         with self._lock:
             if self._thread is not None or self._closed.is_set():
                 return
@@ -78,6 +77,7 @@ class ThreadSender:
     def defer(self, kept: Kept) -> None:
         """Queue a settlement whose attempt failed."""
         self.backlog.defer(kept)
+        self._woken.set()
         self.start(kept.client)
 
     def drain(self, seconds: float) -> None:
@@ -139,8 +139,7 @@ class TaskSender:
         self._is_closed = False
 
     def start(self, client: AsyncAccountingClient) -> None:
-        """Start the task if it is not running, and wake it. Raises what the loop raises if it accepts no more tasks."""
-        self._woken.set()
+        """Start the task if it is not running. Raises what the loop raises if it accepts no more tasks."""
         if (self._task is None or self._task.done()) and not self._is_closed:
             work = self._run(client)
             try:
@@ -152,6 +151,7 @@ class TaskSender:
     def defer(self, kept: Kept) -> None:
         """Queue a settlement whose attempt failed."""
         self.backlog.defer(kept)
+        self._woken.set()
         self.start(kept.client)
 
     async def drain(self) -> None:

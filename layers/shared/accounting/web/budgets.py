@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from accounting.domain.api_keys import MAX_ID_LENGTH
 from accounting.domain.budgets import MAX_WARNINGS, MEMBERS, key_in, member_in
@@ -56,6 +56,7 @@ SubjectInPath = Annotated[
     StringConstraints(strict=True, max_length=_MAX_SUBJECT),
     AfterValidator(_subject),
     BeforeValidator(decoded_once_or_twice),
+    WithJsonSchema({"type": "string", "maxLength": _MAX_SUBJECT, "pattern": _SUBJECT}),
 ]
 """Whom a budget limits: ``member:`` and a user's id, ``members``, or ``key:`` and an API key's id."""
 TimeZone = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9._+/-]{1,64}$"), AfterValidator(_zone)]
