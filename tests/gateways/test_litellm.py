@@ -149,16 +149,19 @@ def test_a_provider_that_breaks_off_is_paid_for_what_it_said(
 ) -> None:
     person = people(credits=100)
     provider.plans(words=50, cut_after=30)
+    received = []
 
     with (
         proxy.ask("/v1/chat/completions", chat(stream=True), user_id=person.id) as answer,
         pytest.raises(AssertionError),
     ):
-        list(texts(answer))
+        received += texts(answer)
 
     record, _ = settled(service, person)
     metadata = json.loads(record["metadata"])
-    assert (record["service"], metadata["estimated"], metadata["tokens"]) == ("chat-streaming-aborted", True, 30)
+    assert (record["service"], metadata["estimated"]) == ("chat-streaming-aborted", True)
+    # The end of a connection may overtake words that the proxy has not read yet.
+    assert 1 <= len(received) <= metadata["tokens"] <= 30
 
 
 def test_a_model_that_the_proxy_lacks_leaves_nothing_held(people: People, proxy: Proxy, provider: Provider) -> None:
