@@ -30,7 +30,7 @@ class LocalService:
 
     @classmethod
     def running(cls) -> LocalService:
-        """Return the running service. Raises Refused if there is none."""
+        """Return the running service. Raises Refused if no service is running."""
         if not STACK_JSON.exists():
             raise Refused("nothing runs here: start it with `make run`, then repeat this in a second terminal")
         os.environ["no_proxy"] = "*"  # all of it is on this machine

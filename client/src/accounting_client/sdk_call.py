@@ -261,7 +261,7 @@ class Progress(Generic[S]):
 
 
 def get(value: object, *names: str) -> Any:
-    """A field of an object or a mapping, or with more ``names`` a nested field; None if there is none."""
+    """A field of an object or a mapping; None if it is absent. Several ``names`` lead to a nested field."""
     for name in names:
         value = value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
     return value
