@@ -173,7 +173,6 @@ def test_a_request_that_begins_again_with_another_model_holds_once(
     assert sorted(books.kinds()) == ["grant", "hold", "hold", "release", "settle"]
 
 
-@pytest.mark.xfail(reason="an open fault: since 2026-11-26 the further call is not charged", strict=False)
 def test_a_further_call_for_the_same_request_is_charged_too(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:

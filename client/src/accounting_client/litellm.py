@@ -37,6 +37,8 @@ logger = logging.getLogger("accounting_client")
 
 SESSION = "accounting_session_id"
 """The name of the session's id in the proxy's metadata of a request."""
+FURTHER_CALLS_SECONDS = 600.0
+"""How long after the end of a request a further call for it, such as a guardrail's, is still charged."""
 CALLERS_FAULT = {400, 402, 403, 404, 409}
 """The statuses of refusals that are passed to the proxy's caller. All other failures concern only the two services."""
 IDS = ("user_id", "user_email", "team_id", "team_alias", "org_id", "key_alias", "end_user_id")
@@ -220,11 +222,15 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         return None
 
     def _forget_with(self, logging_obj: object, call: _Call) -> None:
-        """Give up a request once LiteLLM has dropped it, if its end has not been reported by then."""
+        """Give up a request once LiteLLM has dropped it, if its end has not been reported by then.
+
+        LiteLLM may drop a request before a further call for it ends, so a settled one is remembered for longer.
+        """
         loop = asyncio.get_running_loop()
 
         def forgotten() -> None:
-            self._calls.pop(call.session.session_id, None)
+            kept_for = 0.0 if call.answer is None else FURTHER_CALLS_SECONDS
+            loop.call_later(kept_for, self._calls.pop, call.session.session_id, None)
             self._begin(loop, _given_up(call))
 
         def from_any_thread() -> None:
