@@ -149,7 +149,7 @@ def test_a_provider_that_breaks_off_is_paid_for_what_it_said(
 ) -> None:
     person = people(credits=100)
     provider.plans(words=50, cut_after=30)
-    received = []
+    received: list[str] = []
 
     with (
         proxy.ask("/v1/chat/completions", chat(stream=True), user_id=person.id) as answer,

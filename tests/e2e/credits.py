@@ -1,0 +1,26 @@
+"""What the tests of credits share."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from accounting.times import from_iso, iso
+
+if TYPE_CHECKING:
+    pass
+
+
+def about_now(text: str, days: int = 0) -> bool:
+    """Whether a timestamp has the right format and is this many days from now."""
+    at = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    assert text == iso(from_iso(text))
+    return abs(datetime.now(UTC) + timedelta(days=days) - at) < timedelta(minutes=2)
+
+
+def tomorrow() -> str:
+    return (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
+
+
+def today() -> str:
+    return datetime.now(UTC).date().isoformat()

@@ -1,0 +1,211 @@
+"""Lists of allocations and the ledger over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.client import Person, path_references
+from tests.e2e.credits import about_now, today, tomorrow
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import People
+
+UNKNOWN = "nobody-at-all"
+SECURITY_HEADERS = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "strict-transport-security": "max-age=63072000; includeSubDomains",
+}
+
+COMMANDS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "allocate": ("POST", "credits/allocate", {"credits": 5}),
+    "set": ("POST", "credits/set", {"credits": 55}),
+    "remove": ("DELETE", "credits/remove", {"credits": 5}),
+    "adjust": ("PUT", "credits/adjust", {"adjustment": 5}),
+}
+"""The four commands, each with a body without its user, who has 50 credits."""
+
+each_command = pytest.mark.parametrize(("method", "path", "body"), COMMANDS.values(), ids=COMMANDS)
+
+
+# ------------------------------------------------------------------------------------------------------- allocations
+
+
+@pytest.fixture(scope="module")
+def granted(people: People, admin: Person) -> Person:
+    """Return a user with five grants of 1 to 5 credits; the first one is used up."""
+    person = people()
+    for credits in range(1, 6):
+        body = {"userId": person.id, "credits": credits, "expiryDays": 10 + credits, "notes": f"grant {credits}"}
+        admin.ok("POST", "credits/allocate", body)
+    admin.ok("DELETE", "credits/remove", {"userId": person.id, "credits": 1})
+    return person
+
+
+def test_allocations_show_grants_as_made_and_what_is_left_of_them(granted: Person) -> None:
+    page = granted.ok("GET", "credits/allocations")
+
+    assert (page["total"], page["page"], page["totalPages"]) == (5, 1, 1)
+    assert "nextCursor" not in page
+    grants = page["allocations"]
+    assert [(grant["totalCredits"], grant["remainingCredits"]) for grant in grants] == [
+        (5, 5),
+        (4, 4),
+        (3, 3),
+        (2, 2),
+        (1, 0),
+    ]
+    for shown in grants:
+        credits = shown["totalCredits"]
+        assert set(shown) == {
+            "id",
+            "totalCredits",
+            "remainingCredits",
+            "allocatedBy",
+            "allocatedAt",
+            "expiresAt",
+            "notes",
+        }
+        assert (shown["allocatedBy"], shown["notes"]) == ("boss", f"grant {credits}")
+        assert about_now(shown["allocatedAt"])
+        assert about_now(shown["expiresAt"], days=10 + credits)
+
+
+def test_allocations_come_in_pages(granted: Person) -> None:
+    def page(number: int) -> Any:
+        return granted.ok("GET", "credits/allocations", params={"page": number, "limit": 2})
+
+    pages = [page(number) for number in (1, 2, 3, 4)]
+
+    assert [[grant["totalCredits"] for grant in page["allocations"]] for page in pages] == [[5, 4], [3, 2], [1], []]
+    assert [(page["total"], page["page"], page["totalPages"]) for page in pages] == [
+        (5, number, 3) for number in (1, 2, 3, 4)
+    ]
+
+
+def test_allocations_follow_their_cursor_to_the_end(granted: Person, admin: Person) -> None:
+    seen: list[int] = []
+    cursor: dict[str, str] = {}
+    for _ in range(3):
+        page = granted.ok("GET", "credits/allocations", params={"limit": 2, **cursor})
+        seen += [grant["totalCredits"] for grant in page["allocations"]]
+        cursor = {"cursor": page["nextCursor"]} if "nextCursor" in page else {}
+
+    assert seen == [5, 4, 3, 2, 1]
+    assert not cursor
+    for name, reference in path_references(granted).items():
+        for caller in (admin, granted):
+            assert caller.ok("GET", f"credits/allocations/{reference}")["total"] == 5, name
+
+
+def test_a_grant_between_two_pages_does_not_shift_the_pages(people: People, admin: Person) -> None:
+    person = people()
+    for credits in (1, 2, 3):
+        admin.ok("POST", "credits/allocate", {"userId": person.id, "credits": credits})
+    first = person.ok("GET", "credits/allocations", params={"limit": 2})
+    admin.ok("POST", "credits/allocate", {"userId": person.id, "credits": 4})
+
+    second = person.ok("GET", "credits/allocations", params={"limit": 2, "cursor": first["nextCursor"]})
+
+    assert [grant["totalCredits"] for grant in second["allocations"]] == [1]
+
+
+def test_a_user_without_allocations_has_none(people: People) -> None:
+    assert people().ok("GET", "credits/allocations") == {"total": 0, "page": 1, "totalPages": 0, "allocations": []}
+
+
+# ------------------------------------------------------------------------------------------------------------ ledger
+
+
+@pytest.fixture(scope="module")
+def storied(people: People, admin: Person) -> Person:
+    """Return a user with a ledger of seven entries."""
+    person = people(credits=100)
+    session = person.open(tokens=10_000)
+    assert person.finalize(session, 4000).is_success
+    admin.ok("DELETE", "credits/remove", {"userId": person.id, "credits": 10, "notes": "a fine"})
+    admin.ok("PUT", "credits/adjust", {"userId": person.id, "adjustment": 4})
+    admin.ok("POST", "credits/set", {"userId": person.id, "credits": 50})
+    assert person.abort(person.open(tokens=10_000), tokensGenerated=0).is_success
+    return person
+
+
+def test_the_ledger_explains_every_change_newest_first(storied: Person, admin: Person) -> None:
+    page = storied.ok("GET", "credits/ledger")
+
+    assert "nextCursor" not in page
+    entries = page["entries"]
+    facts = [
+        (entry["seq"], entry["kind"], entry["credits"], entry["availableAfter"], entry["heldAfter"], entry["actor"])
+        for entry in entries
+    ]
+    assert facts == [
+        (8, "release", 12, 50, 0, storied.id),
+        (7, "hold", -12, 38, 12, storied.id),
+        (6, "set", -40, 50, 0, admin.id),
+        (5, "adjust", 4, 90, 0, admin.id),
+        (4, "remove", -10, 86, 0, admin.id),
+        (3, "settle", 8, 96, 0, storied.id),
+        (2, "hold", -12, 88, 12, storied.id),
+        (1, "grant", 100, 100, 0, admin.id),
+    ]
+    assert [entry["reason"] for entry in entries if entry["reason"]] == ["a fine"]
+    by_seq = {entry["seq"]: entry for entry in entries}
+    assert {seq for seq, entry in by_seq.items() if "sessionId" in entry} == {2, 3, 7, 8}
+    assert {seq for seq, entry in by_seq.items() if "allocationId" in entry} == {1, 5}
+    assert {seq for seq, entry in by_seq.items() if "usageId" in entry} == {3, 8}
+    assert by_seq[2]["sessionId"] == by_seq[3]["sessionId"] != by_seq[7]["sessionId"]
+    assert all(about_now(entry["at"]) for entry in entries)
+
+
+def test_the_ledger_follows_its_cursor_to_the_end(storied: Person, admin: Person) -> None:
+    for caller, path in (
+        (storied, "credits/ledger"),
+        *((admin, f"credits/ledger/{reference}") for reference in path_references(storied).values()),
+    ):
+        pages: list[list[int]] = []
+        cursor: dict[str, str] = {}
+        for _ in range(3):
+            page = caller.ok("GET", path, params={"limit": 3, **cursor})
+            pages.append([entry["seq"] for entry in page["entries"]])
+            cursor = {"cursor": page["nextCursor"]} if "nextCursor" in page else {}
+        assert pages == [[8, 7, 6], [5, 4, 3], [2, 1]]
+        assert not cursor
+
+
+def test_the_ledger_of_a_period(storied: Person) -> None:
+    def seqs(**period: str) -> list[int]:
+        return [entry["seq"] for entry in storied.ok("GET", "credits/ledger", params=period)["entries"]]
+
+    everything = [8, 7, 6, 5, 4, 3, 2, 1]
+    at = {entry["seq"]: entry["at"] for entry in storied.ok("GET", "credits/ledger")["entries"]}
+    since_5 = [seq for seq in everything if at[seq] >= at[5]]
+    until_5 = [seq for seq in everything if at[seq] <= at[5]]
+
+    assert seqs(startDate=today()) == everything
+    assert seqs(endDate=today()) == everything
+    assert seqs(startDate=today(), endDate=today()) == everything
+    assert seqs(startDate=tomorrow()) == []
+    assert seqs(endDate="2020-01-01") == []
+    assert seqs(startDate=at[5]) == since_5
+    assert seqs(endDate=at[5]) == until_5
+    assert seqs(startDate=at[5], endDate=at[5]) == [seq for seq in since_5 if seq in until_5]
+    assert seqs(startDate=at[5], limit="1") == [8]
+    assert seqs(startDate="2020-01-01T00:00:00+02:00") == everything
+
+
+def test_a_periods_cursor_stays_in_the_period(storied: Person) -> None:
+    at = {entry["seq"]: entry["at"] for entry in storied.ok("GET", "credits/ledger")["entries"]}
+    wanted = [seq for seq in sorted(at, reverse=True) if at[4] <= at[seq] <= at[6]]
+    seen: list[int] = []
+    cursor: dict[str, str] = {}
+    for _ in wanted:
+        period = {"startDate": at[4], "endDate": at[6], "limit": "1"}
+        page = storied.ok("GET", "credits/ledger", params={**period, **cursor})
+        seen += [entry["seq"] for entry in page["entries"]]
+        cursor = {"cursor": page["nextCursor"]} if "nextCursor" in page else {}
+
+    assert seen == wanted
+    assert not cursor

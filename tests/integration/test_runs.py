@@ -1,0 +1,104 @@
+"""Runs: their limit, their sums and their end."""
+
+import pytest
+
+from accounting.domain.budgets import Spender
+from accounting.domain.errors import (
+    AccountNotFound,
+    Invalid,
+    RunEnded,
+    RunExists,
+    RunNotFound,
+)
+from accounting.operations import runs, sessions, settling, usage
+from accounting.operations.budgets import Manager
+from accounting.operations.sweep import sweep
+from accounting.store import entries
+from accounting.times import DAY, HOUR
+from tests.audit import assert_books_balance
+from tests.integration import acme
+from tests.integration.acme import ACME, BOSS, MakeUser, finalize, stream
+from tests.integration.conftest import ACCOUNT, NOW
+
+
+@pytest.fixture(autouse=True)
+def _acme(table_name: str) -> None:
+    acme.found()
+
+
+def test_a_run_has_the_sums_of_its_sessions_and_records(user: MakeUser) -> None:
+    user("u1", 100)
+    runs.begin(Spender("u1", ACCOUNT), "r1", 50, expires_at=None, metadata={"task": "t"}, now=NOW)
+
+    for session_id, model, tokens in (("a", "m", 3_000), ("b", "m", 1_000), ("c", "n", 2_000)):
+        sessions.initialize("u1", session_id, model, 5_000, now=NOW, run_id="r1")
+        settling.finalize("u1", session_id, tokens, success=True, now=NOW)
+    stream("swept", account_id=ACCOUNT, run_id="r1")
+    sessions.heartbeat("u1", "swept", 4_000, now=NOW)
+    sweep(NOW + 2 * HOUR, lambda: True)
+    settling.finalize("u1", "swept", 1_000, success=True, now=NOW + 3 * HOUR)
+    stream("open", account_id=ACCOUNT, run_id="r1")
+
+    summary = runs.show(ACCOUNT, "r1", by=Manager("u1"))
+    run = summary.run
+    assert (run.committed, run.spent, run.sessions, run.records) == (7 + 6, 7, 5, 5)
+    assert summary.by_model == {"m": 5, "n": 2}
+    assert summary.metadata == {"task": "t"}
+    found = usage.statistics("u1", None, None).recent
+    assert sum(each.credits for each in found if each.run_id == "r1") == run.spent
+    kinds = {each.kind for each in entries.page(ACCOUNT, first=1, last=99, limit=99) if each.run_id == "r1"}
+    assert kinds == {"hold", "settle"}
+    assert_books_balance("u1")
+
+
+def test_a_stopped_run_admits_nothing_more_and_its_open_sessions_settle() -> None:
+    begun = runs.begin(Spender("u1", ACME), "r1", 50, expires_at=None, metadata={}, now=NOW).run
+    stream("s1", run_id="r1")
+
+    stopped = runs.stop(ACME, "r1", by=Manager("u1"), now=NOW + 1)
+    assert runs.stop(ACME, "r1", by=Manager("u1"), now=NOW + 2) == stopped
+    with pytest.raises(RunEnded) as refused:
+        stream("s2", run_id="r1")
+    assert refused.value.details == {"runId": "r1", "status": "stopped"}
+    assert stream("s1", run_id="r1").active, "a repeat gets the first answer"
+    finalize("s1", 4_000)
+
+    run = runs.show(ACME, "r1", by=BOSS).run
+    assert (run.status(NOW), run.committed, run.spent, run.sessions, run.records) == ("stopped", 4, 4, 1, 1)
+    assert begun.status(NOW) == "active"
+
+
+def test_a_run_expires() -> None:
+    runs.begin(Spender("u1", ACME), "r1", 50, expires_at=NOW + HOUR, metadata={}, now=NOW)
+
+    with pytest.raises(RunEnded) as refused:
+        stream("s1", run_id="r1", now=NOW + HOUR)
+
+    assert refused.value.details["status"] == "expired"
+    for wrong in (NOW, NOW - 1, NOW + 367 * DAY):
+        with pytest.raises(Invalid):
+            runs.begin(Spender("u1", ACME), "r2", 50, expires_at=wrong, metadata={}, now=NOW)
+
+
+def test_a_run_is_made_once_and_belongs_to_one_account(user: MakeUser) -> None:
+    user("u1", 100)
+    spender = Spender("u1", ACME)
+    made = runs.begin(spender, "r1", 50, expires_at=None, metadata={}, now=NOW)
+
+    again = runs.begin(spender, "r1", 50, expires_at=None, metadata={}, now=NOW + 5)
+    assert (again.run, again.replayed) == (made.run, True)
+    for other in ((spender, 51), (Spender("u2", ACME), 50)):
+        with pytest.raises(RunExists):
+            runs.begin(other[0], "r1", other[1], expires_at=None, metadata={}, now=NOW)
+    with pytest.raises(Invalid):
+        sessions.initialize("u1", "s1", "m", 5_000, now=NOW, run_id="r1")
+    with pytest.raises(AccountNotFound):
+        runs.begin(Spender("stranger", ACME), "r2", 50, expires_at=None, metadata={}, now=NOW)
+    with pytest.raises(RunNotFound):
+        runs.show(ACME, "r1", by=Manager("u2"))
+    with pytest.raises(RunNotFound):
+        runs.stop(ACME, "none", by=BOSS, now=NOW)
+    with pytest.raises(AccountNotFound):
+        runs.show(ACME, "r1", by=Manager("stranger"))
+    assert runs.show(ACME, "r1", by=Manager("owner")).run == made.run
+    stream("s1", run_id="r1", user_id="u2")
