@@ -54,13 +54,14 @@ def test_statistics_have_tokens_by_class(ask: Ask) -> None:
 
 
 def test_statistics_have_a_series_if_it_is_asked_for(ask: Ask) -> None:
-    by_day = {"names": {"m": {"2026-11-21": 2}}, "other": {"2026-11-20": 1}}
+    names, other = {"m": {"2026-11-21": 2}}, {"2026-11-20": 1}
+    by_day = {"names": names, "other": other}
     of_user = Played(ok(SUMS | {"recentActivity": [], "series": {"by": "model"} | by_day}))
     of_all = Played(ok(SUMS | {"byUser": {}, "truncated": False, "asOf": None, "series": {"by": "user"} | by_day}))
 
     found = ask(of_user, lambda client: client.usage_stats("u1", start_date="2026-11-01", by="model"))
     of_system = ask(of_all, lambda client: client.system_usage(by="user"))
 
-    assert (found.series, of_system.series) == (Series("model", **by_day), Series("user", **by_day))
+    assert (found.series, of_system.series) == (Series("model", names, other), Series("user", names, other))
     assert str(of_user.requests[-1].url).endswith("/api/usage/stats/u1?startDate=2026-11-01&by=model")
     assert str(of_all.requests[-1].url).endswith("/api/usage/system-stats?by=user")
