@@ -96,7 +96,9 @@ class Statistics:
 
 @dataclass(frozen=True)
 class SystemStatistics:
-    """Everybody's usage in whole UTC days, seconds behind: ``as_of`` is when the newest record that counts was made.
+    """The usage of all users in whole UTC days, up to about five minutes behind.
+
+    ``as_of`` is when the newest counted record was made.
 
     ``by_user`` has the users with the most credits, ``by_service`` and ``by_model`` the names that users contributed
     the most credits to, ``tokens_by_model`` at most 100 of those models. The numbers are exact; ``truncated`` says that
@@ -166,8 +168,8 @@ def usage_stats(
 ) -> Call[Statistics]:
     """The usage of the caller or, as a supervisor, of another user.
 
-    With ``account_id``, it is what the account paid for all of its users, or for ``user_id``. With ``key_id``, only
-    what this API key was used for counts. Dates are in UTC; an ``end_date`` without a time includes that whole day.
+    With ``account_id``, it is what the account paid for all of its users, or for ``user_id``. With ``key_id``, it is
+    only what this API key was used for. Dates are in UTC; an ``end_date`` without a time includes that whole day.
     Raises ValueError for a key of another user without ``account_id``, UserNotFound, AccountNotFound, ApiKeyNotFound.
     """
     if key_id is not None and user_id is not None and account_id is None:
