@@ -110,7 +110,8 @@ class Hold(Decision):
 class Settlement(Decision):
     """A settled hold, in credits.
 
-    ``refund`` came back, ``overrun`` exceeded the hold, and ``debt`` is the part of ``overrun`` that no lot covered.
+    ``refund`` is what came back, ``overrun`` is what exceeded the hold, and ``debt`` is the part of ``overrun`` that no
+    lot covered.
     """
 
     refund: int

@@ -117,7 +117,10 @@ class HeartbeatView(ResponseModel):
 
 
 class FinalizeView(ResponseModel):
-    """What a session cost. ``overrun`` exceeded the hold; ``debt`` is the part of it that no credits covered."""
+    """What a session cost.
+
+    ``overrun`` is the part that exceeded the hold; ``debt`` is the part of the overrun that no credits covered.
+    """
 
     session_id: str
     status: str
