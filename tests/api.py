@@ -29,6 +29,9 @@ CONTRACT: dict[Route, set[int]] = {
 
 HEALTH: set[Route] = {route for route, operation in _OPERATIONS.items() if operation["tags"] == ["health"]}
 DOCS: set[Route] = {route for route, operation in _OPERATIONS.items() if operation["tags"] == ["docs"]}
+DOCS_PATHS = [
+    path for path, item in _DOCUMENT["paths"].items() if any(each["tags"] == ["docs"] for each in item.values())
+]
 PUBLIC: set[Route] = {route for route, operation in _OPERATIONS.items() if operation.get("security") == []}
 """Those that take no token: they tell anybody the same."""
 HEADS: set[Route] = {("HEAD", path) for _, path in PUBLIC}

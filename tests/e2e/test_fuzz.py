@@ -20,7 +20,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi import checks as openapi_checks
 
 from local.openapi import document
-from tests.api import DOCS, INTERNAL
+from tests.api import DOCS_PATHS, INTERNAL
 from tests.e2e.books import balanced
 from tests.e2e.client import Person
 from tests.e2e.test_gateway import SECURITY_HEADERS
@@ -218,8 +218,8 @@ schemathesis.openapi.format(
     "date-time", st.datetimes().map(lambda at: f"{at.isoformat()}Z") | st.just("9999-12-31T23:59:59.999Z")
 )
 INTERNAL_PATHS = [path for _, path in INTERNAL]
-NO_USERS_PATHS = [*INTERNAL_PATHS, *(path.replace("{}", "{asset}") for _, path in DOCS)]
-"""Paths without a caller; the page's files have separate tests."""
+NO_USERS_PATHS = [*INTERNAL_PATHS, *DOCS_PATHS]
+"""Paths without a caller; the pages' files have separate tests."""
 
 
 @pytest.fixture(scope="module")

@@ -133,13 +133,23 @@ def test_each_sample_is_answered_as_its_route_should(user: Callable[..., str]) -
         assert (answered, len(body)) == (200, length), name
 
 
-@pytest.mark.parametrize(("name", "beginning"), [("page", "<!doctype html>"), ("asset", ".swagger-ui")])
+@pytest.mark.parametrize(
+    ("name", "beginning"),
+    [
+        ("page", "<!doctype html>"),
+        ("asset", ".swagger-ui"),
+        ("console", "<!doctype html>"),
+    ],
+)
 def test_the_sample_events_of_the_page_return_the_page(name: str, beginning: str) -> None:
     answer = app("docs").handler(event(f"docs/{name}"), CONTEXT)
     assert (answer["statusCode"], answer["body"][: len(beginning)]) == (200, beginning)
 
 
-@pytest.mark.parametrize("name", ["health/health", "health/api-health", "docs/document", "docs/page", "docs/asset"])
+HEADED = ["health/health", "health/api-health", "docs/document", "docs/page", "docs/asset", "docs/console"]
+
+
+@pytest.mark.parametrize("name", HEADED)
 def test_the_sample_events_of_head_are_answered_like_get_without_a_body(name: str) -> None:
     handler = app(name.partition("/")[0]).handler
     whole, head = handler(event(name), CONTEXT), handler(event(f"{name}-head"), CONTEXT)
