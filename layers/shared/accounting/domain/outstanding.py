@@ -1,11 +1,13 @@
 """Credits that users can still claim: the sums of all wallets, added up while the auditor goes through them."""
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from functools import lru_cache
 
 from accounting.domain.accounts import AccountId
 from accounting.domain.wallet import Wallet
+from accounting.domain.windows import Window, window_at
 
 MONTHS = 24
 """How many months a sum tells apart, the first one included."""
@@ -40,15 +42,15 @@ class Outstanding:
     def plus(self, wallet: Wallet) -> "Outstanding":
         """The sums with one more wallet."""
         months, expired, later = dict(self.by_month), self.expired, self.later
-        last = _number(self.begun_at) + MONTHS - 1
+        windows = _months(self.begun_at)
         for lot in wallet.lots:
+            place = bisect_right(windows, lot.expires_at, key=_end)
             if lot.expires_at <= self.begun_at:
                 expired += lot.credits
-            elif _number(lot.expires_at) > last:
+            elif place == MONTHS:
                 later += lot.credits
             else:
-                month = _month(lot.expires_at)
-                months[month] = months.get(month, 0) + lot.credits
+                months[windows[place].name] = months.get(windows[place].name, 0) + lot.credits
         return replace(
             self,
             accounts=self.accounts + 1,
@@ -66,11 +68,14 @@ class Outstanding:
         return replace(self, drifting=self.drifting + 1, named=named)
 
 
-def _number(at: int) -> int:
-    """The number of an instant's month."""
-    when = datetime.fromtimestamp(at / 1000, UTC)
-    return when.year * 12 + when.month
+@lru_cache(maxsize=1)
+def _months(begun_at: int) -> tuple[Window, ...]:
+    """The UTC months from that of ``begun_at`` on."""
+    months = [window_at("month", "UTC", begun_at)]
+    while len(months) < MONTHS:
+        months.append(window_at("month", "UTC", _end(months[-1])))
+    return tuple(months)
 
 
-def _month(at: int) -> str:
-    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m")
+def _end(month: Window) -> int:
+    return month.resets_at or 0
