@@ -168,7 +168,7 @@ def test_a_child_leaves_its_parents_sessions_alone(
 
         def child() -> list[str]:
             act(client, session)
-            with pytest.raises(RuntimeError, match="is of the process that this one was forked from"):
+            with pytest.raises(RuntimeError, match="belongs to the process that this one was forked from"):
                 session.add_tokens(1)
             return caplog.messages
 

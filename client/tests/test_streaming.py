@@ -504,7 +504,7 @@ def test_tokens_are_counted_only_inside_the_block_and_are_never_negative(stream:
     def body(session: Any) -> Iterator[float]:
         with pytest.raises(ValueError, match="-1 can't be added"):
             session.add_tokens(-1)
-        with pytest.raises(ValueError, match="-1 is no number"):
+        with pytest.raises(ValueError, match="-1 is not a number"):
             session.set_tokens(-1)
         yield 0
 

@@ -201,7 +201,7 @@ class AccountingClient:
 
         Entering holds the credits of the estimate. The estimate is ``estimated_tokens``, one number for all tokens, or
         ``estimated_usage``, the most that the request can use by class, such as
-        ``{"inputTokens": 4000, "outputTokens": 1000}``. If the user has too few, entering raises
+        ``{"inputTokens": 4000, "outputTokens": 1000}``. If the user has too few credits, entering raises
         InsufficientCredits with ``affordable_tokens`` or ``affordable_output_tokens``. ``variant`` names a variant of
         the model's price; ``metadata`` is kept with the usage.
 

@@ -112,7 +112,9 @@ class Statistics:
 
 @dataclass(frozen=True)
 class SystemStatistics:
-    """Everybody's usage in whole UTC days, seconds behind: ``as_of`` is when the newest record that counts was made.
+    """The usage of all users in whole UTC days, up to about five minutes behind.
+
+    ``as_of`` is when the newest counted record was made.
 
     ``by_user`` has the users with the most credits, ``by_service`` and ``by_model`` the names that users contributed
     the most credits to, ``tokens_by_model`` at most 100 of those models. The numbers are exact; ``truncated`` says that
@@ -184,8 +186,8 @@ def usage_stats(
 ) -> Call[Statistics]:
     """The usage of the caller or, as a supervisor, of another user.
 
-    With ``account_id``, it is what the account paid for all of its users, or for ``user_id``. With ``key_id``, only
-    what this API key was used for counts. Dates are in UTC; an ``end_date`` without a time includes that whole day.
+    With ``account_id``, it is what the account paid for all of its users, or for ``user_id``. With ``key_id``, it is
+    only what this API key was used for. Dates are in UTC; an ``end_date`` without a time includes that whole day.
     ``by="model"`` and ``by="service"`` add ``series``; they need a ``start_date`` at most 400 days before the end.
     Raises ValueError for a key of another user without ``account_id``, UserNotFound, AccountNotFound, ApiKeyNotFound.
     """
