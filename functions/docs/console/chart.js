@@ -11,22 +11,26 @@ export function Bars({ label, of: items }) {
   const most = Math.max(1, ...items.map((each) => each.of ?? each.value));
   return html`<ul class="bars" aria-label=${label}>${items.map((each) => html`<li>
     <span class="name">${each.label}</span>
-    <span class="bar" aria-hidden="true">${(each.parts ?? [{ value: each.value, tone: each.tone }]).map((part) => html`
-      <span class="part ${part.tone ?? ""}" style=${{ width: `${share(part.value, each.of ?? most)}%` }}></span>`)}</span>
+    <${Bar} of=${each.of ?? most} parts=${each.parts ?? [each]} />
     <span class="figure">${each.figure ?? html`<${Credits} of=${each.value} />`}</span>
     ${each.note && html`<span class="quiet note">${each.note}</span>`}
   </li>`)}</ul>`;
 }
 
+// One bar, divided into parts: [{ value, tone }].
+export const Bar = ({ of, parts }) => html`<span class="bar" aria-hidden="true">${parts.map(({ value, tone }) => html`
+  <span class="part ${tone ?? ""}" style=${{ width: `${share(value, of)}%` }}></span>`)}</span>`;
+
 const share = (value, of) => (of > 0 ? Math.max(0, Math.min(100, (value / of) * 100)) : 0);
 
-// Stacked columns, one for each of `labels`. A series is { name, values }, at most eight; the colors are in this order.
+// Stacked columns, one for each of `labels`. A series is { name, values }, at most eight; the colors are in this order, and
+// a series with `rest` is gray.
 export function Chart({ title, labels, series, unit = "credits", file }) {
   const [asTable, setAsTable] = useState(false);
   const totals = labels.map((_, at) => series.reduce((sum, each) => sum + (each.values[at] ?? 0), 0));
   return html`<figure class="chart">
     <figcaption class="top">
-      <ul class="legend">${series.map((each, at) => html`<li><span class="key color-${at}" aria-hidden="true"></span>${each.name}</li>`)}</ul>
+      <ul class="legend">${series.map((each, at) => html`<li><span class="key ${colorOf(each, at)}" aria-hidden="true"></span>${each.name}</li>`)}</ul>
       <div class="actions">
         <${Button} aria-pressed=${String(asTable)} onClick=${() => setAsTable(!asTable)}>Table<//>
         ${file && html`<${Download} name=${file} rows=${rowsOf(labels, series, totals)} />`}
@@ -55,10 +59,10 @@ function Columns({ title, labels, series, totals, unit }) {
       return html`<g>
         <title>${label}: ${digits(totals[at])} ${unit}${series.length > 1 && series.filter((each) => each.values[at]).map((each) => `\n${each.name}: ${digits(each.values[at])}`).join("")}</title>
         <rect class="hit" x=${LEFT + at * step} width=${step} y=${TOP} height=${height} />
-        ${series.map((each, color) => {
+        ${series.map((each, order) => {
           const value = Math.max(0, each.values[at] ?? 0);
           below += value;
-          return value > 0 && html`<rect class="color-${color}" x=${LEFT + at * step + step * 0.12} width=${step * 0.76} y=${y(below)} height=${(value / most) * height} />`;
+          return value > 0 && html`<rect class=${colorOf(each, order)} x=${LEFT + at * step + step * 0.12} width=${step * 0.76} y=${y(below)} height=${(value / most) * height} />`;
         })}
       </g>`;
     })}
@@ -66,10 +70,12 @@ function Columns({ title, labels, series, totals, unit }) {
   </svg>`;
 }
 
-// The next round number: 1, 2 or 5 times a power of ten.
+const colorOf = (series, at) => `color-${series.rest ? 7 : at}`;
+
+// The next round number: a small one times a power of ten.
 function nice(value) {
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].map((each) => each * power).find((each) => each >= value);
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((each) => each * power).find((each) => each >= value);
 }
 
 const rowsOf = (labels, series, totals) => [

@@ -16,7 +16,7 @@ export function useLoad(load, what = []) {
     let current = true;
     setState((before) => (asked.current === question ? { ...before, error: undefined, loading: true } : { loading: true }));
     asked.current = question;
-    load().then(
+    (async () => load())().then( // also an address that cannot be made is a failure to show
       (data) => current && setState({ data, loading: false }),
       (error) => current && setState({ error, loading: false }),
     );
@@ -46,7 +46,7 @@ export function Failed({ error, again }) {
 }
 
 const Problems = ({ errors }) => Array.isArray(errors) && errors.length > 0 && html`<ul>
-  ${errors.map((each) => html`<li><code>${each.field}</code> ${each.message}</li>`)}
+  ${errors.map((each) => html`<li><code>${each.field}</code> ${each.problem}</li>`)}
 </ul>`;
 
 // What an action did.
@@ -57,10 +57,13 @@ export const Done = ({ requestId, children }) => html`<div class="notice done" r
 
 // --- the frame of a screen ---
 
-// A screen: its heading, which gets the focus, its actions and its content.
+// A screen: its heading, its actions and its content. The heading gets the focus, unless a field asks for it.
 export function Screen({ title, kicker, actions, children }) {
   const heading = useRef(null);
-  useEffect(() => { heading.current.focus({ preventScroll: true }); scrollTo(0, 0); }, []);
+  useEffect(() => {
+    scrollTo(0, 0);
+    (document.querySelector("main [autofocus]") ?? heading.current).focus({ preventScroll: true });
+  }, []);
   useEffect(() => { document.title = `${title} · Credits console`; }, [title]);
   return html`<div class="screen">
     <div class="top">
@@ -77,8 +80,8 @@ export const Section = ({ title, actions, note, children, id }) => html`<section
   ${children}
 </section>`;
 
-// A row of key figures: [{ label, value, note, tone }]; tone is "bad" or "warn".
-export const Figures = ({ of }) => html`<dl class="figures">${of.filter(Boolean).map((each) => html`<div class=${each.tone}>
+// A row of key figures: [{ label, value, note, tone }]; tone is "bad" or "warn". `small` is for facts that are no figures.
+export const Figures = ({ of, small }) => html`<dl class=${small ? "figures small" : "figures"}>${of.filter(Boolean).map((each) => html`<div class=${each.tone}>
   <dt>${each.label}</dt><dd>${each.value}</dd>${each.note && html`<dd class="quiet">${each.note}</dd>`}
 </div>`)}</dl>`;
 
@@ -186,7 +189,7 @@ export function usePages(what = []) {
   };
 }
 
-// One page of rows. A column is { label, show(row), number, wide }; `pages` and `nextCursor` add Next and Back.
+// One page of rows. On a narrow screen each row is a block; the roles keep it a table for screen readers. A column is { label, show(row), number, wide }; `pages` and `nextCursor` add Next and Back.
 // `hidden` keeps the caption for screen readers only, where a heading above says the same.
 export function Table({ caption, hidden = true, columns, rows, pages, nextCursor, empty = "Nothing here yet.", mark }) {
   const shown = columns.filter(Boolean);
@@ -194,18 +197,24 @@ export function Table({ caption, hidden = true, columns, rows, pages, nextCursor
   if (!rows.length && first) return html`<${Empty}>${empty}<//>`;
   return html`<div class="table">
     <div class="scroll" tabindex="0" role="region" aria-label=${caption}>
-      <table>
+      <table role="table">
         <caption class=${hidden && "unseen"}>${caption}</caption>
-        <thead><tr>${shown.map((each) => html`<th scope="col" class=${kindOf(each)}>${each.label}</th>`)}</tr></thead>
-        <tbody>${rows.map((row) => html`<tr class=${mark?.(row)}>${shown.map((each) => html`
-          <td class=${kindOf(each)}>${each.show(row)}</td>`)}</tr>`)}</tbody>
+        <thead role="rowgroup"><tr role="row">${shown.map((each) => html`<th scope="col" role="columnheader" class=${kindOf(each)}>${each.label}</th>`)}</tr></thead>
+        <tbody role="rowgroup">${rows.map((row) => html`<tr role="row" class=${mark?.(row)}>${shown.map((each) => html`
+          <td role="cell" data-label=${each.label} class=${kindOf(each)}><div>${each.show(row)}</div></td>`)}</tr>`)}</tbody>
       </table>
     </div>
-    ${pages && !(first && !nextCursor) && html`<div class="pager">
-      <${Button} disabled=${first} onClick=${pages.back}>Back<//>
-      <span>Page ${pages.number}</span>
-      <${Button} disabled=${!nextCursor} onClick=${() => pages.next(nextCursor)}>Next<//>
-    </div>`}
+    ${pages && html`<${Pager} pages=${pages} nextCursor=${nextCursor} />`}
+  </div>`;
+}
+
+// Next and Back, unless there is only one page.
+export function Pager({ pages, nextCursor }) {
+  const first = pages.number === 1;
+  return !(first && !nextCursor) && html`<div class="pager">
+    <${Button} disabled=${first} onClick=${pages.back}>Back<//>
+    <span>Page ${pages.number}</span>
+    <${Button} disabled=${!nextCursor} onClick=${() => pages.next(nextCursor)}>Next<//>
   </div>`;
 }
 
@@ -215,7 +224,9 @@ const kindOf = ({ number, wide }) => [number && "number", wide && "wide"].filter
 
 const DIGITS = new Intl.NumberFormat("en-US", { maximumFractionDigits: 6 });
 const SHORT = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
-const EXACT = new Intl.DateTimeFormat("en-CA", { dateStyle: "short", timeStyle: "short", hour12: false });
+const MINUTE = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" };
+const THIS_YEAR = new Intl.DateTimeFormat("en-GB", MINUTE);
+const OTHER_YEAR = new Intl.DateTimeFormat("en-GB", { ...MINUTE, year: "numeric" });
 const AGO = new Intl.RelativeTimeFormat("en-US", { numeric: "auto", style: "short" });
 const STEPS = [["year", 31_557_600], ["month", 2_629_800], ["day", 86_400], ["hour", 3_600], ["minute", 60]];
 
@@ -235,11 +246,15 @@ export function ago(value, now = Date.now()) {
   return unit === "second" ? "now" : AGO.format(Math.trunc(seconds / size), unit);
 }
 
-export const exact = (value) => EXACT.format(new Date(value)).replace(",", "");
+// A time in the reader's zone: 26 Nov, 06:23; with the year if it is another one.
+export function exact(value) {
+  const time = new Date(value);
+  return (time.getFullYear() === new Date().getFullYear() ? THIS_YEAR : OTHER_YEAR).format(time);
+}
 
 // A time: exact in the reader's zone, and relative to now. `value` is ISO-8601 or epoch milliseconds.
 export const When = ({ at, never = "–" }) => at === undefined || at === null ? never
-  : html`<time datetime=${new Date(at).toISOString()} title=${new Date(at).toISOString()}>${exact(at)} <span class="quiet">${ago(at)}</span></time>`;
+  : html`<time datetime=${new Date(at).toISOString()} title=${new Date(at).toISOString()}><span class="nowrap">${exact(at)}</span> <span class="quiet">${ago(at)}</span></time>`;
 
 export const Badge = ({ tone, children }) => html`<span class="badge ${tone ?? ""}">${children}</span>`;
 export const Code = ({ children }) => html`<code>${children}</code>`;

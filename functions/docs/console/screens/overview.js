@@ -18,7 +18,7 @@ export default function Overview({ query }) {
     <${Section} title="Credits by day"><${Loaded} of=${usage}>${(data) => html`
       <p>${digits(data.totalCredits)} credits in ${digits(data.totalRecords)} records.</p>
       <${Chart} title="Credits by day" file="credits-by-day.csv" labels=${daysFrom(from, days)}
-        series=${[{ name: "credits", values: daysFrom(from, days).map((day) => data.byDay[day]?.credits ?? 0) }]} />`}<//><//>
+        series=${[{ name: "credits", values: daysFrom(from, days).map((day) => data.byDay[day] ?? 0) }]} />`}<//><//>
   <//>`;
 }
 
