@@ -45,7 +45,7 @@ def test_make_test_runs_the_selected_tests(project: Project, documentation: Docu
 
 
 @pytest.mark.parametrize("command", ["make format", "make check", "make openapi", "make reference"])
-def test_commands_that_check_format_or_generate_leave_the_sources_unchanged(
+def test_checking_formatting_and_generating_change_no_sources(
     project: Project, documentation: Documentation, command: str
 ) -> None:
     before = sources(project.folder)
