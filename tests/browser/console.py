@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import expect
 
+from tests.browser.browser import PATIENCE_MILLISECONDS
+
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
     from tests.browser.browser import Watched
     from tests.e2e.client import Person
+
+expect.set_options(timeout=PATIENCE_MILLISECONDS)  # a function's first call starts a worker
 
 MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
 """A text that a page must show as it is."""

@@ -64,7 +64,7 @@ function Answer({ of }) {
       { label: "Needed", number: true, show: (each) => html`<${Credits} of=${each.requiredCredits} />` },
       { label: "Left", number: true, show: (each) => html`<${Credits} of=${each.remainingCredits} />` },
       { label: "Of", number: true, show: (each) => html`<${Credits} of=${each.limitCredits} />` },
-      { label: "Resets or ends", show: (each) => html`<${When} at=${each.resetsAt} never=${each.limit === "balance" ? "–" : "never"} />` },
+      { label: "Resets", show: (each) => html`<${When} at=${each.resetsAt} never=${each.limit === "balance" ? "–" : "never"} />` },
     ]} />`}`;
 }
 
