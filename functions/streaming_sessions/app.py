@@ -112,26 +112,6 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
     return view, HTTPStatus.OK if answer.replayed else HTTPStatus.CREATED
 
 
-@api.post(
-    "/api/streaming-sessions/preview",
-    access=PREVIEWERS,
-    codes=("MODEL_UNKNOWN", "USER_NOT_FOUND", "MEMBER_NOT_FOUND", "API_KEY_NOT_FOUND"),
-)
-def preview(body: AskPreview) -> PreviewView:
-    """Show whether a session would be opened now, and what each limit has left. No credits are held.
-
-    The answer is the decision of ``initialize`` with the same values. ``userId`` asks about another user: supervisors
-    and administrators may ask about anybody, the owners and admins of the organization in ``accountId`` about its
-    members.
-    """
-    tokens, usage = _estimate_in(body)
-    now = clock()
-    spender, refused = spender_in(body, api.caller, now)
-    return PreviewView.of(
-        previews.preview(spender, body.model_id, tokens, usage=usage, variant=body.variant, refused=refused, now=now)
-    )
-
-
 def _estimate_in(body: Initialize | AskPreview) -> tuple[int, Usage | None]:
     """The tokens of an estimate, and its usage if it has one. Raises Invalid unless there is exactly one estimate."""
     usage = None if body.estimated_usage is None else read(CANONICAL, body.estimated_usage, "estimatedUsage")
@@ -236,6 +216,26 @@ def force_end(user_id: UserInPath, session_id: IdentifierInPath, body: ForceEnd)
     user = users.resolve(api.subject).user
     answer = settling.force_end(user.id, session_id, actor=api.caller.user_id, reason=body.reason, now=clock())
     return SessionView.of(answer.session)
+
+
+@api.post(
+    "/api/streaming-sessions/preview",
+    access=PREVIEWERS,
+    codes=("MODEL_UNKNOWN", "USER_NOT_FOUND", "MEMBER_NOT_FOUND", "API_KEY_NOT_FOUND"),
+)
+def preview(body: AskPreview) -> PreviewView:
+    """Show whether a session would be opened now, and what each limit has left. No credits are held.
+
+    The answer is the decision of ``initialize`` with the same values. ``userId`` asks about another user: supervisors
+    and administrators may ask about anybody, the owners and admins of the organization in ``accountId`` about its
+    members.
+    """
+    tokens, usage = _estimate_in(body)
+    now = clock()
+    spender, refused = spender_in(body, api.caller, now)
+    return PreviewView.of(
+        previews.preview(spender, body.model_id, tokens, usage=usage, variant=body.variant, refused=refused, now=now)
+    )
 
 
 @api.get("/api/streaming-sessions/active", access=WATCHERS, responses=PAGE)

@@ -96,7 +96,7 @@ class Session:
     ``status`` is ``active``, ``completed`` or ``failed``; ``outcome`` is ``finalized``, ``aborted`` or ``swept``.
     ``reported_tokens`` are those of its last heartbeat. ``estimated_usage`` and ``usage`` are None if only a number of
     tokens is known. ``served_model_id`` is the model that the caller named at the end, if it is not ``model_id``.
-    ``late_credits`` is as in `Finalized`.
+    ``late_credits`` is as in `Finalized`. ``account_id`` is the account that pays.
     """
 
     session_id: str
@@ -117,6 +117,7 @@ class Session:
     variant: str | None = None
     served_model_id: str | None = None
     late_credits: int | None = None
+    account_id: str | None = None
 
 
 @dataclass(frozen=True)
