@@ -189,13 +189,14 @@ export function usePages(what = []) {
   };
 }
 
-// One page of rows. On a narrow screen each row is a block; the roles keep it a table for screen readers. A column is { label, show(row), number, wide }; `pages` and `nextCursor` add Next and Back.
+// One page of rows. With more than three columns, each row is a block on a narrow screen; the roles keep it a table for
+// screen readers. A column is { label, show(row), number, wide }; `pages` and `nextCursor` add Next and Back.
 // `hidden` keeps the caption for screen readers only, where a heading above says the same.
 export function Table({ caption, hidden = true, columns, rows, pages, nextCursor, empty = "Nothing here yet.", mark }) {
   const shown = columns.filter(Boolean);
   const first = !pages || pages.number === 1;
   if (!rows.length && first) return html`<${Empty}>${empty}<//>`;
-  return html`<div class="table">
+  return html`<div class=${shown.length > 3 ? "table stacked" : "table"}>
     <div class="scroll" tabindex="0" role="region" aria-label=${caption}>
       <table role="table">
         <caption class=${hidden && "unseen"}>${caption}</caption>
