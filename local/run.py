@@ -68,6 +68,7 @@ def _run(running: Running) -> int:
         stack = deploy(aws, jwt_secret, document, **settings)
         with step(f"Demo user with {DEMO_CREDITS:,} credits"):
             _seed(stack)
+            _audit(stack)
             aws.save()
         private.write(STACK_JSON, stack.as_json() + "\n")
         print(introduction(stack))
@@ -140,6 +141,11 @@ def _seed(stack: Stack) -> None:
             if not answer.is_success:
                 request = answer.request
                 raise Refused(f"{request.method} {request.url.path}: {answer.status_code} {answer.text}")
+
+
+def _audit(stack: Stack) -> None:
+    """Let the auditor run without waiting for it: on its schedule, it would not run before the first hour is over."""
+    stack.aws.client("lambda").invoke(FunctionName=f"{stack.stack_name}-auditor:live", InvocationType="Event")
 
 
 def _authorization(stack: Stack, sub: str, role: str) -> dict[str, str]:

@@ -88,6 +88,7 @@ ROUTES = [
     Route("GET", "credits/ledger", None, 200, "anybody"),
     Route("GET", "credits/ledger/{user}", None, 200, "supervisors", "supervisors"),
     Route("GET", "credits/audit/{user}", None, 200, "administrators", "administrators"),
+    Route("GET", "credits/outstanding", None, 200, "administrators"),
     Route(
         "POST",
         "streaming-sessions/initialize",

@@ -43,6 +43,7 @@ STEPS: list[tuple[str, int, dict[str, Any]]] = [
     ("streaming_sessions/end", 404, {"code": "SESSION_NOT_ACTIVE"}),
     ("ledger/ledger", 200, {}),
     ("ledger/ledger-of", 200, {}),
+    ("ledger/outstanding", 200, {"asOf": None, "accounts": 0}),
     ("usage/record", 201, {"credits": 5, "deducted": True}),
     ("usage/stats", 200, {"totalRecords": 2, "totalCredits": 17}),
     ("usage/stats-of", 200, {"byService": {"chat-streaming": 12, "image-generation": 5}}),

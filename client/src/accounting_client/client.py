@@ -249,6 +249,7 @@ class AccountingClient:
     ledger = _iterator(routes.ledger.ledger)
     ledger_page = _method(routes.ledger.ledger_page)
     audit = _method(routes.ledger.audit)
+    outstanding_credits = _method(routes.ledger.outstanding_credits)
 
     initialize = _method(routes.sessions.initialize)
     heartbeat = _method(routes.sessions.heartbeat)

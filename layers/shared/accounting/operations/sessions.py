@@ -21,11 +21,11 @@ from accounting.domain.errors import (
 )
 from accounting.domain.ledger import Cause
 from accounting.domain.model_usage import Usage
-from accounting.domain.pricing import affordable, hold_for, with_buffer
+from accounting.domain.pricing import with_buffer
 from accounting.domain.sessions import Report, Session, opened
 from accounting.operations import spending
 from accounting.operations.commit import Snapshot, ledger_writes, retry_until_committed
-from accounting.operations.spending import commitments, refusal, room_for
+from accounting.operations.spending import commitments, hold_in, refusal, room_for
 from accounting.settings import settings
 from accounting.store import prices, wallets
 from accounting.store import sessions as store
@@ -78,7 +78,6 @@ def initialize(  # noqa: PLR0913 what a session is opened with
         if taken := store.get(user_id, session_id):
             return _reopened(taken, spender, asked)
         raise
-    reduce, percent = settings().reduce_short_holds, settings().hold_buffer_percent
     expires_at = now + min(settings().session_timeout, settings().session_max_life)
     unfunded = Session(
         user_id=user_id,
@@ -104,11 +103,9 @@ def initialize(  # noqa: PLR0913 what a session is opened with
 
     def hold_and_open(snapshot: Snapshot) -> Answer:
         try:
-            room = room_for(with_buffer(unfunded.estimated_credits, percent), snapshot, now=now)
-            wanted = hold_for(unfunded.estimated_credits, room.credits, percent=percent, reduce=reduce)
-            if wanted > room.credits:
-                most = affordable(room.credits, percent=percent, reduce=reduce)
-                raise refusal(room, wanted, **unfunded.affordable(most))
+            enough = with_buffer(unfunded.estimated_credits, settings().hold_buffer_percent)
+            room = room_for(enough, snapshot, now=now)
+            wanted = hold_in(room, unfunded.estimate)
         except AccountingError:
             # An earlier attempt of this request may hold the missing credits.
             if taken := store.get(user_id, session_id):

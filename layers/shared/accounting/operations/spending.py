@@ -12,8 +12,10 @@ from typing import Any
 from accounting.domain import wallet as ledger
 from accounting.domain.budgets import Allowance, Bound, Counter, Room, Spender
 from accounting.domain.errors import BudgetExceeded, InsufficientCredits
+from accounting.domain.pricing import Estimate, affordable, hold_for
 from accounting.domain.runs import Run
 from accounting.operations.commit import Snapshot
+from accounting.settings import settings
 from accounting.store import allowances, budgets, runs
 from accounting.store.stale import StaleRead
 from accounting.store.table import Write
@@ -95,6 +97,16 @@ def refusal(room: Room, required: int, **details: Any) -> InsufficientCredits | 
         balance = {"limit": "balance", "remainingCredits": room.available, "requiredCredits": required}
         return InsufficientCredits(required, room.available, room.held, limits=[balance, *failed], **details)
     return BudgetExceeded(required, room.credits, limits=failed, **details)
+
+
+def hold_in(room: Room, estimate: Estimate) -> int:
+    """The credits that a session holds for its estimate. Raises the refusal if there is no room for them."""
+    percent, reduce = settings().hold_buffer_percent, settings().reduce_short_holds
+    wanted = hold_for(estimate.credits, room.credits, percent=percent, reduce=reduce)
+    if wanted > room.credits:
+        most = affordable(room.credits, percent=percent, reduce=reduce)
+        raise refusal(room, wanted, **estimate.affordable(most))
+    return wanted
 
 
 def commitments(
