@@ -43,7 +43,7 @@ def main() -> int:
     """Run the demo; return the exit status."""
     try:
         if not STACK_JSON.exists():
-            raise Refused("nothing runs here: start it with `make run`, then repeat this in a second terminal")
+            raise Refused("the service is not running: start it with `make run`, then repeat this in a second terminal")
         stack = json.loads(STACK_JSON.read_text())
         as_proxy = {"X-Internal-Api-Key": stack["internalApiKey"]}  # needed if the stack has RequireServiceKey
         with httpx.Client(base_url=stack["baseUrl"], headers=as_proxy, timeout=60, trust_env=False) as http:

@@ -112,7 +112,7 @@ def _stop(aws: Emulator) -> None:
 def _port() -> int:
     port = os.environ.get("PORT") or DEFAULT_PORT
     if not port.isascii() or not port.isdecimal():
-        raise Refused(f"PORT is a number, not {port}")
+        raise Refused(f"PORT must be a number, not {port}")
     return int(port)
 
 

@@ -11,7 +11,7 @@ from tests.e2e.client import MODEL
 
 @dataclass(frozen=True)
 class Raw:
-    """JSON text that ``json.dumps`` can't or won't make of a value."""
+    """JSON text that ``json.dumps`` does not produce."""
 
     text: str
 

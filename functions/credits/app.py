@@ -100,7 +100,7 @@ class _Command(RequestModel):
     notes: Notes | None = None
 
     def user(self) -> str | None:
-        """The user whose account changes, None if an account is named. Raises Invalid unless there is one of both."""
+        """The user whose account changes, None if an account is named. Raises Invalid unless there is exactly one."""
         if (self.user_id is None) == (self.account_id is None):
             raise Invalid.field("userId", "either this or accountId is required")
         return self.user_id
@@ -401,7 +401,7 @@ def adjust(body: Adjust) -> AdjustView:
 
 
 def _request(body: _Command, user: Reference | None = None) -> Request:
-    """The command's request about ``user``, if the route's access has found them already."""
+    """The command's request. ``user`` is its user, if the check of the route's access has found them already."""
     named = body.user()
     return Request(
         actor=api.caller.actor,

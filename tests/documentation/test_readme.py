@@ -98,7 +98,7 @@ def test_make_token_prints_a_token_or_the_reason_why_not(
     )
 
     assert "alice" in [user["userId"] for user in users.raise_for_status().json()["users"]]
-    assert "ROLE is user, supervisor or admin, not boss" in project.type("make token USER=alice ROLE=boss", status=2)
+    assert "ROLE must be user, supervisor or admin, not" in project.type("make token USER=alice ROLE=boss", status=2)
     assert "say whose token it is" in project.type("make token", status=2, USER="root")
 
 

@@ -149,7 +149,7 @@ def _is_a_removal_by_query(case: Case[Any]) -> bool:
 
 
 def _refuses_what_the_document_forbids(ctx: CheckContext, response: Response, case: Case[Any]) -> None:
-    # Nobody needs to be told of a parameter that no route has, nor of what the query adds to a removal's body.
+    # A request may be accepted with a parameter that no route has. The query of a removal is no violation either.
     if UNKNOWN_PARAMETER not in case.query and not (case.path == REMOVE and case.query):
         openapi_checks.negative_data_rejection(ctx, response, case)
 
@@ -208,7 +208,7 @@ def _generated(examples: int, *, edges: bool) -> BaseSchema:
         "no-shrink": True,
     }
     phases = {"coverage": {"enabled": edges, "unexpected-methods": []}, "examples": {"enabled": False}}
-    output = {"sanitization": {"enabled": False}}  # or a failure could not be repeated; the secrets live as long as it
+    output = {"sanitization": {"enabled": False}}  # so that a failure can be repeated; the secrets end with the stack
     config = SchemathesisConfig.from_dict({"generation": generation, "phases": phases, "output": output})
     return schemathesis.openapi.from_dict(_with_examples(), config=config)
 

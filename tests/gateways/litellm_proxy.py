@@ -72,7 +72,7 @@ class Proxy:
         callback: str = "accounting_client.litellm.accounting",
         **environ: str,
     ) -> Iterator[Proxy]:
-        """Run one for the time of the block; ``folder`` has its configuration, and whatever else it imports."""
+        """Run one during the block; ``folder`` has its configuration, and whatever else it imports."""
         names = {"base_url": provider.base_url, "origin": provider.origin, "callback": callback}
         names["master_key"] = secrets.token_hex(16)
         (folder / "config.yaml").write_text(CONFIG % names)

@@ -92,7 +92,7 @@ def test_another_limit_keeps_the_counters_and_another_window_or_zone_begins_at_z
         assert changed.follows(OWN).counter_at(AT) != OWN.counter_at(AT)
 
 
-def test_only_who_set_it_when_is_no_change() -> None:
+def test_a_budget_set_again_with_the_same_values_is_unchanged() -> None:
     assert replace(OWN, begun=9, changed_at=AT + 1, changed_by="other").says_the_same(OWN)
     assert not OWN.says_the_same(None)
     for changed in (

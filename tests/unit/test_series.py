@@ -18,7 +18,7 @@ def test_names_and_other_add_up_to_each_day() -> None:
     assert found.other == {"d1": 7}
 
 
-def test_only_the_names_with_the_most_credits_are_shown_apart() -> None:
+def test_only_the_names_with_the_most_credits_are_shown_separately() -> None:
     names = {f"n{number:02d}": {"d1": number, "d2": 1} for number in range(MAX_NAMES + 3)}
 
     found = series({"d1": sum(range(13)), "d2": 13}, names)

@@ -8,8 +8,8 @@ and for random objects. These differences are deliberate:
 - Cache writes that are reported by age only, without their sum, are part of the input. genai-prices leaves them out.
 - A compaction of Anthropic's is billed beside the top-level counts. genai-prices leaves it out.
 - Gemini's live API calls its output ``responseTokenCount``. genai-prices leaves it out.
-- xAI has OpenAI's format, but counts reasoning beside the completion. Here the total tells; genai-prices must be told
-  the provider.
+- xAI has OpenAI's format, but counts reasoning beside the completion. This service sees it from the total;
+  genai-prices needs the provider.
 - genai-prices does not read the canonical and OpenTelemetry's format.
 """
 

@@ -256,7 +256,7 @@ def test_an_address_remembers_each_of_its_last_holders_once() -> None:
     back = pointer.back_at(User("u29", "a@x.y", "", "user", email_at=29))
     assert (back.user_id, back.issued_at, back.since) == ("u29", 29, 0)
     assert back.former[-1] == "u28"
-    assert "u25" not in back.former, "who gave it up does not wait for it"
+    assert "u25" not in back.former, "a user who gave it up does not wait for it"
 
 
 def test_the_first_to_claim_an_address_holds_it_from_then_on() -> None:

@@ -136,7 +136,7 @@ class AccountingClient:
         if self.background.backlog.outbox is None:
             return None
         if not self._has_own_credential:
-            raise ValueError("a client with an outbox acts for users by for_user: a restart loses their tokens")
+            raise ValueError("with an outbox, act for users with for_user: a restart would lose their tokens")
         self.background.start(self)
         return Key(self.sender(), self._settings.acts_for or "", session_id)
 

@@ -27,9 +27,15 @@ export function onTokenRefused(listener) {
   ended = listener;
 }
 
-// A path with its values encoded: path`users/${id}`.
+// A path with its values encoded: path`users/${id}`. Throws for a value that would name another route.
 export function path(texts, ...values) {
-  return String.raw({ raw: texts }, ...values.map((value) => encodeURIComponent(value)));
+  return String.raw({ raw: texts }, ...values.map(encoded));
+}
+
+// A value with a slash is encoded twice, because gateways treat %2F as a separator.
+function encoded(value) {
+  if (["", ".", ".."].includes(value)) throw new Refusal(0, "NO_SUCH_ID", `An id cannot be “${value}”.`);
+  return encodeURIComponent(value.includes("/") ? encodeURIComponent(value) : value);
 }
 
 // A new idempotency key. A command takes one when its dialog opens, so that a double click is one command.

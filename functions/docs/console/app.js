@@ -11,7 +11,13 @@ const ADMINS = ["admin"], SUPERVISORS = ["admin", "supervisor"], USERS = ["admin
 // A star stands for an id, which the screen gets as `id`.
 const SCREENS = [
   ["overview", "Overview", ADMINS, () => import("./screens/overview.js")],
+  ["people", "People", SUPERVISORS, () => import("./screens/people.js")],
+  ["people/*", null, SUPERVISORS, () => import("./screens/person.js")],
+  ["organizations", "Organizations", USERS, () => import("./screens/organizations.js")],
+  ["organizations/*", null, USERS, () => import("./screens/organization.js")],
   ["sessions", "Sessions", SUPERVISORS, () => import("./screens/sessions.js")],
+  ["prices", "Prices", USERS, () => import("./screens/prices.js")],
+  ["prices/*", null, USERS, () => import("./screens/price.js")],
   ["me", "My account", USERS, () => import("./screens/me.js")],
 ];
 

@@ -11,12 +11,15 @@ export function Bars({ label, of: items }) {
   const most = Math.max(1, ...items.map((each) => each.of ?? each.value));
   return html`<ul class="bars" aria-label=${label}>${items.map((each) => html`<li>
     <span class="name">${each.label}</span>
-    <span class="bar" aria-hidden="true">${(each.parts ?? [{ value: each.value, tone: each.tone }]).map((part) => html`
-      <span class="part ${part.tone ?? ""}" style=${{ width: `${share(part.value, each.of ?? most)}%` }}></span>`)}</span>
+    <${Bar} of=${each.of ?? most} parts=${each.parts ?? [each]} />
     <span class="figure">${each.figure ?? html`<${Credits} of=${each.value} />`}</span>
     ${each.note && html`<span class="quiet note">${each.note}</span>`}
   </li>`)}</ul>`;
 }
+
+// One bar, divided into parts: [{ value, tone }].
+export const Bar = ({ of, parts }) => html`<span class="bar" aria-hidden="true">${parts.map(({ value, tone }) => html`
+  <span class="part ${tone ?? ""}" style=${{ width: `${share(value, of)}%` }}></span>`)}</span>`;
 
 const share = (value, of) => (of > 0 ? Math.max(0, Math.min(100, (value / of) * 100)) : 0);
 

@@ -16,7 +16,7 @@ export function useLoad(load, what = []) {
     let current = true;
     setState((before) => (asked.current === question ? { ...before, error: undefined, loading: true } : { loading: true }));
     asked.current = question;
-    load().then(
+    (async () => load())().then( // also an address that cannot be made is a failure to show
       (data) => current && setState({ data, loading: false }),
       (error) => current && setState({ error, loading: false }),
     );
@@ -46,7 +46,7 @@ export function Failed({ error, again }) {
 }
 
 const Problems = ({ errors }) => Array.isArray(errors) && errors.length > 0 && html`<ul>
-  ${errors.map((each) => html`<li><code>${each.field}</code> ${each.message}</li>`)}
+  ${errors.map((each) => html`<li><code>${each.field}</code> ${each.problem}</li>`)}
 </ul>`;
 
 // What an action did.
@@ -80,8 +80,8 @@ export const Section = ({ title, actions, note, children, id }) => html`<section
   ${children}
 </section>`;
 
-// A row of key figures: [{ label, value, note, tone }]; tone is "bad" or "warn".
-export const Figures = ({ of }) => html`<dl class="figures">${of.filter(Boolean).map((each) => html`<div class=${each.tone}>
+// A row of key figures: [{ label, value, note, tone }]; tone is "bad" or "warn". `small` is for facts that are no figures.
+export const Figures = ({ of, small }) => html`<dl class=${small ? "figures small" : "figures"}>${of.filter(Boolean).map((each) => html`<div class=${each.tone}>
   <dt>${each.label}</dt><dd>${each.value}</dd>${each.note && html`<dd class="quiet">${each.note}</dd>`}
 </div>`)}</dl>`;
 
@@ -205,11 +205,17 @@ export function Table({ caption, hidden = true, columns, rows, pages, nextCursor
           <td role="cell" data-label=${each.label} class=${kindOf(each)}><div>${each.show(row)}</div></td>`)}</tr>`)}</tbody>
       </table>
     </div>
-    ${pages && !(first && !nextCursor) && html`<div class="pager">
-      <${Button} disabled=${first} onClick=${pages.back}>Back<//>
-      <span>Page ${pages.number}</span>
-      <${Button} disabled=${!nextCursor} onClick=${() => pages.next(nextCursor)}>Next<//>
-    </div>`}
+    ${pages && html`<${Pager} pages=${pages} nextCursor=${nextCursor} />`}
+  </div>`;
+}
+
+// Next and Back, unless there is only one page.
+export function Pager({ pages, nextCursor }) {
+  const first = pages.number === 1;
+  return !(first && !nextCursor) && html`<div class="pager">
+    <${Button} disabled=${first} onClick=${pages.back}>Back<//>
+    <span>Page ${pages.number}</span>
+    <${Button} disabled=${!nextCursor} onClick=${() => pages.next(nextCursor)}>Next<//>
   </div>`;
 }
 
@@ -249,7 +255,7 @@ export function exact(value) {
 
 // A time: exact in the reader's zone, and relative to now. `value` is ISO-8601 or epoch milliseconds.
 export const When = ({ at, never = "–" }) => at === undefined || at === null ? never
-  : html`<time datetime=${new Date(at).toISOString()} title=${new Date(at).toISOString()}>${exact(at)} <span class="quiet">${ago(at)}</span></time>`;
+  : html`<time datetime=${new Date(at).toISOString()} title=${new Date(at).toISOString()}><span class="nowrap">${exact(at)}</span> <span class="quiet">${ago(at)}</span></time>`;
 
 export const Badge = ({ tone, children }) => html`<span class="badge ${tone ?? ""}">${children}</span>`;
 export const Code = ({ children }) => html`<code>${children}</code>`;

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 MAX_NAMES = 10
-"""The most names that a series shows apart."""
+"""The most names that a series shows separately."""
 
 MAX_DAYS = 400
 """The longest series."""

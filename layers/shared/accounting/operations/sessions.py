@@ -59,14 +59,14 @@ def initialize(  # noqa: PLR0913 what a session is opened with
     """Open a session: hold its estimate plus the buffer, at the price in force.
 
     ``key_id`` is the API key that is used, if any, and ``run_id`` the run of the account that the session counts for.
-    ``actor`` acts for the user, by default they themselves. With ``estimated_usage``, whose output ``estimated_tokens``
-    then is, the session is priced by class. Where the credits cover the estimate but not the buffer,
+    ``actor`` acts for the user, and is by default the user. With ``estimated_usage``, the session is priced by class,
+    and ``estimated_tokens`` must be the output of that usage. If the credits cover the estimate but not the buffer,
     ``HoldBufferWhenShort`` decides. ``metadata`` is kept with the session's usage record.
 
     Raises AccountNotFound if the user may not spend from the account, OrganizationClosed, UserDisabled, Invalid for a
     variant that the price lacks or a run that the account lacks, RunEnded, ModelUnknown, InsufficientCredits and
-    BudgetExceeded (with ``affordableTokens`` or ``affordableOutputTokens``), SessionExists when an active session with
-    this id has other values, SessionEnded when the id was used before, Contention.
+    BudgetExceeded (with ``affordableTokens`` or ``affordableOutputTokens``), SessionExists if an active session with
+    this id has other values, SessionEnded if the id was used before, Contention.
     """
     account_id = account_id or personal(user_id)
     asked = model_id, estimated_tokens, estimated_usage, variant
@@ -128,12 +128,11 @@ def initialize(  # noqa: PLR0913 what a session is opened with
 
 
 def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, actor: str | None = None) -> Session:
-    """Note how far the stream is, keep the session alive, and raise the hold when the tokens no longer fit it.
+    """Note how far the stream is, keep the session alive, and raise the hold if the tokens no longer fit it.
 
-    ``actor`` acts for the user, by default they themselves.
-    The report is kept even if the hold can't be raised: the tokens were generated.
-    Raises SessionNotActive, InsufficientCredits, BudgetExceeded, RunEnded, UserDisabled, AccountNotFound,
-    OrganizationClosed, Contention.
+    ``actor`` acts for the user, and is by default the user. The report is kept even if the hold can't be raised: the
+    tokens were generated. Raises SessionNotActive, InsufficientCredits, BudgetExceeded, RunEnded, UserDisabled,
+    AccountNotFound, OrganizationClosed, Contention.
     """
     report = Report.of_number(used)
     done, session = store.beat(user_id, session_id, report, now)
@@ -149,7 +148,7 @@ def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, ac
 
 
 def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session:
-    """Hold what was reported so far costs with the buffer or, if that is not there, just what it costs."""
+    """Hold the cost of what was reported so far plus the buffer or, if credits are short, the cost alone."""
     user_id, session_id = known.user_id, known.session_id
     cause = Cause(actor, now, session_id=session_id, key_id=known.key_id, run_id=known.run_id)
 

@@ -58,7 +58,7 @@ def read_with_session(spender: Spender, session_id: str) -> Snapshot:
 
 
 def admit(snapshot: Snapshot, now: int) -> None:
-    """Raise the reason if the spender may commit nothing new. If they may not see the account, they get no other."""
+    """Raise the reason if the spender may commit nothing new. Spenders who may not see the account learn only that."""
     allowance = snapshot.allowance
     if allowance.refusal:
         raise allowance.refusal
@@ -70,10 +70,10 @@ def admit(snapshot: Snapshot, now: int) -> None:
 def room_for(
     wanted: int, snapshot: Snapshot, *, now: int, at: int | None = None, stored: Collection[Counter] | None = None
 ) -> Room:
-    """How many credits can be committed now to what began ``at``, by default now; ``stored`` as in ``bounds``.
+    """How many credits can be committed now for a session or record that began ``at``, by default now.
 
     The counters are read only if ``wanted`` does not fit what is known of them. A refusal then names each limit that
-    fails. Raises the reason if the spender may not spend at all.
+    fails. ``stored`` is as in ``Allowance.bounds``. Raises the reason if the spender may not spend at all.
     """
     admit(snapshot, now)
     allowance, begun = snapshot.allowance, now if at is None else at

@@ -18,7 +18,7 @@ from accounting.times import DAY, day, day_begin
 DEFAULT_DAYS = 30
 
 type By = Literal["model", "service", "user"]
-"""By what a series tells credits apart."""
+"""What a series groups credits by."""
 
 
 def chunks(records: Iterable[UsageRecord]) -> Iterator[Sequence[UsageRecord]]:

@@ -35,7 +35,7 @@ from accounting.times import day
 RECENT = 10
 
 type By = Literal["model", "service"]
-"""By what a series tells credits apart."""
+"""What a series groups credits by."""
 
 
 @dataclass(frozen=True, slots=True)
