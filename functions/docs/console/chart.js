@@ -3,7 +3,7 @@
 import { html, useLayoutEffect, useRef, useState } from "./preact.js";
 import { Button, Credits, Table, digits, short } from "./ui.js";
 
-const HEIGHT = 220, LEFT = 52, BOTTOM = 22, TOP = 8, LABEL = 64;
+const HEIGHT = 220, LEFT = 52, BOTTOM = 22, TOP = 8, LABEL = 64, COLORS = 7;
 
 // Horizontal bars with their figures: [{ label, value, of, note, tone }]. `of` is the length of a full bar; without it,
 // the largest value is. `parts` ([{ value, tone, label }]) divides a bar.
@@ -44,6 +44,15 @@ export function Chart({ title, labels, series, unit = "credits", file }) {
   </figure>`;
 }
 
+// The series of an answer's `series`: the names with the most credits, and everything else as the last one.
+export function seriesOf({ names, other }, labels) {
+  const entries = Object.entries(names);
+  const rest = [other, ...entries.slice(COLORS).map(([, days]) => days)];
+  const shown = entries.slice(0, COLORS).map(([name, days]) => ({ name, values: labels.map((day) => days[day] ?? 0) }));
+  const values = labels.map((day) => rest.reduce((sum, days) => sum + (days[day] ?? 0), 0));
+  return values.some(Boolean) || !shown.length ? [...shown, { name: "other", values, rest: true }] : shown;
+}
+
 // The width of an element in pixels, kept up to date, and the reference that the element needs.
 function useWidth() {
   const element = useRef(null);
@@ -71,7 +80,7 @@ function Columns({ title, labels, series, totals, unit }) {
     ${labels.map((label, at) => {
       let below = 0;
       return html`<g>
-        <title>${label}: ${digits(totals[at])} ${unit}${series.length > 1 && series.filter((each) => each.values[at]).map((each) => `\n${each.name}: ${digits(each.values[at])}`).join("")}</title>
+        <title>${label}: ${digits(totals[at])} ${unit}${series.filter((each) => each.values[at]).map((each) => `\n${each.name}: ${digits(each.values[at])}`).join("")}</title>
         <rect class="hit" x=${LEFT + at * step} width=${step} y=${TOP} height=${height} />
         ${series.map((each, order) => {
           const value = Math.max(0, each.values[at] ?? 0);

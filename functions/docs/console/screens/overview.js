@@ -2,11 +2,11 @@
 
 import { html, useState } from "../preact.js";
 import { request } from "../api.js";
-import { Bars, Chart } from "../chart.js";
+import { Bars, Chart, seriesOf } from "../chart.js";
 import { href } from "../router.js";
 import { Credits, Empty, Figures, Loaded, Screen, Section, Table, Tabs, When, digits, useLoad } from "../ui.js";
 
-const PERIODS = [7, 30, 90], DAY = 86_400_000, COLORS = 7, ROWS = 10, LIVE = 100;
+const PERIODS = [7, 30, 90], DAY = 86_400_000, ROWS = 10, LIVE = 100;
 const KINDS = [["model", "Model", "byModel"], ["service", "Service", "byService"], ["user", "User", "byUser"]];
 // Input and output have all tokens whose class is known; the classes after them are parts of them.
 const CLASSES = [
@@ -35,7 +35,7 @@ export default function Overview({ query }) {
           { label: "Records", value: html`<${Credits} of=${data.totalRecords} />` },
           data.asOf && { label: "Newest record", value: html`<${When} at=${data.asOf} />` },
         ]} small />
-        <${Chart} title="Credits by day and ${kind[0]}" file="credits-by-day-and-${kind[0]}.csv" labels=${labels} series=${colored(data.series, labels)} />
+        <${Chart} title="Credits by day and ${kind[0]}" file="credits-by-day-and-${kind[0]}.csv" labels=${labels} series=${seriesOf(data.series, labels)} />
         <${Ranking} kind=${kind} data=${data} />`}<//>
     <//>
     <div class="columns">
@@ -63,15 +63,6 @@ function Now({ live, outstanding }) {
 function Account({ id }) {
   const [kind, name] = [id.slice(0, id.indexOf(":")), id.slice(id.indexOf(":") + 1)];
   return html`<a href=${href(kind === "org" ? "organizations" : "people", name)}>${id}</a>`;
-}
-
-// The names with the most credits, and everything else as the last series. There are eight colors.
-function colored({ names, other }, labels) {
-  const entries = Object.entries(names);
-  const rest = [other, ...entries.slice(COLORS).map(([, days]) => days)];
-  const shown = entries.slice(0, COLORS).map(([name, days]) => ({ name, values: labels.map((day) => days[day] ?? 0) }));
-  const values = labels.map((day) => rest.reduce((sum, days) => sum + (days[day] ?? 0), 0));
-  return values.some(Boolean) || !shown.length ? [...shown, { name: "other", values, rest: true }] : shown;
 }
 
 function Ranking({ kind: [kind, label, field], data }) {
