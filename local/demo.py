@@ -203,7 +203,7 @@ def _ledger(user: Caller) -> None:
 
 
 def _estimate(output_tokens: int) -> dict[str, int]:
-    """The most that a request can use: its prompt, and so much output."""
+    """The most that a request can use: its prompt, and this much output."""
     return {"inputTokens": PROMPT_TOKENS, "outputTokens": output_tokens}
 
 

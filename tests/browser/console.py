@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from playwright.sync_api import expect
 
+from tests.browser.browser import PATIENCE_MILLISECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from tests.browser.browser import Watched
     from tests.e2e.client import Person
 
-PATIENCE_SECONDS = 60
+expect.set_options(timeout=PATIENCE_MILLISECONDS)  # a function's first call starts a worker
+
 MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
 """A text that a page must show as it is."""
 
@@ -102,7 +105,7 @@ class Console:
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait until the condition holds, and let the page work meanwhile."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + PATIENCE_MILLISECONDS / 1000
         while not condition():
             assert time.monotonic() < deadline
             self.page.wait_for_timeout(100)

@@ -36,6 +36,7 @@ STEPS: list[tuple[str, int, dict[str, Any]]] = [
     ("credits/adjust", 200, {"adjustment": -30, "totalCredits": 450}),
     ("ledger/allocations", 200, {"total": 1}),
     ("ledger/allocations-of", 200, {"total": 1}),
+    ("streaming_sessions/preview", 200, {"passes": True, "estimatedCredits": 15, "requiredCredits": 18}),
     ("streaming_sessions/initialize", 201, {"allocatedCredits": 18, "estimatedCredits": 15}),
     ("streaming_sessions/heartbeat", 200, {"tokensGenerated": 1200}),
     ("streaming_sessions/finalize", 200, {"status": "completed", "actualCredits": 12, "refund": 6}),

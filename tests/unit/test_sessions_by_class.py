@@ -176,7 +176,7 @@ def test_a_report_of_number_and_usage_counts_the_larger_output() -> None:
     ],
 )
 def test_a_refusal_shows_the_affordable_output(known: int, details: dict[str, int]) -> None:
-    assert session().affordable(known) == details
+    assert session().estimate.affordable(known) == details
 
 
 def test_only_the_same_estimate_repeats_an_initialize() -> None:

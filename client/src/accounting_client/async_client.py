@@ -277,6 +277,7 @@ class AsyncAccountingClient:
     outstanding_credits = _method(routes.ledger.outstanding_credits)
 
     initialize = _method(routes.sessions.initialize)
+    preview_session = _method(routes.sessions.preview_session)
     heartbeat = _method(routes.sessions.heartbeat)
     finalize = _method(routes.sessions.finalize)
     abort = _method(routes.sessions.abort)

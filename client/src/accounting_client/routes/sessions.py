@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -96,7 +96,7 @@ class Session:
     ``status`` is ``active``, ``completed`` or ``failed``; ``outcome`` is ``finalized``, ``aborted`` or ``swept``.
     ``reported_tokens`` are those of its last heartbeat. ``estimated_usage`` and ``usage`` are None if only a number of
     tokens is known. ``served_model_id`` is the model that the caller named at the end, if it is not ``model_id``.
-    ``late_credits`` is as in `Finalized`.
+    ``late_credits`` is as in `Finalized`. ``account_id`` is the account that pays.
     """
 
     session_id: str
@@ -117,6 +117,47 @@ class Session:
     variant: str | None = None
     served_model_id: str | None = None
     late_credits: int | None = None
+    account_id: str | None = None
+
+
+@dataclass(frozen=True)
+class LimitPreview:
+    """What a limit has left for a session: ``balance``, ``member:<id>``, ``members``, ``key:<id>`` or ``run:<id>``.
+
+    ``limit_credits`` is None for the balance, ``resets_at`` for a limit that never resets.
+    """
+
+    limit: str
+    remaining_credits: int
+    required_credits: int
+    passes: bool
+    limit_credits: int | None = None
+    resets_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Reason:
+    """The refusal that ``initialize`` would raise."""
+
+    code: str
+    message: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Whether a session would be opened now, and what each limit has left. ``reason`` is None if it passes.
+
+    ``required_credits`` is what would be held. ``limits`` is empty if the user may not spend from the account at all.
+    """
+
+    passes: bool
+    user_id: str
+    account_id: str
+    estimated_credits: int
+    required_credits: int
+    limits: tuple[LimitPreview, ...]
+    reason: Reason | None = None
 
 
 def initialize(  # noqa: PLR0913 - the fields of the request, by keyword
@@ -152,6 +193,37 @@ def initialize(  # noqa: PLR0913 - the fields of the request, by keyword
         run_id=run_id,
     )
     return _report("initialize", Initialized, body)
+
+
+def preview_session(  # noqa: PLR0913 - the fields of the request, by keyword
+    model_id: str,
+    estimated_tokens: int | None = None,
+    *,
+    estimated_usage: Mapping[str, Any] | None = None,
+    variant: str | None = None,
+    user_id: str | None = None,
+    account_id: str | None = None,
+    key_id: str | None = None,
+    run_id: str | None = None,
+) -> Call[Preview]:
+    """Whether ``initialize`` would open a session with these values now. No credits are held.
+
+    ``user_id`` asks about another user: supervisors may ask about anybody, managers of the organization in
+    ``account_id`` about its members. ``key_id`` is an API key of the user.
+
+    Raises UserNotFound, MemberNotFound, ApiKeyNotFound, ModelUnknown.
+    """
+    body = given(
+        model_id=model_id,
+        estimated_tokens=estimated_tokens,
+        estimated_usage=estimated_usage,
+        variant=variant,
+        user_id=user_id,
+        account_id=account_id,
+        key_id=key_id,
+        run_id=run_id,
+    )
+    return Call("POST", "/api/streaming-sessions/preview", as_(Preview), body=body, repeatable=True)
 
 
 def heartbeat(
