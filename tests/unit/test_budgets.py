@@ -128,7 +128,7 @@ def test_credits_fit_a_limit_exactly(limit: int, credits: int, most: int) -> Non
     assert most_before(limit, credits) == most
 
 
-def test_no_credits_fit_even_beyond_the_limit() -> None:
+def test_zero_credits_fit_even_beyond_the_limit() -> None:
     assert most_before(10, 0) == most_before(0, 0) == UNLIMITED == 10**30
 
 
@@ -171,7 +171,7 @@ def test_a_raise_is_bounded_where_its_session_counts() -> None:
 
 
 @pytest.mark.parametrize("stored_counters", [None, [OWN_COUNTER]])
-def test_who_may_not_spend_is_refused_before_any_limit(stored_counters: list[Counter] | None) -> None:
+def test_a_spender_without_access_is_refused_before_any_limit(stored_counters: list[Counter] | None) -> None:
     refusal = AccountNotFound()
 
     with pytest.raises(AccountNotFound) as refused:
