@@ -187,3 +187,23 @@ def test_a_newer_value_of_a_counter_replaces_what_was_known() -> None:
 
     assert newer == replace(known, committed={OWN_COUNTER: 9, KEY_COUNTER: 1})
     assert [bound.remaining for bound in newer.bounds(AT)] == [1, 29]
+
+
+def test_a_reported_warning_is_remembered_by_its_counter() -> None:
+    known = Allowance(SPENDER, (replace(OWN, warn_at=(50, 80)), KEY), committed={OWN_COUNTER: 6})
+
+    newer = known.knowing({}, {OWN_COUNTER: 5})
+
+    assert newer == replace(known, warned={OWN_COUNTER: 5})
+    assert newer.knowing({KEY_COUNTER: 1}).warned == {OWN_COUNTER: 5}
+    assert [(bound.levels, bound.warned) for bound in newer.bounds(AT)] == [((5, 8), 5), ((), 0)]
+
+
+@pytest.mark.parametrize(
+    ("credits", "warned", "level"),
+    [(0, 0, None), (1, 0, 5), (3, 0, 5), (4, 0, 8), (9, 0, 8), (3, 5, None), (4, 5, 8), (9, 8, None)],
+)
+def test_the_highest_level_that_is_newly_reached_is_reported_once(credits: int, warned: int, level: int | None) -> None:
+    bound = Bound("member:u1", 10, committed=4, levels=(5, 8), warned=warned)
+
+    assert bound.level_reached(credits) == level
