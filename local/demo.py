@@ -53,7 +53,7 @@ def main() -> int:
     except Refused as refused:
         return explain(refused)
     except httpx.TransportError as error:
-        return explain(Refused(f"the service does not answer ({error}); does `make run` still run?"))
+        return explain(Refused(f"the service does not answer ({error}); is `make run` still running?"))
     return 0
 
 

@@ -14,11 +14,10 @@ from accounting.operations.credits import Request
 from accounting.operations.usage import Event
 from accounting.store import prices, users, wallets
 from accounting.store import sessions as session_store
-from functions.credits import app as credits_app
 from tests.audit import assert_books_balance
 from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
-from tests.integration.test_events import CONTEXT, event
+from tests.integration.test_events import CONTEXT, app, event
 from tests.together import times, together
 
 MakeUser = Callable[..., str]
@@ -93,7 +92,7 @@ def test_only_others_read_a_disabled_users_balance_by_its_account(user_id: str, 
         "multiValueQueryStringParameters": {"accountId": [ACCOUNT]},
     }
     asked["requestContext"]["authorizer"] |= {"userId": user_id, "role": "admin" if user_id == "boss" else "user"}
-    answer = credits_app.handler(asked, CONTEXT)
+    answer = app("credits").handler(asked, CONTEXT)
 
     assert answer["statusCode"] == status
     if status == 200:
