@@ -42,12 +42,11 @@ class Progress:
         return None if self.usage is None else with_more_output(self.usage, self.usage_format, self.beyond)
 
     def at(self, tokens: int) -> Progress:
-        """The stream at so many tokens, but at no fewer than its provider says."""
+        """The stream at so many tokens, from this report of its provider on, which may be none."""
         if self.usage is None:
             return Progress(tokens, tokens)
-        beyond = max(0, tokens - (self.tokens - self.beyond))
-        more = beyond - self.beyond
-        return replace(self, tokens=self.tokens + more, counted=self.counted + more, beyond=beyond)
+        beyond = max(0, tokens - self.tokens)
+        return replace(self, tokens=self.tokens + beyond, counted=self.counted + beyond, beyond=beyond)
 
     def with_usage(self, usage: Mapping[str, Any], usage_format: UsageFormat) -> Progress:
         """The stream as its provider's newest usage has it, whatever was counted."""
@@ -64,30 +63,40 @@ class Meter:
     """
 
     def __init__(self, estimated_tokens: int, opened: Initialized, estimated_inputs: int = 0) -> None:
-        self.progress = Progress()
+        self.tokens = 0
         self.refusal: AccountingError | None = None
         self._estimated_tokens = estimated_tokens
         self._estimated_inputs = estimated_inputs
+        self._reported = Progress()
         self._opened = opened
         self._allocated_credits = opened.allocated_credits
         self._fitting = self._surely_within(opened.allocated_credits)
         self._rejected: Mapping[str, Any] | None = None
 
     @property
+    def progress(self) -> Progress:
+        """How far the stream is."""
+        return self._reported.at(self.tokens)
+
+    @property
     def outgrown(self) -> bool:
         """Whether the tokens may no longer fit the hold, so that a heartbeat should raise it."""
-        return self.refusal is None and self._weight(self.progress, self.progress.tokens) > self._fitting
+        return self.refusal is None and self._weight(self._reported, self.tokens) > self._fitting
 
     def count(self, tokens: int) -> None:
-        """Note that the stream has ``tokens`` now. Raises TypeError, ValueError for a number that no stream has."""
+        """Note that the stream has ``tokens`` now, but at least as many as its provider says.
+
+        Raises TypeError, ValueError for a number that no stream has.
+        """
         whole = operator.index(tokens)
         if not 0 <= whole <= MAX_TOKENS:
             raise ValueError(f"{tokens} is no number of tokens")
-        self.progress = self.progress.at(whole)
+        self.tokens = max(whole, self._reported.tokens)
 
     def use(self, usage: Mapping[str, Any], usage_format: UsageFormat) -> None:
         """Note what the stream's provider says that it used so far."""
-        self.progress = self.progress.with_usage(usage, usage_format)
+        reported = self.progress.with_usage(usage, usage_format)
+        self.tokens, self._reported = reported.tokens, reported
 
     def report(self) -> Progress:
         """What the next heartbeat says: no usage that the service rejected before."""
