@@ -122,7 +122,7 @@ def lots(user_id: str, count: int) -> None:
 def past(user_id: str, sessions: int) -> None:
     """Give a user credits and ended sessions of the last days, with their entries, usage records and sums.
 
-    Decided by the domain and stored as the store makes the items, without the way through the operations.
+    The domain decides them, and the store's functions make their items. No operation is called.
     """
     user(user_id, 0)
     at = first_instant()

@@ -179,7 +179,7 @@ def _free(port: int) -> int:
         try:
             probe.bind((HOST, port))
         except (OSError, OverflowError) as exc:
-            raise Refused(f"port {port} of {HOST} can't be had ({exc}): choose another with PORT=…") from exc
+            raise Refused(f"port {port} of {HOST} is not available ({exc}): choose another with PORT=…") from exc
         return int(probe.getsockname()[1])
 
 

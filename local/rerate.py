@@ -5,7 +5,8 @@ the name of a table, with credentials and region as boto3 finds them, by default
 started.
 
 It scans nothing. For each day, it reads the users of the day from the index of the system-wide statistics, and then
-their records of the day. So it sees records a few seconds after they are written, and as long as they are kept.
+their records of the day. So it sees records once the statistics have counted them, at most about five minutes later,
+and as long as they are kept.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def main() -> int:
         _attach(os.environ.get("TABLE"))
         records = _records(since, until, os.environ.get("MODEL") or None)
         now = clock()
-        # As a settlement does: a variant that the model's price lacks costs what the model does.
+        # As a settlement does: a variant that the model's price lacks costs what the model costs.
         report = rerate(records, cache(lambda model_id, variant: prices.card_since(model_id, now, variant)[1]))
     except Refused as refused:
         return explain(refused)
@@ -174,7 +175,7 @@ def _attach(table_name: str | None) -> None:
     try:
         stack = json.loads(STACK_JSON.read_text())
     except FileNotFoundError as exc:
-        raise Refused("nothing runs here: `make run` starts the service, TABLE names another table") from exc
+        raise Refused("the service is not running: start it with `make run`, or name a table in TABLE") from exc
     account.leave_account()
     os.environ |= {
         "TABLE_NAME": stack["tableName"],

@@ -30,7 +30,7 @@ class Running:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             where = _base_url()
-            raise Refused(f"`make run` runs already{where and ' at ' + where}: stop it with `make stop`") from exc
+            raise Refused(f"`make run` is already running{where and ' at ' + where}: stop it with `make stop`") from exc
         self.name(os.getpid())
 
     def name(self, pid: int, *, leads_session: bool = False) -> None:
@@ -56,7 +56,7 @@ def stop() -> bool:
         deadline = time.monotonic() + STOP_SECONDS
         while not _released(file.fileno()):
             if time.monotonic() > deadline:
-                raise Refused(f"process {told['pid']} was told to stop {STOP_SECONDS} s ago, and has not")
+                raise Refused(f"process {told['pid']} has not stopped {STOP_SECONDS} s after it was asked to")
             time.sleep(0.1)
         if told["leadsSession"]:
             with contextlib.suppress(ProcessLookupError):

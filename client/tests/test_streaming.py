@@ -166,7 +166,7 @@ def test_heartbeats_are_sent_at_an_interval(stream: Run) -> None:
 
 
 def expiring(service: Accountant, seconds: float) -> Accountant:
-    """The same, but it ends a session when it has heard nothing for so many seconds."""
+    """The same, but it ends a session when it has received nothing for this many seconds."""
 
     def expires_at() -> str:
         return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
@@ -504,7 +504,7 @@ def test_tokens_are_counted_only_inside_the_block_and_are_never_negative(stream:
     def body(session: Any) -> Iterator[float]:
         with pytest.raises(ValueError, match="-1 can't be added"):
             session.add_tokens(-1)
-        with pytest.raises(ValueError, match="-1 is no number"):
+        with pytest.raises(ValueError, match="-1 is not a number"):
             session.set_tokens(-1)
         yield 0
 

@@ -33,6 +33,7 @@ QUERY: dict[str, list[str]] = {
     ],
     "top": ["1_0", "+5", " 5", "5.0", "0", "-1", "1001", "abc", "", "1.5", "NaN", "true", "9" * 300],
     "role": ["", "root", "Admin", "__proto__", "\x00"],
+    "by": ["", "day", "Model", "models", "__proto__", "\x00"],
     "endDate": ["", "abc", "2026-13-01", "0000-00-00", "2026-01-01 to 2026-02-01", "９９９９-01-01"],
 }
 
@@ -55,10 +56,10 @@ LISTS: list[tuple[str, tuple[str, ...]]] = [
 
 
 STATISTICS: list[tuple[str, tuple[str, ...]]] = [
-    ("usage/stats", ("startDate", "endDate")),
-    ("usage/stats/{self}", ("startDate", "endDate")),
-    ("usage/system-stats", ("startDate", "endDate", "top")),
-    ("usage/system", ("startDate", "endDate", "top")),
+    ("usage/stats", ("startDate", "endDate", "by")),
+    ("usage/stats/{self}", ("startDate", "endDate", "by")),
+    ("usage/system-stats", ("startDate", "endDate", "top", "by")),
+    ("usage/system", ("startDate", "endDate", "top", "by")),
 ]
 USERS = ("users", ("limit", "page", "cursor", "role"))
 
@@ -73,6 +74,15 @@ def test_a_bad_query_value_is_refused_by_its_name(
                 answer = person.get(path, **{name: value})
                 details = assert_refused(answer, 400, "VALIDATION_ERROR")
                 assert [error["field"] for error in details["errors"]] == [name], described(answer)
+
+
+@pytest.mark.parametrize("path", ["usage/stats", "usage/stats/{self}"])
+def test_a_series_needs_a_start_at_most_400_days_before_its_end(person: Target, path: str) -> None:
+    long = {"startDate": "2025-01-01", "endDate": "2026-02-05"}  # 401 days
+    for dates in ({}, {"endDate": "2026-01-01"}, {"startDate": "2020-01-01"}, long):
+        details = assert_refused(person.get(path, by="model", **dates), 400, "VALIDATION_ERROR")
+        assert [error["field"] for error in details["errors"]] == ["startDate"]
+    assert person.get(path, by="model", **long | {"endDate": "2026-02-04"}).status_code == 200
 
 
 def test_a_cursor_of_another_list_is_refused(person: Target) -> None:

@@ -301,7 +301,7 @@ def _once(found: Any) -> Any:
     """Return the result as soon as there is one."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (result := found()):
-        assert time.monotonic() < deadline, "it never came to that"
+        assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.1)
     return result
 

@@ -76,7 +76,7 @@ def test_a_wallet_is_due_no_later_than_its_first_lot_expires(user: MakeUser) -> 
     assert _due() == "2027-01-16T08:00:00.000Z#user:u1", "moving it back would cost two index writes"
 
     assert credits.expire(wallets.get(ACCOUNT), NOW + DAY) == 0
-    assert _due() == "2027-01-17T08:00:00.000Z#user:u1", "the sweeper moves it, when it comes for nothing"
+    assert _due() == "2027-01-17T08:00:00.000Z#user:u1", "the sweeper moves it when it finds nothing due"
     assert credits.expire(wallets.get(ACCOUNT), NOW + 2 * DAY) == 10
     assert _due() is None
 

@@ -151,7 +151,7 @@ def test_an_address_that_was_another_users_id_cannot_be_claimed() -> None:
 
     assert meaning("x@example.com") == "x@example.com"
     assert meaning("x%40example.com") == "x@example.com"
-    assert meaning("u1") == "u1", "who says so is let in all the same"
+    assert meaning("u1") == "u1", "the user of the token is still let in"
 
 
 def test_a_user_can_claim_an_address_that_is_their_own_id() -> None:

@@ -60,7 +60,7 @@ def test_the_roles_are_those_of_the_service() -> None:
 def test_a_missing_or_wrong_variable_is_explained(running: list[httpx.Response]) -> None:
     with pytest.raises(Refused, match="say whose token it is: `make token USER=alice`"):
         tokens.accepted("", "user")
-    with pytest.raises(Refused, match="ROLE is user, supervisor or admin, not boss"):
+    with pytest.raises(Refused, match="ROLE must be user, supervisor or admin, not boss"):
         tokens.accepted("alice", "boss")
     running[:] = [httpx.Response(401, text='{"code": "TOKEN_INVALID"}')]
     with pytest.raises(Refused, match="does not accept a token of all: 401"):
@@ -77,7 +77,7 @@ def test_without_a_running_service_the_program_says_so(
     with pytest.raises(Refused, match="does not answer"):
         tokens.accepted("alice", "user")
     monkeypatch.setattr(tokens, "STACK_JSON", tmp_path / "none")
-    with pytest.raises(Refused, match="nothing runs here: start it with `make run`"):
+    with pytest.raises(Refused, match="the service is not running: start it with `make run`"):
         tokens.accepted("alice", "user")
 
 

@@ -161,7 +161,7 @@ class AsyncAccountingClient:
         if self.background.backlog.outbox is None:
             return None
         if not self._has_own_credential:
-            raise ValueError("a client with an outbox acts for users by for_user: a restart loses their tokens")
+            raise ValueError("with an outbox, act for users with for_user: a restart would lose their tokens")
         self.background.start(self)
         return Key(await self.sender(), self._settings.acts_for or "", session_id)
 
@@ -226,7 +226,7 @@ class AsyncAccountingClient:
 
         Entering holds the credits of the estimate. The estimate is ``estimated_tokens``, one number for all tokens, or
         ``estimated_usage``, the most that the request can use by class, such as
-        ``{"inputTokens": 4000, "outputTokens": 1000}``. If the user has too few, entering raises
+        ``{"inputTokens": 4000, "outputTokens": 1000}``. If the user has too few credits, entering raises
         InsufficientCredits with ``affordable_tokens`` or ``affordable_output_tokens``. ``variant`` names a variant of
         the model's price; ``metadata`` is kept with the usage.
 
@@ -274,8 +274,10 @@ class AsyncAccountingClient:
     ledger = _iterator(routes.ledger.ledger)
     ledger_page = _method(routes.ledger.ledger_page)
     audit = _method(routes.ledger.audit)
+    outstanding_credits = _method(routes.ledger.outstanding_credits)
 
     initialize = _method(routes.sessions.initialize)
+    preview_session = _method(routes.sessions.preview_session)
     heartbeat = _method(routes.sessions.heartbeat)
     finalize = _method(routes.sessions.finalize)
     abort = _method(routes.sessions.abort)

@@ -179,7 +179,7 @@ class Hold(ABC):
 
     @abstractmethod
     def is_settled(self) -> bool:
-        """Whether settling has begun, after which nothing is counted any more."""
+        """Whether settling has begun, after which nothing more is counted."""
 
     @abstractmethod
     def wake(self) -> None:
@@ -273,7 +273,7 @@ class Hold(ABC):
 
     def _require_own_process(self) -> None:
         if self.is_another_process:
-            raise RuntimeError(f"session {self.session_id} is of the process that this one was forked from")
+            raise RuntimeError(f"session {self.session_id} belongs to the process that this one was forked from")
 
     def _shortened(self, refused: Exception) -> bool:
         """Whether the estimate now has only as much output as the user can pay for, so that opening may succeed."""
@@ -353,8 +353,8 @@ class Hold(ABC):
         """Log, once, that the session could not be settled."""
         ended = isinstance(error, SessionNotActive | SessionEnded)
         if self.meter is None and ended:
-            return  # it was never opened, which was not certain until now
-        with self._telling:  # closing the client may give it up just when its own time is over
+            return  # it was never opened, as is known only now
+        with self._telling:  # closing the client and settling may both give up at the same moment
             if self._is_told:
                 return
             self._is_told = True

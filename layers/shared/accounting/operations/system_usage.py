@@ -1,11 +1,13 @@
 """System-wide statistics: counting new usage records exactly once, and reading the sums."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import batched, chain
+from typing import Literal
 
 from accounting.domain import system_usage as domain
 from accounting.domain.errors import Invalid
+from accounting.domain.series import MAX_DAYS, MAX_NAMES, Series, series
 from accounting.domain.system_usage import Ranking, Standing
 from accounting.domain.usage import Name, NameId, Sums, UsageRecord, add_each
 from accounting.operations.commit import retry_conflicts
@@ -14,7 +16,9 @@ from accounting.store.table import MAX_BATCH, MAX_TRANSACTED, any_below, transac
 from accounting.times import DAY, day, day_begin
 
 DEFAULT_DAYS = 30
-MAX_DAYS = 400
+
+type By = Literal["model", "service", "user"]
+"""What a series groups credits by."""
 
 
 def chunks(records: Iterable[UsageRecord]) -> Iterator[Sequence[UsageRecord]]:
@@ -48,7 +52,7 @@ class SystemStatistics:
     """Sums over whole days: in total, for the users with the most credits, and for the names with the most merit.
 
     Usage by class is shown for the models with the most credits among those names. Each sum is exact. ``truncated``
-    means that some users or names are not shown, or the usage of some shown models.
+    means that some users or names are not shown, or the usage of some shown models. ``series`` is there if asked for.
     """
 
     sums: Sums
@@ -56,9 +60,10 @@ class SystemStatistics:
     by_user: dict[str, int]
     truncated: bool
     as_of: int | None
+    series: Series | None = None
 
 
-def statistics(since: int | None, until: int | None, *, top: int, now: int) -> SystemStatistics:
+def statistics(since: int | None, until: int | None, *, top: int, now: int, by: By | None = None) -> SystemStatistics:
     """The statistics of the UTC days that ``since <= at < until`` touches, by default the last 30.
 
     Raises Invalid for more than ``MAX_DAYS``.
@@ -77,14 +82,47 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int) -> S
             with_counts.add(of_day)
         by_day[of_day] = by_day.get(of_day, 0) + part.credits
         as_of = max(as_of or 0, part.newest)
-    by_user, more_users = _by_user([system.users_of(each) for each in by_day], top)
+    users = [system.users_of(each) for each in by_day]
+    by_user, more_users = _by_user(users, top)
     names = [system.names_of(each) for each in by_day]
     sums.by_service, more_services = _by_name("service", names)
     sums.by_model, more_models = _by_name("model", names)
     counted_days = [each for each in names if each.day in with_counts]
     sums.counts_by_model, more_counts = _counts_by_model(sums.by_model, counted_days)
     truncated = more_users or more_services or more_models or more_counts
-    return SystemStatistics(sums, {day(at): credits for at, credits in by_day.items()}, by_user, truncated, as_of)
+    credits_by_day = {day(at): credits for at, credits in by_day.items()}
+    match by:
+        case None:
+            shown = None
+        case "user":
+            shown = _series(credits_by_day, {each: each for each in by_user}, users, system.users_at)
+        case _:
+            credits = sums.by_model if by == "model" else sums.by_service
+            ids = {Name(by, each).id: each for each in credits}
+            shown = _series(credits_by_day, ids, names, _credits_at)
+    return SystemStatistics(sums, credits_by_day, by_user, truncated, as_of, shown)
+
+
+def _series[Id](
+    by_day: Mapping[str, int],
+    texts: Mapping[Id, str],
+    days: Sequence[Ranking[Id]],
+    credits_at: Callable[[Sequence[tuple[int, Id]]], Sequence[int]],
+) -> Series:
+    """The series of the first of ``texts``, which have the most credits first."""
+    ids = list(texts)[:MAX_NAMES]
+    found = {
+        each: {day(ranking.day): ranking.found[each].credits for ranking in days if each in ranking.found}
+        for each in ids
+    }
+    unseen = domain.unseen(ids, days)
+    for (of_day, each), credits in zip(unseen, credits_at(unseen), strict=True):
+        found[each][day(of_day)] = credits
+    return series(by_day, {texts[each]: credits for each, credits in found.items()})
+
+
+def _credits_at(wanted: Sequence[tuple[int, NameId]]) -> list[int]:
+    return [credits for _, credits in system.names_at(wanted)]
 
 
 def _by_user(days: Sequence[Ranking[str]], top: int) -> tuple[dict[str, int], bool]:

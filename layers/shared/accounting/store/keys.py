@@ -94,6 +94,11 @@ def audit_position() -> Key:
     return {"pk": "AUDIT", "sk": "POSITION"}
 
 
+def audit_sums() -> Key:
+    """The sums of all wallets, as the auditor has last added them up."""
+    return {"pk": "AUDIT", "sk": "SUMS"}
+
+
 def entry_seq(key: Key) -> int | None:
     """The number in a ledger entry's key; None if it has none."""
     number = key["sk"].removeprefix("ENTRY#")

@@ -215,7 +215,7 @@ PAYER: Any = Field(
 PAYER_HINT: Any = Field(
     default=None, description="The account that pays for the session. It saves a database call; a wrong one is ignored"
 )
-IN_RUN: Any = Field(default=None, description="The run of the account that counts and bounds what this spends")
+IN_RUN: Any = Field(default=None, description="A run of the account: it counts what this request spends, and limits it")
 Credits = Annotated[int, Field(strict=True, ge=1, le=MAX_CREDITS)]
 CreditsOrNone = Annotated[int, Field(strict=True, ge=0, le=MAX_CREDITS)]
 Adjustment = Annotated[
