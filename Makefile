@@ -37,6 +37,10 @@ example: ready ## Run an example in front of the service that `make run` started
 prices: ready ## Compare price rules with genai-prices (CREDITS_PER_USD=1000, MARKUP=1.2, MODELS=openai; APPLY=1: import them)
 	@$(BIN)/python -m local.prices
 
+.PHONY: screenshots
+screenshots: ready ## Write the pictures of docs/images from the console of the running service
+	@$(BIN)/python -m local.screenshots
+
 openapi: ready ## Write the HTTP API as an OpenAPI document: functions/docs/openapi.json
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.openapi
 

@@ -43,7 +43,7 @@ class LocalService:
 
     @contextmanager
     def credential(self, name: str, *rights: str) -> Iterator[str]:
-        """Make a service credential for the time of the block."""
+        """Make a service credential during the block."""
         with AccountingClient(self.url, self.token("demo-admin", "admin")) as admin:
             made = admin.create_service_credential(name, list(rights))
             try:

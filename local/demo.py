@@ -53,7 +53,7 @@ def main() -> int:
     except Refused as refused:
         return explain(refused)
     except httpx.TransportError as error:
-        return explain(Refused(f"the service does not answer ({error}); does `make run` still run?"))
+        return explain(Refused(f"the service does not answer ({error}); is `make run` still running?"))
     return 0
 
 
@@ -203,7 +203,7 @@ def _ledger(user: Caller) -> None:
 
 
 def _estimate(output_tokens: int) -> dict[str, int]:
-    """The most that a request can use: its prompt, and so much output."""
+    """The most that a request can use: its prompt, and this much output."""
     return {"inputTokens": PROMPT_TOKENS, "outputTokens": output_tokens}
 
 

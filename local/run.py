@@ -156,6 +156,7 @@ def introduction(stack: Stack) -> str:
     """Return what a newcomer needs next."""
     return f"""
 The service answers at  {stack.base_url}
+See and move credits    {stack.base_url}/api/console
 Read and try the API    {stack.base_url}/api/docs
 Tokens to paste there   make token USER={USER}; make token USER={ADMIN} ROLE=admin
 How to attach a tool    {STACK_JSON.relative_to(LOCAL.parent)}

@@ -68,7 +68,7 @@ def accepted(sub: str, role: str) -> str:
             trust_env=False,
         )
     except httpx.TransportError as error:
-        raise Refused(f"the service does not answer ({error}); does `make run` still run?") from error
+        raise Refused(f"the service does not answer ({error}); is `make run` still running?") from error
     if not answer.is_success:
         raise Refused(f"the service does not accept a token of {sub}: {answer.status_code} {answer.text}")
     return token

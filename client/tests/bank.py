@@ -163,7 +163,7 @@ def serving(bank: Bank, *, loses: float = 0.0) -> Iterator[str]:
         daemon_threads = True
 
         def handle_error(self, *_: Any) -> None:
-            """Whoever asked was killed."""
+            """The caller was killed."""
 
     server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -166,7 +166,7 @@ def test_heartbeats_are_sent_at_an_interval(stream: Run) -> None:
 
 
 def expiring(service: Accountant, seconds: float) -> Accountant:
-    """The same, but it ends a session when it has heard nothing for so many seconds."""
+    """The same, but it ends a session when it has received nothing for this many seconds."""
 
     def expires_at() -> str:
         return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()

@@ -78,7 +78,7 @@ def _answer(event: dict[str, Any]) -> dict[str, Any]:
     resource = event["resource"]
     if page := PAGES.get(resource):
         if event["requestContext"]["path"].endswith("/"):
-            # The gateway treats it as the same route, but the page's relative addresses would not work.
+            # To the gateway, a path that ends with a slash is the same route. Relative addresses would not work there.
             return answer(event, 308, {"Location": f"..{resource.removeprefix('/api')}"}, "")
         return _file(event, page)
     if resource == "/api/openapi.json":

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Self
+from urllib.parse import unquote
 
 from pydantic import Field
 
@@ -309,9 +310,10 @@ def audit_of(user_id: UserInPath) -> AuditView:
 
 def _audited(reference: str) -> AccountId:
     """The account with this id or, if there is none, the personal account of the user. Raises UserNotFound."""
-    with suppress(ValueError):
-        if exists(parsed(reference)):
-            return parsed(reference)
+    for text in (reference, unquote(reference)):  # an id with a slash is encoded twice
+        with suppress(ValueError):
+            if exists(parsed(text)):
+                return parsed(text)
     return personal(users.resolve(api.subject).user.id)
 
 

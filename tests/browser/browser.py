@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.browser.chromium import Missing, chromium
+from local.chromium import Missing, chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

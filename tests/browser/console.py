@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from playwright.sync_api import expect
 
+from tests.browser.browser import PATIENCE_MILLISECONDS
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from playwright.sync_api import Locator, Page
 
     from tests.browser.browser import Watched
     from tests.e2e.client import Person
+
+expect.set_options(timeout=PATIENCE_MILLISECONDS)  # a function's first call starts a worker
 
 MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
 """A text that a page must show as it is."""
@@ -91,6 +98,17 @@ class Console:
         shown = self.page.get_by_role("alert")
         shown.wait_for()
         return shown.inner_text()
+
+    def answer_once(self, address: str, status: int, body: dict[str, Any]) -> None:
+        """Answer the next request to this address in the service's place."""
+        self.page.route(address, lambda route: route.fulfill(status=status, json=body), times=1)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the condition holds, and let the page work meanwhile."""
+        deadline = time.monotonic() + PATIENCE_MILLISECONDS / 1000
+        while not condition():
+            assert time.monotonic() < deadline
+            self.page.wait_for_timeout(100)
 
     def unexpected_errors(self) -> list[str]:
         """What the page reported, except refusals of the service, and requests of a page that was left."""

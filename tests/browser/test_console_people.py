@@ -10,14 +10,13 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from tests.browser.console import MARKUP
-from tests.e2e.client import new_id, with_key
+from tests.e2e.client import MODEL, Person, new_id, with_key
 
 if TYPE_CHECKING:
     import httpx
 
     from tests.browser.console import Console
-    from tests.e2e.client import Person
-    from tests.e2e.conftest import People
+    from tests.e2e.conftest import Mint, People
 
 REQUEST_ID = re.compile(r"Request [0-9a-f-]{36}")
 
@@ -169,6 +168,7 @@ def test_an_administrator_disables_and_enables_a_person(console: Console, admin:
     assert f"{person.id} is disabled" in console.done()
 
     expect(console.page.get_by_text(f"Disabled because: Chargeback {MARKUP}")).to_be_visible()
+    console.expect_figure("Available", "10")
     assert admin.ok("GET", f"users/{person.id}")["disabled"] is True
     console.command("Enable")
     console.submit()
@@ -238,6 +238,64 @@ def test_a_run_shows_what_it_spent_and_can_be_stopped(console: Console, admin: P
     console.done()
     expect(console.page.get_by_text("stopped", exact=True)).to_be_visible()
     assert person.ok("GET", f"runs/user:{person.id}/{run}")["status"] == "stopped"
+
+
+def test_the_preview_of_a_call_names_every_limit(console: Console, admin: Person, people: People) -> None:
+    person, run = people(credits=500), new_id("run")
+    person.ok("POST", "runs", {"runId": run, "limitCredits": 40})
+    console.sign_in(admin, f"people/{person.id}")
+    for label, text in {"Model": MODEL, "Input tokens": "0", "Output tokens": "30,000", "In the run": run}.items():
+        console.page.get_by_label(label, exact=True).fill(text)
+    console.page.keyboard.press("Enter")
+    limits = console.rows("Limits")
+
+    expect(console.page.get_by_text("It would pass. 36 credits would be held")).to_be_visible()
+    expect(limits).to_have_count(2)
+    expect(limits.filter(has_text="Balance")).to_contain_text("500")
+    console.page.get_by_label("Output tokens").fill("40,000")
+    console.page.keyboard.press("Enter")
+    expect(console.page.get_by_text("It would not pass.")).to_be_visible()
+    expect(console.page.get_by_text("BUDGET_EXCEEDED")).to_be_visible()
+    expect(limits.filter(has_text="Balance")).to_contain_text("passes")
+    expect(limits.filter(has_text=f"Run {run}")).to_contain_text("too little")
+    assert person.balance()["heldCredits"] == 0
+
+
+def test_the_preview_for_an_organization_asks_about_a_member(console: Console, admin: Person, people: People) -> None:
+    owner, member = people(), people()
+    made = _organization(admin, owner, member)
+    admin.ok("PUT", f"budgets/{made['accountId']}/members", {"limitCredits": 5, "window": "day"})
+    console.sign_in(owner, f"organizations/{made['organizationId']}")
+    typed = {"Model": MODEL, "Input tokens": "0", "Output tokens": "5000", "Member who calls": member.id}
+    for label, text in typed.items():
+        console.page.get_by_label(label, exact=True).fill(text)
+    console.page.keyboard.press("Enter")
+
+    expect(console.page.get_by_text("It would not pass.")).to_be_visible()
+    expect(console.rows("Limits").filter(has_text="Each member")).to_contain_text("too little")
+    console.page.get_by_label("Member who calls").fill("")
+    console.page.keyboard.press("Enter")
+    expect(console.page.get_by_text("It would pass. 6 credits would be held")).to_be_visible()
+
+
+def test_a_person_whose_id_has_characters_of_addresses_is_found(
+    console: Console, http: httpx.Client, admin: Person, token: Mint
+) -> None:
+    user_id = f"{new_id('a/b')} ü#?&+ <b>"
+    person = Person(http, user_id, token(user_id, email=f"{new_id('odd')}@example.com"))
+    person.balance()
+    console.sign_in(admin, "people")
+    console.page.get_by_label("User id or e-mail address").fill(user_id)
+    console.page.keyboard.press("Enter")
+    console.heading(user_id)
+    console.command("Grant", Credits="12", Reason="Welcome")
+    console.submit()
+    console.done()
+    for tab in ("Ledger", "Sessions", "Usage", "API keys", "Audit"):
+        console.tab(tab)
+        expect(console.page.get_by_role("table").or_(console.page.locator(".empty")).first).to_be_visible()
+        assert console.page.get_by_role("alert").count() == 0
+    assert person.balance()["totalCredits"] == 12
 
 
 def test_an_administrator_pages_through_people_of_a_role(console: Console, admin: Person, people: People) -> None:

@@ -47,7 +47,7 @@ import json
 from litellm.proxy._types import UserAPIKeyAuth
 
 async def read(request, api_key):
-    # a test's key says what the proxy would know of it
+    # a test's key contains what the proxy's database would say about it
     return UserAPIKeyAuth(api_key=api_key, **json.loads(bytes.fromhex(api_key.removeprefix("sk-"))))
 """
 """Replaces the proxy's database of keys."""

@@ -28,7 +28,7 @@ def always() -> bool:
 
 
 def for_batches(number: int) -> Callable[[], bool]:
-    """Time for so many batches."""
+    """Time for this many batches."""
     turns = count()
     return lambda: next(turns) < number
 

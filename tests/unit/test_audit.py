@@ -146,7 +146,7 @@ def test_a_wallet_that_does_not_match_its_ledger_is_found(change: Callable[[Wall
     assert findings(change(wallet), entries)
 
 
-def test_a_duplicate_entry_is_inserted_and_the_rest_is_still_read() -> None:
+def test_a_duplicate_entry_is_found_as_inserted_and_the_rest_is_still_read() -> None:
     wallet, entries = history(2)
 
     assert findings(wallet, [*entries[:3], entries[2], *entries[3:]]) == [Finding("inserted", 3)]

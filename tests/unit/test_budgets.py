@@ -128,7 +128,7 @@ def test_credits_fit_a_limit_exactly(limit: int, credits: int, most: int) -> Non
     assert most_before(limit, credits) == most
 
 
-def test_no_credits_fit_even_beyond_the_limit() -> None:
+def test_zero_credits_fit_even_beyond_the_limit() -> None:
     assert most_before(10, 0) == most_before(0, 0) == UNLIMITED == 10**30
 
 
@@ -171,7 +171,7 @@ def test_a_raise_is_bounded_where_its_session_counts() -> None:
 
 
 @pytest.mark.parametrize("stored_counters", [None, [OWN_COUNTER]])
-def test_who_may_not_spend_is_refused_before_any_limit(stored_counters: list[Counter] | None) -> None:
+def test_a_spender_without_access_is_refused_before_any_limit(stored_counters: list[Counter] | None) -> None:
     refusal = AccountNotFound()
 
     with pytest.raises(AccountNotFound) as refused:
@@ -187,3 +187,23 @@ def test_a_newer_value_of_a_counter_replaces_what_was_known() -> None:
 
     assert newer == replace(known, committed={OWN_COUNTER: 9, KEY_COUNTER: 1})
     assert [bound.remaining for bound in newer.bounds(AT)] == [1, 29]
+
+
+def test_a_reported_warning_is_remembered_by_its_counter() -> None:
+    known = Allowance(SPENDER, (replace(OWN, warn_at=(50, 80)), KEY), committed={OWN_COUNTER: 6})
+
+    newer = known.knowing({}, {OWN_COUNTER: 5})
+
+    assert newer == replace(known, warned={OWN_COUNTER: 5})
+    assert newer.knowing({KEY_COUNTER: 1}).warned == {OWN_COUNTER: 5}
+    assert [(bound.levels, bound.warned) for bound in newer.bounds(AT)] == [((5, 8), 5), ((), 0)]
+
+
+@pytest.mark.parametrize(
+    ("credits", "warned", "level"),
+    [(0, 0, None), (1, 0, 5), (3, 0, 5), (4, 0, 8), (9, 0, 8), (3, 5, None), (4, 5, 8), (9, 8, None)],
+)
+def test_the_highest_level_that_is_newly_reached_is_reported_once(credits: int, warned: int, level: int | None) -> None:
+    bound = Bound("member:u1", 10, committed=4, levels=(5, 8), warned=warned)
+
+    assert bound.level_reached(credits) == level

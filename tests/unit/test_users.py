@@ -259,6 +259,13 @@ def test_an_address_remembers_each_of_its_last_holders_once() -> None:
     assert "u25" not in back.former, "a user who gave it up does not wait for it"
 
 
+def test_a_user_who_gives_up_a_claim_no_longer_waits_for_the_address() -> None:
+    pointer = Pointer("a@x.y", "u1", 9, since=5, former=("u2", "u3"))
+
+    assert pointer.without("u2") == replace(pointer, former=("u3",))
+    assert pointer.without("u4") == pointer
+
+
 def test_the_first_to_claim_an_address_holds_it_from_then_on() -> None:
     assert claimed(None, KNOWN, holder=None, namesakes=[], now=NOW) == Pointer("a@x.y", "u1", 5, since=NOW)
     assert claimed(None, KNOWN, holder=None, namesakes=[KNOWN], now=NOW) is not None, (
@@ -353,8 +360,15 @@ def test_an_erased_user_keeps_only_their_id() -> None:
     assert users.erased(erased, by="boss", now=200) is erased
     before = users.disabled(known, by="boss", reason="spam", now=50)
     assert users.erased(before, by="boss", now=100).disabled_at == 50
-    with pytest.raises(Invalid):
-        users.erased(known, by="u1", now=100)
+
+
+def test_an_administrator_cannot_erase_themselves() -> None:
+    with pytest.raises(Invalid) as refused:
+        users.erased(KNOWN, by="u1", now=100)
+
+    assert refused.value.details["errors"] == [
+        {"field": "userId", "problem": "an administrator cannot erase themselves"},
+    ]
 
 
 def test_no_later_statement_changes_an_erased_user() -> None:

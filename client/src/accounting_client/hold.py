@@ -173,7 +173,7 @@ class Hold(ABC):
 
     @abstractmethod
     def is_settled(self) -> bool:
-        """Whether settling has begun, after which nothing is counted any more."""
+        """Whether settling has begun, after which nothing more is counted."""
 
     @abstractmethod
     def wake(self) -> None:

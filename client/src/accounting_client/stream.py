@@ -53,7 +53,7 @@ class Stream(Generic[H]):
 
     @property
     def is_settled(self) -> bool:
-        """Whether settling has begun, after which nothing is counted any more."""
+        """Whether settling has begun, after which nothing more is counted."""
         return self._hold.is_settled()
 
     @property

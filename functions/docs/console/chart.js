@@ -1,9 +1,9 @@
 // Bars and charts in SVG and CSS. Every chart has its table; a download has the same figures.
 
-import { html, useState } from "./preact.js";
+import { html, useLayoutEffect, useRef, useState } from "./preact.js";
 import { Button, Credits, Table, digits, short } from "./ui.js";
 
-const WIDTH = 960, HEIGHT = 220, LEFT = 52, BOTTOM = 22, TOP = 8;
+const HEIGHT = 220, LEFT = 52, BOTTOM = 22, TOP = 8, LABEL = 64, COLORS = 7;
 
 // Horizontal bars with their figures: [{ label, value, of, note, tone }]. `of` is the length of a full bar; without it,
 // the largest value is. `parts` ([{ value, tone, label }]) divides a bar.
@@ -44,20 +44,43 @@ export function Chart({ title, labels, series, unit = "credits", file }) {
   </figure>`;
 }
 
+// The series of an answer's `series`: the names with the most credits, and everything else as the last one.
+export function seriesOf({ names, other }, labels) {
+  const entries = Object.entries(names);
+  const rest = [other, ...entries.slice(COLORS).map(([, days]) => days)];
+  const shown = entries.slice(0, COLORS).map(([name, days]) => ({ name, values: labels.map((day) => days[day] ?? 0) }));
+  const values = labels.map((day) => rest.reduce((sum, days) => sum + (days[day] ?? 0), 0));
+  return values.some(Boolean) || !shown.length ? [...shown, { name: "other", values, rest: true }] : shown;
+}
+
+// The width of an element in pixels, kept up to date, and the reference that the element needs.
+function useWidth() {
+  const element = useRef(null);
+  const [width, setWidth] = useState(0);
+  useLayoutEffect(() => {
+    const observer = new ResizeObserver(([entry]) => setWidth(Math.round(entry.contentRect.width)));
+    observer.observe(element.current);
+    return () => observer.disconnect();
+  }, []);
+  return [width, element];
+}
+
 function Columns({ title, labels, series, totals, unit }) {
+  const [measured, element] = useWidth();
+  const width = Math.max(LEFT + labels.length, measured);
   const most = nice(Math.max(1, ...totals));
-  const step = (WIDTH - LEFT) / Math.max(1, labels.length);
+  const step = (width - LEFT) / Math.max(1, labels.length);
   const height = HEIGHT - BOTTOM - TOP;
   const y = (value) => TOP + height - (value / most) * height;
-  const every = Math.ceil(labels.length / 10);
+  const every = Math.ceil((labels.length * LABEL) / (width - LEFT));
   const sum = totals.reduce((all, each) => all + each, 0);
-  return html`<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${title}: ${digits(sum)} ${unit} in ${labels.length} days. The button Table shows every figure.">
-    ${[0, 0.5, 1].map((part) => html`<line class="grid" x1=${LEFT} x2=${WIDTH} y1=${y(part * most)} y2=${y(part * most)} />
+  return html`<div class="drawing" ref=${element}><svg width=${width} height=${HEIGHT} role="img" aria-label="${title}: ${digits(sum)} ${unit} in ${labels.length} days. The button Table shows every figure.">
+    ${[0, 0.5, 1].map((part) => html`<line class="grid" x1=${LEFT} x2=${width} y1=${y(part * most)} y2=${y(part * most)} />
       <text class="scale" x=${LEFT - 6} y=${y(part * most) + 4} text-anchor="end">${short(part * most)}</text>`)}
     ${labels.map((label, at) => {
       let below = 0;
       return html`<g>
-        <title>${label}: ${digits(totals[at])} ${unit}${series.length > 1 && series.filter((each) => each.values[at]).map((each) => `\n${each.name}: ${digits(each.values[at])}`).join("")}</title>
+        <title>${label}: ${digits(totals[at])} ${unit}${series.filter((each) => each.values[at]).map((each) => `\n${each.name}: ${digits(each.values[at])}`).join("")}</title>
         <rect class="hit" x=${LEFT + at * step} width=${step} y=${TOP} height=${height} />
         ${series.map((each, order) => {
           const value = Math.max(0, each.values[at] ?? 0);
@@ -66,9 +89,13 @@ function Columns({ title, labels, series, totals, unit }) {
         })}
       </g>`;
     })}
-    ${labels.map((label, at) => at % every === 0 && html`<text class="scale" x=${LEFT + at * step + step / 2} y=${HEIGHT - 6} text-anchor="middle">${label.slice(5)}</text>`)}
-  </svg>`;
+    ${labels.map((label, at) => (labels.length - 1 - at) % every === 0 && html`<${DayLabel} at=${LEFT + at * step + step / 2} width=${width}>${label.slice(5)}<//>`)}
+  </svg></div>`;
 }
+
+// Below the middle of a column, but not beyond the edge.
+const DayLabel = ({ at, width, children }) => html`<text class="scale" x=${at + LABEL / 2 > width ? width : at} y=${HEIGHT - 6}
+  text-anchor=${at + LABEL / 2 > width ? "end" : "middle"}>${children}</text>`;
 
 const colorOf = (series, at) => `color-${series.rest ? 7 : at}`;
 

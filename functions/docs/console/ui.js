@@ -6,7 +6,7 @@ import { newKey } from "./api.js";
 // --- loading ---
 
 // Load something whenever `what` (an array) changes: { data, error, loading, reload }. An answer to an older question is
-// dropped. `reload` keeps what is shown until the new answer is there.
+// dropped. `reload` keeps what is shown until the new answer is there, also if it is a failure.
 export function useLoad(load, what = []) {
   const [state, setState] = useState({ loading: true });
   const [turn, setTurn] = useState(0);
@@ -18,7 +18,7 @@ export function useLoad(load, what = []) {
     asked.current = question;
     (async () => load())().then( // also an address that cannot be made is a failure to show
       (data) => current && setState({ data, loading: false }),
-      (error) => current && setState({ error, loading: false }),
+      (error) => current && setState((before) => ({ data: before.data, error, loading: false })),
     );
     return () => { current = false; };
   }, [question, turn]);
@@ -26,11 +26,10 @@ export function useLoad(load, what = []) {
   return { ...(stale ? { loading: true } : state), reload: () => setTurn((before) => before + 1) };
 }
 
-// Show a load: its failure, or `children(data)`, or that it is loading.
-export function Loaded({ of, children, label }) {
-  if (of.error) return html`<${Failed} error=${of.error} again=${of.reload} />`;
-  return of.data === undefined ? html`<${Loading} label=${label} />` : children(of.data);
-}
+// Show a load: its failure, `children(data)`, or that it is loading.
+export const Loaded = ({ of, children, label }) => html`
+  ${of.error && html`<${Failed} error=${of.error} again=${of.reload} />`}
+  ${of.data !== undefined ? children(of.data) : !of.error && html`<${Loading} label=${label} />`}`;
 
 export const Loading = ({ label = "Loading" }) => html`<p class="loading" role="status">${label} …</p>`;
 export const Empty = ({ children }) => html`<p class="empty">${children}</p>`;
@@ -189,13 +188,14 @@ export function usePages(what = []) {
   };
 }
 
-// One page of rows. On a narrow screen each row is a block; the roles keep it a table for screen readers. A column is { label, show(row), number, wide }; `pages` and `nextCursor` add Next and Back.
+// One page of rows. With more than three columns, each row is a block on a narrow screen; the roles keep it a table for
+// screen readers. A column is { label, show(row), number, wide }; `pages` and `nextCursor` add Next and Back.
 // `hidden` keeps the caption for screen readers only, where a heading above says the same.
 export function Table({ caption, hidden = true, columns, rows, pages, nextCursor, empty = "Nothing here yet.", mark }) {
   const shown = columns.filter(Boolean);
   const first = !pages || pages.number === 1;
   if (!rows.length && first) return html`<${Empty}>${empty}<//>`;
-  return html`<div class="table">
+  return html`<div class=${shown.length > 3 ? "table stacked" : "table"}>
     <div class="scroll" tabindex="0" role="region" aria-label=${caption}>
       <table role="table">
         <caption class=${hidden && "unseen"}>${caption}</caption>
@@ -224,11 +224,11 @@ const kindOf = ({ number, wide }) => [number && "number", wide && "wide"].filter
 
 const DIGITS = new Intl.NumberFormat("en-US", { maximumFractionDigits: 6 });
 const SHORT = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
-const MINUTE = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" };
-const THIS_YEAR = new Intl.DateTimeFormat("en-GB", MINUTE);
-const OTHER_YEAR = new Intl.DateTimeFormat("en-GB", { ...MINUTE, year: "numeric" });
-const AGO = new Intl.RelativeTimeFormat("en-US", { numeric: "auto", style: "short" });
-const STEPS = [["year", 31_557_600], ["month", 2_629_800], ["day", 86_400], ["hour", 3_600], ["minute", 60]];
+const MINUTE = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+const THIS_YEAR = new Intl.DateTimeFormat("en-US", MINUTE);
+const OTHER_YEAR = new Intl.DateTimeFormat("en-US", { ...MINUTE, year: "numeric" });
+const AGO = new Intl.RelativeTimeFormat("en-US", { style: "short" });
+const STEPS = [["year", 31_557_600, 2], ["month", 2_629_800, 3], ["day", 86_400, 1], ["hour", 3_600, 1], ["minute", 60, 1]]; // from how many on
 
 // 1,234,567. A number too large for a browser to hold exactly is marked as approximate.
 export function digits(value) {
@@ -242,11 +242,11 @@ export const Credits = ({ of, signed }) => html`<span class="digits">${signed &&
 // A time as text: "in 3 days", "5 min. ago".
 export function ago(value, now = Date.now()) {
   const seconds = (new Date(value) - now) / 1000;
-  const [unit, size] = STEPS.find(([, each]) => Math.abs(seconds) >= each) ?? ["second", 1];
+  const [unit, size] = STEPS.find(([, each, least]) => Math.abs(seconds) >= each * least) ?? ["second", 1];
   return unit === "second" ? "now" : AGO.format(Math.trunc(seconds / size), unit);
 }
 
-// A time in the reader's zone: 26 Nov, 06:23; with the year if it is another one.
+// A time in the reader's zone: Nov 26, 06:23; with the year if it is another one.
 export function exact(value) {
   const time = new Date(value);
   return (time.getFullYear() === new Date().getFullYear() ? THIS_YEAR : OTHER_YEAR).format(time);

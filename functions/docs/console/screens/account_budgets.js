@@ -18,7 +18,7 @@ export default function Budgets({ account }) {
 function barOf(budget) {
   const { subject, committedCredits: committed, limitCredits: limit } = budget;
   return {
-    label: nameOf(subject),
+    label: nameOfSubject(subject),
     value: committed ?? 0,
     of: limit,
     tone: committed >= limit ? "bad" : committed * 100 >= limit * Math.min(80, ...budget.warnAtPercent) ? "warn" : "",
@@ -33,7 +33,7 @@ function barOf(budget) {
   };
 }
 
-function nameOf(subject) {
+export function nameOfSubject(subject) {
   if (subject === "members") return "Each member without an own budget";
   return subject.startsWith("member:") ? `Member ${subject.slice(7)}` : `API key ${subject.slice(4)}`;
 }

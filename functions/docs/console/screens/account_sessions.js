@@ -6,10 +6,11 @@ import { Badge, Credits, Loaded, Section, Table, When, useLoad, usePages } from 
 
 const ROWS = 15;
 
-export default function Sessions({ userId }) {
+// Users may list their live sessions only.
+export default function Sessions({ userId, ended = true }) {
   return html`
     <${Listed} title="Live sessions" route=${path`streaming-sessions/active/${userId}`} empty="No session is live." live />
-    <${Listed} title="All sessions" route=${path`streaming-sessions/recent/${userId}`} empty="There has been no session yet." />`;
+    ${ended && html`<${Listed} title="All sessions" route=${path`streaming-sessions/recent/${userId}`} empty="There has been no session yet." />`}`;
 }
 
 function Listed({ title, route, empty, live }) {

@@ -2,7 +2,7 @@
 
 import { html, useState } from "../preact.js";
 import { path, request } from "../api.js";
-import { Bars, Chart } from "../chart.js";
+import { Bars, Chart, seriesOf } from "../chart.js";
 import { Button, Credits, Empty, Figures, Loaded, Section, Table, When, digits, useLoad } from "../ui.js";
 
 const PERIODS = [7, 30, 90], NAMES = 20, DAY = 86_400_000;
@@ -22,8 +22,7 @@ export default function Usage({ account }) {
         { label: "Records", value: digits(data.totalRecords) },
         ...CLASSES.filter(([name]) => data.tokens[name]).map(([name, label]) => ({ label, value: html`<${Credits} of=${data.tokens[name]} />`, note: "tokens" })),
       ]} />
-      <${Chart} title="Credits by day" file="usage-${account.userId ?? account.organizationId}.csv" labels=${labels}
-        series=${[{ name: "Credits", values: labels.map((day) => data.byDay[day] ?? 0) }]} />
+      <${Chart} title="Credits by day and model" file="usage-${account.userId ?? account.organizationId}.csv" labels=${labels} series=${seriesOf(data.series, labels)} />
       <div class="columns">
         <${Names} title="By model" of=${data.byModel} />
         <${Names} title="By service" of=${data.byService} />
@@ -32,7 +31,7 @@ export default function Usage({ account }) {
 }
 
 async function statisticsOf(account, startDate, endDate) {
-  const query = { startDate, endDate };
+  const query = { startDate, endDate, by: "model" };
   const asked = account.userId ? request("GET", path`usage/stats/${account.userId}`, { query })
     : request("GET", "usage/stats", { query: { ...query, accountId: account.id } });
   return (await asked).data;
@@ -41,7 +40,7 @@ async function statisticsOf(account, startDate, endDate) {
 function Names({ title, of }) {
   const sorted = Object.entries(of).sort(([, one], [, other]) => other - one);
   const rest = sorted.slice(NAMES);
-  return html`<div class="bars">
+  return html`<div class="rows">
     <h3>${title}</h3>
     ${sorted.length ? html`<${Bars} label=${title} of=${sorted.slice(0, NAMES).map(([label, value]) => ({ label, value }))} />` : html`<${Empty}>Nothing was used.<//>`}
     ${rest.length > 0 && html`<p class="quiet">${digits(rest.length)} more with ${digits(rest.reduce((sum, [, value]) => sum + value, 0))} credits.</p>`}

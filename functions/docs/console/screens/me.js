@@ -1,16 +1,26 @@
-// The signed-in person's own account: what they can spend, and what they used.
+// The signed-in person's own account: what they can spend and until when, what they used, their keys and the ledger.
 
 import { html } from "../preact.js";
-import { request } from "../api.js";
-import { Credits, Figures, Loaded, Screen, useLoad } from "../ui.js";
+import { href } from "../router.js";
+import { Screen, Tabs } from "../ui.js";
+import Keys from "./account_keys.js";
+import Ledger from "./account_ledger.js";
+import Preview from "./account_preview.js";
+import Sessions from "./account_sessions.js";
+import Usage from "./account_usage.js";
+import Wallet from "./account_wallet.js";
 
-export default function Me({ me }) {
-  const balance = useLoad(async () => (await request("GET", "credits/balance")).data);
-  return html`<${Screen} title="My account" kicker=${me.email}>
-    <${Loaded} of=${balance}>${(data) => html`<${Figures} of=${[
-      { label: "Available", value: html`<${Credits} of=${data.totalCredits} />` },
-      { label: "Held by sessions", value: html`<${Credits} of=${data.heldCredits} />` },
-      { label: "Debt", value: html`<${Credits} of=${data.debt} />`, tone: data.debt > 0 ? "bad" : "" },
-    ]} />`}<//>
+const TABS = [["", "Credits"], ["usage", "Usage"], ["sessions", "Sessions"], ["keys", "API keys"], ["ledger", "Ledger"]];
+
+export default function Me({ me, query }) {
+  const account = { id: `user:${me.userId}`, userId: me.userId };
+  const shown = TABS.some(([name]) => name === query.tab) ? query.tab : "";
+  return html`<${Screen} title="My account" kicker=${me.email || me.userId}>
+    <${Tabs} label="About my account" of=${TABS.map(([name, label]) => ({ label, href: href("me", { tab: name }), current: name === shown }))} />
+    ${shown === "" && html`<${Wallet} account=${account} me=${me} /><${Preview} account=${account} me=${me} />`}
+    ${shown === "usage" && html`<${Usage} account=${account} />`}
+    ${shown === "sessions" && html`<${Sessions} userId=${me.userId} ended=${me.role !== "user"} />`}
+    ${shown === "keys" && html`<${Keys} userId=${me.userId} />`}
+    ${shown === "ledger" && html`<${Ledger} account=${account} />`}
   <//>`;
 }

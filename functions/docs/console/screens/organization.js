@@ -7,6 +7,7 @@ import { Badge, Failed, Figures, Loaded, Loading, Screen, Section, Table, Tabs, 
 import Audit from "./account_audit.js";
 import Budgets from "./account_budgets.js";
 import Ledger from "./account_ledger.js";
+import Preview from "./account_preview.js";
 import Runs from "./account_runs.js";
 import Usage from "./account_usage.js";
 import Wallet from "./account_wallet.js";
@@ -59,13 +60,14 @@ function tabsFor(me, of) {
 }
 
 function About({ me, of, tab }) {
-  const account = { id: of.accountId, organizationId: of.organizationId };
+  const account = { id: of.accountId, organizationId: of.organizationId, role: of.role };
   const offered = tabsFor(me, of);
   const shown = offered.some(([name]) => name === tab) ? tab : "";
   return html`
     <${Tabs} label="About this organization" of=${offered.map(([name, label]) => ({ label, href: href("organizations", of.organizationId, { tab: name }), current: name === shown }))} />
     ${shown === "" && html`<${Wallet} account=${account} me=${me} />`}
     ${shown === "" && (me.role === "admin" || of.role) && html`<${Budgets} account=${account} />`}
+    ${shown === "" && html`<${Preview} account=${account} />`}
     ${shown === "members" && html`<${Members} organizationId=${of.organizationId} me=${me} />`}
     ${shown === "ledger" && html`<${Ledger} account=${account} />`}
     ${shown === "usage" && html`<${Usage} account=${account} />`}

@@ -8,6 +8,7 @@ import Audit from "./account_audit.js";
 import Budgets from "./account_budgets.js";
 import Keys from "./account_keys.js";
 import Ledger from "./account_ledger.js";
+import Preview from "./account_preview.js";
 import Runs from "./account_runs.js";
 import Sessions from "./account_sessions.js";
 import Usage from "./account_usage.js";
@@ -60,6 +61,7 @@ function About({ me, userId, tab }) {
     <${Tabs} label="About this person" of=${offered.map(([name, label]) => ({ label, href: href("people", userId, { tab: name }), current: name === shown }))} />
     ${shown === "" && html`<${Wallet} account=${account} me=${me} />`}
     ${shown === "" && me.role === "admin" && html`<${Budgets} account=${account} />`}
+    ${shown === "" && html`<${Preview} account=${account} />`}
     ${shown === "ledger" && html`<${Ledger} account=${account} />`}
     ${shown === "sessions" && html`<${Sessions} userId=${userId} />`}
     ${shown === "usage" && html`<${Usage} account=${account} />`}

@@ -10,7 +10,7 @@ from accounting.domain.wallet import Wallet
 from accounting.domain.windows import Window, window_at
 
 MONTHS = 24
-"""How many months a sum tells apart, the first one included."""
+"""How many months a sum lists separately, including the first one."""
 
 MAX_NAMED = 20
 """The most accounts with findings that a sum names."""

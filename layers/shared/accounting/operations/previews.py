@@ -47,7 +47,7 @@ def preview(
         return Preview(spender, estimate.credits, with_all, refusal=refused)
     snapshot = spending.read(spender)
     try:
-        room = spending.room_for(UNLIMITED, snapshot, now=now)  # so much that the counters of all limits are read
+        room = spending.room_for(UNLIMITED, snapshot, now=now)  # unlimited, so that the counters of all limits are read
     except Invalid:
         raise
     except AccountingError as refusal:

@@ -28,7 +28,7 @@ def any_spread() -> int:
 def between(
     account_id: AccountId, since: int | None, until: int | None, wanted: Wanted = every
 ) -> Iterator[tuple[str, Sums]]:
-    """The days and sums of every ``wanted`` item from ``since`` until before ``until``, both a day's first instant."""
+    """Days and sums of every ``wanted`` item from ``since`` until just before ``until``, both a day's first instant."""
     pk = keys.day_rollup(account_id, "", "")["pk"]
     high = f"DAY#{keys.AFTER_ALL_TIMES if until is None else day(until)}"
     for item in table.query_all(pk, f"DAY#{day(since or 0)}", high):

@@ -33,7 +33,7 @@ MARK_LENGTH = 8
 """The length of a mark: 48 bits of the digest of a record's id."""
 
 _FULL = 500 * MARK_LENGTH
-"""An item with so many characters of marks gets no more."""
+"""An item with this many characters of marks, or more, gets no further marks."""
 
 _MARKS_KEPT = 3 * DAY
 """Longer than the stream keeps records, so that a record never arrives after its mark is gone."""
@@ -93,7 +93,7 @@ def mark(marks: Marks, records: Iterable[UsageRecord]) -> Write:
 
 
 def mark_of(record: UsageRecord) -> str:
-    """What stands for the record in the marks."""
+    """The characters that represent the record in the marks."""
     return usage.digest(record.id)[:MARK_LENGTH]
 
 

@@ -1,4 +1,4 @@
-"""A Chromium for the tests: the machine's own, or one from npm, which needs neither root nor system libraries.
+"""A Chromium for tests and pictures: the machine's own, or one from npm, which needs neither root nor system libraries.
 
 No package on PyPI contains a Chromium. npm's @sparticuz/chromium does; it is built for Lambda. It is downloaded once
 into `.local`, with a fixed version and hash.
