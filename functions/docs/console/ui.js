@@ -124,7 +124,7 @@ export function Dialog({ title, onClose, children }) {
   useEffect(() => {
     const opener = document.activeElement;
     shown.current.showModal();
-    return () => opener?.isConnected && opener.focus();
+    return () => (opener?.isConnected ? opener : document.querySelector("h1"))?.focus();
   }, []);
   return html`<dialog ref=${shown} aria-labelledby=${id} onCancel=${(event) => { event.preventDefault(); onClose(); }}>
     <h2 id=${id}>${title}</h2>

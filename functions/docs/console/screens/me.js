@@ -19,7 +19,7 @@ export default function Me({ me, query }) {
     <${Tabs} label="About my account" of=${TABS.map(([name, label]) => ({ label, href: href("me", { tab: name }), current: name === shown }))} />
     ${shown === "" && html`<${Wallet} account=${account} me=${me} /><${Preview} account=${account} me=${me} />`}
     ${shown === "usage" && html`<${Usage} account=${account} />`}
-    ${shown === "sessions" && html`<${Sessions} userId=${me.userId} ended=${me.role !== "user"} />`}
+    ${shown === "sessions" && html`<${Sessions} userId=${me.userId} me=${me} />`}
     ${shown === "keys" && html`<${Keys} userId=${me.userId} />`}
     ${shown === "ledger" && html`<${Ledger} account=${account} />`}
   <//>`;
