@@ -403,6 +403,17 @@ def test_a_client_acts_for_the_user_of_the_call(sdk: Sdk) -> None:
     assert (opened["metadata"], opened["accountId"], opened["runId"]) == ({"chat": 7}, "org:acme", "r1")
 
 
+def test_an_account_and_a_run_may_pay_for_all_calls_of_a_client(sdk: Sdk) -> None:
+    def body(talk: Talk) -> None:
+        talk.ask()
+        talk.ask(talk.client.with_accounting(account_id=None, run_id=None))
+
+    sdk.run(body, account_id="org:acme", run_id="r1")
+    paid, own = (session.opened for session in sdk.bank.sessions.values())
+    assert (paid["accountId"], paid["runId"]) == ("org:acme", "r1")
+    assert not {"accountId", "runId"} & own.keys()
+
+
 def test_a_request_without_a_limit_reserves_the_models_maximum_output_but_at_most_the_default(sdk: Sdk) -> None:
     if sdk.api == "messages":
         pytest.skip("its requests always have a limit")

@@ -30,7 +30,11 @@ RETRIES = Retries(first_seconds=0.01, longest_seconds=0.05)
 
 
 def say(session_id: str, tokens: int) -> None:
-    sys.stdout.write(f"{session_id} {tokens}\n")
+    say_line(f"{session_id} {tokens}")
+
+
+def say_line(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 

@@ -164,6 +164,13 @@ def test_a_name_that_is_too_long_has_no_merit_and_takes_no_place(name: str, meri
     assert len(after[UserDay(0, "u1")].models) == (merit or 0)
 
 
+def test_records_of_the_same_five_minutes_are_marked_together() -> None:
+    begin, minute = DAY + DAY // 2, DAY // 1440
+
+    assert {slot(record("m", at=at)) for at in (begin, begin + 1, begin + 5 * minute - 1)} == {begin}
+    assert slot(record("m", at=begin + 5 * minute)) == begin + 5 * minute
+
+
 @pytest.mark.parametrize("kinds", [1, 3, 1000])
 def test_a_batch_is_as_long_as_its_items_allow(kinds: int) -> None:
     rng = Random(kinds)

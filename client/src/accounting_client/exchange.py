@@ -54,7 +54,7 @@ LEAST_TIMEOUT_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Settings:
-    """What all calls of a client share."""
+    """What all calls of a client share. `checked_settings` makes them."""
 
     base_url: str
     service_key: str | None = field(repr=False)
@@ -62,16 +62,19 @@ class Settings:
     retries: Retries
     acts_for: str | None = None
 
-    def __post_init__(self) -> None:
-        try:
-            url = httpx.URL(self.base_url)
-        except httpx.InvalidURL as error:
-            raise ValueError(f"base_url is not a valid address: {error}") from error
-        if url.scheme not in ("http", "https") or not url.host:
-            raise ValueError(f"base_url is not a valid address: {self.base_url}")
-        if self.service_key is not None:
-            visible(self.service_key, "the service key")
-        require_seconds("timeout_seconds", self.timeout_seconds)
+
+def checked_settings(base_url: str, service_key: str | None, timeout_seconds: float, retries: Retries) -> Settings:
+    """The settings of a new client. Raises ValueError for an address, a key or a number that can't be used."""
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"base_url is not a valid address: {error}") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f"base_url is not a valid address: {base_url}")
+    if service_key is not None:
+        visible(service_key, "the service key")
+    require_seconds("timeout_seconds", timeout_seconds)
+    return Settings(base_url.rstrip("/"), service_key, timeout_seconds, retries)
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,11 @@ class Exchange(Generic[T]):
     the service may have carried out the call in any attempt so far.
     """
 
-    def __init__(self, call: Call[T], settings: Settings, *, renewable: bool) -> None:
+    def __init__(self, call: Call[T], settings: Settings, retries: Retries | None, *, renewable: bool) -> None:
+        """``retries`` replace those of the settings."""
         self._call = call
         self._settings = settings
+        self._retries = settings.retries if retries is None else retries
         self._renewable = renewable and self.shows_token
         self._began = time.monotonic()
         self._attempts = 0
@@ -125,7 +130,7 @@ class Exchange(Generic[T]):
             headers["Idempotency-Key"] = call.idempotency_key
         self._attempts += 1
         self._shown = authorization
-        left = settings.retries.total_seconds - self._elapsed()
+        left = self._retries.total_seconds - self._elapsed()
         timeout = max(LEAST_TIMEOUT_SECONDS, min(settings.timeout_seconds, left))
         try:
             request = http.build_request(
@@ -154,7 +159,7 @@ class Exchange(Generic[T]):
         if not self._may_be_repeated(error, outcome):
             raise error
         asked = error.retry_after_seconds or 0
-        pause = self._settings.retries.pause(self._attempts, self._elapsed(), asked, random.random())
+        pause = self._retries.pause(self._attempts, self._elapsed(), asked, random.random())
         if pause is None:
             raise error
         return Again(pause)

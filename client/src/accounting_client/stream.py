@@ -67,7 +67,8 @@ class Stream(Generic[H]):
     @property
     def tokens(self) -> int:
         """The tokens counted so far or, once there is a usage, the output tokens."""
-        return self._hold.progress.tokens
+        meter = self._hold.meter
+        return 0 if meter is None else meter.tokens
 
     @property
     def usage(self) -> dict[str, Any] | None:

@@ -124,7 +124,7 @@ export function Dialog({ title, onClose, children }) {
   useEffect(() => {
     const opener = document.activeElement;
     shown.current.showModal();
-    return () => opener?.isConnected && opener.focus();
+    return () => (opener?.isConnected ? opener : document.querySelector("h1"))?.focus();
   }, []);
   return html`<dialog ref=${shown} aria-labelledby=${id} onCancel=${(event) => { event.preventDefault(); onClose(); }}>
     <h2 id=${id}>${title}</h2>
@@ -199,7 +199,7 @@ export function Table({ caption, hidden = true, columns, rows, pages, nextCursor
     <div class="scroll" tabindex="0" role="region" aria-label=${caption}>
       <table role="table">
         <caption class=${hidden && "unseen"}>${caption}</caption>
-        <thead role="rowgroup"><tr role="row">${shown.map((each) => html`<th scope="col" role="columnheader" class=${kindOf(each)}>${each.label}</th>`)}</tr></thead>
+        <thead role="rowgroup"><tr role="row">${shown.map((each) => html`<th scope="col" role="columnheader" class=${kindOf(each)}>${each.label || html`<span class="unseen">Actions</span>`}</th>`)}</tr></thead>
         <tbody role="rowgroup">${rows.map((row) => html`<tr role="row" class=${mark?.(row)}>${shown.map((each) => html`
           <td role="cell" data-label=${each.label} class=${kindOf(each)}><div>${each.show(row)}</div></td>`)}</tr>`)}</tbody>
       </table>
@@ -224,9 +224,9 @@ const kindOf = ({ number, wide }) => [number && "number", wide && "wide"].filter
 
 const DIGITS = new Intl.NumberFormat("en-US", { maximumFractionDigits: 6 });
 const SHORT = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
-const MINUTE = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" };
-const THIS_YEAR = new Intl.DateTimeFormat("en-GB", MINUTE);
-const OTHER_YEAR = new Intl.DateTimeFormat("en-GB", { ...MINUTE, year: "numeric" });
+const MINUTE = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+const THIS_YEAR = new Intl.DateTimeFormat("en-US", MINUTE);
+const OTHER_YEAR = new Intl.DateTimeFormat("en-US", { ...MINUTE, year: "numeric" });
 const AGO = new Intl.RelativeTimeFormat("en-US", { style: "short" });
 const STEPS = [["year", 31_557_600, 2], ["month", 2_629_800, 3], ["day", 86_400, 1], ["hour", 3_600, 1], ["minute", 60, 1]]; // from how many on
 
@@ -246,7 +246,7 @@ export function ago(value, now = Date.now()) {
   return unit === "second" ? "now" : AGO.format(Math.trunc(seconds / size), unit);
 }
 
-// A time in the reader's zone: 26 Nov, 06:23; with the year if it is another one.
+// A time in the reader's zone: Nov 26, 06:23; with the year if it is another one.
 export function exact(value) {
   const time = new Date(value);
   return (time.getFullYear() === new Date().getFullYear() ? THIS_YEAR : OTHER_YEAR).format(time);

@@ -1,7 +1,7 @@
 """The windows in which a budget counts: days, weeks and months of a time zone, or all time. Imports nothing of ours."""
 
 from bisect import bisect_left
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
@@ -85,7 +85,7 @@ def _name(kind: WindowKind, first: date) -> str:
 def _begin_of(day: date, zone: "ZoneInfo") -> int:
     """The first instant at which the zone's clock shows ``day`` or a later day."""
     midnight = datetime.combine(day, time(), zone)
-    early, late = sorted(round(midnight.replace(fold=fold).astimezone(UTC).timestamp() * 1000) for fold in (0, 1))
+    early, late = sorted(round(midnight.replace(fold=fold).timestamp() * 1000) for fold in (0, 1))
 
     def shown(at: int) -> date:
         return datetime.fromtimestamp(at / 1000, zone).date()
