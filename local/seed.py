@@ -139,7 +139,7 @@ def _prices(books: Books) -> None:
 
 
 def _activity(books: Books, members: dict[str, AccountId]) -> None:
-    """Let the service do something of everything else: live and ended sessions, debt, keys, budgets, disabled users."""
+    """Let the service create the rest: live and ended sessions, debt, keys, budgets, disabled users."""
     now, rng = books.now, random.Random(4)
     models = [*seed_books.MODELS]
     administrator = Manager(ADMIN, platform=True)
