@@ -54,7 +54,7 @@ def audit_all(now: int, time_left: Callable[[], bool]) -> Audited:
 
     The whole ledger is read if that last happened ``settings().full_audit`` ago. If time runs out, ``complete`` is
     False, and the next audit continues. The failure of one account is logged and counted; it does not stop the others.
-    The sums of all wallets are stored once every wallet was read, be it by several runs.
+    The sums of all wallets are stored once every wallet was read, which may take several runs.
     """
     audited = Audited()
     reached, sums = audits.progress() or (Position(), Outstanding(now))
