@@ -111,7 +111,6 @@ def _write(items: Iterable[Item]) -> None:
 
 
 def _add_counts(books: Books) -> None:
-
     transact([people.count_at(key, number) for key, number in seed_books.user_counts(books)])
 
 
@@ -133,7 +132,6 @@ def _organizations(books: Books) -> dict[str, AccountId]:
 
 
 def _prices(books: Books) -> None:
-
     for rule in books.rules:
         prices.add(rule, now=books.now, key=None)
 
