@@ -6,7 +6,7 @@ import { Badge, Credits, Loaded, Section, Table, When, useLoad, usePages } from 
 
 const ROWS = 15;
 
-// Users may list their live sessions only.
+// Users may list only their live sessions.
 export default function Sessions({ userId, ended = true }) {
   return html`
     <${Listed} title="Live sessions" route=${path`streaming-sessions/active/${userId}`} empty="No session is live." live />
@@ -22,7 +22,7 @@ function Listed({ title, route, empty, live }) {
       { label: "Model", show: (each) => html`${each.modelId}${each.servedModelId && html`<br />served by ${each.servedModelId}`}` },
       !live && { label: "State", show: (each) => html`<${Badge} tone=${each.status === "active" ? "good" : ""}>${each.outcome ?? each.status}<//>` },
       { label: "Started", show: (each) => html`<${When} at=${each.startedAt} />` },
-      live ? { label: "Last heard of", show: (each) => html`<${When} at=${each.lastSeenAt} />` } : { label: "Ended", show: (each) => html`<${When} at=${each.completedAt} />` },
+      live ? { label: "Last heard from", show: (each) => html`<${When} at=${each.lastSeenAt} />` } : { label: "Ended", show: (each) => html`<${When} at=${each.completedAt} />` },
       { label: "Tokens", number: true, show: (each) => html`<${Credits} of=${each.tokensGenerated} />` },
       { label: "Held", number: true, show: (each) => html`<${Credits} of=${each.status === "active" ? each.allocatedCredits : 0} />` },
       { label: live ? "Cost so far" : "Cost", number: true, show: (each) => html`<${Credits} of=${each.usedCredits} />` },
