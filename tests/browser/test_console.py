@@ -59,6 +59,21 @@ def test_a_token_that_is_refused_shows_the_reason(console: Console, token: Mint)
     expect(page.get_by_role("navigation")).to_have_count(0)
 
 
+def test_a_token_that_a_terminal_broke_into_lines_is_accepted_and_other_texts_are_refused(
+    console: Console, people: People
+) -> None:
+    person, page = people(), console.page
+    page.goto("about:blank")
+    page.goto(f"{console.address}#/me")
+    page.get_by_label("Token").fill("a token ☺")
+    page.keyboard.press("Enter")
+    assert "This is not a token" in console.refusal()
+
+    page.get_by_label("Token").fill(f"  Bearer {person.token[:40]} {person.token[40:]} ")
+    page.keyboard.press("Enter")
+    console.heading("My account")
+
+
 def test_a_token_that_expires_in_mid_session_asks_for_another_and_returns_to_the_screen(
     console: Console, people: People
 ) -> None:
@@ -170,6 +185,9 @@ def test_everything_is_reached_with_the_keyboard(console: Console, admin: Person
     page.keyboard.press("s")
     console.heading("Sessions")
     expect(page.get_by_role("heading", level=1)).to_be_focused()
+    for name in ("People", "Prices", "People"):
+        page.keyboard.type("gp")
+        console.heading(name)
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     page.keyboard.press("Escape")
@@ -177,8 +195,7 @@ def test_everything_is_reached_with_the_keyboard(console: Console, admin: Person
     page.keyboard.press("/")
     console.heading("People")
     expect(page.locator("[data-search]").first).to_be_focused()
-    page.keyboard.type("g")
-    page.keyboard.type("o")
+    page.keyboard.type("go")
     console.heading("People")
     page.evaluate("document.activeElement.blur()")
     page.evaluate("scrollTo(0, 0)")

@@ -14,8 +14,11 @@ export class Refusal extends Error {
   }
 }
 
+// Use a pasted token, possibly broken into lines by a terminal. Throws Refusal if no header can carry it.
 export function signIn(pasted) {
-  token = pasted.trim().replace(/^Bearer\s+/i, "");
+  const text = pasted.trim().replace(/^Bearer\s+/i, "").replace(/\s+/g, "");
+  if (!/^[!-~]+$/.test(text)) throw new Refusal(0, "NO_TOKEN", "This is not a token: it contains characters that no token has.");
+  token = text;
 }
 
 export function signOut() {

@@ -23,7 +23,7 @@ const SCREENS = [
 
 const KEYS = [
   ["/", "Search"],
-  ["g then a letter", "Go to the screen whose name begins with the letter: g s for Sessions"],
+  ["g, then a letter", "Go to the screen whose name begins with the letter: g s for Sessions. Again: to the next such screen"],
   ["Esc", "Close a dialog"],
   ["?", "Show this list"],
 ];
@@ -44,8 +44,8 @@ function SignIn({ reason, signedIn }) {
     event.preventDefault();
     if (state.busy || !token.trim()) return;
     setState({ busy: true });
-    signIn(token);
     try {
+      signIn(token);
       signedIn((await request("GET", "users/me")).data);
     } catch (error) {
       signOut();
@@ -68,7 +68,7 @@ function Frame({ me, leave }) {
   const [help, setHelp] = useState(false);
   const offered = SCREENS.filter(([, label, roles]) => label && roles.includes(me.role));
   const address = parts.length ? parts : [offered[0][0]];
-  useKeys(offered, () => setHelp(true));
+  useKeys(offered, address[0], () => setHelp(true));
   return html`
     <a class="skip" href="#main" onClick=${toMain}>Skip to the content</a>
     <header>
@@ -110,32 +110,38 @@ function toMain(event) {
   document.getElementById("main").focus();
 }
 
-function useKeys(offered, showHelp) {
+function useKeys(offered, current, showHelp) {
   const before = useRef("");
   useEffect(() => {
     const pressed = (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
       if (event.target.closest?.("input, textarea, select, dialog")) return;
-      const key = event.key.toLowerCase();
-      const target = before.current === "g" && offered.find(([, label]) => label.toLowerCase().startsWith(key));
+      const key = event.key ?? "";
+      const target = before.current === "g" && nextOf(offered, current, key);
       before.current = key;
-      if (target) location.hash = href(target[0]);
+      if (target) location.hash = href(target);
       else if (key === "?") showHelp();
-      else if (key === "/") focusSearch(event);
+      else if (key === "/") focusSearch(event, offered);
     };
     addEventListener("keydown", pressed);
     return () => removeEventListener("keydown", pressed);
-  }, [offered.length]);
+  }, [offered.length, current]);
+}
+
+// The name of the screen whose label begins with this letter; of several, the one after the current screen.
+function nextOf(offered, current, letter) {
+  const names = offered.filter(([, label]) => letter && label.toLowerCase().startsWith(letter)).map(([name]) => name);
+  return names[names.indexOf(current) + 1] ?? names[0];
 }
 
 // Search on this screen; if it has nothing to search, on People.
-function focusSearch(event) {
+function focusSearch(event, offered) {
   const field = document.querySelector("[data-search]");
   if (field) {
     event.preventDefault();
     field.focus();
     field.select();
-  } else if (SCREENS.some(([name]) => name === "people")) location.hash = href("people", { search: "1" });
+  } else if (offered.some(([name]) => name === "people")) location.hash = href("people", { search: "1" });
 }
 
 render(html`<${App} />`, document.getElementById("console"));

@@ -124,7 +124,7 @@ export function Dialog({ title, onClose, children }) {
   useEffect(() => {
     const opener = document.activeElement;
     shown.current.showModal();
-    return () => opener?.isConnected && opener.focus();
+    return () => (opener?.isConnected ? opener : document.querySelector("h1"))?.focus();
   }, []);
   return html`<dialog ref=${shown} aria-labelledby=${id} onCancel=${(event) => { event.preventDefault(); onClose(); }}>
     <h2 id=${id}>${title}</h2>
@@ -199,7 +199,7 @@ export function Table({ caption, hidden = true, columns, rows, pages, nextCursor
     <div class="scroll" tabindex="0" role="region" aria-label=${caption}>
       <table role="table">
         <caption class=${hidden && "unseen"}>${caption}</caption>
-        <thead role="rowgroup"><tr role="row">${shown.map((each) => html`<th scope="col" role="columnheader" class=${kindOf(each)}>${each.label}</th>`)}</tr></thead>
+        <thead role="rowgroup"><tr role="row">${shown.map((each) => html`<th scope="col" role="columnheader" class=${kindOf(each)}>${each.label || html`<span class="unseen">Actions</span>`}</th>`)}</tr></thead>
         <tbody role="rowgroup">${rows.map((row) => html`<tr role="row" class=${mark?.(row)}>${shown.map((each) => html`
           <td role="cell" data-label=${each.label} class=${kindOf(each)}><div>${each.show(row)}</div></td>`)}</tr>`)}</tbody>
       </table>

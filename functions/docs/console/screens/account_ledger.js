@@ -32,5 +32,7 @@ export default function Ledger({ account }) {
   <//>`;
 }
 
-const Causes = ({ of }) => html`<ul>${CAUSES.filter(([field]) => of[field]).map(([field, name]) => html`
-  <li><span class="quiet">${name}</span> <code>${of[field]}</code></li>`)}</ul>`;
+function Causes({ of }) {
+  const named = CAUSES.filter(([field]) => of[field]);
+  return named.length ? html`<ul>${named.map(([field, name]) => html`<li><span class="quiet">${name}</span> <code>${of[field]}</code></li>`)}</ul>` : "–";
+}

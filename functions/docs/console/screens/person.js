@@ -63,7 +63,7 @@ function About({ me, userId, tab }) {
     ${shown === "" && me.role === "admin" && html`<${Budgets} account=${account} />`}
     ${shown === "" && html`<${Preview} account=${account} />`}
     ${shown === "ledger" && html`<${Ledger} account=${account} />`}
-    ${shown === "sessions" && html`<${Sessions} userId=${userId} />`}
+    ${shown === "sessions" && html`<${Sessions} userId=${userId} me=${me} />`}
     ${shown === "usage" && html`<${Usage} account=${account} />`}
     ${shown === "keys" && html`<${Keys} userId=${userId} />`}
     ${shown === "runs" && html`<${Runs} account=${account} />`}

@@ -36,14 +36,15 @@ export default function Quote({ modelId = "" }) {
   const [typed, setTyped] = useState({ modelId, variant: "", kind: "counts", counts: { inputTokens: "1000", outputTokens: "1000" }, tokens: "1000", object: "" });
   const [state, setState] = useState({});
   const change = (part) => setTyped({ ...typed, ...part });
+  const answered = state.about === typed; // an answer to an older question is not shown
   const submitted = async (event) => {
     event.preventDefault();
     if (state.busy) return;
     setState({ busy: true });
     try {
-      setState({ quote: (await request("POST", "credits/calculate", { body: bodyOf(typed) })).data });
+      setState({ about: typed, quote: (await request("POST", "credits/calculate", { body: bodyOf(typed) })).data });
     } catch (error) {
-      setState({ error });
+      setState({ about: typed, error });
     }
   };
   return html`<${Section} title="Quote" note="What a usage costs at the prices of this moment. Nothing is charged.">
@@ -56,8 +57,8 @@ export default function Quote({ modelId = "" }) {
       <${UsageFields} typed=${typed} change=${change} />
       <div class="buttons"><button type="submit" class="primary" disabled=${state.busy}>${state.busy ? "Calculating …" : "Calculate"}</button></div>
     </form>
-    ${state.error && html`<${Failed} error=${state.error} />`}
-    ${state.quote && html`<${Explained} of=${state.quote} />`}
+    ${answered && state.error && html`<${Failed} error=${state.error} />`}
+    ${answered && state.quote && html`<${Explained} of=${state.quote} />`}
   <//>`;
 }
 
