@@ -73,7 +73,7 @@ def test_processes_that_are_killed_at_any_moment_leave_nothing_unsettled_and_set
         told = session.settled or {}
         if session.outcome == "finalize":
             assert told["actualTokens"] == tokens
-        else:  # killed between its last word and the write
+        else:  # the process was killed after it printed the tokens and before it wrote them to the outbox
             assert "tokensGenerated" not in told
     assert rows(file) == []
 

@@ -73,7 +73,7 @@ def test_only_services_are_actors_of_usage_records() -> None:
     assert service_in("service:id", "u1") == "service:id"
     for actor in ("u1", "system", "boss"):
         assert service_in(actor, "u1") is None
-    assert service_in("service:x", "service:x") is None, "a user of that id, who reported it"
+    assert service_in("service:x", "service:x") is None, "here it is the id of the user, who sent the report"
 
 
 @pytest.mark.parametrize(

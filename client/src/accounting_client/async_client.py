@@ -21,7 +21,7 @@ from accounting_client.call import Call, Listing, advancing
 from accounting_client.credentials import AsyncAuthorization, AsyncToken, sender
 from accounting_client.errors import AccountingError
 from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, OutputLimits, least
-from accounting_client.exchange import CONNECTIONS, FAULTS, Done, Exchange, Fault, checked_settings
+from accounting_client.exchange import CONNECTIONS, FAULTS, Exchange, Fault, Succeeded, checked_settings
 from accounting_client.hold import SETTLE_SECONDS, OnUnreachable, Terms, WhenShort
 from accounting_client.method import described
 from accounting_client.process import PerProcess, brought_over
@@ -157,7 +157,7 @@ class AsyncAccountingClient:
         return self._background.get()
 
     async def outbox_key(self, session_id: str) -> Key | None:
-        """The session's key in the outbox; None without one. Raises ValueError if a restart would lose the token."""
+        """The session's key in the outbox; None without an outbox. Raises ValueError if a restart loses the token."""
         if self.background.backlog.outbox is None:
             return None
         if not self._has_own_credential:
@@ -379,7 +379,7 @@ class AsyncAccountingClient:
             except FAULTS as error:
                 outcome = error
             judged = exchange.heard(outcome)
-            if isinstance(judged, Done):
+            if isinstance(judged, Succeeded):
                 return judged.value
             await asyncio.sleep(judged.pause_seconds)
 

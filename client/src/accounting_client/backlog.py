@@ -33,7 +33,7 @@ CLOSED = TimeoutError("the client was closed before")
 
 
 class Key(NamedTuple):
-    """The owner of a session: the credential, and the user ('' for the credential's own user)."""
+    """A session in the outbox, and its owner: the credential, and the user ('' for the credential's own user)."""
 
     sender: str
     user: str

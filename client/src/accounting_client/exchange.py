@@ -45,7 +45,7 @@ GARBLED = (httpx.DecodingError, httpx.TooManyRedirects, httpx.InvalidURL)
 """Errors that an answer causes: its encoding is wrong, or it redirects to an invalid address."""
 Fault = httpx.RequestError | httpx.InvalidURL
 FAULTS = (httpx.RequestError, httpx.InvalidURL)
-"""Errors that sending a request can raise. The request's own address is valid, so an invalid one is the answer's."""
+"""Errors that sending a request can raise. The request's own address is valid, so an invalid one is in the answer."""
 OUR_FAULT = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects)
 """Errors that would occur again at every attempt."""
 CONNECTIONS = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
@@ -78,7 +78,7 @@ def checked_settings(base_url: str, service_key: str | None, timeout_seconds: fl
 
 
 @dataclass(frozen=True)
-class Done(Generic[T]):
+class Succeeded(Generic[T]):
     """The call's result."""
 
     value: T
@@ -92,7 +92,7 @@ class Again:
 
 
 class Exchange(Generic[T]):
-    """A call in progress. Send ``request`` and pass the outcome to ``heard``, until it returns `Done` or raises.
+    """A call in progress. Send ``request`` and pass the outcome to ``heard``, until it returns `Succeeded` or raises.
 
     ``refused`` is the authorization that the service refused, if a new one may replace it. ``may_be_done`` says whether
     the service may have carried out the call in any attempt so far.
@@ -146,11 +146,11 @@ class Exchange(Generic[T]):
         self._was_before, self.may_be_done = self.may_be_done, True
         return request
 
-    def heard(self, outcome: httpx.Response | Fault) -> Done[T] | Again:
+    def heard(self, outcome: httpx.Response | Fault) -> Succeeded[T] | Again:
         """Judge the outcome of the request. Raises AccountingError if it failed and must not be sent again."""
         self.may_be_done = self._was_before or _may_be_done(outcome)
         if isinstance(outcome, httpx.Response) and (outcome.is_success or self._told(outcome)):
-            return Done(self._read(outcome))
+            return Succeeded(self._read(outcome))
         error = error_of(outcome) if isinstance(outcome, httpx.Response) else _unreachable(outcome)
         if isinstance(error, TokenExpired | TokenInvalid | ServiceCredentialInvalid) and self._renewable:
             self._renewable, self.refused = False, self._shown

@@ -49,10 +49,10 @@ SETTLE_SECONDS = 2.0
 """How long leaving a stream's block waits for its settlement, by default."""
 
 GAP = 10
-"""The shortest time between two heartbeats is this part of the time between two checks."""
+"""The shortest time between two heartbeats is a tenth of the time between two checks."""
 
 PART_OF_TIME_OUT = 4
-"""A heartbeat is due after this part of the time after which the service would end the session.
+"""A heartbeat is due after a quarter of the time after which the service would end the session.
 
 The rest is for repeats, and for clocks that differ.
 """

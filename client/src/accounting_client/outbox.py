@@ -32,7 +32,10 @@ FORMAT = 1
 OPEN_LEASE_SECONDS = 600.0
 """After this time without a sign of its process, an open stream is aborted: no process pauses for so long."""
 LEASE_SECONDS = 60.0
-"""The same for a stream that has ended; its settlement may be sent twice."""
+"""After this time without a sign of its process, another one sends the settlement of a stream that has ended.
+
+This is short, because a settlement may be sent twice.
+"""
 CLAIMED_AT_ONCE = 100
 BUSY_SECONDS = 5.0
 

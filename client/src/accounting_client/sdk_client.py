@@ -156,7 +156,7 @@ class _Wrapped:
         return twin
 
     def copy(self, **options: Any) -> Self:
-        """As the SDK's own."""
+        """Do what the SDK's own method does."""
         twin: Self = super().copy(**options)  # type: ignore[misc]
         twin._accounting = self._accounting
         return twin

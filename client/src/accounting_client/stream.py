@@ -72,7 +72,7 @@ class Stream(Generic[H]):
 
     @property
     def usage(self) -> dict[str, Any] | None:
-        """The provider's usage so far, plus the output tokens that were counted after it; None without one."""
+        """The provider's usage so far, plus the output tokens that were counted after it; None if none was reported."""
         return self._hold.progress.whole_usage
 
     def add_tokens(self, tokens: int) -> None:
