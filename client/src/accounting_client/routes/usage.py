@@ -187,7 +187,7 @@ def usage_stats(
     """The usage of the caller or, as a supervisor, of another user.
 
     With ``account_id``, it is what the account paid for all of its users, or for ``user_id``. With ``key_id``, it is
-    only what this API key was used for. Dates are in UTC; an ``end_date`` without a time includes that whole day.
+    only the usage with this API key. Dates are in UTC; an ``end_date`` without a time includes that whole day.
     ``by="model"`` and ``by="service"`` add ``series``; they need a ``start_date`` at most 400 days before the end.
     Raises ValueError for a key of another user without ``account_id``, UserNotFound, AccountNotFound, ApiKeyNotFound.
     """

@@ -10,8 +10,8 @@ const PERIODS = [7, 30, 90], DAY = 86_400_000, ROWS = 10, LIVE = 100;
 const KINDS = [["model", "Model", "byModel"], ["service", "Service", "byService"], ["user", "User", "byUser"]];
 // Input and output have all tokens whose class is known; the classes after them are parts of them.
 const CLASSES = [
-  ["input", "Input"], ["cachedInput", "of it cached"], ["cacheWrite", "cache writes"], ["cacheWrite1h", "cache writes for 1 h"], ["inputAudio", "audio"],
-  ["output", "Output"], ["reasoning", "of it reasoning"], ["outputAudio", "audio"], ["unclassified", "Without a class"],
+  ["input", "Input"], ["cachedInput", "of which cached"], ["cacheWrite", "cache writes"], ["cacheWrite1h", "cache writes for 1 h"], ["inputAudio", "audio"],
+  ["output", "Output"], ["reasoning", "of which reasoning"], ["outputAudio", "audio"], ["unclassified", "Without a class"],
 ];
 
 export default function Overview({ query }) {
