@@ -49,7 +49,7 @@ function bodyOf({ kind, input, output, tokens, ...typed }, account) {
   return account.userId ? { ...texts, ...estimate, userId: account.userId } : { ...texts, ...estimate, accountId: account.id };
 }
 
-// A number that is none is sent as it was typed: the refusal names its field.
+// A text that is not a number is sent as it was typed: the refusal names its field.
 const number = (text) => (Number.isNaN(wholeNumber(text)) ? text : wholeNumber(text));
 
 function Answer({ of }) {

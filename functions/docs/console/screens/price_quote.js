@@ -64,7 +64,7 @@ export default function Quote({ modelId = "" }) {
 
 function UsageFields({ typed, change }) {
   const { kind, counts } = typed;
-  if (kind === "tokens") return html`<${Field} label="Tokens" value=${typed.tokens} onInput=${(tokens) => change({ tokens })} inputmode="numeric" hint="They cost the dearer of the rates of input and output." required />`;
+  if (kind === "tokens") return html`<${Field} label="Tokens" value=${typed.tokens} onInput=${(tokens) => change({ tokens })} inputmode="numeric" hint="They cost the higher of the rates for input and output." required />`;
   if (kind !== "counts") return html`<${Field} label="Usage object" value=${typed.object} onInput=${(object) => change({ object })} lines="6" placeholder=${kind === "openai" ? EXAMPLE : ""} hint="The JSON as the provider sent it." required />`;
   return html`<div class="fields">${COUNTS.map(([name, label, hint]) => html`<${Field} key=${name} label=${label} hint=${hint} inputmode="numeric" value=${counts[name] ?? ""}
     onInput=${(text) => change({ counts: { ...counts, [name]: text } })} />`)}</div>`;
