@@ -112,8 +112,8 @@ def test_the_depth_of_nesting_is_limited(opening: str, closing: str, monkeypatch
 
 
 @pytest.mark.parametrize("character", ["a", "é", "漢", "😀", '"', "\n"])
-def test_bytes_are_counted_as_they_are_sent(character: str) -> None:
-    """They are counted as UTF-8 without blanks, so escapes and indentation make no difference."""
+def test_bytes_are_counted_whatever_the_escapes_and_blanks(character: str) -> None:
+    """Metadata is counted as UTF-8, without blanks between its values."""
     each = len(json.dumps(character, ensure_ascii=False).encode()) - 2
     fitting = (types.MAX_METADATA_BYTES - len('{"x":""}')) // each
 
