@@ -84,7 +84,7 @@ def test_an_integer_is_kept_whatever_its_size(number: str) -> None:
 @pytest.mark.parametrize(
     ("text", "number"), [('{"x": 0e-999}', 0), ('{"x": 1.10}', 1.1), ('{"x": 1e308}', 1e308), ('{"x": 5e-324}', 5e-324)]
 )
-def test_a_number_that_a_double_holds_exactly_is_accepted(text: str, number: float) -> None:
+def test_a_number_that_a_double_gives_back_is_accepted(text: str, number: float) -> None:
     assert sent(text) == {"x": number}
 
 
