@@ -37,6 +37,10 @@ example: ready ## Run an example in front of the service that `make run` started
 prices: ready ## Compare price rules with genai-prices (CREDITS_PER_USD=1000, MARKUP=1.2, MODELS=openai; APPLY=1: import them)
 	@$(BIN)/python -m local.prices
 
+.PHONY: screenshots
+screenshots: ready ## Write the pictures of docs/images from the console of the running service
+	@$(BIN)/python -m local.screenshots
+
 openapi: ready ## Write the HTTP API as an OpenAPI document: functions/docs/openapi.json
 	@PYTHONPATH=layers/shared $(BIN)/python -m local.openapi
 
@@ -75,6 +79,10 @@ build: ready ## Build the functions and their layer for AWS
 deploy: build ## Deploy to the AWS account of your credentials (PARAMETERS="Name=value …", STACK=name, TAGS="key=value …")
 	$(BIN)/sam deploy $(if $(STACK),--stack-name $(STACK)) $(if $(TAGS),--tags $(TAGS)) \
 	  --parameter-overrides BuildId=$$($(BIN)/python -m local.build $(PARAMETERS)) $(PARAMETERS)
+
+.PHONY: seed
+seed: ready ## Fill the running service with users and usage of the last 90 days (USERS=10000 RECORDS=100000)
+	@PYTHONPATH=layers/shared POWERTOOLS_LOG_LEVEL=CRITICAL $(BIN)/python -m local.seed
 
 rerate: ready ## Show what past usage would cost at the current prices; change nothing (SINCE=2026-11-01 UNTIL=, MODEL=, TABLE=)
 	@PYTHONPATH=layers/shared SINCE="$(SINCE)" UNTIL="$(UNTIL)" MODEL="$(MODEL)" TABLE="$(TABLE)" $(BIN)/python -m local.rerate

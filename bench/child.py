@@ -31,7 +31,7 @@ def run(module: str, requests: Sequence[dict[str, Any]], database: Database) -> 
 def _answers(module: str, requests: Sequence[dict[str, Any]], database: Database) -> Any:
     """Return the answers of one process.
 
-    Its standard output, where functions write logs and metrics, is a file as it is a pipe on Lambda.
+    Its standard output, where functions write logs and metrics, is a file; on Lambda it is a pipe.
     """
     answer, log = database.scratch / "answer.json", database.scratch / "output.log"
     environ = database.environ() | {"PYTHONPATH": f"{ROOT}:{LAYER}"}

@@ -41,8 +41,9 @@ FIRST_REQUESTS = {
 ABOUT = """\
 Medians of {rounds} rounds; in each, every function and the reference ({reference}) start once in a fresh process, with
 all bytecode compiled. **CPU** is user time. **first** is the time of its first
-request, including the creation of clients; **ready** is the sum of both. Functions for which a caller waits have
-SnapStart on Lambda: it restores the state after the import, so a cold start does not repeat the import."""
+request, including the creation of clients; **ready** is the sum of both. On Lambda, credits,
+streaming_sessions and authorizer have SnapStart: it restores the state after the import, so their cold starts do not
+repeat the import."""
 HEADER = ["function", "import ms", "CPU ms", "× reference", "CPU ×", "first ms", "CPU ms", "ready CPU ms", "CPU ×"]
 LIMITS = {"credits": 1.5, "streaming_sessions": 1.5, "authorizer": 0.5, "health": 0.5}
 READY_LIMITS = {"credits": 0.7, "streaming_sessions": 0.7}

@@ -21,7 +21,7 @@ def scale() -> float:
     except ValueError:
         part = nan
     if not 0 < part <= 1:
-        raise Refused(f"SCALE is a number above 0, and 1 at most, not {said}")
+        raise Refused(f"SCALE must be a number above 0 and at most 1, not {said}")
     return part
 
 

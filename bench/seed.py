@@ -57,7 +57,7 @@ def whole_days() -> dict[str, str]:
 
 
 def first_instant() -> int:
-    """Return the first instants of the days over which past sessions are spread; the last one is yesterday."""
+    """Return when the first of the days begins over which past sessions are spread. The last of them is yesterday."""
     return day_begin(clock()) - DAYS * DAY
 
 
@@ -122,7 +122,7 @@ def lots(user_id: str, count: int) -> None:
 def past(user_id: str, sessions: int) -> None:
     """Give a user credits and ended sessions of the last days, with their entries, usage records and sums.
 
-    Decided by the domain and stored as the store makes the items, without the way through the operations.
+    The domain decides them, and the store's functions make their items. No operation is called.
     """
     user(user_id, 0)
     at = first_instant()

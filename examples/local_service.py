@@ -32,7 +32,7 @@ class LocalService:
     def running(cls) -> LocalService:
         """Return the running service. Raises Refused if no service is running."""
         if not STACK_JSON.exists():
-            raise Refused("nothing runs here: start it with `make run`, then repeat this in a second terminal")
+            raise Refused("the service is not running: start it with `make run`, then repeat this in a second terminal")
         os.environ["no_proxy"] = "*"  # all of it is on this machine
         stack = json.loads(STACK_JSON.read_text())
         return cls(stack["baseUrl"], stack["internalApiKey"], stack["jwtSecret"])
@@ -43,7 +43,7 @@ class LocalService:
 
     @contextmanager
     def credential(self, name: str, *rights: str) -> Iterator[str]:
-        """Make a service credential for the time of the block."""
+        """Make a service credential during the block."""
         with AccountingClient(self.url, self.token("demo-admin", "admin")) as admin:
             made = admin.create_service_credential(name, list(rights))
             try:

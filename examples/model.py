@@ -19,7 +19,7 @@ from local.account import HOST
 SECONDS_A_WORD = 0.02
 CHARACTERS_A_TOKEN = 4
 
-app = FastAPI(title="A model's place")
+app = FastAPI(title="A stub of OpenAI's API")
 
 
 @app.post("/v1/chat/completions")

@@ -37,7 +37,7 @@ def main() -> int:
 
 async def _serve(address: str, port: int) -> None:
     if not STACK_JSON.exists():
-        raise Refused("nothing runs here: start it with `make run`, then repeat this in a second terminal")
+        raise Refused("the service is not running: start it with `make run`, then repeat this in a second terminal")
     target = urlsplit(json.loads(STACK_JSON.read_text())["endpointUrl"])
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -20,7 +20,7 @@ from local.steps import Refused, explain
 
 
 def main() -> int:
-    """Print it; return the exit status, which is 1 if the token is refused."""
+    """Print what the token says, or why it is refused; return the exit status, which is 1 if it is refused."""
     try:
         claims = check(os.environ.get("TOKEN", ""), issuers.from_environment(os.environ) or "[]")
     except Refused as refused:
@@ -32,7 +32,7 @@ def main() -> int:
 def check(token: str, document: str) -> Claims:
     """Return what the token says. Raises Refused, with the reason, if the service would refuse the token."""
     if not token:
-        raise Refused("say which token: `make check-token TOKEN=…`, and ISSUERS=file.json if it is of another issuer")
+        raise Refused("say which token: `make check-token TOKEN=…`, with ISSUERS=file.json for an identity provider's")
     try:
         return verify(token, _secrets, lambda: document)
     except AccountingError as error:
@@ -46,9 +46,9 @@ def description(claims: Claims) -> str:
     lines = {
         "issuer": claims.issuer or "this service's own JWT secret",
         "user id": user.id,
-        "e-mail": user.email or "none (not in the token, or not said to be verified)",
+        "e-mail": user.email or "none (not in the token, or not verified)",
         "name": user.username or "none",
-        "role": user.role or f"not said: acts as {DEFAULT_ROLE}, and the user's role stays as it is known",
+        "role": user.role or f"none: the token acts as {DEFAULT_ROLE}, and the stored role of the user stays",
         "accepted until": f"{ends:%Y-%m-%dT%H:%M:%SZ}",
     }
     return "\n".join(f"{name + ':':<16}{value}" for name, value in lines.items())

@@ -20,7 +20,7 @@ def require(state: Path) -> None:
     if has_data and not (note.exists() and note.read_text() == DATA_FORMAT):
         raise Refused(
             "the data of an earlier `make run` is in a format that this version does not read:"
-            " start without it by `FRESH=1 make run`"
+            " `FRESH=1 make run` starts without that data"
         )
     state.mkdir(parents=True, exist_ok=True)
     note.write_text(DATA_FORMAT)

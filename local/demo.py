@@ -43,7 +43,7 @@ def main() -> int:
     """Run the demo; return the exit status."""
     try:
         if not STACK_JSON.exists():
-            raise Refused("nothing runs here: start it with `make run`, then repeat this in a second terminal")
+            raise Refused("the service is not running: start it with `make run`, then repeat this in a second terminal")
         stack = json.loads(STACK_JSON.read_text())
         as_proxy = {"X-Internal-Api-Key": stack["internalApiKey"]}  # needed if the stack has RequireServiceKey
         with httpx.Client(base_url=stack["baseUrl"], headers=as_proxy, timeout=60, trust_env=False) as http:
@@ -53,7 +53,7 @@ def main() -> int:
     except Refused as refused:
         return explain(refused)
     except httpx.TransportError as error:
-        return explain(Refused(f"the service does not answer ({error}); does `make run` still run?"))
+        return explain(Refused(f"the service does not answer ({error}); is `make run` still running?"))
     return 0
 
 
@@ -103,7 +103,7 @@ def _stream(user: Caller) -> None:
 def _too_large(user: Caller) -> None:
     title("A stream that the credits do not cover is refused before it starts")
     check = user.post("/api/credits/check", {"requiredCredits": LARGE_STREAM_TOKENS * 3 // 1000})
-    print("enough" if check["sufficient"] else f"not enough: {check['credits']} are there")
+    print("enough" if check["sufficient"] else f"not enough: the user has {check['credits']}")
     session = {"sessionId": new_id(), "modelId": MODEL, "estimatedUsage": _estimate(LARGE_STREAM_TOKENS)}
     refusal = user.post("/api/streaming-sessions/initialize", session, expect=402)
     details = refusal["details"]
@@ -121,7 +121,7 @@ def _abort(user: Caller) -> None:
 
 
 def _price(user: Caller, admin: Caller) -> None:
-    title("An administrator sets a price; it holds from now on")
+    title("An administrator sets a price; it applies from now on")
     model = f"demo-model-{uuid.uuid4().hex[:8]}"
     rule = admin.post("/api/pricing", {"modelId": model, "pricePerThousandTokens": "0.0175"}, expect=201)
     print(f"{rule['pricePerThousandTokens']} credits per 1,000 tokens")
@@ -130,7 +130,7 @@ def _price(user: Caller, admin: Caller) -> None:
 
 
 def _api_key(user: Caller) -> None:
-    title("A nightly job gets an API key: it may do what the key says, until that is revoked")
+    title("A nightly job gets an API key: it may do what the key permits, until the key is revoked")
     wanted = {"name": "Nightly job", "permissions": ["credits:read"], "expiryDays": 30}
     made = user.post("/api/api-keys", wanted, expect=201)
     print(made["message"])
@@ -159,7 +159,7 @@ def _sweep(user: Caller, stack: dict[str, str]) -> None:
     expires_at = user.post("/api/streaming-sessions/heartbeat", beat)["expiresAt"]
     print(f"stale from {expires_at} on")
     _let_time_pass(user, session_id, stack)
-    print("    … long after (its clock was set back in the local table), the sweeper")
+    print("    … a day later (the demo moves the session back in time in the local table), the sweeper")
     answer = _aws(stack, "lambda").invoke(FunctionName=f"{stack['stackName']}-sweeper")
     print(f"      → {json.loads(answer['Payload'].read())['sessions']} sessions swept")
     (swept,) = [
@@ -203,7 +203,7 @@ def _ledger(user: Caller) -> None:
 
 
 def _estimate(output_tokens: int) -> dict[str, int]:
-    """The most that a request can use: its prompt, and so much output."""
+    """The most that a request can use: its prompt, and this much output."""
     return {"inputTokens": PROMPT_TOKENS, "outputTokens": output_tokens}
 
 

@@ -23,5 +23,5 @@ def from_environment(environ: Mapping[str, str]) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"ISSUERS names a file that cannot be read: {error}") from error
     except InvalidDocument as error:
-        raise Refused(f"ISSUERS names a file that does not say who the issuers are: {error}") from error
+        raise Refused(f"ISSUERS names a file that is not a document of issuers: {error}") from error
     return document

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accounting.web.api import STATUSES
 from accounting.web.problems import MAX_NAMED
-from functions.docs.app import ASSETS
+from functions.docs.app import ASSETS, CONSOLE_ASSETS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 type Json = dict[str, Any]
 
@@ -74,9 +77,10 @@ TAGS = {
     "service-credentials": "Credentials of services that act for users.",
     "pricing": "What a model's tokens cost, by class, context tier and variant.",
     "health": "Whether the service is running.",
-    "docs": "This document, and the page that shows it.",
+    "docs": "This document, the page that shows it, and the console.",
 }
 JSON = "application/json"
+HTML = "text/html"
 TEXT = {"type": "string"}
 REQUEST_ID = "6c1f3a52-0b0e-4c39-9c56-0f3b8f5d7a11"
 IDEMPOTENCY_KEY: Json = {
@@ -114,18 +118,23 @@ HEALTH: Json = {
 
 
 def without_a_router() -> Json:
-    """The paths of the two functions that have no router: health, and this document with its page."""
+    """The paths of the two functions that have no router: health, and this document with the pages."""
     health = _open("getApiHealth", "Check that the service is running.", JSON, {"$ref": "#/components/schemas/Health"})
-    asset = _open("getApiDocsAsset", "Return a script or a style sheet of the page.", "text/javascript", TEXT)
-    asset["responses"]["200"]["content"]["text/css"] = {"schema": TEXT}
-    names = {"type": "string", "enum": sorted(ASSETS)}
-    asset["parameters"] = [{"name": "asset", "in": "path", "required": True, "schema": names}]
+    screens = [name.removeprefix("screens/") for name in CONSOLE_ASSETS if name.startswith("screens/")]
+    own = [name for name in CONSOLE_ASSETS if "/" not in name]
     operations = {
         "/api/health": health | {"tags": ["health"]},
         "/health": deepcopy(health) | {"tags": ["health"], "operationId": "getHealth"},
         "/api/openapi.json": _open("getApiOpenapiJson", "Return this document.", JSON, {"type": "object"}),
-        "/api/docs": _open("getApiDocs", "Return the page that shows this document.", "text/html", TEXT),
-        "/api/docs/{asset}": asset,
+        "/api/docs": _open("getApiDocs", "Return the page that shows this document.", HTML, TEXT),
+        "/api/docs/{asset}": _asset("getApiDocsAsset", "Return a script or a style sheet of the page.", ASSETS),
+        "/api/console": _open("getApiConsole", "Return the console: a page that shows and moves credits.", HTML, TEXT),
+        "/api/console/{version}/{asset}": _asset(
+            "getApiConsoleAsset", "Return a script or a style sheet of the console.", own, "version"
+        ),
+        "/api/console/{version}/screens/{asset}": _asset(
+            "getApiConsoleScreen", "Return the script of one of the console's screens.", screens, "version"
+        ),
     }
     return {path: {"get": {"security": [], "tags": ["docs"], **each}} for path, each in operations.items()}
 
@@ -133,3 +142,15 @@ def without_a_router() -> Json:
 def _open(name: str, summary: str, content_type: str, schema: Json) -> Json:
     answer = {"description": summary, "content": {content_type: {"schema": schema}}}
     return {"operationId": name, "summary": summary, "responses": {"200": answer}}
+
+
+def _asset(name: str, summary: str, files: Collection[str], *parameters: str) -> Json:
+    """The route of the files with these names, below the other parameters."""
+    operation = _open(name, summary, "text/javascript", TEXT)
+    if any(file.endswith(".css") for file in files):
+        operation["responses"]["200"]["content"]["text/css"] = {"schema": TEXT}
+    schemas: Json = {**dict.fromkeys(parameters, TEXT), "asset": {"type": "string", "enum": sorted(files)}}
+    operation["parameters"] = [
+        {"name": parameter, "in": "path", "required": True, "schema": schema} for parameter, schema in schemas.items()
+    ]
+    return operation

@@ -165,7 +165,7 @@ def _service(environ: Mapping[str, str]) -> httpx.Client:
         )
     if not base_url:
         if not STACK_JSON.exists():
-            raise Refused("nothing runs here: start it with `make run`, or give BASE_URL and TOKEN")
+            raise Refused("the service is not running: start it with `make run`, or give BASE_URL and TOKEN")
         stack = json.loads(STACK_JSON.read_text())
         base_url, token = stack["baseUrl"], tokens.mint(stack["jwtSecret"], "prices-admin", "admin")
     headers = {"Authorization": f"Bearer {token}"}
@@ -189,7 +189,7 @@ def _compare(http: httpx.Client, found: List, options: Options) -> None:
         return
     for batch in batches:
         _import(http, batch, dry_run=False)
-    print("Imported. New prices count within a minute.")
+    print("Imported. New prices take effect within a minute.")
 
 
 def _by_value(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -5,12 +5,12 @@ the name of a table, with credentials and region as boto3 finds them, by default
 started.
 
 It scans nothing. For each day, it reads the users of the day from the index of the system-wide statistics, and then
-their records of the day. So it sees records a few seconds after they are written, and as long as they are kept.
+their records of the day. So it sees records once the statistics have counted them, at most about five minutes later,
+and as long as they are kept.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections import defaultdict
@@ -26,8 +26,7 @@ from accounting.operations.settling import SERVICES
 from accounting.store import keys, prices, table, usage
 from accounting.times import DAY, clock, day, day_begin
 from accounting.web.paging import instants
-from local import account
-from local.paths import STACK_JSON
+from local.attached import attach
 from local.steps import Refused, explain
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Cost:
         return self.now - self.credits
 
     def add(self, other: Cost) -> None:
-        """Add the sums of others."""
+        """Add the sums of other records."""
         self.records += other.records
         self.credits += other.credits
         self.now += other.now
@@ -93,10 +92,14 @@ def main() -> int:
     """Price the records and print the report; return the exit status."""
     try:
         since, until = _range()
-        _attach(os.environ.get("TABLE"))
+        table_name = os.environ.get("TABLE")
+        if table_name:
+            os.environ["TABLE_NAME"] = table_name
+        else:
+            attach("make run starts the service, TABLE names another table")
         records = _records(since, until, os.environ.get("MODEL") or None)
         now = clock()
-        # As a settlement does: a variant that the model's price lacks costs what the model does.
+        # As a settlement does: a variant that the model's price lacks costs what the model costs.
         report = rerate(records, cache(lambda model_id, variant: prices.card_since(model_id, now, variant)[1]))
     except Refused as refused:
         return explain(refused)
@@ -124,7 +127,7 @@ def rerate(records: Iterable[UsageRecord], card_of: CardOf) -> Report:
     for session, correction in late.items():
         first = swept.pop(session, None)
         if first is None:
-            report.unknown["that correct a session from before"] += 1
+            report.unknown["whose session was swept before SINCE"] += 1
         else:
             _price(report, _whole(first, correction), card_of, records=2)
     for record in swept.values():
@@ -164,25 +167,6 @@ def _range() -> tuple[int, int]:
     if since is None:
         raise Refused("SINCE is missing: make rerate SINCE=2026-11-01")
     return since, clock() if until is None else until
-
-
-def _attach(table_name: str | None) -> None:
-    """Make the store read a table, by default the one of the service that `make run` started, with its credentials."""
-    if table_name:
-        os.environ["TABLE_NAME"] = table_name
-        return
-    try:
-        stack = json.loads(STACK_JSON.read_text())
-    except FileNotFoundError as exc:
-        raise Refused("nothing runs here: `make run` starts the service, TABLE names another table") from exc
-    account.leave_account()
-    os.environ |= {
-        "TABLE_NAME": stack["tableName"],
-        "AWS_ENDPOINT_URL": stack["endpointUrl"],
-        "AWS_DEFAULT_REGION": account.REGION,
-        "AWS_ACCESS_KEY_ID": account.ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": account.SECRET_KEY,
-    }
 
 
 def _records(since: int, until: int, model_id: str | None) -> Iterator[UsageRecord]:

@@ -68,6 +68,7 @@ def _run(running: Running) -> int:
         stack = deploy(aws, jwt_secret, document, **settings)
         with step(f"Demo user with {DEMO_CREDITS:,} credits"):
             _seed(stack)
+            _audit(stack)
             aws.save()
         private.write(STACK_JSON, stack.as_json() + "\n")
         print(introduction(stack))
@@ -111,7 +112,7 @@ def _stop(aws: Emulator) -> None:
 def _port() -> int:
     port = os.environ.get("PORT") or DEFAULT_PORT
     if not port.isascii() or not port.isdecimal():
-        raise Refused(f"PORT is a number, not {port}")
+        raise Refused(f"PORT must be a number, not {port}")
     return int(port)
 
 
@@ -142,6 +143,11 @@ def _seed(stack: Stack) -> None:
                 raise Refused(f"{request.method} {request.url.path}: {answer.status_code} {answer.text}")
 
 
+def _audit(stack: Stack) -> None:
+    """Let the auditor run without waiting for it: on its schedule, it would not run before the first hour is over."""
+    stack.aws.client("lambda").invoke(FunctionName=f"{stack.stack_name}-auditor:live", InvocationType="Event")
+
+
 def _authorization(stack: Stack, sub: str, role: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {tokens.mint(stack.jwt_secret, sub, role)}"}
 
@@ -150,6 +156,7 @@ def introduction(stack: Stack) -> str:
     """Return what a newcomer needs next."""
     return f"""
 The service answers at  {stack.base_url}
+See and move credits    {stack.base_url}/api/console
 Read and try the API    {stack.base_url}/api/docs
 Tokens to paste there   make token USER={USER}; make token USER={ADMIN} ROLE=admin
 How to attach a tool    {STACK_JSON.relative_to(LOCAL.parent)}

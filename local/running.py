@@ -21,7 +21,7 @@ STOP_SECONDS = 60
 
 
 class Running:
-    """This process's lock to be the only one that runs. Raises Refused if another process has it."""
+    """The lock of the only `make run` in this folder. Raises Refused if another process holds it."""
 
     def __init__(self) -> None:
         private.folder(RUNNING.parent)
@@ -30,11 +30,11 @@ class Running:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             where = _base_url()
-            raise Refused(f"`make run` runs already{where and ' at ' + where}: stop it with `make stop`") from exc
+            raise Refused(f"`make run` is already running{where and ' at ' + where}: stop it with `make stop`") from exc
         self.name(os.getpid())
 
     def name(self, pid: int, *, leads_session: bool = False) -> None:
-        """Set the process to stop. If it leads a process session, the rest of the session is ended after it."""
+        """Record which process to stop. If it leads a process session, the rest of the session is ended after it."""
         self._file.truncate(0)
         self._file.write(json.dumps({"pid": pid, "leadsSession": leads_session}))
         self._file.flush()
@@ -56,7 +56,7 @@ def stop() -> bool:
         deadline = time.monotonic() + STOP_SECONDS
         while not _released(file.fileno()):
             if time.monotonic() > deadline:
-                raise Refused(f"process {told['pid']} was told to stop {STOP_SECONDS} s ago, and has not")
+                raise Refused(f"process {told['pid']} has not stopped {STOP_SECONDS} s after it was asked to")
             time.sleep(0.1)
         if told["leadsSession"]:
             with contextlib.suppress(ProcessLookupError):

@@ -13,7 +13,7 @@ def main() -> int:
     try:
         with step("Stop") as note:
             if not running.stop():
-                note("nothing ran")
+                note("nothing was running")
     except Refused as refused:
         return explain(refused)
     return 0

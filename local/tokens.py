@@ -55,9 +55,9 @@ def accepted(sub: str, role: str) -> str:
     if not sub:
         raise Refused("say whose token it is: `make token USER=alice`, or `make token USER=alice ROLE=admin`")
     if role not in ROLES:
-        raise Refused(f"ROLE is {', '.join(ROLES[:-1])} or {ROLES[-1]}, not {role}")
+        raise Refused(f"ROLE must be {', '.join(ROLES[:-1])} or {ROLES[-1]}, not {role}")
     if not STACK_JSON.exists():
-        raise Refused("nothing runs here: start it with `make run`, then repeat this in a second terminal")
+        raise Refused("the service is not running: start it with `make run`, then repeat this in a second terminal")
     stack = json.loads(STACK_JSON.read_text())
     token = mint(stack["jwtSecret"], sub, role)
     try:
@@ -68,7 +68,7 @@ def accepted(sub: str, role: str) -> str:
             trust_env=False,
         )
     except httpx.TransportError as error:
-        raise Refused(f"the service does not answer ({error}); does `make run` still run?") from error
+        raise Refused(f"the service does not answer ({error}); is `make run` still running?") from error
     if not answer.is_success:
         raise Refused(f"the service does not accept a token of {sub}: {answer.status_code} {answer.text}")
     return token

@@ -1,4 +1,4 @@
-"""The HTTP contract as the committed document has it: every route, and the statuses of its successes."""
+"""The HTTP contract, read from the committed OpenAPI document: every route, and its success statuses."""
 
 import json
 import re
@@ -29,11 +29,14 @@ CONTRACT: dict[Route, set[int]] = {
 
 HEALTH: set[Route] = {route for route, operation in _OPERATIONS.items() if operation["tags"] == ["health"]}
 DOCS: set[Route] = {route for route, operation in _OPERATIONS.items() if operation["tags"] == ["docs"]}
+DOCS_PATHS = [
+    path for path, item in _DOCUMENT["paths"].items() if any(each["tags"] == ["docs"] for each in item.values())
+]
 PUBLIC: set[Route] = {route for route, operation in _OPERATIONS.items() if operation.get("security") == []}
-"""Those that take no token: they tell anybody the same."""
+"""The routes that take no token and answer everybody the same."""
 HEADS: set[Route] = {("HEAD", path) for _, path in PUBLIC}
-"""What answers as the open routes do, without a body. The document leaves them out: they would only repeat it."""
+"""``HEAD`` of the open routes: the same answers without a body. The document leaves them out as repetitions."""
 INTERNAL: set[Route] = {
     route for route, operation in _OPERATIONS.items() if operation.get("security") == [{"internalKey": []}]
 }
-"""Those that take the internal key and no token."""
+"""The routes that take the internal key and no token."""

@@ -1,4 +1,4 @@
-"""Do a user's books balance? What the wallet says is derived again from its ledger, sessions and usage records."""
+"""Checks that a user's books balance: the wallet is computed again from its ledger, sessions and usage records."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def assert_ledger_explains(wallet: Wallet, ledger: Iterable[Entry]) -> None:
 
 
 def assert_sound(wallet: Wallet) -> None:
-    """What every wallet is at every instant."""
+    """What is true of every wallet at every instant."""
     assert Sums.of(wallet).drift() == 0
     assert min(asdict(Sums.of(wallet)).values()) >= 0
     assert not (wallet.debt and wallet.available), "debt beside spendable credits"
@@ -47,9 +47,9 @@ def assert_sound(wallet: Wallet) -> None:
 
 
 def assert_books_balance(user_id: str, account_id: AccountId | None = None) -> Wallet:
-    """Check all that is stored of an account against each other; the wallet, for what else a test wants to know of it.
+    """Check that everything stored about an account agrees, and return the wallet.
 
-    Without ``account_id`` it is the user's own; else ``user_id`` is the only one who uses it.
+    Without ``account_id``, it is the user's own account. Otherwise ``user_id`` must be the only user of the account.
     """
     account_id = account_id or personal(user_id)
     wallet = wallets.get(account_id)

@@ -11,7 +11,7 @@ from tests.e2e.client import MODEL
 
 @dataclass(frozen=True)
 class Raw:
-    """JSON text that ``json.dumps`` can't or won't make of a value."""
+    """JSON text that ``json.dumps`` does not produce."""
 
     text: str
 
@@ -52,6 +52,7 @@ IDENTIFIER = [
     *NOT_A_TEXT,
     *NOT_PRINTABLE,
 ]
+OPTIONAL_ID = [bad for bad in IDENTIFIER if bad not in (MISSING, None)]
 USER = [MISSING, None, "", "x" * 255, *NOT_A_TEXT, *NOT_PRINTABLE]
 UNKNOWN_USER = [
     "x" * 200,
@@ -78,6 +79,7 @@ INITIALIZE = (
     "streaming-sessions/initialize",
     {"sessionId": "new", "modelId": MODEL, "estimatedTokens": 5},
 )
+PREVIEW = ("POST", "streaming-sessions/preview", {"modelId": MODEL, "estimatedTokens": 5})
 HEARTBEAT = ("POST", "streaming-sessions/heartbeat", {"sessionId": "{session}", "tokensGenerated": 5})
 FINALIZE = ("POST", "streaming-sessions/finalize", {"sessionId": "{session}", "actualTokens": 5, "success": True})
 ABORT = ("POST", "streaming-sessions/abort", {"sessionId": "{session}", "tokensGenerated": 5})
@@ -181,6 +183,7 @@ WITH_BODIES = [
     CHECK,
     CALCULATE,
     INITIALIZE,
+    PREVIEW,
     HEARTBEAT,
     FINALIZE,
     ABORT,
@@ -216,8 +219,12 @@ FIELDS: list[tuple[Route, str, list[Any]]] = [
     (CREATE_ORGANIZATION, "ownerId", USER),
     (RENAME, "name", NAME),
     (SET_MEMBER, "role", [MISSING, None, *ROLE]),
-    *((route, "accountId", ACCOUNT) for route in (INITIALIZE, RECORD, BEGIN_RUN)),
-    *((route, "runId", [bad for bad in IDENTIFIER if bad not in (MISSING, None)]) for route in (INITIALIZE, RECORD)),
+    *((route, "accountId", ACCOUNT) for route in (INITIALIZE, PREVIEW, RECORD, BEGIN_RUN)),
+    *((route, "runId", OPTIONAL_ID) for route in (INITIALIZE, PREVIEW, RECORD)),
+    (PREVIEW, "keyId", OPTIONAL_ID),
+    (PREVIEW, "userId", [bad for bad in USER if bad not in (MISSING, None)]),
+    (PREVIEW, "modelId", MODEL_ID),
+    (PREVIEW, "estimatedTokens", [*TOKENS, 0]),
     (SET_BUDGET, "limitCredits", NOT_NEGATIVE),
     (SET_BUDGET, "window", WINDOW),
     (SET_BUDGET, "timeZone", TIME_ZONE),

@@ -1,4 +1,4 @@
-"""The commands that the documentation has people type: what the tests type, and what they are held against."""
+"""The commands in the documentation. The tests run them, and check that none was left out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGES = [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / fo
 """All pages of the documentation."""
 
 TOLD = {"CHANGELOG.md", "bench/RESULTS.md", "bench/improved.md"}
-"""Pages that tell what was done, and have nobody type anything."""
+"""Pages that report what was done. Their commands are not run."""
 SPOKEN_OF = {
     "sam local",
     "sam deploy",
@@ -25,16 +25,16 @@ SPOKEN_OF = {
     "aws sqs delete-message",
     "aws dynamodb update-table --warm-throughput",
 }
-"""Commands that a sentence speaks of, without the arguments that it would take to type them."""
+"""Commands that a sentence only mentions, without their arguments."""
 
 _PROGRAM = r"(?:[A-Z_]+=\S+ +)*(?:make|sam|pip|aws|curl|http|python3|\.venv/bin/python|perl|docker|uv|git) +\S"
 
 
 def commands(page: Path) -> list[str]:
-    """Return the commands of a page, in its order: the lines of its plain blocks, and what stands `in a sentence`.
+    """Return the commands of a page, in order: the lines of its plain blocks, and the commands `in a sentence`.
 
-    A plain block is one of no language. A line that goes on in the next (by a backslash or a here-document) is one
-    command with it; comments are left out.
+    A plain block is a code block without a language. A line that continues on the next one (with a backslash or a
+    here-document) is one command with it. Comments are left out.
     """
     if page.relative_to(ROOT).as_posix() in TOLD:
         return []
@@ -52,22 +52,22 @@ def _commands_of(indent: str | None, language: str | None, block: str | None, sp
 
 
 class Documentation:
-    """The documentation as somebody who types it has it: it gives out its commands, and remembers which."""
+    """The documentation's commands. It remembers which of them were requested."""
 
     def __init__(self) -> None:
         self._named = {page.relative_to(ROOT).as_posix(): commands(page) for page in PAGES}
         self._typed: set[str] = set()
 
     def line(self, command: str) -> str:
-        """Return a command that is to be typed. Raises AssertionError when no page has it any more."""
-        assert any(command in named for named in self._named.values()), f"no page has anybody type {command}"
+        """Return a command to run. Raises AssertionError if no page has it."""
+        assert any(command in named for named in self._named.values()), f"no page has the command {command}"
         self._typed.add(command)
         return command
 
     def page(self, page: str) -> list[str]:
-        """Return all commands of a page, which are to be typed."""
+        """Return all commands of a page, to run them."""
         return [self.line(command) for command in self._named[page]]
 
     def untyped(self) -> list[str]:
-        """Return the commands that nobody has asked for, each with its page."""
+        """Return the commands that were not requested, each with its page."""
         return [f"{page}: {each}" for page, named in self._named.items() for each in named if each not in self._typed]

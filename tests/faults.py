@@ -1,4 +1,4 @@
-"""A database that misbehaves on demand: what no emulator produces happens to the attempts of the store's own wire."""
+"""A database that misbehaves on demand. Faults that no emulator produces happen to the attempts of the store's wire."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ADDRESS = "https://dynamodb.example.com"
 
 
 class Faults:
-    """What goes over a wire to DynamoDB; queued faults happen to the next attempts of their operation."""
+    """The requests that a wire sends to DynamoDB. Queued faults happen to the next attempts of their operation."""
 
     def __init__(self, send: Send) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
@@ -30,7 +30,7 @@ class Faults:
     @classmethod
     @contextmanager
     def of(cls, wire: Wire) -> Iterator[Faults]:
-        """Stand between ``wire`` and the network for the time of the block."""
+        """Stand between ``wire`` and the network during the block."""
         faults = cls(wire.attempt)
         with patch.object(wire, "attempt", faults):
             yield faults
@@ -44,7 +44,7 @@ class Faults:
         return self._send(operation, body)
 
     def fail(self, operation: str, *faults: Fault) -> None:
-        """Let these happen to the next attempts at ``operation``, one each."""
+        """Queue these faults for the next attempts at ``operation``, one for each."""
         self._faults += [(operation, fault) for fault in faults]
 
     def sent(self, operation: str) -> list[dict[str, Any]]:
@@ -58,7 +58,7 @@ class Faults:
 
 
 def answer_lost(operation: str, body: bytes, send: Send) -> Reply:
-    """The request is carried out, and nobody hears of it."""
+    """The request is carried out, and its answer is lost."""
     send(operation, body)
     raise ReadTimeoutError(endpoint_url=ADDRESS)
 
@@ -94,7 +94,7 @@ def refused(code: str, status: int = 400, **fields: Any) -> Fault:
 
 
 def answers(content: bytes, status: int = 200, checksum: str | None = None) -> Fault:
-    """This is what comes back, whatever was asked."""
+    """The answer to any request."""
 
     def fault(_operation: str, _body: bytes, _send: Send) -> Reply:
         return Reply(status, checksum, content)

@@ -1,4 +1,4 @@
-"""Tests that look back on all others of their folder, which must have run before."""
+"""Tests that check what all other tests of their folder did. Those must have run before."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 
 
 def skip_unless_the_whole_folder_ran(request: pytest.FixtureRequest) -> None:
-    """Skip where only some of the folder's tests were asked for."""
+    """Skip if only some of the folder's tests were selected."""
     here = request.path.parent
     missing = set(here.glob("test_*.py")) - {item.path for item in request.session.items}
     if missing or request.config.option.keyword:
-        pytest.skip(f"it looks back on all tests of {here.name}, and they did not all run")
+        pytest.skip(f"it checks all tests of {here.name}, and not all of them ran")

@@ -14,13 +14,13 @@ from pathlib import Path
 from threading import Thread
 
 type Deed = Callable[[socket.socket], bool]
-"""What is done when a request has come; whether the connection goes on after it."""
+"""What the server does with a request. It returns whether the connection stays open."""
 
 HANGING_SECONDS = 1.5
 
 
 class Peer:
-    """Does what ``deeds`` say, one a request, the last of them again and again; without any it answers ``{}``."""
+    """Does one of ``deeds`` for each request, and repeats the last one. Without any, it answers ``{}``."""
 
     def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         self.deeds: list[Deed] = [answer()]
@@ -36,7 +36,7 @@ class Peer:
     @classmethod
     @contextmanager
     def listening(cls, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
-        """Run one for the time of the block."""
+        """Run one during the block."""
         peer = cls(host, tls)
         Thread(target=peer._accept, daemon=True).start()
         try:
@@ -46,7 +46,7 @@ class Peer:
             peer._listening.close()
 
     def does(self, *deeds: Deed) -> None:
-        """Do these from now on, and forget what came before."""
+        """Do these from now on, and drop the earlier ones."""
         self.deeds = [*deeds]
         self.requests.clear()
         self.connections = 0
@@ -69,7 +69,7 @@ class Peer:
 
 
 def _request(connection: socket.socket) -> bytes:
-    """A whole request; nothing at the end of the connection."""
+    """A whole request, or nothing at the end of the connection."""
     received = b""
     while b"\r\n\r\n" not in received:
         if not (more := connection.recv(65536)):
@@ -131,7 +131,7 @@ def in_chunks(*parts: bytes) -> Deed:
 
 
 def certificate(folder: Path, *names: str) -> tuple[ssl.SSLContext, Path]:
-    """A server's context with a certificate of its own for these names or addresses, and the file to trust it by."""
+    """A server's TLS context with a self-signed certificate for these names or addresses, and its file."""
     from datetime import UTC, datetime, timedelta
     from ipaddress import ip_address
 

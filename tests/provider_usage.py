@@ -165,7 +165,7 @@ WRITERS = {
     "gemini": (_gemini, {"text", "cached_text", "tool_results", "answer", "reasoning", *_AUDIO}),
     "otel": (_otel, {"text", "cached_text", "written", "answer", "reasoning", *_AUDIO}),
 }
-"""Format → how a call is written in it, and the groups that it tells apart."""
+"""Format → how a call is written in it, and the groups that it distinguishes."""
 
 REQUIRED = {
     "canonical": {"inputTokens", "outputTokens"},
@@ -180,7 +180,7 @@ REQUIRED = {
 
 @st.composite
 def sent_calls(draw: st.DrawFn, usage_format: str) -> tuple[Sent, Call]:
-    """A random object of a format and what it was written from. Counts of 0 may be absent or null where they may be."""
+    """A random object of a format, and the call that it was made from. Optional counts of 0 may be absent or null."""
     write, groups = WRITERS[usage_format]
     call = Call(**{name: draw(st.integers(0, 10**7) | st.just(0)) for name in groups})
     sent = _thinned(draw, write(call), REQUIRED[usage_format])

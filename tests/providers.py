@@ -1,4 +1,4 @@
-"""Identity providers as the tests play them: keys, tokens, and a server of key sets that counts who asks."""
+"""Identity providers for the tests: keys, tokens, and a server of key sets that counts requests."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SigningKey:
 
 
 def make_key(algorithm: str, key_id: str) -> SigningKey:
-    """A key of its own; an RSA key takes a moment, so that there is one for each id."""
+    """The key with this algorithm and id. It is made once, because making an RSA key takes a moment."""
     return SigningKey(key_id, algorithm, _private(algorithm, key_id))
 
 
@@ -66,7 +66,7 @@ def _private(algorithm: str, _key_id: str) -> Any:
 
 
 def claims_of(issuer: str, subject: str = "u1", **claims: Any) -> dict[str, Any]:
-    """What a provider's access token says; None takes a claim away."""
+    """What a provider's access token says; None removes a claim."""
     now = int(time.time())
     return {"iss": issuer, "sub": subject, "aud": AUDIENCE, "iat": now, "exp": now + 600, **claims}
 
@@ -125,9 +125,9 @@ class KeyServer:
 
 @contextmanager
 def key_server(certificate: tuple[Path, Path] | None = None) -> Iterator[KeyServer]:
-    """Run one on a free port for the time of the block, over TLS with a certificate and its private key.
+    """Run one on a free port during the block, over TLS with a certificate and its private key.
 
-    While it is silent, it accepts connections and says nothing.
+    While it is silent, it accepts connections and answers nothing.
     """
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,8 +1,8 @@
-"""What a function's code can reach, read from the source: every definition that a call of it could come to.
+"""What a function's code can reach, read from the source: every definition that a call of it could use.
 
-A definition reaches what its body names: functions, classes (with all of their methods) and constants of the
-accounting package, directly or as attributes of its modules. That is more than what one run does and never less, as
-long as nothing is looked up by a computed name; ``test_imports`` sees to that.
+A definition reaches what its body names: functions, classes (with all of their methods) and constants of the accounting
+package, directly or as attributes of its modules. That is more than what one run uses, and never less, as long as no
+name is computed. ``test_imports`` checks this.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ def imported(node: ast.AST) -> Iterator[tuple[str, str]]:
 
 @cache
 def reach(function: str) -> frozenset[tuple[str, str]]:
-    """All (module, definition) that the function in this folder can come to."""
+    """Every (module, definition) that the function in this folder can reach."""
     app = f"functions.{function}.app"
     return _reach_from((app, BODY), *((app, name) for name in module(app).definitions))
 
 
 @cache
 def reach_of_handler(function: str, handler: str) -> frozenset[tuple[str, str]]:
-    """All (module, definition) that this handler of the function can come to."""
+    """Every (module, definition) that this handler of the function can reach."""
     return _reach_from((f"functions.{function}.app", handler))
 
 

@@ -11,7 +11,7 @@ PATIENCE_SECONDS = 30
 
 
 def together(*calls: Callable[[], Any]) -> list[Any]:
-    """What each call answers, in order; what it raised if it raised. All begin when all are ready."""
+    """The result of each call, in order, or the exception that it raised. All begin when all are ready."""
     ready = Barrier(len(calls))
 
     def run(call: Callable[[], Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Either client, with a transport on which a test plays the service."""
+"""Either client, with a transport on which a test imitates the service."""
 
 from __future__ import annotations
 

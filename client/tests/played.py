@@ -38,7 +38,7 @@ class Played:
         said = self._said.pop(0) if len(self._said) > 1 else self._said[0]
         if isinstance(said, Exception):
             raise said
-        if isinstance(said, httpx.Response):  # anew, for a response can be read once
+        if isinstance(said, httpx.Response):  # a new copy, because a response can be read only once
             return httpx.Response(said.status_code, content=said.content, headers=said.headers)
         return said(request)
 

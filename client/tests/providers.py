@@ -24,7 +24,7 @@ type Json = dict[str, Any]
 
 @dataclass
 class Plan:
-    """What a model answers: ``words`` words, those that it ``says``, and the usage that it reports for them.
+    """What a model answers, and the usage that it reports: ``words`` words, which are those of ``says`` if it is given.
 
     ``status`` other than 200 is an error instead of an answer. A stream waits for `Provider.go` after ``pause_after``
     words, hangs up after ``cut_after``, and ends without a usage if ``reports_usage`` is False. A whole answer waits
@@ -84,7 +84,7 @@ class Plan:
 
 
 class Provider:
-    """Answers as the ``plan`` of the moment says. ``asked`` has the paths and bodies of all requests."""
+    """Answers as the current ``plan`` says. ``asked`` has the paths and bodies of all requests."""
 
     def __init__(self) -> None:
         self.plan = Plan()
@@ -100,7 +100,7 @@ class Provider:
     @classmethod
     @contextmanager
     def running(cls) -> Iterator[Provider]:
-        """Run one for the time of the block."""
+        """Run one during the block."""
         provider = cls()
         thread = threading.Thread(target=provider._server.serve_forever, daemon=True)
         thread.start()
@@ -113,7 +113,7 @@ class Provider:
             thread.join()
 
     def plans(self, **changes: Any) -> Plan:
-        """Answer so from now on, and forget what was asked before."""
+        """Answer like this from now on, and drop the earlier requests."""
         self.plan = Plan(**changes)
         self.asked.clear()
         self.go.clear()
@@ -188,7 +188,7 @@ def _chat(plan: Plan, model: str) -> Json:
 
 
 def _chat_events(plan: Plan, asked: Json) -> Iterator[tuple[int | None, Json | str]]:
-    """Chunks of a chat completion. As with OpenAI, only who asks for the usage gets it, in a chunk without choices."""
+    """Chunks of a chat completion. As with OpenAI, the usage is sent only on request, in a chunk without choices."""
     common = {"id": f"chat-{next(_numbers)}", "object": "chat.completion.chunk", "created": 1, "model": asked["model"]}
     wants_usage = (asked.get("stream_options") or {}).get("include_usage", False)
     nothing: Json = {"usage": None} if wants_usage else {}

@@ -97,10 +97,10 @@ def in_a_child(act: Callable[[], Any]) -> Any:
     """Return what ``act`` returns, as JSON, from a forked process. If it raises, the test fails."""
     read_end, write_end = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # this process has threads, which is what it is about
+        warnings.simplefilter("ignore", DeprecationWarning)  # that this process has threads is what the test is about
         child = os.fork()
     if child == 0:
-        signal.alarm(CHILD_SECONDS)  # a deadlock ends, too
+        signal.alarm(CHILD_SECONDS)  # so that a deadlock ends, too
         try:
             told = {"result": act()}
         except BaseException:
@@ -168,7 +168,7 @@ def test_a_child_leaves_its_parents_sessions_alone(
 
         def child() -> list[str]:
             act(client, session)
-            with pytest.raises(RuntimeError, match="is of the process that this one was forked from"):
+            with pytest.raises(RuntimeError, match="belongs to the process that this one was forked from"):
                 session.add_tokens(1)
             return caplog.messages
 

@@ -205,16 +205,16 @@ def sample(kind: Any) -> Any:
     return {datetime: AT, Decimal: 0.25, int: 7, str: "text", bool: True}.get(kind, {"any": 1})
 
 
-def spoilt(value: Any) -> Iterator[Any]:
+def spoiled(value: Any) -> Iterator[Any]:
     """``value`` with one part, at any depth, replaced by something else."""
     yield from (None, True, 7, -1.5, "text", "2026-99-99", "0001-01-01T00:00:00+23:59", "2026-11-21", [], [None], {})
     if isinstance(value, dict):
         for name in value:
             yield {key: each for key, each in value.items() if key != name}
-            for replaced in spoilt(value[name]):
+            for replaced in spoiled(value[name]):
                 yield value | {name: replaced}
     if isinstance(value, list):
-        for replaced in spoilt(value[0]):
+        for replaced in spoiled(value[0]):
             yield [replaced]
 
 
@@ -222,7 +222,7 @@ def test_a_wrong_type_at_any_depth_is_misread_or_gives_a_valid_result() -> None:
     misread = 0
     for kind in kinds():
         assert isinstance(read(kind, sample(kind)), kind)
-        for value in spoilt(sample(kind)):
+        for value in spoiled(sample(kind)):
             try:
                 found = read(kind, value)
             except Misread:

@@ -33,7 +33,7 @@ NOTHING = {"inputTokens": 0, "outputTokens": 0, "requests": 0}
 
 
 class Accountants:
-    """The service, for any number of sessions, each with as many ``credits``."""
+    """The service, for any number of sessions; each has ``credits`` credits."""
 
     def __init__(self, credits: int = 10_000) -> None:
         self.credits = credits
@@ -55,14 +55,14 @@ class Accountants:
         return accountant
 
     def settled(self, step: str) -> dict[str, Any]:
-        """Return what the only session was settled with, which it was once, by this step."""
+        """Return what the only session was settled with. It must have been settled once, by this step."""
         assert self.only.steps() == ["initialize", step]
         (told,) = self.only.told(step)
         return told
 
 
 class Never(BaseRateLimiter):
-    """Has a call wait for good."""
+    """Makes a call wait forever."""
 
     is_asked = False
 
@@ -88,7 +88,7 @@ def model_of(provider: Provider, **options: Any) -> ChatOpenAI:
         "max_retries": 0,
         "max_tokens": 100,
         "stream_usage": True,
-        "http_async_client": httpx.AsyncClient(),  # by default it shares one, beyond the end of an event loop
+        "http_async_client": httpx.AsyncClient(),  # by default, models share one, which outlives an event loop
     }
     return ChatOpenAI(**{**known, **options})
 
@@ -228,7 +228,7 @@ def test_a_reader_who_leaves_an_async_stream_pays_for_what_they_saw(provider: Pr
 async def _until(so: Callable[[], object]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not so():
-        assert time.monotonic() < deadline, "it never came to that"
+        assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.01)
 
 
@@ -258,7 +258,7 @@ def test_a_task_that_is_cancelled_while_the_model_thinks_leaves_nothing_held(
 
 
 def test_a_task_that_is_cancelled_before_the_model_is_called_leaves_nothing_held(provider: Provider) -> None:
-    """It waits for LangChain's limiter, and LangChain tells no callback of its end."""
+    """It waits for LangChain's limiter, and LangChain reports its end to no callback."""
     service, limiter = Accountants(), Never()
     provider.plans()
 
@@ -275,7 +275,7 @@ def test_a_task_that_is_cancelled_before_the_model_is_called_leaves_nothing_held
     assert provider.asked == []
 
 
-def test_a_task_that_ends_while_its_stream_goes_on_does_not_abort_it(provider: Provider) -> None:
+def test_a_task_that_ends_while_its_stream_continues_does_not_abort_it(provider: Provider) -> None:
     """As with a web server that reads the first piece in one task and the others in another."""
     service = Accountants()
     provider.plans(words=5, output_tokens=9)
@@ -347,7 +347,7 @@ def test_a_model_that_completes_texts_is_accounted(way: str) -> None:
     assert service.settled("finalize") == {"actualTokens": 8, "metadata": {"estimated": True}, "success": True}
 
 
-def test_a_call_is_held_for_as_its_callback_says_and_for_what_its_price_allows_at_most(provider: Provider) -> None:
+def test_the_callback_and_the_price_decide_what_is_held_for_a_call(provider: Provider) -> None:
     service = Accountants()
     provider.plans()
     with sync_client(service) as client:
@@ -391,7 +391,7 @@ def test_a_callback_of_the_other_kind_is_refused(provider: Provider) -> None:
 def test_an_async_callback_that_a_coroutine_calls_synchronously_is_noticed(
     provider: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """LangChain then lets the first call pass, whatever the callback raises; its end fails, and so does any other."""
+    """LangChain calls the model once, whatever the callback raises. That call fails at its end; so do later ones."""
     service = Accountants()
     provider.plans()
     model = model_of(provider)

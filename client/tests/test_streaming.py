@@ -166,7 +166,7 @@ def test_heartbeats_are_sent_at_an_interval(stream: Run) -> None:
 
 
 def expiring(service: Accountant, seconds: float) -> Accountant:
-    """The same, but it ends a session when it has heard nothing for so many seconds."""
+    """The same, but it ends a session when it has received nothing for this many seconds."""
 
     def expires_at() -> str:
         return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
@@ -230,7 +230,7 @@ def test_tokens_that_fit_the_hold_cause_no_extra_heartbeat(stream: Run) -> None:
     assert service.heard("heartbeat") == []
 
 
-def test_a_fast_stream_sends_at_most_ten_times_as_many_heartbeats(stream: Run) -> None:
+def test_a_fast_stream_sends_at_most_ten_heartbeats_for_each_interval(stream: Run) -> None:
     service = Accountant(credits=10**6)
 
     began = time.monotonic()
@@ -405,7 +405,7 @@ def test_only_whole_numbers_of_tokens_are_counted(stream: Run, tokens: Any) -> N
 
 
 def test_a_session_id_used_by_somebody_else_is_not_entered(stream: Run) -> None:
-    """The service repeats its first answer about it, and holds nothing more."""
+    """The service repeats its first answer about the session, and holds nothing more."""
     service = Accountant()
     stream(service, counting(30), session_id="mine")
 
@@ -504,7 +504,7 @@ def test_tokens_are_counted_only_inside_the_block_and_are_never_negative(stream:
     def body(session: Any) -> Iterator[float]:
         with pytest.raises(ValueError, match="-1 can't be added"):
             session.add_tokens(-1)
-        with pytest.raises(ValueError, match="-1 is no number"):
+        with pytest.raises(ValueError, match="-1 is not a number"):
             session.set_tokens(-1)
         yield 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from accounting_client.routes.usage import Tokens, Usage
+from accounting_client.routes.usage import Series, Tokens, Usage
 from client.tests.played import Played, ok
 from client.tests.test_paging import AT
 
@@ -51,3 +51,17 @@ def test_statistics_have_tokens_by_class(ask: Ask) -> None:
     assert (priced.model_id, priced.usage, priced.usage_format) == ("m", USAGE, "openai")
     assert (priced.provider_usage, priced.provider_usage_dropped) == (OPENAI, False)
     assert (plain.usage, plain.provider_usage) == (None, None)
+
+
+def test_statistics_have_a_series_if_it_is_asked_for(ask: Ask) -> None:
+    names, other = {"m": {"2026-11-21": 2}}, {"2026-11-20": 1}
+    by_day = {"names": names, "other": other}
+    of_user = Played(ok(SUMS | {"recentActivity": [], "series": {"by": "model"} | by_day}))
+    of_all = Played(ok(SUMS | {"byUser": {}, "truncated": False, "asOf": None, "series": {"by": "user"} | by_day}))
+
+    found = ask(of_user, lambda client: client.usage_stats("u1", start_date="2026-11-01", by="model"))
+    of_system = ask(of_all, lambda client: client.system_usage(by="user"))
+
+    assert (found.series, of_system.series) == (Series("model", names, other), Series("user", names, other))
+    assert str(of_user.requests[-1].url).endswith("/api/usage/stats/u1?startDate=2026-11-01&by=model")
+    assert str(of_all.requests[-1].url).endswith("/api/usage/system-stats?by=user")

@@ -1,7 +1,7 @@
-"""The proxy: it calls OpenAI's API, or one like it, by a client whose calls are accounted.
+"""The proxy: it calls OpenAI's API, or one like it, with a client whose calls are accounted.
 
-Whoever asks sends their own token; the proxy adds the platform's key, without which nobody may report usage where the
-service is deployed with ``RequireServiceKey``.
+The caller sends their own token. The proxy adds the platform's internal key, which reports of usage need if the service
+is deployed with ``RequireServiceKey``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Keep one client of each for all requests; closing that of the service settles what is still open."""
+    """Keep one client of OpenAI and one of the service for all requests. Closing the latter settles open sessions."""
     url, key = os.environ["ACCOUNTING_URL"], os.environ.get("ACCOUNTING_SERVICE_KEY")
     async with openai.AsyncOpenAI() as models, AsyncAccountingClient(url, service_key=key) as accounting:
         app.state.models, app.state.accounting = models, accounting
@@ -57,7 +57,7 @@ class Question(BaseModel):
 
 
 def credential(authorization: Annotated[str, Header()] = "") -> str | ApiKey:
-    """The caller's token or API key, which another header can carry on. Raises Unauthorized for anything else."""
+    """The caller's token or API key, in a form that is valid in a header. Raises Unauthorized for anything else."""
     found = re.fullmatch(r"(Bearer|ApiKey) +([!-~]+)", authorization, re.IGNORECASE)
     if found is None:
         raise Unauthorized("Send `Authorization: Bearer <token>` or `ApiKey <key>`", "TOKEN_REQUIRED", 401)
@@ -80,12 +80,12 @@ async def chat(
         stream=True,
         stream_options={"include_usage": True},
     )
-    # Closing it settles what was never streamed because the caller was gone before the first word.
+    # If the caller leaves before the first word, the stream is never read. Then this settles its session.
     return StreamingResponse(_events(stream), media_type="text/event-stream", background=BackgroundTask(stream.close))
 
 
 async def _events(stream: openai.AsyncStream[ChatCompletionChunk]) -> AsyncIterator[str]:
-    """The answer as it comes. Its end settles, and so does an error, or a caller who is gone."""
+    """The answer as it arrives. The session is settled at its end, after an error, or if the caller leaves."""
     try:
         async with stream:
             async for chunk in stream:
@@ -94,7 +94,7 @@ async def _events(stream: openai.AsyncStream[ChatCompletionChunk]) -> AsyncItera
                 for choice in chunk.choices:
                     if choice.delta.content:
                         yield _event({"text": choice.delta.content})
-    except AccountingError as error:  # the hold can't be raised any more, or somebody has ended the session
+    except AccountingError as error:  # the hold can no longer be raised, or somebody has ended the session
         told = _told(error)
         yield _event({"error": told.code, "message": told.message})
     except (openai.APIError, OSError) as error:
@@ -119,7 +119,7 @@ async def unanswered(_request: Request, error: openai.APIError) -> JSONResponse:
 
 
 def _told(error: AccountingError) -> AccountingError:
-    """What the caller is told: the service's own refusal, and nothing of what only the network said."""
+    """The error for the caller: the service's own refusal, or 503 without the details of a network error."""
     if error.status is not None and not isinstance(error, UnexpectedAnswer):
         return error
     logger.error("the accounting service gave no answer", exc_info=error)

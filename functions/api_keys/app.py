@@ -66,8 +66,7 @@ api = Api()
 class Create(RequestModel):
     """A key to create. Without ``expiryDays`` it does not expire.
 
-    With ``accountId``, the key spends from this account and tells of no other, as long as its user is a member of the
-    organization.
+    With ``accountId``, the key is for this account only. It works as long as its user is a member of the organization.
     """
 
     name: KeyName

@@ -29,7 +29,7 @@ from accounting.web.types import (
     AccountText,
     Adjustment,
     Credits,
-    CreditsOrNone,
+    CreditsOrZero,
     ExpiryDays,
     Instant,
     ModelId,
@@ -75,7 +75,7 @@ class Check(QuestionModel):
 
     account_id: AccountText | None = None
 
-    required_credits: CreditsOrNone = Field(
+    required_credits: CreditsOrZero = Field(
         validation_alias=AliasChoices("requiredCredits", "credits"), description="Can also be sent as `credits`"
     )
 
@@ -100,7 +100,7 @@ class _Command(RequestModel):
     notes: Notes | None = None
 
     def user(self) -> str | None:
-        """The user whose account changes, None if an account is named. Raises Invalid unless there is one of both."""
+        """The user whose account changes, None if an account is named. Raises Invalid unless there is exactly one."""
         if (self.user_id is None) == (self.account_id is None):
             raise Invalid.field("userId", "either this or accountId is required")
         return self.user_id
@@ -132,7 +132,7 @@ class SetCredits(_Grant):
     Credits that this adds expire after ``expiryDays`` (default 30), or at ``expiresAt``.
     """
 
-    credits: CreditsOrNone
+    credits: CreditsOrZero
 
 
 class Remove(_Command):
@@ -278,7 +278,7 @@ class AdjustView(_OfAccount):
 @api.get("/api/credits/balance", access=BALANCE_READERS)
 def own_balance(account_id: AccountInQuery = None) -> BalanceView:
     """Show what the caller can spend now, from their own account or from the one that they name."""
-    return BalanceView.of(operations.balance(api.account.id, clock()))
+    return BalanceView.of(_balance())
 
 
 @api.get("/api/credits/balance/<user_id>", access=SUPERVISORS)
@@ -316,7 +316,7 @@ def calculate(body: Calculate) -> CalculateView:
 @api.post("/api/credits/check", access=BALANCE_READERS, any_query=True)
 def check(body: Check) -> CheckView:
     """Check whether the balance covers an amount. No credits are held."""
-    balance = operations.balance(api.account.id, clock())
+    balance = _balance()
     sufficient = balance.available >= body.required_credits
     return CheckView(
         sufficient=sufficient,
@@ -400,8 +400,17 @@ def adjust(body: Adjust) -> AdjustView:
     )
 
 
+def _balance() -> Balance:
+    """The balance of the account that the request is about. Raises UserDisabled if the caller is disabled.
+
+    Callers who name another account have been checked when they were let in.
+    """
+    read = operations.own_balance if api.account.id == api.caller.own_account else operations.balance
+    return read(api.account.id, clock())
+
+
 def _request(body: _Command, user: Reference | None = None) -> Request:
-    """The command's request about ``user``, if the route's access has found them already."""
+    """The command's request. ``user`` is its user, if the check of the route's access has found them already."""
     named = body.user()
     return Request(
         actor=api.caller.actor,

@@ -1,9 +1,10 @@
-"""The OpenAPI document, and the Swagger UI page to read it and try it. This function needs no table and no token.
+"""The OpenAPI document, the Swagger UI page to read it and try it, and the console. It needs no table and no token.
 
-Every address on the page and in the document is relative, so that they work under any stage's prefix. The page and the
-document, which ``make openapi`` writes, are files in this folder. Swagger UI comes with Powertools, in the layer.
+Every address on the pages and in the document is relative, so that they work under any stage's prefix. The pages and
+the document, which ``make openapi`` writes, are files in this folder. Swagger UI comes with Powertools, in the layer.
 """
 
+import hashlib
 import json
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from accounting.web.answers import answer
 
 FOLDER = Path(__file__).resolve().parent
+CONSOLE = FOLDER / "console"
 SWAGGER_UI = Path(aws_lambda_powertools.__file__).parent / "event_handler/openapi/swagger_ui"
 
 HTML = "text/html; charset=utf-8"
@@ -26,7 +28,7 @@ JAVASCRIPT = "text/javascript; charset=utf-8"
 JSON = "application/json"
 
 A_YEAR = {"Cache-Control": "public, max-age=31536000, immutable"}
-"""For files whose address on the page has the version of Powertools, so that browsers reload them after an upgrade."""
+"""For files whose address has a version, so that browsers reload them after an upgrade."""
 PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -34,7 +36,7 @@ PAGE_HEADERS = {
     ),
     "Referrer-Policy": "no-referrer",
 }
-"""People paste tokens into the page. So it loads from and calls only this service, and no site may frame it."""
+"""People paste tokens into the pages. So they load from and call only this service, and no site may frame them."""
 
 
 class File(NamedTuple):
@@ -53,29 +55,45 @@ ASSETS = {
     "swagger-ui.css": File(SWAGGER_UI / "swagger-ui.min.css", CSS, A_YEAR),
     "swagger-ui-bundle.js": File(SWAGGER_UI / "swagger-ui-bundle.min.js", JAVASCRIPT, A_YEAR),
 }
+CONSOLE_PAGE = File(CONSOLE / "index.html", HTML, PAGE_HEADERS)
+CONSOLE_ASSETS = {
+    path.relative_to(CONSOLE).as_posix(): File(path, content_type, A_YEAR)
+    for pattern, content_type in (("*.js", JAVASCRIPT), ("*.css", CSS))
+    for path in sorted(CONSOLE.rglob(pattern))
+}
+PAGES = {"/api/docs": PAGE, "/api/console": CONSOLE_PAGE}
 
 logger = Logger()
 
 
 @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_REST)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Answer ``/api/openapi.json``, ``/api/docs`` and ``/api/docs/{asset}``; an asset that does not exist is a 404."""
+    """Answer the routes of the document, its page and the console; an asset that does not exist is a 404."""
     answered = _answer(event)
     logger.info("request", method=event["httpMethod"], route=event["resource"], status=answered["statusCode"])
     return answered
 
 
 def _answer(event: dict[str, Any]) -> dict[str, Any]:
-    match event["resource"]:
-        case "/api/openapi.json":
-            return _file(event, DOCUMENT)
-        case "/api/docs" if event["requestContext"]["path"].endswith("/"):
-            # The gateway treats it as the same route, but the page's relative addresses would not work.
-            return answer(event, 308, {"Location": "../docs"}, "")
-        case "/api/docs":
-            return _file(event, PAGE)
-    asset = ASSETS.get((event["pathParameters"] or {}).get("asset", ""))
+    resource = event["resource"]
+    if page := PAGES.get(resource):
+        if event["requestContext"]["path"].endswith("/"):
+            # To the gateway, a path that ends with a slash is the same route. Relative addresses would not work there.
+            return answer(event, 308, {"Location": f"..{resource.removeprefix('/api')}"}, "")
+        return _file(event, page)
+    if resource == "/api/openapi.json":
+        return _file(event, DOCUMENT)
+    named = event["pathParameters"] or {}
+    asset = _asset(resource, **named)
     return _file(event, asset) if asset else _no_such_route(event)
+
+
+def _asset(resource: str, asset: str = "", version: str = "") -> File | None:
+    """The file with this name; of the console's files, only those of the version that the page names."""
+    if resource == "/api/docs/{asset}":
+        return ASSETS.get(asset)
+    folder = "screens/" if resource.endswith("/screens/{asset}") else ""
+    return CONSOLE_ASSETS.get(f"{folder}{asset}") if version == console_version() else None
 
 
 def _file(event: dict[str, Any], file: File) -> dict[str, Any]:
@@ -85,7 +103,18 @@ def _file(event: dict[str, Any], file: File) -> dict[str, Any]:
 @cache
 def _text(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
-    return text.replace("{version}", VERSION) if path == PAGE.path else text
+    if path == PAGE.path:
+        return text.replace("{version}", VERSION)
+    return text.replace("{version}", console_version()) if path == CONSOLE_PAGE.path else text
+
+
+@cache
+def console_version() -> str:
+    """A digest of the console's files. It is part of their addresses, so relative imports name the same version."""
+    digest = hashlib.sha256()
+    for name, file in CONSOLE_ASSETS.items():
+        digest.update(f"{name}\n{file.path.read_text(encoding='utf-8')}\n".encode())
+    return digest.hexdigest()[:12]
 
 
 def _no_such_route(event: dict[str, Any]) -> dict[str, Any]:

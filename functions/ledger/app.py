@@ -3,14 +3,19 @@
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Self
+from urllib.parse import unquote
+
+from pydantic import Field
 
 from accounting.domain.accounts import AccountId, parsed, personal, user_of
 from accounting.domain.allocations import Allocation
 from accounting.domain.audit import Problem, Proof, Sums
 from accounting.domain.ledger import Entry
+from accounting.domain.outstanding import Outstanding
 from accounting.domain.wallet import Wallet
 from accounting.operations import audit as audits
 from accounting.operations import credits as operations
+from accounting.store import audits as store
 from accounting.store import users, wallets
 from accounting.times import clock, iso
 from accounting.web.access import ADMINS, SUPERVISORS, Access, Who
@@ -195,6 +200,56 @@ class AuditView(ResponseModel):
         )
 
 
+class MonthView(ResponseModel):
+    """Credits that expire in a UTC month."""
+
+    month: str = Field(description="`yyyy-mm`")
+    credits: int
+
+
+class OutstandingView(ResponseModel):
+    """The sums of all wallets, from the auditor's last complete run. Before the first one, all numbers are 0.
+
+    The auditor has read the wallets between ``begunAt`` and ``asOf``, and both are null before its first complete run.
+    ``availableCredits`` is what can be spent: ``expiring`` has the credits that expire in each of the 24 months from
+    ``begunAt`` on, without months that have none, and ``expiringLater`` those that expire after that. Credits that have
+    expired but are still in a wallet are in none of these numbers.
+
+    ``driftingAccounts`` counts the accounts in which the auditor found a problem, and ``drifting`` has the ids of the
+    first 20. ``unprovedAccounts`` counts those that could not be checked: the auditor's log says why.
+    """
+
+    as_of: Instant | None
+    begun_at: Instant | None
+    accounts: int
+    available_credits: int
+    held_credits: int
+    debt: int
+    expiring: list[MonthView]
+    expiring_later: int
+    drifting_accounts: int
+    drifting: list[AccountId]
+    unproved_accounts: int
+
+    @classmethod
+    def of(cls, sums: Outstanding | None) -> Self:
+        """Build the response from the sums, if there are any."""
+        known = sums or Outstanding(0)
+        return cls(
+            as_of=iso(sums.ended_at) if sums else None,
+            begun_at=iso(sums.begun_at) if sums else None,
+            accounts=known.accounts,
+            available_credits=known.available,
+            held_credits=known.held,
+            debt=known.debt,
+            expiring=[MonthView(month=month, credits=credits) for month, credits in sorted(known.by_month.items())],
+            expiring_later=known.later,
+            drifting_accounts=known.drifting,
+            drifting=list(known.named),
+            unproved_accounts=known.unproved,
+        )
+
+
 @api.get("/api/credits/allocations", access=READERS)
 def own_allocations(
     page: Page = 1, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None, account_id: AccountInQuery = None
@@ -235,6 +290,15 @@ def ledger_of(
     return _ledger(users.resolve(api.subject).wallet, limit, cursor, start_date, end_date)
 
 
+@api.get("/api/credits/outstanding", access=ADMINS)
+def outstanding() -> OutstandingView:
+    """Show the credits of all accounts: what can be spent and when it expires, what is held, and debt.
+
+    The auditor adds this up while it checks every wallet, by default every hour.
+    """
+    return OutstandingView.of(store.outstanding())
+
+
 @api.get("/api/credits/audit/<user_id>", access=ADMINS)
 def audit_of(user_id: UserInPath) -> AuditView:
     """Prove an account's credits: compare the sums and hashes of the ledger with the wallet.
@@ -246,9 +310,10 @@ def audit_of(user_id: UserInPath) -> AuditView:
 
 def _audited(reference: str) -> AccountId:
     """The account with this id or, if there is none, the personal account of the user. Raises UserNotFound."""
-    with suppress(ValueError):
-        if exists(parsed(reference)):
-            return parsed(reference)
+    for text in (reference, unquote(reference)):  # an id with a slash is encoded twice
+        with suppress(ValueError):
+            if exists(parsed(text)):
+                return parsed(text)
     return personal(users.resolve(api.subject).user.id)
 
 

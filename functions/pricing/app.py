@@ -90,7 +90,9 @@ class ImportView(ResponseModel):
     """How a list differs from the stored rules. If there are problems, the answer is 400 and lists all of them."""
 
     added: list[RuleView]
-    changed: list[ChangeView] = Field(description="Models, and aliases that had another model's price, with both rules")
+    changed: list[ChangeView] = Field(
+        description="Models whose price changes, and aliases that had another model's price"
+    )
     unchanged: list[str] = Field(description="Models whose rule in the list changes nothing")
     problems: list[ProblemView]
 

@@ -8,11 +8,12 @@ from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 from pydantic import Field
 
 from accounting.domain.errors import Invalid, SessionNotActive
+from accounting.domain.model_usage import Usage
 from accounting.domain.sessions import Report
 from accounting.domain.usage import ProviderUsage
 from accounting.domain.usage_formats import CANONICAL, read
+from accounting.operations import previews, settling
 from accounting.operations import sessions as operations
-from accounting.operations import settling
 from accounting.operations.settling import Particulars
 from accounting.settings import settings
 from accounting.store import sessions as store
@@ -31,6 +32,7 @@ from accounting.web.paging import (
     position_by_user_in,
     position_in,
 )
+from accounting.web.previews import AskPreview, PreviewView, spender_in
 from accounting.web.refusals import SPENDING_CODES
 from accounting.web.service_key import require_service_key
 from accounting.web.sessions import (
@@ -65,6 +67,7 @@ HOLDERS = Access(Who.USERS, "sessions:write", Disabled.OPERATION_DECIDES, requir
 SETTLING_CODES = ("MODEL_UNKNOWN", "SESSION_NOT_ACTIVE")
 SETTLERS = Access(Who.USERS, "sessions:write", Disabled.SERVED, require_service_key)
 WATCHERS = Access(Who.USERS, "sessions:write")
+PREVIEWERS = Access(Who.SPENDERS, "sessions:write")
 ANYBODYS_WATCHERS = Access(Who.SELF_OR_SUPERVISORS, "sessions:write")
 
 api = Api()
@@ -82,14 +85,12 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
 
     The client chooses ``sessionId``. A repeat with the same values answers 200 with the first answer.
     """
-    usage = None if body.estimated_usage is None else read(CANONICAL, body.estimated_usage, "estimatedUsage")
-    if (usage is None) == (body.estimated_tokens is None):
-        raise Invalid.field("estimatedTokens", "either this or estimatedUsage is required")
+    tokens, usage = _estimate_in(body)
     answer = operations.initialize(
         api.caller.user_id,
         body.session_id,
         body.model_id,
-        body.estimated_tokens or (usage.output if usage else 0),
+        tokens,
         now=clock(),
         actor=api.caller.actor,
         metadata=body.metadata,
@@ -109,6 +110,14 @@ def initialize(body: Initialize) -> tuple[InitializeView, int]:
         replayed=answer.replayed or None,
     )
     return view, HTTPStatus.OK if answer.replayed else HTTPStatus.CREATED
+
+
+def _estimate_in(body: Initialize | AskPreview) -> tuple[int, Usage | None]:
+    """The tokens of an estimate, and its usage if it has one. Raises Invalid unless there is exactly one estimate."""
+    usage = None if body.estimated_usage is None else read(CANONICAL, body.estimated_usage, "estimatedUsage")
+    if (usage is None) == (body.estimated_tokens is None):
+        raise Invalid.field("estimatedTokens", "either this or estimatedUsage is required")
+    return body.estimated_tokens or (usage.output if usage else 0), usage
 
 
 @api.post(
@@ -207,6 +216,26 @@ def force_end(user_id: UserInPath, session_id: IdentifierInPath, body: ForceEnd)
     user = users.resolve(api.subject).user
     answer = settling.force_end(user.id, session_id, actor=api.caller.user_id, reason=body.reason, now=clock())
     return SessionView.of(answer.session)
+
+
+@api.post(
+    "/api/streaming-sessions/preview",
+    access=PREVIEWERS,
+    codes=("MODEL_UNKNOWN", "USER_NOT_FOUND", "MEMBER_NOT_FOUND", "API_KEY_NOT_FOUND"),
+)
+def preview(body: AskPreview) -> PreviewView:
+    """Show whether a session would be opened now, and what each limit has left. No credits are held.
+
+    The answer is the decision of ``initialize`` with the same values. ``userId`` asks about another user: supervisors
+    and administrators may ask about anybody, the owners and admins of the organization in ``accountId`` about its
+    members.
+    """
+    tokens, usage = _estimate_in(body)
+    now = clock()
+    spender, refused = spender_in(body, api.caller, now)
+    return PreviewView.of(
+        previews.preview(spender, body.model_id, tokens, usage=usage, variant=body.variant, refused=refused, now=now)
+    )
 
 
 @api.get("/api/streaming-sessions/active", access=WATCHERS, responses=PAGE)

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from accounting.domain.accounts import personal
 from accounting.domain.errors import ApiKeyNotFound, Forbidden, Invalid, UserNotFound
+from accounting.domain.series import MAX_DAYS, Series
 from accounting.domain.usage import CHAT_SERVICE_PREFIX, ModelCall, ProviderUsage, UsageRecord
 from accounting.domain.usage_formats import CANONICAL
 from accounting.operations import system_usage
@@ -15,7 +16,7 @@ from accounting.operations import usage as operations
 from accounting.operations.usage import Event, Statistics
 from accounting.settings import settings
 from accounting.store import api_keys, users
-from accounting.times import clock, iso
+from accounting.times import DAY, clock, iso
 from accounting.web.access import ADMINS, Access, Disabled, Who
 from accounting.web.accounts import Account, AccountInQuery
 from accounting.web.api import Api, handler_of
@@ -32,7 +33,7 @@ from accounting.web.types import (
     ONLY_DIGITS,
     PAYER,
     AccountText,
-    CreditsOrNone,
+    CreditsOrZero,
     Identifier,
     Instant,
     Metadata,
@@ -50,6 +51,10 @@ from accounting.web.usage import UsageFormat, UsageObject, UsageView, Variant, k
 
 DEFAULT_TOP, MAX_TOP = 100, 1000
 
+_SERIES = "Adds `series`: credits by day and name. It needs a `startDate` at most 400 days before the end"
+By = Annotated[operations.By | None, Query(description=_SERIES)]
+BySystem = Annotated[system_usage.By | None, Query(description="Adds `series`: credits by day and name")]
+
 READERS = Access(Who.USERS, "usage:read", sight=Sight("member", Caller.require_supervisor))
 REPORTERS = Access(Who.USERS, "usage:write", Disabled.OPERATION_DECIDES, require_service_key, introduce=users.introduce)
 
@@ -64,7 +69,7 @@ class Record(RequestModel):
 
     service: ServiceName
     operation: Operation
-    credits: CreditsOrNone | None = None
+    credits: CreditsOrZero | None = None
     model_id: ModelId | None = None
     usage: UsageObject | None = None
     usage_format: UsageFormat | None = None
@@ -182,6 +187,24 @@ class CountsView(ResponseModel):
         return cls.model_validate({name: count or None for name, count in counts.items()})
 
 
+class SeriesView(ResponseModel):
+    """Credits of each name by UTC day, for the 10 names with the most credits. Days without credits are left out.
+
+    ``other`` has all other credits: those of other names and, in a series by model, those that count for no model. So
+    the names and ``other`` add up to ``byDay``. In a series by account, the names are the ids of the accounts that
+    paid: those of organizations, and those of the users with the most credits.
+    """
+
+    by: system_usage.By
+    names: dict[str, dict[str, int]]
+    other: dict[str, int]
+
+    @classmethod
+    def of(cls, by: system_usage.By | None, series: Series | None) -> Self | None:
+        """Build the response from a series, if one was asked for."""
+        return cls(by=by, names=series.names, other=series.other) if by and series else None
+
+
 class StatisticsView(ResponseModel):
     """The usage of a user or an account in a range of time. The ``by…`` objects have credits by name."""
 
@@ -193,9 +216,10 @@ class StatisticsView(ResponseModel):
     tokens: CountsView
     tokens_by_model: dict[str, CountsView]
     recent_activity: list[RecordView]
+    series: SeriesView | None = left_out("Present with `by`")
 
     @classmethod
-    def of(cls, statistics: Statistics) -> Self:
+    def of(cls, statistics: Statistics, by: operations.By | None) -> Self:
         """Build the response from a user's statistics."""
         return cls(
             total_records=statistics.sums.records,
@@ -206,6 +230,7 @@ class StatisticsView(ResponseModel):
             tokens=CountsView.of(statistics.sums.counts),
             tokens_by_model=_by_model(statistics.sums.counts_by_model),
             recent_activity=[RecordView.of(record) for record in statistics.recent],
+            series=SeriesView.of(by, statistics.series),
         )
 
 
@@ -214,8 +239,8 @@ class SystemView(ResponseModel):
 
     ``byUser`` has the users with the most credits. ``byService`` and ``byModel`` have as many names as fit, first those
     to which users contributed the most credits. ``tokensByModel`` has at most 100 of those models, those with the most
-    credits. All numbers are exact; ``truncated`` means that names are left out. The sums are a few seconds behind:
-    ``asOf`` is when the newest counted record was made.
+    credits. All numbers are exact; ``truncated`` means that names are left out. The sums are up to five minutes behind
+    (the stack's parameter StatisticsSeconds): ``asOf`` is when the newest counted record was made.
     """
 
     total_records: int
@@ -228,6 +253,7 @@ class SystemView(ResponseModel):
     tokens_by_model: dict[str, CountsView]
     truncated: bool
     as_of: Instant | None
+    series: SeriesView | None = left_out("Present with `by`")
 
 
 def _by_model(counts: Mapping[str, Mapping[str, int]]) -> dict[str, CountsView]:
@@ -285,22 +311,32 @@ def own_statistics(
     account_id: AccountInQuery = None,
     member: Annotated[UserReference | None, Query(alias="userId", description="An id or e-mail address")] = None,
     key_id: Annotated[Identifier | None, Query(alias="keyId", description="An API key's id")] = None,
+    by: By = None,
 ) -> StatisticsView:
     """Show what the caller used or, with ``accountId``, what an account paid for.
 
     Owners and admins of an organization see what it paid for all members, or for the one in ``userId``. Members see
-    what it paid for them. With ``keyId``, only what this API key was used for counts.
+    what it paid for them. With ``keyId``, only usage with this API key counts. With ``by``, the answer has ``series``.
     """
-    since, until = instants(start_date, end_date)
+    since, until = _range(start_date, end_date, by)
     account = api.account
     if account_id is None and account.id == api.caller.own_account:
         if member is not None:
             raise Invalid.field("userId", "send this only with accountId")
-        return StatisticsView.of(operations.statistics(api.caller.user_id, since, until, key_id=key_id))
+        return StatisticsView.of(operations.statistics(api.caller.user_id, since, until, key_id=key_id, by=by), by)
     user_id = _member(account, member, key_id)
     if user_id is None:
-        return StatisticsView.of(operations.statistics_of_account(account.id, since, until))
-    return StatisticsView.of(operations.statistics_of_member(account.id, user_id, since, until, key_id=key_id))
+        return StatisticsView.of(operations.statistics_of_account(account.id, since, until, by=by), by)
+    found = operations.statistics_of_member(account.id, user_id, since, until, key_id=key_id, by=by)
+    return StatisticsView.of(found, by)
+
+
+def _range(start: str | None, end: str | None, by: operations.By | None) -> tuple[int | None, int | None]:
+    """The range that a request asks for. Raises Invalid, also if it is too long for a series."""
+    since, until = instants(start, end)
+    if by and (since is None or (clock() if until is None else until) - since > MAX_DAYS * DAY):
+        raise Invalid.field("startDate", f"with by, this is required: at most {MAX_DAYS} days before endDate")
+    return since, until
 
 
 def _member(account: Account, member: str | None, key_id: str | None) -> str | None:
@@ -327,10 +363,12 @@ def _id_of(member: str) -> str:
 
 
 @api.get("/api/usage/stats/<user_id>", access=Access(Who.SELF_OR_SUPERVISORS, "usage:read"))
-def statistics_of(user_id: UserInPath, start_date: StartDate = None, end_date: EndDate = None) -> StatisticsView:
-    """Show a user's usage statistics."""
-    since, until = instants(start_date, end_date)
-    return StatisticsView.of(operations.statistics(users.resolve(api.subject).user.id, since, until))
+def statistics_of(
+    user_id: UserInPath, start_date: StartDate = None, end_date: EndDate = None, by: By = None
+) -> StatisticsView:
+    """Show a user's usage statistics. With ``by``, the answer has ``series``."""
+    since, until = _range(start_date, end_date, by)
+    return StatisticsView.of(operations.statistics(users.resolve(api.subject).user.id, since, until, by=by), by)
 
 
 @api.get("/api/usage/system-stats", access=ADMINS)
@@ -338,11 +376,15 @@ def statistics_of(user_id: UserInPath, start_date: StartDate = None, end_date: E
 def system_statistics(
     start_date: StartDate = None,
     end_date: EndDate = None,
-    top: Annotated[Annotated[int, Field(ge=1, le=MAX_TOP), ONLY_DIGITS], Query()] = DEFAULT_TOP,
+    top: Annotated[Annotated[int, Field(ge=0, le=MAX_TOP), ONLY_DIGITS], Query()] = DEFAULT_TOP,
+    by: BySystem = None,
 ) -> SystemView:
-    """Show the usage statistics of all users, by default for the last 30 days."""
+    """Show the usage statistics of all users, by default for the last 30 days.
+
+    ``top`` is how many users are in ``byUser``; with 0, the answer comes sooner. With ``by``, it has ``series``.
+    """
     since, until = instants(start_date, end_date)
-    found = system_usage.statistics(since, until, top=top, now=clock())
+    found = system_usage.statistics(since, until, top=top, now=clock(), by=by)
     return SystemView(
         total_records=found.sums.records,
         total_credits=found.sums.credits,
@@ -354,6 +396,7 @@ def system_statistics(
         tokens_by_model=_by_model(found.sums.counts_by_model),
         truncated=found.truncated,
         as_of=None if found.as_of is None else iso(found.as_of),
+        series=SeriesView.of(by, found.series),
     )
 
 

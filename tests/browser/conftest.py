@@ -1,12 +1,24 @@
-"""A deployed service for the page that the tests open in a browser."""
+"""A deployed service for the pages that the tests open in a browser."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
+from tests.browser.browser import fresh_page
+from tests.browser.console import Console
 from tests.e2e.conftest import admin, answers, http, key_server, people, service, token
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Page
+
+    from local.stack import Stack
+    from tests.browser.browser import Watched
 
 __all__ = ["admin", "answers", "http", "key_server", "people", "service", "token"]
 
@@ -17,3 +29,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+@pytest.fixture(scope="module")
+def consoles_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, Watched]]:
+    """Return a page for the console, and the record of what it did."""
+    with fresh_page(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def console(service: Stack, consoles_page: tuple[Page, Watched]) -> Iterator[Console]:
+    """Return the console. After the test, it must have reported no error and called no other host."""
+    page, watched = consoles_page
+    watched.errors.clear()
+    opened = Console(page, watched, f"{service.base_url}/api/console")
+    yield opened
+    page.unroute_all()
+    assert opened.unexpected_errors() == []
+    assert watched.hosts == {urlsplit(service.base_url).netloc}

@@ -94,6 +94,14 @@ def test_the_bill_without_requests_matches_the_template() -> None:
     assert f"(all {len(counted())} in every hour: {len(counted()) * 0.30:.2f})" in bill
 
 
+def test_the_readme_states_the_measured_bill() -> None:
+    bills = re.findall(r"^\| \*\*total\*\* .*?\*\*([\d.]+)\*\*", (ROOT / "bench/RESULTS.md").read_text(), re.MULTILINE)
+    sessions, month = (round(float(usd)) for usd in bills)
+
+    assert f"A million sessions with three heartbeats each cost about {sessions} USD" in " ".join(README.split())
+    assert f"the service costs about {month} USD a month" in " ".join(README.split())
+
+
 def test_the_stream_example_is_the_same_as_the_clients() -> None:
     """tests/e2e/test_client.py runs this code against the service."""
     (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/account-a-stream.md").read_text(), re.DOTALL)

@@ -115,6 +115,7 @@ WORDS = {
     ("anybody", "administrators"): Who.SELF_OR_ADMINS,
     ("anybody", "administrators, unseen by others"): Who.SELF_OR_ADMINS,
     ("anybody", roles.OF_ACCOUNTS): Who.ACCOUNTS,
+    ("anybody", roles.SPENDERS): Who.SPENDERS,
     ("supervisors", None): Who.SUPERVISORS,
     ("supervisors", "supervisors"): Who.SUPERVISORS,
     ("administrators", None): Who.ADMINS,

@@ -54,7 +54,7 @@ def _of_call(method: str, reached: Reached) -> set[Permission]:
         return set()
     if action != "dynamodb:Query":
         return {(action, "table")}
-    # One method asks the table and the indexes: which of them, its callers say.
+    # One method queries the table and the indexes; its callers decide which of them.
     on_table = {(action, "table")} if {(QUERIES, "query"), (QUERIES, "query_all")} & set(reached) else set()
     return on_table | {(action, f"index/{name}") for name in indexes(reached)}
 

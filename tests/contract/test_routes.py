@@ -87,7 +87,7 @@ def test_path_parameters_have_the_same_names_in_template_and_handlers(function: 
     assert {event["Path"] for event in events(function)} == {route.path for route in apis()[function].routes}
 
 
-def test_only_health_and_the_apis_page_need_no_identity() -> None:
+def test_only_health_and_the_pages_need_no_identity() -> None:
     opened = {
         (event["Method"], plain(event["Path"]))
         for function in function_names()
@@ -97,6 +97,7 @@ def test_only_health_and_the_apis_page_need_no_identity() -> None:
 
     assert opened == PUBLIC | HEADS
     paths = {"/api/health", "/health", "/api/docs", "/api/docs/{}", "/api/openapi.json"}
+    paths |= {"/api/console", "/api/console/{}/{}", "/api/console/{}/screens/{}"}
     assert {("GET", path) for path in paths} == PUBLIC
 
 

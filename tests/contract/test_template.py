@@ -18,6 +18,7 @@ from accounting.web.api import STATUSES
 from accounting.web.idempotency import HEADER as IDEMPOTENCY_KEY
 from accounting.web.on_behalf import HEADER as ON_BEHALF_OF
 from local.build import deployment_id
+from local.paths import DOCUMENT, ROOT
 from tests.contract.test_routes import functions
 from tests.reach import function_names, nodes, reach
 from tests.template import resources, template
@@ -292,6 +293,17 @@ def test_every_path_has_a_preflight_whose_headers_are_those_that_sam_can_set(mon
     page = " ".join((Path(__file__).parents[2] / "docs/security.md").read_text().split())
     assert f"`{'`, `'.join(headers.SECURITY_HEADERS)}`" in page
     assert "The answer to `OPTIONS` has none of these headers" in page
+
+
+def test_the_gateway_compresses_long_answers_and_leaves_those_of_a_stream_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    least = transformed(monkeypatch)["Api"]["Properties"]["MinimumCompressionSize"]
+    answers = json.loads((ROOT / "local/examples.json").read_text())["answers"]
+    of_streams = [answer for route, answer in answers.items() if "/streaming-sessions/initialize" in route]
+
+    assert of_streams
+    assert max(len(json.dumps(answer)) for answer in of_streams) < least < len(DOCUMENT.read_bytes())
 
 
 ANSWERED_BY_ANOTHER = {"API_CONFIGURATION_ERROR": "DEFAULT_5XX"}

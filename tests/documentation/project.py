@@ -73,7 +73,7 @@ class Project:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                # A terminal's commands mind Ctrl-C, also where these tests run in the background and do not.
+                # Commands in a terminal react to Ctrl-C, even if the tests run in the background, where it is ignored.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
             )
         return Running(process, said)
@@ -118,7 +118,7 @@ def copy(folder: Path) -> Path:
 def with_environments(folder: Path) -> Path:
     """Give a copy the existing environments; its own bootstrap then finds them complete."""
     assert not outdated(ENVIRONMENTS), (
-        "run `make ready` first: a copy would make these environments again, under the tests' feet"
+        "run `make ready` first: otherwise the copy would make these environments again during the tests"
     )
     for shared in SHARED:
         (ROOT / shared).mkdir(exist_ok=True)

@@ -144,7 +144,7 @@ def test_the_command_with_a_scale_works(project: Project, documentation: Documen
 
 @pytest.mark.parametrize(
     ("variable", "value", "why"),
-    [("SCALE", "1%", "SCALE is a number above 0, and 1 at most, not 1%"), ("ONLY", "lot", "no part is called lot")],
+    [("SCALE", "1%", "SCALE must be a number above 0 and at most 1, not 1%"), ("ONLY", "lot", "no part is called lot")],
 )
 def test_an_unknown_part_or_scale_is_refused(project: Project, variable: str, value: str, why: str) -> None:
     assert f"error: {why}" in project.type("make bench", status=2, **{variable: value})

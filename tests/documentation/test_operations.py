@@ -22,22 +22,13 @@ if TYPE_CHECKING:
 
 PAGE = "docs/operations.md"
 PRELUDE = """
-# This AWS CLI is of version 1: its payloads need no word on their format, and its SQS minds no AWS_ENDPOINT_URL.
-aws() {
-  local each kept=()
-  for each in "$@"; do case $each in --cli-binary-format|raw-in-base64-out) ;; *) kept+=("$each");; esac; done
-  command aws --endpoint-url "$AWS_ENDPOINT_URL" "${kept[@]}"
-}
-# Who is asked says yes.
-make() { command make "$@" < <(yes); }
-# The address of the output is AWS's own.
-curl() {
-  local each kept=()
-  for each in "$@"; do
-    kept+=("$(sed -E "s#https://(\\w+)\\.execute-api[^/]+/#$AWS_ENDPOINT_URL/_aws/execute-api/\\1/#" <<< "$each")")
-  done
-  command curl --fail-with-body "${kept[@]}"
-}
+          # This AWS CLI is version 1: it has no option for the format of payloads, and its SQS commands ignore
+          AWS_ENDPOINT_URL. aws() { local each kept=() for each in "$@"; do case $each in
+          --cli-binary-format|raw-in-base64-out) ;; *) kept+=("$each");; esac; done command aws --endpoint-url
+          "$AWS_ENDPOINT_URL" "${kept[@]}" } # Answer yes to every question. make() { command make "$@" < <(yes); } #
+          The output has the address on AWS. curl() { local each kept=() for each in "$@"; do kept+=("$(sed -E
+          "s#https://(\\w+)\\.execute-api[^/]+/#$AWS_ENDPOINT_URL/_aws/execute-api/\\1/#" <<< "$each")") done command
+          curl --fail-with-body "${kept[@]}" }
 """
 SOME = "functions=$(grep -E -o '\\S+-(credits|sweeper)' <<< $functions)"
 """Commands for all functions are run for two, because each call of the AWS CLI takes most of a second."""
@@ -56,7 +47,7 @@ def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation:
             AWS_ACCESS_KEY_ID=account.ACCESS_KEY,
             AWS_SECRET_ACCESS_KEY=account.SECRET_KEY,
         )
-        # The local AWS has no CodeDeploy, and this machine's processor.
+        # The local AWS has no CodeDeploy, and runs on this machine's processor.
         template = project.folder / "template.yaml"
         here = {"GradualDeployment": "false", "Architecture": architecture()}
         template.write_text(with_defaults(template.read_text(), here))
@@ -67,7 +58,7 @@ def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation:
         service = deployed_to(aws, deployed)
         people_come(service)
         versions_come(aws)
-        # The queue has no letter unless something failed: one that tells of a record that is there stands in for it.
+        # The queue has no message unless something failed, so this one about an existing record takes its place.
         (project.folder / "sent.json").write_text(LETTER % tuple(usage_in_stream(service, "boss").values()))
         (second_stack,) = [command for command in page if " STACK=" in command]
         rest = [command.replace("cat letter.json", "cp sent.json letter.json") for command in page[first_use:]]
@@ -91,7 +82,7 @@ def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation:
         assert versions_of_credits(aws) == ["$LATEST", "3", "4"]
         now = {each["ParameterKey"]: each["ParameterValue"] for each in stack(aws)["Parameters"]}
         assert now["KmsKeyArn"].startswith("arn:aws:kms:")
-        assert now["AlarmEmail"] == "oncall@example.com", "what is not given again stays"
+        assert now["AlarmEmail"] == "oncall@example.com", "parameters that are not given again stay"
 
         project.type("\n".join([PRELUDE, second_stack]))
 

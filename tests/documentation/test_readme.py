@@ -13,6 +13,7 @@ import pytest
 
 from client.tests.providers import Provider
 from local import litellm
+from local.chromium import Missing, chromium
 from tests.documentation.project import free_port
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ url, token = os.environ["ACCOUNTING_URL"], sys.argv[1]
 
 
 PATIENCE_SECONDS = 30
+MAX_PICTURES_BYTES = 400_000
 PROXIES = {
     **dict.fromkeys(("HTTP_PROXY", "http_proxy"), "http://127.0.0.1:1"),
     **dict.fromkeys(("ALL_PROXY", "all_proxy"), "socks5://127.0.0.1:1"),
@@ -98,7 +100,7 @@ def test_make_token_prints_a_token_or_the_reason_why_not(
     )
 
     assert "alice" in [user["userId"] for user in users.raise_for_status().json()["users"]]
-    assert "ROLE is user, supervisor or admin, not boss" in project.type("make token USER=alice ROLE=boss", status=2)
+    assert "ROLE must be user, supervisor or admin, not" in project.type("make token USER=alice ROLE=boss", status=2)
     assert "say whose token it is" in project.type("make token", status=2, USER="root")
 
 
@@ -111,6 +113,24 @@ def test_make_demo_runs_a_proxys_workflow(service: Running, project: Project, do
     assert re.search(r"BUDGET_EXCEEDED: run:demo-\w+\n", said)
     assert "stopped: 32 credits in 2 sessions\n" in said
     assert "968 credits left for the team\n" in said
+
+
+def test_make_screenshots_takes_small_pictures_of_the_console(
+    service: Running, project: Project, documentation: Documentation
+) -> None:
+    pictures = project.folder / "docs/images"
+    before = {path.name: path.stat().st_mtime_ns for path in pictures.glob("*.png")}
+    command = documentation.line("make screenshots")
+    try:
+        chromium()
+    except Missing as missing:
+        pytest.skip(f"no Chromium: {missing}")
+    project.type(command)
+    after = {path.name: path.stat().st_mtime_ns for path in pictures.glob("*.png")}
+
+    assert before.keys() == after.keys() == {"overview.png", "wallet.png", "prices.png"}
+    assert all(after[name] > before[name] for name in before)
+    assert sum(path.stat().st_size for path in pictures.iterdir()) < MAX_PICTURES_BYTES
 
 
 def test_make_prices_shows_a_difference_and_imports_it_with_apply(

@@ -45,7 +45,9 @@ def test_make_test_runs_the_selected_tests(project: Project, documentation: Docu
 
 
 @pytest.mark.parametrize("command", ["make format", "make check", "make openapi", "make reference"])
-def test_make_check_and_make_format_work(project: Project, documentation: Documentation, command: str) -> None:
+def test_checking_formatting_and_generating_change_no_sources(
+    project: Project, documentation: Documentation, command: str
+) -> None:
     before = sources(project.folder)
 
     project.type(documentation.line(command))

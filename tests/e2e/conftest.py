@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from local.stack import Stack
     from tests.providers import KeyServer
 
-# In a burst each call that finds no worker free starts one, and each start takes a second or two of processor.
+# In a burst, each call that finds no free worker starts one, which takes a second or two of processor time.
 PATIENCE_SECONDS = 120
 FOLDER = "tests/e2e/"
 ORIGIN = "https://app.example.com"

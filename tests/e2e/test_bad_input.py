@@ -158,7 +158,7 @@ def test_a_body_of_a_megabyte_is_refused(service: Stack, person: Target, route: 
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml", "", "x"]
 )
-def test_a_bodyis_json_whatever_its_content_type_says(person: Target, content_type: str) -> None:
+def test_a_body_is_json_whatever_its_content_type_says(person: Target, content_type: str) -> None:
     answer = person.call("POST", "credits/check", b'{"credits": 5}', headers={"Content-Type": content_type})
 
     assert answer.status_code == 200

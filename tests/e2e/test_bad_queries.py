@@ -31,8 +31,9 @@ QUERY: dict[str, list[str]] = {
         *("2026-01-01T00:00:00+99:00", "NaN", "__proto__", "1795224754", "2026-W01-1", "20260101"),
         *("2026-01-01T00:00:00,5Z", "2026-01-01T00:00Z", "2026-01-01 00:00:00Z", "2026%2D01%2D01"),
     ],
-    "top": ["1_0", "+5", " 5", "5.0", "0", "-1", "1001", "abc", "", "1.5", "NaN", "true", "9" * 300],
+    "top": ["1_0", "+5", " 5", "5.0", "-1", "1001", "abc", "", "1.5", "NaN", "true", "9" * 300],
     "role": ["", "root", "Admin", "__proto__", "\x00"],
+    "by": ["", "day", "Model", "models", "__proto__", "\x00"],
     "endDate": ["", "abc", "2026-13-01", "0000-00-00", "2026-01-01 to 2026-02-01", "９９９９-01-01"],
 }
 
@@ -55,10 +56,10 @@ LISTS: list[tuple[str, tuple[str, ...]]] = [
 
 
 STATISTICS: list[tuple[str, tuple[str, ...]]] = [
-    ("usage/stats", ("startDate", "endDate")),
-    ("usage/stats/{self}", ("startDate", "endDate")),
-    ("usage/system-stats", ("startDate", "endDate", "top")),
-    ("usage/system", ("startDate", "endDate", "top")),
+    ("usage/stats", ("startDate", "endDate", "by")),
+    ("usage/stats/{self}", ("startDate", "endDate", "by")),
+    ("usage/system-stats", ("startDate", "endDate", "top", "by")),
+    ("usage/system", ("startDate", "endDate", "top", "by")),
 ]
 USERS = ("users", ("limit", "page", "cursor", "role"))
 
@@ -75,6 +76,15 @@ def test_a_bad_query_value_is_refused_by_its_name(
                 assert [error["field"] for error in details["errors"]] == [name], described(answer)
 
 
+@pytest.mark.parametrize("path", ["usage/stats", "usage/stats/{self}"])
+def test_a_series_needs_a_start_at_most_400_days_before_its_end(person: Target, path: str) -> None:
+    long = {"startDate": "2025-01-01", "endDate": "2026-02-05"}  # 401 days
+    for dates in ({}, {"endDate": "2026-01-01"}, {"startDate": "2020-01-01"}, long):
+        details = assert_refused(person.get(path, by="model", **dates), 400, "VALIDATION_ERROR")
+        assert [error["field"] for error in details["errors"]] == ["startDate"]
+    assert person.get(path, by="model", **long | {"endDate": "2026-02-04"}).status_code == 200
+
+
 def test_a_cursor_of_another_list_is_refused(person: Target) -> None:
     for _ in range(2):
         person.ok("POST", "credits/allocate", {"userId": person.id, "credits": 1})
@@ -89,13 +99,13 @@ def test_a_cursor_of_another_list_is_refused(person: Target) -> None:
         assert [error["field"] for error in details["errors"]] == ["cursor"]
 
 
-def test_a_cursor_far_beyond_the_list_is_an_empty_or_whole_page(person: Target) -> None:
+def test_a_cursor_far_beyond_the_list_is_accepted(person: Target) -> None:
     for cursor in ("MA", "OTk5OTk5OTk5OTk5"):  # 0 and 999999999999
         for path in ("credits/allocations", "credits/ledger"):
             assert person.get(path, cursor=cursor).status_code == 200
 
 
-def test_pages_end_where_cursors_are_for(person: Target) -> None:
+def test_a_page_beyond_the_deepest_one_is_refused_with_a_hint_to_the_cursor(person: Target) -> None:
     assert person.get("credits/allocations", page=100, limit=100).status_code == 200
     answer = person.get("credits/allocations", page=101, limit=100)
     assert "cursor" in assert_refused(answer, 400, "VALIDATION_ERROR")["errors"][0]["problem"]

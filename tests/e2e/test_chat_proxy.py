@@ -60,7 +60,7 @@ class Proxy:
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[Provider]:
-    """Return the server that the proxy calls models of."""
+    """Return the server of the models that the proxy calls."""
     with Provider.running() as running:
         yield running
 
@@ -301,7 +301,7 @@ def _once(found: Any) -> Any:
     """Return the result as soon as there is one."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (result := found()):
-        assert time.monotonic() < deadline, "it never came to that"
+        assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.1)
     return result
 

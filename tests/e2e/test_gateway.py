@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from functions.docs.app import console_version
 from tests.api import CONTRACT, HEADS, INTERNAL, PUBLIC, Route
 from tests.e2e.client import assert_refused, described
 from tests.e2e.conftest import ORIGIN
@@ -26,6 +27,8 @@ SECURITY_HEADERS = {
     "strict-transport-security": "max-age=63072000; includeSubDomains",
 }
 ADMITTED = "3"
+NAMED = {"/api/docs/{}": "page.js", "/api/console/{}/{}": "app.js", "/api/console/{}/screens/{}": "overview.js"}
+"""A file for each route that returns files."""
 
 
 @pytest.mark.parametrize("route", sorted(CONTRACT.keys() - PUBLIC), ids=" ".join)
@@ -63,6 +66,7 @@ def test_every_kind_of_answer_has_the_security_headers(http: httpx.Client, peopl
     kinds = {
         "200": person.get("credits/balance"),
         "308": http.get("/api/docs/"),
+        "308 of the console": http.get("/api/console/"),
         "400": person.post("credits/check", {}),
         "401 of the gateway": http.get("/api/users/me"),
         "401 of the authorizer": http.get("/api/users/me", headers={"Authorization": "Bearer x"}),
@@ -85,7 +89,7 @@ def test_every_kind_of_answer_has_the_security_headers(http: httpx.Client, peopl
 
 @pytest.mark.parametrize("route", sorted(HEADS), ids=" ".join)
 def test_head_answers_like_get_without_a_body(http: httpx.Client, route: Route) -> None:
-    path = route[1].replace("{}", "page.js")
+    path = route[1].replace("console/{}", f"console/{console_version()}").replace("/{}", f"/{NAMED.get(route[1])}")
     whole, head = http.get(path), http.head(path)
 
     assert (head.status_code, head.content) == (200, b"")

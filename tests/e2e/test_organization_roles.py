@@ -58,6 +58,12 @@ ROUTES = [
     Route("DELETE", "credits/remove?accountId={account}&credits=1", None, SUPERVISORS),
     Route("PUT", "credits/adjust", {"accountId": "{account}", "adjustment": 1}, SUPERVISORS),
     Route("POST", "api-keys", {"name": "a key", "accountId": "{account}"}, ONLY_MEMBERS),
+    Route(
+        "POST",
+        "streaming-sessions/preview",
+        {"modelId": MODEL, "estimatedTokens": 1, "accountId": "{account}", "userId": "{other}"},
+        {**dict.fromkeys(ROLES, SERVED), "member": FORBIDDEN, "outsider": FORBIDDEN},
+    ),
 ]
 
 CELLS = [
@@ -115,8 +121,8 @@ def test_a_route_serves_those_who_may_see_the_organization(service: Stack, team:
 def test_a_missing_organization_looks_like_one_that_the_caller_may_not_see(team: Team, role: str) -> None:
     nowhere = "01M7XZ7VE5EWNW6G9TAJHR15GM"
     for route in ROUTES:
-        if route.path == "credits/audit/{account}":
-            continue
+        if route.path in ("credits/audit/{account}", "streaming-sessions/preview"):
+            continue  # the first also takes a user; the second answers ACCOUNT_NOT_FOUND
         answer = _ask(team, route, role, nowhere)
         unseen = _ask(team, route, "outsider")
         if route.answers["outsider"] == UNSEEN:
@@ -137,6 +143,21 @@ def test_members_see_themselves_only(team: Team) -> None:
     assert [each["userId"] for each in member.ok("GET", path)["members"]] == [member.id]
     assert [each["role"] for each in member.ok("GET", "organizations")["organizations"]] == ["member"]
     assert team.people["outsider"].ok("GET", "organizations")["organizations"] == []
+
+
+def test_managers_preview_their_members_and_nobody_else(admin: Person, team: Team) -> None:
+    owner, outsider = team.people["owner"], team.people["outsider"]
+    asked = {"modelId": MODEL, "estimatedTokens": 1, "accountId": f"org:{team.id}"}
+    path = "streaming-sessions/preview"
+
+    for stranger in (outsider.id, outsider.email, "nobody"):
+        assert_refused(owner.call("POST", path, asked | {"userId": stranger}), 404, "MEMBER_NOT_FOUND")
+    assert_refused(owner.call("POST", path, asked | {"userId": outsider.id, "accountId": None}), 403, "FORBIDDEN")
+    elsewhere = asked | {"userId": team.other.id, "accountId": f"user:{team.other.id}"}
+    assert_refused(owner.call("POST", path, elsewhere), 403, "FORBIDDEN")
+    for caller, about in ((outsider, outsider), (admin, outsider)):
+        found = caller.ok("POST", path, asked | {"userId": about.id})
+        assert (found["passes"], found["reason"]["code"], found["limits"]) == (False, "ACCOUNT_NOT_FOUND", [])
 
 
 def test_a_member_may_leave(admin: Person, people: People) -> None:

@@ -54,7 +54,7 @@ class Provider:
     @classmethod
     @contextmanager
     def of(cls, script: Script) -> Iterator[Provider]:
-        """Run one for the time of the block."""
+        """Run one during the block."""
         provider = cls(script)
         thread = threading.Thread(target=provider._server.serve_forever, daemon=True)
         thread.start()

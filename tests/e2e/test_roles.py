@@ -45,6 +45,7 @@ REFUSALS = {
     "managers": NOT_MEMBERS,
     "managers and oneself": NOT_MEMBERS,
     "users of the account": NOT_MEMBERS,
+    "supervisors, and the managers of an organization": {"user": SUPERVISOR, "supervisor": None, "admin": None},
 }
 """The refusal of each role, if it is refused. The roles in an organization are tested in ``test_organization_roles``;
 here nobody is a member."""
@@ -73,6 +74,8 @@ class Things(NamedTuple):
 
 BUDGET = "budgets/{account}/{subject}"
 OF_ACCOUNTS = "users of the account"
+SPENDERS = "supervisors, and the managers of an organization"
+PREVIEWED = {"modelId": MODEL, "estimatedTokens": 1}
 ROUTES = [
     Route("GET", "credits/balance", None, 200, "anybody"),
     Route("GET", "credits/balance/{user}", None, 200, "supervisors", "supervisors"),
@@ -88,6 +91,7 @@ ROUTES = [
     Route("GET", "credits/ledger", None, 200, "anybody"),
     Route("GET", "credits/ledger/{user}", None, 200, "supervisors", "supervisors"),
     Route("GET", "credits/audit/{user}", None, 200, "administrators", "administrators"),
+    Route("GET", "credits/outstanding", None, 200, "administrators"),
     Route(
         "POST",
         "streaming-sessions/initialize",
@@ -95,6 +99,7 @@ ROUTES = [
         201,
         "anybody",
     ),
+    Route("POST", "streaming-sessions/preview", PREVIEWED | {"userId": "{user}"}, 200, "anybody", SPENDERS),
     Route("POST", "streaming-sessions/heartbeat", {"sessionId": "{open}", "tokensGenerated": 1}, 200, "anybody"),
     Route("POST", "streaming-sessions/finalize", {"sessionId": "{open}", "actualTokens": 1}, 200, "anybody"),
     Route("POST", "streaming-sessions/abort", {"sessionId": "{open}"}, 200, "anybody"),
@@ -179,6 +184,7 @@ KEYS = {
     ],
     "sessions:write": [
         "POST streaming-sessions/initialize",
+        "POST streaming-sessions/preview",
         "POST streaming-sessions/heartbeat",
         "POST streaming-sessions/finalize",
         "POST streaming-sessions/abort",
@@ -302,7 +308,7 @@ def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> 
     if "{run}" in route.path:
         names["{run}"] = target.ok("POST", "runs", {"runId": new_id("run"), "limitCredits": 5})["runId"]
     if (route.method, route.path) == ("DELETE", BUDGET):
-        # Refused if an administrator has set it: it is there in both cases.
+        # The answer is a refusal if an administrator has already set the budget. In both cases there is one to delete.
         target.call("PUT", f"budgets/user:{target.id}/member:{target.id}", {"limitCredits": 10**6, "window": "month"})
     if "{credential}" in route.path:
         names["{credential}"] = things.credential()

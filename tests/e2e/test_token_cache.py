@@ -33,7 +33,7 @@ def _about_to_expire(http: httpx.Client, token: Mint) -> tuple[Person, int]:
         person = Person(http, user_id, token(user_id, exp=expires_at))
         if person.get("credits/balance").is_success:
             return person, expires_at + CLOCK_LEEWAY_SECONDS
-    pytest.fail("no token was let in before it ran out")
+    pytest.fail("no token was accepted before it expired")
 
 
 def test_a_token_that_expires_in_the_gateways_cache_is_refused(

@@ -22,19 +22,25 @@ def test_a_users_statistics_are_exact_for_three_hundred_models_in_a_day(admin: P
         person.ok("POST", "usage/record", {"service": "chat", "operation": model, "credits": credits, "deduct": False})
 
     whole = person.ok("GET", "usage/stats")
-    cut = person.ok("GET", "usage/stats", params={"startDate": begin})
+    cut = person.ok("GET", "usage/stats", params={"startDate": begin, "by": "model"})
 
+    assert "series" not in whole
+    most = sorted(wanted, key=lambda model: -wanted[model])[:10]
+    assert cut["series"]["by"] == "model"
+    assert {model: sum(days.values()) for model, days in cut["series"]["names"].items()} == {m: wanted[m] for m in most}
+    assert sum(cut["series"]["other"].values()) == sum(wanted.values()) - sum(wanted[model] for model in most)
     assert whole["totalRecords"] == cut["totalRecords"] == MODELS
     assert whole["byModel"] == cut["byModel"] == wanted
     assert whole["byService"] == cut["byService"] == {"chat": sum(wanted.values())}
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        found = admin.ok("GET", "usage/system-stats?top=1000")
+        found = admin.ok("GET", "usage/system-stats?top=1000&by=user")
         if found["byUser"].get(person.id) == sum(wanted.values()):
             break
         assert time.monotonic() < deadline, found["byUser"]
         time.sleep(0.5)
     shown = {model: credits for model, credits in found["byModel"].items() if model in wanted}
+    assert sum(found["series"]["names"][person.id].values()) == sum(wanted.values())
     assert len(shown) >= 50
     assert shown.items() <= wanted.items()
 

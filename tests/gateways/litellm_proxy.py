@@ -47,7 +47,7 @@ import json
 from litellm.proxy._types import UserAPIKeyAuth
 
 async def read(request, api_key):
-    # a test's key says what the proxy would know of it
+    # a test's key contains what the proxy's database would say about it
     return UserAPIKeyAuth(api_key=api_key, **json.loads(bytes.fromhex(api_key.removeprefix("sk-"))))
 """
 """Replaces the proxy's database of keys."""
@@ -72,7 +72,7 @@ class Proxy:
         callback: str = "accounting_client.litellm.accounting",
         **environ: str,
     ) -> Iterator[Proxy]:
-        """Run one for the time of the block; ``folder`` has its configuration, and whatever else it imports."""
+        """Run one during the block; ``folder`` has its configuration, and whatever else it imports."""
         names = {"base_url": provider.base_url, "origin": provider.origin, "callback": callback}
         names["master_key"] = secrets.token_hex(16)
         (folder / "config.yaml").write_text(CONFIG % names)

@@ -16,7 +16,7 @@ PATIENCE_SECONDS = 120
 
 
 def settled(service: Stack, person: Person) -> tuple[Item, Books]:
-    """Return the one record of somebody, as soon as nothing is held for them, and their books."""
+    """Wait until nothing is held for a user. Return the user's only usage record, and the books."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while person.balance()["heldCredits"] or not [item for item in items_of(service, person.id) if _is_record(item)]:
         assert time.monotonic() < deadline, "it was never settled"

@@ -178,7 +178,7 @@ def test_lists_read_no_more_than_a_page(user: MakeUser, monkeypatch: pytest.Monk
     credits.list_entries(wallets.get(ACCOUNT), since=None, until=None, before=None, limit=5)
     of_ledger = sum(evaluated)
 
-    assert of_user <= 7, "a page, the row it begins before and one to know of a next page"
+    assert of_user <= 7, "a page, the row before it, and one that shows whether there is a next page"
     assert of_all <= 7, "of each shard"
     assert of_ledger <= 5
 

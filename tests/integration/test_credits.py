@@ -76,7 +76,7 @@ def test_a_wallet_is_due_no_later_than_its_first_lot_expires(user: MakeUser) -> 
     assert _due() == "2027-01-16T08:00:00.000Z#user:u1", "moving it back would cost two index writes"
 
     assert credits.expire(wallets.get(ACCOUNT), NOW + DAY) == 0
-    assert _due() == "2027-01-17T08:00:00.000Z#user:u1", "the sweeper moves it, when it comes for nothing"
+    assert _due() == "2027-01-17T08:00:00.000Z#user:u1", "the sweeper moves it when it finds nothing due"
     assert credits.expire(wallets.get(ACCOUNT), NOW + 2 * DAY) == 10
     assert _due() is None
 
@@ -98,7 +98,9 @@ def test_each_command_answers_with_what_it_did(user: MakeUser) -> None:
     assert allocated.allocation is not None
     assert (allocated.allocation.credits, allocated.allocation.notes, allocated.remaining) == (7, "", 7)
     (kept,) = allocations.page(ACCOUNT, last=2, limit=1)
-    assert kept == replace(allocated.allocation, notes="gift"), "only where it can be erased"
+    assert kept == replace(allocated.allocation, notes="gift"), (
+        "notes are kept in the allocation only, where they can be erased"
+    )
     assert allocated.allocation.expires_at == NOW + DAY
     assert [(change.previous, change.available) for change in (allocated, removed, adjusted, made)] == [
         (100, 107),

@@ -1,5 +1,6 @@
 """A disabled user cannot begin anything new, can end open sessions, and loses nothing."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 
@@ -16,6 +17,7 @@ from accounting.store import sessions as session_store
 from tests.audit import assert_books_balance
 from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
+from tests.integration.test_events import CONTEXT, app, event
 from tests.together import times, together
 
 MakeUser = Callable[..., str]
@@ -46,7 +48,7 @@ def frozen(user: MakeUser) -> None:
 def test_a_disabled_user_cannot_hold_charge_or_read_anything() -> None:
     before = wallets.get(ACCOUNT)
 
-    for refused in (initialize, record, lambda: credits.balance(ACCOUNT, NOW)):
+    for refused in (initialize, record, lambda: credits.own_balance(ACCOUNT, NOW)):
         with pytest.raises(UserDisabled):
             refused()
     assert wallets.get(ACCOUNT) == before
@@ -78,6 +80,23 @@ def test_administrators_move_a_disabled_users_credits() -> None:
 
     assert credits.balance_of("u1", NOW).available == 42
     assert assert_books_balance("u1").frozen
+
+
+@pytest.mark.usefixtures("frozen")
+@pytest.mark.parametrize(("user_id", "status"), [("u1", 403), ("boss", 200)])
+def test_only_others_read_a_disabled_users_balance_by_its_account(user_id: str, status: int) -> None:
+    users.sync(Description("boss", "boss@example.com", "boss", "admin"), NOW)
+    asked = event("credits/balance")
+    asked |= {
+        "queryStringParameters": {"accountId": ACCOUNT},
+        "multiValueQueryStringParameters": {"accountId": [ACCOUNT]},
+    }
+    asked["requestContext"]["authorizer"] |= {"userId": user_id, "role": "admin" if user_id == "boss" else "user"}
+    answer = app("credits").handler(asked, CONTEXT)
+
+    assert answer["statusCode"] == status
+    if status == 200:
+        assert json.loads(answer["body"])["heldCredits"] > 0
 
 
 @pytest.mark.usefixtures("frozen")

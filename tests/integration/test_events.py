@@ -36,6 +36,7 @@ STEPS: list[tuple[str, int, dict[str, Any]]] = [
     ("credits/adjust", 200, {"adjustment": -30, "totalCredits": 450}),
     ("ledger/allocations", 200, {"total": 1}),
     ("ledger/allocations-of", 200, {"total": 1}),
+    ("streaming_sessions/preview", 200, {"passes": True, "estimatedCredits": 15, "requiredCredits": 18}),
     ("streaming_sessions/initialize", 201, {"allocatedCredits": 18, "estimatedCredits": 15}),
     ("streaming_sessions/heartbeat", 200, {"tokensGenerated": 1200}),
     ("streaming_sessions/finalize", 200, {"status": "completed", "actualCredits": 12, "refund": 6}),
@@ -43,6 +44,7 @@ STEPS: list[tuple[str, int, dict[str, Any]]] = [
     ("streaming_sessions/end", 404, {"code": "SESSION_NOT_ACTIVE"}),
     ("ledger/ledger", 200, {}),
     ("ledger/ledger-of", 200, {}),
+    ("ledger/outstanding", 200, {"asOf": None, "accounts": 0}),
     ("usage/record", 201, {"credits": 5, "deducted": True}),
     ("usage/stats", 200, {"totalRecords": 2, "totalCredits": 17}),
     ("usage/stats-of", 200, {"byService": {"chat-streaming": 12, "image-generation": 5}}),
@@ -132,13 +134,23 @@ def test_each_sample_is_answered_as_its_route_should(user: Callable[..., str]) -
         assert (answered, len(body)) == (200, length), name
 
 
-@pytest.mark.parametrize(("name", "beginning"), [("page", "<!doctype html>"), ("asset", ".swagger-ui")])
+@pytest.mark.parametrize(
+    ("name", "beginning"),
+    [
+        ("page", "<!doctype html>"),
+        ("asset", ".swagger-ui"),
+        ("console", "<!doctype html>"),
+    ],
+)
 def test_the_sample_events_of_the_page_return_the_page(name: str, beginning: str) -> None:
     answer = app("docs").handler(event(f"docs/{name}"), CONTEXT)
     assert (answer["statusCode"], answer["body"][: len(beginning)]) == (200, beginning)
 
 
-@pytest.mark.parametrize("name", ["health/health", "health/api-health", "docs/document", "docs/page", "docs/asset"])
+HEADED = ["health/health", "health/api-health", "docs/document", "docs/page", "docs/asset", "docs/console"]
+
+
+@pytest.mark.parametrize("name", HEADED)
 def test_the_sample_events_of_head_are_answered_like_get_without_a_body(name: str) -> None:
     handler = app(name.partition("/")[0]).handler
     whole, head = handler(event(name), CONTEXT), handler(event(f"{name}-head"), CONTEXT)

@@ -121,7 +121,7 @@ def test_a_temporary_reason_is_retried(reason: str, user: MakeUser, wire: Faults
     assert assert_books_balance("u1").available == 50
 
 
-def test_a_throttled_transaction_is_told_from_a_conflict(user: MakeUser, wire: Faults) -> None:
+def test_a_throttled_transaction_is_distinguished_from_a_conflict(user: MakeUser, wire: Faults) -> None:
     user("u1")
     write = wallets.put(wallets.get(ACCOUNT), wallets.get(ACCOUNT))
 

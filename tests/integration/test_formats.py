@@ -95,6 +95,7 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
     erasing.erase("u9", by="boss", now=NOW)
     system_usage.count([*usage_store.newest(ACCOUNT, None, None, 99)])
     audit_all(NOW, lambda: True)
+    audit_all(NOW, lambda: False)
     pages = dynamodb.get_paginator("scan").paginate(TableName=table_name, ConsistentRead=True)
     return [table.unpack(item) for page in pages for item in page["Items"]]
 

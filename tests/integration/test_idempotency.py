@@ -246,7 +246,7 @@ def test_another_end_of_an_ended_session_is_refused_with_its_status(user: MakeUs
     assert assert_books_balance("u1").charged == 2
 
 
-def test_abort_without_tokens_repeats_itself(user: MakeUser) -> None:
+def test_an_abort_without_tokens_counts_as_a_repeat_of_any_abort(user: MakeUser) -> None:
     user("u1", 60)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
     sessions.initialize("u1", "s2", "m", 5_000, now=NOW)

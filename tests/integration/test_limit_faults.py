@@ -73,7 +73,7 @@ def test_each_step_of_a_session_counts_once(wire: Faults, faults: tuple[Fault, .
     for step, counted in steps:
         wire.fail(TRANSACT, *faults)
 
-        with suppress(Unavailable):  # the caller is told that it may have happened, and sends it again
+        with suppress(Unavailable):  # it may have happened: the caller sends it again
             step()
         step()
 

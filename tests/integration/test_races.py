@@ -67,7 +67,7 @@ def test_credits_for_ten_sessions_open_exactly_ten_of_32_sessions(user: MakeUser
 
 
 def test_a_wallet_says_how_many_commands_passed_its_writer(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the next writer, whom none passed, leaves no trace of it."""
+    """The next writer, which no command passed, removes the number."""
     user("u1", 60)
     read, between = allowances.read, iter(("s2", "s3"))
 

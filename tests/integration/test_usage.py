@@ -252,7 +252,7 @@ def test_system_statistics_count_each_record_once_in_any_batches(user: MakeUser)
             wanted = event(f"u{who}", rng.randrange(50), service=rng.choice(["chat-a", "b"]))
             made.append(usage.record(wanted, now=NOW + rng.randrange(3 * DAY), key=None).record)
     stream = made.copy()
-    for _ in range(4):  # repeated, cut otherwise, out of order
+    for _ in range(4):  # repeated, in other batches, out of order
         rng.shuffle(stream)
         while_there = stream.copy()
         while while_there:
@@ -431,7 +431,7 @@ def test_in_a_quiet_system_a_record_costs_at_most_two_units_in_the_systems_sums(
 ) -> None:
     """A million sessions a month are 116 in five minutes, over the stream shards of four partitions.
 
-    Who is active sends a message each minute, to one of three models. The second batch finds all sums of the day.
+    Each active user sends a message each minute, to one of three models. The second batch finds all sums of the day.
     """
     monkeypatch.setattr(system_usage, "any_below", lambda _: 0)
     people = [f"u{number}" for number in range(6)]

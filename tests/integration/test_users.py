@@ -151,7 +151,7 @@ def test_an_address_that_was_another_users_id_cannot_be_claimed() -> None:
 
     assert meaning("x@example.com") == "x@example.com"
     assert meaning("x%40example.com") == "x@example.com"
-    assert meaning("u1") == "u1", "who says so is let in all the same"
+    assert meaning("u1") == "u1", "the user of the token is still let in"
 
 
 def test_a_user_can_claim_an_address_that_is_their_own_id() -> None:
@@ -295,7 +295,7 @@ def test_a_disabled_user_cannot_claim_an_address() -> None:
     assert meaning("two@example.com") == "u2"
     sync("u2", "two@example.com", 9)
     sync("u1", "two@example.com", 5)
-    assert meaning("two@example.com") == "u1", "the words of a disabled holder do not count"
+    assert meaning("two@example.com") == "u1", "the claims of a disabled holder do not count"
     operations.enable("u2", now=NOW)
     sync("u2", "free@example.com", 10)
     assert meaning("free@example.com") == "u2"

@@ -79,7 +79,7 @@ class Proxy:
                     self.send_header("Content-Length", str(len(content)))
                     self.end_headers()
                     self.wfile.write(content)
-                except OSError:  # who asked has given up
+                except OSError:  # the caller has given up
                     self.close_connection = True
 
             def log_message(self, *_: Any) -> None:

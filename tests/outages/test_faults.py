@@ -64,7 +64,7 @@ def test_a_failing_authorizer_answers_503(service: Stack, http: httpx.Client, to
 
     assert_refused(answer, 503, "UNAVAILABLE")
     assert answer.headers["retry-after"] == "1"
-    assert stranger.get("credits/balance").status_code == 200, "and it goes on when it can again"
+    assert stranger.get("credits/balance").status_code == 200, "and it works again with its permissions"
 
 
 def test_a_failed_sweep_leaves_a_message_and_the_next_one_does_its_work(service: Stack) -> None:
@@ -73,7 +73,7 @@ def test_a_failed_sweep_leaves_a_message_and_the_next_one_does_its_work(service:
     invoke_config = functions.get_function_event_invoke_config(FunctionName=name, Qualifier="live")
     assert invoke_config["MaximumRetryAttempts"] == 0
     assert invoke_config["MaximumEventAgeInSeconds"] == 300
-    # The emulator knows no such settings of an alias, so what is failed here is the same code by its bare name.
+    # The emulator ignores these settings of an alias, so this test invokes the same code without its alias.
     functions.put_function_event_invoke_config(
         FunctionName=name, MaximumRetryAttempts=0, DestinationConfig=invoke_config["DestinationConfig"]
     )

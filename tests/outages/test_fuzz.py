@@ -20,7 +20,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi import checks as openapi_checks
 
 from local.openapi import document
-from tests.api import DOCS, INTERNAL
+from tests.api import DOCS_PATHS, INTERNAL
 from tests.e2e.books import balanced
 from tests.e2e.client import Person
 from tests.e2e.test_gateway import SECURITY_HEADERS
@@ -149,7 +149,7 @@ def _is_a_removal_by_query(case: Case[Any]) -> bool:
 
 
 def _refuses_what_the_document_forbids(ctx: CheckContext, response: Response, case: Case[Any]) -> None:
-    # Nobody needs to be told of a parameter that no route has, nor of what the query adds to a removal's body.
+    # A request may be accepted with a parameter that no route has. The query of a removal is no violation either.
     if UNKNOWN_PARAMETER not in case.query and not (case.path == REMOVE and case.query):
         openapi_checks.negative_data_rejection(ctx, response, case)
 
@@ -208,7 +208,7 @@ def _generated(examples: int, *, edges: bool) -> BaseSchema:
         "no-shrink": True,
     }
     phases = {"coverage": {"enabled": edges, "unexpected-methods": []}, "examples": {"enabled": False}}
-    output = {"sanitization": {"enabled": False}}  # or a failure could not be repeated; the secrets live as long as it
+    output = {"sanitization": {"enabled": False}}  # so that a failure can be repeated; the secrets end with the stack
     config = SchemathesisConfig.from_dict({"generation": generation, "phases": phases, "output": output})
     return schemathesis.openapi.from_dict(_with_examples(), config=config)
 
@@ -218,8 +218,8 @@ schemathesis.openapi.format(
     "date-time", st.datetimes().map(lambda at: f"{at.isoformat()}Z") | st.just("9999-12-31T23:59:59.999Z")
 )
 INTERNAL_PATHS = [path for _, path in INTERNAL]
-NO_USERS_PATHS = [*INTERNAL_PATHS, *(path.replace("{}", "{asset}") for _, path in DOCS)]
-"""Paths without a caller; the page's files have separate tests."""
+NO_USERS_PATHS = [*INTERNAL_PATHS, *DOCS_PATHS]
+"""Paths without a caller; the pages' files have separate tests."""
 
 
 @pytest.fixture(scope="module")

@@ -217,7 +217,7 @@ def _die_at(service: Stack, proxy: Proxy, moment: Moment, call: Callable[[], htt
     killer.start()
     try:
         answer = call()
-        assert reached.is_set(), "it never came to that moment"
+        assert reached.is_set(), "that moment was never reached"
         assert answer.is_server_error, f"it was killed, and yet {described(answer)}"
     finally:
         reached.set()

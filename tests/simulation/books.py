@@ -86,8 +86,8 @@ class AccountBooks:
         assert last is None or entry.at >= last.at, f"out of time order: {entry}"
         self.proof.follow([entry])
         self.ledger.append(entry)
-        # The wallet is taken after its entries: this is the one that they were decided on.
-        assert not (self.wallet.frozen and entry.kind in ("hold", "charge")), f"of a disabled user: {entry}"
+        # The wallet is taken after its entries, so this is still the wallet on which the entry was decided.
+        assert not (self.wallet.frozen and entry.kind in ("hold", "charge")), f"taken from a disabled user: {entry}"
         if entry.kind in PRINCIPAL:
             self.entries_of[entry.reason].append(entry)
         if entry.kind in ("settle", "release"):
@@ -104,8 +104,8 @@ class AccountBooks:
             expires_at = session.expires_at(settings().session_timeout, settings().session_max_life)
             ends = (entry for entry in self.ledger if entry.usage_id and entry.session_id == session.session_id)
             forced = next(ends).actor != SYSTEM
-            assert forced or session.resolution.at >= expires_at, f"a session was swept alive: {session}"
-            assert session.resolution.tokens == session.tokens, f"swept for other tokens than it reported: {session}"
+            assert forced or session.resolution.at >= expires_at, f"a session was swept before its time: {session}"
+            assert session.resolution.tokens == session.tokens, f"swept for tokens that it did not report: {session}"
 
     def _add_record(self, record: UsageRecord) -> None:
         if record.id in self.records:
@@ -125,13 +125,13 @@ class AccountBooks:
         assert_sound(wallet)
         assert wallet.frozen == self.disabled, "the wallet and the profile differ on whether the user is disabled"
         self.proof.compare(wallet)
-        assert self.proof.intact, f"the ledger does not come to {wallet}: {self.proof.findings}"
+        assert self.proof.intact, f"the ledger does not add up to {wallet}: {self.proof.findings}"
         assert len(self.allocations) == wallet.allocations, "the wallet and the allocations differ in number"
         active = [session for session in self.sessions.values() if session.active]
-        assert wallet.held == sum(session.allocated_credits for session in active), "held, but by no active session"
+        assert wallet.held == sum(session.allocated_credits for session in active), "held, but not by active sessions"
         for session in active:
             fits = session.tokens <= session.fitting_tokens
-            assert not fits or session.reported_credits <= session.allocated_credits, f"said to fit its hold: {session}"
+            assert not fits or session.reported_credits <= session.allocated_credits, f"exceeds its hold: {session}"
         ended = {name: session for name, session in self.sessions.items() if not session.active}
         settlements = {name: 2 if session.late else 1 for name, session in ended.items()}
         assert self.ends == settlements, f"sessions settle {settlements} times, the ledger {self.ends}"
@@ -139,13 +139,13 @@ class AccountBooks:
             records = self.records_of[name]
             assert len(records) == settlements[name], f"recorded {len(records)} times: {session}"
             recorded = sum(record.credits for record in records), sum(record.metadata["tokens"] for record in records)
-            assert recorded == (session.settled.credits, session.settled.tokens), f"recorded otherwise: {records}"
+            assert recorded == (session.settled.credits, session.settled.tokens), f"recorded wrongly: {records}"
             by_class = [record.usage for record in records if record.usage]
             total = reduce(Usage.plus, by_class) if by_class else None
             assert total == session.settled.usage, f"recorded other classes: {records}"
         for name, done in (self.entries_of | self.records_of).items():
             assert not name or name in ended or len(done) <= 1, f"done {len(done)} times: {done}"
-        assert all(self.records[name].credits == credits for name, credits in self.charged.items()), "charged otherwise"
+        assert all(self.records[name].credits == credits for name, credits in self.charged.items()), "charged wrongly"
         self._check_days()
 
     def _check_days(self) -> None:
@@ -274,7 +274,7 @@ class Books:
             merit = item.get("merit")
             found[of_day, kind, text] = [item["records"], item["credits"], merit]
             rank = keys.system_name_rank(of_day, kind, digest(text), merit, item["credits"])
-            assert rank.items() <= item.items(), f"a name ranks otherwise than by its merit: {item}"
+            assert rank.items() <= item.items(), f"a name does not rank by its merit: {item}"
         assert found == expected, "the system's names differ from the records marked as counted"
 
 

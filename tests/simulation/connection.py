@@ -86,7 +86,7 @@ class Connection(Wire):
         possible = [self.never_arrives, self.answer_lost, self.dies_before, self.throttled]
         if operation in WRITES:
             possible += [self.dies_after, self.arrives_late, self.delivered_late]
-            # What was carried out is answered so: only what was not can still be cancelled.
+            # A transaction that was carried out gets its answer again: it can no longer be cancelled.
             if not self._database.committed(request.get("ClientRequestToken")):
                 possible += [self.conflict, self.conflict]
         elif operation == "BatchWriteItem":

@@ -168,6 +168,6 @@ def _backend() -> DynamoDBBackend:
         (backend,) = [regions["us-east-1"] for regions in dynamodb_backends.values() if regions["us-east-1"].tables]
         stored = backend.tables[TABLE]
     backend.tables[TABLE] = stored  # leaving the mock emptied the backend
-    # Sorted by moto for a Scan; a Query, the only one to ask here, sorts what it has chosen.
+    # Moto would sort all items, which only a Scan needs. A Query, the only caller here, sorts its own result.
     stored.all_items = lambda: [item for part in stored.items.values() for item in part.values()]  # type: ignore[method-assign]
     return backend

@@ -74,7 +74,7 @@ def test_a_lookalike_domain_is_a_different_domain(look_alike: str) -> None:
 def test_no_character_of_a_domain_becomes_ascii_or_vanishes() -> None:
     dots = {"\u3002", "\uff0e", "\uff61"}
     others = [char for char in map(chr, range(128, sys.maxunicode + 1)) if not "\ud800" <= char <= "\udfff"]
-    # Of the million characters that are private or unassigned, those in a thousand labels stand for all: none changes.
+    # About a million characters are private or unassigned. None of them changes, so every thousandth one is tested.
     constant = [char for char in others if category(char) in ("Co", "Cn")]
     assert normalize("NFC", "".join(constant)) == "".join(constant) == "".join(constant).lower()
     changeable = [char for char in others if category(char) not in ("Co", "Cn")]
@@ -102,7 +102,7 @@ def test_a_valid_domain_is_as_idna_2008_writes_it(label: str) -> None:
     assert canonical(f"a@{label}.example") == f"a@{idna.encode(label).decode()}.example"
 
 
-def test_the_three_characters_that_nfc_would_turn_into_ascii_are_not_turned() -> None:
+def test_the_three_characters_that_nfc_would_turn_into_ascii_stay_as_they_are() -> None:
     become = [
         char
         for char in map(chr, range(128, sys.maxunicode + 1))

@@ -57,6 +57,12 @@ def test_a_refusal_has_the_details_that_a_client_needs() -> None:
     }
 
 
+def test_a_refusal_by_a_limit_has_what_is_left_and_the_limits_that_failed() -> None:
+    refused = errors.BudgetExceeded(10, 4, limits=["run:r1"])
+
+    assert refused.details == {"requiredCredits": 10, "remainingCredits": 4, "limits": ["run:r1"]}
+
+
 def test_a_refused_field_is_named_with_its_problem() -> None:
     refused = errors.Invalid.field("credits", "must be positive")
 
@@ -70,6 +76,10 @@ def test_a_refusals_message_says_what_happened() -> None:
     assert ended.message == "This session has ended; a new stream needs a new sessionId"
     assert errors.SessionNotActive("s1").message == "Active streaming session not found"
     assert errors.UserDisabled().message == "This user is disabled"
+    assert errors.UserErased().message == "This user was erased"
+    assert errors.AccountNotFound().message == "Account not found"
+    assert errors.OrganizationClosed().message == "This organization is closed"
+    assert errors.BudgetExceeded(10, 4).message == "A limit is exceeded: 10 credits required, 4 remaining"
     assert errors.InsufficientCredits(10, 4, 3).message == "Insufficient credits: 10 required, 4 available"
 
 

@@ -22,7 +22,7 @@ SECRET = "a-secret-of-the-sign-in-service-of-48-characters"
 
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[httpx.Response]:
-    """Run a service that gives these answers, by default successes; it records the tokens."""
+    """Stand in for the running service. It gives the answers in the returned list, which has one success at first."""
     answers: list[httpx.Response] = [httpx.Response(200)]
     stack_json = tmp_path / "stack.json"
     stack_json.write_text(json.dumps({"baseUrl": "http://127.0.0.1:1/v1", "jwtSecret": SECRET}))
@@ -49,7 +49,9 @@ def test_a_token_names_its_user_and_role(
     assert (claims["sub"], claims["role"]) == ("alice", "admin")
 
 
-def test_without_a_role_a_token_is_a_users(running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_role_a_token_has_the_role_user(
+    running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert jwt.decode(tokens.accepted("alice", "user"), SECRET, ["HS256"])["role"] == "user"
 
 
@@ -60,7 +62,7 @@ def test_the_roles_are_those_of_the_service() -> None:
 def test_a_missing_or_wrong_variable_is_explained(running: list[httpx.Response]) -> None:
     with pytest.raises(Refused, match="say whose token it is: `make token USER=alice`"):
         tokens.accepted("", "user")
-    with pytest.raises(Refused, match="ROLE is user, supervisor or admin, not boss"):
+    with pytest.raises(Refused, match="ROLE must be user, supervisor or admin, not boss"):
         tokens.accepted("alice", "boss")
     running[:] = [httpx.Response(401, text='{"code": "TOKEN_INVALID"}')]
     with pytest.raises(Refused, match="does not accept a token of all: 401"):
@@ -77,7 +79,7 @@ def test_without_a_running_service_the_program_says_so(
     with pytest.raises(Refused, match="does not answer"):
         tokens.accepted("alice", "user")
     monkeypatch.setattr(tokens, "STACK_JSON", tmp_path / "none")
-    with pytest.raises(Refused, match="nothing runs here: start it with `make run`"):
+    with pytest.raises(Refused, match="the service is not running: start it with `make run`"):
         tokens.accepted("alice", "user")
 
 

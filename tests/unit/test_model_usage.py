@@ -51,7 +51,7 @@ def test_changing_the_output_keeps_the_parts_that_fit(tokens: int, reasoning: in
 
 @given(USAGES.filter(lambda usage: usage.reasoning + usage.output_audio <= usage.output), COUNTS)
 def test_parts_never_exceed_a_changed_output(usage: Usage, tokens: int) -> None:
-    checked(usage._replace(**dict.fromkeys(INPUT_PARTS, 0)).with_output(tokens))
+    checked(usage._replace(**dict.fromkeys(INPUT_PARTS, 0)).with_output(tokens), "usage")
 
 
 def problem(usage: Usage) -> tuple[str, str]:
@@ -63,7 +63,7 @@ def problem(usage: Usage) -> tuple[str, str]:
 
 def test_parts_may_be_as_large_as_their_whole() -> None:
     for usage in (FULL, Usage(), NO_USAGE, Usage(MAX_COUNT, MAX_COUNT, MAX_COUNT, reasoning=MAX_COUNT)):
-        assert checked(usage) is usage
+        assert checked(usage, "usage") is usage
 
 
 @pytest.mark.parametrize("part", INPUT_PARTS)

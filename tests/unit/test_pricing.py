@@ -17,6 +17,7 @@ from accounting.domain.pricing import (
     card_in_force,
     hold_for,
     price_of,
+    require_order,
     with_buffer,
 )
 from accounting.domain.rates import RateCard, Rates
@@ -107,6 +108,24 @@ def test_a_rule_is_in_force_from_its_beginning_until_just_before_its_end() -> No
     assert prices == [10_000, 50_000, 50_000, 10_000]
 
 
+def test_a_rule_has_ended_from_its_end_on() -> None:
+    rule = PriceRule("m", per_thousand(1), effective_from=100, effective_to=200)
+
+    assert [rule.has_ended(at) for at in (99, 199, 200, 201)] == [False, False, True, True]
+    assert not PriceRule("m", per_thousand(1), effective_from=100).has_ended(10**15)
+
+
+def test_a_rule_must_end_after_it_begins() -> None:
+    require_order(100, 101)
+    require_order(100, None)
+    for ends_at in (100, 99):
+        with pytest.raises(Invalid) as refused:
+            require_order(100, ends_at)
+        assert refused.value.details["errors"] == [
+            {"field": "effectiveTo", "problem": "must be after effectiveFrom"},
+        ]
+
+
 def test_of_the_rules_in_force_the_newest_applies() -> None:
     rules = [
         PriceRule("m", per_thousand(price), begins, ends)
@@ -135,8 +154,12 @@ def test_no_further_model_has_a_default_of_its_own() -> None:
 
 
 def test_with_unknown_models_refused_a_model_without_a_price_is_refused() -> None:
-    with pytest.raises(ModelUnknown):
+    with pytest.raises(ModelUnknown) as refused:
         card_in_force("something-else", [], 0, refuse_unknown=True)
+    assert (refused.value.message, refused.value.details) == (
+        "The model has no price",
+        {"modelId": "something-else"},
+    )
     assert card_in_force("anthropic.claude-instant-v1", [], 0, refuse_unknown=True) == per_thousand(8_000)
     assert card_in_force("m", [PriceRule("m", per_thousand(1), 0)], 0, refuse_unknown=True) == per_thousand(1)
 
@@ -146,10 +169,12 @@ def test_a_variant_replaces_what_it_names_and_a_missing_one_is_refused() -> None
     rules = [PriceRule("m", RateCard(Rates(10, 20, cached_input=1)), 0, variants={"batch": batch})]
 
     assert card_in_force("m", rules, 0, "batch").rates == Rates(10, 7, cached_input=1)
-    with pytest.raises(Invalid, match="variant"):
-        card_in_force("m", rules, 0, "priority")
-    with pytest.raises(Invalid, match="variant"):
-        card_in_force("another", [], 0, "batch")
+    for model, known, variant in (("m", rules, "priority"), ("another", [], "batch")):
+        with pytest.raises(Invalid) as refused:
+            card_in_force(model, known, 0, variant)
+        assert refused.value.details["errors"] == [
+            {"field": "variant", "problem": "the model's price has no such variant"},
+        ]
 
 
 @given(st.integers(0, 10**15))

@@ -6,7 +6,7 @@ import pytest
 
 from accounting.domain.api_keys import hash_of
 from accounting.domain.errors import Invalid
-from accounting.domain.service_credentials import RIGHTS, ServiceCredential, in_order, service_in
+from accounting.domain.service_credentials import RIGHTS, ServiceCredential, in_order, service_in, too_many
 from accounting.web.on_behalf import subject_in
 
 NOW = 1_000_000
@@ -39,8 +39,20 @@ def test_rotating_again_ends_the_oldest_secret_at_once() -> None:
 
 def test_a_lost_secret_is_replaced_while_the_one_in_use_stays_valid() -> None:
     assert valid(rotated(TWO, "three", ends_at=NOW + 20, keep_previous=True), NOW + 11) == ["one", "three"]
-    with pytest.raises(Invalid, match="no previous secret"):
+    with pytest.raises(Invalid) as refused:
         rotated(ONE, "two", ends_at=NOW, keep_previous=True)
+    assert str(refused.value) == "keep: there is no previous secret that is still valid"
+
+
+def test_a_credential_shows_when_it_was_last_rotated() -> None:
+    assert ONE.rotated_at is None
+    assert rotated(ONE, "two", ends_at=NOW + 10).rotated_at == NOW
+
+
+def test_a_refused_credential_says_how_many_there_may_be() -> None:
+    refused = too_many()
+
+    assert (str(refused), refused.details) == ("At most 100 service credentials", {"limit": 100})
 
 
 def test_a_generation_is_never_used_again() -> None:
@@ -61,7 +73,7 @@ def test_only_services_are_actors_of_usage_records() -> None:
     assert service_in("service:id", "u1") == "service:id"
     for actor in ("u1", "system", "boss"):
         assert service_in(actor, "u1") is None
-    assert service_in("service:x", "service:x") is None, "a user of that id, who reported it"
+    assert service_in("service:x", "service:x") is None, "here it is the id of the user, who sent the report"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from accounting.domain.accounts import personal
 from accounting.domain.errors import SessionNotActive
 from accounting.domain.ledger import Cause
 from accounting.domain.lots import Lot
-from accounting.domain.sessions import Outcome, Report, Session
+from accounting.domain.model_usage import Usage
+from accounting.domain.sessions import Outcome, Report, Session, Settled
 from accounting.domain.wallet import Hold, Settlement, Wallet
 from tests.prices import per_thousand
 
@@ -46,6 +47,14 @@ def test_a_new_session_has_its_estimate_and_holds_the_buffer() -> None:
     assert (SESSION.active, SESSION.status, SESSION.outcome) == (True, "active", None)
 
 
+def test_a_new_session_stores_its_first_hold_and_the_tokens_that_fit_it() -> None:
+    hold = more(Lot(1, 2, NOW + 1, NOW), Lot(2, 1, NOW + 2, NOW))
+
+    session = sessions.opened(replace(SESSION, parts=(), initial_credits=0), hold)
+
+    assert session == replace(SESSION, parts=hold.parts, initial_credits=3, fitting_tokens=1_000)
+
+
 def test_the_hold_fits_as_many_tokens_as_it_pays_for() -> None:
     assert sessions.fitting(SESSION).fitting_tokens == 1_333
     assert SESSION.cost(Report(1_333)) == 4
@@ -73,6 +82,17 @@ def test_a_session_ends_once() -> None:
         ended(ended(SESSION), "aborted", success=False)
 
     assert refused.value.details == {"sessionId": "s1", "status": "completed", "outcome": "finalized"}
+
+
+def test_a_settlement_is_stored_with_all_its_values() -> None:
+    settlement = Settlement(Wallet(ACCOUNT), (), refund=1, overrun=2, debt=3)
+    report = Report(500, Usage(10, 490), model_id="served", card=per_thousand(10_000))
+
+    session = sessions.resolved(SESSION, settlement, report, outcome="finalized", success=True, at=NOW + 5)
+
+    assert session.settled == Settled(
+        "finalized", True, 500, 1, refund=1, overrun=2, debt=3, at=NOW + 5, usage=Usage(10, 490), model_id="served"
+    )
 
 
 def test_an_active_session_has_not_been_settled() -> None:
@@ -134,6 +154,22 @@ def test_a_session_expires_by_inactivity_or_by_age() -> None:
 
     assert session.expires_at(timeout=100, max_life=1_000) == NOW + 150
     assert session.expires_at(timeout=100, max_life=120) == NOW + 120
+
+
+def test_the_sweeper_may_look_at_a_session_later_without_changing_it() -> None:
+    assert sessions.rescheduled(SESSION, NOW + 99) == replace(SESSION, due_at=NOW + 99)
+
+
+@pytest.mark.parametrize(("estimate", "tokens"), [(False, 0), (True, 1_000)])
+def test_a_sweep_of_a_session_never_heard_from_counts_nothing_or_the_estimate(estimate: bool, tokens: int) -> None:
+    assert SESSION.swept_report(charge_estimate=estimate) == Report(tokens)
+
+
+def test_a_number_is_a_report_and_is_used_unchanged() -> None:
+    assert Report.of_number(7) == Report(7)
+    assert Report.of_number(Report(7, model_id="n")) == Report(7, model_id="n")
+    assert Report.of(7, None) == Report(7)
+    assert SESSION.counted(Report(7)) == SESSION.completed(Report(7)) == Report(7)
 
 
 def test_only_the_same_values_repeat_an_initialize() -> None:

@@ -8,6 +8,7 @@ from accounting.domain import sessions
 from accounting.domain.accounts import personal
 from accounting.domain.lots import Lot
 from accounting.domain.model_usage import NO_USAGE, Usage
+from accounting.domain.pricing import Estimate
 from accounting.domain.rates import RATE_SCALE, RateCard, Rates, Tier
 from accounting.domain.sessions import Report, Session
 
@@ -103,6 +104,15 @@ def test_a_newer_usage_replaces_an_older_one_even_if_the_callers_count_is_higher
     assert after.reported_usage == Usage(50_000, 80)
 
 
+def test_a_number_does_not_make_a_later_usage_look_old() -> None:
+    first = beat(session(), Report(900, Usage(12_000, 900)))
+    ahead = beat(first, Report(950))
+
+    after = beat(ahead, Report(920, Usage(13_000, 920)))
+
+    assert after.reported_usage == Usage(13_000, 950)
+
+
 def test_the_first_usage_always_replaces_the_estimate() -> None:
     ahead = replace(session(), tokens=900)
 
@@ -118,6 +128,12 @@ def test_a_session_of_numbers_counts_output_from_its_first_usage_on() -> None:
 
     assert (after.reported_usage, after.tokens) == (Usage(600, 50), 50)
     assert after.counted(Report(670)).tokens == 70
+    assert after.counted(Report(500)).tokens == 0, "fewer than the known input"
+    assert after.counted(Report(60, Usage(700, 60))) == Report(60, Usage(700, 60))
+
+
+def test_a_number_in_a_session_that_began_with_a_usage_counts_output() -> None:
+    assert session().counted(Report(670)) == Report(670)
 
 
 def test_a_number_in_a_session_that_began_with_one_is_priced_as_a_number() -> None:
@@ -139,6 +155,7 @@ def test_a_sweep_without_a_heartbeat_charges_nothing_or_the_estimate(estimate: b
     report = session().swept_report(charge_estimate=estimate)
 
     assert session().cost(report) == credits
+    assert report == (Report(2_000, ESTIMATE) if estimate else Report(0, NO_USAGE))
 
 
 @pytest.mark.parametrize("estimate", [False, True])
@@ -150,6 +167,12 @@ def test_a_sweep_after_a_heartbeat_charges_the_inputs_and_the_reported_output(es
 
 def test_a_number_at_the_end_counts_output() -> None:
     assert session().cost(session().completed(Report(1_000))) == 14
+
+
+def test_a_usage_at_the_end_counts_as_it_was_reported() -> None:
+    report = Report(60, Usage(50_000, 60))
+
+    assert session().completed(report) == report
 
 
 def test_a_usage_with_less_output_keeps_the_parts_that_fit() -> None:
@@ -164,6 +187,7 @@ def test_a_report_of_number_and_usage_counts_the_larger_output() -> None:
         report = Report.of(tokens, Usage(10, output))
         assert report is not None
         assert (report.tokens, report.usage, report.usage_output) == (500, Usage(10, 500), output)
+    assert Report.of(None, Usage(10, 0)) == Report(0, Usage(10, 0), said_output=0)
     assert Report.of(None, None) is None
 
 
@@ -176,7 +200,11 @@ def test_a_report_of_number_and_usage_counts_the_larger_output() -> None:
     ],
 )
 def test_a_refusal_shows_the_affordable_output(known: int, details: dict[str, int]) -> None:
-    assert session().affordable(known) == details
+    assert session().estimate.affordable(known) == details
+
+
+def test_a_refusal_of_a_number_shows_the_affordable_number() -> None:
+    assert Estimate(CARD, 20_000).affordable(18) == {"affordableTokens": CARD.number_within(18)}
 
 
 def test_only_the_same_estimate_repeats_an_initialize() -> None:

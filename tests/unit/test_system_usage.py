@@ -142,7 +142,7 @@ def test_made_up_names_take_no_merit_from_names_that_others_use() -> None:
 
     assert after[model("m149")].credits == 10**12 + 4
     assert after[model("m149")].merit == 4
-    assert after[model("free")].merit == 0, "used, if for nothing"
+    assert after[model("free")].merit == 0, "it was used, at no cost"
 
 
 def test_every_day_has_its_own_first_names() -> None:
@@ -162,6 +162,13 @@ def test_a_name_that_is_too_long_has_no_merit_and_takes_no_place(name: str, meri
 
     assert (after[model(name)].credits, after[model(name)].merit) == (1, merit)
     assert len(after[UserDay(0, "u1")].models) == (merit or 0)
+
+
+def test_records_of_the_same_five_minutes_are_marked_together() -> None:
+    begin, minute = DAY + DAY // 2, DAY // 1440
+
+    assert {slot(record("m", at=at)) for at in (begin, begin + 1, begin + 5 * minute - 1)} == {begin}
+    assert slot(record("m", at=begin + 5 * minute)) == begin + 5 * minute
 
 
 @pytest.mark.parametrize("kinds", [1, 3, 1000])

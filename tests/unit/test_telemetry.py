@@ -1,4 +1,4 @@
-"""Metrics are written as EMF, with the stack that counts as a dimension."""
+"""Metrics are written as EMF, with the name of the stack as a dimension."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def test_text_order_is_time_order(one: int, other: int) -> None:
         ("2027-01-14T21:00:00.5-11:00", 1_800_000_000_500),
     ],
 )
-def test_a_timestamp_without_a_zone_is_utc(text: str, at: int) -> None:
+def test_a_date_or_timestamp_is_in_utc_unless_it_has_an_offset(text: str, at: int) -> None:
     assert from_iso(text) == at
 
 

@@ -11,7 +11,7 @@ NO_NUMBERS: list[Any] = [None, True, False, "1", "", 1.0, 1.5, float("nan"), flo
 
 RANGES: list[tuple[Any, int, int]] = [
     (types.Credits, 1, 10**12),
-    (types.CreditsOrNone, 0, 10**12),
+    (types.CreditsOrZero, 0, 10**12),
     (types.Tokens, 0, 10**9),
     (types.EstimatedTokens, 1, 10**9),
     (types.ExpiryDays, 1, 3650),
@@ -96,7 +96,7 @@ def test_a_flag_must_be_a_boolean() -> None:
 
 
 class Model(types.RequestModel):
-    """A request of its own."""
+    """A request with one field."""
 
     session_id: types.Identifier
 
@@ -121,7 +121,7 @@ def test_a_question_ignores_unknown_names_and_a_report_lists_them() -> None:
 
 
 class View(types.ResponseModel):
-    """A response of its own."""
+    """A response with an optional field."""
 
     total_credits: int
     next_cursor: str | None = types.left_out()

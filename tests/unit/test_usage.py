@@ -25,7 +25,7 @@ def test_the_operation_of_a_chat_service_is_a_model() -> None:
     assert record("images", "draw").names == [Name("service", "images")]
 
 
-def test_a_record_counts_for_the_account_that_pays_and_for_its_users_own() -> None:
+def test_a_record_counts_for_the_account_that_pays_and_for_the_users_own_account() -> None:
     own, other = personal("u1"), stored("org:o1")
     paid_by_other = replace(record("images", "draw"), account_id=other)
 
@@ -41,7 +41,7 @@ def test_digests_have_one_length_and_differ_for_different_names() -> None:
 
     assert len(digests) == len(names)
     assert {len(each) for each in digests} == {16}
-    assert not any({"#", " "} & set(each) for each in digests), "they stand in keys between # and in lists"
+    assert not any({"#", " "} & set(each) for each in digests), "keys separate digests with #, and lists with blanks"
 
 
 def test_digests_never_change() -> None:

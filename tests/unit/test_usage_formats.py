@@ -8,9 +8,9 @@ and for random objects. These differences are deliberate:
 - Cache writes that are reported by age only, without their sum, are part of the input. genai-prices leaves them out.
 - A compaction of Anthropic's is billed beside the top-level counts. genai-prices leaves it out.
 - Gemini's live API calls its output ``responseTokenCount``. genai-prices leaves it out.
-- xAI has OpenAI's format, but counts reasoning beside the completion. Here the total tells; genai-prices must be told
-  the provider.
-- genai-prices does not read the canonical and OpenTelemetry's format.
+- xAI has OpenAI's format, but counts reasoning beside the completion. This service sees it from the total;
+  genai-prices needs the provider.
+- genai-prices reads neither the canonical format nor OpenTelemetry's.
 """
 
 import re
@@ -46,7 +46,18 @@ def test_every_format_has_at_least_eight_samples() -> None:
 @pytest.mark.parametrize(("usage_format", "sent", "usage"), ROWS)
 def test_every_sample_is_read_as_its_manual_calculation_says(usage_format: str, sent: Sent, usage: Usage) -> None:
     assert read(usage_format, sent) == usage
-    assert checked(usage) == usage
+    assert checked(usage, "usage") == usage
+
+
+@pytest.mark.parametrize(("cached", "written", "new_audio"), [(0, 0, 9), (1, 0, 9), (2, 5, 3), (4, 6, 0)])
+def test_audio_counts_as_new_as_far_as_the_input_was_neither_cached_nor_written(
+    cached: int, written: int, new_audio: int
+) -> None:
+    details = {"audio_tokens": 9, "cached_tokens": cached, "cache_write_tokens": written}
+
+    usage = read("openai", {"prompt_tokens": 10, "completion_tokens": 0, "prompt_tokens_details": details})
+
+    assert usage == Usage(10, cached_input=cached, cache_write=written, input_audio=new_audio)
 
 
 @pytest.mark.parametrize("usage_format", FORMATS)

@@ -140,6 +140,31 @@ def test_a_wallet_is_due_again_when_its_next_lot_expires() -> None:
     assert ledger.expire(book.wallet, cause=because(NOW + 2 * HOUR)).wallet.due_at is None
 
 
+def test_a_wallet_without_lots_is_not_due() -> None:
+    assert ledger.set_available(Wallet(ACCOUNT), 0, expires_at=NOW + DAY, cause=because()).wallet.due_at is None
+
+
+def test_a_change_of_members_or_budgets_makes_commands_in_progress_decide_again() -> None:
+    wallet = Wallet(ACCOUNT, version=4, terms=2, budgets=3)
+
+    assert ledger.with_new_terms(wallet) == replace(wallet, version=5, terms=3)
+    assert ledger.with_new_terms(wallet, more_budgets=1) == replace(wallet, version=5, terms=3, budgets=4)
+    assert ledger.with_new_terms(wallet, more_budgets=-1).budgets == 2
+
+
+def test_the_credits_of_a_closed_organization_are_due_until_they_have_left_it() -> None:
+    lot = Lot(1, 10, NOW + DAY, NOW)
+    wallet = Wallet(organization("o1"), version=4, lots=(lot,), granted=10)
+
+    closed = ledger.close(wallet, NOW + 5)
+
+    assert closed == replace(wallet, version=5, frozen=True, due_at=NOW + 5)
+    emptied = replace(wallet, lots=())
+    assert ledger.close(emptied, NOW + 5) == replace(emptied, version=5, frozen=True, due_at=None)
+    partly, fully = (ledger.remove(closed, credits, cause=because(NOW + 9)).wallet for credits in (4, 10))
+    assert (partly.due_at, fully.due_at) == (NOW + 9, None)
+
+
 @pytest.mark.parametrize("frozen", [True, False])
 def test_freezing_a_wallet_changes_its_version(frozen: bool) -> None:
     wallet = Wallet(ACCOUNT, version=4, frozen=not frozen)
@@ -378,6 +403,7 @@ def test_a_lot_beyond_the_limit_merges_the_two_with_the_closest_expiries() -> No
     assert (merge.kind, merge.credits, merge.actor) == ("merge", 0, "system")
     assert merge.reason == "allocation 7 joined allocation 8"
     assert merge.available_after == MAX_LOTS + 5
+    assert (grant.allocation_id, merge.allocation_id) == (allocation_id(ACCOUNT, MAX_LOTS + 1), None)
 
 
 @pytest.mark.parametrize("command", [ledger.grant, ledger.set_available])
@@ -494,6 +520,7 @@ def test_every_command_raises_the_version_and_numbers_its_entries() -> None:
 
     assert (book.wallet.version, book.wallet.entry_seq) == (2, 3)
     assert [entry.seq for entry in book.entries] == [1, 2, 3]
+    assert {entry.account_id for entry in book.entries} == {ACCOUNT}
 
 
 def test_the_wallet_of_an_erased_user_holds_nothing_new_and_keeps_no_reason() -> None:

@@ -138,7 +138,7 @@ def test_an_answer_that_boto3_reads_as_empty_counts_as_lost(
 ) -> None:
     ours, theirs = both(peer.url, monkeypatch)
     peer.does(deed)
-    assert outcome(theirs) == {}, "or the wire need not be stricter any more"
+    assert outcome(theirs) == {}, "otherwise the wire need not be stricter"
 
     assert outcome(ours) is ConnectionClosedError
 

@@ -1,4 +1,4 @@
-"""A streaming session for asyncio: heartbeats by a task, settled whatever becomes of the stream."""
+"""A streaming session for asyncio: a task sends its heartbeats, and it is settled however the stream ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 def task_of(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """The task that runs ``work``. Raises what the loop does when it makes no tasks any more."""
+    """The task that runs ``work``. Raises what the loop raises if it can no longer make tasks."""
     try:
         return asyncio.get_running_loop().create_task(work)
     except BaseException:
@@ -34,7 +34,10 @@ def task_of(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 
 class TaskHold(Hold):
-    """A hold with a task for its heartbeats. The client waits for settling even if its caller is cancelled."""
+    """A hold with a task for its heartbeats, from the first one on: most streams end earlier and need none.
+
+    The client waits for settling even if its caller is cancelled.
+    """
 
     _client: AsyncAccountingClient
 
@@ -42,6 +45,8 @@ class TaskHold(Hold):
         super().__init__(client, terms)
         self._woken = asyncio.Event()
         self._withdraw: Work | None = None
+        self._is_gone: IsGone = bool
+        self._due: asyncio.TimerHandle | None = None
         self._beating: asyncio.Task[None] | None = None
         self._settling: asyncio.Future[None] | None = None
 
@@ -50,9 +55,15 @@ class TaskHold(Hold):
 
     def wake(self) -> None:
         self._woken.set()
+        with suppress(RuntimeError):  # the next tokens try again
+            self._begin_beating()
+
+    def _begin_beating(self) -> None:
+        if self._beating is None and self._settling is None and self.opened:
+            self._beating = task_of(self._beat(self._is_gone))
 
     async def open(self, is_gone: IsGone) -> None:
-        """Hold the credits and begin the heartbeats. Whatever keeps it from that releases what may be held."""
+        """Hold the credits and begin the heartbeats. If anything prevents this, what may be held is released."""
         self.require_new()
         self.key = await self._client.outbox_key(self.session_id)
         exchange, opening = self._begin_opening()
@@ -69,7 +80,8 @@ class TaskHold(Hold):
                     exchange, opening = self._begin_opening()
             if self._settling is not None:
                 raise RuntimeError(f"the client was closed while session {self.session_id} opened")
-            self._beating = task_of(self._beat(is_gone))
+            self._is_gone = is_gone
+            self._due = asyncio.get_running_loop().call_later(self._watch_seconds, self._begin_beating)
         except BaseException as error:
             if self._allowed(error):
                 return
@@ -87,7 +99,7 @@ class TaskHold(Hold):
         return exchange, opening
 
     async def settle(self, ending: Ending) -> None:
-        """Settle, once. Who waits for it may be cancelled: it goes on, and closing the client waits for it."""
+        """Settle once. If the waiting caller is cancelled, settling continues, and closing the client waits for it."""
         if self.is_another_process:
             return
         if self._settling is None:
@@ -96,13 +108,15 @@ class TaskHold(Hold):
             await asyncio.shield(self._settling)
 
     async def close(self) -> None:
-        """Begin to abort it, or to release what may be held for a block that is not entered, unless it is settled."""
+        """Begin to abort the session or, if its block was not entered, to release its hold, unless it is settled."""
         if self._settling is None:
             aborting = partial(self._settle, self.aborted())
             await self._begin(aborting if self.meter or self._withdraw is None else self._withdraw)
 
     async def _begin(self, settling: Work) -> None:
-        """Settle in a task or, where there can be none any more, here."""
+        """Settle in a task or, if the loop can no longer make one, here."""
+        if self._due is not None:
+            self._due.cancel()
         if self._beating is not None and self._beating is not asyncio.current_task():
             self._beating.cancel()
         try:
@@ -142,7 +156,7 @@ class TaskHold(Hold):
                 await asyncio.sleep(pause)
 
     async def _withdrawn(self, opening: asyncio.Task[Initialized], exchange: Exchange[Initialized]) -> None:
-        """Release what was, or may have been, held by an opening that may be under way still."""
+        """Release what an opening has held or may have held. It may still be in progress."""
         try:
             await opening
         except asyncio.CancelledError as cancelled:
@@ -156,19 +170,15 @@ class TaskHold(Hold):
         await self._settle(self.aborted())
 
     def _nothing_is_held(self, opening: asyncio.Task[Initialized], exchange: Exchange[Initialized]) -> bool:
-        """Whether the opening is over and certainly held nothing."""
+        """Whether the opening has ended and certainly held nothing."""
         if not opening.done() or opening.cancelled():
             return False
         error = opening.exception()
         return error is not None and not self._may_be_held(exchange, error)
 
     async def _beat(self, is_gone: IsGone) -> None:
-        meter = self.meter
+        meter, is_woken = self.meter, self._woken.is_set()
         while meter is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._watch_seconds):
-                    await self._woken.wait()
-            is_woken = self._woken.is_set()
             self._woken.clear()
             if is_gone():
                 self._abandoned()
@@ -183,6 +193,10 @@ class TaskHold(Hold):
                 except Exception as error:  # the caller's token function may raise anything
                     self._missed(error, report)
             await asyncio.sleep(self._gap_seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._watch_seconds):
+                    await self._woken.wait()
+            is_woken = self._woken.is_set()
 
 
 class AsyncStreamingSession(Stream[TaskHold]):
@@ -194,7 +208,7 @@ class AsyncStreamingSession(Stream[TaskHold]):
     async def __aenter__(self) -> Self:
         """Hold the credits. Raises InsufficientCredits, SessionExists, SessionEnded.
 
-        When it is cancelled, what was held is released.
+        If entering is cancelled, what was held is released.
         """
         await self._hold.open(self._is_gone())
         return self
@@ -208,7 +222,7 @@ class AsyncStreamingSession(Stream[TaskHold]):
     async def finalize(
         self, *, success: bool = True, model_id: str | None = None, metadata: Mapping[str, Any] | None = None
     ) -> None:
-        """Settle what the stream used, unless it is settled already. Leaving the block does it by itself.
+        """Settle what the stream used, unless this was done already. Leaving the block also does it.
 
         ``model_id`` is the model that served, as for `served_by`; ``metadata`` is added, as by `add_metadata`.
         """
@@ -216,6 +230,6 @@ class AsyncStreamingSession(Stream[TaskHold]):
         await self._hold.settle(self._hold.finalized(success))
 
     async def abort(self, *, model_id: str | None = None, metadata: Mapping[str, Any] | None = None) -> None:
-        """Settle as aborted, unless it is settled already. Leaving the block by an exception does it by itself."""
+        """Settle as aborted, unless it is settled already. Leaving the block by an exception also does this."""
         self._say(model_id, metadata)
         await self._hold.settle(self._hold.aborted())

@@ -40,7 +40,7 @@ SESSION = "accounting_session_id"
 FURTHER_CALLS_SECONDS = 600.0
 """How long after the end of a request a further call for it, such as a guardrail's, is still charged."""
 CALLERS_FAULT = {400, 402, 403, 404, 409}
-"""The statuses of refusals that are passed to the proxy's caller. All other failures concern only the two services."""
+"""The statuses of refusals that are passed to the proxy's caller. Other failures are not the caller's."""
 IDS = ("user_id", "user_email", "team_id", "team_alias", "org_id", "key_alias", "end_user_id")
 """The proxy's ids that a template may name."""
 
@@ -95,7 +95,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         ``user`` is the user for whom credits are held. ``account`` is the account that pays, such as ``org:{team_id}``;
         if the proxy has no such id, it is the user's own. ``models`` maps the proxy's names of models to those of price
         rules; other names stay the same. ``estimate`` says how a request's input is estimated. ``default_max_tokens``
-        is held for a request that does not limit its output, if the price rule does not say less.
+        is held for a request that does not limit its output, unless the price rule allows less.
         ``when_short="shorten"`` makes the model generate no more than the user can pay for, instead of refusing.
         ``on_unreachable="allow"`` lets requests pass while the service does not answer; they are settled later.
         ``free_calls`` are types of LiteLLM's calls that cost no credits.
@@ -110,7 +110,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         self._free_calls = frozenset(free_calls)
         self._calls: dict[str, _Call] = {}
         self._tasks: set[asyncio.Task[object]] = set()
-        with suppress(RuntimeError):  # no loop runs yet: the first request does it
+        with suppress(RuntimeError):  # no loop runs yet: the first request will do this
             self._begin(asyncio.get_running_loop(), self._client.__aenter__())  # sends what an outbox has
 
     async def async_pre_call_hook(
@@ -129,7 +129,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         asked = Asked(call_type, data)
         if not asked.is_accountable:
             how = "in the background" if data.get("background") else "of this type"
-            raise _refusal(403, "CALL_NOT_ACCOUNTED", f"This proxy accounts no calls {how}: {call_type}")
+            raise _refusal(403, "CALL_NOT_ACCOUNTED", f"This proxy cannot account calls {how}: {call_type}")
         call = await self._opened(user_api_key_dict, asked)
         bucket = "litellm_metadata" if isinstance(data.get("litellm_metadata"), dict) else "metadata"
         data.setdefault(bucket, {})[SESSION] = call.session.session_id
@@ -196,7 +196,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         user_id = self._user(key)
         account_id = self._account(key)
         if not user_id:
-            raise _refusal(403, "USER_UNKNOWN", "This key belongs to nobody whose credits could be held")
+            raise _refusal(403, "USER_UNKNOWN", "The key belongs to no user whose credits could be held")
         client, model_id = self._client.for_user(user_id), self._models.get(asked.model, asked.model)
         if not asked.limits_its_output:
             asked = replace(asked, default_max_tokens=await client.output_limit(model_id, self._default_max_tokens))
@@ -276,7 +276,7 @@ async def _given_up(call: _Call) -> None:
 
 
 def _told(error: AccountingError) -> HTTPException:
-    """The answer to the proxy's caller: the service's refusal, or nothing of what only the proxy's owner can fix."""
+    """The answer to the proxy's caller: the service's refusal, or a 503 if only the proxy's owner can help."""
     if error.status in CALLERS_FAULT and not (isinstance(error, RightMissing) and error.right != "users:sync"):
         return _refusal(error.status, error.code, error.message, error.details)
     logger.error("the accounting service gave no answer", exc_info=error)
@@ -288,7 +288,7 @@ def _refusal(status: int, code: str, message: str, details: Mapping[str, Any] | 
 
 
 def _naming(named: Named | None) -> Callable[[UserAPIKeyAuth], str | None]:
-    """What names a user or an account: None where the proxy lacks an id that the template has."""
+    """A function that names a user or an account. It returns None if the key lacks an id of the template."""
     if named is None:
         return lambda _key: None
     if callable(named):

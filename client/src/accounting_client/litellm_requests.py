@@ -126,6 +126,6 @@ def _details(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _number(holder: Mapping[str, Any], *names: str) -> int:
-    """The first of these that is a count; 0 if none is."""
+    """The first of these values that is a count, or 0."""
     counts = [count for name in names if type(count := holder.get(name)) is int and count > 0]
     return counts[0] if counts else 0

@@ -1,4 +1,4 @@
-"""What a streaming session knows of its stream, and when the service has to hear of it. No input, no output."""
+"""What a streaming session knows about its stream, and when a heartbeat must report it. Does no input or output."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a stream is: ``tokens``, which are output tokens once there is a ``usage`` of its provider's.
+    """How far a stream is.
 
-    ``beyond`` of them were counted after the provider's newest usage. ``counted`` is what to settle for if the service
-    does not take the usage: the tokens that were counted, or the usage's output if that is more.
+    ``tokens`` is its number of tokens, or of output tokens once the provider has reported a ``usage``. ``beyond`` of
+    them were counted after the newest usage. ``counted`` is what to settle for if the service rejects the usage: the
+    tokens that were counted, or the usage's output if that is more.
     """
 
     tokens: int = 0
@@ -42,15 +43,14 @@ class Progress:
         return None if self.usage is None else with_more_output(self.usage, self.usage_format, self.beyond)
 
     def at(self, tokens: int) -> Progress:
-        """The stream at so many tokens, but at no fewer than its provider says."""
+        """The progress with ``tokens`` counted after this report of its provider, of which there may be none."""
         if self.usage is None:
             return Progress(tokens, tokens)
-        beyond = max(0, tokens - (self.tokens - self.beyond))
-        more = beyond - self.beyond
-        return replace(self, tokens=self.tokens + more, counted=self.counted + more, beyond=beyond)
+        beyond = max(0, tokens - self.tokens)
+        return replace(self, tokens=self.tokens + beyond, counted=self.counted + beyond, beyond=beyond)
 
     def with_usage(self, usage: Mapping[str, Any], usage_format: UsageFormat) -> Progress:
-        """The stream as its provider's newest usage has it, whatever was counted."""
+        """The progress after the provider's newest usage, which replaces the tokens counted so far."""
         known = self.usage if usage_format == self.usage_format else None
         together = put_together(known, usage)
         output = output_of(together, usage_format)
@@ -58,54 +58,66 @@ class Progress:
 
 
 class Meter:
-    """Counts a stream's tokens. ``refusal`` is what a heartbeat was refused with: the stream must stop.
+    """Counts a stream's tokens. ``refusal`` is the service's refusal of a heartbeat: the stream must stop.
 
-    The hold was made for ``estimated_tokens``. With ``estimated_inputs`` they are output beside so many input tokens.
+    The hold was made for ``estimated_tokens``. With ``estimated_inputs``, these are output tokens, and the hold also
+    covers that many input tokens.
     """
 
     def __init__(self, estimated_tokens: int, opened: Initialized, estimated_inputs: int = 0) -> None:
-        self.progress = Progress()
+        self.tokens = 0
         self.refusal: AccountingError | None = None
         self._estimated_tokens = estimated_tokens
         self._estimated_inputs = estimated_inputs
+        self._reported = Progress()
         self._opened = opened
         self._allocated_credits = opened.allocated_credits
         self._fitting = self._surely_within(opened.allocated_credits)
         self._rejected: Mapping[str, Any] | None = None
 
     @property
+    def progress(self) -> Progress:
+        """How far the stream is."""
+        return self._reported.at(self.tokens)
+
+    @property
     def outgrown(self) -> bool:
         """Whether the tokens may no longer fit the hold, so that a heartbeat should raise it."""
-        return self.refusal is None and self._weight(self.progress, self.progress.tokens) > self._fitting
+        return self.refusal is None and self._weight(self._reported, self.tokens) > self._fitting
 
     def count(self, tokens: int) -> None:
-        """Note that the stream has ``tokens`` now. Raises TypeError, ValueError for a number that no stream has."""
+        """Note that the stream has ``tokens`` now. The count cannot go below what the provider has reported.
+
+        Raises TypeError or ValueError if that is not a number of tokens.
+        """
         whole = operator.index(tokens)
         if not 0 <= whole <= MAX_TOKENS:
-            raise ValueError(f"{tokens} is no number of tokens")
-        self.progress = self.progress.at(whole)
+            raise ValueError(f"{tokens} is not a number of tokens")
+        self.tokens = max(whole, self._reported.tokens)
 
     def use(self, usage: Mapping[str, Any], usage_format: UsageFormat) -> None:
-        """Note what the stream's provider says that it used so far."""
-        self.progress = self.progress.with_usage(usage, usage_format)
+        """Note what the stream has used so far, as its provider reports it."""
+        reported = self.progress.with_usage(usage, usage_format)
+        self.tokens, self._reported = reported.tokens, reported
 
     def report(self) -> Progress:
-        """What the next heartbeat says: no usage that the service rejected before."""
+        """What the next heartbeat reports. A usage that the service has rejected is left out."""
         progress = self.progress
         if progress.usage is None or progress.usage is not self._rejected:
             return progress
         return Progress(progress.counted, progress.counted)
 
     def rejected(self, report: Progress) -> None:
-        """Note that the service does not take the report's usage."""
+        """Note that the service rejects the report's usage."""
         self._rejected = report.usage
 
     def beaten(self, heartbeat: Heartbeat, report: Progress) -> None:
-        """Note what a heartbeat answered to a report.
+        """Note the answer to the heartbeat that sent ``report``.
 
-        One that did not raise the hold shows that its tokens fit, by a price that rounding had hidden; it does not
-        show how many more would, so the next one is due half as many later. What a usage costs is not known from the
-        estimate: once the hold is raised for one, its buffer is what pays for more.
+        If the service did not raise the hold, the tokens fit it, although the estimate's rounded cost did not show
+        this. How many more would fit is unknown, so the next heartbeat is due after half as many more tokens. The cost
+        of a usage cannot be computed from the estimate. So if the hold was raised for a usage, only its buffer is known
+        to pay for more tokens.
         """
         tokens, allocated = heartbeat.tokens_generated, heartbeat.allocated_credits
         weight = self._weight(report, tokens)
@@ -117,29 +129,29 @@ class Meter:
         self._allocated_credits = allocated
 
     def missed(self, error: AccountingError) -> None:
-        """Note that a heartbeat failed. One that was refused makes another one useless."""
+        """Note that a heartbeat failed. If the service refused it, no other heartbeat can succeed."""
         if not failed(error):
             self.refusal = error
 
     def require_no_refusal(self) -> None:
-        """Raise what a heartbeat was refused with: a copy, since what is raised keeps the frames that it passed."""
+        """Raise the refusal of a heartbeat, if there was one: a copy, since a raised exception keeps its traceback."""
         if self.refusal is not None:
             raise copy.copy(self.refusal) from self.refusal
 
     def _weight(self, progress: Progress, tokens: int) -> int:
-        """Tokens, and the input tokens that the estimate did not have."""
+        """The tokens, plus the input tokens that exceed the estimate."""
         return tokens + max(0, progress.input - self._estimated_inputs)
 
     def _buffer(self, allocated: int) -> int:
-        """Tokens that surely fit the buffer of a hold, if it is as large a part of it as when the session opened."""
+        """Tokens that surely fit the buffer of a hold, if the buffer is the same part of it as in the first hold."""
         opened = self._opened
         return self._surely_within(allocated - allocated * opened.estimated_credits // (opened.allocated_credits or 1))
 
     def _surely_within(self, credits: int) -> int:
-        """Tokens that this many credits pay for. They may pay for more: the estimate's cost was rounded up.
+        """Tokens that this many credits surely pay for. They may pay for more: the estimate's cost was rounded up.
 
-        An estimate by class costs no less for its output alone, so that this is true of output, too, as long as the
-        hold covers the estimate.
+        While the hold covers the estimate, this is also true of output tokens: a whole estimate by class costs at least
+        as much as its output.
         """
         if self._opened.estimated_credits == 0:
             return MAX_TOKENS

@@ -1,4 +1,4 @@
-"""A streaming session for threads: heartbeats by a thread of its own, settled whatever becomes of the stream."""
+"""A streaming session for threads: a thread sends its heartbeats, and it is settled however the stream ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ThreadHold(Hold):
-    """A hold with a thread for its heartbeats, from the first one on. Any thread may settle it; the first one does."""
+    """A hold with a thread that begins with its first heartbeat. Any thread may settle it; only the first one does."""
 
     _client: AccountingClient
 
@@ -31,9 +31,9 @@ class ThreadHold(Hold):
         super().__init__(client, terms)
         self._woken = threading.Event()
         self._ended = threading.Event()
-        self._open = threading.Event()
+        self._is_open = False
         self.over = threading.Event()
-        """That nothing is left to be done about it."""
+        """Set when nothing is left to do for the session."""
         self._claim = threading.Lock()
         self._beginning = threading.Lock()
         self._is_beating = False
@@ -45,11 +45,11 @@ class ThreadHold(Hold):
 
     def wake(self) -> None:
         self._woken.set()
-        with suppress(RuntimeError):  # the next tokens, or the alarm, try again
+        with suppress(RuntimeError):  # the next count of tokens, or the alarm, tries again
             self.begin_beating()
 
     def begin_beating(self) -> None:
-        """Send a heartbeat, and further ones from now on. Raises RuntimeError if there can be no more threads."""
+        """Send a heartbeat now, and others when they are due. Raises RuntimeError if no more threads can start."""
         with self._beginning:
             if self._is_beating or self._ended.is_set() or not self.opened:
                 return
@@ -58,7 +58,7 @@ class ThreadHold(Hold):
             self._is_beating = True
 
     def open(self, is_gone: IsGone) -> None:
-        """Hold the credits and begin the heartbeats. Whatever keeps it from that releases what may be held."""
+        """Hold the credits and begin the heartbeats. If anything prevents this, what may be held is released."""
         opening = self._client.exchange(self.initialize_call())
         self.key = self._client.outbox_key(self.session_id)
         self.over.clear()
@@ -73,14 +73,14 @@ class ThreadHold(Hold):
                     if not self._shortened(refused):
                         raise
                     opening = self._client.exchange(self.initialize_call())
-            self._open.set()
+            self._is_open = True
             if self._ended.is_set():
                 raise RuntimeError(f"the client was closed while session {self.session_id} opened")
             self._is_gone = is_gone
             ALARM.get().after(self._watch_seconds, self)
         except BaseException as error:
             if self._allowed(error):
-                self._open.set()
+                self._is_open = True
                 return
             if self._may_be_held(opening, error):
                 self.settle(self.aborted(), self._settle_retries if self.opened else NEVER)
@@ -90,11 +90,11 @@ class ThreadHold(Hold):
             raise
 
     def settle(self, ending: Ending, retries: Retries | None = None) -> None:
-        """Settle once. A second thread that asks meanwhile waits. Raises no error of the network."""
+        """Settle once. If another thread is settling, wait for it. Raises no network errors."""
         if self.is_another_process:
             return
         if not self._claim.acquire(blocking=False):
-            if self._claimed_by != threading.get_ident():  # a signal's handler would wait for what it interrupted
+            if self._claimed_by != threading.get_ident():  # a signal handler would wait for its own thread
                 self.over.wait(self.terms.settle_seconds)
             return
         self._claimed_by = threading.get_ident()
@@ -106,12 +106,12 @@ class ThreadHold(Hold):
             self._finish()
 
     def close(self, seconds: float) -> None:
-        """Abort, within so many seconds, a session that its client's closing found open.
+        """Abort the session within ``seconds``, because its client is closing.
 
-        One that is just opening sees that it has ended, and releases itself.
+        If the session is just opening, it notices that it has ended, and releases its hold.
         """
         self._ended.set()
-        if self._open.is_set():
+        if self._is_open:
             limited = min(seconds, self.terms.settle_seconds)
             self.settle(self.aborted(), replace(self._settle_retries, total_seconds=max(0.0, limited)))
 
@@ -162,7 +162,7 @@ class ThreadHold(Hold):
 
 
 def close_all(holds: AbstractSet[ThreadHold], seconds: float) -> None:
-    """Settle, all together and within so many seconds, what is open; the log has what is not settled by then."""
+    """Settle all open sessions at once, within ``seconds``. The log names those that are not settled by then."""
     until, seen = time.monotonic() + seconds, set[ThreadHold]()
     try:
         while found := set(holds) - seen:
@@ -182,7 +182,7 @@ def close_all(holds: AbstractSet[ThreadHold], seconds: float) -> None:
 def _closes_in_a_thread(hold: ThreadHold, seconds: float) -> bool:
     try:
         threading.Thread(target=hold.close, args=(seconds,), daemon=True).start()
-    except RuntimeError:  # there can be no more of them
+    except RuntimeError:  # no more threads can start
         return False
     return True
 
@@ -210,7 +210,7 @@ class StreamingSession(Stream[ThreadHold]):
     def finalize(
         self, *, success: bool = True, model_id: str | None = None, metadata: Mapping[str, Any] | None = None
     ) -> None:
-        """Settle what the stream used, unless it is settled already. Leaving the block does it by itself.
+        """Settle what the stream used, unless this was done already. Leaving the block also does it.
 
         ``model_id`` is the model that served, as for `served_by`; ``metadata`` is added, as by `add_metadata`.
         """
@@ -218,6 +218,6 @@ class StreamingSession(Stream[ThreadHold]):
         self._hold.settle(self._hold.finalized(success))
 
     def abort(self, *, model_id: str | None = None, metadata: Mapping[str, Any] | None = None) -> None:
-        """Settle as aborted, unless it is settled already. Leaving the block by an exception does it by itself."""
+        """Settle as aborted, unless it is settled already. Leaving the block by an exception also does this."""
         self._say(model_id, metadata)
         self._hold.settle(self._hold.aborted())

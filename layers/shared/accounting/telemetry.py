@@ -8,7 +8,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
 logger = Logger(use_rfc3339=True)  # Lambda accepts no other form of a JSON line's time
-# Under Lambda's JSON format, Powertools would take its level from ApplicationLogLevel, and botocore would log as much.
+# Under Lambda's JSON format, Powertools and botocore would take their levels from ApplicationLogLevel.
 logging.getLogger(logger.name).setLevel(os.environ.get("LOG_LEVEL", "INFO"))
 logging.getLogger("botocore").setLevel(logging.WARNING)
 # The default matters: without a namespace a flush would raise, after credits have moved.

@@ -13,7 +13,8 @@ from accounting_client.call import Access, Call, Done, Listing, Page, as_, as_pa
 class CreatedApiKey:
     """A new key. ``key`` is its secret, which is shown only once: it is None if the request was a repeat.
 
-    Here and below, ``account_id`` is the only account that the key is for, None if that is its user's own.
+    Here and below, ``account_id`` is the only account that the key is for, None if the key is for every account that
+    its user may use.
     """
 
     id: str

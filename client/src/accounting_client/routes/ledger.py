@@ -88,6 +88,36 @@ class Audit:
     user_id: str | None = None
 
 
+@dataclass(frozen=True)
+class Month:
+    """Credits that expire in a UTC month (``yyyy-mm``)."""
+
+    month: str
+    credits: int
+
+
+@dataclass(frozen=True)
+class Outstanding:
+    """The sums of all wallets, which the auditor read between ``begun_at`` and ``as_of``.
+
+    Both are None, and all numbers 0, until the auditor has finished its first run. ``expiring`` and ``expiring_later``
+    add up to ``available_credits``. ``drifting_accounts`` counts the accounts in which the auditor found a problem, and
+    ``drifting`` has the ids of the first 20. ``unproved_accounts`` could not be checked.
+    """
+
+    as_of: datetime | None
+    begun_at: datetime | None
+    accounts: int
+    available_credits: int
+    held_credits: int
+    debt: int
+    expiring: tuple[Month, ...]
+    expiring_later: int
+    drifting_accounts: int
+    drifting: tuple[str, ...]
+    unproved_accounts: int
+
+
 def ledger_page(
     user_id: str | None = None,
     *,
@@ -133,3 +163,11 @@ def audit(user_id: str) -> Call[Audit]:
     Raises UserNotFound.
     """
     return get(path("/api/credits/audit/{}", user_id), Audit)
+
+
+def outstanding_credits() -> Call[Outstanding]:
+    """As an administrator, the credits of all accounts: what can be spent and when it expires, what is held, and debt.
+
+    The auditor adds this up, by default every hour.
+    """
+    return get("/api/credits/outstanding", Outstanding)

@@ -1,9 +1,9 @@
-"""Streaming sessions: hold before the stream, settle what was used. `sessionId` is the key of all of its calls."""
+"""Streaming sessions: hold before the stream, settle what was used. ``session_id`` connects a session's calls."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Initialized:
-    """What is held for a session, in credits: the estimate and a fifth more."""
+    """What is held for a session, in credits: the estimate and the buffer (``HoldBufferPercent``)."""
 
     session_id: str
     allocated_credits: int
@@ -28,7 +28,7 @@ class Initialized:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """The session as a heartbeat left it; ``expires_at`` is when it is swept without a further one.
+    """A session after a heartbeat. ``expires_at`` is when the sweeper may end it if no other heartbeat arrives.
 
     ``ignored`` are the request's fields that the service does not know.
     """
@@ -42,11 +42,12 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class Finalized:
-    """What a session came to, in credits. ``overrun`` exceeded the hold; ``debt`` of it the wallet could not cover.
+    """What a session cost, in credits.
 
-    ``usage`` is what was used by class, None where only a number of tokens is known.
-    ``late_credits`` is None but for a session that the sweeper had ended: how much more than the sweep this charged,
-    negative if less. ``ignored`` are the request's fields that the service does not know.
+    ``overrun`` is the part that exceeded the hold; ``debt`` is the part of the overrun that the wallet could not cover.
+    ``usage`` is the usage by class, None if only a number of tokens is known. ``late_credits`` is None unless the
+    sweeper had ended the session: it is how much more than the sweeper this call charged, negative if it refunded.
+    ``ignored`` are the request's fields that the service does not know.
     """
 
     session_id: str
@@ -69,7 +70,7 @@ class Finalized:
 
 @dataclass(frozen=True)
 class Aborted:
-    """What an aborted session came to, in credits; as `Finalized`."""
+    """What an aborted session cost, in credits. The fields are as in `Finalized`."""
 
     session_id: str
     status: str
@@ -90,12 +91,12 @@ class Aborted:
 
 @dataclass(frozen=True)
 class Session:
-    """A session as lists show it. ``used_credits`` of an active one is what its last heartbeat's tokens cost.
+    """A session in a list. While it is active, ``used_credits`` is what the tokens of its last heartbeat cost.
 
     ``status`` is ``active``, ``completed`` or ``failed``; ``outcome`` is ``finalized``, ``aborted`` or ``swept``.
-    ``reported_tokens`` are those of its last heartbeat. ``estimated_usage`` and ``usage`` are None where only a number
-    of tokens is known; ``served_model_id`` is the model that its caller named at the end, if another. ``late_credits``
-    is as in `Finalized`.
+    ``reported_tokens`` are those of its last heartbeat. ``estimated_usage`` and ``usage`` are None if only a number of
+    tokens is known. ``served_model_id`` is the model that the caller named at the end, if it is not ``model_id``.
+    ``late_credits`` is as in `Finalized`. ``account_id`` is the account that pays.
     """
 
     session_id: str
@@ -116,6 +117,47 @@ class Session:
     variant: str | None = None
     served_model_id: str | None = None
     late_credits: int | None = None
+    account_id: str | None = None
+
+
+@dataclass(frozen=True)
+class LimitPreview:
+    """What a limit has left for a session: ``balance``, ``member:<id>``, ``members``, ``key:<id>`` or ``run:<id>``.
+
+    ``limit_credits`` is None for the balance, ``resets_at`` for a limit that never resets.
+    """
+
+    limit: str
+    remaining_credits: int
+    required_credits: int
+    passes: bool
+    limit_credits: int | None = None
+    resets_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Reason:
+    """The refusal that ``initialize`` would raise."""
+
+    code: str
+    message: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Whether a session would be opened now, and what each limit has left. ``reason`` is None if it passes.
+
+    ``required_credits`` is what would be held. ``limits`` is empty if the user may not spend from the account at all.
+    """
+
+    passes: bool
+    user_id: str
+    account_id: str
+    estimated_credits: int
+    required_credits: int
+    limits: tuple[LimitPreview, ...]
+    reason: Reason | None = None
 
 
 def initialize(  # noqa: PLR0913 - the fields of the request, by keyword
@@ -129,15 +171,16 @@ def initialize(  # noqa: PLR0913 - the fields of the request, by keyword
     account_id: str | None = None,
     run_id: str | None = None,
 ) -> Call[Initialized]:
-    """Hold what the estimate costs, and a fifth more, for a new session under an id of the caller's making.
+    """Open a session under a new id, which the caller chooses, and hold what the estimate costs and the buffer.
 
-    The estimate is ``estimated_tokens``, a number of all tokens, or ``estimated_usage``, the most that the request can
-    use by class, in canonical form. ``variant`` is that of the model's price. ``account_id`` is the account that pays,
-    by default the caller's own, and ``run_id`` the run of this account that counts and bounds the session.
+    The estimate is ``estimated_tokens``, one number for all tokens, or ``estimated_usage``, the most that the request
+    can use by class, in canonical form. ``variant`` names a variant of the model's price. ``account_id`` is the account
+    that pays, by default the caller's own. ``run_id`` is a run of this account, whose limit applies to the session.
 
-    The same again answers as the first time did, while the session is active. Raises InsufficientCredits with
-    ``affordable_tokens`` or ``affordable_output_tokens``, ModelUnknown, SessionExists when the id has other values, and
-    SessionEnded when its session has ended. Also raises BudgetExceeded, RunEnded, AccountNotFound, OrganizationClosed.
+    While the session is active, a repeat with the same values returns the first answer. Raises InsufficientCredits with
+    ``affordable_tokens`` or ``affordable_output_tokens``, ModelUnknown, SessionExists if an active session with this id
+    has other values, and SessionEnded if the session with this id has ended. Also raises BudgetExceeded, RunEnded,
+    AccountNotFound, OrganizationClosed.
     """
     body = given(
         session_id=session_id,
@@ -152,6 +195,37 @@ def initialize(  # noqa: PLR0913 - the fields of the request, by keyword
     return _report("initialize", Initialized, body)
 
 
+def preview_session(  # noqa: PLR0913 - the fields of the request, by keyword
+    model_id: str,
+    estimated_tokens: int | None = None,
+    *,
+    estimated_usage: Mapping[str, Any] | None = None,
+    variant: str | None = None,
+    user_id: str | None = None,
+    account_id: str | None = None,
+    key_id: str | None = None,
+    run_id: str | None = None,
+) -> Call[Preview]:
+    """Whether ``initialize`` would open a session with these values now. No credits are held.
+
+    ``user_id`` asks about another user: supervisors may ask about anybody, managers of the organization in
+    ``account_id`` about its members. ``key_id`` is an API key of the user.
+
+    Raises UserNotFound, MemberNotFound, ApiKeyNotFound, ModelUnknown.
+    """
+    body = given(
+        model_id=model_id,
+        estimated_tokens=estimated_tokens,
+        estimated_usage=estimated_usage,
+        variant=variant,
+        user_id=user_id,
+        account_id=account_id,
+        key_id=key_id,
+        run_id=run_id,
+    )
+    return Call("POST", "/api/streaming-sessions/preview", as_(Preview), body=body, repeatable=True)
+
+
 def heartbeat(
     session_id: str,
     tokens_generated: int | None = None,
@@ -160,14 +234,15 @@ def heartbeat(
     usage_format: UsageFormat | None = None,
     account_id: str | None = None,
 ) -> Call[Heartbeat]:
-    """Say how far the stream is; the hold is raised when that no longer fits it.
+    """Report what the stream has used so far. The service raises the hold if this exceeds it.
 
-    ``usage`` is what the provider says so far, as it came, and ``usage_format`` its format. Beside it, and in a session
-    with an estimated usage, ``tokens_generated`` counts output tokens; the larger output counts.
+    ``usage`` is the provider's usage object so far, as you received it, and ``usage_format`` its format.
+    ``tokens_generated`` counts output tokens if there is a ``usage``, or if the session began with an estimated usage.
+    If there are both, the larger number of output tokens applies.
 
     ``account_id`` is the account that pays, if the caller knows it: the answer is then faster.
 
-    Raises SessionNotActive, and InsufficientCredits when the hold can't be raised: stop the stream then.
+    Raises SessionNotActive, and InsufficientCredits if the hold can't be raised. Stop the stream then.
     """
     used = _used(usage, usage_format)
     return _report(
@@ -190,11 +265,12 @@ def finalize(  # noqa: PLR0913 - the fields of the request, by keyword
 ) -> Call[Finalized]:
     """Charge what was really used, and give the rest of the hold back.
 
-    That is ``actual_tokens`` or the provider's ``usage``, as it came, in its ``usage_format``. ``model_id`` is the
-    model that really served, if it is another; ``metadata`` is kept with the usage.
+    What was used is ``actual_tokens``, or the provider's ``usage`` as you received it, with its ``usage_format``.
+    ``model_id`` is the model that really served the stream, if it is not the session's. ``metadata`` is kept with the
+    usage.
 
-    The same again answers as the first time did. Raises SessionNotActive when there is no such session, or it was
-    resolved otherwise, and ModelUnknown.
+    A repeat with the same values returns the first answer. Raises SessionNotActive if there is no such session, or if
+    it ended in another way, and ModelUnknown.
     """
     said = {**_used(usage, usage_format), "model_id": model_id, "metadata": metadata, "success": success}
     said["account_id"] = account_id
@@ -211,9 +287,9 @@ def abort(
     metadata: Mapping[str, Any] | None = None,
     account_id: str | None = None,
 ) -> Call[Aborted]:
-    """Charge what was generated, by default what the last heartbeat said, and give the rest of the hold back.
+    """Charge what was generated, by default what the last heartbeat reported, and give the rest of the hold back.
 
-    Takes and raises what ``finalize`` does.
+    The arguments and the errors are as for ``finalize``.
     """
     said = {**_used(usage, usage_format), "model_id": model_id, "metadata": metadata, "account_id": account_id}
     return _report("abort", Aborted, given(session_id=session_id, tokens_generated=tokens_generated, **said))
@@ -249,13 +325,13 @@ def active_sessions(user_id: str | None = None, *, page_size: int = 100) -> List
 
 
 def all_active_sessions_page(*, limit: int | None = None, cursor: str | None = None) -> Call[Page[Session]]:
-    """As an administrator, a page of everybody's active sessions, newest first; ``limit`` is 1 to 100."""
+    """As an administrator, a page of the active sessions of all users, by user; ``limit`` is 1 to 100."""
     query = given(limit=limit, cursor=cursor)
     return Call("GET", "/api/streaming-sessions/active/all", as_page(Session), query=query, repeatable=True)
 
 
 def all_active_sessions(*, page_size: int = 100) -> Listing[Session]:
-    """As an administrator, everybody's active sessions, newest first."""
+    """As an administrator, the active sessions of all users, by user, each user's newest first."""
     return lambda cursor: all_active_sessions_page(limit=page_size, cursor=cursor)
 
 

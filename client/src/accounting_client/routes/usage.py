@@ -81,8 +81,23 @@ class UsageRecord:
 
 
 @dataclass(frozen=True)
+class Series:
+    """Credits of the 10 names with the most credits, by day (``yyyy-mm-dd``); ``other`` has all other credits.
+
+    Days without credits are left out.
+    """
+
+    by: str
+    names: dict[str, dict[str, int]]
+    other: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Statistics:
-    """A user's usage in a range of time. The ``by_…`` maps have credits by name (or by day, ``yyyy-mm-dd``)."""
+    """A user's usage in a range of time. The ``by_…`` maps have credits by name (or by day, ``yyyy-mm-dd``).
+
+    ``series`` is None unless it was asked for.
+    """
 
     total_records: int
     total_credits: int
@@ -92,15 +107,18 @@ class Statistics:
     recent_activity: tuple[UsageRecord, ...]
     tokens: Tokens = Tokens()
     tokens_by_model: dict[str, Tokens] = field(default_factory=dict)
+    series: Series | None = None
 
 
 @dataclass(frozen=True)
 class SystemStatistics:
-    """Everybody's usage in whole UTC days, seconds behind: ``as_of`` is when the newest record that counts was made.
+    """The usage of all users in whole UTC days, up to about five minutes behind.
+
+    ``as_of`` is when the newest counted record was made.
 
     ``by_user`` has the users with the most credits, ``by_service`` and ``by_model`` the names that users contributed
     the most credits to, ``tokens_by_model`` at most 100 of those models. The numbers are exact; ``truncated`` says that
-    names are left out.
+    names are left out. ``series`` is None unless it was asked for.
     """
 
     total_records: int
@@ -113,6 +131,7 @@ class SystemStatistics:
     as_of: datetime | None = None
     tokens: Tokens = Tokens()
     tokens_by_model: dict[str, Tokens] = field(default_factory=dict)
+    series: Series | None = None
 
 
 def record_usage(  # noqa: PLR0913 - the fields of the request, by keyword
@@ -163,16 +182,18 @@ def usage_stats(
     end_date: datetime | date | str | None = None,
     account_id: str | None = None,
     key_id: str | None = None,
+    by: str | None = None,
 ) -> Call[Statistics]:
     """The usage of the caller or, as a supervisor, of another user.
 
-    With ``account_id``, it is what the account paid for all of its users, or for ``user_id``. With ``key_id``, only
-    what this API key was used for counts. Dates are in UTC; an ``end_date`` without a time includes that whole day.
+    With ``account_id``, it is what the account paid for all of its users, or for ``user_id``. With ``key_id``, it is
+    only the usage with this API key. Dates are in UTC; an ``end_date`` without a time includes that whole day.
+    ``by="model"`` and ``by="service"`` add ``series``; they need a ``start_date`` at most 400 days before the end.
     Raises ValueError for a key of another user without ``account_id``, UserNotFound, AccountNotFound, ApiKeyNotFound.
     """
     if key_id is not None and user_id is not None and account_id is None:
         raise ValueError("give account_id with a user's key_id")
-    dates = {"start_date": start_date, "end_date": end_date}
+    dates = {"start_date": start_date, "end_date": end_date, "by": by}
     if user_id is None or account_id is not None:
         return get("/api/usage/stats", Statistics, **dates, user_id=user_id, account_id=account_id, key_id=key_id)
     return get(path("/api/usage/stats/{}", user_id), Statistics, **dates)
@@ -183,6 +204,10 @@ def system_usage(
     start_date: datetime | date | str | None = None,
     end_date: datetime | date | str | None = None,
     top: int | None = None,
+    by: str | None = None,
 ) -> Call[SystemStatistics]:
-    """As an administrator, everybody's usage, by default of the last 30 days, with the ``top`` users (1 to 1,000)."""
-    return get("/api/usage/system-stats", SystemStatistics, start_date=start_date, end_date=end_date, top=top)
+    """As an administrator, everybody's usage, by default of the last 30 days, with the ``top`` users (0 to 1,000).
+
+    ``by`` adds ``series``: credits by day and ``"model"``, ``"service"``, ``"user"`` or the ``"account"`` that paid.
+    """
+    return get("/api/usage/system-stats", SystemStatistics, start_date=start_date, end_date=end_date, top=top, by=by)

@@ -66,7 +66,7 @@ COUNTS = (*Usage._fields, UNCLASSIFIED)
 """The names of everything that sums of usage count."""
 
 
-def counts_in(usage: Usage | None, unclassified: int = 0) -> dict[str, int]:
+def counts_in(usage: Usage | None, unclassified: int) -> dict[str, int]:
     """The counts that are not 0, by name: those of the usage, and the unclassified tokens."""
     counts = {**(usage or NO_USAGE)._asdict(), UNCLASSIFIED: unclassified}
     return {name: count for name, count in counts.items() if count}
@@ -90,7 +90,7 @@ INPUT_PARTS = ("cached_input", "cache_write", "cache_write_1h", "input_audio")
 OUTPUT_PARTS = ("reasoning", "output_audio")
 
 
-def checked(usage: Usage, field: str = "usage", names: Mapping[str, str] = NAMES) -> Usage:
+def checked(usage: Usage, field: str, names: Mapping[str, str] = NAMES) -> Usage:
     """The usage itself, if a call can have these counts.
 
     Raises Invalid if a count is below 0 or above ``MAX_COUNT``, or if parts together exceed their whole. The message

@@ -1,10 +1,12 @@
-"""Price rules of models, and what is held for an estimate. Imports ``rates`` and the errors."""
+"""Price rules of models, and what is held for an estimate. Imports ``model_usage``, ``rates`` and the errors."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import NamedTuple
 
 from accounting.domain.errors import Invalid, ModelUnknown
+from accounting.domain.model_usage import Usage
 from accounting.domain.rates import RATE_SCALE, RateCard
 
 RATE_OF_PRICE = 1000 * RATE_SCALE
@@ -62,6 +64,25 @@ class PriceRule:
         return self.variants[variant].over(self.card)
 
 
+class Estimate(NamedTuple):
+    """What a request may use, at the rates of a card: a usage by class or, without one, a number of tokens."""
+
+    card: RateCard
+    tokens: int
+    usage: Usage | None = None
+
+    @property
+    def credits(self) -> int:
+        """What the estimate costs."""
+        return self.card.cost_of_number(self.tokens) if self.usage is None else self.card.cost(self.usage)
+
+    def affordable(self, credits: int) -> dict[str, int]:
+        """The largest estimate that costs at most ``credits``, in the form of a refusal's details."""
+        if self.usage is None:
+            return {"affordableTokens": self.card.number_within(credits)}
+        return {"affordableOutputTokens": max(0, self.card.output_within(credits, self.usage))}
+
+
 def require_order(effective_from: int, effective_to: int | None) -> None:
     """Raise Invalid unless a rule ends after it begins, or never."""
     if effective_to is not None and effective_to <= effective_from:
@@ -117,6 +138,6 @@ def affordable(available: int, *, percent: int, reduce: bool) -> int:
 
 
 def price_of(rate: int) -> int | float:
-    """A rate as credits for 1,000 tokens. The result is exact: a double can hold nine decimals of this size."""
+    """A rate as credits for 1,000 tokens. It is exact: a fraction has at most 15 digits, and a double holds them."""
     whole, rest = divmod(rate, RATE_OF_PRICE)
     return whole if rest == 0 else float(Decimal(rate) / RATE_OF_PRICE)

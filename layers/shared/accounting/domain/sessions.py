@@ -3,7 +3,7 @@
 A session is priced in one of two ways. If it began with ``estimated_tokens``, it counts a **number** of tokens, at one
 rate. If it began with ``estimated_usage``, or a heartbeat has reported a usage, it counts **output** tokens beside the
 known inputs, priced by class.
-Imports ``budgets``, ``errors``, ``rates`` and ``wallet``.
+Imports ``budgets``, ``errors``, ``pricing``, ``rates`` and ``wallet``.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ from accounting.domain.budgets import Counter, Spender
 from accounting.domain.errors import SessionNotActive
 from accounting.domain.lots import Lot, merged
 from accounting.domain.model_usage import NO_USAGE, Usage
+from accounting.domain.pricing import Estimate
 from accounting.domain.rates import RateCard
 from accounting.domain.wallet import Hold, Settlement
 
@@ -41,7 +42,7 @@ class Report:
 
     @property
     def usage_output(self) -> int:
-        """How far the usage is: usages are cumulative, so the one with more output is the newer one."""
+        """The output by which usages are ordered: they are cumulative, so the one with more output is the newer one."""
         return self.tokens if self.said_output is None else self.said_output
 
     @classmethod
@@ -172,9 +173,12 @@ class Session:
     @property
     def estimated_credits(self) -> int:
         """What the estimate costs."""
-        if self.estimated_usage is None:
-            return self.card.cost_of_number(self.estimated_tokens)
-        return self.card.cost(self.estimated_usage)
+        return self.estimate.credits
+
+    @property
+    def estimate(self) -> Estimate:
+        """What the session was opened for, at its rates."""
+        return Estimate(self.card, self.estimated_tokens, self.estimated_usage)
 
     @property
     def allocated_credits(self) -> int:
@@ -276,12 +280,6 @@ class Session:
             return True
         said = self.completed(report)
         return (known.tokens, known.usage, known.model_id) == (said.tokens, said.usage, said.model_id)
-
-    def affordable(self, credits: int) -> dict[str, int]:
-        """The largest estimate that costs at most ``credits``, in the form of a refusal's details."""
-        if self.estimated_usage is None:
-            return {"affordableTokens": self.card.number_within(credits)}
-        return {"affordableOutputTokens": max(0, self.card.output_within(credits, self.estimated_usage))}
 
     def takes(self, report: Report) -> bool:
         """Whether a heartbeat's usage replaces the known one: not if it is older than the newest that was reported."""

@@ -13,7 +13,7 @@ from accounting.domain.allocations import DAY
 from accounting.domain.model_usage import Usage, counts_in
 
 CHAT_SERVICE_PREFIX = "chat"
-"""A service whose name begins like this counts in the statistics by model; its operation is the model's id."""
+"""A service whose name begins with this text counts in the statistics by model; its operation is the model's id."""
 
 
 RESERVED_NAMES = frozenset({"__proto__", "constructor", "prototype"})

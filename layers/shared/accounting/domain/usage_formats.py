@@ -226,7 +226,7 @@ def _at(raw: Mapping[str, object], path: str, field: str) -> object:
     if path in raw:
         return raw[path]
     step, _, rest = path.partition(".")
-    inner = raw.get(step) if rest else None
+    inner = raw.get(step)
     if inner is None:
         return None
     if not isinstance(inner, Mapping):

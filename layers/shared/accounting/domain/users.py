@@ -222,7 +222,7 @@ class Pointer:
         return self if user_id in self.former else replace(self, former=_bounded([*self.former, user_id]))
 
     def without(self, user_id: str) -> "Pointer":
-        """The pointer once a user who claimed the address, and does not hold it, claims it no more."""
+        """The pointer after a user who claimed the address, but does not hold it, has given up the claim."""
         return replace(self, former=tuple(each for each in self.former if each != user_id))
 
     def back_at(self, user: User) -> "Pointer":
@@ -237,7 +237,10 @@ def _bounded(former: list[str]) -> tuple[str, ...]:
 
 
 def must_claim(known: User | None, user: User, pointer: Pointer | None) -> bool:
-    """Whether ``user``, ``known`` before, must claim their address: it was stated again, and is not theirs already."""
+    """Whether ``user`` must claim their address. ``known`` is the user before the change, None for a new one.
+
+    They must if a new statement names the address, unless they hold the same address already.
+    """
     if user.address is None or (known and (known.email, known.email_at) == (user.email, user.email_at)):
         return False
     holds_it = pointer is not None and pointer.user_id == user.id

@@ -8,7 +8,7 @@ Three rules hold after every command:
 
 * conservation: ``granted == available + held + charged + removed + expired - debt``;
 * an entry's ``credits`` is the change of what can be spent, so ``available_after`` is the running sum;
-* debt is repaid before anything becomes spendable, so a wallet never has both.
+* debt is repaid before anything becomes spendable, so a wallet with debt has no spendable credits.
 
 Entries form a chain: each has a hash over its content and the previous entry's hash. The wallet has the newest hash.
 """
@@ -36,13 +36,12 @@ class Wallet:
 
     ``version`` counts commands, ``entry_seq`` ledger entries and ``allocations`` the lots that were ever granted.
     ``head`` is the newest entry's hash. ``due_at`` is when the sweeper next looks at the wallet: when the first lot
-    expires, or sooner. Only the sweeper moves it to a later time, because a move costs two writes to an index.
-    A newer version may have written ``format`` and ``more``; this version keeps them unchanged.
-    ``frozen`` is true if the user is disabled or the organization closed: nothing new is held or charged, but holds are
-    settled.
-    ``erased`` is true if the user is erased: no new entry keeps a reason.
-    ``terms`` counts the changes of who may spend how much, that is of members and budgets, and ``budgets`` the budgets.
-    ``passed`` is how many commands changed the wallet while the one that wrote this version waited. It decides nothing.
+    expires, or sooner. Only the sweeper moves it to a later time, because a move costs two writes to an index. A newer
+    version may have written ``format`` and ``more``; this version keeps them unchanged. ``frozen`` is true if the user
+    is disabled or the organization closed: nothing new is held or charged, but holds are settled. ``erased`` is true if
+    the user is erased: no new entry keeps a reason. ``terms`` counts the changes of members and budgets, which decide
+    who may spend how much. ``budgets`` is the number of budgets. ``passed`` is how many commands changed the wallet
+    while the one that wrote this version waited. It decides nothing.
     """
 
     account_id: AccountId
@@ -110,7 +109,8 @@ class Hold(Decision):
 class Settlement(Decision):
     """A settled hold, in credits.
 
-    ``refund`` came back, ``overrun`` exceeded the hold, and ``debt`` is the part of ``overrun`` that no lot covered.
+    ``refund`` is what came back, ``overrun`` is what exceeded the hold, and ``debt`` is the part of ``overrun`` that no
+    lot covered.
     """
 
     refund: int
@@ -247,7 +247,7 @@ def freeze(wallet: Wallet, *, frozen: bool) -> Wallet:
 
 
 def with_new_terms(wallet: Wallet, *, more_budgets: int = 0) -> Wallet:
-    """The wallet after who may spend how much was changed. Its version is new, so holds in progress decide again."""
+    """The wallet after a change of members or budgets. Its version is new, so holds in progress are decided again."""
     budgets = wallet.budgets + more_budgets
     return replace(wallet, version=wallet.version + 1, terms=wallet.terms + 1, budgets=budgets)
 
@@ -406,7 +406,7 @@ class _Draft:
             self.record("repay", -paid)
 
     def _graced(self, lot: Lot, grace_milliseconds: int) -> Lot:
-        """The expired lot with its one extension, which ends with that of an earlier part if there is one."""
+        """The expired lot with its one extension. If an earlier part was extended, both extensions end together."""
         same = (known.expires_at for known in self.lots if known.number == lot.number and known.grace)
         expires_at = next(same, None) or of_lots.whole_second(self.at) + grace_milliseconds
         return lot._replace(expires_at=expires_at, grace=True)

@@ -1,7 +1,7 @@
 """The windows in which a budget counts: days, weeks and months of a time zone, or all time. Imports nothing of ours."""
 
 from bisect import bisect_left
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
@@ -35,7 +35,7 @@ def window_at(kind: WindowKind, zone: str, at: int) -> Window:
         return Window("total", 0, None)
     found = zone_named(zone)
     first = _first_day(kind, datetime.fromtimestamp(at / 1000, found).date())
-    # If a clock is set back over midnight, a day that has begun is interrupted by the end of the day before.
+    # If a clock is set back over midnight, it shows the day before once more. The new day has begun nevertheless.
     if _begin_of(_next(kind, first), found) <= at:
         first = _next(kind, first)
     return Window(_name(kind, first), _begin_of(first, found), _begin_of(_next(kind, first), found))
@@ -85,10 +85,10 @@ def _name(kind: WindowKind, first: date) -> str:
 def _begin_of(day: date, zone: "ZoneInfo") -> int:
     """The first instant at which the zone's clock shows ``day`` or a later day."""
     midnight = datetime.combine(day, time(), zone)
-    early, late = sorted(round(midnight.replace(fold=fold).astimezone(UTC).timestamp() * 1000) for fold in (0, 1))
+    early, late = sorted(round(midnight.replace(fold=fold).timestamp() * 1000) for fold in (0, 1))
 
     def shown(at: int) -> date:
         return datetime.fromtimestamp(at / 1000, zone).date()
 
-    # If the clock shows midnight twice, both are instants. If it skips midnight, they lie on both sides of the change.
+    # If the clock shows midnight twice, these are the two instants. If it skips midnight, the change is between them.
     return early if shown(early) >= day else early + bisect_left(range(early, late), day, key=shown)

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from accounting.domain.accounts import AccountId
 from accounting.domain.audit import Newer, Proof, Unreadable
 from accounting.domain.ledger import Entry
+from accounting.domain.outstanding import Outstanding
 from accounting.domain.wallet import Wallet
 from accounting.settings import settings
 from accounting.store import audits, entries, wallets
@@ -51,19 +52,25 @@ def audit(account_id: AccountId, now: int) -> tuple[Proof, Wallet, int]:
 def audit_all(now: int, time_left: Callable[[], bool]) -> Audited:
     """Prove every wallet, starting where the last run stopped. By default, read only the entries since the last proof.
 
-    The whole ledger is read if that last happened ``settings().full_audit`` ago. If time runs out, ``complete`` is
-    False, and the next audit continues. The failure of one account is logged and counted; it does not stop the others.
+    The whole ledger is read if that last happened ``settings().full_audit`` ago or earlier. If time runs out,
+    ``complete`` is False, and the next audit continues. The failure of one account is logged and counted; it does not
+    stop the others. The sums of all wallets are stored once every wallet was read, even if that took several runs.
     """
     audited = Audited()
-    reached = audits.position()
+    reached, sums = audits.progress() or (Position(), Outstanding(now))
     with ThreadPoolExecutor(WORKERS) as pool:
         for account_ids, position in audits.accounts(reached):
             if not time_left():
                 audited.complete = False
                 break
-            _audit_batch(pool, account_ids, now, audited)
+            sums = _audit_batch(pool, account_ids, now, audited, sums)
             reached = position
-    audits.put_position(Position() if audited.complete else reached)
+    if audited.complete:
+        # The sums are stored first. If the run is killed between the two, the next one stores them again.
+        audits.put_outstanding(replace(sums, ended_at=now))
+        audits.begin_anew()
+    else:
+        audits.put_progress(reached, sums)
     tell("WalletsAudited", audited.wallets)
     tell("LedgerDrift", audited.drifting)
     tell("LedgersUnread", audited.unread)
@@ -71,25 +78,34 @@ def audit_all(now: int, time_left: Callable[[], bool]) -> Audited:
     return audited
 
 
-def _audit_batch(pool: ThreadPoolExecutor, account_ids: list[AccountId], now: int, audited: Audited) -> None:
-    tasks = [pool.submit(_continued, account, now) for account in audits.read(account_ids)]
+def _audit_batch(
+    pool: ThreadPoolExecutor, account_ids: list[AccountId], now: int, audited: Audited, sums: Outstanding
+) -> Outstanding:
+    """Audit some accounts, and return the sums with their wallets."""
+    accounts = audits.read(account_ids)
+    tasks = [pool.submit(_continued, account, now) for account in accounts]
     proofs = []
-    for task in tasks:
+    for account, task in zip(accounts, tasks, strict=True):
+        sums = sums.plus(account.wallet) if account.wallet else sums
         try:
             proof, is_new = task.result()
         except Exception:
             logger.exception("audit of one account failed")
             audited.failures += 1
+            sums = replace(sums, unproved=sums.unproved + 1)
             continue
         audited.wallets += 1
         if not proof.intact:
             audited.drifting += 1
+            sums = sums.found_in(account.id)
             findings = [f"{finding.problem} {finding.seq}" for finding in proof.findings]
             logger.error("drift", account_id=proof.account_id, findings=findings)
         audited.unread += proof.unread
+        sums = replace(sums, unproved=sums.unproved + proof.unread)
         if proof.intact and is_new:
             proofs.append(proof)
     audits.put_many(proofs)
+    return sums
 
 
 def _continued(account: Account, now: int) -> tuple[Proof, bool]:

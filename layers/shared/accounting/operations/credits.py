@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 from accounting.domain import wallet as ledger
-from accounting.domain.accounts import AccountId, user_of
+from accounting.domain.accounts import AccountId
 from accounting.domain.allocations import Allocation, expiry
 from accounting.domain.errors import AccountingError, UserDisabled, UserNotFound
 from accounting.domain.ledger import SYSTEM, Cause, Entry
@@ -70,12 +70,14 @@ class Balance:
 
 
 def balance(account_id: AccountId, now: int) -> Balance:
-    """The balance of an account. Expired lots do not count, but nothing is written.
+    """The balance of an account. Expired lots do not count, but nothing is written."""
+    return _balance(wallets.get(account_id), now)
 
-    Raises UserDisabled if it is the personal account of a disabled user.
-    """
+
+def own_balance(account_id: AccountId, now: int) -> Balance:
+    """The balance of the caller's personal account. Raises UserDisabled."""
     wallet = wallets.get(account_id)
-    if wallet.frozen and user_of(account_id) is not None:
+    if wallet.frozen:
         raise UserDisabled
     return _balance(wallet, now)
 

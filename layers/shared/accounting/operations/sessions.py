@@ -21,11 +21,11 @@ from accounting.domain.errors import (
 )
 from accounting.domain.ledger import Cause
 from accounting.domain.model_usage import Usage
-from accounting.domain.pricing import affordable, hold_for, with_buffer
+from accounting.domain.pricing import with_buffer
 from accounting.domain.sessions import Report, Session, opened
 from accounting.operations import spending
 from accounting.operations.commit import Snapshot, ledger_writes, retry_until_committed
-from accounting.operations.spending import commitments, refusal, room_for
+from accounting.operations.spending import commitments, hold_in, refusal, room_for
 from accounting.settings import settings
 from accounting.store import prices, wallets
 from accounting.store import sessions as store
@@ -59,14 +59,14 @@ def initialize(  # noqa: PLR0913 what a session is opened with
     """Open a session: hold its estimate plus the buffer, at the price in force.
 
     ``key_id`` is the API key that is used, if any, and ``run_id`` the run of the account that the session counts for.
-    ``actor`` acts for the user, by default they themselves. With ``estimated_usage``, whose output ``estimated_tokens``
-    then is, the session is priced by class. Where the credits cover the estimate but not the buffer,
+    ``actor`` acts for the user, and is by default the user. With ``estimated_usage``, the session is priced by class,
+    and ``estimated_tokens`` must be the output of that usage. If the credits cover the estimate but not the buffer,
     ``HoldBufferWhenShort`` decides. ``metadata`` is kept with the session's usage record.
 
     Raises AccountNotFound if the user may not spend from the account, OrganizationClosed, UserDisabled, Invalid for a
     variant that the price lacks or a run that the account lacks, RunEnded, ModelUnknown, InsufficientCredits and
-    BudgetExceeded (with ``affordableTokens`` or ``affordableOutputTokens``), SessionExists when an active session with
-    this id has other values, SessionEnded when the id was used before, Contention.
+    BudgetExceeded (with ``affordableTokens`` or ``affordableOutputTokens``), SessionExists if an active session with
+    this id has other values, SessionEnded if the id was used before, Contention.
     """
     account_id = account_id or personal(user_id)
     asked = model_id, estimated_tokens, estimated_usage, variant
@@ -78,7 +78,6 @@ def initialize(  # noqa: PLR0913 what a session is opened with
         if taken := store.get(user_id, session_id):
             return _reopened(taken, spender, asked)
         raise
-    reduce, percent = settings().reduce_short_holds, settings().hold_buffer_percent
     expires_at = now + min(settings().session_timeout, settings().session_max_life)
     unfunded = Session(
         user_id=user_id,
@@ -104,11 +103,9 @@ def initialize(  # noqa: PLR0913 what a session is opened with
 
     def hold_and_open(snapshot: Snapshot) -> Answer:
         try:
-            room = room_for(with_buffer(unfunded.estimated_credits, percent), snapshot, now=now)
-            wanted = hold_for(unfunded.estimated_credits, room.credits, percent=percent, reduce=reduce)
-            if wanted > room.credits:
-                most = affordable(room.credits, percent=percent, reduce=reduce)
-                raise refusal(room, wanted, **unfunded.affordable(most))
+            enough = with_buffer(unfunded.estimated_credits, settings().hold_buffer_percent)
+            room = room_for(enough, snapshot, now=now)
+            wanted = hold_in(room, unfunded.estimate)
         except AccountingError:
             # An earlier attempt of this request may hold the missing credits.
             if taken := store.get(user_id, session_id):
@@ -131,12 +128,11 @@ def initialize(  # noqa: PLR0913 what a session is opened with
 
 
 def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, actor: str | None = None) -> Session:
-    """Note how far the stream is, keep the session alive, and raise the hold when the tokens no longer fit it.
+    """Note how far the stream is, keep the session alive, and raise the hold if the tokens no longer fit it.
 
-    ``actor`` acts for the user, by default they themselves.
-    The report is kept even if the hold can't be raised: the tokens were generated.
-    Raises SessionNotActive, InsufficientCredits, BudgetExceeded, RunEnded, UserDisabled, AccountNotFound,
-    OrganizationClosed, Contention.
+    ``actor`` acts for the user, and is by default the user. The report is kept even if the hold can't be raised: the
+    tokens were generated. Raises SessionNotActive, InsufficientCredits, BudgetExceeded, RunEnded, UserDisabled,
+    AccountNotFound, OrganizationClosed, Contention.
     """
     report = Report.of_number(used)
     done, session = store.beat(user_id, session_id, report, now)
@@ -145,14 +141,14 @@ def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, ac
         return session
     report = session.counted(report)
     if not session.brings_news(report) and report.tokens <= min(session.tokens, session.fitting_tokens):
-        # A late heartbeat: a later report is stored already, but this is a sign of life. A report that exceeds the hold
-        # does not come here. It was stored when it was refused, but it is refused again: no hold covers it.
+        # A late heartbeat: a later report is stored already, but this is a sign of life. A repeat of a refused report
+        # is stored already too, but it does not come here: it still exceeds the hold, so it is refused again.
         return active(session_id, store.keep_alive(user_id, session_id, now))
     return _raise_hold(session, report, actor or user_id, now)
 
 
 def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session:
-    """Hold what was reported so far costs with the buffer or, if that is not there, just what it costs."""
+    """Hold the cost of what was reported so far plus the buffer or, if credits are short, the cost alone."""
     user_id, session_id = known.user_id, known.session_id
     cause = Cause(actor, now, session_id=session_id, key_id=known.key_id, run_id=known.run_id)
 

@@ -12,8 +12,10 @@ from typing import Any
 from accounting.domain import wallet as ledger
 from accounting.domain.budgets import Allowance, Bound, Counter, Room, Spender
 from accounting.domain.errors import BudgetExceeded, InsufficientCredits
+from accounting.domain.pricing import Estimate, affordable, hold_for
 from accounting.domain.runs import Run
 from accounting.operations.commit import Snapshot
+from accounting.settings import settings
 from accounting.store import allowances, budgets, runs
 from accounting.store.stale import StaleRead
 from accounting.store.table import Write
@@ -56,7 +58,7 @@ def read_with_session(spender: Spender, session_id: str) -> Snapshot:
 
 
 def admit(snapshot: Snapshot, now: int) -> None:
-    """Raise the reason if the spender may commit nothing new. If they may not see the account, they get no other."""
+    """Raise the reason if the spender may commit nothing new. Spenders who may not see the account learn only that."""
     allowance = snapshot.allowance
     if allowance.refusal:
         raise allowance.refusal
@@ -68,10 +70,10 @@ def admit(snapshot: Snapshot, now: int) -> None:
 def room_for(
     wanted: int, snapshot: Snapshot, *, now: int, at: int | None = None, stored: Collection[Counter] | None = None
 ) -> Room:
-    """How many credits can be committed now to what began ``at``, by default now; ``stored`` as in ``bounds``.
+    """How many credits can be committed now for a session or record that began ``at``, by default now.
 
     The counters are read only if ``wanted`` does not fit what is known of them. A refusal then names each limit that
-    fails. Raises the reason if the spender may not spend at all.
+    fails. ``stored`` is as in ``Allowance.bounds``. Raises the reason if the spender may not spend at all.
     """
     admit(snapshot, now)
     allowance, begun = snapshot.allowance, now if at is None else at
@@ -95,6 +97,16 @@ def refusal(room: Room, required: int, **details: Any) -> InsufficientCredits | 
         balance = {"limit": "balance", "remainingCredits": room.available, "requiredCredits": required}
         return InsufficientCredits(required, room.available, room.held, limits=[balance, *failed], **details)
     return BudgetExceeded(required, room.credits, limits=failed, **details)
+
+
+def hold_in(room: Room, estimate: Estimate) -> int:
+    """The credits that a session holds for its estimate. Raises the refusal if there is no room for them."""
+    percent, reduce = settings().hold_buffer_percent, settings().reduce_short_holds
+    wanted = hold_for(estimate.credits, room.credits, percent=percent, reduce=reduce)
+    if wanted > room.credits:
+        most = affordable(room.credits, percent=percent, reduce=reduce)
+        raise refusal(room, wanted, **estimate.affordable(most))
+    return wanted
 
 
 def commitments(

@@ -54,7 +54,7 @@ def sweep(now: int, time_left: Callable[[], bool]) -> Swept:
 
 
 def _expire_or_empty(wallet: Wallet, now: int) -> int:
-    """Expire a wallet's lots, and empty that of a closed organization. Returns how many credits expired."""
+    """Expire a wallet's lots. A closed organization's wallet is emptied. Returns how many credits expired."""
     if wallet.closed:
         closing.sweep(wallet, now)
     return credits.expire(wallet, now)

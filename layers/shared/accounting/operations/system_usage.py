@@ -1,11 +1,16 @@
 """System-wide statistics: counting new usage records exactly once, and reading the sums."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import batched, chain
+from typing import Literal
 
 from accounting.domain import system_usage as domain
+from accounting.domain.accounts import personal
 from accounting.domain.errors import Invalid
+from accounting.domain.series import MAX_DAYS, MAX_NAMES, Series, series
 from accounting.domain.system_usage import Ranking, Standing
 from accounting.domain.usage import Name, NameId, Sums, UsageRecord, add_each
 from accounting.operations.commit import retry_conflicts
@@ -14,7 +19,11 @@ from accounting.store.table import MAX_BATCH, MAX_TRANSACTED, any_below, transac
 from accounting.times import DAY, day, day_begin
 
 DEFAULT_DAYS = 30
-MAX_DAYS = 400
+READERS = 8
+"""Threads that read the rankings of days."""
+
+type By = Literal["model", "service", "user", "account"]
+"""What a series groups credits by."""
 
 
 def chunks(records: Iterable[UsageRecord]) -> Iterator[Sequence[UsageRecord]]:
@@ -48,7 +57,7 @@ class SystemStatistics:
     """Sums over whole days: in total, for the users with the most credits, and for the names with the most merit.
 
     Usage by class is shown for the models with the most credits among those names. Each sum is exact. ``truncated``
-    means that some users or names are not shown, or the usage of some shown models.
+    means that some users or names are not shown, or the usage of some shown models. ``series`` is there if asked for.
     """
 
     sums: Sums
@@ -56,12 +65,14 @@ class SystemStatistics:
     by_user: dict[str, int]
     truncated: bool
     as_of: int | None
+    series: Series | None = None
 
 
-def statistics(since: int | None, until: int | None, *, top: int, now: int) -> SystemStatistics:
+def statistics(since: int | None, until: int | None, *, top: int, now: int, by: By | None = None) -> SystemStatistics:
     """The statistics of the UTC days that ``since <= at < until`` touches, by default the last 30.
 
-    Raises Invalid for more than ``MAX_DAYS``.
+    ``top`` is how many users are shown; without any, ``truncated`` is not about users. Raises Invalid for more than
+    ``MAX_DAYS``.
     """
     end = now + 1 if until is None else until
     begin = day_begin(end - 1) - (DEFAULT_DAYS - 1) * DAY if since is None else day_begin(since)
@@ -77,14 +88,80 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int) -> S
             with_counts.add(of_day)
         by_day[of_day] = by_day.get(of_day, 0) + part.credits
         as_of = max(as_of or 0, part.newest)
-    by_user, more_users = _by_user([system.users_of(each) for each in by_day], top)
-    names = [system.names_of(each) for each in by_day]
+    users = _of_each(by_day, system.users_of) if top or by in ("user", "account") else []
+    by_user, more_users = _by_user(users, max(top, MAX_NAMES)) if users else ({}, False)
+    names = _of_each(by_day, system.names_of)
     sums.by_service, more_services = _by_name("service", names)
     sums.by_model, more_models = _by_name("model", names)
     counted_days = [each for each in names if each.day in with_counts]
     sums.counts_by_model, more_counts = _counts_by_model(sums.by_model, counted_days)
+    more_users = top > 0 and (more_users or len(by_user) > top)
     truncated = more_users or more_services or more_models or more_counts
-    return SystemStatistics(sums, {day(at): credits for at, credits in by_day.items()}, by_user, truncated, as_of)
+    credits_by_day = {day(at): credits for at, credits in by_day.items()}
+    match by:
+        case None:
+            shown = None
+        case "user":
+            shown = _series(credits_by_day, {each: each for each in by_user}, users, system.users_at)
+        case "account":
+            shown = _series_by_account(credits_by_day, by_user, users)
+        case _:
+            credits = sums.by_model if by == "model" else sums.by_service
+            ids = {Name(by, each).id: each for each in credits}
+            shown = _series(credits_by_day, ids, names, _credits_at)
+    return SystemStatistics(sums, credits_by_day, dict([*by_user.items()][:top]), truncated, as_of, shown)
+
+
+def _of_each[Id](days: Collection[int], ranking_of: Callable[[int], Ranking[Id]]) -> list[Ranking[Id]]:
+    """The rankings of days, several at a time: each takes a few calls, and ninety days one after another take seconds.
+
+    Each thread keeps to the request's deadline, which is in its context.
+    """
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(lambda context, each: context.run(ranking_of, each), [copy_context() for _ in days], days))
+
+
+def _series[Id](
+    by_day: Mapping[str, int],
+    texts: Mapping[Id, str],
+    days: Sequence[Ranking[Id]],
+    credits_at: Callable[[Sequence[tuple[int, Id]]], Sequence[int]],
+) -> Series:
+    """The series of the first of ``texts``, which have the most credits first."""
+    found = _by_day(list(texts)[:MAX_NAMES], days, credits_at)
+    return series(by_day, {texts[each]: credits for each, credits in found.items()})
+
+
+def _series_by_account(by_day: Mapping[str, int], by_user: Iterable[str], users: Sequence[Ranking[str]]) -> Series:
+    """The series of the accounts that paid the most: organizations, and the own accounts of the first of ``by_user``.
+
+    Organizations have a ranking of their own. How much a user with many credits paid is read from the user's sums.
+    """
+    accounts = [system.accounts_of(each.day) for each in users]
+    found = _by_day(domain.by_credits(domain.total(accounts))[:MAX_NAMES], accounts, system.accounts_at)
+    first = list(by_user)[:MAX_NAMES]
+    wanted = [(each.day, user_id) for user_id in first for each in users if each.cut or user_id in each.found]
+    for (of_day, user_id), credits in zip(wanted, system.paid_by_users_at(wanted), strict=True):
+        found.setdefault(personal(user_id), {})[day(of_day)] = credits
+    return series(by_day, {each: credits for each, credits in found.items() if any(credits.values())})
+
+
+def _by_day[Id](
+    ids: Sequence[Id], days: Sequence[Ranking[Id]], credits_at: Callable[[Sequence[tuple[int, Id]]], Sequence[int]]
+) -> dict[Id, dict[str, int]]:
+    """The credits of each id on each day; ``credits_at`` reads those that the rankings do not show."""
+    found = {
+        each: {day(ranking.day): ranking.found[each].credits for ranking in days if each in ranking.found}
+        for each in ids
+    }
+    unseen = domain.unseen(ids, days)
+    for (of_day, each), credits in zip(unseen, credits_at(unseen), strict=True):
+        found[each][day(of_day)] = credits
+    return found
+
+
+def _credits_at(wanted: Sequence[tuple[int, NameId]]) -> list[int]:
+    return [credits for _, credits in system.names_at(wanted)]
 
 
 def _by_user(days: Sequence[Ranking[str]], top: int) -> tuple[dict[str, int], bool]:

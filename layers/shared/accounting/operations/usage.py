@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from accounting.domain import wallet as ledger
 from accounting.domain.accounts import AccountId, personal
@@ -18,8 +18,9 @@ from accounting.domain.errors import (
 )
 from accounting.domain.ledger import Cause
 from accounting.domain.model_usage import Usage
+from accounting.domain.series import Series, series
 from accounting.domain.service_credentials import service_in
-from accounting.domain.usage import Countable, ModelCall, Sums, UsageRecord, split
+from accounting.domain.usage import Countable, ModelCall, Sums, UsageRecord, add_each, split
 from accounting.operations import spending
 from accounting.operations.commit import Snapshot, ledger_writes, replay, retry_until_committed
 from accounting.operations.ids import new_id
@@ -32,6 +33,9 @@ from accounting.telemetry import count
 from accounting.times import day
 
 RECENT = 10
+
+type By = Literal["model", "service"]
+"""What a series groups credits by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,36 +174,52 @@ def usage_writes(made: UsageRecord, spread: int = 0) -> list[Write]:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Sums over a range of time, by service, UTC day and model, and the newest records in it."""
+    """Sums over a range of time, by service, UTC day and model, and the newest records in it.
+
+    ``series`` is there if asked for.
+    """
 
     sums: Sums
     by_day: dict[str, int]
     recent: list[UsageRecord]
+    series: Series | None = None
 
 
-def statistics(user_id: str, since: int | None, until: int | None, *, key_id: str | None = None) -> Statistics:
+def statistics(
+    user_id: str, since: int | None, until: int | None, *, key_id: str | None = None, by: By | None = None
+) -> Statistics:
     """What a user used in ``since <= at < until`` (epoch milliseconds), whichever account paid.
 
-    With ``key_id``, only what this API key was used for.
+    With ``key_id``, only what was used with this API key. With ``by``, also a series: credits by day and name.
     """
-    return _statistics(personal(user_id), since, until, usage.with_key(key_id, usage.every))
+    return _statistics(personal(user_id), since, until, usage.with_key(key_id, usage.every), by)
 
 
-def statistics_of_account(account_id: AccountId, since: int | None, until: int | None) -> Statistics:
-    """What an account paid for in ``since <= at < until`` (epoch milliseconds), for all of its users."""
-    return _statistics(account_id, since, until, usage.paid)
+def statistics_of_account(
+    account_id: AccountId, since: int | None, until: int | None, *, by: By | None = None
+) -> Statistics:
+    """What an account paid for in ``since <= at < until``, for all of its users; ``by`` as in ``statistics``."""
+    return _statistics(account_id, since, until, usage.paid, by)
 
 
 def statistics_of_member(
-    account_id: AccountId, user_id: str, since: int | None, until: int | None, *, key_id: str | None = None
+    account_id: AccountId,
+    user_id: str,
+    since: int | None,
+    until: int | None,
+    *,
+    key_id: str | None = None,
+    by: By | None = None,
 ) -> Statistics:
-    """What an account paid for one user in ``since <= at < until``; ``key_id`` as in ``statistics``."""
+    """What an account paid for one user in ``since <= at < until``; ``key_id`` and ``by`` as in ``statistics``."""
     own = personal(user_id)
     paid = usage.paid if account_id == own else usage.paid_by(account_id)
-    return _statistics(own, since, until, usage.with_key(key_id, paid))
+    return _statistics(own, since, until, usage.with_key(key_id, paid), by)
 
 
-def _statistics(account_id: AccountId, since: int | None, until: int | None, wanted: Wanted) -> Statistics:
+def _statistics(
+    account_id: AccountId, since: int | None, until: int | None, wanted: Wanted, by: By | None
+) -> Statistics:
     """Read whole days from their sums. Count the partial days at both ends of the range from their records."""
     spans = split(since, until)
     days = [*rollups.between(account_id, *spans.days, wanted)] if spans.days else []
@@ -207,11 +227,15 @@ def _statistics(account_id: AccountId, since: int | None, until: int | None, wan
         days += _counted(usage.between(account_id, begin, end, wanted))
     by_day: dict[str, int] = {}
     total = Sums()
+    names: dict[str, dict[str, int]] = {}
     for name, sums in days:
         total.merge(sums)
         by_day[name] = by_day.get(name, 0) + sums.credits
+        if by:
+            for each, credits in (sums.by_model if by == "model" else sums.by_service).items():
+                add_each(names.setdefault(each, {}), {name: credits})
     newest = usage.newest(account_id, since, until, RECENT, wanted)
-    return Statistics(total, dict(sorted(by_day.items())), newest)
+    return Statistics(total, dict(sorted(by_day.items())), newest, series(by_day, names) if by else None)
 
 
 def _counted(records: Iterable[Countable]) -> list[tuple[str, Sums]]:

@@ -1,11 +1,13 @@
-"""The auditor's state: how far each account's ledger is proved, and where the current run is."""
+"""The auditor's state: how far each account's ledger is proved, where its run stopped, and its last complete sums."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from accounting.domain.accounts import AccountId
 from accounting.domain.audit import KindSums, Proof, Sums
+from accounting.domain.outstanding import Outstanding
 from accounting.domain.wallet import Wallet
 from accounting.store import keys, table, wallets
 from accounting.store.table import Item
@@ -54,15 +56,40 @@ def accounts(position: Position) -> Iterator[tuple[list[AccountId], Position]]:
             yield [keys.account_in(key) for key in batch], Position(number, batch[-1][keys.INDEX_KEYS[keys.BY_KIND][1]])
 
 
-def position() -> Position:
-    """Where the last run stopped, or the beginning if it finished."""
+def progress() -> tuple[Position, Outstanding] | None:
+    """Where the last run stopped and its sums up to there, or None if it finished."""
     item = table.get(keys.audit_position())
-    return Position(item["part"], item["after"]) if item else Position()
+    return (Position(item["part"], item["after"]), _sums(item)) if item and "sums" in item else None
 
 
-def put_position(reached: Position) -> None:
-    """Store where the next run continues."""
-    table.put_many([{**keys.audit_position(), "part": reached.part, "after": reached.sk}])
+def put_progress(reached: Position, sums: Outstanding) -> None:
+    """Store where the next run continues, and with which sums: one item, so that they always belong together."""
+    _put_position(reached, sums=table.compact(asdict(sums)))
+
+
+def begin_anew() -> None:
+    """Let the next run begin with the first account."""
+    _put_position(Position())
+
+
+def _put_position(reached: Position, **more: str) -> None:
+    table.put_many([{**keys.audit_position(), "part": reached.part, "after": reached.sk, **more}])
+
+
+def outstanding() -> Outstanding | None:
+    """The sums of all wallets, from the last time that every wallet was read; None if that never happened."""
+    item = table.get(keys.audit_sums())
+    return _sums(item) if item else None
+
+
+def put_outstanding(sums: Outstanding) -> None:
+    """Store the sums of all wallets in place of the previous ones."""
+    table.put_many([{**keys.audit_sums(), "sums": table.compact(asdict(sums))}])
+
+
+def _sums(item: Item) -> Outstanding:
+    found: dict[str, Any] = json.loads(item["sums"])
+    return Outstanding(**found | {"named": tuple(found["named"])})
 
 
 def put_many(proofs: list[Proof]) -> None:

@@ -38,7 +38,7 @@ AFTER_ALL_TIMES = "~"
 
 
 class Range(NamedTuple):
-    """The part of a partition whose sort keys begin with ``prefix``; without one, with a time."""
+    """The part of a partition whose sort keys begin with ``prefix``, or with a time if that is empty."""
 
     pk: str
     prefix: str = ""
@@ -92,6 +92,11 @@ def audit(account_id: AccountId) -> Key:
 def audit_position() -> Key:
     """Where the next audit of all accounts continues."""
     return {"pk": "AUDIT", "sk": "POSITION"}
+
+
+def audit_sums() -> Key:
+    """The sums of all wallets, as the auditor has last added them up."""
+    return {"pk": "AUDIT", "sk": "SUMS"}
 
 
 def entry_seq(key: Key) -> int | None:
@@ -205,7 +210,7 @@ def run_model(account_id: AccountId, run_id: str, digest: str) -> Key:
 
 
 def run_metadata(user_id: str, account_id: AccountId, run_id: str) -> Key:
-    """The metadata that a run's maker sent. No session's has the same key: no session id begins with ``#``."""
+    """The metadata that a run's maker sent. A session's never has the same key: no session id begins with ``#``."""
     return {"pk": f"USER#{user_id}", "sk": f"METADATA##{account_id}#{run_id}"}
 
 
@@ -290,7 +295,7 @@ def system_marks(slot: int) -> Range:
 
 
 def system_marks_part(slot: int, number: int) -> Key:
-    """One of the items over which a slot's marks are spread, from 0."""
+    """One of the items over which a slot's marks are spread, numbered from 0."""
     return {"pk": f"COUNTED#{iso(slot)}", "sk": f"MARKS#{number:06d}"}
 
 
@@ -302,6 +307,16 @@ def system_user(day: str, user_id: str) -> Key:
 def system_user_rank(day: str, user_id: str, credits: int) -> Key:
     """Where a day's users are found by their credits, which late usage can make negative."""
     return {"kind_pk": f"SYSTEMUSERS#{day}#{_shard(user_id)}", "kind_sk": f"{_rank(credits)}#{user_id}"}
+
+
+def system_account(day: str, account_id: AccountId) -> Key:
+    """The sums of a day for one account that pays for others than its own user."""
+    return {"pk": f"SYSTEM#{day}#{_shard(account_id)}", "sk": f"ACCOUNT#{account_id}"}
+
+
+def system_account_rank(day: str, account_id: AccountId, credits: int) -> Key:
+    """Where the accounts that pay for others on a day are found by their credits."""
+    return {"kind_pk": f"SYSTEMACCOUNTS#{day}#{_shard(account_id)}", "kind_sk": f"{_rank(credits)}#{account_id}"}
 
 
 def system_name(day: str, kind: str, digest: str) -> Key:
@@ -401,6 +416,11 @@ def system_user_ranks(day: str) -> list[str]:
     return [f"SYSTEMUSERS#{day}#{shard}" for shard in range(SHARDS)]
 
 
+def system_account_ranks(day: str) -> list[str]:
+    """The partitions of ``by_kind`` that hold the accounts that pay for others on a day, by credits."""
+    return [f"SYSTEMACCOUNTS#{day}#{shard}" for shard in range(SHARDS)]
+
+
 def system_name_ranks(day: str) -> list[str]:
     """The partitions of ``by_kind`` that hold a day's services and models by merit."""
     return [f"SYSTEMNAMES#{day}#{shard}" for shard in range(SHARDS)]
@@ -410,6 +430,12 @@ def ranked_user(key: Key) -> tuple[str, int]:
     """The user and the credits in a key of a ranking."""
     credits, _, user_id = key["kind_sk"].partition("#")
     return user_id, int(credits) - _RANK_ZERO
+
+
+def ranked_account(key: Key) -> tuple[AccountId, int]:
+    """The account and the credits in a key of a ranking."""
+    account_id, credits = ranked_user(key)
+    return stored(account_id), credits
 
 
 def ranked_name(key: Key) -> tuple[str, str, int | None, int]:

@@ -43,7 +43,7 @@ class Found:
 
     @property
     def wallet(self) -> Wallet:
-        """The wallet. It is decoded only here, so that code that needs only the user does not fail if it is broken."""
+        """The wallet. It is decoded only here, so that a broken wallet does not fail code that needs only the user."""
         return wallets.from_item(personal(self.user.id), self._wallet)
 
 
@@ -198,9 +198,14 @@ def _writes(known: User | None, user: User, pointer: Pointer | None, now: int) -
 
 
 def _count(role: str, user_id: str, change: int) -> Write:
+    return count_at(keys.user_count(role, user_id), change)
+
+
+def count_at(key: keys.Key, change: int) -> Write:
+    """Change one of the counts of users."""
     return Write(
         table.update(
-            keys.user_count(role, user_id),
+            key,
             "ADD #users :change SET #format = :format",
             values={":change": change, ":format": FORMAT},
             names={"#users": "users", "#format": "format"},

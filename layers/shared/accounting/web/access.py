@@ -31,6 +31,10 @@ class Who(StrEnum):
     SELF_OR_SUPERVISORS = "users about themselves; supervisors and administrators about anybody"
     SELF_OR_ADMINS = "users about themselves; administrators about anybody"
     ACCOUNTS = "users, about accounts that they may use, as their role there permits; administrators about all"
+    SPENDERS = (
+        "users about themselves; an organization's owners and admins about its members; supervisors and administrators "
+        "about anybody"
+    )
     MEMBERS = "members of the organization, and administrators"
     MANAGERS = "the organization's owners and admins, and administrators"
     MANAGERS_OR_SELF = (
@@ -60,7 +64,8 @@ class Disabled(Enum):
 
     REFUSED = auto()
     OPERATION_DECIDES = auto()
-    """The operation refuses them: it reads the wallet anyway, which says who is disabled, and it answers repeats."""
+    """The operation refuses them. It reads the wallet anyway, which says whether the user is disabled, and it still
+    answers repeats."""
     SERVED = auto()
 
 

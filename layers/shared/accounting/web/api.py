@@ -78,7 +78,7 @@ STATUSES = {
     "CONTENTION": HTTPStatus.SERVICE_UNAVAILABLE,
     "UNAVAILABLE": HTTPStatus.SERVICE_UNAVAILABLE,
 }
-"""The HTTP status of every error code; no other code chooses one."""
+"""The HTTP status of every error code. Nothing else chooses a status."""
 
 _EXTRA_HEADERS = "extra_headers"
 
@@ -262,7 +262,7 @@ def handler_of(api: Api) -> Callable[[dict[str, Any], LambdaContext], dict[str, 
     @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_REST, clear_state=True)
     def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         started = time.perf_counter()
-        logger.remove_keys(["function_arn", "function_memory_size"])  # the log group says as much
+        logger.remove_keys(["function_arn", "function_memory_size"])  # the log group's name says the same
         with for_a_request():
             answer = api.resolve(event, context)
         logger.info(

@@ -2,6 +2,7 @@
 
 from typing import Self
 
+from accounting.domain.accounts import AccountId
 from accounting.domain.sessions import Session
 from accounting.times import iso
 from accounting.web.problems import MAX_NAMED
@@ -117,7 +118,10 @@ class HeartbeatView(ResponseModel):
 
 
 class FinalizeView(ResponseModel):
-    """What a session cost. ``overrun`` exceeded the hold; ``debt`` is the part of it that no credits covered."""
+    """What a session cost.
+
+    ``overrun`` is the part that exceeded the hold; ``debt`` is the part of the overrun that no credits covered.
+    """
 
     session_id: str
     status: str
@@ -150,6 +154,7 @@ class AbortView(ResponseModel):
 class SessionView(ResponseModel):
     """A session. While it is active, ``usedCredits`` is what the tokens of its last heartbeat cost.
 
+    ``accountId`` is the account that pays.
     ``reportedTokens`` is what its last heartbeat reported. ``tokensGenerated`` and ``usage`` are the same while it is
     active, and then what it was settled for. ``servedModelId`` is the model that its caller named when it ended, if it
     is not ``modelId``.
@@ -157,6 +162,7 @@ class SessionView(ResponseModel):
 
     session_id: str
     user_id: str
+    account_id: AccountId
     model_id: str
     estimated_credits: int
     allocated_credits: int
@@ -180,6 +186,7 @@ class SessionView(ResponseModel):
         return cls(
             session_id=session.session_id,
             user_id=session.user_id,
+            account_id=session.account_id,
             model_id=session.model_id,
             estimated_credits=session.estimated_credits,
             allocated_credits=session.allocated_credits,

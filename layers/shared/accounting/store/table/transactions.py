@@ -94,7 +94,7 @@ def put_many(items: Sequence[Item]) -> None:
 
 
 def delete_one(key: Key) -> None:
-    """Delete an item, whatever it says, if it is there."""
+    """Delete an item if it exists, whatever it contains."""
     table = settings().table_name
     left = [{"DeleteRequest": {"Key": pack(key)}}]
     while left:

@@ -1,4 +1,4 @@
-"""A Chromium for the tests: the machine's own, or one from npm, which needs neither root nor system libraries.
+"""A Chromium for tests and pictures: the machine's own, or one from npm, which needs neither root nor system libraries.
 
 No package on PyPI contains a Chromium. npm's @sparticuz/chromium does; it is built for Lambda. It is downloaded once
 into `.local`, with a fixed version and hash.
@@ -95,6 +95,6 @@ def _unpack(archive: Path, folder: Path) -> None:
             packed_files.extractall(into, filter="data")
         (folder / name).unlink()
     shutil.rmtree(folder / "package")
-    # The package's own names the places where Lambda has fonts.
+    # The package's own fonts.conf names the folders in which Lambda has fonts.
     (folder / "fonts/fonts.conf").write_text(FONTS)
     (folder / "chromium").chmod(0o755)

@@ -1,0 +1,29 @@
+"""Credits day by day: of the names with the most credits, and of everything else together. Imports nothing of ours."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+MAX_NAMES = 10
+"""The most names that a series shows separately."""
+
+MAX_DAYS = 400
+"""The longest series."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Credits by day of each name, the name with the most credits first, and of everything that has none of the names.
+
+    Days without credits are left out.
+    """
+
+    names: dict[str, dict[str, int]]
+    other: dict[str, int]
+
+
+def series(by_day: Mapping[str, int], names: Mapping[str, Mapping[str, int]]) -> Series:
+    """The series of the names with the most credits. ``by_day`` has all credits of a day, with and without a name."""
+    ranked = sorted(names, key=lambda name: (-sum(names[name].values()), name))[:MAX_NAMES]
+    shown = {name: {day: names[name][day] for day in sorted(names[name]) if names[name][day]} for name in ranked}
+    rest = {day: by_day[day] - sum(days.get(day, 0) for days in shown.values()) for day in sorted(by_day)}
+    return Series(shown, {day: credits for day, credits in rest.items() if credits})

@@ -1,0 +1,85 @@
+"""`make screenshots`: writes the pictures of docs/images from the console of the service that `make run` started.
+
+They show what is in the service: `make seed` fills it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import httpx
+from playwright.sync_api import expect, sync_playwright
+
+from local import tokens
+from local.chromium import Missing, chromium
+from local.paths import LOCAL, STACK_JSON
+from local.steps import Refused, explain, step
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+FOLDER = LOCAL.parent / "docs/images"
+SIZE = {"width": 1120, "height": 840}
+ADMIN = "demo-admin"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-proxy-server"]
+PATIENCE_MILLISECONDS = 30_000
+
+
+def main() -> int:
+    """Write the pictures; return the exit status."""
+    try:
+        with step("Pictures in docs/images"):
+            take()
+    except Refused as refused:
+        return explain(refused)
+    return 0
+
+
+def take() -> None:
+    """Sign in as an administrator and take a picture of each screen. Raises Refused if that is not possible."""
+    token = tokens.accepted(ADMIN, "admin")
+    base_url = json.loads(STACK_JSON.read_text())["baseUrl"]
+    screens = {"overview": "overview", "wallet": f"people/{_busiest(base_url, token)}", "prices": "prices"}
+    try:
+        found = chromium()
+    except Missing as missing:
+        raise Refused(f"no Chromium: {missing}") from missing
+    FOLDER.mkdir(exist_ok=True)
+    with sync_playwright() as playwright:
+        environ: dict[str, str | float | bool] = {**os.environ, **found.environ}
+        browser = playwright.chromium.launch(executable_path=found.path, env=environ, args=FLAGS)
+        page = browser.new_page(viewport=SIZE, color_scheme="light")  # type: ignore[arg-type]
+        page.set_default_timeout(PATIENCE_MILLISECONDS)
+        page.goto(f"{base_url}/api/console")
+        page.get_by_label("Token").fill(token)
+        page.get_by_role("button", name="Sign in").click()
+        for name, screen in screens.items():
+            _show(page, screen)
+            page.screenshot(path=FOLDER / f"{name}.png")
+        browser.close()
+
+
+def _busiest(base_url: str, token: str) -> str:
+    """The user who used the most credits. Raises Refused if nobody used any."""
+    answer = httpx.get(
+        f"{base_url}/api/usage/system", headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=30
+    )
+    users: dict[str, int] = answer.raise_for_status().json()["byUser"]
+    if not users:
+        raise Refused("nobody has used credits: fill the service with `make seed`")
+    return max(users, key=lambda user: users[user])
+
+
+def _show(page: Page, screen: str) -> None:
+    """Go to a screen, and wait until it has loaded everything."""
+    page.get_by_role("navigation", name="Screens").wait_for()
+    page.evaluate("address => { location.hash = address }", f"#/{screen}")
+    page.wait_for_load_state("networkidle")
+    expect(page.locator(".loading")).to_have_count(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""The console in a browser, as people use it."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from playwright.sync_api import expect
+
+from tests.browser.browser import PATIENCE_MILLISECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Locator, Page
+
+    from tests.browser.browser import Watched
+    from tests.e2e.client import Person
+
+expect.set_options(timeout=PATIENCE_MILLISECONDS)  # a function's first call starts a worker
+
+MARKUP = "<img src=x onerror=alert(1)><b>bold</b>"
+"""A text that a page must show as it is."""
+
+
+@dataclass(frozen=True)
+class Console:
+    """The console in a browser. ``address`` is where the service serves it."""
+
+    page: Page
+    watched: Watched
+    address: str
+
+    def sign_in(self, person: Person, screen: str) -> None:
+        """Open a screen in a new page, as this person."""
+        self.page.goto("about:blank")
+        self.page.goto(f"{self.address}#/{screen}")
+        self.page.get_by_label("Token").fill(person.token)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.get_by_role("navigation", name="Screens").wait_for()
+
+    def show(self, screen: str) -> None:
+        """Go to another screen, as a link does."""
+        self.page.evaluate("address => { location.hash = address }", f"#/{screen}")
+
+    def heading(self, text: str) -> None:
+        """Wait until the screen has this heading."""
+        expect(self.page.get_by_role("heading", level=1, name=text, exact=True)).to_be_visible()
+
+    def expect_figure(self, label: str, value: str) -> None:
+        """Wait until the key figure has this value."""
+        term = self.page.get_by_role("term").filter(has_text=re.compile(f"^{re.escape(label)}$"))
+        expect(term.locator("xpath=following-sibling::dd[1]")).to_have_text(value)
+
+    def rows(self, caption: str) -> Locator:
+        """The rows of a table, without its head."""
+        return self.page.get_by_role("table", name=caption, exact=True).locator("tbody tr")
+
+    def tabs(self) -> list[str]:
+        """The labels of the links that choose what the screen shows about its subject."""
+        return self._tabs.all_inner_texts()
+
+    def tab(self, label: str) -> None:
+        """Follow one of these links."""
+        self._tabs.get_by_text(label, exact=True).click()
+
+    @property
+    def _tabs(self) -> Locator:
+        return self.page.get_by_role("navigation", name=re.compile("^About ")).get_by_role("link")
+
+    @property
+    def dialog(self) -> Locator:
+        """The dialog that is open."""
+        return self.page.get_by_role("dialog")
+
+    def command(self, button: str, **typed: str) -> None:
+        """Open a command's dialog and fill its fields, named by their labels."""
+        self.page.get_by_role("button", name=button, exact=True).click()
+        for label, text in typed.items():
+            self.dialog.get_by_label(label, exact=True).fill(text)
+
+    def submit(self) -> None:
+        """Send the dialog's command with a double click, as impatient people do."""
+        self.dialog.locator("button[type=submit]").dblclick()
+
+    def done(self) -> str:
+        """Wait until the command has succeeded, close the dialog, and return what it said."""
+        said = self.dialog.locator(".notice.done")
+        said.wait_for()
+        text = said.inner_text()
+        self.dialog.get_by_role("button", name="Close").click()
+        return text
+
+    def refusal(self) -> str:
+        """Wait until a refusal is shown, and return its text."""
+        shown = self.page.get_by_role("alert")
+        shown.wait_for()
+        return shown.inner_text()
+
+    def answer_once(self, address: str, status: int, body: dict[str, Any]) -> None:
+        """Answer the next request to this address in the service's place."""
+        self.page.route(address, lambda route: route.fulfill(status=status, json=body), times=1)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the condition holds, and let the page work meanwhile."""
+        deadline = time.monotonic() + PATIENCE_MILLISECONDS / 1000
+        while not condition():
+            assert time.monotonic() < deadline
+            self.page.wait_for_timeout(100)
+
+    def unexpected_errors(self) -> list[str]:
+        """What the page reported, except refusals of the service, and requests of a page that was left."""
+        expected = ("the server responded with a status of 4", "net::ERR_ABORTED")
+        return [each for each in self.watched.errors if not any(text in each for text in expected)]

@@ -1,0 +1,204 @@
+"""The console's frame: signing in, the navigation, what each role sees, failures and the keyboard."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Route, expect
+
+if TYPE_CHECKING:
+    from tests.browser.console import Console
+    from tests.e2e.client import Person
+    from tests.e2e.conftest import Mint, People
+
+SCREENS = {
+    "admin": ["Overview", "People", "Organizations", "Sessions", "Prices", "My account"],
+    "supervisor": ["People", "Organizations", "Sessions", "Prices", "My account"],
+    "user": ["Organizations", "Prices", "My account"],
+}
+REFUSED = [
+    ("supervisor", "overview", "administrators"),
+    ("user", "overview", "administrators"),
+    ("user", "sessions", "supervisors"),
+    ("user", "people/somebody-else", "supervisors"),
+]
+REQUEST_ID = re.compile(r"Request [0-9a-f-]{36}")
+
+
+# --- signing in ---
+
+
+def test_the_token_is_in_the_pages_memory_only(console: Console, people: People) -> None:
+    person = people()
+    console.sign_in(person, "me")
+    console.heading("My account")
+
+    page = console.page
+    kept = page.evaluate("[localStorage.length, sessionStorage.length, document.cookie, location.href, history.length]")
+    assert kept[:3] == [0, 0, ""]
+    assert person.token not in kept[3]
+    assert page.evaluate("indexedDB.databases()") == []
+    assert person.token not in page.content()
+    page.reload()
+    console.heading("Sign in")
+
+
+def test_a_token_that_is_refused_shows_the_reason(console: Console, token: Mint) -> None:
+    page = console.page
+    page.goto("about:blank")
+    page.goto(console.address)
+    expect(page.get_by_label("Token")).to_be_focused()
+    page.get_by_label("Token").fill(token("someone", exp=1_000_000_000))
+    page.keyboard.press("Enter")
+
+    refusal = console.refusal()
+    assert "TOKEN_EXPIRED (401)" in refusal
+    assert REQUEST_ID.search(refusal)
+    expect(page.get_by_role("navigation")).to_have_count(0)
+
+
+def test_a_token_that_a_terminal_broke_into_lines_is_accepted_and_other_texts_are_refused(
+    console: Console, people: People
+) -> None:
+    person, page = people(), console.page
+    page.goto("about:blank")
+    page.goto(f"{console.address}#/me")
+    page.get_by_label("Token").fill("a token ☺")
+    page.keyboard.press("Enter")
+    assert "This is not a token" in console.refusal()
+
+    page.get_by_label("Token").fill(f"  Bearer {person.token[:40]} {person.token[40:]} ")
+    page.keyboard.press("Enter")
+    console.heading("My account")
+
+
+def test_a_token_that_expires_in_mid_session_asks_for_another_and_returns_to_the_screen(
+    console: Console, people: People
+) -> None:
+    person = people(credits=321)
+    console.sign_in(person, "me?tab=ledger")
+    expect(console.rows("Ledger")).to_have_count(1)
+    expired = {"message": "The token has expired", "code": "TOKEN_EXPIRED", "details": {}, "requestId": "r-1"}
+    console.answer_once("**/credits/balance*", 401, expired)
+    console.show("me")
+
+    console.heading("Sign in")
+    assert "The token has expired" in console.refusal()
+    console.page.get_by_label("Token").fill(f"Bearer {person.token}")
+    console.page.keyboard.press("Enter")
+    console.heading("My account")
+    console.expect_figure("Available", "321")
+
+
+def test_signing_out_forgets_the_token(console: Console, people: People) -> None:
+    console.sign_in(people(), "me")
+    console.page.get_by_role("button", name="Sign out").click()
+
+    console.heading("Sign in")
+    expect(console.page.get_by_label("Token")).to_have_value("")
+
+
+# --- what a role sees ---
+
+
+@pytest.mark.parametrize("role", SCREENS)
+def test_the_navigation_offers_what_the_role_may_see(console: Console, people: People, role: str) -> None:
+    console.sign_in(people(role), "")
+    links = console.page.get_by_role("navigation", name="Screens").get_by_role("link")
+
+    assert links.all_inner_texts() == SCREENS[role]
+    for link in links.all():
+        link.click()
+        expect(console.page.get_by_role("heading", level=1)).to_have_text(link.inner_text())
+        expect(console.page.locator(".loading")).to_have_count(0)
+        expect(console.page.get_by_role("alert")).to_have_count(0)
+
+
+@pytest.mark.parametrize(("role", "screen", "who"), REFUSED)
+def test_the_address_of_a_screen_that_the_role_may_not_see_shows_why(
+    console: Console, people: People, role: str, screen: str, who: str
+) -> None:
+    console.sign_in(people(role), screen)
+    refusal = console.page.get_by_role("alert").first
+
+    expect(refusal).to_contain_text("FORBIDDEN (403)")
+    expect(refusal).to_contain_text(REQUEST_ID)
+
+
+# --- what goes wrong ---
+
+
+def test_a_failure_shows_its_code_and_request_and_can_be_tried_again(console: Console, people: People) -> None:
+    person = people(credits=12)
+    failure = {"message": "The service is unavailable", "code": "UNAVAILABLE", "details": {}, "requestId": "r-503"}
+    console.answer_once("**/credits/balance*", 503, failure)
+    console.sign_in(person, "me")
+
+    refusal = console.refusal()
+    assert "UNAVAILABLE (503)" in refusal
+    assert "r-503" in refusal
+    console.page.get_by_role("button", name="Try again").click()
+    console.expect_figure("Available", "12")
+    console.watched.errors.clear()  # the browser reports the 503
+
+
+def test_a_service_that_cannot_be_reached_is_a_designed_state(console: Console, people: People) -> None:
+    console.page.route("**/credits/balance*", lambda route: route.abort(), times=1)
+    console.sign_in(people(credits=3), "me")
+
+    assert "The service cannot be reached" in console.refusal()
+    console.page.get_by_role("button", name="Try again").click()
+    console.expect_figure("Available", "3")
+    console.watched.errors.clear()
+
+
+def test_an_answer_that_comes_after_navigation_changes_nothing(console: Console, people: People) -> None:
+    person = people(credits=7)
+    waiting: list[Route] = []
+
+    def delay(route: Route) -> None:
+        waiting.append(route)
+
+    console.page.route("**/credits/balance*", delay, times=1)
+    console.sign_in(person, "me")
+    console.heading("My account")
+    console.until(lambda: bool(waiting))
+    console.tab("Ledger")
+    expect(console.rows("Ledger")).to_have_count(1)
+    waiting[0].fulfill(json={"totalCredits": 999, "heldCredits": 0, "debt": 0, "activeAllocations": []})
+
+    console.tab("Credits")
+    console.expect_figure("Available", "7")
+
+
+# --- the keyboard ---
+
+
+def test_everything_is_reached_with_the_keyboard(console: Console, admin: Person) -> None:
+    console.sign_in(admin, "overview")
+    console.heading("Overview")
+    page = console.page
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
+    page.keyboard.press("g")
+    page.keyboard.press("s")
+    console.heading("Sessions")
+    expect(page.get_by_role("heading", level=1)).to_be_focused()
+    for name in ("People", "Prices", "People"):
+        page.keyboard.type("gp")
+        console.heading(name)
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.keyboard.press("/")
+    console.heading("People")
+    expect(page.locator("[data-search]").first).to_be_focused()
+    page.keyboard.type("go")
+    console.heading("People")
+    page.evaluate("document.activeElement.blur()")
+    page.evaluate("scrollTo(0, 0)")
+    page.get_by_text("Skip to the content").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()

@@ -1,0 +1,97 @@
+"""The console's files: small, without a build, and kept by browsers until a new version of the console."""
+
+import gzip
+import json
+import re
+from typing import Any
+
+import pytest
+
+from functions.docs.app import CONSOLE, CONSOLE_ASSETS, CONSOLE_PAGE, console_version, handler
+from local.paths import ROOT
+from tests.integration.test_events import CONTEXT as SAMPLE_CONTEXT
+
+CONTEXT: Any = SAMPLE_CONTEXT
+LIMIT_BYTES = 100_000
+OWN = {name: file.path.read_text(encoding="utf-8") for name, file in CONSOLE_ASSETS.items() if name != "preact.js"}
+
+
+def asked(path: str) -> dict[str, Any]:
+    """The function's answer to the sample event of a file, sent for another file."""
+    *_, version, asset = path.replace("/screens/", "/").split("/")
+    sample = "console-screen" if "/screens/" in path else "console-asset"
+    event = json.loads((ROOT / f"events/docs/{sample}.json").read_text())
+    answer: dict[str, Any] = handler({**event, "pathParameters": {"version": version, "asset": asset}}, CONTEXT)
+    return answer
+
+
+def imports(text: str) -> list[tuple[str, str]]:
+    """The files that a module imports, at once or later."""
+    return re.findall(r'^import [^"]+ from "([^"]+)";$|import\("([^"]+)"\)', text, re.MULTILINE)
+
+
+def test_everything_is_under_100_kb_compressed() -> None:
+    sizes = {path: len(gzip.compress(path.read_bytes())) for path in CONSOLE.rglob("*") if path.is_file()}
+
+    assert len(sizes) > 10
+    assert sum(sizes.values()) <= LIMIT_BYTES, sizes
+
+
+def test_every_file_is_served_and_kept_for_a_year_under_the_version_of_its_content() -> None:
+    assert CONSOLE_ASSETS
+    for name, file in CONSOLE_ASSETS.items():
+        answer = asked(f"{console_version()}/{name}")
+        assert (answer["statusCode"], answer["body"]) == (200, file.path.read_text(encoding="utf-8")), name
+        assert answer["headers"]["Cache-Control"] == "public, max-age=31536000, immutable"
+        assert answer["headers"]["Content-Type"] == file.content_type
+
+
+def test_a_file_of_another_version_is_not_found() -> None:
+    """Its page is older than the service. A mixture of two versions would fail in ways that nobody could explain."""
+    for path in ("0123456789ab/app.js", "0123456789ab/screens/me.js", f"{console_version()}/index.html"):
+        answer = asked(path)
+        assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (404, "ROUTE_NOT_FOUND")
+        assert answer["headers"]["Cache-Control"] == "no-store"
+
+
+def test_the_version_changes_with_the_content_of_any_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_one = dict(list(CONSOLE_ASSETS.items())[1:])
+    monkeypatch.setattr("functions.docs.app.CONSOLE_ASSETS", without_one)
+
+    assert console_version.__wrapped__() != console_version()
+
+
+def test_the_page_names_only_files_of_its_version_and_has_no_inline_code() -> None:
+    event = json.loads((ROOT / "events/docs/console.json").read_text())
+    page = handler(event, CONTEXT)
+    named = re.findall(r'(?:href|src)="(console/[^"]*)"', page["body"])
+
+    assert named
+    assert {name.removeprefix(f"console/{console_version()}/") for name in named} <= CONSOLE_ASSETS.keys()
+    assert "unsafe-" not in page["headers"]["Content-Security-Policy"]
+    assert not re.search(r"<style|\son\w+=|<script(?! type=\"module\" src=)", page["body"])
+    assert "{version}" in CONSOLE_PAGE.path.read_text()
+
+
+@pytest.mark.parametrize("name", sorted(name for name in OWN if name.endswith(".js")))
+def test_a_module_imports_only_files_of_the_console(name: str) -> None:
+    folder = (CONSOLE / name).parent
+    targets = [(folder / (at_once or later)).resolve() for at_once, later in imports(OWN[name])]
+
+    assert {target.relative_to(CONSOLE).as_posix() for target in targets} <= CONSOLE_ASSETS.keys()
+    assert targets or name == "api.js"
+
+
+def test_the_console_stores_nothing_and_sets_no_markup() -> None:
+    """The token is in memory only, and what others wrote is always text."""
+    assert len(OWN) > 5
+    for name, text in OWN.items():
+        for forbidden in ("localStorage", "sessionStorage", "indexedDB", "document.cookie", "innerHTML", "eval("):
+            assert forbidden not in text, (name, forbidden)
+        assert not re.search(r"dangerouslySet|outerHTML|insertAdjacentHTML|https?://", text), name
+
+
+def test_the_vendored_library_names_its_version_and_licenses() -> None:
+    header = CONSOLE_ASSETS["preact.js"].path.read_text(encoding="utf-8").splitlines()[0]
+
+    assert re.search(r"Preact 10 \(MIT.*htm 3\.1\.1 \(Apache-2\.0", header)

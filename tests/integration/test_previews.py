@@ -1,0 +1,204 @@
+"""A preview is the decision of initialize: with every limit, and without any trace."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from accounting.domain.accounts import personal
+from accounting.domain.budgets import Spender
+from accounting.domain.errors import AccountingError, Invalid, UserDisabled
+from accounting.domain.model_usage import Usage
+from accounting.operations import closing, credits, runs, sessions, users
+from accounting.operations.budgets import Manager
+from accounting.operations.credits import Request
+from accounting.operations.previews import Preview, preview
+from accounting.settings import settings
+from accounting.store import table
+from accounting.store.users import ById
+from tests.integration.acme import ACME, budget, found, make_key, stream
+from tests.integration.conftest import ACCOUNT, NOW
+
+if TYPE_CHECKING:
+    from tests.calls import Calls
+    from tests.integration.acme import MakeUser
+
+OWN = Spender("u1", ACCOUNT)
+MEMBER = Spender("u1", ACME)
+
+
+def ask(spender: Spender = OWN, tokens: int = 5_000, usage: Usage | None = None, **more: Any) -> Preview:
+    """Ask about a session that holds 6 credits for 5,000 tokens."""
+    known: dict[str, Any] = {"variant": None, "refused": None, "now": NOW}
+    return preview(spender, "m", tokens, usage=usage, **known | more)
+
+
+def left(found: Preview) -> list[tuple[str, int]]:
+    assert found.room is not None
+    return [("balance", found.room.available), *((bound.name, bound.remaining) for bound in found.room.bounds)]
+
+
+def everything(dynamodb: Any, table_name: str) -> list[Any]:
+    pages = dynamodb.get_paginator("scan").paginate(TableName=table_name, ConsistentRead=True)
+    found = [table.unpack(item) for page in pages for item in page["Items"]]
+    return sorted(found, key=lambda item: (item["pk"], item["sk"]))
+
+
+def opened(spender: Spender, session_id: str, tokens: int, usage: Usage | None) -> tuple[int, int] | AccountingError:
+    """Open a session: what it holds and what its estimate costs, or the refusal."""
+    try:
+        session = sessions.initialize(
+            spender.user_id,
+            session_id,
+            "m",
+            tokens,
+            now=NOW,
+            estimated_usage=usage,
+            account_id=spender.account_id,
+            key_id=spender.key_id,
+            run_id=spender.run_id,
+        ).session
+    except AccountingError as refusal:
+        return refusal
+    return session.initial_credits, session.estimated_credits
+
+
+@pytest.mark.parametrize("reduce", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_preview_decides_as_initialize_does_right_after_it(
+    user: MakeUser, monkeypatch: pytest.MonkeyPatch, seed: int, *, reduce: bool
+) -> None:
+    chosen = replace(settings(), reduce_short_holds=reduce)
+    monkeypatch.setattr("accounting.operations.spending.settings", lambda: chosen)
+    rng = random.Random(seed)
+    user("u1", 60)
+    found()
+    key = make_key()
+    runs.begin(MEMBER, "r", 40, expires_at=None, metadata={}, now=NOW)
+    budget("member:u1", 50)
+    budget(f"key:{key}", 45)
+    passed = set()
+    for number in range(40):
+        account = rng.choice([ACME, ACCOUNT])
+        with_run = rng.choice(["r", None]) if account == ACME else None
+        spender = Spender("u1", account, rng.choice([key, None]), with_run)
+        tokens, usage = rng.randrange(1, 12_000), None
+        if rng.random() < 0.3:
+            usage = Usage(rng.randrange(1, 4_000), rng.randrange(1, 4_000))
+            tokens = usage.output
+        said = ask(spender, tokens, usage)
+        truth = opened(spender, f"s{number}", tokens, usage)
+        if isinstance(truth, AccountingError):
+            assert said.refusal is not None
+            assert (said.refusal.code, said.refusal.message) == (truth.code, truth.message)
+            assert said.refusal.details == truth.details
+        else:
+            assert said.refusal is None
+            assert (said.required, said.estimated) == truth
+        passed.add(said.refusal is None)
+
+    assert passed == {False, True}
+
+
+def test_a_preview_shows_what_each_limit_has_left_including_limits_that_pass(user: MakeUser) -> None:
+    user("u1")
+    found()
+    key = make_key()
+    budget("members", 100)
+    budget(f"key:{key}", 10, window="month")
+    runs.begin(MEMBER, "r", 20, expires_at=None, metadata={}, now=NOW)
+    stream("s", key_id=key, run_id="r")
+
+    said = ask(Spender("u1", ACME, key, "r"))
+
+    assert left(said) == [("balance", 994), ("members", 94), (f"key:{key}", 4), ("run:r", 14)]
+    assert (said.required, said.estimated) == (6, 5)
+    assert said.refusal is not None
+    assert said.refusal.code == "BUDGET_EXCEEDED"
+    assert [each["limit"] for each in said.refusal.details["limits"]] == [f"key:{key}"]
+    assert left(ask(MEMBER)) == [("balance", 994), ("members", 94)]
+    assert ask(MEMBER).refusal is None
+
+
+def test_a_preview_writes_nothing(user: MakeUser, dynamodb: Any, table_name: str, calls: Calls) -> None:
+    user("u1", 10)
+    found()
+    budget("members", 3)
+    before = everything(dynamodb, table_name)
+    calls.reset()
+    for spender in (OWN, MEMBER, Spender("nobody", personal("nobody")), Spender("nobody", ACME)):
+        for tokens in (1_000, 10**9):
+            ask(spender, tokens)
+
+    assert calls.write_units == 0
+    assert everything(dynamodb, table_name) == before
+
+
+@pytest.mark.parametrize(("spender", "round_trips"), [(OWN, 1), (MEMBER, 2)])
+def test_a_preview_costs_no_more_reads_than_a_refused_hold(
+    user: MakeUser, calls: Calls, spender: Spender, round_trips: int
+) -> None:
+    user("u1", 10)
+    found()
+    budget("members", 100)
+    ask(spender)  # the price rules are cached then
+    calls.reset()
+
+    ask(spender)
+
+    assert calls.round_trips == round_trips
+
+
+def test_a_preview_names_a_reason_that_is_not_a_limit(user: MakeUser) -> None:
+    user("u1", 10)
+    user("u9", 10)
+    found()
+    runs.begin(OWN, "r", 5, expires_at=None, metadata={}, now=NOW)
+    runs.stop(ACCOUNT, "r", by=Manager("u1"), now=NOW)
+
+    def reason(spender: Spender, **more: Any) -> str:
+        said = ask(spender, **more)
+        assert said.refusal is not None
+        assert said.room is None
+        return said.refusal.code
+
+    assert reason(OWN._replace(run_id="r")) == "RUN_ENDED"
+    assert reason(Spender("u9", ACME)) == "ACCOUNT_NOT_FOUND"
+    assert reason(Spender("u9", ACCOUNT)) == "ACCOUNT_NOT_FOUND"
+    assert reason(OWN, refused=UserDisabled()) == "USER_DISABLED"
+    users.disable(ById("u1"), by="boss", reason="", now=NOW)
+    assert reason(OWN) == "USER_DISABLED"
+    assert reason(MEMBER) == "USER_DISABLED"
+
+
+def test_a_closed_organization_is_a_reason(user: MakeUser) -> None:
+    user("u1")
+    found()
+    closing.close("acme", None, actor="boss", now=NOW)
+
+    said = ask(MEMBER)
+
+    assert said.refusal is not None
+    assert said.refusal.code == "ORGANIZATION_CLOSED"
+
+
+def test_a_run_that_the_account_lacks_is_a_bad_request(user: MakeUser) -> None:
+    user("u1", 10)
+
+    with pytest.raises(Invalid):
+        ask(OWN._replace(run_id="none"))
+    with pytest.raises(Invalid):
+        ask(OWN, variant="none")
+
+
+def test_a_preview_does_not_count_expired_credits(user: MakeUser) -> None:
+    user("u1", 10)
+    credits.allocate(Request("boss", "u1", "", 30, NOW), 5)
+
+    later = ask(OWN, now=NOW + 40 * 86_400_000)
+
+    assert left(later) == [("balance", 0)]
+    assert later.refusal is not None

@@ -1,0 +1,182 @@
+"""Lists of price rules: which rules an import writes, which problems prevent it, and how a refusal names them."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from accounting.domain.errors import Invalid
+from accounting.domain.price_lists import (
+    Change,
+    Difference,
+    Problem,
+    Taken,
+    difference,
+    places,
+    problems_beside,
+    problems_within,
+    refusal,
+)
+from accounting.domain.pricing import PriceRule
+from tests.prices import per_thousand
+
+BEGINS = 1_800_000_000_000
+RULE = PriceRule(
+    "m",
+    per_thousand(1),
+    BEGINS,
+    variants={"batch": per_thousand(2)},
+    aliases=("a", "b"),
+    source="list",
+    source_version="2",
+)
+OLD = replace(RULE, effective_from=5, source_version="1", aliases=("b", "a"))
+"""A rule with the price of ``RULE``, from an earlier version of the list."""
+
+
+def in_force(rule: PriceRule, **known: PriceRule) -> dict[str, PriceRule | None]:
+    """The rules in force under each of a rule's ids when it begins."""
+    return {**dict.fromkeys((rule.model_id, *rule.aliases)), **known}
+
+
+def test_a_model_without_a_price_is_added() -> None:
+    found = difference([RULE], [in_force(RULE)])
+
+    assert found == Difference([RULE], [], [], [])
+    assert found.rules == [RULE]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"card": per_thousand(3)},
+        {"effective_to": BEGINS + 1},
+        {"variants": {"batch": per_thousand(3)}},
+        {"aliases": ("a",)},
+        {"aliases": ("a", "b", "c")},
+        {"max_output_tokens": 8},
+        {"source": "another list"},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_a_rule_that_differs_replaces_the_one_in_force(values: dict[str, Any]) -> None:
+    before = replace(OLD, **values)
+
+    found = difference([RULE], [in_force(RULE, m=before, a=before, b=before)])
+
+    assert found == Difference([], [Change(before, RULE)], [], [])
+    assert found.rules == [RULE]
+
+
+def test_a_rule_that_changes_no_price_is_not_written_again() -> None:
+    found = difference([RULE], [in_force(RULE, m=OLD, a=OLD, b=OLD)])
+
+    assert found == Difference([], [], ["m"], [])
+    assert found.rules == []
+
+
+def test_an_alias_that_another_model_has_is_shown_as_taken_from_it() -> None:
+    other = PriceRule("other", per_thousand(9), 1, aliases=("b",))
+
+    again = difference([RULE], [in_force(RULE, m=OLD, a=OLD, b=other)])
+    added = difference([RULE], [in_force(RULE, a=other, b=other)])
+
+    assert again == Difference([], [Change(OLD, RULE)], [], [Taken("b", other, RULE)])
+    assert added == Difference([RULE], [], [], [Taken("a", other, RULE), Taken("b", other, RULE)])
+
+
+def test_a_list_may_add_change_and_repeat_rules_at_once() -> None:
+    names = ("first", "second", "third")
+    first, second, third = (PriceRule(name, per_thousand(1), BEGINS) for name in names)
+    dearer = replace(second, card=per_thousand(2), effective_from=1)
+
+    found = difference([first, second, third], [in_force(first), in_force(second, second=dearer), {"third": third}])
+
+    assert found == Difference([first], [Change(dearer, second)], ["third"], [])
+    assert found.rules == [first, second]
+
+
+def test_a_list_without_a_problem_has_none() -> None:
+    later = replace(RULE, model_id="n", effective_from=BEGINS + 1)
+    open_end = PriceRule("o", per_thousand(1), BEGINS, effective_to=BEGINS + 1, aliases=("c", "c"))
+
+    assert list(problems_within({0: RULE, 1: later, 2: open_end})) == []
+
+
+def test_a_rule_that_ends_before_it_begins_is_named_by_its_place_in_the_list() -> None:
+    wrong = replace(RULE, effective_to=BEGINS)
+
+    assert list(problems_within({7: wrong, 9: replace(wrong, model_id="n", aliases=())})) == [
+        Problem(7, "effectiveTo", "must be after effectiveFrom"),
+        Problem(9, "effectiveTo", "must be after effectiveFrom"),
+    ]
+
+
+def test_a_model_may_occur_once_in_a_list() -> None:
+    later = replace(RULE, effective_from=BEGINS + 1)
+    clash = PriceRule("n", per_thousand(1), BEGINS, aliases=("a",))
+
+    assert list(problems_within({0: RULE, 1: later, 2: clash})) == [
+        Problem(1, "modelId", "occurs twice in this list"),
+        Problem(2, "aliases.0", "is already an id of m in this list"),
+    ]
+
+
+def test_an_id_may_belong_to_one_model_of_a_list() -> None:
+    model = PriceRule("a", per_thousand(1), BEGINS)
+    aliases = PriceRule("n", per_thousand(1), BEGINS, aliases=("free", "b", "m"))
+
+    assert list(problems_within({0: RULE, 1: model, 2: aliases})) == [
+        Problem(1, "modelId", "is already an id of m in this list"),
+        Problem(2, "aliases.1", "is already an id of m in this list"),
+        Problem(2, "aliases.2", "is already an id of m in this list"),
+    ]
+
+
+def test_ids_that_no_stored_rule_has_at_this_time_are_free() -> None:
+    assert list(problems_beside({0: RULE}, dict.fromkeys(place for _, place in places(RULE)))) == []
+
+
+def test_a_stored_rule_of_the_same_model_and_time_is_one_problem() -> None:
+    other = PriceRule("n", per_thousand(1), BEGINS)
+    stored = {("m", BEGINS): OLD, ("a", BEGINS): OLD, ("b", BEGINS): OLD, ("n", BEGINS): other}
+
+    assert list(problems_beside({3: RULE, 4: other}, stored)) == [
+        Problem(3, "effectiveFrom", "the model already has a rule that begins at this time"),
+        Problem(4, "effectiveFrom", "the model already has a rule that begins at this time"),
+    ]
+
+
+def test_each_id_that_a_stored_rule_of_another_model_has_is_a_problem() -> None:
+    stored = dict.fromkeys((place for _, place in places(RULE)), PriceRule("other", per_thousand(1), BEGINS))
+
+    problem = "is already an id of other, in a rule that begins at this time"
+    assert list(problems_beside({3: RULE}, stored)) == [
+        Problem(3, "modelId", problem),
+        Problem(3, "aliases.0", problem),
+        Problem(3, "aliases.1", problem),
+    ]
+
+
+def test_a_refusal_names_every_problem_and_explains_the_first() -> None:
+    refused = refusal([Problem(2, "aliases.0", "is taken"), Problem(4, "", "must be an object")])
+
+    assert isinstance(refused, Invalid)
+    assert refused.message == "rules.2.aliases.0: is taken"
+    assert refused.details == {
+        "errors": [
+            {"field": "rules.2.aliases.0", "problem": "is taken"},
+            {"field": "rules.4", "problem": "must be an object"},
+        ],
+        "problems": [
+            {"index": 2, "field": "aliases.0", "problem": "is taken"},
+            {"index": 4, "field": "", "problem": "must be an object"},
+        ],
+    }
+
+
+def test_a_refusal_of_a_long_list_has_all_problems_but_names_20_fields() -> None:
+    details = refusal([Problem(index, "modelId", "is wrong") for index in range(21)]).details
+
+    assert [error["field"] for error in details["errors"]] == [f"rules.{index}.modelId" for index in range(20)]
+    assert len(details["problems"]) == 21
