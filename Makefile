@@ -80,6 +80,10 @@ deploy: build ## Deploy to the AWS account of your credentials (PARAMETERS="Name
 	$(BIN)/sam deploy $(if $(STACK),--stack-name $(STACK)) $(if $(TAGS),--tags $(TAGS)) \
 	  --parameter-overrides BuildId=$$($(BIN)/python -m local.build $(PARAMETERS)) $(PARAMETERS)
 
+.PHONY: seed
+seed: ready ## Fill the running service with users and usage of the last 90 days (USERS=10000 RECORDS=100000)
+	@PYTHONPATH=layers/shared POWERTOOLS_LOG_LEVEL=CRITICAL $(BIN)/python -m local.seed
+
 rerate: ready ## Show what past usage would cost at the current prices; change nothing (SINCE=2026-11-01 UNTIL=, MODEL=, TABLE=)
 	@PYTHONPATH=layers/shared SINCE="$(SINCE)" UNTIL="$(UNTIL)" MODEL="$(MODEL)" TABLE="$(TABLE)" $(BIN)/python -m local.rerate
 

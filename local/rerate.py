@@ -11,7 +11,6 @@ and as long as they are kept.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections import defaultdict
@@ -27,8 +26,7 @@ from accounting.operations.settling import SERVICES
 from accounting.store import keys, prices, table, usage
 from accounting.times import DAY, clock, day, day_begin
 from accounting.web.paging import instants
-from local import account
-from local.paths import STACK_JSON
+from local.attached import attach
 from local.steps import Refused, explain
 
 if TYPE_CHECKING:
@@ -94,7 +92,11 @@ def main() -> int:
     """Price the records and print the report; return the exit status."""
     try:
         since, until = _range()
-        _attach(os.environ.get("TABLE"))
+        table_name = os.environ.get("TABLE")
+        if table_name:
+            os.environ["TABLE_NAME"] = table_name
+        else:
+            attach("make run starts the service, TABLE names another table")
         records = _records(since, until, os.environ.get("MODEL") or None)
         now = clock()
         # As a settlement does: a variant that the model's price lacks costs what the model costs.
@@ -165,25 +167,6 @@ def _range() -> tuple[int, int]:
     if since is None:
         raise Refused("SINCE is missing: make rerate SINCE=2026-11-01")
     return since, clock() if until is None else until
-
-
-def _attach(table_name: str | None) -> None:
-    """Make the store read a table, by default the one of the service that `make run` started, with its credentials."""
-    if table_name:
-        os.environ["TABLE_NAME"] = table_name
-        return
-    try:
-        stack = json.loads(STACK_JSON.read_text())
-    except FileNotFoundError as exc:
-        raise Refused("the service is not running: start it with `make run`, or name a table in TABLE") from exc
-    account.leave_account()
-    os.environ |= {
-        "TABLE_NAME": stack["tableName"],
-        "AWS_ENDPOINT_URL": stack["endpointUrl"],
-        "AWS_DEFAULT_REGION": account.REGION,
-        "AWS_ACCESS_KEY_ID": account.ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": account.SECRET_KEY,
-    }
 
 
 def _records(since: int, until: int, model_id: str | None) -> Iterator[UsageRecord]:

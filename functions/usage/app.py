@@ -191,7 +191,8 @@ class SeriesView(ResponseModel):
     """Credits of each name by UTC day, for the 10 names with the most credits. Days without credits are left out.
 
     ``other`` has all other credits: those of other names and, in a series by model, those that count for no model. So
-    the names and ``other`` add up to ``byDay``.
+    the names and ``other`` add up to ``byDay``. In a series by account, the names are the ids of the accounts that
+    paid: those of organizations, and those of the users with the most credits.
     """
 
     by: system_usage.By

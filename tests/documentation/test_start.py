@@ -54,6 +54,8 @@ def test_each_variable_does_what_getting_started_says(project: Project, document
         assert explained == ["grant"], "the second start kept the data and granted nothing again"
         assert datetime.fromisoformat(begun["expiresAt"]) <= datetime.now(UTC) + timedelta(minutes=1)
         assert "1 sessions swept" in project.type("make demo"), "a chat proxy has the key"
+        seeded = project.type(documentation.line("make seed"), USERS="500", RECORDS="500")
+        assert "512 wallets intact" in seeded, "500 users, 10 organizations, the demo user and another one"
         assert "stop it with `make stop`" in project.type("make run", status=2, PORT=port)
     finally:
         project.type("make stop")

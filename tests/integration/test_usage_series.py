@@ -16,8 +16,9 @@ from tests.integration.conftest import NOW
 from tests.members import organization_with
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from accounting.domain.accounts import AccountId
     from accounting.domain.series import Series
     from accounting.domain.usage import UsageRecord
     from tests.calls import Calls
@@ -28,13 +29,19 @@ DAYS = 4
 BEGIN = NOW - NOW % DAY
 
 
-def recorded(rng: random.Random, users: int, models: int) -> list[UsageRecord]:
-    """Random records of several days. A third counts for no model."""
+ORGANIZATIONS = [stored("org:ACME"), stored("org:BOLT")]
+
+
+def recorded(
+    rng: random.Random, users: int, models: int, accounts: Sequence[AccountId | None] = (None,)
+) -> list[UsageRecord]:
+    """Random records of several days, paid by random accounts. A third counts for no model."""
     made = []
     for _ in range(120):
         who, model, at = rng.randrange(users), rng.randrange(models), BEGIN + rng.randrange(DAYS * DAY)
         service = rng.choice(["chat", "chat-b", "images"])
-        spent = Event(f"u{who}", service, f"m{model}", rng.randrange(1, 100), {}, deduct=False)
+        payer = rng.choice(accounts)
+        spent = Event(f"u{who}", service, f"m{model}", rng.randrange(1, 100), {}, deduct=False, account_id=payer)
         made.append(usage.record(spent, now=at, key=None).record)
     return made
 
@@ -62,28 +69,33 @@ def assert_true(found: Series | None, by_day: dict[str, int], true: dict[str, di
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("cut", [False, True])
-@pytest.mark.parametrize("by", ["model", "service", "user"])
+@pytest.mark.parametrize("by", ["model", "service", "user", "account"])
 def test_the_systems_series_is_exact_even_if_rankings_are_cut(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch, by: system_usage.By, seed: int, *, cut: bool
 ) -> None:
     if cut:
         monkeypatch.setattr(system, "READ_USERS", 1)
         monkeypatch.setattr(system, "READ_NAMES", 1)
-    for who in range(20):
-        user(f"u{who}")
-    made = recorded(random.Random(seed), 20, 15)
+    people = [user(f"u{who}") for who in range(20)]
+    for organization in ORGANIZATIONS:
+        organization_with(organization, *people, now=BEGIN)
+    made = recorded(random.Random(seed), 20, 15, [None, *ORGANIZATIONS])
     for chunk in system_usage.chunks(made):
         system_usage.count(chunk)
 
     found = system_usage.statistics(BEGIN, BEGIN + DAYS * DAY, top=100, now=NOW, by=by)
 
-    name = {
+    name: dict[str, Callable[[UsageRecord], str | None]] = {
         "model": lambda each: each.model_id,
         "service": lambda each: each.service,
         "user": lambda each: each.user_id,
+        "account": lambda each: each.account_id,
     }
     assert_true(found.series, found.by_day, sums(made, name[by]))
-    if not cut:
+    if by == "account":
+        assert found.series is not None
+        assert {*ORGANIZATIONS} < {*found.series.names}, "organizations and users"
+    elif not cut:
         whole = {"model": found.sums.by_model, "service": found.sums.by_service, "user": found.by_user}[by]
         assert found.series is not None
         assert list(found.series.names) == list(whole)[:10]
@@ -100,6 +112,22 @@ def test_a_series_of_rankings_that_are_not_cut_takes_no_further_read(user: MakeU
         trips.append(calls.round_trips)
 
     assert len(set(trips)) == 1
+
+
+def test_what_an_organization_paid_costs_one_more_sum_and_nothing_else_costs_more(
+    user: MakeUser, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system_usage, "any_below", lambda _: 0)
+    user("u1")
+    organization_with(ORGANIZATIONS[0], "u1", now=BEGIN)
+    spent = []
+    for payer in (None, None, ORGANIZATIONS[0], ORGANIZATIONS[0]):
+        made = usage.record(Event("u1", "chat", "m", 3, {}, False, payer), now=BEGIN, key=None).record
+        calls.reset()
+        system_usage.count([made])
+        spent.append((calls.round_trips, calls.write_units))
+
+    assert spent == [(3, 13), (3, 16), (3, 19), (3, 20)]
 
 
 @pytest.mark.parametrize("by", ["model", "service"])

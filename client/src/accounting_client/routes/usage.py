@@ -208,6 +208,6 @@ def system_usage(
 ) -> Call[SystemStatistics]:
     """As an administrator, everybody's usage, by default of the last 30 days, with the ``top`` users (1 to 1,000).
 
-    ``by`` adds ``series``: credits by day and ``"model"``, ``"service"`` or ``"user"``.
+    ``by`` adds ``series``: credits by day and ``"model"``, ``"service"``, ``"user"`` or the ``"account"`` that paid.
     """
     return get("/api/usage/system-stats", SystemStatistics, start_date=start_date, end_date=end_date, top=top, by=by)

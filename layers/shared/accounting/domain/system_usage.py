@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from accounting.domain.accounts import AccountId, personal
 from accounting.domain.allocations import DAY
 from accounting.domain.usage import NO_COUNTS, Name, NameId, UsageRecord, add_each
 
@@ -71,7 +72,15 @@ class NameDay:
     name: Name
 
 
-type Place = DayPart | UserDay | NameDay
+@dataclass(frozen=True, slots=True)
+class AccountDay:
+    """The place of a day's sums of what one account paid for others than its own user: an organization's."""
+
+    day: int
+    account_id: AccountId
+
+
+type Place = DayPart | UserDay | NameDay | AccountDay
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +88,8 @@ class Sum:
     """The sums stored at one place. ``version`` counts their changes.
 
     Some fields belong to some places only. A day's part has ``newest``, when its newest record was made. A user's day
-    has short digests of the ``services`` and ``models`` to which the user gives merit. A name's day has its ``merit``,
+    has short digests of the ``services`` and ``models`` to which the user gives merit, and ``paid_by_others``, the
+    credits that other accounts than the user's own paid. A name's day has its ``merit``,
     None if nobody has given it any. A day's part and a model's day have ``counts`` of usage. ``more`` is what a newer
     version wrote; this version keeps it unchanged.
     """
@@ -91,6 +101,7 @@ class Sum:
     services: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     merit: int | None = None
+    paid_by_others: int = 0
     counts: Mapping[str, int] = field(default=NO_COUNTS, hash=False)
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -98,7 +109,8 @@ class Sum:
 def places(record: UsageRecord, part: int) -> list[Place]:
     """The places whose sums include a record."""
     day = record.at - record.at % DAY
-    return [DayPart(day, part), UserDay(day, record.user_id), *(NameDay(day, name) for name in record.names)]
+    others = [AccountDay(day, account_id) for account_id in record.accounts if account_id != personal(record.user_id)]
+    return [DayPart(day, part), UserDay(day, record.user_id), *(NameDay(day, name) for name in record.names), *others]
 
 
 def slot(record: UsageRecord) -> int:
@@ -126,9 +138,13 @@ def counted(records: Iterable[UsageRecord], part: int, stored: Mapping[Place, Su
     """The sums that change when records are counted, with their new values. ``stored`` has the old values."""
     after: dict[Place, Sum] = {}
     for record in records:
-        day, user, *names = places(record, part)
+        day, user, *rest = places(record, part)
+        names, others = rest[: len(record.names)], rest[len(record.names) :]
         user_sum, merited = _known_to_user(after.get(user) or stored[user], record)
-        after[user] = _plus(user_sum, record)
+        paid_by_others = user_sum.paid_by_others + (record.credits if others else 0)
+        after[user] = replace(_plus(user_sum, record), paid_by_others=paid_by_others)
+        for account in others:
+            after[account] = _plus(after.get(account) or stored[account], record)
         day_sum = _plus(after.get(day) or stored[day], record, record.counts)
         after[day] = replace(day_sum, newest=max(day_sum.newest, record.at))
         for place, name in zip(names, record.names, strict=True):
@@ -198,8 +214,8 @@ def unseen[Id](ids: Iterable[Id], rankings: Sequence[Ranking[Id]]) -> list[tuple
     return [(ranking.day, each) for each in ids for ranking in cut if each not in ranking.found]
 
 
-def by_credits(totals: Mapping[str, Standing]) -> list[str]:
-    """Users, the most credits first."""
+def by_credits[Id: str](totals: Mapping[Id, Standing]) -> list[Id]:
+    """Users or accounts, the most credits first."""
     return sorted(totals, key=lambda each: (-totals[each].credits, each))
 
 

@@ -6,6 +6,7 @@ from itertools import batched, chain
 from typing import Literal
 
 from accounting.domain import system_usage as domain
+from accounting.domain.accounts import personal
 from accounting.domain.errors import Invalid
 from accounting.domain.series import MAX_DAYS, MAX_NAMES, Series, series
 from accounting.domain.system_usage import Ranking, Standing
@@ -17,7 +18,7 @@ from accounting.times import DAY, day, day_begin
 
 DEFAULT_DAYS = 30
 
-type By = Literal["model", "service", "user"]
+type By = Literal["model", "service", "user", "account"]
 """What a series groups credits by."""
 
 
@@ -96,6 +97,8 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int, by: 
             shown = None
         case "user":
             shown = _series(credits_by_day, {each: each for each in by_user}, users, system.users_at)
+        case "account":
+            shown = _series_by_account(credits_by_day, by_user, users)
         case _:
             credits = sums.by_model if by == "model" else sums.by_service
             ids = {Name(by, each).id: each for each in credits}
@@ -110,7 +113,28 @@ def _series[Id](
     credits_at: Callable[[Sequence[tuple[int, Id]]], Sequence[int]],
 ) -> Series:
     """The series of the first of ``texts``, which have the most credits first."""
-    ids = list(texts)[:MAX_NAMES]
+    found = _by_day(list(texts)[:MAX_NAMES], days, credits_at)
+    return series(by_day, {texts[each]: credits for each, credits in found.items()})
+
+
+def _series_by_account(by_day: Mapping[str, int], by_user: Iterable[str], users: Sequence[Ranking[str]]) -> Series:
+    """The series of the accounts that paid the most: organizations, and the own accounts of the first of ``by_user``.
+
+    Organizations have a ranking of their own. How much a user with many credits paid is read from the user's sums.
+    """
+    accounts = [system.accounts_of(each.day) for each in users]
+    found = _by_day(domain.by_credits(domain.total(accounts))[:MAX_NAMES], accounts, system.accounts_at)
+    first = list(by_user)[:MAX_NAMES]
+    wanted = [(each.day, user_id) for user_id in first for each in users if each.cut or user_id in each.found]
+    for (of_day, user_id), credits in zip(wanted, system.paid_by_users_at(wanted), strict=True):
+        found.setdefault(personal(user_id), {})[day(of_day)] = credits
+    return series(by_day, {each: credits for each, credits in found.items() if any(credits.values())})
+
+
+def _by_day[Id](
+    ids: Sequence[Id], days: Sequence[Ranking[Id]], credits_at: Callable[[Sequence[tuple[int, Id]]], Sequence[int]]
+) -> dict[Id, dict[str, int]]:
+    """The credits of each id on each day; ``credits_at`` reads those that the rankings do not show."""
     found = {
         each: {day(ranking.day): ranking.found[each].credits for ranking in days if each in ranking.found}
         for each in ids
@@ -118,7 +142,7 @@ def _series[Id](
     unseen = domain.unseen(ids, days)
     for (of_day, each), credits in zip(unseen, credits_at(unseen), strict=True):
         found[each][day(of_day)] = credits
-    return series(by_day, {texts[each]: credits for each, credits in found.items()})
+    return found
 
 
 def _credits_at(wanted: Sequence[tuple[int, NameId]]) -> list[int]:

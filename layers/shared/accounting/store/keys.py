@@ -309,6 +309,16 @@ def system_user_rank(day: str, user_id: str, credits: int) -> Key:
     return {"kind_pk": f"SYSTEMUSERS#{day}#{_shard(user_id)}", "kind_sk": f"{_rank(credits)}#{user_id}"}
 
 
+def system_account(day: str, account_id: AccountId) -> Key:
+    """The sums of a day for one account that pays for others than its own user."""
+    return {"pk": f"SYSTEM#{day}#{_shard(account_id)}", "sk": f"ACCOUNT#{account_id}"}
+
+
+def system_account_rank(day: str, account_id: AccountId, credits: int) -> Key:
+    """Where the accounts that pay for others on a day are found by their credits."""
+    return {"kind_pk": f"SYSTEMACCOUNTS#{day}#{_shard(account_id)}", "kind_sk": f"{_rank(credits)}#{account_id}"}
+
+
 def system_name(day: str, kind: str, digest: str) -> Key:
     """The sums of a day for one service or model, by the digest of its name: a name can be too long for a key."""
     return {"pk": f"SYSTEM#{day}#{_shard(digest)}", "sk": f"{kind.upper()}#{digest}"}
@@ -406,6 +416,11 @@ def system_user_ranks(day: str) -> list[str]:
     return [f"SYSTEMUSERS#{day}#{shard}" for shard in range(SHARDS)]
 
 
+def system_account_ranks(day: str) -> list[str]:
+    """The partitions of ``by_kind`` that hold the accounts that pay for others on a day, by credits."""
+    return [f"SYSTEMACCOUNTS#{day}#{shard}" for shard in range(SHARDS)]
+
+
 def system_name_ranks(day: str) -> list[str]:
     """The partitions of ``by_kind`` that hold a day's services and models by merit."""
     return [f"SYSTEMNAMES#{day}#{shard}" for shard in range(SHARDS)]
@@ -415,6 +430,12 @@ def ranked_user(key: Key) -> tuple[str, int]:
     """The user and the credits in a key of a ranking."""
     credits, _, user_id = key["kind_sk"].partition("#")
     return user_id, int(credits) - _RANK_ZERO
+
+
+def ranked_account(key: Key) -> tuple[AccountId, int]:
+    """The account and the credits in a key of a ranking."""
+    account_id, credits = ranked_user(key)
+    return stored(account_id), credits
 
 
 def ranked_name(key: Key) -> tuple[str, str, int | None, int]:

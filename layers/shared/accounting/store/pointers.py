@@ -68,14 +68,18 @@ def give_up(address: str, user: User) -> list[Write]:
 
 def _put_pointer(before: Pointer | None, after: Pointer) -> Write:
     condition, values = _as_seen(before) if before else ("attribute_not_exists(pk)", None)
-    item = {
-        **keys.email(after.address),
-        "user_id": after.user_id,
-        "issued_at": after.issued_at,
-        "since": after.since,
-        "former": table.compact(after.former),
+    return Write(table.put(to_item(after), condition=condition, values=values), refused=lambda _: Raced())
+
+
+def to_item(pointer: Pointer) -> Item:
+    """Convert a pointer to an item."""
+    return {
+        **keys.email(pointer.address),
+        "user_id": pointer.user_id,
+        "issued_at": pointer.issued_at,
+        "since": pointer.since,
+        "former": table.compact(pointer.former),
     }
-    return Write(table.put(item, condition=condition, values=values), refused=lambda _: Raced())
 
 
 def _as_seen(pointer: Pointer) -> tuple[str, Item]:

@@ -57,15 +57,7 @@ def _key_id(record: UsageRecord, account_id: AccountId) -> str | None:
 
 def add(record: UsageRecord, account_id: AccountId, spread: int = 0) -> Write:
     """Count the record for one of its accounts. The write has no condition, so it is never refused."""
-    said: Item = {
-        "service": record.service,
-        "model": record.model_id,
-        "paid_by": record.payer_beside(account_id),
-        "key_id": _key_id(record, account_id),
-        "format": FORMAT,
-    }
-    named = {name: value for name, value in said.items() if value is not None}
-    added = {"records": 1, "credits": record.credits, **record.counts}
+    named, added = parts_of(record, account_id)
     adds = ", ".join(f"#{name} :{name}" for name in added)
     sets = ", ".join(f"#{name} = :{name}" for name in named)
     return Write(
@@ -76,3 +68,16 @@ def add(record: UsageRecord, account_id: AccountId, spread: int = 0) -> Write:
             values={f":{name}": value for name, value in (added | named).items()},
         )
     )
+
+
+def parts_of(record: UsageRecord, account_id: AccountId) -> tuple[Item, dict[str, int]]:
+    """What an item that counts the record says about it, and the numbers that the record adds."""
+    said: Item = {
+        "service": record.service,
+        "model": record.model_id,
+        "paid_by": record.payer_beside(account_id),
+        "key_id": _key_id(record, account_id),
+        "format": FORMAT,
+    }
+    named = {name: value for name, value in said.items() if value is not None}
+    return named, {"records": 1, "credits": record.credits, **record.counts}

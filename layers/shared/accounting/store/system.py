@@ -9,8 +9,9 @@ from itertools import batched
 from typing import Any, NamedTuple
 
 from accounting.domain import usage
+from accounting.domain.accounts import AccountId
 from accounting.domain.model_usage import COUNTS
-from accounting.domain.system_usage import DayPart, NameDay, Place, Ranking, Standing, Sum, UserDay, slot
+from accounting.domain.system_usage import AccountDay, DayPart, NameDay, Place, Ranking, Standing, Sum, UserDay, slot
 from accounting.domain.usage import NameId, UsageRecord
 from accounting.store import keys, table
 from accounting.store.formats import unknown
@@ -19,7 +20,7 @@ from accounting.store.stale import StaleRead
 from accounting.store.table import Item, Write
 from accounting.times import DAY, day
 
-_KNOWN = {"version", "records", "credits", "newest", "services", "models", "merit", "name", *COUNTS}
+_KNOWN = {"version", "records", "credits", "newest", "services", "models", "merit", "name", "paid_by_others", *COUNTS}
 
 READ_USERS = 1000
 """How many of a day's users are read from each part of their ranking."""
@@ -131,6 +132,12 @@ def users_of(of_day: int) -> Ranking[str]:
     return Ranking(of_day, {user: Standing(credits) for user, credits in map(keys.ranked_user, found)}, cut)
 
 
+def accounts_of(of_day: int) -> Ranking[AccountId]:
+    """The accounts that paid the most credits for others on a day."""
+    found, cut = _ranked(keys.system_account_ranks(day(of_day)), READ_USERS)
+    return Ranking(of_day, {each: Standing(credits) for each, credits in map(keys.ranked_account, found)}, cut)
+
+
 def names_of(of_day: int) -> Ranking[NameId]:
     """A day's services and models with the most merit."""
     found, cut = _ranked(keys.system_name_ranks(day(of_day)), READ_NAMES)
@@ -144,6 +151,18 @@ def users_at(wanted: Sequence[tuple[int, str]]) -> list[int]:
     """The credits of users on days, in the order asked for."""
     found = table.get_many([keys.system_user(day(of_day), user_id) for of_day, user_id in wanted])
     return [_sum(item).credits for item in found]
+
+
+def accounts_at(wanted: Sequence[tuple[int, AccountId]]) -> list[int]:
+    """The credits that accounts paid for others on days, in the order asked for."""
+    found = table.get_many([keys.system_account(day(of_day), account_id) for of_day, account_id in wanted])
+    return [_sum(item).credits for item in found]
+
+
+def paid_by_users_at(wanted: Sequence[tuple[int, str]]) -> list[int]:
+    """The credits that users paid from their own accounts on days, in the order asked for."""
+    found = table.get_many([keys.system_user(day(of_day), user_id) for of_day, user_id in wanted])
+    return [each.credits - each.paid_by_others for each in map(_sum, found)]
 
 
 def names_at(wanted: Sequence[tuple[int, NameId]]) -> list[tuple[str, int]]:
@@ -171,6 +190,8 @@ def _key(place: Place) -> Key:
             return keys.system_user(day(of_day), user_id)
         case NameDay(of_day, name):
             return keys.system_name(day(of_day), *name.id)
+        case AccountDay(of_day, account_id):
+            return keys.system_account(day(of_day), account_id)
 
 
 def _details(place: Place, after: Sum) -> dict[str, Any]:
@@ -180,10 +201,13 @@ def _details(place: Place, after: Sum) -> dict[str, Any]:
             return {"newest": after.newest}
         case UserDay(of_day, user_id):
             rank = keys.system_user_rank(day(of_day), user_id, after.credits)
-            return {**rank, "services": " ".join(after.services), "models": " ".join(after.models)}
+            others = {"paid_by_others": after.paid_by_others} if after.paid_by_others else {}
+            return {**rank, "services": " ".join(after.services), "models": " ".join(after.models), **others}
         case NameDay(of_day, name):
             rank = keys.system_name_rank(day(of_day), *name.id, after.merit, after.credits)
             return {**rank, "name": name.text, "merit": after.merit}
+        case AccountDay(of_day, account_id):
+            return {**keys.system_account_rank(day(of_day), account_id, after.credits)}
 
 
 def _sum(item: Item | None) -> Sum:
@@ -197,6 +221,7 @@ def _sum(item: Item | None) -> Sum:
         services=tuple(item.get("services", "").split()),
         models=tuple(item.get("models", "").split()),
         merit=item.get("merit"),
+        paid_by_others=item.get("paid_by_others", 0),
         counts={name: item[name] for name in COUNTS if name in item},
         more=unknown(item, _KNOWN),
     )

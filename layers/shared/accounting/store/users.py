@@ -198,9 +198,14 @@ def _writes(known: User | None, user: User, pointer: Pointer | None, now: int) -
 
 
 def _count(role: str, user_id: str, change: int) -> Write:
+    return count_at(keys.user_count(role, user_id), change)
+
+
+def count_at(key: keys.Key, change: int) -> Write:
+    """Change one of the counts of users."""
     return Write(
         table.update(
-            keys.user_count(role, user_id),
+            key,
             "ADD #users :change SET #format = :format",
             values={":change": change, ":format": FORMAT},
             names={"#users": "users", "#format": "format"},

@@ -1,0 +1,30 @@
+"""Lets a local program use the store and the operations on the table of the service that `make run` started."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from local import account
+from local.paths import STACK_JSON
+from local.steps import Refused
+
+
+def attach(otherwise: str) -> dict[str, str]:
+    """Make the store use the local table, with its credentials, and return how tools reach the stack.
+
+    Raises Refused if nothing runs here; `otherwise` then says what to do.
+    """
+    try:
+        stack: dict[str, str] = json.loads(STACK_JSON.read_text())
+    except FileNotFoundError as exc:
+        raise Refused(f"nothing runs here: {otherwise}") from exc
+    account.leave_account()
+    os.environ |= {
+        "TABLE_NAME": stack["tableName"],
+        "AWS_ENDPOINT_URL": stack["endpointUrl"],
+        "AWS_DEFAULT_REGION": account.REGION,
+        "AWS_ACCESS_KEY_ID": account.ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": account.SECRET_KEY,
+    }
+    return stack

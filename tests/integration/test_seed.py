@@ -1,0 +1,113 @@
+"""`make seed` stores what the service would have stored: every wallet is proved, and all sums fit the records."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from accounting.domain.accounts import personal
+from accounting.operations import system_usage, usage
+from accounting.operations.audit import Audited, audit_all
+from accounting.store import audits, keys, organizations, table, users, wallets
+from accounting.store import usage as records
+from accounting.times import clock, day
+from local import seed
+from local.steps import Refused
+from tests.integration.test_formats import SAMPLES
+
+if TYPE_CHECKING:
+    from accounting.store.table import Item
+
+USERS, RECORDS = 200, 400
+
+
+@pytest.fixture
+def items(dynamodb: Any, table_name: str) -> list[Item]:
+    """Every item after seeding."""
+    seed.seed(USERS, RECORDS)
+    pages = dynamodb.get_paginator("scan").paginate(TableName=table_name, ConsistentRead=True)
+    return [table.unpack(item) for page in pages for item in page["Items"]]
+
+
+def test_what_is_seeded_is_consistent(items: list[Item]) -> None:
+    made = [records.from_item(keys.account_in(item), item) for item in items if records.is_record(item)]
+    found = system_usage.statistics(None, None, top=1000, now=clock())
+    ninety_days = system_usage.statistics(clock() - 91 * 86_400_000, None, top=1000, now=clock(), by="model")
+    seeded = [record for record in made if "sessionId" not in record.metadata]
+
+    assert len(seeded) == RECORDS
+    assert ninety_days.sums.records == RECORDS
+    assert ninety_days.sums.credits == sum(record.credits for record in seeded)
+    assert ninety_days.by_day == _by(seeded, lambda record: day(record.at))
+    assert ninety_days.by_user == _by(seeded, lambda record: record.user_id)
+    assert 0 < found.sums.records < RECORDS
+    assert system_usage.count(seeded[:50]) == 0, "the rollups function finds them counted"
+
+    one = seeded[0]
+    of_user = usage.statistics(one.user_id, None, None)
+    assert of_user.sums.credits == sum(each.credits for each in made if each.user_id == one.user_id)
+    of_account = usage.statistics_of_account(one.account_id, None, None)
+    assert of_account.sums.credits == sum(each.credits for each in made if each.account_id == one.account_id)
+    assert any(record.account_id != personal(record.user_id) for record in seeded)
+
+
+def _by(made: list[Any], name: Any) -> dict[str, int]:
+    sums: Counter[str] = Counter()
+    for record in made:
+        sums[name(record)] += record.credits
+    return dict(sums)
+
+
+def test_every_wallet_and_person_is_there_once(items: list[Item]) -> None:
+    sums = audits.outstanding()
+    assert sums is not None
+    everybody, _ = organizations.of_all(before=None, limit=100)
+
+    assert audit_all(clock() + 8 * 86_400_000, lambda: True) == Audited(wallets=USERS + len(everybody))
+    assert sums.accounts == USERS + len(everybody)
+    assert sums.debt > 0
+    assert sums.held > 0
+    assert sums.available == sum(
+        wallets.from_item(keys.account_in(each), each).available for each in items if each["sk"] == "WALLET"
+    )
+    assert users.total(None) == USERS
+    assert len({item["email"] for item in items if item["sk"] == "PROFILE"}) == USERS
+    for user in users.newest(None, before=None, skip=0, limit=5)[0]:
+        assert users.resolve(user.email).user == user
+
+
+def test_every_item_is_of_a_kind_that_the_service_writes(items: list[Item]) -> None:
+    known = {kind_in(json.loads(file.read_text())) for file in SAMPLES.glob("*.json")}
+    made = {kind_in(item) for item in items}
+
+    assert len(made) > 15
+    assert made <= known
+    assert all(value is not None for item in items for value in item.values())
+    assert all(isinstance(item["format"], int) for item in items)
+
+
+def kind_in(item: Item) -> tuple[str, str]:
+    """The first words of an item's keys."""
+    return item["pk"].partition("#")[0], item["sk"].partition("#")[0]
+
+
+def test_seeding_twice_is_refused_and_changes_nothing(items: list[Item], dynamodb: Any, table_name: str) -> None:
+    with pytest.raises(Refused, match="seeded before"):
+        seed.seed(USERS, RECORDS)
+
+    assert dynamodb.scan(TableName=table_name, Select="COUNT", ConsistentRead=True)["Count"] <= len(items)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("USERS", "199"), ("USERS", "ten"), ("RECORDS", "0"), ("RECORDS", "-1"), ("USERS", "1e6")]
+)
+def test_a_number_that_makes_no_sense_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, text: str
+) -> None:
+    monkeypatch.setenv(name, text)
+
+    assert seed.main() == 1
+    assert name in capsys.readouterr().err
