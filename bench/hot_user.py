@@ -82,7 +82,7 @@ def run(report: Report, database: Database) -> None:
     one = measured[0]["rate"]
     rows = [[str(processes), *_row(found, one)] for processes, found in zip(PROCESSES, measured, strict=True)]
     report.add(Section("One hot user", ABOUT.format(seconds=seconds), HEADER, rows))
-    promise = f"sessions a second of {PROCESSES[-1]} processes for one user, of those of one process"
+    promise = f"sessions a second of {PROCESSES[-1]} processes for one user, relative to one process"
     report.targets.append(Target.at_least(promise, LEAST_SHARE, measured[-1]["rate"] / one, " ×"))
 
 

@@ -20,7 +20,7 @@ from local.steps import Refused, explain
 
 
 def main() -> int:
-    """Print it; return the exit status, which is 1 if the token is refused."""
+    """Print what the token says, or why it is refused; return the exit status, which is 1 if it is refused."""
     try:
         claims = check(os.environ.get("TOKEN", ""), issuers.from_environment(os.environ) or "[]")
     except Refused as refused:

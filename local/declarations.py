@@ -76,7 +76,7 @@ def _about(route: Route) -> About:
 def codes_of(operation: Operation) -> set[str]:
     """Every code that a route may be refused with.
 
-    A path with a parameter may also match no route: if the parameter's value has a bare ``/``.
+    If the value of a parameter in the path has a bare ``/``, the request matches no route.
     """
     access, codes, _ = declared()[operation]
     never: tuple[str, ...] = _NOT_OF_OPEN_ROUTES if access.who is Who.ANYBODY else ()

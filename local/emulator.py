@@ -167,7 +167,7 @@ def _environment(port: int, scratch: Path, state: Path | None, *, enforce_iam: b
         "IOT_MTLS_ENABLED": "0",
     }
     if state is not None:
-        # Not what deployments put into S3: it would be on disk at once, but missing from the save that belongs to it.
+        # The files of S3 are not persisted: they would be on disk at once, without the save that they belong to.
         environ |= {"PERSIST_STATE": "1", "STATE_DIR": str(state), "S3_PERSIST": "0"}
     return environ
 

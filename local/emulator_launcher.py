@@ -3,11 +3,11 @@
 It runs in MiniStack's own environment: `<its python> local/emulator_launcher.py [--die-with-parent]`.
 
 The pinned MiniStack serves gateway responses, but (1) does not read them from the OpenAPI document that SAM
-makes from the template, and (2) does not fill in `$context.authorizer.*`. Both work on AWS, and the second one has
-the reason of every 401 (TOKEN_EXPIRED, ...). Also, (3) it unpacks the layer again for each worker, one after the
+makes from the template, and (2) does not fill in `$context.authorizer.*`. Both work on AWS, and the second one gives
+every 401 its code (TOKEN_EXPIRED, ...). Also, (3) it unpacks the layer again for each worker, one after the
 other, (4) imports botocore in each worker to count how deep functions call each other, which ours do not, and
-(5) starts a worker for each call of a burst, where fewer would be free again sooner. All three make a burst of calls
-wait. `emulator_state.py` changes how it keeps its data.
+(5) starts a worker for each call of a burst, although fewer would answer the burst sooner. All three make a burst of
+calls wait. `emulator_state.py` changes how it keeps its data.
 MiniStack's own functions are wrapped, not replaced. This refuses to run with any other version of MiniStack.
 """
 
@@ -172,7 +172,7 @@ def pointer_to(layer: bytes) -> bytes:
 
 
 def start_workers_without_botocore() -> None:
-    """Leave out of the workers' program what counts how deep functions call each other."""
+    """Remove the part of the workers' program that counts how deep functions call each other."""
     program = lambda_runtime._PYTHON_WORKER_SCRIPT
     if program.count(COUNT_DEPTH) != 1:
         sys.exit(f"MiniStack's program for workers is not the one that {__file__} was written for")

@@ -6,7 +6,7 @@ the way in which genai-prices itself computes a price:
 - A price for each request applies to `requests` of the usage; genai-prices counts one request for each calculation.
 - Audio from the cache costs what other input from the cache costs; a usage does not tell them apart.
 - What a usage does not count has no price: images, video, documents, file searches, citations, characters and hours.
-  Tokens of images and video cost what other input or output costs. `left_out` names these prices.
+  Tokens of images and video cost what other input or output costs. `left_out` names the prices that a rule leaves out.
 - Prices by the time of day, and variants that ask for more than one value, have no rule.
 
 If a cache write for an hour has no price of its own, it costs what other cache writes cost, as in genai-prices. Its

@@ -56,7 +56,7 @@ class Cost:
         return self.now - self.credits
 
     def add(self, other: Cost) -> None:
-        """Add the sums of others."""
+        """Add the sums of other records."""
         self.records += other.records
         self.credits += other.credits
         self.now += other.now
@@ -127,7 +127,7 @@ def rerate(records: Iterable[UsageRecord], card_of: CardOf) -> Report:
     for session, correction in late.items():
         first = swept.pop(session, None)
         if first is None:
-            report.unknown["that correct a session from before"] += 1
+            report.unknown["whose session was swept before SINCE"] += 1
         else:
             _price(report, _whole(first, correction), card_of, records=2)
     for record in swept.values():

@@ -21,7 +21,7 @@ STOP_SECONDS = 60
 
 
 class Running:
-    """This process's lock to be the only one that runs. Raises Refused if another process has it."""
+    """The lock of the only `make run` in this folder. Raises Refused if another process holds it."""
 
     def __init__(self) -> None:
         private.folder(RUNNING.parent)
@@ -34,7 +34,7 @@ class Running:
         self.name(os.getpid())
 
     def name(self, pid: int, *, leads_session: bool = False) -> None:
-        """Set the process to stop. If it leads a process session, the rest of the session is ended after it."""
+        """Record which process to stop. If it leads a process session, the rest of the session is ended after it."""
         self._file.truncate(0)
         self._file.write(json.dumps({"pid": pid, "leadsSession": leads_session}))
         self._file.flush()

@@ -22,7 +22,7 @@ def mixed_lots(count: int) -> list[Lot]:
 
 
 def different_lots(count: int) -> list[Lot]:
-    """Lots that are all granted and expire at instants of their own, which makes their text longest."""
+    """Lots whose grants and expiries are all at different instants, which makes their text longest."""
     rng = random.Random(count)
     lots, at = [], NOW
     for number in range(1, count + 1):

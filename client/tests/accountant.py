@@ -47,7 +47,7 @@ class Accountant:
             return given(self.afterwards[step].pop(0)) if self.afterwards.get(step) else answer
 
     def steps(self, but: str = "heartbeat") -> list[str]:
-        """The steps it received, except these."""
+        """The steps it received, except those called ``but``."""
         return [step for step, _ in self.said if step != but]
 
     def heard(self, step: str) -> list[int]:

@@ -37,7 +37,7 @@ class Account:
 
 
 class Bank:
-    """Holds and settles. While ``is_down`` it answers 503. ``trouble`` by step comes instead of the step's answer.
+    """Holds and settles. While ``is_down``, it answers 503. ``trouble`` has, for a step, answers that replace its own.
 
     ``credits`` is what every user can pay for: a credit for each output token, the input is free.
     """
@@ -72,7 +72,7 @@ class Bank:
             return answer
 
     def only(self) -> Account:
-        """The only session there is."""
+        """The only session."""
         (session,) = self.sessions.values()
         return session
 
@@ -133,7 +133,7 @@ class Bank:
 
 @contextmanager
 def serving(bank: Bank, *, loses: float = 0.0) -> Iterator[str]:
-    """Serve a bank on a port of this machine; of its requests and of its answers, this part is lost."""
+    """Serve a bank on a port of this machine. ``loses`` is the share of requests, and of answers, that gets lost."""
     chance = random.Random(7)
 
     class Handler(BaseHTTPRequestHandler):
@@ -163,7 +163,7 @@ def serving(bank: Bank, *, loses: float = 0.0) -> Iterator[str]:
         daemon_threads = True
 
         def handle_error(self, *_: Any) -> None:
-            """The caller was killed."""
+            """Print nothing: the caller was killed."""
 
     server = Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

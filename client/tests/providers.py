@@ -24,7 +24,7 @@ type Json = dict[str, Any]
 
 @dataclass
 class Plan:
-    """What a model answers: ``words`` words, those that it ``says``, and the usage that it reports for them.
+    """What a model answers, and the usage that it reports: ``words`` words, which are those of ``says`` if it is given.
 
     ``status`` other than 200 is an error instead of an answer. A stream waits for `Provider.go` after ``pause_after``
     words, hangs up after ``cut_after``, and ends without a usage if ``reports_usage`` is False. A whole answer waits
@@ -84,7 +84,7 @@ class Plan:
 
 
 class Provider:
-    """Answers as the ``plan`` of the moment says. ``asked`` has the paths and bodies of all requests."""
+    """Answers as the current ``plan`` says. ``asked`` has the paths and bodies of all requests."""
 
     def __init__(self) -> None:
         self.plan = Plan()

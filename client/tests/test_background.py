@@ -110,9 +110,7 @@ def test_closing_waits_for_what_is_left_to_send(play: Play) -> None:
     assert play.bank.open == set()
 
 
-def test_what_is_left_when_the_client_is_closed_stands_in_the_log_once(
-    play: Play, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_is_left_when_the_client_is_closed_is_logged_once(play: Play, caplog: pytest.LogCaptureFixture) -> None:
     def body(session: Any) -> None:
         session.add_tokens(30)
         play.bank.is_down = True
@@ -124,7 +122,7 @@ def test_what_is_left_when_the_client_is_closed_stands_in_the_log_once(
     assert len(told) == 1
 
 
-def test_a_settlement_that_is_refused_later_stands_in_the_log(play: Play, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_settlement_that_is_refused_later_is_logged(play: Play, caplog: pytest.LogCaptureFixture) -> None:
     play.bank.trouble["finalize"] = [*[LOST] * 3, refusal(404, "SESSION_NOT_ACTIVE")]
 
     play(lambda session: session.add_tokens(30), settle_seconds=0.001, until=lambda: "could not be" in caplog.text)
@@ -149,7 +147,7 @@ def test_a_usage_that_is_rejected_later_is_settled_by_count(play: Play) -> None:
 @pytest.mark.parametrize(
     "trouble", [refusal(400, "VALIDATION_ERROR"), refusal(413, "PAYLOAD_TOO_LARGE")], ids=["400", "413"]
 )
-def test_no_session_is_left_open_because_the_service_rejects_what_it_does_not_name(play: Play, trouble: Any) -> None:
+def test_a_settlement_that_is_rejected_as_a_whole_is_sent_with_the_tokens_only(play: Play, trouble: Any) -> None:
     play.bank.trouble["finalize"] = [trouble, trouble]
 
     def body(session: Any) -> None:
@@ -174,20 +172,20 @@ def test_a_short_hold_is_made_for_as_much_output_as_the_user_can_pay_for(play: P
     assert play.bank.asked["initialize"] == 2
 
 
-def test_a_session_may_be_an_accounts_and_a_runs(play: Play) -> None:
+def test_a_session_can_name_the_account_that_pays_and_the_run_that_it_counts_for(play: Play) -> None:
     play(lambda session: session.add_tokens(1), account_id="org:acme", run_id="r1")
     assert play.bank.only().opened["accountId"] == "org:acme"
     assert play.bank.only().opened["runId"] == "r1"
 
 
-def test_an_output_of_nothing_is_no_short_hold(play: Play) -> None:
+def test_a_user_who_can_pay_for_no_output_is_refused(play: Play) -> None:
     play.bank.credits = 0
     with pytest.raises(InsufficientCredits):
         play(lambda _: pytest.fail("entered"), when_short="shorten")
     assert play.bank.sessions == {}
 
 
-def test_unless_asked_for_nothing_is_shortened(play: Play) -> None:
+def test_nothing_is_shortened_unless_the_caller_asks_for_it(play: Play) -> None:
     play.bank.credits = 40
     with pytest.raises(InsufficientCredits) as refused:
         play(lambda _: pytest.fail("entered"))
@@ -229,7 +227,7 @@ def test_a_stream_that_may_begin_without_the_service_is_charged_when_it_is_back(
     assert session.result
 
 
-def test_without_a_usage_such_a_stream_is_charged_for_its_estimates_input_and_its_tokens(play: Play) -> None:
+def test_a_stream_without_service_and_usage_is_charged_for_its_estimated_input_and_its_tokens(play: Play) -> None:
     bank = play.bank
     bank.is_down = True
 
@@ -274,7 +272,7 @@ def test_a_hold_that_was_made_though_its_answer_was_lost_is_settled_as_any_other
         {"on_unreachable": "ignore"},
     ],
 )
-def test_what_no_session_can_do_is_a_value_error(play: Play, options: dict[str, Any]) -> None:
+def test_options_that_no_session_can_have_raise_value_error(play: Play, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"when_short|on_unreachable"):
         play(lambda _: pytest.fail("entered"), **options)
 
@@ -323,7 +321,7 @@ def test_a_program_that_ends_while_the_service_is_down_says_what_is_open() -> No
 
 @pytest.fixture
 def limits() -> Callable[[Bank, str], int]:
-    """Return what asks either client what it reserves for a model."""
+    """Return a function that asks either client how much output it reserves for a model."""
 
     def ask(bank: Bank, kind: str) -> int:
         async def asked() -> int:
@@ -342,7 +340,7 @@ def limits() -> Callable[[Bank, str], int]:
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 @pytest.mark.parametrize(("limit", "reserved"), [({"m": 900}, 900), ({"m": 64_000}, 4096), ({}, 4096)])
-def test_what_is_reserved_for_an_output_without_a_limit_is_the_models_most_up_to_a_default(
+def test_a_request_without_a_limit_reserves_the_models_maximum_output_but_at_most_the_default(
     limits: Callable[[Bank, str], int], kind: str, limit: dict[str, int], reserved: int
 ) -> None:
     bank = Bank()

@@ -154,7 +154,7 @@ def hanging(close: Callable[..., Any]) -> tuple[float, list[Any]]:
     retries = Retries(total_seconds=0.5)
     if close is close_async:
         return close_async(Service(), retries, 30, 5)
-    http = Service().sync(30)  # open: the threads that hang have it
+    http = Service().sync(30)  # left open, because the hanging threads use it
     client = AccountingClient(BASE_URL, "jwt", http=http, retries=retries)
     sessions = [client.streaming_session("m", 100).__enter__() for _ in range(5)]
     began = time.monotonic()

@@ -33,7 +33,7 @@ NOTHING = {"inputTokens": 0, "outputTokens": 0, "requests": 0}
 
 
 class Accountants:
-    """The service, for any number of sessions, each with as many ``credits``."""
+    """The service, for any number of sessions; each has ``credits`` credits."""
 
     def __init__(self, credits: int = 10_000) -> None:
         self.credits = credits
@@ -88,7 +88,7 @@ def model_of(provider: Provider, **options: Any) -> ChatOpenAI:
         "max_retries": 0,
         "max_tokens": 100,
         "stream_usage": True,
-        "http_async_client": httpx.AsyncClient(),  # by default it shares one, beyond the end of an event loop
+        "http_async_client": httpx.AsyncClient(),  # by default, models share one, which outlives an event loop
     }
     return ChatOpenAI(**{**known, **options})
 
@@ -391,7 +391,7 @@ def test_a_callback_of_the_other_kind_is_refused(provider: Provider) -> None:
 def test_an_async_callback_that_a_coroutine_calls_synchronously_is_noticed(
     provider: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """LangChain then lets the first call pass, whatever the callback raises; its end fails, and so does any other."""
+    """LangChain calls the model once, whatever the callback raises. That call fails at its end; so do later ones."""
     service = Accountants()
     provider.plans()
     model = model_of(provider)

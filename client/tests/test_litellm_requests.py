@@ -35,7 +35,7 @@ def test_the_most_that_a_request_may_generate(call_type: str, data: dict[str, An
     ("call_type", "data"),
     [("image_generation", {}), ("pass_through_endpoint", {}), ("_arealtime", {}), ("aresponses", {"background": True})],
 )
-def test_what_has_no_usage_at_its_end_is_not_accountable(call_type: str, data: dict[str, Any]) -> None:
+def test_a_request_without_a_usage_at_its_end_is_not_accountable(call_type: str, data: dict[str, Any]) -> None:
     assert not Asked(call_type, data).is_accountable
 
 

@@ -73,7 +73,7 @@ def test_processes_that_are_killed_at_any_moment_leave_nothing_unsettled_and_set
         told = session.settled or {}
         if session.outcome == "finalize":
             assert told["actualTokens"] == tokens
-        else:  # killed between its last word and the write
+        else:  # the process was killed after it printed the tokens and before it wrote them to the outbox
             assert "tokensGenerated" not in told
     assert rows(file) == []
 
@@ -95,6 +95,40 @@ def test_an_outbox_is_for_its_owner_only_and_says_how_a_session_ended(tmp_path: 
 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert Outbox(file, "https://a").claim(KEY.sender) == [(KEY, ENDING)]
+
+
+def test_a_session_takes_two_transactions(tmp_path: Path) -> None:
+    statements: list[str] = []
+    with (
+        httpx.Client(transport=httpx.MockTransport(Bank())) as http,
+        AccountingClient(BASE_URL, SERVICE, http=http, outbox=tmp_path / "outbox") as client,
+    ):
+        box = client.background.backlog.outbox
+        assert box
+        box._database.set_trace_callback(statements.append)
+        for _ in range(10):
+            with client.for_user("ann").streaming_session("m", 100):
+                pass
+        box._database.set_trace_callback(None)
+    renewals = sum(statement.strip().startswith(("UPDATE", "SELECT")) for statement in statements)
+    assert statements.count("COMMIT") - renewals == 20
+    assert rows(tmp_path / "outbox") == []
+
+
+def test_a_settled_session_is_deleted_by_the_next_write_that_succeeds(tmp_path: Path) -> None:
+    file, other = tmp_path / "outbox", KEY._replace(session_id="s2")
+    box = Outbox(file, "https://a")
+    box.ended(KEY, ENDING)
+    box.delete_later(KEY)
+    with sqlite3.connect(file, isolation_level=None) as busy:
+        box._database.execute("PRAGMA busy_timeout = 1")
+        busy.execute("BEGIN IMMEDIATE")
+        box.opening(other)
+        busy.execute("ROLLBACK")
+    assert rows(file) == [("s1", 0)]
+
+    box.renew()
+    assert rows(file) == []
 
 
 def test_a_settlement_is_taken_over_once_and_only_from_a_process_that_is_gone(

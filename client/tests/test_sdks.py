@@ -51,7 +51,7 @@ class Leave(Exception):
 
 
 class Sdk:
-    """One API of one SDK, sync or async, accounted by a bank: asks, and reads what it takes."""
+    """One API of one SDK, sync or async, accounted by a bank. It asks the model, and says what was settled."""
 
     def __init__(self, api: str, kind: str, provider: Provider, bank: Bank) -> None:
         self.api, self.kind, self.provider, self.bank = api, kind, provider, bank
@@ -130,7 +130,7 @@ class Talk:
         return self(self.sdk.ask(client or self.client, **request))
 
     def read(self, at_most: int = 10**6, then: str = "nothing", client: Any = None, **request: Any) -> list[Any]:
-        """Read so many parts of a stream, and then leave it in some way."""
+        """Read at most this many parts of a stream, and then leave it in the way that ``then`` names."""
         work = self._aread if self.loop else self._read
         return list(self(work(client or self.client, at_most, then, request)))
 
@@ -250,7 +250,7 @@ def test_a_user_without_the_credits_is_refused_before_the_model_is_called(sdk: S
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_short_output_is_what_the_user_can_pay_for(sdk: Sdk, stream: bool) -> None:
+def test_an_output_is_shortened_to_what_the_user_can_pay_for(sdk: Sdk, stream: bool) -> None:
     sdk.bank.credits = 50
     limit = {"chat": "max_completion_tokens", "responses": "max_output_tokens", "messages": "max_tokens"}[sdk.api]
 
@@ -365,7 +365,7 @@ def test_a_service_that_is_down_keeps_the_model_from_being_called(sdk: Sdk) -> N
     assert sdk.provider.asked == []
 
 
-def test_a_call_that_may_go_on_without_the_service_is_charged_when_it_is_back(sdk: Sdk) -> None:
+def test_a_call_that_may_begin_without_the_service_is_charged_when_it_is_back(sdk: Sdk) -> None:
     sdk.bank.is_down = True
 
     def body(talk: Talk) -> None:
@@ -403,7 +403,18 @@ def test_a_client_acts_for_the_user_of_the_call(sdk: Sdk) -> None:
     assert (opened["metadata"], opened["accountId"], opened["runId"]) == ({"chat": 7}, "org:acme", "r1")
 
 
-def test_a_request_without_a_limit_reserves_the_models_most_up_to_a_default(sdk: Sdk) -> None:
+def test_an_account_and_a_run_may_pay_for_all_calls_of_a_client(sdk: Sdk) -> None:
+    def body(talk: Talk) -> None:
+        talk.ask()
+        talk.ask(talk.client.with_accounting(account_id=None, run_id=None))
+
+    sdk.run(body, account_id="org:acme", run_id="r1")
+    paid, own = (session.opened for session in sdk.bank.sessions.values())
+    assert (paid["accountId"], paid["runId"]) == ("org:acme", "r1")
+    assert not {"accountId", "runId"} & own.keys()
+
+
+def test_a_request_without_a_limit_reserves_the_models_maximum_output_but_at_most_the_default(sdk: Sdk) -> None:
     if sdk.api == "messages":
         pytest.skip("its requests always have a limit")
     sdk.bank.limits = {"m": 900}
@@ -412,7 +423,7 @@ def test_a_request_without_a_limit_reserves_the_models_most_up_to_a_default(sdk:
     assert sdk.bank.only().opened["estimatedUsage"]["outputTokens"] == 900
 
 
-def test_an_estimate_of_ones_own_is_what_is_held(sdk: Sdk) -> None:
+def test_the_callers_own_estimate_decides_what_is_held(sdk: Sdk) -> None:
     sdk.run(lambda talk: talk.ask(), estimate=lambda request: len(request["model"]) * 70)
     assert sdk.bank.only().opened["estimatedUsage"]["inputTokens"] == 70
 

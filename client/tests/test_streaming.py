@@ -230,7 +230,7 @@ def test_tokens_that_fit_the_hold_cause_no_extra_heartbeat(stream: Run) -> None:
     assert service.heard("heartbeat") == []
 
 
-def test_a_fast_stream_sends_at_most_ten_times_as_many_heartbeats(stream: Run) -> None:
+def test_a_fast_stream_sends_at_most_ten_heartbeats_for_each_interval(stream: Run) -> None:
     service = Accountant(credits=10**6)
 
     began = time.monotonic()
@@ -405,7 +405,7 @@ def test_only_whole_numbers_of_tokens_are_counted(stream: Run, tokens: Any) -> N
 
 
 def test_a_session_id_used_by_somebody_else_is_not_entered(stream: Run) -> None:
-    """The service repeats its first answer about it, and holds nothing more."""
+    """The service repeats its first answer about the session, and holds nothing more."""
     service = Accountant()
     stream(service, counting(30), session_id="mine")
 

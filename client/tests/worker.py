@@ -1,7 +1,7 @@
 """A program that streams with an outbox until it is killed: `python worker.py sync|async URL FILE [last]`.
 
-The last one opens nothing, and ends when it has sent what the earlier ones left. The others print each session's id and
-tokens before its end.
+With `last`, it opens nothing, and ends when it has sent what earlier ones left. Otherwise it prints the id and the
+tokens of each session before the session ends.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ RETRIES = Retries(first_seconds=0.01, longest_seconds=0.05)
 
 
 def say(session_id: str, tokens: int) -> None:
-    sys.stdout.write(f"{session_id} {tokens}\n")
+    say_line(f"{session_id} {tokens}")
+
+
+def say_line(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 

@@ -29,7 +29,7 @@ from accounting.web.types import (
     AccountText,
     Adjustment,
     Credits,
-    CreditsOrNone,
+    CreditsOrZero,
     ExpiryDays,
     Instant,
     ModelId,
@@ -75,7 +75,7 @@ class Check(QuestionModel):
 
     account_id: AccountText | None = None
 
-    required_credits: CreditsOrNone = Field(
+    required_credits: CreditsOrZero = Field(
         validation_alias=AliasChoices("requiredCredits", "credits"), description="Can also be sent as `credits`"
     )
 
@@ -132,7 +132,7 @@ class SetCredits(_Grant):
     Credits that this adds expire after ``expiryDays`` (default 30), or at ``expiresAt``.
     """
 
-    credits: CreditsOrNone
+    credits: CreditsOrZero
 
 
 class Remove(_Command):

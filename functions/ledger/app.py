@@ -216,7 +216,7 @@ class OutstandingView(ResponseModel):
     expired but are still in a wallet are in none of these numbers.
 
     ``driftingAccounts`` counts the accounts in which the auditor found a problem, and ``drifting`` has the ids of the
-    first 20. ``unprovedAccounts`` could not be checked: the auditor's log says why.
+    first 20. ``unprovedAccounts`` counts those that could not be checked: the auditor's log says why.
     """
 
     as_of: Instant | None

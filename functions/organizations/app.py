@@ -181,7 +181,8 @@ def rename(organization_id: IdentifierInPath, body: RenameOrganization) -> Organ
 def close(organization_id: IdentifierInPath, body: CloseOrganization | None = None) -> ClosedView:
     """Close an organization. Nothing new is paid from its account; open sessions still settle.
 
-    Its credits go to ``transferTo`` and keep their expiry, or are removed. A repeat changes nothing.
+    Its credits go to ``transferTo`` and keep their expiry, or are removed. A repeat does the same with credits that
+    sessions have refunded since.
     """
     transfer_to = body.transfer_to if body else None
     closed = closing.close(organization_id, transfer_to, actor=api.caller.actor, now=clock())

@@ -33,7 +33,7 @@ from accounting.web.types import (
     ONLY_DIGITS,
     PAYER,
     AccountText,
-    CreditsOrNone,
+    CreditsOrZero,
     Identifier,
     Instant,
     Metadata,
@@ -69,7 +69,7 @@ class Record(RequestModel):
 
     service: ServiceName
     operation: Operation
-    credits: CreditsOrNone | None = None
+    credits: CreditsOrZero | None = None
     model_id: ModelId | None = None
     usage: UsageObject | None = None
     usage_format: UsageFormat | None = None
@@ -239,8 +239,8 @@ class SystemView(ResponseModel):
 
     ``byUser`` has the users with the most credits. ``byService`` and ``byModel`` have as many names as fit, first those
     to which users contributed the most credits. ``tokensByModel`` has at most 100 of those models, those with the most
-    credits. All numbers are exact; ``truncated`` means that names are left out. The sums are a few seconds behind:
-    ``asOf`` is when the newest counted record was made.
+    credits. All numbers are exact; ``truncated`` means that names are left out. The sums are up to five minutes behind
+    (the stack's parameter StatisticsSeconds): ``asOf`` is when the newest counted record was made.
     """
 
     total_records: int
@@ -316,8 +316,7 @@ def own_statistics(
     """Show what the caller used or, with ``accountId``, what an account paid for.
 
     Owners and admins of an organization see what it paid for all members, or for the one in ``userId``. Members see
-    what it paid for them. With ``keyId``, only what this API key was used for counts. With ``by``, the answer has
-    ``series``.
+    what it paid for them. With ``keyId``, only usage with this API key counts. With ``by``, the answer has ``series``.
     """
     since, until = _range(start_date, end_date, by)
     account = api.account
@@ -377,12 +376,12 @@ def statistics_of(
 def system_statistics(
     start_date: StartDate = None,
     end_date: EndDate = None,
-    top: Annotated[Annotated[int, Field(ge=1, le=MAX_TOP), ONLY_DIGITS], Query()] = DEFAULT_TOP,
+    top: Annotated[Annotated[int, Field(ge=0, le=MAX_TOP), ONLY_DIGITS], Query()] = DEFAULT_TOP,
     by: BySystem = None,
 ) -> SystemView:
     """Show the usage statistics of all users, by default for the last 30 days.
 
-    With ``by``, the answer has ``series``.
+    ``top`` is how many users are in ``byUser``; with 0, the answer comes sooner. With ``by``, it has ``series``.
     """
     since, until = instants(start_date, end_date)
     found = system_usage.statistics(since, until, top=top, now=clock(), by=by)

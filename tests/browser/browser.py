@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Page, Request
 
 FLAGS = [
-    "--no-sandbox",  # which root, as continuous integration often is, can't have
+    "--no-sandbox",  # Chromium has no sandbox as root, as which continuous integration often runs
     "--disable-gpu",
     "--disable-quic",
     "--disable-dev-shm-usage",

@@ -133,6 +133,8 @@ def test_a_quote_explains_a_usage_line_by_line(console: Console, admin: Person, 
     console.page.get_by_label("Usage object").fill("{")
     console.page.get_by_role("button", name="Calculate").click()
     assert "not JSON" in console.refusal()
+    console.page.get_by_label("Usage object").fill("{}")
+    expect(console.page.get_by_role("alert"), "it was about an older question").to_have_count(0)
 
 
 def test_an_import_shows_its_difference_before_it_is_applied(console: Console, admin: Person) -> None:
@@ -149,6 +151,11 @@ def test_an_import_shows_its_difference_before_it_is_applied(console: Console, a
     expect(rows.filter(has_text=known)).to_contain_text("1 → 1.5")
     expect(rows.filter(has_text=new)).to_contain_text("added")
     expect(console.page.get_by_text("1 model stays unchanged.")).to_be_visible()
+    console.page.get_by_label("Rules").press("End")
+    console.page.get_by_label("Rules").press("Space")
+    expect(rows).to_have_count(0)
+    console.page.get_by_label("Rules").press("Backspace")
+    expect(rows).to_have_count(2)
     assert len(_price(admin, known)["history"]) == 1, "nothing is written before"
     console.page.get_by_role("button", name="Import 2 rules").dblclick()
     expect(console.page.get_by_text("Imported: 1 added, 1 changed, 1 unchanged.")).to_be_visible()

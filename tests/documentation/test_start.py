@@ -31,7 +31,7 @@ PATIENCE_SECONDS = 30
 
 
 def test_each_variable_does_what_getting_started_says(project: Project, documentation: Documentation) -> None:
-    """They are set at a second start, which must update what is deployed; all except `FRESH` at once."""
+    """All of them except `FRESH` are set together at a second start, which must update what is deployed."""
     for each in VARIABLES:
         documentation.line(f"{each} make run")
     project.type("make run", PORT=free_port(), BACKGROUND="1")

@@ -289,7 +289,8 @@ def test_the_systems_statistics_are_the_sum_of_the_users_within_seconds(admin: P
         page = admin.ok("GET", "users", params={"limit": 100, **({"cursor": cursor} if cursor else {})})
         users += [user["userId"] for user in page["users"]]
         cursor = page.get("nextCursor")
-    # An id that is somebody's address means them; other tests make such users, who use nothing.
+    # If a user's id is another user's address, the id means that other user. Other tests make such users; they use
+    # nothing, so they can be left out.
     reachable = [each for each in users if admin.ok("GET", f"users/{quote(each, safe='')}")["userId"] == each]
     assert len(reachable) > len(users) // 2
     of_users = {user_id: admin.ok("GET", f"usage/stats/{quote(user_id, safe='')}") for user_id in reachable}

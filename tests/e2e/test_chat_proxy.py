@@ -60,7 +60,7 @@ class Proxy:
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[Provider]:
-    """Return the server that the proxy calls models of."""
+    """Return the server of the models that the proxy calls."""
     with Provider.running() as running:
         yield running
 

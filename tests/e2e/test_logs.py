@@ -93,7 +93,7 @@ def test_no_log_holds_a_token_or_a_secret(service: Stack, people: People, http: 
 
     groups = {line.group.removeprefix("/aws/lambda/accounting-service-") for line in lines}
     assert {"authorizer", "internal-authorizer", "api-keys", "credits", "streaming-sessions"} <= groups, (
-        "what was looked through"
+        "the log groups of these functions were searched"
     )
     denials = [line for line in lines if line.json().get("message") == "denied"]
     assert len(denials) >= 5, "the refused tokens have left lines"
@@ -186,7 +186,7 @@ def test_text_from_a_caller_cannot_forge_a_log_line(service: Stack, people: Peop
     for newline in ("\n", "\r\n", "\r", "\u2028", "\x85"):
         text = f"x{newline}{line}{newline}"
         notes = {"userId": admin.id, "credits": 1, "notes": text}
-        # Next line is a control character, in notes too; line separator is an ordinary one, in an id too.
+        # U+0085 is a control character, which even notes refuse. U+2028 is an ordinary one, which even ids accept.
         assert admin.post("credits/allocate", notes, User_Agent=mark).status_code == (400 if newline == "\x85" else 201)
         bad = {"sessionId": text, "modelId": MODEL, "estimatedTokens": 1}
         assert_refused(admin.post("streaming-sessions/initialize", bad), 400, "VALIDATION_ERROR")

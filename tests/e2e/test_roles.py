@@ -308,7 +308,7 @@ def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> 
     if "{run}" in route.path:
         names["{run}"] = target.ok("POST", "runs", {"runId": new_id("run"), "limitCredits": 5})["runId"]
     if (route.method, route.path) == ("DELETE", BUDGET):
-        # Refused if an administrator has set it: it is there in both cases.
+        # The answer is a refusal if an administrator has already set the budget. In both cases there is one to delete.
         target.call("PUT", f"budgets/user:{target.id}/member:{target.id}", {"limitCredits": 10**6, "window": "month"})
     if "{credential}" in route.path:
         names["{credential}"] = things.credential()

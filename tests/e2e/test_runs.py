@@ -15,7 +15,7 @@ def opened(person: Person, run_id: str, tokens: int = 1_000) -> dict[str, Any]:
     return {"sessionId": new_id("session"), "modelId": MODEL, "estimatedTokens": tokens, "runId": run_id}
 
 
-def test_a_run_bounds_what_is_spent_in_it_until_it_is_stopped(people: People) -> None:
+def test_a_run_limits_what_is_spent_in_it_until_it_is_stopped(people: People) -> None:
     person = people(credits=100)
     run_id = new_id("run")
     account = f"user:{person.id}"

@@ -1,4 +1,4 @@
-"""What a callback's settings do: who pays, which price counts, and what happens to requests that others refuse."""
+"""What a callback's settings do: who pays, which price applies, and what happens if another callback refuses."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Later(CustomLogger):
             raise ProxyRateLimitError(detail="a later callback limits this model")
 
     async def async_post_call_success_hook(self, data, user_api_key_dict, response):
-        if "judge" in str(data.get("messages")):  # by another call for the same request, as guardrails do
+        if "judge" in str(data.get("messages")):  # makes another call for the same request, as guardrails do
             from litellm.proxy.proxy_server import llm_router
             question = [{"role": "user", "content": "Is this right?"}]
             await llm_router.acompletion("chat", question, metadata=data["metadata"])
@@ -62,7 +62,7 @@ def wire(service: Stack) -> Iterator[Wire]:
 def proxy(
     wire: Wire, provider: Provider, credential: str, admin: Person, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
-    """Return a proxy with one key, whose application says for whom it asks; its model has a price and a limit."""
+    """Return a proxy with the key of one application, which names the user of each request. Its model has a price."""
     admin.ok(
         "POST", "pricing", {"modelId": "dear", "rates": {"input": 1_000, "output": 10_000}, "maxOutputTokens": 500}
     )

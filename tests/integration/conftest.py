@@ -45,7 +45,7 @@ def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    # As on Lambda. With a bundle of this machine's, each test's client would come from botocore: a tenth of a second.
+    # As on Lambda. If this machine names a certificate bundle, botocore makes each test's client: a tenth of a second.
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     settings_module.settings.cache_clear()
     table.client.cache_clear()

@@ -68,7 +68,7 @@ def test_an_expired_disabled_or_revoked_key_is_refused() -> None:
     assert api_keys.verify(text, NOW)[1] is None
     api_keys.change(created.key.id, "u1", revoked=True)
     api_keys.change(created.key.id, "u1", enabled=True)
-    assert api_keys.verify(text, NOW)[1] == "DISABLED", "revoked is for good"
+    assert api_keys.verify(text, NOW)[1] == "DISABLED", "a revocation is permanent"
 
 
 def test_a_functions_own_check_refuses_a_key_that_the_gateway_still_lets_pass() -> None:

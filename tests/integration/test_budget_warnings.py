@@ -50,7 +50,7 @@ def test_a_record_and_a_raise_reach_warning_levels_too(caplog: pytest.LogCapture
     assert warnings(caplog) == [("members", 40)]
 
 
-def test_a_level_of_another_limit_is_reported_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_levels_of_a_changed_limit_are_reported_again(caplog: pytest.LogCaptureFixture) -> None:
     budget("member:u1", 10, warn_at=(50,))
     stream("s1")
     assert warnings(caplog) == [("member:u1", 5)]

@@ -98,7 +98,9 @@ def test_each_command_answers_with_what_it_did(user: MakeUser) -> None:
     assert allocated.allocation is not None
     assert (allocated.allocation.credits, allocated.allocation.notes, allocated.remaining) == (7, "", 7)
     (kept,) = allocations.page(ACCOUNT, last=2, limit=1)
-    assert kept == replace(allocated.allocation, notes="gift"), "only where it can be erased"
+    assert kept == replace(allocated.allocation, notes="gift"), (
+        "notes are kept in the allocation only, where they can be erased"
+    )
     assert allocated.allocation.expires_at == NOW + DAY
     assert [(change.previous, change.available) for change in (allocated, removed, adjusted, made)] == [
         (100, 107),

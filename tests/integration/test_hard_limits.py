@@ -361,7 +361,7 @@ def test_32_callers_get_exactly_what_the_tightest_limit_covers(
     assert_books_balance("u1", ACME)
 
 
-def test_an_account_has_at_most_so_many_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_budgets_of_an_account_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accounting.operations.budgets.MAX_BUDGETS", 2)
     budget("member:u1", 10)
     budget("member:u2", 10)

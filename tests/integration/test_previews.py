@@ -103,7 +103,7 @@ def test_a_preview_decides_as_initialize_does_right_after_it(
     assert passed == {False, True}
 
 
-def test_a_preview_shows_what_each_limit_has_left_also_of_those_that_pass(user: MakeUser) -> None:
+def test_a_preview_shows_what_each_limit_has_left_including_limits_that_pass(user: MakeUser) -> None:
     user("u1")
     found()
     key = make_key()
@@ -152,7 +152,7 @@ def test_a_preview_costs_no_more_reads_than_a_refused_hold(
     assert calls.round_trips == round_trips
 
 
-def test_a_preview_names_the_reason_if_no_limit_is_it(user: MakeUser) -> None:
+def test_a_preview_names_a_reason_that_is_not_a_limit(user: MakeUser) -> None:
     user("u1", 10)
     user("u9", 10)
     found()
@@ -194,7 +194,7 @@ def test_a_run_that_the_account_lacks_is_a_bad_request(user: MakeUser) -> None:
         ask(OWN, variant="none")
 
 
-def test_expired_credits_do_not_pass(user: MakeUser) -> None:
+def test_a_preview_does_not_count_expired_credits(user: MakeUser) -> None:
     user("u1", 10)
     credits.allocate(Request("boss", "u1", "", 30, NOW), 5)
 

@@ -159,7 +159,7 @@ def test_a_repeated_addition_gets_the_first_answer() -> None:
     key = IdempotencyKey("boss", "pricing", "k", "fingerprint")
 
     first = operations.add(rule, now=NOW, key=key)
-    # The default beginning is the moment of the request, so that a repeat comes with another one.
+    # The default beginning is the moment of the request, so a repeat has a different one.
     again = operations.add(PriceRule("m", per_thousand(10_000), NOW + DAY + 5), now=NOW + 5, key=key)
 
     assert (first.replayed, again.replayed, again.rule) == (False, True, rule)

@@ -102,7 +102,7 @@ def test_a_session_that_was_corrected_late_is_priced_as_a_whole() -> None:
     report = rerate.rerate([late, swept, of_a_number, by_class, alone], card_of)
 
     assert report.costs == {("m", day(NOW)): Cost(4, 3 + 4, 4 + 4)}
-    assert report.unknown == {"that correct a session from before": 1}
+    assert report.unknown == {"whose session was swept before SINCE": 1}
 
 
 def test_a_sweep_without_late_usage_is_priced_unchanged() -> None:

@@ -127,7 +127,7 @@ def test_the_failure_of_one_session_does_not_stop_the_others(user: MakeUser, mon
 
 
 def test_a_session_has_a_maximum_age_despite_heartbeats(user: MakeUser) -> None:
-    """This limits how long credits can outlive their lot's expiry, and a price its end."""
+    """This limits how long credits can outlive their lot's expiry, and how long a price can outlive its end."""
     user(credits_granted=100)
     opened("u1", 1)
     for hour in range(1, 24):

@@ -252,7 +252,7 @@ def test_system_statistics_count_each_record_once_in_any_batches(user: MakeUser)
             wanted = event(f"u{who}", rng.randrange(50), service=rng.choice(["chat-a", "b"]))
             made.append(usage.record(wanted, now=NOW + rng.randrange(3 * DAY), key=None).record)
     stream = made.copy()
-    for _ in range(4):  # repeated, cut otherwise, out of order
+    for _ in range(4):  # repeated, in other batches, out of order
         rng.shuffle(stream)
         while_there = stream.copy()
         while while_there:

@@ -295,7 +295,7 @@ def test_a_disabled_user_cannot_claim_an_address() -> None:
     assert meaning("two@example.com") == "u2"
     sync("u2", "two@example.com", 9)
     sync("u1", "two@example.com", 5)
-    assert meaning("two@example.com") == "u1", "the words of a disabled holder do not count"
+    assert meaning("two@example.com") == "u1", "the claims of a disabled holder do not count"
     operations.enable("u2", now=NOW)
     sync("u2", "free@example.com", 10)
     assert meaning("free@example.com") == "u2"

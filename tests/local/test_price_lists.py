@@ -1,7 +1,7 @@
 """Rules made of genai-prices' prices cost what genai-prices computes, to the millionth of a millionth of a credit.
 
-Over random usages of models of four providers, with their tiers and variants. What differs on purpose is in the
-docstring of `local.price_lists`; here that means:
+The usages are random, of models of four providers, with their tiers and variants. The docstring of
+`local.price_lists` has the deliberate differences; here they mean:
 
 - Prices with more decimals than a rate has are rounded. Such a rule differs by half a millionth of a credit for each
   million tokens at most, which is tested.
@@ -138,7 +138,7 @@ def test_a_rule_costs_what_genai_prices_computes(provider: str, model: ModelInfo
     for variant, context in variants_of(model).items():
         price = model.get_prices(AT, context)
         card, expected = ours.card_of(variant), their_credits(price, usage)
-        if decimals(price) <= 9:  # 1,000 credits for a dollar leave six
+        if decimals(price) <= 9:  # at 1,000 credits for a dollar, six are left
             assert Fraction(card.amount(usage), AMOUNT_SCALE) == expected
             assert card.cost(usage) == ceil(expected)
         else:

@@ -109,7 +109,7 @@ def test_ctrl_c_during_the_first_setup_ends_all_processes_and_leaves_nothing_hal
     assert "Traceback" not in said
     assert "✗  Environment .venv" in said
     assert not runs(int(pid_file.read_text()))
-    assert not (environment / ".locked").exists(), "it would be taken for whole with the locks of before"
+    assert not (environment / ".locked").exists(), "with this mark, half an environment would count as complete"
 
 
 def runs(pid: int) -> bool:
@@ -135,7 +135,7 @@ def test_a_half_installed_uv_is_installed_again(tmp_path: Path, monkeypatch: pyt
     assert bootstrap.find_uv() == str(half)
     assert [command[-1] for command in commands] == [str(tmp_path / ".local/boot"), "uv"]
     assert bootstrap.find_uv() == str(half)
-    assert len(commands) == 2, "what is whole is not installed again"
+    assert len(commands) == 2, "a complete uv is not installed again"
 
 
 def test_a_private_file_is_never_readable_by_others(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_private_file_is_never_readable_by_others(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "a/b").iterdir()] == ["secret"]
 
 
-def test_files_that_were_readable_before_are_closed(tmp_path: Path) -> None:
+def test_files_that_others_could_read_become_private(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     (folder / "deep").mkdir(parents=True, mode=0o755)
     (folder / "deep/open").write_text("hidden")

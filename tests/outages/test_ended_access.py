@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LATE_SECONDS = 30
 
 CALLERS = 6
-"""So many callers at once that several processes of each function answer, and remember the caller."""
+"""The number of concurrent calls: enough for several processes of each function, each of which caches the caller."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ SPENDING = (initialize, charge, note, begin_run)
         ("revokes the key", (401, "API_KEY_INVALID")),
     ],
 )
-def test_who_lost_access_gets_nothing_new_and_their_sessions_settle_on_the_organization(
+def test_a_caller_without_access_gets_nothing_new_and_their_sessions_settle_on_the_organization(
     admin: Person, people: People, ending: str, refusal: tuple[int, str]
 ) -> None:
     owner, member = people(), people()

@@ -276,7 +276,7 @@ def end(
     def agrees(books: AccountBooks, answer: sessions.Answer) -> bool:
         return books.sessions[session_id].settled == answer.session.settled
 
-    # An abort without tokens is also answered by another abort's end.
+    # An abort without tokens also gets the answer of another abort.
     done = None if report is None else effects
     return Request(f"{session_id} {used}", kind, who.account_id, True, send, done, agrees)
 

@@ -10,12 +10,12 @@ NOW = 1_800_000_000_001
 SECOND = 1_800_000_001_000
 
 
-def test_credits_expire_after_so_many_days_at_the_next_whole_second() -> None:
+def test_credits_expire_after_the_given_days_at_the_next_whole_second() -> None:
     assert expiry(NOW, 30, None) == SECOND + 30 * DAY
 
 
 @pytest.mark.parametrize(("at", "expires_at"), [(NOW + 1, SECOND), (SECOND, SECOND), (SECOND + 1, SECOND + 1_000)])
-def test_a_given_instant_counts_instead_of_the_days(at: int, expires_at: int) -> None:
+def test_a_given_instant_replaces_the_number_of_days(at: int, expires_at: int) -> None:
     assert expiry(NOW, 30, at) == expires_at
 
 

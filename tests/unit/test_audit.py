@@ -168,7 +168,7 @@ def test_an_entry_with_wrong_sums_is_found_even_if_its_hash_matches() -> None:
         given = [replace(entry, available_after=entry.available_after + 1) for entry in entries[place - 1 :]]
         forged = rehashed([*entries[: place - 1], *given])
         found = findings(replace(wallet, head=forged[-1].hash), forged)
-        assert found == [Finding("sums", place), Finding("wallet", last)], "what comes after is judged by itself"
+        assert found == [Finding("sums", place), Finding("wallet", last)], "later entries are judged separately"
 
 
 def test_a_proof_adds_up_the_entries_of_each_kind() -> None:
@@ -185,7 +185,7 @@ def test_a_proof_adds_up_the_entries_of_each_kind() -> None:
 
 
 @pytest.mark.parametrize(("available", "stated"), [(5, 6), (-1, -1)])
-def test_sums_explain_neither_other_nor_negative_numbers(available: int, stated: int) -> None:
+def test_an_entry_with_other_or_negative_numbers_is_not_explained(available: int, stated: int) -> None:
     entry = Entry(ACCOUNT, 1, "merge", 0, 0, stated, 0, 0, NOW, "boss")
 
     assert not Sums(available=available).explains(entry)

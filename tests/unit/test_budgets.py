@@ -1,4 +1,4 @@
-"""Budgets: whom they bound, where they count, and what fits what is left."""
+"""Budgets: whom they limit, which counters they use, and which credits still fit."""
 
 from dataclasses import replace
 
@@ -41,7 +41,7 @@ MIDNIGHT = from_iso("2027-01-16")
 RUN = Run(ACME, "r1", "u1", 40, created_at=AT, expires_at=AT + DAY, committed=4)
 
 
-def test_a_spender_may_be_bounded_as_a_member_among_all_members_and_by_key() -> None:
+def test_a_spender_may_have_a_budget_as_a_member_one_as_any_member_and_one_of_a_key() -> None:
     assert SPENDER.subjects == ("member:u1", "members", "key:k1")
     assert Spender("u1", ACME).subjects == ("member:u1", "members")
     assert Spender("u1", personal("u1"), "k1").subjects == ("member:u1", "key:k1")
@@ -82,7 +82,7 @@ def test_a_budget_counts_in_the_window_of_its_zone() -> None:
     assert replace(OWN, window="total").window_at(AT).resets_at is None
 
 
-def test_another_limit_keeps_the_counters_and_another_window_or_zone_begins_at_zero() -> None:
+def test_a_changed_limit_keeps_the_counters_and_a_changed_window_or_zone_begins_at_zero() -> None:
     lower = replace(OWN, limit=1, begun=9, changed_at=AT + 1, changed_by="other", warn_at=(50,))
 
     assert lower.follows(OWN) == replace(lower, begun=1)
@@ -112,7 +112,7 @@ def test_what_a_limit_has_left_is_never_below_zero(limit: int, committed: int, r
     assert Bound("members", limit, committed).remaining == remaining
 
 
-def test_there_is_room_for_the_least_that_is_left() -> None:
+def test_the_room_is_the_least_that_any_limit_has_left() -> None:
     bounds = (Bound("member:u1", 10, 4), Bound("run:r1", 8, 1))
 
     assert Room(100, 0, bounds).credits == 6
@@ -139,12 +139,12 @@ def test_a_members_own_budget_replaces_that_of_all_members() -> None:
     assert applying([], owns_account=False) == ()
 
 
-def test_the_budget_of_all_members_bounds_no_owner() -> None:
+def test_the_budget_of_all_members_does_not_limit_the_owner_of_the_account() -> None:
     assert applying([ALL, KEY], owns_account=True) == (KEY,)
     assert applying([OWN, ALL, KEY], owns_account=True) == (OWN, KEY)
 
 
-def test_every_budget_that_applies_and_the_run_bound_what_is_new() -> None:
+def test_new_spending_is_limited_by_every_budget_that_applies_and_by_the_run() -> None:
     allowance = Allowance(SPENDER, (OWN, ALL, KEY), RUN, committed={OWN_COUNTER: 6})
 
     assert allowance.bounds(AT) == (
@@ -159,7 +159,7 @@ def test_every_budget_that_applies_and_the_run_bound_what_is_new() -> None:
     assert Allowance(SPENDER, (ALL,), owns_account=True).bounds(AT) == ()
 
 
-def test_a_raise_is_bounded_where_its_session_counts() -> None:
+def test_a_raise_is_limited_by_the_counters_of_its_session_and_by_the_run() -> None:
     allowance = Allowance(SPENDER, (OWN, ALL, KEY), RUN, committed={ALL_COUNTER: 7})
 
     assert allowance.bounds(AT, [ALL_COUNTER]) == (

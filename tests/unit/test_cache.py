@@ -1,4 +1,4 @@
-"""The cache of a process: how long, how much, and shared by threads."""
+"""The cache of a process: how long it keeps results, how many, and that threads can share it."""
 
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace

@@ -23,7 +23,7 @@ def test_data_of_another_format_is_refused(tmp_path: Path) -> None:
         data_format.require(tmp_path)
 
 
-def test_data_of_this_format_and_no_data_are_taken(tmp_path: Path) -> None:
+def test_data_of_this_format_and_an_empty_folder_are_accepted(tmp_path: Path) -> None:
     new = tmp_path / "new"
 
     data_format.require(new)

@@ -127,7 +127,7 @@ def test_without_any_keys_the_provider_is_asked_every_ten_seconds(provider: Prov
         json.dumps({"keys": [{"kid": "one", "kty": "oct", "k": "c2VjcmV0"}]}).encode(),
         json.dumps({"keys": [ONE.listed()] * 101}).encode(),
     ],
-    ids=range(17),  # the bodies have random keys, and every process must call a test the same
+    ids=range(17),  # the bodies have random keys, and every process must give a test the same name
 )
 def test_an_invalid_answer_replaces_no_keys(provider: Provider, body: bytes) -> None:
     provider.after(0, "one")
@@ -195,7 +195,7 @@ def test_a_servers_certificate_is_verified(monkeypatch: pytest.MonkeyPatch, tmp_
 
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         assert set(parse(fetch_within_seconds(address))) == {"one"}
-        assert "CERTIFICATE_VERIFY_FAILED" in failure_of(server.url("/keys"))[0], "it is not the name's"
+        assert "CERTIFICATE_VERIFY_FAILED" in failure_of(server.url("/keys"))[0], "the certificate is for another name"
 
 
 def test_a_redirect_is_not_followed(server: KeyServer) -> None:

@@ -22,7 +22,7 @@ SECRET = "a-secret-of-the-sign-in-service-of-48-characters"
 
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[httpx.Response]:
-    """Run a service that gives these answers, by default successes; it records the tokens."""
+    """Stand in for the running service. It gives the answers in the returned list, which has one success at first."""
     answers: list[httpx.Response] = [httpx.Response(200)]
     stack_json = tmp_path / "stack.json"
     stack_json.write_text(json.dumps({"baseUrl": "http://127.0.0.1:1/v1", "jwtSecret": SECRET}))
@@ -49,7 +49,9 @@ def test_a_token_names_its_user_and_role(
     assert (claims["sub"], claims["role"]) == ("alice", "admin")
 
 
-def test_without_a_role_a_token_is_a_users(running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_role_a_token_has_the_role_user(
+    running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert jwt.decode(tokens.accepted("alice", "user"), SECRET, ["HS256"])["role"] == "user"
 
 

@@ -37,7 +37,7 @@ def test_lots_are_read_as_they_were_written_in_burn_order(lots: list[Lot]) -> No
     assert [lot.order for lot in read] == [lot.order for lot in lots]
 
 
-def test_the_text_has_a_row_for_each_lot_with_differences_to_the_previous_row() -> None:
+def test_the_text_has_a_row_for_each_lot_with_differences_from_the_previous_row() -> None:
     first, second = Lot(1, 35, NOW + 30 * DAY, NOW), Lot(3, 36, NOW + DAY, NOW + 7_000, grace=True)
 
     assert stored.to_text([second, first]) == "tro8w0,z,1jk00;7,10,1unt,2,1"
@@ -120,4 +120,4 @@ def test_allocations_have_unique_ids() -> None:
     ids = {allocation_id(personal(user), number) for user in ("u1", "u2", "u") for number in (1, 2, 11, 21)}
 
     assert len(ids) == 12
-    assert allocation_id(personal("u1"), 1) == "f5073c1931c532595e24794a7b", "callers keep it"
+    assert allocation_id(personal("u1"), 1) == "f5073c1931c532595e24794a7b", "callers store this id"

@@ -35,7 +35,7 @@ def test_credits_are_told_apart_by_the_month_in_which_they_expire() -> None:
     )
 
 
-def test_the_24_months_begin_with_the_runs_own_and_the_rest_is_later() -> None:
+def test_the_24_months_begin_with_the_month_of_the_run_and_the_rest_is_later() -> None:
     of_last_month, after_it = lot(1, "2028-10-31T23:59:59Z"), lot(2, "2028-11-01T00:00:00Z")
 
     sums = Outstanding(BEGUN).plus(wallet(of_last_month, after_it, lot(4, "9999-12-31T23:59:59Z")))
@@ -43,7 +43,7 @@ def test_the_24_months_begin_with_the_runs_own_and_the_rest_is_later() -> None:
     assert (sums.by_month, sums.later, sums.available) == ({"2028-10": 1}, 6, 7)
 
 
-def test_expired_credits_that_are_still_in_a_wallet_are_apart() -> None:
+def test_expired_credits_that_are_still_in_a_wallet_are_summed_separately() -> None:
     expired, live = lot(8, "2026-11-26T08:00:00Z"), lot(1, "2026-11-26T08:00:01Z")
 
     sums = Outstanding(BEGUN).plus(wallet(expired, live))
@@ -62,7 +62,7 @@ def test_months_and_later_always_add_up_to_what_can_be_spent() -> None:
     assert len(sums.by_month) == 24
 
 
-def test_every_account_with_a_finding_counts_and_the_first_are_named() -> None:
+def test_every_account_with_a_finding_is_counted_and_the_first_are_named() -> None:
     sums = Outstanding(BEGUN)
     accounts = [personal(f"u{number}") for number in range(MAX_NAMED + 5)]
     for each in accounts:

@@ -131,7 +131,7 @@ def test_either_end_may_be_open() -> None:
     assert paging.instants(None, "2027-01-15") == (None, from_iso("2027-01-16"))
 
 
-def test_a_range_beyond_all_times_ends_where_keys_do() -> None:
+def test_a_range_beyond_all_possible_times_is_cut_to_them() -> None:
     last_day = from_iso("9999-12-31")
 
     assert paging.instants("0001-01-01", "9999-12-31") == (0, last_day)

@@ -45,7 +45,8 @@ def test_a_lost_secret_is_replaced_while_the_one_in_use_stays_valid() -> None:
 
 
 def test_a_credential_shows_when_it_was_last_rotated() -> None:
-    assert (ONE.rotated_at, TWO.rotated_at) == (None, NOW)
+    assert ONE.rotated_at is None
+    assert rotated(ONE, "two", ends_at=NOW + 10).rotated_at == NOW
 
 
 def test_a_refused_credential_says_how_many_there_may_be() -> None:
@@ -72,7 +73,7 @@ def test_only_services_are_actors_of_usage_records() -> None:
     assert service_in("service:id", "u1") == "service:id"
     for actor in ("u1", "system", "boss"):
         assert service_in(actor, "u1") is None
-    assert service_in("service:x", "service:x") is None, "a user of that id, who reported it"
+    assert service_in("service:x", "service:x") is None, "here it is the id of the user, who sent the report"
 
 
 @pytest.mark.parametrize(

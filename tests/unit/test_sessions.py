@@ -165,7 +165,7 @@ def test_a_sweep_of_a_session_never_heard_from_counts_nothing_or_the_estimate(es
     assert SESSION.swept_report(charge_estimate=estimate) == Report(tokens)
 
 
-def test_numbers_are_reports_and_count_as_they_are() -> None:
+def test_a_number_is_a_report_and_is_used_unchanged() -> None:
     assert Report.of_number(7) == Report(7)
     assert Report.of_number(Report(7, model_id="n")) == Report(7, model_id="n")
     assert Report.of(7, None) == Report(7)

@@ -142,7 +142,7 @@ def test_made_up_names_take_no_merit_from_names_that_others_use() -> None:
 
     assert after[model("m149")].credits == 10**12 + 4
     assert after[model("m149")].merit == 4
-    assert after[model("free")].merit == 0, "used, if for nothing"
+    assert after[model("free")].merit == 0, "it was used, at no cost"
 
 
 def test_every_day_has_its_own_first_names() -> None:

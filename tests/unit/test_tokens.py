@@ -268,7 +268,7 @@ def test_an_unverified_address_is_ignored(verified: Any) -> None:
 
 
 @pytest.mark.parametrize("verified", [True, "true", "True", "TRUE", ..., None])
-def test_an_address_without_email_verified_is_accepted(verified: Any) -> None:
+def test_an_address_is_accepted_unless_the_token_says_that_it_is_unverified(verified: Any) -> None:
     assert verify(token(email_verified=verified), known).user.email == "u1@example.com"
 
 

@@ -11,7 +11,7 @@ NO_NUMBERS: list[Any] = [None, True, False, "1", "", 1.0, 1.5, float("nan"), flo
 
 RANGES: list[tuple[Any, int, int]] = [
     (types.Credits, 1, 10**12),
-    (types.CreditsOrNone, 0, 10**12),
+    (types.CreditsOrZero, 0, 10**12),
     (types.Tokens, 0, 10**9),
     (types.EstimatedTokens, 1, 10**9),
     (types.ExpiryDays, 1, 3650),

@@ -10,7 +10,7 @@ and for random objects. These differences are deliberate:
 - Gemini's live API calls its output ``responseTokenCount``. genai-prices leaves it out.
 - xAI has OpenAI's format, but counts reasoning beside the completion. This service sees it from the total;
   genai-prices needs the provider.
-- genai-prices does not read the canonical and OpenTelemetry's format.
+- genai-prices reads neither the canonical format nor OpenTelemetry's.
 """
 
 import re

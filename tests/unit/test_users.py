@@ -1,4 +1,4 @@
-"""Users: newer statements count, missing values stay, and a text means the user who had it first."""
+"""Users: newer statements count, missing values stay, and an id or address means the user who had it first."""
 
 from dataclasses import replace
 
@@ -110,7 +110,7 @@ def test_a_token_that_is_ahead_and_arrives_after_a_sync_is_newer(later: int) -> 
 
 
 @pytest.mark.parametrize("now", [NOW, NOW + 25_000])
-def test_a_sync_counts_in_the_second_that_a_token_was_ahead_to(now: int) -> None:
+def test_a_sync_counts_when_a_token_that_is_ahead_arrives_and_when_its_time_comes(now: int) -> None:
     heard = of_a_token(SECOND + 25, role="admin", email="t@x.y").applied_to(KNOWN, NOW)
     synced = of_a_sync(now, "user").applied_to(heard, now)
 
@@ -134,7 +134,9 @@ def test_a_sync_that_arrives_after_a_newer_sync_of_its_second_does_not_undo_its_
     newer = of_a_sync(NOW + 500, "user").applied_to(KNOWN, NOW + 500)
 
     assert of_a_sync(NOW + 300, "admin").applied_to(newer, NOW + 600).role == "user"
-    assert of_a_sync(NOW + 500, "admin").applied_to(newer, NOW + 600).role == "admin", "of equal times the last heard"
+    assert of_a_sync(NOW + 500, "admin").applied_to(newer, NOW + 600).role == "admin", (
+        "of two with the same time, the last to arrive counts"
+    )
 
 
 def test_a_sync_that_arrives_after_a_newer_token_does_not_undo_its_role() -> None:
@@ -194,7 +196,9 @@ def test_no_statement_enables_a_disabled_user() -> None:
     synced = of_a_sync(NOW, "user").applied_to(known, NOW)
 
     assert said.disabled
-    assert (said.email, said.email_at) == (known.email, known.email_at), "nor does it strengthen their claim"
+    assert (said.email, said.email_at) == (known.email, known.email_at), (
+        "their claim to the address becomes no newer either"
+    )
     assert synced.disabled
     assert synced.email == "sync@x.y"
 
@@ -250,13 +254,13 @@ def test_an_address_remembers_each_of_its_last_holders_once() -> None:
     pointer = pointer.held_by("u25", 30)
 
     assert (pointer.user_id, pointer.issued_at, len(pointer.former)) == ("u25", 30, MAX_FORMER_HOLDERS)
-    assert pointer.former[0] == "u0", "the first holder is not pushed out by those who take it in turns"
+    assert pointer.former[0] == "u0", "later holders do not displace the first one"
     assert pointer.former[-2:] == ("u28", "u29")
     assert "u25" not in pointer.former
     back = pointer.back_at(User("u29", "a@x.y", "", "user", email_at=29))
     assert (back.user_id, back.issued_at, back.since) == ("u29", 29, 0)
     assert back.former[-1] == "u28"
-    assert "u25" not in back.former, "a user who gave it up does not wait for it"
+    assert "u25" not in back.former, "u25 gave up the address, so it no longer waits for it"
 
 
 def test_a_user_who_gives_up_a_claim_no_longer_waits_for_the_address() -> None:
@@ -269,7 +273,7 @@ def test_a_user_who_gives_up_a_claim_no_longer_waits_for_the_address() -> None:
 def test_the_first_to_claim_an_address_holds_it_from_then_on() -> None:
     assert claimed(None, KNOWN, holder=None, namesakes=[], now=NOW) == Pointer("a@x.y", "u1", 5, since=NOW)
     assert claimed(None, KNOWN, holder=None, namesakes=[KNOWN], now=NOW) is not None, (
-        "their own id takes it from nobody"
+        "an address that is the user's own id may be claimed"
     )
 
 

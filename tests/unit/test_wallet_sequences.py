@@ -225,11 +225,11 @@ class Wallets(RuleBasedStateMachine):
         assert self.wallet.held == sum(part.credits for slices in self.sessions.values() for part in slices)
 
     @invariant()
-    def ledger_comes_to_the_wallet(self) -> None:
+    def ledger_adds_up_to_the_wallet(self) -> None:
         assert_ledger_explains(self.wallet, self.entries)
 
     @invariant()
-    def is_what_the_coins_come_to(self) -> None:
+    def equals_the_coins(self) -> None:
         lots = {(lot.expires_at, lot.number, lot.grace): lot.credits for lot in self.wallet.lots}
         assert lots == Counter((coin.expires_at, coin.lot, coin.graced) for coin in self.coins.free)
         for name in ("debt", "granted", "charged", "removed", "expired"):

@@ -1,8 +1,8 @@
 """Account the calls of Anthropic's SDK: ``client = accounted(Anthropic(), accounting)``.
 
 Needs ``accounting-client[anthropic]``. It accounts messages, also those of ``beta``: ``create``, ``parse`` and
-``stream``, with ``stream=True`` or not. Counting tokens and files are passed on. Everything else that could cost raises
-`NotAccounted`: raw responses, batches, and the like.
+``stream``, with ``stream=True`` or not. Requests that count tokens or are about files are passed on. Everything else
+that could cost raises `NotAccounted`: raw responses, batches, and the like.
 """
 
 from __future__ import annotations

@@ -34,7 +34,10 @@ def task_of(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 
 class TaskHold(Hold):
-    """A hold with a task for its heartbeats. The client waits for settling even if its caller is cancelled."""
+    """A hold with a task for its heartbeats, from the first one on: most streams end earlier and need none.
+
+    The client waits for settling even if its caller is cancelled.
+    """
 
     _client: AsyncAccountingClient
 
@@ -42,6 +45,8 @@ class TaskHold(Hold):
         super().__init__(client, terms)
         self._woken = asyncio.Event()
         self._withdraw: Work | None = None
+        self._is_gone: IsGone = bool
+        self._due: asyncio.TimerHandle | None = None
         self._beating: asyncio.Task[None] | None = None
         self._settling: asyncio.Future[None] | None = None
 
@@ -50,6 +55,12 @@ class TaskHold(Hold):
 
     def wake(self) -> None:
         self._woken.set()
+        with suppress(RuntimeError):  # the next tokens try again
+            self._begin_beating()
+
+    def _begin_beating(self) -> None:
+        if self._beating is None and self._settling is None and self.opened:
+            self._beating = task_of(self._beat(self._is_gone))
 
     async def open(self, is_gone: IsGone) -> None:
         """Hold the credits and begin the heartbeats. If anything prevents this, what may be held is released."""
@@ -69,7 +80,8 @@ class TaskHold(Hold):
                     exchange, opening = self._begin_opening()
             if self._settling is not None:
                 raise RuntimeError(f"the client was closed while session {self.session_id} opened")
-            self._beating = task_of(self._beat(is_gone))
+            self._is_gone = is_gone
+            self._due = asyncio.get_running_loop().call_later(self._watch_seconds, self._begin_beating)
         except BaseException as error:
             if self._allowed(error):
                 return
@@ -103,6 +115,8 @@ class TaskHold(Hold):
 
     async def _begin(self, settling: Work) -> None:
         """Settle in a task or, if the loop can no longer make one, here."""
+        if self._due is not None:
+            self._due.cancel()
         if self._beating is not None and self._beating is not asyncio.current_task():
             self._beating.cancel()
         try:
@@ -163,12 +177,8 @@ class TaskHold(Hold):
         return error is not None and not self._may_be_held(exchange, error)
 
     async def _beat(self, is_gone: IsGone) -> None:
-        meter = self.meter
+        meter, is_woken = self.meter, self._woken.is_set()
         while meter is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._watch_seconds):
-                    await self._woken.wait()
-            is_woken = self._woken.is_set()
             self._woken.clear()
             if is_gone():
                 self._abandoned()
@@ -183,6 +193,10 @@ class TaskHold(Hold):
                 except Exception as error:  # the caller's token function may raise anything
                     self._missed(error, report)
             await asyncio.sleep(self._gap_seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._watch_seconds):
+                    await self._woken.wait()
+            is_woken = self._woken.is_set()
 
 
 class AsyncStreamingSession(Stream[TaskHold]):

@@ -52,7 +52,7 @@ def _once(seconds: float = ONCE_SECONDS) -> Retries:
 
 
 class ThreadSender:
-    """The sender of `AccountingClient`: a thread that runs while something is left, or with an outbox until closed."""
+    """The sender of `AccountingClient`: a thread that runs while something is left; with an outbox, until `close`."""
 
     def __init__(self, backlog: Backlog) -> None:
         self.backlog = backlog

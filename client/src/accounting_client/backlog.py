@@ -33,7 +33,7 @@ CLOSED = TimeoutError("the client was closed before")
 
 
 class Key(NamedTuple):
-    """The owner of a session: the credential, and the user ('' for the credential's own user)."""
+    """A session in the outbox, and its owner: the credential, and the user ('' for the credential's own user)."""
 
     sender: str
     user: str
@@ -89,9 +89,9 @@ class Backlog:
             self.outbox.ended(key, ending)
 
     def answered(self, key: Key | None) -> None:
-        """Record that the service has answered, or was never asked to hold anything."""
+        """Record that the service has answered in time, or was never asked to hold anything."""
         if self.outbox and key:
-            self.outbox.answered(key)
+            self.outbox.delete_later(key)
 
     def defer(self, kept: Kept) -> None:
         """Queue a settlement whose attempt failed."""
@@ -158,15 +158,20 @@ class Backlog:
             self.outbox.close()
 
     def _settled(self, kept: Kept, settled: Settled) -> None:
-        self.answered(kept.key)
+        self._delete(kept)
         if kept.hold is not None:
             kept.hold.result = settled
         logger.info("session %s was settled late: %d credits", kept.session_id, settled.charged_credits)
 
+    def _delete(self, kept: Kept) -> None:
+        """Delete a session that is settled late. One that began without a hold must not be opened a second time."""
+        if self.outbox and kept.key:
+            self.outbox.delete(kept.key)
+
     def refused(self, kept: Kept, error: Exception) -> None:
         """Log that a settlement was refused. It stays in the outbox if another credential may be able to send it."""
         if not isinstance(error, Unauthorized | Forbidden):
-            self.answered(kept.key)
+            self._delete(kept)
         if kept.hold is not None:
             kept.hold.unsettled(error)
         elif not (isinstance(error, SessionNotActive | SessionEnded) and kept.settling.ending.progress is None):

@@ -19,7 +19,7 @@ from accounting_client.call import Call, Listing, advancing
 from accounting_client.credentials import Authorization, Token, sender
 from accounting_client.errors import AccountingError
 from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, OutputLimits, least
-from accounting_client.exchange import CONNECTIONS, FAULTS, Done, Exchange, Fault, Settings
+from accounting_client.exchange import CONNECTIONS, FAULTS, Exchange, Fault, Succeeded, checked_settings
 from accounting_client.hold import SETTLE_SECONDS, OnUnreachable, Terms, WhenShort
 from accounting_client.method import described
 from accounting_client.process import PerProcess, brought_over
@@ -80,7 +80,7 @@ class AccountingClient:
         close it yourself. ``outbox`` is a file in which the client keeps settlements that the service has not answered.
         If the process is killed, the next one with this file sends them. Processes may share the file.
         """
-        self._settings = Settings(base_url.rstrip("/"), service_key, timeout_seconds, retries)
+        self._settings = checked_settings(base_url, service_key, timeout_seconds, retries)
         self._authorization = Authorization(token)
         self._output_limits = OutputLimits()
         self._owns_http = http is None
@@ -132,7 +132,7 @@ class AccountingClient:
         return self._background.get()
 
     def outbox_key(self, session_id: str) -> Key | None:
-        """The session's key in the outbox; None without one. Raises ValueError if a restart would lose the token."""
+        """The session's key in the outbox; None without an outbox. Raises ValueError if a restart loses the token."""
         if self.background.backlog.outbox is None:
             return None
         if not self._has_own_credential:
@@ -340,8 +340,7 @@ class AccountingClient:
 
     def exchange(self, call: Call[T], retries: Retries | None = None) -> Exchange[T]:
         """Return an exchange for `carry`. It shows afterward whether the service may have carried out the call."""
-        settings = self._settings if retries is None else replace(self._settings, retries=retries)
-        return Exchange(call, settings, renewable=self._authorization.renewable)
+        return Exchange(call, self._settings, retries, renewable=self._authorization.renewable)
 
     def carry(self, exchange: Exchange[T]) -> T:
         """Do what `send` does."""
@@ -355,6 +354,6 @@ class AccountingClient:
             except FAULTS as error:
                 outcome = error
             judged = exchange.heard(outcome)
-            if isinstance(judged, Done):
+            if isinstance(judged, Succeeded):
                 return judged.value
             time.sleep(judged.pause_seconds)

@@ -28,9 +28,9 @@ class Limit:
 class AccountingError(Exception):
     """The service did not do what it was asked to do.
 
-    ``code`` is stable. ``status`` is the HTTP status, None if there was no answer. ``details`` helps to react.
-    ``request_id`` lets the service's operators find the request. ``retry_after_seconds`` is how long the service asked
-    to wait, if it did.
+    ``code`` is stable. ``status`` is the HTTP status, None if there was no answer. ``details`` has what a program
+    needs to react. ``request_id`` lets the service's operators find the request. ``retry_after_seconds`` is how long
+    the service asked to wait, if it did.
     """
 
     def __init__(

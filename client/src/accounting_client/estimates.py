@@ -56,7 +56,7 @@ def tokens_of(text: str, tokenizer: Tokenizer | None = None) -> int:
     if tokenizer is not None:
         try:
             return len(tokenizer.encode(text))
-        except ValueError:  # tiktoken's for the text of a special token
+        except ValueError:  # tiktoken raises it for the text of a special token
             pass
     return -(-len(text.encode(errors="replace")) // BYTES_A_TOKEN)
 
@@ -88,7 +88,7 @@ class OutputLimits:
         return time.monotonic() < until, limit
 
     def put(self, model_id: str, limit: int | None) -> None:
-        """Store the limit in the model's price."""
+        """Cache the limit that the model's price has."""
         if len(self._known) >= MOST_MODELS:
             self._known.clear()
         self._known[model_id] = time.monotonic() + KNOWN_SECONDS, limit

@@ -45,7 +45,7 @@ GARBLED = (httpx.DecodingError, httpx.TooManyRedirects, httpx.InvalidURL)
 """Errors that an answer causes: its encoding is wrong, or it redirects to an invalid address."""
 Fault = httpx.RequestError | httpx.InvalidURL
 FAULTS = (httpx.RequestError, httpx.InvalidURL)
-"""Errors that sending a request can raise. The request's own address is valid, so an invalid one is the answer's."""
+"""Errors that sending a request can raise. The request's own address is valid, so an invalid one is in the answer."""
 OUR_FAULT = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects)
 """Errors that would occur again at every attempt."""
 CONNECTIONS = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
@@ -54,7 +54,7 @@ LEAST_TIMEOUT_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Settings:
-    """What all calls of a client share."""
+    """What all calls of a client share. `checked_settings` makes them."""
 
     base_url: str
     service_key: str | None = field(repr=False)
@@ -62,20 +62,23 @@ class Settings:
     retries: Retries
     acts_for: str | None = None
 
-    def __post_init__(self) -> None:
-        try:
-            url = httpx.URL(self.base_url)
-        except httpx.InvalidURL as error:
-            raise ValueError(f"base_url is not a valid address: {error}") from error
-        if url.scheme not in ("http", "https") or not url.host:
-            raise ValueError(f"base_url is not a valid address: {self.base_url}")
-        if self.service_key is not None:
-            visible(self.service_key, "the service key")
-        require_seconds("timeout_seconds", self.timeout_seconds)
+
+def checked_settings(base_url: str, service_key: str | None, timeout_seconds: float, retries: Retries) -> Settings:
+    """The settings of a new client. Raises ValueError for an address, a key or a number that can't be used."""
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"base_url is not a valid address: {error}") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f"base_url is not a valid address: {base_url}")
+    if service_key is not None:
+        visible(service_key, "the service key")
+    require_seconds("timeout_seconds", timeout_seconds)
+    return Settings(base_url.rstrip("/"), service_key, timeout_seconds, retries)
 
 
 @dataclass(frozen=True)
-class Done(Generic[T]):
+class Succeeded(Generic[T]):
     """The call's result."""
 
     value: T
@@ -89,15 +92,17 @@ class Again:
 
 
 class Exchange(Generic[T]):
-    """A call in progress. Send ``request`` and pass the outcome to ``heard``, until it returns `Done` or raises.
+    """A call in progress. Send ``request`` and pass the outcome to ``heard``, until it returns `Succeeded` or raises.
 
     ``refused`` is the authorization that the service refused, if a new one may replace it. ``may_be_done`` says whether
     the service may have carried out the call in any attempt so far.
     """
 
-    def __init__(self, call: Call[T], settings: Settings, *, renewable: bool) -> None:
+    def __init__(self, call: Call[T], settings: Settings, retries: Retries | None, *, renewable: bool) -> None:
+        """``retries`` replace those of the settings."""
         self._call = call
         self._settings = settings
+        self._retries = settings.retries if retries is None else retries
         self._renewable = renewable and self.shows_token
         self._began = time.monotonic()
         self._attempts = 0
@@ -125,7 +130,7 @@ class Exchange(Generic[T]):
             headers["Idempotency-Key"] = call.idempotency_key
         self._attempts += 1
         self._shown = authorization
-        left = settings.retries.total_seconds - self._elapsed()
+        left = self._retries.total_seconds - self._elapsed()
         timeout = max(LEAST_TIMEOUT_SECONDS, min(settings.timeout_seconds, left))
         try:
             request = http.build_request(
@@ -141,11 +146,11 @@ class Exchange(Generic[T]):
         self._was_before, self.may_be_done = self.may_be_done, True
         return request
 
-    def heard(self, outcome: httpx.Response | Fault) -> Done[T] | Again:
+    def heard(self, outcome: httpx.Response | Fault) -> Succeeded[T] | Again:
         """Judge the outcome of the request. Raises AccountingError if it failed and must not be sent again."""
         self.may_be_done = self._was_before or _may_be_done(outcome)
         if isinstance(outcome, httpx.Response) and (outcome.is_success or self._told(outcome)):
-            return Done(self._read(outcome))
+            return Succeeded(self._read(outcome))
         error = error_of(outcome) if isinstance(outcome, httpx.Response) else _unreachable(outcome)
         if isinstance(error, TokenExpired | TokenInvalid | ServiceCredentialInvalid) and self._renewable:
             self._renewable, self.refused = False, self._shown
@@ -154,7 +159,7 @@ class Exchange(Generic[T]):
         if not self._may_be_repeated(error, outcome):
             raise error
         asked = error.retry_after_seconds or 0
-        pause = self._settings.retries.pause(self._attempts, self._elapsed(), asked, random.random())
+        pause = self._retries.pause(self._attempts, self._elapsed(), asked, random.random())
         if pause is None:
             raise error
         return Again(pause)

@@ -49,10 +49,10 @@ SETTLE_SECONDS = 2.0
 """How long leaving a stream's block waits for its settlement, by default."""
 
 GAP = 10
-"""The shortest time between two heartbeats is this part of the time between two checks."""
+"""The shortest time between two heartbeats is a tenth of the time between two checks."""
 
 PART_OF_TIME_OUT = 4
-"""A heartbeat is due after this part of the time after which the service would end the session.
+"""A heartbeat is due after a quarter of the time after which the service would end the session.
 
 The rest is for repeats, and for clocks that differ.
 """
@@ -66,6 +66,7 @@ IsGone = Callable[[], bool]
 
 WhenShort = Literal["raise", "shorten"]
 OnUnreachable = Literal["raise", "allow"]
+WHEN_SHORT, ON_UNREACHABLE = get_args(WhenShort), get_args(OnUnreachable)
 
 
 class _Background(Protocol):
@@ -105,9 +106,9 @@ class Terms:
     run_id: str | None = None
 
     def __post_init__(self) -> None:
-        if self.when_short not in get_args(WhenShort):
+        if self.when_short not in WHEN_SHORT:
             raise ValueError(f"when_short is 'raise' or 'shorten', not {self.when_short!r}")
-        if self.on_unreachable not in get_args(OnUnreachable):
+        if self.on_unreachable not in ON_UNREACHABLE:
             raise ValueError(f"on_unreachable is 'raise' or 'allow', not {self.on_unreachable!r}")
         if self.estimated_usage is None and (self.when_short, self.on_unreachable) != ("raise", "raise"):
             raise ValueError("when_short='shorten' and on_unreachable='allow' need an estimated_usage")
@@ -143,16 +144,21 @@ class Hold(ABC):
         self._watch_seconds = WATCH_SECONDS if terms.heartbeat_seconds is None else terms.heartbeat_seconds
         self._gap_seconds = self._watch_seconds / GAP
         self._beat_at = 0.0
-        self._beat_retries = replace(
-            client.retries, total_seconds=min(client.retries.total_seconds, self._watch_seconds)
-        )
-        # Try as long as there is time: an unsettled session holds its credits for an hour.
-        self._settle_retries = replace(client.retries, attempts=1000, total_seconds=terms.settle_seconds)
 
     @property
     def backlog(self) -> Backlog:
         """The settlements that this process still has to send."""
         return self._client.background.backlog
+
+    @property
+    def _settle_retries(self) -> Retries:
+        """Try as long as there is time: an unsettled session holds its credits for an hour."""
+        return replace(self._client.retries, attempts=1000, total_seconds=self.terms.settle_seconds)
+
+    @property
+    def _beat_retries(self) -> Retries:
+        retries = self._client.retries
+        return replace(retries, total_seconds=min(retries.total_seconds, self._watch_seconds))
 
     @property
     def progress(self) -> Progress:

@@ -80,8 +80,8 @@ class _Runs(Generic[C, S]):
 
         ``account_id`` is the account that pays, by default the user's own. ``run_id`` is a run of this service.
         ``model_id`` is that of the price rule, by default the model's own. ``estimate`` says how a request's input is
-        estimated. ``default_max_tokens`` is held for a call that does not limit its output, if the price rule does not
-        say less. ``metadata`` is kept with the usage.
+        estimated. ``default_max_tokens`` is held for a call that does not limit its output, unless the price rule
+        allows less. ``metadata`` is kept with the usage.
         """
         super().__init__()
         self._client: C = client
@@ -151,7 +151,7 @@ class AccountingCallback(_Runs["AccountingClient", StreamingSession], BaseCallba
 
     @property
     def ignore_chat_model(self) -> bool:
-        """False. LangChain reads this before each call. Its async methods read it and call in different threads."""
+        """False. LangChain reads this before each call. Its async methods call in another thread: `_open` notices."""
         self._asking.here = True
         return False
 
@@ -202,13 +202,13 @@ class AsyncAccountingCallback(_Runs["AsyncAccountingClient", AsyncStreamingSessi
     _is_misused = False
 
     def __init__(self, client: AsyncAccountingClient, **options: Any) -> None:
-        """As `AccountingCallback`'s."""
+        """Take the same options as `AccountingCallback`."""
         super().__init__(client, **options)
         self._aborting: set[asyncio.Task[None]] = set()
 
     @property
     def ignore_chat_model(self) -> bool:
-        """False. LangChain asks before each call, and only logs what a coroutine raises in its sync methods."""
+        """False. LangChain reads this before each call. Its sync methods log what `_open` raises, but raise this."""
         try:
             asyncio.get_running_loop()
         except RuntimeError:

@@ -40,7 +40,7 @@ SESSION = "accounting_session_id"
 FURTHER_CALLS_SECONDS = 600.0
 """How long after the end of a request a further call for it, such as a guardrail's, is still charged."""
 CALLERS_FAULT = {400, 402, 403, 404, 409}
-"""The statuses of refusals that are passed to the proxy's caller. All other failures concern only the two services."""
+"""The statuses of refusals that are passed to the proxy's caller. Other failures are not the caller's."""
 IDS = ("user_id", "user_email", "team_id", "team_alias", "org_id", "key_alias", "end_user_id")
 """The proxy's ids that a template may name."""
 
@@ -95,7 +95,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         ``user`` is the user for whom credits are held. ``account`` is the account that pays, such as ``org:{team_id}``;
         if the proxy has no such id, it is the user's own. ``models`` maps the proxy's names of models to those of price
         rules; other names stay the same. ``estimate`` says how a request's input is estimated. ``default_max_tokens``
-        is held for a request that does not limit its output, if the price rule does not say less.
+        is held for a request that does not limit its output, unless the price rule allows less.
         ``when_short="shorten"`` makes the model generate no more than the user can pay for, instead of refusing.
         ``on_unreachable="allow"`` lets requests pass while the service does not answer; they are settled later.
         ``free_calls`` are types of LiteLLM's calls that cost no credits.

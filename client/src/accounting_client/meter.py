@@ -43,12 +43,11 @@ class Progress:
         return None if self.usage is None else with_more_output(self.usage, self.usage_format, self.beyond)
 
     def at(self, tokens: int) -> Progress:
-        """The progress with ``tokens`` counted so far. The count cannot go below what the provider has reported."""
+        """The progress with ``tokens`` counted after this report of its provider, of which there may be none."""
         if self.usage is None:
             return Progress(tokens, tokens)
-        beyond = max(0, tokens - (self.tokens - self.beyond))
-        more = beyond - self.beyond
-        return replace(self, tokens=self.tokens + more, counted=self.counted + more, beyond=beyond)
+        beyond = max(0, tokens - self.tokens)
+        return replace(self, tokens=self.tokens + beyond, counted=self.counted + beyond, beyond=beyond)
 
     def with_usage(self, usage: Mapping[str, Any], usage_format: UsageFormat) -> Progress:
         """The progress after the provider's newest usage, which replaces the tokens counted so far."""
@@ -66,30 +65,40 @@ class Meter:
     """
 
     def __init__(self, estimated_tokens: int, opened: Initialized, estimated_inputs: int = 0) -> None:
-        self.progress = Progress()
+        self.tokens = 0
         self.refusal: AccountingError | None = None
         self._estimated_tokens = estimated_tokens
         self._estimated_inputs = estimated_inputs
+        self._reported = Progress()
         self._opened = opened
         self._allocated_credits = opened.allocated_credits
         self._fitting = self._surely_within(opened.allocated_credits)
         self._rejected: Mapping[str, Any] | None = None
 
     @property
+    def progress(self) -> Progress:
+        """How far the stream is."""
+        return self._reported.at(self.tokens)
+
+    @property
     def outgrown(self) -> bool:
         """Whether the tokens may no longer fit the hold, so that a heartbeat should raise it."""
-        return self.refusal is None and self._weight(self.progress, self.progress.tokens) > self._fitting
+        return self.refusal is None and self._weight(self._reported, self.tokens) > self._fitting
 
     def count(self, tokens: int) -> None:
-        """Note that the stream has ``tokens`` now. Raises TypeError or ValueError if that is not a number of tokens."""
+        """Note that the stream has ``tokens`` now. The count cannot go below what the provider has reported.
+
+        Raises TypeError or ValueError if that is not a number of tokens.
+        """
         whole = operator.index(tokens)
         if not 0 <= whole <= MAX_TOKENS:
             raise ValueError(f"{tokens} is not a number of tokens")
-        self.progress = self.progress.at(whole)
+        self.tokens = max(whole, self._reported.tokens)
 
     def use(self, usage: Mapping[str, Any], usage_format: UsageFormat) -> None:
         """Note what the stream has used so far, as its provider reports it."""
-        self.progress = self.progress.with_usage(usage, usage_format)
+        reported = self.progress.with_usage(usage, usage_format)
+        self.tokens, self._reported = reported.tokens, reported
 
     def report(self) -> Progress:
         """What the next heartbeat reports. A usage that the service has rejected is left out."""

@@ -1,8 +1,11 @@
 """Settlements on disk: the next process settles the sessions that a killed process leaves open.
 
-A session's row is added before its credits are held, and stays until the service has answered its settlement. Processes
-may share the file: each leases its rows and renews the leases, and takes over rows whose lease has ended. If two
-processes send the same settlement, it counts once, because the session's id identifies it.
+A session's row is added before its credits are held, and stays until the service has answered its settlement. So a
+session takes two transactions: one before its hold, which also deletes the sessions that are settled by then, and one
+before its settlement is sent.
+
+Processes may share the file: each leases its rows and renews the leases, and takes over rows whose lease has ended. If
+two processes send the same settlement, it counts once, because the session's id identifies it.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -30,7 +32,10 @@ FORMAT = 1
 OPEN_LEASE_SECONDS = 600.0
 """After this time without a sign of its process, an open stream is aborted: no process pauses for so long."""
 LEASE_SECONDS = 60.0
-"""The same for a stream that has ended; its settlement may be sent twice."""
+"""After this time without a sign of its process, another one sends the settlement of a stream that has ended.
+
+This is short, because a settlement may be sent twice.
+"""
 CLAIMED_AT_ONCE = 100
 BUSY_SECONDS = 5.0
 
@@ -47,7 +52,7 @@ CREATE TABLE IF NOT EXISTS settlements (
 ) WITHOUT ROWID
 """
 PUT = "INSERT OR REPLACE INTO settlements VALUES (?, ?, ?, ?, ?, ?, ?)"
-ANSWERED = "DELETE FROM settlements WHERE service = ? AND sender = ? AND user = ? AND session_id = ?"
+DELETE = "DELETE FROM settlements WHERE service = ? AND sender = ? AND user = ? AND session_id = ?"
 RENEW = "UPDATE settlements SET leased_until = CASE WHEN ending IS NULL THEN ? ELSE ? END WHERE owner = ?"
 RELEASE = "UPDATE settlements SET leased_until = 0 WHERE owner = ?"
 LEFT = """
@@ -70,7 +75,7 @@ class Outbox:
         self._owner = uuid4().hex
         self._lock = threading.Lock()
         self._is_closed = False
-        self._answered: list[tuple[str, ...]] = []
+        self._settled: list[tuple[str, ...]] = []
         self._database = sqlite3.connect(where, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = NORMAL")  # survives a killed process, not always a power failure
@@ -89,9 +94,14 @@ class Outbox:
         """Record how a session must be settled."""
         self._write(PUT, (self._service, *key, in_text(ending), self._owner, time.time() + LEASE_SECONDS))
 
-    def answered(self, key: Key) -> None:
+    def delete(self, key: Key) -> None:
         """Delete a session that is settled, or whose settlement the service refuses."""
-        self._write(ANSWERED, (self._service, *key))
+        self._write(DELETE, (self._service, *key))
+
+    def delete_later(self, key: Key) -> None:
+        """Delete a session with the next write; if the process is killed before, it is settled again, which is safe."""
+        with self._lock:
+            self._settled.append((self._service, *key))
 
     def renew(self) -> None:
         """Renew the leases of this process's rows."""
@@ -129,9 +139,10 @@ class Outbox:
     def _write(self, statement: str, values: Sequence[Any]) -> None:
         try:
             with self._transaction():
-                answered, self._answered = self._answered, []
-                self._database.executemany(ANSWERED, answered)
+                if self._settled:
+                    self._database.executemany(DELETE, self._settled)
                 self._database.execute(statement, values)
+                self._settled.clear()
         except sqlite3.Error as error:
             if not self._is_closed:
                 logger.error("the outbox can't be written: %s", error)
@@ -152,7 +163,7 @@ class Outbox:
 
 def in_text(ending: Ending) -> str:
     """An ending in the form of a row."""
-    return json.dumps(asdict(ending))
+    return json.dumps(ending, default=vars)
 
 
 def from_text(text: str) -> Ending:

@@ -120,9 +120,9 @@ class Accounting(Generic[A]):
         """The client for the user."""
         return self.client if self.user is None else self.client.for_user(self.user)
 
-    def session(self, model: str, estimate: Mapping[str, Any]) -> Any:
-        """The session for a call, not entered yet."""
-        return self.acting.streaming_session(
+    def session(self, acting: A, model: str, estimate: Mapping[str, Any]) -> Any:
+        """The session for a call of the ``acting`` client, not entered yet."""
+        return acting.streaming_session(
             model,
             estimated_usage=estimate,
             variant=self.variant,

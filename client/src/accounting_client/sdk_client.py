@@ -156,7 +156,7 @@ class _Wrapped:
         return twin
 
     def copy(self, **options: Any) -> Self:
-        """As the SDK's own."""
+        """Do what the SDK's own method does."""
         twin: Self = super().copy(**options)  # type: ignore[misc]
         twin._accounting = self._accounting
         return twin
@@ -173,10 +173,11 @@ class Accounted(_Wrapped):
         if (route := self._api.route(options)) is None:
             return send(cast_to, options, stream=stream, stream_cls=stream_cls)
         accounting: Accounting[AccountingClient] = self._accounting
-        request, limit = Request(route, options, accounting), accounting.max_output_tokens
+        request, acting = Request(route, options, accounting), accounting.acting
+        limit = accounting.max_output_tokens
         if request.needs_limit:
-            limit = accounting.acting.output_limit(request.model, limit)
-        session: StreamingSession = accounting.session(request.model, request.estimate(limit))
+            limit = acting.output_limit(request.model, limit)
+        session: StreamingSession = accounting.session(acting, request.model, request.estimate(limit))
         session.__enter__()
         progress = Progress(self._api, route, session)
         try:
@@ -206,10 +207,11 @@ class AsyncAccounted(_Wrapped):
         if (route := self._api.route(options)) is None:
             return await send(cast_to, options, stream=stream, stream_cls=stream_cls)
         accounting: Accounting[AsyncAccountingClient] = self._accounting
-        request, limit = Request(route, options, accounting), accounting.max_output_tokens
+        request, acting = Request(route, options, accounting), accounting.acting
+        limit = accounting.max_output_tokens
         if request.needs_limit:
-            limit = await accounting.acting.output_limit(request.model, limit)
-        session: AsyncStreamingSession = accounting.session(request.model, request.estimate(limit))
+            limit = await acting.output_limit(request.model, limit)
+        session: AsyncStreamingSession = accounting.session(acting, request.model, request.estimate(limit))
         await session.__aenter__()
         progress = Progress(self._api, route, session)
         try:

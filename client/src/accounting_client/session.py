@@ -31,7 +31,7 @@ class ThreadHold(Hold):
         super().__init__(client, terms)
         self._woken = threading.Event()
         self._ended = threading.Event()
-        self._open = threading.Event()
+        self._is_open = False
         self.over = threading.Event()
         """Set when nothing is left to do for the session."""
         self._claim = threading.Lock()
@@ -73,14 +73,14 @@ class ThreadHold(Hold):
                     if not self._shortened(refused):
                         raise
                     opening = self._client.exchange(self.initialize_call())
-            self._open.set()
+            self._is_open = True
             if self._ended.is_set():
                 raise RuntimeError(f"the client was closed while session {self.session_id} opened")
             self._is_gone = is_gone
             ALARM.get().after(self._watch_seconds, self)
         except BaseException as error:
             if self._allowed(error):
-                self._open.set()
+                self._is_open = True
                 return
             if self._may_be_held(opening, error):
                 self.settle(self.aborted(), self._settle_retries if self.opened else NEVER)
@@ -111,7 +111,7 @@ class ThreadHold(Hold):
         If the session is just opening, it notices that it has ended, and releases its hold.
         """
         self._ended.set()
-        if self._open.is_set():
+        if self._is_open:
             limited = min(seconds, self.terms.settle_seconds)
             self.settle(self.aborted(), replace(self._settle_retries, total_seconds=max(0.0, limited)))
 

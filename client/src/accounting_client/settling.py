@@ -71,7 +71,7 @@ class Ending:
     def without_rejected(self, error: InvalidRequest | PayloadTooLarge) -> Ending:
         """The same ending without what the service rejects: the metadata or the model that it names, else the usage.
 
-        If even the number is rejected, all that is left is the number.
+        If nothing else can be left out, the model and the metadata are: only the number of tokens remains.
         """
         errors = error.errors if isinstance(error, InvalidRequest) else ()
         named = {str(each.get("field")).partition(".")[0] for each in errors}

@@ -67,11 +67,12 @@ class Stream(Generic[H]):
     @property
     def tokens(self) -> int:
         """The tokens counted so far or, once there is a usage, the output tokens."""
-        return self._hold.progress.tokens
+        meter = self._hold.meter
+        return 0 if meter is None else meter.tokens
 
     @property
     def usage(self) -> dict[str, Any] | None:
-        """The provider's usage so far, plus the output tokens that were counted after it; None without one."""
+        """The provider's usage so far, plus the output tokens that were counted after it; None if none was reported."""
         return self._hold.progress.whole_usage
 
     def add_tokens(self, tokens: int) -> None:

@@ -7,7 +7,7 @@ import { Badge, Button, Dialog, Failed, Field, Loaded, Screen, useLoad } from ".
 
 const ADMINS = ["admin"], SUPERVISORS = ["admin", "supervisor"], USERS = ["admin", "supervisor", "user"];
 
-// Address, label in the navigation (without one: not in it), who is offered it, and its file.
+// Address, label in the navigation (null: not listed there), who is offered it, and its file.
 // A star stands for an id, which the screen gets as `id`.
 const SCREENS = [
   ["overview", "Overview", ADMINS, () => import("./screens/overview.js")],

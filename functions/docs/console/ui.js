@@ -16,7 +16,7 @@ export function useLoad(load, what = []) {
     let current = true;
     setState((before) => (asked.current === question ? { ...before, error: undefined, loading: true } : { loading: true }));
     asked.current = question;
-    (async () => load())().then( // also an address that cannot be made is a failure to show
+    (async () => load())().then( // if the address cannot be made, that is shown as a failure too
       (data) => current && setState({ data, loading: false }),
       (error) => current && setState((before) => ({ data: before.data, error, loading: false })),
     );
@@ -79,7 +79,7 @@ export const Section = ({ title, actions, note, children, id }) => html`<section
   ${children}
 </section>`;
 
-// A row of key figures: [{ label, value, note, tone }]; tone is "bad" or "warn". `small` is for facts that are no figures.
+// A row of key figures: [{ label, value, note, tone }]; tone is "bad" or "warn". `small` is for facts that are not numbers.
 export const Figures = ({ of, small }) => html`<dl class=${small ? "figures small" : "figures"}>${of.filter(Boolean).map((each) => html`<div class=${each.tone}>
   <dt>${each.label}</dt><dd>${each.value}</dd>${each.note && html`<dd class="quiet">${each.note}</dd>`}
 </div>`)}</dl>`;
@@ -111,7 +111,7 @@ export function Field({ label, hint, value, onInput, options, lines, children, .
   </div>`;
 }
 
-// A number of credits or tokens that a person typed: digits, possibly grouped. NaN if it is none.
+// A number of credits or tokens that a person typed: digits, possibly grouped. NaN for any other text.
 export function wholeNumber(text) {
   const plain = text.replace(/[\s,_'’]/g, "");
   return /^-?\d+$/.test(plain) ? Number(plain) : NaN;
@@ -199,7 +199,7 @@ export function Table({ caption, hidden = true, columns, rows, pages, nextCursor
     <div class="scroll" tabindex="0" role="region" aria-label=${caption}>
       <table role="table">
         <caption class=${hidden && "unseen"}>${caption}</caption>
-        <thead role="rowgroup"><tr role="row">${shown.map((each) => html`<th scope="col" role="columnheader" class=${kindOf(each)}>${each.label}</th>`)}</tr></thead>
+        <thead role="rowgroup"><tr role="row">${shown.map((each) => html`<th scope="col" role="columnheader" class=${kindOf(each)}>${each.label || html`<span class="unseen">Actions</span>`}</th>`)}</tr></thead>
         <tbody role="rowgroup">${rows.map((row) => html`<tr role="row" class=${mark?.(row)}>${shown.map((each) => html`
           <td role="cell" data-label=${each.label} class=${kindOf(each)}><div>${each.show(row)}</div></td>`)}</tr>`)}</tbody>
       </table>
@@ -228,7 +228,8 @@ const MINUTE = { day: "numeric", month: "short", hour: "2-digit", minute: "2-dig
 const THIS_YEAR = new Intl.DateTimeFormat("en-US", MINUTE);
 const OTHER_YEAR = new Intl.DateTimeFormat("en-US", { ...MINUTE, year: "numeric" });
 const AGO = new Intl.RelativeTimeFormat("en-US", { style: "short" });
-const STEPS = [["year", 31_557_600, 2], ["month", 2_629_800, 3], ["day", 86_400, 1], ["hour", 3_600, 1], ["minute", 60, 1]]; // from how many on
+// Each unit, its seconds, and the fewest of them that it is used for.
+const STEPS = [["year", 31_557_600, 2], ["month", 2_629_800, 3], ["day", 86_400, 1], ["hour", 3_600, 1], ["minute", 60, 1]];
 
 // 1,234,567. A number too large for a browser to hold exactly is marked as approximate.
 export function digits(value) {

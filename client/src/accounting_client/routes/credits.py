@@ -149,7 +149,7 @@ class _Allocations:
 def balance(user_id: str | None = None, *, account_id: str | None = None) -> Call[Balance]:
     """Return what the caller, or as a supervisor another user, can spend now. An e-mail address works as an id.
 
-    ``account_id`` names an account instead: the caller is a member of its organization, or a supervisor.
+    ``account_id`` names an account instead, for members of its organization and for supervisors.
     Raises UserNotFound, AccountNotFound.
     """
     if user_id is None:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Initialized:
-    """What is held for a session, in credits: the estimate and a fifth more."""
+    """What is held for a session, in credits: the estimate and the buffer (``HoldBufferPercent``)."""
 
     session_id: str
     allocated_credits: int
@@ -171,7 +171,7 @@ def initialize(  # noqa: PLR0913 - the fields of the request, by keyword
     account_id: str | None = None,
     run_id: str | None = None,
 ) -> Call[Initialized]:
-    """Open a session under a new id, which the caller chooses, and hold what the estimate costs plus a fifth.
+    """Open a session under a new id, which the caller chooses, and hold what the estimate costs and the buffer.
 
     The estimate is ``estimated_tokens``, one number for all tokens, or ``estimated_usage``, the most that the request
     can use by class, in canonical form. ``variant`` names a variant of the model's price. ``account_id`` is the account

@@ -187,7 +187,7 @@ def usage_stats(
     """The usage of the caller or, as a supervisor, of another user.
 
     With ``account_id``, it is what the account paid for all of its users, or for ``user_id``. With ``key_id``, it is
-    only what this API key was used for. Dates are in UTC; an ``end_date`` without a time includes that whole day.
+    only the usage with this API key. Dates are in UTC; an ``end_date`` without a time includes that whole day.
     ``by="model"`` and ``by="service"`` add ``series``; they need a ``start_date`` at most 400 days before the end.
     Raises ValueError for a key of another user without ``account_id``, UserNotFound, AccountNotFound, ApiKeyNotFound.
     """
@@ -206,7 +206,7 @@ def system_usage(
     top: int | None = None,
     by: str | None = None,
 ) -> Call[SystemStatistics]:
-    """As an administrator, everybody's usage, by default of the last 30 days, with the ``top`` users (1 to 1,000).
+    """As an administrator, everybody's usage, by default of the last 30 days, with the ``top`` users (0 to 1,000).
 
     ``by`` adds ``series``: credits by day and ``"model"``, ``"service"``, ``"user"`` or the ``"account"`` that paid.
     """

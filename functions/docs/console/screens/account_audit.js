@@ -22,7 +22,7 @@ export default function Audit({ account }) {
       ]} />`}
       <div class="columns">
         <${Table} caption="Sums" hidden=${false} rows=${SUMS} columns=${[
-          { label: "", show: (name) => name },
+          { label: "Sum", show: (name) => name },
           { label: "Ledger", number: true, show: (name) => html`<${Credits} of=${data.ledger[name]} />` },
           { label: "Wallet", number: true, show: (name) => html`<${Credits} of=${data.wallet[name]} />` },
         ]} />

@@ -34,6 +34,6 @@ function barOf(budget) {
 }
 
 export function nameOfSubject(subject) {
-  if (subject === "members") return "Each member without an own budget";
+  if (subject === "members") return "Each member without a budget of their own";
   return subject.startsWith("member:") ? `Member ${subject.slice(7)}` : `API key ${subject.slice(4)}`;
 }

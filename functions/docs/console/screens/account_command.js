@@ -19,7 +19,7 @@ export const COMMANDS = {
   set: {
     label: "Set", title: "Set the credits of", method: "POST", route: "credits/set", field: "credits",
     expires: ({ totalCredits }, amount) => !(amount <= totalCredits),
-    hint: "What can be spent afterwards. Held credits do not change, and debt is written off.",
+    hint: "What can be spent afterward. Held credits do not change, and debt is written off.",
     least: 0, after: (_, amount) => ({ available: amount, debt: 0 }),
     done: (data) => html`Set to <${Credits} of=${data.totalCredits} /> credits, from <${Credits} of=${data.previousCredits} />.`,
   },

@@ -13,14 +13,15 @@ export default function Preview({ account }) {
   const [state, setState] = useState({});
   const field = (name, label, more) => html`<${Field} label=${label} value=${typed[name]} onInput=${(text) => setTyped({ ...typed, [name]: text })} ...${more} />`;
   const count = (name, label) => field(name, label, { inputmode: "numeric", required: true });
+  const answered = state.about === typed; // an answer to an older question is not shown
   const submitted = async (event) => {
     event.preventDefault();
     if (state.busy) return;
     setState({ busy: true });
     try {
-      setState({ answer: (await request("POST", "streaming-sessions/preview", { body: bodyOf(typed, account) })).data });
+      setState({ about: typed, answer: (await request("POST", "streaming-sessions/preview", { body: bodyOf(typed, account) })).data });
     } catch (error) {
-      setState({ error });
+      setState({ about: typed, error });
     }
   };
   return html`<${Section} title="Would the next call pass?" note="The decision that the service would make now. Nothing is held or charged.">
@@ -37,8 +38,8 @@ export default function Preview({ account }) {
       </div>
       <div class="buttons"><button type="submit" class="primary" disabled=${state.busy || !typed.modelId.trim()}>${state.busy ? "Asking …" : "Would it pass?"}</button></div>
     </form>
-    ${state.error && html`<${Failed} error=${state.error} />`}
-    ${state.answer && html`<${Answer} of=${state.answer} />`}
+    ${answered && state.error && html`<${Failed} error=${state.error} />`}
+    ${answered && state.answer && html`<${Answer} of=${state.answer} />`}
   <//>`;
 }
 
@@ -48,7 +49,7 @@ function bodyOf({ kind, input, output, tokens, ...typed }, account) {
   return account.userId ? { ...texts, ...estimate, userId: account.userId } : { ...texts, ...estimate, accountId: account.id };
 }
 
-// A number that is none is sent as it was typed: the refusal names its field.
+// A text that is not a number is sent as it was typed: the refusal names its field.
 const number = (text) => (Number.isNaN(wholeNumber(text)) ? text : wholeNumber(text));
 
 function Answer({ of }) {

@@ -7,7 +7,7 @@ import { End, State } from "./sessions.js";
 
 const ROWS = 15;
 
-// Users may only list their live sessions. Supervisors and administrators may list all, and end a live one.
+// Users may list only their live sessions. Supervisors and administrators may list all, and end a live one.
 export default function Sessions({ userId, me }) {
   const supervises = me.role !== "user";
   return html`
@@ -25,7 +25,7 @@ function Listed({ title, route, empty, live, supervises }) {
       { label: "Model", show: (each) => html`${each.modelId}${each.servedModelId && html`<br />served by ${each.servedModelId}`}` },
       !live && { label: "State", show: (each) => html`<${State} of=${each} />` },
       { label: "Started", show: (each) => html`<${When} at=${each.startedAt} />` },
-      live ? { label: "Last heard of", show: (each) => html`<${When} at=${each.lastSeenAt} />` } : { label: "Ended", show: (each) => html`<${When} at=${each.completedAt} />` },
+      live ? { label: "Last heard from", show: (each) => html`<${When} at=${each.lastSeenAt} />` } : { label: "Ended", show: (each) => html`<${When} at=${each.completedAt} />` },
       { label: "Tokens", number: true, show: (each) => html`<${Credits} of=${each.tokensGenerated} />` },
       { label: "Held", number: true, show: (each) => html`<${Credits} of=${each.status === "active" ? each.allocatedCredits : 0} />` },
       { label: live ? "Cost so far" : "Cost", number: true, show: (each) => html`<${Credits} of=${each.usedCredits} />` },

@@ -6,7 +6,7 @@ import { Bars, Chart, seriesOf } from "../chart.js";
 import { Button, Credits, Empty, Figures, Loaded, Section, Table, When, digits, useLoad } from "../ui.js";
 
 const PERIODS = [7, 30, 90], NAMES = 20, DAY = 86_400_000;
-const CLASSES = [["input", "Input"], ["cachedInput", "of it from a cache"], ["output", "Output"], ["reasoning", "of it reasoning"], ["unclassified", "Without a class"]];
+const CLASSES = [["input", "Input"], ["cachedInput", "of which cached"], ["output", "Output"], ["reasoning", "of which reasoning"], ["unclassified", "Without a class"]];
 
 const dayOf = (at) => new Date(at).toISOString().slice(0, 10);
 

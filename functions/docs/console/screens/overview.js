@@ -10,8 +10,8 @@ const PERIODS = [7, 30, 90], DAY = 86_400_000, ROWS = 10, LIVE = 100;
 const KINDS = [["model", "Model", "byModel"], ["service", "Service", "byService"], ["account", "Account"], ["user", "User", "byUser"]];
 // Input and output have all tokens whose class is known; the classes after them are parts of them.
 const CLASSES = [
-  ["input", "Input"], ["cachedInput", "of it cached"], ["cacheWrite", "cache writes"], ["cacheWrite1h", "cache writes for 1 h"], ["inputAudio", "audio"],
-  ["output", "Output"], ["reasoning", "of it reasoning"], ["outputAudio", "audio"], ["unclassified", "Without a class"],
+  ["input", "Input"], ["cachedInput", "of which cached"], ["cacheWrite", "cache writes"], ["cacheWrite1h", "cache writes for 1 h"], ["inputAudio", "audio"],
+  ["output", "Output"], ["reasoning", "of which reasoning"], ["outputAudio", "audio"], ["unclassified", "Without a class"],
 ];
 
 export default function Overview({ query }) {
@@ -19,7 +19,8 @@ export default function Overview({ query }) {
   const kind = KINDS.find(([name]) => name === query.by) ?? KINDS[0];
   const [now] = useState(Date.now);
   const labels = Array.from({ length: days }, (_, at) => new Date(now - (days - 1 - at) * DAY).toISOString().slice(0, 10));
-  const asked = { by: kind[0], startDate: labels[0], endDate: labels.at(-1) };
+  // Only the ranking of users needs them: without users, the answer comes in half the time.
+  const asked = { by: kind[0], startDate: labels[0], endDate: labels.at(-1), top: kind[0] === "user" ? 100 : 0 };
   const usage = useLoad(async () => (await request("GET", "usage/system", { query: asked })).data, [asked]);
   const live = useLoad(() => request("GET", "streaming-sessions/active/all", { query: { limit: LIVE } }));
   const outstanding = useLoad(async () => (await request("GET", "credits/outstanding")).data);

@@ -41,7 +41,7 @@ function Now({ of, id }) {
   <//>`;
 }
 
-// A rule is in force, comes, has ended, or is superseded by a newer one.
+// A rule is in force, has not begun, has ended, or is superseded by a newer one.
 function stateOf(rule, price) {
   const now = Date.now();
   if (Date.parse(rule.effectiveFrom) > now) return html`<${Badge} tone="warn">future<//>`;
@@ -53,7 +53,7 @@ function History({ price, pages, nextCursor, act }) {
   const [rule, setRule] = useState(null);
   const ended = (each) => each.effectiveTo && Date.parse(each.effectiveTo) <= Date.now();
   const withdrawable = (each) => Date.parse(each.effectiveFrom) > Date.now() + SOON;
-  return html`<${Section} title="Rules" note="Newest first. Of the rules that have begun and not ended, the newest counts.">
+  return html`<${Section} title="Rules" note="Newest first. Of the rules that have begun and not ended, the newest applies.">
     <${Table} caption="Rules of this model" rows=${price.history} pages=${pages} nextCursor=${nextCursor} empty="This model has no rule: it costs the default price." columns=${[
       { label: "From", show: (each) => html`<${When} at=${each.effectiveFrom} />` },
       { label: "Until", show: (each) => html`<${When} at=${each.effectiveTo} never="no end" />` },
@@ -76,7 +76,7 @@ function End({ rule, onDone, onClose }) {
   return html`<${Command} title="End a rule of ${rule.modelId}" submit="Set the end" ready=${Boolean(at)} onDone=${onDone} onClose=${onClose}
     send=${() => request("PUT", path`pricing/${rule.modelId}/${rule.effectiveFrom}`, { body: { effectiveTo: new Date(at).toISOString() } })}
     done=${({ data }) => html`The rule ends <${When} at=${data.effectiveTo} />.`}>
-    <p>It began, or begins, <${When} at=${rule.effectiveFrom} />. Afterwards the newest older rule without an end counts, or the default price.</p>
+    <p>It began, or begins, <${When} at=${rule.effectiveFrom} />. From then on, the newest of the other rules that have begun and not ended applies, or else the default price.</p>
     <${Field} label="Ends" type="datetime-local" value=${at} onInput=${setAt} required hint="In the time zone of this browser." />
   <//>`;
 }

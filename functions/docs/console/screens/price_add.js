@@ -19,12 +19,12 @@ export default function AddRule({ modelId = "", like, onDone, onClose }) {
     send=${(key) => request("POST", "pricing", { body: bodyOf(model, typed, variants), idempotent: key })}
     done=${({ data }) => html`${data.modelId} has a new price from <${When} at=${data.effectiveFrom} />${data.effectiveTo && html` until <${When} at=${data.effectiveTo} />`}. Processes that know the older rule use it for up to 60 seconds more.`}>
     <${Field} label="Model" value=${model} onInput=${setModel} required autofocus=${!modelId} />
-    <p class="quiet">Credits by class. A class without a rate costs what the class costs that it is part of; requests and searches are then free.</p>
+    <p class="quiet">Credits by class. A class without a rate has the rate of the class that it is part of. Requests and searches without a rate are free.</p>
     <${RatesFields} rates=${typed.rates} change=${(rates) => change({ rates })} required=${["input", "output"]} />
     <${TiersFields} tiers=${typed.tiers} change=${(tiers) => change({ tiers })} />
     ${field("from", "Begins", { type: "datetime-local", hint: "In the time zone of this browser. Empty: now." })}
     ${field("to", "Ends", { type: "datetime-local", hint: "Empty: it has no end." })}
-    ${field("aliases", "Other ids of the model", { hint: "With blanks between them." })}
+    ${field("aliases", "Other ids of the model", { hint: "Separated by spaces." })}
     ${field("maxOutputTokens", "Most output tokens of a request", { inputmode: "numeric", hint: "For callers that set no limit." })}
     ${field("variants", "Variants", { lines: 2, hint: variants ? 'As JSON: {"batch": {"input": "1500", "output": "7500"}}' : "This is not a JSON object." })}
   <//>`;
@@ -48,7 +48,7 @@ function variantsOf(text) {
   }
 }
 
-// A number that is none is sent as it was typed: the refusal names it.
+// A text that is not a number is sent as it was typed: the refusal names its field.
 const number = (text) => (Number.isNaN(wholeNumber(text)) ? text : wholeNumber(text));
 const instant = (local) => (local ? new Date(local).toISOString() : undefined);
 

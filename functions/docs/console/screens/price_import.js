@@ -10,35 +10,41 @@ export default function ImportRules() {
   const [text, setText] = useState("");
   const [state, setState] = useState({});
   const busy = useRef(false);
-  const send = async (dryRun, rules, key) => {
-    const options = { body: { rules, ...(dryRun && { dryRun }) }, idempotent: key };
-    const { data, requestId } = await request("POST", "pricing/import", options);
-    setState(dryRun ? { rules, key: newKey(), difference: data } : { difference: data, requestId });
-  };
   const once = async (work) => {
     if (busy.current) return;
     busy.current = true;
     setState((before) => ({ ...before, busy: true, error: null }));
-    await work().catch((error) => setState((before) => ({ ...before, busy: false, error })));
+    await work().catch((error) => setState((before) => ({ ...before, about: text, error })));
+    setState((before) => ({ ...before, busy: false }));
     busy.current = false;
   };
   const compare = (event) => {
     event.preventDefault();
-    return once(async () => { setState({ busy: true }); await send(true, rulesIn(text)); });
+    return once(async () => {
+      setState({ busy: true });
+      const rules = rulesIn(text);
+      const { data } = await request("POST", "pricing/import", { body: { rules, dryRun: true } });
+      setState({ about: text, rules, key: newKey(), difference: data });
+    });
   };
-  const { difference: found, requestId } = state;
+  const write = () => once(async () => {
+    const { data, requestId } = await request("POST", "pricing/import", { body: { rules: state.rules }, idempotent: state.key });
+    setState({ difference: data, requestId });
+  });
+  // What was compared is no longer shown once the text has changed; what was imported is.
+  const { difference: found, requestId, error } = state.about === text || state.requestId ? state : {};
   const changes = found && found.added.length + found.changed.length;
   return html`<${Section} title="Import price rules" note="A list as JSON, or as CSV whose first line names the fields. Nothing is written before you have seen the difference.">
     <form onSubmit=${compare}>
-      <${Field} label="Rules" value=${text} onInput=${(typed) => { setText(typed); setState({}); }} lines="8" required
+      <${Field} label="Rules" value=${text} onInput=${setText} lines="8" required
         hint='[{"modelId": "acme/chat", "rates": {"input": "3000", "output": "15000"}}] or modelId,input,output' />
       <div class="buttons"><button type="submit" class=${found ? "" : "primary"} disabled=${state.busy || !text.trim()}>Show the difference</button></div>
     </form>
-    ${state.error && html`<${Failed} error=${state.error} />`}
+    ${error && html`<${Failed} error=${error} />`}
     ${requestId && html`<${Done} requestId=${requestId}>Imported: ${digits(found.added.length)} added, ${digits(found.changed.length)} changed, ${digits(found.unchanged.length)} unchanged.<//>`}
     ${found && html`<${Difference} of=${found} applied=${Boolean(requestId)} />`}
     ${found && !requestId && changes > 0 && html`<div class="buttons">
-      <${Button} kind="primary" busy=${state.busy} onClick=${() => once(() => send(false, state.rules, state.key))}>Import ${changes === 1 ? "1 rule" : `${digits(changes)} rules`}<//>
+      <${Button} kind="primary" busy=${state.busy} onClick=${write}>Import ${changes === 1 ? "1 rule" : `${digits(changes)} rules`}<//>
     </div>`}
   <//>`;
 }

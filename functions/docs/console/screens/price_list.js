@@ -32,7 +32,7 @@ function rulesInCsv(text) {
   });
 }
 
-// A column of a class is one of the rates; aliases have blanks between them.
+// A column of a class is one of the rates; aliases are separated by spaces.
 function ruleOf(cells) {
   const rule = {}, rates = {};
   for (const [name, cell] of cells) {

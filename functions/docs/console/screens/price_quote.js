@@ -36,14 +36,15 @@ export default function Quote({ modelId = "" }) {
   const [typed, setTyped] = useState({ modelId, variant: "", kind: "counts", counts: { inputTokens: "1000", outputTokens: "1000" }, tokens: "1000", object: "" });
   const [state, setState] = useState({});
   const change = (part) => setTyped({ ...typed, ...part });
+  const answered = state.about === typed; // an answer to an older question is not shown
   const submitted = async (event) => {
     event.preventDefault();
     if (state.busy) return;
     setState({ busy: true });
     try {
-      setState({ quote: (await request("POST", "credits/calculate", { body: bodyOf(typed) })).data });
+      setState({ about: typed, quote: (await request("POST", "credits/calculate", { body: bodyOf(typed) })).data });
     } catch (error) {
-      setState({ error });
+      setState({ about: typed, error });
     }
   };
   return html`<${Section} title="Quote" note="What a usage costs at the prices of this moment. Nothing is charged.">
@@ -56,14 +57,14 @@ export default function Quote({ modelId = "" }) {
       <${UsageFields} typed=${typed} change=${change} />
       <div class="buttons"><button type="submit" class="primary" disabled=${state.busy}>${state.busy ? "Calculating …" : "Calculate"}</button></div>
     </form>
-    ${state.error && html`<${Failed} error=${state.error} />`}
-    ${state.quote && html`<${Explained} of=${state.quote} />`}
+    ${answered && state.error && html`<${Failed} error=${state.error} />`}
+    ${answered && state.quote && html`<${Explained} of=${state.quote} />`}
   <//>`;
 }
 
 function UsageFields({ typed, change }) {
   const { kind, counts } = typed;
-  if (kind === "tokens") return html`<${Field} label="Tokens" value=${typed.tokens} onInput=${(tokens) => change({ tokens })} inputmode="numeric" hint="They cost the dearer of the rates of input and output." required />`;
+  if (kind === "tokens") return html`<${Field} label="Tokens" value=${typed.tokens} onInput=${(tokens) => change({ tokens })} inputmode="numeric" hint="They cost the higher of the rates for input and output." required />`;
   if (kind !== "counts") return html`<${Field} label="Usage object" value=${typed.object} onInput=${(object) => change({ object })} lines="6" placeholder=${kind === "openai" ? EXAMPLE : ""} hint="The JSON as the provider sent it." required />`;
   return html`<div class="fields">${COUNTS.map(([name, label, hint]) => html`<${Field} key=${name} label=${label} hint=${hint} inputmode="numeric" value=${counts[name] ?? ""}
     onInput=${(text) => change({ counts: { ...counts, [name]: text } })} />`)}</div>`;

@@ -3,7 +3,7 @@
 import { html } from "../preact.js";
 import { Button, Field, Table, digits } from "../ui.js";
 
-// Class, its name, and what one of them is priced for.
+// Class, its name, and how many of what its rate is for.
 export const CLASSES = [
   ["input", "Input", "1M tokens"],
   ["cachedInput", "Input from a cache", "1M tokens"],

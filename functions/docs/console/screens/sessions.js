@@ -33,7 +33,7 @@ function Listed({ list }) {
         { label: "Model and session", wide: true, show: (each) => html`${each.modelId}<br /><code>${each.sessionId}</code>` },
         list === "newest" && { label: "State", show: (each) => html`<${State} of=${each} />` },
         { label: "Started", show: (each) => html`<${When} at=${each.startedAt} />` },
-        { label: "Last heard of", show: (each) => html`<${When} at=${each.lastSeenAt} />` },
+        { label: "Last heard from", show: (each) => html`<${When} at=${each.lastSeenAt} />` },
         { label: "Tokens", number: true, show: (each) => html`<${Credits} of=${each.tokensGenerated} />` },
         { label: "Held", number: true, show: (each) => html`<${Credits} of=${isLive(each) ? each.allocatedCredits : 0} />` },
         { label: list === "live" ? "Cost so far" : "Cost", number: true, show: (each) => html`<${Credits} of=${each.usedCredits} />` },

@@ -321,6 +321,9 @@ class Contention(AccountingError):
 
 
 class Unavailable(AccountingError):
-    """The database did not answer in time. A write may have happened: send the request again with the same key."""
+    """The database, a secret or an identity provider was not available. A write may have happened.
+
+    Send the request again with the same key.
+    """
 
     code = "UNAVAILABLE"

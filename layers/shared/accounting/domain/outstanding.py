@@ -22,8 +22,8 @@ class Outstanding:
 
     ``available`` is what can be spent: ``by_month`` (``yyyy-mm``, UTC) has what expires in each of the first 24 months,
     and ``later`` what expires after them. ``expired`` credits are still in wallets, but can't be spent. ``drifting``
-    counts the accounts in which the auditor found a problem, and ``named`` has the first of them. If the wallet can't
-    be read, the account is in no other number. ``unproved`` counts the accounts that could not be checked.
+    counts the accounts in which the auditor found a problem, and ``named`` has the first of them. An account whose
+    wallet can't be read is only in these two. ``unproved`` counts the accounts that could not be checked.
     """
 
     begun_at: int

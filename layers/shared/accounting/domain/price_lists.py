@@ -32,7 +32,7 @@ class Change(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """An alias in a list that is an id of another model now, or a model: its rule until now, and the list's."""
+    """An alias in a list that has named another model until now: that model's rule, and the list's rule."""
 
     alias: str
     before: PriceRule

@@ -138,6 +138,6 @@ def affordable(available: int, *, percent: int, reduce: bool) -> int:
 
 
 def price_of(rate: int) -> int | float:
-    """A rate as credits for 1,000 tokens. The result is exact: a double can hold nine decimals of this size."""
+    """A rate as credits for 1,000 tokens. It is exact: a fraction has at most 15 digits, and a double holds them."""
     whole, rest = divmod(rate, RATE_OF_PRICE)
     return whole if rest == 0 else float(Decimal(rate) / RATE_OF_PRICE)

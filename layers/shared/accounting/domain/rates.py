@@ -23,7 +23,8 @@ _THOUSANDS = 1000
 class Rates(NamedTuple):
     """Rates by class.
 
-    A class whose rate is None has the rate of the class that it is part of. Requests and web searches are then free.
+    A class whose rate is None has the rate of the class that it is part of. Requests and web searches whose rate is
+    None are free.
     """
 
     input: int | None = None

@@ -66,9 +66,10 @@ class ServiceCredential:
         return self.previous if self.previous and now < self.previous.ends_at else None
 
     def rotated(self, secret_hash: str, *, ends_at: int, keep_previous: bool, now: int) -> "ServiceCredential":
-        """The credential with a new secret beside the newest one, which ends at ``ends_at``.
+        """The credential with a new secret. The secret that was the newest before ends at ``ends_at``.
 
-        ``keep_previous`` keeps the older one of two valid secrets instead. Raises Invalid if there is only one.
+        With ``keep_previous``, the older one of two valid secrets is kept until then instead. Raises Invalid if only
+        one is valid.
         """
         kept = Previous(self.generation, self.secret_hash, ends_at)
         if keep_previous:

@@ -42,7 +42,7 @@ class Report:
 
     @property
     def usage_output(self) -> int:
-        """How far the usage is: usages are cumulative, so the one with more output is the newer one."""
+        """The output by which usages are ordered: they are cumulative, so the one with more output is the newer one."""
         return self.tokens if self.said_output is None else self.said_output
 
     @classmethod

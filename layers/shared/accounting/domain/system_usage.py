@@ -39,7 +39,7 @@ MAX_SHOWN = 1000
 """The most names of one map in an answer."""
 
 SLOT = DAY // 288
-"""The records of five minutes are marked as counted together."""
+"""Five minutes: the marks of all records that were made in the same slot are stored together."""
 
 MAX_IN_BATCH = 400
 """The most records that are counted together."""
@@ -114,7 +114,7 @@ def places(record: UsageRecord, part: int) -> list[Place]:
 
 
 def slot(record: UsageRecord) -> int:
-    """The beginning of the time whose records are marked together with this one."""
+    """The beginning of the slot of time in which a record was made."""
     return record.at - record.at % SLOT
 
 
@@ -163,7 +163,7 @@ def _plus(known: Sum, record: UsageRecord, counts: Mapping[str, int] = NO_COUNTS
 
 
 def _known_to_user(user: Sum, record: UsageRecord) -> tuple[Sum, set[Name]]:
-    """The user's sums, remembering the record's names as far as there is room, and the names that are remembered."""
+    """The user's sums, in which names of the record are remembered while there is room, and those of its names."""
     merited = set()
     for name in record.names:
         remembered = user.services if name.kind == "service" else user.models

@@ -8,7 +8,7 @@ Three rules hold after every command:
 
 * conservation: ``granted == available + held + charged + removed + expired - debt``;
 * an entry's ``credits`` is the change of what can be spent, so ``available_after`` is the running sum;
-* debt is repaid before anything becomes spendable, so a wallet never has both.
+* debt is repaid before anything becomes spendable, so a wallet with debt has no spendable credits.
 
 Entries form a chain: each has a hash over its content and the previous entry's hash. The wallet has the newest hash.
 """
@@ -406,7 +406,7 @@ class _Draft:
             self.record("repay", -paid)
 
     def _graced(self, lot: Lot, grace_milliseconds: int) -> Lot:
-        """The expired lot with its one extension, which ends with that of an earlier part if there is one."""
+        """The expired lot with its one extension. If an earlier part was extended, both extensions end together."""
         same = (known.expires_at for known in self.lots if known.number == lot.number and known.grace)
         expires_at = next(same, None) or of_lots.whole_second(self.at) + grace_milliseconds
         return lot._replace(expires_at=expires_at, grace=True)

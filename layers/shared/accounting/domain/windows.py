@@ -35,7 +35,7 @@ def window_at(kind: WindowKind, zone: str, at: int) -> Window:
         return Window("total", 0, None)
     found = zone_named(zone)
     first = _first_day(kind, datetime.fromtimestamp(at / 1000, found).date())
-    # If a clock is set back over midnight, a day that has begun is interrupted by the end of the day before.
+    # If a clock is set back over midnight, it shows the day before once more. The new day has begun nevertheless.
     if _begin_of(_next(kind, first), found) <= at:
         first = _next(kind, first)
     return Window(_name(kind, first), _begin_of(first, found), _begin_of(_next(kind, first), found))
@@ -90,5 +90,5 @@ def _begin_of(day: date, zone: "ZoneInfo") -> int:
     def shown(at: int) -> date:
         return datetime.fromtimestamp(at / 1000, zone).date()
 
-    # If the clock shows midnight twice, both are instants. If it skips midnight, they lie on both sides of the change.
+    # If the clock shows midnight twice, these are the two instants. If it skips midnight, the change is between them.
     return early if shown(early) >= day else early + bisect_left(range(early, late), day, key=shown)

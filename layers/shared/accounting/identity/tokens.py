@@ -76,7 +76,7 @@ def _genuine(token: str, header: dict[str, Any], issuer: Issuer, keys: Callable[
     except jwt.InvalidSignatureError as error:
         raise TokenInvalid("The signature of the access token is wrong") from error
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
-        raise TokenInvalid("The key of the access token is not one of its algorithm") from error
+        raise TokenInvalid("The key of the access token does not fit its algorithm") from error
     return {name: value for name, value in payload.items() if value is not None}
 
 

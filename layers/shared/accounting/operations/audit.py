@@ -52,9 +52,9 @@ def audit(account_id: AccountId, now: int) -> tuple[Proof, Wallet, int]:
 def audit_all(now: int, time_left: Callable[[], bool]) -> Audited:
     """Prove every wallet, starting where the last run stopped. By default, read only the entries since the last proof.
 
-    The whole ledger is read if that last happened ``settings().full_audit`` ago. If time runs out, ``complete`` is
-    False, and the next audit continues. The failure of one account is logged and counted; it does not stop the others.
-    The sums of all wallets are stored once every wallet was read, be it by several runs.
+    The whole ledger is read if that last happened ``settings().full_audit`` ago or earlier. If time runs out,
+    ``complete`` is False, and the next audit continues. The failure of one account is logged and counted; it does not
+    stop the others. The sums of all wallets are stored once every wallet was read, even if that took several runs.
     """
     audited = Audited()
     reached, sums = audits.progress() or (Position(), Outstanding(now))
@@ -66,7 +66,7 @@ def audit_all(now: int, time_left: Callable[[], bool]) -> Audited:
             sums = _audit_batch(pool, account_ids, now, audited, sums)
             reached = position
     if audited.complete:
-        # First, so that a run that is killed here is completed again by the next one.
+        # The sums are stored first. If the run is killed between the two, the next one stores them again.
         audits.put_outstanding(replace(sums, ended_at=now))
         audits.begin_anew()
     else:

@@ -45,7 +45,7 @@ class Wanted:
 class Standing:
     """A budget, its window now, and what is committed in it.
 
-    A budget of all members counts each of them, so ``committed`` is None unless one member was asked about.
+    A budget of all members counts each member separately, so ``committed`` is None unless one member was asked about.
     """
 
     budget: Budget
@@ -135,7 +135,7 @@ def _bounding(account_id: AccountId, user_id: str) -> list[Budget]:
 
 
 def _standings(account_id: AccountId, budgets: list[Budget], user_id: str | None, now: int) -> list[Standing]:
-    """Each budget with what is committed. If it counts each member, that is what ``user_id`` committed."""
+    """Each budget with what is committed: by ``user_id``, if it counts each member separately."""
     wanted = {budget.subject: _counter_key(account_id, budget, user_id, now) for budget in budgets}
     asked = [key for key in wanted.values() if key]
     items = iter(table.get_many(asked)) if asked else iter(())
@@ -144,7 +144,7 @@ def _standings(account_id: AccountId, budgets: list[Budget], user_id: str | None
 
 
 def _counter_key(account_id: AccountId, budget: Budget, user_id: str | None, now: int) -> keys.Key | None:
-    """The key of the budget's counter; None if the budget counts each member and there is no ``user_id``."""
+    """The key of the budget's counter; None if it counts each member separately and there is no ``user_id``."""
     about = member_in(budget.subject) or user_id
     key_id = key_in(budget.subject)
     if key_id is None and about is None:

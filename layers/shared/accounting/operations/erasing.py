@@ -24,7 +24,7 @@ from accounting.store.users import Reference
 from accounting.times import MINUTE
 
 WAIT = 2 * MINUTE
-"""How long after the first step a request may still be in progress that found the user enabled.
+"""How long the second step waits, because a request that found the user enabled may still be in progress.
 
 A process remembers for up to 30 seconds that the user is enabled. After that, a request takes at most the time limit of
 a function.

@@ -1,4 +1,4 @@
-"""Would a session be opened now? The decision of initialize, which then holds nothing and writes nothing."""
+"""Would a session be opened now? This decides as initialize does, but holds and writes nothing."""
 
 from dataclasses import dataclass
 
@@ -42,16 +42,16 @@ def preview(
     price lacks or a run that the account lacks, and ModelUnknown.
     """
     estimate = Estimate(prices.card_at(model_id, now, variant), tokens, usage)
-    with_all = with_buffer(estimate.credits, settings().hold_buffer_percent)
+    buffered = with_buffer(estimate.credits, settings().hold_buffer_percent)
     if refused:
-        return Preview(spender, estimate.credits, with_all, refusal=refused)
+        return Preview(spender, estimate.credits, buffered, refusal=refused)
     snapshot = spending.read(spender)
     try:
         room = spending.room_for(UNLIMITED, snapshot, now=now)  # unlimited, so that the counters of all limits are read
     except Invalid:
         raise
     except AccountingError as refusal:
-        return Preview(spender, estimate.credits, with_all, refusal=refusal)
+        return Preview(spender, estimate.credits, buffered, refusal=refusal)
     try:
         required = spending.hold_in(room, estimate)
     except (BudgetExceeded, InsufficientCredits) as refusal:

@@ -141,8 +141,8 @@ def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, ac
         return session
     report = session.counted(report)
     if not session.brings_news(report) and report.tokens <= min(session.tokens, session.fitting_tokens):
-        # A late heartbeat: a later report is stored already, but this is a sign of life. A report that exceeds the hold
-        # does not come here. It was stored when it was refused, but it is refused again: no hold covers it.
+        # A late heartbeat: a later report is stored already, but this is a sign of life. A repeat of a refused report
+        # is stored already too, but it does not come here: it still exceeds the hold, so it is refused again.
         return active(session_id, store.keep_alive(user_id, session_id, now))
     return _raise_hold(session, report, actor or user_id, now)
 

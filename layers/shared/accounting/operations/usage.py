@@ -190,7 +190,7 @@ def statistics(
 ) -> Statistics:
     """What a user used in ``since <= at < until`` (epoch milliseconds), whichever account paid.
 
-    With ``key_id``, only what this API key was used for. With ``by``, also the series of its names.
+    With ``key_id``, only what was used with this API key. With ``by``, also a series: credits by day and name.
     """
     return _statistics(personal(user_id), since, until, usage.with_key(key_id, usage.every), by)
 

@@ -1,6 +1,6 @@
 """What limits a spender, read together with the wallet: membership, budgets and the run.
 
-A personal call without a run reads only the wallet, which says whether the account has budgets.
+For a personal account without a run, the first call reads only the wallet, which says whether the account has budgets.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The auditor's state: how far each account's ledger is proved, where the current run is, and the sums of the last."""
+"""The auditor's state: how far each account's ledger is proved, where its run stopped, and its last complete sums."""
 
 import json
 from collections.abc import Iterator

@@ -38,7 +38,7 @@ AFTER_ALL_TIMES = "~"
 
 
 class Range(NamedTuple):
-    """The part of a partition whose sort keys begin with ``prefix``; without one, with a time."""
+    """The part of a partition whose sort keys begin with ``prefix``, or with a time if that is empty."""
 
     pk: str
     prefix: str = ""
@@ -210,7 +210,7 @@ def run_model(account_id: AccountId, run_id: str, digest: str) -> Key:
 
 
 def run_metadata(user_id: str, account_id: AccountId, run_id: str) -> Key:
-    """The metadata that a run's maker sent. No session's has the same key: no session id begins with ``#``."""
+    """The metadata that a run's maker sent. A session's never has the same key: no session id begins with ``#``."""
     return {"pk": f"USER#{user_id}", "sk": f"METADATA##{account_id}#{run_id}"}
 
 
@@ -295,7 +295,7 @@ def system_marks(slot: int) -> Range:
 
 
 def system_marks_part(slot: int, number: int) -> Key:
-    """One of the items over which a slot's marks are spread, from 0."""
+    """One of the items over which a slot's marks are spread, numbered from 0."""
     return {"pk": f"COUNTED#{iso(slot)}", "sk": f"MARKS#{number:06d}"}
 
 

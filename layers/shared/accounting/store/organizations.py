@@ -58,9 +58,9 @@ def members(organization_id: str, *, after: str | None, limit: int) -> MemberPag
 
 
 def of_user(user_id: str, *, before: str | None, limit: int) -> tuple[list[tuple[Organization, Member]], str | None]:
-    """A page of the organizations that the user is a member of, the latest joined first, and ``before`` for the next.
+    """A page of the user's organizations with the user's membership of each, the latest joined first.
 
-    The last page has None.
+    The second value is ``before`` for the next page, None on the last page.
     """
     found, position = table.newest(keys.BY_OWNER, keys.organizations_of_owner(user_id), before=before, limit=limit)
     ids = [keys.organization_in(key) for key in found]

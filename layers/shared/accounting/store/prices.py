@@ -194,7 +194,7 @@ def _relevant_rules(model_id: str, now: int, *, foresight: int = FORESIGHT) -> l
 
 
 def _rules_of(model_id: str, now: int, foresight: int) -> list[PriceRule]:
-    """The rules under an id, its own and copies for an alias. There is no time after the year 9999 to look ahead to."""
+    """The rules under an id: its own, or the copies of its model's rules if it is an alias."""
     low, high = keys.price(model_id, 0), keys.price(model_id, now + foresight)
     rules: list[PriceRule] = []
     top = high["sk"]

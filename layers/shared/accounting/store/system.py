@@ -148,7 +148,7 @@ def names_of(of_day: int) -> Ranking[NameId]:
 
 
 def users_at(wanted: Sequence[tuple[int, str]]) -> list[int]:
-    """The credits of users on days, in the order asked for."""
+    """For each pair of a day and a user, the user's credits of that day, in the same order."""
     found = table.get_many([keys.system_user(day(of_day), user_id) for of_day, user_id in wanted])
     return [_sum(item).credits for item in found]
 
@@ -166,13 +166,13 @@ def paid_by_users_at(wanted: Sequence[tuple[int, str]]) -> list[int]:
 
 
 def names_at(wanted: Sequence[tuple[int, NameId]]) -> list[tuple[str, int]]:
-    """The names with these ids and their credits on days, in the order asked for; ``""`` where there is none."""
+    """For each pair of a day and an id, the name and its credits of that day, in the same order; ``""`` without any."""
     found = table.get_many([keys.system_name(day(of_day), *name) for of_day, name in wanted])
     return [(item["name"], item["credits"]) if item else ("", 0) for item in found]
 
 
 def counts_at(wanted: Sequence[tuple[int, NameId]]) -> list[Mapping[str, int]]:
-    """The usage counts of models on days, in the order asked for."""
+    """For each pair of a day and a model, the model's usage counts of that day, in the same order."""
     found = table.get_many([keys.system_name(day(of_day), *name) for of_day, name in wanted])
     return [_sum(item).counts for item in found]
 

@@ -47,7 +47,7 @@ def paid_by(payer: AccountId) -> Wanted:
 
 
 def with_key(key_id: str | None, wanted: Wanted) -> Wanted:
-    """Of what is ``wanted``, only what an API key was used for; all of it if ``key_id`` is None."""
+    """Of what is ``wanted``, only what was used with this API key; all of it if ``key_id`` is None."""
     return wanted if key_id is None else lambda item: item.get("key_id") == key_id and wanted(item)
 
 

@@ -43,7 +43,7 @@ class Found:
 
     @property
     def wallet(self) -> Wallet:
-        """The wallet. It is decoded only here, so that code that needs only the user does not fail if it is broken."""
+        """The wallet. It is decoded only here, so that a broken wallet does not fail code that needs only the user."""
         return wallets.from_item(personal(self.user.id), self._wallet)
 
 

@@ -64,7 +64,8 @@ class Disabled(Enum):
 
     REFUSED = auto()
     OPERATION_DECIDES = auto()
-    """The operation refuses them: it reads the wallet anyway, which says who is disabled, and it answers repeats."""
+    """The operation refuses them. It reads the wallet anyway, which says whether the user is disabled, and it still
+    answers repeats."""
     SERVED = auto()
 
 

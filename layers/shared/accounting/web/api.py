@@ -78,7 +78,7 @@ STATUSES = {
     "CONTENTION": HTTPStatus.SERVICE_UNAVAILABLE,
     "UNAVAILABLE": HTTPStatus.SERVICE_UNAVAILABLE,
 }
-"""The HTTP status of every error code; no other code chooses one."""
+"""The HTTP status of every error code. Nothing else chooses a status."""
 
 _EXTRA_HEADERS = "extra_headers"
 

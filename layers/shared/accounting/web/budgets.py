@@ -17,7 +17,7 @@ from accounting.web.types import (
     PAYER,
     AccountText,
     Credits,
-    CreditsOrNone,
+    CreditsOrZero,
     Identifier,
     Instant,
     Metadata,
@@ -71,7 +71,7 @@ class SetBudget(RequestModel):
     are percentages of the limit.
     """
 
-    limit_credits: CreditsOrNone
+    limit_credits: CreditsOrZero
     window: WindowKind
     time_zone: TimeZone | None = None
     warn_at_percent: WarnAt | None = None

@@ -56,7 +56,9 @@ class RuleView(ResponseModel):
     """A price rule: credits by class of tokens, from an instant (inclusive) to another (exclusive)."""
 
     model_id: str
-    price_per_thousand_tokens: int | float = Field(description="The higher price of input and output, for 1,000 tokens")
+    price_per_thousand_tokens: int | float = Field(
+        description="The higher of the prices of input and output, for 1,000 tokens"
+    )
     rates: RatesView
     tiers: list[TierView] | None = left_out()
     variants: dict[str, CardView] | None = left_out()

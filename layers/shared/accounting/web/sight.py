@@ -37,7 +37,7 @@ class Sight:
         member = organizations.member(organization_id, caller.user_id) if organization_id else None
         if member and self._admits(member):
             return Account(account_id, member)
-        if self._is_of_the_others(caller) and exists(account_id):
+        if self._admits_other(caller) and exists(account_id):
             return Account(account_id)
         if member:
             raise Forbidden("Only the organization's owners and admins may do this")
@@ -46,7 +46,7 @@ class Sight:
     def _admits(self, member: Member) -> bool:
         return self.least == "member" or (self.least == "admin" and member.manages)
 
-    def _is_of_the_others(self, caller: Caller) -> bool:
+    def _admits_other(self, caller: Caller) -> bool:
         if self.others is None:
             return False
         try:

@@ -160,7 +160,7 @@ def _decoded(text: str) -> str:
 
 
 def decoded_once_or_twice(text: str) -> str:
-    """Like ``_decoded``, but a text without a slash is encoded once, so that it may contain a percent sign."""
+    """Like ``_decoded``, but a text without an encoded slash is decoded only once, so it may contain a percent sign."""
     once = unquote(text)
     return unquote(once) if "%2f" in once.lower() else once
 
@@ -172,7 +172,7 @@ def _plain(text: str) -> str:
 
 
 def _within(most: int) -> AfterValidator:
-    """Refuse names of more bytes: DynamoDB limits the size of keys and items in bytes."""
+    """Refuse names of more than ``most`` bytes: DynamoDB limits the size of keys and items in bytes."""
 
     def check(name: str) -> str:
         if len(name.encode()) > most:
@@ -217,7 +217,7 @@ PAYER_HINT: Any = Field(
 )
 IN_RUN: Any = Field(default=None, description="A run of the account: it counts what this request spends, and limits it")
 Credits = Annotated[int, Field(strict=True, ge=1, le=MAX_CREDITS)]
-CreditsOrNone = Annotated[int, Field(strict=True, ge=0, le=MAX_CREDITS)]
+CreditsOrZero = Annotated[int, Field(strict=True, ge=0, le=MAX_CREDITS)]
 Adjustment = Annotated[
     int,
     Field(strict=True, ge=-MAX_CREDITS, le=MAX_CREDITS),

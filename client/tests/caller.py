@@ -1,0 +1,108 @@
+"""A program whose accounted calls are killed: `python caller.py sync|async ACCOUNTING PROVIDER [FILE]`.
+
+For each line that it reads, it forks a process and prints its id. After "go", this process calls the models without an
+end, and prints the session of each call that it has read to its end, or left. After "last", it ends when the outbox is
+empty. The fork saves importing the SDKs for each process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+import time
+import traceback
+from typing import Any
+from uuid import uuid4
+
+import anthropic
+import anthropic.resources.messages
+import openai
+import openai.resources.chat
+import openai.resources.responses
+
+from accounting_client import AccountingClient, AsyncAccountingClient, ServiceCredential
+from accounting_client.anthropic import accounted as anthropic_accounted
+from accounting_client.openai import accounted
+from client.tests.worker import RETRIES, is_left, say_line
+
+ACTS = ("whole", "read", "leave")
+APIS = ("chat", "responses", "messages")
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+def clients(accounting: Any, origin: str) -> dict[str, Any]:
+    """An accounted client for each API."""
+    is_async = isinstance(accounting, AsyncAccountingClient)
+    make: Any = openai.AsyncOpenAI if is_async else openai.OpenAI
+    make_anthropic: Any = anthropic.AsyncAnthropic if is_async else anthropic.Anthropic
+    options: Any = {"user": "ann", "settle_seconds": 0.05 if accounting.background.backlog.outbox else 2.0}
+    chat = accounted(make(api_key="k", base_url=f"{origin}/v1", max_retries=0), accounting, **options)
+    messages = anthropic_accounted(make_anthropic(api_key="k", base_url=origin, max_retries=0), accounting, **options)
+    return {"chat": chat, "responses": chat, "messages": messages}
+
+
+def planned(of: dict[str, Any]) -> tuple[str, str, Any]:
+    """What to do next, the id of its session, and the call. The provider is told the id as the model's name."""
+    api, act = random.choice(APIS), random.choice(ACTS)
+    session_id = f"{act}-{api}-{uuid4()}"
+    client = of[api].with_accounting(session_id=session_id)
+    request: dict[str, Any] = {"model": session_id, "stream": act != "whole"}
+    if api == "chat":
+        return act, session_id, client.chat.completions.create(**request, messages=HELLO, max_tokens=50)
+    if api == "responses":
+        return act, session_id, client.responses.create(**request, input="hello", max_output_tokens=50)
+    return act, session_id, client.messages.create(**request, messages=HELLO, max_tokens=50)
+
+
+def run(url: str, origin: str, file: str | None, *, is_last: bool) -> None:
+    with AccountingClient(url, ServiceCredential("svc_01_secret"), retries=RETRIES, outbox=file) as accounting:
+        of = clients(accounting, origin)
+        while is_last and file and is_left(file):
+            time.sleep(0.05)
+        while not is_last:
+            act, session_id, answer = planned(of)
+            if act == "read":
+                list(answer)
+            elif act == "leave":
+                next(answer)
+                answer.close()
+            say_line(session_id)
+
+
+async def arun(url: str, origin: str, file: str | None, *, is_last: bool) -> None:
+    credential = ServiceCredential("svc_01_secret")
+    async with AsyncAccountingClient(url, credential, retries=RETRIES, outbox=file) as accounting:
+        of = clients(accounting, origin)
+        while is_last and file and is_left(file):
+            await asyncio.sleep(0.05)
+        while not is_last:
+            act, session_id, asked = planned(of)
+            answer = await asked
+            if act == "read":
+                [part async for part in answer]
+            elif act == "leave":
+                await anext(answer)
+                await answer.close()
+            say_line(session_id)
+
+
+if __name__ == "__main__":
+    kind, url, origin, *rest = sys.argv[1:]
+    for line in sys.stdin:
+        if child := os.fork():
+            say_line(f"pid {child}")
+            os.waitpid(child, 0)
+            say_line("ended")
+            continue
+        try:
+            random.seed()
+            is_last, file = line == "last\n", rest[0] if rest else None
+            if kind == "sync":
+                run(url, origin, file, is_last=is_last)
+            else:
+                asyncio.run(arun(url, origin, file, is_last=is_last))
+        except BaseException:
+            traceback.print_exc()
+        os._exit(0)

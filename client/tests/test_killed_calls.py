@@ -1,0 +1,221 @@
+"""Programs with accounted calls of the SDKs that are killed at any moment, or end in the middle of a stream."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from client.tests.bank import Bank, serving
+from client.tests.played import ok
+from client.tests.providers import Plan, Provider
+from client.tests.test_outbox import rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent.parent
+KILLS = 12
+MOST_CALLS = 4
+"""A process is killed when it has made fewer calls than this."""
+CALL_SECONDS = 0.06
+"""About how long a call takes."""
+OUTPUTS = {"chat": "completion_tokens", "responses": "output_tokens", "messages": "output_tokens"}
+
+
+class Slow(Provider):
+    """A provider that takes its time, so that most processes are killed in the middle of an answer."""
+
+    def pause(self, plan: Plan, word: int | None) -> None:
+        time.sleep(0.003)
+
+    @classmethod
+    @contextmanager
+    def running(cls) -> Iterator[Slow]:
+        with super().running() as provider:
+            assert isinstance(provider, Slow)
+            yield provider
+
+    @property
+    def called(self) -> set[str]:
+        """The sessions of the calls that reached it."""
+        return {body["model"] for _, body in self.asked}
+
+
+class Callers:
+    """Runs processes of `caller.py`, one after another."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.ended: set[str] = set()
+        """The sessions of the calls that a process had read to their end, or left, before it was killed."""
+
+    @classmethod
+    @contextmanager
+    def running(cls, *args: str) -> Iterator[Callers]:
+        command = [sys.executable, str(ROOT / "client/tests/caller.py"), *args]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+        ) as process:
+            yield cls(process)
+
+    def run(self, line: str, kill_after: float | None = None) -> None:
+        """Run one to its end, or kill it after so many calls."""
+        process = self._process
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(f"{line}\n")
+        process.stdin.flush()
+        pid = int(process.stdout.readline().removeprefix("pid "))
+        if kill_after is not None:
+            self.ended |= {process.stdout.readline().strip() for _ in range(int(kill_after))}
+            time.sleep(kill_after % 1 * CALL_SECONDS)
+            os.kill(pid, signal.SIGKILL)
+        while (said := process.stdout.readline().strip()) != "ended":
+            self.ended.add(said)
+
+
+def environment() -> dict[str, str]:
+    path = os.pathsep.join([str(ROOT), str(ROOT / "client/src")])
+    return {**os.environ, "PYTHONPATH": path, "NO_PROXY": "*", "no_proxy": "*"}
+
+
+def usage_of(session_id: str, settled: dict[str, Any]) -> int | None:
+    """The output tokens of the provider's usage that a session was settled for."""
+    api = session_id.split("-")[1]
+    return settled["usage"].get(OUTPUTS[api]) if "usage" in settled else None
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_calls_of_processes_that_are_killed_at_any_moment_are_settled_exactly_once(kind: str, tmp_path: Path) -> None:
+    file, bank, chance = tmp_path / "outbox", Bank(), random.Random(5)
+
+    with Slow.running() as provider, serving(bank, loses=0.05) as url:
+        with Callers.running(kind, url, provider.origin, str(file)) as callers:
+            for _ in range(KILLS):
+                callers.run("go", chance.random() * MOST_CALLS)
+            callers.run("last")
+        called = provider.called
+
+    assert callers.ended < called, "some calls were killed on their way"
+    assert called <= bank.sessions.keys(), "no model is called without a hold"
+    assert bank.open == set()
+    assert {session.charges for session in bank.sessions.values()} == {1}
+    for session_id, session in bank.sessions.items():
+        settled, is_left = session.settled or {}, session_id.startswith("leave-")
+        if session.outcome == "finalize":
+            assert usage_of(session_id, settled) == provider.plan.output_tokens
+        elif not is_left:  # killed before its usage was known: the service charges its last heartbeat
+            assert session_id not in callers.ended
+            assert not {"usage", "tokensGenerated"} & settled.keys()
+        elif session_id in callers.ended:
+            assert settled["metadata"] == {"estimated": True}
+            assert {"usage", "tokensGenerated"} & settled.keys()
+    assert rows(file) == []
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_without_an_outbox_a_killed_process_leaves_open_what_it_had_not_ended(kind: str) -> None:
+    bank, chance = Bank(), random.Random(6)
+
+    with Slow.running() as provider, serving(bank) as url, Callers.running(kind, url, provider.origin) as callers:
+        for _ in range(KILLS // 3):
+            callers.run("go", chance.random() * MOST_CALLS)
+        left = bank.open
+        callers.run("last")
+
+    assert left
+    assert bank.open == left, "only the service's sweeper ends them"
+    assert len(left) <= KILLS // 3
+    assert callers.ended <= bank.sessions.keys() - left
+    assert {session.charges for session_id, session in bank.sessions.items() if session_id not in left} == {1}
+
+
+SYNC = """
+import logging, os, signal, sys, urllib.request
+from openai import OpenAI
+from accounting_client import AccountingClient, Retries
+from accounting_client.openai import accounted
+logging.basicConfig()
+url, provider, end = sys.argv[1:]
+client = accounted(
+    OpenAI(api_key="k", base_url=provider), AccountingClient(url, "jwt", retries=Retries(attempts=1)),
+    settle_seconds=0.2,
+)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+streams = [
+    client.with_accounting(session_id=f"open-{number}").chat.completions.create(
+        model="m", messages=[{"role": "user", "content": "hello"}], max_tokens=50, stream=True
+    )
+    for number in range(2)
+]
+for stream in streams:
+    next(stream)
+urllib.request.urlopen(url + "/down", b"{}")
+if end == "raise":
+    raise LookupError("unhandled")
+if end == "SIGTERM":
+    os.kill(os.getpid(), signal.SIGTERM)
+"""
+ASYNC = """
+import asyncio, logging, os, signal, sys, urllib.request
+from openai import AsyncOpenAI
+from accounting_client import AsyncAccountingClient, Retries
+from accounting_client.openai import accounted
+logging.basicConfig()
+url, provider, end = sys.argv[1:]
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+async def main():
+    client = accounted(
+        AsyncOpenAI(api_key="k", base_url=provider), AsyncAccountingClient(url, "jwt", retries=Retries(attempts=1)),
+        settle_seconds=0.2,
+    )
+    streams = [
+        await client.with_accounting(session_id=f"open-{number}").chat.completions.create(
+            model="m", messages=[{"role": "user", "content": "hello"}], max_tokens=50, stream=True
+        )
+        for number in range(2)
+    ]
+    for stream in streams:
+        await anext(stream)
+    urllib.request.urlopen(url + "/down", b"{}")
+    if end == "raise":
+        raise LookupError("unhandled")
+    if end == "SIGTERM":
+        os.kill(os.getpid(), signal.SIGTERM)
+
+asyncio.run(main())
+"""
+
+
+class Failing(Bank):
+    """A bank that is down once it is asked to be."""
+
+    def answer(self, path: str, content: bytes, user: str) -> Any:
+        if path.endswith("/down"):
+            self.is_down = True
+            return ok({})
+        return super().answer(path, content, user)
+
+
+@pytest.mark.parametrize("end", ["raise", "SIGTERM", "end"])
+@pytest.mark.parametrize("program", [SYNC, ASYNC], ids=["sync", "async"])
+def test_a_program_without_an_outbox_that_ends_in_its_streams_logs_each_open_session(program: str, end: str) -> None:
+    with Slow.running() as provider, serving(bank := Failing()) as url:
+        command = [sys.executable, "-c", program, url, provider.base_url, end]
+        run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment(), timeout=60)
+
+    # The exit status says nothing: CPython 3.13.0 crashes when it frees a stream of the plain SDK after all of this.
+    assert ("LookupError: unhandled" in run.stderr) == (end == "raise")
+    assert bank.open == {"open-0", "open-1"}
+    for session_id in bank.open:
+        assert f"session {session_id} could not be settled" in run.stderr
