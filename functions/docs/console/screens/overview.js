@@ -7,7 +7,7 @@ import { href } from "../router.js";
 import { Credits, Empty, Figures, Loaded, Screen, Section, Table, Tabs, When, digits, useLoad } from "../ui.js";
 
 const PERIODS = [7, 30, 90], DAY = 86_400_000, ROWS = 10, LIVE = 100;
-const KINDS = [["model", "Model", "byModel"], ["service", "Service", "byService"], ["user", "User", "byUser"]];
+const KINDS = [["model", "Model", "byModel"], ["service", "Service", "byService"], ["account", "Account"], ["user", "User", "byUser"]];
 // Input and output have all tokens whose class is known; the classes after them are parts of them.
 const CLASSES = [
   ["input", "Input"], ["cachedInput", "of which cached"], ["cacheWrite", "cache writes"], ["cacheWrite1h", "cache writes for 1 h"], ["inputAudio", "audio"],
@@ -66,19 +66,23 @@ function Account({ id }) {
   return html`<a href=${href(kind === "org" ? "organizations" : "people", name)}>${id}</a>`;
 }
 
+// The names with the most credits. The answer has no total for each account, but the days of those with the most credits.
 function Ranking({ kind: [kind, label, field], data }) {
-  const rows = Object.entries(data[field]).sort(([, one], [, other]) => other - one);
-  const more = rows.length - ROWS;
+  const credits = field ? data[field] : Object.fromEntries(Object.entries(data.series.names).map(([name, days]) => [name, sumOf(days)]));
+  const rows = Object.entries(credits).sort(([, one], [, other]) => other - one);
+  const more = field && (data.truncated || rows.length > ROWS);
+  const named = { account: Account, user: ({ id }) => html`<a href=${href("people", id)}>${id}</a>` }[kind] ?? (({ id }) => id);
   return html`<div class="rows">
     <${Table} caption="Most credits by ${kind}" rows=${rows.slice(0, ROWS)} empty="Nothing was used in this period." columns=${[
-      { label, wide: true, show: ([name]) => (kind === "user" ? html`<a href=${href("people", name)}>${name}</a>` : name) },
-      { label: "Credits", number: true, show: ([, credits]) => html`<${Credits} of=${credits} />` },
-      { label: "Share", number: true, show: ([, credits]) => percent(credits, data.totalCredits) },
+      { label, wide: true, show: ([name]) => html`<${named} id=${name} />` },
+      { label: "Credits", number: true, show: ([, sum]) => html`<${Credits} of=${sum} />` },
+      { label: "Share", number: true, show: ([, sum]) => percent(sum, data.totalCredits) },
     ]} />
-    ${more > 0 && html`<p class="quiet">${data.truncated ? "There are more with fewer credits." : `${digits(more)} more with fewer credits.`}</p>`}
+    ${(more || sumOf(data.series.other) > 0) && html`<p class="quiet">There are more with fewer credits.</p>`}
   </div>`;
 }
 
+const sumOf = (days) => Object.values(days).reduce((sum, credits) => sum + credits, 0);
 const percent = (part, whole) => (whole > 0 ? `${((part / whole) * 100).toFixed(1)} %` : "–");
 
 function Tokens({ data }) {
