@@ -58,7 +58,7 @@ def written(service: Stack, since: int = 0) -> list[Line]:
 
 
 def written_with(service: Stack, wanted: Callable[[Line], bool], since: int) -> list[Line]:
-    """Wait for a line that is ``wanted``, and return every line since a time: lines appear a little later than answers."""
+    """Wait for a line that is ``wanted``, and return every line since a time. Lines appear later than answers."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         lines = written(service, since)
