@@ -74,7 +74,7 @@ def seed(users: int, records: int) -> None:
     with step(f"{users:,} users"):
         _write(seed_books.identities(books))
         _add_counts(books)
-    with step(f"{len(NAMES['organizations'])} organizations and the prices of {len(seed_books.MODELS)} models"):
+    with step("Organizations and prices"):
         members = _organizations(books)
         _prices(books)
     with step("Wallets, ledgers and statistics"):

@@ -231,9 +231,8 @@ def test_a_run_shows_what_it_spent_and_can_be_stopped(console: Console, admin: P
     person.ok("POST", "runs", {"runId": run, "limitCredits": 40, "metadata": {"why": MARKUP}})
     body = {"service": "search", "operation": "find", "credits": 15, "deduct": True, "runId": run}
     person.ok("POST", "usage/record", body)
-    console.sign_in(admin, f"people/{person.id}?tab=runs")
-    console.page.get_by_label("Run id").fill(run)
-    console.page.keyboard.press("Enter")
+    console.sign_in(admin, f"people/{person.id}?tab=ledger")
+    console.page.get_by_role("link", name=run).click()
 
     expect(console.page.get_by_text("15 of 40")).to_be_visible()
     expect(console.page.get_by_text(MARKUP)).to_be_visible()
@@ -242,6 +241,9 @@ def test_a_run_shows_what_it_spent_and_can_be_stopped(console: Console, admin: P
     console.done()
     expect(console.page.get_by_text("stopped", exact=True)).to_be_visible()
     assert person.ok("GET", f"runs/user:{person.id}/{run}")["status"] == "stopped"
+    console.page.get_by_label("Run id").fill("another")
+    console.page.keyboard.press("Enter")
+    assert "RUN_NOT_FOUND" in console.refusal()
 
 
 def test_the_preview_of_a_call_names_every_limit(console: Console, admin: Person, people: People) -> None:

@@ -60,6 +60,9 @@ def test_the_overview_shows_credits_by_day_with_a_table_and_a_download(
     assert int(rows[-1]["'=render"]) >= 40, "a spreadsheet must not run a name as a formula"
     assert download.value.suggested_filename == "credits-by-day-and-service.csv"
 
+    page.get_by_role("link", name="By account").click()
+    account = console.rows("Most credits by account").get_by_role("link", name=f"user:{person.id}", exact=True)
+    expect(account).to_have_attribute("href", f"#/people/{person.id}")
     page.get_by_role("link", name="By user").click()
     expect(page.get_by_role("img", name=re.compile("^Credits by day and user"))).to_be_visible()
     page.get_by_role("link", name="90 days").click()

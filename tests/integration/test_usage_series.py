@@ -101,6 +101,21 @@ def test_the_systems_series_is_exact_even_if_rankings_are_cut(
         assert list(found.series.names) == list(whole)[:10]
 
 
+@pytest.mark.parametrize("by", [None, "model", "user", "account"])
+def test_without_users_the_rest_of_the_answer_is_the_same(user: MakeUser, by: system_usage.By | None) -> None:
+    for who in range(12):
+        user(f"u{who}")
+    for chunk in system_usage.chunks(recorded(random.Random(5), 12, 4)):
+        system_usage.count(chunk)
+
+    whole = system_usage.statistics(BEGIN, BEGIN + DAYS * DAY, top=1000, now=NOW, by=by)
+    without = system_usage.statistics(BEGIN, BEGIN + DAYS * DAY, top=0, now=NOW, by=by)
+
+    assert len(whole.by_user) == 12
+    assert (without.by_user, without.truncated) == ({}, False)
+    assert (without.sums, without.by_day, without.series) == (whole.sums, whole.by_day, whole.series)
+
+
 def test_a_series_of_rankings_that_are_not_cut_takes_no_further_read(user: MakeUser, calls: Calls) -> None:
     user()
     made = [usage.record(Event("u1", "chat", "m", 3, {}, False), now=BEGIN, key=None).record]

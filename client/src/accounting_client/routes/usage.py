@@ -206,7 +206,7 @@ def system_usage(
     top: int | None = None,
     by: str | None = None,
 ) -> Call[SystemStatistics]:
-    """As an administrator, everybody's usage, by default of the last 30 days, with the ``top`` users (1 to 1,000).
+    """As an administrator, everybody's usage, by default of the last 30 days, with the ``top`` users (0 to 1,000).
 
     ``by`` adds ``series``: credits by day and ``"model"``, ``"service"``, ``"user"`` or the ``"account"`` that paid.
     """

@@ -7,7 +7,8 @@ import { Credits, Field, Loaded, Section, Table, When, useLoad, usePages } from 
 const ROWS = 25;
 const CAUSES = [["sessionId", "session"], ["runId", "run"], ["keyId", "key"], ["usageId", "record"], ["allocationId", "lot"]];
 
-export default function Ledger({ account }) {
+// `runAddress` gives the address of a run, where the screen shows runs.
+export default function Ledger({ account, runAddress }) {
   const [range, setRange] = useState({});
   const wanted = [account.id, range.startDate, range.endDate];
   const pages = usePages(wanted);
@@ -27,12 +28,13 @@ export default function Ledger({ account }) {
         data.entries.some((each) => each.debtAfter) && { label: "Debt", number: true, show: (each) => html`<${Credits} of=${each.debtAfter} />` },
         { label: "Reason", wide: true, show: (each) => each.reason || "–" },
         { label: "By", show: (each) => each.actor },
-        { label: "For", show: (each) => html`<${Causes} of=${each} />` },
+        { label: "For", show: (each) => html`<${Causes} of=${each} runAddress=${runAddress} />` },
       ]} />`}<//>
   <//>`;
 }
 
-function Causes({ of }) {
+function Causes({ of, runAddress }) {
   const named = CAUSES.filter(([field]) => of[field]);
-  return named.length ? html`<ul>${named.map(([field, name]) => html`<li><span class="quiet">${name}</span> <code>${of[field]}</code></li>`)}</ul>` : "–";
+  const id = (field) => (field === "runId" && runAddress ? html`<a href=${runAddress(of.runId)}><code>${of.runId}</code></a>` : html`<code>${of[field]}</code>`);
+  return named.length ? html`<ul>${named.map(([field, name]) => html`<li><span class="quiet">${name}</span> ${id(field)}</li>`)}</ul>` : "–";
 }

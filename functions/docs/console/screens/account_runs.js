@@ -1,12 +1,13 @@
 // A run of an account, found by its id: its limit, what it spent, and the switch that stops it.
 
-import { html, useState } from "../preact.js";
+import { html, useEffect, useState } from "../preact.js";
 import { path, request } from "../api.js";
 import { Bars } from "../chart.js";
 import { Badge, Button, Command, Credits, Failed, Field, Figures, Section, When, digits } from "../ui.js";
 
-export default function Runs({ account }) {
-  const [runId, setRunId] = useState("");
+// `asked` is the id of the run to show first.
+export default function Runs({ account, asked = "" }) {
+  const [runId, setRunId] = useState(asked);
   const [state, setState] = useState({});
   const load = async (wanted) => {
     setState((before) => ({ ...before, busy: true }));
@@ -16,6 +17,7 @@ export default function Runs({ account }) {
       setState({ error });
     }
   };
+  useEffect(() => { if (asked) load(asked); }, []);
   const submitted = (event) => {
     event.preventDefault();
     if (!state.busy && runId.trim()) load(runId.trim());

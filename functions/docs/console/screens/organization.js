@@ -21,7 +21,7 @@ export default function Organization({ id, query, me }) {
   return html`<${Screen} title=${found?.name ?? id} kicker="Organization">
     ${load.error ? html`<${Failed} error=${load.error} again=${load.reload} />` : !found ? html`<${Loading} />` : html`
       ${found.createdAt && html`<${Profile} of=${found} />`}
-      <${About} me=${me} of=${found} tab=${query.tab ?? ""} />`}
+      <${About} me=${me} of=${found} query=${query} />`}
   <//>`;
 }
 
@@ -59,19 +59,20 @@ function tabsFor(me, of) {
   ].filter(([, , offered]) => offered);
 }
 
-function About({ me, of, tab }) {
+function About({ me, of, query }) {
   const account = { id: of.accountId, organizationId: of.organizationId, role: of.role };
   const offered = tabsFor(me, of);
-  const shown = offered.some(([name]) => name === tab) ? tab : "";
+  const shown = offered.some(([name]) => name === query.tab) ? query.tab : "";
+  const runAddress = offered.some(([name]) => name === "runs") && ((run) => href("organizations", of.organizationId, { tab: "runs", run }));
   return html`
     <${Tabs} label="About this organization" of=${offered.map(([name, label]) => ({ label, href: href("organizations", of.organizationId, { tab: name }), current: name === shown }))} />
     ${shown === "" && html`<${Wallet} account=${account} me=${me} />`}
     ${shown === "" && (me.role === "admin" || of.role) && html`<${Budgets} account=${account} />`}
     ${shown === "" && html`<${Preview} account=${account} />`}
     ${shown === "members" && html`<${Members} organizationId=${of.organizationId} me=${me} />`}
-    ${shown === "ledger" && html`<${Ledger} account=${account} />`}
+    ${shown === "ledger" && html`<${Ledger} account=${account} runAddress=${runAddress} />`}
     ${shown === "usage" && html`<${Usage} account=${account} />`}
-    ${shown === "runs" && html`<${Runs} account=${account} />`}
+    ${shown === "runs" && html`<${Runs} account=${account} asked=${query.run} />`}
     ${shown === "audit" && html`<${Audit} account=${account} />`}`;
 }
 

@@ -35,7 +35,7 @@ export default function Person({ id, query, me }) {
     actions=${admin && person && !person.erasedAt && html`<${Disabling} person=${person} reload=${load.reload} />`}>
     ${load.error ? html`<${Failed} error=${load.error} again=${load.reload} />` : !person ? html`<${Loading} />` : html`
       ${person.role && html`<${Profile} of=${person} />`}
-      <${About} me=${me} userId=${person.userId} tab=${query.tab ?? ""} />`}
+      <${About} me=${me} userId=${person.userId} query=${query} />`}
   <//>`;
 }
 
@@ -53,20 +53,21 @@ function Profile({ of }) {
   <//>`;
 }
 
-function About({ me, userId, tab }) {
+function About({ me, userId, query }) {
   const account = { id: `user:${userId}`, userId };
   const offered = TABS.filter(([, , roles]) => roles.includes(me.role));
-  const shown = offered.some(([name]) => name === tab) ? tab : "";
+  const shown = offered.some(([name]) => name === query.tab) ? query.tab : "";
+  const runAddress = offered.some(([name]) => name === "runs") && ((run) => href("people", userId, { tab: "runs", run }));
   return html`
     <${Tabs} label="About this person" of=${offered.map(([name, label]) => ({ label, href: href("people", userId, { tab: name }), current: name === shown }))} />
     ${shown === "" && html`<${Wallet} account=${account} me=${me} />`}
     ${shown === "" && me.role === "admin" && html`<${Budgets} account=${account} />`}
     ${shown === "" && html`<${Preview} account=${account} />`}
-    ${shown === "ledger" && html`<${Ledger} account=${account} />`}
+    ${shown === "ledger" && html`<${Ledger} account=${account} runAddress=${runAddress} />`}
     ${shown === "sessions" && html`<${Sessions} userId=${userId} me=${me} />`}
     ${shown === "usage" && html`<${Usage} account=${account} />`}
     ${shown === "keys" && html`<${Keys} userId=${userId} />`}
-    ${shown === "runs" && html`<${Runs} account=${account} />`}
+    ${shown === "runs" && html`<${Runs} account=${account} asked=${query.run} />`}
     ${shown === "audit" && html`<${Audit} account=${account} />`}`;
 }
 

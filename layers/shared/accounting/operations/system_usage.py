@@ -1,6 +1,8 @@
 """System-wide statistics: counting new usage records exactly once, and reading the sums."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import batched, chain
 from typing import Literal
@@ -17,6 +19,8 @@ from accounting.store.table import MAX_BATCH, MAX_TRANSACTED, any_below, transac
 from accounting.times import DAY, day, day_begin
 
 DEFAULT_DAYS = 30
+READERS = 8
+"""Threads that read the rankings of days."""
 
 type By = Literal["model", "service", "user", "account"]
 """What a series groups credits by."""
@@ -67,7 +71,8 @@ class SystemStatistics:
 def statistics(since: int | None, until: int | None, *, top: int, now: int, by: By | None = None) -> SystemStatistics:
     """The statistics of the UTC days that ``since <= at < until`` touches, by default the last 30.
 
-    Raises Invalid for more than ``MAX_DAYS``.
+    ``top`` is how many users are shown; without any, ``truncated`` is not about users. Raises Invalid for more than
+    ``MAX_DAYS``.
     """
     end = now + 1 if until is None else until
     begin = day_begin(end - 1) - (DEFAULT_DAYS - 1) * DAY if since is None else day_begin(since)
@@ -83,13 +88,14 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int, by: 
             with_counts.add(of_day)
         by_day[of_day] = by_day.get(of_day, 0) + part.credits
         as_of = max(as_of or 0, part.newest)
-    users = [system.users_of(each) for each in by_day]
-    by_user, more_users = _by_user(users, top)
-    names = [system.names_of(each) for each in by_day]
+    users = _of_each(by_day, system.users_of) if top or by in ("user", "account") else []
+    by_user, more_users = _by_user(users, max(top, MAX_NAMES)) if users else ({}, False)
+    names = _of_each(by_day, system.names_of)
     sums.by_service, more_services = _by_name("service", names)
     sums.by_model, more_models = _by_name("model", names)
     counted_days = [each for each in names if each.day in with_counts]
     sums.counts_by_model, more_counts = _counts_by_model(sums.by_model, counted_days)
+    more_users = top > 0 and (more_users or len(by_user) > top)
     truncated = more_users or more_services or more_models or more_counts
     credits_by_day = {day(at): credits for at, credits in by_day.items()}
     match by:
@@ -103,7 +109,16 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int, by: 
             credits = sums.by_model if by == "model" else sums.by_service
             ids = {Name(by, each).id: each for each in credits}
             shown = _series(credits_by_day, ids, names, _credits_at)
-    return SystemStatistics(sums, credits_by_day, by_user, truncated, as_of, shown)
+    return SystemStatistics(sums, credits_by_day, dict([*by_user.items()][:top]), truncated, as_of, shown)
+
+
+def _of_each[Id](days: Collection[int], ranking_of: Callable[[int], Ranking[Id]]) -> list[Ranking[Id]]:
+    """The rankings of days, several at a time: each takes a few calls, and ninety days one after another take seconds.
+
+    Each thread keeps to the request's deadline, which is in its context.
+    """
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(lambda context, each: context.run(ranking_of, each), [copy_context() for _ in days], days))
 
 
 def _series[Id](
