@@ -7,15 +7,19 @@ makes from the template, and (2) does not fill in `$context.authorizer.*`. Both 
 every 401 its code (TOKEN_EXPIRED, ...). Also, (3) it unpacks the layer again for each worker, one after the
 other, (4) imports botocore in each worker to count how deep functions call each other, which ours do not, and
 (5) starts a worker for each call of a burst, although fewer would answer the burst sooner. All three make a burst of
-calls wait. `emulator_state.py` changes how it keeps its data.
-MiniStack's own functions are wrapped, not replaced. This refuses to run with any other version of MiniStack.
+calls wait. (6) After each call it waits some milliseconds to see whether the worker logs more, and (7) it parses the
+same expressions and policies again for each item and request. `emulator_state.py` changes how it keeps its data.
+MiniStack's own functions are wrapped; only the one that collects a worker's log is replaced. This refuses to run with
+any other version of MiniStack.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import io
 import os
+import queue
 import re
 import signal
 import sys
@@ -23,14 +27,15 @@ import tempfile
 import threading
 import time
 import zipfile
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ministack import app
-from ministack.core import lambda_runtime
+from ministack.core import iam_evaluator, lambda_runtime
 from ministack.services import apigateway_v1 as gateway
-from ministack.services import lambda_svc
+from ministack.services import dynamodb, lambda_svc
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # it is started as a file, outside the package
 from local import emulator_state  # noqa: E402
@@ -51,12 +56,23 @@ SIGNATURES = {
         " max_concurrency: int | None = None)"
     ),
     lambda_svc._resolve_layer_zip: "(attachment: str | dict) -> bytes | None",
+    lambda_runtime.Worker._drain_stderr_bounded: (
+        "(self, first_line_wait: float = 0.05, idle_confirm: float = 0.005, hard_cap: float = 0.25) -> str"
+    ),
+    dynamodb._tokenize: "(expr)",
+    dynamodb._condition_syntax_error: "(expr: str, slot: str) -> str | None",
+    iam_evaluator.parse_policy_document: "(doc: str | dict) -> list[ministack.core.iam_evaluator.ParsedStatement]",
     **emulator_state.SIGNATURES,
 }
 GATEWAY_RESPONSES = "x-amazon-apigateway-gateway-responses"
-ENOUGH_WORKERS = 12
+ENOUGH_WORKERS = 6
 PATIENCE_SECONDS = 5
 COUNT_DEPTH = "    _ms_install_invoke_depth()\n"
+ANSWER = "\n        _real_stdout.flush()\n\nrun()"
+"""Where the workers' program sends the answer of a call."""
+END_OF_LOG = "\x00end of the log\x00"
+END_SECONDS, DEAD_END_SECONDS = 5, 0.05
+MANY = 4096
 AUTHORIZER_VARIABLE = re.compile(rb"\$context\.authorizer\.(\w+)")
 
 
@@ -67,6 +83,8 @@ def main() -> None:
     fill_in_authorizer_variables()
     unpack_layers_once()
     start_workers_without_botocore()
+    mark_the_end_of_a_log()
+    parse_once()
     wait_for_free_workers()
     emulator_state.keep()
     if "--die-with-parent" in sys.argv:
@@ -173,10 +191,45 @@ def pointer_to(layer: bytes) -> bytes:
 
 def start_workers_without_botocore() -> None:
     """Remove the part of the workers' program that counts how deep functions call each other."""
+    change_workers_program(COUNT_DEPTH, "")
+
+
+def mark_the_end_of_a_log() -> None:
+    """Let a worker end the log of each call with a line of its own, instead of waiting for a pause in its log."""
+    change_workers_program(ANSWER, f"\n        print({END_OF_LOG!r}, file=sys.stderr, flush=True){ANSWER}")
+    lambda_runtime.Worker._drain_stderr_bounded = log_of_a_call
+
+
+def log_of_a_call(worker: Any, *_: Any) -> str:
+    """Return what the worker logged during a call. A dead worker, which MiniStack has dropped, may have no end."""
+    lines: list[str] = []
+    patience = END_SECONDS if worker._proc else DEAD_END_SECONDS
+    with contextlib.suppress(queue.Empty):
+        while END_OF_LOG not in (line := worker._stderr_queue.get(timeout=patience)):
+            lines.append(line)
+        if line != END_OF_LOG:  # the function did not end its last line
+            lines.append(line.removesuffix(END_OF_LOG))
+    return "\n".join(lines)
+
+
+def change_workers_program(old: str, new: str) -> None:
+    """Replace a part of the program that runs functions."""
     program = lambda_runtime._PYTHON_WORKER_SCRIPT
-    if program.count(COUNT_DEPTH) != 1:
+    if program.count(old) != 1:
         sys.exit(f"MiniStack's program for workers is not the one that {__file__} was written for")
-    lambda_runtime._PYTHON_WORKER_SCRIPT = program.replace(COUNT_DEPTH, "")
+    lambda_runtime._PYTHON_WORKER_SCRIPT = program.replace(old, new)
+
+
+def parse_once() -> None:
+    """Remember what was read from an expression or a policy. A list is copied, because the caller may change it."""
+    dynamodb._condition_syntax_error = lru_cache(MANY)(dynamodb._condition_syntax_error)
+    tokens = lru_cache(MANY)(dynamodb._tokenize)
+    dynamodb._tokenize = lambda expression: list(tokens(expression))
+    parse = iam_evaluator.parse_policy_document
+    parse_text = lru_cache(MANY)(parse)
+    iam_evaluator.parse_policy_document = lambda policy: (
+        list(parse_text(policy)) if isinstance(policy, str) else parse(policy)
+    )
 
 
 def wait_for_free_workers() -> None:

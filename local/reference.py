@@ -29,18 +29,18 @@ MADE = "<!-- Made from the code by `make reference`: change the code, not this p
 
 def pages() -> dict[str, str]:
     """Return the text of every page by its file name."""
+    whole = document()
     made = {
-        "routes.md": [ROUTES, *_routes()],
-        "errors.md": [ERRORS, _errors()],
+        "routes.md": [ROUTES, *_routes(whole)],
+        "errors.md": [ERRORS, _errors(whole["components"]["examples"])],
         "parameters.md": [PARAMETERS, *_parameters()],
         "metrics.md": [METRICS_PAGE, _table(("Metric", "Counts", "Look closer when"), _metrics())],
     }
     return {name: "\n\n".join([MADE, *(part.strip() for part in parts)]) + "\n" for name, parts in made.items()}
 
 
-def _routes() -> Iterator[str]:
+def _routes(whole: Json) -> Iterator[str]:
     """Yield the routes by tag, and the lists of routes that need a permission or take a certain key."""
-    whole = document()
     header = ("Route", "What it does", "Who may call it", "Request", "Answer")
     for tag in whole["tags"]:
         rows = [
@@ -106,11 +106,16 @@ def _names(routes: Iterable[tuple[str, str]]) -> str:
     return ", ".join(f"`{method.upper()} {path}`" for method, path in routes)
 
 
-def _errors() -> str:
-    """Return every code with its status, its meaning and its details, in the order of the contract."""
+def _errors(examples: Json) -> str:
+    """Return every code with its status, its meaning and its example's details, in the order of the contract."""
     meanings = {each.code: each.__doc__ or "" for each in _subclasses(AccountingError)} | GATEWAY_ERRORS
     rows = [
-        (str(int(status)), f"`{code}`", _line(meanings[code]), ", ".join(f"`{name}`" for name in _details(code)))
+        (
+            str(int(status)),
+            f"`{code}`",
+            _line(meanings[code]),
+            ", ".join(f"`{name}`" for name in examples[code]["value"]["details"]),
+        )
         for code, status in sorted(CODES.items(), key=lambda each: each[1])
     ]
     return _table(("Status", "Code", "Meaning", "`details`"), rows)
@@ -121,11 +126,6 @@ def _subclasses(parent: type[AccountingError]) -> Iterator[type[AccountingError]
         if child.__module__ == errors.__name__ and "code" in vars(child):
             yield child
         yield from _subclasses(child)
-
-
-def _details(code: str) -> list[str]:
-    """Return the names in the details of a code's example."""
-    return list(document()["components"]["examples"][code]["value"]["details"])
 
 
 def _parameters() -> Iterator[str]:

@@ -41,7 +41,7 @@ FORMATS = {"chat": "openai", "responses": "openai-responses", "messages": "anthr
 OUTPUTS = {"chat": "completion_tokens", "responses": "output_tokens", "messages": "output_tokens"}
 NOTHING = {"inputTokens": 0, "outputTokens": 0, "requests": 0}
 BRIEF = Retries(attempts=2, total_seconds=0.3, first_seconds=0.01)
-WAIT_SECONDS = 10
+WAIT_SECONDS = 30
 SRC = Path(__file__).parent.parent / "src"
 HELLO = [{"role": "user", "content": "hello"}]
 

@@ -89,7 +89,7 @@ def counting(*numbers: int, seconds: float = 0) -> Body:
     return body
 
 
-def until(done: Callable[[], object], *, at_most: int = 500) -> Body:
+def until(done: Callable[[], object], *, at_most: int = 3000) -> Body:
     """A stream of one token at a time, until something is true or the stream is stopped."""
 
     def body(session: Any) -> Iterator[float]:

@@ -123,6 +123,9 @@ def test_a_refused_command_shows_its_reason_and_changes_nothing(
     assert "INSUFFICIENT_CREDITS" in refusal
     assert REQUEST_ID.search(refusal)
     assert console.dialog.get_by_label("Credits", exact=True).input_value() == "501", "what was typed stays"
+    console.dialog.get_by_label("Credits", exact=True).fill("1e9")
+    expect(console.dialog.get_by_text("1 or more, in digits.")).to_be_visible()
+    expect(console.dialog.locator("button[type=submit]")).to_be_disabled()
     console.page.keyboard.press("Escape")
     console.expect_figure("Available", "500")
     assert person.balance()["totalCredits"] == 500

@@ -42,13 +42,12 @@ class People(Protocol):
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put these tests in one group. Tests that leave much data run late, and those that check all others run last."""
+    """Put these tests in one group, and let the tests that check all others run last."""
     for item in items:
         if item.nodeid.startswith(FOLDER):
             item.add_marker(pytest.mark.e2e)
             item.add_marker(pytest.mark.xdist_group("e2e"))  # one service for all of them
-    last = ["", f"{FOLDER}test_fuzz.py", f"{FOLDER}test_contract.py"]
-    items.sort(key=lambda item: max(place for place, start in enumerate(last) if item.nodeid.startswith(start)))
+    items.sort(key=lambda item: item.nodeid.startswith(f"{FOLDER}test_contract.py"))
 
 
 @pytest.fixture(scope="session")

@@ -21,13 +21,12 @@ def group_of(service: Stack, function: str) -> str:
     return f"/aws/lambda/{service.stack_name}-{function}"
 
 
-def events(service: Stack, group: str) -> list[dict[str, Any]]:
-    """Return every event of a group, in time order.
+def events(service: Stack, group: str, since: int = 0) -> list[dict[str, Any]]:
+    """Return every event of a group since a time in epoch milliseconds, in time order.
 
     The emulator returns the first ``PAGE`` events after a time, and no token for the next page.
     """
     logs, found = service.aws.client("logs"), list[dict[str, Any]]()
-    since = 0
     while True:
         page: list[dict[str, Any]] = logs.filter_log_events(logGroupName=group, startTime=since)["events"]
         if len(page) < PAGE:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 from uuid import UUID
 
+import pytest
+
 from tests.e2e.client import MODEL, assert_refused, new_id, with_key
 from tests.e2e.logged import events, groups
 
@@ -40,20 +42,26 @@ class Line(NamedTuple):
         return read if isinstance(read, dict) else {}
 
 
-def written(service: Stack) -> list[Line]:
-    """Return every line of every log group."""
+@pytest.fixture
+def began() -> int:
+    """Return when the test began, in epoch milliseconds."""
+    return int(time.time() * 1000)
+
+
+def written(service: Stack, since: int = 0) -> list[Line]:
+    """Return every line of every log group since a time."""
     return [
         Line(group, event["logStreamName"], event["message"])
         for group in groups(service)
-        for event in events(service, group)
+        for event in events(service, group, since)
     ]
 
 
-def written_once(service: Stack, wanted: Callable[[Line], bool]) -> list[Line]:
+def written_once(service: Stack, wanted: Callable[[Line], bool], since: int) -> list[Line]:
     """Return every line as soon as one is ``wanted``: log lines appear a little later than answers."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        lines = written(service)
+        lines = written(service, since)
         if any(wanted(line) for line in lines):
             return lines
         assert time.monotonic() < deadline, "the line never came"
@@ -64,10 +72,10 @@ def requests(lines: list[Line]) -> list[dict[str, Any]]:
     return [found for line in lines if (found := line.json()).get("message") == "request"]
 
 
-def of_request(service: Stack, answer: httpx.Response) -> tuple[list[Line], list[dict[str, Any]]]:
-    """Return every line so far, and the request lines with the gateway's id from the refusal."""
+def of_request(service: Stack, answer: httpx.Response, since: int) -> tuple[list[Line], list[dict[str, Any]]]:
+    """Return every line since a time, and the request lines with the gateway's id from the refusal."""
     request_id = answer.json()["requestId"]
-    lines = written_once(service, lambda line: line.json().get("correlation_id") == request_id)
+    lines = written_once(service, lambda line: line.json().get("correlation_id") == request_id, since)
     return lines, [found for found in requests(lines) if found.get("correlation_id") == request_id]
 
 
@@ -89,7 +97,7 @@ def test_no_log_holds_a_token_or_a_secret(service: Stack, people: People, http: 
     basic = f"Basic {new_id('password')}"
     assert http.get("/api/credits/balance", headers={"Authorization": basic}).status_code == 401
     last = person.post("streaming-sessions/heartbeat", {"sessionId": "nobody's"})
-    lines, _ = of_request(service, last)
+    lines, _ = of_request(service, last, since=0)
 
     groups = {line.group.removeprefix("/aws/lambda/accounting-service-") for line in lines}
     assert {"authorizer", "internal-authorizer", "api-keys", "credits", "streaming-sessions"} <= groups, (
@@ -107,7 +115,7 @@ def test_no_log_holds_a_token_or_a_secret(service: Stack, people: People, http: 
 
 
 def test_a_refused_request_leaves_one_line_with_the_gateways_id_its_route_and_status(
-    service: Stack, people: People
+    service: Stack, people: People, began: int
 ) -> None:
     person = people()
     cases = [
@@ -124,7 +132,7 @@ def test_a_refused_request_leaves_one_line_with_the_gateways_id_its_route_and_st
     ]
     for answer, method, route, status, code in cases:
         assert_refused(answer, status, code)
-        _, found = of_request(service, answer)
+        _, found = of_request(service, answer, began)
         assert len(found) == 1, "once"
         assert {key: found[0][key] for key in ("level", "service", "method", "route", "status", "code")} == {
             "level": "INFO",
@@ -136,15 +144,15 @@ def test_a_refused_request_leaves_one_line_with_the_gateways_id_its_route_and_st
         }
 
 
-def test_every_answered_request_leaves_one_line(service: Stack, people: People) -> None:
+def test_every_answered_request_leaves_one_line(service: Stack, people: People, began: int) -> None:
     person = people(credits=100)
-    lines, _ = of_request(service, person.post("credits/check", {}))
+    lines, _ = of_request(service, person.post("credits/check", {}), began)
     known = {each["function_request_id"] for each in requests(lines)}
     person.open()
     person.balance()
     person.balance()
     last = person.post("credits/check", {})
-    lines, _ = of_request(service, last)
+    lines, _ = of_request(service, last, began)
 
     found = [each for each in requests(lines) if each["function_request_id"] not in known]
     assert sorted((each["method"], each["route"], each["status"]) for each in found) == [
@@ -158,18 +166,18 @@ def test_every_answered_request_leaves_one_line(service: Stack, people: People) 
     assert all(each["duration_ms"] > 0 for each in found)
 
 
-def test_a_health_check_leaves_a_line_with_the_gateways_id(service: Stack, http: httpx.Client) -> None:
+def test_a_health_check_leaves_a_line_with_the_gateways_id(service: Stack, http: httpx.Client, began: int) -> None:
     assert http.get("/health").is_success
-    lines = written_once(service, lambda line: line.json().get("route") == "/health")
+    lines = written_once(service, lambda line: line.json().get("route") == "/health", began)
 
     assert all("correlation_id" in each for each in requests(lines) if each["route"] == "/health")
 
 
-def test_a_hold_is_counted_in_a_metric(service: Stack, people: People) -> None:
+def test_a_hold_is_counted_in_a_metric(service: Stack, people: People, began: int) -> None:
     person = people(credits=10_000)
     tokens = 3_456_000  # 3,456 credits, held with a fifth on top
     person.open(tokens)
-    lines = written_once(service, lambda line: line.json().get("CreditsHeld") == [4148.0])
+    lines = written_once(service, lambda line: line.json().get("CreditsHeld") == [4148.0], began)
 
     (metric,) = [found for line in lines if (found := line.json()).get("CreditsHeld") == [4148.0]]
     (directive,) = metric["_aws"]["CloudWatchMetrics"]
@@ -179,7 +187,7 @@ def test_a_hold_is_counted_in_a_metric(service: Stack, people: People) -> None:
     assert metric["service"] == "accounting-service"
 
 
-def test_text_from_a_caller_cannot_forge_a_log_line(service: Stack, people: People) -> None:
+def test_text_from_a_caller_cannot_forge_a_log_line(service: Stack, people: People, began: int) -> None:
     admin = people("admin", credits=100)
     mark = new_id("forged")
     line = json.dumps({"level": "INFO", "message": "request", "status": 200, "correlation_id": mark, mark: 1})
@@ -195,13 +203,13 @@ def test_text_from_a_caller_cannot_forge_a_log_line(service: Stack, people: Peop
     assert admin.get("credits/ledger", cursor=f"\n{line}").status_code == 400
     last = admin.get("credits/allocations", page=f"\n{line}")
     assert_refused(last, 400, "VALIDATION_ERROR")
-    lines, _ = of_request(service, last)
+    lines, _ = of_request(service, last, began)
 
     assert not [each for each in lines if mark in each.json() or each.json().get("correlation_id") == mark]
     assert not [each for each in lines if mark in each.message], "and nothing of it is logged at all"
 
 
-def test_text_from_a_caller_cannot_begin_a_log_line(service: Stack, people: People) -> None:
+def test_text_from_a_caller_cannot_begin_a_log_line(service: Stack, people: People, began: int) -> None:
     """Input cannot forge a field either: it is always inside the JSON text of a line of the service."""
     person = people("admin", credits=5)
     forged = f"forged-{new_id('line')}"
@@ -213,7 +221,7 @@ def test_text_from_a_caller_cannot_begin_a_log_line(service: Stack, people: Peop
     person.call("GET", "credits/balance", headers={"User-Agent": f'", "message": "{forged}', "X-Forwarded-For": forged})
     person.post("streaming-sessions/initialize", {"sessionId": line, "modelId": line, "estimatedTokens": 1})
     last = person.post("credits/check", {})
-    lines, _ = of_request(service, last)
+    lines, _ = of_request(service, last, began)
 
     assert not [found for found in lines if found.json().get("message") == forged]
     assert not [found for found in lines if found.message.lstrip().startswith(("x\n", '{"message": "forged'))]

@@ -1,4 +1,7 @@
-"""A second deployed service, for tests that break it or mostly wait; they run in parallel with `tests/e2e`."""
+"""A second deployed service, for tests that break it, mostly wait, or leave much data.
+
+They run in parallel with `tests/e2e`.
+"""
 
 from __future__ import annotations
 

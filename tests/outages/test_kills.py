@@ -1,6 +1,6 @@
 """An unreachable or slow database, and functions that are killed: nothing is lost, and nothing happens twice.
 
-By default each kind of kill happens twice; ``KILLS=40`` kills 40 times in initialize and 40 times in finalize.
+By default each kind of kill happens once; ``KILLS=40`` kills 40 times in initialize and 40 times in finalize.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FINALIZE: tuple[Moment, ...] = (
     ("before", WRITE),
     ("after", WRITE),
 )
-KILLS = int(os.environ.get("KILLS", "8"))
+KILLS = int(os.environ.get("KILLS", "4"))
 
 
 @pytest.fixture(scope="module")

@@ -8,25 +8,25 @@ import { Command, Credits, Field, When, digits, wholeNumber } from "../ui.js";
 export const COMMANDS = {
   grant: {
     label: "Grant", title: "Grant credits to", method: "POST", route: "credits/allocate", field: "credits", expires: () => true,
-    least: 1, after: ({ totalCredits, debt }, amount) => added(totalCredits, debt, amount),
+    allowed: "1 or more", allows: (amount) => amount >= 1, after: ({ totalCredits, debt }, amount) => added(totalCredits, debt, amount),
     done: (data) => html`Granted <${Credits} of=${data.credits} /> credits, valid until <${When} at=${data.expiresAt} />.${data.remainingCredits < data.credits && ` ${digits(data.credits - data.remainingCredits)} of them repaid debt.`}`,
   },
   remove: {
     label: "Remove", title: "Remove credits from", method: "DELETE", route: "credits/remove", field: "credits", expires: () => false,
-    least: 1, after: ({ totalCredits, debt }, amount) => ({ available: totalCredits - amount, debt }),
+    allowed: "1 or more", allows: (amount) => amount >= 1, after: ({ totalCredits, debt }, amount) => ({ available: totalCredits - amount, debt }),
     done: (data) => html`Removed <${Credits} of=${data.removedCredits} /> credits.`,
   },
   set: {
     label: "Set", title: "Set the credits of", method: "POST", route: "credits/set", field: "credits",
     expires: ({ totalCredits }, amount) => !(amount <= totalCredits),
     hint: "What can be spent afterward. Held credits do not change, and debt is written off.",
-    least: 0, after: (_, amount) => ({ available: amount, debt: 0 }),
+    allowed: "0 or more", allows: (amount) => amount >= 0, after: (_, amount) => ({ available: amount, debt: 0 }),
     done: (data) => html`Set to <${Credits} of=${data.totalCredits} /> credits, from <${Credits} of=${data.previousCredits} />.`,
   },
   adjust: {
     label: "Adjust", title: "Adjust the credits of", method: "PUT", route: "credits/adjust", field: "adjustment", expires: (_, amount) => !(amount < 0),
     hint: "A positive number grants credits, a negative one takes them away.",
-    least: -Infinity, after: ({ totalCredits, debt }, amount) => (amount > 0 ? added(totalCredits, debt, amount) : { available: totalCredits + amount, debt }),
+    allowed: "Any number but 0", allows: (amount) => amount !== 0, after: ({ totalCredits, debt }, amount) => (amount > 0 ? added(totalCredits, debt, amount) : { available: totalCredits + amount, debt }),
     done: (data) => html`Adjusted by <${Credits} of=${data.adjustment} signed /> credits.`,
   },
 };
@@ -41,7 +41,7 @@ export default function CreditCommand({ name, account, balance: latest, onDone, 
   const [expiry, setExpiry] = useState({ kind: "days", days: "30", at: "" });
   const [notes, setNotes] = useState("");
   const amount = wholeNumber(amountText);
-  const valid = Number.isSafeInteger(amount) && amount >= command.least && (name !== "adjust" || amount !== 0);
+  const valid = Number.isSafeInteger(amount) && command.allows(amount);
   const expires = command.expires(balance, amount);
   const ready = valid && notes.trim() && (!expires || expiryOf(expiry));
   const send = (key) => request(command.method, command.route, {
@@ -50,7 +50,7 @@ export default function CreditCommand({ name, account, balance: latest, onDone, 
   return html`<${Command} title="${command.title} ${account.userId ?? account.id}" submit=${command.label} kind=${name === "remove" ? "danger" : "primary"}
     ready=${Boolean(ready)} send=${send} onDone=${onDone} onClose=${onClose}
     done=${({ data, replayed }) => html`${command.done(data)} The balance is now <${Credits} of=${data.totalCredits} /> credits.${data.debt > 0 && ` The debt is ${digits(data.debt)} credits.`}${replayed && " The command had been carried out already, and was not repeated."}`}>
-    <${Field} label="Credits" value=${amountText} onInput=${setAmount} hint=${command.hint} inputmode=${name === "adjust" ? "text" : "numeric"} required autofocus />
+    <${Field} label="Credits" value=${amountText} onInput=${setAmount} hint=${amountText && !valid ? `${command.allowed}, in digits.` : command.hint} inputmode=${name === "adjust" ? "text" : "numeric"} required autofocus />
     ${expires && html`<${Expiry} of=${expiry} change=${(part) => setExpiry({ ...expiry, ...part })} />`}
     <${Field} label="Reason" value=${notes} onInput=${setNotes} hint="The ledger keeps it." maxlength="1000" required />
     <${After} balance=${balance} after=${valid && command.after(balance, amount)} />

@@ -2,7 +2,7 @@
 
 Each route gets values at the limits of every field, and random values. The callers are an administrator, a user, an API
 key with all permissions, and the platform with its internal key. Every run sends the same requests, about users of
-these tests. These tests run last, so no other test reads what they leave in the lists of all users.
+these tests.
 """
 
 from __future__ import annotations

@@ -1,0 +1,15 @@
+"""The tests of the contract run in one process: they share the document and the template, which take long to make."""
+
+from __future__ import annotations
+
+import pytest
+
+FOLDER = "tests/contract/"
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put these tests in one group."""
+    for item in items:
+        if item.nodeid.startswith(FOLDER):
+            item.add_marker(pytest.mark.xdist_group("contract"))
