@@ -64,7 +64,7 @@ def run(report: Report, _database: Database) -> None:
             most = max(most, own)
             rows.append([name, ms(accounted), ms(by_hand), ms(own)])
     report.targets.append(
-        Target.at_most("CPU time of a wrapper beside the SDK and two requests", LIMIT_MS, most * 1000, " ms")
+        Target.at_most("CPU time of a wrapper beyond the SDK and two requests", LIMIT_MS, most * 1000, " ms")
     )
     report.add(Section("Calls of an SDK", ABOUT.format(repeats=repeats, chunks=CHUNKS), HEADER, rows))
 
