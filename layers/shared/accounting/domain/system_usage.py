@@ -74,7 +74,7 @@ class NameDay:
 
 @dataclass(frozen=True, slots=True)
 class AccountDay:
-    """The place of a day's sums of what one account paid for others than its own user: an organization's."""
+    """The place of a day's sums of what the account of one organization paid."""
 
     day: int
     account_id: AccountId
