@@ -74,7 +74,7 @@ class NameDay:
 
 @dataclass(frozen=True, slots=True)
 class AccountDay:
-    """The place of a day's sums of what an account paid for users who do not own it: an organization's account."""
+    """The place of a day's sums of what the account of one organization paid."""
 
     day: int
     account_id: AccountId
