@@ -48,7 +48,7 @@ USERS_BY_ORGANIZATION = 50
 WRITERS = 4
 WRITTEN_AT_ONCE = 100
 PATIENCE_SECONDS = 60
-"""How long an answer of the local AWS may take: it is busy with everything that it is given."""
+"""How long an answer of the local AWS may take, because writing all of this keeps it busy."""
 
 
 def main() -> int:
@@ -86,8 +86,8 @@ def seed(users: int, records: int) -> None:
     with step("Audit") as note, _without_metrics():
         note(_audited())
     with step(f"{records:,} usage records"):
-        # Last: the stream brings them to the rollups function, which finds them counted, and takes a share of the
-        # processor meanwhile.
+        # Last, because the stream then brings them to the rollups function. It finds them counted already, but takes a
+        # share of the processor meanwhile.
         _write(map(usage.to_item, books.records))
 
 
