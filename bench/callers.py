@@ -30,9 +30,9 @@ ESTIMATE = {"inputTokens": 500, "outputTokens": 4096}
 ABOUT = """\
 OpenAI's SDK with a provider and an accounting service that answer at once, in this process: the medians of the CPU time
 of {repeats} calls each, in turns. **By hand** is `initialize`, the call without a wrapper, and `finalize`. **Own** is
-what an accounted call takes more than the one by hand before it: the estimate, the session, counting, the last chunk
-with the usage, and the outbox. A call without any accounting, which is not measured, comes before each of both, so that
-both begin with the same state of the processor's caches. A stream has {chunks} chunks."""
+how much longer an accounted call takes than the call by hand before it, for the estimate, the session, counting, the
+last chunk with the usage, and the outbox. Before each of the two, a call without any accounting runs unmeasured, so
+that both begin with the same state of the processor's caches. A stream has {chunks} chunks."""
 HEADER = ["call", "accounted ms", "by hand ms", "own ms"]
 
 
@@ -64,7 +64,7 @@ def run(report: Report, _database: Database) -> None:
             most = max(most, own)
             rows.append([name, ms(accounted), ms(by_hand), ms(own)])
     report.targets.append(
-        Target.at_most("CPU time of a wrapper beside the SDK and two requests", LIMIT_MS, most * 1000, " ms")
+        Target.at_most("CPU time of a wrapper beyond the SDK and two requests", LIMIT_MS, most * 1000, " ms")
     )
     report.add(Section("Calls of an SDK", ABOUT.format(repeats=repeats, chunks=CHUNKS), HEADER, rows))
 

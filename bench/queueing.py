@@ -160,7 +160,7 @@ def run(
 
 def main() -> None:
     """Print the table of docs/scale.md."""
-    times = f"read {READ * 1000:.0f} ms, transaction {WRITE * 1000:.0f} ms, of it locked {LOCKED * 1000:.0f} ms"
+    times = f"read {READ * 1000:.0f} ms, transaction {WRITE * 1000:.0f} ms ({LOCKED * 1000:.0f} ms locked)"
     print(f"{times}, seed {SEED}")
     print("\n| commands asked a second | done a second | given up | attempts a success | units a success | p50 | p99 |")
     print("|---:|---:|---:|---:|---:|---:|---:|")

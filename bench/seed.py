@@ -57,7 +57,7 @@ def whole_days() -> dict[str, str]:
 
 
 def first_instant() -> int:
-    """Return when the first of the days begins over which past sessions are spread. The last of them is yesterday."""
+    """Return the first instant of the days over which past sessions are spread. The last of these days is yesterday."""
     return day_begin(clock()) - DAYS * DAY
 
 

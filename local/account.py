@@ -26,7 +26,7 @@ def without_account(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def leave_account() -> None:
-    """Take this machine's AWS account out of this process' own environment, and reach the local AWS without proxies."""
+    """Take this machine's AWS account out of this process's environment, and reach the local AWS without proxies."""
     kept = without_account(os.environ)
     elsewhere = kept.get("no_proxy") or kept.get("NO_PROXY")
     kept["no_proxy"] = ",".join(filter(None, [elsewhere, HOST]))

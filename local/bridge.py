@@ -48,7 +48,7 @@ async def _serve(address: str, port: int) -> None:
 
     server = await asyncio.start_server(carry, address, port)
     print(f"{address}:{port} is the local AWS", flush=True)
-    await asyncio.Event().wait()  # not until its connections close: Ctrl-C ends them too
+    await asyncio.Event().wait()  # forever: waiting for its connections to close would delay Ctrl-C
     server.close()
 
 

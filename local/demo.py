@@ -212,7 +212,7 @@ def _open(user: Caller, output_tokens: int) -> str:
     session_id = new_id()
     session = {"sessionId": session_id, "modelId": MODEL, "estimatedUsage": _estimate(output_tokens)}
     opened = user.post("/api/streaming-sessions/initialize", session, expect=201)
-    print(f"{opened['allocatedCredits']} credits held ({opened['estimatedCredits']} plus 20 %)")
+    print(f"{opened['allocatedCredits']} credits held ({opened['estimatedCredits']} plus the buffer)")
     return session_id
 
 

@@ -96,7 +96,7 @@ def main() -> int:
         if table_name:
             os.environ["TABLE_NAME"] = table_name
         else:
-            attach("make run starts the service, TABLE names another table")
+            attach("start the service with `make run`, or name another table in TABLE")
         records = _records(since, until, os.environ.get("MODEL") or None)
         now = clock()
         # As a settlement does: a variant that the model's price lacks costs what the model costs.

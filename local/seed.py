@@ -48,7 +48,7 @@ USERS_BY_ORGANIZATION = 50
 WRITERS = 4
 WRITTEN_AT_ONCE = 100
 PATIENCE_SECONDS = 60
-"""How long an answer of the local AWS may take: it is busy with everything that it is given."""
+"""How long an answer of the local AWS may take, because writing all of this keeps it busy."""
 
 
 def main() -> int:
@@ -86,8 +86,8 @@ def seed(users: int, records: int) -> None:
     with step("Audit") as note, _without_metrics():
         note(_audited())
     with step(f"{records:,} usage records"):
-        # Last: the stream brings them to the rollups function, which finds them counted, and takes a share of the
-        # processor meanwhile.
+        # Last, because the stream then brings them to the rollups function. It finds them counted already, but takes a
+        # share of the processor meanwhile.
         _write(map(usage.to_item, books.records))
 
 
@@ -111,7 +111,6 @@ def _write(items: Iterable[Item]) -> None:
 
 
 def _add_counts(books: Books) -> None:
-
     transact([people.count_at(key, number) for key, number in seed_books.user_counts(books)])
 
 
@@ -133,13 +132,12 @@ def _organizations(books: Books) -> dict[str, AccountId]:
 
 
 def _prices(books: Books) -> None:
-
     for rule in books.rules:
         prices.add(rule, now=books.now, key=None)
 
 
 def _activity(books: Books, members: dict[str, AccountId]) -> None:
-    """Let the service do something of everything else: live and ended sessions, debt, keys, budgets, disabled users."""
+    """Let the service create the rest: live and ended sessions, debt, keys, budgets, disabled users."""
     now, rng = books.now, random.Random(4)
     models = [*seed_books.MODELS]
     administrator = Manager(ADMIN, platform=True)

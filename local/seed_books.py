@@ -202,7 +202,7 @@ def system_sums(records: Sequence[UsageRecord], now: int) -> Iterator[Item]:
     for record in records:
         by_slot[system_usage.slot(record)].append(record)
     for slot, of_slot in by_slot.items():
-        # The stream brings the records now: they are marked for as long from now on.
+        # The stream brings the records now, so their marks are kept for three days from now.
         yield {**item_in(system.mark(system.Marks(slot, frozenset()), of_slot)), "ttl": (now + 3 * DAY) // 1000}
     for place, each in stored.items():
         yield item_in(system.put(place, each))

@@ -1,4 +1,4 @@
-"""Bad values for every field of every route, and bodies that are not JSON objects."""
+"""Bad values for the fields of request bodies, and bodies that are not JSON objects."""
 
 from __future__ import annotations
 

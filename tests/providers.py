@@ -111,7 +111,7 @@ def encoded(value: Any) -> str:
 
 @dataclass
 class KeyServer:
-    """A server of key sets: what it answers by path, who asked, and whether it answers at all."""
+    """A server of key sets: what it answers by path, which paths were asked for, and whether it answers at all."""
 
     address: str
     answers: dict[str, bytes] = field(default_factory=dict)

@@ -23,7 +23,7 @@ BODY = ""
 
 @dataclass(frozen=True)
 class Module:
-    """A source file: its definitions, its body, and what its imports call other things by."""
+    """A source file: its definitions, among them its body, and what each imported name means."""
 
     name: str
     tree: ast.Module

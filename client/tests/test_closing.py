@@ -90,7 +90,7 @@ class Service:
 def close_sync(
     service: Service, retries: Retries, seconds: float, many: int, **options: Any
 ) -> tuple[float, list[Any]]:
-    """Open sessions, close the client, and return how long that took."""
+    """Open sessions, close the client, and return how many seconds the closing took, and the sessions."""
     with service.sync(seconds) as http:
         client = AccountingClient(BASE_URL, "jwt", http=http, retries=retries)
         sessions = [client.streaming_session("m", 100, **options).__enter__() for _ in range(many)]

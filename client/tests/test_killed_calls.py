@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent.parent
 KILLS = 12
 MOST_CALLS = 4
-"""A process is killed when it has made fewer calls than this."""
+"""A process is killed before it has made this many calls."""
 CALL_SECONDS = 0.06
 """About how long a call takes."""
 OUTPUTS = {"chat": "completion_tokens", "responses": "output_tokens", "messages": "output_tokens"}
@@ -68,7 +68,7 @@ class Callers:
             yield cls(process)
 
     def run(self, line: str, kill_after: float | None = None) -> None:
-        """Run one to its end, or kill it after so many calls."""
+        """Run a process to its end, or kill it after this many calls, of which the last may be cut."""
         process = self._process
         assert process.stdin
         assert process.stdout

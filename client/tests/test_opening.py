@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
@@ -28,9 +28,6 @@ from client.tests.accountant import Accountant
 from client.tests.conftest import BASE_URL, QUICK
 from client.tests.played import refusal
 from client.tests.test_streaming import LOST, Run, stream  # noqa: F401 - a fixture
-
-if TYPE_CHECKING:
-    pass
 
 NEVER_CONNECTED = [
     httpx.ConnectError("[Errno 111] Connection refused"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Page, Request
 
 FLAGS = [
-    "--no-sandbox",  # Chromium has no sandbox as root, as which continuous integration often runs
+    "--no-sandbox",  # Chromium has no sandbox if it runs as root, as it often does in continuous integration
     "--disable-gpu",
     "--disable-quic",
     "--disable-dev-shm-usage",

@@ -30,7 +30,7 @@ def recipe(provider: str) -> dict[str, Any]:
 def accepted(issuer: dict[str, Any], claims: dict[str, Any]) -> Claims:
     """The result of a token with these claims under the recipe. Raises TokenInvalid."""
     key = make_key(issuer["algorithms"][0], "key-1")
-    now = int(time.time())  # of the call: the shortest tokens live for a minute
+    now = int(time.time())  # the time of this call: the shortest tokens live for a minute
     times = {"iat": now, "exp": now + 60, "iss": issuer["issuer"]}
     return verify(
         key.sign(times | claims),
@@ -148,8 +148,8 @@ def test_a_token_with_an_administrators_role_is_accepted(provider: str) -> None:
         ("Keycloak", {"realm_access"}),
     ],
 )
-def test_a_token_without_roles_is_treated_as_a_users(provider: str, without: set[str]) -> None:
-    """Also if they lead an organization in Clerk, and whatever Supabase's database or the users themselves say."""
+def test_a_token_without_roles_has_the_role_user(provider: str, without: set[str]) -> None:
+    """Nor does heading an organization in Clerk, a role in Supabase, or what users say of themselves change it."""
     token = {name: value for name, value in TOKENS[provider].items() if name not in without}
 
     assert accepted(recipe(provider), token).user.role == "user"

@@ -124,7 +124,7 @@ WORDS = {
     ("managers", None): Who.MANAGERS,
     ("managers and oneself", None): Who.MANAGERS_OR_SELF,
 }
-"""The phrases of the document for the table of roles that is tested over HTTP."""
+"""Who may call a route, by the columns ``oneself`` and ``others`` of the table in ``test_roles``."""
 
 
 def test_the_document_states_the_access_that_the_tests_check_over_http() -> None:
@@ -243,7 +243,7 @@ def test_the_document_describes_authentication() -> None:
         assert security[route] == of_users + acting + of_services, route
 
 
-def test_a_body_is_required_unless_it_may_be_in_the_query_or_is_optional() -> None:
+def test_only_these_bodies_may_be_left_out() -> None:
     bodies = {route: operation["requestBody"] for route, operation in operations() if "requestBody" in operation}
 
     assert {route for route, body in bodies.items() if not body.get("required")} == {

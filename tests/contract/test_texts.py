@@ -46,7 +46,10 @@ def accepts(kind: Any, text: str) -> bool:
 
 
 def says(kind: Any, text: str) -> bool:
-    """Like JSON Schema: its ``$`` matches only at the end; Python's also matches before a last line break."""
+    """Whether the pattern in the document accepts a text.
+
+    JSON Schema's ``$`` matches only at the end. Python's also matches before a last line break; ``fullmatch`` does not.
+    """
     return re.fullmatch(TypeAdapter(kind).json_schema()["pattern"], text) is not None
 
 

@@ -29,10 +29,7 @@ def dynamodb(service: Stack) -> Any:
 
 
 def items_of(service: Stack, user_id: str) -> list[Item]:
-    """Return every item of a user in the table, in the order of keys.
-
-    The mark that the system's statistics add to a usage record moments later is left out.
-    """
+    """Return every item of a user in the table, in the order of keys."""
     return [*items_under(service, f"ACCOUNT#{personal(user_id)}"), *items_under(service, f"USER#{user_id}")]
 
 

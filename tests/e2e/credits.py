@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from accounting.times import from_iso, iso
-
-if TYPE_CHECKING:
-    pass
 
 
 def about_now(text: str, days: int = 0) -> bool:

@@ -258,7 +258,7 @@ def test_a_command_over_a_cut_network_is_carried_out_once(
     assert len(books.usage) == 1
 
 
-def test_every_routes_answer_fits_its_type(service: Stack, people: People, admin: Person, wire: Wire) -> None:
+def test_answers_fit_their_types(service: Stack, people: People, admin: Person, wire: Wire) -> None:
     person = people(credits=100)
     user, boss = client_of(wire, person), client_of(wire, admin, service_key=service.internal_api_key)
 

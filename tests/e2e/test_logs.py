@@ -57,8 +57,8 @@ def written(service: Stack, since: int = 0) -> list[Line]:
     ]
 
 
-def written_once(service: Stack, wanted: Callable[[Line], bool], since: int) -> list[Line]:
-    """Return every line as soon as one is ``wanted``: log lines appear a little later than answers."""
+def written_with(service: Stack, wanted: Callable[[Line], bool], since: int) -> list[Line]:
+    """Wait for a line that is ``wanted``, and return every line since a time. Lines appear later than answers."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         lines = written(service, since)
@@ -75,7 +75,7 @@ def requests(lines: list[Line]) -> list[dict[str, Any]]:
 def of_request(service: Stack, answer: httpx.Response, since: int) -> tuple[list[Line], list[dict[str, Any]]]:
     """Return every line since a time, and the request lines with the gateway's id from the refusal."""
     request_id = answer.json()["requestId"]
-    lines = written_once(service, lambda line: line.json().get("correlation_id") == request_id, since)
+    lines = written_with(service, lambda line: line.json().get("correlation_id") == request_id, since)
     return lines, [found for found in requests(lines) if found.get("correlation_id") == request_id]
 
 
@@ -168,7 +168,7 @@ def test_every_answered_request_leaves_one_line(service: Stack, people: People, 
 
 def test_a_health_check_leaves_a_line_with_the_gateways_id(service: Stack, http: httpx.Client, began: int) -> None:
     assert http.get("/health").is_success
-    lines = written_once(service, lambda line: line.json().get("route") == "/health", began)
+    lines = written_with(service, lambda line: line.json().get("route") == "/health", began)
 
     assert all("correlation_id" in each for each in requests(lines) if each["route"] == "/health")
 
@@ -177,7 +177,7 @@ def test_a_hold_is_counted_in_a_metric(service: Stack, people: People, began: in
     person = people(credits=10_000)
     tokens = 3_456_000  # 3,456 credits, held with a fifth on top
     person.open(tokens)
-    lines = written_once(service, lambda line: line.json().get("CreditsHeld") == [4148.0], began)
+    lines = written_with(service, lambda line: line.json().get("CreditsHeld") == [4148.0], began)
 
     (metric,) = [found for line in lines if (found := line.json()).get("CreditsHeld") == [4148.0]]
     (directive,) = metric["_aws"]["CloudWatchMetrics"]

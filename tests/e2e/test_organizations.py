@@ -18,7 +18,7 @@ PAGE = ROOT / "docs/organizations.md"
 BUDGETS = ROOT / "docs/budgets.md"
 
 
-def test_the_examples_of_the_page_work(
+def test_the_examples_of_the_page_of_organizations_work(
     service: Stack, admin: Person, people: People, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     team = {f"{name}@example.com": people() for name in ("ada", "grace", "linus")}

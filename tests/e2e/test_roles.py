@@ -63,7 +63,11 @@ class Route(NamedTuple):
 
 
 class Things(NamedTuple):
-    """Things that routes need besides users: a model with a price, and the id of a user to disable."""
+    """Things that routes need besides the caller and the target: a model with a price, and the id of a user to disable.
+
+    Each call of ``to_come`` makes a model with a future price, of ``credential`` a service credential, and of
+    ``organization`` an organization and its member.
+    """
 
     model: str
     other: str
@@ -241,7 +245,7 @@ def somebody(people: People) -> Person:
 
 @pytest.fixture(scope="module")
 def things(admin: Person, people: People) -> Things:
-    """Return a model with a price rule since SINCE, and a user whom no other request is about."""
+    """Make them. The price rule begins at SINCE, and no other request is about the user."""
     model = new_id("model")
     admin.ok("POST", "pricing", {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": SINCE})
 
@@ -290,7 +294,7 @@ def test_a_route_serves_only_the_roles_that_it_is_for(
 
 @contextmanager
 def _unchanged(service: Stack, person: Person) -> Iterator[None]:
-    """Assert that the table holds the same of somebody after the block as before it."""
+    """Assert that the block changes nothing that the table holds about this person."""
     before = items_of(service, person.id)
     assert before
     yield

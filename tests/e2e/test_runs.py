@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import People
 
 
-def opened(person: Person, run_id: str, tokens: int = 1_000) -> dict[str, Any]:
+def session_in(person: Person, run_id: str, tokens: int = 1_000) -> dict[str, Any]:
     """A request for a session in the run, which holds 2 credits for 1,000 tokens."""
     return {"sessionId": new_id("session"), "modelId": MODEL, "estimatedTokens": tokens, "runId": run_id}
 
@@ -27,11 +27,11 @@ def test_a_run_limits_what_is_spent_in_it_until_it_is_stopped(people: People) ->
     assert_refused(person.post("runs", {**begin, "limitCredits": 6}), 409, "RUN_EXISTS")
     assert_refused(person.get(f"runs/{account}/{new_id('run')}"), 404, "RUN_NOT_FOUND")
 
-    first, second = opened(person, run_id), opened(person, run_id)
+    first, second = session_in(person, run_id), session_in(person, run_id)
     for request in (first, second):
         assert person.post("streaming-sessions/initialize", request).status_code == 201
     details = assert_refused(
-        person.post("streaming-sessions/initialize", opened(person, run_id)), 402, "BUDGET_EXCEEDED"
+        person.post("streaming-sessions/initialize", session_in(person, run_id)), 402, "BUDGET_EXCEEDED"
     )
     assert details["limits"] == [{"limit": f"run:{run_id}", "remainingCredits": 1, "requiredCredits": 2}]
     record = {"service": "search", "operation": "query", "credits": 1, "deduct": True, "runId": run_id}
@@ -39,7 +39,7 @@ def test_a_run_limits_what_is_spent_in_it_until_it_is_stopped(people: People) ->
 
     assert person.post(f"runs/{account}/{run_id}/stop").json()["status"] == "stopped"
     assert person.post(f"runs/{account}/{run_id}/stop").json()["status"] == "stopped"
-    assert_refused(person.post("streaming-sessions/initialize", opened(person, run_id)), 409, "RUN_ENDED")
+    assert_refused(person.post("streaming-sessions/initialize", session_in(person, run_id)), 409, "RUN_ENDED")
     assert_refused(person.post("usage/record", record), 409, "RUN_ENDED")
     assert person.finalize(first["sessionId"], 1_000).json()["actualCredits"] == 1
     assert person.abort(second["sessionId"], tokensGenerated=0).is_success

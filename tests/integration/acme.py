@@ -21,7 +21,7 @@ ACME = stored("org:acme")
 BOSS = Manager("boss", platform=True)
 
 
-def found() -> None:
+def make_organization() -> None:
     """Make the organization, with a thousand credits, two members and an owner."""
     organization_with(ACME, "u1", "u2", now=NOW)
     transact([organizations.add_member(Member("acme", "owner", "owner", NOW))])

@@ -1,4 +1,4 @@
-"""Every bad value of every field of every route is refused by the field's name, and nothing in the table changes."""
+"""Every bad value in ``tests.bad_input`` is refused by its field's name, and nothing in the table changes."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from tests.integration.conftest import ACCOUNT, NOW
 
 @pytest.fixture(autouse=True)
 def _acme(table_name: str) -> None:
-    acme.found()
+    acme.make_organization()
 
 
 def test_a_user_who_is_not_a_member_spends_nothing_from_the_account(user: MakeUser) -> None:

@@ -16,7 +16,7 @@ from tests.together import together
 
 @pytest.fixture(autouse=True)
 def _acme(table_name: str) -> None:
-    acme.found()
+    acme.make_organization()
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int]]:

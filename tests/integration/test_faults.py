@@ -132,7 +132,7 @@ def test_a_throttled_transaction_is_distinguished_from_a_conflict(user: MakeUser
         assert type(refusal.value) is expected
 
 
-def test_a_request_that_arrives_after_its_repeats_conflict_is_carried_out_once(user: MakeUser, wire: Faults) -> None:
+def test_a_request_that_arrives_after_its_repeat_conflicts_is_carried_out_once(user: MakeUser, wire: Faults) -> None:
     """This also holds without an idempotency key: a new decision beside the late request would be a second grant."""
     user("u1")
     wire.requests.clear()

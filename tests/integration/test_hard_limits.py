@@ -33,7 +33,7 @@ from tests.together import together
 
 @pytest.fixture(autouse=True)
 def _acme(table_name: str) -> None:
-    acme.found()
+    acme.make_organization()
 
 
 def test_a_budget_counts_what_is_held_and_then_what_was_spent() -> None:

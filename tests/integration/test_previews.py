@@ -19,7 +19,7 @@ from accounting.operations.previews import Preview, preview
 from accounting.settings import settings
 from accounting.store import table
 from accounting.store.users import ById
-from tests.integration.acme import ACME, budget, found, make_key, stream
+from tests.integration.acme import ACME, budget, make_key, make_organization, stream
 from tests.integration.conftest import ACCOUNT, NOW
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def test_a_preview_decides_as_initialize_does_right_after_it(
     monkeypatch.setattr("accounting.operations.spending.settings", lambda: chosen)
     rng = random.Random(seed)
     user("u1", 60)
-    found()
+    make_organization()
     key = make_key()
     runs.begin(MEMBER, "r", 40, expires_at=None, metadata={}, now=NOW)
     budget("member:u1", 50)
@@ -105,7 +105,7 @@ def test_a_preview_decides_as_initialize_does_right_after_it(
 
 def test_a_preview_shows_what_each_limit_has_left_including_limits_that_pass(user: MakeUser) -> None:
     user("u1")
-    found()
+    make_organization()
     key = make_key()
     budget("members", 100)
     budget(f"key:{key}", 10, window="month")
@@ -125,7 +125,7 @@ def test_a_preview_shows_what_each_limit_has_left_including_limits_that_pass(use
 
 def test_a_preview_writes_nothing(user: MakeUser, dynamodb: Any, table_name: str, calls: Calls) -> None:
     user("u1", 10)
-    found()
+    make_organization()
     budget("members", 3)
     before = everything(dynamodb, table_name)
     calls.reset()
@@ -142,7 +142,7 @@ def test_a_preview_costs_no_more_reads_than_a_refused_hold(
     user: MakeUser, calls: Calls, spender: Spender, round_trips: int
 ) -> None:
     user("u1", 10)
-    found()
+    make_organization()
     budget("members", 100)
     ask(spender)  # the price rules are cached then
     calls.reset()
@@ -155,7 +155,7 @@ def test_a_preview_costs_no_more_reads_than_a_refused_hold(
 def test_a_preview_names_a_reason_that_is_not_a_limit(user: MakeUser) -> None:
     user("u1", 10)
     user("u9", 10)
-    found()
+    make_organization()
     runs.begin(OWN, "r", 5, expires_at=None, metadata={}, now=NOW)
     runs.stop(ACCOUNT, "r", by=Manager("u1"), now=NOW)
 
@@ -176,7 +176,7 @@ def test_a_preview_names_a_reason_that_is_not_a_limit(user: MakeUser) -> None:
 
 def test_a_closed_organization_is_a_reason(user: MakeUser) -> None:
     user("u1")
-    found()
+    make_organization()
     closing.close("acme", None, actor="boss", now=NOW)
 
     said = ask(MEMBER)

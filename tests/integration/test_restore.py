@@ -84,7 +84,7 @@ def test_changes_are_written_only_with_apply(
     assert items(dynamodb, backup) == items(dynamodb, table_name)
 
 
-def test_users_erased_since_then_are_listed_until_they_are_erased_again(
+def test_users_erased_since_the_backup_are_listed_until_they_are_erased_again(
     dynamodb: Any,
     table_name: str,
     backup: str,

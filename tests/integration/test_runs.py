@@ -23,7 +23,7 @@ from tests.integration.conftest import ACCOUNT, NOW
 
 @pytest.fixture(autouse=True)
 def _acme(table_name: str) -> None:
-    acme.found()
+    acme.make_organization()
 
 
 def test_a_run_has_the_sums_of_its_sessions_and_records(user: MakeUser) -> None:

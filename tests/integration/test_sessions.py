@@ -209,7 +209,7 @@ def test_an_older_heartbeat_is_a_sign_of_life_but_does_not_lower_the_tokens(user
     assert (session.tokens, session.last_seen_at) == (2_000, NOW + 2)
 
 
-def test_raising_the_hold_does_not_undo_a_further_heartbeat(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raising_the_hold_does_not_undo_a_later_heartbeat(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
     user("u1", 100)
     initialize()
     transact = table.transact

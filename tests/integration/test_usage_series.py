@@ -57,7 +57,7 @@ def sums(made: Iterable[UsageRecord], name: Callable[[UsageRecord], str | None])
     return found
 
 
-def assert_true(found: Series | None, by_day: dict[str, int], true: dict[str, dict[str, int]]) -> None:
+def assert_exact(found: Series | None, by_day: dict[str, int], true: dict[str, dict[str, int]]) -> None:
     """Every name that is shown has its true credits on each day, and names and other add up to the day."""
     assert found is not None
     assert found.names
@@ -91,7 +91,7 @@ def test_the_systems_series_is_exact_even_if_rankings_are_cut(
         "user": lambda each: each.user_id,
         "account": lambda each: each.account_id,
     }
-    assert_true(found.series, found.by_day, sums(made, name[by]))
+    assert_exact(found.series, found.by_day, sums(made, name[by]))
     if by == "account":
         assert found.series is not None
         assert {*ORGANIZATIONS} < {*found.series.names}, "organizations and users"
@@ -169,7 +169,7 @@ def test_an_accounts_series_is_exact_with_whole_and_partial_days(user: MakeUser,
     of_member = usage.statistics_of_member(organization, "u0", since, until, by=by)
 
     assert plain.series is None
-    assert_true(found.series, found.by_day, sums(inside, name))
+    assert_exact(found.series, found.by_day, sums(inside, name))
     for paid in (of_account, of_member):
         assert paid.series is not None
         assert paid.series.names == {("m0" if by == "model" else "chat"): {day(BEGIN + DAY): 1000}}

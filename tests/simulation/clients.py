@@ -101,7 +101,7 @@ class Clients:
         return Usage(inputs, output, cached_input=cached, reasoning=reasoning)
 
     def _end(self, who: Who, session_id: str, number: int, inputs: int) -> Request:
-        """End a session. All ends of a session have different tokens, so that the table shows which one counted."""
+        """Return a request that ends a session. Each has different tokens, so the table shows which one counted."""
         random = self._random
         hint = random.choice((None, who.account_id, personal("nobody")))
         kind, tokens = random.choice(("finalize", "finalize", "abort")), random.randrange(3_000) * 10 + number + 1
@@ -156,7 +156,7 @@ class Clients:
             self._ask(requests.budget(name, who.account_id, subject, wanted))
 
     def _run(self, who: Who) -> str | None:
-        """A run of the account, for some of the spending."""
+        """Return a run of the account, or None: only a part of the spending is in runs."""
         begun = self._runs.get(who.account_id, [])
         return self._random.choice([None, begun[-1], *begun]) if begun else None
 

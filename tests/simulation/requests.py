@@ -118,7 +118,7 @@ def record(
         charged = books.charged.get(recorded.record.id)
         as_told = recorded.record.credits == amount and charged == (amount if recorded.deducted else None)
         told = recorded.record
-        if recorded.replayed:  # an answer is kept without metadata, so that they can be erased
+        if recorded.replayed:  # an answer is stored without metadata, so that metadata can be erased
             told = replace(told, metadata=event.metadata)
         return books.records_of[name] == [told] and as_told
 

@@ -62,7 +62,7 @@ class Report(ReportModel):
 
 
 class Answered:
-    """A function with a route of each kind; it records the bodies of their handlers."""
+    """A function with a route of each kind; it records the bodies that their handlers get."""
 
     def __init__(self) -> None:
         self.api, self.got = Api(), list[Any]()
@@ -286,7 +286,7 @@ def test_a_body_shows_no_values_in_a_log() -> None:
     assert "secret" not in str([Said(reason="secret")])
 
 
-def test_every_header_with_a_name_of_its_own_is_read() -> None:
+def test_every_header_that_the_service_defines_is_read() -> None:
     for name in (idempotency.HEADER, on_behalf.HEADER, service_key.HEADER):
         assert headers.is_read(name)
         assert headers.is_read(name.upper())

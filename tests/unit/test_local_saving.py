@@ -1,4 +1,4 @@
-"""A killed local AWS loses at most a few seconds, however long its saves take."""
+"""A killed local AWS loses only the last seconds, and its saves take at most half of its time."""
 
 import pytest
 

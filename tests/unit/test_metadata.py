@@ -84,7 +84,7 @@ def test_an_integer_is_kept_whatever_its_size(number: str) -> None:
 @pytest.mark.parametrize(
     ("text", "number"), [('{"x": 0e-999}', 0), ('{"x": 1.10}', 1.1), ('{"x": 1e308}', 1e308), ('{"x": 5e-324}', 5e-324)]
 )
-def test_a_number_that_a_double_holds_exactly_is_accepted(text: str, number: float) -> None:
+def test_a_number_that_a_double_gives_back_is_accepted(text: str, number: float) -> None:
     assert sent(text) == {"x": number}
 
 
@@ -112,8 +112,8 @@ def test_the_depth_of_nesting_is_limited(opening: str, closing: str, monkeypatch
 
 
 @pytest.mark.parametrize("character", ["a", "é", "漢", "😀", '"', "\n"])
-def test_bytes_are_counted_as_they_are_sent(character: str) -> None:
-    """They are counted as UTF-8 without blanks, so escapes and indentation make no difference."""
+def test_bytes_are_counted_whatever_the_escapes_and_blanks(character: str) -> None:
+    """Metadata is counted as UTF-8, without blanks between its values."""
     each = len(json.dumps(character, ensure_ascii=False).encode()) - 2
     fitting = (types.MAX_METADATA_BYTES - len('{"x":""}')) // each
 

@@ -126,7 +126,7 @@ def test_the_first_names_are_remembered_between_batches() -> None:
     assert after[UserDay(0, "u1")].models == stored[UserDay(0, "u1")].models
 
 
-def test_services_and_models_have_places_of_their_own() -> None:
+def test_a_users_services_leave_as_many_names_to_their_models() -> None:
     services = [record("m", service=f"chat{number}") for number in range(MAX_NAMES_OF_USER + 1)]
 
     after = count(services)

@@ -50,7 +50,7 @@ def test_every_sample_is_read_as_its_manual_calculation_says(usage_format: str, 
 
 
 @pytest.mark.parametrize(("cached", "written", "new_audio"), [(0, 0, 9), (1, 0, 9), (2, 5, 3), (4, 6, 0)])
-def test_audio_counts_as_new_as_far_as_the_input_was_neither_cached_nor_written(
+def test_only_input_that_was_neither_cached_nor_written_counts_as_audio(
     cached: int, written: int, new_audio: int
 ) -> None:
     details = {"audio_tokens": 9, "cached_tokens": cached, "cache_write_tokens": written}

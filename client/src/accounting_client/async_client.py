@@ -368,7 +368,7 @@ class AsyncAccountingClient:
         return Exchange(call, self._settings, retries, renewable=self._authorization.renewable)
 
     async def carry(self, exchange: Exchange[T]) -> T:
-        """Do what `send` does."""
+        """Carry out an exchange, as `send` does."""
         http = self._http.get()
         while True:
             authorization = await self._authorization.get(exchange.refused) if exchange.shows_token else None

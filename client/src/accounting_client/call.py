@@ -42,8 +42,8 @@ class Answer:
 class Call(Generic[T_co]):
     """A request, and how to read its answer.
 
-    ``repeatable`` says whether it may be sent again if the answer was lost. If a refusal has the field ``told_by`` in
-    its JSON, it counts as an answer.
+    ``repeatable`` says whether it may be sent again if the answer was lost. ``told_by`` names a field: a refusal that
+    has this field in its JSON counts as an answer.
     """
 
     method: str

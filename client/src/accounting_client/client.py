@@ -343,7 +343,7 @@ class AccountingClient:
         return Exchange(call, self._settings, retries, renewable=self._authorization.renewable)
 
     def carry(self, exchange: Exchange[T]) -> T:
-        """Do what `send` does."""
+        """Carry out an exchange, as `send` does."""
         http = self._http.get()
         while True:
             authorization = self._authorization.get(exchange.refused) if exchange.shows_token else None

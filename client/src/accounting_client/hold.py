@@ -152,7 +152,7 @@ class Hold(ABC):
 
     @property
     def _settle_retries(self) -> Retries:
-        """Try as long as there is time: an unsettled session holds its credits for an hour."""
+        """Try as long as there is time: an unsettled session holds its credits until the sweeper ends it."""
         return replace(self._client.retries, attempts=1000, total_seconds=self.terms.settle_seconds)
 
     @property

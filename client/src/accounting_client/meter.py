@@ -43,7 +43,7 @@ class Progress:
         return None if self.usage is None else with_more_output(self.usage, self.usage_format, self.beyond)
 
     def at(self, tokens: int) -> Progress:
-        """The progress with ``tokens`` counted after this report of its provider, of which there may be none."""
+        """The progress once ``tokens`` are counted in all; this one is the provider's newest report, or empty."""
         if self.usage is None:
             return Progress(tokens, tokens)
         beyond = max(0, tokens - self.tokens)

@@ -126,7 +126,7 @@ class _WithoutSockets:
 
     @property
     def responses(self) -> Any:
-        """The SDK's, without ``connect``."""
+        """The SDK's, except that ``connect`` raises NotAccounted."""
         found = super().responses  # type: ignore[misc]
         found.connect = _refuse_to_connect
         return found

@@ -122,9 +122,10 @@ class Session:
 
 @dataclass(frozen=True)
 class LimitPreview:
-    """What a limit has left for a session: ``balance``, ``member:<id>``, ``members``, ``key:<id>`` or ``run:<id>``.
+    """What a limit has left for a session.
 
-    ``limit_credits`` is None for the balance, ``resets_at`` for a limit that never resets.
+    ``limit`` is ``balance``, ``member:<id>``, ``members``, ``key:<id>`` or ``run:<id>``. ``limit_credits`` is None for
+    the balance, ``resets_at`` for a limit that never resets.
     """
 
     limit: str

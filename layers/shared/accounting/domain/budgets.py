@@ -33,7 +33,7 @@ class Spender(NamedTuple):
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """The subjects of the budgets that may bound what they spend."""
+        """The subjects of the budgets that may limit what they spend."""
         members = () if user_of(self.account_id) else (MEMBERS,)
         keys = () if self.key_id is None else (of_key(self.key_id),)
         return (of_member(self.user_id), *members, *keys)
@@ -216,7 +216,7 @@ def most_before(limit: int, credits: int) -> int:
 
 
 def applying(budgets: Iterable[Budget], *, owns_account: bool) -> tuple[Budget, ...]:
-    """The budgets that bound a spender, out of those with one of the spender's subjects.
+    """The budgets that limit a spender, out of those with one of the spender's subjects.
 
     A member's own budget replaces that of all members. The budget of all members does not limit the account's owners.
     """

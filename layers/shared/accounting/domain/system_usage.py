@@ -74,7 +74,7 @@ class NameDay:
 
 @dataclass(frozen=True, slots=True)
 class AccountDay:
-    """The place of a day's sums of what one account paid for others than its own user: an organization's."""
+    """The place of a day's sums of what the account of one organization paid."""
 
     day: int
     account_id: AccountId
@@ -89,7 +89,7 @@ class Sum:
 
     Some fields belong to some places only. A day's part has ``newest``, when its newest record was made. A user's day
     has short digests of the ``services`` and ``models`` to which the user gives merit, and ``paid_by_others``, the
-    credits that other accounts than the user's own paid. A name's day has its ``merit``,
+    credits that accounts other than the user's own paid. A name's day has its ``merit``,
     None if nobody has given it any. A day's part and a model's day have ``counts`` of usage. ``more`` is what a newer
     version wrote; this version keeps it unchanged.
     """
@@ -163,7 +163,7 @@ def _plus(known: Sum, record: UsageRecord, counts: Mapping[str, int] = NO_COUNTS
 
 
 def _known_to_user(user: Sum, record: UsageRecord) -> tuple[Sum, set[Name]]:
-    """The user's sums, in which names of the record are remembered while there is room, and those of its names."""
+    """Remember the record's names in the user's sums while there is room. Return the sums, and its names in them."""
     merited = set()
     for name in record.names:
         remembered = user.services if name.kind == "service" else user.models

@@ -71,7 +71,7 @@ class SystemStatistics:
 def statistics(since: int | None, until: int | None, *, top: int, now: int, by: By | None = None) -> SystemStatistics:
     """The statistics of the UTC days that ``since <= at < until`` touches, by default the last 30.
 
-    ``top`` is how many users are shown; without any, ``truncated`` is not about users. Raises Invalid for more than
+    ``top`` is how many users are shown; if it is 0, ``truncated`` ignores them. Raises Invalid for more than
     ``MAX_DAYS``.
     """
     end = now + 1 if until is None else until

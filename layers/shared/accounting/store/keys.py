@@ -310,7 +310,7 @@ def system_user_rank(day: str, user_id: str, credits: int) -> Key:
 
 
 def system_account(day: str, account_id: AccountId) -> Key:
-    """The sums of a day for one account that pays for others than its own user."""
+    """The sums of a day for one account that pays for users who do not own it."""
     return {"pk": f"SYSTEM#{day}#{_shard(account_id)}", "sk": f"ACCOUNT#{account_id}"}
 
 

@@ -154,13 +154,13 @@ def users_at(wanted: Sequence[tuple[int, str]]) -> list[int]:
 
 
 def accounts_at(wanted: Sequence[tuple[int, AccountId]]) -> list[int]:
-    """The credits that accounts paid for others on days, in the order asked for."""
+    """For each pair of a day and an account, what it paid for others on that day, in the same order."""
     found = table.get_many([keys.system_account(day(of_day), account_id) for of_day, account_id in wanted])
     return [_sum(item).credits for item in found]
 
 
 def paid_by_users_at(wanted: Sequence[tuple[int, str]]) -> list[int]:
-    """The credits that users paid from their own accounts on days, in the order asked for."""
+    """For each pair of a day and a user, what the user's own account paid on that day, in the same order."""
     found = table.get_many([keys.system_user(day(of_day), user_id) for of_day, user_id in wanted])
     return [each.credits - each.paid_by_others for each in map(_sum, found)]
 
