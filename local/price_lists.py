@@ -7,7 +7,7 @@ the way in which genai-prices itself computes a price:
 - Audio from the cache costs what other input from the cache costs; a usage does not tell them apart.
 - What a usage does not count has no price: images, video, documents, file searches, citations, characters and hours.
   Tokens of images and video cost what other input or output costs. `left_out` names the prices that a rule leaves out.
-- Prices by the time of day, and variants that ask for more than one value, have no rule.
+- Prices by the time of day, and variants that only several values together select, have no rule.
 
 If a cache write for an hour has no price of its own, it costs what other cache writes cost, as in genai-prices. Its
 rate is written into the rule, because otherwise this service would charge what other input costs.
@@ -145,7 +145,7 @@ def _constraints(model: ModelInfo) -> Iterator[object]:
 
 
 def _variants(model: ModelInfo, at: datetime) -> Iterator[tuple[str, dict[str, str]]]:
-    """Return the variants that one value asks for at a moment, by that value."""
+    """Return the variants that a single value selects and that are active at a moment, each under that value."""
     for variant in model.price_variants or ():
         (name, *more) = variant.when.values()
         if not more and _VARIANT.fullmatch(name) and (variant.constraint is None or variant.constraint.active(at)):

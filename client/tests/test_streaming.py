@@ -98,7 +98,7 @@ def until(done: Callable[[], object], *, at_most: int = 3000) -> Body:
             yield 0.01
             if done():
                 return
-        pytest.fail("it never was")
+        pytest.fail("it never became true")
 
     return body
 

@@ -222,7 +222,7 @@ def test_a_stream_whose_hold_cannot_be_raised_ends_with_an_event(
     assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (0, 0)
 
 
-def test_a_stream_whose_session_somebody_ends_ends_with_an_event(
+def test_if_somebody_ends_its_session_a_stream_ends_with_an_event(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
     person = people(credits=100)
