@@ -6,6 +6,7 @@ import asyncio
 import json
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,6 +28,7 @@ AT = "2026-11-21T09:30:00.000Z"
 MESSAGES = [{"role": "user", "content": "What is a ledger? " * 50}]
 USAGE = {"prompt_tokens": 500, "completion_tokens": 100, "total_tokens": 600}
 ESTIMATE = {"inputTokens": 500, "outputTokens": 4096}
+WITH_USAGE = {"stream_options": {"include_usage": True}}
 ABOUT = """\
 OpenAI's SDK with a provider and an accounting service that answer at once, in this process: the medians of the CPU time
 of {repeats} calls each, in turns. **By hand** is `initialize`, the call without a wrapper, and `finalize`. **Own** is
@@ -99,19 +101,18 @@ def _sync(*, stream: bool, outbox: str | None = None) -> Call:
     )
     plain = openai.OpenAI(api_key="k", http_client=httpx2.Client(transport=httpx2.MockTransport(_model)))
     wrapped = accounted(plain, accounting, user="ann", max_output_tokens=4096)
+    with_usage: dict[str, Any] = WITH_USAGE if stream else {}
 
-    def ask(client: Any) -> None:
-        answer = client.chat.completions.create(model="m", messages=MESSAGES, stream=stream)
-        if stream:
-            for _ in answer:
-                pass
+    def ask(client: Any, **options: Any) -> Any:
+        answer = client.chat.completions.create(model="m", messages=MESSAGES, stream=stream, **options)
+        return deque(answer, maxlen=1).pop() if stream else answer
 
     def by_hand() -> float:
         began = time.process_time()
         acting = accounting.for_user("ann")
         acting.initialize("s", "m", estimated_usage=ESTIMATE)
-        ask(plain)
-        acting.finalize("s", usage=USAGE, usage_format="openai")
+        last = ask(plain, **with_usage)
+        acting.finalize("s", usage=last.usage.model_dump(), usage_format="openai")
         return time.process_time() - began
 
     def accounted_call() -> float:
@@ -138,20 +139,24 @@ def _asynchronous(*, stream: bool, outbox: str | None = None) -> Call:
     )
     plain = openai.AsyncOpenAI(api_key="k", http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(_model)))
     wrapped = accounted(plain, accounting, user="ann")
+    with_usage: dict[str, Any] = WITH_USAGE if stream else {}
     loop = asyncio.new_event_loop()
 
-    async def ask(client: Any) -> None:
-        answer = await client.chat.completions.create(model="m", messages=MESSAGES, stream=stream)
-        if stream:
-            async for _ in answer:
-                pass
+    async def ask(client: Any, **options: Any) -> Any:
+        answer = await client.chat.completions.create(model="m", messages=MESSAGES, stream=stream, **options)
+        if not stream:
+            return answer
+        last = None
+        async for last in answer:  # noqa: B007 - the usage is in the last chunk
+            pass
+        return last
 
     async def by_hand() -> float:
         began = time.process_time()
         acting = accounting.for_user("ann")
         await acting.initialize("s", "m", estimated_usage=ESTIMATE)
-        await ask(plain)
-        await acting.finalize("s", usage=USAGE, usage_format="openai")
+        last = await ask(plain, **with_usage)
+        await acting.finalize("s", usage=last.usage.model_dump(), usage_format="openai")
         return time.process_time() - began
 
     async def accounted_call() -> float:
