@@ -183,7 +183,7 @@ def test_a_conflict_wins_over_a_failed_condition(user: MakeUser, wire: Faults) -
 
 
 @pytest.mark.parametrize("failure", ["ThrottlingException", "ProvisionedThroughputExceededException"])
-def test_a_throttled_call_is_repeated_by_the_client(failure: str, user: MakeUser, wire: Faults) -> None:
+def test_a_throttled_call_is_repeated_by_the_wire(failure: str, user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     wire.fail(TRANSACT, *[refused(failure)] * (ATTEMPTS - 1))
 

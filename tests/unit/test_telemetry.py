@@ -1,4 +1,4 @@
-"""Metrics are written as EMF, with the name of the stack as a dimension."""
+"""Metrics are written as EMF, with the stack's name as a dimension; logs have the level of the parameter."""
 
 from __future__ import annotations
 
