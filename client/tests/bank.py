@@ -25,7 +25,7 @@ LOST = httpx.ReadError("the answer was lost")
 
 
 @dataclass
-class Account:
+class KnownSession:
     """A session: what it was opened with, and what settled it."""
 
     user: str
@@ -43,7 +43,7 @@ class Bank:
     """
 
     def __init__(self, credits: int = 10**6) -> None:
-        self.sessions: dict[str, Account] = {}
+        self.sessions: dict[str, KnownSession] = {}
         self.asked: Counter[str] = Counter()
         self.is_down = False
         self.trouble: dict[str, list[httpx.Response | BaseException]] = {}
@@ -71,7 +71,7 @@ class Bank:
             answer: httpx.Response = getattr(self, f"_{step}")(body, user)
             return answer
 
-    def only(self) -> Account:
+    def only(self) -> KnownSession:
         """The only session."""
         (session,) = self.sessions.values()
         return session
@@ -95,7 +95,7 @@ class Bank:
         estimate = body["estimatedTokens"] if "estimatedTokens" in body else body["estimatedUsage"]["outputTokens"]
         if estimate > self.credits:
             return refusal(402, "INSUFFICIENT_CREDITS", affordableOutputTokens=self.credits)
-        self.sessions.setdefault(session_id, Account(user, body))
+        self.sessions.setdefault(session_id, KnownSession(user, body))
         held = {"allocatedCredits": -(-estimate * 12 // 10), "estimatedCredits": estimate}
         return ok(
             {"sessionId": session_id, "expiresAt": AT, "message": "Holding", "replayed": known is not None} | held

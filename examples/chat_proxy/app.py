@@ -98,8 +98,8 @@ async def _events(stream: openai.AsyncStream[ChatCompletionChunk]) -> AsyncItera
         told = _told(error)
         yield _event({"error": told.code, "message": told.message})
     except (openai.APIError, OSError) as error:
-        logger.warning("the model broke off", exc_info=error)
-        yield _event({"error": "MODEL_UNAVAILABLE", "message": "The model broke off"})
+        logger.warning("the model's stream broke off", exc_info=error)
+        yield _event({"error": "MODEL_UNAVAILABLE", "message": "The model's answer broke off"})
 
 
 @app.exception_handler(AccountingError)

@@ -142,7 +142,7 @@ def test_each_sample_is_answered_as_its_route_should(user: Callable[..., str]) -
         ("console", "<!doctype html>"),
     ],
 )
-def test_the_sample_events_of_the_page_return_the_page(name: str, beginning: str) -> None:
+def test_the_sample_events_of_pages_and_their_files_return_them(name: str, beginning: str) -> None:
     answer = app("docs").handler(event(f"docs/{name}"), CONTEXT)
     assert (answer["statusCode"], answer["body"][: len(beginning)]) == (200, beginning)
 

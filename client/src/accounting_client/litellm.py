@@ -123,7 +123,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         """Hold what the request may cost. Raises HTTPException, with the service's status and message, if refused."""
         for bucket in ("metadata", "litellm_metadata"):
             if isinstance(metadata := data.get(bucket), dict):
-                metadata.pop(SESSION, None)  # the caller's own
+                metadata.pop(SESSION, None)  # the caller cannot choose a session
         if call_type in self._free_calls:
             return data
         asked = Asked(call_type, data)

@@ -118,7 +118,7 @@ def begin_run(
     expires_at: datetime | str | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Call[Run]:
-    """Make a run, by default of the caller's own account: one limit for sessions and records, which one call stops.
+    """Make a run, by default of the caller's own account: a limit that sessions and records share until `stop_run`.
 
     A repeat with the same values gets the run as it is now. Without ``expires_at``, the run expires after 30 days.
     Raises AccountNotFound, OrganizationClosed, RunExists.
