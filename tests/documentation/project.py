@@ -92,7 +92,7 @@ class Running:
         return self._said.read_text()
 
     def until(self, pattern: str) -> re.Match[str]:
-        """Wait until the output contains something; return the position."""
+        """Wait until the output contains the pattern; return the match."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not (found := re.search(pattern, self.said, re.DOTALL)):
             assert self._process.poll() is None, f"it has ended\n{self.said}"

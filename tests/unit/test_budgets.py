@@ -41,7 +41,7 @@ MIDNIGHT = from_iso("2027-01-16")
 RUN = Run(ACME, "r1", "u1", 40, created_at=AT, expires_at=AT + DAY, committed=4)
 
 
-def test_a_spender_may_have_a_budget_as_a_member_one_as_any_member_and_one_of_a_key() -> None:
+def test_a_spender_may_be_limited_by_their_own_budget_that_of_all_members_and_that_of_a_key() -> None:
     assert SPENDER.subjects == ("member:u1", "members", "key:k1")
     assert Spender("u1", ACME).subjects == ("member:u1", "members")
     assert Spender("u1", personal("u1"), "k1").subjects == ("member:u1", "key:k1")
