@@ -22,7 +22,7 @@ function Listed({ title, route, empty, live, supervises }) {
   return html`<${Section} title=${title} note="Newest first."><${Loaded} of=${list}>${({ data, nextCursor }) => html`
     <${Table} caption=${title} rows=${data} pages=${pages} nextCursor=${nextCursor} empty=${empty} columns=${[
       { label: "Session", wide: true, show: (each) => html`<code>${each.sessionId}</code>${each.accountId !== `user:${each.userId}` && html`<br />paid by <code>${each.accountId}</code>`}` },
-      { label: "Model", show: (each) => html`${each.modelId}${each.servedModelId && html`<br />served by ${each.servedModelId}`}` },
+      { label: "Model", wide: true, show: (each) => html`${each.modelId}${each.servedModelId && html`<br />served by ${each.servedModelId}`}` },
       !live && { label: "State", show: (each) => html`<${State} of=${each} />` },
       { label: "Started", show: (each) => html`<${When} at=${each.startedAt} />` },
       live ? { label: "Last heard from", show: (each) => html`<${When} at=${each.lastSeenAt} />` } : { label: "Ended", show: (each) => html`<${When} at=${each.completedAt} />` },
