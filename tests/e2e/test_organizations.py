@@ -94,9 +94,11 @@ def test_the_examples_of_the_page_of_budgets_work(
         exec(compile(block, BUDGETS.name, "exec"), module)
         said.append(capsys.readouterr().out.split())
 
-    _, left, refused, run, stopped = said
+    _, left, refused, preview, run, stopped = said
     assert left[:4] == [f"member:{member.id}", "0", "of", "200"]
     assert refused[:3] == [f"member:{member.id}", "200", "360"]
+    assert preview[:2] == ["False", "360"]
+    assert " ".join(preview).endswith(f"member:{member.id} 200 fails")
     assert run == ["18", "82", "{'plain-model':", "15}"]
     assert stopped == ["stopped"]
     balance = owner.call("GET", f"credits/balance?accountId={account}").json()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -99,7 +100,7 @@ SESSION = requests.Session()
 SESSION.trust_env = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class Caller:
     """The sender of generated requests, who owns the things that they name."""
 
@@ -107,15 +108,26 @@ class Caller:
     headers: dict[str, str]
     owner: Person
 
-    def made(self, value: Any) -> Any:
-        """Return the value of a placeholder. It is new for each request, because a session can be ended only once."""
+    def made(self, value: Any, path: str) -> Any:
+        """Return the value of a placeholder.
+
+        It is new for each request, because a session can be ended only once. Keys are new only for the routes that
+        change them: nobody can have more than 100.
+        """
         if value == A_SESSION:
             return self.owner.open(10)
         if value == A_KEY:
-            return self.owner.ok("POST", "api-keys", {"name": "fuzz"})["id"]
+            return self._key_id() if "api-keys" in path else self._lasting_key_id
         if value == A_KEYS_TEXT:
             return self.owner.ok("POST", "api-keys", {"name": "fuzz"})["key"]
         return value
+
+    def _key_id(self) -> str:
+        return str(self.owner.ok("POST", "api-keys", {"name": "fuzz"})["id"])
+
+    @cached_property
+    def _lasting_key_id(self) -> str:
+        return self._key_id()
 
     def sends(self, case: Case[Any]) -> None:
         """Send a request, and assert that the answer is documented. A failure prints how to repeat the request."""
@@ -125,7 +137,9 @@ class Caller:
             case.path_parameters["userId"] = "fuzz-erased"  # nothing else can be tried with a user after this
         for values in (case.path_parameters, case.body):
             if isinstance(values, dict):
-                values |= {name: self.made(value) for name, value in values.items() if isinstance(value, str)}
+                values |= {
+                    name: self.made(value, case.path) for name, value in values.items() if isinstance(value, str)
+                }
         _of_this_request(case)
         answer = case.call(base_url=self.base_url, session=SESSION, headers=self.headers)
         case.validate_response(answer, checks=CHECKS, headers=self.headers)

@@ -173,6 +173,7 @@ class Books:
         self._parts: dict[Key, Item] = {}
         self._user_days: dict[Key, Item] = {}
         self._name_days: dict[Key, Item] = {}
+        self._account_days: dict[Key, Item] = {}
 
     def of(self, account_id: AccountId) -> AccountBooks:
         return self.accounts.setdefault(account_id, AccountBooks(account_id))
@@ -203,7 +204,8 @@ class Books:
                 self._take_marks(item["marks"])
             elif partition == "SYSTEM":
                 place = key[1].partition("#")[0]
-                {"SUMS": self._parts, "USER": self._user_days}.get(place, self._name_days)[key] = item
+                days = {"SUMS": self._parts, "USER": self._user_days, "ACCOUNT": self._account_days}
+                days.get(place, self._name_days)[key] = item
                 sums_written = True
         if self._limits:
             self._limits.take(written, self.new_records[known:])
@@ -239,6 +241,27 @@ class Books:
             assert found == counted, "the system's sums differ from the records marked as counted"
         self._check_names()
         self._check_counts()
+        self._check_payers()
+
+    def _check_payers(self) -> None:
+        """Check what accounts paid for users who do not own them, and how much of a user's credits others paid."""
+        paid: defaultdict[Key, list[int]] = defaultdict(lambda: [0, 0])
+        by_others: Counter[Key] = Counter()
+        for record in self._counted.values():
+            for account_id in set(record.accounts) - {personal(record.user_id)}:
+                key = keys.system_account(day(record.at), account_id)
+                sums = paid[key["pk"], key["sk"]]
+                sums[0], sums[1] = sums[0] + 1, sums[1] + record.credits
+                user_key = keys.system_user(day(record.at), record.user_id)
+                by_others[user_key["pk"], user_key["sk"]] += record.credits
+        found = {key: [item["records"], item["credits"]] for key, item in self._account_days.items()}
+        assert found == paid, "what accounts paid for others differs from the records marked as counted"
+        for (partition, place), item in self._account_days.items():
+            account_id = stored(place.partition("#")[2])
+            rank = keys.system_account_rank(partition.split("#")[1], account_id, item["credits"])
+            assert rank.items() <= item.items(), f"an account does not rank by its credits: {item}"
+        for user_day, item in self._user_days.items():
+            assert item.get("paid_by_others", 0) == by_others[user_day], f"what others paid is wrong: {item}"
 
     def _check_counts(self) -> None:
         """Check that usage by class, in total and for each model, equals a recount of the records."""
