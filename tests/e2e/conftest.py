@@ -127,7 +127,10 @@ def people(http: httpx.Client, token: Mint, admin: Person) -> People:
 
 @pytest.fixture(scope="session", autouse=True)
 def revoked_key(http: httpx.Client, people: People) -> str:
-    """Return an API key that was used and revoked before all other tests, so that no test has to wait for its end."""
+    """Return an API key that was used, and revoked before all other tests.
+
+    The gateway remembers a key for a while. So no test has to wait until this one is refused.
+    """
     owner = people(credits=5)
     made = owner.ok("POST", "api-keys", {"name": "ci", "permissions": ["credits:read"]})
     assert with_key(http, "GET", "credits/balance", made["key"]).is_success

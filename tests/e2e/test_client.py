@@ -200,7 +200,7 @@ def test_a_stream_whose_hold_can_no_longer_be_raised_is_stopped_and_charged(
 def test_many_streams_over_a_bad_network_are_charged_what_was_generated(
     service: Stack, people: People, wire: Wire
 ) -> None:
-    """A quarter of all requests is cut, and a third of the clients leave early."""
+    """A quarter of all requests never arrive, a quarter of the answers are lost, and some clients leave early."""
     person, chance = people(credits=1000), random.Random(7)
     wire.is_cut = lambda _step, _moment: chance.random() < 0.25
     cost = 0

@@ -64,8 +64,8 @@ WHERE service = ? AND sender = ? AND owner != ? AND leased_until < ? LIMIT ?
 class Outbox:
     """The file as one process uses it, with the settlements of one ``service``, which is an address.
 
-    Opening it raises sqlite3.Error or OSError if it can't be written. A write that fails later is logged: the stream
-    continues, and its settlement is kept in memory.
+    Opening it raises sqlite3.Error or OSError if it can't be written, and ValueError if another version wrote it. If a
+    later write fails, this is logged: the stream continues, and its settlement is kept in memory.
     """
 
     def __init__(self, path: str | os.PathLike[str], service: str) -> None:

@@ -36,10 +36,10 @@ class Turns:
         return wallet.version - self.version
 
     def pause(self, refusal: StaleRead | Conflict, seconds: float) -> float:
-        """How many seconds to wait after an attempt that took ``seconds``. If it is 0, the snapshot is still new."""
+        """How many seconds to wait after an attempt that took ``seconds``. 0 if the refusal's items are new."""
         turn = max(seconds, SHORTEST_TURN_SECONDS)
         if isinstance(refusal, Throttled):
-            # The table gets too many attempts, so pauses grow, and only here.
+            # The table gets too many attempts, so the longest pause doubles with each.
             self.throttled += 1
             return jitter(min(turn * 2**self.throttled, LONGEST_THROTTLED_SECONDS))
         if isinstance(refusal, Conflict):

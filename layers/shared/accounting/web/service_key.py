@@ -1,4 +1,4 @@
-"""The check of ``RequireServiceKey``: with it, an end user's token alone cannot report usage or settle a session."""
+"""The check of ``RequireServiceKey``: an end user's token alone can't open or settle a session, or report usage."""
 
 from collections.abc import Mapping
 
