@@ -381,7 +381,8 @@ def system_statistics(
 ) -> SystemView:
     """Show the usage statistics of all users, by default for the last 30 days.
 
-    ``top`` is how many users are in ``byUser``; with 0, the answer comes sooner. With ``by``, it has ``series``.
+    ``top`` is how many users are in ``byUser``. With 0, the answer comes sooner, and a series by user or account comes
+    without services and models. With ``by``, the answer has ``series``.
     """
     since, until = instants(start_date, end_date)
     found = system_usage.statistics(since, until, top=top, now=clock(), by=by)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -113,6 +114,9 @@ def test_without_users_the_rest_of_the_answer_is_the_same(user: MakeUser, by: sy
 
     assert len(whole.by_user) == 12
     assert (without.by_user, without.truncated) == ({}, False)
+    if by in ("user", "account"):
+        assert (without.sums.by_service, without.sums.by_model, without.sums.counts_by_model) == ({}, {}, {})
+        whole = replace(whole, sums=replace(whole.sums, by_service={}, by_model={}, counts_by_model={}))
     assert (without.sums, without.by_day, without.series) == (whole.sums, whole.by_day, whole.series)
 
 

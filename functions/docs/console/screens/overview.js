@@ -7,7 +7,7 @@ import { href } from "../router.js";
 import { Credits, Empty, Figures, Loaded, Screen, Section, Table, Tabs, When, digits, useLoad } from "../ui.js";
 
 const PERIODS = [7, 30, 90], DAY = 86_400_000, ROWS = 10, LIVE = 100;
-const KINDS = [["model", "Model", "byModel"], ["service", "Service", "byService"], ["account", "Account"], ["user", "User", "byUser"]];
+const KINDS = [["model", "Model"], ["service", "Service"], ["account", "Account"], ["user", "User"]];
 // Input and output have all tokens whose class is known; the classes after them are parts of them.
 const CLASSES = [
   ["input", "Input"], ["cachedInput", "of which cached"], ["cacheWrite", "cache writes"], ["cacheWrite1h", "cache writes for 1 h"], ["inputAudio", "audio"],
@@ -19,9 +19,13 @@ export default function Overview({ query }) {
   const kind = KINDS.find(([name]) => name === query.by) ?? KINDS[0];
   const [now] = useState(Date.now);
   const labels = Array.from({ length: days }, (_, at) => new Date(now - (days - 1 - at) * DAY).toISOString().slice(0, 10));
-  // Only the ranking of users needs them: without users, the answer comes in half the time.
-  const asked = { by: kind[0], startDate: labels[0], endDate: labels.at(-1), top: kind[0] === "user" ? 100 : 0 };
+  // Each series is asked for alone, without the users and names of the whole answer: they take longer than the rest.
+  const asked = { by: kind[0], startDate: labels[0], endDate: labels.at(-1), top: 0 };
   const usage = useLoad(async () => (await request("GET", "usage/system", { query: asked })).data, [asked]);
+  // The tokens come with the series of models. If the chart shows another one, they are asked for once it is there.
+  const waits = kind[0] === "model" || usage.loading;
+  const later = useLoad(async () => (waits ? undefined : (await request("GET", "usage/system", { query: { ...asked, by: "model" } })).data), [days, waits]);
+  const ofModels = kind[0] === "model" ? usage : later;
   const live = useLoad(() => request("GET", "streaming-sessions/active/all", { query: { limit: LIVE } }));
   const outstanding = useLoad(async () => (await request("GET", "credits/outstanding")).data);
   const address = (change) => href("overview", { days, by: kind[0], ...change });
@@ -40,7 +44,7 @@ export default function Overview({ query }) {
         <${Ranking} kind=${kind} data=${data} />`}<//>
     <//>
     <div class="columns">
-      <${Section} title="Tokens by class"><${Loaded} of=${usage}>${(data) => html`<${Tokens} data=${data} />`}<//><//>
+      <${Section} title="Tokens by class"><${Loaded} of=${ofModels}>${(data) => html`<${Tokens} data=${data} />`}<//><//>
       <${Section} title="Credits by the month in which they expire"><${Loaded} of=${outstanding}>${(data) => html`<${Expiring} of=${data} />`}<//><//>
     </div>
   <//>`;
@@ -66,19 +70,17 @@ function Account({ id }) {
   return html`<a href=${href(kind === "org" ? "organizations" : "people", name)}>${id}</a>`;
 }
 
-// The names with the most credits. The answer has no total for each account, but the days of those with the most credits.
-function Ranking({ kind: [kind, label, field], data }) {
-  const credits = field ? data[field] : Object.fromEntries(Object.entries(data.series.names).map(([name, days]) => [name, sumOf(days)]));
-  const rows = Object.entries(credits).sort(([, one], [, other]) => other - one);
-  const more = field && (data.truncated || rows.length > ROWS);
+// The names with the most credits, as many as the series has.
+function Ranking({ kind: [kind, label], data }) {
+  const rows = Object.entries(data.series.names).map(([name, days]) => [name, sumOf(days)]);
   const named = { account: Account, user: ({ id }) => html`<a href=${href("people", id)}>${id}</a>` }[kind] ?? (({ id }) => id);
   return html`<div class="rows">
-    <${Table} caption="Most credits by ${kind}" rows=${rows.slice(0, ROWS)} empty="Nothing was used in this period." columns=${[
+    <${Table} caption="Most credits by ${kind}" rows=${rows} empty="Nothing was used in this period." columns=${[
       { label, wide: true, show: ([name]) => html`<${named} id=${name} />` },
       { label: "Credits", number: true, show: ([, sum]) => html`<${Credits} of=${sum} />` },
       { label: "Share", number: true, show: ([, sum]) => percent(sum, data.totalCredits) },
     ]} />
-    ${(more || sumOf(data.series.other) > 0) && html`<p class="quiet">There are more with fewer credits.</p>`}
+    ${sumOf(data.series.other) > 0 && html`<p class="quiet">There are more with fewer credits.</p>`}
   </div>`;
 }
 

@@ -71,8 +71,8 @@ class SystemStatistics:
 def statistics(since: int | None, until: int | None, *, top: int, now: int, by: By | None = None) -> SystemStatistics:
     """The statistics of the UTC days that ``since <= at < until`` touches, by default the last 30.
 
-    ``top`` is how many users are shown; if it is 0, ``truncated`` ignores them. Raises Invalid for more than
-    ``MAX_DAYS``.
+    ``top`` is how many users are shown. If it is 0, ``truncated`` ignores them, and a series by user or account comes
+    without services and models. Raises Invalid for more than ``MAX_DAYS``.
     """
     end = now + 1 if until is None else until
     begin = day_begin(end - 1) - (DEFAULT_DAYS - 1) * DAY if since is None else day_begin(since)
@@ -88,9 +88,10 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int, by: 
             with_counts.add(of_day)
         by_day[of_day] = by_day.get(of_day, 0) + part.credits
         as_of = max(as_of or 0, part.newest)
-    users = _of_each(by_day, system.users_of) if top or by in ("user", "account") else []
+    of_users = by in ("user", "account")
+    users = _of_each(by_day, system.users_of) if top or of_users else []
     by_user, more_users = _by_user(users, max(top, MAX_NAMES)) if users else ({}, False)
-    names = _of_each(by_day, system.names_of)
+    names = _of_each(by_day, system.names_of) if top or not of_users else []
     sums.by_service, more_services = _by_name("service", names)
     sums.by_model, more_models = _by_name("model", names)
     counted_days = [each for each in names if each.day in with_counts]

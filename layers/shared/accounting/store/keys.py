@@ -15,6 +15,9 @@ type Key = dict[str, str]
 SHARDS = 8
 """The number of partitions over which each system-wide list is spread."""
 
+PAYER_SHARDS = 2
+"""The same for the accounts that pay for others: counting changes each at most once for a whole batch of records."""
+
 BY_OWNER = "by_owner"
 BY_KIND = "by_kind"
 DUE = "due"
@@ -316,7 +319,10 @@ def system_account(day: str, account_id: AccountId) -> Key:
 
 def system_account_rank(day: str, account_id: AccountId, credits: int) -> Key:
     """Where the accounts that pay for others on a day are found by their credits."""
-    return {"kind_pk": f"SYSTEMACCOUNTS#{day}#{_shard(account_id)}", "kind_sk": f"{_rank(credits)}#{account_id}"}
+    return {
+        "kind_pk": f"SYSTEMACCOUNTS#{day}#{_shard(account_id) % PAYER_SHARDS}",
+        "kind_sk": f"{_rank(credits)}#{account_id}",
+    }
 
 
 def system_name(day: str, kind: str, digest: str) -> Key:
@@ -418,7 +424,7 @@ def system_user_ranks(day: str) -> list[str]:
 
 def system_account_ranks(day: str) -> list[str]:
     """The partitions of ``by_kind`` that hold the accounts that pay for others on a day, by credits."""
-    return [f"SYSTEMACCOUNTS#{day}#{shard}" for shard in range(SHARDS)]
+    return [f"SYSTEMACCOUNTS#{day}#{shard}" for shard in range(PAYER_SHARDS)]
 
 
 def system_name_ranks(day: str) -> list[str]:
