@@ -91,7 +91,7 @@ def test_the_bill_without_requests_matches_the_template() -> None:
     for line, usd in lines.items():
         assert re.search(rf"^\|.*{re.escape(line)}.*\| \**{usd:.2f}\** \|$", bill, re.MULTILINE), line
     assert sum(lines.values()) == pytest.approx(2 * 11.05, abs=0.01)
-    assert f"(all {len(counted())} in every hour: {len(counted()) * 0.30:.2f})" in bill
+    assert f"(all {len(counted())} metrics, each written in every hour: {len(counted()) * 0.30:.2f})" in bill
 
 
 def test_the_readme_states_the_measured_bill() -> None:
