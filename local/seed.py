@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from accounting.domain.accounts import personal
 from accounting.domain.budgets import of_member
-from accounting.domain.errors import AccountingError
+from accounting.domain.errors import AccountingError, BudgetExceeded, InsufficientCredits
 from accounting.operations import api_keys, budgets, organizations, prices, sessions, settling, users
 from accounting.operations.audit import audit_all
 from accounting.operations.budgets import Manager, Wanted
@@ -149,9 +149,11 @@ def _activity(books: Books, members: dict[str, AccountId]) -> None:
     for number, user in enumerate(active):
         account_id = members.get(user.id) or personal(user.id)
         session_id = f"chat-{number:03d}"
-        sessions.initialize(
-            user.id, session_id, rng.choice(models), rng.randrange(500, 4_000), now=now, account_id=account_id
-        )
+        model, estimate = rng.choice(models), rng.randrange(500, 4_000)
+        try:
+            sessions.initialize(user.id, session_id, model, estimate, now=now, account_id=account_id)
+        except (InsufficientCredits, BudgetExceeded):
+            continue  # as for a real user who has too few left
         sessions.heartbeat(user.id, session_id, rng.randrange(100, 500), now=now)
         overrun = 400_000 if number < 5 and user.id not in members else 0
         if number % 3:

@@ -22,13 +22,22 @@ if TYPE_CHECKING:
 
 PAGE = "docs/operations.md"
 PRELUDE = """
-          # This AWS CLI is version 1: it has no option for the format of payloads, and its SQS commands ignore
-          AWS_ENDPOINT_URL. aws() { local each kept=() for each in "$@"; do case $each in
-          --cli-binary-format|raw-in-base64-out) ;; *) kept+=("$each");; esac; done command aws --endpoint-url
-          "$AWS_ENDPOINT_URL" "${kept[@]}" } # Answer yes to every question. make() { command make "$@" < <(yes); } #
-          The output has the address on AWS. curl() { local each kept=() for each in "$@"; do kept+=("$(sed -E
-          "s#https://(\\w+)\\.execute-api[^/]+/#$AWS_ENDPOINT_URL/_aws/execute-api/\\1/#" <<< "$each")") done command
-          curl --fail-with-body "${kept[@]}" }
+# Version 1 of the AWS CLI has no option for the format of payloads, and its SQS commands ignore AWS_ENDPOINT_URL.
+aws() {
+  local each kept=()
+  for each in "$@"; do case $each in --cli-binary-format|raw-in-base64-out) ;; *) kept+=("$each");; esac; done
+  command aws --endpoint-url "$AWS_ENDPOINT_URL" "${kept[@]}"
+}
+# Answer yes to every question.
+make() { command make "$@" < <(yes); }
+# The output has the address on AWS.
+curl() {
+  local each kept=()
+  for each in "$@"; do
+    kept+=("$(sed -E "s#https://(\\w+)\\.execute-api[^/]+/#$AWS_ENDPOINT_URL/_aws/execute-api/\\1/#" <<< "$each")")
+  done
+  command curl --fail-with-body "${kept[@]}"
+}
 """
 SOME = "functions=$(grep -E -o '\\S+-(credits|sweeper)' <<< $functions)"
 """Commands for all functions are run for two, because each call of the AWS CLI takes most of a second."""

@@ -164,4 +164,12 @@ def readable_by_others(folder: Path) -> list[Path]:
     secret = [local / name for name in ("state", "scratch")]
     secret += [path for each in secret for path in each.rglob("*")]
     secret += [local, local / "jwt-secret", local / "stack.json", local / "running"]
-    return [path for path in secret if not path.is_symlink() and path.stat().st_mode & 0o077]
+    return [path for path in secret if not path.is_symlink() and _mode(path) & 0o077]
+
+
+def _mode(path: Path) -> int:
+    """Return the mode of a file; 0 if the running service has removed it meanwhile, as it does with older saves."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return 0
