@@ -162,7 +162,8 @@ def main() -> None:
     """Print the table of docs/scale.md."""
     times = f"read {READ * 1000:.0f} ms, transaction {WRITE * 1000:.0f} ms ({LOCKED * 1000:.0f} ms locked)"
     print(f"{times}, seed {SEED}")
-    print("\n| commands asked a second | done a second | given up | attempts a success | units a success | p50 | p99 |")
+    print("\n| commands sent a second | done a second | given up | attempts per success ", end="")
+    print("| units per success | p50 | p99 |")
     print("|---:|---:|---:|---:|---:|---:|---:|")
     for rate in RATES:
         found = run(rate)

@@ -77,7 +77,7 @@ TAGS = {
     "service-credentials": "Credentials of services that act for users.",
     "pricing": "What a model's tokens cost, by class, context tier and variant.",
     "health": "Whether the service is running.",
-    "docs": "This document, the page that shows it, and the console.",
+    "docs": "The OpenAPI document, the page that shows it, and the console.",
 }
 JSON = "application/json"
 HTML = "text/html"
@@ -125,8 +125,8 @@ def without_a_router() -> Json:
     operations = {
         "/api/health": health | {"tags": ["health"]},
         "/health": deepcopy(health) | {"tags": ["health"], "operationId": "getHealth"},
-        "/api/openapi.json": _open("getApiOpenapiJson", "Return this document.", JSON, {"type": "object"}),
-        "/api/docs": _open("getApiDocs", "Return the page that shows this document.", HTML, TEXT),
+        "/api/openapi.json": _open("getApiOpenapiJson", "Return the OpenAPI document.", JSON, {"type": "object"}),
+        "/api/docs": _open("getApiDocs", "Return the page that shows the OpenAPI document.", HTML, TEXT),
         "/api/docs/{asset}": _asset("getApiDocsAsset", "Return a script or a style sheet of the page.", ASSETS),
         "/api/console": _open("getApiConsole", "Return the console: a page that shows and moves credits.", HTML, TEXT),
         "/api/console/{version}/{asset}": _asset(

@@ -16,9 +16,9 @@ from accounting.operations import previews, settling
 from accounting.operations import sessions as operations
 from accounting.operations.settling import Particulars
 from accounting.settings import settings
+from accounting.store import session_lists, users
 from accounting.store import sessions as store
-from accounting.store import users
-from accounting.store.sessions import MAX_ACTIVE_LISTED
+from accounting.store.session_lists import MAX_ACTIVE_LISTED
 from accounting.times import clock, iso
 from accounting.web.access import ADMINS, SUPERVISORS, Access, Disabled, Who
 from accounting.web.api import Api, handler_of
@@ -241,7 +241,7 @@ def preview(body: AskPreview) -> PreviewView:
 @api.get("/api/streaming-sessions/active", access=WATCHERS, responses=PAGE)
 def own_active(limit: ActiveLimit = MAX_ACTIVE_LISTED, cursor: Cursor = None) -> list[SessionView]:
     """List the caller's active sessions, newest first. The header ``X-Next-Cursor`` has the next page's cursor."""
-    sessions, position = store.active_of_user(api.caller.user_id, before=position_in(cursor), limit=limit)
+    sessions, position = session_lists.active_of_user(api.caller.user_id, before=position_in(cursor), limit=limit)
     only = api.caller.key_account
     return _page(([session for session in sessions if only in (None, session.account_id)], position))
 
@@ -249,27 +249,27 @@ def own_active(limit: ActiveLimit = MAX_ACTIVE_LISTED, cursor: Cursor = None) ->
 @api.get("/api/streaming-sessions/active/all", access=ADMINS, responses=PAGE)
 def all_active(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
     """List the active sessions of all users, by user. The header ``X-Next-Cursor`` has the next page's cursor."""
-    return _page(store.active_of_all(before=position_by_user_in(cursor), limit=limit))
+    return _page(session_lists.active_of_all(before=position_by_user_in(cursor), limit=limit))
 
 
 @api.get("/api/streaming-sessions/active/<user_id>", access=ANYBODYS_WATCHERS, responses=PAGE)
 def active_of(user_id: UserInPath, limit: ActiveLimit = MAX_ACTIVE_LISTED, cursor: Cursor = None) -> list[SessionView]:
     """List a user's active sessions, newest first. The header ``X-Next-Cursor`` has the next page's cursor."""
     user = users.resolve(api.subject).user
-    return _page(store.active_of_user(user.id, before=position_in(cursor), limit=limit))
+    return _page(session_lists.active_of_user(user.id, before=position_in(cursor), limit=limit))
 
 
 @api.get("/api/streaming-sessions/recent", access=SUPERVISORS, responses=PAGE)
 def all_recent(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
     """List the sessions of all users, active and ended, newest first."""
-    return _page(store.recent_of_all(before=position_in(cursor), limit=limit))
+    return _page(session_lists.recent_of_all(before=position_in(cursor), limit=limit))
 
 
 @api.get("/api/streaming-sessions/recent/<user_id>", access=SUPERVISORS, responses=PAGE)
 def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
     """List a user's sessions, active and ended, newest first."""
     user = users.resolve(api.subject).user
-    return _page(store.recent_of_user(user.id, before=position_in(cursor), limit=limit))
+    return _page(session_lists.recent_of_user(user.id, before=position_in(cursor), limit=limit))
 
 
 def _require_session_for_key(session_id: str) -> None:
@@ -291,7 +291,7 @@ def _report_in(body: Heartbeat | Finalize | Abort, tokens: int | None) -> tuple[
     return Report.of(tokens, usage), Particulars(body.model_id, body.metadata or {}, provider_usage)
 
 
-def _page(page: store.Page) -> list[SessionView]:
+def _page(page: session_lists.Page) -> list[SessionView]:
     sessions, position = page
     if position:
         api.add_header(NEXT_CURSOR_HEADER, cursor_of(position))

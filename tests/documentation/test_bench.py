@@ -177,6 +177,6 @@ def test_a_small_scale_keeps_the_minimum_and_the_order(monkeypatch: pytest.Monke
 def test_the_page_on_scale_matches_the_simulation(project: Project, documentation: Documentation) -> None:
     said = project.type(documentation.line("PYTHONPATH=layers/shared .venv/bin/python -m bench.queueing"))
 
-    table = said[said.index("| commands asked") :]
+    table = said[said.index("| commands sent") :]
     assert table.count("\n") == 11
     assert f"\n\n{table}\n" in (project.folder / "docs/scale.md").read_text()

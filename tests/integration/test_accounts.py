@@ -14,8 +14,7 @@ from accounting.operations.audit import Audited, audit, audit_all
 from accounting.operations.credits import Request
 from accounting.operations.sweep import sweep
 from accounting.operations.usage import Event
-from accounting.store import entries, keys, table, wallets
-from accounting.store import sessions as session_store
+from accounting.store import entries, keys, session_lists, table, wallets
 from accounting.store import usage as records
 from accounting.store.idempotency import IdempotencyKey
 from accounting.times import DAY, HOUR, MINUTE, day
@@ -225,4 +224,4 @@ def test_an_organizations_stream_stays_within_its_budget(user: MakeUser, calls: 
         "finalize with the hint": (2, 15),
         "finalize without": (3, 15),
     }
-    assert session_store.active_of_user("u1", before=None, limit=9) == ([], None)
+    assert session_lists.active_of_user("u1", before=None, limit=9) == ([], None)

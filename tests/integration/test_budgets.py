@@ -14,7 +14,7 @@ from accounting.domain.sessions import Report, Session, resolved
 from accounting.domain.users import Description
 from accounting.operations import credits, sessions, settling
 from accounting.operations.credits import Request
-from accounting.store import entries, prices, table, users, wallets
+from accounting.store import entries, prices, session_lists, table, users, wallets
 from accounting.store import sessions as session_store
 from accounting.store.table import Write
 from accounting.store.table.wire import Wire
@@ -109,9 +109,9 @@ BUDGETS = [
         0,
         lambda _: credits.list_allocations(wallets.get(ACCOUNT), skip=0, last=None, limit=20, now=NOW),
     ),
-    Budget("sessions of a user", 3, 0, lambda _: session_store.recent_of_user("u1", before=None, limit=20)),
-    Budget("sessions of all", 9, 0, lambda _: session_store.recent_of_all(before=None, limit=20)),
-    Budget("active sessions of all", 9, 0, lambda _: session_store.active_of_all(before=None, limit=20)),
+    Budget("sessions of a user", 3, 0, lambda _: session_lists.recent_of_user("u1", before=None, limit=20)),
+    Budget("sessions of all", 9, 0, lambda _: session_lists.recent_of_all(before=None, limit=20)),
+    Budget("active sessions of all", 9, 0, lambda _: session_lists.active_of_all(before=None, limit=20)),
 ]
 
 
@@ -169,10 +169,10 @@ def test_lists_read_no_more_than_a_page(user: MakeUser, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Wire, "query", noting)
 
-    session_store.recent_of_user("u1", before=None, limit=5)
+    session_lists.recent_of_user("u1", before=None, limit=5)
     of_user = sum(evaluated)
     evaluated.clear()
-    session_store.recent_of_all(before=None, limit=5)
+    session_lists.recent_of_all(before=None, limit=5)
     of_all = max(evaluated)
     evaluated.clear()
     credits.list_entries(wallets.get(ACCOUNT), since=None, until=None, before=None, limit=5)
@@ -187,7 +187,7 @@ def test_no_operation_scans(user: MakeUser, calls: Calls) -> None:
     user("u1", 1_000)
     session_id = open_session()
     finalize(session_id)
-    session_store.recent_of_all(before=None, limit=20)
+    session_lists.recent_of_all(before=None, limit=20)
 
     assert set(calls.operations) <= {"GetItem", "BatchGetItem", "Query", "TransactWriteItems", "UpdateItem"}
 

@@ -23,7 +23,7 @@ from accounting.domain.pricing import DEFAULT_CARD
 from accounting.domain.sessions import Session
 from accounting.domain.wallet import Wallet
 from accounting.operations.sweep import sweep
-from accounting.store import allocations, entries, sessions, table, wallets
+from accounting.store import allocations, entries, session_lists, sessions, table, wallets
 from accounting.store import usage as records
 from accounting.times import DAY, MINUTE
 from tests.audit import assert_books_balance
@@ -63,7 +63,7 @@ def write(client: Any, table_name: str, items: list[dict[str, Any]]) -> None:
 
 
 def active(users: list[str]) -> int:
-    return sum(len(sessions.active_of_user(user_id)[0]) for user_id in users)
+    return sum(len(session_lists.active_of_user(user_id)[0]) for user_id in users)
 
 
 def test_stale_sessions_are_each_resolved_once_even_if_a_sweep_is_killed(dynamodb: Any, table_name: str) -> None:

@@ -8,13 +8,13 @@ import pytest
 from accounting.domain.sessions import Session
 from accounting.operations import sessions, settling
 from accounting.operations.sweep import sweep
-from accounting.store import sessions as store
+from accounting.store import session_lists
 from accounting.times import HOUR, MINUTE
 from accounting.web.paging import cursor_of, position_by_user_in, position_in
 from tests.integration.conftest import NOW
 
 MakeUser = Callable[..., str]
-type List = Callable[[str | None], store.Page]
+type List = Callable[[str | None], session_lists.Page]
 
 
 @pytest.fixture(autouse=True)
@@ -37,16 +37,16 @@ def ids(found: list[Session]) -> list[str]:
     return [session.session_id for session in found]
 
 
-def of_user(before: str | None) -> store.Page:
-    return store.recent_of_user("u1", before=before, limit=3)
+def of_user(before: str | None) -> session_lists.Page:
+    return session_lists.recent_of_user("u1", before=before, limit=3)
 
 
-def of_all(before: str | None) -> store.Page:
-    return store.recent_of_all(before=before, limit=3)
+def of_all(before: str | None) -> session_lists.Page:
+    return session_lists.recent_of_all(before=before, limit=3)
 
 
-def active(before: str | None) -> store.Page:
-    return store.active_of_all(before=before, limit=3)
+def active(before: str | None) -> session_lists.Page:
+    return session_lists.active_of_all(before=before, limit=3)
 
 
 def pages(read: List) -> Iterator[list[str]]:
@@ -66,7 +66,7 @@ def test_active_sessions_are_those_that_have_not_ended_newest_first() -> None:
     opened(9, "u2")
     end("s02")
 
-    assert ids(store.active_of_user("u1")[0]) == ["s03", "s01", "s00"]
+    assert ids(session_lists.active_of_user("u1")[0]) == ["s03", "s01", "s00"]
 
 
 @pytest.mark.parametrize("other", ["u1#x", "u", "u1 ", "u11", "~", " u1", "\U0010ffff", "語" * 128])
@@ -75,8 +75,8 @@ def test_no_user_sees_another_users_sessions_whatever_their_ids(user: MakeUser, 
     opened(1)
     opened(2, other)
 
-    assert ids(store.active_of_user("u1")[0]) == ["s01"]
-    assert ids(store.active_of_user(other)[0]) == ["s02"]
+    assert ids(session_lists.active_of_user("u1")[0]) == ["s01"]
+    assert ids(session_lists.active_of_user(other)[0]) == ["s02"]
     assert sorted(chain(*pages(active))) == ["s01", "s02"]
     assert sweep(NOW + HOUR + MINUTE, lambda: True).sessions == 2
 
@@ -84,14 +84,14 @@ def test_no_user_sees_another_users_sessions_whatever_their_ids(user: MakeUser, 
 def test_a_rescheduled_session_keeps_its_place_in_the_list() -> None:
     for number in range(4):
         opened(number)
-    first, position = store.active_of_user("u1", limit=2)
+    first, position = session_lists.active_of_user("u1", limit=2)
     for name in ("s02", "s01"):
         sessions.heartbeat("u1", name, 1, now=NOW + 50 * MINUTE)
     sweep(NOW + 61 * MINUTE, lambda: True)
 
     assert ids(first) == ["s03", "s02"]
-    assert ids(store.active_of_user("u1")[0]) == ["s02", "s01"]
-    assert ids(store.active_of_user("u1", before=position)[0]) == ["s01"]
+    assert ids(session_lists.active_of_user("u1")[0]) == ["s02", "s01"]
+    assert ids(session_lists.active_of_user("u1", before=position)[0]) == ["s01"]
 
 
 def test_recent_sessions_are_active_and_ended_ones() -> None:
@@ -146,7 +146,7 @@ def test_a_session_that_ends_between_two_pages_is_listed_once(read: List) -> Non
     for page in pages(read):
         found += page
         for name in (page[-1], f"s{max(0, int(page[-1][1:]) - 1):02d}"):
-            if name in ids(store.active_of_user("u1")[0]):
+            if name in ids(session_lists.active_of_user("u1")[0]):
                 end(name)
 
     assert found == names[::-1]
@@ -183,4 +183,4 @@ def test_a_list_shows_the_current_state_of_sessions() -> None:
     opened(1)
     sessions.heartbeat("u1", "s01", 700, now=NOW + 2)
 
-    assert [session.tokens for session in store.active_of_user("u1")[0]] == [700]
+    assert [session.tokens for session in session_lists.active_of_user("u1")[0]] == [700]

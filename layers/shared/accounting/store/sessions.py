@@ -1,8 +1,4 @@
-"""Streaming sessions, and the lists in which they are found.
-
-The indexes have only keys. A list then reads the sessions from the table, so that it shows their current state and a
-heartbeat writes to no index.
-"""
+"""Streaming sessions, with the keys by which ``session_lists`` finds them."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -42,11 +38,6 @@ _KNOWN = {
     *_PLAIN,
     *(f"{prefix}_{name}" for prefix in ("settled", "late") for name in (*_SETTLED, "usage", "model_id")),
 }
-
-MAX_ACTIVE_LISTED = 1000
-
-type Page = tuple[list[Session], str | None]
-"""Sessions, and ``before`` for the next page, None on the last page."""
 
 
 class SessionTaken(Exception):
@@ -190,42 +181,10 @@ def due(now: int) -> Iterator[list[Session]]:
     """
     for part in keys.active_of_all():
         for batch in table.forward(keys.DUE, part.pk, part.low, part.high, page_size=None):
-            items = table.get_many([_table_key(key) for key in batch if keys.is_due(key, now)])
+            due_now = [{"pk": key["pk"], "sk": key["sk"]} for key in batch if keys.is_due(key, now)]
+            items = table.get_many(due_now)
             if found := [session for item in items if item and (session := from_item(item)).active]:
                 yield found
-
-
-def active_of_user(user_id: str, *, before: str | None = None, limit: int = MAX_ACTIVE_LISTED) -> Page:
-    """A page of the user's active sessions, newest first."""
-    sessions, position = _list(keys.DUE, keys.active_of_owner(user_id), before=before, limit=limit)
-    return [session for session in sessions if session.active], position
-
-
-def active_of_all(*, before: str | None, limit: int) -> Page:
-    """A page of the active sessions of all users, in order of users from the last to the first, each newest first."""
-    sessions, position = _list(keys.DUE, keys.active_of_all(), before=before, limit=limit)
-    return [session for session in sessions if session.active], position
-
-
-def recent_of_user(user_id: str, *, before: str | None, limit: int) -> Page:
-    """A page of the user's sessions, active and ended, newest first."""
-    return _list(keys.BY_OWNER, keys.sessions_of_owner(user_id), before=before, limit=limit)
-
-
-def recent_of_all(*, before: str | None, limit: int) -> Page:
-    """A page of the sessions of all users, active and ended, newest first."""
-    return _list(keys.BY_KIND, keys.sessions_of_all(), before=before, limit=limit)
-
-
-def _list(index: str, ranges: Sequence[keys.Range], *, before: str | None = None, limit: int) -> Page:
-    """A page of an index, with the sessions read from the table as they are now."""
-    found, position = table.newest(index, ranges, before=before, limit=limit)
-    items = table.get_many([*map(_table_key, found)])
-    return [from_item(item) for item in items if item], position
-
-
-def _table_key(key: keys.Key) -> keys.Key:
-    return {"pk": key["pk"], "sk": key["sk"]}
 
 
 def to_item(session: Session) -> Item:
