@@ -8,8 +8,8 @@ ROUTES = """
 Every route: what it does, who may call it, the names in its request and its answer. `?` marks a name that may be
 absent. [Requests](requests.md) has the rules that all routes share, and [errors.md](errors.md) the refusals.
 
-The [OpenAPI document](../../functions/docs/openapi.json) has the type, the limits and an example of each. The service
-returns it at `GET /api/openapi.json`. `GET /api/docs` is a page where you can try every route.
+The [OpenAPI document](../../functions/docs/openapi.json) has the type, the limits and an example of each name. The
+service returns it at `GET /api/openapi.json`. `GET /api/docs` is a page where you can try every route.
 """
 ERRORS = """
 # Errors

@@ -186,7 +186,7 @@ def _grant(books: Books, rng: random.Random, account_id: AccountId, needed: int)
 
 
 def _count(day_sums: dict[tuple[str, str], Item], record: UsageRecord, account_id: AccountId) -> None:
-    named, added = rollups.parts_of(record, account_id)
+    named, added = rollups.names_and_numbers(record, account_id)
     key = rollups.key_of(record, account_id)
     item = day_sums.setdefault((key["pk"], key["sk"]), {**key, **named})
     for name, count in added.items():

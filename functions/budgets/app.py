@@ -8,7 +8,7 @@ from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 
 from accounting.domain.budgets import Spender
 from accounting.operations import budgets, runs
-from accounting.operations.budgets import Manager, Wanted
+from accounting.operations.budgets import BudgetValues, Requester
 from accounting.store import users
 from accounting.times import clock, from_iso
 from accounting.web.access import Access, Who
@@ -50,8 +50,8 @@ def set_budget(account_id: AccountInPath, subject: SubjectInPath, body: SetBudge
     begins at 0. Owners and admins set the budgets of an organization, and users those of their own account, unless an
     administrator has set them.
     """
-    wanted = Wanted(body.limit_credits, body.window, body.time_zone or "UTC", body.warn_at_percent or ())
-    return BudgetView.of(budgets.put(account_id, subject, wanted, by=_manager(), now=clock()))
+    wanted = BudgetValues(body.limit_credits, body.window, body.time_zone or "UTC", body.warn_at_percent or ())
+    return BudgetView.of(budgets.put(account_id, subject, wanted, by=_requester(), now=clock()))
 
 
 @api.get("/api/budgets/<account_id>", access=MANAGERS, codes=("ACCOUNT_NOT_FOUND",))
@@ -66,7 +66,7 @@ def list_budgets(
     Owners, admins and administrators see all, or with ``userId`` those that limit one user.
     """
     found, position = budgets.page(
-        account_id, by=_manager(), user_id=user_id, after=subject_in(cursor), limit=limit, now=clock()
+        account_id, by=_requester(), user_id=user_id, after=subject_in(cursor), limit=limit, now=clock()
     )
     return BudgetsView(
         budgets=[BudgetView.of(each) for each in found], next_cursor=cursor_of(position) if position else None
@@ -76,7 +76,7 @@ def list_budgets(
 @api.delete("/api/budgets/<account_id>/<subject>", access=MANAGERS, codes=("ACCOUNT_NOT_FOUND", "BUDGET_NOT_FOUND"))
 def delete_budget(account_id: AccountInPath, subject: SubjectInPath) -> BudgetDeletedView:
     """End a budget. A new one for the same subject begins at 0."""
-    budgets.delete(account_id, subject, by=_manager())
+    budgets.delete(account_id, subject, by=_requester())
     return BudgetDeletedView(message="Budget deleted")
 
 
@@ -109,7 +109,7 @@ def begin_run(body: BeginRun) -> tuple[BegunView, int]:
 def show_run(account_id: AccountInPath, run_id: IdentifierInPath) -> SummaryView:
     """Show a run with its sums, to the user who made it and to the account's owners and admins."""
     api.caller.require_key_for(account_id)
-    summary = runs.show(account_id, run_id, by=_manager())
+    summary = runs.show(account_id, run_id, by=_requester())
     view = RunView.of(summary.run).model_dump()
     return SummaryView(**view, by_model=summary.by_model, metadata=summary.metadata)
 
@@ -118,11 +118,11 @@ def show_run(account_id: AccountInPath, run_id: IdentifierInPath) -> SummaryView
 def stop_run(account_id: AccountInPath, run_id: IdentifierInPath) -> RunView:
     """Stop a run: it admits nothing new, and its open sessions settle. Stopping again changes nothing."""
     api.caller.require_key_for(account_id)
-    return RunView.of(runs.stop(account_id, run_id, by=_manager(), now=clock()))
+    return RunView.of(runs.stop(account_id, run_id, by=_requester(), now=clock()))
 
 
-def _manager() -> Manager:
-    return Manager(api.caller.user_id, platform=api.caller.permissions is None and api.caller.is_admin())
+def _requester() -> Requester:
+    return Requester(api.caller.user_id, is_administrator=api.caller.permissions is None and api.caller.is_admin())
 
 
 handler = handler_of(api)

@@ -9,7 +9,7 @@ import pytest
 from accounting import settings as settings_module
 from accounting import telemetry
 from accounting.domain.accounts import personal
-from accounting.store import prices, table, users
+from accounting.store import prices, system, table, users
 from local import emulator
 from local.emulator import Emulator
 from tests.calls import Calls, the_wire
@@ -50,6 +50,7 @@ def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) ->
     settings_module.settings.cache_clear()
     table.client.cache_clear()
     prices.forget()
+    system.forget()
     users.forget()
     yield name
     dynamodb.delete_table(TableName=name)

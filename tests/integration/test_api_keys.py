@@ -8,7 +8,7 @@ import pytest
 from accounting.domain.api_keys import ApiKey
 from accounting.domain.errors import ApiKeyInvalid, ApiKeyNotFound, Forbidden, TooManyApiKeys
 from accounting.operations import api_keys as operations
-from accounting.operations.api_keys import Created
+from accounting.operations.api_keys import CreatedKey
 from accounting.store import api_keys
 from accounting.store.idempotency import IdempotencyKey
 from accounting.times import DAY, MINUTE
@@ -19,7 +19,7 @@ from tests.together import times, together
 type MakeUser = Callable[..., str]
 
 
-def create(owner: str = "u1", *, expires_at: int | None = None, key: IdempotencyKey | None = None) -> Created:
+def create(owner: str = "u1", *, expires_at: int | None = None, key: IdempotencyKey | None = None) -> CreatedKey:
     return operations.create(owner, "a name", ("credits:read",), expires_at=expires_at, now=NOW, idempotency_key=key)
 
 
@@ -27,7 +27,7 @@ def listed(owner: str = "u1") -> list[ApiKey]:
     return api_keys.of_owner(owner, before=None, limit=100)[0]
 
 
-def text_of(created: Created) -> str:
+def text_of(created: CreatedKey) -> str:
     assert created.text is not None
     return created.text
 
@@ -159,7 +159,7 @@ def test_the_limit_holds_for_keys_created_concurrently(monkeypatch: pytest.Monke
 
     answers = together(*times(12, create))
 
-    assert sum(isinstance(answer, Created) for answer in answers) == 4
+    assert sum(isinstance(answer, CreatedKey) for answer in answers) == 4
     assert sum(isinstance(answer, TooManyApiKeys) for answer in answers) == 8
     assert len(listed()) == 5
 
@@ -169,7 +169,7 @@ def test_first_keys_created_concurrently_are_all_counted(monkeypatch: pytest.Mon
 
     answers = together(*times(8, create))
 
-    assert sum(isinstance(answer, Created) for answer in answers) == len(listed()) == 3
+    assert sum(isinstance(answer, CreatedKey) for answer in answers) == len(listed()) == 3
 
 
 def test_deleting_a_key_frees_one_place_and_revoking_does_not(monkeypatch: pytest.MonkeyPatch) -> None:

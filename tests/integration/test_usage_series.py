@@ -11,7 +11,7 @@ import pytest
 from accounting.domain.accounts import stored
 from accounting.operations import system_usage, usage
 from accounting.operations.usage import Event
-from accounting.store import system
+from accounting.store import keys, system
 from accounting.times import DAY, day
 from tests.integration.conftest import NOW
 from tests.members import organization_with
@@ -178,3 +178,32 @@ def test_an_accounts_series_is_exact_with_whole_and_partial_days(user: MakeUser,
         assert paid.series is not None
         assert paid.series.names == {("m0" if by == "model" else "chat"): {day(BEGIN + DAY): 1000}}
         assert paid.series.other == {}
+
+
+def test_the_ranking_of_an_ended_day_is_read_once_unless_more_records_of_it_are_counted(
+    user: MakeUser, calls: Calls
+) -> None:
+    for who in range(4):
+        user(f"u{who}")
+    made = recorded(random.Random(7), 4, 3)
+    now = BEGIN + DAYS * DAY - 1  # the last day has not ended
+    for chunk in system_usage.chunks(made[:-1]):
+        system_usage.count(chunk)
+
+    def read() -> tuple[Series | None, int]:
+        calls.reset()
+        found = system_usage.statistics(BEGIN, now + 1, top=0, now=now, by="user")
+        return found.series, calls.operations.count("Query")
+
+    first, queries = read()
+    again, queries_again = read()
+    assert first == again
+    assert (queries, queries_again) == (DAYS * keys.SHARDS, keys.SHARDS), "the day that has not ended is read again"
+
+    system_usage.count(made[-1:])
+    late = made[-1].at < BEGIN + (DAYS - 1) * DAY
+    assert late, "the record is of a day that has ended"
+    after, queries_after = read()
+    assert queries_after == 2 * keys.SHARDS
+    assert after is not None
+    assert after.names == sums(made, lambda each: each.user_id)

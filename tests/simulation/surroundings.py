@@ -16,7 +16,7 @@ from accounting.domain import system_usage
 from accounting.domain.errors import AccountingError
 from accounting.operations import api_keys as key_making
 from accounting.operations import audit, commit, ids, sweep
-from accounting.store import cache, prices, users
+from accounting.store import cache, prices, system, users
 from accounting.store.table import chance, queries, transactions, wire
 from accounting.store.table import connection as store_connection
 from tests.simulation.connection import Connection
@@ -51,7 +51,7 @@ def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
         stack.enter_context(patch.dict(os.environ, {"TABLE_NAME": TABLE}))
         settings_module.settings.cache_clear()
         stack.callback(settings_module.settings.cache_clear)
-        for remembered in (prices, users):
+        for remembered in (prices, system, users):
             remembered.forget()
             stack.callback(remembered.forget)
         for module in (commit, store_connection, transactions, wire, users, cache):

@@ -103,6 +103,19 @@ def test_the_cache_is_bounded_and_keeps_the_results_used_last(table: Table) -> N
     assert table.reads == ["b"]
 
 
+def test_the_cache_is_bounded_by_the_sizes_of_its_results(table: Table) -> None:
+    known = Cache(table.read, SECONDS, most=10, size=lambda value: value)
+    table.value = 4
+    for name in ("a", "b", "c"):
+        known.get(name)
+    table.reads.clear()
+
+    for name in ("b", "c", "a"):
+        known.get(name)
+
+    assert table.reads == ["a"]
+
+
 def test_other_arguments_are_passed_to_the_read(table: Table) -> None:
     assert Cache(table.read, SECONDS).get("a", 7) == 7
 

@@ -243,7 +243,7 @@ class Conflict(AccountingError):
 
 
 class SessionExists(Conflict):
-    """An active session with this id has different values."""
+    """An active session with this id exists, with different values."""
 
 
 class SessionEnded(Conflict):
@@ -281,7 +281,7 @@ class TooManyBudgets(Conflict):
 
 
 class RunExists(Conflict):
-    """A run with this id has different values."""
+    """A run with this id exists, with different values."""
 
 
 class RunEnded(Conflict):

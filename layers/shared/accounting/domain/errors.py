@@ -261,7 +261,7 @@ class RunNotFound(AccountingError):
 
 
 class RunExists(AccountingError):
-    """A run with this id has different values."""
+    """A run with this id exists, with different values."""
 
     code = "RUN_EXISTS"
 
@@ -279,7 +279,7 @@ class TooManyAllocations(AccountingError):
 
 
 class SessionExists(AccountingError):
-    """An active session with this id has different values."""
+    """An active session with this id exists, with different values."""
 
     code = "SESSION_EXISTS"
 

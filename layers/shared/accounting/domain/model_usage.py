@@ -72,7 +72,7 @@ def counts_in(usage: Usage | None, unclassified: int) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-NAMES: Mapping[str, str] = {
+JSON_NAMES: Mapping[str, str] = {
     "inputTokens": "input",
     "cachedInputTokens": "cached_input",
     "cacheWriteTokens": "cache_write",
@@ -90,7 +90,7 @@ INPUT_PARTS = ("cached_input", "cache_write", "cache_write_1h", "input_audio")
 OUTPUT_PARTS = ("reasoning", "output_audio")
 
 
-def checked(usage: Usage, field: str, names: Mapping[str, str] = NAMES) -> Usage:
+def checked(usage: Usage, field: str, names: Mapping[str, str] = JSON_NAMES) -> Usage:
     """The usage itself, if a call can have these counts.
 
     Raises Invalid if a count is below 0 or above ``MAX_COUNT``, or if parts together exceed their whole. The message

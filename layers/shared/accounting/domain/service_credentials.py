@@ -22,7 +22,7 @@ MAX_OVERLAP_HOURS = 30 * 24
 _ACTOR = "service:"
 
 
-class Previous(NamedTuple):
+class PreviousSecret(NamedTuple):
     """The older secret while a credential is rotated, and when it ends (epoch milliseconds)."""
 
     generation: int
@@ -41,7 +41,7 @@ class ServiceCredential:
     created_at: int
     generation: int = 1
     rotated_at: int | None = None
-    previous: Previous | None = None
+    previous: PreviousSecret | None = None
 
     @property
     def actor(self) -> str:
@@ -61,7 +61,7 @@ class ServiceCredential:
         previous = self.previous_at(now)
         return previous is not None and previous.generation == generation
 
-    def previous_at(self, now: int) -> Previous | None:
+    def previous_at(self, now: int) -> PreviousSecret | None:
         """The older secret, if it is still valid."""
         return self.previous if self.previous and now < self.previous.ends_at else None
 
@@ -71,7 +71,7 @@ class ServiceCredential:
         With ``keep_previous``, the older one of two valid secrets is kept until then instead. Raises Invalid if only
         one is valid.
         """
-        kept = Previous(self.generation, self.secret_hash, ends_at)
+        kept = PreviousSecret(self.generation, self.secret_hash, ends_at)
         if keep_previous:
             older = self.previous_at(now)
             if older is None:
@@ -80,12 +80,12 @@ class ServiceCredential:
         return replace(self, secret_hash=secret_hash, generation=self.generation + 1, rotated_at=now, previous=kept)
 
 
-def in_order(rights: Iterable[str]) -> tuple[str, ...]:
+def in_documented_order(rights: Iterable[str]) -> tuple[str, ...]:
     """Rights, each once, in the order of the documentation."""
     return tuple(right for right in RIGHTS if right in set(rights))
 
 
-def service_in(actor: str, user_id: str) -> str | None:
+def acting_service(actor: str, user_id: str) -> str | None:
     """The service that acts for a user, if ``actor`` is one."""
     return actor if actor != user_id and actor.startswith(_ACTOR) else None
 

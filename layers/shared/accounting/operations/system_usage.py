@@ -1,6 +1,6 @@
 """System-wide statistics: counting new usage records exactly once, and reading the sums."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from itertools import batched, chain
 from typing import Literal
 
 from accounting.domain import system_usage as domain
-from accounting.domain.accounts import personal
+from accounting.domain.accounts import AccountId, personal
 from accounting.domain.errors import Invalid
 from accounting.domain.series import MAX_DAYS, MAX_NAMES, Series, series
 from accounting.domain.system_usage import Ranking, Standing
@@ -80,6 +80,7 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int, by: 
         raise Invalid.field("startDate", f"at most {MAX_DAYS} days before endDate")
     sums = Sums()
     by_day: dict[int, int] = {}
+    records: dict[int, int] = {}
     with_counts: set[int] = set()
     as_of: int | None = None
     for of_day, part in system.parts_of(range(begin, end, DAY)):
@@ -87,11 +88,12 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int, by: 
         if part.counts:
             with_counts.add(of_day)
         by_day[of_day] = by_day.get(of_day, 0) + part.credits
+        records[of_day] = records.get(of_day, 0) + part.records
         as_of = max(as_of or 0, part.newest)
     of_users = by in ("user", "account")
-    users = _of_each(by_day, system.users_of) if top or of_users else []
+    users = _of_each(records, system.users_of, now) if top or of_users else []
     by_user, more_users = _by_user(users, max(top, MAX_NAMES)) if users else ({}, False)
-    names = _of_each(by_day, system.names_of) if top or not of_users else []
+    names = _of_each(records, system.names_of, now) if top or not of_users else []
     sums.by_service, more_services = _by_name("service", names)
     sums.by_model, more_models = _by_name("model", names)
     counted_days = [each for each in names if each.day in with_counts]
@@ -105,7 +107,8 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int, by: 
         case "user":
             shown = _series(credits_by_day, {each: each for each in by_user}, users, system.users_at)
         case "account":
-            shown = _series_by_account(credits_by_day, by_user, users)
+            accounts = _of_each(records, system.accounts_of, now)
+            shown = _series_by_account(credits_by_day, accounts, by_user, users)
         case _:
             credits = sums.by_model if by == "model" else sums.by_service
             ids = {Name(by, each).id: each for each in credits}
@@ -113,13 +116,18 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int, by: 
     return SystemStatistics(sums, credits_by_day, dict([*by_user.items()][:top]), truncated, as_of, shown)
 
 
-def _of_each[Id](days: Collection[int], ranking_of: Callable[[int], Ranking[Id]]) -> list[Ranking[Id]]:
-    """The rankings of days, several at a time: each takes a few calls, and ninety days one after another take seconds.
+def _of_each[Id](records: Mapping[int, int], ranking_of: Callable[[int], Ranking[Id]], now: int) -> list[Ranking[Id]]:
+    """The rankings of days with their numbers of records, several at a time, because each takes a few calls.
 
     Each thread keeps to the request's deadline, which is in its context.
     """
+
+    def read(of_day: int) -> Ranking[Id]:
+        ended = of_day + DAY <= now
+        return system.kept(ranking_of, of_day, records[of_day]) if ended else ranking_of(of_day)
+
     with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(lambda context, each: context.run(ranking_of, each), [copy_context() for _ in days], days))
+        return list(pool.map(lambda context, each: context.run(read, each), [copy_context() for _ in records], records))
 
 
 def _series[Id](
@@ -133,12 +141,16 @@ def _series[Id](
     return series(by_day, {texts[each]: credits for each, credits in found.items()})
 
 
-def _series_by_account(by_day: Mapping[str, int], by_user: Iterable[str], users: Sequence[Ranking[str]]) -> Series:
+def _series_by_account(
+    by_day: Mapping[str, int],
+    accounts: Sequence[Ranking[AccountId]],
+    by_user: Iterable[str],
+    users: Sequence[Ranking[str]],
+) -> Series:
     """The series of the accounts that paid the most: organizations, and the own accounts of the first of ``by_user``.
 
     Organizations have a ranking of their own. How much a user with many credits paid is read from the user's sums.
     """
-    accounts = [system.accounts_of(each.day) for each in users]
     found = _by_day(domain.by_credits(domain.total(accounts))[:MAX_NAMES], accounts, system.accounts_at)
     first = list(by_user)[:MAX_NAMES]
     wanted = [(each.day, user_id) for user_id in first for each in users if each.cut or user_id in each.found]

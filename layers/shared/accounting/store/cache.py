@@ -9,13 +9,22 @@ from cachetools import TLRUCache
 
 
 class Cache[**P, T]:
-    """Results of ``read`` by name, at most ``most`` of them, each at most ``seconds`` old. Threads may share it."""
+    """Results of ``read`` by name, each at most ``seconds`` old. Threads may share it.
 
-    def __init__(self, read: Callable[Concatenate[str, P], T], seconds: float, most: int = 1000) -> None:
+    It keeps at most ``most`` results or, with ``size``, results whose sizes add up to at most ``most``.
+    """
+
+    def __init__(
+        self,
+        read: Callable[Concatenate[str, P], T],
+        seconds: float,
+        most: int = 1000,
+        size: Callable[[T], int] = lambda _: 1,
+    ) -> None:
         self._read = read
         # A result's age counts from before the read, because the value may change while it is being read.
         self._known: TLRUCache[str, tuple[float, T]] = TLRUCache(
-            most, ttu=lambda _name, known, _at: known[0] + seconds, timer=_now
+            most, lambda _name, known, _at: known[0] + seconds, _now, lambda known: size(known[1])
         )
         self._lock = Lock()
 

@@ -4,7 +4,7 @@ Marks say which records the sums include: 8 characters for each record, in a few
 batch of records pays for little more than one item.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import batched
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from accounting.domain.model_usage import COUNTS
 from accounting.domain.system_usage import AccountDay, DayPart, NameDay, Place, Ranking, Standing, Sum, UserDay, slot
 from accounting.domain.usage import NameId, UsageRecord
 from accounting.store import keys, table
+from accounting.store.cache import Cache
 from accounting.store.formats import unknown
 from accounting.store.keys import Key
 from accounting.store.stale import StaleRead
@@ -28,6 +29,11 @@ READ_USERS = 1000
 READ_NAMES = 200
 """How many of a day's services and models are read from each part of their ranking."""
 
+KEPT_SECONDS = 15 * 60
+"""How long the process keeps the ranking of a day that has ended."""
+
+MOST_KEPT = 150_000
+"""How many users, accounts and names the kept rankings may have together. They take up to 40 MB."""
 
 MARK_LENGTH = 8
 """The length of a mark: 48 bits of the digest of a record's id."""
@@ -145,6 +151,26 @@ def names_of(of_day: int) -> Ranking[NameId]:
     for kind, digest, merit, credits in map(keys.ranked_name, found):
         standings[NameId("service" if kind == "service" else "model", digest)] = Standing(credits, merit)
     return Ranking(of_day, standings, cut)
+
+
+def kept[Id](ranking_of: Callable[[int], Ranking[Id]], of_day: int, records: int) -> Ranking[Id]:
+    """The ranking of a day that has ended, from the process's cache if it was read while the day had these records.
+
+    It changes only if more records of the day are counted.
+    """
+    return _kept.get(f"{ranking_of.__name__} {of_day} {records}", ranking_of, of_day)
+
+
+def forget() -> None:
+    """Drop the kept rankings."""
+    _kept.forget()
+
+
+def _read(_name: str, ranking_of: Callable[[int], Ranking[Any]], of_day: int) -> Ranking[Any]:
+    return ranking_of(of_day)
+
+
+_kept = Cache(_read, KEPT_SECONDS, MOST_KEPT, size=lambda ranking: 1 + len(ranking.found))
 
 
 def users_at(wanted: Sequence[tuple[int, str]]) -> list[int]:

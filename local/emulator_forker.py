@@ -1,0 +1,96 @@
+"""Starts workers of functions by forking: the process has imported the libraries of the layer, and nothing of ours.
+
+`<MiniStack's python> local/emulator_forker.py <descriptor> <folder of the layer's Python>`. `emulator_workers.py` sends
+a request over the descriptor, a socket, for each worker: what to run, where, and with which environment, and the three
+pipes of the worker. The answer is its process id. It ends when the other end of the socket is closed.
+
+A forked worker has an environment, a folder, streams and a module path of its own, as if it had been started by itself.
+It differs from a started one in one respect: the libraries in LIBRARIES are already imported. This takes two thirds of
+the processor time of a start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+import time
+import traceback
+from typing import Any, NoReturn
+
+LIBRARIES = (
+    "aws_lambda_powertools.event_handler.openapi.params",
+    "aws_lambda_powertools.logging",
+    "aws_lambda_powertools.metrics",
+    "botocore.exceptions",
+    "cachetools",
+    "jwt",
+    "orjson",
+    "pydantic",
+)
+MAX_REQUEST = 1024 * 1024
+STREAMS = 3
+
+
+def main() -> None:
+    """Import the libraries, and fork for each request."""
+    descriptor, layer = sys.argv[1:]
+    path = sys.path[1:]  # without the folder of this file
+    sys.path[:] = [layer, *path]
+    for library in LIBRARIES:
+        with contextlib.suppress(ImportError):  # then the functions that need it say so
+            importlib.import_module(library)
+    gc.collect()
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended workers leave nothing behind
+    with socket.socket(fileno=int(descriptor)) as requests:
+        while True:
+            content, pipes, _, _ = socket.recv_fds(requests, MAX_REQUEST, STREAMS)
+            if not content:
+                return
+            pid = os.fork()
+            if pid == 0:
+                requests.close()
+                become(json.loads(content), pipes, path)
+            for pipe in pipes:
+                os.close(pipe)
+            requests.send(str(pid).encode())
+
+
+def become(worker: dict[str, Any], pipes: list[int], path: list[str]) -> NoReturn:
+    """Run the program of a worker in this process, and end."""
+    status = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for stream, pipe in enumerate(pipes):
+            os.dup2(pipe, stream)
+            os.close(pipe)
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - they are open as long as the process lives
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)  # noqa: SIM115
+        os.environ.clear()
+        os.environ.update(worker["environment"])
+        time.tzset()
+        os.chdir(worker["folder"])
+        program = worker["program"]
+        sys.argv[:] = [program]
+        sys.path[:] = [os.path.dirname(program), *path]  # noqa: PTH120 - as Python itself would
+        runpy.run_path(program, run_name="__main__")
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    main()
