@@ -12,7 +12,7 @@ from accounting.domain.lots import allocation_id
 from accounting.domain.pricing import price_of
 from accounting.domain.rates import AMOUNT_SCALE, RATE_NAMES, RATE_SCALE, Line
 from accounting.operations import credits as operations
-from accounting.operations.credits import Balance, Change, Request
+from accounting.operations.credits import Balance, CreditChange, Request
 from accounting.store import prices, users
 from accounting.store.users import ById, Reference
 from accounting.times import clock, from_iso, iso
@@ -424,7 +424,7 @@ def _request(body: _Command, user: Reference | None = None) -> Request:
     )
 
 
-def _marked_if_replayed(change: Change) -> Change:
+def _marked_if_replayed(change: CreditChange) -> CreditChange:
     """The change; if it is a replay, the answer gets a header that says so."""
     if change.replayed:
         api.add_header(REPLAYED_HEADER, "true")

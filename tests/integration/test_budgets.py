@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.ledger import Cause
 from accounting.domain.pricing import DEFAULT_CARD
 from accounting.domain.sessions import Report, Session, resolved
@@ -142,10 +142,10 @@ def write_history(length: int) -> None:
     items = []
     for number in range(length):
         at, session_id = NOW + number, f"old{number}"
-        hold = ledger.hold(wallet, 2, cause=Cause("u1", at, session_id=session_id))
+        hold = decisions.hold(wallet, 2, cause=Cause("u1", at, session_id=session_id))
         session = Session("u1", session_id, ACCOUNT, "m", DEFAULT_CARD, 1_000, hold.parts, at, at, at, 2, at)
         cause = Cause("u1", at, session_id=session_id)
-        settled = ledger.settle(hold.wallet, hold.parts, 1, grace_milliseconds=1, cause=cause)
+        settled = decisions.settle(hold.wallet, hold.parts, 1, grace_milliseconds=1, cause=cause)
         ended = resolved(session, settled, Report(200), outcome="aborted", success=False, at=at)
         items += [session_store.to_item(ended), *map(entries.to_item, [*hold.entries, *settled.entries])]
         wallet = settled.wallet

@@ -253,7 +253,7 @@ def test_allocations_are_listed_newest_first_with_what_is_left(user: MakeUser) -
 
     assert [(made.number, left) for made, left in page.allocations] == [(5, 10), (4, 10), (3, 10), (2, 5), (1, 0)]
     assert [left for _, left in later.allocations] == [10, 10, 0, 0, 0]
-    assert (page.total, page.next_last) == (5, None)
+    assert (page.total, page.next_number) == (5, None)
 
 
 def test_allocations_are_paged_by_number_and_by_cursor(user: MakeUser) -> None:
@@ -263,7 +263,7 @@ def test_allocations_are_paged_by_number_and_by_cursor(user: MakeUser) -> None:
 
     def page(skip: int = 0, last: int | None = None) -> tuple[list[int], int | None]:
         found = credits.list_allocations(wallets.get(ACCOUNT), skip=skip, last=last, limit=2, now=NOW)
-        return [made.number for made, _ in found.allocations], found.next_last
+        return [made.number for made, _ in found.allocations], found.next_number
 
     assert [page(skip) for skip in (0, 2, 4, 6)] == [([5, 4], 3), ([3, 2], 1), ([1], None), ([], None)]
     assert [page(last=last) for last in (3, 1, 99)] == [([3, 2], 1), ([1], None), ([5, 4], 3)]

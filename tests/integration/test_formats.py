@@ -103,8 +103,8 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
 def _spend_within_limits() -> None:
     """A budget and a run, with an open session, an ended one and a record that count in both."""
     credits.allocate(replace(request(), account_id=ORGANIZATION), 100)
-    of_all = budgets.Wanted(90, "month", "Europe/Berlin", (80,))
-    budgets.put(ORGANIZATION, "members", of_all, by=budgets.Manager("boss", platform=True), now=NOW)
+    of_all = budgets.BudgetValues(90, "month", "Europe/Berlin", (80,))
+    budgets.put(ORGANIZATION, "members", of_all, by=budgets.Requester("boss", is_administrator=True), now=NOW)
     spender = Spender("u1", ORGANIZATION, "k", "r1")
     runs.begin(spender, "r1", 50, expires_at=None, metadata={"task": "t"}, now=NOW)
     for name in ("s6", "s7"):

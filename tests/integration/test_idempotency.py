@@ -18,7 +18,7 @@ from accounting.domain.errors import (
 from accounting.domain.pricing import PriceRule
 from accounting.domain.users import Description
 from accounting.operations import credits, prices, sessions, settling, usage
-from accounting.operations.credits import Change, Request
+from accounting.operations.credits import CreditChange, Request
 from accounting.operations.usage import Event
 from accounting.operations.users import disable
 from accounting.settings import settings
@@ -41,7 +41,7 @@ def described(user_id: str, email: str, now: int) -> Description:
     return Description.by_the_platform(user_id, email=email, username=user_id, role="user", now=now)
 
 
-COMMANDS: dict[str, Callable[[Request], Change]] = {
+COMMANDS: dict[str, Callable[[Request], CreditChange]] = {
     "allocate": lambda request: credits.allocate(request, 7),
     "set more": lambda request: credits.set_available(request, 150),
     "set less": lambda request: credits.set_available(request, 50),

@@ -13,7 +13,7 @@ from accounting.domain.budgets import Spender
 from accounting.domain.errors import AccountingError, Invalid, UserDisabled
 from accounting.domain.model_usage import Usage
 from accounting.operations import closing, credits, runs, sessions, users
-from accounting.operations.budgets import Manager
+from accounting.operations.budgets import Requester
 from accounting.operations.credits import Request
 from accounting.operations.previews import Preview, preview
 from accounting.settings import settings
@@ -157,7 +157,7 @@ def test_a_preview_names_a_reason_that_is_not_a_limit(user: MakeUser) -> None:
     user("u9", 10)
     make_organization()
     runs.begin(OWN, "r", 5, expires_at=None, metadata={}, now=NOW)
-    runs.stop(ACCOUNT, "r", by=Manager("u1"), now=NOW)
+    runs.stop(ACCOUNT, "r", by=Requester("u1"), now=NOW)
 
     def reason(spender: Spender, **more: Any) -> str:
         said = ask(spender, **more)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.accounts import personal
-from accounting.domain.audit import MAX_FINDINGS, Finding, KindSums, Newer, Proof, Sums, Unreadable
+from accounting.domain.audit import MAX_FINDINGS, Finding, KindSums, LedgerSums, Newer, Proof, Unreadable
 from accounting.domain.errors import InsufficientCredits
 from accounting.domain.ledger import OF_SECOND_FORMAT, Cause, Entry, Kind, digest
 from accounting.domain.lots import Lot
@@ -42,20 +42,20 @@ def _command(rng: random.Random, wallet: Wallet, cause: Cause, held: list[tuple[
     credits, expires_at = rng.randrange(1, 60), cause.at + rng.randrange(1, 3 * DAY)
     match rng.choice(["grant", "hold", "hold", "settle", "settle", "remove", "set", "charge", "adjust"]):
         case "hold":
-            hold = ledger.hold(wallet, credits, cause=cause)
+            hold = decisions.hold(wallet, credits, cause=cause)
             held.append(hold.parts)
             return hold
         case "settle" if held:
-            return ledger.settle(wallet, held.pop(0), rng.randrange(80), grace_milliseconds=DAY, cause=cause)
+            return decisions.settle(wallet, held.pop(0), rng.randrange(80), grace_milliseconds=DAY, cause=cause)
         case "remove":
-            return ledger.remove(wallet, credits, cause=cause)
+            return decisions.remove(wallet, credits, cause=cause)
         case "set":
-            return ledger.set_available(wallet, credits, expires_at=expires_at, cause=cause)
+            return decisions.set_available(wallet, credits, expires_at=expires_at, cause=cause)
         case "charge":
-            return ledger.charge(wallet, credits, cause=cause)
+            return decisions.charge(wallet, credits, cause=cause)
         case "adjust":
-            return ledger.remove(wallet, credits, cause=cause, kind="adjust")
-    return ledger.grant(wallet, credits, expires_at=expires_at, cause=cause)
+            return decisions.remove(wallet, credits, cause=cause, kind="adjust")
+    return decisions.grant(wallet, credits, expires_at=expires_at, cause=cause)
 
 
 def findings(wallet: Wallet, entries: Sequence[Entry | Unreadable | Newer]) -> list[Finding]:
@@ -188,10 +188,10 @@ def test_a_proof_adds_up_the_entries_of_each_kind() -> None:
 def test_an_entry_with_other_or_negative_numbers_is_not_explained(available: int, stated: int) -> None:
     entry = Entry(ACCOUNT, 1, "merge", 0, 0, stated, 0, 0, NOW, "boss")
 
-    assert not Sums(available=available).explains(entry)
+    assert not LedgerSums(available=available).explains(entry)
 
 
-BEFORE = Sums(available=10, held=6, granted=16)
+BEFORE = LedgerSums(available=10, held=6, granted=16)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ BEFORE = Sums(available=10, held=6, granted=16)
         ("merge", 0, 0, BEFORE),
     ],
 )
-def test_each_kind_of_entry_changes_the_right_sums(kind: Kind, credits: int, charged: int, after: Sums) -> None:
+def test_each_kind_of_entry_changes_the_right_sums(kind: Kind, credits: int, charged: int, after: LedgerSums) -> None:
     entry = Entry(ACCOUNT, 1, kind, credits, charged, after.available, after.held, 0, NOW, "boss")
 
     assert BEFORE.after(entry) == after
@@ -223,13 +223,19 @@ def test_each_kind_of_entry_changes_the_right_sums(kind: Kind, credits: int, cha
 @pytest.mark.parametrize(
     ("kind", "before", "credits", "charged", "after"),
     [
-        ("repay", Sums(available=10, charged=6, granted=12, debt=4), -4, 0, Sums(available=6, charged=6, granted=12)),
-        ("write_off", Sums(charged=4, debt=4), 0, 0, Sums(charged=4, granted=4)),
-        ("settle", BEFORE, -10, 20, Sums(charged=20, granted=16, debt=4)),
+        (
+            "repay",
+            LedgerSums(available=10, charged=6, granted=12, debt=4),
+            -4,
+            0,
+            LedgerSums(available=6, charged=6, granted=12),
+        ),
+        ("write_off", LedgerSums(charged=4, debt=4), 0, 0, LedgerSums(charged=4, granted=4)),
+        ("settle", BEFORE, -10, 20, LedgerSums(charged=20, granted=16, debt=4)),
     ],
 )
 def test_entries_of_a_debt_change_the_right_sums(
-    kind: Kind, before: Sums, credits: int, charged: int, after: Sums
+    kind: Kind, before: LedgerSums, credits: int, charged: int, after: LedgerSums
 ) -> None:
     entry = Entry(ACCOUNT, 1, kind, credits, charged, after.available, after.held, after.debt, NOW, "boss")
 
@@ -313,10 +319,10 @@ def test_an_entry_of_the_second_format_has_this_hash() -> None:
 
 
 def test_only_entries_of_a_key_or_a_run_are_in_the_second_format() -> None:
-    wallet = ledger.grant(Wallet(ACCOUNT), 10, expires_at=NOW + DAY, cause=Cause("boss", NOW)).wallet
+    wallet = decisions.grant(Wallet(ACCOUNT), 10, expires_at=NOW + DAY, cause=Cause("boss", NOW)).wallet
     causes = [Cause("u1", NOW), Cause("u1", NOW, key_id="k"), Cause("u1", NOW, run_id="r")]
 
-    entries = [ledger.charge(wallet, 1, cause=cause).entries[0] for cause in causes]
+    entries = [decisions.charge(wallet, 1, cause=cause).entries[0] for cause in causes]
 
     assert [(entry.format, entry.key_id, entry.run_id) for entry in entries] == [
         (1, None, None),

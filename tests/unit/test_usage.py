@@ -31,7 +31,7 @@ def test_a_record_counts_for_the_account_that_pays_and_for_the_users_own_account
 
     assert record("images", "draw").accounts == [own]
     assert paid_by_other.accounts == [other, own]
-    assert (paid_by_other.payer_beside(own), paid_by_other.payer_beside(other)) == (other, None)
+    assert (paid_by_other.other_payer(own), paid_by_other.other_payer(other)) == (other, None)
 
 
 def test_digests_have_one_length_and_differ_for_different_names() -> None:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 from uuid import uuid4
 
-from accounting_client.backlog import Backlog, Kept
+from accounting_client.backlog import Backlog, PendingSettlement
 from accounting_client.call import Answer, Call
 from accounting_client.errors import (
     AccountingError,
@@ -72,7 +72,7 @@ WHEN_SHORT, ON_UNREACHABLE = get_args(WhenShort), get_args(OnUnreachable)
 class _Background(Protocol):
     backlog: Backlog
 
-    def defer(self, kept: Kept) -> None: ...
+    def defer(self, kept: PendingSettlement) -> None: ...
 
 
 class _Client(Protocol):
@@ -265,7 +265,7 @@ class Hold(ABC):
 
     def _put_off(self, settling: Settling, error: BaseException | None = None) -> None:
         """Leave a settlement to the background, unless it was refused for good."""
-        kept = Kept(settling, self._client, self, self.key)
+        kept = PendingSettlement(settling, self._client, self, self.key)
         if isinstance(error, Exception) and not may_settle_later(error, renewable=self._renewable):
             self.backlog.refused(kept, error)
         else:

@@ -44,7 +44,7 @@ class Newer:
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
+class LedgerSums:
     """A wallet's numbers, computed from its entries alone."""
 
     available: int = 0
@@ -60,7 +60,7 @@ class Sums:
         """The numbers that the wallet states."""
         return cls(**{name: getattr(wallet, name) for name in cls.__slots__})
 
-    def after(self, entry: Entry) -> "Sums":
+    def after(self, entry: Entry) -> "LedgerSums":
         """The sums after one more entry."""
         sums = replace(self, available=self.available + entry.credits, charged=self.charged + entry.charged)
         match entry.kind:
@@ -114,7 +114,7 @@ class Proof:
     since: int
     seq: int = 0
     head: str = ""
-    sums: Sums = field(default_factory=Sums)
+    sums: LedgerSums = field(default_factory=LedgerSums)
     by_kind: dict[str, KindSums] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     unread: bool = False
@@ -152,8 +152,8 @@ class Proof:
 
     def drift(self, wallet: Wallet) -> int:
         """The largest error in credits: of a number in the wallet against the ledger's sums, or of conservation."""
-        stated = Sums.of(wallet)
-        differences: list[int] = [getattr(stated, name) - getattr(self.sums, name) for name in Sums.__slots__]
+        stated = LedgerSums.of(wallet)
+        differences: list[int] = [getattr(stated, name) - getattr(self.sums, name) for name in LedgerSums.__slots__]
         return max(map(abs, [*differences, stated.drift(), self.sums.drift()]))
 
     def _add(self, entry: Entry) -> None:

@@ -119,7 +119,7 @@ class UsageRecord:
         own = personal(self.user_id)
         return [own] if self.account_id == own else [self.account_id, own]
 
-    def payer_beside(self, account_id: AccountId) -> AccountId | None:
+    def other_payer(self, account_id: AccountId) -> AccountId | None:
         """The account that pays, or None if it is ``account_id``."""
         return None if self.account_id == account_id else self.account_id
 

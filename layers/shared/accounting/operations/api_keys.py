@@ -17,7 +17,7 @@ SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
+class CreatedKey:
     """A new key. ``text`` is what its holder sends; it is None if the request is a repeat."""
 
     key: ApiKey
@@ -33,7 +33,7 @@ def create(
     now: int,
     idempotency_key: IdempotencyKey | None,
     account_id: AccountId | None = None,
-) -> Created:
+) -> CreatedKey:
     """Create a key whose secret has 256 random bits. With ``account_id``, it is for this account only.
 
     Raises TooManyApiKeys, IdempotencyConflict, Contention.
@@ -41,7 +41,7 @@ def create(
     secret = secrets.token_urlsafe(SECRET_BYTES)
     key = ApiKey(new_id(now), user_id, name, permissions, hash_of(secret), now, expires_at, account_id=account_id)
 
-    def write() -> Created:
+    def write() -> CreatedKey:
         try:
             writes = api_keys.put(key)
             if idempotency_key:
@@ -49,13 +49,13 @@ def create(
                 writes.insert(0, idempotency.put(idempotency_key, json.dumps(asdict(key)), now))
             transact(writes)
         except Repeated as repeated:
-            return _again(repeated.key, repeated.record)
+            return _replayed(repeated.key, repeated.record)
         except TooManyApiKeys:
             # An earlier attempt of this request may have created the last key.
             if idempotency_key and (record := idempotency.find(idempotency_key, now)):
-                return _again(idempotency_key, record)
+                return _replayed(idempotency_key, record)
             raise
-        return Created(key, text_of(key.id, secret))
+        return CreatedKey(key, text_of(key.id, secret))
 
     return retry_conflicts(write)
 
@@ -65,6 +65,6 @@ def delete(key_id: str, owner: str) -> None:
     retry_conflicts(lambda: api_keys.delete(key_id, owner))
 
 
-def _again(key: IdempotencyKey, record: idempotency.Record) -> Created:
+def _replayed(key: IdempotencyKey, record: idempotency.Record) -> CreatedKey:
     known = replay(key, record)
-    return Created(ApiKey(**known | {"permissions": tuple(known["permissions"])}), None)
+    return CreatedKey(ApiKey(**known | {"permissions": tuple(known["permissions"])}), None)

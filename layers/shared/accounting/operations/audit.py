@@ -11,7 +11,7 @@ from accounting.domain.outstanding import Outstanding
 from accounting.domain.wallet import Wallet
 from accounting.settings import settings
 from accounting.store import audits, entries, wallets
-from accounting.store.audits import Account, Position
+from accounting.store.audits import AuditableAccount, Position
 from accounting.telemetry import count, logger, tell
 
 WORKERS = 8
@@ -108,7 +108,7 @@ def _audit_batch(
     return sums
 
 
-def _continued(account: Account, now: int) -> tuple[Proof, bool]:
+def _continued(account: AuditableAccount, now: int) -> tuple[Proof, bool]:
     """The account's proof, and whether it covers more than the stored one."""
     if account.wallet is None:
         unreadable = Proof(account.id, since=now)

@@ -56,16 +56,16 @@ def retry_until_committed[T](
             if isinstance(refusal, StaleRead):
                 newer = replace(snapshot, **refusal.current)
                 # New terms mean other members or budgets than this attempt has read.
-                snapshot = newer if newer.wallet.terms == snapshot.wallet.terms or pause else _again(read, newer)
+                snapshot = newer if newer.wallet.terms == snapshot.wallet.terms or pause else _read_again(read, newer)
         count("ConflictsRetried")
         if time.monotonic() + pause > deadline:
             raise Contention("Too many requests for this user at once, try again")
         if pause:
             time.sleep(pause)
-            snapshot = _again(read, snapshot)
+            snapshot = _read_again(read, snapshot)
 
 
-def _again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
+def _read_again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
     """A new snapshot that also has what is known of the counters that ``read`` has not read.
 
     Without it, a command that pauses after the refusal of a full counter would ask for the same credits again.

@@ -19,23 +19,23 @@ from accounting.store.users import Reference
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
+class CreatedOrganization:
     """A new organization, and whether the request is a repeat."""
 
     organization: Organization
     replayed: bool = False
 
 
-def create(name: str, owner: Reference, *, now: int, key: IdempotencyKey | None) -> Created:
+def create(name: str, owner: Reference, *, now: int, key: IdempotencyKey | None) -> CreatedOrganization:
     """Make an organization with one owner and an empty wallet.
 
     Raises UserNotFound, UserErased, IdempotencyConflict, Contention.
     """
     made = Organization(new_id(now), name, now, members=1, owners=1)
 
-    def write() -> Created:
+    def write() -> CreatedOrganization:
         if key and (record := idempotency.find(key, now)):
-            return _again(key, record)
+            return _replayed(key, record)
         user = users.resolve(owner).user
         if user.erased:
             raise UserErased
@@ -50,14 +50,14 @@ def create(name: str, owner: Reference, *, now: int, key: IdempotencyKey | None)
         try:
             transact(writes)
         except Repeated as repeated:
-            return _again(repeated.key, repeated.record)
-        return Created(made)
+            return _replayed(repeated.key, repeated.record)
+        return CreatedOrganization(made)
 
     return retry_conflicts(write)
 
 
-def _again(key: IdempotencyKey, record: idempotency.Record) -> Created:
-    return Created(Organization(**replay(key, record)), replayed=True)
+def _replayed(key: IdempotencyKey, record: idempotency.Record) -> CreatedOrganization:
+    return CreatedOrganization(Organization(**replay(key, record)), replayed=True)
 
 
 def set_role(organization_id: str, reference: Reference, role: Role, *, by: Member | None, now: int) -> Member:

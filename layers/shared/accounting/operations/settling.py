@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from accounting.domain import sessions as streaming
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.accounts import AccountId, user_of
 from accounting.domain.errors import SessionNotActive
 from accounting.domain.ledger import SYSTEM, Cause
 from accounting.domain.model_usage import NO_USAGE
-from accounting.domain.service_credentials import service_in
+from accounting.domain.service_credentials import acting_service
 from accounting.domain.sessions import Outcome, Report, Session, Settled
 from accounting.domain.usage import ProviderUsage, UsageRecord
 from accounting.domain.wallet import Settlement, Wallet
@@ -182,7 +182,7 @@ def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now:
     )
     settlement = _settlement(snapshot.wallet, session, session.cost(report), cause)
     ended = streaming.resolved(session, settlement, report, outcome=end.outcome, success=end.success, at=cause.at)
-    actor = service_in(end.actor, session.user_id)
+    actor = acting_service(end.actor, session.user_id)
     record = replace(_usage_record(ended, record_id, {}), actor=actor)
     said = {**store.metadata_of(session), **end.particulars.metadata}
     if (said or end.particulars.provider_usage) and not _is_of_erased_user(session, snapshot.wallet):
@@ -223,9 +223,9 @@ def _is_of_erased_user(session: Session, wallet: Wallet) -> bool:
 def _settlement(wallet: Wallet, session: Session, cost: int, cause: Cause) -> Settlement:
     grace = settings().refund_grace
     if session.active:
-        return ledger.settle(wallet, session.parts, cost, grace_milliseconds=grace, cause=cause)
+        return decisions.settle(wallet, session.parts, cost, grace_milliseconds=grace, cause=cause)
     difference = cost - session.settled.credits
-    return ledger.settle_late(wallet, difference, grace_milliseconds=grace, cause=cause)
+    return decisions.settle_late(wallet, difference, grace_milliseconds=grace, cause=cause)
 
 
 def _usage_record(session: Session, record_id: str, said: dict[str, Any]) -> UsageRecord:

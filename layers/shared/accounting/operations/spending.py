@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.budgets import Allowance, Bound, Counter, Room, Spender
 from accounting.domain.errors import BudgetExceeded, InsufficientCredits
 from accounting.domain.pricing import Estimate, affordable, hold_for
@@ -62,7 +62,7 @@ def admit(snapshot: Snapshot, now: int) -> None:
     allowance = snapshot.allowance
     if allowance.refusal:
         raise allowance.refusal
-    ledger.require_enabled(snapshot.wallet)
+    decisions.require_enabled(snapshot.wallet)
     if allowance.run:
         allowance.run.require_active(now)
 

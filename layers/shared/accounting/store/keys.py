@@ -128,12 +128,12 @@ def usage(account_id: AccountId, at: int, record_id: str) -> Key:
     return {"pk": f"ACCOUNT#{account_id}", "sk": f"USAGE#{iso(at)}#{record_id}"}
 
 
-def day_rollup(account_id: AccountId, day: str, digest: str, spread: int = 0) -> Key:
+def day_rollup(account_id: AccountId, day: str, digest: str, part: int = 0) -> Key:
     """An account's sums of a day for one service and model.
 
-    Concurrent writers may spread over several items (``spread``); readers add them up.
+    Concurrent writers may spread over several items (``part``); readers add them up.
     """
-    return {"pk": f"ACCOUNT#{account_id}", "sk": f"DAY#{day}#{digest}#{spread}"}
+    return {"pk": f"ACCOUNT#{account_id}", "sk": f"DAY#{day}#{digest}#{part}"}
 
 
 def day_in(key: Key) -> str:
