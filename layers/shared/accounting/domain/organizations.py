@@ -1,13 +1,12 @@
 """Organizations: who is a member, in which role, and which changes of members are refused."""
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from accounting.domain import accounts
 from accounting.domain.accounts import AccountId
 from accounting.domain.errors import Forbidden, LastOwner, OrganizationClosed, TooManyMembers
 
 type Role = Literal["owner", "admin", "member"]
-ROLES: tuple[Role, ...] = get_args(Role.__value__)
 
 MAX_MEMBERS = 10_000
 

@@ -250,7 +250,7 @@ def _wallet_of(request: Request) -> Wallet:
     if request.account_id is not None:
         return wallets.get(request.account_id)
     if request.user is None:
-        raise LookupError("a request that names neither a user nor an account")
+        raise LookupError("the request names neither a user nor an account")
     return users.resolve(request.user).wallet
 
 
