@@ -33,7 +33,7 @@ def text_of(created: CreatedKey) -> str:
 
 
 @pytest.fixture(autouse=True)
-def nothing_remembered(user: MakeUser) -> None:
+def empty_cache(user: MakeUser) -> None:
     user()
     api_keys.forget()
 
@@ -88,9 +88,9 @@ def test_other_processes_refuse_a_revoked_key_within_30_seconds(
     clock = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     assert api_keys.find_cached(created.key.id) is not None
-    remembered = dict(api_keys._cache._known)
+    cached = dict(api_keys._cache._known)
     api_keys.change(created.key.id, "u1", revoked=True)
-    api_keys._cache._known.update(remembered)  # as in a process that did not make the change
+    api_keys._cache._known.update(cached)  # as in a process that did not make the change
 
     clock[0] += 29.9
     found = api_keys.find_cached(created.key.id)
@@ -144,7 +144,7 @@ def test_one_idempotency_key_creates_one_api_key_and_shows_its_secret_once() -> 
     assert len(listed()) == 1
 
 
-def test_a_user_has_a_hundred_keys_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_at_the_limit_gets_no_further_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_keys, "MAX_PER_USER", 2)
     create()
     create()

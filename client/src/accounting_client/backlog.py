@@ -29,7 +29,7 @@ logger = logging.getLogger("accounting_client")
 
 LONGEST_PAUSE_SECONDS = 30.0
 """The longest pause between two attempts while the service cannot be reached."""
-CLOSED = TimeoutError("the client was closed before")
+CLOSED = TimeoutError("the client was closed before the session was settled")
 
 
 class Key(NamedTuple):
@@ -89,7 +89,7 @@ class Backlog:
             self.outbox.ended(key, ending)
 
     def answered(self, key: Key | None) -> None:
-        """Record that the service has answered in time, or was never asked to hold anything."""
+        """Record that nothing is left to settle: the service answered in time, or was never asked for a hold."""
         if self.outbox and key:
             self.outbox.delete_later(key)
 
@@ -121,7 +121,7 @@ class Backlog:
             return kept
 
     def heard(self, kept: PendingSettlement, outcome: Settled | Initialized | BaseException) -> float:
-        """Process the outcome of a settlement that was sent; return how long to wait before the next one."""
+        """Process the outcome of a settlement that was sent; return the seconds to wait before the next one."""
         again, pause = False, 0.0
         if not isinstance(outcome, BaseException):
             self._failures = 0

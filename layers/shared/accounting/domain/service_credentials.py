@@ -1,12 +1,11 @@
 """Service credentials: what a service may do for users, and which of its secrets are valid.
 
-A credential has one secret, and while it is rotated a second, older one. Each secret has a generation, a number that is
-never used again. Only the SHA-256 of a secret is stored.
+A credential has one secret. After a rotation, the previous secret stays valid for a while. Each secret has a
+generation, a number that is never used again. Only the SHA-256 of a secret is stored.
 """
 
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
 from accounting.domain.api_keys import hash_of
@@ -23,15 +22,14 @@ _ACTOR = "service:"
 
 
 class PreviousSecret(NamedTuple):
-    """The older secret while a credential is rotated, and when it ends (epoch milliseconds)."""
+    """The secret before the newest one, and when it ends (epoch milliseconds)."""
 
     generation: int
     secret_hash: str
     ends_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceCredential:
+class ServiceCredential(NamedTuple):
     """A credential as it is stored; times are epoch milliseconds. ``generation`` is that of the newest secret."""
 
     id: str
@@ -66,10 +64,10 @@ class ServiceCredential:
         return self.previous if self.previous and now < self.previous.ends_at else None
 
     def rotated(self, secret_hash: str, *, ends_at: int, keep_previous: bool, now: int) -> "ServiceCredential":
-        """The credential with a new secret. The secret that was the newest before ends at ``ends_at``.
+        """The credential with a new secret. The secret that was the newest so far stays valid until ``ends_at``.
 
-        With ``keep_previous``, the older one of two valid secrets is kept until then instead. Raises Invalid if only
-        one is valid.
+        With ``keep_previous``, the previous secret stays valid until then, and the newest so far ends at once. Raises
+        Invalid if no previous secret is valid.
         """
         kept = PreviousSecret(self.generation, self.secret_hash, ends_at)
         if keep_previous:
@@ -77,16 +75,16 @@ class ServiceCredential:
             if older is None:
                 raise Invalid.field("keep", "there is no previous secret that is still valid")
             kept = older._replace(ends_at=ends_at)
-        return replace(self, secret_hash=secret_hash, generation=self.generation + 1, rotated_at=now, previous=kept)
+        return self._replace(secret_hash=secret_hash, generation=self.generation + 1, rotated_at=now, previous=kept)
 
 
 def in_documented_order(rights: Iterable[str]) -> tuple[str, ...]:
-    """Rights, each once, in the order of the documentation."""
+    """The rights without repeats, in the order of the documentation."""
     return tuple(right for right in RIGHTS if right in set(rights))
 
 
 def acting_service(actor: str, user_id: str) -> str | None:
-    """The service that acts for a user, if ``actor`` is one."""
+    """The service that acts for a user: ``actor``, if that is a service."""
     return actor if actor != user_id and actor.startswith(_ACTOR) else None
 
 
