@@ -1,6 +1,5 @@
 """Credits: balances, costs, and the commands of supervisors. The function ``ledger`` shows their results."""
 
-from dataclasses import replace
 from typing import Annotated, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
@@ -63,7 +62,7 @@ def _let_in_already(_caller: Caller) -> None:
 
 
 COMMANDERS = Access(Who.SUPERVISORS, sight=Sight(None, _let_in_already))
-GRANTERS = replace(COMMANDERS, subject=_granted_to, service_right="credits:grant", introduce=users.introduce)
+GRANTERS = COMMANDERS._replace(subject=_granted_to, service_right="credits:grant", introduce=users.introduce)
 COMMAND_CODES = ("USER_NOT_FOUND", "ORGANIZATION_CLOSED")
 GRANT_CODES = (*COMMAND_CODES, "TOO_MANY_ALLOCATIONS")
 

@@ -145,7 +145,7 @@ class SumsView(ResponseModel):
     @classmethod
     def of(cls, sums: LedgerSums) -> Self:
         """Build the response from sums."""
-        return cls(**asdict(sums))
+        return cls(**sums._asdict())
 
 
 class KindView(ResponseModel):

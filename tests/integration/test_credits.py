@@ -1,7 +1,6 @@
 """Balances, the four commands, allocations and the ledger in the table."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -98,7 +97,7 @@ def test_each_command_answers_with_what_it_did(user: MakeUser) -> None:
     assert allocated.allocation is not None
     assert (allocated.allocation.credits, allocated.allocation.notes, allocated.remaining) == (7, "", 7)
     (kept,) = allocations.page(ACCOUNT, last=2, limit=1)
-    assert kept == replace(allocated.allocation, notes="gift"), (
+    assert kept == allocated.allocation._replace(notes="gift"), (
         "notes are kept in the allocation only, where they can be erased"
     )
     assert allocated.allocation.expires_at == NOW + DAY

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -71,7 +70,7 @@ def opened(spender: Spender, session_id: str, tokens: int, usage: Usage | None) 
 def test_a_preview_decides_as_initialize_does_right_after_it(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch, seed: int, *, reduce: bool
 ) -> None:
-    chosen = replace(settings(), reduce_short_holds=reduce)
+    chosen = settings()._replace(reduce_short_holds=reduce)
     monkeypatch.setattr("accounting.operations.spending.settings", lambda: chosen)
     rng = random.Random(seed)
     user("u1", 60)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from accounting.domain.accounts import AccountId, organization_of, personal
@@ -119,7 +119,7 @@ def record(
         as_told = recorded.record.credits == amount and charged == (amount if recorded.deducted else None)
         told = recorded.record
         if recorded.replayed:  # an answer is stored without metadata, so that metadata can be erased
-            told = replace(told, metadata=event.metadata)
+            told = told._replace(metadata=event.metadata)
         return books.records_of[name] == [told] and as_told
 
     kind = "record and deduct" if deduct else "record"

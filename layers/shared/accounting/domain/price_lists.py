@@ -39,8 +39,7 @@ class Taken(NamedTuple):
     after: PriceRule
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """How a list differs from the stored rules."""
 
     added: list[PriceRule]

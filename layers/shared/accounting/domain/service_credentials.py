@@ -6,7 +6,6 @@ generation, a number that is never used again. Only the SHA-256 of a secret is s
 
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
 from accounting.domain.api_keys import hash_of
@@ -30,8 +29,7 @@ class PreviousSecret(NamedTuple):
     ends_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceCredential:
+class ServiceCredential(NamedTuple):
     """A credential as it is stored; times are epoch milliseconds. ``generation`` is that of the newest secret."""
 
     id: str
@@ -77,7 +75,7 @@ class ServiceCredential:
             if older is None:
                 raise Invalid.field("keep", "there is no previous secret that is still valid")
             kept = older._replace(ends_at=ends_at)
-        return replace(self, secret_hash=secret_hash, generation=self.generation + 1, rotated_at=now, previous=kept)
+        return self._replace(secret_hash=secret_hash, generation=self.generation + 1, rotated_at=now, previous=kept)
 
 
 def in_documented_order(rights: Iterable[str]) -> tuple[str, ...]:

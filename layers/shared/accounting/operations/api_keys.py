@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from accounting.domain.accounts import AccountId
 from accounting.domain.api_keys import ApiKey, hash_of, text_of
@@ -16,8 +16,7 @@ from accounting.store.table import transact
 SECRET_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class CreatedKey:
+class CreatedKey(NamedTuple):
     """A new key. ``text`` is what its holder sends; it is None if the request is a repeat."""
 
     key: ApiKey
@@ -46,7 +45,7 @@ def create(
             writes = api_keys.put(key)
             if idempotency_key:
                 # The answer without the secret, which only the first answer has.
-                writes.insert(0, idempotency.put(idempotency_key, json.dumps(asdict(key)), now))
+                writes.insert(0, idempotency.put(idempotency_key, json.dumps(key._asdict()), now))
             transact(writes)
         except Repeated as repeated:
             return _replayed(repeated.key, repeated.record)

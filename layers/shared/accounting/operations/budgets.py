@@ -1,6 +1,6 @@
 """Budgets of an account: who may change and see them, and how much each has left."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from accounting.domain.accounts import AccountId, organization_of, personal, user_of
 from accounting.domain.api_keys import ApiKey
@@ -23,16 +23,14 @@ from accounting.store import budgets as store
 from accounting.store.table import transact
 
 
-@dataclass(frozen=True, slots=True)
-class Requester:
+class Requester(NamedTuple):
     """The user who asks. ``is_administrator`` is true if they act as an administrator of the platform."""
 
     user_id: str
     is_administrator: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetValues:
+class BudgetValues(NamedTuple):
     """The values that a budget should have."""
 
     limit: int
@@ -41,8 +39,7 @@ class BudgetValues:
     warn_at: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class BudgetState:
+class BudgetState(NamedTuple):
     """A budget, its window now, and what is committed in it.
 
     A budget of all members counts each member separately, so ``committed`` is None unless one member was asked about.

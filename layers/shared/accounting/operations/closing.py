@@ -5,7 +5,7 @@ transaction with ledger entries on both sides, so that credits are never in both
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from accounting.domain import accounts
 from accounting.domain import wallet as decisions
@@ -27,8 +27,7 @@ MAX_MOVED = 20
 """How many lots one transaction moves: each may need three items there, and a transaction has at most 100."""
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(NamedTuple):
     """A closed organization: how many credits moved or were removed now, and how many open sessions still hold."""
 
     organization: Organization

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 from accounting.domain import wallet as decisions
 from accounting.domain.accounts import AccountId
@@ -20,8 +20,7 @@ from accounting.store.users import Reference
 from accounting.telemetry import count
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request to change credits: who asks (``actor``), whose credits, why, and the key that makes a repeat safe.
 
     ``user`` is the id or e-mail address of the user whose personal account changes, unless ``account_id`` names an
@@ -39,8 +38,7 @@ class Request:
     account_id: AccountId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CreditChange:
+class CreditChange(NamedTuple):
     """What a command did.
 
     ``credits`` is what the request asked for. ``previous`` and ``available`` are what can be spent before and after it.
@@ -58,8 +56,7 @@ class CreditChange:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(NamedTuple):
     """What an account can spend, and from which lots, soonest expiry first."""
 
     account_id: AccountId
@@ -151,8 +148,7 @@ def expire(wallet: Wallet, now: int) -> int:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class AllocationPage:
+class AllocationPage(NamedTuple):
     """A page of grants, newest first, each with what is left of it. The next page begins at number ``next_number``."""
 
     total: int
@@ -227,14 +223,15 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
             previous=before.spendable(now),
             available=decision.wallet.available,
             debt=decision.wallet.debt,
-            allocation=allocation and replace(allocation, notes=""),
+            allocation=allocation and allocation._replace(notes=""),
             remaining=_left_of(allocation, decision.wallet),
         )
         writes = ledger_writes(before, decision)
         if allocation:
             writes.append(allocations.put(allocation))
         if key:
-            writes.insert(0, idempotency.put(key, json.dumps(asdict(change)), now))
+            answer = change._asdict() | {"allocation": change.allocation and change.allocation._asdict()}
+            writes.insert(0, idempotency.put(key, json.dumps(answer), now))
         try:
             transact(writes)
         except Repeated as repeated:

@@ -5,7 +5,8 @@ was decided on the old membership is decided again.
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from accounting.domain.errors import AccountNotFound, MemberNotFound, UserErased
 from accounting.domain.organizations import Member, Organization, Role, require_may_change
@@ -18,8 +19,7 @@ from accounting.store.table import transact
 from accounting.store.users import Reference
 
 
-@dataclass(frozen=True, slots=True)
-class CreatedOrganization:
+class CreatedOrganization(NamedTuple):
     """A new organization, and whether the request is a repeat."""
 
     organization: Organization
@@ -46,7 +46,7 @@ def create(name: str, owner: Reference, *, now: int, key: IdempotencyKey | None)
             wallets.put(empty, replace(empty, version=1)),
         ]
         if key:
-            writes.insert(0, idempotency.put(key, json.dumps(asdict(made)), now))
+            writes.insert(0, idempotency.put(key, json.dumps(made._asdict()), now))
         try:
             transact(writes)
         except Repeated as repeated:
@@ -79,7 +79,7 @@ def set_role(organization_id: str, reference: Reference, role: Role, *, by: Memb
         before = known.role if known else None
         require_may_change(by, before, role)
         after = organization.recounted(before, role)
-        member = replace(known, role=role) if known else Member(organization_id, user.id, role, now)
+        member = known._replace(role=role) if known else Member(organization_id, user.id, role, now)
         change = organizations.change_member(known, role) if known else organizations.add_member(member)
         transact([change, organizations.recount(organization, after), organizations.bump_wallet(after.account_id)])
         return member

@@ -1,7 +1,7 @@
 """Importing a list of price rules: all of them or none, and only once if the request is repeated."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from accounting.domain.errors import PriceExists
 from accounting.domain.price_lists import (
@@ -22,8 +22,7 @@ from accounting.store.idempotency import IdempotencyKey, Repeated
 from accounting.store.table import Conflict, Item, compact, transact
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
+class Imported(NamedTuple):
     """How a list differed from the stored rules; ``replayed`` if the request is a repeat."""
 
     difference: Difference

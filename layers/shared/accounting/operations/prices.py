@@ -1,7 +1,8 @@
 """Price rules: add (once, even if the request is repeated), end and withdraw, each together with its aliases."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from accounting.domain.errors import Invalid, PriceBegun, PriceEnded
 from accounting.domain.pricing import PriceRule, require_order
@@ -12,8 +13,7 @@ from accounting.store.table import transact
 from accounting.times import iso
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
+class Added(NamedTuple):
     """A rule as it was added; ``replayed`` if the request is a repeat."""
 
     rule: PriceRule

@@ -1,7 +1,6 @@
 """Runs: an agent's budget that any number of sessions and records of an account share, with one switch to stop it."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from accounting.domain import wallet as decisions
 from accounting.domain.accounts import AccountId
@@ -15,16 +14,14 @@ from accounting.store import runs as store
 from accounting.store.table import transact
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(NamedTuple):
     """A run, and whether the request to make it is a repeat."""
 
     run: Run
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(NamedTuple):
     """A run with what it spent on each model, and the metadata that its maker sent."""
 
     run: Run

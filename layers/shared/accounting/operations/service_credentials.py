@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from accounting.domain.api_keys import hash_of, text_of
 from accounting.domain.errors import TooManyServiceCredentials
@@ -16,8 +16,7 @@ from accounting.store.table import Write, transact
 SECRET_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(NamedTuple):
     """A credential with a new secret. ``text`` is what the service sends; it is None if the request is a repeat."""
 
     credential: ServiceCredential
@@ -73,7 +72,7 @@ def _issue(
 ) -> Issued:
     if key:
         # The answer without the secret, which only the first answer has.
-        writes = [idempotency.put(key, json.dumps(asdict(credential)), now), *writes]
+        writes = [idempotency.put(key, json.dumps(credential._asdict()), now), *writes]
     try:
         transact(writes)
     except Repeated as repeated:

@@ -4,8 +4,8 @@
 first answer. ``settling`` ends sessions.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from accounting.domain import sessions as streaming
 from accounting.domain import wallet as decisions
@@ -33,8 +33,7 @@ from accounting.store.table import transact
 from accounting.telemetry import count
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A session after a call; ``replayed`` if the call is a repeat."""
 
     session: Session

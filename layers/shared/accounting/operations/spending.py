@@ -45,7 +45,7 @@ def reader(spender: Spender, now: int) -> Callable[[], Snapshot]:
         first = False
         if again and snapshot.allowance.budgets and not snapshot.allowance.refusal:
             counted = allowances.counted(snapshot.allowance, snapshot.allowance.bounds(now))
-            return replace(snapshot, allowance=counted)
+            return snapshot._replace(allowance=counted)
         return snapshot
 
     return read_again
@@ -81,7 +81,7 @@ def room_for(
     room = Room(snapshot.wallet.spendable(now), snapshot.wallet.held, bounds)
     if bounds and wanted > room.credits:
         allowance = allowances.counted(allowance, bounds)
-        room = replace(room, bounds=allowance.bounds(begun, stored))
+        room = room._replace(bounds=allowance.bounds(begun, stored))
     return room
 
 

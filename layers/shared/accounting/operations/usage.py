@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from accounting.domain import wallet as decisions
 from accounting.domain.accounts import AccountId, personal
@@ -38,8 +37,7 @@ type By = Literal["model", "service"]
 """What a series groups credits by."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """A record, whether its credits were taken, and whether the request is a repeat. A replayed one has no metadata."""
 
     record: UsageRecord
@@ -47,8 +45,7 @@ class Recorded:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A billable event to record. With ``deduct``, the same transaction takes its credits.
 
     It costs ``credits``, or what a call costs at the model's price. ``actor`` acts for the user, and is by default the
@@ -121,7 +118,8 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
         elif reads:
             admit(snapshot, now)
         if key:
-            answer = asdict(Recorded(replace(made, metadata={}, provider_usage=None), deducts))
+            record = made._replace(metadata={}, provider_usage=None)._asdict()
+            answer = Recorded(made, deducts)._asdict() | {"record": record}
             writes.insert(0, idempotency.put(key, json.dumps(answer), now))
         try:
             transact(writes)
@@ -153,10 +151,9 @@ def _priced(event: Event, now: int) -> UsageRecord:
         run_id=event.run_id,
     )
     if isinstance(event.cost, int):
-        return replace(made, credits=event.cost)
+        return made._replace(credits=event.cost)
     model_id, used, variant, provider_usage = event.cost
-    return replace(
-        made,
+    return made._replace(
         credits=prices.card_at(model_id, now, variant).cost(used),
         usage=used,
         provider_usage=provider_usage,
@@ -172,8 +169,7 @@ def usage_writes(made: UsageRecord, part: int = 0) -> list[Write]:
     return [usage.put(made), *sums, *pointers]
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
+class Statistics(NamedTuple):
     """Sums over a range of time, by service, UTC day and model, and the newest records in it.
 
     ``series`` is there if asked for.

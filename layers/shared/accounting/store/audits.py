@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 from accounting.domain.accounts import AccountId
 from accounting.domain.audit import KindSums, LedgerSums, Proof
@@ -13,16 +13,14 @@ from accounting.store import keys, table, wallets
 from accounting.store.table import Item
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """A place in the lists of wallets: after ``sk`` of the partition number ``part``."""
 
     part: int = 0
     sk: str = keys.BEFORE_ALL_ACCOUNTS
 
 
-@dataclass(frozen=True, slots=True)
-class AuditableAccount:
+class AuditableAccount(NamedTuple):
     """An account to audit: its wallet, and how far its ledger was proved before.
 
     ``wallet`` is None if this service cannot have written the stored items.
@@ -104,7 +102,7 @@ def to_item(proof: Proof) -> Item:
         "since": proof.since,
         "seq": proof.seq,
         "head": proof.head,
-        "sums": table.compact(asdict(proof.sums)),
+        "sums": table.compact(proof.sums._asdict()),
         "by_kind": table.compact({kind: asdict(sums) for kind, sums in proof.by_kind.items()}),
     }
 
