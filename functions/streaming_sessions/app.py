@@ -271,7 +271,7 @@ def all_recent(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[Sess
 def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
     """List a user's sessions, active and ended, newest first."""
     user = users.resolve(api.subject).user
-    return _page(session_lists.recent_of_user(user.id, before=position_in(cursor), limit=limit))
+    return _page(session_lists.recent_of_user(user.id, now=clock(), before=position_in(cursor), limit=limit))
 
 
 def _require_session_for_key(session_id: str) -> None:
