@@ -1,5 +1,7 @@
 """Streaming sessions: the calls of a chat proxy before, during and after a stream, and lists of sessions."""
 
+import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+
 from http import HTTPStatus
 from typing import Annotated
 
