@@ -161,9 +161,9 @@ def test_every_function_with_routes_begins_with_the_module_that_shortens_its_imp
     assert {ast.unparse(node) for node in first.values()} == {"import accounting.cold_start"}
 
 
-def test_an_import_collects_no_garbage_and_imports_asyncio_only_when_it_is_used() -> None:
+def test_an_import_collects_no_garbage_and_neither_it_nor_a_request_imports_asyncio() -> None:
     code = f"""
-import gc, sys
+import gc, json, sys, types
 early = []
 gc.callbacks.append(lambda *_: early.append("pydantic" in sys.modules and not gc.get_freeze_count()))
 sys.path[:0] = [{str(LAYER)!r}, {str(ROOT / "functions/credits")!r}]
@@ -171,6 +171,11 @@ import app
 assert early and not any(early)
 assert gc.isenabled() and gc.get_freeze_count() > 50_000
 assert "asyncio" in sys.modules, "nothing imports it any more: remove it from cold_start"
+event = json.load(open({str(ROOT / "events/credits/balance.json")!r})) | {{"resource": "/none", "path": "/none"}}
+context = types.SimpleNamespace(
+    function_name="f", memory_limit_in_mb=1, invoked_function_arn="a", aws_request_id="r"
+)
+assert app.handler(event, context)["statusCode"] == 404
 assert "asyncio.events" not in sys.modules
 import asyncio
 from asyncio import sleep
