@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 from accounting_client.estimates import Estimate
 from accounting_client.hold import OnUnreachable, WhenShort
-from accounting_client.sdk_call import Accounting, Progress, Provider, Request
+from accounting_client.sdk_call import AccountedCall, Accounting, Provider, Request
 
 if TYPE_CHECKING:
     from accounting_client.async_client import AsyncAccountingClient
@@ -27,9 +27,9 @@ _classes: dict[tuple[type, type], type] = {}
 class Parts:
     """The parts of a stream, as its reader gets them; settles the session however the stream ends."""
 
-    def __init__(self, stream: Any, progress: Progress[StreamingSession]) -> None:
+    def __init__(self, stream: Any, call: AccountedCall[StreamingSession]) -> None:
         self._parts = iter(stream._iterator)
-        self._progress = progress
+        self._call = call
         self._is_reading = False
         self._close = stream.response.close
         stream._iterator = self
@@ -39,25 +39,25 @@ class Parts:
         return self
 
     def __next__(self) -> Any:
-        progress = self._progress
+        call = self._call
         while True:
             self._is_reading = True
             try:
                 part = next(self._parts)
             except StopIteration:
-                progress.is_complete = True
-                if session := progress.end():
+                call.is_complete = True
+                if session := call.end():
                     session.finalize()
                 raise
             except BaseException as error:
-                progress.failed(error)
-                if session := progress.end():
+                call.failed(error)
+                if session := call.end():
                     session.abort()
                 raise
             finally:
                 self._is_reading = False
             try:
-                is_hidden = progress.read(part)
+                is_hidden = call.read(part)
             except BaseException:  # the hold can't be raised, or somebody has ended the session
                 self.close()
                 raise
@@ -73,16 +73,16 @@ class Parts:
         self._close()
         if self._is_reading or sys._getframe(1).f_code.co_name == "__stream__":
             return
-        if session := self._progress.end():
-            session.finalize() if self._progress.is_complete else session.abort()
+        if session := self._call.end():
+            session.finalize() if self._call.is_complete else session.abort()
 
 
 class AsyncParts:
     """As `Parts`, for asyncio."""
 
-    def __init__(self, stream: Any, progress: Progress[AsyncStreamingSession]) -> None:
+    def __init__(self, stream: Any, call: AccountedCall[AsyncStreamingSession]) -> None:
         self._parts = aiter(stream._iterator)
-        self._progress = progress
+        self._call = call
         self._is_reading = False
         self._close = stream.response.aclose
         stream._iterator = self
@@ -92,25 +92,25 @@ class AsyncParts:
         return self
 
     async def __anext__(self) -> Any:
-        progress = self._progress
+        call = self._call
         while True:
             self._is_reading = True
             try:
                 part = await anext(self._parts)
             except StopAsyncIteration:
-                progress.is_complete = True
-                if session := progress.end():
+                call.is_complete = True
+                if session := call.end():
                     await session.finalize()
                 raise
             except BaseException as error:
-                progress.failed(error)
-                if session := progress.end():
+                call.failed(error)
+                if session := call.end():
                     await session.abort()
                 raise
             finally:
                 self._is_reading = False
             try:
-                is_hidden = progress.read(part)
+                is_hidden = call.read(part)
             except BaseException:  # the hold can't be raised, or somebody has ended the session
                 await self.close()
                 raise
@@ -122,8 +122,8 @@ class AsyncParts:
         try:
             await self._close()
         finally:
-            if not self._is_reading and (session := self._progress.end()):
-                await (session.finalize() if self._progress.is_complete else session.abort())
+            if not self._is_reading and (session := self._call.end()):
+                await (session.finalize() if self._call.is_complete else session.abort())
 
 
 class Options(TypedDict, total=False):
@@ -179,21 +179,21 @@ class Accounted(_Wrapped):
             limit = acting.output_limit(request.model, limit)
         session: StreamingSession = accounting.session(acting, request.model, request.estimate(limit))
         session.__enter__()
-        progress = Progress(self._api, route, session)
+        call = AccountedCall(self._api, route, session)
         try:
             sent = request.within(session.max_output_tokens, stream=stream)
             answer = send(cast_to, sent, stream=stream, stream_cls=stream_cls)
             if stream:
-                progress.hides_usage = request.hides_usage
-                Parts(answer, progress)
+                call.hides_usage = request.hides_usage
+                Parts(answer, call)
                 return answer
         except BaseException as error:
-            progress.failed(error)
-            if ended := progress.end():
+            call.failed(error)
+            if ended := call.end():
                 ended.abort()
             raise
-        progress.note_answer(answer)
-        if ended := progress.end():
+        call.note_answer(answer)
+        if ended := call.end():
             ended.finalize()
         return answer
 
@@ -213,21 +213,21 @@ class AsyncAccounted(_Wrapped):
             limit = await acting.output_limit(request.model, limit)
         session: AsyncStreamingSession = accounting.session(acting, request.model, request.estimate(limit))
         await session.__aenter__()
-        progress = Progress(self._api, route, session)
+        call = AccountedCall(self._api, route, session)
         try:
             sent = request.within(session.max_output_tokens, stream=stream)
             answer = await send(cast_to, sent, stream=stream, stream_cls=stream_cls)
             if stream:
-                progress.hides_usage = request.hides_usage
-                AsyncParts(answer, progress)
+                call.hides_usage = request.hides_usage
+                AsyncParts(answer, call)
                 return answer
         except BaseException as error:
-            progress.failed(error)
-            if ended := progress.end():
+            call.failed(error)
+            if ended := call.end():
                 await ended.abort()
             raise
-        progress.note_answer(answer)
-        if ended := progress.end():
+        call.note_answer(answer)
+        if ended := call.end():
             await ended.finalize()
         return answer
 
