@@ -30,10 +30,10 @@ LIBRARIES = (
     "aws_lambda_powertools.metrics",
     "botocore.exceptions",
     "cachetools",
-    "jwt",
     "orjson",
     "pydantic",
 )
+"""All but jwt: it looks for cryptography when it is imported, and only the authorizer has that."""
 MAX_REQUEST = 1024 * 1024
 STREAMS = 3
 
