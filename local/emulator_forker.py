@@ -33,6 +33,7 @@ LIBRARIES = (
     "orjson",
     "pydantic",
 )
+"""All but jwt: it looks for cryptography when it is imported, and only the authorizer has that."""
 MAX_REQUEST = 1024 * 1024
 STREAMS = 3
 
