@@ -125,7 +125,7 @@ def _repeat[T](once: Callable[[], T], times: int, seconds: float, least: int = 1
 def _turn_of(operation: Operation, asked: dict[str, Any], number: int) -> Turn:
     user = asked["user"] or operation.slug
     target = asked["user"] or f"target-{number % asked['targets']}"
-    return Turn(f"{operation.slug}-{number}", number, user, target, asked["known"])
+    return Turn(f"{operation.slug}-{number}", number, user, target, asked["seeded"])
 
 
 def _prepared(function: Function, operation: Operation, turn: Turn) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from accounting import telemetry
 from accounting.domain.accounts import personal
-from accounting.domain.audit import Sums
+from accounting.domain.audit import LedgerSums
 from accounting.domain.errors import Contention, Unavailable
 from accounting.operations import sessions
 from accounting.store import wallets
@@ -121,7 +121,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
         "longest": times[-1],
         "least": min(len(each.times) for each in writers),
         "failures": sum(each.failures for each in writers),
-        "right": Sums.of(wallet).drift() == 0 and wallet.held == HELD * len(times),
+        "right": LedgerSums.of(wallet).drift() == 0 and wallet.held == HELD * len(times),
     }
 
 

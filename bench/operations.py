@@ -18,7 +18,7 @@ NEVER_EXPIRES = "4070908800"
 
 @dataclass(frozen=True)
 class Request:
-    """A sample event with another caller and other content."""
+    """A request, made from a sample event with this caller and this content."""
 
     sample: str
     user: str
@@ -52,10 +52,10 @@ class Turn:
     number: int
     user: str
     target: str
-    known: dict[str, str]
+    seeded: dict[str, str]
 
     @property
-    def session(self) -> str:
+    def session_id(self) -> str:
         """Return the id of the turn's own session."""
         return f"{self.user}-{self.name}"
 
@@ -78,7 +78,7 @@ class Operation:
 
 def _session(call: str, **more: Any) -> Callable[[Turn], Request]:
     """Return a call for the turn's session."""
-    return lambda turn: Request(f"streaming_sessions/{call}", turn.user, {"sessionId": turn.session, **more})
+    return lambda turn: Request(f"streaming_sessions/{call}", turn.user, {"sessionId": turn.session_id, **more})
 
 
 def _supervise(call: str, more: Callable[[Turn], dict[str, Any]]) -> Callable[[Turn], Request]:
@@ -99,7 +99,7 @@ def _record(*, deduct: bool, key: bool = False) -> Callable[[Turn], Request]:
 
 
 def _statistics(turn: Turn) -> Request:
-    query = {"startDate": turn.known["startDate"], "endDate": turn.known["endDate"]}
+    query = {"startDate": turn.seeded["startDate"], "endDate": turn.seeded["endDate"]}
     return Request("usage/stats", turn.user, query=query)
 
 
@@ -108,11 +108,11 @@ INITIALIZE = _session("initialize", modelId=MODEL, estimatedTokens=5_000)
 CREDITS = [
     Operation("balance", lambda turn: Request("credits/balance", turn.user)),
     Operation(
-        "balance with an API key", lambda turn: Request("credits/balance", turn.user, key_id=turn.known["keyId"])
+        "balance with an API key", lambda turn: Request("credits/balance", turn.user, key_id=turn.seeded["keyId"])
     ),
     Operation(
         "… key not read in the last 30 s",
-        lambda turn: Request("credits/balance", turn.user, key_id=turn.known["keyId"]),
+        lambda turn: Request("credits/balance", turn.user, key_id=turn.seeded["keyId"]),
         forgets="api_keys",
     ),
     Operation("check", lambda turn: Request("credits/check", turn.user, {"requiredCredits": 100})),
@@ -146,10 +146,10 @@ USAGE = [
 ]
 USERS = [Operation("users/me", lambda turn: Request("users/me", turn.user))]
 KEYS = [
-    Operation("api-keys/validate", lambda turn: Request("api_keys/validate", "", {"key": turn.known["keyText"]})),
+    Operation("api-keys/validate", lambda turn: Request("api_keys/validate", "", {"key": turn.seeded["keyText"]})),
     Operation(
         "… validate, key not read in the last 30 s",
-        lambda turn: Request("api_keys/validate", "", {"key": turn.known["keyText"]}),
+        lambda turn: Request("api_keys/validate", "", {"key": turn.seeded["keyText"]}),
         forgets="api_keys",
     ),
 ]

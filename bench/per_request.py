@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 REPEATS = 300
 MOST_SECONDS = 20
 TARGETS = REPEATS + 50
-CPU_MILLISECONDS = {"balance": 1.5, "initialize": 3.0, "finalize": 3.0}
+CPU_LIMIT_MILLISECONDS = {"balance": 1.5, "initialize": 3.0, "finalize": 3.0}
 ABOUT = """\
 The function's real handler handles each request, in a separate process from the database, after a warm-up. **CPU** is
 the time of that process (handler, Powertools, the wire to DynamoDB). The least CPU time is what a quiet machine would
@@ -43,7 +43,7 @@ HEADER = [
 
 
 class Effort(NamedTuple):
-    """The number of requests and the most time; and whether to wait for the emulator, which is slow with many items."""
+    """The limits of a measurement. ``patient`` waits longer for the emulator, which is slow if it has many items."""
 
     repeats: int
     seconds: float
@@ -54,10 +54,10 @@ EFFORT = Effort(REPEATS, MOST_SECONDS)
 
 
 class Asked(NamedTuple):
-    """Operations, what was seeded for them, and their user; by default each has its own user."""
+    """Operations to measure, what was seeded for them, and their user. If ``user`` is empty, each has its own user."""
 
     operations: Sequence[str]
-    known: dict[str, str]
+    seeded: dict[str, str]
     user: str = ""
 
 
@@ -81,7 +81,7 @@ def measure(
 def run(report: Report, database: Database) -> None:
     """Measure every operation."""
     database = database.table("requests")
-    known = seed.whole_days()
+    seeded = seed.whole_days()
     for operations in BY_FUNCTION.values():
         for operation in operations:
             seed.user(operation.slug)
@@ -90,14 +90,14 @@ def run(report: Report, database: Database) -> None:
     seed.write_records(seed.records("usage-stats-of-30-days", 300))
     for function, operations in BY_FUNCTION.items():
         asked = [
-            Asked([each.name], known | (seed.api_key(each.slug) if "key" in each.name.lower() else {}))
+            Asked([each.name], seeded | (seed.api_key(each.slug) if "key" in each.name.lower() else {}))
             for each in operations
         ]
         for found in measure(database, function, asked):
             report.figures |= found
     rows = [_row(name, figures) for name, figures in report.figures.items()]
     report.add(Section("A request of each operation", ABOUT, HEADER, rows))
-    for name, limit in CPU_MILLISECONDS.items():
+    for name, limit in CPU_LIMIT_MILLISECONDS.items():
         promise = f"CPU time of {name}, database client included"
         report.targets.append(Target.at_most(promise, limit, report.figures[name].cpu * 1000, " ms"))
 

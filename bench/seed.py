@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.accounts import personal
 from accounting.domain.allocations import Allocation
 from accounting.domain.ledger import Cause
@@ -96,7 +96,7 @@ def _rollups(made: Iterable[UsageRecord]) -> list[Item]:
     """Return the items with the sums of the days of ``made``, spread as writers spread them."""
     items: dict[tuple[str, str], Item] = {}
     for place, record in enumerate(made):
-        key = rollups.key_of(record, record.account_id, place % rollups.SPREAD)
+        key = rollups.key_of(record, record.account_id, place % rollups.PARTS)
         named = {"service": record.service, "model": record.model_id}
         item = items.setdefault((key["pk"], key["sk"]), {**key, **named})
         for name, number in {"records": 1, "credits": record.credits, **record.counts}.items():
@@ -113,7 +113,7 @@ def lots(user_id: str, count: int) -> None:
     for number in range(count):
         cause = Cause("admin", now, "bench", "salt")
         expires_at = now + 30 * DAY + number * DAY
-        decision = ledger.grant(wallet, GRANT, expires_at=expires_at, cause=cause)
+        decision = decisions.grant(wallet, GRANT, expires_at=expires_at, cause=cause)
         wallet = decision.wallet
         items += [allocations.to_item(_allocation(wallet, now, expires_at)), *map(entries.to_item, decision.entries)]
     table.put_many([*items, wallets.to_item(wallet)])
@@ -127,7 +127,7 @@ def past(user_id: str, sessions: int) -> None:
     user(user_id, 0)
     at = first_instant()
     cause = Cause("admin", at, "bench", "salt")
-    decision: Decision = ledger.grant(Wallet(personal(user_id)), GRANT, expires_at=at + 400 * DAY, cause=cause)
+    decision: Decision = decisions.grant(Wallet(personal(user_id)), GRANT, expires_at=at + 400 * DAY, cause=cause)
     items = [*map(entries.to_item, decision.entries)]
     items.append(allocations.to_item(_allocation(decision.wallet, at, at + 400 * DAY)))
     wallet, made = decision.wallet, []
@@ -155,12 +155,12 @@ def _session(
     session_id = f"past-{number}"
     account_id = wallet.account_id
     cause = Cause(user_id, at, session_id=session_id)
-    hold = ledger.hold(wallet, 6, cause=cause)
+    hold = decisions.hold(wallet, 6, cause=cause)
     due_at = at + 3_600_000
     session = Session(
         user_id, session_id, account_id, MODEL, DEFAULT_CARD, 5_000, hold.parts, at, at, due_at, 6, due_at
     )
-    settled = ledger.settle(hold.wallet, hold.parts, 4, grace_milliseconds=DAY, cause=cause)
+    settled = decisions.settle(hold.wallet, hold.parts, 4, grace_milliseconds=DAY, cause=cause)
     ended = resolved(session, settled, Report(4_000), outcome="finalized", success=True, at=at)
     items += map(entries.to_item, [*hold.entries, *settled.entries])
     metadata: dict[str, Any] = {"sessionId": session_id, "tokens": 4_000}

@@ -5,56 +5,56 @@ service, so that a kill between two files leaves an inconsistent save, (3) keeps
 table's stream, but not the stream's records: after a restart a trigger skips as many new records as it had read
 before, and (4) copies all data before it writes them, with a slow encoder: with half a million items, a save would
 stop everything for half a minute. Here a save is a folder that appears whole or not at all, the records that a trigger
-has yet to read are part of it, and changes are saved every few seconds, without a copy. Half a deployment is never
-saved.
+has yet to read are part of it, and changes are saved every few seconds, without a copy. On Linux, a forked process
+writes a save, so that requests do not wait for it. Half a deployment is never saved.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import json
 import logging
+import os
 import shutil
+import signal
+import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from ministack import app
 from ministack.core import persistence
-from ministack.core.arn import ArnParseError, parse_arn
-from ministack.core.responses import AccountRegionScopedDict
-from ministack.services import cloudformation, dynamodb, lambda_svc
+from ministack.services import cloudformation, lambda_svc
 
+from local import emulator_streams
 from local.saving import pause_after
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
 type Services = dict[str, Callable[[], Any]]
 """The functions that return the state of each service, by the name of its file."""
 type Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 SIGNATURES = {
-    app._load_persisted_state: "()",
     app._build_persistence_save_dict: "()",
     app.app: "(scope, receive, send)",
     persistence.save_all: "(services: dict) -> None",
     persistence.save_state: "(service: str, data: dict) -> None",
     persistence.load_state: "(service: str) -> dict | None",
-    dynamodb.get_state: "()",
-    dynamodb.load_persisted_state: "(data)",
-    dynamodb.stream_start_position: "(table_name: str, *, account_id=None, region=None) -> int",
-    dynamodb.stream_end_position: "(table_name: str, *, account_id=None, region=None) -> int",
-    dynamodb.stream_live_records: "(table_name: str, *, account_id=None, region=None) -> list[dict]",
     lambda_svc._prune_orphan_code_blobs: "(referenced: set[str]) -> None",
-    lambda_svc._dynamodb_stream_table_from_arn_spec: "(spec) -> tuple[str, str] | None",
+    **emulator_streams.SIGNATURES,
 }
 
 SAVE_PATH = "/_accounting/save"
 """A POST to this path saves at once; the answer comes when it is done."""
 ATTEMPTS = 5
-STREAMS = "accounting_streams"
-"""The key of the records in the saved state of DynamoDB."""
+FORKED_SAVE_SECONDS = 120
+"""After this time, the process that writes a save ends, and the save counts as failed."""
+BEHIND_REQUESTS = 5
+"""The nice value of that process."""
 READS = ("Get", "Describe", "List", "Filter", "Query", "Scan", "BatchGet", "TransactGet")
 EXECUTE_API = "/_aws/execute-api/"
 
@@ -66,7 +66,7 @@ def keep() -> None:
     if not persistence.PERSIST_STATE:
         return
     persistence.logger.setLevel(logging.WARNING)  # otherwise every save would log each of its files
-    keep_unread_records()
+    emulator_streams.keep_unread_records()
     write_quickly()
     saves = Saves(Path(persistence.STATE_DIR))
     app.save_all = saves.save
@@ -85,21 +85,68 @@ class Saves:
         self._save_all = persistence.save_all
         self._prune_blobs = lambda_svc._prune_orphan_code_blobs
         self._referenced: set[str] = set()
+        self._one_at_a_time = asyncio.Lock()
+        self._writer = 0
         # An older save may still need the code that a newer one does not.
         lambda_svc._prune_orphan_code_blobs = self._remember_blobs
         persistence.STATE_DIR = str(self._newest())
 
     def save(self, services: Services) -> bool:
-        """Save all services or none; return whether it succeeded."""
+        """Save all services or none; return whether it succeeded. Nothing else happens meanwhile."""
+        if self._writer:  # its save is older
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(self._writer, signal.SIGKILL)
+                os.waitpid(self._writer, 0)
         if deploying():
             logger.info("Not saved: a stack is being deployed")
             return False
         began = time.monotonic()
         done = any(self._attempt(services) for _ in range(ATTEMPTS))
+        self._note(done, began)
+        if done:
+            self._prune_blobs(self._referenced)
+        return done
+
+    async def save_aside(self, services: Services) -> bool:
+        """Save as `save` does, but in a forked process, which has the data as they are now."""
+        if sys.platform != "linux":
+            return self.save(services)
+        async with self._one_at_a_time:
+            if deploying():
+                logger.info("Not saved: a stack is being deployed")
+                return False
+            began = time.monotonic()
+            self._writer = os.fork()
+            if self._writer == 0:
+                self._write_and_end(services)
+            try:
+                _, status = await asyncio.to_thread(os.waitpid, self._writer, 0)
+            except ChildProcessError:  # `save` has ended it
+                return False
+            finally:
+                self._writer = 0
+            persistence.STATE_DIR = str(self._newest())
+            self._note(status == 0, began)
+            return status == 0
+
+    def _write_and_end(self, services: Services) -> NoReturn:
+        """Save in the forked process. It leaves the code of functions alone: a deployment may write new code now."""
+        done = False
+        try:
+            gc.disable()  # it would write to all of the memory that the two processes share
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            signal.alarm(FORKED_SAVE_SECONDS)
+            os.nice(BEHIND_REQUESTS)
+            done = any(self._attempt(services) for _ in range(ATTEMPTS))
+        finally:
+            os._exit(0 if done else 1)
+
+    def _note(self, done: bool, began: float) -> None:
         self.pause_seconds = pause_after(time.monotonic() - began)
         if not done:
             logger.error("The state could not be saved; the save before it still counts")
-        return done
 
     def _attempt(self, services: Services) -> bool:
         """Try to save once. This fails if a background thread changes the state while it is copied."""
@@ -149,7 +196,6 @@ class Saves:
         for file in self._state.glob("*.json"):  # of older launchers
             file.unlink()
         shutil.rmtree(self._state / "s3", ignore_errors=True)
-        self._prune_blobs(self._referenced)
 
     def _remember_blobs(self, referenced: set[str]) -> None:
         self._referenced = referenced
@@ -160,10 +206,10 @@ def save_while_serving(saves: Saves) -> None:
     application = app.app
     changed = asyncio.Event()
 
-    def save() -> bool:
-        # This thread also serves the requests, so no request can change the state in between.
+    async def save() -> bool:
+        # What changes from here on is not in this save.
         changed.clear()
-        done = saves.save(app._build_persistence_save_dict())
+        done = await saves.save_aside(app._build_persistence_save_dict())
         if not done:
             changed.set()
         return done
@@ -172,7 +218,7 @@ def save_while_serving(saves: Saves) -> None:
         while True:
             await asyncio.sleep(saves.pause_seconds)
             await changed.wait()
-            save()
+            await save()
 
     async def serve(scope: dict[str, Any], receive: Any, send: Send) -> None:
         if scope["type"] == "lifespan":  # it lasts as long as the server does
@@ -180,7 +226,7 @@ def save_while_serving(saves: Saves) -> None:
             await application(scope, receive, send)
             regularly.cancel()
         elif scope["type"] == "http" and (scope["method"], scope["path"]) == ("POST", SAVE_PATH):
-            await send({"type": "http.response.start", "status": 204 if save() else 500, "headers": []})
+            await send({"type": "http.response.start", "status": 204 if await save() else 500, "headers": []})
             await send({"type": "http.response.body", "body": b""})
         else:
             await application(scope, receive, send)
@@ -205,38 +251,6 @@ def may_change_something(scope: dict[str, Any]) -> bool:
     return not target.rpartition(".")[2].startswith(READS)
 
 
-def keep_unread_records() -> None:
-    """Add the stream records that a trigger has not read yet to DynamoDB's saved state."""
-    get_state, load, load_all = dynamodb.get_state, dynamodb.load_persisted_state, app._load_persisted_state
-
-    def get_state_with_records() -> dict[str, Any]:
-        copying, dynamodb.copy = dynamodb.copy, Uncopied
-        try:
-            return {**get_state(), STREAMS: unread_streams()}
-        finally:
-            dynamodb.copy = copying
-
-    def load_with_records(data: dict[str, Any]) -> None:
-        load(data)
-        restore_streams(data.get(STREAMS))
-
-    def load_all_with_positions() -> None:
-        load_all()
-        correct_positions()
-
-    dynamodb.get_state = get_state_with_records
-    dynamodb.load_persisted_state = load_with_records
-    app._load_persisted_state = load_all_with_positions
-
-
-class Uncopied:
-    """Stands for the module `copy` during a save: no request changes the data until they are written."""
-
-    @staticmethod
-    def deepcopy(data: Any) -> Any:
-        return data
-
-
 class QuickJson:
     """Stands for the module `json` where saves are written: `json.dump` has no fast encoder, `json.dumps` has."""
 
@@ -251,53 +265,3 @@ class QuickJson:
 def write_quickly() -> None:
     """Write saves with the fast encoder."""
     persistence.json = QuickJson()
-
-
-def unread_streams() -> dict[str, Any]:
-    """Return, for each stream, the records from the position of the slowest trigger, and that position."""
-    streams = AccountRegionScopedDict()
-    for account, region, table in list(dynamodb._tables._data):
-        where = {"account_id": account, "region": region}
-        start, end = dynamodb.stream_start_position(table, **where), dynamodb.stream_end_position(table, **where)
-        positions = [start if position is None else position for _, position in positions_of(account, region, table)]
-        first = min(max(min(positions, default=end), start), end)
-        records = list(dynamodb.stream_live_records(table, **where)[first - start :])
-        streams.set_scoped(account, region, table, {"first": first, "records": records})
-    return {"streams": streams, "counter": dynamodb._stream_seq_counter}
-
-
-def restore_streams(saved: dict[str, Any] | None) -> None:
-    """Give each stream its unread records back, at the positions that they had."""
-    if saved is None:
-        return
-    for (account, region, table), stream in saved["streams"]._data.items():
-        dynamodb._stream_trimmed.set_scoped(account, region, table, stream["first"])
-        dynamodb._stream_records.set_scoped(account, region, table, stream["records"])
-    dynamodb._stream_seq_counter = saved["counter"]
-
-
-def correct_positions() -> None:
-    """Prevent triggers from skipping new records: none may have read beyond the end of its stream.
-
-    That happens if an older launcher's state has no records, or if a record arrived during the save.
-    """
-    for account, region, table in list(dynamodb._tables._data):
-        end = dynamodb.stream_end_position(table, account_id=account, region=region)
-        with lambda_svc._dynamodb_stream_positions_lock:
-            for mapping, position in positions_of(account, region, table):
-                if position is not None and position > end:
-                    lambda_svc._dynamodb_stream_positions.set_scoped(account, region, mapping, end)
-
-
-def positions_of(account: str, region: str, table: str) -> Iterator[tuple[str, int | None]]:
-    """Return how far each trigger of a table's stream has read; None for a trigger that has not begun."""
-    for (owner, where, mapping), found in list(lambda_svc._esms._data.items()):
-        try:
-            source = parse_arn(found.get("EventSourceArn", ""))
-        except ArnParseError:
-            continue
-        if (owner, where, source.service) != (account, region, "dynamodb"):
-            continue
-        stream = lambda_svc._dynamodb_stream_table_from_arn_spec(source)
-        if stream is not None and stream[0] == table:
-            yield mapping, lambda_svc._dynamodb_stream_positions.get_scoped(account, region, mapping)

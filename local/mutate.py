@@ -25,7 +25,7 @@ KILLED = {"killed", "timeout"}
 def main() -> int:
     """Try the mutants of the selected modules; return the exit status."""
     try:
-        modules = _asked()
+        modules = _selected_modules()
         bootstrap.make_environments({ENVIRONMENT: LOCK})
         _prepare()
         with step("Mutants"):
@@ -36,12 +36,14 @@ def main() -> int:
     return 0
 
 
-def _asked() -> list[str]:
-    """Return the names of the selected modules, by default of all."""
+def _selected_modules() -> list[str]:
+    """Return the modules that ``ONLY`` names, or all if it names none."""
     known = sorted(file.stem for file in DOMAIN.glob("[!_]*.py"))
     only = os.environ.get("ONLY", "").split()
     if unknown := set(only) - {*known}:
-        raise Refused(f"no module is called {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        raise Refused(
+            f"no module of the domain is called {', '.join(sorted(unknown))}; its modules are {', '.join(known)}"
+        )
     return only or known
 
 

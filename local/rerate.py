@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -140,8 +140,7 @@ def _whole(first: UsageRecord, correction: UsageRecord) -> UsageRecord:
     used = correction.usage
     if first.usage is not None:
         used = first.usage if used is None else first.usage.plus(used)
-    return replace(
-        correction,
+    return correction._replace(
         at=first.at,
         credits=first.credits + correction.credits,
         usage=used,

@@ -158,11 +158,11 @@ def introduction(stack: Stack) -> str:
 The service answers at  {stack.base_url}
 See and move credits    {stack.base_url}/api/console
 Read and try the API    {stack.base_url}/api/docs
-Tokens to paste there   make token USER={USER}; make token USER={ADMIN} ROLE=admin
 How to attach a tool    {STACK_JSON.relative_to(LOCAL.parent)}
 
-In a second terminal, in this folder: a first request, and a chat proxy's whole workflow
+In a second terminal, in this folder: a token to paste there, a first request, and a chat proxy's whole workflow
 
+make token USER={ADMIN} ROLE=admin
 curl -s {stack.base_url}/api/credits/balance -H "Authorization: Bearer $(make token USER={USER})"
 make demo"""
 

@@ -8,7 +8,7 @@ PAUSE_TO_SAVE = 20
 
 
 def pause_after(save_seconds: float) -> float:
-    """Return how long to wait after a save of this duration, because a save stops everything else.
+    """Return how long to wait after a save of this duration, because a save keeps a processor busy.
 
     The pause is 20 times as long as the save, but at most 5 seconds, so that a kill loses only the last seconds. After
     a save of more than 5 seconds, the pause is as long as the save.

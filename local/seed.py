@@ -22,7 +22,7 @@ from accounting.domain.budgets import of_member
 from accounting.domain.errors import AccountingError, BudgetExceeded, InsufficientCredits
 from accounting.operations import api_keys, budgets, organizations, prices, sessions, settling, users
 from accounting.operations.audit import audit_all
-from accounting.operations.budgets import Manager, Wanted
+from accounting.operations.budgets import BudgetValues, Requester
 from accounting.store import table, usage, wallets
 from accounting.store import users as people
 from accounting.store.table import exchange, transact
@@ -140,11 +140,11 @@ def _activity(books: Books, members: dict[str, AccountId]) -> None:
     """Let the service create the rest: live and ended sessions, debt, keys, budgets, disabled users."""
     now, rng = books.now, random.Random(4)
     models = [*seed_books.MODELS]
-    administrator = Manager(ADMIN, platform=True)
+    administrator = Requester(ADMIN, is_administrator=True)
     for account_id in dict.fromkeys(members.values()):
-        budgets.put(account_id, "members", Wanted(5_000, "month", warn_at=(80,)), by=administrator, now=now)
+        budgets.put(account_id, "members", BudgetValues(5_000, "month", warn_at=(80,)), by=administrator, now=now)
     for user_id, account_id in rng.sample([*members.items()], min(len(members), 20)):
-        budgets.put(account_id, of_member(user_id), Wanted(2_000, "week"), by=administrator, now=now)
+        budgets.put(account_id, of_member(user_id), BudgetValues(2_000, "week"), by=administrator, now=now)
     active = rng.sample(books.users, 100)
     for number, user in enumerate(active):
         account_id = members.get(user.id) or personal(user.id)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from accounting.store.table import Item, Write
 
 DAYS = 90
-"""Over how many days the records are spread."""
+"""The records are spread over this many days."""
 
 ADMIN = "demo-admin"
 NAMES: dict[str, list[str]] = json.loads((Path(__file__).parent / "seed_names.json").read_text())
@@ -58,11 +58,12 @@ MODELS: dict[str, tuple[int, int, int]] = {
 IMAGES, IMAGE_CREDITS = "image-generation", 40
 SERVICES = {"chat": 80, "chat-documents": 15, IMAGES: 5}
 GRANTS = 2
+"""The number of grants that each account gets."""
 
 
 @dataclass
 class Books:
-    """What one seeding stores: users, and the wallets of all accounts with what explains them."""
+    """What a seeding stores: users, price rules, usage records, and each account's wallet with its ledger entries."""
 
     now: int
     users: list[User]
@@ -117,7 +118,7 @@ def user_counts(books: Books) -> Iterator[tuple[keys.Key, int]]:
 def use(books: Books, number: int, members: Mapping[str, AccountId]) -> None:
     """Add usage records, grants that cover them, and all sums.
 
-    `members` has the organization's account of each user who has one: half of their usage is paid from it.
+    `members` maps users to the account of their organization, which pays for half of their usage.
     """
     rng = random.Random(2)
     books.records = sorted(_records(books, rng, number, members), key=lambda record: record.at)
@@ -156,7 +157,7 @@ def _records(books: Books, rng: random.Random, number: int, members: Mapping[str
 
 
 def _grant(books: Books, rng: random.Random, account_id: AccountId, needed: int) -> None:
-    """Grant what an account needs and something more, in a few lots that expire at different times."""
+    """Grant a little more than an account needs, in a few lots that expire at different times."""
     shares = [needed // GRANTS + rng.randrange(100, 2_000) for _ in range(GRANTS)]
     shares[0] += needed % GRANTS
     at = books.now - 99 * DAY
@@ -186,7 +187,7 @@ def _grant(books: Books, rng: random.Random, account_id: AccountId, needed: int)
 
 
 def _count(day_sums: dict[tuple[str, str], Item], record: UsageRecord, account_id: AccountId) -> None:
-    named, added = rollups.parts_of(record, account_id)
+    named, added = rollups.names_and_numbers(record, account_id)
     key = rollups.key_of(record, account_id)
     item = day_sums.setdefault((key["pk"], key["sk"]), {**key, **named})
     for name, count in added.items():
@@ -194,7 +195,7 @@ def _count(day_sums: dict[tuple[str, str], Item], record: UsageRecord, account_i
 
 
 def system_sums(records: Sequence[UsageRecord], now: int) -> Iterator[Item]:
-    """Return the system's statistics of records, with the marks by which the rollups function knows them as counted."""
+    """Return the system's sums of the records, and the marks that say that these records are counted already."""
     stored: dict[Place, Sum] = defaultdict(Sum)
     by_slot: dict[int, list[UsageRecord]] = defaultdict(list)
     for part in range(keys.SHARDS):

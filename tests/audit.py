@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
 
 from accounting.domain.accounts import AccountId, personal
-from accounting.domain.audit import Proof, Sums
+from accounting.domain.audit import LedgerSums, Proof
 from accounting.domain.ledger import Entry
 from accounting.domain.model_usage import COUNTS
 from accounting.domain.sessions import Session
@@ -38,8 +37,8 @@ def assert_ledger_explains(wallet: Wallet, ledger: Iterable[Entry]) -> None:
 
 def assert_sound(wallet: Wallet) -> None:
     """What is true of every wallet at every instant."""
-    assert Sums.of(wallet).drift() == 0
-    assert min(asdict(Sums.of(wallet)).values()) >= 0
+    assert LedgerSums.of(wallet).drift() == 0
+    assert min(LedgerSums.of(wallet)) >= 0
     assert not (wallet.debt and wallet.available), "debt beside spendable credits"
     assert all(lot.credits > 0 for lot in wallet.lots)
     order = [lot.order for lot in wallet.lots]

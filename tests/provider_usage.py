@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import yaml
 from hypothesis import strategies as st
 
-from accounting.domain.model_usage import NAMES, Usage
+from accounting.domain.model_usage import JSON_NAMES, Usage
 
 type Sent = dict[str, Any]
 
@@ -18,7 +18,7 @@ type Sent = dict[str, Any]
 def _samples(path: Path) -> dict[str, tuple[Sent, Usage]]:
     rows = yaml.safe_load(path.read_text())
     return {
-        row["shape"]: (row["sent"], Usage(**{NAMES[name]: count for name, count in row["means"].items()}))
+        row["shape"]: (row["sent"], Usage(**{JSON_NAMES[name]: count for name, count in row["means"].items()}))
         for row in rows
     }
 
@@ -67,7 +67,7 @@ class Call(NamedTuple):
 
 
 def _canonical(call: Call) -> Sent:
-    return {name: getattr(call.usage, attribute) for name, attribute in NAMES.items()}
+    return {name: getattr(call.usage, attribute) for name, attribute in JSON_NAMES.items()}
 
 
 def _openai(call: Call) -> Sent:

@@ -1,4 +1,4 @@
-"""Identity providers for the tests: keys, tokens, and a server of key sets that counts requests."""
+"""Identity providers for the tests: keys, tokens, and a server of key sets that notes which paths were requested."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SigningKey:
     algorithm: str
     private: Any
 
-    def listed(self, **more: Any) -> dict[str, Any]:
+    def in_key_set(self, **more: Any) -> dict[str, Any]:
         """The key as the provider's key set has it."""
         made: Any = get_default_algorithms()[self.algorithm]
         public: dict[str, Any] = made.to_jwk(self.private.public_key(), as_dict=True)
@@ -72,11 +72,11 @@ def claims_of(issuer: str, subject: str = "u1", **claims: Any) -> dict[str, Any]
 
 
 def key_set(*keys: SigningKey) -> bytes:
-    return json.dumps({"keys": [key.listed() for key in keys]}).encode()
+    return json.dumps({"keys": [key.in_key_set() for key in keys]}).encode()
 
 
 def issuer(name: str, server: KeyServer, **more: Any) -> dict[str, Any]:
-    """One of the document's issuers, whose keys are at its own path of the server and whose users have its prefix."""
+    """An issuer in the document: its keys are at ``/name`` on the server, its users get the prefix ``name-``."""
     return {
         "issuer": f"https://{name}.example",
         "jwksUrl": server.url(f"/{name}"),
@@ -105,7 +105,7 @@ def write_certificate(name: str, certificate: Path, private: Path) -> None:
 
 
 def encoded(value: Any) -> str:
-    """A part of a token made by hand."""
+    """JSON in base64, as in a part of a token."""
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 
@@ -125,7 +125,7 @@ class KeyServer:
 
 @contextmanager
 def key_server(certificate: tuple[Path, Path] | None = None) -> Iterator[KeyServer]:
-    """Run one on a free port during the block, over TLS with a certificate and its private key.
+    """Run a server of key sets on a free port during the block, over TLS if it gets a certificate with its key.
 
     While it is silent, it accepts connections and answers nothing.
     """

@@ -40,12 +40,12 @@ class Tokens:
         return f"t{self.made}"
 
 
-def only(good: str) -> Any:
+def accepting_only(token: str) -> Any:
     """A service that accepts one token and answers that any other has expired."""
 
     def service(request: httpx.Request) -> httpx.Response:
-        taken = request.headers["authorization"] == f"Bearer {good}"
-        return ok(BALANCE) if taken else refusal(401, "TOKEN_EXPIRED")
+        accepted = request.headers["authorization"] == f"Bearer {token}"
+        return ok(BALANCE) if accepted else refusal(401, "TOKEN_EXPIRED")
 
     return service
 
@@ -66,7 +66,7 @@ def test_an_api_key_is_not_printed() -> None:
 
 
 @pytest.mark.parametrize("code", ["TOKEN_EXPIRED", "TOKEN_INVALID"])
-def test_a_refused_token_is_replaced_once_and_kept(ask: Ask, code: str) -> None:
+def test_a_refused_token_is_replaced_and_the_request_repeated(ask: Ask, code: str) -> None:
     service, tokens = Played(refusal(401, code), ok(GRANTED), ok(GRANTED)), Tokens()
 
     ask(service, lambda client: client.allocate("u", 5), token=tokens)
@@ -123,7 +123,7 @@ def test_many_tasks_whose_token_expired_fetch_one_new_token() -> None:
     tokens = Tokens()
 
     async def run() -> None:
-        async with httpx.AsyncClient(transport=httpx.MockTransport(only("t2"))) as http:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(accepting_only("t2"))) as http:
             client = AsyncAccountingClient(BASE_URL, tokens, http=http)
             await asyncio.gather(*(client.balance() for _ in range(20)))
 
@@ -133,7 +133,7 @@ def test_many_tasks_whose_token_expired_fetch_one_new_token() -> None:
 
 def test_many_threads_whose_token_expired_fetch_one_new_token() -> None:
     tokens = Tokens()
-    with httpx.Client(transport=httpx.MockTransport(only("t2"))) as http:
+    with httpx.Client(transport=httpx.MockTransport(accepting_only("t2"))) as http:
         client = AccountingClient(BASE_URL, tokens, http=http)
         threads = [threading.Thread(target=client.balance) for _ in range(10)]
         for thread in threads:

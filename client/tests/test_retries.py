@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from client.tests.conftest import Ask
 
 LOST = httpx.ReadError("the connection was closed")
-PASSING = [
+TEMPORARY = [
     refusal(429, "RATE_LIMITED", "0"),
     refusal(503, "CONTENTION", "0"),
     refusal(503, "UNAVAILABLE", "0"),
@@ -41,7 +41,7 @@ PASSING = [
 ]
 DONE = {"message": "done"}
 REPEATABLE: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
-    "a look": (lambda client: client.balance(), BALANCE),
+    "a read": (lambda client: client.balance(), BALANCE),
     "a command": (lambda client: client.allocate("u", 5), GRANTED),
     "a session's call": (
         lambda client: client.heartbeat("s", 5),
@@ -58,7 +58,7 @@ ONCE: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("trouble", PASSING, ids=repr)
+@pytest.mark.parametrize("trouble", TEMPORARY, ids=repr)
 @pytest.mark.parametrize("kind", REPEATABLE)
 def test_a_temporary_failure_is_repeated_if_a_repeat_is_safe(ask: Ask, trouble: Any, kind: str) -> None:
     act, body = REPEATABLE[kind]
@@ -139,7 +139,7 @@ def test_a_request_that_would_be_refused_again_is_not_repeated(
     assert len(service.requests) == 1
 
 
-def test_after_the_last_attempt_its_error_is_raised(ask: Ask) -> None:
+def test_the_error_of_the_last_attempt_is_raised(ask: Ask) -> None:
     service = Played(LOST, LOST, refusal(429, "RATE_LIMITED", "0"))
 
     with pytest.raises(RateLimited):
@@ -191,18 +191,18 @@ def test_the_number_of_attempts_must_be_a_whole_number_of_at_least_one(number: A
         Retries(attempts=number)
 
 
-NO_SECONDS = [-0.1, float("nan"), float("inf"), 1e12, True, "30", None]
+INVALID_SECONDS = [-0.1, float("nan"), float("inf"), 1e12, True, "30", None]
 
 
-@pytest.mark.parametrize("seconds", NO_SECONDS)
+@pytest.mark.parametrize("seconds", INVALID_SECONDS)
 @pytest.mark.parametrize("name", ["total_seconds", "first_seconds", "longest_seconds"])
-def test_a_pause_that_no_timer_can_wait_is_refused(name: str, seconds: Any) -> None:
+def test_a_pause_that_is_not_a_valid_number_of_seconds_is_refused(name: str, seconds: Any) -> None:
     with pytest.raises(ValueError, match=f"{name} must be a number of seconds, 0 or more"):
         Retries(**{name: seconds})
 
 
-@pytest.mark.parametrize("seconds", [0, *NO_SECONDS])
+@pytest.mark.parametrize("seconds", [0, *INVALID_SECONDS])
 @pytest.mark.parametrize("kind", [AccountingClient, AsyncAccountingClient])
-def test_a_timeout_that_no_timer_can_wait_is_refused(kind: Any, seconds: Any) -> None:
+def test_a_timeout_that_is_not_a_valid_number_of_seconds_is_refused(kind: Any, seconds: Any) -> None:
     with pytest.raises(ValueError, match="timeout_seconds must be a number of seconds, more than 0"):
         kind(BASE_URL, timeout_seconds=seconds)

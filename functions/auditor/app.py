@@ -1,4 +1,4 @@
-"""The auditor, on a schedule: proves every wallet from its ledger, and the ledger from its hashes."""
+"""The auditor runs on a schedule. It checks every wallet against its ledger, and every ledger against its hashes."""
 
 from dataclasses import asdict
 from typing import Any
@@ -10,7 +10,7 @@ from accounting.telemetry import flush, logger
 from accounting.times import clock
 
 RESERVE_MILLISECONDS = 60_000
-"""Enough time to finish a batch that has begun, with all the entries of its wallets."""
+"""Enough time to finish the batch of wallets that is being audited, with all their entries."""
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -1,5 +1,7 @@
 """Budgets and runs: hard limits on what is spent from an account."""
 
+import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+
 from http import HTTPStatus
 from typing import Annotated
 
@@ -8,7 +10,7 @@ from aws_lambda_powertools.event_handler.openapi.types import OpenAPIResponse
 
 from accounting.domain.budgets import Spender
 from accounting.operations import budgets, runs
-from accounting.operations.budgets import Manager, Wanted
+from accounting.operations.budgets import BudgetValues, Requester
 from accounting.store import users
 from accounting.times import clock, from_iso
 from accounting.web.access import Access, Who
@@ -27,10 +29,10 @@ from accounting.web.budgets import (
 from accounting.web.paging import DEFAULT_LIMIT, Cursor, Limit, cursor_of, subject_in
 from accounting.web.types import AccountInPath, IdentifierInPath, UserId
 
-MANAGERS = Access(Who.ACCOUNTS)
-BEGINNERS = Access(Who.USERS, "sessions:write", introduce=users.introduce)
-RUNNERS = Access(Who.ACCOUNTS, "sessions:write")
-BEGUN: dict[int, OpenAPIResponse] = {
+BUDGET_ACCESS = Access(Who.ACCOUNTS)
+BEGIN_RUN_ACCESS = Access(Who.USERS, "sessions:write", introduce=users.introduce)
+RUN_ACCESS = Access(Who.ACCOUNTS, "sessions:write")
+BEGIN_RUN_RESPONSES: dict[int, OpenAPIResponse] = {
     201: {"description": "The run was made"},
     200: {"description": "The run existed already, and has not changed"},
 }
@@ -40,21 +42,21 @@ api = Api()
 
 @api.put(
     "/api/budgets/<account_id>/<subject>",
-    access=MANAGERS,
+    access=BUDGET_ACCESS,
     codes=("ACCOUNT_NOT_FOUND", "MEMBER_NOT_FOUND", "API_KEY_NOT_FOUND", "TOO_MANY_BUDGETS"),
 )
 def set_budget(account_id: AccountInPath, subject: SubjectInPath, body: SetBudget) -> BudgetView:
     """Set the budget of a member, of all members, or of an API key.
 
     If only the limit changes, the count of committed credits stays. If the window or the time zone changes, the count
-    begins at 0. Owners and admins set the budgets of an organization, and users those of their own account, unless an
-    administrator has set them.
+    begins at 0. Owners and admins set the budgets of an organization. Users set the budgets of their own account,
+    except those that an administrator has set.
     """
-    wanted = Wanted(body.limit_credits, body.window, body.time_zone or "UTC", body.warn_at_percent or ())
-    return BudgetView.of(budgets.put(account_id, subject, wanted, by=_manager(), now=clock()))
+    wanted = BudgetValues(body.limit_credits, body.window, body.time_zone or "UTC", body.warn_at_percent or ())
+    return BudgetView.of(budgets.put(account_id, subject, wanted, by=_requester(), now=clock()))
 
 
-@api.get("/api/budgets/<account_id>", access=MANAGERS, codes=("ACCOUNT_NOT_FOUND",))
+@api.get("/api/budgets/<account_id>", access=BUDGET_ACCESS, codes=("ACCOUNT_NOT_FOUND",))
 def list_budgets(
     account_id: AccountInPath,
     user_id: Annotated[UserId | None, Query(alias="userId")] = None,
@@ -66,26 +68,28 @@ def list_budgets(
     Owners, admins and administrators see all, or with ``userId`` those that limit one user.
     """
     found, position = budgets.page(
-        account_id, by=_manager(), user_id=user_id, after=subject_in(cursor), limit=limit, now=clock()
+        account_id, by=_requester(), user_id=user_id, after=subject_in(cursor), limit=limit, now=clock()
     )
     return BudgetsView(
         budgets=[BudgetView.of(each) for each in found], next_cursor=cursor_of(position) if position else None
     )
 
 
-@api.delete("/api/budgets/<account_id>/<subject>", access=MANAGERS, codes=("ACCOUNT_NOT_FOUND", "BUDGET_NOT_FOUND"))
+@api.delete(
+    "/api/budgets/<account_id>/<subject>", access=BUDGET_ACCESS, codes=("ACCOUNT_NOT_FOUND", "BUDGET_NOT_FOUND")
+)
 def delete_budget(account_id: AccountInPath, subject: SubjectInPath) -> BudgetDeletedView:
     """End a budget. A new one for the same subject begins at 0."""
-    budgets.delete(account_id, subject, by=_manager())
+    budgets.delete(account_id, subject, by=_requester())
     return BudgetDeletedView(message="Budget deleted")
 
 
 @api.post(
     "/api/runs",
     status_code=201,
-    access=BEGINNERS,
+    access=BEGIN_RUN_ACCESS,
     codes=("ACCOUNT_NOT_FOUND", "ORGANIZATION_CLOSED", "RUN_EXISTS"),
-    responses=BEGUN,
+    responses=BEGIN_RUN_RESPONSES,
 )
 def begin_run(body: BeginRun) -> tuple[BegunView, int]:
     """Make a run: one limit for any number of sessions and records, and one switch to stop them.
@@ -105,24 +109,24 @@ def begin_run(body: BeginRun) -> tuple[BegunView, int]:
     return view, HTTPStatus.OK if begun.replayed else HTTPStatus.CREATED
 
 
-@api.get("/api/runs/<account_id>/<run_id>", access=RUNNERS, codes=("ACCOUNT_NOT_FOUND", "RUN_NOT_FOUND"))
+@api.get("/api/runs/<account_id>/<run_id>", access=RUN_ACCESS, codes=("ACCOUNT_NOT_FOUND", "RUN_NOT_FOUND"))
 def show_run(account_id: AccountInPath, run_id: IdentifierInPath) -> SummaryView:
     """Show a run with its sums, to the user who made it and to the account's owners and admins."""
     api.caller.require_key_for(account_id)
-    summary = runs.show(account_id, run_id, by=_manager())
+    summary = runs.show(account_id, run_id, by=_requester())
     view = RunView.of(summary.run).model_dump()
     return SummaryView(**view, by_model=summary.by_model, metadata=summary.metadata)
 
 
-@api.post("/api/runs/<account_id>/<run_id>/stop", access=RUNNERS, codes=("ACCOUNT_NOT_FOUND", "RUN_NOT_FOUND"))
+@api.post("/api/runs/<account_id>/<run_id>/stop", access=RUN_ACCESS, codes=("ACCOUNT_NOT_FOUND", "RUN_NOT_FOUND"))
 def stop_run(account_id: AccountInPath, run_id: IdentifierInPath) -> RunView:
     """Stop a run: it admits nothing new, and its open sessions settle. Stopping again changes nothing."""
     api.caller.require_key_for(account_id)
-    return RunView.of(runs.stop(account_id, run_id, by=_manager(), now=clock()))
+    return RunView.of(runs.stop(account_id, run_id, by=_requester(), now=clock()))
 
 
-def _manager() -> Manager:
-    return Manager(api.caller.user_id, platform=api.caller.permissions is None and api.caller.is_admin())
+def _requester() -> Requester:
+    return Requester(api.caller.user_id, is_administrator=api.caller.permissions is None and api.caller.is_admin())
 
 
 handler = handler_of(api)

@@ -1,6 +1,7 @@
 """Credits: balances, costs, and the commands of supervisors. The function ``ledger`` shows their results."""
 
-from dataclasses import replace
+import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+
 from typing import Annotated, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
@@ -12,7 +13,7 @@ from accounting.domain.lots import allocation_id
 from accounting.domain.pricing import price_of
 from accounting.domain.rates import AMOUNT_SCALE, RATE_NAMES, RATE_SCALE, Line
 from accounting.operations import credits as operations
-from accounting.operations.credits import Balance, Change, Request
+from accounting.operations.credits import Balance, CreditChange, Request
 from accounting.store import prices, users
 from accounting.store.users import ById, Reference
 from accounting.times import clock, from_iso, iso
@@ -63,7 +64,7 @@ def _let_in_already(_caller: Caller) -> None:
 
 
 COMMANDERS = Access(Who.SUPERVISORS, sight=Sight(None, _let_in_already))
-GRANTERS = replace(COMMANDERS, subject=_granted_to, service_right="credits:grant", introduce=users.introduce)
+GRANTERS = COMMANDERS._replace(subject=_granted_to, service_right="credits:grant", introduce=users.introduce)
 COMMAND_CODES = ("USER_NOT_FOUND", "ORGANIZATION_CLOSED")
 GRANT_CODES = (*COMMAND_CODES, "TOO_MANY_ALLOCATIONS")
 
@@ -424,7 +425,7 @@ def _request(body: _Command, user: Reference | None = None) -> Request:
     )
 
 
-def _marked_if_replayed(change: Change) -> Change:
+def _marked_if_replayed(change: CreditChange) -> CreditChange:
     """The change; if it is a replay, the answer gets a header that says so."""
     if change.replayed:
         api.add_header(REPLAYED_HEADER, "true")

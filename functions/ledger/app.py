@@ -1,5 +1,7 @@
 """The ledger: grants, the entries that explain a balance, and the proof that they add up."""
 
+import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Self
@@ -9,7 +11,7 @@ from pydantic import Field
 
 from accounting.domain.accounts import AccountId, parsed, personal, user_of
 from accounting.domain.allocations import Allocation
-from accounting.domain.audit import Problem, Proof, Sums
+from accounting.domain.audit import LedgerSums, Problem, Proof
 from accounting.domain.ledger import Entry
 from accounting.domain.outstanding import Outstanding
 from accounting.domain.wallet import Wallet
@@ -143,9 +145,9 @@ class SumsView(ResponseModel):
     expired: int
 
     @classmethod
-    def of(cls, sums: Sums) -> Self:
+    def of(cls, sums: LedgerSums) -> Self:
         """Build the response from sums."""
-        return cls(**asdict(sums))
+        return cls(**sums._asdict())
 
 
 class KindView(ResponseModel):
@@ -196,7 +198,7 @@ class AuditView(ResponseModel):
             head=proof.head,
             by_kind={kind: KindView(**asdict(sums)) for kind, sums in proof.by_kind.items()},
             ledger=SumsView.of(proof.sums),
-            wallet=SumsView.of(Sums.of(wallet)),
+            wallet=SumsView.of(LedgerSums.of(wallet)),
         )
 
 
@@ -326,7 +328,7 @@ def _allocations(wallet: Wallet, page: int, limit: int, cursor: str | None) -> A
         page=page,
         total_pages=-(-found.total // limit),
         allocations=[AllocationView.of(allocation, left) for allocation, left in found.allocations],
-        next_cursor=cursor_of(found.next_last) if found.next_last else None,
+        next_cursor=cursor_of(found.next_number) if found.next_number else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""The rollups function, on the table's stream: adds new usage records to the system-wide sums, each exactly once."""
+"""The rollups function reads the table's stream. It adds each new usage record to the system-wide sums once."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from accounting.telemetry import count, flush, logger
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
-    """Count a batch. If a record could not be counted, the stream repeats the batch from there.
+    """Count a batch. If some records cannot be counted, the stream sends the batch again, from the first of them.
 
     The transaction that changes the sums also marks its records as counted. So batches may arrive in any order, twice,
     or split differently.
@@ -26,15 +26,15 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
             found = usage.from_image(change.new_image)
             sequence_numbers.setdefault(found.id, change.sequence_number)
             fresh.setdefault(found.id, found)
-    failed: str | None = None
+    failed_from: str | None = None
     for chunk in system_usage.chunks(fresh.values()):
         try:
             system_usage.count(chunk)
         except Exception:
             logger.exception("a chunk of records was not counted")
-            failed = sequence_numbers[chunk[0].id]
+            failed_from = sequence_numbers[chunk[0].id]
             count("RollupFailures")
             break
-    logger.info("counted", records=len(fresh), failed_from=failed)
+    logger.info("counted", records=len(fresh), failed_from=failed_from)
     flush()
-    return {"batchItemFailures": [{"itemIdentifier": failed}] if failed else []}
+    return {"batchItemFailures": [{"itemIdentifier": failed_from}] if failed_from else []}

@@ -1,6 +1,7 @@
 """Service credentials, with which services of the platform act for users, within the credentials' rights."""
 
-from dataclasses import replace
+import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+
 from typing import Literal, Self
 
 from accounting.domain.errors import Invalid
@@ -147,7 +148,7 @@ def rotate(credential_id: IdentifierInPath, body: RotateService | None = None) -
         overlap=hours * HOUR,
         keep_previous=wanted.keep == "previous",
         now=clock(),
-        key=key and replace(key, route=f"{key.route}#{credential_id}"),
+        key=key and key._replace(route=f"{key.route}#{credential_id}"),
     )
     return _issued(issued)
 

@@ -1,5 +1,7 @@
 """Streaming sessions: the calls of a chat proxy before, during and after a stream, and lists of sessions."""
 
+import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+
 from http import HTTPStatus
 from typing import Annotated
 
@@ -269,7 +271,7 @@ def all_recent(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[Sess
 def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
     """List a user's sessions, active and ended, newest first."""
     user = users.resolve(api.subject).user
-    return _page(session_lists.recent_of_user(user.id, before=position_in(cursor), limit=limit))
+    return _page(session_lists.recent_of_user(user.id, now=clock(), before=position_in(cursor), limit=limit))
 
 
 def _require_session_for_key(session_id: str) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REQUEST_ID = re.compile(r"Request [0-9a-f-]{36}")
 
 
-def _opened(person: Person, tokens: int = 4000) -> str:
+def _open_session(person: Person, tokens: int = 4000) -> str:
     """Open a session with one heartbeat; return its id."""
     session = new_id("session")
     person.ok(
@@ -42,7 +42,7 @@ def test_the_overview_shows_credits_by_day_with_a_table_and_a_download(
     person.ok("POST", "usage/record", {"service": "=render", "operation": "o", "credits": 40, "deduct": True})
     page = console.page
 
-    console.until(lambda: person.id in admin.ok("GET", "usage/system")["byUser"])  # it is a few seconds behind
+    console.until(lambda: person.id in admin.ok("GET", "usage/system")["byUser"])  # these sums lag by a few seconds
     console.sign_in(admin, "overview?days=7&by=service")
     console.heading("Overview")
     chart = page.get_by_role("img", name=re.compile("^Credits by day and service"))
@@ -69,16 +69,14 @@ def test_the_overview_shows_credits_by_day_with_a_table_and_a_download(
     expect(page.get_by_role("img", name=re.compile("in 90 days")).locator("g")).to_have_count(90)
 
 
-def test_the_overview_shows_what_is_outstanding_and_says_if_nobody_has_added_it_up(
-    console: Console, admin: Person
-) -> None:
+def test_the_overview_shows_outstanding_credits_or_that_no_audit_has_finished(console: Console, admin: Person) -> None:
     numbers = ("accounts", "availableCredits", "heldCredits", "debt", "expiringLater", "driftingAccounts")
-    never: dict[str, Any] = dict.fromkeys(numbers, 0) | {"asOf": None, "begunAt": None, "expiring": [], "drifting": []}
-    never["unprovedAccounts"] = 0
-    sums = never | {"asOf": "2026-11-26T06:00:00.000Z", "accounts": 3, "availableCredits": 10**15, "debt": 7}
+    before: dict[str, Any] = dict.fromkeys(numbers, 0) | {"asOf": None, "begunAt": None, "expiring": [], "drifting": []}
+    before["unprovedAccounts"] = 0
+    sums = before | {"asOf": "2026-11-26T06:00:00.000Z", "accounts": 3, "availableCredits": 10**15, "debt": 7}
     sums |= {"expiring": [{"month": "2026-12", "credits": 10**15 - 5}], "expiringLater": 5}
     sums |= {"driftingAccounts": 1, "drifting": ["user:mallory"]}
-    console.answer_once("**/credits/outstanding", 200, never)
+    console.answer_once("**/credits/outstanding", 200, before)
     console.sign_in(admin, "overview")
     expect(console.page.get_by_text("The auditor has not finished its first run.")).to_be_visible()
 
@@ -99,7 +97,7 @@ def test_the_overview_shows_what_is_outstanding_and_says_if_nobody_has_added_it_
 @pytest.mark.parametrize("role", ["admin", "supervisor"])
 def test_a_session_that_hangs_is_ended_by_force_with_a_reason(console: Console, people: People, role: str) -> None:
     person, boss = people(credits=500), people(role)
-    session = _opened(person)
+    session = _open_session(person)
     console.sign_in(boss, "sessions")
     row = console.page.get_by_role("row").filter(has_text=session)
     expect(row).to_contain_text("1,000")
@@ -108,10 +106,10 @@ def test_a_session_that_hangs_is_ended_by_force_with_a_reason(console: Console, 
     expect(console.dialog.get_by_role("button", name="End the session")).to_be_disabled()
     console.dialog.get_by_label("Reason").fill(f"It hangs {MARKUP}")
     console.submit()
-    said = console.done()
+    message = console.done()
 
-    assert f"The session of {person.id} has ended" in said
-    assert REQUEST_ID.search(said)
+    assert f"The session of {person.id} has ended" in message
+    assert REQUEST_ID.search(message)
     assert person.ok("GET", "streaming-sessions/active") == []
     assert person.balance()["heldCredits"] == 0
     entry = person.ok("GET", "credits/ledger?limit=1")["entries"][0]
@@ -122,7 +120,7 @@ def test_a_session_that_ended_meanwhile_is_refused_with_its_reason(
     console: Console, admin: Person, people: People
 ) -> None:
     person = people(credits=500)
-    session = _opened(person)
+    session = _open_session(person)
     console.sign_in(admin, "sessions")
     console.page.get_by_role("button", name=f"End the session {session}").click()
     person.ok("POST", "streaming-sessions/finalize", {"sessionId": session, "actualTokens": 10})
@@ -144,7 +142,7 @@ def test_a_user_sees_their_balance_usage_sessions_keys_and_ledger(
     used = {"service": "render", "operation": "o", "credits": 25, "deduct": True, "metadata": {"title": MARKUP}}
     person.ok("POST", "usage/record", used)
     person.ok("POST", "api-keys", {"name": f"job {MARKUP}", "permissions": ["credits:read"]})
-    session = _opened(person)
+    session = _open_session(person)
     held = person.balance()["heldCredits"]
     console.sign_in(person, "me")
 

@@ -12,7 +12,6 @@ from tests.reach import function_names, module, module_names, nodes, reach
 
 TABLE = "accounting.store.table."
 QUERIES = f"{TABLE}queries"
-SECRETS = "accounting.secrets"
 
 type Reached = Collection[tuple[str, str]]
 type Permission = tuple[str, str]

@@ -61,7 +61,7 @@ def test_every_function_with_a_router_declares_its_routes() -> None:
     assert all(api.routes for api in apis().values())
 
 
-def test_every_folder_is_a_function_and_every_function_a_folder() -> None:
+def test_every_function_has_a_folder_and_every_folder_a_function() -> None:
     assert sorted(functions()) == function_names()
 
 
@@ -73,7 +73,7 @@ def test_the_gateways_routes_match_the_handlers(function: str) -> None:
 def test_the_routes_match_the_contract() -> None:
     routes = [route for function in function_names() for route in gateway_routes(function)]
 
-    assert sorted(routes) == sorted([*CONTRACT, *HEADS]), "each once"
+    assert sorted(routes) == sorted([*CONTRACT, *HEADS]), "each route exactly once"
 
 
 def test_every_route_that_takes_a_token_is_in_the_table_of_roles() -> None:
@@ -88,14 +88,14 @@ def test_path_parameters_have_the_same_names_in_template_and_handlers(function: 
 
 
 def test_only_health_and_the_pages_need_no_identity() -> None:
-    opened = {
+    without_identity = {
         (event["Method"], plain(event["Path"]))
         for function in function_names()
         for event in events(function)
         if event.get("Auth", {}).get("Authorizer") == "NONE"
     }
 
-    assert opened == PUBLIC | HEADS
+    assert without_identity == PUBLIC | HEADS
     paths = {"/api/health", "/health", "/api/docs", "/api/docs/{}", "/api/openapi.json"}
     paths |= {"/api/console", "/api/console/{}/{}", "/api/console/{}/screens/{}"}
     assert {("GET", path) for path in paths} == PUBLIC
@@ -143,7 +143,7 @@ def test_every_optional_field_of_a_body_may_be_null() -> None:
 
 
 def test_routes_that_change_something_without_a_body_are_listed() -> None:
-    """Such a route refuses a body with fields. If its model were overlooked, it would refuse its own requests."""
+    """Without a model, a route refuses every body that has fields. So a model that is not found makes it unusable."""
     without_a_body = {
         (route.method, route.path)
         for api in apis().values()
@@ -164,7 +164,7 @@ def test_routes_that_change_something_without_a_body_are_listed() -> None:
     }
 
 
-def test_numbers_in_the_query_are_digits_only_on_every_route() -> None:
+def test_every_number_in_a_query_consists_of_digits() -> None:
     numbers = {
         (route.path, name): TypeAdapter(parameter.annotation)
         for api in apis().values()

@@ -143,7 +143,7 @@ SETTINGS = {
 
 
 def test_every_setting_is_listed_in_this_test() -> None:
-    assert set(SETTINGS) == set(Settings.__slots__)
+    assert set(SETTINGS) == set(Settings._fields)
 
 
 @pytest.mark.parametrize("function", function_names())

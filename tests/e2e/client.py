@@ -21,6 +21,13 @@ MODEL = "plain-model"
 PLAIN = False
 """For ``verify`` of a client that uses HTTP only: loading certificates takes longer than several requests."""
 
+SECURITY_HEADERS = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "strict-transport-security": "max-age=63072000; includeSubDomains",
+}
+"""The headers that every answer has."""
+
 
 @dataclass(frozen=True)
 class Person:

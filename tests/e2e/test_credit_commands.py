@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import People
 
 UNKNOWN = "nobody-at-all"
-SECURITY_HEADERS = {
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-    "strict-transport-security": "max-age=63072000; includeSubDomains",
-}
 
 COMMANDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "allocate": ("POST", "credits/allocate", {"credits": 5}),
@@ -35,7 +30,7 @@ COMMANDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "remove": ("DELETE", "credits/remove", {"credits": 5}),
     "adjust": ("PUT", "credits/adjust", {"adjustment": 5}),
 }
-"""The four commands, each with a body without its user, who has 50 credits."""
+"""The four commands. The bodies do not name the user, and suit one with 50 credits."""
 
 each_command = pytest.mark.parametrize(("method", "path", "body"), COMMANDS.values(), ids=COMMANDS)
 
@@ -76,7 +71,7 @@ def test_credits_expire_after_30_days_by_default(people: People, admin: Person) 
     assert all(about_now(lot["expiresAt"], days=30) for lot in lots)
 
 
-def test_expiry_days_reach_from_tomorrow_to_ten_years(people: People, admin: Person) -> None:
+def test_credits_can_last_from_one_day_to_ten_years(people: People, admin: Person) -> None:
     person = people()
 
     for days in (1, 3650):
@@ -88,15 +83,15 @@ def test_set_makes_the_balance_exactly_the_amount(service: Stack, people: People
     person = people(credits=100)
     person.open(tokens=10_000)
 
-    def put(credits: int) -> Any:
+    def set_credits(credits: int) -> Any:
         answer = admin.post("credits/set", {"userId": person.id, "credits": credits, "notes": "as agreed"})
         assert answer.status_code == 200
         return answer.json()
 
-    assert {"userId": person.id, "totalCredits": 30, "previousCredits": 88}.items() <= put(30).items()
-    assert {"userId": person.id, "totalCredits": 500, "previousCredits": 30}.items() <= put(500).items()
-    assert {"userId": person.id, "totalCredits": 500, "previousCredits": 500}.items() <= put(500).items()
-    assert {"userId": person.id, "totalCredits": 0, "previousCredits": 500}.items() <= put(0).items()
+    assert {"userId": person.id, "totalCredits": 30, "previousCredits": 88}.items() <= set_credits(30).items()
+    assert {"userId": person.id, "totalCredits": 500, "previousCredits": 30}.items() <= set_credits(500).items()
+    assert {"userId": person.id, "totalCredits": 500, "previousCredits": 500}.items() <= set_credits(500).items()
+    assert {"userId": person.id, "totalCredits": 0, "previousCredits": 500}.items() <= set_credits(0).items()
 
     books = audited(service, person)
     assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (0, 12)
@@ -182,8 +177,8 @@ def test_more_credits_than_available_cannot_be_taken(
     assert items_of(service, person.id) == before
 
 
-def _with_as_many_lots_as_there_may_be(service: Stack, person: Person) -> None:
-    """None of the lots can be merged: no two neighbors have equal terms."""
+def _fill_with_lots(service: Stack, person: Person) -> None:
+    """Store the most lots that a wallet can have. None of them can be merged: no two neighbors have equal terms."""
     wallet, now = Wallet(personal(person.id)), clock()
     for number in range(MAX_LOTS):
         wallet = grant(wallet, 1, expires_at=now + DAY + number * 1_000, cause=Cause("test", now)).wallet
@@ -204,7 +199,7 @@ def test_one_lot_too_many_is_refused(
     service: Stack, people: People, admin: Person, method: str, path: str, body: dict[str, int]
 ) -> None:
     person = people()
-    _with_as_many_lots_as_there_may_be(service, person)
+    _fill_with_lots(service, person)
     before = items_of(service, person.id)
 
     answer = admin.call(method, path, {"userId": person.id, **body})
@@ -219,7 +214,7 @@ def test_one_lot_too_many_is_refused(
 
 
 @each_command
-def test_a_repeated_key_gets_the_first_answer_and_moves_nothing(
+def test_a_repeated_key_gets_the_first_answer_and_changes_nothing(
     service: Stack, people: People, admin: Person, method: str, path: str, body: dict[str, Any]
 ) -> None:
     person = people(credits=50)

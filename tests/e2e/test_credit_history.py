@@ -12,29 +12,12 @@ from tests.e2e.credits import about_now, today, tomorrow
 if TYPE_CHECKING:
     from tests.e2e.conftest import People
 
-UNKNOWN = "nobody-at-all"
-SECURITY_HEADERS = {
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-    "strict-transport-security": "max-age=63072000; includeSubDomains",
-}
-
-COMMANDS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "allocate": ("POST", "credits/allocate", {"credits": 5}),
-    "set": ("POST", "credits/set", {"credits": 55}),
-    "remove": ("DELETE", "credits/remove", {"credits": 5}),
-    "adjust": ("PUT", "credits/adjust", {"adjustment": 5}),
-}
-"""The four commands, each with a body without its user, who has 50 credits."""
-
-each_command = pytest.mark.parametrize(("method", "path", "body"), COMMANDS.values(), ids=COMMANDS)
-
 
 # ------------------------------------------------------------------------------------------------------- allocations
 
 
 @pytest.fixture(scope="module")
-def granted(people: People, admin: Person) -> Person:
+def grantee(people: People, admin: Person) -> Person:
     """Return a user with five grants of 1 to 5 credits; the first one is used up."""
     person = people()
     for credits in range(1, 6):
@@ -44,8 +27,8 @@ def granted(people: People, admin: Person) -> Person:
     return person
 
 
-def test_allocations_show_grants_as_made_and_what_is_left_of_them(granted: Person) -> None:
-    page = granted.ok("GET", "credits/allocations")
+def test_allocations_show_grants_as_made_and_what_is_left_of_them(grantee: Person) -> None:
+    page = grantee.ok("GET", "credits/allocations")
 
     assert (page["total"], page["page"], page["totalPages"]) == (5, 1, 1)
     assert "nextCursor" not in page
@@ -73,9 +56,9 @@ def test_allocations_show_grants_as_made_and_what_is_left_of_them(granted: Perso
         assert about_now(shown["expiresAt"], days=10 + credits)
 
 
-def test_allocations_come_in_pages(granted: Person) -> None:
+def test_allocations_come_in_pages(grantee: Person) -> None:
     def page(number: int) -> Any:
-        return granted.ok("GET", "credits/allocations", params={"page": number, "limit": 2})
+        return grantee.ok("GET", "credits/allocations", params={"page": number, "limit": 2})
 
     pages = [page(number) for number in (1, 2, 3, 4)]
 
@@ -85,18 +68,18 @@ def test_allocations_come_in_pages(granted: Person) -> None:
     ]
 
 
-def test_allocations_follow_their_cursor_to_the_end(granted: Person, admin: Person) -> None:
+def test_cursors_lead_through_all_allocations(grantee: Person, admin: Person) -> None:
     seen: list[int] = []
     cursor: dict[str, str] = {}
     for _ in range(3):
-        page = granted.ok("GET", "credits/allocations", params={"limit": 2, **cursor})
+        page = grantee.ok("GET", "credits/allocations", params={"limit": 2, **cursor})
         seen += [grant["totalCredits"] for grant in page["allocations"]]
         cursor = {"cursor": page["nextCursor"]} if "nextCursor" in page else {}
 
     assert seen == [5, 4, 3, 2, 1]
     assert not cursor
-    for name, reference in path_references(granted).items():
-        for caller in (admin, granted):
+    for name, reference in path_references(grantee).items():
+        for caller in (admin, grantee):
             assert caller.ok("GET", f"credits/allocations/{reference}")["total"] == 5, name
 
 
@@ -112,7 +95,7 @@ def test_a_grant_between_two_pages_does_not_shift_the_pages(people: People, admi
     assert [grant["totalCredits"] for grant in second["allocations"]] == [1]
 
 
-def test_a_user_without_allocations_has_none(people: People) -> None:
+def test_the_list_is_empty_if_nothing_was_granted(people: People) -> None:
     assert people().ok("GET", "credits/allocations") == {"total": 0, "page": 1, "totalPages": 0, "allocations": []}
 
 
@@ -120,8 +103,8 @@ def test_a_user_without_allocations_has_none(people: People) -> None:
 
 
 @pytest.fixture(scope="module")
-def storied(people: People, admin: Person) -> Person:
-    """Return a user with a ledger of seven entries."""
+def with_history(people: People, admin: Person) -> Person:
+    """Return a user with a ledger of eight entries."""
     person = people(credits=100)
     session = person.open(tokens=10_000)
     assert person.finalize(session, 4000).is_success
@@ -132,8 +115,8 @@ def storied(people: People, admin: Person) -> Person:
     return person
 
 
-def test_the_ledger_explains_every_change_newest_first(storied: Person, admin: Person) -> None:
-    page = storied.ok("GET", "credits/ledger")
+def test_the_ledger_explains_every_change_newest_first(with_history: Person, admin: Person) -> None:
+    page = with_history.ok("GET", "credits/ledger")
 
     assert "nextCursor" not in page
     entries = page["entries"]
@@ -142,13 +125,13 @@ def test_the_ledger_explains_every_change_newest_first(storied: Person, admin: P
         for entry in entries
     ]
     assert facts == [
-        (8, "release", 12, 50, 0, storied.id),
-        (7, "hold", -12, 38, 12, storied.id),
+        (8, "release", 12, 50, 0, with_history.id),
+        (7, "hold", -12, 38, 12, with_history.id),
         (6, "set", -40, 50, 0, admin.id),
         (5, "adjust", 4, 90, 0, admin.id),
         (4, "remove", -10, 86, 0, admin.id),
-        (3, "settle", 8, 96, 0, storied.id),
-        (2, "hold", -12, 88, 12, storied.id),
+        (3, "settle", 8, 96, 0, with_history.id),
+        (2, "hold", -12, 88, 12, with_history.id),
         (1, "grant", 100, 100, 0, admin.id),
     ]
     assert [entry["reason"] for entry in entries if entry["reason"]] == ["a fine"]
@@ -160,10 +143,10 @@ def test_the_ledger_explains_every_change_newest_first(storied: Person, admin: P
     assert all(about_now(entry["at"]) for entry in entries)
 
 
-def test_the_ledger_follows_its_cursor_to_the_end(storied: Person, admin: Person) -> None:
+def test_cursors_lead_through_the_whole_ledger(with_history: Person, admin: Person) -> None:
     for caller, path in (
-        (storied, "credits/ledger"),
-        *((admin, f"credits/ledger/{reference}") for reference in path_references(storied).values()),
+        (with_history, "credits/ledger"),
+        *((admin, f"credits/ledger/{reference}") for reference in path_references(with_history).values()),
     ):
         pages: list[list[int]] = []
         cursor: dict[str, str] = {}
@@ -175,12 +158,12 @@ def test_the_ledger_follows_its_cursor_to_the_end(storied: Person, admin: Person
         assert not cursor
 
 
-def test_the_ledger_of_a_period(storied: Person) -> None:
+def test_the_ledger_can_be_limited_to_a_period(with_history: Person) -> None:
     def seqs(**period: str) -> list[int]:
-        return [entry["seq"] for entry in storied.ok("GET", "credits/ledger", params=period)["entries"]]
+        return [entry["seq"] for entry in with_history.ok("GET", "credits/ledger", params=period)["entries"]]
 
     everything = [8, 7, 6, 5, 4, 3, 2, 1]
-    at = {entry["seq"]: entry["at"] for entry in storied.ok("GET", "credits/ledger")["entries"]}
+    at = {entry["seq"]: entry["at"] for entry in with_history.ok("GET", "credits/ledger")["entries"]}
     since_5 = [seq for seq in everything if at[seq] >= at[5]]
     until_5 = [seq for seq in everything if at[seq] <= at[5]]
 
@@ -196,14 +179,14 @@ def test_the_ledger_of_a_period(storied: Person) -> None:
     assert seqs(startDate="2020-01-01T00:00:00+02:00") == everything
 
 
-def test_a_periods_cursor_stays_in_the_period(storied: Person) -> None:
-    at = {entry["seq"]: entry["at"] for entry in storied.ok("GET", "credits/ledger")["entries"]}
+def test_the_pages_of_a_period_stay_within_it(with_history: Person) -> None:
+    at = {entry["seq"]: entry["at"] for entry in with_history.ok("GET", "credits/ledger")["entries"]}
     wanted = [seq for seq in sorted(at, reverse=True) if at[4] <= at[seq] <= at[6]]
     seen: list[int] = []
     cursor: dict[str, str] = {}
     for _ in wanted:
         period = {"startDate": at[4], "endDate": at[6], "limit": "1"}
-        page = storied.ok("GET", "credits/ledger", params={**period, **cursor})
+        page = with_history.ok("GET", "credits/ledger", params={**period, **cursor})
         seen += [entry["seq"] for entry in page["entries"]]
         cursor = {"cursor": page["nextCursor"]} if "nextCursor" in page else {}
 

@@ -8,7 +8,7 @@ import pytest
 
 from accounting.times import clock
 from tests.e2e.books import items_of
-from tests.e2e.client import Person, assert_refused, described, new_id, path_references
+from tests.e2e.client import SECURITY_HEADERS, Person, assert_refused, described, new_id, path_references
 from tests.e2e.credits import about_now
 
 if TYPE_CHECKING:
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Mint, People
 
 UNKNOWN = "nobody-at-all"
-SECURITY_HEADERS = {
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-    "strict-transport-security": "max-age=63072000; includeSubDomains",
-}
 
 COMMANDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "allocate": ("POST", "credits/allocate", {"credits": 5}),
@@ -30,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "remove": ("DELETE", "credits/remove", {"credits": 5}),
     "adjust": ("PUT", "credits/adjust", {"adjustment": 5}),
 }
-"""The four commands, each with a body without its user, who has 50 credits."""
+"""The four commands. The bodies do not name the user, and suit one with 50 credits."""
 
 each_command = pytest.mark.parametrize(("method", "path", "body"), COMMANDS.values(), ids=COMMANDS)
 

@@ -9,8 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 from functions.docs.app import ASSETS
 from local.paths import DOCUMENT
-from tests.e2e.client import assert_refused, described
-from tests.e2e.test_gateway import SECURITY_HEADERS
+from tests.e2e.client import SECURITY_HEADERS, assert_refused, described
 
 if TYPE_CHECKING:
     import httpx

@@ -9,7 +9,7 @@ import pytest
 
 from functions.docs.app import console_version
 from tests.api import CONTRACT, HEADS, INTERNAL, PUBLIC, Route
-from tests.e2e.client import assert_refused, described
+from tests.e2e.client import SECURITY_HEADERS, assert_refused, described
 from tests.e2e.conftest import ORIGIN
 from tests.template import template
 
@@ -21,13 +21,8 @@ if TYPE_CHECKING:
     from local.stack import Stack
     from tests.e2e.conftest import People
 
-SECURITY_HEADERS = {
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-    "strict-transport-security": "max-age=63072000; includeSubDomains",
-}
-ADMITTED = "3"
-NAMED = {"/api/docs/{}": "page.js", "/api/console/{}/{}": "app.js", "/api/console/{}/screens/{}": "overview.js"}
+ADMITTED_AT_ONCE = "3"
+FILE_OF = {"/api/docs/{}": "page.js", "/api/console/{}/{}": "app.js", "/api/console/{}/screens/{}": "overview.js"}
 """A file for each route that returns files."""
 
 
@@ -89,16 +84,16 @@ def test_every_kind_of_answer_has_the_security_headers(http: httpx.Client, peopl
 
 @pytest.mark.parametrize("route", sorted(HEADS), ids=" ".join)
 def test_head_answers_like_get_without_a_body(http: httpx.Client, route: Route) -> None:
-    path = route[1].replace("console/{}", f"console/{console_version()}").replace("/{}", f"/{NAMED.get(route[1])}")
+    path = route[1].replace("console/{}", f"console/{console_version()}").replace("/{}", f"/{FILE_OF.get(route[1])}")
     whole, head = http.get(path), http.head(path)
 
     assert (head.status_code, head.content) == (200, b"")
     varying = {"date", "x-amzn-requestid", "x-amz-request-id", "x-amz-id-2"}
-    kept, same = (
+    of_get, of_head = (
         {name: value for name, value in each.headers.items() if name not in varying} for each in (whole, head)
     )
-    assert kept == same
-    assert SECURITY_HEADERS.keys() <= same.keys()
+    assert of_get == of_head
+    assert SECURITY_HEADERS.keys() <= of_head.keys()
 
 
 def test_head_of_a_file_that_does_not_exist_is_refused_without_a_body(http: httpx.Client) -> None:
@@ -107,7 +102,7 @@ def test_head_of_a_file_that_does_not_exist_is_refused_without_a_body(http: http
     assert (answer.status_code, answer.content) == (404, b"")
 
 
-def test_a_preflight_asks_for_no_token(http: httpx.Client) -> None:
+def test_a_preflight_request_needs_no_token(http: httpx.Client) -> None:
     """The emulator's answer lacks the headers: a test of the template checks them."""
     answer = http.options("/api/credits/balance", headers={"Origin": ORIGIN, "Access-Control-Request-Method": "GET"})
 
@@ -129,7 +124,7 @@ def few_admitted(service: Stack) -> Iterator[None]:
     rate, burst = (parameters[f"Throttling{name}Limit"]["Default"] for name in ("Rate", "Burst"))
     settings = gateway.get_stage(restApiId=api_id, stageName=stage)["methodSettings"]["*/*"]
     assert (settings["throttlingRateLimit"], settings["throttlingBurstLimit"]) == (rate, burst)
-    admit("1", ADMITTED)
+    admit("1", ADMITTED_AT_ONCE)
     try:
         yield
     finally:
@@ -142,7 +137,7 @@ def test_requests_above_the_stages_limit_are_answered_with_retry_after(http: htt
 
     refused = [answer for answer in answers if answer.status_code == 429]
     assert {answer.status_code for answer in answers} == {200, 429}
-    assert len(answers) - len(refused) >= int(ADMITTED)
+    assert len(answers) - len(refused) >= int(ADMITTED_AT_ONCE)
     for answer in refused:
         assert_refused(answer, 429, "RATE_LIMITED", "Too many requests")
         assert answer.headers["retry-after"] == "1"

@@ -29,10 +29,11 @@ UNREACHABLE_SECONDS = 3
 
 
 @pytest.fixture(autouse=True)
-def keys(service: Stack, key_server: KeyServer) -> Iterator[KeyServer]:
-    """Return the providers' server in its default state, and authorizers that have not fetched any keys."""
+def server(service: Stack, key_server: KeyServer) -> Iterator[KeyServer]:
+    """Return the providers' server in its default state, while the authorizers have not fetched any keys yet."""
     key_server.silent.clear()
     key_server.answers = {"/one": key_set(RSA, EC, ED), "/two": key_set(EC), "/nonsense": b"<html>Sign in</html>"}
+    # another environment replaces the running processes
     with with_environment(service, "authorizer", FRESH=new_id("fresh")):
         key_server.asked.clear()
         yield key_server
@@ -66,37 +67,37 @@ def test_the_same_subject_of_two_issuers_is_two_users(http: httpx.Client, token:
     assert found == [f"one-{user}", f"two-{user}", user]
 
 
-def test_keys_are_fetched_once_for_many_tokens(http: httpx.Client, keys: KeyServer) -> None:
+def test_keys_are_fetched_once_for_many_tokens(http: httpx.Client, server: KeyServer) -> None:
     answers = [bearer(http, signed(EC)) for _ in range(5)]
 
     assert [answer.status_code for answer in answers] == [200] * 5, described(answers[-1])
-    assert keys.asked == ["/one"]
+    assert server.asked == ["/one"]
 
 
-def test_a_new_key_is_accepted_as_soon_as_it_is_published(http: httpx.Client, keys: KeyServer) -> None:
+def test_a_new_key_is_accepted_as_soon_as_it_is_published(http: httpx.Client, server: KeyServer) -> None:
     new = make_key("ES256", "new")
     assert bearer(http, signed(EC)).is_success
-    keys.answers["/one"] = key_set(EC, new)
+    server.answers["/one"] = key_set(EC, new)
 
     assert bearer(http, signed(new)).is_success
-    assert keys.asked == ["/one", "/one"]
+    assert server.asked == ["/one", "/one"]
 
 
-def test_made_up_keys_are_refused_and_cause_one_fetch(http: httpx.Client, keys: KeyServer) -> None:
+def test_made_up_keys_are_refused_and_cause_one_fetch(http: httpx.Client, server: KeyServer) -> None:
     assert bearer(http, signed(EC)).is_success
-    made_up = ["made-up", *(f"{keys.url('/evil')}?{number}" for number in range(UNKNOWN_TOKENS))]
+    made_up = ["made-up", *(f"{server.url('/evil')}?{number}" for number in range(UNKNOWN_TOKENS))]
 
     for key_id in made_up:
-        token = EC.sign(claims_of(ONE), kid=key_id, jku=keys.url("/evil"), x5u=keys.url("/evil"))
+        token = EC.sign(claims_of(ONE), kid=key_id, jku=server.url("/evil"), x5u=server.url("/evil"))
         assert_refused(bearer(http, token), 401, "TOKEN_INVALID")
-    assert keys.asked == ["/one", "/one"], "nothing that the token points to is fetched"
+    assert server.asked == ["/one", "/one"], "nothing that the token points to is fetched"
 
 
 def test_while_the_provider_is_silent_known_keys_work_and_others_are_unavailable(
-    http: httpx.Client, keys: KeyServer
+    http: httpx.Client, server: KeyServer
 ) -> None:
     assert bearer(http, signed(EC)).is_success
-    keys.silent.set()
+    server.silent.set()
 
     for number in range(UNKNOWN_TOKENS):
         begun = time.monotonic()
@@ -105,15 +106,15 @@ def test_while_the_provider_is_silent_known_keys_work_and_others_are_unavailable
         assert answer.headers["retry-after"] == "1"
         assert time.monotonic() - begun < UNREACHABLE_SECONDS
         assert bearer(http, signed(EC)).is_success
-    assert keys.asked == ["/one", "/one"]
+    assert server.asked == ["/one", "/one"]
 
 
 @pytest.mark.parametrize("name", ["huge", "nonsense", "two"])
 def test_a_provider_without_usable_keys_is_unavailable_and_does_not_affect_others(
-    http: httpx.Client, keys: KeyServer, name: str
+    http: httpx.Client, server: KeyServer, name: str
 ) -> None:
-    keys.answers["/huge"] = b'{"keys": [' + b" " * 10_000_000 + json.dumps(EC.listed()).encode() + b"]}"
-    keys.answers["/two"] = json.dumps({"keys": [{"kty": "oct", "kid": "ec", "k": "c2VjcmV0"}]}).encode()
+    server.answers["/huge"] = b'{"keys": [' + b" " * 10_000_000 + json.dumps(EC.in_key_set()).encode() + b"]}"
+    server.answers["/two"] = json.dumps({"keys": [{"kty": "oct", "kid": "ec", "k": "c2VjcmV0"}]}).encode()
 
     assert_refused(bearer(http, signed(EC, f"https://{name}.example")), 503, "UNAVAILABLE")
     assert bearer(http, signed(EC)).is_success
@@ -127,12 +128,14 @@ def test_a_forged_token_or_one_for_another_audience_is_refused(service: Stack, h
         "another audience": signed(RSA, aud="another"),
         "no audience": signed(RSA, aud=None),
         "the public key as a secret": forger.signed({"alg": "HS256", "kid": "rsa"}, claims, pem),
-        "the same, said to be RS256": forger.signed({"alg": "RS256", "kid": "rsa"}, claims, pem),
+        "that, with RS256 in its header": forger.signed({"alg": "RS256", "kid": "rsa"}, claims, pem),
         "our own secret": forger.signed({"alg": "HS256", "kid": "rsa"}, {**claims, "type": "access"}, forger.secret),
         "no signature": forger.signed({"alg": "none", "kid": "rsa"}, claims, None),
         "an algorithm that is not listed": SigningKey("rsa", "PS256", RSA.private).sign(claims),
-        "the key of another type": ED.sign(claims, kid="rsa"),
-        "a key of its own": make_key("RS256", "mine").sign(claims, kid="rsa", jwk=make_key("RS256", "mine").listed()),
+        "a key of another type": ED.sign(claims, kid="rsa"),
+        "a key that is in the token itself": make_key("RS256", "mine").sign(
+            claims, kid="rsa", jwk=make_key("RS256", "mine").in_key_set()
+        ),
         "an issuer that is not configured": signed(RSA, "https://one.example/"),
         "no key id": RSA.sign(claims, kid=""),
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from accounting.web.caller import CLOCK_LEEWAY_SECONDS
-from tests.e2e.client import MODEL, Person, assert_refused, described, new_id, with_key
+from tests.e2e.client import MODEL, SECURITY_HEADERS, Person, assert_refused, described, new_id, with_key
 from tests.e2e.test_logs import written
 
 if TYPE_CHECKING:
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Mint, People
 
 ATTEMPTS = 5
-SECURITY_HEADERS = {
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-    "strict-transport-security": "max-age=63072000; includeSubDomains",
-}
 
 
 def _about_to_expire(http: httpx.Client, token: Mint) -> tuple[Person, int]:

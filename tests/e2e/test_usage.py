@@ -1,4 +1,4 @@
-"""Statistics of hundreds of names, over HTTP."""
+"""Usage over HTTP: statistics of hundreds of models, and records with a provider's usage object."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ def test_a_users_statistics_are_exact_for_three_hundred_models_in_a_day(admin: P
         person.ok("POST", "usage/record", {"service": "chat", "operation": model, "credits": credits, "deduct": False})
 
     whole = person.ok("GET", "usage/stats")
-    cut = person.ok("GET", "usage/stats", params={"startDate": begin, "by": "model"})
+    partial_day = person.ok("GET", "usage/stats", params={"startDate": begin, "by": "model"})
 
     assert "series" not in whole
     most = sorted(wanted, key=lambda model: -wanted[model])[:10]
-    assert cut["series"]["by"] == "model"
-    assert {model: sum(days.values()) for model, days in cut["series"]["names"].items()} == {m: wanted[m] for m in most}
-    assert sum(cut["series"]["other"].values()) == sum(wanted.values()) - sum(wanted[model] for model in most)
-    assert whole["totalRecords"] == cut["totalRecords"] == MODELS
-    assert whole["byModel"] == cut["byModel"] == wanted
-    assert whole["byService"] == cut["byService"] == {"chat": sum(wanted.values())}
+    assert partial_day["series"]["by"] == "model"
+    shown_by_day = {model: sum(days.values()) for model, days in partial_day["series"]["names"].items()}
+    assert shown_by_day == {model: wanted[model] for model in most}
+    assert sum(partial_day["series"]["other"].values()) == sum(wanted.values()) - sum(wanted[model] for model in most)
+    assert whole["totalRecords"] == partial_day["totalRecords"] == MODELS
+    assert whole["byModel"] == partial_day["byModel"] == wanted
+    assert whole["byService"] == partial_day["byService"] == {"chat": sum(wanted.values())}
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         found = admin.ok("GET", "usage/system-stats?top=1000&by=user")
@@ -74,7 +75,7 @@ def test_a_providers_usage_is_priced_stored_and_counted(admin: Person, people: P
     assert (oldest["usage"], oldest["usageFormat"], oldest["providerUsage"]) == (usage, "anthropic", sent)
     assert newest["providerUsageDropped"]
     assert "providerUsage" not in newest
-    # Only the hundred models with the most credits are shown by class, and other tests have their models too.
+    # System statistics show usage by class for the 100 models with the most credits, and other tests use models too.
     most = {"inputTokens": 900_000_000, "outputTokens": 0, "requests": 0}
     person.ok("POST", "usage/record", known | {"usage": most, "deduct": False})
     deadline = time.monotonic() + PATIENCE_SECONDS

@@ -1,4 +1,4 @@
-"""A LiteLLM proxy in a process of its own, in front of a provider, which accounts with the service."""
+"""Runs a LiteLLM proxy in front of a provider. The proxy's callback accounts for every call with the service."""
 
 from __future__ import annotations
 
@@ -72,16 +72,16 @@ class Proxy:
         callback: str = "accounting_client.litellm.accounting",
         **environ: str,
     ) -> Iterator[Proxy]:
-        """Run one during the block; ``folder`` has its configuration, and whatever else it imports."""
+        """Run a proxy during the block. It gets its configuration from ``folder``, and can import the modules there."""
         names = {"base_url": provider.base_url, "origin": provider.origin, "callback": callback}
         names["master_key"] = secrets.token_hex(16)
         (folder / "config.yaml").write_text(CONFIG % names)
         (folder / "keys.py").write_text(KEYS)
         port, log = free_port(), folder / "log"
-        known = litellm.environ(ACCOUNTING_URL=accounting_url, ACCOUNTING_SERVICE=credential, **environ)
+        environment = litellm.environ(ACCOUNTING_URL=accounting_url, ACCOUNTING_SERVICE=credential, **environ)
         with log.open("ab") as output:
             process = subprocess.Popen(
-                litellm.command(folder / "config.yaml", port), env=known, cwd=folder, stdout=output, stderr=output
+                litellm.command(folder / "config.yaml", port), env=environment, cwd=folder, stdout=output, stderr=output
             )
         proxy = cls(f"http://127.0.0.1:{port}", process, log)
         try:
@@ -93,19 +93,19 @@ class Proxy:
 
     @contextmanager
     def ask(self, path: str, body: dict[str, Any], **key: Any) -> Iterator[httpx.Response]:
-        """Send a request with a key that has these ids in the proxy, and read the answer as it comes."""
-        known = json.dumps(key).encode().hex()
+        """Send a request with a key that belongs to these ids; return the answer to read as a stream."""
+        headers = {"Authorization": f"Bearer sk-{json.dumps(key).encode().hex()}"}
         with (
             httpx.Client(trust_env=False, verify=PLAIN, timeout=PATIENCE_SECONDS) as http,
-            http.stream("POST", f"{self.url}{path}", json=body, headers={"Authorization": f"Bearer sk-{known}"}) as got,
+            http.stream("POST", f"{self.url}{path}", json=body, headers=headers) as answer,
         ):
-            yield got
+            yield answer
 
     def answer(self, path: str, body: dict[str, Any], **key: Any) -> httpx.Response:
         """Send a request and read the whole answer."""
-        with self.ask(path, body, **key) as got:
-            got.read()
-        return got
+        with self.ask(path, body, **key) as answer:
+            answer.read()
+        return answer
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -126,7 +126,7 @@ def chat(model: str = "chat", **more: Any) -> dict[str, Any]:
 
 
 def texts(answer: httpx.Response) -> Iterator[str]:
-    """Return the pieces of a streamed chat completion as they come. Raises AssertionError for an error in it."""
+    """Return the pieces of a streamed chat completion as they come. Raises AssertionError if it contains an error."""
     for line in answer.iter_lines():
         if line.startswith("data: ") and line != "data: [DONE]":
             event = json.loads(line.removeprefix("data: "))

@@ -8,7 +8,7 @@ import pytest
 from accounting.domain.accounts import stored
 from accounting.domain.organizations import Member
 from accounting.operations import api_keys, budgets, credits, sessions, settling
-from accounting.operations.budgets import Manager, Wanted
+from accounting.operations.budgets import BudgetValues, Requester
 from accounting.operations.credits import Request
 from accounting.store import organizations
 from accounting.store.table import transact
@@ -18,7 +18,7 @@ from tests.members import organization_with
 type MakeUser = Callable[..., str]
 
 ACME = stored("org:acme")
-BOSS = Manager("boss", platform=True)
+BOSS = Requester("boss", is_administrator=True)
 
 
 def make_organization() -> None:
@@ -32,8 +32,8 @@ def grant(amount: int, account_id: Any = ACME, now: int = NOW) -> None:
     credits.allocate(Request("boss", "", "", 365, now, account_id=account_id), amount)
 
 
-def budget(subject: str, limit: int, account_id: Any = ACME, by: Manager = BOSS, now: int = NOW, **more: Any) -> Any:
-    return budgets.put(account_id, subject, Wanted(limit, more.pop("window", "total"), **more), by=by, now=now)
+def budget(subject: str, limit: int, account_id: Any = ACME, by: Requester = BOSS, now: int = NOW, **more: Any) -> Any:
+    return budgets.put(account_id, subject, BudgetValues(limit, more.pop("window", "total"), **more), by=by, now=now)
 
 
 def stream(session_id: str, tokens: int = 5_000, user_id: str = "u1", account_id: Any = ACME, **more: Any) -> Any:
@@ -48,9 +48,9 @@ def finalize(session_id: str, tokens: int, user_id: str = "u1", now: int = NOW) 
 
 def committed(subject: str, account_id: Any = ACME, user_id: str | None = None, now: int = NOW) -> int:
     found, _ = budgets.page(account_id, by=BOSS, user_id=user_id, after=None, limit=100, now=now)
-    (standing,) = [each for each in found if each.budget.subject == subject]
-    assert standing.committed is not None
-    return standing.committed
+    (state,) = [each for each in found if each.budget.subject == subject]
+    assert state.committed is not None
+    return state.committed
 
 
 def make_key(user_id: str = "u1") -> str:

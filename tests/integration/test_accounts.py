@@ -1,7 +1,6 @@
 """An organization's account works in every operation like a user's own: the payer and the caller may differ."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -131,7 +130,7 @@ def test_usage_is_recorded_for_the_payer_and_counted_for_the_user(deduct: bool, 
     again = usage.record(event, now=NOW, key=IdempotencyKey("u1", "usage", "k", "f"))
 
     assert (made.account_id, made.user_id, again.replayed) == (ORGANIZATION, "u1", True)
-    assert again.record == replace(made, metadata={})  # a stored answer keeps none, so that it can be erased
+    assert again.record == made._replace(metadata={})  # a stored answer keeps none, so that it can be erased
     assert credits.balance(ORGANIZATION, NOW).available == 100 - 7 * deduct
     for found in (
         usage.statistics("u1", None, None),

@@ -8,7 +8,7 @@ import pytest
 from accounting.domain.api_keys import ApiKey
 from accounting.domain.errors import ApiKeyInvalid, ApiKeyNotFound, Forbidden, TooManyApiKeys
 from accounting.operations import api_keys as operations
-from accounting.operations.api_keys import Created
+from accounting.operations.api_keys import CreatedKey
 from accounting.store import api_keys
 from accounting.store.idempotency import IdempotencyKey
 from accounting.times import DAY, MINUTE
@@ -19,7 +19,7 @@ from tests.together import times, together
 type MakeUser = Callable[..., str]
 
 
-def create(owner: str = "u1", *, expires_at: int | None = None, key: IdempotencyKey | None = None) -> Created:
+def create(owner: str = "u1", *, expires_at: int | None = None, key: IdempotencyKey | None = None) -> CreatedKey:
     return operations.create(owner, "a name", ("credits:read",), expires_at=expires_at, now=NOW, idempotency_key=key)
 
 
@@ -27,13 +27,13 @@ def listed(owner: str = "u1") -> list[ApiKey]:
     return api_keys.of_owner(owner, before=None, limit=100)[0]
 
 
-def text_of(created: Created) -> str:
+def text_of(created: CreatedKey) -> str:
     assert created.text is not None
     return created.text
 
 
 @pytest.fixture(autouse=True)
-def nothing_remembered(user: MakeUser) -> None:
+def empty_cache(user: MakeUser) -> None:
     user()
     api_keys.forget()
 
@@ -88,9 +88,9 @@ def test_other_processes_refuse_a_revoked_key_within_30_seconds(
     clock = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     assert api_keys.find_cached(created.key.id) is not None
-    remembered = dict(api_keys._cache._known)
+    cached = dict(api_keys._cache._known)
     api_keys.change(created.key.id, "u1", revoked=True)
-    api_keys._cache._known.update(remembered)  # as in a process that did not make the change
+    api_keys._cache._known.update(cached)  # as in a process that did not make the change
 
     clock[0] += 29.9
     found = api_keys.find_cached(created.key.id)
@@ -144,7 +144,7 @@ def test_one_idempotency_key_creates_one_api_key_and_shows_its_secret_once() -> 
     assert len(listed()) == 1
 
 
-def test_a_user_has_a_hundred_keys_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_at_the_limit_gets_no_further_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_keys, "MAX_PER_USER", 2)
     create()
     create()
@@ -159,7 +159,7 @@ def test_the_limit_holds_for_keys_created_concurrently(monkeypatch: pytest.Monke
 
     answers = together(*times(12, create))
 
-    assert sum(isinstance(answer, Created) for answer in answers) == 4
+    assert sum(isinstance(answer, CreatedKey) for answer in answers) == 4
     assert sum(isinstance(answer, TooManyApiKeys) for answer in answers) == 8
     assert len(listed()) == 5
 
@@ -169,7 +169,7 @@ def test_first_keys_created_concurrently_are_all_counted(monkeypatch: pytest.Mon
 
     answers = together(*times(8, create))
 
-    assert sum(isinstance(answer, Created) for answer in answers) == len(listed()) == 3
+    assert sum(isinstance(answer, CreatedKey) for answer in answers) == len(listed()) == 3
 
 
 def test_deleting_a_key_frees_one_place_and_revoking_does_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.accounts import personal
 from accounting.domain.audit import Finding
 from accounting.domain.ledger import Cause, Entry
@@ -213,7 +213,7 @@ def _somebody(user_id: str) -> list[table.Item]:
     """The items of a user with three ledger entries."""
     wallet, made = Wallet(personal(user_id)), list[Entry]()
     for _ in range(3):
-        decision = ledger.grant(wallet, 5, expires_at=NOW + DAY, cause=Cause("boss", NOW))
+        decision = decisions.grant(wallet, 5, expires_at=NOW + DAY, cause=Cause("boss", NOW))
         wallet = decision.wallet
         made += decision.entries
     profile = profiles.to_item(User(user_id, "", "", "user", created_at=NOW, updated_at=NOW))

@@ -18,7 +18,7 @@ from accounting.domain.errors import (
 from accounting.domain.organizations import Member
 from accounting.operations import budgets, closing, runs, sessions, usage
 from accounting.operations import users as people
-from accounting.operations.budgets import Manager
+from accounting.operations.budgets import Requester
 from accounting.operations.usage import Event
 from accounting.store import organizations
 from accounting.store.table import transact
@@ -133,22 +133,22 @@ def test_only_those_who_manage_an_account_change_its_budgets(user: MakeUser) -> 
     user("u1", 100)
     user("u2")
     with pytest.raises(Forbidden):
-        budget("member:u1", 10, by=Manager("u1"))
+        budget("member:u1", 10, by=Requester("u1"))
     with pytest.raises(AccountNotFound):
-        budget("member:u1", 10, by=Manager("stranger"))
+        budget("member:u1", 10, by=Requester("stranger"))
     with pytest.raises(AccountNotFound):
         budget("member:u1", 10, stored("org:none"))
     with pytest.raises(AccountNotFound):
-        budget("member:u1", 10, ACCOUNT, by=Manager("u2"))
+        budget("member:u1", 10, ACCOUNT, by=Requester("u2"))
     with pytest.raises(MemberNotFound):
         budget("member:stranger", 10)
-    budget("member:u1", 10, by=Manager("owner"))
-    budget("member:u1", 20, ACCOUNT, by=Manager("u1"))
+    budget("member:u1", 10, by=Requester("owner"))
+    budget("member:u1", 20, ACCOUNT, by=Requester("u1"))
     budget("member:u1", 15, ACCOUNT)
 
     for change in (
-        lambda: budget("member:u1", 99, ACCOUNT, by=Manager("u1")),
-        lambda: budgets.delete(ACCOUNT, "member:u1", by=Manager("u1")),
+        lambda: budget("member:u1", 99, ACCOUNT, by=Requester("u1")),
+        lambda: budgets.delete(ACCOUNT, "member:u1", by=Requester("u1")),
     ):
         with pytest.raises(Forbidden):
             change()
@@ -160,19 +160,19 @@ def test_members_see_only_the_budgets_that_limit_them(user: MakeUser) -> None:
     budget("member:u2", 10)
     stream("s1")
 
-    def seen(by: Manager, user_id: str | None = None) -> list[tuple[str, int | None]]:
+    def seen(by: Requester, user_id: str | None = None) -> list[tuple[str, int | None]]:
         found, _ = budgets.page(ACME, by=by, user_id=user_id, after=None, limit=9, now=NOW)
         return [(each.budget.subject, each.committed) for each in found]
 
-    assert seen(Manager("u1")) == [("members", 6)]
-    assert seen(Manager("u2")) == [("member:u2", 0)]
-    assert seen(Manager("owner"), "u1") == [("members", 6)]
-    assert seen(Manager("owner"), "owner") == []
-    assert seen(Manager("owner")) == [("member:u2", 0), ("members", None)]
+    assert seen(Requester("u1")) == [("members", 6)]
+    assert seen(Requester("u2")) == [("member:u2", 0)]
+    assert seen(Requester("owner"), "u1") == [("members", 6)]
+    assert seen(Requester("owner"), "owner") == []
+    assert seen(Requester("owner")) == [("member:u2", 0), ("members", None)]
     with pytest.raises(Forbidden):
-        seen(Manager("u1"), "u2")
+        seen(Requester("u1"), "u2")
     with pytest.raises(AccountNotFound):
-        seen(Manager("stranger"))
+        seen(Requester("stranger"))
 
 
 def test_a_list_of_budgets_has_pages() -> None:

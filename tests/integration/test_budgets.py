@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.ledger import Cause
 from accounting.domain.pricing import DEFAULT_CARD
 from accounting.domain.sessions import Report, Session, resolved
@@ -21,6 +21,7 @@ from accounting.store.table.wire import Wire
 from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
 from tests.lots import different_lots
+from tests.uuid7 import uuid7
 
 MakeUser = Callable[..., str]
 names = count()
@@ -32,8 +33,8 @@ def name() -> str:
     return f"s{next(names)}"
 
 
-def open_session() -> str:
-    session_id = name()
+def open_session(session_id: str | None = None) -> str:
+    session_id = session_id or name()
     sessions.initialize("u1", session_id, "m", 1_000, now=NOW)
     return session_id
 
@@ -86,10 +87,12 @@ BUDGETS = [
     Budget("balance by e-mail", 2, 0, lambda _: credits.balance_of("u1@example.com", NOW)),
     Budget("calculate, price cached", 0, 0, lambda _: prices.card_at("m", NOW)),
     Budget("calculate, price not cached", 1, 0, lambda _: prices.card_at("m", NOW), prices.forget),
-    Budget("initialize", 2, 9, lambda _: open_session()),
+    Budget("initialize with a UUIDv7", 2, 8, lambda _: open_session(uuid7(NOW))),
+    Budget("initialize with another id", 2, 9, lambda _: open_session()),
     Budget("heartbeat", 1, 1, lambda sid: sessions.heartbeat("u1", sid, 500, now=NOW), open_session),
     Budget("late heartbeat", 2, 1, lambda sid: sessions.heartbeat("u1", sid, 1, now=NOW), lambda: advanced(100)),
     Budget("finalize", 2, 11, finalize, open_session),
+    Budget("finalize with a UUIDv7", 2, 11, finalize, lambda: open_session(uuid7(NOW))),
     Budget("finalize, overrun", 2, 13, lambda sid: finalize(sid, 50_000), open_session),
     Budget("finalize, again", 1, 0, finalize, finalized),
     Budget("abort", 2, 11, lambda sid: settling.abort("u1", sid, None, now=NOW), open_session),
@@ -109,10 +112,25 @@ BUDGETS = [
         0,
         lambda _: credits.list_allocations(wallets.get(ACCOUNT), skip=0, last=None, limit=20, now=NOW),
     ),
-    Budget("sessions of a user", 3, 0, lambda _: session_lists.recent_of_user("u1", before=None, limit=20)),
+    Budget("sessions of a user", 3, 0, lambda _: session_lists.recent_of_user("u1", now=NOW, before=None, limit=20)),
     Budget("sessions of all", 9, 0, lambda _: session_lists.recent_of_all(before=None, limit=20)),
     Budget("active sessions of all", 9, 0, lambda _: session_lists.active_of_all(before=None, limit=20)),
 ]
+
+
+def test_a_session_costs_a_unit_less_if_its_id_tells_when_it_began(user: MakeUser, calls: Calls) -> None:
+    user("u1", 100_000)
+    prices.card_at("m", NOW)
+    spent = []
+    for session_id in (uuid7(NOW), "chosen", uuid7(NOW + 10_001)):
+        calls.reset()
+        open_session(session_id)
+        spent.append(calls.write_units)
+        calls.reset()
+        finalize(session_id)
+        spent.append(calls.write_units)
+
+    assert spent == [8, 11, 9, 11, 9, 11]
 
 
 @pytest.mark.parametrize("history", [0, HISTORY], ids=["new user", "long history"])
@@ -142,10 +160,10 @@ def write_history(length: int) -> None:
     items = []
     for number in range(length):
         at, session_id = NOW + number, f"old{number}"
-        hold = ledger.hold(wallet, 2, cause=Cause("u1", at, session_id=session_id))
+        hold = decisions.hold(wallet, 2, cause=Cause("u1", at, session_id=session_id))
         session = Session("u1", session_id, ACCOUNT, "m", DEFAULT_CARD, 1_000, hold.parts, at, at, at, 2, at)
         cause = Cause("u1", at, session_id=session_id)
-        settled = ledger.settle(hold.wallet, hold.parts, 1, grace_milliseconds=1, cause=cause)
+        settled = decisions.settle(hold.wallet, hold.parts, 1, grace_milliseconds=1, cause=cause)
         ended = resolved(session, settled, Report(200), outcome="aborted", success=False, at=at)
         items += [session_store.to_item(ended), *map(entries.to_item, [*hold.entries, *settled.entries])]
         wallet = settled.wallet
@@ -169,7 +187,7 @@ def test_lists_read_no_more_than_a_page(user: MakeUser, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Wire, "query", noting)
 
-    session_lists.recent_of_user("u1", before=None, limit=5)
+    session_lists.recent_of_user("u1", now=NOW, before=None, limit=5)
     of_user = sum(evaluated)
     evaluated.clear()
     session_lists.recent_of_all(before=None, limit=5)

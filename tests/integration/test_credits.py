@@ -1,7 +1,6 @@
 """Balances, the four commands, allocations and the ledger in the table."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -98,7 +97,7 @@ def test_each_command_answers_with_what_it_did(user: MakeUser) -> None:
     assert allocated.allocation is not None
     assert (allocated.allocation.credits, allocated.allocation.notes, allocated.remaining) == (7, "", 7)
     (kept,) = allocations.page(ACCOUNT, last=2, limit=1)
-    assert kept == replace(allocated.allocation, notes="gift"), (
+    assert kept == allocated.allocation._replace(notes="gift"), (
         "notes are kept in the allocation only, where they can be erased"
     )
     assert allocated.allocation.expires_at == NOW + DAY
@@ -253,7 +252,7 @@ def test_allocations_are_listed_newest_first_with_what_is_left(user: MakeUser) -
 
     assert [(made.number, left) for made, left in page.allocations] == [(5, 10), (4, 10), (3, 10), (2, 5), (1, 0)]
     assert [left for _, left in later.allocations] == [10, 10, 0, 0, 0]
-    assert (page.total, page.next_last) == (5, None)
+    assert (page.total, page.next_number) == (5, None)
 
 
 def test_allocations_are_paged_by_number_and_by_cursor(user: MakeUser) -> None:
@@ -263,7 +262,7 @@ def test_allocations_are_paged_by_number_and_by_cursor(user: MakeUser) -> None:
 
     def page(skip: int = 0, last: int | None = None) -> tuple[list[int], int | None]:
         found = credits.list_allocations(wallets.get(ACCOUNT), skip=skip, last=last, limit=2, now=NOW)
-        return [made.number for made, _ in found.allocations], found.next_last
+        return [made.number for made, _ in found.allocations], found.next_number
 
     assert [page(skip) for skip in (0, 2, 4, 6)] == [([5, 4], 3), ([3, 2], 1), ([1], None), ([], None)]
     assert [page(last=last) for last in (3, 1, 99)] == [([3, 2], 1), ([1], None), ([5, 4], 3)]

@@ -7,7 +7,6 @@ stays as long as that format is read. ``WRITE_SAMPLES=1`` writes the samples tha
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -102,9 +101,9 @@ def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
 
 def _spend_within_limits() -> None:
     """A budget and a run, with an open session, an ended one and a record that count in both."""
-    credits.allocate(replace(request(), account_id=ORGANIZATION), 100)
-    of_all = budgets.Wanted(90, "month", "Europe/Berlin", (80,))
-    budgets.put(ORGANIZATION, "members", of_all, by=budgets.Manager("boss", platform=True), now=NOW)
+    credits.allocate(request()._replace(account_id=ORGANIZATION), 100)
+    of_all = budgets.BudgetValues(90, "month", "Europe/Berlin", (80,))
+    budgets.put(ORGANIZATION, "members", of_all, by=budgets.Requester("boss", is_administrator=True), now=NOW)
     spender = Spender("u1", ORGANIZATION, "k", "r1")
     runs.begin(spender, "r1", 50, expires_at=None, metadata={"task": "t"}, now=NOW)
     for name in ("s6", "s7"):

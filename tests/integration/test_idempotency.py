@@ -1,7 +1,6 @@
 """A repeated request gets the first answer, whatever has happened since."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -18,7 +17,7 @@ from accounting.domain.errors import (
 from accounting.domain.pricing import PriceRule
 from accounting.domain.users import Description
 from accounting.operations import credits, prices, sessions, settling, usage
-from accounting.operations.credits import Change, Request
+from accounting.operations.credits import CreditChange, Request
 from accounting.operations.usage import Event
 from accounting.operations.users import disable
 from accounting.settings import settings
@@ -41,7 +40,7 @@ def described(user_id: str, email: str, now: int) -> Description:
     return Description.by_the_platform(user_id, email=email, username=user_id, role="user", now=now)
 
 
-COMMANDS: dict[str, Callable[[Request], Change]] = {
+COMMANDS: dict[str, Callable[[Request], CreditChange]] = {
     "allocate": lambda request: credits.allocate(request, 7),
     "set more": lambda request: credits.set_available(request, 150),
     "set less": lambda request: credits.set_available(request, 50),
@@ -59,7 +58,7 @@ def test_a_repeat_gets_the_first_answer_and_nothing_happens_twice(command: str, 
 
     again = COMMANDS[command](request(now=NOW + 5))
 
-    assert again == replace(first, replayed=True)
+    assert again == first._replace(replayed=True)
     assert assert_books_balance("u1").available == 3
 
 
@@ -132,7 +131,7 @@ def test_one_key_may_be_used_for_two_routes(user: MakeUser) -> None:
     user("u1")
     credits.allocate(request(), 7)
 
-    removal = replace(request(), key=IdempotencyKey("boss", "remove", "k", "same"))
+    removal = request()._replace(key=IdempotencyKey("boss", "remove", "k", "same"))
 
     assert credits.remove(removal, 7).available == 0
 
@@ -263,29 +262,29 @@ def test_an_abort_without_tokens_counts_as_a_repeat_of_any_abort(user: MakeUser)
 def test_a_repeat_is_answered_after_the_user_lost_the_address(user: MakeUser) -> None:
     """By then the address names another user or nobody. The repeat gets the first answer, and moves nothing."""
     user("u1", 10)
-    by_address = replace(request(), user="u1@example.com")
+    by_address = request()._replace(user="u1@example.com")
     first = credits.allocate(by_address, 7)
     users.sync(described("u1", "new@example.com", NOW + 1), NOW + 1)
 
-    assert credits.allocate(by_address, 7) == replace(first, replayed=True)
+    assert credits.allocate(by_address, 7) == first._replace(replayed=True)
     with pytest.raises(UserNotFound):
-        credits.allocate(replace(by_address, key=None), 7)
+        credits.allocate(by_address._replace(key=None), 7)
 
     users.sync(described("u2", "u1@example.com", NOW + 2), NOW + 2)
-    assert credits.allocate(by_address, 7) == replace(first, replayed=True)
+    assert credits.allocate(by_address, 7) == first._replace(replayed=True)
     assert assert_books_balance("u1").available == 17
     assert assert_books_balance("u2").available == 0
 
 
 def test_a_repeat_is_answered_after_the_instant_that_it_names(user: MakeUser) -> None:
     user("u1")
-    until = replace(request(), expires_at=NOW + DAY)
+    until = request()._replace(expires_at=NOW + DAY)
     first = credits.allocate(until, 7)
-    late = replace(until, now=NOW + 2 * DAY)
+    late = until._replace(now=NOW + 2 * DAY)
 
-    assert credits.allocate(late, 7) == replace(first, replayed=True)
+    assert credits.allocate(late, 7) == first._replace(replayed=True)
     with pytest.raises(Invalid, match="expiresAt"):
-        credits.allocate(replace(late, key=None), 7)
+        credits.allocate(late._replace(key=None), 7)
 
 
 @pytest.mark.parametrize("deduct", [True, False])
@@ -296,6 +295,6 @@ def test_a_repeated_record_is_answered_after_its_user_was_disabled(deduct: bool,
     first = usage.record(event, now=NOW, key=key)
     disable("u1", by="boss", reason="left", now=NOW)
 
-    assert usage.record(event, now=NOW, key=key) == replace(first, replayed=True)
+    assert usage.record(event, now=NOW, key=key) == first._replace(replayed=True)
     with pytest.raises(UserDisabled):
-        usage.record(event, now=NOW, key=replace(key, key="other"))
+        usage.record(event, now=NOW, key=key._replace(key="other"))

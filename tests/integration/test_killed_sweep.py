@@ -14,7 +14,7 @@ from itertools import batched
 from pathlib import Path
 from typing import Any
 
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.accounts import personal
 from accounting.domain.allocations import Allocation
 from accounting.domain.ledger import Cause, Entry
@@ -38,13 +38,13 @@ LAYER = Path(__file__).resolve().parents[2] / "layers/shared"
 def stale_sessions_of(user_id: str) -> list[dict[str, Any]]:
     """The items of a user with credits who opened sessions and sent nothing more."""
     account = personal(user_id)
-    decision = ledger.grant(Wallet(account), 1000, expires_at=NOW + 30 * DAY, cause=Cause("boss", NOW))
+    decision = decisions.grant(Wallet(account), 1000, expires_at=NOW + 30 * DAY, cause=Cause("boss", NOW))
     wallet, made = decision.wallet, list[Entry](decision.entries)
     lot = allocation_id(account, 1)
     items = [allocations.to_item(Allocation(account, 1, lot, 1000, "boss", NOW, NOW + 30 * DAY))]
     for number in range(SESSIONS):
         session_id = f"s{number}"
-        hold = ledger.hold(wallet, 6, cause=Cause(user_id, NOW, session_id=session_id))
+        hold = decisions.hold(wallet, 6, cause=Cause(user_id, NOW, session_id=session_id))
         wallet = hold.wallet
         made += hold.entries
         due_at = NOW + 60 * MINUTE

@@ -12,7 +12,7 @@ from accounting.domain.accounts import stored
 from accounting.domain.budgets import Spender
 from accounting.domain.errors import Unavailable
 from accounting.operations import budgets, credits, runs, sessions, settling, usage
-from accounting.operations.budgets import Manager, Wanted
+from accounting.operations.budgets import BudgetValues, Requester
 from accounting.operations.credits import Request
 from accounting.operations.usage import Event
 from accounting.store.table import wire as wire_module
@@ -23,7 +23,7 @@ from tests.integration.conftest import NOW
 from tests.members import organization_with
 
 ACME = stored("org:acme")
-BOSS = Manager("boss", platform=True)
+BOSS = Requester("boss", is_administrator=True)
 TRANSACT = "TransactWriteItems"
 LOST_FOR_GOOD = (answer_lost,) * 3
 """The wire sends a transaction three times."""
@@ -35,7 +35,7 @@ def wire(table_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
     monkeypatch.setattr(wire_module, "time", SimpleNamespace(**vars(time) | {"sleep": lambda _seconds: None}))
     organization_with(ACME, "u1", now=NOW)
     credits.allocate(Request("boss", "", "", 365, NOW, account_id=ACME), 100)
-    budgets.put(ACME, "member:u1", Wanted(20, "month"), by=BOSS, now=NOW)
+    budgets.put(ACME, "member:u1", BudgetValues(20, "month"), by=BOSS, now=NOW)
     runs.begin(Spender("u1", ACME), "r1", 20, expires_at=None, metadata={}, now=NOW)
     with Faults.of(the_wire()) as between:
         yield between

@@ -22,7 +22,7 @@ def stored_with(*user_ids: str, organization: Organization = ACME) -> None:
 
 
 def test_an_organization_and_its_members_are_found_from_both_sides() -> None:
-    other = replace(ACME, id="OTHER", created_at=NOW + 1)
+    other = ACME._replace(id="OTHER", created_at=NOW + 1)
     stored_with("u1", "u2")
     stored_with("u1", organization=other)
 
@@ -53,7 +53,7 @@ def test_a_change_of_members_is_refused_after_another_one() -> None:
 
     transact([organizations.change_member(member, "owner"), organizations.recount(ACME, after)])
 
-    assert organizations.with_member("ACME", "u1") == (after, replace(member, role="owner"))
+    assert organizations.with_member("ACME", "u1") == (after, member._replace(role="owner"))
     for write in (
         organizations.change_member(member, "admin"),
         organizations.remove_member(member),
@@ -62,7 +62,7 @@ def test_a_change_of_members_is_refused_after_another_one() -> None:
     ):
         with pytest.raises(Conflict):
             transact([write])
-    transact([organizations.remove_member(replace(member, role="owner"))])
+    transact([organizations.remove_member(member._replace(role="owner"))])
     assert organizations.of_user("u1", before=None, limit=9) == ([], None)
 
 

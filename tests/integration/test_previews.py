@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +12,7 @@ from accounting.domain.budgets import Spender
 from accounting.domain.errors import AccountingError, Invalid, UserDisabled
 from accounting.domain.model_usage import Usage
 from accounting.operations import closing, credits, runs, sessions, users
-from accounting.operations.budgets import Manager
+from accounting.operations.budgets import Requester
 from accounting.operations.credits import Request
 from accounting.operations.previews import Preview, preview
 from accounting.settings import settings
@@ -71,7 +70,7 @@ def opened(spender: Spender, session_id: str, tokens: int, usage: Usage | None) 
 def test_a_preview_decides_as_initialize_does_right_after_it(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch, seed: int, *, reduce: bool
 ) -> None:
-    chosen = replace(settings(), reduce_short_holds=reduce)
+    chosen = settings()._replace(reduce_short_holds=reduce)
     monkeypatch.setattr("accounting.operations.spending.settings", lambda: chosen)
     rng = random.Random(seed)
     user("u1", 60)
@@ -157,7 +156,7 @@ def test_a_preview_names_a_reason_that_is_not_a_limit(user: MakeUser) -> None:
     user("u9", 10)
     make_organization()
     runs.begin(OWN, "r", 5, expires_at=None, metadata={}, now=NOW)
-    runs.stop(ACCOUNT, "r", by=Manager("u1"), now=NOW)
+    runs.stop(ACCOUNT, "r", by=Requester("u1"), now=NOW)
 
     def reason(spender: Spender, **more: Any) -> str:
         said = ask(spender, **more)

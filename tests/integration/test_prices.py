@@ -171,8 +171,8 @@ def test_a_repeated_addition_gets_the_first_answer_after_the_rule_has_ended() ->
     first = operations.add(PriceRule("m", per_thousand(10_000), NOW, NOW + 5), now=NOW, key=key)
     ended = PriceRule("m", per_thousand(10_000), NOW + 9, NOW + 5)
 
-    assert operations.add(ended, now=NOW + 9, key=key) == replace(first, replayed=True)
-    for other in (None, replace(key, key="other")):
+    assert operations.add(ended, now=NOW + 9, key=key) == first._replace(replayed=True)
+    for other in (None, key._replace(key="other")):
         with pytest.raises(Invalid, match="effectiveTo"):
             operations.add(ended, now=NOW + 9, key=other)
 
@@ -385,4 +385,4 @@ def test_a_repeat_is_answered_with_the_whole_rule() -> None:
     key = IdempotencyKey("boss", "pricing", "k", "fingerprint")
     first = operations.add(EVERYTHING, now=NOW, key=key)
 
-    assert operations.add(EVERYTHING, now=NOW, key=key) == replace(first, replayed=True)
+    assert operations.add(EVERYTHING, now=NOW, key=key) == first._replace(replayed=True)

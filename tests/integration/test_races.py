@@ -91,7 +91,7 @@ def test_32_removals_never_go_below_zero(user: MakeUser) -> None:
 
     answers = together(*times(32, lambda: credits.remove(request(), 7)))
 
-    assert kinds(answers) == {"Change": 14, "InsufficientCredits": 18}
+    assert kinds(answers) == {"CreditChange": 14, "InsufficientCredits": 18}
     assert assert_books_balance("u1").available == 2
     assert {answer.available for answer in answers if not isinstance(answer, Exception)} == set(range(2, 101 - 7, 7))
 
@@ -145,7 +145,7 @@ def test_one_idempotency_key_sent_16_times_allocates_once(user: MakeUser) -> Non
 
     answers = together(*times(16, lambda: credits.allocate(request("k"), 50)))
 
-    assert kinds(answers) == {"Change": 16}
+    assert kinds(answers) == {"CreditChange": 16}
     assert len({answer.allocation.id for answer in answers}) == 1
     assert Counter(answer.replayed for answer in answers) == {False: 1, True: 15}
     assert assert_books_balance("u1").available == 50
@@ -156,7 +156,7 @@ def test_one_idempotency_key_removes_all_credits_once(user: MakeUser) -> None:
 
     answers = together(*times(16, lambda: credits.remove(request("k"), 50)))
 
-    assert kinds(answers) == {"Change": 16}
+    assert kinds(answers) == {"CreditChange": 16}
     assert assert_books_balance("u1").available == 0
 
 
@@ -165,7 +165,7 @@ def test_16_allocations_without_a_key_make_16_grants(user: MakeUser) -> None:
 
     answers = together(*times(16, lambda: credits.allocate(request(), 50)))
 
-    assert kinds(answers) == {"Change": 16}
+    assert kinds(answers) == {"CreditChange": 16}
     assert assert_books_balance("u1").available == 800
 
 

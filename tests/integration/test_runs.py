@@ -11,7 +11,7 @@ from accounting.domain.errors import (
     RunNotFound,
 )
 from accounting.operations import runs, sessions, settling, usage
-from accounting.operations.budgets import Manager
+from accounting.operations.budgets import Requester
 from accounting.operations.sweep import sweep
 from accounting.store import entries
 from accounting.times import DAY, HOUR
@@ -39,7 +39,7 @@ def test_a_run_has_the_sums_of_its_sessions_and_records(user: MakeUser) -> None:
     settling.finalize("u1", "swept", 1_000, success=True, now=NOW + 3 * HOUR)
     stream("open", account_id=ACCOUNT, run_id="r1")
 
-    summary = runs.show(ACCOUNT, "r1", by=Manager("u1"))
+    summary = runs.show(ACCOUNT, "r1", by=Requester("u1"))
     run = summary.run
     assert (run.committed, run.spent, run.sessions, run.records) == (7 + 6, 7, 5, 5)
     assert summary.by_model == {"m": 5, "n": 2}
@@ -55,8 +55,8 @@ def test_a_stopped_run_admits_nothing_more_and_its_open_sessions_settle() -> Non
     begun = runs.begin(Spender("u1", ACME), "r1", 50, expires_at=None, metadata={}, now=NOW).run
     stream("s1", run_id="r1")
 
-    stopped = runs.stop(ACME, "r1", by=Manager("u1"), now=NOW + 1)
-    assert runs.stop(ACME, "r1", by=Manager("u1"), now=NOW + 2) == stopped
+    stopped = runs.stop(ACME, "r1", by=Requester("u1"), now=NOW + 1)
+    assert runs.stop(ACME, "r1", by=Requester("u1"), now=NOW + 2) == stopped
     with pytest.raises(RunEnded) as refused:
         stream("s2", run_id="r1")
     assert refused.value.details == {"runId": "r1", "status": "stopped"}
@@ -95,10 +95,10 @@ def test_a_run_is_made_once_and_belongs_to_one_account(user: MakeUser) -> None:
     with pytest.raises(AccountNotFound):
         runs.begin(Spender("stranger", ACME), "r2", 50, expires_at=None, metadata={}, now=NOW)
     with pytest.raises(RunNotFound):
-        runs.show(ACME, "r1", by=Manager("u2"))
+        runs.show(ACME, "r1", by=Requester("u2"))
     with pytest.raises(RunNotFound):
         runs.stop(ACME, "none", by=BOSS, now=NOW)
     with pytest.raises(AccountNotFound):
-        runs.show(ACME, "r1", by=Manager("stranger"))
-    assert runs.show(ACME, "r1", by=Manager("owner")).run == made.run
+        runs.show(ACME, "r1", by=Requester("stranger"))
+    assert runs.show(ACME, "r1", by=Requester("owner")).run == made.run
     stream("s1", run_id="r1", user_id="u2")

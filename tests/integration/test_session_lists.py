@@ -1,4 +1,4 @@
-"""Lists of sessions are complete and in order, even while sessions begin and end."""
+"""Lists of sessions are complete and in order, even while sessions begin and end, and whatever their ids are."""
 
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -38,7 +38,7 @@ def ids(found: list[Session]) -> list[str]:
 
 
 def of_user(before: str | None) -> session_lists.Page:
-    return session_lists.recent_of_user("u1", before=before, limit=3)
+    return session_lists.recent_of_user("u1", now=NOW, before=before, limit=3)
 
 
 def of_all(before: str | None) -> session_lists.Page:

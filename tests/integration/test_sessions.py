@@ -40,7 +40,7 @@ def usage() -> list[dict[str, Any]]:
     return table.query(keys.wallet(ACCOUNT)["pk"], "USAGE#", "USAGE#~", limit=100)
 
 
-def allocate(count: int, days: int = 30, now: int = NOW) -> credits.Change:
+def allocate(count: int, days: int = 30, now: int = NOW) -> credits.CreditChange:
     return credits.allocate(Request("boss", "u1", "", days, now), count)
 
 

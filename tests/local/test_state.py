@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import time
 import zipfile
 from contextlib import contextmanager
@@ -87,13 +88,13 @@ def make_trigger(aws: Emulator) -> None:
     )
 
 
-def until(wanted: Callable[[], bool]) -> bool:
+def until(wanted: Callable[[], bool], pause: float = 0.1) -> bool:
     """Wait for something; return whether it came."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not wanted():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.1)
+        time.sleep(pause)
     return True
 
 
@@ -188,6 +189,26 @@ def test_a_kill_during_a_save_keeps_the_previous_save(tmp_path: Path) -> None:
 
     with emulator.start(state=tmp_path) as aws:
         assert found(aws, "things").keys() == set(names)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a forked process saves on Linux only")
+def test_requests_are_answered_during_a_save(tmp_path: Path) -> None:
+    def unfinished() -> bool:
+        return any(each.suffix for each in saves(tmp_path))
+
+    def answered_during_a_save() -> bool:
+        begun = unfinished()
+        found(aws, "few")
+        return begun and unfinished()
+
+    with emulator.start(state=tmp_path) as aws:
+        make_table(aws, "things")
+        make_table(aws, "few")
+        many = {"L": [{"S": f"{number:x}"} for number in range(10_000)]}
+        for number in range(50):
+            aws.client("dynamodb").put_item(TableName="things", Item={"pk": {"S": f"thing-{number}"}, "many": many})
+        begin_to_save(aws)
+        assert until(answered_during_a_save, pause=0)
 
 
 def begin_to_save(aws: Emulator) -> None:

@@ -23,8 +23,7 @@ from schemathesis.specs.openapi import checks as openapi_checks
 from local.openapi import document
 from tests.api import DOCS_PATHS, INTERNAL
 from tests.e2e.books import balanced
-from tests.e2e.client import Person
-from tests.e2e.test_gateway import SECURITY_HEADERS
+from tests.e2e.client import SECURITY_HEADERS, Person
 
 if TYPE_CHECKING:
     import httpx

@@ -10,7 +10,7 @@ from accounting.domain.errors import AccountingError
 from accounting.domain.model_usage import Usage
 from accounting.domain.usage import ModelCall
 from accounting.domain.windows import WindowKind
-from accounting.operations.budgets import Wanted
+from accounting.operations.budgets import BudgetValues
 from tests.simulation import requests
 from tests.simulation.requests import OK, REPEATABLE, Answer, Request, Who
 from tests.simulation.scheduler import Scheduler, Task
@@ -150,7 +150,7 @@ class Clients:
             self._ask(requests.member(name, who, leaves=False))
         else:
             window, zone = random.choice(WINDOWS), random.choice(ZONES)
-            wanted = Wanted(random.choice((0, 5, 20, 60)), window, zone) if random.random() < 0.85 else None
+            wanted = BudgetValues(random.choice((0, 5, 20, 60)), window, zone) if random.random() < 0.85 else None
             of_all = ["members"] if who.account_id in self._organizations else []
             subject = random.choice([f"member:{who.user_id}", *of_all])
             self._ask(requests.budget(name, who.account_id, subject, wanted))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from accounting.domain.accounts import AccountId, organization_of, personal
@@ -15,7 +15,7 @@ from accounting.domain.sessions import Outcome, Report
 from accounting.domain.usage import ModelCall
 from accounting.domain.users import User
 from accounting.operations import api_keys, budgets, credits, organizations, runs, sessions, settling, usage, users
-from accounting.operations.credits import Change
+from accounting.operations.credits import CreditChange
 from accounting.operations.usage import Event, Recorded
 from accounting.store.idempotency import IdempotencyKey
 from accounting.store.users import ById
@@ -29,7 +29,7 @@ REPEATABLE = (*UNKNOWN, "CONTENTION")
 """After these errors a client may repeat a request that has a key; CONTENTION promises that nothing was written."""
 
 SUPERVISOR = "boss"
-COMMANDS: dict[str, Callable[[credits.Request, int], Change]] = {
+COMMANDS: dict[str, Callable[[credits.Request, int], CreditChange]] = {
     "grant": credits.allocate,
     "set": credits.set_available,
     "remove": credits.remove,
@@ -90,12 +90,12 @@ class Request:
 def command(name: str, kind: str, account_id: AccountId, amount: int, days: int, key: str | None) -> Request:
     """A supervisor's command on an account's credits."""
 
-    def send(now: int) -> Change:
+    def send(now: int) -> CreditChange:
         sent = IdempotencyKey(SUPERVISOR, kind, key, f"{name} {amount}") if key else None
         request = credits.Request(SUPERVISOR, "", name, days, now, sent, account_id=account_id)
         return COMMANDS[kind](request, amount)
 
-    def agrees(books: AccountBooks, change: Change) -> bool:
+    def agrees(books: AccountBooks, change: CreditChange) -> bool:
         (entry,) = books.entries_of[name]
         as_told = {"grant": amount, "set": change.available - change.previous, "remove": -amount, "adjust": amount}
         return entry.credits == as_told[kind] and change.credits == amount
@@ -119,7 +119,7 @@ def record(
         as_told = recorded.record.credits == amount and charged == (amount if recorded.deducted else None)
         told = recorded.record
         if recorded.replayed:  # an answer is stored without metadata, so that metadata can be erased
-            told = replace(told, metadata=event.metadata)
+            told = told._replace(metadata=event.metadata)
         return books.records_of[name] == [told] and as_told
 
     kind = "record and deduct" if deduct else "record"
@@ -129,7 +129,7 @@ def record(
 def api_key(name: str, user_id: str, key: str | None) -> Request:
     """The creation of an API key."""
 
-    def send(now: int) -> api_keys.Created:
+    def send(now: int) -> api_keys.CreatedKey:
         sent = IdempotencyKey(user_id, "api-keys", key, name) if key else None
         return api_keys.create(user_id, name, ("credits:read",), expires_at=None, now=now, idempotency_key=sent)
 
@@ -155,18 +155,18 @@ def switch(name: str, user_id: str, *, off: bool) -> Request:
     return Request(name, "disable" if off else "enable", personal(user_id), True, send, None, agrees)
 
 
-def budget(name: str, account_id: AccountId, subject: str, wanted: budgets.Wanted | None) -> Request:
+def budget(name: str, account_id: AccountId, subject: str, wanted: budgets.BudgetValues | None) -> Request:
     """An administrator sets a budget, or deletes it."""
-    boss = budgets.Manager(SUPERVISOR, platform=True)
+    boss = budgets.Requester(SUPERVISOR, is_administrator=True)
 
-    def send(now: int) -> budgets.Standing | None:
+    def send(now: int) -> budgets.BudgetState | None:
         if wanted is None:
             budgets.delete(account_id, subject, by=boss)
             return None
         return budgets.put(account_id, subject, wanted, by=boss, now=now)
 
-    def agrees(_books: AccountBooks, standing: budgets.Standing | None) -> bool:
-        return wanted is None or (standing is not None and standing.budget.limit == wanted.limit)
+    def agrees(_books: AccountBooks, state: budgets.BudgetState | None) -> bool:
+        return wanted is None or (state is not None and state.budget.limit == wanted.limit)
 
     kind = "delete budget" if wanted is None else "budget"
     return Request(name, kind, account_id, True, send, None, agrees)
@@ -189,7 +189,7 @@ def stop(name: str, who: Who) -> Request:
     """A user stops a run."""
 
     def send(now: int) -> Run:
-        return runs.stop(who.account_id, name, by=budgets.Manager(SUPERVISOR, platform=True), now=now)
+        return runs.stop(who.account_id, name, by=budgets.Requester(SUPERVISOR, is_administrator=True), now=now)
 
     def agrees(_books: AccountBooks, stopped: Run) -> bool:
         return stopped.stopped_at is not None

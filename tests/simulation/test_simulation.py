@@ -6,8 +6,8 @@ from tests.simulation.simulation import Simulation, Violation
 
 SEEDS = range(1, 41)
 UNTIL_CAUGHT = 30
-"""The number of seeds that must catch a sabotage. Measured: on average, the first to third seed catches it; the eighth
-at the latest."""
+"""At least one of so many seeds must catch a sabotage. Measured: on average, the first to third seed catches it; the
+eighth at the latest."""
 
 
 @pytest.mark.parametrize("first", SEEDS[::10])
@@ -35,7 +35,7 @@ def breaks(seed: int, sabotage: str) -> bool:
 
 
 def trace_of(seed: int) -> str:
-    """A hash of every call and what came of it."""
+    """A hash of every call and its outcome."""
     simulation = Simulation(seed)
     simulation.run()
     return simulation.connection.trace.hexdigest()

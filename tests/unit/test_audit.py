@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.accounts import personal
-from accounting.domain.audit import MAX_FINDINGS, Finding, KindSums, Newer, Proof, Sums, Unreadable
+from accounting.domain.audit import MAX_FINDINGS, Finding, KindSums, LedgerSums, Proof
 from accounting.domain.errors import InsufficientCredits
-from accounting.domain.ledger import OF_SECOND_FORMAT, Cause, Entry, Kind, digest
+from accounting.domain.ledger import OF_SECOND_FORMAT, Cause, Entry, Kind, Newer, Unreadable, digest
 from accounting.domain.lots import Lot
 from accounting.domain.wallet import Decision, Wallet
 from accounting.times import DAY, HOUR
@@ -42,20 +42,20 @@ def _command(rng: random.Random, wallet: Wallet, cause: Cause, held: list[tuple[
     credits, expires_at = rng.randrange(1, 60), cause.at + rng.randrange(1, 3 * DAY)
     match rng.choice(["grant", "hold", "hold", "settle", "settle", "remove", "set", "charge", "adjust"]):
         case "hold":
-            hold = ledger.hold(wallet, credits, cause=cause)
+            hold = decisions.hold(wallet, credits, cause=cause)
             held.append(hold.parts)
             return hold
         case "settle" if held:
-            return ledger.settle(wallet, held.pop(0), rng.randrange(80), grace_milliseconds=DAY, cause=cause)
+            return decisions.settle(wallet, held.pop(0), rng.randrange(80), grace_milliseconds=DAY, cause=cause)
         case "remove":
-            return ledger.remove(wallet, credits, cause=cause)
+            return decisions.remove(wallet, credits, cause=cause)
         case "set":
-            return ledger.set_available(wallet, credits, expires_at=expires_at, cause=cause)
+            return decisions.set_available(wallet, credits, expires_at=expires_at, cause=cause)
         case "charge":
-            return ledger.charge(wallet, credits, cause=cause)
+            return decisions.charge(wallet, credits, cause=cause)
         case "adjust":
-            return ledger.remove(wallet, credits, cause=cause, kind="adjust")
-    return ledger.grant(wallet, credits, expires_at=expires_at, cause=cause)
+            return decisions.remove(wallet, credits, cause=cause, kind="adjust")
+    return decisions.grant(wallet, credits, expires_at=expires_at, cause=cause)
 
 
 def findings(wallet: Wallet, entries: Sequence[Entry | Unreadable | Newer]) -> list[Finding]:
@@ -86,7 +86,7 @@ def test_the_histories_have_every_kind_of_entry() -> None:
     assert kinds == set(Kind.__args__) - {"merge"}  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", [name for name in Entry.__slots__ if name not in ("seq", "format")])
+@pytest.mark.parametrize("name", [name for name in Entry._fields if name not in ("seq", "format")])
 def test_an_altered_field_is_found_at_its_entry(name: str) -> None:
     for seed in range(20):
         wallet, entries = history(seed)
@@ -94,7 +94,7 @@ def test_an_altered_field_is_found_at_its_entry(name: str) -> None:
         place = random.Random(seed).choice(has_field)
         value = getattr(entries[place], name)
         change: dict[str, Any] = {name: value + 1 if isinstance(value, int) else f"{value}x"}
-        found = findings(wallet, [*entries[:place], replace(entries[place], **change), *entries[place + 1 :]])
+        found = findings(wallet, [*entries[:place], entries[place]._replace(**change), *entries[place + 1 :]])
 
         assert Finding("altered", place + 1) in found
 
@@ -104,7 +104,7 @@ def rehashed(entries: list[Entry]) -> list[Entry]:
     chained, head = list[Entry](), ""
     for entry in entries:
         head = entry.hashed(head)
-        chained.append(replace(entry, hash=head))
+        chained.append(entry._replace(hash=head))
     return chained
 
 
@@ -120,9 +120,9 @@ def test_a_removed_entry_is_found(seed: int) -> None:
 def test_an_inserted_entry_is_found_even_if_later_entries_are_adjusted(seed: int) -> None:
     wallet, entries = history(seed)
     place = random.Random(seed).randrange(1, len(entries))
-    forged = replace(entries[place - 1], credits=5, reason="a gift")
+    forged = entries[place - 1]._replace(credits=5, reason="a gift")
     numbered = [*entries[:place], forged, *entries[place:]]
-    fitting = rehashed([replace(entry, seq=number) for number, entry in enumerate(numbered, 1)])
+    fitting = rehashed([entry._replace(seq=number) for number, entry in enumerate(numbered, 1)])
 
     assert findings(wallet, fitting)
     assert findings(wallet, [*entries[:place], forged, *entries[place:]])
@@ -165,7 +165,7 @@ def test_an_entry_with_wrong_sums_is_found_even_if_its_hash_matches() -> None:
     wallet, entries = history(2)
     last = wallet.entry_seq
     for place in (10, last):
-        given = [replace(entry, available_after=entry.available_after + 1) for entry in entries[place - 1 :]]
+        given = [entry._replace(available_after=entry.available_after + 1) for entry in entries[place - 1 :]]
         forged = rehashed([*entries[: place - 1], *given])
         found = findings(replace(wallet, head=forged[-1].hash), forged)
         assert found == [Finding("sums", place), Finding("wallet", last)], "later entries are judged separately"
@@ -188,31 +188,31 @@ def test_a_proof_adds_up_the_entries_of_each_kind() -> None:
 def test_an_entry_with_other_or_negative_numbers_is_not_explained(available: int, stated: int) -> None:
     entry = Entry(ACCOUNT, 1, "merge", 0, 0, stated, 0, 0, NOW, "boss")
 
-    assert not Sums(available=available).explains(entry)
+    assert not LedgerSums(available=available).explains(entry)
 
 
-BEFORE = Sums(available=10, held=6, granted=16)
+BEFORE = LedgerSums(available=10, held=6, granted=16)
 
 
 @pytest.mark.parametrize(
     ("kind", "credits", "charged", "after"),
     [
-        ("grant", 5, 0, replace(BEFORE, available=15, granted=21)),
-        ("adjust", 5, 0, replace(BEFORE, available=15, granted=21)),
-        ("set", 5, 0, replace(BEFORE, available=15, granted=21)),
-        ("remove", -4, 0, replace(BEFORE, available=6, removed=4)),
-        ("adjust", -4, 0, replace(BEFORE, available=6, removed=4)),
-        ("set", -4, 0, replace(BEFORE, available=6, removed=4)),
+        ("grant", 5, 0, BEFORE._replace(available=15, granted=21)),
+        ("adjust", 5, 0, BEFORE._replace(available=15, granted=21)),
+        ("set", 5, 0, BEFORE._replace(available=15, granted=21)),
+        ("remove", -4, 0, BEFORE._replace(available=6, removed=4)),
+        ("adjust", -4, 0, BEFORE._replace(available=6, removed=4)),
+        ("set", -4, 0, BEFORE._replace(available=6, removed=4)),
         ("set", 0, 0, BEFORE),
-        ("hold", -4, 0, replace(BEFORE, available=6, held=10)),
-        ("charge", -4, 4, replace(BEFORE, available=6, charged=4)),
-        ("settle", 1, 5, replace(BEFORE, available=11, held=0, charged=5)),
-        ("release", 6, 0, replace(BEFORE, available=16, held=0)),
-        ("expire", -4, 0, replace(BEFORE, available=6, expired=4)),
+        ("hold", -4, 0, BEFORE._replace(available=6, held=10)),
+        ("charge", -4, 4, BEFORE._replace(available=6, charged=4)),
+        ("settle", 1, 5, BEFORE._replace(available=11, held=0, charged=5)),
+        ("release", 6, 0, BEFORE._replace(available=16, held=0)),
+        ("expire", -4, 0, BEFORE._replace(available=6, expired=4)),
         ("merge", 0, 0, BEFORE),
     ],
 )
-def test_each_kind_of_entry_changes_the_right_sums(kind: Kind, credits: int, charged: int, after: Sums) -> None:
+def test_each_kind_of_entry_changes_the_right_sums(kind: Kind, credits: int, charged: int, after: LedgerSums) -> None:
     entry = Entry(ACCOUNT, 1, kind, credits, charged, after.available, after.held, 0, NOW, "boss")
 
     assert BEFORE.after(entry) == after
@@ -223,13 +223,19 @@ def test_each_kind_of_entry_changes_the_right_sums(kind: Kind, credits: int, cha
 @pytest.mark.parametrize(
     ("kind", "before", "credits", "charged", "after"),
     [
-        ("repay", Sums(available=10, charged=6, granted=12, debt=4), -4, 0, Sums(available=6, charged=6, granted=12)),
-        ("write_off", Sums(charged=4, debt=4), 0, 0, Sums(charged=4, granted=4)),
-        ("settle", BEFORE, -10, 20, Sums(charged=20, granted=16, debt=4)),
+        (
+            "repay",
+            LedgerSums(available=10, charged=6, granted=12, debt=4),
+            -4,
+            0,
+            LedgerSums(available=6, charged=6, granted=12),
+        ),
+        ("write_off", LedgerSums(charged=4, debt=4), 0, 0, LedgerSums(charged=4, granted=4)),
+        ("settle", BEFORE, -10, 20, LedgerSums(charged=20, granted=16, debt=4)),
     ],
 )
 def test_entries_of_a_debt_change_the_right_sums(
-    kind: Kind, before: Sums, credits: int, charged: int, after: Sums
+    kind: Kind, before: LedgerSums, credits: int, charged: int, after: LedgerSums
 ) -> None:
     entry = Entry(ACCOUNT, 1, kind, credits, charged, after.available, after.held, after.debt, NOW, "boss")
 
@@ -258,7 +264,7 @@ def test_a_proof_keeps_only_its_first_findings() -> None:
 
 def test_a_reason_can_be_erased_and_the_chain_is_still_proved() -> None:
     wallet, entries = history(3)
-    erased = [replace(entry, reason="", salt="") for entry in entries]
+    erased = [entry._replace(reason="", salt="") for entry in entries]
 
     assert any(entry.reason for entry in entries)
     assert findings(wallet, erased) == []
@@ -267,7 +273,7 @@ def test_a_reason_can_be_erased_and_the_chain_is_still_proved() -> None:
 def test_a_replaced_reason_is_found_by_its_digest() -> None:
     wallet, entries = history(3)
     place = next(place for place, entry in enumerate(entries) if entry.reason)
-    forged = replace(entries[place], reason="something else", salt="")
+    forged = entries[place]._replace(reason="something else", salt="")
 
     assert findings(wallet, [*entries[:place], forged, *entries[place + 1 :]]) == [Finding("altered", place + 1)]
 
@@ -313,10 +319,10 @@ def test_an_entry_of_the_second_format_has_this_hash() -> None:
 
 
 def test_only_entries_of_a_key_or_a_run_are_in_the_second_format() -> None:
-    wallet = ledger.grant(Wallet(ACCOUNT), 10, expires_at=NOW + DAY, cause=Cause("boss", NOW)).wallet
+    wallet = decisions.grant(Wallet(ACCOUNT), 10, expires_at=NOW + DAY, cause=Cause("boss", NOW)).wallet
     causes = [Cause("u1", NOW), Cause("u1", NOW, key_id="k"), Cause("u1", NOW, run_id="r")]
 
-    entries = [ledger.charge(wallet, 1, cause=cause).entries[0] for cause in causes]
+    entries = [decisions.charge(wallet, 1, cause=cause).entries[0] for cause in causes]
 
     assert [(entry.format, entry.key_id, entry.run_id) for entry in entries] == [
         (1, None, None),

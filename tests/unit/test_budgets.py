@@ -77,30 +77,30 @@ def test_a_budget_counts_in_the_window_of_its_zone() -> None:
     assert [each.counter_at(AT) for each in (OWN, ALL, KEY)] == [OWN_COUNTER, ALL_COUNTER, KEY_COUNTER]
     assert OWN.counter_at(MIDNIGHT - 1).window == "2027-01-15"
     assert OWN.counter_at(MIDNIGHT).window == "2027-01-16"
-    assert replace(OWN, zone="Europe/Berlin").counter_at(MIDNIGHT - 1).window == "2027-01-16"
-    assert replace(OWN, window="month").counter_at(AT).window == "2027-01"
-    assert replace(OWN, window="total").window_at(AT).resets_at is None
+    assert OWN._replace(zone="Europe/Berlin").counter_at(MIDNIGHT - 1).window == "2027-01-16"
+    assert OWN._replace(window="month").counter_at(AT).window == "2027-01"
+    assert OWN._replace(window="total").window_at(AT).resets_at is None
 
 
 def test_a_changed_limit_keeps_the_counters_and_a_changed_window_or_zone_begins_at_zero() -> None:
-    lower = replace(OWN, limit=1, begun=9, changed_at=AT + 1, changed_by="other", warn_at=(50,))
+    lower = OWN._replace(limit=1, begun=9, changed_at=AT + 1, changed_by="other", warn_at=(50,))
 
-    assert lower.follows(OWN) == replace(lower, begun=1)
+    assert lower.follows(OWN) == lower._replace(begun=1)
     assert lower.follows(None) == lower
-    for changed in (replace(lower, window="week"), replace(lower, zone="Europe/Berlin")):
+    for changed in (lower._replace(window="week"), lower._replace(zone="Europe/Berlin")):
         assert changed.follows(OWN) == changed
         assert changed.follows(OWN).counter_at(AT) != OWN.counter_at(AT)
 
 
 def test_a_budget_set_again_with_the_same_values_is_unchanged() -> None:
-    assert replace(OWN, begun=9, changed_at=AT + 1, changed_by="other").says_the_same(OWN)
+    assert OWN._replace(begun=9, changed_at=AT + 1, changed_by="other").says_the_same(OWN)
     assert not OWN.says_the_same(None)
     for changed in (
-        replace(OWN, limit=11),
-        replace(OWN, window="week"),
-        replace(OWN, zone="Europe/Berlin"),
-        replace(OWN, warn_at=(80,)),
-        replace(OWN, by_platform=True),
+        OWN._replace(limit=11),
+        OWN._replace(window="week"),
+        OWN._replace(zone="Europe/Berlin"),
+        OWN._replace(warn_at=(80,)),
+        OWN._replace(by_platform=True),
     ):
         assert not changed.says_the_same(OWN)
 
@@ -190,7 +190,7 @@ def test_a_newer_value_of_a_counter_replaces_what_was_known() -> None:
 
 
 def test_a_reported_warning_is_remembered_by_its_counter() -> None:
-    known = Allowance(SPENDER, (replace(OWN, warn_at=(50, 80)), KEY), committed={OWN_COUNTER: 6})
+    known = Allowance(SPENDER, (OWN._replace(warn_at=(50, 80)), KEY), committed={OWN_COUNTER: 6})
 
     newer = known.knowing({}, {OWN_COUNTER: 5})
 

@@ -164,4 +164,4 @@ def test_values_that_a_stale_read_does_not_contain_stay(world: World) -> None:
     known = Snapshot(Wallet(ACCOUNT), Session("u1", "s1", ACCOUNT, "m", per_thousand(10_000), 1_000, (), 0, 0, 0, 0, 0))
     retry_until_committed(attempt, read=world.read, first=known)
 
-    assert seen[1] == replace(known, wallet=Wallet(ACCOUNT, version=7, passed=7))
+    assert seen[1] == known._replace(wallet=Wallet(ACCOUNT, version=7, passed=7))

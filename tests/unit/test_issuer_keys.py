@@ -121,11 +121,11 @@ def test_without_any_keys_the_provider_is_asked_every_ten_seconds(provider: Prov
     [
         *(b"", b"<html>", b"[]", b"{}", b"null", b'{"keys": 5}', b'{"keys": {}}', b'{"keys": []}', b"[" * 100_000),
         *(b'{"keys": [1, null, "x"]}', b'{"keys": [{"kid": "one"}]}', b'{"keys": [{"kid": "one", "kty": "EC"}]}'),
-        json.dumps({"keys": [ONE.listed(kid=5)]}).encode(),
-        json.dumps({"keys": [ONE.listed(use="enc")]}).encode(),
-        json.dumps({"keys": [ONE.listed(crv="P-384")]}).encode(),
+        json.dumps({"keys": [ONE.in_key_set(kid=5)]}).encode(),
+        json.dumps({"keys": [ONE.in_key_set(use="enc")]}).encode(),
+        json.dumps({"keys": [ONE.in_key_set(crv="P-384")]}).encode(),
         json.dumps({"keys": [{"kid": "one", "kty": "oct", "k": "c2VjcmV0"}]}).encode(),
-        json.dumps({"keys": [ONE.listed()] * 101}).encode(),
+        json.dumps({"keys": [ONE.in_key_set()] * 101}).encode(),
     ],
     ids=range(17),  # the bodies have random keys, and every process must give a test the same name
 )
@@ -140,13 +140,18 @@ def test_an_invalid_answer_replaces_no_keys(provider: Provider, body: bytes) -> 
 
 def test_keys_that_cannot_verify_signatures_are_left_out() -> None:
     weak = {"kid": "weak", "kty": "RSA", "e": "AQAB", "n": "w" * 170}
-    listed = [{"kid": "shared", "kty": "oct", "k": "c2VjcmV0"}, weak, ONE.listed(kid="enc", use="enc"), TWO.listed()]
+    listed = [
+        {"kid": "shared", "kty": "oct", "k": "c2VjcmV0"},
+        weak,
+        ONE.in_key_set(kid="enc", use="enc"),
+        TWO.in_key_set(),
+    ]
 
     assert set(parse(json.dumps({"keys": listed}).encode())) == {"two"}
 
 
 def test_a_published_private_key_is_read_as_a_public_key() -> None:
-    private: Any = ONE.listed(d="c2VjcmV0")
+    private: Any = ONE.in_key_set(d="c2VjcmV0")
 
     assert not hasattr(parse(json.dumps({"keys": [private]}).encode())["one"], "private_numbers")
 

@@ -130,7 +130,10 @@ PUBLIC = [
     RSA.private.public_key().public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
     for encoding in (Encoding.PEM, Encoding.DER)
 ]
-PUBLIC += [RSA.private.public_key().public_bytes(Encoding.PEM, PublicFormat.PKCS1), json.dumps(RSA.listed()).encode()]
+PUBLIC += [
+    RSA.private.public_key().public_bytes(Encoding.PEM, PublicFormat.PKCS1),
+    json.dumps(RSA.in_key_set()).encode(),
+]
 
 
 @pytest.mark.parametrize("secret", [*PUBLIC, SECRET, b""], ids=["pem", "der", "pkcs1", "jwk", "our secret", "nothing"])
@@ -173,7 +176,7 @@ def test_an_algorithm_that_the_issuer_does_not_list_is_refused_before_a_key_is_l
 @pytest.mark.parametrize("name", ["jwk", "jku", "x5u", "x5c"])
 def test_keys_that_a_token_brings_are_ignored(name: str) -> None:
     mine = make_key("RS256", "mine")
-    value = {"jwk": mine.listed(), "x5c": ["MIIB"]}.get(name, "https://evil.example/keys")
+    value = {"jwk": mine.in_key_set(), "x5c": ["MIIB"]}.get(name, "https://evil.example/keys")
 
     assert claims(RSA.sign(said(), **{name: value})).user.id == "one-u1"
     for key_id in ("mine", "rsa"):

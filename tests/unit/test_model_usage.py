@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accounting.domain.errors import Invalid
-from accounting.domain.model_usage import INPUT_PARTS, MAX_COUNT, NAMES, NO_USAGE, OUTPUT_PARTS, Usage, checked
+from accounting.domain.model_usage import INPUT_PARTS, JSON_NAMES, MAX_COUNT, NO_USAGE, OUTPUT_PARTS, Usage, checked
 
 COUNTS = st.integers(0, MAX_COUNT)
 USAGES = st.builds(Usage, *(COUNTS for _ in Usage._fields))
@@ -13,7 +13,7 @@ FULL = Usage(100, 50, 40, 20, 15, 25, 30, 20, 2, 1)
 
 
 def test_every_count_has_a_name_in_json_and_every_token_count_is_a_whole_or_a_part() -> None:
-    assert sorted(NAMES.values()) == sorted(Usage._fields)
+    assert sorted(JSON_NAMES.values()) == sorted(Usage._fields)
     assert {"input", "output", *INPUT_PARTS, *OUTPUT_PARTS} == {*Usage._fields} - {"requests", "web_searches"}
 
 
@@ -78,8 +78,8 @@ def test_parts_of_the_output_may_not_exceed_it(part: str) -> None:
     assert problem(larger) == ("estimatedUsage.outputTokens", "must be at least 51, the sum of its parts")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", JSON_NAMES)
 @pytest.mark.parametrize("count", [-1, MAX_COUNT + 1])
 def test_a_count_is_refused_outside_its_range(name: str, count: int) -> None:
-    outside = FULL._replace(**{NAMES[name]: count})
+    outside = FULL._replace(**{JSON_NAMES[name]: count})
     assert problem(outside) == (f"estimatedUsage.{name}", "must be between 0 and 1000000000")

@@ -90,6 +90,10 @@ def test_a_foreign_number_cursor_is_refused(cursor: str) -> None:
         encoded("2027-01-15T08:00:00.000Z#a\x00"),
         encoded("2027-01-15T08:00:00.000Z#" + "a" * 241),
         encoded("~2027-01-15T08:00:00.000Z#a"),
+        encoded("2027-02-30T08:00:00.000Z#a"),
+        encoded("2027-01-15T25:00:00.000Z#a"),
+        encoded("0000-01-01T00:00:00.000Z#a"),
+        encoded("1969-12-31T23:59:59.999Z#a"),
         "_____w",
     ],
 )

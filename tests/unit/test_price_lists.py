@@ -7,8 +7,8 @@ import pytest
 
 from accounting.domain.errors import Invalid
 from accounting.domain.price_lists import (
-    Change,
     Difference,
+    PriceChange,
     Problem,
     Taken,
     difference,
@@ -64,7 +64,7 @@ def test_a_rule_that_differs_replaces_the_one_in_force(values: dict[str, Any]) -
 
     found = difference([RULE], [in_force(RULE, m=before, a=before, b=before)])
 
-    assert found == Difference([], [Change(before, RULE)], [], [])
+    assert found == Difference([], [PriceChange(before, RULE)], [], [])
     assert found.rules == [RULE]
 
 
@@ -81,7 +81,7 @@ def test_an_alias_that_another_model_has_is_shown_as_taken_from_it() -> None:
     again = difference([RULE], [in_force(RULE, m=OLD, a=OLD, b=other)])
     added = difference([RULE], [in_force(RULE, a=other, b=other)])
 
-    assert again == Difference([], [Change(OLD, RULE)], [], [Taken("b", other, RULE)])
+    assert again == Difference([], [PriceChange(OLD, RULE)], [], [Taken("b", other, RULE)])
     assert added == Difference([RULE], [], [], [Taken("a", other, RULE), Taken("b", other, RULE)])
 
 
@@ -92,7 +92,7 @@ def test_a_list_may_add_change_and_repeat_rules_at_once() -> None:
 
     found = difference([first, second, third], [in_force(first), in_force(second, second=dearer), {"third": third}])
 
-    assert found == Difference([first], [Change(dearer, second)], ["third"], [])
+    assert found == Difference([first], [PriceChange(dearer, second)], ["third"], [])
     assert found.rules == [first, second]
 
 

@@ -1,7 +1,5 @@
 """Runs: when they end, what they have left, and which request is a repeat."""
 
-from dataclasses import replace
-
 import pytest
 
 from accounting.domain.accounts import personal
@@ -19,10 +17,10 @@ RUN = Run(personal("u1"), "r1", "u1", limit=10, created_at=NOW, expires_at=NOW +
         (RUN, NOW + DAY - 1, "active"),
         (RUN, NOW + DAY, "expired"),
         (RUN, NOW + DAY + 1, "expired"),
-        (replace(RUN, stopped_at=NOW), NOW, "stopped"),
-        (replace(RUN, stopped_at=0), NOW, "stopped"),
-        (replace(RUN, stopped_at=NOW), NOW + 2 * DAY, "stopped"),
-        (replace(RUN, committed=99), NOW, "active"),
+        (RUN._replace(stopped_at=NOW), NOW, "stopped"),
+        (RUN._replace(stopped_at=0), NOW, "stopped"),
+        (RUN._replace(stopped_at=NOW), NOW + 2 * DAY, "stopped"),
+        (RUN._replace(committed=99), NOW, "active"),
     ],
 )
 def test_a_run_is_active_until_it_is_stopped_or_expires(run: Run, at: int, status: Status) -> None:
@@ -38,7 +36,7 @@ def test_a_run_is_active_until_it_is_stopped_or_expires(run: Run, at: int, statu
 
 @pytest.mark.parametrize(("committed", "remaining"), [(0, 10), (9, 1), (10, 0), (11, 0), (10**12, 0)])
 def test_what_a_run_has_left_is_never_below_zero(committed: int, remaining: int) -> None:
-    assert replace(RUN, committed=committed).remaining == remaining
+    assert RUN._replace(committed=committed).remaining == remaining
 
 
 @pytest.mark.parametrize(

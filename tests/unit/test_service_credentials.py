@@ -6,7 +6,13 @@ import pytest
 
 from accounting.domain.api_keys import hash_of
 from accounting.domain.errors import Invalid
-from accounting.domain.service_credentials import RIGHTS, ServiceCredential, in_order, service_in, too_many
+from accounting.domain.service_credentials import (
+    RIGHTS,
+    ServiceCredential,
+    acting_service,
+    in_documented_order,
+    too_many,
+)
 from accounting.web.on_behalf import subject_in
 
 NOW = 1_000_000
@@ -64,16 +70,16 @@ def test_a_generation_is_never_used_again() -> None:
 
 
 def test_rights_are_stored_once_and_in_order() -> None:
-    assert in_order(["usage", "sessions", "usage"]) == ("sessions", "usage")
-    assert in_order(RIGHTS) == RIGHTS
+    assert in_documented_order(["usage", "sessions", "usage"]) == ("sessions", "usage")
+    assert in_documented_order(RIGHTS) == RIGHTS
 
 
 def test_only_services_are_actors_of_usage_records() -> None:
     assert ONE.actor == "service:id"
-    assert service_in("service:id", "u1") == "service:id"
+    assert acting_service("service:id", "u1") == "service:id"
     for actor in ("u1", "system", "boss"):
-        assert service_in(actor, "u1") is None
-    assert service_in("service:x", "service:x") is None, "here it is the id of the user, who sent the report"
+        assert acting_service(actor, "u1") is None
+    assert acting_service("service:x", "service:x") is None, "here it is the id of the user, who sent the report"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import json
 from collections import defaultdict
-from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -90,9 +89,9 @@ def test_sums_continue_from_the_stored_ones_and_only_changed_ones_are_written() 
 
 def test_usage_is_counted_for_the_day_and_the_model() -> None:
     used = Usage(100, 20, cached_input=60)
-    stored = count([replace(record("m"), usage=used), replace(record("m"), unclassified=7), record("n")])
+    stored = count([record("m")._replace(usage=used), record("m")._replace(unclassified=7), record("n")])
 
-    after = count([replace(record("m"), usage=Usage(-100, 5, requests=0)), replace(record("n"), usage=used)], stored)
+    after = count([record("m")._replace(usage=Usage(-100, 5, requests=0)), record("n")._replace(usage=used)], stored)
 
     of_m = {"input": 0, "output": 25, "cached_input": 60, "requests": 1, "unclassified": 7}
     of_n = {"input": 100, "output": 20, "cached_input": 60, "requests": 1}

@@ -1,7 +1,6 @@
 """Usage: what a record counts for, sums, and how a range of time splits into whole and partial days."""
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -27,11 +26,11 @@ def test_the_operation_of_a_chat_service_is_a_model() -> None:
 
 def test_a_record_counts_for_the_account_that_pays_and_for_the_users_own_account() -> None:
     own, other = personal("u1"), stored("org:o1")
-    paid_by_other = replace(record("images", "draw"), account_id=other)
+    paid_by_other = record("images", "draw")._replace(account_id=other)
 
     assert record("images", "draw").accounts == [own]
     assert paid_by_other.accounts == [other, own]
-    assert (paid_by_other.payer_beside(own), paid_by_other.payer_beside(other)) == (other, None)
+    assert (paid_by_other.other_payer(own), paid_by_other.other_payer(other)) == (other, None)
 
 
 def test_digests_have_one_length_and_differ_for_different_names() -> None:
@@ -61,10 +60,10 @@ def test_sums_add_up() -> None:
 
 def test_sums_count_usage_by_class_in_total_and_by_model() -> None:
     sums = Sums()
-    sums.add(replace(record("chat", "m"), usage=Usage(100, 20, cached_input=60, requests=2)))
-    sums.add(replace(record("chat", "m"), usage=Usage(-40, 5, requests=0)))
-    sums.add(replace(record("images", "draw"), usage=Usage(7, 1), priced_as="n"))
-    sums.add(replace(record("chat", "n"), unclassified=500))
+    sums.add(record("chat", "m")._replace(usage=Usage(100, 20, cached_input=60, requests=2)))
+    sums.add(record("chat", "m")._replace(usage=Usage(-40, 5, requests=0)))
+    sums.add(record("images", "draw")._replace(usage=Usage(7, 1), priced_as="n"))
+    sums.add(record("chat", "n")._replace(unclassified=500))
     sums.add(record("chat", "nothing"))
 
     of_m = {"input": 60, "output": 25, "cached_input": 60, "requests": 2}
@@ -74,7 +73,7 @@ def test_sums_count_usage_by_class_in_total_and_by_model() -> None:
 
 
 def test_a_priced_record_counts_for_the_model_that_priced_it() -> None:
-    priced = replace(record("images", "draw"), usage=Usage(7, 1), priced_as="n")
+    priced = record("images", "draw")._replace(usage=Usage(7, 1), priced_as="n")
 
     assert priced.names == [Name("service", "images"), Name("model", "n")]
 

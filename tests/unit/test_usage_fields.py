@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from accounting.domain.errors import Invalid
-from accounting.domain.model_usage import MAX_COUNT, NAMES, Usage
+from accounting.domain.model_usage import JSON_NAMES, MAX_COUNT, Usage
 from accounting.domain.usage_formats import FORMATS
 from accounting.web.bodies import lenient_json
 from accounting.web.types import ReportModel, RequestModel
@@ -133,8 +133,8 @@ def view(usage: Usage) -> dict[str, Any]:
 
 def test_a_view_has_every_count_by_its_name() -> None:
     usage = Usage(*range(101, 101 + len(Usage._fields)))
-    assert view(usage) == {name: getattr(usage, attribute) for name, attribute in NAMES.items()}
-    assert list(view(usage)) == list(NAMES)
+    assert view(usage) == {name: getattr(usage, attribute) for name, attribute in JSON_NAMES.items()}
+    assert list(view(usage)) == list(JSON_NAMES)
 
 
 def test_a_view_leaves_out_zeros_except_total_input_and_output() -> None:
@@ -147,7 +147,7 @@ def test_the_document_describes_the_canonical_counts_and_allows_a_providers_obje
     assert (schema["type"], schema["additionalProperties"]) == ("object", False)
     assert schema["required"] == ["inputTokens", "outputTokens"]
     assert (provider["type"], "properties" in provider) == ("object", False)
-    assert list(schema["properties"]) == list(NAMES)
+    assert list(schema["properties"]) == list(JSON_NAMES)
     for each in schema["properties"].values():
         assert each["description"]
         assert (each["type"], each["minimum"], each["maximum"]) == ("integer", 0, MAX_COUNT)

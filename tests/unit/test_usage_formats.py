@@ -20,7 +20,7 @@ from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounting.domain.model_usage import NAMES, Usage, checked
+from accounting.domain.model_usage import JSON_NAMES, Usage, checked
 from accounting.domain.usage_formats import FORMATS, read
 from local.paths import ROOT
 from tests.provider_usage import REQUIRED, SAMPLES, Sent, sent_calls
@@ -144,4 +144,4 @@ def test_the_page_lists_every_format_with_its_required_names() -> None:
     assert rows.keys() == {name for name in FORMATS if name != "canonical"}
     for name, row in rows.items():
         assert set(re.findall(r"`(.*?)`", row.split("|")[2])) == REQUIRED[name]
-    assert {name for name in NAMES if f"`{name}`" not in page} == set()
+    assert {name for name in JSON_NAMES if f"`{name}`" not in page} == set()

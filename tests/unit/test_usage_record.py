@@ -6,7 +6,7 @@ import pytest
 
 from accounting.domain.accounts import personal
 from accounting.domain.errors import Invalid
-from accounting.domain.model_usage import COUNTS, NAMES, Usage
+from accounting.domain.model_usage import COUNTS, JSON_NAMES, Usage
 from accounting.domain.usage import ModelCall, ProviderUsage, UsageRecord
 from accounting.web.usage import MAX_KEPT_BYTES
 from functions.usage.app import CountsView, Record, RecordView
@@ -76,6 +76,6 @@ def test_a_record_shows_only_the_known_parts_of_its_usage() -> None:
 def test_counts_are_shown_by_their_names_without_those_that_are_0() -> None:
     everything = CountsView.of(dict.fromkeys(COUNTS, 3)).model_dump(by_alias=True)
 
-    assert everything.keys() == {name.removesuffix("Tokens") for name in NAMES} | {"unclassified"}
+    assert everything.keys() == {name.removesuffix("Tokens") for name in JSON_NAMES} | {"unclassified"}
     assert CountsView.of({"input": 5, "output": 0}).model_dump(by_alias=True) == {"input": 5}
     assert CountsView.of({}).model_dump(by_alias=True) == {}

@@ -266,7 +266,7 @@ def test_an_address_remembers_each_of_its_last_holders_once() -> None:
 def test_a_user_who_gives_up_a_claim_no_longer_waits_for_the_address() -> None:
     pointer = Pointer("a@x.y", "u1", 9, since=5, former=("u2", "u3"))
 
-    assert pointer.without("u2") == replace(pointer, former=("u3",))
+    assert pointer.without("u2") == pointer._replace(former=("u3",))
     assert pointer.without("u4") == pointer
 
 
@@ -280,7 +280,7 @@ def test_the_first_to_claim_an_address_holds_it_from_then_on() -> None:
 def test_a_holder_who_claims_an_address_again_holds_it_with_the_newer_time() -> None:
     pointer = Pointer("a@x.y", "u1", 4, since=0, former=("u2",))
 
-    assert claimed(pointer, KNOWN, holder=KNOWN, namesakes=[], now=NOW) == replace(pointer, issued_at=5)
+    assert claimed(pointer, KNOWN, holder=KNOWN, namesakes=[], now=NOW) == pointer._replace(issued_at=5)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ HELD = Pointer("a@x.y", "u1", 5, since=0)
         (KNOWN, None, False),
         (replace(KNOWN, email_at=4), HELD, False),
         (replace(KNOWN, email_at=4), None, True),
-        (replace(KNOWN, email_at=4), replace(HELD, user_id="u2"), True),
+        (replace(KNOWN, email_at=4), HELD._replace(user_id="u2"), True),
         (replace(KNOWN, email="b@x.y"), HELD, True),
     ],
 )
@@ -337,7 +337,7 @@ def test_an_older_claim_waits_for_an_address_unless_its_user_is_disabled() -> No
     pointer = Pointer("a@x.y", "u2", 9, since=0)
 
     waiting = claimed(pointer, KNOWN, holder=holder, namesakes=[], now=NOW)
-    assert waiting == replace(pointer, former=("u1",))
+    assert waiting == pointer._replace(former=("u1",))
     assert claimed(waiting, KNOWN, holder=holder, namesakes=[], now=NOW) is None
     for word in (5, 10):
         user = replace(KNOWN, email_at=word, disabled_at=1)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.accounts import AccountId, organization, personal
 from accounting.domain.errors import (
     AccountingError,
@@ -52,7 +52,7 @@ class Book:
 
     def grant(self, name: str, credits: int, expires_at: int = NOW + 30 * DAY, at: int = NOW) -> Decision:
         self.granted[name] = self.wallet.allocations + 1, at
-        return self.apply(ledger.grant(self.wallet, credits, expires_at=expires_at, cause=because(at)))
+        return self.apply(decisions.grant(self.wallet, credits, expires_at=expires_at, cause=because(at)))
 
     def lot(self, name: str, credits: int, expires_at: int, *, grace: bool = False) -> Lot:
         """The part of a grant that expires at an instant."""
@@ -60,15 +60,15 @@ class Book:
         return Lot(number, credits, expires_at, granted_at, grace)
 
     def hold(self, credits: int, at: int = NOW) -> tuple[Lot, ...]:
-        return self.apply(ledger.hold(self.wallet, credits, cause=because(at, session="s1"))).parts
+        return self.apply(decisions.hold(self.wallet, credits, cause=because(at, session="s1"))).parts
 
-    def settle(self, slices: tuple[Lot, ...], used: int, at: int = NOW) -> ledger.Settlement:
+    def settle(self, slices: tuple[Lot, ...], used: int, at: int = NOW) -> decisions.Settlement:
         cause = because(at, session="s1")
-        return self.apply(ledger.settle(self.wallet, slices, used, grace_milliseconds=GRACE, cause=cause))
+        return self.apply(decisions.settle(self.wallet, slices, used, grace_milliseconds=GRACE, cause=cause))
 
     def set(self, target: int, at: int = NOW, expires_at: int = NOW + 30 * DAY) -> Decision:
         self.granted["set"] = self.wallet.allocations + 1, at
-        decision = ledger.set_available(self.wallet, target, expires_at=expires_at, cause=because(at))
+        decision = decisions.set_available(self.wallet, target, expires_at=expires_at, cause=because(at))
         return self.apply(decision)
 
     @property
@@ -84,7 +84,7 @@ class Book:
 def test_credits_burn_soonest_expiry_first_then_oldest() -> None:
     book = Book(("b", 10, NOW + 2 * DAY), ("c", 10, NOW + DAY), ("a", 10, NOW + 2 * DAY))
 
-    book.apply(ledger.charge(book.wallet, 15, cause=because()))
+    book.apply(decisions.charge(book.wallet, 15, cause=because()))
 
     assert list(book.lots.items()) == [("b", 5), ("a", 10)]
 
@@ -101,8 +101,8 @@ def test_the_next_command_drops_expired_credits_before_it_spends() -> None:
     book = Book(("old", 10, NOW + HOUR), ("new", 5, NOW + DAY))
 
     with pytest.raises(InsufficientCredits) as refused:
-        ledger.remove(book.wallet, 6, cause=because(NOW + HOUR))
-    book.apply(ledger.remove(book.wallet, 5, cause=because(NOW + HOUR)))
+        decisions.remove(book.wallet, 6, cause=because(NOW + HOUR))
+    book.apply(decisions.remove(book.wallet, 5, cause=because(NOW + HOUR)))
 
     assert refused.value.details == {
         "requiredCredits": 6,
@@ -128,40 +128,40 @@ def test_credits_live_until_their_expiry_and_not_a_millisecond_longer() -> None:
 
     assert book.wallet.spendable(NOW + HOUR - 1) == 10
     assert book.wallet.spendable(NOW + HOUR) == 0
-    assert ledger.expire(book.wallet, cause=because(NOW + HOUR - 1)).entries == ()
-    assert [e.credits for e in ledger.expire(book.wallet, cause=because(NOW + HOUR)).entries] == [-10]
+    assert decisions.expire(book.wallet, cause=because(NOW + HOUR - 1)).entries == ()
+    assert [e.credits for e in decisions.expire(book.wallet, cause=because(NOW + HOUR)).entries] == [-10]
 
 
 def test_a_wallet_is_due_again_when_its_next_lot_expires() -> None:
     book = Book(("soon", 10, NOW + HOUR), ("late", 10, NOW + 2 * HOUR))
 
     assert book.wallet.due_at == NOW + HOUR
-    assert ledger.expire(book.wallet, cause=because(NOW + HOUR)).wallet.due_at == NOW + 2 * HOUR
-    assert ledger.expire(book.wallet, cause=because(NOW + 2 * HOUR)).wallet.due_at is None
+    assert decisions.expire(book.wallet, cause=because(NOW + HOUR)).wallet.due_at == NOW + 2 * HOUR
+    assert decisions.expire(book.wallet, cause=because(NOW + 2 * HOUR)).wallet.due_at is None
 
 
 def test_a_wallet_without_lots_is_not_due() -> None:
-    assert ledger.set_available(Wallet(ACCOUNT), 0, expires_at=NOW + DAY, cause=because()).wallet.due_at is None
+    assert decisions.set_available(Wallet(ACCOUNT), 0, expires_at=NOW + DAY, cause=because()).wallet.due_at is None
 
 
 def test_a_change_of_members_or_budgets_makes_commands_in_progress_decide_again() -> None:
     wallet = Wallet(ACCOUNT, version=4, terms=2, budgets=3)
 
-    assert ledger.with_new_terms(wallet) == replace(wallet, version=5, terms=3)
-    assert ledger.with_new_terms(wallet, more_budgets=1) == replace(wallet, version=5, terms=3, budgets=4)
-    assert ledger.with_new_terms(wallet, more_budgets=-1).budgets == 2
+    assert decisions.with_new_terms(wallet) == replace(wallet, version=5, terms=3)
+    assert decisions.with_new_terms(wallet, more_budgets=1) == replace(wallet, version=5, terms=3, budgets=4)
+    assert decisions.with_new_terms(wallet, more_budgets=-1).budgets == 2
 
 
 def test_the_credits_of_a_closed_organization_are_due_until_they_have_left_it() -> None:
     lot = Lot(1, 10, NOW + DAY, NOW)
     wallet = Wallet(organization("o1"), version=4, lots=(lot,), granted=10)
 
-    closed = ledger.close(wallet, NOW + 5)
+    closed = decisions.close(wallet, NOW + 5)
 
     assert closed == replace(wallet, version=5, frozen=True, due_at=NOW + 5)
     emptied = replace(wallet, lots=())
-    assert ledger.close(emptied, NOW + 5) == replace(emptied, version=5, frozen=True, due_at=None)
-    partly, fully = (ledger.remove(closed, credits, cause=because(NOW + 9)).wallet for credits in (4, 10))
+    assert decisions.close(emptied, NOW + 5) == replace(emptied, version=5, frozen=True, due_at=None)
+    partly, fully = (decisions.remove(closed, credits, cause=because(NOW + 9)).wallet for credits in (4, 10))
     assert (partly.due_at, fully.due_at) == (NOW + 9, None)
 
 
@@ -169,14 +169,14 @@ def test_the_credits_of_a_closed_organization_are_due_until_they_have_left_it() 
 def test_freezing_a_wallet_changes_its_version(frozen: bool) -> None:
     wallet = Wallet(ACCOUNT, version=4, frozen=not frozen)
 
-    assert ledger.freeze(wallet, frozen=frozen) == Wallet(ACCOUNT, version=5, frozen=frozen)
+    assert decisions.freeze(wallet, frozen=frozen) == Wallet(ACCOUNT, version=5, frozen=frozen)
 
 
 @pytest.mark.parametrize(("account_id", "refusal"), [(ACCOUNT, UserDisabled), (organization("o1"), OrganizationClosed)])
 def test_a_frozen_wallet_refuses_holds_and_charges(account_id: AccountId, refusal: type[AccountingError]) -> None:
     frozen = Wallet(account_id, frozen=True)
 
-    for command in (ledger.hold, ledger.charge):
+    for command in (decisions.hold, decisions.charge):
         with pytest.raises(refusal):
             command(frozen, 0, cause=because())
 
@@ -198,7 +198,7 @@ def test_a_hold_cannot_be_spent_twice() -> None:
     book.hold(6)
 
     with pytest.raises(InsufficientCredits):
-        ledger.hold(book.wallet, 5, cause=because())
+        decisions.hold(book.wallet, 5, cause=because())
 
     assert (book.wallet.available, book.wallet.held) == (4, 6)
 
@@ -262,7 +262,7 @@ def test_credits_that_return_at_the_instant_of_their_expiry_have_expired() -> No
 
 
 def test_a_lot_is_granted_and_expires_at_whole_seconds() -> None:
-    wallet = ledger.grant(Wallet(ACCOUNT), 1, expires_at=NOW + HOUR + 1, cause=because(NOW + 999)).wallet
+    wallet = decisions.grant(Wallet(ACCOUNT), 1, expires_at=NOW + HOUR + 1, cause=because(NOW + 999)).wallet
 
     assert wallet.lots == (Lot(1, 1, NOW + HOUR + 1_000, NOW),)
 
@@ -385,14 +385,14 @@ def full_wallet() -> Wallet:
     wallet = Wallet(ACCOUNT)
     for number in range(MAX_LOTS):
         expires_at = NOW + DAY + number * HOUR - (HOUR - MINUTE if number == 7 else 0)
-        wallet = ledger.grant(wallet, 1, expires_at=expires_at, cause=because()).wallet
+        wallet = decisions.grant(wallet, 1, expires_at=expires_at, cause=because()).wallet
     return wallet
 
 
 def test_a_lot_beyond_the_limit_merges_the_two_with_the_closest_expiries() -> None:
     full = full_wallet()
 
-    decision = ledger.grant(full, 5, expires_at=NOW + 9_000 * DAY, cause=because())
+    decision = decisions.grant(full, 5, expires_at=NOW + 9_000 * DAY, cause=because())
 
     wallet = decision.wallet
     assert_sound(wallet)
@@ -406,7 +406,7 @@ def test_a_lot_beyond_the_limit_merges_the_two_with_the_closest_expiries() -> No
     assert (grant.allocation_id, merge.allocation_id) == (allocation_id(ACCOUNT, MAX_LOTS + 1), None)
 
 
-@pytest.mark.parametrize("command", [ledger.grant, ledger.set_available])
+@pytest.mark.parametrize("command", [decisions.grant, decisions.set_available])
 def test_lots_with_different_terms_do_not_merge(command: Callable[..., Decision]) -> None:
     full = full_wallet()
     alternating = tuple(lot._replace(grace=bool(place % 2)) for place, lot in enumerate(full.lots))
@@ -418,20 +418,20 @@ def test_lots_with_different_terms_do_not_merge(command: Callable[..., Decision]
 
 
 def test_a_settle_merges_and_is_never_refused() -> None:
-    held = ledger.hold(full_wallet(), 1, cause=because())
-    granted = ledger.grant(held.wallet, 1, expires_at=NOW + 9_000 * DAY, cause=because()).wallet
+    held = decisions.hold(full_wallet(), 1, cause=because())
+    granted = decisions.grant(held.wallet, 1, expires_at=NOW + 9_000 * DAY, cause=because()).wallet
     assert len(granted.lots) == MAX_LOTS
 
-    settled = ledger.settle(granted, held.parts, 0, grace_milliseconds=GRACE, cause=because())
+    settled = decisions.settle(granted, held.parts, 0, grace_milliseconds=GRACE, cause=because())
 
     assert (len(settled.wallet.lots), settled.refund) == (MAX_LOTS, 1)
     assert [entry.kind for entry in settled.entries] == ["release", "merge"]
     assert_sound(settled.wallet)
 
 
-def late(book: Book, difference: int, at: int = NOW) -> ledger.Settlement:
+def late(book: Book, difference: int, at: int = NOW) -> decisions.Settlement:
     cause = Cause("u1", at, session_id="s1", usage_id="late")
-    return book.apply(ledger.settle_late(book.wallet, difference, grace_milliseconds=GRACE, cause=cause))
+    return book.apply(decisions.settle_late(book.wallet, difference, grace_milliseconds=GRACE, cause=cause))
 
 
 def test_late_usage_writes_an_entry_without_a_hold() -> None:
@@ -474,7 +474,7 @@ def test_late_usage_without_a_difference_still_writes_an_entry() -> None:
     assert book.wallet.available == 10
 
 
-@pytest.mark.parametrize("command", [ledger.remove, ledger.charge, ledger.hold])
+@pytest.mark.parametrize("command", [decisions.remove, decisions.charge, decisions.hold])
 def test_missing_credits_cannot_be_taken(command: Callable[..., Decision]) -> None:
     book = Book(("a", 10, NOW + DAY))
     before = book.wallet
@@ -489,7 +489,7 @@ def test_missing_credits_cannot_be_taken(command: Callable[..., Decision]) -> No
 
 @pytest.mark.parametrize("kind", ["grant", "adjust"])
 def test_a_grant_is_recorded_as_it_was_made(kind: str) -> None:
-    decision = ledger.grant(Wallet(ACCOUNT), 3, expires_at=NOW + 1, cause=because(), kind=kind)  # type: ignore[arg-type]  # parametrized
+    decision = decisions.grant(Wallet(ACCOUNT), 3, expires_at=NOW + 1, cause=because(), kind=kind)  # type: ignore[arg-type]  # parametrized
 
     assert [(entry.kind, entry.credits) for entry in decision.entries] == [(kind, 3)]
 
@@ -507,7 +507,7 @@ def test_a_settlement_has_the_refund_and_the_charge() -> None:
 def test_a_clock_that_runs_behind_does_not_put_the_ledger_out_of_order() -> None:
     book = Book(("a", 10, NOW + DAY))
 
-    decision = book.apply(ledger.charge(book.wallet, 1, cause=because(NOW - HOUR)))
+    decision = book.apply(decisions.charge(book.wallet, 1, cause=because(NOW - HOUR)))
 
     assert decision.entries[0].at == NOW
     assert decision.wallet.updated_at == NOW
@@ -525,12 +525,12 @@ def test_every_command_raises_the_version_and_numbers_its_entries() -> None:
 
 def test_the_wallet_of_an_erased_user_holds_nothing_new_and_keeps_no_reason() -> None:
     book = Book(("a", 10, NOW + DAY))
-    erased = ledger.erase(book.wallet)
+    erased = decisions.erase(book.wallet)
 
     assert (erased.frozen, erased.erased, erased.version) == (True, True, book.wallet.version + 1)
     with pytest.raises(UserDisabled):
-        ledger.hold(erased, 1, cause=because())
-    removed = ledger.remove(erased, 4, cause=because())
+        decisions.hold(erased, 1, cause=because())
+    removed = decisions.remove(erased, 4, cause=because())
     (entry,) = removed.entries
     assert (entry.reason, entry.salt, entry.reason_digest, entry.actor) == ("", "", "", "boss")
     assert_ledger_explains(removed.wallet, [*book.entries, entry])

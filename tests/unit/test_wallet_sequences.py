@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.accounts import personal
 from accounting.domain.errors import InsufficientCredits
 from accounting.domain.ledger import Cause, Entry
@@ -133,13 +133,13 @@ class Wallets(RuleBasedStateMachine):
         lot, expires_at = self.next_lot, self.now + (max(0, passed) + hours) * HOUR
         cause = self.cause(passed)
         self.coins.grant(lot, credits, expires_at)
-        self.apply(ledger.grant(self.wallet, credits, expires_at=expires_at, cause=cause, kind=kind))  # type: ignore[arg-type]  # sampled
+        self.apply(decisions.grant(self.wallet, credits, expires_at=expires_at, cause=cause, kind=kind))  # type: ignore[arg-type]  # sampled
 
     @rule(credits=FEW, passed=PASSED, kind=st.sampled_from(["remove", "adjust"]))
     def remove(self, credits: int, passed: int, kind: str) -> None:
         cause, before = self.cause(passed), self.wallet
         try:
-            decision = ledger.remove(before, credits, cause=cause, kind=kind)  # type: ignore[arg-type]  # sampled
+            decision = decisions.remove(before, credits, cause=cause, kind=kind)  # type: ignore[arg-type]  # sampled
         except InsufficientCredits:
             assert credits > len(self.coins.free)
             return self.take_up_expiry(cause)
@@ -150,7 +150,7 @@ class Wallets(RuleBasedStateMachine):
     def charge(self, credits: int, passed: int) -> None:
         cause = self.cause(passed)
         try:
-            decision = ledger.charge(self.wallet, credits, cause=cause)
+            decision = decisions.charge(self.wallet, credits, cause=cause)
         except InsufficientCredits:
             assert credits > len(self.coins.free)
             return self.take_up_expiry(cause)
@@ -168,7 +168,7 @@ class Wallets(RuleBasedStateMachine):
             self.coins.grant(lot, missing, expires_at)
         else:
             self.coins.removed += len(self.coins.take(-missing))
-        self.apply(ledger.set_available(self.wallet, wanted, expires_at=expires_at, cause=cause))
+        self.apply(decisions.set_available(self.wallet, wanted, expires_at=expires_at, cause=cause))
         assert (self.wallet.available, self.wallet.debt) == (wanted, 0)
 
     @rule(credits=FEW, passed=PASSED, data=st.data())
@@ -179,7 +179,7 @@ class Wallets(RuleBasedStateMachine):
         """Hold credits for a new session, or more credits for an open one."""
         cause = self.cause(passed)
         try:
-            decision = ledger.hold(self.wallet, credits, cause=cause)
+            decision = decisions.hold(self.wallet, credits, cause=cause)
         except InsufficientCredits:
             assert credits > len(self.coins.free)
             return self.take_up_expiry(cause)
@@ -196,7 +196,7 @@ class Wallets(RuleBasedStateMachine):
         slices = self.sessions.pop(session)
         held = sum(part.credits for part in slices)
         self.coins.settle(session, used)
-        decision = ledger.settle(self.wallet, slices, used, grace_milliseconds=GRACE, cause=cause)
+        decision = decisions.settle(self.wallet, slices, used, grace_milliseconds=GRACE, cause=cause)
         assert (decision.refund, decision.overrun) == (max(0, held - used), max(0, used - held))
         self.apply(decision)
 
@@ -206,7 +206,7 @@ class Wallets(RuleBasedStateMachine):
         difference = max(difference, -self.wallet.charged)  # no more comes back than was charged
         cause = self.cause(passed)
         self.coins.settle_late(difference)
-        decision = ledger.settle_late(self.wallet, difference, grace_milliseconds=GRACE, cause=cause)
+        decision = decisions.settle_late(self.wallet, difference, grace_milliseconds=GRACE, cause=cause)
         assert (decision.refund, decision.overrun) == (max(0, -difference), max(0, difference))
         assert decision.wallet.held == self.wallet.held
         self.apply(decision)
@@ -217,7 +217,7 @@ class Wallets(RuleBasedStateMachine):
 
     def take_up_expiry(self, cause: Cause) -> None:
         """Apply to the wallet the expiry that a refused command has already applied to the coins."""
-        self.apply(ledger.expire(self.wallet, cause=cause))
+        self.apply(decisions.expire(self.wallet, cause=cause))
 
     @invariant()
     def is_sound(self) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from accounting_client.backlog import Kept
+from accounting_client.backlog import PendingSettlement
 from accounting_client.errors import InsufficientCredits
 from accounting_client.exchange import Exchange
 from accounting_client.hold import Hold, IsGone, Terms
@@ -148,7 +148,7 @@ class TaskHold(Hold):
         except Exception as error:  # the caller's token function may raise anything
             self._put_off(settling, None if isinstance(error, TimeoutError) else error)
         except asyncio.CancelledError as cancelled:
-            self.backlog.left(Kept(settling, self._client, self, self.key), cancelled)
+            self.backlog.log_unsettled(PendingSettlement(settling, self._client, self, self.key), cancelled)
             raise
         finally:
             self._client.open_sessions.discard(self)

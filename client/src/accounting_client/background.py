@@ -11,7 +11,7 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from accounting_client.backlog import Backlog, Kept
+from accounting_client.backlog import Backlog, PendingSettlement
 from accounting_client.retries import Retries
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class ThreadSender:
                 return
             self._thread = thread
 
-    def defer(self, kept: Kept) -> None:
+    def defer(self, kept: PendingSettlement) -> None:
         """Queue a settlement whose attempt failed."""
         self.backlog.defer(kept)
         self._woken.set()
@@ -112,7 +112,7 @@ class ThreadSender:
                         self._thread = None
                         return
 
-    def _send(self, kept: Kept, seconds: float = ONCE_SECONDS) -> float:
+    def _send(self, kept: PendingSettlement, seconds: float = ONCE_SECONDS) -> float:
         try:
             answer = kept.client.send(kept.settling.call, _once(seconds))
         except BaseException as error:  # the caller's token function may raise anything
@@ -148,7 +148,7 @@ class TaskSender:
                 work.close()
                 raise
 
-    def defer(self, kept: Kept) -> None:
+    def defer(self, kept: PendingSettlement) -> None:
         """Queue a settlement whose attempt failed."""
         self.backlog.defer(kept)
         self._woken.set()
@@ -188,7 +188,7 @@ class TaskSender:
             self.backlog.close()
             raise
 
-    async def _send(self, kept: Kept) -> float:
+    async def _send(self, kept: PendingSettlement) -> float:
         try:
             answer = await kept.client.send(kept.settling.call, _once())
         except BaseException as error:  # the caller's token function may raise anything

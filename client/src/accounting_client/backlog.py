@@ -29,7 +29,7 @@ logger = logging.getLogger("accounting_client")
 
 LONGEST_PAUSE_SECONDS = 30.0
 """The longest pause between two attempts while the service cannot be reached."""
-CLOSED = TimeoutError("the client was closed before")
+CLOSED = TimeoutError("the client was closed before the session was settled")
 
 
 class Key(NamedTuple):
@@ -41,7 +41,7 @@ class Key(NamedTuple):
 
 
 @dataclass(eq=False)
-class Kept:
+class PendingSettlement:
     """A settlement that ``client`` sends. ``hold`` is None if the session belongs to an earlier process."""
 
     settling: Settling
@@ -67,8 +67,8 @@ class Backlog:
             self.outbox = Outbox(outbox, service)
         self._retries = replace(retries, attempts=2**31, total_seconds=1e6, longest_seconds=LONGEST_PAUSE_SECONDS)
         self._lock = threading.Lock()
-        self._waiting: deque[Kept] = deque()
-        self._sending: set[Kept] = set()
+        self._waiting: deque[PendingSettlement] = deque()
+        self._sending: set[PendingSettlement] = set()
         self._failures = 0
         self._is_closed = False
 
@@ -89,17 +89,17 @@ class Backlog:
             self.outbox.ended(key, ending)
 
     def answered(self, key: Key | None) -> None:
-        """Record that the service has answered in time, or was never asked to hold anything."""
+        """Record that nothing is left to settle: the service answered in time, or was never asked for a hold."""
         if self.outbox and key:
             self.outbox.delete_later(key)
 
-    def defer(self, kept: Kept) -> None:
+    def defer(self, kept: PendingSettlement) -> None:
         """Queue a settlement whose attempt failed."""
         with self._lock:
             if not self._is_closed:
                 self._waiting.append(kept)
                 return
-        self.left(kept, CLOSED)
+        self.log_unsettled(kept, CLOSED)
 
     def claim(self, client: Any, sender: str) -> None:
         """Renew this process's leases in the outbox, and take over the settlements of processes that have ended."""
@@ -109,9 +109,9 @@ class Backlog:
         for key, ending in self.outbox.claim(sender):
             logger.info("session %s was left open by an earlier process and is settled now", key.session_id)
             acting = client.acting_for(key.user)
-            self.defer(Kept(Settling(ending, self._retries), acting, key=key))
+            self.defer(PendingSettlement(Settling(ending, self._retries), acting, key=key))
 
-    def take(self) -> Kept | None:
+    def take(self) -> PendingSettlement | None:
         """The settlement to send now. Pass its outcome to `heard`."""
         with self._lock:
             if not self._waiting:
@@ -120,8 +120,8 @@ class Backlog:
             self._sending.add(kept)
             return kept
 
-    def heard(self, kept: Kept, outcome: Settled | Initialized | BaseException) -> float:
-        """Process the outcome of a settlement that was sent; return how long to wait before the next one."""
+    def heard(self, kept: PendingSettlement, outcome: Settled | Initialized | BaseException) -> float:
+        """Process the outcome of a settlement that was sent; return the seconds to wait before the next one."""
         again, pause = False, 0.0
         if not isinstance(outcome, BaseException):
             self._failures = 0
@@ -143,7 +143,7 @@ class Backlog:
             if again_here:
                 self._waiting.append(kept) if pause else self._waiting.appendleft(kept)
         if again and not again_here:
-            self.left(kept, CLOSED)
+            self.log_unsettled(kept, CLOSED)
         return pause
 
     def close(self) -> None:
@@ -153,22 +153,22 @@ class Backlog:
             left = [*self._waiting, *self._sending]  # nobody waits for what is being sent just now
             self._waiting.clear()
         for kept in left:
-            self.left(kept, CLOSED)
+            self.log_unsettled(kept, CLOSED)
         if self.outbox:
             self.outbox.close()
 
-    def _settled(self, kept: Kept, settled: Settled) -> None:
+    def _settled(self, kept: PendingSettlement, settled: Settled) -> None:
         self._delete(kept)
         if kept.hold is not None:
             kept.hold.result = settled
         logger.info("session %s was settled late: %d credits", kept.session_id, settled.charged_credits)
 
-    def _delete(self, kept: Kept) -> None:
+    def _delete(self, kept: PendingSettlement) -> None:
         """Delete a session that is settled late. One that began without a hold must not be opened a second time."""
         if self.outbox and kept.key:
             self.outbox.delete(kept.key)
 
-    def refused(self, kept: Kept, error: Exception) -> None:
+    def refused(self, kept: PendingSettlement, error: Exception) -> None:
         """Log that a settlement was refused. It stays in the outbox if another credential may be able to send it."""
         if not isinstance(error, Unauthorized | Forbidden):
             self._delete(kept)
@@ -177,7 +177,7 @@ class Backlog:
         elif not (isinstance(error, SessionNotActive | SessionEnded) and kept.settling.ending.progress is None):
             logger.error("session %s could not be settled: %s %s", kept.session_id, type(error).__name__, error)
 
-    def left(self, kept: Kept, why: BaseException) -> None:
+    def log_unsettled(self, kept: PendingSettlement, why: BaseException) -> None:
         """Log that this process will not settle a session."""
         if self.outbox and kept.key:
             logger.warning("session %s is not settled yet, the outbox has it: %s", kept.session_id, why)

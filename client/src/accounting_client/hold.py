@@ -15,9 +15,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
-from uuid import uuid4
 
-from accounting_client.backlog import Backlog, Kept
+from accounting_client.backlog import Backlog, PendingSettlement
 from accounting_client.call import Answer, Call
 from accounting_client.errors import (
     AccountingError,
@@ -35,6 +34,7 @@ from accounting_client.process import generation
 from accounting_client.retries import Retries, require_seconds
 from accounting_client.routes import sessions
 from accounting_client.routes.sessions import Heartbeat, Initialized
+from accounting_client.session_ids import new_session_id
 from accounting_client.settling import Ending, Settled, Settling, may_settle_later
 from accounting_client.usage_objects import input_of, output_of
 
@@ -73,7 +73,7 @@ WHEN_SHORT, ON_UNREACHABLE = get_args(WhenShort), get_args(OnUnreachable)
 class _Background(Protocol):
     backlog: Backlog
 
-    def defer(self, kept: Kept) -> None: ...
+    def defer(self, kept: PendingSettlement) -> None: ...
 
 
 class _Client(Protocol):
@@ -127,7 +127,7 @@ class Hold(ABC):
 
     def __init__(self, client: _Client, terms: Terms) -> None:
         self.terms = terms
-        self.session_id = str(uuid4()) if terms.session_id is None else terms.session_id
+        self.session_id = new_session_id() if terms.session_id is None else terms.session_id
         self.opened: Initialized | None = None
         self.result: Settled | None = None
         self._client = client
@@ -267,7 +267,7 @@ class Hold(ABC):
 
     def _put_off(self, settling: Settling, error: BaseException | None = None) -> None:
         """Leave a settlement to the background, unless it was refused for good."""
-        kept = Kept(settling, self._client, self, self.key)
+        kept = PendingSettlement(settling, self._client, self, self.key)
         if isinstance(error, Exception) and not may_settle_later(error, renewable=self._renewable):
             self.backlog.refused(kept, error)
         else:

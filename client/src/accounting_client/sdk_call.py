@@ -188,8 +188,8 @@ class Request:
 
 
 @dataclass
-class Progress(Generic[S]):
-    """What is known about a call in progress, and how to end its session."""
+class AccountedCall(Generic[S]):
+    """A call that is accounted: what is known about it, and how to end its session."""
 
     provider: Provider
     route: Route

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 
 from accounting_client.estimates import Estimate
 from accounting_client.hold import OnUnreachable, WhenShort
-from accounting_client.sdk_call import Accounting, Progress, Provider, Request
+from accounting_client.sdk_call import AccountedCall, Accounting, Provider, Request
 
 if TYPE_CHECKING:
     from types import AsyncGeneratorType, GeneratorType
@@ -29,32 +29,32 @@ _classes: dict[tuple[type, type], type] = {}
 class Parts:
     """Reads the parts of a stream for its reader, and settles the session however the stream ends."""
 
-    def __init__(self, stream: Any, progress: Progress[StreamingSession]) -> None:
-        self._progress = progress
+    def __init__(self, stream: Any, call: AccountedCall[StreamingSession]) -> None:
+        self._call = call
         self._close = stream.response.close
         self._parts = cast("GeneratorType[Any, None, None]", self._read(stream._iterator))
         stream._iterator = self._parts
         stream.response.close = self.close
 
     def _read(self, parts: Iterator[Any]) -> Generator[Any, None, None]:
-        progress = self._progress
+        call = self._call
         try:
             for part in parts:
                 try:
-                    is_hidden = progress.read(part)
+                    is_hidden = call.read(part)
                 except BaseException:  # the hold can't be raised, or somebody has ended the session
                     self._close()
                     self._settle()
                     raise
                 if not is_hidden:
                     yield part
-            progress.is_complete = True
+            call.is_complete = True
             self._settle()
         except GeneratorExit:  # nobody reads on, as the garbage collector says: nothing may be sent now
             raise
         except BaseException as error:
-            progress.failed(error)
-            if session := progress.end():
+            call.failed(error)
+            if session := call.end():
                 session.abort()
             raise
 
@@ -69,26 +69,26 @@ class Parts:
             self._settle()
 
     def _settle(self) -> None:
-        if session := self._progress.end():
-            session.finalize() if self._progress.is_complete else session.abort()
+        if session := self._call.end():
+            session.finalize() if self._call.is_complete else session.abort()
 
 
 class AsyncParts:
     """As `Parts`, for asyncio."""
 
-    def __init__(self, stream: Any, progress: Progress[AsyncStreamingSession]) -> None:
-        self._progress = progress
+    def __init__(self, stream: Any, call: AccountedCall[AsyncStreamingSession]) -> None:
+        self._call = call
         self._close = stream.response.aclose
         self._parts = cast("AsyncGeneratorType[Any, None]", self._read(stream._iterator))
         stream._iterator = self._parts
         stream.response.aclose = self.close
 
     async def _read(self, parts: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-        progress = self._progress
+        call = self._call
         try:
             async for part in parts:
                 try:
-                    is_hidden = progress.read(part)
+                    is_hidden = call.read(part)
                 except BaseException:  # the hold can't be raised, or somebody has ended the session
                     try:
                         await self._close()
@@ -97,13 +97,13 @@ class AsyncParts:
                     raise
                 if not is_hidden:
                     yield part
-            progress.is_complete = True
+            call.is_complete = True
             await self._settle()
         except GeneratorExit:  # nobody reads on
             raise
         except BaseException as error:
-            progress.failed(error)
-            if session := progress.end():
+            call.failed(error)
+            if session := call.end():
                 await session.abort()
             raise
 
@@ -116,8 +116,8 @@ class AsyncParts:
                 await self._settle()
 
     async def _settle(self) -> None:
-        if session := self._progress.end():
-            await (session.finalize() if self._progress.is_complete else session.abort())
+        if session := self._call.end():
+            await (session.finalize() if self._call.is_complete else session.abort())
 
 
 class Options(TypedDict, total=False):
@@ -173,21 +173,21 @@ class Accounted(_Wrapped):
             limit = acting.output_limit(request.model, limit)
         session: StreamingSession = accounting.session(acting, request.model, request.estimate(limit))
         session.__enter__()
-        progress = Progress(self._api, route, session)
+        call = AccountedCall(self._api, route, session)
         try:
             sent = request.within(session.max_output_tokens, stream=stream)
             answer = send(cast_to, sent, stream=stream, stream_cls=stream_cls)
             if stream:
-                progress.hides_usage = request.hides_usage
-                Parts(answer, progress)
+                call.hides_usage = request.hides_usage
+                Parts(answer, call)
                 return answer
         except BaseException as error:
-            progress.failed(error)
-            if ended := progress.end():
+            call.failed(error)
+            if ended := call.end():
                 ended.abort()
             raise
-        progress.note_answer(answer)
-        if ended := progress.end():
+        call.note_answer(answer)
+        if ended := call.end():
             ended.finalize()
         return answer
 
@@ -207,21 +207,21 @@ class AsyncAccounted(_Wrapped):
             limit = await acting.output_limit(request.model, limit)
         session: AsyncStreamingSession = accounting.session(acting, request.model, request.estimate(limit))
         await session.__aenter__()
-        progress = Progress(self._api, route, session)
+        call = AccountedCall(self._api, route, session)
         try:
             sent = request.within(session.max_output_tokens, stream=stream)
             answer = await send(cast_to, sent, stream=stream, stream_cls=stream_cls)
             if stream:
-                progress.hides_usage = request.hides_usage
-                AsyncParts(answer, progress)
+                call.hides_usage = request.hides_usage
+                AsyncParts(answer, call)
                 return answer
         except BaseException as error:
-            progress.failed(error)
-            if ended := progress.end():
+            call.failed(error)
+            if ended := call.end():
                 await ended.abort()
             raise
-        progress.note_answer(answer)
-        if ended := progress.end():
+        call.note_answer(answer)
+        if ended := call.end():
             await ended.finalize()
         return answer
 

@@ -1,8 +1,8 @@
 """The service's settings, read from the environment once, on first use."""
 
 import os
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from accounting import __version__
 from accounting.times import DAY, HOUR, MINUTE
@@ -10,8 +10,7 @@ from accounting.times import DAY, HOUR, MINUTE
 DEFAULT_HOLD_BUFFER_PERCENT = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """The settings that the stack's parameters decide. Durations are in milliseconds."""
 
     table_name: str

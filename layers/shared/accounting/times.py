@@ -46,8 +46,3 @@ def day(at: int) -> str:
 def day_begin(at: int) -> int:
     """The first instant of the UTC day of ``at``."""
     return at - at % DAY
-
-
-def next_day(at: int) -> int:
-    """The first instant of the UTC day after that of ``at``."""
-    return day_begin(at) + DAY

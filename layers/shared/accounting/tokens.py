@@ -8,8 +8,7 @@ name still lets its user in. If a claim that decides whether a token is valid is
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jwt
 
@@ -32,8 +31,7 @@ SIGNATURE_ONLY: Any = {
 """PyJWT would check claims before nulls are removed, and its refusals do not name the claim."""
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(NamedTuple):
     """What a genuine token says about its user, and when it expires (epoch seconds).
 
     ``issuer`` is the configured issuer of the token; it is None for the platform's own issuer.

@@ -41,6 +41,7 @@ function Find({ me, focused }) {
       <button type="submit" class="primary" disabled=${state.busy || !reference.trim()}>${state.busy ? "Searching …" : "Find"}</button>
     </form>
     ${state.error && html`<${Failed} error=${state.error} />`}
+    ${state.error?.code === "USER_NOT_FOUND" && html`<p class="quiet">People appear here after their first request with their own token, or after your service has registered them with <code>POST /api/users/sync</code>.</p>`}
   <//>`;
 }
 

@@ -1,6 +1,6 @@
 """Grants as they were made, and how long their credits live."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from accounting.domain.accounts import AccountId
 from accounting.domain.errors import Invalid
@@ -10,8 +10,7 @@ DAY = 24 * 60 * 60 * 1000
 MAX_EXPIRY_DAYS = 3650
 
 
-@dataclass(frozen=True, slots=True)
-class Allocation:
+class Allocation(NamedTuple):
     """A grant as it was made. ``number`` counts the account's grants from 1; times are epoch milliseconds."""
 
     account_id: AccountId

@@ -2,8 +2,7 @@
 
 import hashlib
 import hmac
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from accounting.domain.accounts import AccountId
 from accounting.domain.errors import TooManyApiKeys
@@ -15,8 +14,7 @@ MAX_ID_LENGTH = 26
 type Refusal = Literal["NOT_FOUND", "DISABLED", "EXPIRED"]
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKey:
+class ApiKey(NamedTuple):
     """A key as it is stored; times are epoch milliseconds. A revoked key stays revoked.
 
     ``account_id`` is the only account that the key is for, None if it is for every account that its user may use.

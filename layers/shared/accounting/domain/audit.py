@@ -5,11 +5,11 @@ before it and the entry's signed numbers, and its hash from its content and the 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Self
 
 from accounting.domain.accounts import AccountId
-from accounting.domain.ledger import Entry
+from accounting.domain.ledger import Entry, Newer, Unreadable
 from accounting.domain.wallet import Wallet
 
 MAX_FINDINGS = 20
@@ -20,31 +20,14 @@ Problem = Literal["altered", "missing", "inserted", "sums", "wallet"]
 before it. ``wallet``: the wallet does not match the sums of its ledger."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """An inconsistency that this service's own writes cannot cause; ``seq`` is the entry's number."""
 
     problem: Problem
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """An item in a ledger that is not an entry of this service; ``seq`` is the number in its key, if it has one."""
-
-    seq: int | None
-    hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class Newer:
-    """An entry that a newer version wrote, in a format that this version does not know."""
-
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sums:
+class LedgerSums(NamedTuple):
     """A wallet's numbers, computed from its entries alone."""
 
     available: int = 0
@@ -58,34 +41,33 @@ class Sums:
     @classmethod
     def of(cls, wallet: Wallet) -> Self:
         """The numbers that the wallet states."""
-        return cls(**{name: getattr(wallet, name) for name in cls.__slots__})
+        return cls(**{name: getattr(wallet, name) for name in cls._fields})
 
-    def after(self, entry: Entry) -> "Sums":
+    def after(self, entry: Entry) -> "LedgerSums":
         """The sums after one more entry."""
-        sums = replace(self, available=self.available + entry.credits, charged=self.charged + entry.charged)
+        sums = self._replace(available=self.available + entry.credits, charged=self.charged + entry.charged)
         match entry.kind:
             case "grant" | "adjust" | "set" if entry.credits > 0:
-                return replace(sums, granted=self.granted + entry.credits)
+                return sums._replace(granted=self.granted + entry.credits)
             case "remove" | "adjust" | "set":
-                return replace(sums, removed=self.removed - entry.credits)
+                return sums._replace(removed=self.removed - entry.credits)
             case "hold":
-                return replace(sums, held=self.held - entry.credits)
+                return sums._replace(held=self.held - entry.credits)
             case "settle" | "release":
                 lent = entry.debt_after - self.debt
-                return replace(sums, held=self.held + lent - entry.charged - entry.credits, debt=entry.debt_after)
+                return sums._replace(held=self.held + lent - entry.charged - entry.credits, debt=entry.debt_after)
             case "expire":
-                return replace(sums, expired=self.expired - entry.credits)
+                return sums._replace(expired=self.expired - entry.credits)
             case "repay":
-                return replace(sums, debt=self.debt + entry.credits)
+                return sums._replace(debt=self.debt + entry.credits)
             case "write_off":
-                return replace(sums, granted=self.granted + self.debt, debt=0)
+                return sums._replace(granted=self.granted + self.debt, debt=0)
         return sums
 
     def explains(self, entry: Entry) -> bool:
         """Whether these are the balances that the entry states, and no number is negative."""
         stated = (entry.available_after, entry.held_after, entry.debt_after)
-        numbers = [getattr(self, name) for name in self.__slots__]
-        return (self.available, self.held, self.debt) == stated and min(numbers) >= 0
+        return (self.available, self.held, self.debt) == stated and min(self) >= 0
 
     def drift(self) -> int:
         """By how many credits conservation is violated; 0 if none appeared or vanished."""
@@ -114,7 +96,7 @@ class Proof:
     since: int
     seq: int = 0
     head: str = ""
-    sums: Sums = field(default_factory=Sums)
+    sums: LedgerSums = field(default_factory=LedgerSums)
     by_kind: dict[str, KindSums] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     unread: bool = False
@@ -152,8 +134,8 @@ class Proof:
 
     def drift(self, wallet: Wallet) -> int:
         """The largest error in credits: of a number in the wallet against the ledger's sums, or of conservation."""
-        stated = Sums.of(wallet)
-        differences: list[int] = [getattr(stated, name) - getattr(self.sums, name) for name in Sums.__slots__]
+        stated = LedgerSums.of(wallet)
+        differences = [number - known for number, known in zip(stated, self.sums, strict=True)]
         return max(map(abs, [*differences, stated.drift(), self.sums.drift()]))
 
     def _add(self, entry: Entry) -> None:
@@ -161,7 +143,7 @@ class Proof:
         if not self.sums.explains(entry):
             self.found("sums", entry.seq)
             stated = {"available": entry.available_after, "held": entry.held_after, "debt": entry.debt_after}
-            self.sums = replace(self.sums, **stated)  # so that later entries are not blamed for this one
+            self.sums = self.sums._replace(**stated)  # so that later entries are not blamed for this one
         kind = self.by_kind.setdefault(entry.kind, KindSums())
         kind.entries += 1
         kind.credits += entry.credits

@@ -71,8 +71,7 @@ class Counter(NamedTuple):
         return of_key(spender.key_id or "") if self.of == "key" else of_member(spender.user_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(NamedTuple):
     """A limit in credits for each window. A budget of ``members`` counts each of them separately.
 
     ``begun`` is a number that the account never used before, and is part of the counters' keys. So a budget with
@@ -108,13 +107,13 @@ class Budget:
     def follows(self, known: "Budget | None") -> "Budget":
         """This budget as the replacement of ``known``. It keeps the counters if the windows are the same."""
         same = known is not None and (known.window, known.zone) == (self.window, self.zone)
-        return replace(self, begun=known.begun) if known is not None and same else self
+        return self._replace(begun=known.begun) if known is not None and same else self
 
     def says_the_same(self, known: "Budget | None") -> bool:
         """Whether it equals ``known``, apart from who set it and when."""
         return (
             known is not None
-            and replace(self, begun=known.begun, changed_at=known.changed_at, changed_by=known.changed_by) == known
+            and self._replace(begun=known.begun, changed_at=known.changed_at, changed_by=known.changed_by) == known
         )
 
 
@@ -193,8 +192,7 @@ class Allowance:
         return replace(self, committed={**self.committed, **committed}, warned={**self.warned, **(warned or {})})
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(NamedTuple):
     """How many credits can be committed: the least of what the wallet and every bound have left."""
 
     available: int

@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from accounting.domain.accounts import AccountId
 
@@ -42,8 +41,7 @@ _HASHED = {FIRST_FORMAT: _OF_FIRST_FORMAT, FORMAT: (*_OF_FIRST_FORMAT, *OF_SECON
 """The fields that an entry's hash covers, by format. A format never changes once entries were written in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(NamedTuple):
     """Who asked for a change, when and why, and what it belongs to. ``actor`` is a user id, a service or ``SYSTEM``.
 
     ``salt`` is random text, so that nobody can guess an erased ``reason`` from its digest.
@@ -59,8 +57,7 @@ class Cause:
     run_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One line of an account's ledger. ``seq`` counts from 1 without gaps.
 
     ``credits`` is the signed change of what can be spent; ``charged`` is what left the account for good. If a hold of 5
@@ -103,6 +100,19 @@ class Entry:
     def reason_fits(self) -> bool:
         """Whether the reason matches its digest, or was erased together with its salt."""
         return self.reason_digest == digest(self.reason, self.salt) if self.reason else not self.salt
+
+
+class Unreadable(NamedTuple):
+    """An item in a ledger that is not an entry of this service; ``seq`` is the number in its key, if it has one."""
+
+    seq: int | None
+    hash: str
+
+
+class Newer(NamedTuple):
+    """An entry that a newer version wrote, in a format that this version does not know."""
+
+    seq: int
 
 
 def digest(reason: str, salt: str) -> str:

@@ -1,4 +1,4 @@
-"""The canonical form of what a model call used: counts in which every whole includes its parts.
+"""The canonical form of what a model call used: tokens, requests and searches. A total includes its parts.
 
 ``input`` counts every input token, ``output`` every output token. The other token counts are parts of one of the two
 and do not overlap. ``requests`` and ``web_searches`` are not tokens. Imports the errors.
@@ -72,7 +72,7 @@ def counts_in(usage: Usage | None, unclassified: int) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-NAMES: Mapping[str, str] = {
+JSON_NAMES: Mapping[str, str] = {
     "inputTokens": "input",
     "cachedInputTokens": "cached_input",
     "cacheWriteTokens": "cache_write",
@@ -90,20 +90,20 @@ INPUT_PARTS = ("cached_input", "cache_write", "cache_write_1h", "input_audio")
 OUTPUT_PARTS = ("reasoning", "output_audio")
 
 
-def checked(usage: Usage, field: str, names: Mapping[str, str] = NAMES) -> Usage:
+def checked(usage: Usage, field: str, names: Mapping[str, str] = JSON_NAMES) -> Usage:
     """The usage itself, if a call can have these counts.
 
     Raises Invalid if a count is below 0 or above ``MAX_COUNT``, or if parts together exceed their whole. The message
     names ``field`` and the count by its key in ``names``.
     """
-    called = {attribute: f"{field}.{name}" for name, attribute in names.items()}
-    for attribute, name in called.items():
+    json_names = {attribute: f"{field}.{name}" for name, attribute in names.items()}
+    for attribute, name in json_names.items():
         if not 0 <= getattr(usage, attribute) <= MAX_COUNT:
             raise Invalid.field(name, f"must be between 0 and {MAX_COUNT}")
     for whole, parts in (("input", INPUT_PARTS), ("output", OUTPUT_PARTS)):
         total = sum(getattr(usage, part) for part in parts)
         if total > getattr(usage, whole):
-            raise too_small(called[whole], total)
+            raise too_small(json_names[whole], total)
     return usage
 
 

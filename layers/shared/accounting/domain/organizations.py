@@ -1,20 +1,17 @@
 """Organizations: who is a member, in which role, and which changes of members are refused."""
 
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, NamedTuple
 
 from accounting.domain import accounts
 from accounting.domain.accounts import AccountId
 from accounting.domain.errors import Forbidden, LastOwner, OrganizationClosed, TooManyMembers
 
 type Role = Literal["owner", "admin", "member"]
-ROLES: tuple[Role, ...] = get_args(Role.__value__)
 
 MAX_MEMBERS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A user who may spend from an organization's account. ``since`` is when they joined, in epoch milliseconds."""
 
     organization_id: str
@@ -28,8 +25,7 @@ class Member:
         return self.role != "member"
 
 
-@dataclass(frozen=True, slots=True)
-class Organization:
+class Organization(NamedTuple):
     """An organization with the number of its ``members`` and how many of them are ``owners``.
 
     ``revision`` counts the changes of its members. ``closed_at`` is None while it is open. The credits of a
@@ -52,7 +48,7 @@ class Organization:
 
     def closed(self, transfer_to: AccountId | None, now: int) -> "Organization":
         """The organization once it is closed."""
-        return replace(self, closed_at=now, transfer_to=transfer_to, revision=self.revision + 1)
+        return self._replace(closed_at=now, transfer_to=transfer_to, revision=self.revision + 1)
 
     def recounted(self, before: Role | None, after: Role | None) -> "Organization":
         """The organization after a member's role changed from ``before`` to ``after``; None means not a member.
@@ -67,7 +63,7 @@ class Organization:
             raise LastOwner("The organization needs an owner; make another member an owner first")
         if members > max(MAX_MEMBERS, self.members):
             raise TooManyMembers(f"An organization may have at most {MAX_MEMBERS} members", limit=MAX_MEMBERS)
-        return replace(self, members=members, owners=owners, revision=self.revision + 1)
+        return self._replace(members=members, owners=owners, revision=self.revision + 1)
 
 
 def require_may_change(by: Member | None, before: Role | None, after: Role | None) -> None:

@@ -24,7 +24,7 @@ class Problem:
     problem: str
 
 
-class Change(NamedTuple):
+class PriceChange(NamedTuple):
     """A model's rule in a list, and the rule that it replaces."""
 
     before: PriceRule
@@ -39,12 +39,11 @@ class Taken(NamedTuple):
     after: PriceRule
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """How a list differs from the stored rules."""
 
     added: list[PriceRule]
-    changed: list[Change]
+    changed: list[PriceChange]
     unchanged: list[str]
     taken: list[Taken]
 
@@ -67,7 +66,7 @@ def difference(rules: Sequence[PriceRule], before: Sequence[Mapping[str, PriceRu
         elif _same(old, rule) and not taken:
             found.unchanged.append(rule.model_id)
         else:
-            found.changed.append(Change(old, rule))
+            found.changed.append(PriceChange(old, rule))
     return found
 
 

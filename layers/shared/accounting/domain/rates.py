@@ -5,7 +5,6 @@ float ever touches money. Imports ``model_usage``.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from accounting.domain.model_usage import MAX_COUNT, Usage
@@ -73,8 +72,7 @@ WHOLES: Mapping[str, str] = {
 """The parts of a usage, and the count that each is a part of."""
 
 
-@dataclass(frozen=True, slots=True)
-class RateCard:
+class RateCard(NamedTuple):
     """The rates that price a request: the base rates, and the context tiers in rising order."""
 
     rates: Rates

@@ -3,8 +3,7 @@
 Times are epoch milliseconds.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from accounting.domain.accounts import AccountId
 from accounting.domain.errors import Invalid, RunEnded
@@ -16,8 +15,7 @@ DEFAULT_LIFE = 30 * DAY
 LONGEST_LIFE = 366 * DAY
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """A run of ``user_id``, paid by ``account_id``. The client chooses its id, which is unique in the account.
 
     ``committed`` is what its sessions and records hold or have spent, ``spent`` what they were charged. ``sessions``

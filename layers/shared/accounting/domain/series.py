@@ -1,7 +1,7 @@
 """Credits day by day: of the names with the most credits, and of everything else together. Imports nothing of ours."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_NAMES = 10
 """The most names that a series shows separately."""
@@ -10,8 +10,7 @@ MAX_DAYS = 400
 """The longest series."""
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+class Series(NamedTuple):
     """Credits by day of each name, the name with the most credits first, and of everything that has none of the names.
 
     Days without credits are left out.

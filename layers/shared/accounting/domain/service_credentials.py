@@ -1,12 +1,11 @@
 """Service credentials: what a service may do for users, and which of its secrets are valid.
 
-A credential has one secret, and while it is rotated a second, older one. Each secret has a generation, a number that is
-never used again. Only the SHA-256 of a secret is stored.
+A credential has one secret. After a rotation, the previous secret stays valid for a while. Each secret has a
+generation, a number that is never used again. Only the SHA-256 of a secret is stored.
 """
 
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
 from accounting.domain.api_keys import hash_of
@@ -22,16 +21,15 @@ MAX_OVERLAP_HOURS = 30 * 24
 _ACTOR = "service:"
 
 
-class Previous(NamedTuple):
-    """The older secret while a credential is rotated, and when it ends (epoch milliseconds)."""
+class PreviousSecret(NamedTuple):
+    """The secret before the newest one, and when it ends (epoch milliseconds)."""
 
     generation: int
     secret_hash: str
     ends_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceCredential:
+class ServiceCredential(NamedTuple):
     """A credential as it is stored; times are epoch milliseconds. ``generation`` is that of the newest secret."""
 
     id: str
@@ -41,7 +39,7 @@ class ServiceCredential:
     created_at: int
     generation: int = 1
     rotated_at: int | None = None
-    previous: Previous | None = None
+    previous: PreviousSecret | None = None
 
     @property
     def actor(self) -> str:
@@ -61,32 +59,32 @@ class ServiceCredential:
         previous = self.previous_at(now)
         return previous is not None and previous.generation == generation
 
-    def previous_at(self, now: int) -> Previous | None:
+    def previous_at(self, now: int) -> PreviousSecret | None:
         """The older secret, if it is still valid."""
         return self.previous if self.previous and now < self.previous.ends_at else None
 
     def rotated(self, secret_hash: str, *, ends_at: int, keep_previous: bool, now: int) -> "ServiceCredential":
-        """The credential with a new secret. The secret that was the newest before ends at ``ends_at``.
+        """The credential with a new secret. The secret that was the newest so far stays valid until ``ends_at``.
 
-        With ``keep_previous``, the older one of two valid secrets is kept until then instead. Raises Invalid if only
-        one is valid.
+        With ``keep_previous``, the previous secret stays valid until then, and the newest so far ends at once. Raises
+        Invalid if no previous secret is valid.
         """
-        kept = Previous(self.generation, self.secret_hash, ends_at)
+        kept = PreviousSecret(self.generation, self.secret_hash, ends_at)
         if keep_previous:
             older = self.previous_at(now)
             if older is None:
                 raise Invalid.field("keep", "there is no previous secret that is still valid")
             kept = older._replace(ends_at=ends_at)
-        return replace(self, secret_hash=secret_hash, generation=self.generation + 1, rotated_at=now, previous=kept)
+        return self._replace(secret_hash=secret_hash, generation=self.generation + 1, rotated_at=now, previous=kept)
 
 
-def in_order(rights: Iterable[str]) -> tuple[str, ...]:
-    """Rights, each once, in the order of the documentation."""
+def in_documented_order(rights: Iterable[str]) -> tuple[str, ...]:
+    """The rights without repeats, in the order of the documentation."""
     return tuple(right for right in RIGHTS if right in set(rights))
 
 
-def service_in(actor: str, user_id: str) -> str | None:
-    """The service that acts for a user, if ``actor`` is one."""
+def acting_service(actor: str, user_id: str) -> str | None:
+    """The service that acts for a user: ``actor``, if that is a service."""
     return actor if actor != user_id and actor.startswith(_ACTOR) else None
 
 

@@ -8,7 +8,7 @@ Imports ``budgets``, ``errors``, ``pricing``, ``rates`` and ``wallet``.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from accounting.domain.accounts import AccountId
 from accounting.domain.budgets import Counter, Spender
@@ -26,8 +26,7 @@ Status = Literal["active", "completed", "failed"]
 Outcome = Literal["finalized", "aborted", "swept"]
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What a caller reports that a session has used so far: ``tokens``, and the usage if it is known.
 
     ``model_id`` is the model that really served, if it is not the session's; ``card`` has its rates. ``said_output`` is
@@ -231,7 +230,7 @@ class Session:
         """
         if report.usage is not None or self.usage is None or self.estimated_usage is None:
             return report
-        return replace(report, usage=self.usage.with_output(report.tokens))
+        return report._replace(usage=self.usage.with_output(report.tokens))
 
     def counted(self, report: Report) -> Report:
         """A heartbeat's report in the form that this session counts.
@@ -241,7 +240,7 @@ class Session:
         """
         if report.usage is not None or self.usage is None or self.estimated_usage is not None:
             return report
-        return replace(report, tokens=max(0, report.tokens - self.usage.input))
+        return report._replace(tokens=max(0, report.tokens - self.usage.input))
 
     def cost(self, report: Report) -> int:
         """What a report from ``completed`` costs in credits, at the rates of the model that served."""

@@ -74,8 +74,7 @@ class ModelCall(NamedTuple):
     provider_usage: ProviderUsage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UsageRecord:
+class UsageRecord(NamedTuple):
     """One billable event of ``user_id``, paid by ``account_id``.
 
     ``at`` is in epoch milliseconds; ``metadata`` is any JSON object. ``usage`` is the usage by class, if it is known.
@@ -119,7 +118,7 @@ class UsageRecord:
         own = personal(self.user_id)
         return [own] if self.account_id == own else [self.account_id, own]
 
-    def payer_beside(self, account_id: AccountId) -> AccountId | None:
+    def other_payer(self, account_id: AccountId) -> AccountId | None:
         """The account that pays, or None if it is ``account_id``."""
         return None if self.account_id == account_id else self.account_id
 
@@ -186,8 +185,7 @@ class Span(NamedTuple):
     until: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(NamedTuple):
     """A range of time, split into the whole UTC days in it, if there are any, and the partial days at its ends."""
 
     days: Span | None

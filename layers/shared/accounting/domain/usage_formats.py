@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from accounting.domain.errors import Invalid
-from accounting.domain.model_usage import MAX_COUNT, NAMES, Usage, checked, too_small
+from accounting.domain.model_usage import JSON_NAMES, MAX_COUNT, Usage, checked, too_small
 
 
 class _Format(NamedTuple):
@@ -80,7 +80,7 @@ _PROVIDERS = {
     ),
     "bedrock": _Format(
         requires=("inputTokens", "outputTokens", "totalTokens"),
-        forbids=tuple(name for name in NAMES if name not in ("inputTokens", "outputTokens")),
+        forbids=tuple(name for name in JSON_NAMES if name not in ("inputTokens", "outputTokens")),
         counts={
             "input": ("inputTokens",),
             "output": ("outputTokens",),
@@ -152,11 +152,11 @@ def read(usage_format: str, raw: Mapping[str, object], field: str = "usage") -> 
 
 def _canonical(raw: Mapping[str, object], field: str) -> Usage:
     for name in raw:
-        if name not in NAMES:
+        if name not in JSON_NAMES:
             readable = name.encode(errors="backslashreplace").decode()  # it may have half a surrogate pair
             raise Invalid.field(f"{field}.{readable}", "unknown field")
     _require(("inputTokens", "outputTokens"), raw, field, CANONICAL)
-    counts = {NAMES[name]: _count(value, f"{field}.{name}") for name, value in raw.items() if value is not None}
+    counts = {JSON_NAMES[name]: _count(value, f"{field}.{name}") for name, value in raw.items() if value is not None}
     return checked(Usage(**counts), field)
 
 

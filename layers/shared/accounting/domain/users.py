@@ -5,7 +5,7 @@ Imports ``addresses``, ``errors`` and ``usage`` only.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from accounting.domain import addresses
 from accounting.domain.errors import Invalid, UserErased
@@ -73,8 +73,7 @@ class User:
         return addresses.canonical(self.email)
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(NamedTuple):
     """What a token or a sync says about a user. A field that is None says nothing and changes nothing.
 
     ``issued_at`` (epoch seconds) is when it was said, ``role_at`` (epoch milliseconds) when the role was said.
@@ -198,8 +197,7 @@ def erased(user: User, *, by: str, now: int) -> User:
     return replace(bare, erased_at=now).touched(now)
 
 
-@dataclass(frozen=True, slots=True)
-class Pointer:
+class Pointer(NamedTuple):
     """The holder of an e-mail address. ``issued_at`` (seconds) is the time of the statement that claimed it.
 
     ``since`` (milliseconds) is when the address was first held by any user: it decides if a text is an address of one
@@ -215,20 +213,20 @@ class Pointer:
     def held_by(self, user_id: str, issued_at: int) -> "Pointer":
         """The pointer after another user, or the holder with a newer statement, has claimed the address."""
         former = [each for each in (*self.former, self.user_id) if each != user_id]
-        return replace(self, user_id=user_id, issued_at=issued_at, former=_bounded(former))
+        return self._replace(user_id=user_id, issued_at=issued_at, former=_bounded(former))
 
     def awaited_by(self, user_id: str) -> "Pointer":
         """The pointer with one more user who claims the address with an older statement than the holder's."""
-        return self if user_id in self.former else replace(self, former=_bounded([*self.former, user_id]))
+        return self if user_id in self.former else self._replace(former=_bounded([*self.former, user_id]))
 
     def without(self, user_id: str) -> "Pointer":
         """The pointer after a user who claimed the address, but does not hold it, has given up the claim."""
-        return replace(self, former=tuple(each for each in self.former if each != user_id))
+        return self._replace(former=tuple(each for each in self.former if each != user_id))
 
     def back_at(self, user: User) -> "Pointer":
         """The pointer after its holder has given up the address to another user who claims it."""
         former = tuple(each for each in self.former if each not in (user.id, self.user_id))
-        return replace(self, user_id=user.id, issued_at=user.email_at, former=former)
+        return self._replace(user_id=user.id, issued_at=user.email_at, former=former)
 
 
 def _bounded(former: list[str]) -> tuple[str, ...]:

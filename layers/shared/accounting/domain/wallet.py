@@ -284,7 +284,7 @@ class _Draft:
 
     def __init__(self, wallet: Wallet, cause: Cause) -> None:
         self._before = wallet
-        self._cause = replace(cause, reason="", salt="") if wallet.erased else cause
+        self._cause = cause._replace(reason="", salt="") if wallet.erased else cause
         self._entries: list[Entry] = []
         self.at = max(cause.at, wallet.updated_at)
         self.lots = list(wallet.lots)
@@ -360,7 +360,7 @@ class _Draft:
             format=FIRST_FORMAT if cause.key_id is None and cause.run_id is None else ENTRY_FORMAT,
         )
         self._head = entry.hashed(self._head)
-        self._entries.append(replace(entry, hash=self._head))
+        self._entries.append(entry._replace(hash=self._head))
 
     def close(self) -> Decision:
         self._expire()

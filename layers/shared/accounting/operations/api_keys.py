@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from accounting.domain.accounts import AccountId
 from accounting.domain.api_keys import ApiKey, hash_of, text_of
@@ -16,8 +16,7 @@ from accounting.store.table import transact
 SECRET_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Created:
+class CreatedKey(NamedTuple):
     """A new key. ``text`` is what its holder sends; it is None if the request is a repeat."""
 
     key: ApiKey
@@ -33,7 +32,7 @@ def create(
     now: int,
     idempotency_key: IdempotencyKey | None,
     account_id: AccountId | None = None,
-) -> Created:
+) -> CreatedKey:
     """Create a key whose secret has 256 random bits. With ``account_id``, it is for this account only.
 
     Raises TooManyApiKeys, IdempotencyConflict, Contention.
@@ -41,21 +40,21 @@ def create(
     secret = secrets.token_urlsafe(SECRET_BYTES)
     key = ApiKey(new_id(now), user_id, name, permissions, hash_of(secret), now, expires_at, account_id=account_id)
 
-    def write() -> Created:
+    def write() -> CreatedKey:
         try:
             writes = api_keys.put(key)
             if idempotency_key:
                 # The answer without the secret, which only the first answer has.
-                writes.insert(0, idempotency.put(idempotency_key, json.dumps(asdict(key)), now))
+                writes.insert(0, idempotency.put(idempotency_key, json.dumps(key._asdict()), now))
             transact(writes)
         except Repeated as repeated:
-            return _again(repeated.key, repeated.record)
+            return _replayed(repeated.key, repeated.record)
         except TooManyApiKeys:
             # An earlier attempt of this request may have created the last key.
             if idempotency_key and (record := idempotency.find(idempotency_key, now)):
-                return _again(idempotency_key, record)
+                return _replayed(idempotency_key, record)
             raise
-        return Created(key, text_of(key.id, secret))
+        return CreatedKey(key, text_of(key.id, secret))
 
     return retry_conflicts(write)
 
@@ -65,6 +64,6 @@ def delete(key_id: str, owner: str) -> None:
     retry_conflicts(lambda: api_keys.delete(key_id, owner))
 
 
-def _again(key: IdempotencyKey, record: idempotency.Record) -> Created:
+def _replayed(key: IdempotencyKey, record: idempotency.Record) -> CreatedKey:
     known = replay(key, record)
-    return Created(ApiKey(**known | {"permissions": tuple(known["permissions"])}), None)
+    return CreatedKey(ApiKey(**known | {"permissions": tuple(known["permissions"])}), None)

@@ -5,13 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from accounting.domain.accounts import AccountId
-from accounting.domain.audit import Newer, Proof, Unreadable
-from accounting.domain.ledger import Entry
+from accounting.domain.audit import Proof
+from accounting.domain.ledger import Entry, Newer, Unreadable
 from accounting.domain.outstanding import Outstanding
 from accounting.domain.wallet import Wallet
 from accounting.settings import settings
 from accounting.store import audits, entries, wallets
-from accounting.store.audits import Account, Position
+from accounting.store.audits import AuditableAccount, Position
 from accounting.telemetry import count, logger, tell
 
 WORKERS = 8
@@ -108,7 +108,7 @@ def _audit_batch(
     return sums
 
 
-def _continued(account: Account, now: int) -> tuple[Proof, bool]:
+def _continued(account: AuditableAccount, now: int) -> tuple[Proof, bool]:
     """The account's proof, and whether it covers more than the stored one."""
     if account.wallet is None:
         unreadable = Proof(account.id, since=now)

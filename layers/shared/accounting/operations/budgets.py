@@ -1,6 +1,6 @@
 """Budgets of an account: who may change and see them, and how much each has left."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from accounting.domain.accounts import AccountId, organization_of, personal, user_of
 from accounting.domain.api_keys import ApiKey
@@ -23,16 +23,14 @@ from accounting.store import budgets as store
 from accounting.store.table import transact
 
 
-@dataclass(frozen=True, slots=True)
-class Manager:
-    """Who asks: a user, who may be an administrator of the platform."""
+class Requester(NamedTuple):
+    """The user who asks. ``is_administrator`` is true if they act as an administrator of the platform."""
 
     user_id: str
-    platform: bool = False
+    is_administrator: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class BudgetValues(NamedTuple):
     """The values that a budget should have."""
 
     limit: int
@@ -41,8 +39,7 @@ class Wanted:
     warn_at: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class BudgetState(NamedTuple):
     """A budget, its window now, and what is committed in it.
 
     A budget of all members counts each member separately, so ``committed`` is None unless one member was asked about.
@@ -53,7 +50,7 @@ class Standing:
     committed: int | None
 
 
-def put(account_id: AccountId, subject: str, wanted: Wanted, *, by: Manager, now: int) -> Standing:
+def put(account_id: AccountId, subject: str, wanted: BudgetValues, *, by: Requester, now: int) -> BudgetState:
     """Set a subject's budget. If the windows stay the same, so does the count. Otherwise it begins at 0.
 
     Raises AccountNotFound, Forbidden, Invalid, MemberNotFound, ApiKeyNotFound, TooManyBudgets, Contention.
@@ -73,7 +70,7 @@ def put(account_id: AccountId, subject: str, wanted: Wanted, *, by: Manager, now
             changed_by=by.user_id,
             warn_at=wanted.warn_at,
             owner=owner,
-            by_platform=by.platform,
+            by_platform=by.is_administrator,
         ).follows(known)
         if known is not None and asked.says_the_same(known):
             return known
@@ -84,10 +81,10 @@ def put(account_id: AccountId, subject: str, wanted: Wanted, *, by: Manager, now
         return asked
 
     budget = retry_conflicts(attempt)
-    return _standings(account_id, [budget], member_in(budget.subject), now)[0]
+    return _states(account_id, [budget], member_in(budget.subject), now)[0]
 
 
-def delete(account_id: AccountId, subject: str, *, by: Manager) -> None:
+def delete(account_id: AccountId, subject: str, *, by: Requester) -> None:
     """End a subject's budget. Raises AccountNotFound, Forbidden, BudgetNotFound, Contention."""
 
     def attempt() -> None:
@@ -99,31 +96,31 @@ def delete(account_id: AccountId, subject: str, *, by: Manager) -> None:
     retry_conflicts(attempt)
 
 
-type Page = tuple[list[Standing], str | None]
+type Page = tuple[list[BudgetState], str | None]
 """Budgets, and ``after`` for the next page, None on the last page."""
 
 
-def page(account_id: AccountId, *, by: Manager, user_id: str | None, after: str | None, limit: int, now: int) -> Page:
+def page(account_id: AccountId, *, by: Requester, user_id: str | None, after: str | None, limit: int, now: int) -> Page:
     """A page of an account's budgets, in the order of their subjects.
 
     With ``user_id``, only the budgets that limit this user. Members who do not manage the account see only the budgets
     that limit themselves. Raises AccountNotFound, Forbidden.
     """
     member = membership(account_id, by)
-    manages = by.platform or member is None or member.manages
+    manages = by.is_administrator or member is None or member.manages
     about = user_id if manages else by.user_id
     if user_id not in (None, about):
         raise Forbidden("Members see only the budgets that limit them")
     if about is None:
         budgets, position = store.page(account_id, after=after, limit=limit)
-        return _standings(account_id, budgets, None, now), position
-    bounding = [each for each in _bounding(account_id, about) if after is None or each.subject > after]
-    found = sorted(bounding, key=lambda budget: budget.subject)
+        return _states(account_id, budgets, None, now), position
+    limiting = [each for each in _limiting(account_id, about) if after is None or each.subject > after]
+    found = sorted(limiting, key=lambda budget: budget.subject)
     position = found[limit - 1].subject if len(found) > limit else None
-    return _standings(account_id, found[:limit], about, now), position
+    return _states(account_id, found[:limit], about, now), position
 
 
-def _bounding(account_id: AccountId, user_id: str) -> list[Budget]:
+def _limiting(account_id: AccountId, user_id: str) -> list[Budget]:
     """The budgets that limit a user: those of the member, or of all members, and those of the user's keys."""
     organization_id = organization_of(account_id)
     spender = Spender(user_id, account_id)
@@ -134,13 +131,13 @@ def _bounding(account_id: AccountId, user_id: str) -> list[Budget]:
     return [*own, *(budget for budget in store.of_keys(account_id) if budget.owner == user_id)]
 
 
-def _standings(account_id: AccountId, budgets: list[Budget], user_id: str | None, now: int) -> list[Standing]:
+def _states(account_id: AccountId, budgets: list[Budget], user_id: str | None, now: int) -> list[BudgetState]:
     """Each budget with what is committed: by ``user_id``, if it counts each member separately."""
     wanted = {budget.subject: _counter_key(account_id, budget, user_id, now) for budget in budgets}
     asked = [key for key in wanted.values() if key]
     items = iter(table.get_many(asked)) if asked else iter(())
     committed = {subject: (item["committed"] if (item := next(items)) else 0) for subject, key in wanted.items() if key}
-    return [Standing(each, each.window_at(now), committed.get(each.subject)) for each in budgets]
+    return [BudgetState(each, each.window_at(now), committed.get(each.subject)) for each in budgets]
 
 
 def _counter_key(account_id: AccountId, budget: Budget, user_id: str | None, now: int) -> keys.Key | None:
@@ -152,26 +149,26 @@ def _counter_key(account_id: AccountId, budget: Budget, user_id: str | None, now
     return store.counter_key(Spender(about or "", account_id, key_id), budget.counter_at(now))
 
 
-def _read(account_id: AccountId, subject: str, by: Manager) -> tuple[Wallet, Budget | None]:
+def _read(account_id: AccountId, subject: str, by: Requester) -> tuple[Wallet, Budget | None]:
     """The wallet, and the subject's budget if there is one. Raises AccountNotFound, Forbidden."""
     member = membership(account_id, by)
-    if not by.platform and member is not None and not member.manages:
+    if not by.is_administrator and member is not None and not member.manages:
         raise Forbidden("Only the organization's owners and admins may change budgets")
     wallet, item = table.get_many([keys.wallet(account_id), keys.budget(account_id, subject)])
     known = store.from_item(item) if item else None
     personal_account = organization_of(account_id) is None
-    if known and known.by_platform and personal_account and not by.platform:
+    if known and known.by_platform and personal_account and not by.is_administrator:
         raise Forbidden("An administrator of the platform has set this budget")
     return wallets.from_item(account_id, wallet), known
 
 
-def membership(account_id: AccountId, by: Manager) -> Member | None:
+def membership(account_id: AccountId, by: Requester) -> Member | None:
     """The membership of ``by``; None for a user's own account, and for an administrator of the platform.
 
     Raises AccountNotFound if they may not see the account.
     """
     organization_id, owner = organization_of(account_id), user_of(account_id)
-    if by.platform:
+    if by.is_administrator:
         known = organizations.get(organization_id) if organization_id else users.is_known(str(owner))
         if not known:
             raise AccountNotFound

@@ -5,10 +5,10 @@ transaction with ledger entries on both sides, so that credits are never in both
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from accounting.domain import accounts
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.accounts import AccountId
 from accounting.domain.allocations import Allocation
 from accounting.domain.errors import Invalid, OrganizationClosed
@@ -27,8 +27,7 @@ MAX_MOVED = 20
 """How many lots one transaction moves: each may need three items there, and a transaction has at most 100."""
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(NamedTuple):
     """A closed organization: how many credits moved or were removed now, and how many open sessions still hold."""
 
     organization: Organization
@@ -58,7 +57,7 @@ def _shut(organization_id: str, transfer_to: AccountId | None, now: int) -> Orga
         return known
     closed = known.closed(transfer_to, now)
     wallet = wallets.get(known.account_id)
-    shut = [organizations.close(known, closed), wallets.put(wallet, ledger.close(wallet, now))]
+    shut = [organizations.close(known, closed), wallets.put(wallet, decisions.close(wallet, now))]
     _transact([*_target_is_open(known, transfer_to), *shut])
     return closed
 
@@ -105,7 +104,7 @@ def _empty_some(organization: Organization, actor: str, now: int) -> int:
     if not credits:
         return 0
     reason = f"Closed; moved to {target}" if target else "Closed"
-    writes = ledger_writes(wallet, ledger.remove(wallet, credits, cause=Cause(actor, now, reason, new_salt(reason))))
+    writes = ledger_writes(wallet, decisions.remove(wallet, credits, cause=Cause(actor, now, reason, new_salt(reason))))
     if target:
         reason = f"From {source}, which was closed"
         writes += _received(wallets.get(target), lots, Cause(actor, now, reason, new_salt(reason)))
@@ -119,7 +118,7 @@ def _received(before: Wallet, lots: Iterable[Lot], cause: Cause) -> list[Write]:
     """The writes for lots that arrive in another wallet. Each is a grant there and keeps its expiry."""
     wallet, entries, granted = before, list[Entry](), list[Allocation]()
     for lot in lots:
-        decision = ledger.grant(wallet, lot.credits, expires_at=lot.expires_at, cause=cause)
+        decision = decisions.grant(wallet, lot.credits, expires_at=lot.expires_at, cause=cause)
         wallet = decision.wallet
         entries += decision.entries
         granted.append(

@@ -3,8 +3,8 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from accounting.domain.accounts import stored
 from accounting.domain.budgets import Allowance, Spender
@@ -26,8 +26,7 @@ CONTENTION_SECONDS = 8.0
 NOTHING_BOUNDS = Allowance(Spender("", stored("")))
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """What a command has read and bases its decision on; ``allowance`` if it commits new credits."""
 
     wallet: Wallet
@@ -50,22 +49,22 @@ def retry_until_committed[T](
     while True:
         begun, wallet = time.monotonic(), replace(snapshot.wallet, passed=turns.passed(snapshot.wallet))
         try:
-            return attempt(replace(snapshot, wallet=wallet))
+            return attempt(snapshot._replace(wallet=wallet))
         except (StaleRead, Conflict) as refusal:
             pause = turns.pause(refusal, time.monotonic() - begun)
             if isinstance(refusal, StaleRead):
-                newer = replace(snapshot, **refusal.current)
+                newer = snapshot._replace(**refusal.current)
                 # New terms mean other members or budgets than this attempt has read.
-                snapshot = newer if newer.wallet.terms == snapshot.wallet.terms or pause else _again(read, newer)
+                snapshot = newer if newer.wallet.terms == snapshot.wallet.terms or pause else _read_again(read, newer)
         count("ConflictsRetried")
         if time.monotonic() + pause > deadline:
             raise Contention("Too many requests for this user at once, try again")
         if pause:
             time.sleep(pause)
-            snapshot = _again(read, snapshot)
+            snapshot = _read_again(read, snapshot)
 
 
-def _again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
+def _read_again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
     """A new snapshot that also has what is known of the counters that ``read`` has not read.
 
     Without it, a command that pauses after the refusal of a full counter would ask for the same credits again.
@@ -73,7 +72,7 @@ def _again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
     snapshot = read()
     read_again = snapshot.allowance
     merged = known.allowance.knowing(read_again.committed, read_again.warned)
-    return replace(snapshot, allowance=read_again.knowing(merged.committed, merged.warned))
+    return snapshot._replace(allowance=read_again.knowing(merged.committed, merged.warned))
 
 
 def retry_conflicts[T](attempt: Callable[[], T]) -> T:

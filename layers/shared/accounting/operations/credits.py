@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.accounts import AccountId
 from accounting.domain.allocations import Allocation, expiry
 from accounting.domain.errors import AccountingError, UserDisabled, UserNotFound
@@ -20,8 +20,7 @@ from accounting.store.users import Reference
 from accounting.telemetry import count
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request to change credits: who asks (``actor``), whose credits, why, and the key that makes a repeat safe.
 
     ``user`` is the id or e-mail address of the user whose personal account changes, unless ``account_id`` names an
@@ -39,8 +38,7 @@ class Request:
     account_id: AccountId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class CreditChange(NamedTuple):
     """What a command did.
 
     ``credits`` is what the request asked for. ``previous`` and ``available`` are what can be spent before and after it.
@@ -58,8 +56,7 @@ class Change:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Balance:
+class Balance(NamedTuple):
     """What an account can spend, and from which lots, soonest expiry first."""
 
     account_id: AccountId
@@ -87,37 +84,37 @@ def balance_of(reference: Reference, now: int) -> Balance:
     return _balance(users.resolve(reference).wallet, now)
 
 
-def allocate(request: Request, credits: int) -> Change:
+def allocate(request: Request, credits: int) -> CreditChange:
     """Grant a lot. Raises UserNotFound, TooManyAllocations, IdempotencyConflict, Contention."""
 
     def decide(wallet: Wallet, cause: Cause, expires_at: int) -> Decision:
-        return ledger.grant(wallet, credits, expires_at=expires_at, cause=cause)
+        return decisions.grant(wallet, credits, expires_at=expires_at, cause=cause)
 
     return _command(request, credits, decide)
 
 
-def set_available(request: Request, target: int) -> Change:
+def set_available(request: Request, target: int) -> CreditChange:
     """Make the spendable credits exactly ``target``, and the debt 0.
 
     Raises UserNotFound, TooManyAllocations, IdempotencyConflict, Contention.
     """
 
     def decide(wallet: Wallet, cause: Cause, expires_at: int) -> Decision:
-        return ledger.set_available(wallet, target, expires_at=expires_at, cause=cause)
+        return decisions.set_available(wallet, target, expires_at=expires_at, cause=cause)
 
     return _command(request, target, decide)
 
 
-def remove(request: Request, credits: int) -> Change:
+def remove(request: Request, credits: int) -> CreditChange:
     """Take credits away. Raises InsufficientCredits, UserNotFound, IdempotencyConflict, Contention."""
 
     def decide(wallet: Wallet, cause: Cause, _expires_at: int) -> Decision:
-        return ledger.remove(wallet, credits, cause=cause)
+        return decisions.remove(wallet, credits, cause=cause)
 
     return _command(request, credits, decide)
 
 
-def adjust(request: Request, adjustment: int) -> Change:
+def adjust(request: Request, adjustment: int) -> CreditChange:
     """Grant credits if ``adjustment`` is positive; take them away if it is negative.
 
     Raises InsufficientCredits, TooManyAllocations, UserNotFound, IdempotencyConflict, Contention.
@@ -125,8 +122,8 @@ def adjust(request: Request, adjustment: int) -> Change:
 
     def decide(wallet: Wallet, cause: Cause, expires_at: int) -> Decision:
         if adjustment < 0:
-            return ledger.remove(wallet, -adjustment, cause=cause, kind="adjust")
-        return ledger.grant(wallet, adjustment, expires_at=expires_at, cause=cause, kind="adjust")
+            return decisions.remove(wallet, -adjustment, cause=cause, kind="adjust")
+        return decisions.grant(wallet, adjustment, expires_at=expires_at, cause=cause, kind="adjust")
 
     return _command(request, adjustment, decide)
 
@@ -138,7 +135,7 @@ def expire(wallet: Wallet, now: int) -> int:
     """
 
     def drop_expired(snapshot: Snapshot) -> int:
-        decision = ledger.expire(snapshot.wallet, cause=Cause(SYSTEM, now))
+        decision = decisions.expire(snapshot.wallet, cause=Cause(SYSTEM, now))
         if not decision.entries and decision.wallet.due_at == snapshot.wallet.due_at:
             return 0
         transact(ledger_writes(snapshot.wallet, decision))
@@ -151,13 +148,12 @@ def expire(wallet: Wallet, now: int) -> int:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class AllocationPage:
-    """A page of grants, newest first, each with what is left of it. The next page begins at number ``next_last``."""
+class AllocationPage(NamedTuple):
+    """A page of grants, newest first, each with what is left of it. The next page begins at number ``next_number``."""
 
     total: int
     allocations: list[tuple[Allocation, int]]
-    next_last: int | None
+    next_number: int | None
 
 
 def list_allocations(wallet: Wallet, *, skip: int, last: int | None, limit: int, now: int) -> AllocationPage:
@@ -167,8 +163,10 @@ def list_allocations(wallet: Wallet, *, skip: int, last: int | None, limit: int,
     left: dict[int, int] = {}
     for lot in wallet.live_lots(now):
         left[lot.number] = left.get(lot.number, 0) + lot.credits
-    next_last = page[-1].number - 1 if page else 0
-    return AllocationPage(wallet.allocations, [(grant, left.get(grant.number, 0)) for grant in page], next_last or None)
+    next_number = page[-1].number - 1 if page else 0
+    return AllocationPage(
+        wallet.allocations, [(grant, left.get(grant.number, 0)) for grant in page], next_number or None
+    )
 
 
 def list_entries(
@@ -192,7 +190,7 @@ def _balance(wallet: Wallet, now: int) -> Balance:
     return Balance(wallet.account_id, wallet.spendable(now), wallet.held, wallet.debt, wallet.live_lots(now))
 
 
-def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, int], Decision]) -> Change:
+def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, int], Decision]) -> CreditChange:
     """Decide on the wallet, and write it with its entries, the allocation if there is one, and the idempotency record.
 
     The condition on the record is checked first: a repeat gets the first answer, even if the wallet has changed since.
@@ -203,40 +201,41 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
     except UserNotFound:
         # The reference may have named a user when the request was first sent.
         if key and (record := idempotency.find(key, now)):
-            return _again(key, record)
+            return _replayed(key, record)
         raise
     cause = Cause(request.actor, now, request.notes, new_salt(request.notes))
 
-    def decide_and_write(snapshot: Snapshot) -> Change:
+    def decide_and_write(snapshot: Snapshot) -> CreditChange:
         before = snapshot.wallet
         try:
-            ledger.require_open(before)
+            decisions.require_open(before)
             expires_at = expiry(now, request.expiry_days, request.expires_at)
             decision = decide(before, cause, expires_at)
         except AccountingError:
             # An earlier attempt of this request may have changed the wallet, or its expiry may have passed since.
             if key and (record := idempotency.find(key, now)):
-                return _again(key, record)
+                return _replayed(key, record)
             raise
         allocation = _allocation(request, decision, expires_at)
-        change = Change(
+        change = CreditChange(
             account_id=before.account_id,
             credits=credits,
             previous=before.spendable(now),
             available=decision.wallet.available,
             debt=decision.wallet.debt,
-            allocation=allocation and replace(allocation, notes=""),
+            allocation=allocation and allocation._replace(notes=""),
             remaining=_left_of(allocation, decision.wallet),
         )
         writes = ledger_writes(before, decision)
         if allocation:
             writes.append(allocations.put(allocation))
         if key:
-            writes.insert(0, idempotency.put(key, json.dumps(asdict(change)), now))
+            answer = change._asdict() | {"allocation": change.allocation and change.allocation._asdict()}
+            writes.insert(0, idempotency.put(key, json.dumps(answer), now))
         try:
             transact(writes)
         except Repeated as repeated:
-            return _again(repeated.key, repeated.record)
+            return _replayed(repeated.key, repeated.record)
         count("CreditsGranted", decision.wallet.granted - before.granted)
         count("CreditsRemoved", decision.wallet.removed - before.removed)
         return change
@@ -251,7 +250,7 @@ def _wallet_of(request: Request) -> Wallet:
     if request.account_id is not None:
         return wallets.get(request.account_id)
     if request.user is None:
-        raise LookupError("a request that names neither a user nor an account")
+        raise LookupError("the request names neither a user nor an account")
     return users.resolve(request.user).wallet
 
 
@@ -276,7 +275,7 @@ def _allocation(request: Request, decision: Decision, expires_at: int) -> Alloca
     )
 
 
-def _again(key: IdempotencyKey, record: Record) -> Change:
+def _replayed(key: IdempotencyKey, record: Record) -> CreditChange:
     answer = replay(key, record)
     allocation = answer.pop("allocation")
-    return Change(**answer | {"allocation": allocation and Allocation(**allocation), "replayed": True})
+    return CreditChange(**answer | {"allocation": allocation and Allocation(**allocation), "replayed": True})

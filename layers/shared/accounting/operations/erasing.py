@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from accounting.domain import users as people
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.errors import ApiKeyNotFound
 from accounting.operations import api_keys
 from accounting.operations.commit import retry_conflicts
@@ -67,7 +67,7 @@ def _begun(reference: Reference, by: str, now: int) -> Erasure:
     erasure = Erasure(after.id, at=now, due_at=now + WAIT)
     try:
         given_up = pointers.give_up(before.address, after) if before.address else []
-        erased = [profiles.put(before, after, Raced), wallets.put(wallet, ledger.erase(wallet))]
+        erased = [profiles.put(before, after, Raced), wallets.put(wallet, decisions.erase(wallet))]
         transact([*erased, *given_up, erasures.begin(erasure)])
     except (Raced, StaleRead) as raced:
         raise Conflict from raced

@@ -5,7 +5,8 @@ was decided on the old membership is decided again.
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from accounting.domain.errors import AccountNotFound, MemberNotFound, UserErased
 from accounting.domain.organizations import Member, Organization, Role, require_may_change
@@ -18,24 +19,23 @@ from accounting.store.table import transact
 from accounting.store.users import Reference
 
 
-@dataclass(frozen=True, slots=True)
-class Created:
+class CreatedOrganization(NamedTuple):
     """A new organization, and whether the request is a repeat."""
 
     organization: Organization
     replayed: bool = False
 
 
-def create(name: str, owner: Reference, *, now: int, key: IdempotencyKey | None) -> Created:
+def create(name: str, owner: Reference, *, now: int, key: IdempotencyKey | None) -> CreatedOrganization:
     """Make an organization with one owner and an empty wallet.
 
     Raises UserNotFound, UserErased, IdempotencyConflict, Contention.
     """
     made = Organization(new_id(now), name, now, members=1, owners=1)
 
-    def write() -> Created:
+    def write() -> CreatedOrganization:
         if key and (record := idempotency.find(key, now)):
-            return _again(key, record)
+            return _replayed(key, record)
         user = users.resolve(owner).user
         if user.erased:
             raise UserErased
@@ -46,18 +46,18 @@ def create(name: str, owner: Reference, *, now: int, key: IdempotencyKey | None)
             wallets.put(empty, replace(empty, version=1)),
         ]
         if key:
-            writes.insert(0, idempotency.put(key, json.dumps(asdict(made)), now))
+            writes.insert(0, idempotency.put(key, json.dumps(made._asdict()), now))
         try:
             transact(writes)
         except Repeated as repeated:
-            return _again(repeated.key, repeated.record)
-        return Created(made)
+            return _replayed(repeated.key, repeated.record)
+        return CreatedOrganization(made)
 
     return retry_conflicts(write)
 
 
-def _again(key: IdempotencyKey, record: idempotency.Record) -> Created:
-    return Created(Organization(**replay(key, record)), replayed=True)
+def _replayed(key: IdempotencyKey, record: idempotency.Record) -> CreatedOrganization:
+    return CreatedOrganization(Organization(**replay(key, record)), replayed=True)
 
 
 def set_role(organization_id: str, reference: Reference, role: Role, *, by: Member | None, now: int) -> Member:
@@ -79,7 +79,7 @@ def set_role(organization_id: str, reference: Reference, role: Role, *, by: Memb
         before = known.role if known else None
         require_may_change(by, before, role)
         after = organization.recounted(before, role)
-        member = replace(known, role=role) if known else Member(organization_id, user.id, role, now)
+        member = known._replace(role=role) if known else Member(organization_id, user.id, role, now)
         change = organizations.change_member(known, role) if known else organizations.add_member(member)
         transact([change, organizations.recount(organization, after), organizations.bump_wallet(after.account_id)])
         return member

@@ -1,6 +1,6 @@
 """Would a session be opened now? This decides as initialize does, but holds and writes nothing."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from accounting.domain.budgets import UNLIMITED, Room, Spender
 from accounting.domain.errors import AccountingError, BudgetExceeded, InsufficientCredits, Invalid
@@ -11,8 +11,7 @@ from accounting.settings import settings
 from accounting.store import prices
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
+class Preview(NamedTuple):
     """What would happen: a session holds ``required`` credits, unless there is a ``refusal``.
 
     ``estimated`` is what the estimate costs. ``room`` is what the wallet and each limit have left. It is None if the

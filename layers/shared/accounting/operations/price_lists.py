@@ -1,12 +1,12 @@
 """Importing a list of price rules: all of them or none, and only once if the request is repeated."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from accounting.domain.errors import PriceExists
 from accounting.domain.price_lists import (
-    Change,
     Difference,
+    PriceChange,
     Problem,
     Taken,
     difference,
@@ -22,8 +22,7 @@ from accounting.store.idempotency import IdempotencyKey, Repeated
 from accounting.store.table import Conflict, Item, compact, transact
 
 
-@dataclass(frozen=True, slots=True)
-class Imported:
+class Imported(NamedTuple):
     """How a list differed from the stored rules; ``replayed`` if the request is a repeat."""
 
     difference: Difference
@@ -33,7 +32,7 @@ class Imported:
 def repeated(key: IdempotencyKey | None, now: int) -> Imported | None:
     """The first answer, if the request is a repeat, else None. Raises IdempotencyConflict."""
     known = idempotency.find(key, now) if key else None
-    return _again(key, known) if key and known else None
+    return _replayed(key, known) if key and known else None
 
 
 def import_rules(
@@ -61,7 +60,7 @@ def import_rules(
             if writes:
                 transact(writes)
         except Repeated as repeated:
-            return _again(repeated.key, repeated.record)
+            return _replayed(repeated.key, repeated.record)
         except PriceExists as exists:
             raise Conflict from exists  # another writer came first: read and decide again
         return Imported(found)
@@ -85,10 +84,10 @@ def _difference(rules: Mapping[int, PriceRule], problems: Sequence[Problem]) -> 
     return found
 
 
-def _again(key: IdempotencyKey, known: idempotency.Record) -> Imported:
+def _replayed(key: IdempotencyKey, known: idempotency.Record) -> Imported:
     answer = replay(key, known)
     added = [prices.from_item(item) for item in answer["added"]]
-    changed = [Change(prices.from_item(before), prices.from_item(after)) for before, after in answer["changed"]]
+    changed = [PriceChange(prices.from_item(before), prices.from_item(after)) for before, after in answer["changed"]]
     taken = [Taken(alias, *map(prices.from_item, rules)) for alias, *rules in answer["taken"]]
     return Imported(Difference(added, changed, answer["unchanged"], taken), replayed=True)
 

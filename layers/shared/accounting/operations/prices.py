@@ -1,7 +1,8 @@
 """Price rules: add (once, even if the request is repeated), end and withdraw, each together with its aliases."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from accounting.domain.errors import Invalid, PriceBegun, PriceEnded
 from accounting.domain.pricing import PriceRule, require_order
@@ -12,8 +13,7 @@ from accounting.store.table import transact
 from accounting.times import iso
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
+class Added(NamedTuple):
     """A rule as it was added; ``replayed`` if the request is a repeat."""
 
     rule: PriceRule
@@ -27,7 +27,7 @@ def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
     except Invalid:
         # By default a rule begins when it is sent. A repeat may be sent after the rule's end, and is still a repeat.
         if key and (known := idempotency.find(key, now)):
-            return _again(key, known)
+            return _replayed(key, known)
         raise
     writes = prices.add(rule)
     if key:
@@ -37,7 +37,7 @@ def add(rule: PriceRule, *, now: int, key: IdempotencyKey | None) -> Added:
         try:
             transact(writes)
         except Repeated as repeated:
-            return _again(repeated.key, repeated.record)
+            return _replayed(repeated.key, repeated.record)
         return Added(rule)
 
     return retry_conflicts(write)
@@ -82,5 +82,5 @@ def withdraw(model_id: str, effective_from: int, now: int) -> None:
     retry_conflicts(attempt)
 
 
-def _again(key: IdempotencyKey, known: idempotency.Record) -> Added:
+def _replayed(key: IdempotencyKey, known: idempotency.Record) -> Added:
     return Added(prices.from_item(replay(key, known)), replayed=True)

@@ -1,30 +1,27 @@
 """Runs: an agent's budget that any number of sessions and records of an account share, with one switch to stop it."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.accounts import AccountId
 from accounting.domain.budgets import Spender
 from accounting.domain.errors import RunExists, RunNotFound
 from accounting.domain.runs import Run, end_of
-from accounting.operations.budgets import Manager, membership
+from accounting.operations.budgets import Requester, membership
 from accounting.operations.commit import retry_conflicts
 from accounting.store import allowances
 from accounting.store import runs as store
 from accounting.store.table import transact
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(NamedTuple):
     """A run, and whether the request to make it is a repeat."""
 
     run: Run
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(NamedTuple):
     """A run with what it spent on each model, and the metadata that its maker sent."""
 
     run: Run
@@ -43,7 +40,7 @@ def begin(
     wallet, allowance = allowances.read(spender._replace(run_id=None))
     if allowance.refusal:
         raise allowance.refusal
-    ledger.require_enabled(wallet)
+    decisions.require_enabled(wallet)
     known = store.find(spender.account_id, run_id)
     if known is None:
         ends_at = end_of(expires_at, now)
@@ -59,14 +56,14 @@ def begin(
     return Begun(known, replayed=True)
 
 
-def show(account_id: AccountId, run_id: str, *, by: Manager) -> Summary:
+def show(account_id: AccountId, run_id: str, *, by: Requester) -> Summary:
     """A run with its sums. Raises AccountNotFound, RunNotFound if there is none or another member made it."""
     run, by_model = store.with_models(account_id, run_id)
     known = _visible(run, account_id, run_id, by)
     return Summary(known, by_model, store.metadata_of(known))
 
 
-def stop(account_id: AccountId, run_id: str, *, by: Manager, now: int) -> Run:
+def stop(account_id: AccountId, run_id: str, *, by: Requester, now: int) -> Run:
     """Stop a run: it admits nothing new, and its open sessions settle. A repeat changes nothing.
 
     Raises as ``show`` does.
@@ -78,7 +75,7 @@ def stop(account_id: AccountId, run_id: str, *, by: Manager, now: int) -> Run:
     return stopped
 
 
-def _visible(run: Run | None, account_id: AccountId, run_id: str, by: Manager) -> Run:
+def _visible(run: Run | None, account_id: AccountId, run_id: str, by: Requester) -> Run:
     """The run, if ``by`` made it or manages the account. Raises AccountNotFound, RunNotFound."""
     member = membership(account_id, by)
     if run is None or (member is not None and not member.manages and run.user_id != by.user_id):

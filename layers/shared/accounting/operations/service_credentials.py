@@ -2,11 +2,11 @@
 
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from accounting.domain.api_keys import hash_of, text_of
 from accounting.domain.errors import TooManyServiceCredentials
-from accounting.domain.service_credentials import PREFIX, Previous, ServiceCredential
+from accounting.domain.service_credentials import PREFIX, PreviousSecret, ServiceCredential
 from accounting.operations.commit import replay, retry_conflicts
 from accounting.operations.ids import new_id
 from accounting.store import idempotency, service_credentials
@@ -16,8 +16,7 @@ from accounting.store.table import Write, transact
 SECRET_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(NamedTuple):
     """A credential with a new secret. ``text`` is what the service sends; it is None if the request is a repeat."""
 
     credential: ServiceCredential
@@ -38,7 +37,7 @@ def create(name: str, rights: tuple[str, ...], *, now: int, key: IdempotencyKey 
         except TooManyServiceCredentials:
             # An earlier attempt of this request may have created the last credential.
             if key and (record := idempotency.find(key, now)):
-                return _again(key, record)
+                return _replayed(key, record)
             raise
 
     return retry_conflicts(write)
@@ -53,7 +52,7 @@ def rotate(credential_id: str, *, overlap: int, keep_previous: bool, now: int, k
 
     def write() -> Issued:
         if key and (record := idempotency.find(key, now)):
-            return _again(key, record)
+            return _replayed(key, record)
         known = service_credentials.get(credential_id)
         rotated = known.rotated(hash_of(secret), ends_at=now + overlap, keep_previous=keep_previous, now=now)
         issued = _issue(rotated, secret, [service_credentials.rotate(known, rotated)], key, now)
@@ -73,15 +72,15 @@ def _issue(
 ) -> Issued:
     if key:
         # The answer without the secret, which only the first answer has.
-        writes = [idempotency.put(key, json.dumps(asdict(credential)), now), *writes]
+        writes = [idempotency.put(key, json.dumps(credential._asdict()), now), *writes]
     try:
         transact(writes)
     except Repeated as repeated:
-        return _again(repeated.key, repeated.record)
+        return _replayed(repeated.key, repeated.record)
     return Issued(credential, text_of(credential.id, secret, PREFIX))
 
 
-def _again(key: IdempotencyKey, record: idempotency.Record) -> Issued:
+def _replayed(key: IdempotencyKey, record: idempotency.Record) -> Issued:
     known = replay(key, record)
-    previous = known["previous"] and Previous(*known["previous"])
+    previous = known["previous"] and PreviousSecret(*known["previous"])
     return Issued(ServiceCredential(**known | {"rights": tuple(known["rights"]), "previous": previous}), None)

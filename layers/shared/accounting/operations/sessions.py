@@ -4,11 +4,11 @@
 first answer. ``settling`` ends sessions.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from accounting.domain import sessions as streaming
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.accounts import AccountId, personal
 from accounting.domain.budgets import Spender
 from accounting.domain.errors import (
@@ -33,8 +33,7 @@ from accounting.store.table import transact
 from accounting.telemetry import count
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A session after a call; ``replayed`` if the call is a repeat."""
 
     session: Session
@@ -111,7 +110,7 @@ def initialize(  # noqa: PLR0913 what a session is opened with
             if taken := store.get(user_id, session_id):
                 return _reopened(taken, spender, asked)
             raise
-        hold = ledger.hold(snapshot.wallet, wanted, cause=cause)
+        hold = decisions.hold(snapshot.wallet, wanted, cause=cause)
         counters = tuple(bound.counter for bound in room.bounds if bound.counter)
         session = opened(replace(unfunded, counters=counters), hold)
         counted = commitments(snapshot.allowance, room.bounds, wanted, in_run={"sessions": 1})
@@ -171,7 +170,7 @@ def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session
         except AccountingError:
             transact([store.replace(found, session, untouched=True)])
             raise
-        hold = ledger.hold(snapshot.wallet, more, cause=cause)
+        hold = decisions.hold(snapshot.wallet, more, cause=cause)
         after = streaming.raised(session, hold)
         counted = commitments(snapshot.allowance, room.bounds, more, stored=session.counters)
         transact([store.replace(found, after, untouched=True), *ledger_writes(snapshot.wallet, hold), *counted])

@@ -5,16 +5,16 @@ gets the first answer.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from accounting.domain import sessions as streaming
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.accounts import AccountId, user_of
 from accounting.domain.errors import SessionNotActive
 from accounting.domain.ledger import SYSTEM, Cause
 from accounting.domain.model_usage import NO_USAGE
-from accounting.domain.service_credentials import service_in
+from accounting.domain.service_credentials import acting_service
 from accounting.domain.sessions import Outcome, Report, Session, Settled
 from accounting.domain.usage import ProviderUsage, UsageRecord
 from accounting.domain.wallet import Settlement, Wallet
@@ -49,8 +49,7 @@ class Particulars:
     provider_usage: ProviderUsage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(NamedTuple):
     """How a session should end, and who ends it. Without a ``report``, the last heartbeat's report is charged."""
 
     outcome: Outcome
@@ -148,7 +147,7 @@ def _settle_once(user_id: str, session_id: str, end: End, now: int, account_id: 
         if session is None:
             raise SessionNotActive(session_id)
         served = None if end.particulars.model_id == session.model_id else end.particulars.model_id
-        if session.settled_by(end.outcome, end.report and replace(end.report, model_id=served), end.success):
+        if session.settled_by(end.outcome, end.report and end.report._replace(model_id=served), end.success):
             return Answer(session, replayed=True)
         if not session.awaits_late_usage:
             active(session_id, session)
@@ -156,7 +155,7 @@ def _settle_once(user_id: str, session_id: str, end: End, now: int, account_id: 
         if served:
             ids, card = prices.card_since(served, session.started_at, session.variant)
             another = session.model_id not in ids  # else it is the session's own model under another id
-            report = replace(report, model_id=served, card=card if another else None)
+            report = report._replace(model_id=served, card=card if another else None)
         return Answer(_settle(snapshot, session, report, end, now))
 
     return retry_until_committed(settle_or_replay, read=lambda: read_with_wallet(user_id, session_id, account_id))
@@ -182,12 +181,12 @@ def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now:
     )
     settlement = _settlement(snapshot.wallet, session, session.cost(report), cause)
     ended = streaming.resolved(session, settlement, report, outcome=end.outcome, success=end.success, at=cause.at)
-    actor = service_in(end.actor, session.user_id)
-    record = replace(_usage_record(ended, record_id, {}), actor=actor)
+    actor = acting_service(end.actor, session.user_id)
+    record = _usage_record(ended, record_id, {})._replace(actor=actor)
     said = {**store.metadata_of(session), **end.particulars.metadata}
     if (said or end.particulars.provider_usage) and not _is_of_erased_user(session, snapshot.wallet):
-        record = replace(_usage_record(ended, record_id, said), actor=actor)
-        record = replace(record, provider_usage=end.particulars.provider_usage)
+        record = _usage_record(ended, record_id, said)._replace(actor=actor)
+        record = record._replace(provider_usage=end.particulars.provider_usage)
     transact(
         [
             store.replace(session, ended, untouched=end.report is None) if session.active else store.settle_late(ended),
@@ -223,9 +222,9 @@ def _is_of_erased_user(session: Session, wallet: Wallet) -> bool:
 def _settlement(wallet: Wallet, session: Session, cost: int, cause: Cause) -> Settlement:
     grace = settings().refund_grace
     if session.active:
-        return ledger.settle(wallet, session.parts, cost, grace_milliseconds=grace, cause=cause)
+        return decisions.settle(wallet, session.parts, cost, grace_milliseconds=grace, cause=cause)
     difference = cost - session.settled.credits
-    return ledger.settle_late(wallet, difference, grace_milliseconds=grace, cause=cause)
+    return decisions.settle_late(wallet, difference, grace_milliseconds=grace, cause=cause)
 
 
 def _usage_record(session: Session, record_id: str, said: dict[str, Any]) -> UsageRecord:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.budgets import Allowance, Bound, Counter, Room, Spender
 from accounting.domain.errors import BudgetExceeded, InsufficientCredits
 from accounting.domain.pricing import Estimate, affordable, hold_for
@@ -45,7 +45,7 @@ def reader(spender: Spender, now: int) -> Callable[[], Snapshot]:
         first = False
         if again and snapshot.allowance.budgets and not snapshot.allowance.refusal:
             counted = allowances.counted(snapshot.allowance, snapshot.allowance.bounds(now))
-            return replace(snapshot, allowance=counted)
+            return snapshot._replace(allowance=counted)
         return snapshot
 
     return read_again
@@ -62,7 +62,7 @@ def admit(snapshot: Snapshot, now: int) -> None:
     allowance = snapshot.allowance
     if allowance.refusal:
         raise allowance.refusal
-    ledger.require_enabled(snapshot.wallet)
+    decisions.require_enabled(snapshot.wallet)
     if allowance.run:
         allowance.run.require_active(now)
 
@@ -81,7 +81,7 @@ def room_for(
     room = Room(snapshot.wallet.spendable(now), snapshot.wallet.held, bounds)
     if bounds and wanted > room.credits:
         allowance = allowances.counted(allowance, bounds)
-        room = replace(room, bounds=allowance.bounds(begun, stored))
+        room = room._replace(bounds=allowance.bounds(begun, stored))
     return room
 
 

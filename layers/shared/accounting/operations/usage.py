@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.accounts import AccountId, personal
 from accounting.domain.budgets import Bound, Spender
 from accounting.domain.errors import (
@@ -19,7 +18,7 @@ from accounting.domain.errors import (
 from accounting.domain.ledger import Cause
 from accounting.domain.model_usage import Usage
 from accounting.domain.series import Series, series
-from accounting.domain.service_credentials import service_in
+from accounting.domain.service_credentials import acting_service
 from accounting.domain.usage import Countable, ModelCall, Sums, UsageRecord, add_each, split
 from accounting.operations import spending
 from accounting.operations.commit import Snapshot, ledger_writes, replay, retry_until_committed
@@ -38,8 +37,7 @@ type By = Literal["model", "service"]
 """What a series groups credits by."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """A record, whether its credits were taken, and whether the request is a repeat. A replayed one has no metadata."""
 
     record: UsageRecord
@@ -47,8 +45,7 @@ class Recorded:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A billable event to record. With ``deduct``, the same transaction takes its credits.
 
     It costs ``credits``, or what a call costs at the model's price. ``actor`` acts for the user, and is by default the
@@ -92,7 +89,7 @@ def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
     except AccountingError:
         # The balance, the user or the price may have changed since this request was first sent.
         if key and (known := idempotency.find(key, now)):
-            return _again(key, known)
+            return _replayed(key, known)
         raise
 
 
@@ -106,27 +103,28 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
         raise UserDisabled
     cause = Cause(event.actor or event.user_id, now, usage_id=made.id, key_id=event.key_id, run_id=event.run_id)
     # Records without a deduction do not wait for the wallet, so they should not wait for one rollup item either.
-    spread = 0 if deducts else rollups.any_spread()
+    part = 0 if deducts else rollups.any_part()
 
     def charge_and_record(snapshot: Snapshot) -> Recorded:
-        writes, bounds = usage_writes(made, spread), tuple[Bound, ...]()
+        writes, bounds = usage_writes(made, part), tuple[Bound, ...]()
         if deducts:
             room = room_for(made.credits, snapshot, now=now)
             if made.credits > room.credits:
                 raise refusal(room, made.credits)
-            decision = ledger.charge(snapshot.wallet, made.credits, cause=cause)
+            decision = decisions.charge(snapshot.wallet, made.credits, cause=cause)
             bounds = room.bounds
             counted = commitments(snapshot.allowance, bounds, made.credits, in_run=runs.sums_of(made))
             writes = [*ledger_writes(snapshot.wallet, decision), *writes, *counted, *runs.count_model(spender, made)]
         elif reads:
             admit(snapshot, now)
         if key:
-            answer = asdict(Recorded(replace(made, metadata={}, provider_usage=None), deducts))
+            record = made._replace(metadata={}, provider_usage=None)._asdict()
+            answer = Recorded(made, deducts)._asdict() | {"record": record}
             writes.insert(0, idempotency.put(key, json.dumps(answer), now))
         try:
             transact(writes)
         except Repeated as repeated:
-            return _again(repeated.key, repeated.record)
+            return _replayed(repeated.key, repeated.record)
         count("UsageRecorded")
         count("CreditsCharged", made.credits if deducts else 0)
         spending.warn(spender, bounds, made.credits)
@@ -148,15 +146,14 @@ def _priced(event: Event, now: int) -> UsageRecord:
         credits=0,
         at=now,
         metadata=event.metadata,
-        actor=service_in(event.actor or event.user_id, event.user_id),
+        actor=acting_service(event.actor or event.user_id, event.user_id),
         key_id=event.key_id,
         run_id=event.run_id,
     )
     if isinstance(event.cost, int):
-        return replace(made, credits=event.cost)
+        return made._replace(credits=event.cost)
     model_id, used, variant, provider_usage = event.cost
-    return replace(
-        made,
+    return made._replace(
         credits=prices.card_at(model_id, now, variant).cost(used),
         usage=used,
         provider_usage=provider_usage,
@@ -165,15 +162,14 @@ def _priced(event: Event, now: int) -> UsageRecord:
     )
 
 
-def usage_writes(made: UsageRecord, spread: int = 0) -> list[Write]:
+def usage_writes(made: UsageRecord, part: int = 0) -> list[Write]:
     """The writes of a record: the record, its sums and, if another account pays, the pointer from the user's own."""
     pointers = [usage.point(made) for _ in made.accounts[1:]]
-    sums = [rollups.add(made, account_id, spread) for account_id in made.accounts]
+    sums = [rollups.add(made, account_id, part) for account_id in made.accounts]
     return [usage.put(made), *sums, *pointers]
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
+class Statistics(NamedTuple):
     """Sums over a range of time, by service, UTC day and model, and the newest records in it.
 
     ``series`` is there if asked for.
@@ -245,7 +241,7 @@ def _counted(records: Iterable[Countable]) -> list[tuple[str, Sums]]:
     return list(counted.items())
 
 
-def _again(key: IdempotencyKey, known: idempotency.Record) -> Recorded:
+def _replayed(key: IdempotencyKey, known: idempotency.Record) -> Recorded:
     answer = replay(key, known)
     record = answer["record"]
     used = record["usage"] and Usage(*record["usage"])

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from accounting.domain import users as people
-from accounting.domain import wallet as ledger
+from accounting.domain import wallet as decisions
 from accounting.domain.users import User
 from accounting.operations.commit import retry_conflicts
 from accounting.store import profiles, users, wallets
@@ -32,7 +32,7 @@ def _change(reference: Reference, decide: Callable[[User], User]) -> User:
         after = decide(before)
         if after == before:
             return before
-        frozen = ledger.freeze(wallet, frozen=after.disabled)
+        frozen = decisions.freeze(wallet, frozen=after.disabled)
         try:
             transact([profiles.put(before, after, Conflict), wallets.put(wallet, frozen)])
         except StaleRead as stale:

@@ -2,27 +2,25 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 from accounting.domain.accounts import AccountId
-from accounting.domain.audit import KindSums, Proof, Sums
+from accounting.domain.audit import KindSums, LedgerSums, Proof
 from accounting.domain.outstanding import Outstanding
 from accounting.domain.wallet import Wallet
 from accounting.store import keys, table, wallets
 from accounting.store.table import Item
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """A place in the lists of wallets: after ``sk`` of the partition number ``part``."""
 
     part: int = 0
     sk: str = keys.BEFORE_ALL_ACCOUNTS
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class AuditableAccount(NamedTuple):
     """An account to audit: its wallet, and how far its ledger was proved before.
 
     ``wallet`` is None if this service cannot have written the stored items.
@@ -33,18 +31,18 @@ class Account:
     proved: Proof | None = None
 
 
-def read(account_ids: list[AccountId]) -> list[Account]:
+def read(account_ids: list[AccountId]) -> list[AuditableAccount]:
     """The accounts as they are now, strongly consistent, in one call."""
     found = table.get_many([key for each in account_ids for key in (keys.wallet(each), keys.audit(each))])
     return list(map(_account, account_ids, found[::2], found[1::2]))
 
 
-def _account(account_id: AccountId, wallet: Item | None, proof: Item | None) -> Account:
+def _account(account_id: AccountId, wallet: Item | None, proof: Item | None) -> AuditableAccount:
     try:
         proved = from_item(account_id, proof) if proof else None
-        return Account(account_id, wallets.from_item(account_id, wallet), proved)
+        return AuditableAccount(account_id, wallets.from_item(account_id, wallet), proved)
     except (AttributeError, LookupError, TypeError, ValueError):
-        return Account(account_id, None)
+        return AuditableAccount(account_id, None)
 
 
 def accounts(position: Position) -> Iterator[tuple[list[AccountId], Position]]:
@@ -104,7 +102,7 @@ def to_item(proof: Proof) -> Item:
         "since": proof.since,
         "seq": proof.seq,
         "head": proof.head,
-        "sums": table.compact(asdict(proof.sums)),
+        "sums": table.compact(proof.sums._asdict()),
         "by_kind": table.compact({kind: asdict(sums) for kind, sums in proof.by_kind.items()}),
     }
 
@@ -116,6 +114,6 @@ def from_item(account_id: AccountId, item: Item) -> Proof:
         since=item["since"],
         seq=item["seq"],
         head=item["head"],
-        sums=Sums(**json.loads(item["sums"])),
+        sums=LedgerSums(**json.loads(item["sums"])),
         by_kind={kind: KindSums(**sums) for kind, sums in json.loads(item["by_kind"]).items()},
     )

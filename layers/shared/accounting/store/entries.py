@@ -1,16 +1,14 @@
 """The ledger: immutable entries, numbered without gaps and in time order."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, fields
 
 from accounting.domain.accounts import AccountId
-from accounting.domain.audit import Newer, Unreadable
-from accounting.domain.ledger import FIRST_FORMAT, FORMAT, OF_SECOND_FORMAT, Entry
+from accounting.domain.ledger import FIRST_FORMAT, FORMAT, OF_SECOND_FORMAT, Entry, Newer, Unreadable
 from accounting.store import keys, table
 from accounting.store.table import Item, Write
 
 _NUMBERS = ("credits", "charged", "available_after", "held_after", "debt_after", "at", "format")
-_FIELDS = tuple(field.name for field in fields(Entry) if field.name not in ("account_id", "seq"))
+_FIELDS = tuple(name for name in Entry._fields if name not in ("account_id", "seq"))
 
 
 def put(entry: Entry) -> Write:
@@ -69,7 +67,7 @@ def first_since(account_id: AccountId, at: int, last: int) -> int:
 
 def to_item(entry: Entry) -> Item:
     """Convert an entry to an item; empty fields are left out."""
-    plain = asdict(entry)
+    plain = entry._asdict()
     return {
         **keys.entry(entry.account_id, entry.seq),
         "seq": entry.seq,

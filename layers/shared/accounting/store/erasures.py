@@ -1,7 +1,7 @@
 """Erasures of users' personal data: how far each one got, and which texts of which items are erased."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from accounting.domain.accounts import personal, stored
 from accounting.store import keys, table
@@ -16,8 +16,7 @@ A ledger entry's ``reason_digest`` stays, for the proof of the chain. Without it
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Erasure:
+class Erasure(NamedTuple):
     """The erasure of a user's personal data, begun at ``at``.
 
     The texts of part ``part`` are erased up to sort key ``after``. ``due_at`` is when the next step may begin, and
@@ -33,11 +32,11 @@ class Erasure:
 
     def reached(self, part: int, after: str) -> "Erasure":
         """The erasure after it got this far."""
-        return replace(self, part=part, after=after)
+        return self._replace(part=part, after=after)
 
     def finished(self, now: int) -> "Erasure":
         """The finished erasure."""
-        return replace(self, finished_at=now)
+        return self._replace(finished_at=now)
 
 
 def get(user_id: str) -> Erasure | None:

@@ -1,6 +1,6 @@
 """Idempotency records: the answer to a request, written in the same transaction as its effects."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from accounting.store import keys, table
 from accounting.store.formats import FORMAT
@@ -10,8 +10,7 @@ from accounting.times import DAY
 KEPT = 7 * DAY
 
 
-@dataclass(frozen=True, slots=True)
-class IdempotencyKey:
+class IdempotencyKey(NamedTuple):
     """A caller's key for one request to one route; ``fingerprint`` is a digest of the request's values."""
 
     caller: str
@@ -20,8 +19,7 @@ class IdempotencyKey:
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """The fingerprint of the request that a key was used for, and its answer as JSON."""
 
     fingerprint: str

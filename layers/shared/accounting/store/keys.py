@@ -1,4 +1,4 @@
-"""Every key of the table; no key is built anywhere else. Imports ``times`` only.
+"""Every key of the table; no key is built anywhere else. Imports ``times`` and ``session_ids`` only.
 
 A function returns the attributes of one key: ``pk`` and ``sk`` of the table, or the two attributes of an index.
 docs/data-model.md explains what each entity's keys are for.
@@ -8,6 +8,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from accounting.domain.accounts import AccountId, stored
+from accounting.store import session_ids
 from accounting.times import from_iso, iso
 
 type Key = dict[str, str]
@@ -128,12 +129,12 @@ def usage(account_id: AccountId, at: int, record_id: str) -> Key:
     return {"pk": f"ACCOUNT#{account_id}", "sk": f"USAGE#{iso(at)}#{record_id}"}
 
 
-def day_rollup(account_id: AccountId, day: str, digest: str, spread: int = 0) -> Key:
+def day_rollup(account_id: AccountId, day: str, digest: str, part: int = 0) -> Key:
     """An account's sums of a day for one service and model.
 
-    Concurrent writers may spread over several items (``spread``); readers add them up.
+    Concurrent writers may spread over several items (``part``); readers add them up.
     """
-    return {"pk": f"ACCOUNT#{account_id}", "sk": f"DAY#{day}#{digest}#{spread}"}
+    return {"pk": f"ACCOUNT#{account_id}", "sk": f"DAY#{day}#{digest}#{part}"}
 
 
 def day_in(key: Key) -> str:
@@ -340,7 +341,12 @@ def system_name_rank(day: str, kind: str, digest: str, merit: int | None, credit
 
 
 def session_of_owner(user_id: str, session_id: str, started_at: int) -> Key:
-    """Where the owner's sessions, active and ended, are found in time order; it never changes."""
+    """Where the owner's sessions, active and ended, are found in time order; it never changes.
+
+    If the id tells when the session began, there is no such key: the table's own order is the order of time.
+    """
+    if session_ids.tells_its_beginning(session_id, started_at):
+        return {}
     return {"owner_pk": f"USER#{user_id}", "owner_sk": f"SESSION#{iso(started_at)}#{session_id}"}
 
 
@@ -374,8 +380,27 @@ def wallet_due(account_id: AccountId, due_at: int) -> Key:
 
 
 def sessions_of_owner(user_id: str) -> list[Range]:
-    """A user's sessions, in ``by_owner``."""
+    """A user's sessions, in ``by_owner``: those whose ids do not tell when they began."""
     return [Range(f"USER#{user_id}", "SESSION#")]
+
+
+def sessions_by_id(user_id: str, since: int, until: int, before: str | None) -> tuple[str, str, str]:
+    """The partition of a user's sessions, and the first and the last key that a UUIDv7 between two times can have.
+
+    With ``before``, they also precede this position, or are at it.
+    """
+    first, last = session_ids.beginning(since), session_ids.beginning(until)
+    if before:
+        at, _, session_id = before.partition("#")
+        begin = session_ids.beginning(from_iso(at))
+        last = min(last, max(begin, min(session_id, begin + AFTER_ALL_TIMES)))
+    return f"USER#{user_id}", f"SESSION#{first}", f"SESSION#{max(first, last)}"
+
+
+def position_by_id(key: Key) -> str:
+    """The place of a session in the order of ids: the time of its id, and the id."""
+    session_id = key["sk"].removeprefix("SESSION#")
+    return f"{iso(session_ids.place_in_time(session_id))}#{session_id}"
 
 
 def active_of_owner(user_id: str) -> list[Range]:

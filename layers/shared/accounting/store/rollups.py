@@ -2,8 +2,8 @@
 
 A user's personal account also has sums of what another account paid for the user, in separate items (``paid_by``).
 
-Each pair of service and model has one small item, or a few if many writers would wait for it. A write has no condition
-and reads nothing, and no item grows with the number of names.
+Each pair of service and model has one small item. Records without a deduction use one of ``PARTS`` items, so that their
+writers rarely wait for each other. A write has no condition and reads nothing. No item grows with the number of names.
 """
 
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ from accounting.store.table import Item, Write
 from accounting.store.usage import Wanted, every
 from accounting.times import day
 
-SPREAD = 4
+PARTS = 4
 
 
-def any_spread() -> int:
-    """The number of one of a pair's items, chosen at random so that concurrent writers rarely wait for each other."""
-    return table.any_below(SPREAD)
+def any_part() -> int:
+    """A random one of the ``PARTS`` items that a pair of service and model can have."""
+    return table.any_below(PARTS)
 
 
 def between(
@@ -37,32 +37,32 @@ def between(
 
 
 def sums_in(item: Item) -> Sums:
-    """The sums in an item."""
+    """Convert an item to sums."""
     counts = {name: item[name] for name in COUNTS if name in item}
     return Sums.of_pair(item["service"], item.get("model"), item["records"], item["credits"], counts)
 
 
-def key_of(record: UsageRecord, account_id: AccountId, spread: int = 0) -> keys.Key:
+def key_of(record: UsageRecord, account_id: AccountId, part: int = 0) -> keys.Key:
     """The key of the item that counts the record for one of its accounts."""
-    names = [record.service, record.model_id, record.payer_beside(account_id), _key_id(record, account_id)]
+    names = [record.service, record.model_id, record.other_payer(account_id), _key_id(record, account_id)]
     while len(names) > 2 and names[-1] is None:
         names.pop()
-    return keys.day_rollup(account_id, day(record.at), digest(*names), spread)
+    return keys.day_rollup(account_id, day(record.at), digest(*names), part)
 
 
 def _key_id(record: UsageRecord, account_id: AccountId) -> str | None:
-    """The API key that the sums are about: only the sums of the user's own account tell keys apart."""
+    """The API key that the sums are for. Only the user's own account has separate sums for each key."""
     return record.key_id if account_id == personal(record.user_id) else None
 
 
-def add(record: UsageRecord, account_id: AccountId, spread: int = 0) -> Write:
+def add(record: UsageRecord, account_id: AccountId, part: int = 0) -> Write:
     """Count the record for one of its accounts. The write has no condition, so it is never refused."""
-    named, added = parts_of(record, account_id)
+    named, added = names_and_numbers(record, account_id)
     adds = ", ".join(f"#{name} :{name}" for name in added)
     sets = ", ".join(f"#{name} = :{name}" for name in named)
     return Write(
         table.update(
-            key_of(record, account_id, spread),
+            key_of(record, account_id, part),
             f"ADD {adds} SET {sets}",
             names={f"#{name}": name for name in (*added, *named)},
             values={f":{name}": value for name, value in (added | named).items()},
@@ -70,14 +70,14 @@ def add(record: UsageRecord, account_id: AccountId, spread: int = 0) -> Write:
     )
 
 
-def parts_of(record: UsageRecord, account_id: AccountId) -> tuple[Item, dict[str, int]]:
-    """What an item that counts the record says about it, and the numbers that the record adds."""
-    said: Item = {
+def names_and_numbers(record: UsageRecord, account_id: AccountId) -> tuple[Item, dict[str, int]]:
+    """What the item names (service, model, payer, API key), and the numbers that the record adds to it."""
+    names: Item = {
         "service": record.service,
         "model": record.model_id,
-        "paid_by": record.payer_beside(account_id),
+        "paid_by": record.other_payer(account_id),
         "key_id": _key_id(record, account_id),
         "format": FORMAT,
     }
-    named = {name: value for name, value in said.items() if value is not None}
+    named = {name: value for name, value in names.items() if value is not None}
     return named, {"records": 1, "credits": record.credits, **record.counts}

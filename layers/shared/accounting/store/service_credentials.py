@@ -3,7 +3,7 @@
 import json
 
 from accounting.domain.errors import ServiceCredentialNotFound
-from accounting.domain.service_credentials import MAX_CREDENTIALS, Previous, ServiceCredential, too_many
+from accounting.domain.service_credentials import MAX_CREDENTIALS, PreviousSecret, ServiceCredential, too_many
 from accounting.store import counts, keys, table
 from accounting.store.cache import Cache
 from accounting.store.table import Conflict, Item, Write
@@ -134,5 +134,5 @@ def from_item(item: Item) -> ServiceCredential:
         created_at=item["created_at"],
         generation=item["generation"],
         rotated_at=item.get("rotated_at"),
-        previous=Previous(*json.loads(item["previous"])) if item["previous"] else None,
+        previous=PreviousSecret(*json.loads(item["previous"])) if item["previous"] else None,
     )

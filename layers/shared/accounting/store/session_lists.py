@@ -4,13 +4,19 @@ The indexes have only keys. A list then reads the sessions from the table, so th
 heartbeat writes to no index.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from operator import itemgetter
 
 from accounting.domain.sessions import Session
-from accounting.store import keys, table
+from accounting.settings import settings
+from accounting.store import keys, session_ids, table
 from accounting.store.sessions import from_item
+from accounting.store.table import Item
 
 MAX_ACTIVE_LISTED = 1000
+MAX_PAGES_READ = 4
+"""A page of a user's sessions reads at most this many times as many keys as it may show."""
 
 type Page = tuple[list[Session], str | None]
 """Sessions, and ``before`` for the next page, None on the last page."""
@@ -28,9 +34,53 @@ def active_of_all(*, before: str | None, limit: int) -> Page:
     return [session for session in sessions if session.active], position
 
 
-def recent_of_user(user_id: str, *, before: str | None, limit: int) -> Page:
-    """A page of the user's sessions, active and ended, newest first."""
-    return _list(keys.BY_OWNER, keys.sessions_of_owner(user_id), before=before, limit=limit)
+def recent_of_user(user_id: str, *, now: int, before: str | None, limit: int) -> Page:
+    """A page of the user's sessions, active and ended, newest first.
+
+    It merges those that have an entry in ``by_owner`` with those whose ids tell when they began. The second range also
+    has sessions with entries, which are skipped there. If a user began very many with such ids, a page may be shorter
+    than ``limit`` although others follow.
+    """
+    page_size = limit + 2
+    (of_owner,) = keys.sessions_of_owner(user_id)
+    ranges = table.positions(keys.BY_OWNER, of_owner, before, page_size), _by_id(user_id, now, before, page_size)
+    found: dict[str, Item] = {}
+    reached = None
+    for read, (position, item) in enumerate(merge(*ranges, key=itemgetter(0), reverse=True)):
+        has_entry_elsewhere = _is_whole(item) and "owner_sk" in item
+        if read == MAX_PAGES_READ * page_size or (len(found) == limit and not has_entry_elsewhere):
+            break
+        if not has_entry_elsewhere:
+            found.setdefault(item["sk"], item)
+        reached = position
+    else:
+        reached = None
+    keys_only = [{"pk": key["pk"], "sk": key["sk"]} for key in found.values() if not _is_whole(key)]
+    found |= {item["sk"]: item for item in table.get_many(keys_only) if item}
+    return [from_item(item) for item in found.values() if _is_whole(item)], reached
+
+
+def _by_id(user_id: str, now: int, before: str | None, page_size: int) -> Iterator[tuple[str, Item]]:
+    """The user's sessions in the table that can have the id of a kept session, with positions, last first, read lazily.
+
+    Each call continues at the last position, so it skips the ids that no UUIDv7 is between.
+    """
+    since = now - settings().session_retention - settings().session_max_life
+    until = now + session_ids.TOLERANCE + 1
+    while True:
+        items = table.query(*keys.sessions_by_id(user_id, since, until, before), limit=page_size)
+        for item in items:
+            position = keys.position_by_id(item)
+            if position != before:
+                yield position, item
+        if len(items) < page_size:
+            return
+        before = position
+
+
+def _is_whole(item: Item) -> bool:
+    """Whether it is a session's item, and not only the keys that an index has."""
+    return "session_id" in item
 
 
 def recent_of_all(*, before: str | None, limit: int) -> Page:

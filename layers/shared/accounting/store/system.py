@@ -76,7 +76,7 @@ def _marks(of_slot: int) -> Marks:
 
 
 def unmarked(records: Iterable[UsageRecord], marks: Sequence[Marks]) -> dict[Marks, list[UsageRecord]]:
-    """The records that are not counted yet, each once, by the marks that they are added to."""
+    """The records that are not counted yet, without repeats, grouped by the marks of their slot."""
     of_slot = {each.slot: each for each in marks}
     fresh: dict[Marks, dict[str, UsageRecord]] = {}
     for record in records:
@@ -117,7 +117,7 @@ def put(place: Place, after: Sum) -> Write:
 
 
 def _replace(item: Item, version: int) -> Write:
-    """Put an item as the next version. Refused with StaleRead unless the stored version is ``version``, 0 for none."""
+    """Put an item as the next version. Refused with StaleRead unless the stored version is ``version`` (0: no item)."""
     condition, values = "attribute_not_exists(pk)", None
     if version:
         condition, values = "version = :seen", {":seen": version}
@@ -192,7 +192,7 @@ def paid_by_users_at(wanted: Sequence[tuple[int, str]]) -> list[int]:
 
 
 def names_at(wanted: Sequence[tuple[int, NameId]]) -> list[tuple[str, int]]:
-    """For each pair of a day and an id, the name and its credits of that day, in the same order; ``""`` without any."""
+    """For each pair of day and id, in the same order, the name and its credits that day, ``""`` and 0 if unused."""
     found = table.get_many([keys.system_name(day(of_day), *name) for of_day, name in wanted])
     return [(item["name"], item["credits"]) if item else ("", 0) for item in found]
 
@@ -221,7 +221,7 @@ def _key(place: Place) -> Key:
 
 
 def _details(place: Place, after: Sum) -> dict[str, Any]:
-    """The attributes that only one kind of place has: its rank, and those listed in ``Sum``."""
+    """The attributes that only this kind of place has: its rank, and the fields of ``Sum`` that are for it."""
     match place:
         case DayPart():
             return {"newest": after.newest}

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from accounting.domain import addresses
@@ -23,8 +24,7 @@ _TRIES = 8
 _LONGEST_PAUSE_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class ById:
+class ById(NamedTuple):
     """A user named by id. An e-mail address with the same text does not count."""
 
     user_id: str

@@ -1,9 +1,8 @@
 """Who may call a route. The route's decorator declares it, and ``Api`` enforces it before the handler runs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
-from typing import Any
+from typing import Any, NamedTuple
 
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 
@@ -69,8 +68,7 @@ class Disabled(Enum):
     SERVED = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(NamedTuple):
     """Who may call a route.
 
     ``permission`` is what an API key needs; without it the route takes only tokens. ``service_key`` checks the headers

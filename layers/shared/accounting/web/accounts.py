@@ -1,8 +1,7 @@
 """The account that a request is about."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from aws_lambda_powertools.event_handler.openapi.params import Query
 
@@ -14,8 +13,7 @@ from accounting.web.types import AccountText
 AccountInQuery = Annotated[AccountText | None, Query(alias="accountId", description="`user:<id>` or `org:<id>`")]
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """The account that a request is about. ``member`` is the caller's membership, None if they are not a member."""
 
     id: AccountId

@@ -18,6 +18,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, ValidationError
 from pydantic.alias_generators import to_camel
 
+from accounting import cold_start
 from accounting.domain.errors import AccountingError, Contention, RouteNotFound
 from accounting.store.table import for_a_request, make_for_snapshot
 from accounting.store.users import Reference
@@ -256,7 +257,7 @@ class Api:
 
 
 def handler_of(api: Api) -> Callable[[dict[str, Any], LambdaContext], dict[str, Any]]:
-    """The Lambda handler of a function: route, log one line, write the metrics."""
+    """The Lambda handler of a function: route, log one line, write the metrics. This ends the function's import."""
     make_for_snapshot()
 
     @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_REST, clear_state=True)
@@ -275,6 +276,7 @@ def handler_of(api: Api) -> Callable[[dict[str, Any], LambdaContext], dict[str, 
         flush()
         return answer
 
+    cold_start.end()
     return handler
 
 

@@ -11,7 +11,7 @@ from accounting.domain.runs import Run
 from accounting.domain.texts import CONTROL_CHARACTERS, is_plain
 from accounting.domain.users import MAX_USER_ID
 from accounting.domain.windows import WindowKind, zone_names
-from accounting.operations.budgets import Standing
+from accounting.operations.budgets import BudgetState
 from accounting.times import clock, iso
 from accounting.web.types import (
     PAYER,
@@ -97,9 +97,9 @@ class BudgetView(ResponseModel):
     from_administrator: bool | None = left_out()
 
     @classmethod
-    def of(cls, standing: Standing) -> Self:
+    def of(cls, state: BudgetState) -> Self:
         """The view of a budget."""
-        budget, window, committed = standing.budget, standing.window, standing.committed
+        budget, window, committed = state.budget, state.window, state.committed
         return cls(
             account_id=budget.account_id,
             subject=budget.subject,

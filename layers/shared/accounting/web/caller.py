@@ -1,8 +1,7 @@
 """Who calls: the identity that the authorizer put into the request, checked again where its cache could be late."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 from accounting.domain import addresses
@@ -26,8 +25,7 @@ CLOCK_LEEWAY_SECONDS = 30
 type Permission = Literal["credits:read", "sessions:write", "usage:read", "usage:write"]
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """An authenticated user, with the role that their token names.
 
     ``permissions`` are those of an API key; they are None for a token. ``email`` is the address in the token, or empty.

@@ -62,7 +62,7 @@ def number_in(cursor: str | None, *, digits: int = 12) -> int | None:
 def position_in(cursor: str | None) -> str | None:
     """The time and id in a cursor. Raises Invalid if ``cursor_of`` did not make the cursor."""
     text = _text_in(cursor)
-    if text is not None and not _POSITION.fullmatch(text):
+    if text is not None and not (_POSITION.fullmatch(text) and _is_time(text.partition("#")[0])):
         raise Invalid.field("cursor", "not a cursor of this list")
     return text
 
@@ -127,6 +127,13 @@ def instants(start: str | None, end: str | None) -> tuple[int | None, int | None
     if since is not None and until is not None and until <= since:
         raise Invalid.field("endDate", "must not be before startDate")
     return _within_keys(since), _within_keys(until)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return from_iso(text) >= 0
+    except ValueError:
+        return False
 
 
 def _within_keys(at: int | None) -> int | None:

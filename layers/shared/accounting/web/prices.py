@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -228,8 +228,7 @@ class RuleBody(RequestModel):
         return RateCard(Rates(rate, rate), _tiers(self.tiers))
 
 
-@dataclass(frozen=True, slots=True)
-class Misfit:
+class Misfit(NamedTuple):
     """The problems of a rule in a list, each with the field that it is about."""
 
     problems: list[tuple[str, str]]

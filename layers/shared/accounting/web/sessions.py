@@ -30,6 +30,7 @@ from accounting.web.usage import CanonicalUsage, UsageFormat, UsageObject, Usage
 class Initialize(RequestModel):
     """A stream to hold credits for. The client chooses ``sessionId``, the idempotency key of the session's calls.
 
+    A UUIDv7 in lower case, made when the stream begins, saves a write unit. Any other id works the same.
     The estimate is either ``estimatedTokens``, a bare number, or ``estimatedUsage``, the most that the request can use.
     """
 

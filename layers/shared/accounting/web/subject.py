@@ -12,8 +12,8 @@ from accounting.web.caller import Caller
 def named_by(caller: Caller, reference: str) -> Reference:
     """The user that a caller means by an id or an e-mail address.
 
-    If callers give their own id or their own address, they always mean themselves. So they cannot reach another user's
-    data if the address has moved to that user or is that user's id.
+    Callers who give their own id or address always mean themselves, even if the address now belongs to another user, or
+    is the id of another user. So they never reach that user's data by it.
     """
     return ById(caller.user_id) if caller.is_self(reference) else reference
 
@@ -24,18 +24,18 @@ def named_user(caller: Caller, arguments: Mapping[str, Any]) -> Reference:
     return ById(caller.user_id) if reference is None else named_by(caller, reference)
 
 
-def self_or(others: Callable[[Caller], None], caller: Caller, subject: Reference) -> Reference:
-    """The subject of a request, if it is the caller, or if the check ``others`` lets the caller pass.
+def self_or(require_role: Callable[[Caller], None], caller: Caller, subject: Reference) -> Reference:
+    """The subject of a request, if it is the caller, or if ``require_role`` does not refuse the caller.
 
-    Raises UserDisabled, and what ``others`` raises.
+    Raises UserDisabled, and what ``require_role`` raises.
     """
     if subject == ById(caller.user_id):
         caller.require_enabled()
         return subject
     try:
-        others(caller)
+        require_role(caller)
     except Forbidden:
         if isinstance(subject, ById) or unquote(subject) != caller.user_id:
             raise
-        return ById(caller.user_id)
+        return ById(caller.user_id)  # the caller's own id, URL-encoded
     return subject

@@ -28,7 +28,7 @@ from pydantic_core import CoreSchema
 
 from accounting.domain.accounts import PERSONAL, AccountId, parsed
 from accounting.domain.allocations import MAX_EXPIRY_DAYS
-from accounting.domain.service_credentials import MAX_OVERLAP_HOURS, RIGHTS, Right, in_order
+from accounting.domain.service_credentials import MAX_OVERLAP_HOURS, RIGHTS, Right, in_documented_order
 from accounting.domain.texts import CONTROL_CHARACTERS, CONTROL_CHARACTERS_OF_LINES, is_lines, is_plain
 from accounting.domain.usage import RESERVED_NAMES
 from accounting.domain.users import MAX_USER_ID, RESERVED_USER_IDS
@@ -268,7 +268,7 @@ Permissions = Annotated[
     tuple[Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9._:/*-]{1,64}$")], ...],
     Field(max_length=32),
 ]
-Rights = Annotated[tuple[Right, ...], Field(min_length=1, max_length=len(RIGHTS)), AfterValidator(in_order)]
+Rights = Annotated[tuple[Right, ...], Field(min_length=1, max_length=len(RIGHTS)), AfterValidator(in_documented_order)]
 """What a service may do for users."""
 OverlapHours = Annotated[int, Field(strict=True, ge=0, le=MAX_OVERLAP_HOURS)]
 ServiceName = Annotated[

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from accounting.domain.model_usage import MAX_COUNT, NAMES, Usage
+from accounting.domain.model_usage import JSON_NAMES, MAX_COUNT, Usage
 from accounting.domain.usage_formats import CANONICAL, read
 from accounting.web.types import ResponseModel, left_out, require_depth
 
@@ -38,7 +38,7 @@ class UsageView(ResponseModel):
     @classmethod
     def of(cls, usage: Usage) -> Self:
         """Build the response from a usage. Counts of 0 are left out, except ``inputTokens`` and ``outputTokens``."""
-        shown = {name: getattr(usage, attribute) or None for name, attribute in NAMES.items()}
+        shown = {name: getattr(usage, attribute) or None for name, attribute in JSON_NAMES.items()}
         return cls.model_validate(shown | {"inputTokens": usage.input, "outputTokens": usage.output})
 
 

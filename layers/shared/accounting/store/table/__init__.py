@@ -6,7 +6,18 @@ Every call has a time limit. A read that keeps failing raises Unavailable.
 from accounting.store.table.chance import any_below, jitter
 from accounting.store.table.codec import Item, compact, pack, unpack
 from accounting.store.table.connection import client, for_a_request, make_for_snapshot
-from accounting.store.table.queries import MAX_BATCH, due, forward, get, get_many, highest, newest, query, query_all
+from accounting.store.table.queries import (
+    MAX_BATCH,
+    due,
+    forward,
+    get,
+    get_many,
+    highest,
+    newest,
+    positions,
+    query,
+    query_all,
+)
 from accounting.store.table.transactions import (
     MAX_TRANSACTED,
     Conflict,

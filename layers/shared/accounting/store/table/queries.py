@@ -61,7 +61,7 @@ def newest(
     on the last page.
     """
     page_size = min(MAX_BATCH, skip + limit + 2)
-    merged = merge(*(_positions(index, part, before, page_size) for part in ranges), key=itemgetter(0), reverse=True)
+    merged = merge(*(positions(index, part, before, page_size) for part in ranges), key=itemgetter(0), reverse=True)
     # While the index follows a change of an item's key, it may have the item twice for a moment.
     distinct = {(item["pk"], item["sk"]): (position, item) for position, item in islice(merged, skip + limit + 1)}
     page = list(distinct.values())[skip:]
@@ -75,7 +75,7 @@ def highest(index: str, pk: str, limit: int) -> tuple[list[Item], bool]:
     return found[:limit], len(found) > limit
 
 
-def _positions(index: str, part: Range, before: str | None, page_size: int) -> Iterator[tuple[str, Item]]:
+def positions(index: str, part: Range, before: str | None, page_size: int) -> Iterator[tuple[str, Item]]:
     """The keys in a range with their positions, last first, read lazily."""
     names = keys.INDEX_KEYS[index]
     high = part.prefix + before if before else part.high

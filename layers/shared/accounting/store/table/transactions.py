@@ -6,9 +6,8 @@ caller only gets a definite refusal, as the error that the refused write carries
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import batched
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from accounting.domain.errors import Contention, Unavailable
@@ -41,8 +40,7 @@ class Throttled(Conflict):
     """The table or one of its partitions got more requests than it takes. Nothing was written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """One write of a transaction, and the error to raise if its condition fails, made from the item that was there."""
 
     action: Action

@@ -1,0 +1,45 @@
+"""Session ids that begin with the time when they were made: UUIDv7 in its standard form (RFC 9562), in lower case.
+
+The table has the sessions of a user in order of their ids. Sessions with such ids are there in order of time, so they
+need no entry in an index.
+"""
+
+from bisect import bisect_right
+from uuid import UUID
+
+TOLERANCE = 10_000
+"""How far the time of an id may be from the service's time when the session begins, in milliseconds.
+
+It allows for clocks that differ, a cold start, and a repeat after a lost request. It is also how far a list of sessions
+can differ from the order in which they began.
+"""
+
+_VERSION = 7
+_TIMES = range(1 << 48)
+"""All times that a UUIDv7 can have."""
+
+
+def made_at(session_id: str) -> int | None:
+    """The time in a UUIDv7, in epoch milliseconds; None for any other id."""
+    try:
+        found = UUID(session_id)
+    except ValueError:
+        return None
+    return found.int >> 80 if found.version == _VERSION and str(found) == session_id else None
+
+
+def tells_its_beginning(session_id: str, started_at: int) -> bool:
+    """Whether the id of a session is a UUIDv7 that was made when the session began."""
+    at = made_at(session_id)
+    return at is not None and abs(at - started_at) <= TOLERANCE
+
+
+def beginning(at: int) -> str:
+    """What each UUIDv7 of this millisecond begins with."""
+    return f"{at >> 16:08x}-{at & 0xFFFF:04x}-{_VERSION}"
+
+
+def place_in_time(session_id: str) -> int:
+    """The time in a UUIDv7. For another id, the last time whose UUIDv7s sort before it; -1 if there is none."""
+    at = made_at(session_id)
+    return bisect_right(_TIMES, session_id, key=beginning) - 1 if at is None else at

@@ -1,0 +1,93 @@
+"""A newcomer's way to a grant: from the lines that `make run` prints, doing only what the screen says."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import expect
+
+from local import run, tokens
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from local.stack import Stack
+    from tests.browser.console import Console
+
+MOST_STEPS = 9
+A_MINUTE = 60
+
+
+def test_a_newcomer_grants_credits_in_nine_steps(
+    service: Stack, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack_json = tmp_path / "stack.json"
+    stack_json.write_text(service.as_json())
+    monkeypatch.setattr(tokens, "STACK_JSON", stack_json)
+    tokens.accepted("newcomer", "user")  # as the printed request does for demo-user
+    printed = run.introduction(service)
+    page = console.page
+    began = time.monotonic()
+    steps = iter(range(1, 1 + MOST_STEPS))
+
+    next(steps)  # open the printed address
+    address = re.search(r"^See and move credits +(\S+)$", printed, re.MULTILINE)
+    assert address is not None
+    page.goto("about:blank")
+    page.goto(address[1])
+
+    next(steps)  # run the command that the page names, which is also printed
+    said = page.get_by_label("Token").locator("xpath=following-sibling::p").inner_text()
+    command = re.search(r"make token USER=(\S+) ROLE=(\S+)", said)
+    assert command is not None
+    assert f"\n{command[0]}\n" in printed
+    token = tokens.accepted(*command.groups())
+
+    next(steps)  # paste it
+    expect(page.get_by_label("Token")).to_be_focused()
+    page.keyboard.insert_text(token)
+    page.keyboard.press("Enter")
+
+    next(steps)  # choose People
+    page.get_by_role("navigation", name="Screens").get_by_role("link", name="People").click()
+
+    next(steps)  # find the person
+    page.get_by_label("User id or e-mail address").fill("newcomer")
+    page.keyboard.press("Enter")
+
+    next(steps)  # press Grant
+    page.get_by_role("button", name="Grant", exact=True).click()
+
+    next(steps)  # enter the credits
+    expect(console.dialog.get_by_label("Credits", exact=True)).to_be_focused()
+    page.keyboard.insert_text("250")
+
+    next(steps)  # enter the reason
+    console.dialog.get_by_label("Reason").fill("A welcome gift")
+
+    next(steps)  # press Grant
+    console.dialog.get_by_role("button", name="Grant").click()
+
+    assert "Granted 250 credits" in console.done()
+    console.expect_figure("Available", "250")
+    assert list(steps) == []
+    assert time.monotonic() - began < A_MINUTE, "of which a person needs most"
+
+
+def test_a_person_who_has_never_called_is_explained(console: Console, service: Stack) -> None:
+    token = tokens.mint(service.jwt_secret, "looking-admin", "admin")
+    page = console.page
+    page.goto("about:blank")
+    page.goto(f"{console.address}#/people")
+    page.get_by_label("Token").fill(token)
+    page.keyboard.press("Enter")
+
+    page.get_by_label("User id or e-mail address").fill("nobody-yet")
+    page.keyboard.press("Enter")
+
+    assert "USER_NOT_FOUND (404)" in console.refusal()
+    expect(page.get_by_text("People appear here after their first request with their own token")).to_be_visible()

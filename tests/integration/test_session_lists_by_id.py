@@ -1,0 +1,240 @@
+"""A user's list has those sessions that the table has in order of time and those in the index, whatever their ids."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain, count
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+
+from accounting.domain.pricing import DEFAULT_CARD
+from accounting.domain.sessions import Session
+from accounting.operations import sessions, settling
+from accounting.operations.sweep import sweep
+from accounting.store import keys, session_ids, session_lists, table
+from accounting.store import sessions as store
+from accounting.store.table.wire import Wire
+from accounting.times import DAY, HOUR, iso
+from accounting.web.paging import cursor_of, position_in
+from tests.calls import Calls
+from tests.integration.conftest import ACCOUNT, NOW
+from tests.uuid7 import uuid7
+
+MakeUser = Callable[..., str]
+numbers = count()
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A session: when it began, its id, and whether it has an entry although its id tells when it began."""
+
+    at: int
+    session_id: str
+    has_entry: bool = False
+
+    @property
+    def item(self) -> dict[str, Any]:
+        at = self.at
+        item = store.to_item(Session("u", self.session_id, ACCOUNT, "m", DEFAULT_CARD, 1_000, (), at, at, at, 0, at))
+        entry = {"owner_pk": "USER#u", "owner_sk": f"SESSION#{iso(at)}#{self.session_id}"}
+        return item | entry if self.has_entry else item
+
+    @property
+    def position(self) -> str:
+        """Its place in the list."""
+        at = session_ids.made_at(self.session_id) if "owner_sk" not in self.item else self.at
+        assert at is not None
+        return f"{iso(at)}#{self.session_id}"
+
+
+def changed(begun: Begun, where: int, character: str) -> Begun:
+    """With another character in the id, which may be a false time, another version or no UUID at all."""
+    text = begun.session_id
+    return Begun(begun.at, text[:where] + character + text[where + 1 :], begun.has_entry)
+
+
+TIMES = st.integers(NOW - 4, NOW)
+APART = st.sampled_from([0, 0, 1, -1, 3, 10_000, -10_000, 10_001, -10_001, -HOUR, HOUR])
+NUMBERS = st.integers(0, 2**74 - 1)
+OWN_TIME = st.builds(lambda at, apart, number: Begun(at, uuid7(at + apart, number)), TIMES, APART, NUMBERS)
+OF_AN_EARLIER_RELEASE = st.builds(lambda at, number: Begun(at, uuid7(at, number), has_entry=True), TIMES, NUMBERS)
+UPPER_CASE = st.builds(lambda at, number: Begun(at, uuid7(at, number).upper()), TIMES, NUMBERS)
+SPOILED = st.builds(changed, OWN_TIME, st.integers(0, 20), st.sampled_from("0189azAZ-_"))
+TEXTS = st.builds(lambda at, number: Begun(at, f"0{number}"), TIMES, NUMBERS)
+RANDOM = st.builds(lambda at, random: Begun(at, str(random)), TIMES, st.uuids(version=4))
+ANY = OWN_TIME | OF_AN_EARLIER_RELEASE | UPPER_CASE | SPOILED | TEXTS | RANDOM
+
+
+def write(user_id: str, begun: list[Begun]) -> None:
+    """Store the sessions of a user."""
+    text = f"USER#{user_id}"
+    items = [each.item | {"pk": text, "user_id": user_id} for each in begun]
+    table.put_many([item | {"owner_pk": text} if "owner_sk" in item else item for item in items])
+
+
+def pages(user_id: str, limit: int, between: Callable[[list[str]], None] = lambda _: None) -> Iterator[list[str]]:
+    """All pages of a user's list, with cursors in the form that clients have."""
+    cursor = None
+    while True:
+        found, position = session_lists.recent_of_user(user_id, now=NOW, before=position_in(cursor), limit=limit)
+        names = [session.session_id for session in found]
+        yield names
+        if position is None:
+            return
+        cursor = cursor_of(position)
+        between(names)
+
+
+@given(st.lists(ANY, max_size=24, unique_by=lambda each: each.session_id), st.integers(1, 9))
+@effort(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_any_mixture_of_ids_is_listed_once_and_in_order(begun: list[Begun], limit: int) -> None:
+    user_id = f"any-{next(numbers)}"
+    write(user_id, begun)
+
+    found = list(pages(user_id, limit))
+
+    assert list(chain(*found)) == [each.session_id for each in sorted(begun, key=lambda each: each.position)][::-1]
+    assert all(len(page) <= limit for page in found)
+
+
+def mixed(times: list[int]) -> list[Begun]:
+    """Sessions that take turns: with an id that tells when it began, with a chosen id, of an earlier release."""
+    kinds = [lambda at: Begun(at, uuid7(at)), lambda at: Begun(at, f"s{at}"), lambda at: Begun(at, uuid7(at), True)]
+    return [kinds[number % 3](at) for number, at in enumerate(times)]
+
+
+@pytest.mark.parametrize("limit", [1, 4, 5, 100])
+def test_every_page_but_the_last_is_full(limit: int) -> None:
+    write("u1", mixed([NOW - 100 + number for number in range(20)]))
+
+    found = [len(page) for page in pages("u1", limit)]
+
+    assert found == [limit] * (20 // limit) + ([20 % limit] if 20 % limit else [])
+
+
+def test_sessions_that_began_in_one_millisecond_are_listed_once() -> None:
+    begun = mixed([NOW] * 9)
+    write("u1", [*begun[::3], *begun[2::3], *(Begun(NOW, name) for name in ("a", "0", "z"))])
+
+    found = list(chain(*pages("u1", 2)))
+
+    assert len(found) == len(set(found)) == 9
+
+
+def test_sessions_that_end_or_begin_between_two_pages_move_no_other(user: MakeUser) -> None:
+    user("u1", 10_000)
+    names = [uuid7(NOW + number) if number % 2 else f"s{number}" for number in range(9)]
+    for number, name in enumerate(names):
+        sessions.initialize("u1", name, "m", 1_000, now=NOW + number)
+
+    def change(shown: list[str]) -> None:
+        for name in (shown[-1], names[max(0, names.index(shown[-1]) - 1)]):
+            if session_lists.active_of_user("u1")[0] and not settled(name):
+                settling.abort("u1", name, 0, now=NOW + 1_000)
+        sessions.initialize("u1", uuid7(NOW + 500), "m", 1_000, now=NOW + 500)
+
+    found = list(chain(*pages("u1", 2, change)))
+
+    assert found == names[::-1]
+
+
+def settled(name: str) -> bool:
+    session = store.get("u1", name)
+    return session is not None and not session.active
+
+
+def test_a_user_who_begins_many_with_false_times_gets_shorter_pages_and_misses_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The ids are those of sessions that began later than they did, so they come first in the table."""
+    false = [Begun(NOW - HOUR - number, uuid7(NOW - number)) for number in range(120)]
+    true = [Begun(at, uuid7(at)) for at in (NOW - 2 * HOUR, NOW - 2 * HOUR + 1)]
+    write("u1", false + true)
+    read: list[int] = []
+    query = Wire.query
+
+    def noting(wire: Wire, **request: Any) -> Any:
+        answer = query(wire, **request)
+        read.append(answer["ScannedCount"])
+        return answer
+
+    monkeypatch.setattr(Wire, "query", noting)
+    found, most = [], 0
+    for page in pages("u1", 5):
+        found.append(page)
+        most = max(most, sum(read))
+        read.clear()
+
+    assert found[0] == []
+    assert most <= 6 * 7, "at most four pages, and what is read ahead of each range"
+    assert list(chain(*found)) == [each.session_id for each in false + true[::-1]]
+
+
+def test_ids_in_upper_case_are_skipped_in_one_read(calls: Calls) -> None:
+    """No UUIDv7 in lower case is between them, so the list goes on after all of them."""
+    at = 0x01A3_AF00_0000  # each id has an A where the first letters can be
+    upper = [Begun(NOW, uuid7(at + number).upper()) for number in range(60)]
+    true = Begun(NOW - DAY, uuid7(NOW - DAY))
+    write("u1", [*upper, true])
+    calls.reset()
+
+    found = list(pages("u1", 100))
+
+    assert list(chain(*found)) == [*sorted((each.session_id for each in upper), reverse=True), true.session_id]
+    assert calls.round_trips <= 4
+
+
+def test_a_session_keeps_its_keys_until_its_late_usage(user: MakeUser) -> None:
+    user("u1", 100)
+    ids = {uuid7(NOW): False, "chosen": True, uuid7(NOW + 11_000): True}
+    for name in ids:
+        sessions.initialize("u1", name, "m", 1_000, now=NOW)
+    begun = {name: has_entry(name) for name in ids}
+    for name in ids:
+        sessions.heartbeat("u1", name, 9_000, now=NOW + 1)
+    raised = {name: has_entry(name) for name in ids}
+    assert sweep(NOW + 2 * HOUR, lambda: True).sessions == 3
+    swept = {name: has_entry(name) for name in ids}
+    for name in ids:
+        settling.finalize("u1", name, 5_000, success=True, now=NOW + 3 * HOUR)
+    late = {name: has_entry(name) for name in ids}
+
+    assert begun == raised == swept == late == ids
+
+
+def has_entry(name: str) -> bool:
+    item = table.get(keys.session("u1", name))
+    assert item is not None
+    return "owner_sk" in item
+
+
+def test_a_list_of_sessions_whose_ids_tell_their_beginning_needs_two_calls(calls: Calls) -> None:
+    write("u1", [Begun(NOW - number, uuid7(NOW - number)) for number in range(30)])
+    calls.reset()
+
+    found, position = session_lists.recent_of_user("u1", now=NOW, before=None, limit=20)
+
+    assert (len(found), calls.operations) == (20, ["Query", "Query"])
+    assert position is not None
+
+
+def test_an_older_cursor_goes_on_where_it_was(user: MakeUser) -> None:
+    """A cursor from before this release has the time when the session began, not that of its id."""
+    begun = mixed([NOW - 20 + number for number in range(9)])
+    write("u1", begun)
+    last = begun[5]
+
+    found, _ = session_lists.recent_of_user("u1", now=NOW, before=f"{iso(last.at)}#{last.session_id}", limit=9)
+
+    assert [session.session_id for session in found] == [each.session_id for each in begun[4::-1]]
+
+
+def test_no_other_user_is_in_the_list(user: MakeUser) -> None:
+    begun = [Begun(NOW - number, uuid7(NOW - number)) for number in range(3)]
+    write("u1", begun)
+    write("u10", [Begun(NOW, uuid7(NOW))])
+
+    assert list(chain(*pages("u1", 9))) == [each.session_id for each in begun]

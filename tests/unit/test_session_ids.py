@@ -1,0 +1,94 @@
+"""A session's id tells when the session began if it is a UUIDv7 of that time, in its standard form."""
+
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accounting.store import keys, session_ids
+from accounting.times import iso
+from tests.uuid7 import uuid7
+
+NOW = 1_800_000_000_000
+OF_THE_RFC = "017f22e2-79b0-7cc3-98c4-dc0c0c07398f"
+"""The example in RFC 9562, appendix A.6."""
+ITS_TIME = 1_645_557_742_000
+
+
+def test_the_time_of_the_example_in_the_rfc_is_read() -> None:
+    assert session_ids.made_at(OF_THE_RFC) == ITS_TIME
+    assert session_ids.tells_its_beginning(OF_THE_RFC, ITS_TIME)
+
+
+@given(st.integers(0, 2**48 - 1), st.integers(0, 2**74 - 1))
+def test_every_time_can_be_read_back_from_its_ids(at: int, number: int) -> None:
+    session_id = uuid7(at, number)
+
+    assert UUID(session_id).version == 7
+    assert session_ids.made_at(session_id) == session_ids.place_in_time(session_id) == at
+    assert session_id.startswith(session_ids.beginning(at))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        OF_THE_RFC.upper(),
+        OF_THE_RFC.replace("c", "C", 1),
+        OF_THE_RFC.replace("-", ""),
+        f"{{{OF_THE_RFC}}}",
+        f"urn:uuid:{OF_THE_RFC}",
+        f"{OF_THE_RFC} ",
+        OF_THE_RFC[:-1],
+        OF_THE_RFC.replace("-7cc3-", "-4cc3-"),
+        OF_THE_RFC.replace("-7cc3-", "-8cc3-"),
+        OF_THE_RFC.replace("-98c4-", "-18c4-"),
+        OF_THE_RFC.replace("-98c4-", "-c8c4-"),
+        OF_THE_RFC.replace("0", "٠"),
+        OF_THE_RFC.replace("-dc0c", "-_c0c"),
+        "8c1b57d4-8a2d-406f-a025-8e1b708fffc3",
+        "s1",
+        "",
+    ],
+)
+def test_no_time_is_read_from_other_ids(other: str) -> None:
+    assert session_ids.made_at(other) is None
+    assert not session_ids.tells_its_beginning(other, ITS_TIME)
+
+
+@pytest.mark.parametrize(
+    ("apart", "tells"), [(0, True), (10_000, True), (-10_000, True), (10_001, False), (-10_001, False)]
+)
+def test_the_time_of_an_id_may_be_ten_seconds_from_the_beginning(apart: int, tells: bool) -> None:
+    session_id = uuid7(NOW + apart)
+
+    assert session_ids.tells_its_beginning(session_id, NOW) is tells
+    assert (keys.session_of_owner("u1", session_id, NOW) == {}) is tells
+
+
+@given(st.lists(st.text("0123456789abcdefABCDEFxyz-._:+@/", max_size=37) | st.integers(0, 2**48 - 1).map(uuid7)))
+def test_the_order_of_places_in_time_is_the_order_of_ids(ids: list[str]) -> None:
+    places = [session_ids.place_in_time(each) for each in sorted(ids)]
+
+    assert places == sorted(places)
+
+
+NEAR = st.integers(NOW - 2, NOW + 2)
+
+
+@given(NEAR, NEAR, NEAR.map(uuid7) | st.text("0123456789abcdefAF-z~", min_size=1, max_size=37), st.integers(0, 9))
+def test_a_range_of_ids_ends_at_any_position(at: int, begun: int, other: str, number: int) -> None:
+    session_id, position = uuid7(begun, number), f"{iso(at)}#{other}"
+
+    _, low, high = keys.sessions_by_id("u1", NOW - 10, NOW + 10, position)
+
+    assert (low <= f"SESSION#{session_id}" <= high) is (f"{iso(begun)}#{session_id}" <= position)
+
+
+@pytest.mark.parametrize("at", [0, NOW - 10, 253_402_300_799_999])
+def test_a_range_of_ids_is_never_upside_down(at: int) -> None:
+    """DynamoDB refuses such a range."""
+    for other in ("#", "s1", "~", uuid7(at)):
+        _, low, high = keys.sessions_by_id("u1", NOW - 10, NOW + 10, f"{iso(at)}#{other}")
+
+        assert low <= high
