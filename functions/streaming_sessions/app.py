@@ -269,7 +269,11 @@ def all_recent(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[Sess
 
 @api.get("/api/streaming-sessions/recent/<user_id>", access=SUPERVISORS, responses=PAGE)
 def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
-    """List a user's sessions, active and ended, newest first."""
+    """List a user's sessions, active and ended, newest first.
+
+    A session whose id is a UUIDv7 of its beginning is in the place of the id's time, at most 10 seconds from
+    ``startedAt``. A page may be shorter than ``limit`` although ``X-Next-Cursor`` shows that others follow.
+    """
     user = users.resolve(api.subject).user
     return _page(session_lists.recent_of_user(user.id, now=clock(), before=position_in(cursor), limit=limit))
 
