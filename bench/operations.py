@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from accounting.times import clock
 from local.paths import ROOT
+from local.uuid7 import uuid7
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,10 +57,10 @@ class Turn:
     target: str
     seeded: dict[str, str]
 
-    @property
+    @cached_property
     def session_id(self) -> str:
-        """Return the id of the turn's own session."""
-        return f"{self.user}-{self.name}"
+        """Return the id of the turn's own session, made when its first request is, as the Python client makes it."""
+        return uuid7(clock())
 
 
 @dataclass(frozen=True)

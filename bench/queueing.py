@@ -34,7 +34,7 @@ HANDLER = 0.003
 SHAPE = 4
 PARTITION_UNITS = 1_000
 UNITS_IN_PARTITION = 4
-UNITS_WRITTEN = 9
+UNITS_WRITTEN = 8
 UNITS_REFUSED = 6
 """The units of `initialize`: in the account's partition, billed with the indexes, and billed if it is refused."""
 

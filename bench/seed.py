@@ -21,6 +21,7 @@ from accounting.store import allocations, entries, rollups, table, usage, users,
 from accounting.store import sessions as session_store
 from accounting.times import DAY, clock, day_begin
 from bench.operations import MODEL
+from local.uuid7 import uuid7
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -152,7 +153,7 @@ def _session(
     user_id: str, wallet: Wallet, number: int, at: int, items: list[Item]
 ) -> tuple[Wallet, Session, UsageRecord]:
     """Return the wallet after a past session, the session and its usage record; add its entries to ``items``."""
-    session_id = f"past-{number}"
+    session_id = uuid7(at, number)
     account_id = wallet.account_id
     cause = Cause(user_id, at, session_id=session_id)
     hold = decisions.hold(wallet, 6, cause=cause)

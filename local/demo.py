@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from local import tokens
-from local.demo_caller import Caller, new_id, title
+from local.demo_caller import Caller, new_session_id, title
 from local.demo_team import show_team
 from local.emulator import client_of
 from local.paths import STACK_JSON
@@ -104,7 +104,7 @@ def _too_large(user: Caller) -> None:
     title("A stream that the credits do not cover is refused before it starts")
     check = user.post("/api/credits/check", {"requiredCredits": LARGE_STREAM_TOKENS * 3 // 1000})
     print("enough" if check["sufficient"] else f"not enough: the user has {check['credits']}")
-    session = {"sessionId": new_id(), "modelId": MODEL, "estimatedUsage": _estimate(LARGE_STREAM_TOKENS)}
+    session = {"sessionId": new_session_id(), "modelId": MODEL, "estimatedUsage": _estimate(LARGE_STREAM_TOKENS)}
     refusal = user.post("/api/streaming-sessions/initialize", session, expect=402)
     details = refusal["details"]
     print(f"{refusal['code']}: {details['requiredCredits']} needed, {details['availableCredits']} available,")
@@ -209,7 +209,7 @@ def _estimate(output_tokens: int) -> dict[str, int]:
 
 def _open(user: Caller, output_tokens: int) -> str:
     """Open a session, and return the id that we chose for it."""
-    session_id = new_id()
+    session_id = new_session_id()
     session = {"sessionId": session_id, "modelId": MODEL, "estimatedUsage": _estimate(output_tokens)}
     opened = user.post("/api/streaming-sessions/initialize", session, expect=201)
     print(f"{opened['allocatedCredits']} credits held ({opened['estimatedCredits']} plus the buffer)")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from typing import Any
 
 import httpx
 
 from local.steps import Refused
+from local.uuid7 import uuid7
 
 
 class Caller:
@@ -39,6 +41,10 @@ class Caller:
 
     def post(self, path: str, body: dict[str, Any], expect: int = 200) -> Any:
         return self.call("POST", path, body, expect)
+
+
+def new_session_id() -> str:
+    return uuid7(time.time_ns() // 1_000_000)
 
 
 def new_id() -> str:

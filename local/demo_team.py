@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from local.demo_caller import new_id, title
+from local.demo_caller import new_id, new_session_id, title
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,5 +72,5 @@ def _run(ada: Caller, agent: Caller, account_id: str) -> None:
 
 def _session(account_id: str, output_tokens: int, run_id: str | None = None) -> dict[str, object]:
     estimate = {"inputTokens": 200, "outputTokens": output_tokens}
-    session: dict[str, object] = {"sessionId": new_id(), "modelId": MODEL, "estimatedUsage": estimate}
+    session: dict[str, object] = {"sessionId": new_session_id(), "modelId": MODEL, "estimatedUsage": estimate}
     return session | {"accountId": account_id} | ({"runId": run_id} if run_id else {})

@@ -32,6 +32,7 @@ from local import seed_books
 from local.attached import attach
 from local.seed_books import ADMIN, NAMES, Books
 from local.steps import Refused, explain, step
+from local.uuid7 import uuid7
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -148,7 +149,7 @@ def _activity(books: Books, members: dict[str, AccountId]) -> None:
     active = rng.sample(books.users, 100)
     for number, user in enumerate(active):
         account_id = members.get(user.id) or personal(user.id)
-        session_id = f"chat-{number:03d}"
+        session_id = uuid7(now, number)
         model, estimate = rng.choice(models), rng.randrange(500, 4_000)
         try:
             sessions.initialize(user.id, session_id, model, estimate, now=now, account_id=account_id)

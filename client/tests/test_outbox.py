@@ -106,13 +106,25 @@ def test_a_session_takes_two_transactions(tmp_path: Path) -> None:
         box = client.background.backlog.outbox
         assert box
         box._database.set_trace_callback(statements.append)
-        for _ in range(10):
+        for _ in range(30):
             with client.for_user("ann").streaming_session("m", 100):
                 pass
         box._database.set_trace_callback(None)
     renewals = sum(statement.strip().startswith(("UPDATE", "SELECT")) for statement in statements)
-    assert statements.count("COMMIT") - renewals == 20
+    assert sum(statement.startswith("INSERT") for statement in statements) == 60
+    assert statements.count("BEGIN IMMEDIATE") - renewals <= 1, "settled sessions are deleted together"
     assert rows(tmp_path / "outbox") == []
+
+
+def test_a_session_that_begins_again_under_its_id_stays_in_the_outbox(tmp_path: Path) -> None:
+    file = tmp_path / "outbox"
+    box = Outbox(file, "https://a")
+    box.opening(KEY)
+    box.delete_later(KEY)
+    box.opening(KEY)
+
+    box.renew()
+    assert rows(file) == [("s1", 1)]
 
 
 def test_a_settled_session_is_deleted_by_the_next_write_that_succeeds(tmp_path: Path) -> None:

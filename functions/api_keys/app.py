@@ -1,5 +1,7 @@
 """API keys: a user's keys for programs that act for the user, within a key's permissions."""
 
+import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+
 from http import HTTPStatus
 from typing import Annotated, Self, cast
 

@@ -1,5 +1,7 @@
 """Budgets and runs: hard limits on what is spent from an account."""
 
+import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+
 from http import HTTPStatus
 from typing import Annotated
 

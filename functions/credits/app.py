@@ -1,5 +1,7 @@
 """Credits: balances, costs, and the commands of supervisors. The function ``ledger`` shows their results."""
 
+import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+
 from typing import Annotated, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query

@@ -1,5 +1,7 @@
 """The ledger: grants, the entries that explain a balance, and the proof that they add up."""
 
+import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Self

@@ -1,5 +1,7 @@
 """Organizations: members who share one account, and the roles in which they use it."""
 
+import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+
 from typing import Literal, Self
 
 from accounting.domain.accounts import AccountId

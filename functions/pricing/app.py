@@ -1,5 +1,7 @@
 """Prices: rules for each model with a beginning and an end; models without a rule have default prices."""
 
+import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+
 from typing import Annotated, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query

@@ -1,5 +1,7 @@
 """Service credentials, with which services of the platform act for users, within the credentials' rights."""
 
+import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+
 from typing import Literal, Self
 
 from accounting.domain.errors import Invalid

@@ -1,5 +1,7 @@
 """Streaming sessions: the calls of a chat proxy before, during and after a stream, and lists of sessions."""
 
+import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+
 from http import HTTPStatus
 from typing import Annotated
 
@@ -267,7 +269,11 @@ def all_recent(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[Sess
 
 @api.get("/api/streaming-sessions/recent/<user_id>", access=SUPERVISORS, responses=PAGE)
 def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
-    """List a user's sessions, active and ended, newest first."""
+    """List a user's sessions, active and ended, newest first.
+
+    A session whose id is a UUIDv7 of its beginning is in the place of the id's time, at most 10 seconds from
+    ``startedAt``. A page may be shorter than ``limit`` although ``X-Next-Cursor`` shows that others follow.
+    """
     user = users.resolve(api.subject).user
     return _page(session_lists.recent_of_user(user.id, now=clock(), before=position_in(cursor), limit=limit))
 

@@ -1,5 +1,7 @@
 """Usage: record billable events, and read their statistics."""
 
+import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+
 from collections.abc import Mapping
 from typing import Annotated, Self
 

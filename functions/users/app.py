@@ -1,5 +1,7 @@
 """Users: their profiles, which come from their tokens and the platform's sync, and whether they are disabled."""
 
+import accounting.cold_start  # noqa: F401 - it shortens the imports that follow
+
 from typing import Annotated, Literal, Self
 
 from aws_lambda_powertools.event_handler.openapi.params import Query

@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *PLAIN,
     },
 }
+HANDLES_ROUTES = ("accounting.web.api", "handler_of")
 BOTO = {"boto3", "botocore"}
 TABLE = "accounting.store.table"
 TALK_TO_AWS = {
@@ -145,3 +146,44 @@ print(*({{"boto3", "botocore.session", "pydantic"}} & set(sys.modules)))
     assert run.returncode == 0, run.stderr
     heavy = set(run.stdout.split())
     assert heavy <= ({"pydantic"} if function not in ("authorizer", "docs", "health") else set())
+
+
+def test_every_function_with_routes_begins_with_the_module_that_shortens_its_import() -> None:
+    with_routes = [name for name in function_names() if HANDLES_ROUTES in reach(name)]
+    first = {
+        name: next(
+            node for node in module(f"functions.{name}.app").tree.body if isinstance(node, ast.Import | ast.ImportFrom)
+        )
+        for name in with_routes
+    }
+
+    assert with_routes
+    assert {ast.unparse(node) for node in first.values()} == {"import accounting.cold_start"}
+
+
+def test_an_import_collects_no_garbage_and_neither_it_nor_a_request_imports_asyncio() -> None:
+    code = f"""
+import gc, json, sys, types
+early = []
+gc.callbacks.append(lambda *_: early.append("pydantic" in sys.modules and not gc.get_freeze_count()))
+sys.path[:0] = [{str(LAYER)!r}, {str(ROOT / "functions/credits")!r}]
+import app
+assert early and not any(early)
+assert gc.isenabled() and gc.get_freeze_count() > 50_000
+assert "asyncio" in sys.modules, "nothing imports it any more: remove it from cold_start"
+event = json.load(open({str(ROOT / "events/credits/balance.json")!r})) | {{"resource": "/none", "path": "/none"}}
+context = types.SimpleNamespace(
+    function_name="f", memory_limit_in_mb=1, invoked_function_arn="a", aws_request_id="r"
+)
+assert app.handler(event, context)["statusCode"] == 404
+assert "asyncio.events" not in sys.modules
+import asyncio
+from asyncio import sleep
+assert asyncio.sleep is sleep is sys.modules["asyncio"].sleep
+asyncio.run(asyncio.sleep(0))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], env={"PATH": ""}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert run.returncode == 0, run.stderr

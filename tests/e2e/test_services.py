@@ -1,4 +1,4 @@
-"""Services that act for users, over HTTP: the gateway caches the credential, the functions check all else."""
+"""Services that act for users, over HTTP. `tests/outages/test_ended_services.py` tests how they lose access."""
 
 from __future__ import annotations
 
@@ -15,25 +15,12 @@ from tests.e2e.client import MODEL, Person, as_service, assert_refused, describe
 from tests.e2e.test_client import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import httpx
 
     from local.stack import Stack
     from tests.e2e.conftest import Mint, People
 
 PAGE = ROOT / "docs/services.md"
-WITHIN_SECONDS = 30 + 10
-"""How long a process may use cached answers, plus a margin for slow machines."""
-
-
-def until_refused(ask: Callable[[], httpx.Response]) -> httpx.Response:
-    """Repeat a request until it is refused. This must not take longer than a cached answer is valid."""
-    began = time.monotonic()
-    while (answer := ask()).is_success:
-        assert time.monotonic() - began < WITHIN_SECONDS
-        time.sleep(1)
-    return answer
 
 
 @pytest.fixture
@@ -107,46 +94,6 @@ def test_a_wrong_credential_is_refused_by_the_gateway(
     answer = as_service(http, f"{made['credential']}x" if wrong == "x" else wrong, people().id).get("credits/balance")
 
     assert_refused(answer, 401, "SERVICE_CREDENTIAL_INVALID")
-
-
-def test_a_disabled_user_is_refused_and_their_open_session_can_be_settled(
-    http: httpx.Client, admin: Person, people: People, made: dict[str, str]
-) -> None:
-    person = people(credits=10)
-    service = as_service(http, made["credential"], person.id)
-    session_id = service.open(1000)
-    admin.ok("POST", f"users/{person.id}/disable")
-
-    assert_refused(until_refused(lambda: service.get("usage/stats")), 403, "USER_DISABLED")
-    opened = service.post("streaming-sessions/initialize", {"sessionId": "x", "modelId": MODEL, "estimatedTokens": 1})
-    assert_refused(opened, 403, "USER_DISABLED")
-    assert service.finalize(session_id, 10).status_code == 200
-
-
-def test_a_services_lost_right_counts_although_the_gateway_remembers_the_credential(
-    http: httpx.Client, admin: Person, people: People, made: dict[str, str]
-) -> None:
-    person, path = people(), f"service-credentials/{made['id']}"
-    old = as_service(http, made["credential"], person.id)
-    assert old.get("credits/balance").status_code == 200
-    rotated = admin.ok("POST", f"{path}/rotate")
-    new = as_service(http, rotated["credential"], person.id)
-    assert new.get("credits/balance").status_code == old.get("credits/balance").status_code == 200
-
-    admin.ok("PUT", path, {"endPrevious": True, "rights": ["usage", "read"]})
-    assert_refused(
-        until_refused(lambda: old.get("credits/balance")),
-        401,
-        "SERVICE_CREDENTIAL_INVALID",
-        "The service credential was rotated out",
-    )
-    refused = new.post("streaming-sessions/abort", {"sessionId": "x"})
-    assert assert_refused(refused, 403, "RIGHT_MISSING") == {"right": "sessions"}
-
-    admin.ok("DELETE", path)
-    answer = until_refused(lambda: new.get("credits/balance"))
-    assert_refused(answer, 401, "SERVICE_CREDENTIAL_INVALID", "The service credential was deleted")
-    assert made["id"] not in [each["id"] for each in admin.ok("GET", "service-credentials")["services"]]
 
 
 def test_the_programs_on_the_page_run(

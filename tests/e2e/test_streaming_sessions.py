@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from accounting.times import HOUR, clock, from_iso
+from local.uuid7 import uuid7
 from tests.e2e.books import audited, items_of
 from tests.e2e.client import MODEL, Person, assert_refused, described, new_id, path_references
 
@@ -439,6 +440,17 @@ def test_recent_of_a_user_has_pages(busy: Person, people: People) -> None:
     pages = _followed(people("supervisor"), f"streaming-sessions/recent/{busy.id}", 2)
 
     assert [_numbers(page, busy) for page in pages] == [[5, 4], [3, 2], [1]]
+
+
+def test_recent_of_a_user_has_sessions_with_chosen_ids_and_with_uuid7s(people: People) -> None:
+    person, supervisor = people(credits=100), people("supervisor")
+    ids = [person.open(session_id=uuid7(clock()) if number % 2 else None) for number in range(6)]
+    assert person.finalize(ids[1], 0).is_success
+    assert person.finalize(ids[4], 0).is_success
+
+    found = _followed(supervisor, f"streaming-sessions/recent/{person.id}", 2)
+
+    assert [shown["sessionId"] for page in found for shown in page] == ids[::-1]
 
 
 def test_recent_lists_everybodys_sessions_newest_first_in_pages(busy: Person, people: People) -> None:

@@ -18,10 +18,10 @@ from accounting.store import entries, prices, session_lists, table, users, walle
 from accounting.store import sessions as session_store
 from accounting.store.table import Write
 from accounting.store.table.wire import Wire
+from local.uuid7 import uuid7
 from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
 from tests.lots import different_lots
-from tests.uuid7 import uuid7
 
 MakeUser = Callable[..., str]
 names = count()

@@ -19,9 +19,9 @@ from accounting.store import sessions as store
 from accounting.store.table.wire import Wire
 from accounting.times import DAY, HOUR, iso
 from accounting.web.paging import cursor_of, position_in
+from local.uuid7 import uuid7
 from tests.calls import Calls
 from tests.integration.conftest import ACCOUNT, NOW
-from tests.uuid7 import uuid7
 
 MakeUser = Callable[..., str]
 numbers = count()

@@ -1,24 +1,69 @@
 """A second deployed service, for tests that break it, mostly wait, or leave much data.
 
-They run in parallel with `tests/e2e`.
+They run in parallel with `tests/e2e`. Those marked `waits` also run in parallel with each other: they begin together,
+and the generated requests, which take about as long, are sent meanwhile. A test that breaks the service begins when
+they have ended.
 """
 
 from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from inspect import signature
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.e2e.conftest import admin, answers, http, key_server, people, service, token
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 __all__ = ["admin", "answers", "http", "key_server", "people", "service", "token"]
 
 FOLDER = "tests/outages/"
+BEGUN = pytest.StashKey[Future[Any]]()
+"""The result of a test that was begun before its turn."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests in one process, and run the tests that check all others last."""
+    """Keep these tests in one process, and sort them: first those that break nothing, last those that check all."""
     for item in items:
         if item.nodeid.startswith(FOLDER):
             item.add_marker(pytest.mark.e2e)
             item.add_marker(pytest.mark.xdist_group("outages"))
-    items.sort(key=lambda item: item.nodeid.startswith(f"{FOLDER}test_contract.py"))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    if not item.nodeid.startswith(FOLDER):
+        return 0
+    if item.path.stem == "test_fuzz":
+        return 1
+    if item.get_closest_marker("waits"):
+        return 2
+    return 4 if item.path.stem == "test_contract" else 3
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _begin_what_waits(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Begin all tests that wait. Their fixtures must be of the session."""
+    waiting = [item for item in request.session.items if item.get_closest_marker("waits")]
+    with ThreadPoolExecutor(len(waiting) or 1) as pool:
+        for item in waiting:
+            assert isinstance(item, pytest.Function)
+            given = item.callspec.params if hasattr(item, "callspec") else {}
+            needed = signature(item.function).parameters.keys() - given.keys()
+            fixtures = {name: request.getfixturevalue(name) for name in sorted(needed)}
+            item.stash[BEGUN] = pool.submit(item.function, **fixtures, **given)
+        yield
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Wait for the result of a test that was begun before its turn."""
+    begun = pyfuncitem.stash.get(BEGUN, None)
+    if begun is None:
+        return None
+    begun.result()
+    return True

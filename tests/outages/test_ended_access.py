@@ -5,6 +5,7 @@ Their open sessions settle on the organization, whose history stays.
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.client import MODEL, Person, assert_refused, at_once, described, new_id, statuses, with_key
+from tests.outages.late import LATE_SECONDS, sleep_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,10 +23,10 @@ if TYPE_CHECKING:
 
     from tests.e2e.conftest import People
 
-LATE_SECONDS = 30
-
 CALLERS = 6
 """The number of concurrent calls: enough for several processes of each function, each of which caches the caller."""
+ONE_BURST = threading.Lock()
+"""Held during a burst: the tests run at the same time, but bursts at the same time would need more processes."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def begin_run(person: Person, account: str) -> httpx.Response:
 SPENDING = (initialize, charge, note, begin_run)
 
 
+@pytest.mark.waits
 @pytest.mark.parametrize(
     ("ending", "refusal"),
     [
@@ -94,6 +97,7 @@ def test_a_caller_without_access_gets_nothing_new_and_their_sessions_settle_on_t
 
     for spend in ways:
         _wait_until_refused(spend, deadline)
+    sleep_until(deadline)
     before = owner.ok("GET", "credits/ledger", params={"accountId": account})["entries"]
     raising = [partial(caller.heartbeat, open_session, 90_000) for caller in callers]
     for answer in (answer for spend in (*ways, *raising) for answer in _at_once(spend)):
@@ -111,13 +115,20 @@ def test_a_caller_without_access_gets_nothing_new_and_their_sessions_settle_on_t
 
 
 def _at_once(spend: Callable[[], httpx.Response]) -> list[httpx.Response]:
-    return at_once(CALLERS, lambda _: spend())
+    return _burst(spend)[1]
+
+
+def _burst(spend: Callable[[], httpx.Response]) -> tuple[float, list[httpx.Response]]:
+    """Send CALLERS requests at the same moment; return that moment and the answers."""
+    with ONE_BURST:
+        return time.monotonic(), at_once(CALLERS, lambda _: spend())
 
 
 def _wait_until_refused(spend: Callable[[], httpx.Response], deadline: float) -> None:
     """Wait until every process refuses. A request that begins after the deadline may not succeed."""
-    began = time.monotonic()
-    while any(answer.is_success for answer in _at_once(spend)):
+    while True:
+        began, answers = _burst(spend)
+        if not any(answer.is_success for answer in answers):
+            return
         assert began < deadline, f"later than {LATE_SECONDS} seconds"
         time.sleep(1)
-        began = time.monotonic()

@@ -6,6 +6,7 @@ By default each kind of kill happens once; ``KILLS=40`` kills 40 times in initia
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import threading
@@ -13,6 +14,7 @@ import time
 from collections import Counter
 from functools import partial
 from itertools import cycle, islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -235,8 +237,19 @@ def _kill_when(service: Stack, reached: threading.Event, gone: threading.Event) 
 
 def _workers(service: Stack) -> list[int]:
     """Return the processes in which the function runs."""
+    name = f"-lambda-{service.stack_name}-{FUNCTION}-"
+    if platform.system() == "Linux":  # they are forked, so that their folder names the function, but not their command
+        folders = ((int(link.parent.name), _target(link)) for link in Path("/proc").glob("[0-9]*/cwd"))
+        return [pid for pid, folder in folders if name in folder and folder.startswith(str(service.aws.log.parent))]
     columns = ["-o", "pid=", "-o", "ppid=", "-o", "command="]
     listed = subprocess.run(["ps", "-axww", *columns], capture_output=True, text=True, check=True).stdout
     found = [line.split(maxsplit=2) for line in listed.splitlines()]
-    emulator, name = str(service.aws.process.pid), f"-lambda-{service.stack_name}-{FUNCTION}-"
-    return [int(pid) for pid, parent, command in found if parent == emulator and name in command]
+    return [int(pid) for pid, parent, command in found if int(parent) == service.aws.process.pid and name in command]
+
+
+def _target(link: Path) -> str:
+    """Return where a link points, or nothing if its process has ended or is somebody else's."""
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""

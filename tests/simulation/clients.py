@@ -11,6 +11,7 @@ from accounting.domain.model_usage import Usage
 from accounting.domain.usage import ModelCall
 from accounting.domain.windows import WindowKind
 from accounting.operations.budgets import BudgetValues
+from local.uuid7 import uuid7
 from tests.simulation import requests
 from tests.simulation.requests import OK, REPEATABLE, Answer, Request, Who
 from tests.simulation.scheduler import Scheduler, Task
@@ -66,7 +67,7 @@ class Clients:
 
     def stream(self, who: Who) -> None:
         """Run a chat proxy's stream, from its hold to its end, if it gets there."""
-        random, session_id = self._random, self._name("s")
+        random, session_id = self._random, self._session_id()
         inputs = random.choice((0, 0, 1, 5)) * 1000
         run_id = self._run(who)
         begin = requests.initialize(who, session_id, "m", self._usage(inputs, 1000 * random.randint(1, 20)), run_id)
@@ -209,6 +210,11 @@ class Clients:
             meeting = ceil((now + seconds) / APPOINTMENT_SECONDS) * APPOINTMENT_SECONDS
             seconds = meeting - now + self._random.uniform(0, LATENESS_SECONDS)
         self._scheduler.pause(seconds)
+
+    def _session_id(self) -> str:
+        """Return an id that tells when the session begins, or a chosen one, in turns."""
+        name = self._name("s")
+        return uuid7(self.clock(), self._names) if self._names % 2 else name
 
     def _name(self, letter: str) -> str:
         self._names += 1

@@ -93,7 +93,9 @@ class Database:
         shown = [names[name] for name in request.get("ProjectionExpression", "").split(", ") if name]
         items = [item.to_json()["Attributes"] for item in found]
         answer: Answer = {"Items": [{name: item[name] for name in shown or item} for item in items]}
-        return answer | ({"LastEvaluatedKey": last} if last else {})
+        if last:
+            answer["LastEvaluatedKey"] = {name: value.to_json() for name, value in last.items()}
+        return answer
 
     def _update(self, request: dict[str, Any]) -> Answer:
         reason = self._judge(request)

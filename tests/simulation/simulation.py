@@ -12,7 +12,8 @@ from accounting.domain.rates import RATE_SCALE, RateCard, Rates, Tier
 from accounting.domain.usage import Sums
 from accounting.domain.users import Description
 from accounting.operations import prices, system_usage
-from accounting.store import sessions, users, wallets
+from accounting.settings import settings
+from accounting.store import session_lists, sessions, users, wallets
 from accounting.times import DAY
 from tests.audit import assert_ledger_explains
 from tests.members import organization_with
@@ -146,7 +147,21 @@ class Simulation:
         for request in self.clients.requests:
             request.verify(whole.of(request.account_id))
         whole.check_pointers()
+        for user_id in self.users:
+            self._verify_list(user_id, now, whole)
         self._verify_system(whole)
+
+    def _verify_list(self, user_id: str, now: int, whole: Books) -> None:
+        """Compare a user's list, page by page, with the user's sessions that are not older than any is kept."""
+        since, listed, before = now - settings().session_retention, [], None
+        while True:
+            page, before = session_lists.recent_of_user(user_id, now=now, before=before, limit=3)
+            listed += [session.session_id for session in page if session.started_at >= since]
+            if before is None:
+                break
+        begun = [session for books in whole.accounts.values() for session in books.sessions.values()]
+        kept = [each.session_id for each in begun if each.user_id == user_id and each.started_at >= since]
+        assert sorted(listed) == sorted(kept), f"the list of {user_id} lacks sessions or has one twice"
 
     def _verify_system(self, whole: Books) -> None:
         stored = system_usage.statistics(BEGIN - DAY, self.clock() + DAY, top=10, now=self.clock())

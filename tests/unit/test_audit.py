@@ -9,9 +9,9 @@ import pytest
 
 from accounting.domain import wallet as decisions
 from accounting.domain.accounts import personal
-from accounting.domain.audit import MAX_FINDINGS, Finding, KindSums, LedgerSums, Newer, Proof, Unreadable
+from accounting.domain.audit import MAX_FINDINGS, Finding, KindSums, LedgerSums, Proof
 from accounting.domain.errors import InsufficientCredits
-from accounting.domain.ledger import OF_SECOND_FORMAT, Cause, Entry, Kind, digest
+from accounting.domain.ledger import OF_SECOND_FORMAT, Cause, Entry, Kind, Newer, Unreadable, digest
 from accounting.domain.lots import Lot
 from accounting.domain.wallet import Decision, Wallet
 from accounting.times import DAY, HOUR

@@ -11,6 +11,8 @@ logger = Logger(use_rfc3339=True)  # Lambda accepts no other form of a JSON line
 # Under Lambda's JSON format, Powertools and botocore would take their levels from ApplicationLogLevel.
 logging.getLogger(logger.name).setLevel(os.environ.get("LOG_LEVEL", "INFO"))
 logging.getLogger("botocore").setLevel(logging.WARNING)
+# No function has tasks, and the first line would import asyncio to ask for the current one.
+logging.logAsyncioTasks = False  # type: ignore[attr-defined]  # not in the types
 # The default matters: without a namespace a flush would raise, after credits have moved.
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "AccountingService"))
 # Stacks of one account share the namespace. Without this dimension one stack's metrics could silence another's alarms.

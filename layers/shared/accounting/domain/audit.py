@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Self
 
 from accounting.domain.accounts import AccountId
-from accounting.domain.ledger import Entry
+from accounting.domain.ledger import Entry, Newer, Unreadable
 from accounting.domain.wallet import Wallet
 
 MAX_FINDINGS = 20
@@ -24,19 +24,6 @@ class Finding(NamedTuple):
     """An inconsistency that this service's own writes cannot cause; ``seq`` is the entry's number."""
 
     problem: Problem
-    seq: int
-
-
-class Unreadable(NamedTuple):
-    """An item in a ledger that is not an entry of this service; ``seq`` is the number in its key, if it has one."""
-
-    seq: int | None
-    hash: str
-
-
-class Newer(NamedTuple):
-    """An entry that a newer version wrote, in a format that this version does not know."""
-
     seq: int
 
 

@@ -102,6 +102,19 @@ class Entry(NamedTuple):
         return self.reason_digest == digest(self.reason, self.salt) if self.reason else not self.salt
 
 
+class Unreadable(NamedTuple):
+    """An item in a ledger that is not an entry of this service; ``seq`` is the number in its key, if it has one."""
+
+    seq: int | None
+    hash: str
+
+
+class Newer(NamedTuple):
+    """An entry that a newer version wrote, in a format that this version does not know."""
+
+    seq: int
+
+
 def digest(reason: str, salt: str) -> str:
     """The salted SHA-256 of a text in hexadecimal; empty for an empty text."""
     return hashlib.sha256((salt + reason).encode()).hexdigest() if reason else ""

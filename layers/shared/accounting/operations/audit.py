@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from accounting.domain.accounts import AccountId
-from accounting.domain.audit import Newer, Proof, Unreadable
-from accounting.domain.ledger import Entry
+from accounting.domain.audit import Proof
+from accounting.domain.ledger import Entry, Newer, Unreadable
 from accounting.domain.outstanding import Outstanding
 from accounting.domain.wallet import Wallet
 from accounting.settings import settings

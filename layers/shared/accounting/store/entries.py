@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 from accounting.domain.accounts import AccountId
-from accounting.domain.audit import Newer, Unreadable
-from accounting.domain.ledger import FIRST_FORMAT, FORMAT, OF_SECOND_FORMAT, Entry
+from accounting.domain.ledger import FIRST_FORMAT, FORMAT, OF_SECOND_FORMAT, Entry, Newer, Unreadable
 from accounting.store import keys, table
 from accounting.store.table import Item, Write
 

@@ -1,0 +1,31 @@
+"""How long a process may use cached answers, so that a change is late."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from tests.e2e.client import described
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+LATE_SECONDS = 30
+
+
+def until_refused(ask: Callable[[], httpx.Response], deadline: float | None = None) -> httpx.Response:
+    """Repeat a request until it is refused. If it begins after the deadline, it may not succeed."""
+    deadline = deadline or time.monotonic() + LATE_SECONDS
+    began = time.monotonic()
+    while (answer := ask()).is_success:
+        assert began < deadline, f"later than {LATE_SECONDS} seconds: {described(answer)}"
+        time.sleep(1)
+        began = time.monotonic()
+    return answer
+
+
+def sleep_until(deadline: float) -> None:
+    """Wait until the deadline, because the requests so far may not have reached every process that caches."""
+    time.sleep(max(0, deadline - time.monotonic()))
