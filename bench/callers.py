@@ -123,6 +123,18 @@ def _sync(*, stream: bool, outbox: str | None = None) -> Call:
     return Call(lambda: ask(plain), by_hand, accounted_call, accounting.close)
 
 
+async def _service_in_a_turn(request: Any) -> Any:
+    """As `_service`, after a turn of the event loop, because no network answers in the same one."""
+    await asyncio.sleep(0)
+    return _service(request)
+
+
+async def _model_in_a_turn(request: Any) -> Any:
+    """As `_model`, after a turn of the event loop."""
+    await asyncio.sleep(0)
+    return _model(request)
+
+
 def _asynchronous(*, stream: bool, outbox: str | None = None) -> Call:
     import httpx
     import httpx2
@@ -134,10 +146,12 @@ def _asynchronous(*, stream: bool, outbox: str | None = None) -> Call:
     accounting = AsyncAccountingClient(
         "https://accounting.example.com",
         ServiceCredential("svc_01_secret"),
-        http=httpx.AsyncClient(transport=httpx.MockTransport(_service)),
+        http=httpx.AsyncClient(transport=httpx.MockTransport(_service_in_a_turn)),
         outbox=outbox,
     )
-    plain = openai.AsyncOpenAI(api_key="k", http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(_model)))
+    plain = openai.AsyncOpenAI(
+        api_key="k", http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(_model_in_a_turn))
+    )
     wrapped = accounted(plain, accounting, user="ann")
     with_usage: dict[str, Any] = WITH_USAGE if stream else {}
     loop = asyncio.new_event_loop()

@@ -192,10 +192,10 @@ def test_a_stream_that_ends_when_no_task_can_start_is_settled() -> None:
         loop = asyncio.get_running_loop()
         async with httpx.AsyncClient(transport=httpx.MockTransport(service)) as http:
             client = AsyncAccountingClient(BASE_URL, "jwt", http=http, retries=QUICK)
-            with pytest.MonkeyPatch.context() as patch:
-                async with client.streaming_session("m", 100) as session:
-                    session.add_tokens(30)
-                    patch.setattr(loop, "create_task", fail)
+            async with client.streaming_session("m", 100) as session:
+                session.add_tokens(30)
+                loop.set_task_factory(fail)
+            loop.set_task_factory(None)
             assert session.result
 
     asyncio.run(run())

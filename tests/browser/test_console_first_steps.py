@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from local.stack import Stack
     from tests.browser.console import Console
+    from tests.e2e.client import Person
+    from tests.e2e.conftest import People
 
 MOST_STEPS = 9
 A_MINUTE = 60
@@ -78,16 +80,38 @@ def test_a_newcomer_grants_credits_in_nine_steps(
     assert time.monotonic() - began < A_MINUTE, "of which a person needs most"
 
 
-def test_a_person_who_has_never_called_is_explained(console: Console, service: Stack) -> None:
-    token = tokens.mint(service.jwt_secret, "looking-admin", "admin")
-    page = console.page
-    page.goto("about:blank")
-    page.goto(f"{console.address}#/people")
-    page.get_by_label("Token").fill(token)
+def test_credits_are_granted_with_the_keyboard_alone(console: Console, admin: Person, people: People) -> None:
+    person, page = people(credits=5), console.page
+
+    def tab_to(name: str) -> None:
+        """Press Tab until the button or the field with this name has the focus."""
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if (
+                page.evaluate("document.activeElement.labels?.[0]?.innerText ?? document.activeElement.innerText")
+                == name
+            ):
+                return
+        raise AssertionError(f"{name} is not reached")
+
+    console.sign_in(admin, "sessions")
+    console.heading("Sessions")
+    page.keyboard.type("gp")
+    console.heading("People")
+    page.keyboard.press("/")
+    page.keyboard.type(person.id)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Grant", exact=True)).to_be_visible()
+    tab_to("Grant")
+    page.keyboard.press("Enter")
+    expect(console.dialog.get_by_label("Credits", exact=True)).to_be_focused()
+    page.keyboard.type("37")
+    tab_to("Reason")
+    page.keyboard.type("Because")
     page.keyboard.press("Enter")
 
-    page.get_by_label("User id or e-mail address").fill("nobody-yet")
-    page.keyboard.press("Enter")
-
-    assert "USER_NOT_FOUND (404)" in console.refusal()
-    expect(page.get_by_text("People appear here after their first request with their own token")).to_be_visible()
+    expect(console.dialog.locator(".notice.done")).to_contain_text("Granted 37 credits")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    console.expect_figure("Available", "42")
+    expect(page.get_by_role("button", name="Grant", exact=True)).to_be_focused()

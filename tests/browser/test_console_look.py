@@ -1,4 +1,4 @@
-"""Every screen of the console at three widths, light and dark: accessible, and never wider than the window."""
+"""Every screen of the console at four widths, light and dark: accessible, and never wider than the window."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-WIDTHS = (390, 1024, 1600)
+WIDTHS = (390, 768, 1024, 1600)
 LONG = "W" * 60
 
 
@@ -39,8 +39,12 @@ def screens(admin: Person, people: People) -> list[str]:
     made = admin.ok("POST", "organizations", {"name": f"{MARKUP} {LONG}"[:100], "ownerId": person.id})
     return [
         *("overview", "people", "organizations", "sessions", "sessions?list=newest", "prices", f"prices/{model}"),
+        *("prices?tab=quote", "prices?tab=import"),
         *(f"people/{person.id}?tab={tab}" for tab in ("", "ledger", "sessions", "usage", "keys", "runs", "audit")),
-        *(f"organizations/{made['organizationId']}?tab={tab}" for tab in ("", "members", "ledger", "usage")),
+        *(
+            f"organizations/{made['organizationId']}?tab={tab}"
+            for tab in ("", "members", "ledger", "usage", "runs", "audit")
+        ),
         *(f"me?tab={tab}" for tab in ("", "usage", "sessions", "keys", "ledger")),
     ]
 
@@ -59,7 +63,7 @@ def _violations(console: Console) -> list[str]:
 
 
 @pytest.mark.parametrize(("scheme", "widths"), [("light", WIDTHS), ("dark", WIDTHS[::-1])])
-def test_every_screen_is_accessible_and_fits_at_three_widths(
+def test_every_screen_is_accessible_and_fits_at_four_widths(
     console: Console, admin: Person, screens: list[str], scheme: Literal["light", "dark"], widths: tuple[int, ...]
 ) -> None:
     """The last width is the one that axe checks: light screens are wide then, and dark ones narrow."""

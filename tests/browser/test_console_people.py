@@ -323,7 +323,8 @@ def test_somebody_who_does_not_exist_is_a_refusal_with_its_reason(console: Conso
     console.page.get_by_label("User id or e-mail address").fill("nobody@example.com")
     console.page.keyboard.press("Enter")
 
-    assert "USER_NOT_FOUND" in console.refusal()
+    assert "USER_NOT_FOUND (404)" in console.refusal()
+    expect(console.page.get_by_text("People appear here after their first request")).to_be_visible()
     console.show("people/..")
     assert "An id cannot be" in console.refusal()
 

@@ -91,6 +91,17 @@ def test_the_overview_shows_outstanding_credits_or_that_no_audit_has_finished(co
     expect(months).to_have_text([re.compile("2026-12.*999,999,999,999,995"), re.compile("later.*5")])
 
 
+def test_the_overview_shows_why_live_sessions_are_missing(console: Console, admin: Person) -> None:
+    broken = {"message": "Try again later", "code": "UNAVAILABLE", "details": {}, "requestId": "r-9"}
+    console.answer_once("**/streaming-sessions/active/all*", 503, broken)
+    console.sign_in(admin, "overview")
+
+    assert "UNAVAILABLE (503)" in console.refusal()
+    console.page.get_by_role("button", name="Try again").click()
+    expect(console.page.get_by_role("alert")).to_have_count(0)
+    console.watched.errors.clear()  # Chromium reports the 503
+
+
 # --- sessions ---
 
 

@@ -385,7 +385,9 @@ class AsyncAccountingClient:
 
     def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run ``work`` to its end, even if everyone who waits for it is cancelled. `aclose` waits for it."""
-        task, kept = task_of(work), self._kept.get()
-        kept.add(task)
-        task.add_done_callback(kept.discard)
+        task = task_of(work, at_once=True)
+        if not task.done():
+            kept = self._kept.get()
+            kept.add(task)
+            task.add_done_callback(kept.discard)
         return task

@@ -65,10 +65,10 @@ def _texts(name: str, value: object) -> Iterator[str | None]:
     """The texts in a value; "" for each object of a list, None for each image or file."""
     if isinstance(value, str):
         yield None if name in MEDIA_FIELDS or value.startswith("data:") else value
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict | Mapping):  # the first is checked faster
         for inner_name, inner in value.items():
             yield from _texts(str(inner_name), inner)
-    elif isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+    elif isinstance(value, list | Sequence) and not isinstance(value, bytes | bytearray):
         for inner in value:
             yield ""
             yield from _texts(name, inner)

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from accounting_client.backlog import Backlog, PendingSettlement
@@ -145,7 +146,7 @@ class Hold(ABC):
         self._gap_seconds = self._watch_seconds / GAP
         self._beat_at = 0.0
 
-    @property
+    @cached_property
     def backlog(self) -> Backlog:
         """The settlements that this process still has to send."""
         return self._client.background.backlog
@@ -172,10 +173,11 @@ class Hold(ABC):
 
     def running(self) -> Meter:
         """The meter. Raises RuntimeError outside of the block: nobody would settle the tokens."""
-        self._require_own_process()
-        if self.meter is None or self.is_settled():
+        meter = self.meter
+        if meter is None or self._generation != generation() or self.is_settled():
+            self._require_own_process()
             raise RuntimeError(f"session {self.session_id} is not open")
-        return self.meter
+        return meter
 
     @abstractmethod
     def is_settled(self) -> bool:

@@ -38,7 +38,7 @@ class Progress:
         return 0 if self.usage is None else input_of(self.usage, self.usage_format)
 
     @property
-    def whole_usage(self) -> dict[str, Any] | None:
+    def whole_usage(self) -> Mapping[str, Any] | None:
         """The usage with the tokens that were counted beyond it."""
         return None if self.usage is None else with_more_output(self.usage, self.usage_format, self.beyond)
 
@@ -47,6 +47,8 @@ class Progress:
         if self.usage is None:
             return Progress(tokens, tokens)
         beyond = max(0, tokens - self.tokens)
+        if not beyond:
+            return self
         return replace(self, tokens=self.tokens + beyond, counted=self.counted + beyond, beyond=beyond)
 
     def with_usage(self, usage: Mapping[str, Any], usage_format: UsageFormat) -> Progress:
@@ -70,6 +72,7 @@ class Meter:
         self._estimated_tokens = estimated_tokens
         self._estimated_inputs = estimated_inputs
         self._reported = Progress()
+        self._more_inputs = 0
         self._opened = opened
         self._allocated_credits = opened.allocated_credits
         self._fitting = self._surely_within(opened.allocated_credits)
@@ -83,7 +86,7 @@ class Meter:
     @property
     def outgrown(self) -> bool:
         """Whether the tokens may no longer fit the hold, so that a heartbeat should raise it."""
-        return self.refusal is None and self._weight(self._reported, self.tokens) > self._fitting
+        return self.refusal is None and self.tokens + self._more_inputs > self._fitting
 
     def count(self, tokens: int) -> None:
         """Note that the stream has ``tokens`` now. The count cannot go below what the provider has reported.
@@ -99,6 +102,7 @@ class Meter:
         """Note what the stream has used so far, as its provider reports it."""
         reported = self.progress.with_usage(usage, usage_format)
         self.tokens, self._reported = reported.tokens, reported
+        self._more_inputs = self._beyond_estimate(reported)
 
     def report(self) -> Progress:
         """What the next heartbeat reports. A usage that the service has rejected is left out."""
@@ -120,7 +124,7 @@ class Meter:
         to pay for more tokens.
         """
         tokens, allocated = heartbeat.tokens_generated, heartbeat.allocated_credits
-        weight = self._weight(report, tokens)
+        weight = tokens + self._beyond_estimate(report)
         if allocated > self._allocated_credits:
             has_usage = report.usage is not None
             self._fitting = weight + self._buffer(allocated) if has_usage else self._surely_within(allocated)
@@ -138,9 +142,9 @@ class Meter:
         if self.refusal is not None:
             raise copy.copy(self.refusal) from self.refusal
 
-    def _weight(self, progress: Progress, tokens: int) -> int:
-        """The tokens, plus the input tokens that exceed the estimate."""
-        return tokens + max(0, progress.input - self._estimated_inputs)
+    def _beyond_estimate(self, progress: Progress) -> int:
+        """The input tokens that exceed the estimate."""
+        return max(0, progress.input - self._estimated_inputs)
 
     def _buffer(self, allocated: int) -> int:
         """Tokens that surely fit the buffer of a hold, if the buffer is the same part of it as in the first hold."""

@@ -1,8 +1,8 @@
 """Settlements on disk: the next process settles the sessions that a killed process leaves open.
 
 A session's row is added before its credits are held, and stays until the service has answered its settlement. So a
-session takes two transactions: one before its hold, which also deletes the sessions that are settled by then, and one
-before its settlement is sent.
+session takes two transactions: one before its hold, and one before its settlement is sent. Settled sessions are deleted
+many at a time. If the process is killed before, the next one settles them again, which changes nothing.
 
 Processes may share the file: each leases its rows and renews the leases, and takes over rows whose lease has ended. If
 two processes send the same settlement, it counts once, because the session's id identifies it.
@@ -16,7 +16,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from accounting_client.settling import Ending
 logger = logging.getLogger("accounting_client")
 
 FORMAT = 1
+PAGE_BYTES = 2048
+"""Of a new file. A transaction writes whole pages, and a page of this size has room for a few sessions."""
 OPEN_LEASE_SECONDS = 600.0
 """After this time without a sign of its process, an open stream is aborted: no process pauses for so long."""
 LEASE_SECONDS = 60.0
@@ -37,6 +39,8 @@ LEASE_SECONDS = 60.0
 This is short, because a settlement may be sent twice.
 """
 CLAIMED_AT_ONCE = 100
+DELETED_AT_ONCE = 20
+"""How many settled sessions are deleted together, at the latest when the leases are renewed."""
 BUSY_SECONDS = 5.0
 
 TABLE = """
@@ -75,8 +79,9 @@ class Outbox:
         self._owner = uuid4().hex
         self._lock = threading.Lock()
         self._is_closed = False
-        self._settled: list[tuple[str, ...]] = []
+        self._settled: set[tuple[str, ...]] = set()
         self._database = sqlite3.connect(where, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        self._database.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = NORMAL")  # survives a killed process, not always a power failure
         with self._transaction():
@@ -88,20 +93,20 @@ class Outbox:
 
     def opening(self, key: Key) -> None:
         """Record that a session may be open from now on."""
-        self._write(PUT, (self._service, *key, None, self._owner, time.time() + OPEN_LEASE_SECONDS))
+        self._put(key, None, OPEN_LEASE_SECONDS)
 
     def ended(self, key: Key, ending: Ending) -> None:
         """Record how a session must be settled."""
-        self._write(PUT, (self._service, *key, in_text(ending), self._owner, time.time() + LEASE_SECONDS))
+        self._put(key, in_text(ending), LEASE_SECONDS)
 
     def delete(self, key: Key) -> None:
         """Delete a session that is settled, or whose settlement the service refuses."""
         self._write(DELETE, (self._service, *key))
 
     def delete_later(self, key: Key) -> None:
-        """Delete a session with the next write; if the process is killed before, it is settled again, which is safe."""
+        """Delete a session that is settled, together with others."""
         with self._lock:
-            self._settled.append((self._service, *key))
+            self._settled.add((self._service, *key))
 
     def renew(self) -> None:
         """Renew the leases of this process's rows."""
@@ -136,11 +141,20 @@ class Outbox:
             self._is_closed = True
             self._database.close()
 
+    def _put(self, key: Key, ending: str | None, lease_seconds: float) -> None:
+        row = (self._service, *key)
+        with self._lock:
+            self._settled.discard(row)  # a session may begin again under its id, for example after a refusal
+        self._write(PUT, (*row, ending, self._owner, time.time() + lease_seconds))
+
     def _write(self, statement: str, values: Sequence[Any]) -> None:
         try:
+            with self._lock:
+                if statement is PUT and len(self._settled) < DELETED_AT_ONCE:
+                    self._database.execute(statement, values)  # a transaction of its own
+                    return
             with self._transaction():
-                if self._settled:
-                    self._database.executemany(DELETE, self._settled)
+                self._database.executemany(DELETE, self._settled)
                 self._database.execute(statement, values)
                 self._settled.clear()
         except sqlite3.Error as error:
@@ -161,9 +175,8 @@ class Outbox:
                 raise
 
 
-def in_text(ending: Ending) -> str:
-    """An ending in the form of a row."""
-    return json.dumps(ending, default=vars)
+in_text: Callable[[Ending], str] = json.JSONEncoder(default=vars).encode
+"""Returns an ending in the form of a row."""
 
 
 def from_text(text: str) -> Ending:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from accounting_client.errors import AccountingError, NotAccounted
@@ -115,7 +116,7 @@ class Accounting(Generic[A]):
     heartbeat_seconds: float | None = None
     settle_seconds: float = SETTLE_SECONDS
 
-    @property
+    @cached_property
     def acting(self) -> A:
         """The client for the user."""
         return self.client if self.user is None else self.client.for_user(self.user)
@@ -203,13 +204,13 @@ class AccountedCall(Generic[S]):
     def read(self, part: object) -> bool:
         """Count a part of a stream; return whether to hide it from the reader. Raises what `note` raises."""
         try:
-            text = self.route.text_of_part(part)
+            tokens = -(-len(self.route.text_of_part(part) or "") // BYTES_A_TOKEN)
         except (AttributeError, TypeError, ValueError):  # not one of the usual parts
-            text = None
-        if text is None:
+            tokens = 0
+        if not tokens:
             return self.note(self.route.of_part(part))
         self.has_begun = True
-        self.uncounted += -(-len(text) // BYTES_A_TOKEN)
+        self.uncounted += tokens
         if self.uncounted >= COUNTED_AT_ONCE:
             self.count()
         return False

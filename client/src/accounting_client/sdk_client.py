@@ -7,15 +7,17 @@ Both SDKs send every request with the method ``request`` of their client, and re
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 
 from accounting_client.estimates import Estimate
 from accounting_client.hold import OnUnreachable, WhenShort
 from accounting_client.sdk_call import AccountedCall, Accounting, Provider, Request
 
 if TYPE_CHECKING:
+    from types import AsyncGeneratorType, GeneratorType
+
     from accounting_client.async_client import AsyncAccountingClient
     from accounting_client.async_session import AsyncStreamingSession
     from accounting_client.client import AccountingClient
@@ -25,44 +27,36 @@ _classes: dict[tuple[type, type], type] = {}
 
 
 class Parts:
-    """The parts of a stream, as its reader gets them; settles the session however the stream ends."""
+    """Reads the parts of a stream for its reader, and settles the session however the stream ends."""
 
     def __init__(self, stream: Any, call: AccountedCall[StreamingSession]) -> None:
-        self._parts = iter(stream._iterator)
         self._call = call
-        self._is_reading = False
         self._close = stream.response.close
-        stream._iterator = self
+        self._parts = cast("GeneratorType[Any, None, None]", self._read(stream._iterator))
+        stream._iterator = self._parts
         stream.response.close = self.close
 
-    def __iter__(self) -> Parts:
-        return self
-
-    def __next__(self) -> Any:
+    def _read(self, parts: Iterator[Any]) -> Generator[Any, None, None]:
         call = self._call
-        while True:
-            self._is_reading = True
-            try:
-                part = next(self._parts)
-            except StopIteration:
-                call.is_complete = True
-                if session := call.end():
-                    session.finalize()
-                raise
-            except BaseException as error:
-                call.failed(error)
-                if session := call.end():
-                    session.abort()
-                raise
-            finally:
-                self._is_reading = False
-            try:
-                is_hidden = call.read(part)
-            except BaseException:  # the hold can't be raised, or somebody has ended the session
-                self.close()
-                raise
-            if not is_hidden:
-                return part
+        try:
+            for part in parts:
+                try:
+                    is_hidden = call.read(part)
+                except BaseException:  # the hold can't be raised, or somebody has ended the session
+                    self._close()
+                    self._settle()
+                    raise
+                if not is_hidden:
+                    yield part
+            call.is_complete = True
+            self._settle()
+        except GeneratorExit:  # nobody reads on, as the garbage collector says: nothing may be sent now
+            raise
+        except BaseException as error:
+            call.failed(error)
+            if session := call.end():
+                session.abort()
+            raise
 
     def close(self) -> None:
         """Close the response and, if its reader has left it, settle.
@@ -71,8 +65,10 @@ class Parts:
         abort a session that is dropped.
         """
         self._close()
-        if self._is_reading or sys._getframe(1).f_code.co_name == "__stream__":
-            return
+        if not self._parts.gi_running and sys._getframe(1).f_code.co_name != "__stream__":
+            self._settle()
+
+    def _settle(self) -> None:
         if session := self._call.end():
             session.finalize() if self._call.is_complete else session.abort()
 
@@ -81,49 +77,47 @@ class AsyncParts:
     """As `Parts`, for asyncio."""
 
     def __init__(self, stream: Any, call: AccountedCall[AsyncStreamingSession]) -> None:
-        self._parts = aiter(stream._iterator)
         self._call = call
-        self._is_reading = False
         self._close = stream.response.aclose
-        stream._iterator = self
+        self._parts = cast("AsyncGeneratorType[Any, None]", self._read(stream._iterator))
+        stream._iterator = self._parts
         stream.response.aclose = self.close
 
-    def __aiter__(self) -> AsyncParts:
-        return self
-
-    async def __anext__(self) -> Any:
+    async def _read(self, parts: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
         call = self._call
-        while True:
-            self._is_reading = True
-            try:
-                part = await anext(self._parts)
-            except StopAsyncIteration:
-                call.is_complete = True
-                if session := call.end():
-                    await session.finalize()
-                raise
-            except BaseException as error:
-                call.failed(error)
-                if session := call.end():
-                    await session.abort()
-                raise
-            finally:
-                self._is_reading = False
-            try:
-                is_hidden = call.read(part)
-            except BaseException:  # the hold can't be raised, or somebody has ended the session
-                await self.close()
-                raise
-            if not is_hidden:
-                return part
+        try:
+            async for part in parts:
+                try:
+                    is_hidden = call.read(part)
+                except BaseException:  # the hold can't be raised, or somebody has ended the session
+                    try:
+                        await self._close()
+                    finally:
+                        await self._settle()
+                    raise
+                if not is_hidden:
+                    yield part
+            call.is_complete = True
+            await self._settle()
+        except GeneratorExit:  # nobody reads on
+            raise
+        except BaseException as error:
+            call.failed(error)
+            if session := call.end():
+                await session.abort()
+            raise
 
     async def close(self) -> None:
         """Close the response and, if its reader has left it, settle."""
         try:
             await self._close()
         finally:
-            if not self._is_reading and (session := self._call.end()):
-                await (session.finalize() if self._call.is_complete else session.abort())
+            if not self._parts.ag_running:
+                await self._settle()
+
+    async def _settle(self) -> None:
+        if session := self._call.end():
+            await (session.finalize() if self._call.is_complete else session.abort())
 
 
 class Options(TypedDict, total=False):

@@ -28,6 +28,7 @@ logger = logging.getLogger("accounting_client")
 
 Settled = Finalized | Aborted
 
+NOTHING_SECONDS = 0.001
 NO_USAGE = {"inputTokens": 0, "outputTokens": 0, "requests": 0}
 
 
@@ -99,6 +100,8 @@ class Settling:
     @property
     def retries(self) -> Retries:
         """The retries of the next attempt, within the time that is left."""
+        if self._elapsed() < NOTHING_SECONDS:
+            return self._retries
         return replace(self._retries, total_seconds=max(0.0, self._retries.total_seconds - self._elapsed()))
 
     def heard(self, answer: Settled | Initialized) -> Settled | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
 from accounting_client.hold import Hold, IsGone
@@ -73,7 +73,8 @@ class Stream(Generic[H]):
     @property
     def usage(self) -> dict[str, Any] | None:
         """The provider's usage so far, plus the output tokens that were counted after it; None if none was reported."""
-        return self._hold.progress.whole_usage
+        usage = self._hold.progress.whole_usage
+        return None if usage is None else dict(usage)
 
     def add_tokens(self, tokens: int) -> None:
         """Count generated tokens. This never waits.
@@ -85,14 +86,18 @@ class Stream(Generic[H]):
         """
         if tokens < 0:
             raise ValueError(f"{tokens} can't be added: set_tokens corrects the count")
-        self.set_tokens(self.tokens + tokens)
+        meter = self._hold.running()
+        meter.count(meter.tokens + tokens)
+        self._noted(meter)
 
     def set_tokens(self, tokens: int) -> None:
         """Set the total number of tokens, for example if the model reports it at the end.
 
         Otherwise like `add_tokens`.
         """
-        self._note(lambda meter: meter.count(tokens))
+        meter = self._hold.running()
+        meter.count(tokens)
+        self._noted(meter)
 
     def set_usage(self, usage: object, usage_format: UsageFormat) -> None:
         """Pass on the usage that the provider has reported so far, as you received it. This never waits.
@@ -107,7 +112,9 @@ class Stream(Generic[H]):
         """
         require_format(usage_format)
         fields = in_json(usage, "the usage")
-        self._note(lambda meter: meter.use(fields, usage_format))
+        meter = self._hold.running()
+        meter.use(fields, usage_format)
+        self._noted(meter)
 
     def served_by(self, model_id: str) -> None:
         """Name the model that really served the stream, if it is another one: the session is settled at its price."""
@@ -126,12 +133,12 @@ class Stream(Generic[H]):
         if metadata is not None:
             self.add_metadata(metadata)
 
-    def _note(self, noted: Callable[[Meter], None]) -> None:
-        meter = self._hold.running()
-        noted(meter)
-        if meter.outgrown:
+    def _noted(self, meter: Meter) -> None:
+        """Have a heartbeat sent if the tokens may no longer fit the hold, and raise the refusal of an earlier one."""
+        if meter.refusal is not None:
+            meter.require_no_refusal()
+        elif meter.outgrown:
             self._hold.wake()
-        meter.require_no_refusal()
 
     def _is_gone(self) -> IsGone:
         """Return a function that tells whether this session was garbage-collected, without keeping it alive."""

@@ -45,25 +45,30 @@ def require_format(usage_format: str) -> None:
         raise ValueError(f"usage_format must be one of {', '.join(get_args(UsageFormat))}, not {usage_format!r}")
 
 
-def in_json(value: object, name: str) -> dict[str, Any]:
+class InJson(dict[str, Any]):
+    """Fields that `in_json` has converted, so that they are not converted again."""
+
+
+def in_json(value: object, name: str) -> InJson:
     """Convert a mapping, or an object of a provider's SDK, to JSON's types.
 
     Raises TypeError if it has no fields, and ValueError for values that JSON does not have, such as NaN.
     """
+    if isinstance(value, InJson):
+        return value
     try:
-        text = json.dumps(_fields_of(value), ensure_ascii=False, allow_nan=False, default=_fields_of)
+        text = _encode(_fields_of(value))
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"{name} can't be sent as JSON: {error}") from error
-    fields: dict[str, Any] = json.loads(text)
-    return fields
+    return InJson(json.loads(text))
 
 
-def put_together(known: Mapping[str, Any] | None, newer: Mapping[str, Any]) -> dict[str, Any]:
+def put_together(known: Mapping[str, Any] | None, newer: Mapping[str, Any]) -> Mapping[str, Any]:
     """Merge a newer report of the same stream into a usage. Counts are cumulative; fields that it lacks are kept."""
     if known is None:
-        return dict(newer)
+        return newer
     return {**known, **{name: value for name, value in newer.items() if value is not None}}
 
 
@@ -77,19 +82,22 @@ def output_of(usage: Mapping[str, Any], usage_format: UsageFormat) -> int:
     return _sum(usage, _FORMATS[usage_format].outputs)
 
 
-def with_more_output(usage: Mapping[str, Any], usage_format: UsageFormat, tokens: int) -> dict[str, Any]:
+def with_more_output(usage: Mapping[str, Any], usage_format: UsageFormat, tokens: int) -> Mapping[str, Any]:
     """Return the usage with this many more output tokens, also in its total."""
+    if not tokens:
+        return usage
     names = _FORMATS[usage_format]
-    raised = dict(usage)
-    if tokens:
-        raised[names.outputs[0]] = _count(usage, names.outputs[0]) + tokens
-        if names.total is not None and names.total in usage:
-            raised[names.total] = _count(usage, names.total) + tokens
+    raised = {**usage, names.outputs[0]: _count(usage, names.outputs[0]) + tokens}
+    if names.total is not None and names.total in usage:
+        raised[names.total] = _count(usage, names.total) + tokens
     return raised
 
 
 def _sum(usage: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    return min(MAX_TOKENS, sum(_count(usage, name) for name in names))
+    total = 0
+    for name in names:
+        total += _count(usage, name)
+    return min(MAX_TOKENS, total)
 
 
 def _count(usage: Mapping[str, Any], name: str) -> int:
@@ -112,3 +120,6 @@ def _fields_of(value: object) -> dict[str, Any]:
     if isinstance(value, type) or not hasattr(value, "__dict__"):
         raise TypeError(f"{type(value).__name__} has no fields")
     return {name: each for name, each in vars(value).items() if not name.startswith("_")}
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_fields_of).encode

@@ -55,7 +55,7 @@ function SignIn({ reason, signedIn }) {
   return html`<main class="sign-in"><${Screen} title="Sign in" kicker="Credits console">
     <form onSubmit=${submitted}>
       <${Field} label="Token" value=${token} onInput=${setToken} class="secret" required autofocus
-        hint="Your sign-in service issues it. If the service runs locally, make token USER=demo-admin ROLE=admin prints one." />
+        hint=${html`Your sign-in service issues it. If the service runs locally, this prints one: <code class="nowrap">make token USER=demo-admin ROLE=admin</code>`} />
       ${state.error && html`<${Failed} error=${state.error} />`}
       <div class="buttons"><button type="submit" class="primary" disabled=${state.busy || !token.trim()}>${state.busy ? "Signing in …" : "Sign in"}</button></div>
     </form>

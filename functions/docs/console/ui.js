@@ -122,9 +122,12 @@ export function Dialog({ title, onClose, children }) {
   const shown = useRef(null);
   const [id] = useState(() => `dialog-${++fields}`);
   useEffect(() => {
-    const opener = document.activeElement;
-    shown.current.showModal();
-    return () => (opener?.isConnected ? opener : document.querySelector("h1"))?.focus();
+    const opener = document.activeElement, dialog = shown.current;
+    dialog.showModal();
+    return () => {
+      dialog.close(); // while it is open, nothing behind it can get the focus
+      (opener?.isConnected ? opener : document.querySelector("h1"))?.focus();
+    };
   }, []);
   return html`<dialog ref=${shown} aria-labelledby=${id} onCancel=${(event) => { event.preventDefault(); onClose(); }}>
     <h2 id=${id}>${title}</h2>

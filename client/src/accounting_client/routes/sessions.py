@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
-from accounting_client.call import Call, Listing, Page, as_, as_page, given, identifier, path, reporting
+from accounting_client.call import Access, Call, Listing, Page, as_, as_page, given, identifier, path
 from accounting_client.routes.usage import Usage
 from accounting_client.usage_objects import UsageFormat, in_json
 
@@ -361,4 +361,5 @@ def _used(usage: object, usage_format: UsageFormat | None) -> dict[str, Any]:
 
 
 def _report(step: str, kind: type[T], body: dict[str, object]) -> Call[T]:
-    return reporting(Call("POST", f"/api/streaming-sessions/{step}", as_(kind), body=body, repeatable=True))
+    where = f"/api/streaming-sessions/{step}"
+    return Call("POST", where, as_(kind), body=body, access=Access.REPORT, repeatable=True)

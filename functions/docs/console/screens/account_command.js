@@ -52,7 +52,7 @@ export default function CreditCommand({ name, account, balance: latest, onDone, 
     done=${({ data, replayed }) => html`${command.done(data)} The balance is now <${Credits} of=${data.totalCredits} /> credits.${data.debt > 0 && ` The debt is ${digits(data.debt)} credits.`}${replayed && " The command had been carried out already, and was not repeated."}`}>
     <${Field} label="Credits" value=${amountText} onInput=${setAmount} hint=${amountText && !valid ? `${command.allowed}, in digits.` : command.hint} inputmode=${name === "adjust" ? "text" : "numeric"} required autofocus />
     ${expires && html`<${Expiry} of=${expiry} change=${(part) => setExpiry({ ...expiry, ...part })} />`}
-    <${Field} label="Reason" value=${notes} onInput=${setNotes} hint="The ledger keeps it." maxlength="1000" required />
+    <${Field} label="Reason" value=${notes} onInput=${setNotes} hint="Required. The ledger keeps it." maxlength="1000" required />
     <${After} balance=${balance} after=${valid && command.after(balance, amount)} />
   <//>`;
 }

@@ -4,7 +4,7 @@ import { html, useState } from "../preact.js";
 import { request } from "../api.js";
 import { Bars, Chart, seriesOf } from "../chart.js";
 import { href } from "../router.js";
-import { Credits, Empty, Figures, Loaded, Screen, Section, Table, Tabs, When, digits, useLoad } from "../ui.js";
+import { Credits, Empty, Failed, Figures, Loaded, Screen, Section, Table, Tabs, When, digits, useLoad } from "../ui.js";
 
 const PERIODS = [7, 30, 90], DAY = 86_400_000, ROWS = 10, LIVE = 100;
 const KINDS = [["model", "Model"], ["service", "Service"], ["account", "Account"], ["user", "User"]];
@@ -60,6 +60,7 @@ function Now({ live, outstanding }) {
     sums && { label: "Accounts", value: html`<${Credits} of=${sums.accounts} />` },
     sums && { label: "Accounts with drift", value: html`<${Credits} of=${sums.driftingAccounts} />`, tone: sums.driftingAccounts > 0 ? "bad" : "" },
   ]} />
+  ${live.error && html`<${Failed} error=${live.error} again=${live.reload} />`}
   ${sums && html`<p class="quiet">All but the sessions are from the auditor's last complete run, <${When} at=${sums.asOf} />.</p>`}
   ${sums?.drifting.length > 0 && html`<p>Drift in ${sums.drifting.map((account, at) => html`${at > 0 && ", "}<${Account} id=${account} />`)}.</p>`}
   ${sums?.unprovedAccounts > 0 && html`<p>${digits(sums.unprovedAccounts)} accounts could not be checked. The auditor's log says why.</p>`}<//>`;

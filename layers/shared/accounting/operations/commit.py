@@ -47,9 +47,11 @@ def retry_until_committed[T](
     snapshot = first or read()
     deadline, turns = time.monotonic() + CONTENTION_SECONDS, Turns(snapshot.wallet.version)
     while True:
-        begun, wallet = time.monotonic(), replace(snapshot.wallet, passed=turns.passed(snapshot.wallet))
+        begun, passed = time.monotonic(), turns.passed(snapshot.wallet)
+        if passed != snapshot.wallet.passed:
+            snapshot = snapshot._replace(wallet=replace(snapshot.wallet, passed=passed))
         try:
-            return attempt(snapshot._replace(wallet=wallet))
+            return attempt(snapshot)
         except (StaleRead, Conflict) as refusal:
             pause = turns.pause(refusal, time.monotonic() - begun)
             if isinstance(refusal, StaleRead):

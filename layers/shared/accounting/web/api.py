@@ -12,7 +12,6 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
-from aws_lambda_powertools.logging import correlation_paths
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import BaseModel, ValidationError
@@ -260,9 +259,10 @@ def handler_of(api: Api) -> Callable[[dict[str, Any], LambdaContext], dict[str, 
     """The Lambda handler of a function: route, log one line, write the metrics. This ends the function's import."""
     make_for_snapshot()
 
-    @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_REST, clear_state=True)
+    @logger.inject_lambda_context(clear_state=True)
     def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         started = time.perf_counter()
+        logger.set_correlation_id(event["requestContext"]["requestId"])  # a path would be a query in JMESPath
         logger.remove_keys(["function_arn", "function_memory_size"])  # the log group's name says the same
         with for_a_request():
             answer = api.resolve(event, context)
