@@ -44,7 +44,7 @@ def clients(accounting: Any, origin: str) -> dict[str, Any]:
 
 
 def planned(of: dict[str, Any]) -> tuple[str, str, Any]:
-    """What to do next, the id of its session, and the call. The provider is told the id as the model's name."""
+    """What to do next, the id of its session, and the call. The provider gets the id as the name of the model."""
     api, act = random.choice(APIS), random.choice(ACTS)
     session_id = f"{act}-{api}-{uuid4()}"
     client = of[api].with_accounting(session_id=session_id)
