@@ -1,4 +1,4 @@
-"""How long a cold start takes: importing each function, compared with importing boto3 and creating one client."""
+"""How long a cold start takes: the import and first request of each function, compared with one client of boto3."""
 
 from __future__ import annotations
 
@@ -40,11 +40,21 @@ FIRST_REQUESTS = {
 }
 ABOUT = """\
 Medians of {rounds} rounds; in each, every function and the reference ({reference}) start once in a fresh process, with
-all bytecode compiled. **CPU** is user time. **first** is the time of its first
-request, including the creation of clients; **ready** is the sum of both. On Lambda, credits,
+all bytecode compiled. **CPU** is user time. **first** is the time of a function's first
+request, including the creation of clients; **ready** is the sum of import and first request. On Lambda, credits,
 streaming_sessions and authorizer have SnapStart: it restores the state after the import, so their cold starts do not
 repeat the import."""
-HEADER = ["function", "import ms", "CPU ms", "× reference", "CPU ×", "first ms", "CPU ms", "ready CPU ms", "CPU ×"]
+HEADER = [
+    "function",
+    "import ms",
+    "import CPU ms",
+    "import ×",
+    "import CPU ×",
+    "first ms",
+    "first CPU ms",
+    "ready CPU ms",
+    "ready CPU ×",
+]
 LIMITS = {"credits": 1.5, "streaming_sessions": 1.5, "authorizer": 0.5, "health": 0.5}
 READY_LIMITS = {"credits": 0.7, "streaming_sessions": 0.7}
 
@@ -66,7 +76,7 @@ def run(report: Report, database: Database) -> None:
     for number in range(compiling + rounds):
         for name in (REFERENCE, *FIRST_REQUESTS):
             start = _start(name, database)
-            if number >= compiling:  # the round before the first compiles
+            if number >= compiling:  # the rounds before only compile the bytecode
                 starts[name].append(start)
     medians = {name: Cold(*map(median, zip(*found, strict=True))) for name, found in starts.items()}
     reference = medians[REFERENCE]

@@ -10,26 +10,26 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 REGION = "us-east-1"
-ACCESS_KEY = SECRET_KEY = "test"  # noqa: S105 - the local AWS takes any
+ACCESS_KEY = SECRET_KEY = "test"  # noqa: S105 - the local AWS accepts any
 
-OF_THE_ACCOUNT = ("AWS_", "SAM_")
+ACCOUNT_PREFIXES = ("AWS_", "SAM_")
 """The prefixes of variables that set an account, its addresses, or how to reach them."""
-NO_FILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
-"""For processes that would otherwise read this machine's AWS profiles."""
+NO_PROFILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+"""Variables that keep a process from reading this machine's AWS profiles."""
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 """Variables in upper or lower case; if both are set, the lower-case one counts."""
 
 
 def without_account(environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without this machine's AWS account."""
-    return {name: value for name, value in environ.items() if not name.startswith(OF_THE_ACCOUNT)} | NO_FILES
+    return {name: value for name, value in environ.items() if not name.startswith(ACCOUNT_PREFIXES)} | NO_PROFILES
 
 
 def leave_account() -> None:
     """Take this machine's AWS account out of this process's environment, and reach the local AWS without proxies."""
     kept = without_account(os.environ)
-    elsewhere = kept.get("no_proxy") or kept.get("NO_PROXY")
-    kept["no_proxy"] = ",".join(filter(None, [elsewhere, HOST]))
+    unproxied = kept.get("no_proxy") or kept.get("NO_PROXY")
+    kept["no_proxy"] = ",".join(filter(None, [unproxied, HOST]))
     os.environ.clear()
     os.environ.update(kept)
 

@@ -10,15 +10,15 @@ from local.paths import STACK_JSON
 from local.steps import Refused
 
 
-def attach(otherwise: str) -> dict[str, str]:
-    """Make the store use the local table, with its credentials, and return how tools reach the stack.
+def attach(advice: str) -> dict[str, str]:
+    """Make the store use the local table, with its credentials, and return the addresses and secrets of the stack.
 
-    Raises Refused if nothing runs here; `otherwise` then says what to do.
+    Raises Refused with the `advice` if nothing runs here.
     """
     try:
         stack: dict[str, str] = json.loads(STACK_JSON.read_text())
     except FileNotFoundError as exc:
-        raise Refused(f"nothing runs here: {otherwise}") from exc
+        raise Refused(f"nothing runs here: {advice}") from exc
     account.leave_account()
     os.environ |= {
         "TABLE_NAME": stack["tableName"],

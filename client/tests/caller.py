@@ -25,7 +25,7 @@ import openai.resources.responses
 from accounting_client import AccountingClient, AsyncAccountingClient, ServiceCredential
 from accounting_client.anthropic import accounted as anthropic_accounted
 from accounting_client.openai import accounted
-from client.tests.worker import RETRIES, is_left, say_line
+from client.tests.worker import RETRIES, has_unsent, say_line
 
 ACTS = ("whole", "read", "leave")
 APIS = ("chat", "responses", "messages")
@@ -44,7 +44,7 @@ def clients(accounting: Any, origin: str) -> dict[str, Any]:
 
 
 def planned(of: dict[str, Any]) -> tuple[str, str, Any]:
-    """What to do next, the id of its session, and the call. The provider is told the id as the model's name."""
+    """What to do next, the id of its session, and the call. The provider gets the id as the name of the model."""
     api, act = random.choice(APIS), random.choice(ACTS)
     session_id = f"{act}-{api}-{uuid4()}"
     client = of[api].with_accounting(session_id=session_id)
@@ -59,7 +59,7 @@ def planned(of: dict[str, Any]) -> tuple[str, str, Any]:
 def run(url: str, origin: str, file: str | None, *, is_last: bool) -> None:
     with AccountingClient(url, ServiceCredential("svc_01_secret"), retries=RETRIES, outbox=file) as accounting:
         of = clients(accounting, origin)
-        while is_last and file and is_left(file):
+        while is_last and file and has_unsent(file):
             time.sleep(0.05)
         while not is_last:
             act, session_id, answer = planned(of)
@@ -75,7 +75,7 @@ async def arun(url: str, origin: str, file: str | None, *, is_last: bool) -> Non
     credential = ServiceCredential("svc_01_secret")
     async with AsyncAccountingClient(url, credential, retries=RETRIES, outbox=file) as accounting:
         of = clients(accounting, origin)
-        while is_last and file and is_left(file):
+        while is_last and file and has_unsent(file):
             await asyncio.sleep(0.05)
         while not is_last:
             act, session_id, asked = planned(of)

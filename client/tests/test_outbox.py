@@ -20,7 +20,7 @@ from accounting_client import AccountingClient, Retries, ServiceCredential, outb
 from accounting_client.backlog import Key
 from accounting_client.credentials import sender
 from accounting_client.meter import Progress
-from accounting_client.outbox import Outbox
+from accounting_client.outbox import DELETED_AT_ONCE, Outbox
 from accounting_client.settling import Ending
 from client.tests.bank import Bank, serving
 from client.tests.conftest import BASE_URL
@@ -114,6 +114,18 @@ def test_a_session_takes_two_transactions(tmp_path: Path) -> None:
     assert sum(statement.startswith("INSERT") for statement in statements) == 60
     assert statements.count("BEGIN IMMEDIATE") - renewals <= 1, "settled sessions are deleted together"
     assert rows(tmp_path / "outbox") == []
+
+
+def test_settled_sessions_are_deleted_together_when_there_are_enough_of_them(tmp_path: Path) -> None:
+    file = tmp_path / "outbox"
+    box = Outbox(file, "https://a")
+    for number in range(DELETED_AT_ONCE):
+        box.opening(key := KEY._replace(session_id=f"settled-{number}"))
+        box.delete_later(key)
+        assert len(rows(file)) == number + 1
+
+    box.opening(KEY)
+    assert rows(file) == [("s1", 1)]
 
 
 def test_a_session_that_begins_again_under_its_id_stays_in_the_outbox(tmp_path: Path) -> None:

@@ -600,7 +600,8 @@ def test_the_client_that_is_wrapped_stays_as_it_was() -> None:
 
 
 def test_importing_the_client_imports_no_sdk() -> None:
-    program = "import accounting_client, sys; print(sorted({'openai', 'anthropic', 'sqlite3'} & set(sys.modules)))"
+    sdks = {"openai", "anthropic", "litellm", "langchain_core", "sqlite3"}
+    program = f"import accounting_client, sys; print(sorted({sdks!r} & set(sys.modules)))"
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(SRC)}
     )

@@ -1,7 +1,7 @@
 """A program that streams with an outbox until it is killed: `python worker.py sync|async URL FILE [last]`.
 
-With `last`, it opens nothing, and ends when it has sent what earlier ones left. Otherwise it prints the id and the
-tokens of each session before the session ends.
+With `last`, it opens no session, sends what earlier runs left in the outbox, and then ends. Otherwise it prints the id
+and the tokens of each session before the session ends.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def say_line(line: str) -> None:
     sys.stdout.flush()
 
 
-def is_left(file: str) -> bool:
+def has_unsent(file: str) -> bool:
     with sqlite3.connect(file) as database:
         return bool(database.execute("SELECT 1 FROM settlements LIMIT 1").fetchone())
 
 
 def stream(url: str, file: str, *, is_last: bool) -> None:
     with AccountingClient(url, CREDENTIAL, retries=RETRIES, outbox=file) as client:
-        while is_last and is_left(file):
+        while is_last and has_unsent(file):
             time.sleep(0.05)
         while not is_last:
             user = f"u{random.randrange(3)}"
@@ -58,7 +58,7 @@ def stream(url: str, file: str, *, is_last: bool) -> None:
 
 async def astream(url: str, file: str, *, is_last: bool) -> None:
     async with AsyncAccountingClient(url, CREDENTIAL, retries=RETRIES, outbox=file) as client:
-        while is_last and is_left(file):
+        while is_last and has_unsent(file):
             await asyncio.sleep(0.05)
         while not is_last:
             user = f"u{random.randrange(3)}"

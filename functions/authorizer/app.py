@@ -26,7 +26,7 @@ from accounting.tokens import Claims, verify
 from accounting.web.policy import allow, deny, undecided
 
 if has_issuers():  # imported only with issuers; a snapshot then contains it
-    from accounting.identity import tokens as any_issuer
+    from accounting.identity import tokens as identity_tokens
 
 logger = Logger()
 make_for_snapshot()
@@ -84,7 +84,7 @@ def _verified(token: str) -> Claims:
     """The content of a genuine token from the platform's own issuer or a configured one. Raises NotAuthenticated."""
     if not has_issuers():
         return verify(token, jwt_secrets)
-    return any_issuer.verify(token, jwt_secrets, issuers_document)
+    return identity_tokens.verify(token, jwt_secrets, issuers_document)
 
 
 def _service(text: str, now: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from accounting.web.access import ADMINS, Access, Who
 from accounting.web.api import Api, handler_of
 from accounting.web.idempotency import REPLAYED_HEADER, key_of
 from accounting.web.paging import Cursor, cursor_of, model_in, number_in
-from accounting.web.price_views import RuleView, shown
+from accounting.web.price_views import RuleView, rule_fields
 from accounting.web.prices import ListedRules, RuleBody, rules_in
 from accounting.web.types import (
     ONLY_DIGITS,
@@ -147,7 +147,7 @@ def price_in_force(
     rule = prices.rule_at(model_id, now)
     history, before = prices.history(model_id, before=number_in(cursor, digits=DIGITS_OF_INSTANTS), limit=limit)
     return PriceView(
-        **shown(rule or PriceRule(model_id, default_card(model_id), 0)),
+        **rule_fields(rule or PriceRule(model_id, default_card(model_id), 0)),
         effective_from=iso(rule.effective_from) if rule else None,
         history=[RuleView.of(known) for known in history],
         next_cursor=cursor_of(before) if before is not None else None,

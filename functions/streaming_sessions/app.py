@@ -54,7 +54,7 @@ from accounting.web.types import (
     IdentifierInPath,
     UserInPath,
 )
-from accounting.web.usage import kept, shown, usage_in
+from accounting.web.usage import kept, usage_in, usage_view
 
 OPENED: dict[int, OpenAPIResponse] = {
     201: {"description": "The session is open"},
@@ -173,7 +173,7 @@ def finalize(body: Finalize) -> FinalizeView:
         refund=settled.refund,
         overrun=settled.overrun,
         debt=settled.debt,
-        usage=shown(settled.usage),
+        usage=usage_view(settled.usage),
         late_credits=answer.session.late_credits,
         ignored=api.ignored(body),
         replayed=answer.replayed or None,
@@ -205,7 +205,7 @@ def abort(body: Abort) -> AbortView:
         refund=settled.refund,
         overrun=settled.overrun,
         debt=settled.debt,
-        usage=shown(settled.usage),
+        usage=usage_view(settled.usage),
         late_credits=answer.session.late_credits,
         ignored=api.ignored(body),
         replayed=answer.replayed or None,

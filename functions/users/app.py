@@ -28,12 +28,12 @@ from accounting.web.types import (
     left_out,
 )
 
-SYNCED: dict[int, OpenAPIResponse] = {
+SYNC_RESPONSES: dict[int, OpenAPIResponse] = {
     201: {"description": "The user was created"},
     200: {"description": "The user existed, and is up to date"},
 }
 
-ERASED: dict[int, OpenAPIResponse] = {
+ERASE_RESPONSES: dict[int, OpenAPIResponse] = {
     200: {"description": "The user's personal data is gone"},
     202: {"description": "It is being erased: ask again, or leave it to the sweeper"},
 }
@@ -129,7 +129,7 @@ class UsersView(ResponseModel):
     next_cursor: str | None = left_out()
 
 
-@api.post("/api/users/sync", access=PLATFORM, responses=SYNCED, codes=("USER_ERASED",))
+@api.post("/api/users/sync", access=PLATFORM, responses=SYNC_RESPONSES, codes=("USER_ERASED",))
 def sync(body: Sync) -> tuple[SyncView, int]:
     """Create or update a user."""
     now = clock()
@@ -187,7 +187,7 @@ def enable(user_id: UserInPath) -> UserView:
     return UserView.of(operations.enable(api.subject, now=clock()))
 
 
-@api.post("/api/users/<user_id>/erase", access=ADMINS, responses=ERASED)
+@api.post("/api/users/<user_id>/erase", access=ADMINS, responses=ERASE_RESPONSES)
 def erase(user_id: UserInPath) -> tuple[ErasureView, int]:
     """Erase a user's personal data, and disable them for good.
 

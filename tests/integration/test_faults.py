@@ -249,7 +249,7 @@ def test_a_heartbeat_that_is_not_answered_is_unavailable(user: MakeUser, wire: F
         sessions.heartbeat("u1", "s1", 100, now=NOW)
 
 
-def test_conflicts_without_end_are_contention_and_nothing_is_written(
+def test_endless_conflicts_raise_contention_and_write_nothing(
     user: MakeUser, wire: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user("u1", 60)

@@ -17,7 +17,7 @@ from tests.prices import per_thousand, price_e4
 
 
 class Clock:
-    """The process's monotonic clock, which the test sets."""
+    """A monotonic clock that the test sets."""
 
     def __init__(self) -> None:
         self.seconds = 1_000.0
@@ -27,10 +27,10 @@ class Clock:
 
 
 @pytest.fixture
-def process(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(cache, "time", clock)
-    return clock
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    fake = Clock()
+    monkeypatch.setattr(cache, "time", fake)
+    return fake
 
 
 def put(rule: PriceRule) -> None:
@@ -58,14 +58,14 @@ def test_prices_are_exact() -> None:
     assert cost("n", 400_000) == 7
 
 
-def test_a_price_is_read_once_a_minute(process: Clock, calls: Calls) -> None:
+def test_a_price_is_read_once_a_minute(clock: Clock, calls: Calls) -> None:
     first = price()
     put(PriceRule("m", per_thousand(50_000), NOW))
     calls.reset()
 
-    process.seconds += 59.9
+    clock.seconds += 59.9
     cached = (price(), calls.round_trips)
-    process.seconds += 0.1
+    clock.seconds += 0.1
     fresh = (price(), calls.round_trips)
 
     assert (first, cached, fresh) == (10_000, (10_000, 0), (50_000, 1))
@@ -91,10 +91,10 @@ def test_a_cached_price_changes_exactly_when_a_rule_begins_or_ends(calls: Calls)
     assert calls.round_trips == 0
 
 
-def test_a_rule_that_begins_while_the_answer_is_cached_is_known(process: Clock) -> None:
+def test_a_rule_that_begins_while_the_price_is_cached_applies_from_its_beginning(clock: Clock) -> None:
     put(PriceRule("m", per_thousand(2), NOW + MINUTE))
     price()
-    process.seconds += 59.9
+    clock.seconds += 59.9
 
     assert price(NOW + MINUTE - 1) == 10_000
     assert price(NOW + MINUTE) == 2
@@ -116,7 +116,7 @@ def test_after_many_short_rules_the_default_price_applies() -> None:
     assert price() == 10_000
 
 
-def test_an_alias_has_its_models_newest_price_even_if_that_rule_does_not_list_it() -> None:
+def test_an_alias_has_its_models_newest_price_even_if_the_newest_rule_does_not_list_it() -> None:
     put(PriceRule("m", per_thousand(10_000), NOW - DAY, aliases=("latest",)))
     put(PriceRule("m", per_thousand(50_000), NOW - 1))
 
@@ -210,12 +210,12 @@ def test_a_rule_is_withdrawn_until_two_minutes_before_it_begins() -> None:
         operations.withdraw("m", NOW + 2 * MINUTE, NOW)
 
 
-def test_a_withdrawn_rule_is_in_no_cache_when_it_would_have_begun(process: Clock) -> None:
+def test_a_withdrawn_rule_is_in_no_cache_when_it_would_have_begun(clock: Clock) -> None:
     put(PriceRule("m", per_thousand(50_000), NOW + 2 * MINUTE))
     price()
     operations.withdraw("m", NOW + 2 * MINUTE, NOW)
 
-    process.seconds += 120
+    clock.seconds += 120
 
     assert price(NOW + 2 * MINUTE) == 10_000
 
@@ -273,7 +273,7 @@ EVERYTHING = PriceRule(
 
 
 def largest(number: int = 0) -> PriceRule:
-    """The largest rule that a request can send: every text, number and list at its limit."""
+    """The largest rule that a request can send: all at their limits. Its ids begin with ``number``."""
     rate, longest = MAX_RATE * RATE_SCALE, f"{number:04d}" + "m" * (MAX_MODEL_ID - 4)
     sparse = Rates(web_search=rate)
     card = RateCard(sparse, tuple(Tier(MAX_TOKENS - each, sparse) for each in reversed(range(MAX_TIERS))))
@@ -362,7 +362,7 @@ def test_an_alias_moves_to_another_model_with_a_newer_rule() -> None:
 
 
 def test_a_rule_that_changes_while_its_end_is_set_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between reading and writing, another request gives the rule an end; the first one decides on an old rule."""
+    """Another request ends the rule after this one has read it, so this one has decided on an outdated rule."""
     put(PriceRule("m", per_thousand(1), NOW - DAY))
     read = prices.find
 

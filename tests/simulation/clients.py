@@ -1,4 +1,4 @@
-"""The clients: chat proxies, supervisors, and users who record usage. They repeat requests as they are allowed to."""
+"""The clients: chat proxies, supervisors, and users who record usage. They repeat a request only if that is safe."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ STALE_SECONDS = 3600
 RETRY_SECONDS = (0.1, 1, 30, 900, 4500)
 APPOINTMENT_SECONDS = 900
 LATENESS_SECONDS = 0.3
-"""Long pauses end close together, so that returning clients meet each other and a running sweep."""
+"""Long pauses end at a multiple of ``APPOINTMENT_SECONDS``, or up to this much later, so that clients meet sweeps."""
 LARGEST_SKEW_MILLISECONDS = 3000
 
 
 class Clients:
-    """What ``living`` clients do. Once they are ``calm``, they begin nothing new and repeat until answered."""
+    """All clients; ``living`` of them still act. Once ``calm``, they start nothing new and repeat until answered."""
 
     def __init__(
         self, scheduler: Scheduler, users: list[str], organizations: list[AccountId], clock: Callable[[], int]
@@ -55,8 +55,8 @@ class Clients:
     def _live(self) -> None:
         """Run one client: an action, a pause, another action."""
         while not self.calm:
-            what = self._random.choices((self.stream, self.supervise, self.use, self.limit), (4, 3, 2, 2))[0]
-            what(self._somebody())
+            act = self._random.choices((self.stream, self.supervise, self.use, self.limit), (4, 3, 2, 2))[0]
+            act(self._somebody())
             self._rest()
         self.living -= 1
 
@@ -73,29 +73,29 @@ class Clients:
         begin = requests.initialize(who, session_id, "m", self._usage(inputs, 1000 * random.randint(1, 20)), run_id)
         if self._ask(begin).code != OK:
             return
-        if random.random() < 0.1:  # somebody takes the id for another stream
+        if random.random() < 0.1:  # somebody begins another stream with the same id
             self._ask(requests.initialize(who, session_id, "n", 1000))
         stalls = random.random() < 0.3
         for beat in range(random.randrange(4)):
             self._rest()
             if stalls and random.random() < 0.5:
                 self._pause(STALE_SECONDS)
-            said = self._usage(inputs * random.choice((1, 1, 2)), 1000 * (beat + 1) * random.choice((1, 5, 10)))
-            if self._ask(requests.heartbeat(who, session_id, said)).code == "SESSION_NOT_ACTIVE":
+            reported = self._usage(inputs * random.choice((1, 1, 2)), 1000 * (beat + 1) * random.choice((1, 5, 10)))
+            if self._ask(requests.heartbeat(who, session_id, reported)).code == "SESSION_NOT_ACTIVE":
                 break
         if random.random() < 0.1:
             self._ask(requests.force_end(who, session_id))
         self._rest()
         ends = [self._end(who, session_id, number, inputs) for number in range(random.choice((0, 1, 1, 2)))]
-        for one in ends[1:]:  # somebody stops what is just coming to its end
+        for one in ends[1:]:  # other requests end the session at the same moment
             self._scheduler.spawn(f"client of {session_id}", lambda one=one: self._ask(one))  # type: ignore[misc]
         for one in ends[:1]:
             self._ask(one)
-        if random.random() < 0.1:  # somebody takes the id of a stream that may have ended for a new one
+        if random.random() < 0.1:  # a repeat of the first request, perhaps after the session has ended
             self._ask(begin)
 
     def _usage(self, inputs: int, output: int) -> int | Usage:
-        """Return a usage by class or, for a stream that counts a number, the number."""
+        """Return a usage by class or, for a stream that reports only a number of tokens, that number."""
         if not inputs:
             return output
         cached, reasoning = self._random.choice((0, inputs // 2)), self._random.choice((0, output // 4))
@@ -152,12 +152,12 @@ class Clients:
         else:
             window, zone = random.choice(WINDOWS), random.choice(ZONES)
             wanted = BudgetValues(random.choice((0, 5, 20, 60)), window, zone) if random.random() < 0.85 else None
-            of_all = ["members"] if who.account_id in self._organizations else []
-            subject = random.choice([f"member:{who.user_id}", *of_all])
+            all_members = ["members"] if who.account_id in self._organizations else []
+            subject = random.choice([f"member:{who.user_id}", *all_members])
             self._ask(requests.budget(name, who.account_id, subject, wanted))
 
     def _run(self, who: Who) -> str | None:
-        """Return a run of the account, or None: only a part of the spending is in runs."""
+        """Return a run of the account, or None, because not all spending belongs to a run."""
         begun = self._runs.get(who.account_id, [])
         return self._random.choice([None, begun[-1], *begun]) if begun else None
 

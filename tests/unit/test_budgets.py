@@ -39,7 +39,7 @@ MIDNIGHT = from_iso("2027-01-16")
 RUN = Run(ACME, "r1", "u1", 40, created_at=AT, expires_at=AT + DAY, committed=4)
 
 
-def test_a_spender_may_be_limited_by_their_own_budget_that_of_all_members_and_that_of_a_key() -> None:
+def test_budgets_of_the_member_of_all_members_and_of_the_key_can_limit_a_spender() -> None:
     assert SPENDER.subjects == ("member:u1", "members", "key:k1")
     assert Spender("u1", ACME).subjects == ("member:u1", "members")
     assert Spender("u1", personal("u1"), "k1").subjects == ("member:u1", "key:k1")
@@ -83,16 +83,16 @@ def test_a_budget_counts_in_the_window_of_its_zone() -> None:
 def test_a_changed_limit_keeps_the_counters_and_a_changed_window_or_zone_begins_at_zero() -> None:
     lower = OWN._replace(limit=1, begun=9, changed_at=AT + 1, changed_by="other", warn_at=(50,))
 
-    assert lower.follows(OWN) == lower._replace(begun=1)
-    assert lower.follows(None) == lower
+    assert lower.replacing(OWN) == lower._replace(begun=1)
+    assert lower.replacing(None) == lower
     for changed in (lower._replace(window="week"), lower._replace(zone="Europe/Berlin")):
-        assert changed.follows(OWN) == changed
-        assert changed.follows(OWN).counter_at(AT) != OWN.counter_at(AT)
+        assert changed.replacing(OWN) == changed
+        assert changed.replacing(OWN).counter_at(AT) != OWN.counter_at(AT)
 
 
 def test_a_budget_set_again_with_the_same_values_is_unchanged() -> None:
-    assert OWN._replace(begun=9, changed_at=AT + 1, changed_by="other").says_the_same(OWN)
-    assert not OWN.says_the_same(None)
+    assert OWN._replace(begun=9, changed_at=AT + 1, changed_by="other").has_same_terms_as(OWN)
+    assert not OWN.has_same_terms_as(None)
     for changed in (
         OWN._replace(limit=11),
         OWN._replace(window="week"),
@@ -100,7 +100,7 @@ def test_a_budget_set_again_with_the_same_values_is_unchanged() -> None:
         OWN._replace(warn_at=(80,)),
         OWN._replace(by_platform=True),
     ):
-        assert not changed.says_the_same(OWN)
+        assert not changed.has_same_terms_as(OWN)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ EMPTY = Snapshot(Wallet(ACCOUNT))
 
 
 class World:
-    """A wallet that others change, once during each decision and each pause. Time passes only in pauses."""
+    """A wallet that others change once during each pause, while ``busy``. Time passes only in pauses."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
@@ -106,7 +106,7 @@ def test_counters_that_were_read_again_replace_what_was_known_of_them(world: Wor
     assert retry_until_committed(attempt, read=lambda: next(snapshots)) == 6
 
 
-def test_each_attempt_says_how_many_commands_passed_this_one(world: World) -> None:
+def test_each_attempt_knows_how_many_other_commands_came_first(world: World) -> None:
     written: list[int] = []
 
     def attempt(snapshot: Snapshot) -> None:
@@ -132,7 +132,7 @@ def test_a_domain_error_is_raised_and_not_retried(world: World) -> None:
     assert next(attempts) == 1
 
 
-def test_conflicts_without_end_are_contention_when_time_is_up(world: World) -> None:
+def test_endless_conflicts_raise_contention_when_time_is_up(world: World) -> None:
     def attempt(_snapshot: Snapshot) -> None:
         raise Conflict
 
@@ -143,7 +143,7 @@ def test_conflicts_without_end_are_contention_when_time_is_up(world: World) -> N
     assert commit.CONTENTION_SECONDS < 15, "well inside a function's limit"
 
 
-def test_stale_reads_without_end_are_contention_when_time_is_up(world: World) -> None:
+def test_endless_stale_reads_raise_contention_when_time_is_up(world: World) -> None:
     def attempt(snapshot: Snapshot) -> None:
         world.now += 0.1
         raise StaleRead(wallet=snapshot.wallet._replace(version=snapshot.wallet.version + 1))

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from accounting.web import types
 
-NO_NUMBERS: list[Any] = [None, True, False, "1", "", 1.0, 1.5, float("nan"), float("inf"), 1e300, [1], {}, [], -1]
+INVALID_NUMBERS: list[Any] = [None, True, False, "1", "", 1.0, 1.5, float("nan"), float("inf"), 1e300, [1], {}, [], -1]
 
 RANGES: list[tuple[Any, int, int]] = [
     (types.Credits, 1, 10**12),
@@ -32,7 +32,7 @@ def test_a_number_must_be_an_integer_in_its_range(kind: Any, least: int, most: i
     assert not accepts(kind, least - 1)
     assert not accepts(kind, most + 1)
     assert not accepts(kind, 10**300)
-    assert [value for value in NO_NUMBERS if accepts(kind, value)] == []
+    assert [value for value in INVALID_NUMBERS if accepts(kind, value)] == []
 
 
 def test_an_adjustment_may_be_positive_or_negative() -> None:
@@ -75,17 +75,17 @@ def test_notes_have_at_most_a_thousand_characters() -> None:
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\r\nb", "a\tb", "\u2028", "\u202e", "\U0001fae9"])
-def test_notes_may_have_line_breaks(text: str) -> None:
+def test_notes_may_have_line_breaks_tabs_and_any_unicode_text(text: str) -> None:
     assert accepts(types.Notes, text)
 
 
 @pytest.mark.parametrize("text", ["\x00", "\x1b[2J", "\x0b", "\x7f", "\x85", "\ud83d"])
-def test_notes_have_no_other_control_characters(text: str) -> None:
+def test_notes_have_no_other_control_characters_and_no_half_surrogate_pairs(text: str) -> None:
     assert not accepts(types.Notes, text)
 
 
 @pytest.mark.parametrize("name", ["all", "me", "sync", "__proto__"])
-def test_names_of_routes_are_refused_as_user_ids(name: str) -> None:
+def test_reserved_names_are_refused_as_user_ids(name: str) -> None:
     assert not accepts(types.UserId, name)
     assert accepts(types.UserId, name.upper())
 

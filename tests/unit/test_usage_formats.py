@@ -4,8 +4,9 @@ What it means is compared with genai-prices, an independent reading of the same 
 and for random objects. These differences are deliberate:
 
 - Audio from the cache counts as cached only, because it has the cache's price. genai-prices counts it as audio too; the
-  comparison subtracts it. It does not read how much of OpenAI's cached tokens is audio.
-- Cache writes that are reported by age only, without their sum, are part of the input. genai-prices leaves them out.
+  comparison subtracts it. It does not read how many of OpenAI's cached tokens are audio.
+- Cache writes that are reported by lifetime only, without their sum, are part of the input. genai-prices leaves them
+  out.
 - A compaction of Anthropic's is billed beside the top-level counts. genai-prices leaves it out.
 - Gemini's live API calls its output ``responseTokenCount``. genai-prices leaves it out.
 - xAI has OpenAI's format, but counts reasoning beside the completion. This service sees it from the total;
@@ -82,9 +83,9 @@ EXTRACTORS = {
 DIFFERENT = {
     ("openai", "reasoning beside the completion, as xAI counts it"),
     ("openai", "cached audio, split"),
-    ("anthropic", "cache writes by age only"),
+    ("anthropic", "cache writes by lifetime only"),
     ("anthropic", "a compaction, which the top-level counts leave out"),
-    ("bedrock", "cache writes by age only"),
+    ("bedrock", "cache writes by lifetime only"),
     ("gemini", "the live API"),
 }
 """The samples that genai-prices reads differently; the module's docstring says why."""

@@ -1,4 +1,7 @@
-"""Users: newer statements count, missing values stay, and an id or address means the user who had it first."""
+"""Users: newer statements count, missing values stay, and an id or address means the user who had it first.
+
+A statement is what a token or a sync says about a user. A token is ahead if it was issued later than it arrived.
+"""
 
 import pytest
 
@@ -11,7 +14,7 @@ KNOWN = User("u1", "a@x.y", "Anna", "supervisor", created_at=1, updated_at=2, em
 
 
 @pytest.mark.parametrize(
-    "said",
+    "statement",
     [
         Description("u1", issued_at=9, role_at=9_000),
         Description("u1", email="b@x.y", username="B", role="admin", issued_at=4, role_at=4_999),
@@ -19,8 +22,8 @@ KNOWN = User("u1", "a@x.y", "Anna", "supervisor", created_at=1, updated_at=2, em
     ],
     ids=["nothing", "older", "the same again"],
 )
-def test_a_statement_without_news_changes_nothing(said: Description) -> None:
-    assert said.applied_to(KNOWN, NOW) == KNOWN
+def test_a_statement_without_news_changes_nothing(statement: Description) -> None:
+    assert statement.applied_to(KNOWN, NOW) == KNOWN
 
 
 def test_a_statement_changes_only_the_values_that_it_has() -> None:
@@ -73,7 +76,7 @@ def test_a_sync_does_not_lose_to_a_token_whose_time_is_ahead() -> None:
     assert (synced.role, synced.email, synced.username) == ("user", "sync@x.y", "S")
     for later in (NOW + 300, NOW + 5_000, NOW + 25_000, NOW + 60_000):
         again = ahead.applied_to(synced, later)
-        assert again == synced, "neither before its time comes nor after"
+        assert again == synced, "neither before its time nor after"
         assert effective_role("admin", (SECOND + 25) * 1000, again) == "user"
     after = of_a_token(SECOND + 26, role="admin").applied_to(synced, NOW + 26_000)
     assert effective_role("admin", (SECOND + 26) * 1000, after) == after.role == "admin"
@@ -123,12 +126,12 @@ def test_a_sync_counts_against_a_stored_statement_from_the_future() -> None:
 
 @pytest.mark.parametrize(("now", "role_at"), [(NOW, NOW + 1), (NOW + 1, NOW + 1), (NOW + 500, NOW + 500)])
 def test_the_role_of_a_sync_is_never_dated_to_the_first_millisecond_of_a_second(now: int, role_at: int) -> None:
-    said = Description.by_the_platform("u1", email="a@x.y", username="A", role="user", now=now)
+    statement = Description.by_the_platform("u1", email="a@x.y", username="A", role="user", now=now)
 
-    assert said == Description("u1", "a@x.y", "A", "user", issued_at=SECOND, role_at=role_at)
+    assert statement == Description("u1", "a@x.y", "A", "user", issued_at=SECOND, role_at=role_at)
 
 
-def test_a_sync_that_arrives_after_a_newer_sync_of_its_second_does_not_undo_its_role() -> None:
+def test_a_sync_that_arrives_after_a_newer_one_of_the_same_second_does_not_undo_its_role() -> None:
     newer = of_a_sync(NOW + 500, "user").applied_to(KNOWN, NOW + 500)
 
     assert of_a_sync(NOW + 300, "admin").applied_to(newer, NOW + 600).role == "user"
@@ -143,14 +146,14 @@ def test_a_sync_that_arrives_after_a_newer_token_does_not_undo_its_role() -> Non
     assert of_a_sync(NOW - 500, "user").applied_to(heard, NOW + 2_000).role == "admin"
 
 
-def test_a_token_of_the_second_of_a_sync_does_not_change_the_role() -> None:
+def test_a_token_issued_in_the_same_second_as_a_sync_does_not_change_the_role() -> None:
     synced = of_a_sync(NOW + 200, "supervisor").applied_to(KNOWN, NOW + 200)
 
     for role in ("user", "admin"):
         assert of_a_token(SECOND, role=role).applied_to(synced, NOW + 300).role == "supervisor"
 
 
-def test_a_token_of_the_second_when_another_arrived_ahead_does_not_change_the_role() -> None:
+def test_a_token_issued_in_the_second_when_another_arrived_ahead_does_not_change_the_role() -> None:
     heard = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
 
     assert of_a_token(SECOND, role="user").applied_to(heard, NOW).role == "admin"
@@ -167,7 +170,7 @@ def test_of_two_tokens_of_the_same_second_the_last_to_arrive_decides_the_role() 
     assert of_a_token(5, role="user").applied_to(KNOWN, NOW).role == "user"
 
 
-def test_a_token_of_the_second_in_which_it_arrives_is_not_ahead() -> None:
+def test_a_token_that_arrives_in_the_second_when_it_was_issued_is_not_ahead() -> None:
     assert of_a_token(SECOND, username="A").applied_to(KNOWN, NOW).ahead == 0
     assert of_a_token(SECOND + 1, username="A").applied_to(KNOWN, NOW).ahead == SECOND + 1
 
@@ -181,7 +184,7 @@ def test_every_change_has_a_different_updated_at_even_within_a_millisecond(now: 
     assert users.enabled(disabled, now=now).updated_at == max(4, now + 1)
 
 
-def test_a_new_user_without_a_role_is_a_user() -> None:
+def test_a_new_user_without_a_role_gets_the_role_user() -> None:
     made = Description("u1").applied_to(None, NOW)
 
     assert made == User("u1", "", "", "user", created_at=NOW, updated_at=NOW)
@@ -190,11 +193,11 @@ def test_a_new_user_without_a_role_is_a_user() -> None:
 def test_no_statement_enables_a_disabled_user() -> None:
     known = KNOWN._replace(disabled_at=7, disabled_reason="left")
 
-    said = of_a_token(9, email="b@x.y", role="admin").applied_to(known, NOW)
+    after = of_a_token(9, email="b@x.y", role="admin").applied_to(known, NOW)
     synced = of_a_sync(NOW, "user").applied_to(known, NOW)
 
-    assert said.disabled
-    assert (said.email, said.email_at) == (known.email, known.email_at), (
+    assert after.disabled
+    assert (after.email, after.email_at) == (known.email, known.email_at), (
         "their claim to the address becomes no newer either"
     )
     assert synced.disabled
@@ -202,7 +205,7 @@ def test_no_statement_enables_a_disabled_user() -> None:
 
 
 @pytest.mark.parametrize("now", [NOW, NOW + 1, NOW + 999])
-def test_a_token_of_the_second_of_a_sync_counts_as_older(now: int) -> None:
+def test_a_token_issued_in_the_same_second_as_a_sync_counts_as_older(now: int) -> None:
     synced = Description.by_the_platform("u1", email="a@x.y", username="A", role="user", now=now)
     known = synced.applied_to(KNOWN, now)
     token_at = now // 1000 * 1000
@@ -212,7 +215,7 @@ def test_a_token_of_the_second_of_a_sync_counts_as_older(now: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "known", "acts_as"),
+    ("in_token", "stored", "acts_as"),
     [
         ("admin", "user", "user"),
         ("admin", "supervisor", "supervisor"),
@@ -221,12 +224,12 @@ def test_a_token_of_the_second_of_a_sync_counts_as_older(now: int) -> None:
         ("admin", "admin", "admin"),
     ],
 )
-def test_a_newer_statement_can_lower_a_tokens_role_but_not_raise_it(said: str, known: str, acts_as: str) -> None:
-    user = KNOWN._replace(role=known)
+def test_a_newer_statement_can_lower_a_tokens_role_but_not_raise_it(in_token: str, stored: str, acts_as: str) -> None:
+    user = KNOWN._replace(role=stored)
 
-    assert effective_role(said, 4_999, user) == acts_as
-    assert effective_role(said, 5_000, user) == said
-    assert effective_role(said, 0, None) == said
+    assert effective_role(in_token, 4_999, user) == acts_as
+    assert effective_role(in_token, 5_000, user) == in_token
+    assert effective_role(in_token, 0, None) == in_token
 
 
 def test_disabling_twice_keeps_the_first_time_and_reason() -> None:
@@ -309,7 +312,7 @@ HELD = Pointer("a@x.y", "u1", 5, since=0)
         (KNOWN._replace(email="b@x.y"), HELD, True),
     ],
 )
-def test_an_address_is_claimed_if_it_is_stated_again_and_not_held_already(
+def test_an_address_is_claimed_if_a_newer_statement_names_it_and_the_user_does_not_hold_it(
     known: User | None, pointer: Pointer | None, must: bool
 ) -> None:
     assert users.must_claim(known, KNOWN, pointer) is must
@@ -319,15 +322,15 @@ def test_a_user_without_an_address_claims_none() -> None:
     assert not users.must_claim(None, KNOWN._replace(email=""), None)
 
 
-@pytest.mark.parametrize(("created_at", "is_theirs"), [(50, False), (100, False), (101, True)])
-def test_an_address_that_was_an_id_before_cannot_be_claimed(created_at: int, is_theirs: bool) -> None:
+@pytest.mark.parametrize(("created_at", "can_claim"), [(50, False), (100, False), (101, True)])
+def test_an_address_that_was_an_id_before_cannot_be_claimed(created_at: int, can_claim: bool) -> None:
     namesake = User("a@x.y", "", "", "user", created_at=created_at)
     pointer = Pointer("a@x.y", "u2", 1, since=100)
 
     assert claimed(None, KNOWN, holder=None, namesakes=[namesake], now=NOW) is None
     moved = claimed(pointer, KNOWN, holder=None, namesakes=[namesake], now=NOW)
-    assert (moved is not None) == is_theirs
-    assert users.is_meant_by_id(namesake, pointer) != is_theirs
+    assert (moved is not None) == can_claim
+    assert users.is_meant_by_id(namesake, pointer) != can_claim
 
 
 def test_an_older_claim_waits_for_an_address_unless_its_user_is_disabled() -> None:
@@ -337,8 +340,8 @@ def test_an_older_claim_waits_for_an_address_unless_its_user_is_disabled() -> No
     waiting = claimed(pointer, KNOWN, holder=holder, namesakes=[], now=NOW)
     assert waiting == pointer._replace(former=("u1",))
     assert claimed(waiting, KNOWN, holder=holder, namesakes=[], now=NOW) is None
-    for word in (5, 10):
-        user = KNOWN._replace(email_at=word, disabled_at=1)
+    for email_at in (5, 10):
+        user = KNOWN._replace(email_at=email_at, disabled_at=1)
         assert claimed(pointer, user, holder=holder, namesakes=[], now=NOW) is None
     assert claimed(None, KNOWN._replace(disabled_at=1), holder=None, namesakes=[], now=NOW) is None
 

@@ -313,10 +313,10 @@ def canonical_usage(usage: Mapping[str, Any]) -> dict[str, int]:
     """LangChain's ``usage_metadata`` of any provider in the service's canonical form."""
     given, made = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
     written_1h = _part(given, "ephemeral_1h_input_tokens")
-    by_age = written_1h + _part(given, "ephemeral_5m_input_tokens")
+    by_lifetime = written_1h + _part(given, "ephemeral_5m_input_tokens")
     parts = {
         "cachedInputTokens": _part(given, "cache_read"),
-        "cacheWriteTokens": max(_part(given, "cache_creation"), by_age) - written_1h,
+        "cacheWriteTokens": max(_part(given, "cache_creation"), by_lifetime) - written_1h,
         "cacheWrite1hTokens": written_1h,
         "inputAudioTokens": _part(given, "audio"),
         "reasoningTokens": _part(made, "reasoning"),

@@ -33,7 +33,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class PriceTier:
-    """Rates for the whole of a request with more input tokens than this; they replace the rates that they name."""
+    """Rates for all of a request that exceeds ``above_input_tokens``. A missing class keeps its rate."""
 
     above_input_tokens: int
     rates: Rates

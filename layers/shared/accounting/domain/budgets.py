@@ -104,12 +104,12 @@ class Budget(NamedTuple):
         """The counter for what begins at ``at``."""
         return Counter("key" if key_in(self.subject) else "member", self.begun, self.window_at(at).name)
 
-    def follows(self, known: "Budget | None") -> "Budget":
+    def replacing(self, known: "Budget | None") -> "Budget":
         """This budget as the replacement of ``known``. It keeps the counters if the windows are the same."""
         same = known is not None and (known.window, known.zone) == (self.window, self.zone)
         return self._replace(begun=known.begun) if known is not None and same else self
 
-    def says_the_same(self, known: "Budget | None") -> bool:
+    def has_same_terms_as(self, known: "Budget | None") -> bool:
         """Whether it equals ``known``, apart from who set it and when."""
         return (
             known is not None

@@ -1,4 +1,4 @@
-"""The usage objects of providers, each read into the canonical form. Imports the canonical form and the errors.
+"""The usage objects of providers, each read into a ``Usage``. Imports ``model_usage`` and the errors.
 
 The canonical format is strict: every name must be known. A provider's object may have other names too, and its optional
 parts may be absent or null. The names that distinguish two formats are required in one and refused in the other. So if
@@ -18,7 +18,7 @@ class _Format(NamedTuple):
 
     A count is the sum of the values at its paths. ``list[name=value].path`` means every entry of the list with this
     value. Some counts are not fields of ``Usage``: ``written`` is everything written to the cache (without it, the sum
-    of the writes by age); ``cached_audio`` is the part of ``input_audio`` that came from the cache; and ``total``.
+    of the writes by lifetime); ``cached_audio`` is the part of ``input_audio`` that came from the cache; and ``total``.
     """
 
     requires: tuple[str, ...]
@@ -117,7 +117,7 @@ _PROVIDERS = {
             "output": ("gen_ai.usage.output_tokens",),
             "cached_input": ("gen_ai.usage.cache_read.input_tokens",),
             "written": ("gen_ai.usage.cache_write.input_tokens",),
-            "cache_write": ("gen_ai.usage.cache_creation.input_tokens",),  # the older name of cache_write
+            "cache_write": ("gen_ai.usage.cache_creation.input_tokens",),  # the earlier name of cache_write
             "input_audio": ("gen_ai.usage.audio.input_tokens",),
             "cached_audio": ("gen_ai.usage.audio.cache_read.input_tokens",),
             "reasoning": ("gen_ai.usage.reasoning.output_tokens",),
@@ -126,7 +126,7 @@ _PROVIDERS = {
     ),
 }
 _INPUTS = [form.requires[0] for form in _PROVIDERS.values()]
-"""The name of the input in each format. No object has two of these names."""
+"""The name of the input in each format. An object with the name of another format is refused."""
 
 CANONICAL = "canonical"
 FORMATS = (CANONICAL, *_PROVIDERS)
@@ -141,16 +141,16 @@ def read(usage_format: str, raw: Mapping[str, object], field: str = "usage") -> 
     if usage_format not in FORMATS:
         raise Invalid.field("usageFormat", f"must be one of {', '.join(FORMATS)}")
     if usage_format == CANONICAL:
-        return _canonical(raw, field)
+        return _read_canonical(raw, field)
     form = _PROVIDERS[usage_format]
     _require(form.requires, raw, field, usage_format)
     for name in (*form.forbids, *_INPUTS):
         if name not in form.requires and _at(raw, name, field):
             raise Invalid.field(f"{field}.{name}", f"is not part of the format {usage_format}")
-    return _provided(form, raw, field)
+    return _read_provider(form, raw, field)
 
 
-def _canonical(raw: Mapping[str, object], field: str) -> Usage:
+def _read_canonical(raw: Mapping[str, object], field: str) -> Usage:
     for name in raw:
         if name not in JSON_NAMES:
             readable = name.encode(errors="backslashreplace").decode()  # it may have half a surrogate pair
@@ -160,26 +160,26 @@ def _canonical(raw: Mapping[str, object], field: str) -> Usage:
     return checked(Usage(**counts), field)
 
 
-def _provided(form: _Format, raw: Mapping[str, object], field: str) -> Usage:
+def _read_provider(form: _Format, raw: Mapping[str, object], field: str) -> Usage:
     found = {name: [*_counts(raw, paths, field)] for name, paths in form.counts.items()}
     sums = defaultdict(int, {name: sum(counts) for name, counts in found.items()})
-    called = {name: f"{field}.{paths[0]}" for name, paths in form.counts.items()}
+    path_of = {name: f"{field}.{paths[0]}" for name, paths in form.counts.items()}
 
-    by_age = sums["cache_write"] + sums["cache_write_1h"]
-    written = sums["written"] if found.get("written") else by_age
-    if by_age > written:
-        raise too_small(called["written"], by_age)
+    by_lifetime = sums["cache_write"] + sums["cache_write_1h"]
+    written = sums["written"] if found.get("written") else by_lifetime
+    if by_lifetime > written:
+        raise too_small(path_of["written"], by_lifetime)
     sums["cache_write"] = written - sums["cache_write_1h"]
 
     if form.input_excludes_cache:
         sums["input"] += sums["cached_input"] + written
-    # xAI uses OpenAI's format, but does not include reasoning in the completion. The total shows which one it is.
+    # xAI uses OpenAI's format, but does not include reasoning in the completion. The total shows whether it does.
     if "total" in found and sums["total"] == sums["input"] + sums["output"] + sums["reasoning"]:
         sums["output"] += sums["reasoning"]
 
     for whole, part in (("input", "input_audio"), ("input_audio", "cached_audio")):
         if sums[part] > sums[whole]:
-            raise too_small(called[whole], sums[part])
+            raise too_small(path_of[whole], sums[part])
     # Providers count all audio, cached or not, and some don't say how much of it was cached. If they don't, audio
     # counts as new, up to the number of input tokens that were neither cached nor written to the cache.
     room = max(0, sums["input"] - sums["cached_input"] - written)
@@ -196,7 +196,7 @@ def _require(names: Iterable[str], raw: Mapping[str, object], field: str, usage_
 
 
 def _counts(raw: Mapping[str, object], paths: Iterable[str], field: str) -> Iterator[int]:
-    """The counts at these paths, as far as there are any."""
+    """The counts at these paths. Paths that the object does not have are skipped."""
     for path in paths:
         entries, _, condition = path.partition("[")
         if condition:
@@ -222,7 +222,7 @@ def _entries(raw: Mapping[str, object], name: str, field: str) -> list[Mapping[s
 
 
 def _at(raw: Mapping[str, object], path: str, field: str) -> object:
-    """The value at a path, or None. A name with dots in the object may be several steps of the path."""
+    """The value at a path, or None. A name that has dots itself can match the whole rest of the path."""
     if path in raw:
         return raw[path]
     step, _, rest = path.partition(".")

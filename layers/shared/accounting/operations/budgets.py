@@ -71,8 +71,8 @@ def put(account_id: AccountId, subject: str, wanted: BudgetValues, *, by: Reques
             warn_at=wanted.warn_at,
             owner=owner,
             by_platform=by.is_administrator,
-        ).follows(known)
-        if known is not None and asked.says_the_same(known):
+        ).replacing(known)
+        if known is not None and asked.has_same_terms_as(known):
             return known
         if known is None and wallet.budgets >= MAX_BUDGETS:
             raise TooManyBudgets(f"An account may have at most {MAX_BUDGETS} budgets", limit=MAX_BUDGETS)

@@ -125,8 +125,9 @@ def force_end(user_id: str, session_id: str, *, actor: str, reason: str, now: in
 def sweep(session: Session, *, now: int) -> Session | None:
     """End a session that has expired: charge its last heartbeat's report, and refund the rest.
 
-    If it has not expired, the sweeper looks at it again when it may have expired. Returns the ended session, or None
-    if this call did not end it. If several calls settle it at once, only one succeeds. Raises Contention.
+    If it has not expired, reschedule it for the time when it expires without another heartbeat. Returns the ended
+    session, or None if this call did not end it. If several calls settle it at once, only one succeeds. Raises
+    Contention.
     """
 
     def end_or_reschedule(snapshot: Snapshot) -> Session | None:
@@ -169,7 +170,7 @@ def _settle_as_swept(snapshot: Snapshot, session: Session, end: End, now: int) -
 
 
 def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now: int) -> Session:
-    """Settle an active or swept session: write it, wallet, entries, usage record and day's sums in one transaction."""
+    """Settle an active or swept session, with everything that changes because of it, in one transaction."""
     record_id = new_id(now)
     cause = Cause(
         end.actor,
@@ -185,24 +186,24 @@ def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now:
     ended = streaming.resolved(session, settlement, report, outcome=end.outcome, success=end.success, at=cause.at)
     actor = acting_service(end.actor, session.user_id)
     record = _usage_record(ended, record_id, {})._replace(actor=actor)
-    said = {**store.metadata_of(session), **end.particulars.metadata}
-    if (said or end.particulars.provider_usage) and not _is_of_erased_user(session, snapshot.wallet):
-        record = _usage_record(ended, record_id, said)._replace(actor=actor)
+    metadata = {**store.metadata_of(session), **end.particulars.metadata}
+    if (metadata or end.particulars.provider_usage) and not _is_of_erased_user(session, snapshot.wallet):
+        record = _usage_record(ended, record_id, metadata)._replace(actor=actor)
         record = record._replace(provider_usage=end.particulars.provider_usage)
     transact(
         [
             store.replace(session, ended, untouched=end.report is None) if session.active else store.settle_late(ended),
             *ledger_writes(snapshot.wallet, settlement),
             *usage_writes(record),
-            *_counted(session, ended, record),
+            *_counter_writes(session, ended, record),
         ]
     )
     _count_settled(ended, record)
     return ended
 
 
-def _counted(session: Session, ended: Session, record: UsageRecord) -> list[Write]:
-    """Correct what the session committed to budgets and its run, by the difference between its cost and its hold."""
+def _counter_writes(session: Session, ended: Session, record: UsageRecord) -> list[Write]:
+    """Correct what the session committed to budgets and its run: before, that was its hold or the sweep's charge."""
     before = session.allocated_credits if session.active else session.settled.credits
     more = ended.settled.credits - before
     return [*budgets.add(session.spender, session.counters, more), *runs.settle(session.spender, record, more)]
@@ -211,7 +212,7 @@ def _counted(session: Session, ended: Session, record: UsageRecord) -> list[Writ
 def _is_of_erased_user(session: Session, wallet: Wallet) -> bool:
     """Whether the session's user was erased, so that no texts about them may be stored.
 
-    The user's own wallet says so. If an organization pays, the profile does; it is read only of disabled users.
+    The user's own wallet says so. If an organization pays, the profile does; it is read only if the user is disabled.
     """
     if user_of(session.account_id) is not None:
         return wallet.erased
@@ -229,14 +230,14 @@ def _settlement(wallet: Wallet, session: Session, cost: int, cause: Cause) -> Se
     return decisions.settle_late(wallet, difference, grace_milliseconds=grace, cause=cause)
 
 
-def _usage_record(session: Session, record_id: str, said: dict[str, Any]) -> UsageRecord:
+def _usage_record(session: Session, record_id: str, given: dict[str, Any]) -> UsageRecord:
     """The usage record of an ended session. After late usage, it has the difference from what the sweep charged.
 
-    ``said`` is the caller's metadata; the service's own names replace equal ones.
+    ``given`` is the caller's metadata. The service's own values replace those with the same name.
     """
     settled, swept = session.settled, session.resolution if session.late else None
     metadata = {
-        **said,
+        **given,
         "sessionId": session.session_id,
         "tokens": settled.tokens - (swept.tokens if swept else 0),
         "estimatedCredits": session.estimated_credits,

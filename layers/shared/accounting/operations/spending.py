@@ -43,7 +43,7 @@ def reader(spender: Spender, now: int) -> Callable[[], Snapshot]:
         snapshot, again = read(spender), not first
         first = False
         if again and snapshot.allowance.budgets and not snapshot.allowance.refusal:
-            counted = allowances.counted(snapshot.allowance, snapshot.allowance.bounds(now))
+            counted = allowances.with_current_counters(snapshot.allowance, snapshot.allowance.bounds(now))
             return snapshot._replace(allowance=counted)
         return snapshot
 
@@ -79,7 +79,7 @@ def room_for(
     bounds = allowance.bounds(begun, stored)
     room = Room(snapshot.wallet.spendable(now), snapshot.wallet.held, bounds)
     if bounds and wanted > room.credits:
-        allowance = allowances.counted(allowance, bounds)
+        allowance = allowances.with_current_counters(allowance, bounds)
         room = room._replace(bounds=allowance.bounds(begun, stored))
     return room
 

@@ -31,8 +31,8 @@ def read_with_session(spender: Spender, session_id: str) -> tuple[Wallet, Allowa
 def _read(spender: Spender, more: dict[str, Key]) -> tuple[Wallet, Allowance, Found]:
     """An organization's account is read in one call. A personal account with budgets takes a second call.
 
-    The wallet is never newer than the budgets that are read after it. So if they change between the two
-    calls, the wallet's version reveals it.
+    The wallet is never newer than the budgets that are read after it. So if they change between the two calls, the
+    write is refused, because the wallet's version has changed.
     """
     account_id, organization_id = spender.account_id, organization_of(spender.account_id)
     wanted = {"wallet": keys.wallet(account_id), **more}
@@ -84,8 +84,8 @@ def _refusal(spender: Spender, found: Found) -> AccountingError | None:
     return None
 
 
-def counted(allowance: Allowance, bounds: tuple[Bound, ...]) -> Allowance:
-    """The allowance with what the bounds' counters and the run have now, strongly consistent, in one call."""
+def with_current_counters(allowance: Allowance, bounds: tuple[Bound, ...]) -> Allowance:
+    """The allowance with the current values of the bounds' counters and the run, strongly consistent, in one call."""
     spender = allowance.spender
     counters: list[Counter] = [bound.counter for bound in bounds if bound.counter]
     wanted = [budgets.counter_key(spender, counter) for counter in counters]

@@ -34,7 +34,7 @@ class RatesView(ResponseModel):
 
 
 class TierView(ResponseModel):
-    """Rates for the whole of a request with more input tokens than this; they replace the rates that they name."""
+    """Rates for all of a request that exceeds ``aboveInputTokens`` input tokens. A missing class keeps its rate."""
 
     above_input_tokens: int
     rates: RatesView
@@ -72,11 +72,11 @@ class RuleView(ResponseModel):
     @classmethod
     def of(cls, rule: PriceRule) -> Self:
         """Build the response from a rule."""
-        return cls(**shown(rule), effective_from=iso(rule.effective_from))
+        return cls(**rule_fields(rule), effective_from=iso(rule.effective_from))
 
 
-def shown(rule: PriceRule) -> dict[str, Any]:
-    """The fields of a rule's view, except its beginning, which a default price does not have."""
+def rule_fields(rule: PriceRule) -> dict[str, Any]:
+    """The fields of ``RuleView``, except ``effective_from``, which a default price does not have."""
     return {
         "model_id": rule.model_id,
         "price_per_thousand_tokens": price_of(rule.card.number_rate),

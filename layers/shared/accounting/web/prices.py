@@ -106,7 +106,7 @@ class BaseRates(SomeRates):
 
 
 class TierBody(RequestModel):
-    """Rates for the whole of a request with more input tokens than this. A missing class keeps its rate."""
+    """Rates for all of a request that exceeds ``aboveInputTokens`` input tokens. A missing class keeps its rate."""
 
     above_input_tokens: Annotated[Tokens, Field(ge=1)]
     rates: SomeRates

@@ -24,7 +24,7 @@ from accounting.web.types import (
     Tokens,
     left_out,
 )
-from accounting.web.usage import CanonicalUsage, UsageFormat, UsageObject, UsageView, Variant, shown
+from accounting.web.usage import CanonicalUsage, UsageFormat, UsageObject, UsageView, Variant, usage_view
 
 
 class Initialize(RequestModel):
@@ -90,7 +90,7 @@ class ForceEnd(RequestModel):
 
 _IGNORED = left_out(f"Names in the request that the route does not know, sorted; at most {MAX_NAMED} of them")
 _LATE = left_out(
-    "If the sweeper had ended the session: credits charged beyond the sweeper's charge, negative if refunded"
+    "If usage arrived after the sweep: the credits charged beyond what the sweep charged, negative if refunded"
 )
 
 
@@ -153,12 +153,11 @@ class AbortView(ResponseModel):
 
 
 class SessionView(ResponseModel):
-    """A session. While it is active, ``usedCredits`` is what the tokens of its last heartbeat cost.
+    """A session. ``accountId`` is the account that pays. ``reportedTokens`` is what the last heartbeat reported.
 
-    ``accountId`` is the account that pays.
-    ``reportedTokens`` is what its last heartbeat reported. ``tokensGenerated`` and ``usage`` are the same while it is
-    active, and then what it was settled for. ``servedModelId`` is the model that its caller named when it ended, if it
-    is not ``modelId``.
+    While the session is active, ``tokensGenerated`` and ``usage`` are also what the last heartbeat reported, and
+    ``usedCredits`` is what that costs. Once it has ended, they are what it was settled for. ``servedModelId`` is the
+    model that the caller named at the end, if it is not ``modelId``.
     """
 
     session_id: str
@@ -194,8 +193,8 @@ class SessionView(ResponseModel):
             used_credits=session.used_credits,
             tokens_generated=session.tokens if session.active else session.settled.tokens,
             reported_tokens=session.tokens,
-            estimated_usage=shown(session.estimated_usage),
-            usage=shown(session.reported_usage if session.active else session.settled.usage),
+            estimated_usage=usage_view(session.estimated_usage),
+            usage=usage_view(session.reported_usage if session.active else session.settled.usage),
             variant=session.variant,
             served_model_id=None if session.active else session.settled.model_id,
             late_credits=session.late_credits,

@@ -85,8 +85,8 @@ Variant = Annotated[str, Field(strict=True, pattern=r"^[a-z0-9_-]{1,32}$")]
 """The name of a variant of a model's price, such as ``batch`` or ``priority``."""
 
 
-def shown(usage: Usage | None) -> UsageView | None:
-    """The response's form of a usage; None for None."""
+def usage_view(usage: Usage | None) -> UsageView | None:
+    """The usage as a response shows it. None if it is not known by class."""
     return None if usage is None else UsageView.of(usage)
 
 
