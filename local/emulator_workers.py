@@ -107,7 +107,7 @@ def mark_the_end_of_a_log() -> None:
 
 
 def log_of_a_call(worker: Any, *_: Any) -> str:
-    """Return what the worker logged during a call. The log of a dead worker, dropped by MiniStack, may lack the end mark."""
+    """Return what the worker logged during a call. A dead worker, which MiniStack drops, may leave no end mark."""
     lines: list[str] = []
     patience = LOG_END_SECONDS if worker._proc else DEAD_WORKERS_LOG_END_SECONDS
     with contextlib.suppress(queue.Empty):
