@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from itertools import batched
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,7 @@ def stale_sessions_of(user_id: str) -> list[dict[str, Any]]:
         opened = Session(
             user_id, session_id, account, "m", DEFAULT_CARD, 5_000, hold.parts, NOW, NOW, due_at, 6, due_at
         )
-        session = replace(opened, tokens=number * 10)
+        session = opened._replace(tokens=number * 10)
         items.append(sessions.to_item(session))
     return [wallets.to_item(wallet), *items, *map(entries.to_item, made)]
 

@@ -1,7 +1,5 @@
 """Prices: read from the rules, cached for a minute, and exact at every boundary."""
 
-from dataclasses import replace
-
 import pytest
 
 from accounting.domain.errors import Invalid, PriceBegun, PriceEnded, PriceExists, PriceNotFound
@@ -324,13 +322,13 @@ def test_the_price_list_shows_a_rule_with_aliases_once() -> None:
 
 def test_a_rule_ends_and_is_withdrawn_with_its_aliases() -> None:
     put(EVERYTHING)
-    put(replace(EVERYTHING, effective_from=NOW + DAY))
+    put(EVERYTHING._replace(effective_from=NOW + DAY))
 
     operations.end("vendor/m", EVERYTHING.effective_from, NOW + 5, NOW)
     operations.withdraw("m-latest", NOW + DAY, NOW)
 
     for name in ("m", *EVERYTHING.aliases):
-        assert prices.history(name, before=None, limit=9)[0] == [replace(EVERYTHING, effective_to=NOW + 5)]
+        assert prices.history(name, before=None, limit=9)[0] == [EVERYTHING._replace(effective_to=NOW + 5)]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ Imports ``accounts``, ``errors``, ``runs`` and ``windows``.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from accounting.domain.accounts import AccountId, user_of
@@ -143,8 +143,7 @@ class Bound(NamedTuple):
         return reached[-1] if reached else None
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(NamedTuple):
     """What limits a spender besides the wallet: the budgets with one of the spender's subjects, and the run.
 
     ``owns_account`` is true for an organization's owner. ``refusal`` is why the spender may not spend from the account
@@ -156,8 +155,8 @@ class Allowance:
     run: Run | None = None
     refusal: AccountingError | None = None
     owns_account: bool = False
-    committed: Mapping[Counter, int] = field(default_factory=dict, hash=False)
-    warned: Mapping[Counter, int] = field(default_factory=dict, hash=False)
+    committed: Mapping[Counter, int] = MappingProxyType({})
+    warned: Mapping[Counter, int] = MappingProxyType({})
 
     def bounds(self, at: int, stored: Collection[Counter] | None = None) -> tuple[Bound, ...]:
         """The limits of what begins at ``at``. Raises the refusal.
@@ -189,7 +188,7 @@ class Allowance:
 
     def knowing(self, committed: Mapping[Counter, int], warned: Mapping[Counter, int] | None = None) -> "Allowance":
         """The allowance with newer values of counters."""
-        return replace(self, committed={**self.committed, **committed}, warned={**self.warned, **(warned or {})})
+        return self._replace(committed={**self.committed, **committed}, warned={**self.warned, **(warned or {})})
 
 
 class Room(NamedTuple):

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from typing import Any
 
 from accounting.domain.accounts import AccountId, stored
@@ -31,7 +30,7 @@ _PLAIN = (
     "tokens",
     "format",
 )
-_SETTLED = tuple(field.name for field in fields(Settled) if field.name not in ("usage", "model_id"))
+_SETTLED = tuple(name for name in Settled._fields if name not in ("usage", "model_id"))
 _KNOWN = {
     *("user_id", "session_id", "account_id", "status", "parts", "rates", "inputs", "output_parts", "has_metadata"),
     *("estimated_usage", "variant", "counters", "key_id", "run_id"),
