@@ -22,6 +22,8 @@ from tests.providers import AUDIENCE, SigningKey, claims_of, encoded, key_set, m
 
 SECRET = b"s" * 32
 NOW = int(time.time())
+DAY_SECONDS = 86_400
+"""How long tokens are valid: the last test may run long after this file is imported."""
 ISSUER, OTHER = "https://issuer.example", "https://other.example/"
 RSA, EC, ED = make_key("RS256", "rsa"), make_key("ES256", "ec"), make_key("EdDSA", "ed")
 PSS = SigningKey("rsa", "PS256", RSA.private)
@@ -83,7 +85,7 @@ def refusal(token: str) -> tuple[type[AccountingError], str] | None:
 
 
 def payload_with(**changed: Any) -> dict[str, Any]:
-    return claims_of(ISSUER, **{"typ": "Bearer", "iat": NOW, "exp": NOW + 600, **changed})
+    return claims_of(ISSUER, **{"typ": "Bearer", "iat": NOW, "exp": NOW + DAY_SECONDS, **changed})
 
 
 @pytest.mark.parametrize("key", [RSA, PSS, EC, ED], ids=lambda key: key.algorithm)
@@ -99,14 +101,14 @@ def test_a_tokens_user_is_read_with_the_issuers_claim_names(key: SigningKey) -> 
 
     assert claims(token) == Claims(
         Description("one-u1", "u1@example.com", "One", "supervisor", issued_at=NOW, role_at=NOW * 1000),
-        NOW + 600,
+        NOW + DAY_SECONDS,
         ISSUER,
     )
 
 
 def test_the_same_subject_of_three_issuers_means_three_users() -> None:
     (theirs,) = KEYS["https://other.example/keys"]
-    own = jwt.encode({"sub": "u1", "type": "access", "exp": NOW + 600}, SECRET, "HS256")
+    own = jwt.encode({"sub": "u1", "type": "access", "exp": NOW + DAY_SECONDS}, SECRET, "HS256")
     tokens = [RSA.sign(payload_with()), theirs.sign(claims_of(OTHER, aud=None, azp="the-app")), own]
 
     assert [claims(token).user.id for token in tokens] == ["one-u1", "two-u1", "u1"]
@@ -114,11 +116,11 @@ def test_the_same_subject_of_three_issuers_means_three_users() -> None:
 
 @pytest.mark.parametrize("issuer", [None, "https://nobody.example", 5, ["https://issuer.example"], {}])
 def test_a_token_of_an_unknown_issuer_must_be_the_platforms_own(issuer: Any) -> None:
-    own = raw({"alg": "HS256"}, {"iss": issuer, "sub": "u1", "type": "access", "exp": NOW + 600}, SECRET)
+    own = raw({"alg": "HS256"}, {"iss": issuer, "sub": "u1", "type": "access", "exp": NOW + DAY_SECONDS}, SECRET)
 
-    assert claims(own) == Claims(Description("u1"), NOW + 600, None)
+    assert claims(own) == Claims(Description("u1"), NOW + DAY_SECONDS, None)
     with pytest.raises(TokenTypeInvalid):
-        claims(jwt.encode({"sub": "u1", "exp": NOW + 600}, SECRET, "HS256"))
+        claims(jwt.encode({"sub": "u1", "exp": NOW + DAY_SECONDS}, SECRET, "HS256"))
 
 
 def raw(header: dict[str, Any], payload: dict[str, Any], secret: bytes) -> str:
@@ -282,8 +284,8 @@ def test_a_subject_that_is_not_a_valid_id_is_refused(subject: Any) -> None:
 def test_a_bad_document_refuses_only_tokens_that_name_an_issuer(monkeypatch: pytest.MonkeyPatch) -> None:
     logged = list[str]()
     monkeypatch.setattr(identity_tokens.logger, "error", lambda message, reason: logged.append(f"{message}: {reason}"))
-    own = jwt.encode({"sub": "u1", "type": "access", "exp": NOW + 600}, SECRET, "HS256")
-    named = jwt.encode({"iss": ISSUER, "sub": "u1", "type": "access", "exp": NOW + 600}, SECRET, "HS256")
+    own = jwt.encode({"sub": "u1", "type": "access", "exp": NOW + DAY_SECONDS}, SECRET, "HS256")
+    named = jwt.encode({"iss": ISSUER, "sub": "u1", "type": "access", "exp": NOW + DAY_SECONDS}, SECRET, "HS256")
 
     for token in (RSA.sign(payload_with()), named):
         with pytest.raises(InvalidDocument):
