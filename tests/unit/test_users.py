@@ -301,7 +301,7 @@ HELD = Pointer("a@x.y", "u1", 5, since=0)
 
 
 @pytest.mark.parametrize(
-    ("known", "pointer", "must"),
+    ("known", "pointer", "must_claim"),
     [
         (None, None, True),
         (None, HELD, True),
@@ -313,9 +313,9 @@ HELD = Pointer("a@x.y", "u1", 5, since=0)
     ],
 )
 def test_an_address_is_claimed_if_a_newer_statement_names_it_and_the_user_does_not_hold_it(
-    known: User | None, pointer: Pointer | None, must: bool
+    known: User | None, pointer: Pointer | None, must_claim: bool
 ) -> None:
-    assert users.must_claim(known, KNOWN, pointer) is must
+    assert users.must_claim(known, KNOWN, pointer) is must_claim
 
 
 def test_a_user_without_an_address_claims_none() -> None:

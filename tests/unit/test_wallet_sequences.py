@@ -110,6 +110,7 @@ class Wallets(RuleBasedStateMachine):
         return self.wallet.allocations + 1
 
     def cause(self, passed: int) -> Cause:
+        """Let hours pass, expire coins, and return the cause of the next command."""
         at = self.now + passed * HOUR
         self.now = max(self.now, at)
         self.coins.begin(at)
@@ -216,7 +217,7 @@ class Wallets(RuleBasedStateMachine):
         self.expire_in_wallet(self.cause(passed))
 
     def expire_in_wallet(self, cause: Cause) -> None:
-        """Expire credits in the wallet. ``cause`` has already expired them among the coins."""
+        """Expire credits in the wallet, as ``self.cause`` has already expired coins."""
         self.apply(decisions.expire(self.wallet, cause=cause))
 
     @invariant()
