@@ -16,7 +16,7 @@ from accounting.domain.usage import ProviderUsage
 from accounting.domain.usage_formats import CANONICAL, read
 from accounting.operations import previews, settling
 from accounting.operations import sessions as operations
-from accounting.operations.settling import Particulars
+from accounting.operations.settling import NO_PARTICULARS, Particulars
 from accounting.settings import settings
 from accounting.store import session_lists, users
 from accounting.store import sessions as store
@@ -293,7 +293,7 @@ def _report_in(body: Heartbeat | Finalize | Abort, tokens: int | None) -> tuple[
         raise Invalid.field("usage", "send either this or a number of tokens")
     provider_usage = None if raw is None else ProviderUsage(body.usage_format or CANONICAL, kept(raw))
     if isinstance(body, Heartbeat):
-        return Report.of(tokens, usage), Particulars()
+        return Report.of(tokens, usage), NO_PARTICULARS
     return Report.of(tokens, usage), Particulars(body.model_id, body.metadata or {}, provider_usage)
 
 

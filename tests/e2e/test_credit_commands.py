@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -183,7 +182,7 @@ def _fill_with_lots(service: Stack, person: Person) -> None:
     for number in range(MAX_LOTS):
         wallet = grant(wallet, 1, expires_at=now + DAY + number * 1_000, cause=Cause("test", now)).wallet
     lots = tuple(lot._replace(grace=bool(lot.number % 2)) for lot in wallet.lots)
-    item = pack(wallets.to_item(replace(wallet, lots=lots)))
+    item = pack(wallets.to_item(wallet._replace(lots=lots)))
     dynamodb(service).put_item(TableName=service.table_name, Item=item)
 
 

@@ -1,7 +1,7 @@
-"""What each operation costs the database, compared with its budget; costs do not grow with history."""
+"""Each operation takes at most its round trips and write units, no matter how long the history of its user is."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import batched, count
 from typing import Any
 
@@ -45,7 +45,7 @@ def request() -> Request:
 
 @dataclass(frozen=True)
 class Budget:
-    """An operation, its preparation, and its budget."""
+    """An operation, what must happen before it, and the most that it may cost."""
 
     operation: str
     round_trips: int
@@ -212,7 +212,7 @@ def test_no_operation_scans(user: MakeUser, calls: Calls) -> None:
 
 def test_a_hold_on_a_wallet_of_200_lots_costs_at_most_15_units(user: MakeUser, calls: Calls) -> None:
     user("u1", 1)
-    table.put_many([wallets.to_item(replace(wallets.get(ACCOUNT), lots=tuple(different_lots(200)), allocations=200))])
+    table.put_many([wallets.to_item(wallets.get(ACCOUNT)._replace(lots=tuple(different_lots(200)), allocations=200))])
     calls.reset()
 
     open_session()

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from itertools import batched
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,7 @@ def stale_sessions_of(user_id: str) -> list[dict[str, Any]]:
         opened = Session(
             user_id, session_id, account, "m", DEFAULT_CARD, 5_000, hold.parts, NOW, NOW, due_at, 6, due_at
         )
-        session = replace(opened, tokens=number * 10)
+        session = opened._replace(tokens=number * 10)
         items.append(sessions.to_item(session))
     return [wallets.to_item(wallet), *items, *map(entries.to_item, made)]
 
@@ -73,13 +72,13 @@ def test_stale_sessions_are_each_resolved_once_even_if_a_sweep_is_killed(dynamod
     assert active(users) == USERS * SESSIONS
 
     program = f"from accounting.operations.sweep import sweep; sweep({STALE}, lambda: True)"
-    killed = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(LAYER)})
+    first_run = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(LAYER)})
     deadline = time.monotonic() + PATIENCE_SECONDS
     while active(users) > USERS * SESSIONS * 9 // 10:
         assert time.monotonic() < deadline
-        assert killed.poll() is None
-    killed.kill()
-    killed.wait()
+        assert first_run.poll() is None
+    first_run.kill()
+    first_run.wait()
     left = active(users)
     assert 0 < left <= USERS * SESSIONS * 9 // 10
 

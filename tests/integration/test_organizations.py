@@ -1,7 +1,5 @@
 """Organizations and their members in the table: who belongs to which, in pages, and what a change refuses."""
 
-from dataclasses import replace
-
 import pytest
 
 from accounting.domain.organizations import Member, Organization
@@ -18,7 +16,7 @@ def stored_with(*user_ids: str, organization: Organization = ACME) -> None:
     empty = Wallet(organization.account_id)
     members = [Member(organization.id, user_id, "member", NOW + at) for at, user_id in enumerate(user_ids)]
     added = [organizations.add_member(member) for member in members]
-    transact([organizations.put(organization), wallets.put(empty, replace(empty, version=1)), *added])
+    transact([organizations.put(organization), wallets.put(empty, empty._replace(version=1)), *added])
 
 
 def test_an_organization_and_its_members_are_found_from_both_sides() -> None:
@@ -66,11 +64,11 @@ def test_a_change_of_members_is_refused_after_another_one() -> None:
     assert organizations.of_user("u1", before=None, limit=9) == ([], None)
 
 
-def test_a_change_of_members_refuses_what_was_decided_on_the_old_wallet() -> None:
+def test_after_a_change_of_members_a_write_decided_on_the_old_wallet_is_refused() -> None:
     stored_with("u1")
     before = wallets.get(ACME.account_id)
 
     transact([organizations.bump_wallet(ACME.account_id)])
 
     with pytest.raises(StaleRead):
-        transact([wallets.put(before, replace(before, version=2))])
+        transact([wallets.put(before, before._replace(version=2))])

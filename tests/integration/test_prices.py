@@ -1,7 +1,5 @@
 """Prices: read from the rules, cached for a minute, and exact at every boundary."""
 
-from dataclasses import replace
-
 import pytest
 
 from accounting.domain.errors import Invalid, PriceBegun, PriceEnded, PriceExists, PriceNotFound
@@ -196,7 +194,7 @@ def test_a_future_end_can_be_moved() -> None:
     assert operations.end("m", NOW - DAY, NOW + 2 * DAY, NOW).effective_to == NOW + 2 * DAY
 
 
-def test_a_rule_is_withdrawn_until_two_minutes_before_it_begins() -> None:
+def test_a_rule_can_be_withdrawn_until_two_minutes_before_it_begins() -> None:
     put(PriceRule("m", per_thousand(10_000), NOW + 2 * MINUTE))
     put(PriceRule("n", per_thousand(10_000), NOW + 2 * MINUTE - 1))
     put(PriceRule("o", per_thousand(10_000), NOW - DAY, NOW - 1))
@@ -324,13 +322,13 @@ def test_the_price_list_shows_a_rule_with_aliases_once() -> None:
 
 def test_a_rule_ends_and_is_withdrawn_with_its_aliases() -> None:
     put(EVERYTHING)
-    put(replace(EVERYTHING, effective_from=NOW + DAY))
+    put(EVERYTHING._replace(effective_from=NOW + DAY))
 
     operations.end("vendor/m", EVERYTHING.effective_from, NOW + 5, NOW)
     operations.withdraw("m-latest", NOW + DAY, NOW)
 
     for name in ("m", *EVERYTHING.aliases):
-        assert prices.history(name, before=None, limit=9)[0] == [replace(EVERYTHING, effective_to=NOW + 5)]
+        assert prices.history(name, before=None, limit=9)[0] == [EVERYTHING._replace(effective_to=NOW + 5)]
 
 
 @pytest.mark.parametrize(

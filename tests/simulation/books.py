@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from functools import reduce
 from itertools import batched
 
@@ -97,7 +96,7 @@ class AccountBooks:
 
     def _change_session(self, session: Session) -> None:
         known = self.sessions.get(session.session_id)
-        settled_late = known is not None and known.awaits_late_usage and replace(session, late=None) == known
+        settled_late = known is not None and known.awaits_late_usage and session._replace(late=None) == known
         assert known is None or known.active or settled_late, f"a session changed after it had ended: {session}"
         self.sessions[session.session_id] = session
         if session.resolution and session.outcome == "swept" and not settled_late:

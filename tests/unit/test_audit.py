@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from accounting.domain.audit import MAX_FINDINGS, Finding, KindSums, LedgerSums,
 from accounting.domain.errors import InsufficientCredits
 from accounting.domain.ledger import OF_SECOND_FORMAT, Cause, Entry, Kind, Newer, Unreadable, digest
 from accounting.domain.lots import Lot
-from accounting.domain.wallet import Decision, Wallet
+from accounting.domain.wallet import AnyDecision, Wallet
 from accounting.times import DAY, HOUR
 
 NOW = 1_800_000_000_000
@@ -38,7 +37,7 @@ def history(seed: int, commands: int = 40) -> tuple[Wallet, list[Entry]]:
     return wallet, entries
 
 
-def _command(rng: random.Random, wallet: Wallet, cause: Cause, held: list[tuple[Lot, ...]]) -> Decision:
+def _command(rng: random.Random, wallet: Wallet, cause: Cause, held: list[tuple[Lot, ...]]) -> AnyDecision:
     credits, expires_at = rng.randrange(1, 60), cause.at + rng.randrange(1, 3 * DAY)
     match rng.choice(["grant", "hold", "hold", "settle", "settle", "remove", "set", "charge", "adjust"]):
         case "hold":
@@ -131,12 +130,12 @@ def test_an_inserted_entry_is_found_even_if_later_entries_are_adjusted(seed: int
 @pytest.mark.parametrize(
     "change",
     [
-        lambda wallet: replace(wallet, granted=wallet.granted + 5, held=wallet.held + 5),
-        lambda wallet: replace(wallet, charged=wallet.charged + 1),
-        lambda wallet: replace(wallet, head="0" * 64),
-        lambda wallet: replace(wallet, head=""),
-        lambda wallet: replace(wallet, entry_seq=wallet.entry_seq - 1),
-        lambda wallet: replace(wallet, entry_seq=wallet.entry_seq + 1),
+        lambda wallet: wallet._replace(granted=wallet.granted + 5, held=wallet.held + 5),
+        lambda wallet: wallet._replace(charged=wallet.charged + 1),
+        lambda wallet: wallet._replace(head="0" * 64),
+        lambda wallet: wallet._replace(head=""),
+        lambda wallet: wallet._replace(entry_seq=wallet.entry_seq - 1),
+        lambda wallet: wallet._replace(entry_seq=wallet.entry_seq + 1),
         lambda wallet: Wallet(ACCOUNT),
     ],
 )
@@ -158,7 +157,7 @@ def test_a_ledger_that_ends_too_soon_is_missing_its_next_entry() -> None:
 
     assert findings(wallet, entries[:-1]) == [Finding("missing", last), Finding("wallet", last)]
     assert findings(wallet, entries[:-2]) == [Finding("missing", last - 1), Finding("wallet", last)]
-    assert findings(replace(wallet, entry_seq=last - 1), entries) == [Finding("wallet", last - 1)]
+    assert findings(wallet._replace(entry_seq=last - 1), entries) == [Finding("wallet", last - 1)]
 
 
 def test_an_entry_with_wrong_sums_is_found_even_if_its_hash_matches() -> None:
@@ -167,7 +166,7 @@ def test_an_entry_with_wrong_sums_is_found_even_if_its_hash_matches() -> None:
     for place in (10, last):
         given = [entry._replace(available_after=entry.available_after + 1) for entry in entries[place - 1 :]]
         forged = rehashed([*entries[: place - 1], *given])
-        found = findings(replace(wallet, head=forged[-1].hash), forged)
+        found = findings(wallet._replace(head=forged[-1].hash), forged)
         assert found == [Finding("sums", place), Finding("wallet", last)], "later entries are judged separately"
 
 

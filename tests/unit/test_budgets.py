@@ -1,7 +1,5 @@
 """Budgets: whom they limit, which counters they use, and which credits still fit."""
 
-from dataclasses import replace
-
 import pytest
 
 from accounting.domain.accounts import personal, stored
@@ -185,7 +183,7 @@ def test_a_newer_value_of_a_counter_replaces_what_was_known() -> None:
 
     newer = known.knowing({OWN_COUNTER: 9})
 
-    assert newer == replace(known, committed={OWN_COUNTER: 9, KEY_COUNTER: 1})
+    assert newer == known._replace(committed={OWN_COUNTER: 9, KEY_COUNTER: 1})
     assert [bound.remaining for bound in newer.bounds(AT)] == [1, 29]
 
 
@@ -194,7 +192,7 @@ def test_a_reported_warning_is_remembered_by_its_counter() -> None:
 
     newer = known.knowing({}, {OWN_COUNTER: 5})
 
-    assert newer == replace(known, warned={OWN_COUNTER: 5})
+    assert newer == known._replace(warned={OWN_COUNTER: 5})
     assert newer.knowing({KEY_COUNTER: 1}).warned == {OWN_COUNTER: 5}
     assert [(bound.levels, bound.warned) for bound in newer.bounds(AT)] == [((5, 8), 5), ((), 0)]
 

@@ -1,7 +1,6 @@
 """Retrying until a commit succeeds, while others change the data."""
 
 import itertools
-from dataclasses import replace
 
 import pytest
 
@@ -147,7 +146,7 @@ def test_endless_conflicts_raise_contention_when_time_is_up(world: World) -> Non
 def test_endless_stale_reads_raise_contention_when_time_is_up(world: World) -> None:
     def attempt(snapshot: Snapshot) -> None:
         world.now += 0.1
-        raise StaleRead(wallet=replace(snapshot.wallet, version=snapshot.wallet.version + 1))
+        raise StaleRead(wallet=snapshot.wallet._replace(version=snapshot.wallet.version + 1))
 
     with pytest.raises(Contention):
         retry_until_committed(attempt, read=world.read, first=EMPTY)

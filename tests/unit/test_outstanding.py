@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from accounting.domain.accounts import personal
 from accounting.domain.lots import Lot
 from accounting.domain.outstanding import MAX_NAMED, Outstanding
@@ -18,7 +16,7 @@ def lot(credits: int, expires_at: str) -> Lot:
 
 
 def wallet(*lots: Lot, held: int = 0, debt: int = 0) -> Wallet:
-    return replace(Wallet(personal("u1")), lots=lots, held=held, debt=debt)
+    return Wallet(personal("u1"))._replace(lots=lots, held=held, debt=debt)
 
 
 def test_credits_are_told_apart_by_the_month_in_which_they_expire() -> None:

@@ -1,7 +1,5 @@
 """A session's values, and how it ends."""
 
-from dataclasses import replace
-
 import pytest
 
 from accounting.domain import sessions, wallet
@@ -50,9 +48,9 @@ def test_a_new_session_has_its_estimate_and_holds_the_buffer() -> None:
 def test_a_new_session_stores_its_first_hold_and_the_tokens_that_fit_it() -> None:
     hold = more(Lot(1, 2, NOW + 1, NOW), Lot(2, 1, NOW + 2, NOW))
 
-    session = sessions.opened(replace(SESSION, parts=(), initial_credits=0), hold)
+    session = sessions.opened(SESSION._replace(parts=(), initial_credits=0), hold)
 
-    assert session == replace(SESSION, parts=hold.parts, initial_credits=3, fitting_tokens=1_000)
+    assert session == SESSION._replace(parts=hold.parts, initial_credits=3, fitting_tokens=1_000)
 
 
 def test_the_hold_fits_as_many_tokens_as_it_pays_for() -> None:
@@ -62,7 +60,7 @@ def test_the_hold_fits_as_many_tokens_as_it_pays_for() -> None:
 
 
 def test_an_active_session_has_used_what_its_last_heartbeat_reported() -> None:
-    assert replace(SESSION, tokens=334).used_credits == 2
+    assert SESSION._replace(tokens=334).used_credits == 2
 
 
 def test_a_session_ends_at_the_price_that_it_began_with() -> None:
@@ -118,7 +116,7 @@ def test_a_repeat_without_a_number_matches_any_number() -> None:
 
 
 def test_a_swept_session_is_settled_late_once() -> None:
-    swept = ended(replace(SESSION, tokens=334), "swept", 334, success=False)
+    swept = ended(SESSION._replace(tokens=334), "swept", 334, success=False)
     assert (swept.awaits_late_usage, swept.late_credits) == (True, None)
 
     late = ended(swept, "finalized", 1_000)
@@ -142,7 +140,7 @@ def test_a_swept_session_is_not_swept_again() -> None:
 
 
 def test_settling_below_the_reported_usage_is_recorded() -> None:
-    reported = replace(SESSION, tokens=1_000)
+    reported = SESSION._replace(tokens=1_000)
 
     assert ended(reported, tokens=400).unsettled_report == 1
     assert ended(reported, tokens=1_000).unsettled_report == 0
@@ -150,14 +148,14 @@ def test_settling_below_the_reported_usage_is_recorded() -> None:
 
 
 def test_a_session_expires_by_inactivity_or_by_age() -> None:
-    session = replace(SESSION, last_seen_at=NOW + 50)
+    session = SESSION._replace(last_seen_at=NOW + 50)
 
     assert session.expires_at(timeout=100, max_life=1_000) == NOW + 150
     assert session.expires_at(timeout=100, max_life=120) == NOW + 120
 
 
 def test_the_sweeper_may_look_at_a_session_later_without_changing_it() -> None:
-    assert sessions.rescheduled(SESSION, NOW + 99) == replace(SESSION, due_at=NOW + 99)
+    assert sessions.rescheduled(SESSION, NOW + 99) == SESSION._replace(due_at=NOW + 99)
 
 
 @pytest.mark.parametrize(("estimate", "tokens"), [(False, 0), (True, 1_000)])
@@ -188,7 +186,7 @@ def test_a_raised_session_holds_both_amounts_and_has_a_new_revision() -> None:
 
 
 def test_the_tokens_of_a_session_never_decrease() -> None:
-    further = replace(SESSION, tokens=5_000, last_seen_at=NOW + 100)
+    further = SESSION._replace(tokens=5_000, last_seen_at=NOW + 100)
 
     session = sessions.reported(further, Report(2_000), NOW + 9)
 

@@ -1,7 +1,5 @@
 """Sessions that count output beside known inputs: the effects of heartbeats, what fits the hold, and final charges."""
 
-from dataclasses import replace
-
 import pytest
 
 from accounting.domain import sessions
@@ -89,7 +87,7 @@ def test_an_older_usage_does_not_replace_a_newer_one() -> None:
 
 
 def test_an_older_usage_does_not_replace_a_newer_one_with_the_estimates_inputs() -> None:
-    newer = replace(session(), tokens=40, usage_output=40)
+    newer = session()._replace(tokens=40, usage_output=40)
 
     assert not newer.takes(Report(5, Usage(20, 5)))
     assert beat(newer, Report(5, Usage(20, 5))).reported_usage == Usage(10_000, 40)
@@ -97,7 +95,7 @@ def test_an_older_usage_does_not_replace_a_newer_one_with_the_estimates_inputs()
 
 def test_a_newer_usage_replaces_an_older_one_even_if_the_callers_count_is_higher() -> None:
     first = beat(session(), Report(1, Usage(11_000, 1)))
-    ahead = replace(first, tokens=80)
+    ahead = first._replace(tokens=80)
 
     after = beat(ahead, Report(60, Usage(50_000, 60)))
 
@@ -114,7 +112,7 @@ def test_a_number_does_not_make_a_later_usage_look_old() -> None:
 
 
 def test_the_first_usage_always_replaces_the_estimate() -> None:
-    ahead = replace(session(), tokens=900)
+    ahead = session()._replace(tokens=900)
 
     after = beat(ahead, Report(1, Usage(8_000, 1)))
 
@@ -122,7 +120,7 @@ def test_the_first_usage_always_replaces_the_estimate() -> None:
 
 
 def test_a_session_of_numbers_counts_output_from_its_first_usage_on() -> None:
-    numbers = replace(session(), estimated_usage=None, usage=None, tokens=700)
+    numbers = session()._replace(estimated_usage=None, usage=None, tokens=700)
 
     after = beat(numbers, Report(50, Usage(600, 50)))
 
@@ -137,7 +135,7 @@ def test_a_number_in_a_session_that_began_with_a_usage_counts_output() -> None:
 
 
 def test_a_number_in_a_session_that_began_with_one_is_priced_as_a_number() -> None:
-    numbers = replace(session(), estimated_usage=None, usage=None)
+    numbers = session()._replace(estimated_usage=None, usage=None)
     heard = beat(numbers, Report(30, Usage(480, 30)))
 
     assert heard.completed(Report(510)) == Report(510)
@@ -146,7 +144,7 @@ def test_a_number_in_a_session_that_began_with_one_is_priced_as_a_number() -> No
 
 def test_without_a_heartbeat_nothing_was_reported() -> None:
     assert (session().reported_usage, session().reported_credits) == (NO_USAGE, 0)
-    heard = replace(session(), last_seen_at=NOW + 1)
+    heard = session()._replace(last_seen_at=NOW + 1)
     assert (heard.reported_usage, heard.reported_credits) == (Usage(10_000, 0), 10)
 
 

@@ -1,7 +1,6 @@
 """The rules of the wallet, with one example each."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -16,7 +15,7 @@ from accounting.domain.errors import (
 )
 from accounting.domain.ledger import Cause, Entry
 from accounting.domain.lots import MAX_LOTS, Lot, allocation_id, merged
-from accounting.domain.wallet import Decision, Wallet
+from accounting.domain.wallet import AnyDecision, Decision, Wallet
 from tests.audit import assert_ledger_explains, assert_sound
 
 NOW = 1_800_000_000_000
@@ -43,7 +42,7 @@ class Book:
         for name, credits, expires_at in lots:
             self.grant(name, credits, expires_at)
 
-    def apply[D: Decision](self, decision: D) -> D:
+    def apply[D: AnyDecision](self, decision: D) -> D:
         self.wallet = decision.wallet
         self.entries += decision.entries
         assert_sound(self.wallet)
@@ -147,8 +146,8 @@ def test_a_wallet_without_lots_is_not_due() -> None:
 def test_a_change_of_members_or_budgets_makes_commands_in_progress_decide_again() -> None:
     wallet = Wallet(ACCOUNT, version=4, terms=2, budgets=3)
 
-    assert decisions.with_new_terms(wallet) == replace(wallet, version=5, terms=3)
-    assert decisions.with_new_terms(wallet, more_budgets=1) == replace(wallet, version=5, terms=3, budgets=4)
+    assert decisions.with_new_terms(wallet) == wallet._replace(version=5, terms=3)
+    assert decisions.with_new_terms(wallet, more_budgets=1) == wallet._replace(version=5, terms=3, budgets=4)
     assert decisions.with_new_terms(wallet, more_budgets=-1).budgets == 2
 
 
@@ -158,9 +157,9 @@ def test_the_credits_of_a_closed_organization_are_due_until_they_have_left_it() 
 
     closed = decisions.close(wallet, NOW + 5)
 
-    assert closed == replace(wallet, version=5, frozen=True, due_at=NOW + 5)
-    emptied = replace(wallet, lots=())
-    assert decisions.close(emptied, NOW + 5) == replace(emptied, version=5, frozen=True, due_at=None)
+    assert closed == wallet._replace(version=5, frozen=True, due_at=NOW + 5)
+    emptied = wallet._replace(lots=())
+    assert decisions.close(emptied, NOW + 5) == emptied._replace(version=5, frozen=True, due_at=None)
     partly, fully = (decisions.remove(closed, credits, cause=because(NOW + 9)).wallet for credits in (4, 10))
     assert (partly.due_at, fully.due_at) == (NOW + 9, None)
 
@@ -412,7 +411,7 @@ def test_lots_with_different_terms_do_not_merge(command: Callable[..., Decision]
     alternating = tuple(lot._replace(grace=bool(place % 2)) for place, lot in enumerate(full.lots))
 
     with pytest.raises(TooManyAllocations) as refused:
-        command(replace(full, lots=alternating), MAX_LOTS + 1, expires_at=NOW + 2 * DAY, cause=because())
+        command(full._replace(lots=alternating), MAX_LOTS + 1, expires_at=NOW + 2 * DAY, cause=because())
     assert str(refused.value) == "An account may have at most 1000 live allocations"
     assert refused.value.details == {"limit": 1000}
 

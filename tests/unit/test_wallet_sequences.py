@@ -12,7 +12,7 @@ from accounting.domain.accounts import personal
 from accounting.domain.errors import InsufficientCredits
 from accounting.domain.ledger import Cause, Entry
 from accounting.domain.lots import Lot, merged
-from accounting.domain.wallet import Decision, Wallet
+from accounting.domain.wallet import AnyDecision, Wallet
 from tests.audit import assert_ledger_explains, assert_sound
 
 NOW = 1_800_000_000_000
@@ -115,7 +115,7 @@ class Wallets(RuleBasedStateMachine):
         self.coins.begin(at)
         return Cause("boss", at)
 
-    def apply(self, decision: Decision) -> None:
+    def apply(self, decision: AnyDecision) -> None:
         assert decision.wallet.version == self.wallet.version + 1
         self.wallet = decision.wallet
         self.entries += decision.entries

@@ -4,7 +4,7 @@ Imports the price rules and the errors.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from accounting.domain.errors import Invalid
@@ -73,7 +73,7 @@ def difference(rules: Sequence[PriceRule], before: Sequence[Mapping[str, PriceRu
 def _same(old: PriceRule, rule: PriceRule) -> bool:
     """Whether two rules are equal except for their beginnings, source versions, and the order of aliases."""
     aliases = rule.aliases if set(old.aliases) == set(rule.aliases) else old.aliases
-    return rule == replace(old, effective_from=rule.effective_from, source_version=rule.source_version, aliases=aliases)
+    return rule == old._replace(effective_from=rule.effective_from, source_version=rule.source_version, aliases=aliases)
 
 
 def problems_within(rules: Mapping[int, PriceRule]) -> Iterator[Problem]:

@@ -1,8 +1,8 @@
 """Price rules of models, and what is held for an estimate. Imports ``model_usage``, ``rates`` and the errors."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 from typing import NamedTuple
 
 from accounting.domain.errors import Invalid, ModelUnknown
@@ -23,8 +23,7 @@ DEFAULT_CARDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PriceRule:
+class PriceRule(NamedTuple):
     """A model's price from ``effective_from`` (inclusive) to ``effective_to`` (exclusive), in epoch milliseconds.
 
     ``variants`` are cards by name (``batch``, ``priority``); rates that they leave out come from ``card``. ``aliases``
@@ -36,7 +35,7 @@ class PriceRule:
     card: RateCard
     effective_from: int
     effective_to: int | None = None
-    variants: Mapping[str, RateCard] = field(default_factory=dict, hash=False)
+    variants: Mapping[str, RateCard] = MappingProxyType({})
     aliases: tuple[str, ...] = ()
     max_output_tokens: int | None = None
     source: str | None = None
@@ -126,7 +125,7 @@ def without_buffer(credits: int, percent: int) -> int:
 def hold_for(estimate: int, available: int, *, percent: int, reduce: bool) -> int:
     """Credits to hold for an estimate that costs ``estimate`` credits, with the buffer.
 
-    With ``reduce``, if ``available`` covers the estimate but not the buffer, all of ``available``.
+    With ``reduce``, the hold is all of ``available`` if that covers the estimate but not the buffer.
     """
     wanted = with_buffer(estimate, percent)
     return max(estimate, min(wanted, available)) if reduce else wanted

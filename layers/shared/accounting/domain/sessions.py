@@ -7,7 +7,7 @@ Imports ``budgets``, ``errors``, ``pricing``, ``rates`` and ``wallet``.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from accounting.domain.accounts import AccountId
@@ -58,8 +58,7 @@ class Report(NamedTuple):
         return cls(output, usage.with_output(output), said_output=usage.output)
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """How a session was settled: what its ``tokens`` cost, and how that changed its hold and the wallet.
 
     ``usage`` is what it used by class, if that is known. ``model_id`` is the model that served, if it is not the
@@ -84,8 +83,7 @@ class Settled:
         return self.tokens if self.usage is None else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     """A stream of ``user_id`` and its hold on the credits of ``account_id``.
 
     Times are epoch milliseconds; ``card`` has the rates with which the session began. ``initial_credits`` and
@@ -127,7 +125,7 @@ class Session:
     key_id: str | None = None
     run_id: str | None = None
     format: int = FORMAT
-    more: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    more: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def spender(self) -> Spender:
@@ -224,7 +222,7 @@ class Session:
         return min(self.last_seen_at + timeout, self.started_at + max_life)
 
     def completed(self, report: Report) -> Report:
-        """The report with its usage by class, if the session began with one: a bare number then means output tokens.
+        """The report with a usage by class, if the session began with a usage: a bare number then means output tokens.
 
         In a session that began with a number, a number is priced as a number, whatever its heartbeats reported.
         """
@@ -248,7 +246,10 @@ class Session:
         return card.cost_of_number(report.tokens) if report.usage is None else card.cost(report.usage)
 
     def swept_report(self, *, charge_estimate: bool) -> Report:
-        """What the sweeper charges: the heartbeats' report; without a heartbeat nothing, or the estimate."""
+        """What the sweeper charges: the heartbeats' last report.
+
+        If no heartbeat has arrived, that is nothing, or the estimate with ``charge_estimate``.
+        """
         if charge_estimate and not self.heard_from:
             estimate = self.estimated_usage
             return Report(self.estimated_tokens) if estimate is None else Report(estimate.output, estimate)
@@ -277,8 +278,8 @@ class Session:
             return False
         if report is None:
             return True
-        said = self.completed(report)
-        return (known.tokens, known.usage, known.model_id) == (said.tokens, said.usage, said.model_id)
+        repeated = self.completed(report)
+        return (known.tokens, known.usage, known.model_id) == (repeated.tokens, repeated.usage, repeated.model_id)
 
     def takes(self, report: Report) -> bool:
         """Whether a heartbeat's usage replaces the known one: not if it is older than the newest that was reported."""
@@ -292,23 +293,22 @@ class Session:
 
 def opened(session: Session, hold: Hold) -> Session:
     """A new session with its first hold."""
-    return fitting(replace(session, parts=hold.parts, initial_credits=sum(part.credits for part in hold.parts)))
+    return fitting(session._replace(parts=hold.parts, initial_credits=sum(part.credits for part in hold.parts)))
 
 
 def fitting(session: Session) -> Session:
     """The session with ``fitting_tokens`` computed again, from its hold, its usage and its tokens."""
     held = session.allocated_credits
     if session.usage is None:
-        return replace(session, fitting_tokens=session.card.number_within(held))
+        return session._replace(fitting_tokens=session.card.number_within(held))
     usage = session.usage.with_output(session.tokens)
-    return replace(session, fitting_tokens=session.card.fitting_output(held, usage))
+    return session._replace(fitting_tokens=session.card.fitting_output(held, usage))
 
 
 def reported(session: Session, report: Report, at: int) -> Session:
     """The session after a heartbeat that changes its inputs or exceeds its hold. The hold stays as it was."""
     counts_output_now = session.usage is None and report.usage is not None
-    after = replace(
-        session,
+    after = session._replace(
         usage=report.usage if session.takes(report) else session.usage,
         usage_output=report.usage_output if session.takes(report) else session.usage_output,
         tokens=report.tokens if counts_output_now else max(report.tokens, session.tokens),
@@ -320,18 +320,21 @@ def reported(session: Session, report: Report, at: int) -> Session:
 
 def raised(session: Session, more: Hold) -> Session:
     """The session after its hold was raised by ``more``."""
-    return fitting(replace(session, parts=merged(session.parts, more.parts)))
+    return fitting(session._replace(parts=merged(session.parts, more.parts)))
 
 
 def rescheduled(session: Session, due_at: int) -> Session:
     """The session with a new ``due_at``, when the sweeper looks at it again."""
-    return replace(session, due_at=due_at)
+    return session._replace(due_at=due_at)
 
 
 def resolved(
     session: Session, settlement: Settlement, report: Report, *, outcome: Outcome, success: bool, at: int
 ) -> Session:
-    """The session after it ended, or after late usage corrected a sweep. Raises SessionNotActive if neither can be."""
+    """The session after it ended, or after late usage corrected a sweep.
+
+    Raises SessionNotActive if the session is not active and does not await late usage.
+    """
     settled = Settled(
         outcome=outcome,
         success=success,
@@ -345,7 +348,7 @@ def resolved(
         model_id=report.model_id,
     )
     if session.active:
-        return replace(session, resolution=settled)
+        return session._replace(resolution=settled)
     if session.awaits_late_usage and outcome != "swept":
-        return replace(session, late=settled)
+        return session._replace(late=settled)
     raise SessionNotActive(session.session_id, session.status, session.outcome)

@@ -4,7 +4,7 @@ Imports ``addresses``, ``errors`` and ``usage`` only.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from accounting.domain import addresses
@@ -24,8 +24,7 @@ MAX_FORMER_HOLDERS = 10
 """How many users an address remembers besides its holder: the first to claim it, and the most recent ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(NamedTuple):
     """A user as stored. Times are epoch milliseconds, except where the text says seconds.
 
     ``email_at`` and ``username_at`` (seconds) and ``role_at`` are the times of the newest statements about each.
@@ -47,7 +46,7 @@ class User:
     disabled_at: int | None = None
     disabled_reason: str = ""
     erased_at: int | None = None
-    more: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    more: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def disabled(self) -> bool:
@@ -61,10 +60,13 @@ class User:
 
     def touched(self, now: int) -> "User":
         """The user with a later ``updated_at``, even within one millisecond: the next write is conditional on it."""
-        return replace(self, updated_at=max(now, self.updated_at + 1))
+        return self._replace(updated_at=max(now, self.updated_at + 1))
 
     def is_no_newer_than_ahead(self, said_at: int) -> bool:
-        """Whether a token of this time (milliseconds) may be older than it claims: one arrived ahead of its time."""
+        """Whether a token of this time (milliseconds) may be older than it claims.
+
+        That is so if it is not newer than a token that arrived before its ``iat``.
+        """
         return bool(self.ahead) and said_at <= self.ahead * 1000
 
     @property
@@ -76,7 +78,7 @@ class User:
 class Description(NamedTuple):
     """What a token or a sync says about a user. A field that is None says nothing and changes nothing.
 
-    ``issued_at`` (epoch seconds) is when it was said, ``role_at`` (epoch milliseconds) when the role was said.
+    ``issued_at`` (epoch seconds) is the time of the statement, ``role_at`` (epoch milliseconds) that of its role.
     """
 
     id: str
@@ -115,13 +117,13 @@ class Description(NamedTuple):
         heard_before = not self._is_sync and bool(user.ahead) and self.issued_at == user.ahead
         frozen = user.disabled and not self._is_sync
         if self.email is not None and at >= user.email_at and not (heard_before or frozen):
-            user = replace(user, email=self.email, email_at=at)
+            user = user._replace(email=self.email, email_at=at)
         if self.username is not None and at >= user.username_at and not heard_before:
-            user = replace(user, username=self.username, username_at=at)
+            user = user._replace(username=self.username, username_at=at)
         if self.role is not None and self._decides_role(self.role, user, second):
-            user = replace(user, role=self.role, role_at=self._role_at(second))
+            user = user._replace(role=self.role, role_at=self._role_at(second))
         if self.issued_at > max(second, user.ahead):
-            user = replace(user, ahead=self.issued_at)
+            user = user._replace(ahead=self.issued_at)
         return user if user == known else user.touched(now)
 
     @property
@@ -166,12 +168,12 @@ def effective_role(said: str, said_at: int, known: User | None) -> str:
 
 
 def disabled(user: User, *, by: str, reason: str, now: int) -> User:
-    """The user, disabled from ``now`` on or since an earlier time. Raises Invalid if ``by`` is the user."""
+    """The user, disabled from ``now`` on unless they already are. Raises Invalid if ``by`` is the user."""
     if user.id == by:
         raise Invalid.field("userId", "an administrator cannot disable themselves")
     if user.disabled:
         return user
-    return replace(user, disabled_at=now, disabled_reason=reason).touched(now)
+    return user._replace(disabled_at=now, disabled_reason=reason).touched(now)
 
 
 def enabled(user: User, *, now: int) -> User:
@@ -180,7 +182,7 @@ def enabled(user: User, *, now: int) -> User:
         raise UserErased
     if not user.disabled:
         return user
-    return replace(user, disabled_at=None, disabled_reason="").touched(now)
+    return user._replace(disabled_at=None, disabled_reason="").touched(now)
 
 
 def erased(user: User, *, by: str, now: int) -> User:
@@ -193,15 +195,16 @@ def erased(user: User, *, by: str, now: int) -> User:
     if user.erased:
         return user
     disabled_at = now if user.disabled_at is None else user.disabled_at
-    bare = replace(user, email="", username="", disabled_at=disabled_at, disabled_reason="", more={})
-    return replace(bare, erased_at=now).touched(now)
+    bare = user._replace(email="", username="", disabled_at=disabled_at, disabled_reason="", more={})
+    return bare._replace(erased_at=now).touched(now)
 
 
 class Pointer(NamedTuple):
     """The holder of an e-mail address. ``issued_at`` (seconds) is the time of the statement that claimed it.
 
-    ``since`` (milliseconds) is when the address was first held by any user: it decides if a text is an address of one
-    user and the id of another. ``former`` are earlier holders, the newest last.
+    ``since`` (milliseconds) is when the address was first held by any user. If a text is an address of one user and the
+    id of another, ``since`` decides whom it means. ``former`` are the other users who claimed the address, in the
+    order in which they were added.
     """
 
     address: str

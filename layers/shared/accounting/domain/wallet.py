@@ -14,8 +14,8 @@ Entries form a chain: each has a hash over its content and the previous entry's 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from accounting.domain import lots as of_lots
 from accounting.domain.accounts import AccountId, user_of
@@ -28,8 +28,7 @@ FORMAT = 1
 """The format in which this version writes a wallet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wallet:
+class Wallet(NamedTuple):
     """An account's credits. ``lots`` are in burn order.
 
     ``granted``, ``removed`` and ``expired`` only grow; ``charged`` shrinks when a late settle returns credits.
@@ -64,7 +63,7 @@ class Wallet:
     budgets: int = 0
     passed: int = 0
     format: int = FORMAT
-    more: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    more: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def available(self) -> int:
@@ -90,32 +89,36 @@ class Wallet:
         return sum(lot.credits for lot in self.live_lots(at))
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The wallet as it must become, and the entries that explain the change."""
 
     wallet: Wallet
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Hold(Decision):
-    """Credits set aside; ``parts`` are the parts of lots that they come from."""
+class Hold(NamedTuple):
+    """Credits set aside, as a decision; ``parts`` are the parts of lots that they come from."""
 
+    wallet: Wallet
+    entries: tuple[Entry, ...]
     parts: tuple[Lot, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement(Decision):
-    """A settled hold, in credits.
+class Settlement(NamedTuple):
+    """A settled hold, as a decision, in credits.
 
     ``refund`` is what came back, ``overrun`` is what exceeded the hold, and ``debt`` is the part of ``overrun`` that no
     lot covered.
     """
 
+    wallet: Wallet
+    entries: tuple[Entry, ...]
     refund: int
     overrun: int
     debt: int
+
+
+type AnyDecision = Decision | Hold | Settlement
 
 
 def grant(
@@ -238,28 +241,28 @@ def expire(wallet: Wallet, *, cause: Cause) -> Decision:
     decision = _Draft(wallet, cause).close()
     if wallet.closed:
         return decision
-    return replace(decision, wallet=replace(decision.wallet, due_at=decision.wallet.next_expiry))
+    return decision._replace(wallet=decision.wallet._replace(due_at=decision.wallet.next_expiry))
 
 
 def freeze(wallet: Wallet, *, frozen: bool) -> Wallet:
     """The wallet after its user was disabled or enabled. Its new ``version`` makes concurrent commands decide again."""
-    return replace(wallet, frozen=frozen, version=wallet.version + 1)
+    return wallet._replace(frozen=frozen, version=wallet.version + 1)
 
 
 def with_new_terms(wallet: Wallet, *, more_budgets: int = 0) -> Wallet:
     """The wallet after a change of members or budgets. Its version is new, so holds in progress are decided again."""
     budgets = wallet.budgets + more_budgets
-    return replace(wallet, version=wallet.version + 1, terms=wallet.terms + 1, budgets=budgets)
+    return wallet._replace(version=wallet.version + 1, terms=wallet.terms + 1, budgets=budgets)
 
 
 def close(wallet: Wallet, now: int) -> Wallet:
     """The wallet of an organization that was closed. If it has credits, it is due, so that they leave it."""
-    return replace(freeze(wallet, frozen=True), due_at=now if wallet.lots else None)
+    return freeze(wallet, frozen=True)._replace(due_at=now if wallet.lots else None)
 
 
 def erase(wallet: Wallet) -> Wallet:
     """The wallet of an erased user. Its version is new, so commands in progress decide again, without texts."""
-    return replace(freeze(wallet, frozen=True), erased=True)
+    return freeze(wallet, frozen=True)._replace(erased=True)
 
 
 def require_open(wallet: Wallet) -> None:
@@ -366,8 +369,7 @@ class _Draft:
         self._expire()
         self._repay()
         self._merge()
-        wallet = replace(
-            self._before,
+        wallet = self._before._replace(
             version=self._before.version + 1,
             entry_seq=self._before.entry_seq + len(self._entries),
             allocations=self.allocations,

@@ -3,14 +3,13 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from accounting.domain.accounts import stored
 from accounting.domain.budgets import Allowance, Spender
 from accounting.domain.errors import Contention, IdempotencyConflict, Unavailable
 from accounting.domain.sessions import Session
-from accounting.domain.wallet import Decision, Wallet
+from accounting.domain.wallet import AnyDecision, Wallet
 from accounting.operations.turns import Turns
 from accounting.store import entries, wallets
 from accounting.store.formats import FORMAT
@@ -49,7 +48,7 @@ def retry_until_committed[T](
     while True:
         begun, passed = time.monotonic(), turns.passed(snapshot.wallet)
         if passed != snapshot.wallet.passed:
-            snapshot = snapshot._replace(wallet=replace(snapshot.wallet, passed=passed))
+            snapshot = snapshot._replace(wallet=snapshot.wallet._replace(passed=passed))
         try:
             return attempt(snapshot)
         except (StaleRead, Conflict) as refusal:
@@ -99,6 +98,6 @@ def replay(key: IdempotencyKey, record: Record) -> dict[str, Any]:
     return answer
 
 
-def ledger_writes(before: Wallet, decision: Decision) -> list[Write]:
+def ledger_writes(before: Wallet, decision: AnyDecision) -> list[Write]:
     """The writes for a decision: the wallet, and the entries that explain the change."""
     return [wallets.put(before, decision.wallet), *map(entries.put, decision.entries)]

@@ -5,7 +5,6 @@ was decided on the old membership is decided again.
 """
 
 import json
-from dataclasses import replace
 from typing import NamedTuple
 
 from accounting.domain.errors import AccountNotFound, MemberNotFound, UserErased
@@ -43,7 +42,7 @@ def create(name: str, owner: Reference, *, now: int, key: IdempotencyKey | None)
         writes = [
             organizations.put(made),
             organizations.add_member(Member(made.id, user.id, "owner", now)),
-            wallets.put(empty, replace(empty, version=1)),
+            wallets.put(empty, empty._replace(version=1)),
         ]
         if key:
             writes.insert(0, idempotency.put(key, json.dumps(made._asdict()), now))

@@ -1,7 +1,6 @@
 """Price rules: add (once, even if the request is repeated), end and withdraw, each together with its aliases."""
 
 import json
-from dataclasses import replace
 from typing import NamedTuple
 
 from accounting.domain.errors import Invalid, PriceBegun, PriceEnded
@@ -60,7 +59,7 @@ def end(model_id: str, effective_from: int, effective_to: int, now: int) -> Pric
                 "The price rule has ended already", modelId=rule.model_id, effectiveTo=iso(rule.effective_to)
             )
         transact(prices.end(rule, effective_to))
-        return replace(rule, effective_to=effective_to)
+        return rule._replace(effective_to=effective_to)
 
     return retry_conflicts(attempt)
 

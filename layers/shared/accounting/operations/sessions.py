@@ -4,7 +4,6 @@
 first answer. ``settling`` ends sessions.
 """
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from accounting.domain import sessions as streaming
@@ -112,7 +111,7 @@ def initialize(  # noqa: PLR0913 what a session is opened with
             raise
         hold = decisions.hold(snapshot.wallet, wanted, cause=cause)
         counters = tuple(bound.counter for bound in room.bounds if bound.counter)
-        session = opened(replace(unfunded, counters=counters), hold)
+        session = opened(unfunded._replace(counters=counters), hold)
         counted = commitments(snapshot.allowance, room.bounds, wanted, in_run={"sessions": 1})
         metadata_writes = [store.put_metadata(session, metadata)] if metadata else []
         try:

@@ -5,7 +5,7 @@ gets the first answer.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from accounting.domain import sessions as streaming
@@ -37,16 +37,18 @@ SERVICES: dict[tuple[Outcome, bool], str] = {
 """The service name in a settled session's usage record, by outcome and success."""
 
 
-@dataclass(frozen=True, slots=True)
-class Particulars:
+class Particulars(NamedTuple):
     """What a caller says at a session's end besides its usage; it is stored in the usage record.
 
     ``model_id`` is the model that really served, if it is not the session's.
     """
 
     model_id: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = MappingProxyType({})
     provider_usage: ProviderUsage | None = None
+
+
+NO_PARTICULARS = Particulars()
 
 
 class End(NamedTuple):
@@ -57,7 +59,7 @@ class End(NamedTuple):
     report: Report | None
     actor: str
     reason: str = ""
-    particulars: Particulars = Particulars()
+    particulars: Particulars = NO_PARTICULARS
 
     @classmethod
     def by_sweep(cls, actor: str, reason: str = "") -> "End":
@@ -74,7 +76,7 @@ def finalize(  # noqa: PLR0913 what a session is settled with
     now: int,
     account_id: AccountId | None = None,
     actor: str | None = None,
-    particulars: Particulars = Particulars(),
+    particulars: Particulars = NO_PARTICULARS,
 ) -> Answer:
     """Charge what was really used and give the rest of the hold back; after a sweep, settle the difference, once.
 
@@ -94,7 +96,7 @@ def abort(
     now: int,
     account_id: AccountId | None = None,
     actor: str | None = None,
-    particulars: Particulars = Particulars(),
+    particulars: Particulars = NO_PARTICULARS,
 ) -> Answer:
     """Charge what was generated, by default what the last heartbeat reported, and give the rest of the hold back.
 

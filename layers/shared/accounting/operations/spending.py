@@ -5,7 +5,6 @@ of the run decide. What was read before only determines which writes to try.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -131,7 +130,7 @@ def commitments(
     if allowance.run:
 
         def ended_or_full(newer: Run) -> StaleRead:
-            return StaleRead(allowance=replace(allowance, run=newer))
+            return StaleRead(allowance=allowance._replace(run=newer))
 
         writes.append(runs.commit(allowance.run, credits, ended_or_full, in_run))
     return writes

@@ -3,8 +3,6 @@
 For a personal account without a run, the first call reads only the wallet, which says whether the account has budgets.
 """
 
-from dataclasses import replace
-
 from accounting.domain.accounts import organization_of, user_of
 from accounting.domain.budgets import Allowance, Bound, Counter, Spender
 from accounting.domain.errors import AccountingError, AccountNotFound, Invalid, UserDisabled
@@ -98,4 +96,4 @@ def with_current_counters(allowance: Allowance, bounds: tuple[Bound, ...]) -> Al
     known = [(item["committed"], item.get("warned", 0)) if item else (0, 0) for item in items]
     committed = {counter: each for counter, (each, _) in zip(counters, known, strict=True)}
     warned = {counter: each for counter, (_, each) in zip(counters, known, strict=True)}
-    return replace(allowance.knowing(committed, warned), run=runs.from_item(run) if run else allowance.run)
+    return allowance.knowing(committed, warned)._replace(run=runs.from_item(run) if run else allowance.run)

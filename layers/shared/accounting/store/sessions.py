@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from typing import Any
 
 from accounting.domain.accounts import AccountId, stored
@@ -31,7 +30,7 @@ _PLAIN = (
     "tokens",
     "format",
 )
-_SETTLED = tuple(field.name for field in fields(Settled) if field.name not in ("usage", "model_id"))
+_SETTLED = tuple(name for name in Settled._fields if name not in ("usage", "model_id"))
 _KNOWN = {
     *("user_id", "session_id", "account_id", "status", "parts", "rates", "inputs", "output_parts", "has_metadata"),
     *("estimated_usage", "variant", "counters", "key_id", "run_id"),
@@ -177,7 +176,8 @@ def _touch(
 def due(now: int) -> Iterator[list[Session]]:
     """The active sessions that are due by ``now``, in batches, as they are in the table.
 
-    This reads the keys of all active sessions: they are in order of users, so that a user's are one range.
+    This reads the keys of all active sessions, because they are in the order of users, not of due times. A user's
+    sessions are therefore one range.
     """
     for part in keys.active_of_all():
         for batch in table.forward(keys.DUE, part.pk, part.low, part.high, page_size=None):

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -34,17 +33,16 @@ type Reference = str | ById
 """A reference to a user: a text that is an id or an e-mail address, or an id alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A user, and the wallet of their own account, read together."""
 
     user: User
-    _wallet: Item | None
+    wallet_item: Item | None
 
     @property
     def wallet(self) -> Wallet:
         """The wallet. It is decoded only here, so that a broken wallet does not fail code that needs only the user."""
-        return wallets.from_item(personal(self.user.id), self._wallet)
+        return wallets.from_item(personal(self.user.id), self.wallet_item)
 
 
 def find(user_id: str) -> User | None:
@@ -162,7 +160,7 @@ def sync(described: Description, now: int) -> tuple[User, bool]:
 def introduce(user_id: str, now: int) -> None:
     """Create a user that a service has named only by id.
 
-    Raises Invalid if the id is the address of another user: the text would then mean the new user.
+    Raises Invalid if the id is the address of another user, because the text would still mean that user.
     """
     if _named(user_id):
         raise Invalid("The id of a new user is another user's e-mail address")

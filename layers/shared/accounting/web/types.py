@@ -8,9 +8,8 @@ import math
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import unquote
 
 from pydantic import (
@@ -50,8 +49,7 @@ _MODEL_ID = rf"^[A-Za-z0-9._:/@+-]{{1,{MAX_MODEL_ID}}}$"
 _EMAIL = rf"^[^@\s{CONTROL_CHARACTERS}]+@[^@\s{CONTROL_CHARACTERS}]+$"
 
 
-@dataclass(frozen=True, slots=True)
-class _InSchema:
+class _InSchema(NamedTuple):
     """Adds to a field's JSON schema what one of our validators requires, as far as a schema can say it."""
 
     more: dict[str, Any]
