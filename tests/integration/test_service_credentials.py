@@ -252,6 +252,12 @@ def test_an_unknown_user_needs_the_right_users_sync_and_is_then_created(clock: C
     admit(introducing, acting(create("read"), "new"))
 
 
+def test_a_user_whom_two_services_name_at_once_is_created_once() -> None:
+    users.introduce("new", NOW)
+    users.introduce("new", NOW)  # as a service whose request began before the first one's ended
+    assert users.total("user") == 1
+
+
 def test_another_users_address_cannot_be_the_id_of_a_new_user(user: MakeUser) -> None:
     user("u1")
     known = users.find("u1")

@@ -162,7 +162,8 @@ def introduce(user_id: str, now: int) -> None:
 
     Raises Invalid if the id is the address of another user, because the text would still mean that user.
     """
-    if _named(user_id):
+    meant = _named(user_id)
+    if meant and meant.user.id != user_id:
         raise Invalid("The id of a new user is another user's e-mail address")
     user = Description(user_id).applied_to(None, now)
     # If another transaction creates the user first, that is just as good.
