@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from client.tests.providers import Provider
 
-PATIENCE_SECONDS = 300
+PATIENCE_SECONDS = 120
 CONFIG = """
 model_list:
   - model_name: chat
@@ -70,8 +70,6 @@ class Proxy:
         credential: str,
         provider: Provider,
         callback: str = "accounting_client.litellm.accounting",
-        *,
-        workers: int = 1,
         **environ: str,
     ) -> Iterator[Proxy]:
         """Run a proxy during the block. It gets its configuration from ``folder``, and can import the modules there."""
@@ -82,11 +80,13 @@ class Proxy:
         port, log = free_port(), folder / "log"
         environment = litellm.environ(ACCOUNTING_URL=accounting_url, ACCOUNTING_SERVICE=credential, **environ)
         with log.open("ab") as output:
-            command = litellm.command(folder / "config.yaml", port)
-            if workers > 1:  # uvicorn ends a worker that takes 5 seconds to import LiteLLM, and starts another one
-                command += ["--num_workers", str(workers), "--timeout_worker_healthcheck", str(PATIENCE_SECONDS)]
             process = subprocess.Popen(
-                command, env=environment, cwd=folder, stdout=output, stderr=output, start_new_session=True
+                litellm.command(folder / "config.yaml", port),
+                env=environment,
+                cwd=folder,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         proxy = cls(f"http://127.0.0.1:{port}", process, log)
         try:

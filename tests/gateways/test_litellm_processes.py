@@ -1,0 +1,73 @@
+"""Two processes of a LiteLLM proxy that share an outbox, and are killed together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from client.tests.bank import UNAVAILABLE, Bank, serving
+from local import litellm
+from tests.gateways.litellm_proxy import Proxy, chat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from client.tests.providers import Provider
+
+PATIENCE_SECONDS = 120
+CALLS_OF_EACH = 3
+
+
+def wait_until(done: Callable[[], bool], complaint: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not done():
+        assert time.monotonic() < deadline, complaint
+        time.sleep(0.2)
+
+
+def settlements_in(outbox: Path) -> int:
+    """How many sessions of the outbox have ended."""
+    with sqlite3.connect(outbox) as database:
+        return int(database.execute("SELECT COUNT(*) FROM settlements WHERE ending IS NOT NULL").fetchone()[0])
+
+
+def test_two_processes_share_an_outbox_and_each_call_is_charged_once_after_both_are_killed(
+    provider: Provider, tmp_path: Path
+) -> None:
+    # `--num_workers 2` would need more time: uvicorn starts a worker again that takes 5 seconds to import LiteLLM
+    bank, outbox = Bank(), tmp_path / "outbox"
+    environ = {"ACCOUNTING_OUTBOX": str(outbox)}
+    provider.plans(words=5, output_tokens=700)
+    folders = tmp_path / "one", tmp_path / "other"
+    calls = len(folders) * CALLS_OF_EACH
+    for folder in folders:
+        folder.mkdir()
+    litellm.ready()
+    with serving(bank) as url:
+        bank.trouble["finalize"] = [UNAVAILABLE] * 10_000
+        with ExitStack() as running:
+            proxies = [
+                running.enter_context(Proxy.running(folder, url, "svc_01_secret", provider, **environ))
+                for folder in folders
+            ]
+            for _ in range(CALLS_OF_EACH):
+                for proxy in proxies:
+                    assert proxy.answer("/v1/chat/completions", chat(), user_id="ann").is_success
+            wait_until(lambda: settlements_in(outbox) == calls, "LiteLLM calls back after it has answered")
+            for proxy in proxies:
+                os.killpg(proxy.process.pid, signal.SIGKILL)
+        left = set(bank.open)
+        del bank.trouble["finalize"]
+
+        with Proxy.running(folders[0], url, "svc_01_secret", provider, **environ):
+            wait_until(lambda: not bank.open, "they were never settled")
+
+    assert len(left) == len(bank.sessions) == calls
+    assert {session.charges for session in bank.sessions.values()} == {1}
+    assert {session.outcome for session in bank.sessions.values()} == {"finalize"}
+    assert {(session.settled or {})["usage"]["outputTokens"] for session in bank.sessions.values()} == {700}
