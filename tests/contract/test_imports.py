@@ -169,7 +169,7 @@ gc.callbacks.append(lambda *_: early.append("pydantic" in sys.modules and not gc
 sys.path[:0] = [{str(LAYER)!r}, {str(ROOT / "functions/credits")!r}]
 import app
 assert early and not any(early)
-assert gc.isenabled() and gc.get_freeze_count() > 50_000
+assert gc.isenabled() and gc.get_freeze_count() > 40_000
 assert "asyncio" in sys.modules, "nothing imports it any more: remove it from cold_start"
 event = json.load(open({str(ROOT / "events/credits/balance.json")!r})) | {{"resource": "/none", "path": "/none"}}
 context = types.SimpleNamespace(
