@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def run(module: str, requests: Sequence[dict[str, Any]], database: Database) -> list[Any]:
     """Return the answers of one of our modules, which calls ``serve``, to the requests, each in its own process.
 
-    At a smaller scale there are fewer processes: their start is most of what it takes.
+    At a smaller scale there are fewer processes, because starting them takes most of the time.
     """
     shares = batched(requests, ceil(len(requests) / scaled(len(requests))), strict=False)
     return [answer for share in shares for answer in _answers(module, share, database)]

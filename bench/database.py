@@ -73,7 +73,7 @@ class Uncounted:
 @contextmanager
 def start(scratch: Path) -> Iterator[Database]:
     """Run the emulator during the block, with the secrets that the authorizers read."""
-    telemetry.metrics = Uncounted()  # type: ignore[assignment]  # operations count, and there is no invocation
+    telemetry.metrics = Uncounted()  # type: ignore[assignment]  # operations count metrics, which only an invocation writes
     with emulator.start() as aws:
         secrets = aws.client("secretsmanager")
         jwt = json.dumps({"current": JWT_SECRET, "previous": ""})

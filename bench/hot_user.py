@@ -58,7 +58,7 @@ HEADER = [
 
 @dataclass(frozen=True)
 class Writer:
-    """What one process did."""
+    """What one process did. ``in_time`` counts the answers that came before the time was up."""
 
     times: list[float]
     in_time: int

@@ -59,7 +59,7 @@ class Turn:
 
     @cached_property
     def session_id(self) -> str:
-        """Return the id of the turn's own session, made when its first request is, as the Python client makes it."""
+        """Return the id of the turn's session. It is made with the first request, as in the Python client."""
         return uuid7(clock())
 
 

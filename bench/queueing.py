@@ -86,7 +86,7 @@ class Simulation:
         self._shape, self._attempt_units = shape, units
         self._wallet = Wallet(personal("busy"))
         self._locked_until = 0.0
-        self._units, self._refilled = float(PARTITION_UNITS), 0.0
+        self._units, self._refilled_at = float(PARTITION_UNITS), 0.0
 
     def run(self, rate: float, seconds: float) -> None:
         """Send requests at ``rate`` a second for ``seconds``, and wait for all of them."""
@@ -107,7 +107,7 @@ class Simulation:
         yield HANDLER + self._about(READ)
         seen, turns = self._wallet, Turns(self._wallet.version)
         while True:
-            begun = self.now
+            attempt_began = self.now
             yield self._about(WRITE - LOCKED)
             refusal = self._refusal(seen)
             if not refusal:
@@ -117,7 +117,7 @@ class Simulation:
                 self._wallet = Wallet(seen.account_id, version=seen.version + 1, passed=turns.passed(seen))
                 self.outcome.latencies.append(self.now - began)
                 return
-            pause = turns.pause(refusal, self.now - begun)
+            pause = turns.pause(refusal, self.now - attempt_began)
             seen = self._wallet
             if self.now + pause - began > CONTENTION_SECONDS:
                 self.outcome.given_up += 1
@@ -129,8 +129,8 @@ class Simulation:
 
     def _refusal(self, seen: Wallet) -> StaleRead | Conflict | None:
         """Judge an attempt that decided on ``seen``, and take its units."""
-        refilled = self._units + (self.now - self._refilled) * PARTITION_UNITS
-        self._units, self._refilled = min(refilled, PARTITION_UNITS), self.now
+        refilled = self._units + (self.now - self._refilled_at) * PARTITION_UNITS
+        self._units, self._refilled_at = min(refilled, PARTITION_UNITS), self.now
         if self._units < self._attempt_units:
             self.outcome.throttled += 1
             return Throttled()

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 def scale() -> float:
     """Return the part to measure: above 0, by default 1. Raises Refused for an invalid `SCALE`."""
-    said = os.environ.get("SCALE") or "1"
+    text = os.environ.get("SCALE") or "1"
     try:
-        part = float(said)
+        part = float(text)
     except ValueError:
         part = nan
     if not 0 < part <= 1:
-        raise Refused(f"SCALE must be a number above 0 and at most 1, not {said}")
+        raise Refused(f"SCALE must be a number above 0 and at most 1, not {text}")
     return part
 
 

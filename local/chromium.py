@@ -50,10 +50,10 @@ class Chromium(NamedTuple):
 def chromium() -> Chromium:
     """Find one: from the variable CHROMIUM, on PATH, or from npm. Raises Missing."""
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    return Chromium(Path(found), {}) if found else _npms()
+    return Chromium(Path(found), {}) if found else _from_npm()
 
 
-def _npms() -> Chromium:
+def _from_npm() -> Chromium:
     folder = LOCAL / f"chromium-{VERSION}"
     if not folder.exists():
         npm = shutil.which("npm")

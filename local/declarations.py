@@ -27,13 +27,13 @@ ALWAYS = (
     "UNAVAILABLE",
     "TIMEOUT",
 )
-"""The refusals of every route that reads a request and uses the table: all but the open routes."""
+"""The refusals of every route. Open routes read no body and no table, so they lack those below."""
 _NOT_OF_OPEN_ROUTES = ("VALIDATION_ERROR", "CONTENTION")
-_OF_TOKENS = (
+_CREDENTIAL_CODES = (
     "TOKEN_REQUIRED", "TOKEN_EXPIRED", "TOKEN_INVALID", "TOKEN_TYPE_INVALID", "API_KEY_INVALID",
     "SERVICE_CREDENTIAL_INVALID", "FORBIDDEN", "USER_DISABLED",
 )  # fmt: skip
-_OF_THE_CALLER = {Who.ANYBODY: (), Who.PLATFORM: ("TOKEN_REQUIRED", "API_KEY_INVALID")}
+_CALLER_CODES = {Who.ANYBODY: (), Who.PLATFORM: ("TOKEN_REQUIRED", "API_KEY_INVALID")}
 
 
 class About(NamedTuple):
@@ -76,30 +76,30 @@ def _about(route: Route) -> About:
 def codes_of(operation: Operation) -> set[str]:
     """Every code that a route may be refused with.
 
-    If the value of a parameter in the path has a bare ``/``, the request matches no route.
+    A path with a parameter adds ROUTE_NOT_FOUND: if the value has a bare ``/``, the request matches no route.
     """
     access, codes, _ = declared()[operation]
     never: tuple[str, ...] = _NOT_OF_OPEN_ROUTES if access.who is Who.ANYBODY else ()
     if access.disabled is Disabled.SERVED:
         never = ("USER_DISABLED",)
-    of_services = ("RIGHT_MISSING",) if access.right else ()
-    of_the_path = ("ROUTE_NOT_FOUND",) if "{" in operation[1] else ()
-    return {*ALWAYS, *_OF_THE_CALLER.get(access.who, _OF_TOKENS), *of_services, *of_the_path, *codes} - {*never}
+    right_codes = ("RIGHT_MISSING",) if access.right else ()
+    path_codes = ("ROUTE_NOT_FOUND",) if "{" in operation[1] else ()
+    return {*ALWAYS, *_CALLER_CODES.get(access.who, _CREDENTIAL_CODES), *right_codes, *path_codes, *codes} - {*never}
 
 
 def in_words(access: Access) -> str:
     """Who may call a route, and with which API key; a paragraph of Markdown."""
-    said = f"**Who:** {access.who}."
+    text = f"**Who:** {access.who}."
     if isinstance(access.sight, Sight) and access.sight.least and access.who is Who.USERS:
         members = "members" if access.sight.least == "member" else "owners and admins"
         others = ", and supervisors and administrators about every account" if access.sight.others else ""
-        said += f" With `accountId`: {members} of the organization{others}."
+        text += f" With `accountId`: {members} of the organization{others}."
     if access.permission:
-        said += f" An API key needs the permission `{access.permission}`, and shows only its owner's data."
+        text += f" An API key needs the permission `{access.permission}`, and shows only its owner's data."
     elif access.who not in WITHOUT_CALLER:
-        said += " It takes a token, not an API key."
+        text += " It takes a token, not an API key."
     if access.right:
-        said += f" A service with the right `{access.right}` may call it for the user in `X-On-Behalf-Of`."
+        text += f" A service with the right `{access.right}` may call it for the user in `X-On-Behalf-Of`."
     if access.service_key:
-        said += " Where the stack has `RequireServiceKey`, tokens and API keys need `X-Internal-Api-Key` too."
-    return said
+        text += " Where the stack has `RequireServiceKey`, tokens and API keys need `X-Internal-Api-Key` too."
+    return text

@@ -32,7 +32,7 @@ USAGE = {
     "total_tokens": 8_582,
     "prompt_tokens_details": {"cached_tokens": 128},
 }
-"""What the model's provider says at the end of the stream, in OpenAI's format."""
+"""The usage that the model's provider reports at the end of the stream, in OpenAI's format."""
 LARGE_STREAM_TOKENS = 50_000
 BAR_WIDTH = 32
 DAY_MILLISECONDS = 86_400_000
@@ -142,7 +142,7 @@ def _api_key(user: Caller) -> None:
 
 
 def _usage(user: Caller, admin: Caller) -> None:
-    title("What is not a stream is recorded, and paid in the same step")
+    title("Other usage, such as an image, is recorded and paid in one step")
     event = {"service": "image-generation", "operation": "render", "credits": 5, "deduct": True}
     print(user.post("/api/usage/record", event, expect=201)["message"])
     mine = user.get("/api/usage/stats")
@@ -176,12 +176,12 @@ def _let_time_pass(user: Caller, session_id: str, stack: dict[str, str]) -> None
     session = table.get_item(TableName=stack["tableName"], Key=key)["Item"]
     last_seen_at = int(session["last_seen_at"]["N"]) - DAY_MILLISECONDS
     due = datetime.fromtimestamp(last_seen_at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    whose, _, _ = session["due_sk"]["S"].rpartition("#")
+    prefix, _, _ = session["due_sk"]["S"].rpartition("#")
     table.update_item(
         TableName=stack["tableName"],
         Key=key,
         UpdateExpression="SET last_seen_at = :seen, due_sk = :due",
-        ExpressionAttributeValues={":seen": {"N": str(last_seen_at)}, ":due": {"S": f"{whose}#{due}"}},
+        ExpressionAttributeValues={":seen": {"N": str(last_seen_at)}, ":due": {"S": f"{prefix}#{due}"}},
     )
 
 

@@ -1,4 +1,4 @@
-"""Who calls the service in `make demo`, and how each call is shown."""
+"""The callers in `make demo`: each prints its calls and their statuses."""
 
 from __future__ import annotations
 

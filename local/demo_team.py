@@ -39,8 +39,8 @@ def show_team(admin: Caller, newcomer: Callable[[str], Caller]) -> None:
 def _budget(ada: Caller, grace: Caller, account_id: str) -> None:
     title(f"The owner limits a member to {MEMBER_LIMIT} credits a month; a stream beyond that is refused")
     budget = {"limitCredits": MEMBER_LIMIT, "window": "month", "timeZone": "Europe/Vienna"}
-    set_to = ada.call("PUT", f"/api/budgets/{account_id}/member:{grace.sub}", budget)
-    print(f"{set_to['limitCredits']} credits until {set_to['resetsAt']}")
+    stored = ada.call("PUT", f"/api/budgets/{account_id}/member:{grace.sub}", budget)
+    print(f"{stored['limitCredits']} credits until {stored['resetsAt']}")
     large = _session(account_id, 20 * STEP_OUTPUT_TOKENS)
     refusal = grace.post("/api/streaming-sessions/initialize", large, expect=402)
     (limit,) = refusal["details"]["limits"]

@@ -91,8 +91,8 @@ def launch(
 ) -> Emulator:
     """Start a local AWS and return it once it answers.
 
-    Its log and temporary files go to `scratch`. With `lock`, a file descriptor that it holds as long as it
-    lives, it outlives this process.
+    Its log and temporary files go to `scratch`. With `lock`, it outlives this process. `lock` is a file descriptor
+    that it keeps open until it ends.
     """
     port = _free(port)
     private.folder(scratch)
@@ -167,7 +167,7 @@ def _environment(port: int, scratch: Path, state: Path | None, *, enforce_iam: b
         "IOT_MTLS_ENABLED": "0",
     }
     if state is not None:
-        # The files of S3 are not persisted: they would be on disk at once, without the save that they belong to.
+        # S3 would write its files at once, outside of any save. So MiniStack must not persist them.
         environ |= {"PERSIST_STATE": "1", "STATE_DIR": str(state), "S3_PERSIST": "0"}
     return environ
 

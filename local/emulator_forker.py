@@ -5,8 +5,9 @@ a request over the descriptor, a socket, for each worker: what to run, where, an
 pipes of the worker. The answer is its process id. It ends when the other end of the socket is closed.
 
 A forked worker has an environment, a folder, streams and a module path of its own, as if it had been started by itself.
-It differs from a started one in one respect: the libraries in LIBRARIES are already imported. This takes two thirds of
-the processor time of a start. `jwt` is left out: its import looks for `cryptography`, which only the authorizer has.
+It differs from a started one in one respect: the libraries in LIBRARIES are already imported. Importing them takes two
+thirds of the processor time of a start. `jwt` is left out: its import looks for `cryptography`, which only the
+authorizer has.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def main() -> None:
     path = sys.path[1:]  # without the folder of this file
     sys.path[:] = [layer, *path]
     for library in LIBRARIES:
-        with contextlib.suppress(ImportError):  # then the functions that need it say so
+        with contextlib.suppress(ImportError):  # the functions that need it will raise the error
             importlib.import_module(library)
     gc.collect()
     gc.freeze()

@@ -4,10 +4,10 @@ It runs in MiniStack's own environment: `<its python> local/emulator_launcher.py
 
 The pinned MiniStack serves gateway responses, but (1) does not read them from the OpenAPI document that SAM
 makes from the template, and (2) does not fill in `$context.authorizer.*`. Both work on AWS, and the second one gives
-every 401 its code (TOKEN_EXPIRED, ...). It is also served by a quicker web server. `emulator_workers.py` starts
+every 401 its code (TOKEN_EXPIRED, ...). A quicker web server also replaces its own. `emulator_workers.py` starts
 functions sooner, `emulator_queries.py` answers queries sooner, and `emulator_state.py` changes how it keeps its data.
-MiniStack's own functions are wrapped; only the one that collects a worker's log is replaced. This refuses to run with
-any other version of MiniStack.
+MiniStack's own functions are wrapped; only the one that collects a worker's log is replaced. The launcher refuses to
+run with any other version of MiniStack.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def fill_in_authorizer_variables() -> None:
 
 
 def denied_context(request: dict[str, Any]) -> dict[str, str]:
-    """Return the answer of the TOKEN authorizer that denied; it is in the authorizer's cache."""
+    """Return the context with which the TOKEN authorizer denied the request, from the authorizer's cache."""
     authorizer_id = request["method_obj"].get("authorizerId")
     authorizer = gateway._authorizers_v1[request["api_id"]][authorizer_id]
     header = authorizer["identitySource"].removeprefix("method.request.header.")

@@ -244,7 +244,7 @@ def deploying() -> bool:
 
 
 def may_change_something(scope: dict[str, Any]) -> bool:
-    """Return whether a request may have changed the state; a function makes its own requests."""
+    """Return whether a request may have changed the state. An API call counts by its function's requests."""
     if scope["method"] in ("GET", "HEAD", "OPTIONS") or scope["path"].startswith(EXECUTE_API):
         return False
     target = dict(scope["headers"]).get(b"x-amz-target", b"").decode("latin-1")
@@ -252,7 +252,7 @@ def may_change_something(scope: dict[str, Any]) -> bool:
 
 
 class QuickJson:
-    """Stands for the module `json` where saves are written: `json.dump` has no fast encoder, `json.dumps` has."""
+    """Replaces the module `json` where saves are written: `json.dump` has no fast encoder, `json.dumps` has."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(json, name)

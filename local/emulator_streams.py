@@ -54,7 +54,7 @@ def keep_unread_records() -> None:
 
 
 class Uncopied:
-    """Stands for the module `copy` during a save: no request changes the data until they are written."""
+    """Replaces the module `copy` during a save, which needs no copies: no request changes the data meanwhile."""
 
     @staticmethod
     def deepcopy(data: Any) -> Any:
@@ -87,7 +87,7 @@ def restore_streams(saved: dict[str, Any] | None) -> None:
 def correct_positions() -> None:
     """Prevent triggers from skipping new records: none may have read beyond the end of its stream.
 
-    That happens if an older launcher's state has no records, or if a record arrived during the save.
+    A position can be too high if an older launcher's state has no records, or if a record arrived during the save.
     """
     for account, region, table in list(dynamodb._tables._data):
         end = dynamodb.stream_end_position(table, account_id=account, region=region)
@@ -99,12 +99,12 @@ def correct_positions() -> None:
 
 def positions_of(account: str, region: str, table: str) -> Iterator[tuple[str, int | None]]:
     """Return how far each trigger of a table's stream has read; None for a trigger that has not begun."""
-    for (owner, where, mapping), found in list(lambda_svc._esms._data.items()):
+    for (owner, owner_region, mapping), found in list(lambda_svc._esms._data.items()):
         try:
             source = parse_arn(found.get("EventSourceArn", ""))
         except ArnParseError:
             continue
-        if (owner, where, source.service) != (account, region, "dynamodb"):
+        if (owner, owner_region, source.service) != (account, region, "dynamodb"):
             continue
         stream = lambda_svc._dynamodb_stream_table_from_arn_spec(source)
         if stream is not None and stream[0] == table:

@@ -47,7 +47,7 @@ COUNT_DEPTH = "    _ms_install_invoke_depth()\n"
 ANSWER = "\n        _real_stdout.flush()\n\nrun()"
 """Where the workers' program sends the answer of a call."""
 END_OF_LOG = "\x00end of the log\x00"
-END_SECONDS, DEAD_END_SECONDS = 5, 0.05
+LOG_END_SECONDS, DEAD_WORKERS_LOG_END_SECONDS = 5, 0.05
 FORKER = Path(__file__).with_name("emulator_forker.py")
 UNPACKED = "python/unpacked"
 """The file in a worker's layer that names the folder of the unpacked layer."""
@@ -107,9 +107,9 @@ def mark_the_end_of_a_log() -> None:
 
 
 def log_of_a_call(worker: Any, *_: Any) -> str:
-    """Return what the worker logged during a call. A dead worker, which MiniStack has dropped, may have no end."""
+    """Return what the worker logged during a call. A dead worker, which MiniStack drops, may leave no end mark."""
     lines: list[str] = []
-    patience = END_SECONDS if worker._proc else DEAD_END_SECONDS
+    patience = LOG_END_SECONDS if worker._proc else DEAD_WORKERS_LOG_END_SECONDS
     with contextlib.suppress(queue.Empty):
         while END_OF_LOG not in (line := worker._stderr_queue.get(timeout=patience)):
             lines.append(line)

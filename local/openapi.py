@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from local.declarations import Operation
     from local.openapi_texts import Json
 
-COME_AGAIN = {429, 503}
+RETRYABLE = {429, 503}
 
 POWERTOOLS_OWN = {"HTTPValidationError", "ValidationError", "ResponseValidationError"}
 """Powertools' own forms of errors, which the service never answers."""
@@ -117,18 +117,18 @@ def _path(item: Json, schemas: Json) -> Json:
         operation["responses"].pop("422", None)
         for answer in operation["responses"].values():
             if answer["description"] == "Successful Response":
-                answer["description"] = _said_of(answer["content"][JSON]["schema"], schemas)
+                answer["description"] = _description_of(answer["content"][JSON]["schema"], schemas)
         for parameter in operation.get("parameters", []):
-            parameter["schema"] = _present(parameter["schema"])
+            parameter["schema"] = _without_null(parameter["schema"])
             if parameter["in"] == "path":
                 parameter["name"] = to_camel(parameter["name"])
     return item
 
 
-def _said_of(schema: Json, schemas: Json) -> str:
+def _description_of(schema: Json, schemas: Json) -> str:
     """The docstring of a model or, for a list, of its items."""
-    said: str = schemas[schema.get("items", schema)["$ref"].rpartition("/")[2]]["description"]
-    return f"A list. Each: {said}" if "items" in schema else said
+    description: str = schemas[schema.get("items", schema)["$ref"].rpartition("/")[2]]["description"]
+    return f"A list. Each: {description}" if "items" in schema else description
 
 
 def _complete(route: Operation, operation: Json) -> None:
@@ -193,7 +193,7 @@ def _refusal(status: int, codes: list[str]) -> Json:
         "description": f"{HTTPStatus(status).phrase}: {named}",
         "content": {JSON: {"schema": of_these, "examples": examples}},
     }
-    if status in COME_AGAIN:
+    if status in RETRYABLE:
         response["headers"] = {"Retry-After": {"description": "In seconds", "schema": {"type": "integer"}}}
     return response
 
@@ -224,7 +224,7 @@ def _camel(path: str) -> str:
     return re.sub(r"{(\w+)}", lambda name: f"{{{to_camel(name[1])}}}", path)
 
 
-def _present(schema: Json) -> Json:
+def _without_null(schema: Json) -> Json:
     """A parameter's schema without null: outside JSON, a missing value is simply left out."""
     kinds = [kind for kind in schema.get("anyOf", []) if kind != {"type": "null"}]
     return schema if len(kinds) != 1 else {**kinds[0], **{name: schema[name] for name in schema if name != "anyOf"}}

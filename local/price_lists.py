@@ -5,7 +5,7 @@ the way in which genai-prices itself computes a price:
 
 - A price for each request applies to `requests` of the usage; genai-prices counts one request for each calculation.
 - Audio from the cache costs what other input from the cache costs; a usage does not tell them apart.
-- What a usage does not count has no price: images, video, documents, file searches, citations, characters and hours.
+- A rule prices only what a usage counts, not images, video, documents, file searches, citations, characters and hours.
   Tokens of images and video cost what other input or output costs. `left_out` names the prices that a rule leaves out.
 - Prices by the time of day, and variants that only several values together select, have no rule.
 
@@ -102,7 +102,7 @@ def rule_of(model: ModelInfo, at: datetime, credits_per_usd: Decimal) -> dict[st
         raise NoRule("its price depends on the time of day")
     base = _card(model.get_prices(at), credits_per_usd)
     variants = {
-        name: _beside(base, _card(model.get_prices(at, context), credits_per_usd))
+        name: _without_base_rates(base, _card(model.get_prices(at, context), credits_per_usd))
         for name, context in _variants(model, at)
     }
     if len(variants) > MAX_VARIANTS:
@@ -183,7 +183,7 @@ def _price_above(price: TieredPrices, start: int) -> Decimal:
     return begun[-1] if begun else price.base
 
 
-def _beside(base: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
+def _without_base_rates(base: dict[str, Any], card: dict[str, Any]) -> dict[str, Any]:
     """Return a variant without the rates that equal the base rates."""
     rates = {name: rate for name, rate in card["rates"].items() if base["rates"].get(name) != rate}
     return {**card, "rates": rates}

@@ -61,7 +61,10 @@ class Options:
 
 @dataclass(frozen=True)
 class List:
-    """Rules to import, in order, and the models without a rule, each with the reason."""
+    """Rules to import, in order; `without`: the reason for each model that has no rule.
+
+    `notes` names the prices of a model that its rule leaves out.
+    """
 
     rules: list[Rule]
     without: dict[str, str]
@@ -175,14 +178,14 @@ def _service(environ: Mapping[str, str]) -> httpx.Client:
 def _compare(http: httpx.Client, found: List, options: Options) -> None:
     """Show the difference and, with `apply`, import it. Nothing is imported if any part of the list is refused."""
     batches = list(requests_for(found.rules))
-    shown = [_import(http, batch, dry_run=True) for batch in batches]
-    for answer in shown:
+    previews = [_import(http, batch, dry_run=True) for batch in batches]
+    for answer in previews:
         print("\n".join(lines_of(answer)), end="\n" if answer["added"] or answer["changed"] else "")
     for why, models in _by_value(found.without):
         print(f"! No rule, {why}: {models}")
     for names, models in _by_value(found.notes):
         print(f"! Priced without {names}: {models}")
-    counts = {name: sum(len(answer[name]) for answer in shown) for name in ("added", "changed", "unchanged")}
+    counts = {name: sum(len(answer[name]) for answer in previews) for name in ("added", "changed", "unchanged")}
     print(f"{SOURCE} {version(SOURCE)}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
     if not options.apply:
         print("Nothing was changed. APPLY=1 imports this.")
@@ -220,16 +223,16 @@ def _named(rule: Mapping[str, Any]) -> str:
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return every value of a rule by a readable name, such as `variants batch above 200000: input`."""
-    said: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, inner in value.items():
         if name == "tiers":
             for tier in inner:
-                said |= _flat(tier["rates"], f"{prefix}above {tier['aboveInputTokens']}: ")
+                values |= _flat(tier["rates"], f"{prefix}above {tier['aboveInputTokens']}: ")
         elif isinstance(inner, dict):
-            said |= _flat(inner, prefix if name == "rates" else f"{prefix}{name} ")
+            values |= _flat(inner, prefix if name == "rates" else f"{prefix}{name} ")
         elif name not in ("modelId", "effectiveFrom", "effectiveTo", "pricePerThousandTokens", "sourceVersion"):
-            said[f"{prefix}{name}"] = ", ".join(inner) if isinstance(inner, list) else inner
-    return said
+            values[f"{prefix}{name}"] = ", ".join(inner) if isinstance(inner, list) else inner
+    return values
 
 
 if __name__ == "__main__":

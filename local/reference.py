@@ -143,8 +143,8 @@ def _parameters() -> Iterator[str]:
             for name in group["Parameters"]
         ]
         settable = [f"`{parameters.variable(name)}`" for name in group["Parameters"] if name in local]
-        said = f"\n\n`make run` takes these from the environment: {', '.join(settable)}." if settable else ""
-        yield f"## {group['Label']['default']}\n\n{_table(('Parameter', 'Default', 'Takes', 'What it is'), rows)}{said}"
+        note = f"\n\n`make run` takes these from the environment: {', '.join(settable)}." if settable else ""
+        yield f"## {group['Label']['default']}\n\n{_table(('Parameter', 'Default', 'Takes', 'What it is'), rows)}{note}"
 
 
 def _accepts(parameter: Json) -> str:

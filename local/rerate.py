@@ -1,8 +1,8 @@
 """`make rerate`: shows what recorded usage would cost at the current prices. It changes nothing.
 
-From the environment: SINCE and UNTIL, dates or instants in UTC (by default until now); MODEL, one model's id; TABLE,
-the name of a table, with credentials and region as boto3 finds them, by default that of the service that `make run`
-started.
+From the environment: SINCE and UNTIL, dates or instants in UTC (by default until now); MODEL, one model's id;
+TABLE, a table's name, by default that of the service that `make run` started. For TABLE, boto3 finds credentials and
+region.
 
 It scans nothing. For each day, it reads the users of the day from the index of the system-wide statistics, and then
 their records of the day. So it sees records once the statistics have counted them, at most about five minutes later,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     type CardOf = Callable[[str, str | None], RateCard]
     """Returns the price of a model and a variant. Raises AccountingError if they have no price."""
 
-MOST_OF_A_DAY = 1_000_000
+MAX_RECORDS_OF_A_DAY = 1_000_000
 """The most records of one user on one day that are read."""
 
 
@@ -173,7 +173,7 @@ def _records(since: int, until: int, model_id: str | None) -> Iterator[UsageReco
     for begin in range(day_begin(since), until, DAY):
         low, high = max(since, begin), min(until, begin + DAY)
         for user_id in _users(begin):
-            for record in usage.newest(personal(user_id), low, high, MOST_OF_A_DAY):
+            for record in usage.newest(personal(user_id), low, high, MAX_RECORDS_OF_A_DAY):
                 if model_id in (None, record.model_id):
                     yield record
 

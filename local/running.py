@@ -51,16 +51,16 @@ def stop() -> bool:
     with RUNNING.open() as file:
         if _released(file.fileno()):
             return False
-        told = json.load(file)
-        os.kill(told["pid"], signal.SIGTERM)
+        recorded = json.load(file)
+        os.kill(recorded["pid"], signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
         while not _released(file.fileno()):
             if time.monotonic() > deadline:
-                raise Refused(f"process {told['pid']} has not stopped {STOP_SECONDS} s after it was asked to")
+                raise Refused(f"process {recorded['pid']} has not stopped {STOP_SECONDS} s after it was asked to")
             time.sleep(0.1)
-        if told["leadsSession"]:
+        if recorded["leadsSession"]:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(told["pid"], signal.SIGKILL)
+                os.killpg(recorded["pid"], signal.SIGKILL)
     STACK_JSON.unlink(missing_ok=True)
     return True
 

@@ -27,7 +27,7 @@ SIZE = {"width": 1120, "height": 840}
 ADMIN = "demo-admin"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-proxy-server"]
 PATIENCE_MILLISECONDS = 30_000
-MOST_ASKED = 20
+MAX_BALANCES = 20
 
 
 def main() -> int:
@@ -46,7 +46,7 @@ def take() -> None:
     base_url = json.loads(STACK_JSON.read_text())["baseUrl"]
     screens = {
         "overview": "overview",
-        "wallet": f"people/{quote(_with_lots(base_url, token), safe='')}",
+        "wallet": f"people/{quote(_user_with_most_lots(base_url, token), safe='')}",
         "prices": "prices",
     }
     try:
@@ -68,7 +68,7 @@ def take() -> None:
         browser.close()
 
 
-def _with_lots(base_url: str, token: str) -> str:
+def _user_with_most_lots(base_url: str, token: str) -> str:
     """Of the users who used the most credits, the one with the most lots. Raises Refused if nobody used any."""
     headers = {"Authorization": f"Bearer {token}"}
     with httpx.Client(base_url=f"{base_url}/api/", headers=headers, trust_env=False, timeout=30) as http:
@@ -76,7 +76,7 @@ def _with_lots(base_url: str, token: str) -> str:
         if not users:
             raise Refused("nobody has used credits: fill the service with `make seed`")
         lots: dict[str, int] = {}
-        for user in sorted(users, key=lambda user: -users[user])[:MOST_ASKED]:
+        for user in sorted(users, key=lambda user: -users[user])[:MAX_BALANCES]:
             balance = http.get(f"credits/balance/{quote(user, safe='')}").raise_for_status().json()
             lots[user] = len(balance["activeAllocations"])
     return max(lots, key=lambda user: lots[user])

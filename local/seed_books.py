@@ -83,8 +83,13 @@ def begin(number: int, now: int) -> Books:
     rng = random.Random(1)
     users = [_user(rng, each, now) for each in range(number)]
     rules = [
-        PriceRule(model, RateCard(Rates(read * RATE_SCALE, write * RATE_SCALE)), now - 200 * DAY, source="make seed")
-        for model, (read, write, _) in MODELS.items()
+        PriceRule(
+            model,
+            RateCard(Rates(input_rate * RATE_SCALE, output_rate * RATE_SCALE)),
+            now - 200 * DAY,
+            source="make seed",
+        )
+        for model, (input_rate, output_rate, _) in MODELS.items()
     ]
     return Books(now, users, rules)
 
@@ -110,7 +115,7 @@ def identities(books: Books) -> Iterator[Item]:
 
 
 def user_counts(books: Books) -> Iterator[tuple[keys.Key, int]]:
-    """Return the keys of the counts of users that change, each with the number of users."""
+    """Return the keys of the counters of users, each with the number to add."""
     counted = Counter(tuple(keys.user_count(user.role, user.id).items()) for user in books.users)
     return ((dict(key), number) for key, number in counted.items())
 
@@ -151,8 +156,8 @@ def _records(books: Books, rng: random.Random, number: int, members: Mapping[str
             yield UsageRecord(record_id, account_id, user.id, service, "render", IMAGE_CREDITS, at, {})
             continue
         (model,) = rng.choices([*MODELS], popularity)
-        read = rng.randrange(200, 6_000)
-        used = Usage(read, rng.randrange(50, 1_200), cached_input=read // 2 if rng.random() < 0.3 else 0)
+        prompt = rng.randrange(200, 6_000)
+        used = Usage(prompt, rng.randrange(50, 1_200), cached_input=prompt // 2 if rng.random() < 0.3 else 0)
         yield UsageRecord(record_id, account_id, user.id, service, model, cards[model].cost(used), at, {}, used)
 
 

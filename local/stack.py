@@ -161,7 +161,7 @@ def _outputs(aws: Emulator) -> dict[str, str]:
 
 
 def _switch_on_time_to_live(aws: Emulator, table_name: str) -> None:
-    """Do the parts of the template that the emulator's CloudFormation leaves out."""
+    """Switch on the table's time to live, which the emulator's CloudFormation leaves out."""
     dynamodb = aws.client("dynamodb")
     described = dynamodb.describe_time_to_live(TableName=table_name)["TimeToLiveDescription"]
     if described["TimeToLiveStatus"] != "ENABLED":

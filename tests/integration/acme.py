@@ -59,5 +59,5 @@ def make_key(user_id: str = "u1") -> str:
 
 
 def limits(refused: pytest.ExceptionInfo[Any]) -> list[tuple[str, int, int]]:
-    said = refused.value.details["limits"]
-    return [(each["limit"], each["remainingCredits"], each["requiredCredits"]) for each in said]
+    failing = refused.value.details["limits"]
+    return [(each["limit"], each["remainingCredits"], each["requiredCredits"]) for each in failing]

@@ -59,7 +59,7 @@ def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 
 class Uncounted:
-    """Metrics that are dropped: Powertools' own are for one invocation in one thread."""
+    """Drops all metrics, because those of Powertools are for one invocation in one thread."""
 
     metric_set: ClassVar[dict[str, Any]] = {}
 

@@ -130,7 +130,7 @@ def test_usage_is_recorded_for_the_payer_and_counted_for_the_user(deduct: bool, 
     again = usage.record(event, now=NOW, key=IdempotencyKey("u1", "usage", "k", "f"))
 
     assert (made.account_id, made.user_id, again.replayed) == (ORGANIZATION, "u1", True)
-    assert again.record == made._replace(metadata={})  # a stored answer keeps none, so that it can be erased
+    assert again.record == made._replace(metadata={})  # a stored answer has no metadata, so that metadata can be erased
     assert credits.balance(ORGANIZATION, NOW).available == 100 - 7 * deduct
     for found in (
         usage.statistics("u1", None, None),
@@ -199,7 +199,7 @@ def test_a_user_id_that_looks_like_an_account_id_is_only_a_user_id(user: MakeUse
     assert usage.statistics("org:o1", None, None).sums.records == 0
 
 
-def test_an_organizations_stream_stays_within_its_budget(user: MakeUser, calls: Calls) -> None:
+def test_an_organizations_stream_costs_what_the_data_model_says(user: MakeUser, calls: Calls) -> None:
     user("u1")
     credits.allocate(request(), 1_000)
     stream("s0")
@@ -209,7 +209,7 @@ def test_an_organizations_stream_stays_within_its_budget(user: MakeUser, calls: 
         "finalize with the hint": lambda: settling.finalize(
             "u1", "s1", 800, success=True, now=NOW, account_id=ORGANIZATION
         ),
-        "finalize without": lambda: settling.finalize("u1", "s0", 800, success=True, now=NOW),
+        "finalize without the hint": lambda: settling.finalize("u1", "s0", 800, success=True, now=NOW),
     }
     spent = {}
     for name, call in calls_of.items():
@@ -221,6 +221,6 @@ def test_an_organizations_stream_stays_within_its_budget(user: MakeUser, calls: 
         "initialize": (2, 9),
         "heartbeat": (1, 1),
         "finalize with the hint": (2, 15),
-        "finalize without": (3, 15),
+        "finalize without the hint": (3, 15),
     }
     assert session_lists.active_of_user("u1", before=None, limit=9) == ([], None)

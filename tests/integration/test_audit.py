@@ -71,7 +71,7 @@ TAMPERINGS = [
     pytest.param("alter", 3, {"reason": "never said"}, "altered", id="a reason"),
     pytest.param("alter", 3, {"credits": 9}, "altered", id="credits"),
     pytest.param("alter", 3, {"credits": "1"}, "altered", id="a type"),
-    pytest.param("alter", 3, {"more": 1}, "altered", id="an attribute more"),
+    pytest.param("alter", 3, {"more": 1}, "altered", id="an extra attribute"),
     pytest.param("alter", 3, {"run_id": "r1"}, "altered", id="an attribute of a later format"),
     pytest.param("alter", 3, {"run_id": "r1", "format": 2}, "altered", id="a later format"),
     pytest.param("alter", 5, {"actor": "u2"}, "altered", id="the last one"),
@@ -134,7 +134,7 @@ def test_an_unreadable_wallet_is_reported_and_does_not_stop_the_audit(
 
 
 @pytest.mark.usefixtures("three")
-def test_an_audit_reads_new_entries_and_after_a_week_everything(calls: Calls) -> None:
+def test_an_audit_reads_only_new_entries_and_after_a_week_all_entries(calls: Calls) -> None:
     def entries_read(now: int) -> int:
         calls.reset()
         assert audit_all(now, always).drifting == 0

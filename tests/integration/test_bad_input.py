@@ -20,8 +20,8 @@ SAMPLES = [json.loads(path.read_text()) | {"function": path.parent.name} for pat
 function_of = cache(app)
 
 
-def sent(method: str, path: str, body: str) -> dict[str, Any]:
-    """The answer of the route's function to an administrator's request; its sample is what the gateway hands on."""
+def answer_to(method: str, path: str, body: str) -> dict[str, Any]:
+    """Send the route's sample, with this path and body, to its function as an administrator, and return the answer."""
     for sample in SAMPLES:
         pattern = re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", sample.get("resource", ""))
         matching = re.fullmatch(pattern, f"/api/{path}")
@@ -45,7 +45,7 @@ def sent(method: str, path: str, body: str) -> dict[str, Any]:
 
 def made(method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
     """What a successful request creates."""
-    answer = sent(method, path, json.dumps(body))
+    answer = answer_to(method, path, json.dumps(body))
     assert answer["statusCode"] == 201, answer
     read: dict[str, Any] = json.loads(answer["body"])
     return read
@@ -85,7 +85,7 @@ def test_a_bad_value_is_refused_by_the_name_of_its_field(
 
     for value in values:
         body = text_of({**good, field: value}, names)
-        answer = sent(method, path, body.decode())
+        answer = answer_to(method, path, body.decode())
         error = json.loads(answer["body"])
         assert (answer["statusCode"], error["code"]) == (400, "VALIDATION_ERROR"), (value, error)
         assert error.keys() == {"message", "code", "details", "requestId"}

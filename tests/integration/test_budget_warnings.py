@@ -28,12 +28,12 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int]]:
 
 def test_each_warning_level_is_logged_once_in_a_window(caplog: pytest.LogCaptureFixture) -> None:
     budget("member:u1", 40, window="day", warn_at=(50, 80))
-    said = []
+    logged = []
     for number in range(6):
         stream(f"s{number}")
-        said.append(warnings(caplog))
+        logged.append(warnings(caplog))
 
-    assert said == [[], [], [], [("member:u1", 20)], [], [("member:u1", 32)]]
+    assert logged == [[], [], [], [("member:u1", 20)], [], [("member:u1", 32)]]
     stream("tomorrow", now=NOW + DAY)
     assert warnings(caplog) == []
     stream("much", 16_000, now=NOW + DAY)

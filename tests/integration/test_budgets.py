@@ -1,4 +1,4 @@
-"""What each operation costs the database, compared with its budget; costs do not grow with history."""
+"""Each operation takes at most its round trips and write units, no matter how long the history of its user is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ def request() -> Request:
 
 @dataclass(frozen=True)
 class Budget:
-    """An operation, its preparation, and its budget."""
+    """An operation, what must happen before it, and the most that it may cost."""
 
     operation: str
     round_trips: int

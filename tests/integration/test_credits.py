@@ -72,10 +72,10 @@ def test_a_wallet_is_due_no_later_than_its_first_lot_expires(user: MakeUser) -> 
     assert _due() == "2027-01-16T08:00:00.000Z#user:u1"
 
     credits.remove(request(), 5)
-    assert _due() == "2027-01-16T08:00:00.000Z#user:u1", "moving it back would cost two index writes"
+    assert _due() == "2027-01-16T08:00:00.000Z#user:u1", "a later time would cost two index writes"
 
     assert credits.expire(wallets.get(ACCOUNT), NOW + DAY) == 0
-    assert _due() == "2027-01-17T08:00:00.000Z#user:u1", "the sweeper moves it when it finds nothing due"
+    assert _due() == "2027-01-17T08:00:00.000Z#user:u1", "the sweeper finds nothing due and moves the time"
     assert credits.expire(wallets.get(ACCOUNT), NOW + 2 * DAY) == 10
     assert _due() is None
 
@@ -96,9 +96,9 @@ def test_each_command_answers_with_what_it_did(user: MakeUser) -> None:
 
     assert allocated.allocation is not None
     assert (allocated.allocation.credits, allocated.allocation.notes, allocated.remaining) == (7, "", 7)
-    (kept,) = allocations.page(ACCOUNT, last=2, limit=1)
-    assert kept == allocated.allocation._replace(notes="gift"), (
-        "notes are kept in the allocation only, where they can be erased"
+    (stored,) = allocations.page(ACCOUNT, last=2, limit=1)
+    assert stored == allocated.allocation._replace(notes="gift"), (
+        "only the allocation has the notes, where they can be erased"
     )
     assert allocated.allocation.expires_at == NOW + DAY
     assert [(change.previous, change.available) for change in (allocated, removed, adjusted, made)] == [
@@ -173,7 +173,7 @@ def test_the_ledger_is_read_newest_first_page_by_page(user: MakeUser) -> None:
     while True:
         entries, before = credits.list_entries(wallets.get(ACCOUNT), since=None, until=None, before=before, limit=3)
         pages.append([entry.seq for entry in entries])
-        credits.allocate(request(now=NOW + HOUR), 1)  # what is new does not shift the pages
+        credits.allocate(request(now=NOW + HOUR), 1)  # new entries do not shift the pages
         if before is None:
             break
 
@@ -269,7 +269,7 @@ def test_allocations_are_paged_by_number_and_by_cursor(user: MakeUser) -> None:
     assert page(last=0) == ([], None)
 
 
-def test_the_rest_of_a_graced_lot_belongs_to_its_allocation(user: MakeUser) -> None:
+def test_a_refund_after_the_expiry_is_still_listed_with_its_allocation(user: MakeUser) -> None:
     user("u1", 10, days=1)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
     settling.abort("u1", "s1", 0, now=NOW + DAY + HOUR)

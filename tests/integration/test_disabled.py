@@ -84,7 +84,9 @@ def test_administrators_move_a_disabled_users_credits() -> None:
 
 @pytest.mark.usefixtures("frozen")
 @pytest.mark.parametrize(("user_id", "status"), [("u1", 403), ("boss", 200)])
-def test_only_others_read_a_disabled_users_balance_by_its_account(user_id: str, status: int) -> None:
+def test_a_disabled_user_cannot_read_their_balance_by_account_id_but_an_administrator_can(
+    user_id: str, status: int
+) -> None:
     users.sync(Description("boss", "boss@example.com", "boss", "admin"), NOW)
     asked = event("credits/balance")
     asked |= {
@@ -121,7 +123,7 @@ def test_disabling_a_user_without_a_wallet_creates_a_frozen_one(user: MakeUser) 
     assert assert_books_balance("u1").available == 10
 
 
-def test_a_repeat_changes_nothing(user: MakeUser, calls: Calls) -> None:
+def test_disabling_or_enabling_a_user_again_changes_nothing(user: MakeUser, calls: Calls) -> None:
     user("u1")
     disable(reason="first")
     calls.reset()
@@ -162,11 +164,11 @@ def test_a_hold_that_races_with_disabling_happens_before_it_or_is_refused(user: 
 
 def test_concurrent_disabling_and_enabling_leave_profile_and_wallet_consistent(user: MakeUser) -> None:
     user("u1", 10_000)
-    said = [Description("u1", username=f"n{number}", issued_at=number) for number in range(4)]
+    descriptions = [Description("u1", username=f"n{number}", issued_at=number) for number in range(4)]
 
     together(
         *times(4, disable),
-        *(partial(users.sync, each, NOW) for each in said),
+        *(partial(users.sync, each, NOW) for each in descriptions),
         *times(4, lambda: credits.allocate(Request("boss", "u1", "", 30, NOW), 1)),
         *times(3, lambda: operations.enable("u1", now=NOW)),
     )

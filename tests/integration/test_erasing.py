@@ -47,8 +47,7 @@ APPS = (api_keys_app, credits_app, ledger_app, sessions_app, usage_app, users_ap
 def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str = "u1", key: str = "") -> Any:
     """The body of a route's answer to a user, or to the administrator ``boss``; its status is in ``http``.
 
-    Every parameter of the route's path is ``u1``. Only the value of a session or a key is given after a colon:
-    ``{keyId:7}``.
+    A parameter of the path is ``u1`` unless a value follows its name after a colon: ``{keyId:7}``.
     """
     sample = event("users/disable")
     parameters: dict[str, str] = {}
@@ -70,17 +69,17 @@ def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str 
         sample |= {"queryStringParameters": {"userId": "u1"}, "multiValueQueryStringParameters": {"userId": ["u1"]}}
     sample["requestContext"]["authorizer"] |= {"principalId": as_, "userId": as_, "email": "", "role": role}
     answer = app.handler(sample, CONTEXT)
-    told = json.loads(answer["body"])
-    return {"http": answer["statusCode"], **(told if isinstance(told, dict) else {"list": told})}
+    fields = json.loads(answer["body"])
+    return {"http": answer["statusCode"], **(fields if isinstance(fields, dict) else {"list": fields})}
 
 
 def say_everything() -> None:
     """Send a text about the user in every field of every route that takes one."""
-    said = {TEXT: [TEXT]}
+    metadata = {TEXT: [TEXT]}
     by_class = {"inputTokens": 5, "outputTokens": 5}
     provider = {"usage": {"prompt_tokens": 5, "completion_tokens": 5, TEXT: TEXT}, "usageFormat": "openai"}
-    account = partial(ask, credits_app, as_="boss")
-    streams = partial(ask, sessions_app)
+    ask_credits = partial(ask, credits_app, as_="boss")
+    ask_sessions = partial(ask, sessions_app)
 
     def done(answer: Any) -> None:
         assert answer["http"] in (200, 201), answer
@@ -96,16 +95,16 @@ def say_everything() -> None:
             ("PUT", "credits/adjust", {"adjustment": -7}),
         ]
     ):
-        done(account(method, route, {"userId": "u1", "notes": f"for {TEXT}", **fields}, key=f"k{number}"))
+        done(ask_credits(method, route, {"userId": "u1", "notes": f"for {TEXT}", **fields}, key=f"k{number}"))
     for name in ("ended", "aborted", "forced", "late", "open", "stuck"):
-        opened = {"sessionId": name, "modelId": "m", "metadata": said}
-        done(streams("POST", "streaming-sessions/initialize", {**opened, "estimatedUsage": by_class}))
-    done(streams("POST", "streaming-sessions/finalize", {"sessionId": "ended", "metadata": said, **provider}))
-    done(streams("POST", "streaming-sessions/abort", {"sessionId": "aborted", "metadata": said, **provider}))
+        opened = {"sessionId": name, "modelId": "m", "metadata": metadata}
+        done(ask_sessions("POST", "streaming-sessions/initialize", {**opened, "estimatedUsage": by_class}))
+    done(ask_sessions("POST", "streaming-sessions/finalize", {"sessionId": "ended", "metadata": metadata, **provider}))
+    done(ask_sessions("POST", "streaming-sessions/abort", {"sessionId": "aborted", "metadata": metadata, **provider}))
     for name in ("forced", "late"):
         end = f"streaming-sessions/{{userId}}/{{sessionId:{name}}}/end"
-        done(streams("POST", end, {"reason": f"{TEXT} hangs"}, as_="boss"))
-    recorded = {"service": "s", "operation": "o", "metadata": said}
+        done(ask_sessions("POST", end, {"reason": f"{TEXT} hangs"}, as_="boss"))
+    recorded = {"service": "s", "operation": "o", "metadata": metadata}
     done(ask(usage_app, "POST", "usage/record", {**recorded, "credits": 3, "deduct": True}, key=TEXT))
     done(ask(usage_app, "POST", "usage/record", {**recorded, "modelId": "m", **provider}, key=f"{TEXT}2"))
     made = ask(api_keys_app, "POST", "api-keys", {"name": f"{TEXT}'s"}, key=f"{TEXT}3")
@@ -120,8 +119,8 @@ def stored(dynamodb: Any, table_name: str) -> str:
     return json.dumps([item for page in pages for item in page["Items"]])
 
 
-def told() -> str:
-    """What all routes about a user answer an administrator, as one text."""
+def answers_to_administrators() -> str:
+    """The answers of all routes about a user to an administrator, as one text."""
     answers = [
         ask(app, "GET", route.path.removeprefix("/api/"), as_="boss")
         for app in APPS
@@ -144,7 +143,7 @@ def test_erasing_removes_every_text_about_a_user_and_keeps_every_number(
     users.sync(Description("boss", "boss@x.org", "boss", "admin"), clock())
     say_everything()
     assert stored(dynamodb, table_name).count(TEXT) > 30
-    assert told().count(TEXT) > 10
+    assert answers_to_administrators().count(TEXT) > 10
     people.enable("u1", now=clock())
     statistics = usage.statistics("u1", None, None).sums
     before = assert_books_balance("u1")
@@ -152,14 +151,14 @@ def test_erasing_removes_every_text_about_a_user_and_keeps_every_number(
     begun = ask(users_app, "POST", "users/{userId}/erase", as_="boss")
 
     assert (begun["http"], "finishedAt" in begun) == (202, False)
-    assert f"{TEXT}2@x.org".lower() not in stored(dynamodb, table_name).lower(), "name and address go at once"
+    assert f"{TEXT}2@x.org".lower() not in stored(dynamodb, table_name).lower(), "name and address are erased at once"
     later = clock() + erasing.WAIT
     monkeypatch.setattr(users_app, "clock", lambda: later)
     for again in (1, 2):
         ended = ask(users_app, "POST", "users/{userId}/erase", as_="boss")
         assert (ended["http"], "finishedAt" in ended) == (200, True), again
     settle_what_was_open()
-    for where in (stored(dynamodb, table_name), told()):
+    for where in (stored(dynamodb, table_name), answers_to_administrators()):
         assert TEXT.lower() not in where.lower()
     after = assert_books_balance("u1")
     proof, _, _ = audit(ACCOUNT, later)
@@ -171,9 +170,9 @@ def test_erasing_removes_every_text_about_a_user_and_keeps_every_number(
 
 def settle_what_was_open() -> None:
     """End the sessions that were open when the erasure began, with as many texts as possible."""
-    said = Particulars(None, {TEXT: TEXT}, None)
-    settling.finalize("u1", "open", 3, success=True, now=clock(), particulars=said)
-    settling.finalize("u1", "late", 4, success=True, now=clock(), particulars=said)
+    with_text = Particulars(None, {TEXT: TEXT}, None)
+    settling.finalize("u1", "open", 3, success=True, now=clock(), particulars=with_text)
+    settling.finalize("u1", "late", 4, success=True, now=clock(), particulars=with_text)
     settling.force_end("u1", "stuck", actor="boss", reason=TEXT, now=clock())
     credits.allocate(Request("boss", "u1", TEXT, 30, clock(), IdempotencyKey("boss", "r", "k", "f")), 9)
     credits.remove(Request("boss", "u1", TEXT, 30, clock()), 1)
@@ -212,7 +211,7 @@ def test_an_administrator_can_erase_neither_themselves_nor_an_unknown_user(user:
         erasing.erase("stranger", by="boss", now=NOW)
 
 
-def test_an_erased_users_address_goes_to_the_next_claim_and_the_user_is_forgotten(user: MakeUser) -> None:
+def test_an_erased_users_address_goes_to_the_next_claimant_and_the_user_is_forgotten(user: MakeUser) -> None:
     first = NOW // 1000
     for number, user_id in enumerate(("u1", "u2", "u3")):
         users.sync(Description(user_id, "team@x.org", user_id, issued_at=first + number), NOW + number * 1000)
@@ -323,7 +322,7 @@ def test_the_next_run_continues_an_erasure_that_failed_midway(
     assert_books_balance("u1")
 
 
-def test_a_settle_decided_before_the_erasure_is_decided_again_without_texts(user: MakeUser) -> None:
+def test_a_settle_at_the_same_time_as_an_erasure_leaves_no_texts(user: MakeUser) -> None:
     user("u1", 100)
     sessions.initialize("u1", "s1", "m", 1_000, now=NOW, metadata={TEXT: 1})
 
@@ -336,7 +335,9 @@ def test_a_settle_decided_before_the_erasure_is_decided_again_without_texts(user
     assert_books_balance("u1")
 
 
-def test_a_record_that_another_account_paid_for_is_erased_there(user: MakeUser, dynamodb: Any, table_name: str) -> None:
+def test_the_texts_of_a_record_that_another_account_paid_for_are_erased(
+    user: MakeUser, dynamodb: Any, table_name: str
+) -> None:
     from accounting.domain.accounts import stored as account
 
     user("u1")
@@ -366,14 +367,14 @@ def test_a_session_that_an_organization_pays_for_keeps_no_texts_of_an_erased_use
         metadata = {TEXT: name}
         sessions.initialize("u1", name, "m", 1_000, now=NOW, account_id=made.account_id, metadata=metadata)
     users.forget()
-    said = Particulars(None, {TEXT: 1})
-    settling.finalize("u1", "before", 9, success=True, now=NOW, particulars=said)
-    (kept,) = usage_store.newest(account(made.account_id), None, None, 9)
-    assert kept.metadata[TEXT] == 1
+    with_text = Particulars(None, {TEXT: 1})
+    settling.finalize("u1", "before", 9, success=True, now=NOW, particulars=with_text)
+    (record,) = usage_store.newest(account(made.account_id), None, None, 9)
+    assert record.metadata[TEXT] == 1
 
     erase()
     sweep(LATER, lambda: True)
-    settling.finalize("u1", "after", 9, success=True, now=LATER, particulars=said)
+    settling.finalize("u1", "after", 9, success=True, now=LATER, particulars=with_text)
 
     assert TEXT not in stored(dynamodb, table_name)
     assert len(usage_store.newest(account(made.account_id), None, None, 9)) == 2

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EVENTS = ROOT / "events"
 EXAMPLE_SECRET = "an-example-secret-of-at-least-32-bytes"  # the one that events/README.md names
 
-# In the order in which they make sense, with what each answers for a user with 1,000 credits.
+# In an order that gives these answers: the sample, its status, and fields of its answer.
 STEPS: list[tuple[str, int, dict[str, Any]]] = [
     ("health/health", 200, {"status": "ok"}),
     ("health/api-health", 200, {"status": "ok"}),
@@ -147,11 +147,11 @@ def test_the_sample_events_of_pages_and_their_files_return_them(name: str, begin
     assert (answer["statusCode"], answer["body"][: len(beginning)]) == (200, beginning)
 
 
-HEADED = ["health/health", "health/api-health", "docs/document", "docs/page", "docs/asset", "docs/console"]
+WITH_HEAD = ["health/health", "health/api-health", "docs/document", "docs/page", "docs/asset", "docs/console"]
 
 
-@pytest.mark.parametrize("name", HEADED)
-def test_the_sample_events_of_head_are_answered_like_get_without_a_body(name: str) -> None:
+@pytest.mark.parametrize("name", WITH_HEAD)
+def test_head_is_answered_like_get_but_without_a_body(name: str) -> None:
     handler = app(name.partition("/")[0]).handler
     whole, head = handler(event(name), CONTEXT), handler(event(f"{name}-head"), CONTEXT)
 
@@ -213,7 +213,7 @@ def test_the_sample_token_is_accepted(aws: Emulator, monkeypatch: pytest.MonkeyP
     secrets._provider.cache_clear()
 
 
-def test_the_sample_token_is_signed_with_the_secret_that_the_page_names() -> None:
+def test_the_sample_token_is_signed_with_the_secret_that_the_readme_names() -> None:
     token = event("authorizer/token")["authorizationToken"].removeprefix("Bearer ")
     assert jwt.decode(token, EXAMPLE_SECRET, algorithms=["HS256"])["sub"] == "demo-user"
     assert EXAMPLE_SECRET in (EVENTS / "README.md").read_text()
@@ -235,7 +235,7 @@ def test_every_route_has_a_sample_and_every_sample_a_route() -> None:
 
 
 def test_sam_local_sets_only_variables_that_it_passes_on() -> None:
-    """SAM drops a variable that the template does not declare, except the one that the page adds to the template."""
+    """SAM drops variables that the template does not declare. The README shows how to add another one."""
     declared = {name for function in functions().values() for name in function["Environment"]["Variables"]}
     settings = json.loads((EVENTS / "sam-local-env.json").read_text())["Parameters"]
     assert settings.keys() - declared == {"AWS_ENDPOINT_URL"}

@@ -132,8 +132,8 @@ def test_a_throttled_transaction_is_distinguished_from_a_conflict(user: MakeUser
         assert type(refusal.value) is expected
 
 
-def test_a_request_that_arrives_after_its_repeat_conflicts_is_carried_out_once(user: MakeUser, wire: Faults) -> None:
-    """This also holds without an idempotency key: a new decision beside the late request would be a second grant."""
+def test_a_late_request_whose_repeat_meets_a_conflict_is_carried_out_once(user: MakeUser, wire: Faults) -> None:
+    """Even without an idempotency key, the same transaction is sent again. A new decision would grant a second time."""
     user("u1")
     wire.requests.clear()
     withheld, overtaken = late()
@@ -163,7 +163,7 @@ def test_a_heartbeat_waits_for_a_transaction_on_its_session(user: MakeUser, wire
     assert sessions.heartbeat("u1", "s1", 100, now=NOW).tokens == 100
 
 
-def test_a_heartbeat_that_keeps_meeting_transactions_may_be_sent_again(user: MakeUser, wire: Faults) -> None:
+def test_a_heartbeat_that_keeps_meeting_transactions_raises_contention(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     open_session()
     wire.fail("UpdateItem", *[refused("TransactionConflictException")] * 9)

@@ -114,19 +114,19 @@ def _spend_within_limits() -> None:
 
 
 def kind_of(item: dict[str, Any]) -> str:
-    """The kind of an item: how its keys begin, its kind of usage, and whether it points to another account's."""
+    """The kind of an item: how its keys begin, its state, and which optional attributes it has."""
     partition, kind = item["pk"].partition("#")[0], item["sk"].partition("#")[0]
     state = f"-{item['status']}" if kind == "SESSION" else "-erased" if {"erased", "erased_at"} & item.keys() else ""
     by_class = ("rates" in item and "inputs" in item) or (kind == "USAGE" and "usage" in item) or "input" in item
-    known = f"{'-alias' if 'alias_of' in item else ''}{'-by-class' if by_class else ''}"
-    known += f"{'-by-number' if 'unclassified' in item else ''}{'-priced' if 'priced_as' in item else ''}"
-    known += f"{'-of-an-organization' if kind == 'WALLET' and '#org:' in item['pk'] else ''}"
-    known += f"{'-for-an-account' if partition == 'KEY' and 'account_id' in item else ''}"
-    known += f"{'-of-a-service' if 'actor' in item and kind == 'USAGE' else ''}"
-    known += f"{'-in-a-run' if 'run_id' in item and kind != 'RUN' else ''}"
-    known += f"{'-with-budgets' if kind == 'WALLET' and 'budgets' in item else ''}"
-    known += f"{'-closed' if 'closed_at' in item else ''}"
-    return f"{partition}-{kind}{state}{known}{'-pointer' if 'paid_by' in item else ''}".lower()
+    options = f"{'-alias' if 'alias_of' in item else ''}{'-by-class' if by_class else ''}"
+    options += f"{'-by-number' if 'unclassified' in item else ''}{'-priced' if 'priced_as' in item else ''}"
+    options += f"{'-of-an-organization' if kind == 'WALLET' and '#org:' in item['pk'] else ''}"
+    options += f"{'-for-an-account' if partition == 'KEY' and 'account_id' in item else ''}"
+    options += f"{'-of-a-service' if 'actor' in item and kind == 'USAGE' else ''}"
+    options += f"{'-in-a-run' if 'run_id' in item and kind != 'RUN' else ''}"
+    options += f"{'-with-budgets' if kind == 'WALLET' and 'budgets' in item else ''}"
+    options += f"{'-closed' if 'closed_at' in item else ''}"
+    return f"{partition}-{kind}{state}{options}{'-pointer' if 'paid_by' in item else ''}".lower()
 
 
 def shape_of(item: dict[str, Any]) -> dict[str, str]:
@@ -174,10 +174,10 @@ def test_replacing_an_item_keeps_attributes_of_a_newer_version(
 
 
 def test_the_time_of_a_token_that_was_ahead_is_kept(user: MakeUser) -> None:
-    said = users.sync(Description("u1", role="admin", issued_at=NOW // 1000 + 25), NOW)[0]
+    synced = users.sync(Description("u1", role="admin", issued_at=NOW // 1000 + 25), NOW)[0]
 
-    assert said.ahead == NOW // 1000 + 25
-    assert users.find("u1") == said
+    assert synced.ahead == NOW // 1000 + 25
+    assert users.find("u1") == synced
 
 
 def test_a_wallet_of_a_newer_version_is_used_and_kept_unchanged(user: MakeUser, dynamodb: Any, table_name: str) -> None:

@@ -167,7 +167,7 @@ def test_a_new_limit_keeps_the_count_and_a_new_window_begins_at_zero() -> None:
         budget("member:u1", 5, window=window, zone=zone)
         assert committed("member:u1") == 0
     finalize("s2", 1)
-    assert committed("member:u1") == 0, "it settles in the counter that it was held in"
+    assert committed("member:u1") == 0, "the session settles in the counter that has its hold"
 
 
 def test_a_change_that_changes_nothing_writes_nothing(calls: Calls) -> None:
@@ -233,7 +233,9 @@ def test_a_raise_is_limited_by_the_budget_that_its_session_began_under() -> None
     assert limits(refused) == [("members", 2, 3)]
 
 
-def test_with_a_reduced_buffer_a_hold_takes_the_least_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_short_holds_are_reduced_a_hold_takes_what_the_tightest_limit_has_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from accounting import settings as settings_module
 
     monkeypatch.setenv("HOLD_BUFFER_WHEN_SHORT", "reduce")
@@ -300,8 +302,8 @@ def test_a_counter_outlives_every_session_that_can_commit_to_it() -> None:
     assert item["ttl"] == (from_iso("2027-01-16") + DAY + 90 * DAY + 30 * DAY) // 1000
 
 
-def test_an_organizations_hold_with_every_limit_keeps_its_budget(user: MakeUser, calls: Calls) -> None:
-    """A hold takes 2 round trips and 15 units, its settlement with a hint 2 round trips and 23 units."""
+def test_an_organizations_hold_with_every_limit_costs_what_the_data_model_says(user: MakeUser, calls: Calls) -> None:
+    """A hold takes 2 round trips and at most 15 units. Its settlement with a hint takes 2 and at most 23."""
     user("u1")
     key_id = make_key()
     budget("member:u1", 500, window="month")

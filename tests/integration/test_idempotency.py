@@ -180,7 +180,7 @@ ENDS: dict[str, Callable[[], object]] = {
 def test_the_id_of_an_ended_session_cannot_be_used_again(
     outcome: str, model: str, tokens: int, left: int, user: MakeUser
 ) -> None:
-    """If an answer says that credits are held, then they are held, even if the wallet could not hold them again."""
+    """The first answer would claim a hold that has ended, so a repeat is refused, whatever the wallet has left."""
     user("u1", 6 + left)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
     ENDS[outcome]()
@@ -195,7 +195,7 @@ def test_the_id_of_an_ended_session_cannot_be_used_again(
 
 
 def test_a_repeated_initialize_gets_the_first_answer(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The hold, signs of life, the price and parameters may have changed since."""
+    """Since then, the hold, the tokens, the price and the settings may have changed."""
     user("u1", 5)
     with monkeypatch.context() as reducing:
         reducing.setenv("HOLD_BUFFER_WHEN_SHORT", "reduce")
@@ -210,12 +210,13 @@ def test_a_repeated_initialize_gets_the_first_answer(user: MakeUser, monkeypatch
     again = sessions.initialize("u1", "s1", "m", 5_000, now=NOW + 9)
 
     assert again.replayed
-    told = (first.initial_credits, first.estimated_credits, first.initial_expires_at)
-    assert told == (5, 5, NOW + settings().session_timeout)
-    assert (again.session.initial_credits, again.session.estimated_credits, again.session.initial_expires_at) == told
+    first_values = (first.initial_credits, first.estimated_credits, first.initial_expires_at)
+    assert first_values == (5, 5, NOW + settings().session_timeout)
+    later = again.session
+    assert (later.initial_credits, later.estimated_credits, later.initial_expires_at) == first_values
 
 
-def test_a_client_that_lost_finalizes_answer_gets_it_again(user: MakeUser) -> None:
+def test_a_repeated_finalize_gets_the_first_answer(user: MakeUser) -> None:
     user("u1", 60)
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
     first = settling.finalize("u1", "s1", 2_000, success=True, now=NOW + 1)
@@ -276,7 +277,7 @@ def test_a_repeat_is_answered_after_the_user_lost_the_address(user: MakeUser) ->
     assert assert_books_balance("u2").available == 0
 
 
-def test_a_repeat_is_answered_after_the_instant_that_it_names(user: MakeUser) -> None:
+def test_a_repeated_allocation_is_answered_after_its_expiry(user: MakeUser) -> None:
     user("u1")
     until = request()._replace(expires_at=NOW + DAY)
     first = credits.allocate(until, 7)

@@ -27,7 +27,7 @@ LATE = STALE + 2 * DAY
 
 
 def swept(reported: int, credits_granted: int = 100, days: int = 30) -> None:
-    """A session with an estimate of 10,000 tokens that reported this many, sent nothing more, and was swept."""
+    """Open a session for 10,000 tokens, report ``reported`` tokens, and let the sweeper end it."""
     credits.allocate(credits.Request("boss", "u1", "", days, NOW), credits_granted)
     sessions.initialize("u1", "s1", "m", 10_000, now=NOW)
     if reported:
@@ -169,7 +169,7 @@ def test_a_late_refund_lives_as_long_as_the_grace_and_no_longer(user: MakeUser) 
     assert_books_balance("u1")
 
 
-def test_nothing_settles_after_the_session_is_forgotten(user: MakeUser, dynamodb: Any, table_name: str) -> None:
+def test_late_usage_of_a_deleted_session_is_refused(user: MakeUser, dynamodb: Any, table_name: str) -> None:
     user()
     swept(3_000)
     dynamodb.delete_item(TableName=table_name, Key=table.pack(keys.session("u1", "s1")))
@@ -236,8 +236,8 @@ def test_settling_below_the_reported_usage_is_recorded(
 
     finalize(used, NOW + 2)
 
-    kept = store.get("u1", "s1")
-    assert kept is not None
-    assert (kept.tokens, kept.settled.tokens, kept.unsettled_report) == (9_000, used, below)
+    session = store.get("u1", "s1")
+    assert session is not None
+    assert (session.tokens, session.settled.tokens, session.unsettled_report) == (9_000, used, below)
     assert records()[0]["metadata"]["reportedTokens"] == 9_000
     assert counted["CreditsReportedNotSettled"] == below

@@ -43,9 +43,9 @@ def wire(table_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
 
 def assert_counted(committed: int, spent: int, opened: int, records: int) -> None:
     """The member's budget and the run count the same, and the account's books balance."""
-    ((standing,), _) = budgets.page(ACME, by=BOSS, user_id=None, after=None, limit=9, now=NOW)
+    ((budget,), _) = budgets.page(ACME, by=BOSS, user_id=None, after=None, limit=9, now=NOW)
     run = runs.show(ACME, "r1", by=BOSS).run
-    assert (standing.committed, run.committed) == (committed, committed)
+    assert (budget.committed, run.committed) == (committed, committed)
     assert (run.spent, run.sessions, run.records) == (spent, opened, records)
     wallet = assert_books_balance("u1", ACME)
     assert (wallet.held, wallet.charged) == (committed - spent, spent)
@@ -73,7 +73,7 @@ def test_each_step_of_a_session_counts_once(wire: Faults, faults: tuple[Fault, .
     for step, counted in steps:
         wire.fail(TRANSACT, *faults)
 
-        with suppress(Unavailable):  # it may have happened: the caller sends it again
+        with suppress(Unavailable):  # it may have taken effect, so the caller repeats it
             step()
         step()
 

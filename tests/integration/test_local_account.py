@@ -61,11 +61,11 @@ def test_sam_ignores_this_machines_account() -> None:
     environ = account.without_proxies(sam_environment())
     program = "import boto3; print(boto3.client('cloudformation', aws_access_key_id='a', aws_secret_access_key='b'))"
 
-    asked = subprocess.run(
+    result = subprocess.run(
         [BIN / "python", "-c", program], env=environ, cwd=ROOT, capture_output=True, text=True, check=False
     )
 
-    assert asked.returncode == 0, asked.stderr
+    assert result.returncode == 0, result.stderr
     of_the_account = {name for name in environ if name.startswith(("AWS_", "SAM_")) and environ[name] == "nope"}
     assert of_the_account == set()
     assert not {name for name in environ if name.lower().endswith("_proxy")}
@@ -82,9 +82,9 @@ def test_a_program_can_drop_this_machines_account(aws: Emulator, table_name: str
     )
 
     command = [sys.executable, "-c", program, aws.endpoint_url]
-    left = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
-    assert table_name in left.stdout, left.stderr
+    assert table_name in result.stdout, result.stderr
 
 
 def test_these_tests_run_without_this_machines_account() -> None:

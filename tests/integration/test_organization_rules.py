@@ -1,4 +1,4 @@
-"""Organizations over the table: members change one at a time, and no credit is lost when an organization closes."""
+"""Organizations in the table: members change one at a time, and no credit is lost when an organization closes."""
 
 from collections.abc import Callable
 

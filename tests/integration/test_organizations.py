@@ -64,7 +64,7 @@ def test_a_change_of_members_is_refused_after_another_one() -> None:
     assert organizations.of_user("u1", before=None, limit=9) == ([], None)
 
 
-def test_a_change_of_members_refuses_what_was_decided_on_the_old_wallet() -> None:
+def test_after_a_change_of_members_a_write_decided_on_the_old_wallet_is_refused() -> None:
     stored_with("u1")
     before = wallets.get(ACME.account_id)
 

@@ -28,12 +28,12 @@ def always() -> bool:
 
 
 def for_batches(number: int) -> Callable[[], bool]:
-    """Time for this many batches."""
+    """Leave time for ``number`` batches."""
     turns = count()
     return lambda: next(turns) < number
 
 
-def shown() -> Outstanding:
+def stored_sums() -> Outstanding:
     sums = audits.outstanding()
     assert sums is not None
     return sums
@@ -54,7 +54,7 @@ def test_nothing_is_shown_before_the_first_run() -> None:
 
     audit_all(NOW, always)
 
-    assert (shown().accounts, shown().available, shown().ended_at) == (0, 0, NOW)
+    assert (stored_sums().accounts, stored_sums().available, stored_sums().ended_at) == (0, 0, NOW)
 
 
 def test_the_sums_are_those_of_the_wallets(people: list[str]) -> None:
@@ -64,23 +64,23 @@ def test_the_sums_are_those_of_the_wallets(people: list[str]) -> None:
     audit_all(NOW + HOUR, always)
 
     known = [wallets.get(personal(name)) for name in people]
-    assert (shown().available, shown().held, shown().debt) == tuple(
+    assert (stored_sums().available, stored_sums().held, stored_sums().debt) == tuple(
         sum(getattr(each, name) for each in known) for name in ("available", "held", "debt")
     )
-    assert shown().held > 0
-    assert shown().debt > 0
-    assert (shown().accounts, shown().drifting, shown().unproved) == (12, 0, 0)
-    assert shown().by_month == {"2027-02": shown().available}
+    assert stored_sums().held > 0
+    assert stored_sums().debt > 0
+    assert (stored_sums().accounts, stored_sums().drifting, stored_sums().unproved) == (12, 0, 0)
+    assert stored_sums().by_month == {"2027-02": stored_sums().available}
 
 
 def test_a_run_without_new_entries_adds_up_every_wallet_again(people: list[str]) -> None:
     audit_all(NOW, always)
-    first = shown()
+    first = stored_sums()
 
     audit_all(NOW + HOUR, always)
 
-    assert shown().accounts == len(people)
-    assert (shown().available, shown().ended_at) == (first.available, NOW + HOUR)
+    assert stored_sums().accounts == len(people)
+    assert (stored_sums().available, stored_sums().ended_at) == (first.available, NOW + HOUR)
 
 
 def test_a_part_of_a_run_is_never_shown_and_the_next_run_continues_it(people: list[str]) -> None:
@@ -88,16 +88,16 @@ def test_a_part_of_a_run_is_never_shown_and_the_next_run_continues_it(people: li
     assert not audit_all(NOW, for_batches(1)).complete
     assert audits.outstanding() is None
     audit_all(NOW + HOUR, always)
-    assert (shown().available, shown().accounts) == (total, len(people))
-    assert (shown().begun_at, shown().ended_at) == (NOW, NOW + HOUR)
+    assert (stored_sums().available, stored_sums().accounts) == (total, len(people))
+    assert (stored_sums().begun_at, stored_sums().ended_at) == (NOW, NOW + HOUR)
 
     grant("u3", 1_000)
     for number in range(2):
         assert not audit_all(NOW + (2 + number) * HOUR, for_batches(1)).complete
-        assert shown().available == total, "the last whole run"
+        assert stored_sums().available == total, "the last whole run"
 
     audit_all(NOW + 5 * HOUR, always)
-    assert (shown().available, shown().accounts) == (total + 1_000, len(people))
+    assert (stored_sums().available, stored_sums().accounts) == (total + 1_000, len(people))
 
 
 @pytest.mark.usefixtures("people")
@@ -111,12 +111,12 @@ def test_a_run_that_is_killed_at_its_end_counts_nothing_twice(monkeypatch: pytes
         patched.setattr(audits, "begin_anew", killed)
         with pytest.raises(KeyboardInterrupt):
             audit_all(NOW + HOUR, always)
-    before = shown()
+    before = stored_sums()
     audit_all(NOW + 2 * HOUR, always)
-    again = shown()
+    again = stored_sums()
     audit_all(NOW + 3 * HOUR, always)
 
-    for each in (again, shown()):
+    for each in (again, stored_sums()):
         assert (each.accounts, each.available) == (before.accounts, before.available) == (12, 186)
 
 
@@ -135,7 +135,7 @@ def test_a_run_that_is_killed_in_the_middle_counts_nothing_twice(
 
     audit_all(NOW + 2 * HOUR, always)
 
-    assert (shown().accounts, shown().available) == (len(people), 186)
+    assert (stored_sums().accounts, stored_sums().available) == (len(people), 186)
 
 
 @pytest.mark.usefixtures("people")
@@ -149,8 +149,8 @@ def test_accounts_with_a_problem_are_named_and_a_failed_one_counts_as_unproved(
 
     audit_all(NOW, always)
 
-    assert set(shown().named) == {changed, unreadable}
-    assert (shown().drifting, shown().accounts) == (2, 11)
+    assert set(stored_sums().named) == {changed, unreadable}
+    assert (stored_sums().drifting, stored_sums().accounts) == (2, 11)
 
     from accounting.operations import audit
 
@@ -163,7 +163,7 @@ def test_accounts_with_a_problem_are_named_and_a_failed_one_counts_as_unproved(
 
     monkeypatch.setattr(audit, "_proved", failing)
     audit_all(NOW + DAY, always)
-    assert (shown().drifting, shown().unproved, shown().accounts) == (2, 1, 11)
+    assert (stored_sums().drifting, stored_sums().unproved, stored_sums().accounts) == (2, 1, 11)
 
 
 def test_a_position_without_sums_begins_a_new_run(people: list[str]) -> None:
@@ -171,4 +171,4 @@ def test_a_position_without_sums_begins_a_new_run(people: list[str]) -> None:
 
     audit_all(NOW, always)
 
-    assert shown().accounts == len(people)
+    assert stored_sums().accounts == len(people)

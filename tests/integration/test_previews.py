@@ -1,4 +1,4 @@
-"""A preview is the decision of initialize: with every limit, and without any trace."""
+"""A preview decides as initialize does, under every limit, and writes nothing."""
 
 from __future__ import annotations
 
@@ -88,16 +88,16 @@ def test_a_preview_decides_as_initialize_does_right_after_it(
         if rng.random() < 0.3:
             usage = Usage(rng.randrange(1, 4_000), rng.randrange(1, 4_000))
             tokens = usage.output
-        said = ask(spender, tokens, usage)
+        previewed = ask(spender, tokens, usage)
         truth = opened(spender, f"s{number}", tokens, usage)
         if isinstance(truth, AccountingError):
-            assert said.refusal is not None
-            assert (said.refusal.code, said.refusal.message) == (truth.code, truth.message)
-            assert said.refusal.details == truth.details
+            assert previewed.refusal is not None
+            assert (previewed.refusal.code, previewed.refusal.message) == (truth.code, truth.message)
+            assert previewed.refusal.details == truth.details
         else:
-            assert said.refusal is None
-            assert (said.required, said.estimated) == truth
-        passed.add(said.refusal is None)
+            assert previewed.refusal is None
+            assert (previewed.required, previewed.estimated) == truth
+        passed.add(previewed.refusal is None)
 
     assert passed == {False, True}
 
@@ -111,13 +111,13 @@ def test_a_preview_shows_what_each_limit_has_left_including_limits_that_pass(use
     runs.begin(MEMBER, "r", 20, expires_at=None, metadata={}, now=NOW)
     stream("s", key_id=key, run_id="r")
 
-    said = ask(Spender("u1", ACME, key, "r"))
+    previewed = ask(Spender("u1", ACME, key, "r"))
 
-    assert left(said) == [("balance", 994), ("members", 94), (f"key:{key}", 4), ("run:r", 14)]
-    assert (said.required, said.estimated) == (6, 5)
-    assert said.refusal is not None
-    assert said.refusal.code == "BUDGET_EXCEEDED"
-    assert [each["limit"] for each in said.refusal.details["limits"]] == [f"key:{key}"]
+    assert left(previewed) == [("balance", 994), ("members", 94), (f"key:{key}", 4), ("run:r", 14)]
+    assert (previewed.required, previewed.estimated) == (6, 5)
+    assert previewed.refusal is not None
+    assert previewed.refusal.code == "BUDGET_EXCEEDED"
+    assert [each["limit"] for each in previewed.refusal.details["limits"]] == [f"key:{key}"]
     assert left(ask(MEMBER)) == [("balance", 994), ("members", 94)]
     assert ask(MEMBER).refusal is None
 
@@ -143,7 +143,7 @@ def test_a_preview_costs_no_more_reads_than_a_refused_hold(
     user("u1", 10)
     make_organization()
     budget("members", 100)
-    ask(spender)  # the price rules are cached then
+    ask(spender)  # caches the price rules
     calls.reset()
 
     ask(spender)
@@ -159,10 +159,10 @@ def test_a_preview_names_a_reason_that_is_not_a_limit(user: MakeUser) -> None:
     runs.stop(ACCOUNT, "r", by=Requester("u1"), now=NOW)
 
     def reason(spender: Spender, **more: Any) -> str:
-        said = ask(spender, **more)
-        assert said.refusal is not None
-        assert said.room is None
-        return said.refusal.code
+        previewed = ask(spender, **more)
+        assert previewed.refusal is not None
+        assert previewed.room is None
+        return previewed.refusal.code
 
     assert reason(OWN._replace(run_id="r")) == "RUN_ENDED"
     assert reason(Spender("u9", ACME)) == "ACCOUNT_NOT_FOUND"
@@ -173,18 +173,18 @@ def test_a_preview_names_a_reason_that_is_not_a_limit(user: MakeUser) -> None:
     assert reason(MEMBER) == "USER_DISABLED"
 
 
-def test_a_closed_organization_is_a_reason(user: MakeUser) -> None:
+def test_a_preview_names_a_closed_organization_as_the_reason(user: MakeUser) -> None:
     user("u1")
     make_organization()
     closing.close("acme", None, actor="boss", now=NOW)
 
-    said = ask(MEMBER)
+    previewed = ask(MEMBER)
 
-    assert said.refusal is not None
-    assert said.refusal.code == "ORGANIZATION_CLOSED"
+    assert previewed.refusal is not None
+    assert previewed.refusal.code == "ORGANIZATION_CLOSED"
 
 
-def test_a_run_that_the_account_lacks_is_a_bad_request(user: MakeUser) -> None:
+def test_an_unknown_run_or_variant_is_a_bad_request(user: MakeUser) -> None:
     user("u1", 10)
 
     with pytest.raises(Invalid):

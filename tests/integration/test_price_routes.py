@@ -163,7 +163,7 @@ def test_a_usage_that_cannot_be_priced_is_refused_with_the_field(body: dict[str,
     assert (answer["status"], answer["details"]["errors"][0]["field"]) == (400, field)
 
 
-def test_with_unknown_models_refused_a_model_without_a_price_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_without_a_price_is_refused_if_the_parameter_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNKNOWN_MODELS", "refuse")
     settings.cache_clear()
 
@@ -184,12 +184,12 @@ def test_an_import_shows_its_difference_and_can_be_repeated() -> None:
     same = {"modelId": "o", "pricePerThousandTokens": 1, "effectiveFrom": BEGINNING}
     add(same)
 
-    shown = import_list(dearer, new, same, dryRun=True)
+    dry_run = import_list(dearer, new, same, dryRun=True)
     assert [len(history(model)) for model in "mno"] == [1, 0, 1]
     done = import_list(dearer, new, same)
     again = import_list(dearer, {**new, "sourceVersion": "2"}, same)
 
-    assert done == shown
+    assert done == dry_run
     assert [rule["modelId"] for rule in done["added"]] == ["n"]
     assert [(each["modelId"], each["before"], each["after"]) for each in done["changed"]] == [
         ("m", SHOWN, {**SHOWN, **dearer, "pricePerThousandTokens": 20})
@@ -203,9 +203,9 @@ def test_an_import_shows_an_alias_that_had_another_price() -> None:
     import_list({"modelId": "m", "rates": {"input": 1, "output": 1}, "effectiveFrom": BEGINNING})
     listed = {"modelId": "n", "rates": {"input": 50, "output": 50}, "aliases": ["m"]}
 
-    shown = import_list(listed, dryRun=True)
-    assert [rule["modelId"] for rule in shown["added"]] == ["n"]
-    ((change),) = shown["changed"]
+    dry_run = import_list(listed, dryRun=True)
+    assert [rule["modelId"] for rule in dry_run["added"]] == ["n"]
+    ((change),) = dry_run["changed"]
     assert (change["modelId"], change["before"]["modelId"], change["after"]["modelId"]) == ("m", "m", "n")
     assert import_list(listed, key="k")["changed"] == import_list(listed, key="k")["changed"]
     assert price_of("m")["rates"]["input"] == "50"
@@ -287,7 +287,7 @@ def test_99_rules_and_aliases_are_one_transaction(calls: Calls) -> None:
     assert (more["status"], more["details"]["errors"][0]["field"]) == (400, "rules")
 
 
-def test_an_import_stays_within_its_budget(calls: Calls) -> None:
+def test_an_import_costs_a_query_for_each_id_and_one_transaction(calls: Calls) -> None:
     """A query for each rule and alias, one read of conflicting rules, and one transaction.
 
     Each item costs 2 units, plus 1 for its place in the list.
@@ -324,7 +324,7 @@ def test_an_import_notices_a_rule_added_meanwhile(monkeypatch: pytest.MonkeyPatc
     assert (answer["unchanged"], [rule["modelId"] for rule in answer["added"]]) == (["m"], ["n"])
 
 
-def test_the_answer_to_the_largest_import_is_kept() -> None:
+def test_the_answer_to_the_largest_import_is_stored() -> None:
     """99 rules of the maximum size, each replacing another: the record of the answer must fit into an item."""
     before = [largest(each) for each in range(99)]
     for rule in before:

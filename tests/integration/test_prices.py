@@ -194,7 +194,7 @@ def test_a_future_end_can_be_moved() -> None:
     assert operations.end("m", NOW - DAY, NOW + 2 * DAY, NOW).effective_to == NOW + 2 * DAY
 
 
-def test_a_rule_is_withdrawn_until_two_minutes_before_it_begins() -> None:
+def test_a_rule_can_be_withdrawn_until_two_minutes_before_it_begins() -> None:
     put(PriceRule("m", per_thousand(10_000), NOW + 2 * MINUTE))
     put(PriceRule("n", per_thousand(10_000), NOW + 2 * MINUTE - 1))
     put(PriceRule("o", per_thousand(10_000), NOW - DAY, NOW - 1))

@@ -66,8 +66,8 @@ def test_credits_for_ten_sessions_open_exactly_ten_of_32_sessions(user: MakeUser
     assert (wallet.available, wallet.held) == (0, 60)
 
 
-def test_a_wallet_says_how_many_commands_passed_its_writer(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next writer, which no command passed, removes the number."""
+def test_a_wallet_stores_how_many_commands_overtook_its_writer(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that no command overtook removes the number."""
     user("u1", 60)
     read, between = allowances.read, iter(("s2", "s3"))
 
@@ -185,7 +185,7 @@ def test_two_new_users_who_claim_one_address_are_both_accepted() -> None:
     answers = together(*(partial(users.sync, one, NOW) for one in described * 8))
 
     assert kinds(answers) == {"tuple": 16}
-    assert users.resolve("one@example.com").user.id == "u1", "the newest token has it"
+    assert users.resolve("one@example.com").user.id == "u1", "the newest token gets the address"
 
 
 def test_everything_at_once_leaves_ledgers_that_balance(user: MakeUser) -> None:

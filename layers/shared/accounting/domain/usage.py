@@ -186,7 +186,7 @@ class Span(NamedTuple):
 
 
 class Split(NamedTuple):
-    """A range of time, split into the whole UTC days in it, if there are any, and the partial days at its ends."""
+    """A range of time: ``days`` are its whole UTC days, None without any; ``cut`` are the partial days at its ends."""
 
     days: Span | None
     cut: tuple[tuple[int, int], ...]
