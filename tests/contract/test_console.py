@@ -1,4 +1,4 @@
-"""The console's files: small, without a build, and kept by browsers until a new version of the console."""
+"""The console's files: small, without a build, and cached by browsers until there is a new version."""
 
 import gzip
 import json
@@ -37,7 +37,7 @@ def test_everything_is_under_100_kb_compressed() -> None:
     assert sum(sizes.values()) <= LIMIT_BYTES, sizes
 
 
-def test_every_file_is_served_and_kept_for_a_year_under_the_version_of_its_content() -> None:
+def test_every_file_is_served_and_cached_for_a_year_under_the_version_of_its_content() -> None:
     assert CONSOLE_ASSETS
     for name, file in CONSOLE_ASSETS.items():
         answer = asked(f"{console_version()}/{name}")
@@ -47,7 +47,7 @@ def test_every_file_is_served_and_kept_for_a_year_under_the_version_of_its_conte
 
 
 def test_a_file_of_another_version_is_not_found() -> None:
-    """Its page is older than the service. A mixture of two versions would fail in ways that nobody could explain."""
+    """A page older than the service asks for it. A mixture of versions would fail in ways that nobody could explain."""
     for path in ("0123456789ab/app.js", "0123456789ab/screens/me.js", f"{console_version()}/index.html"):
         answer = asked(path)
         assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (404, "ROUTE_NOT_FOUND")

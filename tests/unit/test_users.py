@@ -56,8 +56,8 @@ def test_the_newest_email_counts_regardless_of_newer_names() -> None:
     assert (moved.email_at, moved.username_at) == (50, 90)
 
 
-def of_a_token(second: int, **said: str) -> Description:
-    return Description("u1", issued_at=second, role_at=second * 1000, **said)
+def of_a_token(second: int, **values: str) -> Description:
+    return Description("u1", issued_at=second, role_at=second * 1000, **values)
 
 
 def of_a_sync(now: int, role: str | None, email: str = "sync@x.y") -> Description:
@@ -106,7 +106,7 @@ def test_a_token_that_is_ahead_and_arrives_after_a_sync_is_newer(later: int) -> 
     heard = of_a_token(SECOND + 25, role="admin").applied_to(synced, now)
 
     assert heard.role == "admin"
-    assert now <= heard.role_at <= now + 1_000, "in the second after it was heard"
+    assert now <= heard.role_at <= now + 1_000, "in the second after it arrived"
     assert of_a_sync(now + 1, "user").applied_to(heard, now + 1).role == "user"
 
 
@@ -198,7 +198,7 @@ def test_no_statement_enables_a_disabled_user() -> None:
 
     assert after.disabled
     assert (after.email, after.email_at) == (known.email, known.email_at), (
-        "their claim to the address becomes no newer either"
+        "their claim to the address keeps its time too"
     )
     assert synced.disabled
     assert synced.email == "sync@x.y"
