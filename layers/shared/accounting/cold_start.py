@@ -1,15 +1,23 @@
 """Shortens the import of a function, which imports this module before all others.
 
 While a function is imported, garbage collection finds nothing, but takes a twelfth of the processor time. Powertools
-imports asyncio for kinds of events that the service does not have, which takes a tenth.
+imports asyncio, which takes a tenth, and 47 modules of its own for kinds of events that the service does not have.
+pydantic imports importlib.metadata to look for plugins, which are switched off. No request uses any of them.
 """
 
 import gc
 import sys
 from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
 from threading import Lock
 from types import ModuleType
 from typing import Any
+
+import aws_lambda_powertools.utilities  # noqa: F401 - the parents of the packages below
+
+EVENT_HANDLER = "aws_lambda_powertools.event_handler"
+DATA_CLASSES = "aws_lambda_powertools.utilities.data_classes"
+METADATA = "importlib.metadata"
 
 _replacing = Lock()
 
@@ -29,6 +37,67 @@ class _Asyncio(ModuleType):
         return getattr(asyncio, name)
 
 
+class _Package(ModuleType):
+    """A package whose ``__init__.py`` runs only when a name is used that the package does not have yet.
+
+    With ``importlib.util.LazyLoader``, importing a module of the package would run it.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        spec = self.__spec__
+        if name.startswith("__") or spec is None or spec.loader is None:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        self.__class__ = ModuleType  # type: ignore[assignment]  # it is an ordinary package from now on
+        spec.loader.exec_module(self)
+        return getattr(self, name)
+
+
+def _without_init(name: str) -> ModuleType:
+    """Import a package, whose parent is imported, without running its ``__init__.py``."""
+    parent, _, last = name.rpartition(".")
+    spec = PathFinder.find_spec(name, sys.modules[parent].__path__)
+    if spec is None:
+        raise ModuleNotFoundError(name)
+    package = module_from_spec(spec)
+    package.__class__ = _Package
+    sys.modules[name] = package
+    setattr(sys.modules[parent], last, package)
+    return package
+
+
+def _import_event_handler() -> None:
+    """Import the resolver. Of both packages it gets only the names that the resolver's modules and ours import."""
+    events = _without_init(DATA_CLASSES)
+    from aws_lambda_powertools.utilities.data_classes.alb_event import ALBEvent
+    from aws_lambda_powertools.utilities.data_classes.api_gateway_proxy_event import (
+        APIGatewayProxyEvent,
+        APIGatewayProxyEventV2,
+    )
+    from aws_lambda_powertools.utilities.data_classes.bedrock_agent_event import BedrockAgentEvent
+    from aws_lambda_powertools.utilities.data_classes.lambda_function_url_event import LambdaFunctionUrlEvent
+    from aws_lambda_powertools.utilities.data_classes.vpc_lattice import VPCLatticeEvent, VPCLatticeEventV2
+
+    vars(events).update(
+        ALBEvent=ALBEvent,
+        APIGatewayProxyEvent=APIGatewayProxyEvent,
+        APIGatewayProxyEventV2=APIGatewayProxyEventV2,
+        BedrockAgentEvent=BedrockAgentEvent,
+        LambdaFunctionUrlEvent=LambdaFunctionUrlEvent,
+        VPCLatticeEvent=VPCLatticeEvent,
+        VPCLatticeEventV2=VPCLatticeEventV2,
+    )
+    handler = _without_init(EVENT_HANDLER)
+    import aws_lambda_powertools.event_handler.content_types as content_types  # noqa: PLR0402 - from runs __init__.py
+    from aws_lambda_powertools.event_handler.api_gateway import ApiGatewayResolver, APIGatewayRestResolver, Response
+
+    vars(handler).update(
+        ApiGatewayResolver=ApiGatewayResolver,
+        APIGatewayRestResolver=APIGatewayRestResolver,
+        Response=Response,
+        content_types=content_types,
+    )
+
+
 def end() -> None:
     """Turn garbage collection on. It skips the objects that the import has made, because they stay."""
     gc.freeze()
@@ -39,3 +108,7 @@ gc.disable()
 if "asyncio" not in sys.modules:
     sys.modules["asyncio"] = _Asyncio("asyncio")
     sys.modules["asyncio"].__spec__ = PathFinder.find_spec("asyncio")
+if METADATA not in sys.modules:
+    _without_init(METADATA)
+if not {EVENT_HANDLER, DATA_CLASSES} & sys.modules.keys():
+    _import_event_handler()
