@@ -33,7 +33,7 @@ class LocalService:
         """Return the running service. Raises Refused if no service is running."""
         if not STACK_JSON.exists():
             raise Refused("the service is not running: start it with `make run`, then repeat this in a second terminal")
-        os.environ["no_proxy"] = "*"  # all of it is on this machine
+        os.environ["no_proxy"] = "*"  # the service is on this machine
         stack = json.loads(STACK_JSON.read_text())
         return cls(stack["baseUrl"], stack["internalApiKey"], stack["jwtSecret"])
 

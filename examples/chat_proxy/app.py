@@ -80,7 +80,7 @@ async def chat(
         stream=True,
         stream_options={"include_usage": True},
     )
-    # If the caller leaves before the first word, the stream is never read. Then this settles its session.
+    # If the caller leaves before the first word, the stream is never read. Closing it settles its session.
     return StreamingResponse(_events(stream), media_type="text/event-stream", background=BackgroundTask(stream.close))
 
 

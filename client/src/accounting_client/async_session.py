@@ -28,7 +28,8 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 def task_of(work: Coroutine[Any, Any, T], *, at_once: bool = False) -> asyncio.Task[T]:
     """The task that runs ``work``. Raises what the loop raises if it can no longer make tasks.
 
-    If it runs ``at_once`` until it first waits, it takes one turn of the loop less. Python 3.11 can't do this.
+    With ``at_once``, the task runs immediately until it first waits, which saves one turn of the loop. Python 3.11
+    can't do this.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -41,9 +42,9 @@ def task_of(work: Coroutine[Any, Any, T], *, at_once: bool = False) -> asyncio.T
 
 
 class TaskHold(Hold):
-    """A hold with a task for its heartbeats, from the first one on: most streams end earlier and need none.
+    """A hold whose heartbeats a task sends. The task starts when the first one is due: most streams end before that.
 
-    The client waits for settling even if its caller is cancelled.
+    If the caller is cancelled, settling continues, and closing the client waits for it.
     """
 
     _client: AsyncAccountingClient
@@ -116,7 +117,7 @@ class TaskHold(Hold):
             await asyncio.shield(self._settling)
 
     async def close(self) -> None:
-        """Begin to abort the session or, if its block was not entered, to release its hold, unless it is settled."""
+        """Begin to abort or, if the block was not entered, to release the hold, unless settling has begun."""
         if not self._is_settling:
             aborting = partial(self._settle, self.aborted())
             await self._begin(aborting if self.meter or self._withdraw is None else self._withdraw)
@@ -165,7 +166,7 @@ class TaskHold(Hold):
                 await asyncio.sleep(pause)
 
     async def _withdrawn(self, opening: asyncio.Task[Initialized], exchange: Exchange[Initialized]) -> None:
-        """Release what an opening has held or may have held. It may still be in progress."""
+        """Release what an opening has held or may have held. The opening may still be in progress."""
         try:
             await opening
         except asyncio.CancelledError as cancelled:

@@ -22,7 +22,7 @@ logger = logging.getLogger("accounting_client")
 
 TICK_SECONDS = 20.0
 """How often an outbox is read, and its leases are renewed."""
-ONCE_SECONDS = 10.0
+ATTEMPT_SECONDS = 10.0
 """How long one attempt may take. Leases are renewed between two attempts."""
 LOOK_SECONDS = 0.01
 """How often to check whether another thread's attempt has ended."""
@@ -47,8 +47,8 @@ def _at_exit() -> None:
         client.settle_at_exit(max(0.0, until - time.monotonic()))
 
 
-def _once(seconds: float = ONCE_SECONDS) -> Retries:
-    return Retries(attempts=1, total_seconds=max(0.0, min(seconds, ONCE_SECONDS)))
+def _once(seconds: float = ATTEMPT_SECONDS) -> Retries:
+    return Retries(attempts=1, total_seconds=max(0.0, min(seconds, ATTEMPT_SECONDS)))
 
 
 class ThreadSender:
@@ -74,18 +74,18 @@ class ThreadSender:
                 return
             self._thread = thread
 
-    def defer(self, kept: PendingSettlement) -> None:
+    def defer(self, pending: PendingSettlement) -> None:
         """Queue a settlement whose attempt failed."""
-        self.backlog.defer(kept)
+        self.backlog.defer(pending)
         self._woken.set()
-        self.start(kept.client)
+        self.start(pending.client)
 
     def drain(self, seconds: float) -> None:
         """Send the remaining settlements, for at most this long."""
         until = time.monotonic() + seconds
         while not self.backlog.is_empty and (left := until - time.monotonic()) > 0:
-            kept = self.backlog.take()
-            pause = LOOK_SECONDS if kept is None else self._send(kept, left)
+            pending = self.backlog.take()
+            pause = LOOK_SECONDS if pending is None else self._send(pending, left)
             time.sleep(max(0.0, min(pause, until - time.monotonic())))
 
     def close(self) -> None:
@@ -101,9 +101,9 @@ class ThreadSender:
                 claimed_at = time.monotonic()
                 self._claim(client)
             self._woken.clear()
-            kept = self.backlog.take()
-            if kept is not None:
-                self._closed.wait(self._send(kept))
+            pending = self.backlog.take()
+            if pending is not None:
+                self._closed.wait(self._send(pending))
             elif self.backlog.outbox:
                 self._woken.wait(TICK_SECONDS)
             else:
@@ -112,15 +112,15 @@ class ThreadSender:
                         self._thread = None
                         return
 
-    def _send(self, kept: PendingSettlement, seconds: float = ONCE_SECONDS) -> float:
+    def _send(self, pending: PendingSettlement, seconds: float = ATTEMPT_SECONDS) -> float:
         try:
-            answer = kept.client.send(kept.settling.call, _once(seconds))
+            answer = pending.client.send(pending.settling.call, _once(seconds))
         except BaseException as error:  # the caller's token function may raise anything
-            pause = self.backlog.heard(kept, error)
+            pause = self.backlog.heard(pending, error)
             if not isinstance(error, Exception):
                 raise
             return pause
-        return self.backlog.heard(kept, answer)
+        return self.backlog.heard(pending, answer)
 
     def _claim(self, client: AccountingClient) -> None:
         try:
@@ -148,17 +148,17 @@ class TaskSender:
                 work.close()
                 raise
 
-    def defer(self, kept: PendingSettlement) -> None:
+    def defer(self, pending: PendingSettlement) -> None:
         """Queue a settlement whose attempt failed."""
-        self.backlog.defer(kept)
+        self.backlog.defer(pending)
         self._woken.set()
-        self.start(kept.client)
+        self.start(pending.client)
 
     async def drain(self) -> None:
         """Send the remaining settlements."""
         while not self.backlog.is_empty:
-            kept = self.backlog.take()
-            await asyncio.sleep(LOOK_SECONDS if kept is None else await self._send(kept))
+            pending = self.backlog.take()
+            await asyncio.sleep(LOOK_SECONDS if pending is None else await self._send(pending))
 
     async def close(self) -> None:
         """Send no more, and log what is left."""
@@ -176,9 +176,9 @@ class TaskSender:
                     claimed_at = time.monotonic()
                     await self._claim(client)
                 self._woken.clear()
-                kept = self.backlog.take()
-                if kept is not None:
-                    await asyncio.sleep(await self._send(kept))
+                pending = self.backlog.take()
+                if pending is not None:
+                    await asyncio.sleep(await self._send(pending))
                 else:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(TICK_SECONDS if self.backlog.outbox else LOOK_SECONDS):
@@ -188,15 +188,15 @@ class TaskSender:
             self.backlog.close()
             raise
 
-    async def _send(self, kept: PendingSettlement) -> float:
+    async def _send(self, pending: PendingSettlement) -> float:
         try:
-            answer = await kept.client.send(kept.settling.call, _once())
+            answer = await pending.client.send(pending.settling.call, _once())
         except BaseException as error:  # the caller's token function may raise anything
-            pause = self.backlog.heard(kept, error)
+            pause = self.backlog.heard(pending, error)
             if not isinstance(error, Exception):
                 raise
             return pause
-        return self.backlog.heard(kept, answer)
+        return self.backlog.heard(pending, answer)
 
     async def _claim(self, client: AsyncAccountingClient) -> None:
         try:

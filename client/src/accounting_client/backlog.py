@@ -93,13 +93,13 @@ class Backlog:
         if self.outbox and key:
             self.outbox.delete_later(key)
 
-    def defer(self, kept: PendingSettlement) -> None:
+    def defer(self, pending: PendingSettlement) -> None:
         """Queue a settlement whose attempt failed."""
         with self._lock:
             if not self._is_closed:
-                self._waiting.append(kept)
+                self._waiting.append(pending)
                 return
-        self.log_unsettled(kept, CLOSED)
+        self.log_unsettled(pending, CLOSED)
 
     def claim(self, client: Any, sender: str) -> None:
         """Renew this process's leases in the outbox, and take over the settlements of processes that have ended."""
@@ -116,34 +116,34 @@ class Backlog:
         with self._lock:
             if not self._waiting:
                 return None
-            kept = self._waiting.popleft()
-            self._sending.add(kept)
-            return kept
+            pending = self._waiting.popleft()
+            self._sending.add(pending)
+            return pending
 
-    def heard(self, kept: PendingSettlement, outcome: Settled | Initialized | BaseException) -> float:
+    def heard(self, pending: PendingSettlement, outcome: Settled | Initialized | BaseException) -> float:
         """Process the outcome of a settlement that was sent; return the seconds to wait before the next one."""
         again, pause = False, 0.0
         if not isinstance(outcome, BaseException):
             self._failures = 0
-            settled = kept.settling.heard(outcome)
+            settled = pending.settling.heard(outcome)
             again = settled is None
             if settled is not None:
-                self._settled(kept, settled)
-        elif not isinstance(outcome, Exception) or kept.settling.corrected(outcome):
+                self._settled(pending, settled)
+        elif not isinstance(outcome, Exception) or pending.settling.corrected(outcome):
             again = True
-        elif may_settle_later(outcome, renewable=kept.client.renewable):
+        elif may_settle_later(outcome, renewable=pending.client.renewable):
             again = True
             self._failures += 1
             pause = self._retries.pause(self._failures, 0, 0, random.random()) or 0
         else:
-            self.refused(kept, outcome)
+            self.refused(pending, outcome)
         with self._lock:
-            self._sending.discard(kept)
-            again_here = again and not self._is_closed
-            if again_here:
-                self._waiting.append(kept) if pause else self._waiting.appendleft(kept)
-        if again and not again_here:
-            self.log_unsettled(kept, CLOSED)
+            self._sending.discard(pending)
+            is_queued = again and not self._is_closed
+            if is_queued:
+                self._waiting.append(pending) if pause else self._waiting.appendleft(pending)
+        if again and not is_queued:
+            self.log_unsettled(pending, CLOSED)
         return pause
 
     def close(self) -> None:
@@ -152,34 +152,34 @@ class Backlog:
             self._is_closed = True
             left = [*self._waiting, *self._sending]  # nobody waits for what is being sent just now
             self._waiting.clear()
-        for kept in left:
-            self.log_unsettled(kept, CLOSED)
+        for pending in left:
+            self.log_unsettled(pending, CLOSED)
         if self.outbox:
             self.outbox.close()
 
-    def _settled(self, kept: PendingSettlement, settled: Settled) -> None:
-        self._delete(kept)
-        if kept.hold is not None:
-            kept.hold.result = settled
-        logger.info("session %s was settled late: %d credits", kept.session_id, settled.charged_credits)
+    def _settled(self, pending: PendingSettlement, settled: Settled) -> None:
+        self._delete(pending)
+        if pending.hold is not None:
+            pending.hold.result = settled
+        logger.info("session %s was settled late: %d credits", pending.session_id, settled.charged_credits)
 
-    def _delete(self, kept: PendingSettlement) -> None:
-        """Delete a session that is settled late. One that began without a hold must not be opened a second time."""
-        if self.outbox and kept.key:
-            self.outbox.delete(kept.key)
+    def _delete(self, pending: PendingSettlement) -> None:
+        """Delete a session from the outbox at once: one that began without a hold must not be opened a second time."""
+        if self.outbox and pending.key:
+            self.outbox.delete(pending.key)
 
-    def refused(self, kept: PendingSettlement, error: Exception) -> None:
+    def refused(self, pending: PendingSettlement, error: Exception) -> None:
         """Log that a settlement was refused. It stays in the outbox if another credential may be able to send it."""
         if not isinstance(error, Unauthorized | Forbidden):
-            self._delete(kept)
-        if kept.hold is not None:
-            kept.hold.unsettled(error)
-        elif not (isinstance(error, SessionNotActive | SessionEnded) and kept.settling.ending.progress is None):
-            logger.error("session %s could not be settled: %s %s", kept.session_id, type(error).__name__, error)
+            self._delete(pending)
+        if pending.hold is not None:
+            pending.hold.unsettled(error)
+        elif not (isinstance(error, SessionNotActive | SessionEnded) and pending.settling.ending.progress is None):
+            logger.error("session %s could not be settled: %s %s", pending.session_id, type(error).__name__, error)
 
-    def log_unsettled(self, kept: PendingSettlement, why: BaseException) -> None:
+    def log_unsettled(self, pending: PendingSettlement, why: BaseException) -> None:
         """Log that this process will not settle a session."""
-        if self.outbox and kept.key:
-            logger.warning("session %s is not settled yet, the outbox has it: %s", kept.session_id, why)
-        elif kept.hold is not None:
-            kept.hold.unsettled(why)
+        if self.outbox and pending.key:
+            logger.warning("session %s is not settled yet, the outbox has it: %s", pending.session_id, why)
+        elif pending.hold is not None:
+            pending.hold.unsettled(why)

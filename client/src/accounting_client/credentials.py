@@ -75,18 +75,18 @@ class Authorization:
 
     def __init__(self, token: Token) -> None:
         self._token = token
-        self._held = None if callable(token) else header(token)
+        self._current = None if callable(token) else header(token)
         self._lock = PerProcess(threading.Lock)
         self.renewable = callable(token)
 
     def get(self, refused: str | None) -> str | None:
         """Return the current header. If it is the one that was ``refused``, get a new one if possible."""
         if not callable(self._token):
-            return self._held
+            return self._current
         with self._lock.get():
-            if self._held is None or self._held == refused:
-                self._held = header(self._token())
-            return self._held
+            if self._current is None or self._current == refused:
+                self._current = header(self._token())
+            return self._current
 
 
 class AsyncAuthorization:
@@ -94,16 +94,16 @@ class AsyncAuthorization:
 
     def __init__(self, token: AsyncToken) -> None:
         self._token = token
-        self._held = None if callable(token) else header(token)
+        self._current = None if callable(token) else header(token)
         self._lock = PerProcess(asyncio.Lock)
         self.renewable = callable(token)
 
     async def get(self, refused: str | None) -> str | None:
         """Return the current header. If it is the one that was ``refused``, get a new one if possible."""
         if not callable(self._token):
-            return self._held
+            return self._current
         async with self._lock.get():
-            if self._held is None or self._held == refused:
+            if self._current is None or self._current == refused:
                 made = self._token()
-                self._held = header(await made if inspect.isawaitable(made) else made)
-            return self._held
+                self._current = header(await made if inspect.isawaitable(made) else made)
+            return self._current

@@ -172,7 +172,7 @@ class Forbidden(AccountingError):
 
 
 class RightMissing(Forbidden):
-    """The service credential lacks a right; ``users:sync`` if the user is not known."""
+    """The service credential lacks a right. If the service does not know the user, that right is ``users:sync``."""
 
     @property
     def right(self) -> str | None:
@@ -329,7 +329,7 @@ class InternalError(AccountingError):
 
 
 class Unavailable(AccountingError):
-    """503 and 504: no answer in time. Whether a write was carried out may be unknown."""
+    """502, 503 and 504: no answer in time. Whether a write was carried out may be unknown."""
 
 
 class Contention(Unavailable):
@@ -349,7 +349,7 @@ class UnexpectedAnswer(AccountingError):
 
 
 MAX_RETRY_AFTER_DIGITS = 9
-"""A longer wait cannot be meant seriously."""
+"""A Retry-After with more digits is ignored."""
 
 BY_CODE: dict[str, type[AccountingError]] = {
     "VALIDATION_ERROR": InvalidRequest,
@@ -423,12 +423,12 @@ def error_of(response: httpx.Response) -> AccountingError:
         body = json_in(response.content)
     except Misread:
         body = None
-    told: dict[str, Any] = body if isinstance(body, dict) else {}
-    code, message, request_id = (_text(told.get(name)) for name in ("code", "message", "requestId"))
+    fields: dict[str, Any] = body if isinstance(body, dict) else {}
+    code, message, request_id = (_text(fields.get(name)) for name in ("code", "message", "requestId"))
     kind = BY_STATUS.get(response.status_code, UnexpectedAnswer)
     if response.is_error:
         kind = BY_CODE.get(code or "", kind)
-    details = told.get("details")
+    details = fields.get("details")
     return kind(
         message or response.reason_phrase,
         code or f"HTTP_{response.status_code}",

@@ -45,8 +45,8 @@ GARBLED = (httpx.DecodingError, httpx.TooManyRedirects, httpx.InvalidURL)
 """Errors that an answer causes: its encoding is wrong, or it redirects to an invalid address."""
 Fault = httpx.RequestError | httpx.InvalidURL
 FAULTS = (httpx.RequestError, httpx.InvalidURL)
-"""Errors that sending a request can raise. The request's own address is valid, so an invalid one is in the answer."""
-OUR_FAULT = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects)
+"""Errors that sending a request can raise. An InvalidURL is about a redirect: the request's own address was checked."""
+PERMANENT = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects)
 """Errors that would occur again at every attempt."""
 CONNECTIONS = httpx.Limits(max_connections=1000, max_keepalive_connections=100)
 LEAST_TIMEOUT_SECONDS = 0.1
@@ -106,10 +106,10 @@ class Exchange(Generic[T]):
         self._renewable = renewable and self.shows_token
         self._began = time.monotonic()
         self._attempts = 0
-        self._shown: str | None = None
+        self._authorization: str | None = None
         self.refused: str | None = None
         self.may_be_done = False
-        self._was_before = False
+        self._may_be_done_before = False
 
     @property
     def shows_token(self) -> bool:
@@ -129,7 +129,7 @@ class Exchange(Generic[T]):
         if call.idempotency_key is not None:
             headers["Idempotency-Key"] = call.idempotency_key
         self._attempts += 1
-        self._shown = authorization
+        self._authorization = authorization
         left = self._retries.total_seconds - self._elapsed()
         timeout = max(LEAST_TIMEOUT_SECONDS, min(settings.timeout_seconds, left))
         try:
@@ -143,17 +143,17 @@ class Exchange(Generic[T]):
             )
         except httpx.InvalidURL as error:
             raise ValueError(f"the request has no valid address: {error}") from error
-        self._was_before, self.may_be_done = self.may_be_done, True
+        self._may_be_done_before, self.may_be_done = self.may_be_done, True
         return request
 
     def heard(self, outcome: httpx.Response | Fault) -> Succeeded[T] | Again:
         """Judge the outcome of the request. Raises AccountingError if it failed and must not be sent again."""
-        self.may_be_done = self._was_before or _may_be_done(outcome)
+        self.may_be_done = self._may_be_done_before or _may_be_done(outcome)
         if isinstance(outcome, httpx.Response) and (outcome.is_success or self._told(outcome)):
             return Succeeded(self._read(outcome))
         error = error_of(outcome) if isinstance(outcome, httpx.Response) else _unreachable(outcome)
         if isinstance(error, TokenExpired | TokenInvalid | ServiceCredentialInvalid) and self._renewable:
-            self._renewable, self.refused = False, self._shown
+            self._renewable, self.refused = False, self._authorization
             self._attempts -= 1
             return Again(0)
         if not self._may_be_repeated(error, outcome):
@@ -166,7 +166,7 @@ class Exchange(Generic[T]):
 
     def _may_be_repeated(self, error: AccountingError, outcome: httpx.Response | Fault) -> bool:
         """Whether a repeat may succeed and cannot do the same thing twice."""
-        if not isinstance(error, RateLimited | Unavailable) or isinstance(outcome, OUR_FAULT):
+        if not isinstance(error, RateLimited | Unavailable) or isinstance(outcome, PERMANENT):
             return False
         return self._call.repeatable or not _may_be_done(outcome)
 
@@ -200,7 +200,7 @@ def _may_be_done(outcome: httpx.Response | Fault) -> bool:
 
 
 def _unreachable(cause: Fault) -> AccountingError:
-    if isinstance(cause, httpx.LocalProtocolError):  # its text may be a header's, and so a secret
+    if isinstance(cause, httpx.LocalProtocolError):  # its text may quote a header, and so a secret
         return Unreachable("The request can't be sent", "UNREACHABLE")
     if isinstance(cause, GARBLED):
         error: AccountingError = _unexpected(cause, None)

@@ -1,7 +1,7 @@
 """The credits held for one stream: what is known about them, what is sent to the service, and what is logged.
 
-Clients, threads and tasks refer only to this, and not to the session that the stream's block has. So if nobody can
-leave the block any more, the session is garbage-collected, and that is noticed.
+Clients, threads and tasks refer only to the hold, not to the session that the stream's block has. So if nobody can
+leave the block any more, the session is garbage-collected, and the heartbeats notice it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ WHEN_SHORT, ON_UNREACHABLE = get_args(WhenShort), get_args(OnUnreachable)
 class _Background(Protocol):
     backlog: Backlog
 
-    def defer(self, kept: PendingSettlement) -> None: ...
+    def defer(self, pending: PendingSettlement) -> None: ...
 
 
 class _Client(Protocol):
@@ -89,7 +89,7 @@ class _Client(Protocol):
 class Terms:
     """What a caller asks of a streaming session.
 
-    Raises ValueError for times that no timer can wait, and unless there is exactly one estimate. It must be
+    Raises ValueError for times that no timer can wait, and unless there is exactly one estimate. The estimate must be
     `estimated_usage` if the output may be shortened, or if the stream may begin without a hold.
     """
 
@@ -140,8 +140,8 @@ class Hold(ABC):
         """The session's key in the outbox, if there is an outbox."""
         self.is_unheld = False
         """Whether the stream runs without a hold, because the service could not be reached."""
-        self._telling = threading.RLock()
-        self._is_told = False
+        self._log_lock = threading.RLock()
+        self._is_logged = False
         self._watch_seconds = WATCH_SECONDS if terms.heartbeat_seconds is None else terms.heartbeat_seconds
         self._gap_seconds = self._watch_seconds / GAP
         self._beat_at = 0.0
@@ -168,7 +168,7 @@ class Hold(ABC):
 
     @property
     def is_another_process(self) -> bool:
-        """Whether it was made before a fork. Then only the parent process counts, sends heartbeats and settles."""
+        """Whether the hold was made before a fork. If so, only the parent counts, sends heartbeats and settles."""
         return self._generation != generation()
 
     def running(self) -> Meter:
@@ -188,7 +188,7 @@ class Hold(ABC):
         """Have a heartbeat sent as soon as possible."""
 
     def require_new(self) -> None:
-        """Raise RuntimeError for a session that was entered before, or before a fork."""
+        """Raise RuntimeError for a session that was entered already, or that was made before a fork."""
         self._require_own_process()
         if self.meter is not None or self.is_settled():
             raise RuntimeError(f"session {self.session_id} was entered before")
@@ -267,18 +267,18 @@ class Hold(ABC):
 
     def _put_off(self, settling: Settling, error: BaseException | None = None) -> None:
         """Leave a settlement to the background, unless it was refused for good."""
-        kept = PendingSettlement(settling, self._client, self, self.key)
+        pending = PendingSettlement(settling, self._client, self, self.key)
         if isinstance(error, Exception) and not may_settle_later(error, renewable=self._renewable):
-            self.backlog.refused(kept, error)
+            self.backlog.refused(pending, error)
         else:
-            self._client.background.defer(kept)
+            self._client.background.defer(pending)
 
     def _require_own_process(self) -> None:
         if self.is_another_process:
             raise RuntimeError(f"session {self.session_id} belongs to the process that this one was forked from")
 
     def _shortened(self, refused: Exception) -> bool:
-        """Whether the estimate now has only as much output as the user can pay for, so that opening may succeed."""
+        """Reduce the estimate's output to what the user can pay for. Return whether opening may succeed now."""
         estimate = self.terms.estimated_usage
         if not isinstance(refused, InsufficientCredits) or self.terms.when_short != "shorten" or estimate is None:
             return False
@@ -290,7 +290,7 @@ class Hold(ABC):
         return True
 
     def _allowed(self, error: BaseException) -> bool:
-        """Whether the stream may begin although its session could not be opened because of ``error``."""
+        """Begin the stream without a hold if ``error`` and the terms allow it. Return whether they do."""
         if self.terms.on_unreachable != "allow" or not (isinstance(error, AccountingError) and failed(error)):
             return False
         logger.warning("session %s begins without a hold: %s", self.session_id, error)
@@ -355,11 +355,11 @@ class Hold(ABC):
         """Log, once, that the session could not be settled."""
         ended = isinstance(error, SessionNotActive | SessionEnded)
         if self.meter is None and ended:
-            return  # it was never opened, as is known only now
-        with self._telling:  # closing the client and settling may both give up at the same moment
-            if self._is_told:
+            return  # only now it is known that the session was never opened
+        with self._log_lock:  # closing the client and settling may both give up at the same moment
+            if self._is_logged:
                 return
-            self._is_told = True
+            self._is_logged = True
             logger.error(
                 "session %s could not be settled with %d tokens, %s: %s %s",
                 self.session_id,

@@ -52,14 +52,14 @@ class _Asked(NamedTuple):
 
 
 @dataclass(eq=False)
-class _Run(Generic[S]):
+class _Call(Generic[S]):
     """A model call in progress. ``has_begun`` is true once LangChain has reported something after its start."""
 
     session: S
     has_begun: bool = False
 
 
-class _Runs(Generic[C, S]):
+class _Calls(Generic[C, S]):
     """The model calls in progress, by LangChain's id of the run, and what both callbacks do with LangChain's events."""
 
     raise_error = True
@@ -89,7 +89,7 @@ class _Runs(Generic[C, S]):
         self._estimate = estimate
         self._default_max_tokens = default_max_tokens
         self._terms_of_all = {"account_id": account_id, "run_id": run_id, "metadata": metadata}
-        self._runs: dict[UUID, _Run[S]] = {}
+        self._calls: dict[UUID, _Call[S]] = {}
         self._asking = threading.local()
 
     def _asked(self, prompt: object, event: Mapping[str, Any]) -> _Asked:
@@ -112,17 +112,17 @@ class _Runs(Generic[C, S]):
 
     def _count(self, token: object, run_id: UUID) -> None:
         """Count a token. Raises the refusal of a heartbeat, if there was one, which ends the stream."""
-        if (run := self._runs.get(run_id)) is not None:
-            run.has_begun = True
+        if (call := self._calls.get(run_id)) is not None:
+            call.has_begun = True
             if text := _text(token):
-                run.session.add_tokens(max(1, len(text) // LETTERS_A_TOKEN))
+                call.session.add_tokens(max(1, len(text) // LETTERS_A_TOKEN))
 
     def _ended(self, run_id: UUID, response: LLMResult) -> S | None:
         """The session of a call that has ended, with the usage of its response."""
-        run = self._runs.pop(run_id, None)
-        if run is None:
+        call = self._calls.pop(run_id, None)
+        if call is None:
             return None
-        session, usage = run.session, _usage_in(response)
+        session, usage = call.session, _usage_in(response)
         if usage is not None:
             session.set_usage(usage, "canonical")
         else:
@@ -133,10 +133,10 @@ class _Runs(Generic[C, S]):
 
     def _failed(self, run_id: UUID, response: LLMResult | None) -> S | None:
         """The session of a call that has failed, with what it used until then."""
-        run = self._runs.pop(run_id, None)
-        if run is None:
+        call = self._calls.pop(run_id, None)
+        if call is None:
             return None
-        session, usage = run.session, None if response is None else _usage_in(response)
+        session, usage = call.session, None if response is None else _usage_in(response)
         if usage is not None and usage["outputTokens"] >= session.tokens:
             session.set_usage(usage, "canonical")
         elif session.tokens:
@@ -146,12 +146,12 @@ class _Runs(Generic[C, S]):
         return session
 
 
-class AccountingCallback(_Runs["AccountingClient", StreamingSession], BaseCallbackHandler):
+class AccountingCallback(_Calls["AccountingClient", StreamingSession], BaseCallbackHandler):
     """For ``invoke``, ``stream`` and ``batch``. Raises RuntimeError in ``ainvoke`` and the like."""
 
     @property
     def ignore_chat_model(self) -> bool:
-        """False. LangChain reads this before each call. Its async methods call in another thread: `_open` notices."""
+        """Always False. LangChain reads this before each call; its async methods call `_open` in another thread."""
         self._asking.here = True
         return False
 
@@ -185,16 +185,16 @@ class AccountingCallback(_Runs["AccountingClient", StreamingSession], BaseCallba
             session.abort()
 
     def _open(self, run_id: UUID, prompt: object, event: Mapping[str, Any]) -> None:
-        if not self._asking.__dict__.pop("here", False):  # a cancelled call would not be settled
+        if not self._asking.__dict__.pop("here", False):  # another thread: a cancelled call would not be settled
             raise RuntimeError("an AccountingCallback is for invoke, stream and batch: use AsyncAccountingCallback")
         asked = self._asked(prompt, event)
         limit = asked.limit or self._client.output_limit(asked.model_id, self._default_max_tokens)
         session = self._client.streaming_session(**self._terms(asked, limit))
         session.__enter__()
-        self._runs[run_id] = _Run(session)
+        self._calls[run_id] = _Call(session)
 
 
-class AsyncAccountingCallback(_Runs["AsyncAccountingClient", AsyncStreamingSession], AsyncCallbackHandler):
+class AsyncAccountingCallback(_Calls["AsyncAccountingClient", AsyncStreamingSession], AsyncCallbackHandler):
     """For ``ainvoke``, ``astream`` and ``abatch``; raises RuntimeError in the sync methods."""
 
     run_inline = True
@@ -208,7 +208,10 @@ class AsyncAccountingCallback(_Runs["AsyncAccountingClient", AsyncStreamingSessi
 
     @property
     def ignore_chat_model(self) -> bool:
-        """False. LangChain reads this before each call. Its sync methods log what `_open` raises, but raise this."""
+        """Always False. LangChain reads this before each call.
+
+        Its sync methods only log what `_open` raises, but they raise what this raises.
+        """
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -257,7 +260,7 @@ class AsyncAccountingCallback(_Runs["AsyncAccountingClient", AsyncStreamingSessi
         limit = asked.limit or await self._client.output_limit(asked.model_id, self._default_max_tokens)
         session = self._client.streaming_session(**self._terms(asked, limit))
         await session.__aenter__()
-        self._runs[run_id] = _Run(session)
+        self._calls[run_id] = _Call(session)
 
     def _left(self, run_id: UUID, task: asyncio.Task[Any]) -> None:
         """Abort a call whose task has ended, if LangChain will not report the call's end.
@@ -265,9 +268,9 @@ class AsyncAccountingCallback(_Runs["AsyncAccountingClient", AsyncStreamingSessi
         LangChain does not report a task that was cancelled while it waited for LangChain's limiter or, in ``ainvoke``,
         for the model. A stream that has begun may continue in another task.
         """
-        run = self._runs.get(run_id)
-        goes_on = run is None or (run.has_begun and not task.cancelled() and task.exception() is None)
-        if not goes_on and (session := self._failed(run_id, None)) is not None:
+        call = self._calls.get(run_id)
+        continues = call is None or (call.has_begun and not task.cancelled() and task.exception() is None)
+        if not continues and (session := self._failed(run_id, None)) is not None:
             aborting = asyncio.get_running_loop().create_task(session.abort())
             self._aborting.add(aborting)
             aborting.add_done_callback(self._aborting.discard)
@@ -327,6 +330,6 @@ def canonical_usage(usage: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _part(details: Mapping[str, Any], name: str) -> int:
-    """A part, whose name has the service tier in front if it is not the default one."""
+    """The tokens of a part. Its name begins with the service tier, unless that is the default."""
     counts = [details.get(f"{tier}{name}") for tier in ("", "flex_", "priority_")]
     return sum(count for count in counts if type(count) is int)

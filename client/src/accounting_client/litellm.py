@@ -210,7 +210,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         try:
             await session.__aenter__()
         except AccountingError as refused:
-            raise _told(refused) from refused
+            raise _as_http(refused) from refused
         asked.shorten(session.max_output_tokens or 0)
         return _Call(session, client, asked.model, account_id)
 
@@ -275,7 +275,7 @@ async def _given_up(call: _Call) -> None:
     await session.abort()
 
 
-def _told(error: AccountingError) -> HTTPException:
+def _as_http(error: AccountingError) -> HTTPException:
     """The answer to the proxy's caller: the service's refusal, or a 503 if only the proxy's owner can help."""
     if error.status in CALLERS_FAULT and not (isinstance(error, RightMissing) and error.right != "users:sync"):
         return _refusal(error.status, error.code, error.message, error.details)

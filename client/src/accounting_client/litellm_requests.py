@@ -51,13 +51,13 @@ class Asked:
     @property
     def limits_its_output(self) -> bool:
         """Whether the request limits its output. An embedding has no output."""
-        return not MAX_TOKENS[self.call_type] or bool(self._said)
+        return not MAX_TOKENS[self.call_type] or bool(self._limits)
 
     @property
     def max_output_tokens(self) -> int:
         """The most that all its answers may have together."""
         default = self.default_max_tokens if MAX_TOKENS[self.call_type] else 0
-        return self._answers * min(self._said, default=default)
+        return self._answers * min(self._limits, default=default)
 
     def shorten(self, output_tokens: int) -> None:
         """Ask for no more output than this."""
@@ -67,7 +67,7 @@ class Asked:
                 self.data[name] = max(1, output_tokens // self._answers)
 
     @property
-    def _said(self) -> list[int]:
+    def _limits(self) -> list[int]:
         return [number for name in MAX_TOKENS[self.call_type] if (number := _number(self.data, name))]
 
     @property

@@ -43,7 +43,7 @@ class Progress:
         return None if self.usage is None else with_more_output(self.usage, self.usage_format, self.beyond)
 
     def at(self, tokens: int) -> Progress:
-        """The progress once ``tokens`` are counted in all; this one is the provider's newest report, or empty."""
+        """The progress when ``tokens`` are counted in total. ``self`` is the provider's newest report, or empty."""
         if self.usage is None:
             return Progress(tokens, tokens)
         beyond = max(0, tokens - self.tokens)

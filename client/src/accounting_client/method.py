@@ -12,7 +12,8 @@ M = TypeVar("M", bound=Callable[..., Any])
 def described(method: M, route: Callable[..., Any], result: str) -> M:
     """Return ``method`` with the signature and documentation of ``route``, plus ``self`` and its own result.
 
-    The method's result is ``result`` of T if the route's result is a ``Call[T]`` or a ``Listing[T]``.
+    ``result`` is a template for the method's result, such as ``Iterator[{}]``. If the route returns a ``Call[T]`` or a
+    ``Listing[T]``, T is filled in.
     """
     of = str(inspect.signature(route).return_annotation).partition("[")[2][:-1]
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -2,7 +2,7 @@
 
 A session's row is added before its credits are held, and stays until the service has answered its settlement. So a
 session takes two transactions: one before its hold, and one before its settlement is sent. Settled sessions are deleted
-many at a time. If the process is killed before, the next one settles them again, which changes nothing.
+many at a time. If the process is killed before that, the next one settles them again, which changes nothing.
 
 Processes may share the file: each leases its rows and renews the leases, and takes over rows whose lease has ended. If
 two processes send the same settlement, it counts once, because the session's id identifies it.
@@ -30,13 +30,13 @@ logger = logging.getLogger("accounting_client")
 
 FORMAT = 1
 PAGE_BYTES = 2048
-"""Of a new file. A transaction writes whole pages, and a page of this size has room for a few sessions."""
+"""The page size of a new file. A transaction writes whole pages, and such a page has room for a few sessions."""
 OPEN_LEASE_SECONDS = 600.0
 """After this time without a sign of its process, an open stream is aborted: no process pauses for so long."""
 LEASE_SECONDS = 60.0
 """After this time without a sign of its process, another one sends the settlement of a stream that has ended.
 
-This is short, because a settlement may be sent twice.
+This can be short, because sending a settlement twice does no harm.
 """
 CLAIMED_AT_ONCE = 100
 DELETED_AT_ONCE = 20

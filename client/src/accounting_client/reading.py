@@ -73,11 +73,11 @@ def _as(kind: Any, value: object, where: str) -> Any:
 
 
 def _dataclass(kind: Any, value: object, where: str) -> Any:
-    told = _expected(dict, value, where)
+    found = _expected(dict, value, where)
     values = {}
     for name, (json_name, of, optional) in _fields(kind).items():
-        if json_name in told:
-            values[name] = _as(of, told[json_name], f"{where}.{json_name}")
+        if json_name in found:
+            values[name] = _as(of, found[json_name], f"{where}.{json_name}")
         elif not optional:
             raise Misread(f"{where}.{json_name} is missing")
     return kind(**values)
@@ -100,7 +100,7 @@ def _fields(kind: Any) -> dict[str, tuple[str, Any, bool]]:
 def _plain(kind: Any, value: object, where: str) -> Any:
     if kind is datetime:
         return _instant(_expected(str, value, where), where)
-    if kind is Decimal:  # shortest digits: a price of four decimals is exactly what was written
+    if kind is Decimal:  # str() gives the shortest digits, so a price of four decimals is read exactly
         return _decimal(str(_expected((int, float, str), value, where)), where)
     return value if kind in (Any, object) else _expected(kind, value, where)
 

@@ -27,7 +27,7 @@ A = TypeVar("A", "AccountingClient", "AsyncAccountingClient")
 S = TypeVar("S", "StreamingSession", "AsyncStreamingSession")
 
 RAW_HEADER = "x-stainless-raw-response"
-BYTES_A_TOKEN = 4
+LETTERS_A_TOKEN = 4
 COUNTED_AT_ONCE = 8
 """How many tokens of a stream are counted together before they are added to its session."""
 
@@ -51,11 +51,11 @@ class Used(NamedTuple):
 class Route:
     """A route of a provider that is accounted.
 
-    ``inputs`` are the fields of a request that the model reads; ``limits`` those that limit its output. If a
-    request has none of these, the first one is set. ``text_of_part`` is a fast path: the text of a part of a stream
-    that has nothing else to count, and None for any other part. ``refuses`` says why a request can't be accounted.
-    ``asks_for_usage`` changes the body of a streamed request so that its stream reports the usage, and returns whether
-    it had to.
+    ``inputs`` are the fields of a request that the model reads; ``limits`` those that limit its output. To shorten the
+    output of a request that has none of these, the first one is set. ``text_of_part`` is a fast path: the text of a
+    part of a stream that has nothing else to count, and None for any other part. ``refuses`` says why a request can't
+    be accounted. ``asks_for_usage`` changes the body of a streamed request so that its stream reports the usage, and
+    returns whether it had to.
     """
 
     inputs: tuple[str, ...]
@@ -204,7 +204,7 @@ class AccountedCall(Generic[S]):
     def read(self, part: object) -> bool:
         """Count a part of a stream; return whether to hide it from the reader. Raises what `note` raises."""
         try:
-            tokens = -(-len(self.route.text_of_part(part) or "") // BYTES_A_TOKEN)
+            tokens = -(-len(self.route.text_of_part(part) or "") // LETTERS_A_TOKEN)
         except (AttributeError, TypeError, ValueError):  # not one of the usual parts
             tokens = 0
         if not tokens:
@@ -270,7 +270,7 @@ def get(value: object, *names: str) -> Any:
 
 def length(*texts: object) -> int:
     """About how many tokens the texts have."""
-    return sum(-(-len(text) // BYTES_A_TOKEN) for text in texts if isinstance(text, str))
+    return sum(-(-len(text) // LETTERS_A_TOKEN) for text in texts if isinstance(text, str))
 
 
 def _count(value: object) -> int:

@@ -50,7 +50,7 @@ class Parts:
                     yield part
             call.is_complete = True
             self._settle()
-        except GeneratorExit:  # nobody reads on, as the garbage collector says: nothing may be sent now
+        except GeneratorExit:  # closed or garbage-collected: nothing may be sent now
             raise
         except BaseException as error:
             call.failed(error)
@@ -61,8 +61,8 @@ class Parts:
     def close(self) -> None:
         """Close the response and, if its reader has left it, settle.
 
-        The SDK's own iterator also closes it, even during garbage collection, when nothing may be sent. The heartbeats
-        abort a session that is dropped.
+        The SDK's own iterator, ``__stream__``, calls this too, even during garbage collection, when nothing may be
+        sent. The heartbeats then abort the session.
         """
         self._close()
         if not self._parts.gi_running and sys._getframe(1).f_code.co_name != "__stream__":
@@ -159,7 +159,7 @@ class _Wrapped:
 
 
 class Accounted(_Wrapped):
-    """Mixed into an SDK's client for threads."""
+    """A mixin for an SDK's sync client."""
 
     def request(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
         """Hold credits, then call the SDK's method. If this raises InsufficientCredits, the model is not called."""
@@ -193,7 +193,7 @@ class Accounted(_Wrapped):
 
 
 class AsyncAccounted(_Wrapped):
-    """Mixed into an SDK's client for asyncio."""
+    """A mixin for an SDK's client for asyncio."""
 
     async def request(self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None) -> Any:
         """As `Accounted.request`."""

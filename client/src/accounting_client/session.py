@@ -108,7 +108,7 @@ class ThreadHold(Hold):
     def close(self, seconds: float) -> None:
         """Abort the session within ``seconds``, because its client is closing.
 
-        If the session is just opening, it notices that it has ended, and releases its hold.
+        If the session is still opening, `open` notices this and releases the hold.
         """
         self._ended.set()
         if self._is_open:

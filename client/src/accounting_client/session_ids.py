@@ -13,7 +13,7 @@ _FIRST_BITS, _STEP_BITS = 73, 60
 """Half of the random values are left for later ids of the same millisecond, which are each a random step higher."""
 
 _last = 0, 0
-"""The time and the random bits of the newest id. No lock, because a fork could leave it locked: random steps differ."""
+"""The time and random bits of the newest id. A fork could leave a lock locked, so only random steps make ids differ."""
 
 
 def new_session_id() -> str:

@@ -28,7 +28,7 @@ logger = logging.getLogger("accounting_client")
 
 Settled = Finalized | Aborted
 
-NOTHING_SECONDS = 0.001
+NEGLIGIBLE_SECONDS = 0.001
 NO_USAGE = {"inputTokens": 0, "outputTokens": 0, "requests": 0}
 
 
@@ -72,7 +72,7 @@ class Ending:
     def without_rejected(self, error: InvalidRequest | PayloadTooLarge) -> Ending:
         """The same ending without what the service rejects: the metadata or the model that it names, else the usage.
 
-        If nothing else can be left out, the model and the metadata are: only the number of tokens remains.
+        If this changes nothing, the model and the metadata are left out too, so that only the number of tokens remains.
         """
         errors = error.errors if isinstance(error, InvalidRequest) else ()
         named = {str(each.get("field")).partition(".")[0] for each in errors}
@@ -100,7 +100,7 @@ class Settling:
     @property
     def retries(self) -> Retries:
         """The retries of the next attempt, within the time that is left."""
-        if self._elapsed() < NOTHING_SECONDS:
+        if self._elapsed() < NEGLIGIBLE_SECONDS:
             return self._retries
         return replace(self._retries, total_seconds=max(0.0, self._retries.total_seconds - self._elapsed()))
 
@@ -112,7 +112,7 @@ class Settling:
         return None
 
     def corrected(self, error: Exception) -> bool:
-        """Whether ``call`` was corrected and may succeed now, so that a rejected part does not lose the usage."""
+        """Correct ``call``, so that a rejected part does not lose the usage. Return whether it may succeed now."""
         if isinstance(error, SessionNotActive) and self.ending.unheld is not None and not self._has_opened:
             self._has_opened, self.call = True, self.ending.opening_call()
             return True

@@ -42,7 +42,7 @@ class Stream(Generic[H]):
 
     @property
     def max_output_tokens(self) -> int | None:
-        """The output tokens that are held for, which `when_short` may have reduced: the limit to pass to the model."""
+        """The output tokens that the hold is for: the limit to pass to the model. `when_short` may have reduced it."""
         estimate = self.estimated_usage
         return None if estimate is None else output_of(estimate, "canonical")
 

@@ -147,7 +147,7 @@ def ledger(
     page_size: int = 100,
     account_id: str | None = None,
 ) -> Listing[Entry]:
-    """The ledger, or the part between two dates, newest first. As a supervisor, another user's or an account's too.
+    """The ledger of the caller, as a supervisor of another user, or of an account, newest first.
 
     Raises UserNotFound, AccountNotFound.
     """

@@ -111,7 +111,7 @@ def close_organization(organization_id: str, *, transfer_to: str | None = None) 
 
 
 def members_page(organization_id: str, *, limit: int | None = None, cursor: str | None = None) -> Call[Page[Member]]:
-    """A page of an organization's members. Only owners and admins see others than themselves.
+    """A page of an organization's members. Members who are not owners or admins see only themselves.
 
     ``limit`` is 1 to 100, by default 100. Raises AccountNotFound.
     """
@@ -121,7 +121,7 @@ def members_page(organization_id: str, *, limit: int | None = None, cursor: str 
 
 
 def members(organization_id: str, *, page_size: int = 100) -> Listing[Member]:
-    """An organization's members. Only owners and admins see others than themselves. Raises AccountNotFound."""
+    """An organization's members. Members who are not owners or admins see only themselves. Raises AccountNotFound."""
     return lambda cursor: members_page(organization_id, limit=page_size, cursor=cursor)
 
 

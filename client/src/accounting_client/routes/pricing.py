@@ -165,7 +165,7 @@ def add_price(  # noqa: PLR0913 - the route's fields, by keyword
 def import_prices(
     rules: Sequence[Mapping[str, Any]], *, dry_run: bool | None = None, idempotency_key: str | None = None
 ) -> Call[PriceImport]:
-    """As an administrator, import a list of price rules: all of them or none. Each is as for ``POST /api/pricing``.
+    """As an administrator, import a list of price rules: all of them or none. Each has the fields of `add_price`.
 
     Rules that change no price are left out. With ``dry_run`` nothing is written. A list has at most 99 rules and
     aliases. Raises InvalidRequest, which names every problem of the list in ``details["problems"]``, and

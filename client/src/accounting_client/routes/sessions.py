@@ -273,9 +273,9 @@ def finalize(  # noqa: PLR0913 - the fields of the request, by keyword
     A repeat with the same values returns the first answer. Raises SessionNotActive if there is no such session, or if
     it ended in another way, and ModelUnknown.
     """
-    said = {**_used(usage, usage_format), "model_id": model_id, "metadata": metadata, "success": success}
-    said["account_id"] = account_id
-    return _report("finalize", Finalized, given(session_id=session_id, actual_tokens=actual_tokens, **said))
+    reported = {**_used(usage, usage_format), "model_id": model_id, "metadata": metadata, "success": success}
+    reported["account_id"] = account_id
+    return _report("finalize", Finalized, given(session_id=session_id, actual_tokens=actual_tokens, **reported))
 
 
 def abort(
@@ -292,8 +292,8 @@ def abort(
 
     The arguments and the errors are as for ``finalize``.
     """
-    said = {**_used(usage, usage_format), "model_id": model_id, "metadata": metadata, "account_id": account_id}
-    return _report("abort", Aborted, given(session_id=session_id, tokens_generated=tokens_generated, **said))
+    reported = {**_used(usage, usage_format), "model_id": model_id, "metadata": metadata, "account_id": account_id}
+    return _report("abort", Aborted, given(session_id=session_id, tokens_generated=tokens_generated, **reported))
 
 
 def end_session(user_id: str, session_id: str, reason: str) -> Call[Session]:

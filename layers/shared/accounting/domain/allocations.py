@@ -1,4 +1,4 @@
-"""Grants as they were made, and how long their credits live."""
+"""Grants as they were made, and how long their credits stay valid."""
 
 from typing import NamedTuple
 

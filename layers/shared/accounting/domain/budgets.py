@@ -2,6 +2,7 @@
 
 A budget counts what is **committed**: the credits that are held and those that were charged. Nothing resets a count.
 Each window has a counter of its own, and a session stores the counters that it committed to.
+
 Imports ``accounts``, ``errors``, ``runs`` and ``windows``.
 """
 
@@ -60,7 +61,7 @@ def key_in(subject: str) -> str | None:
 
 
 class Counter(NamedTuple):
-    """The sum of one member's or one key's commitments to a budget in one window. ``begun`` is that of the budget."""
+    """The sum of one member's or one key's commitments to a budget in one window. ``begun`` is the budget's."""
 
     of: Literal["member", "key"]
     begun: int
@@ -118,8 +119,9 @@ class Budget(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """A limit that new commitments must fit. ``committed`` is what was read or 0; the actual sum may be higher.
+    """A limit that new commitments must fit.
 
+    ``committed`` is the sum when it was read, or 0 if it was not read; the actual sum may be higher.
     ``counter`` is None for a run's limit. ``ends_at`` is when the counter's window ends. ``levels`` are the commitments
     in credits at which to warn, in rising order. ``warned`` is the highest of them that is known to have been reported.
     """
@@ -147,7 +149,8 @@ class Allowance(NamedTuple):
     """What limits a spender besides the wallet: the budgets with one of the spender's subjects, and the run.
 
     ``owns_account`` is true for an organization's owner. ``refusal`` is why the spender may not spend from the account
-    at all. ``committed`` has the counters that were read, and ``warned`` the warnings that they have noted.
+    at all. ``committed`` has the values of the counters that were read, and ``warned`` the highest warning level that
+    each of them has noted.
     """
 
     spender: Spender
@@ -161,8 +164,8 @@ class Allowance(NamedTuple):
     def bounds(self, at: int, stored: Collection[Counter] | None = None) -> tuple[Bound, ...]:
         """The limits of what begins at ``at``. Raises the refusal.
 
-        If a session raises its hold, the raise counts in the session's ``stored`` counters, and their budgets limit it.
-        A budget that began later does not.
+        If a session raises its hold, the raise counts in the session's ``stored`` counters. Only the budgets of these
+        counters limit it, not budgets that began later.
         """
         if self.refusal:
             raise self.refusal

@@ -125,7 +125,7 @@ def without_buffer(credits: int, percent: int) -> int:
 def hold_for(estimate: int, available: int, *, percent: int, reduce: bool) -> int:
     """Credits to hold for an estimate that costs ``estimate`` credits, with the buffer.
 
-    With ``reduce``, if ``available`` covers the estimate but not the buffer, all of ``available``.
+    With ``reduce``, the hold is all of ``available`` if that covers the estimate but not the buffer.
     """
     wanted = with_buffer(estimate, percent)
     return max(estimate, min(wanted, available)) if reduce else wanted

@@ -16,7 +16,7 @@ AMOUNT_SCALE = 10**12
 """One credit in the unit of exact amounts: the cost of one token at the rate 1."""
 
 _THOUSANDS = 1000
-"""Requests and searches are priced for a thousand, tokens for a million."""
+"""The factor for requests and searches: their rates are for a thousand, those of tokens for a million."""
 
 
 class Rates(NamedTuple):
@@ -110,8 +110,8 @@ class RateCard(NamedTuple):
         for name, count in counts.items():
             if count:
                 rate = _rate(rates, name)
-                unit = _THOUSANDS if name in RATE_NAMES else 1
-                yield Line(name, count, rate, count * rate * unit)
+                factor = _THOUSANDS if name in _PER_THOUSAND else 1
+                yield Line(name, count, rate, count * rate * factor)
 
     def amount(self, usage: Usage) -> int:
         """What the usage costs, exactly: ``AMOUNT_SCALE`` is one credit."""
@@ -135,10 +135,10 @@ class RateCard(NamedTuple):
         return _within(credits * AMOUNT_SCALE, self.number_rate)
 
     def output_within(self, credits: int, usage: Usage) -> int:
-        """The most output tokens that ``credits`` pay for, beside the usage's inputs and output parts.
+        """The most output tokens, including the usage's output parts, that ``credits`` pay for after its inputs.
 
-        If they do not pay for the parts, it is the number that they pay for at the parts' highest rate. If they do not
-        even pay for the inputs, it is -1.
+        If ``credits`` do not cover the parts, every output token counts at the parts' highest rate. If ``credits`` do
+        not even cover the inputs, the result is -1.
         """
         rates, budget = self.rates_of(usage.input), credits * AMOUNT_SCALE
         parts = usage.reasoning + usage.output_audio
@@ -150,7 +150,7 @@ class RateCard(NamedTuple):
         return -1 if left < 0 else _within(left, dearest)
 
     def fitting_output(self, credits: int, usage: Usage) -> int:
-        """The number of output tokens that the usage can reach for ``credits``, even at the highest output rate.
+        """The output tokens that the usage can reach for ``credits``, even if all further ones have the highest rate.
 
         It is below the usage's own output if the usage already costs more, and -1 if the inputs alone cost more.
         """
@@ -182,6 +182,8 @@ def rounded_up(amount: int) -> int:
 
 RATE_NAMES = {"requests": "request", "web_searches": "web_search"}
 """The names of rates that differ from the names of their counts."""
+
+_PER_THOUSAND = ("requests", "web_searches")
 
 
 def _rate(rates: Rates, name: str) -> int:

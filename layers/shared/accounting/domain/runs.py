@@ -18,8 +18,8 @@ LONGEST_LIFE = 366 * DAY
 class Run(NamedTuple):
     """A run of ``user_id``, paid by ``account_id``. The client chooses its id, which is unique in the account.
 
-    ``committed`` is what its sessions and records hold or have spent, ``spent`` what they were charged. ``sessions``
-    counts those that were opened, ``records`` the usage records.
+    ``committed`` is what its sessions and records hold and what they were charged, ``spent`` only what they were
+    charged. ``sessions`` counts the sessions that were opened, ``records`` the usage records.
     """
 
     account_id: AccountId

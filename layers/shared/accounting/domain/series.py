@@ -23,6 +23,6 @@ class Series(NamedTuple):
 def series(by_day: Mapping[str, int], names: Mapping[str, Mapping[str, int]]) -> Series:
     """The series of the names with the most credits. ``by_day`` has all credits of a day, with and without a name."""
     ranked = sorted(names, key=lambda name: (-sum(names[name].values()), name))[:MAX_NAMES]
-    shown = {name: {day: names[name][day] for day in sorted(names[name]) if names[name][day]} for name in ranked}
-    rest = {day: by_day[day] - sum(days.get(day, 0) for days in shown.values()) for day in sorted(by_day)}
-    return Series(shown, {day: credits for day, credits in rest.items() if credits})
+    top = {name: {day: names[name][day] for day in sorted(names[name]) if names[name][day]} for name in ranked}
+    rest = {day: by_day[day] - sum(days.get(day, 0) for days in top.values()) for day in sorted(by_day)}
+    return Series(top, {day: credits for day, credits in rest.items() if credits})

@@ -1,8 +1,9 @@
 """A streaming session: what it holds, and how it ends exactly once.
 
 A session is priced in one of two ways. If it began with ``estimated_tokens``, it counts a **number** of tokens, at one
-rate. If it began with ``estimated_usage``, or a heartbeat has reported a usage, it counts **output** tokens beside the
-known inputs, priced by class.
+rate. If it began with ``estimated_usage``, or a heartbeat has reported a usage, it counts **output** tokens. These
+and the known inputs are priced by class.
+
 Imports ``budgets``, ``errors``, ``pricing``, ``rates`` and ``wallet``.
 """
 
@@ -91,12 +92,11 @@ class Session(NamedTuple):
     changes of the hold and of the inputs, not the heartbeats that fit the hold. ``tokens`` is what the heartbeats
     reported: output tokens if ``usage`` is known, else the number of all tokens. ``usage`` has the newest values of
     everything but the output; at first they are the estimate's. ``usage_output`` is the output of the newest reported
-    usage, -1 before the first. ``fitting_tokens`` is the most tokens that a heartbeat
-    may report before the hold must be raised. ``due_at`` is when the sweeper next looks at the session; a heartbeat
-    moves ``last_seen_at`` instead. ``late`` is the settlement that arrived after the sweep had ended the session.
-    ``counters`` are those of the budgets that it committed to. ``key_id`` is the API key that opened it, if any, and
-    ``run_id`` the run that it counts for. A newer version may have written ``format`` and ``more``; this version keeps
-    them unchanged.
+    usage, -1 before the first. ``fitting_tokens`` is the most tokens that a heartbeat may report before the hold must
+    be raised. ``due_at`` is when the sweeper next looks at the session; a heartbeat moves ``last_seen_at`` instead.
+    ``late`` is the settlement that arrived after the sweep had ended the session. ``counters`` are those of the budgets
+    that it committed to. ``key_id`` is the API key that opened it, if any, and ``run_id`` the run that it counts for. A
+    newer version may have written ``format`` and ``more``; this version keeps them unchanged.
     """
 
     user_id: str
@@ -222,7 +222,7 @@ class Session(NamedTuple):
         return min(self.last_seen_at + timeout, self.started_at + max_life)
 
     def completed(self, report: Report) -> Report:
-        """The report with its usage by class, if the session began with one: a bare number then means output tokens.
+        """The report with a usage by class, if the session began with a usage: a bare number then means output tokens.
 
         In a session that began with a number, a number is priced as a number, whatever its heartbeats reported.
         """
@@ -246,7 +246,10 @@ class Session(NamedTuple):
         return card.cost_of_number(report.tokens) if report.usage is None else card.cost(report.usage)
 
     def swept_report(self, *, charge_estimate: bool) -> Report:
-        """What the sweeper charges: the heartbeats' report; without a heartbeat nothing, or the estimate."""
+        """What the sweeper charges: the heartbeats' last report.
+
+        If no heartbeat has arrived, that is nothing, or the estimate with ``charge_estimate``.
+        """
         if charge_estimate and not self.heard_from:
             estimate = self.estimated_usage
             return Report(self.estimated_tokens) if estimate is None else Report(estimate.output, estimate)
@@ -275,8 +278,8 @@ class Session(NamedTuple):
             return False
         if report is None:
             return True
-        said = self.completed(report)
-        return (known.tokens, known.usage, known.model_id) == (said.tokens, said.usage, said.model_id)
+        repeated = self.completed(report)
+        return (known.tokens, known.usage, known.model_id) == (repeated.tokens, repeated.usage, repeated.model_id)
 
     def takes(self, report: Report) -> bool:
         """Whether a heartbeat's usage replaces the known one: not if it is older than the newest that was reported."""
@@ -328,7 +331,10 @@ def rescheduled(session: Session, due_at: int) -> Session:
 def resolved(
     session: Session, settlement: Settlement, report: Report, *, outcome: Outcome, success: bool, at: int
 ) -> Session:
-    """The session after it ended, or after late usage corrected a sweep. Raises SessionNotActive if neither can be."""
+    """The session after it ended, or after late usage corrected a sweep.
+
+    Raises SessionNotActive if the session is not active and does not await late usage.
+    """
     settled = Settled(
         outcome=outcome,
         success=success,

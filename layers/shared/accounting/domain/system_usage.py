@@ -87,10 +87,10 @@ type Place = DayPart | UserDay | NameDay | AccountDay
 class Sum:
     """The sums stored at one place. ``version`` counts their changes.
 
-    Some fields belong to some places only. A day's part has ``newest``, when its newest record was made. A user's day
-    has short digests of the ``services`` and ``models`` to which the user gives merit, and ``paid_by_others``, the
-    credits that accounts other than the user's own paid. A name's day has its ``merit``,
-    None if nobody has given it any. A day's part and a model's day have ``counts`` of usage. ``more`` is what a newer
+    Some fields only belong to some kinds of places. A day's part has ``newest``, the time of its newest record. A
+    user's day has short digests of the ``services`` and ``models`` to which the user gives merit, and
+    ``paid_by_others``, the credits that accounts other than the user's own paid. A name's day has its ``merit``, None
+    if nobody has given it any. A day's part and a model's day have ``counts`` of usage. ``more`` is what a newer
     version wrote; this version keeps it unchanged.
     """
 
@@ -119,7 +119,7 @@ def slot(record: UsageRecord) -> int:
 
 
 def batches(records: Iterable[UsageRecord], most: int) -> Iterator[list[UsageRecord]]:
-    """Batches of records that each need at most ``most`` written items: the marks of each slot, and the sums."""
+    """Batches of records. A batch writes at most ``most`` items: the marks of each slot, and the sums."""
     batch: list[UsageRecord] = []
     touched: set[Place | int] = set()
     for record in records:
@@ -140,7 +140,7 @@ def counted(records: Iterable[UsageRecord], part: int, stored: Mapping[Place, Su
     for record in records:
         day, user, *rest = places(record, part)
         names, others = rest[: len(record.names)], rest[len(record.names) :]
-        user_sum, merited = _known_to_user(after.get(user) or stored[user], record)
+        user_sum, merited = _with_names(after.get(user) or stored[user], record)
         paid_by_others = user_sum.paid_by_others + (record.credits if others else 0)
         after[user] = replace(_plus(user_sum, record), paid_by_others=paid_by_others)
         for account in others:
@@ -162,8 +162,8 @@ def _plus(known: Sum, record: UsageRecord, counts: Mapping[str, int] = NO_COUNTS
     return replace(known, records=known.records + 1, credits=known.credits + record.credits, counts=total)
 
 
-def _known_to_user(user: Sum, record: UsageRecord) -> tuple[Sum, set[Name]]:
-    """Remember the record's names in the user's sums while there is room. Return the sums, and its names in them."""
+def _with_names(user: Sum, record: UsageRecord) -> tuple[Sum, set[Name]]:
+    """Add a record's names to its user's sums, while there is room. Return the sums, and the names that are in them."""
     merited = set()
     for name in record.names:
         remembered = user.services if name.kind == "service" else user.models

@@ -1,4 +1,4 @@
-"""Which characters a text written by people may have: all but control characters. Imports nothing of ours.
+"""Which characters a text written by people may have: all but two kinds. Imports nothing of ours.
 
 People use full-width and no-break spaces, joiners, and emoji that are newer than this service. Only two things are
 refused: what Unicode calls a control character (Cc), and half of a surrogate pair, which cannot be stored.
@@ -17,10 +17,10 @@ _LINES = re.compile(rf"[^{CONTROL_CHARACTERS_OF_LINES}{SURROGATES}]*")
 
 
 def is_plain(text: str) -> bool:
-    """Whether the text has no control character."""
+    """Whether the text has no control character and no half of a surrogate pair."""
     return _PLAIN.fullmatch(text) is not None
 
 
 def is_lines(text: str) -> bool:
-    """Whether the text has no control character but line breaks and tabs."""
+    """Like ``is_plain``, but line breaks and tabs are allowed."""
     return _LINES.fullmatch(text) is not None

@@ -63,7 +63,10 @@ class User(NamedTuple):
         return self._replace(updated_at=max(now, self.updated_at + 1))
 
     def is_no_newer_than_ahead(self, said_at: int) -> bool:
-        """Whether a token of this time (milliseconds) may be older than it claims: one arrived ahead of its time."""
+        """Whether a token of this time (milliseconds) may be older than it claims.
+
+        That is so if it is not newer than a token that arrived before its ``iat``.
+        """
         return bool(self.ahead) and said_at <= self.ahead * 1000
 
     @property
@@ -75,7 +78,7 @@ class User(NamedTuple):
 class Description(NamedTuple):
     """What a token or a sync says about a user. A field that is None says nothing and changes nothing.
 
-    ``issued_at`` (epoch seconds) is when it was said, ``role_at`` (epoch milliseconds) when the role was said.
+    ``issued_at`` (epoch seconds) is the time of the statement, ``role_at`` (epoch milliseconds) that of its role.
     """
 
     id: str
@@ -99,9 +102,9 @@ class Description(NamedTuple):
         """The user as this describes them; ``known`` itself if it says nothing new.
 
         An older statement never replaces a newer one, so the time of a newer one is stored even if its content is the
-        same. Of statements with the same time, the last to arrive counts. A statement's time is at most its arrival,
-        because the clock of a token's issuer may be ahead. The e-mail in a disabled user's token is ignored; otherwise
-        it would strengthen the user's claim to the address. A token of an erased user changes nothing. Raises
+        same. Of statements with the same time, the last to arrive counts. No statement counts as later than its
+        arrival, because the clock of a token's issuer may be ahead. The e-mail in a disabled user's token is ignored;
+        otherwise it would strengthen the user's claim to the address. A token of an erased user changes nothing. Raises
         UserErased if a sync describes an erased user.
         """
         if known is not None and known.erased:
@@ -135,7 +138,7 @@ class Description(NamedTuple):
         """Whether this statement about the role is newer than the last one.
 
         A token whose ``iat`` is not later than ``ahead`` may be older than the last statement. It gives no user a
-        higher role, and changes nothing that a sync said.
+        higher role, and changes nothing that a sync stated.
         """
         last_is_of_a_sync = _is_of_a_sync(user.role_at)
         # A token that was ahead counts from the next second. A sync that arrives before that is newer.
@@ -165,7 +168,7 @@ def effective_role(said: str, said_at: int, known: User | None) -> str:
 
 
 def disabled(user: User, *, by: str, reason: str, now: int) -> User:
-    """The user, disabled from ``now`` on or since an earlier time. Raises Invalid if ``by`` is the user."""
+    """The user, disabled from ``now`` on unless they already are. Raises Invalid if ``by`` is the user."""
     if user.id == by:
         raise Invalid.field("userId", "an administrator cannot disable themselves")
     if user.disabled:
@@ -199,8 +202,9 @@ def erased(user: User, *, by: str, now: int) -> User:
 class Pointer(NamedTuple):
     """The holder of an e-mail address. ``issued_at`` (seconds) is the time of the statement that claimed it.
 
-    ``since`` (milliseconds) is when the address was first held by any user: it decides if a text is an address of one
-    user and the id of another. ``former`` are earlier holders, the newest last.
+    ``since`` (milliseconds) is when the address was first held by any user. If a text is an address of one user and the
+    id of another, ``since`` decides whom it means. ``former`` are the other users who claimed the address, in the
+    order in which they were added.
     """
 
     address: str

@@ -87,8 +87,8 @@ def _begin_of(day: date, zone: "ZoneInfo") -> int:
     midnight = datetime.combine(day, time(), zone)
     early, late = sorted(round(midnight.replace(fold=fold).timestamp() * 1000) for fold in (0, 1))
 
-    def shown(at: int) -> date:
+    def date_at(at: int) -> date:
         return datetime.fromtimestamp(at / 1000, zone).date()
 
     # If the clock shows midnight twice, these are the two instants. If it skips midnight, the change is between them.
-    return early if shown(early) >= day else early + bisect_left(range(early, late), day, key=shown)
+    return early if date_at(early) >= day else early + bisect_left(range(early, late), day, key=date_at)

@@ -49,32 +49,32 @@ def of_keys(account_id: AccountId) -> list[Budget]:
 def commit(spender: Spender, bound: Bound, credits: int, refused: Callable[[int, int], Exception]) -> Write:
     """Add to the counter of a bound if the limit covers it, and note the warning level that this reaches.
 
-    Refused with an error made from what is committed and the highest noted level. It is also refused if it would reach
-    a level that is not noted, which costs one more attempt, once for each level and window.
+    Refused with an error made from what is committed and the highest noted level. It is also refused if the actual sum
+    would reach a higher level than this write notes. The next attempt then notes it, once for each level and window.
     """
     if bound.counter is None:
         raise LookupError(f"{bound.name} has no counter")
-    said: Item = {"format": FORMAT}
+    assigned: Item = {"format": FORMAT}
     if bound.ends_at is not None:
-        said["ttl"] = _kept_until(bound.ends_at)
+        assigned["ttl"] = _kept_until(bound.ends_at)
     limits: Item = {":most": most_before(bound.limit, credits)}
     clauses = ["#committed <= :most"]
     reached = bound.level_reached(credits)
     if reached is not None:
-        said["warned"] = reached
+        assigned["warned"] = reached
         clauses.append("(attribute_not_exists(#warned) OR #warned < :warned)")
     to_come = [level for level in bound.levels if level > max(reached or 0, bound.warned)]
     for number, level in enumerate(to_come):
         clauses.append(f"(#committed < :before{number} OR #warned >= :level{number})")
         limits |= {f":before{number}": level - credits, f":level{number}": level}
-    sets = ", ".join(f"#{name} = :{name}" for name in said)
+    sets = ", ".join(f"#{name} = :{name}" for name in assigned)
     return Write(
         table.update(
             counter_key(spender, bound.counter),
             f"ADD #committed :more SET {sets}",
             condition=f"attribute_not_exists(pk) OR ({' AND '.join(clauses)})",
-            values={**limits, ":more": credits, **{f":{name}": each for name, each in said.items()}},
-            names={f"#{name}": name for name in ("committed", *said, *(["warned"] if to_come else []))},
+            values={**limits, ":more": credits, **{f":{name}": each for name, each in assigned.items()}},
+            names={f"#{name}": name for name in ("committed", *assigned, *(["warned"] if to_come else []))},
         ),
         refused=lambda old: refused(old["committed"], old.get("warned", 0)) if old else refused(0, 0),
     )
@@ -114,7 +114,7 @@ def _counter(text: str) -> Counter:
 
 
 def _kept_until(ends_at: int) -> int:
-    """When the database may delete the counter of a window that ends then, in seconds.
+    """When the database may delete the counter of a window that ends at ``ends_at``, in epoch seconds.
 
     A session may begin at the window's last instant, live for the longest time that is allowed, and be settled late
     while its item is kept.

@@ -65,7 +65,7 @@ def due(now: int) -> Iterator[list[Erasure]]:
 
 
 def items(erasure: Erasure) -> Iterator[tuple[int, Item]]:
-    """Every item that is left to erase, with the number of its part. Only its key and its texts are read."""
+    """Every item that is left to erase, with the number of its part. Only what ``erase`` needs is read."""
     parts = [*keys.texts_of_account(personal(erasure.user_id)), *keys.texts_of_user(erasure.user_id)]
     for number, part in enumerate(parts[erasure.part :], erasure.part):
         low = erasure.after if number == erasure.part and erasure.after else part.prefix

@@ -17,7 +17,7 @@ SHARDS = 8
 """The number of partitions over which each system-wide list is spread."""
 
 PAYER_SHARDS = 2
-"""The same for the accounts that pay for others: counting changes each at most once for a whole batch of records."""
+"""The same for the ranking of accounts that pay for others. A batch of records changes each account's key only once."""
 
 BY_OWNER = "by_owner"
 BY_KIND = "by_kind"
@@ -32,7 +32,7 @@ _RANK_ZERO = 10**23
 """Added to the credits in a ranking's key, so that negative sums sort correctly too. No sum of a day is that large."""
 
 _RANKED_LAST = "0" * 24
-"""The rank of a name without merit: below all names with merit."""
+"""The rank of a name without merit (see ``domain/system_usage``): below all names with merit."""
 
 BEFORE_ALL_MODELS = "!"
 BEFORE_ALL_ACCOUNTS = " "
@@ -387,7 +387,7 @@ def sessions_of_owner(user_id: str) -> list[Range]:
 def sessions_by_id(user_id: str, since: int, until: int, before: str | None) -> tuple[str, str, str]:
     """The partition of a user's sessions, and the first and the last key that a UUIDv7 between two times can have.
 
-    With ``before``, they also precede this position, or are at it.
+    With ``before``, the last key is also not after this position.
     """
     first, last = session_ids.beginning(since), session_ids.beginning(until)
     if before:

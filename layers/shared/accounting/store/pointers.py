@@ -24,12 +24,12 @@ def claim(address: str, user: User, pointer: Pointer | None, now: int) -> list[W
         return []
     writes = [_put_pointer(pointer, after)]
     if after.user_id == user.id and holder and holder.address == address:
-        writes.append(_moved_on(holder, now))
+        writes.append(_touch_holder(holder, now))
     return writes
 
 
-def _moved_on(holder: User, now: int) -> Write:
-    """Change the profile of a holder who loses the address. Refused with Raced if the profile has changed since.
+def _touch_holder(holder: User, now: int) -> Write:
+    """Change ``updated_at`` of a holder who loses the address. Refused with Raced if the profile has changed since.
 
     A concurrent statement of the holder, which assumes that they hold the address, is then decided again.
     """
@@ -50,9 +50,9 @@ def give_up(address: str, user: User) -> list[Write]:
     if pointer and user.id in pointer.former:
         return [_put_pointer(pointer, pointer.without(user.id))]
     if pointer is None or pointer.user_id != user.id:
-        # The user must not become its holder at the same moment, because the current holder gives it back.
-        elsewhere = "attribute_not_exists(pk) OR user_id <> :user"
-        action = table.check(keys.email(address), condition=elsewhere, values={":user": user.id})
+        # The current holder may give the address back to the user at the same moment. This is then decided again.
+        not_theirs = "attribute_not_exists(pk) OR user_id <> :user"
+        action = table.check(keys.email(address), condition=not_theirs, values={":user": user.id})
         return [Write(action, refused=lambda _: Raced())]
     candidates = [each for each in pointer.former if each != user.id]
     found = [profiles.from_item(profile) for profile in table.get_many([*map(keys.profile, candidates)]) if profile]

@@ -37,7 +37,7 @@ def price_at(model_id: str, now: int, variant: str | None = None) -> tuple[Price
 def card_since(model_id: str, at: int, variant: str | None) -> tuple[frozenset[str], RateCard]:
     """The rates of the model at an earlier time, without the cache, and every id that their rule prices.
 
-    If the price has no such variant, it is the base rates. Raises ModelUnknown as ``card_at`` does.
+    If the price has no such variant, the base rates are returned. Raises ModelUnknown as ``card_at`` does.
     """
     rules = _relevant_rules(model_id, at, foresight=0)
     rule = rule_in_force(rules, at)

@@ -95,7 +95,7 @@ def commit(run: Run, credits: int, refused: Callable[[Run], Exception], sums: Ma
 def settle(spender: Spender, record: UsageRecord, more: int) -> list[Write]:
     """Count a usage record: ``more`` is what it adds to the commitments, negative for what a hold gives back.
 
-    Without a condition, so it is never refused.
+    The writes have no condition, so they are never refused.
     """
     if spender.run_id is None:
         return []
@@ -109,23 +109,23 @@ def sums_of(record: UsageRecord) -> dict[str, int]:
 
 
 def count_model(spender: Spender, record: UsageRecord) -> list[Write]:
-    """Count a usage record of a model in the run's sums by model. Without a condition, so it is never refused."""
+    """Count a usage record of a model in the run's sums by model. The write has no condition and is never refused."""
     if spender.run_id is None or record.model_id is None:
         return []
     key = keys.run_model(spender.account_id, spender.run_id, digest(record.model_id))
     return [_add(key, sums_of(record), model=record.model_id, format=FORMAT)]
 
 
-def _add(key: keys.Key, added: Mapping[str, int], **said: Any) -> Write:
+def _add(key: keys.Key, added: Mapping[str, int], **assigned: Any) -> Write:
     adds = ", ".join(f"#{name} :{name}" for name in added)
-    sets = ", ".join(f"#{name} = :{name}" for name in said)
-    values = {f":{name}": value for name, value in (*added.items(), *said.items())}
-    names = {f"#{name}": name for name in (*added, *said)}
-    return Write(table.update(key, f"ADD {adds}" + (f" SET {sets}" if said else ""), values=values, names=names))
+    sets = ", ".join(f"#{name} = :{name}" for name in assigned)
+    values = {f":{name}": value for name, value in (*added.items(), *assigned.items())}
+    names = {f"#{name}": name for name in (*added, *assigned)}
+    return Write(table.update(key, f"ADD {adds}" + (f" SET {sets}" if assigned else ""), values=values, names=names))
 
 
 def to_item(run: Run) -> Item:
-    """Convert a run to an item. It is kept as long as usage records are."""
+    """Convert a run to an item."""
     return {
         **keys.run(run.account_id, run.id),
         "account_id": run.account_id,
@@ -149,6 +149,6 @@ def from_item(item: Item) -> Run:
 
 
 def _kept_until(run: Run) -> int:
-    """When the database may delete the run, in seconds: no earlier than its sessions and usage records."""
+    """When the database may delete the run, in epoch seconds: no earlier than its sessions and usage records."""
     kept = max(settings().usage_retention, settings().session_retention)
     return (run.expires_at + settings().session_max_life + kept) // 1000

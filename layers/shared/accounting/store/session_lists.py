@@ -29,7 +29,7 @@ def active_of_user(user_id: str, *, before: str | None = None, limit: int = MAX_
 
 
 def active_of_all(*, before: str | None, limit: int) -> Page:
-    """A page of the active sessions of all users, in order of users from the last to the first, each newest first."""
+    """A page of all active sessions, in order of users from the last to the first, those of each user newest first."""
     sessions, position = _list(keys.DUE, keys.active_of_all(), before=before, limit=limit)
     return [session for session in sessions if session.active], position
 
@@ -37,9 +37,9 @@ def active_of_all(*, before: str | None, limit: int) -> Page:
 def recent_of_user(user_id: str, *, now: int, before: str | None, limit: int) -> Page:
     """A page of the user's sessions, active and ended, newest first.
 
-    It merges those that have an entry in ``by_owner`` with those whose ids tell when they began. The second range also
-    has sessions with entries, which are skipped there. If a user began very many with such ids, a page may be shorter
-    than ``limit`` although others follow.
+    The page merges two ranges: sessions with an entry in ``by_owner``, and sessions whose ids can tell when they began.
+    Sessions that are in both are skipped in the second. If very many are skipped, a page may be shorter than ``limit``
+    although others follow.
     """
     page_size = limit + 2
     (of_owner,) = keys.sessions_of_owner(user_id)
@@ -61,9 +61,10 @@ def recent_of_user(user_id: str, *, now: int, before: str | None, limit: int) ->
 
 
 def _by_id(user_id: str, now: int, before: str | None, page_size: int) -> Iterator[tuple[str, Item]]:
-    """The user's sessions in the table that can have the id of a kept session, with positions, last first, read lazily.
+    """The user's sessions among the UUIDv7s that kept sessions can have, with positions, last first, read lazily.
 
-    Each call continues at the last position, so it skips the ids that no UUIDv7 is between.
+    The range also has other ids that sort between these UUIDv7s. Each call continues at the last position, and so skips
+    the other ids before the next UUIDv7.
     """
     since = now - settings().session_retention - settings().session_max_life
     until = now + session_ids.TOLERANCE + 1

@@ -24,7 +24,7 @@ from accounting.times import DAY, day
 _KNOWN = {"version", "records", "credits", "newest", "services", "models", "merit", "name", "paid_by_others", *COUNTS}
 
 READ_USERS = 1000
-"""How many of a day's users are read from each part of their ranking."""
+"""How many of a day's users, or of its paying accounts, are read from each part of their ranking."""
 
 READ_NAMES = 200
 """How many of a day's services and models are read from each part of their ranking."""
@@ -154,9 +154,9 @@ def names_of(of_day: int) -> Ranking[NameId]:
 
 
 def kept[Id](ranking_of: Callable[[int], Ranking[Id]], of_day: int, records: int) -> Ranking[Id]:
-    """The ranking of a day that has ended, from the process's cache if it was read while the day had these records.
+    """The ranking of a day that has ended, from the process's cache if the day still has as many ``records``.
 
-    It changes only if more records of the day are counted.
+    A ranking changes only if more records of the day are counted.
     """
     return _kept.get(f"{ranking_of.__name__} {of_day} {records}", ranking_of, of_day)
 

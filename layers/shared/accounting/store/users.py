@@ -160,7 +160,7 @@ def sync(described: Description, now: int) -> tuple[User, bool]:
 def introduce(user_id: str, now: int) -> None:
     """Create a user that a service has named only by id.
 
-    Raises Invalid if the id is the address of another user: the text would then mean the new user.
+    Raises Invalid if the id is the address of another user, because the text would still mean that user.
     """
     if _named(user_id):
         raise Invalid("The id of a new user is another user's e-mail address")

@@ -30,7 +30,7 @@ CONFLICT_PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.4)
 
 
 class Conflict(Contention):
-    """The write met another one. Nothing was written; read again and decide again."""
+    """Another write changed the same data at the same time. Nothing was written; read again and decide again."""
 
     def __init__(self) -> None:
         super().__init__("Too many requests changed the same data at once, try again")

@@ -116,12 +116,13 @@ class Wire:
         from botocore.retries.quota import RetryQuota
 
         if isinstance(error, exceptions.ClientError):
-            about = error.response["ResponseMetadata"]
-            about["RetryAttempts"] = repeats
-            passing = error.response["Error"]["Code"] in REPEATED_CODES or about["HTTPStatusCode"] in REPEATED_STATUSES
+            metadata = error.response["ResponseMetadata"]
+            metadata["RetryAttempts"] = repeats
+            code, status = error.response["Error"]["Code"], metadata["HTTPStatusCode"]
+            temporary = code in REPEATED_CODES or status in REPEATED_STATUSES
         else:
-            passing = isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError))
-        if not passing or repeats + 1 >= ATTEMPTS:
+            temporary = isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError))
+        if not temporary or repeats + 1 >= ATTEMPTS:
             return 0
         self._quota = self._quota or RetryQuota()
         timed_out = isinstance(error, (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError))
@@ -149,8 +150,8 @@ def _refusal(operation: str, status: int, found: dict[str, Any]) -> Exception:
 
     code = str(found.pop("__type", status)).split(":", 1)[0].rpartition("#")[2]
     message = found.get("message", found.get("Message", ""))
-    said = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    response: Any = found | said
+    standard = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    response: Any = found | standard
     return ClientError(response, operation)
 
 
