@@ -299,7 +299,7 @@ NO_BODIES = [
 
 
 def text_of(body: dict[str, Any], names: dict[str, str]) -> bytes:
-    """Return a body as JSON, with raw texts as they are, and the names of things in place of their placeholders."""
+    """Return a body as JSON. Raw texts stay as they are, and ``names`` has the values of placeholders."""
     fields = []
     for field, value in body.items():
         if value is MISSING:

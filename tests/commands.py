@@ -15,9 +15,9 @@ FOLDERS = ("bench", "client", "docs", "events", "examples", "functions", "tests"
 PAGES = [*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))]
 """All pages of the documentation."""
 
-TOLD = {"CHANGELOG.md", "bench/RESULTS.md", "bench/improved.md"}
+REPORTS = {"CHANGELOG.md", "bench/RESULTS.md", "bench/improved.md"}
 """Pages that report what was done. Their commands are not run."""
-SPOKEN_OF = {
+MENTIONED = {
     "sam local",
     "sam deploy",
     "sam build",
@@ -36,14 +36,14 @@ def commands(page: Path) -> list[str]:
     A plain block is a code block without a language. A line that continues on the next one (with a backslash or a
     here-document) is one command with it. Comments are left out.
     """
-    if page.relative_to(ROOT).as_posix() in TOLD:
+    if page.relative_to(ROOT).as_posix() in REPORTS:
         return []
     found = re.finditer(r"^( *)```(\w*)\n(.*?)^ *```|`([^`\n]+)`", page.read_text(), re.DOTALL | re.MULTILINE)
     return [command for match in found for command in _commands_of(*match.groups())]
 
 
 def _commands_of(indent: str | None, language: str | None, block: str | None, span: str | None) -> Iterator[str]:
-    if span and re.match(_PROGRAM, span) and span not in SPOKEN_OF:
+    if span and re.match(_PROGRAM, span) and span not in MENTIONED:
         yield span
     elif block and not language:
         plain = re.sub(rf"^{indent}", "", block, flags=re.MULTILINE)
@@ -56,12 +56,12 @@ class Documentation:
 
     def __init__(self) -> None:
         self._named = {page.relative_to(ROOT).as_posix(): commands(page) for page in PAGES}
-        self._typed: set[str] = set()
+        self._requested: set[str] = set()
 
     def line(self, command: str) -> str:
         """Return a command to run. Raises AssertionError if no page has it."""
         assert any(command in named for named in self._named.values()), f"no page has the command {command}"
-        self._typed.add(command)
+        self._requested.add(command)
         return command
 
     def page(self, page: str) -> list[str]:
@@ -70,4 +70,6 @@ class Documentation:
 
     def untyped(self) -> list[str]:
         """Return the commands that were not requested, each with its page."""
-        return [f"{page}: {each}" for page, named in self._named.items() for each in named if each not in self._typed]
+        return [
+            f"{page}: {each}" for page, named in self._named.items() for each in named if each not in self._requested
+        ]

@@ -1,4 +1,4 @@
-"""For all tests: no AWS account of this machine's, and no test that fails because the machine is slow."""
+"""For all tests: they ignore this machine's AWS account, and none fails because the machine is slow."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from local.account import leave_account
 
 
 def pytest_configure() -> None:
-    """Do it before a test is imported: hypothesis has a deadline of 200 ms for each example by default.
+    """Prepare the process before any test is imported. By default, hypothesis allows an example only 200 ms.
 
-    Nothing is garbage while the tests are imported. To look for it there took a third of the time.
+    Imports leave no garbage, and looking for it took a third of their time.
     """
     leave_account()
     settings.register_profile("patient", deadline=None)
@@ -21,6 +21,6 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave out what was imported when looking for garbage."""
+    """Exempt everything imported so far from garbage collection."""
     gc.freeze()
     gc.enable()

@@ -73,7 +73,7 @@ def never_arrives(error: Callable[..., Exception] = ReadTimeoutError) -> Fault:
 
 
 def late() -> tuple[Fault, Fault]:
-    """The first request reaches the database only just before the second, after it was given up."""
+    """The wire gives up the first request, which then reaches the database just before the second."""
     held: list[tuple[str, bytes]] = []
 
     def withheld(operation: str, body: bytes, _send: Send) -> Reply:
@@ -103,5 +103,5 @@ def answers(content: bytes, status: int = 200, checksum: str | None = None) -> F
 
 
 def cancelled(*codes: str) -> Fault:
-    """A transaction is cancelled, for these reasons by item."""
+    """A transaction is cancelled, with one of these reasons for each item."""
     return refused("TransactionCanceledException", CancellationReasons=[{"Code": code} for code in codes])

@@ -60,11 +60,11 @@ class Peer:
 
     def _serve(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), connection:
-            spoken = self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
-            while request := _request(spoken):
+            channel = self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
+            while request := _request(channel):
                 deed = self.deeds[min(len(self.requests), len(self.deeds) - 1)]
                 self.requests.append(request)
-                if not deed(spoken):
+                if not deed(channel):
                     return
 
 
@@ -87,12 +87,12 @@ def _head(status: int, length: int, *more: str) -> bytes:
     return "\r\n".join([f"HTTP/1.1 {status} Said", f"Content-Length: {length}", *more, "", ""]).encode()
 
 
-def answer(said: object = None, status: int = 200, *headers: str) -> Deed:
-    """Answer with a JSON text."""
-    content = said if isinstance(said, bytes) else json.dumps(said or {}).encode()
+def answer(content: object = None, status: int = 200, *headers: str) -> Deed:
+    """Answer with JSON, or with bytes as they are."""
+    body = content if isinstance(content, bytes) else json.dumps(content or {}).encode()
 
     def deed(connection: socket.socket) -> bool:
-        connection.sendall(_head(status, len(content), *headers) + content)
+        connection.sendall(_head(status, len(body), *headers) + body)
         return "Connection: close" not in headers
 
     return deed

@@ -44,8 +44,8 @@ class SigningKey:
         return {**public, "kid": self.id, "alg": self.algorithm, "use": "sig", **more}
 
     def sign(self, claims: dict[str, Any], **header: Any) -> str:
-        said = {name: value for name, value in claims.items() if value is not None}
-        return jwt.encode(said, self.private, self.algorithm, headers={"kid": self.id, **header})
+        payload = {name: value for name, value in claims.items() if value is not None}
+        return jwt.encode(payload, self.private, self.algorithm, headers={"kid": self.id, **header})
 
 
 def make_key(algorithm: str, key_id: str) -> SigningKey:

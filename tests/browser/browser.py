@@ -33,21 +33,21 @@ PATIENCE_MILLISECONDS = 60_000
 
 
 class Watched:
-    """Things that a page should not do: errors that it reported, and the hosts that it called."""
+    """What a page did: the errors that it reported, and the hosts that it called."""
 
     def __init__(self, page: Page) -> None:
         self.errors: list[str] = []
         self.hosts: set[str] = set()
-        page.on("console", self._told)
+        page.on("console", self._note_message)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("requestfailed", lambda request: self.errors.append(f"{request.url}: {request.failure}"))
-        page.on("request", self._asked)
+        page.on("request", self._note_request)
 
-    def _told(self, message: ConsoleMessage) -> None:
+    def _note_message(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             self.errors.append(f"{message.type}: {message.text}")
 
-    def _asked(self, request: Request) -> None:
+    def _note_request(self, request: Request) -> None:
         if urlsplit(request.url).scheme not in ("data", "blob"):
             self.hosts.add(urlsplit(request.url).netloc)
 

@@ -86,10 +86,10 @@ class Console:
         self.dialog.locator("button[type=submit]").dblclick()
 
     def done(self) -> str:
-        """Wait until the command has succeeded, close the dialog, and return what it said."""
-        said = self.dialog.locator(".notice.done")
-        said.wait_for()
-        text = said.inner_text()
+        """Wait until the command has succeeded, close the dialog, and return its notice."""
+        notice = self.dialog.locator(".notice.done")
+        notice.wait_for()
+        text = notice.inner_text()
         self.dialog.get_by_role("button", name="Close").click()
         return text
 

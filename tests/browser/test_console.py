@@ -144,7 +144,7 @@ def test_a_failure_shows_its_code_and_request_and_can_be_tried_again(console: Co
     console.watched.errors.clear()  # the browser reports the 503
 
 
-def test_a_service_that_cannot_be_reached_is_a_designed_state(console: Console, people: People) -> None:
+def test_an_unreachable_service_shows_a_message_and_can_be_tried_again(console: Console, people: People) -> None:
     console.page.route("**/credits/balance*", lambda route: route.abort(), times=1)
     console.sign_in(people(credits=3), "me")
 

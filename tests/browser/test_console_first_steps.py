@@ -43,8 +43,8 @@ def test_a_newcomer_grants_credits_in_nine_steps(
     page.goto(address[1])
 
     next(steps)  # run the command that the page names, which is also printed
-    said = page.get_by_label("Token").locator("xpath=following-sibling::p").inner_text()
-    command = re.search(r"make token USER=(\S+) ROLE=(\S+)", said)
+    hint = page.get_by_label("Token").locator("xpath=following-sibling::p").inner_text()
+    command = re.search(r"make token USER=(\S+) ROLE=(\S+)", hint)
     assert command is not None
     assert f"\n{command[0]}\n" in printed
     token = tokens.accepted(*command.groups())
@@ -77,7 +77,7 @@ def test_a_newcomer_grants_credits_in_nine_steps(
     assert "Granted 250 credits" in console.done()
     console.expect_figure("Available", "250")
     assert list(steps) == []
-    assert time.monotonic() - began < A_MINUTE, "of which a person needs most"
+    assert time.monotonic() - began < A_MINUTE, "a person needs most of the minute"
 
 
 def test_credits_are_granted_with_the_keyboard_alone(console: Console, admin: Person, people: People) -> None:

@@ -43,11 +43,11 @@ def test_an_administrator_finds_a_person_by_address_and_grants_credits_once(
     assert "Balance: 500 → 2,000" in console.dialog.inner_text()
     assert "The service decides" in console.dialog.inner_text()
     console.submit()
-    said = console.done()
+    message = console.done()
 
-    assert "Granted 1,500 credits" in said
-    assert "The balance is now 2,000 credits" in said
-    assert REQUEST_ID.search(said)
+    assert "Granted 1,500 credits" in message
+    assert "The balance is now 2,000 credits" in message
+    assert REQUEST_ID.search(message)
     console.expect_figure("Available", "2,000")
     assert person.balance()["totalCredits"] == 2000, "a double click is one grant"
     console.tab("Ledger")
@@ -77,10 +77,10 @@ def test_a_grant_whose_answer_was_lost_is_sent_again_with_the_same_key(
     console.submit()
     assert "may still have had an effect" in console.refusal()
     console.submit()
-    said = console.done()
+    message = console.done()
     console.watched.errors.clear()  # the lost answer
 
-    assert "had been carried out already" in said
+    assert "had been carried out already" in message
     assert len(keys) == 2
     assert len(set(keys)) == 1
     assert person.balance()["totalCredits"] == 70
@@ -131,7 +131,7 @@ def test_a_refused_command_shows_its_reason_and_changes_nothing(
     assert person.balance()["totalCredits"] == 500
 
 
-def test_a_grant_that_expires_at_a_time_expires_then(console: Console, admin: Person, people: People) -> None:
+def test_a_grant_expires_at_the_time_that_was_entered(console: Console, admin: Person, people: People) -> None:
     person = people()
     at = (datetime.now(UTC) + timedelta(days=3)).replace(second=0, microsecond=0)
     console.sign_in(admin, f"people/{person.id}")
@@ -318,7 +318,7 @@ def test_an_administrator_pages_through_people_of_a_role(console: Console, admin
     console.heading(made[1].id)
 
 
-def test_somebody_who_does_not_exist_is_a_refusal_with_its_reason(console: Console, admin: Person) -> None:
+def test_an_unknown_person_is_refused_with_the_reason(console: Console, admin: Person) -> None:
     console.sign_in(admin, "people")
     console.page.get_by_label("User id or e-mail address").fill("nobody@example.com")
     console.page.keyboard.press("Enter")
@@ -352,7 +352,9 @@ def test_a_supervisor_sees_and_grants_what_the_role_permits(console: Console, pe
         assert console.page.get_by_role("alert").count() == 0
 
 
-def test_a_user_is_not_offered_people_and_an_address_shows_the_refusal(console: Console, people: People) -> None:
+def test_a_user_is_not_offered_the_people_screen_and_its_address_shows_a_refusal(
+    console: Console, people: People
+) -> None:
     user, other = people(), people(credits=4711)
     console.sign_in(user, f"people/{other.id}")
 

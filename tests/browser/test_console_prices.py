@@ -42,10 +42,10 @@ def test_an_administrator_adds_a_rule_with_a_tier_once(console: Console, admin: 
     tier.get_by_label("Above input tokens").fill("200,000")
     tier.get_by_label("Input", exact=True).fill("6000")
     console.submit()
-    said = console.done()
+    message = console.done()
 
-    assert f"{model} has a new price" in said
-    assert "Request " in said
+    assert f"{model} has a new price" in message
+    assert "Request " in message
     price = _price(admin, model)
     assert len(price["history"]) == 1, "a double click adds one rule"
     assert price["rates"] == {"input": "3000", "output": "15000.5"}
@@ -71,7 +71,7 @@ def test_a_refused_rule_shows_its_reason_and_keeps_what_was_typed(console: Conso
     expect(console.rows("Rules of this model")).to_have_count(1)
 
 
-def test_a_models_rules_are_shown_and_one_to_come_is_withdrawn(console: Console, admin: Person) -> None:
+def test_a_models_rules_are_shown_and_a_future_one_is_withdrawn(console: Console, admin: Person) -> None:
     model = _model()
     for rates, begins in (("1", None), ("2", None), ("3", FUTURE)):
         body = {"modelId": model, "rates": {"input": rates, "output": rates}}
@@ -156,7 +156,7 @@ def test_an_import_shows_its_difference_before_it_is_applied(console: Console, a
     expect(rows).to_have_count(0)
     console.page.get_by_label("Rules").press("Backspace")
     expect(rows).to_have_count(2)
-    assert len(_price(admin, known)["history"]) == 1, "nothing is written before"
+    assert len(_price(admin, known)["history"]) == 1, "showing the difference writes nothing"
     console.page.get_by_role("button", name="Import 2 rules").dblclick()
     expect(console.page.get_by_text("Imported: 1 added, 1 changed, 1 unchanged.")).to_be_visible()
     assert [each["rates"]["input"] for each in _price(admin, known)["history"]] == ["1.5", "1"]

@@ -106,15 +106,15 @@ def test_the_page_first_explains_how_to_paste_a_token_and_puts_the_cursor_there(
 def test_only_error_samples_are_folded(page: Page) -> None:
     block = page.locator("[id$='-postApiStreamingSessionsInitialize']")
     block.locator(".opblock-summary").click()
-    created, short = (block.locator(f"tr.response[data-code='{code}']") for code in (201, 402))
+    created, refused = (block.locator(f"tr.response[data-code='{code}']") for code in (201, 402))
     created.get_by_text('"sessionId"').first.wait_for()
 
     assert not created.locator("details").count()
-    assert not short.locator(".highlight-code").is_visible()
-    assert not short.locator(".response-controls").is_visible()
-    short.get_by_text("Samples").click()
-    short.locator(".highlight-code").wait_for()
-    assert "INSUFFICIENT_CREDITS" in short.locator(".highlight-code").inner_text()
+    assert not refused.locator(".highlight-code").is_visible()
+    assert not refused.locator(".response-controls").is_visible()
+    refused.get_by_text("Samples").click()
+    refused.locator(".highlight-code").wait_for()
+    assert "INSUFFICIENT_CREDITS" in refused.locator(".highlight-code").inner_text()
 
 
 def test_a_pasted_token_shows_its_owners_balance(page: Page, people: People) -> None:
@@ -134,7 +134,7 @@ def test_a_pasted_api_key_acts_within_its_permissions(page: Page, people: People
     _authorize(page, "apiKey", f"ApiKey {key}")
 
     _, status, shown = _execute(page, "postApiCreditsCalculate")
-    assert (status, shown["tokens"], shown["credits"]) == ("200", 4000, 1), "the document's example, sent as it stands"
+    assert (status, shown["tokens"], shown["credits"]) == ("200", 4000, 1), "the document's example, sent unchanged"
     _, status, shown = _execute(page, "getApiCreditsBalance")
     assert (status, shown["totalCredits"]) == ("200", 12)
 

@@ -32,7 +32,7 @@ PATIENCE_SECONDS = 600
 
 
 class Project:
-    """The copy, and a shell in it, as for a user who has the AWS CLI and httpie and none of our settings."""
+    """A copy of the project, with the shell of a user who has the AWS CLI, httpie, and none of our settings."""
 
     def __init__(self, folder: Path, **environ: str) -> None:
         self.folder = folder
@@ -63,8 +63,8 @@ class Project:
 
     def begin(self, command: str, **environ: str) -> Running:
         """Start a command that runs until it is stopped."""
-        said = self.folder / f".local/said-{time.monotonic_ns()}"
-        with said.open("wb") as output:
+        log = self.folder / f".local/output-{time.monotonic_ns()}"
+        with log.open("wb") as output:
             process = subprocess.Popen(
                 ["bash", "-c", f"exec {command}"],
                 cwd=self.folder,
@@ -76,27 +76,27 @@ class Project:
                 # Commands in a terminal react to Ctrl-C, even if the tests run in the background, where it is ignored.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
             )
-        return Running(process, said)
+        return Running(process, log)
 
 
 class Running:
     """A command in a terminal of its own."""
 
-    def __init__(self, process: subprocess.Popen[bytes], said: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self._process = process
-        self._said = said
+        self._log = log
 
     @property
     def said(self) -> str:
         """Return all output so far."""
-        return self._said.read_text()
+        return self._log.read_text()
 
     def until(self, pattern: str) -> re.Match[str]:
         """Wait until the output contains the pattern; return the match."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not (found := re.search(pattern, self.said, re.DOTALL)):
             assert self._process.poll() is None, f"it has ended\n{self.said}"
-            assert time.monotonic() < deadline, f"it never said {pattern}\n{self.said}"
+            assert time.monotonic() < deadline, f"it never printed {pattern}\n{self.said}"
             time.sleep(0.1)
         return found
 

@@ -129,17 +129,17 @@ def test_the_shares_of_a_profile_add_up(measured: Tables) -> None:
 
 
 def test_single_parts_can_be_measured(project: Project, documentation: Documentation) -> None:
-    said = project.type(documentation.line('make bench ONLY="imports packages"'), SCALE=SCALE)
+    output = project.type(documentation.line('make bench ONLY="imports packages"'), SCALE=SCALE)
 
-    assert [*tables(said)] == ["Targets", "Cold starts", "Packages"]
+    assert [*tables(output)] == ["Targets", "Cold starts", "Packages"]
 
 
 def test_the_command_with_a_scale_works(project: Project, documentation: Documentation) -> None:
-    """Its effect on everything is tested above."""
-    said = project.type(documentation.line("make bench SCALE=0.01"), ONLY="packages")
+    """The tests above cover a run of everything at this scale."""
+    output = project.type(documentation.line("make bench SCALE=0.01"), ONLY="packages")
 
-    assert WARNING in said
-    assert [*tables(said)] == ["Targets", "Packages"]
+    assert WARNING in output
+    assert [*tables(output)] == ["Targets", "Packages"]
 
 
 @pytest.mark.parametrize(
@@ -150,17 +150,17 @@ def test_an_unknown_part_or_scale_is_refused(project: Project, variable: str, va
     assert f"error: {why}" in project.type("make bench", status=2, **{variable: value})
 
 
-@pytest.mark.parametrize("said", ["0", "-0.1", "1.01", "nan", "inf", "0,5", "half"])
-def test_an_invalid_scale_is_refused(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
-    monkeypatch.setenv("SCALE", said)
+@pytest.mark.parametrize("value", ["0", "-0.1", "1.01", "nan", "inf", "0,5", "half"])
+def test_an_invalid_scale_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("SCALE", value)
 
-    with pytest.raises(Refused, match=f"not {said}$"):
+    with pytest.raises(Refused, match=f"not {value}$"):
         scale()
 
 
-@pytest.mark.parametrize("said", ["", "1"])
-def test_without_a_scale_everything_is_measured_in_full(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
-    monkeypatch.setenv("SCALE", said)
+@pytest.mark.parametrize("value", ["", "1"])
+def test_without_a_scale_everything_is_measured_in_full(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("SCALE", value)
 
     assert [scaled(count, least=2) for count in (0, 1, 2, 9, 350)] == [0, 1, 2, 9, 350]
     assert growing((0, 1_000, 10_000)) == [0, 1_000, 10_000]
@@ -175,8 +175,8 @@ def test_a_small_scale_keeps_the_minimum_and_the_order(monkeypatch: pytest.Monke
 
 
 def test_the_page_on_scale_matches_the_simulation(project: Project, documentation: Documentation) -> None:
-    said = project.type(documentation.line("PYTHONPATH=layers/shared .venv/bin/python -m bench.queueing"))
+    output = project.type(documentation.line("PYTHONPATH=layers/shared .venv/bin/python -m bench.queueing"))
 
-    table = said[said.index("| commands sent") :]
+    table = output[output.index("| commands sent") :]
     assert table.count("\n") == 11
     assert f"\n\n{table}\n" in (project.folder / "docs/scale.md").read_text()

@@ -33,7 +33,7 @@ TOKEN = KEY.sign(claims_of(ISSUER["issuer"], "jane", typ="Bearer", realm_access=
 
 
 @pytest.fixture(scope="module")
-def at_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def identity_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Return a copy of the project with an issuers.json, while the provider's keys are available."""
     with providers.key_server() as server:
         server.answers["/keys"] = key_set(KEY)
@@ -43,37 +43,39 @@ def at_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         yield project
 
 
-def test_make_check_token_shows_a_token(at_work: Project, documentation: Documentation) -> None:
+def test_make_check_token_shows_a_token(identity_project: Project, documentation: Documentation) -> None:
     command, example = documentation.line(CHECK), CHECK.rpartition("TOKEN=")[2]
 
-    said = at_work.type(command.replace(example, TOKEN))
+    output = identity_project.type(command.replace(example, TOKEN))
 
-    assert f"issuer:         {ISSUER['issuer']}" in said
-    assert "user id:        jane" in said
-    assert "role:           admin" in said
-    refused = at_work.type(command.replace(example, KEY.sign(claims_of(ISSUER["issuer"], "jane"))), status=2)
+    assert f"issuer:         {ISSUER['issuer']}" in output
+    assert "user id:        jane" in output
+    assert "role:           admin" in output
+    refused = identity_project.type(command.replace(example, KEY.sign(claims_of(ISSUER["issuer"], "jane"))), status=2)
     assert "refused: The access token lacks a claim that its issuer's tokens must have (TOKEN_INVALID)" in refused
-    (at_work.folder / "issuers.json").rename(at_work.folder / "moved.json")
-    assert "ISSUERS names a file that cannot be read" in at_work.type(command, status=2)
-    (at_work.folder / "moved.json").rename(at_work.folder / "issuers.json")
+    (identity_project.folder / "issuers.json").rename(identity_project.folder / "moved.json")
+    assert "ISSUERS names a file that cannot be read" in identity_project.type(command, status=2)
+    (identity_project.folder / "moved.json").rename(identity_project.folder / "issuers.json")
 
 
-def test_the_local_aws_accepts_the_token(at_work: Project, documentation: Documentation) -> None:
-    at_work.type(documentation.line(RUN), PORT=free_port(), BACKGROUND="1")
+def test_the_local_aws_accepts_the_token(identity_project: Project, documentation: Documentation) -> None:
+    identity_project.type(documentation.line(RUN), PORT=free_port(), BACKGROUND="1")
     try:
-        stack = json.loads((at_work.folder / ".local/stack.json").read_text())
+        stack = json.loads((identity_project.folder / ".local/stack.json").read_text())
         assert me(stack["baseUrl"]) == ("jane", "admin")
     finally:
-        at_work.type("make stop")
+        identity_project.type("make stop")
 
 
-def test_a_deployment_reads_the_document_from_its_secret(at_work: Project, documentation: Documentation) -> None:
+def test_a_deployment_reads_the_document_from_its_secret(
+    identity_project: Project, documentation: Documentation
+) -> None:
     page = documentation.page("docs/identity.md")
     (store,) = [command for command in page if command.startswith(STORE)]
     (deploy,) = [command for command in page if command.startswith(DEPLOY)]
     with emulator.start(enforce_iam=True) as aws:
         project = Project(
-            at_work.folder,
+            identity_project.folder,
             AWS_ENDPOINT_URL=aws.endpoint_url,
             AWS_DEFAULT_REGION="us-east-1",
             AWS_ACCESS_KEY_ID=account.ACCESS_KEY,

@@ -39,7 +39,7 @@ curl() {
   command curl --fail-with-body "${kept[@]}"
 }
 """
-SOME = "functions=$(grep -E -o '\\S+-(credits|sweeper)' <<< $functions)"
+ONLY_TWO_FUNCTIONS = "functions=$(grep -E -o '\\S+-(credits|sweeper)' <<< $functions)"
 """Commands for all functions are run for two, because each call of the AWS CLI takes most of a second."""
 LETTER = """{"DDBStreamBatchInfo": {"streamArn": "%s", "shardId": "%s", "startSequenceNumber": "%s"}}"""
 
@@ -64,17 +64,20 @@ def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation:
         deployed = project.type("\n".join([PRELUDE, *page[:first_use]]))
 
         assert '"status": "ok"' in deployed
-        service = deployed_to(aws, deployed)
-        people_come(service)
-        versions_come(aws)
+        service = deployed_service(aws, deployed)
+        create_user_and_administrator(service)
+        publish_versions(aws)
         # The queue has no message unless something failed, so this one about an existing record takes its place.
         (project.folder / "sent.json").write_text(LETTER % tuple(usage_in_stream(service, "boss").values()))
         (second_stack,) = [command for command in page if " STACK=" in command]
         rest = [command.replace("cat letter.json", "cp sent.json letter.json") for command in page[first_use:]]
         rest.remove(second_stack)
-        rest.insert(1 + next(number for number, command in enumerate(rest) if command.startswith("functions=")), SOME)
+        rest.insert(
+            1 + next(number for number, command in enumerate(rest) if command.startswith("functions=")),
+            ONLY_TWO_FUNCTIONS,
+        )
 
-        said = project.type(
+        output = project.type(
             "\n".join([PRELUDE, *definitions, *rest]),
             ADMIN=tokens.mint(service.jwt_secret, "boss", "admin"),
             NEW=service.jwt_secret,
@@ -84,10 +87,10 @@ def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation:
             INSTANT="2026-11-20T09:30:00Z",
         )
 
-        assert '"totalCredits":1000' in said
-        assert '{"batchItemFailures": []}' in said
-        assert "nothing was written: APPLY=1 writes" in said
-        assert said.count('"complete": true') == 2, "both sweeps by hand"
+        assert '"totalCredits":1000' in output
+        assert '{"batchItemFailures": []}' in output
+        assert "nothing was written: APPLY=1 writes" in output
+        assert output.count('"complete": true') == 2, "both sweeps by hand"
         assert versions_of_credits(aws) == ["$LATEST", "3", "4"]
         now = {each["ParameterKey"]: each["ParameterValue"] for each in stack(aws)["Parameters"]}
         assert now["KmsKeyArn"].startswith("arn:aws:kms:")
@@ -95,10 +98,10 @@ def test_every_command_on_the_page_works_in_order(tmp_path: Path, documentation:
 
         project.type("\n".join([PRELUDE, second_stack]))
 
-        is_there_beside(aws, "accounting-staging", {"team": "billing", "stage": "staging"})
+        assert_is_a_second_stack(aws, "accounting-staging", {"team": "billing", "stage": "staging"})
 
 
-def is_there_beside(aws: Emulator, name: str, tags: dict[str, str]) -> None:
+def assert_is_a_second_stack(aws: Emulator, name: str, tags: dict[str, str]) -> None:
     """Assert that a second stack has the same resources as the first under its own name, and answers."""
     second = stack(aws, name)
     outputs = {each["OutputKey"]: each["OutputValue"] for each in second["Outputs"]}
@@ -116,10 +119,10 @@ def is_there_beside(aws: Emulator, name: str, tags: dict[str, str]) -> None:
         assert first == {each.removeprefix(name) for each in names if each.startswith(name)}, kind
 
 
-def deployed_to(aws: Emulator, said: str) -> Stack:
+def deployed_service(aws: Emulator, output: str) -> Stack:
     """Return the service, from the output of the commands so far."""
     outputs = {each["OutputKey"]: each["OutputValue"] for each in stack(aws)["Outputs"]}
-    (secret, internal_key) = re.findall(r'(\{"previous.*\})\n(\S+)\n$', said)[0]
+    (secret, internal_key) = re.findall(r'(\{"previous.*\})\n(\S+)\n$', output)[0]
     return Stack(
         aws=aws,
         base_url=gateway(aws, outputs),
@@ -134,7 +137,7 @@ def gateway(aws: Emulator, outputs: dict[str, str]) -> str:
     return f"{aws.endpoint_url}/_aws/execute-api/{outputs['ApiId']}/{outputs['StageName']}"
 
 
-def people_come(service: Stack) -> None:
+def create_user_and_administrator(service: Stack) -> None:
     """Create the page's user and administrator, and let the administrator report what only the platform may report."""
     with httpx.Client(base_url=service.base_url, trust_env=False, timeout=60) as http:
         for name, role in (("their-sub", "user"), ("boss", "admin")):
@@ -146,7 +149,7 @@ def people_come(service: Stack) -> None:
         assert http.post("/api/usage/record", json=used).is_success
 
 
-def versions_come(aws: Emulator) -> None:
+def publish_versions(aws: Emulator) -> None:
     """Publish three more versions of a function."""
     functions, name = aws.client("lambda"), f"{STACK_NAME}-credits"
     for number in range(3):

@@ -44,13 +44,13 @@ async def main():
 llm = Model()
 asyncio.run(main())
 """
-OWN = """
+SETTINGS = """
 import os
 import sys
 
 url, token = os.environ["ACCOUNTING_URL"], sys.argv[1]
 """
-"""What the README's code needs."""
+"""The variables that the README's code needs."""
 
 
 PATIENCE_SECONDS = 30
@@ -105,14 +105,14 @@ def test_make_token_prints_a_token_or_the_reason_why_not(
 
 
 def test_make_demo_runs_a_proxys_workflow(service: Running, project: Project, documentation: Documentation) -> None:
-    said = project.type(documentation.line("make demo"), 0, **PROXIES)
+    output = project.type(documentation.line("make demo"), 0, **PROXIES)
 
-    assert "1 sessions swept" in said
-    assert "chat-streaming-expired: 3 credits for 700 tokens" in said
-    assert re.search(r"BUDGET_EXCEEDED: \d+ needed, 200 left of member:demo-grace-\w+\n", said)
-    assert re.search(r"BUDGET_EXCEEDED: run:demo-\w+\n", said)
-    assert "stopped: 32 credits in 2 sessions\n" in said
-    assert "968 credits left for the team\n" in said
+    assert "1 sessions swept" in output
+    assert "chat-streaming-expired: 3 credits for 700 tokens" in output
+    assert re.search(r"BUDGET_EXCEEDED: \d+ needed, 200 left of member:demo-grace-\w+\n", output)
+    assert re.search(r"BUDGET_EXCEEDED: run:demo-\w+\n", output)
+    assert "stopped: 32 credits in 2 sessions\n" in output
+    assert "968 credits left for the team\n" in output
 
 
 def test_make_screenshots_takes_small_pictures_of_the_console(
@@ -154,9 +154,9 @@ def test_make_example_answers_users_with_credits(
     before = balance(project)["totalCredits"]
     with project.begin(documentation.line("make example"), PORT=free_port(), **PROXIES) as proxy:
         (line,) = proxy.until(r"(curl -N .*?50}')\n").groups()
-        said = project.type(f"curl -f --retry 20 --retry-connrefused --retry-delay 1 {line.removeprefix('curl ')}")
+        output = project.type(f"curl -f --retry 20 --retry-connrefused --retry-delay 1 {line.removeprefix('curl ')}")
 
-    assert '"completion_tokens": 50' in said
+    assert '"completion_tokens": 50' in output
     assert balance(project)["totalCredits"] == before - 1
 
 
@@ -168,8 +168,8 @@ def test_the_example_of_a_litellm_proxy_answers_users_with_credits(
     with project.begin(documentation.line("make example NAME=litellm_proxy"), PORT=free_port(), **PROXIES) as proxy:
         (line,) = proxy.until(r"(curl -N .*?]}')\n").groups()
         proxy.until("Application startup complete")
-        said = project.type(f"curl -f {line.removeprefix('curl ')}")
-        assert '"content":"Air' in said
+        output = project.type(f"curl -f {line.removeprefix('curl ')}")
+        assert '"content":"Air' in output
         nobody = project.type(line.replace('"demo-user"', '"nobody"'))
         assert "RIGHT_MISSING" in nobody
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -185,12 +185,12 @@ def test_the_example_of_an_agent_works_until_its_runs_credits_are_spent(
 ) -> None:
     before = balance(project)["totalCredits"]
 
-    said = project.type(documentation.line("make example NAME=agent"), 0, **PROXIES)
+    output = project.type(documentation.line("make example NAME=agent"), 0, **PROXIES)
 
-    steps = re.findall(r"^step (\d+): ", said, re.MULTILINE)
-    assert "The run's credits are spent: 1 are left, and a step needs 2." in said
+    steps = re.findall(r"^step (\d+): ", output, re.MULTILINE)
+    assert "The run's credits are spent: 1 are left, and a step needs 2." in output
     spent = before - balance(project)["totalCredits"]
-    assert f"{len(steps)} sessions, {spent} of 4 credits, stopped" in said
+    assert f"{len(steps)} sessions, {spent} of 4 credits, stopped" in output
     assert 1 <= spent == len(steps) <= 4
 
 
@@ -224,7 +224,7 @@ def test_the_client_installs_into_a_fresh_environment_and_the_documented_code_wo
     project.type(documentation.line("pip install ./client"), PATH=path)
     page, readme = (project.folder / "docs/account-a-stream.md").read_text(), (project.folder / "README.md").read_text()
     (tmp_path / "proxy.py").write_text(lines_of(page) + MODEL)
-    (tmp_path / "readme.py").write_text(f"{OWN}{lines_of(readme)}accounting.close()\n")
+    (tmp_path / "readme.py").write_text(f"{SETTINGS}{lines_of(readme)}accounting.close()\n")
     exports = re.findall(r"^export ACCOUNTING_.*$", page, re.MULTILINE)
     assert len(exports) == 2
     set_up = "\n".join([*(documentation.line(each) for each in exports), f"cd {tmp_path}"])
@@ -240,12 +240,12 @@ def test_the_client_installs_into_a_fresh_environment_and_the_documented_code_wo
     with Provider.running() as provider:
         tokens = [int(number) for number in re.findall(r"\d+", shown[1])]
         provider.plans(says=shown[0], words=len(shown[0].split()), input_tokens=tokens[0], output_tokens=tokens[1])
-        said = run(f"readme.py {token(project)}", OPENAI_BASE_URL=provider.base_url, OPENAI_API_KEY="none")
-    assert [line.rstrip() for line in said.splitlines()[:2]] == shown[:2]
+        output = run(f"readme.py {token(project)}", OPENAI_BASE_URL=provider.base_url, OPENAI_API_KEY="none")
+    assert [line.rstrip() for line in output.splitlines()[:2]] == shown[:2]
     after = balance(project)
     assert (after["totalCredits"], after["heldCredits"]) == (before["totalCredits"] - 2, before["heldCredits"])
-    assert said.splitlines()[2] == f"{after['totalCredits']} credits left"
-    assert re.sub(r"\d+", "", said.splitlines()[2]) == re.sub(r"\d+", "", shown[2])
+    assert output.splitlines()[2] == f"{after['totalCredits']} credits left"
+    assert re.sub(r"\d+", "", output.splitlines()[2]) == re.sub(r"\d+", "", shown[2])
     assert list(tmp_path.glob("fresh/lib/*/site-packages/accounting_client/py.typed"))
 
 
@@ -262,7 +262,7 @@ def test_the_lines_around_openais_sdk_account_a_stream_in_a_fresh_environment(
     before = balance(project)
 
     with Provider.running() as provider:
-        said = project.type(
+        output = project.type(
             f"python {tmp_path}/first.py",
             PATH=path,
             OPENAI_API_KEY="k",
@@ -273,7 +273,7 @@ def test_the_lines_around_openais_sdk_account_a_stream_in_a_fresh_environment(
             no_proxy="*",
         )
 
-    assert said.strip() == provider.plan.text.strip()
+    assert output.strip() == provider.plan.text.strip()
     after = balance(project)
     assert (after["totalCredits"], after["heldCredits"]) == (before["totalCredits"] - 1, before["heldCredits"])
 

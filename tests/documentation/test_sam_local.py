@@ -54,21 +54,21 @@ class Terminal:
         }
 
     def type(self, command: str, status: int = 0) -> str:
-        return self._project.type(self._here(command), status, **self.environ)
+        return self._project.type(self._for_this_machine(command), status, **self.environ)
 
     def type_up_to_the_engine(self, command: str) -> str:
         """Run a command that needs an engine; return SAM's output before it asks for the engine."""
-        said, missing, _ = self.type(command, 1).partition(NO_ENGINE)
-        assert missing, said
-        return said
+        output, missing, _ = self.type(command, 1).partition(NO_ENGINE)
+        assert missing, output
+        return output
 
     def begin(self, command: str) -> Running:
-        return self._project.begin(self._here(command), **self.environ)
+        return self._project.begin(self._for_this_machine(command), **self.environ)
 
     def export(self, command: str) -> None:
         self.environ = json.loads(self.type(f"{command}\n{ENVIRON}"))
 
-    def _here(self, command: str) -> str:
+    def _for_this_machine(self, command: str) -> str:
         return command.replace(":4566", f":{self.port}").replace("=x86_64", f"={architecture()}")
 
 
@@ -123,8 +123,8 @@ def test_every_command_on_the_page_works_in_order(
     assert terminal.environ["AWS_ACCESS_KEY_ID"] == "test"
     assert "AWS_SESSION_TOKEN" not in terminal.environ
     for each in (balance, api):
-        said = terminal.type_up_to_the_engine(each)
-        assert "No current session found" not in said, "SAM asks the local AWS who it is"
+        output = terminal.type_up_to_the_engine(each)
+        assert "No current session found" not in output, "SAM asks the local AWS who it is"
 
     terminal.type(jwt_secret)
     terminal.type(key)

@@ -40,19 +40,19 @@ def test_each_variable_does_what_getting_started_says(project: Project, document
     port = free_port()
     settings = {"SESSION_TIMEOUT_MINUTES": "1", "REQUIRE_SERVICE_KEY": "true"}
 
-    said = project.type("make run", 0, PORT=port, BACKGROUND="1", JWT_ACCESS_SECRET=SECRET, **settings)
+    output = project.type("make run", 0, PORT=port, BACKGROUND="1", JWT_ACCESS_SECRET=SECRET, **settings)
     try:
-        assert "It runs in the background" in said
+        assert "It runs in the background" in output
         running = json.loads((project.folder / ".local/stack.json").read_text())
         assert (httpx.URL(running["baseUrl"]).port, running["jwtSecret"]) == (int(port), SECRET)
         authorization = {"Authorization": f"Bearer {tokens.mint(SECRET, 'demo-user')}"}
         with httpx.Client(base_url=running["baseUrl"], headers=authorization, trust_env=False, timeout=60) as http:
-            explained = [entry["kind"] for entry in _ledger(http) if entry["reason"]]
+            kinds_with_reason = [entry["kind"] for entry in _ledger(http) if entry["reason"]]
             session = {"sessionId": "s", "modelId": "m", "estimatedTokens": 1000}
             assert http.post("/api/streaming-sessions/initialize", json=session).status_code == 403
             http.headers["X-Internal-Api-Key"] = running["internalApiKey"]
             begun = http.post("/api/streaming-sessions/initialize", json=session).raise_for_status().json()
-        assert explained == ["grant"], "the second start kept the data and granted nothing again"
+        assert kinds_with_reason == ["grant"], "the second start kept the data and granted nothing again"
         assert datetime.fromisoformat(begun["expiresAt"]) <= datetime.now(UTC) + timedelta(minutes=1)
         assert "1 sessions swept" in project.type("make demo"), "a chat proxy has the key"
         seeded = project.type(documentation.line("make seed"), USERS="500", RECORDS="500")
@@ -65,12 +65,12 @@ def test_each_variable_does_what_getting_started_says(project: Project, document
     assert not (project.folder / ".local/stack.json").exists()
     with pytest.raises(httpx.ConnectError):
         httpx.get(running["baseUrl"], trust_env=False)
-    for second_terminal in ("python3 -m local.bridge 127.0.0.1 4566", "make example", "make token USER=alice"):
-        assert "start it with `make run`" in project.type(f"{second_terminal} || true")
+    for command in ("python3 -m local.bridge 127.0.0.1 4566", "make example", "make token USER=alice"):
+        assert "start it with `make run`" in project.type(f"{command} || true")
 
 
 def _ledger(http: httpx.Client) -> Iterator[dict[str, Any]]:
-    """Yield every entry, whatever the tests before this one spent."""
+    """Yield the entries of all pages, because earlier tests may have added many."""
     page: dict[str, Any] = {"nextCursor": None}
     while "nextCursor" in page:
         cursor = {"cursor": page["nextCursor"]} if page["nextCursor"] else {}
@@ -79,10 +79,10 @@ def _ledger(http: httpx.Client) -> Iterator[dict[str, Any]]:
 
 
 def test_a_value_that_a_parameter_does_not_take_is_refused_before_anything_starts(project: Project) -> None:
-    said = project.type("make run", status=2, PORT=free_port(), REQUIRE_SERVICE_KEY="yes")
+    output = project.type("make run", status=2, PORT=free_port(), REQUIRE_SERVICE_KEY="yes")
 
-    assert "error: REQUIRE_SERVICE_KEY is true or false, not yes" in said
-    assert "Local AWS" not in said
+    assert "error: REQUIRE_SERVICE_KEY is true or false, not yes" in output
+    assert "Local AWS" not in output
 
 
 BROKEN_ACCOUNT = {

@@ -144,7 +144,7 @@ def test_a_provider_that_fails_before_the_first_word_costs_nothing(
     released(person, 100)
 
 
-def test_a_provider_that_breaks_off_is_paid_for_what_it_said(
+def test_a_stream_that_the_provider_breaks_off_costs_what_it_sent(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
     person = people(credits=100)

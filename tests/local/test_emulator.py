@@ -57,7 +57,7 @@ def zipped(**files: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[Emulator]:
-    """Return a local AWS with two functions, whose layer has a library of a name that workers get already imported."""
+    """Return a local AWS with two functions. Their layer has its own `cachetools`, whose import workers share."""
     with emulator.start() as started:
         functions = started.client("lambda")
         layer = functions.publish_layer_version(
@@ -91,7 +91,7 @@ def test_workers_are_processes_of_their_own(aws: Emulator) -> None:
 
     assert len({each["pid"] for each in found}) == 4
     assert len({each["random"] for each in found}) == 4, "each has random numbers of its own"
-    assert [each["seen"] for each in found] == [[]] * 4, "what one changes, no other sees"
+    assert [each["seen"] for each in found] == [[]] * 4, "no worker sees what another one changed"
     for name, each in zip(names, found, strict=True):
         own = {variable for variable in each["environment"] if variable.startswith("ONLY_")}
         assert own == {f"ONLY_{name.upper()}"}

@@ -62,7 +62,7 @@ PRICED = with_rule()
 
 @st.composite
 def usages(draw: st.DrawFn) -> Usage:
-    """The usage of a call, equally often on each side of the usual context tiers."""
+    """The usage of a call, with inputs below and above the usual context tiers."""
     counts = st.one_of(st.integers(0, 1000), st.integers(0, 400_000))
     cached, write, write_1h, audio, fresh = (draw(counts) for _ in range(5))
     reasoning, spoken, rest = (draw(counts) for _ in range(3))

@@ -66,7 +66,7 @@ def test_future_prices_become_separate_rules_after_the_current_ones() -> None:
     assert [len(batch) for batch in requests_for(found.rules)] == [2, 1]
 
 
-def test_an_id_that_two_providers_have_is_refused() -> None:
+def test_an_alias_is_listed_once_and_an_id_of_two_providers_is_refused() -> None:
     found = price_list(known(openai=[model("a", "1", "x", "b"), model("b", "1", "x", "y")]), options(), NOW)
 
     assert [rule["aliases"] for rule in found.rules] == [["x"], ["y"]]
@@ -119,25 +119,25 @@ def test_a_change_shows_each_rate_that_differs() -> None:
 
 
 @pytest.mark.parametrize("apply", [False, True])
-def test_without_apply_nothing_is_imported(apply: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    asked: list[bool] = []
+def test_only_apply_imports(apply: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    dry_runs: list[bool] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(json.loads(request.content)["dryRun"])
+        dry_runs.append(json.loads(request.content)["dryRun"])
         return httpx.Response(200, json={"added": [], "changed": [], "unchanged": ["a"], "problems": []})
 
     with httpx.Client(base_url="http://service", transport=httpx.MockTransport(answer)) as http:
         prices._compare(http, List([{"modelId": "a"}], {}, {}), options(apply=apply))
 
-    assert asked == ([True, False] if apply else [True])
+    assert dry_runs == ([True, False] if apply else [True])
     assert "0 added, 0 changed, 1 unchanged" in capsys.readouterr().out
 
 
 def test_a_refused_list_is_explained_and_nothing_is_imported() -> None:
-    asked: list[bool] = []
+    dry_runs: list[bool] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(json.loads(request.content)["dryRun"])
+        dry_runs.append(json.loads(request.content)["dryRun"])
         problem = {"index": 1, "field": "rates.input", "problem": "is wrong"}
         return httpx.Response(400, json={"details": {"problems": [problem]}})
 
@@ -147,7 +147,7 @@ def test_a_refused_list_is_explained_and_nothing_is_imported() -> None:
     ):
         prices._compare(http, List([{"modelId": "a"}, {"modelId": "b"}], {}, {}), options(apply=True))
 
-    assert asked == [True]
+    assert dry_runs == [True]
 
 
 @pytest.mark.parametrize("environ", [{}, {"CREDITS_PER_USD": "0"}, {"CREDITS_PER_USD": "1000", "MARKUP": "x"}])

@@ -103,11 +103,11 @@ def test_ctrl_c_during_the_first_setup_ends_all_processes_and_leaves_nothing_hal
         time.sleep(0.05)
 
     setup.send_signal(signal.SIGINT)
-    said, _ = setup.communicate(timeout=PATIENCE_SECONDS)
+    output, _ = setup.communicate(timeout=PATIENCE_SECONDS)
 
     assert setup.returncode == INTERRUPTED
-    assert "Traceback" not in said
-    assert "✗  Environment .venv" in said
+    assert "Traceback" not in output
+    assert "✗  Environment .venv" in output
     assert not runs(int(pid_file.read_text()))
     assert not (environment / ".locked").exists(), "with this mark, half an environment would count as complete"
 

@@ -89,7 +89,7 @@ def make_trigger(aws: Emulator) -> None:
 
 
 def until(wanted: Callable[[], bool], pause: float = 0.1) -> bool:
-    """Wait for something; return whether it came."""
+    """Wait until the condition holds; return whether it did in time."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not wanted():
         if time.monotonic() > deadline:
@@ -238,7 +238,7 @@ def test_half_a_deployment_is_not_saved(tmp_path: Path) -> None:
         assert found(aws, "things") == {}
 
 
-def test_data_that_no_save_contains_is_absent_completely(tmp_path: Path) -> None:
+def test_data_that_no_save_contains_is_gone_after_a_restart(tmp_path: Path) -> None:
     """If a bucket existed that its stack does not know, the next deployment could not create its own."""
     with killed(tmp_path) as aws:
         aws.save()

@@ -25,7 +25,7 @@ LAST_CALLS = 60
 
 WRITES = ("TransactWriteItems", "UpdateItem")
 CANCELLED = ("TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded")
-THROTTLED = {
+REPEATED = {
     "InternalServerError": 500,
     "ProvisionedThroughputExceededException": 400,
     "RequestLimitExceeded": 400,
@@ -65,7 +65,7 @@ class Connection(Wire):
         except ClientError as refused:
             code = refused.response["Error"]["Code"]
             self._note(operation, request, fault, code)
-            return Reply(THROTTLED.get(code, 400), None, orjson.dumps({**refused.response, "__type": code}))
+            return Reply(REPEATED.get(code, 400), None, orjson.dumps({**refused.response, "__type": code}))
         except (ConnectTimeoutError, ReadTimeoutError):
             self._note(operation, request, fault, "lost")
             raise
@@ -146,7 +146,7 @@ class Connection(Wire):
         raise error("TransactionCanceledException", operation, CancellationReasons=reasons)
 
     def throttled(self, operation: str, _request: dict[str, Any]) -> Answer:
-        raise error(self._scheduler.random.choice(list(THROTTLED)), operation)
+        raise error(self._scheduler.random.choice(list(REPEATED)), operation)
 
     def partly_read(self, operation: str, request: dict[str, Any]) -> Answer:
         """A batch that leaves its last key for another call."""

@@ -90,9 +90,9 @@ class Database:
             index,
             hash_key_conditions=[(names["#pk"], values[":pk"])] if index else None,
         )
-        shown = [names[name] for name in request.get("ProjectionExpression", "").split(", ") if name]
+        projected = [names[name] for name in request.get("ProjectionExpression", "").split(", ") if name]
         items = [item.to_json()["Attributes"] for item in found]
-        answer: Answer = {"Items": [{name: item[name] for name in shown or item} for item in items]}
+        answer: Answer = {"Items": [{name: item[name] for name in projected or item} for item in items]}
         if last:
             answer["LastEvaluatedKey"] = {name: value.to_json() for name, value in last.items()}
         return answer

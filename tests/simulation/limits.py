@@ -76,7 +76,7 @@ class Limits:
         return sum(self._of_sessions[key].values()) + self._of_records[key]
 
     def _check_limit(self, key: Key, committed: int, spenders: list[Spender]) -> None:
-        """Compare with the limit that is in force at this instant: a hold that was decided on another is refused."""
+        """Compare with the limit in force at this instant: a hold that was decided on an older one is refused."""
         for spender in spenders:
             for budget in self._budgets_of(spender):
                 if any(_key(budgets.counter_key(spender, each)) == key for each in _counters(budget, key)):
@@ -99,7 +99,9 @@ class Limits:
         records = self._in_run[key]
         assert run.committed == self._expected(key), f"does not equal what its sessions and records commit: {run}"
         assert run.spent == sum(record.credits for record in records), f"does not equal its records: {run}"
-        assert (run.records, run.sessions) == (len(records), self._sessions_in_run[key]), f"counts others: {run}"
+        assert (run.records, run.sessions) == (len(records), self._sessions_in_run[key]), (
+            f"its records or sessions are miscounted: {run}"
+        )
         by_model: Count[str] = Count()
         for record in records:
             by_model[str(record.model_id)] += record.credits

@@ -97,8 +97,8 @@ def command(name: str, kind: str, account_id: AccountId, amount: int, days: int,
 
     def agrees(books: AccountBooks, change: CreditChange) -> bool:
         (entry,) = books.entries_of[name]
-        as_told = {"grant": amount, "set": change.available - change.previous, "remove": -amount, "adjust": amount}
-        return entry.credits == as_told[kind] and change.credits == amount
+        expected = {"grant": amount, "set": change.available - change.previous, "remove": -amount, "adjust": amount}
+        return entry.credits == expected[kind] and change.credits == amount
 
     return Request(name, kind, account_id, key is not None, send, lambda books: len(books.entries_of[name]), agrees)
 
@@ -116,11 +116,11 @@ def record(
 
     def agrees(books: AccountBooks, recorded: Recorded) -> bool:
         charged = books.charged.get(recorded.record.id)
-        as_told = recorded.record.credits == amount and charged == (amount if recorded.deducted else None)
-        told = recorded.record
+        right_cost = recorded.record.credits == amount and charged == (amount if recorded.deducted else None)
+        answered = recorded.record
         if recorded.replayed:  # an answer is stored without metadata, so that metadata can be erased
-            told = told._replace(metadata=event.metadata)
-        return books.records_of[name] == [told] and as_told
+            answered = answered._replace(metadata=event.metadata)
+        return books.records_of[name] == [answered] and right_cost
 
     kind = "record and deduct" if deduct else "record"
     return Request(name, kind, who.account_id, key is not None, send, lambda books: len(books.records_of[name]), agrees)
@@ -186,7 +186,7 @@ def run(name: str, who: Who, limit: int) -> Request:
 
 
 def stop(name: str, who: Who) -> Request:
-    """A user stops a run."""
+    """An administrator stops a run."""
 
     def send(now: int) -> Run:
         return runs.stop(who.account_id, name, by=budgets.Requester(SUPERVISOR, is_administrator=True), now=now)
@@ -236,8 +236,8 @@ def initialize(who: Who, session_id: str, model_id: str, estimate: int | Usage, 
     def agrees(books: AccountBooks, answer: sessions.Answer) -> bool:
         session = books.sessions[session_id]
         as_opened = (session.started_at, session.card, session.initial_credits)
-        told = answer.session
-        return told.active and as_opened == (told.started_at, told.card, told.initial_credits)
+        answered = answer.session
+        return answered.active and as_opened == (answered.started_at, answered.card, answered.initial_credits)
 
     return Request(f"{session_id} {estimate}", "initialize", who.account_id, True, send, effects, agrees)
 

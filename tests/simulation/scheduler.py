@@ -53,7 +53,7 @@ class Scheduler:
     def pause(self, seconds: float = 0.0, *, until: Task | None = None) -> None:
         """Let other tasks continue for at least ``seconds``, or until a task has ended."""
         task = self.current
-        if task is None:  # the simulation itself, with nobody beside it
+        if task is None:  # called by the simulation itself, while no task runs
             self.now += seconds
             return
         task.wakes_at, task.waits_for = self.now + seconds, until

@@ -96,8 +96,8 @@ class Simulation:
                     self.scheduler.stop()
         except Exception as broken:
             raise Violation(broken, list(self.connection.last_calls)) from broken
-        asked = self.clients.requests
-        outcomes = Counter(f"{request.kind}: {answer}" for request in asked for answer in request.answers)
+        requests = self.clients.requests
+        outcomes = Counter(f"{request.kind}: {answer}" for request in requests for answer in request.answers)
         return Exercised(self.connection.steps, self.connection.faults, outcomes, self.background.done)
 
     def _begin(self) -> None:
@@ -152,7 +152,7 @@ class Simulation:
         self._verify_system(whole)
 
     def _verify_list(self, user_id: str, now: int, whole: Books) -> None:
-        """Compare a user's list, page by page, with the user's sessions that are not older than any is kept."""
+        """Compare a user's list, page by page, with the user's sessions of the retention period."""
         since, listed, before = now - settings().session_retention, [], None
         while True:
             page, before = session_lists.recent_of_user(user_id, now=now, before=before, limit=3)
@@ -176,6 +176,8 @@ class Simulation:
             if own:
                 by_user[user_id] = sum(sums.credits for sums in own.values())
         assert stored.sums == total, "the system's sums differ from a recount"
-        shown, true = ({day: credits for day, credits in days.items() if credits} for days in (stored.by_day, by_day))
-        assert shown == true, "the system's days differ from a recount"
+        found, expected = (
+            {day: credits for day, credits in days.items() if credits} for days in (stored.by_day, by_day)
+        )
+        assert found == expected, "the system's days differ from a recount"
         assert stored.by_user == by_user
