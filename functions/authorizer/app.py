@@ -56,7 +56,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
 def _authenticated(scheme: str, credential: str, now: int) -> dict[str, Any]:
     """What the functions need to know about the caller. Raises NotAuthenticated."""
     if scheme == "bearer" and credential.startswith(f"{PREFIX}_"):
-        scheme = "apikey"  # every SDK sends its key there
+        scheme = "apikey"  # every SDK sends its key as a bearer token
     if scheme == "bearer" and credential:
         claims = _verified(credential)
         _, is_new = users.sync(claims.user, now)
@@ -88,7 +88,7 @@ def _verified(token: str) -> Claims:
 
 
 def _service(text: str, now: int) -> dict[str, Any]:
-    """What the functions need to know about a service. They read themselves which user it acts for.
+    """What the functions need to know about a service. They find the user that it acts for in the request.
 
     The credential is read anew. A cached one may not know a new secret yet, and the gateway would remember the refusal
     for minutes. Raises ServiceCredentialInvalid.

@@ -54,16 +54,16 @@ BALANCE_READERS = Access(
 
 
 def _granted_to(caller: Caller, arguments: Arguments) -> Reference:
-    """The user that a grant names in its body, or the account, whose id is never a user's id."""
+    """The user whom a grant names, or whose account it names. For an organization's account, an id that no user has."""
     user, account_id = arguments["body"].user(), arguments["body"].account_id
     return ById(user_of(account_id) or "") if user is None else named_by(caller, user)
 
 
-def _let_in_already(_caller: Caller) -> None:
-    """The route itself is only for supervisors and administrators, who may name every account."""
+def _refuse_nobody(_caller: Caller) -> None:
+    """Refuse nobody: the route is only for supervisors and administrators, who may name every account."""
 
 
-COMMANDERS = Access(Who.SUPERVISORS, sight=Sight(None, _let_in_already))
+COMMANDERS = Access(Who.SUPERVISORS, sight=Sight(None, _refuse_nobody))
 GRANTERS = COMMANDERS._replace(subject=_granted_to, service_right="credits:grant", introduce=users.introduce)
 COMMAND_CODES = ("USER_NOT_FOUND", "ORGANIZATION_CLOSED")
 GRANT_CODES = (*COMMAND_CODES, "TOO_MANY_ALLOCATIONS")
@@ -404,7 +404,7 @@ def adjust(body: Adjust) -> AdjustView:
 def _balance() -> Balance:
     """The balance of the account that the request is about. Raises UserDisabled if the caller is disabled.
 
-    Callers who name another account have been checked when they were let in.
+    If the account is not the caller's own, the check of the route's access has refused disabled callers already.
     """
     read = operations.own_balance if api.account.id == api.caller.own_account else operations.balance
     return read(api.account.id, clock())

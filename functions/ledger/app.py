@@ -151,7 +151,7 @@ class SumsView(ResponseModel):
 
 
 class KindView(ResponseModel):
-    """How many ledger entries of one kind a user has, and their sums."""
+    """How many ledger entries of one kind an account has, and their sums."""
 
     entries: int
     credits: int
@@ -168,8 +168,8 @@ class FindingView(ResponseModel):
 class AuditView(ResponseModel):
     """The proof of an account's credits.
 
-    ``drift`` is the largest error of a number in the wallet, in credits; it is 0 if ``intact``. The auditor proved the
-    entries before ``firstSeq`` earlier; ``ledger`` and ``byKind`` include them.
+    ``drift`` is the largest error of a number in the wallet, in credits; it is 0 if ``intact``. An earlier audit
+    proved the entries before ``firstSeq``; ``ledger`` and ``byKind`` include them.
     """
 
     account_id: AccountId

@@ -163,9 +163,11 @@ def delete(credential_id: IdentifierInPath) -> DeletedView:
 def _issued(issued: Issued) -> IssuedView:
     if issued.text is None:
         api.add_header(REPLAYED_HEADER, "true")
-    said = "Keep the credential: it is not shown again" if issued.text else "The credential was shown when it was made"
+    message = (
+        "Keep the credential: it is not shown again" if issued.text else "The credential was shown when it was made"
+    )
     view = ServiceView.of(issued.credential, clock())
-    return IssuedView(**view.model_dump(), credential=issued.text, message=said)
+    return IssuedView(**view.model_dump(), credential=issued.text, message=message)
 
 
 handler = handler_of(api)

@@ -271,8 +271,9 @@ def all_recent(limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[Sess
 def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> list[SessionView]:
     """List a user's sessions, active and ended, newest first.
 
-    A session whose id is a UUIDv7 of its beginning is in the place of the id's time, at most 10 seconds from
-    ``startedAt``. A page may be shorter than ``limit`` although ``X-Next-Cursor`` shows that others follow.
+    If a session's id is a UUIDv7 made when it began, the list sorts it by the time in the id, which is at most 10
+    seconds from ``startedAt``. A page may be shorter than ``limit`` although ``X-Next-Cursor`` shows that others
+    follow.
     """
     user = users.resolve(api.subject).user
     return _page(session_lists.recent_of_user(user.id, now=clock(), before=position_in(cursor), limit=limit))
@@ -287,8 +288,7 @@ def _require_session_for_key(session_id: str) -> None:
 
 def _report_in(body: Heartbeat | Finalize | Abort, tokens: int | None) -> tuple[Report | None, Particulars]:
     """The usage that a body reports, and its other values. Raises Invalid if the usage does not fit its format."""
-    said = usage_in(body)
-    usage, raw = said or (None, None)
+    usage, raw = usage_in(body) or (None, None)
     if usage and tokens is not None and not isinstance(body, Heartbeat):
         raise Invalid.field("usage", "send either this or a number of tokens")
     provider_usage = None if raw is None else ProviderUsage(body.usage_format or CANONICAL, kept(raw))

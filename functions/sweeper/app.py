@@ -1,4 +1,4 @@
-"""The sweeper, on a schedule: ends stale sessions and expires credits, until nothing is due."""
+"""The sweeper runs on a schedule. It ends stale sessions, expires credits and continues erasures."""
 
 from dataclasses import asdict
 from typing import Any

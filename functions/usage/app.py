@@ -146,7 +146,7 @@ class RecordView(ResponseModel):
     @classmethod
     def of(cls, record: UsageRecord) -> Self:
         """Build the response from a record."""
-        said = record.provider_usage
+        sent = record.provider_usage
         return cls(
             id=record.id,
             service=record.service,
@@ -155,9 +155,9 @@ class RecordView(ResponseModel):
             model_id=record.model_id,
             variant=record.variant,
             usage=record.usage and UsageView.of(record.usage),
-            usage_format=said and said.format,
-            provider_usage=said and said.raw,
-            provider_usage_dropped=True if said and said.raw is None else None,
+            usage_format=sent and sent.format,
+            provider_usage=sent and sent.raw,
+            provider_usage_dropped=True if sent and sent.raw is None else None,
             metadata=record.metadata,
             actor=record.actor,
             timestamp=iso(record.at),
@@ -357,7 +357,7 @@ def _member(account: Account, member: str | None, key_id: str | None) -> str | N
 
 
 def _id_of(member: str) -> str:
-    """The id of the user that a text names. A text that names nobody stays as it is: it has no usage either."""
+    """The id of the user that a text names. If it names nobody, the text itself: it has no usage."""
     try:
         return users.resolve(named_by(api.caller, member)).user.id
     except UserNotFound:
@@ -383,8 +383,8 @@ def system_statistics(
 ) -> SystemView:
     """Show the usage statistics of all users, by default for the last 30 days.
 
-    ``top`` is how many users are in ``byUser``. With 0, the answer comes sooner, and a series by user or account comes
-    without services and models. With ``by``, the answer has ``series``.
+    ``top`` is how many users are in ``byUser``. With 0, the answer is faster, but if ``by`` is ``user`` or ``account``,
+    it has no services and models. With ``by``, the answer has ``series``.
     """
     since, until = instants(start_date, end_date)
     found = system_usage.statistics(since, until, top=top, now=clock(), by=by)

@@ -35,7 +35,7 @@ SYNC_RESPONSES: dict[int, OpenAPIResponse] = {
 
 ERASE_RESPONSES: dict[int, OpenAPIResponse] = {
     200: {"description": "The user's personal data is gone"},
-    202: {"description": "It is being erased: ask again, or leave it to the sweeper"},
+    202: {"description": "The personal data is being erased: repeat the request, or wait for the sweeper"},
 }
 
 api = Api()

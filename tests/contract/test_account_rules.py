@@ -1,4 +1,4 @@
-"""The stack fits into its account: beside other stacks, with a permissions boundary, and in a VPC."""
+"""The stack fits into its AWS account: beside other stacks, with a permissions boundary, and in a VPC."""
 
 import json
 from typing import Any
@@ -28,13 +28,13 @@ NAMES = {
     "AWS::SecretsManager::Secret": "Name",
     "AWS::WAFv2::WebACL": "Name",
 }
-"""The property that names a resource in its account. Without it, CloudFormation makes a unique name."""
+"""The property that names a resource in its AWS account. Without it, CloudFormation makes a unique name."""
 WITHOUT_A_NAME = {
     *("AWS::ApiGateway::Account", "AWS::ApiGateway::Deployment", "AWS::ApiGateway::Stage", "AWS::Lambda::Alias"),
     *("AWS::Lambda::EventInvokeConfig", "AWS::Lambda::EventSourceMapping", "AWS::Lambda::Permission"),
     *("AWS::Lambda::Version", "AWS::WAFv2::WebACLAssociation"),
 }
-"""Types of resources without a name in the account, or with a name inside another resource."""
+"""Types of resources without a name in the AWS account, or with a name inside another resource."""
 
 
 def of_type(made: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
@@ -42,7 +42,7 @@ def of_type(made: dict[str, Any], kind: str) -> dict[str, dict[str, Any]]:
     return {name: each["Properties"] for name, each in made.items() if each["Type"] == kind}
 
 
-def test_two_stacks_of_one_account_share_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_stacks_of_one_aws_account_share_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
     made = transformed(monkeypatch)
     names = {
         logical_id: each["Properties"].get(NAMES[each["Type"]])

@@ -14,7 +14,7 @@ from accounting.domain.accounts import AccountId
 from accounting.store import keys
 from tests.reach import ROOT, function_names, module, module_names
 
-OF_ACCOUNTS = {
+KEYS_OF_ACCOUNTS = {
     *("wallet", "wallet_of_all", "allocation", "entry", "audit", "usage", "day_rollup", "wallet_due"),
     *("texts_of_account", "budget"),
 }
@@ -25,8 +25,8 @@ def test_every_key_in_an_accounts_partition_takes_an_account() -> None:
     partition = re.compile(r'(?:"pk": |Range\()f"ACCOUNT#')
     found = {name for name, each in functions.items() if partition.search(inspect.getsource(each))}
 
-    assert found == OF_ACCOUNTS - {"wallet_of_all", "wallet_due"}
-    for name in OF_ACCOUNTS:
+    assert found == KEYS_OF_ACCOUNTS - {"wallet_of_all", "wallet_due"}
+    for name in KEYS_OF_ACCOUNTS:
         assert next(iter(get_type_hints(functions[name]).values())) is AccountId, name
 
 

@@ -1,4 +1,4 @@
-"""The console's files: small, without a build, and kept by browsers until a new version of the console."""
+"""The console's files: small, without a build, and cached by browsers until there is a new version."""
 
 import gzip
 import json
@@ -16,7 +16,7 @@ LIMIT_BYTES = 100_000
 OWN = {name: file.path.read_text(encoding="utf-8") for name, file in CONSOLE_ASSETS.items() if name != "preact.js"}
 
 
-def asked(path: str) -> dict[str, Any]:
+def answer_for(path: str) -> dict[str, Any]:
     """The function's answer to the sample event of a file, with the version and the file of this path."""
     *_, version, asset = path.replace("/screens/", "/").split("/")
     sample = "console-screen" if "/screens/" in path else "console-asset"
@@ -37,19 +37,19 @@ def test_everything_is_under_100_kb_compressed() -> None:
     assert sum(sizes.values()) <= LIMIT_BYTES, sizes
 
 
-def test_every_file_is_served_and_kept_for_a_year_under_the_version_of_its_content() -> None:
+def test_every_file_is_served_and_cached_for_a_year_under_the_version_of_its_content() -> None:
     assert CONSOLE_ASSETS
     for name, file in CONSOLE_ASSETS.items():
-        answer = asked(f"{console_version()}/{name}")
+        answer = answer_for(f"{console_version()}/{name}")
         assert (answer["statusCode"], answer["body"]) == (200, file.path.read_text(encoding="utf-8")), name
         assert answer["headers"]["Cache-Control"] == "public, max-age=31536000, immutable"
         assert answer["headers"]["Content-Type"] == file.content_type
 
 
 def test_a_file_of_another_version_is_not_found() -> None:
-    """Its page is older than the service. A mixture of two versions would fail in ways that nobody could explain."""
+    """A page older than the service asks for it. A mixture of versions would fail in ways that nobody could explain."""
     for path in ("0123456789ab/app.js", "0123456789ab/screens/me.js", f"{console_version()}/index.html"):
-        answer = asked(path)
+        answer = answer_for(path)
         assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (404, "ROUTE_NOT_FOUND")
         assert answer["headers"]["Cache-Control"] == "no-store"
 

@@ -45,10 +45,10 @@ def test_every_link_to_a_heading_names_one(page: Path) -> None:
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_first_line_of_a_page_says_what_it_is_for(page: Path) -> None:
-    (title, said, *_) = re.sub(r"<!--.*?-->\n\n", "", page.read_text()).split("\n\n")
+    (title, purpose, *_) = re.sub(r"<!--.*?-->\n\n", "", page.read_text()).split("\n\n")
 
     assert title.startswith("# ")
-    assert re.match(r"[A-Z*].*[.:]", said, re.DOTALL), said
+    assert re.match(r"[A-Z*].*[.:]", purpose, re.DOTALL), purpose
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -30,7 +30,7 @@ def recipe(provider: str) -> dict[str, Any]:
 def accepted(issuer: dict[str, Any], claims: dict[str, Any]) -> Claims:
     """The result of a token with these claims under the recipe. Raises TokenInvalid."""
     key = make_key(issuer["algorithms"][0], "key-1")
-    now = int(time.time())  # the time of this call: the shortest tokens live for a minute
+    now = int(time.time())  # not NOW, which may be older than a minute when this test runs
     times = {"iat": now, "exp": now + 60, "iss": issuer["issuer"]}
     return verify(
         key.sign(times | claims),
@@ -149,7 +149,7 @@ def test_a_token_with_an_administrators_role_is_accepted(provider: str) -> None:
     ],
 )
 def test_a_token_without_roles_has_the_role_user(provider: str, without: set[str]) -> None:
-    """Nor does heading an organization in Clerk, a role in Supabase, or what users say of themselves change it."""
+    """A role in a Clerk organization, Supabase's own role, and metadata that users can edit make no difference."""
     token = {name: value for name, value in TOKENS[provider].items() if name not in without}
 
     assert accepted(recipe(provider), token).user.role == "user"

@@ -89,7 +89,7 @@ def test_nothing_in_the_layer_imports_a_function() -> None:
 
 
 def test_every_function_that_computes_windows_brings_the_time_zones() -> None:
-    """Lambda's image need not have them. The layer has no room for them."""
+    """Lambda's image may lack them, and the layer has no room for them."""
     locks = {path.parent.name: path.read_text() for path in ROOT.glob("functions/*/requirements.txt")}
     computes = {("accounting.operations.spending", "room_for"), ("accounting.operations.budgets", "put")}
     users = [name for name in function_names() if computes & reach(name)]
@@ -99,7 +99,7 @@ def test_every_function_that_computes_windows_brings_the_time_zones() -> None:
 
 
 def test_only_the_authorizer_imports_cryptography() -> None:
-    """It is larger than the layer. Each function would contain it, or import it with PyJWT."""
+    """It is larger than the layer. In the layer, every function would contain it, and PyJWT would import it."""
     locks = {path.parent.name: path.read_text() for path in ROOT.glob("functions/*/requirements.txt")}
     users = [
         name for name in function_names() if any(where.startswith("accounting.identity") for where, _ in reach(name))
@@ -161,7 +161,7 @@ def test_every_function_with_routes_begins_with_the_module_that_shortens_its_imp
     assert {ast.unparse(node) for node in first.values()} == {"import accounting.cold_start"}
 
 
-def test_an_import_collects_no_garbage_and_neither_it_nor_a_request_imports_asyncio() -> None:
+def test_an_import_collects_no_garbage_and_asyncio_is_imported_only_on_its_first_use() -> None:
     code = f"""
 import gc, json, sys, types
 early = []

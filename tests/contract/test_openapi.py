@@ -76,7 +76,7 @@ def test_the_document_is_valid_openapi() -> None:
 
 def test_the_committed_document_matches_the_code() -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == text(), "stale: `make openapi` writes it anew"
-    assert not DOCUMENT.is_symlink(), "a checkout without links has a path where the document should be"
+    assert not DOCUMENT.is_symlink(), "without symbolic links, a checkout writes the path of the target instead"
 
 
 def test_the_repository_has_the_document_once_in_the_docs_functions_folder() -> None:
@@ -109,7 +109,7 @@ def _path_of(route: Route) -> str:
     return str(path)
 
 
-WORDS = {
+WHO = {
     ("anybody", None): Who.USERS,
     ("anybody", "supervisors"): Who.SELF_OR_SUPERVISORS,
     ("anybody", "administrators"): Who.SELF_OR_ADMINS,
@@ -128,7 +128,7 @@ WORDS = {
 
 
 def test_the_document_states_the_access_that_the_tests_check_over_http() -> None:
-    said = {
+    documented = {
         (method.upper(), plain(path)): (about.access.who, about.access.permission, about.access.right)
         for (method, path), about in declared().items()
     }
@@ -136,7 +136,7 @@ def test_the_document_states_the_access_that_the_tests_check_over_http() -> None
     rights = {route: right for right, routes in roles.SERVICES.items() for route in routes}
     tested = {
         (each.method, f"/api/{plain(each.path.partition('?')[0])}"): (
-            WORDS[each.oneself, each.others],
+            WHO[each.oneself, each.others],
             permissions.get(f"{each.method} {each.path}"),
             rights.get(f"{each.method} {each.path}"),
         )
@@ -145,7 +145,7 @@ def test_the_document_states_the_access_that_the_tests_check_over_http() -> None
     tested |= dict.fromkeys(PUBLIC, (Who.ANYBODY, None, None))
     tested |= dict.fromkeys(INTERNAL, (Who.PLATFORM, None, None))
 
-    assert said == tested
+    assert documented == tested
 
 
 def test_every_example_fits_its_schema() -> None:
@@ -155,12 +155,14 @@ def test_every_example_fits_its_schema() -> None:
 
 
 def test_every_route_has_an_example_of_its_request_and_of_each_refusal() -> None:
-    there = {where for where, _, _ in examples()}
+    in_document = {where for where, _, _ in examples()}
     for route, operation in operations():
         name = " ".join(route)
         if "requestBody" in operation:
-            assert f"{name} request " in there
-        refused = {where.split()[-1] for where in there if where.startswith(f"{name} ") and not where.endswith(" ")}
+            assert f"{name} request " in in_document
+        refused = {
+            where.split()[-1] for where in in_document if where.startswith(f"{name} ") and not where.endswith(" ")
+        }
         assert refused - {"refused"} == codes_of((route[0].lower(), _path_of(route))), route
         for parameter in operation.get("parameters", []):
             assert parameter.get("in") != "path" or parameter["example"], route
@@ -168,13 +170,13 @@ def test_every_route_has_an_example_of_its_request_and_of_each_refusal() -> None
 
 def test_every_recorded_answer_is_an_example_of_its_route() -> None:
     recorded = json.loads((ROOT / "local/examples.json").read_text())["answers"]
-    there = {where for where, _, _ in examples()}
+    in_document = {where for where, _, _ in examples()}
 
     assert recorded
     for name, answers in recorded.items():
         method, path = name.split()
-        shown = {f"{method} {plain(path)} {status} " for status in answers} - there
-        assert {where.replace(" 401 ", " 401 refused") for where in shown} <= there, name
+        shown = {f"{method} {plain(path)} {status} " for status in answers} - in_document
+        assert {where.replace(" 401 ", " 401 refused") for where in shown} <= in_document, name
 
 
 def test_the_documents_paths_are_the_templates() -> None:

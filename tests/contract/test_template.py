@@ -55,7 +55,7 @@ def deployed(monkeypatch: pytest.MonkeyPatch, at: int, **parameters: str) -> dic
     """What CloudFormation creates after SAM's transform, at a given time: names by type."""
     monkeypatch.setattr("time.time", lambda: at)
     found = transformed(monkeypatch, **parameters)
-    return {kind: {name for name, each in found.items() if each["Type"] == kind} for kind in FIXED}
+    return {kind: {name for name, each in found.items() if each["Type"] == kind} for kind in IMMUTABLE}
 
 
 def transformed(monkeypatch: pytest.MonkeyPatch, **parameters: str) -> dict[str, Any]:
@@ -69,16 +69,16 @@ def transformed(monkeypatch: pytest.MonkeyPatch, **parameters: str) -> dict[str,
     return found
 
 
-FIXED = ("AWS::Lambda::Version", "AWS::ApiGateway::Deployment")
-"""Resources that never change: to serve requests with a change, they must be created again."""
+IMMUTABLE = ("AWS::Lambda::Version", "AWS::ApiGateway::Deployment")
+"""Resources that cannot change: a change takes effect only if they are created again."""
 
 
 def test_a_changed_parameter_publishes_new_versions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It changes the BuildId; see below. Without a change, a deployment publishes no functions again."""
+    """It changes the BuildId, as the next test checks. A deployment without a change publishes no new versions."""
     first, again, other = (
         deployed(monkeypatch, at, BuildId=build) for at, build in enumerate(("a" * 16, "a" * 16, "b" * 16))
     )
-    versions, deployment = FIXED
+    versions, deployment = IMMUTABLE
 
     assert first[versions] == again[versions]
     assert len(first[versions]) == len(other[versions]) == len(function_names())
@@ -89,8 +89,8 @@ def test_a_changed_parameter_publishes_new_versions(monkeypatch: pytest.MonkeyPa
 
 def test_different_sources_or_settings_get_different_build_ids() -> None:
     names = {
-        deployment_id(*deployed)
-        for deployed in (("s1", []), ("s2", []), ("s1", ["LogLevel=DEBUG"]), ("s1", ["LogLevel=INFO", "StageName=v1"]))
+        deployment_id(*arguments)
+        for arguments in (("s1", []), ("s2", []), ("s1", ["LogLevel=DEBUG"]), ("s1", ["LogLevel=INFO", "StageName=v1"]))
     }
 
     assert len(names) == 4
@@ -264,7 +264,7 @@ def test_the_default_responses_cover_all_other_cases() -> None:
     assert {"DEFAULT_4XX", "DEFAULT_5XX"} <= set(answers())
 
 
-def test_a_temporary_refusal_has_retry_after() -> None:
+def test_a_temporary_refusal_has_retry_after_and_a_401_has_www_authenticate() -> None:
     for kind, answer in answers().items():
         if answer.get("StatusCode") in (429, 503):
             assert answer["ResponseParameters"]["Headers"]["Retry-After"] == "'1'", kind
@@ -281,7 +281,7 @@ def test_the_gateways_own_answers_have_the_headers_of_every_answer(kind: str) ->
     assert sent["Access-Control-Expose-Headers"] == only_with_an_origin(f"'{headers.EXPOSED}'")
 
 
-def test_every_path_has_a_preflight_whose_headers_are_those_that_sam_can_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_preflight_of_every_path_has_only_the_headers_that_sam_can_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """Security headers are not among them; docs/security.md explains why."""
     paths = transformed(monkeypatch)["Api"]["Properties"]["Body"]["paths"]
     preflights = [path["options"]["x-amazon-apigateway-integration"]["responses"]["default"] for path in paths.values()]
@@ -338,11 +338,11 @@ def only_with_an_origin(value: Any) -> dict[str, Any]:
     return {"Fn::If": ["AllowsOrigin", value, {"Ref": "AWS::NoValue"}]}
 
 
-@pytest.mark.parametrize(("limit", "taken"), [("0", True), ("10", True), ("2000", True), ("1", False), ("9", False)])
-def test_a_limit_per_address_is_0_or_accepted_by_waf(limit: str, taken: bool) -> None:
+@pytest.mark.parametrize(("limit", "accepted"), [("0", True), ("10", True), ("2000", True), ("1", False), ("9", False)])
+def test_a_limit_per_address_is_0_or_accepted_by_waf(limit: str, accepted: bool) -> None:
     pattern = template()["Parameters"]["RateLimitPerAddress"]["AllowedPattern"]
 
-    assert bool(re.search(pattern, limit)) is taken
+    assert bool(re.search(pattern, limit)) is accepted
 
 
 def test_the_web_acl_refuses_like_the_stage() -> None:

@@ -1,4 +1,4 @@
-"""For every text in a request, the OpenAPI document says which characters it accepts, and that is true."""
+"""The OpenAPI document says which characters each text of a request may have, and the field types agree."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def accepts(kind: Any, text: str) -> bool:
     return True
 
 
-def says(kind: Any, text: str) -> bool:
+def pattern_accepts(kind: Any, text: str) -> bool:
     """Whether the pattern in the document accepts a text.
 
     JSON Schema's ``$`` matches only at the end. Python's also matches before a last line break; ``fullmatch`` does not.
@@ -60,7 +60,7 @@ def test_a_text_accepts_everything_but_control_characters(name: str) -> None:
     assert {unicodedata.category(char) for char in CONTROL} == {"Cc"}
     for char in (*CONTROL, *ORDINARY):
         for text in (char, f"a{char}", f"{char}b", f"a{char}b"):
-            assert accepts(kind, text) == says(kind, text), ascii(text)
+            assert accepts(kind, text) == pattern_accepts(kind, text), ascii(text)
             lines = name in ("Notes", "Reason") and char in "\t\n\r"
             assert accepts(kind, text) == (char in ORDINARY or lines), ascii(text)
 
@@ -74,7 +74,7 @@ def test_no_text_accepts_half_a_surrogate_pair(name: str) -> None:
 def test_an_address_accepts_what_its_pattern_allows() -> None:
     for char in (*CONTROL, *(each for each in ORDINARY if each not in "@\ufeff")):
         for text in (f"a{char}b@c", f"a@b{char}c"):
-            assert accepts(types.EmailAddress, text) == says(types.EmailAddress, text), ascii(text)
+            assert accepts(types.EmailAddress, text) == pattern_accepts(types.EmailAddress, text), ascii(text)
 
 
 def test_every_text_in_a_body_documents_its_characters() -> None:

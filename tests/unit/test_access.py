@@ -39,7 +39,7 @@ class Nothing(RequestModel):
 
 @pytest.fixture(autouse=True)
 def disabled(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Make every user known in every role, and return the ids of disabled users."""
+    """Find every user as an admin, so that tokens keep their roles. Return the set of disabled users' ids."""
     ids: set[str] = set()
 
     def find(user_id: str) -> User:
@@ -50,7 +50,7 @@ def disabled(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return ids
 
 
-class Answered:
+class OneRoute:
     """A function with one route; it records the calls of its handler."""
 
     def __init__(self, access: Access, *, any_query: bool = False) -> None:
@@ -103,7 +103,7 @@ def token(role: str, user_id: str = "me") -> dict[str, str]:
 def test_only_permitted_callers_reach_a_handler(access: Access, oneself: set[str], others: set[str]) -> None:
     for about, allowed in (("me", oneself), ("me@example.com", oneself), ("else", others)):
         for role in sorted(EVERYBODY):
-            route = Answered(access)
+            route = OneRoute(access)
             answered = route.ask(token(role), about)
             assert answered == ((200, None) if role in allowed else (403, "FORBIDDEN")), (about, role)
             subject = "else" if about == "else" else ById("me")
@@ -112,7 +112,7 @@ def test_only_permitted_callers_reach_a_handler(access: Access, oneself: set[str
 
 @pytest.mark.parametrize("access", [USERS, SUPERVISORS, ADMINS, SELF_OR_SUPERVISORS, SELF_OR_ADMINS])
 def test_nobody_reaches_a_handler_without_an_identity(access: Access) -> None:
-    route = Answered(access)
+    route = OneRoute(access)
 
     assert route.ask(None) == route.ask({}) == (401, "TOKEN_REQUIRED")
     assert route.ask({"userId": "me", "role": "admin", "exp": "1"}) == (401, "TOKEN_EXPIRED")
@@ -147,7 +147,7 @@ def test_an_api_key_needs_the_permission_that_the_route_names(
     held: list[str] = []
     key = SimpleNamespace(id="k", user_id="me", permissions=held, account_id=None, refusal=lambda _now: None)
     monkeypatch.setattr("accounting.web.caller.api_keys.find_cached", lambda _key_id: key)
-    route, caller = Answered(Access(Who.USERS, permission)), {"userId": "me", "apiKeyId": "k"}
+    route, caller = OneRoute(Access(Who.USERS, permission)), {"userId": "me", "apiKeyId": "k"}
 
     assert route.ask(caller) == (403, "FORBIDDEN")
     held.append("usage:read")
@@ -161,9 +161,9 @@ def test_a_disabled_user_is_refused_unless_the_route_says_otherwise(disabled: se
 
     for about in ("me", "else"):
         for role in sorted(EVERYBODY):
-            assert Answered(Access(who)).ask(token(role), about) == (403, "USER_DISABLED")
+            assert OneRoute(Access(who)).ask(token(role), about) == (403, "USER_DISABLED")
     for otherwise in (Disabled.SERVED, Disabled.OPERATION_DECIDES):
-        assert Answered(Access(Who.USERS, disabled=otherwise)).ask(token("user")) == (200, None)
+        assert OneRoute(Access(Who.USERS, disabled=otherwise)).ask(token("user")) == (200, None)
 
 
 def test_the_service_key_is_checked_with_the_headers_of_the_request() -> None:
@@ -171,7 +171,7 @@ def test_the_service_key_is_checked_with_the_headers_of_the_request() -> None:
         if headers.get("x-internal-api-key") != "right":
             raise Forbidden("no")
 
-    route = Answered(Access(Who.USERS, service_key=require_key))
+    route = OneRoute(Access(Who.USERS, service_key=require_key))
 
     assert route.ask(token("admin"), headers={"X-Internal-Api-Key": "wrong"}) == (403, "FORBIDDEN")
     assert route.served == []
@@ -184,15 +184,15 @@ def test_a_route_may_find_its_subject_without_a_user_id() -> None:
 
     access = Access(Who.SELF_OR_ADMINS, subject=owner)
 
-    assert Answered(access).ask(token("user"), "thing-of-me") == (200, None)
-    assert Answered(access).ask(token("user"), "thing-of-else") == (403, "FORBIDDEN")
-    route = Answered(access)
+    assert OneRoute(access).ask(token("user"), "thing-of-me") == (200, None)
+    assert OneRoute(access).ask(token("user"), "thing-of-else") == (403, "FORBIDDEN")
+    route = OneRoute(access)
     assert route.ask(token("admin"), "thing-of-else") == (200, None)
     assert route.served == [("me", ById("else"))]
 
 
 def test_an_unknown_name_in_the_query_is_refused_before_the_handler() -> None:
-    strict, lenient = Answered(USERS), Answered(USERS, any_query=True)
+    strict, lenient = OneRoute(USERS), OneRoute(USERS, any_query=True)
 
     assert strict.ask(token("user"), query={"aNote": "n"}) == (200, None)
     for name in ("anote", "note", "x"):
@@ -216,8 +216,8 @@ def test_a_route_about_oneself_or_others_must_name_the_user() -> None:
         Api().get("/api/things", access=SELF_OR_ADMINS)(lambda: None)
 
 
-def test_the_caller_of_one_request_is_not_kept_for_the_next() -> None:
-    route = Answered(SUPERVISORS)
+def test_no_caller_remains_after_its_request() -> None:
+    route = OneRoute(SUPERVISORS)
     route.ask(token("admin", "boss"))
 
     with pytest.raises(KeyError):

@@ -98,19 +98,19 @@ def test_no_character_of_a_domain_becomes_ascii_or_vanishes() -> None:
         "\u043f\u0440\u0438\u043c\u0435\u0440",
     ],
 )
-def test_a_valid_domain_is_as_idna_2008_writes_it(label: str) -> None:
+def test_a_valid_domain_has_the_form_of_idna_2008(label: str) -> None:
     assert canonical(f"a@{label}.example") == f"a@{idna.encode(label).decode()}.example"
 
 
 def test_the_three_characters_that_nfc_would_turn_into_ascii_stay_as_they_are() -> None:
-    become = [
+    changing = [
         char
         for char in map(chr, range(128, sys.maxunicode + 1))
         if not "\ud800" <= char <= "\udfff" and normalize("NFC", char).isascii()
     ]
 
-    assert become == ["\u037e", "\u1fef", "\u212a"]
-    for char in become:
+    assert changing == ["\u037e", "\u1fef", "\u212a"]
+    for char in changing:
         assert canonical(f"{char}@a.b") == f"{char}@a.b"
 
 

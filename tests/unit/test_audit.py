@@ -81,7 +81,7 @@ def test_histories_are_proved_at_once_or_in_parts(seed: int) -> None:
 def test_the_histories_have_every_kind_of_entry() -> None:
     kinds = {entry.kind for seed in range(60) for entry in history(seed)[1]}
 
-    # Lots are merged beyond a thousand only: tests/unit/test_wallet.py.
+    # Lots are merged only beyond a thousand; tests/unit/test_wallet.py tests that.
     assert kinds == set(Kind.__args__) - {"merge"}  # type: ignore[attr-defined]
 
 
@@ -184,7 +184,7 @@ def test_a_proof_adds_up_the_entries_of_each_kind() -> None:
 
 
 @pytest.mark.parametrize(("available", "stated"), [(5, 6), (-1, -1)])
-def test_an_entry_with_other_or_negative_numbers_is_not_explained(available: int, stated: int) -> None:
+def test_an_entry_with_wrong_or_negative_sums_is_not_explained(available: int, stated: int) -> None:
     entry = Entry(ACCOUNT, 1, "merge", 0, 0, stated, 0, 0, NOW, "boss")
 
     assert not LedgerSums(available=available).explains(entry)
@@ -309,10 +309,9 @@ def test_an_entry_of_the_first_format_has_this_hash() -> None:
 
 
 def test_an_entry_of_the_second_format_has_this_hash() -> None:
-    said = digest("why", "salt")
     entry = Entry(
-        ACCOUNT, 7, "settle", 1, 4, 6, 0, 0, NOW, "u1", "why", "salt", said, "s1", None, "usage", "key", "run", format=2
-    )
+        ACCOUNT, 7, "settle", 1, 4, 6, 0, 0, NOW, "u1", "why", "salt", digest("why", "salt"), "s1", None, "usage"
+    )._replace(key_id="key", run_id="run", format=2)
 
     assert entry.hashed("before") == "cdee80798376c0907a66a6e74141d10926fd47fb1146b6cd412ae1e7af940d87"
 

@@ -61,7 +61,7 @@ class Report(ReportModel):
     tokens: Tokens
 
 
-class Answered:
+class Function:
     """A function with a route of each kind; it records the bodies that their handlers get."""
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ class Answered:
         answer = self.api.resolve({**event, **more}, SimpleNamespace())  # type: ignore[arg-type]
         return answer["statusCode"], json.loads(answer["body"])
 
-    def fields(self, route: str, body: str | None, **more: Any) -> list[str]:
+    def refused_fields(self, route: str, body: str | None, **more: Any) -> list[str]:
         """The fields for which a request is refused."""
         status, answer = self.ask(route, body, **more)
         assert (status, answer["code"]) == (400, "VALIDATION_ERROR"), answer
@@ -120,29 +120,29 @@ class Answered:
 
 
 @pytest.fixture
-def function(monkeypatch: pytest.MonkeyPatch) -> Answered:
+def function(monkeypatch: pytest.MonkeyPatch) -> Function:
     monkeypatch.setattr(users, "is_disabled", lambda _: False)
-    return Answered()
+    return Function()
 
 
 @pytest.mark.parametrize("number", HUGE_EXPONENTS)
 @pytest.mark.parametrize("field", ["credits", "modelId", "price", "zz"])
 def test_a_command_refuses_a_number_with_a_huge_exponent_and_names_the_field(
-    function: Answered, field: str, number: str
+    function: Function, field: str, number: str
 ) -> None:
-    assert function.fields("command", f'{{"{field}": {number}}}') == [field]
+    assert function.refused_fields("command", f'{{"{field}": {number}}}') == [field]
 
 
 @pytest.mark.parametrize("number", HUGE_EXPONENTS)
-def test_metadata_refuses_a_number_with_a_huge_exponent(function: Answered, number: str) -> None:
-    assert function.fields("command", f'{{"metadata": {{"x": [{number}]}}}}') == ["metadata"]
+def test_metadata_refuses_a_number_with_a_huge_exponent(function: Function, number: str) -> None:
+    assert function.refused_fields("command", f'{{"metadata": {{"x": [{number}]}}}}') == ["metadata"]
 
 
 @pytest.mark.parametrize("number", HUGE_EXPONENTS)
 def test_a_question_ignores_a_number_with_a_huge_exponent_in_a_field_it_does_not_know(
-    function: Answered, number: str
+    function: Function, number: str
 ) -> None:
-    assert function.fields("question", f'{{"credits": {number}}}') == ["credits"]
+    assert function.refused_fields("question", f'{{"credits": {number}}}') == ["credits"]
     assert function.ask("question", f'{{"zz": {number}}}') == (200, {})
 
 
@@ -157,12 +157,12 @@ def test_a_question_ignores_a_number_with_a_huge_exponent_in_a_field_it_does_not
     ],
     ids=lambda field: field[:20],
 )
-def test_an_unknown_field_never_loses_the_usage_of_a_report(function: Answered, field: str) -> None:
+def test_an_unknown_field_never_loses_the_usage_of_a_report(function: Function, field: str) -> None:
     for body in (f'{{"sessionId": "s", "tokens": 5, {field}}}', f'{{{field}, "sessionId": "s", "tokens": 5}}'):
         assert function.ask("report", body) == (200, {"tokens": 5, "ignored": ["zz"]})
 
 
-def test_an_ignored_name_with_half_a_surrogate_pair_is_escaped(function: Answered) -> None:
+def test_an_ignored_name_with_half_a_surrogate_pair_is_escaped(function: Function) -> None:
     answer = function.ask("report", '{"sessionId": "s", "tokens": 5, "a\\ud83d": 1, "\\ud83d\\ude00": 2}')
 
     assert answer == (200, {"tokens": 5, "ignored": ["a\\ud83d", "😀"]})
@@ -174,12 +174,12 @@ def test_an_ignored_name_with_half_a_surrogate_pair_is_escaped(function: Answere
     ids=lambda value: value[:20],
 )
 @pytest.mark.parametrize("field", ["sessionId", "tokens"])
-def test_a_report_still_refuses_an_invalid_value_in_a_known_field(function: Answered, field: str, value: str) -> None:
+def test_a_report_still_refuses_an_invalid_value_in_a_known_field(function: Function, field: str, value: str) -> None:
     body = {"sessionId": '"s"', "tokens": "5", field: value}
 
     text = ", ".join(f'"{name}": {own}' for name, own in body.items())
 
-    assert function.fields("report", f"{{{text}}}") == [field]
+    assert function.refused_fields("report", f"{{{text}}}") == [field]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_report_still_refuses_an_invalid_value_in_a_known_field(function: Answ
     ["", "null", "[]", "5", "{", '{"sessionId": "s", "tokens": 5', "[" * 30_000, "[" * 30_000 + "]" * 30_000, "{]"],
     ids=lambda body: body[:40],
 )
-def test_a_report_must_be_an_object(function: Answered, body: str) -> None:
+def test_a_report_must_be_an_object(function: Function, body: str) -> None:
     status, answer = function.ask("report", body)
 
     assert (status, answer["code"]) == (400, "VALIDATION_ERROR")
@@ -195,43 +195,43 @@ def test_a_report_must_be_an_object(function: Answered, body: str) -> None:
 
 @pytest.mark.parametrize("route", ["command", "question"])
 @pytest.mark.parametrize("value", ['"\\ud83d"', "NaN", "9" * 5000, '"a\tb"'], ids=lambda value: value[:10])
-def test_only_reports_are_read_leniently(function: Answered, route: str, value: str) -> None:
-    function.fields(route, f'{{"zz": {value}}}')
+def test_only_reports_are_read_leniently(function: Function, route: str, value: str) -> None:
+    function.refused_fields(route, f'{{"zz": {value}}}')
 
 
 @pytest.mark.parametrize("name", ["body", "query", "header", "path", "", "user_id", "a.b"])
-def test_a_command_names_any_field_that_it_does_not_know(function: Answered, name: str) -> None:
-    assert function.fields("command", json.dumps({name: 1})) == [name]
+def test_a_command_refuses_an_unknown_field_of_any_name(function: Function, name: str) -> None:
+    assert function.refused_fields("command", json.dumps({name: 1})) == [name]
 
 
-def test_a_field_inside_another_is_named_by_its_path(function: Answered) -> None:
+def test_a_field_inside_another_is_named_by_its_path(function: Function) -> None:
     @function.api.post("/api/things/nested", access=USERS)
     def nested(body: Nested) -> dict[str, str]:
         """Do a thing."""
         return {}
 
-    assert function.fields("nested", '{"body": ["x", 1]}') == ["body.1"]
+    assert function.refused_fields("nested", '{"body": ["x", 1]}') == ["body.1"]
 
 
-def test_a_command_without_a_body_refuses_a_body_with_fields(function: Answered) -> None:
-    assert function.fields("no-body", '{"zz": 1, "body": 2}', method="DELETE") == ["body", "zz"]
+def test_a_command_without_a_body_refuses_a_body_with_fields(function: Function) -> None:
+    assert function.refused_fields("no-body", '{"zz": 1, "body": 2}', method="DELETE") == ["body", "zz"]
     for body in ("[]", "5", "zz", "{", '{"zz": NaN}'):
-        assert function.fields("no-body", body, method="DELETE") == []
+        assert function.refused_fields("no-body", body, method="DELETE") == []
     assert function.got == []
     for empty in (None, "", "null", "{}"):
         assert function.ask("no-body", empty, method="DELETE") == (200, {})
 
 
-def test_a_question_without_a_body_ignores_one(function: Answered) -> None:
+def test_a_route_that_only_reads_ignores_a_body(function: Function) -> None:
     assert function.ask("read", "zz", method="GET") == (200, {"limit": 20})
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "1_0", "+5", " 5", "5.0", "٥", "", "9" * 5000])
-def test_a_limit_in_the_query_must_be_digits_within_its_bounds(function: Answered, limit: str) -> None:
+def test_a_limit_in_the_query_must_be_digits_within_its_bounds(function: Function, limit: str) -> None:
     def query(text: str) -> dict[str, Any]:
         return {"queryStringParameters": {"limit": text}, "multiValueQueryStringParameters": {"limit": [text]}}
 
-    assert function.fields("read", None, method="GET", **query(limit)) == ["limit"]
+    assert function.refused_fields("read", None, method="GET", **query(limit)) == ["limit"]
     assert function.ask("read", None, method="GET", **query("5")) == (200, {"limit": 5})
 
 
@@ -246,12 +246,12 @@ def test_a_limit_in_the_query_must_be_digits_within_its_bounds(function: Answere
         ('{"\\ud83d": 1, "\\ud83d": 2}', ["\\ud83d"]),
     ],
 )
-def test_a_command_refuses_repeated_names(function: Answered, body: str, names: list[str]) -> None:
-    assert function.fields("command", body) == names
+def test_a_command_refuses_repeated_names(function: Function, body: str, names: list[str]) -> None:
+    assert function.refused_fields("command", body) == names
     assert function.got == []
 
 
-def test_in_a_report_the_last_value_of_a_repeated_name_counts(function: Answered) -> None:
+def test_in_a_report_the_last_value_of_a_repeated_name_counts(function: Function) -> None:
     answer = function.ask("report", '{"sessionId": "s", "tokens": 5, "tokens": 7}')
 
     assert answer == (200, {"tokens": 7, "ignored": None})
@@ -264,26 +264,26 @@ def in_base64(body: bytes) -> str:
     return b64encode(body).decode()
 
 
-def test_a_body_in_base64_is_read(function: Answered) -> None:
+def test_a_body_in_base64_is_read(function: Function) -> None:
     assert function.ask("command", in_base64('{"metadata": {"x": "ä😀"}}'.encode()), **BASE64) == (200, {})
     assert function.got[0].metadata == {"x": "ä😀"}
     assert function.ask("command", in_base64(b""), **BASE64) == function.ask("command", "")
 
 
 @pytest.mark.parametrize("text", [b"\xff", b"\xed\xa0\x80", b"\xc0\x80", "ä".encode("latin-1")])
-def test_bytes_that_are_not_utf_8_are_refused_and_lose_no_usage(function: Answered, text: bytes) -> None:
+def test_bytes_that_are_not_utf_8_are_refused_and_lose_no_usage(function: Function, text: bytes) -> None:
     for body in (b'{"metadata": {"x": "%b"}}', b'{"%b": 1}', b"%b"):
-        assert function.fields("command", in_base64(body % text), **BASE64) == []
+        assert function.refused_fields("command", in_base64(body % text), **BASE64) == []
     status, answer = function.ask("report", in_base64(b'{"sessionId": "s", "tokens": 5, "zz": "%b"}' % text), **BASE64)
     assert (status, answer) == (200, {"tokens": 5, "ignored": ["zz"]})
 
 
 def test_a_body_shows_no_values_in_a_log() -> None:
-    class Said(RequestModel):
+    class Reasoned(RequestModel):
         reason: str
 
-    assert "secret" not in repr(Said(reason="secret"))
-    assert "secret" not in str([Said(reason="secret")])
+    assert "secret" not in repr(Reasoned(reason="secret"))
+    assert "secret" not in str([Reasoned(reason="secret")])
 
 
 def test_every_header_that_the_service_defines_is_read() -> None:

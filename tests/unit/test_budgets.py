@@ -122,7 +122,7 @@ def test_the_room_is_the_least_that_any_limit_has_left() -> None:
 
 
 @pytest.mark.parametrize(("limit", "credits", "most"), [(10, 1, 9), (10, 10, 0), (10, 11, -1), (0, 1, -1)])
-def test_credits_fit_a_limit_exactly(limit: int, credits: int, most: int) -> None:
+def test_credits_may_reach_the_limit_exactly(limit: int, credits: int, most: int) -> None:
     assert most_before(limit, credits) == most
 
 
@@ -157,7 +157,7 @@ def test_new_spending_is_limited_by_every_budget_that_applies_and_by_the_run() -
     assert Allowance(SPENDER, (ALL,), owns_account=True).bounds(AT) == ()
 
 
-def test_a_raise_is_limited_by_the_counters_of_its_session_and_by_the_run() -> None:
+def test_a_raised_hold_is_limited_by_the_counters_of_its_session_and_by_the_run() -> None:
     allowance = Allowance(SPENDER, (OWN, ALL, KEY), RUN, committed={ALL_COUNTER: 7})
 
     assert allowance.bounds(AT, [ALL_COUNTER]) == (

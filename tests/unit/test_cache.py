@@ -17,14 +17,14 @@ class Table:
 
     def __init__(self) -> None:
         self.now = 1_000.0
-        self.takes = 0.0
+        self.read_seconds = 0.0
         self.value = 1
         self.reads: list[str] = []
 
     def read(self, name: str, factor: int = 1) -> int:
         self.reads.append(name)
         found = self.value * factor
-        self.now += self.takes
+        self.now += self.read_seconds
         return found
 
 
@@ -36,44 +36,44 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Table:
 
 
 def test_a_result_is_read_once_until_it_is_too_old(table: Table) -> None:
-    known = Cache(table.read, SECONDS)
-    known.get("a")
+    cached = Cache(table.read, SECONDS)
+    cached.get("a")
     table.value = 2
 
     table.now += 29.9
-    assert (known.get("a"), len(table.reads)) == (1, 1)
+    assert (cached.get("a"), len(table.reads)) == (1, 1)
     table.now += 0.1
-    assert (known.get("a"), len(table.reads)) == (2, 2)
+    assert (cached.get("a"), len(table.reads)) == (2, 2)
 
 
-def test_a_cached_answers_age_counts_from_before_it_was_read(table: Table) -> None:
-    known = Cache(table.read, SECONDS)
-    table.takes = 12
-    known.get("a")
+def test_the_age_of_a_result_counts_from_the_beginning_of_its_read(table: Table) -> None:
+    cached = Cache(table.read, SECONDS)
+    table.read_seconds = 12
+    cached.get("a")
     table.value = 2
 
     table.now += 17.9
-    assert known.get("a") == 1
+    assert cached.get("a") == 1
     table.now += 0.1
-    assert known.get("a") == 2
+    assert cached.get("a") == 2
 
 
-def test_an_answer_that_took_too_long_is_returned_but_not_cached(table: Table) -> None:
-    known = Cache(table.read, SECONDS)
-    table.takes = SECONDS
+def test_a_result_whose_read_took_too_long_is_returned_but_not_cached(table: Table) -> None:
+    cached = Cache(table.read, SECONDS)
+    table.read_seconds = SECONDS
 
-    assert known.get("a") == 1
+    assert cached.get("a") == 1
     table.value = 2
-    assert known.get("a") == 2
+    assert cached.get("a") == 2
 
 
 def test_a_missing_result_is_cached_too(table: Table) -> None:
     def none(name: str) -> None:
         table.read(name)
 
-    known = Cache(none, SECONDS)
+    cached = Cache(none, SECONDS)
 
-    assert (known.get("a"), known.get("a"), table.reads) == (None, None, ["a"])
+    assert (cached.get("a"), cached.get("a"), table.reads) == (None, None, ["a"])
 
 
 def test_a_failed_read_is_not_cached(table: Table) -> None:
@@ -83,35 +83,35 @@ def test_a_failed_read_is_not_cached(table: Table) -> None:
             raise Unavailable("busy")
         return table.read(name)
 
-    known = Cache(failing, SECONDS)
+    cached = Cache(failing, SECONDS)
 
     with pytest.raises(Unavailable):
-        known.get("a")
-    assert known.get("a") == 1
+        cached.get("a")
+    assert cached.get("a") == 1
 
 
 def test_the_cache_is_bounded_and_keeps_the_results_used_last(table: Table) -> None:
-    known = Cache(table.read, SECONDS, most=3)
+    cached = Cache(table.read, SECONDS, most=3)
     for name in ("a", "b", "c", "a", "d"):
-        known.get(name)
+        cached.get(name)
     table.reads.clear()
 
     for name in ("a", "c", "d"):
-        known.get(name)
+        cached.get(name)
     assert table.reads == []
-    known.get("b")
+    cached.get("b")
     assert table.reads == ["b"]
 
 
 def test_the_cache_is_bounded_by_the_sizes_of_its_results(table: Table) -> None:
-    known = Cache(table.read, SECONDS, most=10, size=lambda value: value)
+    cached = Cache(table.read, SECONDS, most=10, size=lambda value: value)
     table.value = 4
     for name in ("a", "b", "c"):
-        known.get(name)
+        cached.get(name)
     table.reads.clear()
 
     for name in ("b", "c", "a"):
-        known.get(name)
+        cached.get(name)
 
     assert table.reads == ["a"]
 
@@ -121,31 +121,31 @@ def test_other_arguments_are_passed_to_the_read(table: Table) -> None:
 
 
 def test_one_result_or_all_can_be_dropped(table: Table) -> None:
-    known = Cache(table.read, SECONDS)
+    cached = Cache(table.read, SECONDS)
     for name in ("a", "b"):
-        known.get(name)
+        cached.get(name)
     table.reads.clear()
 
-    known.forget("a")
-    known.forget("never known")
+    cached.forget("a")
+    cached.forget("never read")
     for name in ("a", "b"):
-        known.get(name)
+        cached.get(name)
     assert table.reads == ["a"]
-    known.forget()
+    cached.forget()
     for name in ("a", "b"):
-        known.get(name)
+        cached.get(name)
     assert table.reads == ["a", "a", "b"]
 
 
 def test_a_result_that_is_too_old_can_be_dropped(table: Table) -> None:
-    known = Cache(table.read, SECONDS)
-    known.get("a")
+    cached = Cache(table.read, SECONDS)
+    cached.get("a")
     table.now += SECONDS
     table.value = 2
 
-    known.forget("a")
+    cached.forget("a")
 
-    assert known.get("a") == 2
+    assert cached.get("a") == 2
 
 
 def test_threads_may_share_the_cache() -> None:
@@ -154,13 +154,13 @@ def test_threads_may_share_the_cache() -> None:
     def twice(name: str) -> str:
         return name * 2
 
-    known = Cache(twice, 0.0005, most=4)
+    cached = Cache(twice, 0.0005, most=4)
 
     def ask(number: int) -> bool:
         name = str(number % 9)
         if number % 50 == 0:
-            known.forget(name)
-        return known.get(name) == name * 2
+            cached.forget(name)
+        return cached.get(name) == name * 2
 
-    with ThreadPoolExecutor(8) as several:
-        assert all(several.map(ask, range(20_000)))
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(ask, range(20_000)))

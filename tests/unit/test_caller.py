@@ -1,4 +1,4 @@
-"""The caller comes from the authorizer's context, in the role that the newest statement allows."""
+"""The caller comes from the authorizer's context. If a lower role was stored after the token was issued, it counts."""
 
 from collections.abc import Callable
 
@@ -14,14 +14,14 @@ from accounting.web.subject import named_by
 EXP = 1_800_000_000
 CONTEXT = {"userId": "u1", "email": "Some@Example.com", "role": "supervisor", "exp": str(EXP), "iat": "1700000000"}
 
-type Known = Callable[..., list[str]]
+type StoreUser = Callable[..., list[str]]
 
 
 @pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> Known:
-    """Store a user, and return the list of ids that are looked up afterward."""
+def store_user(monkeypatch: pytest.MonkeyPatch) -> StoreUser:
+    """Return a function that stores a user, and returns the list of ids that are looked up afterward."""
 
-    def make(role: str = "user", role_at: int = 0, disabled_at: int | None = None, email: str = "") -> list[str]:
+    def store(role: str = "user", role_at: int = 0, disabled_at: int | None = None, email: str = "") -> list[str]:
         asked: list[str] = []
 
         def find(user_id: str) -> User:
@@ -32,7 +32,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> Known:
         users.forget()
         return asked
 
-    return make
+    return store
 
 
 def test_the_caller_is_read_from_the_authorizers_texts() -> None:
@@ -61,8 +61,10 @@ def test_without_an_identity_there_is_no_caller(context: dict[str, str]) -> None
     ("role", "supervises", "administers"),
     [("user", False, False), ("supervisor", True, False), ("admin", True, True), ("Admin", False, False)],
 )
-def test_a_higher_role_includes_the_lower_ones(known: Known, role: str, supervises: bool, administers: bool) -> None:
-    known()
+def test_a_higher_role_includes_the_lower_ones(
+    store_user: StoreUser, role: str, supervises: bool, administers: bool
+) -> None:
+    store_user()
     caller = Caller("u1", "", role, issued_at=1)
 
     assert allows(caller.require_supervisor) == supervises
@@ -81,30 +83,32 @@ def allows(check: Callable[[], None]) -> bool:
     ("stored", "supervises", "administers"),
     [("user", False, False), ("supervisor", True, False), ("admin", True, True)],
 )
-def test_a_newer_lower_role_counts_at_once(known: Known, stored: str, supervises: bool, administers: bool) -> None:
-    known(stored, role_at=5_001)
+def test_a_newer_lower_role_counts_at_once(
+    store_user: StoreUser, stored: str, supervises: bool, administers: bool
+) -> None:
+    store_user(stored, role_at=5_001)
     caller = Caller("u1", "", "admin", issued_at=5)
 
     assert allows(caller.require_supervisor) == supervises
     assert allows(caller.require_admin) == administers
 
 
-def test_a_newer_higher_role_does_not_raise_a_token(known: Known) -> None:
-    known("admin", role_at=9_001)
+def test_a_newer_higher_role_gives_a_token_no_more_rights(store_user: StoreUser) -> None:
+    store_user("admin", role_at=9_001)
 
     assert not allows(Caller("u1", "", "supervisor", issued_at=5).require_admin)
     assert not allows(Caller("u1", "", "user", issued_at=5).require_supervisor)
 
 
-def test_a_token_newer_than_the_stored_role_keeps_its_role(known: Known) -> None:
-    known("user", role_at=5_001)
+def test_a_token_newer_than_the_stored_role_keeps_its_role(store_user: StoreUser) -> None:
+    store_user("user", role_at=5_001)
 
     assert allows(Caller("u1", "", "admin", issued_at=6).require_admin)
-    assert not allows(Caller("u1", "", "admin").require_admin), "without a time it is the oldest"
+    assert not allows(Caller("u1", "", "admin").require_admin), "a token without a time counts as the oldest"
 
 
-def test_higher_roles_are_looked_up_each_time_and_users_once_in_30_seconds(known: Known) -> None:
-    asked = known("admin")
+def test_higher_roles_are_looked_up_each_time_and_users_once_in_30_seconds(store_user: StoreUser) -> None:
+    asked = store_user("admin")
 
     for _ in range(3):
         Caller("boss", "", "admin", issued_at=1).require_admin()
@@ -114,8 +118,8 @@ def test_higher_roles_are_looked_up_each_time_and_users_once_in_30_seconds(known
     assert asked == [*["boss"] * 3, "u1"]
 
 
-def test_a_disabled_user_is_refused_in_every_role(known: Known) -> None:
-    known("admin", disabled_at=1)
+def test_a_disabled_user_is_refused_in_every_role(store_user: StoreUser) -> None:
+    store_user("admin", disabled_at=1)
     boss, user = Caller("boss", "", "admin", issued_at=1), Caller("u1", "", "user", issued_at=1)
 
     for refused in (boss.require_admin, boss.require_supervisor, boss.require_enabled, user.require_admin):
@@ -123,14 +127,14 @@ def test_a_disabled_user_is_refused_in_every_role(known: Known) -> None:
             refused()
 
 
-def test_a_change_is_seen_within_30_seconds(known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_is_seen_within_30_seconds(store_user: StoreUser, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     caller = Caller("u1", "", "user")
-    known()
+    store_user()
     caller.require_enabled()
     remembered = dict(users._disabled._known)
-    known(disabled_at=1)
+    store_user(disabled_at=1)
     users._disabled._known.update(remembered)  # as in a process that did not make the change
 
     clock[0] += 29.9
@@ -149,16 +153,16 @@ def test_callers_can_name_themselves_by_id_or_address_in_any_form() -> None:
 
 
 @pytest.mark.parametrize("email", ["", "victim", "@", "@victim", "victim@"])
-def test_a_caller_without_an_address_is_not_found_by_an_address(known: Known, email: str) -> None:
-    known(email=email)
+def test_a_caller_without_an_address_is_not_found_by_an_address(store_user: StoreUser, email: str) -> None:
+    store_user(email=email)
     caller = Caller("u1", email, "user")
 
     assert [name for name in ("", "victim", "@", "@victim", "victim@") if caller.is_self(name)] == []
 
 
 @pytest.mark.parametrize("caller", [Caller("u1", "", "user"), Caller("u1", "", "user", ("usage:read",))])
-def test_without_an_address_in_the_credential_the_stored_address_counts(known: Known, caller: Caller) -> None:
-    asked = known(email="Own@B\u00fccher.example")
+def test_without_an_address_in_the_credential_the_stored_address_counts(store_user: StoreUser, caller: Caller) -> None:
+    asked = store_user(email="Own@B\u00fccher.example")
 
     assert caller.is_self("u1")
     assert not caller.is_self("u2")
@@ -168,8 +172,8 @@ def test_without_an_address_in_the_credential_the_stored_address_counts(known: K
     assert asked == ["u1", "u1"]
 
 
-def test_a_token_with_an_address_is_not_looked_up(known: Known) -> None:
-    asked = known(email="stored@example.com")
+def test_a_token_with_an_address_is_not_looked_up(store_user: StoreUser) -> None:
+    asked = store_user(email="stored@example.com")
     caller = Caller("u1", "token@example.com", "user")
 
     assert caller.is_self("token@example.com")

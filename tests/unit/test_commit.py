@@ -152,7 +152,7 @@ def test_endless_stale_reads_raise_contention_when_time_is_up(world: World) -> N
         retry_until_committed(attempt, read=world.read, first=EMPTY)
 
 
-def test_values_that_a_stale_read_does_not_contain_stay(world: World) -> None:
+def test_values_missing_from_a_stale_read_are_unchanged(world: World) -> None:
     seen: list[Snapshot] = []
 
     def attempt(snapshot: Snapshot) -> None:

@@ -12,7 +12,7 @@ from accounting.store import keys
 from accounting.store.idempotency import IdempotencyKey
 from accounting.web.api import Api
 from accounting.web.caller import Caller
-from accounting.web.idempotency import fingerprint as of
+from accounting.web.idempotency import fingerprint as fingerprint_of
 from accounting.web.idempotency import key_of
 from functions.credits.app import Allocate
 from functions.usage.app import Record
@@ -21,10 +21,10 @@ BODY = Allocate.model_validate({"userId": "u1", "credits": 5})
 
 
 def key(headers: dict[str, str], body: BaseModel = BODY, caller: str = "boss") -> IdempotencyKey | None:
-    return key_of(cast("Api", at_hand(headers, "allocate", caller)), body)
+    return key_of(cast("Api", api_with(headers, "allocate", caller)), body)
 
 
-def at_hand(
+def api_with(
     headers: dict[str, str], idempotency: str, caller: str = "boss", service: ServiceCredential | None = None
 ) -> SimpleNamespace:
     return SimpleNamespace(
@@ -55,7 +55,7 @@ def test_a_key_is_visible_ascii(text: str) -> None:
 def test_the_keys_of_users_and_services_are_separate() -> None:
     services = [None, *(ServiceCredential(each, "", (), "", 0) for each in ("one", "two"))]
     sent = {"Idempotency-Key": "k"}
-    found = [key_of(cast("Api", at_hand(sent, "allocate", service=service)), BODY) for service in services]
+    found = [key_of(cast("Api", api_with(sent, "allocate", service=service)), BODY) for service in services]
 
     assert len({keys.idempotency(each.caller, each.route, each.key)["sk"] for each in found if each}) == 3
 
@@ -69,7 +69,7 @@ def test_any_other_text_is_not_a_key(text: str) -> None:
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
 def test_a_route_that_declares_no_idempotency_has_no_keys(headers: dict[str, str]) -> None:
     with pytest.raises(LookupError, match="/api/credits/allocate declares no idempotency"):
-        key_of(cast("Api", at_hand(headers, "")), BODY)
+        key_of(cast("Api", api_with(headers, "")), BODY)
 
 
 def test_the_same_values_have_the_same_fingerprint_in_every_notation() -> None:
@@ -84,7 +84,7 @@ def test_the_same_values_have_the_same_fingerprint_in_every_notation() -> None:
 
 def test_a_fingerprint_does_not_depend_on_the_order_of_names_at_any_depth() -> None:
     def digest(text: str) -> str:
-        return of(Record.model_validate_json(text))
+        return fingerprint_of(Record.model_validate_json(text))
 
     one = (
         '{"service": "s", "operation": "o", "credits": 1, "metadata": {"a": 1, "b": {"c": [{"x": 1, "y": 2}], "d": 3}}}'
@@ -103,7 +103,7 @@ def test_a_new_optional_field_does_not_change_fingerprints() -> None:
 
     sent = {"userId": "u1", "credits": 5}
 
-    assert of(Newer.model_validate(sent)) == of(Allocate.model_validate(sent))
+    assert fingerprint_of(Newer.model_validate(sent)) == fingerprint_of(Allocate.model_validate(sent))
 
 
 @pytest.mark.parametrize("other", [{"credits": 6}, {"userId": "u2"}, {"notes": ""}, {"notes": "x"}, {"expiryDays": 30}])

@@ -52,7 +52,7 @@ def test_keys_are_fetched_once_in_ten_minutes(provider: Provider) -> None:
     assert provider.fetches == 2
 
 
-def test_a_withdrawn_key_ends_with_the_next_fetch(provider: Provider) -> None:
+def test_a_withdrawn_key_is_refused_after_the_next_fetch(provider: Provider) -> None:
     provider.after(0, "one")
     provider.body = key_set(TWO)
 
@@ -184,9 +184,9 @@ def test_a_key_set_of_ten_megabytes_is_not_read(server: KeyServer) -> None:
 def test_waiting_for_a_silent_server_ends_after_two_seconds(server: KeyServer) -> None:
     server.silent.set()
 
-    said, seconds = failure_of(server.url("/keys"))
+    message, seconds = failure_of(server.url("/keys"))
 
-    assert "no answer" in said or "timed out" in said
+    assert "no answer" in message or "timed out" in message
     assert keys.FETCH_SECONDS - 0.1 <= seconds < keys.FETCH_SECONDS + 1
 
 

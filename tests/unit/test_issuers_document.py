@@ -82,13 +82,13 @@ UNUSABLE: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("change", UNUSABLE, ids=str)
-def test_a_document_with_unknown_names_is_refused(change: dict[str, Any]) -> None:
+def test_a_document_with_an_invalid_issuer_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(InvalidDocument):
         issuers({"issuer": "https://fine.example", "claims": {"userIdPrefix": "fine-"}}, change)
 
 
 @pytest.mark.parametrize("text", ["", "null", "{}", "5", '"x"', "[5]", "[[]]", "[", '{"issuers": []}'])
-def test_what_is_not_a_list_of_issuers_is_refused(text: str) -> None:
+def test_anything_but_a_list_of_issuers_is_refused(text: str) -> None:
     with pytest.raises(InvalidDocument):
         parse(text)
 

@@ -45,12 +45,12 @@ def test_without_variables_every_parameter_has_its_default() -> None:
         ("USAGE_RETENTION_DAYS", "UsageRetentionDays", "3650"),
     ],
 )
-def test_every_parameter_has_a_variable(name: str, parameter: str, value: str) -> None:
+def test_a_variable_sets_its_parameter(name: str, parameter: str, value: str) -> None:
     assert parameters.from_environment({name: value})[parameter] == value
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "allowed"),
     [
         ("SESSION_TIMEOUT_MINUTES", "0", "a whole number from 1 to 1440"),
         ("SESSION_TIMEOUT_MINUTES", "1441", "a whole number from 1 to 1440"),
@@ -65,11 +65,11 @@ def test_every_parameter_has_a_variable(name: str, parameter: str, value: str) -
         ("THROTTLING_RATE_LIMIT", "0", "a whole number of 1 or more"),
     ],
 )
-def test_an_invalid_value_is_refused_with_the_allowed_ones(name: str, value: str, said: str) -> None:
+def test_an_invalid_value_is_refused_with_the_allowed_ones(name: str, value: str, allowed: str) -> None:
     with pytest.raises(Refused) as refused:
         parameters.from_environment({name: value})
 
-    assert str(refused.value) == f"{name} is {said}, not {value}"
+    assert str(refused.value) == f"{name} is {allowed}, not {value}"
 
 
 def test_a_new_parameter_can_be_set_without_further_code(changed: dict[str, Any]) -> None:
@@ -87,10 +87,10 @@ def test_a_new_parameter_can_be_set_without_further_code(changed: dict[str, Any]
 
     given = {"HOLD_BUFFER_WHEN_NEW": "reduce", "NEW_HOURS": "48", "NEW_NAME": "b"}
     assert set(given.values()) <= set(parameters.from_environment(given).values())
-    for name, said in (
+    for name, allowed in (
         ("HOLD_BUFFER_WHEN_NEW", "refuse or reduce"),
         ("NEW_HOURS", "a whole number of 1 or more"),
         ("NEW_NAME", "one letter"),
     ):
-        with pytest.raises(Refused, match=f"{name} is {said}, not 0"):
+        with pytest.raises(Refused, match=f"{name} is {allowed}, not 0"):
             parameters.from_environment({name: "0"})

@@ -86,7 +86,7 @@ def test_without_a_running_service_the_program_says_so(
 def test_make_run_prints_what_a_newcomer_needs_in_at_most_ten_lines() -> None:
     stack = Stack(aws=None, base_url="http://127.0.0.1:1/v1", jwt_secret=SECRET, internal_api_key="k", table_name="t")  # type: ignore[arg-type]
 
-    said = [*run.introduction(stack).splitlines(), "Ctrl-C stops it."]
+    printed = [*run.introduction(stack).splitlines(), "Ctrl-C stops it."]
 
-    assert len([line for line in said if line]) <= 10
-    assert SECRET not in "\n".join(said)
+    assert len([line for line in printed if line]) <= 10
+    assert SECRET not in "\n".join(printed)

@@ -28,7 +28,7 @@ LOTS = st.lists(
 
 
 @given(LOTS)
-def test_lots_are_read_as_they_were_written_in_burn_order(lots: list[Lot]) -> None:
+def test_lots_are_read_back_unchanged_and_in_burn_order(lots: list[Lot]) -> None:
     lots.sort(key=lambda lot: (*lot.order, lot.granted_at, lot))
 
     read = stored.from_text(stored.to_text(lots))
@@ -100,7 +100,7 @@ def test_the_parts_that_expire_soonest_are_used_first() -> None:
     assert split([late, soon], 9) == (8, [])
 
 
-def test_the_nearest_pair_is_the_first_with_equal_terms() -> None:
+def test_of_the_closest_pairs_with_equal_terms_the_first_is_chosen() -> None:
     lots = [Lot(number, 1, NOW + at, NOW) for number, at in enumerate((0, 5_000, 7_000, 9_000))]
 
     assert nearest_pair(lots) == 1

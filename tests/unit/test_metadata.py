@@ -28,7 +28,7 @@ def sent(text: str) -> Any:
     return TypeAdapter(types.Metadata).validate_python(strict_json(f'{{"metadata": {text}}}')["metadata"])
 
 
-def kept(metadata: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def read_back(metadata: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Metadata as it is read from the table."""
     monkeypatch.setenv("TABLE_NAME", "t")
     record = UsageRecord("id", personal("u1"), "u1", "s", "o", 1, 0, metadata)
@@ -36,7 +36,7 @@ def kept(metadata: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=5), st.booleans())
-def test_what_is_accepted_comes_back_equal(metadata: dict[str, Any], escaped: bool) -> None:
+def test_accepted_metadata_is_read_back_unchanged(metadata: dict[str, Any], escaped: bool) -> None:
     text = json.dumps(metadata, ensure_ascii=escaped)
     try:
         accepted = sent(text)
@@ -45,7 +45,7 @@ def test_what_is_accepted_comes_back_equal(metadata: dict[str, Any], escaped: bo
         assert len(text.encode()) > types.MAX_METADATA_BYTES
         return
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert kept(accepted, monkeypatch) == json.loads(text)
+        assert read_back(accepted, monkeypatch) == json.loads(text)
 
 
 HUGE_EXPONENT = "9" * 19
@@ -105,7 +105,7 @@ def test_the_depth_of_nesting_is_limited(opening: str, closing: str, monkeypatch
         return '{"x":' + opening * (levels - 1) + "1" + closing * (levels - 1) + "}"
 
     deepest = sent(nested(types.MAX_METADATA_DEPTH))
-    assert kept(deepest, monkeypatch) == deepest
+    assert read_back(deepest, monkeypatch) == deepest
     for levels in (types.MAX_METADATA_DEPTH + 1, 255, 900):
         with pytest.raises(ValidationError, match="levels"):
             sent(nested(levels))

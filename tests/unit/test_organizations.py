@@ -64,7 +64,7 @@ def test_a_closed_organization_knows_when_it_closed_and_who_gets_its_credits(tra
 @pytest.mark.parametrize(
     ("before", "after"), [(None, "owner"), ("member", "owner"), ("owner", "admin"), ("owner", None), ("owner", "owner")]
 )
-def test_only_owners_make_owners_and_unmake_them(before: Role | None, after: Role | None) -> None:
+def test_only_an_owner_can_change_who_is_an_owner(before: Role | None, after: Role | None) -> None:
     for role in ("admin", "member"):
         with pytest.raises(Forbidden) as refused:
             require_may_change(Member("o1", "u1", role, 1), before, after)

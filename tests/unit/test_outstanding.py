@@ -19,7 +19,7 @@ def wallet(*lots: Lot, held: int = 0, debt: int = 0) -> Wallet:
     return Wallet(personal("u1"))._replace(lots=lots, held=held, debt=debt)
 
 
-def test_credits_are_told_apart_by_the_month_in_which_they_expire() -> None:
+def test_credits_are_summed_by_the_month_in_which_they_expire() -> None:
     sums = Outstanding(BEGUN)
     for each in (
         wallet(lot(1, "2026-11-30T23:59:59Z"), lot(2, "2026-12-01T00:00:00Z"), held=5),
@@ -33,10 +33,10 @@ def test_credits_are_told_apart_by_the_month_in_which_they_expire() -> None:
     )
 
 
-def test_the_24_months_begin_with_the_month_of_the_run_and_the_rest_is_later() -> None:
-    of_last_month, after_it = lot(1, "2028-10-31T23:59:59Z"), lot(2, "2028-11-01T00:00:00Z")
+def test_the_24_months_begin_with_the_current_one_and_credits_beyond_them_are_later() -> None:
+    in_month_24, in_month_25 = lot(1, "2028-10-31T23:59:59Z"), lot(2, "2028-11-01T00:00:00Z")
 
-    sums = Outstanding(BEGUN).plus(wallet(of_last_month, after_it, lot(4, "9999-12-31T23:59:59Z")))
+    sums = Outstanding(BEGUN).plus(wallet(in_month_24, in_month_25, lot(4, "9999-12-31T23:59:59Z")))
 
     assert (sums.by_month, sums.later, sums.available) == ({"2028-10": 1}, 6, 7)
 

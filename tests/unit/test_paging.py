@@ -74,7 +74,7 @@ def test_no_cursor_is_the_first_page() -> None:
     "cursor",
     ["", "?", "AB*D", "A", "äöü", encoded("-1"), encoded("1.5"), encoded("x"), encoded("٣"), encoded("1" * 13), "_w"],
 )
-def test_a_foreign_number_cursor_is_refused(cursor: str) -> None:
+def test_an_invalid_number_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(Invalid):
         paging.number_in(cursor)
 
@@ -97,7 +97,7 @@ def test_a_foreign_number_cursor_is_refused(cursor: str) -> None:
         "_____w",
     ],
 )
-def test_a_foreign_position_cursor_is_refused(cursor: str) -> None:
+def test_an_invalid_position_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(Invalid):
         paging.position_in(cursor)
 

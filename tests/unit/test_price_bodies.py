@@ -35,9 +35,9 @@ def errors_of(body: dict[str, Any]) -> list[str]:
 
 
 def test_a_rule_is_shown_as_it_was_sent() -> None:
-    shown = RuleView.of(RuleBody.model_validate(FULL).rule(0)).model_dump(mode="json", by_alias=True)
+    view = RuleView.of(RuleBody.model_validate(FULL).rule(0)).model_dump(mode="json", by_alias=True)
 
-    assert shown == {
+    assert view == {
         **FULL,
         "pricePerThousandTokens": 0.015,
         "rates": {"input": "3", "output": "15", "cachedInput": "0.3", "cacheWrite1h": "6.000001", "webSearch": "10"},

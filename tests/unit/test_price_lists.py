@@ -74,7 +74,7 @@ def test_a_rule_that_changes_no_price_is_not_written_again() -> None:
     assert found.rules == []
 
 
-def test_an_alias_that_another_model_has_is_shown_as_taken_from_it() -> None:
+def test_an_alias_of_another_model_is_reported_as_taken() -> None:
     other = PriceRule("other", per_thousand(9), 1, aliases=("b",))
 
     again = difference([RULE], [in_force(RULE, m=OLD, a=OLD, b=other)])
@@ -87,15 +87,15 @@ def test_an_alias_that_another_model_has_is_shown_as_taken_from_it() -> None:
 def test_a_list_may_add_change_and_repeat_rules_at_once() -> None:
     names = ("first", "second", "third")
     first, second, third = (PriceRule(name, per_thousand(1), BEGINS) for name in names)
-    dearer = second._replace(card=per_thousand(2), effective_from=1)
+    pricier = second._replace(card=per_thousand(2), effective_from=1)
 
-    found = difference([first, second, third], [in_force(first), in_force(second, second=dearer), {"third": third}])
+    found = difference([first, second, third], [in_force(first), in_force(second, second=pricier), {"third": third}])
 
-    assert found == Difference([first], [PriceChange(dearer, second)], ["third"], [])
+    assert found == Difference([first], [PriceChange(pricier, second)], ["third"], [])
     assert found.rules == [first, second]
 
 
-def test_a_list_without_a_problem_has_none() -> None:
+def test_a_valid_list_has_no_problems() -> None:
     later = RULE._replace(model_id="n", effective_from=BEGINS + 1)
     open_end = PriceRule("o", per_thousand(1), BEGINS, effective_to=BEGINS + 1, aliases=("c", "c"))
 
@@ -111,7 +111,7 @@ def test_a_rule_that_ends_before_it_begins_is_named_by_its_place_in_the_list() -
     ]
 
 
-def test_a_model_may_occur_once_in_a_list() -> None:
+def test_a_model_may_occur_only_once_in_a_list() -> None:
     later = RULE._replace(effective_from=BEGINS + 1)
     clash = PriceRule("n", per_thousand(1), BEGINS, aliases=("a",))
 
@@ -121,7 +121,7 @@ def test_a_model_may_occur_once_in_a_list() -> None:
     ]
 
 
-def test_an_id_may_belong_to_one_model_of_a_list() -> None:
+def test_an_id_may_belong_to_only_one_model_of_a_list() -> None:
     model = PriceRule("a", per_thousand(1), BEGINS)
     aliases = PriceRule("n", per_thousand(1), BEGINS, aliases=("free", "b", "m"))
 

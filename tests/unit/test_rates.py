@@ -159,7 +159,7 @@ def test_a_cost_is_exact_and_rounded_up_once(card: RateCard, usage: Usage) -> No
 
 @given(CARDS, usages(), st.integers(0, 10**7))
 def test_fitting_output_never_costs_more_than_the_credits(card: RateCard, usage: Usage, credits: int) -> None:
-    """This holds for additional output of any class."""
+    """That is true of additional output of any class."""
     fits = card.fitting_output(credits, usage)
 
     if card.cost(usage) <= credits:
@@ -202,25 +202,25 @@ def test_a_bare_number_costs_the_higher_rate_of_input_and_output() -> None:
 TOKEN = MILLION * CREDIT
 """The rate of one credit for a token."""
 
-DEAR = RateCard(Rates(input=TOKEN, output=2 * TOKEN, reasoning=3 * TOKEN, output_audio=5 * TOKEN))
+PER_TOKEN = RateCard(Rates(input=TOKEN, output=2 * TOKEN, reasoning=3 * TOKEN, output_audio=5 * TOKEN))
 IN_PARTS = Usage(input=10, output=7, reasoning=4, output_audio=2)
-"""At the rates of ``DEAR``: 10 credits of input, 22 of reasoning and audio, and 2 for the one other output token."""
+"""At the rates of ``PER_TOKEN``: 10 credits for input, 22 for reasoning and audio, 2 for the one other output token."""
 
 
 @pytest.mark.parametrize(
     ("credits", "most"), [(0, -1), (9, -1), (10, 0), (14, 0), (15, 1), (31, 4), (32, 6), (33, 6), (34, 7), (40, 10)]
 )
-def test_output_within_credits_that_do_not_pay_the_parts_is_what_their_dearest_rate_allows(
+def test_output_within_assumes_the_highest_rate_of_the_parts_if_the_credits_do_not_pay_for_all(
     credits: int, most: int
 ) -> None:
-    assert DEAR.output_within(credits, IN_PARTS) == most
+    assert PER_TOKEN.output_within(credits, IN_PARTS) == most
 
 
 @pytest.mark.parametrize(
     ("credits", "most"), [(0, -1), (9, -1), (10, 0), (14, 0), (15, 1), (33, 4), (34, 7), (38, 7), (39, 8)]
 )
-def test_output_that_fits_credits_below_the_usage_is_what_the_dearest_rate_allows(credits: int, most: int) -> None:
-    assert DEAR.fitting_output(credits, IN_PARTS) == most
+def test_fitting_output_assumes_the_highest_output_rate_below_and_above_the_usage(credits: int, most: int) -> None:
+    assert PER_TOKEN.fitting_output(credits, IN_PARTS) == most
 
 
 def test_a_card_over_another_keeps_its_own_tiers() -> None:

@@ -40,7 +40,7 @@ def test_what_a_run_has_left_is_never_below_zero(committed: int, remaining: int)
 
 
 @pytest.mark.parametrize(
-    ("request_of", "same"),
+    ("values", "same"),
     [
         (("u1", 10, NOW + DAY), True),
         (("u1", 10, None), True),
@@ -50,9 +50,9 @@ def test_what_a_run_has_left_is_never_below_zero(committed: int, remaining: int)
     ],
 )
 def test_a_repeat_has_the_same_values_and_may_leave_out_the_expiry(
-    request_of: tuple[str, int, int | None], same: bool
+    values: tuple[str, int, int | None], same: bool
 ) -> None:
-    assert RUN.same_request(*request_of) is same
+    assert RUN.same_request(*values) is same
 
 
 def test_a_run_without_an_expiry_lives_30_days() -> None:

@@ -18,14 +18,16 @@ from accounting.web.on_behalf import subject_in
 NOW = 1_000_000
 
 
-def rotated(known: ServiceCredential, secret: str, *, ends_at: int, keep_previous: bool = False) -> ServiceCredential:
-    return known.rotated(hash_of(secret), ends_at=ends_at, keep_previous=keep_previous, now=NOW)
+def rotated(
+    credential: ServiceCredential, secret: str, *, ends_at: int, keep_previous: bool = False
+) -> ServiceCredential:
+    return credential.rotated(hash_of(secret), ends_at=ends_at, keep_previous=keep_previous, now=NOW)
 
 
 def valid(credential: ServiceCredential, now: int) -> list[str]:
     """The valid secrets."""
     generations = {secret: credential.generation_of(secret) for secret in ("one", "two", "three", "other")}
-    return [secret for secret, known in generations.items() if known is not None and credential.accepts(known, now)]
+    return [secret for secret, number in generations.items() if number is not None and credential.accepts(number, now)]
 
 
 ONE = ServiceCredential("id", "a name", ("read",), hash_of("one"), NOW)
@@ -55,7 +57,7 @@ def test_a_credential_shows_when_it_was_last_rotated() -> None:
     assert rotated(ONE, "two", ends_at=NOW + 10).rotated_at == NOW
 
 
-def test_a_refused_credential_says_how_many_there_may_be() -> None:
+def test_the_refusal_of_too_many_credentials_has_the_limit() -> None:
     refused = too_many()
 
     assert (str(refused), refused.details) == ("At most 100 service credentials", {"limit": 100})
@@ -79,7 +81,7 @@ def test_only_services_are_actors_of_usage_records() -> None:
     assert acting_service("service:id", "u1") == "service:id"
     for actor in ("u1", "system", "boss"):
         assert acting_service(actor, "u1") is None
-    assert acting_service("service:x", "service:x") is None, "here it is the id of the user, who sent the report"
+    assert acting_service("service:x", "service:x") is None, "here the actor is the user, whose id looks like a service"
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ NEAR = st.integers(NOW - 2, NOW + 2)
     st.builds(uuid7, NEAR, st.integers(0, 9)) | st.text("0123456789abcdefAF-z~", min_size=1, max_size=37),
     st.integers(0, 9),
 )
-def test_a_range_of_ids_ends_at_any_position(at: int, begun: int, other: str, number: int) -> None:
+def test_a_range_of_ids_can_end_at_any_position(at: int, begun: int, other: str, number: int) -> None:
     session_id, position = uuid7(begun, number), f"{iso(at)}#{other}"
 
     _, low, high = keys.sessions_by_id("u1", NOW - 10, NOW + 10, position)
@@ -96,7 +96,7 @@ def test_a_range_of_ids_ends_at_any_position(at: int, begun: int, other: str, nu
 
 
 @pytest.mark.parametrize("at", [0, NOW - 10, 253_402_300_799_999])
-def test_a_range_of_ids_is_never_upside_down(at: int) -> None:
+def test_a_range_of_ids_never_ends_before_it_begins(at: int) -> None:
     """DynamoDB refuses such a range."""
     for other in ("#", "s1", "~", uuid7(at)):
         _, low, high = keys.sessions_by_id("u1", NOW - 10, NOW + 10, f"{iso(at)}#{other}")

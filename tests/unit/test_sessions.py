@@ -35,9 +35,9 @@ def ended(session: Session, outcome: Outcome = "finalized", tokens: int = 500, *
     return sessions.resolved(session, settlement, Report(tokens), outcome=outcome, success=success, at=NOW + 5)
 
 
-def more(*parts: Lot) -> Hold:
-    held = wallet.grant(Wallet(ACCOUNT), 1, expires_at=NOW + 1, cause=Cause("x", NOW))
-    return Hold(held.wallet, held.entries, parts)
+def hold_of(*parts: Lot) -> Hold:
+    granted = wallet.grant(Wallet(ACCOUNT), 1, expires_at=NOW + 1, cause=Cause("x", NOW))
+    return Hold(granted.wallet, granted.entries, parts)
 
 
 def test_a_new_session_has_its_estimate_and_holds_the_buffer() -> None:
@@ -46,7 +46,7 @@ def test_a_new_session_has_its_estimate_and_holds_the_buffer() -> None:
 
 
 def test_a_new_session_stores_its_first_hold_and_the_tokens_that_fit_it() -> None:
-    hold = more(Lot(1, 2, NOW + 1, NOW), Lot(2, 1, NOW + 2, NOW))
+    hold = hold_of(Lot(1, 2, NOW + 1, NOW), Lot(2, 1, NOW + 2, NOW))
 
     session = sessions.opened(SESSION._replace(parts=(), initial_credits=0), hold)
 
@@ -154,7 +154,7 @@ def test_a_session_expires_by_inactivity_or_by_age() -> None:
     assert session.expires_at(timeout=100, max_life=120) == NOW + 120
 
 
-def test_the_sweeper_may_look_at_a_session_later_without_changing_it() -> None:
+def test_rescheduling_a_session_changes_only_when_it_is_due() -> None:
     assert sessions.rescheduled(SESSION, NOW + 99) == SESSION._replace(due_at=NOW + 99)
 
 
@@ -178,7 +178,7 @@ def test_only_the_same_values_repeat_an_initialize() -> None:
 
 def test_a_raised_session_holds_both_amounts_and_has_a_new_revision() -> None:
     reported = sessions.reported(SESSION, Report(2_000), NOW + 9)
-    session = sessions.raised(reported, more(Lot(1, 1, NOW + 1, NOW), Lot(2, 2, NOW + 2, NOW)))
+    session = sessions.raised(reported, hold_of(Lot(1, 1, NOW + 1, NOW), Lot(2, 2, NOW + 2, NOW)))
 
     assert session.parts == (Lot(1, 5, NOW + 1, NOW), Lot(2, 2, NOW + 2, NOW))
     assert (session.revision, session.tokens, session.last_seen_at) == (2, 2_000, NOW + 9)

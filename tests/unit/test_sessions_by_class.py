@@ -86,7 +86,7 @@ def test_an_older_usage_does_not_replace_a_newer_one() -> None:
     assert beat(newer, Report(300, Usage(11_000, 300))).tokens == 900
 
 
-def test_an_older_usage_does_not_replace_a_newer_one_with_the_estimates_inputs() -> None:
+def test_an_older_usage_does_not_replace_a_newer_one_whose_inputs_are_those_of_the_estimate() -> None:
     newer = session()._replace(tokens=40, usage_output=40)
 
     assert not newer.takes(Report(5, Usage(20, 5)))
@@ -134,7 +134,7 @@ def test_a_number_in_a_session_that_began_with_a_usage_counts_output() -> None:
     assert session().counted(Report(670)) == Report(670)
 
 
-def test_a_number_in_a_session_that_began_with_one_is_priced_as_a_number() -> None:
+def test_a_number_at_the_end_of_a_session_that_began_with_a_number_is_priced_as_one() -> None:
     numbers = session()._replace(estimated_usage=None, usage=None)
     heard = beat(numbers, Report(30, Usage(480, 30)))
 
@@ -190,15 +190,15 @@ def test_a_report_of_number_and_usage_counts_the_larger_output() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "details"),
+    ("available", "details"),
     [
         (18, {"affordableOutputTokens": 2_000}),
         (11, {"affordableOutputTokens": 250}),
         (9, {"affordableOutputTokens": 0}),
     ],
 )
-def test_a_refusal_shows_the_affordable_output(known: int, details: dict[str, int]) -> None:
-    assert session().estimate.affordable(known) == details
+def test_a_refusal_shows_the_affordable_output(available: int, details: dict[str, int]) -> None:
+    assert session().estimate.affordable(available) == details
 
 
 def test_a_refusal_of_a_number_shows_the_affordable_number() -> None:

@@ -1,4 +1,7 @@
-"""The system's sums: what a batch adds, which names get merit, and which names an answer shows."""
+"""The system's sums: what a batch adds, which names get merit, and which names an answer shows.
+
+A name's merit is the credits from users who had it among the first names that they used that day.
+"""
 
 import json
 from collections import defaultdict
@@ -125,7 +128,7 @@ def test_the_first_names_are_remembered_between_batches() -> None:
     assert after[UserDay(0, "u1")].models == stored[UserDay(0, "u1")].models
 
 
-def test_a_users_services_leave_as_many_names_to_their_models() -> None:
+def test_a_users_services_and_models_get_merit_separately() -> None:
     services = [record("m", service=f"chat{number}") for number in range(MAX_NAMES_OF_USER + 1)]
 
     after = count(services)
@@ -194,7 +197,7 @@ def items(batch: list[UsageRecord]) -> int:
     return len({slot(each) for each in batch}) + len({place for each in batch for place in places(each, 0)})
 
 
-def test_a_batch_of_few_sums_is_not_endless() -> None:
+def test_the_number_of_records_in_a_batch_is_limited() -> None:
     assert [len(batch) for batch in batches([record("m")] * (MAX_IN_BATCH + 1), 100)] == [MAX_IN_BATCH, 1]
 
 

@@ -1,4 +1,4 @@
-"""Metrics are written as EMF, with the stack's name as a dimension; logs have the level of the parameter."""
+"""Metrics are written as EMF, with the stack's name as a dimension; logs have the level of the parameter LogLevel."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ COUNT_TWICE = "from accounting.telemetry import count, flush; count('A', 2); flu
 
 def written(**environ: str) -> list[dict[str, Any]]:
     """Return the output of two invocations in a new process."""
-    said = subprocess.run(
+    run = subprocess.run(
         [sys.executable, "-c", COUNT_TWICE],
         env=os.environ | {"PYTHONPATH": str(LAYER), "POWERTOOLS_SERVICE_NAME": "accounting-service"} | environ,
         capture_output=True,
         text=True,
         check=True,
     )
-    return [json.loads(line) for line in said.stdout.splitlines()]
+    return [json.loads(line) for line in run.stdout.splitlines()]
 
 
 def test_every_invocation_adds_the_stack_to_its_metrics() -> None:
@@ -46,15 +46,15 @@ LOG_EVERY_LEVEL = (
 def logged(level: str, from_lambda: str) -> list[dict[str, Any]]:
     """Return what a function logs under Lambda's JSON format. Lambda sets its own level and a handler beforehand."""
     runtime = f"import logging; logging.basicConfig(level='{from_lambda}'); "
-    said = subprocess.run(
+    run = subprocess.run(
         [sys.executable, "-c", runtime + LOG_EVERY_LEVEL],
         env=os.environ | {"PYTHONPATH": str(LAYER), "LOG_LEVEL": level, "AWS_LAMBDA_LOG_LEVEL": from_lambda},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert said.stderr == "", "a line was logged twice"
-    return [json.loads(line) for line in said.stdout.splitlines()]
+    assert run.stderr == "", "a line was logged twice"
+    return [json.loads(line) for line in run.stdout.splitlines()]
 
 
 def test_the_parameter_decides_what_is_logged_and_not_lambdas_level() -> None:

@@ -18,6 +18,6 @@ def test_tabs_and_line_breaks_are_accepted_only_in_lines(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["\x00", "a\x0b", "\x1f", "\x7f", "\x85", "\x9f", "\ud800", "a\udfff"])
-def test_other_control_characters_and_half_a_character_are_refused(text: str) -> None:
+def test_other_control_characters_and_half_surrogate_pairs_are_refused(text: str) -> None:
     assert not is_plain(text)
     assert not is_lines(text)

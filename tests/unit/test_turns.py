@@ -17,7 +17,7 @@ TURN = 0.02
 
 @pytest.fixture(params=[0.0, 1.0])
 def chance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
-    """The shortest and the longest pauses."""
+    """The random share of each pause: 0 for the shortest pauses, and 1 for the longest."""
     share: float = request.param
     monkeypatch.setattr(module, "jitter", lambda longest: longest * share)
     return share
@@ -60,7 +60,7 @@ def test_commands_that_have_the_same_turn_give_way_after_a_few_refusals(chance: 
     assert pauses[AT_ONCE:] == pytest.approx([TURN * (0.5 + chance), 2 * TURN * (0.5 + chance)])
 
 
-def test_a_session_that_has_changed_is_decided_on_at_once() -> None:
+def test_a_command_follows_at_once_if_only_its_session_has_changed() -> None:
     session = Session("u1", "s1", ACCOUNT, "m", per_thousand(10_000), 1_000, (), 0, 0, 0, 0, 0)
 
     assert Turns(10).pause(StaleRead(session=session), TURN) == 0

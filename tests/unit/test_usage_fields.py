@@ -158,7 +158,7 @@ def test_a_providers_object_is_stored_unchanged() -> None:
     assert kept(sent) == {**sent, "cost": 0.00014}
 
 
-def test_a_fraction_that_no_double_holds_is_stored_as_text() -> None:
+def test_a_fraction_that_no_double_equals_is_stored_as_text() -> None:
     for fraction in ("0.12345678901234567890123", "1E+400", "1E-400", "NaN"):
         found = kept({"cost": Decimal(fraction)})
         assert found == {"cost": fraction}

@@ -1,6 +1,6 @@
-"""What each provider's usage object means. What is refused is in ``test_usage_refusals.py``.
+"""What each provider's usage object means. Refusals are in ``test_usage_refusals.py``.
 
-What it means is compared with genai-prices, an independent reading of the same objects, for every shape of the tables
+The meaning is compared with genai-prices, an independent reading of the same objects, for every shape of the tables
 and for random objects. These differences are deliberate:
 
 - Audio from the cache counts as cached only, because it has the cache's price. genai-prices counts it as audio too; the
@@ -92,7 +92,7 @@ DIFFERENT = {
 
 
 def theirs(usage_format: str, sent: Sent, provider: str | None = None) -> Usage:
-    """The canonical form of a usage that genai-prices has read."""
+    """What genai-prices reads from a usage, in the canonical form."""
     known, flavor, root = EXTRACTORS[usage_format]
     response = {root: sent, "model": "m", "modelVersion": "m"}
     _, found = get_snapshot().find_provider(None, provider or known, None).extract_usage(response, api_flavor=flavor)
@@ -131,7 +131,7 @@ def test_genai_prices_reads_xais_reasoning_the_same() -> None:
 @given(data=st.data())
 def test_genai_prices_reads_generated_usage_the_same(usage_format: str, data: st.DataObject) -> None:
     sent, call = data.draw(sent_calls(usage_format))
-    if usage_format == "openai":  # how much of the cached tokens is audio is not read there
+    if usage_format == "openai":  # genai-prices does not read how many cached tokens are audio
         sent["prompt_tokens_details"].pop("cached_tokens_details")
 
     assert theirs(usage_format, sent) == read(usage_format, sent)

@@ -28,7 +28,7 @@ def test_a_record_costs_its_credits_or_what_the_model_used() -> None:
     assert cost(modelId="m", usage=OPENAI, usageFormat="openai", variant="batch") == as_sent
 
 
-def test_a_providers_object_too_large_to_be_kept_is_marked_and_priced() -> None:
+def test_a_providers_object_too_large_to_store_is_marked_and_priced() -> None:
     large = {**OPENAI, "more": "x" * MAX_KEPT_BYTES}
 
     assert cost(modelId="m", usage=large, usageFormat="openai") == ModelCall(
@@ -57,15 +57,15 @@ def test_a_refusal_names_the_field(more: dict[str, Any], field: str) -> None:
     assert refused.value.details["errors"][0]["field"] == field
 
 
-def shown(**more: Any) -> dict[str, Any]:
+def view_of(**more: Any) -> dict[str, Any]:
     record = UsageRecord("id", personal("u1"), "u1", "images", "draw", 5, 0, {}, **more)
     return RecordView.of(record).model_dump(by_alias=True)
 
 
 def test_a_record_shows_only_the_known_parts_of_its_usage() -> None:
-    plain = shown()
-    priced = shown(usage=USED, priced_as="m", variant="batch", provider_usage=ProviderUsage("openai", OPENAI))
-    dropped = shown(usage=USED, priced_as="m", provider_usage=ProviderUsage("openai", None))
+    plain = view_of()
+    priced = view_of(usage=USED, priced_as="m", variant="batch", provider_usage=ProviderUsage("openai", OPENAI))
+    dropped = view_of(usage=USED, priced_as="m", provider_usage=ProviderUsage("openai", None))
 
     assert plain.keys() == {"id", "service", "operation", "credits", "metadata", "timestamp"}
     known = {"modelId": "m", "usage": {**CANONICAL, "requests": 1}, "usageFormat": "openai"}

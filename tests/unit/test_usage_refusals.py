@@ -15,7 +15,7 @@ from accounting.domain.model_usage import MAX_COUNT, checked
 from accounting.domain.usage_formats import FORMATS, read
 from tests.provider_usage import REQUIRED, SAMPLES, Sent
 
-NO_COUNTS: list[Any] = [
+INVALID_COUNTS: list[Any] = [
     *(True, False, "5", "", [], [5], {}, {"n": 5}),
     *(5.0, 5.5, float("nan"), float("inf"), Decimal("5.0"), Decimal("5.5"), Decimal("NaN"), Decimal("1e3")),
     *(-1, MAX_COUNT + 1, 10**300),
@@ -38,7 +38,7 @@ def refusal(usage_format: str, sent: Sent) -> tuple[str, str]:
 
 
 def numbers(value: Any, path: tuple[Any, ...] = (), *, counted: bool = True) -> Iterator[tuple[tuple[Any, ...], bool]]:
-    """The paths to all numbers in an object, each with whether its entry in a list is billed."""
+    """The path to each number in an object, and whether it is billed: some entries of lists are not."""
     if isinstance(value, dict):
         labels = {value.get(name) for name in ("modality", "type", "ttl")} - {None}
         for name, inner in value.items():
@@ -73,7 +73,7 @@ def test_an_invalid_count_is_refused_and_named(usage_format: str) -> None:
     tried = 0
     for sent, usage in SAMPLES[usage_format].values():
         for path, counted in numbers(sent):
-            for value in NO_COUNTS:
+            for value in INVALID_COUNTS:
                 if counted and path[-1] not in unread:
                     expected = (".".join(map(str, ("usage", *path))), "must be an integer between 0 and 1000000000")
                     assert refusal(usage_format, changed(sent, path, value)) == expected

@@ -56,8 +56,8 @@ def test_the_newest_email_counts_regardless_of_newer_names() -> None:
     assert (moved.email_at, moved.username_at) == (50, 90)
 
 
-def of_a_token(second: int, **said: str) -> Description:
-    return Description("u1", issued_at=second, role_at=second * 1000, **said)
+def of_a_token(second: int, **values: str) -> Description:
+    return Description("u1", issued_at=second, role_at=second * 1000, **values)
 
 
 def of_a_sync(now: int, role: str | None, email: str = "sync@x.y") -> Description:
@@ -106,7 +106,7 @@ def test_a_token_that_is_ahead_and_arrives_after_a_sync_is_newer(later: int) -> 
     heard = of_a_token(SECOND + 25, role="admin").applied_to(synced, now)
 
     assert heard.role == "admin"
-    assert now <= heard.role_at <= now + 1_000, "in the second after it was heard"
+    assert now <= heard.role_at <= now + 1_000, "in the second after it arrived"
     assert of_a_sync(now + 1, "user").applied_to(heard, now + 1).role == "user"
 
 
@@ -198,7 +198,7 @@ def test_no_statement_enables_a_disabled_user() -> None:
 
     assert after.disabled
     assert (after.email, after.email_at) == (known.email, known.email_at), (
-        "their claim to the address becomes no newer either"
+        "their claim to the address keeps its time too"
     )
     assert synced.disabled
     assert synced.email == "sync@x.y"
@@ -301,7 +301,7 @@ HELD = Pointer("a@x.y", "u1", 5, since=0)
 
 
 @pytest.mark.parametrize(
-    ("known", "pointer", "must"),
+    ("known", "pointer", "must_claim"),
     [
         (None, None, True),
         (None, HELD, True),
@@ -313,9 +313,9 @@ HELD = Pointer("a@x.y", "u1", 5, since=0)
     ],
 )
 def test_an_address_is_claimed_if_a_newer_statement_names_it_and_the_user_does_not_hold_it(
-    known: User | None, pointer: Pointer | None, must: bool
+    known: User | None, pointer: Pointer | None, must_claim: bool
 ) -> None:
-    assert users.must_claim(known, KNOWN, pointer) is must
+    assert users.must_claim(known, KNOWN, pointer) is must_claim
 
 
 def test_a_user_without_an_address_claims_none() -> None:

@@ -61,9 +61,9 @@ class Book:
     def hold(self, credits: int, at: int = NOW) -> tuple[Lot, ...]:
         return self.apply(decisions.hold(self.wallet, credits, cause=because(at, session="s1"))).parts
 
-    def settle(self, slices: tuple[Lot, ...], used: int, at: int = NOW) -> decisions.Settlement:
+    def settle(self, parts: tuple[Lot, ...], used: int, at: int = NOW) -> decisions.Settlement:
         cause = because(at, session="s1")
-        return self.apply(decisions.settle(self.wallet, slices, used, grace_milliseconds=GRACE, cause=cause))
+        return self.apply(decisions.settle(self.wallet, parts, used, grace_milliseconds=GRACE, cause=cause))
 
     def set(self, target: int, at: int = NOW, expires_at: int = NOW + 30 * DAY) -> Decision:
         self.granted["set"] = self.wallet.allocations + 1, at
@@ -183,10 +183,10 @@ def test_a_frozen_wallet_refuses_holds_and_charges(account_id: AccountId, refusa
 def test_unused_credits_of_a_hold_return_to_their_lots() -> None:
     book = Book(("soon", 10, NOW + DAY), ("late", 10, NOW + 2 * DAY))
 
-    slices = book.hold(15)
-    settlement = book.settle(slices, 12, at=NOW + HOUR)
+    parts = book.hold(15)
+    settlement = book.settle(parts, 12, at=NOW + HOUR)
 
-    assert slices == (book.lot("soon", 10, NOW + DAY), book.lot("late", 5, NOW + 2 * DAY))
+    assert parts == (book.lot("soon", 10, NOW + DAY), book.lot("late", 5, NOW + 2 * DAY))
     assert (settlement.refund, settlement.overrun, settlement.debt) == (3, 0, 0)
     assert book.wallet.lots == (book.lot("late", 8, NOW + 2 * DAY),)
     assert (book.wallet.held, book.wallet.charged) == (0, 12)
@@ -285,11 +285,11 @@ def test_different_lots_have_separate_graces() -> None:
 
 def test_a_raised_hold_settles_as_one() -> None:
     book = Book(("a", 10, NOW + DAY), ("b", 10, NOW + 2 * DAY))
-    slices = merged(book.hold(4), book.hold(8))
+    parts = merged(book.hold(4), book.hold(8))
 
-    book.settle(slices, 5)
+    book.settle(parts, 5)
 
-    assert slices == (book.lot("a", 10, NOW + DAY), book.lot("b", 2, NOW + 2 * DAY))
+    assert parts == (book.lot("a", 10, NOW + DAY), book.lot("b", 2, NOW + 2 * DAY))
     assert book.lots == {"a": 5, "b": 10}
 
 
@@ -347,10 +347,10 @@ def test_set_makes_exactly_the_target_available(target: int, granted: int, remov
 
 def test_set_leaves_held_credits_and_other_lots_alone() -> None:
     book = Book(("a", 10, NOW + DAY), ("b", 10, NOW + 2 * DAY))
-    slices = book.hold(4)
+    parts = book.hold(4)
 
     book.set(20, expires_at=NOW + 9 * DAY)
-    book.settle(slices, 0)
+    book.settle(parts, 0)
 
     assert book.wallet.lots == (
         book.lot("a", 10, NOW + DAY),
@@ -487,13 +487,13 @@ def test_missing_credits_cannot_be_taken(command: Callable[..., Decision]) -> No
 
 
 @pytest.mark.parametrize("kind", ["grant", "adjust"])
-def test_a_grant_is_recorded_as_it_was_made(kind: str) -> None:
+def test_the_entry_of_a_grant_has_the_kind_of_the_command(kind: str) -> None:
     decision = decisions.grant(Wallet(ACCOUNT), 3, expires_at=NOW + 1, cause=because(), kind=kind)  # type: ignore[arg-type]  # parametrized
 
     assert [(entry.kind, entry.credits) for entry in decision.entries] == [(kind, 3)]
 
 
-def test_a_settlement_has_the_refund_and_the_charge() -> None:
+def test_the_entry_of_a_settlement_has_the_refund_and_the_charge() -> None:
     book = Book(("a", 10, NOW + DAY))
 
     book.settle(book.hold(5), 4)
@@ -522,7 +522,7 @@ def test_every_command_raises_the_version_and_numbers_its_entries() -> None:
     assert {entry.account_id for entry in book.entries} == {ACCOUNT}
 
 
-def test_the_wallet_of_an_erased_user_holds_nothing_new_and_keeps_no_reason() -> None:
+def test_an_erased_users_wallet_refuses_holds_and_its_new_entries_have_no_reason() -> None:
     book = Book(("a", 10, NOW + DAY))
     erased = decisions.erase(book.wallet)
 

@@ -110,6 +110,7 @@ class Wallets(RuleBasedStateMachine):
         return self.wallet.allocations + 1
 
     def cause(self, passed: int) -> Cause:
+        """Let hours pass, expire coins, and return the cause of the next command."""
         at = self.now + passed * HOUR
         self.now = max(self.now, at)
         self.coins.begin(at)
@@ -142,7 +143,7 @@ class Wallets(RuleBasedStateMachine):
             decision = decisions.remove(before, credits, cause=cause, kind=kind)  # type: ignore[arg-type]  # sampled
         except InsufficientCredits:
             assert credits > len(self.coins.free)
-            return self.take_up_expiry(cause)
+            return self.expire_in_wallet(cause)
         self.coins.removed += len(self.coins.take(credits))
         return self.apply(decision)
 
@@ -153,7 +154,7 @@ class Wallets(RuleBasedStateMachine):
             decision = decisions.charge(self.wallet, credits, cause=cause)
         except InsufficientCredits:
             assert credits > len(self.coins.free)
-            return self.take_up_expiry(cause)
+            return self.expire_in_wallet(cause)
         self.coins.charged += len(self.coins.take(credits))
         return self.apply(decision)
 
@@ -182,7 +183,7 @@ class Wallets(RuleBasedStateMachine):
             decision = decisions.hold(self.wallet, credits, cause=cause)
         except InsufficientCredits:
             assert credits > len(self.coins.free)
-            return self.take_up_expiry(cause)
+            return self.expire_in_wallet(cause)
         assert sum(part.credits for part in decision.parts) == credits
         self.sessions[session] = merged(self.sessions.get(session, ()), decision.parts)
         self.coins.held.setdefault(session, []).extend(self.coins.take(credits))
@@ -193,17 +194,17 @@ class Wallets(RuleBasedStateMachine):
     def settle(self, used: int, passed: int, data: st.DataObject) -> None:
         cause = self.cause(passed)
         session = data.draw(st.sampled_from(sorted(self.sessions)))
-        slices = self.sessions.pop(session)
-        held = sum(part.credits for part in slices)
+        parts = self.sessions.pop(session)
+        held = sum(part.credits for part in parts)
         self.coins.settle(session, used)
-        decision = decisions.settle(self.wallet, slices, used, grace_milliseconds=GRACE, cause=cause)
+        decision = decisions.settle(self.wallet, parts, used, grace_milliseconds=GRACE, cause=cause)
         assert (decision.refund, decision.overrun) == (max(0, held - used), max(0, used - held))
         self.apply(decision)
 
     @precondition(lambda self: self.wallet.charged)
     @rule(difference=st.sampled_from([-25, -3, -1, 0, 1, 4, 25]), passed=PASSED)
     def settle_late(self, difference: int, passed: int) -> None:
-        difference = max(difference, -self.wallet.charged)  # no more comes back than was charged
+        difference = max(difference, -self.wallet.charged)  # a refund is at most what was charged
         cause = self.cause(passed)
         self.coins.settle_late(difference)
         decision = decisions.settle_late(self.wallet, difference, grace_milliseconds=GRACE, cause=cause)
@@ -213,16 +214,16 @@ class Wallets(RuleBasedStateMachine):
 
     @rule(passed=PASSED)
     def expire(self, passed: int) -> None:
-        self.take_up_expiry(self.cause(passed))
+        self.expire_in_wallet(self.cause(passed))
 
-    def take_up_expiry(self, cause: Cause) -> None:
-        """Apply to the wallet the expiry that a refused command has already applied to the coins."""
+    def expire_in_wallet(self, cause: Cause) -> None:
+        """Expire credits in the wallet, as ``self.cause`` has already expired coins."""
         self.apply(decisions.expire(self.wallet, cause=cause))
 
     @invariant()
     def is_sound(self) -> None:
         assert_sound(self.wallet)
-        assert self.wallet.held == sum(part.credits for slices in self.sessions.values() for part in slices)
+        assert self.wallet.held == sum(part.credits for parts in self.sessions.values() for part in parts)
 
     @invariant()
     def ledger_adds_up_to_the_wallet(self) -> None:
@@ -234,8 +235,8 @@ class Wallets(RuleBasedStateMachine):
         assert lots == Counter((coin.expires_at, coin.lot, coin.graced) for coin in self.coins.free)
         for name in ("debt", "granted", "charged", "removed", "expired"):
             assert getattr(self.wallet, name) == getattr(self.coins, name), name
-        for session, slices in self.sessions.items():
-            held = {(part.expires_at, part.number, part.grace): part.credits for part in slices}
+        for session, parts in self.sessions.items():
+            held = {(part.expires_at, part.number, part.grace): part.credits for part in parts}
             assert held == Counter((coin.expires_at, coin.lot, coin.graced) for coin in self.coins.held[session])
 
 

@@ -128,9 +128,9 @@ def known_codes() -> list[str | None]:
 @pytest.mark.parametrize("code", known_codes())
 def test_the_wire_repeats_what_botocore_repeats(code: str | None) -> None:
     for status in (400, 403, 413, 429, 500, 501, 502, 503, 504):
-        said: Any = {"Error": {"Code": code or str(status)}}
+        parsed: Any = {"Error": {"Code": code or str(status)}}
         answer = SimpleNamespace(status_code=status, headers={}, content=b"")
-        context = RetryContext(1, model().operation_model("UpdateItem"), parsed_response=said, http_response=answer)
+        context = RetryContext(1, model().operation_model("UpdateItem"), parsed_response=parsed, http_response=answer)
         repeated = bool(StandardRetryConditions(max_attempts=3).is_retryable(context))
         scripted = Scripted(refusal(code, status))
 
@@ -204,7 +204,7 @@ def test_failures_use_up_the_retry_quota_and_successes_refill_it() -> None:
     down.attempts, down.script = 0, (refusal("InternalServerError", 500),)
     with pytest.raises(ClientError):
         down.get_item()
-    assert down.attempts == 3, "ten successes bring back two repeats"
+    assert down.attempts == 3, "after ten successes, two repeats are allowed again"
 
 
 @pytest.fixture
@@ -220,7 +220,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.Monke
 
 
 LOADER = botocore.loaders.create_loader()
-"""Reads botocore's descriptions of services and regions once, and not for each session again."""
+"""Reads botocore's descriptions of services and regions once instead of once for each session."""
 
 
 def found_by_botocore() -> tuple[Any, ...]:
@@ -280,7 +280,7 @@ def test_every_other_setting_of_botocore_is_left_to_botocore() -> None:
     names = {each for name in listed for each in (name if isinstance(name, list) else [name])}
     names |= {"AWS_CREDENTIAL_EXPIRATION", "AWS_SECURITY_TOKEN", "AWS_ACCOUNT_ID", "AWS_ENDPOINT_URL_DYNAMODB"}
     names |= {"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "ALL_PROXY", "REQUESTS_CA_BUNDLE"}
-    files = {"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"}  # tested below: they matter when they are there
+    files = {"AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"}  # tested below: they matter only if they exist
     read = {"AWS_DEFAULT_REGION", "BOTOCORE_TCP_KEEPALIVE"}
     assert len(names) > 40
     for name in names - files - read:

@@ -172,7 +172,7 @@ def test_a_late_answer_is_not_mistaken_for_the_next_one(peer: Peer) -> None:
     assert peer.connections == 2
 
 
-def test_connections_are_kept_and_closed_ones_are_replaced(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_are_reused_and_closed_ones_are_replaced(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "ATTEMPTS", 1)
     ours = wire_to(peer.url)
     peer.does(answer(ITEM), answer(ITEM), send(_whole(ITEM)), answer(ITEM))
@@ -186,8 +186,8 @@ def test_connections_are_kept_and_closed_ones_are_replaced(peer: Peer, monkeypat
     assert peer.connections == 2
 
 
-def _whole(said: Any) -> bytes:
-    content = json.dumps(said).encode()
+def _whole(answered: Any) -> bytes:
+    content = json.dumps(answered).encode()
     return f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
 
 
@@ -302,7 +302,7 @@ def test_a_proxy_is_used_through_boto3s_client(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_credentials_of_a_container_are_refreshed_by_botocore(monkeypatch: pytest.MonkeyPatch, peer: Peer) -> None:
-    """SnapStart provides them like this: from an address, with an end, and new ones shortly before the end."""
+    """With SnapStart, credentials come from an address. They expire, and it gives new ones shortly before that."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     soon = (datetime.now(UTC) + timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")

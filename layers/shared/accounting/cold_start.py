@@ -1,6 +1,6 @@
 """Shortens the import of a function, which imports this module before all others.
 
-While a function is imported, collections of garbage find none, but take a twelfth of the processor time. Powertools
+While a function is imported, garbage collection finds nothing, but takes a twelfth of the processor time. Powertools
 imports asyncio for kinds of events that the service does not have, which takes a tenth.
 """
 
@@ -17,7 +17,7 @@ _replacing = Lock()
 class _Asyncio(ModuleType):
     """A module in place of asyncio. Its first use imports asyncio, and every use returns what asyncio has.
 
-    ``importlib.util.LazyLoader`` would import asyncio as soon as two modules import it. Three of Powertools do.
+    ``importlib.util.LazyLoader`` would import asyncio as soon as two modules import it. Three modules of Powertools do.
     """
 
     def __getattr__(self, name: str) -> Any:
@@ -30,7 +30,7 @@ class _Asyncio(ModuleType):
 
 
 def end() -> None:
-    """Collect garbage again, without looking at what the import has made, which stays."""
+    """Turn garbage collection on. It skips the objects that the import has made, because they stay."""
     gc.freeze()
     gc.enable()
 

@@ -7,11 +7,11 @@ from threading import Lock
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-logger = Logger(use_rfc3339=True)  # Lambda accepts no other form of a JSON line's time
+logger = Logger(use_rfc3339=True)  # Lambda accepts no other format of the time in a JSON line
 # Under Lambda's JSON format, Powertools and botocore would take their levels from ApplicationLogLevel.
 logging.getLogger(logger.name).setLevel(os.environ.get("LOG_LEVEL", "INFO"))
 logging.getLogger("botocore").setLevel(logging.WARNING)
-# No function has tasks, and the first line would import asyncio to ask for the current one.
+# Without this, the first log line would import asyncio to name the current task. No function has tasks.
 logging.logAsyncioTasks = False  # type: ignore[attr-defined]  # not in the types
 # The default matters: without a namespace a flush would raise, after credits have moved.
 metrics = Metrics(namespace=os.environ.get("POWERTOOLS_METRICS_NAMESPACE", "AccountingService"))

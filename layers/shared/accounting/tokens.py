@@ -99,7 +99,7 @@ def lifetime(claims: dict[str, Any], leeway: int) -> int:
 
 
 def issued_at(claims: dict[str, Any]) -> int:
-    """When the token was issued (epoch seconds); 0 if it does not say. Raises TokenInvalid."""
+    """When the token was issued (epoch seconds); 0 without the claim ``iat``. Raises TokenInvalid."""
     second = _time(claims, "iat") or 0
     if second < 0:
         raise TokenInvalid("The claim iat of the access token is not a time")
@@ -125,22 +125,22 @@ def user_id(subject: Any, claim: str, prefix: str = "") -> str:
         raise TokenInvalid(f"The access token has no subject: the claim {claim} is missing")
     if not isinstance(subject, str):
         raise TokenInvalid(f"The claim {claim} of the access token is not a text")
-    known_as = prefix + subject
-    if len(known_as) > MAX_SUBJECT or not is_plain(known_as):
+    full_id = prefix + subject
+    if len(full_id) > MAX_SUBJECT or not is_plain(full_id):
         raise TokenInvalid(
             f"The claim {claim} of the access token is not an id: at most {MAX_SUBJECT - len(prefix)} characters,"
             " no control characters"
         )
-    if known_as in RESERVED_USER_IDS:
+    if full_id in RESERVED_USER_IDS:
         raise TokenInvalid(f"The claim {claim} of the access token is a reserved name and not an id")
-    return known_as
+    return full_id
 
 
 def email(value: Any, verified: Any) -> str | None:
-    """The user's e-mail address; None if it is not a valid address, or not said to be verified."""
+    """The user's e-mail address; None if it is not a valid address, or the token does not say that it is verified."""
     is_verified = verified is True or (isinstance(verified, str) and verified.lower() == "true")
-    said = text(value, MAX_EMAIL)
-    return said if is_verified and addresses.canonical(said) is not None else None
+    address = text(value, MAX_EMAIL)
+    return address if is_verified and addresses.canonical(address) is not None else None
 
 
 def _role(claims: dict[str, Any]) -> str | None:

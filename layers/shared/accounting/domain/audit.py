@@ -54,8 +54,8 @@ class LedgerSums(NamedTuple):
             case "hold":
                 return sums._replace(held=self.held - entry.credits)
             case "settle" | "release":
-                lent = entry.debt_after - self.debt
-                return sums._replace(held=self.held + lent - entry.charged - entry.credits, debt=entry.debt_after)
+                added_debt = entry.debt_after - self.debt
+                return sums._replace(held=self.held + added_debt - entry.charged - entry.credits, debt=entry.debt_after)
             case "expire":
                 return sums._replace(expired=self.expired - entry.credits)
             case "repay":

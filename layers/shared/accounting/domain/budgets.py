@@ -2,6 +2,7 @@
 
 A budget counts what is **committed**: the credits that are held and those that were charged. Nothing resets a count.
 Each window has a counter of its own, and a session stores the counters that it committed to.
+
 Imports ``accounts``, ``errors``, ``runs`` and ``windows``.
 """
 

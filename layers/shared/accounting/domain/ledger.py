@@ -38,7 +38,7 @@ OF_SECOND_FORMAT = ("key_id", "run_id")
 """The fields that an entry of the first format lacks."""
 
 _HASHED = {FIRST_FORMAT: _OF_FIRST_FORMAT, FORMAT: (*_OF_FIRST_FORMAT, *OF_SECOND_FORMAT)}
-"""The fields that an entry's hash covers, by format. A format never changes once entries were written in it."""
+"""The fields that an entry's hash covers, by format. A format never changes once an entry has been written in it."""
 
 
 class Cause(NamedTuple):
@@ -62,8 +62,8 @@ class Entry(NamedTuple):
 
     ``credits`` is the signed change of what can be spent; ``charged`` is what left the account for good. If a hold of 5
     is settled for 4, ``credits`` is 1 (the refund) and ``charged`` is 4. ``key_id`` is the API key that was used, if
-    any, and ``run_id`` the run that it counts for. The hash covers ``reason_digest`` instead of
-    ``reason``, so that personal text can be erased and the chain can still be proved.
+    any, and ``run_id`` the run that it counts for. The hash covers ``reason_digest`` instead of ``reason``, so that
+    personal text can be erased and the chain can still be proved.
     """
 
     account_id: AccountId

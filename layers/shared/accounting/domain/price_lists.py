@@ -77,9 +77,9 @@ def _same(old: PriceRule, rule: PriceRule) -> bool:
 
 
 def problems_within(rules: Mapping[int, PriceRule]) -> Iterator[Problem]:
-    """The problems of a list in itself: rules that end before they begin, and ids that occur twice.
+    """The problems within a list: rules that end before they begin, and ids that occur twice.
 
-    ``rules`` are by their index in the list.
+    The keys of ``rules`` are their indexes in the list.
     """
     owners: dict[tuple[str, int], str] = {}
     models: set[str] = set()
@@ -103,7 +103,8 @@ def problems_beside(
 ) -> Iterator[Problem]:
     """The conflicts of a list with stored rules: ids that a stored rule with the same beginning already has.
 
-    ``rules`` are by their index in the list, ``found`` by ``places``.
+    The keys of ``rules`` are their indexes in the list. The keys of ``found`` are the ids and beginnings from
+    ``places``.
     """
     for index, rule in rules.items():
         for field, place in places(rule):

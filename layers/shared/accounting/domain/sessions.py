@@ -1,8 +1,9 @@
 """A streaming session: what it holds, and how it ends exactly once.
 
 A session is priced in one of two ways. If it began with ``estimated_tokens``, it counts a **number** of tokens, at one
-rate. If it began with ``estimated_usage``, or a heartbeat has reported a usage, it counts **output** tokens beside the
-known inputs, priced by class.
+rate. If it began with ``estimated_usage``, or a heartbeat has reported a usage, it counts **output** tokens. These
+and the known inputs are priced by class.
+
 Imports ``budgets``, ``errors``, ``pricing``, ``rates`` and ``wallet``.
 """
 
@@ -91,12 +92,11 @@ class Session(NamedTuple):
     changes of the hold and of the inputs, not the heartbeats that fit the hold. ``tokens`` is what the heartbeats
     reported: output tokens if ``usage`` is known, else the number of all tokens. ``usage`` has the newest values of
     everything but the output; at first they are the estimate's. ``usage_output`` is the output of the newest reported
-    usage, -1 before the first. ``fitting_tokens`` is the most tokens that a heartbeat
-    may report before the hold must be raised. ``due_at`` is when the sweeper next looks at the session; a heartbeat
-    moves ``last_seen_at`` instead. ``late`` is the settlement that arrived after the sweep had ended the session.
-    ``counters`` are those of the budgets that it committed to. ``key_id`` is the API key that opened it, if any, and
-    ``run_id`` the run that it counts for. A newer version may have written ``format`` and ``more``; this version keeps
-    them unchanged.
+    usage, -1 before the first. ``fitting_tokens`` is the most tokens that a heartbeat may report before the hold must
+    be raised. ``due_at`` is when the sweeper next looks at the session; a heartbeat moves ``last_seen_at`` instead.
+    ``late`` is the settlement that arrived after the sweep had ended the session. ``counters`` are those of the budgets
+    that it committed to. ``key_id`` is the API key that opened it, if any, and ``run_id`` the run that it counts for. A
+    newer version may have written ``format`` and ``more``; this version keeps them unchanged.
     """
 
     user_id: str

@@ -87,10 +87,10 @@ type Place = DayPart | UserDay | NameDay | AccountDay
 class Sum:
     """The sums stored at one place. ``version`` counts their changes.
 
-    Some fields belong to some places only. A day's part has ``newest``, when its newest record was made. A user's day
-    has short digests of the ``services`` and ``models`` to which the user gives merit, and ``paid_by_others``, the
-    credits that accounts other than the user's own paid. A name's day has its ``merit``,
-    None if nobody has given it any. A day's part and a model's day have ``counts`` of usage. ``more`` is what a newer
+    Some fields only belong to some kinds of places. A day's part has ``newest``, the time of its newest record. A
+    user's day has short digests of the ``services`` and ``models`` to which the user gives merit, and
+    ``paid_by_others``, the credits that accounts other than the user's own paid. A name's day has its ``merit``, None
+    if nobody has given it any. A day's part and a model's day have ``counts`` of usage. ``more`` is what a newer
     version wrote; this version keeps it unchanged.
     """
 

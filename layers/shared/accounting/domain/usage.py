@@ -80,7 +80,7 @@ class UsageRecord(NamedTuple):
     ``at`` is in epoch milliseconds; ``metadata`` is any JSON object. ``usage`` is the usage by class, if it is known.
     ``provider_usage`` is the provider's own object. ``unclassified`` counts tokens that were reported only as a number.
 
-    If the caller named a model beside the operation, ``priced_as`` is that model, whose price was used. ``variant`` is
+    If the caller named a model besides the operation, ``priced_as`` is that model, whose price was used. ``variant`` is
     the variant of the price. ``actor`` is the service that acted for the user, None if the user acted. ``key_id`` is
     the API key that was used, if any. ``run_id`` is the run that the record counts for.
     """

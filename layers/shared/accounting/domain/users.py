@@ -102,9 +102,9 @@ class Description(NamedTuple):
         """The user as this describes them; ``known`` itself if it says nothing new.
 
         An older statement never replaces a newer one, so the time of a newer one is stored even if its content is the
-        same. Of statements with the same time, the last to arrive counts. A statement's time is at most its arrival,
-        because the clock of a token's issuer may be ahead. The e-mail in a disabled user's token is ignored; otherwise
-        it would strengthen the user's claim to the address. A token of an erased user changes nothing. Raises
+        same. Of statements with the same time, the last to arrive counts. No statement counts as later than its
+        arrival, because the clock of a token's issuer may be ahead. The e-mail in a disabled user's token is ignored;
+        otherwise it would strengthen the user's claim to the address. A token of an erased user changes nothing. Raises
         UserErased if a sync describes an erased user.
         """
         if known is not None and known.erased:
@@ -138,7 +138,7 @@ class Description(NamedTuple):
         """Whether this statement about the role is newer than the last one.
 
         A token whose ``iat`` is not later than ``ahead`` may be older than the last statement. It gives no user a
-        higher role, and changes nothing that a sync said.
+        higher role, and changes nothing that a sync stated.
         """
         last_is_of_a_sync = _is_of_a_sync(user.role_at)
         # A token that was ahead counts from the next second. A sync that arrives before that is newer.

@@ -394,11 +394,11 @@ class _Draft:
         return min(times, default=None)
 
     def _expire(self) -> None:
-        gone = sum(lot.credits for lot in self.lots if lot.expires_at <= self.at)
-        if gone:
+        credits = sum(lot.credits for lot in self.lots if lot.expires_at <= self.at)
+        if credits:
             self.lots = [lot for lot in self.lots if lot.expires_at > self.at]
-            self.expired += gone
-            self.record("expire", -gone)
+            self.expired += credits
+            self.record("expire", -credits)
 
     def _repay(self) -> None:
         paid = min(self.debt, self.available)

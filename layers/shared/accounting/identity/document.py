@@ -15,11 +15,11 @@ MAX_NAMES = 100
 LOOPBACK = ("127.0.0.1", "localhost")
 
 type Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
-"""With a public key only: an issuer never shares a secret with the service."""
+"""Only algorithms with public keys: an issuer never shares a secret with the service."""
 type Text = Annotated[str, Field(min_length=1, max_length=500)]
 type Texts = Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=MAX_NAMES)]
 type Path = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:/@$-]{1,200}$")]
-"""The name of a claim, or a dotted path to it. Refusals repeat it, and the gateway puts them into JSON as they are."""
+"""The name of a claim, or a dotted path to it. Refusals repeat it, and the gateway does not escape them in its JSON."""
 type Role = Literal["user", "supervisor", "admin"]
 
 
@@ -40,7 +40,7 @@ class _Part(BaseModel):
 
 
 class ClaimNames(_Part):
-    """Which claims say what, by dotted path (``realm_access.roles``).
+    """The claim that has each value: its name, or a dotted path to it (``realm_access.roles``).
 
     ``email_verified`` names the claim that says whether the address is verified, or is true if the issuer verifies
     every address. ``email`` requires it: a user who claims an address receives the grants that name it.
@@ -74,7 +74,7 @@ class Issuer(_Part):
     roles: dict[Text, Role] = Field(default_factory=dict, max_length=MAX_NAMES)
 
     @model_validator(mode="after")
-    def _roles_are_said_and_mapped(self) -> Self:
+    def _roles_have_a_claim(self) -> Self:
         if bool(self.roles) != (self.claims.role is not None):
             raise ValueError("claims.role and roles must be given together")
         return self
@@ -117,7 +117,7 @@ def _require_names_once(members: list[tuple[str, Any]]) -> None:
 def _require_users_apart(prefixes: list[str]) -> None:
     """Raise InvalidDocument if a user of one issuer could have the id of another's.
 
-    ``a`` and ``ab`` do not tell users apart: the one's ``bc`` would be the other's ``c``.
+    With the prefixes ``a`` and ``ab``, the subjects ``bc`` and ``c`` would both get the id ``abc``.
     """
     if any(other.startswith(prefix) for prefix, other in permutations(prefixes, 2)):
         raise InvalidDocument("no userIdPrefix may be empty beside another issuer, or be the beginning of another's")

@@ -22,11 +22,11 @@ from accounting.domain.errors import TokenInvalid, Unavailable
 
 FRESH_SECONDS = 600
 USABLE_SECONDS = 12 * 3600
-"""How long keys count if the issuer does not answer."""
+"""How long keys can be used if the issuer does not answer."""
 RETRY_SECONDS = 60
 """How long to wait after a fetch that failed, and between fetches for unknown key ids."""
 FIRST_RETRY_SECONDS = 10
-"""The same, while no key is known at all."""
+"""How long to wait after a fetch that failed while no key is known."""
 FETCH_SECONDS = 2
 MAX_BYTES = 1_000_000
 MAX_KEYS = 100

@@ -34,8 +34,8 @@ def verify(
     Raises TokenExpired, TokenTypeInvalid, TokenInvalid. Raises InvalidDocument if the operator's document is invalid,
     and Unavailable if the issuer's keys cannot be fetched.
     """
-    header, said = _unverified(token)
-    issuer = _issuer(said.get("iss"), document)
+    header, unverified = _unverified(token)
+    issuer = _issuer(unverified.get("iss"), document)
     if issuer is None:
         return tokens.verify(token, secrets)
     return _claims(_genuine(token, header, issuer, keys), issuer)
@@ -94,7 +94,7 @@ def _claims(payload: dict[str, Any], issuer: Issuer) -> Claims:
         issued_at=issued_at,
         role_at=issued_at * 1000,
     )
-    # The functions add a leeway of their own to the end of every token.
+    # The functions add ``CLOCK_LEEWAY_SECONDS`` to the end of every token. Here, the issuer's leeway replaces it.
     return Claims(user, expires_at + issuer.leeway_seconds - CLOCK_LEEWAY_SECONDS, issuer.issuer)
 
 
@@ -115,10 +115,10 @@ def _email(payload: dict[str, Any], issuer: Issuer) -> str | None:
     return tokens.email(at(payload, names.email), verified)
 
 
-def _role(said: Any, issuer: Issuer) -> str:
-    """The highest role here to which the issuer's roles are mapped; `user` if none is mapped."""
-    meant = [issuer.roles[each] for each in _texts(said) if each in issuer.roles]
-    return max(meant, key=ROLES.index, default=DEFAULT_ROLE)
+def _role(claim: Any, issuer: Issuer) -> str:
+    """The highest role to which the document maps a role in the claim; ``user`` if it maps none of them."""
+    mapped = [issuer.roles[each] for each in _texts(claim) if each in issuer.roles]
+    return max(mapped, key=ROLES.index, default=DEFAULT_ROLE)
 
 
 def at(claims: Any, path: str) -> Any:

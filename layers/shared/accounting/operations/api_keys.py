@@ -44,7 +44,7 @@ def create(
         try:
             writes = api_keys.put(key)
             if idempotency_key:
-                # The answer without the secret, which only the first answer has.
+                # The stored answer has no secret. Only the first answer shows it.
                 writes.insert(0, idempotency.put(idempotency_key, json.dumps(key._asdict()), now))
             transact(writes)
         except Repeated as repeated:

@@ -18,7 +18,7 @@ WORKERS = 8
 """Threads of one audit. Each waits for the database most of the time."""
 
 MAX_FIRST_READ = 10_000
-"""The longest ledger that is read from its first entry while a caller waits; of a longer one, only new entries."""
+"""If a ledger has more entries, an audit for which a caller waits continues from the last proof, if there is one."""
 
 
 @dataclass
@@ -52,9 +52,9 @@ def audit(account_id: AccountId, now: int) -> tuple[Proof, Wallet, int]:
 def audit_all(now: int, time_left: Callable[[], bool]) -> Audited:
     """Prove every wallet, starting where the last run stopped. By default, read only the entries since the last proof.
 
-    The whole ledger is read if that last happened ``settings().full_audit`` ago or earlier. If time runs out,
-    ``complete`` is False, and the next audit continues. The failure of one account is logged and counted; it does not
-    stop the others. The sums of all wallets are stored once every wallet was read, even if that took several runs.
+    A ledger is read from its first entry if that was last done at least ``settings().full_audit`` ago. If time runs
+    out, ``complete`` is False, and the next audit continues. The failure of one account is logged and counted; it does
+    not stop the others. The sums of all wallets are stored once every wallet was read, even if that took several runs.
     """
     audited = Audited()
     reached, sums = audits.progress() or (Position(), Outstanding(now))

@@ -51,7 +51,7 @@ class BudgetState(NamedTuple):
 
 
 def put(account_id: AccountId, subject: str, wanted: BudgetValues, *, by: Requester, now: int) -> BudgetState:
-    """Set a subject's budget. If the windows stay the same, so does the count. Otherwise it begins at 0.
+    """Set a subject's budget. The count of committed credits begins at 0 unless the windows stay the same.
 
     Raises AccountNotFound, Forbidden, Invalid, MemberNotFound, ApiKeyNotFound, TooManyBudgets, Contention.
     """

@@ -1,7 +1,7 @@
 """Closing an organization: its account pays for nothing new, and its credits move to another account or are removed.
 
 Open sessions still settle. Their refunds make the wallet due, and the sweeper moves the refunds too. Every move is one
-transaction with ledger entries on both sides, so that credits are never in both accounts and never in neither.
+transaction with ledger entries on both sides, so that each credit is always in exactly one account.
 """
 
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ class Closed(NamedTuple):
 
 
 def close(organization_id: str, transfer_to: AccountId | None, *, actor: str, now: int) -> Closed:
-    """Close an organization. Its credits go to ``transfer_to``, which must be open, or are removed without it.
+    """Close an organization. Its credits go to ``transfer_to``, which must be open. If it is None, they are removed.
 
     A repeat moves the credits that have come back since. Raises AccountNotFound, OrganizationClosed if it was closed
     with another ``transfer_to``, Invalid if there is no such open account, Contention.
@@ -58,14 +58,14 @@ def _shut(organization_id: str, transfer_to: AccountId | None, now: int) -> Orga
     closed = known.closed(transfer_to, now)
     wallet = wallets.get(known.account_id)
     shut = [organizations.close(known, closed), wallets.put(wallet, decisions.close(wallet, now))]
-    _transact([*_target_is_open(known, transfer_to), *shut])
+    _transact([*_target_stays_open(known, transfer_to), *shut])
     return closed
 
 
-def _target_is_open(organization: Organization, target: AccountId | None) -> list[Write]:
-    """The condition that the account that receives the credits stays open. Raises Invalid.
+def _target_stays_open(organization: Organization, target: AccountId | None) -> list[Write]:
+    """A condition for the transaction: the account that receives the credits stays open. Raises Invalid.
 
-    It is part of the transaction, so that two organizations that close at once cannot send their credits in a circle.
+    Without it, two organizations that close at once could send their credits in a circle.
     """
     if target is None:
         return []
@@ -137,7 +137,7 @@ def _received(before: Wallet, lots: Iterable[Lot], cause: Cause) -> list[Write]:
 
 
 def _transact(writes: list[Write]) -> None:
-    """Write everything or nothing. Raises Conflict, after which all is read again, if an item has changed."""
+    """Write everything or nothing. Raises Conflict if an item has changed; the caller then reads everything again."""
     try:
         transact(writes)
     except StaleRead as stale:

@@ -22,7 +22,7 @@ CONTENTION_SECONDS = 8.0
 """How long a command retries; well below a function's timeout."""
 
 
-NOTHING_BOUNDS = Allowance(Spender("", stored("")))
+NO_LIMITS = Allowance(Spender("", stored("")))
 
 
 class Snapshot(NamedTuple):
@@ -30,7 +30,7 @@ class Snapshot(NamedTuple):
 
     wallet: Wallet
     session: Session | None = None
-    allowance: Allowance = NOTHING_BOUNDS
+    allowance: Allowance = NO_LIMITS
 
 
 def retry_until_committed[T](
@@ -66,9 +66,9 @@ def retry_until_committed[T](
 
 
 def _read_again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
-    """A new snapshot that also has what is known of the counters that ``read`` has not read.
+    """A new snapshot. It keeps the known values of the counters that ``read`` does not read.
 
-    Without it, a command that pauses after the refusal of a full counter would ask for the same credits again.
+    Without them, a command that pauses after the refusal of a full counter would ask for the same credits again.
     """
     snapshot = read()
     read_again = snapshot.allowance

@@ -212,7 +212,7 @@ def _command(request: Request, credits: int, decide: Callable[[Wallet, Cause, in
             expires_at = expiry(now, request.expiry_days, request.expires_at)
             decision = decide(before, cause, expires_at)
         except AccountingError:
-            # An earlier attempt of this request may have changed the wallet, or its expiry may have passed since.
+            # An earlier attempt of this request may have changed the wallet, or ``expires_at`` may have passed since.
             if key and (record := idempotency.find(key, now)):
                 return _replayed(key, record)
             raise

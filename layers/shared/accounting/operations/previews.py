@@ -37,8 +37,8 @@ def preview(
 ) -> Preview:
     """Whether ``spender`` could open a session now, with the arguments of ``sessions.initialize``.
 
-    ``refused`` is why the spender would not get that far, if there is a reason. Raises Invalid for a variant that the
-    price lacks or a run that the account lacks, and ModelUnknown.
+    ``refused`` is the error that would refuse the spender before this decision, if any. Raises Invalid for a variant
+    that the price lacks or a run that the account lacks, and ModelUnknown.
     """
     estimate = Estimate(prices.card_at(model_id, now, variant), tokens, usage)
     buffered = with_buffer(estimate.credits, settings().hold_buffer_percent)

@@ -71,7 +71,7 @@ def _issue(
     credential: ServiceCredential, secret: str, writes: list[Write], key: IdempotencyKey | None, now: int
 ) -> Issued:
     if key:
-        # The answer without the secret, which only the first answer has.
+        # The stored answer has no secret. Only the first answer shows it.
         writes = [idempotency.put(key, json.dumps(credential._asdict()), now), *writes]
     try:
         transact(writes)

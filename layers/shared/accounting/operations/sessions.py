@@ -113,9 +113,9 @@ def initialize(  # noqa: PLR0913 what a session is opened with
         counters = tuple(bound.counter for bound in room.bounds if bound.counter)
         session = opened(unfunded._replace(counters=counters), hold)
         counted = commitments(snapshot.allowance, room.bounds, wanted, in_run={"sessions": 1})
-        apart = [store.put_metadata(session, metadata)] if metadata else []
+        metadata_writes = [store.put_metadata(session, metadata)] if metadata else []
         try:
-            transact([store.open_new(session), *ledger_writes(snapshot.wallet, hold), *counted, *apart])
+            transact([store.open_new(session), *ledger_writes(snapshot.wallet, hold), *counted, *metadata_writes])
         except store.SessionTaken as taken:
             return _reopened(taken.session, spender, asked)
         count("CreditsHeld", wanted)
@@ -139,8 +139,8 @@ def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, ac
         return session
     report = session.counted(report)
     if not session.brings_news(report) and report.tokens <= min(session.tokens, session.fitting_tokens):
-        # A late heartbeat: a later report is stored already, but this is a sign of life. A repeat of a refused report
-        # is stored already too, but it does not come here: it still exceeds the hold, so it is refused again.
+        # A later report is already stored, so this one only keeps the session alive. A repeat of a refused report does
+        # not get here: it still exceeds the hold, so it is refused again.
         return active(session_id, store.keep_alive(user_id, session_id, now))
     return _raise_hold(session, report, actor or user_id, now)
 

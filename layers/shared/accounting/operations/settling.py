@@ -140,8 +140,8 @@ def sweep(session: Session, *, now: int) -> Session | None:
             return None
         return _settle_as_swept(snapshot, found, End.by_sweep(SYSTEM), now)
 
-    whose = session.user_id, session.session_id, session.account_id
-    return retry_until_committed(end_or_reschedule, read=lambda: read_with_wallet(*whose))
+    ids = session.user_id, session.session_id, session.account_id
+    return retry_until_committed(end_or_reschedule, read=lambda: read_with_wallet(*ids))
 
 
 def _settle_once(user_id: str, session_id: str, end: End, now: int, account_id: AccountId | None) -> Answer:
@@ -157,8 +157,8 @@ def _settle_once(user_id: str, session_id: str, end: End, now: int, account_id: 
         report = session.completed(end.report or session.last_report)
         if served:
             ids, card = prices.card_since(served, session.started_at, session.variant)
-            another = session.model_id not in ids  # else it is the session's own model under another id
-            report = report._replace(model_id=served, card=card if another else None)
+            is_other_model = session.model_id not in ids  # else it is the session's own model under another id
+            report = report._replace(model_id=served, card=card if is_other_model else None)
         return Answer(_settle(snapshot, session, report, end, now))
 
     return retry_until_committed(settle_or_replay, read=lambda: read_with_wallet(user_id, session_id, account_id))

@@ -57,7 +57,7 @@ def read_with_session(spender: Spender, session_id: str) -> Snapshot:
 
 
 def admit(snapshot: Snapshot, now: int) -> None:
-    """Raise the reason if the spender may commit nothing new. Spenders who may not see the account learn only that."""
+    """Raise why the spender may commit nothing new, if so. Spenders who may not see the account learn nothing else."""
     allowance = snapshot.allowance
     if allowance.refusal:
         raise allowance.refusal
@@ -124,7 +124,7 @@ def commitments(
     spender, writes = allowance.spender, list[Write]()
     for bound in bounds:
         if bound.counter:
-            writes.append(budgets.commit(spender, bound, credits, _learned(allowance, bound.counter)))
+            writes.append(budgets.commit(spender, bound, credits, _stale_counter(allowance, bound.counter)))
     bounded = {bound.counter for bound in bounds}
     writes += budgets.add(spender, [counter for counter in stored if counter not in bounded], credits)
     if allowance.run:
@@ -152,5 +152,5 @@ def warn(spender: Spender, bounds: Collection[Bound], credits: int) -> None:
             )
 
 
-def _learned(allowance: Allowance, counter: Counter) -> Callable[[int, int], StaleRead]:
+def _stale_counter(allowance: Allowance, counter: Counter) -> Callable[[int, int], StaleRead]:
     return lambda committed, warned: StaleRead(allowance=allowance.knowing({counter: committed}, {counter: warned}))

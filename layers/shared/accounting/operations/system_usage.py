@@ -57,7 +57,8 @@ class SystemStatistics:
     """Sums over whole days: in total, for the users with the most credits, and for the names with the most merit.
 
     Usage by class is shown for the models with the most credits among those names. Each sum is exact. ``truncated``
-    means that some users or names are not shown, or the usage of some shown models. ``series`` is there if asked for.
+    means that some users or names are not shown, or the usage of some shown models. ``series`` is None unless a caller
+    asks for it.
     """
 
     sums: Sums
@@ -71,8 +72,8 @@ class SystemStatistics:
 def statistics(since: int | None, until: int | None, *, top: int, now: int, by: By | None = None) -> SystemStatistics:
     """The statistics of the UTC days that ``since <= at < until`` touches, by default the last 30.
 
-    ``top`` is how many users are shown. If it is 0, ``truncated`` ignores them, and a series by user or account comes
-    without services and models. Raises Invalid for more than ``MAX_DAYS``.
+    ``top`` is how many users are shown. If it is 0, ``truncated`` ignores them, and a request for a series by user or
+    account gets no services and models. Raises Invalid for more than ``MAX_DAYS``.
     """
     end = now + 1 if until is None else until
     begin = day_begin(end - 1) - (DEFAULT_DAYS - 1) * DAY if since is None else day_begin(since)
@@ -91,9 +92,9 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int, by: 
         records[of_day] = records.get(of_day, 0) + part.records
         as_of = max(as_of or 0, part.newest)
     of_users = by in ("user", "account")
-    users = _of_each(records, system.users_of, now) if top or of_users else []
+    users = _rankings(records, system.users_of, now) if top or of_users else []
     by_user, more_users = _by_user(users, max(top, MAX_NAMES)) if users else ({}, False)
-    names = _of_each(records, system.names_of, now) if top or not of_users else []
+    names = _rankings(records, system.names_of, now) if top or not of_users else []
     sums.by_service, more_services = _by_name("service", names)
     sums.by_model, more_models = _by_name("model", names)
     counted_days = [each for each in names if each.day in with_counts]
@@ -103,21 +104,21 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int, by: 
     credits_by_day = {day(at): credits for at, credits in by_day.items()}
     match by:
         case None:
-            shown = None
+            wanted = None
         case "user":
-            shown = _series(credits_by_day, {each: each for each in by_user}, users, system.users_at)
+            wanted = _series(credits_by_day, {each: each for each in by_user}, users, system.users_at)
         case "account":
-            accounts = _of_each(records, system.accounts_of, now)
-            shown = _series_by_account(credits_by_day, accounts, by_user, users)
+            accounts = _rankings(records, system.accounts_of, now)
+            wanted = _series_by_account(credits_by_day, accounts, by_user, users)
         case _:
             credits = sums.by_model if by == "model" else sums.by_service
             ids = {Name(by, each).id: each for each in credits}
-            shown = _series(credits_by_day, ids, names, _credits_at)
-    return SystemStatistics(sums, credits_by_day, dict([*by_user.items()][:top]), truncated, as_of, shown)
+            wanted = _series(credits_by_day, ids, names, _credits_at)
+    return SystemStatistics(sums, credits_by_day, dict([*by_user.items()][:top]), truncated, as_of, wanted)
 
 
-def _of_each[Id](records: Mapping[int, int], ranking_of: Callable[[int], Ranking[Id]], now: int) -> list[Ranking[Id]]:
-    """The rankings of days with their numbers of records, several at a time, because each takes a few calls.
+def _rankings[Id](records: Mapping[int, int], ranking_of: Callable[[int], Ranking[Id]], now: int) -> list[Ranking[Id]]:
+    """The ranking of each day; ``records`` is how many records each day has. Reads several days at a time.
 
     Each thread keeps to the request's deadline, which is in its context.
     """
@@ -136,7 +137,7 @@ def _series[Id](
     days: Sequence[Ranking[Id]],
     credits_at: Callable[[Sequence[tuple[int, Id]]], Sequence[int]],
 ) -> Series:
-    """The series of the first of ``texts``, which have the most credits first."""
+    """The series of the first ``MAX_NAMES`` of ``texts``, which are in order of credits, most first."""
     found = _by_day(list(texts)[:MAX_NAMES], days, credits_at)
     return series(by_day, {texts[each]: credits for each, credits in found.items()})
 
@@ -147,7 +148,7 @@ def _series_by_account(
     by_user: Iterable[str],
     users: Sequence[Ranking[str]],
 ) -> Series:
-    """The series of the accounts that paid the most: organizations, and the own accounts of the first of ``by_user``.
+    """The series of the accounts that paid the most: organizations, and those of the first users in ``by_user``.
 
     Organizations have a ranking of their own. How much a user with many credits paid is read from the user's sums.
     """

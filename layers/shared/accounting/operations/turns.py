@@ -36,7 +36,7 @@ class Turns:
         return wallet.version - self.version
 
     def pause(self, refusal: StaleRead | Conflict, seconds: float) -> float:
-        """How many seconds to wait after an attempt that took ``seconds``. 0 if the refusal's items are new."""
+        """How many seconds to wait after an attempt of ``seconds``; 0 after StaleRead if it is the command's turn."""
         turn = max(seconds, SHORTEST_TURN_SECONDS)
         if isinstance(refusal, Throttled):
             # The table gets too many attempts, so the longest pause doubles with each.

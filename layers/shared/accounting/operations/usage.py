@@ -38,7 +38,7 @@ type By = Literal["model", "service"]
 
 
 class Recorded(NamedTuple):
-    """A record, whether its credits were taken, and whether the request is a repeat. A replayed one has no metadata."""
+    """A record, whether its credits were taken, and whether the request is a repeat. A repeat gets no metadata."""
 
     record: UsageRecord
     deducted: bool
@@ -48,8 +48,8 @@ class Recorded(NamedTuple):
 class Event(NamedTuple):
     """A billable event to record. With ``deduct``, the same transaction takes its credits.
 
-    It costs ``credits``, or what a call costs at the model's price. ``actor`` acts for the user, and is by default the
-    user. ``key_id`` is the API key that is used, if any, and ``run_id`` the run that it counts for.
+    ``cost`` is a number of credits, or the call of a model, which is priced. ``actor`` acts for the user, and is by
+    default the user. ``key_id`` is the API key that is used, if any, and ``run_id`` the run that it counts for.
     """
 
     user_id: str
@@ -98,8 +98,8 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
     if event.run_id is not None and not event.deduct:
         raise Invalid.field("runId", "a run counts what is taken from the balance; send this only with deduct")
     deducts = event.deduct and (made.credits > 0 or event.run_id is not None)
-    reads = deducts or spender.account_id != personal(event.user_id)
-    if not reads and users.is_disabled(event.user_id):
+    reads_wallet = deducts or spender.account_id != personal(event.user_id)
+    if not reads_wallet and users.is_disabled(event.user_id):
         raise UserDisabled
     cause = Cause(event.actor or event.user_id, now, usage_id=made.id, key_id=event.key_id, run_id=event.run_id)
     # Records without a deduction do not wait for the wallet, so they should not wait for one rollup item either.
@@ -115,7 +115,7 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
             bounds = room.bounds
             counted = commitments(snapshot.allowance, bounds, made.credits, in_run=runs.sums_of(made))
             writes = [*ledger_writes(snapshot.wallet, decision), *writes, *counted, *runs.count_model(spender, made)]
-        elif reads:
+        elif reads_wallet:
             admit(snapshot, now)
         if key:
             record = made._replace(metadata={}, provider_usage=None)._asdict()
@@ -130,7 +130,7 @@ def _record(event: Event, now: int, key: IdempotencyKey | None) -> Recorded:
         spending.warn(spender, bounds, made.credits)
         return Recorded(made, deducts)
 
-    if not reads:
+    if not reads_wallet:
         return retry_until_committed(charge_and_record, read=lambda: Snapshot(wallets.from_item(event.payer, None)))
     return retry_until_committed(charge_and_record, read=spending.reader(spender, now))
 
@@ -163,7 +163,7 @@ def _priced(event: Event, now: int) -> UsageRecord:
 
 
 def usage_writes(made: UsageRecord, part: int = 0) -> list[Write]:
-    """The writes of a record: the record, its sums and, if another account pays, the pointer from the user's own."""
+    """The writes of a record: the record, its sums and, if another account pays, a pointer in the user's account."""
     pointers = [usage.point(made) for _ in made.accounts[1:]]
     sums = [rollups.add(made, account_id, part) for account_id in made.accounts]
     return [usage.put(made), *sums, *pointers]
@@ -172,7 +172,7 @@ def usage_writes(made: UsageRecord, part: int = 0) -> list[Write]:
 class Statistics(NamedTuple):
     """Sums over a range of time, by service, UTC day and model, and the newest records in it.
 
-    ``series`` is there if asked for.
+    ``series`` is None unless a caller asks for it.
     """
 
     sums: Sums
@@ -220,7 +220,7 @@ def _statistics(
     spans = split(since, until)
     days = [*rollups.between(account_id, *spans.days, wanted)] if spans.days else []
     for begin, end in spans.cut:
-        days += _counted(usage.between(account_id, begin, end, wanted))
+        days += _sums_by_day(usage.between(account_id, begin, end, wanted))
     by_day: dict[str, int] = {}
     total = Sums()
     names: dict[str, dict[str, int]] = {}
@@ -234,11 +234,11 @@ def _statistics(
     return Statistics(total, dict(sorted(by_day.items())), newest, series(by_day, names) if by else None)
 
 
-def _counted(records: Iterable[Countable]) -> list[tuple[str, Sums]]:
-    counted: dict[str, Sums] = {}
-    for known in records:
-        counted.setdefault(day(known.at), Sums()).add(known)
-    return list(counted.items())
+def _sums_by_day(records: Iterable[Countable]) -> list[tuple[str, Sums]]:
+    sums: dict[str, Sums] = {}
+    for each in records:
+        sums.setdefault(day(each.at), Sums()).add(each)
+    return list(sums.items())
 
 
 def _replayed(key: IdempotencyKey, known: idempotency.Record) -> Recorded:

@@ -96,9 +96,9 @@ def change(
 
 def delete(key_id: str, owner: str) -> None:
     """Delete the owner's key and lower the count. Raises ApiKeyNotFound, also if the key is another user's."""
-    refused = ApiKeyNotFound("API key not found", id=key_id)
-    gone = table.delete(keys.api_key(key_id), condition="user_id = :owner", values={":owner": owner})
-    table.transact([Write(gone, refused=lambda _: refused), counts.one_less(keys.api_key_count(owner))])
+    not_found = ApiKeyNotFound("API key not found", id=key_id)
+    action = table.delete(keys.api_key(key_id), condition="user_id = :owner", values={":owner": owner})
+    table.transact([Write(action, refused=lambda _: not_found), counts.one_less(keys.api_key_count(owner))])
     forget(key_id)
 
 

@@ -93,9 +93,9 @@ def rotate(known: ServiceCredential, rotated: ServiceCredential) -> Write:
 
 def delete(credential_id: str) -> None:
     """Delete a credential, and lower the count. Raises ServiceCredentialNotFound."""
-    refused = _not_found(credential_id)
-    gone = table.delete(keys.service_credential(credential_id), condition="id = :id", values={":id": credential_id})
-    table.transact([Write(gone, refused=lambda _: refused), counts.one_less(keys.service_credential_count())])
+    not_found = _not_found(credential_id)
+    action = table.delete(keys.service_credential(credential_id), condition="id = :id", values={":id": credential_id})
+    table.transact([Write(action, refused=lambda _: not_found), counts.one_less(keys.service_credential_count())])
     forget(credential_id)
 
 

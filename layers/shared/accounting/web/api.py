@@ -114,9 +114,9 @@ class Api:
     def resolve(self, event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Answer the request.
 
-        A body is read as JSON whatever its content type says, because curl's default names a form. The path is the
-        gateway's route with its parameters quoted again, so that an id may contain a slash. Powertools copies all
-        headers nine times for each request, so it gets only those that are read.
+        A body is read as JSON whatever its content type says, because curl sends that of a form by default. The path is
+        the gateway's route with its parameters quoted again, so that an id may contain a slash. Powertools copies all
+        headers nine times for each request, so it gets only those that the service reads.
         """
         kinds = ("headers", "multiValueHeaders")
         sent = {
@@ -190,8 +190,8 @@ class Api:
 
     def _read_body(self, text: str) -> Any:
         """The body of the current request: read leniently for a report, strictly for every other route."""
-        of_a_report = self.resolver.context["_route"].func in self._reports
-        return lenient_json(text) if of_a_report else strict_json(text)
+        is_report = self.resolver.context["_route"].func in self._reports
+        return lenient_json(text) if is_report else strict_json(text)
 
     def _guarded(self, route: Route) -> Callable[..., Any]:
         """The route's handler, guarded by the rules that the route declares."""
@@ -228,7 +228,7 @@ class Api:
 
     def _invalid(self, error: RequestValidationError | ValidationError) -> Response[str]:
         found = error.errors()
-        whole = isinstance(error, RequestValidationError)  # its locations begin with the part of the request
+        whole = isinstance(error, RequestValidationError)  # its locations begin with body, path or query
         problems = [{"field": _field_name(each["loc"], whole=whole), "problem": text_of_error(each)} for each in found]
         return self._refused(invalid(problems))
 
@@ -262,7 +262,8 @@ def handler_of(api: Api) -> Callable[[dict[str, Any], LambdaContext], dict[str, 
     @logger.inject_lambda_context(clear_state=True)
     def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         started = time.perf_counter()
-        logger.set_correlation_id(event["requestContext"]["requestId"])  # a path would be a query in JMESPath
+        # The alternative, ``correlation_id_path``, would be a query in JMESPath.
+        logger.set_correlation_id(event["requestContext"]["requestId"])
         logger.remove_keys(["function_arn", "function_memory_size"])  # the log group's name says the same
         with for_a_request():
             answer = api.resolve(event, context)
@@ -296,7 +297,7 @@ def _with_headers(app: APIGatewayRestResolver, next_middleware: NextMiddleware) 
 
 
 def _field_name(location: tuple[Any, ...], *, whole: bool) -> str:
-    """The field that a validation error names. If ``whole``, the location begins with the part of the request."""
+    """The field that a validation error names. If ``whole``, the location begins with body, path or query."""
     if not whole:
         return ".".join(map(str, location))
     part, *steps = location

@@ -68,7 +68,7 @@ class SetBudget(RequestModel):
     """How much the subject may spend from the account in each window.
 
     ``timeZone`` is an IANA name, by default UTC: a day begins at midnight there, a week on Monday. ``warnAtPercent``
-    are percentages of the limit.
+    are percentages of the limit at which the service logs a warning.
     """
 
     limit_credits: CreditsOrZero
@@ -98,7 +98,7 @@ class BudgetView(ResponseModel):
 
     @classmethod
     def of(cls, state: BudgetState) -> Self:
-        """The view of a budget."""
+        """Build the response from a budget."""
         budget, window, committed = state.budget, state.window, state.committed
         return cls(
             account_id=budget.account_id,
@@ -160,7 +160,7 @@ class RunView(ResponseModel):
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        """The view of a run."""
+        """Build the response from a run."""
         return cls(
             account_id=run.account_id,
             run_id=run.id,

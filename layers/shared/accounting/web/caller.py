@@ -1,4 +1,4 @@
-"""Who calls: the identity that the authorizer put into the request, checked again where its cache could be late."""
+"""Who calls: the identity that the authorizer put into the request. What may have changed since is checked again."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -89,8 +89,8 @@ class Caller(NamedTuple):
     def _role_now(self, *wanted: str) -> str:
         """The token's role, or a lower one from a newer token or sync: the gateway may remember a token for minutes.
 
-        If the token's role is not one of ``wanted``, it is returned unchanged, because a newer statement cannot raise
-        it.
+        If the token's role is not one of ``wanted``, it is returned unchanged, because a newer token or sync cannot
+        raise it.
         """
         if self.role not in wanted:
             self.require_enabled()

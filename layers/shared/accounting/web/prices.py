@@ -146,7 +146,10 @@ class _OrRatesAlone:
 
 
 class CardBody(RequestModel):
-    """Rates of a variant. A class without a rate costs what it costs without the variant. Only its own tiers apply."""
+    """Rates of a variant. A class without a rate costs what it costs without the variant.
+
+    The tiers of the model do not apply to the variant.
+    """
 
     rates: SomeRates
     tiers: Tiers | None = None

@@ -1,6 +1,6 @@
 """How rates are named and written in requests and responses. Imports the domain.
 
-It has no models, so that a function without price rules does not import theirs.
+It is apart from the models of price rules, so that a function without price rules does not import them.
 """
 
 from pydantic.alias_generators import to_camel

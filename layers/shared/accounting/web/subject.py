@@ -13,7 +13,7 @@ def named_by(caller: Caller, reference: str) -> Reference:
     """The user that a caller means by an id or an e-mail address.
 
     Callers who give their own id or address always mean themselves, even if the address now belongs to another user, or
-    is the id of another user. So they never reach that user's data by it.
+    is the id of another user. So they never reach that user's data.
     """
     return ById(caller.user_id) if caller.is_self(reference) else reference
 

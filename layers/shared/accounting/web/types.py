@@ -49,7 +49,7 @@ _MODEL_ID = rf"^[A-Za-z0-9._:/@+-]{{1,{MAX_MODEL_ID}}}$"
 _EMAIL = rf"^[^@\s{CONTROL_CHARACTERS}]+@[^@\s{CONTROL_CHARACTERS}]+$"
 
 
-class _Says(NamedTuple):
+class _InSchema(NamedTuple):
     """Adds to a field's JSON schema what one of our validators requires, as far as a schema can say it."""
 
     more: dict[str, Any]
@@ -58,16 +58,16 @@ class _Says(NamedTuple):
         return handler(schema) | self.more
 
 
-_NAMED = _Says({"not": {"enum": sorted(RESERVED_NAMES)}})
-_NAMED_USER = _Says({"not": {"enum": sorted(RESERVED_USER_IDS)}})
-_PLAIN = _Says({"pattern": rf"^[^{CONTROL_CHARACTERS}]*$"})
-_LINES = _Says({"pattern": rf"^[^{CONTROL_CHARACTERS_OF_LINES}]*$"})
+_UNRESERVED = _InSchema({"not": {"enum": sorted(RESERVED_NAMES)}})
+_UNRESERVED_USER = _InSchema({"not": {"enum": sorted(RESERVED_USER_IDS)}})
+_PLAIN = _InSchema({"pattern": rf"^[^{CONTROL_CHARACTERS}]*$"})
+_LINES = _InSchema({"pattern": rf"^[^{CONTROL_CHARACTERS_OF_LINES}]*$"})
 """The validators also refuse surrogates. The patterns need not, because JSON in UTF-8 cannot have any."""
-_DATED = _Says({"anyOf": [{"format": "date"}, {"format": "date-time"}]})
+_DATED = _InSchema({"anyOf": [{"format": "date"}, {"format": "date-time"}]})
 
 
 _DEFERS = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start"
-"""Whether a model is built at its first use: a request uses a few of them. A snapshot has all of them built."""
+"""Whether a model is built at its first use, because a request uses only a few. A snapshot has all models built."""
 
 
 def _none_of(reserved: frozenset[str]) -> AfterValidator:
@@ -186,8 +186,8 @@ def _lines(text: str) -> str:
     return text
 
 
-Identifier = Annotated[str, StringConstraints(strict=True, pattern=_IDENTIFIER), _NOT_RESERVED, _NAMED]
-ModelId = Annotated[str, StringConstraints(strict=True, pattern=_MODEL_ID), _NOT_RESERVED, _NAMED]
+Identifier = Annotated[str, StringConstraints(strict=True, pattern=_IDENTIFIER), _NOT_RESERVED, _UNRESERVED]
+ModelId = Annotated[str, StringConstraints(strict=True, pattern=_MODEL_ID), _NOT_RESERVED, _UNRESERVED]
 UserReference = Annotated[
     str,
     StringConstraints(strict=True, min_length=1, max_length=254),
@@ -203,7 +203,7 @@ AccountText = Annotated[
     StringConstraints(strict=True, max_length=len(PERSONAL) + MAX_USER_ID),
     AfterValidator(_plain),
     AfterValidator(parsed),
-    _Says({"pattern": rf"^(user:[^{CONTROL_CHARACTERS}]+|org:[A-Za-z0-9]{{1,26}})$"}),
+    _InSchema({"pattern": rf"^(user:[^{CONTROL_CHARACTERS}]+|org:[A-Za-z0-9]{{1,26}})$"}),
 ]
 """The id of an account: ``user:`` and a user's id, or ``org:`` and an organization's id."""
 AccountInPath = Annotated[AccountText, BeforeValidator(decoded_once_or_twice)]
@@ -220,13 +220,13 @@ Adjustment = Annotated[
     int,
     Field(strict=True, ge=-MAX_CREDITS, le=MAX_CREDITS),
     AfterValidator(_not_zero),
-    _Says({"not": {"const": 0}}),
+    _InSchema({"not": {"const": 0}}),
 ]
 Tokens = Annotated[int, Field(strict=True, ge=0, le=MAX_TOKENS)]
 EstimatedTokens = Annotated[int, Field(strict=True, ge=1, le=MAX_TOKENS)]
 ONLY_DIGITS = BeforeValidator(_digits)
 """For every integer in the query. It must come after the limits; otherwise the document would not show them."""
-QueryCredits = Annotated[int, ONLY_DIGITS, _Says({"minimum": 1, "maximum": MAX_CREDITS})]
+QueryCredits = Annotated[int, ONLY_DIGITS, _InSchema({"minimum": 1, "maximum": MAX_CREDITS})]
 """Credits in the query of a removal; the model ``Remove`` checks their limits."""
 ExpiryDays = Annotated[int, Field(strict=True, ge=1, le=MAX_EXPIRY_DAYS)]
 StrictFlag = Annotated[bool, Field(strict=True)]
@@ -245,7 +245,7 @@ UserId = Annotated[
     AfterValidator(_plain),
     _none_of(RESERVED_USER_IDS),
     _PLAIN,
-    _NAMED_USER,
+    _UNRESERVED_USER,
 ]
 EmailAddress = Annotated[str, StringConstraints(strict=True, max_length=254, pattern=_EMAIL), AfterValidator(_plain)]
 Name = Annotated[
@@ -276,7 +276,7 @@ ServiceName = Annotated[
     _within(MAX_SERVICE),
     _NOT_RESERVED,
     _PLAIN,
-    _NAMED,
+    _UNRESERVED,
 ]
 Operation = Annotated[
     str,
@@ -285,7 +285,7 @@ Operation = Annotated[
     _within(MAX_MODEL_ID),
     _NOT_RESERVED,
     _PLAIN,
-    _NAMED,
+    _UNRESERVED,
 ]
 """What was done: at most ``MAX_LABEL`` bytes, or a model's id."""
 Metadata = Annotated[dict[str, Any], BeforeValidator(_plain_json), AfterValidator(_small)]

@@ -1,6 +1,6 @@
 """The usage of a model call in requests and responses. Imports the field types and the domain.
 
-A request has it in ``usage``, in the canonical form or, with ``usageFormat``, in the form that the provider sent.
+In a request, ``usage`` has the canonical form or, with ``usageFormat``, the form in which the provider sent it.
 """
 
 import json
