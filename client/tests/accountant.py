@@ -20,7 +20,7 @@ class Accountant:
 
     ``said`` has the steps it received and the tokens of each. ``bodies`` has the requests. ``trouble`` has, for a step,
     the answers or exceptions that come instead of the step; those in ``afterwards`` come after the step was carried
-    out, instead of its answer. Of a usage, it reads OpenAI's and Anthropic's names of the output; the input is free.
+    out, instead of its answer. Of a usage, only the output counts, by its canonical, OpenAI's or Anthropic's name.
     """
 
     def __init__(self, credits: int = 1000) -> None:
@@ -52,14 +52,14 @@ class Accountant:
 
     def heard(self, step: str) -> list[int]:
         """The tokens of every step with this name."""
-        return [tokens for said, tokens in self.said if said == step]
+        return [tokens for name, tokens in self.said if name == step]
 
     def told(self, step: str) -> list[dict[str, Any]]:
         """The values of every step with this name, without the session's id."""
         return [
             {name: value for name, value in body.items() if name != "sessionId"}
-            for said, body in self.bodies
-            if said == step
+            for received, body in self.bodies
+            if received == step
         ]
 
     def _initialize(self, body: dict[str, Any]) -> httpx.Response:

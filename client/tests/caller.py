@@ -1,8 +1,8 @@
 """A program whose accounted calls are killed: `python caller.py sync|async ACCOUNTING PROVIDER [FILE]`.
 
-For each line that it reads, it forks a process and prints its id. After "go", this process calls the models without an
-end, and prints the session of each call that it has read to its end, or left. After "last", it ends when the outbox is
-empty. The fork saves importing the SDKs for each process.
+For each line that it reads, it forks a process and prints its id. After "go", the fork calls the models until it is
+killed, and prints the session of each call that it has read to its end, or left. After "last", it ends when the outbox
+is empty. The fork saves importing the SDKs for each process.
 """
 
 from __future__ import annotations

@@ -33,11 +33,11 @@ def dropped(client: AccountingClient) -> None:
     client.streaming_session("m", 100, heartbeat_seconds=BEAT_SECONDS).__enter__().add_tokens(30)
 
 
-def dropped_in_a_circle(client: AccountingClient) -> None:
+def dropped_in_a_reference_cycle(client: AccountingClient) -> None:
     session = client.streaming_session("m", 100, heartbeat_seconds=BEAT_SECONDS).__enter__()
     session.add_tokens(30)
-    circle: list[Any] = [session]
-    circle.append(circle)
+    cycle: list[Any] = [session]
+    cycle.append(cycle)
 
 
 def dropped_with_its_stack(client: AccountingClient) -> None:
@@ -56,7 +56,7 @@ def dropped_after_a_refusal(client: AccountingClient) -> None:
             session.set_tokens(30)
 
 
-WAYS = [dropped, dropped_in_a_circle, dropped_with_its_stack, dropped_after_a_refusal]
+WAYS = [dropped, dropped_in_a_reference_cycle, dropped_with_its_stack, dropped_after_a_refusal]
 
 
 @pytest.mark.parametrize("drop", WAYS)

@@ -123,7 +123,7 @@ def test_a_heartbeat_shows_the_ignored_names(ask: Ask) -> None:
     assert ask(Played(ok(beaten)), lambda client: client.heartbeat("s", 5)).ignored == ("usage",)
 
 
-def test_a_price_is_added_once_even_if_it_is_sent_several_times(ask: Ask) -> None:
+def test_a_price_is_sent_with_the_callers_idempotency_key(ask: Ask) -> None:
     service = Played(ok(rule(1)))
 
     ask(service, lambda client: client.add_price("m1", 1, idempotency_key="prices-7"))

@@ -245,7 +245,7 @@ def test_a_stream_without_service_and_usage_is_charged_for_its_estimated_input_a
     assert settled["metadata"] == {"estimated": True}
 
 
-def test_a_hold_that_was_made_though_its_answer_was_lost_is_settled_as_any_other(play: Play) -> None:
+def test_a_hold_that_was_made_although_its_answer_was_lost_is_settled_like_any_other(play: Play) -> None:
     bank = play.bank
 
     def lose(step: str) -> Any:
@@ -303,15 +303,15 @@ def test_a_program_that_ends_inside_a_stream_settles_it() -> None:
     assert (bank.only().outcome, (bank.only().settled or {})["tokensGenerated"]) == ("abort", 7)
 
 
-def test_a_program_that_ends_while_the_service_is_down_says_what_is_open() -> None:
+def test_a_program_that_ends_while_the_service_is_down_logs_what_is_open() -> None:
     bank = Bank()
     with serving(bank) as url:
         program = PROGRAM + "import urllib.request; urllib.request.urlopen(sys.argv[1] + '/api/down', b'{}')\n"
-        down = bank.answer
+        usual_answer = bank.answer
 
         def answer(path: str, content: bytes, user: str) -> httpx.Response:
             bank.is_down = bank.is_down or path.endswith("/down")
-            return httpx.Response(200) if path.endswith("/down") else down(path, content, user)
+            return httpx.Response(200) if path.endswith("/down") else usual_answer(path, content, user)
 
         bank.answer = answer  # type: ignore[method-assign]
         run = run_program(program, url)

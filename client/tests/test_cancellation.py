@@ -1,4 +1,4 @@
-"""Streams cancelled by their client, a time limit or a framework are settled, and only once."""
+"""Streams cancelled by their caller, a time limit or a framework are settled, and only once."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def consume(client: AsyncAccountingClient, until: int, reached: asyncio.Ev
             await asyncio.sleep(60)
 
 
-def test_a_cancelled_client_pays_for_what_was_generated() -> None:
+def test_a_stream_whose_task_is_cancelled_is_charged_for_what_was_generated() -> None:
     async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
         inside = asyncio.Event()
         task = asyncio.create_task(held(client, inside))
@@ -136,7 +136,7 @@ def test_a_session_cancelled_while_it_finalizes_is_finalized() -> None:
     assert cancelling(scenario).said == [("initialize", 100), ("finalize", 30)]
 
 
-def test_a_generator_that_is_closed_early_pays_for_what_was_generated() -> None:
+def test_a_generator_that_is_closed_early_is_charged_for_what_was_generated() -> None:
     async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
         chunks: Any = answer(client)
         async for number in chunks:
@@ -147,7 +147,7 @@ def test_a_generator_that_is_closed_early_pays_for_what_was_generated() -> None:
     assert cancelling(scenario).said == [("initialize", 100_000), ("abort", 50)]
 
 
-def test_a_generator_that_is_garbage_collected_pays_for_what_was_generated() -> None:
+def test_a_generator_that_is_garbage_collected_is_charged_for_what_was_generated() -> None:
     async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
         async for number in answer(client):
             if number == 4:
@@ -157,7 +157,7 @@ def test_a_generator_that_is_garbage_collected_pays_for_what_was_generated() -> 
     assert cancelling(scenario).said == [("initialize", 100_000), ("abort", 50)]
 
 
-def test_a_time_limit_pays_for_what_was_generated() -> None:
+def test_a_stream_that_exceeds_a_time_limit_is_charged_for_what_was_generated() -> None:
     async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
         async def stream() -> None:
             async with asyncio.timeout(None) as limit, client.streaming_session("m", 100) as session:

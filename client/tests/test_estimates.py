@@ -1,4 +1,4 @@
-"""What a request to a model is estimated at: by a number, a function, a tokenizer, or the length of its text."""
+"""How the tokens of a request are estimated: by a number, a function, a tokenizer, or the length of its text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from accounting_client.estimates import MEDIA_TOKENS, MESSAGE_TOKENS, estimated_usage
 
 FIELDS = ("messages", "tools")
-REQUEST: dict[str, Any] = {"model": "m" * 1000, "messages": [{"role": "user", "content": "nine bytes and six"}]}
+REQUEST: dict[str, Any] = {"model": "m" * 1000, "messages": [{"role": "user", "content": "These are 18 bytes"}]}
 
 
 class Words:

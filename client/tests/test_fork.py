@@ -97,7 +97,7 @@ def in_a_child(act: Callable[[], Any]) -> Any:
     """Return what ``act`` returns, as JSON, from a forked process. If it raises, the test fails."""
     read_end, write_end = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # that this process has threads is what the test is about
+        warnings.simplefilter("ignore", DeprecationWarning)  # the tests are about a process that has threads
         child = os.fork()
     if child == 0:
         signal.alarm(CHILD_SECONDS)  # so that a deadlock ends, too
@@ -142,7 +142,7 @@ def test_a_grandchild_has_connections_of_its_own(server: Server) -> None:
     assert len(set(server.connections("balance"))) == 3
 
 
-def leave(client: AccountingClient, session: Any) -> Any:
+def close_the_client(client: AccountingClient, session: Any) -> Any:
     client.close()
 
 
@@ -159,7 +159,7 @@ def leave_the_block(client: AccountingClient, session: Any) -> Any:
             session.__exit__(*sys.exc_info())
 
 
-@pytest.mark.parametrize("act", [leave, settle, leave_the_block])
+@pytest.mark.parametrize("act", [close_the_client, settle, leave_the_block])
 def test_a_child_leaves_its_parents_sessions_alone(
     server: Server, act: Callable[[AccountingClient, Any], Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -178,7 +178,7 @@ def test_a_child_leaves_its_parents_sessions_alone(
     assert server.accountant.said == [("initialize", 100), ("finalize", 31)]
 
 
-def test_a_child_heartbeats_no_session_of_its_parents(server: Server) -> None:
+def test_a_child_sends_no_heartbeats_for_its_parents_sessions(server: Server) -> None:
     with (
         AccountingClient(server.url, "jwt", retries=QUICK) as client,
         client.streaming_session("m", 100, heartbeat_seconds=0.05),
@@ -208,7 +208,7 @@ def test_a_child_of_an_unused_client_streams_and_settles_its_own_sessions(server
 
 
 def test_a_lock_held_during_the_fork_does_not_block_the_child(server: Server) -> None:
-    """Another thread is fetching a token during the fork: in the child it never returns."""
+    """Another thread fetches a token during the fork. The child lacks that thread, so its lock stays held there."""
     fetching, go_on = threading.Event(), threading.Event()
 
     def token() -> str:

@@ -68,7 +68,7 @@ class Callers:
             yield cls(process)
 
     def run(self, line: str, kill_after: float | None = None) -> None:
-        """Run a process to its end, or kill it after this many calls, of which the last may be cut."""
+        """Run a process to its end, or kill it after this many calls: 2.5 kills it in the middle of the third."""
         process = self._process
         assert process.stdin
         assert process.stdout
@@ -88,7 +88,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "NO_PROXY": "*", "no_proxy": "*"}
 
 
-def usage_of(session_id: str, settled: dict[str, Any]) -> int | None:
+def output_of(session_id: str, settled: dict[str, Any]) -> int | None:
     """The output tokens of the provider's usage that a session was settled for."""
     api = session_id.split("-")[1]
     return settled["usage"].get(OUTPUTS[api]) if "usage" in settled else None
@@ -112,7 +112,7 @@ def test_calls_of_processes_that_are_killed_at_any_moment_are_settled_exactly_on
     for session_id, session in bank.sessions.items():
         settled, is_left = session.settled or {}, session_id.startswith("leave-")
         if session.outcome == "finalize":
-            assert usage_of(session_id, settled) == provider.plan.output_tokens
+            assert output_of(session_id, settled) == provider.plan.output_tokens
         elif not is_left:  # killed before its usage was known: the service charges its last heartbeat
             assert session_id not in callers.ended
             assert not {"usage", "tokensGenerated"} & settled.keys()

@@ -225,9 +225,9 @@ def test_a_reader_who_leaves_an_async_stream_pays_for_what_they_saw(provider: Pr
     asyncio.run(run())
 
 
-async def _until(so: Callable[[], object]) -> None:
+async def _until(done: Callable[[], object]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not so():
+    while not done():
         assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.01)
 
@@ -388,10 +388,10 @@ def test_a_callback_of_the_other_kind_is_refused(provider: Provider) -> None:
     assert (service.sessions, provider.asked) == ({}, [])
 
 
-def test_an_async_callback_that_a_coroutine_calls_synchronously_is_noticed(
+def test_an_async_callback_in_a_sync_call_of_a_coroutine_raises_an_error(
     provider: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """LangChain calls the model once, whatever the callback raises. That call fails at its end; so do later ones."""
+    """LangChain calls the model the first time, and that call fails at its end. Later calls fail before the model."""
     service = Accountants()
     provider.plans()
     model = model_of(provider)

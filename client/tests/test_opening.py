@@ -164,7 +164,7 @@ def test_heartbeats_that_cannot_begin_are_tried_again(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_heartbeats_that_cannot_be_planned_release_the_hold() -> None:
+def test_heartbeats_that_cannot_be_scheduled_release_the_hold() -> None:
     service = Accountant()
 
     async def run() -> None:

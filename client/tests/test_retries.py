@@ -60,7 +60,7 @@ ONCE: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("trouble", TEMPORARY, ids=repr)
 @pytest.mark.parametrize("kind", REPEATABLE)
-def test_a_temporary_failure_is_repeated_if_a_repeat_is_safe(ask: Ask, trouble: Any, kind: str) -> None:
+def test_a_request_is_repeated_after_a_temporary_failure_if_a_repeat_is_safe(ask: Ask, trouble: Any, kind: str) -> None:
     act, body = REPEATABLE[kind]
     service = Played(trouble, trouble, ok(body))
 
@@ -172,7 +172,7 @@ def test_a_pause_is_a_random_part_of_a_limit_that_doubles(attempts: int) -> None
     assert [retries.pause(attempts, 0, 0, chance) for chance in (0, 0.5, 1)] == [0, longest / 2, longest]
 
 
-def test_retry_after_comes_before_the_random_pause() -> None:
+def test_the_random_pause_is_added_to_retry_after() -> None:
     assert Retries(first_seconds=0.5).pause(1, 0, 2, 0.5) == 2.25
 
 

@@ -116,7 +116,7 @@ class Sdk:
 
 
 class Talk:
-    """An accounted client, for a test that is written once for both kinds: it runs async ones on their loop."""
+    """An accounted client, for tests that are written once for both kinds: it runs async calls on the client's loop."""
 
     def __init__(self, sdk: Sdk, client: Any) -> None:
         self.sdk, self.client = sdk, client

@@ -40,8 +40,8 @@ def test_ids_of_different_milliseconds_are_in_order(monkeypatch: pytest.MonkeyPa
     assert made == sorted(set(made))
 
 
-def test_a_clock_that_is_turned_back_makes_ids_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise, the service would not take their time for the beginning of the session."""
+def test_ids_follow_a_clock_that_is_turned_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise, the service would not accept the time in an id as the beginning of its session."""
     times = iter([1_800_000_000_000, 1_799_999_000_000])
     monkeypatch.setattr(time, "time_ns", lambda: next(times) * 1_000_000)
 

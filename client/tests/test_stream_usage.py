@@ -131,7 +131,7 @@ def test_a_usage_of_another_format_replaces_the_earlier_one_completely(accounted
     assert service.told("finalize")[0]["usage"] == OPENAI
 
 
-def test_a_session_with_a_number_takes_a_usage_too(stream: Run) -> None:  # noqa: F811
+def test_a_session_with_an_estimated_number_of_tokens_takes_a_usage_too(stream: Run) -> None:  # noqa: F811
     service = Accountant()
 
     stream(service, using(OPENAI), 1000)
@@ -287,7 +287,7 @@ def test_a_usage_rejected_for_any_reason_is_settled_by_number_of_tokens(accounte
 
 
 @pytest.mark.parametrize("settle", ["finalize", "abort"])
-def test_finalize_sends_the_model_that_served_and_the_metadata(ask: Ask, settle: str) -> None:
+def test_settling_sends_the_model_that_served_and_the_metadata(ask: Ask, settle: str) -> None:
     ended = ABORTED | {"sessionId": "s", "actualCredits": 0, "estimatedCredits": 0}
     service = Played(ok(OPENED | {"sessionId": "s"}), ok(ended))
 
@@ -374,8 +374,8 @@ def test_answers_have_the_usage_by_class(ask: Ask) -> None:
     assert service.bodies == [{"sessionId": "s", "usage": STARTED, "usageFormat": "anthropic"}]
 
 
-def held(meter: Meter, credits: int, progress: Progress | None = None) -> None:
-    """Make heartbeats answer that this many credits are held."""
+def answer_heartbeat(meter: Meter, credits: int, progress: Progress | None = None) -> None:
+    """Pass the meter the answer to a heartbeat: this many credits are held."""
     report = progress or meter.report()
     meter.beaten(Heartbeat("s", report.tokens, credits, AT), report)
 
@@ -403,7 +403,7 @@ def test_output_within_the_hold_of_an_estimate_by_class_never_costs_more_than_is
         assert input_credits + generated / 100 <= allocated
         cost = input_credits + (generated + 100) / 100
         allocated = max(allocated, -int(-cost * 12 // 10))
-        held(meter, allocated)
+        answer_heartbeat(meter, allocated)
 
 
 def test_a_usage_above_the_estimate_causes_a_heartbeat_before_the_buffer_is_used_up() -> None:
@@ -412,7 +412,7 @@ def test_a_usage_above_the_estimate_causes_a_heartbeat_before_the_buffer_is_used
     meter.use({"prompt_tokens": 210_000, "completion_tokens": 1_000}, "openai")
     weighs_more = meter.outgrown
 
-    held(meter, 1_560)
+    answer_heartbeat(meter, 1_560)
 
     assert weighs_more
     assert 1_000 < fits(meter) < 4_000
@@ -425,5 +425,5 @@ def test_a_cheap_usage_does_not_cause_a_heartbeat_for_every_chunk() -> None:
         meter.use({"prompt_tokens": 5_000, "completion_tokens": output}, "openai")
         if meter.outgrown:
             beats += 1
-            held(meter, 120)
+            answer_heartbeat(meter, 120)
     assert 5 <= beats <= 10

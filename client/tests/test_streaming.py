@@ -1,4 +1,4 @@
-"""Streaming sessions, sync and async: what the service receives, and what the proxy does."""
+"""Streaming sessions, sync and async: what the service receives, and what the caller sees."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_heartbeats_are_sent_at_an_interval(stream: Run) -> None:
 
 
 def expiring(service: Accountant, seconds: float) -> Accountant:
-    """The same, but it ends a session when it has received nothing for this many seconds."""
+    """The same service; its answers say that a session expires after this many seconds."""
 
     def expires_at() -> str:
         return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
@@ -342,7 +342,7 @@ EXPIRED = refusal(401, "TOKEN_EXPIRED")
 
 @pytest.mark.parametrize("trouble", [refusal(500, "INTERNAL_ERROR"), UNREADABLE, EXPIRED], ids=repr)
 def test_a_settlement_that_may_succeed_later_is_repeated(stream: Run, trouble: httpx.Response) -> None:
-    """Even a token that is refused twice, if the token function may still return another one."""
+    """So may one whose token was refused twice, because the token function may return another one."""
     service = Accountant()
     service.trouble["finalize"] = [trouble] * 4
 

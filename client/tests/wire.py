@@ -48,7 +48,7 @@ class Wire:
             thread.join()
 
     def cut(self, step: str, moment: Moment, times: int) -> None:
-        """Cut this many requests whose path ends like this."""
+        """Cut this many requests whose path ends with ``step``."""
         left, lock = Counter({(step, moment): times}), threading.Lock()
 
         def is_cut(of: str, when: Moment) -> bool:

@@ -39,7 +39,7 @@ class Target(Person):
 
 @pytest.fixture(scope="module")
 def person(service: Stack, people: People) -> Target:
-    """Return an administrator with credits and all else that requests name, whom all the bad input is about."""
+    """Return the administrator whom all bad input is about, with everything that requests name."""
     admin, model = people("admin", credits=1000), new_id("model")
     rule = {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": SINCE}
     admin.ok("POST", "pricing", rule)
@@ -69,10 +69,10 @@ def nothing_moves(service: Stack, person: Target) -> Iterator[None]:
 
 
 def _everything(service: Stack, person: Target) -> list[list[Item]]:
-    kept = (
+    things = (
         *(("KEY", "{key}"), ("PRICE", "{model}"), ("SERVICE", "{service}")),
         *(("ORG", "{organization}"), ("ACCOUNT", "{account}")),
     )
     run = f"RUN#{person.names['{account}']}#{person.names['{run}']}"
-    partitions = (f"EMAIL#{person.email}", run, *(f"{kind}#{person.names[name]}" for kind, name in kept))
+    partitions = (f"EMAIL#{person.email}", run, *(f"{kind}#{person.names[name]}" for kind, name in things))
     return [items_of(service, person.id), *(items_under(service, pk) for pk in (*partitions, "EMAIL#new@example.com"))]

@@ -1,6 +1,7 @@
-"""Bad input over HTTP is a 4xx of the one error shape, and changes nothing; the integration tests send every bad value.
+"""Bad input over HTTP gets a 4xx in the usual error shape, and changes nothing.
 
-The gateway hands a body to a function as it is, so that one field of each function is enough here.
+The integration tests send every bad value. The gateway does not change a body, so one field of each function is enough
+here.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def test_a_bad_value_is_refused_by_the_name_of_its_field(
 
 
 @pytest.mark.parametrize("route", STRICT, ids=route_id)
-def test_a_command_refuses_what_it_does_not_know_and_names_it(service: Stack, person: Target, route: Route) -> None:
+def test_a_command_refuses_an_unknown_field_and_names_it(service: Stack, person: Target, route: Route) -> None:
     method, path, good = route
     with nothing_moves(service, person):
         for name in ("expiryDay", "Credits", "user_id", "__proto__", "toString", "", "ä", "body", "query", "header"):
@@ -98,7 +99,7 @@ def test_a_command_without_a_body_refuses_unknown_names(service: Stack, person: 
 
 
 @pytest.mark.parametrize("route", QUESTIONS, ids=route_id)
-def test_a_question_may_have_more_than_it_needs(person: Target, route: Route) -> None:
+def test_a_route_that_changes_nothing_accepts_unknown_fields(person: Target, route: Route) -> None:
     method, path, good = route
 
     answer = person.call(method, path, text_of({**good, "more": 1}, person.names), params={"more": "1"})

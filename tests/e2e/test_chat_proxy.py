@@ -222,7 +222,7 @@ def test_a_stream_whose_hold_cannot_be_raised_ends_with_an_event(
     assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (0, 0)
 
 
-def test_if_somebody_ends_its_session_a_stream_ends_with_an_event(
+def test_a_stream_whose_session_is_aborted_ends_with_an_event(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
     person = people(credits=100)
@@ -250,7 +250,7 @@ def test_a_caller_who_leaves_pays_for_what_was_generated(
     with proxy.ask(person, 2000) as answer:
         assert any("word19" in line for line in answer.iter_lines())
 
-    (record,) = _once(lambda: _under(service, person, "USAGE#"))
+    (record,) = _wait_for(lambda: _under(service, person, "USAGE#"))
     assert record["service"] == "chat-streaming-aborted"
     assert 20 <= json.loads(record["metadata"])["tokens"] <= 80
     assert audited(service, person).balance["heldCredits"] == 0
@@ -264,7 +264,7 @@ def test_the_session_of_a_dead_proxy_is_swept_and_charged_its_last_heartbeat(
     with proxy_of(service, provider) as doomed, doomed.ask(person, 4000) as answer:
         lines = answer.iter_lines()
         assert "text" in next(lines)
-        session = _once(lambda: [found for found in _active(service, person) if found["tokens"] > 10])
+        session = _wait_for(lambda: [found for found in _active(service, person) if found["tokens"] > 10])
         os.kill(doomed.process.pid, signal.SIGKILL)
         doomed.process.wait(PATIENCE_SECONDS)
     (left,) = _active(service, person)
@@ -294,10 +294,10 @@ def _wait_until_it_listens(port: int) -> None:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
-    assert _once(listening)
+    assert _wait_for(listening)
 
 
-def _once(found: Any) -> Any:
+def _wait_for(found: Any) -> Any:
     """Return the result as soon as there is one."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not (result := found()):
@@ -316,7 +316,7 @@ def _under(service: Stack, person: Person, prefix: str) -> list[Item]:
 
 
 def _let_a_day_pass(service: Stack, session: Item) -> None:
-    """Move a session's last sign of life back by a day."""
+    """Move a session's last heartbeat back by a day."""
     last_seen_at = session["last_seen_at"] - DAY
     due = keys.active_session(session["user_id"], session["session_id"], session["started_at"], last_seen_at)
     dynamodb(service).update_item(

@@ -101,13 +101,13 @@ both = pytest.mark.parametrize("stream", [sync_stream, async_stream])
 def test_a_cut_network_charges_nothing_twice_and_leaves_nothing_held(
     service: Stack, people: People, wire: Wire, stream: Any, step: str, moment: Moment
 ) -> None:
-    person, beaten = people(credits=100), wire.answered["heartbeat"]
+    person, heartbeats = people(credits=100), wire.answered["heartbeat"]
     wire.cut(step, moment, times=2)
 
     def body(session: Any) -> Iterator[None]:
         session.add_tokens(TOKENS)
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while wire.answered["heartbeat"] == beaten and time.monotonic() < deadline:
+        while wire.answered["heartbeat"] == heartbeats and time.monotonic() < deadline:
             yield
         if step == "abort":
             raise HungUpError
@@ -119,7 +119,7 @@ def test_a_cut_network_charges_nothing_twice_and_leaves_nothing_held(
     assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (95, 0)
     (session,) = books.sessions
     assert session["status"] == ("failed" if step == "abort" else "completed")
-    assert wire.answered["heartbeat"] > beaten
+    assert wire.answered["heartbeat"] > heartbeats
 
 
 @both
@@ -160,7 +160,7 @@ def test_a_settlement_that_never_arrives_is_logged_and_can_be_repeated_later(
 
 
 @both
-def test_a_session_whose_opening_had_a_lost_answer_is_released(
+def test_a_session_is_released_if_the_answer_to_its_opening_is_lost(
     service: Stack, people: People, wire: Wire, stream: Any
 ) -> None:
     person = people(credits=100)
@@ -239,7 +239,7 @@ def test_a_command_over_a_cut_network_is_carried_out_once(
     service: Stack, people: People, admin: Person, wire: Wire, moment: Moment
 ) -> None:
     person, boss = people(), client_of(wire, admin)
-    told: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
     commands: dict[str, Callable[[], Any]] = {
         "allocate": lambda: boss.allocate(person.id, 50),
         "adjust": lambda: boss.adjust(person.id, -10),
@@ -249,10 +249,10 @@ def test_a_command_over_a_cut_network_is_carried_out_once(
     }
     for step, command in commands.items():
         wire.cut(step, moment, times=1)
-        told[step] = command()
+        answers[step] = command()
 
-    assert {answer.replayed for answer in told.values()} == {moment == "after"}
-    assert told["set"].previous_credits == 50 - 10 - 5 - 7
+    assert {answer.replayed for answer in answers.values()} == {moment == "after"}
+    assert answers["set"].previous_credits == 50 - 10 - 5 - 7
     books = balanced(service, person)
     assert books.balance["totalCredits"] == 20
     assert len(books.usage) == 1
@@ -267,10 +267,10 @@ def test_answers_fit_their_types(service: Stack, people: People, admin: Person, 
     assert user.balance().active_allocations[0].expires_at.tzinfo is not None
     assert not user.check(101).sufficient
     assert user.calculate("anthropic.claude-3-haiku-20240307-v1:0", 1000).price_per_thousand_tokens == Decimal("0.25")
-    _sessions_answer(user, boss, person)
-    _lists_answer(user, boss, person)
-    _keys_answer(user, boss, person)
-    _prices_answer(user, boss)
+    _check_sessions(user, boss, person)
+    _check_lists(user, boss, person)
+    _check_keys(user, boss, person)
+    _check_prices(user, boss)
     assert user.me() == boss.user(person.id)
     assert not boss.sync_user(person.id, person.email, "renamed").created
     assert user.record_usage("images", "render", 1, metadata={"size": 2.5}).deducted is False
@@ -280,7 +280,7 @@ def test_answers_fit_their_types(service: Stack, people: People, admin: Person, 
     assert boss.audit(person.id).intact
 
 
-def _sessions_answer(user: AccountingClient, boss: AccountingClient, person: Person) -> None:
+def _check_sessions(user: AccountingClient, boss: AccountingClient, person: Person) -> None:
     session_id = new_id("session")
     assert user.initialize(session_id, MODEL, 2000).allocated_credits == 3
     assert user.initialize(session_id, MODEL, 2000).replayed
@@ -302,7 +302,7 @@ def _sessions_answer(user: AccountingClient, boss: AccountingClient, person: Per
     assert (ended.used_credits, ended.completed_at is not None) == (2, True)
 
 
-def _lists_answer(user: AccountingClient, boss: AccountingClient, person: Person) -> None:
+def _check_lists(user: AccountingClient, boss: AccountingClient, person: Person) -> None:
     for _ in range(4):
         boss.allocate(person.id, 1, expiry_days=1, notes="more")
     entries = list(user.ledger(page_size=2))
@@ -315,7 +315,7 @@ def _lists_answer(user: AccountingClient, boss: AccountingClient, person: Person
         boss.balance("nobody at%41all")
 
 
-def _keys_answer(user: AccountingClient, boss: AccountingClient, person: Person) -> None:
+def _check_keys(user: AccountingClient, boss: AccountingClient, person: Person) -> None:
     made = user.create_api_key("ci", permissions=["credits:read"], expiry_days=7)
     assert made.key
     assert user.with_token(ApiKey(made.key)).balance().user_id == person.id
@@ -328,7 +328,7 @@ def _keys_answer(user: AccountingClient, boss: AccountingClient, person: Person)
     assert user.delete_api_key(made.id).message
 
 
-def _prices_answer(user: AccountingClient, boss: AccountingClient) -> None:
+def _check_prices(user: AccountingClient, boss: AccountingClient) -> None:
     model = f"a/{new_id('model')}:v@1"
     rule = boss.add_price(model, Decimal("0.1234"))
     assert rule.effective_from
@@ -374,9 +374,9 @@ def test_the_readmes_code_accounts_a_streamed_answer(
         await module["accounting"].aclose()
         return ["".join(texts) for texts in answers]
 
-    said, refused = asyncio.run(run())
+    answered, refused = asyncio.run(run())
 
-    assert said == "Because." * 4
+    assert answered == "Because." * 4
     assert refused == "\nYou lack 301 credits."
     books = audited(service, person)
     assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (1, 0)

@@ -134,7 +134,7 @@ def test_check_says_whether_the_credits_suffice(service: Stack, people: People, 
     assert items_of(service, person.id) == before
 
 
-def test_a_lot_lives_until_the_instant_that_is_named(people: People, admin: Person) -> None:
+def test_a_lot_expires_at_the_instant_that_the_request_names(people: People, admin: Person) -> None:
     person, until = people(), "2035-03-01T12:30:00.000Z"
     for method, path, body in (
         ("POST", "credits/allocate", {"credits": 5}),

@@ -14,7 +14,7 @@ from tests.e2e.client import SECURITY_HEADERS, assert_refused, described
 if TYPE_CHECKING:
     import httpx
 
-ALONE = {
+ONLY_THIS_SERVICE = {
     "default-src": "'none'",
     "script-src": "'self'",
     "style-src": "'self'",
@@ -65,7 +65,7 @@ def test_the_page_may_load_from_and_call_only_this_service(http: httpx.Client) -
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert SECURITY_HEADERS.items() <= dict(answer.headers).items()
     directives = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
-    assert directives == ALONE
+    assert directives == ONLY_THIS_SERVICE
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert _named_by(answer.text).inline == [], "the policy forbids them"
 
@@ -84,8 +84,8 @@ def test_every_file_of_the_page_is_relative_and_has_its_content_type(http: httpx
             asked.add(name)
             assert answer.headers["content-type"] == ASSETS[name].content_type
             assert answer.headers["x-content-type-options"] == "nosniff"
-            kept = "public, max-age=31536000, immutable" if "?v=" in address else "no-store"
-            assert answer.headers["cache-control"] == kept, address
+            caching = "public, max-age=31536000, immutable" if "?v=" in address else "no-store"
+            assert answer.headers["cache-control"] == caching, address
             assert answer.text == ASSETS[name].path.read_text(encoding="utf-8")
 
     assert asked == set(ASSETS)
@@ -94,12 +94,12 @@ def test_every_file_of_the_page_is_relative_and_has_its_content_type(http: httpx
 def test_files_cached_for_a_year_have_their_version_in_their_address(
     http: httpx.Client,
 ) -> None:
-    kept = [urlsplit(address) for address in _named_by(http.get("/api/docs").text).found if "?" in address]
+    versioned = [urlsplit(address) for address in _named_by(http.get("/api/docs").text).found if "?" in address]
 
-    assert {address.path.removeprefix("docs/") for address in kept} == {
+    assert {address.path.removeprefix("docs/") for address in versioned} == {
         name for name, file in ASSETS.items() if file.headers
     }
-    assert {address.query for address in kept} == {f"v={version('aws-lambda-powertools')}"}
+    assert {address.query for address in versioned} == {f"v={version('aws-lambda-powertools')}"}
 
 
 def test_an_unknown_file_of_the_page_is_not_found(http: httpx.Client) -> None:

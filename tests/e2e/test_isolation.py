@@ -150,8 +150,8 @@ def test_an_email_that_is_another_users_id_does_not_reach_that_user(
             assert answer.status_code in (200, 403), described(answer)
             assert "private" not in answer.text
             assert answer.json() == [] or answer.json().get("userId", imposter.id) == imposter.id
-        supervisor = people("admin", email=victim.id)
-        assert supervisor.ok("POST", "credits/allocate", {"userId": plain.id, "credits": 1})["userId"] == plain.id
+        administrator = people("admin", email=victim.id)
+        assert administrator.ok("POST", "credits/allocate", {"userId": plain.id, "credits": 1})["userId"] == plain.id
 
 
 def test_a_user_whose_id_is_anothers_address_gets_nothing_of_theirs(

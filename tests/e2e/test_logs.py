@@ -225,4 +225,4 @@ def test_text_from_a_caller_cannot_begin_a_log_line(service: Stack, people: Peop
 
     assert not [found for found in lines if found.json().get("message") == forged]
     assert not [found for found in lines if found.message.lstrip().startswith(("x\n", '{"message": "forged'))]
-    assert all(found.json() for found in lines if forged in found.message), "every line that has it is the service's"
+    assert all(found.json() for found in lines if forged in found.message), "the service wrote every line that has it"

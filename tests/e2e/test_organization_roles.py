@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import People
 
 ROLES = ("owner", "admin", "member", "outsider", "supervisor", "administrator")
-"""Roles in the organization, and callers who are not members: in the platform's roles user, supervisor and admin."""
+"""Three roles in the organization, then three of callers outside: the platform's roles user, supervisor and admin."""
 
 SERVED, UNSEEN, FORBIDDEN = "served", (404, "ACCOUNT_NOT_FOUND"), (403, "FORBIDDEN")
 MEMBERS = dict(zip(ROLES, (SERVED, SERVED, SERVED, UNSEEN, UNSEEN, SERVED), strict=True))
@@ -224,9 +224,9 @@ def test_a_key_for_one_account_reaches_no_session_of_another(admin: Person, peop
 
     for own, other in (tuple(keys), tuple(reversed(keys))):
         assert [each["sessionId"] for each in ask("GET", "active", own).json()] == [opened[own]]
-        said = {"sessionId": opened[other], "tokensGenerated": 50_000, "actualTokens": 50_000, "accountId": other}
+        report = {"sessionId": opened[other], "tokensGenerated": 50_000, "actualTokens": 50_000, "accountId": other}
         for call in ("heartbeat", "finalize", "abort"):
-            refused = ask("POST", call, own, said)
+            refused = ask("POST", call, own, report)
             assert_refused(refused, 404, "SESSION_NOT_ACTIVE", "Active streaming session not found")
         body = {"sessionId": new_id("s"), "modelId": MODEL, "estimatedTokens": 1_000, "accountId": other}
         assert_refused(ask("POST", "initialize", own, body), 403, "FORBIDDEN")

@@ -31,13 +31,13 @@ def test_the_examples_of_the_page_of_organizations_work(
     for address, person in team.items():
         page = page.replace(address, person.email)
     module: dict[str, Any] = {}
-    said = []
+    printed = []
 
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         exec(compile(block, PAGE.name, "exec"), module)
-        said.append(capsys.readouterr().out.split())
+        printed.append(capsys.readouterr().out.split())
 
-    create, members, costs, key, close = said
+    create, members, costs, key, close = printed
     assert create == [module["acme"].organization_id, f"org:{module['acme'].organization_id}"]
     assert dict(zip(members[::2], members[1::2], strict=True)) == {
         ada.email: "owner",
@@ -88,13 +88,13 @@ def test_the_examples_of_the_page_of_budgets_work(
     ):
         monkeypatch.setenv(name, value)
     module: dict[str, Any] = {}
-    said = []
+    printed = []
 
     for block in re.findall(r"```python\n(.*?)```", BUDGETS.read_text(), re.DOTALL):
         exec(compile(block, BUDGETS.name, "exec"), module)
-        said.append(capsys.readouterr().out.split())
+        printed.append(capsys.readouterr().out.split())
 
-    _, left, refused, preview, run, stopped = said
+    _, left, refused, preview, run, stopped = printed
     assert left[:4] == [f"member:{member.id}", "0", "of", "200"]
     assert refused[:3] == [f"member:{member.id}", "200", "360"]
     assert preview[:2] == ["False", "360"]

@@ -236,7 +236,9 @@ ESTIMATE = {"inputTokens": 5_000, "outputTokens": 1_000}
 
 
 @both
-def test_anthropics_cumulative_usage(service: Stack, people: People, model: str, stream: Any) -> None:
+def test_anthropics_cumulative_usage_is_charged_exactly(
+    service: Stack, people: People, model: str, stream: Any
+) -> None:
     script = [
         {"type": "ping"},
         message_start(STARTED),
@@ -263,7 +265,7 @@ def test_anthropics_cumulative_usage(service: Stack, people: People, model: str,
 
 
 @both
-def test_openais_usage_at_the_end_only(service: Stack, people: People, model: str, stream: Any) -> None:
+def test_openais_usage_at_the_end_is_charged_exactly(service: Stack, people: People, model: str, stream: Any) -> None:
     usage = {
         "prompt_tokens": 2_048,
         "completion_tokens": 300,
@@ -284,8 +286,10 @@ def test_openais_usage_at_the_end_only(service: Stack, people: People, model: st
 
 
 @both
-def test_a_context_tier_that_is_crossed_in_mid_stream(service: Stack, people: People, model: str, stream: Any) -> None:
-    """The results of the model's searches make its input longer. The hold is raised at once, not later."""
+def test_crossing_a_context_tier_in_mid_stream_raises_the_hold_at_once(
+    service: Stack, people: People, model: str, stream: Any
+) -> None:
+    """The results of the model's searches make its input longer. The hold does not wait for the next heartbeat."""
     searched = {"input_tokens": 230_000, "output_tokens": 500, "server_tool_use": {"web_search_requests": 2}}
     script: Script = [
         message_start({"input_tokens": 190_000, "output_tokens": 1}),
@@ -329,7 +333,9 @@ def test_a_context_tier_that_is_crossed_in_mid_stream(service: Stack, people: Pe
 
 
 @both
-def test_a_stream_that_is_cut_before_any_usage(service: Stack, people: People, model: str, stream: Any) -> None:
+def test_a_stream_that_is_cut_before_any_usage_is_charged_by_estimate_and_count(
+    service: Stack, people: People, model: str, stream: Any
+) -> None:
     person = people(credits=10_000)
     with Provider.of([*chunks(25), CUT]) as provider:
         session = stream(service, person, model, openai(provider), estimated_usage=ESTIMATE)
@@ -345,7 +351,9 @@ def test_a_stream_that_is_cut_before_any_usage(service: Stack, people: People, m
 
 
 @both
-def test_a_stream_that_is_cut_after_its_first_usage(service: Stack, people: People, model: str, stream: Any) -> None:
+def test_a_stream_that_is_cut_after_its_first_usage_is_charged_by_usage_and_count(
+    service: Stack, people: People, model: str, stream: Any
+) -> None:
     person = people(credits=10_000)
     with Provider.of([message_start(STARTED), *words(99), CUT]) as provider:
         session = stream(service, person, model, anthropic(provider), estimated_usage=ESTIMATE)

@@ -73,7 +73,7 @@ def test_credits_for_ten_sessions_open_exactly_ten_of_32_sessions(service: Stack
 
 
 def test_16_identical_initializations_hold_once(service: Stack, people: People) -> None:
-    # Enough for one only: the other 15 must hear of their session, not of their lack of credits.
+    # Enough for one session only. The other 15 requests must get that session, not INSUFFICIENT_CREDITS.
     person = people(credits=6)
     body = {"sessionId": new_id("session"), "modelId": MODEL, "estimatedTokens": 5000}
 

@@ -65,8 +65,8 @@ class Route(NamedTuple):
 class Things(NamedTuple):
     """Things that routes need besides the caller and the target: a model with a price, and the id of a user to disable.
 
-    Each call of ``to_come`` makes a model with a future price, of ``credential`` a service credential, and of
-    ``organization`` an organization and its member.
+    The functions make new ones: ``to_come`` a model with a future price, ``credential`` a service credential, and
+    ``organization`` an organization with a member.
     """
 
     model: str
@@ -245,7 +245,7 @@ def somebody(people: People) -> Person:
 
 @pytest.fixture(scope="module")
 def things(admin: Person, people: People) -> Things:
-    """Make them. The price rule begins at SINCE, and no other request is about the user."""
+    """Make the things. The price rule begins at SINCE. Only routes with ``{other}`` are about the user ``other``."""
     model = new_id("model")
     admin.ok("POST", "pricing", {"modelId": model, "pricePerThousandTokens": 1, "effectiveFrom": SINCE})
 
@@ -367,7 +367,7 @@ def services(admin: Person) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def served(people: People) -> Person:
-    """Return whom services act for: an administrator, because the user's role must not help."""
+    """Return the user for whom services act: an administrator, because this role must not help a service."""
     return people("admin", credits=100)
 
 
@@ -488,7 +488,7 @@ def test_a_demotion_counts_at_once_for_older_tokens(
     assert_refused(boss.post("credits/allocate", grant), 403, "FORBIDDEN", SUPERVISOR)
 
     again = Person(http, boss.id, token(boss.id, "admin", iat=max(began + ahead, int(time.time())) + 2))
-    assert again.get("users").status_code == 200, "a newer token that says so is an administrator's"
+    assert again.get("users").status_code == 200, "a newer token with the role is accepted"
 
 
 def _sync(service: Stack, person: Person, **more: str) -> None:

@@ -109,7 +109,7 @@ def test_the_programs_on_the_page_run(
     exec(compile(make, PAGE.name, "exec"), module)
     monkeypatch.setenv("ACCOUNTING_SERVICE", capsys.readouterr().out.split()[1])
     exec(compile(proxy, PAGE.name, "exec"), module)
-    assert asyncio.run(said(module, person.id)) == "Because." * 4
+    assert asyncio.run(proxy_answer(module, person.id)) == "Because." * 4
     module["admin"].change_service_credential(module["made"].id, rights=["usage"])
     exec(compile(job, PAGE.name, "exec"), module)
     for _ in range(2):
@@ -123,7 +123,7 @@ def test_the_programs_on_the_page_run(
     assert {each["actor"] for each in records} == {f"service:{module['made'].id}"}
 
 
-async def said(module: dict[str, Any], user_id: str) -> str:
+async def proxy_answer(module: dict[str, Any], user_id: str) -> str:
     """Return the answer of the page's chat proxy."""
     estimate = {"inputTokens": 4, "outputTokens": 100}
     answer = "".join([text async for text in module["answer"](user_id, "Why?", estimate)])

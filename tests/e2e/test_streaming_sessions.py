@@ -248,7 +248,7 @@ def test_a_repeated_finalize_gets_the_first_answer(service: Stack, people: Peopl
     assert items_of(service, person.id) == before
 
 
-@pytest.mark.parametrize("generated", [{}, {"tokensGenerated": 0}], ids=["not told", "told"])
+@pytest.mark.parametrize("generated", [{}, {"tokensGenerated": 0}], ids=["no number", "zero"])
 def test_a_stream_that_never_began_costs_nothing(service: Stack, people: People, generated: dict[str, int]) -> None:
     person = people(credits=100)
     session = person.open(50_000)
@@ -263,13 +263,13 @@ def test_a_stream_that_never_began_costs_nothing(service: Stack, people: People,
     assert [record["service"] for record in books.usage] == ["chat-streaming-aborted"]
 
 
-@pytest.mark.parametrize(("told", "partial"), [({}, 20), ({"tokensGenerated": 31_000}, 31)])
-def test_abort_charges_what_was_generated(service: Stack, people: People, told: dict[str, int], partial: int) -> None:
+@pytest.mark.parametrize(("report", "partial"), [({}, 20), ({"tokensGenerated": 31_000}, 31)])
+def test_abort_charges_what_was_generated(service: Stack, people: People, report: dict[str, int], partial: int) -> None:
     person = people(credits=100)
     session = person.open(50_000)
     assert person.heartbeat(session, 20_000).is_success
 
-    first, again = person.abort(session, **told), person.abort(session, **told)
+    first, again = person.abort(session, **report), person.abort(session, **report)
 
     expected = {"sessionId": session, "status": "aborted", "partialCredits": partial, "refund": 60 - partial}
     assert expected.items() <= first.json().items()
@@ -308,7 +308,7 @@ def test_an_ended_session_accepts_no_more_reports(
     assert items_of(service, person.id) == before
 
 
-def test_a_session_nobody_opened_is_not_found(people: People) -> None:
+def test_another_users_session_is_not_found(people: People) -> None:
     person, other = people(credits=100), people(credits=100)
     session = other.open()
 

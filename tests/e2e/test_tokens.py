@@ -116,7 +116,7 @@ def _dishonest(forger: Forger) -> dict[str, str]:
 
 
 def _assert_stranger(service: Stack, forger: Forger, person: Person) -> None:
-    """Assert that no token created its user."""
+    """Assert that none of the forger's tokens created the user."""
     assert items_of(service, forger.user_id) == []
     assert_refused(person.get(f"credits/balance/{forger.user_id}"), 404, "USER_NOT_FOUND")
 
@@ -162,7 +162,7 @@ def test_a_forged_token_is_invalid_even_if_it_has_expired(http: httpx.Client, fo
     assert_refused(_bearing(http, jwt.encode(expired, "x" * 48, "HS256")), 401, "TOKEN_INVALID")
 
 
-def test_a_request_without_a_token_is_told_that_one_is_required(http: httpx.Client) -> None:
+def test_a_request_without_a_token_is_refused(http: httpx.Client) -> None:
     for method, path in (
         ("GET", "credits/balance"),
         ("POST", "credits/allocate"),
@@ -225,8 +225,8 @@ ODD: dict[str, list[Any]] = {
 @pytest.mark.parametrize("claims", [{name: value} for name in ODD for value in ODD[name]])
 def test_an_unusable_optional_claim_is_ignored(http: httpx.Client, forger: Forger, claims: dict[str, Any]) -> None:
     user_id = new_id("odd")
-    said = {name: None if value is NULL else value for name, value in claims.items()}
-    payload = {**forger.payload, "sub": user_id, "email": f"{user_id}@example.com", "username": "x", **said}
+    sent = {name: None if value is NULL else value for name, value in claims.items()}
+    payload = {**forger.payload, "sub": user_id, "email": f"{user_id}@example.com", "username": "x", **sent}
     token = forger.signed({"alg": "HS256", "typ": "JWT"}, payload, forger.secret)
 
     answer = http.get("/api/users/me", headers={"Authorization": f"Bearer {token}"})
@@ -240,7 +240,7 @@ def test_an_unusable_optional_claim_is_ignored(http: httpx.Client, forger: Forge
 
 
 @pytest.mark.parametrize("name", ["\u5c71\u3000\u592a", "\U0001f469\u200d\U0001f4bb", "Jean\u00a0Dupont", "\U0001fae9"])
-def test_a_name_with_any_characters_is_kept(http: httpx.Client, token: Mint, name: str) -> None:
+def test_a_name_with_any_characters_is_stored_unchanged(http: httpx.Client, token: Mint, name: str) -> None:
     user_id = new_id("named")
     person = Person(http, user_id, token(user_id, username=name))
 
@@ -253,7 +253,7 @@ def test_a_name_with_any_characters_is_kept(http: httpx.Client, token: Mint, nam
 
 def test_a_refusal_says_what_is_wrong_with_the_token(http: httpx.Client, forger: Forger) -> None:
     now = int(time.time())
-    for claims, said in (
+    for claims, reason in (
         ({"nbf": now + HOUR}, "not valid yet"),
         ({"iat": now + HOUR}, "not valid yet"),
         ({"sub": None}, "no subject"),
@@ -264,7 +264,7 @@ def test_a_refusal_says_what_is_wrong_with_the_token(http: httpx.Client, forger:
         ({"nbf": "tomorrow"}, "nbf"),
         ({"type": "refresh"}, "type"),
     ):
-        assert said in _bearing(http, forger.claiming(**claims)).json()["message"], claims
+        assert reason in _bearing(http, forger.claiming(**claims)).json()["message"], claims
     for scheme in ("Basic", "Token", "Digest"):
         message = http.get("/api/credits/balance", headers={"Authorization": f"{scheme} x"}).json()["message"]
         assert "Bearer" in message

@@ -187,6 +187,6 @@ def test_a_further_call_for_the_same_request_is_charged_too(
     while person.balance()["totalCredits"] != 90 or person.balance()["heldCredits"]:
         assert time.monotonic() < deadline, person.balance()
         time.sleep(0.1)
-    books = balanced(service, person)  # which has a record beside that of the session
+    books = balanced(service, person)  # not `audited`: the further call adds a usage record to that of the session
     assert [record["credits"] for record in books.usage] == [5, 5]
     assert {record["service"] for record in books.usage} == {"chat-streaming"}

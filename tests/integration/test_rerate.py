@@ -105,7 +105,7 @@ def test_a_session_that_was_corrected_late_is_priced_as_a_whole() -> None:
     assert report.unknown == {"whose session was swept before SINCE": 1}
 
 
-def test_a_sweep_without_late_usage_is_priced_unchanged() -> None:
+def test_a_sweep_without_late_usage_is_priced_like_any_record() -> None:
     swept = record(THOUSAND, 5, service="chat-streaming-expired", metadata={"sessionId": "s"})
 
     assert rerate.rerate([swept], card_of).costs == {("m", day(NOW)): Cost(1, 5, 4)}

@@ -44,7 +44,7 @@ def test_what_is_seeded_is_consistent(items: list[Item]) -> None:
     assert ninety_days.by_day == _by(seeded, lambda record: day(record.at))
     assert ninety_days.by_user == _by(seeded, lambda record: record.user_id)
     assert 0 < found.sums.records < RECORDS
-    assert system_usage.count(seeded[:50]) == 0, "the rollups function finds them counted"
+    assert system_usage.count(seeded[:50]) == 0, "the rollups function would not count them again"
 
     one = seeded[0]
     of_user = usage.statistics(one.user_id, None, None)
@@ -64,10 +64,10 @@ def _by(made: list[Any], name: Any) -> dict[str, int]:
 def test_every_wallet_and_person_is_there_once(items: list[Item]) -> None:
     sums = audits.outstanding()
     assert sums is not None
-    everybody, _ = organizations.of_all(before=None, limit=100)
+    all_organizations, _ = organizations.of_all(before=None, limit=100)
 
-    assert audit_all(clock() + 8 * 86_400_000, lambda: True) == Audited(wallets=USERS + len(everybody))
-    assert sums.accounts == USERS + len(everybody)
+    assert audit_all(clock() + 8 * 86_400_000, lambda: True) == Audited(wallets=USERS + len(all_organizations))
+    assert sums.accounts == USERS + len(all_organizations)
     assert sums.debt > 0
     assert sums.held > 0
     assert sums.available == sum(

@@ -243,7 +243,7 @@ def test_an_unknown_user_needs_the_right_users_sync_and_is_then_created(clock: C
     assert users.find("new") is None
 
     admit(READ, acting(create("read", "users:sync"), "new"))
-    assert users.find("new") is None, "reading makes nobody known"
+    assert users.find("new") is None, "reading creates no user"
     admit(introducing, acting(create("read", "users:sync"), "new"))
 
     known = users.find("new")
@@ -363,7 +363,7 @@ def test_with_its_cache_a_service_costs_no_more_than_a_user(user: MakeUser, call
     assert second == of_the_user
 
 
-def test_concurrent_rotations_decide_on_the_newest_secret() -> None:
+def test_a_rotation_decided_on_an_outdated_secret_is_refused() -> None:
     known = create().credential
     first, second = (known.rotated(f"hash-{each}", ends_at=NOW, keep_previous=False, now=NOW) for each in (1, 2))
     transact([service_credentials.rotate(known, first)])

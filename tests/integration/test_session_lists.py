@@ -50,7 +50,7 @@ def active(before: str | None) -> session_lists.Page:
 
 
 def pages(read: List) -> Iterator[list[str]]:
-    """All pages of a list, with cursors in the form that clients have."""
+    """All pages of a list, read with the cursors that a client would get."""
     cursor = None
     while True:
         found, position = read(position_by_user_in(cursor) if read is active else position_in(cursor))
@@ -104,14 +104,14 @@ def test_recent_sessions_are_active_and_ended_ones() -> None:
     assert list(pages(of_user)) == [["s06", "s05", "s04"], ["s03", "s02", "s01"], ["s00"]]
 
 
-def everybodys_twenty() -> None:
+def open_twenty_sessions() -> None:
     for number in range(20):
         opened(number, "u1" if number % 3 else "u2")
     end("s05")
 
 
 def test_the_sessions_of_all_are_in_order_of_time() -> None:
-    everybodys_twenty()
+    open_twenty_sessions()
 
     found = list(pages(of_all))
 
@@ -120,7 +120,7 @@ def test_the_sessions_of_all_are_in_order_of_time() -> None:
 
 
 def test_the_active_sessions_of_all_are_in_order_of_users_and_each_users_in_order_of_time() -> None:
-    everybodys_twenty()
+    open_twenty_sessions()
 
     found = list(pages(active))
 

@@ -1,4 +1,4 @@
-"""A user's list has those sessions that the table has in order of time and those in the index, whatever their ids."""
+"""A user's list merges the sessions that the table has in order of time with those in the index, for any ids."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Begun:
 
 
 def changed(begun: Begun, where: int, character: str) -> Begun:
-    """With another character in the id, which may be a false time, another version or no UUID at all."""
+    """Replace a character of the id. The result may have a false time or another version, or be no UUID at all."""
     text = begun.session_id
     return Begun(begun.at, text[:where] + character + text[where + 1 :], begun.has_entry)
 
@@ -76,7 +76,7 @@ def write(user_id: str, begun: list[Begun]) -> None:
 
 
 def pages(user_id: str, limit: int, between: Callable[[list[str]], None] = lambda _: None) -> Iterator[list[str]]:
-    """All pages of a user's list, with cursors in the form that clients have."""
+    """All pages of a user's list, read with the cursors that a client would get."""
     cursor = None
     while True:
         found, position = session_lists.recent_of_user(user_id, now=NOW, before=position_in(cursor), limit=limit)
@@ -101,7 +101,7 @@ def test_any_mixture_of_ids_is_listed_once_and_in_order(begun: list[Begun], limi
 
 
 def mixed(times: list[int]) -> list[Begun]:
-    """Sessions that take turns: with an id that tells when it began, with a chosen id, of an earlier release."""
+    """Sessions of three kinds in turn: with a UUIDv7, with a chosen id, and from an earlier release."""
     kinds = [lambda at: Begun(at, uuid7(at)), lambda at: Begun(at, f"s{at}"), lambda at: Begun(at, uuid7(at), True)]
     return [kinds[number % 3](at) for number, at in enumerate(times)]
 
@@ -146,10 +146,10 @@ def settled(name: str) -> bool:
     return session is not None and not session.active
 
 
-def test_a_user_who_begins_many_with_false_times_gets_shorter_pages_and_misses_none(
+def test_a_user_who_begins_many_sessions_with_false_times_gets_shorter_pages_and_misses_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The ids are those of sessions that began later than they did, so they come first in the table."""
+    """The ids have later times than the sessions, so the list reads these ids first."""
     false = [Begun(NOW - HOUR - number, uuid7(NOW - number)) for number in range(120)]
     true = [Begun(at, uuid7(at)) for at in (NOW - 2 * HOUR, NOW - 2 * HOUR + 1)]
     write("u1", false + true)
@@ -174,8 +174,8 @@ def test_a_user_who_begins_many_with_false_times_gets_shorter_pages_and_misses_n
 
 
 def test_ids_in_upper_case_are_skipped_in_one_read(calls: Calls) -> None:
-    """No UUIDv7 in lower case is between them, so the list goes on after all of them."""
-    at = 0x01A3_AF00_0000  # each id has an A where the first letters can be
+    """No UUIDv7 in lower case is between them, so the list skips all of them at once."""
+    at = 0x01A3_AF00_0000  # each id begins with 01A3AF
     upper = [Begun(NOW, uuid7(at + number).upper()) for number in range(60)]
     true = Begun(NOW - DAY, uuid7(NOW - DAY))
     write("u1", [*upper, true])
@@ -221,7 +221,7 @@ def test_a_list_of_sessions_whose_ids_tell_their_beginning_needs_two_calls(calls
     assert position is not None
 
 
-def test_an_older_cursor_goes_on_where_it_was(user: MakeUser) -> None:
+def test_a_cursor_of_an_earlier_release_continues_at_its_place(user: MakeUser) -> None:
     """A cursor from before this release has the time when the session began, not that of its id."""
     begun = mixed([NOW - 20 + number for number in range(9)])
     write("u1", begun)

@@ -195,7 +195,7 @@ def test_a_heartbeat_whose_hold_cannot_be_raised_is_refused_and_remembered(user:
     for unpaid in (20_000, 15_000):
         with pytest.raises(InsufficientCredits):
             heartbeat(unpaid, NOW + 8)
-    assert heartbeat(1_000, NOW + 8).tokens == 20_000, "what fits is a sign of life"
+    assert heartbeat(1_000, NOW + 8).tokens == 20_000, "a report that fits the hold is accepted"
     assert settling.abort("u1", "s1", None, now=NOW + 8).session.settled.credits == 20
 
 

@@ -56,12 +56,12 @@ def initialize(estimate: Usage = ESTIMATE, *, session_id: str = "s1", model: str
     )
 
 
-def heartbeat(tokens: int | None, said: Usage | None = None, now: int = NOW + 1) -> Session:
-    return sessions.heartbeat("u1", "s1", Report.of(tokens, said) or 0, now=now)
+def heartbeat(tokens: int | None, reported: Usage | None = None, now: int = NOW + 1) -> Session:
+    return sessions.heartbeat("u1", "s1", Report.of(tokens, reported) or 0, now=now)
 
 
-def finalize(said: Usage | int, now: int = NOW + 2, **particulars: object) -> Session:
-    report = Report(said) if isinstance(said, int) else Report.of(None, said) or 0
+def finalize(reported: Usage | int, now: int = NOW + 2, **particulars: object) -> Session:
+    report = Report(reported) if isinstance(reported, int) else Report.of(None, reported) or 0
     more = Particulars(**particulars)  # type: ignore[arg-type]
     return settling.finalize("u1", "s1", report, success=True, now=now, particulars=more).session
 
@@ -127,7 +127,7 @@ def test_a_changed_usage_is_priced_anew_and_raises_the_hold() -> None:
 
     after = heartbeat(None, Usage(40_000, 100))
 
-    assert after.allocated_credits == 50  # 40.4 is 41, and a fifth is 49.2
+    assert after.allocated_credits == 50  # 40.4 is rounded up to 41, and a fifth more is 49.2
     assert assert_books_balance("u1").held == after.allocated_credits
 
 
@@ -193,7 +193,7 @@ def test_an_alias_of_the_sessions_model_keeps_the_sessions_price() -> None:
     assert records()[0].operation == "n-latest"
 
 
-def test_numbers_of_tokens_count_output_beside_the_estimated_inputs() -> None:
+def test_a_number_of_tokens_means_output_in_addition_to_the_estimated_inputs() -> None:
     initialize()
     heartbeat(1_000)
 
@@ -211,7 +211,7 @@ def test_a_session_begun_with_a_number_may_end_with_a_usage() -> None:
     assert ended.used_credits == records()[0].credits == 2
 
 
-def test_a_finalize_is_repeated_only_by_the_same_usage() -> None:
+def test_only_the_same_usage_counts_as_a_repeat_of_finalize() -> None:
     initialize()
     finalize(Usage(1_000, 100))
     again = settling.finalize("u1", "s1", Report.of(None, Usage(1_000, 100)) or 0, success=True, now=NOW + 9)
@@ -252,7 +252,7 @@ def test_a_sweep_without_a_heartbeat_charges_nothing() -> None:
     assert assert_books_balance("u1").available == 100
 
 
-def test_with_sweep_charges_estimate_a_sweep_without_a_heartbeat_charges_the_estimate(
+def test_a_sweep_without_a_heartbeat_charges_the_estimate_if_the_parameter_says_so(
     set_parameter: Callable[[str, str], None],
 ) -> None:
     set_parameter("SWEEP_CHARGES", "estimate")
@@ -271,20 +271,20 @@ def test_a_sweep_charges_the_inputs_and_the_heartbeats_output(set_parameter: Cal
     assert records()[0].usage == Usage(10_000, 500)
 
 
-@pytest.mark.parametrize(("said", "late"), [(Usage(10_000, 1_500), 4), (Usage(1_000, 100), -10)])
-def test_usage_that_arrives_after_the_sweep_settles_the_difference(said: Usage, late: int) -> None:
+@pytest.mark.parametrize(("reported", "late"), [(Usage(10_000, 1_500), 4), (Usage(1_000, 100), -10)])
+def test_usage_that_arrives_after_the_sweep_settles_the_difference(reported: Usage, late: int) -> None:
     initialize()
     heartbeat(500)
     sweep()
 
-    ended = finalize(said, now=NOW + 3 * HOUR)
+    ended = finalize(reported, now=NOW + 3 * HOUR)
 
     assert ended.late_credits == late
     newest, swept = records()
-    assert (newest.credits, newest.usage) == (late, said.minus(Usage(10_000, 500)))
+    assert (newest.credits, newest.usage) == (late, reported.minus(Usage(10_000, 500)))
     assert swept.usage is not None
     assert newest.usage is not None
-    assert swept.usage.plus(newest.usage) == said
+    assert swept.usage.plus(newest.usage) == reported
     assert assert_books_balance("u1").available == 100 - 12 - late
 
 
@@ -315,7 +315,7 @@ def test_a_repeat_is_answered_after_the_variant_was_removed(set_parameter: Calla
         initialize(Usage(1, 1), variant="batch")
 
 
-def test_with_unknown_models_refused_a_model_without_a_price_is_refused(
+def test_a_model_without_a_price_is_refused_if_the_parameter_says_so(
     set_parameter: Callable[[str, str], None],
 ) -> None:
     set_parameter("UNKNOWN_MODELS", "refuse")

@@ -48,7 +48,7 @@ def test_a_stale_session_is_charged_for_its_last_heartbeat_and_the_rest_is_refun
     assert (wallet.available, wallet.held) == (97, 0)
 
 
-def test_a_session_with_a_sign_of_life_is_rescheduled(user: MakeUser) -> None:
+def test_a_session_with_a_recent_heartbeat_is_rescheduled(user: MakeUser) -> None:
     user(credits_granted=100)
     opened("u1", 1)
     sessions.heartbeat("u1", "s0", 3000, now=NOW + 50 * MINUTE)
@@ -60,7 +60,7 @@ def test_a_session_with_a_sign_of_life_is_rescheduled(user: MakeUser) -> None:
     assert_books_balance("u1")
 
 
-def test_expired_credits_get_their_entry(user: MakeUser) -> None:
+def test_expired_credits_get_a_ledger_entry(user: MakeUser) -> None:
     user(credits_granted=100, days=1)
 
     swept = sweep(NOW + 2 * DAY, always)

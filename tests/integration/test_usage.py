@@ -254,12 +254,12 @@ def test_system_statistics_count_each_record_once_in_any_batches(user: MakeUser)
     stream = made.copy()
     for _ in range(4):  # repeated, in other batches, out of order
         rng.shuffle(stream)
-        while_there = stream.copy()
-        while while_there:
+        uncounted = stream.copy()
+        while uncounted:
             cut = rng.randrange(1, 90)
-            for chunk in system_usage.chunks(while_there[:cut]):
+            for chunk in system_usage.chunks(uncounted[:cut]):
                 system_usage.count(chunk)
-            del while_there[:cut]
+            del uncounted[:cut]
 
     found = system_usage.statistics(NOW, NOW + 3 * DAY, top=10, now=NOW)
 
@@ -298,7 +298,7 @@ def recorded(user_id: str, credits: int, model: str, *, now: int = NOW, service:
     return usage.record(event(user_id, credits, service=service, operation=model), now=now, key=None).record
 
 
-def made_of(user_id: str, credits: int, model: str, *, now: int = NOW, service: str = "chat") -> UsageRecord:
+def unstored(user_id: str, credits: int, model: str, *, now: int = NOW, service: str = "chat") -> UsageRecord:
     """A record that is not in the table."""
     return UsageRecord(new_id(now), personal(user_id), user_id, service, model, credits, now, {"n": 1.5})
 
@@ -324,11 +324,13 @@ def test_made_up_names_do_not_displace_real_ones(user: MakeUser, dynamodb: Any, 
         user(who)
     emoji, plain = "\U0001f600", "x" * 200
     flood = [
-        made_of("flooder", credits, f"{number:03d}{emoji * 250}", service=f"chat{number:03d}{emoji * 36}")
+        unstored("flooder", credits, f"{number:03d}{emoji * 250}", service=f"chat{number:03d}{emoji * 36}")
         for number in range(450)
     ]
-    flood += [made_of("flooder", credits, f"{number:03d}{plain}", service=f"chat{number:03d}") for number in range(450)]
-    real = [made_of(f"u{number % 10}", 1 + number % 3, f"real-{number % 300}") for number in range(600)]
+    flood += [
+        unstored("flooder", credits, f"{number:03d}{plain}", service=f"chat{number:03d}") for number in range(450)
+    ]
+    real = [unstored(f"u{number % 10}", 1 + number % 3, f"real-{number % 300}") for number in range(600)]
 
     write(dynamodb, table_name, [*flood, *real])
 
@@ -367,7 +369,7 @@ def test_every_user_shown_has_exact_totals_even_if_rankings_are_cut(
     for _ in range(300):
         at = NOW + rng.randrange(4) * DAY
         who, model, credits = rng.randrange(40), rng.randrange(40), rng.randrange(100)
-        made.append(made_of(f"u{who}", credits, f"m{model}", now=at, service=f"chat{model % 20}"))
+        made.append(unstored(f"u{who}", credits, f"m{model}", now=at, service=f"chat{model % 20}"))
 
     write(dynamodb, table_name, made)
 
@@ -405,7 +407,7 @@ def test_a_map_that_exceeds_its_bytes_is_truncated_and_says_so(user: MakeUser, m
     assert found.truncated
 
 
-def test_counting_a_single_record_costs_at_most_its_budget(
+def test_counting_a_single_record_costs_what_the_data_model_says(
     user: MakeUser, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(system_usage, "any_below", lambda _: 0)
@@ -455,7 +457,7 @@ def test_marks_of_a_busy_time_are_spread_over_items(
 ) -> None:
     monkeypatch.setattr(system, "_FULL", 10 * 8)
     user()
-    made = [made_of("u1", 1, "m", now=NOW + number) for number in range(60)]
+    made = [unstored("u1", 1, "m", now=NOW + number) for number in range(60)]
     counted_at_once = [system_usage.count(made[begin : begin + 6]) for begin in range(0, 60, 6)]
     again = system_usage.count(made[3:50])
 
@@ -463,7 +465,7 @@ def test_marks_of_a_busy_time_are_spread_over_items(
     items = list(table.query_all(part.pk, part.low, part.high, forward=True))
     assert (counted_at_once, again) == ([6] * 10, 0)
     assert [len(item["marks"]) // 8 for item in items] == [12] * 5
-    assert all(item["ttl"] * 1000 > NOW + 2 * DAY for item in items), "the stream may bring a record for a day"
+    assert all(item["ttl"] * 1000 > NOW + 2 * DAY for item in items), "the stream can repeat a record for a day"
 
 
 def test_a_record_that_is_twice_in_a_batch_is_counted_once(user: MakeUser) -> None:

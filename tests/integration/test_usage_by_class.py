@@ -143,7 +143,7 @@ def test_a_variant_or_a_model_without_a_price_records_nothing(user: MakeUser, mo
     assert assert_books_balance("u1").charged == 0
 
 
-def test_usage_by_class_costs_a_record_no_more_write_units(user: MakeUser, calls: Calls) -> None:
+def test_a_record_with_usage_by_class_costs_no_more_write_units(user: MakeUser, calls: Calls) -> None:
     """The counts fit into items that are written anyway; a provider's object costs by its size."""
     user(credits_granted=1_000)
     usage.record(event(0), now=NOW, key=None)

@@ -59,7 +59,7 @@ def sums(made: Iterable[UsageRecord], name: Callable[[UsageRecord], str | None])
 
 
 def assert_exact(found: Series | None, by_day: dict[str, int], true: dict[str, dict[str, int]]) -> None:
-    """Every name that is shown has its true credits on each day, and names and other add up to the day."""
+    """Every name that is shown has its true credits on each day, and ``names`` and ``other`` add up to the day."""
     assert found is not None
     assert found.names
     assert found.names.items() <= true.items()

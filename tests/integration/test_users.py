@@ -20,8 +20,8 @@ MakeUser = Callable[..., str]
 
 
 def sync(user_id: str, email: str, issued_at: int, *, name: str = "", role: str = "user") -> tuple[User, bool]:
-    said = Description(user_id, email, name, role, issued_at=issued_at, role_at=issued_at * 1000)
-    return users.sync(said, NOW + issued_at)
+    description = Description(user_id, email, name, role, issued_at=issued_at, role_at=issued_at * 1000)
+    return users.sync(description, NOW + issued_at)
 
 
 def meaning(reference: str) -> str:
@@ -55,7 +55,7 @@ def test_a_newer_token_without_new_information_causes_one_small_write(calls: Cal
     assert (calls.operations, calls.write_units) == (["BatchGetItem", "TransactWriteItems"], 2)
     user, _ = sync("u1", "b@example.com", 3, role="admin")
 
-    assert (user.email, user.role) == ("a@example.com", "user"), "what was said in between is older"
+    assert (user.email, user.role) == ("a@example.com", "user"), "the token in between is older"
 
 
 def test_a_newer_token_updates_the_user() -> None:

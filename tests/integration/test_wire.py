@@ -56,16 +56,16 @@ class Twins:
         asked = {**request, "ReturnConsumedCapacity": "INDEXES"}
         method = re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
         asked_of_twin = self._to_the_twin(asked)
-        if "ClientRequestToken" in asked:  # tokens are an account's, not a table's
+        if "ClientRequestToken" in asked:  # a token is used once in an account, not once for each table
             asked_of_twin["ClientRequestToken"] = asked["ClientRequestToken"][::-1]
         theirs = _outcome(lambda: getattr(self._theirs, method)(**asked_of_twin))
         ours = _outcome(lambda: self._ours(operation, asked))
-        assert self._to_the_twin(ours.said) == theirs.said
+        assert self._to_the_twin(ours.fields) == theirs.fields
         if isinstance(ours, _Refused):
             assert isinstance(theirs, _Refused)
             self.refusals[ours.error.response["Error"]["Code"]] += 1
             raise ours.error
-        return ours.said
+        return ours.fields
 
     def counting(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The same function of the table, with its calls counted."""
@@ -76,13 +76,13 @@ class Twins:
 
         return counted
 
-    def _to_the_twin(self, said: dict[str, Any]) -> dict[str, Any]:
-        return cast("dict[str, Any]", json.loads(json.dumps(said).replace(*self._names)))
+    def _to_the_twin(self, fields: dict[str, Any]) -> dict[str, Any]:
+        return cast("dict[str, Any]", json.loads(json.dumps(fields).replace(*self._names)))
 
 
 class _Answered:
     def __init__(self, answer: dict[str, Any]) -> None:
-        self.said = {name: value for name, value in answer.items() if name != "ResponseMetadata"}
+        self.fields = {name: value for name, value in answer.items() if name != "ResponseMetadata"}
 
 
 class _Refused:
@@ -90,8 +90,8 @@ class _Refused:
         self.error = error
         response = cast("dict[str, Any]", error.response)
         about = response["ResponseMetadata"]
-        self.said = {name: response.get(name) for name in ("Error", "CancellationReasons", "Item")}
-        self.said |= {"status": about["HTTPStatusCode"], "repeats": about["RetryAttempts"], "operation": str(error)}
+        self.fields = {name: response.get(name) for name in ("Error", "CancellationReasons", "Item")}
+        self.fields |= {"status": about["HTTPStatusCode"], "repeats": about["RetryAttempts"], "operation": str(error)}
 
 
 def _outcome(call: Callable[[], dict[str, Any]]) -> _Answered | _Refused:

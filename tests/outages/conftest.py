@@ -47,7 +47,7 @@ def _turn(item: pytest.Item) -> int:
 
 @pytest.fixture(scope="session", autouse=True)
 def _begin_what_waits(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Begin all tests that wait. Their fixtures must be of the session."""
+    """Begin all tests that wait. Their fixtures must have the scope ``session``."""
     waiting = [item for item in request.session.items if item.get_closest_marker("waits")]
     with ThreadPoolExecutor(len(waiting) or 1) as pool:
         for item in waiting:

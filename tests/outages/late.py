@@ -1,4 +1,4 @@
-"""How long a process may use cached answers, so that a change is late."""
+"""How long a change may take to reach every process, because they cache what they read."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ AT_ONCE: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "streaming-sessions/initialize", {"sessionId": "new", "modelId": MODEL, "estimatedTokens": 1}),
     ("POST", "usage/record", {"service": "s", "operation": "o", "credits": 1, "deduct": True}),
 ]
+"""Requests that are refused as soon as the user is disabled."""
 SOON: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "credits/calculate", {"modelId": MODEL, "tokens": 1}),
     ("GET", "credits/allocations", None),
@@ -46,6 +47,7 @@ SOON: list[tuple[str, str, dict[str, Any] | None]] = [
     ("GET", "pricing", None),
     ("GET", f"pricing/{MODEL}", None),
 ]
+"""Requests that are refused after at most 30 seconds, because processes cache that the user is not disabled."""
 
 
 @pytest.mark.waits

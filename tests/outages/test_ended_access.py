@@ -30,7 +30,7 @@ ONE_BURST = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Holder(Person):
+class KeyHolder(Person):
     """A user who sends an API key instead of the token."""
 
     key: str
@@ -49,7 +49,7 @@ def charge(person: Person, account: str) -> httpx.Response:
     return person.post("usage/record", event)
 
 
-def note(person: Person, account: str) -> httpx.Response:
+def record(person: Person, account: str) -> httpx.Response:
     event = {"service": "images", "operation": "draw", "credits": 1, "deduct": False, "accountId": account}
     return person.post("usage/record", event)
 
@@ -58,7 +58,7 @@ def begin_run(person: Person, account: str) -> httpx.Response:
     return person.post("runs", {"runId": new_id("run"), "limitCredits": 5, "accountId": account})
 
 
-SPENDING = (initialize, charge, note, begin_run)
+SPENDING = (initialize, charge, record, begin_run)
 
 
 @pytest.mark.waits
@@ -80,10 +80,10 @@ def test_a_caller_without_access_gets_nothing_new_and_their_sessions_settle_on_t
     admin.ok("POST", "credits/allocate", {"accountId": account, "credits": 1000})
     wanted = {"name": "ci", "permissions": ["sessions:write", "usage:write"], "accountId": account}
     key = member.ok("POST", "api-keys", wanted)
-    holder = Holder(member.http, member.id, member.token, key["key"])
+    holder = KeyHolder(member.http, member.id, member.token, key["key"])
     callers: list[Person] = [holder] if ending == "revokes the key" else [member, holder]
-    ways = [partial(spend, caller, account) for caller in callers for spend in SPENDING]
-    for spend in ways:
+    spending = [partial(spend, caller, account) for caller in callers for spend in SPENDING]
+    for spend in spending:
         assert statuses(_at_once(spend)) == {201: CALLERS}
     open_session = initialize(holder, account).json()["sessionId"]
 
@@ -95,12 +95,12 @@ def test_a_caller_without_access_gets_nothing_new_and_their_sessions_settle_on_t
         member.ok("POST", f"api-keys/{key['id']}/revoke")
     deadline = time.monotonic() + LATE_SECONDS
 
-    for spend in ways:
+    for spend in spending:
         _wait_until_refused(spend, deadline)
     sleep_until(deadline)
     before = owner.ok("GET", "credits/ledger", params={"accountId": account})["entries"]
     raising = [partial(caller.heartbeat, open_session, 90_000) for caller in callers]
-    for answer in (answer for spend in (*ways, *raising) for answer in _at_once(spend)):
+    for answer in (answer for spend in (*spending, *raising) for answer in _at_once(spend)):
         assert_refused(answer, *refusal)
     assert owner.ok("GET", "credits/ledger", params={"accountId": account})["entries"] == before
 

@@ -39,8 +39,10 @@ def test_an_impossible_ledger_entry_stops_the_command_and_reveals_nothing(
     assert items_of(service, person.id) == before
 
 
-def test_a_wallet_that_always_changes_is_given_up_in_time(service: Stack, people: People, admin: Person) -> None:
-    """Its version is not an integer, so no condition on it ever holds: as if another writer were always first."""
+def test_a_command_on_a_wallet_that_always_changes_is_given_up_in_time(
+    service: Stack, people: People, admin: Person
+) -> None:
+    """The version is not an integer, so no condition on it is ever true, as if another writer were always first."""
     person = people(credits=10)
     dynamodb(service).update_item(
         TableName=service.table_name,
@@ -92,7 +94,7 @@ def test_a_failed_sweep_leaves_a_message_and_the_next_one_does_its_work(service:
 def test_records_that_the_stream_gave_up_are_counted_once_when_sent_again(
     service: Stack, people: People, admin: Person
 ) -> None:
-    """It uses the two commands of docs/operations.md: read that part of the stream, invoke the function with it."""
+    """As docs/operations.md describes: read the records from the stream, and invoke the function with them."""
     person = people()
     with without_permissions(service, "rollups"):
         person.ok("POST", "usage/record", {"service": "images", "operation": "render", "credits": 7})

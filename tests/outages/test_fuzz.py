@@ -1,8 +1,8 @@
 """Requests generated from the OpenAPI document, valid and invalid, get only documented answers.
 
 Each route gets values at the limits of every field, and random values. The callers are an administrator, a user, an API
-key with all permissions, and the platform with its internal key. Every run sends the same requests, about users of
-these tests.
+key with all permissions, and the platform with its internal key. Every run sends the same requests, about users
+that only these tests have.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Caller:
     headers: dict[str, str]
     owner: Person
 
-    def made(self, value: Any, path: str) -> Any:
+    def value_of(self, value: Any, path: str) -> Any:
         """Return the value of a placeholder.
 
         It is new for each request, because a session can be ended only once. Keys are new only for the routes that
@@ -128,31 +128,31 @@ class Caller:
     def _lasting_key_id(self) -> str:
         return self._key_id()
 
-    def sends(self, case: Case[Any]) -> None:
+    def send(self, case: Case[Any]) -> None:
         """Send a request, and assert that the answer is documented. A failure prints how to repeat the request."""
         if "%0A" in case.formatted_path:
             return  # the emulator's policies match no line break in a path
-        if case.path.endswith("/erase") and _is_by_the_rules(case):
+        if case.path.endswith("/erase") and _satisfies_the_document(case):
             case.path_parameters["userId"] = "fuzz-erased"  # nothing else can be tried with a user after this
         for values in (case.path_parameters, case.body):
             if isinstance(values, dict):
                 values |= {
-                    name: self.made(value, case.path) for name, value in values.items() if isinstance(value, str)
+                    name: self.value_of(value, case.path) for name, value in values.items() if isinstance(value, str)
                 }
-        _of_this_request(case)
+        _use_key_once(case)
         answer = case.call(base_url=self.base_url, session=SESSION, headers=self.headers)
         case.validate_response(answer, checks=CHECKS, headers=self.headers)
 
 
-def _of_this_request(case: Case[Any]) -> None:
+def _use_key_once(case: Case[Any]) -> None:
     """Use each idempotency key for one body only; otherwise most requests would conflict with the first."""
     key = case.headers.get(KEY_HEADER)
-    if isinstance(key, str) and _is_by_the_rules(case):
+    if isinstance(key, str) and _satisfies_the_document(case):
         digest = hashlib.sha256(repr((case.body, case.query)).encode()).hexdigest()
         case.headers[KEY_HEADER] = key[:-KEY_TAIL] + digest[:KEY_TAIL]
 
 
-def _is_by_the_rules(case: Case[Any]) -> bool:
+def _satisfies_the_document(case: Case[Any]) -> bool:
     return case.meta is not None and case.meta.generation.mode.is_positive
 
 
@@ -173,7 +173,7 @@ def _has_the_headers_of_every_answer(_ctx: CheckContext, response: Response, _ca
 
 
 def _takes_what_the_document_allows(_ctx: CheckContext, response: Response, case: Case[Any]) -> None:
-    if _is_by_the_rules(case) and response.status_code == 400 and not _is_a_removal_by_query(case):
+    if _satisfies_the_document(case) and response.status_code == 400 and not _is_a_removal_by_query(case):
         error = response.json()
         errors = error["details"].get("errors", [])
         problems = [f"{each['field']}: {each['problem']}" for each in errors] or [error["message"]]
@@ -273,19 +273,19 @@ def callers(service: Stack, http: httpx.Client, token: Mint, admin: Person) -> d
 
 @everything.exclude(path=NO_USERS_PATHS).parametrize()
 def test_an_administrator_gets_only_documented_answers(case: Case[Any], callers: dict[str, Caller]) -> None:
-    callers["admin"].sends(case)
+    callers["admin"].send(case)
 
 
 @little.exclude(path=NO_USERS_PATHS).parametrize()
 def test_a_user_and_an_api_key_get_only_documented_answers(case: Case[Any], callers: dict[str, Caller]) -> None:
     """Both send the same requests, because making a request takes longer than sending it."""
-    callers["user"].sends(case.derive())
-    callers["owner"].sends(case.derive())
+    callers["user"].send(case.derive())
+    callers["owner"].send(case.derive())
 
 
 @everything.include(path=INTERNAL_PATHS).parametrize()
 def test_the_platform_gets_only_documented_answers(case: Case[Any], callers: dict[str, Caller]) -> None:
-    callers["target"].sends(case)
+    callers["target"].send(case)
 
 
 def test_after_all_requests_the_ledgers_balance(service: Stack, callers: dict[str, Caller]) -> None:

@@ -149,7 +149,7 @@ def ledger(
 ) -> Listing[Entry]:
     """The ledger of the caller, as a supervisor of another user, or of an account, newest first.
 
-    Raises UserNotFound, AccountNotFound.
+    ``start_date`` and ``end_date`` are as for `ledger_page`. Raises UserNotFound, AccountNotFound.
     """
     return lambda cursor: ledger_page(
         user_id, limit=page_size, cursor=cursor, start_date=start_date, end_date=end_date, account_id=account_id
