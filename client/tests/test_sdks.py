@@ -351,7 +351,7 @@ def test_a_usage_that_the_service_rejects_is_settled_by_count_and_marked(sdk: Sd
     sdk.run(lambda talk: talk.read() if stream else talk.ask())
 
     assert sdk.settled["metadata"] == {"estimated": True}
-    assert sdk.settled["actualTokens"] == 5 or sdk.settled["actualTokens"] >= 4
+    assert sdk.settled["actualTokens"] >= 4
 
 
 def test_a_service_that_is_down_keeps_the_model_from_being_called(sdk: Sdk) -> None:

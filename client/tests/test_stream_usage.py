@@ -169,7 +169,7 @@ def test_heartbeats_report_the_usage_and_the_tokens(accounted: Run) -> None:
 
     def body(session: Any) -> Iterator[float]:
         session.set_usage(STARTED, "anthropic")
-        yield from until(lambda: len(service.heard("heartbeat")) == 2)(session)
+        yield from until(lambda: len(service.heard("heartbeat")) >= 2)(session)
 
     accounted(service, body, heartbeat_seconds=0.05)
 
@@ -243,9 +243,9 @@ def test_a_rejected_usage_does_not_stop_heartbeats_or_the_stream(accounted: Run)
 
     def body(session: Any) -> Iterator[float]:
         session.set_usage(OPENAI, "openai")
-        yield from until(lambda: len(service.heard("heartbeat")) == 2)(session)
+        yield from until(lambda: len(service.heard("heartbeat")) >= 2)(session)
         session.set_usage(STARTED, "anthropic")
-        yield from until(lambda: len(service.heard("heartbeat")) == 3)(session)
+        yield from until(lambda: len(service.heard("heartbeat")) >= 3)(session)
 
     accounted(service, body, heartbeat_seconds=0.05)
 
@@ -263,7 +263,7 @@ def test_a_heartbeat_with_a_rejected_usage_is_followed_at_once_by_one_without_it
     def body(session: Any) -> Iterator[float]:
         session.set_usage(OPENAI | {"prompt_tokens": 5_000}, "openai")
         for _ in range(500):
-            if len(service.heard("heartbeat")) == 2:
+            if len(service.heard("heartbeat")) >= 2:
                 return
             yield 0.01
         pytest.fail("it waited for the interval")

@@ -158,7 +158,7 @@ def test_the_total_number_of_tokens_can_be_set_at_the_end(stream: Run) -> None:
 def test_heartbeats_are_sent_at_an_interval(stream: Run) -> None:
     service, began = Accountant(), time.monotonic()
 
-    stream(service, until(lambda: len(service.heard("heartbeat")) == 3), heartbeat_seconds=0.05)
+    stream(service, until(lambda: len(service.heard("heartbeat")) >= 3), heartbeat_seconds=0.05)
 
     beats = service.heard("heartbeat")
     assert beats == sorted(set(beats))
@@ -190,7 +190,7 @@ def test_a_heartbeat_is_sent_after_a_quarter_of_the_timeout(stream: Run, monkeyp
     monkeypatch.setattr(hold, "WATCH_SECONDS", 0.01)
     service, began = expiring(Accountant(), 0.8), time.monotonic()
 
-    stream(service, until(lambda: len(service.heard("heartbeat")) == 2))
+    stream(service, until(lambda: len(service.heard("heartbeat")) >= 2))
 
     assert time.monotonic() - began >= 0.4
 
@@ -202,7 +202,7 @@ def test_a_failed_heartbeat_is_repeated_at_the_next_check(stream: Run, monkeypat
 
     def body(session: Any) -> Iterator[float]:
         session.add_tokens(121)
-        yield from until(lambda: len(service.heard("heartbeat")) == 6)(session)
+        yield from until(lambda: len(service.heard("heartbeat")) >= 6)(session)
 
     stream(service, body)
 
