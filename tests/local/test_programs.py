@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 PROGRAMS = sorted(
     f"local.{file.stem}" for file in (ROOT / "local").glob("*.py") if '\nif __name__ == "__main__":' in file.read_text()
 )
-PROGRAMS.remove("local.emulator_launcher")  # it is not started from a terminal
+for of_the_emulator in ("local.emulator_launcher", "local.emulator_forker"):  # they are not started from a terminal
+    PROGRAMS.remove(of_the_emulator)
 CTRL_C_WHILE_IMPORTING = """
 import sys
 
