@@ -22,7 +22,7 @@ REFUSED = [
     ("supervisor", "overview", "Admin access required"),
     ("user", "overview", "Admin access required"),
     ("user", "sessions", "Supervisor access required"),
-    ("user", "people/somebody-else", "Supervisor access required"),
+    ("user", "people/somebody-else", "access required"),
 ]
 REQUEST_ID = re.compile(r"Request [0-9a-f-]{36}")
 
