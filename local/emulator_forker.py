@@ -6,8 +6,7 @@ pipes of the worker. The answer is its process id. It ends when the other end of
 
 A forked worker has an environment, a folder, streams and a module path of its own, as if it had been started by itself.
 It differs from a started one in one respect: the libraries in LIBRARIES are already imported. Importing them takes two
-thirds of the processor time of a start. `jwt` is left out: its import looks for `cryptography`, which only the
-authorizer has.
+thirds of the processor time of a start.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ LIBRARIES = (
     "orjson",
     "pydantic",
 )
-"""All but jwt: it looks for cryptography when it is imported, and only the authorizer has that."""
 MAX_REQUEST = 1024 * 1024
 STREAMS = 3
 

@@ -98,16 +98,18 @@ def test_every_function_that_computes_windows_brings_the_time_zones() -> None:
     assert users
 
 
-def test_only_the_authorizer_imports_cryptography() -> None:
-    """It is larger than the layer. In the layer, every function would contain it, and PyJWT would import it."""
+def test_only_the_authorizer_imports_pyjwt_and_cryptography() -> None:
+    """Cryptography is larger than the layer. In the layer, every function would contain it."""
     locks = {path.parent.name: path.read_text() for path in ROOT.glob("functions/*/requirements.txt")}
-    users = [
-        name for name in function_names() if any(where.startswith("accounting.identity") for where, _ in reach(name))
-    ]
+    verifies = ("accounting.identity", "accounting.tokens")
+    users = [name for name in function_names() if any(where.startswith(verifies) for where, _ in reach(name))]
+    of_the_layer = (LAYER / "requirements.txt").read_text()
 
-    assert [name for name, lock in locks.items() if "cryptography==" in lock] == users == ["authorizer"]
-    assert "pydantic==" in (LAYER / "requirements.txt").read_text()
-    assert "cryptography" not in (LAYER / "requirements.txt").read_text()
+    assert users == ["authorizer"]
+    assert "pydantic==" in of_the_layer
+    for library in ("cryptography==", "pyjwt=="):
+        assert [name for name, lock in locks.items() if library in lock] == users
+        assert library not in of_the_layer
 
 
 def test_functions_import_no_other_function() -> None:
