@@ -20,10 +20,12 @@ from client.tests.providers import Plan, Provider
 from client.tests.test_outbox import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parent.parent.parent
 KILLS = 12
+MOST_KILLS = 60
+"""If no process was killed in the middle of a call, more processes are killed, up to this number."""
 MOST_CALLS = 4
 """A process is killed before it has made this many calls."""
 CALL_SECONDS = 0.06
@@ -67,6 +69,14 @@ class Callers:
         ) as process:
             yield cls(process)
 
+    def run_and_kill(self, least: int, chance: random.Random, *, until: Callable[[], bool]) -> int:
+        """Kill processes at any moment, at least this many, and until something was observed; return how many."""
+        kills = 0
+        while kills < least or (not until() and kills < MOST_KILLS):
+            self.run("go", chance.random() * MOST_CALLS)
+            kills += 1
+        return kills
+
     def run(self, line: str, kill_after: float | None = None) -> None:
         """Run a process to its end, or kill it after this many calls: 2.5 kills it in the middle of the third."""
         process = self._process
@@ -100,8 +110,7 @@ def test_calls_of_processes_that_are_killed_at_any_moment_are_settled_exactly_on
 
     with Slow.running() as provider, serving(bank, loses=0.05) as url:
         with Callers.running(kind, url, provider.origin, str(file)) as callers:
-            for _ in range(KILLS):
-                callers.run("go", chance.random() * MOST_CALLS)
+            callers.run_and_kill(KILLS, chance, until=lambda: callers.ended < provider.called)
             callers.run("last")
         called = provider.called
 
@@ -127,14 +136,13 @@ def test_without_an_outbox_a_killed_process_leaves_open_what_it_had_not_ended(ki
     bank, chance = Bank(), random.Random(6)
 
     with Slow.running() as provider, serving(bank) as url, Callers.running(kind, url, provider.origin) as callers:
-        for _ in range(KILLS // 3):
-            callers.run("go", chance.random() * MOST_CALLS)
+        kills = callers.run_and_kill(KILLS // 3, chance, until=lambda: bool(bank.open))
         left = bank.open
         callers.run("last")
 
     assert left
     assert bank.open == left, "only the service's sweeper ends them"
-    assert len(left) <= KILLS // 3
+    assert len(left) <= kills
     assert callers.ended <= bank.sessions.keys() - left
     assert {session.charges for session_id, session in bank.sessions.items() if session_id not in left} == {1}
 
