@@ -78,7 +78,7 @@ def test_mutants_of_a_module_are_killed(project: Project, documentation: Documen
     typed = documentation.line('make mutate ONLY="lots users"').replace("lots users", "texts")
 
     assert re.search(r"^texts +4 +4  100%$", project.type(typed), re.MULTILINE)
-    assert "no module is called lot;" in project.type("make mutate", status=2, ONLY="lot")
+    assert "no module of the domain is called lot;" in project.type("make mutate", status=2, ONLY="lot")
 
 
 def test_a_simulation_runs_the_given_seeds(project: Project, documentation: Documentation) -> None:

@@ -1,6 +1,6 @@
 // What every screen is made of. Texts are always set as text, never as markup.
 
-import { html, useEffect, useRef, useState } from "./preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./preact.js";
 import { newKey } from "./api.js";
 
 // --- loading ---
@@ -57,9 +57,10 @@ export const Done = ({ requestId, children }) => html`<div class="notice done" r
 // --- the frame of a screen ---
 
 // A screen: its heading, its actions and its content. The heading gets the focus, unless a field asks for it.
+// It gets it before the screen is painted: later, it would take the focus from a field that somebody already types in.
 export function Screen({ title, kicker, actions, children }) {
   const heading = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     scrollTo(0, 0);
     (document.querySelector("main [autofocus]") ?? heading.current).focus({ preventScroll: true });
   }, []);
