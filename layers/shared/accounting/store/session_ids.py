@@ -40,6 +40,10 @@ def beginning(at: int) -> str:
 
 
 def place_in_time(session_id: str) -> int:
-    """The time in a UUIDv7. For another id, the last time whose UUIDv7s sort before it; -1 if there is none."""
+    """Where an id is in the order of UUIDv7s, in epoch milliseconds.
+
+    For a UUIDv7, this is its own time. Any other id is after the UUIDv7s of this time and before those of the next; -1
+    means that it is before all UUIDv7s.
+    """
     at = made_at(session_id)
     return bisect_right(_TIMES, session_id, key=beginning) - 1 if at is None else at
