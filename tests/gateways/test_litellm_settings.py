@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import People
 
 CALLBACKS = """
+import anyio
 from litellm.integrations.custom_logger import CustomLogger
 from litellm.proxy.common_utils.proxy_rate_limit_error import ProxyRateLimitError
 from accounting_client.litellm import AccountingCallback
@@ -47,6 +48,15 @@ class Later(CustomLogger):
             from litellm.proxy.proxy_server import llm_router
             question = [{"role": "user", "content": "Is this right?"}]
             await llm_router.acompletion("chat", question, metadata=data["metadata"])
+
+    async def async_post_call_streaming_iterator_hook(self, user_api_key_dict, response, request_data):
+        try:
+            async for chunk in response:
+                yield chunk
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(1)  # LiteLLM reports the end before it notes that the caller has left
+            raise
 
 later = Later()
 """
@@ -72,6 +82,22 @@ def proxy(
     callbacks = "[callbacks.accounting, callbacks.later]"
     with Proxy.running(folder, wire.url, credential, provider, callbacks) as running:
         yield running
+
+
+def test_a_stream_that_its_caller_left_is_aborted_even_if_litellm_notes_it_late(
+    service: Stack, people: People, proxy: Proxy, provider: Provider
+) -> None:
+    person = people(credits=100)
+    provider.plans(words=50, pause_after=20)
+    message = {"role": "user", "content": "Why?"}
+    body = {"model": "claude", "max_tokens": 9, "stream": True, "messages": [message]}
+
+    with proxy.ask("/v1/messages", body, end_user_id=person.id) as answer:
+        assert any("word19" in line for line in answer.iter_lines())
+
+    record, _ = settled(service, person)
+    assert record["service"] == "chat-streaming-aborted"
+    assert json.loads(record["metadata"])["estimated"] is True
 
 
 def test_the_user_of_a_request_pays_by_the_mapped_models_price(

@@ -50,13 +50,17 @@ Named = str | Callable[["UserAPIKeyAuth"], str | None]
 
 @dataclass(eq=False)
 class _Call:
-    """A request of the proxy, and the session that accounts it. ``answer`` is the id of the settled answer."""
+    """A request of the proxy, and the session that accounts it.
+
+    ``answer`` is the id of the settled answer. ``was_cut`` is whether the caller left before the end of a stream.
+    """
 
     session: AsyncStreamingSession
     client: AsyncAccountingClient
     model: str
     account_id: str | None
     answer: str | None = None
+    was_cut: bool = False
 
 
 class StreamRefused(Exception):
@@ -145,13 +149,18 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
     ) -> AsyncIterator[Any]:
         """Count what is streamed. Raises StreamRefused, which ends the stream, if the hold can't be raised."""
         call = self._call_of(request_data)
-        async for chunk in response:
-            if call is not None and not call.session.is_settled and (tokens := output_tokens_in(chunk)):
-                try:
-                    call.session.add_tokens(tokens)
-                except AccountingError as refused:
-                    raise StreamRefused(refused) from refused
-            yield chunk
+        try:
+            async for chunk in response:
+                if call is not None and not call.session.is_settled and (tokens := output_tokens_in(chunk)):
+                    try:
+                        call.session.add_tokens(tokens)
+                    except AccountingError as refused:
+                        raise StreamRefused(refused) from refused
+                yield chunk
+        except (asyncio.CancelledError, GeneratorExit):
+            if call is not None:
+                call.was_cut = True
+            raise
 
     async def async_log_success_event(
         self,
@@ -174,7 +183,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
             return
         call.answer = answer
         session = call.session
-        has_left = bool(metadata.get("client_disconnected"))
+        has_left = call.was_cut or bool(metadata.get("client_disconnected"))  # LiteLLM may report the end first
         if usage is None or has_left:
             session.add_metadata({"estimated": True})
         if usage is not None:
