@@ -55,7 +55,7 @@ class SigningKeys:
         self._failure = ""
 
     def find(self, key_id: str) -> Any:
-        """The key with this id. Raises TokenInvalid if the issuer has none, Unavailable if a fetch of its keys failed."""
+        """The key with this id. Raises TokenInvalid if the issuer has none, Unavailable if fetching its keys fails."""
         with self._lock:
             now = self._now()
             if now - self._fetched_at >= FRESH_SECONDS:
