@@ -12,7 +12,7 @@ from accounting.domain.wallet import Wallet
 from accounting.settings import settings
 from accounting.store import audits, entries, wallets
 from accounting.store.audits import AuditableAccount, Position
-from accounting.telemetry import count, logger, tell
+from accounting.telemetry import count, count_even_zero, logger
 
 WORKERS = 8
 """Threads of one audit. Each waits for the database most of the time."""
@@ -66,14 +66,14 @@ def audit_all(now: int, time_left: Callable[[], bool]) -> Audited:
             sums = _audit_batch(pool, account_ids, now, audited, sums)
             reached = position
     if audited.complete:
-        # The sums are stored first. If the run is killed between the two, the next one stores them again.
+        # The sums are stored first. If the run is killed between the two writes, the next run stores them again.
         audits.put_outstanding(replace(sums, ended_at=now))
         audits.begin_anew()
     else:
         audits.put_progress(reached, sums)
-    tell("WalletsAudited", audited.wallets)
-    tell("LedgerDrift", audited.drifting)
-    tell("LedgersUnread", audited.unread)
+    count_even_zero("WalletsAudited", audited.wallets)
+    count_even_zero("LedgerDrift", audited.drifting)
+    count_even_zero("LedgersUnread", audited.unread)
     count("AuditFailures", audited.failures)
     return audited
 

@@ -43,7 +43,7 @@ def import_rules(
     now: int,
     key: IdempotencyKey | None,
 ) -> Imported:
-    """Write the rules of a list that change a price; with ``dry_run``, only say which ones.
+    """Write the rules of a list that change a price; with ``dry_run``, write nothing.
 
     ``rules`` has the rules by their index in the list. Raises Invalid with all problems of the list, those in
     ``problems`` included; nothing is written then. Also raises IdempotencyConflict and Contention.

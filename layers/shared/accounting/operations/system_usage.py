@@ -148,7 +148,7 @@ def _series_by_account(
     by_user: Iterable[str],
     users: Sequence[Ranking[str]],
 ) -> Series:
-    """The series of the accounts that paid the most: organizations, and those of the first users in ``by_user``.
+    """The series of the accounts that paid most: organizations, and personal accounts of the first in ``by_user``.
 
     Organizations have a ranking of their own. How much a user with many credits paid is read from the user's sums.
     """
