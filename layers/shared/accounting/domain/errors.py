@@ -87,7 +87,7 @@ class Forbidden(AccountingError):
 
 
 class RightMissing(AccountingError):
-    """The service credential lacks the right in ``details.right``; ``users:sync`` if the user is not known."""
+    """The service credential lacks the right in ``details.right``, which is ``users:sync`` for an unknown user."""
 
     code = "RIGHT_MISSING"
 
