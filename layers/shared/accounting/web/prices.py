@@ -193,7 +193,7 @@ class RuleBody(RequestModel):
         cards = [variant.card() for variant in (variants or {}).values()]
         if base:
             cards.append(_card(base, info.data.get("tiers")))
-        rates = [rate for card in cards for named in card.named() for rate in named if rate is not None]
+        rates = [rate for card in cards for named in card.all_rates() for rate in named if rate is not None]
         if len(rates) > MAX_RATES:
             raise ValueError(f"at most {MAX_RATES} rates in rates, tiers and variants together")
         return variants
