@@ -188,7 +188,7 @@ class RuleBody(RequestModel):
 
     @field_validator("variants")
     @classmethod
-    def _are_few(cls, variants: dict[str, CardBody] | None, info: ValidationInfo) -> dict[str, CardBody] | None:
+    def _have_few_rates(cls, variants: dict[str, CardBody] | None, info: ValidationInfo) -> dict[str, CardBody] | None:
         base = info.data.get("rates")
         cards = [variant.card() for variant in (variants or {}).values()]
         if base:
@@ -200,7 +200,7 @@ class RuleBody(RequestModel):
 
     @field_validator("aliases")
     @classmethod
-    def _are_others(cls, aliases: list[str] | None, info: ValidationInfo) -> list[str] | None:
+    def _are_distinct(cls, aliases: list[str] | None, info: ValidationInfo) -> list[str] | None:
         names = [*(aliases or ()), info.data.get("model_id")]
         if len(set(names)) < len(names):
             raise ValueError("must differ from each other and from modelId")
