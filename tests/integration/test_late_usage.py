@@ -238,6 +238,6 @@ def test_settling_below_the_reported_usage_is_recorded(
 
     session = store.get("u1", "s1")
     assert session is not None
-    assert (session.tokens, session.settled.tokens, session.unsettled_report) == (9_000, used, below)
+    assert (session.tokens, session.settled.tokens, session.unsettled_credits) == (9_000, used, below)
     assert records()[0]["metadata"]["reportedTokens"] == 9_000
     assert counted["CreditsReportedNotSettled"] == below

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from accounting.domain.accounts import AccountId
 from accounting.domain.audit import Proof
-from accounting.domain.ledger import Entry, Newer, Unreadable
+from accounting.domain.ledger import Entry, NewerEntry, Unreadable
 from accounting.domain.outstanding import Outstanding
 from accounting.domain.wallet import Wallet
 from accounting.settings import settings
@@ -97,7 +97,7 @@ def _audit_batch(
         audited.wallets += 1
         if not proof.intact:
             audited.drifting += 1
-            sums = sums.found_in(account.id)
+            sums = sums.with_problem_in(account.id)
             findings = [f"{finding.problem} {finding.seq}" for finding in proof.findings]
             logger.error("drift", account_id=proof.account_id, findings=findings)
         audited.unread += proof.unread
@@ -112,7 +112,7 @@ def _continued(account: AuditableAccount, now: int) -> tuple[Proof, bool]:
     """The account's proof, and whether it covers more than the stored one."""
     if account.wallet is None:
         unreadable = Proof(account.id, since=now)
-        unreadable.found("wallet", 0)
+        unreadable.add_finding("wallet", 0)
         return unreadable, False
     known = account.proved
     if known is None or now - known.since >= settings().full_audit:
@@ -128,7 +128,7 @@ def _proved(proof: Proof, wallet: Wallet) -> tuple[Proof, Wallet]:
         wallet = wallets.get(wallet.account_id)
     beyond: list[int] = []
 
-    def ledger() -> Iterator[Entry | Unreadable | Newer]:
+    def ledger() -> Iterator[Entry | Unreadable | NewerEntry]:
         for entry in entries.after(wallet.account_id, proof.seq):
             if entry.seq is not None and entry.seq > wallet.entry_seq:
                 beyond.append(entry.seq)
@@ -140,5 +140,5 @@ def _proved(proof: Proof, wallet: Wallet) -> tuple[Proof, Wallet]:
     proof.compare(wallet)
     # Normally a later command has written this entry. If even a newer wallet does not count it, it was inserted.
     if beyond and wallets.get(wallet.account_id).entry_seq < beyond[0]:
-        proof.found("inserted", beyond[0])
+        proof.add_finding("inserted", beyond[0])
     return proof, wallet

@@ -72,8 +72,8 @@ def _read_again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
     """
     snapshot = read()
     read_again = snapshot.allowance
-    merged = known.allowance.knowing(read_again.committed, read_again.warned)
-    return snapshot._replace(allowance=read_again.knowing(merged.committed, merged.warned))
+    merged = known.allowance.with_counters(read_again.committed, read_again.warned)
+    return snapshot._replace(allowance=read_again.with_counters(merged.committed, merged.warned))
 
 
 def retry_conflicts[T](attempt: Callable[[], T]) -> T:

@@ -8,10 +8,10 @@ from accounting.domain.price_lists import (
     Difference,
     PriceChange,
     Problem,
-    Taken,
+    TakenAlias,
     difference,
     places,
-    problems_beside,
+    problems_with_stored,
     problems_within,
     refusal,
 )
@@ -77,8 +77,8 @@ def _difference(rules: Mapping[int, PriceRule], problems: Sequence[Problem]) -> 
     found = difference(list(rules.values()), before)
     new = {index: rule for index, rule in rules.items() if rule.model_id not in found.unchanged}
     wanted = list(dict.fromkeys(place for rule in new.values() for _, place in places(rule)))
-    stored = dict(zip(wanted, prices.found_at(wanted), strict=True)) if wanted else {}
-    wrong = [*problems, *problems_within(rules), *problems_beside(new, stored)]
+    stored = dict(zip(wanted, prices.find_many(wanted), strict=True)) if wanted else {}
+    wrong = [*problems, *problems_within(rules), *problems_with_stored(new, stored)]
     if wrong:
         raise refusal(sorted(wrong, key=lambda problem: problem.index))
     return found
@@ -88,7 +88,7 @@ def _replayed(key: IdempotencyKey, known: idempotency.Record) -> Imported:
     answer = replay(key, known)
     added = [prices.from_item(item) for item in answer["added"]]
     changed = [PriceChange(prices.from_item(before), prices.from_item(after)) for before, after in answer["changed"]]
-    taken = [Taken(alias, *map(prices.from_item, rules)) for alias, *rules in answer["taken"]]
+    taken = [TakenAlias(alias, *map(prices.from_item, rules)) for alias, *rules in answer["taken"]]
     return Imported(Difference(added, changed, answer["unchanged"], taken), replayed=True)
 
 

@@ -154,7 +154,7 @@ def _settle_once(user_id: str, session_id: str, end: End, now: int, account_id: 
             return Answer(session, replayed=True)
         if not session.awaits_late_usage:
             active(session_id, session)
-        report = session.completed(end.report or session.last_report)
+        report = session.report_to_price(end.report or session.last_report)
         if served:
             ids, card = prices.card_since(served, session.started_at, session.variant)
             is_other_model = session.model_id not in ids  # else it is the session's own model under another id
@@ -274,4 +274,4 @@ def _count_settled(session: Session, record: UsageRecord) -> None:
     count("CreditsRefunded", settled.refund)
     count("CreditsOverrun", settled.overrun)
     count("CreditsDebt", settled.debt)
-    count("CreditsReportedNotSettled", session.unsettled_report)
+    count("CreditsReportedNotSettled", session.unsettled_credits)

@@ -153,4 +153,6 @@ def warn(spender: Spender, bounds: Collection[Bound], credits: int) -> None:
 
 
 def _stale_counter(allowance: Allowance, counter: Counter) -> Callable[[int, int], StaleRead]:
-    return lambda committed, warned: StaleRead(allowance=allowance.knowing({counter: committed}, {counter: warned}))
+    return lambda committed, warned: StaleRead(
+        allowance=allowance.with_counters({counter: committed}, {counter: warned})
+    )

@@ -164,7 +164,7 @@ def _priced(event: Event, now: int) -> UsageRecord:
 
 def usage_writes(made: UsageRecord, part: int = 0) -> list[Write]:
     """The writes of a record: the record, its sums and, if another account pays, a pointer in the user's account."""
-    pointers = [usage.point(made) for _ in made.accounts[1:]]
+    pointers = [usage.put_pointer(made) for _ in made.accounts[1:]]
     sums = [rollups.add(made, account_id, part) for account_id in made.accounts]
     return [usage.put(made), *sums, *pointers]
 
@@ -219,7 +219,7 @@ def _statistics(
     """Read whole days from their sums. Count the partial days at both ends of the range from their records."""
     spans = split(since, until)
     days = [*rollups.between(account_id, *spans.days, wanted)] if spans.days else []
-    for begin, end in spans.cut:
+    for begin, end in spans.partial_days:
         days += _sums_by_day(usage.between(account_id, begin, end, wanted))
     by_day: dict[str, int] = {}
     total = Sums()
