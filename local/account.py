@@ -13,11 +13,11 @@ REGION = "us-east-1"
 ACCESS_KEY = SECRET_KEY = "test"  # noqa: S105 - the local AWS accepts any
 
 ACCOUNT_PREFIXES = ("AWS_", "SAM_")
-"""The prefixes of variables that set an account, its addresses, or how to reach them."""
+"""The prefixes of the environment variables that select an AWS account and its endpoints."""
 NO_PROFILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 """Variables that keep a process from reading this machine's AWS profiles."""
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-"""Variables in upper or lower case; if both are set, the lower-case one counts."""
+"""Environment variables that name proxies, in lower or upper case. If both are set, the lower-case one counts."""
 
 
 def without_account(environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Lets a local program use the store and the operations on the table of the service that `make run` started."""
+"""Points the store and the operations of a local program to the table of the service that `make run` started."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from local.steps import Refused
 
 
 def attach(advice: str) -> dict[str, str]:
-    """Make the store use the local table, with its credentials, and return the addresses and secrets of the stack.
+    """Make the store use the table and the credentials of the local AWS; return the stack's addresses and secrets.
 
-    Raises Refused with the `advice` if nothing runs here.
+    Raises Refused, with the `advice`, if the service is not running.
     """
     try:
         stack: dict[str, str] = json.loads(STACK_JSON.read_text())
     except FileNotFoundError as exc:
-        raise Refused(f"nothing runs here: {advice}") from exc
+        raise Refused(f"the service is not running: {advice}") from exc
     account.leave_account()
     os.environ |= {
         "TABLE_NAME": stack["tableName"],

@@ -17,7 +17,7 @@ from local.steps import Refused, explain, step
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
-# What runs on Lambda: the lock of each package, with its name in requirements/.
+# The lock of each package that runs on Lambda, and the name of its .in file in requirements/.
 DEPLOYED_LOCKS = {
     ROOT / "layers/shared/requirements.txt": "layer",
     ROOT / "functions/authorizer/requirements.txt": "authorizer",
@@ -27,16 +27,16 @@ DEPLOYED_LOCKS = {
 }
 PYTHON_VERSION = (ROOT / ".python-version").read_text().strip()
 
-# environment → the lock it holds
+# environment → its lock
 ENVIRONMENTS = {
     ROOT / ".venv": LOCKS / "dev.txt",
-    # separate, because the emulator pins another botocore, and functions can import what is installed beside it
+    # separate: the emulator pins another botocore, and functions on it can import every package of its environment
     ROOT / ".local/ministack": LOCKS / "ministack.txt",
 }
 
 
 def main() -> int:
-    """Do what the command line asks for; return the exit status."""
+    """Make the environments or, for `lock`, write the locks; return the exit status."""
     try:
         if sys.argv[1:] == ["lock"]:
             write_locks()

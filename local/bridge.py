@@ -1,7 +1,7 @@
 """Lets containers reach the local AWS: `python3 -m local.bridge ADDRESS PORT`, until Ctrl-C. Standard library only.
 
-The local AWS listens on 127.0.0.1 only, where a container does not reach it. ADDRESS is one of this machine that
-containers do reach, such as that of Docker's bridge. While this runs, everyone who can reach ADDRESS can reach the
+The local AWS listens on 127.0.0.1 only, where containers cannot reach it. ADDRESS is an address of this machine that
+they can reach, such as that of Docker's bridge. While this runs, everyone who can reach ADDRESS can reach the
 local AWS.
 """
 
@@ -48,7 +48,7 @@ async def _serve(address: str, port: int) -> None:
 
     server = await asyncio.start_server(carry, address, port)
     print(f"{address}:{port} is the local AWS", flush=True)
-    await asyncio.Event().wait()  # forever: waiting for its connections to close would delay Ctrl-C
+    await asyncio.Event().wait()  # forever; at Ctrl-C, `serve_forever` would wait for open connections
     server.close()
 
 

@@ -1,7 +1,7 @@
 """Builds the service with SAM for this machine, once for each version of its sources.
 
-As a program (`python -m local.build [Name=value …]`) it prints the template's BuildId for a deployment of the sources
-as they are now with these parameters.
+As a program (`python -m local.build [Name=value …]`) it prints the BuildId for a deployment of the current sources with
+these parameters.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ def build_id() -> str:
 
 
 def deployment_id(build: str, parameters: Iterable[str]) -> str:
-    """Return the template's BuildId for a build and its parameters (`Name=value`). Different ones have different ids.
+    """Return the BuildId of a deployment: of a build with these parameters (`Name=value`).
 
-    A function is only published again if its BuildId changes, so the id must change with the settings too. Without
+    A function is only published again if its BuildId changes, so other parameters give another id. Without
     parameters, it is the build's own id.
     """
     given = sorted(parameters)
@@ -96,13 +96,13 @@ def _make(folder: Path) -> None:
     result = subprocess.run(command, cwd=LOCAL, env=environ, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise Refused(f"`sam build` failed:\n{(result.stdout + result.stderr).strip()}")
-    # Otherwise each worker of the local AWS, which unpacks its own code, would compile all of it.
+    # Compile the code once. Otherwise each worker of the local AWS would compile the copy that it unpacks.
     compileall.compile_dir(unfinished, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     unfinished.rename(folder)
 
 
 def with_defaults(template: str, values: dict[str, str]) -> str:
-    """Return the template with these defaults of its parameters. Raises Refused if it lacks one of them."""
+    """Return the template with `values` as its parameters' defaults. Raises Refused if one of them is missing."""
     for name, value in values.items():
         before = re.search(rf"^  {name}:\n(?:    .*\n)*?    Default: ", template, re.MULTILINE)
         if not before:

@@ -1,6 +1,6 @@
 """`make check-token TOKEN=…`: shows what the service reads in a token, or why it refuses the token.
 
-ISSUERS=file.json names the issuers, as for `make run`. Without it, only tokens of `make token` are known.
+ISSUERS=file.json names the issuers, as for `make run`. Without it, only tokens from `make token` are accepted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from local.steps import Refused, explain
 
 
 def main() -> int:
-    """Print what the token says, or why it is refused; return the exit status, which is 1 if it is refused."""
+    """Print the token's claims, or why it is refused; return the exit status, which is 1 if it is refused."""
     try:
         claims = check(os.environ.get("TOKEN", ""), issuers.from_environment(os.environ) or "[]")
     except Refused as refused:
@@ -30,9 +30,11 @@ def main() -> int:
 
 
 def check(token: str, document: str) -> Claims:
-    """Return what the token says. Raises Refused, with the reason, if the service would refuse the token."""
+    """Return the token's claims. Raises Refused, with the reason, if the service would refuse the token."""
     if not token:
-        raise Refused("say which token: `make check-token TOKEN=…`, with ISSUERS=file.json for an identity provider's")
+        raise Refused(
+            "TOKEN is missing: `make check-token TOKEN=…`, with ISSUERS=file.json for an identity provider's token"
+        )
     try:
         return verify(token, _secrets, lambda: document)
     except AccountingError as error:
@@ -54,7 +56,7 @@ def description(claims: Claims) -> str:
     return "\n".join(f"{name + ':':<16}{value}" for name, value in lines.items())
 
 
-def _secrets(*, refresh: bool) -> list[bytes]:  # noqa: ARG001 - what the service's own reader takes
+def _secrets(*, refresh: bool) -> list[bytes]:  # noqa: ARG001 - the service passes it to its own reader
     """Return the secret of `make run`; if it never ran here, return a secret that has signed nothing."""
     given = os.environ.get("JWT_ACCESS_SECRET") or (JWT_SECRET.read_text() if JWT_SECRET.exists() else "")
     return [given.encode()] if given else [os.urandom(32)]

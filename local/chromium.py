@@ -40,7 +40,7 @@ class Missing(Exception):
 
 
 class Chromium(NamedTuple):
-    """An executable, and its environment."""
+    """An executable, and the environment variables that it needs."""
 
     path: Path
     environ: dict[str, str]
@@ -58,7 +58,9 @@ def _from_npm() -> Chromium:
     if not folder.exists():
         npm = shutil.which("npm")
         if (platform.system(), platform.machine()) != ("Linux", "x86_64") or not npm:
-            raise Missing(f"none of {', '.join(NAMES)} is on PATH, CHROMIUM names none, and npm can't bring one here")
+            raise Missing(
+                f"none of {', '.join(NAMES)} is on PATH, CHROMIUM names none, and npm cannot install one here"
+            )
         LOCAL.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=LOCAL) as scratch:
             unfinished = Path(scratch) / "chromium"
@@ -70,15 +72,15 @@ def _from_npm() -> Chromium:
 
 
 def _fetched(npm: str, folder: Path) -> Path:
-    """Let npm download the package's archive, and check its hash."""
+    """Let npm download the package's archive, and check its hash. Raises Missing."""
     command = [npm, "pack", "--silent", f"{PACKAGE}@{VERSION}", "--pack-destination", str(folder)]
     try:
         subprocess.run(command, cwd=folder, capture_output=True, timeout=PATIENCE_SECONDS, check=True)
         (archive,) = folder.glob("*.tgz")
     except (OSError, subprocess.SubprocessError, ValueError) as exc:
-        raise Missing(f"none is on PATH, and npm could not bring {PACKAGE} {VERSION}") from exc
+        raise Missing(f"none is on PATH, and npm could not download {PACKAGE} {VERSION}") from exc
     if base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode() != SHA512:
-        raise Missing(f"none is on PATH, and the {PACKAGE} {VERSION} that npm brought is not the known one")
+        raise Missing(f"none is on PATH, and npm downloaded a {PACKAGE} {VERSION} with another hash")
     return archive
 
 

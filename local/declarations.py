@@ -1,4 +1,4 @@
-"""What every route declares on its decorator, and what follows from it: its refusals, and texts about its access."""
+"""The declarations on the routes' decorators, and what follows from them: refusals, and texts about access."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALWAYS = (
     "UNAVAILABLE",
     "TIMEOUT",
 )
-"""The refusals of every route. Open routes read no body and no table, so they lack those below."""
+"""The codes that every route can answer, but open routes lack two: they read no body and no table."""
 _NOT_OF_OPEN_ROUTES = ("VALIDATION_ERROR", "CONTENTION")
 _CREDENTIAL_CODES = (
     "TOKEN_REQUIRED", "TOKEN_EXPIRED", "TOKEN_INVALID", "TOKEN_TYPE_INVALID", "API_KEY_INVALID",

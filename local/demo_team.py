@@ -19,7 +19,7 @@ STEP_OUTPUT_TOKENS = 5_000
 
 
 def show_team(admin: Caller, newcomer: Callable[[str], Caller]) -> None:
-    """Show a team of three and an agent's run. ``newcomer`` returns a new user with a name."""
+    """Show a team of three and an agent's run. ``newcomer`` returns a caller for a new user of this name."""
     title("A team of three shares one balance: an owner, a member, and an agent")
     ada, grace, agent = newcomer("ada"), newcomer("grace"), newcomer("agent")
     for person in (ada, grace, agent):

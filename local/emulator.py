@@ -1,4 +1,4 @@
-"""The local AWS: one process on 127.0.0.1, started without leftovers and stopped with all its workers.
+"""The local AWS: one process on 127.0.0.1. When it stops, all its workers end too.
 
 with emulator.start() as aws:  # on a free port, without keeping data
     dynamodb = aws.client("dynamodb")
@@ -40,7 +40,7 @@ SAVE_SECONDS = 60
 
 @dataclass(frozen=True)
 class Emulator:
-    """A running local AWS: the leader of its own process session, to which the workers of its functions belong."""
+    """A running local AWS. It leads a process session of its own, which includes the workers of its functions."""
 
     port: int
     log: Path
@@ -76,7 +76,7 @@ def start(port: int = 0, state: Path | None = None, *, enforce_iam: bool = False
 
     It continues with the data in the folder `state`, and saves its data there every few seconds and when it stops.
     Without a folder, no data is kept. With `enforce_iam`, a function may only do what its role's policies allow;
-    other callers need the credentials of `local/account.py`. It stops even if this process is killed.
+    other callers need the credentials of `local/account.py`. The local AWS stops even if this process is killed.
     """
     with tempfile.TemporaryDirectory(prefix="accounting-local-", ignore_cleanup_errors=True) as scratch:
         emulator = launch(port, Path(scratch), state, enforce_iam=enforce_iam)

@@ -1,12 +1,12 @@
-"""Starts workers of functions by forking: the process has imported the libraries of the layer, and nothing of ours.
+"""Forks workers of functions from a process that has imported the layer's libraries, and no code of ours.
 
 `<MiniStack's python> local/emulator_forker.py <descriptor> <folder of the layer's Python>`. `emulator_workers.py` sends
-a request over the descriptor, a socket, for each worker: what to run, where, and with which environment, and the three
-pipes of the worker. The answer is its process id. It ends when the other end of the socket is closed.
+a request over the descriptor, a socket, for each worker: its program, folder and environment, and its three pipes. The
+answer is the worker's process id. This process ends when the other end of the socket is closed.
 
-A forked worker has an environment, a folder, streams and a module path of its own, as if it had been started by itself.
-It differs from a started one in one respect: the libraries in LIBRARIES are already imported. Importing them takes two
-thirds of the processor time of a start.
+A forked worker has an environment, a folder, streams and a module path of its own, like one that is started separately.
+It differs in one respect: the libraries in LIBRARIES are already imported. Importing them takes two thirds of the
+processor time of a start.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> None:
             importlib.import_module(library)
     gc.collect()
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended workers leave nothing behind
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # so that ended workers do not become zombies
     with socket.socket(fileno=int(descriptor)) as requests:
         while True:
             content, pipes, _, _ = socket.recv_fds(requests, MAX_REQUEST, STREAMS)

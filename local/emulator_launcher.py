@@ -4,8 +4,8 @@ It runs in MiniStack's own environment: `<its python> local/emulator_launcher.py
 
 The pinned MiniStack serves gateway responses, but (1) does not read them from the OpenAPI document that SAM
 makes from the template, and (2) does not fill in `$context.authorizer.*`. Both work on AWS, and the second one gives
-every 401 its code (TOKEN_EXPIRED, ...). A quicker web server also replaces its own. `emulator_workers.py` starts
-functions sooner, `emulator_queries.py` answers queries sooner, and `emulator_state.py` changes how it keeps its data.
+every 401 its code (TOKEN_EXPIRED, ...). A faster web server also replaces MiniStack's. `emulator_workers.py` starts
+functions sooner, `emulator_queries.py` answers queries sooner, and `emulator_state.py` changes how data is saved.
 MiniStack's own functions are wrapped; only the one that collects a worker's log is replaced. The launcher refuses to
 run with any other version of MiniStack.
 """
@@ -66,12 +66,12 @@ def main() -> None:
 
 
 def check_internals() -> None:
-    """Exit unless MiniStack is the version, and has the functions, that the code below expects."""
+    """Exit unless MiniStack has the version and the function signatures that the code below expects."""
     if version("ministack") != MINISTACK_VERSION:
         sys.exit(f"MiniStack is {version('ministack')}; {__file__} was written for {MINISTACK_VERSION}")
     for function, expected in SIGNATURES.items():
         if str(inspect.signature(function)) != expected:
-            sys.exit(f"MiniStack's {function.__name__} is not {expected}, which {__file__} was written for")
+            sys.exit(f"MiniStack's {function.__name__} no longer has the signature {expected}, which {__file__} needs")
 
 
 def read_gateway_responses_from_openapi() -> None:
@@ -90,7 +90,7 @@ def read_gateway_responses_from_openapi() -> None:
 
 
 def fill_in_authorizer_variables() -> None:
-    """Keep the authorizer's context of a denial, and use it in the rendered response."""
+    """Remember the context that the authorizer returns with a denial, and fill it into the response."""
     authorize_request = gateway._authorize_request_v1
     signature = inspect.signature(authorize_request)
     render = gateway._gateway_error_response
@@ -132,7 +132,7 @@ def denied_context(request: dict[str, Any]) -> dict[str, str]:
 
 
 def serve_by_uvicorn() -> None:
-    """Serve with uvicorn and httptools instead of Hypercorn, which takes longer for a request than MiniStack does."""
+    """Serve with uvicorn and httptools. Hypercorn takes more time for a request than MiniStack itself."""
 
     async def serve(application: Any, settings: Settings) -> None:
         host, _, port = settings.bind[0].rpartition(":")

@@ -1,12 +1,12 @@
-"""Keeps the local AWS's data over a stop, a kill and a restart; `emulator_launcher.py` puts it in place.
+"""Keeps data when the local AWS is stopped, killed or restarted; `emulator_launcher.py` puts it in place.
 
 It runs in MiniStack's own environment. The pinned MiniStack (1) saves on SIGTERM only, (2) writes one file for each
-service, so that a kill between two files leaves an inconsistent save, (3) keeps how far each trigger has read a
+service, so that a kill between two files leaves an inconsistent save, (3) saves how far each trigger has read a
 table's stream, but not the stream's records: after a restart a trigger skips as many new records as it had read
 before, and (4) copies all data before it writes them, with a slow encoder: with half a million items, a save would
-stop everything for half a minute. Here a save is a folder that appears whole or not at all, the records that a trigger
-has yet to read are part of it, and changes are saved every few seconds, without a copy. On Linux, a forked process
-writes a save, so that requests do not wait for it. Half a deployment is never saved.
+stop everything for half a minute. Here, a save is a folder that appears whole or not at all. It has the records that a
+trigger has not read yet. Changes are saved every few seconds, without a copy. On Linux, a forked process writes a save,
+so that requests do not wait for it. Nothing is saved during a deployment.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ SIGNATURES = {
 }
 
 SAVE_PATH = "/_accounting/save"
-"""A POST to this path saves at once; the answer comes when it is done."""
+"""A POST to this path saves at once; the answer comes when the save is done."""
 ATTEMPTS = 5
 FORKED_SAVE_SECONDS = 120
 """After this time, the process that writes a save ends, and the save counts as failed."""
-BEHIND_REQUESTS = 5
-"""The nice value of that process."""
+SAVE_NICENESS = 5
+"""The nice value of that process, so that requests come first."""
 READS = ("Get", "Describe", "List", "Filter", "Query", "Scan", "BatchGet", "TransactGet")
 EXECUTE_API = "/_aws/execute-api/"
 
@@ -92,8 +92,8 @@ class Saves:
         persistence.STATE_DIR = str(self._newest())
 
     def save(self, services: Services) -> bool:
-        """Save all services or none; return whether it succeeded. Nothing else happens meanwhile."""
-        if self._writer:  # its save is older
+        """Save all services or none; return whether it succeeded. Requests wait meanwhile."""
+        if self._writer:  # a forked process, whose save would be older than this one
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(self._writer, signal.SIGKILL)
                 os.waitpid(self._writer, 0)
@@ -121,7 +121,7 @@ class Saves:
                 self._write_and_end(services)
             try:
                 _, status = await asyncio.to_thread(os.waitpid, self._writer, 0)
-            except ChildProcessError:  # `save` has ended it
+            except ChildProcessError:  # `save` has ended that process
                 return False
             finally:
                 self._writer = 0
@@ -130,15 +130,15 @@ class Saves:
             return status == 0
 
     def _write_and_end(self, services: Services) -> NoReturn:
-        """Save in the forked process. It leaves the code of functions alone: a deployment may write new code now."""
+        """Save in the forked process. Remove no code of functions, because a deployment may be writing new code."""
         done = False
         try:
-            gc.disable()  # it would write to all of the memory that the two processes share
+            gc.disable()  # a collection would write to all of the memory that the two processes share
             signal.set_wakeup_fd(-1)
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
             signal.alarm(FORKED_SAVE_SECONDS)
-            os.nice(BEHIND_REQUESTS)
+            os.nice(SAVE_NICENESS)
             done = any(self._attempt(services) for _ in range(ATTEMPTS))
         finally:
             os._exit(0 if done else 1)
@@ -185,7 +185,7 @@ class Saves:
         return True
 
     def _newest(self) -> Path:
-        """Return the newest save or, before the first one, the state's own folder, where older launchers had files."""
+        """Return the newest save or, before the first one, the state's own folder, where older launchers saved."""
         numbers = [int(folder.name) for folder in self._folder.glob("*") if folder.name.isdecimal()]
         return self._folder / str(max(numbers)) if numbers else self._state
 
@@ -207,7 +207,7 @@ def save_while_serving(saves: Saves) -> None:
     changed = asyncio.Event()
 
     async def save() -> bool:
-        # What changes from here on is not in this save.
+        # Changes from here on are not in this save.
         changed.clear()
         done = await saves.save_aside(app._build_persistence_save_dict())
         if not done:
@@ -244,7 +244,10 @@ def deploying() -> bool:
 
 
 def may_change_something(scope: dict[str, Any]) -> bool:
-    """Return whether a request may have changed the state. An API call counts by its function's requests."""
+    """Return whether a request may have changed the state.
+
+    A call of a deployed API returns False: its changes are requests of the called function.
+    """
     if scope["method"] in ("GET", "HEAD", "OPTIONS") or scope["path"].startswith(EXECUTE_API):
         return False
     target = dict(scope["headers"]).get(b"x-amz-target", b"").decode("latin-1")
@@ -252,7 +255,7 @@ def may_change_something(scope: dict[str, Any]) -> bool:
 
 
 class QuickJson:
-    """Replaces the module `json` where saves are written: `json.dump` has no fast encoder, `json.dumps` has."""
+    """Replaces the module `json` where saves are written, because only `json.dumps` has a fast encoder."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(json, name)

@@ -1,4 +1,4 @@
-"""Makes the records of streams a part of the local AWS's saved data; `emulator_state.py` puts it in place.
+"""Saves the records of streams with the other data of the local AWS; `emulator_state.py` puts it in place.
 
 The pinned MiniStack saves how far each trigger has read a table's stream, but not the stream's records. After a restart
 a trigger would skip as many new records as it had read before.
@@ -85,7 +85,7 @@ def restore_streams(saved: dict[str, Any] | None) -> None:
 
 
 def correct_positions() -> None:
-    """Prevent triggers from skipping new records: none may have read beyond the end of its stream.
+    """Move each position beyond the end of a stream back to the end; otherwise its trigger would skip new records.
 
     A position can be too high if an older launcher's state has no records, or if a record arrived during the save.
     """
@@ -98,7 +98,7 @@ def correct_positions() -> None:
 
 
 def positions_of(account: str, region: str, table: str) -> Iterator[tuple[str, int | None]]:
-    """Return how far each trigger of a table's stream has read; None for a trigger that has not begun."""
+    """Yield each trigger of a table's stream with its position: the records read, or None if it has not begun."""
     for (owner, owner_region, mapping), found in list(lambda_svc._esms._data.items()):
         try:
             source = parse_arn(found.get("EventSourceArn", ""))

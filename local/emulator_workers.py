@@ -1,4 +1,4 @@
-"""Starts and answers the workers of functions sooner; `emulator_launcher.py` puts it in place.
+"""Makes the workers of functions start and answer sooner; `emulator_launcher.py` puts it in place.
 
 It runs in MiniStack's own environment. The pinned MiniStack (1) unpacks the layer again for each worker, one after the
 other, (2) imports botocore in each worker to count how deep functions call each other, which ours do not, (3) starts a
@@ -55,7 +55,7 @@ MAX_ANSWER = 64
 
 
 def start_sooner() -> None:
-    """Put all of this in place."""
+    """Make MiniStack use the functions below."""
     unpack_layers_once()
     start_workers_without_botocore()
     mark_the_end_of_a_log()
@@ -101,7 +101,7 @@ def start_workers_without_botocore() -> None:
 
 
 def mark_the_end_of_a_log() -> None:
-    """Let a worker end the log of each call with a line of its own, instead of waiting for a pause in its log."""
+    """Make workers write an end mark after the log of each call, so that MiniStack need not wait for a pause."""
     change_workers_program(ANSWER, f"\n        print({END_OF_LOG!r}, file=sys.stderr, flush=True){ANSWER}")
     lambda_runtime.Worker._drain_stderr_bounded = log_of_a_call
 
@@ -127,7 +127,7 @@ def change_workers_program(old: str, new: str) -> None:
 
 
 def wait_for_free_workers() -> None:
-    """Let a call wait some seconds for a free worker if its function has ENOUGH_WORKERS, before it starts another."""
+    """If a function has ENOUGH_WORKERS, let a call wait some seconds for a free one before another is started."""
     acquire = lambda_svc.acquire_worker
 
     def acquire_soon(func_name: str, config: dict[str, Any], code_zip: bytes, qualifier: str = "$LATEST") -> Any:
@@ -162,7 +162,7 @@ def fork_workers() -> None:
 
 
 class Forker:
-    """The process that forks the workers with one layer. It ends with this process."""
+    """The process that forks the workers of one layer. It ends when this process ends."""
 
     def __init__(self, layer: str) -> None:
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -172,11 +172,11 @@ class Forker:
 
     @property
     def alive(self) -> bool:
-        """Whether it still forks."""
+        """Whether the process still runs."""
         return self._process.poll() is None
 
     def fork(self, program: str, folder: str, environment: dict[str, str]) -> Forked:
-        """Run a program in a new process with these surroundings. Raises OSError if the forker has ended."""
+        """Run a program in a new process with this folder and environment. Raises OSError if the forker has ended."""
         request = {"program": program, "folder": folder, "environment": environment}
         pipes = [os.pipe() for _ in range(3)]
         theirs = [pipes[0][0], pipes[1][1], pipes[2][1]]
@@ -197,7 +197,7 @@ class Forker:
 
 
 class Forked:
-    """A forked worker, with what MiniStack uses of a `subprocess.Popen` with texts. Its exit status is not known."""
+    """A forked worker, with the parts of a text-mode `Popen` that MiniStack uses. Its exit status is unknown."""
 
     def __init__(self, pid: int, pipes: list[int]) -> None:
         self.pid = pid
@@ -214,11 +214,11 @@ class Forked:
             os.close(self._process)
 
     def poll(self) -> int | None:
-        """Return None while it lives."""
+        """Return None while it runs, then 0, whatever its exit status was."""
         return 0 if self._ended(0) else None
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait until it has ended."""
+        """Wait until it has ended. Raises TimeoutExpired after `timeout` seconds."""
         if not self._ended(timeout):
             raise subprocess.TimeoutExpired(str(self.pid), timeout or 0)
         return 0

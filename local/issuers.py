@@ -1,4 +1,4 @@
-"""The document of issuers that `make run` and `make check-token` take from the file that ISSUERS names."""
+"""Reads the document of issuers from the file in ISSUERS, for `make run` and `make check-token`."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def run(config: Path, port: int, environ: dict[str, str]) -> int:
     with subprocess.Popen(command(config, port), env=environ) as process:
         try:
             return process.wait()
-        except KeyboardInterrupt:  # the proxy gets it, too
+        except KeyboardInterrupt:  # Ctrl-C reaches the proxy too
             process.wait(PATIENCE_SECONDS)
             raise
 
@@ -43,7 +43,7 @@ def environ(**more: str) -> dict[str, str]:
     return {
         **os.environ,
         "PYTHONPATH": str(ROOT / "client/src"),
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # instead of the newest, from its project's site
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # its own copy, not the newest from its project's site
         "LITELLM_TELEMETRY": "False",
         "NO_PROXY": HOST,
         **more,

@@ -100,7 +100,7 @@ def _parts() -> Iterator[Json]:
 
 
 def add_schemas(known: Json, more: Json) -> None:
-    """Add new names. Raises ValueError if a known name has another meaning, which a plain merge would not notice."""
+    """Add new names. Raises ValueError if a known name has another schema, which a plain merge would overwrite."""
     for name, value in more.items():
         if known.setdefault(name, value) != value:
             raise ValueError(f"two functions have a {name}, and they differ")

@@ -64,9 +64,9 @@ SECURITY: Json = {
         "description": "A user's access token, without the word Bearer.",
     },
 }
-"""The page's dialog puts the cursor into the last one."""
+"""`token` is last, because the page's dialog puts the cursor into the last field."""
 TAGS = {
-    "credits": "What a user can spend, what it costs, and the commands that move it.",
+    "credits": "What a user can spend, what a request costs, and the commands that change a balance.",
     "streaming-sessions": "What a chat proxy calls before, during and after a stream.",
     "budgets": "Limits on what a member or an API key spends from an account, for each window of time.",
     "runs": "One limit for any number of sessions and records, with one switch to stop them.",
@@ -145,7 +145,7 @@ def _open(name: str, summary: str, content_type: str, schema: Json) -> Json:
 
 
 def _asset(name: str, summary: str, files: Collection[str], *parameters: str) -> Json:
-    """The route of the files with these names, below the other parameters."""
+    """The route of the files with these names. `parameters` are the ones before the name in the path."""
     operation = _open(name, summary, "text/javascript", TEXT)
     if any(file.endswith(".css") for file in files):
         operation["responses"]["200"]["content"]["text/css"] = {"schema": TEXT}

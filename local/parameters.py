@@ -33,7 +33,7 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def variable(parameter: str) -> str:
-    """Return the environment's name for a parameter."""
+    """Return the name of the environment variable that sets a parameter."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", parameter).upper()
 
 
@@ -41,7 +41,7 @@ def _value_of(name: str, about: dict[str, Any], environ: Mapping[str, str]) -> s
     value = environ.get(name) or str(about["Default"])
     accepted, values = _accepts(about, value)
     if not accepted:
-        raise Refused(f"{name} is {values}, not {value}")
+        raise Refused(f"{name} must be {values}, not {value}")
     return value
 
 

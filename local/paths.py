@@ -17,7 +17,7 @@ LOCAL = ROOT / ".local"
 BUILDS = LOCAL / "builds"
 EMULATOR_PYTHON = LOCAL / "ministack/bin/python"
 
-# `make run`: its data and its secret, which are kept; its lock, how to reach it, the emulator's temporary files.
+# `make run` keeps its data and its secret. Its lock, its addresses and the emulator's temporary files are not kept.
 STATE = LOCAL / "state"
 JWT_SECRET = LOCAL / "jwt-secret"
 RUNNING = LOCAL / "running"

@@ -1,7 +1,7 @@
 """Turns genai-prices' prices of a model into a price rule of this service, exactly. Pure: no clock, no network.
 
-A rate is the price in USD × credits per USD × markup, rounded half to even at six decimals. It differs on purpose from
-the way in which genai-prices itself computes a price:
+A rate is the price in USD × credits per USD × markup, rounded half to even at six decimals. This differs on purpose
+from how genai-prices computes a price:
 
 - A price for each request applies to `requests` of the usage; genai-prices counts one request for each calculation.
 - Audio from the cache costs what other input from the cache costs; a usage does not tell them apart.
@@ -71,7 +71,7 @@ class Markup:
 
     @classmethod
     def read(cls, text: str) -> Markup:
-        """Return the markup of a text such as `1.2 anthropic=1.3 gpt-4o*=1.1`. Raises ValueError."""
+        """Parse a text such as `1.2 anthropic=1.3 gpt-4o*=1.1`. Raises ValueError."""
         default, patterns = Decimal(1), []
         for word in text.split():
             pattern, equals, number = word.rpartition("=")

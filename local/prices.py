@@ -1,6 +1,6 @@
 """`make prices`: compares a service's price rules with genai-prices, and with APPLY=1 imports what differs.
 
-The service is the one that `make run` started, or the one at BASE_URL; that needs an administrator's TOKEN.
+The service is the one that `make run` started, or the one at BASE_URL, which needs an administrator's TOKEN.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Options:
     def read(cls, environ: Mapping[str, str]) -> Options:
         """Return the options of an environment. Raises Refused."""
         if not environ.get("CREDITS_PER_USD"):
-            raise Refused("give CREDITS_PER_USD, the credits that stand for one dollar: see docs/choose-a-credit.md")
+            raise Refused("give CREDITS_PER_USD, the number of credits for one dollar: see docs/choose-a-credit.md")
         try:
             per_usd = Markup.read(environ["CREDITS_PER_USD"]).default
             markup = Markup.read(environ.get("MARKUP", ""))
@@ -60,10 +60,10 @@ class Options:
 
 
 @dataclass(frozen=True)
-class List:
-    """Rules to import, in order; `without`: the reason for each model that has no rule.
+class PriceList:
+    """The rules to import, in order.
 
-    `notes` names the prices of a model that its rule leaves out.
+    By `provider/model`, `without` has why a model has no rule, and `notes` has the prices that a rule leaves out.
     """
 
     rules: list[Rule]
@@ -85,10 +85,10 @@ def main() -> int:
     return 0
 
 
-def price_list(known: Iterable[Provider], options: Options, now: datetime) -> List:
+def price_list(known: Iterable[Provider], options: Options, now: datetime) -> PriceList:
     """Return the rules of the models that the options select: the current one, and one for each later price change.
 
-    Raises Refused if two providers have a model, or if no model matches the patterns.
+    Raises Refused if two selected providers have the same model, or if no model matches the patterns.
     """
     chosen: dict[str, tuple[str, ModelInfo]] = {}
     for provider, model in _chosen(known, options.models):
@@ -98,7 +98,7 @@ def price_list(known: Iterable[Provider], options: Options, now: datetime) -> Li
         chosen[model.id] = (provider, model)
     if not chosen:
         raise Refused(f"no model matches MODELS='{' '.join(options.models)}'")
-    made = List([], {}, {})
+    made = PriceList([], {}, {})
     taken = set(chosen)
     for provider, model in chosen.values():
         scale = options.credits_per_usd * options.markup.of(provider, model.id)
@@ -117,7 +117,7 @@ def price_list(known: Iterable[Provider], options: Options, now: datetime) -> Li
 
 
 def requests_for(rules: Iterable[Rule]) -> Iterator[list[Rule]]:
-    """Return the rules in lists for one request each: one rule of each model, 99 rules and aliases, below 64 KB."""
+    """Return the rules in one list for each request, within MAX_LISTED and MAX_LIST_BYTES and with no model twice."""
     batch: list[Rule] = []
     for rule in rules:
         longer = [*batch, rule]
@@ -175,7 +175,7 @@ def _service(environ: Mapping[str, str]) -> httpx.Client:
     return httpx.Client(base_url=str(base_url), headers=headers, timeout=60, trust_env=False)
 
 
-def _compare(http: httpx.Client, found: List, options: Options) -> None:
+def _compare(http: httpx.Client, found: PriceList, options: Options) -> None:
     """Show the difference and, with `apply`, import it. Nothing is imported if any part of the list is refused."""
     batches = list(requests_for(found.rules))
     previews = [_import(http, batch, dry_run=True) for batch in batches]

@@ -21,7 +21,7 @@ def folder(path: Path) -> None:
 
 
 def opener(path: str, flags: int) -> int:
-    """An opener for `open` that creates files only their owner may read."""
+    """An opener for `open` that creates files that only their owner may read."""
     return os.open(path, flags, FILE_MODE)
 
 

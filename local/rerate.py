@@ -5,8 +5,8 @@ TABLE, a table's name, by default that of the service that `make run` started. F
 region.
 
 It scans nothing. For each day, it reads the users of the day from the index of the system-wide statistics, and then
-their records of the day. So it sees records once the statistics have counted them, at most about five minutes later,
-and as long as they are kept.
+their records of the day. So it sees a record once the statistics have counted it, at most about five minutes later,
+and until the record is deleted.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MAX_RECORDS_OF_A_DAY = 1_000_000
 
 @dataclass
 class Cost:
-    """Records, what they cost, and what they would cost now."""
+    """The number of some records, the credits that they cost, and those that they would cost `now`."""
 
     records: int = 0
     credits: int = 0
@@ -52,7 +52,7 @@ class Cost:
 
     @property
     def difference(self) -> int:
-        """Return how much more they would cost."""
+        """Return how many more credits they would cost now."""
         return self.now - self.credits
 
     def add(self, other: Cost) -> None:
@@ -64,10 +64,10 @@ class Cost:
 
 @dataclass
 class Report:
-    """Costs by model and day. `unknown` counts the records that were left out, by reason."""
+    """Costs by model and day. `left_out` counts the records without a cost, by reason."""
 
     costs: defaultdict[tuple[str, str], Cost] = field(default_factory=lambda: defaultdict(Cost))
-    unknown: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    left_out: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def lines(self) -> Iterator[str]:
         """Return what to print: a line for each model and day whose cost would change, and the sum of all."""
@@ -81,7 +81,7 @@ class Report:
         width = max(len(name) for name, *_ in rows)
         for name, of_day, *numbers in rows:
             yield f"{name:<{width}}  {of_day:<10}" + "".join(f"{number:>16}" for number in numbers)
-        yield from (f"left out: {number} {reason}" for reason, number in sorted(self.unknown.items()))
+        yield from (f"left out: {number} {reason}" for reason, number in sorted(self.left_out.items()))
 
 
 def _row(name: str, of_day: str, cost: Cost) -> tuple[str, ...]:
@@ -99,7 +99,7 @@ def main() -> int:
             attach("start the service with `make run`, or name another table in TABLE")
         records = _records(since, until, os.environ.get("MODEL") or None)
         now = clock()
-        # As a settlement does: a variant that the model's price lacks costs what the model costs.
+        # As in a settlement, a variant that the model's price lacks costs what the model costs.
         report = rerate(records, cache(lambda model_id, variant: prices.card_since(model_id, now, variant)[1]))
     except Refused as refused:
         return explain(refused)
@@ -127,7 +127,7 @@ def rerate(records: Iterable[UsageRecord], card_of: CardOf) -> Report:
     for session, correction in late.items():
         first = swept.pop(session, None)
         if first is None:
-            report.unknown["whose session was swept before SINCE"] += 1
+            report.left_out["whose session was swept before SINCE"] += 1
         else:
             _price(report, _whole(first, correction), card_of, records=2)
     for record in swept.values():
@@ -151,12 +151,12 @@ def _whole(first: UsageRecord, correction: UsageRecord) -> UsageRecord:
 def _price(report: Report, record: UsageRecord, card_of: CardOf, records: int = 1) -> None:
     model_id = record.model_id
     if model_id is None or record.usage is None or record.unclassified:
-        report.unknown["without usage by class"] += records
+        report.left_out["without usage by class"] += records
         return
     try:
         now = card_of(model_id, record.variant).cost(record.usage)
     except AccountingError:
-        report.unknown["without a price now"] += records
+        report.left_out["without a price now"] += records
         return
     report.costs[model_id, day(record.at)].add(Cost(records, record.credits, now))
 
@@ -169,7 +169,7 @@ def _range() -> tuple[int, int]:
 
 
 def _records(since: int, until: int, model_id: str | None) -> Iterator[UsageRecord]:
-    """Return the records of all users, user by user, including those that another account paid for."""
+    """Return the records of all users, by day and user, including those that another account paid for."""
     for begin in range(day_begin(since), until, DAY):
         low, high = max(since, begin), min(until, begin + DAY)
         for user_id in _users(begin):

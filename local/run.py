@@ -62,7 +62,7 @@ def _run(running: Running) -> int:
     with step("Local AWS"):
         aws = emulator.launch(port, SCRATCH, STATE, lock=running.fileno() if background else None)
     if background:
-        running.name(aws.process.pid, leads_session=True)
+        running.record(aws.process.pid, leads_session=True)
     serving = False
     try:
         stack = deploy(aws, jwt_secret, document, **settings)

@@ -31,9 +31,9 @@ class Running:
         except BlockingIOError as exc:
             where = _base_url()
             raise Refused(f"`make run` is already running{where and ' at ' + where}: stop it with `make stop`") from exc
-        self.name(os.getpid())
+        self.record(os.getpid())
 
-    def name(self, pid: int, *, leads_session: bool = False) -> None:
+    def record(self, pid: int, *, leads_session: bool = False) -> None:
         """Record which process to stop. If it leads a process session, the rest of the session is ended after it."""
         self._file.truncate(0)
         self._file.write(json.dumps({"pid": pid, "leadsSession": leads_session}))
@@ -45,7 +45,7 @@ class Running:
 
 
 def stop() -> bool:
-    """Stop what runs, and wait until it has ended. Return False if nothing was running."""
+    """Stop `make run`, and wait until it has ended. Return False if nothing was running."""
     if not RUNNING.exists():
         return False
     with RUNNING.open() as file:

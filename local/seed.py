@@ -79,7 +79,7 @@ def seed(users: int, records: int) -> None:
         members = _organizations(books)
         _prices(books)
     with step("Wallets, ledgers and statistics"):
-        seed_books.use(books, records, members)
+        seed_books.add_usage(books, records, members)
         _write(books.items)
         _write(seed_books.system_sums(books.records, books.now))
     with step("Sessions, API keys, budgets and disabled users"), _without_metrics():
@@ -100,7 +100,7 @@ def _without_metrics() -> redirect_stdout[io.StringIO]:
 def _number(name: str, default: int, least: int, most: int) -> int:
     text = os.environ.get(name) or str(default)
     if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
-        raise Refused(f"{name} is a number from {least:,} to {most:,}, not {text}")
+        raise Refused(f"{name} must be a number from {least:,} to {most:,}, not {text}")
     return int(text)
 
 
@@ -154,7 +154,7 @@ def _activity(books: Books, members: dict[str, AccountId]) -> None:
         try:
             sessions.initialize(user.id, session_id, model, estimate, now=now, account_id=account_id)
         except (InsufficientCredits, BudgetExceeded):
-            continue  # as for a real user who has too few left
+            continue  # as for a real user with too few credits
         sessions.heartbeat(user.id, session_id, rng.randrange(100, 500), now=now)
         overrun = 400_000 if number < 5 and user.id not in members else 0
         if number % 3:

@@ -120,7 +120,7 @@ def user_counts(books: Books) -> Iterator[tuple[keys.Key, int]]:
     return ((dict(key), number) for key, number in counted.items())
 
 
-def use(books: Books, number: int, members: Mapping[str, AccountId]) -> None:
+def add_usage(books: Books, number: int, members: Mapping[str, AccountId]) -> None:
     """Add usage records, grants that cover them, and all sums.
 
     `members` maps users to the account of their organization, which pays for half of their usage.

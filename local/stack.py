@@ -48,7 +48,7 @@ class Stack:
 
     @property
     def endpoint_url(self) -> str:
-        """Return the address at which the AWS that it runs on answers."""
+        """Return the address of the local AWS that it runs on."""
         return self.aws.endpoint_url
 
     def as_json(self) -> str:
@@ -72,7 +72,7 @@ def start(
 ) -> Iterator[Stack]:
     """Run the service during the block, on its own local AWS, which enforces its IAM policies.
 
-    See emulator.start for `port` and `state`; `issuers` is their document, if any; `parameters` are the template's.
+    See emulator.start for `port` and `state`. `issuers` is the document of issuers; `parameters` are the template's.
     """
     with emulator.start(port, state, enforce_iam=True) as aws:
         yield deploy(aws, jwt_secret or secrets.token_urlsafe(48), issuers, **parameters)

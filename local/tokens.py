@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def accepted(sub: str, role: str) -> str:
-    """Return a token, after one request with it to the running service. That request also creates the user.
+    """Return a token that the running service has accepted in one request, which also creates the user.
 
     Raises Refused, with the reason, if that is not possible.
     """

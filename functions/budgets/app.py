@@ -120,7 +120,7 @@ def show_run(account_id: AccountInPath, run_id: IdentifierInPath) -> SummaryView
 
 @api.post("/api/runs/<account_id>/<run_id>/stop", access=RUN_ACCESS, codes=("ACCOUNT_NOT_FOUND", "RUN_NOT_FOUND"))
 def stop_run(account_id: AccountInPath, run_id: IdentifierInPath) -> RunView:
-    """Stop a run: it admits nothing new, and its open sessions settle. Stopping again changes nothing."""
+    """Stop a run: it admits nothing new, and its open sessions still settle. Stopping again changes nothing."""
     api.caller.require_key_for(account_id)
     return RunView.of(runs.stop(account_id, run_id, by=_requester(), now=clock()))
 

@@ -72,7 +72,7 @@ api = Api()
 
 
 class Check(QuestionModel):
-    """How many credits are required, by default of the caller's account."""
+    """The credits that are required of an account, by default the caller's."""
 
     account_id: AccountText | None = None
 
@@ -101,7 +101,7 @@ class _Command(RequestModel):
     notes: Notes | None = None
 
     def user(self) -> str | None:
-        """The user whose account changes, None if an account is named. Raises Invalid unless there is exactly one."""
+        """The user whose account changes, None if an account is named. Raises Invalid if both or neither are named."""
         if (self.user_id is None) == (self.account_id is None):
             raise Invalid.field("userId", "either this or accountId is required")
         return self.user_id
@@ -333,7 +333,7 @@ def allocate(body: Allocate) -> AllocateView:
     change = operations.allocate(_request(body, api.subject), body.credits)
     allocation = _marked_if_replayed(change).allocation
     if allocation is None:
-        raise LookupError("an allocate without its allocation")
+        raise LookupError("allocate has made no allocation")
     return AllocateView(
         id=allocation.id,
         account_id=change.account_id,

@@ -102,7 +102,7 @@ class OrganizationsView(ResponseModel):
 class ClosedView(OrganizationView):
     """A closed organization: the credits that left it now, and those that open sessions still hold.
 
-    What the sessions refund moves in the same way, within minutes.
+    The refunds of these sessions leave it in the same way, within minutes.
     """
 
     moved_credits: int

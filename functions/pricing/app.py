@@ -173,10 +173,10 @@ def add(body: RuleBody) -> RuleView:
 def import_list(body: ImportRules) -> ImportView:
     """Import a list of price rules: all of them, or none.
 
-    A rule is skipped if it changes nothing about the rule that is in force when it begins. Their beginnings and source
-    versions may differ. So a second import of the same list changes nothing. The other rules are added; no rule is
-    overwritten. A list has at most 99 rules and aliases. If there are problems, nothing is written, and
-    ``details.problems`` of the 400 has the index, the field and the problem of each.
+    A rule is skipped if the rule in force at its beginning has the same values. Beginnings and source versions may
+    differ. So a second import of the same list changes nothing. The other rules are added; no rule is overwritten. A
+    list has at most 99 rules and aliases. If there are problems, nothing is written, and ``details.problems`` of the
+    400 has the index, the field and the problem of each.
     """
     now = clock()
     key = key_of(api, body)

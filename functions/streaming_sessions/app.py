@@ -54,7 +54,7 @@ from accounting.web.types import (
     IdentifierInPath,
     UserInPath,
 )
-from accounting.web.usage import kept, usage_in, usage_view
+from accounting.web.usage import storable, usage_in, usage_view
 
 OPENED: dict[int, OpenAPIResponse] = {
     201: {"description": "The session is open"},
@@ -272,15 +272,15 @@ def recent_of(user_id: UserInPath, limit: Limit = DEFAULT_LIMIT, cursor: Cursor 
     """List a user's sessions, active and ended, newest first.
 
     If a session's id is a UUIDv7 made when it began, the list sorts it by the time in the id, which is at most 10
-    seconds from ``startedAt``. A page may be shorter than ``limit`` although ``X-Next-Cursor`` shows that others
-    follow.
+    seconds from ``startedAt``. A page may be shorter than ``limit`` although ``X-Next-Cursor`` shows that more
+    sessions follow.
     """
     user = users.resolve(api.subject).user
     return _page(session_lists.recent_of_user(user.id, now=clock(), before=position_in(cursor), limit=limit))
 
 
 def _require_session_for_key(session_id: str) -> None:
-    """Refuse a session of another account to a key for one account only, as if there were no such session."""
+    """If the API key is for one account only, refuse a session of another account as if it did not exist."""
     only = api.caller.key_account
     if only is not None and (known := store.get(api.caller.user_id, session_id)) and known.account_id != only:
         raise SessionNotActive(session_id)
@@ -291,7 +291,7 @@ def _report_in(body: Heartbeat | Finalize | Abort, tokens: int | None) -> tuple[
     usage, raw = usage_in(body) or (None, None)
     if usage and tokens is not None and not isinstance(body, Heartbeat):
         raise Invalid.field("usage", "send either this or a number of tokens")
-    provider_usage = None if raw is None else ProviderUsage(body.usage_format or CANONICAL, kept(raw))
+    provider_usage = None if raw is None else ProviderUsage(body.usage_format or CANONICAL, storable(raw))
     if isinstance(body, Heartbeat):
         return Report.of(tokens, usage), NO_PARTICULARS
     return Report.of(tokens, usage), Particulars(body.model_id, body.metadata or {}, provider_usage)

@@ -49,7 +49,7 @@ from accounting.web.types import (
     UserReference,
     left_out,
 )
-from accounting.web.usage import UsageFormat, UsageObject, UsageView, Variant, kept, usage_in
+from accounting.web.usage import UsageFormat, UsageObject, UsageView, Variant, storable, usage_in
 
 DEFAULT_TOP, MAX_TOP = 100, 1000
 
@@ -109,7 +109,7 @@ class Record(RequestModel):
         if self.model_id is None:
             raise Invalid.field("modelId", "is required with usage")
         usage, raw = found
-        provider_usage = None if raw is None else ProviderUsage(self.usage_format or CANONICAL, kept(raw))
+        provider_usage = None if raw is None else ProviderUsage(self.usage_format or CANONICAL, storable(raw))
         return ModelCall(self.model_id, usage, self.variant, provider_usage)
 
 

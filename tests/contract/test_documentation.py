@@ -98,7 +98,7 @@ def test_the_readme_states_the_measured_bill() -> None:
     bills = re.findall(r"^\| \*\*total\*\* .*?\*\*([\d.]+)\*\*", (ROOT / "bench/RESULTS.md").read_text(), re.MULTILINE)
     sessions, month = (round(float(usd)) for usd in bills)
 
-    assert f"A million sessions with three heartbeats each cost about {sessions} USD" in " ".join(README.split())
+    assert f"A million sessions, each with three heartbeats, cost about {sessions} USD" in " ".join(README.split())
     assert f"the service costs about {month} USD a month" in " ".join(README.split())
 
 

@@ -81,7 +81,7 @@ def _ledger(http: httpx.Client) -> Iterator[dict[str, Any]]:
 def test_a_value_that_a_parameter_does_not_take_is_refused_before_anything_starts(project: Project) -> None:
     output = project.type("make run", status=2, PORT=free_port(), REQUIRE_SERVICE_KEY="yes")
 
-    assert "error: REQUIRE_SERVICE_KEY is true or false, not yes" in output
+    assert "error: REQUIRE_SERVICE_KEY must be true or false, not yes" in output
     assert "Local AWS" not in output
 
 

@@ -1,4 +1,4 @@
-"""An organization with budgets and runs, and what its members do."""
+"""Helpers for an organization with budgets and runs, and for the calls of its members."""
 
 from collections.abc import Callable
 from typing import Any

@@ -45,7 +45,7 @@ def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    # As on Lambda. If this machine names a certificate bundle, botocore makes each test's client: a tenth of a second.
+    # Lambda never sets it. If it is set here, botocore takes a tenth of a second to make the client of each test.
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     settings_module.settings.cache_clear()
     table.client.cache_clear()
@@ -59,7 +59,7 @@ def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 
 class Uncounted:
-    """Drops all metrics, because those of Powertools are for one invocation in one thread."""
+    """Drops all metrics, because Powertools' metrics support only one invocation in one thread."""
 
     metric_set: ClassVar[dict[str, Any]] = {}
 

@@ -154,7 +154,7 @@ def test_a_users_statistics_include_usage_that_any_account_paid_for(user: MakeUs
 
     found = usage.statistics("u1", None, None)
 
-    assert calls.round_trips == 3  # the third follows the pointer; without one there are two
+    assert calls.round_trips == 3  # the third reads the record behind the pointer
     assert (found.sums.by_service, found.by_day) == ({"images": 7}, {day(NOW): 7})
     assert found.recent == [paid, own]
     assert usage.statistics_of_account(ACCOUNT, None, None).recent == [own]

@@ -73,12 +73,12 @@ def test_an_expired_disabled_or_revoked_key_is_refused() -> None:
 
 def test_a_functions_own_check_refuses_a_key_that_the_gateway_still_lets_pass() -> None:
     created = create()
-    passed = {"userId": "u1", "role": "user", "apiKeyId": created.key.id}
+    context = {"userId": "u1", "role": "user", "apiKeyId": created.key.id}
 
-    assert caller_of(passed, NOW).permissions == ("credits:read",)
+    assert caller_of(context, NOW).permissions == ("credits:read",)
     api_keys.change(created.key.id, "u1", revoked=True)
     with pytest.raises(ApiKeyInvalid):
-        caller_of(passed, NOW)
+        caller_of(context, NOW)
 
 
 def test_other_processes_refuse_a_revoked_key_within_30_seconds(

@@ -41,13 +41,13 @@ def move(user_id: str, times: int = 1) -> None:
 
 
 @pytest.fixture
-def three(user: MakeUser) -> None:
-    """Users with five ledger entries each."""
+def three_users(user: MakeUser) -> None:
+    """Three users with five ledger entries each."""
     for name in ("u1", "u2", "u3"):
         move(user(name, credits_granted=10), 4)
 
 
-@pytest.mark.usefixtures("three")
+@pytest.mark.usefixtures("three_users")
 def test_ledgers_that_the_service_wrote_are_intact() -> None:
     assert audit_all(NOW, always) == Audited(wallets=3)
 
@@ -82,7 +82,7 @@ TAMPERINGS = [
 ]
 
 
-@pytest.mark.usefixtures("three")
+@pytest.mark.usefixtures("three_users")
 @pytest.mark.parametrize(("how", "seq", "values", "problem"), TAMPERINGS)
 def test_tampering_is_found_by_an_audit_on_request_and_by_the_next_full_audit(
     tamper: Tamper, how: str, seq: int, values: dict[str, Any], problem: str
@@ -97,7 +97,7 @@ def test_tampering_is_found_by_an_audit_on_request_and_by_the_next_full_audit(
     assert audit_all(NOW + 9 * DAY, always).drifting == 1, "until somebody repairs it"
 
 
-@pytest.mark.usefixtures("three")
+@pytest.mark.usefixtures("three_users")
 def test_tampering_with_new_entries_is_found_by_the_next_audit(tamper: Tamper) -> None:
     audit_all(NOW, always)
     move("u2", 3)
@@ -106,7 +106,7 @@ def test_tampering_with_new_entries_is_found_by_the_next_audit(tamper: Tamper) -
     assert audit_all(NOW + HOUR, always) == Audited(wallets=3, drifting=1)
 
 
-@pytest.mark.usefixtures("three")
+@pytest.mark.usefixtures("three_users")
 def test_a_wallet_that_was_changed_is_found_by_the_next_audit(dynamodb: Any, table_name: str) -> None:
     audit_all(NOW, always)
     dynamodb.update_item(
@@ -121,7 +121,7 @@ def test_a_wallet_that_was_changed_is_found_by_the_next_audit(dynamodb: Any, tab
     assert proof.drift(wallet) == 5
 
 
-@pytest.mark.usefixtures("three")
+@pytest.mark.usefixtures("three_users")
 @pytest.mark.parametrize("lots", ["{", "1,5", "tro8w0,5,1jk00,1", 7])
 def test_an_unreadable_wallet_is_reported_and_does_not_stop_the_audit(
     lots: object, dynamodb: Any, table_name: str
@@ -133,7 +133,7 @@ def test_an_unreadable_wallet_is_reported_and_does_not_stop_the_audit(
     assert audit_all(NOW, always) == Audited(wallets=3, drifting=1)
 
 
-@pytest.mark.usefixtures("three")
+@pytest.mark.usefixtures("three_users")
 def test_an_audit_reads_only_new_entries_and_after_a_week_all_entries(calls: Calls) -> None:
     def entries_read(now: int) -> int:
         calls.reset()
@@ -149,7 +149,7 @@ def test_an_audit_reads_only_new_entries_and_after_a_week_all_entries(calls: Cal
     assert entries_read(NOW + 7 * DAY) == 17
 
 
-@pytest.mark.usefixtures("three")
+@pytest.mark.usefixtures("three_users")
 def test_an_audit_resumes_where_the_last_one_ran_out_of_time() -> None:
     turns = iter([True, False])
     first = audit_all(NOW, lambda: next(turns))
@@ -157,7 +157,7 @@ def test_an_audit_resumes_where_the_last_one_ran_out_of_time() -> None:
 
     assert (first.complete, second.complete) == (False, True)
     assert first.wallets + second.wallets == 3
-    assert audit_all(NOW, always).wallets == 3, "and the next begins again"
+    assert audit_all(NOW, always).wallets == 3, "the next audit begins again"
 
 
 def test_commands_during_an_audit_cause_no_finding(user: MakeUser) -> None:

@@ -1,4 +1,4 @@
-"""Every bad value in ``tests.bad_input`` is refused by its field's name, and nothing in the table changes."""
+"""The refusal of every bad value in ``tests.bad_input`` names its field, and nothing in the table changes."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def answer_to(method: str, path: str, body: str) -> dict[str, Any]:
     return answer
 
 
-def made(method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """What a successful request creates."""
+def create(method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Send a request that must be answered 201, and return the body of its answer."""
     answer = answer_to(method, path, json.dumps(body))
     assert answer["statusCode"] == 201, answer
     read: dict[str, Any] = json.loads(answer["body"])
@@ -53,27 +53,27 @@ def made(method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def names(user: Callable[..., str]) -> dict[str, str]:
-    """The things that requests name, by placeholder. All belong to the administrator who sends the requests."""
+    """The ids that replace placeholders in requests. All but ``{other}`` belong to the administrator who sends them."""
     user("u1", credits_granted=1000)
     user("u2")
     session = {"sessionId": "a-session", "modelId": MODEL, "estimatedTokens": 10_000}
-    made("POST", "streaming-sessions/initialize", session)
-    made("POST", "pricing", {"modelId": MODEL, "pricePerThousandTokens": 1, "effectiveFrom": SINCE})
-    organization = made("POST", "organizations", {"name": "Acme", "ownerId": "u1"})
+    create("POST", "streaming-sessions/initialize", session)
+    create("POST", "pricing", {"modelId": MODEL, "pricePerThousandTokens": 1, "effectiveFrom": SINCE})
+    organization = create("POST", "organizations", {"name": "Acme", "ownerId": "u1"})
     return {
         "{self}": "u1",
         "{other}": "u2",
         "{session}": "a-session",
         "{model}": MODEL,
-        "{key}": made("POST", "api-keys", {"name": "a key"})["id"],
-        "{service}": made("POST", "service-credentials", {"name": "a service", "rights": ["read"]})["id"],
+        "{key}": create("POST", "api-keys", {"name": "a key"})["id"],
+        "{service}": create("POST", "service-credentials", {"name": "a service", "rights": ["read"]})["id"],
         "{organization}": organization["organizationId"],
         "{account}": organization["accountId"],
     }
 
 
 @pytest.mark.parametrize(("route", "field", "values"), FIELDS, ids=route_id)
-def test_a_bad_value_is_refused_by_the_name_of_its_field(
+def test_the_refusal_of_a_bad_value_names_its_field(
     dynamodb: Any, table_name: str, names: dict[str, str], route: Route, field: str, values: list[Any]
 ) -> None:
     method, path, good = route

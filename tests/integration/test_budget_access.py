@@ -97,13 +97,13 @@ def test_a_hold_is_decided_again_after_a_change_that_it_has_not_read(monkeypatch
 
     read, once = allowances.read, [True]
 
-    def then_changed(spender: Spender) -> Any:
+    def read_then_change(spender: Spender) -> Any:
         found = read(spender)
         if once.pop() if once else False:
             budget("member:u1", 5)
         return found
 
-    monkeypatch.setattr(allowances, "read", then_changed)
+    monkeypatch.setattr(allowances, "read", read_then_change)
 
     with pytest.raises(BudgetExceeded):
         stream("s1")

@@ -1,4 +1,4 @@
-"""The warnings of budgets: each level once in a window."""
+"""Budget warnings: each warning level is logged once in a window."""
 
 from functools import partial
 

@@ -1,4 +1,7 @@
-"""Each operation takes at most its round trips and write units, no matter how long the history of its user is."""
+"""Limits of the round trips and write units of each operation, no matter how long the user's history is.
+
+The budgets of members and API keys are tested in ``test_hard_limits.py``.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,7 +47,7 @@ def request() -> Request:
 
 
 @dataclass(frozen=True)
-class Budget:
+class CostLimit:
     """An operation, what must happen before it, and the most that it may cost."""
 
     operation: str
@@ -54,7 +57,7 @@ class Budget:
     before: Callable[[], Any] = lambda: None
 
 
-def advanced(tokens: int) -> str:
+def open_session_at(tokens: int) -> str:
     session_id = open_session()
     sessions.heartbeat("u1", session_id, tokens, now=NOW)
     return session_id
@@ -75,50 +78,52 @@ def aborted() -> str:
     return session_id
 
 
-def described() -> Description:
-    """The newest statement about the user."""
+def stored_description() -> Description:
+    """A description of the user that changes nothing, because it is already stored."""
     user = users.resolve("u1").user
     return Description(user.id, user.email, user.username, user.role, user.email_at, user.role_at)
 
 
-BUDGETS = [
-    Budget("balance", 1, 0, lambda _: credits.balance(ACCOUNT, NOW)),
-    Budget("balance of a user", 1, 0, lambda _: credits.balance_of("u1", NOW)),
-    Budget("balance by e-mail", 2, 0, lambda _: credits.balance_of("u1@example.com", NOW)),
-    Budget("calculate, price cached", 0, 0, lambda _: prices.card_at("m", NOW)),
-    Budget("calculate, price not cached", 1, 0, lambda _: prices.card_at("m", NOW), prices.forget),
-    Budget("initialize with a UUIDv7", 2, 8, lambda _: open_session(uuid7(NOW))),
-    Budget("initialize with another id", 2, 9, lambda _: open_session()),
-    Budget("heartbeat", 1, 1, lambda sid: sessions.heartbeat("u1", sid, 500, now=NOW), open_session),
-    Budget("late heartbeat", 2, 1, lambda sid: sessions.heartbeat("u1", sid, 1, now=NOW), lambda: advanced(100)),
-    Budget("finalize", 2, 11, finalize, open_session),
-    Budget("finalize with a UUIDv7", 2, 11, finalize, lambda: open_session(uuid7(NOW))),
-    Budget("finalize, overrun", 2, 13, lambda sid: finalize(sid, 50_000), open_session),
-    Budget("finalize, again", 1, 0, finalize, finalized),
-    Budget("abort", 2, 11, lambda sid: settling.abort("u1", sid, None, now=NOW), open_session),
-    Budget("abort, again", 1, 0, lambda sid: settling.abort("u1", sid, None, now=NOW), aborted),
-    Budget("allocate", 2, 7, lambda _: credits.allocate(request(), 1)),
-    Budget("remove", 2, 4, lambda _: credits.remove(request(), 1)),
-    Budget("sync, nothing new", 1, 0, lambda same: users.sync(same, NOW), described),
-    Budget(
+COST_LIMITS = [
+    CostLimit("balance", 1, 0, lambda _: credits.balance(ACCOUNT, NOW)),
+    CostLimit("balance of a user", 1, 0, lambda _: credits.balance_of("u1", NOW)),
+    CostLimit("balance by e-mail", 2, 0, lambda _: credits.balance_of("u1@example.com", NOW)),
+    CostLimit("calculate, price cached", 0, 0, lambda _: prices.card_at("m", NOW)),
+    CostLimit("calculate, price not cached", 1, 0, lambda _: prices.card_at("m", NOW), prices.forget),
+    CostLimit("initialize with a UUIDv7", 2, 8, lambda _: open_session(uuid7(NOW))),
+    CostLimit("initialize with another id", 2, 9, lambda _: open_session()),
+    CostLimit("heartbeat", 1, 1, lambda sid: sessions.heartbeat("u1", sid, 500, now=NOW), open_session),
+    CostLimit(
+        "late heartbeat", 2, 1, lambda sid: sessions.heartbeat("u1", sid, 1, now=NOW), lambda: open_session_at(100)
+    ),
+    CostLimit("finalize", 2, 11, finalize, open_session),
+    CostLimit("finalize with a UUIDv7", 2, 11, finalize, lambda: open_session(uuid7(NOW))),
+    CostLimit("finalize, overrun", 2, 13, lambda sid: finalize(sid, 50_000), open_session),
+    CostLimit("finalize, again", 1, 0, finalize, finalized),
+    CostLimit("abort", 2, 11, lambda sid: settling.abort("u1", sid, None, now=NOW), open_session),
+    CostLimit("abort, again", 1, 0, lambda sid: settling.abort("u1", sid, None, now=NOW), aborted),
+    CostLimit("allocate", 2, 7, lambda _: credits.allocate(request(), 1)),
+    CostLimit("remove", 2, 4, lambda _: credits.remove(request(), 1)),
+    CostLimit("sync, nothing new", 1, 0, lambda same: users.sync(same, NOW), stored_description),
+    CostLimit(
         "ledger",
         2,
         0,
         lambda _: credits.list_entries(wallets.get(ACCOUNT), since=None, until=None, before=None, limit=20),
     ),
-    Budget(
+    CostLimit(
         "allocations",
         2,
         0,
         lambda _: credits.list_allocations(wallets.get(ACCOUNT), skip=0, last=None, limit=20, now=NOW),
     ),
-    Budget("sessions of a user", 3, 0, lambda _: session_lists.recent_of_user("u1", now=NOW, before=None, limit=20)),
-    Budget("sessions of all", 9, 0, lambda _: session_lists.recent_of_all(before=None, limit=20)),
-    Budget("active sessions of all", 9, 0, lambda _: session_lists.active_of_all(before=None, limit=20)),
+    CostLimit("sessions of a user", 3, 0, lambda _: session_lists.recent_of_user("u1", now=NOW, before=None, limit=20)),
+    CostLimit("sessions of all", 9, 0, lambda _: session_lists.recent_of_all(before=None, limit=20)),
+    CostLimit("active sessions of all", 9, 0, lambda _: session_lists.active_of_all(before=None, limit=20)),
 ]
 
 
-def test_a_session_costs_a_unit_less_if_its_id_tells_when_it_began(user: MakeUser, calls: Calls) -> None:
+def test_a_session_costs_a_unit_less_if_its_id_contains_its_start_time(user: MakeUser, calls: Calls) -> None:
     user("u1", 100_000)
     prices.card_at("m", NOW)
     spent = []
@@ -134,17 +139,17 @@ def test_a_session_costs_a_unit_less_if_its_id_tells_when_it_began(user: MakeUse
 
 
 @pytest.mark.parametrize("history", [0, HISTORY], ids=["new user", "long history"])
-def test_every_operation_stays_within_its_budget(user: MakeUser, calls: Calls, history: int) -> None:
+def test_every_operation_stays_within_its_cost_limit(user: MakeUser, calls: Calls, history: int) -> None:
     user("u1", 100_000)
     write_history(history)
     spent, allowed = {}, {}
-    for budget in BUDGETS:
+    for cost_limit in COST_LIMITS:
         prices.card_at("m", NOW)  # the price is cached
-        subject = budget.before()
+        subject = cost_limit.before()
         calls.reset()
-        budget.run(subject)
-        spent[budget.operation] = (calls.round_trips, calls.write_units)
-        allowed[budget.operation] = (budget.round_trips, budget.write_units)
+        cost_limit.run(subject)
+        spent[cost_limit.operation] = (calls.round_trips, calls.write_units)
+        allowed[cost_limit.operation] = (cost_limit.round_trips, cost_limit.write_units)
 
     over = {
         operation: f"{spent[operation]} spent, {allowed[operation]} allowed"
@@ -180,12 +185,12 @@ def test_lists_read_no_more_than_a_page(user: MakeUser, monkeypatch: pytest.Monk
     evaluated: list[int] = []
     query = Wire.query
 
-    def noting(wire: Wire, **request: Any) -> Any:
+    def query_and_note(wire: Wire, **request: Any) -> Any:
         answer = query(wire, **request)
         evaluated.append(answer["ScannedCount"])
         return answer
 
-    monkeypatch.setattr(Wire, "query", noting)
+    monkeypatch.setattr(Wire, "query", query_and_note)
 
     session_lists.recent_of_user("u1", now=NOW, before=None, limit=5)
     of_user = sum(evaluated)
@@ -220,7 +225,7 @@ def test_a_hold_on_a_wallet_of_200_lots_costs_at_most_15_units(user: MakeUser, c
     assert calls.write_units <= 15
 
 
-def test_a_session_that_empties_the_first_lot_stays_within_the_budget(user: MakeUser, calls: Calls) -> None:
+def test_a_session_that_empties_the_first_lot_stays_within_the_cost_limits(user: MakeUser, calls: Calls) -> None:
     user("u1", 6, days=1)
     credits.allocate(credits.Request("admin", "u1", "", 30, NOW), 100)
     prices.card_at("m", NOW)

@@ -98,7 +98,7 @@ def test_each_command_answers_with_what_it_did(user: MakeUser) -> None:
     assert (allocated.allocation.credits, allocated.allocation.notes, allocated.remaining) == (7, "", 7)
     (stored,) = allocations.page(ACCOUNT, last=2, limit=1)
     assert stored == allocated.allocation._replace(notes="gift"), (
-        "only the allocation has the notes, where they can be erased"
+        "only the stored allocation has the notes, so that they can be erased"
     )
     assert allocated.allocation.expires_at == NOW + DAY
     assert [(change.previous, change.available) for change in (allocated, removed, adjusted, made)] == [
@@ -205,7 +205,9 @@ def test_a_full_last_page_has_no_cursor(user: MakeUser) -> None:
         (0, 10**15, [6, 5, 4, 3, 2, 1]),
     ],
 )
-def test_the_ledger_of_a_range_of_time(since: int | None, until: int | None, found: list[int], user: MakeUser) -> None:
+def test_the_ledger_lists_the_entries_of_a_range_of_time(
+    since: int | None, until: int | None, found: list[int], user: MakeUser
+) -> None:
     user("u1")
     for at in (10, 10, 20, 20, 30, 30):
         credits.allocate(request(now=NOW + at), 1)
@@ -241,7 +243,7 @@ def test_an_empty_ledger_has_one_empty_page(user: MakeUser) -> None:
     assert credits.list_entries(wallets.get(ACCOUNT), since=NOW, until=None, before=None, limit=9) == ([], None)
 
 
-def test_allocations_are_listed_newest_first_with_what_is_left(user: MakeUser) -> None:
+def test_allocations_are_listed_newest_first_with_their_remaining_credits(user: MakeUser) -> None:
     user("u1")
     for number in range(5):
         credits.allocate(request(days=number + 1, now=NOW + number), 10)

@@ -179,7 +179,7 @@ def test_concurrent_disabling_and_enabling_leave_profile_and_wallet_consistent(u
     assert wallet.granted == 10_004
 
 
-def test_the_check_for_disabled_users_costs_holds_and_settlements_nothing(user: MakeUser, calls: Calls) -> None:
+def test_the_check_for_disabled_users_adds_no_cost_to_a_hold(user: MakeUser, calls: Calls) -> None:
     user("u1", 1_000)
     disable()
     operations.enable("u1", now=NOW)

@@ -45,7 +45,7 @@ APPS = (api_keys_app, credits_app, ledger_app, sessions_app, usage_app, users_ap
 
 
 def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str = "u1", key: str = "") -> Any:
-    """The body of a route's answer to a user, or to the administrator ``boss``; its status is in ``http``.
+    """Send a request as a user or the administrator ``boss``, and return the body, with the status in ``http``.
 
     A parameter of the path is ``u1`` unless a value follows its name after a colon: ``{keyId:7}``.
     """
@@ -73,7 +73,7 @@ def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str 
     return {"http": answer["statusCode"], **(fields if isinstance(fields, dict) else {"list": fields})}
 
 
-def say_everything() -> None:
+def write_every_text() -> None:
     """Send a text about the user in every field of every route that takes one."""
     metadata = {TEXT: [TEXT]}
     by_class = {"inputTokens": 5, "outputTokens": 5}
@@ -81,10 +81,10 @@ def say_everything() -> None:
     ask_credits = partial(ask, credits_app, as_="boss")
     ask_sessions = partial(ask, sessions_app)
 
-    def done(answer: Any) -> None:
+    def assert_success(answer: Any) -> None:
         assert answer["http"] in (200, 201), answer
 
-    done(ask(users_app, "POST", "users/sync", {"userId": "u1", "email": f"{TEXT}@x.org", "username": TEXT}))
+    assert_success(ask(users_app, "POST", "users/sync", {"userId": "u1", "email": f"{TEXT}@x.org", "username": TEXT}))
     users.sync(Description("u1", f"{TEXT}2@x.org", f"{TEXT} of a token", issued_at=clock() // 1000 + 2), clock())
     for number, (method, route, fields) in enumerate(
         [
@@ -95,22 +95,26 @@ def say_everything() -> None:
             ("PUT", "credits/adjust", {"adjustment": -7}),
         ]
     ):
-        done(ask_credits(method, route, {"userId": "u1", "notes": f"for {TEXT}", **fields}, key=f"k{number}"))
+        assert_success(ask_credits(method, route, {"userId": "u1", "notes": f"for {TEXT}", **fields}, key=f"k{number}"))
     for name in ("ended", "aborted", "forced", "late", "open", "stuck"):
         opened = {"sessionId": name, "modelId": "m", "metadata": metadata}
-        done(ask_sessions("POST", "streaming-sessions/initialize", {**opened, "estimatedUsage": by_class}))
-    done(ask_sessions("POST", "streaming-sessions/finalize", {"sessionId": "ended", "metadata": metadata, **provider}))
-    done(ask_sessions("POST", "streaming-sessions/abort", {"sessionId": "aborted", "metadata": metadata, **provider}))
+        assert_success(ask_sessions("POST", "streaming-sessions/initialize", {**opened, "estimatedUsage": by_class}))
+    assert_success(
+        ask_sessions("POST", "streaming-sessions/finalize", {"sessionId": "ended", "metadata": metadata, **provider})
+    )
+    assert_success(
+        ask_sessions("POST", "streaming-sessions/abort", {"sessionId": "aborted", "metadata": metadata, **provider})
+    )
     for name in ("forced", "late"):
         end = f"streaming-sessions/{{userId}}/{{sessionId:{name}}}/end"
-        done(ask_sessions("POST", end, {"reason": f"{TEXT} hangs"}, as_="boss"))
+        assert_success(ask_sessions("POST", end, {"reason": f"{TEXT} hangs"}, as_="boss"))
     recorded = {"service": "s", "operation": "o", "metadata": metadata}
-    done(ask(usage_app, "POST", "usage/record", {**recorded, "credits": 3, "deduct": True}, key=TEXT))
-    done(ask(usage_app, "POST", "usage/record", {**recorded, "modelId": "m", **provider}, key=f"{TEXT}2"))
+    assert_success(ask(usage_app, "POST", "usage/record", {**recorded, "credits": 3, "deduct": True}, key=TEXT))
+    assert_success(ask(usage_app, "POST", "usage/record", {**recorded, "modelId": "m", **provider}, key=f"{TEXT}2"))
     made = ask(api_keys_app, "POST", "api-keys", {"name": f"{TEXT}'s"}, key=f"{TEXT}3")
-    done(made)
-    done(ask(api_keys_app, "PUT", f"api-keys/{{keyId:{made['id']}}}", {"name": f"{TEXT}'s phone"}))
-    done(ask(users_app, "POST", "users/{userId}/disable", {"reason": f"{TEXT} left"}, as_="boss"))
+    assert_success(made)
+    assert_success(ask(api_keys_app, "PUT", f"api-keys/{{keyId:{made['id']}}}", {"name": f"{TEXT}'s phone"}))
+    assert_success(ask(users_app, "POST", "users/{userId}/disable", {"reason": f"{TEXT} left"}, as_="boss"))
 
 
 def stored(dynamodb: Any, table_name: str) -> str:
@@ -141,7 +145,7 @@ def test_erasing_removes_every_text_about_a_user_and_keeps_every_number(
     dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     users.sync(Description("boss", "boss@x.org", "boss", "admin"), clock())
-    say_everything()
+    write_every_text()
     assert stored(dynamodb, table_name).count(TEXT) > 30
     assert answers_to_administrators().count(TEXT) > 10
     people.enable("u1", now=clock())
@@ -157,7 +161,7 @@ def test_erasing_removes_every_text_about_a_user_and_keeps_every_number(
     for again in (1, 2):
         ended = ask(users_app, "POST", "users/{userId}/erase", as_="boss")
         assert (ended["http"], "finishedAt" in ended) == (200, True), again
-    settle_what_was_open()
+    write_after_the_erasure()
     for where in (stored(dynamodb, table_name), answers_to_administrators()):
         assert TEXT.lower() not in where.lower()
     after = assert_books_balance("u1")
@@ -168,8 +172,8 @@ def test_erasing_removes_every_text_about_a_user_and_keeps_every_number(
     assert after.held == 0
 
 
-def settle_what_was_open() -> None:
-    """End the sessions that were open when the erasure began, with as many texts as possible."""
+def write_after_the_erasure() -> None:
+    """End the sessions that were open when the erasure began, then grant 9 credits and remove 1, each with a text."""
     with_text = Particulars(None, {TEXT: TEXT}, None)
     settling.finalize("u1", "open", 3, success=True, now=clock(), particulars=with_text)
     settling.finalize("u1", "late", 4, success=True, now=clock(), particulars=with_text)
@@ -233,7 +237,7 @@ def pointer(address: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def talked_about(user: MakeUser) -> None:
+def user_with_texts(user: MakeUser) -> None:
     """A user with a dozen texts of each kind."""
     user("u1", 1_000)
     for number in range(12):
@@ -244,7 +248,7 @@ def talked_about(user: MakeUser) -> None:
         api_keys.create("u1", f"{TEXT} {number}", (), expires_at=None, now=NOW, idempotency_key=None)
 
 
-@pytest.mark.usefixtures("talked_about")
+@pytest.mark.usefixtures("user_with_texts")
 def test_erasing_begins_after_the_requests_in_progress_have_ended(dynamodb: Any, table_name: str) -> None:
     texts = stored(dynamodb, table_name).count(TEXT)
 
@@ -261,7 +265,7 @@ def test_erasing_begins_after_the_requests_in_progress_have_ended(dynamodb: Any,
     assert key_store.of_owner("u1", before=None, limit=20) == ([], None)
 
 
-@pytest.mark.usefixtures("talked_about")
+@pytest.mark.usefixtures("user_with_texts")
 def test_an_erasure_that_stops_after_every_item_finishes_without_repeating_items(
     dynamodb: Any, table_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,7 +291,7 @@ def test_an_erasure_that_stops_after_every_item_finishes_without_repeating_items
     assert_books_balance("u1")
 
 
-@pytest.mark.usefixtures("talked_about")
+@pytest.mark.usefixtures("user_with_texts")
 def test_concurrent_erasures_erase_once(dynamodb: Any, table_name: str) -> None:
     begun = together(*times(4, erase), partial(users.sync, Description("u1", "x@x.org", issued_at=1), NOW))
     assert not [answer for answer in begun if isinstance(answer, Exception) and not isinstance(answer, UserErased)]
@@ -302,7 +306,7 @@ def test_concurrent_erasures_erase_once(dynamodb: Any, table_name: str) -> None:
     assert_books_balance("u1")
 
 
-@pytest.mark.usefixtures("talked_about")
+@pytest.mark.usefixtures("user_with_texts")
 @pytest.mark.parametrize("fault", [answer_lost, never_arrives()], ids=["answer lost", "never arrives"])
 @pytest.mark.parametrize("after", [0, 7, 20])
 def test_the_next_run_continues_an_erasure_that_failed_midway(

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EVENTS = ROOT / "events"
 EXAMPLE_SECRET = "an-example-secret-of-at-least-32-bytes"  # the one that events/README.md names
 
-# In an order that gives these answers: the sample, its status, and fields of its answer.
+# Each sample, and the status and fields of its answer. Later answers depend on the earlier samples.
 STEPS: list[tuple[str, int, dict[str, Any]]] = [
     ("health/health", 200, {"status": "ok"}),
     ("health/api-health", 200, {"status": "ok"}),
@@ -142,7 +142,7 @@ def test_each_sample_is_answered_as_its_route_should(user: Callable[..., str]) -
         ("console", "<!doctype html>"),
     ],
 )
-def test_the_sample_events_of_pages_and_their_files_return_them(name: str, beginning: str) -> None:
+def test_the_sample_events_of_pages_and_assets_return_their_content(name: str, beginning: str) -> None:
     answer = app("docs").handler(event(f"docs/{name}"), CONTEXT)
     assert (answer["statusCode"], answer["body"][: len(beginning)]) == (200, beginning)
 
@@ -181,7 +181,7 @@ def test_the_sample_schedule_and_stream_events_are_accepted() -> None:
 
 def test_records_that_cannot_be_counted_are_reported_to_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(_records: object) -> None:
-        raise RuntimeError("the table is away")
+        raise RuntimeError("the table is unavailable")
 
     monkeypatch.setattr(system_usage, "count", failing)
 
@@ -234,8 +234,8 @@ def test_every_route_has_a_sample_and_every_sample_a_route() -> None:
     assert samples == routes
 
 
-def test_sam_local_sets_only_variables_that_it_passes_on() -> None:
-    """SAM drops variables that the template does not declare. The README shows how to add another one."""
+def test_sam_local_sets_one_variable_that_the_template_does_not_declare() -> None:
+    """SAM drops variables that the template does not declare. ``events/README.md`` shows how to declare this."""
     declared = {name for function in functions().values() for name in function["Environment"]["Variables"]}
     settings = json.loads((EVENTS / "sam-local-env.json").read_text())["Parameters"]
     assert settings.keys() - declared == {"AWS_ENDPOINT_URL"}

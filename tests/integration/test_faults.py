@@ -1,4 +1,4 @@
-"""A database that loses answers, conflicts, throttles or does not answer: nothing happens twice, no result is false."""
+"""If the database conflicts, throttles, loses answers or is silent, nothing happens twice and no result is false."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -147,7 +147,7 @@ def test_a_late_request_whose_repeat_meets_a_conflict_is_carried_out_once(user: 
     assert assert_books_balance("u1").available == 50
 
 
-def test_a_write_that_may_still_arrive_is_reported_as_unknown(user: MakeUser, wire: Faults) -> None:
+def test_a_write_that_may_still_arrive_raises_unavailable(user: MakeUser, wire: Faults) -> None:
     user("u1")
     wire.fail(TRANSACT, never_arrives(), *[cancelled("TransactionConflict", "None", "None")] * 9)
 
@@ -273,7 +273,7 @@ def test_a_refusal_is_an_answer_and_is_not_repeated(user: MakeUser, wire: Faults
     assert len(wire.requests) <= 3
 
 
-def test_an_unknown_cancellation_reason_is_a_defect(user: MakeUser, wire: Faults) -> None:
+def test_an_unknown_cancellation_reason_raises_runtime_error(user: MakeUser, wire: Faults) -> None:
     user("u1", 60)
     wire.fail(TRANSACT, cancelled("None", "ValidationError", "None"))
 

@@ -1,7 +1,7 @@
 """Stored formats: old items can be read, a newer version's attributes are kept, and no format changes unnoticed.
 
-``tests/samples`` has an item of each kind as this version writes it. A changed item needs a new format; its old sample
-stays as long as that format is read. ``WRITE_SAMPLES=1`` writes the samples that are missing.
+``tests/samples`` has an item of each kind as this version writes it. A changed item needs a new format. The old sample
+stays as long as the old format is read. ``WRITE_SAMPLES=1`` writes the samples that are missing.
 """
 
 import json
@@ -62,8 +62,8 @@ def request(**more: Any) -> Request:
     return Request("boss", "u1", "a note", 30, NOW, **more)
 
 
-def everything(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
-    """Every item of the table, after one of each kind was written."""
+def write_every_kind(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
+    """Write an item of every kind, and return all items of the table."""
     credits.allocate(request(key=IdempotencyKey("boss", "allocate", "k", "fingerprint")), 100)
     for name in ("s1", "s2"):
         sessions.initialize("u1", name, "m", 1_000, now=NOW, metadata={"chat": name})
@@ -137,7 +137,7 @@ def shape_of(item: dict[str, Any]) -> dict[str, str]:
 def test_every_kind_of_item_matches_its_sample(user: MakeUser, dynamodb: Any, table_name: str) -> None:
     user("u1")
     written: dict[str, dict[str, Any]] = {}
-    for item in everything(dynamodb, table_name):
+    for item in write_every_kind(dynamodb, table_name):
         written.setdefault(kind_of(item), item)
     if os.environ.get("WRITE_SAMPLES"):
         for kind in written.keys() - {file.stem for file in SAMPLES.glob("*.json")}:
@@ -173,7 +173,7 @@ def test_replacing_an_item_keeps_attributes_of_a_newer_version(
     assert written == newer
 
 
-def test_the_time_of_a_token_that_was_ahead_is_kept(user: MakeUser) -> None:
+def test_the_time_of_a_token_from_a_clock_that_is_ahead_is_kept(user: MakeUser) -> None:
     synced = users.sync(Description("u1", role="admin", issued_at=NOW // 1000 + 25), NOW)[0]
 
     assert synced.ahead == NOW // 1000 + 25

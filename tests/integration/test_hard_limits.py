@@ -1,4 +1,4 @@
-"""Budgets and runs: what a hold, a raise, a record and a settlement count, and what a refusal names."""
+"""How holds, raises, records and settlements count in budgets and runs, and which limits a refusal lists."""
 
 from functools import partial
 from typing import Any
@@ -233,7 +233,7 @@ def test_a_raise_is_limited_by_the_budget_that_its_session_began_under() -> None
     assert limits(refused) == [("members", 2, 3)]
 
 
-def test_if_short_holds_are_reduced_a_hold_takes_what_the_tightest_limit_has_left(
+def test_with_a_reducible_buffer_a_hold_takes_at_most_the_rest_of_the_tightest_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from accounting import settings as settings_module
@@ -277,7 +277,7 @@ def test_a_record_with_a_deduction_counts_at_once() -> None:
     assert_books_balance("u1", ACME)
 
 
-def test_what_costs_nothing_is_admitted_beyond_every_limit() -> None:
+def test_a_record_that_costs_nothing_is_admitted_beyond_every_limit() -> None:
     budget("member:u1", 10)
     runs.begin(Spender("u1", ACME), "r1", 10, expires_at=None, metadata={}, now=NOW)
     stream("s1", run_id="r1")
@@ -303,7 +303,7 @@ def test_a_counter_outlives_every_session_that_can_commit_to_it() -> None:
 
 
 def test_an_organizations_hold_with_every_limit_costs_what_the_data_model_says(user: MakeUser, calls: Calls) -> None:
-    """A hold takes 2 round trips and at most 15 units. Its settlement with a hint takes 2 and at most 23."""
+    """Both take 2 round trips. A hold takes at most 15 units, and its settlement with a hint at most 23."""
     user("u1")
     key_id = make_key()
     budget("member:u1", 500, window="month")

@@ -95,7 +95,7 @@ def test_a_key_that_was_used_for_another_body_is_a_conflict(balance: int, user: 
     assert assert_books_balance("u1").available == balance
 
 
-def test_a_key_is_kept_for_seven_days_and_is_free_again_then(user: MakeUser) -> None:
+def test_a_key_is_kept_for_seven_days_and_can_then_be_reused(user: MakeUser) -> None:
     user("u1")
     credits.allocate(request(), 7)
 
@@ -195,7 +195,7 @@ def test_the_id_of_an_ended_session_cannot_be_used_again(
 
 
 def test_a_repeated_initialize_gets_the_first_answer(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Since then, the hold, the tokens, the price and the settings may have changed."""
+    """The hold, the tokens, the price and the settings have changed since the first request."""
     user("u1", 5)
     with monkeypatch.context() as reducing:
         reducing.setenv("HOLD_BUFFER_WHEN_SHORT", "reduce")

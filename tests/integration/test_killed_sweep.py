@@ -1,4 +1,4 @@
-"""A sweep of many stale sessions whose first run is killed halfway: nothing is lost or resolved twice.
+"""The first sweep of many stale sessions is killed before it ends: no session is lost or settled twice.
 
 By default there are 400 sessions; ``SWEEP_USERS=50`` makes it 5,000.
 """
@@ -65,7 +65,7 @@ def active(users: list[str]) -> int:
     return sum(len(session_lists.active_of_user(user_id)[0]) for user_id in users)
 
 
-def test_stale_sessions_are_each_resolved_once_even_if_a_sweep_is_killed(dynamodb: Any, table_name: str) -> None:
+def test_each_stale_session_is_settled_once_even_if_a_sweep_is_killed(dynamodb: Any, table_name: str) -> None:
     users = [f"u{number}" for number in range(USERS)]
     for user_id in users:
         write(dynamodb, table_name, stale_sessions_of(user_id))

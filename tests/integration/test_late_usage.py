@@ -26,7 +26,7 @@ STALE = NOW + 61 * MINUTE
 LATE = STALE + 2 * DAY
 
 
-def swept(reported: int, credits_granted: int = 100, days: int = 30) -> None:
+def open_and_sweep(reported: int, credits_granted: int = 100, days: int = 30) -> None:
     """Open a session for 10,000 tokens, report ``reported`` tokens, and let the sweeper end it."""
     credits.allocate(credits.Request("boss", "u1", "", days, NOW), credits_granted)
     sessions.initialize("u1", "s1", "m", 10_000, now=NOW)
@@ -52,7 +52,7 @@ def test_late_usage_settles_the_difference(
     reported: int, used: int, charged: int, difference: int, user: MakeUser
 ) -> None:
     user()
-    swept(reported)
+    open_and_sweep(reported)
 
     session = finalize(used)
 
@@ -71,7 +71,7 @@ def test_late_usage_settles_the_difference(
 
 def test_a_late_end_is_settled_once_and_its_repeat_gets_the_first_answer(user: MakeUser) -> None:
     user()
-    swept(3_000)
+    open_and_sweep(3_000)
     first = finalize(9_000)
 
     again = settling.finalize("u1", "s1", 9_000, success=True, now=LATE + HOUR)
@@ -92,7 +92,7 @@ def test_a_late_end_is_settled_once_and_its_repeat_gets_the_first_answer(user: M
 @pytest.mark.parametrize(("tokens", "charged"), [(None, 3), (5_000, 5), (0, 0)])
 def test_a_late_abort_settles_too(tokens: int | None, charged: int, user: MakeUser) -> None:
     user()
-    swept(3_000)
+    open_and_sweep(3_000)
 
     first = settling.abort("u1", "s1", tokens, now=LATE)
     again = settling.abort("u1", "s1", None, now=LATE + 1)
@@ -133,7 +133,7 @@ def test_only_an_active_session_is_ended_by_force(user: MakeUser) -> None:
 
 def test_late_usage_that_the_wallet_cannot_cover_is_debt(user: MakeUser) -> None:
     user()
-    swept(0, credits_granted=12)
+    open_and_sweep(0, credits_granted=12)
 
     settled = finalize(50_000).settled
 
@@ -143,7 +143,7 @@ def test_late_usage_that_the_wallet_cannot_cover_is_debt(user: MakeUser) -> None
 
 def test_a_late_refund_repays_debt_first(user: MakeUser) -> None:
     user()
-    swept(9_000, credits_granted=12)
+    open_and_sweep(9_000, credits_granted=12)
     sessions.initialize("u1", "s2", "m", 1_000, now=STALE)
     settling.finalize("u1", "s2", 5_000, success=True, now=STALE)
 
@@ -156,7 +156,7 @@ def test_a_late_refund_repays_debt_first(user: MakeUser) -> None:
 def test_a_late_refund_lives_as_long_as_the_grace_and_no_longer(user: MakeUser) -> None:
     """Users cannot extend credits by leaving sessions to the sweeper and settling them late, again and again."""
     user()
-    swept(9_000, credits_granted=12, days=1)
+    open_and_sweep(9_000, credits_granted=12, days=1)
     finalize(0)
     grace = settings().refund_grace
 
@@ -171,7 +171,7 @@ def test_a_late_refund_lives_as_long_as_the_grace_and_no_longer(user: MakeUser) 
 
 def test_late_usage_of_a_deleted_session_is_refused(user: MakeUser, dynamodb: Any, table_name: str) -> None:
     user()
-    swept(3_000)
+    open_and_sweep(3_000)
     dynamodb.delete_item(TableName=table_name, Key=table.pack(keys.session("u1", "s1")))
 
     with pytest.raises(SessionNotActive):
@@ -180,7 +180,7 @@ def test_late_usage_of_a_deleted_session_is_refused(user: MakeUser, dynamodb: An
 
 def test_a_swept_session_is_never_opened_again(user: MakeUser) -> None:
     user()
-    swept(3_000)
+    open_and_sweep(3_000)
     for _ in range(2):
         with pytest.raises(SessionEnded):
             sessions.initialize("u1", "s1", "m", 10_000, now=LATE)
@@ -191,7 +191,7 @@ def test_a_swept_session_is_never_opened_again(user: MakeUser) -> None:
 
 def test_concurrent_late_ends_settle_once(user: MakeUser) -> None:
     user()
-    swept(3_000)
+    open_and_sweep(3_000)
 
     answers = together(*[lambda n=n: finalize(9_000 + n) for n in range(8)])
 
@@ -203,7 +203,7 @@ def test_concurrent_late_ends_settle_once(user: MakeUser) -> None:
 
 def test_late_usage_costs_as_much_as_a_settle(user: MakeUser, calls: Calls) -> None:
     user()
-    swept(3_000)
+    open_and_sweep(3_000)
     calls.reset()
 
     finalize(9_000)
@@ -213,7 +213,7 @@ def test_late_usage_costs_as_much_as_a_settle(user: MakeUser, calls: Calls) -> N
 
 def test_negative_sums_of_a_day_are_exact_in_all_statistics(user: MakeUser) -> None:
     user()
-    swept(9_000)
+    open_and_sweep(9_000)
     finalize(2_000)
     system_usage.count(usage.newest(personal("u1"), NOW, LATE + 1, limit=9))
 
@@ -238,6 +238,6 @@ def test_settling_below_the_reported_usage_is_recorded(
 
     session = store.get("u1", "s1")
     assert session is not None
-    assert (session.tokens, session.settled.tokens, session.unsettled_report) == (9_000, used, below)
+    assert (session.tokens, session.settled.tokens, session.unsettled_credits) == (9_000, used, below)
     assert records()[0]["metadata"]["reportedTokens"] == 9_000
     assert counted["CreditsReportedNotSettled"] == below

@@ -1,4 +1,4 @@
-"""A database that loses answers or conflicts: wallet, budget and run count an organization's session once."""
+"""If the database loses an answer or conflicts, an organization's wallet, budget and run still count a session once."""
 
 import time
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ LOST_FOR_GOOD = (answer_lost,) * 3
 
 @pytest.fixture
 def wire(table_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """An organization with a member, whose budget and run cover 20 credits, behind a wire that repeats at once."""
+    """The wire, which repeats without pauses. An organization's member has a budget and a run of 20 credits each."""
     monkeypatch.setattr(wire_module, "time", SimpleNamespace(**vars(time) | {"sleep": lambda _seconds: None}))
     organization_with(ACME, "u1", now=NOW)
     credits.allocate(Request("boss", "", "", 365, NOW, account_id=ACME), 100)

@@ -25,7 +25,7 @@ SERVICES = ("dynamodb", "cloudformation", "secretsmanager", "lambda", "logs", "a
 
 @pytest.fixture
 def broken_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Set every variable and file that botocore knows to nonsense."""
+    """Fill every variable and file that botocore reads with nonsense."""
     files = tmp_path / ".aws"
     files.mkdir()
     for name in ("config", "credentials"):
@@ -73,7 +73,7 @@ def test_sam_ignores_this_machines_account() -> None:
 
 @pytest.mark.usefixtures("broken_account")
 def test_a_program_can_drop_this_machines_account(aws: Emulator, table_name: str) -> None:
-    """The benchmark, the simulation and these tests do this; they use the service's own clients."""
+    """The benchmark, the simulation and these tests do this, because they use the service's own clients."""
     program = (
         "from local.account import leave_account; leave_account()\n"
         "import boto3, sys\n"

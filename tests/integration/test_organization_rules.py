@@ -168,7 +168,7 @@ def test_closing_moves_every_lot_with_its_expiry(acme: Organization) -> None:
     assert (newest.kind, newest.actor, newest.reason) == ("grant", "admin", f"From {acme.account_id}, which was closed")
 
 
-def test_closing_without_a_target_removes_what_is_left(acme: Organization) -> None:
+def test_closing_without_a_target_removes_the_remaining_credits(acme: Organization) -> None:
     grant(acme.account_id, 50)
 
     assert closing.close(acme.id, None, actor="admin", now=NOW).removed == 50

@@ -1,4 +1,4 @@
-"""Organizations and their members in the table: who belongs to which, in pages, and what a change refuses."""
+"""Organizations and their members in the table: lookups from both sides, pages, and changes that are refused."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.integration.conftest import NOW
 ACME = Organization("ACME", "Acme", NOW, members=1, owners=1)
 
 
-def stored_with(*user_ids: str, organization: Organization = ACME) -> None:
+def store_with_members(*user_ids: str, organization: Organization = ACME) -> None:
     empty = Wallet(organization.account_id)
     members = [Member(organization.id, user_id, "member", NOW + at) for at, user_id in enumerate(user_ids)]
     added = [organizations.add_member(member) for member in members]
@@ -21,8 +21,8 @@ def stored_with(*user_ids: str, organization: Organization = ACME) -> None:
 
 def test_an_organization_and_its_members_are_found_from_both_sides() -> None:
     other = ACME._replace(id="OTHER", created_at=NOW + 1)
-    stored_with("u1", "u2")
-    stored_with("u1", organization=other)
+    store_with_members("u1", "u2")
+    store_with_members("u1", organization=other)
 
     assert organizations.get("ACME") == ACME
     assert organizations.with_member("ACME", "u2") == (ACME, Member("ACME", "u2", "member", NOW + 1))
@@ -35,7 +35,7 @@ def test_an_organization_and_its_members_are_found_from_both_sides() -> None:
 
 
 def test_lists_have_pages_that_leave_nobody_out() -> None:
-    stored_with(*(f"u{number}" for number in range(5)))
+    store_with_members(*(f"u{number}" for number in range(5)))
     names, after = list[str](), None
 
     for _ in range(3):
@@ -45,8 +45,8 @@ def test_lists_have_pages_that_leave_nobody_out() -> None:
     assert (names, after) == ([f"u{number}" for number in range(5)], None)
 
 
-def test_a_change_of_members_is_refused_after_another_one() -> None:
-    stored_with("u1")
+def test_a_change_of_members_that_was_decided_before_another_one_is_refused() -> None:
+    store_with_members("u1")
     member, after = Member("ACME", "u1", "member", NOW), ACME.recounted("member", "owner")
 
     transact([organizations.change_member(member, "owner"), organizations.recount(ACME, after)])
@@ -65,7 +65,7 @@ def test_a_change_of_members_is_refused_after_another_one() -> None:
 
 
 def test_after_a_change_of_members_a_write_decided_on_the_old_wallet_is_refused() -> None:
-    stored_with("u1")
+    store_with_members("u1")
     before = wallets.get(ACME.account_id)
 
     transact([organizations.bump_wallet(ACME.account_id)])

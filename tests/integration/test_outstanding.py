@@ -1,4 +1,4 @@
-"""The sums of all wallets are those of a whole run of the auditor, never of a part."""
+"""The stored sums of all wallets come from a complete run of the auditor, never from a part of one."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def ask(spender: Spender = OWN, tokens: int = 5_000, usage: Usage | None = None,
     return preview(spender, "m", tokens, usage=usage, **known | more)
 
 
-def left(found: Preview) -> list[tuple[str, int]]:
+def remaining_credits(found: Preview) -> list[tuple[str, int]]:
     assert found.room is not None
     return [("balance", found.room.available), *((bound.name, bound.remaining) for bound in found.room.bounds)]
 
@@ -46,8 +46,10 @@ def everything(dynamodb: Any, table_name: str) -> list[Any]:
     return sorted(found, key=lambda item: (item["pk"], item["sk"]))
 
 
-def opened(spender: Spender, session_id: str, tokens: int, usage: Usage | None) -> tuple[int, int] | AccountingError:
-    """Open a session: what it holds and what its estimate costs, or the refusal."""
+def open_session(
+    spender: Spender, session_id: str, tokens: int, usage: Usage | None
+) -> tuple[int, int] | AccountingError:
+    """Open a session, and return its hold and its estimate in credits, or the refusal."""
     try:
         session = sessions.initialize(
             spender.user_id,
@@ -89,7 +91,7 @@ def test_a_preview_decides_as_initialize_does_right_after_it(
             usage = Usage(rng.randrange(1, 4_000), rng.randrange(1, 4_000))
             tokens = usage.output
         previewed = ask(spender, tokens, usage)
-        truth = opened(spender, f"s{number}", tokens, usage)
+        truth = open_session(spender, f"s{number}", tokens, usage)
         if isinstance(truth, AccountingError):
             assert previewed.refusal is not None
             assert (previewed.refusal.code, previewed.refusal.message) == (truth.code, truth.message)
@@ -113,12 +115,12 @@ def test_a_preview_shows_what_each_limit_has_left_including_limits_that_pass(use
 
     previewed = ask(Spender("u1", ACME, key, "r"))
 
-    assert left(previewed) == [("balance", 994), ("members", 94), (f"key:{key}", 4), ("run:r", 14)]
+    assert remaining_credits(previewed) == [("balance", 994), ("members", 94), (f"key:{key}", 4), ("run:r", 14)]
     assert (previewed.required, previewed.estimated) == (6, 5)
     assert previewed.refusal is not None
     assert previewed.refusal.code == "BUDGET_EXCEEDED"
     assert [each["limit"] for each in previewed.refusal.details["limits"]] == [f"key:{key}"]
-    assert left(ask(MEMBER)) == [("balance", 994), ("members", 94)]
+    assert remaining_credits(ask(MEMBER)) == [("balance", 994), ("members", 94)]
     assert ask(MEMBER).refusal is None
 
 
@@ -199,5 +201,5 @@ def test_a_preview_does_not_count_expired_credits(user: MakeUser) -> None:
 
     later = ask(OWN, now=NOW + 40 * 86_400_000)
 
-    assert left(later) == [("balance", 0)]
+    assert remaining_credits(later) == [("balance", 0)]
     assert later.refusal is not None

@@ -32,7 +32,7 @@ SHOWN = {**RULE, "pricePerThousandTokens": 10, "effectiveTo": None}
 
 
 def ask(app: Any, method: str, path: str, body: Any = None, key: str | None = None, **more: str) -> Any:
-    """The answer's body, with its status in ``status`` and whether it was replayed in ``replayed``."""
+    """Send a request, and return the answer's body, with its status in ``status`` and a boolean ``replayed``."""
     resource = path.replace(more.get("modelId", "{}"), "{modelId}") if "modelId" in more else path
     sample = event("pricing/add")
     headers = {**sample["headers"], **({"Idempotency-Key": key} if key else {})}
@@ -163,7 +163,7 @@ def test_a_usage_that_cannot_be_priced_is_refused_with_the_field(body: dict[str,
     assert (answer["status"], answer["details"]["errors"][0]["field"]) == (400, field)
 
 
-def test_a_model_without_a_price_is_refused_if_the_parameter_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_without_a_price_is_refused_if_the_parameter_requires_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNKNOWN_MODELS", "refuse")
     settings.cache_clear()
 
@@ -290,7 +290,7 @@ def test_99_rules_and_aliases_are_one_transaction(calls: Calls) -> None:
 def test_an_import_costs_a_query_for_each_id_and_one_transaction(calls: Calls) -> None:
     """A query for each rule and alias, one read of conflicting rules, and one transaction.
 
-    Each item costs 2 units, plus 1 for its place in the list.
+    Each rule and alias costs 2 units, and a rule 1 more for its place in the price list.
     """
     rules = [{**RULE, "effectiveFrom": BEGINNING}, {**RULE, "modelId": "n", "aliases": []}]
 
@@ -312,13 +312,13 @@ def test_an_import_notices_a_rule_added_meanwhile(monkeypatch: pytest.MonkeyPatc
     """Another writer adds the same rule between reading and writing: then the list's rule is unchanged."""
     read = store.found_at
 
-    def slow(places: Any) -> Any:
+    def read_then_add(places: Any) -> Any:
         found = read(places)
         monkeypatch.setattr(store, "found_at", read)
         add(RULE)
         return found
 
-    monkeypatch.setattr(store, "found_at", slow)
+    monkeypatch.setattr(store, "found_at", read_then_add)
     answer = import_list(RULE, {**RULE, "modelId": "n", "aliases": []})
 
     assert (answer["unchanged"], [rule["modelId"] for rule in answer["added"]]) == (["m"], ["n"])

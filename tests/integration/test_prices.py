@@ -260,7 +260,7 @@ def test_a_price_history_has_pages() -> None:
     assert end is None
 
 
-EVERYTHING = PriceRule(
+FULL_RULE = PriceRule(
     "m",
     RateCard(Rates(3_000_000, 15_000_000, cached_input=300_000), (Tier(200_000, Rates(6_000_000, 22_500_000)),)),
     NOW - DAY,
@@ -273,25 +273,25 @@ EVERYTHING = PriceRule(
 
 
 def largest(number: int = 0) -> PriceRule:
-    """The largest rule that a request can send: all at their limits. Its ids begin with ``number``."""
+    """The largest rule that a request can send: every field is at its limit. Its ids begin with ``number``."""
     rate, longest = MAX_RATE * RATE_SCALE, f"{number:04d}" + "m" * (MAX_MODEL_ID - 4)
     sparse = Rates(web_search=rate)
     card = RateCard(sparse, tuple(Tier(MAX_TOKENS - each, sparse) for each in reversed(range(MAX_TIERS))))
     full = Rates(*[rate] * len(Rates._fields))
     aliases = [f"{number:04d}{each:02d}" + "a" * (MAX_ALIASES_LENGTH // MAX_ALIASES - 6) for each in range(MAX_ALIASES)]
     variants = {f"{each}" + "v" * 31: card for each in range(MAX_VARIANTS)}
-    named = sum(rate is not None for each in variants.values() for rates in each.named() for rate in rates)
+    named = sum(rate is not None for each in variants.values() for rates in each.all_rates() for rate in rates)
     left = MAX_RATES - named - len(full)
     variants["0" + "v" * 31] = RateCard(Rates(*[rate] * min(left + 1, len(full))), card.tiers)
     return PriceRule(longest, RateCard(full), NOW, NOW + DAY, variants, tuple(aliases), MAX_TOKENS, "s" * 64, "v" * 64)
 
 
 def test_every_field_of_a_rule_is_stored() -> None:
-    put(EVERYTHING)
+    put(FULL_RULE)
 
-    assert prices.rule_at("m", NOW) == EVERYTHING
-    assert prices.rule_at("m", NOW).variants == EVERYTHING.variants  # type: ignore[union-attr]
-    assert prices.card_at("m", NOW, "batch") == EVERYTHING.card_of("batch")
+    assert prices.rule_at("m", NOW) == FULL_RULE
+    assert prices.rule_at("m", NOW).variants == FULL_RULE.variants  # type: ignore[union-attr]
+    assert prices.card_at("m", NOW, "batch") == FULL_RULE.card_of("batch")
 
 
 def test_reading_the_largest_rule_costs_one_unit() -> None:
@@ -306,29 +306,29 @@ def test_reading_the_largest_rule_costs_one_unit() -> None:
 
 
 def test_pricing_by_an_alias_costs_one_more_read(calls: Calls) -> None:
-    put(EVERYTHING)
+    put(FULL_RULE)
     calls.reset()
 
-    assert prices.price_at("m-latest", NOW, "batch") == (EVERYTHING, EVERYTHING.card_of("batch"))
+    assert prices.price_at("m-latest", NOW, "batch") == (FULL_RULE, FULL_RULE.card_of("batch"))
     assert (calls.round_trips, calls.items) == (2, 2)
-    assert prices.history("vendor/m", before=None, limit=9)[0] == [EVERYTHING]
+    assert prices.history("vendor/m", before=None, limit=9)[0] == [FULL_RULE]
 
 
 def test_the_price_list_shows_a_rule_with_aliases_once() -> None:
-    put(EVERYTHING)
+    put(FULL_RULE)
 
-    assert prices.in_force(NOW, after=None, limit=9) == ([EVERYTHING], None)
+    assert prices.in_force(NOW, after=None, limit=9) == ([FULL_RULE], None)
 
 
 def test_a_rule_ends_and_is_withdrawn_with_its_aliases() -> None:
-    put(EVERYTHING)
-    put(EVERYTHING._replace(effective_from=NOW + DAY))
+    put(FULL_RULE)
+    put(FULL_RULE._replace(effective_from=NOW + DAY))
 
-    operations.end("vendor/m", EVERYTHING.effective_from, NOW + 5, NOW)
+    operations.end("vendor/m", FULL_RULE.effective_from, NOW + 5, NOW)
     operations.withdraw("m-latest", NOW + DAY, NOW)
 
-    for name in ("m", *EVERYTHING.aliases):
-        assert prices.history(name, before=None, limit=9)[0] == [EVERYTHING._replace(effective_to=NOW + 5)]
+    for name in ("m", *FULL_RULE.aliases):
+        assert prices.history(name, before=None, limit=9)[0] == [FULL_RULE._replace(effective_to=NOW + 5)]
 
 
 @pytest.mark.parametrize(
@@ -343,10 +343,10 @@ def test_a_rule_ends_and_is_withdrawn_with_its_aliases() -> None:
 def test_an_id_has_at_most_one_rule_with_the_same_beginning(
     model: str, aliases: tuple[str, ...], taken: str, owner: str
 ) -> None:
-    put(EVERYTHING)
+    put(FULL_RULE)
 
     with pytest.raises(PriceExists) as refused:
-        put(PriceRule(model, per_thousand(1), EVERYTHING.effective_from, aliases=aliases))
+        put(PriceRule(model, per_thousand(1), FULL_RULE.effective_from, aliases=aliases))
 
     assert (refused.value.details["taken"], refused.value.details["modelId"]) == (taken, owner)
     assert prices.history("n", before=None, limit=9)[0] == []
@@ -354,11 +354,11 @@ def test_an_id_has_at_most_one_rule_with_the_same_beginning(
 
 
 def test_an_alias_moves_to_another_model_with_a_newer_rule() -> None:
-    put(EVERYTHING)
+    put(FULL_RULE)
     put(PriceRule("m2", per_thousand(5), NOW, aliases=("m-latest",)))
 
     assert price_e4(prices.card_at("m-latest", NOW)) == 5
-    assert prices.card_at("m", NOW) == EVERYTHING.card
+    assert prices.card_at("m", NOW) == FULL_RULE.card
 
 
 def test_a_rule_that_changes_while_its_end_is_set_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,13 +366,13 @@ def test_a_rule_that_changes_while_its_end_is_set_is_read_again(monkeypatch: pyt
     put(PriceRule("m", per_thousand(1), NOW - DAY))
     read = prices.find
 
-    def slow(model_id: str, effective_from: int) -> PriceRule:
+    def read_then_end(model_id: str, effective_from: int) -> PriceRule:
         rule = read(model_id, effective_from)
         monkeypatch.setattr(prices, "find", read)
         operations.end("m", NOW - DAY, NOW - 5, NOW)
         return rule
 
-    monkeypatch.setattr(prices, "find", slow)
+    monkeypatch.setattr(prices, "find", read_then_end)
     with pytest.raises(PriceEnded):
         operations.end("m", NOW - DAY, NOW + DAY, NOW)
 
@@ -381,6 +381,6 @@ def test_a_rule_that_changes_while_its_end_is_set_is_read_again(monkeypatch: pyt
 
 def test_a_repeat_is_answered_with_the_whole_rule() -> None:
     key = IdempotencyKey("boss", "pricing", "k", "fingerprint")
-    first = operations.add(EVERYTHING, now=NOW, key=key)
+    first = operations.add(FULL_RULE, now=NOW, key=key)
 
-    assert operations.add(EVERYTHING, now=NOW, key=key) == first._replace(replayed=True)
+    assert operations.add(FULL_RULE, now=NOW, key=key) == first._replace(replayed=True)

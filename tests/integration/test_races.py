@@ -213,7 +213,7 @@ def test_everything_at_once_leaves_ledgers_that_balance(user: MakeUser) -> None:
     assert_books_balance("u1")
 
 
-def test_of_concurrent_heartbeats_the_furthest_counts(user: MakeUser) -> None:
+def test_the_furthest_of_concurrent_heartbeats_counts(user: MakeUser) -> None:
     user("u1", 500)
     initialize("s1")
 

@@ -53,7 +53,7 @@ def test_records_are_priced_by_model_and_day() -> None:
 
     first, second = day(NOW), day(NOW + DAY)
     assert report.costs == {("m", first): Cost(2, 7, 8), ("m", second): Cost(1, 1, 2), ("n", first): Cost(1, 9, 4)}
-    assert report.unknown == {}
+    assert report.left_out == {}
     assert list(report.lines()) == [
         "model  day                records         credits             now      difference",
         f"m      {first}               2               7               8              +1",
@@ -79,7 +79,7 @@ def test_records_without_usage_by_class_or_price_are_left_out_and_counted() -> N
     report = rerate.rerate(made, card_of)
 
     assert report.costs == {}
-    assert report.unknown == {"without usage by class": 2, "without a price now": 1}
+    assert report.left_out == {"without usage by class": 2, "without a price now": 1}
     assert "left out: 2 without usage by class" in list(report.lines())
 
 
@@ -102,7 +102,7 @@ def test_a_session_that_was_corrected_late_is_priced_as_a_whole() -> None:
     report = rerate.rerate([late, swept, of_a_number, by_class, alone], card_of)
 
     assert report.costs == {("m", day(NOW)): Cost(4, 3 + 4, 4 + 4)}
-    assert report.unknown == {"whose session was swept before SINCE": 1}
+    assert report.left_out == {"whose session was swept before SINCE": 1}
 
 
 def test_a_sweep_without_late_usage_is_priced_like_any_record() -> None:

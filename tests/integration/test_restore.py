@@ -53,7 +53,9 @@ def test_a_restored_table_equals_the_source_and_its_books_balance(
     assert restore.restore(dynamodb, backup, table_name, apply=True) == found
     assert found.missing == 1, "u3's wallet"
     assert items(dynamodb, table_name) == before
-    assert restore.restore(dynamodb, backup, table_name, apply=True) == Differences(), "once more changes nothing"
+    assert restore.restore(dynamodb, backup, table_name, apply=True) == Differences(), (
+        "a second restore changes nothing"
+    )
     assert [assert_books_balance(f"u{number}").available for number in (1, 2, 3)] == [98, 100, 100]
 
 
@@ -84,7 +86,7 @@ def test_changes_are_written_only_with_apply(
     assert items(dynamodb, backup) == items(dynamodb, table_name)
 
 
-def test_users_erased_since_the_backup_are_listed_until_they_are_erased_again(
+def test_users_erased_since_the_backup_are_listed_and_can_be_erased_again(
     dynamodb: Any,
     table_name: str,
     backup: str,

@@ -32,7 +32,7 @@ def items(dynamodb: Any, table_name: str) -> list[Item]:
     return [table.unpack(item) for page in pages for item in page["Items"]]
 
 
-def test_what_is_seeded_is_consistent(items: list[Item]) -> None:
+def test_the_seeded_items_are_consistent(items: list[Item]) -> None:
     made = [records.from_item(keys.account_in(item), item) for item in items if records.is_record(item)]
     found = system_usage.statistics(None, None, top=1000, now=clock())
     ninety_days = system_usage.statistics(clock() - 91 * 86_400_000, None, top=1000, now=clock(), by="model")
@@ -41,8 +41,8 @@ def test_what_is_seeded_is_consistent(items: list[Item]) -> None:
     assert len(seeded) == RECORDS
     assert ninety_days.sums.records == RECORDS
     assert ninety_days.sums.credits == sum(record.credits for record in seeded)
-    assert ninety_days.by_day == _by(seeded, lambda record: day(record.at))
-    assert ninety_days.by_user == _by(seeded, lambda record: record.user_id)
+    assert ninety_days.by_day == _credits_by(seeded, lambda record: day(record.at))
+    assert ninety_days.by_user == _credits_by(seeded, lambda record: record.user_id)
     assert 0 < found.sums.records < RECORDS
     assert system_usage.count(seeded[:50]) == 0, "the rollups function would not count them again"
 
@@ -54,14 +54,14 @@ def test_what_is_seeded_is_consistent(items: list[Item]) -> None:
     assert any(record.account_id != personal(record.user_id) for record in seeded)
 
 
-def _by(made: list[Any], name: Any) -> dict[str, int]:
+def _credits_by(made: list[Any], name: Any) -> dict[str, int]:
     sums: Counter[str] = Counter()
     for record in made:
         sums[name(record)] += record.credits
     return dict(sums)
 
 
-def test_every_wallet_and_person_is_there_once(items: list[Item]) -> None:
+def test_every_wallet_and_user_exists_once(items: list[Item]) -> None:
     sums = audits.outstanding()
     assert sums is not None
     all_organizations, _ = organizations.of_all(before=None, limit=100)

@@ -65,7 +65,7 @@ def rotate(issued: Issued, *, overlap: int = DAY, keep_previous: bool = False, n
 
 
 def authorized(issued: Issued) -> dict[str, Any]:
-    """What the authorizer passes to the functions about a service."""
+    """The context that the authorizer passes to the functions. If it denies, raise ServiceCredentialInvalid."""
     asked = {"type": "TOKEN", "methodArn": "arn:a/v1/GET/x", "authorizationToken": f"Service {issued.text}"}
     authorizer = app("authorizer")
     vars(authorizer)["clock"] = lambda: NOW
@@ -148,7 +148,7 @@ def test_a_new_secret_works_at_once_although_the_process_caches_the_credential(
 ) -> None:
     old = create()
     acting(old)
-    with monkeypatch.context() as elsewhere:  # another process, whose changes this one does not hear of
+    with monkeypatch.context() as elsewhere:  # a change in another process does not reach this one's cache
         elsewhere.setattr(service_credentials, "forget", lambda _id: None)
         new = rotate(old)
 
@@ -164,7 +164,7 @@ def test_an_ended_secret_is_refused_within_30_seconds_despite_the_gateways_cache
     issued = create()
     passed = authorized(issued)
     caller_of(passed, NOW, ["u1"])
-    with monkeypatch.context() as elsewhere:  # another process, whose changes this one does not hear of
+    with monkeypatch.context() as elsewhere:  # a change in another process does not reach this one's cache
         elsewhere.setattr(service_credentials, "forget", lambda _id: None)
         if end == "deleted":
             operations.delete(issued.credential.id)
@@ -222,7 +222,7 @@ READ = Access(Who.USERS, "credits:read")
 
 
 def admit(access: Access, caller: Caller) -> None:
-    access.admit(caller, None, {})  # type: ignore[arg-type]  # its headers are not read for a service
+    access.admit(caller, None, {})  # type: ignore[arg-type]  # a service's request is not read
 
 
 def test_a_service_is_refused_for_a_disabled_user(user: MakeUser) -> None:
@@ -254,7 +254,7 @@ def test_an_unknown_user_needs_the_right_users_sync_and_is_then_created(clock: C
 
 def test_a_user_whom_two_services_name_at_once_is_created_once() -> None:
     users.introduce("new", NOW)
-    users.introduce("new", NOW)  # as a service whose request began before the first one's ended
+    users.introduce("new", NOW)  # as a second service does, if its request began before the first one ended
     assert users.total("user") == 1
 
 
@@ -320,7 +320,7 @@ def test_idempotency_keys_of_services_and_users_are_separate(user: MakeUser) -> 
     assert len(usage_store.newest(personal("u1"), None, None, 10)) == 3
 
 
-def test_a_service_grants_to_its_user_and_the_grant_names_it(user: MakeUser) -> None:
+def test_a_service_grants_to_its_user_and_the_grant_names_the_service(user: MakeUser) -> None:
     user("u1")
     user("u2")
     service = authorized(create("credits:grant"))
@@ -347,17 +347,17 @@ def test_a_service_needs_no_internal_key(user: MakeUser, monkeypatch: pytest.Mon
     assert call("usage/record", authorized(create("sessions")), "u1")["statusCode"] == 403
 
 
-def test_with_its_cache_a_service_costs_no_more_than_a_user(user: MakeUser, calls: Calls) -> None:
+def test_a_service_with_a_cached_credential_costs_no_more_than_a_user(user: MakeUser, calls: Calls) -> None:
     user("u1", credits_granted=1_000)
     own, service = {"userId": "u1", "role": "user", "exp": "4070908800"}, authorized(create("sessions"))
     call("streaming_sessions/initialize", own, "u1")
 
-    def asked(context: dict[str, Any]) -> list[str]:
+    def calls_of(context: dict[str, Any]) -> list[str]:
         calls.reset()
         assert call("streaming_sessions/heartbeat", context, "u1")["statusCode"] == 200
         return list(calls.operations)
 
-    of_the_user, first, second = asked(own), asked(service), asked(service)
+    of_the_user, first, second = calls_of(own), calls_of(service), calls_of(service)
 
     assert first == ["GetItem", "GetItem", *of_the_user]
     assert second == of_the_user

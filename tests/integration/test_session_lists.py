@@ -23,7 +23,7 @@ def _people(user: MakeUser) -> None:
     user("u2", 10_000)
 
 
-def opened(number: int, user_id: str = "u1", *, at: int | None = None) -> str:
+def open_session(number: int, user_id: str = "u1", *, at: int | None = None) -> str:
     session_id = f"s{number:02d}"
     sessions.initialize(user_id, session_id, "m", 1_000, now=NOW + number if at is None else at)
     return session_id
@@ -62,8 +62,8 @@ def pages(read: List) -> Iterator[list[str]]:
 
 def test_active_sessions_are_those_that_have_not_ended_newest_first() -> None:
     for number in range(4):
-        opened(number)
-    opened(9, "u2")
+        open_session(number)
+    open_session(9, "u2")
     end("s02")
 
     assert ids(session_lists.active_of_user("u1")[0]) == ["s03", "s01", "s00"]
@@ -72,8 +72,8 @@ def test_active_sessions_are_those_that_have_not_ended_newest_first() -> None:
 @pytest.mark.parametrize("other", ["u1#x", "u", "u1 ", "u11", "~", " u1", "\U0010ffff", "語" * 128])
 def test_no_user_sees_another_users_sessions_whatever_their_ids(user: MakeUser, other: str) -> None:
     user(other, 10_000)
-    opened(1)
-    opened(2, other)
+    open_session(1)
+    open_session(2, other)
 
     assert ids(session_lists.active_of_user("u1")[0]) == ["s01"]
     assert ids(session_lists.active_of_user(other)[0]) == ["s02"]
@@ -83,7 +83,7 @@ def test_no_user_sees_another_users_sessions_whatever_their_ids(user: MakeUser, 
 
 def test_a_rescheduled_session_keeps_its_place_in_the_list() -> None:
     for number in range(4):
-        opened(number)
+        open_session(number)
     first, position = session_lists.active_of_user("u1", limit=2)
     for name in ("s02", "s01"):
         sessions.heartbeat("u1", name, 1, now=NOW + 50 * MINUTE)
@@ -96,21 +96,21 @@ def test_a_rescheduled_session_keeps_its_place_in_the_list() -> None:
 
 def test_recent_sessions_are_active_and_ended_ones() -> None:
     for number in range(7):
-        opened(number)
+        open_session(number)
     for number in (1, 2, 6):
         end(f"s{number:02d}")
-    opened(9, "u2")
+    open_session(9, "u2")
 
     assert list(pages(of_user)) == [["s06", "s05", "s04"], ["s03", "s02", "s01"], ["s00"]]
 
 
 def open_twenty_sessions() -> None:
     for number in range(20):
-        opened(number, "u1" if number % 3 else "u2")
+        open_session(number, "u1" if number % 3 else "u2")
     end("s05")
 
 
-def test_the_sessions_of_all_are_in_order_of_time() -> None:
+def test_the_sessions_of_all_users_are_in_order_of_time() -> None:
     open_twenty_sessions()
 
     found = list(pages(of_all))
@@ -119,7 +119,7 @@ def test_the_sessions_of_all_are_in_order_of_time() -> None:
     assert list(chain(*found)) == [f"s{number:02d}" for number in range(19, -1, -1)]
 
 
-def test_the_active_sessions_of_all_are_in_order_of_users_and_each_users_in_order_of_time() -> None:
+def test_active_sessions_of_all_users_are_in_order_of_users_and_each_users_in_order_of_time() -> None:
     open_twenty_sessions()
 
     found = list(pages(active))
@@ -131,7 +131,7 @@ def test_the_active_sessions_of_all_are_in_order_of_users_and_each_users_in_orde
 
 @pytest.mark.parametrize("read", [of_user, of_all, active])
 def test_sessions_of_the_same_instant_are_listed_once(read: List) -> None:
-    names = [opened(number, at=NOW) for number in range(8)]
+    names = [open_session(number, at=NOW) for number in range(8)]
 
     found = list(chain(*pages(read)))
 
@@ -140,7 +140,7 @@ def test_sessions_of_the_same_instant_are_listed_once(read: List) -> None:
 
 @pytest.mark.parametrize("read", [of_user, of_all])
 def test_a_session_that_ends_between_two_pages_is_listed_once(read: List) -> None:
-    names = [opened(number) for number in range(9)]
+    names = [open_session(number) for number in range(9)]
 
     found = []
     for page in pages(read):
@@ -154,12 +154,12 @@ def test_a_session_that_ends_between_two_pages_is_listed_once(read: List) -> Non
 
 def test_new_sessions_do_not_shift_the_pages() -> None:
     for number in range(6):
-        opened(number)
+        open_session(number)
 
     found = []
     for count, page in enumerate(pages(of_all)):
         found.append(page)
-        opened(50 + count)
+        open_session(50 + count)
 
     assert found == [["s05", "s04", "s03"], ["s02", "s01", "s00"]]
 
@@ -167,7 +167,7 @@ def test_new_sessions_do_not_shift_the_pages() -> None:
 @pytest.mark.parametrize("read", [of_user, of_all, active])
 def test_a_full_last_page_has_no_cursor(read: List) -> None:
     for number in range(3):
-        opened(number)
+        open_session(number)
 
     found, position = read(None)
 
@@ -175,12 +175,12 @@ def test_a_full_last_page_has_no_cursor(read: List) -> None:
 
 
 @pytest.mark.parametrize("read", [of_user, of_all, active])
-def test_the_sessions_of_a_user_without_any_are_one_empty_page(read: List) -> None:
+def test_a_list_without_sessions_is_one_empty_page(read: List) -> None:
     assert read(None) == ([], None)
 
 
 def test_a_list_shows_the_current_state_of_sessions() -> None:
-    opened(1)
+    open_session(1)
     sessions.heartbeat("u1", "s01", 700, now=NOW + 2)
 
     assert [session.tokens for session in session_lists.active_of_user("u1")[0]] == [700]

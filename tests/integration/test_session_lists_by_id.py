@@ -1,4 +1,4 @@
-"""A user's list merges the sessions that the table has in order of time with those in the index, for any ids."""
+"""A user's list merges sessions whose ids have their start time, in order of these ids, with those in the index."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ numbers = count()
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A session: when it began, its id, and whether it has an entry although its id tells when it began."""
+class StoredSession:
+    """A session. ``has_entry`` adds the index entry that an earlier release wrote for an id with its start time too."""
 
     at: int
     session_id: str
@@ -50,28 +50,30 @@ class Begun:
         return f"{iso(at)}#{self.session_id}"
 
 
-def changed(begun: Begun, where: int, character: str) -> Begun:
+def changed(session: StoredSession, where: int, character: str) -> StoredSession:
     """Replace a character of the id. The result may have a false time or another version, or be no UUID at all."""
-    text = begun.session_id
-    return Begun(begun.at, text[:where] + character + text[where + 1 :], begun.has_entry)
+    text = session.session_id
+    return StoredSession(session.at, text[:where] + character + text[where + 1 :], session.has_entry)
 
 
 TIMES = st.integers(NOW - 4, NOW)
 APART = st.sampled_from([0, 0, 1, -1, 3, 10_000, -10_000, 10_001, -10_001, -HOUR, HOUR])
 NUMBERS = st.integers(0, 2**74 - 1)
-OWN_TIME = st.builds(lambda at, apart, number: Begun(at, uuid7(at + apart, number)), TIMES, APART, NUMBERS)
-OF_AN_EARLIER_RELEASE = st.builds(lambda at, number: Begun(at, uuid7(at, number), has_entry=True), TIMES, NUMBERS)
-UPPER_CASE = st.builds(lambda at, number: Begun(at, uuid7(at, number).upper()), TIMES, NUMBERS)
+OWN_TIME = st.builds(lambda at, apart, number: StoredSession(at, uuid7(at + apart, number)), TIMES, APART, NUMBERS)
+OF_AN_EARLIER_RELEASE = st.builds(
+    lambda at, number: StoredSession(at, uuid7(at, number), has_entry=True), TIMES, NUMBERS
+)
+UPPER_CASE = st.builds(lambda at, number: StoredSession(at, uuid7(at, number).upper()), TIMES, NUMBERS)
 SPOILED = st.builds(changed, OWN_TIME, st.integers(0, 20), st.sampled_from("0189azAZ-_"))
-TEXTS = st.builds(lambda at, number: Begun(at, f"0{number}"), TIMES, NUMBERS)
-RANDOM = st.builds(lambda at, random: Begun(at, str(random)), TIMES, st.uuids(version=4))
+TEXTS = st.builds(lambda at, number: StoredSession(at, f"0{number}"), TIMES, NUMBERS)
+RANDOM = st.builds(lambda at, random: StoredSession(at, str(random)), TIMES, st.uuids(version=4))
 ANY = OWN_TIME | OF_AN_EARLIER_RELEASE | UPPER_CASE | SPOILED | TEXTS | RANDOM
 
 
-def write(user_id: str, begun: list[Begun]) -> None:
+def write(user_id: str, stored: list[StoredSession]) -> None:
     """Store the sessions of a user."""
     text = f"USER#{user_id}"
-    items = [each.item | {"pk": text, "user_id": user_id} for each in begun]
+    items = [each.item | {"pk": text, "user_id": user_id} for each in stored]
     table.put_many([item | {"owner_pk": text} if "owner_sk" in item else item for item in items])
 
 
@@ -90,19 +92,23 @@ def pages(user_id: str, limit: int, between: Callable[[list[str]], None] = lambd
 
 @given(st.lists(ANY, max_size=24, unique_by=lambda each: each.session_id), st.integers(1, 9))
 @effort(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_any_mixture_of_ids_is_listed_once_and_in_order(begun: list[Begun], limit: int) -> None:
+def test_any_mixture_of_ids_is_listed_once_and_in_order(stored: list[StoredSession], limit: int) -> None:
     user_id = f"any-{next(numbers)}"
-    write(user_id, begun)
+    write(user_id, stored)
 
     found = list(pages(user_id, limit))
 
-    assert list(chain(*found)) == [each.session_id for each in sorted(begun, key=lambda each: each.position)][::-1]
+    assert list(chain(*found)) == [each.session_id for each in sorted(stored, key=lambda each: each.position)][::-1]
     assert all(len(page) <= limit for page in found)
 
 
-def mixed(times: list[int]) -> list[Begun]:
+def mixed(times: list[int]) -> list[StoredSession]:
     """Sessions of three kinds in turn: with a UUIDv7, with a chosen id, and from an earlier release."""
-    kinds = [lambda at: Begun(at, uuid7(at)), lambda at: Begun(at, f"s{at}"), lambda at: Begun(at, uuid7(at), True)]
+    kinds = [
+        lambda at: StoredSession(at, uuid7(at)),
+        lambda at: StoredSession(at, f"s{at}"),
+        lambda at: StoredSession(at, uuid7(at), True),
+    ]
     return [kinds[number % 3](at) for number, at in enumerate(times)]
 
 
@@ -116,8 +122,8 @@ def test_every_page_but_the_last_is_full(limit: int) -> None:
 
 
 def test_sessions_that_began_in_one_millisecond_are_listed_once() -> None:
-    begun = mixed([NOW] * 9)
-    write("u1", [*begun[::3], *begun[2::3], *(Begun(NOW, name) for name in ("a", "0", "z"))])
+    stored = mixed([NOW] * 9)
+    write("u1", [*stored[::3], *stored[2::3], *(StoredSession(NOW, name) for name in ("a", "0", "z"))])
 
     found = list(chain(*pages("u1", 2)))
 
@@ -150,18 +156,18 @@ def test_a_user_who_begins_many_sessions_with_false_times_gets_shorter_pages_and
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The ids have later times than the sessions, so the list reads these ids first."""
-    false = [Begun(NOW - HOUR - number, uuid7(NOW - number)) for number in range(120)]
-    true = [Begun(at, uuid7(at)) for at in (NOW - 2 * HOUR, NOW - 2 * HOUR + 1)]
+    false = [StoredSession(NOW - HOUR - number, uuid7(NOW - number)) for number in range(120)]
+    true = [StoredSession(at, uuid7(at)) for at in (NOW - 2 * HOUR, NOW - 2 * HOUR + 1)]
     write("u1", false + true)
     read: list[int] = []
     query = Wire.query
 
-    def noting(wire: Wire, **request: Any) -> Any:
+    def query_and_note(wire: Wire, **request: Any) -> Any:
         answer = query(wire, **request)
         read.append(answer["ScannedCount"])
         return answer
 
-    monkeypatch.setattr(Wire, "query", noting)
+    monkeypatch.setattr(Wire, "query", query_and_note)
     found, most = [], 0
     for page in pages("u1", 5):
         found.append(page)
@@ -176,8 +182,8 @@ def test_a_user_who_begins_many_sessions_with_false_times_gets_shorter_pages_and
 def test_ids_in_upper_case_are_skipped_in_one_read(calls: Calls) -> None:
     """No UUIDv7 in lower case is between them, so the list skips all of them at once."""
     at = 0x01A3_AF00_0000  # each id begins with 01A3AF
-    upper = [Begun(NOW, uuid7(at + number).upper()) for number in range(60)]
-    true = Begun(NOW - DAY, uuid7(NOW - DAY))
+    upper = [StoredSession(NOW, uuid7(at + number).upper()) for number in range(60)]
+    true = StoredSession(NOW - DAY, uuid7(NOW - DAY))
     write("u1", [*upper, true])
     calls.reset()
 
@@ -211,8 +217,8 @@ def has_entry(name: str) -> bool:
     return "owner_sk" in item
 
 
-def test_a_list_of_sessions_whose_ids_tell_their_beginning_needs_two_calls(calls: Calls) -> None:
-    write("u1", [Begun(NOW - number, uuid7(NOW - number)) for number in range(30)])
+def test_a_list_of_sessions_whose_ids_have_their_start_time_needs_two_calls(calls: Calls) -> None:
+    write("u1", [StoredSession(NOW - number, uuid7(NOW - number)) for number in range(30)])
     calls.reset()
 
     found, position = session_lists.recent_of_user("u1", now=NOW, before=None, limit=20)
@@ -222,19 +228,19 @@ def test_a_list_of_sessions_whose_ids_tell_their_beginning_needs_two_calls(calls
 
 
 def test_a_cursor_of_an_earlier_release_continues_at_its_place(user: MakeUser) -> None:
-    """A cursor from before this release has the time when the session began, not that of its id."""
-    begun = mixed([NOW - 20 + number for number in range(9)])
-    write("u1", begun)
-    last = begun[5]
+    """A cursor from before this release has the start time of the session, not the time in its id."""
+    stored = mixed([NOW - 20 + number for number in range(9)])
+    write("u1", stored)
+    last = stored[5]
 
     found, _ = session_lists.recent_of_user("u1", now=NOW, before=f"{iso(last.at)}#{last.session_id}", limit=9)
 
-    assert [session.session_id for session in found] == [each.session_id for each in begun[4::-1]]
+    assert [session.session_id for session in found] == [each.session_id for each in stored[4::-1]]
 
 
-def test_no_other_user_is_in_the_list(user: MakeUser) -> None:
-    begun = [Begun(NOW - number, uuid7(NOW - number)) for number in range(3)]
-    write("u1", begun)
-    write("u10", [Begun(NOW, uuid7(NOW))])
+def test_the_list_has_no_sessions_of_other_users(user: MakeUser) -> None:
+    stored = [StoredSession(NOW - number, uuid7(NOW - number)) for number in range(3)]
+    write("u1", stored)
+    write("u10", [StoredSession(NOW, uuid7(NOW))])
 
-    assert list(chain(*pages("u1", 9))) == [each.session_id for each in begun]
+    assert list(chain(*pages("u1", 9))) == [each.session_id for each in stored]

@@ -21,7 +21,7 @@ from genai_prices.types import (
 
 from local import prices
 from local.price_lists import Markup
-from local.prices import List, Options, lines_of, price_list, requests_for
+from local.prices import Options, PriceList, lines_of, price_list, requests_for
 from local.steps import Refused
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -44,7 +44,7 @@ def known(**models: list[ModelInfo]) -> list[Provider]:
     return [Provider(name, name, "", models=each) for name, each in models.items()]
 
 
-def inputs(found: List) -> dict[tuple[str, str], str]:
+def inputs(found: PriceList) -> dict[tuple[str, str], str]:
     return {(rule["modelId"], rule.get("effectiveFrom", "")): rule["rates"]["input"] for rule in found.rules}
 
 
@@ -127,7 +127,7 @@ def test_only_apply_imports(apply: bool, capsys: pytest.CaptureFixture[str]) -> 
         return httpx.Response(200, json={"added": [], "changed": [], "unchanged": ["a"], "problems": []})
 
     with httpx.Client(base_url="http://service", transport=httpx.MockTransport(answer)) as http:
-        prices._compare(http, List([{"modelId": "a"}], {}, {}), options(apply=apply))
+        prices._compare(http, PriceList([{"modelId": "a"}], {}, {}), options(apply=apply))
 
     assert dry_runs == ([True, False] if apply else [True])
     assert "0 added, 0 changed, 1 unchanged" in capsys.readouterr().out
@@ -145,7 +145,7 @@ def test_a_refused_list_is_explained_and_nothing_is_imported() -> None:
         httpx.Client(base_url="http://service", transport=httpx.MockTransport(answer)) as http,
         pytest.raises(Refused, match=r"b rates\.input: is wrong"),
     ):
-        prices._compare(http, List([{"modelId": "a"}, {"modelId": "b"}], {}, {}), options(apply=True))
+        prices._compare(http, PriceList([{"modelId": "a"}, {"modelId": "b"}], {}, {}), options(apply=True))
 
     assert dry_runs == [True]
 

@@ -176,10 +176,10 @@ def run(name: str, who: Who, limit: int) -> Request:
     """A user begins a run."""
     spender = Spender(who.user_id, who.account_id)
 
-    def send(now: int) -> runs.Begun:
+    def send(now: int) -> runs.BegunRun:
         return runs.begin(spender, name, limit, expires_at=None, metadata={}, now=now)
 
-    def agrees(_books: AccountBooks, begun: runs.Begun) -> bool:
+    def agrees(_books: AccountBooks, begun: runs.BegunRun) -> bool:
         return (begun.run.id, begun.run.limit) == (name, limit)
 
     return Request(name, "run", who.account_id, True, send, None, agrees)

@@ -10,7 +10,7 @@ from accounting.domain import wallet as decisions
 from accounting.domain.accounts import personal
 from accounting.domain.audit import MAX_FINDINGS, Finding, KindSums, LedgerSums, Proof
 from accounting.domain.errors import InsufficientCredits
-from accounting.domain.ledger import OF_SECOND_FORMAT, Cause, Entry, Kind, Newer, Unreadable, digest
+from accounting.domain.ledger import OF_SECOND_FORMAT, Cause, Entry, Kind, NewerEntry, Unreadable, digest
 from accounting.domain.lots import Lot
 from accounting.domain.wallet import AnyDecision, Wallet
 from accounting.times import DAY, HOUR
@@ -57,7 +57,7 @@ def _command(rng: random.Random, wallet: Wallet, cause: Cause, held: list[tuple[
     return decisions.grant(wallet, credits, expires_at=expires_at, cause=cause)
 
 
-def findings(wallet: Wallet, entries: Sequence[Entry | Unreadable | Newer]) -> list[Finding]:
+def findings(wallet: Wallet, entries: Sequence[Entry | Unreadable | NewerEntry]) -> list[Finding]:
     proof = Proof(ACCOUNT, since=NOW)
     proof.follow(entries)
     proof.compare(wallet)
@@ -256,7 +256,7 @@ def test_a_proof_keeps_only_its_first_findings() -> None:
     proof = Proof(ACCOUNT, since=0)
 
     for seq in range(MAX_FINDINGS + 1):
-        proof.found("altered", seq)
+        proof.add_finding("altered", seq)
 
     assert [found.seq for found in proof.findings] == [*range(MAX_FINDINGS)]
 
@@ -289,7 +289,7 @@ def test_entries_of_a_newer_format_are_not_checked() -> None:
     wallet, entries = history(2)
     proof = Proof(ACCOUNT, since=NOW)
 
-    proof.follow([*entries[:3], Newer(4), *entries[4:]])
+    proof.follow([*entries[:3], NewerEntry(4), *entries[4:]])
     proof.compare(wallet)
 
     assert (proof.unread, proof.seq, proof.findings) == (True, 3, [])

@@ -181,7 +181,7 @@ def test_a_spender_without_access_is_refused_before_any_limit(stored_counters: l
 def test_a_newer_value_of_a_counter_replaces_the_older_one() -> None:
     known = Allowance(SPENDER, (OWN, KEY), committed={OWN_COUNTER: 6, KEY_COUNTER: 1})
 
-    newer = known.knowing({OWN_COUNTER: 9})
+    newer = known.with_counters({OWN_COUNTER: 9})
 
     assert newer == known._replace(committed={OWN_COUNTER: 9, KEY_COUNTER: 1})
     assert [bound.remaining for bound in newer.bounds(AT)] == [1, 29]
@@ -190,10 +190,10 @@ def test_a_newer_value_of_a_counter_replaces_the_older_one() -> None:
 def test_a_reported_warning_is_remembered_by_its_counter() -> None:
     known = Allowance(SPENDER, (OWN._replace(warn_at=(50, 80)), KEY), committed={OWN_COUNTER: 6})
 
-    newer = known.knowing({}, {OWN_COUNTER: 5})
+    newer = known.with_counters({}, {OWN_COUNTER: 5})
 
     assert newer == known._replace(warned={OWN_COUNTER: 5})
-    assert newer.knowing({KEY_COUNTER: 1}).warned == {OWN_COUNTER: 5}
+    assert newer.with_counters({KEY_COUNTER: 1}).warned == {OWN_COUNTER: 5}
     assert [(bound.levels, bound.warned) for bound in newer.bounds(AT)] == [((5, 8), 5), ((), 0)]
 
 

@@ -87,7 +87,7 @@ def test_a_full_counter_refuses_even_if_the_command_has_waited_for_the_wallet(wo
             raise stale
         if counter in snapshot.allowance.committed:
             raise BudgetExceeded(6, 0)
-        raise StaleRead(allowance=allowance.knowing({counter: 24}))
+        raise StaleRead(allowance=allowance.with_counters({counter: 24}))
 
     with pytest.raises(BudgetExceeded):
         retry_until_committed(attempt, read=world.read)
@@ -95,8 +95,8 @@ def test_a_full_counter_refuses_even_if_the_command_has_waited_for_the_wallet(wo
 
 def test_counters_that_were_read_again_replace_the_older_values(world: World) -> None:
     counter, allowance = Counter("member", 1, "total"), Allowance(Spender("u1", ACCOUNT))
-    snapshots = iter([EMPTY, Snapshot(Wallet(ACCOUNT), allowance=allowance.knowing({counter: 6}))])
-    refusals = iter([StaleRead(wallet=Wallet(ACCOUNT, terms=1), allowance=allowance.knowing({counter: 24}))])
+    snapshots = iter([EMPTY, Snapshot(Wallet(ACCOUNT), allowance=allowance.with_counters({counter: 6}))])
+    refusals = iter([StaleRead(wallet=Wallet(ACCOUNT, terms=1), allowance=allowance.with_counters({counter: 24}))])
 
     def attempt(snapshot: Snapshot) -> int:
         for stale in refusals:

@@ -15,7 +15,7 @@ from accounting.domain.users import Description
 from accounting.identity import tokens as identity_tokens
 from accounting.identity.document import InvalidDocument
 from accounting.identity.keys import FetchFailed, SigningKeys
-from accounting.identity.tokens import at, verify
+from accounting.identity.tokens import claim_at, verify
 from accounting.tokens import Claims
 from accounting.web.caller import CLOCK_LEEWAY_SECONDS
 from tests.providers import AUDIENCE, SigningKey, claims_of, encoded, key_set, make_key
@@ -307,5 +307,6 @@ def test_an_unreachable_provider_is_a_fault_and_not_a_refusal() -> None:
 def test_a_path_leads_through_objects_and_an_exact_name_comes_first() -> None:
     payload = {"a": {"b": {"c": 1}, "b.c": 2}, "https://example.com/role": 3, "x": [{"y": 1}]}
 
-    found = [at(payload, path) for path in ("a.b", "a.b.c", "https://example.com/role", "x.y", "a.b.c.d", "a.", "")]
+    paths = ("a.b", "a.b.c", "https://example.com/role", "x.y", "a.b.c.d", "a.", "")
+    found = [claim_at(payload, path) for path in paths]
     assert found == [{"c": 1}, 2, 3, None, None, None, None]

@@ -69,7 +69,7 @@ def test_an_invalid_value_is_refused_with_the_allowed_ones(name: str, value: str
     with pytest.raises(Refused) as refused:
         parameters.from_environment({name: value})
 
-    assert str(refused.value) == f"{name} is {allowed}, not {value}"
+    assert str(refused.value) == f"{name} must be {allowed}, not {value}"
 
 
 def test_a_new_parameter_can_be_set_without_further_code(changed: dict[str, Any]) -> None:
@@ -92,5 +92,5 @@ def test_a_new_parameter_can_be_set_without_further_code(changed: dict[str, Any]
         ("NEW_HOURS", "a whole number of 1 or more"),
         ("NEW_NAME", "one letter"),
     ):
-        with pytest.raises(Refused, match=f"{name} is {allowed}, not 0"):
+        with pytest.raises(Refused, match=f"{name} must be {allowed}, not 0"):
             parameters.from_environment({name: "0"})

@@ -64,7 +64,7 @@ def test_every_account_with_a_finding_is_counted_and_the_first_are_named() -> No
     sums = Outstanding(STARTED)
     accounts = [personal(f"u{number}") for number in range(MAX_NAMED + 5)]
     for each in accounts:
-        sums = sums.found_in(each)
+        sums = sums.with_problem_in(each)
 
     assert sums.drifting == MAX_NAMED + 5
     assert sums.named == tuple(accounts[:MAX_NAMED])

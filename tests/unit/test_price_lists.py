@@ -9,10 +9,10 @@ from accounting.domain.price_lists import (
     Difference,
     PriceChange,
     Problem,
-    Taken,
+    TakenAlias,
     difference,
     places,
-    problems_beside,
+    problems_with_stored,
     problems_within,
     refusal,
 )
@@ -80,8 +80,8 @@ def test_an_alias_of_another_model_is_reported_as_taken() -> None:
     again = difference([RULE], [in_force(RULE, m=OLD, a=OLD, b=other)])
     added = difference([RULE], [in_force(RULE, a=other, b=other)])
 
-    assert again == Difference([], [PriceChange(OLD, RULE)], [], [Taken("b", other, RULE)])
-    assert added == Difference([RULE], [], [], [Taken("a", other, RULE), Taken("b", other, RULE)])
+    assert again == Difference([], [PriceChange(OLD, RULE)], [], [TakenAlias("b", other, RULE)])
+    assert added == Difference([RULE], [], [], [TakenAlias("a", other, RULE), TakenAlias("b", other, RULE)])
 
 
 def test_a_list_may_add_change_and_repeat_rules_at_once() -> None:
@@ -133,14 +133,14 @@ def test_an_id_may_belong_to_only_one_model_of_a_list() -> None:
 
 
 def test_ids_that_no_stored_rule_has_at_this_time_are_free() -> None:
-    assert list(problems_beside({0: RULE}, dict.fromkeys(place for _, place in places(RULE)))) == []
+    assert list(problems_with_stored({0: RULE}, dict.fromkeys(place for _, place in places(RULE)))) == []
 
 
 def test_a_stored_rule_of_the_same_model_and_time_is_one_problem() -> None:
     other = PriceRule("n", per_thousand(1), BEGINS)
     stored = {("m", BEGINS): OLD, ("a", BEGINS): OLD, ("b", BEGINS): OLD, ("n", BEGINS): other}
 
-    assert list(problems_beside({3: RULE, 4: other}, stored)) == [
+    assert list(problems_with_stored({3: RULE, 4: other}, stored)) == [
         Problem(3, "effectiveFrom", "the model already has a rule that begins at this time"),
         Problem(4, "effectiveFrom", "the model already has a rule that begins at this time"),
     ]
@@ -150,7 +150,7 @@ def test_each_id_that_a_stored_rule_of_another_model_has_is_a_problem() -> None:
     stored = dict.fromkeys((place for _, place in places(RULE)), PriceRule("other", per_thousand(1), BEGINS))
 
     problem = "is already an id of other, in a rule that begins at this time"
-    assert list(problems_beside({3: RULE}, stored)) == [
+    assert list(problems_with_stored({3: RULE}, stored)) == [
         Problem(3, "modelId", problem),
         Problem(3, "aliases.0", problem),
         Problem(3, "aliases.1", problem),

@@ -142,9 +142,9 @@ def test_a_swept_session_is_not_swept_again() -> None:
 def test_settling_below_the_reported_usage_is_recorded() -> None:
     reported = SESSION._replace(tokens=1_000)
 
-    assert ended(reported, tokens=400).unsettled_report == 1
-    assert ended(reported, tokens=1_000).unsettled_report == 0
-    assert ended(reported, tokens=5_000).unsettled_report == 0
+    assert ended(reported, tokens=400).unsettled_credits == 1
+    assert ended(reported, tokens=1_000).unsettled_credits == 0
+    assert ended(reported, tokens=5_000).unsettled_credits == 0
 
 
 def test_a_session_expires_by_inactivity_or_by_age() -> None:
@@ -167,7 +167,7 @@ def test_a_number_is_a_report_and_is_used_unchanged() -> None:
     assert Report.of_number(7) == Report(7)
     assert Report.of_number(Report(7, model_id="n")) == Report(7, model_id="n")
     assert Report.of(7, None) == Report(7)
-    assert SESSION.counted(Report(7)) == SESSION.completed(Report(7)) == Report(7)
+    assert SESSION.counted(Report(7)) == SESSION.report_to_price(Report(7)) == Report(7)
 
 
 def test_only_the_same_values_repeat_an_initialize() -> None:

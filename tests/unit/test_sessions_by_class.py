@@ -58,14 +58,14 @@ def test_fitting_tokens_assume_the_inputs_and_the_highest_output_rate() -> None:
 
 
 def test_a_heartbeat_with_known_inputs_needs_no_new_pricing() -> None:
-    assert not session().brings_news(Report(100))
-    assert not session().brings_news(Report(100, Usage(10_000, 100)))
+    assert not session().is_repriced_by(Report(100))
+    assert not session().is_repriced_by(Report(100, Usage(10_000, 100)))
 
 
 def test_a_new_output_part_needs_new_pricing() -> None:
     reported = beat(session(), Report(100, Usage(10_000, 100)))
 
-    assert reported.brings_news(Report(100, Usage(10_000, 100, reasoning=100)))
+    assert reported.is_repriced_by(Report(100, Usage(10_000, 100, reasoning=100)))
     after = beat(reported, Report(100, Usage(10_000, 100, reasoning=100)))
     assert (after.reported_credits, after.fitting_tokens) == (11, 100 + 7_500 // 5)
 
@@ -73,7 +73,7 @@ def test_a_new_output_part_needs_new_pricing() -> None:
 def test_changed_inputs_are_priced_again() -> None:
     after = beat(session(), Report(100, Usage(10_000, 100, cached_input=10_000)))
 
-    assert session().brings_news(Report(100, Usage(10_000, 100, cached_input=10_000)))
+    assert session().is_repriced_by(Report(100, Usage(10_000, 100, cached_input=10_000)))
     assert (after.reported_credits, after.tokens, after.revision) == (2, 100, 2)
     assert after.fitting_tokens == 100 + (18_000 - 1_000 - 400) // 5
 
@@ -81,7 +81,7 @@ def test_changed_inputs_are_priced_again() -> None:
 def test_an_older_usage_does_not_replace_a_newer_one() -> None:
     newer = beat(session(), Report(900, Usage(12_000, 900)))
 
-    assert not newer.takes(Report(300, Usage(11_000, 300)))
+    assert not newer.accepts_usage_of(Report(300, Usage(11_000, 300)))
     assert beat(newer, Report(300, Usage(11_000, 300))).usage == newer.usage
     assert beat(newer, Report(300, Usage(11_000, 300))).tokens == 900
 
@@ -89,7 +89,7 @@ def test_an_older_usage_does_not_replace_a_newer_one() -> None:
 def test_an_older_usage_does_not_replace_a_newer_one_whose_inputs_are_those_of_the_estimate() -> None:
     newer = session()._replace(tokens=40, usage_output=40)
 
-    assert not newer.takes(Report(5, Usage(20, 5)))
+    assert not newer.accepts_usage_of(Report(5, Usage(20, 5)))
     assert beat(newer, Report(5, Usage(20, 5))).reported_usage == Usage(10_000, 40)
 
 
@@ -138,8 +138,8 @@ def test_a_number_at_the_end_of_a_session_that_began_with_a_number_is_priced_as_
     numbers = session()._replace(estimated_usage=None, usage=None)
     reported = beat(numbers, Report(30, Usage(480, 30)))
 
-    assert reported.completed(Report(510)) == Report(510)
-    assert reported.cost(reported.completed(Report(510))) == CARD.cost_of_number(510)
+    assert reported.report_to_price(Report(510)) == Report(510)
+    assert reported.cost(reported.report_to_price(Report(510))) == CARD.cost_of_number(510)
 
 
 def test_without_a_heartbeat_nothing_was_reported() -> None:
@@ -164,13 +164,13 @@ def test_a_sweep_after_a_heartbeat_charges_the_inputs_and_the_reported_output(es
 
 
 def test_a_number_at_the_end_counts_output() -> None:
-    assert session().cost(session().completed(Report(1_000))) == 14
+    assert session().cost(session().report_to_price(Report(1_000))) == 14
 
 
 def test_a_usage_at_the_end_counts_as_it_was_reported() -> None:
     report = Report(60, Usage(50_000, 60))
 
-    assert session().completed(report) == report
+    assert session().report_to_price(report) == report
 
 
 def test_a_usage_with_less_output_keeps_the_parts_that_fit() -> None:
@@ -185,7 +185,7 @@ def test_a_report_of_number_and_usage_counts_the_larger_output() -> None:
         report = Report.of(tokens, Usage(10, output))
         assert report is not None
         assert (report.tokens, report.usage, report.usage_output) == (500, Usage(10, 500), output)
-    assert Report.of(None, Usage(10, 0)) == Report(0, Usage(10, 0), said_output=0)
+    assert Report.of(None, Usage(10, 0)) == Report(0, Usage(10, 0), output_as_sent=0)
     assert Report.of(None, None) is None
 
 

@@ -212,8 +212,8 @@ A, B, C = (NameId("model", text) for text in "abc")
 
 def test_rankings_of_several_days_add_up() -> None:
     days = [
-        Ranking(0, {A: Standing(5, 3), B: Standing(1), C: Standing(1, 3)}, cut=False),
-        Ranking(DAY, {A: Standing(2, -1), B: Standing(4, 4), C: Standing(9)}, cut=False),
+        Ranking(0, {A: Standing(5, 3), B: Standing(1), C: Standing(1, 3)}, truncated=False),
+        Ranking(DAY, {A: Standing(2, -1), B: Standing(4, 4), C: Standing(9)}, truncated=False),
     ]
 
     assert total(days) == {A: Standing(7, 2), B: Standing(5, 4), C: Standing(10, 3)}
@@ -221,9 +221,9 @@ def test_rankings_of_several_days_add_up() -> None:
 
 def test_names_missing_from_a_cut_ranking_are_read_separately() -> None:
     days = [
-        Ranking(0, {A: Standing(5)}, cut=True),
-        Ranking(DAY, {B: Standing(5)}, cut=False),
-        Ranking(2 * DAY, {A: Standing(5), B: Standing(1)}, cut=True),
+        Ranking(0, {A: Standing(5)}, truncated=True),
+        Ranking(DAY, {B: Standing(5)}, truncated=False),
+        Ranking(2 * DAY, {A: Standing(5), B: Standing(1)}, truncated=True),
     ]
 
     assert unseen([A, B, C], days) == [(0, B), (0, C), (2 * DAY, C)]

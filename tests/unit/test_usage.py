@@ -99,7 +99,7 @@ def test_a_range_splits_into_whole_days_and_partial_days(
 ) -> None:
     found = split(since, until)
 
-    assert (found.days, found.cut) == (days, cut)
+    assert (found.days, found.partial_days) == (days, cut)
 
 
 @given(INSTANTS, INSTANTS)
@@ -112,7 +112,7 @@ def test_no_instant_is_counted_twice_or_left_out(since: int | None, until: int |
     edges = {0, DAY - 1, DAY, 20 * DAY, 21 * DAY, *(at for at in (since, until) if at is not None)}
     for at in {near for edge in edges for near in (edge - 1, edge, edge + 1, edge - edge % DAY) if near >= 0}:
         in_range = (since is None or since <= at) and (until is None or at < until)
-        spans = [*found.cut, *([found.days] if found.days else [])]
+        spans = [*found.partial_days, *([found.days] if found.days else [])]
         inside = [span for span in spans if (span[0] is None or span[0] <= at) and (span[1] is None or at < span[1])]
         assert len(inside) == in_range
     for end in found.days or ():

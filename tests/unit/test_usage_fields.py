@@ -12,7 +12,7 @@ from accounting.domain.model_usage import JSON_NAMES, MAX_COUNT, Usage
 from accounting.domain.usage_formats import FORMATS
 from accounting.web.bodies import lenient_json
 from accounting.web.types import ReportModel, RequestModel
-from accounting.web.usage import UsageFormat, UsageObject, UsageView, Variant, kept, usage_in
+from accounting.web.usage import UsageFormat, UsageObject, UsageView, Variant, storable, usage_in
 from tests.provider_usage import SAMPLES
 
 
@@ -155,19 +155,19 @@ def test_the_document_describes_the_canonical_counts_and_allows_a_providers_obje
 
 def test_a_providers_object_is_stored_unchanged() -> None:
     sent = {"prompt_tokens": 5, "cost": Decimal("0.00014"), "id": "ä", "none": None, "flag": True, "list": [1, {}]}
-    assert kept(sent) == {**sent, "cost": 0.00014}
+    assert storable(sent) == {**sent, "cost": 0.00014}
 
 
 def test_a_fraction_that_no_double_equals_is_stored_as_text() -> None:
     for fraction in ("0.12345678901234567890123", "1E+400", "1E-400", "NaN"):
-        found = kept({"cost": Decimal(fraction)})
+        found = storable({"cost": Decimal(fraction)})
         assert found == {"cost": fraction}
         json.dumps(found, allow_nan=False)
 
 
 def test_a_large_object_is_not_stored() -> None:
-    assert kept({"x": "ä" * 1020}) == {"x": "ä" * 1020}  # 2,048 bytes as JSON
-    assert kept({"x": "ä" * 1020 + "a"}) is None
+    assert storable({"x": "ä" * 1020}) == {"x": "ä" * 1020}  # 2,048 bytes as JSON
+    assert storable({"x": "ä" * 1020 + "a"}) is None
 
 
 def test_an_object_that_utf8_cannot_encode_is_not_stored() -> None:
@@ -177,4 +177,4 @@ def test_an_object_that_utf8_cannot_encode_is_not_stored() -> None:
     usage, raw = found
     assert usage == Usage(1, 2)
     assert raw is not None
-    assert kept(raw) is None
+    assert storable(raw) is None

@@ -259,7 +259,7 @@ def test_an_address_remembers_each_of_its_last_holders_once() -> None:
     assert pointer.former[0] == "u0", "later holders do not displace the first one"
     assert pointer.former[-2:] == ("u28", "u29")
     assert "u25" not in pointer.former
-    back = pointer.back_at(User("u29", "a@x.y", "", "user", email_at=29))
+    back = pointer.passed_to(User("u29", "a@x.y", "", "user", email_at=29))
     assert (back.user_id, back.issued_at, back.since) == ("u29", 29, 0)
     assert back.former[-1] == "u28"
     assert "u25" not in back.former, "u25 gave up the address and no longer waits for it"

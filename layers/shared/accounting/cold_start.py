@@ -38,9 +38,9 @@ class _Asyncio(ModuleType):
 
 
 class _Package(ModuleType):
-    """A package whose ``__init__.py`` runs only when a name is used that the package does not have yet.
+    """A package whose ``__init__.py`` runs at the first use of a name that the package does not have yet.
 
-    With ``importlib.util.LazyLoader``, importing a module of the package would run it.
+    With ``importlib.util.LazyLoader``, importing a module of the package would run ``__init__.py``.
     """
 
     def __getattr__(self, name: str) -> Any:
@@ -66,7 +66,7 @@ def _without_init(name: str) -> ModuleType:
 
 
 def _import_event_handler() -> None:
-    """Import the resolver. Of both packages it gets only the names that the resolver's modules and ours import."""
+    """Import the resolver. Both packages get only the names that the resolver's modules and ours import."""
     events = _without_init(DATA_CLASSES)
     from aws_lambda_powertools.utilities.data_classes.alb_event import ALBEvent
     from aws_lambda_powertools.utilities.data_classes.api_gateway_proxy_event import (
@@ -87,7 +87,7 @@ def _import_event_handler() -> None:
         VPCLatticeEventV2=VPCLatticeEventV2,
     )
     handler = _without_init(EVENT_HANDLER)
-    import aws_lambda_powertools.event_handler.content_types as content_types  # noqa: PLR0402 - from runs __init__.py
+    import aws_lambda_powertools.event_handler.content_types as content_types  # noqa: PLR0402 - "from" runs __init__
     from aws_lambda_powertools.event_handler.api_gateway import ApiGatewayResolver, APIGatewayRestResolver, Response
 
     vars(handler).update(

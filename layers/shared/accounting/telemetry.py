@@ -24,16 +24,16 @@ _counting = Lock()
 def count(name: str, value: int = 1) -> None:
     """Add to a counter of this invocation. Zero is left out."""
     if value:
-        tell(name, value)
+        count_even_zero(name, value)
 
 
-def tell(name: str, value: int) -> None:
+def count_even_zero(name: str, value: int) -> None:
     """Add to a counter of this invocation, even zero: an alarm must be able to tell zero from missing data."""
     with _counting:  # Powertools' metrics are not thread-safe; the sweeper has several threads
         metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
 
 
 def flush() -> None:
-    """Write what this invocation counted as one EMF line, if anything."""
+    """Write the counters of this invocation as one EMF line, if there are any."""
     if metrics.metric_set:
         metrics.flush_metrics()

@@ -2,8 +2,8 @@
 
 Tokens of other issuers are read in ``identity``, which uses the functions of this module for their claims.
 
-A claim that is null counts as absent. So does an optional claim about the user that cannot be used: a token with an odd
-name still lets its user in. If a claim that decides whether a token is valid is wrong, the refusal names it.
+A claim that is null counts as absent. So does an unusable optional claim about the user: a token with an odd name still
+lets its user in. A wrong claim that makes the token invalid is named in the refusal.
 """
 
 import time
@@ -53,7 +53,7 @@ def verify(token: str, secrets: Callable[..., list[bytes]]) -> Claims:
     if payload is None:
         raise TokenInvalid("The signature of the access token is wrong")
     claims = {name: value for name, value in payload.items() if value is not None}
-    expires_at = lifetime(claims, CLOCK_LEEWAY_SECONDS)
+    expires_at = valid_until(claims, CLOCK_LEEWAY_SECONDS)
     if claims.get("type") != "access":
         raise TokenTypeInvalid("This is not an access token: its claim type must be access")
     second = issued_at(claims)
@@ -83,8 +83,11 @@ def _payload(token: str, secrets: list[bytes]) -> dict[str, Any] | None:
     return None
 
 
-def lifetime(claims: dict[str, Any], leeway: int) -> int:
-    """When the token expires. Raises TokenExpired, and TokenInvalid if it never expires or is not valid yet."""
+def valid_until(claims: dict[str, Any], leeway: int) -> int:
+    """When the token expires (epoch seconds).
+
+    Raises TokenExpired, and TokenInvalid if the token never expires or is not valid yet. ``leeway`` is in seconds.
+    """
     now = time.time()
     expires_at = _time(claims, "exp")
     if expires_at is None:

@@ -1,9 +1,9 @@
 """E-mail addresses in the one form in which they are compared and stored as keys. Imports nothing of ours.
 
-The form is trimmed, in NFC, with ASCII letters in lower case. The domain has no dot at its end, all letters in lower
-case, and every label that is not ASCII in punycode, by the rules of IDNA2008. No character is mapped to one that looks
-like it, and none is dropped: ``str.lower`` and UTS 46 turn the Kelvin sign into a ``k``, and so one address into
-somebody else's.
+The form is trimmed, in NFC, with ASCII letters in lower case. The domain has no dot at its end, and all of its letters
+are in lower case. Labels that are not ASCII are encoded as punycode, by the rules of IDNA2008. No character is mapped
+to one that looks like it, and none is dropped: ``str.lower`` and UTS 46 turn the Kelvin sign into a ``k``, which would
+turn one address into somebody else's.
 """
 
 import re
@@ -13,7 +13,7 @@ _ASCII_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrst
 _BECOMES_ASCII = re.compile("([\u212a\u037e\u1fef])")
 """The only characters that NFC turns into ASCII ones: the Kelvin sign, the Greek question mark and the Greek varia."""
 _OTHER_DOTS = str.maketrans("\u3002\uff0e\uff61", "...")
-"""The dots that IDNA takes for a full stop between labels."""
+"""The dots that IDNA treats as a full stop between labels."""
 _LAST_DOT = re.compile(r"(?<=[^.\s])\.\Z")
 
 

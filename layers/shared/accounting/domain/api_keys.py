@@ -17,7 +17,7 @@ type Refusal = Literal["NOT_FOUND", "DISABLED", "EXPIRED"]
 class ApiKey(NamedTuple):
     """A key as it is stored; times are epoch milliseconds. A revoked key stays revoked.
 
-    ``account_id`` is the only account that the key is for, None if it is for every account that its user may use.
+    ``account_id`` is the only account that the key is for. None means every account that the user may use.
     """
 
     id: str
@@ -55,10 +55,10 @@ def text_of(key_id: str, secret: str, prefix: str = PREFIX) -> str:
 
 def parsed(text: str, prefix: str = PREFIX) -> tuple[str, str] | None:
     """The id and the secret of a key as its holder sends it; None if the text has another form."""
-    found, _, rest = text.partition("_")
+    sent_prefix, _, rest = text.partition("_")
     key_id, _, secret = rest.partition("_")
-    fits = key_id.isascii() and key_id.isalnum() and len(key_id) <= MAX_ID_LENGTH
-    return (key_id, secret) if found == prefix and fits and secret else None
+    id_is_valid = key_id.isascii() and key_id.isalnum() and len(key_id) <= MAX_ID_LENGTH
+    return (key_id, secret) if sent_prefix == prefix and id_is_valid and secret else None
 
 
 def hash_of(secret: str) -> str:

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Self
 
 from accounting.domain.accounts import AccountId
-from accounting.domain.ledger import Entry, Newer, Unreadable
+from accounting.domain.ledger import Entry, NewerEntry, Unreadable
 from accounting.domain.wallet import Wallet
 
 MAX_FINDINGS = 20
 
 Problem = Literal["altered", "missing", "inserted", "sums", "wallet"]
 """``altered``: the entry's hash does not match its content and the previous hash. ``missing``: no entry has the number.
-``inserted``: an entry is where none can be. ``sums``: the balances that the entry states do not follow from the entry
-before it. ``wallet``: the wallet does not match the sums of its ledger."""
+``inserted``: an entry is in a place where none can be. ``sums``: the balances that the entry states do not follow from
+the entry before it. ``wallet``: the wallet does not match the sums of its ledger."""
 
 
 class Finding(NamedTuple):
@@ -76,7 +76,7 @@ class LedgerSums(NamedTuple):
 
 @dataclass(slots=True)
 class KindSums:
-    """How many entries one kind has, and the sums of their credits."""
+    """How many entries are of one kind, and their sums of credits and charges."""
 
     entries: int = 0
     credits: int = 0
@@ -106,19 +106,19 @@ class Proof:
         """Whether no problem was found."""
         return not self.findings
 
-    def follow(self, ledger: Iterable[Entry | Unreadable | Newer]) -> None:
+    def follow(self, ledger: Iterable[Entry | Unreadable | NewerEntry]) -> None:
         """Check the entries after ``seq``, in order, up to the first one in a newer format."""
         for entry in ledger:
-            if isinstance(entry, Newer):
+            if isinstance(entry, NewerEntry):
                 self.unread = True
                 return
             if entry.seq is None or entry.seq <= self.seq:
-                self.found("inserted", self.seq)
+                self.add_finding("inserted", self.seq)
                 continue
             if entry.seq > self.seq + 1:
-                self.found("missing", self.seq + 1)
+                self.add_finding("missing", self.seq + 1)
             if isinstance(entry, Unreadable) or entry.hash != entry.hashed(self.head) or not entry.reason_fits:
-                self.found("altered", entry.seq)
+                self.add_finding("altered", entry.seq)
             if isinstance(entry, Entry):
                 self._add(entry)
             self.seq, self.head = entry.seq, entry.hash
@@ -128,12 +128,12 @@ class Proof:
         if self.unread:
             return
         if self.seq < wallet.entry_seq:
-            self.found("missing", self.seq + 1)
+            self.add_finding("missing", self.seq + 1)
         if self.seq > wallet.entry_seq or wallet.head != self.head or self.drift(wallet):
-            self.found("wallet", wallet.entry_seq)
+            self.add_finding("wallet", wallet.entry_seq)
 
     def drift(self, wallet: Wallet) -> int:
-        """The largest error in credits: of a number in the wallet against the ledger's sums, or of conservation."""
+        """The largest error in credits: between a number in the wallet and the ledger's sum, or in conservation."""
         stated = LedgerSums.of(wallet)
         differences = [number - known for number, known in zip(stated, self.sums, strict=True)]
         return max(map(abs, [*differences, stated.drift(), self.sums.drift()]))
@@ -141,7 +141,7 @@ class Proof:
     def _add(self, entry: Entry) -> None:
         self.sums = self.sums.after(entry)
         if not self.sums.explains(entry):
-            self.found("sums", entry.seq)
+            self.add_finding("sums", entry.seq)
             stated = {"available": entry.available_after, "held": entry.held_after, "debt": entry.debt_after}
             self.sums = self.sums._replace(**stated)  # so that later entries are not blamed for this one
         kind = self.by_kind.setdefault(entry.kind, KindSums())
@@ -149,7 +149,7 @@ class Proof:
         kind.credits += entry.credits
         kind.charged += entry.charged
 
-    def found(self, problem: Problem, seq: int) -> None:
+    def add_finding(self, problem: Problem, seq: int) -> None:
         """Record a finding, up to ``MAX_FINDINGS``."""
         if len(self.findings) < MAX_FINDINGS:
             self.findings.append(Finding(problem, seq))

@@ -34,7 +34,7 @@ class Spender(NamedTuple):
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """The subjects of the budgets that may limit what they spend."""
+        """The subjects of the budgets that may limit this spender."""
         members = () if user_of(self.account_id) else (MEMBERS,)
         keys = () if self.key_id is None else (of_key(self.key_id),)
         return (of_member(self.user_id), *members, *keys)
@@ -51,24 +51,27 @@ def of_key(key_id: str) -> str:
 
 
 def member_in(subject: str) -> str | None:
-    """The member whose own budget this is; None if it is not a member's."""
+    """The member whose own budget has this subject; None if it is not a member's budget."""
     return subject.removeprefix(_MEMBER) if subject.startswith(_MEMBER) else None
 
 
 def key_in(subject: str) -> str | None:
-    """The API key whose budget this is; None if it is not a key's."""
+    """The API key whose budget has this subject; None if it is not a key's budget."""
     return subject.removeprefix(_KEY) if subject.startswith(_KEY) else None
 
 
 class Counter(NamedTuple):
-    """The sum of one member's or one key's commitments to a budget in one window. ``begun`` is the budget's."""
+    """The sum of one member's or one key's commitments to a budget in one window.
+
+    ``begun`` is that of the ``Budget``.
+    """
 
     of: Literal["member", "key"]
     begun: int
     window: str
 
     def subject(self, spender: Spender) -> str:
-        """The member or the key whose commitments it counts. A budget of all members has a counter for each member."""
+        """The member or the key whose commitments it adds up. In a budget of all members, each member has a counter."""
         return of_key(spender.key_id or "") if self.of == "key" else of_member(spender.user_id)
 
 
@@ -98,11 +101,11 @@ class Budget(NamedTuple):
         return tuple(sorted(-(-self.limit * percent // 100) for percent in self.warn_at))
 
     def window_at(self, at: int) -> Window:
-        """The window that counts what begins at ``at``."""
+        """The window of a session or usage record that begins at ``at``."""
         return window_at(self.window, self.zone, at)
 
     def counter_at(self, at: int) -> Counter:
-        """The counter for what begins at ``at``."""
+        """The counter for a session or usage record that begins at ``at``."""
         return Counter("key" if key_in(self.subject) else "member", self.begun, self.window_at(at).name)
 
     def replacing(self, known: "Budget | None") -> "Budget":
@@ -150,7 +153,7 @@ class Allowance(NamedTuple):
 
     ``owns_account`` is true for an organization's owner. ``refusal`` is why the spender may not spend from the account
     at all. ``committed`` has the values of the counters that were read, and ``warned`` the highest warning level that
-    each of them has noted.
+    is stored in each of them.
     """
 
     spender: Spender
@@ -162,10 +165,10 @@ class Allowance(NamedTuple):
     warned: Mapping[Counter, int] = MappingProxyType({})
 
     def bounds(self, at: int, stored: Collection[Counter] | None = None) -> tuple[Bound, ...]:
-        """The limits of what begins at ``at``. Raises the refusal.
+        """The limits for a session or usage record that begins at ``at``. Raises ``refusal`` if there is one.
 
         If a session raises its hold, the raise counts in the session's ``stored`` counters. Only the budgets of these
-        counters limit it, not budgets that began later.
+        counters limit the raise, not budgets that began later.
         """
         if self.refusal:
             raise self.refusal
@@ -189,7 +192,9 @@ class Allowance(NamedTuple):
             self.warned.get(counter, 0),
         )
 
-    def knowing(self, committed: Mapping[Counter, int], warned: Mapping[Counter, int] | None = None) -> "Allowance":
+    def with_counters(
+        self, committed: Mapping[Counter, int], warned: Mapping[Counter, int] | None = None
+    ) -> "Allowance":
         """The allowance with newer values of counters."""
         return self._replace(committed={**self.committed, **committed}, warned={**self.warned, **(warned or {})})
 

@@ -87,7 +87,7 @@ class Forbidden(AccountingError):
 
 
 class RightMissing(AccountingError):
-    """The service credential lacks the right in ``details.right``; ``users:sync`` if the user is not known."""
+    """The service credential lacks the right in ``details.right``. For an unknown user, that is ``users:sync``."""
 
     code = "RIGHT_MISSING"
 
@@ -144,7 +144,7 @@ class TooManyMembers(AccountingError):
 
 
 class OrganizationClosed(AccountingError):
-    """The organization is closed. Nothing new is paid from its account, and its members no longer change."""
+    """The organization is closed. Nothing new is paid from its account, and its members can no longer change."""
 
     code = "ORGANIZATION_CLOSED"
 
@@ -299,7 +299,7 @@ class SessionEnded(AccountingError):
 
 
 class SessionNotActive(AccountingError):
-    """No active session has this id; if one has ended, ``details.status`` says how."""
+    """The session with this id does not exist or has ended; if it has ended, ``details.status`` says how."""
 
     code = "SESSION_NOT_ACTIVE"
 
@@ -323,7 +323,7 @@ class Contention(AccountingError):
 class Unavailable(AccountingError):
     """The database, a secret or an identity provider was not available. A write may have happened.
 
-    Send the request again with the same key.
+    Send the request again with the same idempotency key.
     """
 
     code = "UNAVAILABLE"

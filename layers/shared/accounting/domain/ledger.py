@@ -1,4 +1,4 @@
-"""The ledger's entries: immutable, numbered without gaps, chained by hashes. Imports nothing of ours."""
+"""The ledger's entries: immutable, numbered without gaps, chained by hashes. Imports ``accounts`` only."""
 
 import hashlib
 import json
@@ -109,7 +109,7 @@ class Unreadable(NamedTuple):
     hash: str
 
 
-class Newer(NamedTuple):
+class NewerEntry(NamedTuple):
     """An entry that a newer version wrote, in a format that this version does not know."""
 
     seq: int

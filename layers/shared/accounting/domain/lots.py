@@ -1,4 +1,4 @@
-"""Credits that expire together. Imports nothing of ours.
+"""Credits that expire together. Imports ``accounts`` only.
 
 A lot is what is left of a grant. The part of a lot that a session holds has the same form. Times are epoch milliseconds
 in whole seconds.

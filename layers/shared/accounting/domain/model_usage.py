@@ -14,7 +14,7 @@ MAX_COUNT = 10**9
 
 
 class Usage(NamedTuple):
-    """Counts of one model call, or sums and differences of them. ``checked`` says which counts a call may have."""
+    """Counts of one model call, or sums and differences of them. ``checked`` refuses counts that no call can have."""
 
     input: int = 0
     output: int = 0
@@ -84,7 +84,7 @@ JSON_NAMES: Mapping[str, str] = {
     "requests": "requests",
     "webSearches": "web_searches",
 }
-"""The counts' names in JSON, in the order of the documentation."""
+"""The counts' names in JSON, each with its field of ``Usage``, in the order of the documentation."""
 
 INPUT_PARTS = ("cached_input", "cache_write", "cache_write_1h", "input_audio")
 OUTPUT_PARTS = ("reasoning", "output_audio")

@@ -62,7 +62,7 @@ class Outstanding:
             by_month=months,
         )
 
-    def found_in(self, account_id: AccountId) -> "Outstanding":
+    def with_problem_in(self, account_id: AccountId) -> "Outstanding":
         """The sums with one more account in which the auditor found a problem."""
         named = self.named if len(self.named) >= MAX_NAMED else (*self.named, account_id)
         return replace(self, drifting=self.drifting + 1, named=named)

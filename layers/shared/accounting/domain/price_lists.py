@@ -31,7 +31,7 @@ class PriceChange(NamedTuple):
     after: PriceRule
 
 
-class Taken(NamedTuple):
+class TakenAlias(NamedTuple):
     """An alias in a list that has named another model until now: that model's rule, and the list's rule."""
 
     alias: str
@@ -45,7 +45,7 @@ class Difference(NamedTuple):
     added: list[PriceRule]
     changed: list[PriceChange]
     unchanged: list[str]
-    taken: list[Taken]
+    taken: list[TakenAlias]
 
     @property
     def rules(self) -> list[PriceRule]:
@@ -54,12 +54,15 @@ class Difference(NamedTuple):
 
 
 def difference(rules: Sequence[PriceRule], before: Sequence[Mapping[str, PriceRule | None]]) -> Difference:
-    """How ``rules`` differ from ``before``: for each of them, the rules in force under its ids when it begins."""
+    """How ``rules`` differ from the stored ones.
+
+    ``before`` has, for each rule, the stored rules that are in force under its ids when it begins.
+    """
     found = Difference([], [], [], [])
     for rule, known in zip(rules, before, strict=True):
         old = known[rule.model_id]
         others = ((alias, known[alias]) for alias in rule.aliases)
-        taken = [Taken(alias, other, rule) for alias, other in others if other and other.model_id != rule.model_id]
+        taken = [TakenAlias(alias, other, rule) for alias, other in others if other and other.model_id != rule.model_id]
         found.taken.extend(taken)
         if old is None:
             found.added.append(rule)
@@ -98,7 +101,7 @@ def problems_within(rules: Mapping[int, PriceRule]) -> Iterator[Problem]:
                 yield Problem(index, field, f"is already an id of {owner} in this list")
 
 
-def problems_beside(
+def problems_with_stored(
     rules: Mapping[int, PriceRule], found: Mapping[tuple[str, int], PriceRule | None]
 ) -> Iterator[Problem]:
     """The conflicts of a list with stored rules: ids that a stored rule with the same beginning already has.

@@ -83,7 +83,7 @@ class Estimate(NamedTuple):
 
 
 def require_order(effective_from: int, effective_to: int | None) -> None:
-    """Raise Invalid unless a rule ends after it begins, or never."""
+    """Raise Invalid unless a rule ends after it begins, or never ends."""
     if effective_to is not None and effective_to <= effective_from:
         raise Invalid.field("effectiveTo", "must be after effectiveFrom")
 

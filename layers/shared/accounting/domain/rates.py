@@ -1,4 +1,4 @@
-"""What a model's usage costs, exactly: rates by class, context tiers, and the one place where credits are rounded.
+"""What a model's usage costs, exactly: rates by class, context tiers, and the one place where costs are rounded.
 
 A rate is an integer in millionths of a credit, for a million tokens, or for a thousand requests or web searches. No
 float ever touches money. Imports ``model_usage``.
@@ -87,7 +87,7 @@ class RateCard(NamedTuple):
         """This card, with the rates of ``base`` where its own are None. It does not take over the tiers of ``base``."""
         return RateCard(self.rates.over(base.rates), self.tiers)
 
-    def named(self) -> Iterator[Rates]:
+    def all_rates(self) -> Iterator[Rates]:
         """The rates of the base and of every tier."""
         yield self.rates
         yield from (tier.rates for tier in self.tiers)
@@ -135,7 +135,7 @@ class RateCard(NamedTuple):
         return _within(credits * AMOUNT_SCALE, self.number_rate)
 
     def output_within(self, credits: int, usage: Usage) -> int:
-        """The most output tokens, including the usage's output parts, that ``credits`` pay for after its inputs.
+        """The most output tokens, including the usage's output parts, that ``credits`` cover besides the inputs.
 
         If ``credits`` do not cover the parts, every output token counts at the parts' highest rate. If ``credits`` do
         not even cover the inputs, the result is -1.
@@ -146,21 +146,21 @@ class RateCard(NamedTuple):
         if left >= 0:
             return min(MAX_COUNT, parts + _within(left, _rate(rates, "output")))
         left = budget - self.amount(usage.inputs)
-        dearest = max(_rate(rates, name) for name in ("reasoning", "output_audio"))
-        return -1 if left < 0 else _within(left, dearest)
+        highest_rate = max(_rate(rates, name) for name in ("reasoning", "output_audio"))
+        return -1 if left < 0 else _within(left, highest_rate)
 
     def fitting_output(self, credits: int, usage: Usage) -> int:
-        """The output tokens that the usage can reach for ``credits``, even if all further ones have the highest rate.
+        """The most output tokens that the usage can reach for ``credits``, even at the highest rate for further tokens.
 
-        It is below the usage's own output if the usage already costs more, and -1 if the inputs alone cost more.
+        The result is below the usage's own output if the usage already costs more, and -1 if the inputs alone do.
         """
         rates = self.rates_of(usage.input)
-        dearest = max(_rate(rates, name) for name in ("output", "reasoning", "output_audio"))
+        highest_rate = max(_rate(rates, name) for name in ("output", "reasoning", "output_audio"))
         left = credits * AMOUNT_SCALE - self.amount(usage)
         if left >= 0:
-            return min(MAX_COUNT, usage.output + _within(left, dearest))
+            return min(MAX_COUNT, usage.output + _within(left, highest_rate))
         left = credits * AMOUNT_SCALE - self.amount(usage.inputs)
-        return -1 if left < 0 else _within(left, dearest)
+        return -1 if left < 0 else _within(left, highest_rate)
 
     def to_text(self) -> str:
         """The card as a short text: the rates in the order of their fields, then each tier after a semicolon."""
@@ -176,7 +176,7 @@ class RateCard(NamedTuple):
 
 
 def rounded_up(amount: int) -> int:
-    """An exact amount in whole credits, rounded up. Credits are rounded nowhere else."""
+    """An exact amount in whole credits, rounded up. Costs are rounded nowhere else."""
     return -(-amount // AMOUNT_SCALE)
 
 

@@ -1,4 +1,4 @@
-"""Runs: an agent's own budget, which any number of sessions and records of one account share.
+"""Runs: budgets of one task each, which any number of sessions and records of one account share.
 
 Times are epoch milliseconds.
 """

@@ -11,9 +11,9 @@ MAX_DAYS = 400
 
 
 class Series(NamedTuple):
-    """Credits by day of each name, the name with the most credits first, and of everything that has none of the names.
+    """Credits by day: ``names`` has those of each name, the name with the most credits first, and ``other`` the rest.
 
-    Days without credits are left out.
+    A day is a text like 2026-11-30. Days without credits are left out.
     """
 
     names: dict[str, dict[str, int]]

@@ -3,8 +3,6 @@
 A session is priced in one of two ways. If it began with ``estimated_tokens``, it counts a **number** of tokens, at one
 rate. If it began with ``estimated_usage``, or a heartbeat has reported a usage, it counts **output** tokens. These
 and the known inputs are priced by class.
-
-Imports ``budgets``, ``errors``, ``pricing``, ``rates`` and ``wallet``.
 """
 
 from collections.abc import Mapping
@@ -30,20 +28,20 @@ Outcome = Literal["finalized", "aborted", "swept"]
 class Report(NamedTuple):
     """What a caller reports that a session has used so far: ``tokens``, and the usage if it is known.
 
-    ``model_id`` is the model that really served, if it is not the session's; ``card`` has its rates. ``said_output`` is
-    the output that the usage itself counts, if ``tokens`` counts more.
+    ``model_id`` is the model that really served, if it is not the session's; ``card`` has its rates. ``output_as_sent``
+    is the output that the caller's usage has, even if ``tokens`` is larger.
     """
 
     tokens: int
     usage: Usage | None = None
     model_id: str | None = None
     card: RateCard | None = None
-    said_output: int | None = None
+    output_as_sent: int | None = None
 
     @property
     def usage_output(self) -> int:
         """The output by which usages are ordered: they are cumulative, so the one with more output is the newer one."""
-        return self.tokens if self.said_output is None else self.said_output
+        return self.tokens if self.output_as_sent is None else self.output_as_sent
 
     @classmethod
     def of_number(cls, used: "Report | int") -> "Report":
@@ -56,7 +54,7 @@ class Report(NamedTuple):
         if usage is None:
             return None if tokens is None else cls(tokens)
         output = max(usage.output, tokens or 0)
-        return cls(output, usage.with_output(output), said_output=usage.output)
+        return cls(output, usage.with_output(output), output_as_sent=usage.output)
 
 
 class Settled(NamedTuple):
@@ -164,7 +162,7 @@ class Session(NamedTuple):
 
     @property
     def late_credits(self) -> int | None:
-        """Credits charged by the late settlement beyond the sweep's charge, negative if less; None without one."""
+        """By how many credits late usage raised the sweep's charge, negative if lowered; None without late usage."""
         return None if self.resolution is None or self.late is None else self.late.credits - self.resolution.credits
 
     @property
@@ -183,16 +181,16 @@ class Session(NamedTuple):
         return sum(part.credits for part in self.parts)
 
     @property
-    def heard_from(self) -> bool:
+    def has_heartbeats(self) -> bool:
         """Whether any heartbeat has arrived."""
         return self.tokens > 0 or self.last_seen_at > self.started_at
 
     @property
     def reported_usage(self) -> Usage | None:
-        """What the heartbeats reported by class: no usage before the first one, None if only numbers are known."""
+        """What the heartbeats reported by class: ``NO_USAGE`` before the first one, None if only numbers are known."""
         if self.usage is None:
             return None
-        return self.usage.with_output(self.tokens) if self.heard_from else NO_USAGE
+        return self.usage.with_output(self.tokens) if self.has_heartbeats else NO_USAGE
 
     @property
     def last_report(self) -> Report:
@@ -210,8 +208,8 @@ class Session(NamedTuple):
         return self.reported_credits if self.active else self.settled.credits
 
     @property
-    def unsettled_report(self) -> int:
-        """How many credits more the heartbeats' reports cost than the ended session was charged; never below 0."""
+    def unsettled_credits(self) -> int:
+        """How many credits the heartbeats' reports cost beyond what the ended session was charged; never below 0."""
         return max(0, self.reported_credits - self.settled.credits)
 
     def expires_at(self, timeout: int, max_life: int) -> int:
@@ -221,10 +219,11 @@ class Session(NamedTuple):
         """
         return min(self.last_seen_at + timeout, self.started_at + max_life)
 
-    def completed(self, report: Report) -> Report:
-        """The report with a usage by class, if the session began with a usage: a bare number then means output tokens.
+    def report_to_price(self, report: Report) -> Report:
+        """The report as the session prices it: with a usage by class, if the session began with a usage.
 
-        In a session that began with a number, a number is priced as a number, whatever its heartbeats reported.
+        A bare number then means output tokens. In a session that began with a number, a number is priced as a number,
+        whatever its heartbeats reported.
         """
         if report.usage is not None or self.usage is None or self.estimated_usage is None:
             return report
@@ -241,7 +240,7 @@ class Session(NamedTuple):
         return report._replace(tokens=max(0, report.tokens - self.usage.input))
 
     def cost(self, report: Report) -> int:
-        """What a report from ``completed`` costs in credits, at the rates of the model that served."""
+        """What a report from ``report_to_price`` costs in credits, at the rates of the model that served."""
         card = report.card or self.card
         return card.cost_of_number(report.tokens) if report.usage is None else card.cost(report.usage)
 
@@ -250,7 +249,7 @@ class Session(NamedTuple):
 
         If no heartbeat has arrived, that is nothing, or the estimate with ``charge_estimate``.
         """
-        if charge_estimate and not self.heard_from:
+        if charge_estimate and not self.has_heartbeats:
             estimate = self.estimated_usage
             return Report(self.estimated_tokens) if estimate is None else Report(estimate.output, estimate)
         return self.last_report
@@ -278,17 +277,17 @@ class Session(NamedTuple):
             return False
         if report is None:
             return True
-        repeated = self.completed(report)
+        repeated = self.report_to_price(report)
         return (known.tokens, known.usage, known.model_id) == (repeated.tokens, repeated.usage, repeated.model_id)
 
-    def takes(self, report: Report) -> bool:
-        """Whether a heartbeat's usage replaces the known one: not if it is older than the newest that was reported."""
+    def accepts_usage_of(self, report: Report) -> bool:
+        """Whether a heartbeat's usage replaces the known usage: not if an earlier heartbeat reported a newer one."""
         return report.usage is not None and report.usage_output >= self.usage_output
 
-    def brings_news(self, report: Report) -> bool:
-        """Whether a heartbeat's usage changes more than the plain output, so that the session must be priced again."""
+    def is_repriced_by(self, report: Report) -> bool:
+        """Whether a heartbeat's usage changes more than the output tokens, so that the session must be priced again."""
         known = self.usage and self.usage.with_output(report.tokens)
-        return self.takes(report) and report.usage != known
+        return self.accepts_usage_of(report) and report.usage != known
 
 
 def opened(session: Session, hold: Hold) -> Session:
@@ -309,8 +308,8 @@ def reported(session: Session, report: Report, at: int) -> Session:
     """The session after a heartbeat that changes its inputs or exceeds its hold. The hold stays as it was."""
     counts_output_now = session.usage is None and report.usage is not None
     after = session._replace(
-        usage=report.usage if session.takes(report) else session.usage,
-        usage_output=report.usage_output if session.takes(report) else session.usage_output,
+        usage=report.usage if session.accepts_usage_of(report) else session.usage,
+        usage_output=report.usage_output if session.accepts_usage_of(report) else session.usage_output,
         tokens=report.tokens if counts_output_now else max(report.tokens, session.tokens),
         revision=session.revision + 1,
         last_seen_at=max(at, session.last_seen_at),

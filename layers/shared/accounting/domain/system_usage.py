@@ -39,7 +39,7 @@ MAX_SHOWN = 1000
 """The most names of one map in an answer."""
 
 SLOT = DAY // 288
-"""Five minutes: the marks of all records that were made in the same slot are stored together."""
+"""Five minutes. The marks that show which records were counted are stored together for each slot."""
 
 MAX_IN_BATCH = 400
 """The most records that are counted together."""
@@ -58,7 +58,7 @@ class DayPart:
 
 @dataclass(frozen=True, slots=True)
 class UserDay:
-    """The place of one user's sums of a day."""
+    """The place of one user's sums for a day."""
 
     day: int
     user_id: str
@@ -74,7 +74,7 @@ class NameDay:
 
 @dataclass(frozen=True, slots=True)
 class AccountDay:
-    """The place of a day's sums of what the account of one organization paid."""
+    """The place of one day's sums for an organization's account: what the account paid."""
 
     day: int
     account_id: AccountId
@@ -192,26 +192,26 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Ranking[Id]:
-    """The top users or names of one day; ``cut`` if there are more."""
+    """The top users, accounts or names of one day; ``truncated`` if there are more."""
 
     day: int
-    found: Mapping[Id, Standing]
-    cut: bool
+    standings: Mapping[Id, Standing]
+    truncated: bool
 
 
 def total[Id](rankings: Iterable[Ranking[Id]]) -> dict[Id, Standing]:
-    """The total of each id over all days. If a cut day lacks an id, its total may be too low: see ``unseen``."""
+    """The total of each id over all days. If a truncated day lacks an id, the total may be too low: see ``unseen``."""
     totals: dict[Id, Standing] = {}
     for ranking in rankings:
-        for name, standing in ranking.found.items():
+        for name, standing in ranking.standings.items():
             totals[name] = totals[name].plus(standing) if name in totals else standing
     return totals
 
 
 def unseen[Id](ids: Iterable[Id], rankings: Sequence[Ranking[Id]]) -> list[tuple[int, Id]]:
-    """The days whose cut rankings do not show an id, paired with that id: the day may have more sums for it."""
-    cut = [ranking for ranking in rankings if ranking.cut]
-    return [(ranking.day, each) for each in ids for ranking in cut if each not in ranking.found]
+    """The days whose truncated rankings lack an id, each with that id: the day may have more credits for it."""
+    truncated = [ranking for ranking in rankings if ranking.truncated]
+    return [(ranking.day, each) for each in ids for ranking in truncated if each not in ranking.standings]
 
 
 def by_credits[Id: str](totals: Mapping[Id, Standing]) -> list[Id]:

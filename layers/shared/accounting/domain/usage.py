@@ -1,4 +1,4 @@
-"""What a usage record is, sums of records, and how a range of time splits into days. Imports ``model_usage``."""
+"""What a usage record is, sums of records, and how a range of time splits into days."""
 
 import json
 from base64 import urlsafe_b64encode
@@ -186,10 +186,10 @@ class Span(NamedTuple):
 
 
 class Split(NamedTuple):
-    """A range of time: ``days`` are its whole UTC days, None without any; ``cut`` are the partial days at its ends."""
+    """A range of time: ``days`` are its whole UTC days, None without any; ``partial_days`` are the rest at its ends."""
 
     days: Span | None
-    cut: tuple[tuple[int, int], ...]
+    partial_days: tuple[tuple[int, int], ...]
 
 
 def split(since: int | None, until: int | None) -> Split:

@@ -18,7 +18,8 @@ class _Format(NamedTuple):
 
     A count is the sum of the values at its paths. ``list[name=value].path`` means every entry of the list with this
     value. Some counts are not fields of ``Usage``: ``written`` is everything written to the cache (without it, the sum
-    of the writes by lifetime); ``cached_audio`` is the part of ``input_audio`` that came from the cache; and ``total``.
+    of the writes by lifetime); ``cached_audio`` is the part of ``input_audio`` that came from the cache; ``total`` is
+    the provider's total.
     """
 
     requires: tuple[str, ...]
@@ -126,7 +127,7 @@ _PROVIDERS = {
     ),
 }
 _INPUTS = [form.requires[0] for form in _PROVIDERS.values()]
-"""The name of the input in each format. An object with the name of another format is refused."""
+"""The name of the input in each format. An object with the input of another format is refused."""
 
 CANONICAL = "canonical"
 FORMATS = (CANONICAL, *_PROVIDERS)

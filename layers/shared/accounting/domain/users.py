@@ -62,12 +62,12 @@ class User(NamedTuple):
         """The user with a later ``updated_at``, even within one millisecond: the next write is conditional on it."""
         return self._replace(updated_at=max(now, self.updated_at + 1))
 
-    def is_no_newer_than_ahead(self, said_at: int) -> bool:
-        """Whether a token of this time (milliseconds) may be older than it claims.
+    def is_no_newer_than_ahead(self, issued_at: int) -> bool:
+        """Whether a token issued at ``issued_at`` (epoch milliseconds) is not newer than ``ahead``.
 
-        That is so if it is not newer than a token that arrived before its ``iat``.
+        Such a token may be older than it claims.
         """
-        return bool(self.ahead) and said_at <= self.ahead * 1000
+        return bool(self.ahead) and issued_at <= self.ahead * 1000
 
     @property
     def address(self) -> str | None:
@@ -76,7 +76,7 @@ class User(NamedTuple):
 
 
 class Description(NamedTuple):
-    """What a token or a sync says about a user. A field that is None says nothing and changes nothing.
+    """What a token or a sync says about a user. A field that is None changes nothing.
 
     ``issued_at`` (epoch seconds) is the time of the statement, ``role_at`` (epoch milliseconds) that of its role.
     """
@@ -92,8 +92,8 @@ class Description(NamedTuple):
     def by_the_platform(cls, user_id: str, *, email: str, username: str, role: str | None, now: int) -> "Description":
         """What a sync says at ``now``.
 
-        Its statement about the role is never in the first millisecond of a second. Those of tokens are, because tokens
-        only have seconds. So a token of the same second counts as older.
+        The time of its role is never in the first millisecond of a second. The times of tokens always are, because
+        tokens only have seconds. So a token of the same second counts as older.
         """
         role_at = max(now, now - now % 1000 + 1)
         return cls(user_id, email, username, role, issued_at=now // 1000, role_at=role_at)
@@ -114,11 +114,11 @@ class Description(NamedTuple):
         user = known or User(self.id, "", "", DEFAULT_ROLE, created_at=now)
         second = now // 1000
         at = min(self.issued_at, second)
-        heard_before = not self._is_sync and bool(user.ahead) and self.issued_at == user.ahead
+        is_known_ahead = not self._is_sync and bool(user.ahead) and self.issued_at == user.ahead
         frozen = user.disabled and not self._is_sync
-        if self.email is not None and at >= user.email_at and not (heard_before or frozen):
+        if self.email is not None and at >= user.email_at and not (is_known_ahead or frozen):
             user = user._replace(email=self.email, email_at=at)
-        if self.username is not None and at >= user.username_at and not heard_before:
+        if self.username is not None and at >= user.username_at and not is_known_ahead:
             user = user._replace(username=self.username, username_at=at)
         if self.role is not None and self._decides_role(self.role, user, second):
             user = user._replace(role=self.role, role_at=self._role_at(second))
@@ -155,16 +155,16 @@ def _is_of_a_sync(role_at: int) -> bool:
     return role_at % 1000 != 0
 
 
-def effective_role(said: str, said_at: int, known: User | None) -> str:
-    """The role in which a token acts if it claims the role ``said`` since ``said_at`` (epoch milliseconds).
+def effective_role(claimed_role: str, issued_at: int, known: User | None) -> str:
+    """The role in which a token acts that claims ``claimed_role`` and was issued at ``issued_at`` (milliseconds).
 
-    A newer statement with a lower role counts at once. One with a higher role only counts for tokens that claim that
-    role too. A token that arrived before its own time, and every token that is not newer than it, may be older than the
-    newest statement.
+    A newer statement with a lower role counts at once. A newer statement with a higher role only counts for tokens that
+    claim that role too. A token that arrived before its own ``iat``, and every token that is not newer than that one,
+    may be older than the newest statement.
     """
-    if known is None or (said_at >= known.role_at and not known.is_no_newer_than_ahead(said_at)):
-        return said
-    return min(said, known.role, key=ROLES.index)
+    if known is None or (issued_at >= known.role_at and not known.is_no_newer_than_ahead(issued_at)):
+        return claimed_role
+    return min(claimed_role, known.role, key=ROLES.index)
 
 
 def disabled(user: User, *, by: str, reason: str, now: int) -> User:
@@ -226,7 +226,7 @@ class Pointer(NamedTuple):
         """The pointer after a user who claimed the address, but does not hold it, has given up the claim."""
         return self._replace(former=tuple(each for each in self.former if each != user_id))
 
-    def back_at(self, user: User) -> "Pointer":
+    def passed_to(self, user: User) -> "Pointer":
         """The pointer after its holder has given up the address to another user who claims it."""
         former = tuple(each for each in self.former if each not in (user.id, self.user_id))
         return self._replace(user_id=user.id, issued_at=user.email_at, former=former)
@@ -253,7 +253,7 @@ def claimed(
 ) -> Pointer | None:
     """The pointer of the user's address after the claim, or None if it does not change.
 
-    The newest statement that claims an address gets it; that can be a later one of the current ``holder``. A user with
+    The user with the newest statement gets the address; that can be a later statement of the ``holder``. A user with
     an older statement waits until the holder gives up the address. But the first to hold a text keeps it: an address
     that was another user's id (``namesakes``) before cannot be claimed. A disabled user claims nothing.
     """

@@ -1,7 +1,7 @@
 """An account's credits as one aggregate, and every command on it as a pure function.
 
-A command takes the wallet as it was read and a ``Cause`` (who, when, why), and returns the wallet as it must become
-with the ledger entries that explain the change, or raises a domain error. Credits are integers, times are epoch
+A command takes the wallet as it was read and a ``Cause`` (who, when, why). It returns the wallet as it must become, and
+the ledger entries that explain the change, or raises a domain error. Credits are integers, times are epoch
 milliseconds.
 
 Three rules hold after every command:
@@ -217,10 +217,12 @@ def settle(wallet: Wallet, parts: Iterable[Lot], used: int, *, grace_millisecond
 
 
 def settle_late(wallet: Wallet, difference: int, *, grace_milliseconds: int, cause: Cause) -> Settlement:
-    """Change what an ended session was charged by ``difference`` credits. Its hold is settled already. Never refused.
+    """Add ``difference`` credits, which may be negative, to the charge of an ended session. Never refused.
 
-    Missing credits are drawn from the live lots; what they cannot cover becomes debt. Credits that were overcharged
-    return as a lot without an allocation, which is valid for ``grace_milliseconds``.
+    The session's hold is settled already.
+
+    Missing credits are drawn from the live lots; what the lots cannot cover becomes debt. Overcharged credits return as
+    a lot without an allocation, which is valid for ``grace_milliseconds``.
     """
     if difference >= 0:
         return settle(wallet, (), difference, grace_milliseconds=grace_milliseconds, cause=cause)
@@ -256,7 +258,7 @@ def with_new_terms(wallet: Wallet, *, more_budgets: int = 0) -> Wallet:
 
 
 def close(wallet: Wallet, now: int) -> Wallet:
-    """The wallet of an organization that was closed. If it has credits, it is due, so that they leave it."""
+    """The wallet of an organization that was closed. If it has credits, it is due now: the sweeper empties it."""
     return freeze(wallet, frozen=True)._replace(due_at=now if wallet.lots else None)
 
 
@@ -387,7 +389,7 @@ class _Draft:
         return Decision(wallet, tuple(self._entries))
 
     def _due_at(self) -> int | None:
-        """The old ``due_at``, or the first expiry if that is sooner. The credits of a closed organization leave now."""
+        """The old ``due_at``, or the first expiry if that is sooner; now for a closed organization with credits."""
         if self._before.closed:
             return self.at if self.lots else None
         times = [at for at in (self._before.due_at, self.lots[0].expires_at if self.lots else None) if at is not None]

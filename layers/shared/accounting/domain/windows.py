@@ -33,12 +33,12 @@ def window_at(kind: WindowKind, zone: str, at: int) -> Window:
     """
     if kind == "total":
         return Window("total", 0, None)
-    found = zone_named(zone)
-    first = _first_day(kind, datetime.fromtimestamp(at / 1000, found).date())
+    time_zone = zone_named(zone)
+    first = _first_day(kind, datetime.fromtimestamp(at / 1000, time_zone).date())
     # If a clock is set back over midnight, it shows the day before once more. The new day has begun nevertheless.
-    if _begin_of(_next(kind, first), found) <= at:
+    if _begin_of(_next(kind, first), time_zone) <= at:
         first = _next(kind, first)
-    return Window(_name(kind, first), _begin_of(first, found), _begin_of(_next(kind, first), found))
+    return Window(_name(kind, first), _begin_of(first, time_zone), _begin_of(_next(kind, first), time_zone))
 
 
 @cache

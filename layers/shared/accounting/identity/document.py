@@ -27,7 +27,7 @@ def _key_address(url: str) -> str:
     """The address itself. Raises ValueError unless it uses TLS or is on this machine."""
     parts = urlsplit(url)
     if not parts.hostname or parts.port == 0 or parts.username is not None or parts.fragment:
-        raise ValueError("must be an address, without a user name and a fragment")
+        raise ValueError("must be an address without a user name or a fragment")
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
         raise ValueError("must begin with https://")
     if not (url.isascii() and url.isprintable()) or " " in url:
@@ -43,7 +43,7 @@ class ClaimNames(_Part):
     """The claim that has each value: its name, or a dotted path to it (``realm_access.roles``).
 
     ``email_verified`` names the claim that says whether the address is verified, or is true if the issuer verifies
-    every address. ``email`` requires it: a user who claims an address receives the grants that name it.
+    every address. It is required beside ``email``, because users receive the grants that name their address.
     """
 
     user_id: Path = "sub"

@@ -55,7 +55,7 @@ class SigningKeys:
         self._failure = ""
 
     def find(self, key_id: str) -> Any:
-        """The key with this id. Raises TokenInvalid if the issuer has none, Unavailable if that is not known now."""
+        """The key with this id. Raises TokenInvalid if the issuer has none, Unavailable if fetching its keys fails."""
         with self._lock:
             now = self._now()
             if now - self._fetched_at >= FRESH_SECONDS:
@@ -126,7 +126,7 @@ def _public_key(listed: dict[str, Any]) -> Any:
 
 
 def fetch_within_seconds(address: str) -> bytes:
-    """Return what is at an address. This never takes longer than FETCH_SECONDS. Raises FetchFailed.
+    """Return the body at an address, within ``FETCH_SECONDS``. Raises FetchFailed.
 
     A separate thread does the work, because a name look-up, or a server that sends one byte a second, may never end.
     """

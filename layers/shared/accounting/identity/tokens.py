@@ -51,7 +51,7 @@ def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _issuer(name: Any, document: Callable[[], str]) -> Issuer | None:
-    """The issuer in the document that has this name. Raises InvalidDocument."""
+    """The issuer with this name in the document, or None. Raises InvalidDocument."""
     if not isinstance(name, str):
         return None
     try:
@@ -83,14 +83,14 @@ def _genuine(token: str, header: dict[str, Any], issuer: Issuer, keys: Callable[
 def _claims(payload: dict[str, Any], issuer: Issuer) -> Claims:
     """The token's content, read with the claim names of its issuer. Raises TokenExpired, TokenInvalid."""
     names = issuer.claims
-    expires_at = tokens.lifetime(payload, issuer.leeway_seconds)
+    expires_at = tokens.valid_until(payload, issuer.leeway_seconds)
     _require_meant_for_us(payload, issuer)
     issued_at = tokens.issued_at(payload)
     user = Description(
-        id=tokens.user_id(at(payload, names.user_id), names.user_id, names.user_id_prefix),
+        id=tokens.user_id(claim_at(payload, names.user_id), names.user_id, names.user_id_prefix),
         email=_email(payload, issuer),
-        username=tokens.text(at(payload, names.name), tokens.MAX_USERNAME) if names.name else None,
-        role=_role(at(payload, names.role), issuer) if names.role else None,
+        username=tokens.text(claim_at(payload, names.name), tokens.MAX_USERNAME) if names.name else None,
+        role=_role(claim_at(payload, names.role), issuer) if names.role else None,
         issued_at=issued_at,
         role_at=issued_at * 1000,
     )
@@ -103,7 +103,7 @@ def _require_meant_for_us(payload: dict[str, Any], issuer: Issuer) -> None:
     if not set(issuer.audience).intersection(_texts(payload.get(issuer.audience_claim))):
         raise TokenInvalid(f"The access token is for somebody else: its claim {issuer.audience_claim} is wrong")
     for name, wanted in issuer.require.items():
-        if at(payload, name) != wanted:
+        if claim_at(payload, name) != wanted:
             raise TokenInvalid("The access token lacks a claim that its issuer's tokens must have")
 
 
@@ -111,8 +111,10 @@ def _email(payload: dict[str, Any], issuer: Issuer) -> str | None:
     names = issuer.claims
     if names.email is None:
         return None
-    verified = at(payload, names.email_verified) if isinstance(names.email_verified, str) else names.email_verified
-    return tokens.email(at(payload, names.email), verified)
+    verified = names.email_verified
+    if isinstance(verified, str):
+        verified = claim_at(payload, verified)
+    return tokens.email(claim_at(payload, names.email), verified)
 
 
 def _role(claim: Any, issuer: Issuer) -> str:
@@ -121,14 +123,14 @@ def _role(claim: Any, issuer: Issuer) -> str:
     return max(mapped, key=ROLES.index, default=DEFAULT_ROLE)
 
 
-def at(claims: Any, path: str) -> Any:
+def claim_at(claims: Any, path: str) -> Any:
     """The value at a dotted path, or None. A claim whose own name has dots is found by its whole name."""
     if not isinstance(claims, dict):
         return None
     if path in claims:
         return claims[path]
     first, _, rest = path.partition(".")
-    return at(claims.get(first), rest) if rest else None
+    return claim_at(claims.get(first), rest) if rest else None
 
 
 def _texts(value: Any) -> list[str]:

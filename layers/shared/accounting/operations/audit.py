@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 from accounting.domain.accounts import AccountId
 from accounting.domain.audit import Proof
-from accounting.domain.ledger import Entry, Newer, Unreadable
+from accounting.domain.ledger import Entry, NewerEntry, Unreadable
 from accounting.domain.outstanding import Outstanding
 from accounting.domain.wallet import Wallet
 from accounting.settings import settings
 from accounting.store import audits, entries, wallets
 from accounting.store.audits import AuditableAccount, Position
-from accounting.telemetry import count, logger, tell
+from accounting.telemetry import count, count_even_zero, logger
 
 WORKERS = 8
 """Threads of one audit. Each waits for the database most of the time."""
@@ -66,14 +66,14 @@ def audit_all(now: int, time_left: Callable[[], bool]) -> Audited:
             sums = _audit_batch(pool, account_ids, now, audited, sums)
             reached = position
     if audited.complete:
-        # The sums are stored first. If the run is killed between the two, the next one stores them again.
+        # The sums are stored first. If the run is killed between the two writes, the next run stores them again.
         audits.put_outstanding(replace(sums, ended_at=now))
         audits.begin_anew()
     else:
         audits.put_progress(reached, sums)
-    tell("WalletsAudited", audited.wallets)
-    tell("LedgerDrift", audited.drifting)
-    tell("LedgersUnread", audited.unread)
+    count_even_zero("WalletsAudited", audited.wallets)
+    count_even_zero("LedgerDrift", audited.drifting)
+    count_even_zero("LedgersUnread", audited.unread)
     count("AuditFailures", audited.failures)
     return audited
 
@@ -97,7 +97,7 @@ def _audit_batch(
         audited.wallets += 1
         if not proof.intact:
             audited.drifting += 1
-            sums = sums.found_in(account.id)
+            sums = sums.with_problem_in(account.id)
             findings = [f"{finding.problem} {finding.seq}" for finding in proof.findings]
             logger.error("drift", account_id=proof.account_id, findings=findings)
         audited.unread += proof.unread
@@ -112,7 +112,7 @@ def _continued(account: AuditableAccount, now: int) -> tuple[Proof, bool]:
     """The account's proof, and whether it covers more than the stored one."""
     if account.wallet is None:
         unreadable = Proof(account.id, since=now)
-        unreadable.found("wallet", 0)
+        unreadable.add_finding("wallet", 0)
         return unreadable, False
     known = account.proved
     if known is None or now - known.since >= settings().full_audit:
@@ -128,7 +128,7 @@ def _proved(proof: Proof, wallet: Wallet) -> tuple[Proof, Wallet]:
         wallet = wallets.get(wallet.account_id)
     beyond: list[int] = []
 
-    def ledger() -> Iterator[Entry | Unreadable | Newer]:
+    def ledger() -> Iterator[Entry | Unreadable | NewerEntry]:
         for entry in entries.after(wallet.account_id, proof.seq):
             if entry.seq is not None and entry.seq > wallet.entry_seq:
                 beyond.append(entry.seq)
@@ -140,5 +140,5 @@ def _proved(proof: Proof, wallet: Wallet) -> tuple[Proof, Wallet]:
     proof.compare(wallet)
     # Normally a later command has written this entry. If even a newer wallet does not count it, it was inserted.
     if beyond and wallets.get(wallet.account_id).entry_seq < beyond[0]:
-        proof.found("inserted", beyond[0])
+        proof.add_finding("inserted", beyond[0])
     return proof, wallet

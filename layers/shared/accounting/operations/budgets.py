@@ -132,7 +132,7 @@ def _limiting(account_id: AccountId, user_id: str) -> list[Budget]:
 
 
 def _states(account_id: AccountId, budgets: list[Budget], user_id: str | None, now: int) -> list[BudgetState]:
-    """Each budget with what is committed: by ``user_id``, if it counts each member separately."""
+    """The state of each budget. If a budget counts each member separately, it is the state for ``user_id``."""
     wanted = {budget.subject: _counter_key(account_id, budget, user_id, now) for budget in budgets}
     asked = [key for key in wanted.values() if key]
     items = iter(table.get_many(asked)) if asked else iter(())

@@ -28,7 +28,7 @@ MAX_MOVED = 20
 
 
 class Closed(NamedTuple):
-    """A closed organization: how many credits moved or were removed now, and how many open sessions still hold."""
+    """A closed organization, the credits that moved or were removed now, and those that open sessions still hold."""
 
     organization: Organization
     moved: int

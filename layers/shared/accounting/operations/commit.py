@@ -40,8 +40,8 @@ def retry_until_committed[T](
 
     The first attempt gets ``first`` if the caller has read it already, else what ``read`` returns. After StaleRead, the
     next attempt follows at once if it is the command's turn (see ``turns``), with the newer items that the refused
-    write found. If it is not, and after Conflict, there is a pause, and everything is read again. A domain error is a
-    result: it is raised. Raises Contention when time is up.
+    write found. If it is not, and after Conflict, there is a pause, and everything is read again. Domain errors are
+    raised and not retried. Raises Contention when time is up.
     """
     snapshot = first or read()
     deadline, turns = time.monotonic() + CONTENTION_SECONDS, Turns(snapshot.wallet.version)
@@ -55,7 +55,7 @@ def retry_until_committed[T](
             pause = turns.pause(refusal, time.monotonic() - begun)
             if isinstance(refusal, StaleRead):
                 newer = snapshot._replace(**refusal.current)
-                # New terms mean other members or budgets than this attempt has read.
+                # The wallet has new terms if members or budgets have changed since this attempt read them.
                 snapshot = newer if newer.wallet.terms == snapshot.wallet.terms or pause else _read_again(read, newer)
         count("ConflictsRetried")
         if time.monotonic() + pause > deadline:
@@ -72,8 +72,8 @@ def _read_again(read: Callable[[], Snapshot], known: Snapshot) -> Snapshot:
     """
     snapshot = read()
     read_again = snapshot.allowance
-    merged = known.allowance.knowing(read_again.committed, read_again.warned)
-    return snapshot._replace(allowance=read_again.knowing(merged.committed, merged.warned))
+    merged = known.allowance.with_counters(read_again.committed, read_again.warned)
+    return snapshot._replace(allowance=read_again.with_counters(merged.committed, merged.warned))
 
 
 def retry_conflicts[T](attempt: Callable[[], T]) -> T:

@@ -43,7 +43,7 @@ def erase(reference: Reference, *, by: str, now: int) -> Erasure:
     Raises UserNotFound, Invalid if ``by`` is the user, Contention.
     """
     deadline = time.monotonic() + REQUEST_SECONDS
-    erasure = retry_conflicts(lambda: _begun(reference, by, now))
+    erasure = retry_conflicts(lambda: _begin(reference, by, now))
     return resume(erasure, now, lambda: time.monotonic() < deadline)
 
 
@@ -58,7 +58,7 @@ def resume(erasure: Erasure, now: int, time_left: Callable[[], bool]) -> Erasure
         return newer
 
 
-def _begun(reference: Reference, by: str, now: int) -> Erasure:
+def _begin(reference: Reference, by: str, now: int) -> Erasure:
     found = users.resolve(reference)
     before, wallet = found.user, found.wallet
     after = people.erased(before, by=by, now=now)
@@ -91,7 +91,7 @@ def _resume(erasure: Erasure, now: int, time_left: Callable[[], bool]) -> Erasur
 
 
 def _delete_api_keys(user_id: str) -> None:
-    """Delete the user's keys, because their names are texts. Nobody needs them: a disabled user's keys are refused."""
+    """Delete the user's keys, because their names can be personal. A disabled user's keys are refused anyway."""
     position: str | None = None
     while True:
         found, position = key_store.of_owner(user_id, before=position, limit=MAX_BATCH)

@@ -8,10 +8,10 @@ from accounting.domain.price_lists import (
     Difference,
     PriceChange,
     Problem,
-    Taken,
+    TakenAlias,
     difference,
     places,
-    problems_beside,
+    problems_with_stored,
     problems_within,
     refusal,
 )
@@ -43,7 +43,7 @@ def import_rules(
     now: int,
     key: IdempotencyKey | None,
 ) -> Imported:
-    """Write the rules of a list that change a price; with ``dry_run``, only say which ones.
+    """Write the rules of a list that change a price; with ``dry_run``, write nothing.
 
     ``rules`` has the rules by their index in the list. Raises Invalid with all problems of the list, those in
     ``problems`` included; nothing is written then. Also raises IdempotencyConflict and Contention.
@@ -78,7 +78,7 @@ def _difference(rules: Mapping[int, PriceRule], problems: Sequence[Problem]) -> 
     new = {index: rule for index, rule in rules.items() if rule.model_id not in found.unchanged}
     wanted = list(dict.fromkeys(place for rule in new.values() for _, place in places(rule)))
     stored = dict(zip(wanted, prices.found_at(wanted), strict=True)) if wanted else {}
-    wrong = [*problems, *problems_within(rules), *problems_beside(new, stored)]
+    wrong = [*problems, *problems_within(rules), *problems_with_stored(new, stored)]
     if wrong:
         raise refusal(sorted(wrong, key=lambda problem: problem.index))
     return found
@@ -88,7 +88,7 @@ def _replayed(key: IdempotencyKey, known: idempotency.Record) -> Imported:
     answer = replay(key, known)
     added = [prices.from_item(item) for item in answer["added"]]
     changed = [PriceChange(prices.from_item(before), prices.from_item(after)) for before, after in answer["changed"]]
-    taken = [Taken(alias, *map(prices.from_item, rules)) for alias, *rules in answer["taken"]]
+    taken = [TakenAlias(alias, *map(prices.from_item, rules)) for alias, *rules in answer["taken"]]
     return Imported(Difference(added, changed, answer["unchanged"], taken), replayed=True)
 
 

@@ -14,7 +14,7 @@ from accounting.store import runs as store
 from accounting.store.table import transact
 
 
-class Begun(NamedTuple):
+class BegunRun(NamedTuple):
     """A run, and whether the request to make it is a repeat."""
 
     run: Run
@@ -31,7 +31,7 @@ class Summary(NamedTuple):
 
 def begin(
     spender: Spender, run_id: str, limit: int, *, expires_at: int | None, metadata: dict[str, Any], now: int
-) -> Begun:
+) -> BegunRun:
     """Make a run that may commit at most ``limit`` credits of the account, by default for 30 days.
 
     A repeat gets the run as it is now. Raises AccountNotFound if the user may not spend from the account, UserDisabled,
@@ -50,10 +50,10 @@ def begin(
         except store.RunTaken as taken:
             known = taken.run
         else:
-            return Begun(made)
+            return BegunRun(made)
     if not known.same_request(spender.user_id, limit, expires_at):
         raise RunExists("A run with this id has different values", runId=run_id)
-    return Begun(known, replayed=True)
+    return BegunRun(known, replayed=True)
 
 
 def show(account_id: AccountId, run_id: str, *, by: Requester) -> Summary:
@@ -64,7 +64,7 @@ def show(account_id: AccountId, run_id: str, *, by: Requester) -> Summary:
 
 
 def stop(account_id: AccountId, run_id: str, *, by: Requester, now: int) -> Run:
-    """Stop a run: it admits nothing new, and its open sessions settle. A repeat changes nothing.
+    """Stop a run: it admits nothing new, and its open sessions still settle. A repeat changes nothing.
 
     Raises as ``show`` does.
     """

@@ -46,7 +46,8 @@ def create(name: str, rights: tuple[str, ...], *, now: int, key: IdempotencyKey 
 def rotate(credential_id: str, *, overlap: int, keep_previous: bool, now: int, key: IdempotencyKey | None) -> Issued:
     """Make a new secret for a credential. One older secret stays valid for ``overlap`` milliseconds.
 
-    Raises ServiceCredentialNotFound, Invalid, IdempotencyConflict, Contention.
+    ``keep_previous`` is as in ``ServiceCredential.rotated``. Raises ServiceCredentialNotFound, Invalid,
+    IdempotencyConflict, Contention.
     """
     secret = secrets.token_urlsafe(SECRET_BYTES)
 

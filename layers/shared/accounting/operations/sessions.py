@@ -138,7 +138,7 @@ def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, ac
     if done:
         return session
     report = session.counted(report)
-    if not session.brings_news(report) and report.tokens <= min(session.tokens, session.fitting_tokens):
+    if not session.is_repriced_by(report) and report.tokens <= min(session.tokens, session.fitting_tokens):
         # A later report is already stored, so this one only keeps the session alive. A repeat of a refused report does
         # not get here: it still exceeds the hold, so it is refused again.
         return active(session_id, store.keep_alive(user_id, session_id, now))
@@ -152,10 +152,10 @@ def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session
 
     def hold_more(snapshot: Snapshot) -> Session:
         found = active(session_id, snapshot.session)
-        if not found.brings_news(report) and report.tokens <= found.fitting_tokens:
+        if not found.is_repriced_by(report) and report.tokens <= found.fitting_tokens:
             return active(session_id, store.note(user_id, session_id, report.tokens, now))
         session = streaming.reported(found, report, now)
-        # ``untouched``, so that this does not undo a later heartbeat that was stored although its hold was refused.
+        # ``untouched`` keeps this from undoing a later heartbeat that was stored although its hold was refused.
         if session.tokens <= session.fitting_tokens:
             transact([store.replace(found, session, untouched=True)])
             return session

@@ -38,7 +38,7 @@ SERVICES: dict[tuple[Outcome, bool], str] = {
 
 
 class Particulars(NamedTuple):
-    """What a caller says at a session's end besides its usage; it is stored in the usage record.
+    """The values that a caller sends at a session's end besides its usage. They are stored in the usage record.
 
     ``model_id`` is the model that really served, if it is not the session's.
     """
@@ -154,7 +154,7 @@ def _settle_once(user_id: str, session_id: str, end: End, now: int, account_id: 
             return Answer(session, replayed=True)
         if not session.awaits_late_usage:
             active(session_id, session)
-        report = session.completed(end.report or session.last_report)
+        report = session.report_to_price(end.report or session.last_report)
         if served:
             ids, card = prices.card_since(served, session.started_at, session.variant)
             is_other_model = session.model_id not in ids  # else it is the session's own model under another id
@@ -203,7 +203,7 @@ def _settle(snapshot: Snapshot, session: Session, report: Report, end: End, now:
 
 
 def _counter_writes(session: Session, ended: Session, record: UsageRecord) -> list[Write]:
-    """Correct what the session committed to budgets and its run: before, that was its hold or the sweep's charge."""
+    """Correct the credits that the session committed to budgets and its run: its hold, or the sweep's charge."""
     before = session.allocated_credits if session.active else session.settled.credits
     more = ended.settled.credits - before
     return [*budgets.add(session.spender, session.counters, more), *runs.settle(session.spender, record, more)]
@@ -212,7 +212,7 @@ def _counter_writes(session: Session, ended: Session, record: UsageRecord) -> li
 def _is_of_erased_user(session: Session, wallet: Wallet) -> bool:
     """Whether the session's user was erased, so that no texts about them may be stored.
 
-    The user's own wallet says so. If an organization pays, the profile does; it is read only if the user is disabled.
+    The user's own wallet records it. If an organization pays, the profile is read, but only if the user is disabled.
     """
     if user_of(session.account_id) is not None:
         return wallet.erased
@@ -230,14 +230,14 @@ def _settlement(wallet: Wallet, session: Session, cost: int, cause: Cause) -> Se
     return decisions.settle_late(wallet, difference, grace_milliseconds=grace, cause=cause)
 
 
-def _usage_record(session: Session, record_id: str, given: dict[str, Any]) -> UsageRecord:
+def _usage_record(session: Session, record_id: str, caller_metadata: dict[str, Any]) -> UsageRecord:
     """The usage record of an ended session. After late usage, it has the difference from what the sweep charged.
 
-    ``given`` is the caller's metadata. The service's own values replace those with the same name.
+    The service's own values replace those in ``caller_metadata`` with the same name.
     """
     settled, swept = session.settled, session.resolution if session.late else None
     metadata = {
-        **given,
+        **caller_metadata,
         "sessionId": session.session_id,
         "tokens": settled.tokens - (swept.tokens if swept else 0),
         "estimatedCredits": session.estimated_credits,
@@ -274,4 +274,4 @@ def _count_settled(session: Session, record: UsageRecord) -> None:
     count("CreditsRefunded", settled.refund)
     count("CreditsOverrun", settled.overrun)
     count("CreditsDebt", settled.debt)
-    count("CreditsReportedNotSettled", session.unsettled_report)
+    count("CreditsReportedNotSettled", session.unsettled_credits)

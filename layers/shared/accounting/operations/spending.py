@@ -1,4 +1,4 @@
-"""Shared by all commands that commit new credits: how many can be committed, and counting them with each limit.
+"""Shared by all commands that commit new credits: how many can be committed, and the writes that count them.
 
 The wallet, the counters of the budgets and the run are written in one transaction. The conditions of the counters and
 of the run decide. What was read before only determines which writes to try.
@@ -57,7 +57,7 @@ def read_with_session(spender: Spender, session_id: str) -> Snapshot:
 
 
 def admit(snapshot: Snapshot, now: int) -> None:
-    """Raise why the spender may commit nothing new, if so. Spenders who may not see the account learn nothing else."""
+    """Raise the refusal if the spender may commit nothing new. Those who may not see the account learn no more."""
     allowance = snapshot.allowance
     if allowance.refusal:
         raise allowance.refusal
@@ -116,7 +116,7 @@ def commitments(
     stored: Collection[Counter] = (),
     in_run: Mapping[str, int] = NO_SUMS,
 ) -> list[Write]:
-    """Count ``credits`` in the counter of each bound, and in the run.
+    """The writes that count ``credits`` in the counter of each bound, and in the run.
 
     ``stored`` counters that no bound has now are counted without a condition. ``in_run`` is added to the run's other
     sums. A refusal is a StaleRead with the allowance as it is now.
@@ -153,4 +153,6 @@ def warn(spender: Spender, bounds: Collection[Bound], credits: int) -> None:
 
 
 def _stale_counter(allowance: Allowance, counter: Counter) -> Callable[[int, int], StaleRead]:
-    return lambda committed, warned: StaleRead(allowance=allowance.knowing({counter: committed}, {counter: warned}))
+    return lambda committed, warned: StaleRead(
+        allowance=allowance.with_counters({counter: committed}, {counter: warned})
+    )

@@ -148,13 +148,13 @@ def _series_by_account(
     by_user: Iterable[str],
     users: Sequence[Ranking[str]],
 ) -> Series:
-    """The series of the accounts that paid the most: organizations, and those of the first users in ``by_user``.
+    """The series of the accounts that paid most: organizations, and personal accounts of the first in ``by_user``.
 
     Organizations have a ranking of their own. How much a user with many credits paid is read from the user's sums.
     """
     found = _by_day(domain.by_credits(domain.total(accounts))[:MAX_NAMES], accounts, system.accounts_at)
     first = list(by_user)[:MAX_NAMES]
-    wanted = [(each.day, user_id) for user_id in first for each in users if each.cut or user_id in each.found]
+    wanted = [(each.day, user_id) for user_id in first for each in users if each.truncated or user_id in each.standings]
     for (of_day, user_id), credits in zip(wanted, system.paid_by_users_at(wanted), strict=True):
         found.setdefault(personal(user_id), {})[day(of_day)] = credits
     return series(by_day, {each: credits for each, credits in found.items() if any(credits.values())})
@@ -165,7 +165,7 @@ def _by_day[Id](
 ) -> dict[Id, dict[str, int]]:
     """The credits of each id on each day; ``credits_at`` reads those that the rankings do not show."""
     found = {
-        each: {day(ranking.day): ranking.found[each].credits for ranking in days if each in ranking.found}
+        each: {day(ranking.day): ranking.standings[each].credits for ranking in days if each in ranking.standings}
         for each in ids
     }
     unseen = domain.unseen(ids, days)
@@ -185,7 +185,7 @@ def _by_user(days: Sequence[Ranking[str]], top: int) -> tuple[dict[str, int], bo
     unseen = domain.unseen(shown, days)
     for (_, user_id), credits in zip(unseen, system.users_at(unseen), strict=True):
         shown[user_id] += credits
-    return _most_credits_first(shown), len(shown) < len(totals) or _any_cut(days)
+    return _most_credits_first(shown), len(shown) < len(totals) or _any_truncated(days)
 
 
 def _by_name(kind: str, days: Sequence[Ranking[NameId]]) -> tuple[dict[str, int], bool]:
@@ -193,7 +193,7 @@ def _by_name(kind: str, days: Sequence[Ranking[NameId]]) -> tuple[dict[str, int]
     totals = {name: standing for name, standing in domain.total(days).items() if name.kind == kind}
     ranked = domain.by_merit(totals)
     shown = dict(domain.fitting(_exact(ranked[: domain.MAX_SHOWN], totals, days), domain.MAP_BYTES))
-    return _most_credits_first(shown), len(shown) < len(totals) or _any_cut(days)
+    return _most_credits_first(shown), len(shown) < len(totals) or _any_truncated(days)
 
 
 def _counts_by_model(models: Iterable[str], days: Sequence[Ranking[NameId]]) -> tuple[dict[str, dict[str, int]], bool]:
@@ -202,7 +202,7 @@ def _counts_by_model(models: Iterable[str], days: Sequence[Ranking[NameId]]) -> 
         return {}, False
     names = [Name("model", model) for model in models]
     counted = names[: domain.MAX_MODELS_COUNTED]
-    wanted = [(each.day, name) for name in counted for each in days if each.cut or name.id in each.found]
+    wanted = [(each.day, name) for name in counted for each in days if each.truncated or name.id in each.standings]
     found = system.counts_at([(of_day, name.id) for of_day, name in wanted])
     totals: dict[str, dict[str, int]] = {}
     for (_, name), counts in zip(wanted, found, strict=True):
@@ -217,7 +217,7 @@ def _exact(
 ) -> Iterator[tuple[str, int]]:
     """The names with these ids and their credits over all days, read lazily in batches."""
     for group in batched(ids, MAX_BATCH, strict=False):
-        seen = [next((ranking.day, each) for ranking in days if each in ranking.found) for each in group]
+        seen = [next((ranking.day, each) for ranking in days if each in ranking.standings) for each in group]
         texts = [text for text, _ in system.names_at(seen)]
         credits = {each: totals[each].credits for each in group}
         unseen = domain.unseen(group, days)
@@ -226,8 +226,8 @@ def _exact(
         yield from zip(texts, credits.values(), strict=True)
 
 
-def _any_cut[Id](days: Iterable[Ranking[Id]]) -> bool:
-    return any(ranking.cut for ranking in days)
+def _any_truncated[Id](days: Iterable[Ranking[Id]]) -> bool:
+    return any(ranking.truncated for ranking in days)
 
 
 def _most_credits_first(credits: dict[str, int]) -> dict[str, int]:

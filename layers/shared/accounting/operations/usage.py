@@ -219,7 +219,7 @@ def _statistics(
     """Read whole days from their sums. Count the partial days at both ends of the range from their records."""
     spans = split(since, until)
     days = [*rollups.between(account_id, *spans.days, wanted)] if spans.days else []
-    for begin, end in spans.cut:
+    for begin, end in spans.partial_days:
         days += _sums_by_day(usage.between(account_id, begin, end, wanted))
     by_day: dict[str, int] = {}
     total = Sums()

@@ -96,4 +96,4 @@ def with_current_counters(allowance: Allowance, bounds: tuple[Bound, ...]) -> Al
     known = [(item["committed"], item.get("warned", 0)) if item else (0, 0) for item in items]
     committed = {counter: each for counter, (each, _) in zip(counters, known, strict=True)}
     warned = {counter: each for counter, (_, each) in zip(counters, known, strict=True)}
-    return allowance.knowing(committed, warned)._replace(run=runs.from_item(run) if run else allowance.run)
+    return allowance.with_counters(committed, warned)._replace(run=runs.from_item(run) if run else allowance.run)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from accounting.domain.accounts import AccountId
-from accounting.domain.ledger import FIRST_FORMAT, FORMAT, OF_SECOND_FORMAT, Entry, Newer, Unreadable
+from accounting.domain.ledger import FIRST_FORMAT, FORMAT, OF_SECOND_FORMAT, Entry, NewerEntry, Unreadable
 from accounting.store import keys, table
 from accounting.store.table import Item, Write
 
@@ -29,13 +29,13 @@ def page(account_id: AccountId, *, first: int, last: int, limit: int) -> list[En
     return [from_item(account_id, item) for item in items]
 
 
-def after(account_id: AccountId, seq: int) -> Iterator[Entry | Unreadable | Newer]:
+def after(account_id: AccountId, seq: int) -> Iterator[Entry | Unreadable | NewerEntry]:
     """Every item in the ledger after entry ``seq``, in order: entries, newer formats, and items that are no entries."""
     low, end = keys.entry(account_id, seq + 1), keys.end_of_entries()
     for item in table.query_all(low["pk"], low["sk"], end, forward=True):
         number = keys.entry_seq(item)
         if number is not None and type(item.get("format")) is int and item["format"] > FORMAT:
-            yield Newer(number)
+            yield NewerEntry(number)
             continue
         try:
             entry = from_item(account_id, item)

@@ -63,7 +63,7 @@ def give_up(address: str, user: User) -> list[Write]:
     # The next holder must not give up the address at the same moment; otherwise they would keep it forever.
     unchanged = {":seen": next_holder.updated_at}
     check = table.check(keys.profile(next_holder.id), condition="updated_at = :seen", values=unchanged)
-    return [_put_pointer(pointer, pointer.back_at(next_holder)), Write(check, refused=lambda _: Raced())]
+    return [_put_pointer(pointer, pointer.passed_to(next_holder)), Write(check, refused=lambda _: Raced())]
 
 
 def _put_pointer(before: Pointer | None, after: Pointer) -> Write:

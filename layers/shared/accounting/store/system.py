@@ -170,7 +170,7 @@ def _read(_name: str, ranking_of: Callable[[int], Ranking[Any]], of_day: int) ->
     return ranking_of(of_day)
 
 
-_kept = Cache(_read, KEPT_SECONDS, MOST_KEPT, size=lambda ranking: 1 + len(ranking.found))
+_kept = Cache(_read, KEPT_SECONDS, MOST_KEPT, size=lambda ranking: 1 + len(ranking.standings))
 
 
 def users_at(wanted: Sequence[tuple[int, str]]) -> list[int]:

@@ -114,9 +114,9 @@ class Api:
     def resolve(self, event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Answer the request.
 
-        A body is read as JSON whatever its content type says, because curl sends that of a form by default. The path is
-        the gateway's route with its parameters quoted again, so that an id may contain a slash. Powertools copies all
-        headers nine times for each request, so it gets only those that the service reads.
+        A body is read as JSON whatever its content type says, because curl's default is the content type of a form. The
+        path is the gateway's route with its parameters quoted again, so that an id may contain a slash. Powertools
+        copies all headers nine times for each request, so it gets only those that the service reads.
         """
         kinds = ("headers", "multiValueHeaders")
         sent = {

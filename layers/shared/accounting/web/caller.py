@@ -1,4 +1,4 @@
-"""Who calls: the identity that the authorizer put into the request. What may have changed since is checked again."""
+"""Who calls: the identity that the authorizer put into the request. Facts that may have changed are checked again."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple

@@ -45,7 +45,7 @@ _POSITION_BY_USER = re.compile(rf"[^\x00-\x1f]{{1,{MAX_USER_ID}}}\t{_POSITION.pa
 
 
 def cursor_of(position: str | int) -> str:
-    """A position as an opaque text; the next page begins before this position."""
+    """A position as an opaque text; the next page continues from this position."""
     return base64.urlsafe_b64encode(str(position).encode()).decode().rstrip("=")
 
 

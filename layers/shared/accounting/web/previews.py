@@ -37,7 +37,7 @@ from accounting.web.usage import CanonicalUsage, Variant
 
 
 class AskPreview(RequestModel):
-    """A stream that might begin now, as for ``initialize``: whose, of which model, paid by which account.
+    """A stream that might begin now, with the values of ``initialize``, and the user and API key that would begin it.
 
     The estimate is either ``estimatedTokens``, a bare number, or ``estimatedUsage``.
     """
@@ -47,7 +47,7 @@ class AskPreview(RequestModel):
     estimated_usage: CanonicalUsage | None = None
     variant: Variant | None = None
     user_id: UserReference | None = Field(
-        default=None, description="Who would call: an id or e-mail address, by default the caller"
+        default=None, description="The user who would call: an id or e-mail address, by default the caller"
     )
     account_id: AccountText | None = Field(
         default=None, description="The account that would pay, by default the key's or the user's own"
@@ -57,7 +57,7 @@ class AskPreview(RequestModel):
 
 
 class LimitView(ResponseModel):
-    """What a limit has left: ``balance``, ``member:<id>``, ``members``, ``key:<id>`` or ``run:<id>``."""
+    """What a limit has left. The limit is ``balance``, ``member:<id>``, ``members``, ``key:<id>`` or ``run:<id>``."""
 
     limit: str
     limit_credits: int | None = left_out("What the limit allows in its window; left out for the balance")
@@ -132,7 +132,7 @@ class PreviewView(ResponseModel):
 
 
 def spender_in(asked: AskPreview, caller: Caller, now: int) -> tuple[Spender, AccountingError | None]:
-    """The spender that a request asks about, and why their API key could not be used, if that is so.
+    """The spender that a request asks about, and the refusal of their API key, None if they could use it.
 
     Raises Forbidden if the caller may not ask about this user, UserNotFound, MemberNotFound, ApiKeyNotFound.
     """
@@ -152,7 +152,7 @@ def spender_in(asked: AskPreview, caller: Caller, now: int) -> tuple[Spender, Ac
 
 
 def _refusal_of(key: ApiKey, account_id: AccountId, now: int) -> AccountingError | None:
-    """Why a user could not open a session with their API key, None if they could."""
+    """The refusal of a user who opens a session with their API key, None if they could open one."""
     if key.refusal(now):
         return ApiKeyInvalid("The API key is invalid")
     with_key = Caller(key.user_id, "", "user", key.permissions, key_id=key.id, key_account=key.account_id)

@@ -188,19 +188,19 @@ class RuleBody(RequestModel):
 
     @field_validator("variants")
     @classmethod
-    def _are_few(cls, variants: dict[str, CardBody] | None, info: ValidationInfo) -> dict[str, CardBody] | None:
+    def _have_few_rates(cls, variants: dict[str, CardBody] | None, info: ValidationInfo) -> dict[str, CardBody] | None:
         base = info.data.get("rates")
         cards = [variant.card() for variant in (variants or {}).values()]
         if base:
             cards.append(_card(base, info.data.get("tiers")))
-        rates = [rate for card in cards for named in card.named() for rate in named if rate is not None]
+        rates = [rate for card in cards for named in card.all_rates() for rate in named if rate is not None]
         if len(rates) > MAX_RATES:
             raise ValueError(f"at most {MAX_RATES} rates in rates, tiers and variants together")
         return variants
 
     @field_validator("aliases")
     @classmethod
-    def _are_others(cls, aliases: list[str] | None, info: ValidationInfo) -> list[str] | None:
+    def _are_distinct(cls, aliases: list[str] | None, info: ValidationInfo) -> list[str] | None:
         names = [*(aliases or ()), info.data.get("model_id")]
         if len(set(names)) < len(names):
             raise ValueError("must differ from each other and from modelId")

@@ -17,7 +17,7 @@ class Sight:
     """Who may name an account that is not their own.
 
     ``least`` is the lowest role in an organization that is enough; None if no role is. ``others`` decides about callers
-    who are not members, and about personal accounts of other users: it raises Forbidden if the caller may not.
+    who are not members, and about personal accounts of other users: it raises Forbidden to refuse the caller.
     """
 
     least: Role | None

@@ -211,9 +211,10 @@ PAYER: Any = Field(
     default=None, description="The account that pays; the default is the API key's account, else the user's own"
 )
 PAYER_HINT: Any = Field(
-    default=None, description="The account that pays for the session. It saves a database call; a wrong one is ignored"
+    default=None,
+    description="The account that pays for the session. Sending it saves a database call; a wrong account is ignored",
 )
-IN_RUN: Any = Field(default=None, description="A run of the account: it counts what this request spends, and limits it")
+IN_RUN: Any = Field(default=None, description="A run of the account. It counts and limits what this request spends")
 Credits = Annotated[int, Field(strict=True, ge=1, le=MAX_CREDITS)]
 CreditsOrZero = Annotated[int, Field(strict=True, ge=0, le=MAX_CREDITS)]
 Adjustment = Annotated[

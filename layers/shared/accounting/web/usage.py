@@ -50,7 +50,7 @@ def _bounded(usage: dict[str, Any]) -> dict[str, Any]:
 
 
 def _schema() -> dict[str, Any]:
-    """The canonical form: its counts, described."""
+    """The JSON schema of the canonical form, with a description of each count."""
     counts = UsageView.model_json_schema()["properties"]
     described = {name: {"description": each["description"], **_COUNT} for name, each in counts.items()}
     return {
@@ -110,7 +110,7 @@ def usage_in(body: HasUsage) -> tuple[Usage, dict[str, Any] | None] | None:
     return read(usage_format, body.usage), None if usage_format == CANONICAL else body.usage
 
 
-def kept(raw: dict[str, Any]) -> dict[str, Any] | None:
+def storable(raw: dict[str, Any]) -> dict[str, Any] | None:
     """The provider's object in the form to store; None if it is too large, or cannot be written in UTF-8."""
     text = _compact(raw)
     try:
