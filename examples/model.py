@@ -35,8 +35,8 @@ async def _stream(request: dict[str, Any]) -> AsyncIterator[str]:
         await asyncio.sleep(SECONDS_A_WORD)
         yield _chunk(request, [{"index": 0, "delta": {"content": f"{word} "}, "finish_reason": None}])
     yield _chunk(request, [{"index": 0, "delta": {}, "finish_reason": "length"}])
-    given = -(-len(prompt) // CHARACTERS_A_TOKEN)
-    usage = {"prompt_tokens": given, "completion_tokens": most, "total_tokens": given + most}
+    prompt_tokens = -(-len(prompt) // CHARACTERS_A_TOKEN)
+    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": most, "total_tokens": prompt_tokens + most}
     yield _chunk(request, [], usage=usage)
     yield "data: [DONE]\n\n"
 
@@ -46,8 +46,8 @@ def _chunk(request: dict[str, Any], choices: list[dict[str, Any]], **more: Any) 
     return f"data: {json.dumps({**known, 'choices': choices, **more})}\n\n"
 
 
-def take_its_place() -> None:
-    """Unless there is a key for the real API, serve the stub in a thread and let OpenAI's SDK call it."""
+def serve_unless_key() -> None:
+    """Serve the stub in a thread and let OpenAI's SDK call it, unless the environment has a key for the real API."""
     if os.environ.get("OPENAI_API_KEY"):
         return
     config = uvicorn.Config(app, host=HOST, port=0, log_level="warning")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from accounting_client.litellm_requests import Asked, canonical_usage, output_tokens_in, usage_of
+from accounting_client.litellm_requests import ModelRequest, canonical_usage, output_tokens_in, usage_of
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from accounting_client.litellm_requests import Asked, canonical_usage, output_to
     ],
 )
 def test_the_most_that_a_request_may_generate(call_type: str, data: dict[str, Any], most: int) -> None:
-    asked = Asked(call_type, data, 0 if call_type == "aembedding" else 70)
+    asked = ModelRequest(call_type, data, 0 if call_type == "aembedding" else 70)
 
     assert (asked.is_accountable, asked.max_output_tokens) == (True, most)
 
@@ -36,7 +36,7 @@ def test_the_most_that_a_request_may_generate(call_type: str, data: dict[str, An
     [("image_generation", {}), ("pass_through_endpoint", {}), ("_arealtime", {}), ("aresponses", {"background": True})],
 )
 def test_a_request_without_a_usage_at_its_end_is_not_accountable(call_type: str, data: dict[str, Any]) -> None:
-    assert not Asked(call_type, data).is_accountable
+    assert not ModelRequest(call_type, data).is_accountable
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_request_without_a_usage_at_its_end_is_not_accountable(call_type: str,
 def test_a_request_is_shortened_to_what_is_affordable(
     call_type: str, data: dict[str, Any], affordable: int, shortened: dict[str, Any]
 ) -> None:
-    asked = Asked(call_type, data, 70)
+    asked = ModelRequest(call_type, data, 70)
 
     asked.shorten(affordable)
 

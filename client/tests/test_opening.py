@@ -150,7 +150,7 @@ def test_heartbeats_that_cannot_begin_are_tried_again(monkeypatch: pytest.Monkey
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", starts)
-    monkeypatch.setattr(alarm, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(alarm, "RETRY_SECONDS", 0.01)
     with (
         httpx.Client(transport=httpx.MockTransport(service)) as http,
         AccountingClient(BASE_URL, "jwt", http=http, retries=QUICK) as client,

@@ -47,12 +47,12 @@ def work(accounting: AccountingClient) -> int:
 
 
 def main() -> int:
-    """Run it; return the exit status."""
+    """Run the example; return the exit status."""
     try:
         service = LocalService.running()
     except Refused as refused:
         return explain(refused)
-    model.take_its_place()
+    model.serve_unless_key()
     with AccountingClient(service.url, service.token(), service_key=service.service_key) as accounting:
         work(accounting)
     return 0

@@ -17,13 +17,13 @@ PORT = 8000
 
 
 def main() -> int:
-    """Run it; return the exit status."""
+    """Run the example; return the exit status."""
     try:
         service = LocalService.running()
     except Refused as refused:
         return explain(refused)
     os.environ |= {"ACCOUNTING_URL": service.url, "ACCOUNTING_SERVICE_KEY": service.service_key}
-    model.take_its_place()
+    model.serve_unless_key()
     port = int(os.environ.get("PORT") or PORT)
     print(
         f"""Ask it, as {USER}:

@@ -95,8 +95,8 @@ async def _events(stream: openai.AsyncStream[ChatCompletionChunk]) -> AsyncItera
                     if choice.delta.content:
                         yield _event({"text": choice.delta.content})
     except AccountingError as error:  # the hold can no longer be raised, or somebody has ended the session
-        told = _told(error)
-        yield _event({"error": told.code, "message": told.message})
+        shown = _for_caller(error)
+        yield _event({"error": shown.code, "message": shown.message})
     except (openai.APIError, OSError) as error:
         logger.warning("the model's stream broke off", exc_info=error)
         yield _event({"error": "MODEL_UNAVAILABLE", "message": "The model's answer broke off"})
@@ -105,9 +105,9 @@ async def _events(stream: openai.AsyncStream[ChatCompletionChunk]) -> AsyncItera
 @app.exception_handler(AccountingError)
 async def refused(_request: Request, error: AccountingError) -> JSONResponse:
     """Answer as the service did: 402 with what is missing, 401 for a token that has expired."""
-    told = _told(error)
-    content = {"message": told.message, "code": told.code, "details": told.details}
-    return JSONResponse(content, status_code=told.status or 503)
+    shown = _for_caller(error)
+    content = {"message": shown.message, "code": shown.code, "details": shown.details}
+    return JSONResponse(content, status_code=shown.status or 503)
 
 
 @app.exception_handler(openai.APIError)
@@ -118,7 +118,7 @@ async def unanswered(_request: Request, error: openai.APIError) -> JSONResponse:
     return JSONResponse(content, status_code=502)
 
 
-def _told(error: AccountingError) -> AccountingError:
+def _for_caller(error: AccountingError) -> AccountingError:
     """The error for the caller: the service's own refusal, or 503 without the details of a network error."""
     if error.status is not None and not isinstance(error, UnexpectedAnswer):
         return error

@@ -17,7 +17,7 @@ FOLDER = ROOT / "examples/litellm_proxy"
 
 
 def main() -> int:
-    """Run it; return the exit status."""
+    """Run the example; return the exit status."""
     try:
         service = LocalService.running()
         litellm.ready()

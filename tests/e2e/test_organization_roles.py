@@ -81,14 +81,14 @@ class Team(NamedTuple):
     other: Person
 
     def filled(self, text: str, organization_id: str | None = None) -> str:
-        """Return a text with the names of the organization, or of another one in its place."""
+        """Replace the placeholders of a text, with this organization or with another one."""
         org = organization_id or self.id
         return text.replace("{org}", org).replace("{account}", f"org:{org}").replace("{other}", self.other.id)
 
 
 @pytest.fixture(scope="module")
 def team(admin: Person, people: People) -> Team:
-    """Return an organization of four with 100 credits, and outsiders in every role of the platform."""
+    """Return an organization of three with 100 credits, and outsiders in every role of the platform."""
     members = {role: people() for role in ("owner", "admin", "member")}
     outsiders = {"outsider": people(), "supervisor": people("supervisor"), "administrator": people("admin")}
     made = admin.ok("POST", "organizations", {"name": "Acme", "ownerId": members["owner"].id})["organizationId"]

@@ -133,7 +133,7 @@ def test_a_series_of_rankings_that_are_not_cut_takes_no_further_read(user: MakeU
     assert len(set(trips)) == 1
 
 
-def test_what_an_organization_paid_costs_one_more_sum_and_nothing_else_costs_more(
+def test_only_a_record_that_an_organization_paid_for_costs_one_more_sum(
     user: MakeUser, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(system_usage, "any_below", lambda _: 0)

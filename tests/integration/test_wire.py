@@ -119,7 +119,7 @@ def twins(table_name: str, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> It
     assert items[0] == items[1]
 
 
-def refused(call: Callable[[], object]) -> None:
+def assert_refused(call: Callable[[], object]) -> None:
     with pytest.raises(AccountingError):
         call()
 
@@ -141,9 +141,9 @@ def test_wire_and_boto3_answer_every_call_of_the_store_alike(
     assert system_usage.count([made]) == 1
     assert system_usage.statistics(NOW, NOW + 1, top=10, now=NOW).sums.records == 1
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
-    refused(lambda: sessions.initialize("u1", "s2", "m", 500_000, now=NOW))
+    assert_refused(lambda: sessions.initialize("u1", "s2", "m", 500_000, now=NOW))
     settling.finalize("u1", "s1", 2_000, success=True, now=NOW)
-    refused(lambda: sessions.heartbeat("u1", "s1", 100, now=NOW))
+    assert_refused(lambda: sessions.heartbeat("u1", "s1", 100, now=NOW))
     sessions.initialize("u1", "s3", "m", 5_000, now=NOW)
     assert sweeping.sweep(NOW + 10**8, lambda: True).sessions == 1
     monkeypatch.setattr(queries, "MAX_BATCH", 1)

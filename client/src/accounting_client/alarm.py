@@ -14,7 +14,8 @@ from accounting_client.process import PerProcess
 
 logger = logging.getLogger("accounting_client")
 
-AGAIN_SECONDS = 1.0
+RETRY_SECONDS = 1.0
+"""How long to wait before a thread that could not start is tried again."""
 
 
 class _Beating(Protocol):
@@ -56,7 +57,7 @@ class Alarm:
                     beating.begin_beating()
                 except RuntimeError as error:  # no more threads can start
                     logger.warning("the heartbeats of a session can't begin yet: %s", error)
-                    self.after(AGAIN_SECONDS, beating)
+                    self.after(RETRY_SECONDS, beating)
                 beating = None
             elif seconds > 0:
                 self._woken.wait(seconds)

@@ -1,8 +1,8 @@
 """Account the calls of Anthropic's SDK: ``client = accounted(Anthropic(), accounting)``.
 
 Needs ``accounting-client[anthropic]``. It accounts messages, also those of ``beta``: ``create``, ``parse`` and
-``stream``, with ``stream=True`` or not. Requests that count tokens or are about files are passed on. Everything else
-that could cost raises `NotAccounted`: raw responses, batches, and the like.
+``stream``, with ``stream=True`` or not. Requests that count tokens or are about files are passed on. All other calls
+that may cost money raise `NotAccounted`: raw responses, batches, and the like.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import anthropic
 
-from accounting_client.sdk_call import Accounting, Provider, Route, Used, get, length
+from accounting_client.sdk_call import Accounting, Provider, Route, Used, get, tokens_in
 from accounting_client.sdk_client import Accounted, AsyncAccounted, Options, wrapped
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _of_message(answer: object) -> Used:
-    return Used(get(answer, "usage"), sum(length(get(block, "text")) for block in get(answer, "content") or ()))
+    return Used(get(answer, "usage"), sum(tokens_in(get(block, "text")) for block in get(answer, "content") or ()))
 
 
 def _of_event(event: object) -> Used:
@@ -31,7 +31,7 @@ def _of_event(event: object) -> Used:
     if kind == "message_delta":
         return Used(get(event, "usage"), is_last=get(event, "delta", "stop_reason") is not None)
     delta = get(event, "delta")
-    return Used(tokens=length(get(delta, "text"), get(delta, "partial_json"), get(delta, "thinking")))
+    return Used(tokens=tokens_in(get(delta, "text"), get(delta, "partial_json"), get(delta, "thinking")))
 
 
 def _text_of_event(event: Any) -> str | None:

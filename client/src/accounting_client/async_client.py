@@ -24,7 +24,7 @@ from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, OutputLimits, lea
 from accounting_client.exchange import CONNECTIONS, FAULTS, Exchange, Fault, Succeeded, checked_settings
 from accounting_client.hold import SETTLE_SECONDS, OnUnreachable, Terms, WhenShort
 from accounting_client.method import described
-from accounting_client.process import PerProcess, brought_over
+from accounting_client.process import PerProcess, refuse_inherited
 from accounting_client.retries import NEVER, Retries
 
 P = ParamSpec("P")
@@ -83,7 +83,7 @@ class AsyncAccountingClient:
         ``service_key`` is the platform's internal key. The client sends it with calls that report usage, which need it
         under ``RequireServiceKey``, and with the internal routes. ``http`` is an httpx client of your own; you must
         close it yourself. ``outbox`` is a file in which the client keeps settlements that the service has not answered.
-        If the process is killed, the next one with this file sends them. Processes may share the file.
+        If the process is killed, the next process with this file sends them. Processes may share the file.
         """
         self._settings = checked_settings(base_url, service_key, timeout_seconds, retries)
         self._authorization = AsyncAuthorization(token)
@@ -95,7 +95,7 @@ class AsyncAccountingClient:
         self._has_own_credential = True
         self._background = PerProcess(lambda: TaskSender(Backlog(retries, self._settings.base_url, outbox)))
         self._http = PerProcess(
-            lambda: httpx.AsyncClient(limits=CONNECTIONS) if http is None else brought_over(http), http
+            lambda: httpx.AsyncClient(limits=CONNECTIONS) if http is None else refuse_inherited(http), http
         )
         unclosed.add(self)
 
@@ -133,7 +133,7 @@ class AsyncAccountingClient:
             await self._http.get().aclose()
 
     def settle_at_exit(self, seconds: float) -> None:  # noqa: ARG002 - as the sync client's
-        """Log what is not settled: without a loop nothing can be sent."""
+        """Log the unsettled sessions: without a loop, nothing can be sent."""
         for hold in tuple(self.open_sessions):
             hold.left_behind()
         self.background.backlog.close()
@@ -153,7 +153,7 @@ class AsyncAccountingClient:
 
     @property
     def background(self) -> TaskSender:
-        """What sends the settlements that the service could not take."""
+        """The sender of the settlements that have not succeeded yet."""
         return self._background.get()
 
     async def outbox_key(self, session_id: str) -> Key | None:
@@ -235,7 +235,7 @@ class AsyncAccountingClient:
         service's time-out; with ``heartbeat_seconds``, it also sends one at that interval.
 
         Leaving the block finalizes; an exception or a cancellation aborts. Both charge the usage or, without one, the
-        tokens counted. Neither raises an error. What the service can't take within ``settle_seconds`` is sent again in
+        tokens counted. Neither raises an error. If settling does not succeed within ``settle_seconds``, it continues in
         the background. ``session.result`` has the outcome.
 
         With ``when_short="shorten"``, the estimate's output becomes what the user can pay for, and
@@ -346,7 +346,7 @@ class AsyncAccountingClient:
     withdraw_price = _method(routes.pricing.withdraw_price)
 
     async def output_limit(self, model_id: str, default: int = DEFAULT_OUTPUT_TOKENS) -> int:
-        """How much output to reserve for a request without a limit: the model's maximum, but at most ``default``.
+        """How many output tokens a request without a limit reserves: the model's maximum, at most ``default``.
 
         The maximum is in the model's price (``maxOutputTokens``), and is cached for five minutes.
         """
@@ -354,7 +354,7 @@ class AsyncAccountingClient:
         if not is_known:
             try:
                 limit = (await self.send(routes.pricing.price(model_id), NEVER)).max_output_tokens
-            except AccountingError:  # without a price, or the right to read it
+            except AccountingError:  # the model has no price, or the caller may not read it
                 limit = None
             self._output_limits.put(model_id, limit)
         return least(limit, default)
@@ -371,17 +371,17 @@ class AsyncAccountingClient:
         """Carry out an exchange, as `send` does."""
         http = self._http.get()
         while True:
-            authorization = await self._authorization.get(exchange.refused) if exchange.shows_token else None
+            authorization = await self._authorization.get(exchange.refused) if exchange.sends_token else None
             request = exchange.request(http, authorization)
             outcome: httpx.Response | Fault
             try:
                 outcome = await http.send(request)
             except FAULTS as error:
                 outcome = error
-            judged = exchange.heard(outcome)
-            if isinstance(judged, Succeeded):
-                return judged.value
-            await asyncio.sleep(judged.pause_seconds)
+            verdict = exchange.judge(outcome)
+            if isinstance(verdict, Succeeded):
+                return verdict.value
+            await asyncio.sleep(verdict.pause_seconds)
 
     def keep(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run ``work`` to its end, even if everyone who waits for it is cancelled. `aclose` waits for it."""

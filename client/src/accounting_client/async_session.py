@@ -1,4 +1,4 @@
-"""A streaming session for asyncio: a task sends its heartbeats, and it is settled however the stream ends."""
+"""A streaming session for asyncio. A task sends the heartbeats. The session is settled however the stream ends."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class TaskHold(Hold):
             self._beating = task_of(self._beat(self._is_gone))
 
     async def open(self, is_gone: IsGone) -> None:
-        """Hold the credits and begin the heartbeats. If anything prevents this, what may be held is released."""
+        """Hold the credits and schedule the heartbeats. If this fails, release any credits that may be held."""
         self.require_new()
         self.key = await self._client.outbox_key(self.session_id)
         exchange, opening = self._begin_opening()
@@ -92,7 +92,7 @@ class TaskHold(Hold):
             self._is_gone = is_gone
             self._due = asyncio.get_running_loop().call_later(self._watch_seconds, self._begin_beating)
         except BaseException as error:
-            if self._allowed(error):
+            if self._begin_unheld(error):
                 return
             if self._nothing_is_held(opening, exchange):
                 self.backlog.answered(self.key)
@@ -112,17 +112,17 @@ class TaskHold(Hold):
         if self.is_another_process:
             return
         if not self._is_settling:
-            await self._begin(partial(self._settle, ending))
+            await self._begin_settling(partial(self._settle, ending))
         if self._settling is not None:
             await asyncio.shield(self._settling)
 
     async def close(self) -> None:
-        """Begin to abort or, if the block was not entered, to release the hold, unless settling has begun."""
+        """Abort or, if the block was not entered, release the hold. If settling has begun, do nothing."""
         if not self._is_settling:
             aborting = partial(self._settle, self.aborted())
-            await self._begin(aborting if self.meter or self._withdraw is None else self._withdraw)
+            await self._begin_settling(aborting if self.meter or self._withdraw is None else self._withdraw)
 
-    async def _begin(self, settling: Work) -> None:
+    async def _begin_settling(self, settling: Work) -> None:
         """Settle in a task or, if the loop can no longer make one, here."""
         self._is_settling = True
         if self._due is not None:
@@ -157,7 +157,7 @@ class TaskHold(Hold):
     async def _settled_by(self, settling: Settling) -> Settled:
         while True:
             try:
-                if (settled := settling.heard(await self._client.send(settling.call, settling.retries))) is not None:
+                if (settled := settling.receive(await self._client.send(settling.call, settling.retries))) is not None:
                     return settled
             except Exception as error:  # the caller's token function may raise anything
                 pause = self._pause_after(error, settling)
@@ -199,7 +199,7 @@ class TaskHold(Hold):
                 try:
                     heartbeat = await self._client.send(self.heartbeat_call(report), self._beat_retries)
                     meter.beaten(heartbeat, report)
-                    self._expires(heartbeat.expires_at)
+                    self._note_expiry(heartbeat.expires_at)
                 except Exception as error:  # the caller's token function may raise anything
                     self._missed(error, report)
             await asyncio.sleep(self._gap_seconds)
@@ -236,10 +236,10 @@ class AsyncStreamingSession(Stream[TaskHold]):
 
         ``model_id`` is the model that served, as for `served_by`; ``metadata`` is added, as by `add_metadata`.
         """
-        self._say(model_id, metadata)
+        self._add_details(model_id, metadata)
         await self._hold.settle(self._hold.finalized(success))
 
     async def abort(self, *, model_id: str | None = None, metadata: Mapping[str, Any] | None = None) -> None:
         """Settle as aborted, unless it is settled already. Leaving the block by an exception also does this."""
-        self._say(model_id, metadata)
+        self._add_details(model_id, metadata)
         await self._hold.settle(self._hold.aborted())

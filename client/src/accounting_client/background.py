@@ -52,7 +52,7 @@ def _once(seconds: float = ATTEMPT_SECONDS) -> Retries:
 
 
 class ThreadSender:
-    """The sender of `AccountingClient`: a thread that runs while something is left; with an outbox, until `close`."""
+    """The sender of `AccountingClient`: a thread that runs while settlements wait or, with an outbox, until `close`."""
 
     def __init__(self, backlog: Backlog) -> None:
         self.backlog = backlog
@@ -75,7 +75,7 @@ class ThreadSender:
             self._thread = thread
 
     def defer(self, pending: PendingSettlement) -> None:
-        """Queue a settlement whose attempt failed."""
+        """Queue a settlement, and start sending."""
         self.backlog.defer(pending)
         self._woken.set()
         self.start(pending.client)
@@ -116,11 +116,11 @@ class ThreadSender:
         try:
             answer = pending.client.send(pending.settling.call, _once(seconds))
         except BaseException as error:  # the caller's token function may raise anything
-            pause = self.backlog.heard(pending, error)
+            pause = self.backlog.receive(pending, error)
             if not isinstance(error, Exception):
                 raise
             return pause
-        return self.backlog.heard(pending, answer)
+        return self.backlog.receive(pending, answer)
 
     def _claim(self, client: AccountingClient) -> None:
         try:
@@ -149,7 +149,7 @@ class TaskSender:
                 raise
 
     def defer(self, pending: PendingSettlement) -> None:
-        """Queue a settlement whose attempt failed."""
+        """Queue a settlement, and start sending."""
         self.backlog.defer(pending)
         self._woken.set()
         self.start(pending.client)
@@ -192,11 +192,11 @@ class TaskSender:
         try:
             answer = await pending.client.send(pending.settling.call, _once())
         except BaseException as error:  # the caller's token function may raise anything
-            pause = self.backlog.heard(pending, error)
+            pause = self.backlog.receive(pending, error)
             if not isinstance(error, Exception):
                 raise
             return pause
-        return self.backlog.heard(pending, answer)
+        return self.backlog.receive(pending, answer)
 
     async def _claim(self, client: AsyncAccountingClient) -> None:
         try:

@@ -62,7 +62,7 @@ class Backlog:
         """``outbox`` is the path of a file. Raises sqlite3.Error or OSError if it cannot be written."""
         self.outbox: Outbox | None = None
         if outbox is not None:
-            from accounting_client.outbox import Outbox  # noqa: PLC0415 - nobody else pays for importing SQLite
+            from accounting_client.outbox import Outbox  # noqa: PLC0415 - only clients with an outbox import SQLite
 
             self.outbox = Outbox(outbox, service)
         self._retries = replace(retries, attempts=2**31, total_seconds=1e6, longest_seconds=LONGEST_PAUSE_SECONDS)
@@ -89,12 +89,12 @@ class Backlog:
             self.outbox.ended(key, ending)
 
     def answered(self, key: Key | None) -> None:
-        """Record that nothing is left to settle: the service answered in time, or was never asked for a hold."""
+        """Record that nothing is left to settle: the service has settled the session, or never held credits for it."""
         if self.outbox and key:
             self.outbox.delete_later(key)
 
     def defer(self, pending: PendingSettlement) -> None:
-        """Queue a settlement whose attempt failed."""
+        """Queue a settlement, to be sent in the background."""
         with self._lock:
             if not self._is_closed:
                 self._waiting.append(pending)
@@ -112,7 +112,7 @@ class Backlog:
             self.defer(PendingSettlement(Settling(ending, self._retries), acting, key=key))
 
     def take(self) -> PendingSettlement | None:
-        """The settlement to send now. Pass its outcome to `heard`."""
+        """The settlement to send now. Pass its outcome to `receive`."""
         with self._lock:
             if not self._waiting:
                 return None
@@ -120,12 +120,12 @@ class Backlog:
             self._sending.add(pending)
             return pending
 
-    def heard(self, pending: PendingSettlement, outcome: Settled | Initialized | BaseException) -> float:
+    def receive(self, pending: PendingSettlement, outcome: Settled | Initialized | BaseException) -> float:
         """Process the outcome of a settlement that was sent; return the seconds to wait before the next one."""
         again, pause = False, 0.0
         if not isinstance(outcome, BaseException):
             self._failures = 0
-            settled = pending.settling.heard(outcome)
+            settled = pending.settling.receive(outcome)
             again = settled is None
             if settled is not None:
                 self._settled(pending, settled)
@@ -150,7 +150,7 @@ class Backlog:
         """Log the remaining settlements, and leave them to the outbox if there is one."""
         with self._lock:
             self._is_closed = True
-            left = [*self._waiting, *self._sending]  # nobody waits for what is being sent just now
+            left = [*self._waiting, *self._sending]  # nobody waits for the settlements that are being sent just now
             self._waiting.clear()
         for pending in left:
             self.log_unsettled(pending, CLOSED)

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
-from accounting_client.credentials import visible
+from accounting_client.credentials import valid_in_header
 from accounting_client.reading import Misread, camel, next_cursor_after, read
 
 T = TypeVar("T")
@@ -42,8 +42,8 @@ class Answer:
 class Call(Generic[T_co]):
     """A request, and how to read its answer.
 
-    ``repeatable`` says whether it may be sent again if the answer was lost. ``told_by`` names a field: a refusal that
-    has this field in its JSON counts as an answer.
+    ``repeatable`` says whether it may be sent again if the answer was lost. A refusal that has the field
+    ``answer_field`` in its JSON counts as an answer.
     """
 
     method: str
@@ -54,7 +54,7 @@ class Call(Generic[T_co]):
     access: Access = Access.USER
     repeatable: bool = False
     idempotency_key: str | None = None
-    told_by: str | None = None
+    answer_field: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ Listing = Callable[[str | None], Call[Page[T]]]
 
 def get(path: str, kind: type[T], **query: Any) -> Call[T]:
     """Return a call that reads one thing."""
-    return Call("GET", path, as_(kind), query=given(**query), repeatable=True)
+    return Call("GET", path, as_(kind), query=json_fields(**query), repeatable=True)
 
 
 def command(method: str, path: str, kind: type[T], body: Mapping[str, Any], key: str | None) -> Call[T]:
@@ -91,7 +91,7 @@ def command(method: str, path: str, kind: type[T], body: Mapping[str, Any], key:
 
     Raises ValueError for a key that is not valid in a header.
     """
-    key = uuid4().hex if key is None else visible(key, "the idempotency key")
+    key = uuid4().hex if key is None else valid_in_header(key, "the idempotency key")
     return Call(method, path, as_(kind), body=body, repeatable=True, idempotency_key=key)
 
 
@@ -159,29 +159,29 @@ def advancing(page_at: Listing[T], cursor: str | None, seen: set[str | None]) ->
 
 def path(template: str, *values: str | datetime) -> str:
     """Return ``template`` with each ``{}`` filled. Raises ValueError for a value that would name another route."""
-    texts = [sent(value) for value in values]
+    texts = [json_value(value) for value in values]
     if {"", ".", ".."} & set(texts):
         raise ValueError(f"an id in {template} must not be empty, '.' or '..'")
     return template.format(*(quote(identifier(text) if "/" in text else text, safe="") for text in texts))
 
 
 def identifier(text: str) -> str:
-    """Return an id encoded for a path. It is encoded twice, because gateways treat ``%2F`` as a separator."""
+    """Encode an id. `path` encodes it a second time, because gateways treat ``%2F`` as a separator."""
     return quote(text, safe="")
 
 
-def either(user_id: str | None, account_id: str | None) -> None:
+def require_not_both(user_id: str | None, account_id: str | None) -> None:
     """Raise ValueError if there is both a user and an account."""
     if user_id is not None and account_id is not None:
         raise ValueError("give user_id or account_id, not both")
 
 
-def given(**fields: Any) -> dict[str, Any]:
+def json_fields(**fields: Any) -> dict[str, Any]:
     """Return the fields that are not None, under their names in JSON."""
-    return {camel(name): sent(value) for name, value in fields.items() if value is not None}
+    return {camel(name): json_value(value) for name, value in fields.items() if value is not None}
 
 
-def sent(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Return a value in the form for JSON. Raises ValueError for a datetime without a time zone."""
     if isinstance(value, datetime):
         if value.tzinfo is None:
@@ -190,9 +190,9 @@ def sent(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     if is_dataclass(value):
-        return given(**vars(value))
+        return json_fields(**vars(value))
     if isinstance(value, Mapping):
-        return {name: sent(inner) for name, inner in value.items()}
+        return {name: json_value(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [sent(inner) for inner in value]
+        return [json_value(inner) for inner in value]
     return format(value, "f") if isinstance(value, Decimal) else value

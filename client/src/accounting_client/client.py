@@ -22,7 +22,7 @@ from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, OutputLimits, lea
 from accounting_client.exchange import CONNECTIONS, FAULTS, Exchange, Fault, Succeeded, checked_settings
 from accounting_client.hold import SETTLE_SECONDS, OnUnreachable, Terms, WhenShort
 from accounting_client.method import described
-from accounting_client.process import PerProcess, brought_over
+from accounting_client.process import PerProcess, refuse_inherited
 from accounting_client.retries import NEVER, Retries
 from accounting_client.session import StreamingSession, ThreadHold, close_all
 
@@ -78,7 +78,7 @@ class AccountingClient:
         ``service_key`` is the platform's internal key. The client sends it with calls that report usage, which need it
         under ``RequireServiceKey``, and with the internal routes. ``http`` is an httpx client of your own; you must
         close it yourself. ``outbox`` is a file in which the client keeps settlements that the service has not answered.
-        If the process is killed, the next one with this file sends them. Processes may share the file.
+        If the process is killed, the next process with this file sends them. Processes may share the file.
         """
         self._settings = checked_settings(base_url, service_key, timeout_seconds, retries)
         self._authorization = Authorization(token)
@@ -88,7 +88,9 @@ class AccountingClient:
         self._open_sessions = PerProcess(set[ThreadHold])
         self._has_own_credential = True
         self._background = PerProcess(lambda: ThreadSender(Backlog(retries, self._settings.base_url, outbox)))
-        self._http = PerProcess(lambda: httpx.Client(limits=CONNECTIONS) if http is None else brought_over(http), http)
+        self._http = PerProcess(
+            lambda: httpx.Client(limits=CONNECTIONS) if http is None else refuse_inherited(http), http
+        )
         unclosed.add(self)
         if outbox is not None:
             self.background.start(self)
@@ -115,7 +117,7 @@ class AccountingClient:
             self._http.get().close()
 
     def settle_at_exit(self, seconds: float) -> None:
-        """Abort what is open, send what is left, for at most ``seconds``, and log what is not settled by then."""
+        """Abort the open sessions and send the waiting settlements, for at most ``seconds``. Log the unsettled ones."""
         until = time.monotonic() + seconds
         close_all(self.open_sessions, seconds)
         self.background.drain(until - time.monotonic())
@@ -128,7 +130,7 @@ class AccountingClient:
 
     @property
     def background(self) -> ThreadSender:
-        """What sends the settlements that the service could not take."""
+        """The sender of the settlements that have not succeeded yet."""
         return self._background.get()
 
     def outbox_key(self, session_id: str) -> Key | None:
@@ -210,7 +212,7 @@ class AccountingClient:
         service's time-out; with ``heartbeat_seconds``, it also sends one at that interval.
 
         Leaving the block finalizes; an exception aborts. Both charge the usage or, without one, the tokens counted.
-        Neither raises an error. What the service can't take within ``settle_seconds`` is sent again in the background.
+        Neither raises an error. If settling does not succeed within ``settle_seconds``, it continues in the background.
         ``session.result`` has the outcome.
 
         With ``when_short="shorten"``, the estimate's output becomes what the user can pay for, and
@@ -321,7 +323,7 @@ class AccountingClient:
     withdraw_price = _method(routes.pricing.withdraw_price)
 
     def output_limit(self, model_id: str, default: int = DEFAULT_OUTPUT_TOKENS) -> int:
-        """How much output to reserve for a request without a limit: the model's maximum, but at most ``default``.
+        """How many output tokens a request without a limit reserves: the model's maximum, at most ``default``.
 
         The maximum is in the model's price (``maxOutputTokens``), and is cached for five minutes.
         """
@@ -329,7 +331,7 @@ class AccountingClient:
         if not is_known:
             try:
                 limit = (self.send(routes.pricing.price(model_id), NEVER)).max_output_tokens
-            except AccountingError:  # without a price, or the right to read it
+            except AccountingError:  # the model has no price, or the caller may not read it
                 limit = None
             self._output_limits.put(model_id, limit)
         return least(limit, default)
@@ -346,14 +348,14 @@ class AccountingClient:
         """Carry out an exchange, as `send` does."""
         http = self._http.get()
         while True:
-            authorization = self._authorization.get(exchange.refused) if exchange.shows_token else None
+            authorization = self._authorization.get(exchange.refused) if exchange.sends_token else None
             request = exchange.request(http, authorization)
             outcome: httpx.Response | Fault
             try:
                 outcome = http.send(request)
             except FAULTS as error:
                 outcome = error
-            judged = exchange.heard(outcome)
-            if isinstance(judged, Succeeded):
-                return judged.value
-            time.sleep(judged.pause_seconds)
+            verdict = exchange.judge(outcome)
+            if isinstance(verdict, Succeeded):
+                return verdict.value
+            time.sleep(verdict.pause_seconds)

@@ -42,15 +42,15 @@ def header(credential: Credential | None) -> str | None:
     if credential is None:
         return None
     if isinstance(credential, ApiKey):
-        return f"ApiKey {visible(credential.text, 'the API key')}"
+        return f"ApiKey {valid_in_header(credential.text, 'the API key')}"
     if isinstance(credential, ServiceCredential):
-        return f"Service {visible(credential.text, 'the service credential')}"
+        return f"Service {valid_in_header(credential.text, 'the service credential')}"
     if not isinstance(credential, str):
         raise TypeError(f"a token must be a str, an ApiKey or a ServiceCredential, not {type(credential).__name__}")
-    return f"Bearer {visible(credential, 'the token')}"
+    return f"Bearer {valid_in_header(credential, 'the token')}"
 
 
-def visible(text: str, name: str) -> str:
+def valid_in_header(text: str, name: str) -> str:
     """Return ``text`` if it is valid in a header. Otherwise raise ValueError without the text, which is a secret."""
     if not (text and text.isascii() and text.isprintable() and " " not in text):
         raise ValueError(f"{name} is empty, or has a space, a line break or a letter that is not ASCII")

@@ -88,7 +88,7 @@ class Unauthorized(AccountingError):
 
 
 class TokenRequired(Unauthorized):
-    """The client has neither a token nor an API key."""
+    """The client has no token, API key or service credential."""
 
 
 class TokenExpired(Unauthorized):
@@ -116,12 +116,12 @@ class InsufficientCredits(AccountingError):
 
     @property
     def required(self) -> int:
-        """What was needed."""
+        """The credits that the call needs."""
         return self._number("requiredCredits") or 0
 
     @property
     def available(self) -> int:
-        """What can be spent now."""
+        """The credits that can be spent now."""
         return self._number("availableCredits") or 0
 
     @property
@@ -131,12 +131,12 @@ class InsufficientCredits(AccountingError):
 
     @property
     def shortfall(self) -> int:
-        """How much is missing."""
+        """The credits that are missing."""
         return self._number("shortfall") or 0
 
     @property
     def affordable_tokens(self) -> int | None:
-        """The largest `estimated_tokens` that a session could begin with now; None if the call was about no session."""
+        """The largest `estimated_tokens` that a session could begin with now; None if the call had no such estimate."""
         return self._number("affordableTokens")
 
     @property
@@ -158,12 +158,12 @@ class BudgetExceeded(InsufficientCredits):
 
     @property
     def available(self) -> int:
-        """What the limits still admit."""
+        """The credits that the limits still allow."""
         return self._number("remainingCredits") or 0
 
     @property
     def shortfall(self) -> int:
-        """How much is missing."""
+        """The credits that are missing."""
         return self.required - self.available
 
 
@@ -418,7 +418,7 @@ BY_STATUS: dict[int, type[AccountingError]] = {
 
 
 def error_of(response: httpx.Response) -> AccountingError:
-    """Return the exception for an answer that is not a success; UnexpectedAnswer if its content makes no sense."""
+    """Return the exception for an answer that is not a success; UnexpectedAnswer if its code and status are unknown."""
     try:
         body = json_in(response.content)
     except Misread:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 
 from accounting_client.call import Access, Answer, Call
-from accounting_client.credentials import visible
+from accounting_client.credentials import valid_in_header
 from accounting_client.errors import (
     AccountingError,
     Contention,
@@ -72,7 +72,7 @@ def checked_settings(base_url: str, service_key: str | None, timeout_seconds: fl
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError(f"base_url is not a valid address: {base_url}")
     if service_key is not None:
-        visible(service_key, "the service key")
+        valid_in_header(service_key, "the service key")
     require_seconds("timeout_seconds", timeout_seconds)
     return Settings(base_url.rstrip("/"), service_key, timeout_seconds, retries)
 
@@ -92,7 +92,7 @@ class Again:
 
 
 class Exchange(Generic[T]):
-    """A call in progress. Send ``request`` and pass the outcome to ``heard``, until it returns `Succeeded` or raises.
+    """A call in progress. Send ``request`` and pass the outcome to ``judge``, until it returns `Succeeded` or raises.
 
     ``refused`` is the authorization that the service refused, if a new one may replace it. ``may_be_done`` says whether
     the service may have carried out the call in any attempt so far.
@@ -103,7 +103,7 @@ class Exchange(Generic[T]):
         self._call = call
         self._settings = settings
         self._retries = settings.retries if retries is None else retries
-        self._renewable = renewable and self.shows_token
+        self._renewable = renewable and self.sends_token
         self._began = time.monotonic()
         self._attempts = 0
         self._authorization: str | None = None
@@ -112,15 +112,15 @@ class Exchange(Generic[T]):
         self._may_be_done_before = False
 
     @property
-    def shows_token(self) -> bool:
+    def sends_token(self) -> bool:
         """Whether the call sends a token or an API key."""
         return self._call.access in (Access.USER, Access.REPORT)
 
     def request(self, http: httpx.Client | httpx.AsyncClient, authorization: str | None) -> httpx.Request:
-        """The request to send now."""
+        """Return the request to send now, and count it as an attempt."""
         call, settings = self._call, self._settings
         headers = {"User-Agent": f"accounting-client/{__version__}"}
-        if authorization is not None and self.shows_token:
+        if authorization is not None and self.sends_token:
             headers["Authorization"] = authorization
             if settings.acts_for is not None:
                 headers["X-On-Behalf-Of"] = quote(settings.acts_for, safe="")
@@ -146,10 +146,10 @@ class Exchange(Generic[T]):
         self._may_be_done_before, self.may_be_done = self.may_be_done, True
         return request
 
-    def heard(self, outcome: httpx.Response | Fault) -> Succeeded[T] | Again:
+    def judge(self, outcome: httpx.Response | Fault) -> Succeeded[T] | Again:
         """Judge the outcome of the request. Raises AccountingError if it failed and must not be sent again."""
         self.may_be_done = self._may_be_done_before or _may_be_done(outcome)
-        if isinstance(outcome, httpx.Response) and (outcome.is_success or self._told(outcome)):
+        if isinstance(outcome, httpx.Response) and (outcome.is_success or self._is_answer(outcome)):
             return Succeeded(self._read(outcome))
         error = error_of(outcome) if isinstance(outcome, httpx.Response) else _unreachable(outcome)
         if isinstance(error, TokenExpired | TokenInvalid | ServiceCredentialInvalid) and self._renewable:
@@ -170,15 +170,15 @@ class Exchange(Generic[T]):
             return False
         return self._call.repeatable or not _may_be_done(outcome)
 
-    def _told(self, response: httpx.Response) -> bool:
-        """Whether a refusal counts as an answer, as `Call.told_by` says."""
-        if self._call.told_by is None or not response.is_client_error:
+    def _is_answer(self, response: httpx.Response) -> bool:
+        """Whether a refusal counts as an answer, because it has the call's ``answer_field``."""
+        if self._call.answer_field is None or not response.is_client_error:
             return False
         try:
             body = json_in(response.content)
         except Misread:
             return False
-        return isinstance(body, dict) and self._call.told_by in body
+        return isinstance(body, dict) and self._call.answer_field in body
 
     def _read(self, response: httpx.Response) -> T:
         try:
@@ -196,7 +196,7 @@ def _may_be_done(outcome: httpx.Response | Fault) -> bool:
     if not isinstance(outcome, httpx.Response):
         return not isinstance(outcome, NEVER_SENT)
     error = None if outcome.is_success else error_of(outcome)
-    return error is None or (failed(error) and not isinstance(error, RateLimited | Contention))
+    return error is None or (is_temporary(error) and not isinstance(error, RateLimited | Contention))
 
 
 def _unreachable(cause: Fault) -> AccountingError:
@@ -214,6 +214,6 @@ def _unexpected(cause: Exception, status: int | None) -> UnexpectedAnswer:
     return UnexpectedAnswer(f"The answer can't be read: {cause}", "UNEXPECTED_ANSWER", status)
 
 
-def failed(error: AccountingError) -> bool:
+def is_temporary(error: AccountingError) -> bool:
     """Whether the outcome says nothing about the request itself, so that the same request may succeed later."""
     return isinstance(error, RateLimited | Unavailable | UnexpectedAnswer) or (error.status or 0) >= 500

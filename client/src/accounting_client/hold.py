@@ -1,7 +1,7 @@
 """The credits held for one stream: what is known about them, what is sent to the service, and what is logged.
 
-Clients, threads and tasks refer only to the hold, not to the session that the stream's block has. So if nobody can
-leave the block any more, the session is garbage-collected, and the heartbeats notice it.
+Clients, threads and tasks refer only to the hold, not to the session object of the ``with`` block. So if nothing can
+leave the block any more, the session object is garbage-collected, and the heartbeats notice this.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from accounting_client.errors import (
     SessionNotActive,
     Unauthorized,
 )
-from accounting_client.exchange import Exchange, failed
+from accounting_client.exchange import Exchange, is_temporary
 from accounting_client.meter import Meter, Progress
 from accounting_client.process import generation
 from accounting_client.retries import Retries, require_seconds
@@ -62,7 +62,7 @@ OUTPUT_PARTS = ("reasoningTokens", "outputAudioTokens")
 UNHELD = Initialized("", 0, 0, datetime.max.replace(tzinfo=UTC), "")
 
 IsGone = Callable[[], bool]
-"""Whether the session of the stream's block was garbage-collected, so that nobody will leave the block."""
+"""Whether the session object was garbage-collected, so that nothing can leave its ``with`` block any more."""
 
 
 WhenShort = Literal["raise", "shorten"]
@@ -266,7 +266,7 @@ class Hold(ABC):
         )
 
     def _put_off(self, settling: Settling, error: BaseException | None = None) -> None:
-        """Leave a settlement to the background, unless it was refused for good."""
+        """Leave a settlement to the background sender, unless the service refused it for good."""
         pending = PendingSettlement(settling, self._client, self, self.key)
         if isinstance(error, Exception) and not may_settle_later(error, renewable=self._renewable):
             self.backlog.refused(pending, error)
@@ -289,9 +289,9 @@ class Hold(ABC):
         self.terms = replace(self.terms, estimated_usage=rest | {"outputTokens": affordable})
         return True
 
-    def _allowed(self, error: BaseException) -> bool:
+    def _begin_unheld(self, error: BaseException) -> bool:
         """Begin the stream without a hold if ``error`` and the terms allow it. Return whether they do."""
-        if self.terms.on_unreachable != "allow" or not (isinstance(error, AccountingError) and failed(error)):
+        if self.terms.on_unreachable != "allow" or not (isinstance(error, AccountingError) and is_temporary(error)):
             return False
         logger.warning("session %s begins without a hold: %s", self.session_id, error)
         self.is_unheld = True
@@ -300,7 +300,7 @@ class Hold(ABC):
 
     def _opened_as(self, opened: Initialized) -> None:
         self.opened = opened
-        self._expires(opened.expires_at)
+        self._note_expiry(opened.expires_at)
         if (usage := self.terms.estimated_usage) is None:
             self.meter = Meter(self.terms.estimated_tokens or 0, opened)
         else:
@@ -321,7 +321,7 @@ class Hold(ABC):
             self.terms.heartbeat_seconds is not None or is_woken or meter.outgrown or time.monotonic() >= self._beat_at
         )
 
-    def _expires(self, at: datetime) -> None:
+    def _note_expiry(self, at: datetime) -> None:
         """Note when the service would end the session, to send a heartbeat in time."""
         left = (at - datetime.now(UTC)).total_seconds()
         self._beat_at = time.monotonic() + left / PART_OF_TIME_OUT
@@ -339,7 +339,7 @@ class Hold(ABC):
             self.meter.missed(error)
 
     def _abandoned(self) -> None:
-        """Log that nobody can leave the stream's block any more."""
+        """Log that nothing can leave the ``with`` block any more."""
         logger.warning("session %s was abandoned with %d tokens: it is aborted", self.session_id, self.progress.tokens)
 
     def _pause_after(self, error: Exception, settling: Settling) -> float | None:
@@ -355,7 +355,7 @@ class Hold(ABC):
         """Log, once, that the session could not be settled."""
         ended = isinstance(error, SessionNotActive | SessionEnded)
         if self.meter is None and ended:
-            return  # only now it is known that the session was never opened
+            return  # only this answer shows that the session was never opened
         with self._log_lock:  # closing the client and settling may both give up at the same moment
             if self._is_logged:
                 return
@@ -371,4 +371,4 @@ class Hold(ABC):
 
     def left_behind(self) -> None:
         """Log that the client was closed, or its program ended, before the session was settled."""
-        self.unsettled(TimeoutError("the client's total_seconds were over before it was settled"))
+        self.unsettled(TimeoutError("the client was closed, or its program ended, before the session was settled"))

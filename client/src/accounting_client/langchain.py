@@ -43,8 +43,8 @@ C = TypeVar("C", "AccountingClient", "AsyncAccountingClient")
 S = TypeVar("S", StreamingSession, AsyncStreamingSession)
 
 
-class _Asked(NamedTuple):
-    """A call: the model, what it reads, and the most that it may generate, if the call limits it."""
+class _ModelRequest(NamedTuple):
+    """A request to a model. ``limit`` is the most output tokens that the request allows, if it has a limit."""
 
     model_id: str
     request: Mapping[str, Any]
@@ -92,7 +92,7 @@ class _Calls(Generic[C, S]):
         self._calls: dict[UUID, _Call[S]] = {}
         self._asking = threading.local()
 
-    def _asked(self, prompt: object, event: Mapping[str, Any]) -> _Asked:
+    def _asked(self, prompt: object, event: Mapping[str, Any]) -> _ModelRequest:
         """What LangChain reports about a call. Raises ValueError for calls whose end it does not report."""
         if event.get("batch_size", 1) != 1:
             raise ValueError("LangChain does not say how each of several prompts ends: use batch instead of generate")
@@ -103,10 +103,10 @@ class _Calls(Generic[C, S]):
         models = [self._model_id, known.get("ls_model_name"), *(params.get(name) for name in MODELS)]
         model_id = next((str(model) for model in models if model), "unknown")
         request = {"messages": prompt, "tools": params.get("tools"), "functions": params.get("functions")}
-        return _Asked(model_id, request, limit)
+        return _ModelRequest(model_id, request, limit)
 
-    def _terms(self, asked: _Asked, limit: int) -> dict[str, Any]:
-        """What a streaming session for a call takes."""
+    def _terms(self, asked: _ModelRequest, limit: int) -> dict[str, Any]:
+        """The arguments of the streaming session for a call."""
         estimate = estimated_usage(asked.request, tuple(asked.request), self._estimate, limit)
         return {"model_id": asked.model_id, "estimated_usage": estimate, **self._terms_of_all}
 
@@ -151,7 +151,10 @@ class AccountingCallback(_Calls["AccountingClient", StreamingSession], BaseCallb
 
     @property
     def ignore_chat_model(self) -> bool:
-        """Always False. LangChain reads this before each call; its async methods call `_open` in another thread."""
+        """Always False. LangChain reads this before each call, in the thread of the call.
+
+        Its async methods then call `_open` in another thread, and `_open` refuses that.
+        """
         self._asking.here = True
         return False
 
@@ -185,7 +188,7 @@ class AccountingCallback(_Calls["AccountingClient", StreamingSession], BaseCallb
             session.abort()
 
     def _open(self, run_id: UUID, prompt: object, event: Mapping[str, Any]) -> None:
-        if not self._asking.__dict__.pop("here", False):  # another thread: a cancelled call would not be settled
+        if not self._asking.__dict__.pop("here", False):  # in another thread, a cancelled call would not be settled
             raise RuntimeError("an AccountingCallback is for invoke, stream and batch: use AsyncAccountingCallback")
         asked = self._asked(prompt, event)
         limit = asked.limit or self._client.output_limit(asked.model_id, self._default_max_tokens)
@@ -314,16 +317,16 @@ def _usage_in(response: LLMResult) -> dict[str, int] | None:
 
 def canonical_usage(usage: Mapping[str, Any]) -> dict[str, int]:
     """LangChain's ``usage_metadata`` of any provider in the service's canonical form."""
-    given, made = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
-    written_1h = _part(given, "ephemeral_1h_input_tokens")
-    by_lifetime = written_1h + _part(given, "ephemeral_5m_input_tokens")
+    inputs, outputs = usage.get("input_token_details") or {}, usage.get("output_token_details") or {}
+    written_1h = _part(inputs, "ephemeral_1h_input_tokens")
+    by_lifetime = written_1h + _part(inputs, "ephemeral_5m_input_tokens")
     parts = {
-        "cachedInputTokens": _part(given, "cache_read"),
-        "cacheWriteTokens": max(_part(given, "cache_creation"), by_lifetime) - written_1h,
+        "cachedInputTokens": _part(inputs, "cache_read"),
+        "cacheWriteTokens": max(_part(inputs, "cache_creation"), by_lifetime) - written_1h,
         "cacheWrite1hTokens": written_1h,
-        "inputAudioTokens": _part(given, "audio"),
-        "reasoningTokens": _part(made, "reasoning"),
-        "outputAudioTokens": _part(made, "audio"),
+        "inputAudioTokens": _part(inputs, "audio"),
+        "reasoningTokens": _part(outputs, "reasoning"),
+        "outputAudioTokens": _part(outputs, "audio"),
     }
     whole = {"inputTokens": usage["input_tokens"], "outputTokens": usage["output_tokens"]}
     return whole | {name: count for name, count in parts.items() if count}

@@ -24,7 +24,7 @@ from accounting_client.async_client import AsyncAccountingClient
 from accounting_client.credentials import ServiceCredential
 from accounting_client.errors import AccountingError, RightMissing
 from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, Estimate, estimated_usage
-from accounting_client.litellm_requests import FREE_CALLS, INPUTS, Asked, output_tokens_in, usage_of
+from accounting_client.litellm_requests import FREE_CALLS, INPUTS, ModelRequest, output_tokens_in, usage_of
 from accounting_client.settling import NO_USAGE
 
 if TYPE_CHECKING:
@@ -52,15 +52,15 @@ Named = str | Callable[["UserAPIKeyAuth"], str | None]
 class _Call:
     """A request of the proxy, and the session that accounts it.
 
-    ``answer`` is the id of the settled answer. ``was_cut`` is whether the caller left before the end of a stream.
+    ``answer_id`` is the id of the settled answer. ``caller_left`` is whether the caller left before a stream's end.
     """
 
     session: AsyncStreamingSession
     client: AsyncAccountingClient
     model: str
     account_id: str | None
-    answer: str | None = None
-    was_cut: bool = False
+    answer_id: str | None = None
+    caller_left: bool = False
 
 
 class StreamRefused(Exception):
@@ -94,13 +94,13 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         on_unreachable: OnUnreachable = "raise",
         free_calls: Collection[str] = FREE_CALLS,
     ) -> None:
-        """Raises KeyError, naming what the environment lacks, and ValueError for templates with other ids than `IDS`.
+        """Raises KeyError with a missing environment variable, and ValueError for templates with other ids than `IDS`.
 
         ``user`` is the user for whom credits are held. ``account`` is the account that pays, such as ``org:{team_id}``;
         if the proxy has no such id, it is the user's own. ``models`` maps the proxy's names of models to those of price
         rules; other names stay the same. ``estimate`` says how a request's input is estimated. ``default_max_tokens``
         is held for a request that does not limit its output, unless the price rule allows less.
-        ``when_short="shorten"`` makes the model generate no more than the user can pay for, instead of refusing.
+        ``when_short="shorten"`` limits the output to what the user can pay for, instead of refusing the request.
         ``on_unreachable="allow"`` lets requests pass while the service does not answer; they are settled later.
         ``free_calls`` are types of LiteLLM's calls that cost no credits.
         """
@@ -130,7 +130,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
                 metadata.pop(SESSION, None)  # the caller cannot choose a session
         if call_type in self._free_calls:
             return data
-        asked = Asked(call_type, data)
+        asked = ModelRequest(call_type, data)
         if not asked.is_accountable:
             how = "in the background" if data.get("background") else "of this type"
             raise _refusal(403, "CALL_NOT_ACCOUNTED", f"This proxy cannot account calls {how}: {call_type}")
@@ -159,7 +159,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
                 yield chunk
         except (asyncio.CancelledError, GeneratorExit):
             if call is not None:
-                call.was_cut = True
+                call.caller_left = True
             raise
 
     async def async_log_success_event(
@@ -176,14 +176,15 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         metadata = (kwargs.get("litellm_params") or {}).get("metadata") or {}
         served = metadata.get("model_group") or call.model
         model = None if served == call.model else self._models.get(served, served)
-        answer = str(getattr(response_obj, "id", None) or kwargs.get("litellm_call_id"))
+        answer_id = str(getattr(response_obj, "id", None) or kwargs.get("litellm_call_id"))
         usage = NO_USAGE if kwargs.get("cache_hit") else usage_of(kwargs, response_obj)
-        if call.answer is not None:
-            await self._record_more(call, answer, usage, model)
+        if call.answer_id is not None:
+            await self._record_more(call, answer_id, usage, model)
             return
-        call.answer = answer
+        call.answer_id = answer_id
         session = call.session
-        has_left = call.was_cut or bool(metadata.get("client_disconnected"))  # LiteLLM may report the end first
+        # LiteLLM may notice sooner than the stream's hook that the caller has left.
+        has_left = call.caller_left or bool(metadata.get("client_disconnected"))
         if usage is None or has_left:
             session.add_metadata({"estimated": True})
         if usage is not None:
@@ -201,7 +202,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         if (call := self._call_of(request_data)) is not None:
             await _given_up(call)
 
-    async def _opened(self, key: UserAPIKeyAuth, asked: Asked) -> _Call:
+    async def _opened(self, key: UserAPIKeyAuth, asked: ModelRequest) -> _Call:
         user_id = self._user(key)
         account_id = self._account(key)
         if not user_id:
@@ -238,7 +239,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         loop = asyncio.get_running_loop()
 
         def forgotten() -> None:
-            kept_for = 0.0 if call.answer is None else FURTHER_CALLS_SECONDS
+            kept_for = 0.0 if call.answer_id is None else FURTHER_CALLS_SECONDS
             loop.call_later(kept_for, self._calls.pop, call.session.session_id, None)
             self._begin(loop, _given_up(call))
 
@@ -253,9 +254,11 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _record_more(self, call: _Call, answer: str, usage: Mapping[str, Any] | None, model: str | None) -> None:
+    async def _record_more(
+        self, call: _Call, answer_id: str, usage: Mapping[str, Any] | None, model: str | None
+    ) -> None:
         """Charge a further call of a model for the same request, such as the one after a tool of the proxy."""
-        if answer == call.answer or usage is None:
+        if answer_id == call.answer_id or usage is None:
             return
         session = call.session
         try:
@@ -267,7 +270,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
                 account_id=call.account_id,
                 metadata={"sessionId": session.session_id},
                 deduct=True,
-                idempotency_key=f"{session.session_id}-{answer}"[:200],
+                idempotency_key=f"{session.session_id}-{answer_id}"[:200],
             )
         except AccountingError:
             logger.exception("a further usage of session %s could not be charged: %s", session.session_id, usage)

@@ -1,4 +1,4 @@
-"""What a LiteLLM proxy's requests may use, and what its answers say was used. Imports nothing of LiteLLM."""
+"""The most that requests to a LiteLLM proxy may use, and the usage that answers report. Imports nothing of LiteLLM."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FREE_CALLS = frozenset(
 
 
 @dataclass(frozen=True)
-class Asked:
+class ModelRequest:
     """A request to the proxy. ``data`` is LiteLLM's: a change in it changes the request to the model."""
 
     call_type: str
@@ -40,7 +40,7 @@ class Asked:
 
     @property
     def is_accountable(self) -> bool:
-        """Whether its usage will be known at its end. That of a response in the background is not."""
+        """Whether the answer will have the usage. A response in the background does not have it."""
         return self.call_type in MAX_TOKENS and not self.data.get("background")
 
     @property
@@ -92,22 +92,22 @@ def canonical_usage(usage: Mapping[str, Any]) -> dict[str, int] | None:
     """LiteLLM's usage object of any provider in the service's canonical form; None if it has no counts."""
     if not isinstance(usage.get("prompt_tokens"), int):
         return None
-    given, made = _details(usage, "prompt_tokens_details"), _details(usage, "completion_tokens_details")
+    inputs, outputs = _details(usage, "prompt_tokens_details"), _details(usage, "completion_tokens_details")
     whole_input, whole_output = _number(usage, "prompt_tokens"), _number(usage, "completion_tokens")
-    written = _number(given, "cache_write_tokens", "cache_creation_tokens") or _number(
+    written = _number(inputs, "cache_write_tokens", "cache_creation_tokens") or _number(
         usage, "cache_creation_input_tokens"
     )
-    cached = _number(given, "cached_tokens") or _number(usage, "cache_read_input_tokens")
-    written_1h = min(written, _number(_details(given, "cache_creation_token_details"), "ephemeral_1h_input_tokens"))
+    cached = _number(inputs, "cached_tokens") or _number(usage, "cache_read_input_tokens")
+    written_1h = min(written, _number(_details(inputs, "cache_creation_token_details"), "ephemeral_1h_input_tokens"))
     searches = _number(_details(usage, "server_tool_use"), "web_search_requests")
     parts = {
         "cachedInputTokens": cached,
         "cacheWriteTokens": written - written_1h,
         "cacheWrite1hTokens": written_1h,
-        "inputAudioTokens": min(_number(given, "audio_tokens"), max(0, whole_input - cached - written)),
-        "reasoningTokens": _number(made, "reasoning_tokens"),
-        "outputAudioTokens": _number(made, "audio_tokens"),
-        "webSearches": searches or _number(given, "web_search_requests"),
+        "inputAudioTokens": min(_number(inputs, "audio_tokens"), max(0, whole_input - cached - written)),
+        "reasoningTokens": _number(outputs, "reasoning_tokens"),
+        "outputAudioTokens": _number(outputs, "audio_tokens"),
+        "webSearches": searches or _number(inputs, "web_search_requests"),
     }
     whole = {"inputTokens": whole_input, "outputTokens": whole_output}
     return whole | {name: count for name, count in parts.items() if count}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from accounting_client.errors import AccountingError
-from accounting_client.exchange import failed
+from accounting_client.exchange import is_temporary
 from accounting_client.usage_objects import MAX_TOKENS, UsageFormat, input_of, output_of, put_together, with_more_output
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ class Meter:
 
         If the service did not raise the hold, the tokens fit it, although the estimate's rounded cost did not show
         this. How many more would fit is unknown, so the next heartbeat is due after half as many more tokens. The cost
-        of a usage cannot be computed from the estimate. So if the hold was raised for a usage, only its buffer is known
-        to pay for more tokens.
+        of a usage cannot be computed from the estimate. So if the hold was raised for a usage, only the hold's buffer
+        is known to pay for more tokens.
         """
         tokens, allocated = heartbeat.tokens_generated, heartbeat.allocated_credits
         weight = tokens + self._beyond_estimate(report)
@@ -134,7 +134,7 @@ class Meter:
 
     def missed(self, error: AccountingError) -> None:
         """Note that a heartbeat failed. If the service refused it, no other heartbeat can succeed."""
-        if not failed(error):
+        if not is_temporary(error):
             self.refusal = error
 
     def require_no_refusal(self) -> None:
@@ -147,7 +147,7 @@ class Meter:
         return max(0, progress.input - self._estimated_inputs)
 
     def _buffer(self, allocated: int) -> int:
-        """Tokens that surely fit the buffer of a hold, if the buffer is the same part of it as in the first hold."""
+        """Tokens that surely fit the buffer of a hold, if the buffer is the same share of it as in the first hold."""
         opened = self._opened
         return self._surely_within(allocated - allocated * opened.estimated_credits // (opened.allocated_credits or 1))
 

@@ -1,8 +1,8 @@
 """Account the calls of OpenAI's SDK: ``client = accounted(OpenAI(), accounting)``. Needs ``accounting-client[openai]``.
 
 It accounts chat completions, responses and embeddings: ``create``, ``parse`` and ``stream``, with ``stream=True`` or
-not. Routes that use no model are passed on. Everything else that could cost raises `NotAccounted`: raw responses,
-responses in the background, websockets, images, audio, batches and the like.
+not. Routes that use no model are passed on. All other calls that may cost money raise `NotAccounted`: raw
+responses, responses in the background, websockets, images, audio, batches and the like.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Unpack, overload
 import openai
 
 from accounting_client.errors import NotAccounted
-from accounting_client.sdk_call import Accounting, Provider, Route, Used, get, length
+from accounting_client.sdk_call import Accounting, Provider, Route, Used, get, tokens_in
 from accounting_client.sdk_client import Accounted, AsyncAccounted, Options, wrapped
 
 if TYPE_CHECKING:
@@ -26,16 +26,16 @@ ENDS = {"response.completed", "response.incomplete", "response.failed"}
 
 def _of_completion(answer: object) -> Used:
     choices = get(answer, "choices") or ()
-    return Used(get(answer, "usage"), sum(length(get(choice, "message", "content")) for choice in choices))
+    return Used(get(answer, "usage"), sum(tokens_in(get(choice, "message", "content")) for choice in choices))
 
 
 def _of_chunk(chunk: object) -> Used:
     choices, usage, tokens = get(chunk, "choices") or (), get(chunk, "usage"), 0
     for choice in choices:
         delta = get(choice, "delta")
-        tokens += length(get(delta, "content"), get(delta, "reasoning_content"), get(delta, "refusal"))
+        tokens += tokens_in(get(delta, "content"), get(delta, "reasoning_content"), get(delta, "refusal"))
         for call in get(delta, "tool_calls") or ():
-            tokens += length(get(call, "function", "arguments"))
+            tokens += tokens_in(get(call, "function", "arguments"))
     is_last = usage is not None and all(get(choice, "finish_reason") for choice in choices)
     return Used(usage, tokens, is_last, is_usage_only=usage is not None and not choices)
 
@@ -47,13 +47,13 @@ def _text_of_chunk(chunk: Any) -> str | None:
 
 
 def _of_response(answer: object) -> Used:
-    return Used(get(answer, "usage"), length(get(answer, "output_text")))
+    return Used(get(answer, "usage"), tokens_in(get(answer, "output_text")))
 
 
 def _of_event(event: object) -> Used:
     if get(event, "type") in ENDS:
         return Used(get(event, "response", "usage"), is_last=True)
-    return Used(tokens=length(get(event, "delta")))
+    return Used(tokens=tokens_in(get(event, "delta")))
 
 
 def _text_of_event(event: Any) -> str | None:

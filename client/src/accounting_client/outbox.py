@@ -2,7 +2,7 @@
 
 A session's row is added before its credits are held, and stays until the service has answered its settlement. So a
 session takes two transactions: one before its hold, and one before its settlement is sent. Settled sessions are deleted
-many at a time. If the process is killed before that, the next one settles them again, which changes nothing.
+many at a time. If the process is killed before that, the next process settles them again, which changes nothing.
 
 Processes may share the file: each leases its rows and renews the leases, and takes over rows whose lease has ended. If
 two processes send the same settlement, it counts once, because the session's id identifies it.

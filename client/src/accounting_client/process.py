@@ -17,7 +17,7 @@ def generation() -> int:
 
 
 def _count_fork() -> None:
-    global _generation  # noqa: PLW0603 - the one fact about a process that nothing else can tell
+    global _generation  # noqa: PLW0603 - every process has one count of its forks
     _generation += 1
 
 
@@ -44,6 +44,6 @@ class PerProcess(Generic[T]):
         return self._made.setdefault(_generation, self._make()) if found is None else found
 
 
-def brought_over(_connections: object) -> NoReturn:
-    """Refuse connections of the caller that were made before a fork: both processes would use them."""
+def refuse_inherited(_connections: object) -> NoReturn:
+    """Refuse connections that the caller made before a fork: both processes would use them."""
     raise RuntimeError("the connections (http=) belong to the parent process: pass other ones after a fork")

@@ -38,7 +38,7 @@ class Used(NamedTuple):
     """What an answer, or a part of a stream, says about what was used.
 
     ``usage`` is what the provider reports. ``tokens`` is estimated from the length of the part's text. ``is_last`` is
-    true if nothing that costs comes after the part. ``is_usage_only`` is true if the part has nothing but the usage.
+    true if no later part costs anything. ``is_usage_only`` is true if the part has nothing but the usage.
     """
 
     usage: object = None
@@ -52,10 +52,10 @@ class Route:
     """A route of a provider that is accounted.
 
     ``inputs`` are the fields of a request that the model reads; ``limits`` those that limit its output. To shorten the
-    output of a request that has none of these, the first one is set. ``text_of_part`` is a fast path: the text of a
-    part of a stream that has nothing else to count, and None for any other part. ``refuses`` says why a request can't
-    be accounted. ``asks_for_usage`` changes the body of a streamed request so that its stream reports the usage, and
-    returns whether it had to.
+    output of a request without a limit, the first one is set. ``text_of_part`` is a fast path: the text of a part of a
+    stream that has nothing else to count, and None for any other part. ``refuses`` says why a request can't be
+    accounted. ``asks_for_usage`` changes the body of a streamed request so that its stream reports the usage, and
+    returns whether a change was needed.
     """
 
     inputs: tuple[str, ...]
@@ -90,7 +90,7 @@ class Provider:
             raise NotAccounted(f"{path} can't be accounted: call it with the client that is not wrapped")
         headers = options.headers if isinstance(options.headers, Mapping) else {}
         if any(name.lower() == RAW_HEADER for name in headers):
-            raise NotAccounted("raw responses can't be accounted: call it without with_raw_response")
+            raise NotAccounted("raw responses can't be accounted: make the call without with_raw_response")
         return route
 
     def used_nothing(self, error: BaseException) -> bool:
@@ -171,13 +171,13 @@ class Request:
         self._estimated = int(usage["outputTokens"])
         return usage
 
-    def within(self, granted: int | None, *, stream: bool) -> Any:
-        """The options to send: with the output limited to what was granted, if that is less than was asked for."""
+    def within(self, output_tokens: int | None, *, stream: bool) -> Any:
+        """The options to send. If the request asks for more output than ``output_tokens``, it is limited to that."""
         body = dict(self._options.json_data or {})
         extra = self._options.extra_json
-        if granted is not None and granted < self._estimated and self._route.limits:
+        if output_tokens is not None and output_tokens < self._estimated and self._route.limits:
             name = self._limit_name or self._route.limits[0]
-            body[name] = max(1, granted // self._answers)
+            body[name] = max(1, output_tokens // self._answers)
             if extra is not None and name in extra:
                 extra = {**extra, name: body[name]}
         changed = copy.copy(self._options)
@@ -268,7 +268,7 @@ def get(value: object, *names: str) -> Any:
     return value
 
 
-def length(*texts: object) -> int:
+def tokens_in(*texts: object) -> int:
     """About how many tokens the texts have."""
     return sum(-(-len(text) // LETTERS_A_TOKEN) for text in texts if isinstance(text, str))
 

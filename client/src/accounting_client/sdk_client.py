@@ -1,7 +1,7 @@
 """Mixins that account the calls of an SDK's client, and iterators that account its streams.
 
-Both SDKs send every request with the method ``request`` of their client, and read a stream with the iterator of their
-``Stream``. This module accounts in these two places. It imports nothing of an SDK.
+The SDKs of OpenAI and Anthropic send every request with the method ``request`` of their client, and read a stream with
+the iterator of their ``Stream``. This module accounts in these two places. It imports nothing of an SDK.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class AsyncParts:
 
 
 class Options(TypedDict, total=False):
-    """What ``accounted`` and ``with_accounting`` take."""
+    """The options of ``accounted`` and ``with_accounting``."""
 
     user: str | None
     estimate: Estimate

@@ -1,4 +1,4 @@
-"""A streaming session for threads: a thread sends its heartbeats, and it is settled however the stream ends."""
+"""A streaming session for threads. A thread sends the heartbeats. The session is settled however the stream ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ThreadHold(Hold):
-    """A hold with a thread that begins with its first heartbeat. Any thread may settle it; only the first one does."""
+    """A hold whose thread starts when the first heartbeat is due. Any thread may settle it; only the first one does."""
 
     _client: AccountingClient
 
@@ -58,7 +58,7 @@ class ThreadHold(Hold):
             self._is_beating = True
 
     def open(self, is_gone: IsGone) -> None:
-        """Hold the credits and begin the heartbeats. If anything prevents this, what may be held is released."""
+        """Hold the credits and schedule the heartbeats. If this fails, release any credits that may be held."""
         opening = self._client.exchange(self.initialize_call())
         self.key = self._client.outbox_key(self.session_id)
         self.over.clear()
@@ -79,7 +79,7 @@ class ThreadHold(Hold):
             self._is_gone = is_gone
             ALARM.get().after(self._watch_seconds, self)
         except BaseException as error:
-            if self._allowed(error):
+            if self._begin_unheld(error):
                 self._is_open = True
                 return
             if self._may_be_held(opening, error):
@@ -127,7 +127,7 @@ class ThreadHold(Hold):
         try:
             while self.result is None:
                 try:
-                    self.result = settling.heard(self._client.send(settling.call, settling.retries))
+                    self.result = settling.receive(self._client.send(settling.call, settling.retries))
                 except Exception as error:  # the caller's token function may raise anything
                     pause = self._pause_after(error, settling)
                     if pause is None:
@@ -152,7 +152,7 @@ class ThreadHold(Hold):
                 try:
                     heartbeat = self._client.send(self.heartbeat_call(report), self._beat_retries)
                     meter.beaten(heartbeat, report)
-                    self._expires(heartbeat.expires_at)
+                    self._note_expiry(heartbeat.expires_at)
                 except Exception as error:  # the caller's token function may raise anything
                     if self._ended.is_set():
                         return
@@ -188,7 +188,7 @@ def _closes_in_a_thread(hold: ThreadHold, seconds: float) -> bool:
 
 
 class StreamingSession(Stream[ThreadHold]):
-    """See `AccountingClient.streaming_session`. Its tokens are counted by one thread."""
+    """See `AccountingClient.streaming_session`. Only one thread may count its tokens."""
 
     def __init__(self, client: AccountingClient, terms: Terms) -> None:
         super().__init__(ThreadHold(client, terms))
@@ -214,10 +214,10 @@ class StreamingSession(Stream[ThreadHold]):
 
         ``model_id`` is the model that served, as for `served_by`; ``metadata`` is added, as by `add_metadata`.
         """
-        self._say(model_id, metadata)
+        self._add_details(model_id, metadata)
         self._hold.settle(self._hold.finalized(success))
 
     def abort(self, *, model_id: str | None = None, metadata: Mapping[str, Any] | None = None) -> None:
         """Settle as aborted, unless it is settled already. Leaving the block by an exception also does this."""
-        self._say(model_id, metadata)
+        self._add_details(model_id, metadata)
         self._hold.settle(self._hold.aborted())

@@ -13,12 +13,15 @@ _FIRST_BITS, _STEP_BITS = 73, 60
 """Half of the random values are left for later ids of the same millisecond, which are each a random step higher."""
 
 _last = 0, 0
-"""The time and random bits of the newest id. A fork could leave a lock locked, so only random steps make ids differ."""
+"""The time and random bits of the newest id. No lock protects them, because a fork could leave it locked.
+
+Ids that threads make at once differ by their random bits.
+"""
 
 
 def new_session_id() -> str:
     """A new UUIDv7 in standard form. It sorts after earlier ones, unless threads race or the clock was turned back."""
-    global _last  # noqa: PLW0603 ids of one millisecond are in order
+    global _last  # noqa: PLW0603 - keeps the ids of one millisecond in order
     at, (last_at, last_bits) = time.time_ns() // 1_000_000, _last
     bits = last_bits + 1 + secrets.randbits(_STEP_BITS) if at == last_at else secrets.randbits(_FIRST_BITS)
     _last = at, bits

@@ -18,7 +18,7 @@ from accounting_client.errors import (
     SessionNotActive,
     Unauthorized,
 )
-from accounting_client.exchange import failed
+from accounting_client.exchange import is_temporary
 from accounting_client.meter import Progress
 from accounting_client.retries import Retries
 from accounting_client.routes import sessions
@@ -38,8 +38,8 @@ class Ending:
 
     ``progress`` is None for an aborted stream whose progress only the service knows. ``model_id`` is the model that
     served, if it is not the session's. ``is_estimated`` is true if the service rejected the provider's usage, so that
-    the tokens counted are settled. ``unheld`` has the other arguments of `initialize`, if nothing was held because the
-    service could not be reached. ``account_id`` is the account that pays, if the caller named one.
+    the tokens counted are settled. ``unheld`` has arguments of `initialize` if nothing was held, because the service
+    could not be reached. ``account_id`` is the account that pays, if the caller named one.
     """
 
     session_id: str
@@ -52,7 +52,7 @@ class Ending:
     account_id: str | None = None
 
     def call(self) -> Call[Settled]:
-        """The call that settles the session: with the provider's usage, if there is one, else with a number."""
+        """The call that settles the session: with the provider's usage or, without one, a number of tokens."""
         metadata = {**(self.metadata or {}), **({"estimated": True} if self.is_estimated else {})} or None
         more: dict[str, Any] = {"model_id": self.model_id, "metadata": metadata, "account_id": self.account_id}
         if self.progress is None:
@@ -70,7 +70,7 @@ class Ending:
         return sessions.initialize(self.session_id, estimated_usage=NO_USAGE, **(self.unheld or {}))
 
     def without_rejected(self, error: InvalidRequest | PayloadTooLarge) -> Ending:
-        """The same ending without what the service rejects: the metadata or the model that it names, else the usage.
+        """The same ending without the rejected values: the metadata or the model if the error names it, else the usage.
 
         If this changes nothing, the model and the metadata are left out too, so that only the number of tokens remains.
         """
@@ -104,8 +104,8 @@ class Settling:
             return self._retries
         return replace(self._retries, total_seconds=max(0.0, self._retries.total_seconds - self._elapsed()))
 
-    def heard(self, answer: Settled | Initialized) -> Settled | None:
-        """What was settled; None if the answer to ``call`` only opened the session, so that ``call`` has changed."""
+    def receive(self, answer: Settled | Initialized) -> Settled | None:
+        """Return the settlement in the answer to ``call``. If that only opened the session, change ``call`` instead."""
         if not isinstance(answer, Initialized):
             return answer
         self.call = self.ending.call()
@@ -122,7 +122,11 @@ class Settling:
         if rest == self.ending:
             return False
         progress = rest.progress
-        how = f"with the {progress.counted} tokens counted" if rest.is_estimated and progress else "without that"
+        how = (
+            f"with the {progress.counted} tokens counted"
+            if rest.is_estimated and progress
+            else "without the rejected values"
+        )
         details = error.errors if isinstance(error, InvalidRequest) else ""
         logger.warning("session %s is settled %s: %s %s", rest.session_id, how, error, details)
         self.ending, self.call = rest, rest.call()
@@ -140,5 +144,5 @@ class Settling:
 def may_settle_later(error: Exception, *, renewable: bool) -> bool:
     """Whether the same call may still settle the session after this error. A refusal is final."""
     if isinstance(error, AccountingError):
-        return failed(error) or (renewable and isinstance(error, Unauthorized))
+        return is_temporary(error) or (renewable and isinstance(error, Unauthorized))
     return renewable  # what the caller's token function raised

@@ -1,4 +1,4 @@
-"""What the sync and the async streaming session share: what they show of the stream, and the count of tokens."""
+"""What the sync and the async streaming session share: the properties of a stream, and the count of its tokens."""
 
 from __future__ import annotations
 
@@ -81,14 +81,14 @@ class Stream(Generic[H]):
 
         In a session with ``estimated_usage``, and after `set_usage`, they are output tokens. If the service refused a
         heartbeat, this raises the refusal after it has counted the tokens: `InsufficientCredits` if the hold could not
-        be raised. Stop the stream then. Raises TypeError if ``tokens`` is not a whole number, and ValueError if it is
-        negative or impossibly large.
+        be raised. Stop the stream then. Raises TypeError if ``tokens`` is not a whole number, ValueError if it is
+        negative or impossibly large, and RuntimeError outside of the ``with`` block.
         """
         if tokens < 0:
             raise ValueError(f"{tokens} can't be added: set_tokens corrects the count")
         meter = self._hold.running()
         meter.count(meter.tokens + tokens)
-        self._noted(meter)
+        self._check_hold(meter)
 
     def set_tokens(self, tokens: int) -> None:
         """Set the total number of tokens, for example if the model reports it at the end.
@@ -97,7 +97,7 @@ class Stream(Generic[H]):
         """
         meter = self._hold.running()
         meter.count(tokens)
-        self._noted(meter)
+        self._check_hold(meter)
 
     def set_usage(self, usage: object, usage_format: UsageFormat) -> None:
         """Pass on the usage that the provider has reported so far, as you received it. This never waits.
@@ -114,7 +114,7 @@ class Stream(Generic[H]):
         fields = in_json(usage, "the usage")
         meter = self._hold.running()
         meter.use(fields, usage_format)
-        self._noted(meter)
+        self._check_hold(meter)
 
     def served_by(self, model_id: str) -> None:
         """Name the model that really served the stream, if it is another one: the session is settled at its price."""
@@ -127,13 +127,13 @@ class Stream(Generic[H]):
         """
         self._hold.metadata = {**self._hold.metadata, **in_json(metadata, "the metadata")}
 
-    def _say(self, model_id: str | None, metadata: Mapping[str, Any] | None) -> None:
+    def _add_details(self, model_id: str | None, metadata: Mapping[str, Any] | None) -> None:
         if model_id is not None:
             self.served_by(model_id)
         if metadata is not None:
             self.add_metadata(metadata)
 
-    def _noted(self, meter: Meter) -> None:
+    def _check_hold(self, meter: Meter) -> None:
         """Have a heartbeat sent if the tokens may no longer fit the hold, and raise the refusal of an earlier one."""
         if meter.refusal is not None:
             meter.require_no_refusal()

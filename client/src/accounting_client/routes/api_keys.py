@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from accounting_client.call import Access, Call, Done, Listing, Page, as_, as_page, command, given, identifier, path
+from accounting_client.call import (
+    Access,
+    Call,
+    Done,
+    Listing,
+    Page,
+    as_,
+    as_page,
+    command,
+    identifier,
+    json_fields,
+    path,
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,7 @@ def create_api_key(
     repeat finds the key and cannot show its secret again: ``key`` is None. Delete that key then, and make another.
     Raises AccountNotFound, TooManyApiKeys, IdempotencyConflict.
     """
-    body = given(name=name, permissions=_array(permissions), expiry_days=expiry_days, account_id=account_id)
+    body = json_fields(name=name, permissions=_array(permissions), expiry_days=expiry_days, account_id=account_id)
     return command("POST", "/api/api-keys", CreatedApiKey, body, idempotency_key)
 
 
@@ -92,7 +104,7 @@ def api_keys_page(
 
     ``limit`` is 1 to 100, by default 100. Raises UserNotFound.
     """
-    query = given(user_id=user_id, limit=limit, cursor=cursor)
+    query = json_fields(user_id=user_id, limit=limit, cursor=cursor)
     return Call("GET", "/api/api-keys", as_page(ApiKeyInfo), query=query, repeatable=True)
 
 
@@ -112,7 +124,7 @@ def change_api_key(
     is_active: bool | None = None,
 ) -> Call[ChangedApiKey]:
     """Change a key's name or permissions, or switch it off or on. Raises ApiKeyNotFound."""
-    body = given(name=name, permissions=_array(permissions), is_active=is_active)
+    body = json_fields(name=name, permissions=_array(permissions), is_active=is_active)
     return Call("PUT", path("/api/api-keys/{}", identifier(key_id)), as_(ChangedApiKey), body=body)
 
 
@@ -135,10 +147,10 @@ def validate_api_key(key: str) -> Call[ApiKeyValidity]:
         "POST",
         "/api/api-keys/validate",
         as_(ApiKeyValidity),
-        body=given(key=key),
+        body=json_fields(key=key),
         access=Access.INTERNAL,
         repeatable=True,
-        told_by="valid",
+        answer_field="valid",
     )
 
 

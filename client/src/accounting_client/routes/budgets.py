@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from accounting_client.call import Call, Done, Listing, Page, as_, get, given, identifier, paged, path
+from accounting_client.call import Call, Done, Listing, Page, as_, get, identifier, json_fields, paged, path
 
 Window = Literal["day", "week", "month", "total"]
 
@@ -80,7 +80,7 @@ def set_budget(
     Another window or time zone begins at 0. Raises AccountNotFound, MemberNotFound, ApiKeyNotFound, TooManyBudgets.
     """
     warnings = None if warn_at_percent is None else list(warn_at_percent)
-    body = given(limit_credits=limit_credits, window=window, time_zone=time_zone, warn_at_percent=warnings)
+    body = json_fields(limit_credits=limit_credits, window=window, time_zone=time_zone, warn_at_percent=warnings)
     return Call("PUT", _budget(account_id, subject), as_(Budget), body=body, repeatable=True)
 
 
@@ -93,7 +93,7 @@ def budgets_page(
     ``limit`` is 1 to 100, by default 20. Raises AccountNotFound.
     """
     reads = paged(_Budgets, lambda page: page.budgets)
-    query = given(user_id=user_id, limit=limit, cursor=cursor)
+    query = json_fields(user_id=user_id, limit=limit, cursor=cursor)
     return Call("GET", path("/api/budgets/{}", account_id), reads, query=query, repeatable=True)
 
 
@@ -123,7 +123,7 @@ def begin_run(
     A repeat with the same values gets the run as it is now. Without ``expires_at``, the run expires after 30 days.
     Raises AccountNotFound, OrganizationClosed, RunExists.
     """
-    body = given(
+    body = json_fields(
         run_id=run_id, limit_credits=limit_credits, account_id=account_id, expires_at=expires_at, metadata=metadata
     )
     return Call("POST", "/api/runs", as_(Run), body=body, repeatable=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from accounting_client.call import Call, Listing, Page, as_, command, either, get, given, paged, path
+from accounting_client.call import Call, Listing, Page, as_, command, get, json_fields, paged, path, require_not_both
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def balance(user_id: str | None = None, *, account_id: str | None = None) -> Cal
     """
     if user_id is None:
         return get("/api/credits/balance", Balance, account_id=account_id)
-    either(user_id, account_id)
+    require_not_both(user_id, account_id)
     return get(path("/api/credits/balance/{}", user_id), Balance)
 
 
@@ -163,7 +163,7 @@ def check(required_credits: int, *, account_id: str | None = None) -> Call[Suffi
 
     Raises AccountNotFound.
     """
-    body = given(required_credits=required_credits, account_id=account_id)
+    body = json_fields(required_credits=required_credits, account_id=account_id)
     return Call("POST", "/api/credits/check", as_(Sufficiency), body=body, repeatable=True)
 
 
@@ -180,7 +180,7 @@ def calculate(
     ``usage`` is in canonical form or, with ``usage_format``, as the provider sent it. Alternatively, pass a number of
     tokens. Raises ModelUnknown if the service refuses models without a price.
     """
-    body = given(model_id=model_id, tokens=tokens, usage=usage, usage_format=usage_format, variant=variant)
+    body = json_fields(model_id=model_id, tokens=tokens, usage=usage, usage_format=usage_format, variant=variant)
     return Call("POST", "/api/credits/calculate", as_(Cost), body=body, repeatable=True)
 
 
@@ -200,7 +200,7 @@ def allocate(
     A repeat with the same ``idempotency_key`` grants nothing more. Without a key, each call makes a new one. Raises
     UserNotFound, AccountNotFound, OrganizationClosed, TooManyAllocations, IdempotencyConflict.
     """
-    body = given(**_holder(user_id, account_id), credits=credits, **_expiry(expiry_days, expires_at), notes=notes)
+    body = json_fields(**_holder(user_id, account_id), credits=credits, **_expiry(expiry_days, expires_at), notes=notes)
     return command("POST", "/api/credits/allocate", Granted, body, idempotency_key)
 
 
@@ -218,7 +218,7 @@ def set_credits(
 
     Raises UserNotFound, AccountNotFound, OrganizationClosed, TooManyAllocations, IdempotencyConflict.
     """
-    body = given(**_holder(user_id, account_id), credits=credits, **_expiry(expiry_days, expires_at), notes=notes)
+    body = json_fields(**_holder(user_id, account_id), credits=credits, **_expiry(expiry_days, expires_at), notes=notes)
     return command("POST", "/api/credits/set", CreditsSet, body, idempotency_key)
 
 
@@ -235,7 +235,7 @@ def remove(
     Raises InsufficientCredits (nothing is taken), UserNotFound, AccountNotFound, OrganizationClosed,
     IdempotencyConflict.
     """
-    body = given(**_holder(user_id, account_id), credits=credits, notes=notes)
+    body = json_fields(**_holder(user_id, account_id), credits=credits, notes=notes)
     return command("DELETE", "/api/credits/remove", CreditsRemoved, body, idempotency_key)
 
 
@@ -255,7 +255,7 @@ def adjust(
     TooManyAllocations, IdempotencyConflict.
     """
     expiry = _expiry(expiry_days, expires_at)
-    body = given(**_holder(user_id, account_id), adjustment=adjustment, **expiry, notes=notes)
+    body = json_fields(**_holder(user_id, account_id), adjustment=adjustment, **expiry, notes=notes)
     return command("PUT", "/api/credits/adjust", CreditsAdjusted, body, idempotency_key)
 
 
@@ -272,10 +272,10 @@ def allocations_page(
     ``limit`` is 1 to 100, by default 20; ``page`` counts from 1, and ``cursor`` is a page's ``next_cursor``.
     Raises UserNotFound, AccountNotFound.
     """
-    either(user_id, account_id)
+    require_not_both(user_id, account_id)
     where = "/api/credits/allocations" if user_id is None else path("/api/credits/allocations/{}", user_id)
     reads = paged(_Allocations, lambda found: found.allocations)
-    query = given(page=page, limit=limit, cursor=cursor, account_id=account_id)
+    query = json_fields(page=page, limit=limit, cursor=cursor, account_id=account_id)
     return Call("GET", where, reads, query=query, repeatable=True)
 
 

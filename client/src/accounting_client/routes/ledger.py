@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from accounting_client.call import Call, Listing, Page, either, get, given, paged, path
+from accounting_client.call import Call, Listing, Page, get, json_fields, paged, path, require_not_both
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,9 @@ def ledger_page(
     without a time includes that whole day. ``account_id`` names an account that the caller manages. Raises
     UserNotFound, AccountNotFound.
     """
-    either(user_id, account_id)
+    require_not_both(user_id, account_id)
     where = "/api/credits/ledger" if user_id is None else path("/api/credits/ledger/{}", user_id)
-    query = given(limit=limit, cursor=cursor, start_date=start_date, end_date=end_date, account_id=account_id)
+    query = json_fields(limit=limit, cursor=cursor, start_date=start_date, end_date=end_date, account_id=account_id)
     return Call("GET", where, paged(_Ledger, lambda found: found.entries), query=query, repeatable=True)
 
 

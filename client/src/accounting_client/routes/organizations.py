@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from accounting_client.call import Call, Done, Listing, Page, as_, command, get, given, identifier, paged, path
+from accounting_client.call import Call, Done, Listing, Page, as_, command, get, identifier, json_fields, paged, path
 
 Role = Literal["owner", "admin", "member"]
 
@@ -72,7 +72,7 @@ def create_organization(name: str, owner_id: str, *, idempotency_key: str | None
 
     Raises UserNotFound, UserErased, IdempotencyConflict.
     """
-    body = given(name=name, owner_id=owner_id)
+    body = json_fields(name=name, owner_id=owner_id)
     return command("POST", "/api/organizations", Organization, body, idempotency_key)
 
 
@@ -82,7 +82,7 @@ def organizations_page(*, limit: int | None = None, cursor: str | None = None) -
     ``limit`` is 1 to 100, by default 100.
     """
     reads = paged(_Organizations, lambda page: page.organizations)
-    return Call("GET", "/api/organizations", reads, query=given(limit=limit, cursor=cursor), repeatable=True)
+    return Call("GET", "/api/organizations", reads, query=json_fields(limit=limit, cursor=cursor), repeatable=True)
 
 
 def organizations(*, page_size: int = 100) -> Listing[Organization]:
@@ -98,7 +98,7 @@ def organization(organization_id: str) -> Call[Organization]:
 def rename_organization(organization_id: str, name: str) -> Call[Organization]:
     """As its owner or admin, rename an organization. Raises AccountNotFound."""
     target = path("/api/organizations/{}", identifier(organization_id))
-    return Call("PUT", target, as_(Organization), body=given(name=name), repeatable=True)
+    return Call("PUT", target, as_(Organization), body=json_fields(name=name), repeatable=True)
 
 
 def close_organization(organization_id: str, *, transfer_to: str | None = None) -> Call[ClosedOrganization]:
@@ -107,7 +107,7 @@ def close_organization(organization_id: str, *, transfer_to: str | None = None) 
     Raises AccountNotFound, OrganizationClosed if it was closed with another ``transfer_to``.
     """
     target = path("/api/organizations/{}/close", identifier(organization_id))
-    return Call("POST", target, as_(ClosedOrganization), body=given(transfer_to=transfer_to), repeatable=True)
+    return Call("POST", target, as_(ClosedOrganization), body=json_fields(transfer_to=transfer_to), repeatable=True)
 
 
 def members_page(organization_id: str, *, limit: int | None = None, cursor: str | None = None) -> Call[Page[Member]]:
@@ -117,7 +117,7 @@ def members_page(organization_id: str, *, limit: int | None = None, cursor: str 
     """
     target = path("/api/organizations/{}/members", identifier(organization_id))
     reads = paged(_Members, lambda page: page.members)
-    return Call("GET", target, reads, query=given(limit=limit, cursor=cursor), repeatable=True)
+    return Call("GET", target, reads, query=json_fields(limit=limit, cursor=cursor), repeatable=True)
 
 
 def members(organization_id: str, *, page_size: int = 100) -> Listing[Member]:
@@ -131,7 +131,7 @@ def set_member(organization_id: str, user_id: str, role: Role) -> Call[Member]:
     Raises AccountNotFound, UserNotFound, UserErased, LastOwner, TooManyMembers, OrganizationClosed.
     """
     target = path("/api/organizations/{}/members/{}", identifier(organization_id), user_id)
-    return Call("PUT", target, as_(Member), body=given(role=role), repeatable=True)
+    return Call("PUT", target, as_(Member), body=json_fields(role=role), repeatable=True)
 
 
 def remove_member(organization_id: str, user_id: str) -> Call[Done]:

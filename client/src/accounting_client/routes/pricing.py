@@ -8,7 +8,20 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from accounting_client.call import Answer, Call, Done, Listing, Page, as_, command, get, given, identifier, paged, path
+from accounting_client.call import (
+    Answer,
+    Call,
+    Done,
+    Listing,
+    Page,
+    as_,
+    command,
+    get,
+    identifier,
+    json_fields,
+    paged,
+    path,
+)
 
 
 @dataclass(frozen=True)
@@ -146,7 +159,7 @@ def add_price(  # noqa: PLR0913 - the route's fields, by keyword
     four. A repeat with the same ``idempotency_key`` adds nothing more. Without a key, each call makes a new one. Raises
     PriceExists, IdempotencyConflict.
     """
-    body = given(
+    body = json_fields(
         model_id=model_id,
         price_per_thousand_tokens=price_per_thousand_tokens,
         rates=rates,
@@ -171,7 +184,9 @@ def import_prices(
     aliases. Raises InvalidRequest, which names every problem of the list in ``details["problems"]``, and
     IdempotencyConflict.
     """
-    return command("POST", "/api/pricing/import", PriceImport, given(rules=rules, dry_run=dry_run), idempotency_key)
+    return command(
+        "POST", "/api/pricing/import", PriceImport, json_fields(rules=rules, dry_run=dry_run), idempotency_key
+    )
 
 
 def end_price(model_id: str, effective_from: datetime | str, effective_to: datetime | str) -> Call[PriceRule]:
@@ -180,7 +195,7 @@ def end_price(model_id: str, effective_from: datetime | str, effective_to: datet
     Raises PriceNotFound, and PriceEnded if the rule has already ended.
     """
     where = path("/api/pricing/{}/{}", identifier(model_id), effective_from)
-    return Call("PUT", where, as_(PriceRule), body=given(effective_to=effective_to))
+    return Call("PUT", where, as_(PriceRule), body=json_fields(effective_to=effective_to))
 
 
 def withdraw_price(model_id: str, effective_from: datetime | str) -> Call[Done]:
@@ -189,4 +204,4 @@ def withdraw_price(model_id: str, effective_from: datetime | str) -> Call[Done]:
 
 
 def _rules(where: str, reads: Callable[[Answer], Page[PriceRule]], page_size: int) -> Listing[PriceRule]:
-    return lambda cursor: Call("GET", where, reads, query=given(limit=page_size, cursor=cursor), repeatable=True)
+    return lambda cursor: Call("GET", where, reads, query=json_fields(limit=page_size, cursor=cursor), repeatable=True)

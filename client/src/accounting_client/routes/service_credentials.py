@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from accounting_client.call import Call, Done, Listing, Page, as_, command, given, identifier, paged, path
+from accounting_client.call import Call, Done, Listing, Page, as_, command, identifier, json_fields, paged, path
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def create_service_credential(
     If the answer is lost, the repeat finds the credential and cannot show it again: ``credential`` is None. Delete that
     credential then, and make another. Raises TooManyServiceCredentials, IdempotencyConflict.
     """
-    body = given(name=name, rights=_array(rights))
+    body = json_fields(name=name, rights=_array(rights))
     return command("POST", "/api/service-credentials", IssuedServiceCredential, body, idempotency_key)
 
 
@@ -59,7 +59,7 @@ def service_credentials_page(
     *, limit: int | None = None, cursor: str | None = None
 ) -> Call[Page[ServiceCredentialInfo]]:
     """A page of the service credentials, newest first. ``limit`` is 1 to 100, by default 100."""
-    query = given(limit=limit, cursor=cursor)
+    query = json_fields(limit=limit, cursor=cursor)
     reads = paged(_Services, lambda page: page.services)
     return Call("GET", "/api/service-credentials", reads, query=query, repeatable=True)
 
@@ -80,7 +80,7 @@ def change_service_credential(
 
     Raises ServiceCredentialNotFound.
     """
-    body = given(name=name, rights=_array(rights), end_previous=end_previous)
+    body = json_fields(name=name, rights=_array(rights), end_previous=end_previous)
     target = path("/api/service-credentials/{}", identifier(credential_id))
     return Call("PUT", target, as_(ServiceCredentialInfo), body=body, repeatable=True)
 
@@ -98,7 +98,7 @@ def rotate_service_credential(
     ``keep="previous"``, which keeps the secret that the service still uses. Raises ServiceCredentialNotFound,
     IdempotencyConflict.
     """
-    body = given(overlap_hours=overlap_hours, keep=keep)
+    body = json_fields(overlap_hours=overlap_hours, keep=keep)
     target = path("/api/service-credentials/{}/rotate", identifier(credential_id))
     return command("POST", target, IssuedServiceCredential, body, idempotency_key)
 

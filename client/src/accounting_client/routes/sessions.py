@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
-from accounting_client.call import Access, Call, Listing, Page, as_, as_page, given, identifier, path
+from accounting_client.call import Access, Call, Listing, Page, as_, as_page, identifier, json_fields, path
 from accounting_client.routes.usage import Usage
 from accounting_client.usage_objects import UsageFormat, in_json
 
@@ -183,7 +183,7 @@ def initialize(  # noqa: PLR0913 - the fields of the request, by keyword
     has other values, and SessionEnded if the session with this id has ended. Also raises BudgetExceeded, RunEnded,
     AccountNotFound, OrganizationClosed.
     """
-    body = given(
+    body = json_fields(
         session_id=session_id,
         model_id=model_id,
         estimated_tokens=estimated_tokens,
@@ -214,7 +214,7 @@ def preview_session(  # noqa: PLR0913 - the fields of the request, by keyword
 
     Raises UserNotFound, MemberNotFound, ApiKeyNotFound, ModelUnknown.
     """
-    body = given(
+    body = json_fields(
         model_id=model_id,
         estimated_tokens=estimated_tokens,
         estimated_usage=estimated_usage,
@@ -249,7 +249,7 @@ def heartbeat(
     return _report(
         "heartbeat",
         Heartbeat,
-        given(session_id=session_id, tokens_generated=tokens_generated, account_id=account_id, **used),
+        json_fields(session_id=session_id, tokens_generated=tokens_generated, account_id=account_id, **used),
     )
 
 
@@ -275,7 +275,7 @@ def finalize(  # noqa: PLR0913 - the fields of the request, by keyword
     """
     reported = {**_used(usage, usage_format), "model_id": model_id, "metadata": metadata, "success": success}
     reported["account_id"] = account_id
-    return _report("finalize", Finalized, given(session_id=session_id, actual_tokens=actual_tokens, **reported))
+    return _report("finalize", Finalized, json_fields(session_id=session_id, actual_tokens=actual_tokens, **reported))
 
 
 def abort(
@@ -293,7 +293,7 @@ def abort(
     The arguments and the errors are as for ``finalize``.
     """
     reported = {**_used(usage, usage_format), "model_id": model_id, "metadata": metadata, "account_id": account_id}
-    return _report("abort", Aborted, given(session_id=session_id, tokens_generated=tokens_generated, **reported))
+    return _report("abort", Aborted, json_fields(session_id=session_id, tokens_generated=tokens_generated, **reported))
 
 
 def end_session(user_id: str, session_id: str, reason: str) -> Call[Session]:
@@ -302,7 +302,7 @@ def end_session(user_id: str, session_id: str, reason: str) -> Call[Session]:
     Raises SessionNotActive, UserNotFound.
     """
     where = path("/api/streaming-sessions/{}/{}/end", user_id, identifier(session_id))
-    return Call("POST", where, as_(Session), body=given(reason=reason))
+    return Call("POST", where, as_(Session), body=json_fields(reason=reason))
 
 
 def active_sessions_page(
@@ -314,7 +314,7 @@ def active_sessions_page(
     """
     where = "/api/streaming-sessions/active"
     where = where if user_id is None else path(where + "/{}", user_id)
-    return Call("GET", where, as_page(Session), query=given(limit=limit, cursor=cursor), repeatable=True)
+    return Call("GET", where, as_page(Session), query=json_fields(limit=limit, cursor=cursor), repeatable=True)
 
 
 def active_sessions(user_id: str | None = None, *, page_size: int = 100) -> Listing[Session]:
@@ -326,13 +326,13 @@ def active_sessions(user_id: str | None = None, *, page_size: int = 100) -> List
 
 
 def all_active_sessions_page(*, limit: int | None = None, cursor: str | None = None) -> Call[Page[Session]]:
-    """As an administrator, a page of the active sessions of all users, by user; ``limit`` is 1 to 100."""
-    query = given(limit=limit, cursor=cursor)
+    """As an administrator, a page of the active sessions of all users, sorted by user; ``limit`` is 1 to 100."""
+    query = json_fields(limit=limit, cursor=cursor)
     return Call("GET", "/api/streaming-sessions/active/all", as_page(Session), query=query, repeatable=True)
 
 
 def all_active_sessions(*, page_size: int = 100) -> Listing[Session]:
-    """As an administrator, the active sessions of all users, by user, each user's newest first."""
+    """As an administrator, the active sessions of all users, sorted by user, each user's newest first."""
     return lambda cursor: all_active_sessions_page(limit=page_size, cursor=cursor)
 
 
@@ -345,7 +345,7 @@ def recent_sessions_page(
     """
     where = "/api/streaming-sessions/recent"
     where = where if user_id is None else path(where + "/{}", user_id)
-    return Call("GET", where, as_page(Session), query=given(limit=limit, cursor=cursor), repeatable=True)
+    return Call("GET", where, as_page(Session), query=json_fields(limit=limit, cursor=cursor), repeatable=True)
 
 
 def recent_sessions(user_id: str | None = None, *, page_size: int = 100) -> Listing[Session]:

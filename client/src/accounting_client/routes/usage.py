@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from accounting_client.call import Call, command, get, given, path, reporting
+from accounting_client.call import Call, command, get, json_fields, path, reporting
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,9 @@ class SystemStatistics:
 
     ``as_of`` is when the newest counted record was made.
 
-    ``by_user`` has the users with the most credits, ``by_service`` and ``by_model`` the names that users contributed
-    the most credits to, ``tokens_by_model`` at most 100 of those models. The numbers are exact; ``truncated`` says that
-    names are left out. ``series`` is None unless it was asked for.
+    ``by_user`` has the users with the most credits. ``by_service`` and ``by_model`` have the services and models that
+    users spent the most on, and ``tokens_by_model`` has at most 100 of those models. The numbers are exact;
+    ``truncated`` is true if names are left out. ``series`` is None unless it was asked for.
     """
 
     total_records: int
@@ -159,7 +159,7 @@ def record_usage(  # noqa: PLR0913 - the fields of the request, by keyword
     Raises InsufficientCredits or BudgetExceeded (nothing is recorded), RunEnded, AccountNotFound, OrganizationClosed,
     IdempotencyConflict.
     """
-    body = given(
+    body = json_fields(
         service=service,
         operation=operation,
         credits=credits,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from accounting_client.call import Access, Call, Listing, Page, as_, get, given, paged, path
+from accounting_client.call import Access, Call, Listing, Page, as_, get, json_fields, paged, path
 
 Role = Literal["user", "supervisor", "admin"]
 
@@ -72,7 +72,7 @@ def users_page(
 
     ``limit`` is 1 to 100, by default 20; ``page`` counts from 1, and ``cursor`` is a page's ``next_cursor``.
     """
-    query = given(page=page, limit=limit, role=role, cursor=cursor)
+    query = json_fields(page=page, limit=limit, role=role, cursor=cursor)
     return Call("GET", "/api/users", paged(_Users, lambda found: found.users), query=query, repeatable=True)
 
 
@@ -86,7 +86,7 @@ def sync_user(user_id: str, email: str, username: str, role: Role | None = None)
 
     Internal: it sends the service key, and no token.
     """
-    body = given(user_id=user_id, email=email, username=username, role=role)
+    body = json_fields(user_id=user_id, email=email, username=username, role=role)
     return Call("POST", "/api/users/sync", as_(SyncedUser), body=body, access=Access.INTERNAL)
 
 
@@ -95,7 +95,7 @@ def disable_user(user_id: str, reason: str | None = None) -> Call[User]:
 
     Finalizing and aborting the user's open sessions still works. A repeat changes nothing.
     """
-    body = given(reason=reason)
+    body = json_fields(reason=reason)
     return Call("POST", path("/api/users/{}/disable", user_id), as_(User), body=body, repeatable=True)
 
 
