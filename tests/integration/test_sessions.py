@@ -216,7 +216,7 @@ def test_raising_the_hold_does_not_undo_a_later_heartbeat(user: MakeUser, monkey
 
     def heartbeat_first(writes: Any) -> None:
         monkeypatch.setattr(sessions, "transact", transact)
-        store.note("u1", "s1", 30_000, NOW + 2)
+        store.note_tokens("u1", "s1", 30_000, NOW + 2)
         transact(writes)
 
     monkeypatch.setattr(sessions, "transact", heartbeat_first)

@@ -27,7 +27,7 @@ def test_every_time_can_be_read_back_from_its_ids(at: int, number: int) -> None:
 
     assert UUID(session_id).version == 7
     assert session_ids.made_at(session_id) == session_ids.place_in_time(session_id) == at
-    assert session_id.startswith(session_ids.beginning(at))
+    assert session_id.startswith(session_ids.prefix_at(at))
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def _rankings[Id](records: Mapping[int, int], ranking_of: Callable[[int], Rankin
 
     def read(of_day: int) -> Ranking[Id]:
         ended = of_day + DAY <= now
-        return system.kept(ranking_of, of_day, records[of_day]) if ended else ranking_of(of_day)
+        return system.cached_ranking(ranking_of, of_day, records[of_day]) if ended else ranking_of(of_day)
 
     with ThreadPoolExecutor(READERS) as pool:
         return list(pool.map(lambda context, each: context.run(read, each), [copy_context() for _ in records], records))

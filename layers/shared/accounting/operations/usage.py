@@ -164,7 +164,7 @@ def _priced(event: Event, now: int) -> UsageRecord:
 
 def usage_writes(made: UsageRecord, part: int = 0) -> list[Write]:
     """The writes of a record: the record, its sums and, if another account pays, a pointer in the user's account."""
-    pointers = [usage.point(made) for _ in made.accounts[1:]]
+    pointers = [usage.put_pointer(made) for _ in made.accounts[1:]]
     sums = [rollups.add(made, account_id, part) for account_id in made.accounts]
     return [usage.put(made), *sums, *pointers]
 

@@ -14,7 +14,7 @@ from accounting.store.table import Item
 
 
 class Position(NamedTuple):
-    """A place in the lists of wallets: after ``sk`` of the partition number ``part``."""
+    """A place in the lists of wallets: after the sort key ``sk`` in the partition with the number ``part``."""
 
     part: int = 0
     sk: str = keys.BEFORE_ALL_ACCOUNTS
