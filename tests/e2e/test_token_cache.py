@@ -21,7 +21,7 @@ ATTEMPTS = 5
 
 
 def _about_to_expire(http: httpx.Client, token: Mint) -> tuple[Person, int]:
-    """Return a user with an accepted token, and its end in epoch seconds. A slow machine may need several tries."""
+    """Return a user with an accepted token, and when it ends, in epoch seconds. A slow machine may need a few tries."""
     for _ in range(ATTEMPTS):
         user_id = new_id("late")
         expires_at = int(time.time()) - CLOCK_LEEWAY_SECONDS + 2
