@@ -1,4 +1,4 @@
-"""Account the calls of OpenAI's SDK: ``client = accounted(OpenAI(), accounting)``. Needs ``accounting-client[openai]``.
+"""Account for calls of OpenAI's SDK: ``client = accounted(OpenAI(), accounting)``. Needs ``accounting-client[openai]``.
 
 It accounts chat completions, responses and embeddings: ``create``, ``parse`` and ``stream``, with ``stream=True`` or
 not. Routes that use no model are passed on. All other calls that may cost money raise `NotAccounted`: raw
@@ -147,7 +147,7 @@ class _AsyncAccounted(_WithoutSockets, AsyncAccounted):
 if TYPE_CHECKING:
 
     class AccountedOpenAI(Accounted, openai.OpenAI):
-        """A client of OpenAI's SDK whose calls are accounted."""
+        """A client of OpenAI's SDK whose calls are accounted for."""
 
     class AsyncAccountedOpenAI(AsyncAccounted, openai.AsyncOpenAI):
         """As `AccountedOpenAI`, for asyncio."""

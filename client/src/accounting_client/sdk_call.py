@@ -49,12 +49,12 @@ class Used(NamedTuple):
 
 @dataclass(frozen=True)
 class Route:
-    """A route of a provider that is accounted.
+    """A route of a provider whose calls are accounted for.
 
     ``inputs`` are the fields of a request that the model reads; ``limits`` those that limit its output. To shorten the
     output of a request without a limit, the first one is set. ``text_of_part`` is a fast path: the text of a part of a
     stream that has nothing else to count, and None for any other part. ``refuses`` says why a request can't be
-    accounted. ``asks_for_usage`` changes the body of a streamed request so that its stream reports the usage, and
+    accounted for. ``asks_for_usage`` changes the body of a streamed request so that its stream reports the usage, and
     returns whether a change was needed.
     """
 
@@ -100,7 +100,7 @@ class Provider:
 
 @dataclass(frozen=True)
 class Accounting(Generic[A]):
-    """Which client accounts the calls, and how: the arguments of ``accounted``."""
+    """The client that accounts for the calls, and its settings: the arguments of ``accounted``."""
 
     client: A
     user: str | None = None
@@ -189,7 +189,7 @@ class Request:
 
 @dataclass
 class AccountedCall(Generic[S]):
-    """A call that is accounted: what is known about it, and how to end its session."""
+    """A call that is accounted for: what is known about it, and how to end its session."""
 
     provider: Provider
     route: Route
