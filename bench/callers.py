@@ -124,7 +124,7 @@ def _sync(*, stream: bool, outbox: str | None = None) -> Call:
 
 
 async def _service_in_a_turn(request: Any) -> Any:
-    """As `_service`, after a turn of the event loop, because no network answers in the same one."""
+    """As `_service`, after a turn of the event loop, because no network answers in the turn of the request."""
     await asyncio.sleep(0)
     return _service(request)
 

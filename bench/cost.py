@@ -16,9 +16,9 @@ from accounting.store import users
 from accounting.tokens import verify
 from bench import seed
 from bench.database import JWT_SECRET
-from bench.functions import here
+from bench.functions import figures_of
 from bench.operations import MODEL
-from bench.per_request import MOST_SECONDS, Asked, Effort, measure
+from bench.per_request import MOST_SECONDS, Effort, Workload, measure
 from bench.report import Section, Target, number
 from bench.scale import scaled
 from local.template import template
@@ -158,7 +158,7 @@ def _idle(report: Report) -> None:
 def _measured(database: Database, name: str) -> Figures:
     table, user = database.table(f"cost-{name}"), f"cost-{name}"
     seed.user(user)
-    (found,) = measure(table, "streaming_sessions", [Asked([name], {}, user)], Effort(100, MOST_SECONDS))
+    (found,) = measure(table, "streaming_sessions", [Workload([name], {}, user)], Effort(100, MOST_SECONDS))
     return found[name]
 
 
@@ -177,9 +177,9 @@ def _behind_the_scenes(database: Database) -> dict[str, Part]:
         verify(token, lambda **_: [JWT_SECRET.encode()])
         users.sync(described, 0)
 
-    counting = here(lambda: count(batches.pop()), times - 1)
+    counting = figures_of(lambda: count(batches.pop()), times - 1)
     return {
-        "authorizer": Part(here(authorize, times), is_request=False),
+        "authorizer": Part(figures_of(authorize, times), is_request=False),
         "system statistics": Part(counting, is_request=False, records=BATCH),
     }
 

@@ -102,7 +102,7 @@ def _row(found: dict[str, Any], one: float) -> list[str]:
 def measure(asked: dict[str, Any]) -> dict[str, Any]:
     """Open sessions with all processes until time is up."""
     telemetry.metrics = Uncounted()  # type: ignore[assignment]  # only an invocation of Lambda writes metrics
-    be_patient()  # it also drops the client: processes must not share a connection
+    be_patient()  # this also drops the client, because processes must not share a connection
     user, seconds = asked["user"], asked["seconds"]
     begin = time.monotonic() + HEAD_START_SECONDS
     with ProcessPoolExecutor(asked["processes"], multiprocessing.get_context("fork")) as pool:

@@ -21,7 +21,7 @@ ATTEMPTS = 5
 
 
 def _about_to_expire(http: httpx.Client, token: Mint) -> tuple[Person, int]:
-    """Return a user with an accepted token, and its end in epoch seconds. A slow machine may need several tries."""
+    """Return a user with an accepted token, and when it ends, in epoch seconds. A slow machine may need a few tries."""
     for _ in range(ATTEMPTS):
         user_id = new_id("late")
         expires_at = int(time.time()) - CLOCK_LEEWAY_SECONDS + 2
@@ -52,9 +52,9 @@ def test_a_token_is_accepted_within_the_leeway_and_refused_after_it(
 ) -> None:
     people()
     _about_to_expire(http, token)
-    gone = token(new_id("gone"), exp=int(time.time()) - CLOCK_LEEWAY_SECONDS - 1)
+    expired = token(new_id("expired"), exp=int(time.time()) - CLOCK_LEEWAY_SECONDS - 1)
 
-    answer = http.get("/api/credits/balance", headers={"Authorization": f"Bearer {gone}"})
+    answer = http.get("/api/credits/balance", headers={"Authorization": f"Bearer {expired}"})
     assert_refused(answer, 401, "TOKEN_EXPIRED")
 
 

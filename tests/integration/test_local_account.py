@@ -77,8 +77,8 @@ def test_a_program_can_drop_this_machines_account(aws: Emulator, table_name: str
     program = (
         "from local.account import leave_account; leave_account()\n"
         "import boto3, sys\n"
-        "given = {'region_name': 'us-east-1', 'aws_access_key_id': 'test', 'aws_secret_access_key': 'test'}\n"
-        "print(boto3.client('dynamodb', endpoint_url=sys.argv[1], **given).list_tables()['TableNames'])"
+        "options = {'region_name': 'us-east-1', 'aws_access_key_id': 'test', 'aws_secret_access_key': 'test'}\n"
+        "print(boto3.client('dynamodb', endpoint_url=sys.argv[1], **options).list_tables()['TableNames'])"
     )
 
     command = [sys.executable, "-c", program, aws.endpoint_url]

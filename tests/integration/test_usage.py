@@ -160,7 +160,7 @@ def test_statistics_equal_a_recount_of_the_records(forty_days: list[UsageRecord]
 def test_statistics_of_the_same_days_read_the_same_amount_for_any_number_of_records(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With 800 records by default (``STATISTICS_RECORDS``), each day has one in every part of its sums.
+    """With 800 records by default (``STATISTICS_RECORDS``), each day has a record in every part of its sums.
 
     ``--log-cli-level=INFO`` shows the counts. The emulator looks through all records of a user for any query, so the
     client needs more time.
@@ -256,10 +256,10 @@ def test_system_statistics_count_each_record_once_in_any_batches(user: MakeUser)
         rng.shuffle(stream)
         uncounted = stream.copy()
         while uncounted:
-            cut = rng.randrange(1, 90)
-            for chunk in system_usage.chunks(uncounted[:cut]):
+            size = rng.randrange(1, 90)
+            for chunk in system_usage.chunks(uncounted[:size]):
                 system_usage.count(chunk)
-            del uncounted[:cut]
+            del uncounted[:size]
 
     found = system_usage.statistics(NOW, NOW + 3 * DAY, top=10, now=NOW)
 
@@ -419,7 +419,9 @@ def test_counting_a_single_record_costs_what_the_data_model_says(
         system_usage.count([made])
         spent.append((calls.round_trips, calls.write_units))
 
-    assert spent == [(3, 13), (3, 16)], "of a day's first record, and of one whose user and names were there before"
+    assert spent == [(3, 13), (3, 16)], (
+        "of a day's first record, and of a record whose user and names already have sums"
+    )
     for chunk in system_usage.chunks([recorded("u1", 1, f"anthropic.model-{number}") for number in range(60)]):
         system_usage.count(chunk)
     made = recorded("u1", 5, "m")
@@ -491,7 +493,7 @@ def test_the_users_with_the_most_credits_come_first_and_truncated_says_that_ther
 
 
 def test_statistics_tell_api_keys_apart(user: MakeUser) -> None:
-    """In sums of whole days and in records of partial days, for what the user paid and what another account paid."""
+    """In the sums of whole days and in the records of partial days, whether the user or another account paid."""
     user("u1", 100)
     organization = stored("org:ACME")
     organization_with(organization, "u1", now=NOW)

@@ -173,7 +173,7 @@ def test_a_record_without_usage_adds_no_bytes_to_the_sums(user: MakeUser) -> Non
 
 
 def write_every_kind(seed: int) -> list[UsageRecord]:
-    """Write and return three days of records: bare credits, priced calls, sessions, and late usage that is refunded."""
+    """Write and return three days of records: bare credits, calls, sessions, and late usage below the heartbeat."""
     rng = random.Random(seed)
     begin = NOW - NOW % DAY
     organization_with(ORGANIZATION, "u1")

@@ -36,7 +36,7 @@ ORGANIZATIONS = [stored("org:ACME"), stored("org:BOLT")]
 def recorded(
     rng: random.Random, users: int, models: int, accounts: Sequence[AccountId | None] = (None,)
 ) -> list[UsageRecord]:
-    """Random records of several days, paid by random accounts. A third counts for no model."""
+    """Write random records of several days, paid by random accounts. A third counts for no model."""
     made = []
     for _ in range(120):
         who, model, at = rng.randrange(users), rng.randrange(models), BEGIN + rng.randrange(DAYS * DAY)
@@ -103,7 +103,7 @@ def test_the_systems_series_is_exact_even_if_rankings_are_cut(
 
 
 @pytest.mark.parametrize("by", [None, "model", "user", "account"])
-def test_without_users_the_rest_of_the_answer_is_the_same(user: MakeUser, by: system_usage.By | None) -> None:
+def test_top_0_leaves_out_the_users_and_keeps_the_series(user: MakeUser, by: system_usage.By | None) -> None:
     for who in range(12):
         user(f"u{who}")
     for chunk in system_usage.chunks(recorded(random.Random(5), 12, 4)):

@@ -1,4 +1,4 @@
-"""What limits a spender, read together with the wallet: membership, budgets and the run.
+"""The limits of a spender, read together with the wallet: membership, budgets and the run.
 
 For a personal account without a run, the first call reads only the wallet, which shows whether the account has budgets.
 """
@@ -29,10 +29,11 @@ def read_with_session(spender: Spender, session_id: str) -> tuple[Wallet, Allowa
 
 
 def _read(spender: Spender, more: dict[str, Key]) -> tuple[Wallet, Allowance, Items]:
-    """An organization's account is read in one call. A personal account with budgets takes a second call.
+    """Read the wallet, the allowance and the items of ``more``.
 
-    The wallet is never newer than the budgets that are read after it. So if they change between the two calls, the
-    write is refused, because the wallet's version has changed.
+    An organization's account is read in one call. A personal account with budgets takes a second call. The wallet is
+    never newer than the budgets that are read after it. So if they change between the two calls, the write is refused,
+    because the wallet's version has changed.
     """
     account_id, organization_id = spender.account_id, organization_of(spender.account_id)
     wanted = {"wallet": keys.wallet(account_id), **more}

@@ -111,7 +111,10 @@ def replace(before: Session, after: Session, *, untouched: bool = False) -> Writ
 
 
 def settle_late(after: Session) -> Write:
-    """Store the late settlement of a swept session. Refused with StaleRead and the ``session`` if it has one."""
+    """Store the late settlement of a swept session.
+
+    Refused with StaleRead and the newer ``session`` if another late settlement came first.
+    """
     swept = "settled_outcome = :swept"
     first = "attribute_not_exists(late_outcome)"
     action = table.put(to_item(after), condition=f"{swept} AND {first}", values={":swept": "swept"})

@@ -1,6 +1,6 @@
 """System-wide sums of a day: the total (spread over a few items), users ranked by credits, names ranked by merit.
 
-Marks say which records the sums include: 8 characters for each record, in a few items for each slot of time, so that a
+Marks show which records the sums include: 8 characters for each record, in a few items for each slot of time, so that a
 batch of records pays for little more than one item.
 """
 
@@ -173,13 +173,13 @@ def _read(_name: str, ranking_of: Callable[[int], Ranking[Any]], of_day: int) ->
 _kept = Cache(_read, KEPT_SECONDS, MOST_KEPT, size=lambda ranking: 1 + len(ranking.standings))
 
 
-def users_at(wanted: Sequence[tuple[int, str]]) -> list[int]:
+def user_credits_at(wanted: Sequence[tuple[int, str]]) -> list[int]:
     """For each pair of a day and a user, the user's credits of that day, in the same order."""
     found = table.get_many([keys.system_user(day(of_day), user_id) for of_day, user_id in wanted])
     return [_sum(item).credits for item in found]
 
 
-def accounts_at(wanted: Sequence[tuple[int, AccountId]]) -> list[int]:
+def account_credits_at(wanted: Sequence[tuple[int, AccountId]]) -> list[int]:
     """For each pair of a day and an account, what the account paid for others on that day, in the same order."""
     found = table.get_many([keys.system_account(day(of_day), account_id) for of_day, account_id in wanted])
     return [_sum(item).credits for item in found]

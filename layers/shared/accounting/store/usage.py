@@ -28,26 +28,26 @@ def put_pointer(record: UsageRecord) -> Write:
 
 
 type Wanted = Callable[[Item], bool]
-"""Which of an account's records and sums to count."""
+"""A test that selects the records and sums of an account that count."""
 
 
 def every(_: Item) -> bool:
-    """What the account paid, and what other accounts paid for its user."""
+    """Select what the account paid, and what other accounts paid for its user."""
     return True
 
 
 def paid(item: Item) -> bool:
-    """Only what the account itself paid."""
+    """Select only what the account itself paid."""
     return "paid_by" not in item
 
 
 def paid_by(payer: AccountId) -> Wanted:
-    """Only what ``payer``, another account, paid for the account's user."""
+    """A test that selects only what ``payer``, another account, paid for the account's user."""
     return lambda item: item.get("paid_by") == payer
 
 
 def with_key(key_id: str | None, wanted: Wanted) -> Wanted:
-    """Of what is ``wanted``, only what was used with this API key; all of it if ``key_id`` is None."""
+    """A test that selects what is ``wanted`` and was used with this API key, or with any if ``key_id`` is None."""
     return wanted if key_id is None else lambda item: item.get("key_id") == key_id and wanted(item)
 
 
