@@ -73,7 +73,7 @@ def _asks_for_usage(body: dict[str, Any]) -> bool:
 
 
 def _refuses(body: Mapping[str, Any]) -> str | None:
-    return "a response in the background can't be accounted" if body.get("background") else None
+    return "a response in the background can't be accounted for" if body.get("background") else None
 
 
 PROVIDER = Provider(
@@ -115,12 +115,12 @@ PROVIDER = Provider(
 
 
 class _WithoutSockets:
-    """Refuses websockets, because they can't be accounted."""
+    """Refuses websockets, because they can't be accounted for."""
 
     @property
     def realtime(self) -> NoReturn:
         """Raise NotAccounted."""
-        raise NotAccounted("realtime sessions can't be accounted: use the client that is not wrapped")
+        raise NotAccounted("realtime sessions can't be accounted for: use the client that is not wrapped")
 
     live = realtime
 
@@ -133,7 +133,7 @@ class _WithoutSockets:
 
 
 def _refuse_to_connect(*_: object, **__: object) -> NoReturn:
-    raise NotAccounted("websockets can't be accounted: use the client that is not wrapped")
+    raise NotAccounted("websockets can't be accounted for: use the client that is not wrapped")
 
 
 class _Accounted(_WithoutSockets, Accounted):

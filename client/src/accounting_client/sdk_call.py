@@ -81,16 +81,16 @@ class Provider:
     uncertain: tuple[type[BaseException], ...]
 
     def route(self, options: Any) -> Route | None:
-        """The route of a request; None if it costs nothing. Raises NotAccounted for one that can't be accounted."""
+        """The route of a request; None if it costs nothing. Raises NotAccounted for one that can't be accounted for."""
         path = options.url.partition("?")[0]
         if options.method.lower() != "post" or self.free.fullmatch(path):
             return None
         route = self.routes.get(path)
         if route is None:
-            raise NotAccounted(f"{path} can't be accounted: call it with the client that is not wrapped")
+            raise NotAccounted(f"{path} can't be accounted for: call it with the client that is not wrapped")
         headers = options.headers if isinstance(options.headers, Mapping) else {}
         if any(name.lower() == RAW_HEADER for name in headers):
-            raise NotAccounted("raw responses can't be accounted: make the call without with_raw_response")
+            raise NotAccounted("raw responses can't be accounted for: make the call without with_raw_response")
         return route
 
     def used_nothing(self, error: BaseException) -> bool:
@@ -149,7 +149,7 @@ class Request:
         if (why := route.refuses(self._body)) is not None:
             raise NotAccounted(why)
         if not isinstance(model := self._body.get("model"), str):
-            raise NotAccounted("a request that names no model can't be accounted")
+            raise NotAccounted("a request that names no model can't be accounted for")
         self.model = model
         self._limit_name = next((name for name in route.limits if _count(self._body.get(name))), None)
         self._answers = _count(self._body.get("n")) or 1

@@ -227,7 +227,7 @@ class AsyncAccounted(_Wrapped):
 
 
 def wrapped(client: Any, kind: type, accounting: Accounting[Any]) -> Any:
-    """A copy of an SDK's client whose calls are accounted for. ``kind`` is its provider's `Accounted` or `AsyncAccounted`.
+    """A copy of an SDK's client whose calls are accounted for. ``kind`` is `Accounted` or `AsyncAccounted`.
 
     Raises TypeError if only one of the two clients is for asyncio.
     """
