@@ -29,7 +29,7 @@ from bench import (
 from bench.report import Report
 from bench.scale import scale
 from local import end_quietly_on_interrupt
-from local.account import leave_account
+from local.account import forget_account
 from local.paths import ROOT
 from local.steps import Refused, explain, step
 
@@ -59,7 +59,7 @@ SCALED = "**Measured at a scale of {}: the figures mean nothing, the page shows 
 
 def main() -> int:
     """Run the selected parts; return the exit status."""
-    leave_account()
+    forget_account()
     try:
         names = _selected()
         page = _measured(names)

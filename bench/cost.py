@@ -68,9 +68,9 @@ ABOUT = f"""\
 free tiers, and the same without heartbeats, which short streams do not need. **Duration** is assumed: the CPU time
 measured here, stretched by the share of a core that a function of {MEMORY_GIGABYTES * 1024:.0f} MB has
 ({MEMORY_GIGABYTES / FULL_CORE_GIGABYTES:.2f}), and {DATABASE_SECONDS * 1000:.0f} ms waiting for each call to DynamoDB.
-Log bytes are measured, with {ACCESS_LOG_BYTES} of the gateway's access log line a request; Lambda logs no lines of its
-own. The authorizer counts once a session (its answers are cached for 5 minutes). The system's statistics count with
-{BATCH} records a batch, of {ACTIVE_USERS} users and {MODELS} models: those of five minutes at a million sessions a
+Log bytes are measured; the gateway's access log adds {ACCESS_LOG_BYTES} a request, and Lambda logs no lines of its
+own. The authorizer runs once a session (its answers are cached for 5 minutes). The system's statistics count {BATCH}
+records in a batch, of {ACTIVE_USERS} users and {MODELS} models: the records of five minutes at a million sessions a
 month, if each active user begins a session each minute and the table has four partitions."""
 PRICES = """\
 List prices of 2025/2026: DynamoDB on-demand writes 0.625 and reads 0.125 USD per million units; Lambda
