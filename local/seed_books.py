@@ -136,7 +136,7 @@ def add_usage(books: Books, number: int, members: Mapping[str, AccountId]) -> No
     for record in books.records:
         cause = Cause(record.user_id, record.at, usage_id=record.id)
         books.store(wallet.charge(books.wallets[record.account_id], record.credits, cause=cause))
-        books.items += [item_in(usage.point(record)) for _ in record.accounts[1:]]
+        books.items += [item_in(usage.put_pointer(record)) for _ in record.accounts[1:]]
         for account_id in record.accounts:
             _count(day_sums, record, account_id)
     books.items += day_sums.values()

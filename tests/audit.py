@@ -18,7 +18,7 @@ EVERYTHING = 100_000
 
 
 def assert_ledger_explains(wallet: Wallet, ledger: Iterable[Entry]) -> None:
-    """The whole ledger has no gaps, is chained and in time order, and matches the wallet."""
+    """Check that the whole ledger has no gaps, is chained and in time order, and matches the wallet."""
     ledger = list(ledger)
     proof = Proof(wallet.account_id, since=0)
     proof.follow(ledger)
@@ -29,14 +29,14 @@ def assert_ledger_explains(wallet: Wallet, ledger: Iterable[Entry]) -> None:
     debt = 0
     for entry in ledger:
         if entry.kind not in ("settle", "repay", "write_off"):
-            assert entry.debt_after == debt, f"only these change a debt: {entry}"
+            assert entry.debt_after == debt, f"this kind of entry must not change a debt: {entry}"
         debt = entry.debt_after
     lots = [entry for entry in ledger if entry.kind in ("grant", "adjust", "set") and entry.credits > 0]
     assert len(lots) == wallet.allocations
 
 
 def assert_sound(wallet: Wallet) -> None:
-    """What is true of every wallet at every instant."""
+    """Check what is true of every wallet at every instant."""
     assert LedgerSums.of(wallet).drift() == 0
     assert min(LedgerSums.of(wallet)) >= 0
     assert not (wallet.debt and wallet.available), "debt beside spendable credits"
@@ -90,7 +90,7 @@ def _assert_day_sums_equal_their_records(account_id: AccountId, ledger: list[Ent
     charging = [entry for entry in ledger if entry.kind in ("settle", "release", "charge")]
     charges = [(entry.usage_id, entry.charged) for entry in charging]
     assert len(set(charges)) == len(charges)
-    assert set(charges) <= {(record.id, record.credits) for record in records}, "what is charged is recorded"
+    assert set(charges) <= {(record.id, record.credits) for record in records}, "a charge has no usage record"
     counted: dict[tuple[str, str, str | None], Counter[str]] = {}
     for item in _items(keys.wallet(account_id), "DAY#"):
         if "paid_by" in item:

@@ -310,7 +310,7 @@ def text_of(body: dict[str, Any], names: dict[str, str]) -> bytes:
 
 
 def fields_named(errors: list[dict[str, str]]) -> list[str]:
-    """Return the fields that a refusal names, without the places of values in a list: ``warnAtPercent.0``."""
+    """Return the fields that a refusal names. The name of a list stands for its values: not ``warnAtPercent.0``."""
     return [error["field"].split(".")[0] for error in errors]
 
 
@@ -327,4 +327,5 @@ def _no_such_constant(name: str) -> None:
 
 
 def route_id(value: Any) -> str | None:
+    """Return what pytest shows for a parameter: a route's path, or a field's name."""
     return str(value[1]) if isinstance(value, tuple) else value if isinstance(value, str) else None

@@ -1,4 +1,4 @@
-"""What a piece of code asks of the database: its calls, and the write units that they consume."""
+"""Counts the calls of a piece of code to the database, and the write units that they consume."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from accounting.store.table.wire import Wire
 
 
 def the_wire() -> Wire:
-    """The wire that the store talks over."""
+    """The wire that the store uses."""
     client = table.client()
     assert isinstance(client, Wire)
     return client

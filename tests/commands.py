@@ -52,24 +52,27 @@ def _commands_of(indent: str | None, language: str | None, block: str | None, sp
 
 
 class Documentation:
-    """The documentation's commands. It remembers which of them were requested."""
+    """The documentation's commands. It records which of them were requested."""
 
     def __init__(self) -> None:
-        self._named = {page.relative_to(ROOT).as_posix(): commands(page) for page in PAGES}
+        self._commands_by_page = {page.relative_to(ROOT).as_posix(): commands(page) for page in PAGES}
         self._requested: set[str] = set()
 
     def line(self, command: str) -> str:
         """Return a command to run. Raises AssertionError if no page has it."""
-        assert any(command in named for named in self._named.values()), f"no page has the command {command}"
+        assert any(command in named for named in self._commands_by_page.values()), f"no page has the command {command}"
         self._requested.add(command)
         return command
 
     def page(self, page: str) -> list[str]:
         """Return all commands of a page, to run them."""
-        return [self.line(command) for command in self._named[page]]
+        return [self.line(command) for command in self._commands_by_page[page]]
 
-    def untyped(self) -> list[str]:
+    def not_requested(self) -> list[str]:
         """Return the commands that were not requested, each with its page."""
         return [
-            f"{page}: {each}" for page, named in self._named.items() for each in named if each not in self._requested
+            f"{page}: {each}"
+            for page, named in self._commands_by_page.items()
+            for each in named
+            if each not in self._requested
         ]

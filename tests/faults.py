@@ -1,4 +1,4 @@
-"""A database that misbehaves on demand. Faults that no emulator produces happen to the attempts of the store's wire."""
+"""Makes attempts of the store's wire fail on demand, also in ways that no emulator produces."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ADDRESS = "https://dynamodb.example.com"
 
 
 class Faults:
-    """The requests that a wire sends to DynamoDB. Queued faults happen to the next attempts of their operation."""
+    """Records the requests of a wire to DynamoDB. Each queued fault handles the next attempt of its operation."""
 
     def __init__(self, send: Send) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
@@ -30,7 +30,7 @@ class Faults:
     @classmethod
     @contextmanager
     def of(cls, wire: Wire) -> Iterator[Faults]:
-        """Stand between ``wire`` and the network during the block."""
+        """Intercept the attempts of ``wire`` during the block."""
         faults = cls(wire.attempt)
         with patch.object(wire, "attempt", faults):
             yield faults
@@ -53,7 +53,7 @@ class Faults:
 
     @property
     def exhausted(self) -> bool:
-        """Whether everything that was queued has happened."""
+        """Whether every queued fault has happened."""
         return not self._faults
 
 

@@ -1,4 +1,4 @@
-"""Tests that check what all other tests of their folder did. Those must have run before."""
+"""Helps tests that check what all other tests of their folder did, and so must run after them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wallets full of lots, as tests of their size need them."""
+"""Many lots, for tests of the size of a wallet."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""The other end of a wire: a server on 127.0.0.1 that does with each request what a test says."""
+"""The other end of a wire: a server on 127.0.0.1. Tests choose its reaction to each request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Thread
 
 type Deed = Callable[[socket.socket], bool]
-"""What the server does with a request. It returns whether the connection stays open."""
+"""A reaction of the server to a request. It returns whether the connection stays open."""
 
 HANGING_SECONDS = 1.5
 
@@ -36,7 +36,7 @@ class Peer:
     @classmethod
     @contextmanager
     def listening(cls, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
-        """Run one during the block."""
+        """Run a peer during the block."""
         peer = cls(host, tls)
         Thread(target=peer._accept, daemon=True).start()
         try:
@@ -114,7 +114,7 @@ def send(raw: bytes, *, hang: bool = False, reset: bool = False) -> Deed:
 
 
 def half_an_answer(*, hang: bool = False, reset: bool = False) -> Deed:
-    """Begin an answer with an item."""
+    """Send the first part of an answer that has an item, then end the connection."""
     content = json.dumps({"Item": {"pk": {"S": "a"}, "sk": {"S": "b"}}}).encode()
     return send(_head(200, len(content)) + content[:20], hang=hang, reset=reset)
 

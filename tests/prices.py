@@ -5,7 +5,7 @@ from accounting.domain.rates import RateCard
 
 
 def per_thousand(price_e4: int) -> RateCard:
-    """The card of a price in ten-thousandths of a credit for 1,000 tokens, input and output alike."""
+    """The card for a price of ``price_e4`` ten-thousandths of a credit for 1,000 tokens of input or output."""
     return RateCard.flat(price_e4 * RATE_OF_PRICE // 10_000)
 
 

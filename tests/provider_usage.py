@@ -24,7 +24,7 @@ def _samples(path: Path) -> dict[str, tuple[Sent, Usage]]:
 
 
 SAMPLES = {path.stem: _samples(path) for path in sorted((Path(__file__).parent / "usage").glob("*.yaml"))}
-"""Format → shape → the object and what it means."""
+"""Format → shape → the object and its canonical usage."""
 
 
 class Call(NamedTuple):

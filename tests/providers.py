@@ -38,7 +38,7 @@ class SigningKey:
     private: Any
 
     def in_key_set(self, **more: Any) -> dict[str, Any]:
-        """The key as the provider's key set has it."""
+        """The public key as it is in the provider's key set."""
         made: Any = get_default_algorithms()[self.algorithm]
         public: dict[str, Any] = made.to_jwk(self.private.public_key(), as_dict=True)
         return {**public, "kid": self.id, "alg": self.algorithm, "use": "sig", **more}
@@ -66,7 +66,7 @@ def _private(algorithm: str, _key_id: str) -> Any:
 
 
 def claims_of(issuer: str, subject: str = "u1", **claims: Any) -> dict[str, Any]:
-    """What a provider's access token says; None removes a claim."""
+    """The claims of a provider's access token; None removes a claim."""
     now = int(time.time())
     return {"iss": issuer, "sub": subject, "aud": AUDIENCE, "iat": now, "exp": now + 600, **claims}
 

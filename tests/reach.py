@@ -1,8 +1,8 @@
-"""What a function's code can reach, read from the source: every definition that a call of it could use.
+"""Finds every definition that a call of a function could use, by reading the source.
 
 A definition reaches what its body names: functions, classes (with all of their methods) and constants of the accounting
-package, directly or as attributes of its modules. That is more than what one run uses, and never less, as long as no
-name is computed. ``test_imports`` checks this.
+package, directly or as attributes of its modules. As long as no name is computed, that
+includes everything that a run uses. ``test_imports`` checks this.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BODY = ""
 
 @dataclass(frozen=True)
 class Module:
-    """A source file: its definitions, among them its body, and what each imported name means."""
+    """A source file: its definitions, among them its body, and the target of each imported name."""
 
     name: str
     tree: ast.Module
@@ -59,7 +59,7 @@ def module(name: str) -> Module:
 
 
 def imported(node: ast.AST) -> Iterator[tuple[str, str]]:
-    """What an import statement binds: a name, and the dotted name of what it means."""
+    """The names that an import statement binds, each with the dotted name of its target."""
     if isinstance(node, ast.Import):
         for alias in node.names:
             yield alias.asname or alias.name, alias.name

@@ -1,4 +1,4 @@
-"""The template's resources, so that the template is what is tested."""
+"""The template's resources, so that tests use the deployed definitions."""
 
 from typing import Any
 

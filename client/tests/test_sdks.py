@@ -536,14 +536,14 @@ def test_embeddings_are_settled_for_their_input(provider: Provider) -> None:
 @pytest.mark.parametrize(
     ("act", "why"),
     [
-        (lambda client: client.images.generate(prompt="a cat"), "/images/generations can't be accounted"),
-        (lambda client: client.completions.create(model="m", prompt="a"), "/completions can't be accounted"),
+        (lambda client: client.images.generate(prompt="a cat"), "/images/generations can't be accounted for"),
+        (lambda client: client.completions.create(model="m", prompt="a"), "/completions can't be accounted for"),
         (lambda client: client.responses.create(model="m", input="a", background=True), "in the background"),
         (lambda client: client.responses.create(input="a"), "names no model"),
         (lambda client: client.responses.connect(), "websockets"),
         (lambda client: client.realtime, "realtime"),
         (lambda client: client.live, "realtime"),
-        (lambda client: client.with_options(timeout=5).images.generate(prompt="a cat"), "can't be accounted"),
+        (lambda client: client.with_options(timeout=5).images.generate(prompt="a cat"), "can't be accounted for"),
     ],
 )
 def test_a_call_that_cannot_be_accounted_is_refused(provider: Provider, act: Callable[[Any], Any], why: str) -> None:

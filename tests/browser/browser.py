@@ -33,7 +33,7 @@ PATIENCE_MILLISECONDS = 60_000
 
 
 class Watched:
-    """What a page did: the errors that it reported, and the hosts that it called."""
+    """The errors that a page reported, and the hosts that it called."""
 
     def __init__(self, page: Page) -> None:
         self.errors: list[str] = []

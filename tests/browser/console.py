@@ -41,11 +41,11 @@ class Console:
         self.page.get_by_role("button", name="Sign in").click()
         self.page.get_by_role("navigation", name="Screens").wait_for()
 
-    def show(self, screen: str) -> None:
+    def go_to(self, screen: str) -> None:
         """Go to another screen, as a link does."""
         self.page.evaluate("address => { location.hash = address }", f"#/{screen}")
 
-    def heading(self, text: str) -> None:
+    def expect_heading(self, text: str) -> None:
         """Wait until the screen has this heading."""
         expect(self.page.get_by_role("heading", level=1, name=text, exact=True)).to_be_visible()
 
@@ -59,11 +59,10 @@ class Console:
         return self.page.get_by_role("table", name=caption, exact=True).locator("tbody tr")
 
     def tabs(self) -> list[str]:
-        """The labels of the links that choose what the screen shows about its subject."""
+        """The labels of the screen's tabs."""
         return self._tabs.all_inner_texts()
 
-    def tab(self, label: str) -> None:
-        """Follow one of these links."""
+    def open_tab(self, label: str) -> None:
         self._tabs.get_by_text(label, exact=True).click()
 
     @property
@@ -111,6 +110,6 @@ class Console:
             self.page.wait_for_timeout(100)
 
     def unexpected_errors(self) -> list[str]:
-        """What the page reported, except refusals of the service, and requests of a page that was left."""
+        """The errors that the page reported, except refusals by the service and requests of a page that was left."""
         expected = ("the server responded with a status of 4", "net::ERR_ABORTED")
         return [each for each in self.watched.errors if not any(text in each for text in expected)]

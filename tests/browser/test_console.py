@@ -33,7 +33,7 @@ REQUEST_ID = re.compile(r"Request [0-9a-f-]{36}")
 def test_the_token_is_in_the_pages_memory_only(console: Console, people: People) -> None:
     person = people()
     console.sign_in(person, "me")
-    console.heading("My account")
+    console.expect_heading("My account")
 
     page = console.page
     kept = page.evaluate("[localStorage.length, sessionStorage.length, document.cookie, location.href, history.length]")
@@ -42,7 +42,7 @@ def test_the_token_is_in_the_pages_memory_only(console: Console, people: People)
     assert page.evaluate("indexedDB.databases()") == []
     assert person.token not in page.content()
     page.reload()
-    console.heading("Sign in")
+    console.expect_heading("Sign in")
 
 
 def test_a_token_that_is_refused_shows_the_reason(console: Console, token: Mint) -> None:
@@ -71,7 +71,7 @@ def test_a_token_that_a_terminal_broke_into_lines_is_accepted_and_other_texts_ar
 
     page.get_by_label("Token").fill(f"  Bearer {person.token[:40]} {person.token[40:]} ")
     page.keyboard.press("Enter")
-    console.heading("My account")
+    console.expect_heading("My account")
 
 
 def test_a_token_that_expires_in_mid_session_asks_for_another_and_returns_to_the_screen(
@@ -82,13 +82,13 @@ def test_a_token_that_expires_in_mid_session_asks_for_another_and_returns_to_the
     expect(console.rows("Ledger")).to_have_count(1)
     expired = {"message": "The token has expired", "code": "TOKEN_EXPIRED", "details": {}, "requestId": "r-1"}
     console.answer_once("**/credits/balance*", 401, expired)
-    console.show("me")
+    console.go_to("me")
 
-    console.heading("Sign in")
+    console.expect_heading("Sign in")
     assert "The token has expired" in console.refusal()
     console.page.get_by_label("Token").fill(f"Bearer {person.token}")
     console.page.keyboard.press("Enter")
-    console.heading("My account")
+    console.expect_heading("My account")
     console.expect_figure("Available", "321")
 
 
@@ -96,7 +96,7 @@ def test_signing_out_forgets_the_token(console: Console, people: People) -> None
     console.sign_in(people(), "me")
     console.page.get_by_role("button", name="Sign out").click()
 
-    console.heading("Sign in")
+    console.expect_heading("Sign in")
     expect(console.page.get_by_label("Token")).to_have_value("")
 
 
@@ -164,13 +164,13 @@ def test_an_answer_that_comes_after_navigation_changes_nothing(console: Console,
 
     console.page.route("**/credits/balance*", delay, times=1)
     console.sign_in(person, "me")
-    console.heading("My account")
+    console.expect_heading("My account")
     console.until(lambda: bool(waiting))
-    console.tab("Ledger")
+    console.open_tab("Ledger")
     expect(console.rows("Ledger")).to_have_count(1)
     waiting[0].fulfill(json={"totalCredits": 999, "heldCredits": 0, "debt": 0, "activeAllocations": []})
 
-    console.tab("Credits")
+    console.open_tab("Credits")
     console.expect_figure("Available", "7")
 
 
@@ -179,25 +179,25 @@ def test_an_answer_that_comes_after_navigation_changes_nothing(console: Console,
 
 def test_everything_is_reached_with_the_keyboard(console: Console, admin: Person) -> None:
     console.sign_in(admin, "overview")
-    console.heading("Overview")
+    console.expect_heading("Overview")
     page = console.page
     expect(page.get_by_role("heading", level=1)).to_be_focused()
     page.keyboard.press("g")
     page.keyboard.press("s")
-    console.heading("Sessions")
+    console.expect_heading("Sessions")
     expect(page.get_by_role("heading", level=1)).to_be_focused()
     for name in ("People", "Prices", "People"):
         page.keyboard.type("gp")
-        console.heading(name)
+        console.expect_heading(name)
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     page.keyboard.press("/")
-    console.heading("People")
+    console.expect_heading("People")
     expect(page.locator("[data-search]").first).to_be_focused()
     page.keyboard.type("go")
-    console.heading("People")
+    console.expect_heading("People")
     page.evaluate("document.activeElement.blur()")
     page.evaluate("scrollTo(0, 0)")
     page.get_by_text("Skip to the content").focus()

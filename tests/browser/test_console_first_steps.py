@@ -95,9 +95,9 @@ def test_credits_are_granted_with_the_keyboard_alone(console: Console, admin: Pe
         raise AssertionError(f"{name} is not reached")
 
     console.sign_in(admin, "sessions")
-    console.heading("Sessions")
+    console.expect_heading("Sessions")
     page.keyboard.type("gp")
-    console.heading("People")
+    console.expect_heading("People")
     page.keyboard.press("/")
     page.keyboard.type(person.id)
     page.keyboard.press("Enter")

@@ -50,7 +50,7 @@ def screens(admin: Person, people: People) -> list[str]:
 
 
 def _violations(console: Console) -> list[str]:
-    """What axe finds on the page, in one line each."""
+    """The serious and critical problems that axe finds on the page, one line each."""
     found: dict[str, Any] = console.page.evaluate(
         f"async () => {{ {AXE}; return await axe.run({{ runOnly: {RULES} }}) }}"
     )
@@ -72,7 +72,7 @@ def test_every_screen_is_accessible_and_fits_at_four_widths(
     console.sign_in(admin, "overview")
     wrong: dict[str, Any] = {}
     for screen in screens:
-        console.show(screen)
+        console.go_to(screen)
         page.wait_for_load_state("networkidle")
         expect(page.locator(".loading")).to_have_count(0)
         for width in widths:
@@ -91,7 +91,7 @@ def test_every_screen_is_accessible_and_fits_at_four_widths(
 def test_signing_in_and_an_open_dialog_are_accessible(console: Console, admin: Person, people: People) -> None:
     console.page.goto("about:blank")
     console.page.goto(console.address)
-    console.heading("Sign in")
+    console.expect_heading("Sign in")
     assert _violations(console) == []
 
     console.sign_in(admin, f"people/{people(credits=5).id}")

@@ -37,7 +37,7 @@ def test_an_administrator_finds_a_person_by_address_and_grants_credits_once(
     console.sign_in(admin, "people")
     console.page.get_by_label("User id or e-mail address").fill(person.email)
     console.page.keyboard.press("Enter")
-    console.heading(person.id)
+    console.expect_heading(person.id)
 
     console.command("Grant", Credits="1,500", Days="7", Reason=f"Invoice 7 {MARKUP}")
     assert "Balance: 500 → 2,000" in console.dialog.inner_text()
@@ -50,7 +50,7 @@ def test_an_administrator_finds_a_person_by_address_and_grants_credits_once(
     assert REQUEST_ID.search(message)
     console.expect_figure("Available", "2,000")
     assert person.balance()["totalCredits"] == 2000, "a double click is one grant"
-    console.tab("Ledger")
+    console.open_tab("Ledger")
     newest = console.rows("Ledger").first
     expect(newest).to_contain_text(f"Invoice 7 {MARKUP}")
     expect(newest).to_contain_text("+1,500")
@@ -219,11 +219,11 @@ def test_an_administrator_sees_sessions_usage_and_the_proof_of_a_person(
     console.submit()
     assert REQUEST_ID.search(console.done())
     expect(console.page.get_by_text("No session is live.")).to_be_visible()
-    console.tab("Usage")
+    console.open_tab("Usage")
     console.expect_figure("Credits", "10")
     searched = console.rows("Newest records").filter(has_text=f"find {MARKUP}")
     expect(searched).to_contain_text(f'{{"q":"{MARKUP}"}}')
-    console.tab("Audit")
+    console.open_tab("Audit")
     console.expect_figure("Result", "intact")
     console.expect_figure("Drift", "0")
     assert console.page.locator("main img, main b").count() == 0, "markup is text"
@@ -296,12 +296,12 @@ def test_a_person_whose_id_has_characters_of_addresses_is_found(
     console.sign_in(admin, "people")
     console.page.get_by_label("User id or e-mail address").fill(user_id)
     console.page.keyboard.press("Enter")
-    console.heading(user_id)
+    console.expect_heading(user_id)
     console.command("Grant", Credits="12", Reason="Welcome")
     console.submit()
     console.done()
     for tab in ("Ledger", "Sessions", "Usage", "API keys", "Audit"):
-        console.tab(tab)
+        console.open_tab(tab)
         expect(console.page.get_by_role("table").or_(console.page.locator(".empty")).first).to_be_visible()
         assert console.page.get_by_role("alert").count() == 0
     assert person.balance()["totalCredits"] == 12
@@ -315,7 +315,7 @@ def test_an_administrator_pages_through_people_of_a_role(console: Console, admin
     expect(console.page.get_by_role("link", name=made[0].id, exact=True)).to_be_visible()
     assert set(console.rows("All people").locator(".badge").all_inner_texts()) <= {"supervisor", "active"}
     console.page.get_by_role("link", name=made[1].id, exact=True).click()
-    console.heading(made[1].id)
+    console.expect_heading(made[1].id)
 
 
 def test_an_unknown_person_is_refused_with_the_reason(console: Console, admin: Person) -> None:
@@ -325,7 +325,7 @@ def test_an_unknown_person_is_refused_with_the_reason(console: Console, admin: P
 
     assert "USER_NOT_FOUND (404)" in console.refusal()
     expect(console.page.get_by_text("People appear here after their first request")).to_be_visible()
-    console.show("people/..")
+    console.go_to("people/..")
     assert "An id cannot be" in console.refusal()
 
 
@@ -334,7 +334,7 @@ def test_a_supervisor_sees_and_grants_what_the_role_permits(console: Console, pe
     console.sign_in(supervisor, "people")
     console.page.get_by_label("User id or e-mail address").fill(person.email)
     console.page.keyboard.press("Enter")
-    console.heading(person.id)
+    console.expect_heading(person.id)
 
     assert console.tabs() == ["Credits", "Ledger", "Sessions", "Usage"]
     console.command("Grant", Credits="5", Reason="Goodwill")
@@ -343,11 +343,11 @@ def test_a_supervisor_sees_and_grants_what_the_role_permits(console: Console, pe
     console.expect_figure("Available", "505")
     assert console.page.get_by_role("button", name="Disable").count() == 0
     assert console.page.get_by_role("heading", name="Budgets").count() == 0
-    console.show(f"people/{person.id}?tab=keys")
+    console.go_to(f"people/{person.id}?tab=keys")
     console.expect_figure("Available", "505")
     assert console.page.get_by_role("heading", name="API keys").count() == 0
     for tab in ("Ledger", "Sessions", "Usage"):
-        console.tab(tab)
+        console.open_tab(tab)
         expect(console.page.get_by_role("table").or_(console.page.locator(".empty")).first).to_be_visible()
         assert console.page.get_by_role("alert").count() == 0
 
@@ -376,7 +376,7 @@ def test_an_administrator_sees_an_organization_and_grants_it_credits(
     member.ok("POST", "usage/record", spent)
     console.sign_in(admin, "organizations")
     console.page.get_by_role("link", name=f"Acme {MARKUP}").first.click()
-    console.heading(f"Acme {MARKUP}")
+    console.expect_heading(f"Acme {MARKUP}")
 
     assert console.tabs() == ["Credits", "Members", "Ledger", "Usage", "Runs", "Audit"]
     console.expect_figure("Available", "985")
@@ -385,11 +385,11 @@ def test_an_administrator_sees_an_organization_and_grants_it_credits(
     console.submit()
     console.done()
     console.expect_figure("Available", "1,000")
-    console.tab("Members")
+    console.open_tab("Members")
     expect(console.rows("Members")).to_have_count(2)
-    console.tab("Usage")
+    console.open_tab("Usage")
     console.expect_figure("Credits", "15")
-    console.tab("Audit")
+    console.open_tab("Audit")
     console.expect_figure("Result", "intact")
     assert console.page.locator("main img, main b").count() == 0, "markup is text"
 

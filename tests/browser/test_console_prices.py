@@ -79,7 +79,7 @@ def test_a_models_rules_are_shown_and_a_future_one_is_withdrawn(console: Console
     console.sign_in(admin, "prices")
     console.page.get_by_label("Model or alias").fill(model)
     console.page.keyboard.press("Enter")
-    console.heading(model)
+    console.expect_heading(model)
     rules = console.rows("Rules of this model")
 
     expect(rules).to_have_count(3)
@@ -192,7 +192,7 @@ def test_supervisors_and_users_see_prices_but_cannot_change_them(
         expect(console.rows("Rules in force").first).to_be_visible()
         assert console.tabs() == ["In force", "Quote"]
         assert console.page.get_by_role("button", name="Add a rule").count() == 0
-        console.show(_address(model))
+        console.go_to(_address(model))
         rules = console.rows("Rules of this model")
         expect(rules).to_have_count(2)
         assert rules.get_by_role("button").all_inner_texts() == ["Rates", "Rates"]

@@ -49,11 +49,11 @@ def test_two_stacks_of_one_aws_account_share_no_name(monkeypatch: pytest.MonkeyP
         for logical_id, each in made.items()
         if each["Type"] in NAMES
     }
-    given = {logical_id: name for logical_id, name in names.items() if name is not None}
+    explicit = {logical_id: name for logical_id, name in names.items() if name is not None}
 
     assert {each["Type"] for each in made.values()} == NAMES.keys() | WITHOUT_A_NAME
-    assert {"CreditsFunction", "SweeperFunctionSchedule", "LedgerDriftAlarm", "AuditorLogs"} <= given.keys()
-    assert {logical_id for logical_id, name in given.items() if "AWS::StackName" not in json.dumps(name)} == set()
+    assert {"CreditsFunction", "SweeperFunctionSchedule", "LedgerDriftAlarm", "AuditorLogs"} <= explicit.keys()
+    assert {logical_id for logical_id, name in explicit.items() if "AWS::StackName" not in json.dumps(name)} == set()
     assert {name for name, output in template()["Outputs"].items() if "Export" in output} == set()
 
 
@@ -102,10 +102,10 @@ def test_every_role_has_the_permissions_boundary(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("function", function_names())
-def test_a_function_runs_in_the_vpc_that_is_given(function: str) -> None:
-    given = {"SubnetIds": {"Ref": "VpcSubnetIds"}, "SecurityGroupIds": {"Ref": "VpcSecurityGroupIds"}}
+def test_a_function_runs_in_the_vpc_of_the_parameters(function: str) -> None:
+    subnets_and_groups = {"SubnetIds": {"Ref": "VpcSubnetIds"}, "SecurityGroupIds": {"Ref": "VpcSecurityGroupIds"}}
 
-    assert functions()[function]["VpcConfig"] == {"Fn::If": ["RunsInVpc", given, {"Ref": "AWS::NoValue"}]}
+    assert functions()[function]["VpcConfig"] == {"Fn::If": ["RunsInVpc", subnets_and_groups, {"Ref": "AWS::NoValue"}]}
 
 
 def test_the_code_of_a_function_cannot_change_the_network(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The payer and the caller may differ: no code turns a user id into an account's key.
+"""The payer and the caller may differ, so no code turns a user id into an account's key.
 
 The type checker ensures most of this: functions that take an ``AccountId`` accept no other text (``make check``). These
 tests check that no code bypasses the type.

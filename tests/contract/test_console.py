@@ -47,7 +47,7 @@ def test_every_file_is_served_and_cached_for_a_year_under_the_version_of_its_con
 
 
 def test_a_file_of_another_version_is_not_found() -> None:
-    """A page older than the service asks for it. A mixture of versions would fail in ways that nobody could explain."""
+    """A page older than the service asks for such a file. A mixture of versions would fail in unexplainable ways."""
     for path in ("0123456789ab/app.js", "0123456789ab/screens/me.js", f"{console_version()}/index.html"):
         answer = answer_for(path)
         assert (answer["statusCode"], json.loads(answer["body"])["code"]) == (404, "ROUTE_NOT_FOUND")
@@ -83,7 +83,7 @@ def test_a_module_imports_only_files_of_the_console(name: str) -> None:
 
 
 def test_the_console_stores_nothing_and_sets_no_markup() -> None:
-    """The token is in memory only, and what others wrote is always text."""
+    """The token is in memory only, and texts that others wrote are never parsed as HTML."""
     assert len(OWN) > 5
     for name, text in OWN.items():
         for forbidden in ("localStorage", "sessionStorage", "indexedDB", "document.cookie", "innerHTML", "eval("):

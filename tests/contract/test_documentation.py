@@ -37,7 +37,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_to_a_heading_names_one(page: Path) -> None:
+def test_every_link_to_a_heading_names_an_existing_heading(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s:]*)#([^)\s]+)\)", without_code(page.read_text()))
 
     assert [link for link in links if link[1] not in anchors((page.parent / link[0]) if link[0] else page)] == []
@@ -64,7 +64,7 @@ def test_the_readme_is_short() -> None:
     assert len(re.sub(r"^```.*?^```", "", README, flags=re.DOTALL | re.MULTILINE).split()) <= 1200
 
 
-def test_the_two_commands_are_the_first_in_the_readme() -> None:
+def test_make_run_and_make_test_are_the_first_commands_in_the_readme() -> None:
     (first, *_) = re.findall(r"```\n(.*?)```", README, re.DOTALL)
 
     assert [line.split("#")[0].strip() for line in first.splitlines()] == ["make run", "make test"]
@@ -79,9 +79,9 @@ def test_the_bill_without_requests_matches_the_template() -> None:
     secrets, dashboards = (
         len(resources(f"AWS::{kind}")) for kind in ("SecretsManager::Secret", "CloudWatch::Dashboard")
     )
-    month, snapshot = 30 * 86_400, 0.5 * 0.0000015046
+    seconds, snapshot_usd = 30 * 86_400, 0.5 * 0.0000015046
     lines = {
-        f"{snapshots} functions × 0.5 GB × {month:,} s × 0.0000015046": snapshots * month * snapshot,
+        f"{snapshots} functions × 0.5 GB × {seconds:,} s × 0.0000015046": snapshots * seconds * snapshot_usd,
         f"{len(alarms)} × 0.10": len(alarms) * 0.10,
         f"{dashboards} × 3.00": dashboards * 3.0,
         f"{secrets} × 0.40": secrets * 0.40,

@@ -28,7 +28,7 @@ def recipe(provider: str) -> dict[str, Any]:
 
 
 def accepted(issuer: dict[str, Any], claims: dict[str, Any]) -> Claims:
-    """The result of a token with these claims under the recipe. Raises TokenInvalid."""
+    """Verify a token with these claims by the recipe, and return what it says. Raises TokenInvalid if it is refused."""
     key = make_key(issuer["algorithms"][0], "key-1")
     now = int(time.time())  # not NOW, which may be older than a minute when this test runs
     times = {"iat": now, "exp": now + 60, "iss": issuer["issuer"]}
@@ -177,7 +177,7 @@ def test_a_token_for_another_application_or_purpose_is_refused(provider: str, cl
 
 
 @pytest.mark.parametrize("provider", ["Auth0", "Clerk", "Firebase", "Keycloak"])
-def test_an_address_that_the_provider_did_not_verify_is_not_claimed(provider: str) -> None:
+def test_an_address_that_the_provider_did_not_verify_is_ignored(provider: str) -> None:
     verified = recipe(provider)["claims"]["emailVerified"]
 
     assert accepted(recipe(provider), TOKENS[provider] | {verified: False}).user.email is None

@@ -63,7 +63,7 @@ def test_the_domain_uses_no_clock_no_randomness_and_no_environment(name: str) ->
     assert others & NOT_PURE == ({"datetime"} if name == CALENDAR else set())
 
 
-def test_the_calendar_is_never_asked_what_time_it_is() -> None:
+def test_the_calendar_reads_no_clock() -> None:
     tree = module(CALENDAR).tree
     called = {
         node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
@@ -92,23 +92,23 @@ def test_every_function_that_computes_windows_brings_the_time_zones() -> None:
     """Lambda's image may lack them, and the layer has no room for them."""
     locks = {path.parent.name: path.read_text() for path in ROOT.glob("functions/*/requirements.txt")}
     computes = {("accounting.operations.spending", "room_for"), ("accounting.operations.budgets", "put")}
-    users = [name for name in function_names() if computes & reach(name)]
+    computing = [name for name in function_names() if computes & reach(name)]
 
-    assert sorted(name for name, lock in locks.items() if "tzdata==" in lock) == sorted(users)
-    assert users
+    assert sorted(name for name, lock in locks.items() if "tzdata==" in lock) == sorted(computing)
+    assert computing
 
 
 def test_only_the_authorizer_imports_pyjwt_and_cryptography() -> None:
-    """Cryptography is larger than the layer. In the layer, every function would contain it."""
+    """Cryptography is larger than the layer. If it were in the layer, every function would contain it."""
     locks = {path.parent.name: path.read_text() for path in ROOT.glob("functions/*/requirements.txt")}
     verifies = ("accounting.identity", "accounting.tokens")
-    users = [name for name in function_names() if any(where.startswith(verifies) for where, _ in reach(name))]
+    verifying = [name for name in function_names() if any(where.startswith(verifies) for where, _ in reach(name))]
     of_the_layer = (LAYER / "requirements.txt").read_text()
 
-    assert users == ["authorizer"]
+    assert verifying == ["authorizer"]
     assert "pydantic==" in of_the_layer
     for library in ("cryptography==", "pyjwt=="):
-        assert [name for name, lock in locks.items() if library in lock] == users
+        assert [name for name, lock in locks.items() if library in lock] == verifying
         assert library not in of_the_layer
 
 

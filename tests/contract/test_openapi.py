@@ -33,11 +33,11 @@ def operations() -> Iterator[tuple[Route, dict[str, Any]]]:
             yield (method.upper(), plain(path)), operation
 
 
-def everything(node: Any) -> Iterator[Any]:
+def nodes_of(node: Any) -> Iterator[Any]:
     yield node
     inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     for each in inner:
-        yield from everything(each)
+        yield from nodes_of(each)
 
 
 def resolved(node: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def test_the_document_is_valid_openapi() -> None:
 
 def test_the_committed_document_matches_the_code() -> None:
     assert DOCUMENT.read_text(encoding="utf-8") == text(), "stale: `make openapi` writes it anew"
-    assert not DOCUMENT.is_symlink(), "without symbolic links, a checkout writes the path of the target instead"
+    assert not DOCUMENT.is_symlink(), "on a system without symbolic links, a checkout writes the target's path instead"
 
 
 def test_the_repository_has_the_document_once_in_the_docs_functions_folder() -> None:
@@ -262,8 +262,8 @@ def test_limits_are_documented_and_unused_statuses_are_not() -> None:
     for operation in dict(operations()).values():
         assert "422" not in operation["responses"]
         for parameter in operation.get("parameters", []):
-            assert {"type": "null"} not in everything(parameter), "outside of JSON there is no null"
-    for schema in everything(made()["components"]["schemas"]):
+            assert {"type": "null"} not in nodes_of(parameter), "outside of JSON there is no null"
+    for schema in nodes_of(made()["components"]["schemas"]):
         assert not (isinstance(schema, dict) and {"ge", "le", "decimal_places"} & schema.keys()), schema
 
 

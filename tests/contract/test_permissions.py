@@ -26,7 +26,7 @@ CALLS = {
     "update_item": "dynamodb:UpdateItem",
     "delete_item": "dynamodb:DeleteItem",
     "batch_write_item": "dynamodb:BatchWriteItem",
-    "transact_write_items": None,  # needs what its writes need
+    "transact_write_items": None,  # needs the permissions of its writes
 }
 WRITES = {
     "Put": "dynamodb:PutItem",
@@ -38,13 +38,13 @@ WRITES = {
 
 def table_permissions(reached: Reached) -> set[Permission]:
     """The DynamoDB permissions that the reached functions of store/table need."""
-    needed: set[Permission] = set()
+    permissions: set[Permission] = set()
     for node in nodes({(where, name) for where, name in reached if where.startswith(TABLE)}):
         if isinstance(node, ast.Attribute) and _is_client(node.value):
-            needed |= _of_call(node.attr, reached)
+            permissions |= _of_call(node.attr, reached)
         if isinstance(node, ast.Dict):
-            needed |= {(WRITES[key], "table") for key in _texts(node) if key in WRITES}
-    return needed
+            permissions |= {(WRITES[key], "table") for key in _texts(node) if key in WRITES}
+    return permissions
 
 
 def _of_call(method: str, reached: Reached) -> set[Permission]:
@@ -83,10 +83,10 @@ def _pattern(value: ast.expr) -> str:
 
 def indexes(reached: Reached) -> set[str]:
     """The indexes that the reached code uses."""
-    users = {(where, name) for where, name in reached if where != keys.__name__}
+    outside_keys = {(where, name) for where, name in reached if where != keys.__name__}
     return {
         getattr(keys, node.attr)
-        for node in nodes(users)
+        for node in nodes(outside_keys)
         if isinstance(node, ast.Attribute) and node.attr in INDEX_NAMES and ast.unparse(node.value) == "keys"
     }
 
@@ -182,9 +182,9 @@ def test_a_function_may_access_only_the_partitions_that_its_code_uses(function: 
 
 @pytest.mark.parametrize("function", function_names())
 def test_a_function_has_the_environment_that_it_needs(function: str) -> None:
-    given = functions()[function]["Environment"]["Variables"]
+    variables = functions()[function]["Environment"]["Variables"]
 
-    assert environment(reach(function)) <= set(given)
+    assert environment(reach(function)) <= set(variables)
 
 
 def test_the_analysis_distinguishes_the_calls_of_functions() -> None:

@@ -143,7 +143,7 @@ def test_every_optional_field_of_a_body_may_be_null() -> None:
 
 
 def test_routes_that_change_something_without_a_body_are_listed() -> None:
-    """Without a model, a route refuses every body with fields: it would be unusable if its model were not found."""
+    """A route without a model refuses every body with fields. If a model is not found, its route is unusable."""
     without_a_body = {
         (route.method, route.path)
         for api in apis().values()

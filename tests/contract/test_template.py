@@ -1,4 +1,4 @@
-"""What the template promises about every function, the table and the gateway's own answers."""
+"""The template's promises about every function, the table and the gateway's own answers."""
 
 import ast
 import copy
@@ -52,7 +52,7 @@ def test_a_function_has_the_properties_that_the_design_requires(function: str) -
 
 
 def deployed(monkeypatch: pytest.MonkeyPatch, at: int, **parameters: str) -> dict[str, set[str]]:
-    """What CloudFormation creates after SAM's transform, at a given time: names by type."""
+    """The names of the immutable resources that SAM makes from the template at this time, by type."""
     monkeypatch.setattr("time.time", lambda: at)
     found = transformed(monkeypatch, **parameters)
     return {kind: {name for name, each in found.items() if each["Type"] == kind} for kind in IMMUTABLE}
@@ -74,7 +74,7 @@ IMMUTABLE = ("AWS::Lambda::Version", "AWS::ApiGateway::Deployment")
 
 
 def test_a_changed_parameter_publishes_new_versions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It changes the BuildId, as the next test checks. A deployment without a change publishes no new versions."""
+    """A changed parameter changes the BuildId (see the next test). Without a change, no new versions are published."""
     first, again, other = (
         deployed(monkeypatch, at, BuildId=build) for at, build in enumerate(("a" * 16, "a" * 16, "b" * 16))
     )
@@ -88,14 +88,14 @@ def test_a_changed_parameter_publishes_new_versions(monkeypatch: pytest.MonkeyPa
 
 
 def test_different_sources_or_settings_get_different_build_ids() -> None:
-    names = {
+    build_ids = {
         deployment_id(*arguments)
         for arguments in (("s1", []), ("s2", []), ("s1", ["LogLevel=DEBUG"]), ("s1", ["LogLevel=INFO", "StageName=v1"]))
     }
 
-    assert len(names) == 4
-    assert deployment_id("s1", ["StageName=v1", "LogLevel=INFO"]) in names
-    assert all(re.fullmatch(template()["Parameters"]["BuildId"]["AllowedPattern"], name) for name in names)
+    assert len(build_ids) == 4
+    assert deployment_id("s1", ["StageName=v1", "LogLevel=INFO"]) in build_ids
+    assert all(re.fullmatch(template()["Parameters"]["BuildId"]["AllowedPattern"], each) for each in build_ids)
 
 
 @pytest.mark.parametrize("function", function_names())
@@ -115,7 +115,9 @@ def test_lambda_logs_its_own_lines_only_where_something_is_wrong(monkeypatch: py
 
     for found in (each["Properties"]["LoggingConfig"] for each in made):
         assert (found["LogFormat"], found["SystemLogLevel"]) == ("JSON", "WARN")
-        assert found["ApplicationLogLevel"] == {"Fn::If": ["LogsDebug", "DEBUG", "INFO"]}, "metrics have no level"
+        assert found["ApplicationLogLevel"] == {"Fn::If": ["LogsDebug", "DEBUG", "INFO"]}, (
+            "Lambda treats metrics as INFO, so a higher level would drop them"
+        )
         assert found["LogGroup"]["Ref"].endswith("Logs")
 
 
@@ -147,15 +149,15 @@ def test_every_setting_is_listed_in_this_test() -> None:
 
 
 @pytest.mark.parametrize("function", function_names())
-def test_a_function_is_given_the_settings_that_it_uses(function: str) -> None:
+def test_a_function_has_the_settings_that_it_uses(function: str) -> None:
     used = {
         node.attr
         for node in nodes(reach(function))
         if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "settings()"
     }
-    given = functions()[function]["Environment"]["Variables"]
+    variables = functions()[function]["Environment"]["Variables"]
 
-    assert {SETTINGS[name] for name in used} <= set(given)
+    assert {SETTINGS[name] for name in used} <= set(variables)
 
 
 def test_the_defaults_of_code_and_template_are_equal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,15 +214,15 @@ def test_the_authorizer_is_the_default_and_is_cached_for_five_minutes() -> None:
     assert authorizer["FunctionArn"] == {"Ref": "AuthorizerFunction.Alias"}
 
 
-def answers() -> dict[str, dict[str, Any]]:
+def gateway_answers() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = properties("AWS::Serverless::Api")["GatewayResponses"]
     return found
 
 
-@pytest.mark.parametrize("kind", answers())
-def test_the_gateways_own_answers_have_the_one_error_shape(kind: str) -> None:
-    (content_type,) = answers()[kind]["ResponseTemplates"]
-    text = answers()[kind]["ResponseTemplates"][content_type]
+@pytest.mark.parametrize("kind", gateway_answers())
+def test_the_gateways_own_answers_have_the_common_error_shape(kind: str) -> None:
+    (content_type,) = gateway_answers()[kind]["ResponseTemplates"]
+    text = gateway_answers()[kind]["ResponseTemplates"][content_type]
     # $context.error.messageString brings its own quotes.
     body = json.loads(re.sub(r":\$context\.error\.messageString", ':"text"', text))
 
@@ -231,12 +233,12 @@ def test_the_gateways_own_answers_have_the_one_error_shape(kind: str) -> None:
     assert '"$context.error.messageString"' not in text, "quoted twice"
 
 
-@pytest.mark.parametrize("kind", answers())
+@pytest.mark.parametrize("kind", gateway_answers())
 def test_a_code_has_the_same_status_from_the_gateway_and_from_the_functions(kind: str) -> None:
-    text = next(iter(answers()[kind]["ResponseTemplates"].values()))
+    text = next(iter(gateway_answers()[kind]["ResponseTemplates"].values()))
     (code,) = re.findall(r'"code":"([^"]+)"', text)
 
-    status = answers()[kind].get("StatusCode")
+    status = gateway_answers()[kind].get("StatusCode")
     assert status == STATUSES.get(code, status) or (kind, status) == ("UNSUPPORTED_MEDIA_TYPE", 415)
 
 
@@ -254,27 +256,27 @@ def test_a_code_has_the_same_status_from_the_gateway_and_from_the_functions(kind
     ],
 )
 def test_the_gateways_refusals_follow_the_contract(kind: str, status: int, code: str) -> None:
-    text = answers()[kind]["ResponseTemplates"]["application/json"]
+    text = gateway_answers()[kind]["ResponseTemplates"]["application/json"]
 
-    assert answers()[kind]["StatusCode"] == status
+    assert gateway_answers()[kind]["StatusCode"] == status
     assert f'"code":"{code}"' in text
 
 
 def test_the_default_responses_cover_all_other_cases() -> None:
-    assert {"DEFAULT_4XX", "DEFAULT_5XX"} <= set(answers())
+    assert {"DEFAULT_4XX", "DEFAULT_5XX"} <= set(gateway_answers())
 
 
 def test_a_temporary_refusal_has_retry_after_and_a_401_has_www_authenticate() -> None:
-    for kind, answer in answers().items():
+    for kind, answer in gateway_answers().items():
         if answer.get("StatusCode") in (429, 503):
             assert answer["ResponseParameters"]["Headers"]["Retry-After"] == "'1'", kind
         if answer.get("StatusCode") == 401:
             assert answer["ResponseParameters"]["Headers"]["WWW-Authenticate"] == "'Bearer'", kind
 
 
-@pytest.mark.parametrize("kind", answers())
+@pytest.mark.parametrize("kind", gateway_answers())
 def test_the_gateways_own_answers_have_the_headers_of_every_answer(kind: str) -> None:
-    sent = answers()[kind]["ResponseParameters"]["Headers"]
+    sent = gateway_answers()[kind]["ResponseParameters"]["Headers"]
 
     assert {name: f"'{value}'" for name, value in headers.SECURITY_HEADERS.items()}.items() <= sent.items()
     assert sent["Access-Control-Allow-Origin"] == only_with_an_origin({"Fn::Sub": "'${CorsAllowOrigin}'"})
@@ -299,8 +301,8 @@ def test_the_gateway_compresses_long_answers_and_leaves_those_of_a_stream_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     least = transformed(monkeypatch)["Api"]["Properties"]["MinimumCompressionSize"]
-    answers = json.loads((ROOT / "local/examples.json").read_text())["answers"]
-    of_streams = [answer for route, answer in answers.items() if "/streaming-sessions/initialize" in route]
+    examples = json.loads((ROOT / "local/examples.json").read_text())["answers"]
+    of_streams = [answer for route, answer in examples.items() if "/streaming-sessions/initialize" in route]
 
     assert of_streams
     assert max(len(json.dumps(answer)) for answer in of_streams) < least < len(DOCUMENT.read_bytes())
@@ -318,7 +320,7 @@ KINDS = {
 
 
 def test_every_gateway_response_is_defined() -> None:
-    assert set(answers()) == KINDS - ANSWERED_BY_ANOTHER.keys()
+    assert set(gateway_answers()) == KINDS - ANSWERED_BY_ANOTHER.keys()
 
 
 def test_preflights_name_the_allowed_origin_or_none() -> None:
@@ -397,7 +399,8 @@ OPERATIONS = (Path(__file__).parents[2] / "docs/operations.md").read_text()
 def counted() -> set[str]:
     """Every metric that the service's code counts."""
     sources = [*Path("layers/shared/accounting").rglob("*.py"), *Path("functions").rglob("app.py")]
-    return {name for source in sources for name in re.findall(r"(?:count|tell)\(\s*\"(\w+)\"", source.read_text())}
+    call = re.compile(r"count(?:_even_zero)?\(\s*\"(\w+)\"")
+    return {name for source in sources for name in call.findall(source.read_text())}
 
 
 @pytest.mark.parametrize("name", ALARMS)
@@ -408,7 +411,7 @@ def test_an_alarm_watches_an_existing_metric_and_the_documentation_says_what_to_
     assert alarm["AlarmDescription"]
     assert alarm["Namespace"] != "AccountingService" or alarm["MetricName"] in counted()
     slug = alarm["AlarmName"]["Fn::Sub"].removeprefix("${AWS::StackName}-")
-    assert f"| `{slug}` |" in OPERATIONS, "what it means and what to do"
+    assert f"| `{slug}` |" in OPERATIONS, "the page must explain the alarm"
 
 
 def test_the_dashboard_shows_every_alarm_and_only_metrics_that_are_counted() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CONTROL = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]
-"""Unicode promises that there will never be others."""
+"""Unicode promises that there will never be other control characters."""
 ORDINARY = [
     *"aZ0 _-.:/@#?%\"'\\<>{}",
     *("\u00a0", "\u3000", "\u2028", "\u2029", "\u200b", "\u200c", "\u200d", "\u202e", "\ufeff", "\u00ad"),
@@ -81,8 +81,10 @@ def test_every_text_in_a_body_documents_its_characters() -> None:
     texts = dict(texts_of_bodies())
 
     assert len(texts) > 20
-    silent = [name for name, each in texts.items() if not each.keys() & {"pattern", "enum", "format", "anyOf", "const"}]
-    assert silent == []
+    undocumented = [
+        name for name, each in texts.items() if not each.keys() & {"pattern", "enum", "format", "anyOf", "const"}
+    ]
+    assert undocumented == []
 
 
 def texts_of_bodies() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -97,7 +99,7 @@ def texts_of_bodies() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_ids_that_are_also_routes_are_not_allowed_as_user_ids() -> None:
-    """If such a word is a route in the place of a user's id, a user with that id could not be reached."""
+    """A user with such an id could not be reached, because a route has that word in the place of the id."""
     paths = [path.split("/") for path in made()["paths"]]
     fixed = {
         other[at]

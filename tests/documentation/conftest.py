@@ -49,5 +49,5 @@ def service(project: Project, documentation: Documentation) -> Iterator[Running]
         running.until("Ctrl-C stops it")
         assert not earlier.exists()
         yield running
-    assert running.said.rstrip().endswith("Stopping …")
+    assert running.output.rstrip().endswith("Stopping …")
     assert not (project.folder / ".local/stack.json").exists()

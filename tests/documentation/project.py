@@ -87,16 +87,16 @@ class Running:
         self._log = log
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """Return all output so far."""
         return self._log.read_text()
 
     def until(self, pattern: str) -> re.Match[str]:
         """Wait until the output contains the pattern; return the match."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not (found := re.search(pattern, self.said, re.DOTALL)):
-            assert self._process.poll() is None, f"it has ended\n{self.said}"
-            assert time.monotonic() < deadline, f"it never printed {pattern}\n{self.said}"
+        while not (found := re.search(pattern, self.output, re.DOTALL)):
+            assert self._process.poll() is None, f"it has ended\n{self.output}"
+            assert time.monotonic() < deadline, f"it never printed {pattern}\n{self.output}"
             time.sleep(0.1)
         return found
 

@@ -1,4 +1,4 @@
-"""bench/README.md's commands at a hundredth of their size, and the simulation in docs/scale.md.
+"""bench/README.md's commands at a scale of 0.01, and the simulation in docs/scale.md.
 
 Exact results, such as units, must be the same in a quick run as in bench/RESULTS.md. If they are not, that page comes
 from an older service or an older benchmark: `make bench` updates it.

@@ -15,4 +15,4 @@ if TYPE_CHECKING:
 def test_every_documented_command_was_run(request: pytest.FixtureRequest, documentation: Documentation) -> None:
     skip_unless_the_whole_folder_ran(request)
 
-    assert documentation.untyped() == []
+    assert documentation.not_requested() == []

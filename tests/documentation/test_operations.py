@@ -138,7 +138,7 @@ def gateway(aws: Emulator, outputs: dict[str, str]) -> str:
 
 
 def create_user_and_administrator(service: Stack) -> None:
-    """Create the page's user and administrator, and let the administrator report what only the platform may report."""
+    """Create the page's user and administrator, and record usage, which needs the internal key."""
     with httpx.Client(base_url=service.base_url, trust_env=False, timeout=60) as http:
         for name, role in (("their-sub", "user"), ("boss", "admin")):
             http.headers["Authorization"] = f"Bearer {tokens.mint(service.jwt_secret, name, role)}"

@@ -82,12 +82,12 @@ def balance(project: Project) -> Any:
 
 
 def test_make_run_prints_what_to_paste(service: Running, project: Project) -> None:
-    (line,) = re.findall(r"^curl .*$", service.said, re.MULTILINE)
+    (line,) = re.findall(r"^curl .*$", service.output, re.MULTILINE)
 
     credits = json.loads(project.type(line.replace("curl", "curl -f")))
 
     assert credits["totalCredits"] == 1000
-    assert attached(project)["baseUrl"] in service.said
+    assert attached(project)["baseUrl"] in service.output
 
 
 def test_make_token_prints_a_token_or_the_reason_why_not(

@@ -1,4 +1,4 @@
-"""Variables for `make run`, and how to stop it in the background."""
+"""The variables of `make run`, `make stop`, and a start after a kill."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def test_each_variable_does_what_getting_started_says(project: Project, document
             session = {"sessionId": "s", "modelId": "m", "estimatedTokens": 1000}
             assert http.post("/api/streaming-sessions/initialize", json=session).status_code == 403
             http.headers["X-Internal-Api-Key"] = running["internalApiKey"]
-            begun = http.post("/api/streaming-sessions/initialize", json=session).raise_for_status().json()
+            opened = http.post("/api/streaming-sessions/initialize", json=session).raise_for_status().json()
         assert kinds_with_reason == ["grant"], "the second start kept the data and granted nothing again"
-        assert datetime.fromisoformat(begun["expiresAt"]) <= datetime.now(UTC) + timedelta(minutes=1)
+        assert datetime.fromisoformat(opened["expiresAt"]) <= datetime.now(UTC) + timedelta(minutes=1)
         assert "1 sessions swept" in project.type("make demo"), "a chat proxy has the key"
         seeded = project.type(documentation.line("make seed"), USERS="500", RECORDS="500")
         intact = re.search(r"(\d+) wallets intact", seeded)

@@ -118,7 +118,7 @@ def audited(service: Stack, person: Person) -> Books:
 def balanced(service: Stack, person: Person) -> Books:
     """Read a user's books, and assert that ledger, balance, wallet and sessions agree.
 
-    This holds even if usage was recorded without deducting credits.
+    They agree even if usage was recorded without deducting credits.
     """
     items = items_of(service, person.id)
     (wallet,) = (item for item in items if item["sk"] == "WALLET")

@@ -129,7 +129,7 @@ def people(http: httpx.Client, token: Mint, admin: Person) -> People:
 def revoked_key(http: httpx.Client, people: People) -> str:
     """Return an API key that was used, and revoked before all other tests.
 
-    The gateway remembers a key for a while. So no test has to wait until this one is refused.
+    The gateway caches a key for a while. This key is revoked first, so that its cache entry ends while other tests run.
     """
     owner = people(credits=5)
     made = owner.ok("POST", "api-keys", {"name": "ci", "permissions": ["credits:read"]})

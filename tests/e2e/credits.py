@@ -1,4 +1,4 @@
-"""What the tests of credits share."""
+"""Dates and times for the tests of credits."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Target(Person):
 
     internal_key: str
     names: dict[str, str]
-    """Placeholders in routes and bodies for things of the person."""
+    """The id that replaces each placeholder in routes and bodies."""
 
     def call(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
         for name, value in self.names.items():
@@ -62,7 +62,7 @@ def person(service: Stack, people: People) -> Target:
 
 @contextmanager
 def nothing_moves(service: Stack, person: Target) -> Iterator[None]:
-    """Assert that everything the table holds of somebody is the same after the block."""
+    """Assert that the block changes nothing that the table has about the person."""
     before = _everything(service, person)
     yield
     assert _everything(service, person) == before

@@ -177,7 +177,7 @@ def test_a_sync_without_a_role_keeps_the_role(
     assert admin.ok("GET", f"users/{person.id}")["username"] == "Renamed"
 
 
-def test_of_the_rules_in_force_the_newest_applies(admin: Person, people: People) -> None:
+def test_the_newest_rule_in_force_applies(admin: Person, people: People) -> None:
     user, model = people(), new_id("model")
     for price, begins in ((1.1, "2026-01-01"), ("0.0175", "2026-02-01"), (9, "2999-01-01")):
         rule = {"modelId": model, "pricePerThousandTokens": price, "effectiveFrom": begins}

@@ -58,7 +58,7 @@ def test_one_field_of_each_function_is_sent_over_http() -> None:
 
 
 @pytest.mark.parametrize(("route", "field", "values"), FIELDS_OVER_HTTP, ids=route_id)
-def test_a_bad_value_is_refused_by_the_name_of_its_field(
+def test_the_refusal_of_a_bad_value_names_its_field(
     service: Stack, person: Target, route: Route, field: str, values: list[Any]
 ) -> None:
     method, path, good = route

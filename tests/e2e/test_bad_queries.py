@@ -65,7 +65,7 @@ USERS = ("users", ("limit", "page", "cursor", "role"))
 
 
 @pytest.mark.parametrize(("path", "names"), [*LISTS, *STATISTICS, USERS])
-def test_a_bad_query_value_is_refused_by_its_name(
+def test_the_refusal_of_a_bad_query_value_names_its_parameter(
     service: Stack, person: Target, path: str, names: tuple[str, ...]
 ) -> None:
     with nothing_moves(service, person):
@@ -196,7 +196,7 @@ def test_a_bad_idempotency_key_is_refused(service: Stack, person: Target, route:
 
 
 @pytest.mark.parametrize("route", COMMANDS, ids=route_id)
-def test_what_is_refused_uses_up_no_idempotency_key(service: Stack, person: Target, route: Route) -> None:
+def test_a_refused_request_uses_up_no_idempotency_key(service: Stack, person: Target, route: Route) -> None:
     method, path, good = route
     headers = {"Idempotency-Key": new_id("key")}
     with nothing_moves(service, person):
@@ -222,7 +222,7 @@ BAD_IDS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_bad_id_in_a_path_is_refused(service: Stack, person: Target, path: str) -> None:
+def test_a_bad_user_id_in_a_path_is_refused(service: Stack, person: Target, path: str) -> None:
     with nothing_moves(service, person):
         for bad in BAD_IDS:
             answer = person.get(f"{path}/{bad}")
@@ -262,7 +262,7 @@ def test_a_bad_id_in_a_path_is_refused(service: Stack, person: Target, path: str
         ("PUT", "pricing/{model}/{bad}", {"effectiveTo": "2026-03-01"}),
     ],
 )
-def test_a_bad_id_of_a_thing_is_refused(
+def test_a_bad_id_of_a_resource_is_refused(
     service: Stack, person: Target, method: str, path: str, body: dict[str, str] | None
 ) -> None:
     codes = {400: ["VALIDATION_ERROR"], 404: ["API_KEY_NOT_FOUND", "PRICE_NOT_FOUND", "ROUTE_NOT_FOUND"]}

@@ -47,7 +47,7 @@ class Proxy:
     def ask(
         self, person: Person, max_tokens: int, prompt: str = PROMPT, headers: dict[bytes, bytes] | None = None
     ) -> Iterator[httpx.Response]:
-        """Ask for an answer, with the user's token unless other ``headers`` are given, and read the stream."""
+        """Ask for an answer, with the user's token unless other ``headers`` are given, and yield the open stream."""
         if headers is None:
             headers = {b"Authorization": f"Bearer {person.token}".encode()}
         question = {"prompt": prompt, "max_tokens": max_tokens}
@@ -112,7 +112,7 @@ def test_a_streamed_answer_is_paid_for(service: Stack, people: People, proxy: Pr
     assert books.balance["heldCredits"] == 0
 
 
-def test_a_user_without_enough_credits_gets_no_stream_and_is_told_what_is_affordable(
+def test_a_user_without_enough_credits_gets_the_affordable_estimate_and_no_stream(
     people: People, proxy: Proxy, provider: Provider
 ) -> None:
     provider.plans()
@@ -188,7 +188,7 @@ def test_a_model_that_fails_costs_nothing(people: People, proxy: Proxy, provider
     assert (balance["totalCredits"], balance["heldCredits"]) == (100, 0)
 
 
-def test_a_model_that_breaks_off_is_paid_for_what_it_generated(
+def test_a_stream_that_breaks_off_is_charged_for_the_generated_tokens(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
     person = people(credits=100)
@@ -267,10 +267,10 @@ def test_the_session_of_a_dead_proxy_is_swept_and_charged_its_last_heartbeat(
         session = _wait_for(lambda: [found for found in _active(service, person) if found["tokens"] > 10])
         os.kill(doomed.process.pid, signal.SIGKILL)
         doomed.process.wait(PATIENCE_SECONDS)
-    (left,) = _active(service, person)
-    assert left["session_id"] == session[0]["session_id"]
-    assert left["tokens"] >= session[0]["tokens"] > 10
-    _let_a_day_pass(service, left)
+    (orphan,) = _active(service, person)
+    assert orphan["session_id"] == session[0]["session_id"]
+    assert orphan["tokens"] >= session[0]["tokens"] > 10
+    _let_a_day_pass(service, orphan)
 
     swept = service.aws.client("lambda").invoke(FunctionName=f"{service.stack_name}-sweeper:live", Payload=b"{}")
 
@@ -278,10 +278,10 @@ def test_the_session_of_a_dead_proxy_is_swept_and_charged_its_last_heartbeat(
     books = audited(service, person)
     (record,) = books.usage
     assert record["service"] == "chat-streaming-expired"
-    assert json.loads(record["metadata"])["tokens"] == left["tokens"]
+    assert json.loads(record["metadata"])["tokens"] == orphan["tokens"]
     assert record["credits"] == 1
     assert books.balance["heldCredits"] == 0
-    late = person.finalize(left["session_id"], left["tokens"] + 100_000).json()
+    late = person.finalize(orphan["session_id"], orphan["tokens"] + 100_000).json()
     assert late["lateCredits"] == late["actualCredits"] - record["credits"] > 0
 
 
@@ -297,10 +297,10 @@ def _wait_until_it_listens(port: int) -> None:
     assert _wait_for(listening)
 
 
-def _wait_for(found: Any) -> Any:
-    """Return the result as soon as there is one."""
+def _wait_for(read: Any) -> Any:
+    """Call ``read`` until its result is true, and return that result."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (result := found()):
+    while not (result := read()):
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.1)
     return result

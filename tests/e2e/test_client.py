@@ -92,10 +92,10 @@ def async_stream(wire: Wire, person: Person, body: Callable[[Any], Iterator[None
     return asyncio.run(run())
 
 
-both = pytest.mark.parametrize("stream", [sync_stream, async_stream])
+both_clients = pytest.mark.parametrize("stream", [sync_stream, async_stream])
 
 
-@both
+@both_clients
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("step", ["initialize", "heartbeat", "finalize", "abort"])
 def test_a_cut_network_charges_nothing_twice_and_leaves_nothing_held(
@@ -122,7 +122,7 @@ def test_a_cut_network_charges_nothing_twice_and_leaves_nothing_held(
     assert wire.answered["heartbeat"] > heartbeats
 
 
-@both
+@both_clients
 def test_a_session_that_already_exists_is_not_entered(service: Stack, people: People, wire: Wire, stream: Any) -> None:
     person, used = people(credits=100), new_id("session")
 
@@ -137,7 +137,7 @@ def test_a_session_that_already_exists_is_not_entered(service: Stack, people: Pe
     assert audited(service, person).balance["totalCredits"] == 95
 
 
-@both
+@both_clients
 def test_a_settlement_that_never_arrives_is_logged_and_can_be_repeated_later(
     service: Stack, people: People, wire: Wire, stream: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -159,7 +159,7 @@ def test_a_settlement_that_never_arrives_is_logged_and_can_be_repeated_later(
     assert audited(service, person).balance["heldCredits"] == 0
 
 
-@both
+@both_clients
 def test_a_session_is_released_if_the_answer_to_its_opening_is_lost(
     service: Stack, people: People, wire: Wire, stream: Any
 ) -> None:
@@ -173,7 +173,7 @@ def test_a_session_is_released_if_the_answer_to_its_opening_is_lost(
     assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (100, 0)
 
 
-@both
+@both_clients
 def test_a_stream_whose_hold_can_no_longer_be_raised_is_stopped_and_charged(
     service: Stack, people: People, wire: Wire, stream: Any
 ) -> None:

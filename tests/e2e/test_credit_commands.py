@@ -29,7 +29,7 @@ COMMANDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "remove": ("DELETE", "credits/remove", {"credits": 5}),
     "adjust": ("PUT", "credits/adjust", {"adjustment": 5}),
 }
-"""The four commands. The bodies do not name the user, and suit one with 50 credits."""
+"""The four commands. Their bodies suit a user with 50 credits, and do not name the user."""
 
 each_command = pytest.mark.parametrize(("method", "path", "body"), COMMANDS.values(), ids=COMMANDS)
 
@@ -177,7 +177,7 @@ def test_more_credits_than_available_cannot_be_taken(
 
 
 def _fill_with_lots(service: Stack, person: Person) -> None:
-    """Store the most lots that a wallet can have. None of them can be merged: no two neighbors have equal terms."""
+    """Store the most lots that a wallet can have. None can be merged: only every second lot is in its grace."""
     wallet, now = Wallet(personal(person.id)), clock()
     for number in range(MAX_LOTS):
         wallet = grant(wallet, 1, expires_at=now + DAY + number * 1_000, cause=Cause("test", now)).wallet

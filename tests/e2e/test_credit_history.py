@@ -27,7 +27,7 @@ def grantee(people: People, admin: Person) -> Person:
     return person
 
 
-def test_allocations_show_grants_as_made_and_what_is_left_of_them(grantee: Person) -> None:
+def test_allocations_show_each_grant_and_its_remaining_credits(grantee: Person) -> None:
     page = grantee.ok("GET", "credits/allocations")
 
     assert (page["total"], page["page"], page["totalPages"]) == (5, 1, 1)

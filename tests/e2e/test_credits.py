@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "remove": ("DELETE", "credits/remove", {"credits": 5}),
     "adjust": ("PUT", "credits/adjust", {"adjustment": 5}),
 }
-"""The four commands. The bodies do not name the user, and suit one with 50 credits."""
+"""The four commands. Their bodies suit a user with 50 credits, and do not name the user."""
 
 each_command = pytest.mark.parametrize(("method", "path", "body"), COMMANDS.values(), ids=COMMANDS)
 
@@ -147,7 +147,7 @@ def test_a_lot_expires_at_the_instant_that_the_request_names(people: People, adm
     assert [(lot["credits"], lot["expiresAt"]) for lot in lots] == [(5, until), (4, until), (3, until)]
 
 
-def test_check_does_not_count_what_is_held(people: People) -> None:
+def test_check_does_not_count_held_credits(people: People) -> None:
     person = people(credits=50)
     person.open(tokens=10_000)
 
@@ -170,7 +170,7 @@ def test_check_does_not_count_what_is_held(people: People) -> None:
         ("anthropic.claude-3-sonnet-20240229-v1:0", 10**9, 3_000_000, 3),
     ],
 )
-def test_calculate_knows_the_documented_prices(
+def test_calculate_uses_the_documented_prices(
     people: People, model: str, tokens: int, credits: int, price: float
 ) -> None:
     answer = people().post("credits/calculate", {"modelId": model, "tokens": tokens})
@@ -222,7 +222,7 @@ def test_a_body_too_large_is_refused(
     assert items_of(service, person.id) == before
 
 
-# ------------------------------------------------------------------------------------------------- whose address it is
+# --------------------------------------------------------------------------------------------------------- addresses
 
 
 def test_an_address_means_the_user_of_the_newest_token_that_claims_it(

@@ -41,7 +41,7 @@ class _Addresses(HTMLParser):
             self.inline.append(tag)
 
 
-def _named_by(html: str) -> _Addresses:
+def _addresses_in(html: str) -> _Addresses:
     addresses = _Addresses()
     addresses.feed(html)
     return addresses
@@ -67,12 +67,12 @@ def test_the_page_may_load_from_and_call_only_this_service(http: httpx.Client) -
     directives = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
     assert directives == ONLY_THIS_SERVICE
     assert answer.headers["referrer-policy"] == "no-referrer"
-    assert _named_by(answer.text).inline == [], "the policy forbids them"
+    assert _addresses_in(answer.text).inline == [], "the policy forbids inline scripts and styles"
 
 
 def test_every_file_of_the_page_is_relative_and_has_its_content_type(http: httpx.Client) -> None:
     page = http.get("/api/docs")
-    addresses = [address for address in _named_by(page.text).found if not address.startswith("data:")]
+    addresses = [address for address in _addresses_in(page.text).found if not address.startswith("data:")]
     asked: set[str] = set()
     for address in addresses:
         assert not urlsplit(address).scheme, address
@@ -94,7 +94,7 @@ def test_every_file_of_the_page_is_relative_and_has_its_content_type(http: httpx
 def test_files_cached_for_a_year_have_their_version_in_their_address(
     http: httpx.Client,
 ) -> None:
-    versioned = [urlsplit(address) for address in _named_by(http.get("/api/docs").text).found if "?" in address]
+    versioned = [urlsplit(address) for address in _addresses_in(http.get("/api/docs").text).found if "?" in address]
 
     assert {address.path.removeprefix("docs/") for address in versioned} == {
         name for name, file in ASSETS.items() if file.headers

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def two(people: People) -> tuple[Person, Person]:
+def owner_and_stranger(people: People) -> tuple[Person, Person]:
     """Return an owner and a stranger, both with some history."""
     owner, stranger = people(credits=100), people(credits=50)
     for person in (owner, stranger):
@@ -28,8 +28,8 @@ def two(people: People) -> tuple[Person, Person]:
     return owner, stranger
 
 
-def test_another_users_session_is_not_found(service: Stack, two: tuple[Person, Person]) -> None:
-    owner, stranger = two
+def test_another_users_session_is_not_found(service: Stack, owner_and_stranger: tuple[Person, Person]) -> None:
+    owner, stranger = owner_and_stranger
     session_id = owner.open(10_000)
     before = items_of(service, owner.id)
 
@@ -39,8 +39,10 @@ def test_another_users_session_is_not_found(service: Stack, two: tuple[Person, P
     assert items_of(service, owner.id) == before
 
 
-def test_the_same_session_id_means_another_session_for_another_user(service: Stack, two: tuple[Person, Person]) -> None:
-    owner, stranger = two
+def test_the_same_session_id_means_another_session_for_another_user(
+    service: Stack, owner_and_stranger: tuple[Person, Person]
+) -> None:
+    owner, stranger = owner_and_stranger
     session_id = owner.open(10_000)
 
     stranger.open(2000, session_id=session_id)
@@ -50,8 +52,8 @@ def test_the_same_session_id_means_another_session_for_another_user(service: Sta
     assert audited(service, owner).balance["heldCredits"] == 12
 
 
-def test_a_cursor_does_not_open_another_users_list(people: People, two: tuple[Person, Person]) -> None:
-    owner, stranger = two
+def test_a_cursor_does_not_open_another_users_list(people: People, owner_and_stranger: tuple[Person, Person]) -> None:
+    owner, stranger = owner_and_stranger
     for path, key in (("credits/ledger", "entries"), ("credits/allocations", "allocations")):
         cursor = owner.ok("GET", path, params={"limit": 1}).get("nextCursor", "MTAw")
         mine = {str(each) for each in stranger.ok("GET", path)[key]}
@@ -77,9 +79,9 @@ def test_an_idempotency_key_is_its_callers_own(people: People) -> None:
 
 
 def test_an_id_that_looks_like_an_address_or_a_key_is_only_an_id(
-    http: httpx.Client, token: Mint, two: tuple[Person, Person]
+    http: httpx.Client, token: Mint, owner_and_stranger: tuple[Person, Person]
 ) -> None:
-    owner, _ = two
+    owner, _ = owner_and_stranger
     for name in (
         owner.email,
         f"{owner.id}#WALLET",
@@ -100,8 +102,10 @@ def without_user(body: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name != "userId"}
 
 
-def test_a_user_id_in_the_body_or_a_header_does_not_change_who_the_caller_is(two: tuple[Person, Person]) -> None:
-    owner, stranger = two
+def test_a_user_id_in_the_body_or_a_header_does_not_change_who_the_caller_is(
+    owner_and_stranger: tuple[Person, Person],
+) -> None:
+    owner, stranger = owner_and_stranger
     before = owner.balance()
 
     body = {"sessionId": new_id("session"), "modelId": MODEL, "estimatedTokens": 10, "userId": owner.id}

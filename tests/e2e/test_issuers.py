@@ -30,7 +30,7 @@ UNREACHABLE_SECONDS = 3
 
 @pytest.fixture(autouse=True)
 def server(service: Stack, key_server: KeyServer) -> Iterator[KeyServer]:
-    """Return the providers' server in its default state, while the authorizers have not fetched any keys yet."""
+    """Return the providers' server in its default state. The authorizers have not fetched any keys yet."""
     key_server.silent.clear()
     key_server.answers = {"/one": key_set(RSA, EC, ED), "/two": key_set(EC), "/nonsense": b"<html>Sign in</html>"}
     # another environment replaces the running processes
@@ -100,11 +100,11 @@ def test_while_the_provider_is_silent_known_keys_work_and_others_are_unavailable
     server.silent.set()
 
     for number in range(UNKNOWN_TOKENS):
-        begun = time.monotonic()
+        began = time.monotonic()
         answer = bearer(http, signed(make_key("ES256", f"unknown-{number}")))
         assert_refused(answer, 503, "UNAVAILABLE")
         assert answer.headers["retry-after"] == "1"
-        assert time.monotonic() - begun < UNREACHABLE_SECONDS
+        assert time.monotonic() - began < UNREACHABLE_SECONDS
         assert bearer(http, signed(EC)).is_success
     assert server.asked == ["/one", "/one"]
 
@@ -128,7 +128,9 @@ def test_a_forged_token_or_one_for_another_audience_is_refused(service: Stack, h
         "another audience": signed(RSA, aud="another"),
         "no audience": signed(RSA, aud=None),
         "the public key as a secret": forger.signed({"alg": "HS256", "kid": "rsa"}, claims, pem),
-        "that, with RS256 in its header": forger.signed({"alg": "RS256", "kid": "rsa"}, claims, pem),
+        "the public key as a secret, with RS256 in the header": forger.signed(
+            {"alg": "RS256", "kid": "rsa"}, claims, pem
+        ),
         "our own secret": forger.signed({"alg": "HS256", "kid": "rsa"}, {**claims, "type": "access"}, forger.secret),
         "no signature": forger.signed({"alg": "none", "kid": "rsa"}, claims, None),
         "an algorithm that is not listed": SigningKey("rsa", "PS256", RSA.private).sign(claims),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["warm"]
 
 PRICE = 2
-"""What each call takes: the hold for a thousand tokens, or the credits of a record."""
+"""The credits that each call takes: the hold for a thousand tokens, or the cost of a record."""
 
 WALLET, BUDGET, RUN = 10, 6, 4
 """How many calls each limit covers."""

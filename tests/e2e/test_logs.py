@@ -48,7 +48,7 @@ def began() -> int:
     return int(time.time() * 1000)
 
 
-def written(service: Stack, since: int = 0) -> list[Line]:
+def lines_since(service: Stack, since: int = 0) -> list[Line]:
     """Return every line of every log group since a time."""
     return [
         Line(group, event["logStreamName"], event["message"])
@@ -57,11 +57,11 @@ def written(service: Stack, since: int = 0) -> list[Line]:
     ]
 
 
-def written_with(service: Stack, wanted: Callable[[Line], bool], since: int) -> list[Line]:
+def lines_with(service: Stack, wanted: Callable[[Line], bool], since: int) -> list[Line]:
     """Wait for a line that is ``wanted``, and return every line since a time. Lines appear later than answers."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
-        lines = written(service, since)
+        lines = lines_since(service, since)
         if any(wanted(line) for line in lines):
             return lines
         assert time.monotonic() < deadline, "the line never came"
@@ -75,7 +75,7 @@ def requests(lines: list[Line]) -> list[dict[str, Any]]:
 def of_request(service: Stack, answer: httpx.Response, since: int) -> tuple[list[Line], list[dict[str, Any]]]:
     """Return every line since a time, and the request lines with the gateway's id from the refusal."""
     request_id = answer.json()["requestId"]
-    lines = written_with(service, lambda line: line.json().get("correlation_id") == request_id, since)
+    lines = lines_with(service, lambda line: line.json().get("correlation_id") == request_id, since)
     return lines, [found for found in requests(lines) if found.get("correlation_id") == request_id]
 
 
@@ -111,7 +111,7 @@ def test_no_log_holds_a_token_or_a_secret(service: Stack, people: People, http: 
     secrets += [key, key.split("_", 2)[2]]
     assert not [secret for secret in (*secrets, basic.removeprefix("Basic ")) if secret in text]
     assert "Bearer " not in text
-    assert "eyJ" not in text, "what every JWT begins with"
+    assert "eyJ" not in text, "every JWT begins with it"
 
 
 def test_a_refused_request_leaves_one_line_with_the_gateways_id_its_route_and_status(
@@ -168,7 +168,7 @@ def test_every_answered_request_leaves_one_line(service: Stack, people: People, 
 
 def test_a_health_check_leaves_a_line_with_the_gateways_id(service: Stack, http: httpx.Client, began: int) -> None:
     assert http.get("/health").is_success
-    lines = written_with(service, lambda line: line.json().get("route") == "/health", began)
+    lines = lines_with(service, lambda line: line.json().get("route") == "/health", began)
 
     assert all("correlation_id" in each for each in requests(lines) if each["route"] == "/health")
 
@@ -177,7 +177,7 @@ def test_a_hold_is_counted_in_a_metric(service: Stack, people: People, began: in
     person = people(credits=10_000)
     tokens = 3_456_000  # 3,456 credits, held with a fifth on top
     person.open(tokens)
-    lines = written_with(service, lambda line: line.json().get("CreditsHeld") == [4148.0], began)
+    lines = lines_with(service, lambda line: line.json().get("CreditsHeld") == [4148.0], began)
 
     (metric,) = [found for line in lines if (found := line.json()).get("CreditsHeld") == [4148.0]]
     (directive,) = metric["_aws"]["CloudWatchMetrics"]
@@ -194,12 +194,12 @@ def test_text_from_a_caller_cannot_forge_a_log_line(service: Stack, people: Peop
     for newline in ("\n", "\r\n", "\r", "\u2028", "\x85"):
         text = f"x{newline}{line}{newline}"
         notes = {"userId": admin.id, "credits": 1, "notes": text}
-        # U+0085 is a control character, which even notes refuse. U+2028 is an ordinary one, which even ids accept.
+        # U+0085 is a control character, which even notes refuse. U+2028 is an ordinary one, which even user ids accept.
         assert admin.post("credits/allocate", notes, User_Agent=mark).status_code == (400 if newline == "\x85" else 201)
         bad = {"sessionId": text, "modelId": MODEL, "estimatedTokens": 1}
         assert_refused(admin.post("streaming-sessions/initialize", bad), 400, "VALIDATION_ERROR")
-        stranger = (404, "USER_NOT_FOUND") if newline == "\u2028" else (400, "VALIDATION_ERROR")
-        assert_refused(admin.post("credits/allocate", {**notes, "userId": text, "notes": ""}), *stranger)
+        expected = (404, "USER_NOT_FOUND") if newline == "\u2028" else (400, "VALIDATION_ERROR")
+        assert_refused(admin.post("credits/allocate", {**notes, "userId": text, "notes": ""}), *expected)
     assert admin.get("credits/ledger", cursor=f"\n{line}").status_code == 400
     last = admin.get("credits/allocations", page=f"\n{line}")
     assert_refused(last, 400, "VALIDATION_ERROR")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # ----------------------------------------------------------------------------------------------------------- overrun
 
 
-def test_an_overrun_is_charged_from_what_is_left(service: Stack, people: People) -> None:
+def test_an_overrun_is_charged_from_the_remaining_credits(service: Stack, people: People) -> None:
     person = people(credits=100)
     session = person.open(3000)  # holds 4
 
@@ -193,16 +193,16 @@ def test_credits_that_expired_while_held_return_for_one_day(service: Stack, peop
 
     (lot,) = person.balance()["activeAllocations"]
     books = audited(service, person)
-    left = lots.from_text(books.wallet["lots"])[0].expires_at - clock()
+    lifetime = lots.from_text(books.wallet["lots"])[0].expires_at - clock()
     assert lot["credits"] == 50
-    assert DAY - 120_000 < left <= DAY + SECOND
+    assert DAY - 120_000 < lifetime <= DAY + SECOND
 
 
 # ------------------------------------------------------------------------------------------------------------ prices
 
 
 def _price(service: Stack, price_e4: int, *, since: int = 0, until: int | None = None, model: str = "") -> str:
-    """Give a model, by default a new one, a price in ten-thousandths."""
+    """Give a model a price in ten-thousandths of a credit, and return its id. By default, the model is new."""
     model = model or new_id("model")
     item = pack(prices.to_item(PriceRule(model, per_thousand(price_e4), since, until)))
     dynamodb(service).put_item(TableName=service.table_name, Item=item)

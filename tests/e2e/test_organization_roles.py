@@ -81,14 +81,14 @@ class Team(NamedTuple):
     other: Person
 
     def filled(self, text: str, organization_id: str | None = None) -> str:
-        """Return a text with the names of the organization, or of another one in its place."""
+        """Replace the placeholders of a text, with this organization or with another one."""
         org = organization_id or self.id
         return text.replace("{org}", org).replace("{account}", f"org:{org}").replace("{other}", self.other.id)
 
 
 @pytest.fixture(scope="module")
 def team(admin: Person, people: People) -> Team:
-    """Return an organization of four with 100 credits, and outsiders in every role of the platform."""
+    """Return an organization of three members with 100 credits, and outsiders in every role of the platform."""
     members = {role: people() for role in ("owner", "admin", "member")}
     outsiders = {"outsider": people(), "supervisor": people("supervisor"), "administrator": people("admin")}
     made = admin.ok("POST", "organizations", {"name": "Acme", "ownerId": members["owner"].id})["organizationId"]
@@ -147,16 +147,16 @@ def test_members_see_themselves_only(team: Team) -> None:
 
 def test_managers_preview_their_members_and_nobody_else(admin: Person, team: Team) -> None:
     owner, outsider = team.people["owner"], team.people["outsider"]
-    asked = {"modelId": MODEL, "estimatedTokens": 1, "accountId": f"org:{team.id}"}
+    request = {"modelId": MODEL, "estimatedTokens": 1, "accountId": f"org:{team.id}"}
     path = "streaming-sessions/preview"
 
     for stranger in (outsider.id, outsider.email, "nobody"):
-        assert_refused(owner.call("POST", path, asked | {"userId": stranger}), 404, "MEMBER_NOT_FOUND")
-    assert_refused(owner.call("POST", path, asked | {"userId": outsider.id, "accountId": None}), 403, "FORBIDDEN")
-    elsewhere = asked | {"userId": team.other.id, "accountId": f"user:{team.other.id}"}
+        assert_refused(owner.call("POST", path, request | {"userId": stranger}), 404, "MEMBER_NOT_FOUND")
+    assert_refused(owner.call("POST", path, request | {"userId": outsider.id, "accountId": None}), 403, "FORBIDDEN")
+    elsewhere = request | {"userId": team.other.id, "accountId": f"user:{team.other.id}"}
     assert_refused(owner.call("POST", path, elsewhere), 403, "FORBIDDEN")
     for caller, about in ((outsider, outsider), (admin, outsider)):
-        found = caller.ok("POST", path, asked | {"userId": about.id})
+        found = caller.ok("POST", path, request | {"userId": about.id})
         assert (found["passes"], found["reason"]["code"], found["limits"]) == (False, "ACCOUNT_NOT_FOUND", [])
 
 

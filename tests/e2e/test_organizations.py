@@ -1,4 +1,4 @@
-"""docs/organizations.md and docs/budgets.md, run as they are written, and what a team sees over HTTP."""
+"""The examples of docs/organizations.md and docs/budgets.md, run as written, and a closed organization over HTTP."""
 
 from __future__ import annotations
 

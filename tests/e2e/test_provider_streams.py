@@ -38,7 +38,7 @@ RATES = {
     "webSearch": 10_000,
 }
 LONG_CONTEXT = {"aboveInputTokens": 200_000, "rates": {"input": 6_000, "output": 22_500}}
-"""Credits for a million tokens or a thousand searches, for a frontier model at 1,000 credits per USD."""
+"""The rates are credits for a million tokens or a thousand searches, of a frontier model at 1,000 credits per USD."""
 
 
 class Provider:
@@ -54,7 +54,7 @@ class Provider:
     @classmethod
     @contextmanager
     def of(cls, script: Script) -> Iterator[Provider]:
-        """Run one during the block."""
+        """Run a provider during the block."""
         provider = cls(script)
         thread = threading.Thread(target=provider._server.serve_forever, daemon=True)
         thread.start()
@@ -203,7 +203,7 @@ def async_stream(service: Stack, person: Person, model: str, body: Body, **optio
     return asyncio.run(run())
 
 
-both = pytest.mark.parametrize("stream", [sync_stream, async_stream])
+both_clients = pytest.mark.parametrize("stream", [sync_stream, async_stream])
 
 
 @pytest.fixture(scope="module")
@@ -214,8 +214,8 @@ def model(admin: Person) -> str:
     return model
 
 
-def settled(service: Stack, person: Person) -> dict[str, Any]:
-    """Return the only usage record of a user whose books balance and who holds nothing."""
+def only_record(service: Stack, person: Person) -> dict[str, Any]:
+    """Assert that a user's books balance and nothing is held, and return the only usage record."""
     balance = audited(service, person).balance
     assert (balance["heldCredits"], balance["debt"]) == (0, 0)
     (record,) = person.ok("GET", "usage/stats")["recentActivity"]
@@ -235,7 +235,7 @@ STARTED = {
 ESTIMATE = {"inputTokens": 5_000, "outputTokens": 1_000}
 
 
-@both
+@both_clients
 def test_anthropics_cumulative_usage_is_charged_exactly(
     service: Stack, people: People, model: str, stream: Any
 ) -> None:
@@ -258,13 +258,13 @@ def test_anthropics_cumulative_usage_is_charged_exactly(
     assert session.result.usage == Usage(
         4_412, 350, cached_input_tokens=3_000, cache_write_tokens=600, cache_write_1h_tokens=400, requests=1
     )
-    record = settled(service, person)
+    record = only_record(service, person)
     assert (record["service"], record["usageFormat"]) == ("chat-streaming", "anthropic")
     assert record["providerUsage"] == STARTED | {"output_tokens": 350}
     assert "estimated" not in record["metadata"]
 
 
-@both
+@both_clients
 def test_openais_usage_at_the_end_is_charged_exactly(service: Stack, people: People, model: str, stream: Any) -> None:
     usage = {
         "prompt_tokens": 2_048,
@@ -282,14 +282,14 @@ def test_openais_usage_at_the_end_is_charged_exactly(service: Stack, people: Peo
     assert provider.asked == [{"stream": True, "messages": [], "stream_options": {"include_usage": True}}]
     assert (session.opened.allocated_credits, session.result.charged_credits, session.result.refund) == (36, 8, 28)
     assert session.result.usage == Usage(2_048, 300, cached_input_tokens=1_024, reasoning_tokens=128, requests=1)
-    assert settled(service, person)["providerUsage"] == usage
+    assert only_record(service, person)["providerUsage"] == usage
 
 
-@both
+@both_clients
 def test_crossing_a_context_tier_in_mid_stream_raises_the_hold_at_once(
     service: Stack, people: People, model: str, stream: Any
 ) -> None:
-    """The results of the model's searches make its input longer. The hold does not wait for the next heartbeat."""
+    """The results of the model's searches make its input longer. The hold is raised before the next heartbeat."""
     searched = {"input_tokens": 230_000, "output_tokens": 500, "server_tool_use": {"web_search_requests": 2}}
     script: Script = [
         message_start({"input_tokens": 190_000, "output_tokens": 1}),
@@ -324,7 +324,7 @@ def test_crossing_a_context_tier_in_mid_stream_raises_the_hold_at_once(
     assert held - {738} == {1_695}
     # (230,000 x 6,000 + 1,500 x 22,500) / 1,000,000 + 2 x 10 = 1,433.75
     assert (session.result.charged_credits, session.result.refund, session.result.overrun) == (1_434, 261, 0)
-    assert settled(service, person)["usage"] == {
+    assert only_record(service, person)["usage"] == {
         "inputTokens": 230_000,
         "outputTokens": 1_500,
         "requests": 1,
@@ -332,7 +332,7 @@ def test_crossing_a_context_tier_in_mid_stream_raises_the_hold_at_once(
     }
 
 
-@both
+@both_clients
 def test_a_stream_that_is_cut_before_any_usage_is_charged_by_estimate_and_count(
     service: Stack, people: People, model: str, stream: Any
 ) -> None:
@@ -342,7 +342,7 @@ def test_a_stream_that_is_cut_before_any_usage_is_charged_by_estimate_and_count(
 
     # (5,000 x 3,000 + 25 x 15,000) / 1,000,000 = 15.375
     assert (session.result.status, session.result.charged_credits, session.result.refund) == ("aborted", 16, 20)
-    record = settled(service, person)
+    record = only_record(service, person)
     assert (record["service"], record["usage"]) == (
         "chat-streaming-aborted",
         {"inputTokens": 5_000, "outputTokens": 25, "requests": 1},
@@ -350,7 +350,7 @@ def test_a_stream_that_is_cut_before_any_usage_is_charged_by_estimate_and_count(
     assert "providerUsage" not in record
 
 
-@both
+@both_clients
 def test_a_stream_that_is_cut_after_its_first_usage_is_charged_by_usage_and_count(
     service: Stack, people: People, model: str, stream: Any
 ) -> None:
@@ -360,14 +360,14 @@ def test_a_stream_that_is_cut_after_its_first_usage_is_charged_by_usage_and_coun
 
     # 412 x 3,000 + 3,000 x 300 + 600 x 3,750 + 400 x 6,000 + 100 x 15,000 = 8,286,000
     assert (session.result.status, session.result.charged_credits, session.result.refund) == ("aborted", 9, 27)
-    assert settled(service, person)["providerUsage"] == STARTED | {"output_tokens": 100}
+    assert only_record(service, person)["providerUsage"] == STARTED | {"output_tokens": 100}
 
 
-@both
-def test_a_usage_that_the_service_rejects_is_settled_by_what_was_counted(
+@both_clients
+def test_a_stream_with_a_usage_that_the_service_rejects_is_charged_by_estimate_and_count(
     service: Stack, people: People, model: str, stream: Any
 ) -> None:
-    """It has more cached tokens than input, so nobody can bill it."""
+    """The usage has more cached tokens than input, so it cannot be priced."""
     broken = {"prompt_tokens": 10, "completion_tokens": 20, "prompt_tokens_details": {"cached_tokens": 1_024}}
     person = people(credits=10_000)
     with Provider.of([*chunks(25), chunk(usage=broken), "[DONE]"]) as provider:
@@ -382,6 +382,6 @@ def test_a_usage_that_the_service_rejects_is_settled_by_what_was_counted(
         )
 
     assert (session.result.status, session.result.charged_credits) == ("completed", 16)
-    record = settled(service, person)
+    record = only_record(service, person)
     assert (record["metadata"]["estimated"], record["metadata"]["chat"]) == (True, 7)
     assert record["usage"] == {"inputTokens": 5_000, "outputTokens": 25, "requests": 1}

@@ -161,8 +161,8 @@ def test_32_removals_never_go_below_zero(
     answers = at_once(CLIENTS, lambda _: admin.call("DELETE", "credits/remove", {"userId": person.id, "credits": each}))
 
     assert statuses(answers) == {200: served, 402: CLIENTS - served}
-    left = sorted(answer.json()["totalCredits"] for answer in answers if answer.status_code == 200)
-    assert left == [credits - each * number for number in range(served, 0, -1)]
+    totals = sorted(answer.json()["totalCredits"] for answer in answers if answer.status_code == 200)
+    assert totals == [credits - each * number for number in range(served, 0, -1)]
     books = audited(service, person)
     assert books.kinds() == ["grant"] + ["remove"] * served
     assert books.balance["totalCredits"] == credits - served * each

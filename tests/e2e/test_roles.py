@@ -47,8 +47,8 @@ REFUSALS = {
     "users of the account": NOT_MEMBERS,
     "supervisors, and the managers of an organization": {"user": SUPERVISOR, "supervisor": None, "admin": None},
 }
-"""The refusal of each role, if it is refused. The roles in an organization are tested in ``test_organization_roles``;
-here nobody is a member."""
+"""The message of each role's refusal, or None. Here nobody is a member of an organization; ``test_organization_roles``
+tests the roles in one."""
 
 
 class Route(NamedTuple):
@@ -312,7 +312,7 @@ def _filled_in(route: Route, caller: Person, target: Person, things: Things) -> 
     if "{run}" in route.path:
         names["{run}"] = target.ok("POST", "runs", {"runId": new_id("run"), "limitCredits": 5})["runId"]
     if (route.method, route.path) == ("DELETE", BUDGET):
-        # The answer is a refusal if an administrator has already set the budget. In both cases there is one to delete.
+        # The answer is a refusal if an administrator has already set the budget. Either way, the budget then exists.
         target.call("PUT", f"budgets/user:{target.id}/member:{target.id}", {"limitCredits": 10**6, "window": "month"})
     if "{credential}" in route.path:
         names["{credential}"] = things.credential()

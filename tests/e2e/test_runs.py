@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def session_in(person: Person, run_id: str, tokens: int = 1_000) -> dict[str, Any]:
-    """A request for a session in the run, which holds 2 credits for 1,000 tokens."""
+    """A request for a session in the run. A session for 1,000 tokens holds 2 credits."""
     return {"sessionId": new_id("session"), "modelId": MODEL, "estimatedTokens": tokens, "runId": run_id}
 
 
-def test_a_run_limits_what_is_spent_in_it_until_it_is_stopped(people: People) -> None:
+def test_a_run_limits_its_spending_until_it_is_stopped(people: People) -> None:
     person = people(credits=100)
     run_id = new_id("run")
     account = f"user:{person.id}"

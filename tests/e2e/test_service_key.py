@@ -46,13 +46,13 @@ def test_reporting_usage_needs_the_service_key_and_the_users_token(
     assert person.post("streaming-sessions/initialize", to_open, X_Internal_Api_Key=key).status_code == 201
     names = {"{new}": new_id("session"), "{open}": open_id}
     sent = {field: names.get(value, value) for field, value in body.items()}
-    owned = person.ok("POST", "api-keys", {"name": "all", "permissions": ["sessions:write", "usage:write"]})["key"]
+    api_key = person.ok("POST", "api-keys", {"name": "all", "permissions": ["sessions:write", "usage:write"]})["key"]
     before = items_of(service, person.id)
 
     for refused in (
         person.post(path, sent),
         *(person.post(path, sent, X_Internal_Api_Key=wrong) for wrong in ("", "x", key[:-1], f"{key}x")),
-        with_key(http, "POST", path, owned, sent),
+        with_key(http, "POST", path, api_key, sent),
     ):
         assert_refused(refused, 403, "FORBIDDEN", "The key of one of the platform's services is required")
     assert items_of(service, person.id) == before

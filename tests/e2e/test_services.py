@@ -24,7 +24,7 @@ PAGE = ROOT / "docs/services.md"
 
 
 @pytest.fixture
-def made(admin: Person) -> dict[str, str]:
+def new_credential(admin: Person) -> dict[str, str]:
     """Return a new credential and its id."""
     wanted = {"name": "a proxy", "rights": ["sessions", "read", "usage", "users:sync"]}
     answer: dict[str, str] = admin.ok("POST", "service-credentials", wanted)
@@ -32,7 +32,7 @@ def made(admin: Person) -> dict[str, str]:
 
 
 def test_a_service_settles_a_stream_after_the_users_token_has_expired(
-    http: httpx.Client, token: Mint, people: People, made: dict[str, str]
+    http: httpx.Client, token: Mint, people: People, new_credential: dict[str, str]
 ) -> None:
     person = people(credits=100)
     brief = Person(http, person.id, token(person.id, exp=int(time.time()) - CLOCK_LEEWAY_SECONDS + 3))
@@ -40,27 +40,27 @@ def test_a_service_settles_a_stream_after_the_users_token_has_expired(
     time.sleep(3.5)
     assert_refused(brief.finalize(session_id, 500), 401, "TOKEN_EXPIRED")
 
-    settled = as_service(http, made["credential"], person.id).finalize(session_id, 500)
+    settled = as_service(http, new_credential["credential"], person.id).finalize(session_id, 500)
 
     assert settled.status_code == 200, described(settled)
     assert (settled.json()["actualCredits"], person.balance()["heldCredits"]) == (1, 0)
 
 
 def test_one_credential_serves_many_users_and_keeps_their_data_apart(
-    http: httpx.Client, people: People, made: dict[str, str]
+    http: httpx.Client, people: People, new_credential: dict[str, str]
 ) -> None:
     for credits in (7, 9):
         person = people(credits=credits)
-        balance = as_service(http, made["credential"], person.id).balance()
+        balance = as_service(http, new_credential["credential"], person.id).balance()
         assert (balance["userId"], balance["totalCredits"]) == (person.id, credits)
 
 
 @pytest.mark.parametrize("user_id", ["Zoë Müller", "a/b, c", "auth0|x%41"])
 def test_an_id_with_any_characters_is_the_same_in_the_header_and_in_the_table(
-    http: httpx.Client, admin: Person, made: dict[str, str], user_id: str
+    http: httpx.Client, admin: Person, new_credential: dict[str, str], user_id: str
 ) -> None:
     unique = f"{user_id} {new_id('u')}"
-    service = as_service(http, made["credential"], unique)
+    service = as_service(http, new_credential["credential"], unique)
     refused = service.post("streaming-sessions/initialize", {"sessionId": "s", "modelId": MODEL, "estimatedTokens": 1})
     assert_refused(refused, 402, "INSUFFICIENT_CREDITS")
 
@@ -70,14 +70,17 @@ def test_an_id_with_any_characters_is_the_same_in_the_header_and_in_the_table(
 
 
 def test_a_request_that_names_no_user_or_several_is_refused(
-    http: httpx.Client, people: People, made: dict[str, str]
+    http: httpx.Client, people: People, new_credential: dict[str, str]
 ) -> None:
     one, other = people(credits=1), people(credits=1)
     for sent in ([], [""], [one.id, other.id], [f"{one.id}, {other.id}"], ["me"], ["%zz"]):
-        headers = [("Authorization", f"Service {made['credential']}"), *(("X-On-Behalf-Of", each) for each in sent)]
+        headers = [
+            ("Authorization", f"Service {new_credential['credential']}"),
+            *(("X-On-Behalf-Of", each) for each in sent),
+        ]
         details = assert_refused(http.get("/api/credits/balance", headers=headers), 400, "VALIDATION_ERROR")
         assert details["errors"][0]["field"] == "X-On-Behalf-Of"
-    headers = [("Authorization", f"Service {made['credential']}"), ("x-on-behalf-of", one.id)]
+    headers = [("Authorization", f"Service {new_credential['credential']}"), ("x-on-behalf-of", one.id)]
     assert http.get("/api/credits/balance", headers=headers).status_code == 200
 
 
@@ -89,9 +92,11 @@ def test_the_header_alone_does_not_make_a_caller_a_service(people: People) -> No
 
 @pytest.mark.parametrize("wrong", ["x", "svc_x_y", "Bearer", "acct_x_y"])
 def test_a_wrong_credential_is_refused_by_the_gateway(
-    http: httpx.Client, people: People, made: dict[str, str], wrong: str
+    http: httpx.Client, people: People, new_credential: dict[str, str], wrong: str
 ) -> None:
-    answer = as_service(http, f"{made['credential']}x" if wrong == "x" else wrong, people().id).get("credits/balance")
+    answer = as_service(http, f"{new_credential['credential']}x" if wrong == "x" else wrong, people().id).get(
+        "credits/balance"
+    )
 
     assert_refused(answer, 401, "SERVICE_CREDENTIAL_INVALID")
 

@@ -139,11 +139,11 @@ def test_a_report_with_unknown_names_succeeds_and_lists_them(people: People) -> 
     one, other = person.open(1_000), person.open(1_000)
     more = {"tokenGenerated": 5, "usages": {"input_tokens": 5}}
 
-    beaten = person.post("streaming-sessions/heartbeat", {"sessionId": one, "tokensGenerated": 500, **more})
+    beat = person.post("streaming-sessions/heartbeat", {"sessionId": one, "tokensGenerated": 500, **more})
     finalized = person.post("streaming-sessions/finalize?debug=1", {"sessionId": one, "actualTokens": 800, **more})
     aborted = person.abort(other, tokensGenerated=100, **more)
 
-    assert beaten.json()["ignored"] == ["tokenGenerated", "usages"]
+    assert beat.json()["ignored"] == ["tokenGenerated", "usages"]
     assert finalized.json()["ignored"] == ["debug", "tokenGenerated", "usages"]
     assert aborted.json()["ignored"] == ["tokenGenerated", "usages"]
     assert "ignored" not in person.finalize(one, 800).json()

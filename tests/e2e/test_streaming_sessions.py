@@ -357,7 +357,7 @@ def _numbers(sessions: list[dict[str, Any]], person: Person) -> list[int]:
     return [int(shown["sessionId"].rpartition("-")[2]) for shown in sessions if shown["userId"] == person.id]
 
 
-def _followed(caller: Person, path: str, limit: int) -> list[list[dict[str, Any]]]:
+def _all_pages(caller: Person, path: str, limit: int) -> list[list[dict[str, Any]]]:
     """Return the pages of a list, following the cursor in the header."""
     pages: list[list[dict[str, Any]]] = []
     cursor: dict[str, str] = {}
@@ -406,8 +406,8 @@ def test_active_of_all_lists_everybodys_sessions_in_pages(busy: Person, people: 
     other = people(credits=10)
     session = other.open()
 
-    everything = [shown for page in _followed(admin, "streaming-sessions/active/all", 100) for shown in page]
-    in_sevens = [shown for page in _followed(admin, "streaming-sessions/active/all", 7) for shown in page]
+    everything = [shown for page in _all_pages(admin, "streaming-sessions/active/all", 100) for shown in page]
+    in_sevens = [shown for page in _all_pages(admin, "streaming-sessions/active/all", 7) for shown in page]
 
     assert in_sevens == everything
     assert _numbers(everything, busy) == [5, 4, 2]
@@ -437,7 +437,7 @@ def test_recent_lists_a_users_active_and_ended_sessions_newest_first(busy: Perso
 
 
 def test_recent_of_a_user_has_pages(busy: Person, people: People) -> None:
-    pages = _followed(people("supervisor"), f"streaming-sessions/recent/{busy.id}", 2)
+    pages = _all_pages(people("supervisor"), f"streaming-sessions/recent/{busy.id}", 2)
 
     assert [_numbers(page, busy) for page in pages] == [[5, 4], [3, 2], [1]]
 
@@ -448,7 +448,7 @@ def test_recent_of_a_user_has_sessions_with_chosen_ids_and_with_uuid7s(people: P
     assert person.finalize(ids[1], 0).is_success
     assert person.finalize(ids[4], 0).is_success
 
-    found = _followed(supervisor, f"streaming-sessions/recent/{person.id}", 2)
+    found = _all_pages(supervisor, f"streaming-sessions/recent/{person.id}", 2)
 
     assert [shown["sessionId"] for page in found for shown in page] == ids[::-1]
 
@@ -458,8 +458,8 @@ def test_recent_lists_everybodys_sessions_newest_first_in_pages(busy: Person, pe
     session = other.open()
 
     newest, *_ = supervisor.ok("GET", "streaming-sessions/recent", params={"limit": 1})
-    everything = [shown for page in _followed(supervisor, "streaming-sessions/recent", 100) for shown in page]
-    in_sevens = [shown for page in _followed(supervisor, "streaming-sessions/recent", 7) for shown in page]
+    everything = [shown for page in _all_pages(supervisor, "streaming-sessions/recent", 100) for shown in page]
+    in_sevens = [shown for page in _all_pages(supervisor, "streaming-sessions/recent", 7) for shown in page]
 
     assert newest["sessionId"] == session
     assert in_sevens == everything

@@ -1,4 +1,4 @@
-"""The functions' metrics, and their logs, which contain only requests."""
+"""The functions' metrics, and their logs: no key of an earlier request, no idempotency key and no error."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 
 from accounting.web.caller import CLOCK_LEEWAY_SECONDS
 from tests.e2e.client import MODEL, SECURITY_HEADERS, Person, assert_refused, described, new_id, with_key
-from tests.e2e.test_logs import written
+from tests.e2e.test_logs import lines_since
 
 if TYPE_CHECKING:
     import httpx
@@ -21,7 +21,7 @@ ATTEMPTS = 5
 
 
 def _about_to_expire(http: httpx.Client, token: Mint) -> tuple[Person, int]:
-    """Return a user with an accepted token, and the second when it expires. A slow machine may need several tries."""
+    """Return a user with an accepted token, and when it ends, in epoch seconds. A slow machine may need a few tries."""
     for _ in range(ATTEMPTS):
         user_id = new_id("late")
         expires_at = int(time.time()) - CLOCK_LEEWAY_SECONDS + 2
@@ -34,7 +34,7 @@ def _about_to_expire(http: httpx.Client, token: Mint) -> tuple[Person, int]:
 def test_a_token_that_expires_in_the_gateways_cache_is_refused(
     service: Stack, people: People, http: httpx.Client, token: Mint
 ) -> None:
-    people()  # so that neither function has to start
+    people()  # starts the authorizer and the function of credits
     person, ends_at = _about_to_expire(http, token)
     time.sleep(max(0.0, ends_at - time.time()) + 0.2)
     opened = {"sessionId": "late", "modelId": MODEL, "estimatedTokens": 1}
@@ -42,9 +42,9 @@ def test_a_token_that_expires_in_the_gateways_cache_is_refused(
     for answer in (person.get("credits/balance"), person.post("streaming-sessions/initialize", opened)):
         assert_refused(answer, 401, "TOKEN_EXPIRED", "The access token has expired")
         assert answer.headers["www-authenticate"] == "Bearer"
-    lines = [line.json() for line in written(service)]
+    lines = [line.json() for line in lines_since(service)]
     asked = [line for line in lines if line.get("message") == "allowed" and line.get("user_id") == person.id]
-    assert len(asked) == 1, "the gateway asked once: it was the functions that refused"
+    assert len(asked) == 1, "the gateway asked the authorizer once, so the functions refused"
 
 
 def test_a_token_is_accepted_within_the_leeway_and_refused_after_it(
@@ -52,9 +52,9 @@ def test_a_token_is_accepted_within_the_leeway_and_refused_after_it(
 ) -> None:
     people()
     _about_to_expire(http, token)
-    gone = token(new_id("gone"), exp=int(time.time()) - CLOCK_LEEWAY_SECONDS - 1)
+    expired = token(new_id("expired"), exp=int(time.time()) - CLOCK_LEEWAY_SECONDS - 1)
 
-    answer = http.get("/api/credits/balance", headers={"Authorization": f"Bearer {gone}"})
+    answer = http.get("/api/credits/balance", headers={"Authorization": f"Bearer {expired}"})
     assert_refused(answer, 401, "TOKEN_EXPIRED")
 
 

@@ -28,7 +28,7 @@ LEEWAY = 30
 
 
 class Forger:
-    """Makes tokens for one user that no honest issuer would make."""
+    """Makes tokens that no honest issuer would make, for one user."""
 
     def __init__(self, service: Stack, token: Mint) -> None:
         self.user_id = new_id("forged")
@@ -115,7 +115,7 @@ def _dishonest(forger: Forger) -> dict[str, str]:
     return {json.dumps(claim): forger.claiming(**claim) for claim in claims}
 
 
-def _assert_stranger(service: Stack, forger: Forger, person: Person) -> None:
+def _assert_not_created(service: Stack, forger: Forger, person: Person) -> None:
     """Assert that none of the forger's tokens created the user."""
     assert items_of(service, forger.user_id) == []
     assert_refused(person.get(f"credits/balance/{forger.user_id}"), 404, "USER_NOT_FOUND")
@@ -134,7 +134,7 @@ def test_a_token_that_is_not_genuine_is_invalid(
         assert answer.status_code == 401, (name, described(answer))
         assert_refused(answer, 401, "TOKEN_INVALID")
         assert answer.headers["www-authenticate"] == "Bearer"
-    _assert_stranger(service, forger, admin)
+    _assert_not_created(service, forger, admin)
 
 
 @pytest.mark.parametrize("kind", ["refresh", "id", "Access", "", None, 1, ["access"]])
@@ -142,7 +142,7 @@ def test_a_genuine_token_of_another_type_is_not_an_access_token(
     service: Stack, http: httpx.Client, forger: Forger, admin: Person, kind: Any
 ) -> None:
     assert_refused(_bearing(http, forger.claiming(type=kind)), 401, "TOKEN_TYPE_INVALID")
-    _assert_stranger(service, forger, admin)
+    _assert_not_created(service, forger, admin)
 
 
 @pytest.mark.parametrize("ago", [LEEWAY + 1, HOUR, 50 * 365 * 24 * HOUR])
@@ -153,7 +153,7 @@ def test_an_expired_token_is_refused_as_such(
 
     assert_refused(answer, 401, "TOKEN_EXPIRED")
     assert answer.headers["www-authenticate"] == "Bearer"
-    _assert_stranger(service, forger, admin)
+    _assert_not_created(service, forger, admin)
 
 
 def test_a_forged_token_is_invalid_even_if_it_has_expired(http: httpx.Client, forger: Forger) -> None:

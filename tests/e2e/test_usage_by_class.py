@@ -1,4 +1,4 @@
-"""Sessions with a usage by class, over HTTP: what is accepted, and which refusals change nothing."""
+"""Sessions with a usage by class, over HTTP: reports that are accepted, and refusals that change nothing."""
 
 from __future__ import annotations
 

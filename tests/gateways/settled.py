@@ -1,4 +1,4 @@
-"""What somebody's calls cost, once everything is settled."""
+"""Waits until a user's calls are settled or their credits released."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def _is_record(item: Item) -> bool:
     return str(item["sk"]).startswith("USAGE#")
 
 
-def released(person: Person, credits: int) -> None:
-    """Wait until somebody has all of their credits again."""
+def expect_released(person: Person, credits: int) -> None:
+    """Wait until nothing is held for a user, and check that exactly these credits can be spent."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (balance := person.balance())["heldCredits"]:
         assert time.monotonic() < deadline, "it was never released"

@@ -39,7 +39,7 @@ def settlements_in(outbox: Path) -> int:
 def test_two_processes_share_an_outbox_and_each_call_is_charged_once_after_both_are_killed(
     provider: Provider, tmp_path: Path
 ) -> None:
-    # `--num_workers 2` would need more time: uvicorn starts a worker again that takes 5 seconds to import LiteLLM
+    # not `--num_workers 2`, which takes longer: uvicorn restarts workers that need 5 seconds to import LiteLLM
     bank, outbox = Bank(), tmp_path / "outbox"
     environ = {"ACCOUNTING_OUTBOX": str(outbox)}
     provider.plans(words=5, output_tokens=700)
@@ -58,14 +58,14 @@ def test_two_processes_share_an_outbox_and_each_call_is_charged_once_after_both_
             for _ in range(CALLS_OF_EACH):
                 for proxy in proxies:
                     assert proxy.answer("/v1/chat/completions", chat(), user_id="ann").is_success
-            wait_until(lambda: settlements_in(outbox) == calls, "LiteLLM calls back after it has answered")
+            wait_until(lambda: settlements_in(outbox) == calls, "the outbox lacks a settlement")
             for proxy in proxies:
                 os.killpg(proxy.process.pid, signal.SIGKILL)
         left = set(bank.open)
         del bank.trouble["finalize"]
 
         with Proxy.running(folders[0], url, "svc_01_secret", provider, **environ):
-            wait_until(lambda: not bank.open, "they were never settled")
+            wait_until(lambda: not bank.open, "a session was never settled")
 
     assert len(left) == len(bank.sessions) == calls
     assert {session.charges for session in bank.sessions.values()} == {1}

@@ -1,4 +1,4 @@
-"""What a callback's settings do: who pays, which price applies, and what happens if another callback refuses."""
+"""The settings of the callback: who pays, which price applies, and what happens if another callback refuses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from client.tests.wire import Wire
 from local import litellm
 from tests.e2e.books import audited, balanced
 from tests.gateways.litellm_proxy import Proxy, chat, texts
-from tests.gateways.settled import PATIENCE_SECONDS, released, settled
+from tests.gateways.settled import PATIENCE_SECONDS, expect_released, settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ def wire(service: Stack) -> Iterator[Wire]:
 def proxy(
     wire: Wire, provider: Provider, credential: str, admin: Person, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
-    """Return a proxy with the key of one application, which names the user of each request. Its model has a price."""
+    """Return a proxy with the callbacks above: each request names its user, and `chat` has the price of `dear`."""
     admin.ok(
         "POST", "pricing", {"modelId": "dear", "rates": {"input": 1_000, "output": 10_000}, "maxOutputTokens": 500}
     )
@@ -162,7 +162,7 @@ def test_a_request_that_a_later_callback_refuses_leaves_nothing_held(
 
     assert proxy.answer("/v1/chat/completions", forbidden).is_error
 
-    released(person, 100)
+    expect_released(person, 100)
     assert provider.asked == []
 
 
@@ -184,7 +184,7 @@ def test_a_request_passes_while_the_service_does_not_answer_and_is_settled_later
 def test_a_request_that_begins_again_with_another_model_holds_once(
     service: Stack, people: People, proxy: Proxy, provider: Provider
 ) -> None:
-    """LiteLLM runs the callbacks again for the fallback, and tells nobody that the first attempt is over."""
+    """LiteLLM runs the callbacks again for the fallback, and does not report that the first attempt is over."""
     person = people(credits=100)
     provider.plans(input_tokens=2_000, output_tokens=300)
 

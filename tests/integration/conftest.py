@@ -31,7 +31,7 @@ def aws() -> Iterator[Emulator]:
 
 @pytest.fixture(scope="session")
 def dynamodb(aws: Emulator) -> Any:
-    """A client of its DynamoDB, with which the tests read the table."""
+    """A client of the local AWS's DynamoDB, with which the tests read the table."""
     return aws.client("dynamodb", max_pool_connections=64)
 
 
@@ -45,7 +45,7 @@ def table_name(aws: Emulator, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    # Lambda never sets it. If it is set here, botocore takes a tenth of a second to make the client of each test.
+    # Lambda never sets this. If it is set here, botocore takes a tenth of a second to make the client of each test.
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     settings_module.settings.cache_clear()
     table.client.cache_clear()

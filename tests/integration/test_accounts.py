@@ -1,4 +1,4 @@
-"""An organization's account works in every operation like a user's own: the payer and the caller may differ."""
+"""Every operation works on an organization's account as on a user's own, although payer and caller may differ."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

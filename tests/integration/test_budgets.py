@@ -68,11 +68,11 @@ def finalize(session_id: str, tokens: int = 500) -> str:
     return session_id
 
 
-def finalized() -> str:
+def finalized_session() -> str:
     return finalize(open_session())
 
 
-def aborted() -> str:
+def aborted_session() -> str:
     session_id = open_session()
     settling.abort("u1", session_id, None, now=NOW)
     return session_id
@@ -99,9 +99,9 @@ COST_LIMITS = [
     CostLimit("finalize", 2, 11, finalize, open_session),
     CostLimit("finalize with a UUIDv7", 2, 11, finalize, lambda: open_session(uuid7(NOW))),
     CostLimit("finalize, overrun", 2, 13, lambda sid: finalize(sid, 50_000), open_session),
-    CostLimit("finalize, again", 1, 0, finalize, finalized),
+    CostLimit("finalize, again", 1, 0, finalize, finalized_session),
     CostLimit("abort", 2, 11, lambda sid: settling.abort("u1", sid, None, now=NOW), open_session),
-    CostLimit("abort, again", 1, 0, lambda sid: settling.abort("u1", sid, None, now=NOW), aborted),
+    CostLimit("abort, again", 1, 0, lambda sid: settling.abort("u1", sid, None, now=NOW), aborted_session),
     CostLimit("allocate", 2, 7, lambda _: credits.allocate(request(), 1)),
     CostLimit("remove", 2, 4, lambda _: credits.remove(request(), 1)),
     CostLimit("sync, nothing new", 1, 0, lambda same: users.sync(same, NOW), stored_description),

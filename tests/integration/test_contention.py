@@ -12,7 +12,7 @@ from accounting.operations import commit, prices
 from accounting.times import from_iso
 from tests.calls import the_wire
 from tests.faults import Fault, Faults, cancelled, refused
-from tests.integration.test_events import run
+from tests.integration.test_events import send_sample
 
 MakeUser = Callable[..., str]
 
@@ -66,7 +66,7 @@ def test_a_contention_answer_is_counted_once(
     operation, endless = fault
     wire.fail(operation, *[endless] * 1_000)
 
-    status, body = run(sample)
+    status, body = send_sample(sample)
 
     assert (status, body["code"]) == (503, "CONTENTION")
     assert counted.counts["Contention"] == 1
@@ -81,7 +81,7 @@ def test_a_command_that_succeeds_after_a_conflict_is_not_counted_as_contention(
     operation, once = TRANSACTION
     wire.fail(operation, once)
 
-    status, _ = run("credits/allocate")
+    status, _ = send_sample("credits/allocate")
 
     assert status == 201
     assert counted.counts["ConflictsRetried"] == 1

@@ -86,7 +86,7 @@ def _due() -> str | None:
     return item.get("due_sk")
 
 
-def test_each_command_answers_with_what_it_did(user: MakeUser) -> None:
+def test_each_command_answers_with_its_effect(user: MakeUser) -> None:
     user("u1", 100)
 
     allocated = credits.allocate(request(days=1, notes="gift"), 7)
@@ -131,7 +131,7 @@ def test_credits_of_unknown_users_cannot_be_moved(command: Callable[[Request, in
         command(request(user="nobody"), 1)
 
 
-def test_a_wallet_holds_a_thousand_lots_and_then_merges_them(user: MakeUser, calls: Calls) -> None:
+def test_a_wallet_has_at_most_a_thousand_lots_and_merges_them_beyond_that(user: MakeUser, calls: Calls) -> None:
     user("u1")
     full = wallets.get(ACCOUNT)
     for number in range(1000):

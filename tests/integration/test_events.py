@@ -119,7 +119,7 @@ def app(group: str) -> ModuleType:
     return module
 
 
-def run(name: str) -> tuple[int, Any]:
+def send_sample(name: str) -> tuple[int, Any]:
     answer = app(name.partition("/")[0]).handler(event(name), CONTEXT)
     return answer["statusCode"], json.loads(answer["body"])
 
@@ -127,10 +127,10 @@ def run(name: str) -> tuple[int, Any]:
 def test_each_sample_is_answered_as_its_route_should(user: Callable[..., str]) -> None:
     user("demo-user")
     for name, status, fields in STEPS:
-        answered, body = run(name)
+        answered, body = send_sample(name)
         assert (answered, {key: body.get(key) for key in fields}) == (status, fields), name
     for name, length in LISTS.items():
-        answered, body = run(name)
+        answered, body = send_sample(name)
         assert (answered, len(body)) == (200, length), name
 
 
@@ -170,7 +170,7 @@ def test_a_removal_is_in_the_body_or_in_the_query_but_not_in_both(user: Callable
 
         assert answer["statusCode"] == 400
         assert json.loads(answer["body"])["details"]["errors"][0]["field"] == next(iter(query))
-    assert run("credits/balance-of")[1]["totalCredits"] == 50
+    assert send_sample("credits/balance-of")[1]["totalCredits"] == 50
 
 
 def test_the_sample_schedule_and_stream_events_are_accepted() -> None:
@@ -235,7 +235,7 @@ def test_every_route_has_a_sample_and_every_sample_a_route() -> None:
 
 
 def test_sam_local_sets_one_variable_that_the_template_does_not_declare() -> None:
-    """SAM drops variables that the template does not declare. ``events/README.md`` shows how to declare this."""
+    """SAM drops such a variable. ``events/README.md`` shows how to declare ``AWS_ENDPOINT_URL`` after a build."""
     declared = {name for function in functions().values() for name in function["Environment"]["Variables"]}
     settings = json.loads((EVENTS / "sam-local-env.json").read_text())["Parameters"]
     assert settings.keys() - declared == {"AWS_ENDPOINT_URL"}

@@ -1,4 +1,4 @@
-"""If the database conflicts, throttles, loses answers or is silent, nothing happens twice and no result is false."""
+"""The database may conflict, throttle, lose answers or not answer: nothing happens twice, and no result is false."""
 
 import time
 from collections.abc import Callable, Iterator

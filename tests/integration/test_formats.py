@@ -100,7 +100,7 @@ def write_every_kind(dynamodb: Any, table_name: str) -> list[dict[str, Any]]:
 
 
 def _spend_within_limits() -> None:
-    """A budget and a run, with an open session, an ended one and a record that count in both."""
+    """Make a budget and a run, and an open session, an ended session and a record that count in both."""
     credits.allocate(request()._replace(account_id=ORGANIZATION), 100)
     of_all = budgets.BudgetValues(90, "month", "Europe/Berlin", (80,))
     budgets.put(ORGANIZATION, "members", of_all, by=budgets.Requester("boss", is_administrator=True), now=NOW)

@@ -140,7 +140,7 @@ def test_a_session_counts_in_the_window_of_its_start() -> None:
     assert committed("member:u1", now=december) == 18
 
 
-def test_a_budget_unused_for_a_year_is_right_on_its_first_request() -> None:
+def test_a_budget_unused_for_a_year_counts_correctly_at_once() -> None:
     budget("member:u1", 6, window="day", zone="Asia/Kathmandu")
     stream("s1")
     with pytest.raises(BudgetExceeded):
@@ -303,7 +303,7 @@ def test_a_counter_outlives_every_session_that_can_commit_to_it() -> None:
 
 
 def test_an_organizations_hold_with_every_limit_costs_what_the_data_model_says(user: MakeUser, calls: Calls) -> None:
-    """Both take 2 round trips. A hold takes at most 15 units, and its settlement with a hint at most 23."""
+    """A hold and its settlement with a hint take 2 round trips each, and at most 15 and 23 units."""
     user("u1")
     key_id = make_key()
     budget("member:u1", 500, window="month")

@@ -36,7 +36,7 @@ def request(key: str = "k", fingerprint: str = "same", caller: str = "boss", now
     return Request(caller, "u1", "note", 30, now, IdempotencyKey(caller, "r", key, fingerprint))
 
 
-def described(user_id: str, email: str, now: int) -> Description:
+def description_of(user_id: str, email: str, now: int) -> Description:
     return Description.by_the_platform(user_id, email=email, username=user_id, role="user", now=now)
 
 
@@ -265,13 +265,13 @@ def test_a_repeat_is_answered_after_the_user_lost_the_address(user: MakeUser) ->
     user("u1", 10)
     by_address = request()._replace(user="u1@example.com")
     first = credits.allocate(by_address, 7)
-    users.sync(described("u1", "new@example.com", NOW + 1), NOW + 1)
+    users.sync(description_of("u1", "new@example.com", NOW + 1), NOW + 1)
 
     assert credits.allocate(by_address, 7) == first._replace(replayed=True)
     with pytest.raises(UserNotFound):
         credits.allocate(by_address._replace(key=None), 7)
 
-    users.sync(described("u2", "u1@example.com", NOW + 2), NOW + 2)
+    users.sync(description_of("u2", "u1@example.com", NOW + 2), NOW + 2)
     assert credits.allocate(by_address, 7) == first._replace(replayed=True)
     assert assert_books_balance("u1").available == 17
     assert assert_books_balance("u2").available == 0

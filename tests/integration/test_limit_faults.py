@@ -1,4 +1,4 @@
-"""If the database loses an answer or conflicts, an organization's wallet, budget and run still count a session once."""
+"""The database may conflict or lose answers: an organization's wallet, budget and run still count a session once."""
 
 import time
 from collections.abc import Iterator
@@ -73,7 +73,7 @@ def test_each_step_of_a_session_counts_once(wire: Faults, faults: tuple[Fault, .
     for step, counted in steps:
         wire.fail(TRANSACT, *faults)
 
-        with suppress(Unavailable):  # it may have taken effect, so the caller repeats it
+        with suppress(Unavailable):  # the step may have taken effect, so the caller repeats it
             step()
         step()
 

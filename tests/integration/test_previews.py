@@ -40,7 +40,7 @@ def remaining_credits(found: Preview) -> list[tuple[str, int]]:
     return [("balance", found.room.available), *((bound.name, bound.remaining) for bound in found.room.bounds)]
 
 
-def everything(dynamodb: Any, table_name: str) -> list[Any]:
+def all_items(dynamodb: Any, table_name: str) -> list[Any]:
     pages = dynamodb.get_paginator("scan").paginate(TableName=table_name, ConsistentRead=True)
     found = [table.unpack(item) for page in pages for item in page["Items"]]
     return sorted(found, key=lambda item: (item["pk"], item["sk"]))
@@ -81,7 +81,7 @@ def test_a_preview_decides_as_initialize_does_right_after_it(
     runs.begin(MEMBER, "r", 40, expires_at=None, metadata={}, now=NOW)
     budget("member:u1", 50)
     budget(f"key:{key}", 45)
-    passed = set()
+    outcomes = set()
     for number in range(40):
         account = rng.choice([ACME, ACCOUNT])
         with_run = rng.choice(["r", None]) if account == ACME else None
@@ -99,9 +99,9 @@ def test_a_preview_decides_as_initialize_does_right_after_it(
         else:
             assert previewed.refusal is None
             assert (previewed.required, previewed.estimated) == truth
-        passed.add(previewed.refusal is None)
+        outcomes.add(previewed.refusal is None)
 
-    assert passed == {False, True}
+    assert outcomes == {False, True}
 
 
 def test_a_preview_shows_what_each_limit_has_left_including_limits_that_pass(user: MakeUser) -> None:
@@ -128,14 +128,14 @@ def test_a_preview_writes_nothing(user: MakeUser, dynamodb: Any, table_name: str
     user("u1", 10)
     make_organization()
     budget("members", 3)
-    before = everything(dynamodb, table_name)
+    before = all_items(dynamodb, table_name)
     calls.reset()
     for spender in (OWN, MEMBER, Spender("nobody", personal("nobody")), Spender("nobody", ACME)):
         for tokens in (1_000, 10**9):
             ask(spender, tokens)
 
     assert calls.write_units == 0
-    assert everything(dynamodb, table_name) == before
+    assert all_items(dynamodb, table_name) == before
 
 
 @pytest.mark.parametrize(("spender", "round_trips"), [(OWN, 1), (MEMBER, 2)])

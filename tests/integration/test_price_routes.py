@@ -310,15 +310,15 @@ def test_an_import_costs_a_query_for_each_id_and_one_transaction(calls: Calls) -
 
 def test_an_import_notices_a_rule_added_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another writer adds the same rule between reading and writing: then the list's rule is unchanged."""
-    read = store.found_at
+    read = store.find_many
 
     def read_then_add(places: Any) -> Any:
         found = read(places)
-        monkeypatch.setattr(store, "found_at", read)
+        monkeypatch.setattr(store, "find_many", read)
         add(RULE)
         return found
 
-    monkeypatch.setattr(store, "found_at", read_then_add)
+    monkeypatch.setattr(store, "find_many", read_then_add)
     answer = import_list(RULE, {**RULE, "modelId": "n", "aliases": []})
 
     assert (answer["unchanged"], [rule["modelId"] for rule in answer["added"]]) == (["m"], ["n"])

@@ -71,13 +71,13 @@ def test_a_wallet_stores_how_many_commands_overtook_its_writer(user: MakeUser, m
     user("u1", 60)
     read, between = allowances.read, iter(("s2", "s3"))
 
-    def overtaken(spender: Spender) -> tuple[Wallet, Allowance]:
+    def read_then_overtake(spender: Spender) -> tuple[Wallet, Allowance]:
         found = read(spender)
         for session_id in between:
             initialize(session_id)
         return found
 
-    monkeypatch.setattr(allowances, "read", overtaken)
+    monkeypatch.setattr(allowances, "read", read_then_overtake)
     initialize("s1")
     assert stored_wallet()["passed"] == 2
 

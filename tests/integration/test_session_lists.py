@@ -119,7 +119,7 @@ def test_the_sessions_of_all_users_are_in_order_of_time() -> None:
     assert list(chain(*found)) == [f"s{number:02d}" for number in range(19, -1, -1)]
 
 
-def test_active_sessions_of_all_users_are_in_order_of_users_and_each_users_in_order_of_time() -> None:
+def test_active_sessions_of_all_users_are_ordered_by_user_and_then_by_time() -> None:
     open_twenty_sessions()
 
     found = list(pages(active))

@@ -1,4 +1,4 @@
-"""A user's list merges sessions whose ids have their start time, in order of these ids, with those in the index."""
+"""A user's list merges two ranges: sessions whose ids have their start time, and sessions with an index entry."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ numbers = count()
 
 @dataclass(frozen=True)
 class StoredSession:
-    """A session. ``has_entry`` adds the index entry that an earlier release wrote for an id with its start time too."""
+    """A session. Earlier releases wrote an index entry even if the id has the start time; ``has_entry`` adds it."""
 
     at: int
     session_id: str
@@ -228,7 +228,7 @@ def test_a_list_of_sessions_whose_ids_have_their_start_time_needs_two_calls(call
 
 
 def test_a_cursor_of_an_earlier_release_continues_at_its_place(user: MakeUser) -> None:
-    """A cursor from before this release has the start time of the session, not the time in its id."""
+    """A cursor of an earlier release has the start time of the session, not the time in its id."""
     stored = mixed([NOW - 20 + number for number in range(9)])
     write("u1", stored)
     last = stored[5]

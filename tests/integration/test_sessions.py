@@ -214,12 +214,12 @@ def test_raising_the_hold_does_not_undo_a_later_heartbeat(user: MakeUser, monkey
     initialize()
     transact = table.transact
 
-    def another_first(writes: Any) -> None:
+    def heartbeat_first(writes: Any) -> None:
         monkeypatch.setattr(sessions, "transact", transact)
-        store.note("u1", "s1", 30_000, NOW + 2)
+        store.note_tokens("u1", "s1", 30_000, NOW + 2)
         transact(writes)
 
-    monkeypatch.setattr(sessions, "transact", another_first)
+    monkeypatch.setattr(sessions, "transact", heartbeat_first)
     heartbeat(10_000, NOW + 1)
 
     session = store.get("u1", "s1")
@@ -234,12 +234,12 @@ def test_an_abort_without_tokens_charges_a_heartbeat_that_came_meanwhile(
     initialize()
     transact = table.transact
 
-    def another_first(writes: Any) -> None:
+    def heartbeat_first(writes: Any) -> None:
         monkeypatch.setattr(settling, "transact", transact)
         heartbeat(3_000, NOW + 1)
         transact(writes)
 
-    monkeypatch.setattr(settling, "transact", another_first)
+    monkeypatch.setattr(settling, "transact", heartbeat_first)
     settled = settling.abort("u1", "s1", None, now=NOW + 2).session.settled
 
     assert (settled.tokens, settled.credits) == (3_000, 3)

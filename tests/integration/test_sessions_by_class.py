@@ -252,7 +252,7 @@ def test_a_sweep_without_a_heartbeat_charges_nothing() -> None:
     assert assert_books_balance("u1").available == 100
 
 
-def test_a_sweep_without_a_heartbeat_charges_the_estimate_if_the_parameter_says_so(
+def test_a_sweep_without_a_heartbeat_charges_the_estimate_if_the_parameter_requires_it(
     set_parameter: Callable[[str, str], None],
 ) -> None:
     set_parameter("SWEEP_CHARGES", "estimate")
@@ -315,7 +315,7 @@ def test_a_repeat_is_answered_after_the_variant_was_removed(set_parameter: Calla
         initialize(Usage(1, 1), variant="batch")
 
 
-def test_a_model_without_a_price_is_refused_if_the_parameter_says_so(
+def test_a_model_without_a_price_is_refused_if_the_parameter_requires_it(
     set_parameter: Callable[[str, str], None],
 ) -> None:
     set_parameter("UNKNOWN_MODELS", "refuse")

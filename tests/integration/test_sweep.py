@@ -25,7 +25,7 @@ def always() -> bool:
     return True
 
 
-def opened(user_id: str, count: int, tokens: int = 10_000) -> list[str]:
+def open_sessions(user_id: str, count: int, tokens: int = 10_000) -> list[str]:
     names = [f"s{n}" for n in range(count)]
     for name in names:
         sessions.initialize(user_id, name, "m", tokens, now=NOW)
@@ -34,7 +34,7 @@ def opened(user_id: str, count: int, tokens: int = 10_000) -> list[str]:
 
 def test_a_stale_session_is_charged_for_its_last_heartbeat_and_the_rest_is_refunded(user: MakeUser) -> None:
     user(credits_granted=100)
-    opened("u1", 1)
+    open_sessions("u1", 1)
     sessions.heartbeat("u1", "s0", 3000, now=NOW + 1)
 
     assert sweep(STALE, always).sessions == 1
@@ -50,7 +50,7 @@ def test_a_stale_session_is_charged_for_its_last_heartbeat_and_the_rest_is_refun
 
 def test_a_session_with_a_recent_heartbeat_is_rescheduled(user: MakeUser) -> None:
     user(credits_granted=100)
-    opened("u1", 1)
+    open_sessions("u1", 1)
     sessions.heartbeat("u1", "s0", 3000, now=NOW + 50 * MINUTE)
 
     assert sweep(STALE, always).sessions == 0
@@ -73,7 +73,7 @@ def test_expired_credits_get_a_ledger_entry(user: MakeUser) -> None:
 def test_two_sweeps_at_once_and_late_finalizes_charge_each_session_once(user: MakeUser) -> None:
     users = [user(f"u{n}", credits_granted=500) for n in range(4)]
     for name in users:
-        opened(name, 8)
+        open_sessions(name, 8)
 
     late = [
         lambda name=name, n=n: settling.finalize(name, f"s{n}", 2000, success=True, now=STALE)
@@ -91,13 +91,13 @@ def test_two_sweeps_at_once_and_late_finalizes_charge_each_session_once(user: Ma
         assert (wallet.held, wallet.charged) == (0, 4 * 2)
 
 
-def test_the_next_sweep_does_what_the_last_one_had_no_time_for(user: MakeUser) -> None:
+def test_the_next_sweep_finishes_a_sweep_that_ran_out_of_time(user: MakeUser) -> None:
     for n in range(12):
         user(f"u{n}", credits_granted=50)
-        opened(f"u{n}", 2)
-    left = iter([True, False])
+        open_sessions(f"u{n}", 2)
+    time_left = iter([True, False])
 
-    first = sweep(STALE, lambda: next(left, False))
+    first = sweep(STALE, lambda: next(time_left, False))
     second = sweep(STALE, always)
 
     assert not first.complete
@@ -110,7 +110,7 @@ def test_the_next_sweep_does_what_the_last_one_had_no_time_for(user: MakeUser) -
 
 def test_the_failure_of_one_session_does_not_stop_the_others(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
     user(credits_granted=100)
-    opened("u1", 3)
+    open_sessions("u1", 3)
     healthy = settling.sweep
 
     def failing(session: Session, *, now: int) -> Session | None:
@@ -129,7 +129,7 @@ def test_the_failure_of_one_session_does_not_stop_the_others(user: MakeUser, mon
 def test_a_session_has_a_maximum_age_despite_heartbeats(user: MakeUser) -> None:
     """This limits how long credits can outlive their lot's expiry, and how long a price can outlive its end."""
     user(credits_granted=100)
-    opened("u1", 1)
+    open_sessions("u1", 1)
     for hour in range(1, 24):
         sessions.heartbeat("u1", "s0", hour, now=NOW + hour * HOUR)
         sweep(NOW + hour * HOUR, always)

@@ -53,7 +53,7 @@ def test_a_deduction_is_in_the_same_transaction_as_the_record(user: MakeUser, ca
 
 
 def test_without_deduction_a_record_is_one_round_trip(user: MakeUser, calls: Calls) -> None:
-    """Every 30 seconds there is one more, to check whether the user is disabled."""
+    """Every 30 seconds, one more round trip checks whether the user is disabled."""
     user()
     for number, round_trips in enumerate((2, 1)):
         calls.reset()
@@ -127,7 +127,7 @@ def test_a_range_of_thousands_of_years_is_refused_early(monkeypatch: pytest.Monk
 
 @pytest.fixture
 def forty_days(user: MakeUser) -> list[UsageRecord]:
-    """600 records over 40 days, from midday of the first day."""
+    """600 records over 40 days, from 08:00 of the first day."""
     user()
     rng = random.Random(20260115)
     made = []
@@ -160,7 +160,7 @@ def test_statistics_equal_a_recount_of_the_records(forty_days: list[UsageRecord]
 def test_statistics_of_the_same_days_read_the_same_amount_for_any_number_of_records(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With 800 records by default (``STATISTICS_RECORDS``), each day has one in every part of its sums.
+    """With 800 records by default (``STATISTICS_RECORDS``), each day has a record in every part of its sums.
 
     ``--log-cli-level=INFO`` shows the counts. The emulator looks through all records of a user for any query, so the
     client needs more time.
@@ -191,15 +191,15 @@ def test_a_users_statistics_are_exact_for_three_hundred_models_in_a_day(user: Ma
         made.append(usage.record(wanted, now=begin + number, key=None).record)
 
     whole = usage.statistics("u1", begin, begin + DAY)
-    cut = usage.statistics("u1", begin, begin + 600)
+    partial_day = usage.statistics("u1", begin, begin + 600)
 
     assert len(whole.sums.by_model) == 300
-    assert whole.sums.by_model == cut.sums.by_model == _sums(made, lambda record: record.model_id)
-    assert whole.sums.by_service == cut.sums.by_service == {"chat": sum(range(600))}
+    assert whole.sums.by_model == partial_day.sums.by_model == _sums(made, lambda record: record.model_id)
+    assert whole.sums.by_service == partial_day.sums.by_service == {"chat": sum(range(600))}
     assert_books_balance("u1")
 
 
-def test_the_sums_of_a_day_stay_small_items_with_many_names(user: MakeUser, calls: Calls) -> None:
+def test_the_sums_of_a_day_are_small_items_even_with_many_names(user: MakeUser, calls: Calls) -> None:
     user()
     longest = "anthropic.claude-3-5-sonnet-20241022-v2:0@" + "x" * 150
     for number in range(60):
@@ -211,7 +211,7 @@ def test_the_sums_of_a_day_stay_small_items_with_many_names(user: MakeUser, call
     assert (calls.round_trips, calls.write_units) == (1, 4)
 
 
-def test_the_days_that_a_range_cuts_are_counted_without_their_metadata(
+def test_the_records_of_partial_days_are_counted_without_their_metadata(
     user: MakeUser, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user()
@@ -220,11 +220,11 @@ def test_the_days_that_a_range_cuts_are_counted_without_their_metadata(
     read: list[Item] = []
     unpack = table.unpack
 
-    def noted(item: Item) -> Item:
+    def unpack_and_note(item: Item) -> Item:
         read.append(unpack(item))
         return read[-1]
 
-    monkeypatch.setattr(queries, "unpack", noted)
+    monkeypatch.setattr(queries, "unpack", unpack_and_note)
     calls.reset()
 
     found = usage.statistics("u1", NOW + 1, NOW + 29)
@@ -256,10 +256,10 @@ def test_system_statistics_count_each_record_once_in_any_batches(user: MakeUser)
         rng.shuffle(stream)
         uncounted = stream.copy()
         while uncounted:
-            cut = rng.randrange(1, 90)
-            for chunk in system_usage.chunks(uncounted[:cut]):
+            size = rng.randrange(1, 90)
+            for chunk in system_usage.chunks(uncounted[:size]):
                 system_usage.count(chunk)
-            del uncounted[:cut]
+            del uncounted[:size]
 
     found = system_usage.statistics(NOW, NOW + 3 * DAY, top=10, now=NOW)
 
@@ -304,14 +304,14 @@ def unstored(user_id: str, credits: int, model: str, *, now: int = NOW, service:
 
 
 def write(dynamodb: Any, table_name: str, made: list[UsageRecord]) -> None:
-    """Write records for the function that counts them, without the sums that recording writes beside them."""
+    """Write only the records, without the sums that ``usage.record`` writes with them."""
     for batch in batched(made, 25, strict=False):
         puts = [{"PutRequest": {"Item": table.pack(records.to_item(record))}} for record in batch]
         assert not dynamodb.batch_write_item(RequestItems={table_name: puts})["UnprocessedItems"]
 
 
-def counted(made: list[UsageRecord]) -> SystemStatistics:
-    """The system's statistics of the days since ``NOW``, after the records are counted."""
+def count_and_read(made: list[UsageRecord]) -> SystemStatistics:
+    """Count the records, and return the system's statistics since ``NOW``."""
     for chunk in system_usage.chunks(made):
         system_usage.count(chunk)
     until = max(record.at for record in made) + 1
@@ -334,7 +334,7 @@ def test_made_up_names_do_not_displace_real_ones(user: MakeUser, dynamodb: Any, 
 
     write(dynamodb, table_name, [*flood, *real])
 
-    found = counted([*flood, *real])
+    found = count_and_read([*flood, *real])
 
     assert found.sums.records == 1500
     assert found.sums.credits == 900 * credits + sum(record.credits for record in real)
@@ -351,13 +351,13 @@ def test_the_longest_possible_names_can_be_counted(user: MakeUser) -> None:
     longest_id, longest_name = "\U0001f600" * 128, "\U0001f600" * 256
     user(longest_id)
 
-    found = counted([recorded(longest_id, 7, longest_name, service="chat" + "\U0001f600" * 46)])
+    found = count_and_read([recorded(longest_id, 7, longest_name, service="chat" + "\U0001f600" * 46)])
 
     assert (found.sums.by_model, found.by_user) == ({longest_name: 7}, {longest_id: 7})
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_every_user_shown_has_exact_totals_even_if_rankings_are_cut(
+def test_every_name_shown_has_exact_totals_even_if_rankings_are_cut(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch, dynamodb: Any, table_name: str, seed: int
 ) -> None:
     monkeypatch.setattr(system, "READ_USERS", 2)
@@ -373,7 +373,7 @@ def test_every_user_shown_has_exact_totals_even_if_rankings_are_cut(
 
     write(dynamodb, table_name, made)
 
-    found = counted(made)
+    found = count_and_read(made)
 
     assert found.truncated
     for shown, true in (
@@ -389,7 +389,7 @@ def test_every_user_shown_has_exact_totals_even_if_rankings_are_cut(
 def test_truncated_is_false_if_everything_is_shown(user: MakeUser) -> None:
     user()
 
-    found = counted([recorded("u1", number, f"m{number}", now=NOW + number % 2 * DAY) for number in range(60)])
+    found = count_and_read([recorded("u1", number, f"m{number}", now=NOW + number % 2 * DAY) for number in range(60)])
 
     assert not found.truncated
     assert found.sums.by_model == {f"m{number}": number for number in range(60)}
@@ -400,7 +400,7 @@ def test_a_map_that_exceeds_its_bytes_is_truncated_and_says_so(user: MakeUser, m
     monkeypatch.setattr(domain, "MAP_BYTES", 40)
     user()
 
-    found = counted([recorded("u1", number, f"model-{number}") for number in range(6)])
+    found = count_and_read([recorded("u1", number, f"model-{number}") for number in range(6)])
 
     assert found.sums.by_model == {"model-5": 5, "model-4": 4, "model-3": 3}
     assert found.sums.by_service == {"chat": 15}
@@ -419,13 +419,15 @@ def test_counting_a_single_record_costs_what_the_data_model_says(
         system_usage.count([made])
         spent.append((calls.round_trips, calls.write_units))
 
-    assert spent == [(3, 13), (3, 16)], "of a day's first record, and of one whose user and names were there before"
+    assert spent == [(3, 13), (3, 16)], (
+        "of a day's first record, and of a record whose user and names already have sums"
+    )
     for chunk in system_usage.chunks([recorded("u1", 1, f"anthropic.model-{number}") for number in range(60)]):
         system_usage.count(chunk)
     made = recorded("u1", 5, "m")
     calls.reset()
     system_usage.count([made])
-    assert (calls.round_trips, calls.write_units) == (3, 16), "the names that a user gives merit to take little room"
+    assert (calls.round_trips, calls.write_units) == (3, 16), "the names to which a user gives merit take little room"
 
 
 def test_in_a_quiet_system_a_record_costs_at_most_two_units_in_the_systems_sums(
@@ -491,7 +493,7 @@ def test_the_users_with_the_most_credits_come_first_and_truncated_says_that_ther
 
 
 def test_statistics_tell_api_keys_apart(user: MakeUser) -> None:
-    """In sums of whole days and in records of partial days, for what the user paid and what another account paid."""
+    """In the sums of whole days and in the records of partial days, whether the user or another account paid."""
     user("u1", 100)
     organization = stored("org:ACME")
     organization_with(organization, "u1", now=NOW)

@@ -1,4 +1,4 @@
-"""Usage by class: records that the service prices, and how statistics count them and sessions."""
+"""Usage by class: records that the service prices, and the statistics of records and sessions."""
 
 import json
 import random
@@ -77,7 +77,7 @@ def test_a_record_costs_what_its_models_price_says(user: MakeUser) -> None:
     assert assert_books_balance("u1").charged == COST
     found = usage.statistics("u1", None, None)
     assert found.sums.by_service == {"assistant": COST}
-    assert found.sums.by_model == {"m": COST}, "the model that priced it, whatever the service is called"
+    assert found.sums.by_model == {"m": COST}, "the model that priced the record, whatever the service is called"
     assert found.recent == [made.record]
 
 
@@ -172,8 +172,8 @@ def test_a_record_without_usage_adds_no_bytes_to_the_sums(user: MakeUser) -> Non
     )
 
 
-def everything(seed: int) -> list[UsageRecord]:
-    """Records of every kind over three days: bare credits, priced calls, sessions, and late usage below the sweep's."""
+def write_every_kind(seed: int) -> list[UsageRecord]:
+    """Write and return three days of records: bare credits, calls, sessions, and late usage below the heartbeat."""
     rng = random.Random(seed)
     begin = NOW - NOW % DAY
     organization_with(ORGANIZATION, "u1")
@@ -196,14 +196,14 @@ def everything(seed: int) -> list[UsageRecord]:
                 report = Report.of(None, used)
                 assert report is not None
                 settling.finalize("u1", f"s{number}", report, success=True, now=at + 1)
-    _late("late-1", begin + DAY, Usage(900, 100, cached_input=50), Usage(900, 40, cached_input=200))
-    _late("late-2", begin + DAY, 2_000, Usage(900, 40))
-    _late("late-3", begin + DAY, 2_000, 1_000)
+    _settle_late("late-1", begin + DAY, Usage(900, 100, cached_input=50), Usage(900, 40, cached_input=200))
+    _settle_late("late-2", begin + DAY, 2_000, Usage(900, 40))
+    _settle_late("late-3", begin + DAY, 2_000, 1_000)
     return records.newest(ACCOUNT, None, None, 100)
 
 
-def _late(session_id: str, at: int, reported: int | Usage, used: int | Usage) -> None:
-    """A session whose caller reports after the sweep, and less than the heartbeat."""
+def _settle_late(session_id: str, at: int, reported: int | Usage, used: int | Usage) -> None:
+    """Settle a session whose caller reports after the sweep, and reports less than the last heartbeat."""
     estimate = reported if isinstance(reported, Usage) else None
     sessions.initialize("u1", session_id, "m", 1_000, now=at, estimated_usage=estimate)
     sessions.heartbeat("u1", session_id, reported.output if isinstance(reported, Usage) else reported, now=at)
@@ -216,7 +216,7 @@ def _late(session_id: str, at: int, reported: int | Usage, used: int | Usage) ->
 @pytest.mark.parametrize("seed", range(2))
 def test_user_and_system_statistics_equal_a_recount_of_the_records(user: MakeUser, seed: int) -> None:
     user(credits_granted=1_000, now=NOW - DAY)
-    made = everything(seed)
+    made = write_every_kind(seed)
     for chunk in system_usage.chunks(made):
         system_usage.count(chunk)
     begin = NOW - NOW % DAY
@@ -240,7 +240,7 @@ def test_user_and_system_statistics_equal_a_recount_of_the_records(user: MakeUse
 
 def test_late_usage_by_class_replaces_the_swept_number_of_tokens(user: MakeUser) -> None:
     user(credits_granted=1_000)
-    _late("s", NOW, 2_000, Usage(900, 40))
+    _settle_late("s", NOW, 2_000, Usage(900, 40))
 
     found = usage.statistics("u1", None, None).sums
 

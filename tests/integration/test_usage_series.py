@@ -36,7 +36,7 @@ ORGANIZATIONS = [stored("org:ACME"), stored("org:BOLT")]
 def recorded(
     rng: random.Random, users: int, models: int, accounts: Sequence[AccountId | None] = (None,)
 ) -> list[UsageRecord]:
-    """Random records of several days, paid by random accounts. A third counts for no model."""
+    """Write random records of several days, paid by random accounts. A third counts for no model."""
     made = []
     for _ in range(120):
         who, model, at = rng.randrange(users), rng.randrange(models), BEGIN + rng.randrange(DAYS * DAY)
@@ -103,7 +103,7 @@ def test_the_systems_series_is_exact_even_if_rankings_are_cut(
 
 
 @pytest.mark.parametrize("by", [None, "model", "user", "account"])
-def test_without_users_the_rest_of_the_answer_is_the_same(user: MakeUser, by: system_usage.By | None) -> None:
+def test_top_0_leaves_out_the_users_and_keeps_the_series(user: MakeUser, by: system_usage.By | None) -> None:
     for who in range(12):
         user(f"u{who}")
     for chunk in system_usage.chunks(recorded(random.Random(5), 12, 4)):
@@ -133,7 +133,7 @@ def test_a_series_of_rankings_that_are_not_cut_takes_no_further_read(user: MakeU
     assert len(set(trips)) == 1
 
 
-def test_what_an_organization_paid_costs_one_more_sum_and_nothing_else_costs_more(
+def test_only_a_record_that_an_organization_paid_for_costs_one_more_sum(
     user: MakeUser, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(system_usage, "any_below", lambda _: 0)

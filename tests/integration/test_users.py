@@ -301,7 +301,7 @@ def test_a_disabled_user_cannot_claim_an_address() -> None:
     assert meaning("free@example.com") == "u2"
 
 
-def test_of_concurrent_claims_the_newest_gets_the_address() -> None:
+def test_the_newest_of_concurrent_claims_gets_the_address() -> None:
     for round_ in range(6):
         address = f"one{round_}@example.com"
         sync("u1", address, 100 * round_ + 1)

@@ -27,7 +27,7 @@ from accounting.store.table.wire import Wire
 from local.emulator import Emulator
 from tests.calls import the_wire
 from tests.integration.conftest import ACCOUNT, NOW
-from tests.integration.test_events import CONTEXT, LISTS, STEPS, app, event, run
+from tests.integration.test_events import CONTEXT, LISTS, STEPS, app, event, send_sample
 from tests.reach import LAYER, ROOT
 from tests.template import create_table
 
@@ -53,13 +53,13 @@ class Twins:
 
     def __call__(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         self.operations[operation] += 1
-        asked = {**request, "ReturnConsumedCapacity": "INDEXES"}
+        own_request = {**request, "ReturnConsumedCapacity": "INDEXES"}
         method = re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
-        asked_of_twin = self._to_the_twin(asked)
-        if "ClientRequestToken" in asked:  # a token is used once in an account, not once for each table
-            asked_of_twin["ClientRequestToken"] = asked["ClientRequestToken"][::-1]
-        theirs = _outcome(lambda: getattr(self._theirs, method)(**asked_of_twin))
-        ours = _outcome(lambda: self._ours(operation, asked))
+        twin_request = self._to_the_twin(own_request)
+        if "ClientRequestToken" in own_request:  # a token is used once in an account, not once for each table
+            twin_request["ClientRequestToken"] = own_request["ClientRequestToken"][::-1]
+        theirs = _outcome(lambda: getattr(self._theirs, method)(**twin_request))
+        ours = _outcome(lambda: self._ours(operation, own_request))
         assert self._to_the_twin(ours.fields) == theirs.fields
         if isinstance(ours, _Refused):
             assert isinstance(theirs, _Refused)
@@ -119,7 +119,7 @@ def twins(table_name: str, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> It
     assert items[0] == items[1]
 
 
-def refused(call: Callable[[], object]) -> None:
+def assert_refused(call: Callable[[], object]) -> None:
     with pytest.raises(AccountingError):
         call()
 
@@ -130,9 +130,9 @@ def test_wire_and_boto3_answer_every_call_of_the_store_alike(
     """The sample events of all routes, the schedules and the stream, refused commands, and a sweep."""
     user("demo-user")
     for name, status, _ in STEPS:
-        assert run(name)[0] == status
+        assert send_sample(name)[0] == status
     for name in LISTS:
-        assert run(name)[0] == 200
+        assert send_sample(name)[0] == 200
     app("sweeper").handler(event("sweeper/schedule"), CONTEXT)
     app("auditor").handler(event("auditor/schedule"), CONTEXT)
     app("rollups").handler(event("rollups/stream"), CONTEXT)
@@ -141,9 +141,9 @@ def test_wire_and_boto3_answer_every_call_of_the_store_alike(
     assert system_usage.count([made]) == 1
     assert system_usage.statistics(NOW, NOW + 1, top=10, now=NOW).sums.records == 1
     sessions.initialize("u1", "s1", "m", 5_000, now=NOW)
-    refused(lambda: sessions.initialize("u1", "s2", "m", 500_000, now=NOW))
+    assert_refused(lambda: sessions.initialize("u1", "s2", "m", 500_000, now=NOW))
     settling.finalize("u1", "s1", 2_000, success=True, now=NOW)
-    refused(lambda: sessions.heartbeat("u1", "s1", 100, now=NOW))
+    assert_refused(lambda: sessions.heartbeat("u1", "s1", 100, now=NOW))
     sessions.initialize("u1", "s3", "m", 5_000, now=NOW)
     assert sweeping.sweep(NOW + 10**8, lambda: True).sessions == 1
     monkeypatch.setattr(queries, "MAX_BATCH", 1)
@@ -172,7 +172,7 @@ def test_wire_and_boto3_raise_the_same_refusals(twins: Twins, table_name: str) -
         items = [{kind: {"TableName": table_name, **action}} for each in actions for kind, action in each.items()]
         wire.transact_write_items(TransactItems=items, ClientRequestToken=token or str(uuid4()))
 
-    def is_refused(code: str, call: Callable[..., Any], *arguments: Any, **named: Any) -> ClientError:
+    def assert_client_error(code: str, call: Callable[..., Any], *arguments: Any, **named: Any) -> ClientError:
         with pytest.raises(ClientError) as raised:
             call(*arguments, **named)
         assert raised.value.response["Error"]["Code"] == code
@@ -180,9 +180,9 @@ def test_wire_and_boto3_raise_the_same_refusals(twins: Twins, table_name: str) -
 
     transact({"Put": {"Item": ITEM}}, token="the first one")
     transact({"Put": {"Item": ITEM}}, token="the first one")
-    is_refused("IdempotentParameterMismatchException", transact, {"Put": {"Item": KEY}}, token="the first one")
+    assert_client_error("IdempotentParameterMismatchException", transact, {"Put": {"Item": KEY}}, token="the first one")
     other = {"pk": {"S": "other"}, "sk": {"S": "b"}}
-    cancelled: Any = is_refused(
+    cancelled: Any = assert_client_error(
         "TransactionCanceledException",
         transact,
         {"Put": {"Item": other}},
@@ -194,13 +194,13 @@ def test_wire_and_boto3_raise_the_same_refusals(twins: Twins, table_name: str) -
     assert reasons[1]["Item"] == ITEM
     update = {"TableName": table_name, "Key": KEY, "UpdateExpression": "SET n = n + :one"}
     values = {"ExpressionAttributeValues": {":one": {"N": "1"}}}
-    old: Any = is_refused("ConditionalCheckFailedException", wire.update_item, **update, **values, **ABSENT)
+    old: Any = assert_client_error("ConditionalCheckFailedException", wire.update_item, **update, **values, **ABSENT)
     assert old.response["Item"] == ITEM
     assert wire.update_item(**update, **values, ReturnValues="ALL_NEW")["Attributes"]["n"] == {"N": "-11"}
-    is_refused("ValidationException", wire.update_item, **update)
-    is_refused("ValidationException", transact, {"Put": {"Item": other}}, {"Put": {"Item": other}})
-    is_refused("ResourceNotFoundException", wire.get_item, TableName="none", Key=KEY)
-    is_refused("ValidationException", wire.query, TableName="none", KeyConditionExpression="pk = :pk")
+    assert_client_error("ValidationException", wire.update_item, **update)
+    assert_client_error("ValidationException", transact, {"Put": {"Item": other}}, {"Put": {"Item": other}})
+    assert_client_error("ResourceNotFoundException", wire.get_item, TableName="none", Key=KEY)
+    assert_client_error("ValidationException", wire.query, TableName="none", KeyConditionExpression="pk = :pk")
     assert twins.refusals.total() == 7
 
 

@@ -1,10 +1,10 @@
 """Rules made of genai-prices' prices cost what genai-prices computes, to the millionth of a millionth of a credit.
 
-The usages are random, of models of four providers, with their tiers and variants. The docstring of
-`local.price_lists` has the deliberate differences; here they mean:
+The usages are random. The models are those of four providers, with tiers and variants. The docstring of
+`local.price_lists` has the deliberate differences. For these tests, they mean:
 
-- Prices with more decimals than a rate has are rounded. Such a rule differs by half a millionth of a credit for each
-  million tokens at most, which is tested.
+- Prices with more decimals than a rate has are rounded. Such a rule may differ by half a millionth of a credit for
+  each million tokens.
 - The usages here have one request, and no audio from the cache.
 """
 
@@ -138,7 +138,7 @@ def test_a_rule_costs_what_genai_prices_computes(provider: str, model: ModelInfo
     for variant, context in variants_of(model).items():
         price = model.get_prices(AT, context)
         card, expected = ours.card_of(variant), their_credits(price, usage)
-        if decimals(price) <= 9:  # at 1,000 credits for a dollar, six are left
+        if decimals(price) <= 9:  # 1,000 credits for a dollar leave six, which a rate can have
             assert Fraction(card.amount(usage), AMOUNT_SCALE) == expected
             assert card.cost(usage) == ceil(expected)
         else:

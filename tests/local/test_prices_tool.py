@@ -1,4 +1,4 @@
-"""`make prices`: the rules that it makes, its requests, and what it shows of the answers."""
+"""`make prices`: the rules that it makes, the requests that it sends, and the changes that it prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local AWS keeps its data over a stop and a kill, and every trigger gets every record of its stream."""
+"""The local AWS keeps its data when it is stopped or killed, and every trigger gets every record of its stream."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def put(aws: Emulator, *names: str, table: str = "things") -> None:
         aws.client("dynamodb").put_item(TableName=table, Item={"pk": {"S": name}})
 
 
-def found(aws: Emulator, table: str) -> dict[str, int]:
+def items_in(aws: Emulator, table: str) -> dict[str, int]:
     """Return the items of a table, each with the number of times that it was seen."""
     items = aws.client("dynamodb").scan(TableName=table)["Items"]
     return {item["pk"]["S"]: int(item.get("times", {"N": "0"})["N"]) for item in items}
@@ -117,7 +117,7 @@ def test_each_record_of_a_stream_reaches_its_function_once_over_a_restart(tmp_pa
     with emulator.start(state=tmp_path) if end == "stopped" else killed(tmp_path) as aws:
         make_trigger(aws)
         put(aws, *(f"read-{number}" for number in range(12)))
-        assert until(lambda: len(found(aws, "seen")) == 12)
+        assert until(lambda: len(items_in(aws, "seen")) == 12)
         put(aws, "closed", table="seen")
         put(aws, *(f"unread-{number}" for number in range(15)))
         aws.save()
@@ -125,17 +125,17 @@ def test_each_record_of_a_stream_reaches_its_function_once_over_a_restart(tmp_pa
     with emulator.start(state=tmp_path) as aws:
         aws.client("dynamodb").delete_item(TableName="seen", Key=CLOSED)
         put(aws, *(f"new-{number}" for number in range(3)))
-        assert until(lambda: len(found(aws, "seen")) == 30), found(aws, "seen")
-        assert set(found(aws, "seen").values()) == {1}
-        assert found(aws, "things").keys() == found(aws, "seen").keys()
+        assert until(lambda: len(items_in(aws, "seen")) == 30), items_in(aws, "seen")
+        assert set(items_in(aws, "seen").values()) == {1}
+        assert items_in(aws, "things").keys() == items_in(aws, "seen").keys()
 
 
-def test_triggers_skip_no_new_records_after_a_state_without_records(tmp_path: Path) -> None:
-    """Such a state has its files directly in the folder; older launchers kept no records."""
+def test_triggers_skip_no_new_records_after_a_start_from_a_state_without_records(tmp_path: Path) -> None:
+    """Older launchers saved such a state, with its files directly in the folder."""
     with emulator.start(state=tmp_path) as aws:
         make_trigger(aws)
         put(aws, *(f"read-{number}" for number in range(12)))
-        assert until(lambda: len(found(aws, "seen")) == 12)
+        assert until(lambda: len(items_in(aws, "seen")) == 12)
     (save,) = saves(tmp_path)
     for file in save.iterdir():
         file.rename(tmp_path / file.name)
@@ -146,8 +146,8 @@ def test_triggers_skip_no_new_records_after_a_state_without_records(tmp_path: Pa
 
     with emulator.start(state=tmp_path) as aws:
         put(aws, "new")
-        assert until(lambda: found(aws, "seen").get("new") == 1)
-        assert len(found(aws, "things")) == 13
+        assert until(lambda: items_in(aws, "seen").get("new") == 1)
+        assert len(items_in(aws, "things")) == 13
     assert not list(tmp_path.glob("*.json")), "they are part of the new save"
 
 
@@ -159,7 +159,7 @@ def test_changes_are_saved_automatically_and_reads_cause_no_save(tmp_path: Path)
         time.sleep(3)  # longer than the pause
         (before,) = saves(tmp_path)
         for _ in range(3):
-            found(aws, "things")
+            items_in(aws, "things")
             time.sleep(1)
         assert saves(tmp_path) == [before]
         put(aws, "two")
@@ -167,7 +167,7 @@ def test_changes_are_saved_automatically_and_reads_cause_no_save(tmp_path: Path)
         assert until(lambda: len(saves(tmp_path)) == 1 and saves(tmp_path)[0].name.isdecimal())
 
     with emulator.start(state=tmp_path) as aws:
-        assert found(aws, "things").keys() == {"one", "two"}
+        assert items_in(aws, "things").keys() == {"one", "two"}
 
 
 def test_a_kill_during_a_save_keeps_the_previous_save(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_kill_during_a_save_keeps_the_previous_save(tmp_path: Path) -> None:
         with killed(tmp_path) as aws:
             if not names:
                 make_table(aws, "things")
-            assert set(names) <= found(aws, "things").keys()
+            assert set(names) <= items_in(aws, "things").keys()
             names.append(f"thing-{delay}")
             put(aws, names[-1])
             aws.save()
@@ -188,7 +188,7 @@ def test_a_kill_during_a_save_keeps_the_previous_save(tmp_path: Path) -> None:
     (cut / "dynamodb.json").write_text('{"__ministack_format__": 2, "payload": {"tab')
 
     with emulator.start(state=tmp_path) as aws:
-        assert found(aws, "things").keys() == set(names)
+        assert items_in(aws, "things").keys() == set(names)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a forked process saves on Linux only")
@@ -198,7 +198,7 @@ def test_requests_are_answered_during_a_save(tmp_path: Path) -> None:
 
     def answered_during_a_save() -> bool:
         begun = unfinished()
-        found(aws, "few")
+        items_in(aws, "few")
         return begun and unfinished()
 
     with emulator.start(state=tmp_path) as aws:
@@ -235,7 +235,7 @@ def test_half_a_deployment_is_not_saved(tmp_path: Path) -> None:
 
     with emulator.start(state=tmp_path) as aws:
         assert aws.client("cloudformation").describe_stacks()["Stacks"] == []
-        assert found(aws, "things") == {}
+        assert items_in(aws, "things") == {}
 
 
 def test_data_that_no_save_contains_is_gone_after_a_restart(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_saves_are_not_readable_by_others(tmp_path: Path) -> None:
         aws.client("secretsmanager").create_secret(Name="any", SecretString="hidden")
         make_trigger(aws)
         put(aws, "one")
-        assert until(lambda: bool(found(aws, "seen")))
+        assert until(lambda: bool(items_in(aws, "seen")))
         aws.save()
         made = [state, *state.rglob("*"), scratch, *scratch.rglob("*")]
         assert aws.log in made

@@ -2,7 +2,7 @@
 
 They run in parallel with `tests/e2e`. Those marked `waits` also run in parallel with each other: they begin together,
 and the generated requests, which take about as long, are sent meanwhile. A test that breaks the service begins when
-they have ended.
+all of these have ended.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["admin", "answers", "http", "key_server", "people", "service", "token"]
 
 FOLDER = "tests/outages/"
-BEGUN = pytest.StashKey[Future[Any]]()
-"""The result of a test that was begun before its turn."""
+STARTED_EARLY = pytest.StashKey[Future[Any]]()
+"""The result of a test that was started before its turn."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep these tests in one process, and sort them: first those that break nothing, last those that check all."""
+    """Keep these tests in one process. Those that break nothing run first, those that check all answers last."""
     for item in items:
         if item.nodeid.startswith(FOLDER):
             item.add_marker(pytest.mark.e2e)
@@ -46,24 +46,24 @@ def _turn(item: pytest.Item) -> int:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _begin_what_waits(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Begin all tests that wait. Their fixtures must have the scope ``session``."""
+def _start_waiting_tests(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Start all tests that wait. Their fixtures must have the scope ``session``."""
     waiting = [item for item in request.session.items if item.get_closest_marker("waits")]
     with ThreadPoolExecutor(len(waiting) or 1) as pool:
         for item in waiting:
             assert isinstance(item, pytest.Function)
-            given = item.callspec.params if hasattr(item, "callspec") else {}
-            needed = signature(item.function).parameters.keys() - given.keys()
+            parameters = item.callspec.params if hasattr(item, "callspec") else {}
+            needed = signature(item.function).parameters.keys() - parameters.keys()
             fixtures = {name: request.getfixturevalue(name) for name in sorted(needed)}
-            item.stash[BEGUN] = pool.submit(item.function, **fixtures, **given)
+            item.stash[STARTED_EARLY] = pool.submit(item.function, **fixtures, **parameters)
         yield
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Wait for the result of a test that was begun before its turn."""
-    begun = pyfuncitem.stash.get(BEGUN, None)
-    if begun is None:
+    """Wait for the result of a test that was started before its turn."""
+    started = pyfuncitem.stash.get(STARTED_EARLY, None)
+    if started is None:
         return None
-    begun.result()
+    started.result()
     return True

@@ -1,4 +1,4 @@
-"""How long a change may take to reach every process, because they cache what they read."""
+"""How long a change may take to reach every process, because processes cache what they read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LATE_SECONDS = 30
 
 
 def until_refused(ask: Callable[[], httpx.Response], deadline: float | None = None) -> httpx.Response:
-    """Repeat a request until it is refused. If it begins after the deadline, it may not succeed."""
+    """Repeat a request until it is refused. A request that begins after the deadline must be refused."""
     deadline = deadline or time.monotonic() + LATE_SECONDS
     began = time.monotonic()
     while (answer := ask()).is_success:

@@ -21,10 +21,10 @@ class Cut(Exception):
 
 
 class Proxy:
-    """A proxy to the database. ``at`` is called at every moment of every call: it may wait, or raise Cut."""
+    """A proxy to the database. At every moment of every call it calls ``on_moment``, which may wait or raise Cut."""
 
     def __init__(self, target: str) -> None:
-        self.at: Callable[[Moment], None] = _pass
+        self.on_moment: Callable[[Moment], None] = _pass
         self._target = urlsplit(target).netloc
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -32,14 +32,14 @@ class Proxy:
     @classmethod
     @contextmanager
     def to(cls, target: str) -> Iterator[Proxy]:
-        """Run one during the block."""
+        """Run a proxy to this address during the block."""
         proxy = cls(target)
         thread = threading.Thread(target=proxy._server.serve_forever, daemon=True)
         thread.start()
         try:
             yield proxy
         finally:
-            proxy.at = _pass
+            proxy.on_moment = _pass
             proxy._server.shutdown()
             proxy._server.server_close()
             thread.join()
@@ -67,9 +67,9 @@ class Proxy:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 operation = self.headers["X-Amz-Target"].rpartition(".")[2]
                 try:
-                    proxy.at(("before", operation))
+                    proxy.on_moment(("before", operation))
                     status, content, content_type = proxy._forward(self.path, body, dict(self.headers))
-                    proxy.at(("after", operation))
+                    proxy.on_moment(("after", operation))
                 except Cut:
                     self.close_connection = True
                     return

@@ -59,7 +59,7 @@ def test_a_disabled_user_can_only_end_open_sessions(
     sessions = [person.open(5000) for _ in range(3)]
     names = {"{self}": person.id, "{key}": key["id"]}
     for method, path, body in SOON:
-        if method == "GET":  # so that every function remembers that they were not disabled
+        if method == "GET":  # so that every function caches that the user was not disabled
             person.call(method, _filled_in(path, names), body)
 
     disabled = admin.ok("POST", f"users/{person.email}/disable", {"reason": "left\nfor good"})
@@ -70,7 +70,7 @@ def test_a_disabled_user_can_only_end_open_sessions(
     for method, path, body in AT_ONCE:
         assert_refused(person.call(method, path, body), 403, "USER_DISABLED", "This user is disabled")
     assert_refused(with_key(http, "GET", "credits/balance", key["key"]), 403, "USER_DISABLED")
-    assert person.heartbeat(sessions[0], 100).status_code == 200, "it fits the hold"
+    assert person.heartbeat(sessions[0], 100).status_code == 200, "the tokens fit the hold"
     assert_refused(person.heartbeat(sessions[0], 90_000), 403, "USER_DISABLED")
     for method, path, body in SOON:
         if method == "GET":

@@ -1,6 +1,6 @@
-"""A member who leaves, a disabled user and a revoked key get nothing new from an organization within 30 seconds.
+"""30 seconds after a caller leaves an organization, is disabled or loses the key, nothing new can begin there.
 
-Their open sessions settle on the organization, whose history stays.
+Their open sessions are still settled on the organization's account, and its history stays.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.e2e.conftest import People
 
-CALLERS = 6
+CONCURRENT_CALLS = 6
 """The number of concurrent calls: enough for several processes of each function, each of which caches the caller."""
 ONE_BURST = threading.Lock()
 """Held during a burst: the tests run at the same time, but bursts at the same time would need more processes."""
@@ -84,7 +84,7 @@ def test_a_caller_without_access_gets_nothing_new_and_their_sessions_settle_on_t
     callers: list[Person] = [holder] if ending == "revokes the key" else [member, holder]
     spending = [partial(spend, caller, account) for caller in callers for spend in SPENDING]
     for spend in spending:
-        assert statuses(_at_once(spend)) == {201: CALLERS}
+        assert statuses(_at_once(spend)) == {201: CONCURRENT_CALLS}
     open_session = initialize(holder, account).json()["sessionId"]
 
     if ending == "leaves":
@@ -110,7 +110,7 @@ def test_a_caller_without_access_gets_nothing_new_and_their_sessions_settle_on_t
     assert (newest["kind"], newest["actor"], newest["sessionId"]) == ("settle", member.id, open_session)
     assert newest["charged"] == 1
     used = owner.ok("GET", "usage/stats", params={"accountId": account, "userId": member.id})
-    assert used["totalCredits"] >= 1 + 2 * CALLERS * len(callers)
+    assert used["totalCredits"] >= 1 + 2 * CONCURRENT_CALLS * len(callers)
     assert admin.ok("GET", f"credits/audit/{account}")["intact"]
 
 
@@ -119,13 +119,13 @@ def _at_once(spend: Callable[[], httpx.Response]) -> list[httpx.Response]:
 
 
 def _burst(spend: Callable[[], httpx.Response]) -> tuple[float, list[httpx.Response]]:
-    """Send CALLERS requests at the same moment; return that moment and the answers."""
+    """Send CONCURRENT_CALLS requests at the same moment; return that moment and the answers."""
     with ONE_BURST:
-        return time.monotonic(), at_once(CALLERS, lambda _: spend())
+        return time.monotonic(), at_once(CONCURRENT_CALLS, lambda _: spend())
 
 
 def _wait_until_refused(spend: Callable[[], httpx.Response], deadline: float) -> None:
-    """Wait until every process refuses. A request that begins after the deadline may not succeed."""
+    """Wait until every process refuses. A request that begins after the deadline must be refused."""
     while True:
         began, answers = _burst(spend)
         if not any(answer.is_success for answer in answers):

@@ -123,7 +123,7 @@ def _wait_for_the_log(service: Stack, text: str) -> None:
         if any(text in event["message"] for event in events(service, group_of(service, "rollups"))):
             return
         time.sleep(0.2)
-    pytest.fail(f"no line says {text}")
+    pytest.fail(f"no line of the log has the text: {text}")
 
 
 def _counted(admin: Person, person: Person) -> int:

@@ -83,11 +83,11 @@ BEYOND_SCHEMAS = (
     "is already an id of",
     "already has a rule that begins at this time",
     "no such variant",
-    "usage.",  # what an object has depends on its format
+    "usage.",  # the fields of an object depend on its format
     "estimatedUsage.",  # no part may be larger than its whole
     "Nothing to change",
     "must be between 1970 and 9999",
-    "Input should be a valid integer",  # 5.0 is one to a schema
+    "Input should be a valid integer",  # JSON Schema counts 5.0 as an integer
 )
 """Reasons to refuse a request that satisfies the document."""
 
@@ -110,8 +110,8 @@ class Caller:
     def value_of(self, value: Any, path: str) -> Any:
         """Return the value of a placeholder.
 
-        It is new for each request, because a session can be ended only once. Keys are new only for the routes that
-        change them: nobody can have more than 100.
+        The value is new for each request, because a session can be ended only once. Keys are new only for the routes
+        that change them, because nobody can have more than 100.
         """
         if value == A_SESSION:
             return self.owner.open(10)
@@ -212,7 +212,7 @@ def _with_examples() -> dict[str, Any]:
 
 
 def _generated(examples: int, *, edges: bool) -> BaseSchema:
-    """Return the document as a source of requests: a number of random ones for each route, and all limits of fields."""
+    """Return a source of requests: ``examples`` random ones for each route, and with ``edges`` those at all limits."""
     generation = {
         "deterministic": True,
         "database": "none",
@@ -231,13 +231,13 @@ schemathesis.openapi.format(
     "date-time", st.datetimes().map(lambda at: f"{at.isoformat()}Z") | st.just("9999-12-31T23:59:59.999Z")
 )
 INTERNAL_PATHS = [path for _, path in INTERNAL]
-NO_USERS_PATHS = [*INTERNAL_PATHS, *DOCS_PATHS]
+PATHS_WITHOUT_A_CALLER = [*INTERNAL_PATHS, *DOCS_PATHS]
 """Paths without a caller; the pages' files have separate tests."""
 
 
 @pytest.fixture(scope="module")
 def everything_generated() -> BaseSchema:
-    """Return the requests of a thorough run. They are generated only in the process that sends them: it takes long."""
+    """Return the requests of a thorough run. Only the process that sends them spends the time to generate them."""
     return _generated(12, edges=True)
 
 
@@ -271,12 +271,12 @@ def callers(service: Stack, http: httpx.Client, token: Mint, admin: Person) -> d
     return {name: Caller(service.base_url, headers, people[name]) for name, headers in sent.items()}
 
 
-@everything.exclude(path=NO_USERS_PATHS).parametrize()
+@everything.exclude(path=PATHS_WITHOUT_A_CALLER).parametrize()
 def test_an_administrator_gets_only_documented_answers(case: Case[Any], callers: dict[str, Caller]) -> None:
     callers["admin"].send(case)
 
 
-@little.exclude(path=NO_USERS_PATHS).parametrize()
+@little.exclude(path=PATHS_WITHOUT_A_CALLER).parametrize()
 def test_a_user_and_an_api_key_get_only_documented_answers(case: Case[Any], callers: dict[str, Caller]) -> None:
     """Both send the same requests, because making a request takes longer than sending it."""
     callers["user"].send(case.derive())

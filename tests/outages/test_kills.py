@@ -59,7 +59,7 @@ def proxy(service: Stack) -> Iterator[Proxy]:
 @pytest.fixture(autouse=True)
 def _let_pass(proxy: Proxy) -> Iterator[None]:
     yield
-    proxy.at = lambda _moment: None
+    proxy.on_moment = lambda _moment: None
 
 
 def cut(_moment: Moment) -> None:
@@ -85,7 +85,7 @@ def test_without_a_database_requests_are_refused_in_time_and_succeed_when_it_ret
 ) -> None:
     person = people(credits=1000)
     session_id = person.open(10_000)
-    proxy.at = broken
+    proxy.on_moment = broken
     opening = {"sessionId": new_id("session"), "modelId": MODEL, "estimatedTokens": 1000}
 
     calls: list[Callable[[], httpx.Response]] = [
@@ -99,7 +99,7 @@ def test_without_a_database_requests_are_refused_in_time_and_succeed_when_it_ret
         assert_refused(answer, 503, "UNAVAILABLE")
         assert answer.headers["retry-after"] == "1"
 
-    proxy.at = lambda _moment: None
+    proxy.on_moment = lambda _moment: None
     assert [call().status_code for call in calls] == [201, 200, 200, 200]
     assert audited(service, person).balance["heldCredits"] == 2
 
@@ -110,7 +110,7 @@ def test_waiting_for_a_slow_database_ends_before_the_gateway_gives_up(
     """Each call is answered in time, but a list that needs many calls is given up."""
     person = people("supervisor", credits=1000)
     session_id = person.open(10_000)
-    proxy.at = crawl
+    proxy.on_moment = crawl
 
     began = time.monotonic()
     slow = person.finalize(session_id, 800)
@@ -121,7 +121,7 @@ def test_waiting_for_a_slow_database_ends_before_the_gateway_gives_up(
     assert_refused(given_up, 503, "UNAVAILABLE")
     assert finalized - began < API_LIMIT_SECONDS
     assert slow.status_code == 200, described(slow)
-    proxy.at = lambda _moment: None
+    proxy.on_moment = lambda _moment: None
     assert audited(service, person).wallet["charged"] == 1
 
 
@@ -178,7 +178,7 @@ def test_an_organizations_limits_count_a_session_once_even_if_its_function_dies_
     member.ok("POST", "runs", {**payer, "limitCredits": 2 * KILLS})
 
     def counted() -> tuple[int, ...]:
-        """What the wallet has left and holds, and what the budget and the run count."""
+        """The wallet's spendable and held credits, and the sums of the budget and the run."""
         (budget,) = owner.ok("GET", f"budgets/{account}")["budgets"]
         run = owner.ok("GET", f"runs/{account}/a-run")
         balance = owner.ok("GET", "credits/balance", params={"accountId": account})
@@ -215,7 +215,7 @@ def _die_at(service: Stack, proxy: Proxy, moment: Moment, call: Callable[[], htt
             gone.wait(API_LIMIT_SECONDS)
             raise Cut
 
-    proxy.at = stop
+    proxy.on_moment = stop
     killer = threading.Thread(target=_kill_when, args=(service, reached, gone))
     killer.start()
     try:
@@ -225,7 +225,7 @@ def _die_at(service: Stack, proxy: Proxy, moment: Moment, call: Callable[[], htt
     finally:
         reached.set()
         killer.join()
-        proxy.at = lambda _moment: None
+        proxy.on_moment = lambda _moment: None
 
 
 def _kill_when(service: Stack, reached: threading.Event, gone: threading.Event) -> None:

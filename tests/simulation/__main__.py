@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 from local import end_quietly_on_interrupt
-from local.account import leave_account
+from local.account import forget_account
 from tests.simulation.simulation import STEPS, Exercised, Simulation, Violation
 
 PROGRESS_SEEDS = 100
@@ -16,7 +16,7 @@ PROGRESS_SEEDS = 100
 
 def main() -> int:
     """Run SEEDS seeds from FIRST on with STEPS calls each; return 1 if a promise was broken."""
-    leave_account()
+    forget_account()
     first, seeds = int(os.environ.get("FIRST") or 1), int(os.environ.get("SEEDS") or 100)
     steps, sabotage = int(os.environ.get("STEPS") or STEPS), os.environ.get("SABOTAGE") or None
     exercised, began = Exercised(), time.monotonic()
@@ -24,19 +24,21 @@ def main() -> int:
         try:
             exercised.add(Simulation(seed, steps).run(sabotage))
         except Violation as violation:
-            say(*violation.last_calls)
-            say(f"after {number} seeds, {time.monotonic() - began:.0f} s: {violation}")
-            say(f"make simulate FIRST={seed} SEEDS=1 STEPS={steps}" + (f" SABOTAGE={sabotage}" if sabotage else ""))
+            print_lines(*violation.last_calls)
+            print_lines(f"after {number} seeds, {time.monotonic() - began:.0f} s: {violation}")
+            print_lines(
+                f"make simulate FIRST={seed} SEEDS=1 STEPS={steps}" + (f" SABOTAGE={sabotage}" if sabotage else "")
+            )
             return 1
         if number % PROGRESS_SEEDS == 0:
-            say(f"{number} seeds, {exercised.calls} calls, {time.monotonic() - began:.0f} s")
-    say(f"{seeds} seeds held: {exercised.calls} calls in {time.monotonic() - began:.0f} s")
+            print_lines(f"{number} seeds, {exercised.calls} calls, {time.monotonic() - began:.0f} s")
+    print_lines(f"{seeds} seeds passed: {exercised.calls} calls in {time.monotonic() - began:.0f} s")
     for title, counts in (
         ("faults", exercised.faults),
         ("answers", exercised.outcomes),
         ("background", exercised.background),
     ):
-        say(f"{title}:", *table(counts))
+        print_lines(f"{title}:", *table(counts))
     return 0
 
 
@@ -45,7 +47,7 @@ def table(counts: Counter[str]) -> list[str]:
     return [f"  {count:8d}  {name}" for name, count in sorted(counts.items())]
 
 
-def say(*lines: str) -> None:
+def print_lines(*lines: str) -> None:
     """Print lines, each on its own."""
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()

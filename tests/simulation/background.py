@@ -87,7 +87,7 @@ class Background:
         self.done["records delivered again"] += len(batch) - fresh
 
     def _process(self, name: str, work: Callable[[], object]) -> bool:
-        """Whether a separate process did the work. If it failed or was killed, the next one does the work."""
+        """Run the work in a separate process; return whether it finished. If not, the next process does the work."""
 
         def body() -> bool:
             try:

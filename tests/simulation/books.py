@@ -1,4 +1,4 @@
-"""What must hold after every write, checked on the written items; ``tests.audit`` has the rules of a wallet.
+"""Checks the written items after every write; ``tests.audit`` has the rules of a wallet.
 
 The books follow the table item by item, so the cost of a check depends on what changed, not on the table's size. They
 read the table directly, without faults.
@@ -55,7 +55,7 @@ class AccountBooks:
         self.disabled = False
 
     def take(self, kind: str, item: Item) -> None:
-        """Take the current state of an item into account."""
+        """Add the current state of an item."""
         account_id = self.wallet.account_id
         match kind:
             case "PROFILE":
@@ -85,7 +85,7 @@ class AccountBooks:
         assert last is None or entry.at >= last.at, f"out of time order: {entry}"
         self.proof.follow([entry])
         self.ledger.append(entry)
-        # The wallet is taken after its entries, so this is still the wallet on which the entry was decided.
+        # The wallet is read after its entries, so this is still the wallet on which the entry was decided.
         assert not (self.wallet.frozen and entry.kind in ("hold", "charge")), f"taken from a disabled user: {entry}"
         if entry.kind in PRINCIPAL:
             self.entries_of[entry.reason].append(entry)
@@ -114,12 +114,12 @@ class AccountBooks:
         self.records_of[str(record.metadata.get("request", record.metadata.get("sessionId")))].append(record)
 
     def take_api_key(self, key: ApiKey) -> None:
-        """Take an API key into account. A simulated client gives every key a different name."""
+        """Add an API key. A simulated client gives every key a different name."""
         self.api_keys[key.id] = key.name
         assert list(self.api_keys.values()).count(key.name) == 1, f"a key was made twice: {key}"
 
     def check(self) -> None:
-        """Check what must hold for an account at every instant."""
+        """Check what must be true of an account at every instant."""
         wallet = self.wallet
         assert_sound(wallet)
         assert wallet.frozen == self.disabled, "the wallet and the profile differ on whether the user is disabled"
@@ -127,13 +127,15 @@ class AccountBooks:
         assert self.proof.intact, f"the ledger does not add up to {wallet}: {self.proof.findings}"
         assert len(self.allocations) == wallet.allocations, "the wallet and the allocations differ in number"
         active = [session for session in self.sessions.values() if session.active]
-        assert wallet.held == sum(session.allocated_credits for session in active), "held, but not by active sessions"
+        assert wallet.held == sum(session.allocated_credits for session in active), (
+            "the wallet and the active sessions differ in what they hold"
+        )
         for session in active:
             fits = session.tokens <= session.fitting_tokens
             assert not fits or session.reported_credits <= session.allocated_credits, f"exceeds its hold: {session}"
         ended = {name: session for name, session in self.sessions.items() if not session.active}
         settlements = {name: 2 if session.late else 1 for name, session in ended.items()}
-        assert self.ends == settlements, f"sessions settle {settlements} times, the ledger {self.ends}"
+        assert self.ends == settlements, f"the sessions have settled {settlements}, but the ledger has {self.ends}"
         for name, session in ended.items():
             records = self.records_of[name]
             assert len(records) == settlements[name], f"recorded {len(records)} times: {session}"
@@ -156,7 +158,7 @@ class AccountBooks:
         for sk, sums in self.days_paid_by_others.items():
             others[sk.split("#")[1]] += sums.records
         pointed = Counter(day(pointer.at) for pointer in self.pointers.values())
-        assert others == pointed, "the days of what others paid differ from the pointers"
+        assert others == pointed, "the sums of days paid by others differ from the pointers"
 
 
 class Books:
@@ -243,7 +245,7 @@ class Books:
         self._check_payers()
 
     def _check_payers(self) -> None:
-        """Check what accounts paid for users who do not own them, and how much of a user's credits others paid."""
+        """Check what each account paid for other users, and how many credits others paid for each user."""
         paid: defaultdict[Key, list[int]] = defaultdict(lambda: [0, 0])
         by_others: Counter[Key] = Counter()
         for record in self._counted.values():
@@ -305,7 +307,7 @@ def _counts_in(item: Item) -> Counter[str]:
 
 
 def sums_by_day(records: Iterable[UsageRecord]) -> dict[str, UsageSums]:
-    """Recount the records."""
+    """Sum up the records of each day."""
     days: defaultdict[str, UsageSums] = defaultdict(UsageSums)
     for record in records:
         days[day(record.at)].add(record)

@@ -55,7 +55,7 @@ class Connection(Wire):
         self._seen_indexes: dict[str, Answer] = {}
 
     def attempt(self, operation: str, body: bytes) -> Reply:
-        """Return what the network and the database make of one attempt."""
+        """Return the reply to an attempt. Raises the error of a fault that leaves no reply."""
         self._scheduler.pause(0)
         self.steps += 1
         request = orjson.loads(body)
@@ -85,7 +85,7 @@ class Connection(Wire):
             return self._database.perform
         possible = [self.never_arrives, self.answer_lost, self.dies_before, self.throttled]
         if operation in WRITES:
-            possible += [self.dies_after, self.arrives_late, self.delivered_late]
+            possible += [self.dies_after, self.answered_late, self.delivered_late]
             # A transaction that was carried out gets its answer again: it can no longer be cancelled.
             if not self._database.committed(request.get("ClientRequestToken")):
                 possible += [self.conflict, self.conflict]
@@ -106,7 +106,7 @@ class Connection(Wire):
         self._carry_out(operation, request)
         raise ReadTimeoutError(endpoint_url="simulated")
 
-    def arrives_late(self, operation: str, request: dict[str, Any]) -> Answer:
+    def answered_late(self, operation: str, request: dict[str, Any]) -> Answer:
         """The database takes longer to carry out the request than the sender waits."""
         self._under_way.add(request.get("ClientRequestToken", ""))
         return self.delivered_late(operation, request)

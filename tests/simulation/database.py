@@ -110,7 +110,9 @@ class Database:
                 raise error("IdempotentParameterMismatchException", "TransactWriteItems")
             return {}
         writes = [write for action in actions for write in action.values()]
-        assert len(set(map(_key, writes))) == len(actions) <= MAX_TRANSACTED, "an item may be written once"
+        assert len(set(map(_key, writes))) == len(actions) <= MAX_TRANSACTED, (
+            "a transaction writes at most 100 items, each once"
+        )
         reasons = [self._judge(write) for write in writes]
         if any(reason["Code"] == FAILED for reason in reasons):
             raise error("TransactionCanceledException", "TransactWriteItems", CancellationReasons=reasons)

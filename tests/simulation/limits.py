@@ -1,4 +1,4 @@
-"""The limits of budgets and runs, as they are in the table: what they count, and that nothing new exceeds them."""
+"""Checks the counters and limits of budgets and runs in the table: right sums, and nothing new beyond a limit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Limits:
         self._sessions_in_run: Count[Key] = Count()
 
     def take(self, items: dict[Key, Item], records: list[UsageRecord]) -> None:
-        """Account for what one call wrote, with the new ``records``, and check it. Raises AssertionError."""
+        """Add what one call wrote, with the new ``records``, and check it. Raises AssertionError."""
         sessions = [session_store.from_item(item) for key, item in items.items() if key[1].startswith("SESSION#")]
         direct = [record for record in records if "sessionId" not in record.metadata]
         more = {self._take_session(session) for session in sessions} | {bool(direct)}
@@ -61,7 +61,7 @@ class Limits:
             self._runs[key] = run
 
     def _take_session(self, session: Session) -> bool:
-        """Whether the session was opened, or its hold raised."""
+        """Add a session; return whether it was opened, or its hold raised."""
         name = session.user_id, session.session_id
         known = self._sessions.get(name)
         self._sessions[name] = session
@@ -125,7 +125,7 @@ def _keys_of(session: Session) -> Iterator[Key]:
 
 
 def _counters(budget: Budget, key: Key) -> Iterator[Counter]:
-    """The counter of a budget in the window that a counter's key names."""
+    """Yield the counter of a budget in the window that ``key`` names, if the key belongs to this budget."""
     begun, window = key[0].split("#")[1:3]
     if int(begun) == budget.begun:
         yield Counter("key" if budget.subject.startswith("key:") else "member", int(begun), window)

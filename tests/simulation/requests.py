@@ -49,7 +49,7 @@ OUTCOMES: dict[str, Outcome] = {"finalize": "finalized", "abort": "aborted"}
 
 @dataclass
 class Answer:
-    """The outcome of one delivery of a request. ``code`` is OK, an error's code, or says that there was no answer."""
+    """The outcome of one delivery of a request. ``code`` is OK, an error's code, or NO_ANSWER."""
 
     code: str = NO_ANSWER
     value: Any = None
@@ -62,7 +62,7 @@ class Answer:
 class Request:
     """A request of a client, delivered once or more often.
 
-    ``send`` carries it out at a worker's time. ``effects`` says how often the table shows its effect, and ``agrees``
+    ``send`` carries it out at a worker's time. ``effects`` counts its effects in the table, and ``agrees`` returns
     whether an answer matches the table. A heartbeat may take effect any number of times, so it has no ``effects``.
     """
 
@@ -76,7 +76,7 @@ class Request:
     answers: list[Answer] = field(default_factory=list)
 
     def verify(self, books: AccountBooks) -> None:
-        """Check the effects: one if an answer said so, at most one without an answer, otherwise none."""
+        """Check how often it took effect: once if an answer is OK, at most once if one is unknown, else never."""
         codes = [answer.code for answer in self.answers]
         if self.effects:
             done = self.effects(books)
@@ -243,7 +243,7 @@ def initialize(who: Who, session_id: str, model_id: str, estimate: int | Usage, 
 
 
 def heartbeat(who: Who, session_id: str, used: int | Usage) -> Request:
-    """A heartbeat. Once it is answered, every end of the session counts its tokens, unless the client names others."""
+    """A heartbeat. Once it is answered, a sweep charges at least its tokens; an end by the client has its own."""
     report = _report(used)
 
     def send(now: int) -> Any:

@@ -72,7 +72,7 @@ class Scheduler:
             return False
         if not (ready := self._ready()):
             self.now = min(task.wakes_at for task in self._tasks)
-            assert self.now < inf, "everybody waits for somebody"
+            assert self.now < inf, "deadlock: every task waits for another one"
             ready = self._ready()
         self.now += self.random.uniform(0, LONGEST_STEP_SECONDS)
         self._resume(self.random.choice(ready))

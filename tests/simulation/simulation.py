@@ -56,7 +56,7 @@ class Exercised:
 
 
 class Violation(Exception):
-    """A promise was broken; it has the promise and the calls that led there."""
+    """A promise was broken. The message names it, and ``last_calls`` has the calls that led to it."""
 
     def __init__(self, broken: BaseException, last_calls: list[str]) -> None:
         where = traceback.extract_tb(broken.__traceback__)[-1]

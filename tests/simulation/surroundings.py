@@ -24,11 +24,11 @@ from tests.simulation.database import TABLE
 from tests.simulation.scheduler import Pool, Scheduler
 
 PATIENCE_SECONDS = (commit.CONTENTION_SECONDS, commit.CONTENTION_SECONDS, 0.1)
-"""How long a command tries. It is short, so that even the few callers here get CONTENTION."""
+"""How long a command tries. It is sometimes short, so that even the few callers here get CONTENTION."""
 
 
 NAMES_OF_USER = (1, 2, system_usage.MAX_NAMES_OF_USER)
-"""The number of names to which a user gives merit. It is low, so that the few names here exceed it."""
+"""The number of names to which a user gives merit. It is mostly low, so that the few names here exceed it."""
 
 
 class Uncounted:
@@ -46,7 +46,7 @@ def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
     random = scheduler.random
     time = SimpleNamespace(monotonic=lambda: scheduler.now, sleep=scheduler.pause)
     pool = Pool(scheduler, AccountingError)
-    unheard = SimpleNamespace(exception=lambda _: None, error=lambda _, **__: None)
+    silent = SimpleNamespace(exception=lambda _: None, error=lambda _, **__: None)
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, {"TABLE_NAME": TABLE}))
         settings_module.settings.cache_clear()
@@ -66,9 +66,9 @@ def simulated(scheduler: Scheduler, connection: Connection) -> Iterator[None]:
             (ids, "randbits", random.getrandbits),
             (key_making, "secrets", SimpleNamespace(token_urlsafe=lambda size: f"{random.getrandbits(8 * size):x}")),
             (sweep, "ThreadPoolExecutor", pool),
-            (sweep, "logger", unheard),
+            (sweep, "logger", silent),
             (audit, "ThreadPoolExecutor", pool),
-            (audit, "logger", unheard),
+            (audit, "logger", silent),
             (telemetry, "metrics", Uncounted()),
         ):
             stack.enter_context(patch.object(module, name, value))

@@ -144,13 +144,13 @@ def test_a_route_of_the_platform_has_no_caller() -> None:
 def test_an_api_key_needs_the_permission_that_the_route_names(
     monkeypatch: pytest.MonkeyPatch, permission: Permission | None
 ) -> None:
-    held: list[str] = []
-    key = SimpleNamespace(id="k", user_id="me", permissions=held, account_id=None, refusal=lambda _now: None)
+    permissions: list[str] = []
+    key = SimpleNamespace(id="k", user_id="me", permissions=permissions, account_id=None, refusal=lambda _now: None)
     monkeypatch.setattr("accounting.web.caller.api_keys.find_cached", lambda _key_id: key)
     route, caller = OneRoute(Access(Who.USERS, permission)), {"userId": "me", "apiKeyId": "k"}
 
     assert route.ask(caller) == (403, "FORBIDDEN")
-    held.append("usage:read")
+    permissions.append("usage:read")
     assert route.ask(caller) == ((200, None) if permission else (403, "FORBIDDEN"))
     assert len(route.served) == (1 if permission else 0)
 

@@ -1,4 +1,4 @@
-"""Accounts: the prefix of an account's id tells who owns its wallet."""
+"""Accounts: the prefix of an account's id shows who owns its wallet."""
 
 import pytest
 

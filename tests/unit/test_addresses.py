@@ -1,4 +1,4 @@
-"""Addresses are compared in a canonical form, which equates different spellings and never two different addresses."""
+"""Email addresses are compared in a canonical form. It equates different spellings, and never different addresses."""
 
 import sys
 from itertools import batched

@@ -7,21 +7,23 @@ from accounting.domain.errors import Invalid
 from accounting.times import DAY
 
 NOW = 1_800_000_000_001
-SECOND = 1_800_000_001_000
+NEXT_SECOND = 1_800_000_001_000
 
 
 def test_credits_expire_after_the_given_days_at_the_next_whole_second() -> None:
-    assert expiry(NOW, 30, None) == SECOND + 30 * DAY
+    assert expiry(NOW, 30, None) == NEXT_SECOND + 30 * DAY
 
 
-@pytest.mark.parametrize(("at", "expires_at"), [(NOW + 1, SECOND), (SECOND, SECOND), (SECOND + 1, SECOND + 1_000)])
+@pytest.mark.parametrize(
+    ("at", "expires_at"), [(NOW + 1, NEXT_SECOND), (NEXT_SECOND, NEXT_SECOND), (NEXT_SECOND + 1, NEXT_SECOND + 1_000)]
+)
 def test_a_given_instant_replaces_the_number_of_days(at: int, expires_at: int) -> None:
     assert expiry(NOW, 30, at) == expires_at
 
 
-def test_credits_live_ten_years_at_most() -> None:
+def test_credits_are_valid_for_ten_years_at_most() -> None:
     assert MAX_EXPIRY_DAYS == 3650
-    assert expiry(NOW, 30, NOW + MAX_EXPIRY_DAYS * DAY) == SECOND + MAX_EXPIRY_DAYS * DAY
+    assert expiry(NOW, 30, NOW + MAX_EXPIRY_DAYS * DAY) == NEXT_SECOND + MAX_EXPIRY_DAYS * DAY
 
 
 @pytest.mark.parametrize(

@@ -53,9 +53,7 @@ def test_a_new_key_is_active_and_a_revoked_one_stays_refused_when_it_is_enabled_
     assert ApiKey(ID, "u1", "a name", (), "", NOW).active
     assert key(enabled=False).refusal(NOW) == "DISABLED"
     assert key(revoked=True, enabled=True).refusal(NOW) == "DISABLED"
-    assert key(enabled=False, expires_at=NOW).refusal(NOW) == "DISABLED", (
-        "the owner's decision is named before the expiry"
-    )
+    assert key(enabled=False, expires_at=NOW).refusal(NOW) == "DISABLED", "disabling takes precedence over the expiry"
 
 
 def test_the_refusal_of_too_many_keys_has_the_limit() -> None:

@@ -67,15 +67,15 @@ def findings(wallet: Wallet, entries: Sequence[Entry | Unreadable | NewerEntry])
 @pytest.mark.parametrize("seed", range(60))
 def test_histories_are_proved_at_once_or_in_parts(seed: int) -> None:
     wallet, entries = history(seed)
-    half = Proof(ACCOUNT, since=NOW)
-    half.follow(entries[: len(entries) // 2])
-    assert half.intact
-    half.follow(entries[len(entries) // 2 :])
-    half.compare(wallet)
+    proof = Proof(ACCOUNT, since=NOW)
+    proof.follow(entries[: len(entries) // 2])
+    assert proof.intact
+    proof.follow(entries[len(entries) // 2 :])
+    proof.compare(wallet)
 
-    assert half.findings == findings(wallet, entries) == []
-    assert half.drift(wallet) == 0
-    assert sum(kind.entries for kind in half.by_kind.values()) == wallet.entry_seq
+    assert proof.findings == findings(wallet, entries) == []
+    assert proof.drift(wallet) == 0
+    assert sum(kind.entries for kind in proof.by_kind.values()) == wallet.entry_seq
 
 
 def test_the_histories_have_every_kind_of_entry() -> None:
@@ -164,8 +164,8 @@ def test_an_entry_with_wrong_sums_is_found_even_if_its_hash_matches() -> None:
     wallet, entries = history(2)
     last = wallet.entry_seq
     for place in (10, last):
-        given = [entry._replace(available_after=entry.available_after + 1) for entry in entries[place - 1 :]]
-        forged = rehashed([*entries[: place - 1], *given])
+        wrong = [entry._replace(available_after=entry.available_after + 1) for entry in entries[place - 1 :]]
+        forged = rehashed([*entries[: place - 1], *wrong])
         found = findings(wallet._replace(head=forged[-1].hash), forged)
         assert found == [Finding("sums", place), Finding("wallet", last)], "later entries are judged separately"
 
@@ -285,7 +285,7 @@ def test_equal_reasons_have_different_digests() -> None:
     assert len(set(digests)) > len(digests) // 2  # the entries of one command share its salt
 
 
-def test_entries_of_a_newer_version_are_not_judged() -> None:
+def test_entries_of_a_newer_format_are_not_checked() -> None:
     wallet, entries = history(2)
     proof = Proof(ACCOUNT, since=NOW)
 

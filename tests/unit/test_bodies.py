@@ -30,7 +30,7 @@ HUGE_EXPONENTS = [
     "1e-9999999999999999999",
     "1.5E+99999999999999999999",
 ]
-"""Exponents that Decimal does not accept."""
+"""Numbers whose exponents Decimal does not accept."""
 
 
 class Command(RequestModel):
@@ -49,7 +49,7 @@ class Nested(RequestModel):
 
 
 class Question(QuestionModel):
-    """A question."""
+    """A question: unknown fields are ignored."""
 
     credits: Credits = 1
 
@@ -62,33 +62,33 @@ class Report(ReportModel):
 
 
 class Function:
-    """A function with a route of each kind; it records the bodies that their handlers get."""
+    """A function with a route of each kind; it records the bodies that the handlers receive."""
 
     def __init__(self) -> None:
-        self.api, self.got = Api(), list[Any]()
+        self.api, self.bodies = Api(), list[Any]()
 
         @self.api.post("/api/things/command", access=USERS)
         def command(body: Command) -> dict[str, str]:
             """Do a thing."""
-            self.got.append(body)
+            self.bodies.append(body)
             return {}
 
         @self.api.post("/api/things/question", access=USERS)
         def question(body: Question) -> dict[str, str]:
             """Ask a thing."""
-            self.got.append(body)
+            self.bodies.append(body)
             return {}
 
         @self.api.post("/api/things/report", access=USERS, any_query=True)
         def report(body: Report) -> dict[str, Any]:
             """Report a thing."""
-            self.got.append(body)
+            self.bodies.append(body)
             return {"tokens": body.tokens, "ignored": self.api.ignored(body)}
 
         @self.api.delete("/api/things/no-body", access=USERS)
         def no_body() -> dict[str, str]:
             """Do a thing that needs no body."""
-            self.got.append(None)
+            self.bodies.append(None)
             return {}
 
         @self.api.get("/api/things/read", access=USERS)
@@ -217,7 +217,7 @@ def test_a_command_without_a_body_refuses_a_body_with_fields(function: Function)
     assert function.refused_fields("no-body", '{"zz": 1, "body": 2}', method="DELETE") == ["body", "zz"]
     for body in ("[]", "5", "zz", "{", '{"zz": NaN}'):
         assert function.refused_fields("no-body", body, method="DELETE") == []
-    assert function.got == []
+    assert function.bodies == []
     for empty in (None, "", "null", "{}"):
         assert function.ask("no-body", empty, method="DELETE") == (200, {})
 
@@ -248,7 +248,7 @@ def test_a_limit_in_the_query_must_be_digits_within_its_bounds(function: Functio
 )
 def test_a_command_refuses_repeated_names(function: Function, body: str, names: list[str]) -> None:
     assert function.refused_fields("command", body) == names
-    assert function.got == []
+    assert function.bodies == []
 
 
 def test_in_a_report_the_last_value_of_a_repeated_name_counts(function: Function) -> None:
@@ -266,12 +266,14 @@ def in_base64(body: bytes) -> str:
 
 def test_a_body_in_base64_is_read(function: Function) -> None:
     assert function.ask("command", in_base64('{"metadata": {"x": "ä😀"}}'.encode()), **BASE64) == (200, {})
-    assert function.got[0].metadata == {"x": "ä😀"}
+    assert function.bodies[0].metadata == {"x": "ä😀"}
     assert function.ask("command", in_base64(b""), **BASE64) == function.ask("command", "")
 
 
 @pytest.mark.parametrize("text", [b"\xff", b"\xed\xa0\x80", b"\xc0\x80", "ä".encode("latin-1")])
-def test_bytes_that_are_not_utf_8_are_refused_and_lose_no_usage(function: Function, text: bytes) -> None:
+def test_a_command_refuses_bytes_that_are_not_utf_8_and_a_report_loses_no_usage(
+    function: Function, text: bytes
+) -> None:
     for body in (b'{"metadata": {"x": "%b"}}', b'{"%b": 1}', b"%b"):
         assert function.refused_fields("command", in_base64(body % text), **BASE64) == []
     status, answer = function.ask("report", in_base64(b'{"sessionId": "s", "tokens": 5, "zz": "%b"}' % text), **BASE64)

@@ -1,4 +1,4 @@
-"""Budgets: whom they limit, which counters they use, and which credits still fit."""
+"""Budgets: whom they limit, which counters they use, and how many credits still fit."""
 
 import pytest
 
@@ -39,7 +39,7 @@ MIDNIGHT = from_iso("2027-01-16")
 RUN = Run(ACME, "r1", "u1", 40, created_at=AT, expires_at=AT + DAY, committed=4)
 
 
-def test_budgets_of_the_member_of_all_members_and_of_the_key_can_limit_a_spender() -> None:
+def test_a_spender_can_be_limited_by_a_members_budget_by_that_of_all_members_and_by_a_keys_budget() -> None:
     assert SPENDER.subjects == ("member:u1", "members", "key:k1")
     assert Spender("u1", ACME).subjects == ("member:u1", "members")
     assert Spender("u1", personal("u1"), "k1").subjects == ("member:u1", "key:k1")
@@ -106,11 +106,11 @@ def test_a_budget_set_again_with_the_same_values_is_unchanged() -> None:
 @pytest.mark.parametrize(
     ("limit", "committed", "remaining"), [(10, 0, 10), (10, 9, 1), (10, 10, 0), (10, 11, 0), (0, 0, 0)]
 )
-def test_what_a_limit_has_left_is_never_below_zero(limit: int, committed: int, remaining: int) -> None:
+def test_the_remaining_credits_of_a_limit_are_never_negative(limit: int, committed: int, remaining: int) -> None:
     assert Bound("members", limit, committed).remaining == remaining
 
 
-def test_the_room_is_the_least_that_any_limit_has_left() -> None:
+def test_the_room_is_the_smallest_remainder_of_the_wallet_and_the_limits() -> None:
     bounds = (Bound("member:u1", 10, 4), Bound("run:r1", 8, 1))
 
     assert Room(100, 0, bounds).credits == 6
@@ -178,7 +178,7 @@ def test_a_spender_without_access_is_refused_before_any_limit(stored_counters: l
     assert refused.value is refusal
 
 
-def test_a_newer_value_of_a_counter_replaces_what_was_known() -> None:
+def test_a_newer_value_of_a_counter_replaces_the_older_one() -> None:
     known = Allowance(SPENDER, (OWN, KEY), committed={OWN_COUNTER: 6, KEY_COUNTER: 1})
 
     newer = known.with_counters({OWN_COUNTER: 9})

@@ -9,7 +9,7 @@ from accounting.domain.errors import Unavailable
 from accounting.store import cache
 from accounting.store.cache import Cache
 
-SECONDS = 30
+MAX_AGE_SECONDS = 30
 
 
 class Table:
@@ -36,7 +36,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Table:
 
 
 def test_a_result_is_read_once_until_it_is_too_old(table: Table) -> None:
-    cached = Cache(table.read, SECONDS)
+    cached = Cache(table.read, MAX_AGE_SECONDS)
     cached.get("a")
     table.value = 2
 
@@ -47,7 +47,7 @@ def test_a_result_is_read_once_until_it_is_too_old(table: Table) -> None:
 
 
 def test_the_age_of_a_result_counts_from_the_beginning_of_its_read(table: Table) -> None:
-    cached = Cache(table.read, SECONDS)
+    cached = Cache(table.read, MAX_AGE_SECONDS)
     table.read_seconds = 12
     cached.get("a")
     table.value = 2
@@ -59,8 +59,8 @@ def test_the_age_of_a_result_counts_from_the_beginning_of_its_read(table: Table)
 
 
 def test_a_result_whose_read_took_too_long_is_returned_but_not_cached(table: Table) -> None:
-    cached = Cache(table.read, SECONDS)
-    table.read_seconds = SECONDS
+    cached = Cache(table.read, MAX_AGE_SECONDS)
+    table.read_seconds = MAX_AGE_SECONDS
 
     assert cached.get("a") == 1
     table.value = 2
@@ -71,7 +71,7 @@ def test_a_missing_result_is_cached_too(table: Table) -> None:
     def none(name: str) -> None:
         table.read(name)
 
-    cached = Cache(none, SECONDS)
+    cached = Cache(none, MAX_AGE_SECONDS)
 
     assert (cached.get("a"), cached.get("a"), table.reads) == (None, None, ["a"])
 
@@ -83,7 +83,7 @@ def test_a_failed_read_is_not_cached(table: Table) -> None:
             raise Unavailable("busy")
         return table.read(name)
 
-    cached = Cache(failing, SECONDS)
+    cached = Cache(failing, MAX_AGE_SECONDS)
 
     with pytest.raises(Unavailable):
         cached.get("a")
@@ -91,7 +91,7 @@ def test_a_failed_read_is_not_cached(table: Table) -> None:
 
 
 def test_the_cache_is_bounded_and_keeps_the_results_used_last(table: Table) -> None:
-    cached = Cache(table.read, SECONDS, most=3)
+    cached = Cache(table.read, MAX_AGE_SECONDS, most=3)
     for name in ("a", "b", "c", "a", "d"):
         cached.get(name)
     table.reads.clear()
@@ -104,7 +104,7 @@ def test_the_cache_is_bounded_and_keeps_the_results_used_last(table: Table) -> N
 
 
 def test_the_cache_is_bounded_by_the_sizes_of_its_results(table: Table) -> None:
-    cached = Cache(table.read, SECONDS, most=10, size=lambda value: value)
+    cached = Cache(table.read, MAX_AGE_SECONDS, most=10, size=lambda value: value)
     table.value = 4
     for name in ("a", "b", "c"):
         cached.get(name)
@@ -117,11 +117,11 @@ def test_the_cache_is_bounded_by_the_sizes_of_its_results(table: Table) -> None:
 
 
 def test_other_arguments_are_passed_to_the_read(table: Table) -> None:
-    assert Cache(table.read, SECONDS).get("a", 7) == 7
+    assert Cache(table.read, MAX_AGE_SECONDS).get("a", 7) == 7
 
 
 def test_one_result_or_all_can_be_dropped(table: Table) -> None:
-    cached = Cache(table.read, SECONDS)
+    cached = Cache(table.read, MAX_AGE_SECONDS)
     for name in ("a", "b"):
         cached.get(name)
     table.reads.clear()
@@ -138,9 +138,9 @@ def test_one_result_or_all_can_be_dropped(table: Table) -> None:
 
 
 def test_a_result_that_is_too_old_can_be_dropped(table: Table) -> None:
-    cached = Cache(table.read, SECONDS)
+    cached = Cache(table.read, MAX_AGE_SECONDS)
     cached.get("a")
-    table.now += SECONDS
+    table.now += MAX_AGE_SECONDS
     table.value = 2
 
     cached.forget("a")

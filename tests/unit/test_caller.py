@@ -1,4 +1,4 @@
-"""The caller comes from the authorizer's context. If a lower role was stored after the token was issued, it counts."""
+"""The caller comes from the authorizer's context. A lower role counts if it was stored after the token was issued."""
 
 from collections.abc import Callable
 
@@ -35,7 +35,7 @@ def store_user(monkeypatch: pytest.MonkeyPatch) -> StoreUser:
     return store
 
 
-def test_the_caller_is_read_from_the_authorizers_texts() -> None:
+def test_the_caller_is_read_from_the_authorizers_context() -> None:
     made = caller_of(CONTEXT, EXP * 1000)
 
     assert made == Caller("u1", "Some@Example.com", "supervisor", issued_at=1_700_000_000)

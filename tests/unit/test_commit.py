@@ -93,7 +93,7 @@ def test_a_full_counter_refuses_even_if_the_command_has_waited_for_the_wallet(wo
         retry_until_committed(attempt, read=world.read)
 
 
-def test_counters_that_were_read_again_replace_what_was_known_of_them(world: World) -> None:
+def test_counters_that_were_read_again_replace_the_older_values(world: World) -> None:
     counter, allowance = Counter("member", 1, "total"), Allowance(Spender("u1", ACCOUNT))
     snapshots = iter([EMPTY, Snapshot(Wallet(ACCOUNT), allowance=allowance.with_counters({counter: 6}))])
     refusals = iter([StaleRead(wallet=Wallet(ACCOUNT, terms=1), allowance=allowance.with_counters({counter: 24}))])
@@ -106,7 +106,7 @@ def test_counters_that_were_read_again_replace_what_was_known_of_them(world: Wor
     assert retry_until_committed(attempt, read=lambda: next(snapshots)) == 6
 
 
-def test_each_attempt_knows_how_many_other_commands_came_first(world: World) -> None:
+def test_each_attempt_gets_the_number_of_other_commands_that_came_first(world: World) -> None:
     written: list[int] = []
 
     def attempt(snapshot: Snapshot) -> None:

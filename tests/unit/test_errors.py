@@ -57,7 +57,7 @@ def test_a_refusal_has_the_details_that_a_client_needs() -> None:
     }
 
 
-def test_a_refusal_by_a_limit_has_what_is_left_and_the_limits_that_failed() -> None:
+def test_a_refusal_by_a_limit_has_the_remaining_credits_and_the_exceeded_limits() -> None:
     refused = errors.BudgetExceeded(10, 4, limits=["run:r1"])
 
     assert refused.details == {"requiredCredits": 10, "remainingCredits": 4, "limits": ["run:r1"]}

@@ -67,7 +67,7 @@ def test_any_other_text_is_not_a_key(text: str) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "k"}])
-def test_a_route_that_declares_no_idempotency_has_no_keys(headers: dict[str, str]) -> None:
+def test_a_route_that_declares_no_idempotency_cannot_read_a_key(headers: dict[str, str]) -> None:
     with pytest.raises(LookupError, match="/api/credits/allocate declares no idempotency"):
         key_of(cast("Api", api_with(headers, "")), BODY)
 

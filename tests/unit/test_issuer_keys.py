@@ -31,7 +31,7 @@ class Provider:
         return self.body
 
     def after(self, seconds: float, key_id: str) -> str:
-        """The result for a token with this key, this many seconds later."""
+        """Let seconds pass, and return the result for a token with this key."""
         self.now += seconds
         try:
             self.keys.find(key_id)
@@ -157,10 +157,11 @@ def test_a_published_private_key_is_read_as_a_public_key() -> None:
 
 
 def failure_of(address: str) -> tuple[str, float]:
-    begun = time.monotonic()
+    """The message of the failed fetch, and how many seconds it took."""
+    started = time.monotonic()
     with pytest.raises(FetchFailed) as failed:
         fetch_within_seconds(address)
-    return str(failed.value), time.monotonic() - begun
+    return str(failed.value), time.monotonic() - started
 
 
 @pytest.fixture

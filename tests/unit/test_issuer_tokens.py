@@ -252,11 +252,11 @@ def test_the_issuers_leeway_replaces_that_of_the_functions() -> None:
     ],
     ids=str,
 )
-def test_of_the_roles_in_a_token_the_highest_mapped_one_counts(role_claims: dict[str, Any], role: str) -> None:
+def test_the_highest_mapped_role_in_a_token_counts(role_claims: dict[str, Any], role: str) -> None:
     assert claims(RSA.sign(payload_with(**role_claims))).user.role == role
 
 
-def test_without_claim_names_roles_addresses_and_names_are_not_read() -> None:
+def test_roles_addresses_and_names_are_read_only_from_claims_that_the_issuer_names() -> None:
     (theirs,) = KEYS["https://other.example/keys"]
     token = theirs.sign(claims_of(OTHER, aud=None, azp="the-app", role="admin", email="a@b.example", username="x"))
 
@@ -264,7 +264,7 @@ def test_without_claim_names_roles_addresses_and_names_are_not_read() -> None:
 
 
 @pytest.mark.parametrize("verified", [False, "false", None, 1, "yes", {}])
-def test_an_address_that_is_not_verified_is_not_claimed(verified: Any) -> None:
+def test_an_address_that_is_not_verified_is_ignored(verified: Any) -> None:
     assert claims(RSA.sign(payload_with(email="u1@example.com", email_verified=verified))).user.email is None
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from accounting.identity.document import InvalidDocument, parse
 
-WHOLE: dict[str, Any] = {
+VALID: dict[str, Any] = {
     "issuer": "https://issuer.example",
     "jwksUrl": "https://issuer.example/keys",
     "algorithms": ["RS256"],
@@ -17,7 +17,8 @@ CLAIMS = {"userId": "oid", "email": "email", "emailVerified": True, "name": "nam
 
 
 def issuers(*changes: dict[str, Any]) -> Any:
-    listed = [{name: value for name, value in (WHOLE | change).items() if value is not ...} for change in changes]
+    """The issuers of a document: a valid one for each change. The value ``...`` leaves a name out."""
+    listed = [{name: value for name, value in (VALID | change).items() if value is not ...} for change in changes]
     return parse(json.dumps(listed))
 
 
@@ -54,8 +55,8 @@ def test_other_key_addresses_are_refused(url: str) -> None:
 
 
 UNUSABLE: list[dict[str, Any]] = [
-    *({name: ...} for name in WHOLE),
-    *({name: None} for name in WHOLE),
+    *({name: ...} for name in VALID),
+    *({name: None} for name in VALID),
     *({name: ""} for name in ("issuer", "jwksUrl")),
     *(
         {"algorithms": value}
@@ -94,7 +95,7 @@ def test_anything_but_a_list_of_issuers_is_refused(text: str) -> None:
 
 
 def test_a_repeated_name_is_refused() -> None:
-    text = json.dumps([WHOLE])
+    text = json.dumps([VALID])
     assert parse(text)
 
     with pytest.raises(InvalidDocument, match="twice"):

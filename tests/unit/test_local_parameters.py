@@ -14,7 +14,7 @@ from local.template import template
 
 @pytest.fixture
 def changed(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Return a copy of the template that a test can change."""
+    """Let `make run` read a copy of the template, and return the copy, so that a test can change it."""
     own = copy.deepcopy(template())
     monkeypatch.setattr(parameters, "template", lambda: own)
     return own
@@ -85,8 +85,8 @@ def test_a_new_parameter_can_be_set_without_further_code(changed: dict[str, Any]
     }
     changed["Parameters"] |= made
 
-    given = {"HOLD_BUFFER_WHEN_NEW": "reduce", "NEW_HOURS": "48", "NEW_NAME": "b"}
-    assert set(given.values()) <= set(parameters.from_environment(given).values())
+    environment = {"HOLD_BUFFER_WHEN_NEW": "reduce", "NEW_HOURS": "48", "NEW_NAME": "b"}
+    assert set(environment.values()) <= set(parameters.from_environment(environment).values())
     for name, allowed in (
         ("HOLD_BUFFER_WHEN_NEW", "refuse or reduce"),
         ("NEW_HOURS", "a whole number of 1 or more"),

@@ -84,7 +84,7 @@ def test_an_integer_is_kept_whatever_its_size(number: str) -> None:
 @pytest.mark.parametrize(
     ("text", "number"), [('{"x": 0e-999}', 0), ('{"x": 1.10}', 1.1), ('{"x": 1e308}', 1e308), ('{"x": 5e-324}', 5e-324)]
 )
-def test_a_number_that_a_double_gives_back_is_accepted(text: str, number: float) -> None:
+def test_a_number_that_can_be_read_back_from_a_double_is_accepted(text: str, number: float) -> None:
     assert sent(text) == {"x": number}
 
 
@@ -112,10 +112,10 @@ def test_the_depth_of_nesting_is_limited(opening: str, closing: str, monkeypatch
 
 
 @pytest.mark.parametrize("character", ["a", "é", "漢", "😀", '"', "\n"])
-def test_bytes_are_counted_whatever_the_escapes_and_blanks(character: str) -> None:
+def test_escapes_and_blanks_do_not_change_the_counted_bytes(character: str) -> None:
     """Metadata is counted as UTF-8, without blanks between its values."""
-    each = len(json.dumps(character, ensure_ascii=False).encode()) - 2
-    fitting = (types.MAX_METADATA_BYTES - len('{"x":""}')) // each
+    character_bytes = len(json.dumps(character, ensure_ascii=False).encode()) - 2
+    fitting = (types.MAX_METADATA_BYTES - len('{"x":""}')) // character_bytes
 
     assert sent(json.dumps({"x": character * fitting}, indent=8)) == {"x": character * fitting}
     with pytest.raises(ValidationError, match="bytes"):

@@ -1,4 +1,4 @@
-"""The maximum length of an operation's name: longer if it is a model's id."""
+"""The maximum length of an operation's name. A name that is a model's id may be longer."""
 
 import pytest
 from pydantic import ValidationError

@@ -55,7 +55,7 @@ def test_members_of_a_closed_organization_do_not_change() -> None:
 
 
 @pytest.mark.parametrize("transfer_to", [personal("u1"), None])
-def test_a_closed_organization_knows_when_it_closed_and_who_gets_its_credits(transfer_to: AccountId | None) -> None:
+def test_a_closed_organization_stores_when_it_closed_and_who_gets_its_credits(transfer_to: AccountId | None) -> None:
     closed = OPEN.closed(transfer_to, 7)
 
     assert closed == OPEN._replace(closed_at=7, transfer_to=transfer_to, revision=OPEN.revision + 1)

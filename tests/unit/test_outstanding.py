@@ -1,4 +1,4 @@
-"""The sums of all wallets: what can be spent by month of expiry, what is held, and debt."""
+"""The sums of all wallets: spendable credits by month of expiry, held credits, and debt."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from accounting.domain.outstanding import MAX_NAMED, Outstanding
 from accounting.domain.wallet import Wallet
 from accounting.times import from_iso
 
-BEGUN = from_iso("2026-11-26T08:00:00Z")
+STARTED = from_iso("2026-11-26T08:00:00Z")
 
 
 def lot(credits: int, expires_at: str) -> Lot:
-    return Lot(1, credits, from_iso(expires_at), BEGUN)
+    return Lot(1, credits, from_iso(expires_at), STARTED)
 
 
 def wallet(*lots: Lot, held: int = 0, debt: int = 0) -> Wallet:
@@ -20,7 +20,7 @@ def wallet(*lots: Lot, held: int = 0, debt: int = 0) -> Wallet:
 
 
 def test_credits_are_summed_by_the_month_in_which_they_expire() -> None:
-    sums = Outstanding(BEGUN)
+    sums = Outstanding(STARTED)
     for each in (
         wallet(lot(1, "2026-11-30T23:59:59Z"), lot(2, "2026-12-01T00:00:00Z"), held=5),
         wallet(lot(4, "2026-12-31T00:00:00Z"), held=2, debt=3),
@@ -29,14 +29,14 @@ def test_credits_are_summed_by_the_month_in_which_they_expire() -> None:
         sums = sums.plus(each)
 
     assert sums == Outstanding(
-        BEGUN, accounts=3, available=7, held=7, debt=7, by_month={"2026-11": 1, "2026-12": 6}, named=()
+        STARTED, accounts=3, available=7, held=7, debt=7, by_month={"2026-11": 1, "2026-12": 6}, named=()
     )
 
 
 def test_the_24_months_begin_with_the_current_one_and_credits_beyond_them_are_later() -> None:
     in_month_24, in_month_25 = lot(1, "2028-10-31T23:59:59Z"), lot(2, "2028-11-01T00:00:00Z")
 
-    sums = Outstanding(BEGUN).plus(wallet(in_month_24, in_month_25, lot(4, "9999-12-31T23:59:59Z")))
+    sums = Outstanding(STARTED).plus(wallet(in_month_24, in_month_25, lot(4, "9999-12-31T23:59:59Z")))
 
     assert (sums.by_month, sums.later, sums.available) == ({"2028-10": 1}, 6, 7)
 
@@ -44,13 +44,13 @@ def test_the_24_months_begin_with_the_current_one_and_credits_beyond_them_are_la
 def test_expired_credits_that_are_still_in_a_wallet_are_summed_separately() -> None:
     expired, live = lot(8, "2026-11-26T08:00:00Z"), lot(1, "2026-11-26T08:00:01Z")
 
-    sums = Outstanding(BEGUN).plus(wallet(expired, live))
+    sums = Outstanding(STARTED).plus(wallet(expired, live))
 
     assert (sums.available, sums.expired, sums.by_month) == (1, 8, {"2026-11": 1})
 
 
 def test_months_and_later_always_add_up_to_what_can_be_spent() -> None:
-    sums = Outstanding(BEGUN)
+    sums = Outstanding(STARTED)
     for month in range(1, 60):
         at = f"{2026 + month // 12}-{month % 12 + 1:02d}-28"
         sums = sums.plus(wallet(lot(month, at)))
@@ -61,7 +61,7 @@ def test_months_and_later_always_add_up_to_what_can_be_spent() -> None:
 
 
 def test_every_account_with_a_finding_is_counted_and_the_first_are_named() -> None:
-    sums = Outstanding(BEGUN)
+    sums = Outstanding(STARTED)
     accounts = [personal(f"u{number}") for number in range(MAX_NAMED + 5)]
     for each in accounts:
         sums = sums.with_problem_in(each)

@@ -1,4 +1,4 @@
-"""Cursors are opaque and checked, pages have a maximum depth, and end dates include their day."""
+"""Cursors are opaque and checked, page numbers are limited, and end dates include their day."""
 
 import base64
 from typing import Any
@@ -57,7 +57,7 @@ def test_a_position_by_user_can_be_read_back_from_its_cursor(user_id: str) -> No
     assert paging.position_by_user_in(cursor) == position
 
 
-def test_a_position_without_a_user_is_refused_where_users_order_the_list() -> None:
+def test_a_list_ordered_by_user_refuses_a_position_without_a_user() -> None:
     position = keys.session_of_owner("u1", "s", 1_800_000_000_000)["owner_sk"].removeprefix("SESSION#")
 
     assert paging.position_in(paging.cursor_of(position)) == position
@@ -135,7 +135,7 @@ def test_either_end_may_be_open() -> None:
     assert paging.instants(None, "2027-01-15") == (None, from_iso("2027-01-16"))
 
 
-def test_a_range_beyond_all_possible_times_is_cut_to_them() -> None:
+def test_a_range_is_limited_to_the_supported_times() -> None:
     last_day = from_iso("9999-12-31")
 
     assert paging.instants("0001-01-01", "9999-12-31") == (0, last_day)

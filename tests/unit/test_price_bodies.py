@@ -107,7 +107,7 @@ def test_a_variant_can_have_tiers_and_no_rates_of_its_own() -> None:
         ({"price": 1}, "price"),
     ],
 )
-def test_a_refusal_of_a_rule_names_the_wrong_field(changes: dict[str, Any], field: str) -> None:
+def test_a_refusal_of_a_rule_names_the_invalid_field(changes: dict[str, Any], field: str) -> None:
     assert errors_of(FULL | changes) == [field]
 
 

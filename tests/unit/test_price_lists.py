@@ -34,7 +34,7 @@ OLD = RULE._replace(effective_from=5, source_version="1", aliases=("b", "a"))
 
 
 def in_force(rule: PriceRule, **known: PriceRule) -> dict[str, PriceRule | None]:
-    """The rules in force under each of a rule's ids when it begins."""
+    """For each id of a rule: the rule in force when this rule begins, or None."""
     return {**dict.fromkeys((rule.model_id, *rule.aliases)), **known}
 
 
@@ -97,12 +97,12 @@ def test_a_list_may_add_change_and_repeat_rules_at_once() -> None:
 
 def test_a_valid_list_has_no_problems() -> None:
     later = RULE._replace(model_id="n", effective_from=BEGINS + 1)
-    open_end = PriceRule("o", per_thousand(1), BEGINS, effective_to=BEGINS + 1, aliases=("c", "c"))
+    shortest = PriceRule("o", per_thousand(1), BEGINS, effective_to=BEGINS + 1, aliases=("c", "c"))
 
-    assert list(problems_within({0: RULE, 1: later, 2: open_end})) == []
+    assert list(problems_within({0: RULE, 1: later, 2: shortest})) == []
 
 
-def test_a_rule_that_ends_before_it_begins_is_named_by_its_place_in_the_list() -> None:
+def test_a_rule_that_ends_when_it_begins_is_named_by_its_place_in_the_list() -> None:
     wrong = RULE._replace(effective_to=BEGINS)
 
     assert list(problems_within({7: wrong, 9: wrong._replace(model_id="n", aliases=())})) == [

@@ -1,4 +1,4 @@
-"""Prices are exact: compared with fractions, not with floats."""
+"""Costs are exact: the tests compare them with fractions, not with floats."""
 
 from fractions import Fraction
 from math import ceil
@@ -128,7 +128,7 @@ def test_a_rule_must_end_after_it_begins() -> None:
         ]
 
 
-def test_of_the_rules_in_force_the_newest_applies() -> None:
+def test_the_newest_of_the_rules_in_force_applies() -> None:
     rules = [
         PriceRule("m", per_thousand(price), begins, ends)
         for price, begins, ends in [(1, 0, None), (3, 300, None), (2, 100, 200)]
@@ -151,7 +151,7 @@ def test_models_without_a_rule_have_the_documented_price(model: str, price: int)
     assert card_in_force(model, [], 0) == per_thousand(price)
 
 
-def test_no_further_model_has_a_default_of_its_own() -> None:
+def test_no_further_model_has_a_default_price_of_its_own() -> None:
     assert len(DEFAULT_CARDS) == 4
 
 

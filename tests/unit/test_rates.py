@@ -1,4 +1,4 @@
-"""Rates by class are exact: compared with fractions, not with floats."""
+"""Costs by class are exact: the tests compare them with fractions, not with floats."""
 
 from fractions import Fraction
 from math import ceil
@@ -159,7 +159,7 @@ def test_a_cost_is_exact_and_rounded_up_once(card: RateCard, usage: Usage) -> No
 
 @given(CARDS, usages(), st.integers(0, 10**7))
 def test_fitting_output_never_costs_more_than_the_credits(card: RateCard, usage: Usage, credits: int) -> None:
-    """That is true of additional output of any class."""
+    """The additional output may be of any class."""
     fits = card.fitting_output(credits, usage)
 
     if card.cost(usage) <= credits:

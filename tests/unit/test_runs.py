@@ -35,7 +35,7 @@ def test_a_run_is_active_until_it_is_stopped_or_expires(run: Run, at: int, statu
 
 
 @pytest.mark.parametrize(("committed", "remaining"), [(0, 10), (9, 1), (10, 0), (11, 0), (10**12, 0)])
-def test_what_a_run_has_left_is_never_below_zero(committed: int, remaining: int) -> None:
+def test_the_remaining_credits_of_a_run_are_never_negative(committed: int, remaining: int) -> None:
     assert RUN._replace(committed=committed).remaining == remaining
 
 
@@ -55,7 +55,7 @@ def test_a_repeat_has_the_same_values_and_may_leave_out_the_expiry(
     assert RUN.same_request(*values) is same
 
 
-def test_a_run_without_an_expiry_lives_30_days() -> None:
+def test_a_run_without_an_expiry_expires_after_30_days() -> None:
     assert end_of(None, NOW) == NOW + 30 * 86_400_000
     assert DEFAULT_LIFE < LONGEST_LIFE == 366 * 86_400_000
 

@@ -25,7 +25,7 @@ def rotated(
 
 
 def valid(credential: ServiceCredential, now: int) -> list[str]:
-    """The valid secrets."""
+    """The tests' secrets that the credential accepts at this time."""
     generations = {secret: credential.generation_of(secret) for secret in ("one", "two", "three", "other")}
     return [secret for secret, number in generations.items() if number is not None and credential.accepts(number, now)]
 
@@ -81,7 +81,9 @@ def test_only_services_are_actors_of_usage_records() -> None:
     assert acting_service("service:id", "u1") == "service:id"
     for actor in ("u1", "system", "boss"):
         assert acting_service(actor, "u1") is None
-    assert acting_service("service:x", "service:x") is None, "here the actor is the user, whose id looks like a service"
+    assert acting_service("service:x", "service:x") is None, (
+        "here the actor is the user, whose id looks like a service's"
+    )
 
 
 @pytest.mark.parametrize(

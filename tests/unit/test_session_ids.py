@@ -1,4 +1,4 @@
-"""A session's id tells when the session began if it is a UUIDv7 of that time, in its standard form."""
+"""A session's id shows when the session began if the id is a UUIDv7 of that time, in the standard form."""
 
 from uuid import UUID
 
@@ -11,14 +11,14 @@ from accounting.times import iso
 from local.uuid7 import uuid7
 
 NOW = 1_800_000_000_000
-OF_THE_RFC = "017f22e2-79b0-7cc3-98c4-dc0c0c07398f"
+RFC_ID = "017f22e2-79b0-7cc3-98c4-dc0c0c07398f"
 """The example in RFC 9562, appendix A.6."""
-ITS_TIME = 1_645_557_742_000
+RFC_TIME = 1_645_557_742_000
 
 
 def test_the_time_of_the_example_in_the_rfc_is_read() -> None:
-    assert session_ids.made_at(OF_THE_RFC) == ITS_TIME
-    assert session_ids.tells_its_beginning(OF_THE_RFC, ITS_TIME)
+    assert session_ids.made_at(RFC_ID) == RFC_TIME
+    assert session_ids.tells_its_beginning(RFC_ID, RFC_TIME)
 
 
 @given(st.integers(0, 2**48 - 1), st.integers(0, 2**74 - 1))
@@ -27,25 +27,25 @@ def test_every_time_can_be_read_back_from_its_ids(at: int, number: int) -> None:
 
     assert UUID(session_id).version == 7
     assert session_ids.made_at(session_id) == session_ids.place_in_time(session_id) == at
-    assert session_id.startswith(session_ids.beginning(at))
+    assert session_id.startswith(session_ids.prefix_at(at))
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        OF_THE_RFC.upper(),
-        OF_THE_RFC.replace("c", "C", 1),
-        OF_THE_RFC.replace("-", ""),
-        f"{{{OF_THE_RFC}}}",
-        f"urn:uuid:{OF_THE_RFC}",
-        f"{OF_THE_RFC} ",
-        OF_THE_RFC[:-1],
-        OF_THE_RFC.replace("-7cc3-", "-4cc3-"),
-        OF_THE_RFC.replace("-7cc3-", "-8cc3-"),
-        OF_THE_RFC.replace("-98c4-", "-18c4-"),
-        OF_THE_RFC.replace("-98c4-", "-c8c4-"),
-        OF_THE_RFC.replace("0", "٠"),
-        OF_THE_RFC.replace("-dc0c", "-_c0c"),
+        RFC_ID.upper(),
+        RFC_ID.replace("c", "C", 1),
+        RFC_ID.replace("-", ""),
+        f"{{{RFC_ID}}}",
+        f"urn:uuid:{RFC_ID}",
+        f"{RFC_ID} ",
+        RFC_ID[:-1],
+        RFC_ID.replace("-7cc3-", "-4cc3-"),
+        RFC_ID.replace("-7cc3-", "-8cc3-"),
+        RFC_ID.replace("-98c4-", "-18c4-"),
+        RFC_ID.replace("-98c4-", "-c8c4-"),
+        RFC_ID.replace("0", "٠"),
+        RFC_ID.replace("-dc0c", "-_c0c"),
         "8c1b57d4-8a2d-406f-a025-8e1b708fffc3",
         "s1",
         "",
@@ -53,7 +53,7 @@ def test_every_time_can_be_read_back_from_its_ids(at: int, number: int) -> None:
 )
 def test_no_time_is_read_from_other_ids(other: str) -> None:
     assert session_ids.made_at(other) is None
-    assert not session_ids.tells_its_beginning(other, ITS_TIME)
+    assert not session_ids.tells_its_beginning(other, RFC_TIME)
 
 
 @pytest.mark.parametrize(
@@ -87,12 +87,12 @@ NEAR = st.integers(NOW - 2, NOW + 2)
     st.builds(uuid7, NEAR, st.integers(0, 9)) | st.text("0123456789abcdefAF-z~", min_size=1, max_size=37),
     st.integers(0, 9),
 )
-def test_a_range_of_ids_can_end_at_any_position(at: int, begun: int, other: str, number: int) -> None:
-    session_id, position = uuid7(begun, number), f"{iso(at)}#{other}"
+def test_a_range_of_ids_can_end_at_any_position(at: int, began_at: int, other: str, number: int) -> None:
+    session_id, position = uuid7(began_at, number), f"{iso(at)}#{other}"
 
     _, low, high = keys.sessions_by_id("u1", NOW - 10, NOW + 10, position)
 
-    assert (low <= f"SESSION#{session_id}" <= high) is (f"{iso(begun)}#{session_id}" <= position)
+    assert (low <= f"SESSION#{session_id}" <= high) is (f"{iso(began_at)}#{session_id}" <= position)
 
 
 @pytest.mark.parametrize("at", [0, NOW - 10, 253_402_300_799_999])

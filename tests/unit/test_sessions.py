@@ -159,7 +159,7 @@ def test_rescheduling_a_session_changes_only_when_it_is_due() -> None:
 
 
 @pytest.mark.parametrize(("estimate", "tokens"), [(False, 0), (True, 1_000)])
-def test_a_sweep_of_a_session_never_heard_from_counts_nothing_or_the_estimate(estimate: bool, tokens: int) -> None:
+def test_a_sweep_without_a_heartbeat_counts_nothing_or_the_estimate(estimate: bool, tokens: int) -> None:
     assert SESSION.swept_report(charge_estimate=estimate) == Report(tokens)
 
 

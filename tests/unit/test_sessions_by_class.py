@@ -1,4 +1,4 @@
-"""Sessions that count output beside known inputs: the effects of heartbeats, what fits the hold, and final charges."""
+"""Sessions priced by class: what heartbeats change, which output still fits the hold, and final charges."""
 
 import pytest
 
@@ -51,7 +51,7 @@ def test_the_estimate_is_priced_by_class() -> None:
     assert session(usage=Usage(100_001, 0)).estimated_credits == 201
 
 
-def test_fitting_tokens_count_the_inputs_and_the_highest_output_rate() -> None:
+def test_fitting_tokens_assume_the_inputs_and_the_highest_output_rate() -> None:
     assert session(held=18).fitting_tokens == 8_000 // 5
     assert session(held=10).fitting_tokens == 0
     assert session(held=9).fitting_tokens == -1
@@ -63,10 +63,10 @@ def test_a_heartbeat_with_known_inputs_needs_no_new_pricing() -> None:
 
 
 def test_a_new_output_part_needs_new_pricing() -> None:
-    heard = beat(session(), Report(100, Usage(10_000, 100)))
+    reported = beat(session(), Report(100, Usage(10_000, 100)))
 
-    assert heard.is_repriced_by(Report(100, Usage(10_000, 100, reasoning=100)))
-    after = beat(heard, Report(100, Usage(10_000, 100, reasoning=100)))
+    assert reported.is_repriced_by(Report(100, Usage(10_000, 100, reasoning=100)))
+    after = beat(reported, Report(100, Usage(10_000, 100, reasoning=100)))
     assert (after.reported_credits, after.fitting_tokens) == (11, 100 + 7_500 // 5)
 
 
@@ -134,18 +134,18 @@ def test_a_number_in_a_session_that_began_with_a_usage_counts_output() -> None:
     assert session().counted(Report(670)) == Report(670)
 
 
-def test_a_number_at_the_end_of_a_session_that_began_with_a_number_is_priced_as_one() -> None:
+def test_a_number_at_the_end_of_a_session_that_began_with_a_number_is_priced_as_a_number() -> None:
     numbers = session()._replace(estimated_usage=None, usage=None)
-    heard = beat(numbers, Report(30, Usage(480, 30)))
+    reported = beat(numbers, Report(30, Usage(480, 30)))
 
-    assert heard.report_to_price(Report(510)) == Report(510)
-    assert heard.cost(heard.report_to_price(Report(510))) == CARD.cost_of_number(510)
+    assert reported.report_to_price(Report(510)) == Report(510)
+    assert reported.cost(reported.report_to_price(Report(510))) == CARD.cost_of_number(510)
 
 
 def test_without_a_heartbeat_nothing_was_reported() -> None:
     assert (session().reported_usage, session().reported_credits) == (NO_USAGE, 0)
-    heard = session()._replace(last_seen_at=NOW + 1)
-    assert (heard.reported_usage, heard.reported_credits) == (Usage(10_000, 0), 10)
+    reported = session()._replace(last_seen_at=NOW + 1)
+    assert (reported.reported_usage, reported.reported_credits) == (Usage(10_000, 0), 10)
 
 
 @pytest.mark.parametrize(("estimate", "credits"), [(False, 0), (True, 18)])
@@ -158,9 +158,9 @@ def test_a_sweep_without_a_heartbeat_charges_nothing_or_the_estimate(estimate: b
 
 @pytest.mark.parametrize("estimate", [False, True])
 def test_a_sweep_after_a_heartbeat_charges_the_inputs_and_the_reported_output(estimate: bool) -> None:
-    heard = beat(session(), Report(500))
+    reported = beat(session(), Report(500))
 
-    assert heard.cost(heard.swept_report(charge_estimate=estimate)) == 12
+    assert reported.cost(reported.swept_report(charge_estimate=estimate)) == 12
 
 
 def test_a_number_at_the_end_counts_output() -> None:

@@ -159,7 +159,9 @@ def test_every_day_has_its_own_first_names() -> None:
     ("name", "merit"),
     [("x" * 256, 1), ("x" * (MAX_NAME_BYTES - 2), 1), ("x" * (MAX_NAME_BYTES - 1), None), ("\U0001f600" * 25, None)],
 )
-def test_a_name_that_is_too_long_has_no_merit_and_takes_no_place(name: str, merit: int | None) -> None:
+def test_a_name_that_is_too_long_has_no_merit_and_is_not_among_the_users_first_names(
+    name: str, merit: int | None
+) -> None:
     after = count([record(name)])
 
     assert (after[model(name)].credits, after[model(name)].merit) == (1, merit)
@@ -189,7 +191,7 @@ def test_a_batch_is_as_long_as_its_items_allow(kinds: int) -> None:
     sizes = [items(batch) for batch in found]
     assert max(sizes) <= 100
     for batch, following in pairwise(found):
-        assert items([*batch, following[0]]) > 100, "it would have had room for another"
+        assert items([*batch, following[0]]) > 100, "the batch had room for another record"
 
 
 def items(batch: list[UsageRecord]) -> int:

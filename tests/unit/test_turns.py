@@ -12,7 +12,7 @@ from accounting.store.table import Conflict, Throttled
 from tests.prices import per_thousand
 
 ACCOUNT = personal("u1")
-TURN = 0.02
+TURN_SECONDS = 0.02
 
 
 @pytest.fixture(params=[0.0, 1.0])
@@ -28,23 +28,23 @@ def stale(version: int, passed: int) -> StaleRead:
 
 
 def test_a_command_that_was_passed_as_often_as_the_newest_writer_follows_at_once() -> None:
-    assert Turns(10).pause(stale(version=13, passed=3), TURN) == 0
+    assert Turns(10).pause(stale(version=13, passed=3), TURN_SECONDS) == 0
 
 
 def test_a_command_that_has_waited_longer_than_the_newest_writer_follows_at_once() -> None:
-    assert Turns(10).pause(stale(version=19, passed=1), TURN) == 0
+    assert Turns(10).pause(stale(version=19, passed=1), TURN_SECONDS) == 0
 
 
 def test_a_newcomer_lets_those_who_have_waited_longer_go_first(chance: float) -> None:
-    pause = Turns(10).pause(stale(version=11, passed=8), TURN)
+    pause = Turns(10).pause(stale(version=11, passed=8), TURN_SECONDS)
 
-    assert pause == pytest.approx(7 * TURN * (0.5 + chance))
+    assert pause == pytest.approx(7 * TURN_SECONDS * (0.5 + chance))
 
 
 def test_the_longer_a_command_waits_the_fewer_go_first(chance: float) -> None:
     turns = Turns(10)
 
-    pauses = [turns.pause(stale(version, passed=4), TURN) for version in (11, 12, 13, 14)]
+    pauses = [turns.pause(stale(version, passed=4), TURN_SECONDS) for version in (11, 12, 13, 14)]
 
     assert pauses == sorted(pauses, reverse=True)
     assert pauses[0] > 0
@@ -54,26 +54,26 @@ def test_the_longer_a_command_waits_the_fewer_go_first(chance: float) -> None:
 def test_commands_that_have_the_same_turn_give_way_after_a_few_refusals(chance: float) -> None:
     turns = Turns(10)
 
-    pauses = [turns.pause(stale(version=11 + number, passed=0), TURN) for number in range(AT_ONCE + 2)]
+    pauses = [turns.pause(stale(version=11 + number, passed=0), TURN_SECONDS) for number in range(AT_ONCE + 2)]
 
     assert pauses[:AT_ONCE] == [0] * AT_ONCE
-    assert pauses[AT_ONCE:] == pytest.approx([TURN * (0.5 + chance), 2 * TURN * (0.5 + chance)])
+    assert pauses[AT_ONCE:] == pytest.approx([TURN_SECONDS * (0.5 + chance), 2 * TURN_SECONDS * (0.5 + chance)])
 
 
 def test_a_command_follows_at_once_if_only_its_session_has_changed() -> None:
     session = Session("u1", "s1", ACCOUNT, "m", per_thousand(10_000), 1_000, (), 0, 0, 0, 0, 0)
 
-    assert Turns(10).pause(StaleRead(session=session), TURN) == 0
+    assert Turns(10).pause(StaleRead(session=session), TURN_SECONDS) == 0
 
 
 def test_no_wait_is_longer_than_two_seconds(chance: float) -> None:
-    assert Turns(10).pause(stale(version=11, passed=10_000), TURN) == LONGEST_WAIT_SECONDS == 2
+    assert Turns(10).pause(stale(version=11, passed=10_000), TURN_SECONDS) == LONGEST_WAIT_SECONDS == 2
 
 
 def test_the_pause_is_at_most_a_turn_even_after_many_conflicts(chance: float) -> None:
     turns = Turns(10)
 
-    assert {turns.pause(Conflict(), TURN) for _ in range(20)} == {TURN * chance}
+    assert {turns.pause(Conflict(), TURN_SECONDS) for _ in range(20)} == {TURN_SECONDS * chance}
 
 
 def test_a_quick_attempt_counts_as_a_turn_of_five_milliseconds(chance: float) -> None:
@@ -83,7 +83,9 @@ def test_a_quick_attempt_counts_as_a_turn_of_five_milliseconds(chance: float) ->
 def test_pauses_grow_while_the_table_is_throttled(chance: float) -> None:
     turns = Turns(10)
 
-    pauses = [turns.pause(Throttled(), TURN) for _ in range(100)]
+    pauses = [turns.pause(Throttled(), TURN_SECONDS) for _ in range(100)]
 
-    assert pauses[:3] == pytest.approx([2 * TURN * chance, 4 * TURN * chance, 8 * TURN * chance])
+    assert pauses[:3] == pytest.approx(
+        [2 * TURN_SECONDS * chance, 4 * TURN_SECONDS * chance, 8 * TURN_SECONDS * chance]
+    )
     assert pauses[-1] == LONGEST_THROTTLED_SECONDS * chance

@@ -52,7 +52,7 @@ def test_valid_identifiers_are_accepted(text: str) -> None:
     "value",
     ["", "a" * 101, "a b", "a#b", "a\n", "ä", "a\x00", "__proto__", "constructor", "prototype", None, 1, True, ["a"]],
 )
-def test_other_identifiers_are_refused(value: Any) -> None:
+def test_invalid_identifiers_are_refused(value: Any) -> None:
     assert not accepts(types.Identifier, value)
 
 

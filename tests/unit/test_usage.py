@@ -40,7 +40,7 @@ def test_digests_have_one_length_and_differ_for_different_names() -> None:
 
     assert len(digests) == len(names)
     assert {len(each) for each in digests} == {16}
-    assert not any({"#", " "} & set(each) for each in digests), "keys separate digests with #, and lists with blanks"
+    assert not any({"#", " "} & set(each) for each in digests), "# separates digests in keys, and a blank in lists"
 
 
 def test_digests_never_change() -> None:

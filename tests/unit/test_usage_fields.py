@@ -24,7 +24,7 @@ class Report(ReportModel):
 
 
 class Command(RequestModel):
-    """A body like that of a record."""
+    """A body like that of usage/record."""
 
     usage: UsageObject
     usage_format: UsageFormat | None = None
@@ -42,7 +42,7 @@ def refused(kind: Any, value: Any) -> bool:
     return False
 
 
-def test_the_formats_of_the_field_are_those_that_can_be_read() -> None:
+def test_usage_format_allows_exactly_the_formats_that_can_be_read() -> None:
     assert get_args(UsageFormat) == FORMATS
 
 
@@ -79,9 +79,9 @@ def test_an_invalid_count_is_refused_in_every_notation(count: str) -> None:
 
 
 def test_a_refusal_can_name_text_that_utf8_cannot_encode() -> None:
-    with pytest.raises(Invalid, match=r"^usage\.\\ud800: unknown field$") as refused:
+    with pytest.raises(Invalid, match=r"^usage\.\\ud800: unknown field$") as error:
         usage_in(report('{"usage": {"inputTokens": 1, "outputTokens": 1, "\\ud800": 1}}'))
-    assert refused.value.message.isascii()
+    assert error.value.message.isascii()
 
 
 @pytest.mark.parametrize("value", [None, 5, "{}", [], [{}], True])
@@ -90,7 +90,7 @@ def test_only_an_object_is_a_usage(value: Any) -> None:
 
 
 def test_a_usage_has_at_most_16_kib_of_json() -> None:
-    assert not refused(UsageObject, {"x": "ä" * 8188})  # with the name and the quotes 16,384 bytes
+    assert not refused(UsageObject, {"x": "ä" * 8188})  # 16,384 bytes as JSON
     assert refused(UsageObject, {"x": "ä" * 8188 + "a"})
     assert refused(UsageObject, {"x": "\ud800" * 8188})
 
@@ -107,7 +107,7 @@ def test_a_usage_may_be_nested_up_to_32_levels() -> None:
     assert refused(UsageObject, nested(5000))
 
 
-def test_the_usage_of_an_extremely_nested_report_cannot_be_read() -> None:
+def test_an_extremely_nested_report_is_refused() -> None:
     with pytest.raises(ValidationError):
         report('{"usage": ' + '{"x":' * 10_000 + "1" + "}" * 10_000 + "}")
 
@@ -165,12 +165,12 @@ def test_a_fraction_that_no_double_equals_is_stored_as_text() -> None:
         json.dumps(found, allow_nan=False)
 
 
-def test_a_large_object_is_not_kept() -> None:
-    assert storable({"x": "ä" * 1020}) == {"x": "ä" * 1020}  # with the name and the quotes 2,048 bytes
+def test_a_large_object_is_not_stored() -> None:
+    assert storable({"x": "ä" * 1020}) == {"x": "ä" * 1020}  # 2,048 bytes as JSON
     assert storable({"x": "ä" * 1020 + "a"}) is None
 
 
-def test_an_object_that_utf8_cannot_encode_is_not_kept() -> None:
+def test_an_object_that_utf8_cannot_encode_is_not_stored() -> None:
     body = report('{"usage": {"prompt_tokens": 1, "completion_tokens": 2, "x": "\\ud800"}, "usageFormat": "openai"}')
     found = usage_in(body)
     assert found is not None

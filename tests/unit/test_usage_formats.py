@@ -1,16 +1,16 @@
 """What each provider's usage object means. Refusals are in ``test_usage_refusals.py``.
 
-The meaning is compared with genai-prices, an independent reading of the same objects, for every shape of the tables
-and for random objects. These differences are deliberate:
+The meaning is compared with genai-prices, an independent reading of the same objects, for every sample and for
+random objects. These differences are deliberate:
 
-- Audio from the cache counts as cached only, because it has the cache's price. genai-prices counts it as audio too; the
-  comparison subtracts it. It does not read how many of OpenAI's cached tokens are audio.
+- Audio from the cache counts as cached only, because it has the cache's price. genai-prices counts it as audio too, so
+  the comparison subtracts it. genai-prices does not read how many of OpenAI's cached tokens are audio.
 - Cache writes that are reported by lifetime only, without their sum, are part of the input. genai-prices leaves them
   out.
 - A compaction of Anthropic's is billed beside the top-level counts. genai-prices leaves it out.
 - Gemini's live API calls its output ``responseTokenCount``. genai-prices leaves it out.
-- xAI has OpenAI's format, but counts reasoning beside the completion. This service sees it from the total;
-  genai-prices needs the provider.
+- xAI has OpenAI's format, but counts reasoning beside the completion. This service derives that from the
+  total; genai-prices needs the provider's name.
 - genai-prices reads neither the canonical format nor OpenTelemetry's.
 """
 

@@ -73,7 +73,7 @@ def test_a_record_shows_only_the_known_parts_of_its_usage() -> None:
     assert dropped == plain | known | {"providerUsageDropped": True}
 
 
-def test_counts_are_shown_by_their_names_without_those_that_are_0() -> None:
+def test_counts_are_shown_by_name_and_zeros_are_left_out() -> None:
     everything = CountsView.of(dict.fromkeys(COUNTS, 3)).model_dump(by_alias=True)
 
     assert everything.keys() == {name.removesuffix("Tokens") for name in JSON_NAMES} | {"unclassified"}

@@ -26,7 +26,7 @@ UNREAD = {
     *("cost", "upstream_inference_cost", "num_sources_used", "cost_in_usd_ticks", "num_server_side_tools_used"),
     *("textCount", "cacheReadInputTokenCount", "gen_ai.usage.text.input_tokens"),
 }
-"""Numbers in the tables that are not billed."""
+"""The names of numbers in the samples that are not billed."""
 
 
 def refusal(usage_format: str, sent: Sent) -> tuple[str, str]:
@@ -38,7 +38,7 @@ def refusal(usage_format: str, sent: Sent) -> tuple[str, str]:
 
 
 def numbers(value: Any, path: tuple[Any, ...] = (), *, counted: bool = True) -> Iterator[tuple[tuple[Any, ...], bool]]:
-    """The path to each number in an object, and whether it is billed: some entries of lists are not."""
+    """The path to each number in an object, and whether the number is billed: some entries of lists are not."""
     if isinstance(value, dict):
         labels = {value.get(name) for name in ("modality", "type", "ttl")} - {None}
         for name, inner in value.items():
@@ -115,7 +115,9 @@ def test_required_names_of_a_format_must_be_present(usage_format: str, null: boo
         ("openai", {}, "prompt_tokens"),
     ],
 )
-def test_other_and_incomplete_objects_are_refused(usage_format: str, sent: Sent, field: str) -> None:
+def test_objects_with_foreign_names_or_without_required_ones_are_refused(
+    usage_format: str, sent: Sent, field: str
+) -> None:
     assert refusal(usage_format, sent)[0] == f"usage.{field}"
 
 
@@ -153,7 +155,7 @@ def test_names_of_another_format_are_refused(usage_format: str, foreign: str) ->
 @pytest.mark.parametrize("usage_format", [name for name in FORMATS if name != "canonical"])
 @pytest.mark.parametrize("empty", [0, None])
 def test_names_of_other_formats_may_be_present_as_0_or_null(usage_format: str, empty: int | None) -> None:
-    """Gateways send the counts of several formats, those that are not used as 0 or null."""
+    """Gateways send the counts of several formats, with 0 or null for the formats that they do not use."""
     others = {name: empty for names in REQUIRED.values() for name in names - REQUIRED[usage_format]}
     for sent, usage in SAMPLES[usage_format].values():
         assert read(usage_format, others | sent) == usage
@@ -275,7 +277,7 @@ def test_an_object_of_another_form_is_refused(usage_format: str, more: Sent, fie
     assert refusal(usage_format, sent | more) == (f"usage.{field}", problem)
 
 
-def test_the_refusal_names_the_field_that_the_object_came_in() -> None:
+def test_the_refusal_begins_with_the_name_of_the_objects_field() -> None:
     with pytest.raises(Invalid, match=r"^estimatedUsage\.inputTokens: is required"):
         read("canonical", {}, "estimatedUsage")
     with pytest.raises(Invalid, match=r"^estimatedUsage\.inputTokens: must be at least 2"):

@@ -1,6 +1,7 @@
 """Users: newer statements count, missing values stay, and an id or address means the user who had it first.
 
-A statement is what a token or a sync says about a user. A token is ahead if it was issued later than it arrived.
+A statement is what a token or a sync says about a user. A token is ahead if its issue time is still in the future
+when it arrives.
 """
 
 import pytest
@@ -69,14 +70,14 @@ SECOND = NOW // 1000
 
 def test_a_sync_does_not_lose_to_a_token_whose_time_is_ahead() -> None:
     ahead = of_a_token(SECOND + 25, role="admin", email="t@x.y", username="T")
-    heard = ahead.applied_to(KNOWN, NOW)
-    synced = of_a_sync(NOW + 200, "user").applied_to(heard, NOW + 200)
+    after_token = ahead.applied_to(KNOWN, NOW)
+    synced = of_a_sync(NOW + 200, "user").applied_to(after_token, NOW + 200)
 
-    assert (heard.role, heard.email, heard.role_at) == ("admin", "t@x.y", NOW + 1_000)
+    assert (after_token.role, after_token.email, after_token.role_at) == ("admin", "t@x.y", NOW + 1_000)
     assert (synced.role, synced.email, synced.username) == ("user", "sync@x.y", "S")
     for later in (NOW + 300, NOW + 5_000, NOW + 25_000, NOW + 60_000):
         again = ahead.applied_to(synced, later)
-        assert again == synced, "neither before its time nor after"
+        assert again == synced, "neither before the token's issue time nor after it"
         assert effective_role("admin", (SECOND + 25) * 1000, again) == "user"
     after = of_a_token(SECOND + 26, role="admin").applied_to(synced, NOW + 26_000)
     assert effective_role("admin", (SECOND + 26) * 1000, after) == after.role == "admin"
@@ -84,15 +85,15 @@ def test_a_sync_does_not_lose_to_a_token_whose_time_is_ahead() -> None:
 
 def test_a_token_that_is_ahead_is_recorded_once() -> None:
     ahead = of_a_token(SECOND + 25, role="admin", email="t@x.y", username="T")
-    heard = ahead.applied_to(KNOWN, NOW)
+    after_token = ahead.applied_to(KNOWN, NOW)
 
-    assert ahead.applied_to(heard, NOW + 3_000) == heard
-    assert effective_role("admin", (SECOND + 25) * 1000, heard) == "admin"
+    assert ahead.applied_to(after_token, NOW + 3_000) == after_token
+    assert effective_role("admin", (SECOND + 25) * 1000, after_token) == "admin"
 
 
 def test_a_later_token_lowers_the_role_of_a_token_that_was_ahead() -> None:
-    heard = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
-    demoted = of_a_token(SECOND + 10, role="user").applied_to(heard, NOW + 10_000)
+    after_token = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
+    demoted = of_a_token(SECOND + 10, role="user").applied_to(after_token, NOW + 10_000)
 
     assert demoted.role == "user"
     again = of_a_token(SECOND + 25, role="admin").applied_to(demoted, NOW + 30_000)
@@ -103,17 +104,17 @@ def test_a_later_token_lowers_the_role_of_a_token_that_was_ahead() -> None:
 def test_a_token_that_is_ahead_and_arrives_after_a_sync_is_newer(later: int) -> None:
     synced = of_a_sync(NOW + 400, "user").applied_to(KNOWN, NOW + 400)
     now = NOW + 400 + later
-    heard = of_a_token(SECOND + 25, role="admin").applied_to(synced, now)
+    after_token = of_a_token(SECOND + 25, role="admin").applied_to(synced, now)
 
-    assert heard.role == "admin"
-    assert now <= heard.role_at <= now + 1_000, "in the second after it arrived"
-    assert of_a_sync(now + 1, "user").applied_to(heard, now + 1).role == "user"
+    assert after_token.role == "admin"
+    assert now <= after_token.role_at <= now + 1_000, "at most a second after it arrived"
+    assert of_a_sync(now + 1, "user").applied_to(after_token, now + 1).role == "user"
 
 
 @pytest.mark.parametrize("now", [NOW, NOW + 25_000])
-def test_a_sync_counts_when_a_token_that_is_ahead_arrives_and_when_its_time_comes(now: int) -> None:
-    heard = of_a_token(SECOND + 25, role="admin", email="t@x.y").applied_to(KNOWN, NOW)
-    synced = of_a_sync(now, "user").applied_to(heard, now)
+def test_a_sync_counts_at_the_arrival_and_at_the_issue_time_of_a_token_that_is_ahead(now: int) -> None:
+    after_token = of_a_token(SECOND + 25, role="admin", email="t@x.y").applied_to(KNOWN, NOW)
+    synced = of_a_sync(now, "user").applied_to(after_token, now)
 
     assert (synced.role, synced.email) == ("user", "sync@x.y")
 
@@ -136,14 +137,14 @@ def test_a_sync_that_arrives_after_a_newer_one_of_the_same_second_does_not_undo_
 
     assert of_a_sync(NOW + 300, "admin").applied_to(newer, NOW + 600).role == "user"
     assert of_a_sync(NOW + 500, "admin").applied_to(newer, NOW + 600).role == "admin", (
-        "of two with the same time, the last to arrive counts"
+        "the last to arrive of two syncs with the same time counts"
     )
 
 
 def test_a_sync_that_arrives_after_a_newer_token_does_not_undo_its_role() -> None:
-    heard = of_a_token(SECOND, role="admin").applied_to(KNOWN, NOW)
+    after_token = of_a_token(SECOND, role="admin").applied_to(KNOWN, NOW)
 
-    assert of_a_sync(NOW - 500, "user").applied_to(heard, NOW + 2_000).role == "admin"
+    assert of_a_sync(NOW - 500, "user").applied_to(after_token, NOW + 2_000).role == "admin"
 
 
 def test_a_token_issued_in_the_same_second_as_a_sync_does_not_change_the_role() -> None:
@@ -153,20 +154,20 @@ def test_a_token_issued_in_the_same_second_as_a_sync_does_not_change_the_role() 
         assert of_a_token(SECOND, role=role).applied_to(synced, NOW + 300).role == "supervisor"
 
 
-def test_a_token_issued_in_the_second_when_another_arrived_ahead_does_not_change_the_role() -> None:
-    heard = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
+def test_a_token_issued_in_the_second_when_a_token_that_is_ahead_arrived_does_not_change_the_role() -> None:
+    after_token = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
 
-    assert of_a_token(SECOND, role="user").applied_to(heard, NOW).role == "admin"
+    assert of_a_token(SECOND, role="user").applied_to(after_token, NOW).role == "admin"
 
 
 def test_a_token_that_may_be_older_than_a_sync_does_not_lower_its_role() -> None:
-    heard = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
-    synced = of_a_sync(NOW + 200, "supervisor").applied_to(heard, NOW + 200)
+    after_token = of_a_token(SECOND + 25, role="admin").applied_to(KNOWN, NOW)
+    synced = of_a_sync(NOW + 200, "supervisor").applied_to(after_token, NOW + 200)
 
     assert of_a_token(SECOND + 10, role="user").applied_to(synced, NOW + 10_000).role == "supervisor"
 
 
-def test_of_two_tokens_of_the_same_second_the_last_to_arrive_decides_the_role() -> None:
+def test_the_last_to_arrive_of_two_tokens_of_the_same_second_decides_the_role() -> None:
     assert of_a_token(5, role="user").applied_to(KNOWN, NOW).role == "user"
 
 
@@ -261,7 +262,7 @@ def test_an_address_remembers_each_of_its_last_holders_once() -> None:
     back = pointer.passed_to(User("u29", "a@x.y", "", "user", email_at=29))
     assert (back.user_id, back.issued_at, back.since) == ("u29", 29, 0)
     assert back.former[-1] == "u28"
-    assert "u25" not in back.former, "u25 gave up the address, so it no longer waits for it"
+    assert "u25" not in back.former, "u25 gave up the address and no longer waits for it"
 
 
 def test_a_user_who_gives_up_a_claim_no_longer_waits_for_the_address() -> None:
@@ -356,7 +357,7 @@ def test_the_newest_claim_gets_an_address_that_is_given_up() -> None:
     assert heir("a@x.y", [elsewhere]) is None
 
 
-def test_an_erased_user_keeps_only_their_id() -> None:
+def test_erasing_a_user_removes_all_personal_values() -> None:
     known = User("u1", "a@x.org", "a", "admin", created_at=5, updated_at=7, disabled_reason="spam", more={"phone": "1"})
 
     erased = users.erased(known, by="boss", now=100)

@@ -1,4 +1,4 @@
-"""Values that are shared because they are defaults: nobody can change them."""
+"""Default values are shared, so nobody can change them."""
 
 from typing import NamedTuple
 

@@ -54,7 +54,7 @@ class Book:
         return self.apply(decisions.grant(self.wallet, credits, expires_at=expires_at, cause=because(at)))
 
     def lot(self, name: str, credits: int, expires_at: int, *, grace: bool = False) -> Lot:
-        """The part of a grant that expires at an instant."""
+        """A lot of the grant with this name."""
         number, granted_at = self.granted[name]
         return Lot(number, credits, expires_at, granted_at, grace)
 
@@ -80,7 +80,7 @@ class Book:
         return [entry.kind for entry in self.entries]
 
 
-def test_credits_burn_soonest_expiry_first_then_oldest() -> None:
+def test_the_lot_that_expires_soonest_is_spent_first_and_then_the_oldest() -> None:
     book = Book(("b", 10, NOW + 2 * DAY), ("c", 10, NOW + DAY), ("a", 10, NOW + 2 * DAY))
 
     book.apply(decisions.charge(book.wallet, 15, cause=because()))
@@ -151,7 +151,7 @@ def test_a_change_of_members_or_budgets_makes_commands_in_progress_decide_again(
     assert decisions.with_new_terms(wallet, more_budgets=-1).budgets == 2
 
 
-def test_the_credits_of_a_closed_organization_are_due_until_they_have_left_it() -> None:
+def test_the_wallet_of_a_closed_organization_is_due_until_it_is_empty() -> None:
     lot = Lot(1, 10, NOW + DAY, NOW)
     wallet = Wallet(organization("o1"), version=4, lots=(lot,), granted=10)
 
@@ -202,7 +202,7 @@ def test_a_hold_cannot_be_spent_twice() -> None:
     assert (book.wallet.available, book.wallet.held) == (4, 6)
 
 
-def test_a_hold_that_used_nothing_is_released() -> None:
+def test_an_unused_hold_is_released() -> None:
     book = Book(("a", 10, NOW + DAY))
 
     book.settle(book.hold(4), 0)
@@ -283,7 +283,7 @@ def test_different_lots_have_separate_graces() -> None:
     assert [lot.expires_at for lot in book.wallet.lots] == [NOW + 2 * HOUR + GRACE, NOW + 3 * HOUR + GRACE]
 
 
-def test_a_raised_hold_settles_as_one() -> None:
+def test_a_raised_hold_is_settled_as_one_hold() -> None:
     book = Book(("a", 10, NOW + DAY), ("b", 10, NOW + 2 * DAY))
     parts = merged(book.hold(4), book.hold(8))
 
@@ -380,7 +380,7 @@ def test_set_ignores_expired_lots() -> None:
 
 
 def full_wallet() -> Wallet:
-    """A wallet with the maximum number of lots. Two of them expire a minute apart, the others an hour apart."""
+    """A wallet with the maximum number of lots. Two of them expire a minute apart, the others an hour or more."""
     wallet = Wallet(ACCOUNT)
     for number in range(MAX_LOTS):
         expires_at = NOW + DAY + number * HOUR - (HOUR - MINUTE if number == 7 else 0)

@@ -45,7 +45,7 @@ class Coins:
         self.at = 0
         self.debt = self.granted = self.charged = self.removed = self.expired = 0
 
-    def begin(self, at: int) -> None:
+    def begin_command(self, at: int) -> None:
         self.at = max(self.at, at)
         self.sweep()
 
@@ -54,7 +54,7 @@ class Coins:
         self.expired += len(self.free) - len(live)
         self.free = live
 
-    def end(self) -> None:
+    def end_command(self) -> None:
         self.sweep()
         self.debt -= len(self.take(min(self.debt, len(self.free))))
 
@@ -98,11 +98,11 @@ class Wallets(RuleBasedStateMachine):
         self.entries: list[Entry] = []
         self.sessions: dict[str, tuple[Lot, ...]] = {}
         self.coins = Coins()
-        self.names = 0
+        self.session_count = 0
 
-    def name(self) -> str:
-        self.names += 1
-        return f"{self.names:06d}"
+    def new_session_id(self) -> str:
+        self.session_count += 1
+        return f"{self.session_count:06d}"
 
     @property
     def next_lot(self) -> int:
@@ -113,18 +113,18 @@ class Wallets(RuleBasedStateMachine):
         """Let hours pass, expire coins, and return the cause of the next command."""
         at = self.now + passed * HOUR
         self.now = max(self.now, at)
-        self.coins.begin(at)
+        self.coins.begin_command(at)
         return Cause("boss", at)
 
     def apply(self, decision: AnyDecision) -> None:
         assert decision.wallet.version == self.wallet.version + 1
         self.wallet = decision.wallet
         self.entries += decision.entries
-        self.coins.end()
+        self.coins.end_command()
 
     @initialize(hours=LIVES)
     def two_sessions_share_a_lot(self, hours: int) -> None:
-        """Begin in a state where expiry and grace matter, which random sequences rarely reach."""
+        """Begin in a state in which expiry and grace matter. Random sequences rarely reach such a state."""
         self.grant(12, hours, 0, "grant")
         for session in ("first", "second"):
             self.open_or_raise(session, 5, 0)
@@ -174,7 +174,7 @@ class Wallets(RuleBasedStateMachine):
 
     @rule(credits=FEW, passed=PASSED, data=st.data())
     def hold(self, credits: int, passed: int, data: st.DataObject) -> None:
-        self.open_or_raise(data.draw(st.sampled_from([*self.sessions, self.name()])), credits, passed)
+        self.open_or_raise(data.draw(st.sampled_from([*self.sessions, self.new_session_id()])), credits, passed)
 
     def open_or_raise(self, session: str, credits: int, passed: int) -> None:
         """Hold credits for a new session, or more credits for an open one."""
@@ -217,7 +217,7 @@ class Wallets(RuleBasedStateMachine):
         self.expire_in_wallet(self.cause(passed))
 
     def expire_in_wallet(self, cause: Cause) -> None:
-        """Expire credits in the wallet, as ``self.cause`` has already expired coins."""
+        """Expire credits in the wallet. ``self.cause`` has already expired the coins."""
         self.apply(decisions.expire(self.wallet, cause=cause))
 
     @invariant()

@@ -46,14 +46,14 @@ HOSTS = [
     "[fe80::1]",
 ]
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "eu-west-1"}
-GONE = "https://dynamodb.example.com"
+URL = "https://dynamodb.example.com"
 
 
 class Scripted(Wire):
     """A wire whose attempts follow a script; its last line repeats."""
 
     def __init__(self, *script: Reply | Exception) -> None:
-        super().__init__(Place(GONE, "eu-west-1", None, lambda: Credentials("key", "secret", None)))
+        super().__init__(Place(URL, "eu-west-1", None, lambda: Credentials("key", "secret", None)))
         self.script = script
         self.attempts = 0
 
@@ -67,14 +67,14 @@ class Scripted(Wire):
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The longest pauses that were requested; none of them is made."""
+    """The limit of each pause that was requested, in seconds. The tests make no pauses."""
     asked: list[float] = []
 
-    def none(longest: float) -> float:
+    def no_pause(longest: float) -> float:
         asked.append(longest)
         return 0
 
-    monkeypatch.setattr(wire, "jitter", none)
+    monkeypatch.setattr(wire, "jitter", no_pause)
     return asked
 
 
@@ -117,7 +117,7 @@ def model() -> Any:
     return botocore.session.get_session().get_service_model("dynamodb")
 
 
-def known_codes() -> list[str | None]:
+def codes_to_try() -> list[str | None]:
     """All codes that botocore retries, all errors of DynamoDB, and some unknown codes."""
     throttled: list[str] = vars(ThrottledRetryableChecker)["_THROTTLED_ERROR_CODES"]
     transient = ["RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete"]
@@ -125,7 +125,7 @@ def known_codes() -> list[str | None]:
     return [None, *sorted({*throttled, *transient, *others, *(shape.name for shape in model().error_shapes)})]
 
 
-@pytest.mark.parametrize("code", known_codes())
+@pytest.mark.parametrize("code", codes_to_try())
 def test_the_wire_repeats_what_botocore_repeats(code: str | None) -> None:
     for status in (400, 403, 413, 429, 500, 501, 502, 503, 504):
         parsed: Any = {"Error": {"Code": code or str(status)}}
@@ -146,7 +146,7 @@ def test_the_wire_repeats_what_botocore_repeats(code: str | None) -> None:
     "kind", [ReadTimeoutError, ConnectTimeoutError, ConnectionClosedError, EndpointConnectionError, SSLError]
 )
 def test_a_lost_request_is_repeated_and_then_raised(kind: Any, pauses: list[float]) -> None:
-    error = kind(endpoint_url=GONE, error="lost")
+    error = kind(endpoint_url=URL, error="lost")
     scripted = Scripted(error)
 
     with pytest.raises(kind):
@@ -156,7 +156,7 @@ def test_a_lost_request_is_repeated_and_then_raised(kind: Any, pauses: list[floa
     assert pauses == [1, 2]
 
 
-def test_a_defect_is_not_repeated() -> None:
+def test_a_call_that_fails_because_of_a_defect_is_not_repeated() -> None:
     for error in (NoCredentialsError(), TypeError("a defect")):
         scripted = Scripted(error)
         with pytest.raises(type(error)):
@@ -192,7 +192,7 @@ def test_failures_use_up_the_retry_quota_and_successes_refill_it() -> None:
         with pytest.raises(ClientError):
             down.get_item()
     assert down.attempts == 100 + 500 // 5
-    silent = Scripted(ReadTimeoutError(endpoint_url=GONE))
+    silent = Scripted(ReadTimeoutError(endpoint_url=URL))
     for _ in range(100):
         with pytest.raises(ReadTimeoutError):
             silent.get_item()
@@ -209,7 +209,7 @@ def test_failures_use_up_the_retry_quota_and_successes_refill_it() -> None:
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """An environment without files, with only the variables that Lambda sets."""
+    """An environment without configuration files, with only the variables that Lambda sets."""
     monkeypatch.setenv("HOME", str(tmp_path))
     files = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "REQUESTS_CA_BUNDLE")
     for name in {*files, *(name for name in os.environ if name.lower().endswith("_proxy"))}:
@@ -298,7 +298,9 @@ def test_an_address_with_more_than_a_host_is_left_to_botocore(url: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", None])
-def test_files_are_left_to_botocore(environment: pytest.MonkeyPatch, tmp_path: Path, name: str | None) -> None:
+def test_configuration_files_are_left_to_botocore(
+    environment: pytest.MonkeyPatch, tmp_path: Path, name: str | None
+) -> None:
     file = tmp_path / ".aws/config"
     file.parent.mkdir()
     more = {name: str(file)} if name else {}
@@ -312,7 +314,7 @@ def test_files_are_left_to_botocore(environment: pytest.MonkeyPatch, tmp_path: P
     assert found_here(connected.place) == ("http://127.0.0.1:1234", "eu-west-1", ("key", "secret", None))
 
 
-def test_a_user_without_a_home_has_no_files(environment: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_home_has_no_configuration_files(environment: pytest.MonkeyPatch) -> None:
     def nobody(_uid: int) -> None:
         raise KeyError
 
@@ -380,7 +382,7 @@ def test_a_proxy_for_other_addresses_does_not_prevent_the_wire(environment: pyte
 
 def test_credentials_are_requested_before_every_attempt() -> None:
     numbers = count(1)
-    changing = Wire(Place(GONE, "eu-west-1", None, lambda: Credentials(f"key{next(numbers)}", "secret", None)))
+    changing = Wire(Place(URL, "eu-west-1", None, lambda: Credentials(f"key{next(numbers)}", "secret", None)))
 
     signed = [changing.signed("GetItem", b"", "20270115T080000Z")["authorization"] for _ in range(2)]
 

@@ -66,7 +66,7 @@ def both(url: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def outcome(client: Any) -> Any:
-    """The result of a read: the answer or the error."""
+    """The result of a read: the answer, an error's code and number of retries, or the class of another error."""
     try:
         answered = client.get_item(**KEY)
     except ClientError as error:
@@ -79,7 +79,7 @@ def outcome(client: Any) -> Any:
 
 THROTTLED = answer({"__type": "x#ThrottlingException"}, 400)
 DOWN = answer({"__type": "x#InternalServerError"}, 500)
-PAGE = answer(b"<html>Bad Gateway</html>", 502)
+BAD_GATEWAY = answer(b"<html>Bad Gateway</html>", 502)
 GARBAGE = send(b"\x00\x01garbage\r\n\r\n")
 
 
@@ -98,8 +98,8 @@ GARBAGE = send(b"\x00\x01garbage\r\n\r\n")
         ([THROTTLED, DOWN, answer(ITEM)], ITEM, 3),
         ([THROTTLED], ("ThrottlingException", 2), 3),
         ([DOWN], ("InternalServerError", 2), 3),
-        ([PAGE, answer(b"", 503), answer(ITEM)], ITEM, 3),
-        ([PAGE], ("502", 2), 3),
+        ([BAD_GATEWAY, answer(b"", 503), answer(ITEM)], ITEM, 3),
+        ([BAD_GATEWAY], ("502", 2), 3),
         ([answer(ITEM, 200, "x-amz-crc32: 1"), answer(ITEM)], ITEM, 2),
         ([send(b"", reset=True), send(b""), answer(ITEM)], ITEM, 3),
         ([send(b"", reset=True)], ConnectionClosedError, 3),
@@ -148,11 +148,11 @@ def test_an_answer_that_boto3_reads_as_empty_counts_as_lost(
 
 def test_an_answer_that_takes_too_long_is_not_awaited(peer: Peer) -> None:
     peer.does(send(b"", hang=True))
-    begun = time.monotonic()
+    started = time.monotonic()
 
     assert outcome(wire_to(peer.url)) is ReadTimeoutError
 
-    assert 3 * READ_SECONDS <= time.monotonic() - begun < 3 * READ_SECONDS + 1
+    assert 3 * READ_SECONDS <= time.monotonic() - started < 3 * READ_SECONDS + 1
 
 
 def test_a_late_answer_is_not_mistaken_for_the_next_one(peer: Peer) -> None:
@@ -175,7 +175,7 @@ def test_a_late_answer_is_not_mistaken_for_the_next_one(peer: Peer) -> None:
 def test_connections_are_reused_and_closed_ones_are_replaced(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "ATTEMPTS", 1)
     ours = wire_to(peer.url)
-    peer.does(answer(ITEM), answer(ITEM), send(_whole(ITEM)), answer(ITEM))
+    peer.does(answer(ITEM), answer(ITEM), send(_response_with(ITEM)), answer(ITEM))
 
     for _ in range(3):
         assert outcome(ours) == ITEM
@@ -186,13 +186,13 @@ def test_connections_are_reused_and_closed_ones_are_replaced(peer: Peer, monkeyp
     assert peer.connections == 2
 
 
-def _whole(answered: Any) -> bytes:
+def _response_with(answered: Any) -> bytes:
     content = json.dumps(answered).encode()
     return f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
 
 
 def test_threads_share_a_wire(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each thread gets the answer to its own request, and the number of kept connections is limited."""
+    """Each thread gets the answer to its own request, and the number of idle connections is limited."""
     monkeypatch.setattr(exchange, "KEPT_CONNECTIONS", 3)
 
     def echo(connection: Any) -> bool:
@@ -302,7 +302,7 @@ def test_a_proxy_is_used_through_boto3s_client(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_credentials_of_a_container_are_refreshed_by_botocore(monkeypatch: pytest.MonkeyPatch, peer: Peer) -> None:
-    """With SnapStart, credentials come from an address. They expire, and it gives new ones shortly before that."""
+    """With SnapStart, credentials come from an HTTP address, which has new ones shortly before the old ones expire."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     soon = (datetime.now(UTC) + timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")

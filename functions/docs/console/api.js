@@ -4,7 +4,7 @@ const ROOT = new URL("../../", import.meta.url); // …/api/, under any stage's 
 const PATIENCE_MILLISECONDS = 35_000; // longer than the gateway's 29 s
 
 let token = null;
-let ended = () => {};
+let tokenRefused = () => {};
 
 // Something that the service refused, or that failed. `status` is 0 if no answer came.
 export class Refusal extends Error {
@@ -27,7 +27,7 @@ export function signOut() {
 
 // Call `listener` with the refusal when the service no longer accepts the token.
 export function onTokenRefused(listener) {
-  ended = listener;
+  tokenRefused = listener;
 }
 
 // A path with its values encoded: path`users/${id}`. Throws for a value that would name another route.
@@ -70,7 +70,7 @@ export async function request(method, path, { query = {}, body, idempotent } = {
     }));
   } catch (error) {
     if (!(error instanceof Refusal)) throw new Refusal(0, "NO_ANSWER", noAnswer(error));
-    if (error.status === 401 && sent && sent === token) ended(error);
+    if (error.status === 401 && sent && sent === token) tokenRefused(error);
     throw error;
   }
 }

@@ -7,7 +7,7 @@ import { Badge, Button, Dialog, Failed, Field, Loaded, Screen, useLoad } from ".
 
 const ADMINS = ["admin"], SUPERVISORS = ["admin", "supervisor"], USERS = ["admin", "supervisor", "user"];
 
-// Address, label in the navigation (null: not listed there), who is offered it, and its file.
+// Address, label in the navigation (null: not listed there), the roles that it is listed for, and its file.
 // A star stands for an id, which the screen gets as `id`.
 const SCREENS = [
   ["overview", "Overview", ADMINS, () => import("./screens/overview.js")],
@@ -23,7 +23,7 @@ const SCREENS = [
 
 const KEYS = [
   ["/", "Search"],
-  ["g, then a letter", "Go to the screen whose name begins with the letter: g s for Sessions. Again: to the next such screen"],
+  ["g, then a letter", "Go to the screen whose name begins with the letter: g s for Sessions. Press both again for the next such screen"],
   ["Esc", "Close a dialog"],
   ["?", "Show this list"],
 ];
@@ -104,7 +104,7 @@ function outdated() {
   throw new Error("This part of the console cannot be loaded. If the service was updated, reload the page and sign in again.");
 }
 
-// An anchor would replace the address of the screen.
+// The link's own address, #main, would replace the address of the screen.
 function toMain(event) {
   event.preventDefault();
   document.getElementById("main").focus();

@@ -23,8 +23,8 @@ export const Bar = ({ of, parts }) => html`<span class="bar" aria-hidden="true">
 
 const share = (value, of) => (of > 0 ? Math.max(0, Math.min(100, (value / of) * 100)) : 0);
 
-// Stacked columns, one for each of `labels`. A series is { name, values }, at most eight; the colors are in this order, and
-// a series with `rest` is gray.
+// Stacked columns, one for each of `labels`. `series` has at most eight of { name, values, rest }, colored in this order. A
+// series with `rest` is gray.
 export function Chart({ title, labels, series, unit = "credits", file }) {
   const [asTable, setAsTable] = useState(false);
   const totals = labels.map((_, at) => series.reduce((sum, each) => sum + (each.values[at] ?? 0), 0));
@@ -44,7 +44,7 @@ export function Chart({ title, labels, series, unit = "credits", file }) {
   </figure>`;
 }
 
-// The series of an answer's `series`: the names with the most credits, and everything else as the last one.
+// The series of a chart from an answer's `series`: the names with the most credits, then everything else as one series.
 export function seriesOf({ names, other }, labels) {
   const entries = Object.entries(names);
   const rest = [other, ...entries.slice(COLORS).map(([, days]) => days)];

@@ -11,8 +11,8 @@ export function parse(hash) {
 // The address of a screen: href("people", id) or href("people", { role: "admin" }).
 export function href(...parts) {
   const query = typeof parts.at(-1) === "object" ? parts.pop() : {};
-  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
-  const text = new URLSearchParams(given).toString();
+  const present = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  const text = new URLSearchParams(present).toString();
   return `#/${parts.map(encodeURIComponent).join("/")}${text && `?${text}`}`;
 }
 

@@ -1,16 +1,16 @@
-// What every screen is made of. Texts are always set as text, never as markup.
+// The parts that every screen is made of. Texts are always set as text, never as markup.
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./preact.js";
 import { newKey } from "./api.js";
 
 // --- loading ---
 
-// Load something whenever `what` (an array) changes: { data, error, loading, reload }. An answer to an older question is
-// dropped. `reload` keeps what is shown until the new answer is there, also if it is a failure.
-export function useLoad(load, what = []) {
+// Load something whenever `inputs` (an array) change: { data, error, loading, reload }. An answer for older inputs is
+// dropped. While `reload` runs, and if it fails, the earlier data stays.
+export function useLoad(load, inputs = []) {
   const [state, setState] = useState({ loading: true });
   const [turn, setTurn] = useState(0);
-  const question = JSON.stringify(what);
+  const question = JSON.stringify(inputs);
   const asked = useRef(null);
   useEffect(() => {
     let current = true;
@@ -56,8 +56,8 @@ export const Done = ({ requestId, children }) => html`<div class="notice done" r
 
 // --- the frame of a screen ---
 
-// A screen: its heading, its actions and its content. The heading gets the focus, unless a field asks for it.
-// It gets it before the screen is painted: later, it would take the focus from a field that somebody already types in.
+// A screen: its heading, its actions and its content. The heading gets the focus, unless a field asks for it. The focus
+// moves before the screen is painted. If it moved later, it would leave a field that somebody already types in.
 export function Screen({ title, kicker, actions, children }) {
   const heading = useRef(null);
   useLayoutEffect(() => {
@@ -137,7 +137,7 @@ export function Dialog({ title, onClose, children }) {
 }
 
 // A dialog that sends one command. `send(key)` returns a promise; `key` is one idempotency key for this opened dialog.
-// After success it shows `done(result)` with the request id; after a refusal the reason, and what was typed stays.
+// After success, it shows `done(result)` and the request id. After a refusal, it shows the reason and keeps the typed texts.
 // `onDone` is called when the command has succeeded, so that the screen behind reloads.
 export function Command({ title, submit, kind = "primary", send, done, onDone, onClose, ready = true, children }) {
   const [key] = useState(newKey);
@@ -178,9 +178,10 @@ const focused = (component) => component?.base?.focus?.();
 
 // --- tables ---
 
-// The pages of a list by cursor: { cursor, next(cursor), back(), first() }. `what` (an array) starts again when it changes.
-export function usePages(what = []) {
-  const list = JSON.stringify(what);
+// The pages of a list by cursor: { cursor, number, next(cursor), back(), first() }. When `inputs` (an array) change, the
+// first page is shown again.
+export function usePages(inputs = []) {
+  const list = JSON.stringify(inputs);
   const [state, setState] = useState({ list, cursors: [] });
   const cursors = state.list === list ? state.cursors : [];
   return {
@@ -192,8 +193,8 @@ export function usePages(what = []) {
   };
 }
 
-// One page of rows. With more than three columns, each row is a block on a narrow screen; the roles keep it a table for
-// screen readers. A column is { label, show(row), number, wide }; `pages` and `nextCursor` add Next and Back.
+// One page of rows. With more than three columns, each row is a block on a narrow screen; because of the `role`s, screen
+// readers still read a table. A column is { label, show(row), number, wide }; `pages` and `nextCursor` add Next and Back.
 // `hidden` keeps the caption for screen readers only, where a heading above says the same.
 export function Table({ caption, hidden = true, columns, rows, pages, nextCursor, empty = "Nothing here yet.", mark }) {
   const shown = columns.filter(Boolean);
@@ -232,7 +233,7 @@ const MINUTE = { day: "numeric", month: "short", hour: "2-digit", minute: "2-dig
 const THIS_YEAR = new Intl.DateTimeFormat("en-US", MINUTE);
 const OTHER_YEAR = new Intl.DateTimeFormat("en-US", { ...MINUTE, year: "numeric" });
 const AGO = new Intl.RelativeTimeFormat("en-US", { style: "short" });
-// Each unit, its seconds, and the fewest of them that it is used for.
+// Each unit, its length in seconds, and how many of them a time must be away.
 const STEPS = [["year", 31_557_600, 2], ["month", 2_629_800, 3], ["day", 86_400, 1], ["hour", 3_600, 1], ["minute", 60, 1]];
 
 // 1,234,567. A number too large for a browser to hold exactly is marked as approximate.
@@ -251,13 +252,13 @@ export function ago(value, now = Date.now()) {
   return unit === "second" ? "now" : AGO.format(Math.trunc(seconds / size), unit);
 }
 
-// A time in the reader's zone: Nov 26, 06:23; with the year if it is another one.
+// A time in the reader's zone: Nov 26, 06:23; with the year unless it is this year.
 export function exact(value) {
   const time = new Date(value);
   return (time.getFullYear() === new Date().getFullYear() ? THIS_YEAR : OTHER_YEAR).format(time);
 }
 
-// A time: exact in the reader's zone, and relative to now. `value` is ISO-8601 or epoch milliseconds.
+// A time: exact in the reader's zone, and relative to now. `at` is ISO-8601 or epoch milliseconds.
 export const When = ({ at, never = "–" }) => at === undefined || at === null ? never
   : html`<time datetime=${new Date(at).toISOString()} title=${new Date(at).toISOString()}><span class="nowrap">${exact(at)}</span> <span class="quiet">${ago(at)}</span></time>`;
 

@@ -24,6 +24,6 @@ export default function Keys({ userId }) {
     ${ending && html`<${Command} title="End the key ${ending.name}" submit="End the key" kind="danger" onClose=${() => setEnding(null)} onDone=${list.reload}
       send=${() => request("POST", path`api-keys/${ending.id}/revoke`)}
       done=${() => `The key ${ending.name} has ended. It is refused everywhere within 30 seconds.`}>
-      <p>Requests with this key are refused for good. The key stays in the list, and its open sessions settle.</p>
+      <p>Requests with this key are refused for good. The key stays in the list, and its open sessions still settle.</p>
     <//>`}`}<//><//>`;
 }

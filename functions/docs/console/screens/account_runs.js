@@ -53,6 +53,6 @@ function Run({ of, reload }) {
     ${metadata && html`<p class="quiet">Metadata: <code>${JSON.stringify(of.metadata)}</code></p>`}
     ${stopping && html`<${Command} title="Stop the run ${of.runId}" submit="Stop the run" kind="danger" onDone=${reload} onClose=${() => setStopping(false)}
       send=${() => request("POST", path`runs/${of.accountId}/${of.runId}/stop`)} done=${({ data }) => `The run ${data.runId} admits nothing new.`}>
-      <p>Nothing new is admitted. Its open sessions settle. A run that was stopped cannot continue.</p>
+      <p>The run admits nothing new. Its open sessions still settle. A run that was stopped cannot continue.</p>
     <//>`}`;
 }

@@ -25,7 +25,7 @@ export default function Organization({ id, query, me }) {
   <//>`;
 }
 
-// The organization. Supervisors who are not members may not see it, but its account: for them it has only an id.
+// The organization. Supervisors who are not members may see only its account, so they get only the two ids.
 async function organizationOf(me, id) {
   try {
     return (await request("GET", path`organizations/${id}`)).data;

@@ -1,4 +1,4 @@
-// Organizations: all of them for administrators, for everybody else those that they are a member of.
+// Organizations: administrators see all of them, everybody else those that they are a member of.
 
 import { html, useState } from "../preact.js";
 import { request } from "../api.js";

@@ -8,7 +8,7 @@ import { Credits, Empty, Failed, Figures, Loaded, Screen, Section, Table, Tabs, 
 
 const PERIODS = [7, 30, 90], DAY = 86_400_000, ROWS = 10, LIVE = 100;
 const KINDS = [["model", "Model"], ["service", "Service"], ["account", "Account"], ["user", "User"]];
-// Input and output have all tokens whose class is known; the classes after them are parts of them.
+// Input and output have all tokens whose class is known. The classes after each of these two are parts of it.
 const CLASSES = [
   ["input", "Input"], ["cachedInput", "of which cached"], ["cacheWrite", "cache writes"], ["cacheWrite1h", "cache writes for 1 h"], ["inputAudio", "audio"],
   ["output", "Output"], ["reasoning", "of which reasoning"], ["outputAudio", "audio"], ["unclassified", "Without a class"],
@@ -22,7 +22,7 @@ export default function Overview({ query }) {
   // Each series is asked for alone, without the users and names of the whole answer: they take longer than the rest.
   const asked = { by: kind[0], startDate: labels[0], endDate: labels.at(-1), top: 0 };
   const usage = useLoad(async () => (await request("GET", "usage/system", { query: asked })).data, [asked]);
-  // The tokens come with the series of models. If the chart shows another one, they are asked for once it is there.
+  // The tokens come with the series of models. If the chart shows another series, a second request follows the first.
   const waits = kind[0] === "model" || usage.loading;
   const later = useLoad(async () => (waits ? undefined : (await request("GET", "usage/system", { query: { ...asked, by: "model" } })).data), [days, waits]);
   const ofModels = kind[0] === "model" ? usage : later;

@@ -15,7 +15,7 @@ export default function People({ me, query }) {
   <//>`;
 }
 
-// The id of the person with this id or address. Supervisors may not see profiles, but balances name their user.
+// The profile of the person with this id or address. Supervisors may not see profiles: they get the balance, with the id.
 export async function personOf(me, reference) {
   const route = me.role === "supervisor" ? path`credits/balance/${reference}` : path`users/${reference}`;
   return (await request("GET", route)).data;

@@ -76,7 +76,7 @@ function End({ rule, onDone, onClose }) {
   return html`<${Command} title="End a rule of ${rule.modelId}" submit="Set the end" ready=${Boolean(at)} onDone=${onDone} onClose=${onClose}
     send=${() => request("PUT", path`pricing/${rule.modelId}/${rule.effectiveFrom}`, { body: { effectiveTo: new Date(at).toISOString() } })}
     done=${({ data }) => html`The rule ends <${When} at=${data.effectiveTo} />.`}>
-    <p>It began, or begins, <${When} at=${rule.effectiveFrom} />. From then on, the newest of the other rules that have begun and not ended applies, or else the default price.</p>
+    <p>It began, or begins, <${When} at=${rule.effectiveFrom} />. After its end, the newest of the other rules that have begun and not ended applies, or else the default price.</p>
     <${Field} label="Ends" type="datetime-local" value=${at} onInput=${setAt} required hint="In the time zone of this browser." />
   <//>`;
 }

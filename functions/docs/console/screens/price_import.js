@@ -31,7 +31,7 @@ export default function ImportRules() {
     const { data, requestId } = await request("POST", "pricing/import", { body: { rules: state.rules }, idempotent: state.key });
     setState({ difference: data, requestId });
   });
-  // What was compared is no longer shown once the text has changed; what was imported is.
+  // A comparison is hidden once the text has changed. The result of an import stays.
   const { difference: found, requestId, error } = state.about === text || state.requestId ? state : {};
   const changes = found && found.added.length + found.changed.length;
   return html`<${Section} title="Import price rules" note="A list as JSON, or as CSV whose first line names the fields. Nothing is written before you have seen the difference.">

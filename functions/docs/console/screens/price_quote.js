@@ -5,7 +5,7 @@ import { request } from "../api.js";
 import { Credits, Failed, Field, Figures, Section, Table, digits, wholeNumber } from "../ui.js";
 import { nameOfClass, rateText } from "./price_rates.js";
 
-// Field of the canonical usage, its label, and the whole that it is part of.
+// Field of the canonical usage, its label, and a hint.
 const COUNTS = [
   ["inputTokens", "Input tokens"],
   ["cachedInputTokens", "Input from a cache", "part of the input"],

@@ -3,7 +3,7 @@
 import { html } from "../preact.js";
 import { Button, Field, Table, digits } from "../ui.js";
 
-// Class, its name, and how many of what its rate is for.
+// Class, its label, and the unit of its rate.
 export const CLASSES = [
   ["input", "Input", "1M tokens"],
   ["cachedInput", "Input from a cache", "1M tokens"],
@@ -53,7 +53,7 @@ export function TiersFields({ tiers, change }) {
       <legend>Tier ${at + 1}: rates of requests with a larger input</legend>
       <${Field} label="Above input tokens" value=${tier.above} onInput=${(above) => set(at, { above })} inputmode="numeric" required />
       <${RatesFields} rates=${tier.rates} change=${(rates) => set(at, { rates })} />
-      <div class="buttons"><${Button} onClick=${() => change(tiers.filter((_, each) => each !== at))}>Leave this tier out<//></div>
+      <div class="buttons"><${Button} onClick=${() => change(tiers.filter((_, each) => each !== at))}>Remove this tier<//></div>
     </fieldset>`)}
     ${tiers.length < TIERS && html`<div><${Button} onClick=${() => change([...tiers, { above: "", rates: {} }])}>Add a tier<//></div>`}`;
 }

@@ -1,7 +1,7 @@
 """The proof of an account's credits: its ledger is added up again, entry by entry.
 
-The proof does not trust the results that an entry states. It computes the balances after an entry from the balances
-before it and the entry's signed numbers, and its hash from its content and the previous entry's hash.
+The proof does not trust the results that an entry states. It computes the balances after an entry from the previous
+balances and the entry's signed numbers, and the entry's hash from the entry's content and the previous hash.
 """
 
 from collections.abc import Iterable

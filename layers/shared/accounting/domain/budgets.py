@@ -78,9 +78,9 @@ class Counter(NamedTuple):
 class Budget(NamedTuple):
     """A limit in credits for each window. A budget of ``members`` counts each of them separately.
 
-    ``begun`` is a number that the account never used before, and is part of the counters' keys. So a budget with
-    another window or zone begins at 0. ``warn_at`` are percentages of the limit. In a budget of an API key,
-    ``owner`` is the key's user. ``by_platform`` marks a budget that an administrator of the platform set.
+    ``begun`` is a number that the account never used before, and is part of the counters' keys. So a budget whose
+    window or zone changes begins at 0. ``warn_at`` are percentages of the limit. In a budget of an API key, ``owner``
+    is the key's user. ``by_platform`` marks a budget that an administrator of the platform set.
     """
 
     account_id: AccountId
@@ -149,7 +149,7 @@ class Bound(NamedTuple):
 
 
 class Allowance(NamedTuple):
-    """What limits a spender besides the wallet: the budgets with one of the spender's subjects, and the run.
+    """The limits of a spender besides the wallet: the budgets with one of the spender's subjects, and the run.
 
     ``owns_account`` is true for an organization's owner. ``refusal`` is why the spender may not spend from the account
     at all. ``committed`` has the values of the counters that were read, and ``warned`` the highest warning level that

@@ -70,7 +70,7 @@ class Outstanding:
 
 @lru_cache(maxsize=1)
 def _months(begun_at: int) -> tuple[Window, ...]:
-    """The UTC months from that of ``begun_at`` on."""
+    """The first ``MONTHS`` months in UTC, beginning with the month of ``begun_at``."""
     months = [window_at("month", "UTC", begun_at)]
     while len(months) < MONTHS:
         months.append(window_at("month", "UTC", _end(months[-1])))

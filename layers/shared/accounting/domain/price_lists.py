@@ -102,16 +102,16 @@ def problems_within(rules: Mapping[int, PriceRule]) -> Iterator[Problem]:
 
 
 def problems_with_stored(
-    rules: Mapping[int, PriceRule], found: Mapping[tuple[str, int], PriceRule | None]
+    rules: Mapping[int, PriceRule], stored: Mapping[tuple[str, int], PriceRule | None]
 ) -> Iterator[Problem]:
     """The conflicts of a list with stored rules: ids that a stored rule with the same beginning already has.
 
-    The keys of ``rules`` are their indexes in the list. The keys of ``found`` are the ids and beginnings from
+    The keys of ``rules`` are their indexes in the list. The keys of ``stored`` are the ids and beginnings from
     ``places``.
     """
     for index, rule in rules.items():
         for field, place in places(rule):
-            old = found[place]
+            old = stored[place]
             if old and old.model_id == rule.model_id:
                 yield Problem(index, "effectiveFrom", "the model already has a rule that begins at this time")
                 break

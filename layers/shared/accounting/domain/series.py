@@ -7,7 +7,7 @@ MAX_NAMES = 10
 """The most names that a series shows separately."""
 
 MAX_DAYS = 400
-"""The longest series."""
+"""The most days in a series."""
 
 
 class Series(NamedTuple):

@@ -66,8 +66,8 @@ class ServiceCredential(NamedTuple):
     def rotated(self, secret_hash: str, *, ends_at: int, keep_previous: bool, now: int) -> "ServiceCredential":
         """The credential with a new secret. The secret that was the newest so far stays valid until ``ends_at``.
 
-        With ``keep_previous``, the previous secret stays valid until then, and the newest so far ends at once. Raises
-        Invalid if no previous secret is valid.
+        With ``keep_previous``, the previous secret stays valid until ``ends_at`` instead, and the newest so far ends at
+        once. Raises Invalid if there is no valid previous secret to keep.
         """
         kept = PreviousSecret(self.generation, self.secret_hash, ends_at)
         if keep_previous:

@@ -230,7 +230,7 @@ class Session(NamedTuple):
         return report._replace(usage=self.usage.with_output(report.tokens))
 
     def counted(self, report: Report) -> Report:
-        """A heartbeat's report in the form that this session counts.
+        """A heartbeat's report, with the ``tokens`` that this session counts: all tokens or output tokens.
 
         If a heartbeat of a session that began with a number has reported a usage, output tokens count from then on. A
         later report of a number means all tokens, so the usage's input is subtracted from it.
@@ -247,7 +247,7 @@ class Session(NamedTuple):
     def swept_report(self, *, charge_estimate: bool) -> Report:
         """What the sweeper charges: the heartbeats' last report.
 
-        If no heartbeat has arrived, that is nothing, or the estimate with ``charge_estimate``.
+        If no heartbeat has arrived, the sweeper charges nothing or, with ``charge_estimate``, the estimate.
         """
         if charge_estimate and not self.has_heartbeats:
             estimate = self.estimated_usage

@@ -99,10 +99,10 @@ class Description(NamedTuple):
         return cls(user_id, email, username, role, issued_at=now // 1000, role_at=role_at)
 
     def applied_to(self, known: User | None, now: int) -> User:
-        """The user as this describes them; ``known`` itself if it says nothing new.
+        """The user with this description applied; ``known`` itself if nothing changes.
 
-        An older statement never replaces a newer one, so the time of a newer one is stored even if its content is the
-        same. Of statements with the same time, the last to arrive counts. No statement counts as later than its
+        An older statement never replaces a newer one, so the time of a newer statement is stored even if its content is
+        the same. Of statements with the same time, the last to arrive counts. No statement counts as later than its
         arrival, because the clock of a token's issuer may be ahead. The e-mail in a disabled user's token is ignored;
         otherwise it would strengthen the user's claim to the address. A token of an erased user changes nothing. Raises
         UserErased if a sync describes an erased user.
@@ -253,9 +253,9 @@ def claimed(
 ) -> Pointer | None:
     """The pointer of the user's address after the claim, or None if it does not change.
 
-    The user with the newest statement gets the address; that can be a later statement of the ``holder``. A user with
-    an older statement waits until the holder gives up the address. But the first to hold a text keeps it: an address
-    that was another user's id (``namesakes``) before cannot be claimed. A disabled user claims nothing.
+    The user with the newest statement gets the address; that can be a later statement of the ``holder``. A user with an
+    older statement waits until the holder gives up the address. But the first to hold a text keeps it: an address that
+    was another user's id (``namesakes``) before cannot be claimed. A disabled user claims nothing.
     """
     address = user.address
     if address is None or user.disabled:

@@ -97,7 +97,7 @@ class Decision(NamedTuple):
 
 
 class Hold(NamedTuple):
-    """Credits set aside, as a decision; ``parts`` are the parts of lots that they come from."""
+    """The decision to set credits aside; ``parts`` are the parts of lots that the credits come from."""
 
     wallet: Wallet
     entries: tuple[Entry, ...]
@@ -105,10 +105,10 @@ class Hold(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """A settled hold, as a decision, in credits.
+    """The decision to settle a hold.
 
-    ``refund`` is what came back, ``overrun`` is what exceeded the hold, and ``debt`` is the part of ``overrun`` that no
-    lot covered.
+    ``refund`` is the credits that came back, ``overrun`` those that exceeded the hold, and ``debt`` the part of
+    ``overrun`` that no lot covered.
     """
 
     wallet: Wallet

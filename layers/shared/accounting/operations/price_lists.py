@@ -77,7 +77,7 @@ def _difference(rules: Mapping[int, PriceRule], problems: Sequence[Problem]) -> 
     found = difference(list(rules.values()), before)
     new = {index: rule for index, rule in rules.items() if rule.model_id not in found.unchanged}
     wanted = list(dict.fromkeys(place for rule in new.values() for _, place in places(rule)))
-    stored = dict(zip(wanted, prices.found_at(wanted), strict=True)) if wanted else {}
+    stored = dict(zip(wanted, prices.find_many(wanted), strict=True)) if wanted else {}
     wrong = [*problems, *problems_within(rules), *problems_with_stored(new, stored)]
     if wrong:
         raise refusal(sorted(wrong, key=lambda problem: problem.index))

@@ -153,7 +153,7 @@ def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session
     def hold_more(snapshot: Snapshot) -> Session:
         found = active(session_id, snapshot.session)
         if not found.is_repriced_by(report) and report.tokens <= found.fitting_tokens:
-            return active(session_id, store.note(user_id, session_id, report.tokens, now))
+            return active(session_id, store.note_tokens(user_id, session_id, report.tokens, now))
         session = streaming.reported(found, report, now)
         # ``untouched`` keeps this from undoing a later heartbeat that was stored although its hold was refused.
         if session.tokens <= session.fitting_tokens:

@@ -106,7 +106,7 @@ def statistics(since: int | None, until: int | None, *, top: int, now: int, by: 
         case None:
             wanted = None
         case "user":
-            wanted = _series(credits_by_day, {each: each for each in by_user}, users, system.users_at)
+            wanted = _series(credits_by_day, {each: each for each in by_user}, users, system.user_credits_at)
         case "account":
             accounts = _rankings(records, system.accounts_of, now)
             wanted = _series_by_account(credits_by_day, accounts, by_user, users)
@@ -125,7 +125,7 @@ def _rankings[Id](records: Mapping[int, int], ranking_of: Callable[[int], Rankin
 
     def read(of_day: int) -> Ranking[Id]:
         ended = of_day + DAY <= now
-        return system.kept(ranking_of, of_day, records[of_day]) if ended else ranking_of(of_day)
+        return system.cached_ranking(ranking_of, of_day, records[of_day]) if ended else ranking_of(of_day)
 
     with ThreadPoolExecutor(READERS) as pool:
         return list(pool.map(lambda context, each: context.run(read, each), [copy_context() for _ in records], records))
@@ -152,7 +152,7 @@ def _series_by_account(
 
     Organizations have a ranking of their own. How much a user with many credits paid is read from the user's sums.
     """
-    found = _by_day(domain.by_credits(domain.total(accounts))[:MAX_NAMES], accounts, system.accounts_at)
+    found = _by_day(domain.by_credits(domain.total(accounts))[:MAX_NAMES], accounts, system.account_credits_at)
     first = list(by_user)[:MAX_NAMES]
     wanted = [(each.day, user_id) for user_id in first for each in users if each.truncated or user_id in each.standings]
     for (of_day, user_id), credits in zip(wanted, system.paid_by_users_at(wanted), strict=True):
@@ -183,7 +183,7 @@ def _by_user(days: Sequence[Ranking[str]], top: int) -> tuple[dict[str, int], bo
     totals = domain.total(days)
     shown = {user_id: totals[user_id].credits for user_id in domain.by_credits(totals)[:top]}
     unseen = domain.unseen(shown, days)
-    for (_, user_id), credits in zip(unseen, system.users_at(unseen), strict=True):
+    for (_, user_id), credits in zip(unseen, system.user_credits_at(unseen), strict=True):
         shown[user_id] += credits
     return _most_credits_first(shown), len(shown) < len(totals) or _any_truncated(days)
 

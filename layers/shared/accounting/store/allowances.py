@@ -1,6 +1,6 @@
-"""What limits a spender, read together with the wallet: membership, budgets and the run.
+"""The limits of a spender, read together with the wallet: membership, budgets and the run.
 
-For a personal account without a run, the first call reads only the wallet, which says whether the account has budgets.
+For a personal account without a run, the first call reads only the wallet, which shows whether the account has budgets.
 """
 
 from accounting.domain.accounts import organization_of, user_of
@@ -12,7 +12,7 @@ from accounting.store import budgets, keys, organizations, profiles, runs, sessi
 from accounting.store.keys import Key
 from accounting.store.table import Item
 
-type Found = dict[str, Item | None]
+type Items = dict[str, Item | None]
 
 
 def read(spender: Spender) -> tuple[Wallet, Allowance]:
@@ -28,11 +28,12 @@ def read_with_session(spender: Spender, session_id: str) -> tuple[Wallet, Allowa
     return wallet, allowance, sessions.from_item(item) if item else None
 
 
-def _read(spender: Spender, more: dict[str, Key]) -> tuple[Wallet, Allowance, Found]:
-    """An organization's account is read in one call. A personal account with budgets takes a second call.
+def _read(spender: Spender, more: dict[str, Key]) -> tuple[Wallet, Allowance, Items]:
+    """Read the wallet, the allowance and the items of ``more``.
 
-    The wallet is never newer than the budgets that are read after it. So if they change between the two calls, the
-    write is refused, because the wallet's version has changed.
+    An organization's account is read in one call. A personal account with budgets takes a second call. The wallet is
+    never newer than the budgets that are read after it. So if they change between the two calls, the write is refused,
+    because the wallet's version has changed.
     """
     account_id, organization_id = spender.account_id, organization_of(spender.account_id)
     wanted = {"wallet": keys.wallet(account_id), **more}
@@ -50,13 +51,13 @@ def _read(spender: Spender, more: dict[str, Key]) -> tuple[Wallet, Allowance, Fo
     return wallet, _allowance(spender, found), found
 
 
-def _get(wanted: dict[str, Key]) -> Found:
+def _get(wanted: dict[str, Key]) -> Items:
     if len(wanted) == 1:
         return {name: table.get(key) for name, key in wanted.items()}
     return dict(zip(wanted, table.get_many(list(wanted.values())), strict=True))
 
 
-def _allowance(spender: Spender, found: Found) -> Allowance:
+def _allowance(spender: Spender, found: Items) -> Allowance:
     defined = [budgets.from_item(item) for subject in spender.subjects if (item := found.get(subject))]
     member = found.get("member")
     run = found.get("run")
@@ -69,7 +70,7 @@ def _allowance(spender: Spender, found: Found) -> Allowance:
     )
 
 
-def _refusal(spender: Spender, found: Found) -> AccountingError | None:
+def _refusal(spender: Spender, found: Items) -> AccountingError | None:
     """Why the spender may not spend from the account. A spender who may not see the account learns nothing else."""
     if user_of(spender.account_id) not in (None, spender.user_id):
         return AccountNotFound()

@@ -34,7 +34,7 @@ _cache = Cache(find, CACHE_SECONDS)
 
 
 def verify(text: str, now: int) -> tuple[ApiKey | None, Refusal | None]:
-    """The key that a holder sent as ``text``, and why it is refused, if it is. Up to ``CACHE_SECONDS`` old."""
+    """The key that a holder sent as ``text``, and the reason if it is refused. Up to ``CACHE_SECONDS`` old."""
     key_id, secret = parsed(text) or ("", "")
     key = find_cached(key_id) if key_id else None
     if key is None or not key.has_secret(secret):

@@ -14,7 +14,7 @@ from accounting.store.table import Item
 
 
 class Position(NamedTuple):
-    """A place in the lists of wallets: after ``sk`` of the partition number ``part``."""
+    """A place in the lists of wallets: after the sort key ``sk`` in the partition with the number ``part``."""
 
     part: int = 0
     sk: str = keys.BEFORE_ALL_ACCOUNTS
@@ -46,7 +46,7 @@ def _account(account_id: AccountId, wallet: Item | None, proof: Item | None) -> 
 
 
 def accounts(position: Position) -> Iterator[tuple[list[AccountId], Position]]:
-    """Every account with a wallet after ``position``, in batches, each with the position after it."""
+    """The accounts with a wallet after ``position``, in batches, each batch with the position after the batch."""
     parts = keys.wallets_of_all()
     for number in range(position.part, len(parts)):
         after = position.sk if number == position.part else keys.BEFORE_ALL_ACCOUNTS

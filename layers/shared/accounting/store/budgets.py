@@ -27,7 +27,7 @@ def put(budget: Budget) -> Write:
 
 
 def delete(account_id: AccountId, subject: str) -> Write:
-    """End a budget. Its counters stay until they expire."""
+    """Delete a budget. Its counters stay until they expire."""
     return Write(table.delete(keys.budget(account_id, subject), condition="attribute_exists(pk)", values={}))
 
 
@@ -47,10 +47,10 @@ def of_keys(account_id: AccountId) -> list[Budget]:
 
 
 def commit(spender: Spender, bound: Bound, credits: int, refused: Callable[[int, int], Exception]) -> Write:
-    """Add to the counter of a bound if the limit covers it, and note the warning level that this reaches.
+    """Add credits to the counter of a bound if the limit covers them, and store the warning level that the sum reaches.
 
-    Refused with an error made from what is committed and the highest noted level. It is also refused if the actual sum
-    would reach a higher level than this write notes. The next attempt then notes it, once for each level and window.
+    Refused with an error made from the sum so far and the highest level stored so far. Also refused if the actual sum
+    would reach a higher level than the one stored here. The next attempt then stores that level, once in each window.
     """
     if bound.counter is None:
         raise LookupError(f"{bound.name} has no counter")
@@ -81,7 +81,7 @@ def commit(spender: Spender, bound: Bound, credits: int, refused: Callable[[int,
 
 
 def add(spender: Spender, counters: Iterable[Counter], credits: int) -> list[Write]:
-    """Add to counters, or take away from them, without a condition."""
+    """Add credits, which may be negative, to counters, without a condition."""
     if not credits:
         return []
     names, values = {"#committed": "committed"}, {":more": credits}
@@ -92,7 +92,7 @@ def add(spender: Spender, counters: Iterable[Counter], credits: int) -> list[Wri
 
 
 def counter_key(spender: Spender, counter: Counter) -> Key:
-    """The key of a counter: of the spender themselves, or of their API key."""
+    """The key of a counter of the spender or of the spender's API key."""
     if counter.of == "key":
         return keys.key_counter(spender.account_id, str(spender.key_id), counter.begun, counter.window)
     return keys.member_counter(spender.account_id, spender.user_id, counter.begun, counter.window)

@@ -30,7 +30,7 @@ def page(account_id: AccountId, *, first: int, last: int, limit: int) -> list[En
 
 
 def after(account_id: AccountId, seq: int) -> Iterator[Entry | Unreadable | NewerEntry]:
-    """Every item in the ledger after entry ``seq``, in order: entries, newer formats, and items that are no entries."""
+    """Every item in the ledger after entry ``seq``, in order, as an entry, a ``NewerEntry`` or ``Unreadable``."""
     low, end = keys.entry(account_id, seq + 1), keys.end_of_entries()
     for item in table.query_all(low["pk"], low["sk"], end, forward=True):
         number = keys.entry_seq(item)

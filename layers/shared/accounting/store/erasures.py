@@ -46,7 +46,7 @@ def get(user_id: str) -> Erasure | None:
 
 
 def begin(erasure: Erasure) -> Write:
-    """Begin the erasure. After a restore, an old item may exist although the texts are back; it is replaced."""
+    """Begin the erasure. An old item may still exist although a restore brought the texts back; it is replaced."""
     return Write(table.put(to_item(erasure)))
 
 
@@ -80,7 +80,7 @@ def _between(part: Range, low: str) -> Iterator[Item]:
 
 
 def erase(item: Item) -> None:
-    """Delete an item that contains only texts; of any other item, remove the texts. Both happen only if it exists.
+    """Delete an item that contains only texts, or remove the texts from any other item. Do nothing if the item is gone.
 
     If the item is a pointer to a usage record, the record's texts are removed too.
     """

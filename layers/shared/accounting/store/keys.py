@@ -49,7 +49,7 @@ class Range(NamedTuple):
 
     @property
     def low(self) -> str:
-        """A text that no key of the range is below."""
+        """A text that is not above any key of the range."""
         return self.prefix or BEFORE_ALL_TIMES
 
     @property
@@ -74,7 +74,7 @@ def wallet(account_id: AccountId) -> Key:
 
 
 def wallet_of_all(account_id: AccountId) -> Key:
-    """Where the auditor finds the wallet; it never changes."""
+    """Where the auditor finds the wallet. This key never changes."""
     return {"kind_pk": f"WALLETS#{_shard(account_id)}", "kind_sk": account_id}
 
 
@@ -214,7 +214,7 @@ def run_model(account_id: AccountId, run_id: str, digest: str) -> Key:
 
 
 def run_metadata(user_id: str, account_id: AccountId, run_id: str) -> Key:
-    """The metadata that a run's maker sent. A session's never has the same key: no session id begins with ``#``."""
+    """The metadata that a run's maker sent. A session's metadata has another key: no session id begins with ``#``."""
     return {"pk": f"USER#{user_id}", "sk": f"METADATA##{account_id}#{run_id}"}
 
 
@@ -224,7 +224,7 @@ def organization(organization_id: str) -> Key:
 
 
 def organization_of_all(organization_id: str, created_at: int) -> Key:
-    """Where the list of all organizations finds one, in time order; it never changes."""
+    """Where the list of all organizations finds one, in time order. This key never changes."""
     return {"kind_pk": "ORGANIZATIONS", "kind_sk": f"{iso(created_at)}#{organization_id}"}
 
 
@@ -341,7 +341,7 @@ def system_name_rank(day: str, kind: str, digest: str, merit: int | None, credit
 
 
 def session_of_owner(user_id: str, session_id: str, started_at: int) -> Key:
-    """Where the owner's sessions, active and ended, are found in time order; it never changes.
+    """Where the owner's sessions, active and ended, are found in time order. This key never changes.
 
     If the id tells when the session began, there is no such key: the table's own order is the order of time.
     """
@@ -351,7 +351,7 @@ def session_of_owner(user_id: str, session_id: str, started_at: int) -> Key:
 
 
 def session_of_all(user_id: str, session_id: str, started_at: int) -> Key:
-    """Where the sessions of all users, active and ended, are found in time order; it never changes."""
+    """Where the sessions of all users, active and ended, are found in time order. This key never changes."""
     return {
         "kind_pk": f"SESSIONS#{_shard(session_id)}",
         "kind_sk": f"{iso(started_at)}#{session_id}#{user_id}",
@@ -361,7 +361,7 @@ def session_of_all(user_id: str, session_id: str, started_at: int) -> Key:
 def active_session(user_id: str, session_id: str, started_at: int, due_at: int) -> Key:
     """Where active sessions are found, by user and then in time order, and when the sweeper looks at each of them.
 
-    Ended sessions do not have this key. No user id contains the tab, so no user's range has sessions of another.
+    Ended sessions do not have this key. No user id contains a tab, so a user's range has no other user's sessions.
     """
     return {
         "due_pk": f"DUE#SESSION#{_shard(user_id)}",
@@ -389,10 +389,10 @@ def sessions_by_id(user_id: str, since: int, until: int, before: str | None) -> 
 
     With ``before``, the last key is also not after this position.
     """
-    first, last = session_ids.beginning(since), session_ids.beginning(until)
+    first, last = session_ids.prefix_at(since), session_ids.prefix_at(until)
     if before:
         at, _, session_id = before.partition("#")
-        begin = session_ids.beginning(from_iso(at))
+        begin = session_ids.prefix_at(from_iso(at))
         last = min(last, max(begin, min(session_id, begin + AFTER_ALL_TIMES)))
     return f"USER#{user_id}", f"SESSION#{first}", f"SESSION#{max(first, last)}"
 

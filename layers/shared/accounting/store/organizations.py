@@ -90,7 +90,7 @@ def put(organization: Organization) -> Write:
 
 
 def recount(before: Organization, after: Organization) -> Write:
-    """Store the numbers of members after a change. Refused with Conflict if the organization has changed since."""
+    """Store the new numbers of members and owners. Refused with Conflict if the organization has changed since."""
     return Write(
         table.update(
             keys.organization(before.id),

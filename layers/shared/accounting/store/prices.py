@@ -35,7 +35,7 @@ def price_at(model_id: str, now: int, variant: str | None = None) -> tuple[Price
 
 
 def card_since(model_id: str, at: int, variant: str | None) -> tuple[frozenset[str], RateCard]:
-    """The rates of the model at an earlier time, without the cache, and every id that their rule prices.
+    """The rates of the model at an earlier time, without the cache, and every id of their price rule.
 
     If the price has no such variant, the base rates are returned. Raises ModelUnknown as ``card_at`` does.
     """
@@ -75,7 +75,7 @@ def find(model_id: str, effective_from: int) -> PriceRule:
     return from_item(item)
 
 
-def found_at(places: Sequence[tuple[str, int]]) -> list[PriceRule | None]:
+def find_many(places: Sequence[tuple[str, int]]) -> list[PriceRule | None]:
     """The rules at these ids and beginnings, in the same order. ``places`` must all be different."""
     items = table.get_many([keys.price(model_id, effective_from) for model_id, effective_from in places])
     return [from_item(item) if item else None for item in items]
@@ -144,16 +144,16 @@ def history(model_id: str, *, before: int | None, limit: int) -> tuple[list[Pric
 
 def in_force(now: int, *, after: str | None, limit: int) -> tuple[list[PriceRule], str | None]:
     """A page of the rules in force, sorted by model, and ``after`` for the next page."""
-    begun: dict[str, list[int]] = {}
+    starts: dict[str, list[int]] = {}
     for model_id, effective_from in _listed(after):
-        if model_id not in begun and len(begun) > limit:
+        if model_id not in starts and len(starts) > limit:
             break
-        begun.setdefault(model_id, [])
+        starts.setdefault(model_id, [])
         if effective_from <= now:
-            begun[model_id].append(effective_from)
-    models = sorted(begun)[:limit]
-    rules = _newest_in_force({model_id: begun[model_id] for model_id in models}, now)
-    return [rules[model_id] for model_id in models if model_id in rules], models[-1] if len(begun) > limit else None
+            starts[model_id].append(effective_from)
+    models = sorted(starts)[:limit]
+    rules = _newest_in_force({model_id: starts[model_id] for model_id in models}, now)
+    return [rules[model_id] for model_id in models if model_id in rules], models[-1] if len(starts) > limit else None
 
 
 def _listed(after: str | None) -> Iterator[tuple[str, int]]:
@@ -164,13 +164,13 @@ def _listed(after: str | None) -> Iterator[tuple[str, int]]:
         yield from map(keys.listed_price, batch)
 
 
-def _newest_in_force(begun: dict[str, list[int]], now: int) -> dict[str, PriceRule]:
-    """The rule in force of each model, if it has one. ``begun`` has the past beginnings of its rules, in time order.
+def _newest_in_force(starts: dict[str, list[int]], now: int) -> dict[str, PriceRule]:
+    """The rule in force of each model that has one. ``starts`` has the past starts of a model's rules, in time order.
 
-    It reads the newest rule of each model first. It reads an older one only if the newer one has ended.
+    The newest rule of each model is read first. An older one is read only if the newer one has ended.
     """
     found: dict[str, PriceRule] = {}
-    left = {model_id: list(times) for model_id, times in begun.items() if times}
+    left = {model_id: list(times) for model_id, times in starts.items() if times}
     while left:
         wanted = [keys.price(model_id, times.pop()) for model_id, times in left.items()]
         for rule in (from_item(item) for item in table.get_many(wanted) if item):

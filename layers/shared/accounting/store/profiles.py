@@ -15,7 +15,7 @@ _KNOWN = {
 
 
 def put(known: User | None, user: User, refused: Callable[[], Exception]) -> Write:
-    """Replace the user. ``refused`` makes the error if the user has changed since ``known`` was read."""
+    """Add or replace the user. ``refused`` makes the error if the user has changed since ``known`` was read."""
     unchanged = "updated_at = :seen" if known else "attribute_not_exists(pk)"
     seen = {":seen": known.updated_at} if known else None
     return Write(table.put(to_item(user), condition=unchanged, values=seen), refused=lambda _: refused())

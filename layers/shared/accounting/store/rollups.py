@@ -21,14 +21,14 @@ PARTS = 4
 
 
 def any_part() -> int:
-    """A random one of the ``PARTS`` items that a pair of service and model can have."""
+    """The number of a random one of the ``PARTS`` items that a pair of service and model can have."""
     return table.any_below(PARTS)
 
 
 def between(
     account_id: AccountId, since: int | None, until: int | None, wanted: Wanted = every
 ) -> Iterator[tuple[str, Sums]]:
-    """Days and sums of every ``wanted`` item from ``since`` until just before ``until``, both a day's first instant."""
+    """The day and sums of each ``wanted`` item with ``since <= day < until``; both limits are a day's first instant."""
     pk = keys.day_rollup(account_id, "", "")["pk"]
     high = f"DAY#{keys.AFTER_ALL_TIMES if until is None else day(until)}"
     for item in table.query_all(pk, f"DAY#{day(since or 0)}", high):
@@ -71,7 +71,7 @@ def add(record: UsageRecord, account_id: AccountId, part: int = 0) -> Write:
 
 
 def names_and_numbers(record: UsageRecord, account_id: AccountId) -> tuple[Item, dict[str, int]]:
-    """What the item names (service, model, payer, API key), and the numbers that the record adds to it."""
+    """The names that the item gets (service, model, payer, API key), and the numbers that the record adds."""
     names: Item = {
         "service": record.service,
         "model": record.model_id,

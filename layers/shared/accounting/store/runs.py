@@ -39,7 +39,7 @@ def with_models(account_id: AccountId, run_id: str) -> tuple[Run | None, dict[st
 
 
 def metadata_of(run: Run) -> dict[str, Any]:
-    """The metadata that the run's maker sent; empty if they sent nothing, or were erased since."""
+    """The metadata that the run's maker sent; empty if there was none, or if the maker was erased since."""
     if not run.has_metadata:
         return {}
     item = table.get(keys.run_metadata(run.user_id, run.account_id, run.id))
@@ -73,7 +73,7 @@ def stop(account_id: AccountId, run_id: str, now: int) -> Run | None:
 
 
 def commit(run: Run, credits: int, refused: Callable[[Run], Exception], sums: Mapping[str, int]) -> Write:
-    """Add to what the run has committed, and to its other ``sums``.
+    """Add ``credits`` to the run's commitments, and ``sums`` to its other sums.
 
     Refused with an error made from the newer run if its limit does not cover the credits, or it was stopped.
     """
@@ -93,7 +93,7 @@ def commit(run: Run, credits: int, refused: Callable[[Run], Exception], sums: Ma
 
 
 def settle(spender: Spender, record: UsageRecord, more: int) -> list[Write]:
-    """Count a usage record: ``more`` is what it adds to the commitments, negative for what a hold gives back.
+    """Count a usage record, and add ``more`` to the commitments: negative if a hold gives credits back.
 
     The writes have no condition, so they are never refused.
     """

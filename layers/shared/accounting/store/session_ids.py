@@ -34,8 +34,8 @@ def tells_its_beginning(session_id: str, started_at: int) -> bool:
     return at is not None and abs(at - started_at) <= TOLERANCE
 
 
-def beginning(at: int) -> str:
-    """What each UUIDv7 of this millisecond begins with."""
+def prefix_at(at: int) -> str:
+    """The text with which every UUIDv7 of this millisecond begins."""
     return f"{at >> 16:08x}-{at & 0xFFFF:04x}-{_VERSION}"
 
 
@@ -46,4 +46,4 @@ def place_in_time(session_id: str) -> int:
     means that it is before all UUIDv7s.
     """
     at = made_at(session_id)
-    return bisect_right(_TIMES, session_id, key=beginning) - 1 if at is None else at
+    return bisect_right(_TIMES, session_id, key=prefix_at) - 1 if at is None else at

@@ -16,7 +16,7 @@ from accounting.store.table import Item
 
 MAX_ACTIVE_LISTED = 1000
 MAX_PAGES_READ = 4
-"""A page of a user's sessions reads at most this many times as many keys as it may show."""
+"""How many keys a page of a user's sessions may read for each session that it may show."""
 
 type Page = tuple[list[Session], str | None]
 """Sessions, and ``before`` for the next page, None on the last page."""
@@ -29,7 +29,7 @@ def active_of_user(user_id: str, *, before: str | None = None, limit: int = MAX_
 
 
 def active_of_all(*, before: str | None, limit: int) -> Page:
-    """A page of all active sessions, in order of users from the last to the first, those of each user newest first."""
+    """A page of all active sessions: the users in descending order of their ids, each user's sessions newest first."""
     sessions, position = _list(keys.DUE, keys.active_of_all(), before=before, limit=limit)
     return [session for session in sessions if session.active], position
 
@@ -37,9 +37,9 @@ def active_of_all(*, before: str | None, limit: int) -> Page:
 def recent_of_user(user_id: str, *, now: int, before: str | None, limit: int) -> Page:
     """A page of the user's sessions, active and ended, newest first.
 
-    The page merges two ranges: sessions with an entry in ``by_owner``, and sessions whose ids can tell when they began.
+    The page merges two ranges: sessions with an entry in ``by_owner``, and sessions whose ids can show when they began.
     Sessions that are in both are skipped in the second. If very many are skipped, a page may be shorter than ``limit``
-    although others follow.
+    although more sessions follow.
     """
     page_size = limit + 2
     (of_owner,) = keys.sessions_of_owner(user_id)
@@ -61,10 +61,10 @@ def recent_of_user(user_id: str, *, now: int, before: str | None, limit: int) ->
 
 
 def _by_id(user_id: str, now: int, before: str | None, page_size: int) -> Iterator[tuple[str, Item]]:
-    """The user's sessions among the UUIDv7s that kept sessions can have, with positions, last first, read lazily.
+    """The user's sessions in the range of UUIDv7s that stored sessions can have: positions and items, last first.
 
-    The range also has other ids that sort between these UUIDv7s. Each call continues at the last position, and so skips
-    the other ids before the next UUIDv7.
+    The range is read lazily. It also has other ids, which sort between these UUIDv7s. Each call continues at the last
+    position, and so skips the other ids before the next UUIDv7.
     """
     since = now - settings().session_retention - settings().session_max_life
     until = now + session_ids.TOLERANCE + 1
@@ -80,7 +80,7 @@ def _by_id(user_id: str, now: int, before: str | None, page_size: int) -> Iterat
 
 
 def _is_whole(item: Item) -> bool:
-    """Whether it is a session's item, and not only the keys that an index has."""
+    """Whether the item is a whole session, and not only the keys that an index has."""
     return "session_id" in item
 
 

@@ -111,7 +111,10 @@ def replace(before: Session, after: Session, *, untouched: bool = False) -> Writ
 
 
 def settle_late(after: Session) -> Write:
-    """Store the late settlement of a swept session. Refused with StaleRead and the ``session`` if it has one."""
+    """Store the late settlement of a swept session.
+
+    Refused with StaleRead and the newer ``session`` if another late settlement came first.
+    """
     swept = "settled_outcome = :swept"
     first = "attribute_not_exists(late_outcome)"
     action = table.put(to_item(after), condition=f"{swept} AND {first}", values={":swept": "swept"})
@@ -123,10 +126,10 @@ def settle_late(after: Session) -> Write:
 
 
 def beat(user_id: str, session_id: str, report: Report, now: int) -> tuple[bool, Session | None]:
-    """Store a heartbeat's report in one conditional write; return whether it was done, and the session as it is now.
+    """Store a heartbeat's report in one conditional write; return whether it was stored, and the session as it is now.
 
-    It is done if the session is active, and the report is not below the last one, fits the hold, and changes nothing
-    but the plain output.
+    It is stored if the session is active, and the report is not below the last one, fits the hold, and changes nothing
+    but the number of tokens.
     """
     still_active = "#status = :active"
     not_backwards = "tokens <= :tokens"
@@ -147,7 +150,7 @@ def beat(user_id: str, session_id: str, report: Report, now: int) -> tuple[bool,
     return _touch(user_id, session_id, clauses, assignments, values, now)
 
 
-def note(user_id: str, session_id: str, tokens: int, now: int) -> Session | None:
+def note_tokens(user_id: str, session_id: str, tokens: int, now: int) -> Session | None:
     """Store that an active session has reached ``tokens``, unless it has more; return the session as it is now."""
     clauses = ("#status = :active", "tokens <= :tokens")
     _, session = _touch(user_id, session_id, clauses, "tokens = :tokens, last_seen_at = :now", {":tokens": tokens}, now)

@@ -1,6 +1,6 @@
 """System-wide sums of a day: the total (spread over a few items), users ranked by credits, names ranked by merit.
 
-Marks say which records the sums include: 8 characters for each record, in a few items for each slot of time, so that a
+Marks show which records the sums include: 8 characters for each record, in a few items for each slot of time, so that a
 batch of records pays for little more than one item.
 """
 
@@ -126,7 +126,7 @@ def _replace(item: Item, version: int) -> Write:
 
 
 def parts_of(days: Iterable[int]) -> list[tuple[int, Sum]]:
-    """Every part of the days that exists, with its day."""
+    """The parts of the days that are stored, each with its day."""
     wanted = [DayPart(each, part) for each in days for part in range(keys.SHARDS)]
     found = table.get_many(list(map(_key, wanted)))
     return [(place.day, _sum(item)) for place, item in zip(wanted, found, strict=True) if item]
@@ -153,7 +153,7 @@ def names_of(of_day: int) -> Ranking[NameId]:
     return Ranking(of_day, standings, cut)
 
 
-def kept[Id](ranking_of: Callable[[int], Ranking[Id]], of_day: int, records: int) -> Ranking[Id]:
+def cached_ranking[Id](ranking_of: Callable[[int], Ranking[Id]], of_day: int, records: int) -> Ranking[Id]:
     """The ranking of a day that has ended, from the process's cache if the day still has as many ``records``.
 
     A ranking changes only if more records of the day are counted.
@@ -173,14 +173,14 @@ def _read(_name: str, ranking_of: Callable[[int], Ranking[Any]], of_day: int) ->
 _kept = Cache(_read, KEPT_SECONDS, MOST_KEPT, size=lambda ranking: 1 + len(ranking.standings))
 
 
-def users_at(wanted: Sequence[tuple[int, str]]) -> list[int]:
+def user_credits_at(wanted: Sequence[tuple[int, str]]) -> list[int]:
     """For each pair of a day and a user, the user's credits of that day, in the same order."""
     found = table.get_many([keys.system_user(day(of_day), user_id) for of_day, user_id in wanted])
     return [_sum(item).credits for item in found]
 
 
-def accounts_at(wanted: Sequence[tuple[int, AccountId]]) -> list[int]:
-    """For each pair of a day and an account, what it paid for others on that day, in the same order."""
+def account_credits_at(wanted: Sequence[tuple[int, AccountId]]) -> list[int]:
+    """For each pair of a day and an account, what the account paid for others on that day, in the same order."""
     found = table.get_many([keys.system_account(day(of_day), account_id) for of_day, account_id in wanted])
     return [_sum(item).credits for item in found]
 

@@ -15,11 +15,11 @@ from accounting.store.table import Item, Write
 
 
 def put(record: UsageRecord) -> Write:
-    """Add a record; its id is new."""
+    """Add a record with a new id."""
     return Write(table.put(to_item(record), condition="attribute_not_exists(pk)"))
 
 
-def point(record: UsageRecord) -> Write:
+def put_pointer(record: UsageRecord) -> Write:
     """Add a pointer from the user's own account to a record that another account pays for."""
     known = to_item(record)
     own = keys.usage(personal(record.user_id), record.at, record.id)
@@ -28,31 +28,31 @@ def point(record: UsageRecord) -> Write:
 
 
 type Wanted = Callable[[Item], bool]
-"""Which of an account's records and sums to count."""
+"""A test that selects the records and sums of an account that count."""
 
 
 def every(_: Item) -> bool:
-    """What the account paid, and what other accounts paid for its user."""
+    """Select what the account paid, and what other accounts paid for its user."""
     return True
 
 
 def paid(item: Item) -> bool:
-    """Only what the account itself paid."""
+    """Select only what the account itself paid."""
     return "paid_by" not in item
 
 
 def paid_by(payer: AccountId) -> Wanted:
-    """Only what ``payer``, another account, paid for the account's user."""
+    """A test that selects only what ``payer``, another account, paid for the account's user."""
     return lambda item: item.get("paid_by") == payer
 
 
 def with_key(key_id: str | None, wanted: Wanted) -> Wanted:
-    """Of what is ``wanted``, only what was used with this API key; all of it if ``key_id`` is None."""
+    """A test that selects what is ``wanted`` and was used with this API key, or with any if ``key_id`` is None."""
     return wanted if key_id is None else lambda item: item.get("key_id") == key_id and wanted(item)
 
 
 def between(account_id: AccountId, since: int, until: int, wanted: Wanted = every) -> Iterator[Countable]:
-    """What statistics need of every ``wanted`` record with ``since <= at < until``, newest first; without metadata."""
+    """Every ``wanted`` record with ``since <= at < until``, newest first; reads only the attributes that are needed."""
     low, high = keys.usage(account_id, since, ""), keys.usage(account_id, until, "")
     needed = ("at", "credits", "service", "operation", "paid_by", "key_id", "usage", "unclassified", "priced_as")
     for item in table.query_all(low["pk"], low["sk"], high["sk"], attributes=needed):
@@ -61,7 +61,7 @@ def between(account_id: AccountId, since: int, until: int, wanted: Wanted = ever
 
 
 def countable(item: Item) -> Countable:
-    """What statistics need of a record, or of a pointer to one."""
+    """The part of a stored record, or of a pointer to a record, that statistics need."""
     model_id = item.get("priced_as") or model_of(item["service"], item["operation"])
     counts = counts_in(_usage_in(item), item.get("unclassified", 0))
     return Countable(item["at"], item["credits"], item["service"], model_id, counts)
@@ -129,7 +129,7 @@ def to_item(record: UsageRecord) -> Item:
 
 
 def from_item(account_id: AccountId, item: Item) -> UsageRecord:
-    """Convert an item that the account paid for to a record. Raises LookupError if it names no user."""
+    """Convert an item to a record that the account paid for. Raises LookupError if the item names no user."""
     user_id = item.get("user_id") or user_of(account_id)
     if user_id is None:
         raise LookupError(f"a usage record of {account_id} names no user")

@@ -33,7 +33,7 @@ type Reference = str | ById
 """A reference to a user: a text that is an id or an e-mail address, or an id alone."""
 
 
-class Found(NamedTuple):
+class UserWithWallet(NamedTuple):
     """A user, and the wallet of their own account, read together."""
 
     user: User
@@ -77,25 +77,25 @@ def forget(user_id: str | None = None) -> None:
     _disabled.forget(user_id)
 
 
-def resolve(reference: Reference) -> Found:
+def resolve(reference: Reference) -> UserWithWallet:
     """The user that an id or an e-mail address (URL-encoded or not) means, and their wallet.
 
-    If an id and an address have the same text, it means the user who had the text first. The text is looked up as it
-    is, and then URL-decoded. Raises UserNotFound.
+    A text that is both an id and an address means the user who had it first. The text is looked up as it is, and then
+    URL-decoded. Raises UserNotFound.
     """
     if isinstance(reference, ById):
         found = _with_wallet(reference.user_id)
     else:
-        found = _named(reference)
+        found = _by_id_or_address(reference)
         plain = unquote(reference)
         if found is None and plain != reference:
-            found = _named(plain)
+            found = _by_id_or_address(plain)
     if found is None:
         raise UserNotFound("User not found", user=reference.user_id if isinstance(reference, ById) else reference)
     return found
 
 
-def _named(text: str) -> Found | None:
+def _by_id_or_address(text: str) -> UserWithWallet | None:
     address = addresses.canonical(text)
     pointer_key = [] if address is None else [keys.email(address)]
     profile, wallet, *held = table.get_many([keys.profile(text), keys.wallet(personal(text)), *pointer_key])
@@ -105,12 +105,12 @@ def _named(text: str) -> Found | None:
         holder = _with_wallet(pointer.user_id)
         if holder:
             return holder
-    return Found(namesake, wallet) if namesake else None
+    return UserWithWallet(namesake, wallet) if namesake else None
 
 
-def _with_wallet(user_id: str) -> Found | None:
+def _with_wallet(user_id: str) -> UserWithWallet | None:
     profile, wallet = table.get_many([keys.profile(user_id), keys.wallet(personal(user_id))])
-    return Found(profiles.from_item(profile), wallet) if profile else None
+    return UserWithWallet(profiles.from_item(profile), wallet) if profile else None
 
 
 def newest(role: str | None, *, before: str | None, skip: int, limit: int) -> tuple[list[User], str | None]:
@@ -162,11 +162,11 @@ def introduce(user_id: str, now: int) -> None:
 
     Raises Invalid if the id is the address of another user, because the text would still mean that user.
     """
-    meant = _named(user_id)
+    meant = _by_id_or_address(user_id)
     if meant and meant.user.id != user_id:
         raise Invalid("The id of a new user is another user's e-mail address")
     user = Description(user_id).applied_to(None, now)
-    # If another transaction creates the user first, that is just as good.
+    # If another transaction creates the user first, nothing is left to do.
     with suppress(Raced):
         table.transact([profiles.put(None, user, Raced), _count(user.role, user.id, 1)])
     forget(user_id)
@@ -182,7 +182,7 @@ def _known(described: Description) -> tuple[User | None, Pointer | None]:
 
 
 def _writes(known: User | None, user: User, pointer: Pointer | None, now: int) -> list[Write]:
-    """The writes that store the user, give them the address that they claim, and give up the one that they had."""
+    """The writes that store the user, claim the user's new address, and give up the previous one."""
     writes = [profiles.put(known, user, Raced)]
     if known is None or known.role != user.role:
         writes.append(_count(user.role, user.id, 1))

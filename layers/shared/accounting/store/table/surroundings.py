@@ -76,7 +76,7 @@ def place_of_environment(environ: Mapping[str, str]) -> Place | None:
 def place_of_client(client: "DynamoDBClient", session: "Session") -> Place | None:
     """The place that botocore found for ``client``, or None if only that client can reach it.
 
-    That is the case behind a proxy, for an address with a path, and if only the account's own address is allowed.
+    That is so behind a proxy, for an address with a path, and if only the AWS account's own address is allowed.
     """
     from botocore.httpsession import create_urllib3_context, get_cert_path
     from botocore.utils import get_environ_proxies

@@ -1,7 +1,7 @@
 """Writes: of one item, or of all items of a transaction or none. Imports settings, keys and errors.
 
-A transaction has a token, so that the client can send it again after a lost answer and it still happens only once. The
-caller only gets a definite refusal, as the error that the refused write carries.
+A transaction has a token, so that the client can send it again after a lost answer and it still happens only once. If a
+transaction is refused for certain, the caller gets the error that the refused write carries.
 """
 
 import time
@@ -182,7 +182,7 @@ def _refusal(writes: Sequence[Write], reasons: Sequence[Mapping[str, Any]]) -> E
         if reason.get("Code") == "ConditionalCheckFailed" and write.refused:
             old = reason.get("Item")
             return write.refused(unpack(old) if old else None)
-    return RuntimeError(f"transaction cancelled: {sorted(codes)}")
+    return RuntimeError(f"transaction canceled: {sorted(codes)}")
 
 
 def _conditioned(action: Action, condition: str | None, values: Item | None, names: Mapping[str, str] | None) -> Action:
