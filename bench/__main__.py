@@ -1,6 +1,6 @@
-"""Measures what `ONLY` names, or everything. It writes bench/RESULTS.md if it measures everything in full.
+"""Measures the parts that `ONLY` names, by default all. It writes bench/RESULTS.md if it measures all of them in full.
 
-It exits 0 even if a target is missed: that is reported, but is not an error.
+It exits 0 even if a target is missed: the page reports it, but it is not an error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from bench import (
 from bench.report import Report
 from bench.scale import scale
 from local import end_quietly_on_interrupt
-from local.account import leave_account
+from local.account import forget_account
 from local.paths import ROOT
 from local.steps import Refused, explain, step
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 RESULTS = ROOT / "bench/RESULTS.md"
 IMPROVED = ROOT / "bench/improved.md"
-"""What one run cannot show: earlier figures beside later ones."""
+"""Earlier figures beside later ones, which one run cannot measure."""
 PARTS: dict[str, Callable[[Report, Database], None]] = {
     "requests": per_request.run,
     "wire": wire.run,
@@ -59,9 +59,9 @@ SCALED = "**Measured at a scale of {}: the figures mean nothing, the page shows 
 
 def main() -> int:
     """Run the selected parts; return the exit status."""
-    leave_account()
+    forget_account()
     try:
-        names = _asked()
+        names = _selected()
         page = _measured(names)
     except Refused as refused:
         return explain(refused)
@@ -71,23 +71,23 @@ def main() -> int:
     return 0
 
 
-def _asked() -> list[str]:
+def _selected() -> list[str]:
     """Return the names of the selected parts, in the order of ``PARTS``."""
     only = os.environ.get("ONLY", "").split()
     if unknown := set(only) - PARTS.keys():
-        raise Refused(f"no part is called {', '.join(unknown)}; there are {', '.join(PARTS)}")
+        raise Refused(f"no part is called {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
     return [name for name in PARTS if not only or name in only]
 
 
 def _measured(names: Sequence[str]) -> str:
     """Run these parts; return the page with their results."""
     warning = [] if scale() == 1 else [SCALED.format(f"{scale():g}"), ""]
-    report, begun, before = Report(), time.monotonic(), machine.load()
+    report, began, before = Report(), time.monotonic(), machine.load()
     with tempfile.TemporaryDirectory(prefix="accounting-bench-") as scratch, database.start(Path(scratch)) as running:
         for name in names:
             with step(name):
                 PARTS[name](report, running)
-    about = machine.description(before, time.monotonic() - begun)
+    about = machine.description(before, time.monotonic() - began)
     return "\n".join(["# What was measured", "", *warning, *about, "", *targets.lines(report), *report.lines()])
 
 

@@ -1,4 +1,4 @@
-"""CPU time that a wrapper adds to a call, besides the SDK and the two requests that account the call."""
+"""CPU time that a wrapper adds to a call, besides the SDK and the two requests that account for the call."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ USAGE = {"prompt_tokens": 500, "completion_tokens": 100, "total_tokens": 600}
 ESTIMATE = {"inputTokens": 500, "outputTokens": 4096}
 WITH_USAGE = {"stream_options": {"include_usage": True}}
 ABOUT = """\
-OpenAI's SDK with a provider and an accounting service that answer at once, in this process: the medians of the CPU time
-of {repeats} calls each, in turns. **By hand** is `initialize`, the call without a wrapper, and `finalize`. **Own** is
-how much longer an accounted call takes than the call by hand before it, for the estimate, the session, counting, the
-last chunk with the usage, and the outbox. Before each of the two, a call without any accounting runs unmeasured, so
-that both begin with the same state of the processor's caches. A stream has {chunks} chunks."""
+The medians of the CPU time of {repeats} calls of OpenAI's SDK, accounted and by hand in turns. The provider and the
+accounting service answer at once, in this process. **By hand** is `initialize`, the call without a wrapper, and
+`finalize`. **Own** is how much longer an accounted call takes than the call by hand before it, for the estimate, the
+session, counting, the last chunk with the usage, and the outbox. Before each of the two, a call without any accounting
+runs unmeasured, so that both begin with the same state of the processor's caches. A stream has {chunks} chunks."""
 HEADER = ["call", "accounted ms", "by hand ms", "own ms"]
 
 
@@ -124,7 +124,7 @@ def _sync(*, stream: bool, outbox: str | None = None) -> Call:
 
 
 async def _service_in_a_turn(request: Any) -> Any:
-    """As `_service`, after a turn of the event loop, because no network answers in the same one."""
+    """As `_service`, after a turn of the event loop, because no network answers in the turn of the request."""
     await asyncio.sleep(0)
     return _service(request)
 

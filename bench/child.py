@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def run(module: str, requests: Sequence[dict[str, Any]], database: Database) -> list[Any]:
-    """Return the answers of one of our modules, which calls ``serve``, to the requests, each in its own process.
+    """Run ``module``, which calls ``serve``, in a new process for each request, and return the answers.
 
-    At a smaller scale there are fewer processes, because starting them takes most of the time.
+    At a smaller scale, several requests share a process, because starting processes takes most of the time.
     """
     shares = batched(requests, ceil(len(requests) / scaled(len(requests))), strict=False)
     return [answer for share in shares for answer in _answers(module, share, database)]

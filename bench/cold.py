@@ -16,7 +16,7 @@ def clocks() -> tuple[float, float]:
 
 def main() -> None:
     """Measure the reference or, if the command line names a function's folder and an event file, that function."""
-    begun = clocks()
+    began = clocks()
     if len(sys.argv) == 1:
         import boto3
 
@@ -36,7 +36,7 @@ def main() -> None:
             sys.exit(f"the first request failed: {answer}")
     import json
 
-    took = [[end - begin for begin, end in zip(*span, strict=True)] for span in ((begun, ready), (asked, answered))]
+    took = [[end - begin for begin, end in zip(*span, strict=True)] for span in ((began, ready), (asked, answered))]
     sys.stderr.write(json.dumps(took))
 
 

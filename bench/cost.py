@@ -16,9 +16,9 @@ from accounting.store import users
 from accounting.tokens import verify
 from bench import seed
 from bench.database import JWT_SECRET
-from bench.functions import here
+from bench.functions import figures_of
 from bench.operations import MODEL
-from bench.per_request import MOST_SECONDS, Asked, Effort, measure
+from bench.per_request import MOST_SECONDS, Effort, Workload, measure
 from bench.report import Section, Target, number
 from bench.scale import scaled
 from local.template import template
@@ -68,9 +68,9 @@ ABOUT = f"""\
 free tiers, and the same without heartbeats, which short streams do not need. **Duration** is assumed: the CPU time
 measured here, stretched by the share of a core that a function of {MEMORY_GIGABYTES * 1024:.0f} MB has
 ({MEMORY_GIGABYTES / FULL_CORE_GIGABYTES:.2f}), and {DATABASE_SECONDS * 1000:.0f} ms waiting for each call to DynamoDB.
-Log bytes are measured, with {ACCESS_LOG_BYTES} of the gateway's access log line a request; Lambda logs no lines of its
-own. The authorizer counts once a session (its answers are cached for 5 minutes). The system's statistics count with
-{BATCH} records a batch, of {ACTIVE_USERS} users and {MODELS} models: those of five minutes at a million sessions a
+Log bytes are measured; the gateway's access log adds {ACCESS_LOG_BYTES} a request, and Lambda logs no lines of its
+own. The authorizer runs once a session (its answers are cached for 5 minutes). The system's statistics count {BATCH}
+records in a batch, of {ACTIVE_USERS} users and {MODELS} models: the records of five minutes at a million sessions a
 month, if each active user begins a session each minute and the table has four partitions."""
 PRICES = """\
 List prices of 2025/2026: DynamoDB on-demand writes 0.625 and reads 0.125 USD per million units; Lambda
@@ -158,7 +158,7 @@ def _idle(report: Report) -> None:
 def _measured(database: Database, name: str) -> Figures:
     table, user = database.table(f"cost-{name}"), f"cost-{name}"
     seed.user(user)
-    (found,) = measure(table, "streaming_sessions", [Asked([name], {}, user)], Effort(100, MOST_SECONDS))
+    (found,) = measure(table, "streaming_sessions", [Workload([name], {}, user)], Effort(100, MOST_SECONDS))
     return found[name]
 
 
@@ -177,9 +177,9 @@ def _behind_the_scenes(database: Database) -> dict[str, Part]:
         verify(token, lambda **_: [JWT_SECRET.encode()])
         users.sync(described, 0)
 
-    counting = here(lambda: count(batches.pop()), times - 1)
+    counting = figures_of(lambda: count(batches.pop()), times - 1)
     return {
-        "authorizer": Part(here(authorize, times), is_request=False),
+        "authorizer": Part(figures_of(authorize, times), is_request=False),
         "system statistics": Part(counting, is_request=False, records=BATCH),
     }
 

@@ -72,7 +72,7 @@ def expect(answer: dict[str, Any], event: dict[str, Any], status: int) -> None:
 
 
 def be_patient() -> None:
-    """Allow more time than for DynamoDB, because the emulator looks through all items of a partition."""
+    """Allow the emulator more time than DynamoDB, because it looks through all items of a partition."""
     from accounting.store.table import connection, exchange
 
     connection.client.cache_clear()
@@ -98,8 +98,8 @@ def _measured(function: Function, operation: Operation, asked: dict[str, Any]) -
     return Figures(len(times), median(walls), _p99(walls), median(cpus), _p99(cpus), min(cpus), *most)
 
 
-def here(once: Callable[[], object], times: int) -> Figures:
-    """Return the figures of an action in this process that writes no log."""
+def figures_of(once: Callable[[], object], times: int) -> Figures:
+    """Measure an action in this process, and return its figures. It must write no log."""
 
     def timed() -> tuple[float, float]:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -115,9 +115,9 @@ def here(once: Callable[[], object], times: int) -> Figures:
 
 def _repeat[T](once: Callable[[], T], times: int, seconds: float, least: int = 1) -> list[T]:
     """Repeat an action up to a number of times or seconds, but at least a minimum number of times."""
-    begun = time.monotonic()
+    began = time.monotonic()
     found: list[T] = []
-    while len(found) < least or (len(found) < times and time.monotonic() - begun < seconds):
+    while len(found) < least or (len(found) < times and time.monotonic() - began < seconds):
         found.append(once())
     return found
 

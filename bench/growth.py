@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench import seed
-from bench.per_request import Asked, Effort, measure
+from bench.per_request import Effort, Workload, measure
 from bench.report import Section, Target, ms, number
 from bench.scale import growing
 
@@ -97,7 +97,7 @@ def records(report: Report, database: Database) -> None:
         seed.user(user, 0)
         seed.write_records(made)
         seed.compare(user, made)
-        asked = [Asked([name], seed.whole_days(), user)]
+        asked = [Workload([name], seed.whole_days(), user)]
         (figures,) = measure(table, "usage", asked, Effort(50, 10, patient=True))[0].values()
         found.append(figures)
         rows.append(
@@ -124,7 +124,7 @@ def _measured(
     """Return the figures of the operations by how many lots, sessions or records their user has."""
     found: dict[int, dict[str, Figures]] = {count: {} for count in users}
     for function, names in operations.items():
-        asked = [Asked(names, seed.whole_days(), user) for user in users.values()]
+        asked = [Workload(names, seed.whole_days(), user) for user in users.values()]
         figures = measure(database, function, asked, Effort(REPEATS, MOST_SECONDS, patient=True))
         for count, each in zip(users, figures, strict=True):
             found[count] |= each

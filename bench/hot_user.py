@@ -35,8 +35,8 @@ LEAST_SHARE = 0.6
 ABOUT = """\
 The real `initialize`, called by this many processes for one user, one call after another, for {seconds:g} seconds.
 Each call is one transaction on the same wallet, so they can only succeed one after the other. **Attempts** are the
-transactions that a success took, and **units** are the write units that all of them are billed, refused ones included:
-two for each KB of their items, without indexes. A **failure** is a 503 `CONTENTION` after 8 seconds. Afterward the
+transactions for each success, refused ones included, and **units** are the write units of all of them: two for each KB
+of their items, without indexes. A **failure** is a 503 `CONTENTION` after 8 seconds. Afterward the
 wallet's sums and its held credits are checked against the successes. The emulator carries out one request at a time
 and the processes share its two cores, so on AWS the times differ."""
 HEADER = [
@@ -102,7 +102,7 @@ def _row(found: dict[str, Any], one: float) -> list[str]:
 def measure(asked: dict[str, Any]) -> dict[str, Any]:
     """Open sessions with all processes until time is up."""
     telemetry.metrics = Uncounted()  # type: ignore[assignment]  # only an invocation of Lambda writes metrics
-    be_patient()  # it also drops the client: processes must not share a connection
+    be_patient()  # this also drops the client, because processes must not share a connection
     user, seconds = asked["user"], asked["seconds"]
     begin = time.monotonic() + HEAD_START_SECONDS
     with ProcessPoolExecutor(asked["processes"], multiprocessing.get_context("fork")) as pool:

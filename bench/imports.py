@@ -1,4 +1,4 @@
-"""How long a cold start takes: the import and first request of each function, compared with one client of boto3."""
+"""How long a cold start takes: the imports and first requests of functions, compared with one client of boto3."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ FIRST_REQUESTS = {
     "auditor": "auditor/schedule",
 }
 ABOUT = """\
-Medians of {rounds} rounds; in each, every function and the reference ({reference}) start once in a fresh process, with
-all bytecode compiled. **CPU** is user time. **first** is the time of a function's first
+Medians of {rounds} rounds; in each, the reference ({reference}) and each function of the table start once in a fresh
+process, with all bytecode compiled. **CPU** is user time. **first** is the time of a function's first
 request, including the creation of clients; **ready** is the sum of import and first request. On Lambda, credits,
 streaming_sessions and authorizer have SnapStart: it restores the state after the import, so their cold starts do not
 repeat the import."""
@@ -69,7 +69,7 @@ class Cold(NamedTuple):
 
 
 def run(report: Report, database: Database) -> None:
-    """Measure every function."""
+    """Measure each function in FIRST_REQUESTS."""
     database, rounds, compiling = database.table("imports"), scaled(ROUNDS), scaled(COMPILING_ROUNDS, least=0)
     seed.user("demo-user", 1_000)
     starts: dict[str, list[Cold]] = defaultdict(list)

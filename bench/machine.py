@@ -1,4 +1,4 @@
-"""Describes the machine, the time, and how busy it was otherwise. Without this, figures mean nothing."""
+"""Describes the machine, the time, and how busy the machine was. Without this, figures mean nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from local.build import build_id
 
 
 def description(load_before: str, seconds: float) -> list[str]:
-    """Return lines that describe the machine of the figures, and how busy it was at the start."""
+    """Return lines that describe the machine, and how busy it was before the benchmark and at its end."""
     emulator = next(
         line.split()[0].replace("==", " ")
         for line in Path("requirements/ministack.txt").read_text().splitlines()

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 LAYER_MEGABYTES = 4
 ABOUT = """\
-What `sam build` makes, zipped as `sam deploy` does. Bytecode, which only the local AWS gets, is left out. Built for
-this machine's architecture. One megabyte is 1,000,000 bytes."""
+The packages that `sam build` makes for this machine's architecture, zipped as `sam deploy` zips them. Bytecode, which
+only the local AWS gets, is left out. One megabyte is 1,000,000 bytes."""
 
 
 def run(report: Report, _database: Database) -> None:

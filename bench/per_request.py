@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 REPEATS = 300
 MOST_SECONDS = 20
-TARGETS = REPEATS + 50
+TARGET_USERS = REPEATS + 50
+"""How many users the supervisor's commands take in turns."""
 CPU_LIMIT_MILLISECONDS = {"balance": 1.5, "initialize": 3.0, "finalize": 3.0}
 ABOUT = """\
 The function's real handler handles each request, in a separate process from the database, after a warm-up. **CPU** is
@@ -53,7 +54,7 @@ class Effort(NamedTuple):
 EFFORT = Effort(REPEATS, MOST_SECONDS)
 
 
-class Asked(NamedTuple):
+class Workload(NamedTuple):
     """Operations to measure, what was seeded for them, and their user. If ``user`` is empty, each has its own user."""
 
     operations: Sequence[str]
@@ -62,12 +63,12 @@ class Asked(NamedTuple):
 
 
 def measure(
-    database: Database, function: str, asked: Sequence[Asked], effort: Effort = EFFORT
+    database: Database, function: str, asked: Sequence[Workload], effort: Effort = EFFORT
 ) -> list[dict[str, Figures]]:
-    """Return the figures of a function's operations, one answer for each request."""
+    """Return the figures of a function's operations by their names, one dictionary for each of ``asked``."""
     common = {
         "function": function,
-        "targets": scaled(TARGETS),
+        "targets": scaled(TARGET_USERS),
         **effort._asdict(),
         "unit_turns": scaled(UNIT_TURNS, least=2),  # some operations need turns of two kinds
         "warm_up": scaled(WARM_UP),
@@ -85,12 +86,12 @@ def run(report: Report, database: Database) -> None:
     for operations in BY_FUNCTION.values():
         for operation in operations:
             seed.user(operation.slug)
-    for target in range(scaled(TARGETS)):
+    for target in range(scaled(TARGET_USERS)):
         seed.user(f"target-{target}", 1_000)
     seed.write_records(seed.records("usage-stats-of-30-days", 300))
     for function, operations in BY_FUNCTION.items():
         asked = [
-            Asked([each.name], seeded | (seed.api_key(each.slug) if "key" in each.name.lower() else {}))
+            Workload([each.name], seeded | (seed.api_key(each.slug) if "key" in each.name.lower() else {}))
             for each in operations
         ]
         for found in measure(database, function, asked):

@@ -42,8 +42,8 @@ RATES = (1, 5, 10, 20, 40, 60, 80, 100, 150)
 SECONDS = 300.0
 SEED = 7
 
-type Step = Iterator[float]
-"""The steps of a request; each value is how long a step takes."""
+type Steps = Iterator[float]
+"""The steps of a request: the duration of each."""
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Simulation:
     def run(self, rate: float, seconds: float) -> None:
         """Send requests at ``rate`` a second for ``seconds``, and wait for all of them."""
         order = count()
-        events: list[tuple[float, int, Step]] = []
+        events: list[tuple[float, int, Steps]] = []
         at = self.random.expovariate(rate)
         while at < seconds:
             heapq.heappush(events, (at, next(order), self._request()))
@@ -102,7 +102,7 @@ class Simulation:
             if duration is not None:
                 heapq.heappush(events, (self.now + duration, next(order), request))
 
-    def _request(self) -> Step:
+    def _request(self) -> Steps:
         began = self.now
         yield HANDLER + self._about(READ)
         seen, turns = self._wallet, Turns(self._wallet.version)
@@ -128,7 +128,7 @@ class Simulation:
                 seen = self._wallet
 
     def _refusal(self, seen: Wallet) -> StaleRead | Conflict | None:
-        """Judge an attempt that decided on ``seen``, and take its units."""
+        """Return why an attempt that decided on ``seen`` is refused, if it is, and take its units."""
         refilled = self._units + (self.now - self._refilled_at) * PARTITION_UNITS
         self._units, self._refilled_at = min(refilled, PARTITION_UNITS), self.now
         if self._units < self._attempt_units:

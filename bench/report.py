@@ -26,7 +26,7 @@ class Section:
     after: str = ""
 
     def lines(self) -> list[str]:
-        """Return the section as Markdown, its columns aligned; all but the first hold figures."""
+        """Return the section as Markdown with aligned columns. The first column has names, the others have figures."""
         widths = [max(len(cell) for cell in column) for column in zip(self.header, *self.rows, strict=True)]
         rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
         table = [_line(cells, widths) for cells in (self.header, rule, *self.rows)]
@@ -57,7 +57,7 @@ class Target:
     promise: str
     limit: str
     measured: str
-    kept: bool
+    met: bool
 
     @classmethod
     def at_most(cls, promise: str, limit: float, measured: float, unit: str = "") -> Target:

@@ -88,7 +88,7 @@ def records(user_id: str, count: int) -> list[UsageRecord]:
 def write_records(made: Sequence[UsageRecord]) -> None:
     """Write records as the store makes their items, and the days' sums as ``rollups.add`` would have left them.
 
-    One by one they would take minutes; what is read back is compared with a recount before anything is measured.
+    Adding the records one by one would take minutes. ``compare`` checks the sums.
     """
     table.put_many([*map(usage.to_item, made), *_rollups(made)])
 
@@ -170,7 +170,7 @@ def _session(
 
 
 def compare(user_id: str, made: Sequence[UsageRecord]) -> None:
-    """Raise ValueError unless the days' sums, read as the service reads them, are those of the records."""
+    """Raise ValueError unless the days' sums, read as the service reads them, equal a recount of the records."""
     found, counted = Sums(), Sums()
     for _, sums in rollups.between(personal(user_id), None, None):
         found.merge(sums)

@@ -18,9 +18,9 @@ def lines(report: Report) -> list[str]:
     if not report.targets:
         return []
     rows = [
-        [target.promise, target.limit, target.measured, "pass" if target.kept else "**MISSED**"]
+        [target.promise, target.limit, target.measured, "pass" if target.met else "**MISSED**"]
         for target in report.targets
     ]
-    missed = [target.promise for target in report.targets if not target.kept]
+    missed = [target.promise for target in report.targets if not target.met]
     after = f"Missed: {'; '.join(missed)}." if missed else "None of them is missed."
     return Section("Targets", ABOUT, ["target", "limit", "measured", ""], rows, after).lines()

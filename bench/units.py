@@ -19,7 +19,7 @@ WRITE_UNIT_BYTES = 1024
 
 @dataclass
 class Units(Calls):
-    """Also counts read units, and the write units of refused conditional updates, which are billed too."""
+    """Also counts read units, and the write units of refused updates and transactions, which are billed too."""
 
     read_units: float = 0
 

@@ -25,7 +25,7 @@ LIMITS = {
 }
 ABOUT = """\
 The function's real handler, with the wire and with boto3's client in turns, in one process, so that other load on the
-machine affects both. The medians and the least of the CPU time of {repeats} requests each."""
+machine affects both. The figures are the median and the least CPU time of {repeats} requests."""
 HEADER = ["operation", "boto3 ms", "least", "wire ms", "least", "× boto3", "least ×"]
 
 

@@ -25,7 +25,7 @@ def without_account(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if not name.startswith(ACCOUNT_PREFIXES)} | NO_PROFILES
 
 
-def leave_account() -> None:
+def forget_account() -> None:
     """Take this machine's AWS account out of this process's environment, and reach the local AWS without proxies."""
     kept = without_account(os.environ)
     unproxied = kept.get("no_proxy") or kept.get("NO_PROXY")

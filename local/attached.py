@@ -19,7 +19,7 @@ def attach(advice: str) -> dict[str, str]:
         stack: dict[str, str] = json.loads(STACK_JSON.read_text())
     except FileNotFoundError as exc:
         raise Refused(f"the service is not running: {advice}") from exc
-    account.leave_account()
+    account.forget_account()
     os.environ |= {
         "TABLE_NAME": stack["tableName"],
         "AWS_ENDPOINT_URL": stack["endpointUrl"],

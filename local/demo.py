@@ -76,10 +76,10 @@ def _show(user: Caller, admin: Caller, stack: dict[str, str]) -> None:
 
 def _get_credits(user: Caller, admin: Caller) -> None:
     title("A user comes with a token, and an administrator grants credits")
-    _say_balance(user)
+    _print_balance(user)
     grant = {"userId": user.sub, "credits": GRANT, "expiryDays": 30, "notes": "Welcome"}
     print(admin.post("/api/credits/allocate", grant, expect=201)["message"])
-    _say_balance(user)
+    _print_balance(user)
 
 
 def _stream(user: Caller) -> None:
@@ -87,7 +87,7 @@ def _stream(user: Caller) -> None:
     estimate = user.post("/api/credits/calculate", {"modelId": MODEL, "usage": _estimate(ESTIMATED_TOKENS)})
     print(f"{estimate['credits']} credits for a prompt of {PROMPT_TOKENS} tokens and {ESTIMATED_TOKENS:,} of output")
     session_id = _open(user, ESTIMATED_TOKENS)
-    _say_balance(user)
+    _print_balance(user)
     for tokens_so_far in STREAM_TOKENS:
         time.sleep(0.3)  # the model is writing
         beat = {"sessionId": session_id, "tokensGenerated": tokens_so_far}
@@ -97,7 +97,7 @@ def _stream(user: Caller) -> None:
     settled = user.post("/api/streaming-sessions/finalize", done)
     print(f"{settled['status']}: {settled['actualCredits']} credits used, {settled['refund']} refunded")
     print(f"             for {json.dumps(settled['usage'])}")
-    _say_balance(user)
+    _print_balance(user)
 
 
 def _too_large(user: Caller) -> None:
@@ -117,7 +117,7 @@ def _abort(user: Caller) -> None:
     stop = {"sessionId": session_id, "tokensGenerated": 900}
     aborted = user.post("/api/streaming-sessions/abort", stop)
     print(f"{aborted['status']}: {aborted['partialCredits']} credits used, {aborted['refund']} refunded")
-    _say_balance(user)
+    _print_balance(user)
 
 
 def _price(user: Caller, admin: Caller) -> None:
@@ -135,7 +135,7 @@ def _api_key(user: Caller) -> None:
     made = user.post("/api/api-keys", wanted, expect=201)
     print(made["message"])
     job = user.with_key(made["key"])
-    _say_balance(job)
+    _print_balance(job)
     refusal = job.call("GET", "/api/usage/stats", expect=403)
     print(refusal["message"])
     print(user.post(f"/api/api-keys/{made['id']}/revoke", {})["message"], "(it stops within 30 seconds)")
@@ -166,7 +166,7 @@ def _sweep(user: Caller, stack: dict[str, str]) -> None:
         record for record in user.get("/api/usage/stats")["recentActivity"] if record["service"] == SWEPT_SERVICE
     ]
     print(f"{swept['service']}: {swept['credits']} credits for {swept['metadata']['tokens']} tokens")
-    _say_balance(user)
+    _print_balance(user)
 
 
 def _let_time_pass(user: Caller, session_id: str, stack: dict[str, str]) -> None:
@@ -216,7 +216,7 @@ def _open(user: Caller, output_tokens: int) -> str:
     return session_id
 
 
-def _say_balance(user: Caller) -> None:
+def _print_balance(user: Caller) -> None:
     balance = user.get("/api/credits/balance")
     print(f"{balance['totalCredits']} credits to spend, {balance['heldCredits']} held")
 

@@ -102,7 +102,7 @@ class Saves:
             return False
         began = time.monotonic()
         done = any(self._attempt(services) for _ in range(ATTEMPTS))
-        self._note(done, began)
+        self._finish(done, began)
         if done:
             self._prune_blobs(self._referenced)
         return done
@@ -126,7 +126,7 @@ class Saves:
             finally:
                 self._writer = 0
             persistence.STATE_DIR = str(self._newest())
-            self._note(status == 0, began)
+            self._finish(status == 0, began)
             return status == 0
 
     def _write_and_end(self, services: Services) -> NoReturn:
@@ -143,7 +143,8 @@ class Saves:
         finally:
             os._exit(0 if done else 1)
 
-    def _note(self, done: bool, began: float) -> None:
+    def _finish(self, done: bool, began: float) -> None:
+        """Set the pause until the next save, and log a failure."""
         self.pause_seconds = pause_after(time.monotonic() - began)
         if not done:
             logger.error("The state could not be saved; the save before it still counts")
@@ -157,7 +158,7 @@ class Saves:
         unfinished.mkdir(parents=True)
         without_state: set[str] = set()
 
-        def noted(name: str, get_state: Callable[[], Any]) -> Callable[[], Any]:
+        def recording_absence(name: str, get_state: Callable[[], Any]) -> Callable[[], Any]:
             def get() -> Any:
                 state = get_state()
                 if state is None:
@@ -168,7 +169,7 @@ class Saves:
 
         persistence.STATE_DIR = str(unfinished)
         try:
-            self._save_all({name: noted(name, get_state) for name, get_state in services.items()})
+            self._save_all({name: recording_absence(name, get_state) for name, get_state in services.items()})
         finally:
             persistence.STATE_DIR = str(before)
         written = {file.stem for file in unfinished.glob("*.json")}

@@ -18,13 +18,13 @@ def step(title: str) -> Iterator[Callable[[str], None]]:
     on_terminal = sys.stdout.isatty()
     if on_terminal:
         print(f"  …  {title}", end="", flush=True)
-    begun = time.monotonic()
+    began = time.monotonic()
     mark = "✗"
     try:
         yield notes.append
         mark = "✓"
     finally:
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - began
         line = f"  {mark}  {title} ({', '.join(notes)})" if notes else f"  {mark}  {title}"
         print(("\r" if on_terminal else "") + line.ljust(60) + f"{seconds:7.1f} s", flush=True)
 

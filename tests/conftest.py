@@ -6,7 +6,7 @@ import gc
 
 from hypothesis import settings
 
-from local.account import leave_account
+from local.account import forget_account
 
 
 def pytest_configure() -> None:
@@ -15,7 +15,7 @@ def pytest_configure() -> None:
     By default, hypothesis allows an example only 200 ms; here it sets no deadline. Garbage collection is off during
     the imports: they leave no garbage, and looking for it took a third of their time.
     """
-    leave_account()
+    forget_account()
     settings.register_profile("patient", deadline=None)
     settings.load_profile("patient")
     gc.disable()

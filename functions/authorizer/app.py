@@ -1,6 +1,6 @@
-"""The gateway's authorizer: who sends this token, API key or service credential? It finds or creates a token's user.
+"""The gateway's authorizer: checks a token, API key or service credential. It finds or creates a token's user.
 
-It denies for one reason only: the request is not authenticated. What a caller may do is the functions' business.
+It denies for one reason only: the request is not authenticated. The functions decide what a caller may do.
 """
 
 from typing import Any
@@ -54,7 +54,7 @@ def handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
 
 
 def _authenticated(scheme: str, credential: str, now: int) -> dict[str, Any]:
-    """What the functions need to know about the caller. Raises NotAuthenticated."""
+    """The context that the functions get about the caller. Raises NotAuthenticated."""
     if scheme == "bearer" and credential.startswith(f"{PREFIX}_"):
         scheme = "apikey"  # every SDK sends its key as a bearer token
     if scheme == "bearer" and credential:
@@ -88,7 +88,7 @@ def _verified(token: str) -> Claims:
 
 
 def _service(text: str, now: int) -> dict[str, Any]:
-    """What the functions need to know about a service. They find the user that it acts for in the request.
+    """The context that the functions get about a service. The request names the user that the service acts for.
 
     The credential is read anew. A cached one may not know a new secret yet, and the gateway would remember the refusal
     for minutes. Raises ServiceCredentialInvalid.

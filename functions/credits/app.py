@@ -166,7 +166,7 @@ class _OfAccount(ResponseModel):
 
 
 class BalanceView(_OfAccount):
-    """What can be spent now from an account, and from which lots, soonest expiry first."""
+    """The credits that can be spent now from an account, and their lots, soonest expiry first."""
 
     total_credits: int
     held_credits: int
@@ -254,7 +254,7 @@ class AllocateView(_OfAccount):
 
 
 class SetView(_OfAccount):
-    """What could be spent before, and can be spent now."""
+    """The credits that could be spent before, and those that can be spent now."""
 
     total_credits: int
     previous_credits: int
@@ -262,14 +262,14 @@ class SetView(_OfAccount):
 
 
 class RemoveView(_OfAccount):
-    """What was taken away, and what can still be spent."""
+    """The credits that were taken away, and those that can still be spent."""
 
     removed_credits: int
     total_credits: int
 
 
 class AdjustView(_OfAccount):
-    """What was granted or taken away, and what can be spent now."""
+    """The credits that were granted or taken away, and those that can be spent now."""
 
     adjustment: int
     total_credits: int

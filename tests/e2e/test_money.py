@@ -193,9 +193,9 @@ def test_credits_that_expired_while_held_return_for_one_day(service: Stack, peop
 
     (lot,) = person.balance()["activeAllocations"]
     books = audited(service, person)
-    left = lots.from_text(books.wallet["lots"])[0].expires_at - clock()
+    lifetime = lots.from_text(books.wallet["lots"])[0].expires_at - clock()
     assert lot["credits"] == 50
-    assert DAY - 120_000 < left <= DAY + SECOND
+    assert DAY - 120_000 < lifetime <= DAY + SECOND
 
 
 # ------------------------------------------------------------------------------------------------------------ prices

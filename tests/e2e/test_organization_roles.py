@@ -147,16 +147,16 @@ def test_members_see_themselves_only(team: Team) -> None:
 
 def test_managers_preview_their_members_and_nobody_else(admin: Person, team: Team) -> None:
     owner, outsider = team.people["owner"], team.people["outsider"]
-    asked = {"modelId": MODEL, "estimatedTokens": 1, "accountId": f"org:{team.id}"}
+    request = {"modelId": MODEL, "estimatedTokens": 1, "accountId": f"org:{team.id}"}
     path = "streaming-sessions/preview"
 
     for stranger in (outsider.id, outsider.email, "nobody"):
-        assert_refused(owner.call("POST", path, asked | {"userId": stranger}), 404, "MEMBER_NOT_FOUND")
-    assert_refused(owner.call("POST", path, asked | {"userId": outsider.id, "accountId": None}), 403, "FORBIDDEN")
-    elsewhere = asked | {"userId": team.other.id, "accountId": f"user:{team.other.id}"}
+        assert_refused(owner.call("POST", path, request | {"userId": stranger}), 404, "MEMBER_NOT_FOUND")
+    assert_refused(owner.call("POST", path, request | {"userId": outsider.id, "accountId": None}), 403, "FORBIDDEN")
+    elsewhere = request | {"userId": team.other.id, "accountId": f"user:{team.other.id}"}
     assert_refused(owner.call("POST", path, elsewhere), 403, "FORBIDDEN")
     for caller, about in ((outsider, outsider), (admin, outsider)):
-        found = caller.ok("POST", path, asked | {"userId": about.id})
+        found = caller.ok("POST", path, request | {"userId": about.id})
         assert (found["passes"], found["reason"]["code"], found["limits"]) == (False, "ACCOUNT_NOT_FOUND", [])
 
 

@@ -52,9 +52,9 @@ def test_a_token_is_accepted_within_the_leeway_and_refused_after_it(
 ) -> None:
     people()
     _about_to_expire(http, token)
-    gone = token(new_id("gone"), exp=int(time.time()) - CLOCK_LEEWAY_SECONDS - 1)
+    expired = token(new_id("expired"), exp=int(time.time()) - CLOCK_LEEWAY_SECONDS - 1)
 
-    answer = http.get("/api/credits/balance", headers={"Authorization": f"Bearer {gone}"})
+    answer = http.get("/api/credits/balance", headers={"Authorization": f"Bearer {expired}"})
     assert_refused(answer, 401, "TOKEN_EXPIRED")
 
 

@@ -30,7 +30,7 @@ def _is_record(item: Item) -> bool:
     return str(item["sk"]).startswith("USAGE#")
 
 
-def released(person: Person, credits: int) -> None:
+def expect_released(person: Person, credits: int) -> None:
     """Wait until nothing is held for a user, and check that exactly these credits can be spent."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (balance := person.balance())["heldCredits"]:

@@ -10,7 +10,7 @@ import pytest
 from accounting.domain.model_usage import Usage
 from tests.e2e.books import items_of
 from tests.gateways.litellm_proxy import chat, texts
-from tests.gateways.settled import released, settled
+from tests.gateways.settled import expect_released, settled
 
 if TYPE_CHECKING:
     from client.tests.providers import Provider
@@ -128,7 +128,7 @@ def test_a_caller_who_hangs_up_before_the_first_word_leaves_nothing_held(
         next(lines)
         assert person.balance()["heldCredits"] > 0
 
-    released(person, 99)  # the prompt was read
+    expect_released(person, 99)  # the prompt was read
     provider.go.set()
 
 
@@ -141,7 +141,7 @@ def test_a_provider_that_fails_before_the_first_word_costs_nothing(
     answer = proxy.answer("/v1/chat/completions", chat(stream=True), user_id=person.id)
 
     assert answer.status_code == 500
-    released(person, 100)
+    expect_released(person, 100)
 
 
 def test_a_stream_that_the_provider_breaks_off_costs_what_it_sent(
@@ -169,7 +169,7 @@ def test_a_model_that_the_proxy_lacks_leaves_nothing_held(people: People, proxy:
     provider.plans()
 
     assert proxy.answer("/v1/chat/completions", chat("nonesuch"), user_id=person.id).status_code == 400
-    released(person, 100)
+    expect_released(person, 100)
 
 
 def test_a_fallback_is_priced_as_the_model_that_served(

@@ -13,7 +13,7 @@ from client.tests.wire import Wire
 from local import litellm
 from tests.e2e.books import audited, balanced
 from tests.gateways.litellm_proxy import Proxy, chat, texts
-from tests.gateways.settled import PATIENCE_SECONDS, released, settled
+from tests.gateways.settled import PATIENCE_SECONDS, expect_released, settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,7 +162,7 @@ def test_a_request_that_a_later_callback_refuses_leaves_nothing_held(
 
     assert proxy.answer("/v1/chat/completions", forbidden).is_error
 
-    released(person, 100)
+    expect_released(person, 100)
     assert provider.asked == []
 
 

@@ -61,9 +61,9 @@ def test_open_sessions_are_settled_and_refunded() -> None:
     for _again in range(2):
         with pytest.raises(UserDisabled):
             sessions.heartbeat("u1", "a", 50_000, now=NOW)
-    noted = session_store.get("u1", "a")
-    assert noted is not None
-    assert noted.tokens == 50_000, "the tokens were generated, and are charged"
+    session = session_store.get("u1", "a")
+    assert session is not None
+    assert session.tokens == 50_000, "the tokens were generated, and are charged"
 
     settling.abort("u1", "a", None, now=NOW)
     settling.finalize("u1", "b", 0, success=True, now=NOW)
@@ -88,13 +88,13 @@ def test_a_disabled_user_cannot_read_their_balance_by_account_id_but_an_administ
     user_id: str, status: int
 ) -> None:
     users.sync(Description("boss", "boss@example.com", "boss", "admin"), NOW)
-    asked = event("credits/balance")
-    asked |= {
+    request = event("credits/balance")
+    request |= {
         "queryStringParameters": {"accountId": ACCOUNT},
         "multiValueQueryStringParameters": {"accountId": [ACCOUNT]},
     }
-    asked["requestContext"]["authorizer"] |= {"userId": user_id, "role": "admin" if user_id == "boss" else "user"}
-    answer = app("credits").handler(asked, CONTEXT)
+    request["requestContext"]["authorizer"] |= {"userId": user_id, "role": "admin" if user_id == "boss" else "user"}
+    answer = app("credits").handler(request, CONTEXT)
 
     assert answer["statusCode"] == status
     if status == 200:

@@ -152,9 +152,9 @@ def test_erasing_removes_every_text_about_a_user_and_keeps_every_number(
     statistics = usage.statistics("u1", None, None).sums
     before = assert_books_balance("u1")
 
-    begun = ask(users_app, "POST", "users/{userId}/erase", as_="boss")
+    first = ask(users_app, "POST", "users/{userId}/erase", as_="boss")
 
-    assert (begun["http"], "finishedAt" in begun) == (202, False)
+    assert (first["http"], "finishedAt" in first) == (202, False)
     assert f"{TEXT}2@x.org".lower() not in stored(dynamodb, table_name).lower(), "name and address are erased at once"
     later = clock() + erasing.WAIT
     monkeypatch.setattr(users_app, "clock", lambda: later)
@@ -293,12 +293,12 @@ def test_an_erasure_that_stops_after_every_item_finishes_without_repeating_items
 
 @pytest.mark.usefixtures("user_with_texts")
 def test_concurrent_erasures_erase_once(dynamodb: Any, table_name: str) -> None:
-    begun = together(*times(4, erase), partial(users.sync, Description("u1", "x@x.org", issued_at=1), NOW))
-    assert not [answer for answer in begun if isinstance(answer, Exception) and not isinstance(answer, UserErased)]
+    answers = together(*times(4, erase), partial(users.sync, Description("u1", "x@x.org", issued_at=1), NOW))
+    assert not [answer for answer in answers if isinstance(answer, Exception) and not isinstance(answer, UserErased)]
 
-    ended = together(*times(4, partial(erase, LATER)), *times(2, partial(sweep, LATER, lambda: True)))
+    later_answers = together(*times(4, partial(erase, LATER)), *times(2, partial(sweep, LATER, lambda: True)))
 
-    assert not [answer for answer in ended if isinstance(answer, Exception)], ended
+    assert not [answer for answer in later_answers if isinstance(answer, Exception)], later_answers
     known = erasures.get("u1")
     assert known is not None
     assert known.finished_at == LATER

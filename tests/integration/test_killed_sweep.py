@@ -79,12 +79,12 @@ def test_each_stale_session_is_settled_once_even_if_a_sweep_is_killed(dynamodb: 
         assert first_run.poll() is None
     first_run.kill()
     first_run.wait()
-    left = active(users)
-    assert 0 < left <= USERS * SESSIONS * 9 // 10
+    remaining = active(users)
+    assert 0 < remaining <= USERS * SESSIONS * 9 // 10
 
     swept = sweep(STALE, lambda: True)
 
-    assert (swept.sessions, swept.failures, swept.complete) == (left, 0, True)
+    assert (swept.sessions, swept.failures, swept.complete) == (remaining, 0, True)
     assert sweep(STALE, lambda: True).sessions == 0
     for user_id in users:
         wallet = assert_books_balance(user_id)

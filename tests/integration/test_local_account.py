@@ -75,10 +75,10 @@ def test_sam_ignores_this_machines_account() -> None:
 def test_a_program_can_drop_this_machines_account(aws: Emulator, table_name: str) -> None:
     """The benchmark, the simulation and these tests do this, because they use the service's own clients."""
     program = (
-        "from local.account import leave_account; leave_account()\n"
+        "from local.account import forget_account; forget_account()\n"
         "import boto3, sys\n"
-        "given = {'region_name': 'us-east-1', 'aws_access_key_id': 'test', 'aws_secret_access_key': 'test'}\n"
-        "print(boto3.client('dynamodb', endpoint_url=sys.argv[1], **given).list_tables()['TableNames'])"
+        "options = {'region_name': 'us-east-1', 'aws_access_key_id': 'test', 'aws_secret_access_key': 'test'}\n"
+        "print(boto3.client('dynamodb', endpoint_url=sys.argv[1], **options).list_tables()['TableNames'])"
     )
 
     command = [sys.executable, "-c", program, aws.endpoint_url]

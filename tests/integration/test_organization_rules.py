@@ -241,12 +241,12 @@ def test_credits_move_once_even_if_an_organization_is_closed_many_times_at_once(
 
 def test_credits_go_only_to_another_open_account(acme: Organization) -> None:
     other = operations.create("Other", "boss", now=NOW, key=None).organization
-    gone = operations.create("Gone", "boss", now=NOW, key=None).organization
-    closing.close(gone.id, None, actor="admin", now=NOW)
+    closed = operations.create("Gone", "boss", now=NOW, key=None).organization
+    closing.close(closed.id, None, actor="admin", now=NOW)
 
     erasing.erase("u1", by="admin", now=NOW)
 
-    for target in (acme.account_id, gone.account_id, personal("nobody"), AccountId("org:NONE"), personal("u1")):
+    for target in (acme.account_id, closed.account_id, personal("nobody"), AccountId("org:NONE"), personal("u1")):
         with pytest.raises(Invalid):
             closing.close(acme.id, target, actor="admin", now=NOW)
     assert organizations.require(acme.id).closed_at is None

@@ -81,7 +81,7 @@ def test_a_preview_decides_as_initialize_does_right_after_it(
     runs.begin(MEMBER, "r", 40, expires_at=None, metadata={}, now=NOW)
     budget("member:u1", 50)
     budget(f"key:{key}", 45)
-    passed = set()
+    outcomes = set()
     for number in range(40):
         account = rng.choice([ACME, ACCOUNT])
         with_run = rng.choice(["r", None]) if account == ACME else None
@@ -99,9 +99,9 @@ def test_a_preview_decides_as_initialize_does_right_after_it(
         else:
             assert previewed.refusal is None
             assert (previewed.required, previewed.estimated) == truth
-        passed.add(previewed.refusal is None)
+        outcomes.add(previewed.refusal is None)
 
-    assert passed == {False, True}
+    assert outcomes == {False, True}
 
 
 def test_a_preview_shows_what_each_limit_has_left_including_limits_that_pass(user: MakeUser) -> None:

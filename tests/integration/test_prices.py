@@ -281,8 +281,8 @@ def largest(number: int = 0) -> PriceRule:
     aliases = [f"{number:04d}{each:02d}" + "a" * (MAX_ALIASES_LENGTH // MAX_ALIASES - 6) for each in range(MAX_ALIASES)]
     variants = {f"{each}" + "v" * 31: card for each in range(MAX_VARIANTS)}
     named = sum(rate is not None for each in variants.values() for rates in each.all_rates() for rate in rates)
-    left = MAX_RATES - named - len(full)
-    variants["0" + "v" * 31] = RateCard(Rates(*[rate] * min(left + 1, len(full))), card.tiers)
+    remaining = MAX_RATES - named - len(full)
+    variants["0" + "v" * 31] = RateCard(Rates(*[rate] * min(remaining + 1, len(full))), card.tiers)
     return PriceRule(longest, RateCard(full), NOW, NOW + DAY, variants, tuple(aliases), MAX_TOKENS, "s" * 64, "v" * 64)
 
 

@@ -52,7 +52,7 @@ def test_a_run_has_the_sums_of_its_sessions_and_records(user: MakeUser) -> None:
 
 
 def test_a_stopped_run_admits_nothing_more_and_its_open_sessions_settle() -> None:
-    begun = runs.begin(Spender("u1", ACME), "r1", 50, expires_at=None, metadata={}, now=NOW).run
+    before = runs.begin(Spender("u1", ACME), "r1", 50, expires_at=None, metadata={}, now=NOW).run
     stream("s1", run_id="r1")
 
     stopped = runs.stop(ACME, "r1", by=Requester("u1"), now=NOW + 1)
@@ -65,7 +65,7 @@ def test_a_stopped_run_admits_nothing_more_and_its_open_sessions_settle() -> Non
 
     run = runs.show(ACME, "r1", by=BOSS).run
     assert (run.status(NOW), run.committed, run.spent, run.sessions, run.records) == ("stopped", 4, 4, 1, 1)
-    assert begun.status(NOW) == "active"
+    assert before.status(NOW) == "active"
 
 
 def test_a_run_expires() -> None:

@@ -66,10 +66,10 @@ def rotate(issued: Issued, *, overlap: int = DAY, keep_previous: bool = False, n
 
 def authorized(issued: Issued) -> dict[str, Any]:
     """The context that the authorizer passes to the functions. If it denies, raise ServiceCredentialInvalid."""
-    asked = {"type": "TOKEN", "methodArn": "arn:a/v1/GET/x", "authorizationToken": f"Service {issued.text}"}
+    request = {"type": "TOKEN", "methodArn": "arn:a/v1/GET/x", "authorizationToken": f"Service {issued.text}"}
     authorizer = app("authorizer")
     vars(authorizer)["clock"] = lambda: NOW
-    answer = authorizer.handler(asked, CONTEXT)
+    answer = authorizer.handler(request, CONTEXT)
     context: dict[str, Any] = answer["context"]
     if answer["policyDocument"]["Statement"][0]["Effect"] == "Deny":
         raise ServiceCredentialInvalid(context["message"])
@@ -137,10 +137,10 @@ def test_both_secrets_are_accepted_until_the_older_one_ends() -> None:
     new = rotate(old)
 
     assert acting(old).user_id == acting(new).user_id == "u1"
-    passed = authorized(old)
-    caller_of(passed, NOW + DAY - 1, ["u1"])
+    context = authorized(old)
+    caller_of(context, NOW + DAY - 1, ["u1"])
     with pytest.raises(ServiceCredentialInvalid, match="rotated out"):
-        caller_of(passed, NOW + DAY, ["u1"])
+        caller_of(context, NOW + DAY, ["u1"])
 
 
 def test_a_new_secret_works_at_once_although_the_process_caches_the_credential(
@@ -162,8 +162,8 @@ def test_an_ended_secret_is_refused_within_30_seconds_despite_the_gateways_cache
     clock: Clock, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
     issued = create()
-    passed = authorized(issued)
-    caller_of(passed, NOW, ["u1"])
+    context = authorized(issued)
+    caller_of(context, NOW, ["u1"])
     with monkeypatch.context() as elsewhere:  # a change in another process does not reach this one's cache
         elsewhere.setattr(service_credentials, "forget", lambda _id: None)
         if end == "deleted":
@@ -175,10 +175,10 @@ def test_an_ended_secret_is_refused_within_30_seconds_despite_the_gateways_cache
             service_credentials.change(issued.credential.id, name=None, rights=None, end_previous=True)
 
     clock.seconds = 29
-    caller_of(passed, NOW, ["u1"])
+    caller_of(context, NOW, ["u1"])
     clock.seconds = 30
     with pytest.raises(ServiceCredentialInvalid, match="deleted" if end == "deleted" else "rotated out"):
-        caller_of(passed, NOW, ["u1"])
+        caller_of(context, NOW, ["u1"])
     with pytest.raises(ServiceCredentialInvalid):
         authorized(issued)
 

@@ -91,13 +91,13 @@ def test_two_sweeps_at_once_and_late_finalizes_charge_each_session_once(user: Ma
         assert (wallet.held, wallet.charged) == (0, 4 * 2)
 
 
-def test_the_next_sweep_does_what_the_last_one_had_no_time_for(user: MakeUser) -> None:
+def test_the_next_sweep_finishes_a_sweep_that_ran_out_of_time(user: MakeUser) -> None:
     for n in range(12):
         user(f"u{n}", credits_granted=50)
         open_sessions(f"u{n}", 2)
-    left = iter([True, False])
+    time_left = iter([True, False])
 
-    first = sweep(STALE, lambda: next(left, False))
+    first = sweep(STALE, lambda: next(time_left, False))
     second = sweep(STALE, always)
 
     assert not first.complete

@@ -53,13 +53,13 @@ class Twins:
 
     def __call__(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         self.operations[operation] += 1
-        asked = {**request, "ReturnConsumedCapacity": "INDEXES"}
+        own_request = {**request, "ReturnConsumedCapacity": "INDEXES"}
         method = re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
-        asked_of_twin = self._to_the_twin(asked)
-        if "ClientRequestToken" in asked:  # a token is used once in an account, not once for each table
-            asked_of_twin["ClientRequestToken"] = asked["ClientRequestToken"][::-1]
-        theirs = _outcome(lambda: getattr(self._theirs, method)(**asked_of_twin))
-        ours = _outcome(lambda: self._ours(operation, asked))
+        twin_request = self._to_the_twin(own_request)
+        if "ClientRequestToken" in own_request:  # a token is used once in an account, not once for each table
+            twin_request["ClientRequestToken"] = own_request["ClientRequestToken"][::-1]
+        theirs = _outcome(lambda: getattr(self._theirs, method)(**twin_request))
+        ours = _outcome(lambda: self._ours(operation, own_request))
         assert self._to_the_twin(ours.fields) == theirs.fields
         if isinstance(ours, _Refused):
             assert isinstance(theirs, _Refused)

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 
 from local import end_quietly_on_interrupt
-from local.account import leave_account
+from local.account import forget_account
 from tests.simulation.simulation import STEPS, Exercised, Simulation, Violation
 
 PROGRESS_SEEDS = 100
@@ -16,7 +16,7 @@ PROGRESS_SEEDS = 100
 
 def main() -> int:
     """Run SEEDS seeds from FIRST on with STEPS calls each; return 1 if a promise was broken."""
-    leave_account()
+    forget_account()
     first, seeds = int(os.environ.get("FIRST") or 1), int(os.environ.get("SEEDS") or 100)
     steps, sabotage = int(os.environ.get("STEPS") or STEPS), os.environ.get("SABOTAGE") or None
     exercised, began = Exercised(), time.monotonic()

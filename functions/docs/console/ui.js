@@ -1,4 +1,4 @@
-// What every screen is made of. Texts are always set as text, never as markup.
+// The parts that every screen is made of. Texts are always set as text, never as markup.
 
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./preact.js";
 import { newKey } from "./api.js";

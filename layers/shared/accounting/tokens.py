@@ -32,7 +32,7 @@ SIGNATURE_ONLY: Any = {
 
 
 class Claims(NamedTuple):
-    """What a genuine token says about its user, and when it expires (epoch seconds).
+    """The user that a genuine token describes, and when the token expires (epoch seconds).
 
     ``issuer`` is the configured issuer of the token; it is None for the platform's own issuer.
     """

@@ -4,7 +4,7 @@ import { html, useState } from "../preact.js";
 import { request } from "../api.js";
 import { Command, Credits, Field, When, digits, wholeNumber } from "../ui.js";
 
-// What each command sends, and the balance after it: `after(balance, amount)` gives { available, debt }.
+// The request of each command, and the balance after it: `after(balance, amount)` returns { available, debt }.
 export const COMMANDS = {
   grant: {
     label: "Grant", title: "Grant credits to", method: "POST", route: "credits/allocate", field: "credits", expires: () => true,

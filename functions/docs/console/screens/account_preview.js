@@ -1,4 +1,4 @@
-// Would the next call pass? The service's own decision, with what every limit has left. Nothing is held.
+// Would the next call pass? Shows the service's own decision, and what every limit has left. Nothing is held.
 
 import { html, useState } from "../preact.js";
 import { request } from "../api.js";

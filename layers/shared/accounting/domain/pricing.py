@@ -27,8 +27,8 @@ class PriceRule(NamedTuple):
     """A model's price from ``effective_from`` (inclusive) to ``effective_to`` (exclusive), in epoch milliseconds.
 
     ``variants`` are cards by name (``batch``, ``priority``); rates that they leave out come from ``card``. ``aliases``
-    are other ids of the model. ``max_output_tokens`` is the most output that a client
-    reserves for a request without a limit. ``source`` and ``source_version`` show where the rule comes from.
+    are other ids of the model. ``max_output_tokens`` is the most output that a client reserves for a request without a
+    limit. ``source`` and ``source_version`` show where the rule comes from.
     """
 
     model_id: str

@@ -253,9 +253,9 @@ def claimed(
 ) -> Pointer | None:
     """The pointer of the user's address after the claim, or None if it does not change.
 
-    The user with the newest statement gets the address; that can be a later statement of the ``holder``. A user with
-    an older statement waits until the holder gives up the address. But the first to hold a text keeps it: an address
-    that was another user's id (``namesakes``) before cannot be claimed. A disabled user claims nothing.
+    The user with the newest statement gets the address; that can be a later statement of the ``holder``. A user with an
+    older statement waits until the holder gives up the address. But the first to hold a text keeps it: an address that
+    was another user's id (``namesakes``) before cannot be claimed. A disabled user claims nothing.
     """
     address = user.address
     if address is None or user.disabled:

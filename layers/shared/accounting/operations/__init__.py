@@ -1,1 +1,1 @@
-"""What a caller can ask for. Each operation loads, decides with the domain, and writes one transaction."""
+"""The operations that a caller can ask for. Each reads, decides with the domain, and writes one transaction."""

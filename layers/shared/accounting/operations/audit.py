@@ -23,7 +23,7 @@ MAX_FIRST_READ = 10_000
 
 @dataclass
 class Audited:
-    """What an audit of all accounts did.
+    """The result of an audit of all accounts.
 
     ``drifting`` counts wallets with a finding, ``unread`` those whose ledgers continue in a newer format.
     """
@@ -44,9 +44,9 @@ def audit(account_id: AccountId, now: int) -> tuple[Proof, Wallet, int]:
     if account.wallet is None:
         raise ValueError(f"the wallet of {account_id} can't be read")
     known = account.proved if account.wallet.entry_seq > MAX_FIRST_READ else None
-    begun = known or Proof(account_id, since=now)
-    first = begun.seq + 1
-    return *_proved(begun, account.wallet), first
+    start = known or Proof(account_id, since=now)
+    first = start.seq + 1
+    return *_proved(start, account.wallet), first
 
 
 def audit_all(now: int, time_left: Callable[[], bool]) -> Audited:

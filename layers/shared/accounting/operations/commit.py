@@ -26,7 +26,7 @@ NO_LIMITS = Allowance(Spender("", stored("")))
 
 
 class Snapshot(NamedTuple):
-    """What a command has read and bases its decision on; ``allowance`` if it commits new credits."""
+    """The items that a command has read and decides on; ``allowance`` if the command commits new credits."""
 
     wallet: Wallet
     session: Session | None = None
@@ -46,13 +46,13 @@ def retry_until_committed[T](
     snapshot = first or read()
     deadline, turns = time.monotonic() + CONTENTION_SECONDS, Turns(snapshot.wallet.version)
     while True:
-        begun, passed = time.monotonic(), turns.passed(snapshot.wallet)
+        started, passed = time.monotonic(), turns.passed(snapshot.wallet)
         if passed != snapshot.wallet.passed:
             snapshot = snapshot._replace(wallet=snapshot.wallet._replace(passed=passed))
         try:
             return attempt(snapshot)
         except (StaleRead, Conflict) as refusal:
-            pause = turns.pause(refusal, time.monotonic() - begun)
+            pause = turns.pause(refusal, time.monotonic() - started)
             if isinstance(refusal, StaleRead):
                 newer = snapshot._replace(**refusal.current)
                 # The wallet has new terms if members or budgets have changed since this attempt read them.

@@ -39,7 +39,7 @@ class Request(NamedTuple):
 
 
 class CreditChange(NamedTuple):
-    """What a command did.
+    """The result of a command.
 
     ``credits`` is what the request asked for. ``previous`` and ``available`` are what can be spent before and after it.
     ``allocation`` is the grant that it made, if any, without its notes: answers are stored, and notes are kept only
@@ -57,7 +57,7 @@ class CreditChange(NamedTuple):
 
 
 class Balance(NamedTuple):
-    """What an account can spend, and from which lots, soonest expiry first."""
+    """The credits that an account can spend, and their lots, soonest expiry first."""
 
     account_id: AccountId
     available: int

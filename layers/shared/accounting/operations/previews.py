@@ -12,7 +12,7 @@ from accounting.store import prices
 
 
 class Preview(NamedTuple):
-    """What would happen: a session holds ``required`` credits, unless there is a ``refusal``.
+    """The outcome of opening a session: it would hold ``required`` credits, unless there is a ``refusal``.
 
     ``estimated`` is what the estimate costs. ``room`` is what the wallet and each limit have left. It is None if the
     spender may not spend from the account at all.

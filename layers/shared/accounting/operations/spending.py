@@ -1,7 +1,7 @@
 """Shared by all commands that commit new credits: how many can be committed, and the writes that count them.
 
 The wallet, the counters of the budgets and the run are written in one transaction. The conditions of the counters and
-of the run decide. What was read before only determines which writes to try.
+of the run decide. The values read before only determine which writes to try.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -75,12 +75,12 @@ def room_for(
     fails. ``stored`` is as in ``Allowance.bounds``. Raises the reason if the spender may not spend at all.
     """
     admit(snapshot, now)
-    allowance, begun = snapshot.allowance, now if at is None else at
-    bounds = allowance.bounds(begun, stored)
+    allowance, began_at = snapshot.allowance, now if at is None else at
+    bounds = allowance.bounds(began_at, stored)
     room = Room(snapshot.wallet.spendable(now), snapshot.wallet.held, bounds)
     if bounds and wanted > room.credits:
         allowance = allowances.with_current_counters(allowance, bounds)
-        room = room._replace(bounds=allowance.bounds(begun, stored))
+        room = room._replace(bounds=allowance.bounds(began_at, stored))
     return room
 
 

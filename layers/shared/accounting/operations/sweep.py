@@ -17,7 +17,7 @@ WORKERS = 8
 
 @dataclass
 class Swept:
-    """What a sweep did, in numbers; ``complete`` is False if time ran out."""
+    """The result of a sweep, in numbers; ``complete`` is False if time ran out."""
 
     sessions: int = 0
     wallets: int = 0

@@ -25,7 +25,7 @@ AT_ONCE = 4
 
 @dataclass(slots=True)
 class Turns:
-    """What a command knows about the others: the wallet's version when it first read it, and its own refusals."""
+    """The numbers that decide a command's turn: the wallet's version at the first read, and the command's refusals."""
 
     version: int
     stale: int = 0

@@ -70,7 +70,7 @@ class Event(NamedTuple):
 
     @property
     def spender(self) -> Spender:
-        """Who spends, from which account."""
+        """The user who spends, with the account, the API key and the run that the event names."""
         return Spender(self.user_id, self.payer, self.key_id, self.run_id)
 
 
@@ -184,9 +184,9 @@ class Statistics(NamedTuple):
 def statistics(
     user_id: str, since: int | None, until: int | None, *, key_id: str | None = None, by: By | None = None
 ) -> Statistics:
-    """What a user used in ``since <= at < until`` (epoch milliseconds), whichever account paid.
+    """The usage of a user in ``since <= at < until`` (epoch milliseconds), whichever account paid.
 
-    With ``key_id``, only what was used with this API key. With ``by``, also a series: credits by day and name.
+    With ``key_id``, only the usage with this API key. With ``by``, also a series: credits by day and name.
     """
     return _statistics(personal(user_id), since, until, usage.with_key(key_id, usage.every), by)
 
@@ -194,7 +194,7 @@ def statistics(
 def statistics_of_account(
     account_id: AccountId, since: int | None, until: int | None, *, by: By | None = None
 ) -> Statistics:
-    """What an account paid for in ``since <= at < until``, for all of its users; ``by`` as in ``statistics``."""
+    """The usage of all users that an account paid for; the other arguments are as in ``statistics``."""
     return _statistics(account_id, since, until, usage.paid, by)
 
 
@@ -207,7 +207,7 @@ def statistics_of_member(
     key_id: str | None = None,
     by: By | None = None,
 ) -> Statistics:
-    """What an account paid for one user in ``since <= at < until``; ``key_id`` and ``by`` as in ``statistics``."""
+    """The usage of one user that an account paid for; the other arguments are as in ``statistics``."""
     own = personal(user_id)
     paid = usage.paid if account_id == own else usage.paid_by(account_id)
     return _statistics(own, since, until, usage.with_key(key_id, paid), by)

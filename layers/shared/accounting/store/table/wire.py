@@ -1,9 +1,9 @@
 """The wire to DynamoDB: signed JSON over connections that are kept open, with the same retries as boto3's client.
 
 boto3's client supports every service and every option, which takes most of a request's processor time. ``Wire`` has
-six operations. It has the client's methods for them, with the same arguments, the same exceptions, and the same answers
-except for ResponseMetadata. It is stricter in one respect: an answer that cannot be read counts as lost. boto3 returns
-an answer without an item if its JSON is cut short, and the last of three answers even if its checksum is wrong.
+only six of the client's methods, with the same arguments, the same exceptions, and the same answers except for
+ResponseMetadata. It is stricter in one respect: an answer that cannot be read counts as lost. boto3 returns an answer
+without an item if its JSON is cut short, and the last of three answers even if its checksum is wrong.
 
 Threads may share a wire. Imports chance, surroundings and exchange.
 """
