@@ -349,7 +349,7 @@ def allocate(body: Allocate) -> AllocateView:
 
 @api.post("/api/credits/set", access=COMMANDERS, idempotency="set", codes=GRANT_CODES)
 def set_credits(body: SetCredits) -> SetView:
-    """Set what can be spent from an account to an exact amount, and its debt to 0."""
+    """Set the spendable credits of an account to an exact number, and its debt to 0."""
     change = _marked_if_replayed(operations.set_available(_request(body), body.credits))
     return SetView(
         account_id=change.account_id,
