@@ -1,4 +1,4 @@
-"""CPU time that a wrapper adds to a call, besides the SDK and the two requests that account the call."""
+"""CPU time that a wrapper adds to a call, besides the SDK and the two requests that account for the call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stand-in for the service's streaming sessions: as much as one session of one user at one price needs."""
+"""A stand-in for the service's streaming sessions: one session of one user, at one price."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ TOKENS_A_CREDIT = 10
 
 
 class Accountant:
-    """Keeps one session.
+    """Opens and settles one session.
 
-    ``said`` has the steps it received and the tokens of each. ``bodies`` has the requests. ``trouble`` has, for a step,
-    the answers or exceptions that come instead of the step; those in ``afterwards`` come after the step was carried
-    out, instead of its answer. Of a usage, only the output counts, by its canonical, OpenAI's or Anthropic's name.
+    ``received`` has the steps of the requests, and the tokens of each. ``bodies`` has the steps and the bodies.
+    ``trouble`` has failures by step: answers or exceptions that replace the step. Those in ``afterwards`` replace only
+    the answer: the step is carried out first. Only the output tokens of a usage are read, in canonical form or in
+    OpenAI's or Anthropic's.
     """
 
     def __init__(self, credits: int = 1000) -> None:
-        self.said: list[tuple[str, int]] = []
+        self.received: list[tuple[str, int]] = []
         self.bodies: list[tuple[str, dict[str, Any]]] = []
         self.trouble: dict[str, list[httpx.Response | BaseException]] = {}
         self.afterwards: dict[str, list[httpx.Response | BaseException]] = {}
@@ -39,23 +40,23 @@ class Accountant:
         step, body = request.url.path.rpartition("/")[2], json.loads(request.read())
         with self._lock:
             self.session_ids.add(body["sessionId"])
-            self.said.append((step, tokens_in(body)))
+            self.received.append((step, tokens_in(body)))
             self.bodies.append((step, body))
             if self.trouble.get(step):
-                return given(self.trouble[step].pop(0))
+                return answer_with(self.trouble[step].pop(0))
             answer: httpx.Response = getattr(self, f"_{step}")(body)
-            return given(self.afterwards[step].pop(0)) if self.afterwards.get(step) else answer
+            return answer_with(self.afterwards[step].pop(0)) if self.afterwards.get(step) else answer
 
     def steps(self, but: str = "heartbeat") -> list[str]:
-        """The steps it received, except those called ``but``."""
-        return [step for step, _ in self.said if step != but]
+        """The steps that it received, except those called ``but``."""
+        return [step for step, _ in self.received if step != but]
 
-    def heard(self, step: str) -> list[int]:
+    def tokens_of(self, step: str) -> list[int]:
         """The tokens of every step with this name."""
-        return [tokens for name, tokens in self.said if name == step]
+        return [tokens for name, tokens in self.received if name == step]
 
-    def told(self, step: str) -> list[dict[str, Any]]:
-        """The values of every step with this name, without the session's id."""
+    def bodies_of(self, step: str) -> list[dict[str, Any]]:
+        """The body of every step with this name, without the session's id."""
         return [
             {name: value for name, value in body.items() if name != "sessionId"}
             for received, body in self.bodies
@@ -107,7 +108,7 @@ def tokens_in(body: dict[str, Any]) -> int:
     return max(int(counts[name]) for name in names if name in counts)
 
 
-def given(trouble: httpx.Response | BaseException) -> httpx.Response:
+def answer_with(trouble: httpx.Response | BaseException) -> httpx.Response:
     """Return a new copy of the trouble, because a response can be read only once; or raise it."""
     if isinstance(trouble, BaseException):
         raise trouble

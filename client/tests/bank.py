@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from client.tests.accountant import AT, given
+from client.tests.accountant import AT, answer_with
 from client.tests.played import ok, refusal
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ LOST = httpx.ReadError("the answer was lost")
 
 @dataclass
 class KnownSession:
-    """A session: what it was opened with, and what settled it."""
+    """A session, with the bodies of the requests that opened and settled it. ``beats`` are those of its heartbeats."""
 
     user: str
     opened: dict[str, Any]
@@ -37,9 +37,10 @@ class KnownSession:
 
 
 class Bank:
-    """Holds and settles. While ``is_down``, it answers 503. ``trouble`` has, for a step, answers that replace its own.
+    """Holds and settles. While ``is_down``, it answers 503. ``trouble`` has, by step, answers that replace its own.
 
-    ``credits`` is what every user can pay for: a credit for each output token, the input is free.
+    ``asked`` counts the requests by step. Every user has ``credits``: an output token costs one, the input is free.
+    ``limits`` has the maximum outputs of models.
     """
 
     def __init__(self, credits: int = 10**6) -> None:
@@ -65,9 +66,9 @@ class Bank:
         with self._lock:
             self.asked[step] += 1
             if self.is_down:
-                return given(UNAVAILABLE)
+                return answer_with(UNAVAILABLE)
             if self.trouble.get(step):
-                return given(self.trouble[step].pop(0))
+                return answer_with(self.trouble[step].pop(0))
             answer: httpx.Response = getattr(self, f"_{step}")(body, user)
             return answer
 
@@ -83,7 +84,7 @@ class Bank:
 
     def _price(self, model: str) -> httpx.Response:
         if self.is_down:
-            return given(UNAVAILABLE)
+            return answer_with(UNAVAILABLE)
         limit = {"maxOutputTokens": self.limits[model]} if model in self.limits else {}
         return ok({"modelId": model, "pricePerThousandTokens": 1, "history": []} | limit)
 

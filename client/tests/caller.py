@@ -1,8 +1,8 @@
 """A program whose accounted calls are killed: `python caller.py sync|async ACCOUNTING PROVIDER [FILE]`.
 
-For each line that it reads, it forks a process and prints its id. After "go", the fork calls the models until it is
-killed, and prints the session of each call that it has read to its end, or left. After "last", it ends when the outbox
-is empty. The fork saves importing the SDKs for each process.
+For each line of its input, it forks a child and prints the child's process id. After "go", the child calls the models
+until it is killed, and prints the session of each call that it has read to its end, or left. After "last", the child
+ends when the outbox is empty. Because of the fork, the SDKs are imported only once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import openai.resources.responses
 from accounting_client import AccountingClient, AsyncAccountingClient, ServiceCredential
 from accounting_client.anthropic import accounted as anthropic_accounted
 from accounting_client.openai import accounted
-from client.tests.worker import RETRIES, has_unsent, say_line
+from client.tests.worker import RETRIES, has_unsent, print_line
 
 ACTS = ("whole", "read", "leave")
 APIS = ("chat", "responses", "messages")
@@ -43,11 +43,14 @@ def clients(accounting: Any, origin: str) -> dict[str, Any]:
     return {"chat": chat, "responses": chat, "messages": messages}
 
 
-def planned(of: dict[str, Any]) -> tuple[str, str, Any]:
-    """What to do next, the id of its session, and the call. The provider gets the id as the name of the model."""
+def next_call(sdks: dict[str, Any]) -> tuple[str, str, Any]:
+    """Make a random call. Return its act, the id of its session, and the answer or a coroutine that returns it.
+
+    The provider gets the id as the name of the model.
+    """
     api, act = random.choice(APIS), random.choice(ACTS)
     session_id = f"{act}-{api}-{uuid4()}"
-    client = of[api].with_accounting(session_id=session_id)
+    client = sdks[api].with_accounting(session_id=session_id)
     request: dict[str, Any] = {"model": session_id, "stream": act != "whole"}
     if api == "chat":
         return act, session_id, client.chat.completions.create(**request, messages=HELLO, max_tokens=50)
@@ -58,43 +61,43 @@ def planned(of: dict[str, Any]) -> tuple[str, str, Any]:
 
 def run(url: str, origin: str, file: str | None, *, is_last: bool) -> None:
     with AccountingClient(url, ServiceCredential("svc_01_secret"), retries=RETRIES, outbox=file) as accounting:
-        of = clients(accounting, origin)
+        sdks = clients(accounting, origin)
         while is_last and file and has_unsent(file):
             time.sleep(0.05)
         while not is_last:
-            act, session_id, answer = planned(of)
+            act, session_id, answer = next_call(sdks)
             if act == "read":
                 list(answer)
             elif act == "leave":
                 next(answer)
                 answer.close()
-            say_line(session_id)
+            print_line(session_id)
 
 
 async def arun(url: str, origin: str, file: str | None, *, is_last: bool) -> None:
     credential = ServiceCredential("svc_01_secret")
     async with AsyncAccountingClient(url, credential, retries=RETRIES, outbox=file) as accounting:
-        of = clients(accounting, origin)
+        sdks = clients(accounting, origin)
         while is_last and file and has_unsent(file):
             await asyncio.sleep(0.05)
         while not is_last:
-            act, session_id, asked = planned(of)
+            act, session_id, asked = next_call(sdks)
             answer = await asked
             if act == "read":
                 [part async for part in answer]
             elif act == "leave":
                 await anext(answer)
                 await answer.close()
-            say_line(session_id)
+            print_line(session_id)
 
 
 if __name__ == "__main__":
     kind, url, origin, *rest = sys.argv[1:]
     for line in sys.stdin:
         if child := os.fork():
-            say_line(f"pid {child}")
+            print_line(f"pid {child}")
             os.waitpid(child, 0)
-            say_line("ended")
+            print_line("ended")
             continue
         try:
             random.seed()

@@ -20,7 +20,7 @@ type Service = Callable[[httpx.Request], httpx.Response]
 
 
 class Ask(Protocol):
-    """Makes a client of ``service`` do something, and returns the result; the items of a list as a list."""
+    """Makes a client of ``service`` do ``act``, and returns the result. An iterator's items are returned as a list."""
 
     def __call__(self, service: Service, act: Callable[[Any], Any], token: Any = "jwt", **options: Any) -> Any: ...
 

@@ -10,7 +10,7 @@ import httpx
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-type Said = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
+type Reply = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
 
 BALANCE = {"userId": "u", "totalCredits": 7, "heldCredits": 2, "debt": 0, "activeAllocations": []}
 GRANTED = {
@@ -26,21 +26,21 @@ GRANTED = {
 
 
 class Played:
-    """Gives the answers in ``said`` in turn, and repeats the last one."""
+    """Gives the ``replies`` in turn, and repeats the last one."""
 
-    def __init__(self, *said: Said) -> None:
+    def __init__(self, *replies: Reply) -> None:
         self.requests: list[httpx.Request] = []
-        self._said = list(said)
+        self._replies = list(replies)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         request.read()
         self.requests.append(request)
-        said = self._said.pop(0) if len(self._said) > 1 else self._said[0]
-        if isinstance(said, Exception):
-            raise said
-        if isinstance(said, httpx.Response):  # a new copy, because a response can be read only once
-            return httpx.Response(said.status_code, content=said.content, headers=said.headers)
-        return said(request)
+        reply = self._replies.pop(0) if len(self._replies) > 1 else self._replies[0]
+        if isinstance(reply, Exception):
+            raise reply
+        if isinstance(reply, httpx.Response):  # a new copy, because a response can be read only once
+            return httpx.Response(reply.status_code, content=reply.content, headers=reply.headers)
+        return reply(request)
 
     @property
     def asked(self) -> list[tuple[str, str]]:

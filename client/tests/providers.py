@@ -24,11 +24,11 @@ type Json = dict[str, Any]
 
 @dataclass
 class Plan:
-    """What a model answers, and the usage that it reports: ``words`` words, which are those of ``says`` if it is given.
+    """The answer of a model, and the usage that it reports. The answer has ``words`` words: those of ``says``, if set.
 
-    ``status`` other than 200 is an error instead of an answer. A stream waits for `Provider.go` after ``pause_after``
-    words, hangs up after ``cut_after``, and ends without a usage if ``reports_usage`` is False. A whole answer waits
-    if ``pause_after`` is set at all.
+    With a ``status`` other than 200, the answer is an error. A stream waits for `Provider.go` after ``pause_after``
+    words, and breaks off after ``cut_after`` words. A whole answer waits if ``pause_after`` has any value. Without
+    ``reports_usage``, the answer has no usage.
     """
 
     words: int = 4
@@ -41,7 +41,7 @@ class Plan:
     reports_usage: bool = True
     says: str | None = None
     more_usage: Json = field(default_factory=dict)
-    """Fields that the usage has beside the usual ones, or instead of them."""
+    """Fields that are added to the usage, or replace its usual fields."""
 
     def word(self, number: int) -> str:
         return f"word{number} " if self.says is None else f"{self.says.split()[number]} "
@@ -84,7 +84,7 @@ class Plan:
 
 
 class Provider:
-    """Answers as the current ``plan`` says. ``asked`` has the paths and bodies of all requests."""
+    """Answers by the current ``plan``. ``asked`` has the paths and bodies of all requests."""
 
     def __init__(self) -> None:
         self.plan = Plan()
@@ -93,14 +93,14 @@ class Provider:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.origin = f"http://127.0.0.1:{self._server.server_address[1]}"
-        """Anthropic's SDK takes it as ``base_url``, and appends the version itself."""
+        """The ``base_url`` for Anthropic's SDK, which appends the version itself."""
         self.base_url = f"{self.origin}/v1"
-        """OpenAI's SDK takes it as ``base_url``."""
+        """The ``base_url`` for OpenAI's SDK."""
 
     @classmethod
     @contextmanager
     def running(cls) -> Iterator[Provider]:
-        """Run one during the block."""
+        """Run a provider during the block."""
         provider = cls()
         thread = threading.Thread(target=provider._server.serve_forever, daemon=True)
         thread.start()
@@ -113,14 +113,14 @@ class Provider:
             thread.join()
 
     def plans(self, **changes: Any) -> Plan:
-        """Answer like this from now on, and drop the earlier requests."""
+        """Answer by a plan with these changes from now on, and forget the earlier requests."""
         self.plan = Plan(**changes)
         self.asked.clear()
         self.go.clear()
         return self.plan
 
     def pause(self, plan: Plan, word: int | None) -> None:
-        """Wait for ``go`` if the plan has the answer wait at this word."""
+        """Wait for ``go`` if the plan has a pause at this word."""
         if word is not None and word == plan.pause_after:
             self.go.wait(PATIENCE_SECONDS)
 
@@ -223,13 +223,13 @@ def _response(plan: Plan, model: str, *, status: str = "completed") -> Json:
 
 
 def _response_events(plan: Plan, asked: Json) -> Iterator[tuple[int | None, Json | str]]:
-    begun = _response(plan, asked["model"], status="in_progress")
+    started = _response(plan, asked["model"], status="in_progress")
     message = {"id": "msg-1", "type": "message", "role": "assistant", "status": "in_progress", "content": []}
     part = {"type": "output_text", "text": "", "annotations": []}
     where = {"item_id": "msg-1", "output_index": 0, "content_index": 0}
     done = _response(plan, asked["model"])
     events: list[tuple[int | None, Json]] = [
-        (None, {"type": "response.created", "response": begun}),
+        (None, {"type": "response.created", "response": started}),
         (None, {"type": "response.output_item.added", "output_index": 0, "item": message}),
         (None, {"type": "response.content_part.added", **where, "part": part}),
     ]
@@ -260,8 +260,8 @@ def _message(plan: Plan, model: str) -> Json:
 
 def _message_events(plan: Plan, asked: Json) -> Iterator[tuple[int | None, Json | str]]:
     """Events of a message: the input at the beginning, with 1 token of output, and the output at the end."""
-    begun = {**plan.messages_usage, "output_tokens": 1} if plan.reports_usage else {}
-    message = {**_message(plan, asked["model"]), "content": [], "stop_reason": None, "usage": begun}
+    first_usage = {**plan.messages_usage, "output_tokens": 1} if plan.reports_usage else {}
+    message = {**_message(plan, asked["model"]), "content": [], "stop_reason": None, "usage": first_usage}
     yield None, {"type": "message_start", "message": message}
     yield None, {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
     for number in range(plan.words):

@@ -69,11 +69,11 @@ def test_an_abandoned_session_is_aborted_with_its_tokens(
         drop(client)
         gc.collect()
         wait_for(lambda: service.outcome)
-        beats = len(service.heard("heartbeat"))
+        beats = len(service.tokens_of("heartbeat"))
         time.sleep(BEAT_SECONDS * 4)
 
     assert service.outcome == ("abort", 30)
-    assert len(service.heard("heartbeat")) == beats
+    assert len(service.tokens_of("heartbeat")) == beats
     wait_for(lambda: not client.open_sessions)
     assert "was abandoned with 30 tokens" in caplog.text
 
@@ -85,7 +85,7 @@ def test_a_session_that_is_only_entered_is_not_abandoned() -> None:
         client = AccountingClient(BASE_URL, "jwt", http=http, retries=QUICK)
         with client.streaming_session("m", 100, heartbeat_seconds=BEAT_SECONDS):
             gc.collect()
-            wait_for(lambda: len(service.heard("heartbeat")) >= 3)
+            wait_for(lambda: len(service.tokens_of("heartbeat")) >= 3)
             assert service.outcome is None
     assert service.steps() == ["initialize", "finalize"]
 
@@ -115,9 +115,9 @@ def test_an_abandoned_async_session_is_aborted_with_its_tokens(
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while service.outcome is None:
                     await asyncio.sleep(0.01)
-            beats = len(service.heard("heartbeat"))
+            beats = len(service.tokens_of("heartbeat"))
             await asyncio.sleep(BEAT_SECONDS * 4)
-            assert len(service.heard("heartbeat")) == beats
+            assert len(service.tokens_of("heartbeat")) == beats
             assert client.open_sessions == set()
 
     asyncio.run(run())
@@ -134,7 +134,7 @@ def test_an_async_session_that_is_only_entered_is_not_abandoned() -> None:
             async with client.streaming_session("m", 100, heartbeat_seconds=BEAT_SECONDS):
                 gc.collect()
                 async with asyncio.timeout(PATIENCE_SECONDS):
-                    while len(service.heard("heartbeat")) < 3:
+                    while len(service.tokens_of("heartbeat")) < 3:
                         await asyncio.sleep(0.01)
 
     asyncio.run(run())

@@ -1,4 +1,4 @@
-"""Settlements that the service can't take when a stream ends: sent later, by either client, and never waited for."""
+"""Settlements that fail when a stream ends: either client sends them later, and the stream does not wait for them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SRC = Path(__file__).parent.parent / "src"
 
 
 class Play:
-    """Either client of a bank: streams, and waits for what happens later."""
+    """Streams with a client of a bank, and waits for the settlement."""
 
     def __init__(self, kind: str, bank: Bank) -> None:
         self.bank = bank
@@ -110,7 +110,9 @@ def test_closing_waits_for_what_is_left_to_send(play: Play) -> None:
     assert play.bank.open == set()
 
 
-def test_what_is_left_when_the_client_is_closed_is_logged_once(play: Play, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_settlement_that_is_left_when_the_client_is_closed_is_logged_once(
+    play: Play, caplog: pytest.LogCaptureFixture
+) -> None:
     def body(session: Any) -> None:
         session.add_tokens(30)
         play.bank.is_down = True
@@ -118,8 +120,8 @@ def test_what_is_left_when_the_client_is_closed_is_logged_once(play: Play, caplo
     session = play(body, retries=BRIEF)
 
     assert session.result is None
-    told = [line for line in caplog.messages if f"session {session.session_id} could not be settled with 30" in line]
-    assert len(told) == 1
+    logged = [line for line in caplog.messages if f"session {session.session_id} could not be settled with 30" in line]
+    assert len(logged) == 1
 
 
 def test_a_settlement_that_is_refused_later_is_logged(play: Play, caplog: pytest.LogCaptureFixture) -> None:
@@ -157,8 +159,8 @@ def test_a_settlement_that_is_rejected_as_a_whole_is_sent_with_the_tokens_only(p
     session = play(body)
 
     assert session.result
-    told = play.bank.only().settled or {}
-    assert (told["actualTokens"], told["metadata"]) == (42, {"estimated": True})
+    settlement = play.bank.only().settled or {}
+    assert (settlement["actualTokens"], settlement["metadata"]) == (42, {"estimated": True})
 
 
 def test_a_short_hold_is_made_for_as_much_output_as_the_user_can_pay_for(play: Play) -> None:
@@ -347,7 +349,7 @@ def test_a_request_without_a_limit_reserves_the_models_maximum_output_but_at_mos
     bank.limits = limit
 
     assert limits(bank, kind) == reserved
-    assert bank.asked["price"] == 1, "it is remembered"
+    assert bank.asked["price"] == 1, "the limit is cached"
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])

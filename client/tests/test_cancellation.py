@@ -58,8 +58,8 @@ async def answer(client: AsyncAccountingClient, chunks: int = 1000) -> AsyncIter
             await asyncio.sleep(0.001)
 
 
-async def held(client: AsyncAccountingClient, inside: asyncio.Event) -> None:
-    """A stream that says when it has begun, and then waits."""
+async def stay_in_stream(client: AsyncAccountingClient, inside: asyncio.Event) -> None:
+    """Stream some tokens, set ``inside``, and stay in the block."""
     async with client.streaming_session("m", 100) as session:
         session.add_tokens(30)
         inside.set()
@@ -76,7 +76,7 @@ async def consume(client: AsyncAccountingClient, until: int, reached: asyncio.Ev
 def test_a_stream_whose_task_is_cancelled_is_charged_for_what_was_generated() -> None:
     async def scenario(client: AsyncAccountingClient, _: Slow) -> None:
         inside = asyncio.Event()
-        task = asyncio.create_task(held(client, inside))
+        task = asyncio.create_task(stay_in_stream(client, inside))
         await inside.wait()
         (session,) = client.open_sessions
         task.cancel()
@@ -84,13 +84,13 @@ def test_a_stream_whose_task_is_cancelled_is_charged_for_what_was_generated() ->
             await task
         assert session.result, "it was settled before the task ended"
 
-    assert cancelling(scenario).said == [("initialize", 100), ("abort", 30)]
+    assert cancelling(scenario).received == [("initialize", 100), ("abort", 30)]
 
 
 def test_a_session_whose_task_is_cancelled_twice_is_settled_before_the_client_is_closed() -> None:
     async def scenario(client: AsyncAccountingClient, slow: Slow) -> None:
         inside = asyncio.Event()
-        task = asyncio.create_task(held(client, inside))
+        task = asyncio.create_task(stay_in_stream(client, inside))
         await inside.wait()
         slow.entered.clear()
         task.cancel()
@@ -99,7 +99,7 @@ def test_a_session_whose_task_is_cancelled_twice_is_settled_before_the_client_is
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    assert cancelling(scenario).said == [("initialize", 100), ("abort", 30)]
+    assert cancelling(scenario).received == [("initialize", 100), ("abort", 30)]
 
 
 def test_a_session_cancelled_while_it_opens_releases_its_hold() -> None:
@@ -114,7 +114,7 @@ def test_a_session_cancelled_while_it_opens_releases_its_hold() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    assert cancelling(scenario).said == [("initialize", 100), ("abort", 0)]
+    assert cancelling(scenario).received == [("initialize", 100), ("abort", 0)]
 
 
 def test_a_session_cancelled_while_it_finalizes_is_finalized() -> None:
@@ -133,7 +133,7 @@ def test_a_session_cancelled_while_it_finalizes_is_finalized() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    assert cancelling(scenario).said == [("initialize", 100), ("finalize", 30)]
+    assert cancelling(scenario).received == [("initialize", 100), ("finalize", 30)]
 
 
 def test_a_generator_that_is_closed_early_is_charged_for_what_was_generated() -> None:
@@ -144,7 +144,7 @@ def test_a_generator_that_is_closed_early_is_charged_for_what_was_generated() ->
                 break
         await chunks.aclose()
 
-    assert cancelling(scenario).said == [("initialize", 100_000), ("abort", 50)]
+    assert cancelling(scenario).received == [("initialize", 100_000), ("abort", 50)]
 
 
 def test_a_generator_that_is_garbage_collected_is_charged_for_what_was_generated() -> None:
@@ -154,7 +154,7 @@ def test_a_generator_that_is_garbage_collected_is_charged_for_what_was_generated
                 break
         await asyncio.sleep(0.2)
 
-    assert cancelling(scenario).said == [("initialize", 100_000), ("abort", 50)]
+    assert cancelling(scenario).received == [("initialize", 100_000), ("abort", 50)]
 
 
 def test_a_stream_that_exceeds_a_time_limit_is_charged_for_what_was_generated() -> None:
@@ -168,7 +168,7 @@ def test_a_stream_that_exceeds_a_time_limit_is_charged_for_what_was_generated() 
         with pytest.raises(TimeoutError):
             await stream()
 
-    assert cancelling(scenario).said == [("initialize", 100), ("abort", 30)]
+    assert cancelling(scenario).received == [("initialize", 100), ("abort", 30)]
 
 
 def test_a_session_settles_even_if_a_framework_cancels_every_wait() -> None:
@@ -181,10 +181,10 @@ def test_a_session_settles_even_if_a_framework_cancels_every_wait() -> None:
             await reached.wait()
             group.cancel_scope.cancel()
 
-    assert cancelling(scenario).said == [("initialize", 100_000), ("abort", 50)]
+    assert cancelling(scenario).received == [("initialize", 100_000), ("abort", 50)]
 
 
-def test_a_session_whose_loop_ends_logs_what_the_sweeper_has_to_settle(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_session_whose_loop_ends_is_logged_as_unsettled(caplog: pytest.LogCaptureFixture) -> None:
     accountant = Accountant()
     client = AsyncAccountingClient(
         BASE_URL, "jwt", http=httpx.AsyncClient(transport=httpx.MockTransport(Slow(accountant)))

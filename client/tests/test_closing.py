@@ -30,7 +30,7 @@ ABORTED = {"status": "aborted", "partialCredits": 0, "refund": 12, "overrun": 0,
 
 
 class Service:
-    """Holds and settles many sessions, and counts the concurrent settlements. ``trouble`` comes instead of settling."""
+    """Holds and settles many sessions, and counts the concurrent settlements. ``trouble`` replaces settling."""
 
     def __init__(self, trouble: httpx.Response | Exception | None = None) -> None:
         self.open: set[str] = set()
@@ -144,13 +144,13 @@ def test_closing_takes_no_longer_than_the_clients_retries_allow(
 
     assert seconds < 2
     for session in sessions:
-        told = [line for line in caplog.messages if f"session {session.session_id} could not be settled" in line]
-        assert len(told) == 1
+        logged = [line for line in caplog.messages if f"session {session.session_id} could not be settled" in line]
+        assert len(logged) == 1
         assert session.result is None
 
 
 def hanging(close: Callable[..., Any]) -> tuple[float, list[Any]]:
-    """Close a client while settling hangs for longer than the test lasts; a remaining thread is a daemon."""
+    """Close a client while settling hangs for longer than the test lasts. Threads that remain are daemons."""
     retries = Retries(total_seconds=0.5)
     if close is close_async:
         return close_async(Service(), retries, 30, 5)
@@ -245,19 +245,19 @@ def test_leaving_a_block_waits_while_the_client_settles_its_session() -> None:
 
 
 def test_two_threads_that_fail_to_settle_at_once_log_it_only_once() -> None:
-    said: list[str] = []
+    logged: list[str] = []
 
     class Slow(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             time.sleep(0.05)
-            said.append(record.getMessage())
+            logged.append(record.getMessage())
 
     def give_up() -> None:
         at_once.wait()
         hold.left_behind()
-        heard.append(len(said))
+        counts.append(len(logged))
 
-    handler, heard, at_once = Slow(), list[int](), threading.Barrier(8)
+    handler, counts, at_once = Slow(), list[int](), threading.Barrier(8)
     logging.getLogger("accounting_client").addHandler(handler)
     try:
         with Service().sync() as http:
@@ -269,4 +269,4 @@ def test_two_threads_that_fail_to_settle_at_once_log_it_only_once() -> None:
                 thread.join()
     finally:
         logging.getLogger("accounting_client").removeHandler(handler)
-    assert heard == [1] * 8
+    assert counts == [1] * 8

@@ -66,9 +66,9 @@ def requests() -> list[httpx.Request]:
     with httpx.Client(transport=httpx.MockTransport(service)) as http:
         client = AccountingClient(BASE_URL, "jwt", service_key="key", http=http)
         for method in methods(client).values():
-            for given in arguments(method):
+            for values in arguments(method):
                 with suppress(UnexpectedAnswer):
-                    next(method(**given))
+                    next(method(**values))
     return service.requests
 
 

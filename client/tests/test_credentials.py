@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from client.tests.conftest import Ask
 
 SYNCED = {"userId": "u", "email": "u@example.com", "username": "u", "role": "user", "created": True}
-HEARD = {"sessionId": "s", "tokensGenerated": 5, "allocatedCredits": 1, "expiresAt": "2026-12-21T08:30:00.000Z"}
+HEARTBEAT = {"sessionId": "s", "tokensGenerated": 5, "allocatedCredits": 1, "expiresAt": "2026-12-21T08:30:00.000Z"}
 
 
 class Tokens:
@@ -41,7 +41,7 @@ class Tokens:
 
 
 def accepting_only(token: str) -> Any:
-    """A service that accepts one token and answers that any other has expired."""
+    """A service that accepts one token. Its answer to any other token is that it has expired."""
 
     def service(request: httpx.Request) -> httpx.Response:
         accepted = request.headers["authorization"] == f"Bearer {token}"
@@ -144,7 +144,7 @@ def test_many_threads_whose_token_expired_fetch_one_new_token() -> None:
 
 
 def test_the_service_key_is_sent_only_with_reports_of_usage(ask: Ask) -> None:
-    service = Played(ok(HEARD), ok(BALANCE))
+    service = Played(ok(HEARTBEAT), ok(BALANCE))
 
     ask(service, lambda client: client.heartbeat("s", 5), service_key="key")
     ask(service, lambda client: client.balance(), service_key="key")
@@ -221,7 +221,7 @@ def test_an_invalid_base_url_is_refused(kind: Any, url: str) -> None:
 
 
 def test_a_service_names_the_user_that_it_acts_for(ask: Ask) -> None:
-    service = Played(ok(BALANCE), ok(HEARD), ok(BALANCE))
+    service = Played(ok(BALANCE), ok(HEARTBEAT), ok(BALANCE))
 
     credential = ServiceCredential("svc_1_x")
     ask(service, lambda client: client.for_user("Zoë, a/b%").balance(), token=credential)

@@ -102,19 +102,19 @@ def in_a_child(act: Callable[[], Any]) -> Any:
     if child == 0:
         signal.alarm(CHILD_SECONDS)  # so that a deadlock ends, too
         try:
-            told = {"result": act()}
+            outcome = {"result": act()}
         except BaseException:
-            told = {"error": traceback.format_exc()}
-        os.write(write_end, json.dumps(told).encode())
+            outcome = {"error": traceback.format_exc()}
+        os.write(write_end, json.dumps(outcome).encode())
         os._exit(0)
     os.close(write_end)
     with open(read_end, "rb") as pipe:  # noqa: PTH123 - it has no path
         content = pipe.read()
     os.waitpid(child, 0)
     assert content, "the child was stuck"
-    told = json.loads(content)
-    assert "error" not in told, told["error"]
-    return told["result"]
+    outcome = json.loads(content)
+    assert "error" not in outcome, outcome["error"]
+    return outcome["result"]
 
 
 def test_a_child_has_connections_of_its_own(server: Server) -> None:
@@ -175,7 +175,7 @@ def test_a_child_leaves_its_parents_sessions_alone(
         assert in_a_child(child) == []
         assert server.accountant.steps() == ["initialize"]
         session.add_tokens(1)
-    assert server.accountant.said == [("initialize", 100), ("finalize", 31)]
+    assert server.accountant.received == [("initialize", 100), ("finalize", 31)]
 
 
 def test_a_child_sends_no_heartbeats_for_its_parents_sessions(server: Server) -> None:
@@ -204,11 +204,11 @@ def test_a_child_of_an_unused_client_streams_and_settles_its_own_sessions(server
             return session.result and session.result.charged_credits
 
         assert in_a_child(child) == 3
-    assert server.accountant.said == [("initialize", 100), ("abort", 30)]
+    assert server.accountant.received == [("initialize", 100), ("abort", 30)]
 
 
 def test_a_lock_held_during_the_fork_does_not_block_the_child(server: Server) -> None:
-    """Another thread fetches a token during the fork. The child lacks that thread, so its lock stays held there."""
+    """Another thread fetches a token during the fork. The child lacks that thread, so the lock stays locked there."""
     fetching, go_on = threading.Event(), threading.Event()
 
     def token() -> str:
@@ -267,7 +267,7 @@ def test_a_child_of_an_async_client_has_its_own_connections_and_sessions(server:
 
     parent = os.getpid()
     asyncio.run(run())
-    assert server.accountant.said == [("initialize", 100), ("finalize", 30)]
+    assert server.accountant.received == [("initialize", 100), ("finalize", 30)]
     childs, parents = set(server.connections("balance")[:2]), set(server.connections("initialize"))
     assert len(childs) == 1
     assert childs.isdisjoint(parents)

@@ -301,7 +301,7 @@ def test_a_redirect_to_an_invalid_address_is_an_unexpected_answer(ask: Ask, loca
         ask(Played(httpx.Response(302, headers={"Location": location})), lambda client: client.balance())
 
 
-def test_a_request_whose_own_address_is_too_long_is_the_callers_fault(ask: Ask) -> None:
+def test_a_request_whose_own_address_is_too_long_raises_value_error(ask: Ask) -> None:
     service = Played(ok(BALANCE))
 
     with pytest.raises(ValueError, match="the request has no valid address"):
@@ -310,7 +310,7 @@ def test_a_request_whose_own_address_is_too_long_is_the_callers_fault(ask: Ask) 
 
 
 @contextmanager
-def speaking(said: bytes) -> Iterator[str]:
+def speaking(content: bytes) -> Iterator[str]:
     """A server that sends this on every connection, whatever the request, and hangs up."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -322,7 +322,7 @@ def speaking(said: bytes) -> Iterator[str]:
                     return
                 with connection:
                     connection.recv(65536)
-                    connection.sendall(said)
+                    connection.sendall(content)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
@@ -377,7 +377,7 @@ def test_a_malformed_http_response_raises_an_error_of_the_client(name: str) -> N
             asyncio.run(run())
 
 
-def test_a_wrongly_encoded_answer_counts_as_an_answer() -> None:
+def test_a_wrongly_encoded_answer_is_an_unexpected_answer() -> None:
     with (
         speaking(ON_THE_WIRE["a body that is not gzip"]) as url,
         httpx.Client(trust_env=False) as http,

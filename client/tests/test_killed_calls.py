@@ -70,7 +70,7 @@ class Callers:
             yield cls(process)
 
     def run_and_kill(self, least: int, chance: random.Random, *, until: Callable[[], bool]) -> int:
-        """Kill processes at any moment, at least this many, and until something was observed; return how many."""
+        """Kill at least this many processes at random moments, and more until a condition is met; return how many."""
         kills = 0
         while kills < least or (not until() and kills < MOST_KILLS):
             self.run("go", chance.random() * MOST_CALLS)
@@ -89,8 +89,8 @@ class Callers:
             self.ended |= {process.stdout.readline().strip() for _ in range(int(kill_after))}
             time.sleep(kill_after % 1 * CALL_SECONDS)
             os.kill(pid, signal.SIGKILL)
-        while (said := process.stdout.readline().strip()) != "ended":
-            self.ended.add(said)
+        while (session_id := process.stdout.readline().strip()) != "ended":
+            self.ended.add(session_id)
 
 
 def environment() -> dict[str, str]:
@@ -122,7 +122,7 @@ def test_calls_of_processes_that_are_killed_at_any_moment_are_settled_exactly_on
         settled, is_left = session.settled or {}, session_id.startswith("leave-")
         if session.outcome == "finalize":
             assert output_of(session_id, settled) == provider.plan.output_tokens
-        elif not is_left:  # killed before its usage was known: the service charges its last heartbeat
+        elif not is_left:  # killed before the usage was known: the service charges the last heartbeat
             assert session_id not in callers.ended
             assert not {"usage", "tokensGenerated"} & settled.keys()
         elif session_id in callers.ended:
@@ -132,7 +132,7 @@ def test_calls_of_processes_that_are_killed_at_any_moment_are_settled_exactly_on
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_without_an_outbox_a_killed_process_leaves_open_what_it_had_not_ended(kind: str) -> None:
+def test_without_an_outbox_a_killed_process_leaves_its_session_open(kind: str) -> None:
     bank, chance = Bank(), random.Random(6)
 
     with Slow.running() as provider, serving(bank) as url, Callers.running(kind, url, provider.origin) as callers:
@@ -217,7 +217,7 @@ class Failing(Bank):
 
 @pytest.mark.parametrize("end", ["raise", "SIGTERM", "end"])
 @pytest.mark.parametrize("program", [SYNC, ASYNC], ids=["sync", "async"])
-def test_a_program_without_an_outbox_that_ends_in_its_streams_logs_each_open_session(program: str, end: str) -> None:
+def test_a_program_without_an_outbox_that_ends_inside_streams_logs_each_open_session(program: str, end: str) -> None:
     with Slow.running() as provider, serving(bank := Failing()) as url:
         command = [sys.executable, "-c", program, url, provider.base_url, end]
         run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment(), timeout=60)

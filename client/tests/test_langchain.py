@@ -55,10 +55,10 @@ class Accountants:
         return accountant
 
     def settled(self, step: str) -> dict[str, Any]:
-        """Return what the only session was settled with. It must have been settled once, by this step."""
+        """Return the body that settled the only session. It must have been settled once, by this step."""
         assert self.only.steps() == ["initialize", step]
-        (told,) = self.only.told(step)
-        return told
+        (body,) = self.only.bodies_of(step)
+        return body
 
 
 class Never(BaseRateLimiter):
@@ -138,7 +138,7 @@ def test_the_providers_usage_is_settled(provider: Provider, way: str) -> None:
 
     usage = {"inputTokens": 2_000, "cachedInputTokens": 1_500, "outputTokens": 700}
     assert service.settled("finalize") == {"usage": usage, "usageFormat": "canonical", "success": True}
-    (opened,) = service.only.told("initialize")
+    (opened,) = service.only.bodies_of("initialize")
     assert (opened["modelId"], opened["estimatedUsage"]["outputTokens"]) == ("gpt-4o-mini", 100)
     assert opened["estimatedUsage"]["inputTokens"] > 0
 
@@ -165,7 +165,7 @@ def test_a_provider_that_fails_before_the_first_word_costs_nothing(provider: Pro
 
 
 @streams
-def test_a_provider_that_breaks_off_is_paid_for_what_it_said(provider: Provider, way: str) -> None:
+def test_a_provider_that_breaks_off_is_paid_for_its_words(provider: Provider, way: str) -> None:
     service = Accountants()
     provider.plans(words=20, cut_after=10)
 
@@ -258,7 +258,7 @@ def test_a_task_that_is_cancelled_while_the_model_thinks_leaves_nothing_held(
 
 
 def test_a_task_that_is_cancelled_before_the_model_is_called_leaves_nothing_held(provider: Provider) -> None:
-    """It waits for LangChain's limiter, and LangChain reports its end to no callback."""
+    """The task waits for LangChain's limiter, and LangChain reports the task's end to no callback."""
     service, limiter = Accountants(), Never()
     provider.plans()
 
@@ -302,7 +302,7 @@ def test_a_stream_stops_when_its_hold_cannot_be_raised(provider: Provider, way: 
         call(way, service, model_of(provider))
 
     assert service.only.steps() == ["initialize", "abort"]
-    assert 120 < service.only.told("abort")[0]["tokensGenerated"] < 4_000
+    assert 120 < service.only.bodies_of("abort")[0]["tokensGenerated"] < 4_000
 
 
 @pytest.mark.parametrize("way", ["batch", "abatch"])
@@ -355,10 +355,10 @@ def test_the_callback_and_the_price_decide_what_is_held_for_a_call(provider: Pro
         callback = AccountingCallback(client, **paid, estimate=7, metadata={"chain": "summary"})
         model_of(provider, max_tokens=None).invoke("Why?", config=callbacks(callback))
 
-    (opened,) = service.only.told("initialize")
+    (opened,) = service.only.bodies_of("initialize")
     estimate = {"inputTokens": 7, "outputTokens": 2_000}
-    told = {"accountId": "org:acme", "runId": "r-1", "modelId": "ours"}
-    assert opened == {**told, "estimatedUsage": estimate, "metadata": {"chain": "summary"}}
+    payer = {"accountId": "org:acme", "runId": "r-1", "modelId": "ours"}
+    assert opened == {**payer, "estimatedUsage": estimate, "metadata": {"chain": "summary"}}
 
 
 def test_several_prompts_of_one_call_are_refused(provider: Provider) -> None:
@@ -435,7 +435,7 @@ def test_an_async_callback_in_a_sync_call_of_a_coroutine_raises_an_error(
         ),
     ],
 )
-def test_usage_metadata_in_canonical_form(details: dict[str, Any], parts: dict[str, int]) -> None:
+def test_usage_metadata_is_converted_to_canonical_form(details: dict[str, Any], parts: dict[str, int]) -> None:
     usage = {"input_tokens": 20, "output_tokens": 10, "total_tokens": 30, **details}
 
     assert canonical_usage(usage) == {"inputTokens": 20, "outputTokens": 10, **parts}

@@ -1,4 +1,4 @@
-"""What requests and usages of LiteLLM mean; `tests/gateways` has the callback in a real proxy."""
+"""How requests and usages of LiteLLM are read; `tests/gateways` tests the callback in a real proxy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from accounting_client.litellm_requests import ModelRequest, canonical_usage, ou
         ("aembedding", {"max_tokens": 5}, 0),
     ],
 )
-def test_the_most_that_a_request_may_generate(call_type: str, data: dict[str, Any], most: int) -> None:
+def test_a_requests_limits_decide_how_much_it_may_generate(call_type: str, data: dict[str, Any], most: int) -> None:
     asked = ModelRequest(call_type, data, 0 if call_type == "aembedding" else 70)
 
     assert (asked.is_accountable, asked.max_output_tokens) == (True, most)
@@ -106,7 +106,7 @@ def test_a_request_is_shortened_to_what_is_affordable(
         ({"prompt_tokens_details": {"web_search_requests": 2}}, {"webSearches": 2}),
     ],
 )
-def test_litellms_usage_in_canonical_form(more: dict[str, Any], parts: dict[str, int]) -> None:
+def test_litellms_usage_is_converted_to_canonical_form(more: dict[str, Any], parts: dict[str, int]) -> None:
     usage = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30, "cost": 0.5, **more}
 
     assert canonical_usage(usage) == {"inputTokens": 20, "outputTokens": 10, **parts}

@@ -1,4 +1,4 @@
-"""Sessions that could not be opened: they are released if they may be held; otherwise nothing is sent or logged."""
+"""Sessions that could not be opened: credits that may be held are released; otherwise nothing is sent or logged."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_token_function_that_fails_before_anything_is_sent_leaves_nothing_to_r
 
     with pytest.raises(OSError, match="is away"):
         stream(service, entered, token=token)
-    assert service.said == []
+    assert service.received == []
     assert caplog.text == ""
 
 
@@ -100,7 +100,7 @@ def test_a_refusal_after_a_lost_answer_does_not_mean_that_nothing_is_held(
     service.afterwards["initialize"] = [LOST]
 
     def answers(request: httpx.Request) -> httpx.Response:
-        if request.url.path.endswith("initialize") and service.heard("initialize"):
+        if request.url.path.endswith("initialize") and service.tokens_of("initialize"):
             return httpx.Response(trouble.status_code, content=trouble.content)
         return service(request)
 
@@ -157,7 +157,7 @@ def test_heartbeats_that_cannot_begin_are_tried_again(monkeypatch: pytest.Monkey
         client.streaming_session("m", 100, heartbeat_seconds=0.02),
     ):
         until = time.monotonic() + 10
-        while not service.heard("heartbeat"):
+        while not service.tokens_of("heartbeat"):
             assert time.monotonic() < until
             time.sleep(0.01)
     assert len(refused) == 1

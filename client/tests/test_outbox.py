@@ -1,4 +1,4 @@
-"""Settlements that are kept on disk: processes that are killed at any moment, and those that follow them."""
+"""Settlements that are stored on disk: processes are killed at any moment, and later processes settle the rest."""
 
 from __future__ import annotations
 
@@ -70,21 +70,21 @@ def test_processes_that_are_killed_at_any_moment_leave_nothing_unsettled_and_set
     assert len(settled) > KILLS
     for session_id, tokens in ended.items():
         session = bank.sessions[session_id]
-        told = session.settled or {}
+        settlement = session.settled or {}
         if session.outcome == "finalize":
-            assert told["actualTokens"] == tokens
+            assert settlement["actualTokens"] == tokens
         else:  # the process was killed after it printed the tokens and before it wrote them to the outbox
-            assert "tokensGenerated" not in told
+            assert "tokensGenerated" not in settlement
     assert rows(file) == []
 
 
 def rows(file: Path) -> list[Any]:
-    """What an outbox has: the ids of its sessions, and whether each is open."""
+    """The ids of the sessions in an outbox, and whether each is open."""
     with sqlite3.connect(file) as database:
         return database.execute("SELECT session_id, ending IS NULL FROM settlements").fetchall()
 
 
-def test_an_outbox_is_for_its_owner_only_and_says_how_a_session_ended(tmp_path: Path) -> None:
+def test_an_outbox_is_readable_by_its_owner_only_and_has_the_ending_of_a_session(tmp_path: Path) -> None:
     file = tmp_path / "outbox"
     box = Outbox(file, "https://a")
 
@@ -171,7 +171,7 @@ def test_a_settlement_is_taken_over_once_and_only_from_a_process_that_is_gone(
     assert other.claim(KEY.sender) == []
 
 
-def test_a_stream_that_a_killed_process_left_open_is_aborted_with_what_the_service_knows(
+def test_a_stream_that_a_killed_process_left_open_is_aborted_without_tokens_of_the_client(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox, "OPEN_LEASE_SECONDS", -1)
@@ -180,15 +180,15 @@ def test_a_stream_that_a_killed_process_left_open_is_aborted_with_what_the_servi
     assert Outbox(tmp_path / "outbox", "https://a").claim(KEY.sender) == [(KEY, Ending("s1", None, None))]
 
 
-@pytest.mark.parametrize(("service", "who"), [("https://b", KEY.sender), ("https://a", "Service svc_02")])
+@pytest.mark.parametrize(("service", "caller"), [("https://b", KEY.sender), ("https://a", "Service svc_02")])
 def test_nobody_sends_the_settlements_of_another_service_or_another_caller(
-    tmp_path: Path, service: str, who: str
+    tmp_path: Path, service: str, caller: str
 ) -> None:
     mine = Outbox(tmp_path / "outbox", "https://a")
     mine.ended(KEY, ENDING)
     mine.close()
 
-    assert Outbox(tmp_path / "outbox", service).claim(who) == []
+    assert Outbox(tmp_path / "outbox", service).claim(caller) == []
     assert len(rows(tmp_path / "outbox")) == 1
 
 
@@ -221,7 +221,7 @@ def test_a_users_own_token_is_refused_because_a_restart_would_lose_it(tmp_path: 
     assert rows(tmp_path / "outbox") == []
 
 
-def test_what_the_service_cannot_take_before_the_client_is_closed_is_settled_by_the_next_one(
+def test_a_settlement_that_fails_until_the_client_is_closed_is_sent_by_the_next_client(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     bank, brief = Bank(), Retries(total_seconds=0.2, first_seconds=0.01)
@@ -264,7 +264,7 @@ def test_a_credential_that_is_refused_leaves_the_settlement_in_the_outbox(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("header", "who"),
+    ("header", "identity"),
     [
         ("Service svc_01K0_se_cret", "Service svc_01K0"),
         ("ApiKey acct_01K0_secret", "ApiKey acct_01K0"),
@@ -274,8 +274,8 @@ def test_a_credential_that_is_refused_leaves_the_settlement_in_the_outbox(tmp_pa
         (None, " "),
     ],
 )
-def test_a_caller_is_known_again_after_its_secret_or_its_token_was_renewed(header: str | None, who: str) -> None:
-    assert sender(header) == who
+def test_the_sender_of_a_credential_does_not_depend_on_its_secret(header: str | None, identity: str) -> None:
+    assert sender(header) == identity
 
 
 def wait_until(done: Callable[[], object], seconds: float = 10) -> None:

@@ -1,4 +1,4 @@
-"""The SDKs of OpenAI and Anthropic, accounted, against a server that speaks their formats: every end of every call."""
+"""Accounted calls of the SDKs of OpenAI and Anthropic, to a server that speaks their formats: all ways a call ends."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ HELLO = [{"role": "user", "content": "hello"}]
 
 
 class Leave(Exception):
-    """What a reader raises in the middle of a stream."""
+    """Raised by a reader in the middle of a stream."""
 
 
 class Sdk:
-    """One API of one SDK, sync or async, accounted by a bank. It asks the model, and says what was settled."""
+    """One API of one SDK, sync or async, accounted by a bank. It calls the model, and has the settlement."""
 
     def __init__(self, api: str, kind: str, provider: Provider, bank: Bank) -> None:
         self.api, self.kind, self.provider, self.bank = api, kind, provider, bank
@@ -84,7 +84,7 @@ class Sdk:
         return client.messages.stream(model="m", messages=HELLO, max_tokens=1000)
 
     def run(self, body: Callable[[Talk], Any], retries: Retries = BRIEF, **options: Any) -> None:
-        """Do ``body`` with an accounted client; the accounting client is closed afterwards."""
+        """Run ``body`` with an accounted client, and then close the accounting client."""
         token: Any = ServiceCredential("svc_01_secret")
         if self.kind == "async":
             asyncio.run(self._async(body, token, retries, options))
@@ -123,7 +123,7 @@ class Talk:
         self.loop: asyncio.AbstractEventLoop | None = None
 
     def __call__(self, work: Any) -> Any:
-        """The result of what may be a coroutine."""
+        """Return the result of ``work``, which may be a coroutine."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(WAIT_SECONDS) if self.loop else work
 
     def ask(self, client: Any = None, **request: Any) -> Any:
@@ -300,7 +300,7 @@ def test_a_reader_who_leaves_at_the_end_pays_for_the_usage(sdk: Sdk) -> None:
     first, second = (sdk.bank.sessions[name] for name in ("first", "second"))
     assert first.settled
     assert second.settled
-    if sdk.api != "chat":  # its usage comes in a chunk of its own, after the last one that a reader sees
+    if sdk.api != "chat":  # its usage is in a chunk of its own, after the last chunk that a reader sees
         assert second.settled["usage"] == first.settled["usage"]
     assert second.outcome
 
@@ -334,7 +334,7 @@ def test_a_stream_that_breaks_off_is_settled_for_what_was_read(sdk: Sdk) -> None
 
 def test_a_stream_without_a_usage_is_settled_by_count_and_marked(sdk: Sdk) -> None:
     sdk.provider.plans(words=6, reports_usage=False)
-    sdk.bank.rejects_usage = True  # as the service does with one that lacks its counts
+    sdk.bank.rejects_usage = True  # as the service rejects a usage without counts
 
     sdk.run(lambda talk: talk.read())
 
@@ -536,17 +536,17 @@ def test_embeddings_are_settled_for_their_input(provider: Provider) -> None:
 @pytest.mark.parametrize(
     ("act", "why"),
     [
-        (lambda client: client.images.generate(prompt="a cat"), "/images/generations can't be accounted"),
-        (lambda client: client.completions.create(model="m", prompt="a"), "/completions can't be accounted"),
+        (lambda client: client.images.generate(prompt="a cat"), "/images/generations can't be accounted for"),
+        (lambda client: client.completions.create(model="m", prompt="a"), "/completions can't be accounted for"),
         (lambda client: client.responses.create(model="m", input="a", background=True), "in the background"),
         (lambda client: client.responses.create(input="a"), "names no model"),
         (lambda client: client.responses.connect(), "websockets"),
         (lambda client: client.realtime, "realtime"),
         (lambda client: client.live, "realtime"),
-        (lambda client: client.with_options(timeout=5).images.generate(prompt="a cat"), "can't be accounted"),
+        (lambda client: client.with_options(timeout=5).images.generate(prompt="a cat"), "can't be accounted for"),
     ],
 )
-def test_what_would_not_be_accounted_is_refused(provider: Provider, act: Callable[[Any], Any], why: str) -> None:
+def test_a_call_that_cannot_be_accounted_is_refused(provider: Provider, act: Callable[[Any], Any], why: str) -> None:
     provider.plans()
     sdk = Sdk("chat", "sync", provider, Bank())
 
@@ -581,7 +581,7 @@ def test_routes_that_use_no_model_are_passed_on(method: str, path: str, is_free:
 
 
 @pytest.mark.parametrize("make", [openai.OpenAI, openai.AsyncOpenAI])
-def test_a_client_of_the_other_kind_is_a_type_error(make: Any) -> None:
+def test_a_client_of_the_other_kind_raises_type_error(make: Any) -> None:
     other: Any = AsyncAccountingClient if make is openai.OpenAI else AccountingClient
     with pytest.raises(TypeError, match="AccountingClient"):
         accounted(make(api_key="k"), other(BASE_URL))

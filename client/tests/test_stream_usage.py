@@ -55,10 +55,10 @@ def test_a_stream_is_settled_for_its_providers_usage(accounted: Run) -> None:
 
     session = accounted(service, using(OPENAI), variant="batch", metadata={"chat": 7})
 
-    assert service.told("initialize") == [
+    assert service.bodies_of("initialize") == [
         {"modelId": "m", "estimatedUsage": ESTIMATE, "variant": "batch", "metadata": {"chat": 7}}
     ]
-    assert service.told("finalize") == [{"usage": OPENAI, "usageFormat": "openai", "success": True}]
+    assert service.bodies_of("finalize") == [{"usage": OPENAI, "usageFormat": "openai", "success": True}]
     assert (session.tokens, session.usage, session.estimated_usage) == (42, OPENAI, ESTIMATE)
 
 
@@ -86,7 +86,7 @@ def test_a_cumulative_usage_replaces_the_earlier_report(accounted: Run) -> None:
 
     service = Accountant()
     accounted(service, body)
-    assert service.told("finalize")[0]["usage"] == STARTED | {"output_tokens": 25}
+    assert service.bodies_of("finalize")[0]["usage"] == STARTED | {"output_tokens": 25}
 
 
 def test_a_stream_cut_after_its_first_usage_is_settled_with_the_output_counted(accounted: Run) -> None:
@@ -97,7 +97,7 @@ def test_a_stream_cut_after_its_first_usage_is_settled_with_the_output_counted(a
     service = Accountant()
     with pytest.raises(ConnectionResetError):
         accounted(service, body)
-    assert service.told("abort") == [{"usage": STARTED | {"output_tokens": 31}, "usageFormat": "anthropic"}]
+    assert service.bodies_of("abort") == [{"usage": STARTED | {"output_tokens": 31}, "usageFormat": "anthropic"}]
 
 
 def test_a_stream_cut_before_any_usage_is_settled_by_number_of_tokens(accounted: Run) -> None:
@@ -105,7 +105,7 @@ def test_a_stream_cut_before_any_usage_is_settled_by_number_of_tokens(accounted:
 
     accounted(service, counting(30, 12))
 
-    assert service.told("finalize") == [{"actualTokens": 42, "success": True}]
+    assert service.bodies_of("finalize") == [{"actualTokens": 42, "success": True}]
 
 
 def test_tokens_can_be_set_beyond_a_usage_but_not_below_it(accounted: Run) -> None:
@@ -128,7 +128,7 @@ def test_a_usage_of_another_format_replaces_the_earlier_one_completely(accounted
 
     service = Accountant()
     accounted(service, body)
-    assert service.told("finalize")[0]["usage"] == OPENAI
+    assert service.bodies_of("finalize")[0]["usage"] == OPENAI
 
 
 def test_a_session_with_an_estimated_number_of_tokens_takes_a_usage_too(stream: Run) -> None:  # noqa: F811
@@ -136,7 +136,7 @@ def test_a_session_with_an_estimated_number_of_tokens_takes_a_usage_too(stream: 
 
     stream(service, using(OPENAI), 1000)
 
-    assert service.told("finalize")[0]["usage"] == OPENAI
+    assert service.bodies_of("finalize")[0]["usage"] == OPENAI
 
 
 @pytest.mark.parametrize("estimates", [{}, {"estimated_usage": ESTIMATE}])
@@ -144,7 +144,7 @@ def test_a_session_has_exactly_one_estimate(stream: Run, estimates: dict[str, An
     service = Accountant()
     with pytest.raises(ValueError, match="either estimated_tokens or estimated_usage"):
         stream(service, counting(), 100 if estimates else None, **estimates)  # type: ignore[arg-type]
-    assert service.said == []
+    assert service.received == []
 
 
 @pytest.mark.parametrize(
@@ -169,11 +169,11 @@ def test_heartbeats_report_the_usage_and_the_tokens(accounted: Run) -> None:
 
     def body(session: Any) -> Iterator[float]:
         session.set_usage(STARTED, "anthropic")
-        yield from until(lambda: len(service.heard("heartbeat")) >= 2)(session)
+        yield from until(lambda: len(service.tokens_of("heartbeat")) >= 2)(session)
 
     accounted(service, body, heartbeat_seconds=0.05)
 
-    for beat in service.told("heartbeat"):
+    for beat in service.bodies_of("heartbeat"):
         tokens = beat["tokensGenerated"]
         assert tokens > 1
         usage = STARTED | {"output_tokens": tokens}
@@ -186,12 +186,12 @@ def test_a_usage_with_more_input_than_estimated_is_reported_at_once(accounted: R
     def body(session: Any) -> Iterator[float]:
         session.set_usage(OPENAI | {"prompt_tokens": 5_000}, "openai")
         for _ in range(500):
-            if service.heard("heartbeat"):
+            if service.tokens_of("heartbeat"):
                 return
             yield 0.01
 
     accounted(service, body, heartbeat_seconds=60)
-    assert service.told("heartbeat")[0]["usage"]["prompt_tokens"] == 5_000
+    assert service.bodies_of("heartbeat")[0]["usage"]["prompt_tokens"] == 5_000
 
 
 def test_a_hold_that_cannot_be_raised_stops_the_stream_at_its_next_usage(accounted: Run) -> None:
@@ -204,7 +204,7 @@ def test_a_hold_that_cannot_be_raised_stops_the_stream_at_its_next_usage(account
 
     with pytest.raises(InsufficientCredits):
         accounted(service, body)
-    assert len(service.heard("heartbeat")) == 1
+    assert len(service.tokens_of("heartbeat")) == 1
 
 
 def test_a_rejected_usage_is_settled_by_the_tokens_counted(accounted: Run, caplog: pytest.LogCaptureFixture) -> None:
@@ -218,7 +218,7 @@ def test_a_rejected_usage_is_settled_by_the_tokens_counted(accounted: Run, caplo
 
     session = accounted(service, body)
 
-    assert service.told("finalize")[1] == {
+    assert service.bodies_of("finalize")[1] == {
         "actualTokens": 53,
         "metadata": {"chat": 7, "estimated": True},
         "success": True,
@@ -243,13 +243,13 @@ def test_a_rejected_usage_does_not_stop_heartbeats_or_the_stream(accounted: Run)
 
     def body(session: Any) -> Iterator[float]:
         session.set_usage(OPENAI, "openai")
-        yield from until(lambda: len(service.heard("heartbeat")) >= 2)(session)
+        yield from until(lambda: len(service.tokens_of("heartbeat")) >= 2)(session)
         session.set_usage(STARTED, "anthropic")
-        yield from until(lambda: len(service.heard("heartbeat")) >= 3)(session)
+        yield from until(lambda: len(service.tokens_of("heartbeat")) >= 3)(session)
 
     accounted(service, body, heartbeat_seconds=0.05)
 
-    first, without, corrected = service.told("heartbeat")[:3]
+    first, without, corrected = service.bodies_of("heartbeat")[:3]
     assert first["usageFormat"] == "openai"
     assert without.keys() == {"tokensGenerated"}
     assert without["tokensGenerated"] > 42
@@ -263,13 +263,13 @@ def test_a_heartbeat_with_a_rejected_usage_is_followed_at_once_by_one_without_it
     def body(session: Any) -> Iterator[float]:
         session.set_usage(OPENAI | {"prompt_tokens": 5_000}, "openai")
         for _ in range(500):
-            if len(service.heard("heartbeat")) >= 2:
+            if len(service.tokens_of("heartbeat")) >= 2:
                 return
             yield 0.01
         pytest.fail("it waited for the interval")
 
     accounted(service, body, heartbeat_seconds=10)
-    assert service.told("heartbeat")[1] == {"tokensGenerated": 42}
+    assert service.bodies_of("heartbeat")[1] == {"tokensGenerated": 42}
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_a_usage_rejected_for_any_reason_is_settled_by_number_of_tokens(accounte
 
     accounted(service, using(OPENAI))
 
-    assert service.told("finalize")[1:] == [{"actualTokens": 42, "metadata": {"estimated": True}, "success": True}]
+    assert service.bodies_of("finalize")[1:] == [{"actualTokens": 42, "metadata": {"estimated": True}, "success": True}]
 
 
 @pytest.mark.parametrize("settle", ["finalize", "abort"])
@@ -335,7 +335,7 @@ def test_details_that_the_service_rejects_are_left_out(accounted: Run, trouble: 
 
     accounted(service, body)
 
-    assert service.told("finalize")[1] == {"usage": OPENAI, "usageFormat": "openai", "success": True} | left
+    assert service.bodies_of("finalize")[1] == {"usage": OPENAI, "usageFormat": "openai", "success": True} | left
 
 
 def test_a_settlement_rejected_without_a_usage_is_not_repeated(
@@ -345,7 +345,7 @@ def test_a_settlement_rejected_without_a_usage_is_not_repeated(
     service.trouble["finalize"] = [rejected("sessionId")] * 10
 
     assert accounted(service, counting(30)).result is None
-    assert service.heard("finalize") == [30]
+    assert service.tokens_of("finalize") == [30]
     assert "could not be settled with 30 tokens" in caplog.text
 
 
@@ -410,11 +410,11 @@ def test_a_usage_above_the_estimate_causes_a_heartbeat_before_the_buffer_is_used
     """A tier reached during the stream doubles the cost of the whole request: 190,000 tokens were 600 credits."""
     meter = Meter(4_000, Initialized("s", 720, 600, AT, ""), estimated_inputs=190_000)
     meter.use({"prompt_tokens": 210_000, "completion_tokens": 1_000}, "openai")
-    weighs_more = meter.outgrown
+    was_outgrown = meter.outgrown
 
     answer_heartbeat(meter, 1_560)
 
-    assert weighs_more
+    assert was_outgrown
     assert 1_000 < fits(meter) < 4_000
 
 

@@ -108,7 +108,7 @@ def test_a_stream_that_ends_is_finalized_with_its_tokens(stream: Run) -> None:
 
     session = stream(service, counting(30, 12))
 
-    assert service.said == [("initialize", 100), ("finalize", 42)]
+    assert service.received == [("initialize", 100), ("finalize", 42)]
     assert (session.opened.allocated_credits, session.opened.estimated_credits) == (12, 10)
     assert (session.result.charged_credits, session.result.refund) == (5, 7)
     assert service.session_ids == {session.session_id}
@@ -131,7 +131,7 @@ def test_a_stream_that_fails_is_aborted_with_its_tokens_and_still_raises(stream:
 
     with pytest.raises(ConnectionResetError):
         stream(service, fails)
-    assert service.said == [("initialize", 100), ("abort", 30)]
+    assert service.received == [("initialize", 100), ("abort", 30)]
 
 
 def test_without_enough_credits_the_block_is_not_entered(stream: Run) -> None:
@@ -158,9 +158,9 @@ def test_the_total_number_of_tokens_can_be_set_at_the_end(stream: Run) -> None:
 def test_heartbeats_are_sent_at_an_interval(stream: Run) -> None:
     service, began = Accountant(), time.monotonic()
 
-    stream(service, until(lambda: len(service.heard("heartbeat")) >= 3), heartbeat_seconds=0.05)
+    stream(service, until(lambda: len(service.tokens_of("heartbeat")) >= 3), heartbeat_seconds=0.05)
 
-    beats = service.heard("heartbeat")
+    beats = service.tokens_of("heartbeat")
     assert beats == sorted(set(beats))
     assert time.monotonic() - began >= 0.15
 
@@ -183,14 +183,14 @@ def test_no_heartbeat_is_sent_while_the_hold_suffices_and_the_timeout_is_far(
 
     stream(service, counting(*[5] * 20, seconds=0.01))
 
-    assert service.said == [("initialize", 100), ("finalize", 100)]
+    assert service.received == [("initialize", 100), ("finalize", 100)]
 
 
 def test_a_heartbeat_is_sent_after_a_quarter_of_the_timeout(stream: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hold, "WATCH_SECONDS", 0.01)
     service, began = expiring(Accountant(), 0.8), time.monotonic()
 
-    stream(service, until(lambda: len(service.heard("heartbeat")) >= 2))
+    stream(service, until(lambda: len(service.tokens_of("heartbeat")) >= 2))
 
     assert time.monotonic() - began >= 0.4
 
@@ -202,12 +202,12 @@ def test_a_failed_heartbeat_is_repeated_at_the_next_check(stream: Run, monkeypat
 
     def body(session: Any) -> Iterator[float]:
         session.add_tokens(121)
-        yield from until(lambda: len(service.heard("heartbeat")) >= 6)(session)
+        yield from until(lambda: len(service.tokens_of("heartbeat")) >= 6)(session)
 
     stream(service, body)
 
     assert not service.trouble["heartbeat"]
-    assert service.heard("heartbeat")[-1] > 121
+    assert service.tokens_of("heartbeat")[-1] > 121
 
 
 def test_a_heartbeat_is_sent_at_once_if_the_tokens_no_longer_fit_the_hold(stream: Run) -> None:
@@ -216,18 +216,18 @@ def test_a_heartbeat_is_sent_at_once_if_the_tokens_no_longer_fit_the_hold(stream
     def body(session: Any) -> Iterator[float]:
         session.add_tokens(120)
         yield 0.01
-        yield from until(lambda: service.heard("heartbeat"))(session)
+        yield from until(lambda: service.tokens_of("heartbeat"))(session)
 
     stream(service, body, heartbeat_seconds=60)
-    assert len(service.heard("heartbeat")) == 1
-    assert service.heard("heartbeat")[0] > 120
+    assert len(service.tokens_of("heartbeat")) == 1
+    assert service.tokens_of("heartbeat")[0] > 120
 
 
 def test_tokens_that_fit_the_hold_cause_no_extra_heartbeat(stream: Run) -> None:
     service = Accountant()
 
     stream(service, counting(*[12] * 10, seconds=0.005))
-    assert service.heard("heartbeat") == []
+    assert service.tokens_of("heartbeat") == []
 
 
 def test_a_fast_stream_sends_at_most_ten_heartbeats_for_each_interval(stream: Run) -> None:
@@ -235,7 +235,7 @@ def test_a_fast_stream_sends_at_most_ten_heartbeats_for_each_interval(stream: Ru
 
     began = time.monotonic()
     stream(service, counting(*[200] * 40, seconds=0.005), heartbeat_seconds=0.5)
-    assert len(service.heard("heartbeat")) <= 1 + (time.monotonic() - began) / 0.05
+    assert len(service.tokens_of("heartbeat")) <= 1 + (time.monotonic() - began) / 0.05
 
 
 def test_a_tiny_price_does_not_cause_a_heartbeat_for_every_chunk() -> None:
@@ -265,7 +265,7 @@ def test_a_hold_that_cannot_be_raised_stops_the_stream_at_its_next_tokens(stream
     with pytest.raises(InsufficientCredits) as refused:
         stream(service, body)
     assert refused.value.shortfall == 1
-    assert len(service.heard("heartbeat")) == 1
+    assert len(service.tokens_of("heartbeat")) == 1
     assert service.outcome == ("abort", generated), "the tokens that came with the refusal were generated too"
 
 
@@ -278,7 +278,7 @@ def test_a_stream_whose_session_was_ended_is_stopped(stream: Run, answer: httpx.
 
     with pytest.raises(kind):
         stream(service, until(lambda: False), heartbeat_seconds=0.02)
-    assert len(service.heard("heartbeat")) == 1
+    assert len(service.tokens_of("heartbeat")) == 1
 
 
 @pytest.mark.parametrize("trouble", [LOST, refusal(503, "UNAVAILABLE"), refusal(500, "INTERNAL_ERROR")], ids=repr)
@@ -288,7 +288,7 @@ def test_heartbeats_that_fail_for_a_while_do_not_stop_the_stream(
     service = Accountant()
     service.trouble["heartbeat"] = [trouble] * 4
 
-    session = stream(service, until(lambda: len(service.heard("heartbeat")) > 4), heartbeat_seconds=0.02)
+    session = stream(service, until(lambda: len(service.tokens_of("heartbeat")) > 4), heartbeat_seconds=0.02)
 
     assert session.result.status == "completed"
     assert "heartbeat of session" in caplog.text
@@ -301,7 +301,7 @@ def test_a_settlement_whose_answer_is_lost_is_repeated(stream: Run, moment: str)
 
     session = stream(service, counting(30))
 
-    assert service.heard("finalize") == [30] * 6
+    assert service.tokens_of("finalize") == [30] * 6
     assert session.result.replayed == (moment == "afterwards")
     assert service.outcome == ("finalize", 30)
 
@@ -342,7 +342,7 @@ EXPIRED = refusal(401, "TOKEN_EXPIRED")
 
 @pytest.mark.parametrize("trouble", [refusal(500, "INTERNAL_ERROR"), UNREADABLE, EXPIRED], ids=repr)
 def test_a_settlement_that_may_succeed_later_is_repeated(stream: Run, trouble: httpx.Response) -> None:
-    """So may one whose token was refused twice, because the token function may return another one."""
+    """A settlement whose token was refused twice may succeed later, too: the token function may return another."""
     service = Accountant()
     service.trouble["finalize"] = [trouble] * 4
 
@@ -357,7 +357,7 @@ def test_a_session_settles_after_its_token_function_fails_for_a_while(stream: Ru
     service.trouble["finalize"] = [EXPIRED] * 2
 
     def token() -> str:
-        if service.heard("finalize") and failures:
+        if service.tokens_of("finalize") and failures:
             raise failures.pop()
         return "jwt"
 
@@ -370,7 +370,7 @@ def test_a_fixed_token_that_is_refused_is_not_sent_again(stream: Run, caplog: py
     service.trouble["finalize"] = [EXPIRED] * 2
 
     assert stream(service, counting(30)).result is None
-    assert service.heard("finalize") == [30]
+    assert service.tokens_of("finalize") == [30]
     assert "could not be settled with 30 tokens, the sweeper will end it" in caplog.text
 
 
@@ -380,7 +380,7 @@ def test_failures_of_heartbeats_that_may_be_temporary_do_not_stop_the_stream(
 ) -> None:
     service = Accountant()
     service.trouble["heartbeat"] = [trouble] * 4
-    beaten = until(lambda: len(service.heard("heartbeat")) > 4)
+    beaten = until(lambda: len(service.tokens_of("heartbeat")) > 4)
 
     assert stream(service, beaten, heartbeat_seconds=0.02, token=lambda: "jwt").result.status == "completed"
 
@@ -405,7 +405,7 @@ def test_only_whole_numbers_of_tokens_are_counted(stream: Run, tokens: Any) -> N
 
 
 def test_a_session_id_used_by_somebody_else_is_not_entered(stream: Run) -> None:
-    """The service repeats its first answer about the session, and holds nothing more."""
+    """The service repeats its first answer for the session, and holds no more credits."""
     service = Accountant()
     stream(service, counting(30), session_id="mine")
 
@@ -444,7 +444,7 @@ def test_a_time_that_no_timer_can_wait_is_refused_before_anything_is_held(stream
 
     with pytest.raises(ValueError, match=f"{name} must be a number of seconds, more than 0"):
         stream(service, lambda _: pytest.fail("entered"), **{name: seconds})
-    assert service.said == []
+    assert service.received == []
 
 
 def test_a_session_is_entered_once() -> None:
@@ -534,4 +534,4 @@ def test_a_session_whose_block_was_not_left_ends_with_the_client() -> None:
             session.add_tokens(7)
         session.add_tokens(1)
 
-    assert service.said == [("initialize", 100), ("abort", 8)]
+    assert service.received == [("initialize", 100), ("abort", 8)]

@@ -18,7 +18,8 @@ type Moment = Literal["before", "after"]
 
 FOREVER = 10**9
 PATIENCE_SECONDS = 120
-OWN = {"connection", "transfer-encoding", "content-length", "keep-alive", "host"}
+CONNECTION_HEADERS = {"connection", "transfer-encoding", "content-length", "keep-alive", "host"}
+"""Headers that are not passed on: they belong to one connection."""
 
 
 class Wire:
@@ -36,7 +37,7 @@ class Wire:
     @classmethod
     @contextmanager
     def to(cls, target: str) -> Iterator[Wire]:
-        """Run one during the block."""
+        """Run a wire to ``target`` during the block."""
         wire = cls(target)
         thread = threading.Thread(target=wire._server.serve_forever, daemon=True)
         thread.start()
@@ -51,10 +52,10 @@ class Wire:
         """Cut this many requests whose path ends with ``step``."""
         left, lock = Counter({(step, moment): times}), threading.Lock()
 
-        def is_cut(of: str, when: Moment) -> bool:
+        def is_cut(requested: str, when: Moment) -> bool:
             with lock:
-                left[of, when] -= 1
-                return left[of, when] >= 0
+                left[requested, when] -= 1
+                return left[requested, when] >= 0
 
         self.is_cut = is_cut
 
@@ -64,7 +65,7 @@ class Wire:
 
     def _carry(self, handler: BaseHTTPRequestHandler, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(self._netloc, timeout=PATIENCE_SECONDS)
-        headers = {name: value for name, value in handler.headers.items() if name.lower() not in OWN}
+        headers = {name: value for name, value in handler.headers.items() if name.lower() not in CONNECTION_HEADERS}
         try:
             connection.request(handler.command, handler.path, body, headers)
             answer = connection.getresponse()
@@ -89,7 +90,7 @@ class Wire:
                     return
                 self.send_response_only(status)
                 for name, value in headers:
-                    if name.lower() not in OWN:
+                    if name.lower() not in CONNECTION_HEADERS:
                         self.send_header(name, value)
                 self.send_header("Content-Length", str(len(content)))
                 self.send_header("Connection", "close")

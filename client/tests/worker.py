@@ -1,7 +1,7 @@
 """A program that streams with an outbox until it is killed: `python worker.py sync|async URL FILE [last]`.
 
-With `last`, it opens no session, sends what earlier runs left in the outbox, and then ends. Otherwise it prints the id
-and the tokens of each session before the session ends.
+With `last`, it opens no session, sends the settlements that earlier runs left in the outbox, and then ends. Otherwise,
+it prints the id and the tokens of each session before the session ends.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ CREDENTIAL = ServiceCredential("svc_01_secret")
 RETRIES = Retries(first_seconds=0.01, longest_seconds=0.05)
 
 
-def say(session_id: str, tokens: int) -> None:
-    say_line(f"{session_id} {tokens}")
+def print_session(session_id: str, tokens: int) -> None:
+    print_line(f"{session_id} {tokens}")
 
 
-def say_line(line: str) -> None:
+def print_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
@@ -53,7 +53,7 @@ def stream(url: str, file: str, *, is_last: bool) -> None:
                 tokens = random.randrange(1000)
                 session.set_tokens(tokens)
                 time.sleep(random.random() / 50)
-                say(session.session_id, tokens)
+                print_session(session.session_id, tokens)
 
 
 async def astream(url: str, file: str, *, is_last: bool) -> None:
@@ -66,12 +66,12 @@ async def astream(url: str, file: str, *, is_last: bool) -> None:
                 tokens = random.randrange(1000)
                 session.set_tokens(tokens)
                 await asyncio.sleep(random.random() / 50)
-                say(session.session_id, tokens)
+                print_session(session.session_id, tokens)
 
 
 if __name__ == "__main__":
     kind, url, file, *rest = sys.argv[1:]
-    say("ready", 0)
+    print_line("ready 0")
     if kind == "sync":
         stream(url, file, is_last=rest == ["last"])
     else:

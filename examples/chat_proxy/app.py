@@ -1,4 +1,4 @@
-"""The proxy: it calls OpenAI's API, or one like it, with a client whose calls are accounted.
+"""The proxy: it calls OpenAI's API, or one like it, with a client whose calls are accounted for.
 
 The caller sends their own token. The proxy adds the platform's internal key, which reports of usage need if the service
 is deployed with ``RequireServiceKey``.

@@ -1,1 +1,1 @@
-"""A LiteLLM proxy that accounts every call."""
+"""A LiteLLM proxy that accounts for every call."""

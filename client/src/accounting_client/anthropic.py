@@ -1,4 +1,4 @@
-"""Account the calls of Anthropic's SDK: ``client = accounted(Anthropic(), accounting)``.
+"""Account for calls of Anthropic's SDK: ``client = accounted(Anthropic(), accounting)``.
 
 Needs ``accounting-client[anthropic]``. It accounts messages, also those of ``beta``: ``create``, ``parse`` and
 ``stream``, with ``stream=True`` or not. Requests that count tokens or are about files are passed on. All other calls
@@ -66,7 +66,7 @@ class _AsyncAccounted(AsyncAccounted):
 if TYPE_CHECKING:
 
     class AccountedAnthropic(Accounted, anthropic.Anthropic):
-        """A client of Anthropic's SDK whose calls are accounted."""
+        """A client of Anthropic's SDK whose calls are accounted for."""
 
     class AsyncAccountedAnthropic(AsyncAccounted, anthropic.AsyncAnthropic):
         """As `AccountedAnthropic`, for asyncio."""

@@ -222,7 +222,7 @@ class AsyncAccountingClient:
         account_id: str | None = None,
         run_id: str | None = None,
     ) -> AsyncStreamingSession:
-        """Account a stream: ``async with client.streaming_session(…) as session:``.
+        """Account for a stream: ``async with client.streaming_session(…) as session:``.
 
         Entering holds the credits of the estimate. The estimate is ``estimated_tokens``, one number for all tokens, or
         ``estimated_usage``, the most that the request can use by class, such as

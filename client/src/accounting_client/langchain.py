@@ -1,4 +1,4 @@
-"""Accounts the calls of LangChain's models: ``model.invoke(…, config={"callbacks": [AccountingCallback(client)]})``.
+"""Accounts for calls of LangChain's models: ``model.invoke(…, config={"callbacks": [AccountingCallback(client)]})``.
 
 A callback holds credits before the model is called, raises InsufficientCredits from the call if there are too few, and
 settles the usage that the provider reports. Needs ``accounting-client[langchain]``.

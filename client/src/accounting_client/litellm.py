@@ -1,8 +1,8 @@
 """A callback of the LiteLLM proxy: ``litellm_settings: callbacks: accounting_client.litellm.accounting``.
 
 It holds credits before a model is called, refuses with 402 if there are too few, and settles the usage that the
-provider reports, even if the caller leaves the stream. Needs ``accounting-client[litellm]``. To account LiteLLM's
-functions without the proxy, put a streaming session around each call, as for any other model.
+provider reports, even if the caller leaves the stream. Needs ``accounting-client[litellm]``. Without the proxy, put a
+streaming session around each call of LiteLLM's functions, as for any other model.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Named = str | Callable[["UserAPIKeyAuth"], str | None]
 
 @dataclass(eq=False)
 class _Call:
-    """A request of the proxy, and the session that accounts it.
+    """A request of the proxy, and the session that accounts for it.
 
     ``answer_id`` is the id of the settled answer. ``caller_left`` is whether the caller left before a stream's end.
     """
@@ -75,7 +75,7 @@ class StreamRefused(Exception):
 
 
 class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an environment of its own
-    """Accounts what goes through a LiteLLM proxy. Don't derive from it: the proxy ignores hooks that are inherited.
+    """Accounts for calls of a LiteLLM proxy. Don't derive from it: the proxy ignores hooks that are inherited.
 
     It finds the service and its credential in ``ACCOUNTING_URL`` and ``ACCOUNTING_SERVICE``, and the path of an outbox
     in ``ACCOUNTING_OUTBOX``, unless it is given a client.
@@ -133,7 +133,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         asked = ModelRequest(call_type, data)
         if not asked.is_accountable:
             how = "in the background" if data.get("background") else "of this type"
-            raise _refusal(403, "CALL_NOT_ACCOUNTED", f"This proxy cannot account calls {how}: {call_type}")
+            raise _refusal(403, "CALL_NOT_ACCOUNTED", f"This proxy cannot account for calls {how}: {call_type}")
         call = await self._opened(user_api_key_dict, asked)
         bucket = "litellm_metadata" if isinstance(data.get("litellm_metadata"), dict) else "metadata"
         data.setdefault(bucket, {})[SESSION] = call.session.session_id

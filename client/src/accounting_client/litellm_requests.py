@@ -19,7 +19,7 @@ MAX_TOKENS = {
     "anthropic_messages": ("max_tokens",),
     "aembedding": (),
 }
-"""The fields that limit the output, for each type of call that is accounted."""
+"""The fields that limit the output, for each type of call that is accounted for."""
 FREE_CALLS = frozenset(
     {
         *("moderation", "amoderation", "list_mcp_tools", "call_mcp_tool"),

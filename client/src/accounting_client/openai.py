@@ -1,4 +1,4 @@
-"""Account the calls of OpenAI's SDK: ``client = accounted(OpenAI(), accounting)``. Needs ``accounting-client[openai]``.
+"""Account for calls of OpenAI's SDK: ``client = accounted(OpenAI(), accounting)``. Needs ``accounting-client[openai]``.
 
 It accounts chat completions, responses and embeddings: ``create``, ``parse`` and ``stream``, with ``stream=True`` or
 not. Routes that use no model are passed on. All other calls that may cost money raise `NotAccounted`: raw
@@ -73,7 +73,7 @@ def _asks_for_usage(body: dict[str, Any]) -> bool:
 
 
 def _refuses(body: Mapping[str, Any]) -> str | None:
-    return "a response in the background can't be accounted" if body.get("background") else None
+    return "a response in the background can't be accounted for" if body.get("background") else None
 
 
 PROVIDER = Provider(
@@ -115,12 +115,12 @@ PROVIDER = Provider(
 
 
 class _WithoutSockets:
-    """Refuses websockets, because they can't be accounted."""
+    """Refuses websockets, because they can't be accounted for."""
 
     @property
     def realtime(self) -> NoReturn:
         """Raise NotAccounted."""
-        raise NotAccounted("realtime sessions can't be accounted: use the client that is not wrapped")
+        raise NotAccounted("realtime sessions can't be accounted for: use the client that is not wrapped")
 
     live = realtime
 
@@ -133,7 +133,7 @@ class _WithoutSockets:
 
 
 def _refuse_to_connect(*_: object, **__: object) -> NoReturn:
-    raise NotAccounted("websockets can't be accounted: use the client that is not wrapped")
+    raise NotAccounted("websockets can't be accounted for: use the client that is not wrapped")
 
 
 class _Accounted(_WithoutSockets, Accounted):
@@ -147,7 +147,7 @@ class _AsyncAccounted(_WithoutSockets, AsyncAccounted):
 if TYPE_CHECKING:
 
     class AccountedOpenAI(Accounted, openai.OpenAI):
-        """A client of OpenAI's SDK whose calls are accounted."""
+        """A client of OpenAI's SDK whose calls are accounted for."""
 
     class AsyncAccountedOpenAI(AsyncAccounted, openai.AsyncOpenAI):
         """As `AccountedOpenAI`, for asyncio."""

@@ -49,12 +49,12 @@ class Used(NamedTuple):
 
 @dataclass(frozen=True)
 class Route:
-    """A route of a provider that is accounted.
+    """A route of a provider whose calls are accounted for.
 
     ``inputs`` are the fields of a request that the model reads; ``limits`` those that limit its output. To shorten the
     output of a request without a limit, the first one is set. ``text_of_part`` is a fast path: the text of a part of a
     stream that has nothing else to count, and None for any other part. ``refuses`` says why a request can't be
-    accounted. ``asks_for_usage`` changes the body of a streamed request so that its stream reports the usage, and
+    accounted for. ``asks_for_usage`` changes the body of a streamed request so that its stream reports the usage, and
     returns whether a change was needed.
     """
 
@@ -81,16 +81,16 @@ class Provider:
     uncertain: tuple[type[BaseException], ...]
 
     def route(self, options: Any) -> Route | None:
-        """The route of a request; None if it costs nothing. Raises NotAccounted for one that can't be accounted."""
+        """The route of a request; None if it costs nothing. Raises NotAccounted for one that can't be accounted for."""
         path = options.url.partition("?")[0]
         if options.method.lower() != "post" or self.free.fullmatch(path):
             return None
         route = self.routes.get(path)
         if route is None:
-            raise NotAccounted(f"{path} can't be accounted: call it with the client that is not wrapped")
+            raise NotAccounted(f"{path} can't be accounted for: call it with the client that is not wrapped")
         headers = options.headers if isinstance(options.headers, Mapping) else {}
         if any(name.lower() == RAW_HEADER for name in headers):
-            raise NotAccounted("raw responses can't be accounted: make the call without with_raw_response")
+            raise NotAccounted("raw responses can't be accounted for: make the call without with_raw_response")
         return route
 
     def used_nothing(self, error: BaseException) -> bool:
@@ -100,7 +100,7 @@ class Provider:
 
 @dataclass(frozen=True)
 class Accounting(Generic[A]):
-    """Which client accounts the calls, and how: the arguments of ``accounted``."""
+    """The client that accounts for the calls, and its settings: the arguments of ``accounted``."""
 
     client: A
     user: str | None = None
@@ -149,7 +149,7 @@ class Request:
         if (why := route.refuses(self._body)) is not None:
             raise NotAccounted(why)
         if not isinstance(model := self._body.get("model"), str):
-            raise NotAccounted("a request that names no model can't be accounted")
+            raise NotAccounted("a request that names no model can't be accounted for")
         self.model = model
         self._limit_name = next((name for name in route.limits if _count(self._body.get(name))), None)
         self._answers = _count(self._body.get("n")) or 1
@@ -189,7 +189,7 @@ class Request:
 
 @dataclass
 class AccountedCall(Generic[S]):
-    """A call that is accounted: what is known about it, and how to end its session."""
+    """A call that is accounted for: what is known about it, and how to end its session."""
 
     provider: Provider
     route: Route

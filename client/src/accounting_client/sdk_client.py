@@ -1,4 +1,4 @@
-"""Mixins that account the calls of an SDK's client, and iterators that account its streams.
+"""Mixins that account for the calls of an SDK's client, and iterators that account for its streams.
 
 The SDKs of OpenAI and Anthropic send every request with the method ``request`` of their client, and read a stream with
 the iterator of their ``Stream``. This module accounts in these two places. It imports nothing of an SDK.
@@ -227,7 +227,7 @@ class AsyncAccounted(_Wrapped):
 
 
 def wrapped(client: Any, kind: type, accounting: Accounting[Any]) -> Any:
-    """A copy of an SDK's client whose calls are accounted; ``kind`` is `Accounted` or `AsyncAccounted` of its provider.
+    """A copy of an SDK's client whose calls are accounted for. ``kind`` is `Accounted` or `AsyncAccounted`.
 
     Raises TypeError if only one of the two clients is for asyncio.
     """

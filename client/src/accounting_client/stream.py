@@ -15,7 +15,7 @@ H = TypeVar("H", bound=Hold)
 
 
 class Stream(Generic[H]):
-    """A stream and the session that accounts it."""
+    """A stream and the session that accounts for it."""
 
     def __init__(self, hold: H) -> None:
         self._hold = hold
