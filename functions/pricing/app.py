@@ -30,10 +30,10 @@ from accounting.web.types import (
     left_out,
 )
 
-MAX_LISTED = 1000
+MAX_MODELS_LISTED = 1000
 MAX_HISTORY = 100
 DIGITS_OF_INSTANTS = 15
-ListLimit = Annotated[Annotated[int, Field(ge=1, le=MAX_LISTED), ONLY_DIGITS], Query()]
+ListLimit = Annotated[Annotated[int, Field(ge=1, le=MAX_MODELS_LISTED), ONLY_DIGITS], Query()]
 HistoryLimit = Annotated[Annotated[int, Field(ge=1, le=MAX_HISTORY), ONLY_DIGITS], Query()]
 
 READERS = Access(Who.USERS, "credits:read")
@@ -123,7 +123,7 @@ class WithdrawnView(ResponseModel):
 
 
 @api.get("/api/pricing", access=READERS)
-def list_prices(limit: ListLimit = MAX_LISTED, cursor: Cursor = None) -> PricesView:
+def list_prices(limit: ListLimit = MAX_MODELS_LISTED, cursor: Cursor = None) -> PricesView:
     """List the prices of all models that have a rule in force, and the default price of all others."""
     rules, position = prices.in_force(clock(), after=model_in(cursor), limit=limit)
     return PricesView(

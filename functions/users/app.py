@@ -143,7 +143,7 @@ def sync(body: Sync) -> tuple[SyncView, int]:
 
 @api.get("/api/users/me", access=USERS)
 def me() -> UserView:
-    """Show the caller's user."""
+    """Show the caller's profile."""
     return UserView.of(users.resolve(api.subject).user)
 
 

@@ -17,7 +17,7 @@ OWN = {name: file.path.read_text(encoding="utf-8") for name, file in CONSOLE_ASS
 
 
 def answer_for(path: str) -> dict[str, Any]:
-    """The function's answer to the sample event of a file, with the version and the file of this path."""
+    """The function's answer to a request for the file with this path, ``<version>/<name>``."""
     *_, version, asset = path.replace("/screens/", "/").split("/")
     sample = "console-screen" if "/screens/" in path else "console-asset"
     event = json.loads((ROOT / f"events/docs/{sample}.json").read_text())

@@ -28,7 +28,7 @@ def recipe(provider: str) -> dict[str, Any]:
 
 
 def accepted(issuer: dict[str, Any], claims: dict[str, Any]) -> Claims:
-    """Verify a token with these claims by the recipe, and return what it says. Raises TokenInvalid if it is refused."""
+    """Verify a token with these claims by the recipe, and return its verified claims. Raises TokenInvalid."""
     key = make_key(issuer["algorithms"][0], "key-1")
     now = int(time.time())  # not NOW, which may be older than a minute when this test runs
     times = {"iat": now, "exp": now + 60, "iss": issuer["issuer"]}

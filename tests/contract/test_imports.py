@@ -163,7 +163,7 @@ def test_every_function_with_routes_begins_with_the_module_that_shortens_its_imp
     assert {ast.unparse(node) for node in first.values()} == {"import accounting.cold_start"}
 
 
-def test_an_import_collects_no_garbage_and_unneeded_modules_are_imported_only_on_their_first_use() -> None:
+def test_an_import_collects_no_garbage_and_rarely_used_modules_are_imported_on_their_first_use() -> None:
     code = f"""
 import gc, json, sys, types
 early = []

@@ -27,7 +27,7 @@ made = cache(document)
 
 
 def operations() -> Iterator[tuple[Route, dict[str, Any]]]:
-    """Every operation by its route, written as in the contract."""
+    """Every operation by its route, with ``{}`` for each parameter of the path."""
     for path, item in made()["paths"].items():
         for method, operation in item.items():
             yield (method.upper(), plain(path)), operation

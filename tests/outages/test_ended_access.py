@@ -1,6 +1,6 @@
 """30 seconds after a caller leaves an organization, is disabled or loses the key, nothing new can begin there.
 
-Their open sessions are still settled on the organization's account, and its history stays.
+The caller's open sessions are still settled on the organization's account, and its history stays.
 """
 
 from __future__ import annotations

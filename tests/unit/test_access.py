@@ -166,7 +166,7 @@ def test_a_disabled_user_is_refused_unless_the_route_says_otherwise(disabled: se
         assert OneRoute(Access(Who.USERS, disabled=otherwise)).ask(token("user")) == (200, None)
 
 
-def test_the_service_key_is_checked_with_the_headers_of_the_request() -> None:
+def test_the_service_key_is_read_from_the_headers_of_the_request() -> None:
     def require_key(headers: Any) -> None:
         if headers.get("x-internal-api-key") != "right":
             raise Forbidden("no")
@@ -191,7 +191,7 @@ def test_a_route_may_find_its_subject_without_a_user_id() -> None:
     assert route.served == [("me", ById("else"))]
 
 
-def test_an_unknown_name_in_the_query_is_refused_before_the_handler() -> None:
+def test_an_unknown_name_in_the_query_is_refused_before_the_handler_runs() -> None:
     strict, lenient = OneRoute(USERS), OneRoute(USERS, any_query=True)
 
     assert strict.ask(token("user"), query={"aNote": "n"}) == (200, None)

@@ -243,7 +243,7 @@ def test_entries_of_a_debt_change_the_right_sums(
     assert before.drift() == after.drift() == 0
 
 
-def test_an_item_that_is_no_entry_is_found_and_later_entries_are_not_blamed() -> None:
+def test_an_item_that_is_not_an_entry_is_found_and_later_entries_are_not_blamed() -> None:
     wallet, entries = history(2)
     mixed: list[Entry | Unreadable] = [*entries[:3], Unreadable(4, entries[3].hash), *entries[4:]]
 

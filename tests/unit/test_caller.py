@@ -22,15 +22,15 @@ def store_user(monkeypatch: pytest.MonkeyPatch) -> StoreUser:
     """Return a function that stores a user, and returns the list of ids that are looked up afterward."""
 
     def store(role: str = "user", role_at: int = 0, disabled_at: int | None = None, email: str = "") -> list[str]:
-        asked: list[str] = []
+        looked_up: list[str] = []
 
         def find(user_id: str) -> User:
-            asked.append(user_id)
+            looked_up.append(user_id)
             return User(user_id, email, "", role, role_at=role_at, disabled_at=disabled_at)
 
         monkeypatch.setattr(users, "find", find)
         users.forget()
-        return asked
+        return looked_up
 
     return store
 
@@ -108,14 +108,14 @@ def test_a_token_newer_than_the_stored_role_keeps_its_role(store_user: StoreUser
 
 
 def test_higher_roles_are_looked_up_each_time_and_users_once_in_30_seconds(store_user: StoreUser) -> None:
-    asked = store_user("admin")
+    looked_up = store_user("admin")
 
     for _ in range(3):
         Caller("boss", "", "admin", issued_at=1).require_admin()
-    assert asked == ["boss"] * 3
+    assert looked_up == ["boss"] * 3
     for _ in range(3):
         Caller("u1", "", "user", issued_at=1).require_enabled()
-    assert asked == [*["boss"] * 3, "u1"]
+    assert looked_up == [*["boss"] * 3, "u1"]
 
 
 def test_a_disabled_user_is_refused_in_every_role(store_user: StoreUser) -> None:
@@ -162,23 +162,23 @@ def test_a_caller_without_an_address_is_not_found_by_an_address(store_user: Stor
 
 @pytest.mark.parametrize("caller", [Caller("u1", "", "user"), Caller("u1", "", "user", ("usage:read",))])
 def test_without_an_address_in_the_credential_the_stored_address_counts(store_user: StoreUser, caller: Caller) -> None:
-    asked = store_user(email="Own@B\u00fccher.example")
+    looked_up = store_user(email="Own@B\u00fccher.example")
 
     assert caller.is_self("u1")
     assert not caller.is_self("u2")
-    assert asked == [], "an id costs no round trip"
+    assert looked_up == [], "an id costs no round trip"
     assert caller.is_self("own%40xn--bcher-kva.example")
     assert not caller.is_self("other@example.com")
-    assert asked == ["u1", "u1"]
+    assert looked_up == ["u1", "u1"]
 
 
 def test_a_token_with_an_address_is_not_looked_up(store_user: StoreUser) -> None:
-    asked = store_user(email="stored@example.com")
+    looked_up = store_user(email="stored@example.com")
     caller = Caller("u1", "token@example.com", "user")
 
     assert caller.is_self("token@example.com")
     assert not caller.is_self("stored@example.com")
-    assert asked == []
+    assert looked_up == []
 
 
 def test_callers_who_name_themselves_are_never_looked_up_by_address() -> None:

@@ -83,7 +83,7 @@ def test_a_refusals_message_says_what_happened() -> None:
     assert errors.InsufficientCredits(10, 4, 3).message == "Insufficient credits: 10 required, 4 available"
 
 
-def test_a_session_that_has_ended_says_how() -> None:
+def test_the_refusal_of_an_ended_session_has_its_status_and_outcome() -> None:
     refused = errors.SessionEnded("s1", "failed", "swept")
 
     assert refused.details == {"sessionId": "s1", "status": "failed", "outcome": "swept"}

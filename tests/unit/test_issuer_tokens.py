@@ -23,7 +23,7 @@ from tests.providers import AUDIENCE, SigningKey, claims_of, encoded, key_set, m
 SECRET = b"s" * 32
 NOW = int(time.time())
 DAY_SECONDS = 86_400
-"""How long tokens are valid: the last test may run long after this file is imported."""
+"""Tokens are valid for a day, because the last test may run long after this file is imported."""
 ISSUER, OTHER = "https://issuer.example", "https://other.example/"
 RSA, EC, ED = make_key("RS256", "rsa"), make_key("ES256", "ec"), make_key("EdDSA", "ed")
 PSS = SigningKey("rsa", "PS256", RSA.private)
@@ -226,7 +226,7 @@ def test_a_token_without_a_required_claim_is_refused(kind: Any) -> None:
     assert refused[0] is TokenInvalid
 
 
-def test_the_issuers_leeway_replaces_that_of_the_functions() -> None:
+def test_the_issuers_leeway_replaces_the_leeway_of_the_functions() -> None:
     (theirs,) = KEYS["https://other.example/keys"]
     now = int(time.time())
     late, too_late = (theirs.sign(claims_of(OTHER, aud=None, azp="the-app", exp=now - ago)) for ago in (1, 6))

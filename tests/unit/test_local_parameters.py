@@ -65,7 +65,7 @@ def test_a_variable_sets_its_parameter(name: str, parameter: str, value: str) ->
         ("THROTTLING_RATE_LIMIT", "0", "a whole number of 1 or more"),
     ],
 )
-def test_an_invalid_value_is_refused_with_the_allowed_ones(name: str, value: str, allowed: str) -> None:
+def test_the_refusal_of_an_invalid_value_describes_the_allowed_ones(name: str, value: str, allowed: str) -> None:
     with pytest.raises(Refused) as refused:
         parameters.from_environment({name: value})
 

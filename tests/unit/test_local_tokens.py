@@ -22,7 +22,7 @@ SECRET = "a-secret-of-the-sign-in-service-of-48-characters"
 
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[httpx.Response]:
-    """Stand in for the running service, which takes its answers from the returned list. At first this has a success."""
+    """Stand in for the running service. It answers from the returned list, which has one success at first."""
     answers: list[httpx.Response] = [httpx.Response(200)]
     stack_json = tmp_path / "stack.json"
     stack_json.write_text(json.dumps({"baseUrl": "http://127.0.0.1:1/v1", "jwtSecret": SECRET}))

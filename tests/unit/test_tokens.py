@@ -19,7 +19,7 @@ CURRENT = b"c" * 32
 PREVIOUS = b"p" * 40
 NOW = int(time.time())
 DAY_SECONDS = 86_400
-"""How long tokens are valid: the last test may run long after this file is imported."""
+"""Tokens are valid for a day, because the last test may run long after this file is imported."""
 ODD_NUMBERS = (float("nan"), float("inf"), -float("inf"))
 CLAIMS: dict[str, Any] = {
     "sub": "u1",
@@ -65,7 +65,7 @@ def refused_with(text: str) -> AccountingError | None:
     return refused
 
 
-def test_a_genuine_token_says_who_its_user_is() -> None:
+def test_a_genuine_token_describes_its_user() -> None:
     claims = verify(token(), both_secrets)
 
     assert claims.user == Description("u1", "u1@example.com", "One", "supervisor", issued_at=NOW, role_at=NOW * 1000)
@@ -82,14 +82,14 @@ def test_the_previous_secret_is_accepted_and_another_is_not() -> None:
 
 
 def test_a_secret_that_was_just_rotated_in_is_found() -> None:
-    asked = []
+    refreshes = []
 
     def rotated(*, refresh: bool) -> list[bytes]:
-        asked.append(refresh)
+        refreshes.append(refresh)
         return [b"n" * 32, CURRENT] if refresh else [CURRENT]
 
     assert verify(token(b"n" * 32), rotated).user.id == "u1"
-    assert asked == [False, True]
+    assert refreshes == [False, True]
     with pytest.raises(TokenInvalid):
         verify(token(b"z" * 32), rotated)
 

@@ -40,7 +40,9 @@ def test_digests_have_one_length_and_differ_for_different_names() -> None:
 
     assert len(digests) == len(names)
     assert {len(each) for each in digests} == {16}
-    assert not any({"#", " "} & set(each) for each in digests), "# separates digests in keys, and a blank in lists"
+    assert not any({"#", " "} & set(each) for each in digests), (
+        "digests are separated by # in keys, and by blanks in lists"
+    )
 
 
 def test_digests_never_change() -> None:
@@ -79,7 +81,7 @@ def test_a_priced_record_counts_for_the_model_that_priced_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("since", "until", "days", "cut"),
+    ("since", "until", "days", "partial_days"),
     [
         (None, None, Span(None, None), ()),
         (DAY, 3 * DAY, Span(DAY, 3 * DAY), ()),
@@ -95,11 +97,11 @@ def test_a_priced_record_counts_for_the_model_that_priced_it() -> None:
     ],
 )
 def test_a_range_splits_into_whole_days_and_partial_days(
-    since: int | None, until: int | None, days: Span | None, cut: tuple[tuple[int, int], ...]
+    since: int | None, until: int | None, days: Span | None, partial_days: tuple[tuple[int, int], ...]
 ) -> None:
     found = split(since, until)
 
-    assert (found.days, found.partial_days) == (days, cut)
+    assert (found.days, found.partial_days) == (days, partial_days)
 
 
 @given(INSTANTS, INSTANTS)

@@ -162,7 +162,7 @@ def test_names_of_other_formats_may_be_present_as_0_or_null(usage_format: str, e
 
 
 @pytest.mark.parametrize("usage_format", ["", "OpenAI", "langchain", "openai "])
-def test_an_unknown_format_is_refused_with_the_known_ones(usage_format: str) -> None:
+def test_the_refusal_of_an_unknown_format_lists_the_known_ones(usage_format: str) -> None:
     field, problem = refusal(usage_format, {})
     assert field == "usageFormat"
     assert problem.removeprefix("must be one of ").split(", ") == list(FORMATS)
@@ -272,7 +272,7 @@ def test_a_sum_above_the_limit_of_a_usage_is_refused(usage_format: str, sent: Se
         ("gemini", {"promptTokensDetails": "AUDIO"}, "promptTokensDetails", "must be a list"),
     ],
 )
-def test_an_object_of_another_form_is_refused(usage_format: str, more: Sent, field: str, problem: str) -> None:
+def test_a_value_of_the_wrong_json_type_is_refused(usage_format: str, more: Sent, field: str, problem: str) -> None:
     sent, _ = SAMPLES[usage_format]["plain"]
     assert refusal(usage_format, sent | more) == (f"usage.{field}", problem)
 

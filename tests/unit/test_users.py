@@ -290,7 +290,7 @@ def test_a_holder_who_claims_an_address_again_holds_it_with_the_newer_time() -> 
     [("a@x.y", 4, "u1"), ("a@x.y", 5, "u1"), ("a@x.y", 6, "u2"), ("b@x.y", 6, "u1")],
 )
 def test_the_newest_claim_gets_an_address(email: str, email_at: int, holds: str) -> None:
-    """Of claims with the same time, the last to arrive counts. A holder who has another address now has no claim."""
+    """If claims have the same time, the last to arrive counts. A holder who has another address now has no claim."""
     holder = User("u2", email, "", "user", email_at=email_at)
 
     after = claimed(Pointer("a@x.y", "u2", 3, since=0), KNOWN, holder=holder, namesakes=[], now=NOW)

@@ -80,7 +80,7 @@ class Book:
         return [entry.kind for entry in self.entries]
 
 
-def test_the_lot_that_expires_soonest_is_spent_first_and_then_the_oldest() -> None:
+def test_the_lot_that_expires_soonest_is_spent_first_and_ties_go_to_the_oldest() -> None:
     book = Book(("b", 10, NOW + 2 * DAY), ("c", 10, NOW + DAY), ("a", 10, NOW + 2 * DAY))
 
     book.apply(decisions.charge(book.wallet, 15, cause=because()))

@@ -68,14 +68,14 @@ class Scripted(Wire):
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The limit of each pause that was requested, in seconds. The tests make no pauses."""
-    asked: list[float] = []
+    limits: list[float] = []
 
     def no_pause(longest: float) -> float:
-        asked.append(longest)
+        limits.append(longest)
         return 0
 
     monkeypatch.setattr(wire, "jitter", no_pause)
-    return asked
+    return limits
 
 
 def refusal(code: str | None, status: int) -> Reply:
@@ -99,8 +99,8 @@ def test_signatures_equal_those_of_botocore() -> None:
 
         ours = Wire(place).signed(operation, body, now)
 
-        asked = {"Content-Type": ours["content-type"], "X-Amz-Target": ours["x-amz-target"]}
-        request = AWSRequest("POST", url, data=body, headers=asked)
+        sent = {"Content-Type": ours["content-type"], "X-Amz-Target": ours["x-amz-target"]}
+        request = AWSRequest("POST", url, data=body, headers=sent)
         request.context["timestamp"] = now
         signer: Any = SigV4Auth(BotocoreCredentials(*credentials), "dynamodb", region)
         signer._modify_request_before_signing(request)
@@ -145,7 +145,7 @@ def test_the_wire_repeats_what_botocore_repeats(code: str | None) -> None:
 @pytest.mark.parametrize(
     "kind", [ReadTimeoutError, ConnectTimeoutError, ConnectionClosedError, EndpointConnectionError, SSLError]
 )
-def test_a_lost_request_is_repeated_and_then_raised(kind: Any, pauses: list[float]) -> None:
+def test_a_lost_request_is_repeated_and_then_its_error_is_raised(kind: Any, pauses: list[float]) -> None:
     error = kind(endpoint_url=URL, error="lost")
     scripted = Scripted(error)
 
