@@ -1,7 +1,7 @@
 """Started as a file in a fresh process: measures a function's import and its first request, as a line of JSON.
 
 The reference is what every function with DynamoDB needs: `import boto3` and one client. This module imports very
-little: a module that it has imported costs the function nothing, so that import would not be measured.
+little: if it had already loaded a module, the time of the function's import of it would be missing.
 """
 
 import resource

@@ -1,4 +1,4 @@
-"""What streaming sessions, and a month without any, cost on AWS: measured units and times, and the listed prices."""
+"""The cost on AWS of a million streaming sessions, and of a month without any: measured units and times × prices."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Part:
     """The usage records that the figures are for."""
 
     def total(self, of: str) -> float:
-        """Return how much a session needs of a figure."""
+        """Return how much of a figure a session needs."""
         return self.times * float(getattr(self.figures, of)) / self.records
 
 
@@ -171,7 +171,7 @@ def _behind_the_scenes(database: Database) -> dict[str, Part]:
     token = mint(JWT_SECRET, "cost")
     times = scaled(TIMES, least=3)
     batches = [_batch(seed.first_instant() + number * SLOT) for number in range(times)]
-    count(batches.pop())  # a record costs most if its user and names have sums that day: their ranks change
+    count(batches.pop())  # not measured: a record costs most if its user and names have sums that day already
 
     def authorize() -> None:
         verify(token, lambda **_: [JWT_SECRET.encode()])

@@ -33,7 +33,7 @@ class Database:
     scratch: Path
 
     def environ(self) -> dict[str, str]:
-        """Return the whole environment of a function's process, without this machine's."""
+        """Return the whole environment of a function's process. It has nothing of this machine's environment."""
         return {
             "PATH": os.defpath,
             "LANG": "C.UTF-8",

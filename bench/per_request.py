@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 REPEATS = 300
 MOST_SECONDS = 20
 TARGET_USERS = REPEATS + 50
-"""How many users the supervisor's commands take in turns."""
+"""The number of users on whom the supervisor's commands act, in turns."""
 CPU_LIMIT_MILLISECONDS = {"balance": 1.5, "initialize": 3.0, "finalize": 3.0}
 ABOUT = """\
 The function's real handler handles each request, in a separate process from the database, after a warm-up. **CPU** is

@@ -48,7 +48,7 @@ type Steps = Iterator[float]
 
 @dataclass
 class Outcome:
-    """The outcomes of the requests."""
+    """Latencies of the successes, in seconds; requests given up; attempts refused with a bill, and throttled."""
 
     latencies: list[float] = field(default_factory=list)
     given_up: int = 0

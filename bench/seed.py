@@ -94,7 +94,7 @@ def write_records(made: Sequence[UsageRecord]) -> None:
 
 
 def _rollups(made: Iterable[UsageRecord]) -> list[Item]:
-    """Return the items with the sums of the days of ``made``, spread as writers spread them."""
+    """Return the items with the sums of each day, spread over the day's parts as the service spreads them."""
     items: dict[tuple[str, str], Item] = {}
     for place, record in enumerate(made):
         key = rollups.key_of(record, record.account_id, place % rollups.PARTS)

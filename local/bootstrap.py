@@ -30,7 +30,7 @@ PYTHON_VERSION = (ROOT / ".python-version").read_text().strip()
 # environment → its lock
 ENVIRONMENTS = {
     ROOT / ".venv": LOCKS / "dev.txt",
-    # separate: the emulator pins another botocore, and functions on it can import every package of its environment
+    # separate: the emulator pins another botocore, and functions that run on it can import its packages
     ROOT / ".local/ministack": LOCKS / "ministack.txt",
 }
 

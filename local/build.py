@@ -62,7 +62,7 @@ def build_id() -> str:
 
 
 def deployment_id(build: str, parameters: Iterable[str]) -> str:
-    """Return the BuildId of a deployment: of a build with these parameters (`Name=value`).
+    """Return the BuildId for a deployment of a build with these parameters (`Name=value`).
 
     A function is only published again if its BuildId changes, so other parameters give another id. Without
     parameters, it is the build's own id.
@@ -86,7 +86,7 @@ def _sources() -> Iterator[Path]:
 
 
 def _make(folder: Path) -> None:
-    """Build into `folder`. It appears complete or not at all."""
+    """Build into `folder`, which appears complete or not at all."""
     unfinished = folder.with_suffix(".unfinished")
     command: list[str | Path] = [BIN / "sam", "build", "--template-file", TEMPLATE, "--build-dir", unfinished]
     command += ["--cached", "--cache-dir", LOCAL / "sam-cache", "--parallel"]

@@ -27,7 +27,7 @@ ALWAYS = (
     "UNAVAILABLE",
     "TIMEOUT",
 )
-"""The codes that every route can answer, but open routes lack two: they read no body and no table."""
+"""The error codes of every route. Open routes read no body and no table, so they lack _NOT_OF_OPEN_ROUTES."""
 _NOT_OF_OPEN_ROUTES = ("VALIDATION_ERROR", "CONTENTION")
 _CREDENTIAL_CODES = (
     "TOKEN_REQUIRED", "TOKEN_EXPIRED", "TOKEN_INVALID", "TOKEN_TYPE_INVALID", "API_KEY_INVALID",

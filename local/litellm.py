@@ -39,7 +39,7 @@ def run(config: Path, port: int, environ: dict[str, str]) -> int:
 
 
 def environ(**more: str) -> dict[str, str]:
-    """Return the proxy's environment variables: the Python client from the sources, and nothing from the network."""
+    """Return environment variables that make the proxy use the client's sources, and load nothing from the network."""
     return {
         **os.environ,
         "PYTHONPATH": str(ROOT / "client/src"),

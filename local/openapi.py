@@ -47,7 +47,7 @@ POWERTOOLS_OWN = {"HTTPValidationError", "ValidationError", "ResponseValidationE
 
 
 def document() -> Json:
-    """The OpenAPI 3.1 document. Raises ValueError if two functions use one name for different things."""
+    """The OpenAPI 3.1 document. Raises ValueError if two functions use one name for different schemas."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     whole = OpenAPIMerge(
         title="Accounting Service",
@@ -87,7 +87,7 @@ def _place(path_and_item: tuple[str, Json]) -> tuple[int, int]:
 
 
 def _parts() -> Iterator[Json]:
-    """The documents of the functions, which Powertools makes, and of those without a router."""
+    """Yield the document of the functions without a router, then Powertools' document of each other function."""
     yield {"paths": without_a_router(), "components": {"schemas": {"Error": ERROR, "Health": HEALTH}}}
     for api in apis().values():
         made = _plain(
@@ -100,7 +100,7 @@ def _parts() -> Iterator[Json]:
 
 
 def add_schemas(known: Json, more: Json) -> None:
-    """Add new names. Raises ValueError if a known name has another schema, which a plain merge would overwrite."""
+    """Add schemas by name. Raises ValueError if a known name has another schema, which a plain merge would lose."""
     for name, value in more.items():
         if known.setdefault(name, value) != value:
             raise ValueError(f"two functions have a {name}, and they differ")
@@ -231,7 +231,7 @@ def _without_null(schema: Json) -> Json:
 
 
 def _plain(text: str) -> Json:
-    """The document without the titles that only repeat names, and with limits of integers as integers."""
+    """Read a document without its titles, which only repeat names, and with whole numbers as integers."""
 
     def number(digits: str) -> int | float:
         value = float(digits)

@@ -36,7 +36,7 @@ type Rule = dict[str, Any]
 
 @dataclass(frozen=True)
 class Options:
-    """What to compare: models by their patterns, and how a price in USD becomes credits."""
+    """The models to compare, by patterns, and how a price in USD becomes credits."""
 
     credits_per_usd: Decimal
     markup: Markup
@@ -63,7 +63,7 @@ class Options:
 class PriceList:
     """The rules to import, in order.
 
-    By `provider/model`, `without` has why a model has no rule, and `notes` has the prices that a rule leaves out.
+    By `provider/model`, `without` has the reasons why models have no rule, and `notes` the prices that rules leave out.
     """
 
     rules: list[Rule]

@@ -40,7 +40,7 @@ def pages() -> dict[str, str]:
 
 
 def _routes(whole: Json) -> Iterator[str]:
-    """Yield the routes by tag, and the lists of routes that need a permission or take a certain key."""
+    """Yield the routes by tag, then the routes by permission, by right, and by the keys that they take or need."""
     header = ("Route", "What it does", "Who may call it", "Request", "Answer")
     for tag in whole["tags"]:
         rows = [

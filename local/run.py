@@ -153,7 +153,7 @@ def _authorization(stack: Stack, sub: str, role: str) -> dict[str, str]:
 
 
 def introduction(stack: Stack) -> str:
-    """Return what a newcomer needs next."""
+    """Return the text to print at the start: addresses, and the first commands to try."""
     return f"""
 The service answers at  {stack.base_url}
 See and move credits    {stack.base_url}/api/console

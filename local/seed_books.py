@@ -63,7 +63,7 @@ GRANTS = 2
 
 @dataclass
 class Books:
-    """What a seeding stores: users, price rules, usage records, and each account's wallet with its ledger entries."""
+    """The data of a seeding: users, price rules, usage records, and each account's wallet with its ledger entries."""
 
     now: int
     users: list[User]

@@ -52,7 +52,7 @@ class Stack:
         return self.aws.endpoint_url
 
     def as_json(self) -> str:
-        """Return what other tools need to reach the service."""
+        """Return the addresses and secrets that other tools need, as JSON."""
         return json.dumps(
             {
                 "baseUrl": self.base_url,

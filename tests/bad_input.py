@@ -310,7 +310,7 @@ def text_of(body: dict[str, Any], names: dict[str, str]) -> bytes:
 
 
 def fields_named(errors: list[dict[str, str]]) -> list[str]:
-    """Return the fields that a refusal names. The name of a list stands for its values: not ``warnAtPercent.0``."""
+    """Return the fields that a refusal names, without positions in lists: ``warnAtPercent`` for ``warnAtPercent.0``."""
     return [error["field"].split(".")[0] for error in errors]
 
 

@@ -32,7 +32,7 @@ class Calls:
     @classmethod
     @contextmanager
     def of(cls, wire: Wire) -> Iterator[Self]:
-        """Count what goes over ``wire`` during the block."""
+        """Count the calls over ``wire`` during the block."""
         counted, call = cls(), wire.call
 
         def counting(operation: str, request: dict[str, Any]) -> dict[str, Any]:

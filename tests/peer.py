@@ -120,7 +120,7 @@ def half_an_answer(*, hang: bool = False, reset: bool = False) -> Deed:
 
 
 def in_chunks(*parts: bytes) -> Deed:
-    """Answer in chunks."""
+    """Answer 200 with these parts as chunks."""
     body = b"".join(f"{len(part):x}\r\n".encode() + part + b"\r\n" for part in [*parts, b""])
 
     def deed(connection: socket.socket) -> bool:

@@ -404,14 +404,14 @@ def adjust(body: Adjust) -> AdjustView:
 def _balance() -> Balance:
     """The balance of the account that the request is about. Raises UserDisabled if the caller is disabled.
 
-    If the account is not the caller's own, the check of the route's access has refused disabled callers already.
+    If the account is not the caller's own, the route's access check has refused disabled callers already.
     """
     read = operations.own_balance if api.account.id == api.caller.own_account else operations.balance
     return read(api.account.id, clock())
 
 
 def _request(body: _Command, user: Reference | None = None) -> Request:
-    """The command's request. ``user`` is its user, if the check of the route's access has found them already."""
+    """The command's request. ``user`` is the command's user, if the route's access check has found the user already."""
     named = body.user()
     return Request(
         actor=api.caller.actor,

@@ -36,7 +36,7 @@ PAGE_HEADERS = {
     ),
     "Referrer-Policy": "no-referrer",
 }
-"""People paste tokens into the pages. So they load from and call only this service, and no site may frame them."""
+"""People paste tokens into the pages. So the pages load from and call only this service, and no site may frame them."""
 
 
 class File(NamedTuple):

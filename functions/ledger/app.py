@@ -296,7 +296,7 @@ def ledger_of(
 def outstanding() -> OutstandingView:
     """Show the credits of all accounts: what can be spent and when it expires, what is held, and debt.
 
-    The auditor adds this up while it checks every wallet, by default every hour.
+    The auditor adds up all wallets while it checks them, by default every hour.
     """
     return OutstandingView.of(store.outstanding())
 

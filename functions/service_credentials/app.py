@@ -123,7 +123,7 @@ def list_services(limit: Limit = MAX_LIMIT, cursor: Cursor = None) -> ServicesVi
 
 @api.put("/api/service-credentials/<credential_id>", access=ADMINS, codes=("SERVICE_CREDENTIAL_NOT_FOUND",))
 def change(credential_id: IdentifierInPath, body: ChangeService) -> ServiceView:
-    """Change a service credential's name or rights, or end its previous secret. It takes effect within 30 seconds."""
+    """Change a service credential's name or rights, or end its previous secret. This takes effect within 30 seconds."""
     if body.name is None and body.rights is None and not body.end_previous:
         raise Invalid("Nothing to change: send name, rights or endPrevious")
     changed = service_credentials.change(

@@ -86,7 +86,7 @@ class Record(RequestModel):
     def _only_models_have_long_names(cls, operation: str, info: ValidationInfo) -> str:
         if len(operation.encode()) > MAX_LABEL and not str(info.data.get("service")).startswith(CHAT_SERVICE_PREFIX):
             raise ValueError(
-                f"at most {MAX_LABEL} bytes of UTF-8, unless it is the model of a service that begins with chat"
+                f"at most {MAX_LABEL} bytes of UTF-8, unless it is the model of a service whose name begins with chat"
             )
         return operation
 
@@ -167,8 +167,8 @@ class RecordView(ResponseModel):
 class CountsView(ResponseModel):
     """Usage by class, without the counts that are 0.
 
-    ``input`` and ``output`` count all tokens whose class is known. The counts between them are parts of the input.
-    ``reasoning`` and ``outputAudio`` are parts of the output.
+    ``input`` and ``output`` count all tokens whose class is known. ``cachedInput``, ``cacheWrite``, ``cacheWrite1h``
+    and ``inputAudio`` are parts of the input. ``reasoning`` and ``outputAudio`` are parts of the output.
     """
 
     input: int | None = left_out()
@@ -337,7 +337,7 @@ def _range(start: str | None, end: str | None, by: operations.By | None) -> tupl
     """The range that a request asks for. Raises Invalid, also if it is too long for a series."""
     since, until = instants(start, end)
     if by and (since is None or (clock() if until is None else until) - since > MAX_DAYS * DAY):
-        raise Invalid.field("startDate", f"with by, this is required: at most {MAX_DAYS} days before endDate")
+        raise Invalid.field("startDate", f"is required with by, and at most {MAX_DAYS} days before endDate")
     return since, until
 
 
@@ -357,7 +357,7 @@ def _member(account: Account, member: str | None, key_id: str | None) -> str | N
 
 
 def _id_of(member: str) -> str:
-    """The id of the user that a text names. If it names nobody, the text itself: it has no usage."""
+    """The id of the user that a text names, or the text itself if it names nobody: no usage is found for it."""
     try:
         return users.resolve(named_by(api.caller, member)).user.id
     except UserNotFound:

@@ -1,4 +1,4 @@
-"""A page in a real browser without a window, which records what the page does."""
+"""A page in a real browser without a window, and a record of its errors and of the hosts that it calls."""
 
 from __future__ import annotations
 

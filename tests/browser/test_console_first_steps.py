@@ -1,4 +1,4 @@
-"""A newcomer's way to a grant: from the lines that `make run` prints, doing only what the screen says."""
+"""A newcomer's steps to a grant, with no other help than the lines that `make run` prints and the screens."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def test_at_60_commands_a_second_99_of_100_take_at_most_300_ms(shape: float) -> 
 
 
 def test_a_user_who_begins_and_ends_sessions_gets_55_commands_a_second() -> None:
-    """An initialize takes 4 units of the partition, a finalize 8. At 60 commands a second, the partition throttles."""
+    """An initialize takes 4 units of the account's partition, a finalize 8. At 60 a second, the partition throttles."""
     fine, throttled = run(55, seconds=120, units=6), run(60, seconds=120, units=6)
 
     assert fine.percentile(0.99) <= 0.25

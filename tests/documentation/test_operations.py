@@ -40,7 +40,7 @@ curl() {
 }
 """
 ONLY_TWO_FUNCTIONS = "functions=$(grep -E -o '\\S+-(credits|sweeper)' <<< $functions)"
-"""Commands for all functions are run for two, because each call of the AWS CLI takes most of a second."""
+"""Commands for all functions are run for only two, because each call of the AWS CLI takes most of a second."""
 LETTER = """{"DDBStreamBatchInfo": {"streamArn": "%s", "shardId": "%s", "startSequenceNumber": "%s"}}"""
 
 

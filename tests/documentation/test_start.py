@@ -98,7 +98,7 @@ BROKEN_ACCOUNT = {
 
 
 def test_a_killed_service_continues_from_its_last_save_and_counts_everything_once(project: Project) -> None:
-    """With a broken AWS account, and in a folder that others could read before."""
+    """The machine has a broken AWS account, and others could read the folder before the start."""
     local = project.folder / ".local"
     (local / "state").mkdir(exist_ok=True)
     opened = local / "state/opened"

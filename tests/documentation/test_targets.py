@@ -56,7 +56,7 @@ def test_checking_formatting_and_generating_change_no_sources(
 
 
 def test_make_lock_writes_locks_without_addresses(tmp_path: Path, documentation: Documentation) -> None:
-    """In a separate copy without environments: those of the shared copy must match its locks."""
+    """The locks are written in a separate copy, because the shared copy's environments must match its locks."""
     fresh = Project(copy(tmp_path / "project"))
     names = ("requirements/dev.txt", "requirements/ministack.txt", "requirements/mutation.txt")
     locks = [*names, "layers/shared/requirements.txt"]
@@ -74,7 +74,7 @@ def test_make_lock_writes_locks_without_addresses(tmp_path: Path, documentation:
 
 
 def test_mutants_of_a_module_are_killed(project: Project, documentation: Documentation) -> None:
-    """The smallest module, because each mutant takes a moment."""
+    """The test mutates the smallest module, because each mutant takes a moment."""
     typed = documentation.line('make mutate ONLY="lots users"').replace("lots users", "texts")
 
     assert re.search(r"^texts +4 +4  100%$", project.type(typed), re.MULTILINE)
@@ -82,7 +82,7 @@ def test_mutants_of_a_module_are_killed(project: Project, documentation: Documen
 
 
 def test_a_simulation_runs_the_given_seeds(project: Project, documentation: Documentation) -> None:
-    """With one or two seeds; the first seed catches the sabotage."""
+    """Each command runs one or two seeds; the first seed catches the sabotage."""
     for command in [*documentation.page("tests/simulation/README.md"), documentation.line("make simulate SEEDS=1000")]:
         if command.startswith("make simulate"):
             sabotaged = "SABOTAGE" in command

@@ -1,4 +1,4 @@
-"""Rules made of genai-prices' prices cost what genai-prices computes, to the millionth of a millionth of a credit.
+"""Rules made from genai-prices' prices cost what genai-prices computes, to the millionth of a millionth of a credit.
 
 The usages are random. The models are those of four providers, with tiers and variants. The docstring of
 `local.price_lists` has the deliberate differences. For these tests, they mean:

@@ -1,4 +1,4 @@
-"""Checks the counters and limits of budgets and runs in the table: right sums, and nothing new beyond a limit."""
+"""Checks budgets' counters and runs in the table: that their sums are right, and that nothing new exceeds a limit."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from accounting.domain.service_credentials import (
     in_documented_order,
     too_many,
 )
-from accounting.web.on_behalf import subject_in
+from accounting.web.on_behalf import user_id_in
 
 NOW = 1_000_000
 
@@ -90,7 +90,7 @@ def test_only_services_are_actors_of_usage_records() -> None:
     "user_id", ["u1", "Zoë Müller", "a@example.com", "a,b", "a/b%41", "auth0|x", "\N{GRINNING FACE}", "x" * 128]
 )
 def test_the_subject_is_decoded_once(user_id: str) -> None:
-    assert subject_in([quote(user_id, safe="")]) == user_id
+    assert user_id_in([quote(user_id, safe="")]) == user_id
 
 
 @pytest.mark.parametrize(
@@ -118,6 +118,6 @@ def test_the_subject_is_decoded_once(user_id: str) -> None:
 )
 def test_a_header_that_names_no_user_or_several_is_refused(values: tuple[str, ...]) -> None:
     with pytest.raises(Invalid) as refused:
-        subject_in(values)
+        user_id_in(values)
 
     assert [error["field"] for error in refused.value.details["errors"]] == ["X-On-Behalf-Of"]

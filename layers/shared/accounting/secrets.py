@@ -41,7 +41,7 @@ def issuers_document() -> str:
 
 
 def is_internal_key(sent: str) -> bool:
-    """Whether this is the key that the platform's own services send, compared in constant time.
+    """Whether ``sent`` is the key of the platform's own services, compared in constant time.
 
     Raises Unavailable if the key can't be read.
     """

@@ -72,7 +72,7 @@ class SigningKeys:
             raise TokenInvalid("The issuer of the access token has no key with its key id (kid)")
 
     def _refresh(self, now: float) -> None:
-        """Fetch the keys, unless a fetch failed a moment ago. If it fails, the keys stay as they are."""
+        """Fetch the keys, unless a fetch failed a moment ago. If this fetch fails, the keys stay as they are."""
         wait = FIRST_RETRY_SECONDS if self._keys is None else RETRY_SECONDS
         if self._failure and now - self._attempted_at < wait:
             return

@@ -196,7 +196,7 @@ def _owner_of(account_id: AccountId, subject: str) -> str | None:
         return key.user_id
     if organization_id is None:
         if member != user_of(account_id):
-            raise Invalid.field("subject", "a personal account has budgets of its user and of API keys")
+            raise Invalid.field("subject", "a personal account has only budgets of its user and of API keys")
     elif member is not None and organizations.member(organization_id, member) is None:
         raise MemberNotFound("Not a member of the organization", userId=member)
     return None

@@ -40,8 +40,8 @@ def retry_until_committed[T](
 
     The first attempt gets ``first`` if the caller has read it already, else what ``read`` returns. After StaleRead, the
     next attempt follows at once if it is the command's turn (see ``turns``), with the newer items that the refused
-    write found. If it is not, and after Conflict, there is a pause, and everything is read again. Domain errors are
-    raised and not retried. Raises Contention when time is up.
+    write found. If it is not its turn, and after Conflict, there is a pause, and everything is read again. Domain
+    errors are raised and not retried. Raises Contention when time is up.
     """
     snapshot = first or read()
     deadline, turns = time.monotonic() + CONTENTION_SECONDS, Turns(snapshot.wallet.version)

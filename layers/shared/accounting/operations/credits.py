@@ -41,9 +41,10 @@ class Request(NamedTuple):
 class CreditChange(NamedTuple):
     """The result of a command.
 
-    ``credits`` is what the request asked for. ``previous`` and ``available`` are what can be spent before and after it.
-    ``allocation`` is the grant that it made, if any, without its notes: answers are stored, and notes are kept only
-    where they can be erased. ``remaining`` is what is left of that grant after it repaid debt.
+    ``credits`` is what the request asked for. ``previous`` and ``available`` are the credits that can be spent before
+    and after the command. ``allocation`` is the grant that the command made, if any, without its notes: answers are
+    stored, and notes are kept only where they can be erased. ``remaining`` is what is left of that grant after it
+    repaid debt.
     """
 
     account_id: AccountId

@@ -25,7 +25,7 @@ from accounting.telemetry import count, flush, logger
 from accounting.times import clock
 from accounting.web.access import WITHOUT_CALLER
 from accounting.web.accounts import Account
-from accounting.web.bodies import lenient_json, strict_json, text_of
+from accounting.web.bodies import body_text, lenient_json, strict_json
 from accounting.web.caller import Caller, caller_of
 from accounting.web.headers import headers, is_read
 from accounting.web.on_behalf import HEADER as ON_BEHALF_OF
@@ -122,7 +122,7 @@ class Api:
         sent = {
             kind: {name: value for name, value in (event.get(kind) or {}).items() if is_read(name)} for kind in kinds
         }
-        plain = {**sent, "path": _quoted_path(event), "body": text_of(event), "isBase64Encoded": False}
+        plain = {**sent, "path": _quoted_path(event), "body": body_text(event), "isBase64Encoded": False}
         return self.resolver.resolve({**event, **plain}, context)
 
     @property
@@ -262,7 +262,7 @@ def handler_of(api: Api) -> Callable[[dict[str, Any], LambdaContext], dict[str, 
     @logger.inject_lambda_context(clear_state=True)
     def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         started = time.perf_counter()
-        # The alternative, ``correlation_id_path``, would be a query in JMESPath.
+        # The alternative, ``correlation_id_path``, would run a JMESPath query for each request.
         logger.set_correlation_id(event["requestContext"]["requestId"])
         logger.remove_keys(["function_arn", "function_memory_size"])  # the log group's name says the same
         with for_a_request():

@@ -16,7 +16,7 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _TEXT_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
-def text_of(event: Mapping[str, Any]) -> str | None:
+def body_text(event: Mapping[str, Any]) -> str | None:
     """The body as text. Each byte that is not UTF-8 becomes half a surrogate pair, which valid UTF-8 never has."""
     body: str | None = event.get("body")
     return b64decode(body).decode(errors="surrogateescape") if body and event.get("isBase64Encoded") else body

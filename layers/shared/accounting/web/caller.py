@@ -18,7 +18,7 @@ from accounting.domain.errors import (
 from accounting.domain.service_credentials import Right, ServiceCredential
 from accounting.domain.users import DEFAULT_ROLE, effective_role
 from accounting.store import api_keys, service_credentials, users
-from accounting.web.on_behalf import subject_in
+from accounting.web.on_behalf import user_id_in
 
 CLOCK_LEEWAY_SECONDS = 30
 
@@ -147,7 +147,7 @@ def caller_of(authorizer: Mapping[str, Any], now: int, on_behalf_of: Sequence[st
     service_id = authorizer.get("serviceId")
     if service_id:
         service = _service(str(service_id), int(authorizer["generation"]), now)
-        return Caller(subject_in(on_behalf_of), "", DEFAULT_ROLE, service=service)
+        return Caller(user_id_in(on_behalf_of), "", DEFAULT_ROLE, service=service)
     user_id = str(authorizer.get("userId") or "")
     if not user_id:
         raise TokenRequired("An access token is required")

@@ -14,7 +14,7 @@ _ENCODED = re.compile(r"(?:[!-$&-+\--~]|%[0-9A-Fa-f]{2})+")
 """Visible ASCII. A comma must be encoded, because proxies join headers of the same name with commas."""
 
 
-def subject_in(values: Sequence[str]) -> str:
+def user_id_in(values: Sequence[str]) -> str:
     """The user id in the request's headers of this name, percent-decoded once; never an e-mail address.
 
     Raises Invalid unless there is one header with one id.
