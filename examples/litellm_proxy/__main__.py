@@ -33,7 +33,7 @@ def main() -> int:
             LITELLM_MASTER_KEY=key,
         )
         print(
-            f"""As soon as the proxy says that it runs, ask it something for {USER}:
+            f"""When the proxy has started, ask it something as {USER}:
 
 curl -N http://{HOST}:{port}/v1/chat/completions -H 'Authorization: Bearer {key}' \\
   -H 'Content-Type: application/json' \\

@@ -75,10 +75,10 @@ class AccountingClient:
         ``token`` is a JWT, an `ApiKey`, a `ServiceCredential`, or a function that returns one. The function is called
         when a token is first needed, and again when the service refuses the token.
 
-        ``service_key`` is the platform's internal key. The client sends it with calls that report usage, which need it
-        under ``RequireServiceKey``, and with the internal routes. ``http`` is an httpx client of your own; you must
-        close it yourself. ``outbox`` is a file in which the client keeps settlements that the service has not answered.
-        If the process is killed, the next process with this file sends them. Processes may share the file.
+        ``service_key`` is the platform's internal key. The client sends it with calls of internal routes, and with
+        reports of usage, which need it if the stack sets ``RequireServiceKey``. ``http`` is an httpx client of your
+        own; you must close it yourself. ``outbox`` is a file in which the client keeps settlements that the service has
+        not answered. If the process is killed, the next process with this file sends them. Processes may share it.
         """
         self._settings = checked_settings(base_url, service_key, timeout_seconds, retries)
         self._authorization = Authorization(token)
@@ -215,9 +215,9 @@ class AccountingClient:
         Neither raises an error. If settling does not succeed within ``settle_seconds``, it continues in the background.
         ``session.result`` has the outcome.
 
-        With ``when_short="shorten"``, the estimate's output becomes what the user can pay for, and
-        ``session.max_output_tokens`` says how much. With ``on_unreachable="allow"``, a stream begins without a hold
-        while the service can't be reached, and is charged later.
+        With ``when_short="shorten"``, the estimate's output is reduced to what the user can pay for, and
+        ``session.max_output_tokens`` has the reduced number. With ``on_unreachable="allow"``, a stream begins without a
+        hold while the service can't be reached, and is charged later.
 
         ``account_id`` is the account that pays, by default the caller's own, and ``run_id`` a run of this account.
         """

@@ -1,4 +1,4 @@
-"""Who the client acts for: a token, an API key, a service credential, or a function that returns the current one."""
+"""A client's credential: a token, an API key, a service credential, or a function that returns the current one."""
 
 from __future__ import annotations
 

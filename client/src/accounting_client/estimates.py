@@ -1,4 +1,4 @@
-"""Estimates of the tokens that a request to a model may use, for which credits are held before it is sent."""
+"""Estimates of the tokens that a request to a model may use. Credits are held for them before the request is sent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ The function returns the input tokens, or a usage in canonical form, such as
 def estimated_usage(
     request: Mapping[str, Any], inputs: Sequence[str], estimate: Estimate, output_tokens: int
 ) -> dict[str, Any]:
-    """The most that a request can use, in canonical form. The model reads the request's fields in ``inputs``."""
+    """The most that a request can use, in canonical form. ``inputs`` are the fields that the model reads."""
     if callable(estimate):
         found = estimate(request)
         if isinstance(found, Mapping):
@@ -95,5 +95,5 @@ class OutputLimits:
 
 
 def least(limit: int | None, default: int) -> int:
-    """The output to reserve for a request that does not limit it."""
+    """The output tokens to reserve for a request without a limit."""
     return default if limit is None else min(limit, default)

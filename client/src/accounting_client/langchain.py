@@ -60,7 +60,7 @@ class _Call(Generic[S]):
 
 
 class _Calls(Generic[C, S]):
-    """The model calls in progress, by LangChain's id of the run, and what both callbacks do with LangChain's events."""
+    """The model calls in progress, by LangChain's id of the run, and the code that both callbacks share."""
 
     raise_error = True
     """Makes LangChain raise what a callback raises, instead of logging it and continuing."""
@@ -90,10 +90,10 @@ class _Calls(Generic[C, S]):
         self._default_max_tokens = default_max_tokens
         self._terms_of_all = {"account_id": account_id, "run_id": run_id, "metadata": metadata}
         self._calls: dict[UUID, _Call[S]] = {}
-        self._asking = threading.local()
+        self._this_thread = threading.local()
 
     def _asked(self, prompt: object, event: Mapping[str, Any]) -> _ModelRequest:
-        """What LangChain reports about a call. Raises ValueError for calls whose end it does not report."""
+        """The request in LangChain's event. Raises ValueError for calls whose end LangChain does not report."""
         if event.get("batch_size", 1) != 1:
             raise ValueError("LangChain does not say how each of several prompts ends: use batch instead of generate")
         params: Mapping[str, Any] = event.get("invocation_params") or {}
@@ -153,9 +153,9 @@ class AccountingCallback(_Calls["AccountingClient", StreamingSession], BaseCallb
     def ignore_chat_model(self) -> bool:
         """Always False. LangChain reads this before each call, in the thread of the call.
 
-        Its async methods then call `_open` in another thread, and `_open` refuses that.
+        LangChain's async methods then call `_open` in another thread, which `_open` refuses.
         """
-        self._asking.here = True
+        self._this_thread.is_calling = True
         return False
 
     @property
@@ -188,7 +188,8 @@ class AccountingCallback(_Calls["AccountingClient", StreamingSession], BaseCallb
             session.abort()
 
     def _open(self, run_id: UUID, prompt: object, event: Mapping[str, Any]) -> None:
-        if not self._asking.__dict__.pop("here", False):  # in another thread, a cancelled call would not be settled
+        # In another thread than that of the call, a cancelled call would not be settled.
+        if not self._this_thread.__dict__.pop("is_calling", False):
             raise RuntimeError("an AccountingCallback is for invoke, stream and batch: use AsyncAccountingCallback")
         asked = self._asked(prompt, event)
         limit = asked.limit or self._client.output_limit(asked.model_id, self._default_max_tokens)
@@ -221,7 +222,7 @@ class AsyncAccountingCallback(_Calls["AsyncAccountingClient", AsyncStreamingSess
             raise RuntimeError(SYNC) from None
         if self._is_misused:
             raise RuntimeError(SYNC)
-        self._asking.here = True
+        self._this_thread.is_calling = True
         return False
 
     @property
@@ -256,7 +257,8 @@ class AsyncAccountingCallback(_Calls["AsyncAccountingClient", AsyncStreamingSess
             await session.abort()
 
     async def _open(self, run_id: UUID, prompt: object, event: Mapping[str, Any]) -> None:
-        if not self._asking.__dict__.pop("here", False):  # LangChain's sync methods call it in a thread of their own
+        # LangChain's sync methods call this in a thread of their own.
+        if not self._this_thread.__dict__.pop("is_calling", False):
             self._is_misused = True
             raise RuntimeError(SYNC)
         asked = self._asked(prompt, event)

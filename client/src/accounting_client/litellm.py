@@ -38,14 +38,14 @@ logger = logging.getLogger("accounting_client")
 SESSION = "accounting_session_id"
 """The name of the session's id in the proxy's metadata of a request."""
 FURTHER_CALLS_SECONDS = 600.0
-"""How long after the end of a request a further call for it, such as a guardrail's, is still charged."""
+"""How long after a request's end its further calls, such as a guardrail's, are still charged."""
 CALLERS_FAULT = {400, 402, 403, 404, 409}
 """The statuses of refusals that are passed to the proxy's caller. Other failures are not the caller's."""
 IDS = ("user_id", "user_email", "team_id", "team_alias", "org_id", "key_alias", "end_user_id")
 """The proxy's ids that a template may name."""
 
 Named = str | Callable[["UserAPIKeyAuth"], str | None]
-"""A template of the proxy's ids, such as ``{user_id}``, or a function of what the proxy knows of the caller's key."""
+"""A template of the proxy's ids, such as ``{user_id}``, or a function of the proxy's `UserAPIKeyAuth`."""
 
 
 @dataclass(eq=False)
@@ -134,7 +134,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         if not asked.is_accountable:
             how = "in the background" if data.get("background") else "of this type"
             raise _refusal(403, "CALL_NOT_ACCOUNTED", f"This proxy cannot account for calls {how}: {call_type}")
-        call = await self._opened(user_api_key_dict, asked)
+        call = await self._open(user_api_key_dict, asked)
         bucket = "litellm_metadata" if isinstance(data.get("litellm_metadata"), dict) else "metadata"
         data.setdefault(bucket, {})[SESSION] = call.session.session_id
         self._calls[call.session.session_id] = call
@@ -200,9 +200,9 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
     ) -> None:
         """Release the hold of a request that failed for good, and charge what was streamed until then."""
         if (call := self._call_of(request_data)) is not None:
-            await _given_up(call)
+            await _give_up(call)
 
-    async def _opened(self, key: UserAPIKeyAuth, asked: ModelRequest) -> _Call:
+    async def _open(self, key: UserAPIKeyAuth, asked: ModelRequest) -> _Call:
         user_id = self._user(key)
         account_id = self._account(key)
         if not user_id:
@@ -238,16 +238,16 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
         """
         loop = asyncio.get_running_loop()
 
-        def forgotten() -> None:
+        def forget() -> None:
             kept_for = 0.0 if call.answer_id is None else FURTHER_CALLS_SECONDS
             loop.call_later(kept_for, self._calls.pop, call.session.session_id, None)
-            self._begin(loop, _given_up(call))
+            self._begin(loop, _give_up(call))
 
-        def from_any_thread() -> None:
+        def forget_from_any_thread() -> None:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(forgotten)
+                loop.call_soon_threadsafe(forget)
 
-        weakref.finalize(logging_obj, from_any_thread).atexit = False
+        weakref.finalize(logging_obj, forget_from_any_thread).atexit = False
 
     def _begin(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, object]) -> None:
         task = loop.create_task(work)
@@ -276,7 +276,7 @@ class AccountingCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has an 
             logger.exception("a further usage of session %s could not be charged: %s", session.session_id, usage)
 
 
-async def _given_up(call: _Call) -> None:
+async def _give_up(call: _Call) -> None:
     session = call.session
     if session.is_settled:
         return

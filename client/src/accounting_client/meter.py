@@ -91,7 +91,7 @@ class Meter:
     def count(self, tokens: int) -> None:
         """Note that the stream has ``tokens`` now. The count cannot go below what the provider has reported.
 
-        Raises TypeError or ValueError if that is not a number of tokens.
+        Raises TypeError or ValueError if ``tokens`` is not a valid number.
         """
         whole = operator.index(tokens)
         if not 0 <= whole <= MAX_TOKENS:

@@ -1,4 +1,4 @@
-"""What a call of a provider's SDK holds, what its answer used, and how its session ends. Nothing is sent here."""
+"""Calls of a provider's SDK: the estimate for a hold, the usage of an answer, and how a session ends. Sends nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ logger = logging.getLogger("accounting_client")
 
 
 class Used(NamedTuple):
-    """What an answer, or a part of a stream, says about what was used.
+    """The usage that an answer or a part of a stream reports.
 
     ``usage`` is what the provider reports. ``tokens`` is estimated from the length of the part's text. ``is_last`` is
     true if no later part costs anything. ``is_usage_only`` is true if the part has nothing but the usage.

@@ -1,4 +1,4 @@
-"""Every route of the service: one function for each, from its arguments to a `Call`, and its result.
+"""Every route of the service: for each, a function that returns a `Call`, and the dataclass of the result.
 
 A function's documentation names the errors that are particular to it. Any call may also raise `Unauthorized`,
 `Forbidden`, `InvalidRequest`, `RateLimited`, `Unavailable`, `InternalError` and `UnexpectedAnswer`.

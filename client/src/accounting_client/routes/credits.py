@@ -147,7 +147,7 @@ class _Allocations:
 
 
 def balance(user_id: str | None = None, *, account_id: str | None = None) -> Call[Balance]:
-    """Return what the caller, or as a supervisor another user, can spend now. An e-mail address works as an id.
+    """Return what the caller or, as a supervisor, another user can spend now. An e-mail address works as an id.
 
     ``account_id`` names an account instead, for members of its organization and for supervisors.
     Raises UserNotFound, AccountNotFound.
@@ -282,7 +282,7 @@ def allocations_page(
 def allocations(
     user_id: str | None = None, *, page_size: int = 100, account_id: str | None = None
 ) -> Listing[Allocation]:
-    """All grants of the caller, as an administrator of another user, or of an account, newest first.
+    """All grants, newest first: of the caller, of another user (for administrators), or of an account.
 
     Raises UserNotFound, AccountNotFound.
     """
@@ -297,7 +297,7 @@ def _expiry(days: int | None, at: datetime | str | None) -> dict[str, Any]:
 
 
 def _holder(user_id: str | None, account_id: str | None) -> dict[str, Any]:
-    """Whose credits change. Raises ValueError unless there is either a user or an account."""
+    """The user or account whose credits change. Raises ValueError unless there is either a user or an account."""
     if (user_id is None) == (account_id is None):
         raise ValueError("give either user_id or account_id")
     return {"user_id": user_id, "account_id": account_id}

@@ -127,7 +127,7 @@ def ledger_page(
     end_date: datetime | date | str | None = None,
     account_id: str | None = None,
 ) -> Call[Page[Entry]]:
-    """A page of the ledger of the caller, as a supervisor of another user, or of an account, newest first.
+    """A page of a ledger, newest first: of the caller, of another user (for supervisors), or of an account.
 
     ``limit`` is 1 to 100, by default 20; ``cursor`` is a page's ``next_cursor``. Dates are in UTC. An ``end_date``
     without a time includes that whole day. ``account_id`` names an account that the caller manages. Raises
@@ -147,7 +147,7 @@ def ledger(
     page_size: int = 100,
     account_id: str | None = None,
 ) -> Listing[Entry]:
-    """The ledger of the caller, as a supervisor of another user, or of an account, newest first.
+    """A ledger, newest first: of the caller, of another user (for supervisors), or of an account.
 
     ``start_date`` and ``end_date`` are as for `ledger_page`. Raises UserNotFound, AccountNotFound.
     """
