@@ -95,11 +95,11 @@ def in_words(access: Access) -> str:
         others = ", and supervisors and administrators about every account" if access.sight.others else ""
         text += f" With `accountId`: {members} of the organization{others}."
     if access.permission:
-        text += f" An API key needs the permission `{access.permission}`, and shows only its owner's data."
+        text += f" An API key needs the permission `{access.permission}`, and reaches only its owner's data."
     elif access.who not in WITHOUT_CALLER:
         text += " It takes a token, not an API key."
     if access.right:
         text += f" A service with the right `{access.right}` may call it for the user in `X-On-Behalf-Of`."
     if access.service_key:
-        text += " Where the stack has `RequireServiceKey`, tokens and API keys need `X-Internal-Api-Key` too."
+        text += " If the stack has `RequireServiceKey`, tokens and API keys need `X-Internal-Api-Key` too."
     return text

@@ -75,7 +75,7 @@ def _show(user: Caller, admin: Caller, stack: dict[str, str]) -> None:
 
 
 def _get_credits(user: Caller, admin: Caller) -> None:
-    title("A user comes with a token, and an administrator grants credits")
+    title("A user calls with a token, and an administrator grants credits")
     _print_balance(user)
     grant = {"userId": user.sub, "credits": GRANT, "expiryDays": 30, "notes": "Welcome"}
     print(admin.post("/api/credits/allocate", grant, expect=201)["message"])
@@ -138,7 +138,7 @@ def _api_key(user: Caller) -> None:
     _print_balance(job)
     refusal = job.call("GET", "/api/usage/stats", expect=403)
     print(refusal["message"])
-    print(user.post(f"/api/api-keys/{made['id']}/revoke", {})["message"], "(it stops within 30 seconds)")
+    print(user.post(f"/api/api-keys/{made['id']}/revoke", {})["message"], "(the key stops working within 30 seconds)")
 
 
 def _usage(user: Caller, admin: Caller) -> None:
@@ -149,7 +149,7 @@ def _usage(user: Caller, admin: Caller) -> None:
     print(f"{mine['totalRecords']} records, {mine['totalCredits']} credits: {json.dumps(mine['byService'])}")
     time.sleep(2)  # the system-wide statistics come from the table's stream
     everybody = admin.get("/api/usage/system-stats?top=1000")
-    print(f"{everybody['totalRecords']} records of everybody, {everybody['byUser'].get(user.sub)} credits of this user")
+    print(f"{everybody['totalRecords']} records of all users, {everybody['byUser'].get(user.sub)} credits of this user")
 
 
 def _sweep(user: Caller, stack: dict[str, str]) -> None:

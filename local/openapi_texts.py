@@ -66,8 +66,8 @@ SECURITY: Json = {
 }
 """`token` is last, because the page's dialog puts the cursor into the last field."""
 TAGS = {
-    "credits": "What a user can spend, what a request costs, and the commands that change a balance.",
-    "streaming-sessions": "What a chat proxy calls before, during and after a stream.",
+    "credits": "Balances, the cost of a request, and the commands that change a balance.",
+    "streaming-sessions": "The calls of a chat proxy before, during and after a stream.",
     "budgets": "Limits on what a member or an API key spends from an account, for each window of time.",
     "runs": "One limit for any number of sessions and records, with one switch to stop them.",
     "usage": "Billable events, and their statistics.",
@@ -75,7 +75,7 @@ TAGS = {
     "organizations": "Members who share one account.",
     "api-keys": "Keys for programs that act for a user.",
     "service-credentials": "Credentials of services that act for users.",
-    "pricing": "What a model's tokens cost, by class, context tier and variant.",
+    "pricing": "The prices of a model's tokens, by class, context tier and variant.",
     "health": "Whether the service is running.",
     "docs": "The OpenAPI document, the page that shows it, and the console.",
 }

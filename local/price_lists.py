@@ -97,7 +97,7 @@ def matches(pattern: str, provider: str, model: str) -> bool:
 def rule_of(model: ModelInfo, at: datetime, credits_per_usd: Decimal) -> dict[str, Any]:
     """Return the body of the rule that prices a model at a moment. Raises NoRule."""
     if not _MODEL_ID.fullmatch(model.id):
-        raise NoRule("its id is not one that this service takes")
+        raise NoRule("its id is not valid in this service")
     if any(isinstance(constraint, TimeOfDateConstraint) for constraint in _constraints(model)):
         raise NoRule("its price depends on the time of day")
     base = _card(model.get_prices(at), credits_per_usd)
@@ -156,7 +156,7 @@ def _card(price: ModelPrice, credits_per_usd: Decimal) -> dict[str, Any]:
     prices = {name: price.__dict__.get(key) for name, key in PRICES.items()}
     found = {name: each for name, each in prices.items() if each is not None}
     if "input" not in found and "output" not in found:
-        raise NoRule("it has no price of tokens")
+        raise NoRule("it has no price for tokens")
     if "cacheWrite" in found:
         found.setdefault("cacheWrite1h", found["cacheWrite"])
     free = Decimal(0)

@@ -62,7 +62,7 @@ def main() -> int:
     done = "" if apply else " (nothing was written: APPLY=1 writes)"
     print(f"changed {found.changed}, added {found.missing}, deleted {found.superfluous}{done}")
     if found.erased:
-        print("erased since then, and to be erased again with POST /api/users/{userId}/erase:")
+        print("erased after the copy; erase them again with POST /api/users/{userId}/erase:")
         print("\n".join(found.erased))
     return 0
 

@@ -74,7 +74,7 @@ def test_a_token_that_a_terminal_broke_into_lines_is_accepted_and_other_texts_ar
     console.expect_heading("My account")
 
 
-def test_a_token_that_expires_in_mid_session_asks_for_another_and_returns_to_the_screen(
+def test_when_a_token_expires_the_console_asks_for_another_and_returns_to_the_screen(
     console: Console, people: People
 ) -> None:
     person = people(credits=321)

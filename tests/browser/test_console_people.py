@@ -195,7 +195,7 @@ def test_an_administrator_ends_an_api_key(console: Console, http: httpx.Client, 
     assert with_key(http, "GET", "credits/balance", key["key"]).status_code == 401
 
 
-def test_an_administrator_sees_sessions_usage_and_the_proof_of_a_person(
+def test_an_administrator_sees_sessions_usage_and_audit_of_a_person(
     console: Console, admin: Person, people: People
 ) -> None:
     person = people(credits=500)
@@ -287,7 +287,7 @@ def test_the_preview_for_an_organization_asks_about_a_member(console: Console, a
     expect(console.page.get_by_text("It would pass. 6 credits would be held")).to_be_visible()
 
 
-def test_a_person_whose_id_has_characters_of_addresses_is_found(
+def test_a_person_whose_id_has_special_characters_is_found(
     console: Console, http: httpx.Client, admin: Person, token: Mint
 ) -> None:
     user_id = f"{new_id('a/b')} ü#?&+ <b>"

@@ -95,8 +95,8 @@ class Running:
         """Wait until the output contains the pattern; return the match."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not (found := re.search(pattern, self.output, re.DOTALL)):
-            assert self._process.poll() is None, f"it has ended\n{self.output}"
-            assert time.monotonic() < deadline, f"it never printed {pattern}\n{self.output}"
+            assert self._process.poll() is None, f"the command has ended\n{self.output}"
+            assert time.monotonic() < deadline, f"the command never printed {pattern}\n{self.output}"
             time.sleep(0.1)
         return found
 

@@ -90,7 +90,7 @@ def test_make_run_prints_what_to_paste(service: Running, project: Project) -> No
     assert attached(project)["baseUrl"] in service.output
 
 
-def test_make_token_prints_a_token_or_the_reason_why_not(
+def test_make_token_prints_a_token_or_why_it_refuses(
     service: Running, project: Project, documentation: Documentation
 ) -> None:
     documentation.line("make token USER=demo-user")
@@ -249,7 +249,7 @@ def test_the_client_installs_into_a_fresh_environment_and_the_documented_code_wo
     assert list(tmp_path.glob("fresh/lib/*/site-packages/accounting_client/py.typed"))
 
 
-def test_the_lines_around_openais_sdk_account_a_stream_in_a_fresh_environment(
+def test_the_clients_openai_example_settles_a_stream_in_a_fresh_environment(
     service: Running, project: Project, documentation: Documentation, tmp_path: Path
 ) -> None:
     project.type(f"{sys.executable} -m venv {tmp_path}/fresh")

@@ -19,7 +19,7 @@ def wait_for_settlement(service: Stack, person: Person) -> tuple[Item, Books]:
     """Wait until nothing is held for a user. Return the user's only usage record, and the books."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while person.balance()["heldCredits"] or not [item for item in items_of(service, person.id) if _is_record(item)]:
-        assert time.monotonic() < deadline, "it was never settled"
+        assert time.monotonic() < deadline, "the call was never settled"
         time.sleep(0.1)
     books = audited(service, person)
     (record,) = books.usage
@@ -34,6 +34,6 @@ def expect_released(person: Person, credits: int) -> None:
     """Wait until nothing is held for a user, and check that exactly these credits can be spent."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (balance := person.balance())["heldCredits"]:
-        assert time.monotonic() < deadline, "it was never released"
+        assert time.monotonic() < deadline, "the credits were never released"
         time.sleep(0.1)
     assert balance["totalCredits"] == credits

@@ -232,7 +232,9 @@ def test_a_caller_cannot_name_the_session_that_pays(
     assert record["credits"] == 2
 
 
-def test_a_stream_ends_when_the_credits_do(service: Stack, people: People, proxy: Proxy, provider: Provider) -> None:
+def test_a_stream_ends_when_the_credits_run_out(
+    service: Stack, people: People, proxy: Proxy, provider: Provider
+) -> None:
     person = people(credits=2)
     provider.plans(words=4_000, pause_after=3_900)
 

@@ -105,7 +105,7 @@ def test_users_erased_since_the_backup_are_listed_and_can_be_erased_again(
     for apply in ("0", "1", "1"):
         monkeypatch.setenv("APPLY", apply)
         assert restore.main() == 0
-        listed = capsys.readouterr().out.partition("erased since then")[2].splitlines()
+        listed = capsys.readouterr().out.partition("erased after the copy")[2].splitlines()
         assert listed[1:] == ["since"], apply
     known = users.find("since")
     assert known is not None

@@ -150,7 +150,7 @@ def model_of(price: ModelPrice, *variants: PriceVariant) -> ModelInfo:
     return ModelInfo("m", ClauseEquals("m"), prices=price, price_variants=list(variants))
 
 
-def test_a_cache_write_for_an_hour_costs_what_a_cache_write_does() -> None:
+def test_a_cache_write_for_an_hour_costs_as_much_as_other_cache_writes() -> None:
     price = ModelPrice(input_mtok=Decimal(1), output_mtok=Decimal(2), cache_write_mtok=Decimal("1.25"))
     usage = Usage(input=3_000_000, cache_write=1_000_000, cache_write_1h=1_000_000)
 
@@ -160,7 +160,7 @@ def test_a_cache_write_for_an_hour_costs_what_a_cache_write_does() -> None:
     assert ours.card.cost(usage) == 3500 == their_credits(price, usage)
 
 
-def test_a_class_without_a_price_costs_what_the_class_that_contains_it_costs() -> None:
+def test_a_class_without_a_price_has_the_price_of_the_class_that_contains_it() -> None:
     price = ModelPrice(input_mtok=Decimal(1), output_mtok=Decimal(2))
     usage = Usage(6, 3, cached_input=1, cache_write=1, cache_write_1h=1, input_audio=1, reasoning=1, output_audio=1)
 
@@ -212,7 +212,7 @@ def test_prices_that_a_rule_cannot_have_are_named() -> None:
     image = model_of(ModelPrice(input_mtok=Decimal(1), output_mtok=Decimal(1), input_image_mtok=Decimal(3)))
 
     assert left_out(image, AT) == ["input_image_mtok"]
-    with pytest.raises(NoRule, match="no price of tokens"):
+    with pytest.raises(NoRule, match="no price for tokens"):
         rule_of(model_of(ModelPrice(audio_hours=Decimal(1))), AT, Decimal(1))
     deepseek = next(each for each in providers if each.id == "deepseek")
     with pytest.raises(NoRule, match="time of day"):

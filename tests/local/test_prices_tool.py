@@ -81,7 +81,7 @@ def test_models_without_a_rule_are_listed() -> None:
         known(openai=[ModelInfo("w", ClauseEquals("w"), prices=ModelPrice(audio_hours=Decimal(1)))]), options(), NOW
     )
 
-    assert (found.rules, found.without) == ([], {"openai/w": "it has no price of tokens"})
+    assert (found.rules, found.without) == ([], {"openai/w": "it has no price for tokens"})
 
 
 def test_a_request_imports_99_rules_and_aliases_at_most() -> None:

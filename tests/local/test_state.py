@@ -113,7 +113,7 @@ def saves(state: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("end", ["stopped", "killed"])
-def test_each_record_of_a_stream_reaches_its_function_once_over_a_restart(tmp_path: Path, end: str) -> None:
+def test_each_record_of_a_stream_reaches_its_function_once_despite_a_restart(tmp_path: Path, end: str) -> None:
     with emulator.start(state=tmp_path) if end == "stopped" else running_until_killed(tmp_path) as aws:
         make_trigger(aws)
         put(aws, *(f"read-{number}" for number in range(12)))

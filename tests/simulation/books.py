@@ -86,7 +86,9 @@ class AccountBooks:
         self.proof.follow([entry])
         self.ledger.append(entry)
         # The wallet is read after its entries, so this is still the wallet on which the entry was decided.
-        assert not (self.wallet.frozen and entry.kind in ("hold", "charge")), f"taken from a disabled user: {entry}"
+        assert not (self.wallet.frozen and entry.kind in ("hold", "charge")), (
+            f"credits were taken from a disabled user: {entry}"
+        )
         if entry.kind in PRINCIPAL:
             self.entries_of[entry.reason].append(entry)
         if entry.kind in ("settle", "release"):
@@ -104,7 +106,9 @@ class AccountBooks:
             ends = (entry for entry in self.ledger if entry.usage_id and entry.session_id == session.session_id)
             forced = next(ends).actor != SYSTEM
             assert forced or session.resolution.at >= expires_at, f"a session was swept before its time: {session}"
-            assert session.resolution.tokens == session.tokens, f"swept for tokens that it did not report: {session}"
+            assert session.resolution.tokens == session.tokens, (
+                f"a session was swept for tokens that it did not report: {session}"
+            )
 
     def _add_record(self, record: UsageRecord) -> None:
         if record.id in self.records:
@@ -132,20 +136,24 @@ class AccountBooks:
         )
         for session in active:
             fits = session.tokens <= session.fitting_tokens
-            assert not fits or session.reported_credits <= session.allocated_credits, f"exceeds its hold: {session}"
+            assert not fits or session.reported_credits <= session.allocated_credits, (
+                f"a session exceeds its hold: {session}"
+            )
         ended = {name: session for name, session in self.sessions.items() if not session.active}
         settlements = {name: 2 if session.late else 1 for name, session in ended.items()}
         assert self.ends == settlements, f"the sessions have settled {settlements}, but the ledger has {self.ends}"
         for name, session in ended.items():
             records = self.records_of[name]
-            assert len(records) == settlements[name], f"recorded {len(records)} times: {session}"
+            assert len(records) == settlements[name], f"a session was recorded {len(records)} times: {session}"
             recorded = sum(record.credits for record in records), sum(record.metadata["tokens"] for record in records)
-            assert recorded == (session.settled.credits, session.settled.tokens), f"recorded wrongly: {records}"
+            assert recorded == (session.settled.credits, session.settled.tokens), (
+                f"a session was recorded wrongly: {records}"
+            )
             by_class = [record.usage for record in records if record.usage]
             total = reduce(Usage.plus, by_class) if by_class else None
-            assert total == session.settled.usage, f"recorded other classes: {records}"
+            assert total == session.settled.usage, f"a session was recorded with other classes: {records}"
         for name, done in (self.entries_of | self.records_of).items():
-            assert not name or name in ended or len(done) <= 1, f"done {len(done)} times: {done}"
+            assert not name or name in ended or len(done) <= 1, f"a request was carried out {len(done)} times: {done}"
         assert all(self.records[name].credits == credits for name, credits in self.charged.items()), "charged wrongly"
         self._check_days()
 

@@ -97,19 +97,19 @@ class Limits:
     def _check_run(self, key: Key, run: Run, *, holds: bool) -> None:
         known = self._runs.get(key)
         records = self._in_run[key]
-        assert run.committed == self._expected(key), f"does not equal what its sessions and records commit: {run}"
-        assert run.spent == sum(record.credits for record in records), f"does not equal its records: {run}"
+        assert run.committed == self._expected(key), f"a run does not equal what its sessions and records commit: {run}"
+        assert run.spent == sum(record.credits for record in records), f"a run does not equal its records: {run}"
         assert (run.records, run.sessions) == (len(records), self._sessions_in_run[key]), (
-            f"its records or sessions are miscounted: {run}"
+            f"a run counts its records or sessions wrongly: {run}"
         )
         by_model: Count[str] = Count()
         for record in records:
             by_model[str(record.model_id)] += record.credits
         by_model.pop("None", None)
-        assert self._models_of(run) == dict(by_model), f"its models differ from its records: {run}"
+        assert self._models_of(run) == dict(by_model), f"a run's models differ from its records: {run}"
         if holds and known is not None and run.committed > known.committed:
-            assert run.committed <= run.limit, f"exceeds its limit: {run}"
-            assert known.stopped_at is None, f"grew after it was stopped: {run}"
+            assert run.committed <= run.limit, f"a run exceeds its limit: {run}"
+            assert known.stopped_at is None, f"a run grew after it was stopped: {run}"
 
     def _models_of(self, run: Run) -> dict[str, int]:
         pk, everything = keys.run(run.account_id, run.id)["pk"], self._database.keys()
