@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from bench import child
-from bench.operations import Operation, Turn, named
+from bench.operations import Operation, Turn, operation_named
 from bench.units import Units
 from local.paths import FUNCTIONS
 from tests.calls import the_wire
@@ -82,7 +82,7 @@ def be_patient() -> None:
 def measure(asked: dict[str, Any]) -> dict[str, Any]:
     """Return the figures of each selected operation, by its name."""
     function = Function(asked["function"], patient=asked["patient"])
-    operations = [named(asked["function"], name) for name in asked["operations"]]
+    operations = [operation_named(asked["function"], name) for name in asked["operations"]]
     return {operation.name: asdict(_measured(function, operation, asked)) for operation in operations}
 
 

@@ -62,7 +62,7 @@ def sessions(report: Report, database: Database) -> None:
     """Measure a user's operations by the number of their earlier sessions."""
     database, counts = database.table("sessions"), growing(SESSIONS)
     for count in counts:
-        seed.past(f"past-{count}", count)
+        seed.past_sessions(f"past-{count}", count)
     found = _measured(database, OPERATIONS, {count: f"past-{count}" for count in counts})
     report.add(Section("A user's past", SESSIONS_ABOUT, HEADER, _rows(found, "sessions")))
     some, most = found[counts[1]], found[counts[-1]]
@@ -96,7 +96,7 @@ def records(report: Report, database: Database) -> None:
         made = seed.records(user, count)
         seed.user(user, 0)
         seed.write_records(made)
-        seed.compare(user, made)
+        seed.check_day_sums(user, made)
         asked = [Workload([name], seed.whole_days(), user)]
         (figures,) = measure(table, "usage", asked, Effort(50, 10, patient=True))[0].values()
         found.append(figures)

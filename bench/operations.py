@@ -167,6 +167,6 @@ BY_FUNCTION: dict[str, list[Operation]] = {
 }
 
 
-def named(function: str, name: str) -> Operation:
+def operation_named(function: str, name: str) -> Operation:
     """Return the operation of a function with this name."""
     return next(operation for operation in BY_FUNCTION[function] if operation.name == name)

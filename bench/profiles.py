@@ -59,9 +59,9 @@ def run(report: Report, database: Database) -> None:
 def measure(asked: dict[str, Any]) -> dict[str, float]:
     """Return the share of each package in an operation's time."""
     from bench.functions import CONTEXT, Function, expect
-    from bench.operations import Turn, named
+    from bench.operations import Turn, operation_named
 
-    function, operation = Function(asked["function"]), named(asked["function"], asked["operation"])
+    function, operation = Function(asked["function"]), operation_named(asked["function"], asked["operation"])
     warm_up, user = asked["warm_up"], asked["user"]
     turns = [Turn(f"{number}", number, user, user, {}) for number in range(warm_up + asked["requests"])]
     for turn in turns:

@@ -88,7 +88,7 @@ def records(user_id: str, count: int) -> list[UsageRecord]:
 def write_records(made: Sequence[UsageRecord]) -> None:
     """Write records as the store makes their items, and the days' sums as ``rollups.add`` would have left them.
 
-    Adding the records one by one would take minutes. ``compare`` checks the sums.
+    Adding the records one by one would take minutes. ``check_day_sums`` checks the sums.
     """
     table.put_many([*map(usage.to_item, made), *_rollups(made)])
 
@@ -120,7 +120,7 @@ def lots(user_id: str, count: int) -> None:
     table.put_many([*items, wallets.to_item(wallet)])
 
 
-def past(user_id: str, sessions: int) -> None:
+def past_sessions(user_id: str, sessions: int) -> None:
     """Give a user credits and ended sessions of the last days, with their entries, usage records and sums.
 
     The domain decides them, and the store's functions make their items. No operation is called.
@@ -169,7 +169,7 @@ def _session(
     return settled.wallet, ended, record
 
 
-def compare(user_id: str, made: Sequence[UsageRecord]) -> None:
+def check_day_sums(user_id: str, made: Sequence[UsageRecord]) -> None:
     """Raise ValueError unless the days' sums, read as the service reads them, equal a recount of the records."""
     found, counted = Sums(), Sums()
     for _, sums in rollups.between(personal(user_id), None, None):

@@ -55,9 +55,12 @@ def measure(asked: dict[str, Any]) -> tuple[list[float], list[float]]:
 
     from accounting.store.table import connection, queries, transactions
     from bench.functions import Function, timed
-    from bench.operations import Turn, named
+    from bench.operations import Turn, operation_named
 
-    function, operation = Function(asked["function"], patient=True), named(asked["function"], asked["operation"])
+    function, operation = (
+        Function(asked["function"], patient=True),
+        operation_named(asked["function"], asked["operation"]),
+    )
     clients = connection.sdk_client(get_session()), connection.client()
     numbers = count()
 

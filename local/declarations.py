@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from accounting.web.access import WITHOUT_CALLER, Access, Disabled, Who
 from accounting.web.sight import Sight
-from local.openapi_texts import without_a_router
+from local.openapi_texts import paths_without_a_router
 from local.paths import FUNCTIONS
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _CREDENTIAL_CODES = (
 _CALLER_CODES = {Who.ANYBODY: (), Who.PLATFORM: ("TOKEN_REQUIRED", "API_KEY_INVALID")}
 
 
-class About(NamedTuple):
+class Declaration(NamedTuple):
     """What a route declares besides its models."""
 
     access: Access
@@ -53,16 +53,16 @@ def apis() -> dict[str, Api]:
 
 
 @cache
-def declared() -> dict[Operation, About]:
+def declared() -> dict[Operation, Declaration]:
     """What every route declares."""
     routes = [route for api in apis().values() for route in api.routes]
     return {
-        **{("get", path): About(Access(Who.ANYBODY)) for path in without_a_router()},
-        **{(route.method.lower(), route.path): _about(route) for route in routes},
+        **{("get", path): Declaration(Access(Who.ANYBODY)) for path in paths_without_a_router()},
+        **{(route.method.lower(), route.path): _declaration_of(route) for route in routes},
     }
 
 
-def _about(route: Route) -> About:
+def _declaration_of(route: Route) -> Declaration:
     """A route's declaration, with the refusals that follow from it."""
     implied = [
         ("USER_NOT_FOUND", route.names_user),
@@ -70,7 +70,7 @@ def _about(route: Route) -> About:
         ("ACCOUNT_NOT_FOUND", route.access.sight is not None),
     ]
     codes = (*route.codes, *(code for code, applies in implied if applies))
-    return About(route.access, codes, takes_key=bool(route.idempotency))
+    return Declaration(route.access, codes, takes_key=bool(route.idempotency))
 
 
 def codes_of(operation: Operation) -> set[str]:

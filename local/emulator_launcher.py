@@ -58,7 +58,7 @@ def main() -> None:
     emulator_workers.start_sooner()
     emulator_queries.answer_sooner()
     serve_by_uvicorn()
-    emulator_state.keep()
+    emulator_state.save_reliably()
     if "--die-with-parent" in sys.argv:
         threading.Thread(target=die_with_parent, daemon=True).start()
     sys.argv = ["ministack"]

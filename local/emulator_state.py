@@ -61,8 +61,8 @@ EXECUTE_API = "/_aws/execute-api/"
 logger = logging.getLogger("state")
 
 
-def keep() -> None:
-    """Make MiniStack keep its data as this module describes, if it keeps any."""
+def save_reliably() -> None:
+    """Make MiniStack save its data as this module describes, if it saves any."""
     if not persistence.PERSIST_STATE:
         return
     persistence.logger.setLevel(logging.WARNING)  # otherwise every save would log each of its files

@@ -30,7 +30,7 @@ from local.openapi_texts import (
     REQUEST_ID,
     SECURITY,
     TAGS,
-    without_a_router,
+    paths_without_a_router,
 )
 from local.paths import DOCUMENT, ROOT
 
@@ -88,7 +88,7 @@ def _place(path_and_item: tuple[str, Json]) -> tuple[int, int]:
 
 def _parts() -> Iterator[Json]:
     """Yield the document of the functions without a router, then Powertools' document of each other function."""
-    yield {"paths": without_a_router(), "components": {"schemas": {"Error": ERROR, "Health": HEALTH}}}
+    yield {"paths": paths_without_a_router(), "components": {"schemas": {"Error": ERROR, "Health": HEALTH}}}
     for api in apis().values():
         made = _plain(
             api.resolver.get_openapi_schema(security_schemes=SECURITY).model_dump_json(by_alias=True, exclude_none=True)

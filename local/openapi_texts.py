@@ -117,7 +117,7 @@ HEALTH: Json = {
 }
 
 
-def without_a_router() -> Json:
+def paths_without_a_router() -> Json:
     """The paths of the two functions that have no router: health, and this document with the pages."""
     health = _open("getApiHealth", "Check that the service is running.", JSON, {"$ref": "#/components/schemas/Health"})
     screens = [name.removeprefix("screens/") for name in CONSOLE_ASSETS if name.startswith("screens/")]

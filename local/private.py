@@ -34,7 +34,7 @@ def write(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
-def close(path: Path) -> None:
+def make_private(path: Path) -> None:
     """Close a file, or a folder with everything in it, to other users, if it exists."""
     for each in (path, *path.rglob("*")):
         if each.exists() and not each.is_symlink():

@@ -53,7 +53,7 @@ def _run(running: Running) -> int:
     background = os.environ.get("BACKGROUND") == "1"
     port, settings, document = _port(), parameters.from_environment(os.environ), issuers.from_environment(os.environ)
     for made_before in (STATE, JWT_SECRET, STACK_JSON):
-        private.close(made_before)
+        private.make_private(made_before)
     jwt_secret = _jwt_secret()
     if os.environ.get("FRESH") == "1":
         emulator.empty(STATE)

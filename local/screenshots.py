@@ -42,7 +42,7 @@ def main() -> int:
 
 def take() -> None:
     """Sign in as an administrator and take a picture of each screen. Raises Refused if that is not possible."""
-    token = tokens.accepted(ADMIN, "admin")
+    token = tokens.accepted_token(ADMIN, "admin")
     base_url = json.loads(STACK_JSON.read_text())["baseUrl"]
     screens = {
         "overview": "overview",

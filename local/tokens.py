@@ -41,13 +41,13 @@ def mint(secret: str, sub: str, role: str = "user", **claims: Any) -> str:
 def main() -> int:
     """Print a token for the environment's USER and ROLE; return the exit status."""
     try:
-        print(accepted(os.environ.get("USER", ""), os.environ.get("ROLE") or "user"))
+        print(accepted_token(os.environ.get("USER", ""), os.environ.get("ROLE") or "user"))
     except Refused as refused:
         return explain(refused)
     return 0
 
 
-def accepted(sub: str, role: str) -> str:
+def accepted_token(sub: str, role: str) -> str:
     """Return a token that the running service has accepted in one request, which also creates the user.
 
     Raises Refused, with the reason, if that is not possible.

@@ -84,7 +84,7 @@ class Console:
         """Send the dialog's command with a double click, as impatient people do."""
         self.dialog.locator("button[type=submit]").dblclick()
 
-    def done(self) -> str:
+    def wait_until_done(self) -> str:
         """Wait until the command has succeeded, close the dialog, and return its notice."""
         notice = self.dialog.locator(".notice.done")
         notice.wait_for()

@@ -30,7 +30,7 @@ def test_a_newcomer_grants_credits_in_nine_steps(
     stack_json = tmp_path / "stack.json"
     stack_json.write_text(service.as_json())
     monkeypatch.setattr(tokens, "STACK_JSON", stack_json)
-    tokens.accepted("newcomer", "user")  # as the printed request does for demo-user
+    tokens.accepted_token("newcomer", "user")  # as the printed request does for demo-user
     printed = run.introduction(service)
     page = console.page
     began = time.monotonic()
@@ -47,7 +47,7 @@ def test_a_newcomer_grants_credits_in_nine_steps(
     command = re.search(r"make token USER=(\S+) ROLE=(\S+)", hint)
     assert command is not None
     assert f"\n{command[0]}\n" in printed
-    token = tokens.accepted(*command.groups())
+    token = tokens.accepted_token(*command.groups())
 
     next(steps)  # paste it
     expect(page.get_by_label("Token")).to_be_focused()
@@ -74,7 +74,7 @@ def test_a_newcomer_grants_credits_in_nine_steps(
     next(steps)  # press Grant
     console.dialog.get_by_role("button", name="Grant").click()
 
-    assert "Granted 250 credits" in console.done()
+    assert "Granted 250 credits" in console.wait_until_done()
     console.expect_figure("Available", "250")
     assert list(steps) == []
     assert time.monotonic() - began < A_MINUTE, "a person needs most of the minute"

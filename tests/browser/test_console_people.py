@@ -43,7 +43,7 @@ def test_an_administrator_finds_a_person_by_address_and_grants_credits_once(
     assert "Balance: 500 → 2,000" in console.dialog.inner_text()
     assert "The service decides" in console.dialog.inner_text()
     console.submit()
-    message = console.done()
+    message = console.wait_until_done()
 
     assert "Granted 1,500 credits" in message
     assert "The balance is now 2,000 credits" in message
@@ -77,7 +77,7 @@ def test_a_grant_whose_answer_was_lost_is_sent_again_with_the_same_key(
     console.submit()
     assert "may still have had an effect" in console.refusal()
     console.submit()
-    message = console.done()
+    message = console.wait_until_done()
     console.watched.errors.clear()  # the lost answer
 
     assert "had been carried out already" in message
@@ -105,7 +105,7 @@ def test_a_command_leaves_the_balance_that_its_dialog_shows(
     assert preview in console.dialog.inner_text()
     console.submit()
 
-    assert f"The balance is now {left} credits" in console.done()
+    assert f"The balance is now {left} credits" in console.wait_until_done()
     assert person.balance()["totalCredits"] == left
 
 
@@ -141,7 +141,7 @@ def test_a_grant_expires_at_the_time_that_was_entered(console: Console, admin: P
     console.dialog.get_by_label("The credits expire").select_option("at")
     console.dialog.get_by_label("Time", exact=True).fill(local)
     console.submit()
-    console.done()
+    console.wait_until_done()
 
     (lot,) = person.balance()["activeAllocations"]
     assert datetime.fromisoformat(lot["expiresAt"]) == at
@@ -168,14 +168,14 @@ def test_an_administrator_disables_and_enables_a_person(console: Console, admin:
     console.sign_in(admin, f"people/{person.id}")
     console.command("Disable", Reason=f"Chargeback {MARKUP}")
     console.submit()
-    assert f"{person.id} is disabled" in console.done()
+    assert f"{person.id} is disabled" in console.wait_until_done()
 
     expect(console.page.get_by_text(f"Disabled because: Chargeback {MARKUP}")).to_be_visible()
     console.expect_figure("Available", "10")
     assert admin.ok("GET", f"users/{person.id}")["disabled"] is True
     console.command("Enable")
     console.submit()
-    assert f"{person.id} is enabled" in console.done()
+    assert f"{person.id} is enabled" in console.wait_until_done()
     expect(console.page.get_by_role("button", name="Disable", exact=True)).to_be_visible()
     assert admin.ok("GET", f"users/{person.id}")["disabled"] is False
 
@@ -188,7 +188,7 @@ def test_an_administrator_ends_an_api_key(console: Console, http: httpx.Client, 
     expect(row).to_contain_text(f"ci {MARKUP}")
     row.get_by_role("button").click()
     console.submit()
-    assert "has ended" in console.done()
+    assert "has ended" in console.wait_until_done()
 
     expect(row).to_contain_text("ended")
     expect(row.get_by_role("button")).to_have_count(0)
@@ -217,7 +217,7 @@ def test_an_administrator_sees_sessions_usage_and_the_proof_of_a_person(
     console.rows("Live sessions").get_by_role("button").click()
     console.dialog.get_by_label("Reason").fill("It hangs")
     console.submit()
-    assert REQUEST_ID.search(console.done())
+    assert REQUEST_ID.search(console.wait_until_done())
     expect(console.page.get_by_text("No session is live.")).to_be_visible()
     console.open_tab("Usage")
     console.expect_figure("Credits", "10")
@@ -241,7 +241,7 @@ def test_a_run_shows_what_it_spent_and_can_be_stopped(console: Console, admin: P
     expect(console.page.get_by_text(MARKUP)).to_be_visible()
     console.command("Stop")
     console.submit()
-    console.done()
+    console.wait_until_done()
     expect(console.page.get_by_text("stopped", exact=True)).to_be_visible()
     assert person.ok("GET", f"runs/user:{person.id}/{run}")["status"] == "stopped"
     console.page.get_by_label("Run id").fill("another")
@@ -299,7 +299,7 @@ def test_a_person_whose_id_has_characters_of_addresses_is_found(
     console.expect_heading(user_id)
     console.command("Grant", Credits="12", Reason="Welcome")
     console.submit()
-    console.done()
+    console.wait_until_done()
     for tab in ("Ledger", "Sessions", "Usage", "API keys", "Audit"):
         console.open_tab(tab)
         expect(console.page.get_by_role("table").or_(console.page.locator(".empty")).first).to_be_visible()
@@ -339,7 +339,7 @@ def test_a_supervisor_sees_and_grants_what_the_role_permits(console: Console, pe
     assert console.tabs() == ["Credits", "Ledger", "Sessions", "Usage"]
     console.command("Grant", Credits="5", Reason="Goodwill")
     console.submit()
-    console.done()
+    console.wait_until_done()
     console.expect_figure("Available", "505")
     assert console.page.get_by_role("button", name="Disable").count() == 0
     assert console.page.get_by_role("heading", name="Budgets").count() == 0
@@ -383,7 +383,7 @@ def test_an_administrator_sees_an_organization_and_grants_it_credits(
     expect(console.page.get_by_text("15 of 60")).to_be_visible()
     console.command("Grant", Credits="15", Reason="Contract")
     console.submit()
-    console.done()
+    console.wait_until_done()
     console.expect_figure("Available", "1,000")
     console.open_tab("Members")
     expect(console.rows("Members")).to_have_count(2)

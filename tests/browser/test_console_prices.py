@@ -42,7 +42,7 @@ def test_an_administrator_adds_a_rule_with_a_tier_once(console: Console, admin: 
     tier.get_by_label("Above input tokens").fill("200,000")
     tier.get_by_label("Input", exact=True).fill("6000")
     console.submit()
-    message = console.done()
+    message = console.wait_until_done()
 
     assert f"{model} has a new price" in message
     assert "Request " in message
@@ -67,7 +67,7 @@ def test_a_refused_rule_shows_its_reason_and_keeps_what_was_typed(console: Conso
     assert _price(admin, model)["history"] == []
     console.dialog.get_by_label("Input", exact=True).fill("1.123456")
     console.submit()
-    console.done()
+    console.wait_until_done()
     expect(console.rows("Rules of this model")).to_have_count(1)
 
 
@@ -86,7 +86,7 @@ def test_a_models_rules_are_shown_and_a_future_one_is_withdrawn(console: Console
     assert rules.locator(".badge").all_inner_texts() == ["future", "in force", "superseded"]
     rules.nth(0).get_by_role("button", name="Withdraw").click()
     console.submit()
-    assert "withdrawn" in console.done()
+    assert "withdrawn" in console.wait_until_done()
     expect(rules).to_have_count(2)
     assert [each["rates"]["input"] for each in _price(admin, model)["history"]] == ["2", "1"]
 
@@ -98,7 +98,7 @@ def test_an_administrator_ends_a_rule(console: Console, admin: Person) -> None:
     console.rows("Rules of this model").get_by_role("button", name="End").click()
     console.dialog.get_by_label("Ends").fill("2098-05-06T07:08")
     console.submit()
-    console.done()
+    console.wait_until_done()
 
     assert _price(admin, model)["history"][0]["effectiveTo"].startswith("2098-05-0")
     expect(console.rows("Rules of this model").locator("time").nth(1)).to_contain_text("2098")

@@ -117,7 +117,7 @@ def test_a_session_that_hangs_is_ended_by_force_with_a_reason(console: Console, 
     expect(console.dialog.get_by_role("button", name="End the session")).to_be_disabled()
     console.dialog.get_by_label("Reason").fill(f"It hangs {MARKUP}")
     console.submit()
-    message = console.done()
+    message = console.wait_until_done()
 
     assert f"The session of {person.id} has ended" in message
     assert REQUEST_ID.search(message)
@@ -171,7 +171,7 @@ def test_a_user_sees_their_balance_usage_sessions_keys_and_ledger(
     expect(console.rows("API keys")).to_contain_text(f"job {MARKUP}")
     console.page.get_by_role("button", name="End the key").click()
     console.submit()
-    assert "has ended" in console.done()
+    assert "has ended" in console.wait_until_done()
     expect(console.rows("API keys")).to_contain_text("ended")
     assert [key["isActive"] for key in person.ok("GET", "api-keys")] == [False]
 

@@ -112,7 +112,7 @@ def test_a_killed_service_continues_from_its_last_save_and_counts_everything_onc
         assert readable_by_others(project.folder) == []
         user = f"killed-{time.time_ns()}"
         report(attached(project), user, 4)
-        assert until(lambda: counted(attached(project), user) == 12)
+        assert until(lambda: counted_credits(attached(project), user) == 12)
         report(attached(project), user, 5)
         save = f"{attached(project)['endpointUrl']}/_accounting/save"
         httpx.post(save, trust_env=False, timeout=60).raise_for_status()
@@ -120,9 +120,9 @@ def test_a_killed_service_continues_from_its_last_save_and_counts_everything_onc
 
         assert "already there" in project.type("make run", 0, **start)
         report(attached(project), user, 2)
-        assert until(lambda: counted(attached(project), user) == 33), counted(attached(project), user)
+        assert until(lambda: counted_credits(attached(project), user) == 33), counted_credits(attached(project), user)
         assert "1 sessions swept" in project.type("make demo", 0, **BROKEN_ACCOUNT)
-        assert counted(attached(project), user) == 33
+        assert counted_credits(attached(project), user) == 33
     finally:
         project.type("make stop")
 
@@ -145,7 +145,7 @@ def report(stack: dict[str, str], user: str, records: int) -> None:
             http.post("/api/usage/record", json=usage).raise_for_status()
 
 
-def counted(stack: dict[str, str], user: str) -> int:
+def counted_credits(stack: dict[str, str], user: str) -> int:
     """Return the credits of a user in the system's statistics."""
     with as_user(stack, "demo-admin", "admin") as http:
         answer = http.get("/api/usage/system-stats", params={"top": 1000}).raise_for_status().json()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 120
 
 
-def settled(service: Stack, person: Person) -> tuple[Item, Books]:
+def wait_for_settlement(service: Stack, person: Person) -> tuple[Item, Books]:
     """Wait until nothing is held for a user. Return the user's only usage record, and the books."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while person.balance()["heldCredits"] or not [item for item in items_of(service, person.id) if _is_record(item)]:

@@ -10,7 +10,7 @@ import pytest
 from accounting.domain.model_usage import Usage
 from tests.e2e.books import items_of
 from tests.gateways.litellm_proxy import chat, texts
-from tests.gateways.settled import expect_released, settled
+from tests.gateways.settled import expect_released, wait_for_settlement
 
 if TYPE_CHECKING:
     from client.tests.providers import Provider
@@ -29,7 +29,7 @@ def test_a_stream_is_settled_with_the_providers_usage(
     with proxy.ask("/v1/chat/completions", chat(stream=True), user_id=person.id) as answer:
         assert "".join(texts(answer)) == plan.text
 
-    record, books = settled(service, person)
+    record, books = wait_for_settlement(service, person)
     assert Usage.from_text(record["usage"]) == Usage(2_000, 700, cached_input=1_500)
     assert (record["service"], record["credits"]) == ("chat-streaming", 3)
     assert record["actor"].startswith("service:")
@@ -61,7 +61,7 @@ def test_an_answer_that_is_not_streamed_is_settled(
     answer = proxy.answer("/v1/chat/completions", chat(), user_id=person.id)
 
     assert answer.json()["choices"][0]["message"]["content"] == plan.text
-    record, _ = settled(service, person)
+    record, _ = wait_for_settlement(service, person)
     assert (Usage.from_text(record["usage"]), record["credits"]) == (Usage(2_000, 100), 3)
 
 
@@ -86,7 +86,7 @@ def test_every_format_is_settled(
     answer = proxy.answer(path, {**body, "stream": stream}, user_id=person.id)
 
     assert answer.is_success, answer.text
-    record, _ = settled(service, person)
+    record, _ = wait_for_settlement(service, person)
     assert Usage.from_text(record["usage"]) == Usage(2_000, 700, cached_input=1_500)
 
 
@@ -111,7 +111,7 @@ def test_a_caller_who_hangs_up_pays_for_what_they_saw(
     with proxy.ask(path, body, user_id=person.id) as answer:
         assert any("word19" in line for line in answer.iter_lines())
 
-    record, _ = settled(service, person)
+    record, _ = wait_for_settlement(service, person)
     metadata = json.loads(record["metadata"])
     assert (record["service"], metadata["estimated"]) == ("chat-streaming-aborted", True)
     assert 20 <= Usage.from_text(record["usage"]).output <= 80
@@ -157,7 +157,7 @@ def test_a_stream_that_the_provider_breaks_off_costs_what_it_sent(
     ):
         received += texts(answer)
 
-    record, _ = settled(service, person)
+    record, _ = wait_for_settlement(service, person)
     metadata = json.loads(record["metadata"])
     assert (record["service"], metadata["estimated"]) == ("chat-streaming-aborted", True)
     # The end of a connection may overtake words that the proxy has not read yet.
@@ -182,7 +182,7 @@ def test_a_fallback_is_priced_as_the_model_that_served(
     answer = proxy.answer("/v1/chat/completions", chat("flaky", max_tokens=100), user_id=person.id)
 
     assert answer.is_success, answer.text
-    record, _ = settled(service, person)
+    record, _ = wait_for_settlement(service, person)
     assert record["credits"] == 1, "the default price: the model that served has none"
 
 
@@ -222,13 +222,13 @@ def test_a_caller_cannot_name_the_session_that_pays(
         provider.plan.pause_after = None
         lie = chat(metadata=named, litellm_metadata=named)
         assert proxy.answer("/v1/chat/completions", lie, user_id=liar.id).is_success
-        record, _ = settled(service, liar)
+        record, _ = wait_for_settlement(service, liar)
         assert record["credits"] == 2
         assert victim.balance()["heldCredits"] > 0
         provider.go.set()
         list(lines)
 
-    record, _ = settled(service, victim)
+    record, _ = wait_for_settlement(service, victim)
     assert record["credits"] == 2
 
 
@@ -241,7 +241,7 @@ def test_a_stream_ends_when_the_credits_do(service: Stack, people: People, proxy
 
     assert json.loads(lines[-1].removeprefix("data: "))["error"]["type"] == "INSUFFICIENT_CREDITS"
     assert sum("word" in line for line in lines) > 500
-    record, books = settled(service, person)
+    record, books = wait_for_settlement(service, person)
     assert record["service"] == "chat-streaming-aborted"
     assert (books.balance["totalCredits"], books.balance["heldCredits"]) == (0, 0)
     provider.go.set()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from client.tests.wire import FOREVER, Wire
 from local import litellm
 from tests.gateways.litellm_proxy import Proxy, chat, texts
-from tests.gateways.settled import settled
+from tests.gateways.settled import wait_for_settlement
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ def test_a_settlement_reaches_a_service_that_was_down_when_the_stream_ended(
 
         wire.mend()
 
-        record, _ = settled(service, person)
+        record, _ = wait_for_settlement(service, person)
     assert record["credits"] == 3
 
 
@@ -58,5 +58,5 @@ def test_a_proxy_that_is_killed_settles_from_its_outbox_when_it_runs_again(
         wire.mend()
 
         with Proxy.running(tmp_path, wire.url, credential, provider, ACCOUNTING_OUTBOX=outbox):
-            record, _ = settled(service, person)
+            record, _ = wait_for_settlement(service, person)
     assert record["credits"] == 3

@@ -13,7 +13,7 @@ from client.tests.wire import Wire
 from local import litellm
 from tests.e2e.books import audited, balanced
 from tests.gateways.litellm_proxy import Proxy, chat, texts
-from tests.gateways.settled import PATIENCE_SECONDS, expect_released, settled
+from tests.gateways.settled import PATIENCE_SECONDS, expect_released, wait_for_settlement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ def test_a_stream_that_its_caller_left_is_aborted_even_if_litellm_notes_it_late(
     with proxy.ask("/v1/messages", body, end_user_id=person.id) as answer:
         assert any("word19" in line for line in answer.iter_lines())
 
-    record, _ = settled(service, person)
+    record, _ = wait_for_settlement(service, person)
     assert record["service"] == "chat-streaming-aborted"
     assert json.loads(record["metadata"])["estimated"] is True
 
@@ -109,7 +109,7 @@ def test_the_user_of_a_request_pays_by_the_mapped_models_price(
     answer = proxy.answer("/v1/chat/completions", chat(user=person.id), key_alias="app")
 
     assert answer.is_success, answer.text
-    record, _ = settled(service, person)
+    record, _ = wait_for_settlement(service, person)
     metadata = json.loads(record["metadata"])
     assert (person.ok("GET", "usage/stats")["byModel"], record["credits"]) == ({"dear": 5}, 5)
     assert metadata["key_alias"] == "app"
@@ -149,7 +149,7 @@ def test_a_request_is_shortened_to_what_its_user_can_pay_for(
     assert answer.is_success, answer.text
     ((_, asked),) = provider.asked
     assert asked["max_completion_tokens"] == 100, "two credits, and a fifth more for the hold"
-    record, books = settled(service, person)
+    record, books = wait_for_settlement(service, person)
     assert (record["credits"], books.balance["totalCredits"]) == (2, 1)
 
 
@@ -177,7 +177,7 @@ def test_a_request_passes_while_the_service_does_not_answer_and_is_settled_later
         assert "".join(texts(answer)) == plan.text
     wire.mend()
 
-    record, _ = settled(service, person)
+    record, _ = wait_for_settlement(service, person)
     assert (Usage.from_text(record["usage"]), record["credits"]) == (Usage(2_000, 300), 5)
 
 

@@ -57,7 +57,7 @@ def test_ctrl_c_ends_a_program_quietly_while_it_still_imports(tmp_path: Path, pr
 
 
 @pytest.fixture
-def copied(tmp_path: Path) -> Path:
+def bootstrap_copy(tmp_path: Path) -> Path:
     """Return a copy of the bootstrap, with a uv that never ends."""
     for name in ("local", "requirements"):
         (tmp_path / name).symlink_to(ROOT / name)
@@ -83,15 +83,15 @@ sys.exit(bootstrap.main())
 """
 
 
-def test_ctrl_c_during_the_first_setup_ends_all_processes_and_leaves_nothing_half_made(copied: Path) -> None:
+def test_ctrl_c_during_the_first_setup_ends_all_processes_and_leaves_nothing_half_made(bootstrap_copy: Path) -> None:
     """Only the program itself gets the signal. A terminal would send it to its children too."""
-    environment, pid_file = copied / ".venv", copied / "uv.pid"
+    environment, pid_file = bootstrap_copy / ".venv", bootstrap_copy / "uv.pid"
     environment.mkdir()
     (environment / ".locked").write_text("of other locks")
     setup = subprocess.Popen(
-        [sys.executable, "-c", BOOTSTRAP, str(copied)],
+        [sys.executable, "-c", BOOTSTRAP, str(bootstrap_copy)],
         cwd=ROOT,
-        env={**os.environ, "PATH": f"{copied}/bin:{os.environ['PATH']}", "UV_PID": str(pid_file)},
+        env={**os.environ, "PATH": f"{bootstrap_copy}/bin:{os.environ['PATH']}", "UV_PID": str(pid_file)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -109,11 +109,11 @@ def test_ctrl_c_during_the_first_setup_ends_all_processes_and_leaves_nothing_hal
     assert setup.returncode == INTERRUPTED
     assert "Traceback" not in output
     assert "✗  Environment .venv" in output
-    assert not runs(int(pid_file.read_text()))
+    assert not is_running(int(pid_file.read_text()))
     assert not (environment / ".locked").exists(), "with this mark, half an environment would count as complete"
 
 
-def runs(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """Return whether a process runs. An ended process can remain as a zombie."""
     state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
     return bool(state.strip()) and not state.startswith("Z")
@@ -159,8 +159,8 @@ def test_files_that_others_could_read_become_private(tmp_path: Path) -> None:
     (folder / "deep/open").chmod(0o664)
     (folder / "elsewhere").symlink_to(tmp_path / "nowhere")
 
-    private.close(folder)
-    private.close(tmp_path / "not there")
+    private.make_private(folder)
+    private.make_private(tmp_path / "not there")
 
     closed = [folder, folder / "deep", folder / "deep/open"]
     assert [path.stat().st_mode & 0o077 for path in closed] == [0, 0, 0]

@@ -99,7 +99,7 @@ def until(wanted: Callable[[], bool], pause: float = 0.1) -> bool:
 
 
 @contextmanager
-def killed(state: Path) -> Iterator[Emulator]:
+def running_until_killed(state: Path) -> Iterator[Emulator]:
     """Run a local AWS during the block, then kill it and its functions without a warning."""
     with emulator.start(state=state) as aws:
         try:
@@ -114,7 +114,7 @@ def saves(state: Path) -> list[Path]:
 
 @pytest.mark.parametrize("end", ["stopped", "killed"])
 def test_each_record_of_a_stream_reaches_its_function_once_over_a_restart(tmp_path: Path, end: str) -> None:
-    with emulator.start(state=tmp_path) if end == "stopped" else killed(tmp_path) as aws:
+    with emulator.start(state=tmp_path) if end == "stopped" else running_until_killed(tmp_path) as aws:
         make_trigger(aws)
         put(aws, *(f"read-{number}" for number in range(12)))
         assert until(lambda: len(items_in(aws, "seen")) == 12)
@@ -152,7 +152,7 @@ def test_triggers_skip_no_new_records_after_a_start_from_a_state_without_records
 
 
 def test_changes_are_saved_automatically_and_reads_cause_no_save(tmp_path: Path) -> None:
-    with killed(tmp_path) as aws:
+    with running_until_killed(tmp_path) as aws:
         make_table(aws, "things")
         put(aws, "one")
         assert until(lambda: len(saves(tmp_path)) == 1 and saves(tmp_path)[0].name.isdecimal())
@@ -174,7 +174,7 @@ def test_a_kill_during_a_save_keeps_the_previous_save(tmp_path: Path) -> None:
     """The first kills happen at any moment of a save; the last save is truncated by hand."""
     names: list[str] = []
     for delay in (0.0, 0.004, 0.008, 0.012):
-        with killed(tmp_path) as aws:
+        with running_until_killed(tmp_path) as aws:
             if not names:
                 make_table(aws, "things")
             assert set(names) <= items_in(aws, "things").keys()
@@ -224,7 +224,7 @@ def test_half_a_deployment_is_not_saved(tmp_path: Path) -> None:
         "Handle": {"Type": "AWS::CloudFormation::WaitConditionHandle"},
         "Never": {"Type": "AWS::CloudFormation::WaitCondition", "Properties": never},
     }
-    with killed(tmp_path) as aws:
+    with running_until_killed(tmp_path) as aws:
         make_table(aws, "things")
         aws.save()
         stacks = aws.client("cloudformation")
@@ -240,7 +240,7 @@ def test_half_a_deployment_is_not_saved(tmp_path: Path) -> None:
 
 def test_data_that_no_save_contains_is_gone_after_a_restart(tmp_path: Path) -> None:
     """If a bucket existed that its stack does not know, the next deployment could not create its own."""
-    with killed(tmp_path) as aws:
+    with running_until_killed(tmp_path) as aws:
         aws.save()
         aws.client("s3").create_bucket(Bucket="artifacts")
         aws.client("s3").put_object(Bucket="artifacts", Key="code", Body=b"zip")

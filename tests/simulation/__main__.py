@@ -9,7 +9,7 @@ from collections import Counter
 
 from local import end_quietly_on_interrupt
 from local.account import forget_account
-from tests.simulation.simulation import STEPS, Exercised, Simulation, Violation
+from tests.simulation.simulation import STEPS, RunCounts, Simulation, Violation
 
 PROGRESS_SEEDS = 100
 
@@ -19,10 +19,10 @@ def main() -> int:
     forget_account()
     first, seeds = int(os.environ.get("FIRST") or 1), int(os.environ.get("SEEDS") or 100)
     steps, sabotage = int(os.environ.get("STEPS") or STEPS), os.environ.get("SABOTAGE") or None
-    exercised, began = Exercised(), time.monotonic()
+    totals, began = RunCounts(), time.monotonic()
     for number, seed in enumerate(range(first, first + seeds), 1):
         try:
-            exercised.add(Simulation(seed, steps).run(sabotage))
+            totals.add(Simulation(seed, steps).run(sabotage))
         except Violation as violation:
             print_lines(*violation.last_calls)
             print_lines(f"after {number} seeds, {time.monotonic() - began:.0f} s: {violation}")
@@ -31,12 +31,12 @@ def main() -> int:
             )
             return 1
         if number % PROGRESS_SEEDS == 0:
-            print_lines(f"{number} seeds, {exercised.calls} calls, {time.monotonic() - began:.0f} s")
-    print_lines(f"{seeds} seeds passed: {exercised.calls} calls in {time.monotonic() - began:.0f} s")
+            print_lines(f"{number} seeds, {totals.calls} calls, {time.monotonic() - began:.0f} s")
+    print_lines(f"{seeds} seeds passed: {totals.calls} calls in {time.monotonic() - began:.0f} s")
     for title, counts in (
-        ("faults", exercised.faults),
-        ("answers", exercised.outcomes),
-        ("background", exercised.background),
+        ("faults", totals.faults),
+        ("answers", totals.outcomes),
+        ("background", totals.background),
     ):
         print_lines(f"{title}:", *table(counts))
     return 0

@@ -40,7 +40,7 @@ RISKS = (0.0, 0.02, 0.08, 0.2)
 
 
 @dataclass
-class Exercised:
+class RunCounts:
     """Counts of what happened in runs."""
 
     calls: int = 0
@@ -48,7 +48,7 @@ class Exercised:
     outcomes: Counter[str] = field(default_factory=Counter)
     background: Counter[str] = field(default_factory=Counter)
 
-    def add(self, other: Exercised) -> None:
+    def add(self, other: RunCounts) -> None:
         """Add the counts of another run."""
         self.calls += other.calls
         for name in ("faults", "outcomes", "background"):
@@ -83,7 +83,7 @@ class Simulation:
         """The true time, in epoch milliseconds; every worker's clock differs from it."""
         return BEGIN + int(self.scheduler.now * 1000)
 
-    def run(self, sabotage: str | None = None) -> Exercised:
+    def run(self, sabotage: str | None = None) -> RunCounts:
         """Run to the end. Raises Violation at the first broken promise."""
         try:
             with simulated(self.scheduler, self.connection), sabotaged(sabotage):
@@ -98,7 +98,7 @@ class Simulation:
             raise Violation(broken, list(self.connection.last_calls)) from broken
         requests = self.clients.requests
         outcomes = Counter(f"{request.kind}: {answer}" for request in requests for answer in request.answers)
-        return Exercised(self.connection.steps, self.connection.faults, outcomes, self.background.done)
+        return RunCounts(self.connection.steps, self.connection.faults, outcomes, self.background.done)
 
     def _begin(self) -> None:
         random = self.scheduler.random

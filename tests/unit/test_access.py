@@ -26,7 +26,7 @@ from accounting.web.api import Api
 from accounting.web.caller import Caller, Permission
 from accounting.web.sight import Sight
 from accounting.web.types import RequestModel
-from local.declarations import About, apis, codes_of, declared
+from local.declarations import Declaration, apis, codes_of, declared
 
 EXP = 4_000_000_000
 SELF_OR_SUPERVISORS = Access(Who.SELF_OR_SUPERVISORS)
@@ -229,7 +229,7 @@ def test_no_caller_remains_after_its_request() -> None:
 
 def test_a_routes_refusals_follow_from_its_declaration() -> None:
     assert apis()
-    assert declared()["post", "/api/api-keys"] == About(
+    assert declared()["post", "/api/api-keys"] == Declaration(
         Access(Who.USERS, sight=Sight("member")),
         ("TOO_MANY_API_KEYS", "IDEMPOTENCY_CONFLICT", "ACCOUNT_NOT_FOUND"),
         takes_key=True,

@@ -52,7 +52,7 @@ def test_a_token_names_its_user_and_role(
 def test_without_a_role_a_token_has_the_role_user(
     running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert jwt.decode(tokens.accepted("alice", "user"), SECRET, ["HS256"])["role"] == "user"
+    assert jwt.decode(tokens.accepted_token("alice", "user"), SECRET, ["HS256"])["role"] == "user"
 
 
 def test_the_roles_are_those_of_the_service() -> None:
@@ -61,12 +61,12 @@ def test_the_roles_are_those_of_the_service() -> None:
 
 def test_a_missing_or_wrong_variable_is_explained(running: list[httpx.Response]) -> None:
     with pytest.raises(Refused, match="say whose token it is: `make token USER=alice`"):
-        tokens.accepted("", "user")
+        tokens.accepted_token("", "user")
     with pytest.raises(Refused, match="ROLE must be user, supervisor or admin, not boss"):
-        tokens.accepted("alice", "boss")
+        tokens.accepted_token("alice", "boss")
     running[:] = [httpx.Response(401, text='{"code": "TOKEN_INVALID"}')]
     with pytest.raises(Refused, match="does not accept a token of all: 401"):
-        tokens.accepted("all", "user")
+        tokens.accepted_token("all", "user")
 
 
 def test_without_a_running_service_the_program_says_so(
@@ -77,10 +77,10 @@ def test_without_a_running_service_the_program_says_so(
 
     monkeypatch.setattr(httpx, "get", get)
     with pytest.raises(Refused, match="does not answer"):
-        tokens.accepted("alice", "user")
+        tokens.accepted_token("alice", "user")
     monkeypatch.setattr(tokens, "STACK_JSON", tmp_path / "none")
     with pytest.raises(Refused, match="the service is not running: start it with `make run`"):
-        tokens.accepted("alice", "user")
+        tokens.accepted_token("alice", "user")
 
 
 def test_make_run_prints_what_a_newcomer_needs_in_at_most_ten_lines() -> None:

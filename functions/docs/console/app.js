@@ -59,7 +59,7 @@ function SignIn({ reason, signedIn }) {
       ${state.error && html`<${Failed} error=${state.error} />`}
       <div class="buttons"><button type="submit" class="primary" disabled=${state.busy || !token.trim()}>${state.busy ? "Signing in …" : "Sign in"}</button></div>
     </form>
-    <p class="quiet">The token stays in this page's memory. A reload or closing the page forgets it.</p>
+    <p class="quiet">The token stays in this page's memory. Reloading or closing the page forgets it.</p>
   <//></main>`;
 }
 

@@ -5,8 +5,8 @@ import { Button, Credits, Table, digits, short } from "./ui.js";
 
 const HEIGHT = 220, LEFT = 52, BOTTOM = 22, TOP = 8, LABEL = 64, COLORS = 7;
 
-// Horizontal bars with their figures: [{ label, value, of, note, tone }]. `of` is the value of a full bar, by default the
-// largest value of all bars. `parts` ([{ value, tone, label }]) divides a bar.
+// Horizontal bars: [{ label, value, of, figure, note, tone }]. `of` is the value of a full bar, by default the largest value
+// of all bars. `figure` is shown beside the bar, by default `value`. `parts` ([{ value, tone }]) divides a bar.
 export function Bars({ label, of: items }) {
   const most = Math.max(1, ...items.map((each) => each.of ?? each.value));
   return html`<ul class="bars" aria-label=${label}>${items.map((each) => html`<li>

@@ -48,7 +48,7 @@ const Problems = ({ errors }) => Array.isArray(errors) && errors.length > 0 && h
   ${errors.map((each) => html`<li><code>${each.field}</code> ${each.problem}</li>`)}
 </ul>`;
 
-// What an action did.
+// The result of an action.
 export const Done = ({ requestId, children }) => html`<div class="notice done" role="status">
   <p>${children}</p>
   ${requestId && html`<p class="quiet">Request <code>${requestId}</code>.</p>`}
@@ -91,7 +91,7 @@ export const Tabs = ({ label, of }) => html`<nav class="tabs" aria-label=${label
 
 // --- controls ---
 
-// kind: "primary", "danger" or nothing. `busy` disables the button and says so.
+// kind: "primary", "danger" or nothing. `busy` disables the button and tells screen readers so.
 export const Button = ({ kind, busy, disabled, children, ...rest }) => html`<button type="button" class=${kind}
   disabled=${busy || disabled} aria-busy=${busy ? "true" : undefined} ...${rest}>${children}</button>`;
 
@@ -118,7 +118,7 @@ export function wholeNumber(text) {
   return /^-?\d+$/.test(plain) ? Number(plain) : NaN;
 }
 
-// A modal dialog, open as long as it is shown. Escape closes it.
+// A modal dialog, open as long as it is rendered. Escape closes it.
 export function Dialog({ title, onClose, children }) {
   const shown = useRef(null);
   const [id] = useState(() => `dialog-${++fields}`);

@@ -7,7 +7,7 @@ import { Credits, Field, Loaded, Section, Table, When, useLoad, usePages } from 
 const ROWS = 25;
 const CAUSES = [["sessionId", "session"], ["runId", "run"], ["keyId", "key"], ["usageId", "record"], ["allocationId", "lot"]];
 
-// `runAddress` gives the address of a run, where the screen shows runs.
+// `runAddress` returns the address of a run. Screens without runs leave it out.
 export default function Ledger({ account, runAddress }) {
   const [range, setRange] = useState({});
   const wanted = [account.id, range.startDate, range.endDate];

@@ -70,7 +70,7 @@ function UsageFields({ typed, change }) {
     onInput=${(text) => change({ counts: { ...counts, [name]: text } })} />`)}</div>`;
 }
 
-// The request. Throws an Error that says what is wrong with what was typed.
+// The body of the request. Throws an Error if a typed value is wrong.
 function bodyOf({ modelId, variant, kind, counts, tokens, object }) {
   const asked = { modelId: modelId.trim(), variant: variant.trim() || undefined };
   if (kind === "tokens") return { ...asked, tokens: count("Tokens", tokens) };
