@@ -192,7 +192,7 @@ class Exchange(Generic[T]):
 
 
 def _may_be_done(outcome: httpx.Response | Fault) -> bool:
-    """Whether the service may have carried out a request with this outcome. A refused request was not."""
+    """Whether the service may have carried out a request with this outcome. A refused request was not carried out."""
     if not isinstance(outcome, httpx.Response):
         return not isinstance(outcome, NEVER_SENT)
     error = None if outcome.is_success else error_of(outcome)
