@@ -99,7 +99,7 @@ class Exchange(Generic[T]):
     """
 
     def __init__(self, call: Call[T], settings: Settings, retries: Retries | None, *, renewable: bool) -> None:
-        """``retries`` replace those of the settings."""
+        """``retries``, if not None, replace those of the settings."""
         self._call = call
         self._settings = settings
         self._retries = settings.retries if retries is None else retries
@@ -113,7 +113,7 @@ class Exchange(Generic[T]):
 
     @property
     def sends_token(self) -> bool:
-        """Whether the call sends a token or an API key."""
+        """Whether the call sends the client's credential."""
         return self._call.access in (Access.USER, Access.REPORT)
 
     def request(self, http: httpx.Client | httpx.AsyncClient, authorization: str | None) -> httpx.Request:
@@ -192,7 +192,7 @@ class Exchange(Generic[T]):
 
 
 def _may_be_done(outcome: httpx.Response | Fault) -> bool:
-    """Whether the service may have carried out a request with this outcome. If it refused, it did not."""
+    """Whether the service may have carried out a request with this outcome. A refused request was not carried out."""
     if not isinstance(outcome, httpx.Response):
         return not isinstance(outcome, NEVER_SENT)
     error = None if outcome.is_success else error_of(outcome)

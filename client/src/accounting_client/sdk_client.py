@@ -1,7 +1,7 @@
 """Mixins that account for the calls of an SDK's client, and iterators that account for its streams.
 
 The SDKs of OpenAI and Anthropic send every request with the method ``request`` of their client, and read a stream with
-the iterator of their ``Stream``. This module accounts in these two places. It imports nothing of an SDK.
+the iterator of their ``Stream``. This module accounts for calls in these two places. It imports nothing of an SDK.
 """
 
 from __future__ import annotations

@@ -118,7 +118,10 @@ class Prices:
 
 
 def prices_page(*, limit: int | None = None, cursor: str | None = None) -> Call[Prices]:
-    """A page of the prices in force, sorted by model, and the default price of others; ``limit`` is 1 to 1,000."""
+    """A page of the prices in force, sorted by model, and the default price of all other models.
+
+    ``limit`` is 1 to 1,000, by default 1,000.
+    """
     return get("/api/pricing", Prices, limit=limit, cursor=cursor)
 
 
@@ -128,7 +131,7 @@ def prices(*, page_size: int = 100) -> Listing[PriceRule]:
 
 
 def price(model_id: str, *, limit: int | None = None, cursor: str | None = None) -> Call[ModelPrice]:
-    """A model's price in force, and a page of its rules, newest first; ``limit`` is 1 to 100."""
+    """A model's price in force, and a page of its rules, newest first; ``limit`` is 1 to 100, by default 100."""
     return get(path("/api/pricing/{}", identifier(model_id)), ModelPrice, limit=limit, cursor=cursor)
 
 

@@ -326,7 +326,10 @@ def active_sessions(user_id: str | None = None, *, page_size: int = 100) -> List
 
 
 def all_active_sessions_page(*, limit: int | None = None, cursor: str | None = None) -> Call[Page[Session]]:
-    """As an administrator, a page of the active sessions of all users, sorted by user; ``limit`` is 1 to 100."""
+    """As an administrator, a page of the active sessions of all users, sorted by user.
+
+    ``limit`` is 1 to 100, by default 20.
+    """
     query = json_fields(limit=limit, cursor=cursor)
     return Call("GET", "/api/streaming-sessions/active/all", as_page(Session), query=query, repeatable=True)
 

@@ -206,8 +206,9 @@ def system_usage(
     top: int | None = None,
     by: str | None = None,
 ) -> Call[SystemStatistics]:
-    """As an administrator, everybody's usage, by default of the last 30 days, with the ``top`` users (0 to 1,000).
+    """As an administrator, everybody's usage, by default of the last 30 days.
 
+    ``top`` is how many users ``by_user`` has at most: 0 to 1,000, by default 100.
     ``by`` adds ``series``: credits by day and ``"model"``, ``"service"``, ``"user"`` or the ``"account"`` that paid.
     """
     return get("/api/usage/system-stats", SystemStatistics, start_date=start_date, end_date=end_date, top=top, by=by)
