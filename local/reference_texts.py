@@ -111,8 +111,8 @@ METRICS = {
         "It stays above 0.",
     ),
     "ConflictsRetried": (
-        "Commands that were decided again because another command of the same user came first.",
-        "It grows faster than traffic: one user sends many commands at once, and may soon get `CONTENTION`.",
+        "Commands that were decided again because another command changed the same wallet or item first.",
+        "It grows faster than traffic: one account gets many commands at once. Some may soon get `CONTENTION`.",
     ),
 }
 """What each metric counts, and when to look closer."""

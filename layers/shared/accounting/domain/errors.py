@@ -177,13 +177,13 @@ class PriceNotFound(AccountingError):
 
 
 class PriceExists(AccountingError):
-    """The model already has a price rule that begins at this time; history is never overwritten."""
+    """The model id or alias in ``details.taken`` has a price rule from this time; rules are never overwritten."""
 
     code = "PRICE_EXISTS"
 
 
 class PriceBegun(AccountingError):
-    """The price rule has begun, or begins within two minutes: end it instead of withdrawing it."""
+    """The price rule begins before ``details.soonest``, which is in two minutes: end it instead of withdrawing it."""
 
     code = "PRICE_BEGUN"
 

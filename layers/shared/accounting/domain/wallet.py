@@ -263,7 +263,7 @@ def close(wallet: Wallet, now: int) -> Wallet:
 
 
 def erase(wallet: Wallet) -> Wallet:
-    """The wallet of an erased user. Its version is new, so commands in progress decide again, without texts."""
+    """The wallet of an erased user. Its version is new, so commands in progress decide again, and store no texts."""
     return freeze(wallet, frozen=True)._replace(erased=True)
 
 
