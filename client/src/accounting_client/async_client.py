@@ -18,7 +18,7 @@ from accounting_client.async_session import AsyncStreamingSession, TaskHold, tas
 from accounting_client.background import TaskSender, unclosed
 from accounting_client.backlog import Backlog, Key
 from accounting_client.call import Call, Listing, advancing
-from accounting_client.credentials import AsyncAuthorization, AsyncToken, sender
+from accounting_client.credentials import AsyncAuthorization, AsyncToken, identity_of
 from accounting_client.errors import AccountingError
 from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, OutputLimits, least
 from accounting_client.exchange import CONNECTIONS, FAULTS, Exchange, Fault, Succeeded, checked_settings
@@ -163,11 +163,11 @@ class AsyncAccountingClient:
         if not self._has_own_credential:
             raise ValueError("with an outbox, act for users with for_user: a restart would lose their tokens")
         self.background.start(self)
-        return Key(await self.sender(), self._settings.acts_for or "", session_id)
+        return Key(await self.identity(), self._settings.acts_for or "", session_id)
 
-    async def sender(self) -> str:
+    async def identity(self) -> str:
         """The identity behind the client's credential. Raises what the token function raises."""
-        return sender(await self._authorization.get(None))
+        return identity_of(await self._authorization.get(None))
 
     @property
     def retries(self) -> Retries:

@@ -16,7 +16,7 @@ from accounting_client import routes
 from accounting_client.background import ThreadSender, unclosed
 from accounting_client.backlog import Backlog, Key
 from accounting_client.call import Call, Listing, advancing
-from accounting_client.credentials import Authorization, Token, sender
+from accounting_client.credentials import Authorization, Token, identity_of
 from accounting_client.errors import AccountingError
 from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, OutputLimits, least
 from accounting_client.exchange import CONNECTIONS, FAULTS, Exchange, Fault, Succeeded, checked_settings
@@ -140,11 +140,11 @@ class AccountingClient:
         if not self._has_own_credential:
             raise ValueError("with an outbox, act for users with for_user: a restart would lose their tokens")
         self.background.start(self)
-        return Key(self.sender(), self._settings.acts_for or "", session_id)
+        return Key(self.identity(), self._settings.acts_for or "", session_id)
 
-    def sender(self) -> str:
+    def identity(self) -> str:
         """The identity behind the client's credential. Raises what the token function raises."""
-        return sender(self._authorization.get(None))
+        return identity_of(self._authorization.get(None))
 
     @property
     def retries(self) -> Retries:
