@@ -86,7 +86,7 @@ class AccountingClient:
         self._owns_http = http is None
         self._is_twin = False
         self._open_sessions = PerProcess(set[ThreadHold])
-        self._has_own_credential = True
+        self._restart_loses_token = False
         self._background = PerProcess(lambda: ThreadSender(Backlog(retries, self._settings.base_url, outbox)))
         self._http = PerProcess(
             lambda: httpx.Client(limits=CONNECTIONS) if http is None else refuse_inherited(http), http
@@ -137,7 +137,7 @@ class AccountingClient:
         """The session's key in the outbox; None without an outbox. Raises ValueError if a restart loses the token."""
         if self.background.backlog.outbox is None:
             return None
-        if not self._has_own_credential:
+        if self._restart_loses_token:
             raise ValueError("with an outbox, act for users with for_user: a restart would lose their tokens")
         self.background.start(self)
         return Key(self.identity(), self._settings.acts_for or "", session_id)
@@ -163,7 +163,7 @@ class AccountingClient:
         """
         twin = copy(self)
         twin._authorization = Authorization(token)
-        twin._has_own_credential = False
+        twin._restart_loses_token = True
         twin._is_twin = True
         return twin
 
