@@ -18,7 +18,7 @@ SET_BY_STACK = {"Architecture", "BuildId", "GradualDeployment", "IssuersSecretAr
 """The parameters that `local/stack.py` sets itself.
 
 Architecture is this machine's. BuildId is a hash of the sources and the other parameters. GradualDeployment is off,
-because the local AWS has no CodeDeploy. IssuersSecretArn is the secret that has the content of the file that ISSUERS names.
+because the local AWS has no CodeDeploy. IssuersSecretArn is a secret with the content of the file that ISSUERS names.
 """
 MOST_DIGITS = 18
 
