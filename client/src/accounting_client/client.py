@@ -341,7 +341,7 @@ class AccountingClient:
         return self.carry(self.exchange(call, retries))
 
     def exchange(self, call: Call[T], retries: Retries | None = None) -> Exchange[T]:
-        """Return an exchange for `carry`. Its ``may_be_done`` says whether the service may have carried out the call."""
+        """Return an exchange for `carry`. Its ``may_be_done`` says whether the call may have been carried out."""
         return Exchange(call, self._settings, retries, renewable=self._authorization.renewable)
 
     def carry(self, exchange: Exchange[T]) -> T:
