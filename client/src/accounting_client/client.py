@@ -331,7 +331,7 @@ class AccountingClient:
         if not is_known:
             try:
                 limit = (self.send(routes.pricing.price(model_id), NEVER)).max_output_tokens
-            except AccountingError:  # the model has no price, or the caller may not read it
+            except AccountingError:  # for example, the model has no price, or the service can't be reached
                 limit = None
             self._output_limits.put(model_id, limit)
         return least(limit, default)
@@ -341,7 +341,7 @@ class AccountingClient:
         return self.carry(self.exchange(call, retries))
 
     def exchange(self, call: Call[T], retries: Retries | None = None) -> Exchange[T]:
-        """Return an exchange for `carry`; ``may_be_done`` says whether the service may have carried out the call."""
+        """Return an exchange for `carry`. Its ``may_be_done`` says whether the call may have been carried out."""
         return Exchange(call, self._settings, retries, renewable=self._authorization.renewable)
 
     def carry(self, exchange: Exchange[T]) -> T:
