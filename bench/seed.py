@@ -123,7 +123,7 @@ def lots(user_id: str, count: int) -> None:
 def past_sessions(user_id: str, sessions: int) -> None:
     """Give a user credits and ended sessions of the last days, with their entries, usage records and sums.
 
-    The domain decides them, and the store's functions make their items. No operation is called.
+    The domain's functions compute them, and the store's functions make their items. No operation is called.
     """
     user(user_id, 0)
     at = first_instant()

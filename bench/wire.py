@@ -46,7 +46,7 @@ def run(report: Report, database: Database) -> None:
         report.targets.append(
             Target.at_most(f"CPU time of {name} with the wire, relative to boto3", limit, share, " ×")
         )
-    report.add(Section("The wire beside boto3", ABOUT.format(repeats=repeats), HEADER, rows))
+    report.add(Section("The wire compared with boto3", ABOUT.format(repeats=repeats), HEADER, rows))
 
 
 def measure(asked: dict[str, Any]) -> tuple[list[float], list[float]]:

@@ -3,7 +3,7 @@
 It runs in MiniStack's own environment. For each item of a partition, the pinned MiniStack (1) parses the same
 expressions again, (2) walks through the key condition, (3) looks up which attributes the index has, and (4) adds up
 the item's size with a check of every type. For a statistic over 90 days, which reads 100,000 index entries, that
-took two seconds. MiniStack itself still evaluates every other expression.
+took two seconds. This module evaluates only the store's key condition; MiniStack evaluates all other expressions.
 """
 
 from __future__ import annotations

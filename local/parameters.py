@@ -14,11 +14,11 @@ from local.template import template
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DECIDED_HERE = {"Architecture", "BuildId", "GradualDeployment", "IssuersSecretArn"}
+SET_BY_STACK = {"Architecture", "BuildId", "GradualDeployment", "IssuersSecretArn"}
 """The parameters that `local/stack.py` sets itself.
 
-They are the machine's architecture, the hash of the sources, a feature that the local AWS lacks, and the secret that it
-makes from the file in ISSUERS.
+Architecture is this machine's. BuildId is a hash of the sources and the other parameters. GradualDeployment is off,
+because the local AWS has no CodeDeploy. IssuersSecretArn is a secret with the content of the file that ISSUERS names.
 """
 MOST_DIGITS = 18
 
@@ -28,7 +28,7 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
     Raises Refused, with the allowed values, if the environment has another value.
     """
-    declared = {name: about for name, about in template()["Parameters"].items() if name not in DECIDED_HERE}
+    declared = {name: about for name, about in template()["Parameters"].items() if name not in SET_BY_STACK}
     return {name: _value_of(variable(name), about, environ) for name, about in declared.items()}
 
 

@@ -1,8 +1,8 @@
-"""Finds every definition that a call of a function could use, by reading the source.
+"""Finds every definition that an invocation of a Lambda function could use, by reading the source.
 
 A definition reaches what its body names: functions, classes (with all of their methods) and constants of the accounting
-package, directly or as attributes of its modules. As long as no name is computed, that
-includes everything that a run uses. ``test_imports`` checks this.
+package, directly or as attributes of its modules. This finds everything that an invocation uses, provided that the code
+computes no names. ``test_imports`` checks that it computes none.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LAYER = ROOT / "layers/shared"
 FUNCTIONS = ROOT / "functions"
 
 BODY = ""
-"""The name of a module's own body: what importing it runs."""
+"""The name for the statements of a module that define nothing; importing the module runs them."""
 
 
 @dataclass(frozen=True)

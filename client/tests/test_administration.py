@@ -1,4 +1,4 @@
-"""What the calls of administrators and supervisors send, and how their answers are read."""
+"""What the client sends, above all for administrators and supervisors, and how it reads the answers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_each_command_is_sent_to_its_route(
     assert (service.bodies[0] if request.content else None) == body
 
 
-def test_a_disabled_user_has_the_time_and_the_reason(ask: Ask) -> None:
+def test_a_disabled_user_shows_when_and_why_they_were_disabled(ask: Ask) -> None:
     answer = user(1) | {"disabled": True, "disabledAt": AT, "disabledReason": "spam"}
 
     found = ask(Played(ok(answer)), lambda client: client.disable_user("u1", "spam"))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 OWN = {"close", "aclose", "with_token", "for_user", "streaming_session", "send", "exchange", "carry", "keep"}
-OWN |= {"acting_for", "outbox_key", "output_limit", "sender", "settle_at_exit"}
+OWN |= {"acting_for", "identity", "outbox_key", "output_limit", "settle_at_exit"}
 """Methods of a client that are not routes."""
 ALTERNATIVES = (("expiry_days", "expires_at"), ("user_id", "account_id"), ("user_id", "key_id"))
 """Pairs of arguments of which a method takes exactly one."""

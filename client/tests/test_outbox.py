@@ -18,7 +18,7 @@ import pytest
 
 from accounting_client import AccountingClient, Retries, ServiceCredential, outbox
 from accounting_client.backlog import Key
-from accounting_client.credentials import sender
+from accounting_client.credentials import identity_of
 from accounting_client.meter import Progress
 from accounting_client.outbox import DELETED_AT_ONCE, Outbox
 from accounting_client.settling import Ending
@@ -274,8 +274,8 @@ def test_a_credential_that_is_refused_leaves_the_settlement_in_the_outbox(tmp_pa
         (None, " "),
     ],
 )
-def test_the_sender_of_a_credential_does_not_depend_on_its_secret(header: str | None, identity: str) -> None:
-    assert sender(header) == identity
+def test_the_identity_behind_a_credential_does_not_depend_on_its_secret(header: str | None, identity: str) -> None:
+    assert identity_of(header) == identity
 
 
 def wait_until(done: Callable[[], object], seconds: float = 10) -> None:

@@ -1,1 +1,1 @@
-"""A chat proxy that streams from a model and accounts every answer."""
+"""A chat proxy that streams from a model and accounts for every answer."""

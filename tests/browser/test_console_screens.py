@@ -127,7 +127,7 @@ def test_a_session_that_hangs_is_ended_by_force_with_a_reason(console: Console, 
     assert (entry["reason"], entry["actor"]) == (f"It hangs {MARKUP}", boss.id)
 
 
-def test_a_session_that_ended_meanwhile_is_refused_with_its_reason(
+def test_ending_a_session_that_has_already_ended_is_refused_and_the_typed_reason_stays(
     console: Console, admin: Person, people: People
 ) -> None:
     person = people(credits=500)

@@ -1,4 +1,4 @@
-"""Imports point one way: functions → operations → domain and store. The domain imports only itself."""
+"""Imports point one way: functions → operations → domain and store. The domain imports nothing else of ours."""
 
 import ast
 import subprocess

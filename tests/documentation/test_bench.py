@@ -1,7 +1,7 @@
 """bench/README.md's commands at a scale of 0.01, and the simulation in docs/scale.md.
 
-Exact results, such as units, must be the same in a quick run as in bench/RESULTS.md. If they are not, that page comes
-from an older service or an older benchmark: `make bench` updates it.
+Exact results, such as DynamoDB's write units, must be the same in a quick run as in bench/RESULTS.md. If they are not,
+that page comes from an older service or an older benchmark: `make bench` updates it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The example proxy, run as in its README, with the real service: every answer is paid for exactly once."""
+"""The example chat proxy with the real service: every answer is paid for exactly once."""
 
 from __future__ import annotations
 

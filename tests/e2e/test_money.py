@@ -202,7 +202,7 @@ def test_credits_that_expired_while_held_return_for_one_day(service: Stack, peop
 
 
 def _price(service: Stack, price_e4: int, *, since: int = 0, until: int | None = None, model: str = "") -> str:
-    """Give a model a price in ten-thousandths of a credit, and return its id. By default, the model is new."""
+    """Give a model a price in ten-thousandths of a credit, and return the model's id. By default, the model is new."""
     model = model or new_id("model")
     item = pack(prices.to_item(PriceRule(model, per_thousand(price_e4), since, until)))
     dynamodb(service).put_item(TableName=service.table_name, Item=item)

@@ -1,4 +1,4 @@
-"""Who may do what in an organization: every route that takes one, for every role in it and for outsiders."""
+"""Who may do what in an organization: routes that take one, for every role in it and for outsiders."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def team(admin: Person, people: People) -> Team:
 
 
 @pytest.mark.parametrize(("route", "role"), CELLS)
-def test_a_route_serves_those_who_may_see_the_organization(service: Stack, team: Team, route: Route, role: str) -> None:
+def test_a_route_serves_only_the_roles_that_may_call_it(service: Stack, team: Team, route: Route, role: str) -> None:
     owner = team.people["owner"]
     owner.ok("PUT", f"organizations/{team.id}/members/{team.other.id}", {"role": "member"})
     before = _everything(service, team)
@@ -145,7 +145,7 @@ def test_members_see_themselves_only(team: Team) -> None:
     assert team.people["outsider"].ok("GET", "organizations")["organizations"] == []
 
 
-def test_managers_preview_their_members_and_nobody_else(admin: Person, team: Team) -> None:
+def test_managers_preview_sessions_of_their_members_and_of_nobody_else(admin: Person, team: Team) -> None:
     owner, outsider = team.people["owner"], team.people["outsider"]
     request = {"modelId": MODEL, "estimatedTokens": 1, "accountId": f"org:{team.id}"}
     path = "streaming-sessions/preview"

@@ -45,7 +45,7 @@ def test_lists_have_pages_that_leave_nobody_out() -> None:
     assert (names, after) == ([f"u{number}" for number in range(5)], None)
 
 
-def test_a_change_of_members_that_was_decided_before_another_one_is_refused() -> None:
+def test_a_change_of_members_decided_on_outdated_data_is_refused() -> None:
     store_with_members("u1")
     member, after = Member("ACME", "u1", "member", NOW), ACME.recounted("member", "owner")
 

@@ -148,7 +148,7 @@ def test_triggers_skip_no_new_records_after_a_start_from_a_state_without_records
         put(aws, "new")
         assert until(lambda: items_in(aws, "seen").get("new") == 1)
         assert len(items_in(aws, "things")) == 13
-    assert not list(tmp_path.glob("*.json")), "they are part of the new save"
+    assert not list(tmp_path.glob("*.json")), "the new save must replace the old files"
 
 
 def test_changes_are_saved_automatically_and_reads_cause_no_save(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_changes_are_saved_automatically_and_reads_cause_no_save(tmp_path: Path)
         make_table(aws, "things")
         put(aws, "one")
         assert until(lambda: len(saves(tmp_path)) == 1 and saves(tmp_path)[0].name.isdecimal())
-        time.sleep(3)  # longer than the pause
+        time.sleep(3)  # longer than the pause between two saves
         (before,) = saves(tmp_path)
         for _ in range(3):
             items_in(aws, "things")

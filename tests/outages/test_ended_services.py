@@ -1,4 +1,7 @@
-"""Services that lose their credential, a right, or their user, although the gateway and the functions cache them."""
+"""A service that loses its credential or a right, or whose user is disabled, is refused within 30 seconds.
+
+This is so although the gateway and the functions cache the credential, its rights and the user.
+"""
 
 from __future__ import annotations
 

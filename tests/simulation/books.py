@@ -31,7 +31,10 @@ from tests.simulation.database import Database, Key
 from tests.simulation.limits import Limits
 
 PRINCIPAL = ("grant", "set", "remove", "adjust", "charge")
-"""Kinds of entries that requests cause directly; other kinds accompany them."""
+"""Kinds of entries that a usage record or a command on credits causes directly.
+
+The other kinds belong to sessions, accompany another entry, or come from the sweeper.
+"""
 
 
 class AccountBooks:
@@ -129,7 +132,9 @@ class AccountBooks:
         assert wallet.frozen == self.disabled, "the wallet and the profile differ on whether the user is disabled"
         self.proof.compare(wallet)
         assert self.proof.intact, f"the ledger does not add up to {wallet}: {self.proof.findings}"
-        assert len(self.allocations) == wallet.allocations, "the wallet and the allocations differ in number"
+        assert len(self.allocations) == wallet.allocations, (
+            f"the wallet counts {wallet.allocations} allocations, but there are {len(self.allocations)}"
+        )
         active = [session for session in self.sessions.values() if session.active]
         assert wallet.held == sum(session.allocated_credits for session in active), (
             "the wallet and the active sessions differ in what they hold"
@@ -288,7 +293,10 @@ class Books:
             assert _counts_in(item) == expected, f"usage by class differs from the records: {item}"
 
     def _check_names(self) -> None:
-        """Check that each name's sums and merit equal a recount, given the names to which each user gives merit."""
+        """Check that each name's sums and merit equal a recount.
+
+        A user's credits count as merit for the names in the user's item of that day.
+        """
         expected: dict[tuple[str, str, str], list[int | None]] = {}
         for record in self._counted.values():
             user_key = keys.system_user(day(record.at), record.user_id)

@@ -46,7 +46,7 @@ SABOTAGES: dict[str, list[tuple[ModuleType, str, Change]]] = {
 """The writes that lose conditions, by the name of the sabotage.
 
 ``wallet`` removes the condition on the version: the ledger's own condition then fails, which the service can only
-answer with 500. ``ledger`` removes that second condition too, so that only the books can notice.
+answer with 500. ``ledger`` removes that second condition too, so that only the checks in ``books.py`` can notice.
 """
 
 

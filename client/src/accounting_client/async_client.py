@@ -18,7 +18,7 @@ from accounting_client.async_session import AsyncStreamingSession, TaskHold, tas
 from accounting_client.background import TaskSender, unclosed
 from accounting_client.backlog import Backlog, Key
 from accounting_client.call import Call, Listing, advancing
-from accounting_client.credentials import AsyncAuthorization, AsyncToken, sender
+from accounting_client.credentials import AsyncAuthorization, AsyncToken, identity_of
 from accounting_client.errors import AccountingError
 from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, OutputLimits, least
 from accounting_client.exchange import CONNECTIONS, FAULTS, Exchange, Fault, Succeeded, checked_settings
@@ -92,7 +92,7 @@ class AsyncAccountingClient:
         self._owns_http = http is None
         self._is_twin = False
         self._open_sessions = PerProcess(set[TaskHold])
-        self._has_own_credential = True
+        self._restart_loses_token = False
         self._background = PerProcess(lambda: TaskSender(Backlog(retries, self._settings.base_url, outbox)))
         self._http = PerProcess(
             lambda: httpx.AsyncClient(limits=CONNECTIONS) if http is None else refuse_inherited(http), http
@@ -160,14 +160,14 @@ class AsyncAccountingClient:
         """The session's key in the outbox; None without an outbox. Raises ValueError if a restart loses the token."""
         if self.background.backlog.outbox is None:
             return None
-        if not self._has_own_credential:
+        if self._restart_loses_token:
             raise ValueError("with an outbox, act for users with for_user: a restart would lose their tokens")
         self.background.start(self)
-        return Key(await self.sender(), self._settings.acts_for or "", session_id)
+        return Key(await self.identity(), self._settings.acts_for or "", session_id)
 
-    async def sender(self) -> str:
+    async def identity(self) -> str:
         """The identity behind the client's credential. Raises what the token function raises."""
-        return sender(await self._authorization.get(None))
+        return identity_of(await self._authorization.get(None))
 
     @property
     def retries(self) -> Retries:
@@ -186,7 +186,7 @@ class AsyncAccountingClient:
         """
         twin = copy(self)
         twin._authorization = AsyncAuthorization(token)
-        twin._has_own_credential = False
+        twin._restart_loses_token = True
         twin._is_twin = True
         return twin
 
@@ -354,7 +354,7 @@ class AsyncAccountingClient:
         if not is_known:
             try:
                 limit = (await self.send(routes.pricing.price(model_id), NEVER)).max_output_tokens
-            except AccountingError:  # the model has no price, or the caller may not read it
+            except AccountingError:  # for example, the model has no price, or the service can't be reached
                 limit = None
             self._output_limits.put(model_id, limit)
         return least(limit, default)
@@ -364,7 +364,7 @@ class AsyncAccountingClient:
         return await self.carry(self.exchange(call, retries))
 
     def exchange(self, call: Call[T], retries: Retries | None = None) -> Exchange[T]:
-        """Return an exchange for `carry`; ``may_be_done`` says whether the service may have carried out the call."""
+        """Return an exchange for `carry`. Its ``may_be_done`` says whether the call may have been carried out."""
         return Exchange(call, self._settings, retries, renewable=self._authorization.renewable)
 
     async def carry(self, exchange: Exchange[T]) -> T:

@@ -59,12 +59,12 @@ class TaskHold(Hold):
         self._is_settling = False
         self._settling: asyncio.Future[None] | None = None
 
-    def is_settled(self) -> bool:
+    def settling_has_begun(self) -> bool:
         return self._is_settling
 
     def wake(self) -> None:
         self._woken.set()
-        with suppress(RuntimeError):  # the next tokens try again
+        with suppress(RuntimeError):  # no task can start here; the next count of tokens tries again
             self._begin_beating()
 
     def _begin_beating(self) -> None:

@@ -124,7 +124,7 @@ class ThreadSender:
 
     def _claim(self, client: AccountingClient) -> None:
         try:
-            self.backlog.claim(client, client.sender())
+            self.backlog.claim(client, client.identity())
         except Exception as error:  # the caller's token function may raise anything
             logger.warning("settlements of earlier processes have to wait in the outbox: %s", error)
 
@@ -200,6 +200,6 @@ class TaskSender:
 
     async def _claim(self, client: AsyncAccountingClient) -> None:
         try:
-            self.backlog.claim(client, await client.sender())
+            self.backlog.claim(client, await client.identity())
         except Exception as error:  # the caller's token function may raise anything
             logger.warning("settlements of earlier processes have to wait in the outbox: %s", error)

@@ -33,7 +33,10 @@ CLOSED = TimeoutError("the client was closed before the session was settled")
 
 
 class Key(NamedTuple):
-    """A session in the outbox, and its owner: the credential, and the user ('' for the credential's own user)."""
+    """A session in the outbox, and its owner: ``sender``, the identity behind the credential, and ``user``.
+
+    ``user`` is '' for the credential's own user.
+    """
 
     sender: str
     user: str

@@ -16,7 +16,7 @@ from accounting_client import routes
 from accounting_client.background import ThreadSender, unclosed
 from accounting_client.backlog import Backlog, Key
 from accounting_client.call import Call, Listing, advancing
-from accounting_client.credentials import Authorization, Token, sender
+from accounting_client.credentials import Authorization, Token, identity_of
 from accounting_client.errors import AccountingError
 from accounting_client.estimates import DEFAULT_OUTPUT_TOKENS, OutputLimits, least
 from accounting_client.exchange import CONNECTIONS, FAULTS, Exchange, Fault, Succeeded, checked_settings
@@ -86,7 +86,7 @@ class AccountingClient:
         self._owns_http = http is None
         self._is_twin = False
         self._open_sessions = PerProcess(set[ThreadHold])
-        self._has_own_credential = True
+        self._restart_loses_token = False
         self._background = PerProcess(lambda: ThreadSender(Backlog(retries, self._settings.base_url, outbox)))
         self._http = PerProcess(
             lambda: httpx.Client(limits=CONNECTIONS) if http is None else refuse_inherited(http), http
@@ -137,14 +137,14 @@ class AccountingClient:
         """The session's key in the outbox; None without an outbox. Raises ValueError if a restart loses the token."""
         if self.background.backlog.outbox is None:
             return None
-        if not self._has_own_credential:
+        if self._restart_loses_token:
             raise ValueError("with an outbox, act for users with for_user: a restart would lose their tokens")
         self.background.start(self)
-        return Key(self.sender(), self._settings.acts_for or "", session_id)
+        return Key(self.identity(), self._settings.acts_for or "", session_id)
 
-    def sender(self) -> str:
+    def identity(self) -> str:
         """The identity behind the client's credential. Raises what the token function raises."""
-        return sender(self._authorization.get(None))
+        return identity_of(self._authorization.get(None))
 
     @property
     def retries(self) -> Retries:
@@ -163,7 +163,7 @@ class AccountingClient:
         """
         twin = copy(self)
         twin._authorization = Authorization(token)
-        twin._has_own_credential = False
+        twin._restart_loses_token = True
         twin._is_twin = True
         return twin
 
@@ -331,7 +331,7 @@ class AccountingClient:
         if not is_known:
             try:
                 limit = (self.send(routes.pricing.price(model_id), NEVER)).max_output_tokens
-            except AccountingError:  # the model has no price, or the caller may not read it
+            except AccountingError:  # for example, the model has no price, or the service can't be reached
                 limit = None
             self._output_limits.put(model_id, limit)
         return least(limit, default)
@@ -341,7 +341,7 @@ class AccountingClient:
         return self.carry(self.exchange(call, retries))
 
     def exchange(self, call: Call[T], retries: Retries | None = None) -> Exchange[T]:
-        """Return an exchange for `carry`; ``may_be_done`` says whether the service may have carried out the call."""
+        """Return an exchange for `carry`. Its ``may_be_done`` says whether the call may have been carried out."""
         return Exchange(call, self._settings, retries, renewable=self._authorization.renewable)
 
     def carry(self, exchange: Exchange[T]) -> T:

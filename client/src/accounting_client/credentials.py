@@ -57,7 +57,7 @@ def valid_in_header(text: str, name: str) -> str:
     return text
 
 
-def sender(authorization: str | None) -> str:
+def identity_of(authorization: str | None) -> str:
     """The identity behind a header. It stays the same if the token or the secret is renewed."""
     scheme, _, text = (authorization or "").partition(" ")
     parts = text.split(".")

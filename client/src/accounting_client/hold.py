@@ -174,13 +174,13 @@ class Hold(ABC):
     def running(self) -> Meter:
         """The meter. Raises RuntimeError outside of the block: nobody would settle the tokens."""
         meter = self.meter
-        if meter is None or self._generation != generation() or self.is_settled():
+        if meter is None or self._generation != generation() or self.settling_has_begun():
             self._require_own_process()
             raise RuntimeError(f"session {self.session_id} is not open")
         return meter
 
     @abstractmethod
-    def is_settled(self) -> bool:
+    def settling_has_begun(self) -> bool:
         """Whether settling has begun, after which nothing more is counted."""
 
     @abstractmethod
@@ -190,7 +190,7 @@ class Hold(ABC):
     def require_new(self) -> None:
         """Raise RuntimeError for a session that was entered already, or that was made before a fork."""
         self._require_own_process()
-        if self.meter is not None or self.is_settled():
+        if self.meter is not None or self.settling_has_begun():
             raise RuntimeError(f"session {self.session_id} was entered before")
 
     def initialize_call(self) -> Call[Initialized]:

@@ -40,7 +40,7 @@ class ThreadHold(Hold):
         self._is_gone: IsGone = bool
         self._claimed_by: int | None = None
 
-    def is_settled(self) -> bool:
+    def settling_has_begun(self) -> bool:
         return self._ended.is_set()
 
     def wake(self) -> None:

@@ -54,7 +54,7 @@ class Stream(Generic[H]):
     @property
     def is_settled(self) -> bool:
         """Whether settling has begun, after which nothing more is counted."""
-        return self._hold.is_settled()
+        return self._hold.settling_has_begun()
 
     @property
     def result(self) -> Finalized | Aborted | None:

@@ -1,1 +1,4 @@
-"""Decisions as pure functions: no boto3, no environment, no clock, no randomness. Imports nothing but itself."""
+"""Decisions as pure functions: no boto3, no environment, no clock, no randomness.
+
+Its modules import only each other and the standard library.
+"""

@@ -141,7 +141,8 @@ def sync(described: Description, now: int) -> tuple[User, bool]:
     """Create or update the user as described. Return the user, and whether they are new.
 
     If the description says nothing new, nothing is written. If several first requests of a user arrive at once, all
-    succeed. Raises Conflict if the table is throttled, Unavailable if it does not answer.
+    succeed. Raises Conflict if other writers or throttling prevent every attempt, Unavailable if the table does not
+    answer.
     """
     for _ in range(_TRIES):
         known, pointer = _known(described)

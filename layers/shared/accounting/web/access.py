@@ -71,7 +71,7 @@ class Disabled(Enum):
 class Access(NamedTuple):
     """Who may call a route.
 
-    ``permission`` is what an API key needs; without it the route takes only tokens. ``service_key`` checks the headers
+    ``permission`` is what an API key needs; without it the route takes no API key. ``service_key`` checks the headers
     for the platform's key. ``subject`` finds the user that a request is about. ``service_right`` is the right that a
     service needs if no permission implies one. ``introduce`` creates a user that a service has named only by id.
     ``sight`` decides whether the caller may name the account in the request (see ``web/sight.py``).

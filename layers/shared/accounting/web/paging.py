@@ -103,7 +103,7 @@ def member_in(cursor: str | None) -> str | None:
 
 
 def after_member(user_id: str) -> str:
-    """The cursor of the page of members that begins after this one."""
+    """The cursor of the page of members that begins after this member."""
     return cursor_of(_MEMBER + user_id)
 
 
