@@ -27,7 +27,7 @@ LATE = STALE + 2 * DAY
 
 
 def open_and_sweep(reported: int, credits_granted: int = 100, days: int = 30) -> None:
-    """Grant, open a session for 10,000 tokens, report ``reported`` tokens, and let the sweeper end the session."""
+    """Grant credits, open a session for 10,000 tokens, report ``reported`` tokens, and let it be swept."""
     credits.allocate(credits.Request("boss", "u1", "", days, NOW), credits_granted)
     sessions.initialize("u1", "s1", "m", 10_000, now=NOW)
     if reported:

@@ -25,7 +25,7 @@ SERVICES = ("dynamodb", "cloudformation", "secretsmanager", "lambda", "logs", "a
 
 @pytest.fixture
 def broken_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Fill the variables and files from which botocore and SAM take an account with nonsense."""
+    """Put nonsense into the variables and files from which botocore and SAM take an account."""
     files = tmp_path / ".aws"
     files.mkdir()
     for name in ("config", "credentials"):
