@@ -404,7 +404,7 @@ def counted() -> set[str]:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_watches_an_existing_metric_and_the_documentation_says_what_to_do(name: str) -> None:
+def test_an_alarm_is_documented_and_the_code_counts_its_metric_if_that_is_ours(name: str) -> None:
     alarm = ALARMS[name]["Properties"]
 
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "Alarms"}]

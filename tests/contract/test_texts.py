@@ -54,7 +54,7 @@ def pattern_accepts(kind: Any, text: str) -> bool:
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_only_notes_and_reasons_accept_control_characters_and_only_tabs_and_line_breaks(name: str) -> None:
+def test_texts_accept_no_control_characters_except_tabs_and_line_breaks_in_notes_and_reasons(name: str) -> None:
     kind = getattr(types, name)
     assert len(CONTROL) == 65
     assert {unicodedata.category(char) for char in CONTROL} == {"Cc"}

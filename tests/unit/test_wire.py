@@ -269,7 +269,7 @@ def test_the_environment_gives_the_same_place_as_botocore_in_every_commercial_re
         {"AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR", "no_proxy": "127.0.0.1"},
     ],
 )
-def test_lambdas_own_variables_are_read_without_botocore(environment: pytest.MonkeyPatch, more: dict[str, str]) -> None:
+def test_these_variables_are_read_without_botocore(environment: pytest.MonkeyPatch, more: dict[str, str]) -> None:
     for name, value in more.items():
         environment.setenv(name, value)
 
