@@ -79,7 +79,7 @@ def make_for_snapshot() -> None:
 
 @contextmanager
 def for_a_request() -> Iterator[None]:
-    """Limit the total time of all calls in the block, because a caller waits. Outside such a block there is no limit.
+    """Limit the total time of all calls in the block, because a caller waits. Outside such a block, there is no total limit.
 
     The limit applies only to the thread that enters the block.
     """
