@@ -109,7 +109,7 @@ def test_each_function_has_its_own_logs_with_a_retention(function: str) -> None:
     }
 
 
-def test_lambda_logs_its_own_lines_only_where_something_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lambda_logs_its_own_lines_only_from_the_level_warn_up(monkeypatch: pytest.MonkeyPatch) -> None:
     made = [each for each in transformed(monkeypatch).values() if each["Type"] == "AWS::Lambda::Function"]
     assert len(made) == len(function_names())
 
@@ -181,7 +181,7 @@ def test_every_parameter_has_a_description_and_a_default() -> None:
         assert "Default" in parameter, name
 
 
-def test_the_table_can_be_restored_and_outlives_the_stack() -> None:
+def test_the_table_is_backed_up_encrypted_and_streamed_and_outlives_the_stack() -> None:
     (table,) = resources("AWS::DynamoDB::Table").values()
     found = table["Properties"]
 
@@ -206,7 +206,7 @@ def test_the_indexes_match_those_of_the_store() -> None:
     assert found == keys.INDEX_KEYS
 
 
-def test_the_authorizer_is_the_default_and_is_cached_for_five_minutes() -> None:
+def test_the_authorizer_is_the_default_and_its_answers_are_cached_for_five_minutes() -> None:
     auth = properties("AWS::Serverless::Api")["Auth"]
     authorizer = auth["Authorizers"][auth["DefaultAuthorizer"]]
 
@@ -297,15 +297,15 @@ def test_the_preflight_of_every_path_has_only_the_headers_that_sam_can_set(monke
     assert "The answer to `OPTIONS` has none of these headers" in page
 
 
-def test_the_gateway_compresses_long_answers_and_leaves_those_of_a_stream_alone(
+def test_the_gateway_compresses_long_answers_but_not_those_of_initialize(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     least = transformed(monkeypatch)["Api"]["Properties"]["MinimumCompressionSize"]
     examples = json.loads((ROOT / "local/examples.json").read_text())["answers"]
-    of_streams = [answer for route, answer in examples.items() if "/streaming-sessions/initialize" in route]
+    of_initialize = [answer for route, answer in examples.items() if "/streaming-sessions/initialize" in route]
 
-    assert of_streams
-    assert max(len(json.dumps(answer)) for answer in of_streams) < least < len(DOCUMENT.read_bytes())
+    assert of_initialize
+    assert max(len(json.dumps(answer)) for answer in of_initialize) < least < len(DOCUMENT.read_bytes())
 
 
 ANSWERED_BY_ANOTHER = {"API_CONFIGURATION_ERROR": "DEFAULT_5XX"}
@@ -404,7 +404,7 @@ def counted() -> set[str]:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_watches_an_existing_metric_and_the_documentation_says_what_to_do(name: str) -> None:
+def test_an_alarm_is_documented_and_the_code_counts_its_metric_if_that_is_ours(name: str) -> None:
     alarm = ALARMS[name]["Properties"]
 
     assert alarm["AlarmActions"] == alarm["OKActions"] == [{"Ref": "Alarms"}]
@@ -414,7 +414,7 @@ def test_an_alarm_watches_an_existing_metric_and_the_documentation_says_what_to_
     assert f"| `{slug}` |" in OPERATIONS, "the page must explain the alarm"
 
 
-def test_the_dashboard_shows_every_alarm_and_only_metrics_that_are_counted() -> None:
+def test_the_dashboard_shows_every_alarm_and_only_those_of_our_metrics_that_are_counted() -> None:
     body = properties("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"]
     widgets = json.loads(body)["widgets"]
     shown = set(re.findall(r"\$\{(\w+Alarm)\.Arn\}", body))
@@ -455,7 +455,7 @@ def test_everything_at_rest_can_be_encrypted_with_the_operators_key(kind: str, a
         }
 
 
-def test_the_functions_that_move_credits_can_reserve_concurrency() -> None:
+def test_only_these_functions_can_reserve_concurrency() -> None:
     reserving = {name for name in function_names() if "ReservedConcurrentExecutions" in functions()[name]}
 
     assert reserving == {"authorizer", "credits", "streaming_sessions", "usage"}
