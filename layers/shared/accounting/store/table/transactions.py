@@ -141,8 +141,8 @@ def transact(writes: Sequence[Write]) -> None:
     """Write everything or nothing.
 
     Raises the error of the first write whose condition failed and that carries an error, or RuntimeError if there is no
-    such write; Conflict if another transaction was in progress; Throttled if the table takes no more; Unavailable if the
-    outcome is unknown.
+    such write; Conflict if another transaction was in progress; Throttled if the table takes no more; Unavailable if
+    the outcome is unknown.
     """
     from botocore.exceptions import ClientError
 
