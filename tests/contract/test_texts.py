@@ -71,7 +71,7 @@ def test_no_text_accepts_half_a_surrogate_pair(name: str) -> None:
         assert not accepts(getattr(types, name), f"a{char}@b"), ascii(char)
 
 
-def test_an_address_accepts_what_its_pattern_allows() -> None:
+def test_an_email_address_accepts_what_its_pattern_allows() -> None:
     for char in (*CONTROL, *(each for each in ORDINARY if each not in "@\ufeff")):
         for text in (f"a{char}b@c", f"a@b{char}c"):
             assert accepts(types.EmailAddress, text) == pattern_accepts(types.EmailAddress, text), ascii(text)
