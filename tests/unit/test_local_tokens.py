@@ -49,9 +49,7 @@ def test_a_token_names_its_user_and_role(
     assert (claims["sub"], claims["role"]) == ("alice", "admin")
 
 
-def test_without_a_role_a_token_has_the_role_user(
-    running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_token_can_have_the_role_user(running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch) -> None:
     assert jwt.decode(tokens.accepted_token("alice", "user"), SECRET, ["HS256"])["role"] == "user"
 
 
@@ -59,7 +57,7 @@ def test_the_roles_are_those_of_the_service() -> None:
     assert tokens.ROLES == users.ROLES
 
 
-def test_a_missing_or_wrong_variable_is_explained(running: list[httpx.Response]) -> None:
+def test_a_missing_or_wrong_variable_and_a_refused_token_are_explained(running: list[httpx.Response]) -> None:
     with pytest.raises(Refused, match="say whose token it is: `make token USER=alice`"):
         tokens.accepted_token("", "user")
     with pytest.raises(Refused, match="ROLE must be user, supervisor or admin, not boss"):
@@ -83,7 +81,7 @@ def test_without_a_running_service_the_program_says_so(
         tokens.accepted_token("alice", "user")
 
 
-def test_make_run_prints_what_a_newcomer_needs_in_at_most_ten_lines() -> None:
+def test_make_run_prints_at_most_ten_lines_and_no_secret() -> None:
     stack = Stack(aws=None, base_url="http://127.0.0.1:1/v1", jwt_secret=SECRET, internal_api_key="k", table_name="t")  # type: ignore[arg-type]
 
     printed = [*run.introduction(stack).splitlines(), "Ctrl-C stops it."]

@@ -1,4 +1,4 @@
-"""The maximum length of an operation's name. A name that is a model's id may be longer."""
+"""How long an operation's name may be. The operation of a chat service is a model's id, and may be longer."""
 
 import pytest
 from pydantic import ValidationError

@@ -156,7 +156,7 @@ def test_a_lost_request_is_repeated_and_then_its_error_is_raised(kind: Any, paus
     assert pauses == [1, 2]
 
 
-def test_a_call_that_fails_because_of_a_defect_is_not_repeated() -> None:
+def test_an_error_that_no_repeat_can_mend_is_not_repeated() -> None:
     for error in (NoCredentialsError(), TypeError("a defect")):
         scripted = Scripted(error)
         with pytest.raises(type(error)):
@@ -209,7 +209,7 @@ def test_failures_use_up_the_retry_quota_and_successes_refill_it() -> None:
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """An environment without configuration files, with only the variables that Lambda sets."""
+    """An environment with a region and credentials, as Lambda sets them, without configuration files and proxies."""
     monkeypatch.setenv("HOME", str(tmp_path))
     files = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "REQUESTS_CA_BUNDLE")
     for name in {*files, *(name for name in os.environ if name.lower().endswith("_proxy"))}:
@@ -244,7 +244,9 @@ def regions() -> Iterator[str]:
         yield from session.get_available_regions("dynamodb", partition)
 
 
-def test_the_environment_gives_the_same_place_as_botocore_in_every_region(environment: pytest.MonkeyPatch) -> None:
+def test_the_environment_gives_the_same_place_as_botocore_in_every_commercial_region(
+    environment: pytest.MonkeyPatch,
+) -> None:
     commercial = botocore.session.get_session().get_available_regions("dynamodb", "aws")
     every = [region for region in regions() if "fips" not in region and region != "local"]
     assert len(every) > len(commercial) - 6 > 20
@@ -267,7 +269,7 @@ def test_the_environment_gives_the_same_place_as_botocore_in_every_region(enviro
         {"AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR", "no_proxy": "127.0.0.1"},
     ],
 )
-def test_lambdas_own_variables_are_read_without_botocore(environment: pytest.MonkeyPatch, more: dict[str, str]) -> None:
+def test_these_variables_are_read_without_botocore(environment: pytest.MonkeyPatch, more: dict[str, str]) -> None:
     for name, value in more.items():
         environment.setenv(name, value)
 
@@ -293,7 +295,7 @@ def test_an_incomplete_environment_is_left_to_botocore(without: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/db", "http://a:b@127.0.0.1", "ftp://127.0.0.1", "127.0.0.1:4566"])
-def test_an_address_with_more_than_a_host_is_left_to_botocore(url: str) -> None:
+def test_an_address_that_is_not_http_and_a_host_is_left_to_botocore(url: str) -> None:
     assert place_of_environment(ENVIRONMENT | {"AWS_ENDPOINT_URL": url}) is None
 
 
@@ -363,7 +365,9 @@ def test_the_wire_uses_what_botocore_finds(
         {"AWS_ACCOUNT_ID": "123456789012", "AWS_ACCOUNT_ID_ENDPOINT_MODE": "required"},
     ],
 )
-def test_boto3s_client_is_used_if_the_wire_cannot_be(environment: pytest.MonkeyPatch, more: dict[str, str]) -> None:
+def test_boto3s_client_is_used_if_the_wire_cannot_be_used(
+    environment: pytest.MonkeyPatch, more: dict[str, str]
+) -> None:
     for name, value in more.items():
         environment.setenv(name, value)
 
