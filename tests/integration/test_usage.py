@@ -160,11 +160,10 @@ def test_statistics_equal_a_recount_of_the_records(forty_days: list[UsageRecord]
 def test_statistics_of_the_same_days_read_the_same_amount_for_any_number_of_records(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``STATISTICS_RECORDS`` is the number of records, by default 800. With half of them, each day already has a record
-    in every part of its sums.
+    """With half of the records, each day already has a record in every part of its sums.
 
-    ``--log-cli-level=INFO`` shows the counts. The emulator looks through all records of a user for any query, so the
-    client needs more time.
+    ``STATISTICS_RECORDS`` is the number of records, by default 800. ``--log-cli-level=INFO`` shows the counts. The
+    emulator looks through all records of a user for any query, so the client needs more time.
     """
     user()
     monkeypatch.setattr(exchange, "READ_SECONDS", 120)
