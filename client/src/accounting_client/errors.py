@@ -333,7 +333,7 @@ class Unavailable(AccountingError):
 
 
 class Contention(Unavailable):
-    """Too many requests changed the same wallet at once; nothing was written."""
+    """Too many requests changed the same data at once; nothing was written."""
 
 
 class GatewayTimeout(Unavailable):
