@@ -313,7 +313,7 @@ class PriceEnded(Conflict):
 
 
 class UserErased(Conflict):
-    """The user's personal data was erased: the user cannot be enabled or synced again."""
+    """The user's personal data was erased: the user cannot be enabled, synced or added to an organization."""
 
 
 class PayloadTooLarge(AccountingError):
