@@ -144,7 +144,7 @@ def test_an_id_that_came_after_an_address_of_the_same_text_does_not_take_it() ->
     assert users.resolve(ById("x@example.com")).user.id == "x@example.com"
 
 
-def test_an_address_that_was_another_users_id_cannot_be_claimed() -> None:
+def test_an_address_that_is_already_another_users_id_cannot_be_claimed() -> None:
     sync("x@example.com", "y@example.com", 1)
     sync("u1", "x@example.com", 2)
     sync("u2", "X@Example.com ", 3)
@@ -229,7 +229,7 @@ def test_the_first_holder_takes_an_address_back_with_a_newer_token(spelled: str)
     assert meaning("one@example.com") == "u1"
 
 
-def test_a_sync_takes_an_address_back() -> None:
+def test_a_sync_of_the_platform_takes_an_address_back() -> None:
     sync("u1", "one@example.com", 1)
     sync("u2", "one@example.com", 2)
     users.sync(Description.by_the_platform("u1", email="one@example.com", username="", role=None, now=NOW), NOW)

@@ -244,7 +244,7 @@ def initialize(who: Who, session_id: str, model_id: str, estimate: int | Usage, 
 
 
 def heartbeat(who: Who, session_id: str, used: int | Usage) -> Request:
-    """A heartbeat. Once it is answered, a sweep charges at least its tokens. An end by the client has its own."""
+    """A heartbeat. Once it is answered, a sweep charges at least its tokens. An end by the client reports its own."""
     report = _report(used)
 
     def send(now: int) -> Any:

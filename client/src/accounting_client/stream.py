@@ -42,13 +42,16 @@ class Stream(Generic[H]):
 
     @property
     def max_output_tokens(self) -> int | None:
-        """The output tokens that the hold is for: the limit to pass to the model. `when_short` may have reduced it."""
+        """The output tokens that the hold is for: the limit to pass to the model. `when_short` may have reduced it.
+
+        None if the hold is for `estimated_tokens`.
+        """
         estimate = self.estimated_usage
         return None if estimate is None else output_of(estimate, "canonical")
 
     @property
     def opened(self) -> Initialized | None:
-        """What is held, as the service answered when the block was entered."""
+        """What is held, as the service answered when the block was entered; None before, and without a hold."""
         return self._hold.opened
 
     @property

@@ -116,7 +116,7 @@ class SystemStatistics:
 
     ``as_of`` is when the newest counted record was made.
 
-    ``by_user`` has the users with the most credits. ``by_service`` and ``by_model`` have the services and models that
+    ``by_user`` has the users who spent most. ``by_service`` and ``by_model`` have the services and models that
     users spent the most on, and ``tokens_by_model`` has at most 100 of those models. The numbers are exact;
     ``truncated`` is true if names are left out. ``series`` is None unless it was asked for.
     """
