@@ -60,7 +60,7 @@ def make_environments(wanted: dict[Path, Path] | None = None) -> None:
 
 
 def outdated(wanted: dict[Path, Path]) -> dict[Path, str]:
-    """Return the environments whose lock or Python version has changed, each with the digest of both."""
+    """Return the environments that do not match their lock and the Python version, each with a digest of both."""
     digests = {
         environment: hashlib.sha256(f"{PYTHON_VERSION}\n".encode() + lock.read_bytes()).hexdigest()
         for environment, lock in wanted.items()
