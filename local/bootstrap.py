@@ -114,7 +114,7 @@ def uv(*arguments: str | Path) -> None:
 
 
 def find_uv() -> str:
-    """Return the uv on PATH, or install one here."""
+    """Return the path of uv: the one on PATH, or one that is installed here. Raises Refused if that fails."""
     on_path = shutil.which("uv")
     if on_path:
         return on_path
