@@ -77,7 +77,10 @@ class Request:
     answers: list[Answer] = field(default_factory=list)
 
     def verify(self, books: AccountBooks) -> None:
-        """Check how often it took effect: once if an answer is OK, at most once if one is unknown, else never."""
+        """Check how often the request took effect, and that the table agrees with its OK answers.
+
+        It takes effect once if an answer is OK, at most once if an answer leaves this unknown, and otherwise never.
+        """
         codes = [answer.code for answer in self.answers]
         if self.effects:
             done = self.effects(books)

@@ -89,7 +89,7 @@ class Stream(Generic[H]):
         """
         if tokens < 0:
             raise ValueError(f"{tokens} can't be added: set_tokens corrects the count")
-        meter = self._hold.running()
+        meter = self._hold.open_meter()
         meter.count(meter.tokens + tokens)
         self._check_hold(meter)
 
@@ -98,7 +98,7 @@ class Stream(Generic[H]):
 
         Otherwise like `add_tokens`.
         """
-        meter = self._hold.running()
+        meter = self._hold.open_meter()
         meter.count(tokens)
         self._check_hold(meter)
 
@@ -115,7 +115,7 @@ class Stream(Generic[H]):
         """
         require_format(usage_format)
         fields = in_json(usage, "the usage")
-        meter = self._hold.running()
+        meter = self._hold.open_meter()
         meter.use(fields, usage_format)
         self._check_hold(meter)
 
