@@ -78,8 +78,8 @@ class AsyncAccountingClient:
         """Make a client of the service at ``base_url``, the stack's output ``ApiUrl``.
 
         ``token`` is a JWT, an `ApiKey`, a `ServiceCredential`, or a function or coroutine function that returns one.
-        The function is called when a token is first needed, and again when the service refuses the token or the service
-        credential that it returned.
+        The function is called when a token is first needed, and again when the service answers ``TOKEN_EXPIRED``,
+        ``TOKEN_INVALID`` or ``SERVICE_CREDENTIAL_INVALID``.
 
         ``service_key`` is the platform's internal key. The client sends it with calls of internal routes, and with
         reports of usage, which need it if the stack sets ``RequireServiceKey``. ``http`` is an httpx client of your

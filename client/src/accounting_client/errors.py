@@ -96,7 +96,7 @@ class TokenExpired(Unauthorized):
 
 
 class TokenInvalid(Unauthorized):
-    """The token is malformed, forged, or lacks a claim."""
+    """The token is malformed or forged, or has a wrong or missing claim."""
 
 
 class TokenTypeInvalid(Unauthorized):

@@ -171,7 +171,7 @@ class Hold(ABC):
         """Whether the hold was made before a fork. If so, only the parent counts, sends heartbeats and settles."""
         return self._generation != generation()
 
-    def running(self) -> Meter:
+    def open_meter(self) -> Meter:
         """The meter. Raises RuntimeError unless the session is open: nobody would settle the tokens."""
         meter = self.meter
         if meter is None or self._generation != generation() or self.settling_has_begun():
