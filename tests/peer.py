@@ -20,7 +20,7 @@ HANGING_SECONDS = 1.5
 
 
 class Peer:
-    """Does the next of ``deeds`` for each request, and repeats the last one. At first, it answers ``{}``."""
+    """Does the next of ``deeds`` for each request, and repeats the last one. By default, it answers ``{}``."""
 
     def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         self.deeds: list[Deed] = [answer()]
