@@ -1,4 +1,4 @@
-"""The stack fits into its AWS account: beside other stacks, with a permissions boundary, and in a VPC."""
+"""A stack can be deployed next to other stacks of an AWS account, with a permissions boundary, and in a VPC."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ NAMES = {
     "AWS::SecretsManager::Secret": "Name",
     "AWS::WAFv2::WebACL": "Name",
 }
-"""The property that names a resource in its AWS account. Without it, CloudFormation makes a unique name."""
+"""For each type, the property that names a resource in its AWS account. Without it, CloudFormation makes up a name."""
 WITHOUT_A_NAME = {
     *("AWS::ApiGateway::Account", "AWS::ApiGateway::Deployment", "AWS::ApiGateway::Stage", "AWS::Lambda::Alias"),
     *("AWS::Lambda::EventInvokeConfig", "AWS::Lambda::EventSourceMapping", "AWS::Lambda::Permission"),
@@ -63,7 +63,7 @@ def test_every_function_adds_its_stack_to_its_metrics() -> None:
         assert found["Environment"]["Variables"]["STACK_NAME"] == {"Ref": "AWS::StackName"}
 
 
-def test_an_alarm_on_our_metrics_counts_only_its_own_stack() -> None:
+def test_an_alarm_on_our_metrics_watches_only_its_own_stack() -> None:
     alarms = [each["Properties"] for each in resources("AWS::CloudWatch::Alarm").values()]
     ours = [each for each in alarms if each["Namespace"] == "AccountingService"]
 
@@ -75,7 +75,7 @@ def test_an_alarm_on_our_metrics_counts_only_its_own_stack() -> None:
         ], alarm["MetricName"]
 
 
-def test_the_dashboard_shows_only_metrics_of_its_own_stack() -> None:
+def test_the_dashboard_shows_our_metrics_of_its_own_stack_only() -> None:
     widgets = json.loads(properties("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"])["widgets"]
     metrics = [found for widget in widgets if (found := widget["properties"].get("metrics"))]
     ours = [each for found in metrics if found[0][0] == "AccountingService" for each in unfolded(found)]

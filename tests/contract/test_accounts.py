@@ -1,4 +1,4 @@
-"""The payer and the caller may differ, so no code turns a user id into an account's key.
+"""The payer and the caller may differ, so no code uses a user id in place of an account id.
 
 The type checker ensures most of this: functions that take an ``AccountId`` accept no other text (``make check``). These
 tests check that no code bypasses the type.
@@ -43,7 +43,7 @@ def test_only_the_accounts_module_turns_a_text_into_an_account_id() -> None:
     assert makers == {"accounting.domain.accounts"}
 
 
-def test_no_line_about_accounts_ignores_its_types() -> None:
+def test_no_line_that_mentions_accounts_has_a_type_ignore() -> None:
     sources = [*Path(ROOT, "layers").rglob("*.py"), *Path(ROOT, "functions").rglob("*.py")]
     lines = [line for source in sources for line in source.read_text().splitlines()]
 

@@ -42,13 +42,13 @@ def test_a_hold_is_what_the_table_says() -> None:
     assert row("hold", *(f"{with_buffer(each, DEFAULT_HOLD_BUFFER_PERCENT):,}" for each in ESTIMATES)) in PAGE
 
 
-def test_the_page_has_the_codes_default_prices() -> None:
+def test_the_page_has_the_default_prices_of_the_code() -> None:
     for model, card in DEFAULT_CARDS.items():
         assert row(f"`{model}`", f"{price_of(card.number_rate)}") in PAGE
     assert row("any other", f"{price_of(DEFAULT_CARD.number_rate)}") in PAGE
 
 
-def test_the_page_has_the_codes_limits() -> None:
+def test_the_page_has_the_limits_of_the_code() -> None:
     assert (MAX_CREDITS, MAX_PRICE, MAX_RATE, RATE_DECIMALS) == (10**12, 10**6, 10**9, 6)
     assert "at most 10¹² credits" in TEXT
     assert "at most 10⁶ credits per 1,000 tokens" in TEXT

@@ -46,7 +46,7 @@ def test_every_file_is_served_and_cached_for_a_year_under_the_version_of_its_con
         assert answer["headers"]["Content-Type"] == file.content_type
 
 
-def test_a_file_of_another_version_is_not_found() -> None:
+def test_a_file_of_another_version_and_an_unknown_file_are_not_found() -> None:
     """A page older than the service asks for such a file. A mixture of versions would fail in unexplainable ways."""
     for path in ("0123456789ab/app.js", "0123456789ab/screens/me.js", f"{console_version()}/index.html"):
         answer = answer_for(path)
@@ -54,7 +54,7 @@ def test_a_file_of_another_version_is_not_found() -> None:
         assert answer["headers"]["Cache-Control"] == "no-store"
 
 
-def test_the_version_changes_with_the_content_of_any_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_version_changes_when_a_file_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     without_one = dict(list(CONSOLE_ASSETS.items())[1:])
     monkeypatch.setattr("functions.docs.app.CONSOLE_ASSETS", without_one)
 

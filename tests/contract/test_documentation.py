@@ -1,4 +1,4 @@
-"""Links, targets and files that the documentation names exist, and the documentation is complete."""
+"""Links and make targets in the documentation lead to something, and figures and examples match their sources."""
 
 import re
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_the_pages_are_found() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_to_a_file_leads_to_an_existing_file(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", without_code(page.read_text()))
     local = [link for link in links if not link.startswith(("http:", "https:", "mailto:"))]
 
@@ -44,7 +44,7 @@ def test_every_link_to_a_heading_names_an_existing_heading(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_first_line_of_a_page_says_what_it_is_for(page: Path) -> None:
+def test_a_page_begins_with_a_title_and_a_sentence(page: Path) -> None:
     (title, purpose, *_) = re.sub(r"<!--.*?-->\n\n", "", page.read_text()).split("\n\n")
 
     assert title.startswith("# ")
@@ -102,7 +102,7 @@ def test_the_readme_states_the_measured_bill() -> None:
     assert f"the service costs about {month} USD a month" in " ".join(README.split())
 
 
-def test_the_stream_example_is_the_same_as_the_clients() -> None:
+def test_the_stream_example_is_also_in_the_readme_of_the_client() -> None:
     """tests/e2e/test_client.py runs this code against the service."""
     (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/account-a-stream.md").read_text(), re.DOTALL)
 

@@ -28,7 +28,7 @@ def recipe(provider: str) -> dict[str, Any]:
 
 
 def accepted(issuer: dict[str, Any], claims: dict[str, Any]) -> Claims:
-    """Verify a token with these claims by the recipe, and return its verified claims. Raises TokenInvalid."""
+    """Return the verified claims of a token that has these claims. Raises TokenInvalid if the issuer refuses it."""
     key = make_key(issuer["algorithms"][0], "key-1")
     now = int(time.time())  # not NOW, which may be older than a minute when this test runs
     times = {"iat": now, "exp": now + 60, "iss": issuer["issuer"]}
@@ -177,13 +177,13 @@ def test_a_token_for_another_application_or_purpose_is_refused(provider: str, cl
 
 
 @pytest.mark.parametrize("provider", ["Auth0", "Clerk", "Firebase", "Keycloak"])
-def test_an_address_that_the_provider_did_not_verify_is_ignored(provider: str) -> None:
+def test_an_email_address_that_the_provider_did_not_verify_is_ignored(provider: str) -> None:
     verified = recipe(provider)["claims"]["emailVerified"]
 
     assert accepted(recipe(provider), TOKENS[provider] | {verified: False}).user.email is None
 
 
-def test_the_table_lists_every_name_of_the_document() -> None:
+def test_the_table_lists_every_name_of_the_issuers_document() -> None:
     named = re.findall(r"^\| `([\w.]+)` \|", PAGE, re.MULTILINE)
     of_claims = {f"claims.{field.alias}" for field in document.ClaimNames.model_fields.values()}
     of_issuers = {str(field.alias) for field in document.Issuer.model_fields.values()} - {"claims"}
@@ -192,7 +192,7 @@ def test_the_table_lists_every_name_of_the_document() -> None:
     assert f"Some of {', '.join(get_args(document.Algorithm.__value__))}." in PAGE
 
 
-def test_the_page_has_the_codes_numbers() -> None:
+def test_the_page_has_the_numbers_of_the_code() -> None:
     page = " ".join(PAGE.split())
 
     assert (keys.FRESH_SECONDS, keys.RETRY_SECONDS, keys.FIRST_RETRY_SECONDS) == (600, 60, 10)

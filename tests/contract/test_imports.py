@@ -1,4 +1,4 @@
-"""Imports point one way: functions → operations → domain and store. The domain imports nothing else of ours."""
+"""Imports point one way: functions → operations → domain and store. The domain imports no other part of the project."""
 
 import ast
 import subprocess
@@ -150,7 +150,7 @@ print(*({{"boto3", "botocore.session", "pydantic"}} & set(sys.modules)))
     assert heavy <= ({"pydantic"} if function not in ("authorizer", "docs", "health") else set())
 
 
-def test_every_function_with_routes_begins_with_the_module_that_shortens_its_import() -> None:
+def test_every_function_with_routes_imports_cold_start_first() -> None:
     with_routes = [name for name in function_names() if HANDLES_ROUTES in reach(name)]
     first = {
         name: next(

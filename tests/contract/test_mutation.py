@@ -13,8 +13,8 @@ def test_every_unit_test_named_after_a_module_of_the_domain_is_selected() -> Non
     named_after_one = {
         str(file.relative_to(ROOT)) for module in modules for file in (ROOT / "tests/unit").glob(f"test_{module}*.py")
     }
-    # The first runs hundreds of random sequences of commands, too long for each of many changes. The second tests
-    # functions/usage, not a module of the domain.
+    # test_wallet_sequences.py runs hundreds of random sequences of commands, which takes too long for each mutant.
+    # test_usage_record.py tests functions/usage, not a module of the domain.
     named_after_one -= {"tests/unit/test_wallet_sequences.py", "tests/unit/test_usage_record.py"}
     assert named_after_one
     assert named_after_one <= SELECTED

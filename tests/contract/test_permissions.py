@@ -103,7 +103,7 @@ def _texts(node: ast.Dict) -> list[str]:
 
 
 def environment(reached: Reached) -> set[str]:
-    """The variables without which the reached code fails: ``os.environ["X"]``, under any name."""
+    """The variables without which the reached code fails: those read as ``os.environ["X"]`` or ``env["X"]``."""
     return {
         str(node.slice.value)
         for node in nodes(reached)
@@ -201,7 +201,7 @@ def test_the_analysis_distinguishes_the_calls_of_functions() -> None:
     assert {"USER#*", "EMAIL#*", "COUNTS"} <= partitions(reach("users"))
 
 
-def test_every_call_of_the_store_is_listed() -> None:
+def test_every_call_of_the_dynamodb_client_is_listed() -> None:
     called = {
         node.attr
         for name in module_names()

@@ -84,6 +84,6 @@ def test_an_example_costs_what_the_page_says(example: Example) -> None:
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_the_page_has_the_codes_limits(name: str) -> None:
+def test_the_page_has_the_limits_of_the_code(name: str) -> None:
     assert f"| {name} | {LIMITS[name]}" in PAGE
     assert MAX_RATE == 10**9

@@ -1,4 +1,4 @@
-"""The pages of docs/reference match the code and are complete."""
+"""The generated pages of docs/reference match the code and are complete."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def test_every_optional_field_of_a_body_may_be_null() -> None:
 
 
 def test_routes_that_change_something_without_a_body_are_listed() -> None:
-    """A route without a model refuses every body with fields. If a model is not found, its route is unusable."""
+    """A route without a model refuses every body with fields, so it is unusable if its model is missing by mistake."""
     without_a_body = {
         (route.method, route.path)
         for api in apis().values()
@@ -182,5 +182,5 @@ def test_every_number_in_a_query_consists_of_digits() -> None:
 
 
 def has_int(annotation: Any) -> bool:
-    """Whether a type is an integer or made of one."""
+    """Whether a type is int or contains it, as ``int | None`` does."""
     return annotation is int or any(has_int(part) for part in get_args(annotation))

@@ -19,7 +19,7 @@ def test_at_60_commands_a_second_99_of_100_take_at_most_300_ms(shape: float) -> 
 
 
 def test_a_user_who_begins_and_ends_sessions_gets_55_commands_a_second() -> None:
-    """An initialize takes 4 units of the account's partition, a finalize 8. At 60 a second, the partition throttles."""
+    """On average, a command takes 6 units of the account's partition: initialize 4, finalize 8. At 60, it throttles."""
     fine, throttled = run(55, seconds=120, units=6), run(60, seconds=120, units=6)
 
     assert fine.percentile(0.99) <= 0.25
@@ -33,7 +33,7 @@ def test_a_saturated_wallet_keeps_its_throughput() -> None:
     assert len(hundred.latencies) >= 0.95 * len(eighty.latencies)
 
 
-def test_no_command_costs_more_because_the_wallet_is_saturated() -> None:
+def test_commands_take_at_most_25_write_units_on_average_when_the_wallet_is_saturated() -> None:
     found = run(150, seconds=30)
 
     assert found.throttled > 0

@@ -181,7 +181,7 @@ def test_every_parameter_has_a_description_and_a_default() -> None:
         assert "Default" in parameter, name
 
 
-def test_the_table_can_be_restored_and_outlives_the_stack() -> None:
+def test_the_table_is_backed_up_encrypted_and_streamed_and_outlives_the_stack() -> None:
     (table,) = resources("AWS::DynamoDB::Table").values()
     found = table["Properties"]
 
@@ -206,7 +206,7 @@ def test_the_indexes_match_those_of_the_store() -> None:
     assert found == keys.INDEX_KEYS
 
 
-def test_the_authorizer_is_the_default_and_is_cached_for_five_minutes() -> None:
+def test_the_authorizer_is_the_default_and_its_answers_are_cached_for_five_minutes() -> None:
     auth = properties("AWS::Serverless::Api")["Auth"]
     authorizer = auth["Authorizers"][auth["DefaultAuthorizer"]]
 
@@ -297,15 +297,15 @@ def test_the_preflight_of_every_path_has_only_the_headers_that_sam_can_set(monke
     assert "The answer to `OPTIONS` has none of these headers" in page
 
 
-def test_the_gateway_compresses_long_answers_and_leaves_those_of_a_stream_alone(
+def test_the_gateway_compresses_long_answers_but_not_those_of_initialize(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     least = transformed(monkeypatch)["Api"]["Properties"]["MinimumCompressionSize"]
     examples = json.loads((ROOT / "local/examples.json").read_text())["answers"]
-    of_streams = [answer for route, answer in examples.items() if "/streaming-sessions/initialize" in route]
+    of_initialize = [answer for route, answer in examples.items() if "/streaming-sessions/initialize" in route]
 
-    assert of_streams
-    assert max(len(json.dumps(answer)) for answer in of_streams) < least < len(DOCUMENT.read_bytes())
+    assert of_initialize
+    assert max(len(json.dumps(answer)) for answer in of_initialize) < least < len(DOCUMENT.read_bytes())
 
 
 ANSWERED_BY_ANOTHER = {"API_CONFIGURATION_ERROR": "DEFAULT_5XX"}
@@ -455,7 +455,7 @@ def test_everything_at_rest_can_be_encrypted_with_the_operators_key(kind: str, a
         }
 
 
-def test_the_functions_that_move_credits_can_reserve_concurrency() -> None:
+def test_only_these_functions_can_reserve_concurrency() -> None:
     reserving = {name for name in function_names() if "ReservedConcurrentExecutions" in functions()[name]}
 
     assert reserving == {"authorizer", "credits", "streaming_sessions", "usage"}

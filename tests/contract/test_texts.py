@@ -54,7 +54,7 @@ def pattern_accepts(kind: Any, text: str) -> bool:
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_text_accepts_everything_but_control_characters(name: str) -> None:
+def test_only_notes_and_reasons_accept_control_characters_and_only_tabs_and_line_breaks(name: str) -> None:
     kind = getattr(types, name)
     assert len(CONTROL) == 65
     assert {unicodedata.category(char) for char in CONTROL} == {"Cc"}

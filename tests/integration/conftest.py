@@ -1,4 +1,4 @@
-"""A separate table for every test, on the local AWS's DynamoDB, which is exact under concurrent threads."""
+"""A separate table for every test, on the local AWS's DynamoDB, which handles concurrent writes correctly."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -69,20 +69,20 @@ class Uncounted:
 
 @pytest.fixture(autouse=True)
 def no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let operations write metrics without an invocation that would flush them."""
+    """Drop the metrics of operations, because no invocation flushes them."""
     monkeypatch.setattr(telemetry, "metrics", Uncounted())
 
 
 @pytest.fixture
 def calls() -> Iterator[Calls]:
-    """Counts the database calls of the store's client, and their units."""
+    """Counts the database calls of the store's client, and their write units."""
     with Calls.of(the_wire()) as counted:
         yield counted
 
 
 @pytest.fixture
 def user() -> Callable[..., str]:
-    """Create a user, with credits if given."""
+    """A function that creates a user, grants them ``credits_granted``, and returns their id."""
     from accounting.domain.users import Description
     from accounting.operations import credits
     from accounting.store import users

@@ -1,4 +1,4 @@
-"""Every operation works on an organization's account as on a user's own, although payer and caller may differ."""
+"""Operations work on an organization's account as on a user's own, although payer and caller differ."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,7 +48,7 @@ def _the_users_own_account_is_untouched(table_name: str) -> Iterator[None]:
         assert wallets.get(personal(user_id)).entry_seq == 0
 
 
-def test_the_four_commands_move_an_organizations_credits() -> None:
+def test_the_four_commands_change_an_organizations_credits() -> None:
     granted = credits.allocate(request(key=IdempotencyKey("boss", "allocate", "k", "f")), 100)
     again = credits.allocate(request(key=IdempotencyKey("boss", "allocate", "k", "f")), 100)
     credits.set_available(request(), 80)
@@ -65,7 +65,7 @@ def test_the_four_commands_move_an_organizations_credits() -> None:
 
 
 @pytest.mark.parametrize("hint", [None, ORGANIZATION, stored("org:other"), ACCOUNT])
-def test_a_stream_is_held_and_settled_on_the_account_that_pays(hint: Any, user: MakeUser) -> None:
+def test_credits_are_held_and_settled_on_the_paying_account_with_any_hint(hint: Any, user: MakeUser) -> None:
     user("u1")
     credits.allocate(request(), 100)
 
@@ -80,7 +80,7 @@ def test_a_stream_is_held_and_settled_on_the_account_that_pays(hint: Any, user: 
     assert (hold.kind, hold.actor) == ("hold", "u1")
 
 
-def test_the_same_session_id_for_another_account_is_a_conflict(user: MakeUser) -> None:
+def test_the_id_of_an_open_session_is_refused_for_another_account(user: MakeUser) -> None:
     user("u1")
     credits.allocate(request(), 100)
     stream("s1")
@@ -121,7 +121,7 @@ def test_an_organizations_lots_expire_and_its_debt_is_repaid(user: MakeUser) -> 
 
 
 @pytest.mark.parametrize("deduct", [True, False])
-def test_usage_is_recorded_for_the_payer_and_counted_for_the_user(deduct: bool, user: MakeUser) -> None:
+def test_usage_counts_in_the_statistics_of_its_user_and_of_the_account_that_pays(deduct: bool, user: MakeUser) -> None:
     user("u1")
     credits.allocate(request(), 100)
     event = Event("u1", "chat", "m", 7, {"a": 1}, deduct, ORGANIZATION)
@@ -173,7 +173,7 @@ def test_the_system_counts_a_record_once_for_its_user(user: MakeUser, dynamodb: 
     assert system_usage.statistics(NOW, NOW + 1, top=9, now=NOW).by_user == {"u1": 5}
 
 
-def test_the_auditor_reaches_an_account_that_no_user_points_to(dynamodb: Any, table_name: str) -> None:
+def test_the_auditor_finds_a_changed_wallet_of_an_organization(dynamodb: Any, table_name: str) -> None:
     credits.allocate(request(), 100)
     assert audit_all(NOW, lambda: True) == Audited(wallets=1)
     dynamodb.update_item(
@@ -189,7 +189,7 @@ def test_the_auditor_reaches_an_account_that_no_user_points_to(dynamodb: Any, ta
 
 
 def test_a_user_id_that_looks_like_an_account_id_is_only_a_user_id(user: MakeUser) -> None:
-    """``org:o1`` as a user's id means that user's own account, and gives no access to the organization's."""
+    """``org:o1`` as a user's id means that user's own account, even if they are a member of the organization."""
     user("org:o1")
     credits.allocate(request(), 100)
 

@@ -1,4 +1,4 @@
-"""API keys: created once, checked against a hash, and refused after they are revoked."""
+"""API keys: created once for an idempotency key, checked against a hash, limited in number, refused once revoked."""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,16 +33,16 @@ def text_of(created: CreatedKey) -> str:
 
 
 @pytest.fixture(autouse=True)
-def empty_cache(user: MakeUser) -> None:
+def u1_and_an_empty_cache(user: MakeUser) -> None:
     user()
     api_keys.forget()
 
 
-def test_a_key_has_256_random_bits_and_only_their_hash_is_stored(dynamodb: Any, table_name: str) -> None:
+def test_the_secret_of_a_key_has_256_bits_and_is_not_stored(dynamodb: Any, table_name: str) -> None:
     text = text_of(create(key=IdempotencyKey("u1", "api-keys", "k", "body")))
     prefix, key_id, secret = text.split("_", 2)
 
-    assert (prefix, len(secret)) == ("acct", 43), "43 characters of base64 are 256 bits"
+    assert (prefix, len(secret)) == ("acct", 43), "base64 needs 43 characters for 256 bits"
     stored = str(dynamodb.scan(TableName=table_name)["Items"])
     assert key_id in stored
     assert secret not in stored
@@ -186,7 +186,7 @@ def test_deleting_a_key_frees_one_place_and_revoking_does_not(monkeypatch: pytes
         create()
 
 
-def test_a_repeat_at_the_limit_gets_the_first_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repeat_at_the_limit_returns_the_first_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api_keys, "MAX_PER_USER", 1)
     key = IdempotencyKey("u1", "api-keys", "k", "body")
     made = create(key=key)

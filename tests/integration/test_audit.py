@@ -1,4 +1,4 @@
-"""The audit of the table: every change that the service did not make is found.
+"""The audit of the table finds changes that the service did not make.
 
 ``AUDIT_WALLETS=10000`` sets the size of the test with many wallets, and ``--log-cli-level=INFO`` shows its figures.
 """
@@ -35,7 +35,7 @@ def always() -> bool:
     return True
 
 
-def move(user_id: str, times: int = 1) -> None:
+def adjust(user_id: str, times: int = 1) -> None:
     for _ in range(times):
         credits.adjust(Request("boss", user_id, "", 30, NOW), 1)
 
@@ -44,7 +44,7 @@ def move(user_id: str, times: int = 1) -> None:
 def three_users(user: MakeUser) -> None:
     """Three users with five ledger entries each."""
     for name in ("u1", "u2", "u3"):
-        move(user(name, credits_granted=10), 4)
+        adjust(user(name, credits_granted=10), 4)
 
 
 @pytest.mark.usefixtures("three_users")
@@ -54,7 +54,7 @@ def test_ledgers_that_the_service_wrote_are_intact() -> None:
 
 @pytest.fixture
 def tamper(dynamodb: Any, table_name: str) -> Tamper:
-    """Change an entry of u2 without the service."""
+    """A function that alters, inserts or removes an entry of u2 without the service."""
 
     def change(how: str, number: int, **values: Any) -> None:
         key = table.pack(keys.entry(personal("u2"), number))
@@ -100,7 +100,7 @@ def test_tampering_is_found_by_an_audit_on_request_and_by_the_next_full_audit(
 @pytest.mark.usefixtures("three_users")
 def test_tampering_with_new_entries_is_found_by_the_next_audit(tamper: Tamper) -> None:
     audit_all(NOW, always)
-    move("u2", 3)
+    adjust("u2", 3)
     tamper("alter", 7, reason="never said")
 
     assert audit_all(NOW + HOUR, always) == Audited(wallets=3, drifting=1)
@@ -142,7 +142,7 @@ def test_an_audit_reads_only_new_entries_and_after_a_week_all_entries(calls: Cal
         return calls.items - position - users_listed - wallets_and_proofs
 
     audit_all(NOW, always)
-    move("u1", 2)
+    adjust("u1", 2)
 
     assert entries_read(NOW + HOUR) == 2
     assert entries_read(NOW + 2 * HOUR) == 0
@@ -163,7 +163,7 @@ def test_an_audit_resumes_where_the_last_one_ran_out_of_time() -> None:
 def test_commands_during_an_audit_cause_no_finding(user: MakeUser) -> None:
     for number in range(4):
         user(f"u{number}", credits_granted=5)
-    busy = [threading.Thread(target=move, args=(f"u{number}", 25)) for number in range(4)]
+    busy = [threading.Thread(target=adjust, args=(f"u{number}", 25)) for number in range(4)]
     for each in busy:
         each.start()
     audits: list[Audited] = []
@@ -174,13 +174,13 @@ def test_commands_during_an_audit_cause_no_finding(user: MakeUser) -> None:
     assert {(each.drifting, each.failures) for each in audits} == {(0, 0)}
 
 
-def test_a_long_ledger_is_proved_from_the_auditors_last_position(
+def test_an_audit_on_request_continues_a_long_ledger_from_the_last_proof(
     user: MakeUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("accounting.operations.audit.MAX_FIRST_READ", 10)
-    move(user(credits_granted=5), 20)
+    adjust(user(credits_granted=5), 20)
     audit_all(NOW, always)
-    move("u1", 3)
+    adjust("u1", 3)
 
     proof, wallet, first = audit(ACCOUNT, NOW)
 

@@ -1,4 +1,7 @@
-"""The refusal of every bad value in ``tests.bad_input`` names its field, and nothing in the table changes."""
+"""Every bad value in ``FIELDS`` of ``tests.bad_input`` is refused and changes nothing in the table.
+
+If the body is JSON, the refusal names the field.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,10 @@ function_of = cache(app)
 
 
 def answer_to(method: str, path: str, body: str) -> dict[str, Any]:
-    """Send the route's sample, with this path and body, to its function as an administrator, and return the answer."""
+    """Send a route's sample, with this path and body, to the route's function, and return the answer.
+
+    If the sample's caller has a role, the caller becomes the administrator ``u1``.
+    """
     for sample in SAMPLES:
         pattern = re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", sample.get("resource", ""))
         matching = re.fullmatch(pattern, f"/api/{path}")
@@ -53,7 +59,7 @@ def create(method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def names(user: Callable[..., str]) -> dict[str, str]:
-    """The ids that replace placeholders in requests. All but ``{other}`` belong to the administrator who sends them."""
+    """The ids that replace placeholders in requests. ``{other}`` is not the administrator who sends the requests."""
     user("u1", credits_granted=1000)
     user("u2")
     session = {"sessionId": "a-session", "modelId": MODEL, "estimatedTokens": 10_000}

@@ -32,7 +32,7 @@ def _acme(table_name: str) -> None:
     acme.make_organization()
 
 
-def test_a_user_who_is_not_a_member_spends_nothing_from_the_account(user: MakeUser) -> None:
+def test_a_user_who_is_not_a_member_gets_nothing_new_from_the_account(user: MakeUser) -> None:
     user("u1")
     stream("s1")
     stream("fits")
@@ -110,7 +110,7 @@ def test_a_hold_is_decided_again_after_a_change_that_it_has_not_read(monkeypatch
 
 
 @pytest.mark.parametrize("account_id", [ACCOUNT, ACME])
-def test_a_personal_account_has_budgets_too(account_id: Any, user: MakeUser) -> None:
+def test_budgets_limit_spending_from_personal_and_shared_accounts(account_id: Any, user: MakeUser) -> None:
     user("u1", 100)
     key_id = make_key()
     budget("member:u1", 10, account_id)

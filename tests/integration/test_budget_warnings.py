@@ -70,7 +70,7 @@ def test_a_level_that_only_an_overrun_reached_is_reported_by_the_next_hold(caplo
     assert warnings(caplog) == [("member:u1", 50)]
 
 
-def test_callers_that_reach_a_level_at_once_report_it_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_level_that_concurrent_callers_reach_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     table.client()  # before threads race to create it
     budget("member:u1", 100, warn_at=(10,))
 

@@ -1,4 +1,4 @@
-"""Limits of the round trips and write units of each operation, no matter how long the user's history is.
+"""Limits of the round trips and write units of operations, no matter how long the user's history is.
 
 The budgets of members and API keys are tested in ``test_hard_limits.py``.
 """
@@ -48,7 +48,7 @@ def request() -> Request:
 
 @dataclass(frozen=True)
 class CostLimit:
-    """An operation, what must happen before it, and the most that it may cost."""
+    """An operation and the most that it may cost. ``before`` prepares the operation, and returns ``run``'s argument."""
 
     operation: str
     round_trips: int
@@ -139,7 +139,7 @@ def test_a_session_costs_a_unit_less_if_its_id_contains_its_start_time(user: Mak
 
 
 @pytest.mark.parametrize("history", [0, HISTORY], ids=["new user", "long history"])
-def test_every_operation_stays_within_its_cost_limit(user: MakeUser, calls: Calls, history: int) -> None:
+def test_operations_stay_within_their_cost_limits(user: MakeUser, calls: Calls, history: int) -> None:
     user("u1", 100_000)
     write_history(history)
     spent, allowed = {}, {}
@@ -160,7 +160,7 @@ def test_every_operation_stays_within_its_cost_limit(user: MakeUser, calls: Call
 
 
 def write_history(length: int) -> None:
-    """Write many ended sessions: decided by the domain and stored directly, without the operations."""
+    """Write ``length`` ended sessions directly to the table. The domain's functions compute them."""
     before = wallet = wallets.get(ACCOUNT)
     items = []
     for number in range(length):
@@ -178,7 +178,7 @@ def write_history(length: int) -> None:
         table.transact([wallets.put(before, wallet)])
 
 
-def test_lists_read_no_more_than_a_page(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_read_at_most_a_page_and_two_rows(user: MakeUser, monkeypatch: pytest.MonkeyPatch) -> None:
     user("u1", 100_000)
     for number in range(30):
         sessions.initialize("u1", f"s{number}", "m", 1_000, now=NOW + number)
@@ -201,12 +201,12 @@ def test_lists_read_no_more_than_a_page(user: MakeUser, monkeypatch: pytest.Monk
     credits.list_entries(wallets.get(ACCOUNT), since=None, until=None, before=None, limit=5)
     of_ledger = sum(evaluated)
 
-    assert of_user <= 7, "a page, the row before it, and one that shows whether there is a next page"
+    assert of_user <= 7, "a page, the row before it, and a row that shows whether there is a next page"
     assert of_all <= 7, "of each shard"
     assert of_ledger <= 5
 
 
-def test_no_operation_scans(user: MakeUser, calls: Calls) -> None:
+def test_a_grant_a_session_and_a_list_need_no_scan(user: MakeUser, calls: Calls) -> None:
     user("u1", 1_000)
     session_id = open_session()
     finalize(session_id)
@@ -225,7 +225,7 @@ def test_a_hold_on_a_wallet_of_200_lots_costs_at_most_15_units(user: MakeUser, c
     assert calls.write_units <= 15
 
 
-def test_a_session_that_empties_the_first_lot_stays_within_the_cost_limits(user: MakeUser, calls: Calls) -> None:
+def test_a_session_that_empties_the_first_lot_costs_at_most_22_units(user: MakeUser, calls: Calls) -> None:
     user("u1", 6, days=1)
     credits.allocate(credits.Request("admin", "u1", "", 30, NOW), 100)
     prices.card_at("m", NOW)

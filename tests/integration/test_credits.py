@@ -126,7 +126,7 @@ def test_a_refused_command_writes_nothing(user: MakeUser) -> None:
 
 
 @pytest.mark.parametrize("command", [credits.allocate, credits.set_available, credits.remove, credits.adjust])
-def test_credits_of_unknown_users_cannot_be_moved(command: Callable[[Request, int], Any]) -> None:
+def test_commands_for_unknown_users_are_refused(command: Callable[[Request, int], Any]) -> None:
     with pytest.raises(UserNotFound):
         command(request(user="nobody"), 1)
 

@@ -45,7 +45,7 @@ def frozen(user: MakeUser) -> None:
 
 
 @pytest.mark.usefixtures("frozen")
-def test_a_disabled_user_cannot_hold_charge_or_read_anything() -> None:
+def test_a_disabled_user_can_neither_hold_nor_charge_credits_nor_read_their_balance() -> None:
     before = wallets.get(ACCOUNT)
 
     for refused in (initialize, record, lambda: credits.own_balance(ACCOUNT, NOW)):
@@ -73,7 +73,7 @@ def test_open_sessions_are_settled_and_refunded() -> None:
 
 
 @pytest.mark.usefixtures("frozen")
-def test_administrators_move_a_disabled_users_credits() -> None:
+def test_administrators_can_change_a_disabled_users_credits() -> None:
     credits.allocate(Request("boss", "u1", "", 30, NOW), 10)
     credits.remove(Request("boss", "u1", "", 30, NOW), 5)
     credits.set_available(Request("boss", "u1", "", 30, NOW), 42)
@@ -102,7 +102,7 @@ def test_a_disabled_user_cannot_read_their_balance_by_account_id_but_an_administ
 
 
 @pytest.mark.usefixtures("frozen")
-def test_an_enabled_user_can_do_everything_again() -> None:
+def test_a_user_who_is_enabled_again_can_hold_and_charge_credits() -> None:
     operations.enable("u1", now=NOW)
 
     initialize("c")

@@ -74,7 +74,7 @@ def ask(app: ModuleType, method: str, route: str, body: Any = None, *, as_: str 
 
 
 def write_every_text() -> None:
-    """Send a text about the user in every field of every route that takes one."""
+    """Send a text about the user in every field of ``APPS`` that takes one, and disable the user."""
     metadata = {TEXT: [TEXT]}
     by_class = {"inputTokens": 5, "outputTokens": 5}
     provider = {"usage": {"prompt_tokens": 5, "completion_tokens": 5, TEXT: TEXT}, "usageFormat": "openai"}
@@ -124,7 +124,7 @@ def stored(dynamodb: Any, table_name: str) -> str:
 
 
 def answers_to_administrators() -> str:
-    """The answers of all routes about a user to an administrator, as one text."""
+    """The answers of all ``GET`` routes of ``APPS`` to the administrator ``boss``, as one text."""
     answers = [
         ask(app, "GET", route.path.removeprefix("/api/"), as_="boss")
         for app in APPS
@@ -173,7 +173,7 @@ def test_erasing_removes_every_text_about_a_user_and_keeps_every_number(
 
 
 def write_after_the_erasure() -> None:
-    """End the sessions that were open when the erasure began, then grant 9 credits and remove 1, each with a text."""
+    """End two open sessions, settle late usage, grant 9 credits and remove 1, each with a text."""
     with_text = Particulars(None, {TEXT: TEXT}, None)
     settling.finalize("u1", "open", 3, success=True, now=clock(), particulars=with_text)
     settling.finalize("u1", "late", 4, success=True, now=clock(), particulars=with_text)
@@ -215,7 +215,7 @@ def test_an_administrator_can_erase_neither_themselves_nor_an_unknown_user(user:
         erasing.erase("stranger", by="boss", now=NOW)
 
 
-def test_an_erased_users_address_goes_to_the_next_claimant_and_the_user_is_forgotten(user: MakeUser) -> None:
+def test_an_erased_user_loses_every_claim_and_their_address_goes_to_the_newest_other_claim(user: MakeUser) -> None:
     first = NOW // 1000
     for number, user_id in enumerate(("u1", "u2", "u3")):
         users.sync(Description(user_id, "team@x.org", user_id, issued_at=first + number), NOW + number * 1000)
@@ -238,7 +238,7 @@ def pointer(address: str) -> dict[str, Any]:
 
 @pytest.fixture
 def user_with_texts(user: MakeUser) -> None:
-    """A user with a dozen texts of each kind."""
+    """A user with a dozen grants, records, open sessions and API keys, each with a text."""
     user("u1", 1_000)
     for number in range(12):
         key = IdempotencyKey("u1", "usage", f"{TEXT}{number}", "f")
@@ -292,7 +292,7 @@ def test_an_erasure_that_stops_after_every_item_finishes_without_repeating_items
 
 
 @pytest.mark.usefixtures("user_with_texts")
-def test_concurrent_erasures_erase_once(dynamodb: Any, table_name: str) -> None:
+def test_concurrent_erasures_all_succeed_and_leave_no_text(dynamodb: Any, table_name: str) -> None:
     answers = together(*times(4, erase), partial(users.sync, Description("u1", "x@x.org", issued_at=1), NOW))
     assert not [answer for answer in answers if isinstance(answer, Exception) and not isinstance(answer, UserErased)]
 
@@ -309,9 +309,7 @@ def test_concurrent_erasures_erase_once(dynamodb: Any, table_name: str) -> None:
 @pytest.mark.usefixtures("user_with_texts")
 @pytest.mark.parametrize("fault", [answer_lost, never_arrives()], ids=["answer lost", "never arrives"])
 @pytest.mark.parametrize("after", [0, 7, 20])
-def test_the_next_run_continues_an_erasure_that_failed_midway(
-    dynamodb: Any, table_name: str, fault: Any, after: int
-) -> None:
+def test_the_next_sweep_finishes_an_erasure_that_failed(dynamodb: Any, table_name: str, fault: Any, after: int) -> None:
     erase()
     with Faults.of(the_wire()) as between:
         passing = [lambda operation, body, send: send(operation, body)] * after

@@ -124,7 +124,7 @@ def send_sample(name: str) -> tuple[int, Any]:
     return answer["statusCode"], json.loads(answer["body"])
 
 
-def test_each_sample_is_answered_as_its_route_should(user: Callable[..., str]) -> None:
+def test_samples_get_the_expected_answers(user: Callable[..., str]) -> None:
     user("demo-user")
     for name, status, fields in STEPS:
         answered, body = send_sample(name)
@@ -160,7 +160,7 @@ def test_head_is_answered_like_get_but_without_a_body(name: str) -> None:
     assert head == {**whole, "headers": {**whole["headers"], **length}, "body": ""}
 
 
-def test_a_removal_is_in_the_body_or_in_the_query_but_not_in_both(user: Callable[..., str]) -> None:
+def test_a_removal_with_fields_in_both_body_and_query_is_refused(user: Callable[..., str]) -> None:
     user("demo-user", credits_granted=50)
     sample = event("credits/remove")
     for query in ({"userId": "demo-user", "credits": "5"}, {"notes": "x"}):

@@ -37,7 +37,7 @@ def test_a_malformed_text_is_not_a_key(text: str) -> None:
     assert parsed(text) is None
 
 
-def test_only_the_hash_is_stored_and_only_the_secret_matches_it() -> None:
+def test_a_hash_is_sha256_and_only_the_secret_matches_it() -> None:
     assert hash_of("secret") == "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
     assert key().has_secret(SECRET)
     assert not key().has_secret(SECRET + "x")

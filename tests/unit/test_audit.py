@@ -285,7 +285,7 @@ def test_equal_reasons_have_different_digests() -> None:
     assert len(set(digests)) > len(digests) // 2  # the entries of one command share its salt
 
 
-def test_entries_of_a_newer_format_are_not_checked() -> None:
+def test_a_proof_stops_at_an_entry_of_a_newer_format_without_a_finding() -> None:
     wallet, entries = history(2)
     proof = Proof(ACCOUNT, since=NOW)
 

@@ -34,7 +34,7 @@ HUGE_EXPONENTS = [
 
 
 class Command(RequestModel):
-    """A command with one field for each type that reads a number."""
+    """A command with fields of four types: an integer, a text, a price, and metadata."""
 
     credits: Credits | None = None
     model_id: ModelId | None = None

@@ -149,7 +149,7 @@ def test_a_result_that_is_too_old_can_be_dropped(table: Table) -> None:
 
 
 def test_threads_may_share_the_cache() -> None:
-    """The cache is small and its results expire quickly, so that every call changes it."""
+    """The cache is small and its results expire quickly, so that many calls change it."""
 
     def twice(name: str) -> str:
         return name * 2

@@ -107,7 +107,7 @@ def test_a_token_newer_than_the_stored_role_keeps_its_role(store_user: StoreUser
     assert not allows(Caller("u1", "", "admin").require_admin), "a token without a time counts as the oldest"
 
 
-def test_higher_roles_are_looked_up_each_time_and_users_once_in_30_seconds(store_user: StoreUser) -> None:
+def test_administrators_are_looked_up_each_time_and_plain_users_only_once(store_user: StoreUser) -> None:
     looked_up = store_user("admin")
 
     for _ in range(3):
@@ -118,7 +118,7 @@ def test_higher_roles_are_looked_up_each_time_and_users_once_in_30_seconds(store
     assert looked_up == [*["boss"] * 3, "u1"]
 
 
-def test_a_disabled_user_is_refused_in_every_role(store_user: StoreUser) -> None:
+def test_a_disabled_administrator_and_a_disabled_plain_user_are_refused(store_user: StoreUser) -> None:
     store_user("admin", disabled_at=1)
     boss, user = Caller("boss", "", "admin", issued_at=1), Caller("u1", "", "user", issued_at=1)
 
@@ -172,7 +172,7 @@ def test_without_an_address_in_the_credential_the_stored_address_counts(store_us
     assert looked_up == ["u1", "u1"]
 
 
-def test_a_token_with_an_address_is_not_looked_up(store_user: StoreUser) -> None:
+def test_a_caller_whose_token_has_an_address_is_not_looked_up(store_user: StoreUser) -> None:
     looked_up = store_user(email="stored@example.com")
     caller = Caller("u1", "token@example.com", "user")
 

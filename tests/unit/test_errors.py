@@ -1,4 +1,4 @@
-"""Error codes are stable, and each has a status."""
+"""Each error code has a status, and refusals have the messages and details that clients need."""
 
 import inspect
 
@@ -26,7 +26,7 @@ CONTRACT = {
     "INTERNAL_ERROR": 500,
     "CONTENTION": 503,
 }
-"""The contract's table of codes and statuses."""
+"""Some codes of the contract, each with the status that it must keep."""
 
 
 def refusals() -> list[type[AccountingError]]:
@@ -41,7 +41,7 @@ def test_every_error_has_a_code_of_its_own_and_a_status() -> None:
     assert set(codes) == set(STATUSES)
 
 
-def test_statuses_match_the_contract() -> None:
+def test_these_codes_keep_their_statuses() -> None:
     assert {code: int(STATUSES[code]) for code in CONTRACT} == CONTRACT
 
 
@@ -89,7 +89,7 @@ def test_the_refusal_of_an_ended_session_has_its_status_and_outcome() -> None:
     assert refused.details == {"sessionId": "s1", "status": "failed", "outcome": "swept"}
 
 
-def test_an_unknown_session_has_no_status() -> None:
+def test_the_refusal_of_an_inactive_session_has_its_status_only_if_the_session_is_known() -> None:
     assert errors.SessionNotActive("s1").details == {"sessionId": "s1"}
     refused = errors.SessionNotActive("s1", "failed", "swept")
     assert refused.details == {"sessionId": "s1", "status": "failed", "outcome": "swept"}

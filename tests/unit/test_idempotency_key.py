@@ -72,7 +72,7 @@ def test_a_route_that_declares_no_idempotency_cannot_read_a_key(headers: dict[st
         key_of(cast("Api", api_with(headers, "")), BODY)
 
 
-def test_the_same_values_have_the_same_fingerprint_in_every_notation() -> None:
+def test_the_same_values_in_another_notation_have_the_same_fingerprint() -> None:
     same = fingerprint()
 
     assert fingerprint(notes=None) == same

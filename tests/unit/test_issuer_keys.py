@@ -31,7 +31,7 @@ class Provider:
         return self.body
 
     def after(self, seconds: float, key_id: str) -> str:
-        """Let seconds pass, and return the result for a token with this key."""
+        """Let seconds pass, then look the key up. Return "found", or the name of the error."""
         self.now += seconds
         try:
             self.keys.find(key_id)

@@ -219,7 +219,7 @@ def test_one_of_several_audiences_is_enough(audience: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [None, "ID", ["Bearer"], True])
-def test_a_token_without_a_required_claim_is_refused(kind: Any) -> None:
+def test_a_token_without_the_required_value_of_a_claim_is_refused(kind: Any) -> None:
     refused = refusal(RSA.sign(payload_with(typ=kind)))
 
     assert refused is not None

@@ -1,4 +1,4 @@
-"""A killed local AWS loses only the last seconds, and its saves take at most half of its time."""
+"""A killed local AWS loses only the last seconds, and saving takes at most half of the time."""
 
 import pytest
 

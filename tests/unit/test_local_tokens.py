@@ -49,9 +49,7 @@ def test_a_token_names_its_user_and_role(
     assert (claims["sub"], claims["role"]) == ("alice", "admin")
 
 
-def test_without_a_role_a_token_has_the_role_user(
-    running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_token_can_have_the_role_user(running: list[httpx.Response], monkeypatch: pytest.MonkeyPatch) -> None:
     assert jwt.decode(tokens.accepted_token("alice", "user"), SECRET, ["HS256"])["role"] == "user"
 
 
@@ -83,7 +81,7 @@ def test_without_a_running_service_the_program_says_so(
         tokens.accepted_token("alice", "user")
 
 
-def test_make_run_prints_what_a_newcomer_needs_in_at_most_ten_lines() -> None:
+def test_make_run_prints_at_most_ten_lines_and_no_secret() -> None:
     stack = Stack(aws=None, base_url="http://127.0.0.1:1/v1", jwt_secret=SECRET, internal_api_key="k", table_name="t")  # type: ignore[arg-type]
 
     printed = [*run.introduction(stack).splitlines(), "Ctrl-C stops it."]

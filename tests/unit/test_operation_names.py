@@ -1,4 +1,4 @@
-"""The maximum length of an operation's name. A name that is a model's id may be longer."""
+"""How long an operation's name may be. In chat services it is the id of a model, and may be longer."""
 
 import pytest
 from pydantic import ValidationError

@@ -34,7 +34,7 @@ def errors_of(body: dict[str, Any]) -> list[str]:
     return [".".join(map(str, error["loc"])) for error in refused.value.errors()]
 
 
-def test_a_rule_is_shown_as_it_was_sent() -> None:
+def test_a_rule_is_shown_as_it_was_sent_with_rates_as_texts_and_the_short_price() -> None:
     view = RuleView.of(RuleBody.model_validate(FULL).rule(0)).model_dump(mode="json", by_alias=True)
 
     assert view == {

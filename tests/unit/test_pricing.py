@@ -46,7 +46,7 @@ def test_the_cost_of_tokens_is_exact(tokens: int, price: int, credits: int) -> N
 
 
 @given(TOKENS, PRICES)
-def test_credits_are_the_price_rounded_up_once(tokens: int, price: int) -> None:
+def test_the_exact_cost_is_rounded_up_once(tokens: int, price: int) -> None:
     exact = ceil(Fraction(tokens, 1000) * Fraction(price, 10_000))
 
     assert per_thousand(price).cost_of_number(tokens) == exact
@@ -95,7 +95,7 @@ def test_the_affordable_number_is_the_largest_with_a_hold_that_fits(
     ("estimate", "available", "whole", "reduced"),
     [(10, 20, 12, 12), (10, 12, 12, 12), (10, 11, 12, 11), (10, 10, 12, 10), (10, 9, 12, 10), (0, 0, 0, 0)],
 )
-def test_a_hold_has_its_whole_buffer_unless_it_may_be_reduced(
+def test_a_hold_may_be_reduced_to_the_available_credits_but_not_below_the_estimate(
     estimate: int, available: int, whole: int, reduced: int
 ) -> None:
     assert hold_for(estimate, available, percent=20, reduce=False) == whole
@@ -166,7 +166,7 @@ def test_models_without_a_price_can_be_refused() -> None:
     assert card_in_force("m", [PriceRule("m", per_thousand(1), 0)], 0, refuse_unknown=True) == per_thousand(1)
 
 
-def test_a_variant_replaces_what_it_names_and_a_missing_one_is_refused() -> None:
+def test_a_variant_replaces_the_rates_that_it_names_and_a_missing_variant_is_refused() -> None:
     batch = RateCard(Rates(output=7))
     rules = [PriceRule("m", RateCard(Rates(10, 20, cached_input=1)), 0, variants={"batch": batch})]
 

@@ -54,7 +54,7 @@ def usages(draw: st.DrawFn) -> Usage:
 
 
 def exact(card: RateCard, usage: Usage) -> Fraction:
-    """The cost in credits, computed from the text of docs/pricing.md instead of the code's steps."""
+    """The cost in credits, computed as docs/pricing.md describes it, independently of the code."""
     rates = card.rates
     for tier in card.tiers:
         if usage.input > tier.above_input:

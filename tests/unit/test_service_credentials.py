@@ -71,12 +71,12 @@ def test_a_generation_is_never_used_again() -> None:
     assert not ONE.accepts(2, NOW)
 
 
-def test_rights_are_stored_once_and_in_order() -> None:
+def test_rights_are_put_in_the_documented_order_without_repeats() -> None:
     assert in_documented_order(["usage", "sessions", "usage"]) == ("sessions", "usage")
     assert in_documented_order(RIGHTS) == RIGHTS
 
 
-def test_only_services_are_actors_of_usage_records() -> None:
+def test_the_acting_service_is_the_actor_if_that_is_a_service_and_not_the_user() -> None:
     assert ONE.actor == "service:id"
     assert acting_service("service:id", "u1") == "service:id"
     for actor in ("u1", "system", "boss"):

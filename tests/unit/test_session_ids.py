@@ -97,7 +97,7 @@ def test_a_range_of_ids_can_end_at_any_position(at: int, began_at: int, other: s
 
 @pytest.mark.parametrize("at", [0, NOW - 10, 253_402_300_799_999])
 def test_a_range_of_ids_never_ends_before_it_begins(at: int) -> None:
-    """DynamoDB refuses such a range."""
+    """DynamoDB refuses a range that ends before it begins."""
     for other in ("#", "s1", "~", uuid7(at)):
         _, low, high = keys.sessions_by_id("u1", NOW - 10, NOW + 10, f"{iso(at)}#{other}")
 

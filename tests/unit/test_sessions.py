@@ -163,7 +163,7 @@ def test_a_sweep_without_a_heartbeat_counts_nothing_or_the_estimate(estimate: bo
     assert SESSION.swept_report(charge_estimate=estimate) == Report(tokens)
 
 
-def test_a_number_is_a_report_and_is_used_unchanged() -> None:
+def test_a_number_becomes_a_report_and_a_report_is_used_unchanged() -> None:
     assert Report.of_number(7) == Report(7)
     assert Report.of_number(Report(7, model_id="n")) == Report(7, model_id="n")
     assert Report.of(7, None) == Report(7)

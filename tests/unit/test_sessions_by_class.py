@@ -163,7 +163,7 @@ def test_a_sweep_after_a_heartbeat_charges_the_inputs_and_the_reported_output(es
     assert reported.cost(reported.swept_report(charge_estimate=estimate)) == 12
 
 
-def test_a_number_at_the_end_counts_output() -> None:
+def test_a_number_at_the_end_of_a_session_that_began_with_a_usage_counts_output() -> None:
     assert session().cost(session().report_to_price(Report(1_000))) == 14
 
 

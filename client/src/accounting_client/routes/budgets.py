@@ -17,7 +17,8 @@ class Budget:
     """A budget and its window now. ``committed_credits`` is what is held and what was spent in this window.
 
     ``committed_credits`` and ``remaining_credits`` are None for a budget of all members, unless one member is asked
-    about. ``from_administrator`` is true for a budget that only an administrator can change.
+    about. ``from_administrator`` is true for a budget that an administrator has set. On a user's own account, only an
+    administrator can change it.
     """
 
     account_id: str

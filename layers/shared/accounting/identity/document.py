@@ -24,7 +24,7 @@ type Role = Literal["user", "supervisor", "admin"]
 
 
 def _key_address(url: str) -> str:
-    """The address itself. Raises ValueError unless it uses TLS or is on this machine."""
+    """The address itself. Raises ValueError, with the reason, if keys may not be fetched from it."""
     parts = urlsplit(url)
     if not parts.hostname or parts.port == 0 or parts.username is not None or parts.fragment:
         raise ValueError("must be an address without a user name or a fragment")
@@ -40,10 +40,11 @@ class _Part(BaseModel):
 
 
 class ClaimNames(_Part):
-    """The claim that has each value: its name, or a dotted path to it (``realm_access.roles``).
+    """The claim that has each value: the claim's name, or a dotted path to it (``realm_access.roles``).
 
-    ``email_verified`` names the claim that says whether the address is verified, or is true if the issuer verifies
-    every address. It is required beside ``email``, because users receive the grants that name their address.
+    ``user_id_prefix`` is put before the value of the claim that ``user_id`` names. ``email_verified`` names the claim
+    that says whether the address is verified, or is true if the issuer verifies every address. ``email`` requires
+    ``email_verified``, because users receive the grants that name their address.
     """
 
     user_id: Path = "sub"
@@ -109,15 +110,15 @@ def _problem(error: Any) -> str:
 
 
 def _require_names_once(members: list[tuple[str, Any]]) -> None:
-    """Raise InvalidDocument if an object has a name twice: the last value would count, and the others be lost."""
+    """Raise InvalidDocument if an object has a name twice, because all values but the last would be lost."""
     if len(dict(members)) < len(members):
         raise InvalidDocument("an object has the same name twice")
 
 
 def _require_users_apart(prefixes: list[str]) -> None:
-    """Raise InvalidDocument if a user of one issuer could have the id of another's.
+    """Raise InvalidDocument if users of two issuers could have the same id.
 
     With the prefixes ``a`` and ``ab``, the subjects ``bc`` and ``c`` would both get the id ``abc``.
     """
     if any(other.startswith(prefix) for prefix, other in permutations(prefixes, 2)):
-        raise InvalidDocument("no userIdPrefix may be empty beside another issuer, or be the beginning of another's")
+        raise InvalidDocument("with several issuers, no userIdPrefix may be empty, or the beginning of another")

@@ -1,7 +1,7 @@
 """The public keys of an issuer, fetched from its address and kept.
 
-PyJWT's own PyJWKClient waits for up to 30 seconds, forgets its keys if one fetch fails, and fetches again for every
-unknown key id, which any caller can make up.
+This module replaces PyJWT's PyJWKClient, which waits for up to 30 seconds, forgets its keys if one fetch fails, and
+fetches again for every unknown key id. Any caller can make up such an id.
 """
 
 import json
@@ -24,9 +24,9 @@ FRESH_SECONDS = 600
 USABLE_SECONDS = 12 * 3600
 """How long keys can be used if the issuer does not answer."""
 RETRY_SECONDS = 60
-"""How long to wait after a fetch that failed, and between fetches for unknown key ids."""
+"""How long to wait at least after a fetch that failed, and between two fetches for unknown key ids."""
 FIRST_RETRY_SECONDS = 10
-"""How long to wait after a fetch that failed while no key is known."""
+"""How long to wait at least after a fetch that failed while no keys are known."""
 FETCH_SECONDS = 2
 MAX_BYTES = 1_000_000
 MAX_KEYS = 100
@@ -41,13 +41,13 @@ class FetchFailed(Exception):
 
 
 class SigningKeys:
-    """The keys of one issuer. ``fetch`` asks for them, ``now`` is a clock in seconds."""
+    """The keys of one issuer. ``fetch`` returns the body at ``address``; ``now`` is a clock in seconds."""
 
     def __init__(
-        self, name: str, fetch: Callable[[], bytes] | None = None, now: Callable[[], float] = time.time
+        self, address: str, fetch: Callable[[], bytes] | None = None, now: Callable[[], float] = time.time
     ) -> None:
-        self._name = name
-        self._fetch = fetch or (lambda: fetch_within_seconds(name))
+        self._address = address
+        self._fetch = fetch or (lambda: fetch_within_seconds(address))
         self._now = now
         self._lock = Lock()
         self._keys: Mapping[str, Any] | None = None
@@ -55,7 +55,11 @@ class SigningKeys:
         self._failure = ""
 
     def find(self, key_id: str) -> Any:
-        """The key with this id. Raises TokenInvalid if the issuer has none, Unavailable if fetching its keys fails."""
+        """The key with this id.
+
+        Raises TokenInvalid if the issuer has no such key. Raises Unavailable if fetching the keys fails, unless this
+        key was fetched less than ``USABLE_SECONDS`` ago.
+        """
         with self._lock:
             now = self._now()
             if now - self._fetched_at >= FRESH_SECONDS:
@@ -81,7 +85,7 @@ class SigningKeys:
             self._keys = parse(self._fetch())
         except FetchFailed as error:
             self._failure = str(error)
-            logger.warning("the keys of an issuer could not be fetched", address=self._name, reason=self._failure)
+            logger.warning("the keys of an issuer could not be fetched", address=self._address, reason=self._failure)
             return
         self._failure, self._fetched_at = "", now
 
@@ -93,9 +97,9 @@ def keys_at(address: str) -> SigningKeys:
 
 
 def parse(body: bytes) -> Mapping[str, Any]:
-    """The keys of a key set (RFC 7517) by their ids; keys that verify no signatures are left out.
+    """The keys of a key set (RFC 7517) by their ids. Unusable keys are left out.
 
-    Raises FetchFailed if the answer is not a key set, or has no usable key.
+    Raises FetchFailed if the answer is not a key set of at most ``MAX_KEYS`` keys, or has no usable key.
     """
     try:
         listed = json.loads(body)["keys"]
@@ -115,7 +119,7 @@ def parse(body: bytes) -> Mapping[str, Any]:
 
 
 def _public_key(listed: dict[str, Any]) -> Any:
-    """The key in a form that PyJWT verifies with; None for a shared secret, a weak key or an unknown type."""
+    """The key in a form that PyJWT verifies with; None for a shared secret, a weak key or an unreadable one."""
     if listed.get("kty") == "oct":
         return None
     try:

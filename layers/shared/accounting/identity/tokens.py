@@ -1,7 +1,7 @@
 """Access tokens of any issuer: of an issuer in the document, or else of the platform's own issuer.
 
-The token's ``iss`` selects the issuer. The issuer alone decides which algorithms are accepted and where its keys are.
-Keys or addresses of keys in a token's header (``jku``, ``x5u``, ``jwk``, ``x5c``) are ignored.
+The token's ``iss`` selects the issuer. Only the configuration of this issuer decides which algorithms are accepted and
+where the keys are. Keys or addresses of keys in a token's header (``jku``, ``x5u``, ``jwk``, ``x5c``) are ignored.
 """
 
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""The operations that a caller can ask for. Each reads, decides with the domain, and writes one transaction."""
+"""The operations of routes and schedules. Most read, decide with the domain, and write one transaction."""

@@ -1,4 +1,4 @@
-"""Creating and deleting API keys. A key's secret is known only when it is created."""
+"""Creating and deleting API keys. A secret is shown once, in the answer to the request that creates the key."""
 
 import json
 import secrets
@@ -33,7 +33,7 @@ def create(
     idempotency_key: IdempotencyKey | None,
     account_id: AccountId | None = None,
 ) -> CreatedKey:
-    """Create a key whose secret has 256 random bits. With ``account_id``, it is for this account only.
+    """Create a key whose secret has 256 random bits. With ``account_id``, the key is for this account only.
 
     Raises TooManyApiKeys, IdempotencyConflict, Contention.
     """
@@ -50,7 +50,7 @@ def create(
         except Repeated as repeated:
             return _replayed(repeated.key, repeated.record)
         except TooManyApiKeys:
-            # An earlier attempt of this request may have created the last key.
+            # An earlier attempt of this request may have created the last key that the limit allows.
             if idempotency_key and (record := idempotency.find(idempotency_key, now)):
                 return _replayed(idempotency_key, record)
             raise

@@ -36,7 +36,7 @@ class Audited:
 
 
 def audit(account_id: AccountId, now: int) -> tuple[Proof, Wallet, int]:
-    """The proof of one account, its wallet, and the number of the first entry that was read.
+    """The proof of one account, its wallet, and the number of the entry with which reading began.
 
     Raises ValueError if this service cannot have written the wallet.
     """
@@ -50,11 +50,12 @@ def audit(account_id: AccountId, now: int) -> tuple[Proof, Wallet, int]:
 
 
 def audit_all(now: int, time_left: Callable[[], bool]) -> Audited:
-    """Prove every wallet, starting where the last run stopped. By default, read only the entries since the last proof.
+    """Prove every wallet, starting where the last run stopped. Usually, read only the entries since the last proof.
 
-    A ledger is read from its first entry if that was last done at least ``settings().full_audit`` ago. If time runs
-    out, ``complete`` is False, and the next audit continues. The failure of one account is logged and counted; it does
-    not stop the others. The sums of all wallets are stored once every wallet was read, even if that took several runs.
+    A ledger is read from its first entry if that was never done, or last at least ``settings().full_audit`` ago. If
+    time runs out, ``complete`` is False, and the next audit continues. The failure of one account is logged and
+    counted; it does not stop the others. The sums of all wallets are stored once every wallet was read, even if that
+    took several runs.
     """
     audited = Audited()
     reached, sums = audits.progress() or (Position(), Outstanding(now))
@@ -81,7 +82,7 @@ def audit_all(now: int, time_left: Callable[[], bool]) -> Audited:
 def _audit_batch(
     pool: ThreadPoolExecutor, account_ids: list[AccountId], now: int, audited: Audited, sums: Outstanding
 ) -> Outstanding:
-    """Audit some accounts, and return the sums with their wallets."""
+    """Audit some accounts, and return the sums with the wallets of these accounts added."""
     accounts = audits.read(account_ids)
     tasks = [pool.submit(_continued, account, now) for account in accounts]
     proofs = []
@@ -109,7 +110,7 @@ def _audit_batch(
 
 
 def _continued(account: AuditableAccount, now: int) -> tuple[Proof, bool]:
-    """The account's proof, and whether it covers more than the stored one."""
+    """The account's proof, and whether it is new: read from the first entry, or covering more than the stored proof."""
     if account.wallet is None:
         unreadable = Proof(account.id, since=now)
         unreadable.add_finding("wallet", 0)
@@ -123,7 +124,7 @@ def _continued(account: AuditableAccount, now: int) -> tuple[Proof, bool]:
 
 
 def _proved(proof: Proof, wallet: Wallet) -> tuple[Proof, Wallet]:
-    """The proof, continued up to the wallet as it was read, or to a newer wallet if another audit got further."""
+    """The proof, continued up to a wallet, and this wallet: ``wallet``, or a newer one if another audit got further."""
     if proof.seq > wallet.entry_seq:
         wallet = wallets.get(wallet.account_id)
     beyond: list[int] = []
@@ -138,7 +139,8 @@ def _proved(proof: Proof, wallet: Wallet) -> tuple[Proof, Wallet]:
     if proof.seq != wallet.entry_seq or proof.seq == 0:
         proof.follow(ledger())
     proof.compare(wallet)
-    # Normally a later command has written this entry. If even a newer wallet does not count it, it was inserted.
+    # Normally, a command after the read of the wallet has written the entry beyond it. If even a newer wallet
+    # does not count this entry, it was inserted.
     if beyond and wallets.get(wallet.account_id).entry_seq < beyond[0]:
         proof.add_finding("inserted", beyond[0])
     return proof, wallet

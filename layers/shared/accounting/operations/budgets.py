@@ -1,4 +1,4 @@
-"""Budgets of an account: who may change and see them, and how much each has left."""
+"""Budgets of an account: setting, deleting and listing them, who may do so, and what is committed in each."""
 
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ class BudgetState(NamedTuple):
 
 
 def put(account_id: AccountId, subject: str, wanted: BudgetValues, *, by: Requester, now: int) -> BudgetState:
-    """Set a subject's budget. The count of committed credits begins at 0 unless the windows stay the same.
+    """Set a subject's budget. Its count of committed credits restarts at 0 unless the windows stay the same.
 
     Raises AccountNotFound, Forbidden, Invalid, MemberNotFound, ApiKeyNotFound, TooManyBudgets, Contention.
     """
@@ -165,7 +165,7 @@ def _read(account_id: AccountId, subject: str, by: Requester) -> tuple[Wallet, B
 def membership(account_id: AccountId, by: Requester) -> Member | None:
     """The membership of ``by``; None for a user's own account, and for an administrator of the platform.
 
-    Raises AccountNotFound if they may not see the account.
+    Raises AccountNotFound if there is no such account, or ``by`` may not see it.
     """
     organization_id, owner = organization_of(account_id), user_of(account_id)
     if by.is_administrator:

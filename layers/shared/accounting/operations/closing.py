@@ -1,7 +1,7 @@
 """Closing an organization: its account pays for nothing new, and its credits move to another account or are removed.
 
-Open sessions still settle. Their refunds make the wallet due, and the sweeper moves the refunds too. Every move is one
-transaction with ledger entries on both sides, so that each credit is always in exactly one account.
+Open sessions still settle. Their refunds make the wallet due, and the sweeper moves or removes the refunds too. Every
+move is one transaction with ledger entries on both sides, so that each credit is always in exactly one account.
 """
 
 from collections.abc import Iterable
@@ -37,10 +37,10 @@ class Closed(NamedTuple):
 
 
 def close(organization_id: str, transfer_to: AccountId | None, *, actor: str, now: int) -> Closed:
-    """Close an organization. Its credits go to ``transfer_to``, which must be open. If it is None, they are removed.
+    """Close an organization. Its credits go to ``transfer_to``, which must be open. With None, they are removed.
 
-    A repeat moves the credits that have come back since. Raises AccountNotFound, OrganizationClosed if it was closed
-    with another ``transfer_to``, Invalid if there is no such open account, Contention.
+    A repeat moves or removes the credits that have come back since. Raises AccountNotFound, OrganizationClosed if it
+    was closed with another ``transfer_to``, Invalid if there is no such open account, Contention.
     """
     organization = retry_conflicts(lambda: _shut(organization_id, transfer_to, now))
     gone = empty(organization, actor=actor, now=now)
@@ -49,7 +49,7 @@ def close(organization_id: str, transfer_to: AccountId | None, *, actor: str, no
 
 
 def _shut(organization_id: str, transfer_to: AccountId | None, now: int) -> Organization:
-    """Refuse everything new that the organization would pay for. Its wallet is due, so the sweeper can empty it."""
+    """Refuse everything new that the organization would pay for. Make its wallet due, so that it is swept."""
     known = organizations.require(organization_id)
     if known.closed_at is not None:
         if known.transfer_to != transfer_to:
@@ -89,7 +89,7 @@ def empty(organization: Organization, *, actor: str, now: int) -> int:
 
 
 def sweep(wallet: Wallet, now: int) -> int:
-    """Empty the wallet of a closed organization, where settled sessions have left credits. Raises Contention."""
+    """Empty the wallet of a closed organization. Returns how many credits left it. Raises Contention."""
     organization_id = accounts.organization_of(wallet.account_id)
     organization = organizations.get(organization_id) if organization_id else None
     return empty(organization, actor=SYSTEM, now=now) if organization else 0

@@ -26,7 +26,7 @@ NO_LIMITS = Allowance(Spender("", stored("")))
 
 
 class Snapshot(NamedTuple):
-    """The items that a command has read and decides on; ``allowance`` if the command commits new credits."""
+    """The items that a command has read and decides on. Only commands that commit new credits need ``allowance``."""
 
     wallet: Wallet
     session: Session | None = None
@@ -40,8 +40,8 @@ def retry_until_committed[T](
 
     The first attempt gets ``first`` if the caller has read it already, else what ``read`` returns. After StaleRead, the
     next attempt follows at once if it is the command's turn (see ``turns``), with the newer items that the refused
-    write found. If it is not its turn, and after Conflict, there is a pause, and everything is read again. Domain
-    errors are raised and not retried. Raises Contention when time is up.
+    write found. If others go first, and after Conflict, the command pauses and reads everything again. Domain errors
+    are raised and not retried. Raises Contention when time is up.
     """
     snapshot = first or read()
     deadline, turns = time.monotonic() + CONTENTION_SECONDS, Turns(snapshot.wallet.version)
@@ -59,7 +59,7 @@ def retry_until_committed[T](
                 snapshot = newer if newer.wallet.terms == snapshot.wallet.terms or pause else _read_again(read, newer)
         count("ConflictsRetried")
         if time.monotonic() + pause > deadline:
-            raise Contention("Too many requests for this user at once, try again")
+            raise Contention("Too many requests for the same data at once, try again")
         if pause:
             time.sleep(pause)
             snapshot = _read_again(read, snapshot)
@@ -88,7 +88,8 @@ def retry_conflicts[T](attempt: Callable[[], T]) -> T:
 def replay(key: IdempotencyKey, record: Record) -> dict[str, Any]:
     """The first answer to a repeated request.
 
-    Raises IdempotencyConflict if the key was used for another request, Unavailable if a newer version answered it.
+    Raises IdempotencyConflict if the key was used for another request, and Unavailable if a newer version of the
+    service wrote the answer.
     """
     if record.fingerprint != key.fingerprint:
         raise IdempotencyConflict("The idempotency key was used for another request", key=key.key)

@@ -1,4 +1,4 @@
-"""An account's credits: its balance, its grants and its ledger, the four commands of supervisors, and expiry."""
+"""An account's credits: its balance, grants and ledger, the commands that grant and take credits, and expiry."""
 
 import json
 from collections.abc import Callable
@@ -86,7 +86,11 @@ def balance_of(reference: Reference, now: int) -> Balance:
 
 
 def allocate(request: Request, credits: int) -> CreditChange:
-    """Grant a lot. Raises UserNotFound, TooManyAllocations, IdempotencyConflict, Contention."""
+    """Grant a lot.
+
+    Raises UserNotFound, OrganizationClosed, Invalid for its expiry, TooManyAllocations, IdempotencyConflict,
+    Contention.
+    """
 
     def decide(wallet: Wallet, cause: Cause, expires_at: int) -> Decision:
         return decisions.grant(wallet, credits, expires_at=expires_at, cause=cause)
@@ -95,10 +99,7 @@ def allocate(request: Request, credits: int) -> CreditChange:
 
 
 def set_available(request: Request, target: int) -> CreditChange:
-    """Make the spendable credits exactly ``target``, and the debt 0.
-
-    Raises UserNotFound, TooManyAllocations, IdempotencyConflict, Contention.
-    """
+    """Make the spendable credits exactly ``target``, and the debt 0. Raises the errors of ``allocate``."""
 
     def decide(wallet: Wallet, cause: Cause, expires_at: int) -> Decision:
         return decisions.set_available(wallet, target, expires_at=expires_at, cause=cause)
@@ -107,7 +108,10 @@ def set_available(request: Request, target: int) -> CreditChange:
 
 
 def remove(request: Request, credits: int) -> CreditChange:
-    """Take credits away. Raises InsufficientCredits, UserNotFound, IdempotencyConflict, Contention."""
+    """Take credits away.
+
+    Raises UserNotFound, OrganizationClosed, InsufficientCredits, IdempotencyConflict, Contention.
+    """
 
     def decide(wallet: Wallet, cause: Cause, _expires_at: int) -> Decision:
         return decisions.remove(wallet, credits, cause=cause)
@@ -118,7 +122,7 @@ def remove(request: Request, credits: int) -> CreditChange:
 def adjust(request: Request, adjustment: int) -> CreditChange:
     """Grant credits if ``adjustment`` is positive; take them away if it is negative.
 
-    Raises InsufficientCredits, TooManyAllocations, UserNotFound, IdempotencyConflict, Contention.
+    Raises InsufficientCredits, and the errors of ``allocate``.
     """
 
     def decide(wallet: Wallet, cause: Cause, expires_at: int) -> Decision:
@@ -150,7 +154,10 @@ def expire(wallet: Wallet, now: int) -> int:
 
 
 class AllocationPage(NamedTuple):
-    """A page of grants, newest first, each with what is left of it. The next page begins at number ``next_number``."""
+    """A page of grants, newest first, each with what is left of it.
+
+    ``next_number`` is the number of the next page's first grant; None on the last page.
+    """
 
     total: int
     allocations: list[tuple[Allocation, int]]

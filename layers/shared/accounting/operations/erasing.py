@@ -3,7 +3,7 @@
 The first step is one transaction: the profile loses name and address, and the user is disabled for good. After that,
 only requests that are already in progress can store new texts about the user. The second step begins when these
 requests have ended. It goes through every item that can have texts, and remembers how far it got. The sweeper runs it,
-and so does a repeated request. It may run twice, at the same time, or continue from the middle.
+and so does a repeated request. Two runs at the same time do no harm.
 """
 
 import time
@@ -31,7 +31,7 @@ a function.
 """
 
 REQUEST_SECONDS = 5.0
-"""How long one request works on an erasure."""
+"""How long one request works on an erasure at most."""
 
 REMEMBERED_EVERY = 500
 """After how many items an erasure stores how far it got."""

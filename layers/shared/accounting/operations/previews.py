@@ -15,7 +15,7 @@ class Preview(NamedTuple):
     """The outcome of opening a session: it would hold ``required`` credits, unless there is a ``refusal``.
 
     ``estimated`` is what the estimate costs. ``room`` is what the wallet and each limit have left. It is None if the
-    spender may not spend from the account at all.
+    refusal does not depend on the credits.
     """
 
     spender: Spender

@@ -65,7 +65,7 @@ def end(model_id: str, effective_from: int, effective_to: int, now: int) -> Pric
 
 
 def withdraw(model_id: str, effective_from: int, now: int) -> None:
-    """Remove a rule. Raises PriceNotFound, PriceBegun if a process may know it already, Contention."""
+    """Remove a rule. Raises PriceNotFound, PriceBegun if a process may know the rule already, Contention."""
     soonest = now + prices.FORESIGHT
 
     def attempt() -> None:

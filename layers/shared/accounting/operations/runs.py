@@ -57,7 +57,7 @@ def begin(
 
 
 def show(account_id: AccountId, run_id: str, *, by: Requester) -> Summary:
-    """A run with its sums. Raises AccountNotFound, RunNotFound if there is none or another member made it."""
+    """A run with its sums. Raises AccountNotFound, and RunNotFound if ``by`` may see no such run."""
     run, by_model = store.with_models(account_id, run_id)
     known = _visible(run, account_id, run_id, by)
     return Summary(known, by_model, store.metadata_of(known))

@@ -1,4 +1,4 @@
-"""Making, rotating and deleting service credentials. A secret is known only when it is made."""
+"""Making, rotating and deleting service credentials. A secret is shown once, when it is made."""
 
 import json
 import secrets
@@ -35,7 +35,7 @@ def create(name: str, rights: tuple[str, ...], *, now: int, key: IdempotencyKey 
         try:
             return _issue(made, secret, service_credentials.put(made), key, now)
         except TooManyServiceCredentials:
-            # An earlier attempt of this request may have created the last credential.
+            # An earlier attempt of this request may have created the last credential that the limit allows.
             if key and (record := idempotency.find(key, now)):
                 return _replayed(key, record)
             raise

@@ -59,12 +59,12 @@ def initialize(  # noqa: PLR0913 what a session is opened with
     ``key_id`` is the API key that is used, if any, and ``run_id`` the run of the account that the session counts for.
     ``actor`` acts for the user, and is by default the user. With ``estimated_usage``, the session is priced by class,
     and ``estimated_tokens`` must be the output of that usage. If the credits cover the estimate but not the buffer,
-    ``HoldBufferWhenShort`` decides. ``metadata`` is kept with the session's usage record.
+    ``HoldBufferWhenShort`` decides. ``metadata`` becomes part of the session's usage record.
 
     Raises AccountNotFound if the user may not spend from the account, OrganizationClosed, UserDisabled, Invalid for a
     variant that the price lacks or a run that the account lacks, RunEnded, ModelUnknown, InsufficientCredits and
     BudgetExceeded (with ``affordableTokens`` or ``affordableOutputTokens``), SessionExists if an active session with
-    this id has other values, SessionEnded if the id was used before, Contention.
+    this id has other values, SessionEnded if a session with this id has ended, Contention.
     """
     account_id = account_id or personal(user_id)
     asked = model_id, estimated_tokens, estimated_usage, variant
@@ -139,14 +139,14 @@ def heartbeat(user_id: str, session_id: str, used: Report | int, *, now: int, ac
         return session
     report = session.counted(report)
     if not session.is_repriced_by(report) and report.tokens <= min(session.tokens, session.fitting_tokens):
-        # A later report is already stored, so this one only keeps the session alive. A repeat of a refused report does
-        # not get here: it still exceeds the hold, so it is refused again.
+        # A report of as many tokens or more is already stored, so this one only keeps the session alive. A repeat of a
+        # refused report does not get here: it still exceeds the hold, so it is refused again.
         return active(session_id, store.keep_alive(user_id, session_id, now))
     return _raise_hold(session, report, actor or user_id, now)
 
 
 def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session:
-    """Hold the cost of what was reported so far plus the buffer or, if credits are short, the cost alone."""
+    """Hold the cost of what was reported so far, plus the buffer or as much of the buffer as the credits cover."""
     user_id, session_id = known.user_id, known.session_id
     cause = Cause(actor, now, session_id=session_id, key_id=known.key_id, run_id=known.run_id)
 
@@ -155,7 +155,7 @@ def _raise_hold(known: Session, report: Report, actor: str, now: int) -> Session
         if not found.is_repriced_by(report) and report.tokens <= found.fitting_tokens:
             return active(session_id, store.note_tokens(user_id, session_id, report.tokens, now))
         session = streaming.reported(found, report, now)
-        # ``untouched`` keeps this from undoing a later heartbeat that was stored although its hold was refused.
+        # ``untouched`` keeps this from undoing a later heartbeat that was stored although its hold was not raised.
         if session.tokens <= session.fitting_tokens:
             transact([store.replace(found, session, untouched=True)])
             return session

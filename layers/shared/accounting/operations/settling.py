@@ -52,7 +52,11 @@ NO_PARTICULARS = Particulars()
 
 
 class End(NamedTuple):
-    """How a session should end, and who ends it. Without a ``report``, the last heartbeat's report is charged."""
+    """How a session should end, and who ends it.
+
+    Without a ``report``, the last heartbeat's report is charged. If no heartbeat arrived, a sweep may charge the
+    estimate.
+    """
 
     outcome: Outcome
     success: bool
@@ -123,7 +127,7 @@ def force_end(user_id: str, session_id: str, *, actor: str, reason: str, now: in
 
 
 def sweep(session: Session, *, now: int) -> Session | None:
-    """End a session that has expired: charge its last heartbeat's report, and refund the rest.
+    """End a session that has expired: charge ``Session.swept_report``, and refund the rest.
 
     If it has not expired, reschedule it for the time when it expires without another heartbeat. Returns the ended
     session, or None if this call did not end it. If several calls settle it at once, only one succeeds. Raises

@@ -1,7 +1,7 @@
 """Shared by all commands that commit new credits: how many can be committed, and the writes that count them.
 
-The wallet, the counters of the budgets and the run are written in one transaction. The conditions of the counters and
-of the run decide. The values read before only determine which writes to try.
+The wallet, the counters of the budgets and the run are written in one transaction. The conditions of these writes
+decide. The values read before only determine which writes to try.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -57,7 +57,10 @@ def read_with_session(spender: Spender, session_id: str) -> Snapshot:
 
 
 def admit(snapshot: Snapshot, now: int) -> None:
-    """Raise the refusal if the spender may commit nothing new. Those who may not see the account learn no more."""
+    """Raise the refusal if the spender may commit nothing new.
+
+    A spender who may not see the account learns nothing else about it.
+    """
     allowance = snapshot.allowance
     if allowance.refusal:
         raise allowance.refusal
@@ -71,7 +74,7 @@ def room_for(
 ) -> Room:
     """How many credits can be committed now for a session or record that began ``at``, by default now.
 
-    The counters are read only if ``wanted`` does not fit what is known of them. A refusal then names each limit that
+    The counters are read only if ``wanted`` does not fit their known values, so that a refusal names each limit that
     fails. ``stored`` is as in ``Allowance.bounds``. Raises the reason if the spender may not spend at all.
     """
     admit(snapshot, now)
@@ -137,7 +140,7 @@ def commitments(
 
 
 def warn(spender: Spender, bounds: Collection[Bound], credits: int) -> None:
-    """Log each warning level that the commitment of ``credits`` has reached. Each level is logged once a window."""
+    """Log, for each bound, the highest warning level that the commitment of ``credits`` is the first to reach."""
     for bound in bounds:
         level = bound.level_reached(credits)
         if level is not None:

@@ -28,7 +28,7 @@ class Swept:
 
 
 def sweep(now: int, time_left: Callable[[], bool]) -> Swept:
-    """End stale sessions, then expire lots, then continue erasures.
+    """End stale sessions, then expire lots and empty the wallets of closed organizations, then continue erasures.
 
     If time runs out, ``complete`` is False and the next sweep continues. The failure of one item is logged and counted,
     and does not stop the others.
@@ -54,7 +54,7 @@ def sweep(now: int, time_left: Callable[[], bool]) -> Swept:
 
 
 def _expire_or_empty(wallet: Wallet, now: int) -> int:
-    """Expire a wallet's lots. A closed organization's wallet is emptied. Returns how many credits expired."""
+    """Expire a wallet's lots. A closed organization's wallet is emptied first. Returns how many credits expired."""
     if wallet.closed:
         closing.sweep(wallet, now)
     return credits.expire(wallet, now)

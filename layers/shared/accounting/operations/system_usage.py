@@ -54,9 +54,9 @@ def count(records: Sequence[UsageRecord]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SystemStatistics:
-    """Sums over whole days: in total, for the users with the most credits, and for the names with the most merit.
+    """Sums over whole days: in total, for the users who spent most, and for the names with most merit (decision 11).
 
-    Usage by class is shown for the models with the most credits among those names. Each sum is exact. ``truncated``
+    Usage by class is shown for the models among those names that cost most. Each sum is exact. ``truncated``
     means that some users or names are not shown, or the usage of some shown models. ``series`` is None unless a caller
     asks for it.
     """
@@ -150,7 +150,7 @@ def _series_by_account(
 ) -> Series:
     """The series of the accounts that paid most: organizations, and personal accounts of the first in ``by_user``.
 
-    Organizations have a ranking of their own. How much a user with many credits paid is read from the user's sums.
+    Organizations have a ranking of their own. What each of these users paid is read from the user's own sums.
     """
     found = _by_day(domain.by_credits(domain.total(accounts))[:MAX_NAMES], accounts, system.account_credits_at)
     first = list(by_user)[:MAX_NAMES]
@@ -179,7 +179,7 @@ def _credits_at(wanted: Sequence[tuple[int, NameId]]) -> list[int]:
 
 
 def _by_user(days: Sequence[Ranking[str]], top: int) -> tuple[dict[str, int], bool]:
-    """The users with the most credits, and whether there are more."""
+    """The users who spent most, with their credits, and whether there are more users."""
     totals = domain.total(days)
     shown = {user_id: totals[user_id].credits for user_id in domain.by_credits(totals)[:top]}
     unseen = domain.unseen(shown, days)

@@ -1,9 +1,9 @@
 """How long a refused command waits, so that the commands on one wallet write one after another.
 
 There is no queue. Each command counts the commands that passed it: those that changed the wallet after this command
-first read it. A command that writes stores its count in the wallet (``passed``). A refused command compares this
-count with its own. If its own is lower, others have waited longer, and it lets as many of them go first as the
-difference. So the commands that have waited longest try at once, and few others try at the same time. A wrong count
+first read it. A command that writes stores its count in the wallet (``passed``). A refused command compares the
+wallet's count with its own. If its own count is lower by n, others have waited longer, and it lets n of them go first.
+So the commands that have waited longest try at once, and few others try at the same time. A wrong count
 only changes a pause. The conditions of the writes decide who writes.
 
 All pauses are measured in turns. A turn is as long as the refused attempt took.

@@ -49,7 +49,7 @@ class Event(NamedTuple):
     """A billable event to record. With ``deduct``, the same transaction takes its credits.
 
     ``cost`` is a number of credits, or the call of a model, which is priced. ``actor`` acts for the user, and is by
-    default the user. ``key_id`` is the API key that is used, if any, and ``run_id`` the run that it counts for.
+    default the user. ``key_id`` is the API key that is used, if any, and ``run_id`` the run that the event counts for.
     """
 
     user_id: str
@@ -78,9 +78,10 @@ def record(event: Event, *, now: int, key: IdempotencyKey | None) -> Recorded:
     """Record an event.
 
     Raises InsufficientCredits, BudgetExceeded, RunEnded, AccountNotFound if the user may not spend from the account,
-    OrganizationClosed, UserDisabled, Invalid if the price has no such variant or the account no such run, ModelUnknown,
-    IdempotencyConflict, Contention; nothing is recorded then. If the user pays and nothing is deducted, the check
-    whether the user is disabled may be up to 30 seconds old.
+    OrganizationClosed, UserDisabled, Invalid if the price has no such variant or the account no such run, or if an
+    event with a run does not deduct, ModelUnknown, IdempotencyConflict, Contention; nothing is recorded then. If
+    nothing is deducted and the account is the user's own, the check whether the user is disabled may be up to 30
+    seconds old.
     """
     try:
         return _record(event, now, key)

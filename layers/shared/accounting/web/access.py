@@ -63,7 +63,7 @@ class Disabled(Enum):
 
     REFUSED = auto()
     OPERATION_DECIDES = auto()
-    """The operation refuses them. It reads the wallet anyway, where it finds that the user is disabled, and it still
+    """The operation refuses the user. It reads the wallet anyway, where it finds that the user is disabled. It still
     answers repeats."""
     SERVED = auto()
 

@@ -21,7 +21,7 @@ class Account(NamedTuple):
 
     @property
     def manages(self) -> bool:
-        """Whether the caller sees all of the account: as its user, an owner or admin, or for the platform."""
+        """Whether the caller sees all of the account: as its user, an owner or admin, or from the platform."""
         return self.member is None or self.member.manages
 
 

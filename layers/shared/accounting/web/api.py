@@ -1,4 +1,4 @@
-"""The resolver for the routes of every function, and the one table from error codes to statuses."""
+"""The resolver for a function's routes, and the one table from error codes to statuses."""
 
 import json
 import time
@@ -84,7 +84,7 @@ _EXTRA_HEADERS = "extra_headers"
 
 
 class Api:
-    """The routes of a function: strict JSON in, one form of errors out, one log line for each request.
+    """The routes of a function: JSON in, one form of errors out, one log line for each request.
 
     A decorator registers a route and declares its rules. The handler runs only for requests that satisfy them.
     """
@@ -157,7 +157,7 @@ class Api:
         return account
 
     def ignored(self, body: BaseModel) -> list[str] | None:
-        """The names in body and query that the route does not know, or None if it knows all of them."""
+        """The first ``MAX_NAMED`` unknown names in the body and the query, or None. The route must take no query."""
         names = (body.model_extra or {}).keys() | self.event.query_string_parameters.keys()
         return sorted(names)[:MAX_NAMED] or None
 
@@ -264,7 +264,7 @@ def handler_of(api: Api) -> Callable[[dict[str, Any], LambdaContext], dict[str, 
         started = time.perf_counter()
         # The alternative, ``correlation_id_path``, would run a JMESPath query for each request.
         logger.set_correlation_id(event["requestContext"]["requestId"])
-        logger.remove_keys(["function_arn", "function_memory_size"])  # the log group's name says the same
+        logger.remove_keys(["function_arn", "function_memory_size"])  # the log group's name and the template have them
         with for_a_request():
             answer = api.resolve(event, context)
         logger.info(

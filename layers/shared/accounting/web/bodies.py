@@ -1,4 +1,4 @@
-"""A request's body as JSON. Imports errors only."""
+"""A request's body as JSON. Imports no models."""
 
 import json
 import re
@@ -49,7 +49,7 @@ def lenient_json(text: str) -> Any:
 
     Such a field may have NaN, a number of any length, half a surrogate pair, line breaks in a text, or extremely deep
     nesting. A name with half a surrogate pair is escaped, so that the answer can name it. If a name occurs twice, the
-    last value counts. Raises PayloadTooLarge, and Invalid for anything that is not an object.
+    last value is used. Raises PayloadTooLarge, and Invalid for anything but an object or ``null``.
     """
     _require_size(text)
     try:
@@ -118,7 +118,7 @@ def _without_duplicates(fields: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _require_object(body: object) -> None:
-    """Raise Invalid for an array: Powertools would read an array of one object as that object."""
+    """Raise Invalid for anything but an object or null. Powertools would read an array of one object as that object."""
     if not isinstance(body, dict | None):
         raise Invalid("The body is not a JSON object")
 

@@ -1,4 +1,4 @@
-"""Budgets and runs in requests and responses. Imports the field types and the domain."""
+"""Budgets and runs in requests and responses."""
 
 import re
 from typing import Annotated, Literal, Self
@@ -81,7 +81,8 @@ class BudgetView(ResponseModel):
     """A budget and its window now. ``committedCredits`` is what is held and what was spent in this window.
 
     A budget of ``members`` counts each member separately. It shows what is committed only if one member is asked about.
-    ``fromAdministrator`` marks a budget on a user's own account that only an administrator can change.
+    ``fromAdministrator`` marks a budget that an administrator has set. On a user's own account, only an administrator
+    can change it.
     """
 
     account_id: str
@@ -179,7 +180,7 @@ class RunView(ResponseModel):
 
 
 class BegunView(RunView):
-    """A run after the request that makes it; ``replayed`` if it existed already."""
+    """A run after the request that makes it; ``replayed`` if the run existed before."""
 
     replayed: bool | None = left_out()
 

@@ -110,7 +110,7 @@ class Caller(NamedTuple):
             raise Forbidden(f"The API key lacks the permission {permission}", permission=permission)
 
     def require_right(self, right: Right | None) -> None:
-        """Raise RightMissing or Forbidden if a service acts for the user, and its credential lacks this right."""
+        """Raise RightMissing if a service acts for the user without this right, Forbidden if ``right`` is None."""
         if self.service is None:
             return
         if right is None:
@@ -139,10 +139,10 @@ class Caller(NamedTuple):
 def caller_of(authorizer: Mapping[str, Any], now: int, on_behalf_of: Sequence[str] = ()) -> Caller:
     """The caller of a request, from the authorizer's context, in which every value is a text.
 
-    The gateway caches the authorizer's answer. Meanwhile a token may have expired, or a key may have been revoked, so
-    both are checked again. ``on_behalf_of`` are the request's ``X-On-Behalf-Of`` headers, which only a service's
-    request needs. Raises TokenRequired if the context has no identity, TokenExpired, ApiKeyInvalid,
-    ServiceCredentialInvalid, and Invalid if a service names no user.
+    The gateway caches the authorizer's answer. Meanwhile a token may have expired, or a key or secret may have been
+    revoked, so they are checked again. ``on_behalf_of`` are the request's ``X-On-Behalf-Of`` headers, which only a
+    service's request needs. Raises TokenRequired if the context has no identity, TokenExpired, ApiKeyInvalid,
+    ServiceCredentialInvalid, and Invalid unless a service names one user.
     """
     service_id = authorizer.get("serviceId")
     if service_id:

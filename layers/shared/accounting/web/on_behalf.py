@@ -15,7 +15,7 @@ _ENCODED = re.compile(r"(?:[!-$&-+\--~]|%[0-9A-Fa-f]{2})+")
 
 
 def user_id_in(values: Sequence[str]) -> str:
-    """The user id in the request's headers of this name, percent-decoded once; never an e-mail address.
+    """The user id in the request's headers of this name, percent-decoded once. An e-mail address is read as an id.
 
     Raises Invalid unless there is one header with one id.
     """

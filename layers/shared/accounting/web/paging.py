@@ -50,7 +50,7 @@ def cursor_of(position: str | int) -> str:
 
 
 def number_in(cursor: str | None, *, digits: int = 12) -> int | None:
-    """The number in a cursor, of at most ``digits`` digits. Raises Invalid if ``cursor_of`` did not make the cursor."""
+    """The number in a cursor, of at most ``digits`` digits. Raises Invalid if the cursor has anything else."""
     text = _text_in(cursor)
     if text is None:
         return None
@@ -60,7 +60,7 @@ def number_in(cursor: str | None, *, digits: int = 12) -> int | None:
 
 
 def position_in(cursor: str | None) -> str | None:
-    """The time and id in a cursor. Raises Invalid if ``cursor_of`` did not make the cursor."""
+    """The time and id in a cursor. Raises Invalid if the cursor has anything else."""
     text = _text_in(cursor)
     if text is not None and not (_POSITION.fullmatch(text) and _is_time(text.partition("#")[0])):
         raise Invalid.field("cursor", "not a cursor of this list")
@@ -68,7 +68,7 @@ def position_in(cursor: str | None) -> str | None:
 
 
 def position_by_user_in(cursor: str | None) -> str | None:
-    """The user, time and id in a cursor. Raises Invalid if ``cursor_of`` did not make the cursor."""
+    """The user, time and id in a cursor. Raises Invalid if the cursor has anything else."""
     text = _text_in(cursor)
     if text is not None and not _POSITION_BY_USER.fullmatch(text):
         raise Invalid.field("cursor", "not a cursor of this list")
@@ -76,7 +76,7 @@ def position_by_user_in(cursor: str | None) -> str | None:
 
 
 def subject_in(cursor: str | None) -> str | None:
-    """The subject of a budget in a cursor. Raises Invalid if ``cursor_of`` did not make the cursor."""
+    """The subject of a budget in a cursor. Raises Invalid if the cursor has anything else."""
     text = _text_in(cursor)
     if text is not None and not _SUBJECT.fullmatch(text):
         raise Invalid.field("cursor", "not a cursor of this list")
@@ -84,7 +84,7 @@ def subject_in(cursor: str | None) -> str | None:
 
 
 def model_in(cursor: str | None) -> str | None:
-    """The model id in a cursor. Raises Invalid if ``cursor_of`` did not make the cursor."""
+    """The model id in a cursor. Raises Invalid if the cursor has anything else."""
     text = _text_in(cursor)
     if text is not None and not _MODEL.fullmatch(text):
         raise Invalid.field("cursor", "not a cursor of this list")
@@ -119,7 +119,7 @@ def instants(start: str | None, end: str | None) -> tuple[int | None, int | None
     """The start (inclusive) and the end (exclusive) in epoch milliseconds. A date as ``endDate`` includes that day.
 
     Times before 1970 or after 9999 are moved to these limits: there is no data beyond them, and keys cannot order them.
-    Raises Invalid for a text that is not a date or a timestamp, and if the end is not after the start.
+    Raises Invalid for a text that is not a date or a timestamp, and if the end is before the start.
     """
     since, until = _instant("startDate", start), _instant("endDate", end)
     if until is not None and end is not None:

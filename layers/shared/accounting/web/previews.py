@@ -95,8 +95,8 @@ class ReasonView(ResponseModel):
 class PreviewView(ResponseModel):
     """Whether a session would be opened now, with every limit that applies.
 
-    ``requiredCredits`` is what would be held: the estimate and the buffer. ``limits`` is empty if the user may not
-    spend from the account at all; ``reason`` says why.
+    ``requiredCredits`` is what would be held: the estimate, and the buffer or, with ``HoldBufferWhenShort=reduce``, as
+    much of it as the credits cover. ``limits`` is empty if the refusal in ``reason`` does not depend on the credits.
     """
 
     passes: bool
@@ -134,7 +134,7 @@ class PreviewView(ResponseModel):
 def spender_in(asked: AskPreview, caller: Caller, now: int) -> tuple[Spender, AccountingError | None]:
     """The spender that a request asks about, and the refusal of their API key, None if they could use it.
 
-    Raises Forbidden if the caller may not ask about this user, UserNotFound, MemberNotFound, ApiKeyNotFound.
+    Raises Forbidden if the caller may not ask about this user or API key, UserNotFound, MemberNotFound, ApiKeyNotFound.
     """
     user_id = _user_in(asked, caller)
     if user_id == caller.user_id and asked.key_id in (None, caller.key_id):
@@ -152,7 +152,7 @@ def spender_in(asked: AskPreview, caller: Caller, now: int) -> tuple[Spender, Ac
 
 
 def _refusal_of(key: ApiKey, account_id: AccountId, now: int) -> AccountingError | None:
-    """The refusal of a user who opens a session with their API key, None if they could open one."""
+    """The refusal of a user who opens a session with this API key; None if the key permits it."""
     if key.refusal(now):
         return ApiKeyInvalid("The API key is invalid")
     with_key = Caller(key.user_id, "", "user", key.permissions, key_id=key.id, key_account=key.account_id)
@@ -165,7 +165,7 @@ def _refusal_of(key: ApiKey, account_id: AccountId, now: int) -> AccountingError
 
 
 def _user_in(asked: AskPreview, caller: Caller) -> str:
-    """The user that a request asks about: the caller, a member of an organization that they manage, or anybody."""
+    """The user that a request asks about. Only supervisors and managers of the organization may ask about others."""
     if asked.user_id is None:
         return caller.user_id
     reference = named_by(caller, asked.user_id)

@@ -1,4 +1,4 @@
-"""Rates and price rules in responses. Imports the field types, the domain and times."""
+"""Rates and price rules in responses."""
 
 from typing import Annotated, Any, Self
 

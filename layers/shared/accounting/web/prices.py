@@ -1,4 +1,4 @@
-"""Rates and price rules in requests. Imports the field types, the domain and times.
+"""Rates and price rules in requests.
 
 Rates are credits for a million tokens, or for a thousand requests or web searches.
 """
@@ -36,7 +36,7 @@ RATE_DECIMALS = 6
 MAX_TIERS = 4
 MAX_VARIANTS = 8
 MAX_RATES = 64
-"""The most rates in a rule, so that its item stays small: every request reads it."""
+"""The most rates in a rule, so that its item stays small: many requests read it."""
 MAX_ALIASES = 20
 MAX_ALIASES_LENGTH = 800
 

@@ -31,9 +31,9 @@ class Declared(TypedDict, total=False):
 class Route:
     """A route: who may call it, and how it refuses.
 
-    ``codes`` are its refusals in addition to those that the document adds by itself. A route that takes
-    ``Idempotency-Key`` names the scope of its keys in ``idempotency``. A route that changes something refuses unknown
-    names in the query, unless ``any_query``. If its handler takes no body, it refuses a body with fields.
+    ``codes`` are its refusals in addition to those that the OpenAPI document adds by itself. A route that takes
+    ``Idempotency-Key`` names the scope of its keys in ``idempotency``. A route with another method than GET refuses
+    unknown names in the query, unless ``any_query``. If its handler takes no body, it refuses a body with fields.
     """
 
     method: str

@@ -1,4 +1,4 @@
-"""Streaming sessions in requests and responses. Imports the field types and the domain."""
+"""Streaming sessions in requests and responses."""
 
 from typing import Self
 

@@ -17,7 +17,7 @@ class Sight:
     """Who may name an account that is not their own.
 
     ``least`` is the lowest role in an organization that is enough; None if no role is. ``others`` decides about callers
-    who are not members, and about personal accounts of other users: it raises Forbidden to refuse the caller.
+    without such a role, and about personal accounts of other users: it raises Forbidden to refuse the caller.
     """
 
     least: Role | None
@@ -26,8 +26,9 @@ class Sight:
     def __call__(self, caller: Caller, asked: AccountId | None) -> Account:
         """The account that a request is about. Nothing is read if it is the caller's own.
 
-        Raises AccountNotFound if there is no such account, or if the caller may not know of it. Raises
-        Forbidden if the caller is a member whose role does not suffice, or if their API key is for another account.
+        Raises UserDisabled. Raises AccountNotFound if there is no such account, or if the caller may not know of it.
+        Raises Forbidden if the caller is a member whose role does not suffice, or if their API key is for another
+        account.
         """
         account_id = caller.account(asked)
         if account_id == caller.own_account:

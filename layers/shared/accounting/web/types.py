@@ -153,7 +153,7 @@ def _digits(text: object) -> object:
 
 
 def _decoded(text: str) -> str:
-    """The decoded text of a path parameter. Clients encode a slash twice, because gateways treat ``%2F`` as one."""
+    """The decoded text of a path parameter. Clients encode a slash twice, because gateways treat ``%2F`` as a slash."""
     return unquote(unquote(text))
 
 
@@ -255,7 +255,7 @@ Name = Annotated[
     AfterValidator(_plain),
     _PLAIN,
 ]
-"""A person's or a key's name. Its length is counted in characters, whatever the script."""
+"""The name of a user or an organization. Its length is counted in characters, whatever the script."""
 KeyName = Annotated[Name, _within(MAX_LABEL)]
 KeyText = Annotated[
     str,
@@ -288,7 +288,7 @@ Operation = Annotated[
     _PLAIN,
     _UNRESERVED,
 ]
-"""What was done: at most ``MAX_LABEL`` bytes, or a model's id."""
+"""What was done. The body of ``usage/record`` allows more than ``MAX_LABEL`` bytes only for a model's id."""
 Metadata = Annotated[dict[str, Any], BeforeValidator(_plain_json), AfterValidator(_small)]
 Instant = Annotated[
     str, Field(description="ISO-8601 in UTC, with milliseconds and Z", json_schema_extra={"format": "date-time"})
