@@ -66,7 +66,7 @@ def test_a_record_counts_for_its_day_its_user_its_service_and_its_model() -> Non
     assert after[model("m", DAY)].merit == 5
 
 
-def test_a_record_of_another_service_counts_for_no_model() -> None:
+def test_a_record_of_a_service_other_than_chat_counts_for_no_model() -> None:
     after = count([record("draw", service="images")])
 
     assert [place.name.kind for place in after if isinstance(place, NameDay)] == ["service"]

@@ -57,7 +57,7 @@ def logged(level: str, from_lambda: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
-def test_the_parameter_decides_what_is_logged_and_not_lambdas_level() -> None:
+def test_the_parameter_and_not_lambdas_level_decides_what_is_logged() -> None:
     for level, from_lambda, lines in (("DEBUG", "DEBUG", 4), ("INFO", "INFO", 3), ("WARNING", "INFO", 2)):
         assert [line["level"] for line in logged(level, from_lambda)] == ["DEBUG", "INFO", "WARNING", "ERROR"][-lines:]
 

@@ -1,4 +1,4 @@
-"""Texts from people may have all characters except control characters and half surrogate pairs."""
+"""Which characters texts from people may have. Only lines may have control characters: tabs and line breaks."""
 
 import pytest
 

@@ -171,7 +171,7 @@ def test_a_forged_token_is_invalid_even_if_it_has_expired() -> None:
 @pytest.mark.parametrize(
     "exp", [..., None, "soon", "", "4000000000", True, False, [], {}, [NOW + DAY_SECONDS], *ODD_NUMBERS]
 )
-def test_a_token_without_a_valid_exp_is_refused_by_name(exp: Any) -> None:
+def test_the_refusal_of_a_token_without_a_valid_exp_names_the_claim(exp: Any) -> None:
     refused = refused_with(token(exp=exp))
 
     assert isinstance(refused, TokenInvalid)
@@ -186,7 +186,7 @@ def test_a_token_that_ended_long_ago_has_expired(exp: Any) -> None:
 @pytest.mark.parametrize(
     "sub", [..., None, "", 1, True, [], {}, "u" * 129, "u\n1", "u\x00", "u\x85", "__proto__", "all", "me", "sync"]
 )
-def test_a_token_without_a_valid_subject_is_refused_by_name(sub: Any) -> None:
+def test_the_refusal_of_a_token_without_a_valid_subject_names_the_claim(sub: Any) -> None:
     refused = refused_with(token(sub=sub))
 
     assert isinstance(refused, TokenInvalid)
@@ -221,7 +221,7 @@ def test_a_token_from_the_future_is_refused(claim: str) -> None:
 
 @pytest.mark.parametrize("claim", ["nbf", "iat"])
 @pytest.mark.parametrize("value", ["x", "", "1700000000", True, False, [], {}, *ODD_NUMBERS])
-def test_an_invalid_time_is_refused_by_name(claim: str, value: Any) -> None:
+def test_the_refusal_of_an_invalid_time_names_its_claim(claim: str, value: Any) -> None:
     refused = refused_with(token(**{claim: value}))
 
     assert isinstance(refused, TokenInvalid)
@@ -315,7 +315,7 @@ def test_a_short_secret_is_refused(stored: dict[str, str], monkeypatch: pytest.M
         stored_secrets.jwt_secrets(refresh=False)
 
 
-def test_the_signature_follows_the_hs256_standard() -> None:
+def test_the_tokens_of_these_tests_are_signed_with_hs256() -> None:
     header, payload, signature = token().split(".")
     expected = hmac.new(CURRENT, f"{header}.{payload}".encode(), hashlib.sha256).digest()
 

@@ -74,7 +74,7 @@ def test_sums_count_usage_by_class_in_total_and_by_model() -> None:
     assert sums.counts == dict(Counter(of_m) + Counter(of_n))
 
 
-def test_a_priced_record_counts_for_the_model_that_priced_it() -> None:
+def test_a_record_priced_as_a_model_counts_for_that_model() -> None:
     priced = record("images", "draw")._replace(usage=Usage(7, 1), priced_as="n")
 
     assert priced.names == [Name("service", "images"), Name("model", "n")]

@@ -7,10 +7,10 @@ random objects. These differences are deliberate:
   the comparison subtracts it. genai-prices does not read how many of OpenAI's cached tokens are audio.
 - Cache writes that are reported by lifetime only, without their sum, are part of the input. genai-prices leaves them
   out.
-- A compaction of Anthropic's is billed beside the top-level counts. genai-prices leaves it out.
+- A compaction of Anthropic's is billed in addition to the top-level counts. genai-prices leaves it out.
 - Gemini's live API calls its output ``responseTokenCount``. genai-prices leaves it out.
-- xAI has OpenAI's format, but counts reasoning beside the completion. This service derives that from the
-  total; genai-prices needs the provider's name.
+- xAI has OpenAI's format, but its completion tokens do not include reasoning. This service recognizes such a usage by
+  its total; genai-prices needs the provider's name.
 - genai-prices reads neither the canonical format nor OpenTelemetry's.
 """
 
@@ -81,7 +81,7 @@ EXTRACTORS = {
     "gemini": ("google", "default", "usageMetadata"),
 }
 DIFFERENT = {
-    ("openai", "reasoning beside the completion, as xAI counts it"),
+    ("openai", "reasoning outside the completion, as xAI counts it"),
     ("openai", "cached audio, split"),
     ("anthropic", "cache writes by lifetime only"),
     ("anthropic", "a compaction, which the top-level counts leave out"),
@@ -92,7 +92,7 @@ DIFFERENT = {
 
 
 def theirs(usage_format: str, sent: Sent, provider: str | None = None) -> Usage:
-    """What genai-prices reads from a usage, in the canonical form."""
+    """The usage that genai-prices reads from a provider's object, in the canonical form."""
     known, flavor, root = EXTRACTORS[usage_format]
     response = {root: sent, "model": "m", "modelVersion": "m"}
     _, found = get_snapshot().find_provider(None, provider or known, None).extract_usage(response, api_flavor=flavor)
@@ -123,7 +123,7 @@ def test_genai_prices_reads_the_same_except_for_listed_differences(usage_format:
 
 
 def test_genai_prices_reads_xais_reasoning_the_same() -> None:
-    sent, usage = SAMPLES["openai"]["reasoning beside the completion, as xAI counts it"]
+    sent, usage = SAMPLES["openai"]["reasoning outside the completion, as xAI counts it"]
     assert theirs("openai", sent, "x-ai") == usage
 
 

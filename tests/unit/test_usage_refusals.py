@@ -26,7 +26,7 @@ UNREAD = {
     *("cost", "upstream_inference_cost", "num_sources_used", "cost_in_usd_ticks", "num_server_side_tools_used"),
     *("textCount", "cacheReadInputTokenCount", "gen_ai.usage.text.input_tokens"),
 }
-"""The names of numbers in the samples that are not billed."""
+"""The names of the samples' numbers that are not billed."""
 
 
 def refusal(usage_format: str, sent: Sent) -> tuple[str, str]:
@@ -248,7 +248,7 @@ def test_parts_that_exceed_their_whole_are_refused(usage_format: str, more: Sent
         ),
     ],
 )
-def test_a_sum_above_the_limit_of_a_usage_is_refused(usage_format: str, sent: Sent, field: str) -> None:
+def test_a_sum_above_the_limit_of_a_count_is_refused(usage_format: str, sent: Sent, field: str) -> None:
     assert refusal(usage_format, sent) == (f"usage.{field}", "must be between 0 and 1000000000")
 
 

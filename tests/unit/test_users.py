@@ -1,7 +1,7 @@
-"""Users: newer statements count, missing values stay, and an id or address means the user who had it first.
+"""Users: newer statements count, values that a statement leaves out stay, and the newest claim gets an address.
 
 A statement is what a token or a sync says about a user. A token is ahead if its issue time is still in the future
-when it arrives.
+when it arrives. A text that is the id of one user and the address of another means the user who had it first.
 """
 
 import pytest
@@ -35,7 +35,7 @@ def test_a_statement_changes_only_the_values_that_it_has() -> None:
     assert role == KNOWN._replace(role="user", role_at=6_000, updated_at=NOW)
 
 
-def test_a_role_counts_only_if_it_is_newer_than_the_last_one() -> None:
+def test_the_newest_role_counts_regardless_of_newer_names() -> None:
     renamed = Description("u1", username="Ann", issued_at=9, role_at=9_000).applied_to(KNOWN, NOW)
     demoted = Description("u1", username="A", role="user", issued_at=7, role_at=7_000).applied_to(renamed, NOW)
 
@@ -199,7 +199,7 @@ def test_no_statement_enables_a_disabled_user() -> None:
 
     assert after.disabled
     assert (after.email, after.email_at) == (known.email, known.email_at), (
-        "their claim to the address keeps its time too"
+        "a disabled user's token changes neither the address nor the time of the claim to it"
     )
     assert synced.disabled
     assert synced.email == "sync@x.y"

@@ -1,4 +1,4 @@
-"""Default values are shared, so nobody can change them."""
+"""Default mappings are shared, so nobody can change them."""
 
 from typing import NamedTuple
 

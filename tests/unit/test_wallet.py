@@ -192,7 +192,7 @@ def test_unused_credits_of_a_hold_return_to_their_lots() -> None:
     assert (book.wallet.held, book.wallet.charged) == (0, 12)
 
 
-def test_a_hold_cannot_be_spent_twice() -> None:
+def test_held_credits_cannot_be_held_again() -> None:
     book = Book(("a", 10, NOW + DAY))
     book.hold(6)
 
@@ -232,7 +232,7 @@ def test_holding_and_aborting_gives_grace_only_once() -> None:
     assert (book.wallet.available, book.wallet.expired) == (0, 10)
 
 
-def test_repeated_holding_and_aborting_does_not_extend_an_expiry() -> None:
+def test_repeated_holding_and_aborting_does_not_extend_the_grace() -> None:
     book = Book(("a", 10, NOW + HOUR))
     book.settle(book.hold(10), 0, at=NOW + 2 * HOUR)
 
@@ -416,7 +416,7 @@ def test_lots_with_different_terms_do_not_merge(command: Callable[..., Decision]
     assert refused.value.details == {"limit": 1000}
 
 
-def test_a_settle_merges_and_is_never_refused() -> None:
+def test_a_settle_beyond_the_limit_of_lots_merges_two_and_is_not_refused() -> None:
     held = decisions.hold(full_wallet(), 1, cause=because())
     granted = decisions.grant(held.wallet, 1, expires_at=NOW + 9_000 * DAY, cause=because()).wallet
     assert len(granted.lots) == MAX_LOTS
@@ -474,7 +474,7 @@ def test_late_usage_without_a_difference_still_writes_an_entry() -> None:
 
 
 @pytest.mark.parametrize("command", [decisions.remove, decisions.charge, decisions.hold])
-def test_missing_credits_cannot_be_taken(command: Callable[..., Decision]) -> None:
+def test_more_credits_than_are_available_cannot_be_taken(command: Callable[..., Decision]) -> None:
     book = Book(("a", 10, NOW + DAY))
     before = book.wallet
 
@@ -512,7 +512,7 @@ def test_a_clock_that_runs_behind_does_not_put_the_ledger_out_of_order() -> None
     assert decision.wallet.updated_at == NOW
 
 
-def test_every_command_raises_the_version_and_numbers_its_entries() -> None:
+def test_a_command_raises_the_version_and_numbers_its_entries() -> None:
     book = Book(("a", 10, NOW + HOUR))
 
     book.grant("b", 5, at=NOW + 2 * HOUR)

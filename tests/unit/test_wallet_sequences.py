@@ -1,4 +1,4 @@
-"""Random sequences of all commands on a wallet, compared with a model that only knows single coins."""
+"""Random sequences of all commands that move credits, compared with a model that only knows single coins."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ class Coin:
 
 
 class Coins:
-    """The wallet as a heap of single coins: it shares no lots or sums with the code under test."""
+    """The wallet as lists of single coins. It uses neither the lots nor the sums of the code under test."""
 
     def __init__(self) -> None:
         self.free: list[Coin] = []
@@ -47,15 +47,15 @@ class Coins:
 
     def begin_command(self, at: int) -> None:
         self.at = max(self.at, at)
-        self.sweep()
+        self.drop_expired()
 
-    def sweep(self) -> None:
+    def drop_expired(self) -> None:
         live = [coin for coin in self.free if coin.expires_at > self.at]
         self.expired += len(self.free) - len(live)
         self.free = live
 
     def end_command(self) -> None:
-        self.sweep()
+        self.drop_expired()
         self.debt -= len(self.take(min(self.debt, len(self.free))))
 
     def grant(self, lot: int, credits: int, expires_at: int) -> None:
@@ -89,7 +89,7 @@ class Coins:
 
 
 class Wallets(RuleBasedStateMachine):
-    """All commands, with several open sessions and jumps in time."""
+    """All commands that move credits, with several open sessions and jumps in time."""
 
     def __init__(self) -> None:
         super().__init__()

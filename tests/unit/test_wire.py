@@ -209,7 +209,7 @@ def test_failures_use_up_the_retry_quota_and_successes_refill_it() -> None:
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """An environment without configuration files, with only the variables that Lambda sets."""
+    """An environment with a region and credentials, as Lambda sets them, without configuration files and proxies."""
     monkeypatch.setenv("HOME", str(tmp_path))
     files = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "REQUESTS_CA_BUNDLE")
     for name in {*files, *(name for name in os.environ if name.lower().endswith("_proxy"))}:
@@ -244,7 +244,9 @@ def regions() -> Iterator[str]:
         yield from session.get_available_regions("dynamodb", partition)
 
 
-def test_the_environment_gives_the_same_place_as_botocore_in_every_region(environment: pytest.MonkeyPatch) -> None:
+def test_the_environment_gives_the_same_place_as_botocore_in_every_commercial_region(
+    environment: pytest.MonkeyPatch,
+) -> None:
     commercial = botocore.session.get_session().get_available_regions("dynamodb", "aws")
     every = [region for region in regions() if "fips" not in region and region != "local"]
     assert len(every) > len(commercial) - 6 > 20
@@ -363,7 +365,9 @@ def test_the_wire_uses_what_botocore_finds(
         {"AWS_ACCOUNT_ID": "123456789012", "AWS_ACCOUNT_ID_ENDPOINT_MODE": "required"},
     ],
 )
-def test_boto3s_client_is_used_if_the_wire_cannot_be(environment: pytest.MonkeyPatch, more: dict[str, str]) -> None:
+def test_boto3s_client_is_used_if_the_wire_cannot_be_used(
+    environment: pytest.MonkeyPatch, more: dict[str, str]
+) -> None:
     for name, value in more.items():
         environment.setenv(name, value)
 

@@ -1,4 +1,4 @@
-"""The wire compared with boto3's client, on a network with every kind of fault."""
+"""The wire compared with boto3's client, on a network with many kinds of faults."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ READ_SECONDS = 0.5
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use shorter waits than the service, and no pauses before retries."""
+    """Use shorter waits than the service, no pauses before retries, no proxies, and credentials of these tests."""
     monkeypatch.setattr(exchange, "READ_SECONDS", READ_SECONDS)
     monkeypatch.setattr(wire, "jitter", lambda _longest: 0)
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _seconds: None))
@@ -146,7 +146,7 @@ def test_an_answer_that_boto3_reads_as_empty_counts_as_lost(
     assert outcome(ours) == ITEM
 
 
-def test_an_answer_that_takes_too_long_is_not_awaited(peer: Peer) -> None:
+def test_each_attempt_waits_for_its_answer_for_a_limited_time(peer: Peer) -> None:
     peer.does(send(b"", hang=True))
     started = time.monotonic()
 
@@ -192,7 +192,7 @@ def _response_with(answered: Any) -> bytes:
 
 
 def test_threads_share_a_wire(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each thread gets the answer to its own request, and the number of idle connections is limited."""
+    """A single thread uses one connection. After many threads, the number of idle connections is limited."""
     monkeypatch.setattr(exchange, "KEPT_CONNECTIONS", 3)
 
     def echo(connection: Any) -> bool:

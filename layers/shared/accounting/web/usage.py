@@ -125,6 +125,6 @@ def _compact(value: object) -> str:
 
 
 def _fraction(number: Decimal) -> float | str:
-    """A fraction as a double, or as text if a double cannot hold it exactly."""
+    """A fraction as a double, or as text if a double cannot hold it exactly as it is written."""
     double = float(number)
     return double if Decimal(repr(double)) == number else str(number)
